@@ -1,0 +1,14 @@
+//! The file descriptors that the launcher inherits beside standard input, output and error.
+//!
+//! They are passed open because the launcher's user may not open them by name: gitlab-runner keeps the
+//! script and the exit-code file in a directory that only the runner's account can enter.
+
+use std::os::fd::RawFd;
+
+/// A sealed memory file with one JSON [`crate::Handover`].
+pub const HANDOVER_FD: RawFd = 3;
+/// The stage's script, opened for reading. Present for [`crate::Task::Run`] only.
+pub const SCRIPT_FD: RawFd = 4;
+/// gitlab-runner's `BUILD_EXIT_CODE_FILE`, opened for writing. Present for [`crate::Task::Run`] when the
+/// runner offers the file (17.9 and later): see [`crate::Handover::exit_code_file`].
+pub const EXIT_CODE_FD: RawFd = 5;

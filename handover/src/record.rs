@@ -1,0 +1,124 @@
+//! The job record: what `config` decided, kept for the later stages of the same job.
+//!
+//! A job's token expires when the job's time is up, yet `after_script` and `cleanup` still come. They go by
+//! this record instead. It lies in a directory that only root can enter (for `downscope = "none"`: only the
+//! user itself), so neither the CI user nor the runner's account can write one.
+
+use crate::{Account, FORMAT_VERSION, FormatError, Identity, Shell, Workspace};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One admitted job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Always [`FORMAT_VERSION`].
+    pub version: u32,
+    /// 32 lower-case hexadecimal digits.
+    pub decision_id: String,
+    /// GitLab's id of the CI job.
+    pub job_id: u64,
+    /// GitLab's id of the pipeline.
+    pub pipeline_id: u64,
+    /// GitLab's id of the project that runs the job.
+    pub project_id: u64,
+    /// Who started it.
+    pub identity: Identity,
+    /// The rule that admitted the job.
+    pub rule: RuleRef,
+    /// The configuration file that decided.
+    pub policy_path: PathBuf,
+    /// SHA-256 of that file's bytes, in hexadecimal.
+    pub policy_digest: String,
+    /// The account the job runs as.
+    pub account: Account,
+    /// The least uid that the policy allows; later stages check the account against it again.
+    pub min_uid: u32,
+    /// Real uid of the process that asked; later stages must come from the same.
+    pub runner_uid: u32,
+    /// The runner's private directory of this job; later stages must present the same one.
+    pub job_directory: JobDirectory,
+    /// Seconds since the epoch at admission.
+    pub admitted_at: u64,
+    /// Seconds since the epoch after which no stage but `cleanup` runs.
+    pub expires_at: u64,
+    /// The same limit on `CLOCK_BOOTTIME`, so that a clock set back does not lengthen it.
+    pub expires_at_boottime: u64,
+    /// The concurrency slot: the least number that no other live job of the account holds on this host.
+    pub slot: u16,
+    /// Where the job works.
+    pub workspace: Workspace,
+    /// How its scripts run.
+    pub shell: Shell,
+    /// The launcher that the policy names.
+    pub launcher: PathBuf,
+    /// The job's environment from the configuration.
+    pub environment: BTreeMap<String, String>,
+    /// Where audit lines go; none when the site turned them off.
+    pub audit_file: Option<PathBuf>,
+    /// Set when `cleanup` has begun: from then on no script runs.
+    pub closed: bool,
+}
+
+/// A rule of the policy and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleRef {
+    /// The rule's name.
+    pub name: String,
+    /// The file it stands in.
+    pub file: PathBuf,
+    /// Its line, from 1.
+    pub line: u32,
+}
+
+/// The runner's temporary directory of one job (`TMPDIR` of the custom executor's programs).
+///
+/// gitlab-runner makes it anew for each attempt with `mkdtemp`, mode 0700, and removes it after `cleanup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobDirectory {
+    /// Its path as the runner gave it.
+    pub path: PathBuf,
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+impl Record {
+    /// The record as JSON bytes.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
+        serde_json::to_vec(self).map_err(FormatError::Malformed)
+    }
+
+    /// Reads what [`Record::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are anything else, or come from another version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        let record: Record = serde_json::from_slice(bytes).map_err(FormatError::Malformed)?;
+        match record.version {
+            FORMAT_VERSION => Ok(record),
+            other => Err(FormatError::Version(other)),
+        }
+    }
+
+    /// Whether a stage may still run by this record.
+    ///
+    /// `now` in seconds since the epoch, `boottime` in seconds since boot. Both clocks must be within the
+    /// limit: the first holds across a reboot, the second against a clock that is set back.
+    pub fn is_live(&self, now: u64, boottime: u64) -> bool {
+        !self.closed && self.holds_slot(now, boottime)
+    }
+
+    /// Whether the job still occupies its slot: until its time is up or `cleanup` has removed the record, so
+    /// that a clean-up in progress and a new job never meet in one directory.
+    pub fn holds_slot(&self, now: u64, boottime: u64) -> bool {
+        now < self.expires_at && boottime < self.expires_at_boottime
+    }
+}

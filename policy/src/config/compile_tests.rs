@@ -1,0 +1,148 @@
+use crate::{Diagnostic, Policy};
+use std::path::Path;
+
+const GOOD: &str = r#"
+[[gitlab]]
+name = "main"
+url = "https://gitlab.example.org"
+audience = "https://gitlab.example.org"
+
+[[rule]]
+name = "all"
+run_as = "$user_login"
+"#;
+
+fn parse(text: &str) -> Result<Policy, Vec<Diagnostic>> {
+    Policy::parse(Path::new("/etc/nunbird/config.toml"), text)
+}
+
+/// The findings of the good text with one line put before it or one fragment replaced.
+fn findings(from: &str, to: &str) -> Vec<Diagnostic> {
+    let text = if from.is_empty() { format!("{to}\n{GOOD}") } else { GOOD.replace(from, to) };
+    assert_ne!(text, GOOD, "{from} is not in the text");
+    parse(&text).expect_err(&text)
+}
+
+#[test]
+fn a_small_configuration_gets_every_default() {
+    let policy = parse(GOOD).unwrap();
+    assert_eq!(policy.accounts.min_uid, 1000);
+    assert_eq!(policy.gitlab[0].issuer, "https://gitlab.example.org");
+    assert_eq!(policy.identity.token_variables, ["SITE_ID_TOKEN", "NUNBIRD_ID_TOKEN", "CI_JOB_JWT"]);
+    assert_eq!(policy.directories.data_dir, "$HOME/.nunbird");
+    assert_eq!(policy.audit.file.as_deref(), Some("/var/log/nunbird/audit.jsonl".as_ref()));
+    assert!(policy.job.login_shell);
+    assert_eq!(policy.job.environment["PATH"], "/usr/local/bin:/usr/bin:/bin");
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_its_neighbour() {
+    let found = findings("audience", "audiance");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].place.to_string(), "/etc/nunbird/config.toml:5:1");
+    assert_eq!(found[0].message, "unknown key `audiance`");
+    assert_eq!(found[0].help.as_deref(), Some("write `audience`"));
+    let found = findings("", "[acounts]");
+    assert_eq!(found[0].help.as_deref(), Some("write `accounts`"));
+    let found = findings("", "downscope = \"sudoo\"");
+    assert!(found[0].message.contains("unknown value"), "{}", found[0]);
+}
+
+#[test]
+fn a_finding_shows_the_line_and_points_at_the_place() {
+    let shown = findings("run_as = \"$user_login\"", "run_as = \"root\"")[0].to_string();
+    let expected = "\
+error: no job can run as this account: `root` belongs to the system
+ --> /etc/nunbird/config.toml:9:10
+  |
+9 | run_as = \"root\"
+  |          ^
+  = help: write the name of a local account, or `$user_login` for the GitLab login";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn every_finding_is_reported_at_once_in_the_order_of_the_file() {
+    let text = GOOD
+        .replace("https://gitlab.example.org\"\n\n", "\"\n\n")
+        .replace("\"all\"", "\"\"")
+        .replace("\"main\"", "\"Main\"");
+    let lines: Vec<u32> = parse(&text).unwrap_err().iter().map(|f| f.place.line).collect();
+    assert_eq!(lines, [3, 5, 8]);
+}
+
+#[test]
+fn values_that_would_open_a_hole_are_refused() {
+    for (from, to, part) in [
+        ("https://gitlab.example.org\"\naud", "http://gitlab.example.org\"\naud", "URL"),
+        ("https://gitlab.example.org\"\naud", "https://u:p@gitlab.example.org\"\naud", "URL"),
+        ("https://gitlab.example.org\"\naud", "gitlab.example.org\"\naud", "URL"),
+        ("audience = \"https://gitlab.example.org\"", "audience = []", "audience"),
+        ("", "[accounts]\nmin_uid = 0", "min_uid"),
+        ("", "[directories]\ndata_dir = \"/scratch\"", "share"),
+        ("", "[directories]\ndata_dir = \"$HOME/../x\"", "data directory"),
+        ("", "[directories]\ndata_dir = \"$HOME/`id`\"", "data directory"),
+        ("", "[directories]\ndata_dir = \"$HOME/$CI_X\"", "data directory"),
+        ("", "[job]\nlauncher = \"nunbird\"", "absolute"),
+        ("", "[job.environment]\nLD_PRELOAD = \"/x\"", "loaded"),
+        ("", "[job.environment]\nHOME = \"/x\"", "account"),
+        ("", "[job.environment]\n\"A-B\" = \"/x\"", "name of a variable"),
+        ("", "[identity]\nlate_stages = \"2h\"", "duration"),
+        ("", "[identity]\nclock_skew = \"1x\"", "duration"),
+        ("", "[identity]\ntoken_variables = []", "id tokens"),
+        ("run_as = \"$user_login\"", "when = { project = \"[ab]\" }\nrun_as = \"$user_login\"", "pattern"),
+        ("run_as = \"$user_login\"", "when = { project = [] }\nrun_as = \"$user_login\"", "nothing"),
+        ("run_as = \"$user_login\"", "", "no outcome"),
+        ("run_as = \"$user_login\"", "run_as = \"$user_login\"\ndeny = \"x\"", "both"),
+    ] {
+        let found = findings(from, to);
+        assert!(found.iter().any(|f| f.message.contains(part)), "{to}: {found:?}");
+        assert!(found.iter().all(|f| f.help.is_some()), "{to}: {found:?}");
+    }
+}
+
+#[test]
+fn duplicates_are_refused() {
+    assert!(findings("", "downscope = \"none\"\ndownscope = \"none\"")[0].message.contains("duplicate"));
+    let twice = format!("{GOOD}{GOOD}");
+    let messages: Vec<String> = parse(&twice).unwrap_err().into_iter().map(|f| f.message).collect();
+    assert_eq!(messages, ["two servers have this name", "two rules have this name"]);
+}
+
+#[test]
+fn an_empty_file_and_one_without_rules_are_no_policy() {
+    assert!(parse("").is_err());
+    assert!(parse(&GOOD.replace("[[rule]]\nname = \"all\"\nrun_as = \"$user_login\"\n", "")).is_err());
+}
+
+#[test]
+fn plain_http_is_for_loopback_alone() {
+    for url in ["http://localhost:8080", "http://127.0.0.1:1", "http://[::1]:1"] {
+        let text = GOOD.replace("url = \"https://gitlab.example.org\"", &format!("url = \"{url}\""));
+        assert_eq!(parse(&text).unwrap().gitlab[0].url, url);
+    }
+    assert!(
+        !findings("url = \"https://gitlab.example.org\"", "url = \"http://localhost.evil.org\"").is_empty()
+    );
+    assert!(
+        !findings("url = \"https://gitlab.example.org\"", "url = \"http://127.0.0.1.evil.org\"").is_empty()
+    );
+}
+
+#[test]
+fn a_lone_user_needs_no_audit_file_but_may_have_one() {
+    let text = format!("downscope = \"none\"\n{GOOD}");
+    assert_eq!(parse(&text).unwrap().audit.file, None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_policy_or_a_list_of_findings(text in ".{0,200}") {
+        if let Err(found) = parse(&text) {
+            proptest::prop_assert!(!found.is_empty());
+            for finding in found {
+                let _ = finding.to_string();
+            }
+        }
+    }
+}
