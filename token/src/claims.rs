@@ -1,0 +1,194 @@
+//! The claims of GitLab's id tokens, with the types that GitLab sends.
+//!
+//! A closed struct: serde refuses a claim that appears twice, a number where GitLab sends a string, and a
+//! string where it sends a number. Claims that are not listed are skipped, because GitLab adds some with
+//! every few releases; nothing here is ever read through a generic JSON value, which would silently keep the
+//! last of two claims.
+//!
+//! Source: GitLab `lib/gitlab/ci/jwt_v2.rb`, `lib/json_web_token/user_project_token_claims.rb`, and
+//! docs.gitlab.com/ci/secrets/id_token_authentication.
+
+use nunbird_handover::Untrusted;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+
+/// The longest text claim, in bytes. GitLab limits paths and refs to 255 characters.
+pub(crate) const MAX_TEXT: usize = 1024;
+/// The most audiences.
+const MAX_AUDIENCES: usize = 64;
+
+/// Claims of one id token, still to be judged.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Claims {
+    /// Issuer.
+    pub iss: String,
+    /// Audiences.
+    pub aud: Audience,
+    /// Seconds since the epoch.
+    pub exp: u64,
+    /// Seconds since the epoch.
+    pub nbf: u64,
+    /// Seconds since the epoch.
+    pub iat: u64,
+    /// Project of the sources: in a merge request from a fork, the fork.
+    pub project_id: Id,
+    /// Its path.
+    pub project_path: String,
+    /// Its namespace.
+    pub namespace_path: String,
+    /// Project that runs the job (GitLab 18.4 and later).
+    pub job_project_id: Option<Id>,
+    /// Its path.
+    pub job_project_path: Option<String>,
+    /// Its namespace.
+    pub job_namespace_path: Option<String>,
+    /// Numeric id of the user.
+    pub user_id: Id,
+    /// Login of the user.
+    pub user_login: String,
+    /// Pipeline.
+    pub pipeline_id: Id,
+    /// What started the pipeline.
+    pub pipeline_source: String,
+    /// Job.
+    pub job_id: Id,
+    /// Branch or tag.
+    #[serde(rename = "ref")]
+    pub git_ref: String,
+    /// Whether it is protected.
+    pub ref_protected: Flag,
+    /// Environment, where the job names one.
+    pub environment: Option<String>,
+    /// Runner; a number, unlike the other ids.
+    pub runner_id: Option<u64>,
+}
+
+/// The project that runs the job, as far as the server tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunningProject<'a> {
+    pub(crate) id: u64,
+    pub(crate) path: &'a str,
+    pub(crate) namespace: &'a str,
+}
+
+impl Claims {
+    /// Reads the decoded payload of a token whose signature has been checked.
+    ///
+    /// Returns `None` unless it is one JSON object with every claim in its type, and no text in it is longer
+    /// than a kilobyte or holds characters that change how the text around it is shown.
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        // serde reads an array into a struct as well, claim after claim in the order of the fields.
+        if !payload.trim_ascii_start().starts_with(b"{") {
+            return None;
+        }
+        let claims: Claims = serde_json::from_slice(payload).ok()?;
+        (claims.texts_are_plain() && claims.running_project().is_some()).then_some(claims)
+    }
+
+    fn texts_are_plain(&self) -> bool {
+        let required = [
+            &self.iss,
+            &self.project_path,
+            &self.namespace_path,
+            &self.user_login,
+            &self.pipeline_source,
+            &self.git_ref,
+        ];
+        let optional = [&self.job_project_path, &self.job_namespace_path, &self.environment];
+        required.into_iter().all(|text| !text.is_empty() && is_plain(text))
+            && optional.into_iter().flatten().all(|text| is_plain(text))
+            && self.aud.0.len() <= MAX_AUDIENCES
+            && self.aud.0.iter().all(|text| is_plain(text))
+    }
+
+    /// All three of `job_project_id`, `job_project_path` and `job_namespace_path`, or none of them.
+    pub(crate) fn running_project(&self) -> Option<RunningProject<'_>> {
+        match (self.job_project_id, &self.job_project_path, &self.job_namespace_path) {
+            (None, None, None) => Some(RunningProject {
+                id: self.project_id.0,
+                path: &self.project_path,
+                namespace: &self.namespace_path,
+            }),
+            (Some(id), Some(path), Some(namespace)) if !path.is_empty() && !namespace.is_empty() => {
+                Some(RunningProject { id: id.0, path, namespace })
+            }
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.len() <= MAX_TEXT && !text.chars().any(Untrusted::is_deceptive)
+}
+
+/// An id that GitLab sends as a string of digits: not 0, no sign, no leading zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Id(pub u64);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits;
+        impl Visitor<'_> for Digits {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string of digits")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Id, E> {
+                let plain =
+                    text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0') && text.len() <= 18;
+                if !plain {
+                    return Err(E::custom("not an id"));
+                }
+                text.parse().map(Id).map_err(|_| E::custom("not an id"))
+            }
+        }
+        deserializer.deserialize_str(Digits)
+    }
+}
+
+/// A truth value that GitLab sends as the string `"true"` or `"false"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Flag {
+    /// `"true"`.
+    #[serde(rename = "true")]
+    True,
+    /// `"false"`.
+    #[serde(rename = "false")]
+    False,
+}
+
+/// One audience or several (RFC 7519 §4.1.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audience(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Audience {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Audience;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Audience, E> {
+                Ok(Audience(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Audience, A::Error> {
+                let mut all = Vec::new();
+                while let Some(text) = seq.next_element::<String>()? {
+                    all.push(text);
+                    if all.len() > MAX_AUDIENCES {
+                        return Err(de::Error::custom("too many audiences"));
+                    }
+                }
+                Ok(Audience(all))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}

@@ -1,0 +1,26 @@
+//! From a job response and a server's keys to verified claims.
+//!
+//! Pure: bytes and a clock reading in, a value out. `nunbird-auth` runs [`admit`] in a forked worker that has
+//! neither a useful uid nor files, because everything here was written by somebody else: the response by the
+//! runner with a CI user's text in it, the tokens by whoever set the variables, the keys by the network.
+//!
+//! A token's signature is checked over its raw bytes before anything inside it is decoded, so that only
+//! JSON which the GitLab server signed is ever parsed (see [`mod@verify`]).
+
+#![forbid(unsafe_code)]
+
+mod admit;
+mod claims;
+mod keyfile;
+mod rejection;
+mod response;
+mod verify;
+mod wire;
+
+pub use admit::{Admitted, Question, Server, admit};
+pub use claims::Claims;
+pub use keyfile::{KEYS_VERSION, KeyMaterial, KeysFile, MAX_KEYS, StoredKey};
+pub use rejection::{Bound, Rejection};
+pub use response::{MAX_RESPONSE, Response};
+pub use verify::{MAX_TOKEN, Verified, verify};
+pub use wire::{MAX_MESSAGE, WireError, decode, encode};

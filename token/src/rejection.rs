@@ -1,0 +1,109 @@
+//! Why a job's identity was not proven.
+
+use std::fmt;
+
+/// Why no token of the job was accepted, from the least to the most progress a token made.
+///
+/// Where several tokens fail, the one that came furthest is reported: its owner most likely meant it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rejection {
+    /// The job response is not the runner's JSON.
+    Response,
+    /// No keys file could be read for any server.
+    Keys,
+    /// The job has no variable of a configured name.
+    NoToken,
+    /// The variable is there, but empty.
+    Empty,
+    /// Not three base64url parts, or longer than [`crate::MAX_TOKEN`].
+    Malformed,
+    /// No known key made the signature.
+    UnknownKey,
+    /// The header names another algorithm, or has parts that GitLab never sends (`jwk`, `jku`, `crit`, …).
+    Header,
+    /// The claims are not an object with GitLab's names and types, or hold characters that deceive a reader.
+    Claims,
+    /// Another issuer than the key's server.
+    Issuer,
+    /// None of the server's configured audiences.
+    Audience,
+    /// Past its expiry.
+    Expired,
+    /// Before its time, or issued in the future.
+    NotYetValid,
+    /// Genuine, but of another job: a replay.
+    OtherJob(Bound),
+}
+
+/// Which of the token's ids does not belong to this job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bound {
+    /// `job_id`.
+    Job,
+    /// `job_project_id`, or `project_id` where the server does not send the first.
+    Project,
+    /// `pipeline_id`.
+    Pipeline,
+    /// `user_id`.
+    User,
+    /// `runner_id` is none of the configured ones.
+    Runner,
+}
+
+impl Bound {
+    /// The claim's name.
+    pub fn claim(self) -> &'static str {
+        match self {
+            Bound::Job => "job_id",
+            Bound::Project => "project_id",
+            Bound::Pipeline => "pipeline_id",
+            Bound::User => "user_id",
+            Bound::Runner => "runner_id",
+        }
+    }
+}
+
+impl Rejection {
+    /// A stable word for logs and tests.
+    pub fn code(self) -> &'static str {
+        match self {
+            Rejection::Response => "response-malformed",
+            Rejection::Keys => "no-keys",
+            Rejection::NoToken => "no-token",
+            Rejection::Empty => "token-empty",
+            Rejection::Malformed => "token-malformed",
+            Rejection::UnknownKey => "token-unknown-key",
+            Rejection::Header => "token-header",
+            Rejection::Claims => "token-claims",
+            Rejection::Issuer => "token-issuer",
+            Rejection::Audience => "token-audience",
+            Rejection::Expired => "token-expired",
+            Rejection::NotYetValid => "token-not-yet-valid",
+            Rejection::OtherJob(_) => "token-of-another-job",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rejection::Response => "the runner's job response could not be read",
+            Rejection::Keys => "no signing key of a GitLab server is known on this host",
+            Rejection::NoToken => "the job has no id token",
+            Rejection::Empty => "the job's id token is empty",
+            Rejection::Malformed => "the job's id token is not a signed token",
+            Rejection::UnknownKey => "the job's id token was not signed by a known key of the GitLab server",
+            Rejection::Header => "the job's id token has a header that GitLab does not send",
+            Rejection::Claims => "the job's id token does not hold the claims that GitLab sends",
+            Rejection::Issuer => "the job's id token was issued by another server",
+            Rejection::Audience => "the job's id token is meant for another audience",
+            Rejection::Expired => "the job's id token has expired",
+            Rejection::NotYetValid => "the job's id token is not valid yet; check the clocks of both hosts",
+            Rejection::OtherJob(bound) => {
+                return write!(f, "the id token belongs to another job (its {} differs)", bound.claim());
+            }
+        })
+    }
+}
+
+impl std::error::Error for Rejection {}

@@ -1,0 +1,133 @@
+//! The runner's job response: the part of it that names this job.
+//!
+//! gitlab-runner writes what GitLab sent it to `JOB_RESPONSE_FILE` (14.1 and later). A CI user chooses the
+//! variables in it, but not the ids: those bind a token to this job.
+
+use serde::Deserialize;
+use std::path::{Component, Path, PathBuf};
+
+/// The largest response that is read, in bytes. Real ones hold every variable of the job, seldom a megabyte.
+pub const MAX_RESPONSE: u64 = 16 << 20;
+
+/// What Nunbird reads of a job response. Everything else in it is skipped.
+#[derive(Debug, Deserialize)]
+pub struct Response {
+    /// The job's id.
+    pub id: u64,
+    /// Ids of project, pipeline and user.
+    pub job_info: JobInfo,
+    /// Where the repository is.
+    #[serde(default)]
+    pub git_info: GitInfo,
+    /// The job's variables, with duplicates, in GitLab's order.
+    #[serde(default)]
+    pub variables: Vec<Variable>,
+}
+
+/// Ids that the runner got from GitLab.
+#[derive(Debug, Deserialize)]
+pub struct JobInfo {
+    /// Project that runs the job.
+    pub project_id: u64,
+    /// User of the job; runners since 18.5 pass it on. 0 means that the server did not send it.
+    #[serde(default)]
+    pub user_id: Option<u64>,
+    /// Pipeline; runners since 19.0 pass it on. 0 means that the server did not send it.
+    #[serde(default)]
+    pub pipeline_id: Option<u64>,
+}
+
+/// Where the repository is.
+#[derive(Debug, Default, Deserialize)]
+pub struct GitInfo {
+    /// URL with the job token in it: never printed, only its path is used.
+    #[serde(default)]
+    pub repo_url: String,
+}
+
+/// One variable of the job.
+#[derive(Deserialize)]
+pub struct Variable {
+    /// Name.
+    pub key: String,
+    /// Value, unexpanded.
+    #[serde(default)]
+    pub value: String,
+}
+
+impl std::fmt::Debug for Variable {
+    /// Without the value, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Variable").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Response {
+    /// Reads a response.
+    ///
+    /// Returns `None` for anything but one JSON object with the fields above.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        // serde reads an array into a struct as well; the runner never writes one.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return None;
+        }
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// Values of the variables of this name, in order.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.variables.iter().filter(move |v| v.key == name).map(|v| v.value.as_str())
+    }
+
+    /// The project's directory below `builds_dir`, as gitlab-runner derives it: the path of the repository's
+    /// URL without `.git` (common/build.go, `ProjectSlug`). `None` for a URL with any other shape.
+    pub fn project_dir(&self) -> Option<PathBuf> {
+        let (_, rest) = self.git_info.repo_url.split_once("://")?;
+        let (_, path) = rest.split_once('/')?;
+        let path = path.strip_suffix(".git").unwrap_or(path).trim_matches('/');
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '+');
+        let relative = Path::new(path);
+        let normal = relative.components().all(|c| matches!(c, Component::Normal(_)));
+        (!path.is_empty() && path.chars().all(plain) && normal && !path.contains(".."))
+            .then(|| relative.to_path_buf())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Response;
+    use std::path::Path;
+
+    fn response(url: &str) -> Response {
+        let json = format!(r#"{{"id":1,"job_info":{{"project_id":2}},"git_info":{{"repo_url":"{url}"}}}}"#);
+        Response::parse(json.as_bytes()).expect("a response")
+    }
+
+    #[test]
+    fn the_project_directory_is_the_path_of_the_repository_url() {
+        for (url, dir) in [
+            ("https://gitlab-ci-token:x@gitlab.example.org/a/b.git", Some("a/b")),
+            ("https://gitlab-ci-token:x@host:8443/gitlab/a/b/c.git", Some("gitlab/a/b/c")),
+            ("https://host/../etc.git", None),
+            ("https://host/a/..b.git", None),
+            ("https://host/.git", None),
+            ("https://host", None),
+            ("git@host:a/b.git", None),
+            ("https://host/a/b%2f..%2fc.git", None),
+        ] {
+            assert_eq!(response(url).project_dir().as_deref(), dir.map(Path::new), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_no_response() {
+        assert!(Response::parse(br#"[1,{"project_id":2},{"repo_url":""},[]]"#).is_none());
+    }
+
+    #[test]
+    fn a_variable_never_shows_its_value() {
+        let json = br#"{"id":1,"job_info":{"project_id":2},"variables":[{"key":"K","value":"hunter2"}]}"#;
+        let shown = format!("{:?}", Response::parse(json));
+        assert!(shown.contains('K') && !shown.contains("hunter2"), "{shown}");
+    }
+}
