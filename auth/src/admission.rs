@@ -1,0 +1,296 @@
+//! The `config` stage: who the job belongs to, whether it may run, and as whom.
+
+use crate::account::{self, Target, Wanted};
+use crate::audit::{self, Event, Job};
+use crate::context::Context;
+use crate::keys;
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::store::{Store, clocks, job_directory};
+use crate::worker::{self, Evidence};
+use nunbird_handover::{Account, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, Workspace};
+use nunbird_policy::{AccountRules, DEFAULT_AUDIT_FILE, Rule, Subject, Verdict, decide};
+use nunbird_sys::{foreign, process};
+use nunbird_token::{Admitted, MAX_RESPONSE, Rejection};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Admits the job: writes its audit line and its record.
+///
+/// # Errors
+/// Every way in which the answer is no. Nothing but an audit line is left behind then.
+pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Record, Refusal> {
+    let privilege = context.privilege;
+    let directory = job_directory(context.inputs.job_directory.as_deref(), privilege)?;
+    let store = Store::open(privilege)?;
+    // A runner's directory may get the inode of an earlier one whose cleanup never ran.
+    store.remove(&directory)?;
+    let admitted = identify(context, settings)?;
+    context.admitted = Some(admitted.clone());
+    let (rule, account) = judge(&admitted, settings)?;
+    let rules =
+        AccountRules { min_uid: settings.policy.accounts.min_uid, deny: &settings.policy.accounts.deny };
+    let wanted = Wanted { name: &account, rules, downscope: settings.policy.downscope };
+    let target = account::resolve(&wanted, privilege)?;
+    let lock = store.lock()?;
+    let slot = store.free_slot(target.entry.uid, &lock)?;
+    let record = record(context, settings, &admitted, rule, &target, directory, slot)?;
+    write_audit(context, settings, &record)?;
+    store.write(&record)?;
+    Ok(record)
+}
+
+/// Asks the worker; once more after fetching keys, if none fitted.
+fn identify(context: &Context<'_>, settings: &Settings) -> Result<Admitted, Refusal> {
+    let response = read_response(context)?;
+    let (now, _) = clocks()?;
+    let mut keys = keys::read(&settings.policy, context.privilege);
+    let ask = |files: &[Vec<u8>]| {
+        let evidence = Evidence { response: &response, keys: files, now };
+        worker::ask(&evidence, &settings.policy, context.privilege)
+    };
+    let mut answer = ask(&keys.files)?;
+    let mut fetched = true;
+    if matches!(answer, Err(Rejection::Keys | Rejection::UnknownKey)) {
+        let (done, troubles) = keys::refresh(settings, context.privilege);
+        fetched = done;
+        keys = keys::read(&settings.policy, context.privilege);
+        keys.troubles.extend(troubles);
+        answer = ask(&keys.files)?;
+    }
+    answer.map_err(|rejection| refuse(rejection, &keys.troubles, fetched, settings))
+}
+
+fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, settings: &Settings) -> Refusal {
+    let names = settings.policy.identity.token_variables.join(", ");
+    let detail = match rejection {
+        Rejection::NoToken => format!("no variable named {names}"),
+        _ => troubles.join("\n"),
+    };
+    let (code, message) = (rejection.code(), rejection.to_string());
+    match rejection {
+        // Nobody can be told from anybody while the keys are missing: that is this host's trouble, not the job's.
+        Rejection::Keys => Refusal::system(code, message, detail),
+        Rejection::UnknownKey if !fetched && !troubles.is_empty() => Refusal::denied(code, message, detail)
+            .help("if the server's keys were just replaced, try again in a minute; else the token is not of this server"),
+        Rejection::NoToken | Rejection::Empty => Refusal::denied(code, message, detail).help(
+            "add `id_tokens: { SITE_ID_TOKEN: { aud: \"https://your.gitlab.server\" } }` to the job or to `default:` in .gitlab-ci.yml; \
+             your site's user guide has the name and the audience",
+        ),
+        Rejection::Audience => Refusal::denied(code, message, detail)
+            .help("set `aud:` of the id token in .gitlab-ci.yml to what your site's user guide says"),
+        Rejection::Response => Refusal::system(code, message, detail),
+        _ => Refusal::denied(code, message, detail),
+    }
+}
+
+fn read_response(context: &Context<'_>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let refuse = |detail: String| {
+        Refusal::system("response-file", "the runner's job response could not be read", detail)
+            .help("gitlab-runner 14.1 or later writes it; see the admin guide")
+    };
+    let path = context
+        .inputs
+        .response
+        .as_deref()
+        .ok_or_else(|| refuse("JOB_RESPONSE_FILE is not set".to_owned()))?;
+    let shown = path.display();
+    let file = foreign::open_for_reading(path, context.privilege.caller)
+        .map_err(|e| refuse(format!("{shown}: not a readable regular file of the runner's account: {e}")))?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_RESPONSE + 1).read_to_end(&mut bytes).map_err(|e| refuse(format!("{shown}: {e}")))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_RESPONSE {
+        return Err(refuse(format!("{shown}: larger than {MAX_RESPONSE} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The policy's word, as a rule and the name of an account.
+fn judge<'p>(admitted: &Admitted, settings: &'p Settings) -> Result<(&'p Rule, String), Refusal> {
+    let server = settings.policy.gitlab.get(admitted.server).map(|server| server.name.clone());
+    let Some(server) = server else {
+        let message = "the job's identity could not be checked on this host";
+        return Err(Refusal::system("worker", message, "the worker named a server that is not configured"));
+    };
+    let subject = Subject {
+        server,
+        user_login: admitted.user_login.clone(),
+        user_id: admitted.user_id,
+        project_path: admitted.project_path.clone(),
+        project_id: admitted.project_id,
+        namespace_path: admitted.namespace_path.clone(),
+        git_ref: admitted.git_ref.clone(),
+        ref_protected: admitted.ref_protected,
+        pipeline_source: admitted.pipeline_source.clone(),
+        environment: admitted.environment.clone(),
+        runner_id: admitted.runner_id,
+    };
+    match decide(&settings.policy, &subject).verdict {
+        Verdict::RunAs { rule, account } => Ok((rule, account)),
+        Verdict::DeniedByRule { rule, message } => {
+            let text = format!("this job may not run here: {message}");
+            Err(Refusal::denied("rule", text, format!("rule `{}` at {}", rule.name, rule.place)))
+        }
+        Verdict::DeniedAccount { rule, account, violation } => {
+            let message = "you have no account on this host that may run CI jobs";
+            let detail = format!("rule `{}` at {}: account `{account}`: {violation}", rule.name, rule.place);
+            Err(Refusal::denied("account", message, detail))
+        }
+        Verdict::DeniedBot => {
+            let message = "this job was started by a bot of GitLab, and only people's jobs run here";
+            Err(Refusal::denied(
+                "bot",
+                message,
+                format!("login `{}`; accounts.allow_bots is false", admitted.user_login),
+            ))
+        }
+        Verdict::NoRule => {
+            let message = "this job may not run here: no rule of this site admits it";
+            Err(Refusal::denied(
+                "no-rule",
+                message,
+                format!("none of {} rules fits", settings.policy.rules.len()),
+            ))
+        }
+    }
+}
+
+fn record(
+    context: &Context<'_>,
+    settings: &Settings,
+    admitted: &Admitted,
+    rule: &Rule,
+    target: &Target,
+    job_directory: JobDirectory,
+    slot: u16,
+) -> Result<Record, Refusal> {
+    let policy = &settings.policy;
+    let (now, boottime) = clocks()?;
+    let expires_at = admitted.expires_at.saturating_add(policy.identity.late_stages);
+    let entry = &target.entry;
+    let data_dir = data_dir(&policy.directories.data_dir, &entry.name, &entry.home)?;
+    let builds_dir = data_dir.join(format!("builds/{}/{slot:03}", process::short_host_name()));
+    let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
+    Ok(Record {
+        version: FORMAT_VERSION,
+        decision_id: context.decision_id.clone(),
+        job_id: admitted.job_id,
+        pipeline_id: admitted.pipeline_id,
+        project_id: admitted.project_id,
+        identity: Identity {
+            server,
+            user_login: admitted.user_login.clone(),
+            user_id: admitted.user_id,
+            project_path: admitted.project_path.clone(),
+        },
+        rule: RuleRef { name: rule.name.clone(), file: rule.place.file.clone(), line: rule.place.line },
+        policy_path: policy.file.clone(),
+        policy_digest: settings.digest.clone(),
+        account: Account {
+            name: entry.name.clone(),
+            uid: entry.uid,
+            gid: entry.gid,
+            home: entry.home.clone(),
+            shell: entry.shell.clone(),
+        },
+        min_uid: policy.accounts.min_uid,
+        runner_uid: context.privilege.caller.uid,
+        job_directory,
+        admitted_at: now,
+        expires_at,
+        expires_at_boottime: boottime.saturating_add(expires_at.saturating_sub(now)),
+        slot,
+        workspace: Workspace {
+            project_dir: builds_dir.join(&admitted.project_dir),
+            cache_dir: data_dir.join("cache"),
+            builds_dir,
+            data_dir,
+        },
+        shell: Shell { path: policy.job.shell.clone(), login: policy.job.login_shell },
+        launcher: policy.job.launcher.clone(),
+        environment: policy.job.environment.clone(),
+        audit_file: policy.audit.file.clone(),
+        closed: false,
+    })
+}
+
+/// The configured directory with `$HOME` and `$USER` filled in.
+///
+/// gitlab-runner writes paths below it into scripts inside double quotes, where a `$` or a backquote in a
+/// home directory would run.
+fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refusal> {
+    let refuse = || {
+        let detail = format!(
+            "home directory {} of `{user}` has characters that a shell would interpret",
+            home.display()
+        );
+        Refusal::system("home", "your home directory on this host cannot hold CI jobs", detail)
+    };
+    let home = home.to_str().ok_or_else(refuse)?;
+    let plain =
+        |c: char| c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '+' | '@' | ',' | '=' | ':');
+    let path = template.replace("$HOME", home.trim_end_matches('/')).replace("$USER", user);
+    if path.starts_with('/') && path.chars().all(plain) { Ok(PathBuf::from(path)) } else { Err(refuse()) }
+}
+
+fn write_audit(context: &Context<'_>, settings: &Settings, record: &Record) -> Result<(), Refusal> {
+    let event = Event {
+        time: record.admitted_at,
+        outcome: "admitted",
+        decision_id: &record.decision_id,
+        stage: "config",
+        job: context.admitted.as_ref().map(|admitted| facts(admitted, settings)),
+        account: Some(&record.account.name),
+        uid: Some(record.account.uid),
+        rule: Some(record.rule.clone()),
+        policy_digest: Some(&record.policy_digest),
+        runner_uid: record.runner_uid,
+        privilege: context.privilege.source.name(),
+        ..Event::default()
+    };
+    audit::write(record.audit_file.as_deref(), &event, context.privilege)
+}
+
+/// Writes down that a job was denied, and gives the refusal back. Where that fails the refusal says so, too.
+///
+/// Without settings the line goes where a packaged installation has it: the admin must learn why a broken
+/// configuration denies every job.
+pub(crate) fn write_denial(context: &Context<'_>, settings: Option<&Settings>, refusal: Refusal) -> Refusal {
+    let default = context.privilege.source.is_privileged().then(|| Path::new(DEFAULT_AUDIT_FILE));
+    let file = settings.map_or(default, |settings| settings.policy.audit.file.as_deref());
+    let event = Event {
+        time: clocks().map_or(0, |(now, _)| now),
+        outcome: "denied",
+        code: Some(refusal.code),
+        detail: Some(&refusal.detail),
+        decision_id: &context.decision_id,
+        stage: context.stage,
+        job: context.admitted.as_ref().zip(settings).map(|(admitted, settings)| facts(admitted, settings)),
+        policy_digest: settings.map(|settings| settings.digest.as_str()),
+        runner_uid: context.privilege.caller.uid,
+        privilege: context.privilege.source.name(),
+        ..Event::default()
+    };
+    match audit::write(file, &event, context.privilege) {
+        Ok(()) => refusal,
+        Err(unwritten) => {
+            let detail = format!("{}\n(not written to the audit file: {})", refusal.detail, unwritten.detail);
+            Refusal { detail, ..refusal }
+        }
+    }
+}
+
+fn facts<'a>(admitted: &'a Admitted, settings: &'a Settings) -> Job<'a> {
+    Job {
+        server: settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str()),
+        job_id: admitted.job_id,
+        pipeline_id: admitted.pipeline_id,
+        project_id: admitted.project_id,
+        project_path: &admitted.project_path,
+        user_login: &admitted.user_login,
+        user_id: admitted.user_id,
+        git_ref: &admitted.git_ref,
+        pipeline_source: &admitted.pipeline_source,
+    }
+}

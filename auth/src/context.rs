@@ -1,0 +1,21 @@
+//! What every step of one call needs to know.
+
+use crate::inputs::Inputs;
+use crate::privilege::Privilege;
+use nunbird_sys::process::Limits;
+use nunbird_token::Admitted;
+
+/// One call of the program.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    /// `config`, `prepare`, `run` or `cleanup`.
+    pub(crate) stage: &'static str,
+    pub(crate) inputs: &'a Inputs,
+    pub(crate) privilege: Privilege,
+    /// The caller's resource limits, for the job.
+    pub(crate) limits: &'a Limits,
+    /// Of this decision, or from the record of the one that admitted the job.
+    pub(crate) decision_id: String,
+    /// The verified identity, once there is one.
+    pub(crate) admitted: Option<Admitted>,
+}

@@ -1,0 +1,189 @@
+//! The servers' signing keys: read from files, refreshed by an unprivileged program when they do not fit.
+
+use crate::privilege::Privilege;
+use crate::settings::Settings;
+use nunbird_policy::{GitLabServer, Policy};
+use nunbird_sys::directory::Directory;
+use nunbird_sys::exec;
+use nunbird_sys::foreign::Caller;
+use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::kernel::{Kernel, Linux};
+use nunbird_sys::process;
+use nunbird_sys::trusted::{open_trusted, open_trusted_directory};
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The largest keys file, in bytes.
+const MAX_KEYS_FILE: u64 = 1 << 20;
+/// How long a refresh may hold up a job.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// `nunbird-keys` lies beside the launcher.
+const PROGRAM: &str = "nunbird-keys";
+
+/// The content of each server's keys file, and what was wrong with those that could not be used.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) files: Vec<Vec<u8>>,
+    pub(crate) troubles: Vec<String>,
+}
+
+/// Reads the keys files of all servers.
+pub(crate) fn read(policy: &Policy, privilege: Privilege) -> Keys {
+    let mut keys = Keys { files: Vec::new(), troubles: Vec::new() };
+    for server in &policy.gitlab {
+        match read_one(policy, server, privilege) {
+            Ok(bytes) => keys.files.push(bytes),
+            Err(trouble) => {
+                keys.files.push(Vec::new());
+                keys.troubles.push(trouble);
+            }
+        }
+    }
+    keys
+}
+
+fn read_one(policy: &Policy, server: &GitLabServer, privilege: Privilege) -> Result<Vec<u8>, String> {
+    let name = format!("{}.json", server.name);
+    let path = policy.keys_dir.join(&name);
+    let explain = |e: io::Error| format!("{}: {e}; run `nunbird-keys refresh`", path.display());
+    let keeper = privilege.keeper();
+    let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(explain)?;
+    let (directory, owner) = keys_directory(policy, privilege)?;
+    let (bytes, uid, mode) = directory.read(&name, MAX_KEYS_FILE).map_err(explain)?;
+    if uid != owner.uid && uid != 0 {
+        let wanted = owner.uid;
+        return Err(format!("{}: owned by uid {uid}; it must be root's or uid {wanted}'s", path.display()));
+    }
+    if mode & 0o022 != 0 {
+        return Err(format!("{}: writable by others (mode {mode:04o})", path.display()));
+    }
+    Ok(bytes)
+}
+
+/// The keys directory and its owner, who may write keys: root's choice, because the directories above it are
+/// root's. The runner's account is never accepted: it would bring its own keys.
+fn keys_directory(policy: &Policy, privilege: Privilege) -> Result<(Directory, Caller), String> {
+    let path = &policy.keys_dir;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    open_trusted_directory(parent, &privilege.trusted_owners()).map_err(|e| e.to_string())?;
+    let owner = std::fs::symlink_metadata(path)
+        .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta))
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    if privilege.source.is_privileged() && owner == privilege.caller.uid && owner != 0 {
+        return Err(format!("{}: belongs to the runner's account", path.display()));
+    }
+    let mut owners = privilege.trusted_owners();
+    owners.push(owner);
+    let directory = Directory::new(open_trusted_directory(path, &owners).map_err(|e| e.to_string())?);
+    let (uid, gid, _) = directory.owner().map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok((directory, Caller { uid, gid }))
+}
+
+/// Has `nunbird-keys` fetch every server's keys, as the owner of the keys directory. The rate is its concern.
+///
+/// Returns whether it was done for one server at least, and what went wrong.
+pub(crate) fn refresh(settings: &Settings, privilege: Privilege) -> (bool, Vec<String>) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut troubles = Vec::new();
+    let mut done = false;
+    for server in &settings.policy.gitlab {
+        match refresh_one(&settings.policy, server, privilege, deadline) {
+            Ok(()) => done = true,
+            Err(trouble) => troubles.push(format!("keys of {}: {trouble}", server.name)),
+        }
+    }
+    (done, troubles)
+}
+
+fn refresh_one(
+    policy: &Policy,
+    server: &GitLabServer,
+    privilege: Privilege,
+    deadline: Instant,
+) -> Result<(), String> {
+    let keeper = privilege.keeper();
+    let failed = |e: io::Error| e.to_string();
+    let (program, owner) = {
+        let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(failed)?;
+        let (_, owner) = keys_directory(policy, privilege)?;
+        let path = policy.job.launcher.with_file_name(PROGRAM);
+        (open_trusted(&path, &privilege.trusted_owners()).map_err(|e| e.to_string())?, owner)
+    };
+    if owner.uid == 0 {
+        let path = policy.keys_dir.display();
+        return Err(format!(
+            "{path} belongs to root, and keys are never fetched as root; give it to a user of its own"
+        ));
+    }
+    let arguments = arguments(policy, server).map_err(|e| e.to_string())?;
+    let parent = process::id();
+    let child = fork_into(|| {
+        let _failed = become_fetcher(&program, &arguments, owner, privilege, parent);
+        1
+    })
+    .map_err(failed)?;
+    let ended = loop {
+        if let Some(ended) = child.poll().map_err(failed)? {
+            break ended;
+        }
+        if Instant::now() >= deadline {
+            let _already_gone = child.signal(nunbird_sys::signals::KILL);
+            child.wait().map_err(failed)?;
+            return Err("nunbird-keys took too long".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    match ended {
+        Ended::Exited(0) => Ok(()),
+        Ended::Exited(75) => Err("fetched less than a minute ago".to_owned()),
+        other => Err(format!("nunbird-keys failed ({other:?})")),
+    }
+}
+
+fn arguments(policy: &Policy, server: &GitLabServer) -> Result<Vec<CString>, std::ffi::NulError> {
+    let mut words: Vec<&[u8]> = vec![
+        b"nunbird-keys",
+        b"refresh",
+        b"--server-name",
+        server.name.as_bytes(),
+        b"--url",
+        server.url.as_bytes(),
+        b"--issuer",
+        server.issuer.as_bytes(),
+        b"--keys-dir",
+        policy.keys_dir.as_os_str().as_bytes(),
+    ];
+    let age = server.keys_max_age.to_string();
+    words.extend([b"--keys-max-age".as_slice(), age.as_bytes()]);
+    if let Some(file) = &server.ca_file {
+        words.extend([b"--ca-file".as_slice(), file.as_os_str().as_bytes()]);
+    }
+    words.into_iter().map(CString::new).collect()
+}
+
+/// In the child: the fetcher's ids for good, no descriptors but the standard ones, an empty environment.
+fn become_fetcher(
+    program: &File,
+    arguments: &[CString],
+    owner: Caller,
+    privilege: Privilege,
+    parent: i32,
+) -> io::Result<()> {
+    process::null_stdin()?;
+    exec::stdout_to_stderr()?;
+    if privilege.source.is_privileged() {
+        Linux.set_groups(&[])?;
+        Linux.set_gids(owner.gid, owner.gid, owner.gid)?;
+        Linux.set_uids(owner.uid, owner.uid, owner.uid)?;
+    }
+    Linux.clear_capabilities()?;
+    process::no_new_privileges()?;
+    process::die_with_parent(nunbird_sys::signals::KILL, parent)?;
+    process::close_on_exec_from(3)?;
+    match exec::execute(program, arguments, &[])? {}
+}

@@ -1,0 +1,187 @@
+//! From a record to a running launcher.
+//!
+//! Where the runner is root, or is the user itself, this process becomes the launcher: the runner can signal
+//! it. Otherwise it forks: the child becomes the user and the launcher, and the parent stays as shepherd.
+
+use crate::context::Context;
+use crate::privilege::Source;
+use crate::refusal::{Class, Refusal};
+use crate::shepherd;
+use crate::surrender::{self, Ids};
+use nunbird_handover::{EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Record, SCRIPT_FD, Task};
+use nunbird_sys::exec;
+use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::kernel::Linux;
+use nunbird_sys::process;
+use nunbird_sys::signals::{TERM, Waiter};
+use nunbird_sys::trusted::open_trusted;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
+use std::os::fd::RawFd;
+
+/// Files that the runner named, opened as the runner.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) script: Option<File>,
+    pub(crate) exit_code: Option<File>,
+}
+
+/// Everything the launcher's start needs, prepared while a refusal can still be told properly.
+#[derive(Debug)]
+pub(crate) struct Start {
+    launcher: File,
+    files: Vec<(RawFd, File)>,
+    argv: Vec<CString>,
+    environment: Vec<CString>,
+    ids: Ids,
+}
+
+impl Start {
+    /// Prepares the launcher's start for a stage.
+    ///
+    /// # Errors
+    /// A system refusal when the launcher is missing or not trusted.
+    pub(crate) fn prepare(
+        context: &Context<'_>,
+        record: &Record,
+        task: Task,
+        opened: Opened,
+        groups: Vec<u32>,
+    ) -> Result<Self, Refusal> {
+        let failed = |detail: &dyn Display| {
+            Refusal::system("launcher", "the job's launcher could not be started on this host", detail)
+        };
+        let keeper = context.privilege.keeper();
+        let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| failed(&e))?;
+        let launcher =
+            open_trusted(&record.launcher, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?;
+        drop(identity);
+        let launcher = exec::out_of_the_way(&launcher).map_err(|e| failed(&e))?;
+        let message = Handover {
+            version: FORMAT_VERSION,
+            decision_id: record.decision_id.clone(),
+            job_id: record.job_id,
+            task,
+            account: record.account.clone(),
+            identity: record.identity.clone(),
+            workspace: record.workspace.clone(),
+            shell: record.shell.clone(),
+            environment: record.environment.clone(),
+            exit_codes: context.inputs.exit_codes,
+            exit_code_file: opened.exit_code.is_some(),
+        };
+        let bytes = message.to_bytes().map_err(|e| failed(&e))?;
+        let handover = exec::sealed(c"nunbird-handover", &bytes).map_err(|e| failed(&e))?;
+        let named =
+            [(HANDOVER_FD, Some(handover)), (SCRIPT_FD, opened.script), (EXIT_CODE_FD, opened.exit_code)];
+        let files = named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect();
+        Ok(Start {
+            launcher,
+            files,
+            argv: vec![c"nunbird".to_owned()],
+            environment: environment(record).map_err(|e| failed(&e))?,
+            ids: Ids { uid: record.account.uid, gid: record.account.gid, groups },
+        })
+    }
+
+    /// Runs the stage; comes back with the exit code when this process did not become the launcher itself.
+    ///
+    /// # Errors
+    /// A system refusal when the launcher did not start.
+    pub(crate) fn run(self, context: &Context<'_>) -> Result<u8, Refusal> {
+        match context.privilege.source {
+            Source::Root | Source::None => match self.become_launcher(context, None) {
+                Ok(never) => match never {},
+                Err(refusal) => Err(refusal),
+            },
+            Source::Setuid | Source::FileCapabilities => self.run_with_shepherd(context),
+        }
+    }
+
+    fn run_with_shepherd(self, context: &Context<'_>) -> Result<u8, Refusal> {
+        let user = self.ids.uid;
+        let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
+        let child = self.fork(context)?;
+        shepherd::watch(&child, &waiter, context, user)
+    }
+
+    /// Runs `cleanup`'s launcher, which runs no code of the user's, and waits with privilege kept for what
+    /// the caller has to do afterwards.
+    ///
+    /// # Errors
+    /// A system refusal when it did not start or was killed.
+    pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<u8, Refusal> {
+        let child = self.fork(context)?;
+        match child.wait().map_err(|e| could_not_start("waitpid", &e))? {
+            Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(context.inputs.exit_codes.system_failure)),
+            Ended::Killed(signal) => Err(killed(signal)),
+        }
+    }
+
+    fn fork(self, context: &Context<'_>) -> Result<nunbird_sys::fork::Child, Refusal> {
+        let parent = process::id();
+        fork_into(|| match self.become_launcher(context, Some(parent)) {
+            Ok(never) => match never {},
+            Err(refusal) => {
+                refusal.print(&context.decision_id, true);
+                i32::from(refusal.exit_code(context.inputs.exit_codes))
+            }
+        })
+        .map_err(|e| could_not_start("fork", &e))
+    }
+
+    /// The last steps with privilege and the first without, in order. See docs/operation.md.
+    fn become_launcher(self, context: &Context<'_>, parent: Option<i32>) -> Result<Infallible, Refusal> {
+        let step = |name: &'static str| move |e: io::Error| could_not_start(name, &e);
+        if parent.is_some() {
+            process::new_session().map_err(step("setsid"))?;
+        }
+        process::null_stdin().map_err(step("stdin"))?;
+        let files: Vec<(RawFd, &File)> = self.files.iter().map(|(fd, file)| (*fd, file)).collect();
+        exec::place(&files).map_err(step("descriptors"))?;
+        context.limits.restore().map_err(step("setrlimit"))?;
+        process::set_umask(0o077);
+        let surrendered = if context.privilege.source.is_privileged() {
+            surrender::become_user(&mut Linux, &self.ids)
+        } else {
+            surrender::stay_user(&mut Linux, self.ids.uid, self.ids.gid)
+        };
+        surrendered.map_err(|failure| could_not_start("surrender of privilege", &failure))?;
+        if let Some(parent) = parent {
+            process::die_with_parent(TERM, parent).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
+        }
+        process::default_signals().map_err(step("signals"))?;
+        exec::execute(&self.launcher, &self.argv, &self.environment).map_err(step("execveat"))
+    }
+}
+
+/// `HOME`, `USER`, `LOGNAME`, `SHELL` and the configuration's variables; nothing that was inherited.
+fn environment(record: &Record) -> Result<Vec<CString>, Box<dyn std::error::Error>> {
+    use std::os::unix::ffi::OsStrExt;
+    let account = &record.account;
+    let own = [
+        ("HOME", account.home.as_os_str().as_bytes()),
+        ("USER", account.name.as_bytes()),
+        ("LOGNAME", account.name.as_bytes()),
+        ("SHELL", account.shell.as_os_str().as_bytes()),
+    ];
+    let configured = record.environment.iter().map(|(key, value)| (key.as_str(), value.as_bytes()));
+    own.into_iter()
+        .chain(configured)
+        .map(|(key, value)| Ok(CString::new([key.as_bytes(), b"=", value].concat())?))
+        .collect()
+}
+
+fn could_not_start(step: &str, error: &dyn Display) -> Refusal {
+    let message = "the job's launcher could not be started on this host";
+    Refusal { class: Class::System, ..Refusal::system("launcher", message, format!("{step}: {error}")) }
+}
+
+pub(crate) fn killed(signal: i32) -> Refusal {
+    let detail = format!("the launcher was ended by signal {signal}");
+    Refusal::system("launcher-killed", "the job's launcher was killed on this host", detail)
+}

@@ -1,0 +1,113 @@
+//! `nunbird-auth`: the privileged program that gitlab-runner's custom executor calls for each stage.
+//!
+//! Runs as root for some milliseconds: as a setuid-root file, with the file capabilities `cap_setuid` and
+//! `cap_setgid`, or under a runner that is root. It proves who a job belongs to, gives up all privilege and
+//! becomes the launcher. `docs/operation.md` lists the steps in order, each with its test.
+//!
+//! Any error is a refusal. There is one thread, no network, and nothing is read that the caller could have
+//! written, but by the worker or as the caller.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod account;
+mod admission;
+mod arguments;
+mod audit;
+mod context;
+mod inputs;
+mod keys;
+mod launch;
+mod privilege;
+mod refusal;
+mod sandbox;
+mod settings;
+mod shepherd;
+mod stages;
+mod store;
+mod surrender;
+mod worker;
+
+use arguments::{Call, Request, USAGE};
+use context::Context;
+use inputs::Inputs;
+use nunbird_handover::{ExitCodes, Untrusted};
+use nunbird_sys::process::{self, Limits};
+use privilege::Privilege;
+use refusal::{Refusal, print_error};
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|_| print_error("nunbird: error: internal error [panic]\n")));
+    let inputs = Inputs::take();
+    let mut arguments = std::env::args_os();
+    // Linux before 5.18 lets a caller leave out argv[0]; what follows would be misread (CVE-2021-4034).
+    if arguments.next().is_none_or(|name| name.is_empty()) {
+        return ExitCode::from(inputs.exit_codes.system_failure);
+    }
+    match arguments::parse(arguments) {
+        Ok(Request::Version) => say(concat!("Version: ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Request::Help) => say(USAGE),
+        Ok(Request::Stage(call)) => ExitCode::from(serve(&call, &inputs)),
+        Err(error) => {
+            print_error(&format!("nunbird: error: {}\n\n{USAGE}", Untrusted(&error)));
+            ExitCode::from(inputs.exit_codes.system_failure)
+        }
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(ExitCodes::default().build_failure),
+    }
+}
+
+fn serve(call: &Call, inputs: &Inputs) -> u8 {
+    let mut decision_id = "none".to_owned();
+    let served = start(call, inputs, &mut decision_id);
+    served.unwrap_or_else(|refusal| {
+        refusal.print(&decision_id, call.unobfuscated);
+        refusal.exit_code(inputs.exit_codes)
+    })
+}
+
+fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, Refusal> {
+    let limits = tidy_process()?;
+    let privilege = Privilege::establish()?;
+    *decision_id = new_decision_id()?;
+    let mut context = Context {
+        stage: call.stage.name(),
+        inputs,
+        privilege,
+        limits: &limits,
+        decision_id: decision_id.clone(),
+        admitted: None,
+    };
+    let served = stages::serve(call, &mut context);
+    decision_id.clone_from(&context.decision_id);
+    served
+}
+
+/// Undoes what a caller can leave in a process for a program with more privilege.
+fn tidy_process() -> Result<Limits, Refusal> {
+    let tidy = || {
+        process::close_on_exec_from(3)?;
+        process::default_signals()?;
+        process::ignore_broken_pipe();
+        process::forbid_inspection()?;
+        process::set_umask(0o077);
+        std::env::set_current_dir("/")?;
+        process::raise_limits()
+    };
+    tidy().map_err(|e| Refusal::system("process", "nunbird-auth could not be started on this host", e))
+}
+
+fn new_decision_id() -> Result<String, Refusal> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|e| Refusal::system("random", "this host has no random numbers", e))?;
+    Ok(settings::hex(&bytes))
+}

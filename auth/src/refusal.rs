@@ -1,0 +1,74 @@
+//! Every way in which the program says no, and who learns how much.
+//!
+//! The job log belongs to the CI user: it gets a short sentence, what to do, and the decision's id. The
+//! admin gets the whole cause in the audit file under the same id. With `-u` the job log gets it, too.
+
+use nunbird_handover::{ExitCodes, Untrusted};
+use std::fmt::Display;
+
+/// Whose trouble it is, which decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The job may not run here: final, gitlab-runner does not retry.
+    Denied,
+    /// Something on this host is not as it should be: gitlab-runner tries again.
+    System,
+}
+
+/// A no.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) class: Class,
+    /// A stable word for logs and tests.
+    pub(crate) code: &'static str,
+    /// For the CI user: no names of accounts or files beyond what the user knows.
+    pub(crate) message: String,
+    /// For the admin: the cause.
+    pub(crate) detail: String,
+    /// What the reader can do.
+    pub(crate) help: &'static str,
+}
+
+impl Refusal {
+    pub(crate) fn denied(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
+        Self::new(Class::Denied, code, message, detail)
+    }
+
+    pub(crate) fn system(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
+        Self::new(Class::System, code, message, detail)
+    }
+
+    fn new(class: Class, code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
+        let help = "give your site's admins the id of this decision";
+        Refusal { class, code, message: message.into(), detail: detail.to_string(), help }
+    }
+
+    pub(crate) fn help(self, help: &'static str) -> Self {
+        Refusal { help, ..self }
+    }
+
+    pub(crate) fn exit_code(&self, codes: ExitCodes) -> u8 {
+        match self.class {
+            Class::Denied => codes.build_failure,
+            Class::System => codes.system_failure,
+        }
+    }
+
+    /// Prints the refusal to standard error, which gitlab-runner puts into the job log.
+    pub(crate) fn print(&self, decision_id: &str, unobfuscated: bool) {
+        let mut text = format!("nunbird: error: {} [{}]\n", Untrusted(&self.message), self.code);
+        if unobfuscated {
+            for line in self.detail.lines() {
+                text.push_str(&format!("  = note: {}\n", Untrusted(line)));
+            }
+        }
+        text.push_str(&format!("  = help: {}\n  = decision: {decision_id}\n", self.help));
+        print_error(&text);
+    }
+}
+
+/// Writes to standard error. Nobody may be left to read it, which must not stop a refusal.
+pub(crate) fn print_error(text: &str) {
+    use std::io::Write;
+    let _unheard = std::io::stderr().write_all(text.as_bytes());
+}

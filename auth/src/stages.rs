@@ -1,0 +1,168 @@
+//! What each of gitlab-runner's four programs does, once the process is in order.
+
+use crate::account::{self, Target, Wanted};
+use crate::admission;
+use crate::arguments::{Call, Stage};
+use crate::context::Context;
+use crate::launch::{Opened, Start};
+use crate::refusal::{Refusal, print_error};
+use crate::settings;
+use crate::store::{Store, job_directory};
+use nunbird_handover::{Record, Task};
+use nunbird_policy::{AccountRules, Downscope};
+use nunbird_sys::{exec, foreign, process};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// Serves one call. The code is the process's exit code.
+///
+/// # Errors
+/// Every refusal, already written to the audit file where there is one.
+pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
+    match &call.stage {
+        Stage::Config => config(call, context),
+        Stage::Prepare => prepare(call, context),
+        Stage::Run { script, stage } => run(call, context, script, stage),
+        Stage::Cleanup => cleanup(call, context),
+    }
+}
+
+/// What gitlab-runner reads from `config`'s standard output.
+#[derive(Serialize)]
+struct Answer<'a> {
+    driver: BTreeMap<&'static str, &'static str>,
+    hostname: String,
+    builds_dir: &'a Path,
+    cache_dir: &'a Path,
+    builds_dir_is_shared: bool,
+    job_env: BTreeMap<&'static str, &'a str>,
+}
+
+fn config(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
+    let settings = settings::read(call.configuration.as_deref(), context.privilege)
+        .map_err(|refusal| admission::write_denial(context, None, refusal))?;
+    let record = admission::admit(context, &settings)
+        .map_err(|refusal| admission::write_denial(context, Some(&settings), refusal))?;
+    let answer = Answer {
+        driver: BTreeMap::from([("name", "Nunbird"), ("version", concat!("v", env!("CARGO_PKG_VERSION")))]),
+        hostname: process::short_host_name(),
+        builds_dir: &record.workspace.builds_dir,
+        cache_dir: &record.workspace.cache_dir,
+        builds_dir_is_shared: false,
+        job_env: BTreeMap::from([("NUNBIRD_DECISION_ID", record.decision_id.as_str())]),
+    };
+    let unsaid = |e: &dyn std::fmt::Display| {
+        Refusal::system("stdout", "the runner does not listen", format!("standard output: {e}"))
+    };
+    let mut json = serde_json::to_vec(&answer).map_err(|e| unsaid(&e))?;
+    json.push(b'\n');
+    std::io::stdout().write_all(&json).map_err(|e| unsaid(&e))?;
+    Ok(0)
+}
+
+fn prepare(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
+    let (_, record) = admitted(call, context)?;
+    Store::check_live(&record)?;
+    let target = same_account(&record, context)?;
+    Start::prepare(context, &record, Task::Prepare, Opened::default(), target.entry.groups)?.run(context)
+}
+
+fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Result<u8, Refusal> {
+    // First of all: the file is the same for every stage, and the runner would take an earlier stage's number
+    // for this one's if this one were refused.
+    let exit_code = exit_code_file(context)?;
+    let (_, record) = admitted(call, context)?;
+    Store::check_live(&record)?;
+    let target = same_account(&record, context)?;
+    let script = open_script(script, context)?;
+    let opened = Opened { script: Some(script), exit_code };
+    Start::prepare(context, &record, Task::Run(stage.to_owned()), opened, target.entry.groups)?.run(context)
+}
+
+fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
+    let (store, mut record) = match admitted(call, context) {
+        Ok(found) => found,
+        Err(refusal) if refusal.code == "no-record" || refusal.code == "job-directory" => {
+            print_error(&format!("nunbird: nothing to clean up: {}\n", refusal.detail));
+            return Ok(0);
+        }
+        Err(refusal) => return Err(refusal),
+    };
+    record.closed = true;
+    store.write(&record)?;
+    let target = same_account(&record, context)?;
+    let start = Start::prepare(context, &record, Task::Cleanup, Opened::default(), target.entry.groups)?;
+    let code = start.run_and_wait(context)?;
+    if code == 0 {
+        store.remove(&record.job_directory)?;
+    }
+    Ok(code)
+}
+
+/// The record of this job, which must come from the configuration that the caller names, if it names one.
+fn admitted(call: &Call, context: &mut Context<'_>) -> Result<(Store, Record), Refusal> {
+    let directory = job_directory(context.inputs.job_directory.as_deref(), context.privilege)?;
+    let store = Store::open(context.privilege)?;
+    let record = store.find(&directory)?;
+    context.decision_id.clone_from(&record.decision_id);
+    match &call.configuration {
+        Some(path) if *path != record.policy_path => {
+            let detail =
+                format!("admitted by {}, called with {}", record.policy_path.display(), path.display());
+            Err(Refusal::system("configuration-differs", "this job was admitted under another configuration", detail)
+                .help("name the same --configuration in every *_args of the runner's config.toml, or in config_args alone"))
+        }
+        _ => Ok((store, record)),
+    }
+}
+
+/// The record's account as it is now: a user who was removed, or whose name went to another, must not run on.
+fn same_account(record: &Record, context: &Context<'_>) -> Result<Target, Refusal> {
+    let own = record.account.uid == context.privilege.caller.uid;
+    let wanted = Wanted {
+        name: &record.account.name,
+        rules: AccountRules { min_uid: record.min_uid, deny: &[] },
+        downscope: if own { Downscope::None } else { Downscope::Setuid },
+    };
+    let target = account::resolve(&wanted, context.privilege)?;
+    if (target.entry.uid, target.entry.gid) == (record.account.uid, record.account.gid) {
+        return Ok(target);
+    }
+    let detail = format!(
+        "`{}` was uid {} gid {} when the job was admitted, and is uid {} gid {} now",
+        record.account.name, record.account.uid, record.account.gid, target.entry.uid, target.entry.gid
+    );
+    Err(Refusal::denied(
+        "account-changed",
+        "your account on this host has changed since the job began",
+        detail,
+    ))
+}
+
+fn open_script(path: &Path, context: &Context<'_>) -> Result<File, Refusal> {
+    let refuse = |e: std::io::Error| {
+        let detail = format!("{}: not a readable regular file of the runner's account: {e}", path.display());
+        Refusal::system("script", "the stage's script could not be read", detail)
+    };
+    let file = foreign::open_for_reading(path, context.privilege.caller).map_err(refuse)?;
+    exec::blocking(&file).map_err(refuse)?;
+    Ok(file)
+}
+
+/// The runner's exit-code file, opened as the runner and filled with the code of a refusal.
+fn exit_code_file(context: &Context<'_>) -> Result<Option<File>, Refusal> {
+    let Some(path) = context.inputs.exit_code_file.as_deref() else { return Ok(None) };
+    let open = || {
+        let mut file = foreign::open_for_writing(path, context.privilege.caller)?;
+        exec::blocking(&file)?;
+        file.write_all(b"1\n")?;
+        Ok::<_, std::io::Error>(file)
+    };
+    open().map(Some).map_err(|e| {
+        let detail = format!("BUILD_EXIT_CODE_FILE {}: {e}", path.display());
+        Refusal::system("exit-code-file", "the runner's exit-code file could not be written", detail)
+    })
+}

@@ -1,0 +1,202 @@
+//! Where job records live between the stages of a job.
+//!
+//! `/var/lib/nunbird/jobs`, root's and nobody else's; for `downscope = "none"` the user's own
+//! `~/.local/state/nunbird/jobs`. A record is found by who calls and by the runner's private directory of
+//! the job, whose inode it names: gitlab-runner makes one for each attempt and no CI user can make one that
+//! belongs to the runner's account.
+
+use crate::privilege::Privilege;
+use crate::refusal::Refusal;
+use nunbird_handover::{JobDirectory, Record};
+use nunbird_sys::directory::{Directory, Lock};
+use nunbird_sys::foreign::{self, Caller};
+use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::trusted::open_trusted_directory;
+use nunbird_sys::{clock, users};
+use std::fmt::Display;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Of a packaged installation. Not configurable: later stages must find it without the configuration.
+const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
+/// Below the home directory, for `downscope = "none"`.
+const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
+/// The largest record, in bytes.
+const MAX_RECORD: u64 = 64 << 10;
+/// How long another job's `config` may hold the lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most jobs that one account runs at once on a host.
+const MAX_SLOTS: u16 = 1000;
+
+/// The records of this host.
+#[derive(Debug)]
+pub(crate) struct Store {
+    directory: Directory,
+    keeper: Caller,
+    caller: Caller,
+}
+
+/// The runner's private directory of the job that is served.
+///
+/// # Errors
+/// A system refusal when the runner names none, or one that others can enter.
+pub(crate) fn job_directory(path: Option<&Path>, privilege: Privilege) -> Result<JobDirectory, Refusal> {
+    let refuse = |detail: &dyn Display| {
+        let message = "nunbird-auth was not started by gitlab-runner's custom executor";
+        Refusal::system("job-directory", message, detail)
+            .help("see the admin guide on config.toml of the runner")
+    };
+    let path = path.ok_or_else(|| refuse(&"TMPDIR is not set"))?;
+    if !path.is_absolute() {
+        return Err(refuse(&format!("TMPDIR {} is not absolute", path.display())));
+    }
+    let id = foreign::private_directory(path, privilege.caller).map_err(|e| {
+        refuse(&format!(
+            "TMPDIR {} is not a private directory of uid {}: {e}",
+            path.display(),
+            privilege.caller.uid
+        ))
+    })?;
+    Ok(JobDirectory { path: path.to_path_buf(), device: id.device, inode: id.inode })
+}
+
+impl Store {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// A system refusal when the directory is missing or somebody else could write in it.
+    pub(crate) fn open(privilege: Privilege) -> Result<Self, Refusal> {
+        let keeper = privilege.keeper();
+        let refuse = |detail: &dyn Display| {
+            Refusal::system("record-store", "Nunbird's job records on this host cannot be used", detail)
+        };
+        let path = path(privilege).map_err(|e| refuse(&e))?;
+        let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| refuse(&e))?;
+        let owners = privilege.trusted_owners();
+        let fd = open_trusted_directory(&path, &owners)
+            .map_err(|e| refuse(&format!("{e} (the package makes {PRIVILEGED}, mode 0700)")))?;
+        drop(identity);
+        let directory = Directory::new(fd);
+        let (uid, _, mode) = directory.owner().map_err(|e| refuse(&e))?;
+        if uid != keeper.uid || mode & 0o077 != 0 {
+            let shown = path.display();
+            return Err(refuse(&format!(
+                "{shown}: owned by uid {uid}, mode {mode:04o}; it must be mode 0700"
+            )));
+        }
+        Ok(Store { directory, keeper, caller: privilege.caller })
+    }
+
+    /// The record of this job, live or not.
+    ///
+    /// # Errors
+    /// A refusal when there is none, or it is not of this runner and directory.
+    pub(crate) fn find(&self, job: &JobDirectory) -> Result<Record, Refusal> {
+        let none = |detail: &dyn Display| {
+            Refusal::denied("no-record", "this job was not admitted on this host", detail)
+                .help("the cause stands in the job log where the job was prepared")
+        };
+        let name = self.name(job);
+        let bytes = self
+            .as_keeper(|d| d.read(&name, MAX_RECORD).map(|(bytes, ..)| bytes))
+            .map_err(|e| none(&format!("record {name}: {e}")))?;
+        let record = Record::from_bytes(&bytes).map_err(|e| none(&format!("record {name}: {e}")))?;
+        let same = record.job_directory.device == job.device && record.job_directory.inode == job.inode;
+        if !same || record.runner_uid != self.caller.uid {
+            return Err(none(&format!("record {name} is of another runner or directory")));
+        }
+        Ok(record)
+    }
+
+    /// Whether a record may still serve a stage that runs something.
+    ///
+    /// # Errors
+    /// A refusal when it is closed or its time is up.
+    pub(crate) fn check_live(record: &Record) -> Result<(), Refusal> {
+        let (now, boottime) = clocks()?;
+        if record.is_live(now, boottime) {
+            return Ok(());
+        }
+        let detail = format!(
+            "record of job {}: expires_at {}, closed {}, now {now}",
+            record.job_id, record.expires_at, record.closed
+        );
+        Err(Refusal::denied(
+            "record-expired",
+            "the time in which this job may run on this host is over",
+            detail,
+        )
+        .help("raise the job's timeout in GitLab; the id token lives as long as the job may"))
+    }
+
+    /// Keeps others from admitting a job until the lock goes.
+    pub(crate) fn lock(&self) -> Result<Lock, Refusal> {
+        self.as_keeper(|d| d.lock(PATIENCE)).map_err(|e| self.trouble("cannot be locked", &e))
+    }
+
+    /// The least slot that no job of this account holds. The caller holds the lock until it has
+    /// written its own record.
+    pub(crate) fn free_slot(&self, uid: u32, _lock: &Lock) -> Result<u16, Refusal> {
+        let (now, boottime) = clocks()?;
+        let names = self.as_keeper(Directory::names).map_err(|e| self.trouble("cannot be listed", &e))?;
+        let mut taken = Vec::new();
+        for name in names {
+            // A file that is no record, or of another version, holds no slot; the sweep reports it.
+            let Ok((bytes, ..)) = self.as_keeper(|d| d.read(&name, MAX_RECORD)) else { continue };
+            let Ok(record) = Record::from_bytes(&bytes) else { continue };
+            if record.account.uid == uid && record.holds_slot(now, boottime) {
+                taken.push(record.slot);
+            }
+        }
+        let free = (0..MAX_SLOTS).find(|slot| !taken.contains(slot));
+        free.ok_or_else(|| {
+            self.trouble("hold no free slot for this account", &io::Error::from(io::ErrorKind::StorageFull))
+        })
+    }
+
+    /// Writes a record, over an earlier one of the same directory.
+    pub(crate) fn write(&self, record: &Record) -> Result<(), Refusal> {
+        let bytes = record.to_bytes().map_err(|e| self.trouble("cannot be written", &io::Error::other(e)))?;
+        let name = self.name(&record.job_directory);
+        self.as_keeper(|d| d.replace(&name, &bytes)).map_err(|e| self.trouble("cannot be written", &e))
+    }
+
+    /// Removes the record of this directory, if there is one.
+    pub(crate) fn remove(&self, job: &JobDirectory) -> Result<(), Refusal> {
+        let name = self.name(job);
+        self.as_keeper(|d| d.remove(&name)).map_err(|e| self.trouble("cannot be removed", &e))
+    }
+
+    fn name(&self, job: &JobDirectory) -> String {
+        format!("{}-{:x}-{:x}.json", self.caller.uid, job.device, job.inode)
+    }
+
+    fn as_keeper<T>(&self, act: impl FnOnce(&Directory) -> io::Result<T>) -> io::Result<T> {
+        let _identity = FileIdentity::assume(self.keeper.uid, self.keeper.gid)?;
+        act(&self.directory)
+    }
+
+    fn trouble(&self, what: &str, error: &io::Error) -> Refusal {
+        let detail = format!("job records of uid {} {what}: {error}", self.keeper.uid);
+        Refusal::system("record-store", "Nunbird's job records on this host cannot be used", detail)
+    }
+}
+
+/// Seconds since the epoch and since boot.
+pub(crate) fn clocks() -> Result<(u64, u64), Refusal> {
+    let read = || Ok::<_, io::Error>((clock::now()?, clock::boottime()?));
+    read().map_err(|e| Refusal::system("clock", "this host's clock cannot be read", e))
+}
+
+fn path(privilege: Privilege) -> io::Result<PathBuf> {
+    if privilege.source.is_privileged() {
+        return Ok(PathBuf::from(PRIVILEGED));
+    }
+    let user = users::by_uid(privilege.caller.uid)?.ok_or(io::ErrorKind::NotFound)?;
+    // The home may be reached by a link (/home -> /data/home): it is the user's own, so follow it.
+    let path = user.home.canonicalize()?.join(UNPRIVILEGED);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+    Ok(path)
+}

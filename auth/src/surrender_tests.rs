@@ -1,0 +1,198 @@
+use super::{Failure, Ids, become_shepherd, become_user};
+use nunbird_sys::capabilities::Capabilities;
+use nunbird_sys::kernel::Kernel;
+use std::io;
+
+/// A kernel that remembers what was asked, and can be told to lie or to refuse.
+struct Recorder {
+    calls: Vec<String>,
+    uids: [u32; 3],
+    gids: [u32; 3],
+    groups: Vec<u32>,
+    capabilities: Capabilities,
+    ambient: u32,
+    /// A call that fails.
+    broken: Option<&'static str>,
+    /// A call that says yes and does nothing.
+    idle: Option<&'static str>,
+}
+
+const CAP_SETUID: u64 = 1 << 7;
+
+impl Recorder {
+    /// As in a program with file capabilities: neither id is root's, which is the harder case.
+    fn with_file_capabilities() -> Self {
+        let held = Capabilities { effective: CAP_SETUID, permitted: CAP_SETUID, inheritable: 0 };
+        Recorder {
+            calls: Vec::new(),
+            uids: [4001; 3],
+            gids: [4001; 3],
+            groups: vec![4001, 27],
+            capabilities: held,
+            ambient: 1,
+            broken: None,
+            idle: None,
+        }
+    }
+
+    fn call(&mut self, name: &'static str, arguments: String) -> io::Result<bool> {
+        self.calls.push(format!("{name}{arguments}"));
+        if self.broken == Some(name) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(self.idle != Some(name))
+    }
+
+    fn may_become(&self, current: [u32; 3], wanted: [u32; 3]) -> bool {
+        let able = self.capabilities.effective & CAP_SETUID != 0;
+        able || wanted.iter().all(|id| *id == u32::MAX || current.contains(id))
+    }
+}
+
+fn merge(current: [u32; 3], wanted: [u32; 3]) -> [u32; 3] {
+    let pick = |i: usize| if wanted[i] == u32::MAX { current[i] } else { wanted[i] };
+    [pick(0), pick(1), pick(2)]
+}
+
+impl Kernel for Recorder {
+    fn set_groups(&mut self, groups: &[u32]) -> io::Result<()> {
+        if self.call("setgroups", format!("{groups:?}"))? {
+            self.groups = groups.to_vec();
+        }
+        Ok(())
+    }
+
+    fn set_gids(&mut self, r: u32, e: u32, s: u32) -> io::Result<()> {
+        let does = self.call("setresgid", format!("({r}, {e}, {s})"))?;
+        if !self.may_become(self.gids, [r, e, s]) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        if does {
+            self.gids = merge(self.gids, [r, e, s]);
+        }
+        Ok(())
+    }
+
+    fn set_uids(&mut self, r: u32, e: u32, s: u32) -> io::Result<()> {
+        let does = self.call("setresuid", format!("({r}, {e}, {s})"))?;
+        if !self.may_become(self.uids, [r, e, s]) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        if does {
+            self.uids = merge(self.uids, [r, e, s]);
+        }
+        Ok(())
+    }
+
+    fn clear_capabilities(&mut self) -> io::Result<()> {
+        if self.call("capset", String::new())? {
+            self.capabilities = Capabilities::EMPTY;
+        }
+        Ok(())
+    }
+
+    fn clear_ambient(&mut self) -> io::Result<()> {
+        if self.call("ambient", String::new())? {
+            self.ambient = 0;
+        }
+        Ok(())
+    }
+
+    fn new_session_keyring(&mut self) -> io::Result<()> {
+        self.call("keyring", String::new()).map(|_| ())
+    }
+
+    fn uids(&mut self) -> io::Result<[u32; 3]> {
+        Ok(self.uids)
+    }
+
+    fn gids(&mut self) -> io::Result<[u32; 3]> {
+        Ok(self.gids)
+    }
+
+    fn groups(&mut self) -> io::Result<Vec<u32>> {
+        Ok(self.groups.clone())
+    }
+
+    fn capabilities(&mut self) -> io::Result<Capabilities> {
+        Ok(self.capabilities)
+    }
+
+    fn ambient_count(&mut self) -> io::Result<u32> {
+        Ok(self.ambient)
+    }
+}
+
+fn alice() -> Ids {
+    Ids { uid: 5001, gid: 5002, groups: vec![5002, 6000, 6001] }
+}
+
+fn surrender(kernel: &mut Recorder) -> Result<(), Failure> {
+    become_user(kernel, &alice())
+}
+
+#[test]
+fn groups_go_before_gid_before_uid_before_capabilities_and_then_all_is_proven() {
+    let mut kernel = Recorder::with_file_capabilities();
+    surrender(&mut kernel).unwrap();
+    assert_eq!(
+        kernel.calls,
+        [
+            "setgroups[5002, 6000, 6001]",
+            "setresgid(5002, 5002, 5002)",
+            "setresuid(5001, 5001, 5001)",
+            "capset",
+            "ambient",
+            "keyring",
+            "setresuid(4294967295, 0, 4294967295)",
+            "setresgid(4294967295, 0, 4294967295)",
+            "setresuid(4294967295, 4001, 4294967295)",
+        ]
+    );
+}
+
+#[test]
+fn a_step_that_fails_ends_the_surrender() {
+    for step in ["setgroups", "setresgid", "setresuid", "capset", "ambient", "keyring"] {
+        let mut kernel = Recorder { broken: Some(step), ..Recorder::with_file_capabilities() };
+        let before = kernel.calls.len();
+        assert!(surrender(&mut kernel).is_err(), "{step}");
+        assert!(kernel.calls.last().unwrap().starts_with(step), "{step}: {:?}", &kernel.calls[before..]);
+    }
+}
+
+#[test]
+fn a_step_that_only_pretends_is_found_out() {
+    for (step, word) in [
+        ("setgroups", "groups"),
+        ("setresgid", "gid"),
+        ("setresuid", "uid"),
+        ("capset", "capability"),
+        ("ambient", "ambient"),
+    ] {
+        let mut kernel = Recorder { idle: Some(step), ..Recorder::with_file_capabilities() };
+        let failure = surrender(&mut kernel).unwrap_err();
+        assert!(failure.step.contains(word), "{step}: {failure}");
+    }
+}
+
+#[test]
+fn root_is_refused_even_where_everything_says_yes() {
+    for ids in [Ids { uid: 0, ..alice() }, Ids { gid: 0, ..alice() }] {
+        let mut kernel = Recorder::with_file_capabilities();
+        assert!(become_user(&mut kernel, &ids).is_err(), "{ids:?}");
+    }
+}
+
+#[test]
+fn the_shepherd_keeps_the_runners_ids_but_the_users_effective_one() {
+    let mut kernel = Recorder::with_file_capabilities();
+    become_shepherd(&mut kernel, 4001, 4001, 5001).unwrap();
+    assert_eq!(kernel.uids, [4001, 5001, 4001]);
+    assert_eq!(kernel.groups, Vec::<u32>::new());
+    assert_eq!(kernel.capabilities, Capabilities::EMPTY);
+    for step in ["setgroups", "setresuid", "capset"] {
+        let mut kernel = Recorder { broken: Some(step), ..Recorder::with_file_capabilities() };
+        assert!(become_shepherd(&mut kernel, 4001, 4001, 5001).is_err(), "{step}");
+    }
+}

@@ -1,0 +1,107 @@
+//! The worker: a forked child that alone touches what strangers wrote.
+//!
+//! It decodes the job response, the keys and the tokens, and answers with one message of fixed layout. The
+//! parent believes the answer as far as the message's checks go; a worker that was taken over could claim
+//! another GitLab user, never root or an account that the invariants forbid (see docs/threat-model.md).
+
+use crate::privilege::Privilege;
+use crate::refusal::Refusal;
+use crate::sandbox;
+use nunbird_policy::{Algorithm, GitLabServer, Policy};
+use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::{answer, process};
+use nunbird_token::{Admitted, KEYS_VERSION, KeysFile, MAX_KEYS, MAX_MESSAGE, Question, Rejection, Server};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+/// How long the parent waits for the answer; a sound worker needs a few milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the worker judges, as bytes.
+#[derive(Debug)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) response: &'a [u8],
+    /// The content of each server's keys file, in the order of the policy; empty where there is none.
+    pub(crate) keys: &'a [Vec<u8>],
+    /// Seconds since the epoch.
+    pub(crate) now: u64,
+}
+
+/// Asks a fresh worker who the job belongs to.
+///
+/// # Errors
+/// A system refusal when the worker does anything but answer in time and end well.
+pub(crate) fn ask(
+    evidence: &Evidence<'_>,
+    policy: &Policy,
+    privilege: Privilege,
+) -> Result<Result<Admitted, Rejection>, Refusal> {
+    let failed = |detail: &dyn std::fmt::Display| {
+        Refusal::system("worker", "the job's identity could not be checked on this host", detail)
+    };
+    let (reader, writer) = io::pipe().map_err(|e| failed(&format!("pipe: {e}")))?;
+    let child = fork_into(|| i32::from(judge(evidence, policy, privilege, &writer).is_err()))
+        .map_err(|e| failed(&format!("fork: {e}")))?;
+    drop(writer);
+    let answer = answer::read_to_end(reader, MAX_MESSAGE, PATIENCE);
+    if answer.is_err() {
+        // It may hang: it must not outlive the question.
+        let _already_gone = child.signal(nunbird_sys::signals::KILL);
+    }
+    let ended = child.wait().map_err(|e| failed(&format!("wait: {e}")))?;
+    let bytes = answer.map_err(|e| failed(&format!("no answer from the worker: {e}")))?;
+    if ended != Ended::Exited(0) {
+        return Err(failed(&format!("the worker ended badly: {ended:?}")));
+    }
+    nunbird_token::decode(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
+}
+
+/// The worker's whole life.
+fn judge(
+    evidence: &Evidence<'_>,
+    policy: &Policy,
+    privilege: Privilege,
+    pipe: &io::PipeWriter,
+) -> io::Result<()> {
+    process::close_all_but(pipe.as_raw_fd())?;
+    sandbox::enter(privilege.source.is_privileged())?;
+    let servers: Vec<Server> =
+        policy.gitlab.iter().zip(evidence.keys).map(|(server, keys)| known(server, keys)).collect();
+    let answer = if servers.iter().all(|server| server.keys.is_empty()) {
+        Err(Rejection::Keys)
+    } else {
+        nunbird_token::admit(&Question {
+            response: evidence.response,
+            token_variables: &policy.identity.token_variables,
+            servers: &servers,
+            now: evidence.now,
+            clock_skew: policy.identity.clock_skew,
+        })
+    };
+    let mut pipe = pipe;
+    pipe.write_all(&nunbird_token::encode(&answer))
+}
+
+/// A server with the keys of its file; one that is not exactly as `nunbird-keys` writes it holds none.
+fn known(server: &GitLabServer, file: &[u8]) -> Server {
+    let keys = serde_json::from_slice::<KeysFile>(file)
+        .ok()
+        .filter(|f| f.version == KEYS_VERSION && f.server == server.name && f.issuer == server.issuer)
+        .map(|f| f.keys)
+        .filter(|keys| keys.len() <= MAX_KEYS)
+        .unwrap_or_default();
+    let name = |algorithm: &Algorithm| match algorithm {
+        Algorithm::Rs256 => "RS256",
+        Algorithm::Es256 => "ES256",
+        Algorithm::Es384 => "ES384",
+    };
+    Server {
+        issuer: server.issuer.clone(),
+        audience: server.audience.clone(),
+        algorithms: server.algorithms.iter().map(name).collect(),
+        runner_ids: server.runner_ids.clone(),
+        keys_max_age: server.keys_max_age,
+        keys,
+    }
+}

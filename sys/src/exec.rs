@@ -1,0 +1,87 @@
+//! Starting the next program by descriptor, with descriptors of our choice and nothing else.
+
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::execveat;
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+/// Descriptors above this are never a target of [`place`].
+const HIGH: RawFd = 16;
+
+/// A memory file with these bytes that nobody can change any more.
+///
+/// # Errors
+/// As memfd_create(2) and write(2).
+pub fn sealed(name: &CStr, bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    let all =
+        SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(all))?;
+    Ok(file)
+}
+
+/// Puts each file at its number, so that it survives the next execve(2), and marks all other descriptors
+/// from 3 on to be closed by it.
+///
+/// # Errors
+/// As dup2(2) and close_range(2).
+pub fn place(files: &[(RawFd, &File)]) -> io::Result<()> {
+    let mut moved: Vec<(RawFd, OwnedFd)> = Vec::new();
+    for (target, file) in files {
+        moved.push((*target, duplicate_high(file)?));
+    }
+    crate::process::close_on_exec_from(3)?;
+    for (target, fd) in &moved {
+        // SAFETY: dup2 replaces what is at `target`. Callers name the descriptors of the handover (3 to 5), which
+        // nothing in this process uses: every own file was just moved above them or is closed by execve.
+        if unsafe { libc::dup2(fd.as_raw_fd(), *target) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+fn duplicate_high(file: &impl AsFd) -> io::Result<OwnedFd> {
+    let raw = fcntl(file, FcntlArg::F_DUPFD_CLOEXEC(HIGH))?;
+    // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor; nobody else owns it.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(raw) })
+}
+
+/// A copy of the descriptor well above those that [`place`] fills.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn out_of_the_way(file: &File) -> io::Result<File> {
+    duplicate_high(file).map(File::from)
+}
+
+/// Makes standard output the same as standard error.
+///
+/// # Errors
+/// As dup2(2).
+pub fn stdout_to_stderr() -> io::Result<()> {
+    Ok(nix::unistd::dup2_stdout(io::stderr())?)
+}
+
+/// Becomes the program behind `file`.
+///
+/// # Errors
+/// As execveat(2); comes back only then.
+pub fn execute(file: &File, argv: &[CString], environment: &[CString]) -> io::Result<Infallible> {
+    Ok(execveat(file, c"", argv, environment, AtFlags::AT_EMPTY_PATH)?)
+}
+
+/// Reads and writes of this file wait again: it was opened with `O_NONBLOCK`.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn blocking(file: &File) -> io::Result<()> {
+    fcntl(file, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(())
+}

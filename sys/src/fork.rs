@@ -1,0 +1,86 @@
+//! Forking, made safe by having one thread.
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use std::io;
+
+/// A child of this process.
+#[derive(Debug)]
+pub struct Child(Pid);
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+/// Forks; the child runs `body` and ends with the status it returns, without running exit handlers.
+///
+/// # Errors
+/// As fork(2), and `EBUSY` when the process has more than one thread: a child would inherit locks that no
+/// thread is left to release (fork(2), signal-safety(7)).
+pub fn fork_into(body: impl FnOnce() -> i32) -> io::Result<Child> {
+    // unshare(2): CLONE_THREAD has no effect in a process of one thread, and is EINVAL in any other.
+    unshare(CloneFlags::CLONE_THREAD).map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
+    // SAFETY: the process has one thread, so no lock can be held by another and every function is safe to call
+    // in the child; the child ends below, so no frame of the parent is left twice.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Child(child)),
+        ForkResult::Child => {
+            let status = body();
+            // SAFETY: _exit takes a number and does not return.
+            unsafe { libc::_exit(status) }
+        }
+    }
+}
+
+impl Child {
+    /// Process id.
+    pub fn pid(&self) -> i32 {
+        self.0.as_raw()
+    }
+
+    /// Sends a signal. The child is not yet waited for, so the number cannot have been given to another.
+    ///
+    /// # Errors
+    /// As kill(2); `EINVAL` for a number that is no signal.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        let signal = Signal::try_from(signal)?;
+        kill(self.0, signal)?;
+        Ok(())
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// As waitpid(2).
+    pub fn wait(self) -> io::Result<Ended> {
+        loop {
+            if let Some(ended) = self.look(WaitPidFlag::empty())? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Looks whether it has ended.
+    ///
+    /// # Errors
+    /// As waitpid(2).
+    pub fn poll(&self) -> io::Result<Option<Ended>> {
+        self.look(WaitPidFlag::WNOHANG)
+    }
+
+    fn look(&self, flags: WaitPidFlag) -> io::Result<Option<Ended>> {
+        match waitpid(self.0, Some(flags)) {
+            Ok(WaitStatus::Exited(_, code)) => Ok(Some(Ended::Exited(code))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(Ended::Killed(signal as i32))),
+            Ok(_) | Err(nix::Error::EINTR) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Starting the process of a job: in its own session, bound to our life, with nothing inherited by accident.
+//!
+//! The launcher calls this as the mapped user, with one thread. What the job gets is its arguments, its
+//! environment, three standard streams and the descriptors named; default signals, none blocked. When the
+//! launcher dies in any way, the kernel kills the job's first process.
+
+use nix::fcntl::{FcntlArg, fcntl};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+/// The number of the first descriptor passed.
+pub const FIRST_FD: RawFd = 3;
+/// Copies lie from here on, where no descriptor passed can overwrite them.
+const HIGH: RawFd = 16;
+/// At most this many descriptors can be passed.
+const MOST: usize = 8;
+
+/// Starts the command; the first of `passed` becomes descriptor 3 of the child, the next one 4, and so on.
+///
+/// The child leads a new session and process group, so its process id names both.
+///
+/// # Errors
+/// As fork(2) and execve(2); `ESRCH` when this process ended meanwhile; `E2BIG` for more than eight descriptors.
+pub fn spawn(mut command: Command, passed: &[BorrowedFd<'_>]) -> io::Result<Child> {
+    if passed.len() > MOST {
+        return Err(io::Error::from_raw_os_error(libc::E2BIG));
+    }
+    let copies = passed.iter().map(|fd| duplicate(fd, HIGH)).collect::<io::Result<Vec<_>>>()?;
+    // The standard library reports a failed execve over a pipe that it opens at the lowest free number. These
+    // fill the low numbers until then, so that the child does not overwrite that pipe.
+    let _placeholders = passed.iter().map(|fd| duplicate(fd, FIRST_FD)).collect::<io::Result<Vec<_>>>()?;
+    let sources: Vec<RawFd> = copies.iter().map(AsRawFd::as_raw_fd).collect();
+    let parent = nix::unistd::getpid().as_raw();
+    let limit = descriptor_limit();
+    let prepare = move || in_child(&sources, parent, limit);
+    // SAFETY: `in_child` makes only system calls and allocates nothing, so it is sound between fork and execve
+    // whatever other threads held (signal-safety(7)). The descriptors it names live until `spawn` returns.
+    unsafe { command.pre_exec(prepare) };
+    command.spawn()
+}
+
+/// Everything between fork and execve. Async-signal-safe: system calls on numbers, no allocation, no locks.
+fn in_child(sources: &[RawFd], parent: libc::pid_t, limit: RawFd) -> io::Result<()> {
+    // SAFETY: setsid takes nothing.
+    check(unsafe { libc::setsid() })?;
+    // SAFETY: PR_SET_PDEATHSIG takes a number.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    // SAFETY: getppid takes nothing. A parent that ended before the line above would never be noticed.
+    if unsafe { libc::getppid() } != parent {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    let mut target = FIRST_FD;
+    for source in sources {
+        // SAFETY: dup2 takes numbers. It replaces a placeholder, and no source lies below `HIGH`.
+        check(unsafe { libc::dup2(*source, target) })?;
+        target += 1;
+    }
+    close_on_exec_from(target, limit)?;
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL installs no handler. KILL, STOP and libc's own two answer EINVAL, rightly.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set that it is given before sigprocmask reads it; the old mask is
+    // not asked for.
+    check(unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
+    })?;
+    Ok(())
+}
+
+/// Marks instead of closing: the standard library's pipe must live until execve.
+fn close_on_exec_from(first: RawFd, limit: RawFd) -> io::Result<()> {
+    // SAFETY: close_range takes numbers.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if rc == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    // Kernels before 5.9 have no close_range, those before 5.11 not with this flag.
+    if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) {
+        return Err(error);
+    }
+    for fd in first..limit {
+        // SAFETY: F_SETFD takes numbers; EBADF for a closed descriptor is expected.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
+}
+
+fn check(rc: libc::c_int) -> io::Result<()> {
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn duplicate(fd: &BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
+    let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
+    // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// No descriptor of this process has a number as high as this.
+fn descriptor_limit() -> RawFd {
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    limit.ok().and_then(|(_, hard)| RawFd::try_from(hard).ok()).unwrap_or(1 << 20).min(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{in_child, spawn};
+    use std::os::fd::AsFd;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    fn output(script: &str, passed: &[std::os::fd::BorrowedFd<'_>]) -> String {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let child = spawn(command, passed).expect("spawn");
+        String::from_utf8(child.wait_with_output().expect("wait").stdout).expect("text")
+    }
+
+    #[test]
+    fn the_child_gets_the_descriptors_named_in_order_and_no_others() {
+        let open = || std::fs::File::open("/dev/null").expect("null");
+        let (_low, _more) = (open(), open());
+        let file = crate::exec::sealed(c"first", b"first").expect("memory file");
+        let null = open();
+        let text = output("cat <&3; echo; ls /proc/$$/fd | tr '\\n' ' '", &[file.as_fd(), null.as_fd()]);
+        assert_eq!(text, "first\n0 1 2 3 4 ");
+    }
+
+    #[test]
+    fn the_child_leads_its_own_session_with_default_unblocked_signals() {
+        let text = output("cut -d' ' -f1,5,6 /proc/$$/stat; grep -E 'Sig(Blk|Ign)' /proc/$$/status", &[]);
+        let ids: Vec<&str> = text.lines().next().expect("line").split(' ').collect();
+        assert!(ids[0] == ids[1] && ids[1] == ids[2], "{text}");
+        for line in text.lines().skip(1) {
+            let set = line.split('\t').nth(1).map(|hex| u64::from_str_radix(hex, 16).expect("hex"));
+            // 32 and 33 are the C library's own, which its signal(3) leaves alone.
+            assert_eq!(set.expect("set") & !(0b11 << 31), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_an_error_here() {
+        let null = std::fs::File::open("/dev/null").expect("null");
+        let error =
+            spawn(Command::new("/nonexistent/shell"), &[null.as_fd(), null.as_fd()]).expect_err("none");
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_child_of_an_ended_parent_does_not_start() {
+        let mut command = Command::new("/bin/true");
+        // SAFETY: `in_child` makes system calls only.
+        unsafe { command.pre_exec(|| in_child(&[], 1 << 30, 4)) };
+        let error = command.spawn().expect_err("no process has this parent");
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+    }
+}

@@ -1,0 +1,21 @@
+//! System calls. The only crate with `unsafe`, each block with the argument why it is sound.
+//!
+//! Everything here is safe to call. What needs privilege says so; nothing here decides anything.
+
+pub mod answer;
+pub mod capabilities;
+pub mod clock;
+pub mod directory;
+pub mod environment;
+pub mod exec;
+pub mod foreign;
+pub mod fork;
+pub mod identity;
+pub mod inherited;
+pub mod job_command;
+pub mod kernel;
+pub mod process;
+pub mod signals;
+pub mod syscall;
+pub mod trusted;
+pub mod users;

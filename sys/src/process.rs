@@ -1,0 +1,204 @@
+//! Putting the own process in order: what a caller can leave behind for a program with more privilege.
+//!
+//! Descriptors, signal dispositions, the signal mask, resource limits, umask and working directory all pass
+//! through execve(2). A caller who controls them must not control a privileged program with them.
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::stat::{Mode, umask};
+use std::io;
+use std::os::fd::RawFd;
+
+/// Resource limits as the caller had them, to be given to the job.
+#[derive(Debug, Clone)]
+pub struct Limits(Vec<(Resource, u64, u64)>);
+
+/// The limits that could make a privileged write fail or end the program half-way (sudo's `unlimit_sudo`).
+const RAISED: [Resource; 6] = [
+    Resource::RLIMIT_AS,
+    Resource::RLIMIT_CPU,
+    Resource::RLIMIT_DATA,
+    Resource::RLIMIT_FSIZE,
+    Resource::RLIMIT_NOFILE,
+    Resource::RLIMIT_STACK,
+];
+
+/// Raises the limits in the way as far as allowed, and forbids core dumps.
+///
+/// # Errors
+/// When a limit cannot be read. One that cannot be raised stays: what then fails, fails closed.
+pub fn raise_limits() -> io::Result<Limits> {
+    let mut before = Vec::new();
+    for resource in RAISED {
+        let (soft, hard) = getrlimit(resource)?;
+        before.push((resource, soft, hard));
+        if setrlimit(resource, RLIM_INFINITY, RLIM_INFINITY).is_err() {
+            setrlimit(resource, hard, hard)?;
+        }
+    }
+    let (soft, hard) = getrlimit(Resource::RLIMIT_CORE)?;
+    before.push((Resource::RLIMIT_CORE, soft, hard));
+    setrlimit(Resource::RLIMIT_CORE, 0, hard)?;
+    Ok(Limits(before))
+}
+
+impl Limits {
+    /// Gives the job what the caller had.
+    ///
+    /// # Errors
+    /// As setrlimit(2).
+    pub fn restore(&self) -> io::Result<()> {
+        for (resource, soft, hard) in &self.0 {
+            setrlimit(*resource, *soft, *hard)?;
+        }
+        Ok(())
+    }
+}
+
+/// Marks every descriptor from `first` on to be closed by the next execve(2).
+///
+/// # Errors
+/// As close_range(2); kernels before 5.11 do not have it with this flag and are walked one by one.
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    let start = u32::try_from(first).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: no pointer is passed, and marking a descriptor changes nothing for its owner in this process.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, start, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if rc == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) {
+        return Err(error);
+    }
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    for fd in first..RawFd::try_from(limit.min(65536)).unwrap_or(65536) {
+        // SAFETY: F_SETFD takes a number, no pointer; EBADF for a closed descriptor is expected.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
+}
+
+/// Closes every descriptor but one. For a forked child that will only write to that one and end.
+///
+/// # Errors
+/// As close_range(2); `ENOSYS` before Linux 5.9.
+pub fn close_all_but(keep: RawFd) -> io::Result<()> {
+    let keep = u32::try_from(keep).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    for (first, last) in [(0, keep.checked_sub(1)), (keep + 1, Some(u32::MAX))] {
+        let Some(last) = last else { continue };
+        // SAFETY: no pointer is passed. Files of this process that still own one of the numbers are never used
+        // again: the child ends without unwinding or dropping them.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Sets every signal to its default action and blocks none.
+///
+/// A disposition of "ignore" and a blocked signal survive execve(2): a job whose `TERM` was ignored by its
+/// caller could not be cancelled, and one whose `CHLD` was ignored could not be waited for.
+///
+/// # Errors
+/// As sigprocmask(2).
+pub fn default_signals() -> io::Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL installs no handler, so no code of ours can run in signal context. The signals that
+        // cannot be set (KILL, STOP, two of libc's own) answer EINVAL, which is right for them.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
+}
+
+/// Ignores `PIPE`, so that a closed standard error cannot end the program between two steps.
+pub fn ignore_broken_pipe() {
+    // SAFETY: SIG_IGN installs no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Lets nobody but root read this process's memory, environment and descriptors, or trace it (prctl(2)).
+///
+/// # Errors
+/// As prctl(2).
+pub fn forbid_inspection() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_dumpable(false)?)
+}
+
+/// Asks for this signal when the parent ends. To be called after the last change of ids, which clears it.
+///
+/// # Errors
+/// As prctl(2); `ESRCH` when the parent, known by its process id, has ended already.
+pub fn die_with_parent(signal: i32, parent: i32) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::try_from(signal)?)?;
+    if nix::unistd::getppid().as_raw() == parent {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::ESRCH))
+    }
+}
+
+/// Makes setuid bits and file capabilities of any later program inert (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+///
+/// # Errors
+/// As prctl(2).
+pub fn no_new_privileges() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_no_new_privs()?)
+}
+
+/// Whether [`no_new_privileges`] is in force, by this process or by one before it.
+pub fn has_no_new_privileges() -> bool {
+    nix::sys::prctl::get_no_new_privs().unwrap_or(false)
+}
+
+/// Lets this process have no new files, processes or core dumps, and one second of processor time.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn forbid_resources() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
+    setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?;
+    setrlimit(Resource::RLIMIT_NOFILE, 0, 0)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    setrlimit(Resource::RLIMIT_CPU, 1, 1)?;
+    Ok(())
+}
+
+/// Process id of this process.
+pub fn id() -> i32 {
+    nix::unistd::getpid().as_raw()
+}
+
+/// Starts a new session, away from the caller's terminal and process group.
+///
+/// # Errors
+/// As setsid(2).
+pub fn new_session() -> io::Result<()> {
+    nix::unistd::setsid()?;
+    Ok(())
+}
+
+/// The machine's name up to the first dot, letters, digits and `-` only; `localhost` when there is none.
+pub fn short_host_name() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    let name = name.to_string_lossy();
+    let first = name.split('.').next().unwrap_or("");
+    let plain: String = first.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    if plain.is_empty() { "localhost".to_owned() } else { plain }
+}
+
+/// Sets the umask, in octal.
+pub fn set_umask(mask: u32) {
+    umask(Mode::from_bits_truncate(mask));
+}
+
+/// Opens `/dev/null` as standard input.
+///
+/// # Errors
+/// As open(2) and dup2(2).
+pub fn null_stdin() -> io::Result<()> {
+    let null = std::fs::File::open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    Ok(())
+}

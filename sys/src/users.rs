@@ -1,0 +1,56 @@
+//! The user database, through the name service switch (nsswitch.conf(5)).
+
+use nix::unistd::{Gid, Uid, User, getgrouplist};
+use std::ffi::CString;
+use std::io;
+use std::path::PathBuf;
+
+/// One entry of the user database, with its groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserEntry {
+    /// The name that the database returned, which may differ from the one asked for.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary group ids, the primary one among them.
+    pub groups: Vec<u32>,
+    /// Home directory.
+    pub home: PathBuf,
+    /// Login shell.
+    pub shell: PathBuf,
+    /// The name that the database has for the uid.
+    pub name_of_uid: Option<String>,
+}
+
+/// Looks a name up.
+///
+/// # Errors
+/// When the database cannot be asked; an unknown name is `None`.
+pub fn by_name(name: &str) -> io::Result<Option<UserEntry>> {
+    User::from_name(name)?.map(complete).transpose()
+}
+
+/// Looks a uid up.
+///
+/// # Errors
+/// As [`by_name`].
+pub fn by_uid(uid: u32) -> io::Result<Option<UserEntry>> {
+    User::from_uid(Uid::from_raw(uid))?.map(complete).transpose()
+}
+
+fn complete(user: User) -> io::Result<UserEntry> {
+    let name = CString::new(user.name.as_str())?;
+    let groups = getgrouplist(&name, user.gid)?;
+    let name_of_uid = User::from_uid(user.uid)?.map(|other| other.name);
+    Ok(UserEntry {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        groups: groups.into_iter().map(Gid::as_raw).collect(),
+        home: user.dir,
+        shell: user.shell,
+        name: user.name,
+        name_of_uid,
+    })
+}
