@@ -1,0 +1,16 @@
+//! The launcher with short waits: tests of cancelling run it instead of waiting half a minute each.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    let patience = nunbird::Patience {
+        grace: Duration::from_millis(1500),
+        repeat: Duration::from_millis(300),
+        abandon: Duration::from_secs(2),
+        ..nunbird::Patience::default()
+    };
+    nunbird::main(std::env::args_os().skip(1), patience)
+}

@@ -1,0 +1,122 @@
+//! The cleanup stage: file variables and git credentials of the job go, however it ended.
+//!
+//! gitlab-runner keeps them in `<project>.tmp` and removes them itself only when a job ends in order; a cancelled
+//! or timed-out job leaves keys and tokens behind. The stage may run several times for one job, beside itself and
+//! beside a stage that has not ended yet, and when nothing was ever made. It never follows a symbolic link.
+//! What it prints goes to gitlab-runner's own log.
+
+use crate::directory::{Directory, is};
+use crate::trouble::shown;
+use crate::{Trouble, Verdict};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use nunbird_handover::Handover;
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Deeper trees than this are nobody's file variables; each level costs a descriptor.
+const DEEPEST: usize = 128;
+/// How often a directory is emptied that a live process fills again.
+const ATTEMPTS: usize = 5;
+
+/// Removes `<project_dir>.tmp`.
+pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
+    let workspace = &handover.workspace;
+    let Some(data_dir) = Directory::data_dir(&workspace.data_dir, handover.account.uid)? else {
+        return Ok(Verdict::Success);
+    };
+    let Some(project) = workspace.project_dir.file_name() else {
+        return Err(refuse(&workspace.project_dir, "it has no name"));
+    };
+    let parent = workspace.project_dir.parent().unwrap_or(&workspace.builds_dir);
+    let Some(parent) = descend(data_dir, &workspace.data_dir, parent)? else {
+        return Ok(Verdict::Success);
+    };
+    let mut name = OsString::from(project);
+    name.push(".tmp");
+    if remove(&parent, &name, 0)? {
+        let line = format!("nunbird: removed {}\n", shown(&parent.path().join(&name)));
+        // The work is done, whether or not somebody reads about it.
+        drop(std::io::stdout().write_all(line.as_bytes()));
+    }
+    Ok(Verdict::Success)
+}
+
+/// The directory at `path`, from `data_dir` down; none when a part of the way is missing.
+fn descend(data_dir: Directory, prefix: &Path, path: &Path) -> Result<Option<Directory>, Trouble> {
+    let way = path.strip_prefix(prefix).map_err(|e| refuse(path, &e.to_string()))?;
+    let mut directory = data_dir;
+    for name in way.components() {
+        match directory.child(name.as_os_str())? {
+            Some(child) => directory = child,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(directory))
+}
+
+/// Removes what is behind the name, with all below it. False when there was nothing.
+fn remove(parent: &Directory, name: &OsStr, depth: usize) -> Result<bool, Trouble> {
+    let path = parent.path().join(name);
+    let failed =
+        |e: Errno| Trouble::at("cannot remove", &path, e, "remove it by hand: it may hold credentials");
+    for _ in 0..ATTEMPTS {
+        match parent.stat(name) {
+            Err(Errno::ENOENT) => return Ok(false),
+            Err(e) => return Err(failed(e)),
+            Ok(stat) if !is(&stat, SFlag::S_IFDIR) => match parent.unlink(name) {
+                Ok(()) => return Ok(true),
+                // Replaced by a directory since.
+                Err(Errno::EISDIR) => continue,
+                Err(e) => return Err(failed(e)),
+            },
+            Ok(_) => {}
+        }
+        if depth == DEEPEST {
+            return Err(failed(Errno::ENAMETOOLONG));
+        }
+        // None: another cleanup was faster, or the job replaced it; the next look tells.
+        if let Some(directory) = parent.child(name)? {
+            empty(&directory, depth)?;
+        }
+        match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => return Ok(true),
+            // A live process has put something into it, or a file in its place.
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR) => {}
+            Err(e) => return Err(failed(e)),
+        }
+    }
+    Err(failed(Errno::ENOTEMPTY))
+}
+
+fn empty(directory: &Directory, depth: usize) -> Result<(), Trouble> {
+    let failed = |e: Errno| {
+        Trouble::at("cannot read", directory.path(), e, "remove it by hand: it may hold credentials")
+    };
+    // Names cannot be removed from a directory without write permission, whoever owns it.
+    directory.make_accessible().map_err(failed)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut listing = Dir::openat(directory.as_fd(), ".", flags, Mode::empty()).map_err(failed)?;
+    let mut names = Vec::new();
+    for entry in listing.iter() {
+        let name = entry.map_err(failed)?.file_name().to_bytes().to_owned();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    drop(listing);
+    for name in names {
+        remove(directory, OsStr::from_bytes(&name), depth + 1)?;
+    }
+    Ok(())
+}
+
+fn refuse(path: &Path, cause: &str) -> Trouble {
+    Trouble::at("refusing to clean up", path, cause, "tell the administrators")
+}

@@ -1,0 +1,236 @@
+//! The run stage: the stage's script by the configured shell, as the user, and what became of it.
+//!
+//! The shell's environment is built from nothing: the runner's script exports the job's variables itself. The
+//! script's failure is told to the runner with its exact number; success is believed only when the script has
+//! begun and nobody cancelled it.
+
+use crate::relay::{Loss, Stream};
+use crate::script::in_memory;
+use crate::supervise::{End, Signals, Supervisor};
+use crate::trouble::shown;
+use crate::{Patience, Trouble, Verdict, say};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::Pid;
+use nunbird_handover::{Handover, Untrusted};
+use nunbird_sys::job_command;
+use nunbird_sys::process::set_umask;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// Runs the script.
+pub(crate) fn run(
+    handover: &Handover,
+    stage: &str,
+    script: Option<File>,
+    exit_code: Option<File>,
+    patience: Patience,
+) -> Result<Verdict, Trouble> {
+    let internal = |what: &'static str| {
+        move |e: io::Error| Trouble::new(what, e, "run the job again, or tell the administrators")
+    };
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    let script = script.ok_or_else(missing).map_err(internal("cannot read the script"))?;
+    let signals = Signals::block().map_err(|e| internal("cannot wait for signals")(e.into()))?;
+    let memory = in_memory(&script)?;
+    drop(script);
+    let (begun, tell_begun) = io::pipe().map_err(internal("cannot make a pipe"))?;
+    fcntl(&begun, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+        .map_err(|e| internal("cannot make a pipe")(e.into()))?;
+
+    enter_directory(handover);
+    set_umask(0o022);
+    let mut child = job_command::spawn(command(handover, stage), &[memory.as_fd(), tell_begun.as_fd()])
+        .map_err(|e| not_started(handover, &e))?;
+    drop((memory, tell_begun));
+
+    let (out, err) = (io::stdout(), io::stderr());
+    let streams = streams(&mut child, out.as_fd(), err.as_fd());
+    let (out, err) = streams.map_err(internal("cannot read the job's output"))?;
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let mut supervisor = Supervisor::new(pid, signals, out, err, patience);
+    let end = supervisor.run()?;
+    tell_losses(supervisor.losses());
+    if end == End::Abandoned {
+        say(
+            "the job's processes do not end, not even by KILL; they may wait for a file system that does not answer",
+        );
+        return Ok(Verdict::BuildFailure);
+    }
+    let status = child.wait().map_err(internal("cannot tell how the job ended"))?;
+    verdict(handover, status, end, has_begun(begun), exit_code)
+}
+
+fn command(handover: &Handover, stage: &str) -> Command {
+    let shell = &handover.shell;
+    let mut command = Command::new(&shell.path);
+    if shell.login {
+        command.arg("-l");
+    }
+    command.arg("-c").arg(shell_command(stage)).arg(shell.path.file_name().unwrap_or(OsStr::new("sh")));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_clear().envs(environment(handover, stage));
+    command
+}
+
+/// What the shell does after its profiles. The caches' and artifacts' stages call `gitlab-runner` by name and
+/// succeed without it; this says why nothing was stored.
+fn shell_command(stage: &str) -> String {
+    let needs_runner = matches!(stage, "restore_cache" | "download_artifacts")
+        || stage.starts_with("archive_cache")
+        || stage.starts_with("upload_artifacts");
+    let check = if needs_runner {
+        "command -v gitlab-runner >/dev/null 2>&1 || printf '%s\\n' \
+         \"nunbird: warning: no program gitlab-runner on the PATH of this job ($PATH): caches and artifacts may be \
+         missing. Ask the administrators to add its directory to PATH in the configuration's [job.environment], \
+         or set PATH in your login profile.\" >&2; "
+    } else {
+        ""
+    };
+    format!("{check}. /dev/fd/{}", job_command::FIRST_FD)
+}
+
+fn environment(handover: &Handover, stage: &str) -> Vec<(OsString, OsString)> {
+    let Handover { account, environment, .. } = handover;
+    let configured = environment.iter().map(|(name, value)| (name.into(), value.into()));
+    // Later ones win: what says who the user is comes from the user database.
+    let ours: [(&str, OsString); 7] = [
+        ("HOME", account.home.clone().into()),
+        ("USER", account.name.clone().into()),
+        ("LOGNAME", account.name.clone().into()),
+        ("SHELL", account.shell.clone().into()),
+        ("NUNBIRD_JOB_ID", handover.job_id.to_string().into()),
+        ("NUNBIRD_DECISION_ID", handover.decision_id.clone().into()),
+        ("NUNBIRD_STAGE", stage.into()),
+    ];
+    configured.chain(ours.map(|(name, value)| (name.into(), value))).collect()
+}
+
+/// The stage's script changes directory itself; until then profiles run where the user would be.
+fn enter_directory(handover: &Handover) {
+    let candidates = [&handover.workspace.builds_dir, &handover.account.home];
+    if !candidates.into_iter().any(|directory| std::env::set_current_dir(directory).is_ok()) {
+        // Where nunbird-auth left us is `/` as well.
+        drop(std::env::set_current_dir("/"));
+    }
+}
+
+fn not_started(handover: &Handover, error: &io::Error) -> Trouble {
+    let shell = &handover.shell.path;
+    let help = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "install it on this host, or name another `shell` under [job] of the configuration"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "it must be executable for the job's account; tell the administrators"
+        }
+        _ => "run the job again; if that does not help, tell the administrators",
+    };
+    Trouble::at("cannot start the shell", shell, error, help)
+}
+
+fn streams<'fd>(
+    child: &mut Child,
+    out: std::os::fd::BorrowedFd<'fd>,
+    err: std::os::fd::BorrowedFd<'fd>,
+) -> io::Result<(Stream<'fd>, Stream<'fd>)> {
+    let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+    let stdout = OwnedFd::from(child.stdout.take().ok_or_else(closed)?);
+    let stderr = OwnedFd::from(child.stderr.take().ok_or_else(closed)?);
+    Ok((Stream::new(stdout, out)?, Stream::new(stderr, err)?))
+}
+
+fn has_begun(mut begun: io::PipeReader) -> bool {
+    matches!(begun.read(&mut [0]), Ok(1))
+}
+
+fn tell_losses(losses: [Option<Loss>; 2]) {
+    for (stream, loss) in ["standard output", "standard error"].into_iter().zip(losses) {
+        if let Some(Loss { bytes, cause }) = loss {
+            say(&format!("the last {bytes} bytes of the job's {stream} are lost: {cause}"));
+        }
+    }
+}
+
+/// What the runner is told.
+fn verdict(
+    handover: &Handover,
+    status: ExitStatus,
+    end: End,
+    begun: bool,
+    exit_code: Option<File>,
+) -> Result<Verdict, Trouble> {
+    let code = code(status);
+    if !begun && end == End::OfItself {
+        let account = Untrusted(&handover.account.name);
+        say(&format!(
+            "the shell {} ended with {code} before the stage's script began: look at the login profile of \
+             {account} for `exit`, for `exec`, and for uses of descriptors 3 and 4",
+            shown(&handover.shell.path)
+        ));
+    }
+    match code {
+        0 if begun && end == End::OfItself => return Ok(Verdict::Success),
+        // A cancelled script may well end with 0, and a profile that replaces the shell ends before it.
+        0 => {}
+        code => tell_code(exit_code.as_ref(), code)?,
+    }
+    Ok(Verdict::BuildFailure)
+}
+
+/// As a shell counts: 128 and the number of the signal.
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// The exact number goes into the runner's file, which holds `1` from `nunbird-auth`. It is overwritten before
+/// it is cut: the runner takes an empty file for a system failure.
+fn tell_code(file: Option<&File>, code: i32) -> Result<(), Trouble> {
+    let Some(file) = file else { return Ok(()) };
+    let line = format!("{code}\n");
+    let written = file.write_all_at(line.as_bytes(), 0).and_then(|()| file.set_len(line.len() as u64));
+    written.map_err(|e| {
+        let what = format!("cannot tell gitlab-runner the script's exit code {code} in");
+        Trouble::at(
+            &what,
+            Path::new("BUILD_EXIT_CODE_FILE"),
+            e,
+            "tell the administrators: its file system may be full",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{shell_command, tell_code};
+    use std::io::{Read, Seek, Write};
+
+    #[test]
+    fn only_stages_that_call_gitlab_runner_look_for_it() {
+        for stage in
+            ["restore_cache", "download_artifacts", "archive_cache_on_failure", "upload_artifacts_on_success"]
+        {
+            assert!(shell_command(stage).starts_with("command -v gitlab-runner"), "{stage}");
+        }
+        for stage in ["build_script", "step_release", "after_script", "get_sources", "cleanup_file_variables"]
+        {
+            assert_eq!(shell_command(stage), ". /dev/fd/3");
+        }
+    }
+
+    #[test]
+    fn a_shorter_code_leaves_nothing_of_a_longer_one() {
+        let mut file = tempfile::tempfile().expect("file");
+        file.write_all(b"255\n").expect("write");
+        tell_code(Some(&file), 7).expect("written");
+        file.rewind().expect("rewind");
+        let mut text = String::new();
+        file.read_to_string(&mut text).expect("read");
+        assert_eq!(text, "7\n");
+    }
+}

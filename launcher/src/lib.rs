@@ -1,0 +1,137 @@
+//! The launcher: serves one stage of a CI job as the mapped user, without any privilege.
+//!
+//! `nunbird-auth` gives up its privilege, becomes the user for good and executes this program by descriptor.
+//! All it believes is the handover message behind descriptor 3: not its arguments, not its environment. It
+//! makes the job's directories, runs a stage's script by the configured shell, or removes what a job left.
+//!
+//! Exit status: 0 when the stage succeeded; `build_failure` of the handover when the script failed or was
+//! cancelled; `system_failure` for everything of ours, with the reason on standard error; 2 when there is no
+//! handover to go by. One thread, no signal handlers.
+
+#![forbid(unsafe_code)]
+
+mod cleanup;
+mod directory;
+mod greeting;
+mod job;
+mod prepare;
+mod relay;
+mod script;
+mod session;
+mod start;
+mod supervise;
+mod trouble;
+
+use nunbird_handover::Task;
+use start::Inherited;
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+pub use trouble::Trouble;
+
+/// How long the launcher waits for what may never come.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From the `TERM` of a cancelled job to its `KILL`. Together with [`Patience::abandon`] well below the 300
+    /// seconds after which gitlab-runner starts the cleanup beside a stage that has not ended.
+    pub grace: Duration,
+    /// A second request to cancel that comes within this time is the same one: a signal to our process group
+    /// reaches us directly and again through `nunbird-auth`.
+    pub repeat: Duration,
+    /// How long a killed process may take to end, and a reader to take the last output of a cancelled job.
+    pub abandon: Duration,
+    /// How long processes that the script piped its output through (`exec > >(tee log)`) may go on writing
+    /// after it ended. A background process that keeps the pipe open costs a stage this much, no more.
+    pub linger: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            grace: Duration::from_secs(30),
+            repeat: Duration::from_secs(1),
+            abandon: Duration::from_secs(10),
+            linger: Duration::from_millis(200),
+        }
+    }
+}
+
+/// How a stage went when nothing of ours went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The stage did what it should.
+    Success,
+    /// The script failed or was cancelled.
+    BuildFailure,
+}
+
+/// The exit status when there is no handover, and so no number from the runner: its `SYSTEM_FAILURE_EXIT_CODE`
+/// in every release so far.
+const NO_HANDOVER: u8 = 2;
+
+const HELP: &str = "\
+nunbird runs a stage of a CI job as the mapped user. It is started by nunbird-auth, which passes everything
+it needs in open files; it takes no arguments.
+
+  --version  print the version
+  --help     print this text
+";
+
+/// The whole program; `arguments` without the program's name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Patience) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let status = match arguments.as_slice() {
+        [] => serve(patience),
+        [only] if only == "--version" => print(&format!("nunbird {}\n", env!("CARGO_PKG_VERSION"))),
+        [only] if only == "--help" => print(HELP),
+        _ => {
+            say("takes no arguments: it is started by nunbird-auth; try `nunbird --help`");
+            NO_HANDOVER
+        }
+    };
+    ExitCode::from(status)
+}
+
+fn serve(patience: Patience) -> u8 {
+    let inherited = match start::process_in_order().and_then(|()| Inherited::take()) {
+        Ok(inherited) => inherited,
+        Err(trouble) => {
+            say(&trouble.to_string());
+            return NO_HANDOVER;
+        }
+    };
+    let codes = inherited.handover.exit_codes;
+    match stage(inherited, patience) {
+        Ok(Verdict::Success) => 0,
+        Ok(Verdict::BuildFailure) => codes.build_failure,
+        Err(trouble) => {
+            say(&trouble.to_string());
+            codes.system_failure
+        }
+    }
+}
+
+fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
+    let Inherited { handover, script, exit_code } = inherited;
+    start::identity_is(&handover.account)?;
+    start::paths_are_sound(&handover.workspace)?;
+    match &handover.task {
+        Task::Prepare => prepare::prepare(&handover),
+        Task::Run(stage) => job::run(&handover, stage, script, exit_code, patience),
+        Task::Cleanup => cleanup::cleanup(&handover),
+    }
+}
+
+/// Tells the user something on standard error. That nobody listens is no reason to stop.
+pub(crate) fn say(message: &str) {
+    let line = format!("nunbird: {message}\n");
+    drop(std::io::stderr().write_all(line.as_bytes()));
+}
+
+fn print(text: &str) -> u8 {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}

@@ -1,0 +1,174 @@
+//! One stream of output on its way from the job to the runner.
+//!
+//! The job writes into a pipe of ours, so that a background process which keeps its end open does not keep the
+//! runner waiting. Our end never blocks; the runner's may, so it is written only when poll(2) says that it takes
+//! bytes, and then no more than a pipe takes at once. A reader that has gone does not stop the job: the rest is
+//! read and dropped, and counted.
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::poll::PollFlags;
+use nix::unistd::{read, write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+const CHUNK: usize = 64 * 1024;
+/// After `POLLOUT` a pipe takes this much without blocking (pipe(7)).
+const AT_ONCE: usize = libc::PIPE_BUF;
+/// What a pipe can hold at most, unless root sized it (pipe(7), `/proc/sys/fs/pipe-max-size`).
+const MOST_IN_A_PIPE: usize = 1 << 20;
+
+/// What a reader that went away did not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// Bytes dropped.
+    pub(crate) bytes: usize,
+    /// Why the first of them could not be written.
+    pub(crate) cause: Errno,
+}
+
+/// A stream and the bytes in between.
+#[derive(Debug)]
+pub(crate) struct Stream<'fd> {
+    /// None once it has ended.
+    source: Option<OwnedFd>,
+    sink: BorrowedFd<'fd>,
+    pending: Vec<u8>,
+    /// How much of `pending` is written.
+    written: usize,
+    loss: Option<Loss>,
+    /// While draining: how many bytes may still be read.
+    left: Option<usize>,
+}
+
+impl<'fd> Stream<'fd> {
+    /// From the reading end of a pipe to `sink`.
+    pub(crate) fn new(source: OwnedFd, sink: BorrowedFd<'fd>) -> nix::Result<Self> {
+        fcntl(&source, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Stream { source: Some(source), sink, pending: Vec::new(), written: 0, loss: None, left: None })
+    }
+
+    /// What to wait for before [`Stream::ready`]; none when there is nothing to do any more.
+    pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        if self.has_pending() {
+            return Some((self.sink, PollFlags::POLLOUT));
+        }
+        self.source.as_ref().map(|source| (source.as_fd(), PollFlags::POLLIN))
+    }
+
+    /// Takes the step that [`Stream::interest`] waited for.
+    pub(crate) fn ready(&mut self) {
+        if self.has_pending() { self.push() } else { self.pull() }
+    }
+
+    /// Reads what is in the pipe now and no more: its writer has ended, and whoever else holds it may write for
+    /// ever. A pipe is first in, first out, so all that the writer wrote is among what the pipe can hold.
+    pub(crate) fn drain(&mut self) {
+        let capacity = self.source.as_ref().and_then(|source| fcntl(source, FcntlArg::F_GETPIPE_SZ).ok());
+        let capacity = capacity.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(MOST_IN_A_PIPE);
+        self.left.get_or_insert(capacity);
+        while self.source.is_some() && !self.has_pending() {
+            self.pull();
+        }
+    }
+
+    /// Adds a line of our own.
+    pub(crate) fn say(&mut self, message: &str) {
+        self.take_in(format!("nunbird: {message}\n").as_bytes());
+    }
+
+    /// What could not be written.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        self.loss
+    }
+
+    fn has_pending(&self) -> bool {
+        self.written < self.pending.len()
+    }
+
+    fn pull(&mut self) {
+        let Some(source) = &self.source else { return };
+        let mut chunk = [0; CHUNK];
+        let most = self.left.unwrap_or(CHUNK).min(CHUNK);
+        match read(source, &mut chunk[..most]) {
+            Ok(0) => self.source = None,
+            Ok(n) => {
+                self.left = self.left.map(|left| left - n);
+                self.take_in(&chunk[..n]);
+            }
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) if self.left.is_none() => {}
+            Err(_) => self.source = None,
+        }
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) {
+        match &mut self.loss {
+            Some(loss) => loss.bytes += bytes.len(),
+            None => self.pending.extend_from_slice(bytes),
+        }
+    }
+
+    fn push(&mut self) {
+        let rest = &self.pending[self.written..];
+        match write(self.sink, &rest[..rest.len().min(AT_ONCE)]) {
+            Ok(n) => self.written += n,
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(cause) => {
+                self.loss = Some(Loss { bytes: rest.len(), cause });
+                self.written = self.pending.len();
+            }
+        }
+        if !self.has_pending() {
+            self.pending.clear();
+            self.written = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Loss, Stream};
+    use nix::errno::Errno;
+    use std::io::{Read, Write, pipe};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn draining_ends_although_another_process_goes_on_writing() {
+        let (source, mut writer) = pipe().expect("pipe");
+        let (mut reader, sink) = pipe().expect("pipe");
+        let mut stream = Stream::new(source.into(), sink.as_fd()).expect("stream");
+        writer.write_all(&[b'a'; 60_000]).expect("write");
+        let mut got = 0;
+        for round in 0.. {
+            stream.drain();
+            if stream.interest().is_none() {
+                break;
+            }
+            assert!(round < 1000, "draining never ends");
+            stream.ready();
+            let mut bytes = [0; 4096];
+            let n = reader.read(&mut bytes).expect("read");
+            got += n;
+            writer.write_all(&bytes[..n]).expect("the other process writes on");
+        }
+        assert!((60_000..=70_000).contains(&got), "{got}");
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_costs_its_bytes_and_nothing_else() {
+        let (source, mut writer) = pipe().expect("pipe");
+        let (reader, sink) = pipe().expect("pipe");
+        drop(reader);
+        let mut stream = Stream::new(source.into(), sink.as_fd()).expect("stream");
+        writer.write_all(b"12345").expect("write");
+        stream.ready();
+        stream.ready();
+        writer.write_all(b"678").expect("write");
+        stream.ready();
+        drop(writer);
+        stream.ready();
+        assert!(stream.interest().is_none());
+        assert_eq!(stream.loss(), Some(Loss { bytes: 8, cause: Errno::EPIPE }));
+    }
+}

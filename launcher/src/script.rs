@@ -1,0 +1,80 @@
+//! The stage's script in a memory file of our own.
+//!
+//! The shell opens its script by name, `/dev/fd/3`, and may not open the runner's file so; a pipe or standard
+//! input would not do either, because a login profile that reads its standard input would eat the script. The
+//! memory file is sealed: nothing changes it while a shell reads on.
+
+use crate::Trouble;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+/// What runs before the script, on its first line so that line numbers stay: says on descriptor 4 that the
+/// script has begun, and closes both descriptors, so that the job's processes hold neither.
+const BEGIN: &[u8] = b"printf s >&4; exec 3<&- 4>&-; ";
+const CHUNK: usize = 1 << 20;
+
+/// Copies the script, from its beginning whatever the descriptor's position.
+pub(crate) fn in_memory(script: &File) -> Result<File, Trouble> {
+    copy(script).map_err(|e| {
+        let help = "the host may be short of memory; run the job again, or tell the administrators";
+        Trouble::new("cannot copy the stage's script into memory", e, help)
+    })
+}
+
+fn copy(script: &File) -> io::Result<File> {
+    let mut memory = create()?;
+    memory.write_all(BEGIN)?;
+    let mut chunk = vec![0; CHUNK];
+    let mut offset = 0;
+    loop {
+        match script.read_at(&mut chunk, offset) {
+            Ok(0) => break,
+            Ok(n) => {
+                memory.write_all(&chunk[..n])?;
+                offset += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let all =
+        SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&memory, FcntlArg::F_ADD_SEALS(all))?;
+    Ok(memory)
+}
+
+fn create() -> io::Result<File> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    // Hosts with vm.memfd_noexec = 2 allow no others; kernels before 6.3 do not know the flag.
+    let no_exec = flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    let fd = match memfd_create(c"nunbird-script", no_exec) {
+        Err(Errno::EINVAL) => memfd_create(c"nunbird-script", flags)?,
+        other => other?,
+    };
+    Ok(File::from(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_memory;
+    use std::io::{Read, Seek, SeekFrom, Write};
+
+    #[test]
+    fn the_copy_is_whole_begins_at_the_beginning_and_cannot_be_changed() {
+        let mut script = tempfile::tempfile().expect("file");
+        let text = vec![b'x'; super::CHUNK * 2 + 7];
+        script.write_all(&text).expect("write");
+        let mut copy = in_memory(&script).expect("copy");
+        copy.seek(SeekFrom::Start(super::BEGIN.len() as u64)).expect("seek");
+        let mut read = Vec::new();
+        copy.read_to_end(&mut read).expect("read");
+        assert!(read == text);
+        assert!(copy.write_all(b"y").is_err());
+        assert!(copy.set_len(0).is_err());
+    }
+}

@@ -1,0 +1,66 @@
+//! All processes of a job: the session that its first process leads.
+//!
+//! One process group is not enough: `timeout`, `srun` and shells with job control put their children into
+//! groups of their own, which the job's group signal would miss. All of them stay in the session, so the
+//! groups are looked up in `/proc`. The job's first process must not be waited for before this is done, so
+//! that its number, which names the session, belongs to nobody else.
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs;
+
+/// A new group can appear between a look and the signals; a job that makes them faster than this is not chased.
+const LOOKS: usize = 8;
+
+/// Sends a signal to every process group of the session. Groups that the account may not signal are left.
+pub(crate) fn signal(leader: Pid, signal: Signal) {
+    let mut signalled = BTreeSet::new();
+    for _ in 0..LOOKS {
+        let mut groups = groups(leader);
+        groups.insert(leader.as_raw());
+        let new: Vec<i32> = groups.difference(&signalled).copied().collect();
+        if new.is_empty() {
+            return;
+        }
+        for group in new {
+            // ESRCH: it has ended. EPERM: a program with other ids, which the user could not signal either.
+            let _ = killpg(Pid::from_raw(group), signal);
+            signalled.insert(group);
+        }
+    }
+}
+
+fn groups(leader: Pid) -> BTreeSet<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes =
+        entries.filter(|e| e.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit));
+    let stats = processes.filter_map(|e| fs::read(e.path().join("stat")).ok());
+    stats.filter_map(|stat| group_in_session(&stat, leader.as_raw())).collect()
+}
+
+/// The process group in a line of `/proc/PID/stat` whose session is `leader` (proc_pid_stat(5)).
+fn group_in_session(stat: &[u8], leader: i32) -> Option<i32> {
+    // The name before it may hold anything, even `)`.
+    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let rest = std::str::from_utf8(&stat[after_name..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace().skip(2);
+    let group = fields.next()?.parse().ok()?;
+    let session: i32 = fields.next()?.parse().ok()?;
+    // 0 and 1 are no groups of a job: killpg(2) would signal our own, or everything.
+    (session == leader && group > 1).then_some(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::group_in_session;
+
+    #[test]
+    fn names_with_parentheses_and_spaces_do_not_shift_the_fields() {
+        let line = b"42 (a) R 1 7 7 (\xff) S 1 50 40 0 -1 4194560\n";
+        assert_eq!(group_in_session(line, 40), Some(50));
+        assert_eq!(group_in_session(line, 41), None);
+        assert_eq!(group_in_session(b"42 (x", 40), None);
+        assert_eq!(group_in_session(b"42 (x) S 1 0 40 0", 40), None);
+    }
+}

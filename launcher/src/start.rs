@@ -1,0 +1,147 @@
+//! The first steps: own process in order, the handover read, and the check that it is meant for us.
+//!
+//! The descriptors are taken before anything else is opened, so that no number can be confused.
+
+use crate::Trouble;
+use crate::trouble::shown;
+use nix::sys::prctl;
+use nix::unistd::{getresgid, getresuid};
+use nunbird_handover::{Account, EXIT_CODE_FD, HANDOVER_FD, Handover, SCRIPT_FD, Task, Workspace};
+use nunbird_sys::{inherited, process};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Component, Path};
+
+/// A handover holds a few paths and a site's environment. Anything longer is none.
+const LONGEST_HANDOVER: u64 = 4 << 20;
+
+const STARTED_BY: &str =
+    "nunbird is started by nunbird-auth; to run jobs, name nunbird-auth in gitlab-runner's config.toml";
+
+/// What `nunbird-auth` passed.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    pub(crate) handover: Handover,
+    /// The stage's script, for [`Task::Run`].
+    pub(crate) script: Option<File>,
+    /// The runner's exit-code file, where it offers one.
+    pub(crate) exit_code: Option<File>,
+}
+
+/// Default signals, no inspection by other processes of the user, and a name that `ps` shows.
+pub(crate) fn process_in_order() -> Result<(), Trouble> {
+    let order = || -> io::Result<()> {
+        process::default_signals()?;
+        process::ignore_broken_pipe();
+        process::forbid_inspection()?;
+        Ok(prctl::set_name(c"nunbird")?)
+    };
+    order().map_err(|e| Trouble::new("cannot put the own process in order", e, "tell the administrators"))
+}
+
+impl Inherited {
+    /// Takes the descriptors and reads the handover.
+    pub(crate) fn take() -> Result<Self, Trouble> {
+        let message = inherited::take(HANDOVER_FD);
+        let script = inherited::take(SCRIPT_FD).ok();
+        let exit_code = inherited::take(EXIT_CODE_FD).ok();
+        let no_handover = |cause: &dyn std::fmt::Display| {
+            Trouble::new(&format!("no handover behind descriptor {HANDOVER_FD}"), cause, STARTED_BY)
+        };
+        let bytes = message.and_then(|file| read_whole(&file)).map_err(|e| no_handover(&e))?;
+        process::close_on_exec_from(HANDOVER_FD).map_err(|e| no_handover(&e))?;
+        let handover = Handover::from_bytes(&bytes).map_err(|e| no_handover(&e))?;
+        if handover.exit_code_file && exit_code.is_none() {
+            return Err(no_handover(&format!("descriptor {EXIT_CODE_FD} is missing")));
+        }
+        if matches!(handover.task, Task::Run(_)) && script.is_none() {
+            return Err(no_handover(&format!("descriptor {SCRIPT_FD}, the script, is missing")));
+        }
+        let exit_code = exit_code.filter(|_| handover.exit_code_file);
+        Ok(Inherited { handover, script, exit_code })
+    }
+}
+
+/// From its beginning: the writer's position is shared with us and stands at the end.
+fn read_whole(file: &File) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    if length > LONGEST_HANDOVER {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// Whether this process is, in every sense, the account of the handover and not root.
+pub(crate) fn identity_is(account: &Account) -> Result<(), Trouble> {
+    let help = "nothing was run; tell the administrators, this is a fault of Nunbird or of its installation";
+    let ids = || -> nix::Result<_> { Ok((getresuid()?, getresgid()?)) };
+    let (uids, gids) = ids().map_err(|e| Trouble::new("cannot read the own ids", e, help))?;
+    let uids = [uids.real, uids.effective, uids.saved].map(nix::unistd::Uid::as_raw);
+    let gids = [gids.real, gids.effective, gids.saved].map(nix::unistd::Gid::as_raw);
+    if account.uid == 0 || uids.contains(&0) {
+        return Err(Trouble::new("refusing to run a job", "root runs no jobs", help));
+    }
+    if uids != [account.uid; 3] || gids != [account.gid; 3] {
+        let cause = format!(
+            "this process has uids {uids:?} and gids {gids:?}, the job's account has uid {} and gid {}",
+            account.uid, account.gid
+        );
+        return Err(Trouble::new("refusing to run a job", cause, help));
+    }
+    Ok(())
+}
+
+/// Whether the directories lie in each other as they should and contain no `..`.
+pub(crate) fn paths_are_sound(workspace: &Workspace) -> Result<(), Trouble> {
+    let Workspace { data_dir, builds_dir, cache_dir, project_dir } = workspace;
+    for (inner, outer) in [(builds_dir, data_dir), (cache_dir, data_dir), (project_dir, builds_dir)] {
+        let below = inner.strip_prefix(outer).is_ok_and(|rest| rest != Path::new(""));
+        let plain = |path: &Path| {
+            path.is_absolute()
+                && path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)))
+        };
+        if !below || !plain(inner) || !plain(outer) {
+            let cause = format!("it must lie below {}, without `..`", shown(outer));
+            return Err(Trouble::at(
+                "refusing to use",
+                inner,
+                cause,
+                "set another `data_dir` in the configuration",
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Workspace, paths_are_sound};
+
+    fn workspace(data: &str, builds: &str, project: &str) -> Workspace {
+        let (data_dir, builds_dir) = (data.into(), builds.into());
+        Workspace {
+            data_dir,
+            builds_dir,
+            cache_dir: format!("{data}/cache").into(),
+            project_dir: project.into(),
+        }
+    }
+
+    #[test]
+    fn directories_must_lie_in_each_other() {
+        assert!(paths_are_sound(&workspace("/h/.n", "/h/.n/builds/x/0", "/h/.n/builds/x/0/g/p")).is_ok());
+        for (data, builds, project) in [
+            ("/h/.n", "/h/builds", "/h/builds/g/p"),
+            ("/h/.n", "/h/.n", "/h/.n/g/p"),
+            ("/h/.n", "/h/.n/b", "/h/.n/b"),
+            ("/h/.n", "/h/.n/b", "/h/.n/b/../../../etc"),
+            ("h/.n", "h/.n/b", "h/.n/b/p"),
+            ("/h/../etc", "/h/../etc/b", "/h/../etc/b/p"),
+        ] {
+            assert!(paths_are_sound(&workspace(data, builds, project)).is_err(), "{data} {builds} {project}");
+        }
+    }
+}

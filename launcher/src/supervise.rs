@@ -1,0 +1,222 @@
+//! The loop around a running job: output, its end, and requests to cancel it.
+//!
+//! Everything that can happen arrives at one poll(2): bytes of the job, room at the runner's side, and signals by
+//! signalfd(2), which the caller has blocked. Nothing in the loop blocks elsewhere, so a job can be cancelled
+//! even when nobody reads its output.
+
+use crate::relay::Stream;
+use crate::{Patience, Trouble, session};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Requests to cancel. gitlab-runner sends `TERM`; the others come from terminals and service managers.
+const REQUESTS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// How a job came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its first process ended by itself and can be waited for.
+    OfItself,
+    /// It was cancelled and can be waited for.
+    Cancelled,
+    /// It was cancelled and does not end, not even by `KILL`.
+    Abandoned,
+}
+
+/// Signals as events. Made before the job starts, so that none is missed.
+#[derive(Debug)]
+pub(crate) struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks the requests and `CHLD` for this process and waits for them instead.
+    pub(crate) fn block() -> nix::Result<Self> {
+        let mut set = SigSet::from_iter(REQUESTS);
+        set.add(Signal::SIGCHLD);
+        set.thread_block()?;
+        Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+}
+
+#[derive(Debug)]
+struct Cancel {
+    asked: Instant,
+    /// When the session was killed.
+    killed: Option<Instant>,
+}
+
+/// A running job.
+#[derive(Debug)]
+pub(crate) struct Supervisor<'fd> {
+    job: Pid,
+    signals: Signals,
+    out: Stream<'fd>,
+    err: Stream<'fd>,
+    patience: Patience,
+    cancel: Option<Cancel>,
+    ended: Option<Instant>,
+}
+
+impl<'fd> Supervisor<'fd> {
+    /// For the job whose first process is `job`, leader of its session.
+    pub(crate) fn new(
+        job: Pid,
+        signals: Signals,
+        out: Stream<'fd>,
+        err: Stream<'fd>,
+        patience: Patience,
+    ) -> Self {
+        Supervisor { job, signals, out, err, patience, cancel: None, ended: None }
+    }
+
+    /// Comes back when the job has ended and its output is passed on.
+    pub(crate) fn run(&mut self) -> Result<End, Trouble> {
+        let failed = |e: Errno| {
+            Trouble::new("cannot watch the job", e, "run the job again, or tell the administrators")
+        };
+        loop {
+            self.keep_time();
+            if let Some(end) = self.end() {
+                return Ok(end);
+            }
+            self.wait().map_err(failed)?;
+            self.take_signals().map_err(failed)?;
+        }
+    }
+
+    /// What the runner's side did not take, of standard output and of standard error.
+    pub(crate) fn losses(&self) -> [Option<crate::relay::Loss>; 2] {
+        [self.out.loss(), self.err.loss()]
+    }
+
+    fn wait(&mut self) -> nix::Result<()> {
+        let interests = [self.out.interest(), self.err.interest()];
+        let mut fds = vec![PollFd::new(self.signals.0.as_fd(), PollFlags::POLLIN)];
+        fds.extend(interests.iter().flatten().map(|(fd, flags)| PollFd::new(*fd, *flags)));
+        match poll(&mut fds, self.timeout()) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+        // POLLHUP and POLLERR count: reading and writing tell what they mean.
+        let mut ready = fds[1..].iter().map(|fd| fd.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
+        let [out, err] = interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false));
+        if out {
+            self.out.ready();
+        }
+        if err {
+            self.err.ready();
+        }
+        Ok(())
+    }
+
+    fn take_signals(&mut self) -> nix::Result<()> {
+        while let Some(info) = self.signals.0.read_signal()? {
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            match Signal::try_from(number)? {
+                Signal::SIGCHLD => self.look_for_end()?,
+                request => self.asked_to_cancel(request),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks without waiting for it: until the session is signalled, its number must stay taken.
+    fn look_for_end(&mut self) -> nix::Result<()> {
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+        match waitid(Id::Pid(self.job), flags) {
+            Ok(WaitStatus::StillAlive) => return Ok(()),
+            // EINVAL: ended by a real-time signal, which nix has no name for.
+            Ok(_) | Err(Errno::EINVAL) => {}
+            Err(e) => return Err(e),
+        }
+        self.ended = Some(Instant::now());
+        if self.cancel.is_some() {
+            self.kill();
+        }
+        Ok(())
+    }
+
+    fn asked_to_cancel(&mut self, request: Signal) {
+        let now = Instant::now();
+        match &self.cancel {
+            None => {
+                self.cancel = Some(Cancel { asked: now, killed: None });
+                if self.ended.is_some() {
+                    return self.kill();
+                }
+                let grace = self.patience.grace.as_secs_f32();
+                self.err.say(&format!("cancelled by {request}: the job's processes have {grace} s to end"));
+                session::signal(self.job, Signal::SIGTERM);
+                // A stopped process acts on no signal but these two.
+                session::signal(self.job, Signal::SIGCONT);
+            }
+            Some(cancel) if cancel.killed.is_none() && now >= cancel.asked + self.patience.repeat => {
+                self.err.say(&format!("cancelled again by {request}: killing the job's processes"));
+                self.kill();
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn kill(&mut self) {
+        session::signal(self.job, Signal::SIGKILL);
+        if let Some(cancel) = &mut self.cancel {
+            cancel.killed.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Does what is due by now.
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        if self.ended.is_none()
+            && let Some(Cancel { asked, killed: None }) = self.cancel
+            && now >= asked + self.patience.grace
+        {
+            let grace = self.patience.grace.as_secs_f32();
+            self.err.say(&format!("the job's processes did not end within {grace} s: killing them"));
+            self.kill();
+        }
+        if self.ended.is_some_and(|ended| now >= ended + self.patience.linger) {
+            self.out.drain();
+            self.err.drain();
+        }
+    }
+
+    fn end(&self) -> Option<End> {
+        let passed_on = self.out.interest().is_none() && self.err.interest().is_none();
+        let given_up = self.give_up_at().is_some_and(|at| Instant::now() >= at);
+        match (self.ended.is_some(), self.cancel.is_some()) {
+            (true, true) if passed_on || given_up => Some(End::Cancelled),
+            (true, false) if passed_on => Some(End::OfItself),
+            (false, _) if given_up => Some(End::Abandoned),
+            _ => None,
+        }
+    }
+
+    fn give_up_at(&self) -> Option<Instant> {
+        let killed = self.cancel.as_ref()?.killed?;
+        Some(killed + self.patience.abandon)
+    }
+
+    /// Until the next thing is due.
+    fn timeout(&self) -> PollTimeout {
+        let kill = self.cancel.as_ref().filter(|cancel| cancel.killed.is_none());
+        let kill = kill.map(|cancel| cancel.asked + self.patience.grace);
+        let drain = self.ended.map(|ended| ended + self.patience.linger);
+        let now = Instant::now();
+        let due = [kill, drain, self.give_up_at()].into_iter().flatten().filter(|at| *at > now).min();
+        let Some(due) = due else { return PollTimeout::NONE };
+        // Rounded up: a millisecond early would only turn the loop once more.
+        let wait = due.duration_since(now) + Duration::from_millis(1);
+        PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+    }
+}

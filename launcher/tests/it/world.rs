@@ -1,0 +1,275 @@
+//! A home directory, a handover and the launcher, for one test.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, chown, getegid, geteuid};
+use nunbird_handover::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// Told apart from every number that a script of these tests ends with.
+pub(crate) const BUILD_FAILURE: i32 = 10;
+pub(crate) const SYSTEM_FAILURE: i32 = 20;
+const UNPRIVILEGED: u32 = 65532;
+
+pub(crate) fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Removed when it goes.
+pub(crate) struct World {
+    dir: TempDir,
+    pub(crate) handover: Handover,
+    /// Run by root in a mount namespace of its own, before the launcher.
+    pub(crate) mounts: Option<String>,
+    /// A command that starts the launcher.
+    pub(crate) prefix: String,
+    /// Whether the launcher becomes the account first.
+    pub(crate) drops: bool,
+    binary: PathBuf,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        Self::with(Path::new(env!("CARGO_BIN_EXE_nunbird")))
+    }
+
+    /// With the launcher that waits only shortly.
+    pub(crate) fn impatient() -> World {
+        let own = std::env::current_exe().expect("own path");
+        let example =
+            own.parent().and_then(Path::parent).expect("target directory").join("examples/impatient");
+        assert!(example.exists(), "{} is missing: `cargo test -p nunbird` builds it", example.display());
+        Self::with(&example)
+    }
+
+    fn with(binary: &Path) -> World {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("mode");
+        let link = dir.path().join("nunbird");
+        if fs::hard_link(binary, &link).is_err() {
+            fs::copy(binary, &link).expect("copy of the launcher");
+        }
+        let (uid, gid) =
+            if is_root() { (UNPRIVILEGED, UNPRIVILEGED) } else { (geteuid().as_raw(), getegid().as_raw()) };
+        let handover = handover(&dir.path().join("home"), uid, gid);
+        let world = World { dir, handover, mounts: None, prefix: String::new(), drops: true, binary: link };
+        world.mkdir(&world.home(), 0o755);
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.handover.account.home.clone()
+    }
+
+    /// Makes a directory of the account's, with those above it.
+    pub(crate) fn mkdir(&self, path: &Path, mode: u32) {
+        if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
+            self.mkdir(parent, 0o700);
+        }
+        fs::create_dir(path).expect("directory");
+        self.own(path);
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("mode");
+    }
+
+    /// Writes a file of the account's.
+    pub(crate) fn write(&self, path: &Path, text: &str) {
+        fs::write(path, text).expect("file");
+        self.own(path);
+    }
+
+    /// Makes a symbolic link of the account's.
+    pub(crate) fn link(&self, target: &Path, path: &Path) {
+        std::os::unix::fs::symlink(target, path).expect("link");
+        if is_root() {
+            std::os::unix::fs::lchown(path, Some(self.uid()), Some(self.uid())).expect("lchown");
+        }
+    }
+
+    fn own(&self, path: &Path) {
+        if is_root() {
+            chown(path, Some(self.uid().into()), Some(self.uid().into())).expect("chown");
+        }
+    }
+
+    fn uid(&self) -> u32 {
+        self.handover.account.uid
+    }
+
+    pub(crate) fn prepare(&mut self) -> Output {
+        self.handover.task = Task::Prepare;
+        self.start("").finish()
+    }
+
+    pub(crate) fn cleanup(&mut self) -> Output {
+        self.handover.task = Task::Cleanup;
+        self.start("").finish()
+    }
+
+    /// Runs a script as the stage `build_script`.
+    pub(crate) fn run(&mut self, script: impl AsRef<[u8]>) -> Output {
+        self.start_stage("build_script", script).finish()
+    }
+
+    pub(crate) fn start_stage(&mut self, stage: &str, script: impl AsRef<[u8]>) -> Running {
+        self.handover.task = Task::Run(stage.to_owned());
+        self.start(script)
+    }
+
+    /// Starts the launcher with what the handover says now.
+    pub(crate) fn start(&self, script: impl AsRef<[u8]>) -> Running {
+        self.start_with(&self.handover.to_bytes().expect("handover"), script)
+    }
+
+    /// Starts the launcher with these bytes for a handover.
+    pub(crate) fn start_with(&self, handover: &[u8], script: impl AsRef<[u8]>) -> Running {
+        for (name, bytes) in [("handover", handover), ("script", script.as_ref()), ("exit_code", b"1\n")] {
+            // A new file each time: a launcher that has just been started may not have opened the old one yet.
+            let new = self.path("new");
+            fs::write(&new, bytes).expect("file");
+            fs::set_permissions(&new, Permissions::from_mode(0o600)).expect("mode");
+            fs::rename(&new, self.path(name)).expect("rename");
+        }
+        let become_user = if is_root() && self.drops {
+            format!("setpriv --reuid={0} --regid={0} --clear-groups", self.uid())
+        } else {
+            String::new()
+        };
+        let text = format!(
+            "{}; exec {} {become_user} ./nunbird 3<handover 4<script 5<>exit_code",
+            self.mounts.as_deref().unwrap_or(":"),
+            self.prefix,
+        );
+        let mut command = match self.mounts {
+            Some(_) => Command::new("unshare"),
+            None => Command::new("/bin/sh"),
+        };
+        if self.mounts.is_some() {
+            command.args(["-m", "/bin/sh"]);
+        }
+        command.args(["-euc", &text]).current_dir(self.dir.path()).env("LEAKED", "secret");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(command.spawn().expect("start"))
+    }
+
+    /// Runs the launcher alone with these arguments and no descriptors.
+    pub(crate) fn bare(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "exec \"$@\" 3<&- 4<&- 5<&-", "sh"]).arg(&self.binary).args(arguments);
+        command.stdin(Stdio::null()).output().expect("output")
+    }
+
+    /// What the runner would read in its exit-code file.
+    pub(crate) fn exit_code(&self) -> String {
+        fs::read_to_string(self.path("exit_code")).expect("exit code")
+    }
+}
+
+fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
+    let data_dir = home.join(".nunbird");
+    let builds_dir = data_dir.join("builds/node01/0");
+    Handover {
+        version: nunbird_handover::FORMAT_VERSION,
+        decision_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        job_id: 4711,
+        task: Task::Prepare,
+        account: Account {
+            name: "nbt_alice".to_owned(),
+            uid,
+            gid,
+            home: home.to_owned(),
+            shell: "/bin/zsh".into(),
+        },
+        identity: Identity {
+            server: "main".to_owned(),
+            user_login: "alice".to_owned(),
+            user_id: 42,
+            project_path: "group/sub/project".to_owned(),
+        },
+        workspace: Workspace {
+            project_dir: builds_dir.join("group/sub/project"),
+            cache_dir: data_dir.join("cache"),
+            data_dir,
+            builds_dir,
+        },
+        shell: Shell { path: "/bin/bash".into(), login: false },
+        environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        exit_codes: ExitCodes { build_failure: 10, system_failure: 20 },
+        exit_code_file: true,
+    }
+}
+
+/// The launcher at work.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    pub(crate) fn finish(self) -> Output {
+        self.0.wait_with_output().expect("output")
+    }
+
+    /// Reads standard output until a line says `ready`.
+    pub(crate) fn ready(mut self) -> ReadyRunning {
+        let mut out = BufReader::new(self.0.stdout.take().expect("stdout"));
+        let mut line = String::new();
+        while line != "ready\n" {
+            line.clear();
+            assert_ne!(out.read_line(&mut line).expect("line"), 0, "ended before it was ready");
+        }
+        ReadyRunning { running: self, out }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal).expect("kill");
+    }
+}
+
+/// The launcher, with a script that has come so far as to say so.
+pub(crate) struct ReadyRunning {
+    running: Running,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl ReadyRunning {
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
+    /// Whether the launcher has not ended.
+    pub(crate) fn runs(&self) -> bool {
+        runs(&self.running.0.id().to_string())
+    }
+
+    pub(crate) fn finish(mut self) -> Output {
+        let mut stdout = Vec::new();
+        self.out.read_to_end(&mut stdout).expect("output");
+        Output { stdout, ..self.running.finish() }
+    }
+}
+
+pub(crate) fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Fails with the output when the launcher ended with another number.
+#[track_caller]
+pub(crate) fn assert_code(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{:?}\n{}\n{}", output.status, out(output), err(output));
+}
+
+/// Whether a process runs; one that has ended and waits to be reaped does not.
+pub(crate) fn runs(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
+}
