@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 /// Every way in which the answer is no. Nothing but an audit line is left behind then.
 pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Record, Refusal> {
     let privilege = context.privilege;
-    let directory = job_directory(context.inputs.job_directory.as_deref(), privilege)?;
+    let directory = job_directory(context.inputs.job_directory(), privilege)?;
     let store = Store::open(privilege)?;
     // A runner's directory may get the inode of an earlier one whose cleanup never ran.
     store.remove(&directory)?;

@@ -1,16 +1,17 @@
-//! The five variables that gitlab-runner sets for its driver. Nothing else of the environment is read: every
+//! The four variables that gitlab-runner sets for its driver. Nothing else of the environment is read: every
 //! `CUSTOM_ENV_*` can be set by a CI user, also the ones that look like GitLab's own.
+//!
+//! `TMPDIR`, which the runner sets as well, never reaches a program with setuid bit or file capabilities: the
+//! dynamic loader takes it away (ld.so(8), secure-execution mode). The job's directory is where the response lies.
 
 use nunbird_handover::ExitCodes;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the runner says beside the arguments.
 #[derive(Debug)]
 pub(crate) struct Inputs {
-    /// `TMPDIR`: the runner's private directory of this job.
-    pub(crate) job_directory: Option<PathBuf>,
-    /// `JOB_RESPONSE_FILE`.
+    /// `JOB_RESPONSE_FILE`, in the runner's private directory of this job.
     pub(crate) response: Option<PathBuf>,
     /// `BUILD_EXIT_CODE_FILE`, gitlab-runner 17.9 and later.
     pub(crate) exit_code_file: Option<PathBuf>,
@@ -19,10 +20,9 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// Takes the five variables and clears the environment.
+    /// Takes the four variables and clears the environment.
     pub(crate) fn take() -> Self {
-        let [directory, response, file, build, system] = nunbird_sys::environment::take([
-            "TMPDIR",
+        let [response, file, build, system] = nunbird_sys::environment::take([
             "JOB_RESPONSE_FILE",
             "BUILD_EXIT_CODE_FILE",
             "BUILD_FAILURE_EXIT_CODE",
@@ -30,11 +30,15 @@ impl Inputs {
         ]);
         let path = |value: Option<OsString>| value.filter(|v| !v.is_empty()).map(PathBuf::from);
         Inputs {
-            job_directory: path(directory),
             response: path(response),
             exit_code_file: path(file),
             exit_codes: exit_codes(build.as_ref(), system.as_ref()),
         }
+    }
+
+    /// The runner's private directory of this job.
+    pub(crate) fn job_directory(&self) -> Option<&Path> {
+        self.response.as_deref()?.parent()
     }
 }
 

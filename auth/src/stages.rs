@@ -104,7 +104,7 @@ fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
 
 /// The record of this job, which must come from the configuration that the caller names, if it names one.
 fn admitted(call: &Call, context: &mut Context<'_>) -> Result<(Store, Record), Refusal> {
-    let directory = job_directory(context.inputs.job_directory.as_deref(), context.privilege)?;
+    let directory = job_directory(context.inputs.job_directory(), context.privilege)?;
     let store = Store::open(context.privilege)?;
     let record = store.find(&directory)?;
     context.decision_id.clone_from(&record.decision_id);

@@ -48,16 +48,12 @@ pub(crate) fn job_directory(path: Option<&Path>, privilege: Privilege) -> Result
         Refusal::system("job-directory", message, detail)
             .help("see the admin guide on config.toml of the runner")
     };
-    let path = path.ok_or_else(|| refuse(&"TMPDIR is not set"))?;
+    let path = path.ok_or_else(|| refuse(&"JOB_RESPONSE_FILE is not set"))?;
     if !path.is_absolute() {
-        return Err(refuse(&format!("TMPDIR {} is not absolute", path.display())));
+        return Err(refuse(&format!("JOB_RESPONSE_FILE lies in {}, which is not absolute", path.display())));
     }
     let id = foreign::private_directory(path, privilege.caller).map_err(|e| {
-        refuse(&format!(
-            "TMPDIR {} is not a private directory of uid {}: {e}",
-            path.display(),
-            privilege.caller.uid
-        ))
+        refuse(&format!("{} is not a private directory of uid {}: {e}", path.display(), privilege.caller.uid))
     })?;
     Ok(JobDirectory { path: path.to_path_buf(), device: id.device, inode: id.inode })
 }

@@ -73,7 +73,8 @@ pub struct RuleRef {
     pub line: u32,
 }
 
-/// The runner's temporary directory of one job (`TMPDIR` of the custom executor's programs).
+/// The runner's temporary directory of one job (`TMPDIR` of the custom executor's programs, where
+/// `JOB_RESPONSE_FILE` lies).
 ///
 /// gitlab-runner makes it anew for each attempt with `mkdtemp`, mode 0700, and removes it after `cleanup`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

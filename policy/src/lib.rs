@@ -13,6 +13,7 @@ mod duration;
 mod pattern;
 mod subject;
 mod suggest;
+mod url;
 
 pub use account::{AccountFacts, AccountRules, Violation, check_account, check_name};
 pub use config::{
@@ -23,6 +24,7 @@ pub use decide::{Decision, Step, Verdict, decide};
 pub use diagnostic::{Diagnostic, Place};
 pub use pattern::Pattern;
 pub use subject::Subject;
+pub use url::{check_url, origin};
 
 /// Where the configuration lies when `--configuration` does not say otherwise.
 pub const DEFAULT_CONFIGURATION: &str = "/etc/nunbird/config.toml";

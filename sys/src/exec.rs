@@ -17,7 +17,13 @@ const HIGH: RawFd = 16;
 /// # Errors
 /// As memfd_create(2) and write(2).
 pub fn sealed(name: &CStr, bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    // Hosts with vm.memfd_noexec = 2 allow no others; kernels before 6.3 do not know the flag.
+    let fd = match memfd_create(name, flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL)) {
+        Err(nix::Error::EINVAL) => memfd_create(name, flags)?,
+        other => other?,
+    };
+    let mut file = File::from(fd);
     file.write_all(bytes)?;
     file.rewind()?;
     let all =

@@ -103,10 +103,13 @@ pub fn close_all_but(keep: RawFd) -> io::Result<()> {
 /// # Errors
 /// As sigprocmask(2).
 pub fn default_signals() -> io::Result<()> {
-    for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler, so no code of ours can run in signal context. The signals that
-        // cannot be set (KILL, STOP, two of libc's own) answer EINVAL, which is right for them.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The kernel's `struct sigaction`, all zero: SIG_DFL, no flags, no mask. By the system call, because libc
+    // refuses to touch 32 and 33, which it keeps for threads and which a caller can leave ignored all the same.
+    let default = [0_u64; 4];
+    for signal in 1..=64_usize {
+        // SAFETY: `default` is readable and no shorter than the kernel's structure; SIG_DFL installs no handler, so
+        // no code of ours can run in signal context. KILL and STOP answer EINVAL, which is right for them.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0_usize, 8_usize) };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())

@@ -1,6 +1,6 @@
 //! The job's directories.
 
-use crate::world::{SYSTEM_FAILURE, World, assert_code, err, is_root, out};
+use crate::world::{SYSTEM_FAILURE, World, assert_code, err, needs_root, out};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -95,7 +95,7 @@ fn a_link_to_a_directory_of_somebody_else_is_refused() {
 
 #[test]
 fn a_link_of_somebody_else_is_refused() {
-    if !is_root() {
+    if !needs_root() {
         return;
     }
     let mut world = World::new();
@@ -134,7 +134,7 @@ fn a_file_in_place_of_a_directory_is_refused() {
 
 #[test]
 fn a_directory_of_somebody_else_is_refused() {
-    if !is_root() {
+    if !needs_root() {
         return;
     }
     for name in ["", "builds", "builds/node01", "cache"] {
@@ -178,7 +178,7 @@ fn a_home_directory_that_is_not_writable_is_told() {
 
 #[test]
 fn a_full_or_read_only_file_system_is_told_before_the_job_begins() {
-    if !is_root() {
+    if !needs_root() {
         return;
     }
     let tmpfs = "mount -t tmpfs -o uid=65532,gid=65532,mode=700,size=4k nbt home";

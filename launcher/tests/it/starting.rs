@@ -1,6 +1,6 @@
 //! What the launcher demands before it does anything.
 
-use crate::world::{SYSTEM_FAILURE, World, assert_code, err, is_root, out};
+use crate::world::{SYSTEM_FAILURE, World, assert_code, err, needs_root, out};
 use nunbird_handover::Task;
 
 const TOUCH: &str = "touch \"$HOME/ran\"; exit 0";
@@ -70,7 +70,7 @@ fn root_runs_no_job_even_if_the_handover_says_so() {
 
 #[test]
 fn a_process_that_is_still_root_runs_no_job_of_a_user() {
-    if !is_root() {
+    if !needs_root() {
         return;
     }
     let mut world = World::new();

@@ -20,6 +20,14 @@ pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
 
+/// For tests that need files of another account; CI fails on a line that begins so.
+pub(crate) fn needs_root() -> bool {
+    if !is_root() {
+        eprintln!("SKIPPED: {}: not root", std::thread::current().name().unwrap_or("a test"));
+    }
+    is_root()
+}
+
 /// Removed when it goes.
 pub(crate) struct World {
     dir: TempDir,

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::account::check_name;
 use crate::duration::Seconds;
+use crate::url::check_url;
 use crate::{DEFAULT_AUDIT_FILE, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, Diagnostic, Pattern, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -365,25 +366,6 @@ impl Compiler<'_> {
 
 fn has_dots(path: &str) -> bool {
     path.split('/').any(|part| part == "." || part == "..")
-}
-
-/// HTTPS anywhere, HTTP on loopback alone; no credentials, query or fragment.
-fn check_url(url: &str) -> Result<(), &'static str> {
-    let (scheme, rest) = url.split_once("://").ok_or("write `https://` and the server's name")?;
-    let authority = rest.split('/').next().unwrap_or("");
-    if authority.is_empty() || url.contains(['?', '#', ' ', '\\']) || authority.contains('@') {
-        return Err(
-            "write `https://` and the server's name, and a path if GitLab lies below one; nothing else",
-        );
-    }
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    match scheme {
-        "https" => Ok(()),
-        "http" if ["localhost", "127.0.0.1", "[::1]"].contains(&host) => Ok(()),
-        _ => {
-            Err("use `https://`; plain HTTP is for a server on this very host (localhost, 127.0.0.1, [::1])")
-        }
-    }
 }
 
 #[cfg(test)]

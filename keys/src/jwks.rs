@@ -1,0 +1,183 @@
+//! Which keys of a key set are fit to verify id tokens (RFC 7517, RFC 7518 §6).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nunbird_handover::Untrusted;
+use nunbird_token::{KeyMaterial, MAX_KEYS};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::BTreeSet;
+
+/// The least and the largest RSA modulus, in bits.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// A usable key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) kid: String,
+    pub(crate) material: KeyMaterial,
+}
+
+/// What a key set holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    pub(crate) keys: Vec<Key>,
+    /// Keys that are of no use here, and why.
+    pub(crate) skipped: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Jwk>,
+}
+
+/// Members of a JWK. serde refuses one that stands twice.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    alg: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    crv: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    // Private or symmetric parts: a server that shows one has lost its key.
+    d: Option<IgnoredAny>,
+    p: Option<IgnoredAny>,
+    q: Option<IgnoredAny>,
+    dp: Option<IgnoredAny>,
+    dq: Option<IgnoredAny>,
+    qi: Option<IgnoredAny>,
+    oth: Option<IgnoredAny>,
+    k: Option<IgnoredAny>,
+}
+
+impl Jwk {
+    fn shows_a_secret(&self) -> bool {
+        let parts = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k];
+        parts.into_iter().any(Option::is_some)
+    }
+}
+
+/// Judges a key set.
+///
+/// # Errors
+/// For a set that is not one, is empty of usable keys, is too large, shows a secret or names a key twice. Nothing of it
+/// is used then.
+pub(crate) fn judge(text: &[u8]) -> Result<Judged, String> {
+    let set: KeySet = serde_json::from_slice(text).map_err(|e| format!("not a JWKS: {e}"))?;
+    if set.keys.len() > MAX_KEYS {
+        return Err(format!(
+            "{} keys are more than a GitLab server has (at most {MAX_KEYS})",
+            set.keys.len()
+        ));
+    }
+    if set.keys.iter().any(Jwk::shows_a_secret) {
+        return Err(
+            "shows the private part of a key: anybody can sign; tell whoever runs that server".to_owned()
+        );
+    }
+    let mut judged = Judged { keys: Vec::new(), skipped: Vec::new() };
+    let mut names = BTreeSet::new();
+    for jwk in set.keys {
+        let name = jwk.kid.clone().unwrap_or_default();
+        match key(jwk) {
+            Ok(key) if !names.insert(key.kid.clone()) => {
+                return Err(format!("two keys are named {}", Untrusted(&key.kid)));
+            }
+            Ok(key) => judged.keys.push(key),
+            Err(why) => judged.skipped.push(format!("key {} is not used: {why}", Untrusted(&name))),
+        }
+    }
+    if judged.keys.is_empty() {
+        let why =
+            if judged.skipped.is_empty() { "it is empty".to_owned() } else { judged.skipped.join("; ") };
+        return Err(format!("no key of the set can be used: {why}"));
+    }
+    Ok(judged)
+}
+
+fn key(jwk: Jwk) -> Result<Key, String> {
+    let kid = jwk.kid.filter(|kid| !kid.is_empty()).ok_or("it has no `kid`")?;
+    if kid.len() > 256 || kid.chars().any(Untrusted::is_deceptive) {
+        return Err("its `kid` is no plain text".to_owned());
+    }
+    if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
+        return Err("it is not for signatures".to_owned());
+    }
+    let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => rsa(jwk.n.as_deref(), jwk.e.as_deref())?,
+        ("EC", Some("P-256")) => {
+            let (x, y) = point(jwk.x, jwk.y, 32)?;
+            KeyMaterial::Es256 { x, y }
+        }
+        ("EC", Some("P-384")) => {
+            let (x, y) = point(jwk.x, jwk.y, 48)?;
+            KeyMaterial::Es384 { x, y }
+        }
+        (kty, _) => return Err(format!("its kind is {}", Untrusted(kty))),
+    };
+    match jwk.alg {
+        Some(alg) if alg != algorithm(&material) => Err(format!("its algorithm is {}", Untrusted(&alg))),
+        _ => Ok(Key { kid, material }),
+    }
+}
+
+/// The algorithm that a key is used with.
+pub(crate) fn algorithm(material: &KeyMaterial) -> &'static str {
+    match material {
+        KeyMaterial::Rs256 { .. } => "RS256",
+        KeyMaterial::Es256 { .. } => "ES256",
+        KeyMaterial::Es384 { .. } => "ES384",
+    }
+}
+
+/// The size of a key, in bits.
+pub(crate) fn bits(material: &KeyMaterial) -> usize {
+    match material {
+        KeyMaterial::Rs256 { n, .. } => URL_SAFE_NO_PAD.decode(n).map_or(0, |n| bit_length(&n)),
+        KeyMaterial::Es256 { .. } => 256,
+        KeyMaterial::Es384 { .. } => 384,
+    }
+}
+
+fn rsa(n: Option<&str>, e: Option<&str>) -> Result<KeyMaterial, String> {
+    let (n, e) = n.zip(e).ok_or("`n` or `e` is missing")?;
+    let decode =
+        |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| "`n` or `e` is not base64url".to_owned());
+    let (modulus, exponent) = (decode(n)?, decode(e)?);
+    let length = bit_length(&modulus);
+    if !RSA_BITS.contains(&length) {
+        return Err(format!("its modulus has {length} bits"));
+    }
+    let odd = exponent.last().is_some_and(|last| last % 2 == 1);
+    let small = exponent.len() <= 4 && exponent.iter().any(|b| *b != 0) && exponent != [1];
+    if !(odd && small) {
+        return Err("its exponent is none that RSA keys have".to_owned());
+    }
+    Ok(KeyMaterial::Rs256 { n: n.to_owned(), e: e.to_owned() })
+}
+
+fn point(x: Option<String>, y: Option<String>, length: usize) -> Result<(String, String), String> {
+    let (x, y) = x.zip(y).ok_or("`x` or `y` is missing")?;
+    for part in [&x, &y] {
+        let decoded = URL_SAFE_NO_PAD.decode(part).map_err(|_| "`x` or `y` is not base64url".to_owned())?;
+        if decoded.len() != length {
+            return Err(format!("a coordinate has {} bytes instead of {length}", decoded.len()));
+        }
+    }
+    Ok((x, y))
+}
+
+fn bit_length(bytes: &[u8]) -> usize {
+    let significant = bytes.iter().position(|b| *b != 0).map_or(&[][..], |first| &bytes[first..]);
+    let leading = significant.first().map_or(0, |b| b.leading_zeros());
+    significant.len() * 8 - usize::try_from(leading).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[path = "jwks_tests.rs"]
+mod tests;
