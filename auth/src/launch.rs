@@ -144,6 +144,11 @@ impl Start {
         let files: Vec<(RawFd, &File)> = self.files.iter().map(|(fd, file)| (*fd, file)).collect();
         exec::place(&files).map_err(step("descriptors"))?;
         context.limits.restore().map_err(step("setrlimit"))?;
+        let keeper = context.privilege.keeper();
+        // Not dumpable, the process's own /proc files are root's.
+        let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(step("setfsuid"))?;
+        process::plain_oom_score().map_err(step("oom_score_adj"))?;
+        drop(identity);
         process::set_umask(0o077);
         let surrendered = if context.privilege.source.is_privileged() {
             surrender::become_user(&mut Linux, &self.ids)

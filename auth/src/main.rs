@@ -94,7 +94,7 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
 /// Undoes what a caller can leave in a process for a program with more privilege.
 fn tidy_process() -> Result<Limits, Refusal> {
     let tidy = || {
-        process::close_on_exec_from(3)?;
+        process::close_inherited()?;
         process::default_signals()?;
         process::ignore_broken_pipe();
         process::forbid_inspection()?;

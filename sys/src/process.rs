@@ -55,6 +55,31 @@ impl Limits {
     }
 }
 
+/// Closes every descriptor from 3 on. To be called first of all, while nothing of this process has one.
+///
+/// Marking them to be closed by execve(2) would not do: the shepherd stays and never calls it.
+///
+/// # Errors
+/// As close_range(2); kernels before 5.9 do not have it and are walked one by one.
+pub fn close_inherited() -> io::Result<()> {
+    // SAFETY: no pointer is passed. Nothing in this process owns a descriptor above 2 yet: the caller calls this before
+    // it opens anything, and the standard library keeps none.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    if rc == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() != Some(libc::ENOSYS) {
+        return Err(error);
+    }
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    for fd in 3..RawFd::try_from(limit.min(65536)).unwrap_or(65536) {
+        // SAFETY: as above; EBADF for one that is not open is expected.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
 /// Marks every descriptor from `first` on to be closed by the next execve(2).
 ///
 /// # Errors
@@ -189,6 +214,25 @@ pub fn short_host_name() -> String {
     let first = name.split('.').next().unwrap_or("");
     let plain: String = first.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
     if plain.is_empty() { "localhost".to_owned() } else { plain }
+}
+
+/// Sets the out-of-memory killer's score to 0 (proc_pid_oom_score_adj(5)): a job that inherits its runner's -1000
+/// cannot be killed by it.
+///
+/// # Errors
+/// As open(2) and write(2), when the score is below 0. One above 0 that the kernel does not let go is kept, as is
+/// any in a process without `/proc`.
+pub fn plain_oom_score() -> io::Result<()> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let score = match std::fs::read_to_string(FILE) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let protects = score.trim_start().starts_with('-');
+    match std::fs::write(FILE, "0") {
+        Err(e) if protects => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Sets the umask, in octal.

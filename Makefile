@@ -1,0 +1,73 @@
+# Nunbird's two commands are `make demo` and `make test`. Both install what they need (Debian 12, root) and
+# leave nothing behind on the host but packages and what cargo builds.
+
+CARGO ?= cargo
+TOOLS ?= /var/cache/nunbird-tools
+DENY_VERSION = 0.20.2
+PROGRAMS = -p nunbird-auth -p nunbird -p nunbird-keys -p nunbirdctl
+export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
+
+.PHONY: help demo test setup programs lint deny unit rooted fuzz bench rpm privileged-code unsafe-code clean
+
+help:
+	@echo "make demo     run one CI job through the installed privileged program and show what happened"
+	@echo "make test     install what the tests need, then run every check and every test (root)"
+	@echo "make bench    measure start-up time and memory against named peers"
+	@echo "make rpm      build both RPMs"
+
+# Packages for the build (a C compiler for the signature code), the demo and the tests.
+PACKAGES = gcc libc6-dev make git ca-certificates libcap2-bin keyutils procps rpm strace util-linux
+setup:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  missing=""; for p in $(PACKAGES); do \
+	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	  if [ -n "$$missing" ]; then echo "installing$$missing"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi; \
+	fi
+
+# cargo-deny from the registry, built once into a cache outside the tree.
+$(TOOLS)/bin/cargo-deny:
+	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION)
+
+programs: setup
+	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS)
+
+demo: programs
+	$(CARGO) run --locked --quiet --profile staging -p nunbird-tests --bin nunbird-demo
+
+lint: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+
+# Advisories need the public advisory database; where it is out of reach the other three checks still run,
+# and the run says so.
+deny: $(TOOLS)/bin/cargo-deny
+	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+	@$(TOOLS)/bin/cargo-deny --locked check advisories 2>/tmp/nunbird-advisories.log \
+	  || { grep -qE 'failed to (fetch|open|clone)|advisory database|unable to' /tmp/nunbird-advisories.log \
+	       && echo "advisories: NOT CHECKED, the advisory database is out of reach" \
+	       || { cat /tmp/nunbird-advisories.log; exit 1; }; }
+
+# The crates that run with privilege, by name: a new one is a decision (docs/adr/), not an accident.
+	@$(CARGO) tree --locked -p nunbird-auth -e normal --prefix none | awk '{print $$1}' | LC_ALL=C sort -u \
+	  | diff auth/dependencies.txt - || { echo "nunbird-auth links other crates than auth/dependencies.txt lists"; exit 1; }
+
+test: lint deny programs
+	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
+	$(CARGO) test --locked --workspace --no-fail-fast
+
+bench: setup
+	$(CARGO) build --locked --quiet --release $(PROGRAMS)
+	NUNBIRD_BIN_DIR=$(CURDIR)/target/release $(CARGO) run --locked --quiet --release -p nunbird-benches
+
+rpm: setup
+	rpm/build.sh
+
+# For reviewers: every unsafe block, and every file that runs with privilege.
+unsafe-code:
+	@grep -rnE 'unsafe (\{|fn|impl)' --include='*.rs' . | grep -v '^./target/'
+privileged-code:
+	@find auth/src policy/src token/src handover/src sys/src -name '*.rs' ! -name '*_tests.rs' | xargs wc -l
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,93 @@
+//! What a stage costs, as ratios against named peers in the same run.
+//!
+//! Absolute times change from machine to machine; how many times `bash -c :` a stage costs does not, much. Each
+//! program is started through the same helper that enters the private machine, so the helper's own time, measured
+//! as a program that does nothing, is taken off.
+
+#![forbid(unsafe_code)]
+
+use nunbird_tests::runner::Session;
+use nunbird_tests::world::enter::Spec;
+use nunbird_tests::world::{Privilege, World};
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 200;
+
+fn main() {
+    if !nunbird_tests::require_root() {
+        return;
+    }
+    sizes();
+    println!("\nmedian of {ROUNDS} starts each, ratio to the first");
+    println!("{:<46} {:>9} {:>7}", "", "ms", "ratio");
+    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+        let world = World::new(privilege);
+        assert!(world.refresh_keys().succeeded(), "keys");
+        let job = world.job().with_repository();
+        let mut session = job.begin();
+        assert!(session.config().succeeded(), "config");
+        assert!(session.prepare().succeeded(), "prepare");
+        row_set(&world, &mut session, privilege);
+    }
+}
+
+fn row_set(world: &World, session: &mut Session<'_>, privilege: Privilege) {
+    let runner = privilege.runner();
+    let nothing = median(world, &world.program(runner, "/bin/true", &[] as &[&str]));
+    let bash = median(world, &world.program(runner, "/bin/bash", &["-c", ":"])).saturating_sub(nothing);
+    let name = privilege.audit_name();
+    row(&format!("{name}: bash -c :"), bash, bash);
+    if privilege == Privilege::RootRunner {
+        let peer = ["--reuid", "4101", "--regid", "4101", "--init-groups", "bash", "-c", ":"];
+        let took = median(world, &world.program(runner, "/usr/bin/setpriv", &peer)).saturating_sub(nothing);
+        row("root: setpriv to a user, bash -c :", took, bash);
+        let peer = ["-u", "alice", "--", "bash", "-c", ":"];
+        let took = median(world, &world.program(runner, "/sbin/runuser", &peer)).saturating_sub(nothing);
+        row("root: runuser (PAM) to a user, bash -c :", took, bash);
+    }
+    let config = session.spec_of_config();
+    row(
+        &format!("{name}: nunbird-auth config (token verified)"),
+        median(world, &config).saturating_sub(nothing),
+        bash,
+    );
+    let script = session.directory().join("empty");
+    session.write(&script, b":\n", 0o700);
+    let run = session.spec_of_run(&script, "build_script");
+    row(
+        &format!("{name}: nunbird-auth run of an empty script"),
+        median(world, &run).saturating_sub(nothing),
+        bash,
+    );
+}
+
+fn median(world: &World, spec: &Spec) -> Duration {
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let begun = Instant::now();
+            let finished = world.run(spec);
+            assert!(finished.succeeded(), "{finished:?}");
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn row(name: &str, took: Duration, first: Duration) {
+    let ratio = took.as_secs_f64() / first.as_secs_f64().max(1e-9);
+    println!("{name:<46} {:>9.2} {ratio:>6.1}x", took.as_secs_f64() * 1e3);
+}
+
+fn sizes() {
+    let Some(directory) = std::env::var_os("NUNBIRD_BIN_DIR") else { return };
+    println!("stripped sizes");
+    for program in ["nunbird-auth", "nunbird", "nunbird-keys", "nunbirdctl"] {
+        let path = std::path::Path::new(&directory).join(program);
+        if let Ok(meta) = path.metadata() {
+            println!("{program:<46} {:>9} KiB", meta.len() / 1024);
+        }
+    }
+    let crates = include_str!("../../auth/dependencies.txt").lines().count();
+    println!("{:<46} {crates:>9}", "crates linked into nunbird-auth, its own too");
+}

@@ -1,0 +1,44 @@
+//! A certificate authority of its own and a TLS server with a certificate for 127.0.0.1 and localhost.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+/// What the TLS server presents, and the authority that vouches for it.
+#[derive(Debug, Clone)]
+pub(super) struct Tls {
+    pub(super) ca_pem: String,
+    config: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// `names` are host names or addresses.
+    pub(super) fn new(names: &[&str]) -> Self {
+        let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(DnType::CommonName, "nunbird test bed authority");
+        let ca_key = KeyPair::generate().expect("a key");
+        let ca = CertifiedIssuer::self_signed(authority, ca_key).expect("an authority");
+        let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+        let key = KeyPair::generate().expect("a key");
+        let leaf =
+            CertificateParams::new(names).expect("parameters").signed_by(&key, &ca).expect("a certificate");
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], private)
+            .expect("a certificate with its key");
+        Tls { ca_pem: ca.pem(), config: Arc::new(config) }
+    }
+
+    pub(super) fn accept(&self, stream: TcpStream) -> io::Result<StreamOwned<ServerConnection, TcpStream>> {
+        let connection = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(connection, stream))
+    }
+}

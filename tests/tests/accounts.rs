@@ -1,0 +1,143 @@
+//! Accounts that no job becomes, whatever the token says.
+
+#![forbid(unsafe_code)]
+
+use nunbird_tests::require_root;
+use nunbird_tests::runner::StageOutcome;
+use nunbird_tests::world::{Account, Exit, Privilege, World};
+use serde_json::json;
+
+#[track_caller]
+fn assert_no_account(world: &World, outcome: &StageOutcome, why: &str) {
+    assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[account]"), "{}", outcome.stderr);
+    let audit = world.audit();
+    let detail = audit.last().expect("a line")["detail"].as_str().expect("a detail").to_owned();
+    assert!(detail.contains(why), "{why}: {detail}");
+    assert!(
+        !outcome.stderr.contains(why),
+        "the job log does not tell which accounts exist: {}",
+        outcome.stderr
+    );
+    assert!(world.records().is_empty());
+}
+
+/// A login and what the audit file must say of it.
+const REFUSED: [(&str, &str); 22] = [
+    ("root", "belongs to the system"),
+    ("rootalias", "id 0 is never"),
+    ("0", "not a portable"),
+    ("4101", "not a portable"),
+    ("-x", "not a portable"),
+    ("..", "not a portable"),
+    ("Alice", "not a portable"),
+    ("ALICE", "not a portable"),
+    ("alice@site", "not a portable"),
+    ("DOM\\alice", "not a portable"),
+    ("alice ", "not a portable"),
+    ("álice", "not a portable"),
+    ("queue", "below min_uid"),
+    ("nobody", "belongs to the system"),
+    ("nunbird", "belongs to the system"),
+    ("daisy", "login shell"),
+    ("twin", "user database has it as `alice`"),
+    ("wheely", "member of group 0"),
+    ("gidzero", "id 0 is never"),
+    ("stranger", "not in the user database"),
+    ("nbt_runner", "runs gitlab-runner"),
+    ("daemon", "belongs to the system"),
+];
+
+#[test]
+fn logins_that_are_no_ordinary_users_get_no_account() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps, Privilege::RootRunner] {
+        let world = World::new(privilege);
+        assert!(world.refresh_keys().succeeded());
+        for (login, why) in REFUSED {
+            if login == "nbt_runner" && privilege == Privilege::RootRunner {
+                continue;
+            }
+            assert_no_account(&world, &world.job().claim("user_login", json!(login)).config(), why);
+        }
+    }
+}
+
+#[test]
+fn a_bot_is_refused_unless_the_site_allows_bots() {
+    if !require_root() {
+        return;
+    }
+    let mut world = World::new(Privilege::Setuid);
+    world.add_account(Account::new("project_31_bot_0a", 4150));
+    assert!(world.refresh_keys().succeeded());
+    let outcome = world.job().user("project_31_bot_0a").config();
+    assert_eq!(outcome.exit, Exit::Code(1));
+    assert!(outcome.stderr.contains("[bot]"), "{}", outcome.stderr);
+    world.reconfigure("[audit]", "[accounts]\nallow_bots = true\n\n[audit]");
+    assert_eq!(world.job().user("project_31_bot_0a").config().exit, Exit::Code(0));
+}
+
+#[test]
+fn a_denied_account_and_a_rule_that_denies_are_refused_with_the_sites_words() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    assert!(world.refresh_keys().succeeded());
+    let outside = world.job().facts(|facts| facts.project_path = "outside/x".to_owned()).config();
+    assert_eq!(outside.exit, Exit::Code(1));
+    assert!(outside.stderr.contains("projects of `outside` do not run here"), "{}", outside.stderr);
+    world.reconfigure("[audit]", "[accounts]\ndeny = [\"alice\"]\n\n[audit]");
+    assert_no_account(&world, &world.job().config(), "accounts.deny");
+    world.reconfigure("run_as = \"$user_login\"", "when.user = \"bob\"\nrun_as = \"$user_login\"");
+    let nobody = world.job().config();
+    assert!(nobody.stderr.contains("[no-rule]"), "{}", nobody.stderr);
+}
+
+#[test]
+fn a_home_directory_with_characters_of_the_shell_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    assert!(world.refresh_keys().succeeded());
+    let outcome = world.job().user("dollar").config();
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[home]"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_later_stage_of_a_job_whose_account_now_has_another_uid_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    assert!(world.refresh_keys().succeeded());
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let passwd = world.host_path("/etc/passwd");
+    let text = std::fs::read_to_string(&passwd).expect("passwd");
+    std::fs::write(&passwd, text.replace("alice:x:4101:", "alice:x:4191:")).expect("passwd");
+    let outcome = session.run_text("build_script", "id");
+    assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[account-changed]"), "{}", outcome.stderr);
+    std::fs::write(&passwd, text.replace("alice:x:", "alicia:x:")).expect("passwd");
+    let outcome = session.run_text("build_script", "id");
+    assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[account]"), "{}", outcome.stderr);
+}
+
+#[test]
+fn without_privilege_only_the_runners_own_user_runs_jobs() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::None);
+    assert!(world.refresh_keys().succeeded());
+    assert_no_account(&world, &world.job().user("bob").config(), "serves nobody else");
+    assert_eq!(world.job().config().exit, Exit::Code(0));
+}

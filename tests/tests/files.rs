@@ -1,0 +1,389 @@
+//! Files that somebody else could have written, and places where nothing can be written: each is refused.
+
+#![forbid(unsafe_code)]
+
+use nunbird_tests::require_root;
+use nunbird_tests::runner::{Job, StageOutcome};
+use nunbird_tests::world::enter::Mount;
+use nunbird_tests::world::{Exit, Privilege, World};
+use serde_json::json;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+fn ready(privilege: Privilege) -> World {
+    let world = World::new(privilege);
+    world.refresh_keys().success();
+    world
+}
+
+/// Asserts a system failure with this code, and that the audit line holds `why` and the job log does not.
+#[track_caller]
+fn assert_system(world: &World, outcome: &StageOutcome, code: &str, why: &str) {
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains(&format!("[{code}]")), "{}", outcome.stderr);
+    assert_eq!(outcome.stdout, "");
+    let audit = world.audit();
+    let line = audit.last().expect("a line in the audit file");
+    assert_eq!(line["code"], code);
+    let detail = line["detail"].as_str().expect("a detail");
+    assert!(detail.contains(why), "{why}: {detail}");
+    assert!(!outcome.stderr.contains(why), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_configuration_that_others_can_write_or_own_or_link_is_refused() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps, Privilege::RootRunner] {
+        let world = ready(privilege);
+        let file = world.host_path("/etc/nunbird/config.toml");
+        let refused = |why: &str| assert_system(&world, &world.job().config(), "configuration-file", why);
+        for mode in [0o664, 0o646] {
+            fs::set_permissions(&file, Permissions::from_mode(mode)).expect("a mode");
+            refused("writable by others");
+        }
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("a mode");
+        assert_eq!(world.job().config().exit, Exit::Code(0), "root's alone is fine in every privilege mode");
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("a mode");
+        chown(&file, Some(4001), None).expect("an owner");
+        refused("owned by uid 4001");
+        chown(&file, Some(0), None).expect("an owner");
+        let directory = world.host_path("/etc/nunbird");
+        fs::set_permissions(&directory, Permissions::from_mode(0o777)).expect("a mode");
+        refused("writable by others");
+        fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("a mode");
+        fs::rename(&file, directory.join("real.toml")).expect("a rename");
+        refused("No such file");
+        symlink("real.toml", &file).expect("a link");
+        refused("symbolic link");
+    }
+}
+
+#[test]
+fn a_configuration_with_an_unknown_key_denies_every_job_and_the_admin_reads_where() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    world.reconfigure("audience", "audiance");
+    let outcome = world.job().config();
+    assert_system(&world, &outcome, "configuration-invalid", "write `audience`");
+    let shown = world.job().commands(|c| c.config.insert(0, "-u".into())).config();
+    assert!(shown.stderr.contains("config.toml:7:1"), "{}", shown.stderr);
+    for text in ["", "[[gitlab", "x = \u{fffd}", "\u{feff}downscope = \"none\""] {
+        world.configure(text);
+        assert_eq!(world.job().config().exit, Exit::Code(2), "{text}");
+    }
+}
+
+#[test]
+fn a_taken_over_runner_cannot_bring_a_configuration_of_its_own() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        let world = ready(privilege);
+        let own = world.runner().home.clone() + "/own.toml";
+        world.write_file(&own, world.configuration(), "nbt_runner", 0o644);
+        let home = world.host_path(&world.runner().home);
+        fs::set_permissions(home, Permissions::from_mode(0o755)).expect("a mode");
+        let with = |file: &str| {
+            let file = file.to_owned();
+            world
+                .job()
+                .commands(move |c| c.config = vec!["config".into(), "--configuration".into(), file.into()])
+                .config()
+        };
+        assert_system(&world, &with(&own), "configuration-file", "owned by uid 4001");
+        // Root's file in the runner's directory could be replaced, so the directory counts as well.
+        world.write_file(&own, world.configuration(), "root", 0o644);
+        assert_system(&world, &with(&own), "configuration-file", "owned by uid 4001");
+        for path in [
+            "own.toml",
+            "../own.toml",
+            "/etc/nunbird/../nunbird/config.toml",
+            "/dev/stdin",
+            "/proc/self/environ",
+        ] {
+            assert_eq!(with(path).exit, Exit::Code(2), "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_job_response_that_is_not_a_plain_file_of_the_runner_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let mut session = job.begin();
+    let file = session.response_file();
+    let content = fs::read(&file).expect("a response");
+    let refused = |session: &mut nunbird_tests::runner::Session<'_>, why: &str| {
+        let outcome = session.config();
+        assert_system(&world, &outcome, "response-file", why);
+    };
+    fs::remove_file(&file).expect("removed");
+    refused(&mut session, "No such file");
+    symlink("/etc/hostname", &file).expect("a link");
+    refused(&mut session, "symbolic");
+    fs::remove_file(&file).expect("removed");
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+    chown(&file, Some(4001), None).expect("an owner");
+    refused(&mut session, "Invalid argument");
+    fs::remove_file(&file).expect("removed");
+    fs::create_dir(&file).expect("a directory");
+    chown(&file, Some(4001), None).expect("an owner");
+    refused(&mut session, "Invalid argument");
+    fs::remove_dir(&file).expect("removed");
+    fs::write(&file, &content).expect("a response");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("a mode");
+    chown(&file, Some(4102), None).expect("an owner");
+    refused(&mut session, "not permitted");
+    let mut huge = content.clone();
+    huge.resize(17 << 20, b' ');
+    session.write(&file, &huge, 0o600);
+    refused(&mut session, "larger than");
+    session.write(&file, &content, 0o600);
+    assert_eq!(session.config().exit, Exit::Code(0));
+}
+
+#[test]
+fn the_program_reads_no_file_that_its_caller_could_not_read() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        let world = ready(privilege);
+        let job = world.job();
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        for path in ["/etc/shadow", "/home/bob/secret", "/var/lib/nunbird/jobs/.lock"] {
+            if path == "/home/bob/secret" {
+                world.write_file(path, "echo stolen\n", "bob", 0o600);
+            }
+            let mut spec = session.spec_of_run(path.as_ref(), "build_script");
+            let outcome = session.call_spec("build_script", &spec);
+            assert_eq!(outcome.exit, Exit::Code(2), "{path}: {}", outcome.log);
+            assert!(
+                outcome.stderr.contains("[script]") && !outcome.log.contains("stolen"),
+                "{}",
+                outcome.log
+            );
+            for (name, value) in &mut spec.environment {
+                if name == "BUILD_EXIT_CODE_FILE" {
+                    *value = path.into();
+                }
+            }
+            let before = fs::read(world.host_path(path)).ok();
+            let outcome = session.call_spec("build_script", &spec);
+            assert!(outcome.stderr.contains("[exit-code-file]"), "{path}: {}", outcome.log);
+            assert_eq!(fs::read(world.host_path(path)).ok(), before, "{path} is as it was");
+        }
+    }
+}
+
+#[test]
+fn keys_that_are_missing_stale_or_somebody_elses_are_not_used() {
+    if !require_root() {
+        return;
+    }
+    let mut world = ready(Privilege::Setuid);
+    let file = world.host_path("/var/lib/nunbird/keys/site.json");
+    let good = fs::read(&file).expect("keys");
+    let no_keys = |world: &World, why: &str| assert_system(world, &world.job().config(), "no-keys", why);
+    world.issuer_mut().go_down();
+    world.allow_refresh();
+    fs::remove_file(&file).expect("removed");
+    no_keys(&world, "No such file");
+    fs::write(&file, &good).expect("keys");
+    chown(&file, Some(4001), Some(4001)).expect("an owner");
+    no_keys(&world, "owned by uid 4001");
+    chown(&file, Some(990), Some(990)).expect("an owner");
+    fs::set_permissions(&file, Permissions::from_mode(0o666)).expect("a mode");
+    no_keys(&world, "writable by others");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("a mode");
+    fs::write(&file, b"{\"version\":1").expect("keys");
+    no_keys(&world, "keys of site");
+    let mut stale: serde_json::Value = serde_json::from_slice(&good).expect("JSON");
+    for key in stale["keys"].as_array_mut().expect("keys") {
+        key["last_seen"] = json!(1);
+    }
+    fs::write(&file, stale.to_string()).expect("keys");
+    let outcome = world.job().config();
+    assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[token-unknown-key]"), "{}", outcome.stderr);
+    fs::write(&file, &good).expect("keys");
+    assert_eq!(world.job().config().exit, Exit::Code(0), "known keys work while the server is down");
+}
+
+#[test]
+fn a_taken_over_runner_cannot_bring_keys_of_its_own() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let keys = world.host_path("/var/lib/nunbird/keys");
+    chown(&keys, Some(4001), Some(4001)).expect("an owner");
+    assert_system(&world, &world.job().config(), "no-keys", "belongs to the runner's account");
+}
+
+#[test]
+fn a_record_store_that_others_can_enter_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let jobs = world.host_path("/var/lib/nunbird/jobs");
+    fs::set_permissions(&jobs, Permissions::from_mode(0o755)).expect("a mode");
+    assert_system(&world, &world.job().config(), "record-store", "mode 0755");
+    fs::set_permissions(&jobs, Permissions::from_mode(0o700)).expect("a mode");
+    chown(&jobs, Some(4001), None).expect("an owner");
+    assert_system(&world, &world.job().config(), "record-store", "cannot be opened");
+    fs::set_permissions(&jobs, Permissions::from_mode(0o755)).expect("a mode");
+    assert_system(&world, &world.job().config(), "record-store", "owned by uid 4001");
+}
+
+#[test]
+fn a_stage_without_a_record_of_its_job_does_not_run() {
+    if !require_root() {
+        return;
+    }
+    for privilege in Privilege::ALL {
+        let world = ready(privilege);
+        let (admitted, stranger) = (world.job(), world.job().id(7002));
+        let mut first = admitted.begin();
+        assert!(first.config().succeeded());
+        let mut second = stranger.begin();
+        for outcome in [second.prepare(), second.run_text("build_script", "id")] {
+            assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+            assert!(outcome.stderr.contains("[no-record]"), "{}", outcome.stderr);
+        }
+        assert_eq!(second.cleanup().exit, Exit::Code(0), "there is nothing to clean up");
+        assert!(first.prepare().succeeded());
+        assert_eq!(first.cleanup().exit, Exit::Code(0));
+        let late = first.run_text("build_script", "id");
+        assert!(late.stderr.contains("[no-record]"), "after cleanup: {}", late.log);
+        assert_eq!(first.cleanup().exit, Exit::Code(0), "twice is fine");
+        assert!(world.records().is_empty());
+    }
+}
+
+#[test]
+fn a_record_whose_time_is_up_runs_nothing_but_cleanup() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let record = world.records().pop().expect("a record");
+    let text = fs::read_to_string(&record).expect("a record");
+    for clock in ["expires_at", "expires_at_boottime"] {
+        let mut changed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        changed[clock] = json!(1);
+        fs::write(&record, changed.to_string()).expect("a record");
+        let outcome = session.run_text("build_script", "id");
+        assert_eq!(outcome.exit, Exit::Code(1), "{clock}: {}", outcome.log);
+        assert!(outcome.stderr.contains("[record-expired]"), "{}", outcome.stderr);
+    }
+    assert_eq!(session.cleanup().exit, Exit::Code(0));
+    assert!(world.records().is_empty());
+}
+
+#[test]
+fn late_stages_run_after_the_token_has_expired() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let now = nunbird_tests::issuer::now();
+    let job = world.job().claim("exp", json!(now - 30));
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    assert!(session.prepare().succeeded());
+    assert_eq!(session.run_text("after_script", "id -un").stdout, "alice\n");
+}
+
+#[test]
+fn a_job_directory_that_others_can_enter_or_own_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let mut session = job.begin();
+    let directory = session.directory().to_path_buf();
+    fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("a mode");
+    assert_system(&world, &session.config(), "job-directory", "not a private directory");
+    fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("a mode");
+    assert!(session.config().succeeded());
+    let mut spec = session.spec_of_config();
+    for (name, value) in &mut spec.environment {
+        if name == "JOB_RESPONSE_FILE" {
+            *value = "relative/response.json".into();
+        }
+    }
+    assert_eq!(session.call_spec("config", &spec).exit, Exit::Code(2));
+    spec.environment.retain(|(name, _)| name != "JOB_RESPONSE_FILE");
+    assert_eq!(session.call_spec("config", &spec).exit, Exit::Code(2));
+}
+
+/// `config` with a full file system over a place.
+fn config_with_full(job: &Job<'_>, place: &str) -> StageOutcome {
+    let mut session = job.begin();
+    let mut spec = session.spec_of_config();
+    spec.mounts.as_mut().expect("a namespace").push(Mount::Full { target: place.into() });
+    session.call_spec("config", &spec)
+}
+
+#[test]
+fn a_job_whose_decision_or_record_cannot_be_written_does_not_run() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let outcome = config_with_full(&world.job(), "/var/log/nunbird");
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[audit]"), "{}", outcome.stderr);
+    assert!(world.records().is_empty());
+    let outcome = config_with_full(&world.job(), "/var/lib/nunbird/jobs");
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[record-store]"), "{}", outcome.stderr);
+    fs::remove_dir_all(world.host_path("/var/log/nunbird")).expect("removed");
+    let outcome = world.job().config();
+    assert!(outcome.stderr.contains("[audit]"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_home_that_is_missing_full_or_somebody_elses_is_told_in_prepare() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let prepared = |user: &str, full: bool| {
+        let job = world.job().user(user);
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        if !full {
+            return session.prepare();
+        }
+        let mut spec = session.spec_of_config();
+        spec.arguments = vec!["prepare".into()];
+        let home = Mount::Full { target: "/home/alice".into() };
+        spec.mounts.as_mut().expect("a namespace").push(home);
+        session.call_spec("prepare", &spec)
+    };
+    let outcome = prepared("homeless", false);
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.log.contains("/home/homeless"), "{}", outcome.log);
+    let outcome = prepared("alice", true);
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    chown(world.host_path("/home/bob"), Some(0), Some(0)).expect("an owner");
+    let outcome = prepared("bob", false);
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.log.contains("/home/bob"), "{}", outcome.log);
+}

@@ -1,0 +1,205 @@
+//! Who can signal, trace and read whom while a job runs, and what the end of each process means for the others.
+
+use nunbird_tests::runner::Session;
+use nunbird_tests::world::{Exit, Finished};
+use nunbird_tests::{Privilege, StageOutcome, World, require_root};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The processes of a running stage: `shepherd` (where there is one), `launcher`, `job`.
+type Pids = BTreeMap<&'static str, i32>;
+
+fn ready(privilege: Privilege) -> World {
+    let world = World::new(privilege);
+    world.write_keys();
+    world
+}
+
+/// Runs a stage that waits, calls `during` with its processes, and returns how the stage ended.
+fn while_running(world: &World, end: &str, during: impl FnOnce(&Pids)) -> StageOutcome {
+    let job = world.job().limit(Duration::from_secs(30));
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    assert!(session.prepare().succeeded());
+    let told = world.host_path("/home/alice/pids");
+    let _absent = fs::remove_file(&told);
+    let script = format!(
+        "echo $$ $PPID $(sed -n 's/^PPid:.//p' /proc/$PPID/status) > ~/pids.new; mv ~/pids.new ~/pids\n{end}\n"
+    );
+    std::thread::scope(|scope| {
+        let stage = scope.spawn(|| session_run(&mut session, &script));
+        during(&pids(&told, world.privilege()));
+        stage.join().expect("the stage's thread")
+    })
+}
+
+fn session_run(session: &mut Session<'_>, script: &str) -> StageOutcome {
+    session.run_text("build_script", script)
+}
+
+fn pids(told: &Path, privilege: Privilege) -> Pids {
+    let begun = Instant::now();
+    while !told.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the script has not begun");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let text = fs::read_to_string(told).expect("process ids");
+    let numbers: Vec<i32> = text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
+    let [job, launcher, parent] = numbers[..] else { panic!("{text}") };
+    let mut pids = BTreeMap::from([("job", job), ("launcher", launcher)]);
+    if matches!(privilege, Privilege::Setuid | Privilege::FileCaps) {
+        pids.insert("shepherd", parent);
+    }
+    pids
+}
+
+fn may(finished: &Finished) -> &'static str {
+    if finished.exit == Exit::Code(0) { "yes" } else { "no" }
+}
+
+/// What an account may do to a process: signal it (kill(2) with 0), trace it (opening its memory asks for
+/// `PTRACE_MODE_ATTACH`, proc(5)), read its environment (`PTRACE_MODE_READ`).
+fn powers(world: &World, account: &str, pid: i32) -> [&'static str; 3] {
+    let try_it = |command: String| may(&world.shell(account, &command));
+    [
+        try_it(format!("kill -0 {pid}")),
+        try_it(format!(": < /proc/{pid}/mem")),
+        try_it(format!("cat /proc/{pid}/environ > /dev/null")),
+    ]
+}
+
+#[test]
+fn who_can_signal_trace_and_read_whom_is_as_the_documentation_says() {
+    if !require_root() {
+        return;
+    }
+    let mut table =
+        String::from("| privilege | who | whom | signal | trace | read |\n|---|---|---|---|---|---|\n");
+    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+        let world = ready(privilege);
+        let outcome = while_running(&world, "while [ ! -e ~/enough ]; do sleep 0.05; done", |pids| {
+            for (who, account) in [("runner", privilege.runner()), ("user", "alice"), ("another user", "bob")]
+            {
+                for whom in ["shepherd", "launcher", "job"] {
+                    let Some(pid) = pids.get(whom) else { continue };
+                    let [signal, trace, read] = powers(&world, account, *pid);
+                    let mode = privilege.audit_name();
+                    writeln!(table, "| {mode} | {who} | {whom} | {signal} | {trace} | {read} |")
+                        .expect("text");
+                }
+            }
+            world.write_file("/home/alice/enough", "", "alice", 0o600);
+        });
+        assert!(outcome.succeeded(), "{}", outcome.log);
+    }
+    let documented = include_str!("../../docs/operation.md");
+    assert!(documented.contains(&table), "docs/operation.md needs this table:\n{table}");
+}
+
+#[test]
+fn the_runners_signals_reach_a_job_of_another_user() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        for signal in ["TERM", "INT", "HUP", "QUIT"] {
+            let world = ready(privilege);
+            let outcome = while_running(
+                &world,
+                "trap 'echo heard; exit 9' TERM; while :; do sleep 0.05; done",
+                |pids| {
+                    let sent = world.shell("nbt_runner", &format!("kill -{signal} {}", pids["shepherd"]));
+                    assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
+                },
+            );
+            assert_eq!(outcome.exit, Exit::Code(1), "{signal}: {}", outcome.log);
+            assert!(outcome.log.contains("heard"), "{signal}: {}", outcome.log);
+        }
+    }
+}
+
+#[test]
+fn a_shepherd_that_is_killed_takes_the_job_along() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        let world = ready(privilege);
+        let mut seen = Pids::new();
+        let outcome = while_running(&world, "sleep 60", |pids| {
+            seen.clone_from(pids);
+            let sent = world.shell("nbt_runner", &format!("kill -KILL {}", pids["shepherd"]));
+            assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
+        });
+        assert_eq!(outcome.exit, Exit::Signal(9), "{}", outcome.log);
+        for (name, pid) in seen {
+            assert_ends(name, pid);
+        }
+    }
+}
+
+#[test]
+fn a_launcher_that_is_killed_takes_the_job_along_and_is_no_success() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        let world = ready(privilege);
+        let mut seen = Pids::new();
+        let outcome = while_running(&world, "sleep 60", |pids| {
+            seen.clone_from(pids);
+            let sent = world.shell("alice", &format!("kill -KILL {}", pids["launcher"]));
+            assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
+        });
+        assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+        assert!(outcome.stderr.contains("[launcher-killed]"), "{}", outcome.stderr);
+        assert_ends("job", seen["job"]);
+    }
+}
+
+#[test]
+fn the_shepherd_holds_no_capability_no_group_and_no_file_of_the_jobs() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        let world = ready(privilege);
+        let outcome = while_running(&world, "while [ ! -e ~/enough ]; do sleep 0.05; done", |pids| {
+            let directory = Path::new("/proc").join(pids["shepherd"].to_string());
+            let status = fs::read_to_string(directory.join("status")).expect("status");
+            let field = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
+                line.split_whitespace().collect::<Vec<_>>().join(" ")
+            };
+            assert_eq!(field("Uid:"), "4001 4101 4001 4101", "{privilege:?}");
+            assert_eq!(field("Gid:"), "4001 4001 4001 4001", "{privilege:?}");
+            assert_eq!(field("Groups:"), "", "{privilege:?}");
+            for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+                assert_eq!(field(set), "0000000000000000", "{privilege:?} {set}");
+            }
+            assert_eq!(field("NoNewPrivs:"), "1", "{privilege:?}");
+            let open = fs::read_dir(directory.join("fd")).expect("descriptors").flatten();
+            let high: Vec<_> =
+                open.map(|entry| entry.file_name()).filter(|name| name.len() > 1 || *name > *"2").collect();
+            assert!(high.is_empty(), "{privilege:?}: {high:?}");
+            world.write_file("/home/alice/enough", "", "alice", 0o600);
+        });
+        assert!(outcome.succeeded(), "{}", outcome.log);
+    }
+}
+
+fn assert_ends(name: &str, pid: i32) {
+    let begun = Instant::now();
+    let gone = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        // This machine's init may not reap: a zombie has ended.
+        status.is_empty() || status.contains("State:\tZ")
+    };
+    while !gone() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{name} {pid} lives on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

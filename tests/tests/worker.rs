@@ -1,0 +1,66 @@
+//! The worker's sandbox, seen from outside by strace(1).
+
+use nunbird_tests::{Privilege, World, require_root};
+
+/// What the worker may do once its filter is in force: memory, randomness, its answer, its end.
+const COMPUTING: [&str; 9] =
+    ["brk", "mmap", "munmap", "mremap", "madvise", "mprotect", "futex", "getrandom", "write"];
+
+/// System calls of the process that put a filter in force, in order.
+fn calls_of_worker(directory: &std::path::Path) -> Vec<String> {
+    let transcripts = std::fs::read_dir(directory).expect("transcripts").flatten();
+    let texts = transcripts.map(|entry| std::fs::read_to_string(entry.path()).expect("a transcript"));
+    let worker =
+        texts.into_iter().find(|text| text.contains("MODE_FILTER")).expect("a process with a filter");
+    worker.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_worker_does_nothing_but_compute_once_it_is_in_its_sandbox() {
+    if !require_root() {
+        return;
+    }
+    // Under a tracer a setuid bit is inert, so the runner is root here; the worker's code is the same.
+    let world = World::new(Privilege::RootRunner);
+    world.write_keys();
+    for (job, expected) in
+        [(world.job(), 0), (world.job().token("a.b.c"), 1), (world.job().without_token(), 1)]
+    {
+        let mut session = job.begin();
+        let mut spec = session.spec_of_config();
+        let program = std::mem::replace(&mut spec.program, "/usr/bin/strace".into());
+        let transcripts = world.root().join("transcripts");
+        let _absent = std::fs::remove_dir_all(&transcripts);
+        std::fs::create_dir(&transcripts).expect("a directory");
+        let words = ["-ff", "-qq", "-o"].map(std::ffi::OsString::from);
+        let file = transcripts.join("of").into_os_string();
+        spec.arguments.splice(0..0, words.into_iter().chain([file, program]));
+        let outcome = session.call_spec("config", &spec);
+        assert_eq!(outcome.exit, nunbird_tests::Exit::Code(expected), "{}", outcome.log);
+        let calls = calls_of_worker(&transcripts);
+        let at = calls.iter().position(|call| call.contains("MODE_FILTER")).expect("the filter");
+        let (before, after) = calls.split_at(at + 1);
+        for step in [
+            "close_range(0",
+            "setgroups(0",
+            "setresgid(2147483632, 2147483632, 2147483632)",
+            "setresuid(2147483632, 2147483632, 2147483632)",
+            "capset(",
+            "PR_SET_NO_NEW_PRIVS, 1",
+            "RLIMIT_NOFILE",
+        ] {
+            assert!(
+                before.iter().any(|call| call.contains(step) && call.contains("= 0")),
+                "{step} is not in\n{before:#?}"
+            );
+        }
+        let (exit, computing) = after.split_last().expect("an exit");
+        assert!(exit.starts_with("exit_group(0)"), "{exit}");
+        for call in computing {
+            let name = call.split('(').next().unwrap_or("");
+            assert!(COMPUTING.contains(&name), "the worker called {call}");
+        }
+        let answers = computing.iter().filter(|call| call.starts_with("write(")).count();
+        assert_eq!(answers, 1, "one answer: {computing:#?}");
+    }
+}
