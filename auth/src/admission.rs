@@ -209,6 +209,7 @@ fn record(
         },
         shell: Shell { path: policy.job.shell.clone(), login: policy.job.login_shell },
         launcher: policy.job.launcher.clone(),
+        isolation: policy.job.isolation,
         environment: policy.job.environment.clone(),
         audit_file: policy.audit.file.clone(),
         closed: false,

@@ -82,8 +82,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Request
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
-            Some("--version") if words.is_empty() => return Ok(Request::Version),
-            Some("--help" | "-h") if words.is_empty() => return Ok(Request::Help),
+            Some("--version") => return Ok(Request::Version),
+            Some("--help" | "-h") => return Ok(Request::Help),
             Some("-u" | "--unobfuscated") => unobfuscated = true,
             Some("--configuration") => {
                 let file = arguments.next().ok_or("--configuration needs a file")?;

@@ -26,6 +26,9 @@ fn flags_stand_in_any_position_that_sites_use() {
         assert!(call.unobfuscated, "{words:?}");
     }
     assert_eq!(call(&["prepare"]).configuration, None);
+    for words in [&["--version"][..], &["config", "--version"], &["-u", "--version", "run"]] {
+        assert_eq!(of(words), Ok(Request::Version), "{words:?}");
+    }
 }
 
 #[test]

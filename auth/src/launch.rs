@@ -4,11 +4,14 @@
 //! it. Otherwise it forks: the child becomes the user and the launcher, and the parent stays as shepherd.
 
 use crate::context::Context;
+use crate::isolation;
 use crate::privilege::Source;
 use crate::refusal::{Class, Refusal};
 use crate::shepherd;
 use crate::surrender::{self, Ids};
-use nunbird_handover::{EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Record, SCRIPT_FD, Task};
+use nunbird_handover::{
+    EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Isolation, Record, SCRIPT_FD, Task,
+};
 use nunbird_sys::exec;
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::identity::FileIdentity;
@@ -38,6 +41,7 @@ pub(crate) struct Start {
     argv: Vec<CString>,
     environment: Vec<CString>,
     ids: Ids,
+    isolation: Isolation,
 }
 
 impl Start {
@@ -84,6 +88,7 @@ impl Start {
             files,
             argv: vec![c"nunbird".to_owned()],
             environment: environment(record).map_err(|e| failed(&e))?,
+            isolation: record.isolation,
             ids: Ids { uid: record.account.uid, gid: record.account.gid, groups },
         })
     }
@@ -160,6 +165,8 @@ impl Start {
             process::die_with_parent(TERM, parent).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
         }
         process::default_signals().map_err(step("signals"))?;
+        let Ids { uid, gid, .. } = self.ids;
+        isolation::enter(&self.isolation, uid, gid).map_err(step("isolation"))?;
         exec::execute(&self.launcher, &self.argv, &self.environment).map_err(step("execveat"))
     }
 }

@@ -17,6 +17,7 @@ mod arguments;
 mod audit;
 mod context;
 mod inputs;
+mod isolation;
 mod keys;
 mod launch;
 mod privilege;

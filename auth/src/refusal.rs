@@ -58,7 +58,7 @@ impl Refusal {
     pub(crate) fn print(&self, decision_id: &str, unobfuscated: bool) {
         let mut text = format!("nunbird: error: {} [{}]\n", Untrusted(&self.message), self.code);
         if unobfuscated {
-            for line in self.detail.lines() {
+            for line in self.detail.lines().take(40) {
                 text.push_str(&format!("  = note: {}\n", Untrusted(line)));
             }
         }

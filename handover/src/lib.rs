@@ -16,7 +16,7 @@ mod untrusted;
 
 pub use fds::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
-pub use record::{JobDirectory, Record, RuleRef};
+pub use record::{Isolation, JobDirectory, Record, RuleRef};
 pub use untrusted::Untrusted;
 
 /// The version of [`Handover`] and [`Record`]. Both programs come from one build; a difference is an error.

@@ -55,10 +55,24 @@ pub struct Record {
     pub launcher: PathBuf,
     /// The job's environment from the configuration.
     pub environment: BTreeMap<String, String>,
+    /// What the site takes away from its scripts.
+    pub isolation: Isolation,
     /// Where audit lines go; none when the site turned them off.
     pub audit_file: Option<PathBuf>,
     /// Set when `cleanup` has begun: from then on no script runs.
     pub closed: bool,
+}
+
+/// What a site takes away from jobs beyond their account's rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Isolation {
+    /// Setuid bits and file capabilities of the job's programs are inert.
+    pub no_new_privileges: bool,
+    /// `TIOCSTI` and `TIOCLINUX` fail with `EPERM`.
+    pub block_tty_injection: bool,
+    /// The setuid(2) family fails with `EPERM` for ids that are not the job's.
+    pub limit_setuid: bool,
 }
 
 /// A rule of the policy and where it stands.

@@ -67,12 +67,13 @@ pub fn out_of_the_way(file: &File) -> io::Result<File> {
     duplicate_high(file).map(File::from)
 }
 
-/// Makes standard output the same as standard error.
+/// Makes standard output and standard error this pipe.
 ///
 /// # Errors
 /// As dup2(2).
-pub fn stdout_to_stderr() -> io::Result<()> {
-    Ok(nix::unistd::dup2_stdout(io::stderr())?)
+pub fn output_to(pipe: &io::PipeWriter) -> io::Result<()> {
+    nix::unistd::dup2_stdout(pipe)?;
+    Ok(nix::unistd::dup2_stderr(pipe)?)
 }
 
 /// Becomes the program behind `file`.

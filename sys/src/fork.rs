@@ -84,3 +84,13 @@ impl Child {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_process_with_a_second_thread_is_not_forked() {
+        // The test harness runs this beside its main thread.
+        let refused = super::fork_into(|| 0).expect_err("two threads");
+        assert_eq!(refused.raw_os_error(), Some(libc::EBUSY));
+    }
+}

@@ -17,6 +17,7 @@ numbers! {
     EXIT_GROUP = SYS_exit_group;
     FUTEX = SYS_futex;
     GETRANDOM = SYS_getrandom;
+    IOCTL = SYS_ioctl;
     MADVISE = SYS_madvise;
     MMAP = SYS_mmap;
     MPROTECT = SYS_mprotect;
@@ -24,6 +25,14 @@ numbers! {
     MUNMAP = SYS_munmap;
     RT_SIGPROCMASK = SYS_rt_sigprocmask;
     RT_SIGRETURN = SYS_rt_sigreturn;
+    SETFSGID = SYS_setfsgid;
+    SETFSUID = SYS_setfsuid;
+    SETGID = SYS_setgid;
+    SETREGID = SYS_setregid;
+    SETRESGID = SYS_setresgid;
+    SETRESUID = SYS_setresuid;
+    SETREUID = SYS_setreuid;
+    SETUID = SYS_setuid;
     SIGALTSTACK = SYS_sigaltstack;
     WRITE = SYS_write;
 }

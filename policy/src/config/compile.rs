@@ -9,6 +9,7 @@ use crate::account::check_name;
 use crate::duration::Seconds;
 use crate::url::check_url;
 use crate::{DEFAULT_AUDIT_FILE, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, Diagnostic, Pattern, Place};
+use nunbird_handover::Isolation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -189,12 +190,28 @@ impl Compiler<'_> {
             self.variable(&key, &value);
             environment.insert(key.into_inner(), value.into_inner());
         }
+        let isolation = Isolation {
+            no_new_privileges: raw.no_new_privileges,
+            block_tty_injection: self.filter(raw.block_tty_injection, raw.no_new_privileges),
+            limit_setuid: self.filter(raw.limit_setuid, raw.no_new_privileges),
+        };
         Job {
+            isolation,
             launcher: self.path(raw.launcher, DEFAULT_LAUNCHER),
             shell: self.path(raw.shell, "/bin/bash"),
             login_shell: raw.login_shell.unwrap_or(true),
             environment,
         }
+    }
+
+    /// The kernel takes a filter from a process without privilege only together with no_new_privs (seccomp(2)).
+    fn filter(&mut self, wanted: Option<Spanned<bool>>, no_new_privileges: bool) -> bool {
+        let Some(wanted) = wanted else { return false };
+        if *wanted.get_ref() && !no_new_privileges {
+            let help = "add `no_new_privileges = true`; setuid programs (sudo, ping, fusermount) are then inert in jobs";
+            self.find(wanted.span().start, "a filter of system calls needs no_new_privileges", help);
+        }
+        wanted.into_inner()
     }
 
     fn variable(&mut self, key: &Spanned<String>, value: &Spanned<String>) {

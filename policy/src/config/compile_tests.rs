@@ -87,6 +87,7 @@ fn values_that_would_open_a_hole_are_refused() {
         ("", "[job.environment]\nLD_PRELOAD = \"/x\"", "loaded"),
         ("", "[job.environment]\nHOME = \"/x\"", "account"),
         ("", "[job.environment]\n\"A-B\" = \"/x\"", "name of a variable"),
+        ("", "[job]\nlimit_setuid = true", "no_new_privileges"),
         ("", "[identity]\nlate_stages = \"2h\"", "duration"),
         ("", "[identity]\nclock_skew = \"1x\"", "duration"),
         ("", "[identity]\ntoken_variables = []", "id tokens"),

@@ -8,6 +8,7 @@ mod compile;
 mod raw;
 
 use crate::{Diagnostic, Pattern, Place, suggest};
+use nunbird_handover::Isolation;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -115,6 +116,8 @@ pub struct Job {
     pub shell: PathBuf,
     /// Whether it reads the user's profile.
     pub login_shell: bool,
+    /// What is taken away from jobs.
+    pub isolation: Isolation,
     /// Environment of every job beside `HOME`, `USER`, `LOGNAME` and `SHELL`; holds `PATH` at least.
     pub environment: BTreeMap<String, String>,
 }

@@ -87,6 +87,12 @@ pub(super) struct Job {
     pub(super) shell: Option<Spanned<String>>,
     pub(super) login_shell: Option<bool>,
     #[serde(default)]
+    pub(super) no_new_privileges: bool,
+    #[serde(default)]
+    pub(super) block_tty_injection: Option<Spanned<bool>>,
+    #[serde(default)]
+    pub(super) limit_setuid: Option<Spanned<bool>>,
+    #[serde(default)]
     pub(super) environment: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 

@@ -1,0 +1,233 @@
+//! Rows of docs/cve-ledger.md that no other file proves.
+
+use nunbird_tests::runner::{Session, StageOutcome};
+use nunbird_tests::{Exit, Privilege, World, require_root};
+use std::ffi::OsString;
+use std::fs;
+use std::time::Duration;
+
+const PRIVILEGED: [Privilege; 3] = [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps];
+
+fn ready(privilege: Privilege) -> World {
+    let world = World::new(privilege);
+    world.write_keys();
+    world
+}
+
+/// `config` started by another program.
+fn config_by(session: &mut Session<'_>, words: &[&str]) -> StageOutcome {
+    let mut spec = session.spec_of_config();
+    let program = std::mem::replace(&mut spec.program, words[0].into());
+    let before: Vec<OsString> = words[1..].iter().map(OsString::from).collect();
+    spec.arguments.splice(0..0, before.into_iter().chain([program]));
+    session.call_spec("config", &spec)
+}
+
+#[test]
+fn a_process_whose_securebits_would_keep_capabilities_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::RootRunner);
+    let job = world.job();
+    let mut session = job.begin();
+    for bit in ["no_setuid_fixup", "noroot"] {
+        let outcome = config_by(&mut session, &["setpriv", "--securebits", &format!("+{bit}")]);
+        assert_eq!(outcome.exit, Exit::Code(2), "{bit}: {}", outcome.log);
+        assert!(outcome.stderr.contains("[privilege]"), "{bit}: {}", outcome.stderr);
+    }
+    assert!(session.config().succeeded());
+}
+
+#[test]
+fn inherited_ambient_capabilities_do_not_reach_the_job() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::RootRunner);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let script = session.directory().join("through");
+    session.write(&script, b"grep ^Cap /proc/self/status", 0o700);
+    let mut spec = session.spec_of_run(&script, "build_script");
+    let program = std::mem::replace(&mut spec.program, "setpriv".into());
+    let words = ["--inh-caps", "+net_raw,+chown", "--ambient-caps", "+net_raw,+chown"].map(OsString::from);
+    spec.arguments.splice(0..0, words.into_iter().chain([program]));
+    let outcome = session.call_spec("build_script", &spec);
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert!(outcome.stdout.contains(&format!("{set}:\t0000000000000000")), "{}", outcome.log);
+    }
+}
+
+#[test]
+fn in_a_user_namespace_of_the_caller_there_is_no_privilege_to_be_had() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        let world = ready(privilege);
+        let job = world.job();
+        let mut session = job.begin();
+        for words in [&["unshare", "--user"][..], &["unshare", "--user", "--map-root-user"]] {
+            let outcome = config_by(&mut session, words);
+            assert_ne!(outcome.exit, Exit::Code(0), "{words:?}: {}", outcome.log);
+            assert!(world.records().is_empty() && outcome.stdout.is_empty(), "{}", outcome.log);
+        }
+    }
+}
+
+#[test]
+fn a_working_directory_that_is_gone_or_closed_to_the_user_harms_nothing() {
+    if !require_root() {
+        return;
+    }
+    for privilege in PRIVILEGED {
+        let world = ready(privilege);
+        let job = world.job();
+        let mut session = job.begin();
+        let gone = config_by(
+            &mut session,
+            &["/bin/sh", "-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" \"$@\""],
+        );
+        assert!(gone.succeeded(), "{}", gone.log);
+        // The runner starts every call in its private directory, where the user cannot be.
+        assert!(session.prepare().succeeded());
+        let stage = session.run_text("build_script", "pwd");
+        assert_eq!(stage.stdout, "/home/alice/.nunbird/builds/vm/000\n".replace("vm", &host(&stage.stdout)));
+    }
+}
+
+fn host(path: &str) -> String {
+    path.split('/').nth(5).unwrap_or("").to_owned()
+}
+
+#[test]
+fn a_limit_on_processes_is_told_and_nothing_runs_with_privilege_instead() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        let world = ready(privilege);
+        let job = world.job();
+        let mut session = job.begin();
+        let outcome = config_by(&mut session, &["/bin/bash", "-c", "ulimit -u 1; exec \"$0\" \"$@\""]);
+        if outcome.succeeded() {
+            // The kernel does not count for this account here: then the job is simply admitted.
+            continue;
+        }
+        assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
+        assert!(outcome.stderr.contains("[worker]"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn the_job_has_a_session_of_its_own_and_no_standard_input() {
+    if !require_root() {
+        return;
+    }
+    for privilege in Privilege::ALL {
+        let world = ready(privilege);
+        let job = world.job();
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        let script = "readlink /proc/$$/fd/0; cut -d' ' -f6-7 /proc/$$/stat | sed \"s/^$$ /own /\"";
+        let outcome = session.run_text("build_script", script);
+        assert_eq!(outcome.stdout, "/dev/null\nown 0\n", "{privilege:?}: no terminal: {}", outcome.log);
+    }
+}
+
+#[test]
+fn the_user_database_is_asked_only_after_the_token_was_verified() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::RootRunner);
+    for (job, asks) in [(world.job().token("a.b.c"), false), (world.job(), true)] {
+        let mut session = job.begin();
+        let file = world.root().join("opened");
+        let path = file.to_str().expect("a path");
+        let outcome = config_by(&mut session, &["strace", "-f", "-qq", "-e", "trace=openat", "-o", path]);
+        let opened = fs::read_to_string(&file).expect("a transcript");
+        assert_eq!(
+            opened.contains("/etc/passwd") || opened.contains("nsswitch"),
+            asks,
+            "{}\n{opened}",
+            outcome.log
+        );
+    }
+}
+
+#[test]
+fn a_call_that_is_killed_at_any_moment_leaves_whole_files() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let mut admitted = 0;
+    for round in 0..60_u32 {
+        let mut session = job.begin();
+        let script = format!("\"$0\" \"$@\" & sleep 0.0{:02}; kill -KILL $!; wait $!", round % 40 / 2);
+        let outcome = config_by(&mut session, &["/bin/bash", "-c", &script]);
+        admitted += usize::from(outcome.stdout.contains("builds_dir"));
+        for record in world.records() {
+            let text = fs::read_to_string(&record).expect("a record");
+            let value: serde_json::Value = serde_json::from_str(&text).expect("a whole record");
+            assert_eq!(value["account"]["name"], "alice");
+        }
+        // Panics for half a line.
+        let _ = world.audit();
+        assert!(session.cleanup().succeeded(), "cleanup after a killed config");
+    }
+    assert!(world.records().is_empty());
+    assert!(admitted < 60, "no call was killed in time");
+    assert!(job.config().succeeded(), "the lock is free");
+}
+
+#[test]
+fn a_stopped_call_holds_up_others_for_a_bounded_time() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let lock = world.host_path("/var/lib/nunbird/jobs/.lock");
+    assert!(world.job().config().succeeded());
+    let held = fs::OpenOptions::new().write(true).open(&lock).expect("the lock");
+    held.lock().expect("held");
+    let outcome = world.job().id(7002).config();
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[record-store]"), "{}", outcome.stderr);
+    assert!(outcome.elapsed < Duration::from_secs(8), "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn every_test_that_the_documents_name_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let mut sources = String::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            if path.is_dir() && name != "target" && name != ".git" {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                sources.push_str(&fs::read_to_string(path).expect("a source file"));
+            }
+        }
+    }
+    let mut named = 0;
+    for document in ["docs/operation.md", "docs/cve-ledger.md"] {
+        let text = fs::read_to_string(root.join(document)).expect("a document");
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            if word.matches('_').count() >= 4 {
+                named += 1;
+                assert!(
+                    sources.contains(&format!("fn {word}(")),
+                    "{document} names {word}, which is no test"
+                );
+            }
+        }
+    }
+    assert!(named > 80, "{named}");
+}
