@@ -12,6 +12,7 @@ export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
 	@echo "make test     install what the tests need, then run every check and every test (root)"
+	@echo "make fuzz     let libFuzzer try everything that meets bytes of strangers (FUZZ_SECONDS=60 each)"
 	@echo "make bench    measure start-up time and memory against named peers"
 	@echo "make rpm      build both RPMs"
 
@@ -59,6 +60,22 @@ test: lint deny programs
 bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)
 	NUNBIRD_BIN_DIR=$(CURDIR)/target/release $(CARGO) run --locked --quiet --release -p nunbird-benches
+
+# Coverage-guided, with the flags that cargo-fuzz would give, without a sanitizer: the code under test is safe Rust.
+# SECONDS for each target; what they find stays in fuzz/artifacts and belongs into fuzz/corpus.
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+  -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions
+fuzz: PACKAGES += g++
+fuzz: setup
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --release --target-dir target/fuzz --target $(FUZZ_TARGET) \
+	  -p nunbird-fuzz --features libfuzzer --bins
+	@mkdir -p target/fuzz/corpus fuzz/artifacts; for t in fuzz/corpus/*; do t=$$(basename $$t); mkdir -p target/fuzz/corpus/$$t; \
+	  echo "== $$t"; target/fuzz/$(FUZZ_TARGET)/release/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+	    -artifact_prefix=fuzz/artifacts/$$t- -print_final_stats=1 target/fuzz/corpus/$$t fuzz/corpus/$$t 2>&1 \
+	    | grep -E 'ERROR|panicked|stat::number_of_executed|stat::average_exec|DONE' || exit 1; done
+FUZZ_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 
 rpm: setup
 	rpm/build.sh

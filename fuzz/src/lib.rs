@@ -1,0 +1,132 @@
+//! One function for each kind of bytes that strangers write, each with what must hold for any of them.
+//!
+//! `make test` runs them on the corpora and on a fixed number of generated inputs; `make fuzz` runs each under libFuzzer,
+//! which finds its way by coverage. An input that breaks one becomes a file of its corpus, and so a test.
+
+#![forbid(unsafe_code)]
+
+use nunbird_handover::{Handover, Record, Untrusted};
+use nunbird_policy::{Policy, Verdict, check_name, decide};
+use nunbird_token::{Admitted, Claims, KeysFile, Question, Response, Server};
+use std::path::Path;
+
+/// A target by name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets. Each has a directory of its name below `corpus/`.
+pub const TARGETS: [Target; 8] = [
+    ("token", token),
+    ("claims", claims),
+    ("message", message),
+    ("response", response),
+    ("configuration", configuration),
+    ("keys", keys),
+    ("record", record),
+    ("untrusted", untrusted),
+];
+
+/// A job's id token, whoever set the variable: without a known key nothing is ever proven.
+pub fn token(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let server = Server {
+        issuer: "https://gitlab.example.org".to_owned(),
+        audience: vec!["https://gitlab.example.org".to_owned()],
+        algorithms: vec!["RS256", "ES256", "ES384"],
+        runner_ids: Vec::new(),
+        keys_max_age: 86400,
+        keys: Vec::new(),
+    };
+    assert!(nunbird_token::verify(text, &[server], 1).is_err());
+}
+
+/// The signed payload: what is accepted is plain text and whole ids.
+pub fn claims(bytes: &[u8]) {
+    let Some(claims) = Claims::parse(bytes) else { return };
+    for text in [&claims.user_login, &claims.project_path, &claims.git_ref, &claims.pipeline_source] {
+        assert!(!text.is_empty() && !text.chars().any(Untrusted::is_deceptive));
+    }
+    assert!(claims.job_id.0 != 0 && claims.user_id.0 != 0);
+}
+
+/// The worker's answer: what is accepted is written again as it came, and stays below the builds directory.
+pub fn message(bytes: &[u8]) {
+    let Ok(answer) = nunbird_token::decode(bytes) else { return };
+    assert_eq!(nunbird_token::decode(&nunbird_token::encode(&answer)), Ok(answer.clone()));
+    if let Ok(Admitted { user_login, project_dir, job_id, .. }) = answer {
+        assert!(!user_login.chars().any(Untrusted::is_deceptive));
+        assert!(project_dir.is_relative() && !project_dir.starts_with("..") && job_id != 0);
+    }
+}
+
+/// The runner's job response: without keys no job is admitted, and a project's directory never leaves its place.
+pub fn response(bytes: &[u8]) {
+    if let Some(response) = Response::parse(bytes)
+        && let Some(directory) = response.project_dir()
+    {
+        assert!(directory.components().all(|c| matches!(c, std::path::Component::Normal(_))));
+    }
+    let names = ["SITE_ID_TOKEN".to_owned()];
+    let question =
+        Question { response: bytes, token_variables: &names, servers: &[], now: 1, clock_skew: 60 };
+    assert!(nunbird_token::admit(&question).is_err());
+}
+
+/// The configuration: a policy, or findings with a place in the text; and no policy admits root.
+pub fn configuration(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match Policy::parse(Path::new("/etc/nunbird/config.toml"), text) {
+        Err(findings) => {
+            assert!(!findings.is_empty());
+            for finding in findings {
+                let lines = u32::try_from(text.lines().count()).unwrap_or(u32::MAX);
+                assert!(finding.place.line >= 1 && finding.place.line <= lines.max(1) + 1);
+                let shown = finding.to_string();
+                assert!(!shown.chars().any(|c| c != '\n' && Untrusted::is_deceptive(c)));
+            }
+        }
+        Ok(policy) => {
+            assert!(policy.accounts.min_uid >= 100 && !policy.gitlab.is_empty());
+            let subject = nunbird_policy::Subject {
+                server: policy.gitlab.first().map(|s| s.name.clone()).unwrap_or_default(),
+                user_login: "root".to_owned(),
+                user_id: 1,
+                project_path: "a/b".to_owned(),
+                project_id: 1,
+                namespace_path: "a".to_owned(),
+                git_ref: "main".to_owned(),
+                ref_protected: true,
+                pipeline_source: "push".to_owned(),
+                environment: None,
+                runner_id: Some(1),
+            };
+            if let Verdict::RunAs { account, .. } = decide(&policy, &subject).verdict {
+                assert!(check_name(&account).is_ok());
+            }
+        }
+    }
+}
+
+/// A keys file: what is read is written again as the same value.
+pub fn keys(bytes: &[u8]) {
+    let Ok(file) = serde_json::from_slice::<KeysFile>(bytes) else { return };
+    let again = serde_json::to_vec(&file).expect("a keys file is JSON");
+    assert_eq!(serde_json::from_slice::<KeysFile>(&again).expect("the same"), file);
+}
+
+/// A job record and a message to the launcher: what is read is written again as the same value.
+pub fn record(bytes: &[u8]) {
+    if let Ok(record) = Record::from_bytes(bytes) {
+        let again = record.to_bytes().expect("a record is JSON");
+        assert_eq!(Record::from_bytes(&again).expect("the same"), record);
+    }
+    if let Ok(message) = Handover::from_bytes(bytes) {
+        let again = message.to_bytes().expect("a message is JSON");
+        assert_eq!(Handover::from_bytes(&again).expect("the same"), message);
+    }
+}
+
+/// Text that is printed: nothing that deceives a reader is left in it.
+pub fn untrusted(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    assert!(!Untrusted(&text).to_string().chars().any(Untrusted::is_deceptive));
+}
