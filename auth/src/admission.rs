@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::keys;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::store::{Store, clocks, job_directory};
+use crate::store::{Claim, Store, clocks, job_directory};
 use crate::worker::{self, Evidence};
 use nunbird_handover::{Account, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, Workspace};
 use nunbird_policy::{AccountRules, DEFAULT_AUDIT_FILE, Rule, Subject, Verdict, decide};
@@ -24,8 +24,6 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let privilege = context.privilege;
     let directory = job_directory(context.inputs.job_directory(), privilege)?;
     let store = Store::open(privilege)?;
-    // A runner's directory may get the inode of an earlier one whose cleanup never ran.
-    store.remove(&directory)?;
     let admitted = identify(context, settings)?;
     context.admitted = Some(admitted.clone());
     let (rule, account) = judge(&admitted, settings)?;
@@ -34,10 +32,12 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let wanted = Wanted { name: &account, rules, downscope: settings.policy.downscope };
     let target = account::resolve(&wanted, privilege)?;
     let lock = store.lock()?;
-    let slot = store.free_slot(target.entry.uid, &lock)?;
+    let server = settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
+    let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: target.entry.uid };
+    let slot = store.free_slot(&claim, &lock)?;
     let record = record(context, settings, &admitted, rule, &target, directory, slot)?;
     write_audit(context, settings, &record)?;
-    store.write(&record)?;
+    store.write(&record, &lock)?;
     Ok(record)
 }
 

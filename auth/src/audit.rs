@@ -76,9 +76,10 @@ fn append(path: &Path, event: &Event<'_>, privilege: Privilege) -> io::Result<()
     let name = name.to_str().ok_or(io::ErrorKind::InvalidInput)?;
     let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;
     let fd = open_trusted_directory(parent, &privilege.trusted_owners()).map_err(io::Error::other)?;
-    let mut file = Directory::new(fd).append(name)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
+    let (mut file, whole) = Directory::new(fd).append_line(name, keeper.uid)?;
+    if !whole {
+        // A write that a limit cut short has left half a line.
+        line.insert(0, b'\n');
     }
     // One write, so that lines of jobs at the same time do not mix (O_APPEND, write(2)).
     let written = file.write(&line)?;

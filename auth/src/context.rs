@@ -14,6 +14,8 @@ pub(crate) struct Context<'a> {
     pub(crate) privilege: Privilege,
     /// The caller's resource limits, for the job.
     pub(crate) limits: &'a Limits,
+    /// `-u`: the whole truth about an error goes to the job log.
+    pub(crate) unobfuscated: bool,
     /// Of this decision, or from the record of the one that admitted the job.
     pub(crate) decision_id: String,
     /// The verified identity, once there is one.

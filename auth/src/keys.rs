@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 /// The largest keys file, in bytes.
 const MAX_KEYS_FILE: u64 = 1 << 20;
 /// How long a refresh may hold up a job.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(SECONDS as u64);
+const SECONDS: u32 = 5;
 /// The most that it may say, in bytes.
 const MAX_WORDS: usize = 4096;
 /// `nunbird-keys` lies beside the launcher.
@@ -135,7 +136,7 @@ fn refresh_one(
     // What it says is the admin's: the job log would show the CI user the site's inner addresses.
     let said = answer::read_to_end(reader, MAX_WORDS, left);
     if said.is_err() {
-        let _already_gone = child.signal(nunbird_sys::signals::KILL);
+        let _already_gone = child.kill_as(owner.uid);
     }
     let ended = child.wait().map_err(failed)?;
     let said = said.map_err(|e| format!("nunbird-keys did not end in time: {e}"))?;
@@ -176,6 +177,7 @@ fn become_fetcher(
     privilege: Privilege,
     parent: i32,
 ) -> io::Result<()> {
+    process::end_after(SECONDS);
     process::null_stdin()?;
     exec::output_to(output)?;
     let surrendered = if privilege.source.is_privileged() {

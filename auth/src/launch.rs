@@ -6,25 +6,30 @@
 use crate::context::Context;
 use crate::isolation;
 use crate::privilege::Source;
-use crate::refusal::{Class, Refusal};
+use crate::refusal::{Refusal, clean, print_error};
 use crate::shepherd;
 use crate::surrender::{self, Ids};
 use nunbird_handover::{
     EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Isolation, Record, SCRIPT_FD, Task,
 };
-use nunbird_sys::exec;
-use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::kernel::Linux;
-use nunbird_sys::process;
 use nunbird_sys::signals::{TERM, Waiter};
 use nunbird_sys::trusted::open_trusted;
+use nunbird_sys::{answer, exec, process};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fmt::Display;
 use std::fs::File;
-use std::io;
-use std::os::fd::RawFd;
+use std::io::{self, Read};
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::Duration;
+
+/// How long `cleanup`'s launcher may take; it removes one directory.
+const CLEANUP: Duration = Duration::from_secs(120);
+/// The most that it may say, in bytes.
+const MAX_WORDS: usize = 64 << 10;
 
 /// Files that the runner named, opened as the runner.
 #[derive(Debug, Default)]
@@ -99,7 +104,7 @@ impl Start {
     /// A system refusal when the launcher did not start.
     pub(crate) fn run(self, context: &Context<'_>) -> Result<u8, Refusal> {
         match context.privilege.source {
-            Source::Root | Source::None => match self.become_launcher(context, None) {
+            Source::Root | Source::None => match self.become_launcher(context, None, None) {
                 Ok(never) => match never {},
                 Err(refusal) => Err(refusal),
             },
@@ -107,40 +112,79 @@ impl Start {
         }
     }
 
+    /// The child waits until the parent has become the shepherd: only then does the shepherd's death reach it.
     fn run_with_shepherd(self, context: &Context<'_>) -> Result<u8, Refusal> {
         let user = self.ids.uid;
         let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
-        let child = self.fork(context)?;
-        shepherd::watch(&child, &waiter, context, user)
+        let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
+        // The launcher's descriptors must not take its number.
+        let released = exec::out_of_the_way(&File::from(OwnedFd::from(released)));
+        let released = released.map_err(|e| could_not_start("pipe", &e))?;
+        let mut ends = Some(release);
+        let child = self.fork(context, |_| {
+            // With its own copy open it would never see the parent's end close.
+            drop(ends.take());
+            Ok(Some(released))
+        })?;
+        let Some(release) = ends else { return Err(could_not_start("pipe", &"lost")) };
+        shepherd::watch(&child, &waiter, release, context, user)
     }
 
     /// Runs `cleanup`'s launcher, which runs no code of the user's, and waits with privilege kept for what
     /// the caller has to do afterwards.
     ///
+    /// The user can stop the launcher, so the wait is bounded, and the launcher gets a pipe of ours instead of the
+    /// runner's: the runner waits until nobody holds its own any more.
+    ///
     /// # Errors
-    /// A system refusal when it did not start or was killed.
+    /// A system refusal when it did not start, did not end in time, or was killed.
     pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<u8, Refusal> {
-        let child = self.fork(context)?;
-        match child.wait().map_err(|e| could_not_start("waitpid", &e))? {
+        let user = self.ids.uid;
+        let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
+        let child = self.fork(context, |_| exec::output_to(&writer).map(|()| None))?;
+        drop(writer);
+        let said = answer::read_to_end(reader, MAX_WORDS, CLEANUP);
+        if said.is_err() {
+            let _already_gone = child.kill_as(user);
+        }
+        let ended = child.wait().map_err(|e| could_not_start("waitpid", &e))?;
+        let said = said.map_err(|e| could_not_start("cleanup did not end in time", &e))?;
+        print_error(&format!("{}\n", clean(&String::from_utf8_lossy(&said))));
+        match ended {
             Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(context.inputs.exit_codes.system_failure)),
             Ended::Killed(signal) => Err(killed(signal)),
         }
     }
 
-    fn fork(self, context: &Context<'_>) -> Result<nunbird_sys::fork::Child, Refusal> {
+    /// Forks; the child does `first`, becomes the launcher, and before that waits for the pipe that `first` may give.
+    fn fork(
+        self,
+        context: &Context<'_>,
+        first: impl FnOnce(&Self) -> io::Result<Option<File>>,
+    ) -> Result<Child, Refusal> {
         let parent = process::id();
-        fork_into(|| match self.become_launcher(context, Some(parent)) {
-            Ok(never) => match never {},
-            Err(refusal) => {
-                refusal.print(&context.decision_id, true);
-                i32::from(refusal.exit_code(context.inputs.exit_codes))
+        fork_into(|| {
+            let started = first(&self)
+                .map_err(|e| could_not_start("descriptors", &e))
+                .and_then(|gate| self.become_launcher(context, Some(parent), gate));
+            match started {
+                Ok(never) => match never {},
+                Err(refusal) => {
+                    refusal.print(&context.decision_id, context.unobfuscated);
+                    i32::from(refusal.exit_code(context.inputs.exit_codes))
+                }
             }
         })
         .map_err(|e| could_not_start("fork", &e))
     }
 
     /// The last steps with privilege and the first without, in order. See docs/operation.md.
-    fn become_launcher(self, context: &Context<'_>, parent: Option<i32>) -> Result<Infallible, Refusal> {
+    fn become_launcher(
+        self,
+        context: &Context<'_>,
+        parent: Option<i32>,
+        gate: Option<File>,
+    ) -> Result<Infallible, Refusal> {
         let step = |name: &'static str| move |e: io::Error| could_not_start(name, &e);
         if parent.is_some() {
             process::new_session().map_err(step("setsid"))?;
@@ -161,8 +205,14 @@ impl Start {
             surrender::stay_user(&mut Linux, self.ids.uid, self.ids.gid)
         };
         surrendered.map_err(|failure| could_not_start("surrender of privilege", &failure))?;
+        // A change of ids undoes it where fs.suid_dumpable is 1, and the descriptors are the runner's.
+        process::forbid_inspection().map_err(step("prctl(PR_SET_DUMPABLE)"))?;
         if let Some(parent) = parent {
             process::die_with_parent(TERM, parent).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
+        }
+        if let Some(mut gate) = gate {
+            // The end without a byte means that the parent has ended.
+            gate.read_exact(&mut [0]).map_err(step("release by the shepherd"))?;
         }
         process::default_signals().map_err(step("signals"))?;
         let Ids { uid, gid, .. } = self.ids;
@@ -190,7 +240,7 @@ fn environment(record: &Record) -> Result<Vec<CString>, Box<dyn std::error::Erro
 
 fn could_not_start(step: &str, error: &dyn Display) -> Refusal {
     let message = "the job's launcher could not be started on this host";
-    Refusal { class: Class::System, ..Refusal::system("launcher", message, format!("{step}: {error}")) }
+    Refusal::system("launcher", message, format!("{step}: {error}"))
 }
 
 pub(crate) fn killed(signal: i32) -> Refusal {

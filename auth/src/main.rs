@@ -84,6 +84,7 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
         inputs,
         privilege,
         limits: &limits,
+        unobfuscated: call.unobfuscated,
         decision_id: decision_id.clone(),
         admitted: None,
     };
@@ -97,7 +98,7 @@ fn tidy_process() -> Result<Limits, Refusal> {
     let tidy = || {
         process::close_inherited()?;
         process::default_signals()?;
-        process::ignore_broken_pipe();
+        process::ignore_failed_writes();
         process::forbid_inspection()?;
         process::set_umask(0o077);
         std::env::set_current_dir("/")?;

@@ -15,6 +15,9 @@ pub(crate) enum Class {
     System,
 }
 
+/// The most lines of a detail; [`Untrusted`] bounds each.
+const MAX_LINES: usize = 40;
+
 /// A no.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -40,7 +43,7 @@ impl Refusal {
 
     fn new(class: Class, code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
         let help = "give your site's admins the id of this decision";
-        Refusal { class, code, message: message.into(), detail: detail.to_string(), help }
+        Refusal { class, code, message: message.into(), detail: clean(&detail.to_string()), help }
     }
 
     pub(crate) fn help(self, help: &'static str) -> Self {
@@ -58,13 +61,20 @@ impl Refusal {
     pub(crate) fn print(&self, decision_id: &str, unobfuscated: bool) {
         let mut text = format!("nunbird: error: {} [{}]\n", Untrusted(&self.message), self.code);
         if unobfuscated {
-            for line in self.detail.lines().take(40) {
-                text.push_str(&format!("  = note: {}\n", Untrusted(line)));
+            for line in self.detail.lines() {
+                text.push_str(&format!("  = note: {line}\n"));
             }
         }
         text.push_str(&format!("  = help: {}\n  = decision: {decision_id}\n", self.help));
         print_error(&text);
     }
+}
+
+/// Bounded and without characters that deceive: the detail goes into the audit file, and some of it was chosen by the
+/// caller.
+pub(crate) fn clean(detail: &str) -> String {
+    let lines: Vec<String> = detail.lines().take(MAX_LINES).map(|line| Untrusted(line).to_string()).collect();
+    lines.join("\n")
 }
 
 /// Writes to standard error. Nobody may be left to read it, which must not stop a refusal.

@@ -9,6 +9,8 @@ use nunbird_sys::trusted::{Distrust, open_trusted};
 use std::io::Read;
 use std::path::Path;
 
+/// Configurations beside the default one that runners may name.
+const ALLOWED_CONFIGURATIONS: &str = "/etc/nunbird/configurations";
 /// The largest configuration, in bytes.
 const MAX_CONFIGURATION: u64 = 4 << 20;
 
@@ -29,6 +31,7 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
     let refuse = |code, detail: &dyn std::fmt::Display| {
         Refusal::system(code, "Nunbird's configuration on this host cannot be used", detail)
     };
+    check_allowed(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
     let text = read_text(path, privilege).map_err(|e| refuse("configuration-file", &e))?;
     let text = String::from_utf8(text)
         .map_err(|e| refuse("configuration-invalid", &format!("{}: {e}", path.display())))?;
@@ -49,6 +52,25 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
     }
     let digest = hex(digest(&SHA256, text.as_bytes()).as_ref());
     Ok(Settings { policy, digest })
+}
+
+/// A runner that is not root names the default configuration, or one that root has listed, and no other file of root's:
+/// a taken-over runner would look for a backup with an older policy, or have `/etc/shadow` quoted in a finding.
+fn check_allowed(path: &Path, privilege: Privilege) -> Result<(), String> {
+    let free = matches!(privilege.source, Source::Root | Source::None);
+    if free || path == Path::new(DEFAULT_CONFIGURATION) {
+        return Ok(());
+    }
+    let refused = |why: &dyn std::fmt::Display| {
+        format!("{} is not listed in {ALLOWED_CONFIGURATIONS}, one path a line: {why}", path.display())
+    };
+    let list = read_text(Path::new(ALLOWED_CONFIGURATIONS), privilege).map_err(|e| refused(&e))?;
+    let list = String::from_utf8(list).map_err(|e| refused(&e))?;
+    if list.lines().any(|line| Path::new(line.trim()) == path) {
+        Ok(())
+    } else {
+        Err(refused(&"it is not in there"))
+    }
 }
 
 fn read_text(path: &Path, privilege: Privilege) -> Result<Vec<u8>, Distrust> {

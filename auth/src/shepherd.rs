@@ -13,6 +13,7 @@ use nunbird_sys::fork::{Child, Ended};
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::process;
 use nunbird_sys::signals::{self, Waiter};
+use std::io::{PipeWriter, Write};
 
 /// Signals that the shepherd waits for: all but `CHLD` go on to the launcher.
 pub(crate) const HEEDED: [i32; 7] =
@@ -22,21 +23,31 @@ pub(crate) const HEEDED: [i32; 7] =
 ///
 /// # Errors
 /// A system refusal when the privilege could not be given up, after ending the job, or when the launcher was killed.
-pub(crate) fn watch(child: &Child, waiter: &Waiter, context: &Context<'_>, user: u32) -> Result<u8, Refusal> {
+pub(crate) fn watch(
+    child: &Child,
+    waiter: &Waiter,
+    mut release: PipeWriter,
+    context: &Context<'_>,
+    user: u32,
+) -> Result<u8, Refusal> {
     let caller = context.privilege.caller;
     let failed = |detail: &dyn std::fmt::Display| {
-        // The child may have become the user already, whom this process can still become.
-        let _gone = child.signal(signals::KILL);
+        // The child waits to be released, so it has run nothing yet.
+        let _gone = child.kill_as(user);
         Refusal::system("shepherd", "the job cannot be watched on this host", detail)
     };
     surrender::become_shepherd(&mut Linux, caller.uid, caller.gid, user).map_err(|e| failed(&e))?;
     process::forbid_inspection().map_err(|e| failed(&e))?;
     process::no_new_privileges().map_err(|e| failed(&e))?;
+    release.write_all(b"!").map_err(|e| failed(&e))?;
+    drop(release);
     loop {
         let signal = waiter.next().map_err(|e| failed(&e))?;
         if signal != signals::CHLD {
             // It may have ended this very moment; the next CHLD tells.
             let _gone = child.signal(signal);
+            // A user may have stopped the launcher, which then heeds nothing else.
+            let _gone = child.signal(signals::CONT);
         }
         match child.poll().map_err(|e| failed(&e))? {
             None => {}

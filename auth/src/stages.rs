@@ -91,13 +91,22 @@ fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
         }
         Err(refusal) => return Err(refusal),
     };
+    let lock = store.lock()?;
+    if store.is_succeeded(&record, &lock)? {
+        print_error(
+            "nunbird: this job's time was up and another works in its directories: they are left alone\n",
+        );
+        store.remove(&record.job_directory, &lock)?;
+        return Ok(0);
+    }
     record.closed = true;
-    store.write(&record)?;
+    store.write(&record, &lock)?;
+    drop(lock);
     let target = same_account(&record, context)?;
     let start = Start::prepare(context, &record, Task::Cleanup, Opened::default(), target.entry.groups)?;
     let code = start.run_and_wait(context)?;
     if code == 0 {
-        store.remove(&record.job_directory)?;
+        store.remove(&record.job_directory, &store.lock()?)?;
     }
     Ok(code)
 }
@@ -155,13 +164,8 @@ fn open_script(path: &Path, context: &Context<'_>) -> Result<File, Refusal> {
 /// The runner's exit-code file, opened as the runner and filled with the code of a refusal.
 fn exit_code_file(context: &Context<'_>) -> Result<Option<File>, Refusal> {
     let Some(path) = context.inputs.exit_code_file.as_deref() else { return Ok(None) };
-    let open = || {
-        let mut file = foreign::open_for_writing(path, context.privilege.caller)?;
-        exec::blocking(&file)?;
-        file.write_all(b"1\n")?;
-        Ok::<_, std::io::Error>(file)
-    };
-    open().map(Some).map_err(|e| {
+    let opened = foreign::open_with_content(path, context.privilege.caller, b"1\n");
+    opened.map(Some).map_err(|e| {
         let detail = format!("BUILD_EXIT_CODE_FILE {}: {e}", path.display());
         Refusal::system("exit-code-file", "the runner's exit-code file could not be written", detail)
     })

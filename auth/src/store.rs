@@ -27,8 +27,20 @@ const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
 const MAX_RECORD: u64 = 64 << 10;
 /// How long another job's `config` may hold the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// gitlab-runner tries to prepare a job three times, each in a directory of its own, and cleans up in between.
+const MAX_ADMISSIONS: usize = 4;
 /// The most jobs that one account runs at once on a host.
 const MAX_SLOTS: u16 = 1000;
+
+/// Who wants a slot.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) job_directory: &'a JobDirectory,
+    pub(crate) server: &'a str,
+    pub(crate) job_id: u64,
+    /// Of the account.
+    pub(crate) uid: u32,
+}
 
 /// The records of this host.
 #[derive(Debug)]
@@ -99,7 +111,8 @@ impl Store {
             .as_keeper(|d| d.read(&name, MAX_RECORD).map(|(bytes, ..)| bytes))
             .map_err(|e| none(&format!("record {name}: {e}")))?;
         let record = Record::from_bytes(&bytes).map_err(|e| none(&format!("record {name}: {e}")))?;
-        let same = record.job_directory.device == job.device && record.job_directory.inode == job.inode;
+        // The path as well: a later directory may get an earlier one's numbers.
+        let same = record.job_directory == *job;
         if !same || record.runner_uid != self.caller.uid {
             return Err(none(&format!("record {name} is of another runner or directory")));
         }
@@ -132,35 +145,56 @@ impl Store {
         self.as_keeper(|d| d.lock(PATIENCE)).map_err(|e| self.trouble("cannot be locked", &e))
     }
 
-    /// The least slot that no job of this account holds. The caller holds the lock until it has
-    /// written its own record.
-    pub(crate) fn free_slot(&self, uid: u32, _lock: &Lock) -> Result<u16, Refusal> {
-        let (now, boottime) = clocks()?;
-        let names = self.as_keeper(Directory::names).map_err(|e| self.trouble("cannot be listed", &e))?;
-        let mut taken = Vec::new();
-        for name in names {
-            // A file that is no record, or of another version, holds no slot; the sweep reports it.
-            let Ok((bytes, ..)) = self.as_keeper(|d| d.read(&name, MAX_RECORD)) else { continue };
-            let Ok(record) = Record::from_bytes(&bytes) else { continue };
-            if record.account.uid == uid && record.holds_slot(now, boottime) {
-                taken.push(record.slot);
-            }
+    /// The least slot that no other job of this account holds. The caller holds the lock until it has written its own
+    /// record.
+    ///
+    /// # Errors
+    /// A denial when the job has been admitted several times already: one token must not take every slot.
+    pub(crate) fn free_slot(&self, wanted: &Claim<'_>, _lock: &Lock) -> Result<u16, Refusal> {
+        let others = self.others(wanted.job_directory)?;
+        let same_job = |r: &&Record| r.job_id == wanted.job_id && r.identity.server == wanted.server;
+        if others.iter().filter(same_job).count() >= MAX_ADMISSIONS {
+            let detail = format!("job {} holds {MAX_ADMISSIONS} records", wanted.job_id);
+            return Err(Refusal::denied(
+                "admitted-too-often",
+                "this job has been admitted on this host several times already",
+                detail,
+            ));
         }
+        let taken: Vec<u16> = others.iter().filter(|r| r.account.uid == wanted.uid).map(|r| r.slot).collect();
         let free = (0..MAX_SLOTS).find(|slot| !taken.contains(slot));
         free.ok_or_else(|| {
             self.trouble("hold no free slot for this account", &io::Error::from(io::ErrorKind::StorageFull))
         })
     }
 
+    /// Whether another job works in this record's directories by now, because the record's time is up.
+    pub(crate) fn is_succeeded(&self, record: &Record, _lock: &Lock) -> Result<bool, Refusal> {
+        let others = self.others(&record.job_directory)?;
+        Ok(others.iter().any(|r| r.account.uid == record.account.uid && r.slot == record.slot))
+    }
+
+    /// The records that hold a slot, but the one of this directory.
+    fn others(&self, own: &JobDirectory) -> Result<Vec<Record>, Refusal> {
+        let (now, boottime) = clocks()?;
+        let own = self.name(own);
+        let names = self.as_keeper(Directory::names).map_err(|e| self.trouble("cannot be listed", &e))?;
+        // A file that is no record, or of another version, holds no slot.
+        let read = |name: &String| self.as_keeper(|d| d.read(name, MAX_RECORD)).ok();
+        let records = names.iter().filter(|name| **name != own).filter_map(read);
+        let records = records.filter_map(|(bytes, ..)| Record::from_bytes(&bytes).ok());
+        Ok(records.filter(|record| record.holds_slot(now, boottime)).collect())
+    }
+
     /// Writes a record, over an earlier one of the same directory.
-    pub(crate) fn write(&self, record: &Record) -> Result<(), Refusal> {
+    pub(crate) fn write(&self, record: &Record, _lock: &Lock) -> Result<(), Refusal> {
         let bytes = record.to_bytes().map_err(|e| self.trouble("cannot be written", &io::Error::other(e)))?;
         let name = self.name(&record.job_directory);
         self.as_keeper(|d| d.replace(&name, &bytes)).map_err(|e| self.trouble("cannot be written", &e))
     }
 
     /// Removes the record of this directory, if there is one.
-    pub(crate) fn remove(&self, job: &JobDirectory) -> Result<(), Refusal> {
+    pub(crate) fn remove(&self, job: &JobDirectory, _lock: &Lock) -> Result<(), Refusal> {
         let name = self.name(job);
         self.as_keeper(|d| d.remove(&name)).map_err(|e| self.trouble("cannot be removed", &e))
     }

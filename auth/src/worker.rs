@@ -46,8 +46,8 @@ pub(crate) fn ask(
     drop(writer);
     let answer = answer::read_to_end(reader, MAX_MESSAGE, PATIENCE);
     if answer.is_err() {
-        // It may hang: it must not outlive the question.
-        let _already_gone = child.signal(nunbird_sys::signals::KILL);
+        // It may hang, and must not outlive the question. Its own alarm ends it where this is not allowed.
+        let _already_gone = child.kill_as(sandbox::NOBODY_AT_ALL);
     }
     let ended = child.wait().map_err(|e| failed(&format!("wait: {e}")))?;
     let bytes = answer.map_err(|e| failed(&format!("no answer from the worker: {e}")))?;

@@ -34,14 +34,21 @@ impl Untrusted<'_> {
         c.is_control()
             || matches!(u32::from(c),
                 0x00AD            // soft hyphen
+                | 0x034F          // combining grapheme joiner
+                | 0x115F..=0x1160 // Hangul fillers
+                | 0x17B4..=0x17B5 // Khmer inherent vowels
                 | 0x061C          // Arabic letter mark
-                | 0x180E          // Mongolian vowel separator
+                | 0x180B..=0x180F // Mongolian variation selectors and vowel separator
                 | 0x200B..=0x200F // zero width, directional marks
                 | 0x2028..=0x202E // line and paragraph separators, embeddings, overrides
                 | 0x2060..=0x206F // word joiner, isolates, deprecated format characters
+                | 0x2800          // blank braille pattern
+                | 0x3164          // Hangul filler
                 | 0xFE00..=0xFE0F // variation selectors
                 | 0xFEFF          // byte order mark
+                | 0xFFA0          // half-width Hangul filler
                 | 0xFFF9..=0xFFFB // interlinear annotation
+                | 0x1D173..=0x1D17A // musical format characters
                 | 0xE0000..=0xE0FFF) // tags and more variation selectors
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Inherited {
 pub(crate) fn process_in_order() -> Result<(), Trouble> {
     let order = || -> io::Result<()> {
         process::default_signals()?;
-        process::ignore_broken_pipe();
+        process::ignore_failed_writes();
         process::forbid_inspection()?;
         Ok(prctl::set_name(c"nunbird")?)
     };

@@ -8,6 +8,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// A directory; names passed to its functions must be one component.
@@ -66,15 +67,27 @@ impl Directory {
         renamed
     }
 
-    /// Opens a file for appending, mode 0640 where it has to be made.
+    /// Opens a file of lines for appending, mode 0640 where it has to be made, and says whether its last line is whole.
     ///
     /// # Errors
-    /// As open(2).
-    pub fn append(&self, name: &str) -> io::Result<File> {
-        let flags =
-            OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    /// As open(2); `EPERM` for a file that does not belong to `owner` or that others can write, `EINVAL` for anything but a
+    /// regular file.
+    pub fn append_line(&self, name: &str, owner: u32) -> io::Result<(File, bool)> {
+        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP;
-        Ok(File::from(openat(&self.0, component(name)?, flags | OFlag::O_CLOEXEC, mode)?))
+        let file = File::from(openat(&self.0, component(name)?, flags | OFlag::O_CLOEXEC, mode)?);
+        let stat = fstat(&file)?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        if stat.st_uid != owner || stat.st_mode & 0o022 != 0 {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+        let mut last = [b'\n'];
+        if let Some(before_end) = u64::try_from(stat.st_size).ok().and_then(|size| size.checked_sub(1)) {
+            file.read_at(&mut last, before_end)?;
+        }
+        Ok((file, last == [b'\n']))
     }
 
     /// Removes a file; one that is not there is fine.

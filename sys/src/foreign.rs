@@ -1,10 +1,11 @@
 //! Files that the caller names: opened as the caller, judged on the descriptor.
 
+use crate::effective::EffectiveUser;
 use crate::identity::FileIdentity;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// A uid and gid to open files as.
@@ -34,22 +35,27 @@ pub fn open_for_reading(path: &Path, caller: Caller) -> io::Result<File> {
     open_as(path, caller, OFlag::O_RDONLY)
 }
 
-/// Opens or creates (mode 0600) a regular file of the caller's own for writing, as the caller, and empties it.
+/// Opens or creates (mode 0600) a regular file of the caller's own for writing, and makes this its content, all as
+/// the caller.
 ///
 /// # Errors
-/// As [`open_for_reading`].
-pub fn open_for_writing(path: &Path, caller: Caller) -> io::Result<File> {
-    let file = open_as(path, caller, OFlag::O_WRONLY | OFlag::O_CREAT)?;
+/// As [`open_for_reading`], and as write(2).
+pub fn open_with_content(path: &Path, caller: Caller, content: &[u8]) -> io::Result<File> {
+    let mut file = open_as(path, caller, OFlag::O_WRONLY | OFlag::O_CREAT)?;
+    crate::exec::blocking(&file)?;
+    let guards = as_caller(caller)?;
     file.set_len(0)?;
+    file.write_all(content)?;
+    drop(guards);
     Ok(file)
 }
 
 fn open_as(path: &Path, caller: Caller, how: OFlag) -> io::Result<File> {
     // O_NONBLOCK: a FIFO must not hang the program; O_NOCTTY: nor must a terminal become its own.
     let flags = how | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let identity = FileIdentity::assume(caller.uid, caller.gid)?;
+    let guards = as_caller(caller)?;
     let fd = open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    drop(identity);
+    drop(guards);
     let stat = fstat(&fd)?;
     if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -63,16 +69,22 @@ fn open_as(path: &Path, caller: Caller, how: OFlag) -> io::Result<File> {
 /// # Errors
 /// As open(2); `ENOTDIR` or `ELOOP` for a symbolic link, `EPERM` for a directory of somebody else or one that others can enter.
 pub fn private_directory(path: &Path, caller: Caller) -> io::Result<DirectoryId> {
-    let identity = FileIdentity::assume(caller.uid, caller.gid)?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let guards = as_caller(caller)?;
     let fd = open(path, flags, Mode::empty())?;
-    drop(identity);
+    drop(guards);
     let stat = fstat(&fd)?;
     owned(&stat, caller)?;
     if stat.st_mode & 0o077 != 0 {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
     Ok(DirectoryId { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// The gid first: it needs a capability that the other guard takes away, and goes back last for the same reason.
+fn as_caller(caller: Caller) -> io::Result<(EffectiveUser, FileIdentity)> {
+    let files = FileIdentity::assume(caller.uid, caller.gid)?;
+    Ok((EffectiveUser::assume(caller.uid)?, files))
 }
 
 fn owned(stat: &FileStat, caller: Caller) -> io::Result<()> {

@@ -55,6 +55,17 @@ impl Child {
         Ok(())
     }
 
+    /// Ends the child, which runs as `uid`: a process without `CAP_KILL` may signal a user's processes as that user
+    /// (kill(2)). Stopped and blocking processes end as well.
+    ///
+    /// # Errors
+    /// As setresuid(2) and kill(2).
+    pub fn kill_as(&self, uid: u32) -> io::Result<()> {
+        let _user = crate::effective::EffectiveUser::assume(uid)?;
+        kill(self.0, Signal::SIGKILL)?;
+        Ok(())
+    }
+
     /// Waits until it ends.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod capabilities;
 pub mod clock;
 pub mod directory;
+pub mod effective;
 pub mod environment;
 pub mod exec;
 pub mod foreign;

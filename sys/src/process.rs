@@ -72,8 +72,9 @@ pub fn close_inherited() -> io::Result<()> {
     if error.raw_os_error() != Some(libc::ENOSYS) {
         return Err(error);
     }
-    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    for fd in 3..RawFd::try_from(limit.min(65536)).unwrap_or(65536) {
+    // The hard limit: a caller may have lowered the soft one below descriptors that are open.
+    let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    for fd in 3..RawFd::try_from(limit.min(1 << 20)).unwrap_or(1 << 20) {
         // SAFETY: as above; EBADF for one that is not open is expected.
         unsafe { libc::close(fd) };
     }
@@ -95,8 +96,8 @@ pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) {
         return Err(error);
     }
-    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    for fd in first..RawFd::try_from(limit.min(65536)).unwrap_or(65536) {
+    let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    for fd in first..RawFd::try_from(limit.min(1 << 20)).unwrap_or(1 << 20) {
         // SAFETY: F_SETFD takes a number, no pointer; EBADF for a closed descriptor is expected.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
@@ -140,10 +141,13 @@ pub fn default_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Ignores `PIPE`, so that a closed standard error cannot end the program between two steps.
-pub fn ignore_broken_pipe() {
-    // SAFETY: SIG_IGN installs no handler.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+/// Ignores `PIPE` and `XFSZ`, so that neither a closed standard error nor a limit on file sizes can end the program
+/// between two steps: the write fails instead, and is a refusal.
+pub fn ignore_failed_writes() {
+    for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
+        // SAFETY: SIG_IGN installs no handler.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 /// Lets nobody but root read this process's memory, environment and descriptors, or trace it (prctl(2)).
@@ -191,6 +195,12 @@ pub fn forbid_resources() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     setrlimit(Resource::RLIMIT_CPU, 1, 1)?;
     Ok(())
+}
+
+/// Ends this process by `ALRM` after so many seconds, also after an execve(2): for a child that nobody may be able to
+/// signal.
+pub fn end_after(seconds: u32) {
+    nix::unistd::alarm::set(seconds);
 }
 
 /// Process id of this process.

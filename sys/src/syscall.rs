@@ -23,7 +23,6 @@ numbers! {
     MPROTECT = SYS_mprotect;
     MREMAP = SYS_mremap;
     MUNMAP = SYS_munmap;
-    RT_SIGPROCMASK = SYS_rt_sigprocmask;
     RT_SIGRETURN = SYS_rt_sigreturn;
     SETFSGID = SYS_setfsgid;
     SETFSUID = SYS_setfsuid;

@@ -4,8 +4,8 @@
 //! the opened descriptor: whoever could replace a directory on the way could replace the file
 //! (CVE-2021-23239 and CVE-2015-5602 in sudo are races between a check and a use by name).
 
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -61,6 +61,15 @@ impl std::error::Error for Distrust {}
 pub fn open_trusted(path: &Path, owners: &[u32]) -> Result<File, Distrust> {
     let (parent, name) = split(path)?;
     let directory = open_trusted_directory(parent, owners)?;
+    // Looked at before it is opened: opening a device acts on it, as closing does (a watchdog would reboot the
+    // host). Only a trusted user could put another file there in between.
+    let seen = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+        .map_err(|e| Distrust::Open(path.into(), e.into()))?;
+    match SFlag::from_bits_truncate(seen.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => {}
+        SFlag::S_IFLNK => return Err(Distrust::Open(path.into(), nix::Error::ELOOP.into())),
+        _ => return Err(Distrust::Kind(path.into())),
+    }
     // O_NONBLOCK: a FIFO put in the file's place must not hang the program before it is refused.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let fd =

@@ -95,8 +95,22 @@ fn a_taken_over_runner_cannot_bring_a_configuration_of_its_own() {
                 .commands(move |c| c.config = vec!["config".into(), "--configuration".into(), file.into()])
                 .config()
         };
+        assert_system(&world, &with(&own), "configuration-file", "is not listed");
+        // Root's files are no better: a backup may hold an older policy, and a finding would quote a secret.
+        let laxer = world.configuration().replace("run_as = \"$user_login\"", "run_as = \"bob\"");
+        for file in ["/etc/nunbird/config.toml.rpmsave", "/opt/config.toml"] {
+            world.write_file(file, &laxer, "root", 0o600);
+            assert_system(&world, &with(file), "configuration-file", "is not listed");
+        }
+        let secret = world.job().commands(|c| {
+            c.config = ["-u", "config", "--configuration", "/etc/shadow"].map(Into::into).to_vec();
+        });
+        let shown = secret.config();
+        assert!(!shown.log.contains("20000") && shown.log.contains("is not listed"), "{}", shown.log);
+        // Root's word makes a file one of the site's; it is judged as the default one.
+        world.write_file("/etc/nunbird/configurations", format!("/opt/config.toml\n{own}\n"), "root", 0o644);
+        assert_eq!(with("/opt/config.toml").exit, Exit::Code(0));
         assert_system(&world, &with(&own), "configuration-file", "owned by uid 4001");
-        // Root's file in the runner's directory could be replaced, so the directory counts as well.
         world.write_file(&own, world.configuration(), "root", 0o644);
         assert_system(&world, &with(&own), "configuration-file", "owned by uid 4001");
         for path in [
@@ -386,4 +400,51 @@ fn a_home_that_is_missing_full_or_somebody_elses_is_told_in_prepare() {
     let outcome = prepared("bob", false);
     assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
     assert!(outcome.log.contains("/home/bob"), "{}", outcome.log);
+}
+
+#[test]
+fn a_special_file_is_refused_without_being_opened() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::RootRunner);
+    let fifo = world.host_path("/etc/nunbird/config.toml");
+    fs::remove_file(&fifo).expect("removed");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+    let flags = nix::fcntl::OFlag::O_WRONLY | nix::fcntl::OFlag::O_NONBLOCK;
+    let opened_meanwhile = std::thread::scope(|scope| {
+        let call = scope.spawn(|| world.job().config());
+        let mut opened = false;
+        while !call.is_finished() {
+            // Succeeds only while somebody holds the reading end.
+            opened |= nix::fcntl::open(&fifo, flags, nix::sys::stat::Mode::empty()).is_ok();
+        }
+        assert_eq!(call.join().expect("a call").exit, Exit::Code(2));
+        opened
+    });
+    assert!(!opened_meanwhile, "opening a device acts on it");
+}
+
+#[test]
+fn an_audit_line_is_bounded_clean_and_never_joined_to_half_a_line() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let file = world.host_path("/var/log/nunbird/audit.jsonl");
+    fs::write(&file, "{\"half\":").expect("a file");
+    let long = format!("/etc/{}\u{202e}\u{9b}x", "y".repeat(100_000));
+    let job =
+        world.job().commands(|c| c.config = vec!["config".into(), "--configuration".into(), long.into()]);
+    assert_eq!(job.config().exit, Exit::Code(2));
+    let text = fs::read_to_string(&file).expect("the audit file");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    serde_json::from_str::<serde_json::Value>(lines[1]).expect("a whole line");
+    assert!(lines[1].len() < 16_384 && !text.contains('\u{202e}') && !text.contains('\u{9b}'));
+    fs::remove_file(&file).expect("removed");
+    fs::write(&file, "").expect("a file");
+    chown(&file, Some(4102), None).expect("an owner");
+    let outcome = world.job().config();
+    assert!(outcome.stderr.contains("[audit]"), "somebody else's file is not written: {}", outcome.log);
 }

@@ -1,6 +1,7 @@
 //! Rows of docs/cve-ledger.md that no other file proves.
 
 use nunbird_tests::runner::{Session, StageOutcome};
+use nunbird_tests::world::Account;
 use nunbird_tests::{Exit, Privilege, World, require_root};
 use std::ffi::OsString;
 use std::fs;
@@ -199,6 +200,53 @@ fn a_stopped_call_holds_up_others_for_a_bounded_time() {
     assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
     assert!(outcome.stderr.contains("[record-store]"), "{}", outcome.stderr);
     assert!(outcome.elapsed < Duration::from_secs(8), "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn a_user_who_stops_the_launcher_of_cleanup_does_not_hold_the_runner() {
+    if !require_root() {
+        return;
+    }
+    for privilege in PRIVILEGED {
+        let mut world = World::new(privilege);
+        // An account of its own: other tests' launchers run as alice on this host at the same time.
+        world.add_account(Account::new("hunter", 4177));
+        world.write_keys();
+        let job = world.job().user("hunter").limit(Duration::from_secs(4));
+        let mut session = job.begin();
+        assert!(session.config().succeeded() && session.prepare().succeeded());
+        // As a daemon of the user's would: everything that becomes the user's is stopped at once.
+        let hunt = "for i in $(seq 400); do pkill -STOP -u hunter -f 'nunbir[d]' || true; sleep 0.01; done";
+        let outcome = std::thread::scope(|scope| {
+            let hunter = scope.spawn(|| world.shell("hunter", hunt));
+            std::thread::sleep(Duration::from_millis(300));
+            let outcome = session.cleanup();
+            let _ended = hunter.join();
+            outcome
+        });
+        // What it stopped would outlive the test; all processes of this account are the test's.
+        let _killed_itself_too = world.shell("hunter", "kill -KILL -1");
+        // The runner's TERM ends the wait; what counts is that nothing of the job holds the runner's pipes.
+        assert_ne!(outcome.exit, Exit::Abandoned, "{privilege:?}: {}", outcome.log);
+    }
+}
+
+#[test]
+fn a_fetch_of_keys_that_hangs_is_ended_in_time() {
+    if !require_root() {
+        return;
+    }
+    for privilege in PRIVILEGED {
+        let world = World::new(privilege);
+        let lock = world.host_path("/var/lib/nunbird/keys/.lock");
+        fs::write(&lock, "").expect("a lock file");
+        std::os::unix::fs::chown(&lock, Some(990), Some(990)).expect("an owner");
+        let held = fs::OpenOptions::new().write(true).open(&lock).expect("the lock");
+        held.lock().expect("held");
+        let outcome = world.job().config();
+        assert!(outcome.stderr.contains("[no-keys]"), "{}", outcome.log);
+        assert!(outcome.elapsed < Duration::from_secs(9), "{privilege:?}: {:?}", outcome.elapsed);
+    }
 }
 
 #[test]

@@ -56,3 +56,61 @@ fn many_jobs_admitted_at_once_all_get_a_slot_of_their_own() {
     paths.dedup();
     assert_eq!(paths.len(), 12, "{paths:?}");
 }
+
+#[test]
+fn one_job_cannot_take_every_slot() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    world.write_keys();
+    let job = world.job();
+    let mut sessions: Vec<_> = (0..5).map(|_| job.begin()).collect();
+    let outcomes: Vec<StageOutcome> = sessions.iter_mut().map(|session| session.config()).collect();
+    assert!(outcomes[..4].iter().all(StageOutcome::succeeded), "three attempts and one to spare");
+    assert!(outcomes[4].stderr.contains("[admitted-too-often]"), "{}", outcomes[4].stderr);
+    assert!(world.job().id(7002).config().succeeded(), "another job is admitted");
+}
+
+#[test]
+fn a_job_whose_time_is_up_does_not_clean_another_jobs_directories() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    world.write_keys();
+    let (old, new) = (world.job(), world.job().id(7002).with_repository().file_variable("KEY", "the key\n"));
+    let (mut first, mut second) = (old.begin(), new.begin());
+    assert!(first.config().succeeded());
+    let record = world.records().pop().expect("a record");
+    let text = std::fs::read_to_string(&record).expect("a record");
+    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    value["expires_at"] = serde_json::json!(1);
+    std::fs::write(&record, value.to_string()).expect("a record");
+    assert!(builds_dir(&second.config()).ends_with("/000"), "the slot is free");
+    assert!(second.prepare().succeeded());
+    assert!(second.stage("get_sources").succeeded());
+    let late = first.cleanup();
+    assert!(late.succeeded() && late.log.contains("left alone"), "{}", late.log);
+    let stage = second.run_text("build_script", "cat ~/.nunbird/builds/*/000/physics/lattice.tmp/KEY");
+    assert_eq!(stage.stdout, "the key\n", "{}", stage.log);
+    assert!(second.cleanup().succeeded());
+    assert!(world.records().is_empty());
+}
+
+#[test]
+fn a_refused_second_config_does_not_free_the_slot_of_a_running_job() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    world.write_keys();
+    let (one, two) = (world.job(), world.job().id(7002));
+    let (mut a, mut b) = (one.begin(), two.begin());
+    let first = builds_dir(&a.config());
+    let mut spec = a.spec_of_config();
+    spec.environment.retain(|(name, _)| name != "JOB_RESPONSE_FILE");
+    spec.environment.push(("JOB_RESPONSE_FILE".into(), a.directory().join("none").into()));
+    assert!(!a.call_spec("config", &spec).succeeded());
+    assert_ne!(builds_dir(&b.config()), first);
+}

@@ -62,6 +62,10 @@ pub(super) fn programs(world: &World) {
         copy(&under_test(name), &bin.join(name), 0o755);
     }
     let privileged = world.privilege() != Privilege::None;
+    if privileged {
+        // Not readable, so that the user cannot trace it before it has asked for that itself (execve(2)).
+        fs::set_permissions(bin.join("nunbird"), fs::Permissions::from_mode(0o711)).expect("a mode");
+    }
     protect(&bin.join("nunbird-auth"), world.privilege());
     let helper =
         if world.is_host() { world.root().join("helper") } else { world.host_path("/usr/local/bin") };
