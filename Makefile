@@ -17,7 +17,7 @@ help:
 	@echo "make rpm      build both RPMs"
 
 # Packages for the build (a C compiler for the signature code), the demo and the tests.
-PACKAGES = gcc libc6-dev make git ca-certificates libcap2-bin keyutils procps rpm strace util-linux
+PACKAGES = gcc libc6-dev make git ca-certificates libcap2-bin keyutils passwd procps rpm strace systemd util-linux
 setup:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  missing=""; for p in $(PACKAGES); do \
@@ -56,6 +56,7 @@ deny: $(TOOLS)/bin/cargo-deny
 test: lint deny programs
 	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
 	$(CARGO) test --locked --workspace --no-fail-fast
+	rpm/check.sh target/staging
 
 bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)

@@ -1,21 +1,29 @@
 //! Two requests over HTTPS: OIDC discovery, and the key set that it names.
 //!
-//! Nothing is taken from the environment: no proxy, no authorities. No redirect is followed, an answer is at most a
-//! mebibyte, both requests together have a deadline, and the key set must lie on the server that was asked.
+//! Nothing is taken from the environment: no proxy, no authorities (`SSL_CERT_FILE` and the like are not looked at).
+//! A server without a `ca_file` is judged by the distribution's bundle of authorities, one with it by that file
+//! alone. No redirect is followed, an answer is at most a mebibyte, both requests together have a deadline, and the
+//! key set must lie on the server that was asked.
 
-use crate::commands::Server;
+use crate::files;
+use crate::server::Server;
 use crate::trouble::Trouble;
+use nunbird_handover::Untrusted;
 use nunbird_policy::origin;
 use rustls::crypto::aws_lc_rs;
 use serde::Deserialize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::Agent;
+use ureq::http::StatusCode;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 /// The longest answer, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
+/// The largest file of authorities, in bytes; a distribution's has a quarter of a mebibyte.
+const MAX_AUTHORITIES: u64 = 4 << 20;
 
 /// Where distributions keep the system's authorities in one file.
 const SYSTEM_AUTHORITIES: [&str; 4] = [
@@ -33,23 +41,30 @@ struct Discovery {
 }
 
 /// The server's key set, as it came.
+///
+/// # Errors
+/// When either answer does not come in time, whole and from the server meant, or discovery names another issuer or
+/// another place for the keys.
 pub(crate) fn jwks(server: &Server, patience: Duration) -> Result<Vec<u8>, Trouble> {
     let deadline = Instant::now() + patience;
     let agent = agent(server)?;
     let discovery_url = format!("{}{DISCOVERY}", server.url.trim_end_matches('/'));
     let discovery = get(&agent, &discovery_url, deadline)?;
-    let discovery: Discovery = serde_json::from_slice(&discovery)
-        .map_err(|e| Trouble::new(format!("{discovery_url}: not an OIDC discovery document: {e}")))?;
+    let discovery: Discovery = serde_json::from_slice(&discovery).map_err(|e| {
+        let e = e.to_string();
+        Trouble::new(format!("{discovery_url}: not an OIDC discovery document: {}", Untrusted(&e)))
+    })?;
     if discovery.issuer != server.issuer {
         return Err(Trouble::new(format!(
             "{discovery_url}: the server's issuer is {}, the configuration's is {}; set `issuer` if that is right",
-            discovery.issuer, server.issuer
+            Untrusted(&discovery.issuer),
+            server.issuer
         )));
     }
     if origin(&discovery.jwks_uri) != origin(&server.url) {
         return Err(Trouble::new(format!(
             "{discovery_url}: names keys at {}, which is another server; pin the keys if that is right",
-            discovery.jwks_uri
+            Untrusted(&discovery.jwks_uri)
         )));
     }
     get(&agent, &discovery.jwks_uri, deadline)
@@ -65,7 +80,6 @@ fn agent(server: &Server) -> Result<Agent, Trouble> {
         .tls_config(tls.build())
         .proxy(None)
         .max_redirects(0)
-        .max_redirects_will_error(true)
         .user_agent(concat!("nunbird-keys/", env!("CARGO_PKG_VERSION")))
         .accept("application/json")
         .build();
@@ -74,13 +88,13 @@ fn agent(server: &Server) -> Result<Agent, Trouble> {
 
 fn authorities(server: &Server) -> Result<RootCerts, Trouble> {
     let (name, pem) = match &server.ca_file {
-        Some(file) => (file.display().to_string(), std::fs::read(file)),
+        Some(file) => (file.display().to_string(), files::read(file, MAX_AUTHORITIES)),
         None => {
-            let found = SYSTEM_AUTHORITIES.iter().find(|file| std::path::Path::new(file).is_file());
+            let found = SYSTEM_AUTHORITIES.iter().find(|file| Path::new(file).is_file());
             let file = found.ok_or_else(|| {
                 Trouble::new("this host has no file of certificate authorities; install ca-certificates or set `ca_file`")
             })?;
-            ((*file).to_owned(), std::fs::read(file))
+            ((*file).to_owned(), files::read(Path::new(file), MAX_AUTHORITIES))
         }
     };
     let pem = pem.map_err(|e| Trouble::new(format!("{name}: {e}")))?;
@@ -98,17 +112,28 @@ fn authorities(server: &Server) -> Result<RootCerts, Trouble> {
 
 fn get(agent: &Agent, url: &str, deadline: Instant) -> Result<Vec<u8>, Trouble> {
     let left = deadline.saturating_duration_since(Instant::now());
-    let failed = |e: ureq::Error| {
-        let hint = match &e {
-            ureq::Error::BodyExceedsLimit(_) => "; that is no GitLab server's answer",
-            ureq::Error::TooManyRedirects => {
-                "; redirects are not followed: configure the URL that it leads to"
-            }
-            ureq::Error::Rustls(_) | ureq::Error::Tls(_) => "; see `ca_file`",
-            _ => "",
-        };
-        Trouble::new(format!("{url}: {e}{hint}"))
-    };
+    let failed = |e: ureq::Error| Trouble::new(format!("{}: {e}{}", Untrusted(url), hint(&e)));
     let response = agent.get(url).config().timeout_global(Some(left)).build().call().map_err(failed)?;
+    // An agent that follows no redirect hands it out as an answer, and it may well have a body.
+    if response.status() != StatusCode::OK {
+        let status = response.status();
+        let hint = if status.is_redirection() {
+            "; redirects are not followed: configure the URL that it leads to"
+        } else {
+            ""
+        };
+        return Err(Trouble::new(format!("{}: the answer is {status}{hint}", Untrusted(url))));
+    }
     response.into_body().into_with_config().limit(MAX_ANSWER).read_to_vec().map_err(failed)
 }
+
+fn hint(error: &ureq::Error) -> &'static str {
+    match error {
+        ureq::Error::BodyExceedsLimit(_) => "; that is no GitLab server's answer",
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => CERTIFICATE,
+        ureq::Error::Io(e) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => CERTIFICATE,
+        _ => "",
+    }
+}
+
+const CERTIFICATE: &str = "; if the certificate is right, set `ca_file` to the authority that signed it";

@@ -1,8 +1,10 @@
 //! Which keys of a key set are fit to verify id tokens (RFC 7517, RFC 7518 §6).
 
+use crate::server::algorithm_name;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nunbird_handover::Untrusted;
+use nunbird_policy::Algorithm;
 use nunbird_token::{KeyMaterial, MAX_KEYS};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -10,6 +12,8 @@ use std::collections::BTreeSet;
 
 /// The least and the largest RSA modulus, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+/// RSA exponents: 1 would make every text its own signature, and a large one only costs time.
+const RSA_EXPONENTS: std::ops::RangeInclusive<u64> = 3..=4_294_967_297;
 
 /// A usable key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +66,14 @@ impl Jwk {
     }
 }
 
-/// Judges a key set.
+/// Judges a key set; keys for other algorithms than those `accepted` are skipped.
 ///
 /// # Errors
 /// For a set that is not one, is empty of usable keys, is too large, shows a secret or names a key twice. Nothing of it
 /// is used then.
-pub(crate) fn judge(text: &[u8]) -> Result<Judged, String> {
-    let set: KeySet = serde_json::from_slice(text).map_err(|e| format!("not a JWKS: {e}"))?;
+pub(crate) fn judge(text: &[u8], accepted: &[Algorithm]) -> Result<Judged, String> {
+    let set: KeySet =
+        serde_json::from_slice(text).map_err(|e| format!("not a JWKS: {}", Untrusted(&e.to_string())))?;
     if set.keys.len() > MAX_KEYS {
         return Err(format!(
             "{} keys are more than a GitLab server has (at most {MAX_KEYS})",
@@ -84,7 +89,7 @@ pub(crate) fn judge(text: &[u8]) -> Result<Judged, String> {
     let mut names = BTreeSet::new();
     for jwk in set.keys {
         let name = jwk.kid.clone().unwrap_or_default();
-        match key(jwk) {
+        match key(jwk, accepted) {
             Ok(key) if !names.insert(key.kid.clone()) => {
                 return Err(format!("two keys are named {}", Untrusted(&key.kid)));
             }
@@ -100,7 +105,7 @@ pub(crate) fn judge(text: &[u8]) -> Result<Judged, String> {
     Ok(judged)
 }
 
-fn key(jwk: Jwk) -> Result<Key, String> {
+fn key(jwk: Jwk, accepted: &[Algorithm]) -> Result<Key, String> {
     let kid = jwk.kid.filter(|kid| !kid.is_empty()).ok_or("it has no `kid`")?;
     if kid.len() > 256 || kid.chars().any(Untrusted::is_deceptive) {
         return Err("its `kid` is no plain text".to_owned());
@@ -120,18 +125,22 @@ fn key(jwk: Jwk) -> Result<Key, String> {
         }
         (kty, _) => return Err(format!("its kind is {}", Untrusted(kty))),
     };
+    let name = algorithm_name(algorithm(&material));
     match jwk.alg {
-        Some(alg) if alg != algorithm(&material) => Err(format!("its algorithm is {}", Untrusted(&alg))),
+        Some(alg) if alg != name => Err(format!("its algorithm is {}", Untrusted(&alg))),
+        _ if !accepted.contains(&algorithm(&material)) => {
+            Err(format!("it is for {name}, which `algorithms` does not list"))
+        }
         _ => Ok(Key { kid, material }),
     }
 }
 
 /// The algorithm that a key is used with.
-pub(crate) fn algorithm(material: &KeyMaterial) -> &'static str {
+pub(crate) fn algorithm(material: &KeyMaterial) -> Algorithm {
     match material {
-        KeyMaterial::Rs256 { .. } => "RS256",
-        KeyMaterial::Es256 { .. } => "ES256",
-        KeyMaterial::Es384 { .. } => "ES384",
+        KeyMaterial::Rs256 { .. } => Algorithm::Rs256,
+        KeyMaterial::Es256 { .. } => Algorithm::Es256,
+        KeyMaterial::Es384 { .. } => Algorithm::Es384,
     }
 }
 
@@ -149,16 +158,17 @@ fn rsa(n: Option<&str>, e: Option<&str>) -> Result<KeyMaterial, String> {
     let decode =
         |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| "`n` or `e` is not base64url".to_owned());
     let (modulus, exponent) = (decode(n)?, decode(e)?);
-    let length = bit_length(&modulus);
+    let (modulus, exponent) = (significant(&modulus), significant(&exponent));
+    let length = bit_length(modulus);
     if !RSA_BITS.contains(&length) {
         return Err(format!("its modulus has {length} bits"));
     }
-    let odd = exponent.last().is_some_and(|last| last % 2 == 1);
-    let small = exponent.len() <= 4 && exponent.iter().any(|b| *b != 0) && exponent != [1];
-    if !(odd && small) {
+    let value = exponent.iter().try_fold(0_u64, |sum, byte| Some(sum.checked_mul(256)? + u64::from(*byte)));
+    if !value.is_some_and(|value| value % 2 == 1 && RSA_EXPONENTS.contains(&value)) {
         return Err("its exponent is none that RSA keys have".to_owned());
     }
-    Ok(KeyMaterial::Rs256 { n: n.to_owned(), e: e.to_owned() })
+    // Without leading zeros, which some servers write and verifiers refuse.
+    Ok(KeyMaterial::Rs256 { n: URL_SAFE_NO_PAD.encode(modulus), e: URL_SAFE_NO_PAD.encode(exponent) })
 }
 
 fn point(x: Option<String>, y: Option<String>, length: usize) -> Result<(String, String), String> {
@@ -172,8 +182,13 @@ fn point(x: Option<String>, y: Option<String>, length: usize) -> Result<(String,
     Ok((x, y))
 }
 
+/// A big-endian number without its leading zeros.
+fn significant(bytes: &[u8]) -> &[u8] {
+    bytes.iter().position(|b| *b != 0).map_or(&[][..], |first| &bytes[first..])
+}
+
 fn bit_length(bytes: &[u8]) -> usize {
-    let significant = bytes.iter().position(|b| *b != 0).map_or(&[][..], |first| &bytes[first..]);
+    let significant = significant(bytes);
     let leading = significant.first().map_or(0, |b| b.leading_zeros());
     significant.len() * 8 - usize::try_from(leading).unwrap_or(0)
 }

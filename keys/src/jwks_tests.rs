@@ -1,6 +1,9 @@
 use super::{bits, judge};
+use crate::server::ALL_ALGORITHMS;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nunbird_policy::Algorithm;
+use nunbird_token::KeyMaterial;
 use serde_json::{Value, json};
 
 fn modulus(bits: usize) -> String {
@@ -20,7 +23,7 @@ fn with(name: &str, value: Value) -> Value {
 }
 
 fn set(keys: &[Value]) -> Result<super::Judged, String> {
-    judge(json!({ "keys": keys }).to_string().as_bytes())
+    judge(json!({ "keys": keys }).to_string().as_bytes(), &ALL_ALGORITHMS)
 }
 
 #[test]
@@ -43,9 +46,14 @@ fn keys_that_are_weak_or_for_something_else_are_skipped_and_told() {
         ("e", json!("AQ"), "exponent"),
         ("e", json!("Ag"), "exponent"),
         ("e", json!("AAAA"), "exponent"),
-        ("e", json!("AQAAAAAB"), "exponent"),
+        ("e", json!(""), "exponent"),
+        // 2^32 + 3: just above the largest.
+        ("e", json!("AQAAAAM"), "exponent"),
+        ("e", json!(modulus(2048)), "exponent"),
         ("use", json!("enc"), "signatures"),
         ("alg", json!("RS512"), "algorithm"),
+        ("alg", json!("none"), "algorithm"),
+        ("alg", json!("HS256"), "algorithm"),
         ("kty", json!("oct"), "kind"),
         ("kid", json!(""), "kid"),
         ("kid", json!("a\u{1b}[m"), "plain"),
@@ -60,7 +68,7 @@ fn keys_that_are_weak_or_for_something_else_are_skipped_and_told() {
 
 #[test]
 fn a_set_that_shows_a_secret_or_names_a_key_twice_or_is_too_large_is_refused_whole() {
-    for secret in ["d", "p", "q", "k"] {
+    for secret in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
         assert!(set(&[rsa(), with(secret, json!("AQAB"))]).unwrap_err().contains("private"), "{secret}");
     }
     assert!(set(&[rsa(), rsa()]).unwrap_err().contains("two keys"));
@@ -69,6 +77,50 @@ fn a_set_that_shows_a_secret_or_names_a_key_twice_or_is_too_large_is_refused_who
     assert!(set(&[]).unwrap_err().contains("empty"));
     for text in ["", "[]", "{}", "{\"keys\":{}}", "{\"keys\":[{\"kty\":\"RSA\",\"kty\":\"RSA\"}]}", "<html>"]
     {
-        assert!(judge(text.as_bytes()).is_err(), "{text}");
+        assert!(judge(text.as_bytes(), &ALL_ALGORITHMS).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_private_part_is_noticed_in_a_key_that_would_be_skipped() {
+    let skipped = json!({"kty": "oct", "kid": "s", "k": "AQAB"});
+    assert!(set(&[rsa(), skipped]).unwrap_err().contains("private"));
+}
+
+#[test]
+fn exponents_from_three_to_two_to_the_32nd_plus_one_are_used() {
+    for e in ["Aw", "AQAB", "AAEAAQ", "AQAAAAE"] {
+        assert_eq!(set(&[with("e", json!(e))]).unwrap().keys.len(), 1, "{e}");
+    }
+}
+
+#[test]
+fn numbers_are_kept_without_leading_zeros() {
+    let mut bytes = vec![0; 2];
+    bytes.extend(URL_SAFE_NO_PAD.decode(modulus(2048)).unwrap());
+    let mut key = with("n", json!(URL_SAFE_NO_PAD.encode(bytes)));
+    key["e"] = json!("AAEAAQ");
+    let kept = KeyMaterial::Rs256 { n: modulus(2048), e: "AQAB".to_owned() };
+    assert_eq!(set(&[key]).unwrap().keys[0].material, kept);
+}
+
+#[test]
+fn a_key_for_an_algorithm_that_is_not_asked_for_is_skipped_and_told() {
+    let text = json!({ "keys": [rsa()] }).to_string();
+    let none = judge(text.as_bytes(), &[Algorithm::Es256]).unwrap_err();
+    assert!(none.contains("RS256, which `algorithms` does not list"), "{none}");
+    assert_eq!(judge(text.as_bytes(), &[Algorithm::Rs256]).unwrap().keys.len(), 1);
+}
+
+#[test]
+fn points_of_the_two_curves_are_used_and_others_skipped() {
+    let ec = |crv: &str, length: usize| {
+        let part = URL_SAFE_NO_PAD.encode(vec![7; length]);
+        json!({"kty": "EC", "kid": crv, "crv": crv, "x": part, "y": part})
+    };
+    assert_eq!(set(&[ec("P-256", 32), ec("P-384", 48)]).unwrap().keys.len(), 2);
+    for (crv, length, why) in [("P-256", 31, "31 bytes"), ("P-521", 66, "kind"), ("secp256k1", 32, "kind")] {
+        let told = set(&[ec(crv, length)]).unwrap_err();
+        assert!(told.contains(why), "{told}");
     }
 }

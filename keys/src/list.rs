@@ -1,48 +1,88 @@
 //! The known keys as a table.
 
+use crate::files::{self, MAX_FILE};
 use crate::jwks::{algorithm, bits};
+use crate::server::algorithm_name;
+use crate::terminal;
 use crate::trouble::Trouble;
 use nunbird_handover::Untrusted;
-use nunbird_token::KeysFile;
-use std::path::Path;
+use nunbird_token::{KeysFile, StoredKey};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Prints the keys of all servers.
+///
+/// # Errors
+/// When the directory or one of its files cannot be read; the others' keys are printed first.
 pub(crate) fn print(keys_dir: &Path) -> Result<(), Trouble> {
-    let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", keys_dir.display()));
-    let mut files: Vec<_> = std::fs::read_dir(keys_dir)
+    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", keys_dir.display()));
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(keys_dir)
         .map_err(failed)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "json"))
-        .collect();
-    files.sort();
-    println!("{:<16} {:<44} {:<6} {:>5}  {:<8} PINNED", "SERVER", "KID", "ALG", "BITS", "SEEN");
-    for path in files {
-        let text = std::fs::read(&path).map_err(failed)?;
-        let file: KeysFile =
-            serde_json::from_slice(&text).map_err(|e| Trouble::new(format!("{}: {e}", path.display())))?;
-        for key in file.keys {
-            let pinned = if key.pinned { "yes" } else { "no" };
-            println!(
-                "{:<16} {:<44} {:<6} {:>5}  {:<8} {pinned}",
-                Untrusted(&file.server).to_string(),
-                Untrusted(&key.kid).to_string(),
-                algorithm(&key.material),
-                bits(&key.material),
-                age(key.last_seen)
-            );
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<io::Result<_>>()
+        .map_err(failed)?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let mut table = row("SERVER", "KID", "ALG", "BITS", "LAST SEEN", "PINNED");
+    let mut troubles = Vec::new();
+    for path in paths {
+        match read(&path) {
+            Ok(file) => {
+                for key in &file.keys {
+                    table.push_str(&line(&file.server, key, now));
+                }
+            }
+            Err(why) => troubles.push(format!("{}: {why}", path.display())),
         }
     }
-    Ok(())
+    terminal::say(&table);
+    if troubles.is_empty() { Ok(()) } else { Err(Trouble::new(troubles.join("\nerror: "))) }
 }
 
-fn age(then: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+fn read(path: &Path) -> Result<KeysFile, String> {
+    let text = files::read(path, MAX_FILE).map_err(|e| e.to_string())?;
+    serde_json::from_slice(&text)
+        .map_err(|e| format!("not a keys file: {e}; the next refresh writes it anew"))
+}
+
+fn line(server: &str, key: &StoredKey, now: u64) -> String {
+    row(
+        &Untrusted(server).to_string(),
+        &Untrusted(&key.kid).to_string(),
+        algorithm_name(algorithm(&key.material)),
+        &bits(&key.material).to_string(),
+        &age(key.last_seen, now),
+        if key.pinned { "yes" } else { "no" },
+    )
+}
+
+fn row(server: &str, kid: &str, algorithm: &str, bits: &str, seen: &str, pinned: &str) -> String {
+    format!("{server:<16} {kid:<44} {algorithm:<6} {bits:>5}  {seen:<12} {pinned}\n")
+}
+
+fn age(then: u64, now: u64) -> String {
     let seconds = now.saturating_sub(then);
     match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86400),
+        0..=119 => format!("{seconds} s ago"),
+        120..=7199 => format!("{} min ago", seconds / 60),
+        7200..=172_799 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn an_age_is_told_in_the_unit_that_fits() {
+        for (seconds, told) in
+            [(0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"), (7200, "2 h ago"), (172_800, "2 d ago")]
+        {
+            assert_eq!(age(1_000_000 - seconds, 1_000_000), told);
+        }
+        assert_eq!(age(1_000_001, 1_000_000), "0 s ago");
     }
 }

@@ -1,17 +1,25 @@
 //! The keys files: old keys and new ones brought together, replaced in one step.
+//!
+//! Only the owner of the keys directory writes there. root would leave files behind that the owner cannot replace,
+//! and would follow links that the owner, or who took it over, has laid.
 
-use crate::commands::Server;
+use crate::files::{self, MAX_FILE};
 use crate::jwks::Key;
+use crate::server::Server;
+use crate::terminal::note;
 use crate::trouble::Trouble;
+use nix::unistd::{Uid, User, geteuid};
 use nunbird_token::{KEYS_VERSION, KeysFile, MAX_KEYS, StoredKey};
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A job's bad token must not make the server answer more often than this.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(60);
+/// The lock is held for the time of writing a small file; who holds it longer was stopped.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Notes that the server is about to be asked.
 ///
@@ -38,48 +46,52 @@ pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<()
 /// its key without overlap, and tokens that it signed before are still around.
 ///
 /// # Errors
-/// When the file cannot be replaced; the old one is then as it was.
+/// When the old file cannot be read or replaced; it is then as it was.
 pub(crate) fn merge(keys_dir: &Path, server: &Server, fresh: Vec<Key>, pinned: bool) -> Result<(), Trouble> {
     let _lock = lock(keys_dir)?;
     let path = keys_dir.join(format!("{}.json", server.name));
+    let failed = |e: &dyn std::fmt::Display| {
+        Trouble::new(format!("{}: {e}; the keys are as they were", path.display()))
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let old = read(&path, server);
+    let old = read(&path, server).map_err(|e| failed(&e))?;
     let file = KeysFile {
         version: KEYS_VERSION,
         server: server.name.clone(),
         issuer: server.issuer.clone(),
         fetched_at: now,
-        keys: united(old, fresh, pinned, now, server.keys_max_age),
+        keys: united(old, fresh, pinned, now, server.keys_max_age).map_err(|e| failed(&e))?,
     };
     let text = serde_json::to_vec_pretty(&file).map_err(Trouble::new)?;
-    replace(&path, &text)
-        .map_err(|e| Trouble::new(format!("{}: {e}; the keys are as they were", path.display())))
+    replace(&path, &text).map_err(|e| failed(&e))
 }
 
-/// The keys of a file that is there and whole; a broken one is told and then replaced.
-fn read(path: &Path, server: &Server) -> Vec<StoredKey> {
-    let bytes = match std::fs::read(path) {
+/// The keys of a file that is there and whole; a broken one, or one of another server, is told and then replaced.
+fn read(path: &Path, server: &Server) -> io::Result<Vec<StoredKey>> {
+    let bytes = match files::read(path, MAX_FILE) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Vec::new(),
-        Err(e) => {
-            eprintln!("nunbird-keys: {}: {e}; written anew", path.display());
-            return Vec::new();
-        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+        Err(e) => return Err(e),
     };
-    match serde_json::from_slice::<KeysFile>(&bytes) {
-        Ok(file) if file.version == KEYS_VERSION && file.issuer == server.issuer => file.keys,
-        Ok(_) => {
-            eprintln!("nunbird-keys: {}: of another issuer or version; written anew", path.display());
-            Vec::new()
-        }
-        Err(e) => {
-            eprintln!("nunbird-keys: {}: {e}; written anew", path.display());
-            Vec::new()
-        }
-    }
+    let why = match serde_json::from_slice::<KeysFile>(&bytes) {
+        Ok(file) if file.version != KEYS_VERSION => format!("written in format {}", file.version),
+        Ok(file) if file.issuer != server.issuer => "holds another issuer's keys".to_owned(),
+        Ok(file) => return Ok(file.keys),
+        Err(e) => format!("not a keys file: {e}"),
+    };
+    note(&format!("{}: {why}; its keys are dropped and it is written anew", path.display()));
+    Ok(Vec::new())
 }
 
-fn united(old: Vec<StoredKey>, fresh: Vec<Key>, pinned: bool, now: u64, max_age: u64) -> Vec<StoredKey> {
+/// What the file holds then: all that the server shows now, all that is pinned, and of the rest the youngest.
+fn united(
+    old: Vec<StoredKey>,
+    fresh: Vec<Key>,
+    pinned: bool,
+    now: u64,
+    max_age: u64,
+) -> Result<Vec<StoredKey>, String> {
     let mut all: Vec<StoredKey> = fresh
         .into_iter()
         .map(|key| {
@@ -87,15 +99,24 @@ fn united(old: Vec<StoredKey>, fresh: Vec<Key>, pinned: bool, now: u64, max_age:
             StoredKey { kid: key.kid, material: key.material, last_seen: now, pinned: pinned || was_pinned }
         })
         .collect();
-    let mut kept: Vec<StoredKey> = old
+    let (kept, mut aging): (Vec<StoredKey>, Vec<StoredKey>) = old
         .into_iter()
         .filter(|o| !all.iter().any(|new| new.kid == o.kid && new.material == o.material))
-        .filter(|o| o.pinned || now < o.last_seen.saturating_add(max_age))
-        .collect();
-    kept.sort_by_key(|key| (!key.pinned, std::cmp::Reverse(key.last_seen)));
+        // A clock that was ahead once must not keep a key for ever.
+        .map(|o| StoredKey { last_seen: o.last_seen.min(now), ..o })
+        .partition(|o| o.pinned);
     all.extend(kept);
+    if all.len() > MAX_KEYS {
+        return Err(format!(
+            "{} keys together with the pinned ones, and at most {MAX_KEYS} fit; remove the file to begin anew",
+            all.len()
+        ));
+    }
+    aging.retain(|key| now < key.last_seen.saturating_add(max_age));
+    aging.sort_by_key(|key| std::cmp::Reverse(key.last_seen));
+    all.extend(aging);
     all.truncate(MAX_KEYS);
-    all
+    Ok(all)
 }
 
 /// Writes beside the file and renames: a reader sees the old content or the new.
@@ -124,24 +145,47 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Waits until no other fetch is writing.
+/// Waits until no other process is writing. The lock's file is for the owner alone: whoever can open it could hold it.
 fn lock(keys_dir: &Path) -> Result<File, Trouble> {
+    check_owner(keys_dir)?;
     let path = keys_dir.join(".lock");
-    let failed = |e: io::Error| {
-        Trouble::new(format!(
-            "{}: {e}; the directory must belong to the user that runs nunbird-keys",
-            path.display()
-        ))
-    };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    file.lock().map_err(failed)?;
-    Ok(file)
+    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", path.display()));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path).map_err(failed)?;
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                let shown = path.display();
+                return Err(Trouble::new(format!(
+                    "{shown}: held by another nunbird-keys that does not go on"
+                )));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+fn check_owner(keys_dir: &Path) -> Result<(), Trouble> {
+    let shown = keys_dir.display();
+    let meta = std::fs::metadata(keys_dir).map_err(|e| {
+        Trouble::new(format!("{shown}: {e}; make it and give it to the user that runs nunbird-keys"))
+    })?;
+    let owner = Uid::from_raw(meta.uid());
+    if owner != geteuid() {
+        let known = User::from_uid(owner).ok().flatten().map(|user| user.name);
+        let name = known.unwrap_or_else(|| format!("uid {owner}"));
+        return Err(Trouble::new(format!(
+            "{shown}: belongs to {name}, and only its owner writes keys; run `runuser -u {name} -- nunbird-keys …`"
+        )));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(Trouble::new(format!("{shown}: others could write keys into it; chmod go-w")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

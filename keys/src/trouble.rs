@@ -1,12 +1,15 @@
 //! What can go wrong, and how the program ends then.
 
+use crate::terminal;
 use std::fmt;
 
-/// A failure, in one line that says what, where and how to mend it.
+/// A failure, in lines that say what, where and how to mend it.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// Something failed.
     Failed(String),
+    /// An argument is wrong in a way that the parser of the command line cannot see.
+    Usage(String),
     /// Nothing failed, but it is too early to ask again.
     TryLater(String),
 }
@@ -16,19 +19,31 @@ impl Trouble {
         Trouble::Failed(what.to_string())
     }
 
-    /// 1, or 75 (`EX_TEMPFAIL` of sysexits.h) for a caller who should come back later.
-    pub(crate) fn exit_code(&self) -> u8 {
+    /// 1 for a failure, 2 for a wrong argument as clap has it, or 75 (`EX_TEMPFAIL` of sysexits.h) for a caller who
+    /// should come back later.
+    pub fn exit_code(&self) -> u8 {
         match self {
             Trouble::Failed(_) => 1,
+            Trouble::Usage(_) => 2,
             Trouble::TryLater(_) => 75,
         }
+    }
+
+    /// Prints it to standard error.
+    pub fn report(&self) {
+        let text = self.to_string();
+        // A finding in the configuration is laid out over several lines and says itself that it is an error.
+        let prefix = if text.starts_with("error: ") { "" } else { "error: " };
+        terminal::note(&format!("{prefix}{text}"));
     }
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Failed(text) | Trouble::TryLater(text) => f.write_str(text),
+            Trouble::Failed(text) | Trouble::Usage(text) | Trouble::TryLater(text) => f.write_str(text),
         }
     }
 }
+
+impl std::error::Error for Trouble {}

@@ -236,13 +236,10 @@ fn a_fetch_of_keys_that_hangs_is_ended_in_time() {
     if !require_root() {
         return;
     }
+    let sleeper = fs::read(env!("CARGO_BIN_EXE_nbt-sleeper")).expect("a program");
     for privilege in PRIVILEGED {
         let world = World::new(privilege);
-        let lock = world.host_path("/var/lib/nunbird/keys/.lock");
-        fs::write(&lock, "").expect("a lock file");
-        std::os::unix::fs::chown(&lock, Some(990), Some(990)).expect("an owner");
-        let held = fs::OpenOptions::new().write(true).open(&lock).expect("the lock");
-        held.lock().expect("held");
+        world.write_file("/opt/nunbird/bin/nunbird-keys", &sleeper, "root", 0o755);
         let outcome = world.job().config();
         assert!(outcome.stderr.contains("[no-keys]"), "{}", outcome.log);
         assert!(outcome.elapsed < Duration::from_secs(9), "{privilege:?}: {:?}", outcome.elapsed);

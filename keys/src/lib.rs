@@ -1,0 +1,23 @@
+//! Fetches the signing keys of the configured GitLab servers.
+//!
+//! Runs as the system user `nunbird` from a timer, and for a moment when `nunbird-auth` meets a token that no
+//! known key signed; as the user itself for `downscope = "none"`. The only program of Nunbird that speaks to the
+//! network. It takes nothing from the environment, writes nowhere but into a keys directory of its own user, and
+//! what it writes is judged again by whoever reads it.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod fetch;
+mod files;
+mod jwks;
+mod list;
+mod server;
+mod store;
+mod terminal;
+mod trouble;
+
+pub use arguments::Cli;
+pub use commands::run;
+pub use trouble::Trouble;

@@ -1,0 +1,74 @@
+//! One GitLab server, as a configuration or the command line describes it.
+
+use crate::trouble::Trouble;
+use nunbird_policy::{Algorithm, GitLabServer};
+use std::path::PathBuf;
+
+/// For callers without a configuration: what a configuration that says nothing has as well.
+pub(crate) const DEFAULT_KEYS_MAX_AGE: u64 = 30 * 24 * 3600;
+/// For callers without a configuration. Whoever verifies chooses among the keys by its own configuration.
+pub(crate) const ALL_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384];
+
+/// A server to fetch from, or to pin keys of.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Names the files: lower-case letters, digits, `-`.
+    pub(crate) name: String,
+    /// Passed [`nunbird_policy::check_url`]; empty where keys are pinned without a configuration.
+    pub(crate) url: String,
+    /// The exact `issuer` of its discovery document.
+    pub(crate) issuer: String,
+    /// Authorities for its certificate, instead of the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Seconds for which a key stays that the server no longer shows.
+    pub(crate) keys_max_age: u64,
+    /// Keys for other algorithms are skipped.
+    pub(crate) algorithms: Vec<Algorithm>,
+}
+
+impl From<&GitLabServer> for Server {
+    fn from(configured: &GitLabServer) -> Self {
+        Server {
+            name: configured.name.clone(),
+            url: configured.url.clone(),
+            issuer: configured.issuer.clone(),
+            ca_file: configured.ca_file.clone(),
+            keys_max_age: configured.keys_max_age,
+            algorithms: configured.algorithms.clone(),
+        }
+    }
+}
+
+/// Whether a name from the command line can become a file's: the configuration has the same rule.
+///
+/// # Errors
+/// [`Trouble::Usage`].
+pub(crate) fn check_name(flag: &str, name: &str) -> Result<(), Trouble> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !name.is_empty() && name.len() <= 64 && name.bytes().all(plain) && !name.starts_with('-') {
+        return Ok(());
+    }
+    Err(Trouble::Usage(format!("{flag} {name}: use 1 to 64 lower-case letters, digits and `-`")))
+}
+
+/// The name that tokens' headers and the configuration use.
+pub(crate) fn algorithm_name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Rs256 => "RS256",
+        Algorithm::Es256 => "ES256",
+        Algorithm::Es384 => "ES384",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_name;
+
+    #[test]
+    fn a_name_cannot_lead_out_of_the_keys_directory() {
+        for bad in ["", ".", "..", "../x", "a/b", "-a", "A", "a.b", "a\n", &"a".repeat(65)] {
+            assert_eq!(check_name("--server", bad).unwrap_err().exit_code(), 2, "{bad}");
+        }
+        check_name("--server", "main-2").unwrap();
+    }
+}

@@ -1,0 +1,9 @@
+//! `nunbird-keys` as a program, against a server that speaks real TLS on loopback.
+
+mod commands;
+mod directory;
+mod double;
+mod network;
+mod rotation;
+mod scene;
+mod tls;

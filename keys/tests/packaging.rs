@@ -1,0 +1,105 @@
+//! What the packages install: the example configuration shows every key with its true default, and the other
+//! files agree with the programs about names and places.
+
+use nunbird_policy::{DEFAULT_AUDIT_FILE, DEFAULT_CONFIGURATION, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, Policy};
+use std::path::{Path, PathBuf};
+
+fn tree() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn text(path: &str) -> String {
+    let path = tree().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The example with the `#` before keys and tables removed; prose has a space behind its `#`.
+fn uncommented() -> String {
+    let lines = text("packaging/config.toml");
+    let key = |line: &str| line.starts_with(|c: char| c.is_ascii_alphabetic() || c == '[');
+    lines
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix('#').filter(|l| key(l)).unwrap_or(line)))
+        .collect()
+}
+
+fn parse(text: &str) -> Policy {
+    Policy::parse(Path::new("packaging/config.toml"), text)
+        .unwrap_or_else(|findings| panic!("{}", findings.iter().map(ToString::to_string).collect::<String>()))
+}
+
+#[test]
+fn the_example_configuration_is_one_and_admits_nobody() {
+    let policy = parse(&text("packaging/config.toml"));
+    assert!(policy.rules.iter().all(|rule| matches!(rule.outcome, nunbird_policy::Outcome::Deny(_))));
+}
+
+#[test]
+fn what_the_example_shows_as_defaults_are_the_defaults() {
+    let as_it_is = parse(&text("packaging/config.toml"));
+    let mut shown = parse(&uncommented());
+    assert_eq!(shown.rules.len(), as_it_is.rules.len() + 4, "each rule shown as an example is one");
+    assert!(shown.gitlab[0].ca_file.take().is_some(), "the one key without a default is an example");
+    shown.rules.clone_from(&as_it_is.rules);
+    assert_eq!(shown, as_it_is);
+}
+
+#[test]
+fn the_example_shows_every_key_that_there_is() {
+    let shown = uncommented();
+    let keys: Vec<&str> = shown
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(|line| line.split(['[', ']', '{', '}', ',', '=', ' ', '.']))
+        .collect();
+    let raw = text("policy/src/config/raw.rs");
+    let fields = raw.lines().filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split_once(':'));
+    let fields: Vec<&str> = fields.map(|(field, _)| if field == "git_ref" { "ref" } else { field }).collect();
+    assert!(fields.len() > 30, "the fields of raw.rs are found: {fields:?}");
+    let missing: Vec<_> = fields.iter().filter(|field| !keys.contains(field)).collect();
+    assert!(missing.is_empty(), "not in packaging/config.toml: {missing:?}");
+}
+
+#[test]
+fn the_runners_snippet_calls_the_installed_program_for_all_four_stages() {
+    let snippet: toml::Table = text("packaging/gitlab-runner.toml").parse().unwrap();
+    let runner = &snippet["runners"][0];
+    assert_eq!(runner["executor"].as_str(), Some("custom"));
+    let auth = Path::new(DEFAULT_LAUNCHER).with_file_name("nunbird-auth");
+    for stage in ["config", "prepare", "run", "cleanup"] {
+        let custom = &runner["custom"];
+        assert_eq!(custom[&format!("{stage}_exec")].as_str().map(Path::new), Some(auth.as_path()), "{stage}");
+        assert_eq!(custom[&format!("{stage}_args")][0].as_str(), Some(stage));
+    }
+    let arguments = runner["custom"]["config_args"].as_array().unwrap();
+    assert!(arguments.iter().any(|word| word.as_str() == Some(DEFAULT_CONFIGURATION)));
+}
+
+#[test]
+fn units_directories_and_rotation_name_the_places_of_the_programs() {
+    let service = text("packaging/nunbird-keys.service");
+    let program = Path::new(DEFAULT_LAUNCHER).with_file_name("nunbird-keys");
+    for line in [
+        format!("ExecStart={} refresh", program.display()),
+        format!("ReadWritePaths={DEFAULT_KEYS_DIR}"),
+        format!("ConditionPathExists={DEFAULT_CONFIGURATION}"),
+        "User=nunbird".to_owned(),
+    ] {
+        assert!(service.lines().any(|l| l == line), "{line}");
+    }
+    assert!(text("packaging/sysusers.d/nunbird.conf").lines().any(|l| l.starts_with("u nunbird ")));
+    let directories = text("packaging/tmpfiles.d/nunbird.conf");
+    let directories: Vec<Vec<&str>> = directories.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert!(directories.contains(&vec!["d", DEFAULT_KEYS_DIR, "0755", "nunbird", "nunbird", "-"]));
+    let log = Path::new(DEFAULT_AUDIT_FILE).parent().unwrap().to_str().unwrap();
+    assert!(directories.contains(&vec!["d", log, "0750", "root", "root", "-"]));
+    assert!(text("packaging/logrotate.d/nunbird").contains(&format!("{DEFAULT_AUDIT_FILE} {{")));
+}
+
+#[test]
+fn the_packages_have_the_programs_version() {
+    let spec = text("rpm/nunbird.spec");
+    let versions: Vec<&str> =
+        spec.lines().filter_map(|line| line.strip_prefix("Version:")).map(str::trim).collect();
+    assert_eq!(versions, [env!("CARGO_PKG_VERSION")]);
+}
