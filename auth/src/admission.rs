@@ -98,7 +98,9 @@ fn read_response(context: &Context<'_>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let shown = path.display();
     let file = foreign::open_for_reading(path, context.privilege.caller)
         .map_err(|e| refuse(format!("{shown}: not a readable regular file of the runner's account: {e}")))?;
-    let mut bytes = Zeroizing::new(Vec::new());
+    // Room for all of it at once: growing would leave copies behind that nobody wipes.
+    let size = file.metadata().map_err(|e| refuse(format!("{shown}: {e}")))?.len().min(MAX_RESPONSE);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 64));
     file.take(MAX_RESPONSE + 1).read_to_end(&mut bytes).map_err(|e| refuse(format!("{shown}: {e}")))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_RESPONSE {
         return Err(refuse(format!("{shown}: larger than {MAX_RESPONSE} bytes")));
