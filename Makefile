@@ -60,6 +60,7 @@ test: lint deny programs
 
 bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)
+	$(CARGO) build --locked --quiet --release -p nunbird-tests --bins
 	NUNBIRD_BIN_DIR=$(CURDIR)/target/release $(CARGO) run --locked --quiet --release -p nunbird-benches
 
 # Coverage-guided, with the flags that cargo-fuzz would give, without a sanitizer: the code under test is safe Rust.

@@ -275,7 +275,29 @@ pub(crate) fn write_denial(context: &Context<'_>, settings: Option<&Settings>, r
         privilege: context.privilege.source.name(),
         ..Event::default()
     };
-    match audit::write(file, &event, context.privilege) {
+    written(audit::write(file, &event, context.privilege), refusal)
+}
+
+/// Writes down that a later stage of an admitted job was refused, and gives the refusal back. The decision's id leads to
+/// the line that admitted the job.
+pub(crate) fn write_late_denial(context: &Context<'_>, refusal: Refusal) -> Refusal {
+    let event = Event {
+        time: clocks().map_or(0, |(now, _)| now),
+        outcome: "denied",
+        code: Some(refusal.code),
+        detail: Some(&refusal.detail),
+        decision_id: &context.decision_id,
+        stage: context.stage,
+        runner_uid: context.privilege.caller.uid,
+        privilege: context.privilege.source.name(),
+        ..Event::default()
+    };
+    written(audit::write(context.audit_file.as_deref(), &event, context.privilege), refusal)
+}
+
+/// The refusal, which says so where it could not be written down.
+fn written(result: Result<(), Refusal>, refusal: Refusal) -> Refusal {
+    match result {
         Ok(()) => refusal,
         Err(unwritten) => {
             let detail = format!("{}\n(not written to the audit file: {})", refusal.detail, unwritten.detail);

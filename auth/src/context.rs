@@ -4,6 +4,7 @@ use crate::inputs::Inputs;
 use crate::privilege::Privilege;
 use nunbird_sys::process::Limits;
 use nunbird_token::Admitted;
+use std::path::PathBuf;
 
 /// One call of the program.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Context<'a> {
     pub(crate) unobfuscated: bool,
     /// Of this decision, or from the record of the one that admitted the job.
     pub(crate) decision_id: String,
+    /// Where decisions about a job that has a record are written, once it is found.
+    pub(crate) audit_file: Option<PathBuf>,
     /// The verified identity, once there is one.
     pub(crate) admitted: Option<Admitted>,
 }

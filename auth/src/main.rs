@@ -86,6 +86,7 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
         limits: &limits,
         unobfuscated: call.unobfuscated,
         decision_id: decision_id.clone(),
+        audit_file: None,
         admitted: None,
     };
     let served = stages::serve(call, &mut context);

@@ -20,14 +20,16 @@ use std::path::Path;
 /// Serves one call. The code is the process's exit code.
 ///
 /// # Errors
-/// Every refusal, already written to the audit file where there is one.
+/// Every refusal, already written to the audit file; but those of a later stage without a record, which any caller could
+/// bring about as often as it likes.
 pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
-    match &call.stage {
-        Stage::Config => config(call, context),
+    let served = match &call.stage {
+        Stage::Config => return config(call, context),
         Stage::Prepare => prepare(call, context),
         Stage::Run { script, stage } => run(call, context, script, stage),
         Stage::Cleanup => cleanup(call, context),
-    }
+    };
+    served.map_err(|refusal| admission::write_late_denial(context, refusal))
 }
 
 /// What gitlab-runner reads from `config`'s standard output.
@@ -117,6 +119,7 @@ fn admitted(call: &Call, context: &mut Context<'_>) -> Result<(Store, Record), R
     let store = Store::open(context.privilege)?;
     let record = store.find(&directory)?;
     context.decision_id.clone_from(&record.decision_id);
+    context.audit_file.clone_from(&record.audit_file);
     match &call.configuration {
         Some(path) if *path != record.policy_path => {
             let detail =

@@ -125,6 +125,10 @@ fn a_later_stage_of_a_job_whose_account_now_has_another_uid_is_refused() {
     let outcome = session.run_text("build_script", "id");
     assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
     assert!(outcome.stderr.contains("[account-changed]"), "{}", outcome.stderr);
+    let audit = world.audit();
+    let [admitted, denied] = audit.as_slice() else { panic!("{audit:?}") };
+    assert_eq!((&denied["code"], &denied["stage"]), (&"account-changed".into(), &"run".into()));
+    assert_eq!(denied["decision_id"], admitted["decision_id"], "one id tells the job's story");
     std::fs::write(&passwd, text.replace("alice:x:", "alicia:x:")).expect("passwd");
     let outcome = session.run_text("build_script", "id");
     assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
