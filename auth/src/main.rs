@@ -110,7 +110,7 @@ fn tidy_process() -> Result<Limits, Refusal> {
 
 fn new_decision_id() -> Result<String, Refusal> {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes)
+    nunbird_sys::random::fill(&mut bytes)
         .map_err(|e| Refusal::system("random", "this host has no random numbers", e))?;
     Ok(settings::hex(&bytes))
 }
