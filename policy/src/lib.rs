@@ -17,8 +17,8 @@ mod url;
 
 pub use account::{AccountFacts, AccountRules, Violation, check_account, check_name};
 pub use config::{
-    Accounts, Algorithm, Audit, Condition, Directories, Downscope, GitLabServer, IdentitySettings, Job,
-    Outcome, Policy, Rule, RunAs,
+    Accounts, Algorithm, Audit, AuthorizedProjects, Condition, Directories, Downscope, GitLabServer,
+    IdentitySettings, Job, Outcome, Policy, Rule, RunAs, Syslog, Validation,
 };
 pub use decide::{Decision, Step, Verdict, decide};
 pub use diagnostic::{Diagnostic, Place};

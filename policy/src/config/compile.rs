@@ -2,8 +2,8 @@
 
 use super::raw::{self, OneOrMany};
 use super::{
-    Accounts, Algorithm, Audit, Condition, Directories, Downscope, GitLabServer, IdentitySettings, Job,
-    Outcome, Policy, Rule, RunAs,
+    Accounts, Algorithm, Audit, AuthorizedProjects, Condition, Directories, Downscope, GitLabServer,
+    IdentitySettings, Job, Outcome, Policy, Rule, RunAs,
 };
 use crate::account::check_name;
 use crate::duration::Seconds;
@@ -41,6 +41,8 @@ pub(super) fn policy(file: &Path, text: &str, raw: raw::File) -> Result<Policy, 
         directories: c.directories(raw.directories),
         job: c.job(raw.job),
         audit: c.audit(raw.audit, downscope),
+        validation: None,
+        authorized_projects: AuthorizedProjects::Off,
         rules: c.rules(raw.rule),
     };
     if c.findings.is_empty() {
@@ -238,7 +240,8 @@ impl Compiler<'_> {
 
     fn audit(&mut self, raw: raw::Audit, downscope: Downscope) -> Audit {
         let default = (downscope == Downscope::Setuid).then(|| PathBuf::from(DEFAULT_AUDIT_FILE));
-        Audit { file: raw.file.map(|file| self.path(Some(file), "/")).or(default) }
+        let file = raw.file.map(|file| self.path(Some(file), "/")).or(default);
+        Audit { file, required: true, ..Audit::default() }
     }
 
     fn rules(&mut self, raw: Vec<Spanned<raw::Rule>>) -> Vec<Rule> {
