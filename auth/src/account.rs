@@ -1,62 +1,98 @@
-//! The local account of a job: looked up, judged, compared with the caller.
+//! The host's user database and the site's maps, as a decision asks for them.
 
 use crate::privilege::Privilege;
 use crate::refusal::Refusal;
-use nunbird_policy::{AccountFacts, AccountRules, Downscope, check_account};
-use nunbird_sys::users::{self, UserEntry};
+use crate::settings;
+use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, Trouble, Violation};
+use nunbird_sys::users;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
-/// An account that passed, with all its groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) entry: UserEntry,
-}
-
-/// What to look for and how to judge it.
+/// Asks the name service switch and reads map files. Each name is looked up once, so that all of a decision sees the
+/// same facts.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) rules: AccountRules<'a>,
-    pub(crate) downscope: Downscope,
+pub(crate) struct ThisHost {
+    privilege: Privilege,
+    accounts: RefCell<BTreeMap<String, Option<AccountFacts>>>,
+    groups: RefCell<BTreeMap<String, Option<u32>>>,
 }
 
-/// Looks the account up and judges it.
-///
-/// # Errors
-/// A denial that does not tell the CI user whether the account exists; the detail does, for the admin. A
-/// system refusal when the user database does not answer.
-pub(crate) fn resolve(wanted: &Wanted<'_>, privilege: Privilege) -> Result<Target, Refusal> {
-    let name = wanted.name;
-    let deny = |detail: String| {
-        let message = "you have no account on this host that may run CI jobs";
-        Refusal::denied("account", message, format!("account `{name}`: {detail}")).help(
-            "your login here must equal your GitLab login, unless your site maps it; ask your site's admins",
-        )
-    };
-    let entry = users::by_name(name)
-        .map_err(|e| {
-            let message = "this host's user database does not answer";
-            Refusal::system("user-database", message, format!("looking up `{name}`: {e}"))
-        })?
-        .ok_or_else(|| deny("not in the user database".to_owned()))?;
-    let facts = AccountFacts {
-        name: entry.name.clone(),
+impl ThisHost {
+    pub(crate) fn new(privilege: Privilege) -> Self {
+        ThisHost { privilege, accounts: RefCell::default(), groups: RefCell::default() }
+    }
+}
+
+impl Host for ThisHost {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+        if let Some(known) = self.accounts.borrow().get(name) {
+            return Ok(known.clone());
+        }
+        let facts = look_up(name)?;
+        self.accounts.borrow_mut().insert(name.to_owned(), facts.clone());
+        Ok(facts)
+    }
+
+    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+        if let Some(known) = self.groups.borrow().get(name) {
+            return Ok(*known);
+        }
+        let gid = users::group_by_name(name).map_err(|e| silent(&format!("group `{name}`"), &e))?;
+        self.groups.borrow_mut().insert(name.to_owned(), gid);
+        Ok(gid)
+    }
+
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+        let failed = |detail: String| Trouble { code: "map", detail };
+        let bytes = settings::read_bytes(&map.file, self.privilege).map_err(|e| failed(e.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
+        Ok(Cow::Owned(text))
+    }
+}
+
+fn look_up(name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    let entry = users::by_name(name).map_err(|e| silent(&format!("`{name}`"), &e))?;
+    Ok(entry.map(|entry| AccountFacts {
+        name: entry.name,
         uid: entry.uid,
         gid: entry.gid,
-        groups: entry.groups.clone(),
-        home: entry.home.clone(),
-        shell: entry.shell.clone(),
-        name_of_uid: entry.name_of_uid.clone(),
+        groups: entry.groups,
+        home: entry.home,
+        shell: entry.shell,
+        name_of_uid: entry.name_of_uid,
+    }))
+}
+
+fn silent(what: &str, error: &dyn std::fmt::Display) -> Trouble {
+    Trouble { code: "user-database", detail: format!("looking up {what}: {error}") }
+}
+
+/// An account that has been admitted before, judged again by what no configuration can change.
+///
+/// # Errors
+/// As [`refuse`] and [`unanswered`].
+pub(crate) fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
+    let facts = look_up(name).map_err(|trouble| unanswered(&trouble))?;
+    let facts = facts.ok_or_else(|| refuse(name, &Violation::Missing))?;
+    let accounts = Accounts { min_uid, ..Accounts::default() };
+    nunbird_policy::check_account(name, &facts, &accounts).map_err(|violation| refuse(name, &violation))?;
+    Ok(facts)
+}
+
+/// A denial that does not tell the CI user whether the account exists; the detail does, for the admin.
+pub(crate) fn refuse(name: &str, violation: &Violation) -> Refusal {
+    let message = "you have no account on this host that may run CI jobs";
+    Refusal::denied("account", message, format!("account `{name}`: {violation}")).help(
+        "your login here must equal your GitLab login, unless your site maps it; ask your site's admins",
+    )
+}
+
+/// A decision that needs an answer which the host did not give is a no, and not the job's fault.
+pub(crate) fn unanswered(trouble: &Trouble) -> Refusal {
+    let message = match trouble.code {
+        "user-database" => "this host's user database does not answer",
+        _ => "this host's tables of accounts cannot be used",
     };
-    check_account(name, &facts, wanted.rules).map_err(|violation| deny(violation.to_string()))?;
-    let own = entry.uid == privilege.caller.uid;
-    match wanted.downscope {
-        Downscope::Setuid if own => Err(deny("it is the account that runs gitlab-runner".to_owned())),
-        Downscope::None if !own => {
-            let caller = privilege.caller.uid;
-            Err(deny(format!(
-                "this runner belongs to uid {caller} and serves nobody else (downscope = \"none\")"
-            )))
-        }
-        _ => Ok(Target { entry }),
-    }
+    Refusal::system(trouble.code, message, &trouble.detail)
 }

@@ -1,15 +1,16 @@
 //! The `config` stage: who the job belongs to, whether it may run, and as whom.
 
-use crate::account::{self, Target, Wanted};
+use crate::account::{self, ThisHost};
 use crate::audit::{self, Event, Job};
 use crate::context::Context;
 use crate::keys;
-use crate::refusal::Refusal;
+use crate::privilege::Privilege;
+use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{Claim, Store, clocks, job_directory};
 use crate::worker::{self, Evidence};
 use nunbird_handover::{Account, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, Workspace};
-use nunbird_policy::{AccountRules, DEFAULT_AUDIT_FILE, Rule, Subject, Verdict, decide};
+use nunbird_policy::{AccountFacts, DEFAULT_AUDIT_FILE, IdentitySource, Rule, Subject, Verdict, decide};
 use nunbird_sys::{foreign, process};
 use nunbird_token::{Admitted, MAX_RESPONSE, Rejection};
 use std::io::Read;
@@ -26,14 +27,10 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let store = Store::open(privilege)?;
     let admitted = identify(context, settings)?;
     context.admitted = Some(admitted.clone());
-    let (rule, account) = judge(&admitted, settings)?;
-    let rules =
-        AccountRules { min_uid: settings.policy.accounts.min_uid, deny: &settings.policy.accounts.deny };
-    let wanted = Wanted { name: &account, rules, downscope: settings.policy.downscope };
-    let target = account::resolve(&wanted, privilege)?;
+    let (rule, target) = judge(&admitted, settings, privilege)?;
     let lock = store.lock()?;
     let server = settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
-    let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: target.entry.uid };
+    let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: target.uid };
     let slot = store.free_slot(&claim, &lock)?;
     let record = record(context, settings, &admitted, rule, &target, directory, slot)?;
     write_audit(context, settings, &record)?;
@@ -108,36 +105,29 @@ fn read_response(context: &Context<'_>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     Ok(bytes)
 }
 
-/// The policy's word, as a rule and the name of an account.
-fn judge<'p>(admitted: &Admitted, settings: &'p Settings) -> Result<(&'p Rule, String), Refusal> {
+/// The policy's word: the rule that decided, and the account.
+fn judge<'p>(
+    admitted: &Admitted,
+    settings: &'p Settings,
+    privilege: Privilege,
+) -> Result<(&'p Rule, AccountFacts), Refusal> {
     let server = settings.policy.gitlab.get(admitted.server).map(|server| server.name.clone());
     let Some(server) = server else {
         let message = "the job's identity could not be checked on this host";
         return Err(Refusal::system("worker", message, "the worker named a server that is not configured"));
     };
-    let subject = Subject {
-        server,
-        user_login: admitted.user_login.clone(),
-        user_id: admitted.user_id,
-        project_path: admitted.project_path.clone(),
-        project_id: admitted.project_id,
-        namespace_path: admitted.namespace_path.clone(),
-        git_ref: admitted.git_ref.clone(),
-        ref_protected: admitted.ref_protected,
-        pipeline_source: admitted.pipeline_source.clone(),
-        environment: admitted.environment.clone(),
-        runner_id: admitted.runner_id,
-    };
-    match decide(&settings.policy, &subject).verdict {
-        Verdict::RunAs { rule, account } => Ok((rule, account)),
+    let subject = subject(admitted, server);
+    let host = ThisHost::new(privilege);
+    match decide(&settings.policy, &subject, &host, privilege.caller.uid).verdict {
+        Verdict::Admitted { rule, account } => Ok((rule, account)),
         Verdict::DeniedByRule { rule, message } => {
             let text = format!("this job may not run here: {message}");
             Err(Refusal::denied("rule", text, format!("rule `{}` at {}", rule.name, rule.place)))
         }
         Verdict::DeniedAccount { rule, account, violation } => {
-            let message = "you have no account on this host that may run CI jobs";
-            let detail = format!("rule `{}` at {}: account `{account}`: {violation}", rule.name, rule.place);
-            Err(Refusal::denied("account", message, detail))
+            let refusal = account::refuse(&account, &violation);
+            let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
+            Err(Refusal { detail: clean(&detail), ..refusal })
         }
         Verdict::DeniedBot => {
             let message = "this job was started by a bot of GitLab, and only people's jobs run here";
@@ -155,6 +145,25 @@ fn judge<'p>(admitted: &Admitted, settings: &'p Settings) -> Result<(&'p Rule, S
                 format!("none of {} rules fits", settings.policy.rules.len()),
             ))
         }
+        Verdict::Failed(trouble) => Err(account::unanswered(&trouble)),
+    }
+}
+
+fn subject(admitted: &Admitted, server: String) -> Subject {
+    Subject {
+        server,
+        source: IdentitySource::IdToken,
+        user_login: admitted.user_login.clone(),
+        user_id: admitted.user_id,
+        project_path: admitted.project_path.clone(),
+        project_id: admitted.project_id,
+        namespace_path: admitted.namespace_path.clone(),
+        git_ref: admitted.git_ref.clone(),
+        ref_protected: Some(admitted.ref_protected),
+        pipeline_source: Some(admitted.pipeline_source.clone()),
+        environment: admitted.environment.clone(),
+        runner_id: admitted.runner_id,
+        ..Subject::default()
     }
 }
 
@@ -163,15 +172,15 @@ fn record(
     settings: &Settings,
     admitted: &Admitted,
     rule: &Rule,
-    target: &Target,
+    entry: &AccountFacts,
     job_directory: JobDirectory,
     slot: u16,
 ) -> Result<Record, Refusal> {
     let policy = &settings.policy;
     let (now, boottime) = clocks()?;
     let expires_at = admitted.expires_at.saturating_add(policy.identity.late_stages);
-    let entry = &target.entry;
-    let data_dir = data_dir(&policy.directories.data_dir, &entry.name, &entry.home)?;
+    let (job, directories) = policy.job_of(rule);
+    let data_dir = data_dir(&directories.data_dir, &entry.name, &entry.home)?;
     let builds_dir = data_dir.join(format!("builds/{}/{slot:03}", process::short_host_name()));
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
     Ok(Record {
@@ -209,10 +218,10 @@ fn record(
             builds_dir,
             data_dir,
         },
-        shell: Shell { path: policy.job.shell.clone(), login: policy.job.login_shell },
-        launcher: policy.job.launcher.clone(),
-        isolation: policy.job.isolation,
-        environment: policy.job.environment.clone(),
+        shell: Shell { path: job.shell.clone(), login: job.login_shell },
+        launcher: job.launcher.clone(),
+        isolation: job.isolation,
+        environment: job.environment.clone(),
         audit_file: policy.audit.file.clone(),
         closed: false,
     })

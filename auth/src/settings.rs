@@ -2,10 +2,11 @@
 
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
-use aws_lc_rs::digest::{SHA256, digest};
-use nunbird_policy::{DEFAULT_CONFIGURATION, Downscope, Policy};
+use aws_lc_rs::digest::{Context, SHA256};
+use nunbird_policy::{DEFAULT_CONFIGURATION, Downscope, Policy, SourceFile, conf_d};
+use nunbird_sys::directory::Directory;
 use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::trusted::{Distrust, open_trusted};
+use nunbird_sys::trusted::{Distrust, open_trusted, open_trusted_directory};
 use std::io::Read;
 use std::path::Path;
 
@@ -13,12 +14,14 @@ use std::path::Path;
 const ALLOWED_CONFIGURATIONS: &str = "/etc/nunbird/configurations";
 /// The largest configuration, in bytes.
 const MAX_CONFIGURATION: u64 = 4 << 20;
+/// The most files of `conf.d`.
+const MAX_FILES: usize = 100;
 
 /// The site's policy and the digest it is known by.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) policy: Policy,
-    /// SHA-256 of the file, in hexadecimal.
+    /// SHA-256 of its files, in hexadecimal.
     pub(crate) digest: String,
 }
 
@@ -32,13 +35,12 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
         Refusal::system(code, "Nunbird's configuration on this host cannot be used", detail)
     };
     check_allowed(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
-    let text = read_text(path, privilege).map_err(|e| refuse("configuration-file", &e))?;
-    let text = String::from_utf8(text)
-        .map_err(|e| refuse("configuration-invalid", &format!("{}: {e}", path.display())))?;
-    let policy = Policy::parse(path, &text).map_err(|findings| {
+    let files = read_files(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
+    let reading = Policy::read(&files).map_err(|findings| {
         let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
         refuse("configuration-invalid", &all.join("\n"))
     })?;
+    let policy = reading.policy;
     if policy.downscope == Downscope::Setuid && privilege.source == Source::None {
         let detail = format!("{} demands a change of user, but {}", path.display(), privilege.explain_lack());
         return Err(refuse("privilege", &detail));
@@ -50,8 +52,55 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
         );
         return Err(refuse("privilege", &detail));
     }
-    let digest = hex(digest(&SHA256, text.as_bytes()).as_ref());
-    Ok(Settings { policy, digest })
+    Ok(Settings { digest: digest_of(&files), policy })
+}
+
+/// The file that is named and, beside `config.toml`, those of `conf.d` in the order of their names.
+fn read_files(path: &Path, privilege: Privilege) -> Result<Vec<SourceFile>, String> {
+    let read = |path: &Path| {
+        let bytes = read_bytes(path, privilege).map_err(|e| e.to_string())?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let line =
+                e.as_bytes().iter().take(e.utf8_error().valid_up_to()).filter(|b| **b == b'\n').count() + 1;
+            format!("{}:{line}: not UTF-8; save the file as UTF-8", path.display())
+        })?;
+        Ok::<_, String>(SourceFile { path: path.to_path_buf(), text })
+    };
+    let mut files = vec![read(path)?];
+    if let Some(directory) = conf_d(path) {
+        for name in names_in(&directory, privilege)? {
+            files.push(read(&directory.join(name))?);
+        }
+    }
+    Ok(files)
+}
+
+/// The names of the `.toml` files of a directory that nobody but root can have filled; none where it does not exist.
+fn names_in(directory: &Path, privilege: Privilege) -> Result<Vec<String>, String> {
+    let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", directory.display());
+    let keeper = privilege.keeper();
+    let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| explain(&e))?;
+    let fd = match open_trusted_directory(directory, &privilege.trusted_owners()) {
+        Ok(fd) => fd,
+        Err(Distrust::Open(_, e)) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e.to_string()),
+    };
+    let mut names = Directory::new(fd).names().map_err(|e| explain(&e))?;
+    names.retain(|name| name.ends_with(".toml") && !name.starts_with('.'));
+    names.sort();
+    if names.len() > MAX_FILES {
+        return Err(explain(&format!("more than {MAX_FILES} files")));
+    }
+    Ok(names)
+}
+
+/// SHA-256 of one file's bytes, as sha256sum(1) prints it; of several, of all their bytes in order.
+fn digest_of(files: &[SourceFile]) -> String {
+    let mut context = Context::new(&SHA256);
+    for file in files {
+        context.update(file.text.as_bytes());
+    }
+    hex(context.finish().as_ref())
 }
 
 /// A runner that is not root names the default configuration, or one that root has listed, and no other file of root's:
@@ -64,7 +113,7 @@ fn check_allowed(path: &Path, privilege: Privilege) -> Result<(), String> {
     let refused = |why: &dyn std::fmt::Display| {
         format!("{} is not listed in {ALLOWED_CONFIGURATIONS}, one path a line: {why}", path.display())
     };
-    let list = read_text(Path::new(ALLOWED_CONFIGURATIONS), privilege).map_err(|e| refused(&e))?;
+    let list = read_bytes(Path::new(ALLOWED_CONFIGURATIONS), privilege).map_err(|e| refused(&e))?;
     let list = String::from_utf8(list).map_err(|e| refused(&e))?;
     if list.lines().any(|line| Path::new(line.trim()) == path) {
         Ok(())
@@ -73,7 +122,7 @@ fn check_allowed(path: &Path, privilege: Privilege) -> Result<(), String> {
     }
 }
 
-fn read_text(path: &Path, privilege: Privilege) -> Result<Vec<u8>, Distrust> {
+pub(crate) fn read_bytes(path: &Path, privilege: Privilege) -> Result<Vec<u8>, Distrust> {
     let keeper = privilege.keeper();
     let open_error = |e| Distrust::Open(path.into(), e);
     let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(open_error)?;

@@ -1,6 +1,6 @@
 //! What each of gitlab-runner's four programs does, once the process is in order.
 
-use crate::account::{self, Target, Wanted};
+use crate::account;
 use crate::admission;
 use crate::arguments::{Call, Stage};
 use crate::context::Context;
@@ -9,7 +9,7 @@ use crate::refusal::{Refusal, print_error};
 use crate::settings;
 use crate::store::{Store, job_directory};
 use nunbird_handover::{Record, Task};
-use nunbird_policy::{AccountRules, Downscope};
+use nunbird_policy::AccountFacts;
 use nunbird_sys::{exec, foreign, process};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -68,8 +68,8 @@ fn config(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
 fn prepare(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
-    let target = same_account(&record, context)?;
-    Start::prepare(context, &record, Task::Prepare, Opened::default(), target.entry.groups)?.run(context)
+    let target = same_account(&record)?;
+    Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?.run(context)
 }
 
 fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Result<u8, Refusal> {
@@ -78,10 +78,10 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
     let exit_code = exit_code_file(context)?;
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
-    let target = same_account(&record, context)?;
+    let target = same_account(&record)?;
     let script = open_script(script, context)?;
     let opened = Opened { script: Some(script), exit_code };
-    Start::prepare(context, &record, Task::Run(stage.to_owned()), opened, target.entry.groups)?.run(context)
+    Start::prepare(context, &record, Task::Run(stage.to_owned()), opened, target.groups)?.run(context)
 }
 
 fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
@@ -104,8 +104,8 @@ fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
     record.closed = true;
     store.write(&record, &lock)?;
     drop(lock);
-    let target = same_account(&record, context)?;
-    let start = Start::prepare(context, &record, Task::Cleanup, Opened::default(), target.entry.groups)?;
+    let target = same_account(&record)?;
+    let start = Start::prepare(context, &record, Task::Cleanup, Opened::default(), target.groups)?;
     let code = start.run_and_wait(context)?;
     if code == 0 {
         store.remove(&record.job_directory, &store.lock()?)?;
@@ -132,20 +132,14 @@ fn admitted(call: &Call, context: &mut Context<'_>) -> Result<(Store, Record), R
 }
 
 /// The record's account as it is now: a user who was removed, or whose name went to another, must not run on.
-fn same_account(record: &Record, context: &Context<'_>) -> Result<Target, Refusal> {
-    let own = record.account.uid == context.privilege.caller.uid;
-    let wanted = Wanted {
-        name: &record.account.name,
-        rules: AccountRules { min_uid: record.min_uid, deny: &[] },
-        downscope: if own { Downscope::None } else { Downscope::Setuid },
-    };
-    let target = account::resolve(&wanted, context.privilege)?;
-    if (target.entry.uid, target.entry.gid) == (record.account.uid, record.account.gid) {
-        return Ok(target);
+fn same_account(record: &Record) -> Result<AccountFacts, Refusal> {
+    let now = account::again(&record.account.name, record.min_uid)?;
+    if (now.uid, now.gid) == (record.account.uid, record.account.gid) {
+        return Ok(now);
     }
     let detail = format!(
         "`{}` was uid {} gid {} when the job was admitted, and is uid {} gid {} now",
-        record.account.name, record.account.uid, record.account.gid, target.entry.uid, target.entry.gid
+        record.account.name, record.account.uid, record.account.gid, now.uid, now.gid
     );
     Err(Refusal::denied(
         "account-changed",

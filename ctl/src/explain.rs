@@ -1,8 +1,9 @@
 //! One decision, rule by rule, in words.
 
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Condition, Policy, Subject, Verdict, decide};
+use nunbird_policy::{AccountFacts, Host, MapFile, Mismatch, Policy, Subject, Trouble, Verdict, decide};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -42,30 +43,30 @@ pub(crate) fn subject(file: &Path, policy: &Policy) -> Result<Subject, String> {
         project_path: facts.project_path,
         project_id: facts.project_id,
         git_ref: facts.git_ref,
-        ref_protected: facts.ref_protected,
-        pipeline_source: facts.pipeline_source,
+        ref_protected: Some(facts.ref_protected),
+        pipeline_source: Some(facts.pipeline_source),
         environment: facts.environment,
         runner_id: facts.runner_id,
+        ..Subject::default()
     })
 }
 
 /// The decision in words, and whether it is yes.
 pub(crate) fn explain(policy: &Policy, subject: &Subject) -> (String, bool) {
-    let decision = decide(policy, subject);
+    let decision = decide(policy, subject, &ThisHost, u32::MAX);
     let mut text = String::new();
     for (number, step) in decision.steps.iter().enumerate() {
         let outcome = match step.failed {
             None => "fits".to_owned(),
-            Some(condition) => format!("does not fit: {}", describe(condition, subject)),
+            Some(Mismatch::Condition(condition)) => format!("does not fit: {}", condition.key()),
+            Some(Mismatch::NoAccount) => "has no account for this job".to_owned(),
         };
         let (name, place) = (Untrusted(&step.rule.name), &step.rule.place);
         // A String takes everything.
         let _ = writeln!(text, "{:>3}. {name} ({place}): {outcome}", number + 1);
     }
     let (line, admitted) = match decision.verdict {
-        Verdict::RunAs { account, .. } => {
-            (format!("admitted: runs as `{account}`, if the account passes on the host"), true)
-        }
+        Verdict::Admitted { account, .. } => (format!("admitted: runs as `{}`", account.name), true),
         Verdict::DeniedByRule { message, .. } => {
             (format!("denied by that rule: {}", Untrusted(message)), false)
         }
@@ -76,29 +77,39 @@ pub(crate) fn explain(policy: &Policy, subject: &Subject) -> (String, bool) {
             ("denied: the login is a bot's, and accounts.allow_bots is false".to_owned(), false)
         }
         Verdict::NoRule => ("denied: no rule fits".to_owned(), false),
+        Verdict::Failed(trouble) => (format!("undecided: {}", Untrusted(&trouble.detail)), false),
     };
     text.push_str(&line);
     text.push('\n');
     (text, admitted)
 }
 
-/// The condition that failed, with the value it saw.
-fn describe(condition: &Condition, subject: &Subject) -> String {
-    let absent = "absent".to_owned();
-    let number = |n: &Option<u64>| n.map_or_else(|| absent.clone(), |n| n.to_string());
-    let (name, value) = match condition {
-        Condition::Server(_) => ("server", subject.server.clone()),
-        Condition::Project(_) => ("project", subject.project_path.clone()),
-        Condition::Namespace(_) => ("namespace", subject.namespace_path.clone()),
-        Condition::User(_) => ("user", subject.user_login.clone()),
-        Condition::UserId(_) => ("user_id", subject.user_id.to_string()),
-        Condition::Ref(_) => ("ref", subject.git_ref.clone()),
-        Condition::RefProtected(_) => ("ref_protected", subject.ref_protected.to_string()),
-        Condition::PipelineSource(_) => ("pipeline_source", subject.pipeline_source.clone()),
-        Condition::Environment(_) => {
-            ("environment", subject.environment.clone().unwrap_or_else(|| absent.clone()))
-        }
-        Condition::RunnerId(_) => ("runner_id", number(&subject.runner_id)),
-    };
-    format!("{name} is {}", Untrusted(&value))
+/// The user database as this process sees it.
+struct ThisHost;
+
+impl Host for ThisHost {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+        let entry = nunbird_sys::users::by_name(name)
+            .map_err(|e| Trouble { code: "user-database", detail: e.to_string() })?;
+        Ok(entry.map(|entry| AccountFacts {
+            name: entry.name,
+            uid: entry.uid,
+            gid: entry.gid,
+            groups: entry.groups,
+            home: entry.home,
+            shell: entry.shell,
+            name_of_uid: entry.name_of_uid,
+        }))
+    }
+
+    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+        nunbird_sys::users::group_by_name(name)
+            .map_err(|e| Trouble { code: "user-database", detail: e.to_string() })
+    }
+
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+        std::fs::read_to_string(&map.file)
+            .map(Cow::Owned)
+            .map_err(|e| Trouble { code: "map", detail: format!("{}: {e}", map.file.display()) })
+    }
 }

@@ -6,8 +6,9 @@
 #![forbid(unsafe_code)]
 
 use nunbird_handover::{Handover, Record, Untrusted};
-use nunbird_policy::{Policy, Verdict, check_name, decide};
+use nunbird_policy::{AccountFacts, Host, MapFile, Policy, Trouble, Verdict, check_name, decide};
 use nunbird_token::{Admitted, Claims, KeysFile, Question, Response, Server};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// A target by name.
@@ -89,20 +90,38 @@ pub fn configuration(bytes: &[u8]) {
             let subject = nunbird_policy::Subject {
                 server: policy.gitlab.first().map(|s| s.name.clone()).unwrap_or_default(),
                 user_login: "root".to_owned(),
-                user_id: 1,
                 project_path: "a/b".to_owned(),
-                project_id: 1,
-                namespace_path: "a".to_owned(),
-                git_ref: "main".to_owned(),
-                ref_protected: true,
-                pipeline_source: "push".to_owned(),
-                environment: None,
-                runner_id: Some(1),
+                ..nunbird_policy::Subject::default()
             };
-            if let Verdict::RunAs { account, .. } = decide(&policy, &subject).verdict {
-                assert!(check_name(&account).is_ok());
+            if let Verdict::Admitted { account, .. } = decide(&policy, &subject, &Everybody, 990).verdict {
+                assert!(check_name(&account.name).is_ok() && account.uid >= policy.accounts.min_uid);
             }
         }
+    }
+}
+
+/// A host where every name is somebody's.
+struct Everybody;
+
+impl Host for Everybody {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+        Ok(Some(AccountFacts {
+            name: name.to_owned(),
+            uid: 5000,
+            gid: 5000,
+            groups: vec![5000],
+            home: "/home/x".into(),
+            shell: "/bin/sh".into(),
+            name_of_uid: Some(name.to_owned()),
+        }))
+    }
+
+    fn group(&self, _: &str) -> Result<Option<u32>, Trouble> {
+        Ok(None)
+    }
+
+    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+        Ok(Cow::Borrowed("root root\n"))
     }
 }
 

@@ -3,6 +3,8 @@
 //! The names that GitLab sends are chosen by its users; the facts come from the system's user database.
 //! Both must pass here before anything is done in an account's name.
 
+use crate::Accounts;
+use nunbird_handover::Untrusted;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -25,15 +27,6 @@ pub struct AccountFacts {
     pub name_of_uid: Option<String>,
 }
 
-/// The site's bounds on accounts.
-#[derive(Debug, Clone, Copy)]
-pub struct AccountRules<'a> {
-    /// The least uid of a job.
-    pub min_uid: u32,
-    /// Accounts that no job becomes.
-    pub deny: &'a [String],
-}
-
 /// Why an account may not run jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
@@ -47,10 +40,22 @@ pub enum Violation {
     Id(u32),
     /// Below the site's `min_uid`.
     BelowMinimum(u32, u32),
+    /// Above the site's `max_uid`.
+    AboveMaximum(u32, u32),
     /// Denied by the site's list.
     Denied,
+    /// A member of a group that the site denies.
+    DeniedGroup(String),
+    /// Not in the user database.
+    Missing,
+    /// The account that runs gitlab-runner.
+    Runner,
+    /// Not the account that runs gitlab-runner, whose uid this is, with `downscope = "none"`.
+    NotTheRunner(u32),
     /// The shell does not let the account log in.
     Shell(PathBuf),
+    /// The site does not list the shell.
+    ShellNotListed(PathBuf),
     /// The home directory is no absolute path.
     Home,
     /// A supplementary group is root's.
@@ -65,12 +70,27 @@ impl fmt::Display for Violation {
             ),
             Violation::System(name) => write!(f, "`{name}` belongs to the system"),
             Violation::Alias(other) => {
-                write!(f, "the user database has it as `{}`", nunbird_handover::Untrusted(other))
+                write!(f, "the user database has it as `{}`", Untrusted(other))
             }
             Violation::Id(id) => write!(f, "id {id} is never a user's"),
             Violation::BelowMinimum(uid, min) => write!(f, "uid {uid} is below min_uid {min}"),
+            Violation::AboveMaximum(uid, max) => write!(f, "uid {uid} is above max_uid {max}"),
             Violation::Denied => f.write_str("listed under accounts.deny"),
-            Violation::Shell(shell) => write!(f, "its login shell is {}", shell.display()),
+            Violation::DeniedGroup(name) => {
+                write!(f, "a member of `{}`, listed under accounts.deny_groups", Untrusted(name))
+            }
+            Violation::Missing => f.write_str("not in the user database"),
+            Violation::Runner => f.write_str("it is the account that runs gitlab-runner"),
+            Violation::NotTheRunner(uid) => {
+                write!(f, "this runner belongs to uid {uid} and serves nobody else (downscope = \"none\")")
+            }
+            Violation::Shell(shell) => {
+                write!(f, "its login shell is {}", Untrusted(&shell.to_string_lossy()))
+            }
+            Violation::ShellNotListed(shell) => {
+                let shell = shell.to_string_lossy();
+                write!(f, "its login shell {} is not listed under accounts.shells", Untrusted(&shell))
+            }
             Violation::Home => f.write_str("its home directory is not an absolute path"),
             Violation::Group(gid) => write!(f, "it is a member of group {gid}"),
         }
@@ -138,11 +158,7 @@ pub(crate) fn is_bot(login: &str) -> bool {
 ///
 /// # Errors
 /// The first rule that the account breaks.
-pub fn check_account(
-    requested: &str,
-    facts: &AccountFacts,
-    rules: AccountRules<'_>,
-) -> Result<(), Violation> {
+pub fn check_account(requested: &str, facts: &AccountFacts, rules: &Accounts) -> Result<(), Violation> {
     check_name(requested)?;
     if facts.name != requested {
         return Err(Violation::Alias(facts.name.clone()));
@@ -160,6 +176,9 @@ pub fn check_account(
     if facts.uid < rules.min_uid {
         return Err(Violation::BelowMinimum(facts.uid, rules.min_uid));
     }
+    if facts.uid > rules.max_uid {
+        return Err(Violation::AboveMaximum(facts.uid, rules.max_uid));
+    }
     if rules.deny.iter().any(|name| name == requested) {
         return Err(Violation::Denied);
     }
@@ -176,6 +195,9 @@ pub fn check_account(
     }
     if !facts.shell.is_absolute() || refuses_login(&facts.shell) {
         return Err(Violation::Shell(facts.shell.clone()));
+    }
+    if !rules.shells.is_empty() && !rules.shells.contains(&facts.shell) {
+        return Err(Violation::ShellNotListed(facts.shell.clone()));
     }
     Ok(())
 }

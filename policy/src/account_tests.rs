@@ -1,4 +1,5 @@
-use super::{AccountFacts, AccountRules, Violation, check_account, check_name, is_bot};
+use super::{AccountFacts, Violation, check_account, check_name, is_bot};
+use crate::Accounts;
 use proptest::prelude::*;
 
 fn alice() -> AccountFacts {
@@ -13,8 +14,12 @@ fn alice() -> AccountFacts {
     }
 }
 
+fn rules() -> Accounts {
+    Accounts { max_uid: 60_000, ..Accounts::default() }
+}
+
 fn check(facts: &AccountFacts) -> Result<(), Violation> {
-    check_account("alice", facts, AccountRules { min_uid: 1000, deny: &[] })
+    check_account("alice", facts, &rules())
 }
 
 #[test]
@@ -103,11 +108,18 @@ fn accounts_that_cannot_log_in_are_refused() {
 
 #[test]
 fn a_site_can_deny_accounts_by_name() {
-    let deny = ["alice".to_owned()];
-    assert_eq!(
-        check_account("alice", &alice(), AccountRules { min_uid: 1000, deny: &deny }),
-        Err(Violation::Denied)
-    );
+    let rules = Accounts { deny: vec!["alice".to_owned()], ..rules() };
+    assert_eq!(check_account("alice", &alice(), &rules), Err(Violation::Denied));
+}
+
+#[test]
+fn a_site_can_bound_uids_and_list_shells() {
+    let bounded = Accounts { max_uid: 5000, ..rules() };
+    assert_eq!(check_account("alice", &alice(), &bounded), Err(Violation::AboveMaximum(5001, 5000)));
+    let listed = Accounts { shells: vec!["/bin/zsh".into()], ..rules() };
+    assert_eq!(check_account("alice", &alice(), &listed), Err(Violation::ShellNotListed("/bin/bash".into())));
+    let listed = Accounts { shells: vec!["/bin/zsh".into(), "/bin/bash".into()], ..rules() };
+    assert_eq!(check_account("alice", &alice(), &listed), Ok(()));
 }
 
 #[test]
@@ -128,7 +140,7 @@ proptest! {
         groups in proptest::collection::vec(any::<u32>(), 0..4),
     ) {
         let facts = AccountFacts { name: name.clone(), uid, gid, groups, name_of_uid: Some(name.clone()), ..alice() };
-        if check_account(&name, &facts, AccountRules { min_uid, deny: &[] }).is_ok() {
+        if check_account(&name, &facts, &Accounts { min_uid, max_uid: u32::MAX, ..rules() }).is_ok() {
             prop_assert!(uid >= min_uid && uid != u32::MAX && gid != 0 && !facts.groups.contains(&0));
         }
     }

@@ -1,7 +1,12 @@
-//! The decision: which rule fits a job, and as which account it would run.
+//! The decision: which rule fits a job, as which account it would run, and whether that account may.
+//!
+//! [`decide`] is the only place where a job gets an account. `nunbird-auth` calls it with the host's user database,
+//! `nunbirdctl` with the same or with made-up facts.
 
-use crate::account::{Violation, check_name, is_bot};
-use crate::{Condition, Outcome, Pattern, Policy, Rule, RunAs, Subject};
+use crate::account::{AccountFacts, Violation, check_account, check_name, is_bot};
+use crate::conditions::{Failure, holds, holds_locally};
+use crate::host::{Host, Trouble};
+use crate::{Condition, Downscope, Outcome, Policy, Rule, RunAs, Subject};
 
 /// What the policy says about a job, and how it came to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +20,12 @@ pub struct Decision<'p> {
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict<'p> {
-    /// Run the job as this account, if the user database and the invariants agree.
-    RunAs {
+    /// Run the job as this account, which has passed every invariant.
+    Admitted {
         /// The rule that decided.
         rule: &'p Rule,
-        /// The account's name, in portable form.
-        account: String,
+        /// The account.
+        account: AccountFacts,
     },
     /// A rule refuses the job.
     DeniedByRule {
@@ -29,7 +34,7 @@ pub enum Verdict<'p> {
         /// The site's words for the user.
         message: &'p str,
     },
-    /// A rule admits the job, but to an account that no job may have.
+    /// A rule admits the job, but to an account that it may not have.
     DeniedAccount {
         /// The rule that would have admitted the job.
         rule: &'p Rule,
@@ -42,6 +47,8 @@ pub enum Verdict<'p> {
     DeniedBot,
     /// No rule fits.
     NoRule,
+    /// The host did not answer a question that the decision needs.
+    Failed(Trouble),
 }
 
 /// One rule that was looked at.
@@ -49,52 +56,147 @@ pub enum Verdict<'p> {
 pub struct Step<'p> {
     /// The rule.
     pub rule: &'p Rule,
-    /// The first condition that did not hold; none when the rule fits.
-    pub failed: Option<&'p Condition>,
+    /// Why it does not fit; none when it fits.
+    pub failed: Option<Mismatch<'p>>,
 }
 
-/// Judges a job. The first rule whose conditions all hold decides; no rule means no.
-pub fn decide<'p>(policy: &'p Policy, subject: &Subject) -> Decision<'p> {
-    if is_bot(&subject.user_login) && !policy.accounts.allow_bots {
-        return Decision { verdict: Verdict::DeniedBot, steps: Vec::new() };
-    }
+/// Why a rule does not fit a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch<'p> {
+    /// This condition does not hold.
+    Condition(&'p Condition),
+    /// The map or the identity provider that the rule names has no account for this job.
+    NoAccount,
+}
+
+/// Judges a job. The first rule that fits decides; no rule means no.
+///
+/// `caller` is the uid of the account that runs gitlab-runner: a job never becomes it, except with
+/// `downscope = "none"`, where it never becomes another.
+pub fn decide<'p>(policy: &'p Policy, subject: &Subject, host: &dyn Host, caller: u32) -> Decision<'p> {
     let mut steps = Vec::new();
+    let verdict = find(policy, subject, host, caller, &mut steps).unwrap_or_else(Verdict::Failed);
+    Decision { verdict, steps }
+}
+
+fn find<'p>(
+    policy: &'p Policy,
+    subject: &Subject,
+    host: &dyn Host,
+    caller: u32,
+    steps: &mut Vec<Step<'p>>,
+) -> Result<Verdict<'p>, Trouble> {
+    if is_bot(&subject.user_login) && !policy.accounts.allow_bots {
+        return Ok(Verdict::DeniedBot);
+    }
     for rule in &policy.rules {
-        let failed = rule.conditions.iter().find(|condition| !holds(condition, subject));
+        let failed = mismatch(policy, rule, subject, host)?;
         steps.push(Step { rule, failed });
         if failed.is_none() {
-            return Decision { verdict: apply(rule, subject), steps };
+            return apply(policy, rule, subject, host, caller);
         }
     }
-    Decision { verdict: Verdict::NoRule, steps }
+    Ok(Verdict::NoRule)
 }
 
-fn apply<'p>(rule: &'p Rule, subject: &Subject) -> Verdict<'p> {
-    let account = match &rule.outcome {
-        Outcome::Deny(message) => return Verdict::DeniedByRule { rule, message },
-        Outcome::RunAs(RunAs::UserLogin) => subject.user_login.clone(),
-        Outcome::RunAs(RunAs::Account(name)) => name.clone(),
-    };
-    match check_name(&account) {
-        Ok(()) => Verdict::RunAs { rule, account },
+fn mismatch<'p>(
+    policy: &Policy,
+    rule: &'p Rule,
+    subject: &Subject,
+    host: &dyn Host,
+) -> Result<Option<Mismatch<'p>>, Trouble> {
+    let mut account: Option<Option<String>> = None;
+    let name = || candidate(policy, rule, subject, host);
+    for condition in &rule.conditions {
+        let fits = match holds(condition, subject) {
+            Ok(fits) => fits,
+            Err(Failure::NeedsAccount) => {
+                let known = if let Some(known) = account.take() { known } else { name()? };
+                let known = account.insert(known);
+                known.as_deref().map_or(Ok(false), |name| holds_locally(condition, name, host))?
+            }
+        };
+        if !fits {
+            return Ok(Some(Mismatch::Condition(condition)));
+        }
+    }
+    if matches!(rule.outcome, Outcome::Deny(_)) {
+        return Ok(None);
+    }
+    let known = if let Some(known) = account { known } else { name()? };
+    Ok(known.is_none().then_some(Mismatch::NoAccount))
+}
+
+/// The name of the account that the rule would give; for a rule that denies, the one the job would get as itself.
+/// Unchecked.
+pub(crate) fn candidate(
+    policy: &Policy,
+    rule: &Rule,
+    subject: &Subject,
+    host: &dyn Host,
+) -> Result<Option<String>, Trouble> {
+    let itself = || Some(subject.validated.clone().unwrap_or_else(|| subject.user_login.clone()));
+    Ok(match &rule.outcome {
+        Outcome::Deny(_) => itself(),
+        Outcome::RunAs(RunAs::UserLogin) => Some(subject.user_login.clone()),
+        Outcome::RunAs(RunAs::Validated) => subject.validated.clone(),
+        Outcome::RunAs(RunAs::Account(name)) => Some(name.clone()),
+        Outcome::RunAs(RunAs::Map(name)) => match policy.maps.get(name) {
+            Some(map) => crate::map::look_up(map, subject, host)?,
+            None => None,
+        },
+        Outcome::RunAs(RunAs::Identity { provider, attribute }) => {
+            crate::map::identity(subject, provider, attribute.as_deref())
+        }
+    })
+}
+
+fn apply<'p>(
+    policy: &'p Policy,
+    rule: &'p Rule,
+    subject: &Subject,
+    host: &dyn Host,
+    caller: u32,
+) -> Result<Verdict<'p>, Trouble> {
+    if let Outcome::Deny(message) = &rule.outcome {
+        return Ok(Verdict::DeniedByRule { rule, message });
+    }
+    let Some(account) = candidate(policy, rule, subject, host)? else { return Ok(Verdict::NoRule) };
+    Ok(match check(policy, &account, host, caller)? {
+        Ok(facts) => Verdict::Admitted { rule, account: facts },
         Err(violation) => Verdict::DeniedAccount { rule, account, violation },
-    }
+    })
 }
 
-fn holds(condition: &Condition, subject: &Subject) -> bool {
-    let fits = |patterns: &[Pattern], text: &str| patterns.iter().any(|p| p.matches(text));
-    match condition {
-        Condition::Server(p) => fits(p, &subject.server),
-        Condition::Project(p) => fits(p, &subject.project_path),
-        Condition::Namespace(p) => fits(p, &subject.namespace_path),
-        Condition::User(p) => fits(p, &subject.user_login),
-        Condition::UserId(ids) => ids.contains(&subject.user_id),
-        Condition::Ref(p) => fits(p, &subject.git_ref),
-        Condition::RefProtected(wanted) => *wanted == subject.ref_protected,
-        Condition::PipelineSource(p) => fits(p, &subject.pipeline_source),
-        Condition::Environment(p) => subject.environment.as_deref().is_some_and(|e| fits(p, e)),
-        Condition::RunnerId(ids) => subject.runner_id.is_some_and(|id| ids.contains(&id)),
+/// The invariants, which hold whatever the rules say.
+///
+/// # Errors
+/// When the host's user database does not answer. The inner error is a violation.
+pub fn check(
+    policy: &Policy,
+    account: &str,
+    host: &dyn Host,
+    caller: u32,
+) -> Result<Result<AccountFacts, Violation>, Trouble> {
+    if let Err(violation) = check_name(account) {
+        return Ok(Err(violation));
     }
+    let Some(facts) = host.account(account)? else { return Ok(Err(Violation::Missing)) };
+    if let Err(violation) = check_account(account, &facts, &policy.accounts) {
+        return Ok(Err(violation));
+    }
+    for name in &policy.accounts.deny_groups {
+        if let Some(gid) = host.group(name)?
+            && (facts.gid == gid || facts.groups.contains(&gid))
+        {
+            return Ok(Err(Violation::DeniedGroup(name.clone())));
+        }
+    }
+    Ok(match policy.downscope {
+        Downscope::Setuid if facts.uid == caller => Err(Violation::Runner),
+        Downscope::None if facts.uid != caller => Err(Violation::NotTheRunner(caller)),
+        _ => Ok(facts),
+    })
 }
 
 #[cfg(test)]

@@ -15,17 +15,6 @@ pub struct Place {
     pub column: u32,
 }
 
-impl Place {
-    /// The place of a byte offset in `text`.
-    pub(crate) fn of(file: &std::path::Path, text: &str, offset: usize) -> Self {
-        let before = text.get(..offset).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place { file: file.to_path_buf(), line: small(line), column: small(column) }
-    }
-}
-
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
@@ -43,21 +32,6 @@ pub struct Diagnostic {
     pub source_line: String,
     /// How to mend it.
     pub help: Option<String>,
-}
-
-impl Diagnostic {
-    pub(crate) fn at(
-        file: &std::path::Path,
-        text: &str,
-        offset: usize,
-        message: impl Into<String>,
-        help: Option<String>,
-    ) -> Self {
-        let place = Place::of(file, text, offset);
-        let index = usize::try_from(place.line).unwrap_or(1).saturating_sub(1);
-        let source_line = text.lines().nth(index).unwrap_or("").to_owned();
-        Diagnostic { message: message.into(), place, source_line, help }
-    }
 }
 
 impl fmt::Display for Diagnostic {

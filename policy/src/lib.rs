@@ -6,24 +6,36 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod conditions;
 mod config;
 mod decide;
 mod diagnostic;
 mod duration;
+mod explain;
+mod host;
+mod lint;
+#[cfg(test)]
+mod made_up;
+mod map;
 mod pattern;
 mod subject;
 mod suggest;
 mod url;
 
-pub use account::{AccountFacts, AccountRules, Violation, check_account, check_name};
+pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use config::{
-    Accounts, Algorithm, Audit, AuthorizedProjects, Condition, Directories, Downscope, GitLabServer,
-    IdentitySettings, Job, Outcome, Policy, Rule, RunAs, Syslog, Validation,
+    Accounts, Algorithm, Audit, AuthorizedProjects, Condition, Dialect, Directories, Downscope, Expectation,
+    GitLabServer, IdentitySettings, Job, Kind, LocalFacts, MapFile, MapKey, Outcome, Policy, Profile,
+    Reading, Rule, RunAs, SourceFile, Syslog, TestCase, Validation, conf_d, every_key,
 };
-pub use decide::{Decision, Step, Verdict, decide};
+pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
+pub use explain::{Predicate, explain_rule};
+pub use host::{Host, Trouble};
+pub use lint::{Lint, lint};
+pub use map::{MapFinding, check_map};
 pub use pattern::Pattern;
-pub use subject::Subject;
+pub use subject::{IdentitySource, Subject};
 pub use url::{check_url, origin};
 
 /// Where the configuration lies when `--configuration` does not say otherwise.

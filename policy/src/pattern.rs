@@ -1,15 +1,25 @@
-//! Globs over paths and names, linear in the length of the text.
+//! Globs over paths and names, linear in the length of the text, and regular expressions where a site asks for them.
 //!
 //! `*` matches within one path component, `**` across components, `?` one character that is not `/`.
-//! Nothing else is special, and a pattern always covers the whole text: there is no unanchored match.
+//! Nothing else is special. Glob or regular expression, a pattern always covers the whole text: there is no
+//! unanchored match.
 
+use regex_lite::Regex;
 use std::fmt;
 
-/// A glob, compiled to a sequence of pieces.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A glob, compiled to a sequence of pieces, or a regular expression.
+#[derive(Debug, Clone)]
 pub struct Pattern {
     source: String,
-    pieces: Vec<Piece>,
+    matcher: Matcher,
+}
+
+#[derive(Debug, Clone)]
+enum Matcher {
+    /// The source itself, the commonest by far.
+    Exact,
+    Glob(Vec<Piece>),
+    Regex(Regex),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +29,15 @@ enum Piece {
     WithinComponent,
     AcrossComponents,
 }
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        let is_regex = |p: &Pattern| matches!(p.matcher, Matcher::Regex(_));
+        self.source == other.source && is_regex(self) == is_regex(other)
+    }
+}
+
+impl Eq for Pattern {}
 
 impl Pattern {
     /// Reads a glob.
@@ -35,64 +54,126 @@ impl Pattern {
         if source.contains(['[', ']', '{', '}', '\\']) {
             return Err("only `*`, `**` and `?` are special in a pattern; list alternatives in an array");
         }
-        let mut pieces = Vec::new();
-        let mut chars = source.chars().peekable();
-        while let Some(c) = chars.next() {
-            pieces.push(match c {
-                '*' if chars.peek() == Some(&'*') => {
-                    chars.next();
-                    Piece::AcrossComponents
-                }
-                '*' => Piece::WithinComponent,
-                '?' => Piece::OneCharacter,
-                other => Piece::Literal(other),
-            });
+        let matcher =
+            if source.contains(['*', '?']) { Matcher::Glob(pieces(source)) } else { Matcher::Exact };
+        Ok(Pattern { source: source.to_owned(), matcher })
+    }
+
+    /// Reads a regular expression, which is to cover the whole text whether it has anchors or not.
+    ///
+    /// # Errors
+    /// When it is empty or none, or takes more memory than a rule may.
+    pub fn regex(source: &str) -> Result<Self, String> {
+        if source.is_empty() {
+            return Err("an empty pattern matches nothing".to_owned());
         }
-        Ok(Pattern { source: source.to_owned(), pieces })
+        // On its own first: `a)|(b` is none, but would be one inside the group.
+        Regex::new(source).map_err(|e| format!("no regular expression: {e}"))?;
+        let anchored = regex_lite::RegexBuilder::new(&format!("^(?:{source})$"))
+            .size_limit(REGEX_SIZE)
+            .build()
+            .map_err(|e| format!("no regular expression: {e}"))?;
+        Ok(Pattern { source: source.to_owned(), matcher: Matcher::Regex(anchored) })
     }
 
     /// Whether the pattern covers the whole text.
     ///
-    /// Simulates the pattern as a set of positions, so that no text and no pattern takes more than
+    /// Simulates a glob as a set of positions, so that no text and no pattern takes more than
     /// length × length steps.
     pub fn matches(&self, text: &str) -> bool {
-        let mut live = vec![false; self.pieces.len() + 1];
-        if let Some(first) = live.first_mut() {
-            *first = true;
+        match &self.matcher {
+            Matcher::Exact => self.source == text,
+            Matcher::Glob(pieces) => glob(pieces, text.chars().map(Piece::Literal)),
+            // `$` alone would let a trailing line break pass in some dialects; this one has none, and claims have no
+            // line breaks.
+            Matcher::Regex(regex) => regex.is_match(text),
         }
-        self.skip_stars(&mut live);
-        for c in text.chars() {
-            let mut next = vec![false; live.len()];
-            for (i, piece) in self.pieces.iter().enumerate() {
-                if live.get(i) != Some(&true) {
-                    continue;
-                }
-                let (to, hit) = match piece {
-                    Piece::Literal(l) => (i + 1, *l == c),
-                    Piece::OneCharacter => (i + 1, c != '/'),
-                    Piece::WithinComponent => (i, c != '/'),
-                    Piece::AcrossComponents => (i, true),
-                };
-                if hit && let Some(slot) = next.get_mut(to) {
-                    *slot = true;
-                }
-            }
-            self.skip_stars(&mut next);
-            live = next;
-        }
-        live.last() == Some(&true)
     }
 
-    /// A star may match nothing: where one is live, so is what follows it.
-    fn skip_stars(&self, live: &mut [bool]) {
-        for (i, piece) in self.pieces.iter().enumerate() {
-            let star = matches!(piece, Piece::WithinComponent | Piece::AcrossComponents);
-            if star
-                && live.get(i) == Some(&true)
-                && let Some(slot) = live.get_mut(i + 1)
-            {
-                *slot = true;
+    /// Whether this pattern matches every text that `other` matches. `false` may also mean that it cannot be told.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        match (&self.matcher, &other.matcher) {
+            _ if self == other => true,
+            (_, Matcher::Exact) => self.matches(&other.source),
+            (Matcher::Glob(own), Matcher::Glob(pieces)) => glob(own, pieces.iter().copied()),
+            _ => false,
+        }
+    }
+
+    /// Whether the pattern is a regular expression.
+    pub fn is_regex(&self) -> bool {
+        matches!(self.matcher, Matcher::Regex(_))
+    }
+}
+
+/// Bytes of a compiled regular expression.
+const REGEX_SIZE: usize = 64 << 10;
+
+fn pieces(source: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut chars = source.chars().peekable();
+    while let Some(c) = chars.next() {
+        pieces.push(match c {
+            '*' if chars.peek() == Some(&'*') => {
+                chars.next();
+                Piece::AcrossComponents
             }
+            '*' => Piece::WithinComponent,
+            '?' => Piece::OneCharacter,
+            other => Piece::Literal(other),
+        });
+    }
+    pieces
+}
+
+/// Runs a glob over a text, or over another glob, whose wildcards only wildcards at least as wide can take.
+fn glob(pieces: &[Piece], text: impl Iterator<Item = Piece>) -> bool {
+    let mut live = vec![false; pieces.len() + 1];
+    let mut next = live.clone();
+    if let Some(first) = live.first_mut() {
+        *first = true;
+    }
+    skip_stars(pieces, &mut live);
+    for symbol in text {
+        next.fill(false);
+        let mut any = false;
+        for (i, piece) in pieces.iter().enumerate() {
+            if live.get(i) != Some(&true) {
+                continue;
+            }
+            let (to, hit) = match piece {
+                Piece::Literal(_) => (i + 1, *piece == symbol),
+                Piece::OneCharacter => {
+                    (i + 1, matches!(symbol, Piece::Literal(c) if c != '/') || symbol == Piece::OneCharacter)
+                }
+                Piece::WithinComponent => {
+                    (i, symbol != Piece::Literal('/') && symbol != Piece::AcrossComponents)
+                }
+                Piece::AcrossComponents => (i, true),
+            };
+            if hit && let Some(slot) = next.get_mut(to) {
+                *slot = true;
+                any = true;
+            }
+        }
+        if !any {
+            return false;
+        }
+        skip_stars(pieces, &mut next);
+        std::mem::swap(&mut live, &mut next);
+    }
+    live.last() == Some(&true)
+}
+
+/// A star may match nothing: where one is live, so is what follows it.
+fn skip_stars(pieces: &[Piece], live: &mut [bool]) {
+    for (i, piece) in pieces.iter().enumerate() {
+        let star = matches!(piece, Piece::WithinComponent | Piece::AcrossComponents);
+        if star
+            && live.get(i) == Some(&true)
+            && let Some(slot) = live.get_mut(i + 1)
+        {
+            *slot = true;
         }
     }
 }
@@ -130,7 +211,44 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_regular_expression_covers_the_whole_text_or_nothing() {
+        let matches = |pattern: &str, text: &str| Pattern::regex(pattern).expect("a regex").matches(text);
+        assert!(matches("hpc/(app|lib)-[0-9]+", "hpc/app-12"));
+        assert!(!matches("hpc/(app|lib)", "evil/hpc/app"));
+        assert!(!matches("app|hpc/lib", "app2"));
+        assert!(!matches("a|b", "ab"));
+        assert!(!matches("hpc/app", "hpc/app\n"));
+        for bad in ["", "a)|(b", "(", "a{1000000}", "(?P<x"] {
+            assert!(Pattern::regex(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wider_pattern_covers_a_narrower_one() {
+        let covers = |wide: &str, narrow: &str| {
+            Pattern::new(wide).expect("a pattern").covers(&Pattern::new(narrow).expect("a pattern"))
+        };
+        assert!(covers("**", "hpc/*"));
+        assert!(covers("hpc/**", "hpc/*/x"));
+        assert!(covers("hpc/*", "hpc/a?"));
+        assert!(!covers("hpc/*", "hpc/**"));
+        assert!(!covers("hpc/a*", "hpc/*"));
+        assert!(!covers("*", "a/b"));
+    }
+
     proptest! {
+        #[test]
+        fn what_a_covered_pattern_matches_its_cover_matches(
+            wide in "[ab/*?]{1,6}", narrow in "[ab/*?]{1,6}", text in "[ab/]{0,8}"
+        ) {
+            if let (Ok(wide), Ok(narrow)) = (Pattern::new(&wide), Pattern::new(&narrow))
+                && wide.covers(&narrow) && narrow.matches(&text)
+            {
+                prop_assert!(wide.matches(&text), "{wide} covers {narrow}, which matches {text}");
+            }
+        }
+
         #[test]
         fn a_text_without_specials_matches_itself_alone(text in "[a-z/.-]{1,20}", other in "[a-z/.-]{1,20}") {
             prop_assert!(matches(&text, &text));

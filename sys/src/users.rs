@@ -1,6 +1,6 @@
 //! The user database, through the name service switch (nsswitch.conf(5)).
 
-use nix::unistd::{Gid, Uid, User, getgrouplist};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use std::ffi::CString;
 use std::io;
 use std::path::PathBuf;
@@ -38,6 +38,14 @@ pub fn by_name(name: &str) -> io::Result<Option<UserEntry>> {
 /// As [`by_name`].
 pub fn by_uid(uid: u32) -> io::Result<Option<UserEntry>> {
     User::from_uid(Uid::from_raw(uid))?.map(complete).transpose()
+}
+
+/// The gid of a group.
+///
+/// # Errors
+/// When the database cannot be asked; an unknown name is `None`.
+pub fn group_by_name(name: &str) -> io::Result<Option<u32>> {
+    Ok(Group::from_name(name)?.map(|group| group.gid.as_raw()))
 }
 
 fn complete(user: User) -> io::Result<UserEntry> {

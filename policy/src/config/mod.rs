@@ -1,53 +1,97 @@
 //! The configuration as the rest of the program sees it: complete, with every default filled in.
 //!
-//! [`Policy::parse`] reads the text in two steps. [`raw`] mirrors the file's keys; unknown and duplicate
-//! keys fail there. [`compile`] checks values against each other and fills defaults, collecting every
-//! finding before it gives up.
+//! [`Policy::read`] takes the text of every file, in either dialect, and gives a [`Policy`] or every finding there is.
+//! [`reader`] knows TOML and types; the other modules know one part of the configuration each.
 
-mod compile;
+mod conditions;
 mod model;
-mod raw;
+mod native;
+mod reader;
+mod rules;
+mod servers;
+mod values;
 
-use crate::{Diagnostic, suggest};
+use crate::{Diagnostic, Place};
 pub use model::*;
-use std::path::Path;
+use reader::{Document, Section, Shared};
+pub use reader::{Kind, SourceFile};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A configuration, and what its files said where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// What it means.
+    pub policy: Policy,
+    /// Where each key stands that is not inside an array of tables: `accounts.min_uid`.
+    pub origins: BTreeMap<String, Place>,
+    /// Every key that the configuration could have had, inside the tables that it has; `[]` stands for an element of an
+    /// array of tables or for a name of the site's choice.
+    pub keys: BTreeMap<String, Kind>,
+}
 
 impl Policy {
-    /// Reads a configuration.
+    /// Reads a configuration of one file.
     ///
     /// # Errors
     /// Every finding, in the order of the file. A text with one finding is no policy: the caller denies.
     pub fn parse(file: &Path, text: &str) -> Result<Policy, Vec<Diagnostic>> {
-        let raw = toml::from_str::<raw::File>(text).map_err(|e| vec![syntax_error(file, text, &e)])?;
-        compile::policy(file, text, raw)
+        let source = SourceFile { path: file.to_path_buf(), text: text.to_owned() };
+        Policy::read(&[source]).map(|reading| reading.policy)
+    }
+
+    /// Reads a configuration: the file that is named, then those of its `conf.d`, in order.
+    ///
+    /// Tables of several files are read as one, arrays of tables follow each other, and a key that two files set is a finding.
+    ///
+    /// # Errors
+    /// Every finding, by file and line.
+    pub fn read(files: &[SourceFile]) -> Result<Reading, Vec<Diagnostic>> {
+        let shared = Shared::default();
+        let documents: Vec<Document<'_>> =
+            files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
+        let tables: Vec<_> = documents.iter().map(Document::parse).collect();
+        let parsed = shared.is_clean();
+        let policy = {
+            let root = Section::root(&documents, &tables, &shared);
+            let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
+            // With broken syntax half a table would be read, and its missing half told as well.
+            parsed.then(|| native::read(file, root))
+        };
+        drop(tables);
+        drop(documents);
+        let (findings, origins, keys) = shared.into_parts();
+        match policy {
+            Some(policy) if findings.is_empty() => Ok(Reading { policy, origins, keys }),
+            _ => Err(findings),
+        }
     }
 
     /// The server of this name.
     pub fn server(&self, name: &str) -> Option<&GitLabServer> {
         self.gitlab.iter().find(|server| server.name == name)
     }
+
+    /// How the jobs of a rule run.
+    pub fn job_of(&self, rule: &Rule) -> (&Job, &Directories) {
+        let profile = rule.profile.as_ref().and_then(|name| self.profiles.get(name));
+        profile.map_or((&self.job, &self.directories), |profile| (&profile.job, &profile.directories))
+    }
 }
 
-/// The parser's error, with a neighbouring name where a key is unknown.
-fn syntax_error(file: &Path, text: &str, error: &toml::de::Error) -> Diagnostic {
-    let offset = error.span().map_or(0, |span| span.start);
-    let message = error.message().trim_end_matches('.');
-    let mut names = message.split('`').skip(1).step_by(2);
-    let help = if message.starts_with("unknown field") || message.starts_with("unknown variant") {
-        let wrong = names.next().unwrap_or("");
-        let known: Vec<&str> = names.collect();
-        match suggest::nearest(wrong, known.iter().copied()) {
-            Some(name) => Some(format!("write `{name}`")),
-            None => Some(format!("known here: {}", known.join(", "))),
-        }
-    } else {
-        None
-    };
-    let short = message.split(", expected").next().unwrap_or(message);
-    let message = if help.is_some() {
-        short.replace("field", "key").replace("variant", "value")
-    } else {
-        message.to_owned()
-    };
-    Diagnostic::at(file, text, offset, message, help)
+/// The directory whose `*.toml` files belong to a configuration, read behind it in the order of their names: `conf.d`
+/// beside a file of the name `config.toml`. Other names have none, so that two configurations in one directory do not share it.
+pub fn conf_d(configuration: &Path) -> Option<PathBuf> {
+    let is_main = configuration.file_name().is_some_and(|name| name == "config.toml");
+    is_main.then(|| configuration.with_file_name("conf.d"))
 }
+
+/// Every key of Nunbird's own configuration, with what it holds. `[]` stands for an element of an array of tables or for
+/// a name of the site's choice.
+pub fn every_key() -> BTreeMap<String, Kind> {
+    let source = SourceFile { path: "sample.toml".into(), text: include_str!("sample.toml").to_owned() };
+    Policy::read(&[source]).map(|reading| reading.keys).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

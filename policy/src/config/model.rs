@@ -1,17 +1,20 @@
 //! A site's configuration, complete, with every default filled in.
 
-use crate::{Pattern, Place};
+use crate::{IdentitySource, Pattern, Place, Subject};
 use nunbird_handover::Isolation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// A site's whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// The file it was read from.
+    /// The file it was read from; those beside it in `conf.d` follow it.
     pub file: PathBuf,
+    /// Whose keys the files have.
+    pub dialect: Dialect,
     /// How a job gets its account.
     pub downscope: Downscope,
     /// Where `nunbird-keys` keeps the servers' signing keys.
@@ -24,8 +27,12 @@ pub struct Policy {
     pub accounts: Accounts,
     /// Where jobs work.
     pub directories: Directories,
-    /// How scripts run.
+    /// How scripts run, where a rule names no profile.
     pub job: Job,
+    /// Other ways, by name.
+    pub profiles: BTreeMap<String, Profile>,
+    /// Tables from facts to accounts, by name.
+    pub maps: BTreeMap<String, MapFile>,
     /// What is written down.
     pub audit: Audit,
     /// The site's own program that has a say in the account.
@@ -34,6 +41,17 @@ pub struct Policy {
     pub authorized_projects: AuthorizedProjects,
     /// Who may run as whom; the first rule that fits decides, and none means no.
     pub rules: Vec<Rule>,
+    /// What the site expects of its rules.
+    pub tests: Vec<TestCase>,
+}
+
+/// Whose keys a configuration has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Nunbird's own.
+    Native,
+    /// Jacamar CI's.
+    Jacamar,
 }
 
 /// How a job gets its account.
@@ -80,6 +98,8 @@ pub struct GitLabServer {
 /// Where the identity comes from and how long it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentitySettings {
+    /// What may prove an identity, in the order they are tried.
+    pub sources: Vec<IdentitySource>,
     /// Names of the job's `id_tokens:`, each tried in order.
     pub token_variables: Vec<String>,
     /// Seconds by which this host's clock and the server's may differ.
@@ -93,10 +113,33 @@ pub struct IdentitySettings {
 pub struct Accounts {
     /// The least uid of a job.
     pub min_uid: u32,
+    /// The greatest.
+    pub max_uid: u32,
     /// Accounts that no job becomes.
     pub deny: Vec<String>,
+    /// Local groups whose members no job becomes.
+    pub deny_groups: Vec<String>,
+    /// The login shells of accounts that jobs may become; all that let a user log in when empty.
+    pub shells: Vec<PathBuf>,
+    /// Whether `/etc/nologin` and `/run/nologin` keep jobs out.
+    pub nologin: bool,
     /// Whether GitLab's project, group and service bots may run jobs.
     pub allow_bots: bool,
+}
+
+impl Default for Accounts {
+    /// What holds where a site says nothing: uids from 1000, people's accounts with any login shell.
+    fn default() -> Self {
+        Accounts {
+            min_uid: 1000,
+            max_uid: u32::MAX - 1,
+            deny: Vec::new(),
+            deny_groups: Vec::new(),
+            shells: Vec::new(),
+            nologin: false,
+            allow_bots: false,
+        }
+    }
 }
 
 /// Where jobs work. `$HOME` and `$USER` stand for the account's.
@@ -119,6 +162,80 @@ pub struct Job {
     pub isolation: Isolation,
     /// Environment of every job beside `HOME`, `USER`, `LOGNAME` and `SHELL`; holds `PATH` at least.
     pub environment: BTreeMap<String, String>,
+}
+
+/// How the jobs of some rules run: `[job]` and `[directories]` with what the profile says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Where it stands.
+    pub place: Place,
+    /// How scripts run.
+    pub job: Job,
+    /// Where they work.
+    pub directories: Directories,
+}
+
+/// A table from a fact to an account: lines `value account`, `#` begins a comment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapFile {
+    /// Where it stands in the configuration.
+    pub place: Place,
+    /// The file: root's, writable by nobody else.
+    pub file: PathBuf,
+    /// Which fact its first column has.
+    pub key: MapKey,
+}
+
+/// The fact that a map's first column has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapKey {
+    /// GitLab login.
+    UserLogin,
+    /// GitLab's numeric id of the user.
+    UserId,
+    /// Primary e-mail address in GitLab.
+    UserEmail,
+    /// Full path of the project.
+    Project,
+    /// Full path of its namespace.
+    Namespace,
+}
+
+/// What the site expects of its rules: `[[test]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestCase {
+    /// Unique.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+    /// The job.
+    pub subject: Subject,
+    /// What the host is to know about the account, in place of the user database.
+    pub local: Option<LocalFacts>,
+    /// What must come out.
+    pub expect: Expectation,
+}
+
+/// Facts about an account that a test makes up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalFacts {
+    /// User id.
+    pub uid: u32,
+    /// Names of its groups.
+    pub groups: Vec<String>,
+    /// Login shell.
+    pub shell: PathBuf,
+}
+
+/// What a test expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expectation {
+    /// The job runs as this account.
+    Account(String),
+    /// The job is denied, whatever for.
+    Denied,
+    /// The job is denied by the rule of this name.
+    DeniedBy(String),
 }
 
 /// Where decisions and ends of stages are written down. Each event goes to every place that is set.
@@ -189,31 +306,56 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
     /// What happens then.
     pub outcome: Outcome,
+    /// The profile that the job runs by, a key of [`Policy::profiles`].
+    pub profile: Option<String>,
 }
 
-/// One condition of a rule: a fact about the job, and the patterns of which one must fit.
+/// One condition of a rule: a fact, and the values of which one must fit. A fact that the identity's source does not
+/// tell never fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// The configured name of the server.
     Server(Vec<Pattern>),
+    /// What proved the identity.
+    IdentitySource(IdentitySource),
     /// Full path of the project.
     Project(Vec<Pattern>),
+    /// GitLab's id of the project.
+    ProjectId(Vec<u64>),
     /// Full path of the project's namespace.
     Namespace(Vec<Pattern>),
     /// GitLab login.
     User(Vec<Pattern>),
     /// GitLab's numeric id of the user.
     UserId(Vec<u64>),
+    /// Primary e-mail address.
+    UserEmail(Vec<Pattern>),
+    /// Full path of a GitLab group that the user is a direct member of.
+    Group(Vec<Pattern>),
+    /// The user's role in the project: `guest`, `developer`, `maintainer`, `owner`, …
+    AccessLevel(Vec<Pattern>),
     /// Branch or tag.
     Ref(Vec<Pattern>),
+    /// `branch` or `tag`.
+    RefType(Vec<Pattern>),
     /// Protected or not.
     RefProtected(bool),
     /// What started the pipeline.
     PipelineSource(Vec<Pattern>),
-    /// The environment; a job without one never fits.
+    /// The environment that the job deploys to.
     Environment(Vec<Pattern>),
-    /// GitLab's id of the runner; a token without one never fits.
+    /// Whether that environment is protected.
+    EnvironmentProtected(bool),
+    /// GitLab's id of the runner.
     RunnerId(Vec<u64>),
+    /// Name of the local account that the rule would give; a rule that denies looks at the one the job would get as itself.
+    Account(Vec<Pattern>),
+    /// A local group that the account is a member of, by exact name.
+    LocalGroup(Vec<String>),
+    /// The account's uid.
+    Uid(Vec<RangeInclusive<u32>>),
+    /// The account's login shell.
+    Shell(Vec<PathBuf>),
 }
 
 /// What a rule does with a job that fits it.
@@ -230,6 +372,17 @@ pub enum Outcome {
 pub enum RunAs {
     /// The account named like the GitLab login, byte for byte (`run_as = "$user_login"`).
     UserLogin,
+    /// The account that the validation program names (`run_as = "$validated"`).
+    Validated,
+    /// The account that a map has for the job; a rule whose map has none does not fit.
+    Map(String),
+    /// The account that an identity provider of GitLab's has for the user; a rule whose user has none does not fit.
+    Identity {
+        /// GitLab's name of the provider: `ldapmain`, `saml`, …
+        provider: String,
+        /// For an LDAP provider, whose uid is a distinguished name: the attribute of its first part.
+        attribute: Option<String>,
+    },
     /// A fixed account.
     Account(String),
 }

@@ -1,3 +1,4 @@
+use super::{SourceFile, every_key};
 use crate::{Diagnostic, Policy};
 use std::path::Path;
 
@@ -37,11 +38,11 @@ fn a_small_configuration_gets_every_default() {
 
 #[test]
 fn an_unknown_key_is_an_error_that_names_its_neighbour() {
-    let found = findings("audience", "audiance");
+    let found = findings("audience", "isuer = \"https://x\"\naudience");
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].place.to_string(), "/etc/nunbird/config.toml:5:1");
-    assert_eq!(found[0].message, "unknown key `audiance`");
-    assert_eq!(found[0].help.as_deref(), Some("write `audience`"));
+    assert_eq!(found[0].message, "unknown key `isuer`");
+    assert_eq!(found[0].help.as_deref(), Some("write `issuer`"));
     let found = findings("", "[acounts]");
     assert_eq!(found[0].help.as_deref(), Some("write `accounts`"));
     let found = findings("", "downscope = \"sudoo\"");
@@ -134,6 +135,84 @@ fn plain_http_is_for_loopback_alone() {
 fn a_lone_user_needs_no_audit_file_but_may_have_one() {
     let text = format!("downscope = \"none\"\n{GOOD}");
     assert_eq!(parse(&text).unwrap().audit.file, None);
+}
+
+#[test]
+fn unknown_keys_wrong_types_and_bad_values_are_all_told_at_once() {
+    let text = GOOD
+        .replace("audience =", "audiance =")
+        .replace("name = \"all\"", "name = 7\nwhen = { projekt = \"x\" }")
+        + "[acounts]\nmin_uid = \"x\"\n[job]\nlogin_shell = 1\n";
+    let found = parse(&text).unwrap_err();
+    let messages: Vec<(u32, &str)> = found.iter().map(|f| (f.place.line, f.message.as_str())).collect();
+    assert_eq!(
+        messages,
+        [
+            (2, "this server has no `audience`"),
+            (5, "unknown key `audiance`"),
+            (8, "an integer stands here"),
+            (9, "unknown key `projekt`"),
+            (11, "unknown key `acounts`"),
+            (14, "an integer stands here"),
+        ]
+    );
+}
+
+#[test]
+fn files_of_conf_d_are_read_as_one_with_the_configuration() {
+    let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.to_owned() };
+    let files = [
+        file("config.toml", &format!("{GOOD}[accounts]\nmin_uid = 2000\n")),
+        file(
+            "conf.d/10-more.toml",
+            "[accounts]\ndeny = [\"eve\"]\n[[rule]]\nname = \"more\"\ndeny = \"no\"\n",
+        ),
+    ];
+    let reading = Policy::read(&files).unwrap();
+    assert_eq!((reading.policy.accounts.min_uid, reading.policy.accounts.deny.len()), (2000, 1));
+    assert_eq!(reading.policy.rules[1].place.to_string(), "conf.d/10-more.toml:3:1");
+    assert_eq!(reading.origins["accounts.deny"].to_string(), "conf.d/10-more.toml:2:8");
+
+    let twice = [files[0].clone(), file("conf.d/20.toml", "[accounts]\nmin_uid = 3000\n")];
+    let found = Policy::read(&twice).unwrap_err();
+    assert_eq!(found[0].message, "`accounts.min_uid` is set a second time");
+    assert!(found[0].help.as_deref().unwrap().contains("config.toml:11:11"), "{}", found[0]);
+}
+
+#[test]
+fn line_ends_of_windows_are_read_and_a_byte_order_mark_is_no_key() {
+    assert!(parse(&GOOD.replace('\n', "\r\n")).is_ok());
+    assert!(parse(&format!("\u{feff}{GOOD}")).is_ok());
+}
+
+#[test]
+fn the_sample_has_every_table_so_that_every_key_is_known() {
+    let keys = every_key();
+    for key in
+        ["gitlab[].url", "rule[].when.user_email", "test[].claims.user_login", "profile[].shell", "map[].key"]
+    {
+        assert!(keys.contains_key(key), "{key}: {keys:?}");
+    }
+    assert!(keys.len() > 90, "{}", keys.len());
+}
+
+#[test]
+fn outcomes_that_name_what_is_not_there_are_refused() {
+    for (to, part) in [
+        ("run_as = \"$validated\"", "no validation program"),
+        ("run_as = { map = \"users\" }", "no such map"),
+        ("run_as = { mapp = \"users\" }", "unknown key"),
+        ("run_as = { map = \"a\", identity = \"b\" }", "where the account is looked up"),
+        ("run_as = \"$user_login\"\nprofile = \"big\"", "no such profile"),
+        ("run_as = \"$user_login\"\nwhen = { server = \"mian\" }", "no configured server"),
+        ("run_as = \"$user_login\"\nwhen = { uid = \"9-1\" }", "no range of uids"),
+        ("run_as = \"$user_login\"\nwhen = { local_group = \"hpc*\" }", "exact name"),
+        ("run_as = \"$user_login\"\nwhen = { project = { regex = \"(\" } }", "no pattern"),
+        ("run_as = \"$user_login\"\nwhen = { ref_protected = \"true\" }", "a text stands here"),
+    ] {
+        let found = findings("run_as = \"$user_login\"", to);
+        assert!(found.iter().any(|f| f.message.contains(part)), "{to}: {found:?}");
+    }
 }
 
 proptest::proptest! {

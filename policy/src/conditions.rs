@@ -1,0 +1,154 @@
+//! Whether a condition holds, and the value it looks at.
+
+use crate::host::{Host, Trouble};
+use crate::{Condition, Pattern, Subject};
+use std::borrow::Cow;
+
+/// Why a condition cannot be judged by the job's facts alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It asks about the local account.
+    NeedsAccount,
+}
+
+pub(crate) fn holds(condition: &Condition, subject: &Subject) -> Result<bool, Failure> {
+    let fits = |patterns: &[Pattern], text: &str| patterns.iter().any(|p| p.matches(text));
+    let told =
+        |patterns: &[Pattern], text: &Option<String>| text.as_deref().is_some_and(|t| fits(patterns, t));
+    Ok(match condition {
+        Condition::Server(p) => fits(p, &subject.server),
+        Condition::IdentitySource(source) => *source == subject.source,
+        Condition::Project(p) => fits(p, &subject.project_path),
+        Condition::ProjectId(ids) => ids.contains(&subject.project_id),
+        Condition::Namespace(p) => fits(p, &subject.namespace_path),
+        Condition::User(p) => fits(p, &subject.user_login),
+        Condition::UserId(ids) => ids.contains(&subject.user_id),
+        Condition::UserEmail(p) => told(p, &subject.user_email),
+        Condition::Group(p) => subject.groups.iter().flatten().any(|group| fits(p, group)),
+        Condition::AccessLevel(p) => told(p, &subject.access_level),
+        Condition::Ref(p) => fits(p, &subject.git_ref),
+        Condition::RefType(p) => told(p, &subject.ref_type),
+        Condition::RefProtected(wanted) => subject.ref_protected == Some(*wanted),
+        Condition::PipelineSource(p) => told(p, &subject.pipeline_source),
+        Condition::Environment(p) => told(p, &subject.environment),
+        Condition::EnvironmentProtected(wanted) => subject.environment_protected == Some(*wanted),
+        Condition::RunnerId(ids) => subject.runner_id.is_some_and(|id| ids.contains(&id)),
+        Condition::Account(_) | Condition::LocalGroup(_) | Condition::Uid(_) | Condition::Shell(_) => {
+            return Err(Failure::NeedsAccount);
+        }
+    })
+}
+
+/// A condition on the local account `name`. None holds for an account that does not exist.
+pub(crate) fn holds_locally(condition: &Condition, name: &str, host: &dyn Host) -> Result<bool, Trouble> {
+    if let Condition::Account(patterns) = condition {
+        return Ok(patterns.iter().any(|p| p.matches(name)));
+    }
+    // The user database is not asked about a name that may not even be one.
+    if crate::check_name(name).is_err() {
+        return Ok(false);
+    }
+    let Some(facts) = host.account(name)? else { return Ok(false) };
+    Ok(match condition {
+        Condition::Uid(ranges) => ranges.iter().any(|range| range.contains(&facts.uid)),
+        Condition::Shell(shells) => shells.contains(&facts.shell),
+        Condition::LocalGroup(groups) => {
+            for group in groups {
+                if let Some(gid) = host.group(group)?
+                    && (facts.gid == gid || facts.groups.contains(&gid))
+                {
+                    return Ok(true);
+                }
+            }
+            false
+        }
+        _ => false,
+    })
+}
+
+impl Condition {
+    /// The condition's key in the configuration.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Condition::Server(_) => "server",
+            Condition::IdentitySource(_) => "identity_source",
+            Condition::Project(_) => "project",
+            Condition::ProjectId(_) => "project_id",
+            Condition::Namespace(_) => "namespace",
+            Condition::User(_) => "user",
+            Condition::UserId(_) => "user_id",
+            Condition::UserEmail(_) => "user_email",
+            Condition::Group(_) => "group",
+            Condition::AccessLevel(_) => "access_level",
+            Condition::Ref(_) => "ref",
+            Condition::RefType(_) => "ref_type",
+            Condition::RefProtected(_) => "ref_protected",
+            Condition::PipelineSource(_) => "pipeline_source",
+            Condition::Environment(_) => "environment",
+            Condition::EnvironmentProtected(_) => "environment_protected",
+            Condition::RunnerId(_) => "runner_id",
+            Condition::Account(_) => "account",
+            Condition::LocalGroup(_) => "local_group",
+            Condition::Uid(_) => "uid",
+            Condition::Shell(_) => "shell",
+        }
+    }
+
+    /// The values it accepts, as the configuration writes them.
+    pub fn wanted(&self) -> String {
+        let join = |values: Vec<String>| values.join(" or ");
+        let patterns = |p: &[Pattern]| join(p.iter().map(ToString::to_string).collect());
+        let numbers = |n: &[u64]| join(n.iter().map(ToString::to_string).collect());
+        match self {
+            Condition::Server(p)
+            | Condition::Project(p)
+            | Condition::Namespace(p)
+            | Condition::User(p)
+            | Condition::UserEmail(p)
+            | Condition::Group(p)
+            | Condition::AccessLevel(p)
+            | Condition::Ref(p)
+            | Condition::RefType(p)
+            | Condition::PipelineSource(p)
+            | Condition::Environment(p)
+            | Condition::Account(p) => patterns(p),
+            Condition::ProjectId(n) | Condition::UserId(n) | Condition::RunnerId(n) => numbers(n),
+            Condition::RefProtected(wanted) | Condition::EnvironmentProtected(wanted) => wanted.to_string(),
+            Condition::IdentitySource(source) => source.name().to_owned(),
+            Condition::LocalGroup(groups) => join(groups.clone()),
+            Condition::Uid(ranges) => {
+                join(ranges.iter().map(|r| format!("{}-{}", r.start(), r.end())).collect())
+            }
+            Condition::Shell(shells) => join(shells.iter().map(|s| s.display().to_string()).collect()),
+        }
+    }
+
+    /// The job's value of the fact; none where the source does not tell. Unchecked: show it through `Untrusted`.
+    pub(crate) fn seen<'s>(&self, subject: &'s Subject) -> Option<Cow<'s, str>> {
+        let number = |n: u64| Some(Cow::Owned(n.to_string()));
+        let flag = |f: Option<bool>| f.map(|f| Cow::Owned(f.to_string()));
+        let text = |t: &'s str| Some(Cow::Borrowed(t));
+        match self {
+            Condition::Server(_) => text(&subject.server),
+            Condition::IdentitySource(_) => text(subject.source.name()),
+            Condition::Project(_) => text(&subject.project_path),
+            Condition::ProjectId(_) => number(subject.project_id),
+            Condition::Namespace(_) => text(&subject.namespace_path),
+            Condition::User(_) => text(&subject.user_login),
+            Condition::UserId(_) => number(subject.user_id),
+            Condition::UserEmail(_) => subject.user_email.as_deref().and_then(text),
+            Condition::Group(_) => subject.groups.as_ref().map(|groups| Cow::Owned(groups.join(", "))),
+            Condition::AccessLevel(_) => subject.access_level.as_deref().and_then(text),
+            Condition::Ref(_) => text(&subject.git_ref),
+            Condition::RefType(_) => subject.ref_type.as_deref().and_then(text),
+            Condition::RefProtected(_) => flag(subject.ref_protected),
+            Condition::PipelineSource(_) => subject.pipeline_source.as_deref().and_then(text),
+            Condition::Environment(_) => subject.environment.as_deref().and_then(text),
+            Condition::EnvironmentProtected(_) => flag(subject.environment_protected),
+            Condition::RunnerId(_) => subject.runner_id.and_then(number),
+            Condition::Account(_) | Condition::LocalGroup(_) | Condition::Uid(_) | Condition::Shell(_) => {
+                None
+            }
+        }
+    }
+}

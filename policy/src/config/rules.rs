@@ -1,0 +1,183 @@
+//! `[[rule]]`: who may run as whom.
+
+use super::conditions;
+use super::model::*;
+use super::reader::{At, Kind, Raw, Section};
+use super::values::{self, Values};
+use crate::account::check_name;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What rules may name.
+pub(super) struct Known<'k> {
+    pub(super) profiles: &'k BTreeMap<String, Profile>,
+    pub(super) maps: &'k BTreeMap<String, MapFile>,
+    /// Whether a validation program is configured.
+    pub(super) validated: bool,
+    pub(super) gitlab: &'k [GitLabServer],
+}
+
+pub(super) fn read(root: &mut Section<'_>, known: &Known<'_>) -> Vec<Rule> {
+    let tables = root.tables("rule");
+    if tables.is_empty() {
+        let help = "add a `[[rule]]` with `name` and `run_as`; without one every job is denied";
+        root.find("there is no rule", help);
+    }
+    let mut names = BTreeSet::new();
+    tables.into_iter().filter_map(|table| rule(table, &mut names, known)).collect()
+}
+
+fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>) -> Option<Rule> {
+    let place = table.spot()?.place();
+    let name = table.text("name");
+    match &name {
+        None if !table.has("name") => {
+            table.find("this rule has no name", "add `name = \"…\"`; it appears in audit events");
+        }
+        None => {}
+        Some(name) => unique(name, names, "rule"),
+    }
+    let conditions = conditions::read(table.table("when"), known);
+    let profile = table.text("profile");
+    if let Some(profile) = &profile
+        && !known.profiles.contains_key(profile.value)
+    {
+        let help = format!("add a table `[profile.{}]`", profile.value);
+        profile.spot.find("there is no such profile", help);
+    }
+    let outcome = outcome(&mut table, known);
+    if matches!(outcome, Some(Outcome::Deny(_)))
+        && let Some(profile) = &profile
+    {
+        profile.spot.find("a job that is denied has no profile", "remove the line");
+    }
+    table.finish();
+    Some(Rule {
+        name: name?.value.to_owned(),
+        place,
+        conditions,
+        outcome: outcome?,
+        profile: profile.map(|at| at.value.to_owned()),
+    })
+}
+
+fn unique(name: &At<'_, &str>, names: &mut BTreeSet<String>, what: &str) {
+    values::check_label(name, what);
+    if !names.insert(name.value.to_owned()) {
+        name.spot.find(format!("two {what}s have this name"), format!("give each {what} its own name"));
+    }
+}
+
+fn outcome(table: &mut Section<'_>, known: &Known<'_>) -> Option<Outcome> {
+    let run_as = table.raw("run_as", Kind::Text);
+    let deny = table.text("deny");
+    match (run_as, deny) {
+        (Some(raw), None) => run_as_of(&raw, known).map(Outcome::RunAs),
+        (None, Some(deny)) => Some(Outcome::Deny(deny.value.to_owned())),
+        (Some(_), Some(deny)) => {
+            deny.spot.find("a rule cannot both run and deny a job", "keep `run_as` or `deny`");
+            None
+        }
+        (None, None) => {
+            if !table.has("deny") {
+                let help = "add `run_as = \"$user_login\"` or `deny = \"why\"`";
+                table.find("this rule has no outcome", help);
+            }
+            None
+        }
+    }
+}
+
+fn run_as_of(raw: &Raw<'_>, known: &Known<'_>) -> Option<RunAs> {
+    if let Some(table) = raw.as_table() {
+        return looked_up(table, known);
+    }
+    let Some(name) = raw.as_text() else {
+        return raw
+            .wrong_type("an account's name, `\"$user_login\"`, or a table such as `{ map = \"users\" }`");
+    };
+    match name {
+        "$user_login" => return Some(RunAs::UserLogin),
+        "$validated" if known.validated => return Some(RunAs::Validated),
+        "$validated" => {
+            let help = "add a table `[validation]`, or write `$user_login`";
+            raw.spot.find("no validation program is configured", help);
+            return None;
+        }
+        _ => {}
+    }
+    if let Err(violation) = check_name(name) {
+        let help = "write the name of a local account, or `$user_login` for the GitLab login";
+        raw.spot.find(format!("no job can run as this account: {violation}"), help);
+    }
+    Some(RunAs::Account(name.to_owned()))
+}
+
+fn looked_up(mut table: Section<'_>, known: &Known<'_>) -> Option<RunAs> {
+    let (map, identity, attribute) = (table.text("map"), table.text("identity"), table.text("attribute"));
+    let run_as = match (&map, &identity) {
+        (Some(map), None) => {
+            if !known.maps.contains_key(map.value) {
+                map.spot.find("there is no such map", format!("add a table `[map.{}]`", map.value));
+            }
+            if let Some(attribute) = &attribute {
+                attribute.spot.find("an attribute belongs to an identity", "remove it");
+            }
+            Some(RunAs::Map(map.value.to_owned()))
+        }
+        (None, Some(provider)) => Some(RunAs::Identity {
+            provider: provider.value.to_owned(),
+            attribute: attribute.map(|at| at.value.to_owned()),
+        }),
+        _ => {
+            table.find(
+                "this does not say where the account is looked up",
+                "write `{ map = \"…\" }` or `{ identity = \"…\" }`",
+            );
+            None
+        }
+    };
+    table.finish();
+    run_as
+}
+
+/// `[[test]]`: what the site expects of its rules.
+pub(super) fn tests(root: &mut Section<'_>, known: &Known<'_>) -> Vec<TestCase> {
+    let mut names = BTreeSet::new();
+    root.tables("test").into_iter().filter_map(|table| test(table, &mut names, known)).collect()
+}
+
+fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>) -> Option<TestCase> {
+    let place = table.spot()?.place();
+    for key in ["name", "claims", "expect"] {
+        if !table.has(key) {
+            table.find(format!("this test has no `{key}`"), "a test has `name`, `claims` and `expect`");
+        }
+    }
+    let name = table.text("name");
+    if let Some(name) = &name {
+        unique(name, names, "test");
+    }
+    let first = known.gitlab.first().map_or("", |server| server.name.as_str());
+    let subject = conditions::subject(table.table("claims"), first);
+    let local = local_facts(table.table("local"));
+    let expect = table.text("expect").map(|at| match at.value.split_once(':') {
+        None if at.value == "deny" => Expectation::Denied,
+        Some(("deny", rule)) => Expectation::DeniedBy(rule.trim().to_owned()),
+        _ => Expectation::Account(at.value.to_owned()),
+    });
+    table.finish();
+    Some(TestCase { name: name?.value.to_owned(), place, subject: subject?, local, expect: expect? })
+}
+
+fn local_facts(mut table: Section<'_>) -> Option<LocalFacts> {
+    if !table.is_present() {
+        return None;
+    }
+    let facts = LocalFacts {
+        uid: table.uid("uid", 60_000).value,
+        groups: table.owned_texts("groups"),
+        shell: table.path("shell", "/bin/bash"),
+    };
+    table.finish();
+    Some(facts)
+}

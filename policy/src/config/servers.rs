@@ -1,0 +1,88 @@
+//! `[[gitlab]]`: the servers whose jobs may run.
+
+use super::model::{Algorithm, GitLabServer};
+use super::reader::{At, Section};
+use super::values::Values;
+use crate::url::check_url;
+use std::collections::BTreeSet;
+
+const HOUR: u64 = 3600;
+const ALGORITHMS: [(&str, Algorithm); 3] =
+    [("RS256", Algorithm::Rs256), ("ES256", Algorithm::Es256), ("ES384", Algorithm::Es384)];
+
+pub(super) fn read(root: &mut Section<'_>) -> Vec<GitLabServer> {
+    let tables = root.tables("gitlab");
+    if tables.is_empty() {
+        let help = "add a `[[gitlab]]` table with `name`, `url` and `audience`";
+        root.find("no GitLab server is configured", help);
+    }
+    let mut names = BTreeSet::new();
+    tables.into_iter().map(|table| server(table, &mut names)).collect()
+}
+
+fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer {
+    for key in ["name", "url", "audience"] {
+        if !table.has(key) {
+            table.find(format!("this server has no `{key}`"), format!("add `{key} = \"…\"`"));
+        }
+    }
+    let name = table.text("name");
+    if let Some(name) = &name {
+        check_name(name, names);
+    }
+    let url = table.text("url").map(|at| url(&at)).unwrap_or_default();
+    let server = GitLabServer {
+        name: name.map_or("", |at| at.value).to_owned(),
+        issuer: table.text("issuer").map_or_else(|| url.clone(), |at| at.value.to_owned()),
+        url,
+        audience: table.texts("audience").map(audience).unwrap_or_default(),
+        ca_file: table.text("ca_file").map(|at| super::values::path(&at)),
+        algorithms: table.texts("algorithms").map_or_else(|| vec![Algorithm::Rs256], algorithms),
+        runner_ids: table.integers("runner_ids").map(|at| at.value).unwrap_or_default(),
+        keys_max_age: table.seconds("keys_max_age", 30 * 24 * HOUR, HOUR..=3650 * 24 * HOUR),
+    };
+    table.finish();
+    server
+}
+
+fn check_name(name: &At<'_, &str>, names: &mut BTreeSet<String>) {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let text = name.value;
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(allowed) || text.starts_with('-') {
+        let help = "use lower-case letters, digits and `-`; it names the keys file";
+        name.spot.find("this is no name for a server", help);
+    }
+    if !names.insert(text.to_owned()) {
+        name.spot.find("two servers have this name", "give each server its own name");
+    }
+}
+
+pub(super) fn url(at: &At<'_, &str>) -> String {
+    let text = at.value.trim_end_matches('/');
+    if let Err(help) = check_url(text) {
+        at.spot.find("this is no URL of a GitLab server", help);
+    }
+    text.to_owned()
+}
+
+fn audience(at: At<'_, Vec<At<'_, &str>>>) -> Vec<String> {
+    if at.value.is_empty() || at.value.iter().any(|one| one.value.is_empty()) {
+        let help = "name the `aud` of the jobs' `id_tokens:`";
+        at.spot.find("a server without an audience accepts nobody", help);
+    }
+    at.value.iter().map(|one| one.value.to_owned()).collect()
+}
+
+fn algorithms(at: At<'_, Vec<At<'_, &str>>>) -> Vec<Algorithm> {
+    let mut algorithms = Vec::new();
+    for one in &at.value {
+        match ALGORITHMS.iter().find(|(name, _)| *name == one.value) {
+            Some((_, algorithm)) => algorithms.push(*algorithm),
+            None => one.spot.find("unknown value for an algorithm", "known here: RS256, ES256, ES384"),
+        }
+    }
+    if at.value.is_empty() {
+        at.spot.find("a server without an algorithm accepts nobody", "GitLab signs with `RS256`");
+    }
+    algorithms
+}

@@ -1,0 +1,66 @@
+use super::lint;
+use crate::Policy;
+use std::path::Path;
+
+const HEAD: &str = r#"
+[[gitlab]]
+name = "main"
+url = "https://gitlab.example.org"
+audience = "https://gitlab.example.org"
+runner_ids = [12]
+[accounts]
+min_uid = 5000
+"#;
+
+fn codes(rules: &str) -> Vec<&'static str> {
+    let policy =
+        Policy::parse(Path::new("c.toml"), &format!("{HEAD}{rules}")).unwrap_or_else(|e| panic!("{e:?}"));
+    lint(&policy).iter().map(|remark| remark.code).collect()
+}
+
+fn rule(name: &str, when: &str, outcome: &str) -> String {
+    format!("[[rule]]\nname = \"{name}\"\nwhen = {{ {when} }}\n{outcome}\n")
+}
+
+const SELF: &str = "run_as = \"$user_login\"";
+
+#[test]
+fn a_rule_behind_a_wider_one_never_decides() {
+    let wide = rule("wide", "project = \"hpc/**\"", SELF);
+    let narrow = rule("narrow", "project = [\"hpc/app\", \"hpc/*/x\"], user = \"ada\"", "run_as = \"svc\"");
+    assert_eq!(codes(&format!("{wide}{narrow}")), ["shadowed"]);
+    assert_eq!(codes(&format!("{narrow}{wide}")), Vec::<&str>::new());
+    let other = rule("other", "project = \"hpc/app\"", "deny = \"no\"");
+    assert_eq!(codes(&format!("{wide}{other}")), ["contradiction"]);
+}
+
+#[test]
+fn a_rule_for_everybody_shadows_all_that_follow() {
+    let all = rule("all", "", SELF);
+    assert_eq!(codes(&format!("{all}{}", rule("r", "user = \"ada\"", SELF))), ["everybody", "shadowed"]);
+}
+
+#[test]
+fn a_rule_with_a_map_shadows_only_rules_with_the_same_map() {
+    let head = "[map.m]\nfile = \"/m\"\n";
+    let mapped = rule("mapped", "project = \"**\"", "run_as = { map = \"m\" }");
+    let own = rule("own", "project = \"a/b\"", SELF);
+    assert_eq!(codes(&format!("{head}{mapped}{own}")), ["matches-everything"]);
+}
+
+#[test]
+fn conditions_that_cannot_hold_or_cannot_fail_are_told() {
+    for (when, code) in [
+        ("uid = \"1000-4999\"", "never-fits"),
+        ("runner_id = 13", "never-fits"),
+        ("identity_source = \"job_token\"", "never-fits"),
+        ("pipeline_source = \"pushh\"", "never-fits"),
+        ("ref_type = \"branches\"", "never-fits"),
+        ("user = \"*\"", "matches-everything"),
+        ("project = \"**\"", "matches-everything"),
+        ("ref = { regex = \".*\" }", "matches-everything"),
+    ] {
+        assert_eq!(codes(&rule("r", when, SELF)), [code], "{when}");
+    }
+    assert_eq!(codes(&rule("r", "project = \"*\"", SELF)), Vec::<&str>::new());
+}

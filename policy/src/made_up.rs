@@ -1,0 +1,68 @@
+//! A host for tests: accounts, groups and maps as the test wants them.
+
+use crate::account::AccountFacts;
+use crate::host::{Host, Trouble};
+use crate::{MapFile, Subject};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Everybody exists with a uid of their own, unless told otherwise.
+#[derive(Default)]
+pub(crate) struct MadeUp {
+    pub(crate) accounts: BTreeMap<String, AccountFacts>,
+    pub(crate) groups: BTreeMap<String, u32>,
+    pub(crate) map: String,
+    pub(crate) silent: bool,
+}
+
+impl MadeUp {
+    pub(crate) fn with(mut self, facts: AccountFacts) -> Self {
+        self.accounts.insert(facts.name.clone(), facts);
+        self
+    }
+}
+
+pub(crate) fn account(name: &str, uid: u32) -> AccountFacts {
+    AccountFacts {
+        name: name.to_owned(),
+        uid,
+        gid: uid,
+        groups: vec![uid],
+        home: format!("/home/{name}").into(),
+        shell: "/bin/bash".into(),
+        name_of_uid: Some(name.to_owned()),
+    }
+}
+
+impl Host for MadeUp {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+        if self.silent {
+            return Err(Trouble { code: "user-database", detail: "no answer".to_owned() });
+        }
+        Ok(self.accounts.get(name).cloned())
+    }
+
+    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+        Ok(self.groups.get(name).copied())
+    }
+
+    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+        Ok(Cow::Borrowed(&self.map))
+    }
+}
+
+/// Alice's push to a protected branch of hpc/app.
+pub(crate) fn subject() -> Subject {
+    Subject {
+        server: "main".to_owned(),
+        user_login: "alice".to_owned(),
+        user_id: 7,
+        project_path: "hpc/app".to_owned(),
+        project_id: 3,
+        namespace_path: "hpc".to_owned(),
+        git_ref: "main".to_owned(),
+        ref_protected: Some(true),
+        pipeline_source: Some("push".to_owned()),
+        ..Subject::default()
+    }
+}
