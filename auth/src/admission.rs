@@ -4,6 +4,7 @@ use crate::account::{self, ThisHost};
 use crate::audit::{self, Event, Job};
 use crate::context::Context;
 use crate::keys;
+use crate::nologin;
 use crate::privilege::Privilege;
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
@@ -28,6 +29,9 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let admitted = identify(context, settings)?;
     context.admitted = Some(admitted.clone());
     let (rule, target) = judge(&admitted, settings, privilege)?;
+    if settings.policy.accounts.nologin {
+        nologin::check(privilege)?;
+    }
     let lock = store.lock()?;
     let server = settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
     let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: target.uid };

@@ -20,6 +20,7 @@ mod inputs;
 mod isolation;
 mod keys;
 mod launch;
+mod nologin;
 mod privilege;
 mod refusal;
 mod sandbox;
