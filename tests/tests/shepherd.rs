@@ -18,8 +18,9 @@ fn ready(privilege: Privilege) -> World {
     world
 }
 
-/// Runs a stage that waits, calls `during` with its processes, and returns how the stage ended.
-fn while_running(world: &World, end: &str, during: impl FnOnce(&Pids)) -> StageOutcome {
+/// Runs a stage that says that it has begun once `begin` is done, calls `during` with its processes while `end` runs, and
+/// returns how the stage ended.
+fn while_running_after(world: &World, begin: &str, end: &str, during: impl FnOnce(&Pids)) -> StageOutcome {
     let job = world.job().limit(Duration::from_secs(30));
     let mut session = job.begin();
     assert!(session.config().succeeded());
@@ -27,13 +28,17 @@ fn while_running(world: &World, end: &str, during: impl FnOnce(&Pids)) -> StageO
     let told = world.host_path("/home/alice/pids");
     let _absent = fs::remove_file(&told);
     let script = format!(
-        "echo $$ $PPID $(sed -n 's/^PPid:.//p' /proc/$PPID/status) > ~/pids.new; mv ~/pids.new ~/pids\n{end}\n"
+        "{begin}\necho $$ $PPID $(sed -n 's/^PPid:.//p' /proc/$PPID/status) > ~/pids.new; mv ~/pids.new ~/pids\n{end}\n"
     );
     std::thread::scope(|scope| {
         let stage = scope.spawn(|| session_run(&mut session, &script));
         during(&pids(&told, world.privilege()));
         stage.join().expect("the stage's thread")
     })
+}
+
+fn while_running(world: &World, end: &str, during: impl FnOnce(&Pids)) -> StageOutcome {
+    while_running_after(world, "", end, during)
 }
 
 fn session_run(session: &mut Session<'_>, script: &str) -> StageOutcome {
@@ -107,9 +112,10 @@ fn the_runners_signals_reach_a_job_of_another_user() {
     for privilege in [Privilege::Setuid, Privilege::FileCaps] {
         for signal in ["TERM", "INT", "HUP", "QUIT"] {
             let world = ready(privilege);
-            let outcome = while_running(
+            let outcome = while_running_after(
                 &world,
-                "trap 'echo heard; exit 9' TERM; while :; do sleep 0.05; done",
+                "trap 'echo heard; exit 9' TERM",
+                "while :; do sleep 0.05; done",
                 |pids| {
                     let sent = world.shell("nbt_runner", &format!("kill -{signal} {}", pids["shepherd"]));
                     assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
