@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod policy;
+
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::enter::Spec;
 use nunbird_tests::world::{Privilege, World};
@@ -37,6 +39,9 @@ fn row_set(world: &World, session: &mut Session<'_>, privilege: Privilege) {
     let bash = median(world, &world.program(runner, "/bin/bash", &["-c", ":"])).saturating_sub(nothing);
     let name = privilege.audit_name();
     row(&format!("{name}: bash -c :"), bash, bash);
+    if privilege == Privilege::RootRunner {
+        policy::rows(bash);
+    }
     if privilege == Privilege::RootRunner {
         let peer = ["--reuid", "4101", "--regid", "4101", "--init-groups", "bash", "-c", ":"];
         let took = median(world, &world.program(runner, "/usr/bin/setpriv", &peer)).saturating_sub(nothing);

@@ -1,0 +1,84 @@
+//! What a very large policy costs: ten thousand rules, of which the last fits, and a map of fifty thousand lines.
+
+use nunbird_policy::{AccountFacts, Host, MapFile, Policy, Subject, Trouble, Verdict, decide};
+use std::borrow::Cow;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const RULES: usize = 10_000;
+const LINES: usize = 50_000;
+const ROUNDS: usize = 50;
+
+struct Site {
+    map: String,
+}
+
+impl Host for Site {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+        Ok(Some(AccountFacts {
+            name: name.to_owned(),
+            uid: 5001,
+            gid: 5001,
+            groups: vec![5001],
+            home: "/home/u".into(),
+            shell: "/bin/bash".into(),
+            name_of_uid: Some(name.to_owned()),
+        }))
+    }
+
+    fn group(&self, _: &str) -> Result<Option<u32>, Trouble> {
+        Ok(None)
+    }
+
+    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+        Ok(Cow::Borrowed(&self.map))
+    }
+}
+
+fn text() -> String {
+    let mut text = "[[gitlab]]\nname = \"site\"\nurl = \"https://gitlab.example.org\"\naudience = \"https://gitlab.example.org\"\n\
+                    [map.users]\nfile = \"/etc/nunbird/users.map\"\n"
+        .to_owned();
+    for n in 0..RULES {
+        text.push_str(&format!(
+            "[[rule]]\nname = \"rule {n}\"\nwhen = {{ project = \"group{n}/**\", ref_protected = true }}\nrun_as = \"svc{n}\"\n"
+        ));
+    }
+    text + "[[rule]]\nname = \"last\"\nrun_as = { map = \"users\" }\n"
+}
+
+/// Prints what reading the policy and deciding by it take.
+pub(crate) fn rows(bash: Duration) {
+    let text = text();
+    let site = Site { map: (0..LINES).map(|n| format!("user{n} u{n}\n")).collect() };
+    let file = Path::new("/etc/nunbird/config.toml");
+    let policy = Policy::parse(file, &text).unwrap_or_else(|findings| panic!("{findings:?}"));
+    let subject = Subject {
+        server: "site".to_owned(),
+        user_login: format!("user{}", LINES - 1),
+        project_path: "physics/lattice".to_owned(),
+        ref_protected: Some(true),
+        ..Subject::default()
+    };
+    let read = median(|| drop(black_box(Policy::parse(file, black_box(&text)))));
+    let decided = median(|| {
+        let decision = decide(&policy, black_box(&subject), &site, 990);
+        assert!(matches!(decision.verdict, Verdict::Admitted { .. }));
+        black_box(&decision);
+    });
+    super::row(&format!("policy of {RULES} rules: read"), read, bash);
+    super::row(&format!("policy of {RULES} rules, map of {LINES}: decide"), decided, bash);
+}
+
+fn median(mut work: impl FnMut()) -> Duration {
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let begun = Instant::now();
+            work();
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
