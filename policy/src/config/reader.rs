@@ -144,6 +144,8 @@ pub(super) struct Section<'t> {
     shared: &'t Shared,
     path: String,
     asked: Vec<&'static str>,
+    /// Whether what is asked for is noted for the schema. Rules come by the thousand, and the first says it all.
+    noting: bool,
 }
 
 impl<'t> Section<'t> {
@@ -154,7 +156,7 @@ impl<'t> Section<'t> {
             .zip(tables)
             .map(|(document, table)| Part { document, table, start: 0 })
             .collect();
-        Section { parts, shared, path: String::new(), asked: Vec::new() }
+        Section { parts, shared, path: String::new(), asked: Vec::new(), noting: true }
     }
 
     /// Where the table begins; none where it does not stand in any file.
@@ -177,10 +179,14 @@ impl<'t> Section<'t> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    /// As [`Section::key_path`], where somebody will read it.
+    fn path_of_table(&self, key: &str) -> String {
+        if self.noting || !self.path.contains("[]") { self.key_path(key) } else { self.path.clone() }
+    }
+
     fn ask(&mut self, key: &'static str, kind: Kind) {
         self.asked.push(key);
-        // Rules come by the thousand, and the first has asked for all their keys.
-        if !self.shared.asked.borrow().contains_key(&self.key_path(key)) {
+        if self.noting {
             self.shared.asked.borrow_mut().insert(self.key_path(key), kind);
         }
     }
@@ -262,13 +268,13 @@ impl<'t> Section<'t> {
     /// A value of a kind of its own: texts and tables mixed.
     pub(super) fn raw(&mut self, key: &'static str, kind: Kind) -> Option<Raw<'t>> {
         let (spot, value) = self.one(key, kind)?;
-        Some(Raw { spot, value, path: self.key_path(key), shared: self.shared })
+        Some(Raw { spot, value, path: self.key_path(key), shared: self.shared, noting: self.noting })
     }
 
     /// A table, empty where there is none.
     pub(super) fn table(&mut self, key: &'static str) -> Section<'t> {
         self.ask(key, Kind::Table);
-        self.subsection(key, self.key_path(key))
+        self.subsection(key, self.path_of_table(key))
     }
 
     fn subsection(&self, key: &str, path: String) -> Section<'t> {
@@ -283,13 +289,13 @@ impl<'t> Section<'t> {
                 }
             }
         }
-        Section { parts, shared: self.shared, path, asked: Vec::new() }
+        Section { parts, shared: self.shared, path, asked: Vec::new(), noting: self.noting }
     }
 
     /// Tables by name, `[key.NAME]`, in the order of their names.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(At<'t, &'t str>, Section<'t>)> {
         self.ask(key, Kind::Named);
-        let all = self.subsection(key, self.key_path(key));
+        let all = self.subsection(key, self.path_of_table(key));
         let mut names: BTreeMap<&'t str, Spot<'t>> = BTreeMap::new();
         for part in &all.parts {
             for (name, _) in part.table.iter() {
@@ -336,8 +342,9 @@ impl<'t> Section<'t> {
                 match element.get_ref() {
                     DeValue::Table(table) => {
                         let part = Part { document: spot.document, table, start: spot.offset };
-                        let (shared, path) = (self.shared, path.clone());
-                        sections.push(Section { parts: vec![part], shared, path, asked: Vec::new() });
+                        let (shared, noting) = (self.shared, self.noting && sections.is_empty());
+                        let path = path.clone();
+                        sections.push(Section { parts: vec![part], shared, path, asked: Vec::new(), noting });
                     }
                     other => {
                         let _: Option<()> = wrong_type(spot, other, "a table");
@@ -373,6 +380,7 @@ pub(super) struct Raw<'t> {
     value: &'t DeValue<'t>,
     path: String,
     shared: &'t Shared,
+    noting: bool,
 }
 
 impl<'t> Raw<'t> {
@@ -395,7 +403,7 @@ impl<'t> Raw<'t> {
             DeValue::Table(table) => {
                 let part = Part { document: self.spot.document, table, start: self.spot.offset };
                 let (shared, path) = (self.shared, self.path.clone());
-                Some(Section { parts: vec![part], shared, path, asked: Vec::new() })
+                Some(Section { parts: vec![part], shared, path, asked: Vec::new(), noting: self.noting })
             }
             _ => None,
         }
@@ -403,7 +411,10 @@ impl<'t> Raw<'t> {
 
     /// The value itself, or the elements of the array that it is.
     pub(super) fn elements(&self) -> Vec<Raw<'t>> {
-        let one = |spot, value| Raw { spot, value, path: self.path.clone(), shared: self.shared };
+        let one = |spot, value| {
+            let (path, shared, noting) = (self.path.clone(), self.shared, self.noting);
+            Raw { spot, value, path, shared, noting }
+        };
         match self.value {
             DeValue::Array(array) => array
                 .iter()
