@@ -73,10 +73,13 @@ fuzz: PACKAGES += g++
 fuzz: setup
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --release --target-dir target/fuzz --target $(FUZZ_TARGET) \
 	  -p nunbird-fuzz --features libfuzzer --bins
-	@mkdir -p target/fuzz/corpus fuzz/artifacts; for t in fuzz/corpus/*; do t=$$(basename $$t); mkdir -p target/fuzz/corpus/$$t; \
-	  echo "== $$t"; target/fuzz/$(FUZZ_TARGET)/release/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
-	    -artifact_prefix=fuzz/artifacts/$$t- -print_final_stats=1 target/fuzz/corpus/$$t fuzz/corpus/$$t 2>&1 \
-	    | grep -E 'ERROR|panicked|stat::number_of_executed|stat::average_exec|DONE' || exit 1; done
+	@mkdir -p target/fuzz/corpus fuzz/artifacts; broken=""; \
+	for t in fuzz/corpus/*; do t=$$(basename $$t); mkdir -p target/fuzz/corpus/$$t; log=target/fuzz/$$t.log; echo "== $$t"; \
+	  target/fuzz/$(FUZZ_TARGET)/release/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+	    -artifact_prefix=fuzz/artifacts/$$t- -print_final_stats=1 target/fuzz/corpus/$$t fuzz/corpus/$$t >$$log 2>&1 \
+	    || broken="$$broken $$t"; \
+	  grep -aE 'ERROR|panicked|stat::number_of_executed|stat::average_exec|DONE' $$log; done; \
+	[ -z "$$broken" ] || { echo "broken:$$broken; the inputs are in fuzz/artifacts"; exit 1; }
 FUZZ_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 
 rpm: setup

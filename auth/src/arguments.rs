@@ -90,7 +90,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Request
                 set_once(&mut configuration, file)?;
             }
             Some(flag) if flag.starts_with("--configuration=") => {
-                let file = flag.trim_start_matches("--configuration=");
+                // Not trim_start_matches: it would take the flag away twice.
+                let file = flag.strip_prefix("--configuration=").unwrap_or_default();
                 set_once(&mut configuration, file.into())?;
             }
             Some(flag) if flag.starts_with('-') && words.first().is_none_or(|w| w != "run") => {

@@ -26,6 +26,8 @@ fn flags_stand_in_any_position_that_sites_use() {
         assert!(call.unobfuscated, "{words:?}");
     }
     assert_eq!(call(&["prepare"]).configuration, None);
+    let odd = call(&["--configuration=--configuration=/c", "config"]);
+    assert_eq!(odd.configuration.as_deref(), Some("--configuration=/c".as_ref()));
     for words in [&["--version"][..], &["config", "--version"], &["-u", "--version", "run"]] {
         assert_eq!(of(words), Ok(Request::Version), "{words:?}");
     }

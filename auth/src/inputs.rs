@@ -22,12 +22,16 @@ pub(crate) struct Inputs {
 impl Inputs {
     /// Takes the four variables and clears the environment.
     pub(crate) fn take() -> Self {
-        let [response, file, build, system] = nunbird_sys::environment::take([
+        Self::of(nunbird_sys::environment::take([
             "JOB_RESPONSE_FILE",
             "BUILD_EXIT_CODE_FILE",
             "BUILD_FAILURE_EXIT_CODE",
             "SYSTEM_FAILURE_EXIT_CODE",
-        ]);
+        ]))
+    }
+
+    /// What the values of the four variables mean, in the order of [`Inputs::take`].
+    pub(crate) fn of([response, file, build, system]: [Option<OsString>; 4]) -> Self {
         let path = |value: Option<OsString>| value.filter(|v| !v.is_empty()).map(PathBuf::from);
         Inputs {
             response: path(response),

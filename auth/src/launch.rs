@@ -4,6 +4,7 @@
 //! it. Otherwise it forks: the child becomes the user and the launcher, and the parent stays as shepherd.
 
 use crate::context::Context;
+use crate::environment;
 use crate::isolation;
 use crate::privilege::Source;
 use crate::refusal::{Refusal, clean, print_error};
@@ -92,7 +93,7 @@ impl Start {
             launcher,
             files,
             argv: vec![c"nunbird".to_owned()],
-            environment: environment(record).map_err(|e| failed(&e))?,
+            environment: environment::of(record).map_err(|e| failed(&e))?,
             isolation: record.isolation,
             ids: Ids { uid: record.account.uid, gid: record.account.gid, groups },
         })
@@ -219,23 +220,6 @@ impl Start {
         isolation::enter(&self.isolation, uid, gid).map_err(step("isolation"))?;
         exec::execute(&self.launcher, &self.argv, &self.environment).map_err(step("execveat"))
     }
-}
-
-/// `HOME`, `USER`, `LOGNAME`, `SHELL` and the configuration's variables; nothing that was inherited.
-fn environment(record: &Record) -> Result<Vec<CString>, Box<dyn std::error::Error>> {
-    use std::os::unix::ffi::OsStrExt;
-    let account = &record.account;
-    let own = [
-        ("HOME", account.home.as_os_str().as_bytes()),
-        ("USER", account.name.as_bytes()),
-        ("LOGNAME", account.name.as_bytes()),
-        ("SHELL", account.shell.as_os_str().as_bytes()),
-    ];
-    let configured = record.environment.iter().map(|(key, value)| (key.as_str(), value.as_bytes()));
-    own.into_iter()
-        .chain(configured)
-        .map(|(key, value)| Ok(CString::new([key.as_bytes(), b"=", value].concat())?))
-        .collect()
 }
 
 fn could_not_start(step: &str, error: &dyn Display) -> Refusal {

@@ -16,6 +16,7 @@ mod admission;
 mod arguments;
 mod audit;
 mod context;
+mod environment;
 mod inputs;
 mod isolation;
 mod keys;

@@ -5,6 +5,19 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../../auth/src/arguments.rs"]
+mod arguments;
+mod call;
+#[path = "../../auth/src/environment.rs"]
+mod environment;
+#[path = "../../auth/src/inputs.rs"]
+#[expect(dead_code, reason = "`Inputs::take`, which takes the process's own environment")]
+mod inputs;
+mod jwks;
+
+pub use call::{command_line, job_environment, variables};
+pub use jwks::jwks;
+
 use nunbird_handover::{Handover, Record, Untrusted};
 use nunbird_policy::{AccountFacts, Host, MapFile, Policy, Trouble, Verdict, check_name, decide};
 use nunbird_token::{Admitted, Claims, KeysFile, Question, Response, Server};
@@ -15,7 +28,7 @@ use std::path::Path;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets. Each has a directory of its name below `corpus/`.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 12] = [
     ("token", token),
     ("claims", claims),
     ("message", message),
@@ -24,6 +37,10 @@ pub const TARGETS: [Target; 8] = [
     ("keys", keys),
     ("record", record),
     ("untrusted", untrusted),
+    ("command_line", command_line),
+    ("variables", variables),
+    ("job_environment", job_environment),
+    ("jwks", jwks),
 ];
 
 /// A job's id token, whoever set the variable: without a known key nothing is ever proven.

@@ -17,17 +17,20 @@ const RSA_EXPONENTS: std::ops::RangeInclusive<u64> = 3..=4_294_967_297;
 
 /// A usable key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Key {
-    pub(crate) kid: String,
-    pub(crate) material: KeyMaterial,
+pub struct Key {
+    /// Its name: not empty, at most 256 bytes, printable.
+    pub kid: String,
+    /// Its numbers, and with them its algorithm.
+    pub material: KeyMaterial,
 }
 
 /// What a key set holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Judged {
-    pub(crate) keys: Vec<Key>,
+pub struct Judged {
+    /// At least one, at most [`MAX_KEYS`], each of another name.
+    pub keys: Vec<Key>,
     /// Keys that are of no use here, and why.
-    pub(crate) skipped: Vec<String>,
+    pub skipped: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +74,7 @@ impl Jwk {
 /// # Errors
 /// For a set that is not one, is empty of usable keys, is too large, shows a secret or names a key twice. Nothing of it
 /// is used then.
-pub(crate) fn judge(text: &[u8], accepted: &[Algorithm]) -> Result<Judged, String> {
+pub fn judge(text: &[u8], accepted: &[Algorithm]) -> Result<Judged, String> {
     let set: KeySet =
         serde_json::from_slice(text).map_err(|e| format!("not a JWKS: {}", Untrusted(&e.to_string())))?;
     if set.keys.len() > MAX_KEYS {

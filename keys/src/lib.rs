@@ -20,4 +20,6 @@ mod trouble;
 
 pub use arguments::Cli;
 pub use commands::run;
+// For fuzz/.
+pub use jwks::{Judged, Key, judge};
 pub use trouble::Trouble;

@@ -1,0 +1,4 @@
+//! `command_line` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nunbird_fuzz::command_line(bytes));

@@ -1,0 +1,4 @@
+//! `jwks` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nunbird_fuzz::jwks(bytes));

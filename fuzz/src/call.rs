@@ -1,0 +1,87 @@
+//! What gitlab-runner, or whoever has taken over its account, hands to `nunbird-auth`: the arguments, the four variables,
+//! and, by way of the site's configuration, the variables of the job.
+//!
+//! `nunbird-auth` is a program and no library; the files under test are its own, compiled a second time.
+
+use crate::arguments::{Request, Stage, USAGE, parse};
+use crate::environment;
+use crate::inputs::Inputs;
+use nunbird_handover::{ExitCodes, Record, Untrusted};
+use nunbird_policy::Policy;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// The command line, its words divided by NUL: what is accepted was said, in that form, by the caller.
+pub fn command_line(bytes: &[u8]) {
+    let words: Vec<&[u8]> = bytes.split(|b| *b == 0).collect();
+    let said = |word: &[u8]| words.contains(&word);
+    match parse(words.iter().map(|word| OsString::from_vec(word.to_vec()))) {
+        Ok(Request::Version) => assert!(said(b"--version")),
+        Ok(Request::Help) => assert!(said(b"--help") || said(b"-h")),
+        Ok(Request::Stage(call)) => {
+            assert!(said(call.stage.name().as_bytes()) && USAGE.contains(call.stage.name()));
+            assert_eq!(call.unobfuscated, said(b"-u") || said(b"--unobfuscated"));
+            if let Some(file) = call.configuration {
+                let file = file.as_os_str().as_bytes();
+                assert!(!file.is_empty());
+                assert!(said(file) || said(&[b"--configuration=", file].concat()), "not the caller's words");
+            }
+            if let Stage::Run { script, stage } = call.stage {
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+                assert!((1..=128).contains(&stage.len()) && stage.bytes().all(plain));
+                assert!(said(stage.as_bytes()) && said(script.as_os_str().as_bytes()));
+            }
+        }
+        Err(error) => assert!(!error.is_empty() && !error.chars().any(Untrusted::is_deceptive)),
+    }
+}
+
+/// The values of the four variables, divided by NUL, missing ones last: no failure becomes a success, and no two of them
+/// one.
+pub fn variables(bytes: &[u8]) {
+    let mut parts = bytes.split(|b| *b == 0).map(|part| OsString::from_vec(part.to_vec()));
+    let values = [(); 4].map(|()| parts.next());
+    let inputs = Inputs::of(values.clone());
+    let [response, file, build, system] = values;
+    for (path, value) in [(&inputs.response, response), (&inputs.exit_code_file, file)] {
+        assert_eq!(path.as_ref().map(|p| p.as_os_str()), value.as_deref().filter(|v| !v.is_empty()));
+    }
+    if let (Some(directory), Some(response)) = (inputs.job_directory(), &inputs.response) {
+        assert!(response.starts_with(directory) && response != directory);
+    }
+    let ExitCodes { build_failure, system_failure } = inputs.exit_codes;
+    assert!(build_failure != 0 && system_failure != 0 && build_failure != system_failure);
+    if inputs.exit_codes != ExitCodes::default() {
+        let said = |value: Option<OsString>| value.and_then(|v| v.to_str()?.parse().ok());
+        assert_eq!((said(build), said(system)), (Some(build_failure), Some(system_failure)));
+    }
+}
+
+const CONFIGURATION: &str = include_str!("../corpus/configuration/example0");
+const RECORD: &[u8] = include_bytes!("../corpus/record/record");
+/// As in sudo's table of bad variables: what a loader or a shell heeds before the first line of a script.
+const STEERING: [&str; 5] = ["BASH_ENV", "ENV", "IFS", "SHELLOPTS", "PS4"];
+
+/// The lines of `[job.environment]`: every variable has a name of its own, four are the account's and stay so, and none
+/// steers the loader or a shell.
+pub fn job_environment(bytes: &[u8]) {
+    let Ok(lines) = std::str::from_utf8(bytes) else { return };
+    let text = format!("{CONFIGURATION}\n[job.environment]\n{lines}\n");
+    let Ok(policy) = Policy::parse(Path::new("/etc/nunbird/config.toml"), &text) else { return };
+    let mut record = Record::from_bytes(RECORD).expect("a record of the corpus");
+    record.environment = policy.job.environment;
+    let variables = environment::of(&record).expect("a configuration that was accepted makes an environment");
+    let variables: Vec<&str> = variables.iter().map(|v| v.to_str().expect("UTF-8")).collect();
+    let own = ["HOME=/home/alice", "USER=alice", "LOGNAME=alice", "SHELL=/bin/bash"];
+    assert_eq!(variables.get(..4), Some(&own[..]));
+    let mut names = BTreeSet::new();
+    for variable in variables {
+        let (name, _) = variable.split_once('=').expect("a name and a value");
+        assert!(names.insert(name), "{name} stands twice");
+        assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+        assert!(!name.starts_with("LD_") && !STEERING.contains(&name), "{name}");
+    }
+    assert!(names.contains("PATH"));
+}
