@@ -33,6 +33,8 @@ use tls::Tls;
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 /// Path of the JWKS.
 pub const JWKS: &str = "/oauth/discovery/keys";
+/// Where the server listens.
+const OWN_NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
 
 /// What a job uploaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,14 +69,22 @@ struct State {
 impl Issuer {
     /// Starts a server with fresh keys.
     pub fn start() -> Self {
-        Self::start_for(&["127.0.0.1", "localhost"])
+        Self::start_for(&OWN_NAMES)
     }
 
     /// Starts a server whose certificate is for `names` instead of 127.0.0.1 and localhost.
     pub fn start_for(names: &[&str]) -> Self {
+        Self::start_with(Tls::new(names, false))
+    }
+
+    /// Starts a server whose certificate has expired.
+    pub fn start_expired() -> Self {
+        Self::start_with(Tls::new(&OWN_NAMES, true))
+    }
+
+    fn start_with(tls: Tls) -> Self {
         let repositories =
             tempfile::Builder::new().prefix("nbt_git_").tempdir_in("/var/tmp").expect("a directory");
-        let tls = Tls::new(names);
         let state = Arc::new(Mutex::new(State {
             url: String::new(),
             ci: Arc::new(SigningKey::rsa()),

@@ -1,6 +1,6 @@
 //! A certificate authority of its own and a TLS server with a certificate for 127.0.0.1 and localhost.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io;
@@ -15,8 +15,8 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// `names` are host names or addresses.
-    pub(super) fn new(names: &[&str]) -> Self {
+    /// `names` are host names or addresses. The certificate is valid now, unless it has `expired`.
+    pub(super) fn new(names: &[&str], expired: bool) -> Self {
         let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.distinguished_name.push(DnType::CommonName, "nunbird test bed authority");
@@ -24,8 +24,12 @@ impl Tls {
         let ca = CertifiedIssuer::self_signed(authority, ca_key).expect("an authority");
         let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
-        let leaf =
-            CertificateParams::new(names).expect("parameters").signed_by(&key, &ca).expect("a certificate");
+        let mut leaf = CertificateParams::new(names).expect("parameters");
+        if expired {
+            leaf.not_before = date_time_ymd(2001, 1, 1);
+            leaf.not_after = date_time_ymd(2002, 1, 1);
+        }
+        let leaf = leaf.signed_by(&key, &ca).expect("a certificate");
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)

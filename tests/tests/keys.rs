@@ -1,0 +1,118 @@
+//! A job that needs keys to be fetched: `nunbird-auth` and the installed `nunbird-keys` together, as they meet on a machine.
+//!
+//! What `nunbird-keys` does with each hostile answer is proven beside it (`keys/tests`); here it is whose server a job
+//! makes it believe, and what the job and the admin learn.
+
+#![forbid(unsafe_code)]
+
+use nunbird_tests::issuer::{DISCOVERY, Reply};
+use nunbird_tests::runner::StageOutcome;
+use nunbird_tests::{Exit, Issuer, Privilege, World, require_root};
+use serde_json::json;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::time::Duration;
+
+const PRIVILEGED: [Privilege; 3] = [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps];
+const KEYS: &str = "/var/lib/nunbird/keys/site.json";
+
+/// Asserts that a job was refused for want of keys, told the admin `word`, and told the user nothing of it.
+#[track_caller]
+fn assert_no_keys(world: &World, outcome: &StageOutcome, word: &str) {
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[no-keys]") && !outcome.log.contains(word), "{}", outcome.log);
+    assert!(!world.host_path(KEYS).exists(), "keys were taken");
+    let audit = world.audit();
+    let line = audit.last().expect("an audit line").to_string();
+    assert!(line.contains(word), "`{word}` is not in: {line}");
+}
+
+#[test]
+fn a_server_with_a_certificate_of_somebody_else_or_out_of_its_time_gives_no_keys() {
+    if !require_root() {
+        return;
+    }
+    let wrong_name = Issuer::start_for(&["gitlab.example.org"]);
+    let (expired, foreign) = (Issuer::start_expired(), Issuer::start());
+    for privilege in PRIVILEGED {
+        for (server, believed, word) in [
+            (&wrong_name, &wrong_name, "not valid for name"),
+            (&expired, &expired, "expired"),
+            (&foreign, &expired, "invalid peer certificate"),
+        ] {
+            let world = World::new(privilege);
+            world.reconfigure(&world.issuer().url(), &server.url());
+            world.write_file("/etc/nunbird/ca.pem", believed.ca_pem(), "root", 0o644);
+            assert_no_keys(&world, &world.job().config(), word);
+            assert_eq!(server.requests(DISCOVERY), 0, "nothing is asked of a server that is not proven");
+        }
+    }
+    let world = World::new(Privilege::Setuid);
+    assert!(world.job().config().succeeded(), "the same with the certificate that it should have");
+}
+
+#[test]
+fn without_its_ca_file_the_admin_reads_what_to_set() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    world.reconfigure("ca_file = \"/etc/nunbird/ca.pem\"\n", "");
+    assert_no_keys(&world, &world.job().config(), "set `ca_file`");
+}
+
+#[test]
+fn a_job_that_needs_the_keys_of_a_silent_server_ends_as_a_system_failure_in_time() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    world.issuer().replace(DISCOVERY, Reply::new(200, "text/plain", "").after(Duration::from_secs(60)));
+    let outcome = world.job().config();
+    assert_no_keys(&world, &outcome, "timeout");
+    assert_eq!(world.issuer().requests(DISCOVERY), 1, "the server was asked");
+    assert!(outcome.elapsed < Duration::from_secs(20), "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn proxies_and_authorities_of_the_runners_environment_are_not_the_fetchers() {
+    if !require_root() {
+        return;
+    }
+    let trap = TcpListener::bind("127.0.0.1:0").expect("a port");
+    trap.set_nonblocking(true).expect("a listener that does not wait");
+    let proxy = format!("http://{}", trap.local_addr().expect("an address"));
+    for privilege in PRIVILEGED {
+        let world = World::new(privilege);
+        world.write_file("/etc/nunbird/environment-ca.pem", world.issuer().ca_pem(), "root", 0o644);
+        let mut job = world.job();
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
+            job = job.environment(name, &proxy);
+        }
+        job = job.environment("SSL_CERT_FILE", "/etc/nunbird/environment-ca.pem");
+        let given = world.configuration();
+        world.reconfigure("ca_file = \"/etc/nunbird/ca.pem\"\n", "");
+        assert_no_keys(&world, &job.config(), "set `ca_file`");
+        world.configure(&given);
+        world.allow_refresh();
+        let outcome = job.config();
+        assert!(outcome.succeeded(), "{privilege:?}: {}", outcome.log);
+    }
+    assert_eq!(trap.accept().expect_err("nobody asked the proxy").kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_pinned_key_verifies_a_job_while_the_server_is_down() {
+    if !require_root() {
+        return;
+    }
+    let mut world = World::new(Privilege::Setuid);
+    let set = json!({ "keys": [world.issuer().key().jwk()] }).to_string();
+    world.write_file("/tmp/keys.json", set, "root", 0o644);
+    world.issuer_mut().go_down();
+    let program = world.paths().bin.join("nunbird-keys");
+    let words = ["pin", "/tmp/keys.json", "--server", "site"];
+    world.run(&world.program("nunbird", program, &words)).success();
+    let outcome = world.job().config();
+    assert!(outcome.succeeded(), "{}", outcome.log);
+}
