@@ -12,13 +12,21 @@ pub fn check_url(url: &str) -> Result<(), &'static str> {
             "write `https://` and the server's name, and a path if GitLab lies below one; nothing else",
         );
     }
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = host(authority);
     match scheme {
         "https" => Ok(()),
         "http" if ["localhost", "127.0.0.1", "[::1]"].contains(&host) => Ok(()),
         _ => {
             Err("use `https://`; plain HTTP is for a server on this very host (localhost, 127.0.0.1, [::1])")
         }
+    }
+}
+
+/// An authority without its port. An IPv6 address stands in brackets and has colons of its own (RFC 3986, 3.2.2).
+fn host(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => authority,
     }
 }
 
@@ -32,7 +40,20 @@ pub fn origin(url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::origin;
+    use super::{check_url, origin};
+
+    #[test]
+    fn plain_http_is_for_loopback_with_and_without_a_port() {
+        for host in ["localhost", "127.0.0.1", "[::1]"] {
+            assert_eq!(check_url(&format!("http://{host}")), Ok(()), "{host}");
+            assert_eq!(check_url(&format!("http://{host}:8080/gitlab")), Ok(()), "{host}");
+        }
+        for other in
+            ["[::2]", "[::1", "::1", "[::1]x", "[::1]:1]", "[::1]:80:x", "localhost.example.org", "h:1"]
+        {
+            assert!(check_url(&format!("http://{other}")).is_err(), "{other}");
+        }
+    }
 
     #[test]
     fn the_origin_ends_where_the_path_begins() {
