@@ -18,13 +18,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A job's bad token must not make the server answer more often than this.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(60);
+/// A server that was down for a moment must not deny jobs for a minute, nor be asked for every job while it comes up.
+const AFTER_A_FAILURE: Duration = Duration::from_secs(15);
 /// The lock is held for the time of writing a small file; who holds it longer was stopped.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Notes that the server is about to be asked.
 ///
 /// # Errors
-/// With `limited`: [`Trouble::TryLater`] when it was asked less than a minute ago, whatever came of it.
+/// With `limited`: [`Trouble::TryLater`] when it was asked less than a minute ago, or [`failed`] to answer a quarter of a
+/// minute ago.
 pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<(), Trouble> {
     let path = keys_dir.join(format!("{server}.attempt"));
     let _lock = lock(keys_dir)?;
@@ -36,10 +39,26 @@ pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<()
             return Err(Trouble::TryLater(format!("{server} was asked a moment ago; try again in {left} s")));
         }
     }
+    touch(&path, SystemTime::now())
+}
+
+/// Notes that nothing came of an [`attempt`]: the next one may come sooner.
+///
+/// # Errors
+/// When the note cannot be written; the next attempt then waits its minute.
+pub(crate) fn failed(keys_dir: &Path, server: &str) -> Result<(), Trouble> {
+    let _lock = lock(keys_dir)?;
+    touch(
+        &keys_dir.join(format!("{server}.attempt")),
+        SystemTime::now() - (BETWEEN_ATTEMPTS - AFTER_A_FAILURE),
+    )
+}
+
+fn touch(path: &Path, time: SystemTime) -> Result<(), Trouble> {
     let failed = |e: io::Error| Trouble::new(format!("{}: {e}", path.display()));
-    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&path);
+    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path);
     // The time of a file of length 0 does not change by truncating it.
-    options.map_err(failed)?.set_modified(SystemTime::now()).map_err(failed)
+    options.map_err(failed)?.set_modified(time).map_err(failed)
 }
 
 /// Adds keys to a server's file. Keys that the server no longer shows stay until they are too old: GitLab changes

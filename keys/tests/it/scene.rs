@@ -81,6 +81,14 @@ impl Scene {
         std::fs::remove_file(self.keys_dir().join("main.attempt")).expect("an attempt was made");
     }
 
+    /// Has the last attempt happened some seconds earlier than it did.
+    pub(crate) fn age_attempt(&self, seconds: u64) {
+        let file = std::fs::OpenOptions::new().write(true).open(self.keys_dir().join("main.attempt"));
+        let file = file.expect("an attempt was made");
+        let made = file.metadata().and_then(|meta| meta.modified()).expect("a time");
+        file.set_modified(made - std::time::Duration::from_secs(seconds)).expect("another time");
+    }
+
     /// `nunbird-keys refresh` in the form without a configuration.
     pub(crate) fn refresh_command(&self, url: &str, ca_pem: Option<&str>) -> Command {
         let mut command = program();
