@@ -103,8 +103,10 @@ fn host(path: &str) -> String {
     path.split('/').nth(5).unwrap_or("").to_owned()
 }
 
+/// The kernel counts processes by real uid, but neither root's nor those that hold `CAP_SYS_RESOURCE` or
+/// `CAP_SYS_ADMIN` (getrlimit(2)). The program holds neither by then, so it is counted as its caller.
 #[test]
-fn a_limit_on_processes_is_told_and_nothing_runs_with_privilege_instead() {
+fn a_limit_on_the_runners_processes_is_told_and_nothing_runs_with_privilege_instead() {
     if !require_root() {
         return;
     }
@@ -113,12 +115,64 @@ fn a_limit_on_processes_is_told_and_nothing_runs_with_privilege_instead() {
         let job = world.job();
         let mut session = job.begin();
         let outcome = config_by(&mut session, &["/bin/bash", "-c", "ulimit -u 1; exec \"$0\" \"$@\""]);
-        if outcome.succeeded() {
-            // The kernel does not count for this account here: then the job is simply admitted.
-            continue;
-        }
         assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
         assert!(outcome.stderr.contains("[worker]"), "{}", outcome.stderr);
+        assert!(world.records().is_empty() && outcome.stdout.is_empty(), "{}", outcome.log);
+    }
+}
+
+/// Processes of an account, gone when this is dropped.
+struct Crowd<'a>(&'a World);
+
+impl<'a> Crowd<'a> {
+    fn gather(world: &'a World, number: u32) -> Self {
+        let all = format!("for i in $(seq {number}); do sleep 300 >/dev/null 2>&1 & done");
+        world.shell("crowd", &all).success();
+        Crowd(world)
+    }
+}
+
+impl Drop for Crowd<'_> {
+    fn drop(&mut self) {
+        // All processes of this account are the test's, the one that says so included.
+        let _killed_itself_too = self.0.shell("crowd", "kill -KILL -1");
+    }
+}
+
+/// setresuid(2) succeeds for a user with too many processes, and execve(2) then fails with `EAGAIN`: until Linux 3.0
+/// the first failed, and programs that did not look went on as root.
+#[test]
+fn a_limit_on_the_users_processes_is_told_and_nothing_runs_with_privilege_instead() {
+    if !require_root() {
+        return;
+    }
+    let first = 20_000 + std::process::id() % 10_000 * 3;
+    for (privilege, uid) in PRIVILEGED.into_iter().zip(first..) {
+        let mut world = World::new(privilege);
+        // A uid of its own each time: the kernel counts for the whole host, and the dead until init has seen them.
+        world.add_account(Account::new("crowd", uid));
+        world.write_keys();
+        let job = world.job().user("crowd");
+        let mut session = job.begin();
+        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let script = session.directory().join("script");
+        session.write(&script, b"id -u >/tmp/ran", 0o700);
+        let mut spec = session.spec_of_run(&script, "build_script");
+        let program = std::mem::replace(&mut spec.program, "/bin/bash".into());
+        // Room enough for the runner's account, whose processes belong to other tests, too.
+        let limited = ["-c", "ulimit -u 200; exec \"$0\" \"$@\""].map(OsString::from);
+        spec.arguments.splice(0..0, limited.into_iter().chain([program]));
+        let ran = world.host_path("/tmp/ran");
+        let alone = session.call_spec("build_script", &spec);
+        assert!(alone.succeeded() && ran.exists(), "{privilege:?}: {}", alone.log);
+        fs::remove_file(&ran).expect("what the script wrote");
+        let crowd = Crowd::gather(&world, 210);
+        let outcome = session.call_spec("build_script", &spec);
+        drop(crowd);
+        assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
+        assert!(outcome.stderr.contains("[launcher]"), "{}", outcome.stderr);
+        assert!(!ran.exists(), "{privilege:?}: the script ran");
+        assert!(session.cleanup().succeeded());
     }
 }
 
