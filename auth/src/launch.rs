@@ -1,12 +1,11 @@
 //! From a record to a running launcher.
 //!
-//! Where the runner is root, or is the user itself, this process becomes the launcher: the runner can signal
-//! it. Otherwise it forks: the child becomes the user and the launcher, and the parent stays as shepherd.
+//! This process forks, whoever runs it: the child becomes the user and the launcher, and the parent stays as
+//! shepherd. For `cleanup` the parent waits with its privilege instead, because a record is to be removed.
 
 use crate::context::Context;
 use crate::environment;
 use crate::isolation;
-use crate::privilege::Source;
 use crate::refusal::{Refusal, clean, print_error};
 use crate::shepherd;
 use crate::surrender::{self, Ids};
@@ -99,22 +98,13 @@ impl Start {
         })
     }
 
-    /// Runs the stage; comes back with the exit code when this process did not become the launcher itself.
+    /// Runs the stage and comes back when it has ended, as the shepherd.
+    ///
+    /// The child waits until the parent has become the shepherd: only then does the shepherd's death reach it.
     ///
     /// # Errors
-    /// A system refusal when the launcher did not start.
+    /// A system refusal when the launcher did not start, or was killed.
     pub(crate) fn run(self, context: &Context<'_>) -> Result<u8, Refusal> {
-        match context.privilege.source {
-            Source::Root | Source::None => match self.become_launcher(context, None, None) {
-                Ok(never) => match never {},
-                Err(refusal) => Err(refusal),
-            },
-            Source::Setuid | Source::FileCapabilities => self.run_with_shepherd(context),
-        }
-    }
-
-    /// The child waits until the parent has become the shepherd: only then does the shepherd's death reach it.
-    fn run_with_shepherd(self, context: &Context<'_>) -> Result<u8, Refusal> {
         let user = self.ids.uid;
         let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
         let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
@@ -167,7 +157,7 @@ impl Start {
         fork_into(|| {
             let started = first(&self)
                 .map_err(|e| could_not_start("descriptors", &e))
-                .and_then(|gate| self.become_launcher(context, Some(parent), gate));
+                .and_then(|gate| self.become_launcher(context, parent, gate));
             match started {
                 Ok(never) => match never {},
                 Err(refusal) => {
@@ -183,13 +173,11 @@ impl Start {
     fn become_launcher(
         self,
         context: &Context<'_>,
-        parent: Option<i32>,
+        parent: i32,
         gate: Option<File>,
     ) -> Result<Infallible, Refusal> {
         let step = |name: &'static str| move |e: io::Error| could_not_start(name, &e);
-        if parent.is_some() {
-            process::new_session().map_err(step("setsid"))?;
-        }
+        process::new_session().map_err(step("setsid"))?;
         process::null_stdin().map_err(step("stdin"))?;
         let files: Vec<(RawFd, &File)> = self.files.iter().map(|(fd, file)| (*fd, file)).collect();
         exec::place(&files).map_err(step("descriptors"))?;
@@ -208,9 +196,7 @@ impl Start {
         surrendered.map_err(|failure| could_not_start("surrender of privilege", &failure))?;
         // A change of ids undoes it where fs.suid_dumpable is 1, and the descriptors are the runner's.
         process::forbid_inspection().map_err(step("prctl(PR_SET_DUMPABLE)"))?;
-        if let Some(parent) = parent {
-            process::die_with_parent(TERM, parent).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
-        }
+        process::die_with_parent(TERM, parent).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
         if let Some(mut gate) = gate {
             // The end without a byte means that the parent has ended.
             gate.read_exact(&mut [0]).map_err(step("release by the shepherd"))?;

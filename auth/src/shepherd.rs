@@ -1,14 +1,17 @@
-//! The shepherd: what stays of `nunbird-auth` while a runner that is not root has a job.
+//! The shepherd: what stays of `nunbird-auth` while a stage runs, under every runner.
 //!
-//! A runner's account may not signal the user's processes, so a cancelled job would run on. The shepherd
-//! keeps the runner's real uid, which lets the runner signal it, and the user's effective uid, which lets it
-//! signal the job and nothing else. It holds no capability, reads nothing, and passes signals down and the
-//! exit status up. Its death, however it comes, reaches the launcher as `TERM`.
+//! A runner's account may not signal the user's processes, so a cancelled job would run on; and the launcher is the user's,
+//! so somebody else has to write its end down. The shepherd keeps the runner's real uid, which lets the runner signal it,
+//! and the user's effective uid, which lets it signal the job and nothing else. Under a root runner, which may signal
+//! anybody, its real uid is one that no account has, so that root cannot be had back. It holds no capability, reads
+//! nothing, and passes signals down and the exit status up. Its death, however it comes, reaches the launcher as `TERM`.
 
 use crate::context::Context;
 use crate::launch::killed;
+use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
-use crate::surrender;
+use crate::sandbox::NOBODY_AT_ALL;
+use crate::surrender::{self, Failure};
 use nunbird_sys::fork::{Child, Ended};
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::process;
@@ -18,6 +21,10 @@ use std::io::{PipeWriter, Write};
 /// Signals that the shepherd waits for: all but `CHLD` go on to the launcher.
 pub(crate) const HEEDED: [i32; 7] =
     [signals::CHLD, signals::HUP, signals::INT, signals::QUIT, signals::TERM, signals::USR1, signals::USR2];
+
+/// Real and saved ids under a root runner. Not the workers': a worker that was taken over must not be in a place to signal
+/// a shepherd.
+const NO_ACCOUNT: u32 = NOBODY_AT_ALL - 1;
 
 /// Gives up all privilege but to signal the job, and waits for its end.
 ///
@@ -30,13 +37,12 @@ pub(crate) fn watch(
     context: &Context<'_>,
     user: u32,
 ) -> Result<u8, Refusal> {
-    let caller = context.privilege.caller;
     let failed = |detail: &dyn std::fmt::Display| {
         // The child waits to be released, so it has run nothing yet.
         let _gone = child.kill_as(user);
         Refusal::system("shepherd", "the job cannot be watched on this host", detail)
     };
-    surrender::become_shepherd(&mut Linux, caller.uid, caller.gid, user).map_err(|e| failed(&e))?;
+    become_shepherd(context.privilege, user).map_err(|e| failed(&e))?;
     process::forbid_inspection().map_err(|e| failed(&e))?;
     process::no_new_privileges().map_err(|e| failed(&e))?;
     release.write_all(b"!").map_err(|e| failed(&e))?;
@@ -56,5 +62,16 @@ pub(crate) fn watch(
             }
             Some(Ended::Killed(signal)) => return Err(killed(signal)),
         }
+    }
+}
+
+fn become_shepherd(privilege: Privilege, user: u32) -> Result<(), Failure> {
+    let caller = privilege.caller;
+    match privilege.source {
+        Source::Root => surrender::become_shepherd(&mut Linux, NO_ACCOUNT, NO_ACCOUNT, user),
+        Source::Setuid | Source::FileCapabilities => {
+            surrender::become_shepherd(&mut Linux, caller.uid, caller.gid, user)
+        }
+        Source::None => surrender::stay_user(&mut Linux, caller.uid, caller.gid),
     }
 }

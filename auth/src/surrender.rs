@@ -72,25 +72,25 @@ pub(crate) fn stay_user(kernel: &mut impl Kernel, uid: u32, gid: u32) -> Result<
 
 /// Keeps the shepherd's ids: signalled by the runner, able to signal the job, neither for long nor for more.
 ///
-/// The effective uid is the user's and the others are the runner's, so that the runner may signal the
-/// shepherd (its real uid is the runner's), the shepherd may signal the job, and the kernel delivers the
-/// shepherd's death to the job (kill(2), prctl(2) `PR_SET_PDEATHSIG`).
+/// The effective uid is the user's and the others are `real_uid`: the runner's, so that the runner may signal the
+/// shepherd, or nobody's where the runner is root and may anyway. The shepherd may signal the job, the kernel delivers
+/// the shepherd's death to it (kill(2), prctl(2) `PR_SET_PDEATHSIG`), and the user may not signal the shepherd.
 ///
 /// # Errors
 /// As [`become_user`].
 pub(crate) fn become_shepherd(
     kernel: &mut impl Kernel,
-    runner_uid: u32,
-    runner_gid: u32,
+    real_uid: u32,
+    real_gid: u32,
     user: u32,
 ) -> Result<(), Failure> {
     kernel.set_groups(&[]).step("setgroups")?;
-    kernel.set_gids(runner_gid, runner_gid, runner_gid).step("setresgid")?;
-    kernel.set_uids(runner_uid, user, runner_uid).step("setresuid")?;
+    kernel.set_gids(real_gid, real_gid, real_gid).step("setresgid")?;
+    kernel.set_uids(real_uid, user, real_uid).step("setresuid")?;
     kernel.clear_capabilities().step("capset")?;
     kernel.clear_ambient().step("prctl(PR_CAP_AMBIENT)")?;
-    ensure(kernel.uids().step("getresuid")? == [runner_uid, user, runner_uid], "the shepherd's uids")?;
-    ensure(kernel.gids().step("getresgid")? == [runner_gid; 3], "the shepherd's gids")?;
+    ensure(kernel.uids().step("getresuid")? == [real_uid, user, real_uid], "the shepherd's uids")?;
+    ensure(kernel.gids().step("getresgid")? == [real_gid; 3], "the shepherd's gids")?;
     ensure(kernel.capabilities().step("capget")? == Capabilities::EMPTY, "the shepherd's capabilities")?;
     ensure(kernel.set_uids(UNCHANGED, 0, UNCHANGED).is_err(), "the shepherd could become root")
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The processes of a running stage: `shepherd` (where there is one), `launcher`, `job`.
+/// The processes of a running stage: `shepherd`, `launcher`, `job`.
 type Pids = BTreeMap<&'static str, i32>;
 
 fn ready(privilege: Privilege) -> World {
@@ -32,7 +32,7 @@ fn while_running_after(world: &World, begin: &str, end: &str, during: impl FnOnc
     );
     std::thread::scope(|scope| {
         let stage = scope.spawn(|| session_run(&mut session, &script));
-        during(&pids(&told, world.privilege()));
+        during(&pids(&told));
         stage.join().expect("the stage's thread")
     })
 }
@@ -45,7 +45,7 @@ fn session_run(session: &mut Session<'_>, script: &str) -> StageOutcome {
     session.run_text("build_script", script)
 }
 
-fn pids(told: &Path, privilege: Privilege) -> Pids {
+fn pids(told: &Path) -> Pids {
     let begun = Instant::now();
     while !told.exists() {
         assert!(begun.elapsed() < Duration::from_secs(20), "the script has not begun");
@@ -54,11 +54,7 @@ fn pids(told: &Path, privilege: Privilege) -> Pids {
     let text = fs::read_to_string(told).expect("process ids");
     let numbers: Vec<i32> = text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
     let [job, launcher, parent] = numbers[..] else { panic!("{text}") };
-    let mut pids = BTreeMap::from([("job", job), ("launcher", launcher)]);
-    if matches!(privilege, Privilege::Setuid | Privilege::FileCaps) {
-        pids.insert("shepherd", parent);
-    }
-    pids
+    BTreeMap::from([("job", job), ("launcher", launcher), ("shepherd", parent)])
 }
 
 fn may(finished: &Finished) -> &'static str {
@@ -89,8 +85,7 @@ fn who_can_signal_trace_and_read_whom_is_as_the_documentation_says() {
             for (who, account) in [("runner", privilege.runner()), ("user", "alice"), ("another user", "bob")]
             {
                 for whom in ["shepherd", "launcher", "job"] {
-                    let Some(pid) = pids.get(whom) else { continue };
-                    let [signal, trace, read] = powers(&world, account, *pid);
+                    let [signal, trace, read] = powers(&world, account, pids[whom]);
                     let mode = privilege.audit_name();
                     writeln!(table, "| {mode} | {who} | {whom} | {signal} | {trace} | {read} |")
                         .expect("text");
@@ -109,7 +104,7 @@ fn the_runners_signals_reach_a_job_of_another_user() {
     if !require_root() {
         return;
     }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::ALL {
         for signal in ["TERM", "INT", "HUP", "QUIT"] {
             let world = ready(privilege);
             let outcome = while_running_after(
@@ -117,7 +112,8 @@ fn the_runners_signals_reach_a_job_of_another_user() {
                 "trap 'echo heard; exit 9' TERM",
                 "while :; do sleep 0.05; done",
                 |pids| {
-                    let sent = world.shell("nbt_runner", &format!("kill -{signal} {}", pids["shepherd"]));
+                    let sent =
+                        world.shell(privilege.runner(), &format!("kill -{signal} {}", pids["shepherd"]));
                     assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
                 },
             );
@@ -132,12 +128,12 @@ fn a_shepherd_that_is_killed_takes_the_job_along() {
     if !require_root() {
         return;
     }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::ALL {
         let world = ready(privilege);
         let mut seen = Pids::new();
         let outcome = while_running(&world, "sleep 60", |pids| {
             seen.clone_from(pids);
-            let sent = world.shell("nbt_runner", &format!("kill -KILL {}", pids["shepherd"]));
+            let sent = world.shell(privilege.runner(), &format!("kill -KILL {}", pids["shepherd"]));
             assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
         });
         assert_eq!(outcome.exit, Exit::Signal(9), "{}", outcome.log);
@@ -152,7 +148,7 @@ fn a_launcher_that_is_killed_takes_the_job_along_and_is_no_success() {
     if !require_root() {
         return;
     }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::ALL {
         let world = ready(privilege);
         let mut seen = Pids::new();
         let outcome = while_running(&world, "sleep 60", |pids| {
@@ -171,7 +167,7 @@ fn the_shepherd_holds_no_capability_no_group_and_no_file_of_the_jobs() {
     if !require_root() {
         return;
     }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::ALL {
         let world = ready(privilege);
         let outcome = while_running(&world, "while [ ! -e ~/enough ]; do sleep 0.05; done", |pids| {
             let directory = Path::new("/proc").join(pids["shepherd"].to_string());
@@ -180,9 +176,22 @@ fn the_shepherd_holds_no_capability_no_group_and_no_file_of_the_jobs() {
                 let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
                 line.split_whitespace().collect::<Vec<_>>().join(" ")
             };
-            assert_eq!(field("Uid:"), "4001 4101 4001 4101", "{privilege:?}");
-            assert_eq!(field("Gid:"), "4001 4001 4001 4001", "{privilege:?}");
-            assert_eq!(field("Groups:"), "", "{privilege:?}");
+            let (uids, gids, groups) = match privilege {
+                Privilege::RootRunner => {
+                    let nobody = "2147483631";
+                    let uids = format!("{nobody} 4101 {nobody} 4101");
+                    (uids, [nobody; 4].join(" "), "")
+                }
+                Privilege::Setuid | Privilege::FileCaps => {
+                    ("4001 4101 4001 4101".to_owned(), "4001 4001 4001 4001".to_owned(), "")
+                }
+                Privilege::None => {
+                    ("4101 4101 4101 4101".to_owned(), "4101 4101 4101 4101".to_owned(), "4101 4200")
+                }
+            };
+            assert_eq!(field("Uid:"), uids, "{privilege:?}");
+            assert_eq!(field("Gid:"), gids, "{privilege:?}");
+            assert_eq!(field("Groups:"), groups, "{privilege:?}");
             for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
                 assert_eq!(field(set), "0000000000000000", "{privilege:?} {set}");
             }
