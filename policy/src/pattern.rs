@@ -32,8 +32,8 @@ enum Piece {
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        let is_regex = |p: &Pattern| matches!(p.matcher, Matcher::Regex(_));
-        self.source == other.source && is_regex(self) == is_regex(other)
+        let kind = |p: &Pattern| std::mem::discriminant(&p.matcher);
+        self.source == other.source && kind(self) == kind(other)
     }
 }
 
@@ -57,6 +57,11 @@ impl Pattern {
         let matcher =
             if source.contains(['*', '?']) { Matcher::Glob(pieces(source)) } else { Matcher::Exact };
         Ok(Pattern { source: source.to_owned(), matcher })
+    }
+
+    /// A pattern that matches this text alone, whatever characters it has.
+    pub fn exact(text: &str) -> Self {
+        Pattern { source: text.to_owned(), matcher: Matcher::Exact }
     }
 
     /// Reads a regular expression, which is to cover the whole text whether it has anchors or not.

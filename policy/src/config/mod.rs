@@ -4,6 +4,7 @@
 //! [`reader`] knows TOML and types; the other modules know one part of the configuration each.
 
 mod conditions;
+mod jacamar;
 mod model;
 mod native;
 mod reader;
@@ -56,7 +57,9 @@ impl Policy {
             let root = Section::root(&documents, &tables, &shared);
             let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
             // With broken syntax half a table would be read, and its missing half told as well.
-            parsed.then(|| native::read(file, root))
+            parsed.then(|| {
+                if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
+            })
         };
         drop(tables);
         drop(documents);

@@ -144,6 +144,8 @@ pub(super) struct Section<'t> {
     shared: &'t Shared,
     path: String,
     asked: Vec<&'static str>,
+    /// What unknown keys may begin with.
+    allowed: Option<&'static str>,
     /// Whether what is asked for is noted for the schema. Rules come by the thousand, and the first says it all.
     noting: bool,
 }
@@ -156,7 +158,7 @@ impl<'t> Section<'t> {
             .zip(tables)
             .map(|(document, table)| Part { document, table, start: 0 })
             .collect();
-        Section { parts, shared, path: String::new(), asked: Vec::new(), noting: true }
+        Section { parts, shared, path: String::new(), asked: Vec::new(), allowed: None, noting: true }
     }
 
     /// Where the table begins; none where it does not stand in any file.
@@ -289,7 +291,7 @@ impl<'t> Section<'t> {
                 }
             }
         }
-        Section { parts, shared: self.shared, path, asked: Vec::new(), noting: self.noting }
+        Section { parts, shared: self.shared, path, asked: Vec::new(), allowed: None, noting: self.noting }
     }
 
     /// Tables by name, `[key.NAME]`, in the order of their names.
@@ -344,7 +346,14 @@ impl<'t> Section<'t> {
                         let part = Part { document: spot.document, table, start: spot.offset };
                         let (shared, noting) = (self.shared, self.noting && sections.is_empty());
                         let path = path.clone();
-                        sections.push(Section { parts: vec![part], shared, path, asked: Vec::new(), noting });
+                        sections.push(Section {
+                            parts: vec![part],
+                            shared,
+                            path,
+                            asked: Vec::new(),
+                            allowed: None,
+                            noting,
+                        });
                     }
                     other => {
                         let _: Option<()> = wrong_type(spot, other, "a table");
@@ -360,12 +369,18 @@ impl<'t> Section<'t> {
         self.parts.iter().any(|part| part.table.contains_key(key))
     }
 
+    /// Lets keys pass that begin with this, such as those of features that come and go.
+    pub(super) fn allow_prefix(&mut self, prefix: &'static str) {
+        self.allowed = Some(prefix);
+    }
+
     /// Tells every key that nobody asked for.
     pub(super) fn finish(self) {
         for part in &self.parts {
             for (key, _) in part.table.iter() {
                 let name: &str = key.get_ref();
-                if !self.asked.contains(&name) {
+                let allowed = self.allowed.is_some_and(|prefix| name.starts_with(prefix));
+                if !allowed && !self.asked.contains(&name) {
                     let spot = Spot { document: part.document, offset: key.span().start };
                     unknown(spot, "key", name, &self.asked);
                 }
@@ -403,7 +418,14 @@ impl<'t> Raw<'t> {
             DeValue::Table(table) => {
                 let part = Part { document: self.spot.document, table, start: self.spot.offset };
                 let (shared, path) = (self.shared, self.path.clone());
-                Some(Section { parts: vec![part], shared, path, asked: Vec::new(), noting: self.noting })
+                Some(Section {
+                    parts: vec![part],
+                    shared,
+                    path,
+                    asked: Vec::new(),
+                    allowed: None,
+                    noting: self.noting,
+                })
             }
             _ => None,
         }

@@ -1,0 +1,183 @@
+//! `[auth]` and its tables.
+
+use super::general::General;
+use super::lists::{self, Lists};
+use super::{assignments, duration, ignore, list, on, refuse_list, refuse_on, refuse_text, set};
+use crate::DEFAULT_AUDIT_FILE;
+use crate::config::model::*;
+use crate::config::reader::Section;
+use crate::config::values;
+use nunbird_handover::Isolation;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What `[auth]` says, as far as it has an effect.
+pub(super) struct Auth {
+    pub(super) downscope: Downscope,
+    pub(super) audience: Vec<String>,
+    pub(super) late_stages: u64,
+    pub(super) accounts: Accounts,
+    pub(super) isolation: Isolation,
+    pub(super) audit: Audit,
+    pub(super) validation: Option<Validation>,
+    pub(super) rules: Vec<Rule>,
+}
+
+pub(super) fn read(root: &mut Section<'_>, general: &General) -> Auth {
+    let mut t = root.table("auth");
+    if !t.is_present() {
+        root.find("there is no table `[auth]`", "add it, with `downscope = \"setuid\"`");
+    }
+    let table = &mut t;
+    let downscope = downscope(table);
+    let rules_first = on(table, "lists_pre_validation");
+    let validation = validation(table.table("runas"), rules_first);
+    let required = list(table, "jwt_required_aud");
+    let audience = required.map(|at| at.value.iter().map(|one| one.value.to_owned()).collect());
+    let accounts = Accounts {
+        shells: list(table, "shell_allowlist")
+            .map_or_else(Vec::new, |at| at.value.iter().map(values::path).collect()),
+        nologin: on(table, "enforce_nologin"),
+        allow_bots: on(table, "allow_bot_accounts"),
+        ..Accounts::default()
+    };
+    let rules = lists::rules(&Lists {
+        user_allowlist: list(table, "user_allowlist"),
+        user_blocklist: list(table, "user_blocklist"),
+        groups_blocklist: list(table, "groups_blocklist"),
+        groups_allowlist: list(table, "groups_allowlist"),
+        sources: list(table, "pipeline_source_allowlist"),
+        auth: table.spot(),
+        validated: validation.is_some(),
+    });
+    let late_stages = duration(table, "jwt_exp_delay", 15 * 60, 3600);
+    let no_new_privileges = on(table, "no_new_privs");
+    let isolation = seccomp(table.table("seccomp"), no_new_privileges);
+    let audit = logging(table.table("logging"), downscope);
+    refuse_on(
+        table,
+        "root_dir_creation",
+        "Nunbird makes no directory with privilege; make `data_dir` for each account with pam_mkhomedir, tmpfiles.d or your provisioning",
+    );
+    refuse_list(
+        table,
+        "run_stage_allowlist",
+        "Nunbird runs every stage that gitlab-runner asks for; remove the line",
+    );
+    ignore(table, &["jacamar_path", "run_mechanism"], &["enabled"], &["max_env_chars"]);
+    table.allow_prefix("ff_");
+    t.finish();
+    let audience = audience.unwrap_or_else(|| vec![general.server.url.clone()]);
+    Auth { downscope, audience, late_stages, accounts, isolation, audit, validation, rules }
+}
+
+fn downscope(table: &mut Section<'_>) -> Downscope {
+    match set(table, "downscope") {
+        Some(at) if at.value == "none" => return Downscope::None,
+        Some(at) if at.value == "setuid" => {}
+        Some(at) if matches!(at.value, "sudo" | "su") => {
+            let help = "write `setuid`: nunbird-auth then needs its setuid bit or file capabilities; sudo comes with a later release";
+            at.spot.find(format!("`downscope = \"{}\"` is not supported yet", at.value), help);
+        }
+        Some(at) => at.spot.find("there is no such downscope", "write `setuid` or `none`"),
+        None if table.has("downscope") => {}
+        None => table.find("there is no `downscope`", "add `downscope = \"setuid\"`"),
+    }
+    Downscope::Setuid
+}
+
+/// `[auth.runas]`. Jacamar runs the script as root, and so it is here.
+fn validation(mut table: Section<'_>, rules_first: bool) -> Option<Validation> {
+    let script = set(&mut table, "validation_script");
+    let user_variable = set(&mut table, "user_variable").and_then(|at| values::variable_name(&at));
+    let sha256 = set(&mut table, "sha256").map(|at| values::sha256(&at));
+    let environment = assignments(list(&mut table, "validation_env"));
+    if script.is_none() && (user_variable.is_some() || sha256.is_some() || !environment.is_empty()) {
+        table.find("there is no program to ask", "add `validation_script`, or remove the table");
+    }
+    table.finish();
+    Some(Validation {
+        script: values::path(&script?),
+        sha256,
+        user_variable,
+        environment,
+        timeout: 60,
+        user: "root".to_owned(),
+        rules_first,
+    })
+}
+
+/// `[auth.logging]` comes beside Nunbird's own audit file, which is written whatever it says.
+fn logging(mut table: Section<'_>, downscope: Downscope) -> Audit {
+    let default = (downscope == Downscope::Setuid).then(|| PathBuf::from(DEFAULT_AUDIT_FILE));
+    let enabled = on(&mut table, "enabled");
+    let location = set(&mut table, "location");
+    let network = set(&mut table, "network");
+    let address = set(&mut table, "address");
+    if let Some(level) = set(&mut table, "level")
+        && !["error", "warn", "info", "debug"].contains(&level.value)
+    {
+        level.spot.find("there is no such level", "write `error`, `warn`, `info` or `debug`");
+    }
+    let mut audit = Audit { file: default, journald: false, syslog: None, required: true };
+    match location {
+        _ if !enabled => {}
+        Some(at) if at.value != "syslog" => audit.file = Some(values::path(&at)),
+        _ => match (network, address) {
+            (None, None) => audit.syslog = Some(Syslog::Local),
+            (network, Some(address)) => {
+                let udp = network.as_ref().is_some_and(|n| n.value.starts_with("udp"));
+                match address.value.parse::<SocketAddr>() {
+                    Ok(socket) => {
+                        audit.syslog = Some(if udp { Syslog::Udp(socket) } else { Syslog::Tcp(socket) });
+                    }
+                    Err(_) => address.spot.find(
+                        "this is no address and port",
+                        "write `192.0.2.1:514`: no name is looked up with privilege",
+                    ),
+                }
+            }
+            (Some(network), None) => {
+                network.spot.find("there is no `address`", "add `address = \"192.0.2.1:514\"`");
+            }
+        },
+    }
+    table.finish();
+    audit
+}
+
+/// `[auth.seccomp]`. Jacamar's filter is on unless it is disabled, and brings no_new_privs with it.
+fn seccomp(mut table: Section<'_>, no_new_privileges: bool) -> Isolation {
+    let calls = "Nunbird filters no system calls by name; limit jobs with `no_new_privs`, `limit_setuid` and `tty_rules`";
+    let disabled = on(&mut table, "disabled");
+    for key in ["block_calls", "allow_calls"] {
+        if disabled {
+            let _without_effect = list(&mut table, key);
+        } else {
+            refuse_list(&mut table, key, calls);
+        }
+    }
+    if disabled {
+        ignore(&mut table, &["validation_plugin"], &["block_all", "log_allowed_actions"], &[]);
+    } else {
+        refuse_text(&mut table, "validation_plugin", "a plug-in is code with privilege; Nunbird takes none");
+        refuse_on(&mut table, "block_all", calls);
+        ignore(&mut table, &[], &["log_allowed_actions"], &[]);
+    }
+    ignore(&mut table, &[], &["error_num_block_actions"], &[]);
+    let without = table.boolean("disable_no_new_privs").filter(|at| at.value);
+    let filters = Isolation {
+        limit_setuid: on(&mut table, "limit_setuid") && !disabled,
+        block_tty_injection: on(&mut table, "tty_rules") && !disabled,
+        no_new_privileges: no_new_privileges || (!disabled && without.is_none()),
+    };
+    if let Some(without) = without
+        && !filters.no_new_privileges
+        && (filters.limit_setuid || filters.block_tty_injection)
+    {
+        let help = "remove `disable_no_new_privs`: the kernel takes a filter from a process without privilege only with no_new_privs";
+        without.spot.find("`limit_setuid` and `tty_rules` need no_new_privs", help);
+    }
+    table.finish();
+    filters
+}

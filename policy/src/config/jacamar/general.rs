@@ -1,0 +1,168 @@
+//! `[general]` and `[general.podman]`.
+
+use super::{assignments, duration, ignore, list, on, refuse_on, refuse_text, set};
+use crate::config::model::GitLabServer;
+use crate::config::reader::{At, Section};
+use crate::config::{servers, values};
+use crate::{Algorithm, suggest};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What `[general]` says, as far as it has an effect.
+pub(super) struct General {
+    pub(super) shell: PathBuf,
+    pub(super) data_dir: String,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) token_variable: String,
+    /// Without its audience, which `[auth]` has.
+    pub(super) server: GitLabServer,
+}
+
+const BATCH: [&str; 9] = ["slurm", "sbatch", "pbs", "lsf", "bsub", "cobalt", "qsub", "flux", "pjm"];
+const DISK: &str = "Nunbird keeps one directory for each concurrent job of an account; remove the line, or set it to `false`";
+
+pub(super) fn read(root: &mut Section<'_>) -> General {
+    let mut t = root.table("general");
+    if !t.is_present() {
+        root.find("there is no table `[general]`", "add it, with `executor`, `data_dir` and `gitlab_server`");
+    }
+    let table = &mut t;
+    executor(table);
+    let data_dir = data_dir(table);
+    let server = server(table);
+    let shell = set(table, "shell_path").map_or_else(|| PathBuf::from("/bin/bash"), |at| values::path(&at));
+    let token_variable = set(table, "jwt_env_variable").and_then(|at| values::variable_name(&at));
+    let environment = environment(table);
+    duration(table, "kill_timeout", 120, u64::MAX);
+    refuse_on(
+        table,
+        "custom_build_dir",
+        "Nunbird has no `CUSTOM_CI_BUILDS_DIR` yet; set `data_dir` to the file system that builds belong on",
+    );
+    refuse_on(table, "static_builds_dir", DISK);
+    refuse_on(table, "limit_build_dir", DISK);
+    refuse_on(
+        table,
+        "group_permissions",
+        "directories of jobs are for their owner alone (mode 0700); remove the line",
+    );
+    refuse_on(
+        table,
+        "set_stack_size",
+        "set the soft limit where gitlab-runner starts: `LimitSTACK=` in its unit; limits by policy come with a later release",
+    );
+    refuse_text(
+        table,
+        "job_message",
+        "put the text into /etc/motd or the project's documentation; a message by policy comes with a later release",
+    );
+    refuse_text(table, "run_mechanism", "containers are a matter of the job's script; remove the line");
+    ignore(
+        table,
+        &["name", "force_mechanism"],
+        &[
+            "retain_logs",
+            "unrestricted_cmd_line",
+            "uncap_build_dir_cleanup",
+            "file_lock_debug",
+            "user_enabled_limit",
+            "variable_data_dir",
+        ],
+        &["static_min_days", "max_build_dir"],
+    );
+    podman(table.table("podman"));
+    table.allow_prefix("ff_");
+    t.finish();
+    General {
+        shell,
+        data_dir,
+        environment,
+        token_variable: token_variable.unwrap_or_else(|| "CI_JOB_JWT".to_owned()),
+        server,
+    }
+}
+
+fn executor(table: &mut Section<'_>) {
+    match set(table, "executor") {
+        None if table.has("executor") => {}
+        None => table.find("there is no `executor`", "add `executor = \"shell\"`"),
+        Some(at) if at.value == "shell" => {}
+        Some(at) if BATCH.contains(&at.value) => {
+            let help = "batch schedulers come with a later release; `executor = \"shell\"` runs jobs on the runner's host";
+            let scheduler = if at.value == "qsub" { "cobalt" } else { at.value };
+            at.spot.find(format!("the executor for {scheduler} is not supported yet"), help);
+        }
+        Some(at) => {
+            let known = ["shell", "slurm", "pbs", "lsf", "cobalt", "flux"];
+            let help = suggest::nearest(at.value, known)
+                .map_or_else(|| format!("known: {}", known.join(", ")), |name| format!("write `{name}`"));
+            at.spot.find("there is no such executor", help);
+        }
+    }
+}
+
+/// `$HOME` alone is `~/.jacamar-ci`, and a directory that is not an account's own gets one below it for each.
+fn data_dir(table: &mut Section<'_>) -> String {
+    let fallback = || "$HOME/.jacamar-ci".to_owned();
+    let Some(at) = set(table, "data_dir") else {
+        if !table.has("data_dir") {
+            table.find("there is no `data_dir`", "add `data_dir = \"$HOME\"`");
+        }
+        return fallback();
+    };
+    let text = at.value.replace("${HOME}", "$HOME").replace("${USER}", "$USER");
+    let text = text.trim_end_matches('/');
+    let text = match text {
+        "$HOME" | "~" => fallback(),
+        other if other.contains("$HOME") || other.contains("$USER") => other.to_owned(),
+        other => format!("{other}/$USER"),
+    };
+    values::data_dir(&At { value: text.as_str(), spot: at.spot })
+}
+
+fn server(table: &mut Section<'_>) -> GitLabServer {
+    let url = set(table, "gitlab_server").map(|at| servers::url(&at));
+    if url.is_none() {
+        let help = "add `gitlab_server = \"https://your.gitlab.server\"`, a key of Jacamar's own: Nunbird trusts no URL that a job brings along";
+        table.find("there is no `gitlab_server`", help);
+    }
+    let url = url.unwrap_or_default();
+    let host = url.split("://").nth(1).unwrap_or("").split(['/', ':']).next().unwrap_or("");
+    let name: String =
+        host.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    GitLabServer {
+        name: name.trim_matches('-').to_owned(),
+        issuer: url.clone(),
+        url,
+        audience: Vec::new(),
+        ca_file: set(table, "tls-ca-file").map(|at| values::path(&at)),
+        algorithms: vec![Algorithm::Rs256],
+        runner_ids: Vec::new(),
+        keys_max_age: 30 * 24 * 3600,
+    }
+}
+
+fn environment(table: &mut Section<'_>) -> BTreeMap<String, String> {
+    let at = list(table, "user_bash_env");
+    for one in at.iter().flat_map(|at| &at.value) {
+        if one.value.contains(['$', '`']) {
+            let help =
+                "write the value out, or set it in the site's /etc/profile.d; nothing is expanded here";
+            one.spot.find("this assignment needs a shell", help);
+        }
+    }
+    assignments(at)
+}
+
+/// Without `run_mechanism` the table has no effect.
+fn podman(mut table: Section<'_>) {
+    let texts = ["application_path", "runner_image", "default_image"];
+    let lists =
+        ["runner_options", "custom_options", "runner_entry_point", "user_entry_point", "custom_entry_point"];
+    ignore(&mut table, &texts, &["step_script_only"], &[]);
+    for key in lists {
+        let _without_effect = list(&mut table, key);
+    }
+    on(&mut table, "disable_container_user");
+    table.finish();
+}

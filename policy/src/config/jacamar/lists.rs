@@ -1,0 +1,80 @@
+//! Jacamar's four lists as ordered rules: `user_allowlist` over `user_blocklist` over `groups_blocklist` over
+//! `groups_allowlist`. Each rule has the name and the place of its key.
+//!
+//! The lists speak of local accounts and local groups, after the RunAs script has had its say. With an allow list,
+//! whoever is on none is denied.
+
+use crate::Pattern;
+use crate::config::model::{Condition, Outcome, Rule, RunAs};
+use crate::config::reader::{At, Spot};
+
+/// The lists, as they are set.
+pub(super) struct Lists<'t> {
+    pub(super) user_allowlist: Option<At<'t, Vec<At<'t, &'t str>>>>,
+    pub(super) user_blocklist: Option<At<'t, Vec<At<'t, &'t str>>>>,
+    pub(super) groups_blocklist: Option<At<'t, Vec<At<'t, &'t str>>>>,
+    pub(super) groups_allowlist: Option<At<'t, Vec<At<'t, &'t str>>>>,
+    /// `pipeline_source_allowlist`.
+    pub(super) sources: Option<At<'t, Vec<At<'t, &'t str>>>>,
+    /// Where `[auth]` begins: the place of what no list says.
+    pub(super) auth: Option<Spot<'t>>,
+    /// Whether a RunAs script is set.
+    pub(super) validated: bool,
+}
+
+pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
+    let run = || Outcome::RunAs(if lists.validated { RunAs::Validated } else { RunAs::UserLogin });
+    let deny = |what: &str| Outcome::Deny(format!("your account may not run CI jobs here ({what})"));
+    let mut rules = Vec::new();
+    let mut add = |name: &str, spot: Option<Spot<'_>>, condition: Option<Condition>, outcome: Outcome| {
+        let Some(spot) = spot else { return };
+        let mut conditions: Vec<Condition> = condition.into_iter().collect();
+        if let (Some(sources), Outcome::RunAs(_)) = (&lists.sources, &outcome) {
+            conditions.push(Condition::PipelineSource(exact(sources)));
+        }
+        rules.push(Rule { name: name.to_owned(), place: spot.place(), conditions, outcome, profile: None });
+    };
+    if let Some(users) = &lists.user_allowlist {
+        add("user_allowlist", Some(users.spot), Some(Condition::Account(exact(users))), run());
+    }
+    if let Some(users) = &lists.user_blocklist {
+        add(
+            "user_blocklist",
+            Some(users.spot),
+            Some(Condition::Account(exact(users))),
+            deny("user_blocklist"),
+        );
+    }
+    if let Some(groups) = &lists.groups_blocklist {
+        add(
+            "groups_blocklist",
+            Some(groups.spot),
+            Some(Condition::LocalGroup(names(groups))),
+            deny("groups_blocklist"),
+        );
+    }
+    if let Some(groups) = &lists.groups_allowlist {
+        add("groups_allowlist", Some(groups.spot), Some(Condition::LocalGroup(names(groups))), run());
+    }
+    if lists.user_allowlist.is_none() && lists.groups_allowlist.is_none() {
+        add("everybody", lists.auth, None, run());
+        if let Some(sources) = &lists.sources {
+            let outcome = Outcome::Deny("pipelines started this way do not run here".to_owned());
+            add("pipeline_source_allowlist", Some(sources.spot), None, outcome);
+        }
+    } else {
+        let outcome =
+            Outcome::Deny("your account is on no list of those who may run CI jobs here".to_owned());
+        add("on no list", lists.auth, None, outcome);
+    }
+    rules
+}
+
+fn names(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<String> {
+    at.value.iter().map(|one| one.value.to_owned()).collect()
+}
+
+/// Jacamar compares names, it has no patterns.
+fn exact(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<Pattern> {
+    at.value.iter().map(|one| Pattern::exact(one.value)).collect()
+}

@@ -1,0 +1,245 @@
+use super::go_duration;
+use crate::made_up::{MadeUp, account, subject};
+use crate::{Dialect, Downscope, Outcome, Policy, RunAs, Subject, Syslog, Verdict, decide};
+use std::path::Path;
+
+const SMALL: &str = r#"
+[general]
+executor = "shell"
+data_dir = "$HOME"
+gitlab_server = "https://gitlab.example.org"
+[auth]
+downscope = "setuid"
+"#;
+
+fn with(general: &str, auth: &str) -> String {
+    SMALL.replace("[auth]", &format!("{general}\n[auth]")) + auth
+}
+
+fn policy(text: &str) -> Policy {
+    Policy::parse(Path::new("/etc/gitlab-runner/jacamar.toml"), text).unwrap_or_else(|findings| {
+        panic!("{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+fn findings(text: &str) -> Vec<(u32, String)> {
+    let found = Policy::parse(Path::new("j"), text).expect_err(text);
+    assert!(found.iter().all(|f| f.help.is_some()), "{found:?}");
+    found.into_iter().map(|f| (f.place.line, f.message)).collect()
+}
+
+#[test]
+fn a_small_configuration_gets_jacamars_defaults() {
+    let policy = policy(SMALL);
+    assert_eq!((policy.dialect, policy.downscope), (Dialect::Jacamar, Downscope::Setuid));
+    assert_eq!(policy.directories.data_dir, "$HOME/.jacamar-ci");
+    assert_eq!(policy.identity.token_variables, ["CI_JOB_JWT"]);
+    assert_eq!(policy.identity.late_stages, 900);
+    assert_eq!(policy.gitlab[0].name, "gitlab-example-org");
+    assert_eq!(policy.gitlab[0].audience, ["https://gitlab.example.org"]);
+    assert!(policy.job.isolation.no_new_privileges && !policy.accounts.allow_bots);
+    assert!(matches!(policy.rules[0].outcome, Outcome::RunAs(RunAs::UserLogin)));
+    assert!(policy.validation.is_none() && policy.audit.syslog.is_none());
+}
+
+#[test]
+fn every_key_that_is_honoured_has_its_effect() {
+    let text = with(
+        "shell_path = \"/usr/bin/bash\"\ntls-ca-file = \"/etc/ca.pem\"\njwt_env_variable = \"SITE_ID_TOKEN\"\n\
+         user_bash_env = [\"SITE=1\", \"A=b c\"]\nname = \"x\"\nretain_logs = true\nkill_timeout = \"2m\"\n\
+         unrestricted_cmd_line = true\nstatic_min_days = 3\nff_something = 1",
+        "user_allowlist = [\"ada\"]\nshell_allowlist = [\"/bin/bash\"]\nenforce_nologin = true\nallow_bot_accounts = true\n\
+         jwt_exp_delay = \"30m\"\njwt_required_aud = [\"https://a\", \"https://b\"]\nlists_pre_validation = true\n\
+         no_new_privs = true\njacamar_path = \"/opt/jacamar/bin\"\nmax_env_chars = 5\n\
+         [auth.runas]\nvalidation_script = \"/etc/v\"\nuser_variable = \"SVC\"\nvalidation_env = [\"K=v\"]\n\
+         [auth.seccomp]\nlimit_setuid = true\ntty_rules = true\nerror_num_block_actions = true\n\
+         [auth.logging]\nenabled = true\nnetwork = \"udp\"\naddress = \"192.0.2.7:514\"\nlevel = \"info\"\n\
+         [batch]\ncommand_delay = \"1m\"\nenv_vars = [\"PATH=$PATH:/x\"]\narguments_variable = [\"SITE_PARAMETERS\"]\n",
+    );
+    let policy = policy(&text);
+    assert_eq!(policy.job.shell, Path::new("/usr/bin/bash"));
+    assert_eq!(policy.job.environment["A"], "b c");
+    assert_eq!(policy.gitlab[0].ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(policy.gitlab[0].audience, ["https://a", "https://b"]);
+    assert_eq!(policy.identity.token_variables, ["SITE_ID_TOKEN"]);
+    assert_eq!(policy.identity.late_stages, 1800);
+    assert!(policy.accounts.nologin && policy.accounts.allow_bots && policy.accounts.shells.len() == 1);
+    let isolation = policy.job.isolation;
+    assert!(isolation.limit_setuid && isolation.block_tty_injection && isolation.no_new_privileges);
+    assert_eq!(policy.audit.syslog, Some(Syslog::Udp("192.0.2.7:514".parse().unwrap())));
+    let validation = policy.validation.expect("a script");
+    assert!(validation.rules_first && validation.user == "root");
+    assert_eq!(validation.user_variable.as_deref(), Some("SVC"));
+    assert_eq!(validation.environment["K"], "v");
+    assert!(matches!(policy.rules[0].outcome, Outcome::RunAs(RunAs::Validated)));
+}
+
+#[test]
+fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
+    for general in [
+        "custom_build_dir = true",
+        "static_builds_dir = true",
+        "limit_build_dir = true",
+        "group_permissions = true",
+        "set_stack_size = true",
+        "job_message = \"hello\"",
+        "run_mechanism = \"podman\"",
+        "user_bash_env = [\"PATH=$PATH:/x\"]",
+        "user_bash_env = [\"LD_PRELOAD=/x\"]",
+        "user_bash_env = [\"nothing\"]",
+        "kill_timeout = \"2 minutes\"",
+        "jwt_env_variable = \"A-B\"",
+        "custom_build_dirs = false",
+    ] {
+        let found = findings(&with(general, ""));
+        assert_eq!(found.len(), 1, "{general}: {found:?}");
+        assert_eq!(found[0].0, 6, "{general}: {found:?}");
+    }
+    for auth in [
+        "root_dir_creation = true",
+        "run_stage_allowlist = [\"step_script\"]",
+        "jwt_exp_delay = \"2h\"",
+        "user_blocklst = [\"eve\"]",
+        "seccomp = { block_calls = [\"ptrace\"] }",
+        "seccomp = { block_all = true }",
+        "seccomp = { validation_plugin = \"/x.so\" }",
+        "seccomp = { disable_no_new_privs = true, tty_rules = true }",
+        "logging = { enabled = true, network = \"tcp\", address = \"loghost:514\" }",
+        "logging = { enabled = true, network = \"tcp\" }",
+        "logging = { level = \"loud\" }",
+        "runas = { user_variable = \"X\" }",
+        "shell_allowlist = \"bash\"",
+    ] {
+        let found = findings(&with("", auth));
+        assert_eq!(found.len(), 1, "{auth}: {found:?}");
+        assert_eq!(found[0].0, 9, "{auth}: {found:?}");
+    }
+    for (from, to, part) in [
+        ("\"shell\"", "\"slurm\"", "slurm is not supported yet"),
+        ("\"shell\"", "\"qsub\"", "cobalt is not supported yet"),
+        ("\"shell\"", "\"shel\"", "no such executor"),
+        ("\"setuid\"", "\"sudo\"", "not supported yet"),
+        ("\"setuid\"", "\"su\"", "not supported yet"),
+        ("\"setuid\"", "\"root\"", "no such downscope"),
+        ("gitlab_server = \"https://gitlab.example.org\"\n", "", "no `gitlab_server`"),
+        ("\"https://gitlab.example.org\"", "\"http://gitlab.example.org\"", "no URL"),
+        ("data_dir = \"$HOME\"\n", "", "no `data_dir`"),
+        ("downscope = \"setuid\"", "", "no `downscope`"),
+    ] {
+        let found = findings(&SMALL.replace(from, to));
+        assert!(found.iter().any(|(_, message)| message.contains(part)), "{to}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_empty_or_off_is_not_set() {
+    let text = with(
+        "custom_build_dir = false\njob_message = \"\"\nrun_mechanism = \"\"\nlimit_build_dir = false\njwt_env_variable = \"\"\nuser_bash_env = []",
+        "root_dir_creation = false\nuser_allowlist = []\ngroups_allowlist = [\"\"]\nrun_stage_allowlist = []\njwt_required_aud = \"\"\n\
+         [auth.seccomp]\nblock_calls = []\n[auth.runas]\nvalidation_script = \"\"\n[general.podman]\nrunner_options = []\n",
+    );
+    assert_eq!(policy(&text).rules, policy(&with("\n\n\n\n\n", "")).rules);
+    let disabled =
+        "[auth.seccomp]\ndisabled = true\nblock_calls = [\"ptrace\"]\nvalidation_plugin = \"/x\"\n";
+    assert!(!policy(&with("", disabled)).job.isolation.no_new_privileges);
+}
+
+#[test]
+fn data_directories_mean_what_they_mean_to_jacamar() {
+    for (written, meant) in [
+        ("$HOME", "$HOME/.jacamar-ci"),
+        ("${HOME}/", "$HOME/.jacamar-ci"),
+        ("$HOME/ci", "$HOME/ci"),
+        ("/scratch/$USER", "/scratch/$USER"),
+        ("/ecp/", "/ecp/$USER"),
+    ] {
+        let policy = policy(&SMALL.replace("$HOME", written));
+        assert_eq!(policy.directories.data_dir, meant, "{written}");
+    }
+}
+
+#[test]
+fn gos_durations_are_read_as_go_reads_them() {
+    for (text, seconds) in [
+        ("30s", 30),
+        ("2m", 120),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("500ms", 1),
+        ("0", 0),
+        ("1m0.5s", 61),
+        (".5s", 1),
+    ] {
+        assert_eq!(go_duration(text), Some(seconds), "{text}");
+    }
+    for bad in ["", "5", "s", "1d", "-1s", "1 s", "1h-1m", "..5s", ".s", "99999999999999999999h"] {
+        assert_eq!(go_duration(bad), None, "{bad}");
+    }
+}
+
+/// Accounts with a group each: `ada` in `physics`, `bob` in `guests`, `eve` in both.
+fn host() -> MadeUp {
+    let mut host = MadeUp::default();
+    for (name, uid, groups) in
+        [("ada", 5001, vec![7001]), ("bob", 5002, vec![7002]), ("eve", 5003, vec![7001, 7002])]
+    {
+        let mut facts = account(name, uid);
+        facts.groups = groups;
+        host = host.with(facts);
+    }
+    host.groups.extend([("physics".to_owned(), 7001), ("guests".to_owned(), 7002)]);
+    host
+}
+
+/// The rule that decides for each of the three.
+fn verdicts(auth: &str) -> [String; 3] {
+    let policy = policy(&with("", auth));
+    ["ada", "bob", "eve"].map(|user| {
+        let subject = Subject { user_login: user.to_owned(), validated: Some(user.to_owned()), ..subject() };
+        match decide(&policy, &subject, &host(), 990).verdict {
+            Verdict::Admitted { rule, .. } => format!("+{}", rule.name),
+            Verdict::DeniedByRule { rule, .. } => format!("-{}", rule.name),
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+#[test]
+fn the_lists_have_jacamars_precedence() {
+    assert_eq!(verdicts(""), ["+everybody", "+everybody", "+everybody"]);
+    assert_eq!(verdicts("user_allowlist = [\"ada\"]"), ["+user_allowlist", "-on no list", "-on no list"]);
+    assert_eq!(verdicts("user_blocklist = [\"ada\"]"), ["-user_blocklist", "+everybody", "+everybody"]);
+    assert_eq!(
+        verdicts(
+            "user_allowlist = [\"eve\"]\nuser_blocklist = [\"eve\", \"ada\"]\ngroups_allowlist = [\"physics\"]"
+        ),
+        ["-user_blocklist", "-on no list", "+user_allowlist"]
+    );
+    assert_eq!(
+        verdicts("groups_blocklist = [\"guests\"]\ngroups_allowlist = [\"physics\"]"),
+        ["+groups_allowlist", "-groups_blocklist", "-groups_blocklist"]
+    );
+    assert_eq!(
+        verdicts("pipeline_source_allowlist = [\"web\"]"),
+        ["-pipeline_source_allowlist", "-pipeline_source_allowlist", "-pipeline_source_allowlist"]
+    );
+    assert_eq!(
+        verdicts("pipeline_source_allowlist = [\"push\"]"),
+        ["+everybody", "+everybody", "+everybody"]
+    );
+    assert_eq!(
+        verdicts("pipeline_source_allowlist = [\"web\"]\nuser_allowlist = [\"ada\"]"),
+        ["-on no list", "-on no list", "-on no list"]
+    );
+}
+
+#[test]
+fn a_list_compares_names_and_knows_no_patterns() {
+    assert_eq!(verdicts("user_allowlist = [\"*\", \"[a]\"]"), ["-on no list", "-on no list", "-on no list"]);
+}
+
+#[test]
+fn a_rule_stands_where_its_key_stands() {
+    let policy = policy(&with("", "user_blocklist = [\"eve\"]"));
+    assert_eq!(policy.rules[0].place.to_string(), "/etc/gitlab-runner/jacamar.toml:9:18");
+}
