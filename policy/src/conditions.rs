@@ -94,11 +94,8 @@ impl Condition {
         }
     }
 
-    /// The values it accepts, as the configuration writes them.
-    pub fn wanted(&self) -> String {
-        let join = |values: Vec<String>| values.join(" or ");
-        let patterns = |p: &[Pattern]| join(p.iter().map(ToString::to_string).collect());
-        let numbers = |n: &[u64]| join(n.iter().map(ToString::to_string).collect());
+    /// The patterns of which one must fit; none for a condition of another kind.
+    pub fn patterns(&self) -> Option<&[Pattern]> {
         match self {
             Condition::Server(p)
             | Condition::Project(p)
@@ -111,7 +108,19 @@ impl Condition {
             | Condition::RefType(p)
             | Condition::PipelineSource(p)
             | Condition::Environment(p)
-            | Condition::Account(p) => patterns(p),
+            | Condition::Account(p) => Some(p),
+            _ => None,
+        }
+    }
+
+    /// The values it accepts, as the configuration writes them.
+    pub fn wanted(&self) -> String {
+        let join = |values: Vec<String>| values.join(" or ");
+        let numbers = |n: &[u64]| join(n.iter().map(ToString::to_string).collect());
+        if let Some(patterns) = self.patterns() {
+            return join(patterns.iter().map(ToString::to_string).collect());
+        }
+        match self {
             Condition::ProjectId(n) | Condition::UserId(n) | Condition::RunnerId(n) => numbers(n),
             Condition::RefProtected(wanted) | Condition::EnvironmentProtected(wanted) => wanted.to_string(),
             Condition::IdentitySource(source) => source.name().to_owned(),
@@ -120,6 +129,7 @@ impl Condition {
                 join(ranges.iter().map(|r| format!("{}-{}", r.start(), r.end())).collect())
             }
             Condition::Shell(shells) => join(shells.iter().map(|s| s.display().to_string()).collect()),
+            _ => String::new(),
         }
     }
 

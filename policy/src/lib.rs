@@ -26,7 +26,7 @@ pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use config::{
     Accounts, Algorithm, Audit, AuthorizedProjects, Condition, Dialect, Directories, Downscope, Expectation,
     GitLabServer, IdentitySettings, Job, Kind, LocalFacts, MapFile, MapKey, Outcome, Policy, Profile,
-    Reading, Rule, RunAs, SourceFile, Syslog, TestCase, Validation, conf_d, every_key,
+    Reading, Rule, RunAs, SourceFile, Syslog, TestCase, Validation, conf_d, every_key, to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};

@@ -83,7 +83,7 @@ fn alone(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
     }
     for condition in &rule.conditions {
         if let Some(pattern) =
-            patterns(condition).and_then(|p| p.iter().find(|p| matches_everything(p, condition)))
+            condition.patterns().and_then(|p| p.iter().find(|p| matches_everything(p, condition)))
         {
             remark(
                 "matches-everything",
@@ -174,7 +174,7 @@ fn decides_all_of(wide: &Rule, narrow: &Rule) -> bool {
 
 /// Whether `wide` holds wherever `narrow` does.
 fn follows(wide: &Condition, narrow: &Condition) -> bool {
-    if let (Some(wide_patterns), Some(narrow_patterns)) = (patterns(wide), patterns(narrow)) {
+    if let (Some(wide_patterns), Some(narrow_patterns)) = (wide.patterns(), narrow.patterns()) {
         return wide.key() == narrow.key()
             && narrow_patterns.iter().all(|n| wide_patterns.iter().any(|w| w.covers(n)));
     }
@@ -188,24 +188,6 @@ fn follows(wide: &Condition, narrow: &Condition) -> bool {
             n.iter().all(|n| w.iter().any(|w| w.start() <= n.start() && n.end() <= w.end()))
         }
         _ => wide == narrow,
-    }
-}
-
-fn patterns(condition: &Condition) -> Option<&[Pattern]> {
-    match condition {
-        Condition::Server(p)
-        | Condition::Project(p)
-        | Condition::Namespace(p)
-        | Condition::User(p)
-        | Condition::UserEmail(p)
-        | Condition::Group(p)
-        | Condition::AccessLevel(p)
-        | Condition::Ref(p)
-        | Condition::RefType(p)
-        | Condition::PipelineSource(p)
-        | Condition::Environment(p)
-        | Condition::Account(p) => Some(p),
-        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`Policy::read`] takes the text of every file, in either dialect, and gives a [`Policy`] or every finding there is.
 //! [`reader`] knows TOML and types; the other modules know one part of the configuration each.
 
+mod claims;
 mod conditions;
 mod jacamar;
 mod model;
@@ -11,6 +12,7 @@ mod reader;
 mod rules;
 mod servers;
 mod values;
+mod write;
 
 use crate::{Diagnostic, Place};
 pub use model::*;
@@ -18,6 +20,7 @@ use reader::{Document, Section, Shared};
 pub use reader::{Kind, SourceFile};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+pub use write::to_toml;
 
 /// A configuration, and what its files said where.
 #[derive(Debug, Clone, PartialEq, Eq)]

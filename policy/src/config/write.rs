@@ -1,0 +1,320 @@
+//! A policy as the text of a native configuration: for `nunbirdctl show` and `nunbirdctl migrate`.
+//!
+//! Reading the text again gives a policy that decides the same. Every key is written, defaults too, so that the text says
+//! what is in force.
+
+use super::model::*;
+use crate::Pattern;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Writes a policy.
+///
+/// `comment` gives the words that stand behind a key, which is named by its path (`accounts.min_uid`, `rule[0].name`).
+pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut out = Writer { text: String::new(), table: String::new(), comment };
+    let downscope = match policy.downscope {
+        Downscope::Setuid => "setuid",
+        Downscope::None => "none",
+    };
+    out.key("downscope", &quote(downscope));
+    out.key("keys_dir", &path(&policy.keys_dir));
+    for (index, server) in policy.gitlab.iter().enumerate() {
+        out.array_table("gitlab", index);
+        out.server(server);
+    }
+    out.identity(&policy.identity);
+    out.accounts(&policy.accounts, policy.authorized_projects);
+    out.open("directories");
+    out.key("data_dir", &quote(&policy.directories.data_dir));
+    out.open("job");
+    out.key("launcher", &path(&policy.job.launcher));
+    out.job(&policy.job);
+    out.audit(&policy.audit);
+    if let Some(validation) = &policy.validation {
+        out.validation(validation);
+    }
+    for (name, profile) in &policy.profiles {
+        out.open(&format!("profile.{}", bare_or_quoted(name)));
+        out.key("data_dir", &quote(&profile.directories.data_dir));
+        out.job(&profile.job);
+    }
+    for (name, map) in &policy.maps {
+        out.open(&format!("map.{}", bare_or_quoted(name)));
+        out.key("file", &path(&map.file));
+        out.key("key", &quote(map.key.name()));
+    }
+    for (index, rule) in policy.rules.iter().enumerate() {
+        out.array_table("rule", index);
+        out.rule(rule);
+    }
+    for (index, test) in policy.tests.iter().enumerate() {
+        out.array_table("test", index);
+        out.test(test);
+    }
+    out.text
+}
+
+struct Writer<'c> {
+    text: String,
+    table: String,
+    comment: &'c dyn Fn(&str) -> Option<String>,
+}
+
+impl Writer<'_> {
+    // A String takes everything, so the results of writing are dropped.
+    fn key(&mut self, key: &str, value: &str) {
+        let full = if self.table.is_empty() { key.to_owned() } else { format!("{}.{key}", self.table) };
+        let _ = write!(self.text, "{key} = {value}");
+        if let Some(comment) = (self.comment)(&full) {
+            let _ = write!(self.text, "  # {}", one_line(&comment));
+        }
+        self.text.push('\n');
+    }
+
+    fn open(&mut self, table: &str) {
+        let _ = writeln!(self.text, "\n[{table}]");
+        table.clone_into(&mut self.table);
+        self.table_comment();
+    }
+
+    fn array_table(&mut self, table: &str, index: usize) {
+        let _ = writeln!(self.text, "\n[[{table}]]");
+        self.table = format!("{table}[{index}]");
+        self.table_comment();
+    }
+
+    fn table_comment(&mut self) {
+        if let Some(comment) = (self.comment)(&self.table) {
+            let _ = writeln!(self.text, "# {}", one_line(&comment));
+        }
+    }
+
+    fn server(&mut self, server: &GitLabServer) {
+        self.key("name", &quote(&server.name));
+        self.key("url", &quote(&server.url));
+        self.key("issuer", &quote(&server.issuer));
+        self.key("audience", &texts(&server.audience));
+        if let Some(file) = &server.ca_file {
+            self.key("ca_file", &path(file));
+        }
+        let name = |algorithm: &Algorithm| match algorithm {
+            Algorithm::Rs256 => "RS256",
+            Algorithm::Es256 => "ES256",
+            Algorithm::Es384 => "ES384",
+        };
+        self.key("algorithms", &texts(server.algorithms.iter().map(name)));
+        self.key("runner_ids", &numbers(&server.runner_ids));
+        self.key("keys_max_age", &seconds(server.keys_max_age));
+    }
+
+    fn identity(&mut self, identity: &IdentitySettings) {
+        self.open("identity");
+        self.key("sources", &texts(identity.sources.iter().map(|source| source.name())));
+        self.key("token_variables", &texts(&identity.token_variables));
+        self.key("clock_skew", &seconds(identity.clock_skew));
+        self.key("late_stages", &seconds(identity.late_stages));
+    }
+
+    fn accounts(&mut self, accounts: &Accounts, word: AuthorizedProjects) {
+        self.open("accounts");
+        self.key("min_uid", &accounts.min_uid.to_string());
+        self.key("max_uid", &accounts.max_uid.to_string());
+        self.key("deny", &texts(&accounts.deny));
+        self.key("deny_groups", &texts(&accounts.deny_groups));
+        self.key("shells", &texts(accounts.shells.iter().map(|shell| shell.to_string_lossy())));
+        self.key("nologin", &accounts.nologin.to_string());
+        self.key("allow_bots", &accounts.allow_bots.to_string());
+        let word = match word {
+            AuthorizedProjects::Off => "off",
+            AuthorizedProjects::Optional => "optional",
+            AuthorizedProjects::Required => "required",
+        };
+        self.key("authorized_projects", &quote(word));
+    }
+
+    fn job(&mut self, job: &Job) {
+        self.key("shell", &path(&job.shell));
+        self.key("login_shell", &job.login_shell.to_string());
+        self.key("no_new_privileges", &job.isolation.no_new_privileges.to_string());
+        self.key("block_tty_injection", &job.isolation.block_tty_injection.to_string());
+        self.key("limit_setuid", &job.isolation.limit_setuid.to_string());
+        self.key("environment", &inline(&job.environment));
+    }
+
+    fn audit(&mut self, audit: &Audit) {
+        self.open("audit");
+        self.key("file", &audit.file.as_deref().map_or_else(|| "false".to_owned(), path));
+        self.key("journald", &audit.journald.to_string());
+        match &audit.syslog {
+            None => {}
+            Some(Syslog::Local) => self.key("syslog", &quote("local")),
+            Some(Syslog::Udp(address)) => self.key("syslog", &quote(&format!("udp://{address}"))),
+            Some(Syslog::Tcp(address)) => self.key("syslog", &quote(&format!("tcp://{address}"))),
+        }
+        self.key("required", &audit.required.to_string());
+    }
+
+    fn validation(&mut self, validation: &Validation) {
+        self.open("validation");
+        self.key("script", &path(&validation.script));
+        self.key("user", &quote(&validation.user));
+        if let Some(sha256) = &validation.sha256 {
+            self.key("sha256", &quote(sha256));
+        }
+        if let Some(variable) = &validation.user_variable {
+            self.key("user_variable", &quote(variable));
+        }
+        self.key("environment", &inline(&validation.environment));
+        self.key("timeout", &seconds(validation.timeout));
+        self.key("rules_first", &validation.rules_first.to_string());
+    }
+
+    fn rule(&mut self, rule: &Rule) {
+        self.key("name", &quote(&rule.name));
+        for condition in &rule.conditions {
+            self.key(&format!("when.{}", condition.key()), &value_of(condition));
+        }
+        match &rule.outcome {
+            Outcome::Deny(message) => self.key("deny", &quote(message)),
+            Outcome::RunAs(run_as) => self.key("run_as", &run_as_of(run_as)),
+        }
+        if let Some(profile) = &rule.profile {
+            self.key("profile", &quote(profile));
+        }
+    }
+
+    fn test(&mut self, test: &TestCase) {
+        self.key("name", &quote(&test.name));
+        for (key, value) in super::claims::of(&test.subject) {
+            self.key(&format!("claims.{key}"), &value);
+        }
+        if let Some(local) = &test.local {
+            self.key("local.uid", &local.uid.to_string());
+            self.key("local.groups", &texts(&local.groups));
+            self.key("local.shell", &path(&local.shell));
+        }
+        let expect = match &test.expect {
+            Expectation::Account(account) => account.clone(),
+            Expectation::Denied => "deny".to_owned(),
+            Expectation::DeniedBy(rule) => format!("deny: {rule}"),
+        };
+        self.key("expect", &quote(&expect));
+    }
+}
+
+impl MapKey {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            MapKey::UserLogin => "user_login",
+            MapKey::UserId => "user_id",
+            MapKey::UserEmail => "user_email",
+            MapKey::Project => "project_path",
+            MapKey::Namespace => "namespace_path",
+        }
+    }
+}
+
+fn run_as_of(run_as: &RunAs) -> String {
+    match run_as {
+        RunAs::UserLogin => quote("$user_login"),
+        RunAs::Validated => quote("$validated"),
+        RunAs::Account(name) => quote(name),
+        RunAs::Map(name) => format!("{{ map = {} }}", quote(name)),
+        RunAs::Identity { provider, attribute: None } => format!("{{ identity = {} }}", quote(provider)),
+        RunAs::Identity { provider, attribute: Some(attribute) } => {
+            format!("{{ identity = {}, attribute = {} }}", quote(provider), quote(attribute))
+        }
+    }
+}
+
+fn value_of(condition: &Condition) -> String {
+    match condition {
+        Condition::RefProtected(wanted) | Condition::EnvironmentProtected(wanted) => wanted.to_string(),
+        Condition::IdentitySource(source) => quote(source.name()),
+        Condition::ProjectId(ids) | Condition::UserId(ids) | Condition::RunnerId(ids) => numbers(ids),
+        Condition::LocalGroup(groups) => texts(groups),
+        Condition::Shell(shells) => texts(shells.iter().map(|shell| shell.to_string_lossy())),
+        Condition::Uid(ranges) => {
+            texts(ranges.iter().map(|range| format!("{}-{}", range.start(), range.end())))
+        }
+        other => {
+            let patterns = other.patterns().unwrap_or(&[]);
+            let all: Vec<String> = patterns.iter().map(pattern).collect();
+            format!("[{}]", all.join(", "))
+        }
+    }
+}
+
+/// A text that matches itself alone although it has a glob's characters becomes a regular expression.
+fn pattern(pattern: &Pattern) -> String {
+    let source = pattern.to_string();
+    if pattern.is_regex() {
+        format!("{{ regex = {} }}", quote(&source))
+    } else if Pattern::new(&source).is_ok_and(|read| read == *pattern) {
+        quote(&source)
+    } else {
+        format!("{{ regex = {} }}", quote(&regex_lite::escape(&source)))
+    }
+}
+
+fn texts<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
+    let all: Vec<String> = all.into_iter().map(|text| quote(text.as_ref())).collect();
+    format!("[{}]", all.join(", "))
+}
+
+pub(super) fn numbers(all: &[u64]) -> String {
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    format!("[{}]", all.join(", "))
+}
+
+pub(super) fn inline(pairs: &BTreeMap<String, String>) -> String {
+    let all: Vec<String> =
+        pairs.iter().map(|(key, value)| format!("{} = {}", bare_or_quoted(key), quote(value))).collect();
+    if all.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", all.join(", ")) }
+}
+
+fn seconds(seconds: u64) -> String {
+    let (number, unit) = match seconds {
+        n if n > 0 && n % 86400 == 0 => (n / 86400, "d"),
+        n if n > 0 && n % 3600 == 0 => (n / 3600, "h"),
+        n if n > 0 && n % 60 == 0 => (n / 60, "m"),
+        n => (n, "s"),
+    };
+    quote(&format!("{number}{unit}"))
+}
+
+fn path(path: &Path) -> String {
+    quote(&path.to_string_lossy())
+}
+
+fn bare_or_quoted(key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if bare { key.to_owned() } else { quote(key) }
+}
+
+/// A basic string of TOML 1.0; every character that could deceive a reader is escaped.
+pub(super) fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_control() || nunbird_handover::Untrusted::is_deceptive(c) => {
+                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn one_line(text: &str) -> String {
+    nunbird_handover::Untrusted(&text.replace('\n', " ")).to_string()
+}
