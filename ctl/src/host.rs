@@ -1,126 +1,88 @@
-//! What the configuration needs of this host, looked at from outside.
+//! The hosts that decisions are made for: this one, and one that a test makes up.
 
-use nunbird_policy::{Downscope, Policy};
-use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use nunbird_policy::{AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, Trouble};
+use nunbird_sys::users;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-/// One finding.
-pub(crate) enum Finding {
-    /// Jobs will fail.
-    Error(String),
-    /// Worth a look.
-    Remark(String),
+/// The user database and the map files as this process sees them. Map files are read once.
+#[derive(Default)]
+pub(crate) struct ThisHost {
+    maps: RefCell<BTreeMap<PathBuf, String>>,
 }
 
-impl Finding {
-    pub(crate) fn is_error(&self) -> bool {
-        matches!(self, Finding::Error(_))
+impl Host for ThisHost {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+        let entry = users::by_name(name).map_err(|e| silent(name, &e))?;
+        Ok(entry.map(|entry| AccountFacts {
+            name: entry.name,
+            uid: entry.uid,
+            gid: entry.gid,
+            groups: entry.groups,
+            home: entry.home,
+            shell: entry.shell,
+            name_of_uid: entry.name_of_uid,
+        }))
     }
-}
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Finding::Error(text) => write!(f, "error: {text}"),
-            Finding::Remark(text) => write!(f, "remark: {text}"),
+    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+        users::group_by_name(name).map_err(|e| silent(name, &e))
+    }
+
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+        if let Some(text) = self.maps.borrow().get(&map.file) {
+            return Ok(Cow::Owned(text.clone()));
         }
+        let text = std::fs::read_to_string(&map.file)
+            .map_err(|e| Trouble { code: "map", detail: format!("{}: {e}", map.file.display()) })?;
+        self.maps.borrow_mut().insert(map.file.clone(), text.clone());
+        Ok(Cow::Owned(text))
     }
 }
 
-/// Keys older than this were missed by the timer several times.
-const STALE: Duration = Duration::from_secs(24 * 3600);
-
-/// Looks at the programs, the keys and the directories.
-pub(crate) fn look(policy: &Policy) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    configuration(&policy.file, &mut findings);
-    programs(policy, &mut findings);
-    for server in &policy.gitlab {
-        keys(&policy.keys_dir.join(format!("{}.json", server.name)), &mut findings);
-    }
-    if policy.downscope == Downscope::Setuid {
-        private(Path::new("/var/lib/nunbird/jobs"), &mut findings);
-    }
-    if let Some(parent) = policy.audit.file.as_deref().and_then(Path::parent) {
-        match parent.metadata() {
-            Ok(meta) if meta.is_dir() => {}
-            _ => findings.push(Finding::Error(format!(
-                "{}: no such directory, so no decision can be written and no job runs; make it, owned by root",
-                parent.display()
-            ))),
-        }
-    }
-    findings
+fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
+    Trouble { code: "user-database", detail: format!("looking up `{name}`: {error}") }
 }
 
-fn configuration(file: &Path, findings: &mut Vec<Finding>) {
-    let Ok(meta) = file.symlink_metadata() else { return };
-    let shown = file.display();
-    if meta.is_symlink() {
-        findings.push(Finding::Error(format!("{shown}: is a symbolic link, which nunbird-auth refuses")));
+/// This host, with the account that a test makes up in place of every account of the user database.
+pub(crate) struct MadeUp<'a> {
+    pub(crate) facts: &'a LocalFacts,
+    pub(crate) host: &'a ThisHost,
+}
+
+/// Made-up groups get gids from here on.
+const FIRST_GID: u32 = 4_000_000_000;
+
+impl Host for MadeUp<'_> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+        let gids = (FIRST_GID..).zip(&self.facts.groups).map(|(gid, _)| gid);
+        Ok(Some(AccountFacts {
+            name: name.to_owned(),
+            uid: self.facts.uid,
+            gid: FIRST_GID - 1,
+            groups: gids.collect(),
+            home: PathBuf::from("/home").join(name),
+            shell: self.facts.shell.clone(),
+            name_of_uid: Some(name.to_owned()),
+        }))
     }
-    if meta.uid() != 0 {
-        findings.push(Finding::Error(format!("{shown}: owned by uid {}; make it root's", meta.uid())));
+
+    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+        Ok((FIRST_GID..).zip(&self.facts.groups).find(|(_, group)| *group == name).map(|(gid, _)| gid))
     }
-    if meta.mode() & 0o022 != 0 {
-        findings.push(Finding::Error(format!("{shown}: writable by others; chmod go-w")));
+
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+        self.host.map(map)
     }
 }
 
-fn programs(policy: &Policy, findings: &mut Vec<Finding>) {
-    let launcher = &policy.job.launcher;
-    let auth: PathBuf = launcher.with_file_name("nunbird-auth");
-    let keys = launcher.with_file_name("nunbird-keys");
-    for program in [launcher, &auth, &keys] {
-        match program.metadata() {
-            Err(e) => findings.push(Finding::Error(format!("{}: {e}", program.display()))),
-            Ok(meta) if meta.uid() != 0 || meta.mode() & 0o022 != 0 => {
-                let (shown, uid, mode) = (program.display(), meta.uid(), meta.mode() & 0o7777);
-                findings.push(Finding::Error(format!(
-                    "{shown}: owned by uid {uid}, mode {mode:04o}; it must be root's and writable by nobody else"
-                )));
-            }
-            Ok(_) => {}
-        }
-    }
-    if let Ok(meta) = auth.metadata()
-        && meta.mode() & 0o001 != 0
-        && meta.mode() & 0o4000 != 0
-    {
-        findings.push(Finding::Error(format!(
-            "{}: setuid-root and executable by everybody; chown root:<the runner's group> and chmod 4750",
-            auth.display()
-        )));
-    }
-}
-
-fn keys(file: &Path, findings: &mut Vec<Finding>) {
-    let shown = file.display();
-    match file.metadata().and_then(|meta| meta.modified()) {
-        Err(e) => findings.push(Finding::Error(format!("{shown}: {e}; run `nunbird-keys refresh`"))),
-        Ok(modified) => {
-            let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-            if age > STALE {
-                let hours = age.as_secs() / 3600;
-                findings.push(Finding::Remark(format!(
-                    "{shown}: fetched {hours} hours ago; is nunbird-keys.timer running? pinned keys may be older"
-                )));
-            }
-        }
-    }
-}
-
-fn private(directory: &Path, findings: &mut Vec<Finding>) {
-    let shown = directory.display();
-    match directory.metadata() {
-        Err(e) => findings.push(Finding::Error(format!("{shown}: {e}; make it, root's, mode 0700"))),
-        Ok(meta) if meta.uid() != 0 || meta.mode() & 0o077 != 0 => findings.push(Finding::Error(format!(
-            "{shown}: owned by uid {}, mode {:04o}; it must be root's, mode 0700",
-            meta.uid(),
-            meta.mode() & 0o7777
-        ))),
-        Ok(_) => {}
+/// The uid of the account that runs gitlab-runner. Without privilege it is whoever asks; an account that does not exist
+/// runs nothing, and no job can become it.
+pub(crate) fn runner(policy: &Policy, name: &str) -> u32 {
+    match policy.downscope {
+        Downscope::None => nix::unistd::getuid().as_raw(),
+        Downscope::Setuid => users::by_name(name).ok().flatten().map_or(u32::MAX, |entry| entry.uid),
     }
 }

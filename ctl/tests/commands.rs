@@ -1,101 +1,245 @@
 //! What the commands print and how they end.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod scene;
 
-const POLICY: &str = r#"
-[[gitlab]]
-name = "main"
-url = "https://gitlab.example.org"
-audience = "https://gitlab.example.org"
+use scene::{Scene, claims};
 
-[[rule]]
-name = "hpc-only"
-when = { project = "hpc/**" }
-run_as = "$user_login"
+#[test]
+fn a_decision_is_explained_with_every_rule_condition_and_value() {
+    let scene = Scene::new();
+    let explained = scene.run(&["explain", "--claims", &scene.claims(&claims("nobody-here", "hpc/app"))]);
+    assert_eq!(explained.code, 4, "{explained:?}");
+    for part in [
+        "1. no schedules (",
+        "config.toml:7:1): does not fit\n       no   pipeline_source is `push`, wanted schedule",
+        "2. hpc-only (",
+        "yes  project is `hpc/app`, wanted hpc/**",
+        "gives `nobody-here`, which no job may become: not in the user database",
+    ] {
+        assert!(explained.out.contains(part), "{part}\n{}", explained.out);
+    }
+    let denied = scene.run(&["explain", "--claims", &scene.claims(&claims("ada", "other/app"))]);
+    assert_eq!(denied.code, 4);
+    assert!(
+        denied.out.contains("no   project is `other/app`") && denied.out.contains("denied: no rule fits")
+    );
+}
+
+#[test]
+fn an_account_of_this_host_is_shown_with_what_its_jobs_get() {
+    let Some(user) = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten() else { return };
+    let scene = Scene::new();
+    let text =
+        scene.policy().replace("[[rule]]\nname = \"no", "[accounts]\nmin_uid = 100\n[[rule]]\nname = \"no");
+    scene.configure(&text);
+    let explained = scene.run(&["explain", "--claims", &scene.claims(&claims(&user.name, "hpc/app"))]);
+    if user.uid.is_root() {
+        assert!(explained.out.contains("`root` belongs to the system"), "{}", explained.out);
+    } else {
+        assert_eq!(explained.code, 0, "{explained:?}");
+        assert!(explained.out.contains(&format!("uid {}", user.uid)), "{}", explained.out);
+    }
+}
+
+#[test]
+fn machines_get_the_same_decision_as_json() {
+    let scene = Scene::new();
+    let file = scene.claims(&claims("nobody-here", "hpc/app"));
+    let explained = scene.run(&["explain", "--claims", &file, "--format", "json"]);
+    assert_eq!(explained.code, 4);
+    let answer = explained.json();
+    assert_eq!(answer["verdict"], "denied");
+    assert_eq!(answer["rules"][1]["fits"], true);
+    assert_eq!(answer["rules"][0]["conditions"][0]["seen"], "push");
+}
+
+#[test]
+fn claims_may_be_a_tokens_payload_and_a_misspelt_fact_is_an_error() {
+    let scene = Scene::new();
+    let payload = r#"{"iss":"https://gitlab.example.org","aud":"x","user_login":"ada","user_id":"7","project_id":"3",
+        "project_path":"fork/app","job_project_path":"hpc/app","namespace_path":"fork","ref":"main","ref_protected":"true",
+        "pipeline_source":"push","groups_direct":["lab"],"user_identities":[{"provider":"saml","extern_uid":"a1"}],"jti":"x"}"#;
+    let explained = scene.run(&["explain", "--claims", &scene.claims(payload)]);
+    assert!(explained.out.contains("yes  project is `hpc/app`"), "{explained:?}");
+    let misspelt = claims("ada", "hpc/app").replace("pipeline_source", "pipeline_sauce");
+    let explained = scene.run(&["explain", "--claims", &scene.claims(&misspelt)]);
+    assert_eq!(explained.code, 1);
+    assert!(explained.err.contains("unknown fact `pipeline_sauce`"), "{}", explained.err);
+    for bad in ["{", "[]", "{}", r#"{"user_login":7,"project_path":"a/b"}"#] {
+        assert_eq!(scene.run(&["explain", "--claims", &scene.claims(bad)]).code, 1, "{bad}");
+    }
+}
+
+#[test]
+fn a_token_is_explained_but_never_printed_and_its_signature_is_told() {
+    let scene = Scene::new();
+    let payload = "eyJpc3MiOiJodHRwczovL2dpdGxhYi5leGFtcGxlLm9yZyIsInVzZXJfbG9naW4iOiJhZGEiLCJwcm9qZWN0X3BhdGgiOiJocGMvYXBwIn0";
+    let token = format!("eyJhbGciOiJSUzI1NiJ9.{payload}.c2lnbmF0dXJl");
+    let file = scene.file("token", &token);
+    let explained = scene.run(&["explain", "--token", &file]);
+    assert!(explained.out.starts_with("signature NOT verified: no keys"), "{}", explained.out);
+    assert!(explained.out.contains("yes  project is `hpc/app`"), "{}", explained.out);
+    let response = format!(
+        r#"{{"id":1,"job_info":{{"project_id":2}},"variables":[{{"key":"SITE_ID_TOKEN","value":"{token}"}}]}}"#
+    );
+    let file = scene.file("response.json", &response);
+    let from_job = scene.run(&["explain", "--job", &file, "--format", "json"]);
+    assert!(from_job.json()["signature"].as_str().unwrap().contains("NOT verified"));
+    for output in [explained, from_job] {
+        assert!(!output.out.contains(payload) && !output.err.contains(payload), "the token was printed");
+    }
+    let none = scene.file("response.json", r#"{"id":1,"job_info":{"project_id":2}}"#);
+    assert!(scene.run(&["explain", "--job", &none]).err.contains("no variable named SITE_ID_TOKEN"));
+    assert_eq!(scene.run(&["explain", "--token", &scene.file("token", "garbage")]).code, 1);
+}
+
+#[test]
+fn the_policys_tests_run_and_a_failure_is_traced() {
+    let scene = Scene::new();
+    let tests = r#"
+[[test]]
+name = "people of hpc"
+claims = { user_login = "ada", project_path = "hpc/app", pipeline_source = "push" }
+local = { uid = 5001, groups = ["physics"] }
+expect = "ada"
+[[test]]
+name = "no schedules"
+claims = { user_login = "ada", project_path = "hpc/app", pipeline_source = "schedule" }
+expect = "deny: no schedules"
+[[test]]
+name = "nobody else"
+claims = { user_login = "eve", project_path = "eve/x" }
+expect = "deny"
 "#;
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nunbirdctl")).args(arguments).output().expect("nunbirdctl")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn with_files(policy: &str, claims: &str, check: impl FnOnce(&Path, &Path)) {
-    let scratch = tempfile::tempdir().unwrap();
-    let (config, facts) = (scratch.path().join("config.toml"), scratch.path().join("claims.json"));
-    std::fs::write(&config, policy).unwrap();
-    std::fs::write(&facts, claims).unwrap();
-    check(&config, &facts);
-}
-
-fn claims(login: &str, project: &str) -> String {
-    format!(
-        r#"{{"user_login":"{login}","user_id":7,"project_path":"{project}","ref":"main","ref_protected":true,"pipeline_source":"push"}}"#
-    )
-}
-
-fn explained(login: &str, project: &str) -> (i32, String) {
-    let mut answer = (0, String::new());
-    with_files(POLICY, &claims(login, project), |config, facts| {
-        let paths = [config.to_str().unwrap(), facts.to_str().unwrap()];
-        let output = run(&["explain", "--configuration", paths[0], "--claims", paths[1]]);
-        answer = (output.status.code().unwrap(), text(&output.stdout));
-    });
-    answer
+    scene.configure(&format!("{}{tests}", scene.policy()));
+    let passed = scene.run(&["test"]);
+    assert_eq!((passed.code, passed.out.contains("3 passed, 0 failed")), (0, true), "{passed:?}");
+    let more = scene.file(
+        "more.toml",
+        &tests
+            .replace("[[test]]\nname = \"", "[[test]]\nname = \"not ")
+            .replace("\"ada\"\n[[", "\"bob\"\n[["),
+    );
+    let failed = scene.run(&["test", &more]);
+    assert_eq!(failed.code, 5, "{failed:?}");
+    assert!(
+        failed.out.contains("FAIL  not people of hpc (")
+            && failed.out.contains("expected bob, got ada by rule")
+    );
+    assert!(failed.out.contains("yes  project is `hpc/app`"), "the trace is missing: {}", failed.out);
+    assert_eq!(scene.run(&["test", &more, "--format", "json"]).json()["failed"], 1);
+    let checked = scene.run(&["check", "--no-host"]);
+    assert_eq!(checked.code, 0, "{checked:?}");
 }
 
 #[test]
-fn a_job_that_fits_a_rule_is_explained_with_it_and_the_account() {
-    let (code, shown) = explained("alice", "hpc/app");
-    assert_eq!(code, 4);
-    assert!(shown.contains("1. hpc-only") && shown.contains(":7:1): fits"), "{shown}");
-    assert!(shown.contains("no job runs as `alice`: not in the user database"), "{shown}");
+fn what_is_in_force_is_shown_with_where_it_stands() {
+    let scene = Scene::new();
+    scene.configure(
+        &scene.policy().replace("[[rule]]\nname = \"no", "[accounts]\nmin_uid = 5000\n[[rule]]\nname = \"no"),
+    );
+    let shown = scene.run(&["show"]);
+    assert_eq!(shown.code, 0);
+    assert!(
+        shown.out.contains("min_uid = 5000  # ") && shown.out.contains("config.toml:8:11\n"),
+        "{}",
+        shown.out
+    );
+    assert!(shown.out.contains("nologin = false  # default\n"), "{}", shown.out);
+    assert!(
+        shown.out.contains("[[rule]]\n# ") && shown.out.contains("run_as = \"$user_login\"\n"),
+        "{}",
+        shown.out
+    );
+    let one = scene.run(&["show", "--key", "accounts.min_uid"]);
+    assert!(one.out.starts_with("min_uid = 5000") && one.out.lines().count() == 1, "{}", one.out);
+    assert_eq!(scene.run(&["show", "--key", "accounts.min_uids"]).code, 1);
+    let json = scene.run(&["show", "--format", "json"]).json();
+    assert_eq!(json["accounts.nologin"]["origin"], "default");
+    // What is shown is a configuration that decides the same.
+    scene.configure(&shown.out);
+    assert_eq!(scene.run(&["check", "--no-host"]).code, 0);
 }
 
 #[test]
-fn a_denied_job_is_explained_with_the_condition_that_failed() {
-    let (code, shown) = explained("alice", "other/app");
-    assert_eq!(code, 4);
-    assert!(shown.contains("does not fit: project") && shown.contains("no rule fits"), "{shown}");
-    let (code, shown) = explained("root", "hpc/app");
-    assert_eq!(code, 4);
-    assert!(shown.contains("no job runs as `root`"), "{shown}");
+fn an_invalid_configuration_is_shown_whole_with_places_and_ends_with_3() {
+    let scene = Scene::new();
+    scene.configure(
+        &scene.policy().replace("pipeline_source", "pipeline_sorce").replace("\"hpc/**\"", "\"\""),
+    );
+    let output = scene.run(&["check", "--no-host"]);
+    assert_eq!(output.code, 3);
+    for part in [
+        "unknown key `pipeline_sorce`",
+        "config.toml:9:10",
+        "write `pipeline_source`",
+        "an empty pattern",
+        "2 errors",
+    ] {
+        assert!(output.err.contains(part), "{part}\n{}", output.err);
+    }
+    let machine = scene.run(&["check", "--no-host", "--format", "json"]);
+    assert_eq!((machine.code, machine.json()["findings"][1]["line"].as_u64()), (3, Some(13)));
 }
 
 #[test]
-fn hostile_claims_are_printed_escaped() {
-    let (_, shown) = explained("a\\u001b[31m", "hpc/app");
-    assert!(shown.contains("\\u{1b}") && !shown.contains('\u{1b}'), "{shown:?}");
+fn files_that_are_no_configuration_are_told_apart() {
+    let scene = Scene::new();
+    let check = |file: &str| scene.run_bare(&["check", "--no-host", "--configuration", file]);
+    assert_eq!(check("/nonexistent/x.toml").code, 1);
+    let directory = check(scene.path("").to_str().unwrap());
+    assert!(directory.code == 1 && directory.err.contains("directory"), "{directory:?}");
+    std::fs::write(scene.path("latin.toml"), b"# ok\n# caf\xe9\n").unwrap();
+    let latin = check(scene.path("latin.toml").to_str().unwrap());
+    assert!(latin.code == 1 && latin.err.contains("latin.toml:2: not UTF-8"), "{latin:?}");
+    let windows = scene.file("windows.toml", &format!("\u{feff}{}", scene.policy().replace('\n', "\r\n")));
+    assert_eq!(check(&windows).code, 0);
 }
 
 #[test]
-fn an_invalid_configuration_is_shown_with_its_place_and_ends_with_3() {
-    with_files(&POLICY.replace("audience", "audiance"), "{}", |config, _| {
-        let output = run(&["check", "--no-host", "--configuration", config.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(3));
-        let shown = text(&output.stderr);
-        assert!(shown.contains("config.toml:5:1") && shown.contains("write `audience`"), "{shown}");
-    });
+fn remarks_are_errors_only_where_that_is_asked_for() {
+    let scene = Scene::new();
+    scene.configure(
+        &(scene.policy() + "[[rule]]\nname = \"late\"\nwhen = { project = \"hpc/app\" }\nrun_as = \"svc\"\n"),
+    );
+    let lenient = scene.run(&["check", "--no-host"]);
+    assert_eq!(lenient.code, 0, "{lenient:?}");
+    assert!(lenient.out.contains("remark[shadowed]: rule `late` never decides"), "{}", lenient.out);
+    let strict = scene.run(&["check", "--no-host", "--strict"]);
+    assert_eq!(strict.code, 3, "{strict:?}");
 }
 
 #[test]
-fn check_looks_at_the_host_and_says_what_is_missing() {
-    with_files(&format!("keys_dir = \"/nonexistent/keys\"\n{POLICY}"), "{}", |config, _| {
-        let output = run(&["check", "--configuration", config.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(3));
-        let shown = text(&output.stdout);
-        assert!(
-            shown.contains("/nonexistent/keys/main.json") && shown.contains("nunbird-keys refresh"),
-            "{shown}"
-        );
-    });
+fn a_check_looks_at_maps_line_by_line_and_at_the_host() {
+    let scene = Scene::new();
+    let map = scene.file("users.map", "ada a1\nbob\nada a2\n");
+    let text = scene
+        .policy()
+        .replace("[[rule]]\nname = \"no", &format!("[map.m]\nfile = \"{map}\"\n[[rule]]\nname = \"no"));
+    scene.configure(&text.replace("\"$user_login\"", "{ map = \"m\" }"));
+    let output = scene.run(&["check"]);
+    assert_eq!(output.code, 3);
+    for part in [
+        "users.map:2",
+        "users.map:3",
+        "no account behind the key",
+        "another account",
+        "error[program]",
+        "error[keys]",
+    ] {
+        assert!(output.out.contains(part), "{part}\n{}", output.out);
+    }
 }
 
 #[test]
-fn a_missing_file_and_a_wrong_word_are_told_apart() {
-    assert_eq!(run(&["check", "--configuration", "/nonexistent"]).status.code(), Some(1));
-    assert_eq!(run(&["chek"]).status.code(), Some(2));
+fn wrong_usage_ends_with_2_and_help_begins_with_examples_of_each_command() {
+    let scene = Scene::new();
+    assert_eq!(scene.run_bare(&["explain"]).code, 2);
+    assert_eq!(scene.run_bare(&["explain", "--claims", "a", "--token", "b"]).code, 2);
+    assert_eq!(scene.run_bare(&["chekc"]).code, 2);
+    for command in ["check", "explain", "test", "show", "diff", "audit", "keys", "migrate"] {
+        let help = scene.run_bare(&[command, "--help"]);
+        assert!(help.code == 0 && help.out.contains("nunbirdctl "), "{help:?}");
+        assert!(help.out.contains("example"), "{command}: {}", help.out);
+    }
 }

@@ -1,0 +1,193 @@
+//! The command line.
+
+use crate::output::Format;
+use clap::{Args, Parser, Subcommand};
+use nunbird_policy::{DEFAULT_AUDIT_FILE, DEFAULT_CONFIGURATION};
+use std::path::PathBuf;
+
+/// Checks, explains and tests a site's Nunbird configuration, and reads its audit file.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "exit status: 0 ok, 1 failure, 2 usage, 3 configuration invalid, 4 denied or changed, 5 tests failed"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// For people or for machines.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Read a configuration, run its tests and look at this host; print every finding.
+    #[command(
+        after_help = "examples:\n  nunbirdctl check\n  nunbirdctl check --configuration new.toml --no-host --strict"
+    )]
+    Check(Check),
+    /// Show how a job would be decided: every rule, every condition, the value seen.
+    #[command(
+        after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain --token token.jwt --runner-user gitlab-runner\n  \
+        nunbirdctl explain --job response.json --format json\n\nada.json holds a token's payload, or as little as\n  \
+        {\"user_login\": \"ada\", \"project_path\": \"hpc/app\", \"ref\": \"main\", \"ref_protected\": true, \"pipeline_source\": \"push\"}"
+    )]
+    Explain(Explain),
+    /// Run the policy's own tests, `[[test]]` in the configuration and in more files.
+    #[command(after_help = "example:\n  nunbirdctl test --configuration new.toml more-tests.toml")]
+    Test(Test),
+    /// Print the configuration that is in force, with the place where each value stands.
+    #[command(after_help = "examples:\n  nunbirdctl show\n  nunbirdctl show --key accounts.min_uid")]
+    Show(Show),
+    /// Decide past jobs again by another configuration, and print which decisions change.
+    #[command(
+        after_help = "example:\n  nunbirdctl diff /etc/nunbird/config.toml new.toml --log /var/log/nunbird/audit.jsonl"
+    )]
+    Diff(Diff),
+    /// Search the audit file, and tell one job's whole story.
+    #[command(
+        after_help = "examples:\n  nunbirdctl audit --denied --since 2026-11-01\n  nunbirdctl audit --job 4711\n  nunbirdctl audit --decision 7f3a9c"
+    )]
+    Audit(Audit),
+    /// List the signing keys of the servers, as nunbird-auth would use them.
+    #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbird-keys refresh   fetches them anew")]
+    Keys(Keys),
+    /// Print a Jacamar CI configuration as Nunbird's own.
+    #[command(
+        after_help = "example:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml > /etc/nunbird/config.toml"
+    )]
+    Migrate(Migrate),
+    /// Print the JSON schema of the configuration, for editors.
+    Schema,
+}
+
+#[derive(Args)]
+pub(crate) struct Configuration {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIGURATION)]
+    pub(crate) configuration: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct RunnerUser {
+    /// The account that runs gitlab-runner, which no job becomes.
+    #[arg(long, value_name = "NAME", default_value = "gitlab-runner")]
+    pub(crate) runner_user: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    #[command(flatten)]
+    pub(crate) runner: RunnerUser,
+    /// Read the files alone; do not look at programs, accounts, directories and keys.
+    #[arg(long)]
+    pub(crate) no_host: bool,
+    /// Take remarks for errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    #[command(flatten)]
+    pub(crate) runner: RunnerUser,
+    #[command(flatten)]
+    pub(crate) job: WhichJob,
+    /// The account that the site's validation program would name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) validated: Option<String>,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct WhichJob {
+    /// JSON object with facts of the job: a token's payload, or the names of `[[test]]`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) claims: Option<PathBuf>,
+    /// An id token. It is not printed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token: Option<PathBuf>,
+    /// A job response of gitlab-runner (`JOB_RESPONSE_FILE`) with an id token in it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) job: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Test {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    #[command(flatten)]
+    pub(crate) runner: RunnerUser,
+    /// Files with more `[[test]]` tables.
+    #[arg(value_name = "TESTS")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    /// One key, such as `accounts.min_uid`.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Diff {
+    /// The configuration that decided.
+    #[arg(value_name = "OLD")]
+    pub(crate) old: PathBuf,
+    /// The one that is to decide.
+    #[arg(value_name = "NEW")]
+    pub(crate) new: PathBuf,
+    /// The audit file with the past jobs.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_AUDIT_FILE)]
+    pub(crate) log: PathBuf,
+    #[command(flatten)]
+    pub(crate) runner: RunnerUser,
+}
+
+#[derive(Args)]
+pub(crate) struct Audit {
+    /// The audit file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_AUDIT_FILE)]
+    pub(crate) file: PathBuf,
+    /// GitLab login or local account.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Full path of the project.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) project: Option<String>,
+    /// GitLab's id of the job: its whole story.
+    #[arg(long, value_name = "ID")]
+    pub(crate) job: Option<u64>,
+    /// The id of a decision, or its first digits: the whole story of its job.
+    #[arg(long, value_name = "ID")]
+    pub(crate) decision: Option<String>,
+    /// From this time: 2026-11-21, 2026-11-21T10:00:00Z, or seconds since the epoch.
+    #[arg(long, value_name = "TIME", value_parser = crate::audit::time)]
+    pub(crate) since: Option<u64>,
+    /// Until this time.
+    #[arg(long, value_name = "TIME", value_parser = crate::audit::time)]
+    pub(crate) until: Option<u64>,
+    /// Denials alone.
+    #[arg(long)]
+    pub(crate) denied: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Keys {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+}
+
+#[derive(Args)]
+pub(crate) struct Migrate {
+    /// Jacamar's configuration.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}

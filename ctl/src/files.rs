@@ -1,0 +1,54 @@
+//! Reading configurations as `nunbird-auth` does, but for whom they belong to: that is `check`'s concern.
+
+use crate::output::{Format, Trouble};
+use nunbird_policy::{Policy, Reading, SourceFile, conf_d};
+use std::path::{Path, PathBuf};
+
+/// Reads a configuration with its `conf.d`.
+pub(crate) fn read(file: &Path, format: Format) -> Result<Reading, Trouble> {
+    let sources = sources(file)?;
+    Policy::read(&sources).map_err(|findings| Trouble::Invalid(findings, format))
+}
+
+/// The texts of a configuration: the file that is named, and those of its `conf.d`.
+pub(crate) fn sources(file: &Path) -> Result<Vec<SourceFile>, Trouble> {
+    let mut sources = vec![source(file)?];
+    for path in more(file)? {
+        sources.push(source(&path)?);
+    }
+    Ok(sources)
+}
+
+/// The files of `conf.d`, in the order of their names.
+pub(crate) fn more(file: &Path) -> Result<Vec<PathBuf>, Trouble> {
+    let Some(directory) = conf_d(file) else { return Ok(Vec::new()) };
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Trouble::new(format!("{}: {e}", directory.display()))),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| Trouble::new(format!("{}: {e}", directory.display())))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        if name.ends_with(".toml") && !name.starts_with('.') {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn source(path: &Path) -> Result<SourceFile, Trouble> {
+    Ok(SourceFile { path: path.to_path_buf(), text: text(path)? })
+}
+
+/// The text of a file; the error names the line that is not UTF-8.
+pub(crate) fn text(path: &Path) -> Result<String, Trouble> {
+    let bytes = std::fs::read(path).map_err(|e| Trouble::new(format!("{}: {e}", path.display())))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let valid = e.utf8_error().valid_up_to();
+        let line = e.as_bytes().iter().take(valid).filter(|b| **b == b'\n').count() + 1;
+        Trouble::new(format!("{}:{line}: not UTF-8; save the file as UTF-8", path.display()))
+    })
+}

@@ -1,0 +1,70 @@
+//! The servers' signing keys, as their files have them.
+
+use crate::arguments::Keys;
+use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
+use crate::{files, token};
+use nunbird_handover::Untrusted;
+use nunbird_token::{KeyMaterial, StoredKey};
+use serde_json::{Value, json};
+
+pub(crate) fn run(options: &Keys, format: Format) -> Result<u8, Trouble> {
+    let policy = files::read(&options.configuration.configuration, format)?.policy;
+    let now = nunbird_sys::clock::now().map_err(Trouble::new)?;
+    let (mut text, mut all, mut whole) = (String::new(), Vec::new(), true);
+    for server in &policy.gitlab {
+        text.push_str(&format!("{} ({})\n", server.name, Untrusted(&server.url)));
+        match token::stored(&policy, server) {
+            Err(why) => {
+                whole = false;
+                text.push_str(&format!("  {}; run `nunbird-keys refresh`\n", Untrusted(&why)));
+                all.push(json!({ "server": server.name, "error": why, "keys": [] }));
+            }
+            Ok(keys) => {
+                let used = |key: &StoredKey| {
+                    let known =
+                        server.algorithms.iter().any(|a| format!("{a:?}").to_uppercase() == algorithm(key));
+                    known && (key.pinned || now < key.last_seen.saturating_add(server.keys_max_age))
+                };
+                whole &= keys.iter().any(used);
+                for key in &keys {
+                    text.push_str(&row(key, now, used(key)));
+                }
+                if keys.is_empty() {
+                    text.push_str("  no keys; run `nunbird-keys refresh`\n");
+                }
+                let keys: Vec<Value> = keys.iter().map(|key| machine(key, now, used(key))).collect();
+                all.push(json!({ "server": server.name, "keys": keys }));
+            }
+        }
+    }
+    match format {
+        Format::Text => print(&text)?,
+        Format::Json => print_json(&json!({ "servers": all }))?,
+    }
+    Ok(if whole { OK } else { FAILURE })
+}
+
+fn algorithm(key: &StoredKey) -> &'static str {
+    match key.material {
+        KeyMaterial::Rs256 { .. } => "RS256",
+        KeyMaterial::Es256 { .. } => "ES256",
+        KeyMaterial::Es384 { .. } => "ES384",
+    }
+}
+
+fn row(key: &StoredKey, now: u64, used: bool) -> String {
+    let age = now.saturating_sub(key.last_seen) / 3600;
+    let seen = if key.pinned { "pinned".to_owned() } else { format!("seen {age} h ago") };
+    let used = if used { "in use" } else { "NOT used: too old, or an algorithm that is not configured" };
+    format!("  {:<8} {seen:<16} {used}  {}\n", algorithm(key), Untrusted(&key.kid))
+}
+
+fn machine(key: &StoredKey, now: u64, used: bool) -> Value {
+    json!({
+        "kid": key.kid,
+        "algorithm": algorithm(key),
+        "age_seconds": now.saturating_sub(key.last_seen),
+        "pinned": key.pinned,
+        "used": used,
+    })
+}

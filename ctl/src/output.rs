@@ -1,0 +1,91 @@
+//! What every command prints and how every command ends.
+
+use clap::ValueEnum;
+use nunbird_handover::Untrusted;
+use nunbird_policy::Diagnostic;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+
+/// Exit codes.
+pub(crate) const OK: u8 = 0;
+pub(crate) const FAILURE: u8 = 1;
+pub(crate) const INVALID: u8 = 3;
+pub(crate) const DENIED: u8 = 4;
+pub(crate) const TESTS_FAILED: u8 = 5;
+
+/// For whom the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// People.
+    Text,
+    /// Machines.
+    Json,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// A file cannot be read, or something like it.
+    Failure(String),
+    /// The configuration has these findings.
+    Invalid(Vec<Diagnostic>, Format),
+}
+
+impl Trouble {
+    pub(crate) fn new(text: impl std::fmt::Display) -> Self {
+        Trouble::Failure(text.to_string())
+    }
+
+    /// Says it, and gives the exit code.
+    pub(crate) fn tell(self) -> u8 {
+        match self {
+            Trouble::Failure(text) => {
+                let lines: Vec<String> = text.lines().map(|line| Untrusted(line).to_string()).collect();
+                say(&format!("nunbirdctl: error: {}\n", lines.join("\n  ")));
+                FAILURE
+            }
+            Trouble::Invalid(findings, Format::Json) => {
+                let all: Vec<Value> = findings.iter().map(finding).collect();
+                let _unheard = print(&format!("{:#}\n", json!({ "valid": false, "findings": all })));
+                INVALID
+            }
+            Trouble::Invalid(findings, Format::Text) => {
+                for finding in &findings {
+                    say(&format!("{finding}\n\n"));
+                }
+                let count = findings.len();
+                let errors = if count == 1 { "1 error" } else { &format!("{count} errors") };
+                say(&format!("{errors}; every job is denied until they are mended\n"));
+                INVALID
+            }
+        }
+    }
+}
+
+/// A finding for machines.
+pub(crate) fn finding(finding: &Diagnostic) -> Value {
+    json!({
+        "message": finding.message,
+        "file": finding.place.file,
+        "line": finding.place.line,
+        "column": finding.place.column,
+        "help": finding.help,
+    })
+}
+
+/// Prints to standard output. A reader who has gone away is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Trouble> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Trouble::new(format!("standard output: {e}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value for machines.
+pub(crate) fn print_json(value: &Value) -> Result<(), Trouble> {
+    print(&format!("{value:#}\n"))
+}
+
+fn say(text: &str) {
+    let _unheard = io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,110 @@
+//! The policy's own tests: `[[test]]`.
+
+use crate::arguments::Test;
+use crate::explain::{denial, trace};
+use crate::files;
+use crate::host::{self, MadeUp, ThisHost};
+use crate::output::{Format, OK, TESTS_FAILED, Trouble, print, print_json};
+use nunbird_handover::Untrusted;
+use nunbird_policy::{Expectation, Host, Policy, TestCase, Verdict, decide};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+pub(crate) fn run(options: &Test, format: Format) -> Result<u8, Trouble> {
+    let mut sources = files::sources(&options.configuration.configuration)?;
+    for file in &options.files {
+        sources.push(nunbird_policy::SourceFile { path: file.clone(), text: files::text(file)? });
+    }
+    let reading = Policy::read(&sources).map_err(|findings| Trouble::Invalid(findings, format))?;
+    let caller = host::runner(&reading.policy, &options.runner.runner_user);
+    let outcomes = all(&reading.policy, caller)?;
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
+    match format {
+        Format::Json => {
+            let tests: Vec<Value> = outcomes.iter().map(Outcome::machine).collect();
+            print_json(&json!({ "tests": tests, "failed": failed }))?;
+        }
+        Format::Text => {
+            let mut text: String = outcomes.iter().map(Outcome::text).collect();
+            if outcomes.is_empty() {
+                let file: &PathBuf = &options.configuration.configuration;
+                text.push_str(&format!("{}: no tests; add `[[test]]` tables\n", file.display()));
+            }
+            text.push_str(&format!("{} passed, {failed} failed\n", outcomes.len() - failed));
+            print(&text)?;
+        }
+    }
+    Ok(if failed == 0 { OK } else { TESTS_FAILED })
+}
+
+/// One test that was run.
+pub(crate) struct Outcome<'p> {
+    test: &'p TestCase,
+    expected: String,
+    /// What came out, in the words of an expectation.
+    got: String,
+    why: String,
+    passed: bool,
+}
+
+impl Outcome<'_> {
+    pub(crate) fn passed(&self) -> bool {
+        self.passed
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let name = Untrusted(&self.test.name);
+        if self.passed {
+            return format!("pass  {name}\n");
+        }
+        let (expected, got) = (Untrusted(&self.expected), Untrusted(&self.got));
+        format!("FAIL  {name} ({}): expected {expected}, got {got}\n{}", self.test.place, self.why)
+    }
+
+    fn machine(&self) -> Value {
+        json!({
+            "name": self.test.name,
+            "place": self.test.place.to_string(),
+            "passed": self.passed,
+            "expected": self.expected,
+            "got": self.got,
+        })
+    }
+}
+
+/// Runs every test of the policy.
+pub(crate) fn all(policy: &Policy, caller: u32) -> Result<Vec<Outcome<'_>>, Trouble> {
+    let host = ThisHost::default();
+    policy.tests.iter().map(|test| one(policy, test, &host, caller)).collect()
+}
+
+fn one<'p>(
+    policy: &'p Policy,
+    test: &'p TestCase,
+    host: &ThisHost,
+    caller: u32,
+) -> Result<Outcome<'p>, Trouble> {
+    let made_up = test.local.as_ref().map(|facts| MadeUp { facts, host });
+    let host: &dyn Host = made_up.as_ref().map_or(host, |made_up| made_up);
+    let decision = decide(policy, &test.subject, host, caller);
+    let (expected, passed) = match (&test.expect, &decision.verdict) {
+        (Expectation::Account(name), Verdict::Admitted { account, .. }) => {
+            (name.clone(), account.name == *name)
+        }
+        (Expectation::Account(name), _) => (name.clone(), false),
+        (Expectation::Denied, verdict) => {
+            ("deny".to_owned(), !matches!(verdict, Verdict::Admitted { .. } | Verdict::Failed(_)))
+        }
+        (Expectation::DeniedBy(name), Verdict::DeniedByRule { rule, .. }) => {
+            (format!("deny: {name}"), rule.name == *name)
+        }
+        (Expectation::DeniedBy(name), _) => (format!("deny: {name}"), false),
+    };
+    let got = match &decision.verdict {
+        Verdict::Admitted { account, rule } => format!("{} by rule `{}`", account.name, rule.name),
+        Verdict::Failed(trouble) => format!("no decision: {trouble}"),
+        _ => format!("deny: {}", denial(&decision)),
+    };
+    let why = if passed { String::new() } else { trace(policy, &decision, &test.subject, host)? };
+    Ok(Outcome { test, expected, got, why, passed })
+}
