@@ -1,7 +1,7 @@
 //! The `config` stage: who the job belongs to, whether it may run, and as whom.
 
 use crate::account::{self, ThisHost};
-use crate::audit::{self, Event, Job};
+use crate::audit::{self, Event, Job, Outcome, Sinks};
 use crate::context::Context;
 use crate::keys;
 use crate::nologin;
@@ -10,13 +10,18 @@ use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{Claim, Store, clocks, job_directory};
 use crate::worker::{self, Evidence};
-use nunbird_handover::{Account, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, Workspace};
+use nunbird_handover::{
+    Account, Audit, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, Syslog, Workspace,
+};
 use nunbird_policy::{AccountFacts, DEFAULT_AUDIT_FILE, IdentitySource, Rule, Subject, Verdict, decide};
 use nunbird_sys::{foreign, process};
 use nunbird_token::{Admitted, MAX_RESPONSE, Rejection};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
+
+/// How the worker proves an identity.
+const IDENTITY_SOURCE: &str = "id_token";
 
 /// Admits the job: writes its audit line and its record.
 ///
@@ -37,7 +42,7 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: target.uid };
     let slot = store.free_slot(&claim, &lock)?;
     let record = record(context, settings, &admitted, rule, &target, directory, slot)?;
-    write_audit(context, settings, &record)?;
+    write_admission(context, settings, &record)?;
     store.write(&record, &lock)?;
     Ok(record)
 }
@@ -226,7 +231,8 @@ fn record(
         launcher: job.launcher.clone(),
         isolation: job.isolation,
         environment: job.environment.clone(),
-        audit_file: policy.audit.file.clone(),
+        identity_source: IDENTITY_SOURCE.to_owned(),
+        audit: destinations(settings),
         closed: false,
     })
 }
@@ -250,22 +256,26 @@ fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refusal>
     if path.starts_with('/') && path.chars().all(plain) { Ok(PathBuf::from(path)) } else { Err(refuse()) }
 }
 
-fn write_audit(context: &Context<'_>, settings: &Settings, record: &Record) -> Result<(), Refusal> {
-    let event = Event {
-        time: record.admitted_at,
-        outcome: "admitted",
-        decision_id: &record.decision_id,
-        stage: "config",
-        job: context.admitted.as_ref().map(|admitted| facts(admitted, settings)),
-        account: Some(&record.account.name),
-        uid: Some(record.account.uid),
-        rule: Some(record.rule.clone()),
-        policy_digest: Some(&record.policy_digest),
-        runner_uid: record.runner_uid,
-        privilege: context.privilege.source.name(),
-        ..Event::default()
-    };
-    audit::write(record.audit_file.as_deref(), &event, context.privilege)
+/// Where the configuration sends events.
+fn destinations(settings: &Settings) -> Audit {
+    let audit = &settings.policy.audit;
+    Audit {
+        file: audit.file.clone(),
+        journald: audit.journald,
+        syslog: audit.syslog.as_ref().map(|syslog| match syslog {
+            nunbird_policy::Syslog::Local => Syslog::Local,
+            nunbird_policy::Syslog::Udp(address) => Syslog::Udp(*address),
+            nunbird_policy::Syslog::Tcp(address) => Syslog::Tcp(*address),
+        }),
+        required: audit.required,
+    }
+}
+
+fn write_admission(context: &mut Context<'_>, settings: &Settings, record: &Record) -> Result<(), Refusal> {
+    context.record = Some(record.clone());
+    let job = context.admitted.as_ref().map(|admitted| facts(admitted, settings));
+    let event = Event { job, ..Event::of(context, Outcome::Admitted) };
+    audit::demand(&Sinks::open(&record.audit, context.privilege), &event, context)
 }
 
 /// Writes down that a job was denied, and gives the refusal back. Where that fails the refusal says so, too.
@@ -273,47 +283,38 @@ fn write_audit(context: &Context<'_>, settings: &Settings, record: &Record) -> R
 /// Without settings the line goes where a packaged installation has it: the admin must learn why a broken
 /// configuration denies every job.
 pub(crate) fn write_denial(context: &Context<'_>, settings: Option<&Settings>, refusal: Refusal) -> Refusal {
-    let default = context.privilege.source.is_privileged().then(|| Path::new(DEFAULT_AUDIT_FILE));
-    let file = settings.map_or(default, |settings| settings.policy.audit.file.as_deref());
+    let default = context.privilege.source.is_privileged().then(|| PathBuf::from(DEFAULT_AUDIT_FILE));
+    let default = Audit { file: default, ..Audit::default() };
+    let destinations = settings.map_or(default, destinations);
     let event = Event {
-        time: clocks().map_or(0, |(now, _)| now),
-        outcome: "denied",
         code: Some(refusal.code),
         detail: Some(&refusal.detail),
-        decision_id: &context.decision_id,
-        stage: context.stage,
         job: context.admitted.as_ref().zip(settings).map(|(admitted, settings)| facts(admitted, settings)),
         policy_digest: settings.map(|settings| settings.digest.as_str()),
-        runner_uid: context.privilege.caller.uid,
-        privilege: context.privilege.source.name(),
-        ..Event::default()
+        ..Event::of(context, Outcome::Denied)
     };
-    written(audit::write(file, &event, context.privilege), refusal)
+    let written_down = Sinks::open(&destinations, context.privilege).write(&event, true);
+    written(written_down, refusal)
 }
 
 /// Writes down that a later stage of an admitted job was refused, and gives the refusal back. The decision's id leads to
-/// the line that admitted the job.
+/// the event that admitted the job.
 pub(crate) fn write_late_denial(context: &Context<'_>, refusal: Refusal) -> Refusal {
     let event = Event {
-        time: clocks().map_or(0, |(now, _)| now),
-        outcome: "denied",
         code: Some(refusal.code),
         detail: Some(&refusal.detail),
-        decision_id: &context.decision_id,
-        stage: context.stage,
-        runner_uid: context.privilege.caller.uid,
-        privilege: context.privilege.source.name(),
-        ..Event::default()
+        ..Event::of(context, Outcome::Denied)
     };
-    written(audit::write(context.audit_file.as_deref(), &event, context.privilege), refusal)
+    let written_down = context.sinks.write(&event, true);
+    written(written_down, refusal)
 }
 
 /// The refusal, which says so where it could not be written down.
-fn written(result: Result<(), Refusal>, refusal: Refusal) -> Refusal {
+fn written(result: Result<(), String>, refusal: Refusal) -> Refusal {
     match result {
         Ok(()) => refusal,
-        Err(unwritten) => {
-            let detail = format!("{}\n(not written to the audit file: {})", refusal.detail, unwritten.detail);
+        Err(troubles) => {
+            let detail = format!("{}\n(not written down: {})", refusal.detail, clean(&troubles));
             Refusal { detail, ..refusal }
         }
     }
@@ -328,7 +329,8 @@ fn facts<'a>(admitted: &'a Admitted, settings: &'a Settings) -> Job<'a> {
         project_path: &admitted.project_path,
         user_login: &admitted.user_login,
         user_id: admitted.user_id,
-        git_ref: &admitted.git_ref,
-        pipeline_source: &admitted.pipeline_source,
+        identity_source: IDENTITY_SOURCE,
+        git_ref: Some(&admitted.git_ref),
+        pipeline_source: Some(&admitted.pipeline_source),
     }
 }

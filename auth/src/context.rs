@@ -1,10 +1,11 @@
 //! What every step of one call needs to know.
 
+use crate::audit::{Script, Sinks};
 use crate::inputs::Inputs;
 use crate::privilege::Privilege;
+use nunbird_handover::Record;
 use nunbird_sys::process::Limits;
 use nunbird_token::Admitted;
-use std::path::PathBuf;
 
 /// One call of the program.
 #[derive(Debug)]
@@ -19,8 +20,12 @@ pub(crate) struct Context<'a> {
     pub(crate) unobfuscated: bool,
     /// Of this decision, or from the record of the one that admitted the job.
     pub(crate) decision_id: String,
-    /// Where decisions about a job that has a record are written, once it is found.
-    pub(crate) audit_file: Option<PathBuf>,
+    /// What `config` decided about the job, once it is found or made.
+    pub(crate) record: Option<Record>,
+    /// The script that `run` was given.
+    pub(crate) script: Option<Script>,
+    /// Where events of a job that has a record are written, once it is found.
+    pub(crate) sinks: Sinks,
     /// The verified identity, once there is one.
     pub(crate) admitted: Option<Admitted>,
 }

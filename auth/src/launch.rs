@@ -103,8 +103,8 @@ impl Start {
     /// The child waits until the parent has become the shepherd: only then does the shepherd's death reach it.
     ///
     /// # Errors
-    /// A system refusal when the launcher did not start, or was killed.
-    pub(crate) fn run(self, context: &Context<'_>) -> Result<u8, Refusal> {
+    /// A system refusal when the launcher did not start.
+    pub(crate) fn run(self, context: &Context<'_>) -> Result<Ended, Refusal> {
         let user = self.ids.uid;
         let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
         let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
@@ -118,7 +118,7 @@ impl Start {
             Ok(Some(released))
         })?;
         let Some(release) = ends else { return Err(could_not_start("pipe", &"lost")) };
-        shepherd::watch(&child, &waiter, release, context, user)
+        shepherd::watch(&child, &waiter, release, context.privilege, user)
     }
 
     /// Runs `cleanup`'s launcher, which runs no code of the user's, and waits with privilege kept for what
@@ -128,8 +128,8 @@ impl Start {
     /// runner's: the runner waits until nobody holds its own any more.
     ///
     /// # Errors
-    /// A system refusal when it did not start, did not end in time, or was killed.
-    pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<u8, Refusal> {
+    /// A system refusal when it did not start or did not end in time.
+    pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<Ended, Refusal> {
         let user = self.ids.uid;
         let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
         let child = self.fork(context, |_| exec::output_to(&writer).map(|()| None))?;
@@ -141,10 +141,7 @@ impl Start {
         let ended = child.wait().map_err(|e| could_not_start("waitpid", &e))?;
         let said = said.map_err(|e| could_not_start("cleanup did not end in time", &e))?;
         print_error(&format!("{}\n", clean(&String::from_utf8_lossy(&said))));
-        match ended {
-            Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(context.inputs.exit_codes.system_failure)),
-            Ended::Killed(signal) => Err(killed(signal)),
-        }
+        Ok(ended)
     }
 
     /// Forks; the child does `first`, becomes the launcher, and before that waits for the pipe that `first` may give.

@@ -4,7 +4,7 @@
 //! `cap_setgid`, or under a runner that is root. It proves who a job belongs to, gives up all privilege and
 //! becomes the launcher. `docs/operation.md` lists the steps in order, each with its test.
 //!
-//! Any error is a refusal. There is one thread, no network, and nothing is read that the caller could have
+//! Any error is a refusal. There is one thread, no network but the site's syslog, and nothing is read that the caller could have
 //! written, but by the worker or as the caller.
 
 #![forbid(unsafe_code)]
@@ -88,7 +88,9 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
         limits: &limits,
         unobfuscated: call.unobfuscated,
         decision_id: decision_id.clone(),
-        audit_file: None,
+        record: None,
+        script: None,
+        sinks: audit::Sinks::default(),
         admitted: None,
     };
     let served = stages::serve(call, &mut context);

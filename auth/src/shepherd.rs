@@ -6,8 +6,6 @@
 //! anybody, its real uid is one that no account has, so that root cannot be had back. It holds no capability, reads
 //! nothing, and passes signals down and the exit status up. Its death, however it comes, reaches the launcher as `TERM`.
 
-use crate::context::Context;
-use crate::launch::killed;
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::sandbox::NOBODY_AT_ALL;
@@ -29,20 +27,20 @@ const NO_ACCOUNT: u32 = NOBODY_AT_ALL - 1;
 /// Gives up all privilege but to signal the job, and waits for its end.
 ///
 /// # Errors
-/// A system refusal when the privilege could not be given up, after ending the job, or when the launcher was killed.
+/// A system refusal when the privilege could not be given up, after ending the job.
 pub(crate) fn watch(
     child: &Child,
     waiter: &Waiter,
     mut release: PipeWriter,
-    context: &Context<'_>,
+    privilege: Privilege,
     user: u32,
-) -> Result<u8, Refusal> {
+) -> Result<Ended, Refusal> {
     let failed = |detail: &dyn std::fmt::Display| {
         // The child waits to be released, so it has run nothing yet.
         let _gone = child.kill_as(user);
         Refusal::system("shepherd", "the job cannot be watched on this host", detail)
     };
-    become_shepherd(context.privilege, user).map_err(|e| failed(&e))?;
+    become_shepherd(privilege, user).map_err(|e| failed(&e))?;
     process::forbid_inspection().map_err(|e| failed(&e))?;
     process::no_new_privileges().map_err(|e| failed(&e))?;
     release.write_all(b"!").map_err(|e| failed(&e))?;
@@ -55,12 +53,8 @@ pub(crate) fn watch(
             // A user may have stopped the launcher, which then heeds nothing else.
             let _gone = child.signal(signals::CONT);
         }
-        match child.poll().map_err(|e| failed(&e))? {
-            None => {}
-            Some(Ended::Exited(code)) => {
-                return Ok(u8::try_from(code).unwrap_or(context.inputs.exit_codes.system_failure));
-            }
-            Some(Ended::Killed(signal)) => return Err(killed(signal)),
+        if let Some(ended) = child.poll().map_err(|e| failed(&e))? {
+            return Ok(ended);
         }
     }
 }

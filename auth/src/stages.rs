@@ -3,19 +3,29 @@
 use crate::account;
 use crate::admission;
 use crate::arguments::{Call, Stage};
+use crate::audit::{self, Script, Sinks};
 use crate::context::Context;
-use crate::launch::{Opened, Start};
+use crate::launch::{Opened, Start, killed};
 use crate::refusal::{Refusal, print_error};
 use crate::settings;
 use crate::store::{Store, job_directory};
+use aws_lc_rs::digest;
 use nunbird_handover::{Record, Task};
 use nunbird_policy::AccountFacts;
+use nunbird_sys::fork::Ended;
 use nunbird_sys::{exec, foreign, process};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::time::Instant;
+use zeroize::Zeroizing;
+
+/// The largest script, in bytes. It lies in memory while the stage starts.
+const MAX_SCRIPT: u64 = 256 << 20;
+/// What is copied of it at once, in bytes.
+const PIECE: usize = 64 << 10;
 
 /// Serves one call. The code is the process's exit code.
 ///
@@ -29,7 +39,22 @@ pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusa
         Stage::Run { script, stage } => run(call, context, script, stage),
         Stage::Cleanup => cleanup(call, context),
     };
-    served.map_err(|refusal| admission::write_late_denial(context, refusal))
+    match served.map_err(|refusal| admission::write_late_denial(context, refusal))? {
+        Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(context.inputs.exit_codes.system_failure)),
+        Ended::Killed(signal) => Err(killed(signal)),
+    }
+}
+
+/// Runs a stage between the two events that say so.
+fn watched(
+    context: &Context<'_>,
+    run: impl FnOnce(&Context<'_>) -> Result<Ended, Refusal>,
+) -> Result<Ended, Refusal> {
+    audit::stage_started(context)?;
+    let started = Instant::now();
+    let ended = run(context)?;
+    audit::stage_ended(context, ended, started.elapsed());
+    Ok(ended)
 }
 
 /// What gitlab-runner reads from `config`'s standard output.
@@ -65,31 +90,35 @@ fn config(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
     Ok(0)
 }
 
-fn prepare(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
+fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
     let target = same_account(&record)?;
-    Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?.run(context)
+    let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?;
+    watched(context, |context| start.run(context))
 }
 
-fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Result<u8, Refusal> {
+fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Result<Ended, Refusal> {
     // First of all: the file is the same for every stage, and the runner would take an earlier stage's number
     // for this one's if this one were refused.
     let exit_code = exit_code_file(context)?;
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
     let target = same_account(&record)?;
-    let script = open_script(script, context)?;
+    let (script, digest) = take_script(script, context)?;
+    context.script = Some(Script { name: stage.to_owned(), digest });
     let opened = Opened { script: Some(script), exit_code };
-    Start::prepare(context, &record, Task::Run(stage.to_owned()), opened, target.groups)?.run(context)
+    let task = Task::Run(stage.to_owned());
+    let start = Start::prepare(context, &record, task, opened, target.groups)?;
+    watched(context, |context| start.run(context))
 }
 
-fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
+fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (store, mut record) = match admitted(call, context) {
         Ok(found) => found,
         Err(refusal) if refusal.code == "no-record" || refusal.code == "job-directory" => {
             print_error(&format!("nunbird: nothing to clean up: {}\n", refusal.detail));
-            return Ok(0);
+            return Ok(Ended::Exited(0));
         }
         Err(refusal) => return Err(refusal),
     };
@@ -99,18 +128,18 @@ fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
             "nunbird: this job's time was up and another works in its directories: they are left alone\n",
         );
         store.remove(&record.job_directory, &lock)?;
-        return Ok(0);
+        return Ok(Ended::Exited(0));
     }
     record.closed = true;
     store.write(&record, &lock)?;
     drop(lock);
     let target = same_account(&record)?;
     let start = Start::prepare(context, &record, Task::Cleanup, Opened::default(), target.groups)?;
-    let code = start.run_and_wait(context)?;
-    if code == 0 {
+    let ended = watched(context, |context| start.run_and_wait(context))?;
+    if ended == Ended::Exited(0) {
         store.remove(&record.job_directory, &store.lock()?)?;
     }
-    Ok(code)
+    Ok(ended)
 }
 
 /// The record of this job, which must come from the configuration that the caller names, if it names one.
@@ -119,7 +148,8 @@ fn admitted(call: &Call, context: &mut Context<'_>) -> Result<(Store, Record), R
     let store = Store::open(context.privilege)?;
     let record = store.find(&directory)?;
     context.decision_id.clone_from(&record.decision_id);
-    context.audit_file.clone_from(&record.audit_file);
+    context.sinks = Sinks::open(&record.audit, context.privilege);
+    context.record = Some(record.clone());
     match &call.configuration {
         Some(path) if *path != record.policy_path => {
             let detail =
@@ -148,14 +178,24 @@ fn same_account(record: &Record) -> Result<AccountFacts, Refusal> {
     ))
 }
 
-fn open_script(path: &Path, context: &Context<'_>) -> Result<File, Refusal> {
+/// The script in a memory file that nobody can change any more, and the SHA-256 of exactly these bytes.
+///
+/// The runner's file could have other bytes in it by the time that the launcher reads it.
+fn take_script(path: &Path, context: &Context<'_>) -> Result<(File, String), Refusal> {
     let refuse = |e: std::io::Error| {
-        let detail = format!("{}: not a readable regular file of the runner's account: {e}", path.display());
+        let detail = format!(
+            "{}: not a readable regular file of the runner's account of at most {MAX_SCRIPT} bytes: {e}",
+            path.display()
+        );
         Refusal::system("script", "the stage's script could not be read", detail)
     };
     let file = foreign::open_for_reading(path, context.privilege.caller).map_err(refuse)?;
-    exec::blocking(&file).map_err(refuse)?;
-    Ok(file)
+    let mut digest = digest::Context::new(&digest::SHA256);
+    // The job's variables pass through it, and this process stays as shepherd.
+    let mut buffer = Zeroizing::new(vec![0; PIECE]);
+    let name = c"nunbird-stage";
+    let copy = exec::sealed_copy(name, &file, MAX_SCRIPT, &mut buffer, |piece| digest.update(piece));
+    Ok((copy.map_err(refuse)?, settings::hex(digest.finish().as_ref())))
 }
 
 /// The runner's exit-code file, opened as the runner and filled with the code of a refusal.

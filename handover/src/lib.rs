@@ -16,11 +16,11 @@ mod untrusted;
 
 pub use fds::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
-pub use record::{Isolation, JobDirectory, Record, RuleRef};
+pub use record::{Audit, Isolation, JobDirectory, Record, RuleRef, Syslog};
 pub use untrusted::Untrusted;
 
 /// The version of [`Handover`] and [`Record`]. Both programs come from one build; a difference is an error.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Why a message or a record could not be read.
 #[derive(Debug)]

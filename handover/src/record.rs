@@ -7,6 +7,7 @@
 use crate::{Account, FORMAT_VERSION, FormatError, Identity, Shell, Workspace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// One admitted job.
@@ -57,8 +58,10 @@ pub struct Record {
     pub environment: BTreeMap<String, String>,
     /// What the site takes away from its scripts.
     pub isolation: Isolation,
-    /// Where audit lines go; none when the site turned them off.
-    pub audit_file: Option<PathBuf>,
+    /// How the job's identity was proven: `id_token`, …
+    pub identity_source: String,
+    /// Where events of the later stages are written down.
+    pub audit: Audit,
     /// Set when `cleanup` has begun: from then on no script runs.
     pub closed: bool,
 }
@@ -73,6 +76,32 @@ pub struct Isolation {
     pub block_tty_injection: bool,
     /// The setuid(2) family fails with `EPERM` for ids that are not the job's.
     pub limit_setuid: bool,
+}
+
+/// Where events are written down: each goes to every place that is set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// JSON lines.
+    pub file: Option<PathBuf>,
+    /// systemd-journald's native socket.
+    pub journald: bool,
+    /// A syslog daemon.
+    pub syslog: Option<Syslog>,
+    /// A job whose admission or whose stage's start cannot be written to every place does not run.
+    pub required: bool,
+}
+
+/// A syslog daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Syslog {
+    /// `/dev/log`.
+    Local,
+    /// RFC 5424 over UDP (RFC 5426).
+    Udp(SocketAddr),
+    /// RFC 5424 over TCP with octet counting (RFC 6587).
+    Tcp(SocketAddr),
 }
 
 /// A rule of the policy and where it stands.

@@ -1,5 +1,6 @@
 //! A directory held open: its files by name, nothing outside it.
 
+use crate::lines::Lines;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
@@ -8,7 +9,6 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// A directory; names passed to its functions must be one component.
@@ -67,12 +67,12 @@ impl Directory {
         renamed
     }
 
-    /// Opens a file of lines for appending, mode 0640 where it has to be made, and says whether its last line is whole.
+    /// Opens a file of lines for appending, mode 0640 where it has to be made.
     ///
     /// # Errors
     /// As open(2); `EPERM` for a file that does not belong to `owner` or that others can write, `EINVAL` for anything but a
     /// regular file.
-    pub fn append_line(&self, name: &str, owner: u32) -> io::Result<(File, bool)> {
+    pub fn lines(&self, name: &str, owner: u32) -> io::Result<Lines> {
         let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP;
         let file = File::from(openat(&self.0, component(name)?, flags | OFlag::O_CLOEXEC, mode)?);
@@ -83,11 +83,7 @@ impl Directory {
         if stat.st_uid != owner || stat.st_mode & 0o022 != 0 {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
-        let mut last = [b'\n'];
-        if let Some(before_end) = u64::try_from(stat.st_size).ok().and_then(|size| size.checked_sub(1)) {
-            file.read_at(&mut last, before_end)?;
-        }
-        Ok((file, last == [b'\n']))
+        Ok(Lines::new(file))
     }
 
     /// Removes a file; one that is not there is fine.

@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 
 /// Descriptors above this are never a target of [`place`].
 const HIGH: RawFd = 16;
@@ -17,14 +18,76 @@ const HIGH: RawFd = 16;
 /// # Errors
 /// As memfd_create(2) and write(2).
 pub fn sealed(name: &CStr, bytes: &[u8]) -> io::Result<File> {
+    let mut file = memory(name, libc::MFD_NOEXEC_SEAL)?;
+    file.write_all(bytes)?;
+    seal(file)
+}
+
+/// A memory file with the content of `source`, from its beginning, that nobody can change any more. `each` sees every piece;
+/// the pieces pass through `buffer`, which keeps the last ones.
+///
+/// # Errors
+/// As memfd_create(2), read(2) and write(2); `EFBIG` for more than `limit` bytes.
+pub fn sealed_copy(
+    name: &CStr,
+    source: &File,
+    limit: u64,
+    buffer: &mut [u8],
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<File> {
+    copy_into(memory(name, libc::MFD_NOEXEC_SEAL)?, source, limit, buffer, &mut each)
+}
+
+/// As [`sealed_copy`], and the copy can be executed.
+///
+/// # Errors
+/// As [`sealed_copy`]; `EACCES` where `vm.memfd_noexec` forbids it.
+pub fn sealed_program(
+    name: &CStr,
+    source: &File,
+    limit: u64,
+    buffer: &mut [u8],
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<File> {
+    copy_into(memory(name, libc::MFD_EXEC)?, source, limit, buffer, &mut each)
+}
+
+fn copy_into(
+    mut copy: File,
+    source: &File,
+    limit: u64,
+    buffer: &mut [u8],
+    each: &mut impl FnMut(&[u8]),
+) -> io::Result<File> {
+    let mut offset = 0;
+    loop {
+        let n = match source.read_at(buffer, offset) {
+            Ok(0) => return seal(copy),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        offset = offset.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+        if offset > limit {
+            return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        }
+        let piece = buffer.get(..n).unwrap_or_default();
+        each(piece);
+        copy.write_all(piece)?;
+    }
+}
+
+/// Hosts with `vm.memfd_noexec` want to be told whether a memory file is a program; kernels before 6.3 do not know the flags.
+fn memory(name: &CStr, kind: libc::c_uint) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    // Hosts with vm.memfd_noexec = 2 allow no others; kernels before 6.3 do not know the flag.
-    let fd = match memfd_create(name, flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL)) {
+    let fd = match memfd_create(name, flags | MFdFlags::from_bits_retain(kind)) {
         Err(nix::Error::EINVAL) => memfd_create(name, flags)?,
         other => other?,
     };
-    let mut file = File::from(fd);
-    file.write_all(bytes)?;
+    Ok(File::from(fd))
+}
+
+fn seal(mut file: File) -> io::Result<File> {
     file.rewind()?;
     let all =
         SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;

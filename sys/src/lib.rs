@@ -15,6 +15,7 @@ pub mod identity;
 pub mod inherited;
 pub mod job_command;
 pub mod kernel;
+pub mod lines;
 pub mod process;
 pub mod random;
 pub mod signals;

@@ -122,7 +122,7 @@ fn run_job(tale: &mut Tale, world: &World, user: &str) -> String {
     let token = job.token_text();
     let outcome = job.run();
     let audit = world.audit();
-    let line = audit.last().cloned().unwrap_or_default();
+    let line = audit.iter().rfind(|line| line["outcome"] == "admitted").cloned().unwrap_or_default();
     let text = |name: &str| line[name].as_str().unwrap_or("?").to_owned();
     tale.fact(
         "the token says",
@@ -145,6 +145,17 @@ fn run_job(tale: &mut Tale, world: &World, user: &str) -> String {
             text("decision_id"),
             text("account"),
             text("privilege")
+        ),
+    );
+    let ended = audit.iter().rfind(|line| line["script"] == "build_script").cloned().unwrap_or_default();
+    tale.fact(
+        "and its end",
+        &format!(
+            "{}, exit code {}, {} ms, script {:.12}…",
+            ended["script"].as_str().unwrap_or("?"),
+            ended["exit_code"],
+            ended["duration_ms"],
+            ended["script_sha256"].as_str().unwrap_or("?")
         ),
     );
     let Some(script) = outcome.stages.iter().find(|stage| stage.name == "build_script") else {

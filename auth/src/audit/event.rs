@@ -1,0 +1,247 @@
+//! What an event says. `docs/audit.md` has every field with its type, unit and meaning.
+//!
+//! No field is ever a secret: there is none that could hold a token, a variable's value or a script's text.
+
+use crate::context::Context;
+use nunbird_handover::{Record, RuleRef};
+use nunbird_sys::{clock, process};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// Goes up when a field changes its meaning or goes; a new field does not raise it.
+const SCHEMA: u32 = 1;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    /// `config` has decided that the job may run.
+    Admitted,
+    /// A call was refused.
+    Denied,
+    /// A stage's launcher is about to start.
+    StageStarted,
+    /// It has ended.
+    StageEnded,
+}
+
+impl Outcome {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Outcome::Admitted => "admitted",
+            Outcome::Denied => "denied",
+            Outcome::StageStarted => "stage-started",
+            Outcome::StageEnded => "stage-ended",
+        }
+    }
+}
+
+/// One event.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Event<'a> {
+    pub(crate) schema: u32,
+    /// Seconds since the epoch.
+    pub(crate) time: u64,
+    /// The same in UTC, RFC 3339.
+    pub(crate) timestamp: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) decision_id: &'a str,
+    pub(crate) host: String,
+    /// `config`, `prepare`, `run` or `cleanup`.
+    pub(crate) stage: &'a str,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) script: Option<&'a Script>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) end: Option<End>,
+    /// Why it was denied, in one stable word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<&'a str>,
+    /// Why it was denied, in full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<&'a str>,
+    /// Facts of the verified identity.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) job: Option<Job<'a>>,
+    /// The account, where the job got one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<Account<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<&'a RuleRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policy_digest: Option<&'a str>,
+    pub(crate) runner_uid: u32,
+    pub(crate) privilege: &'static str,
+    /// Where this event could not be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_written: Option<String>,
+}
+
+/// Facts of a verified identity.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Job<'a> {
+    pub(crate) server: &'a str,
+    pub(crate) job_id: u64,
+    pub(crate) pipeline_id: u64,
+    pub(crate) project_id: u64,
+    pub(crate) project_path: &'a str,
+    pub(crate) user_login: &'a str,
+    pub(crate) user_id: u64,
+    pub(crate) identity_source: &'a str,
+    /// In `config` alone: later stages go by the record.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub(crate) git_ref: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pipeline_source: Option<&'a str>,
+}
+
+/// The account of a job.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Account<'a> {
+    #[serde(rename = "account")]
+    pub(crate) name: &'a str,
+    pub(crate) uid: u32,
+}
+
+/// The script of a `run`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Script {
+    /// gitlab-runner's name of the stage: `build_script`, …
+    #[serde(rename = "script")]
+    pub(crate) name: String,
+    /// SHA-256 of the bytes that are run, in hexadecimal.
+    #[serde(rename = "script_sha256")]
+    pub(crate) digest: String,
+}
+
+/// The end of a stage. Either an exit code or a signal.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct End {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) signal: Option<i32>,
+    /// Milliseconds since the stage's start.
+    pub(crate) duration_ms: u64,
+}
+
+impl<'a> Event<'a> {
+    /// An event of this call, with what its record says where there is one.
+    pub(crate) fn of(context: &'a Context<'_>, outcome: Outcome) -> Self {
+        let time = clock::now().unwrap_or(0);
+        let record = context.record.as_ref();
+        Event {
+            schema: SCHEMA,
+            time,
+            timestamp: rfc3339(time),
+            outcome,
+            decision_id: &context.decision_id,
+            host: process::short_host_name(),
+            stage: context.stage,
+            script: context.script.as_ref(),
+            end: None,
+            code: None,
+            detail: None,
+            job: record.map(job),
+            account: record.map(|r| Account { name: &r.account.name, uid: r.account.uid }),
+            rule: record.map(|r| &r.rule),
+            policy_digest: record.map(|r| r.policy_digest.as_str()),
+            runner_uid: context.privilege.caller.uid,
+            privilege: context.privilege.source.name(),
+            not_written: None,
+        }
+    }
+
+    /// One line for people. What strangers wrote goes through [`nunbird_handover::Untrusted`].
+    pub(crate) fn message(&self) -> String {
+        use nunbird_handover::Untrusted;
+        let mut text = match &self.job {
+            Some(job) => format!("job {} of {}", job.job_id, Untrusted(job.project_path)),
+            None => "a job".to_owned(),
+        };
+        if let Some(job) = &self.job {
+            let _infallible = write!(text, " ({}, user {})", Untrusted(job.user_login), job.user_id);
+        }
+        let account = self.account.as_ref();
+        let account = account.map_or(String::new(), |a| format!(" as {} (uid {})", Untrusted(a.name), a.uid));
+        let stage = self.script.map_or(self.stage, |script| script.name.as_str());
+        let said = match self.outcome {
+            Outcome::Admitted => {
+                let rule = self.rule.map_or("", |rule| rule.name.as_str());
+                format!("admitted{account} by rule `{}`", Untrusted(rule))
+            }
+            Outcome::Denied => {
+                let cause = self.detail.and_then(|detail| detail.lines().next()).unwrap_or("");
+                let code = self.code.unwrap_or("");
+                format!("denied in {}: [{}] {}", self.stage, Untrusted(code), Untrusted(cause))
+            }
+            Outcome::StageStarted => format!("{} started{account}", Untrusted(stage)),
+            Outcome::StageEnded => format!("{} ended{account}{}", Untrusted(stage), self.end_in_words()),
+        };
+        let _infallible = write!(text, ": {} [{}]", said.trim_end_matches([':', ' ']), self.decision_id);
+        text
+    }
+
+    fn end_in_words(&self) -> String {
+        let Some(end) = self.end else { return String::new() };
+        let how = match (end.exit_code, end.signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "no status".to_owned(),
+        };
+        format!(" with {how} after {} ms", end.duration_ms)
+    }
+}
+
+fn job(record: &Record) -> Job<'_> {
+    Job {
+        server: &record.identity.server,
+        job_id: record.job_id,
+        pipeline_id: record.pipeline_id,
+        project_id: record.project_id,
+        project_path: &record.identity.project_path,
+        user_login: &record.identity.user_login,
+        user_id: record.identity.user_id,
+        identity_source: &record.identity_source,
+        git_ref: None,
+        pipeline_source: None,
+    }
+}
+
+/// Seconds since the epoch as RFC 3339 has them, in UTC.
+///
+/// The calendar is the proleptic Gregorian one, whose 400 years have 146,097 days.
+pub(crate) fn rfc3339(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March put the leap day at their end.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * day + 2) / 153;
+    let day = day - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn seconds_become_the_calendars_date() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (1_767_225_599, "2025-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), text);
+        }
+    }
+}

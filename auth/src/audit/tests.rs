@@ -1,0 +1,298 @@
+use super::event::{Account, End, Event, Job, Outcome, Script};
+use super::sinks::{Places, Sinks};
+use super::{encode, stage_started};
+use crate::context::Context;
+use crate::inputs::Inputs;
+use crate::privilege::{Privilege, Source};
+use nunbird_handover::{Audit, ExitCodes, RuleRef, Syslog};
+use nunbird_sys::foreign::Caller;
+use nunbird_sys::kernel::{Kernel, Linux};
+use nunbird_sys::process::Limits;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a hostile project, login and rule look like: every way to end a line or a field.
+const HOSTILE: &str = "a/b\nNUNBIRD_UID=0\r\n<0>1 - \u{0}\u{1b}[2J\u{202e}\u{9b}\u{2028}\"}\\";
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = Path::new("/var/tmp").join(format!("nbt_audit_{}_{name}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Scratch(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn socket(&self, name: &str) -> UnixDatagram {
+        let socket = UnixDatagram::bind(self.0.join(name)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+    }
+
+    fn open(&self, audit: &Audit) -> Sinks {
+        let (journal, log) = (self.path("journal"), self.path("log"));
+        Sinks::open_at(audit, privilege(), Places { journal: &journal, log: &log })
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.0.join("audit.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn privilege() -> Privilege {
+    let ([uid, ..], [gid, ..]) = (Linux.uids().unwrap(), Linux.gids().unwrap());
+    Privilege { source: Source::None, caller: Caller { uid, gid } }
+}
+
+fn context<'a>(inputs: &'a Inputs, limits: &'a Limits, sinks: Sinks) -> Context<'a> {
+    Context {
+        stage: "run",
+        inputs,
+        privilege: privilege(),
+        limits,
+        unobfuscated: false,
+        decision_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        record: None,
+        script: Some(Script { name: "build_script".to_owned(), digest: "e3b0".to_owned() }),
+        sinks,
+        admitted: None,
+    }
+}
+
+/// A call whose sinks are these, while `act` has it.
+fn with_context<T>(sinks: Sinks, act: impl FnOnce(&Context<'_>) -> T) -> T {
+    let inputs = Inputs { response: None, exit_code_file: None, exit_codes: ExitCodes::default() };
+    let limits = nunbird_sys::process::raise_limits().unwrap();
+    act(&context(&inputs, &limits, sinks))
+}
+
+/// An event with every field there is, and its texts chosen by somebody hostile.
+fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
+    Event {
+        end: Some(End { exit_code: Some(1), signal: Some(9), duration_ms: 1234 }),
+        code: Some("no-rule"),
+        detail: Some("first\nsecond"),
+        job: Some(Job {
+            server: "main",
+            job_id: 7001,
+            pipeline_id: 501,
+            project_id: 31,
+            project_path: HOSTILE,
+            user_login: HOSTILE,
+            user_id: 210,
+            identity_source: "id_token",
+            git_ref: Some(HOSTILE),
+            pipeline_source: Some("push"),
+        }),
+        account: Some(Account { name: "alice", uid: 4101 }),
+        rule: Some(rule),
+        policy_digest: Some("abcd"),
+        not_written: Some("tcp://192.0.2.1:601: connection refused".to_owned()),
+        ..Event::of(context, Outcome::Denied)
+    }
+}
+
+fn rule() -> RuleRef {
+    RuleRef { name: HOSTILE.to_owned(), file: "/etc/nunbird/config.toml".into(), line: 12 }
+}
+
+fn write(sinks: &Sinks) -> Result<(), String> {
+    with_context(Sinks::default(), |context| sinks.write(&full(context, &rule()), true))
+}
+
+/// Reads journald's native protocol as its specification has it, both forms.
+fn parse_journal(mut bytes: &[u8]) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    while !bytes.is_empty() {
+        let end = bytes.iter().position(|b| *b == b'\n').expect("a line feed");
+        let (line, rest) = (std::str::from_utf8(&bytes[..end]).unwrap(), &bytes[end + 1..]);
+        let (name, value, rest) = match line.split_once('=') {
+            Some((name, value)) => (name, value.to_owned(), rest),
+            None => {
+                let length = usize::try_from(u64::from_le_bytes(rest[..8].try_into().unwrap())).unwrap();
+                assert_eq!(rest[8 + length], b'\n');
+                let value = std::str::from_utf8(&rest[8..8 + length]).unwrap().to_owned();
+                (line, value, &rest[9 + length..])
+            }
+        };
+        assert!(fields.insert(name.to_owned(), value).is_none(), "{name} twice");
+        bytes = rest;
+    }
+    fields
+}
+
+fn assert_harmless(text: &str) {
+    let bad: Vec<char> = text.chars().filter(|c| nunbird_handover::Untrusted::is_deceptive(*c)).collect();
+    assert!(bad.is_empty(), "{bad:?} in {text}");
+}
+
+fn received(socket: &UnixDatagram) -> Vec<u8> {
+    let mut buffer = vec![0; 65536];
+    let n = socket.recv(&mut buffer).unwrap();
+    buffer.truncate(n);
+    buffer
+}
+
+#[test]
+fn hostile_texts_end_no_line_and_no_field_in_any_sink() {
+    let scratch = Scratch::new("hostile");
+    let (journal, log) = (scratch.socket("journal"), scratch.socket("log"));
+    let audit = Audit {
+        file: Some(scratch.path("audit.jsonl").into()),
+        journald: true,
+        syslog: Some(Syslog::Local),
+        required: true,
+    };
+    write(&scratch.open(&audit)).unwrap();
+
+    let text = fs::read_to_string(scratch.0.join("audit.jsonl")).unwrap();
+    let line = text.strip_suffix('\n').expect("a whole line");
+    assert_harmless(line);
+    let value: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(value["project_path"], HOSTILE, "the file has the exact text");
+    assert_eq!(value["rule"]["name"], HOSTILE);
+
+    let fields = parse_journal(&received(&journal));
+    assert_eq!(fields["NUNBIRD_UID"], "4101");
+    assert_eq!(fields["NUNBIRD_DECISION_ID"], "0123456789abcdef0123456789abcdef");
+    assert_eq!(fields["NUNBIRD_RULE_LINE"], "12");
+    assert_eq!(fields["NUNBIRD_DETAIL"], "first\nsecond");
+    assert_eq!((fields["PRIORITY"].as_str(), fields["SYSLOG_IDENTIFIER"].as_str()), ("4", "nunbird-auth"));
+    for (name, value) in &fields {
+        assert_harmless(name);
+        assert_harmless(&value.replace('\n', ""));
+        assert!(!value.contains('\n') || name == "NUNBIRD_DETAIL", "{name}: {value}");
+    }
+    assert!(fields["MESSAGE"].contains("denied in run: [no-rule] first"), "{}", fields["MESSAGE"]);
+
+    let datagram = String::from_utf8(received(&log)).unwrap();
+    assert_harmless(&datagram);
+    let head = format!("<84>nunbird-auth[{}]: @cee: {{\"message\":\"job 7001 of ", std::process::id());
+    assert!(datagram.starts_with(&head), "{datagram}");
+    let value: Value = serde_json::from_str(datagram.split_once("@cee: ").unwrap().1).unwrap();
+    assert_eq!((&value["uid"], &value["user_login"]), (&4101.into(), &HOSTILE.into()));
+}
+
+#[test]
+fn every_field_is_in_the_documentation_and_nothing_else_is() {
+    let documented: BTreeSet<&str> = include_str!("../../../docs/audit.md")
+        .lines()
+        .skip_while(|line| *line != "| field | type | in | meaning |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.split('`').nth(1).unwrap())
+        .collect();
+    let written =
+        with_context(Sinks::default(), |context| encode::json_line(&full(context, &rule())).unwrap());
+    let value: Value = serde_json::from_slice(&written).unwrap();
+    let written: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(written, documented);
+}
+
+#[test]
+fn a_remote_daemon_gets_rfc_5424_by_datagram_and_counted_octets_by_stream() {
+    let scratch = Scratch::new("remote");
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
+    udp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let to = |syslog| Audit { syslog: Some(syslog), required: true, ..Audit::default() };
+    write(&scratch.open(&to(Syslog::Udp(udp.local_addr().unwrap())))).unwrap();
+    let stream_sinks = scratch.open(&to(Syslog::Tcp(tcp.local_addr().unwrap())));
+    write(&stream_sinks).unwrap();
+
+    let mut buffer = vec![0; 65536];
+    let n = udp.recv(&mut buffer).unwrap();
+    let datagram = String::from_utf8(buffer[..n].to_vec()).unwrap();
+    let mut received = String::new();
+    tcp.accept().unwrap().0.read_to_string(&mut received).unwrap();
+    let (count, streamed) = received.split_once(' ').unwrap();
+    assert_eq!(count.parse::<usize>().unwrap(), streamed.len());
+    for message in [datagram.as_str(), streamed] {
+        assert_harmless(message);
+        let words: Vec<&str> = message.splitn(8, ' ').collect();
+        let [priority, time, host, program, pid, kind, data, body] = words[..] else { panic!("{message}") };
+        assert_eq!((priority, program, kind, data), ("<84>1", "nunbird-auth", "denied", "-"));
+        assert!(time.len() == 20 && time.ends_with('Z') && !host.is_empty(), "{message}");
+        assert_eq!(pid, std::process::id().to_string());
+        let value: Value = serde_json::from_str(body.strip_prefix("@cee: ").unwrap()).unwrap();
+        assert_eq!(value["job_id"], 7001);
+    }
+}
+
+#[test]
+fn where_the_site_requires_it_no_stage_starts_that_one_sink_does_not_have() {
+    let scratch = Scratch::new("down");
+    let free = |kind: &str| match kind {
+        "udp" => UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
+        _ => TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
+    };
+    let file = Some(scratch.path("audit.jsonl").into());
+    let all = [
+        (Audit { journald: true, ..Audit::default() }, "journal: No such file"),
+        (Audit { syslog: Some(Syslog::Local), ..Audit::default() }, "log: No such file"),
+        (Audit { syslog: Some(Syslog::Udp(free("udp"))), ..Audit::default() }, "udp://127.0.0.1"),
+        (Audit { syslog: Some(Syslog::Tcp(free("tcp"))), ..Audit::default() }, "tcp://127.0.0.1"),
+    ];
+    for (audit, why) in all {
+        let audit = Audit { file: file.clone(), required: true, ..audit };
+        let refusal = with_context(scratch.open(&audit), stage_started).unwrap_err();
+        assert_eq!(refusal.code, "audit");
+        assert!(refusal.detail.contains(why), "{why}: {}", refusal.detail);
+        let line = scratch.lines().pop().expect("the file has it");
+        assert!(line["not_written"].as_str().unwrap().contains(why), "{line}");
+        let audit = Audit { required: false, ..audit };
+        assert!(with_context(scratch.open(&audit), stage_started).is_ok(), "{why}");
+    }
+}
+
+#[test]
+fn a_daemon_that_starts_anew_gets_the_next_event_and_one_that_hangs_is_not_waited_for() {
+    let scratch = Scratch::new("anew");
+    let audit = Audit { journald: true, ..Audit::default() };
+    let first = scratch.socket("journal");
+    let sinks = scratch.open(&audit);
+    write(&sinks).unwrap();
+    received(&first);
+    drop(first);
+    fs::remove_file(scratch.0.join("journal")).unwrap();
+    assert!(write(&sinks).unwrap_err().contains("journal: "));
+    let second = scratch.socket("journal");
+    write(&sinks).unwrap();
+    assert!(parse_journal(&received(&second)).contains_key("MESSAGE"));
+    // Nobody reads: the queue of a datagram socket is short (net.unix.max_dgram_qlen).
+    let refused = (0..10_000).find_map(|_| write(&sinks).err()).expect("a full queue");
+    assert!(refused.contains("journal: "), "{refused}");
+}
+
+#[test]
+fn a_file_that_was_removed_while_it_was_open_is_not_written_in_silence() {
+    let scratch = Scratch::new("removed");
+    let audit = Audit { file: Some(scratch.path("audit.jsonl").into()), ..Audit::default() };
+    let sinks = scratch.open(&audit);
+    write(&sinks).unwrap();
+    fs::rename(scratch.0.join("audit.jsonl"), scratch.0.join("audit.jsonl-1")).unwrap();
+    write(&sinks).unwrap();
+    fs::rename(scratch.0.join("audit.jsonl-1"), scratch.0.join("audit.jsonl")).unwrap();
+    assert_eq!(scratch.lines().len(), 2, "a file that is rotated away has the lines that were begun with it");
+    fs::remove_file(scratch.0.join("audit.jsonl")).unwrap();
+    assert!(write(&sinks).is_err());
+}
