@@ -3,25 +3,19 @@
 use crate::account::{self, ThisHost};
 use crate::audit::{self, Event, Job, Outcome, Sinks};
 use crate::context::Context;
-use crate::keys;
+use crate::identify;
 use crate::nologin;
 use crate::privilege::Privilege;
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{Claim, Store, clocks, job_directory};
-use crate::worker::{self, Evidence};
 use nunbird_handover::{
     Account, Audit, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, Syslog, Workspace,
 };
 use nunbird_policy::{AccountFacts, DEFAULT_AUDIT_FILE, IdentitySource, Rule, Subject, Verdict, decide};
-use nunbird_sys::{foreign, process};
-use nunbird_token::{Admitted, MAX_RESPONSE, Rejection};
-use std::io::Read;
+use nunbird_sys::process;
+use nunbird_token::{Admitted, Source, UserIdentity};
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
-
-/// How the worker proves an identity.
-const IDENTITY_SOURCE: &str = "id_token";
 
 /// Admits the job: writes its audit line and its record.
 ///
@@ -31,7 +25,7 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let privilege = context.privilege;
     let directory = job_directory(context.inputs.job_directory(), privilege)?;
     let store = Store::open(privilege)?;
-    let admitted = identify(context, settings)?;
+    let admitted = identify::identify(context, settings)?;
     context.admitted = Some(admitted.clone());
     let (rule, target) = judge(&admitted, settings, privilege)?;
     if settings.policy.accounts.nologin {
@@ -45,73 +39,6 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     write_admission(context, settings, &record)?;
     store.write(&record, &lock)?;
     Ok(record)
-}
-
-/// Asks the worker; once more after fetching keys, if none fitted.
-fn identify(context: &Context<'_>, settings: &Settings) -> Result<Admitted, Refusal> {
-    let response = read_response(context)?;
-    let (now, _) = clocks()?;
-    let mut keys = keys::read(&settings.policy, context.privilege);
-    let ask = |files: &[Vec<u8>]| {
-        let evidence = Evidence { response: &response, keys: files, now };
-        worker::ask(&evidence, &settings.policy, context.privilege)
-    };
-    let mut answer = ask(&keys.files)?;
-    let mut fetched = true;
-    if matches!(answer, Err(Rejection::Keys | Rejection::UnknownKey)) {
-        let (done, troubles) = keys::refresh(settings, context.privilege);
-        fetched = done;
-        keys = keys::read(&settings.policy, context.privilege);
-        keys.troubles.extend(troubles);
-        answer = ask(&keys.files)?;
-    }
-    answer.map_err(|rejection| refuse(rejection, &keys.troubles, fetched, settings))
-}
-
-fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, settings: &Settings) -> Refusal {
-    let names = settings.policy.identity.token_variables.join(", ");
-    let detail = match rejection {
-        Rejection::NoToken => format!("no variable named {names}"),
-        _ => troubles.join("\n"),
-    };
-    let (code, message) = (rejection.code(), rejection.to_string());
-    match rejection {
-        // Nobody can be told from anybody while the keys are missing: that is this host's trouble, not the job's.
-        Rejection::Keys => Refusal::system(code, message, detail),
-        Rejection::UnknownKey if !fetched && !troubles.is_empty() => Refusal::denied(code, message, detail)
-            .help("if the server's keys were just replaced, try again in a minute; else the token is not of this server"),
-        Rejection::NoToken | Rejection::Empty => Refusal::denied(code, message, detail).help(
-            "add `id_tokens: { SITE_ID_TOKEN: { aud: \"https://your.gitlab.server\" } }` to the job or to `default:` in .gitlab-ci.yml; \
-             your site's user guide has the name and the audience",
-        ),
-        Rejection::Audience => Refusal::denied(code, message, detail)
-            .help("set `aud:` of the id token in .gitlab-ci.yml to what your site's user guide says"),
-        Rejection::Response => Refusal::system(code, message, detail),
-        _ => Refusal::denied(code, message, detail),
-    }
-}
-
-fn read_response(context: &Context<'_>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-    let refuse = |detail: String| {
-        Refusal::system("response-file", "the runner's job response could not be read", detail)
-            .help("gitlab-runner 14.1 or later writes it; see the admin guide")
-    };
-    let path = context
-        .inputs
-        .response
-        .as_deref()
-        .ok_or_else(|| refuse("JOB_RESPONSE_FILE is not set".to_owned()))?;
-    let shown = path.display();
-    let file = foreign::open_for_reading(path, context.privilege.caller)
-        .map_err(|e| refuse(format!("{shown}: not a readable regular file of the runner's account: {e}")))?;
-    // Room for all of it at once: growing would leave copies behind that nobody wipes.
-    let size = file.metadata().map_err(|e| refuse(format!("{shown}: {e}")))?.len().min(MAX_RESPONSE);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 64));
-    file.take(MAX_RESPONSE + 1).read_to_end(&mut bytes).map_err(|e| refuse(format!("{shown}: {e}")))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_RESPONSE {
-        return Err(refuse(format!("{shown}: larger than {MAX_RESPONSE} bytes")));
-    }
-    Ok(bytes)
 }
 
 /// The policy's word: the rule that decided, and the account.
@@ -158,21 +85,36 @@ fn judge<'p>(
     }
 }
 
+/// What rules may ask about the job.
 fn subject(admitted: &Admitted, server: String) -> Subject {
+    let identity = |identity: &UserIdentity| (identity.provider.clone(), identity.extern_uid.clone());
     Subject {
         server,
-        source: IdentitySource::IdToken,
+        source: source(admitted),
         user_login: admitted.user_login.clone(),
         user_id: admitted.user_id,
+        user_email: admitted.user_email.clone(),
+        access_level: admitted.access_level.clone(),
+        groups: admitted.groups.clone(),
+        identities: admitted.identities.iter().map(identity).collect(),
         project_path: admitted.project_path.clone(),
         project_id: admitted.project_id,
         namespace_path: admitted.namespace_path.clone(),
         git_ref: admitted.git_ref.clone(),
-        ref_protected: Some(admitted.ref_protected),
-        pipeline_source: Some(admitted.pipeline_source.clone()),
+        ref_type: admitted.ref_type.clone(),
+        ref_protected: admitted.ref_protected,
+        pipeline_source: admitted.pipeline_source.clone(),
         environment: admitted.environment.clone(),
+        environment_protected: admitted.environment_protected,
         runner_id: admitted.runner_id,
-        ..Subject::default()
+        validated: None,
+    }
+}
+
+fn source(admitted: &Admitted) -> IdentitySource {
+    match admitted.source {
+        Source::IdToken => IdentitySource::IdToken,
+        Source::JobToken => IdentitySource::JobToken,
     }
 }
 
@@ -231,7 +173,7 @@ fn record(
         launcher: job.launcher.clone(),
         isolation: job.isolation,
         environment: job.environment.clone(),
-        identity_source: IDENTITY_SOURCE.to_owned(),
+        identity_source: source(admitted).name().to_owned(),
         audit: destinations(settings),
         closed: false,
     })
@@ -329,8 +271,8 @@ fn facts<'a>(admitted: &'a Admitted, settings: &'a Settings) -> Job<'a> {
         project_path: &admitted.project_path,
         user_login: &admitted.user_login,
         user_id: admitted.user_id,
-        identity_source: IDENTITY_SOURCE,
+        identity_source: source(admitted).name(),
         git_ref: Some(&admitted.git_ref),
-        pipeline_source: Some(&admitted.pipeline_source),
+        pipeline_source: admitted.pipeline_source.as_deref(),
     }
 }

@@ -11,6 +11,7 @@ use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::trusted::{open_trusted, open_trusted_directory};
 use nunbird_sys::{answer, exec, process};
+use nunbird_token::MAX_JOB_ANSWER;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -109,41 +110,91 @@ fn refresh_one(
     privilege: Privilege,
     deadline: Instant,
 ) -> Result<(), String> {
-    let keeper = privilege.keeper();
-    let failed = |e: io::Error| e.to_string();
-    let (program, owner) = {
-        let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(failed)?;
-        let (_, owner) = keys_directory(policy, privilege)?;
-        let path = policy.job.launcher.with_file_name(PROGRAM);
-        (open_trusted(&path, &privilege.trusted_owners()).map_err(|e| e.to_string())?, owner)
+    let owner = {
+        let keeper = privilege.keeper();
+        let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| e.to_string())?;
+        keys_directory(policy, privilege)?.1
     };
-    if owner.uid == 0 {
-        let path = policy.keys_dir.display();
-        return Err(format!(
-            "{path} belongs to root, and keys are never fetched as root; give it to a user of its own"
-        ));
-    }
     let arguments = arguments(policy, server).map_err(|e| e.to_string())?;
-    let parent = process::id();
-    let (reader, writer) = io::pipe().map_err(failed)?;
-    let child = fork_into(|| {
-        let _failed = become_fetcher(&program, &arguments, &writer, owner, privilege, parent);
-        1
-    })
-    .map_err(failed)?;
-    drop(writer);
     let left = deadline.saturating_duration_since(Instant::now());
-    // What it says is the admin's: the job log would show the CI user the site's inner addresses.
-    let said = answer::read_to_end(reader, MAX_WORDS, left);
-    if said.is_err() {
-        let _already_gone = child.kill_as(owner.uid);
+    let fetcher = Fetcher { policy, privilege, owner };
+    fetcher.run(&arguments, None, MAX_WORDS, left).map(drop)
+}
+
+/// Asks a server whose running job `token` is of. The token goes by an open file, never by argument or environment.
+pub(crate) fn ask_about_job(
+    policy: &Policy,
+    server: &GitLabServer,
+    token: &str,
+    privilege: Privilege,
+) -> Result<Vec<u8>, String> {
+    let keeper = privilege.keeper();
+    let owner = {
+        let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| e.to_string())?;
+        keys_directory(policy, privilege)?.1
+    };
+    let token = exec::sealed(c"nunbird-job-token", token.as_bytes()).map_err(|e| e.to_string())?;
+    let mut words: Vec<&[u8]> = vec![b"nunbird-keys", b"job", b"--url", server.url.as_bytes()];
+    if let Some(file) = &server.ca_file {
+        words.extend([b"--ca-file".as_slice(), file.as_os_str().as_bytes()]);
     }
-    let ended = child.wait().map_err(failed)?;
-    let said = said.map_err(|e| format!("nunbird-keys did not end in time: {e}"))?;
-    let words = String::from_utf8_lossy(&said);
-    match ended {
-        Ended::Exited(0) => Ok(()),
-        _ => Err(words.trim_end().to_owned()),
+    let arguments: Vec<CString> =
+        words.into_iter().map(CString::new).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    let limit = usize::try_from(MAX_JOB_ANSWER).unwrap_or(usize::MAX);
+    Fetcher { policy, privilege, owner }.run(&arguments, Some(&token), limit, PATIENCE)
+}
+
+/// `nunbird-keys`, run as the owner of the keys directory.
+struct Fetcher<'a> {
+    policy: &'a Policy,
+    privilege: Privilege,
+    owner: Caller,
+}
+
+impl Fetcher<'_> {
+    /// Runs it and gives what it printed. Words of a failure are the admin's: the job log would show the CI user the
+    /// site's inner addresses.
+    fn run(
+        &self,
+        arguments: &[CString],
+        input: Option<&File>,
+        limit: usize,
+        patience: Duration,
+    ) -> Result<Vec<u8>, String> {
+        let failed = |e: io::Error| e.to_string();
+        let Fetcher { policy, privilege, owner } = *self;
+        if owner.uid == 0 {
+            let path = policy.keys_dir.display();
+            return Err(format!(
+                "{path} belongs to root, and nothing is ever fetched as root; give it to a user of its own"
+            ));
+        }
+        let keeper = privilege.keeper();
+        let program = {
+            let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(failed)?;
+            let path = policy.job.launcher.with_file_name(PROGRAM);
+            open_trusted(&path, &privilege.trusted_owners()).map_err(|e| e.to_string())?
+        };
+        let parent = process::id();
+        let (reader, writer) = io::pipe().map_err(failed)?;
+        let child = fork_into(|| {
+            let _failed = become_fetcher(&program, arguments, input, &writer, owner, privilege, parent);
+            1
+        })
+        .map_err(failed)?;
+        drop(writer);
+        let said = answer::read_to_end(reader, limit, patience);
+        if said.is_err() {
+            let _already_gone = child.kill_as(owner.uid);
+        }
+        let ended = child.wait().map_err(failed)?;
+        let said = said.map_err(|e| format!("nunbird-keys did not end in time: {e}"))?;
+        match ended {
+            Ended::Exited(0) => Ok(said),
+            _ => Err(String::from_utf8_lossy(said.get(..said.len().min(MAX_WORDS)).unwrap_or(&said))
+                .trim_end()
+                .to_owned()),
+        }
     }
 }
 
@@ -172,13 +223,17 @@ fn arguments(policy: &Policy, server: &GitLabServer) -> Result<Vec<CString>, std
 fn become_fetcher(
     program: &File,
     arguments: &[CString],
+    input: Option<&File>,
     output: &io::PipeWriter,
     owner: Caller,
     privilege: Privilege,
     parent: i32,
 ) -> io::Result<()> {
     process::end_after(SECONDS);
-    process::null_stdin()?;
+    match input {
+        Some(file) => exec::input_from(file)?,
+        None => process::null_stdin()?,
+    }
     exec::output_to(output)?;
     let surrendered = if privilege.source.is_privileged() {
         let ids = Ids { uid: owner.uid, gid: owner.gid, groups: Vec::new() };

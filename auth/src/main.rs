@@ -17,6 +17,7 @@ mod arguments;
 mod audit;
 mod context;
 mod environment;
+mod identify;
 mod inputs;
 mod isolation;
 mod keys;

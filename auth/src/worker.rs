@@ -10,10 +10,14 @@ use crate::sandbox;
 use nunbird_policy::{Algorithm, GitLabServer, Policy};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::{answer, process};
-use nunbird_token::{Admitted, KEYS_VERSION, KeysFile, MAX_KEYS, MAX_MESSAGE, Question, Rejection, Server};
+use nunbird_token::{
+    Admitted, JobQuestion, JobToken, KEYS_VERSION, KeysFile, MAX_KEYS, MAX_MESSAGE, Question, Rejection,
+    Server, Source,
+};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// How long the parent waits for the answer; a sound worker needs a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,7 +32,19 @@ pub(crate) struct Evidence<'a> {
     pub(crate) now: u64,
 }
 
-/// Asks a fresh worker who the job belongs to.
+/// What the worker judges where the server was asked by the job's own token.
+#[derive(Debug)]
+pub(crate) struct JobEvidence<'a> {
+    pub(crate) response: &'a [u8],
+    /// The server's answer.
+    pub(crate) answer: &'a [u8],
+    /// Index of the server.
+    pub(crate) server: usize,
+    /// Seconds since the epoch.
+    pub(crate) now: u64,
+}
+
+/// Asks a fresh worker who the job belongs to, by its id token.
 ///
 /// # Errors
 /// A system refusal when the worker does anything but answer in time and end well.
@@ -37,11 +53,86 @@ pub(crate) fn ask(
     policy: &Policy,
     privilege: Privilege,
 ) -> Result<Result<Admitted, Rejection>, Refusal> {
-    let failed = |detail: &dyn std::fmt::Display| {
-        Refusal::system("worker", "the job's identity could not be checked on this host", detail)
-    };
+    let bytes = answer_of(privilege, || {
+        let servers: Vec<Server> =
+            policy.gitlab.iter().zip(evidence.keys).map(|(server, keys)| known(server, keys)).collect();
+        let answer = if servers.iter().all(|server| server.keys.is_empty()) {
+            Err(Rejection::Keys)
+        } else {
+            nunbird_token::admit(&Question {
+                response: evidence.response,
+                token_variables: &policy.identity.token_variables,
+                servers: &servers,
+                now: evidence.now,
+                clock_skew: policy.identity.clock_skew,
+                account_variable: account_variable(policy),
+            })
+        };
+        nunbird_token::encode(&answer)
+    })?;
+    nunbird_token::decode(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
+}
+
+/// Asks a fresh worker for the job's own token.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn find_job_token(
+    response: &[u8],
+    policy: &Policy,
+    privilege: Privilege,
+) -> Result<Result<JobToken, Rejection>, Refusal> {
+    let urls: Vec<String> = policy.gitlab.iter().map(|server| server.url.clone()).collect();
+    let bytes = Zeroizing::new(answer_of(privilege, || {
+        nunbird_token::encode_job_token(&nunbird_token::job_token(response, &urls))
+    })?);
+    nunbird_token::decode_job_token(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
+}
+
+/// Asks a fresh worker what the server's answer says.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn judge_job_answer(
+    evidence: &JobEvidence<'_>,
+    policy: &Policy,
+    privilege: Privilege,
+) -> Result<Result<Admitted, Rejection>, Refusal> {
+    let server = policy.gitlab.get(evidence.server);
+    let bytes = answer_of(privilege, || {
+        let answer = nunbird_token::admit_by_job_token(&JobQuestion {
+            response: evidence.response,
+            answer: evidence.answer,
+            server: evidence.server,
+            url: server.map_or("", |server| server.url.as_str()),
+            runner_ids: server.map_or(&[], |server| server.runner_ids.as_slice()),
+            now: evidence.now,
+            account_variable: account_variable(policy),
+        });
+        nunbird_token::encode(&answer)
+    })?;
+    let answer = nunbird_token::decode(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))?;
+    // A worker that was taken over must not turn one server's job into another's.
+    match answer {
+        Ok(admitted) if admitted.server != evidence.server || admitted.source != Source::JobToken => {
+            Err(failed(&"the worker answered another question"))
+        }
+        other => Ok(other),
+    }
+}
+
+fn account_variable(policy: &Policy) -> Option<&str> {
+    policy.validation.as_ref()?.user_variable.as_deref()
+}
+
+fn failed(detail: &dyn std::fmt::Display) -> Refusal {
+    Refusal::system("worker", "the job's identity could not be checked on this host", detail)
+}
+
+/// Forks a worker, which gives up everything, then thinks, then sends its answer.
+fn answer_of(privilege: Privilege, think: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Refusal> {
     let (reader, writer) = io::pipe().map_err(|e| failed(&format!("pipe: {e}")))?;
-    let child = fork_into(|| i32::from(judge(evidence, policy, privilege, &writer).is_err()))
+    let child = fork_into(|| i32::from(live(privilege, &writer, think).is_err()))
         .map_err(|e| failed(&format!("fork: {e}")))?;
     drop(writer);
     let answer = answer::read_to_end(reader, MAX_MESSAGE, PATIENCE);
@@ -51,36 +142,18 @@ pub(crate) fn ask(
     }
     let ended = child.wait().map_err(|e| failed(&format!("wait: {e}")))?;
     let bytes = answer.map_err(|e| failed(&format!("no answer from the worker: {e}")))?;
-    if ended != Ended::Exited(0) {
-        return Err(failed(&format!("the worker ended badly: {ended:?}")));
+    match ended {
+        Ended::Exited(0) => Ok(bytes),
+        other => Err(failed(&format!("the worker ended badly: {other:?}"))),
     }
-    nunbird_token::decode(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
 }
 
 /// The worker's whole life.
-fn judge(
-    evidence: &Evidence<'_>,
-    policy: &Policy,
-    privilege: Privilege,
-    pipe: &io::PipeWriter,
-) -> io::Result<()> {
+fn live(privilege: Privilege, pipe: &io::PipeWriter, think: impl FnOnce() -> Vec<u8>) -> io::Result<()> {
     process::close_all_but(pipe.as_raw_fd())?;
     sandbox::enter(privilege.source.is_privileged())?;
-    let servers: Vec<Server> =
-        policy.gitlab.iter().zip(evidence.keys).map(|(server, keys)| known(server, keys)).collect();
-    let answer = if servers.iter().all(|server| server.keys.is_empty()) {
-        Err(Rejection::Keys)
-    } else {
-        nunbird_token::admit(&Question {
-            response: evidence.response,
-            token_variables: &policy.identity.token_variables,
-            servers: &servers,
-            now: evidence.now,
-            clock_skew: policy.identity.clock_skew,
-        })
-    };
     let mut pipe = pipe;
-    pipe.write_all(&nunbird_token::encode(&answer))
+    pipe.write_all(&think())
 }
 
 /// A server with the keys of its file; one that is not exactly as `nunbird-keys` writes it holds none.

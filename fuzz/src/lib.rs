@@ -28,7 +28,7 @@ use std::path::Path;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets. Each has a directory of its name below `corpus/`.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("token", token),
     ("claims", claims),
     ("message", message),
@@ -41,6 +41,7 @@ pub const TARGETS: [Target; 12] = [
     ("variables", variables),
     ("job_environment", job_environment),
     ("jwks", jwks),
+    ("job_answer", job_answer),
 ];
 
 /// A job's id token, whoever set the variable: without a known key nothing is ever proven.
@@ -66,8 +67,31 @@ pub fn claims(bytes: &[u8]) {
     assert!(claims.job_id.0 != 0 && claims.user_id.0 != 0);
 }
 
+/// A server's answer about a job: what is accepted is of this very job and below this very server.
+pub fn job_answer(bytes: &[u8]) {
+    let response = br#"{"id":7,"token":"x","job_info":{"project_id":3},"git_info":{"repo_url":"https://g.example.org/a/b.git"}}"#;
+    let question = nunbird_token::JobQuestion {
+        response,
+        answer: bytes,
+        server: 0,
+        url: "https://g.example.org",
+        runner_ids: &[],
+        now: 1,
+        account_variable: None,
+    };
+    if let Ok(admitted) = nunbird_token::admit_by_job_token(&question) {
+        assert_eq!((admitted.job_id, admitted.project_id, admitted.ref_protected), (7, 3, None));
+        assert!(admitted.project_path.contains('/') && !admitted.project_path.contains(".."));
+        assert!(!admitted.user_login.is_empty() && !admitted.user_login.chars().any(Untrusted::is_deceptive));
+        assert_eq!(nunbird_token::decode(&nunbird_token::encode(&Ok(admitted.clone()))), Ok(Ok(admitted)));
+    }
+}
+
 /// The worker's answer: what is accepted is written again as it came, and stays below the builds directory.
 pub fn message(bytes: &[u8]) {
+    if let Ok(found) = nunbird_token::decode_job_token(bytes) {
+        assert_eq!(nunbird_token::decode_job_token(&nunbird_token::encode_job_token(&found)), Ok(found));
+    }
     let Ok(answer) = nunbird_token::decode(bytes) else { return };
     assert_eq!(nunbird_token::decode(&nunbird_token::encode(&answer)), Ok(answer.clone()));
     if let Ok(Admitted { user_login, project_dir, job_id, .. }) = answer {
@@ -84,8 +108,14 @@ pub fn response(bytes: &[u8]) {
         assert!(directory.components().all(|c| matches!(c, std::path::Component::Normal(_))));
     }
     let names = ["SITE_ID_TOKEN".to_owned()];
-    let question =
-        Question { response: bytes, token_variables: &names, servers: &[], now: 1, clock_skew: 60 };
+    let question = Question {
+        response: bytes,
+        token_variables: &names,
+        servers: &[],
+        now: 1,
+        clock_skew: 60,
+        account_variable: None,
+    };
     assert!(nunbird_token::admit(&question).is_err());
 }
 

@@ -20,6 +20,12 @@ pub(crate) enum Command {
     Refresh(Refresh),
     /// Show the known keys.
     List(List),
+    /// Ask a server whose running job a job token is. nunbird-auth calls it for jobs without an id token.
+    #[command(
+        hide = true,
+        after_help = "The token comes on standard input and is sent in a header; the answer goes to standard output."
+    )]
+    Job(Job),
     /// Take the keys of a JWKS file, for a site without a way to the server. Pinned keys never age.
     #[command(
         after_help = "example:\n  runuser -u nunbird -- nunbird-keys pin keys.json --server example\n\nwhere keys.json is \
@@ -60,6 +66,16 @@ pub(crate) struct Refresh {
     #[arg(long, value_delimiter = ',', value_parser = algorithm, default_value = "RS256,ES256,ES384",
         requires = "server_name")]
     pub(crate) algorithms: Vec<Algorithm>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Job {
+    /// The server's URL.
+    #[arg(long)]
+    pub(crate) url: String,
+    /// Authorities for its certificate instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,14 @@
 //! What each command does.
 
-use crate::arguments::{Cli, Command, Pin, Refresh};
+use crate::arguments::{Cli, Command, Job, Pin, Refresh};
 use crate::server::{ALL_ALGORITHMS, DEFAULT_KEYS_MAX_AGE, Server, check_name};
 use crate::trouble::Trouble;
 use crate::{fetch, files, jwks, list, store, terminal};
+use nunbird_token::MAX_JOB_TOKEN;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// How long a fetch may take when a job waits for it: nunbird-auth ends this program after five seconds.
 const WITH_A_JOB: Duration = Duration::from_millis(4500);
@@ -27,7 +30,28 @@ pub fn run(cli: Cli) -> Result<(), Trouble> {
             list::print(&keys_dir)
         }
         Command::Pin(pin) => pin.run(),
+        Command::Job(job) => job.run(),
     }
+}
+
+impl Job {
+    /// The answer is printed whole or not at all, and nothing beside it.
+    fn run(self) -> Result<(), Trouble> {
+        check_url(&self.url)?;
+        let mut token = Zeroizing::new(String::with_capacity(MAX_JOB_TOKEN + 1));
+        let most = u64::try_from(MAX_JOB_TOKEN).unwrap_or(u64::MAX);
+        let failed = |e: io::Error| Trouble::new(format!("standard input: {e}"));
+        io::stdin().take(most + 1).read_to_string(&mut token).map_err(failed)?;
+        if token.is_empty() || token.len() > MAX_JOB_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Trouble::Usage("standard input holds no job token".to_owned()));
+        }
+        let answer = fetch::job(&self.url, self.ca_file.as_deref(), &token, WITH_A_JOB)?;
+        io::stdout().write_all(&answer).map_err(|e| Trouble::new(format!("standard output: {e}")))
+    }
+}
+
+fn check_url(url: &str) -> Result<(), Trouble> {
+    nunbird_policy::check_url(url).map_err(|help| Trouble::Usage(format!("--url {url}: {help}")))
 }
 
 impl Refresh {
@@ -38,7 +62,7 @@ impl Refresh {
             return refresh_configured(&self.configuration, &self.server);
         };
         check_name("--server-name", &name)?;
-        nunbird_policy::check_url(&url).map_err(|help| Trouble::Usage(format!("--url {url}: {help}")))?;
+        check_url(&url)?;
         let (ca_file, keys_max_age, algorithms) = (self.ca_file, self.keys_max_age, self.algorithms);
         let server = Server { name, url, issuer, ca_file, keys_max_age, algorithms };
         store::attempt(&keys_dir, &server.name, true)?;

@@ -1,4 +1,4 @@
-//! Two requests over HTTPS: OIDC discovery, and the key set that it names.
+//! Requests over HTTPS: OIDC discovery, and the key set that it names; or what a server says of a job.
 //!
 //! Nothing is taken from the environment: no proxy, no authorities (`SSL_CERT_FILE` and the like are not looked at).
 //! A server without a `ca_file` is judged by the distribution's bundle of authorities, one with it by that file
@@ -47,9 +47,9 @@ struct Discovery {
 /// another place for the keys.
 pub(crate) fn jwks(server: &Server, patience: Duration) -> Result<Vec<u8>, Trouble> {
     let deadline = Instant::now() + patience;
-    let agent = agent(server)?;
+    let agent = agent(&server.url, server.ca_file.as_deref())?;
     let discovery_url = format!("{}{DISCOVERY}", server.url.trim_end_matches('/'));
-    let discovery = get(&agent, &discovery_url, deadline)?;
+    let discovery = get(&agent, &discovery_url, None, deadline)?;
     let discovery: Discovery = serde_json::from_slice(&discovery).map_err(|e| {
         let e = e.to_string();
         Trouble::new(format!("{discovery_url}: not an OIDC discovery document: {}", Untrusted(&e)))
@@ -67,14 +67,30 @@ pub(crate) fn jwks(server: &Server, patience: Duration) -> Result<Vec<u8>, Troub
             Untrusted(&discovery.jwks_uri)
         )));
     }
-    get(&agent, &discovery.jwks_uri, deadline)
+    get(&agent, &discovery.jwks_uri, None, deadline)
 }
 
-fn agent(server: &Server) -> Result<Agent, Trouble> {
+/// What the server says of the running job that a job token is of, as it came (docs.gitlab.com/api/jobs, "Get job token's
+/// job").
+///
+/// # Errors
+/// When the answer does not come in time, whole and from the server meant; the token is in no message.
+pub(crate) fn job(
+    url: &str,
+    ca_file: Option<&Path>,
+    token: &str,
+    patience: Duration,
+) -> Result<Vec<u8>, Trouble> {
+    let agent = agent(url, ca_file)?;
+    let url = format!("{}/api/v4/job", url.trim_end_matches('/'));
+    get(&agent, &url, Some(token), Instant::now() + patience)
+}
+
+fn agent(url: &str, ca_file: Option<&Path>) -> Result<Agent, Trouble> {
     let mut tls =
         TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()));
-    if server.url.starts_with("https://") {
-        tls = tls.root_certs(authorities(server)?);
+    if url.starts_with("https://") {
+        tls = tls.root_certs(authorities(ca_file)?);
     }
     let config = Agent::config_builder()
         .tls_config(tls.build())
@@ -86,8 +102,8 @@ fn agent(server: &Server) -> Result<Agent, Trouble> {
     Ok(config.into())
 }
 
-fn authorities(server: &Server) -> Result<RootCerts, Trouble> {
-    let (name, pem) = match &server.ca_file {
+fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, Trouble> {
+    let (name, pem) = match ca_file {
         Some(file) => (file.display().to_string(), files::read(file, MAX_AUTHORITIES)),
         None => {
             let found = SYSTEM_AUTHORITIES.iter().find(|file| Path::new(file).is_file());
@@ -110,10 +126,14 @@ fn authorities(server: &Server) -> Result<RootCerts, Trouble> {
     Ok(RootCerts::Specific(Arc::new(certificates)))
 }
 
-fn get(agent: &Agent, url: &str, deadline: Instant) -> Result<Vec<u8>, Trouble> {
+fn get(agent: &Agent, url: &str, job_token: Option<&str>, deadline: Instant) -> Result<Vec<u8>, Trouble> {
     let left = deadline.saturating_duration_since(Instant::now());
     let failed = |e: ureq::Error| Trouble::new(format!("{}: {e}{}", Untrusted(url), hint(&e)));
-    let response = agent.get(url).config().timeout_global(Some(left)).build().call().map_err(failed)?;
+    let mut request = agent.get(url);
+    if let Some(token) = job_token {
+        request = request.header("JOB-TOKEN", token);
+    }
+    let response = request.config().timeout_global(Some(left)).build().call().map_err(failed)?;
     // An agent that follows no redirect hands it out as an answer, and it may well have a body.
     if response.status() != StatusCode::OK {
         let status = response.status();

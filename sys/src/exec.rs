@@ -130,6 +130,16 @@ pub fn out_of_the_way(file: &File) -> io::Result<File> {
     duplicate_high(file).map(File::from)
 }
 
+/// Makes this file standard input, from its beginning.
+///
+/// # Errors
+/// As lseek(2) and dup2(2).
+pub fn input_from(file: &File) -> io::Result<()> {
+    let mut rewound = file;
+    std::io::Seek::rewind(&mut rewound)?;
+    Ok(nix::unistd::dup2_stdin(file)?)
+}
+
 /// Makes standard output and standard error this pipe.
 ///
 /// # Errors

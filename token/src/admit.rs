@@ -1,7 +1,7 @@
 //! The whole question that the worker answers: is there a token that proves who this job belongs to?
 
 use crate::claims::{Claims, Flag};
-use crate::{Bound, Rejection, Response, StoredKey, verify};
+use crate::{Admitted, Bound, Rejection, Response, Source, StoredKey, verify};
 use std::path::PathBuf;
 
 /// One GitLab server as far as tokens are concerned.
@@ -34,41 +34,8 @@ pub struct Question<'a> {
     pub now: u64,
     /// Seconds by which the clocks may differ.
     pub clock_skew: u64,
-}
-
-/// The proven identity of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admitted {
-    /// Index of the server.
-    pub server: usize,
-    /// Seconds since the epoch at which the token expires.
-    pub expires_at: u64,
-    /// Job.
-    pub job_id: u64,
-    /// Pipeline.
-    pub pipeline_id: u64,
-    /// Project that runs the job.
-    pub project_id: u64,
-    /// User.
-    pub user_id: u64,
-    /// Runner, where the server sends it.
-    pub runner_id: Option<u64>,
-    /// Whether the branch or tag is protected.
-    pub ref_protected: bool,
-    /// Login of the user.
-    pub user_login: String,
-    /// Full path of the project that runs the job.
-    pub project_path: String,
-    /// Full path of its namespace.
-    pub namespace_path: String,
-    /// Branch or tag.
-    pub git_ref: String,
-    /// What started the pipeline.
-    pub pipeline_source: String,
-    /// Environment, where the job names one.
-    pub environment: Option<String>,
-    /// The project's directory below `builds_dir`.
-    pub project_dir: PathBuf,
+    /// The CI variable in which a user may name an account.
+    pub account_variable: Option<&'a str>,
 }
 
 /// Tries every token of the job; the first that is genuine, in time and of this job decides.
@@ -100,22 +67,31 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     check_time(&claims, question.now, question.clock_skew)?;
     check_binding(&claims, server, response)?;
     let project = claims.running_project().ok_or(Rejection::Claims)?;
+    let requested_account = question.account_variable.and_then(|name| response.requested_account(name));
     Ok(Admitted {
         server: verified.server,
+        source: Source::IdToken,
         expires_at: claims.exp,
         job_id: claims.job_id.0,
         pipeline_id: claims.pipeline_id.0,
         project_id: project.id,
         user_id: claims.user_id.0,
         runner_id: claims.runner_id,
-        ref_protected: claims.ref_protected == Flag::True,
         project_path: project.path.to_owned(),
         namespace_path: project.namespace.to_owned(),
         project_dir: response.project_dir().unwrap_or_else(|| PathBuf::from(project.path)),
         user_login: claims.user_login,
+        user_email: claims.user_email,
+        access_level: claims.user_access_level,
+        groups: claims.groups_direct,
+        identities: claims.user_identities.unwrap_or_default().into_iter().map(Into::into).collect(),
         git_ref: claims.git_ref,
-        pipeline_source: claims.pipeline_source,
+        ref_type: claims.ref_type,
+        ref_protected: Some(claims.ref_protected == Flag::True),
+        pipeline_source: Some(claims.pipeline_source),
         environment: claims.environment,
+        environment_protected: claims.environment_protected.map(|flag| flag == Flag::True),
+        requested_account,
     })
 }
 

@@ -8,6 +8,7 @@
 //! Source: GitLab `lib/gitlab/ci/jwt_v2.rb`, `lib/json_web_token/user_project_token_claims.rb`, and
 //! docs.gitlab.com/ci/secrets/id_token_authentication.
 
+use crate::UserIdentity;
 use nunbird_handover::Untrusted;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -17,6 +18,10 @@ use std::fmt;
 pub(crate) const MAX_TEXT: usize = 1024;
 /// The most audiences.
 const MAX_AUDIENCES: usize = 64;
+/// The most groups; GitLab leaves the claim out above 200.
+pub(crate) const MAX_GROUPS: usize = 200;
+/// The most identities; GitLab sends five.
+pub(crate) const MAX_IDENTITIES: usize = 64;
 
 /// Claims of one id token, still to be judged.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -62,6 +67,33 @@ pub struct Claims {
     pub environment: Option<String>,
     /// Runner; a number, unlike the other ids.
     pub runner_id: Option<u64>,
+    /// Primary e-mail address of the user.
+    pub user_email: Option<String>,
+    /// The user's role in the project.
+    pub user_access_level: Option<String>,
+    /// `branch` or `tag`.
+    pub ref_type: Option<String>,
+    /// Whether the environment is protected.
+    pub environment_protected: Option<Flag>,
+    /// Full paths of the groups that the user is a direct member of; absent above 200.
+    pub groups_direct: Option<Vec<String>>,
+    /// The user's accounts with identity providers, where the server and the user tell them.
+    pub user_identities: Option<Vec<ProviderIdentity>>,
+}
+
+/// One element of `user_identities`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ProviderIdentity {
+    /// GitLab's name of the provider.
+    pub provider: String,
+    /// The user's name there.
+    pub extern_uid: String,
+}
+
+impl From<ProviderIdentity> for UserIdentity {
+    fn from(claim: ProviderIdentity) -> Self {
+        UserIdentity { provider: claim.provider, extern_uid: claim.extern_uid }
+    }
 }
 
 /// The project that runs the job, as far as the server tells.
@@ -95,9 +127,26 @@ impl Claims {
             &self.pipeline_source,
             &self.git_ref,
         ];
-        let optional = [&self.job_project_path, &self.job_namespace_path, &self.environment];
+        let optional = [
+            &self.job_project_path,
+            &self.job_namespace_path,
+            &self.environment,
+            &self.user_email,
+            &self.user_access_level,
+            &self.ref_type,
+        ];
+        let groups = self.groups_direct.as_deref().unwrap_or_default();
+        let identities = self.user_identities.as_deref().unwrap_or_default();
+        let lists = groups.len() <= MAX_GROUPS
+            && groups.iter().all(|text| !text.is_empty() && is_plain(text))
+            && identities.len() <= MAX_IDENTITIES
+            && identities
+                .iter()
+                .flat_map(|one| [&one.provider, &one.extern_uid])
+                .all(|text| !text.is_empty() && is_plain(text));
         required.into_iter().all(|text| !text.is_empty() && is_plain(text))
             && optional.into_iter().flatten().all(|text| is_plain(text))
+            && lists
             && self.aud.0.len() <= MAX_AUDIENCES
             && self.aud.0.iter().all(|text| is_plain(text))
     }

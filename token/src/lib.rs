@@ -10,17 +10,22 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+mod admitted;
 mod claims;
+mod job_token;
 mod keyfile;
+mod reader;
 mod rejection;
 mod response;
 mod verify;
 mod wire;
 
-pub use admit::{Admitted, Question, Server, admit};
+pub use admit::{Question, Server, admit};
+pub use admitted::{Admitted, Source, UserIdentity};
 pub use claims::Claims;
+pub use job_token::{JobQuestion, JobToken, MAX_JOB_ANSWER, MAX_JOB_TOKEN, admit_by_job_token, job_token};
 pub use keyfile::{KEYS_VERSION, KeyMaterial, KeysFile, MAX_KEYS, StoredKey};
 pub use rejection::{Bound, Rejection};
 pub use response::{MAX_RESPONSE, Response};
 pub use verify::{MAX_TOKEN, Verified, verify};
-pub use wire::{MAX_MESSAGE, WireError, decode, encode};
+pub use wire::{MAX_MESSAGE, WireError, decode, decode_job_token, encode, encode_job_token};

@@ -3,14 +3,20 @@
 //! gitlab-runner writes what GitLab sent it to `JOB_RESPONSE_FILE` (14.1 and later). A CI user chooses the
 //! variables in it, but not the ids: those bind a token to this job.
 
+use crate::claims::is_plain;
 use serde::Deserialize;
 use std::path::{Component, Path, PathBuf};
 
 /// The largest response that is read, in bytes. Real ones hold every variable of the job, seldom a megabyte.
 pub const MAX_RESPONSE: u64 = 16 << 20;
 
+/// The longest name of an account that a user may ask for, in bytes.
+const MAX_ACCOUNT: usize = 256;
+/// Stands for a name that cannot be shown. No account has it.
+const UNUSABLE: &str = "?";
+
 /// What Nunbird reads of a job response. Everything else in it is skipped.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub struct Response {
     /// The job's id.
     pub id: u64,
@@ -19,6 +25,12 @@ pub struct Response {
     /// Where the repository is.
     #[serde(default)]
     pub git_info: GitInfo,
+    /// The job's own token, which GitLab takes while the job runs.
+    #[serde(default)]
+    pub token: String,
+    /// How long the job may take.
+    #[serde(default)]
+    pub runner_info: RunnerInfo,
     /// The job's variables, with duplicates, in GitLab's order.
     #[serde(default)]
     pub variables: Vec<Variable>,
@@ -45,6 +57,14 @@ pub struct GitInfo {
     pub repo_url: String,
 }
 
+/// How long the job may take.
+#[derive(Debug, Default, Deserialize)]
+pub struct RunnerInfo {
+    /// Seconds.
+    #[serde(default)]
+    pub timeout: Option<u64>,
+}
+
 /// One variable of the job.
 #[derive(Deserialize)]
 pub struct Variable {
@@ -53,6 +73,17 @@ pub struct Variable {
     /// Value, unexpanded.
     #[serde(default)]
     pub value: String,
+}
+
+impl std::fmt::Debug for Response {
+    /// Without the token and the URL with it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Response")
+            .field("id", &self.id)
+            .field("job_info", &self.job_info)
+            .field("variables", &self.variables)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Variable {
@@ -77,6 +108,15 @@ impl Response {
     /// Values of the variables of this name, in order.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.variables.iter().filter(move |v| v.key == name).map(|v| v.value.as_str())
+    }
+
+    /// The account that the user names in a variable: the last one of that name that is not empty, as a script would see it.
+    /// A text that no account's name could be is as good as none named, but must not pass for nothing asked: it is kept
+    /// as far as it can be shown.
+    pub(crate) fn requested_account(&self, name: &str) -> Option<String> {
+        let value = self.values(name).filter(|value| !value.is_empty()).last()?;
+        let plain = value.len() <= MAX_ACCOUNT && is_plain(value);
+        Some(if plain { value.to_owned() } else { UNUSABLE.to_owned() })
     }
 
     /// The project's directory below `builds_dir`, as gitlab-runner derives it: the path of the repository's

@@ -1,30 +1,33 @@
-//! The one message that the worker sends back: fixed layout, no choices, no room for more.
+//! The messages that the worker sends back: fixed layout, no choices, no room for more.
 //!
 //! Whoever takes over the worker writes these bytes, so the reader believes nothing: every length is bounded,
 //! every text is checked again, and a byte too many or too few is an error. Numbers are little-endian;
 //! texts have a u16 length before them.
 //!
 //! ```text
-//! "NBW1"  0  code  bound                                        a rejection
-//! "NBW1"  1  server  flags  six u64  seven texts                an identity
+//! "NBW2"  0  code  bound                                              a rejection
+//! "NBW2"  1  server  flags(u16)  six u64  five texts  the optional    an identity
+//!            texts of the flags  groups  identities
+//! "NBW2"  2  server  text                                             a job token, and where it goes
 //! ```
+//!
+//! Groups and identities are a u8 count and so many texts, or pairs of texts.
 
-use crate::claims::is_plain;
-use crate::{Admitted, Bound, Rejection};
+use crate::claims::{MAX_GROUPS, MAX_IDENTITIES, is_plain};
+use crate::job_token::{JobToken, MAX_JOB_TOKEN};
+use crate::reader::Reader;
+use crate::{Admitted, Bound, Rejection, Source, UserIdentity};
 use std::path::{Component, Path, PathBuf};
 
-const MAGIC: &[u8; 4] = b"NBW1";
-/// The longest message, in bytes.
-pub const MAX_MESSAGE: usize = 16 << 10;
-const HAS_RUNNER: u8 = 1;
-const PROTECTED: u8 = 2;
-const HAS_ENVIRONMENT: u8 = 4;
+const MAGIC: &[u8; 4] = b"NBW2";
+/// The longest message, in bytes: room for two hundred groups of 255 characters.
+pub const MAX_MESSAGE: usize = 256 << 10;
 
 /// The message is not what a sound worker sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WireError;
 
-const REJECTIONS: [Rejection; 12] = [
+const REJECTIONS: [Rejection; 13] = [
     Rejection::Response,
     Rejection::Keys,
     Rejection::NoToken,
@@ -37,79 +40,153 @@ const REJECTIONS: [Rejection; 12] = [
     Rejection::Audience,
     Rejection::Expired,
     Rejection::NotYetValid,
+    Rejection::JobAnswer,
 ];
 const BOUNDS: [Bound; 5] = [Bound::Job, Bound::Project, Bound::Pipeline, Bound::User, Bound::Runner];
 /// The code of [`Rejection::OtherJob`].
 const OTHER_JOB: u8 = 255;
 
+// Flags: which optional facts are there, and the truth of those that are true or false.
+const HAS_RUNNER: u16 = 1;
+const HAS_PROTECTED: u16 = 1 << 1;
+const PROTECTED: u16 = 1 << 2;
+const HAS_ENVIRONMENT_PROTECTED: u16 = 1 << 3;
+const ENVIRONMENT_PROTECTED: u16 = 1 << 4;
+const BY_JOB_TOKEN: u16 = 1 << 5;
+const HAS_GROUPS: u16 = 1 << 6;
+/// The first of six flags for the optional texts.
+const FIRST_TEXT: u16 = 1 << 7;
+const ALL_FLAGS: u16 = (1 << 13) - 1;
+
 /// The message for an answer.
 pub fn encode(answer: &Result<Admitted, Rejection>) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
     match answer {
-        Err(rejection) => out.extend_from_slice(&[0, rejection_code(*rejection), bound_code(*rejection)]),
-        Ok(admitted) => encode_admitted(admitted, &mut out),
+        Err(rejection) => encode_rejection(*rejection),
+        Ok(admitted) => encode_admitted(admitted),
     }
-    out
 }
 
-fn rejection_code(rejection: Rejection) -> u8 {
-    let index = REJECTIONS.iter().position(|r| *r == rejection);
-    index.and_then(|i| u8::try_from(i).ok()).unwrap_or(OTHER_JOB)
+/// The message for a job token.
+pub fn encode_job_token(answer: &Result<JobToken, Rejection>) -> Vec<u8> {
+    match answer {
+        Err(rejection) => encode_rejection(*rejection),
+        Ok(found) => {
+            let mut out = MAGIC.to_vec();
+            out.extend_from_slice(&[2, u8::try_from(found.server).unwrap_or(u8::MAX)]);
+            put_text(&mut out, &found.token);
+            out
+        }
+    }
 }
 
-fn bound_code(rejection: Rejection) -> u8 {
-    let Rejection::OtherJob(bound) = rejection else { return 0 };
-    BOUNDS.iter().position(|b| *b == bound).and_then(|i| u8::try_from(i).ok()).unwrap_or(0)
+fn encode_rejection(rejection: Rejection) -> Vec<u8> {
+    let code = REJECTIONS.iter().position(|r| *r == rejection).and_then(|i| u8::try_from(i).ok());
+    let bound = match rejection {
+        Rejection::OtherJob(bound) => {
+            BOUNDS.iter().position(|b| *b == bound).and_then(|i| u8::try_from(i).ok())
+        }
+        _ => None,
+    };
+    [MAGIC.as_slice(), &[0, code.unwrap_or(OTHER_JOB), bound.unwrap_or(0)]].concat()
 }
 
-fn encode_admitted(a: &Admitted, out: &mut Vec<u8>) {
-    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-    let flags = flag(a.runner_id.is_some(), HAS_RUNNER)
-        | flag(a.ref_protected, PROTECTED)
-        | flag(a.environment.is_some(), HAS_ENVIRONMENT);
-    out.extend_from_slice(&[1, u8::try_from(a.server).unwrap_or(u8::MAX), flags]);
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn optional_texts(a: &Admitted) -> [&Option<String>; 6] {
+    [&a.user_email, &a.access_level, &a.ref_type, &a.pipeline_source, &a.environment, &a.requested_account]
+}
+
+fn flags(a: &Admitted) -> u16 {
+    let flag = |set: bool, bit: u16| if set { bit } else { 0 };
+    let mut flags = flag(a.runner_id.is_some(), HAS_RUNNER)
+        | flag(a.ref_protected.is_some(), HAS_PROTECTED)
+        | flag(a.ref_protected == Some(true), PROTECTED)
+        | flag(a.environment_protected.is_some(), HAS_ENVIRONMENT_PROTECTED)
+        | flag(a.environment_protected == Some(true), ENVIRONMENT_PROTECTED)
+        | flag(a.source == Source::JobToken, BY_JOB_TOKEN)
+        | flag(a.groups.is_some(), HAS_GROUPS);
+    for (index, text) in optional_texts(a).into_iter().enumerate() {
+        flags |= flag(text.is_some(), FIRST_TEXT << index);
+    }
+    flags
+}
+
+fn encode_admitted(a: &Admitted) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    out.extend_from_slice(&[1, u8::try_from(a.server).unwrap_or(u8::MAX)]);
+    out.extend_from_slice(&flags(a).to_le_bytes());
     let numbers = [a.expires_at, a.job_id, a.pipeline_id, a.project_id, a.user_id, a.runner_id.unwrap_or(0)];
     for number in numbers {
         out.extend_from_slice(&number.to_le_bytes());
     }
     let project_dir = a.project_dir.to_str().unwrap_or("");
-    let environment = a.environment.as_deref().unwrap_or("");
-    let texts = [
-        &a.user_login,
-        &a.project_path,
-        &a.namespace_path,
-        &a.git_ref,
-        &a.pipeline_source,
-        environment,
-        project_dir,
-    ];
-    for text in texts {
-        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(text.as_bytes());
+    for text in [&a.user_login, &a.project_path, &a.namespace_path, &a.git_ref, project_dir] {
+        put_text(&mut out, text);
     }
+    for text in optional_texts(a).into_iter().flatten() {
+        put_text(&mut out, text);
+    }
+    let count = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+    if let Some(groups) = &a.groups {
+        out.push(count(groups.len()));
+        groups.iter().for_each(|group| put_text(&mut out, group));
+    }
+    out.push(count(a.identities.len()));
+    for identity in &a.identities {
+        put_text(&mut out, &identity.provider);
+        put_text(&mut out, &identity.extern_uid);
+    }
+    out
 }
 
-/// Reads a message.
+/// Reads a message about an identity.
 ///
 /// # Errors
 /// [`WireError`] for anything that [`encode`] does not write, and for an identity with ids of 0, texts with
 /// deceptive characters or a project directory that leaves its parent.
 pub fn decode(bytes: &[u8]) -> Result<Result<Admitted, Rejection>, WireError> {
-    let mut reader = Reader(bytes);
-    if reader.take(4)? != MAGIC {
-        return Err(WireError);
-    }
-    let answer = match reader.byte()? {
-        0 => Err(decode_rejection(reader.byte()?, reader.byte()?)?),
+    let (kind, mut reader) = open(bytes)?;
+    let answer = match kind {
+        0 => Err(decode_rejection(&mut reader)?),
         1 => Ok(decode_admitted(&mut reader)?),
         _ => return Err(WireError),
     };
-    if reader.0.is_empty() { Ok(answer) } else { Err(WireError) }
+    reader.end(answer)
 }
 
-fn decode_rejection(code: u8, bound: u8) -> Result<Rejection, WireError> {
-    match (code, bound) {
+/// Reads a message about a job token.
+///
+/// # Errors
+/// [`WireError`] for anything that [`encode_job_token`] does not write.
+pub fn decode_job_token(bytes: &[u8]) -> Result<Result<JobToken, Rejection>, WireError> {
+    let (kind, mut reader) = open(bytes)?;
+    let answer = match kind {
+        0 => Err(decode_rejection(&mut reader)?),
+        2 => {
+            let server = usize::from(reader.byte()?);
+            let token = reader.raw_text()?;
+            if token.is_empty() || token.len() > MAX_JOB_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic())
+            {
+                return Err(WireError);
+            }
+            Ok(JobToken { server, token: token.to_owned() })
+        }
+        _ => return Err(WireError),
+    };
+    reader.end(answer)
+}
+
+fn open(bytes: &[u8]) -> Result<(u8, Reader<'_>), WireError> {
+    let mut reader = Reader::new(bytes);
+    if reader.take(4)? != MAGIC { Err(WireError) } else { Ok((reader.byte()?, reader)) }
+}
+
+fn decode_rejection(reader: &mut Reader<'_>) -> Result<Rejection, WireError> {
+    match (reader.byte()?, reader.byte()?) {
         (OTHER_JOB, bound) => {
             BOUNDS.get(usize::from(bound)).map(|b| Rejection::OtherJob(*b)).ok_or(WireError)
         }
@@ -120,39 +197,72 @@ fn decode_rejection(code: u8, bound: u8) -> Result<Rejection, WireError> {
 
 fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
     let server = usize::from(reader.byte()?);
-    let flags = reader.byte()?;
-    if flags & !(HAS_RUNNER | PROTECTED | HAS_ENVIRONMENT) != 0 {
+    let flags = reader.short()?;
+    let has = |bit: u16| flags & bit != 0;
+    let truth = |there: u16, bit: u16| {
+        if has(there) {
+            Ok(Some(has(bit)))
+        } else if has(bit) {
+            Err(WireError)
+        } else {
+            Ok(None)
+        }
+    };
+    if flags & !ALL_FLAGS != 0 {
         return Err(WireError);
     }
     let expires_at = reader.id()?;
     let [job_id, pipeline_id, project_id, user_id] = [reader.id()?, reader.id()?, reader.id()?, reader.id()?];
     let runner_id = reader.number()?;
-    let user_login = reader.required_text()?;
-    let project_path = reader.required_text()?;
-    let namespace_path = reader.required_text()?;
-    let git_ref = reader.required_text()?;
-    let pipeline_source = reader.required_text()?;
-    let environment = reader.text()?;
+    if !has(HAS_RUNNER) && runner_id != 0 {
+        return Err(WireError);
+    }
+    let [user_login, project_path, namespace_path, git_ref] =
+        [reader.required_text()?, reader.required_text()?, reader.required_text()?, reader.required_text()?];
     let project_dir = PathBuf::from(reader.required_text()?);
     if !stays_below(&project_dir) {
         return Err(WireError);
     }
+    let mut optional: [Option<String>; 6] = Default::default();
+    for (index, slot) in optional.iter_mut().enumerate() {
+        if has(FIRST_TEXT << index) {
+            *slot = Some(reader.text()?);
+        }
+    }
+    let [user_email, access_level, ref_type, pipeline_source, environment, requested_account] = optional;
+    let groups = if has(HAS_GROUPS) { Some(reader.texts(MAX_GROUPS)?) } else { None };
+    let count = usize::from(reader.byte()?);
+    if count > MAX_IDENTITIES {
+        return Err(WireError);
+    }
+    let identity = |reader: &mut Reader<'_>| {
+        Ok(UserIdentity { provider: reader.required_text()?, extern_uid: reader.required_text()? })
+    };
+    let identities = (0..count).map(|_| identity(reader)).collect::<Result<_, WireError>>()?;
     Ok(Admitted {
         server,
+        source: if has(BY_JOB_TOKEN) { Source::JobToken } else { Source::IdToken },
         expires_at,
         job_id,
         pipeline_id,
         project_id,
         user_id,
-        runner_id: (flags & HAS_RUNNER != 0).then_some(runner_id),
-        ref_protected: flags & PROTECTED != 0,
+        runner_id: has(HAS_RUNNER).then_some(runner_id),
         user_login,
+        user_email,
+        access_level,
+        groups,
+        identities,
         project_path,
         namespace_path,
         git_ref,
+        ref_type,
+        ref_protected: truth(HAS_PROTECTED, PROTECTED)?,
         pipeline_source,
-        environment: (flags & HAS_ENVIRONMENT != 0).then_some(environment),
+        environment,
+        environment_protected: truth(HAS_ENVIRONMENT_PROTECTED, ENVIRONMENT_PROTECTED)?,
         project_dir,
+        requested_account,
     })
 }
 
@@ -160,36 +270,7 @@ fn stays_below(path: &Path) -> bool {
     path.components().all(|c| matches!(c, Component::Normal(_)))
 }
 
-/// What is left of the message.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], WireError> {
-        let (head, tail) = self.0.split_at_checked(n).ok_or(WireError)?;
-        self.0 = tail;
-        Ok(head)
-    }
-
-    fn byte(&mut self) -> Result<u8, WireError> {
-        self.take(1)?.first().copied().ok_or(WireError)
-    }
-
-    fn number(&mut self) -> Result<u64, WireError> {
-        let bytes = self.take(8)?.try_into().map_err(|_| WireError)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn id(&mut self) -> Result<u64, WireError> {
-        self.number().and_then(|n| if n == 0 { Err(WireError) } else { Ok(n) })
-    }
-
-    fn text(&mut self) -> Result<String, WireError> {
-        let length = self.take(2)?.try_into().map(u16::from_le_bytes).map_err(|_| WireError)?;
-        let text = std::str::from_utf8(self.take(usize::from(length))?).map_err(|_| WireError)?;
-        if is_plain(text) { Ok(text.to_owned()) } else { Err(WireError) }
-    }
-
-    fn required_text(&mut self) -> Result<String, WireError> {
-        self.text().and_then(|text| if text.is_empty() { Err(WireError) } else { Ok(text) })
-    }
+/// Whether a text of a message may be shown.
+pub(crate) fn acceptable(text: &str) -> bool {
+    is_plain(text)
 }

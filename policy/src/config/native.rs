@@ -88,6 +88,9 @@ fn sources(names: At<'_, Vec<At<'_, &str>>>) -> Vec<IdentitySource> {
             None => name.spot.find("this is no source of an identity", "write `id_token` or `job_token`"),
         }
     }
+    if sources.first() == Some(&IdentitySource::JobToken) && sources.len() > 1 {
+        names.spot.find("nothing is tried behind `job_token`: every job has one", "write `id_token` first");
+    }
     if sources.is_empty() {
         names.spot.find("without a source no job has an identity", "write `[\"id_token\"]`");
     }

@@ -33,6 +33,8 @@ use tls::Tls;
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 /// Path of the JWKS.
 pub const JWKS: &str = "/oauth/discovery/keys";
+/// Path of a job's own entity.
+pub const JOB: &str = "/api/v4/job";
 /// Where the server listens.
 const OWN_NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
 
@@ -63,6 +65,8 @@ struct State {
     requests: HashMap<String, usize>,
     replaced: HashMap<String, Reply>,
     job_tokens: HashSet<String>,
+    /// What `GET /api/v4/job` says, by job token.
+    running: HashMap<String, serde_json::Value>,
     artifacts: Vec<Artifact>,
 }
 
@@ -92,6 +96,7 @@ impl Issuer {
             requests: HashMap::new(),
             replaced: HashMap::new(),
             job_tokens: HashSet::new(),
+            running: HashMap::new(),
             artifacts: Vec::new(),
         }));
         let root = repositories.path().to_path_buf();
@@ -170,6 +175,24 @@ impl Issuer {
         lock(&self.state).job_tokens.insert(token.to_owned());
     }
 
+    /// Knows a running job by its token, as `GET /api/v4/job` shows it (docs.gitlab.com/api/jobs).
+    pub fn know_job(&self, token: &str, facts: &JobFacts) {
+        let mut state = lock(&self.state);
+        let answer = json!({
+            "id": facts.job_id, "status": "running", "stage": "test", "name": "build", "ref": facts.git_ref,
+            "tag": facts.ref_type == "tag", "allow_failure": false,
+            "web_url": format!("{}/{}/-/jobs/{}", state.url, facts.project_path, facts.job_id),
+            "user": { "id": facts.user_id, "username": facts.user_login, "name": "A User", "state": "active" },
+            "pipeline": {
+                "id": facts.pipeline_id, "project_id": facts.project_id, "ref": facts.git_ref, "sha": facts.sha,
+                "status": "running", "source": facts.pipeline_source,
+            },
+            "runner": { "id": facts.runner_id, "active": true, "is_shared": false },
+            "project": { "ci_job_token_scope_enabled": false },
+        });
+        state.running.insert(token.to_owned(), answer);
+    }
+
     /// Makes the repository of a project (`group/project`) with one commit on `main`. Returns the commit.
     pub fn add_repository(&self, project: &str, files: &[(&str, &str)]) -> String {
         git::create(self.repositories.path(), project, files)
@@ -208,6 +231,10 @@ fn reply(state: &Mutex<State>, repositories: &std::path::Path, request: &Request
             drop(state);
             git::serve(repositories, request)
         }
+        JOB => match request.headers.get("job-token").and_then(|token| state.running.get(token)) {
+            Some(answer) => Reply::json(answer),
+            None => Reply::new(401, "application/json", "{\"message\":\"401 Unauthorized\"}"),
+        },
         path => match path.strip_prefix("/api/v4/jobs/").and_then(|rest| rest.strip_suffix("/artifacts")) {
             Some(_) if !knows(request.headers.get("job-token")) => refused(),
             Some(id) => {

@@ -286,6 +286,16 @@ impl<'w> Job<'w> {
         }
     }
 
+    /// The job's own token.
+    pub fn job_token_text(&self) -> &str {
+        &self.job_token
+    }
+
+    /// What GitLab knows of the job.
+    pub fn known_facts(&self) -> &JobFacts {
+        &self.facts
+    }
+
     /// Runs the whole job.
     pub fn run(mut self) -> Outcome {
         self.facts.sha = self.world.repository(&self.facts.project_path);

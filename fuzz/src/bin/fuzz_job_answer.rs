@@ -1,0 +1,4 @@
+//! `job_answer` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nunbird_fuzz::job_answer(bytes));

@@ -1,0 +1,211 @@
+//! Jobs without `id_tokens:`, proven by what the GitLab server says of their own token.
+
+#![forbid(unsafe_code)]
+
+use nunbird_tests::issuer::{JOB, Reply};
+use nunbird_tests::require_root;
+use nunbird_tests::runner::{Job, StageOutcome};
+use nunbird_tests::world::{Exit, Privilege, World};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const SOURCES: &str = "[identity]\nsources = [\"id_token\", \"job_token\"]\n\n[audit]";
+
+fn world(privilege: Privilege) -> World {
+    let world = World::new(privilege);
+    assert!(world.refresh_keys().succeeded());
+    world.reconfigure("[audit]", SOURCES);
+    world
+}
+
+/// A job without an id token that the server knows.
+fn job(world: &World) -> Job<'_> {
+    let job = world.job().without_token();
+    world.issuer().know_job(job.job_token_text(), job.known_facts());
+    job
+}
+
+#[track_caller]
+fn assert_refused(world: &World, outcome: &StageOutcome, exit: i32, code: &str) -> String {
+    assert_eq!(outcome.exit, Exit::Code(exit), "{}", outcome.log);
+    assert!(outcome.stderr.contains(&format!("[{code}]")), "{}", outcome.stderr);
+    assert!(world.records().is_empty());
+    world.audit().last().expect("a line")["detail"].as_str().unwrap_or("").to_owned()
+}
+
+/// The entity with one member changed.
+fn with(world: &World, pointer: &str, value: Value) -> Reply {
+    let job = world.job();
+    let facts = job.known_facts();
+    let mut entity = json!({
+        "id": facts.job_id, "status": "running", "ref": "main", "tag": false,
+        "web_url": format!("{}/{}/-/jobs/{}", world.issuer().url(), facts.project_path, facts.job_id),
+        "user": { "id": facts.user_id, "username": "alice" },
+        "pipeline": { "id": facts.pipeline_id, "project_id": facts.project_id },
+    });
+    *entity.pointer_mut(pointer).expect("a member") = value;
+    Reply::json(&entity)
+}
+
+#[test]
+fn a_job_without_id_tokens_runs_as_its_user_in_every_mode() {
+    if !require_root() {
+        return;
+    }
+    for privilege in Privilege::ALL {
+        let world = world(privilege);
+        let outcome = job(&world).script("id -un").run().expect_success();
+        assert!(outcome.log().contains("alice"), "{privilege:?}: {}", outcome.log());
+        let admitted = &world.audit()[0];
+        assert_eq!(admitted["identity_source"], "job_token");
+        assert_eq!(world.issuer().requests(JOB), 1, "later stages go by the record");
+    }
+}
+
+#[test]
+fn the_site_must_allow_it_and_an_id_token_comes_first() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let forged = world.job().forge(|_, _| "x.y.z".to_owned());
+    world.issuer().know_job(forged.job_token_text(), forged.known_facts());
+    assert_refused(&world, &forged.config(), 1, "token-unknown-key");
+    assert_eq!(world.issuer().requests(JOB), 0, "a bad id token is a denial, not a reason to ask");
+    world.reconfigure(SOURCES, "[audit]");
+    let refused = job(&world).config();
+    assert_refused(&world, &refused, 1, "no-token");
+    assert!(refused.stderr.contains("id_tokens"), "{}", refused.stderr);
+    world.reconfigure("[audit]", SOURCES);
+    let both = world.job();
+    world.issuer().know_job(both.job_token_text(), both.known_facts());
+    assert!(both.config().succeeded());
+    assert_eq!(world.issuer().requests(JOB), 0, "the id token was enough");
+}
+
+#[test]
+fn rules_can_ask_for_an_id_token_and_see_no_fact_that_was_not_told() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    world.reconfigure("run_as = \"$user_login\"", "when.ref_protected = true\nrun_as = \"$user_login\"");
+    assert_refused(&world, &job(&world).config(), 1, "no-rule");
+    world.reconfigure("when.ref_protected = true", "when.identity_source = \"id_token\"");
+    assert_refused(&world, &job(&world).config(), 1, "no-rule");
+    assert!(world.job().config().succeeded());
+    world.reconfigure("when.identity_source = \"id_token\"", "when.pipeline_source = \"push\"");
+    assert!(job(&world).id(7002).config().exit != Exit::Code(0), "the server does not know that job");
+}
+
+#[test]
+fn a_job_that_the_server_does_not_know_is_refused_and_told_what_to_add() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let outcome = world.job().without_token().config();
+    let detail = assert_refused(&world, &outcome, 2, "job-answer");
+    assert!(detail.contains("401"), "{detail}");
+    assert!(!outcome.stderr.contains("401") && outcome.stderr.contains("id token"), "{}", outcome.stderr);
+}
+
+#[test]
+fn an_answer_about_another_job_or_of_another_shape_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let foreign =
+        format!("https://evil.example.org/physics/lattice/-/jobs/{}", world.job().known_facts().job_id);
+    for (pointer, value, code) in [
+        ("/pipeline/project_id", json!(99), "token-of-another-job"),
+        ("/user/id", json!(99), "token-of-another-job"),
+        ("/status", json!("success"), "job-answer"),
+        ("/web_url", json!(foreign), "job-answer"),
+        ("/user/username", json!("a\u{1b}[31m"), "job-answer"),
+    ] {
+        world.issuer().replace(JOB, with(&world, pointer, value));
+        assert_refused(&world, &job(&world).config(), 1, code);
+    }
+    world.issuer().replace(JOB, with(&world, "/user/username", json!("root")));
+    assert_refused(&world, &job(&world).config(), 1, "account");
+    for (reply, exit) in [
+        (Reply::new(200, "text/html", "<html>sign in</html>"), 1),
+        (Reply::new(200, "application/json", "[]"), 1),
+        (Reply::new(500, "text/plain", "no"), 2),
+        (Reply::new(302, "text/plain", "").header("Location", "https://127.0.0.1/api/v4/job"), 2),
+        (Reply::new(200, "application/json", "x".repeat(2 << 20)), 2),
+    ] {
+        world.issuer().replace(JOB, reply);
+        assert_refused(&world, &job(&world).config(), exit, "job-answer");
+    }
+}
+
+#[test]
+fn a_server_that_is_down_or_not_itself_is_not_believed() {
+    if !require_root() {
+        return;
+    }
+    let mut world = world(Privilege::Setuid);
+    let other = nunbird_tests::issuer::Issuer::start();
+    world.write_file("/etc/nunbird/ca.pem", other.ca_pem(), "root", 0o644);
+    let detail = assert_refused(&world, &job(&world).config(), 2, "job-answer");
+    assert!(detail.contains("certificate") || detail.contains("ca_file"), "{detail}");
+    world.issuer_mut().go_down();
+    let begun = Instant::now();
+    assert_refused(&world, &job(&world).config(), 2, "job-answer");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn the_job_token_stands_in_no_argument_environment_log_or_audit_line() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let job = job(&world);
+    let token = job.job_token_text().to_owned();
+    // Every process that starts while the server is slow to answer is looked at.
+    let seen = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut seen = Vec::new();
+            let begun = Instant::now();
+            while world.issuer().requests(JOB) == 0 && begun.elapsed() < Duration::from_secs(20) {
+                seen.extend(processes_with(&token));
+            }
+            seen
+        });
+        let outcome = job.config();
+        assert!(outcome.succeeded(), "{}", outcome.log);
+        assert!(!outcome.log.contains(&token));
+        looking.join().expect("the watch")
+    });
+    assert_eq!(seen, Vec::<String>::new());
+    assert!(world.audit().iter().all(|line| !line.to_string().contains(&token)));
+}
+
+/// Programs of Nunbird's with the text in their arguments or environment.
+fn processes_with(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if !name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()) {
+            continue;
+        }
+        let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if !comm.starts_with("nunbird") {
+            continue;
+        }
+        // The runner gives nunbird-auth the job's variables, the token among them, so its first image has it.
+        let parts: &[&str] =
+            if comm.starts_with("nunbird-auth") { &["cmdline"] } else { &["cmdline", "environ"] };
+        for part in parts {
+            let bytes = std::fs::read(entry.path().join(part)).unwrap_or_default();
+            if String::from_utf8_lossy(&bytes).contains(text) {
+                found.push(format!("{comm}{part}"));
+            }
+        }
+    }
+    found
+}

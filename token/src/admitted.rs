@@ -1,0 +1,72 @@
+//! The proven identity of a job, whatever proved it.
+
+use std::path::PathBuf;
+
+/// What proved an identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// An id token that the server signed.
+    IdToken,
+    /// The server's answer to the job's own token.
+    JobToken,
+}
+
+/// An account of the user with an identity provider of GitLab's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserIdentity {
+    /// GitLab's name of the provider.
+    pub provider: String,
+    /// The user's name there.
+    pub extern_uid: String,
+}
+
+/// The proven identity of a job. `None` stands for what the source does not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// Index of the server.
+    pub server: usize,
+    /// What proved it.
+    pub source: Source,
+    /// Seconds since the epoch at which the proof expires.
+    pub expires_at: u64,
+    /// Job.
+    pub job_id: u64,
+    /// Pipeline.
+    pub pipeline_id: u64,
+    /// Project that runs the job.
+    pub project_id: u64,
+    /// User.
+    pub user_id: u64,
+    /// Runner.
+    pub runner_id: Option<u64>,
+    /// Login of the user.
+    pub user_login: String,
+    /// Primary e-mail address of the user.
+    pub user_email: Option<String>,
+    /// The user's role in the project.
+    pub access_level: Option<String>,
+    /// Full paths of the groups that the user is a direct member of.
+    pub groups: Option<Vec<String>>,
+    /// The user's accounts with identity providers; empty where the source tells none.
+    pub identities: Vec<UserIdentity>,
+    /// Full path of the project that runs the job.
+    pub project_path: String,
+    /// Full path of its namespace.
+    pub namespace_path: String,
+    /// Branch or tag.
+    pub git_ref: String,
+    /// `branch` or `tag`.
+    pub ref_type: Option<String>,
+    /// Whether the branch or tag is protected.
+    pub ref_protected: Option<bool>,
+    /// What started the pipeline.
+    pub pipeline_source: Option<String>,
+    /// Environment, where the job names one.
+    pub environment: Option<String>,
+    /// Whether that environment is protected.
+    pub environment_protected: Option<bool>,
+    /// The project's directory below `builds_dir`.
+    pub project_dir: PathBuf,
+    /// The account that the user asks for by the CI variable that the question named. The user's wish, not a fact.
+    pub requested_account: Option<String>,
+}

@@ -1,0 +1,205 @@
+//! Identity by the job's own token, for jobs without `id_tokens:`.
+//!
+//! The token goes to the GitLab server that issued it (`GET /api/v4/job`, docs.gitlab.com/api/jobs), whose answer over
+//! verified TLS names job, project and user. Here the token is found, and the answer is judged: it must be of this very
+//! job, as an id token must be.
+
+use crate::claims::is_plain;
+use crate::response::{JobInfo, Response};
+use crate::{Admitted, Bound, Rejection, Source};
+use serde::Deserialize;
+use std::path::{Component, Path, PathBuf};
+
+/// The longest job token, in bytes. Since GitLab 18 it may be a JWT of some kilobytes.
+pub const MAX_JOB_TOKEN: usize = 8 << 10;
+/// The longest answer, in bytes.
+pub const MAX_JOB_ANSWER: u64 = 1 << 20;
+
+/// How long an identity holds at least and at most, in seconds: GitLab's least and greatest timeout of a job.
+const LIFE: std::ops::RangeInclusive<u64> = 600..=30 * 24 * 3600;
+
+/// A job token, and the server that it is for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JobToken {
+    /// Index into the URLs.
+    pub server: usize,
+    /// Printable ASCII without spaces, at most [`MAX_JOB_TOKEN`].
+    pub token: String,
+}
+
+impl std::fmt::Debug for JobToken {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobToken").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// Finds the job's token, and the server among `urls` that its repository is on; the only one, where there is one alone.
+///
+/// # Errors
+/// [`Rejection::Response`] and [`Rejection::NoToken`].
+pub fn job_token(response: &[u8], urls: &[String]) -> Result<JobToken, Rejection> {
+    let response = Response::parse(response).ok_or(Rejection::Response)?;
+    let shape = |b: u8| b.is_ascii_graphic();
+    if response.token.is_empty() || response.token.len() > MAX_JOB_TOKEN || !response.token.bytes().all(shape)
+    {
+        return Err(Rejection::NoToken);
+    }
+    let repository = host(&response.git_info.repo_url);
+    let mut on_it =
+        urls.iter().enumerate().filter(|(_, url)| repository.is_some() && host(url) == repository);
+    let server = match (urls, on_it.next(), on_it.next()) {
+        (_, Some((index, _)), None) => index,
+        ([_], _, _) => 0,
+        _ => return Err(Rejection::NoToken),
+    };
+    Ok(JobToken { server, token: response.token })
+}
+
+/// The host of a URL, without credentials and port.
+fn host(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+    let end = if address.starts_with('[') {
+        address.find(']')? + 1
+    } else {
+        address.find(':').unwrap_or(address.len())
+    };
+    address.get(..end)
+}
+
+/// What is asked about an answer.
+#[derive(Debug)]
+pub struct JobQuestion<'a> {
+    /// The bytes of `JOB_RESPONSE_FILE`.
+    pub response: &'a [u8],
+    /// The server's answer.
+    pub answer: &'a [u8],
+    /// Index of the server that gave it.
+    pub server: usize,
+    /// Its URL, without a slash at the end.
+    pub url: &'a str,
+    /// When not empty, the runner must be one of these.
+    pub runner_ids: &'a [u64],
+    /// Seconds since the epoch.
+    pub now: u64,
+    /// The CI variable in which a user may name an account.
+    pub account_variable: Option<&'a str>,
+}
+
+/// The part of GitLab's `Job` entity that names a job. Everything else in it is skipped.
+#[derive(Deserialize)]
+struct Answer {
+    id: u64,
+    status: String,
+    #[serde(rename = "ref")]
+    git_ref: String,
+    tag: bool,
+    web_url: String,
+    user: User,
+    pipeline: Pipeline,
+    #[serde(default)]
+    runner: Option<Runner>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    id: u64,
+    username: String,
+}
+
+#[derive(Deserialize)]
+struct Pipeline {
+    id: u64,
+    project_id: u64,
+    #[serde(default)]
+    source: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Runner {
+    id: u64,
+}
+
+/// Judges the server's answer.
+///
+/// # Errors
+/// [`Rejection::Response`]; [`Rejection::JobAnswer`] for anything but GitLab's entity of a running job on this server;
+/// [`Rejection::OtherJob`] where it is of another job.
+pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Rejection> {
+    let response = Response::parse(question.response).ok_or(Rejection::Response)?;
+    // serde reads an array into a struct as well.
+    if !question.answer.trim_ascii_start().starts_with(b"{") {
+        return Err(Rejection::JobAnswer);
+    }
+    let answer: Answer = serde_json::from_slice(question.answer).map_err(|_| Rejection::JobAnswer)?;
+    let project = project_of(&answer, question.url).ok_or(Rejection::JobAnswer)?.to_owned();
+    let (namespace, _) = project.rsplit_once('/').ok_or(Rejection::JobAnswer)?;
+    let texts = [&answer.user.username, &answer.git_ref, &answer.web_url];
+    let source = answer.pipeline.source.as_ref();
+    let plain = texts.into_iter().chain(source).all(|text| !text.is_empty() && is_plain(text));
+    let ids = [answer.id, answer.user.id, answer.pipeline.id, answer.pipeline.project_id];
+    if !plain || ids.contains(&0) || answer.status != "running" {
+        return Err(Rejection::JobAnswer);
+    }
+    check_binding(&answer, &response.job_info, response.id, question.runner_ids)?;
+    let life = response.runner_info.timeout.unwrap_or(3600).clamp(*LIFE.start(), *LIFE.end());
+    Ok(Admitted {
+        server: question.server,
+        source: Source::JobToken,
+        expires_at: question.now.saturating_add(life),
+        job_id: answer.id,
+        pipeline_id: answer.pipeline.id,
+        project_id: answer.pipeline.project_id,
+        user_id: answer.user.id,
+        runner_id: answer.runner.map(|runner| runner.id).filter(|id| *id != 0),
+        user_email: None,
+        access_level: None,
+        groups: None,
+        identities: Vec::new(),
+        namespace_path: namespace.to_owned(),
+        project_dir: response.project_dir().unwrap_or_else(|| PathBuf::from(&project)),
+        project_path: project,
+        ref_type: Some(if answer.tag { "tag" } else { "branch" }.to_owned()),
+        ref_protected: None,
+        pipeline_source: answer.pipeline.source,
+        environment: None,
+        environment_protected: None,
+        requested_account: question.account_variable.and_then(|name| response.requested_account(name)),
+        user_login: answer.user.username,
+        git_ref: answer.git_ref,
+    })
+}
+
+/// The project's full path, from the page of the job: `<server>/<project>/-/jobs/<id>`.
+fn project_of<'a>(answer: &'a Answer, url: &str) -> Option<&'a str> {
+    let rest = answer.web_url.strip_prefix(url)?.strip_prefix('/')?;
+    let project = rest.strip_suffix(&format!("/-/jobs/{}", answer.id))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+    let normal = Path::new(project).components().all(|c| matches!(c, Component::Normal(_)));
+    (project.chars().all(plain) && normal && !project.contains("//") && !project.contains("/-/"))
+        .then_some(project)
+}
+
+fn check_binding(answer: &Answer, info: &JobInfo, job_id: u64, runner_ids: &[u64]) -> Result<(), Rejection> {
+    let sent = |id: Option<u64>| id.filter(|id| *id != 0);
+    let fails = if answer.id != job_id {
+        Some(Bound::Job)
+    } else if answer.pipeline.project_id != info.project_id {
+        Some(Bound::Project)
+    } else if sent(info.pipeline_id).is_some_and(|id| id != answer.pipeline.id) {
+        Some(Bound::Pipeline)
+    } else if sent(info.user_id).is_some_and(|id| id != answer.user.id) {
+        Some(Bound::User)
+    } else if !runner_ids.is_empty() && !answer.runner.as_ref().is_some_and(|r| runner_ids.contains(&r.id)) {
+        Some(Bound::Runner)
+    } else {
+        None
+    };
+    fails.map_or(Ok(()), |bound| Err(Rejection::OtherJob(bound)))
+}
+
+#[cfg(test)]
+#[path = "job_token_tests.rs"]
+mod tests;

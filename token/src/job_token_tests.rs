@@ -1,0 +1,129 @@
+use super::{JobQuestion, admit_by_job_token, host, job_token};
+use crate::{Admitted, Bound, Rejection, Source};
+use serde_json::{Value, json};
+
+const URL: &str = "https://gitlab.example.org/git";
+
+fn response() -> Value {
+    json!({
+        "id": 7, "token": "glcbt-64_secret",
+        "job_info": { "project_id": 3, "user_id": 9, "pipeline_id": 5 },
+        "git_info": { "repo_url": "https://gitlab-ci-token:x@gitlab.example.org/git/hpc/sub/app.git" },
+        "runner_info": { "timeout": 7200 },
+        "variables": [{ "key": "SVC", "value": "" }, { "key": "SVC", "value": "deploy" }],
+    })
+}
+
+fn answer() -> Value {
+    json!({
+        "id": 7, "status": "running", "ref": "main", "tag": false, "name": "build", "stage": "test",
+        "web_url": format!("{URL}/hpc/sub/app/-/jobs/7"),
+        "user": { "id": 9, "username": "ada", "name": "Ada", "state": "active" },
+        "pipeline": { "id": 5, "project_id": 3, "ref": "main", "sha": "0", "status": "running", "source": "push" },
+        "runner": { "id": 12 }, "project": { "ci_job_token_scope_enabled": false },
+    })
+}
+
+fn judge(response: &Value, answer: &str, runner_ids: &[u64]) -> Result<Admitted, Rejection> {
+    admit_by_job_token(&JobQuestion {
+        response: response.to_string().as_bytes(),
+        answer: answer.as_bytes(),
+        server: 0,
+        url: URL,
+        runner_ids,
+        now: 1000,
+        account_variable: Some("SVC"),
+    })
+}
+
+#[test]
+fn a_running_job_of_this_server_is_told_as_far_as_the_answer_goes() {
+    let admitted = judge(&response(), &answer().to_string(), &[12]).unwrap();
+    assert_eq!((admitted.source, admitted.expires_at), (Source::JobToken, 8200));
+    assert_eq!(
+        (admitted.project_path.as_str(), admitted.namespace_path.as_str()),
+        ("hpc/sub/app", "hpc/sub")
+    );
+    assert_eq!((admitted.user_login.as_str(), admitted.user_id, admitted.runner_id), ("ada", 9, Some(12)));
+    assert_eq!(admitted.ref_protected, None);
+    assert_eq!(admitted.pipeline_source.as_deref(), Some("push"));
+    assert_eq!(admitted.requested_account.as_deref(), Some("deploy"));
+}
+
+#[test]
+fn an_answer_about_another_job_is_a_replay() {
+    let mut other = answer();
+    other["id"] = json!(8);
+    other["web_url"] = json!(format!("{URL}/hpc/sub/app/-/jobs/8"));
+    assert_eq!(judge(&response(), &other.to_string(), &[]), Err(Rejection::OtherJob(Bound::Job)));
+    for (pointer, value, bound) in [
+        ("/pipeline/project_id", json!(4), Bound::Project),
+        ("/pipeline/id", json!(6), Bound::Pipeline),
+        ("/user/id", json!(10), Bound::User),
+    ] {
+        let mut other = answer();
+        *other.pointer_mut(pointer).unwrap() = value;
+        assert_eq!(judge(&response(), &other.to_string(), &[]), Err(Rejection::OtherJob(bound)), "{pointer}");
+    }
+    assert_eq!(judge(&response(), &answer().to_string(), &[13]), Err(Rejection::OtherJob(Bound::Runner)));
+}
+
+#[test]
+fn anything_but_the_entity_of_a_running_job_here_is_no_answer() {
+    for (pointer, value) in [
+        ("/status", json!("success")),
+        ("/status", json!("canceled")),
+        ("/web_url", json!("https://evil.example.org/git/hpc/sub/app/-/jobs/7")),
+        ("/web_url", json!("https://gitlab.example.org/gitx/hpc/sub/app/-/jobs/7")),
+        ("/web_url", json!(format!("{URL}/hpc/../root/-/jobs/7"))),
+        ("/web_url", json!(format!("{URL}/app/-/jobs/7"))),
+        ("/web_url", json!(format!("{URL}/hpc/x/-/jobs/8/-/jobs/7"))),
+        ("/web_url", json!(format!("{URL}/hpc/app/-/jobs/77"))),
+        ("/user/username", json!("a\u{202e}b")),
+        ("/user/username", json!("")),
+        ("/user/id", json!(0)),
+        ("/user/id", json!("9")),
+        ("/user", Value::Null),
+        ("/ref", json!(7)),
+    ] {
+        let mut bad = answer();
+        *bad.pointer_mut(pointer).unwrap() = value;
+        assert_eq!(judge(&response(), &bad.to_string(), &[]), Err(Rejection::JobAnswer), "{bad}");
+    }
+    let twice = answer().to_string().replacen("{", "{\"id\":7,", 1);
+    for bad in ["", "[]", "null", "<html>", "{}", twice.as_str()] {
+        assert_eq!(judge(&response(), bad, &[]), Err(Rejection::JobAnswer), "{bad}");
+    }
+    assert_eq!(judge(&json!([]), &answer().to_string(), &[]), Err(Rejection::Response));
+}
+
+#[test]
+fn a_job_token_goes_to_the_server_of_its_repository_or_to_the_only_one() {
+    let find = |response: &Value, urls: &[&str]| {
+        let urls: Vec<String> = urls.iter().map(|&url| url.to_owned()).collect();
+        job_token(response.to_string().as_bytes(), &urls).map(|found| found.server)
+    };
+    assert_eq!(find(&response(), &["https://other.example.org", URL]), Ok(1));
+    assert_eq!(find(&response(), &["https://other.example.org"]), Ok(0));
+    assert_eq!(find(&response(), &["https://a.org", "https://b.org"]), Err(Rejection::NoToken));
+    assert_eq!(find(&response(), &[URL, "https://gitlab.example.org:8443"]), Err(Rejection::NoToken));
+    for token in ["", "two words", "line\nbreak", "caf\u{e9}", &"x".repeat(9000)] {
+        let mut bad = response();
+        bad["token"] = json!(token);
+        assert_eq!(find(&bad, &[URL]), Err(Rejection::NoToken), "{token}");
+    }
+    let shown = format!("{:?}", job_token(response().to_string().as_bytes(), &[URL.to_owned()]));
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn a_host_is_what_stands_between_credentials_and_port() {
+    for (url, expected) in [
+        ("https://a.org/x", Some("a.org")),
+        ("https://u:p@a.org:8443/x", Some("a.org")),
+        ("http://[::1]:80/x", Some("[::1]")),
+        ("git@a.org:x", None),
+    ] {
+        assert_eq!(host(url), expected, "{url}");
+    }
+}

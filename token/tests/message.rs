@@ -1,0 +1,123 @@
+//! The worker's messages come back as they went, and nothing else is one.
+
+use nunbird_token::{
+    Admitted, Bound, JobToken, Rejection, Source, UserIdentity, WireError, decode, decode_job_token, encode,
+    encode_job_token,
+};
+use proptest::prelude::*;
+
+fn admitted() -> impl Strategy<Value = Admitted> {
+    let id = 1..u64::MAX;
+    let text = "[a-zé/ .-]{1,30}";
+    let ids = (id.clone(), id.clone(), id.clone(), id.clone(), id, proptest::option::of(any::<u64>()));
+    let texts = (text, text, text, text, text, proptest::option::of(text));
+    let optional = (
+        proptest::option::of(text),
+        proptest::option::of(text),
+        proptest::option::of(text),
+        proptest::option::of(text),
+    );
+    let flags = (any::<bool>(), proptest::option::of(any::<bool>()), proptest::option::of(any::<bool>()));
+    let lists = (
+        proptest::option::of(proptest::collection::vec(text, 0..5)),
+        proptest::collection::vec((text, text), 0..4),
+    );
+    (ids, texts, 0..8_usize, optional, flags, lists, "[a-z]{1,9}(/[a-z]{1,9}){0,3}").prop_map(
+        |(i, t, server, o, f, l, dir)| Admitted {
+            server,
+            source: if f.0 { Source::JobToken } else { Source::IdToken },
+            expires_at: i.0,
+            job_id: i.1,
+            pipeline_id: i.2,
+            project_id: i.3,
+            user_id: i.4,
+            runner_id: i.5,
+            ref_protected: f.1,
+            environment_protected: f.2,
+            user_email: o.0,
+            access_level: o.1,
+            ref_type: o.2,
+            requested_account: o.3,
+            groups: l.0,
+            identities: l
+                .1
+                .into_iter()
+                .map(|(provider, extern_uid)| UserIdentity { provider, extern_uid })
+                .collect(),
+            user_login: t.0,
+            project_path: t.1,
+            namespace_path: t.2,
+            git_ref: t.3,
+            pipeline_source: Some(t.4),
+            environment: t.5,
+            project_dir: dir.into(),
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn the_workers_message_comes_back_as_it_went(admitted in admitted()) {
+        let bytes = encode(&Ok(admitted.clone()));
+        prop_assert_eq!(decode(&bytes), Ok(Ok(admitted)));
+        prop_assert!(decode(&bytes[..bytes.len() - 1]).is_err());
+        let mut longer = bytes.clone();
+        longer.push(0);
+        prop_assert!(decode(&longer).is_err());
+    }
+
+    #[test]
+    fn a_message_with_a_byte_changed_never_names_a_deceptive_text(admitted in admitted(), at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        let mut bytes = encode(&Ok(admitted));
+        let at = at.index(bytes.len());
+        bytes[at] = to;
+        if let Ok(Ok(changed)) = decode(&bytes) {
+            let login = &changed.user_login;
+            prop_assert!(!login.chars().any(nunbird_handover::Untrusted::is_deceptive) && !login.is_empty());
+            prop_assert!(changed.project_dir.is_relative() && changed.job_id != 0);
+        }
+    }
+
+    #[test]
+    fn any_bytes_as_a_message_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = decode(&bytes);
+        let _ = decode_job_token(&bytes);
+    }
+}
+
+#[test]
+fn every_rejection_survives_the_workers_message() {
+    let bounds =
+        [Bound::Job, Bound::Project, Bound::Pipeline, Bound::User, Bound::Runner].map(Rejection::OtherJob);
+    let plain = [
+        Rejection::Response,
+        Rejection::Keys,
+        Rejection::NoToken,
+        Rejection::Empty,
+        Rejection::Malformed,
+        Rejection::UnknownKey,
+        Rejection::Header,
+        Rejection::Claims,
+        Rejection::Issuer,
+        Rejection::Audience,
+        Rejection::Expired,
+        Rejection::NotYetValid,
+        Rejection::JobAnswer,
+    ];
+    for rejection in plain.into_iter().chain(bounds) {
+        assert_eq!(decode(&encode(&Err(rejection))), Ok(Err(rejection)));
+    }
+}
+
+#[test]
+fn a_job_token_survives_its_message_and_no_other_message_is_one() {
+    let found = Ok(JobToken { server: 1, token: "glcbt-64_x".to_owned() });
+    let bytes = encode_job_token(&found);
+    assert_eq!(decode_job_token(&bytes), Ok(found));
+    assert_eq!(decode(&bytes), Err(WireError));
+    assert_eq!(decode_job_token(&encode_job_token(&Err(Rejection::NoToken))), Ok(Err(Rejection::NoToken)));
+    for token in ["", "two words", "a\nb", &"x".repeat(9000)] {
+        let bytes = encode_job_token(&Ok(JobToken { server: 0, token: token.to_owned() }));
+        assert_eq!(decode_job_token(&bytes), Err(WireError), "{token}");
+    }
+}
