@@ -31,6 +31,8 @@ mod shepherd;
 mod stages;
 mod store;
 mod surrender;
+#[expect(dead_code, reason = "the configuration does not ask for it yet")]
+mod validation;
 mod worker;
 
 use arguments::{Call, Request, USAGE};

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
 /// Descriptors above this are never a target of [`place`].
@@ -147,6 +147,28 @@ pub fn input_from(file: &File) -> io::Result<()> {
 pub fn output_to(pipe: &io::PipeWriter) -> io::Result<()> {
     nix::unistd::dup2_stdout(pipe)?;
     Ok(nix::unistd::dup2_stderr(pipe)?)
+}
+
+/// Makes standard output and standard error these two pipes.
+///
+/// # Errors
+/// As dup2(2).
+pub fn outputs_to(output: &io::PipeWriter, errors: &io::PipeWriter) -> io::Result<()> {
+    nix::unistd::dup2_stdout(output)?;
+    Ok(nix::unistd::dup2_stderr(errors)?)
+}
+
+/// Becomes the program behind `file`, which may begin with `#!`: then its interpreter opens `/dev/fd/3`. Beside the standard
+/// descriptors the program gets that one alone.
+///
+/// # Errors
+/// As dup2(2) and execveat(2); comes back only then.
+pub fn execute_script(file: &File, argv: &[CString], environment: &[CString]) -> io::Result<Infallible> {
+    const SCRIPT: RawFd = 3;
+    place(&[(SCRIPT, file)])?;
+    // SAFETY: `place` has just opened this number, and this process does nothing more than the next line with it.
+    let script = unsafe { BorrowedFd::borrow_raw(SCRIPT) };
+    Ok(execveat(script, c"", argv, environment, AtFlags::AT_EMPTY_PATH)?)
 }
 
 /// Becomes the program behind `file`.

@@ -16,6 +16,7 @@ pub mod inherited;
 pub mod job_command;
 pub mod kernel;
 pub mod lines;
+pub mod offspring;
 pub mod process;
 pub mod random;
 pub mod signals;
