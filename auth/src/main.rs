@@ -15,6 +15,8 @@ mod account;
 mod admission;
 mod arguments;
 mod audit;
+#[expect(dead_code, reason = "the configuration does not ask for it yet")]
+mod authorized_projects;
 mod context;
 mod environment;
 mod identify;

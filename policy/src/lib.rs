@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod authorized_projects;
 mod conditions;
 mod config;
 mod decide;
@@ -23,6 +24,7 @@ mod suggest;
 mod url;
 
 pub use account::{AccountFacts, Violation, check_account, check_name};
+pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
 pub use config::{
     Accounts, Algorithm, Audit, AuthorizedProjects, Condition, Dialect, Directories, Downscope, Expectation,
     GitLabServer, IdentitySettings, Job, Kind, LocalFacts, MapFile, MapKey, Outcome, Policy, Profile,

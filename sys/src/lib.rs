@@ -17,6 +17,7 @@ pub mod job_command;
 pub mod kernel;
 pub mod lines;
 pub mod offspring;
+pub mod own_file;
 pub mod process;
 pub mod random;
 pub mod signals;

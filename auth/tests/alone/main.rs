@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code, unused_imports, reason = "modules of the program, of which these tests call a part")]
 
+#[path = "../../src/authorized_projects.rs"]
+mod authorized_projects;
 #[path = "../../src/privilege.rs"]
 mod privilege;
 #[path = "../../src/refusal.rs"]
@@ -15,6 +17,7 @@ mod surrender;
 #[path = "../../src/validation.rs"]
 mod validation;
 
+mod authorized_projects_tests;
 mod machine;
 mod validation_tests;
 
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
     }
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let wanted = words.into_iter().find(|word| !word.starts_with('-')).unwrap_or_default();
-    let tests: Vec<Test> = validation_tests::ALL.to_vec();
+    let tests: Vec<Test> = [validation_tests::ALL, authorized_projects_tests::ALL].concat();
     let (mut run, mut failed) = (0, 0);
     for (name, test) in tests.into_iter().filter(|(name, _)| name.contains(&wanted)) {
         for mode in Mode::ALL {

@@ -112,7 +112,7 @@ fn the_program_gets_names_claims_and_a_clean_process_and_nothing_else(machine: &
     let text = format!(
         "#!/bin/sh\nexec > {0}/out\nchmod 644 {0}/out\nprintf '%s\\n' \"$@\"; echo --; env | sort; echo --; pwd; umask; \
          grep -E '^(Uid|Gid|Groups|CapPrm|CapEff|CapInh|CapAmb|NoNewPrivs|SigBlk)' /proc/self/status; \
-         cut -d' ' -f1,6 /proc/$$/stat; ls /proc/$$/fd | tr '\\n' ' '; readlink /proc/$$/fd/0\n",
+         cut -d' ' -f1,6 /proc/$$/stat; ls /proc/$$/fd > {0}/fds; tr '\\n' ' ' < {0}/fds; readlink /proc/$$/fd/0\n",
         notes.display(),
     );
     // Root alone may read the program: it is run all the same.
