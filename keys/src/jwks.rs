@@ -75,8 +75,10 @@ impl Jwk {
 /// For a set that is not one, is empty of usable keys, is too large, shows a secret or names a key twice. Nothing of it
 /// is used then.
 pub fn judge(text: &[u8], accepted: &[Algorithm]) -> Result<Judged, String> {
+    // serde_json lets any bytes pass in members that it skips; JSON is UTF-8 throughout (RFC 8259, 8.1).
+    let text = std::str::from_utf8(text).map_err(|e| format!("not a JWKS: {e}"))?;
     let set: KeySet =
-        serde_json::from_slice(text).map_err(|e| format!("not a JWKS: {}", Untrusted(&e.to_string())))?;
+        serde_json::from_str(text).map_err(|e| format!("not a JWKS: {}", Untrusted(&e.to_string())))?;
     if set.keys.len() > MAX_KEYS {
         return Err(format!(
             "{} keys are more than a GitLab server has (at most {MAX_KEYS})",
