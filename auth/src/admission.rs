@@ -1,20 +1,18 @@
 //! The `config` stage: who the job belongs to, whether it may run, and as whom.
 
-use crate::account::{self, ThisHost};
-use crate::audit::{self, Event, Job, Outcome, Sinks};
+use crate::audit::{self, Claims, Event, Job, Outcome, Sinks};
 use crate::context::Context;
 use crate::identify;
-use crate::nologin;
-use crate::privilege::Privilege;
+use crate::judgement::{self, Judged};
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{Claim, Store, clocks, job_directory};
 use nunbird_handover::{
-    Account, Audit, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, Syslog, Workspace,
+    Account, Audit, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, Workspace,
 };
-use nunbird_policy::{AccountFacts, DEFAULT_AUDIT_FILE, IdentitySource, Rule, Subject, Verdict, decide};
+use nunbird_policy::DEFAULT_AUDIT_FILE;
 use nunbird_sys::process;
-use nunbird_token::{Admitted, Source, UserIdentity};
+use nunbird_token::Admitted;
 use std::path::{Path, PathBuf};
 
 /// Admits the job: writes its audit line and its record.
@@ -26,112 +24,34 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let directory = job_directory(context.inputs.job_directory(), privilege)?;
     let store = Store::open(privilege)?;
     let admitted = identify::identify(context, settings)?;
+    context.subject = Some(judgement::subject(&admitted, settings)?);
     context.admitted = Some(admitted.clone());
-    let (rule, target) = judge(&admitted, settings, privilege)?;
-    if settings.policy.accounts.nologin {
-        nologin::check(privilege)?;
-    }
+    let judged = judgement::judge(context, &admitted, settings)?;
     let lock = store.lock()?;
     let server = settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
-    let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: target.uid };
+    let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: judged.account.uid };
     let slot = store.free_slot(&claim, &lock)?;
-    let record = record(context, settings, &admitted, rule, &target, directory, slot)?;
-    write_admission(context, settings, &record)?;
+    let record = record(context, settings, &admitted, &judged, directory, slot)?;
+    write_admission(context, &record)?;
     store.write(&record, &lock)?;
     Ok(record)
-}
-
-/// The policy's word: the rule that decided, and the account.
-fn judge<'p>(
-    admitted: &Admitted,
-    settings: &'p Settings,
-    privilege: Privilege,
-) -> Result<(&'p Rule, AccountFacts), Refusal> {
-    let server = settings.policy.gitlab.get(admitted.server).map(|server| server.name.clone());
-    let Some(server) = server else {
-        let message = "the job's identity could not be checked on this host";
-        return Err(Refusal::system("worker", message, "the worker named a server that is not configured"));
-    };
-    let subject = subject(admitted, server);
-    let host = ThisHost::new(privilege);
-    match decide(&settings.policy, &subject, &host, privilege.caller.uid).verdict {
-        Verdict::Admitted { rule, account } => Ok((rule, account)),
-        Verdict::DeniedByRule { rule, message } => {
-            let text = format!("this job may not run here: {message}");
-            Err(Refusal::denied("rule", text, format!("rule `{}` at {}", rule.name, rule.place)))
-        }
-        Verdict::DeniedAccount { rule, account, violation } => {
-            let refusal = account::refuse(&account, &violation);
-            let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
-            Err(Refusal { detail: clean(&detail), ..refusal })
-        }
-        Verdict::DeniedBot => {
-            let message = "this job was started by a bot of GitLab, and only people's jobs run here";
-            Err(Refusal::denied(
-                "bot",
-                message,
-                format!("login `{}`; accounts.allow_bots is false", admitted.user_login),
-            ))
-        }
-        Verdict::NoRule => {
-            let message = "this job may not run here: no rule of this site admits it";
-            Err(Refusal::denied(
-                "no-rule",
-                message,
-                format!("none of {} rules fits", settings.policy.rules.len()),
-            ))
-        }
-        Verdict::Failed(trouble) => Err(account::unanswered(&trouble)),
-    }
-}
-
-/// What rules may ask about the job.
-fn subject(admitted: &Admitted, server: String) -> Subject {
-    let identity = |identity: &UserIdentity| (identity.provider.clone(), identity.extern_uid.clone());
-    Subject {
-        server,
-        source: source(admitted),
-        user_login: admitted.user_login.clone(),
-        user_id: admitted.user_id,
-        user_email: admitted.user_email.clone(),
-        access_level: admitted.access_level.clone(),
-        groups: admitted.groups.clone(),
-        identities: admitted.identities.iter().map(identity).collect(),
-        project_path: admitted.project_path.clone(),
-        project_id: admitted.project_id,
-        namespace_path: admitted.namespace_path.clone(),
-        git_ref: admitted.git_ref.clone(),
-        ref_type: admitted.ref_type.clone(),
-        ref_protected: admitted.ref_protected,
-        pipeline_source: admitted.pipeline_source.clone(),
-        environment: admitted.environment.clone(),
-        environment_protected: admitted.environment_protected,
-        runner_id: admitted.runner_id,
-        validated: None,
-    }
-}
-
-fn source(admitted: &Admitted) -> IdentitySource {
-    match admitted.source {
-        Source::IdToken => IdentitySource::IdToken,
-        Source::JobToken => IdentitySource::JobToken,
-    }
 }
 
 fn record(
     context: &Context<'_>,
     settings: &Settings,
     admitted: &Admitted,
-    rule: &Rule,
-    entry: &AccountFacts,
+    judged: &Judged<'_>,
     job_directory: JobDirectory,
     slot: u16,
 ) -> Result<Record, Refusal> {
     let policy = &settings.policy;
     let (now, boottime) = clocks()?;
     let expires_at = admitted.expires_at.saturating_add(policy.identity.late_stages);
+    let Judged { rule, account: entry, .. } = judged;
     let (job, directories) = policy.job_of(rule);
-    let data_dir = data_dir(&directories.data_dir, &entry.name, &entry.home)?;
+    let template = judged.data_dir.as_deref().unwrap_or(&directories.data_dir);
+    let data_dir = data_dir(template, &entry.name, &entry.home)?;
     let builds_dir = data_dir.join(format!("builds/{}/{slot:03}", process::short_host_name()));
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
     Ok(Record {
@@ -173,8 +93,8 @@ fn record(
         launcher: job.launcher.clone(),
         isolation: job.isolation,
         environment: job.environment.clone(),
-        identity_source: source(admitted).name().to_owned(),
-        audit: destinations(settings),
+        identity_source: judgement::source(admitted).name().to_owned(),
+        audit: policy.audit.clone(),
         closed: false,
     })
 }
@@ -198,25 +118,9 @@ fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refusal>
     if path.starts_with('/') && path.chars().all(plain) { Ok(PathBuf::from(path)) } else { Err(refuse()) }
 }
 
-/// Where the configuration sends events.
-fn destinations(settings: &Settings) -> Audit {
-    let audit = &settings.policy.audit;
-    Audit {
-        file: audit.file.clone(),
-        journald: audit.journald,
-        syslog: audit.syslog.as_ref().map(|syslog| match syslog {
-            nunbird_policy::Syslog::Local => Syslog::Local,
-            nunbird_policy::Syslog::Udp(address) => Syslog::Udp(*address),
-            nunbird_policy::Syslog::Tcp(address) => Syslog::Tcp(*address),
-        }),
-        required: audit.required,
-    }
-}
-
-fn write_admission(context: &mut Context<'_>, settings: &Settings, record: &Record) -> Result<(), Refusal> {
+fn write_admission(context: &mut Context<'_>, record: &Record) -> Result<(), Refusal> {
     context.record = Some(record.clone());
-    let job = context.admitted.as_ref().map(|admitted| facts(admitted, settings));
-    let event = Event { job, ..Event::of(context, Outcome::Admitted) };
+    let event = Event { job: facts(context), ..Event::of(context, Outcome::Admitted) };
     audit::demand(&Sinks::open(&record.audit, context.privilege), &event, context)
 }
 
@@ -227,11 +131,11 @@ fn write_admission(context: &mut Context<'_>, settings: &Settings, record: &Reco
 pub(crate) fn write_denial(context: &Context<'_>, settings: Option<&Settings>, refusal: Refusal) -> Refusal {
     let default = context.privilege.source.is_privileged().then(|| PathBuf::from(DEFAULT_AUDIT_FILE));
     let default = Audit { file: default, ..Audit::default() };
-    let destinations = settings.map_or(default, destinations);
+    let destinations = settings.map_or(default, |settings| settings.policy.audit.clone());
     let event = Event {
         code: Some(refusal.code),
         detail: Some(&refusal.detail),
-        job: context.admitted.as_ref().zip(settings).map(|(admitted, settings)| facts(admitted, settings)),
+        job: facts(context),
         policy_digest: settings.map(|settings| settings.digest.as_str()),
         ..Event::of(context, Outcome::Denied)
     };
@@ -262,17 +166,18 @@ fn written(result: Result<(), String>, refusal: Refusal) -> Refusal {
     }
 }
 
-fn facts<'a>(admitted: &'a Admitted, settings: &'a Settings) -> Job<'a> {
-    Job {
-        server: settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str()),
+/// What is known of a job that `config` decides about.
+fn facts<'a>(context: &'a Context<'_>) -> Option<Job<'a>> {
+    let (admitted, subject) = context.admitted.as_ref().zip(context.subject.as_ref())?;
+    Some(Job {
+        server: &subject.server,
         job_id: admitted.job_id,
         pipeline_id: admitted.pipeline_id,
         project_id: admitted.project_id,
         project_path: &admitted.project_path,
         user_login: &admitted.user_login,
         user_id: admitted.user_id,
-        identity_source: source(admitted).name(),
-        git_ref: Some(&admitted.git_ref),
-        pipeline_source: admitted.pipeline_source.as_deref(),
-    }
+        identity_source: subject.source.name(),
+        claims: Some(Claims::of(subject)),
+    })
 }

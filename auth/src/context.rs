@@ -4,6 +4,7 @@ use crate::audit::{Script, Sinks};
 use crate::inputs::Inputs;
 use crate::privilege::Privilege;
 use nunbird_handover::Record;
+use nunbird_policy::Subject;
 use nunbird_sys::process::Limits;
 use nunbird_token::Admitted;
 
@@ -28,4 +29,6 @@ pub(crate) struct Context<'a> {
     pub(crate) sinks: Sinks,
     /// The verified identity, once there is one.
     pub(crate) admitted: Option<Admitted>,
+    /// What rules may ask about it.
+    pub(crate) subject: Option<Subject>,
 }

@@ -15,13 +15,14 @@ mod account;
 mod admission;
 mod arguments;
 mod audit;
-#[expect(dead_code, reason = "the configuration does not ask for it yet")]
+
 mod authorized_projects;
 mod context;
 mod environment;
 mod identify;
 mod inputs;
 mod isolation;
+mod judgement;
 mod keys;
 mod launch;
 mod nologin;
@@ -33,7 +34,7 @@ mod shepherd;
 mod stages;
 mod store;
 mod surrender;
-#[expect(dead_code, reason = "the configuration does not ask for it yet")]
+
 mod validation;
 mod worker;
 
@@ -97,6 +98,7 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
         script: None,
         sinks: audit::Sinks::default(),
         admitted: None,
+        subject: None,
     };
     let served = stages::serve(call, &mut context);
     decision_id.clone_from(&context.decision_id);

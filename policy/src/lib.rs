@@ -26,9 +26,9 @@ mod url;
 pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
 pub use config::{
-    Accounts, Algorithm, Audit, AuthorizedProjects, Condition, Dialect, Directories, Downscope, Expectation,
+    Accounts, Algorithm, AuthorizedProjects, Condition, Dialect, Directories, Downscope, Expectation,
     GitLabServer, IdentitySettings, Job, Kind, LocalFacts, MapFile, MapKey, Outcome, Policy, Profile,
-    Reading, Rule, RunAs, SourceFile, Syslog, TestCase, Validation, conf_d, every_key, to_toml,
+    Reading, Rule, RunAs, SourceFile, TestCase, Validation, conf_d, every_key, to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
@@ -36,6 +36,7 @@ pub use explain::{Predicate, explain_rule};
 pub use host::{Host, Trouble};
 pub use lint::{Lint, lint};
 pub use map::{MapFinding, check_map};
+pub use nunbird_handover::{Audit, Syslog};
 pub use pattern::Pattern;
 pub use subject::{IdentitySource, Subject};
 pub use url::{check_url, origin};

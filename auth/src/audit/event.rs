@@ -4,8 +4,10 @@
 
 use crate::context::Context;
 use nunbird_handover::{Record, RuleRef};
+use nunbird_policy::Subject;
 use nunbird_sys::{clock, process};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Goes up when a field changes its meaning or goes; a new field does not raise it.
@@ -88,10 +90,58 @@ pub(crate) struct Job<'a> {
     pub(crate) user_id: u64,
     pub(crate) identity_source: &'a str,
     /// In `config` alone: later stages go by the record.
-    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
-    pub(crate) git_ref: Option<&'a str>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) claims: Option<Claims<'a>>,
+}
+
+/// Whatever else rules may ask, so that a decision can be made again by another policy (`nunbirdctl diff`).
+#[derive(Debug, Clone, Serialize, Default)]
+pub(crate) struct Claims<'a> {
+    #[serde(rename = "ref")]
+    pub(crate) git_ref: &'a str,
+    pub(crate) namespace_path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ref_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ref_protected: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pipeline_source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) environment: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) environment_protected: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) runner_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user_email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user_access_level: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) groups_direct: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) user_identities: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) validated: Option<&'a str>,
+}
+
+impl<'a> Claims<'a> {
+    pub(crate) fn of(subject: &'a Subject) -> Self {
+        Claims {
+            git_ref: &subject.git_ref,
+            namespace_path: &subject.namespace_path,
+            ref_type: subject.ref_type.as_deref(),
+            ref_protected: subject.ref_protected,
+            pipeline_source: subject.pipeline_source.as_deref(),
+            environment: subject.environment.as_deref(),
+            environment_protected: subject.environment_protected,
+            runner_id: subject.runner_id,
+            user_email: subject.user_email.as_deref(),
+            user_access_level: subject.access_level.as_deref(),
+            groups_direct: subject.groups.as_deref(),
+            user_identities: subject.identities.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect(),
+            validated: subject.validated.as_deref(),
+        }
+    }
 }
 
 /// The account of a job.
@@ -202,8 +252,7 @@ fn job(record: &Record) -> Job<'_> {
         user_login: &record.identity.user_login,
         user_id: record.identity.user_id,
         identity_source: &record.identity_source,
-        git_ref: None,
-        pipeline_source: None,
+        claims: None,
     }
 }
 

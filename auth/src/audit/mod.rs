@@ -10,7 +10,7 @@ mod sinks;
 use crate::context::Context;
 use crate::refusal::{Refusal, print_error};
 use event::End;
-pub(crate) use event::{Event, Job, Outcome, Script};
+pub(crate) use event::{Claims, Event, Job, Outcome, Script};
 use nunbird_sys::fork::Ended;
 pub(crate) use sinks::Sinks;
 use std::time::Duration;

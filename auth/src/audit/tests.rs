@@ -1,4 +1,4 @@
-use super::event::{Account, End, Event, Job, Outcome, Script};
+use super::event::{Account, Claims, End, Event, Job, Outcome, Script};
 use super::sinks::{Places, Sinks};
 use super::{encode, stage_started};
 use crate::context::Context;
@@ -75,6 +75,7 @@ fn context<'a>(inputs: &'a Inputs, limits: &'a Limits, sinks: Sinks) -> Context<
         script: Some(Script { name: "build_script".to_owned(), digest: "e3b0".to_owned() }),
         sinks,
         admitted: None,
+        subject: None,
     }
 }
 
@@ -84,6 +85,8 @@ fn with_context<T>(sinks: Sinks, act: impl FnOnce(&Context<'_>) -> T) -> T {
     let limits = nunbird_sys::process::raise_limits().unwrap();
     act(&context(&inputs, &limits, sinks))
 }
+
+const GROUPS: &[String] = &[String::new()];
 
 /// An event with every field there is, and its texts chosen by somebody hostile.
 fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
@@ -100,8 +103,21 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
             user_login: HOSTILE,
             user_id: 210,
             identity_source: "id_token",
-            git_ref: Some(HOSTILE),
-            pipeline_source: Some("push"),
+            claims: Some(Claims {
+                git_ref: HOSTILE,
+                namespace_path: HOSTILE,
+                ref_type: Some("branch"),
+                ref_protected: Some(true),
+                pipeline_source: Some("push"),
+                environment: Some(HOSTILE),
+                environment_protected: Some(false),
+                runner_id: Some(12),
+                user_email: Some(HOSTILE),
+                user_access_level: Some("developer"),
+                groups_direct: Some(GROUPS),
+                user_identities: BTreeMap::from([("ldap", HOSTILE)]),
+                validated: Some(HOSTILE),
+            }),
         }),
         account: Some(Account { name: "alice", uid: 4101 }),
         rule: Some(rule),

@@ -1,10 +1,8 @@
 //! A site's configuration, complete, with every default filled in.
 
 use crate::{IdentitySource, Pattern, Place, Subject};
-use nunbird_handover::Isolation;
-use serde::{Deserialize, Serialize};
+use nunbird_handover::{Audit, Isolation};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -236,32 +234,6 @@ pub enum Expectation {
     Denied,
     /// The job is denied by the rule of this name.
     DeniedBy(String),
-}
-
-/// Where decisions and ends of stages are written down. Each event goes to every place that is set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Audit {
-    /// JSON lines.
-    pub file: Option<PathBuf>,
-    /// systemd-journald's native socket (systemd.io/JOURNAL_NATIVE_PROTOCOL).
-    pub journald: bool,
-    /// The local syslog daemon, or one on another host.
-    pub syslog: Option<Syslog>,
-    /// A job whose decision cannot be written to every place does not run.
-    pub required: bool,
-}
-
-/// A syslog daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Syslog {
-    /// `/dev/log`.
-    Local,
-    /// RFC 5424 over UDP (RFC 5426). An address and a port: no name is looked up with privilege.
-    Udp(SocketAddr),
-    /// RFC 5424 over TCP with octet counting (RFC 6587).
-    Tcp(SocketAddr),
 }
 
 /// The site's own program that has a say in the account of a job, as Jacamar's RunAs script.

@@ -6,6 +6,7 @@ use super::values::{self, Values};
 use super::{rules, servers};
 use crate::{DEFAULT_AUDIT_FILE, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, IdentitySource};
 use nunbird_handover::Isolation;
+use nunbird_handover::{Audit, Syslog};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 
 use super::model::*;
 use crate::Pattern;
+use nunbird_handover::{Audit, Syslog};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;

@@ -8,6 +8,7 @@ use crate::config::model::*;
 use crate::config::reader::Section;
 use crate::config::values;
 use nunbird_handover::Isolation;
+use nunbird_handover::{Audit, Syslog};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
