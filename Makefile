@@ -64,8 +64,9 @@ bench: setup
 	NUNBIRD_BIN_DIR=$(CURDIR)/target/release $(CARGO) run --locked --quiet --release -p nunbird-benches
 
 # Coverage-guided, with the flags that cargo-fuzz would give, without a sanitizer: the code under test is safe Rust.
-# SECONDS for each target; what they find stays in fuzz/artifacts and belongs into fuzz/corpus.
+# FUZZ_SECONDS for each of the targets in FUZZ; what they find stays in fuzz/artifacts and belongs into fuzz/corpus.
 FUZZ_SECONDS ?= 60
+FUZZ ?= $(notdir $(wildcard fuzz/corpus/*))
 FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
   -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions
@@ -74,7 +75,7 @@ fuzz: setup
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --release --target-dir target/fuzz --target $(FUZZ_TARGET) \
 	  -p nunbird-fuzz --features libfuzzer --bins
 	@mkdir -p target/fuzz/corpus fuzz/artifacts; broken=""; \
-	for t in fuzz/corpus/*; do t=$$(basename $$t); mkdir -p target/fuzz/corpus/$$t; log=target/fuzz/$$t.log; echo "== $$t"; \
+	for t in $(FUZZ); do mkdir -p target/fuzz/corpus/$$t; log=target/fuzz/$$t.log; echo "== $$t"; \
 	  target/fuzz/$(FUZZ_TARGET)/release/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
 	    -artifact_prefix=fuzz/artifacts/$$t- -print_final_stats=1 target/fuzz/corpus/$$t fuzz/corpus/$$t >$$log 2>&1 \
 	    || broken="$$broken $$t"; \
