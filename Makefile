@@ -7,13 +7,14 @@ DENY_VERSION = 0.20.2
 PROGRAMS = -p nunbird-auth -p nunbird -p nunbird-keys -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 
-.PHONY: help demo test setup programs lint deny unit rooted fuzz bench rpm privileged-code unsafe-code clean
+.PHONY: help demo test setup programs lint deny unit rooted fuzz transcripts bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
 	@echo "make test     install what the tests need, then run every check and every test (root)"
 	@echo "make fuzz     let libFuzzer try everything that meets bytes of strangers (FUZZ_SECONDS=60 each)"
 	@echo "make bench    measure start-up time and memory against named peers"
+	@echo "make transcripts  write what strace sees of the privileged program into docs/transcripts.md (root)"
 	@echo "make rpm      build both RPMs"
 
 # Packages for the build (a C compiler for the signature code), the demo and the tests.
@@ -62,6 +63,11 @@ bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)
 	$(CARGO) build --locked --quiet --release -p nunbird-tests --bins
 	NUNBIRD_BIN_DIR=$(CURDIR)/target/release $(CARGO) run --locked --quiet --release -p nunbird-benches
+
+# What strace sees, into docs/transcripts.md; a test compares its numbers with the programs.
+transcripts: programs
+	$(CARGO) build --locked --quiet -p nunbird-tests --bins
+	$(CARGO) run --locked --quiet -p nunbird-tests --bin nunbird-transcripts -- docs/transcripts.md
 
 # Coverage-guided, with the flags that cargo-fuzz would give, without a sanitizer: the code under test is safe Rust.
 # FUZZ_SECONDS for each of the targets in FUZZ; what they find stays in fuzz/artifacts and belongs into fuzz/corpus.

@@ -2,6 +2,7 @@
 //!
 //! - [`issuer`]: a GitLab server as far as Nunbird and a job's scripts see it.
 //! - [`runner`]: gitlab-runner's custom executor.
+//! - [`transcript`]: what strace(1) sees of the privileged program.
 //! - [`world`]: a machine with its own accounts, configuration and installation, in a mount namespace.
 //!
 //! Most tests need one line: `World::new(Privilege::Setuid).job().script("id -un").run()`. A test that
@@ -12,6 +13,7 @@
 
 pub mod issuer;
 pub mod runner;
+pub mod transcript;
 pub mod world;
 
 pub use issuer::{Issuer, JobFacts, JobToken, SigningKey};
