@@ -330,3 +330,23 @@ fn every_test_that_the_documents_name_exists() {
     }
     assert!(named > 80, "{named}");
 }
+
+#[test]
+fn every_row_of_the_ledger_names_a_test_or_says_why_there_is_none() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let text = fs::read_to_string(root.join("docs/cve-ledger.md")).expect("the ledger");
+    let mut rows = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("| P") || line.starts_with("| N")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let test = cells.last().expect("a cell");
+        let names_one = test.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| {
+            // The test before this one looks whether it exists.
+            word.matches('_').count() >= 4
+        });
+        assert!(names_one || test.strip_prefix("none: ").is_some_and(|why| why.len() > 10), "{line}");
+        rows.extend(cells[0].split(", ").map(str::to_owned));
+    }
+    for number in 1..=48 {
+        assert!(rows.contains(&format!("P{number}")), "P{number} has no row");
+    }
+}
