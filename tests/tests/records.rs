@@ -1,0 +1,76 @@
+//! The record of a job, by which every stage after `config` goes.
+
+#![forbid(unsafe_code)]
+
+use nunbird_tests::require_root;
+use nunbird_tests::world::{Exit, Privilege, World};
+use serde_json::json;
+use std::fs;
+
+fn ready(privilege: Privilege) -> World {
+    let world = World::new(privilege);
+    world.write_keys();
+    world
+}
+
+#[test]
+fn a_stage_without_a_record_of_its_job_does_not_run() {
+    if !require_root() {
+        return;
+    }
+    for privilege in Privilege::ALL {
+        let world = ready(privilege);
+        let (admitted, stranger) = (world.job(), world.job().id(7002));
+        let mut first = admitted.begin();
+        assert!(first.config().succeeded());
+        let mut second = stranger.begin();
+        for outcome in [second.prepare(), second.run_text("build_script", "id")] {
+            assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+            assert!(outcome.stderr.contains("[no-record]"), "{}", outcome.stderr);
+        }
+        assert_eq!(second.cleanup().exit, Exit::Code(0), "there is nothing to clean up");
+        assert!(first.prepare().succeeded());
+        assert_eq!(first.cleanup().exit, Exit::Code(0));
+        let late = first.run_text("build_script", "id");
+        assert!(late.stderr.contains("[no-record]"), "after cleanup: {}", late.log);
+        assert_eq!(first.cleanup().exit, Exit::Code(0), "twice is fine");
+        assert!(world.records().is_empty());
+    }
+}
+
+#[test]
+fn a_record_whose_time_is_up_runs_nothing_but_cleanup() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let record = world.records().pop().expect("a record");
+    let text = fs::read_to_string(&record).expect("a record");
+    for clock in ["expires_at", "expires_at_boottime"] {
+        let mut changed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        changed[clock] = json!(1);
+        fs::write(&record, changed.to_string()).expect("a record");
+        let outcome = session.run_text("build_script", "id");
+        assert_eq!(outcome.exit, Exit::Code(1), "{clock}: {}", outcome.log);
+        assert!(outcome.stderr.contains("[record-expired]"), "{}", outcome.stderr);
+    }
+    assert_eq!(session.cleanup().exit, Exit::Code(0));
+    assert!(world.records().is_empty());
+}
+
+#[test]
+fn late_stages_run_after_the_token_has_expired() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let now = nunbird_tests::issuer::now();
+    let job = world.job().claim("exp", json!(now - 30));
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    assert!(session.prepare().succeeded());
+    assert_eq!(session.run_text("after_script", "id -un").stdout, "alice\n");
+}
