@@ -104,6 +104,11 @@ fn nothing_that_a_stranger_chose_deceives_the_terminal() {
     let old = scene.file("old.toml", &scene.policy());
     let new = scene.file("new.toml", &scene.policy().replace("\"hpc/**\"", "\"**\""));
     let hostile = scene.file("hostile.toml", &scene.policy().replace("hpc-only", evil));
+    let test = format!(
+        "[[test]]\nname = \"t\"\nclaims = {{ user_login = \"{evil}\", project_path = \"{evil}\" }}\nexpect = \"{evil}\"\n"
+    );
+    let tested = scene.file("tested.toml", &format!("{}{test}", scene.policy()));
+    let keyed = scene.file("keyed.toml", &format!("keys_dir = \"/nonexistent/{evil}\"\n{}", scene.policy()));
     for arguments in [
         vec!["audit", "--file", &log],
         vec!["audit", "--file", &log, "--job", "1"],
@@ -114,6 +119,10 @@ fn nothing_that_a_stranger_chose_deceives_the_terminal() {
         vec!["diff", &old, &new, "--log", &log, "--format", "json"],
         vec!["check", "--no-host", "--configuration", &hostile],
         vec!["show", "--configuration", &hostile],
+        vec!["test", "--configuration", &tested],
+        vec!["test", "--configuration", &tested, "--format", "json"],
+        vec!["keys", "--configuration", &keyed],
+        vec!["migrate", &hostile],
     ] {
         let output = scene.run_bare(&arguments);
         assert!(!output.out.is_empty() || !output.err.is_empty(), "{arguments:?}");

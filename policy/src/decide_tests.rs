@@ -282,4 +282,25 @@ proptest! {
             prop_assert!(first, "a uid with another name first");
         }
     }
+
+    #[test]
+    fn what_explain_shows_of_a_rule_is_how_decide_took_it(
+        rules in proptest::collection::vec(any_rule(), 1..5),
+        login in "(alice|svc-ci|root|[a-c]{1,2})",
+        mapped in "(alice|svc-ci|x)",
+    ) {
+        let mut text = "[map.m]\nfile = \"/m\"\n[validation]\nscript = \"/v\"\nuser = \"u\"\n".to_owned();
+        for (index, rule) in rules.iter().enumerate() {
+            text.push_str(&format!("[[rule]]\nname = \"{index}\"\n{rule}"));
+        }
+        let policy = policy(&text);
+        let mut host = MadeUp { map: format!("{login} {mapped}\n"), ..host() };
+        host.groups.insert("g".to_owned(), 5001);
+        let subject = Subject { user_login: login, validated: Some(mapped), ..subject() };
+        for step in decide(&policy, &subject, &host, RUNNER).steps {
+            let (predicates, account) = crate::explain_rule(&policy, step.rule, &subject, &host).unwrap();
+            let shown = predicates.iter().all(|predicate| predicate.holds) && account.is_some();
+            prop_assert_eq!(shown, step.failed.is_none(), "{:?}", step);
+        }
+    }
 }
