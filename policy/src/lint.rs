@@ -1,11 +1,11 @@
 //! What is allowed in a policy and yet seldom meant: rules that never decide, and rules that decide everything.
 
-use crate::{Condition, Outcome, Pattern, Place, Policy, Rule, RunAs};
+use crate::{Condition, IdentitySource, Outcome, Pattern, Place, Policy, Rule, RunAs};
 
 /// One remark about a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lint {
-    /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`.
+    /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`.
     pub code: &'static str,
     /// What is remarkable: a lower-case phrase.
     pub message: String,
@@ -81,6 +81,19 @@ fn alone(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
             Outcome::Deny(_) => {}
         }
     }
+    let by_job_token = policy.identity.sources.contains(&IdentitySource::JobToken);
+    if by_job_token && matches!(rule.outcome, Outcome::Deny(_)) {
+        for condition in rule.conditions.iter().filter(|condition| untold(condition)) {
+            remark(
+                "not-told",
+                format!(
+                    "rule `{name}` denies no job that is proven by its job token: `{}` is not told there",
+                    condition.key()
+                ),
+                "admit what is meant to run instead, or add a rule that denies `identity_source = \"job_token\"`",
+            );
+        }
+    }
     for condition in &rule.conditions {
         if let Some(pattern) =
             condition.patterns().and_then(|p| p.iter().find(|p| matches_everything(p, condition)))
@@ -99,6 +112,19 @@ fn alone(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
             );
         }
     }
+}
+
+/// Facts that the server's answer to a job token does not have.
+fn untold(condition: &Condition) -> bool {
+    matches!(
+        condition,
+        Condition::RefProtected(_)
+            | Condition::Environment(_)
+            | Condition::EnvironmentProtected(_)
+            | Condition::Group(_)
+            | Condition::UserEmail(_)
+            | Condition::AccessLevel(_)
+    )
 }
 
 /// `*` covers a name without `/`; a path needs `**`.

@@ -64,3 +64,12 @@ fn conditions_that_cannot_hold_or_cannot_fail_are_told() {
     }
     assert_eq!(codes(&rule("r", "project = \"*\"", SELF)), Vec::<&str>::new());
 }
+
+#[test]
+fn a_denial_by_a_fact_that_a_job_token_does_not_tell_is_told() {
+    let denial = rule("r", "ref_protected = false", "deny = \"no\"");
+    assert_eq!(codes(&denial), Vec::<&str>::new());
+    let sources = "[identity]\nsources = [\"id_token\", \"job_token\"]\n";
+    assert_eq!(codes(&format!("{sources}{denial}")), ["not-told"]);
+    assert_eq!(codes(&format!("{sources}{}", rule("r", "ref_protected = true", SELF))), Vec::<&str>::new());
+}

@@ -18,7 +18,8 @@ fn a_broken_handover_or_one_of_another_version_is_refused() {
     let mut world = World::new();
     world.handover.task = Task::Run("build_script".to_owned());
     let good = String::from_utf8(world.handover.to_bytes().expect("bytes")).expect("text");
-    for bad in ["", "{}", &good[1..], &good.replace("\"version\":1", "\"version\":2")] {
+    let version = format!("\"version\":{}", nunbird_handover::FORMAT_VERSION);
+    for bad in ["", "{}", &good[1..], &good.replace(&version, "\"version\":1")] {
         let output = world.start_with(bad.as_bytes(), TOUCH).finish();
         assert_code(&output, 2);
         assert!(err(&output).contains("no handover behind descriptor 3"), "{bad}: {}", err(&output));
