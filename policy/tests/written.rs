@@ -107,7 +107,7 @@ proptest! {
         logging in prop_oneof![Just(""), Just("location = \"/var/log/j.log\""), Just("network = \"udp\"\naddress = \"127.0.0.1:514\"")],
         jobs in proptest::collection::vec(("(ada|bob|eve|old|root|project_1_bot_x|.{0,5})", "(push|web|schedule)", "(ada|bob|.{0,3})"), 1..8),
     ) {
-        let runas = if runas { "[auth.runas]\nvalidation_script = \"/etc/v\"\nvalidation_env = [\"K=a\\\"b\"]\n" } else { "" };
+        let runas = if runas && downscope == "setuid" { "[auth.runas]\nvalidation_script = \"/etc/v\"\nvalidation_env = [\"K=a\\\"b\"]\n" } else { "" };
         let text = format!(
             "[general]\nexecutor = \"shell\"\ndata_dir = \"/ecp\"\ngitlab_server = \"https://g.example.org\"\n\
              [auth]\ndownscope = \"{downscope}\"\nuser_allowlist = {user_allow}\nuser_blocklist = {user_block}\n\

@@ -104,7 +104,13 @@ pub(super) fn data_dir(at: &At<'_, &str>) -> String {
     let plain = text.replace("$HOME", "").replace("$USER", "");
     let absolute = text.starts_with('/') || text == "$HOME" || text.starts_with("$HOME/");
     let shared = !text.contains("$HOME") && !text.contains("$USER");
-    if !absolute || plain.contains(['$', '"', '`', '\\', '\n', '\0']) || has_dots(text) {
+    // `$USERNAME` is not `$USER`, in no shell.
+    let whole = ["$HOME", "$USER"].iter().all(|name| {
+        text.split(name)
+            .skip(1)
+            .all(|after| !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+    });
+    if !absolute || !whole || plain.contains(['$', '"', '`', '\\', '\n', '\0']) || has_dots(text) {
         let help = "write an absolute path; `$HOME` and `$USER` stand for the account's";
         at.spot.find("this is no data directory", help);
     } else if shared {

@@ -2,10 +2,12 @@
 
 use super::general::General;
 use super::lists::{self, Lists};
-use super::{assignments, duration, ignore, list, on, refuse_list, refuse_on, refuse_text, set};
+use super::{
+    assignments, duration, ignore, list, names, on, refuse_list, refuse_on, refuse_text, required, set,
+};
 use crate::DEFAULT_AUDIT_FILE;
 use crate::config::model::*;
-use crate::config::reader::Section;
+use crate::config::reader::{At, Section};
 use crate::config::values;
 use nunbird_handover::Isolation;
 use nunbird_handover::{Audit, Syslog};
@@ -32,22 +34,22 @@ pub(super) fn read(root: &mut Section<'_>, general: &General) -> Auth {
     let table = &mut t;
     let downscope = downscope(table);
     let rules_first = on(table, "lists_pre_validation");
-    let validation = validation(table.table("runas"), rules_first);
-    let required = list(table, "jwt_required_aud");
-    let audience = required.map(|at| at.value.iter().map(|one| one.value.to_owned()).collect());
+    let validation = validation(table.table("runas"), rules_first, downscope);
+    let audience = list(table, "jwt_required_aud");
+    let audience = audience.map(|at| at.value.iter().map(|one| one.value.to_owned()).collect());
     let accounts = Accounts {
-        shells: list(table, "shell_allowlist")
+        shells: names(table, "shell_allowlist")
             .map_or_else(Vec::new, |at| at.value.iter().map(values::path).collect()),
         nologin: on(table, "enforce_nologin"),
         allow_bots: on(table, "allow_bot_accounts"),
         ..Accounts::default()
     };
     let rules = lists::rules(&Lists {
-        user_allowlist: list(table, "user_allowlist"),
-        user_blocklist: list(table, "user_blocklist"),
-        groups_blocklist: list(table, "groups_blocklist"),
-        groups_allowlist: list(table, "groups_allowlist"),
-        sources: list(table, "pipeline_source_allowlist"),
+        user_allowlist: names(table, "user_allowlist"),
+        user_blocklist: names(table, "user_blocklist"),
+        groups_blocklist: groups(table, "groups_blocklist"),
+        groups_allowlist: groups(table, "groups_allowlist"),
+        sources: names(table, "pipeline_source_allowlist"),
         auth: table.spot(),
         validated: validation.is_some(),
     });
@@ -73,7 +75,7 @@ pub(super) fn read(root: &mut Section<'_>, general: &General) -> Auth {
 }
 
 fn downscope(table: &mut Section<'_>) -> Downscope {
-    match set(table, "downscope") {
+    match required(table, "downscope", "write `downscope = \"setuid\"`") {
         Some(at) if at.value == "none" => return Downscope::None,
         Some(at) if at.value == "setuid" => {}
         Some(at) if matches!(at.value, "sudo" | "su") => {
@@ -81,21 +83,35 @@ fn downscope(table: &mut Section<'_>) -> Downscope {
             at.spot.find(format!("`downscope = \"{}\"` is not supported yet", at.value), help);
         }
         Some(at) => at.spot.find("there is no such downscope", "write `setuid` or `none`"),
-        None if table.has("downscope") => {}
-        None => table.find("there is no `downscope`", "add `downscope = \"setuid\"`"),
+        None => {}
     }
     Downscope::Setuid
 }
 
+/// Local groups, by their exact names: the same that native configurations take.
+fn groups<'t>(table: &mut Section<'t>, key: &'static str) -> Option<At<'t, Vec<At<'t, &'t str>>>> {
+    let at = names(table, key)?;
+    for one in at.value.iter().filter(|one| one.value.contains(['*', '?'])) {
+        one.spot.find("a local group is given by its exact name", "name each group");
+    }
+    Some(at)
+}
+
 /// `[auth.runas]`. Jacamar runs the script as root, and so it is here.
-fn validation(mut table: Section<'_>, rules_first: bool) -> Option<Validation> {
+fn validation(mut table: Section<'_>, rules_first: bool, downscope: Downscope) -> Option<Validation> {
     let script = set(&mut table, "validation_script");
     let user_variable = set(&mut table, "user_variable").and_then(|at| values::variable_name(&at));
     let sha256 = set(&mut table, "sha256").map(|at| values::sha256(&at));
-    let environment = assignments(list(&mut table, "validation_env"));
+    let environment = assignments(list(&mut table, "validation_env").into_iter().flat_map(|at| at.value));
     if script.is_none() && (user_variable.is_some() || sha256.is_some() || !environment.is_empty()) {
         table.find("there is no program to ask", "add `validation_script`, or remove the table");
     }
+    if let Some(script) = script.as_ref().filter(|_| downscope == Downscope::None) {
+        let help = "use `downscope = \"setuid\"`, or a native configuration with `user` under `[validation]`: \
+                    see `nunbirdctl migrate`";
+        script.spot.find("without privilege the script cannot run as root", help);
+    }
+    table.allow_prefix("ff_");
     table.finish();
     Some(Validation {
         script: values::path(&script?),
@@ -124,27 +140,42 @@ fn logging(mut table: Section<'_>, downscope: Downscope) -> Audit {
     match location {
         _ if !enabled => {}
         Some(at) if at.value != "syslog" => audit.file = Some(values::path(&at)),
-        _ => match (network, address) {
-            (None, None) => audit.syslog = Some(Syslog::Local),
-            (network, Some(address)) => {
-                let udp = network.as_ref().is_some_and(|n| n.value.starts_with("udp"));
-                match address.value.parse::<SocketAddr>() {
-                    Ok(socket) => {
-                        audit.syslog = Some(if udp { Syslog::Udp(socket) } else { Syslog::Tcp(socket) });
-                    }
-                    Err(_) => address.spot.find(
-                        "this is no address and port",
-                        "write `192.0.2.1:514`: no name is looked up with privilege",
-                    ),
-                }
-            }
-            (Some(network), None) => {
-                network.spot.find("there is no `address`", "add `address = \"192.0.2.1:514\"`");
-            }
-        },
+        _ => audit.syslog = syslog(network, address),
     }
+    table.allow_prefix("ff_");
     table.finish();
     audit
+}
+
+/// The daemon of this host, or the one that `network` and `address` name together, in the words of Go's net package.
+fn syslog(network: Option<At<'_, &str>>, address: Option<At<'_, &str>>) -> Option<Syslog> {
+    let (network, address) = match (network, address) {
+        (None, None) => return Some(Syslog::Local),
+        (Some(network), Some(address)) => (network, address),
+        (Some(network), None) => {
+            network.spot.find("there is no `address`", "add `address = \"192.0.2.1:514\"`");
+            return None;
+        }
+        (None, Some(address)) => {
+            address.spot.find("there is no `network`", "add `network = \"tcp\"`, or remove `address`");
+            return None;
+        }
+    };
+    // RFC 6761: the one name that needs no look-up.
+    let text = address.value.replacen("localhost:", "127.0.0.1:", 1);
+    let Ok(socket) = text.parse::<SocketAddr>() else {
+        let help = "write `192.0.2.1:514`: no name is looked up with privilege";
+        address.spot.find("this is no address and port", help);
+        return None;
+    };
+    match network.value {
+        "tcp" | "tcp4" | "tcp6" => Some(Syslog::Tcp(socket)),
+        "udp" | "udp4" | "udp6" => Some(Syslog::Udp(socket)),
+        _ => {
+            network.spot.find("there is no such network", "write `tcp` or `udp`");
+            None
+        }
+    }
 }
 
 /// `[auth.seccomp]`. Jacamar's filter is on unless it is disabled, and brings no_new_privs with it.
@@ -179,6 +210,7 @@ fn seccomp(mut table: Section<'_>, no_new_privileges: bool) -> Isolation {
         let help = "remove `disable_no_new_privs`: the kernel takes a filter from a process without privilege only with no_new_privs";
         without.spot.find("`limit_setuid` and `tty_rules` need no_new_privs", help);
     }
+    table.allow_prefix("ff_");
     table.finish();
     filters
 }

@@ -1,7 +1,7 @@
 //! `[general]` and `[general.podman]`.
 
-use super::{assignments, duration, ignore, list, on, refuse_on, refuse_text, set};
-use crate::config::model::GitLabServer;
+use super::{assignments, duration, ignore, list, on, refuse_on, refuse_text, required, set};
+use crate::config::model::{GitLabServer, Job};
 use crate::config::reader::{At, Section};
 use crate::config::{servers, values};
 use crate::{Algorithm, suggest};
@@ -19,7 +19,6 @@ pub(super) struct General {
 }
 
 const BATCH: [&str; 9] = ["slurm", "sbatch", "pbs", "lsf", "bsub", "cobalt", "qsub", "flux", "pjm"];
-const DISK: &str = "Nunbird keeps one directory for each concurrent job of an account; remove the line, or set it to `false`";
 
 pub(super) fn read(root: &mut Section<'_>) -> General {
     let mut t = root.table("general");
@@ -39,8 +38,12 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
         "custom_build_dir",
         "Nunbird has no `CUSTOM_CI_BUILDS_DIR` yet; set `data_dir` to the file system that builds belong on",
     );
-    refuse_on(table, "static_builds_dir", DISK);
-    refuse_on(table, "limit_build_dir", DISK);
+    refuse_on(
+        table,
+        "static_builds_dir",
+        "Nunbird keeps one directory for each concurrent job of an account, the same from run to run; remove the line",
+    );
+    limited_directories(table);
     refuse_on(
         table,
         "group_permissions",
@@ -68,7 +71,7 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
             "user_enabled_limit",
             "variable_data_dir",
         ],
-        &["static_min_days", "max_build_dir"],
+        &["static_min_days"],
     );
     podman(table.table("podman"));
     table.allow_prefix("ff_");
@@ -83,9 +86,8 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
 }
 
 fn executor(table: &mut Section<'_>) {
-    match set(table, "executor") {
-        None if table.has("executor") => {}
-        None => table.find("there is no `executor`", "add `executor = \"shell\"`"),
+    match required(table, "executor", "write `executor = \"shell\"`") {
+        None => {}
         Some(at) if at.value == "shell" => {}
         Some(at) if BATCH.contains(&at.value) => {
             let help = "batch schedulers come with a later release; `executor = \"shell\"` runs jobs on the runner's host";
@@ -104,12 +106,7 @@ fn executor(table: &mut Section<'_>) {
 /// `$HOME` alone is `~/.jacamar-ci`, and a directory that is not an account's own gets one below it for each.
 fn data_dir(table: &mut Section<'_>) -> String {
     let fallback = || "$HOME/.jacamar-ci".to_owned();
-    let Some(at) = set(table, "data_dir") else {
-        if !table.has("data_dir") {
-            table.find("there is no `data_dir`", "add `data_dir = \"$HOME\"`");
-        }
-        return fallback();
-    };
+    let Some(at) = required(table, "data_dir", "write `data_dir = \"$HOME\"`") else { return fallback() };
     let text = at.value.replace("${HOME}", "$HOME").replace("${USER}", "$USER");
     let text = text.trim_end_matches('/');
     let text = match text {
@@ -127,11 +124,8 @@ fn server(table: &mut Section<'_>) -> GitLabServer {
         table.find("there is no `gitlab_server`", help);
     }
     let url = url.unwrap_or_default();
-    let host = url.split("://").nth(1).unwrap_or("").split(['/', ':']).next().unwrap_or("");
-    let name: String =
-        host.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     GitLabServer {
-        name: name.trim_matches('-').to_owned(),
+        name: server_name(&url),
         issuer: url.clone(),
         url,
         audience: Vec::new(),
@@ -142,16 +136,73 @@ fn server(table: &mut Section<'_>) -> GitLabServer {
     }
 }
 
-fn environment(table: &mut Section<'_>) -> BTreeMap<String, String> {
-    let at = list(table, "user_bash_env");
-    for one in at.iter().flat_map(|at| &at.value) {
-        if one.value.contains(['$', '`']) {
-            let help =
-                "write the value out, or set it in the site's /etc/profile.d; nothing is expanded here";
-            one.spot.find("this assignment needs a shell", help);
-        }
+/// The host's name as a server's: it names the keys file.
+fn server_name(url: &str) -> String {
+    let authority = url.split("://").nth(1).unwrap_or("").split('/').next().unwrap_or("");
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or(""),
+        None => authority.split(':').next().unwrap_or(""),
+    };
+    let label = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = host.chars().map(label).take(64).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "gitlab".to_owned() } else { name.to_owned() }
+}
+
+/// A job always takes the first directory that no other live job of the account has, which is what `limit_build_dir` is
+/// for. Directories that were once needed stay.
+fn limited_directories(table: &mut Section<'_>) {
+    let limited = on(table, "limit_build_dir");
+    if let Some(at) = table.integer("max_build_dir").filter(|at| limited && at.value > 0) {
+        let help = "remove the line: there are as many directories as an account had jobs at once on this host; \
+                    removing them by age and size comes with a later release";
+        at.spot.find("`max_build_dir` is not supported", help);
     }
-    assignments(at)
+}
+
+/// `user_bash_env`, where later assignments may name earlier ones and `PATH`.
+fn environment(table: &mut Section<'_>) -> BTreeMap<String, String> {
+    let mut known = Job::default().environment;
+    let mut all = BTreeMap::new();
+    let at = list(table, "user_bash_env");
+    for one in at.into_iter().flat_map(|at| at.value) {
+        let expanded = match expand(one.value, &known) {
+            Ok(expanded) => expanded,
+            Err(problem) => {
+                let help = "write the value out, or set it in a file of /etc/profile.d, which the job's login shell reads";
+                one.spot.find(problem, help);
+                continue;
+            }
+        };
+        let more = assignments([At { value: expanded.as_str(), spot: one.spot }]);
+        known.extend(more.clone());
+        all.extend(more);
+    }
+    all
+}
+
+/// `$NAME` and `${NAME}` of what is known, and nothing else that a shell would act on.
+fn expand(text: &str, known: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let (name, tail) = match after.strip_prefix('{') {
+            Some(braced) => braced.split_once('}').unwrap_or(("", "")),
+            None => {
+                let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                after.split_at(end.unwrap_or(after.len()))
+            }
+        };
+        let value = known.get(name).ok_or_else(|| match name {
+            "" => "this assignment needs a shell".to_owned(),
+            _ => format!("`${name}` is not known when the job starts"),
+        })?;
+        expanded.push_str(value);
+        rest = tail;
+    }
+    expanded.push_str(rest);
+    if expanded.contains('`') { Err("this assignment needs a shell".to_owned()) } else { Ok(expanded) }
 }
 
 /// Without `run_mechanism` the table has no effect.
@@ -163,6 +214,6 @@ fn podman(mut table: Section<'_>) {
     for key in lists {
         let _without_effect = list(&mut table, key);
     }
-    on(&mut table, "disable_container_user");
+    table.allow_prefix("ff_");
     table.finish();
 }

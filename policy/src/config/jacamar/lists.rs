@@ -2,7 +2,8 @@
 //! `groups_allowlist`. Each rule has the name and the place of its key.
 //!
 //! The lists speak of local accounts and local groups, after the RunAs script has had its say. With an allow list,
-//! whoever is on none is denied.
+//! whoever is on none is denied. `pipeline_source_allowlist` comes before all of them: every rule asks for a source of
+//! the list, and the last rule denies what fits none.
 
 use crate::Pattern;
 use crate::config::model::{Condition, Outcome, Rule, RunAs};
@@ -29,9 +30,7 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
     let mut add = |name: &str, spot: Option<Spot<'_>>, condition: Option<Condition>, outcome: Outcome| {
         let Some(spot) = spot else { return };
         let mut conditions: Vec<Condition> = condition.into_iter().collect();
-        if let (Some(sources), Outcome::RunAs(_)) = (&lists.sources, &outcome) {
-            conditions.push(Condition::PipelineSource(exact(sources)));
-        }
+        conditions.extend(lists.sources.as_ref().map(|sources| Condition::PipelineSource(exact(sources))));
         rules.push(Rule { name: name.to_owned(), place: spot.place(), conditions, outcome, profile: None });
     };
     if let Some(users) = &lists.user_allowlist {
@@ -58,16 +57,23 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
     }
     if lists.user_allowlist.is_none() && lists.groups_allowlist.is_none() {
         add("everybody", lists.auth, None, run());
-        if let Some(sources) = &lists.sources {
-            let outcome = Outcome::Deny("pipelines started this way do not run here".to_owned());
-            add("pipeline_source_allowlist", Some(sources.spot), None, outcome);
-        }
     } else {
         let outcome =
             Outcome::Deny("your account is on no list of those who may run CI jobs here".to_owned());
         add("on no list", lists.auth, None, outcome);
     }
+    rules.extend(lists.sources.as_ref().map(other_sources));
     rules
+}
+
+fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
+    Rule {
+        name: "pipeline_source_allowlist".to_owned(),
+        place: sources.spot.place(),
+        conditions: Vec::new(),
+        outcome: Outcome::Deny("pipelines started this way do not run here".to_owned()),
+        profile: None,
+    }
 }
 
 fn names(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<String> {

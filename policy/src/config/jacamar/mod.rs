@@ -62,6 +62,33 @@ fn set<'t>(table: &mut Section<'t>, key: &'static str) -> Option<At<'t, &'t str>
     table.text(key).filter(|at| !at.value.is_empty())
 }
 
+/// A text that must be there.
+fn required<'t>(table: &mut Section<'t>, key: &'static str, help: &str) -> Option<At<'t, &'t str>> {
+    if !table.has(key) {
+        table.find(format!("there is no `{key}`"), help);
+    }
+    let at = table.text(key)?;
+    if at.value.is_empty() {
+        at.spot.find(format!("`{key}` is empty"), help);
+    }
+    (!at.value.is_empty()).then_some(at)
+}
+
+/// A list of names that decides who may run; none when it is empty.
+///
+/// An empty name in it is a finding: without it the list would be empty and let everybody pass, where Jacamar compares
+/// every name with it and lets nobody pass.
+fn names<'t>(table: &mut Section<'t>, key: &'static str) -> Option<At<'t, Vec<At<'t, &'t str>>>> {
+    let at = table.texts(key)?;
+    for one in at.value.iter().filter(|one| one.value.is_empty()) {
+        one.spot.find(
+            "an empty name stands in this list",
+            "remove it; a list that is not to be in force is `[]`, or no line at all",
+        );
+    }
+    (!at.value.is_empty()).then_some(at)
+}
+
 /// A list without its empty texts; none when nothing is left.
 fn list<'t>(table: &mut Section<'t>, key: &'static str) -> Option<At<'t, Vec<At<'t, &'t str>>>> {
     let at = table.texts(key)?;
@@ -170,9 +197,9 @@ fn go_duration(text: &str) -> Option<u64> {
 }
 
 /// `key=value` texts.
-fn assignments(at: Option<At<'_, Vec<At<'_, &str>>>>) -> BTreeMap<String, String> {
+fn assignments<'v>(texts: impl IntoIterator<Item = At<'v, &'v str>>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
-    for one in at.iter().flat_map(|at| &at.value) {
+    for one in texts {
         match one.value.split_once('=') {
             Some((key, value)) => {
                 values::check_variable(&At { value: key, spot: one.spot }, &At { value, spot: one.spot });

@@ -79,12 +79,15 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
     for general in [
         "custom_build_dir = true",
         "static_builds_dir = true",
-        "limit_build_dir = true",
+        "limit_build_dir = true\nmax_build_dir = 3",
         "group_permissions = true",
         "set_stack_size = true",
         "job_message = \"hello\"",
         "run_mechanism = \"podman\"",
-        "user_bash_env = [\"PATH=$PATH:/x\"]",
+        "user_bash_env = [\"A=$NOT_KNOWN\"]",
+        "user_bash_env = [\"A=${PATH\"]",
+        "user_bash_env = [\"A=`id`\"]",
+        "user_bash_env = [\"A=$(id)\"]",
         "user_bash_env = [\"LD_PRELOAD=/x\"]",
         "user_bash_env = [\"nothing\"]",
         "kill_timeout = \"2 minutes\"",
@@ -93,7 +96,8 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
     ] {
         let found = findings(&with(general, ""));
         assert_eq!(found.len(), 1, "{general}: {found:?}");
-        assert_eq!(found[0].0, 6, "{general}: {found:?}");
+        let lines = u32::try_from(general.lines().count()).unwrap();
+        assert_eq!(found[0].0, 5 + lines, "{general}: {found:?}");
     }
     for auth in [
         "root_dir_creation = true",
@@ -106,9 +110,16 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
         "seccomp = { disable_no_new_privs = true, tty_rules = true }",
         "logging = { enabled = true, network = \"tcp\", address = \"loghost:514\" }",
         "logging = { enabled = true, network = \"tcp\" }",
+        "logging = { enabled = true, address = \"192.0.2.1:514\" }",
+        "logging = { enabled = true, network = \"unix\", address = \"192.0.2.1:514\" }",
         "logging = { level = \"loud\" }",
         "runas = { user_variable = \"X\" }",
         "shell_allowlist = \"bash\"",
+        "user_allowlist = [\"\"]",
+        "user_allowlist = \"\"",
+        "groups_allowlist = [\"\"]",
+        "pipeline_source_allowlist = [\"push\", \"\"]",
+        "groups_blocklist = [\"*\"]",
     ] {
         let found = findings(&with("", auth));
         assert_eq!(found.len(), 1, "{auth}: {found:?}");
@@ -125,6 +136,12 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
         ("\"https://gitlab.example.org\"", "\"http://gitlab.example.org\"", "no URL"),
         ("data_dir = \"$HOME\"\n", "", "no `data_dir`"),
         ("downscope = \"setuid\"", "", "no `downscope`"),
+        ("\"shell\"", "\"\"", "`executor` is empty"),
+        ("\"$HOME\"", "\"\"", "`data_dir` is empty"),
+        ("\"setuid\"", "\"\"", "`downscope` is empty"),
+        ("$HOME", "/ci/$USERNAME", "no data directory"),
+        ("$HOME", "/ci/$SCRATCH", "no data directory"),
+        ("\"setuid\"", "\"none\"\n[auth.runas]\nvalidation_script = \"/v\"", "cannot run as root"),
     ] {
         let found = findings(&SMALL.replace(from, to));
         assert!(found.iter().any(|(_, message)| message.contains(part)), "{to}: {found:?}");
@@ -135,7 +152,7 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
 fn what_is_empty_or_off_is_not_set() {
     let text = with(
         "custom_build_dir = false\njob_message = \"\"\nrun_mechanism = \"\"\nlimit_build_dir = false\njwt_env_variable = \"\"\nuser_bash_env = []",
-        "root_dir_creation = false\nuser_allowlist = []\ngroups_allowlist = [\"\"]\nrun_stage_allowlist = []\njwt_required_aud = \"\"\n\
+        "root_dir_creation = false\nuser_allowlist = []\ngroups_allowlist = []\nrun_stage_allowlist = []\njwt_required_aud = \"\"\n\
          [auth.seccomp]\nblock_calls = []\n[auth.runas]\nvalidation_script = \"\"\n[general.podman]\nrunner_options = []\n",
     );
     assert_eq!(policy(&text).rules, policy(&with("\n\n\n\n\n", "")).rules);
@@ -228,8 +245,14 @@ fn the_lists_have_jacamars_precedence() {
         ["+everybody", "+everybody", "+everybody"]
     );
     assert_eq!(
-        verdicts("pipeline_source_allowlist = [\"web\"]\nuser_allowlist = [\"ada\"]"),
-        ["-on no list", "-on no list", "-on no list"]
+        verdicts(
+            "pipeline_source_allowlist = [\"web\"]\nuser_allowlist = [\"ada\"]\nuser_blocklist = [\"bob\"]"
+        ),
+        ["-pipeline_source_allowlist", "-pipeline_source_allowlist", "-pipeline_source_allowlist"]
+    );
+    assert_eq!(
+        verdicts("pipeline_source_allowlist = [\"push\"]\nuser_allowlist = [\"ada\"]"),
+        ["+user_allowlist", "-on no list", "-on no list"]
     );
 }
 
@@ -242,4 +265,48 @@ fn a_list_compares_names_and_knows_no_patterns() {
 fn a_rule_stands_where_its_key_stands() {
     let policy = policy(&with("", "user_blocklist = [\"eve\"]"));
     assert_eq!(policy.rules[0].place.to_string(), "/etc/gitlab-runner/jacamar.toml:9:18");
+}
+
+#[test]
+fn an_assignment_may_name_the_path_and_what_stands_before_it() {
+    let text = with("user_bash_env = [\"ROOT=/opt/site\", \"PATH=${ROOT}/bin:$PATH\"]", "");
+    let environment = policy(&text).job.environment;
+    assert_eq!(environment["PATH"], "/opt/site/bin:/usr/local/bin:/usr/bin:/bin");
+}
+
+#[test]
+fn a_server_has_the_name_of_its_host_in_any_form() {
+    let long = "a".repeat(70);
+    for (url, name) in [
+        ("https://GitLab.example.org:8443/gitlab/", "gitlab-example-org"),
+        ("https://192.0.2.7", "192-0-2-7"),
+        ("https://[2001:db8::7]:8443", "2001-db8--7"),
+        (&format!("https://{long}"), &"a".repeat(64)),
+    ] {
+        let policy = policy(&SMALL.replace("https://gitlab.example.org", url));
+        assert_eq!(policy.gitlab[0].name, name, "{url}");
+    }
+}
+
+#[test]
+fn a_log_daemon_is_this_hosts_or_one_by_address() {
+    for (logging, syslog) in [
+        ("enabled = true", Some(Syslog::Local)),
+        ("enabled = true\nlocation = \"syslog\"", Some(Syslog::Local)),
+        ("enabled = false\nnetwork = \"tcp\"\naddress = \"loghost:514\"", None),
+        (
+            "enabled = true\nnetwork = \"tcp\"\naddress = \"localhost:1234\"",
+            Some(Syslog::Tcp("127.0.0.1:1234".parse().unwrap())),
+        ),
+        (
+            "enabled = true\nnetwork = \"udp6\"\naddress = \"[::1]:514\"",
+            Some(Syslog::Udp("[::1]:514".parse().unwrap())),
+        ),
+    ] {
+        let audit = policy(&with("", &format!("[auth.logging]\n{logging}\n"))).audit;
+        assert_eq!(audit.syslog, syslog, "{logging}");
+        assert_eq!(audit.file.as_deref(), Some(Path::new("/var/log/nunbird/audit.jsonl")), "{logging}");
+    }
+    let location = "[auth.logging]\nenabled = true\nlocation = \"/var/log/ci/jacamar.log\"\n";
+    assert_eq!(policy(&with("", location)).audit.file.as_deref(), Some(Path::new("/var/log/ci/jacamar.log")));
 }
