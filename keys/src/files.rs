@@ -1,12 +1,14 @@
 //! Files read whole, up to a size that their kind never reaches.
 
 use crate::trouble::Trouble;
-use nunbird_policy::Policy;
+use nunbird_policy::{Policy, SourceFile, conf_d};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The largest configuration, key set or keys file, in bytes.
+/// The largest configuration, in bytes: nunbird-auth takes no longer one.
+const MAX_CONFIGURATION: u64 = 4 << 20;
+/// The largest key set or keys file, in bytes.
 pub(crate) const MAX_FILE: u64 = 1 << 20;
 
 /// Reads a file of at most `limit` bytes. A longer one is refused, not cut: half a configuration may well parse.
@@ -22,17 +24,46 @@ pub(crate) fn read(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")))
 }
 
-/// The site's configuration.
+/// The site's configuration with its `conf.d`, in either dialect, as nunbird-auth reads it.
 ///
 /// # Errors
 /// When it cannot be read, and every finding in it.
 pub(crate) fn policy(file: &Path) -> Result<Policy, Trouble> {
-    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", file.display()));
-    let bytes = read(file, MAX_FILE).map_err(|e| failed(&e))?;
-    let text = String::from_utf8(bytes).map_err(|e| failed(&e))?;
-    Policy::parse(file, &text).map_err(|findings| {
+    let mut sources = vec![source(file)?];
+    for path in more(file)? {
+        sources.push(source(&path)?);
+    }
+    Policy::read(&sources).map(|reading| reading.policy).map_err(|findings| {
         Trouble::new(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })
+}
+
+fn source(file: &Path) -> Result<SourceFile, Trouble> {
+    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", file.display()));
+    let bytes = read(file, MAX_CONFIGURATION).map_err(|e| failed(&e))?;
+    let text = String::from_utf8(bytes).map_err(|e| failed(&e))?;
+    Ok(SourceFile { path: file.to_path_buf(), text })
+}
+
+/// The files of `conf.d`, in the order of their names.
+fn more(file: &Path) -> Result<Vec<PathBuf>, Trouble> {
+    let Some(directory) = conf_d(file) else { return Ok(Vec::new()) };
+    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", directory.display()));
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        if name.ends_with(".toml") && !name.starts_with('.') {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 #[cfg(test)]

@@ -95,6 +95,25 @@ fn one_server_that_is_down_does_not_keep_the_others_keys_from_being_fetched() {
 }
 
 #[test]
+fn servers_of_conf_d_are_served_as_nunbird_auth_reads_them() {
+    let (scene, double) = (Scene::new(), ordinary(Certificate::Good));
+    let configuration = scene.configuration(&double, "");
+    let text = std::fs::read_to_string(&configuration).unwrap();
+    let (server, rest) = text.split_at(text.find("\n[[rule]]").unwrap());
+    std::fs::write(&configuration, rest).unwrap();
+    let conf_d = configuration.with_file_name("conf.d");
+    std::fs::create_dir(&conf_d).unwrap();
+    let refresh = || finish(program().args(["refresh", "--configuration"]).arg(&configuration));
+    refresh().expect(1, "no GitLab server is configured");
+    std::fs::write(conf_d.join("server.toml"), server).unwrap();
+    std::fs::write(conf_d.join("server.toml.rpmsave"), "not TOML").unwrap();
+    refresh().expect_ok();
+    assert_eq!(scene.kids(), ["a"]);
+    std::fs::write(conf_d.join("more.toml"), "keys_dri = 1\n").unwrap();
+    refresh().expect(1, "more.toml:1:1");
+}
+
+#[test]
 fn keys_are_taken_for_the_configured_algorithms_alone() {
     let double = Double::start(Certificate::Good, |request, out| {
         let point = "A".repeat(43);
@@ -121,7 +140,7 @@ fn a_configuration_that_is_broken_or_too_large_is_told() {
     let scene = Scene::new();
     let refresh = |path: &Path| finish(program().args(["refresh", "--configuration"]).arg(path));
     refresh(&scene.file("bad.toml", "keys_dri = \"/x\"\n")).expect(1, "write `keys_dir`");
-    refresh(&scene.file("large.toml", &"#\n".repeat(600_000))).expect(1, "larger than 1048576 bytes");
+    refresh(&scene.file("large.toml", &"#\n".repeat(2_100_000))).expect(1, "larger than 4194304 bytes");
     refresh(Path::new("/nonexistent")).expect(1, "No such file");
 }
 
