@@ -26,9 +26,9 @@ mod url;
 pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
 pub use config::{
-    Accounts, Algorithm, AuthorizedProjects, Condition, Dialect, Directories, Downscope, Expectation,
-    GitLabServer, IdentitySettings, Job, Kind, LocalFacts, MapFile, MapKey, Outcome, Policy, Profile,
-    Reading, Rule, RunAs, SourceFile, TestCase, Validation, conf_d, every_key, to_toml,
+    Accounts, Algorithm, AuthorizedProjects, Condition, Dialect, Directories, Downscope, Expectation, FATES,
+    Fate, GitLabServer, IdentitySettings, Job, Kind, LocalFacts, MapFile, MapKey, Migration, Outcome, Policy,
+    Profile, Reading, Rule, RunAs, SourceFile, TestCase, Validation, conf_d, every_key, migrate, to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};

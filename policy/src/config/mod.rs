@@ -15,6 +15,7 @@ mod values;
 mod write;
 
 use crate::{Diagnostic, Place};
+pub use jacamar::{FATES, Fate, Migration, migrate};
 pub use model::*;
 use reader::{Document, Section, Shared};
 pub use reader::{Kind, SourceFile};
@@ -51,22 +52,7 @@ impl Policy {
     /// # Errors
     /// Every finding, by file and line.
     pub fn read(files: &[SourceFile]) -> Result<Reading, Vec<Diagnostic>> {
-        let shared = Shared::default();
-        let documents: Vec<Document<'_>> =
-            files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
-        let tables: Vec<_> = documents.iter().map(Document::parse).collect();
-        let parsed = shared.is_clean();
-        let policy = {
-            let root = Section::root(&documents, &tables, &shared);
-            let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
-            // With broken syntax half a table would be read, and its missing half told as well.
-            parsed.then(|| {
-                if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
-            })
-        };
-        drop(tables);
-        drop(documents);
-        let (findings, origins, keys) = shared.into_parts();
+        let Attempt { policy, findings, origins, keys } = attempt(files);
         match policy {
             Some(policy) if findings.is_empty() => Ok(Reading { policy, origins, keys }),
             _ => Err(findings),
@@ -83,6 +69,36 @@ impl Policy {
         let profile = rule.profile.as_ref().and_then(|name| self.profiles.get(name));
         profile.map_or((&self.job, &self.directories), |profile| (&profile.job, &profile.directories))
     }
+}
+
+/// What could be made of the files. With findings the policy has defaults where the file has something else: it is shown
+/// to people and never decides.
+struct Attempt {
+    /// None where the syntax is broken.
+    policy: Option<Policy>,
+    findings: Vec<Diagnostic>,
+    origins: BTreeMap<String, Place>,
+    keys: BTreeMap<String, Kind>,
+}
+
+fn attempt(files: &[SourceFile]) -> Attempt {
+    let shared = Shared::default();
+    let documents: Vec<Document<'_>> =
+        files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
+    let tables: Vec<_> = documents.iter().map(Document::parse).collect();
+    let parsed = shared.is_clean();
+    let policy = {
+        let root = Section::root(&documents, &tables, &shared);
+        let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
+        // With broken syntax half a table would be read, and its missing half told as well.
+        parsed.then(|| {
+            if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
+        })
+    };
+    drop(tables);
+    drop(documents);
+    let (findings, origins, keys) = shared.into_parts();
+    Attempt { policy, findings, origins, keys }
 }
 
 /// The directory whose `*.toml` files belong to a configuration, read behind it in the order of their names: `conf.d`

@@ -380,7 +380,10 @@ impl<'t> Section<'t> {
             for (key, _) in part.table.iter() {
                 let name: &str = key.get_ref();
                 let allowed = self.allowed.is_some_and(|prefix| name.starts_with(prefix));
-                if !allowed && !self.asked.contains(&name) {
+                if allowed {
+                    let place = Spot { document: part.document, offset: key.span().start }.place();
+                    self.shared.origins.borrow_mut().insert(self.key_path(name), place);
+                } else if !self.asked.contains(&name) {
                     let spot = Spot { document: part.document, offset: key.span().start };
                     unknown(spot, "key", name, &self.asked);
                 }

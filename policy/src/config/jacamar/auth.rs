@@ -7,7 +7,7 @@ use super::{
 };
 use crate::DEFAULT_AUDIT_FILE;
 use crate::config::model::*;
-use crate::config::reader::{At, Section};
+use crate::config::reader::{At, Kind, Section};
 use crate::config::values;
 use nunbird_handover::Isolation;
 use nunbird_handover::{Audit, Syslog};
@@ -196,7 +196,8 @@ fn seccomp(mut table: Section<'_>, no_new_privileges: bool) -> Isolation {
         refuse_on(&mut table, "block_all", calls);
         ignore(&mut table, &[], &["log_allowed_actions"], &[]);
     }
-    ignore(&mut table, &[], &["error_num_block_actions"], &[]);
+    // A switch or an error's number, by the release.
+    let _without_effect = table.raw("error_num_block_actions", Kind::Boolean);
     let without = table.boolean("disable_no_new_privs").filter(|at| at.value);
     let filters = Isolation {
         limit_setuid: on(&mut table, "limit_setuid") && !disabled,

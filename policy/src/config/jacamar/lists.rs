@@ -29,8 +29,8 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     let mut add = |name: &str, spot: Option<Spot<'_>>, condition: Option<Condition>, outcome: Outcome| {
         let Some(spot) = spot else { return };
-        let mut conditions: Vec<Condition> = condition.into_iter().collect();
-        conditions.extend(lists.sources.as_ref().map(|sources| Condition::PipelineSource(exact(sources))));
+        let sources = lists.sources.as_ref().map(|sources| Condition::PipelineSource(exact(sources)));
+        let conditions = sources.into_iter().chain(condition).collect();
         rules.push(Rule { name: name.to_owned(), place: spot.place(), conditions, outcome, profile: None });
     };
     if let Some(users) = &lists.user_allowlist {

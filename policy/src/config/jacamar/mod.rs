@@ -6,8 +6,13 @@
 
 mod auth;
 mod batch;
+mod fates;
 mod general;
 mod lists;
+mod migrate;
+
+pub use fates::{FATES, Fate};
+pub use migrate::{Migration, migrate};
 
 use super::model::*;
 use super::reader::{At, Section};
@@ -79,14 +84,15 @@ fn required<'t>(table: &mut Section<'t>, key: &'static str, help: &str) -> Optio
 /// An empty name in it is a finding: without it the list would be empty and let everybody pass, where Jacamar compares
 /// every name with it and lets nobody pass.
 fn names<'t>(table: &mut Section<'t>, key: &'static str) -> Option<At<'t, Vec<At<'t, &'t str>>>> {
-    let at = table.texts(key)?;
-    for one in at.value.iter().filter(|one| one.value.is_empty()) {
-        one.spot.find(
-            "an empty name stands in this list",
-            "remove it; a list that is not to be in force is `[]`, or no line at all",
-        );
-    }
-    (!at.value.is_empty()).then_some(at)
+    let At { mut value, spot } = table.texts(key)?;
+    value.retain(|one| {
+        if one.value.is_empty() {
+            let help = "remove it; a list that is not to be in force is `[]`, or no line at all";
+            one.spot.find("an empty name stands in this list", help);
+        }
+        !one.value.is_empty()
+    });
+    (!value.is_empty()).then_some(At { value, spot })
 }
 
 /// A list without its empty texts; none when nothing is left.

@@ -1,0 +1,129 @@
+//! Every key that Jacamar's configurations have, and what becomes of it.
+//!
+//! The reader acts by its own code; this table is what people are told: `nunbirdctl migrate` explains lines by it, and
+//! `docs/migration.md` has the same keys and words. Tests hold all three together.
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It does what it does under Jacamar; the native key. `[]` stands for an element of an array of tables.
+    Honoured(&'static str),
+    /// It is taken and does nothing, because of this.
+    WithoutEffect(&'static str),
+    /// A value that would change something is a finding with the way out; what is off or empty is taken.
+    Refused,
+}
+
+use Fate::{Honoured, Refused, WithoutEffect};
+
+const UNUSED: &str = "it belongs to a feature that is refused";
+const BATCH: &str = "it is for batch schedulers";
+const OLD: &str = "only old or unreleased versions of Jacamar had it";
+
+/// Each key with its table.
+pub const FATES: &[(&str, &str, Fate)] = &[
+    ("general", "executor", Honoured("job")),
+    ("general", "data_dir", Honoured("directories.data_dir")),
+    (
+        "general",
+        "retain_logs",
+        WithoutEffect("no scheduler's files are made, and scripts are not kept on disk"),
+    ),
+    ("general", "custom_build_dir", Refused),
+    ("general", "name", WithoutEffect("audit events name the configuration by its digest")),
+    (
+        "general",
+        "kill_timeout",
+        WithoutEffect("the launcher gives a cancelled job 30 seconds from TERM to KILL"),
+    ),
+    ("general", "shell_path", Honoured("job.shell")),
+    ("general", "job_message", Refused),
+    ("general", "gitlab_server", Honoured("gitlab[].url")),
+    ("general", "tls-ca-file", Honoured("gitlab[].ca_file")),
+    (
+        "general",
+        "unrestricted_cmd_line",
+        WithoutEffect(
+            "the runner's scripts run as they are; hide users' processes from each other (hidepid)",
+        ),
+    ),
+    ("general", "static_builds_dir", Refused),
+    ("general", "static_min_days", WithoutEffect(UNUSED)),
+    ("general", "group_permissions", Refused),
+    ("general", "jwt_env_variable", Honoured("identity.token_variables")),
+    ("general", "set_stack_size", Refused),
+    ("general", "user_bash_env", Honoured("job.environment")),
+    (
+        "general",
+        "limit_build_dir",
+        WithoutEffect("it is always so: a job takes the first directory that no live job has"),
+    ),
+    ("general", "max_build_dir", Refused),
+    ("general", "uncap_build_dir_cleanup", WithoutEffect("no directories are removed by number")),
+    ("general", "file_lock_debug", WithoutEffect("no process of the user's holds locks")),
+    ("general", "user_enabled_limit", WithoutEffect("`limit_build_dir` is in force for every job")),
+    ("general", "run_mechanism", Refused),
+    ("general", "variable_data_dir", WithoutEffect(OLD)),
+    ("general", "force_mechanism", WithoutEffect(OLD)),
+    ("general.podman", "application_path", WithoutEffect(UNUSED)),
+    ("general.podman", "runner_image", WithoutEffect(UNUSED)),
+    ("general.podman", "runner_options", WithoutEffect(UNUSED)),
+    ("general.podman", "runner_entry_point", WithoutEffect(UNUSED)),
+    ("general.podman", "default_image", WithoutEffect(UNUSED)),
+    ("general.podman", "custom_options", WithoutEffect(UNUSED)),
+    ("general.podman", "user_entry_point", WithoutEffect(UNUSED)),
+    ("general.podman", "custom_entry_point", WithoutEffect(UNUSED)),
+    ("general.podman", "step_script_only", WithoutEffect(UNUSED)),
+    ("auth", "downscope", Honoured("downscope")),
+    ("auth", "jacamar_path", WithoutEffect("the launcher lies at /opt/nunbird/bin/nunbird")),
+    ("auth", "max_env_chars", WithoutEffect("no variable of the job passes through Nunbird")),
+    ("auth", "lists_pre_validation", Honoured("validation.rules_first")),
+    ("auth", "root_dir_creation", Refused),
+    ("auth", "user_allowlist", Honoured("rule[]")),
+    ("auth", "user_blocklist", Honoured("rule[]")),
+    ("auth", "groups_allowlist", Honoured("rule[]")),
+    ("auth", "groups_blocklist", Honoured("rule[]")),
+    ("auth", "shell_allowlist", Honoured("accounts.shells")),
+    ("auth", "pipeline_source_allowlist", Honoured("rule[]")),
+    ("auth", "jwt_exp_delay", Honoured("identity.late_stages")),
+    ("auth", "jwt_required_aud", Honoured("gitlab[].audience")),
+    ("auth", "allow_bot_accounts", Honoured("accounts.allow_bots")),
+    ("auth", "no_new_privs", Honoured("job.no_new_privileges")),
+    ("auth", "run_stage_allowlist", Refused),
+    ("auth", "enforce_nologin", Honoured("accounts.nologin")),
+    ("auth", "enabled", WithoutEffect(OLD)),
+    ("auth", "run_mechanism", WithoutEffect("`downscope` has its place since 0.2.0")),
+    ("auth.runas", "validation_script", Honoured("validation.script")),
+    ("auth.runas", "user_variable", Honoured("validation.user_variable")),
+    ("auth.runas", "sha256", Honoured("validation.sha256")),
+    ("auth.runas", "validation_env", Honoured("validation.environment")),
+    ("auth.logging", "enabled", Honoured("audit")),
+    ("auth.logging", "location", Honoured("audit.file")),
+    ("auth.logging", "level", WithoutEffect("every event is written")),
+    ("auth.logging", "network", Honoured("audit.syslog")),
+    ("auth.logging", "address", Honoured("audit.syslog")),
+    ("auth.seccomp", "disabled", Honoured("job.no_new_privileges")),
+    ("auth.seccomp", "block_calls", Refused),
+    ("auth.seccomp", "block_all", Refused),
+    ("auth.seccomp", "allow_calls", Refused),
+    (
+        "auth.seccomp",
+        "log_allowed_actions",
+        WithoutEffect("the kernel's audit does that, by rules of its own"),
+    ),
+    ("auth.seccomp", "disable_no_new_privs", Honoured("job.no_new_privileges")),
+    ("auth.seccomp", "error_num_block_actions", WithoutEffect("what is blocked fails with EPERM")),
+    ("auth.seccomp", "validation_plugin", Refused),
+    ("auth.seccomp", "limit_setuid", Honoured("job.limit_setuid")),
+    ("auth.seccomp", "tty_rules", Honoured("job.block_tty_injection")),
+    ("batch", "arguments_variable", WithoutEffect(BATCH)),
+    ("batch", "command_delay", WithoutEffect(BATCH)),
+    ("batch", "nfs_timeout", WithoutEffect(BATCH)),
+    ("batch", "scheduler_bin", WithoutEffect(BATCH)),
+    ("batch", "env_vars", WithoutEffect(BATCH)),
+    ("batch", "allow_illegal_args", WithoutEffect(BATCH)),
+    ("batch", "skip_cobalt_log", WithoutEffect(BATCH)),
+    ("batch", "lsf_job_cancellation", WithoutEffect(BATCH)),
+    ("batch", "default_args", WithoutEffect(BATCH)),
+    ("batch", "disable_name_prefix", WithoutEffect(BATCH)),
+];

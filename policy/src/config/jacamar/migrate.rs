@@ -1,0 +1,161 @@
+//! A Jacamar configuration as the text of Nunbird's own, with the reason for each line: for `nunbirdctl migrate`.
+//!
+//! A file without findings gives a text that decides as the file does. With findings the text has what could be read, the
+//! findings as comments, and a first rule that denies every job: what was dropped may have been what kept somebody out.
+
+use super::{FATES, Fate};
+use crate::config::model::*;
+use crate::config::{Attempt, SourceFile, attempt, write};
+use crate::{Diagnostic, Place};
+use nunbird_handover::Untrusted;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What became of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Migration {
+    /// It is Nunbird's own already.
+    Native,
+    /// It is no TOML, so nothing can be said about its keys.
+    Unreadable(Vec<Diagnostic>),
+    /// It is Jacamar's.
+    Migrated {
+        /// Nunbird's own configuration. With findings it denies every job.
+        text: String,
+        /// What has no counterpart.
+        findings: Vec<Diagnostic>,
+    },
+}
+
+/// Writes Jacamar's configuration as Nunbird's own.
+pub fn migrate(source: &SourceFile) -> Migration {
+    let Attempt { policy, findings, origins, .. } = attempt(std::slice::from_ref(source));
+    let Some(mut policy) = policy else { return Migration::Unreadable(findings) };
+    if policy.dialect == Dialect::Native {
+        return Migration::Native;
+    }
+    let mut text = header(source, &policy, &origins, &findings);
+    if !findings.is_empty() {
+        policy.rules.insert(0, not_whole());
+    }
+    text.push('\n');
+    text.push_str(&write::to_toml(&policy, &|key| comment(key, &policy, &origins)));
+    Migration::Migrated { text, findings }
+}
+
+fn not_whole() -> Rule {
+    Rule {
+        name: "not migrated yet".to_owned(),
+        place: Place { file: "".into(), line: 0, column: 0 },
+        conditions: Vec::new(),
+        outcome: Outcome::Deny("this host's configuration is being changed".to_owned()),
+        profile: None,
+    }
+}
+
+// A String takes everything, so the results of writing are dropped.
+fn header(
+    source: &SourceFile,
+    policy: &Policy,
+    origins: &BTreeMap<String, Place>,
+    findings: &[Diagnostic],
+) -> String {
+    let file = source.path.to_string_lossy();
+    let file = one_line(&file);
+    let mut text = format!("# Written by `nunbirdctl migrate` from {file}.\n");
+    if findings.is_empty() {
+        let _ = write!(
+            text,
+            "# It decides every job as that file does; hold the two against your audit file:\n\
+             # nunbirdctl diff {file} THIS-FILE --log /var/log/nunbird/audit.jsonl\n"
+        );
+    } else {
+        text.push_str(
+            "#\n# Not whole: the first rule denies every job. Settle what is refused, then remove it.\n",
+        );
+    }
+    for finding in findings {
+        let place = format!("{}:{}:{}", file, finding.place.line, finding.place.column);
+        let _ = writeln!(text, "# REFUSED {place}: {}", one_line(&finding.message));
+        let _ = writeln!(text, "#     {}", one_line(finding.source_line.trim()));
+        if let Some(help) = &finding.help {
+            let _ = writeln!(text, "#     {}", one_line(help));
+        }
+    }
+    let without = without_effect(origins);
+    if !without.is_empty() {
+        text.push_str("#\n# Without effect under Nunbird:\n");
+    }
+    for (key, place, why) in without {
+        let _ = writeln!(text, "# line {}, {}: {why}", place.line, one_line(key));
+    }
+    if policy.downscope == Downscope::None {
+        text.push_str(
+            "#\n# Jobs run as the account of the runner, and only its own are admitted. Where others' jobs are to run as a shared\n\
+             # account, name it: `run_as = \"shared\"`, with conditions on who and which projects.\n",
+        );
+    }
+    if policy.validation.is_some() {
+        text.push_str(
+            "#\n# The validation program runs as root, as under Jacamar. An account of its own is safer: `user` under [validation].\n",
+        );
+    }
+    text
+}
+
+/// The keys that the file sets and that do nothing, in its order.
+fn without_effect(origins: &BTreeMap<String, Place>) -> Vec<(&str, &Place, &'static str)> {
+    let why = |path: &str| {
+        let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
+        let known = FATES.iter().find(|(t, k, _)| *t == table && *k == key);
+        match known {
+            Some((_, _, Fate::WithoutEffect(why))) => Some(*why),
+            Some(_) => None,
+            None => key.starts_with("ff_").then_some("a feature flag of Jacamar's"),
+        }
+    };
+    let mut all: Vec<_> =
+        origins.iter().filter_map(|(path, place)| Some((path.as_str(), place, why(path)?))).collect();
+    all.sort_by_key(|(_, place, _)| (place.line, place.column));
+    all
+}
+
+/// Why a line of the native configuration is as it is.
+fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Place>) -> Option<String> {
+    if let Some(index) = key.strip_prefix("rule[").and_then(|rest| rest.strip_suffix(']')) {
+        let rule = policy.rules.get(index.parse::<usize>().ok()?)?;
+        return match rule.place.line {
+            0 => Some("remove this rule when everything that is refused is settled".to_owned()),
+            line => Some(format!("line {line}")),
+        };
+    }
+    if key == "accounts.min_uid" {
+        return Some("Jacamar has no such bound".to_owned());
+    }
+    let key = key.replace("[0]", "[]");
+    let sources =
+        || FATES.iter().filter(|(_, _, fate)| matches!(fate, Fate::Honoured(native) if *native == key));
+    let set: Vec<String> = sources()
+        .filter_map(|(table, name, _)| {
+            let place = origins.get(&format!("{table}.{name}"))?;
+            Some(format!("{table}.{name}, line {}", place.line))
+        })
+        .collect();
+    if !set.is_empty() {
+        return Some(set.join("; "));
+    }
+    let (table, name, _) = sources().next()?;
+    let unset = format!("{table}.{name} is not set");
+    Some(match key.as_str() {
+        "gitlab[].audience" => format!("{unset}: Jacamar would take any audience"),
+        "job.no_new_privileges" => {
+            "Jacamar's filter of system calls brings it; the filter itself is not here".to_owned()
+        }
+        "audit.file" => format!("{unset}; this file is written in any case"),
+        _ => unset,
+    })
+}
+
+fn one_line(text: &str) -> String {
+    Untrusted(&text.replace(['\n', '\r'], " ")).to_string()
+}

@@ -1,0 +1,102 @@
+//! Configurations that sites publish, in their own words where they are short.
+
+use super::{findings, migrated, read, substance};
+use nunbird_policy::{Downscope, RunAs, Syslog};
+
+const CINECA: &str = include_str!("cineca.toml");
+const RIKEN: &str = include_str!("riken.toml");
+const INSTALLER: &str = include_str!("installer.toml");
+const COLLABORATION: &str = include_str!("collaboration.toml");
+const EVERY_KEY: &str = include_str!("every_key.toml");
+
+const SERVER: &str = "there is no `gitlab_server`";
+
+/// Findings by line and the beginning of their message.
+#[track_caller]
+fn expect(text: &str, wanted: &[(u32, &str)]) {
+    let found = findings(text);
+    let same = found.len() == wanted.len()
+        && found
+            .iter()
+            .zip(wanted)
+            .all(|(found, wanted)| found.0 == wanted.0 && found.1.starts_with(wanted.1));
+    assert!(same, "{found:#?}");
+}
+
+/// With the server's URL, and with the executor that there is.
+fn mended(text: &str) -> String {
+    let text = text.replace("\"slurm\"", "\"shell\"").replace("\"pbs\"", "\"shell\"");
+    text.replace("[general]", "[general]\ngitlab_server = \"https://gitlab.example.org\"")
+}
+
+#[test]
+fn sites_learn_at_once_what_stands_between_them_and_a_switch() {
+    expect(CINECA, &[(2, SERVER), (3, "the executor for slurm is not supported yet")]);
+    expect(RIKEN, &[(2, SERVER), (3, "the executor for pbs is not supported yet")]);
+    expect(INSTALLER, &[(2, SERVER), (3, "the executor for slurm is not supported yet")]);
+    expect(COLLABORATION, &[(2, SERVER)]);
+    expect(
+        EVERY_KEY,
+        &[
+            (6, "`custom_build_dir = true` is not supported"),
+            (10, "`job_message` is not supported"),
+            (14, "`static_builds_dir = true` is not supported"),
+            (16, "`group_permissions = true` is not supported"),
+            (18, "`set_stack_size = true` is not supported"),
+            (21, "`max_build_dir` is not supported"),
+            (31, "`root_dir_creation = true` is not supported"),
+            (42, "`run_stage_allowlist` is not supported"),
+            (60, "`block_calls` is not supported"),
+            (62, "`allow_calls` is not supported"),
+            (66, "`validation_plugin` is not supported"),
+        ],
+    );
+}
+
+#[test]
+fn a_site_that_adds_its_server_and_runs_shells_switches() {
+    let cineca = read(&mended(CINECA));
+    assert_eq!(cineca.downscope, Downscope::None);
+    assert_eq!(cineca.directories.data_dir, "$HOME/.jacamar-ci");
+    let riken = read(&mended(RIKEN));
+    assert_eq!(riken.directories.data_dir, "/home/ada/gitlab-runner_jacamar-ci_amd/$USER");
+    assert_eq!(riken.rules[0].name, "user_allowlist");
+    let installer = read(&mended(INSTALLER));
+    assert!(installer.audit.syslog.is_none(), "logging is not enabled");
+    assert_eq!(read(&mended(COLLABORATION)).audit.file, None);
+}
+
+#[test]
+fn what_an_old_configuration_says_in_every_key_is_in_force_where_it_is_not_refused() {
+    let refused: Vec<u32> = findings(EVERY_KEY).iter().map(|(line, _)| *line).collect();
+    let rest: Vec<&str> =
+        (1..).zip(EVERY_KEY.lines()).filter(|(line, _)| !refused.contains(line)).map(|(_, l)| l).collect();
+    let policy = read(&rest.join("\n"));
+    assert_eq!(policy.directories.data_dir, "/ecp/$USER");
+    assert_eq!(policy.job.environment["PATH"], "/usr/local/bin:/usr/bin:/bin:/opt/site/bin");
+    assert_eq!(policy.audit.syslog, Some(Syslog::Tcp("127.0.0.1:1234".parse().unwrap())));
+    assert_eq!(policy.validation.as_ref().map(|v| v.rules_first), Some(true));
+    let names: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "user_allowlist",
+            "user_blocklist",
+            "groups_blocklist",
+            "groups_allowlist",
+            "on no list",
+            "pipeline_source_allowlist"
+        ]
+    );
+    assert!(matches!(policy.rules[0].outcome, nunbird_policy::Outcome::RunAs(RunAs::Validated)));
+}
+
+#[test]
+fn every_site_that_can_switch_can_migrate_as_well() {
+    for text in [CINECA, RIKEN, INSTALLER, COLLABORATION] {
+        let text = mended(text);
+        let (native, findings) = migrated(&text);
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!(substance(&read(&native)), substance(&read(&text)), "{native}");
+    }
+}
