@@ -1,0 +1,143 @@
+//! A site that comes from Jacamar CI: its file, its runner's arguments, Nunbird's program.
+
+#![forbid(unsafe_code)]
+
+use nunbird_tests::require_root;
+use nunbird_tests::runner::{Commands, Job, StageOutcome};
+use nunbird_tests::world::{AUDIENCE, Exit, Privilege, World};
+use std::ffi::OsString;
+
+const FILE: &str = "/etc/gitlab-runner/jacamar.toml";
+
+/// A machine whose runner names Jacamar's file as sites do: on `config` and `cleanup`. `auth` goes into `[auth]`.
+fn world(privilege: Privilege, auth: &str) -> World {
+    let world = World::new(privilege);
+    write(&world, auth);
+    world.write_file("/etc/nunbird/configurations", format!("{FILE}\n"), "root", 0o644);
+    world
+}
+
+fn write(world: &World, auth: &str) {
+    let downscope = if world.privilege() == Privilege::None { "none" } else { "setuid" };
+    let (server, ca_file) = (world.issuer().url(), world.paths().ca_file.display());
+    let text = format!(
+        "[general]\n\
+         executor = \"shell\"\n\
+         data_dir = \"$HOME\"\n\
+         retain_logs = true\n\
+         gitlab_server = \"{server}\"\n\
+         tls-ca-file = \"{ca_file}\"\n\
+         jwt_env_variable = \"SITE_ID_TOKEN\"\n\
+         user_bash_env = [\"SITE_CI=jacamar\"]\n\
+         [auth]\n\
+         downscope = \"{downscope}\"\n\
+         jwt_required_aud = \"{AUDIENCE}\"\n\
+         {auth}\n\
+         [batch]\n\
+         command_delay = \"30s\"\n"
+    );
+    // The runner's own account writes the file where it needs no privilege.
+    let owner = if downscope == "none" { "alice" } else { "root" };
+    world.write_file(FILE, text, owner, 0o640);
+}
+
+fn job(world: &World) -> Job<'_> {
+    world.job().commands(|c: &mut Commands| {
+        let with_file = |stage: &str| [stage, "--configuration", FILE].map(OsString::from).to_vec();
+        c.config = with_file("config");
+        c.prepare = vec!["prepare".into()];
+        c.run = vec!["run".into()];
+        c.cleanup = with_file("cleanup");
+    })
+}
+
+#[track_caller]
+fn assert_refused(world: &World, outcome: &StageOutcome, code: &str, detail: &str) {
+    assert_ne!(outcome.exit, Exit::Code(0), "{}", outcome.log);
+    assert!(outcome.stderr.contains(&format!("[{code}]")), "{}", outcome.stderr);
+    let audit = world.audit();
+    let said = audit.last().expect("a line")["detail"].as_str().expect("a detail");
+    assert!(said.contains(detail), "{detail}: {said}");
+}
+
+#[test]
+fn a_job_runs_by_jacamars_file_in_every_way_to_hold_privilege() {
+    if !require_root() {
+        return;
+    }
+    for privilege in Privilege::ALL {
+        let world = world(privilege, "");
+        let outcome = job(&world).script("echo I am $(id -un) in $PWD of $SITE_CI").run().expect_success();
+        let log = outcome.log();
+        assert!(log.contains("I am alice in /home/alice/.jacamar-ci/builds/"), "{privilege:?}: {log}");
+        assert!(log.contains("of jacamar"), "{privilege:?}: {log}");
+        assert!(world.records().is_empty(), "{privilege:?}: {:?}", world.records());
+    }
+}
+
+#[test]
+fn the_lists_deny_by_their_names_and_the_user_reads_why() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid, "user_blocklist = [\"alice\"]");
+    let denied = job(&world).config();
+    assert_refused(&world, &denied, "rule", &format!("rule `user_blocklist` at {FILE}:12:18"));
+    assert!(denied.stderr.contains("may not run CI jobs here (user_blocklist)"), "{}", denied.stderr);
+    assert_eq!(job(&world).user("bob").config().exit, Exit::Code(0));
+    write(&world, "groups_allowlist = [\"lattice\"]\nuser_allowlist = [\"bob\"]");
+    for user in ["alice", "ada", "bob"] {
+        assert_eq!(job(&world).user(user).config().exit, Exit::Code(0), "{user}");
+    }
+    write(&world, "groups_blocklist = [\"lattice\"]");
+    assert_refused(&world, &job(&world).config(), "rule", "rule `groups_blocklist`");
+    write(&world, "user_allowlist = [\"bob\"]");
+    assert_refused(&world, &job(&world).config(), "rule", "rule `on no list`");
+    write(&world, "pipeline_source_allowlist = [\"web\"]");
+    let denied = job(&world).config();
+    assert_refused(&world, &denied, "rule", "rule `pipeline_source_allowlist`");
+    assert!(denied.stderr.contains("pipelines started this way do not run here"), "{}", denied.stderr);
+    assert_eq!(job(&world).claim("pipeline_source", "web".into()).config().exit, Exit::Code(0));
+}
+
+#[test]
+fn a_value_that_cannot_be_honoured_denies_every_job_and_the_admin_reads_the_line() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid, "root_dir_creation = true");
+    let denied = job(&world).config();
+    assert_refused(&world, &denied, "configuration-invalid", &format!("{FILE}:12:21"));
+    assert!(
+        !denied.stderr.contains("root_dir_creation"),
+        "the CI user reads the site's file: {}",
+        denied.stderr
+    );
+}
+
+#[test]
+fn a_runner_that_is_not_root_names_the_file_only_where_root_has_listed_it() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid, "");
+    world.write_file("/etc/nunbird/configurations", "/etc/gitlab-runner/other.toml\n", "root", 0o644);
+    assert_refused(&world, &job(&world).config(), "configuration-file", "is not listed");
+}
+
+#[test]
+fn nunbird_keys_reads_the_same_file() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid, "");
+    // As the guide says: the file's group is one that `nunbird` is in, or everybody may read it.
+    world.write_file(FILE, std::fs::read(world.host_path(FILE)).expect("a file"), "root", 0o644);
+    let program = world.paths().bin.join("nunbird-keys");
+    let fetched = world.run(&world.program("nunbird", program, &["refresh", "--configuration", FILE]));
+    assert!(fetched.succeeded(), "{}{}", fetched.stdout, fetched.stderr);
+    let name = world.issuer().url().replace("https://", "").replace(['.', ':'], "-");
+    let host = name.rsplit_once('-').map_or(name.as_str(), |(host, _)| host);
+    let keys = world.host_path(world.paths().keys.join(format!("{host}.json")));
+    assert!(keys.exists(), "{}", keys.display());
+}
