@@ -5,20 +5,23 @@
 
 mod claims;
 mod conditions;
+mod document;
 mod jacamar;
 mod model;
 mod native;
 mod reader;
 mod rules;
 mod servers;
+mod typed;
 mod values;
 mod write;
 
 use crate::{Diagnostic, Place};
+use document::{Document, Shared};
+pub use document::{Kind, SourceFile};
 pub use jacamar::{FATES, Fate, Migration, migrate};
 pub use model::*;
-use reader::{Document, Section, Shared};
-pub use reader::{Kind, SourceFile};
+use reader::Section;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 pub use write::to_toml;

@@ -3,133 +3,12 @@
 //! A [`Section`] is one table, or the same table of several files read as one. Each key is asked for by name and
 //! type; what nobody asked for is an unknown key, told together with its nearest neighbour among the names that were.
 
-use crate::{Diagnostic, Place, suggest};
-use nunbird_handover::Untrusted;
-use std::cell::RefCell;
+use super::document::Shared;
+pub(super) use super::document::{At, Document, Kind, Spot};
+pub(super) use super::typed::Raw;
+use super::typed::{each, integer, text, unknown, wrong_type};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-/// One file, with what was found wrong in it.
-pub(super) struct Document<'t> {
-    file: &'t Path,
-    text: &'t str,
-    lines: Vec<usize>,
-    shared: &'t Shared,
-}
-
-/// What all files of one configuration gather.
-#[derive(Default)]
-pub(super) struct Shared {
-    findings: RefCell<Vec<Diagnostic>>,
-    origins: RefCell<BTreeMap<String, Place>>,
-    asked: RefCell<BTreeMap<String, Kind>>,
-}
-
-impl Shared {
-    pub(super) fn is_clean(&self) -> bool {
-        self.findings.borrow().is_empty()
-    }
-
-    /// Findings, where each key came from, and which keys were asked for.
-    pub(super) fn into_parts(self) -> (Vec<Diagnostic>, BTreeMap<String, Place>, BTreeMap<String, Kind>) {
-        let mut findings = self.findings.into_inner();
-        findings.sort_by(|a, b| {
-            let key = |d: &Diagnostic| (d.place.file.clone(), d.place.line, d.place.column);
-            key(a).cmp(&key(b))
-        });
-        (findings, self.origins.into_inner(), self.asked.into_inner())
-    }
-}
-
-/// What a key holds, as the schema has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// A text.
-    Text,
-    /// One of these texts.
-    Choice(Vec<&'static str>),
-    /// `true` or `false`.
-    Boolean,
-    /// A whole number from 0.
-    Integer,
-    /// A text or an array of texts.
-    Texts,
-    /// A whole number or an array of them.
-    Integers,
-    /// A table.
-    Table,
-    /// A table whose keys are names of the site's choice.
-    Named,
-    /// An array of tables.
-    Tables,
-}
-
-/// A byte of a file.
-#[derive(Clone, Copy)]
-pub(super) struct Spot<'t> {
-    document: &'t Document<'t>,
-    offset: usize,
-}
-
-impl Spot<'_> {
-    pub(super) fn find(self, message: impl Into<String>, help: impl Into<String>) {
-        let document = self.document;
-        let place = document.place(self.offset);
-        let index = usize::try_from(place.line).unwrap_or(1).saturating_sub(1);
-        let start = document.lines.get(index).copied().unwrap_or(0);
-        let line = document.text.get(start..).unwrap_or("").lines().next().unwrap_or("");
-        let finding = Diagnostic {
-            message: message.into(),
-            place,
-            source_line: line.to_owned(),
-            help: Some(help.into()),
-        };
-        document.shared.findings.borrow_mut().push(finding);
-    }
-
-    pub(super) fn place(self) -> Place {
-        self.document.place(self.offset)
-    }
-}
-
-/// A value and where it stands.
-#[derive(Clone)]
-pub(super) struct At<'t, T> {
-    pub(super) value: T,
-    pub(super) spot: Spot<'t>,
-}
-
-impl<'t> Document<'t> {
-    pub(super) fn new(file: &'t Path, text: &'t str, shared: &'t Shared) -> Self {
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Document { file, text, lines, shared }
-    }
-
-    fn place(&self, offset: usize) -> Place {
-        let line = self.lines.partition_point(|start| *start <= offset).max(1);
-        let start = self.lines.get(line - 1).copied().unwrap_or(0);
-        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
-        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place { file: self.file.to_path_buf(), line: small(line), column: small(column) }
-    }
-
-    /// Parses the file. What is no TOML is a finding; the rest of the file is read all the same.
-    pub(super) fn parse(&'t self) -> DeTable<'t> {
-        let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in &errors {
-            let offset = error.span().map_or(0, |span| span.start);
-            let message = error.message().trim_end_matches('.').to_owned();
-            let help = match message.as_str() {
-                "duplicate key" => "remove one of the two",
-                _ => "see toml.io for the syntax; texts stand in quotes",
-            };
-            Spot { document: self, offset }.find(message, help);
-        }
-        table.into_inner()
-    }
-}
 
 struct Part<'t> {
     document: &'t Document<'t>,
@@ -159,6 +38,18 @@ impl<'t> Section<'t> {
             .map(|(document, table)| Part { document, table, start: 0 })
             .collect();
         Section { parts, shared, path: String::new(), asked: Vec::new(), allowed: None, noting: true }
+    }
+
+    /// One table of one file, which begins at `spot`.
+    pub(super) fn of_table(
+        spot: Spot<'t>,
+        table: &'t DeTable<'t>,
+        shared: &'t Shared,
+        path: String,
+        noting: bool,
+    ) -> Self {
+        let part = Part { document: spot.document, table, start: spot.offset };
+        Section { parts: vec![part], shared, path, asked: Vec::new(), allowed: None, noting }
     }
 
     /// Where the table begins; none where it does not stand in any file.
@@ -343,17 +234,9 @@ impl<'t> Section<'t> {
                 let spot = Spot { document: spot.document, offset: element.span().start };
                 match element.get_ref() {
                     DeValue::Table(table) => {
-                        let part = Part { document: spot.document, table, start: spot.offset };
-                        let (shared, noting) = (self.shared, self.noting && sections.is_empty());
-                        let path = path.clone();
-                        sections.push(Section {
-                            parts: vec![part],
-                            shared,
-                            path,
-                            asked: Vec::new(),
-                            allowed: None,
-                            noting,
-                        });
+                        // Rules come by the thousand, and the first has asked for all their keys.
+                        let noting = self.noting && sections.is_empty();
+                        sections.push(Section::of_table(spot, table, self.shared, path.clone(), noting));
                     }
                     other => {
                         let _: Option<()> = wrong_type(spot, other, "a table");
@@ -390,136 +273,4 @@ impl<'t> Section<'t> {
             }
         }
     }
-}
-
-/// A value that may be of more than one type.
-pub(super) struct Raw<'t> {
-    pub(super) spot: Spot<'t>,
-    value: &'t DeValue<'t>,
-    path: String,
-    shared: &'t Shared,
-    noting: bool,
-}
-
-impl<'t> Raw<'t> {
-    pub(super) fn as_text(&self) -> Option<&'t str> {
-        match self.value {
-            DeValue::String(text) => Some(text.as_ref()),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_boolean(&self) -> Option<bool> {
-        match self.value {
-            DeValue::Boolean(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_table(&self) -> Option<Section<'t>> {
-        match self.value {
-            DeValue::Table(table) => {
-                let part = Part { document: self.spot.document, table, start: self.spot.offset };
-                let (shared, path) = (self.shared, self.path.clone());
-                Some(Section {
-                    parts: vec![part],
-                    shared,
-                    path,
-                    asked: Vec::new(),
-                    allowed: None,
-                    noting: self.noting,
-                })
-            }
-            _ => None,
-        }
-    }
-
-    /// The value itself, or the elements of the array that it is.
-    pub(super) fn elements(&self) -> Vec<Raw<'t>> {
-        let one = |spot, value| {
-            let (path, shared, noting) = (self.path.clone(), self.shared, self.noting);
-            Raw { spot, value, path, shared, noting }
-        };
-        match self.value {
-            DeValue::Array(array) => array
-                .iter()
-                .map(|element| {
-                    let offset = element.span().start;
-                    one(Spot { document: self.spot.document, offset }, element.get_ref())
-                })
-                .collect(),
-            value => vec![one(self.spot, value)],
-        }
-    }
-
-    pub(super) fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
-        wrong_type(self.spot, self.value, wanted)
-    }
-}
-
-fn text<'t>(spot: Spot<'t>, value: &'t DeValue<'t>) -> Option<At<'t, &'t str>> {
-    match value {
-        DeValue::String(text) => Some(At { value: text.as_ref(), spot }),
-        other => wrong_type(spot, other, "a text in quotes"),
-    }
-}
-
-fn integer<'t>(spot: Spot<'t>, value: &'t DeValue<'t>) -> Option<At<'t, u64>> {
-    match value {
-        DeValue::Integer(number) => {
-            let parsed = u64::from_str_radix(number.as_str(), number.radix());
-            if parsed.is_err() {
-                spot.find("this is no number for this key", "write a whole number from 0");
-            }
-            parsed.ok().map(|value| At { value, spot })
-        }
-        other => wrong_type(spot, other, "a whole number"),
-    }
-}
-
-fn each<'t, T>(
-    spot: Spot<'t>,
-    value: &'t DeValue<'t>,
-    one: impl Fn(Spot<'t>, &'t DeValue<'t>) -> Option<At<'t, T>>,
-) -> Vec<At<'t, T>> {
-    match value {
-        DeValue::Array(array) => array
-            .iter()
-            .filter_map(|element: &Spanned<DeValue<'t>>| {
-                one(Spot { document: spot.document, offset: element.span().start }, element.get_ref())
-            })
-            .collect(),
-        value => one(spot, value).into_iter().collect(),
-    }
-}
-
-fn wrong_type<T>(spot: Spot<'_>, value: &DeValue<'_>, wanted: &str) -> Option<T> {
-    spot.find(format!("{} stands here", article(value.type_str())), format!("write {wanted}"));
-    None
-}
-
-fn article(kind: &str) -> String {
-    match kind {
-        "integer" | "array" => format!("an {kind}"),
-        "string" => "a text".to_owned(),
-        _ => format!("a {kind}"),
-    }
-}
-
-fn unknown(spot: Spot<'_>, what: &str, name: &str, known: &[&'static str]) {
-    let help = match suggest::nearest(name, known.iter().copied()) {
-        Some(near) => format!("write `{near}`"),
-        None if known.is_empty() => "nothing is known here".to_owned(),
-        None => format!("known here: {}", known.join(", ")),
-    };
-    spot.find(format!("unknown {what} `{}`", Untrusted(name)), help);
-}
-
-/// One file of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceFile {
-    /// Its path.
-    pub path: PathBuf,
-    /// Its content.
-    pub text: String,
 }

@@ -1,0 +1,136 @@
+//! The files of a configuration, and what reading them gathers: findings, places, and the keys that were asked for.
+
+use crate::{Diagnostic, Place};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toml::de::DeTable;
+
+/// One file, with what was found wrong in it.
+pub(super) struct Document<'t> {
+    file: &'t Path,
+    text: &'t str,
+    lines: Vec<usize>,
+    shared: &'t Shared,
+}
+
+/// What all files of one configuration gather.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) findings: RefCell<Vec<Diagnostic>>,
+    pub(super) origins: RefCell<BTreeMap<String, Place>>,
+    pub(super) asked: RefCell<BTreeMap<String, Kind>>,
+}
+
+impl Shared {
+    pub(super) fn is_clean(&self) -> bool {
+        self.findings.borrow().is_empty()
+    }
+
+    /// Findings, where each key came from, and which keys were asked for.
+    pub(super) fn into_parts(self) -> (Vec<Diagnostic>, BTreeMap<String, Place>, BTreeMap<String, Kind>) {
+        let mut findings = self.findings.into_inner();
+        findings.sort_by(|a, b| {
+            let key = |d: &Diagnostic| (d.place.file.clone(), d.place.line, d.place.column);
+            key(a).cmp(&key(b))
+        });
+        (findings, self.origins.into_inner(), self.asked.into_inner())
+    }
+}
+
+/// What a key holds, as the schema has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// One of these texts.
+    Choice(Vec<&'static str>),
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number from 0.
+    Integer,
+    /// A text or an array of texts.
+    Texts,
+    /// A whole number or an array of them.
+    Integers,
+    /// A table.
+    Table,
+    /// A table whose keys are names of the site's choice.
+    Named,
+    /// An array of tables.
+    Tables,
+}
+
+/// A byte of a file.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'t> {
+    pub(super) document: &'t Document<'t>,
+    pub(super) offset: usize,
+}
+
+impl Spot<'_> {
+    pub(super) fn find(self, message: impl Into<String>, help: impl Into<String>) {
+        let document = self.document;
+        let place = document.place(self.offset);
+        let index = usize::try_from(place.line).unwrap_or(1).saturating_sub(1);
+        let start = document.lines.get(index).copied().unwrap_or(0);
+        let line = document.text.get(start..).unwrap_or("").lines().next().unwrap_or("");
+        let finding = Diagnostic {
+            message: message.into(),
+            place,
+            source_line: line.to_owned(),
+            help: Some(help.into()),
+        };
+        document.shared.findings.borrow_mut().push(finding);
+    }
+
+    pub(super) fn place(self) -> Place {
+        self.document.place(self.offset)
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone)]
+pub(super) struct At<'t, T> {
+    pub(super) value: T,
+    pub(super) spot: Spot<'t>,
+}
+
+impl<'t> Document<'t> {
+    pub(super) fn new(file: &'t Path, text: &'t str, shared: &'t Shared) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Document { file, text, lines, shared }
+    }
+
+    fn place(&self, offset: usize) -> Place {
+        let line = self.lines.partition_point(|start| *start <= offset).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Place { file: self.file.to_path_buf(), line: small(line), column: small(column) }
+    }
+
+    /// Parses the file. What is no TOML is a finding; the rest of the file is read all the same.
+    pub(super) fn parse(&'t self) -> DeTable<'t> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            let offset = error.span().map_or(0, |span| span.start);
+            let message = error.message().trim_end_matches('.').to_owned();
+            let help = match message.as_str() {
+                "duplicate key" => "remove one of the two",
+                _ => "see toml.io for the syntax; texts stand in quotes",
+            };
+            Spot { document: self, offset }.find(message, help);
+        }
+        table.into_inner()
+    }
+}
+
+/// One file of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its content.
+    pub text: String,
+}
