@@ -1,12 +1,14 @@
 //! Random configurations and jobs: Nunbird decides as Jacamar's documentation says, and a migrated configuration as its
 //! original.
 
-use super::{migrated, read, substance};
+use super::{findings, migrated, read, substance};
 use nunbird_policy::{
-    AccountFacts, Host, IdentitySource, MapFile, Policy, Subject, Trouble, Verdict, Violation, decide,
+    AccountFacts, Host, IdentitySource, MapFile, Outcome, Policy, Subject, Trouble, Verdict, Violation,
+    decide,
 };
 use proptest::prelude::*;
 use std::borrow::Cow;
+use std::path::Path;
 
 /// Four people with groups, shells and uids of every kind.
 struct Site;
@@ -217,6 +219,76 @@ proptest! {
         prop_assert_eq!(substance(&original), substance(&migrated));
         for job in jobs {
             prop_assert_eq!(judged(&original, &lists, &job), judged(&migrated, &lists, &job));
+        }
+    }
+}
+
+/// Values of every type, and texts that are hard to write down.
+const ODD: &[&str] = &[
+    "true",
+    "false",
+    "0",
+    "7",
+    "-1",
+    "1.5",
+    "1979-05-27",
+    "{}",
+    "{ a = 1 }",
+    "\"\"",
+    "\"x\"",
+    "\"$HOME\"",
+    "\"~\"",
+    "\"/\"",
+    "\"/x y\"",
+    "\"1h\"",
+    "\"none\"",
+    "\"tcp\"",
+    "\"A=b\"",
+    "\"a\\nb\"",
+    "\"\\u0000\"",
+    "\"\\u202e#\\\"\"",
+    "\"*\"",
+    "[]",
+    "[\"\"]",
+    "[\"a\\n[[rule]]\"]",
+    "[\"*\", \"a[b\"]",
+    "[\"A=\\\\ \\\"q\\\"\"]",
+    "[\"/bin/sh\"]",
+    "[[\"x\"]]",
+    "[7]",
+];
+
+proptest! {
+    #[test]
+    fn a_migrated_text_is_its_original_or_admits_nobody(changes in proptest::collection::vec((0..60_usize, 0..ODD.len()), 1..3)) {
+        let mut lines: Vec<String> = include_str!("every_key.toml").lines().map(str::to_owned).collect();
+        let refused: Vec<u32> = findings(&lines.join("\n")).iter().map(|(line, _)| *line).collect();
+        let mut number = 0;
+        lines.retain(|_| {
+            number += 1;
+            !refused.contains(&number)
+        });
+        for (line, value) in changes {
+            let keys: Vec<usize> = (0..lines.len()).filter(|index| lines[*index].contains(" = ")).collect();
+            let line = &mut lines[keys[line % keys.len()]];
+            let key = line.split(" = ").next().unwrap_or("").to_owned();
+            *line = format!("{key} = {}", ODD[value]);
+        }
+        let text = lines.join("\n");
+        let (native, findings) = migrated(&text);
+        match Policy::parse(Path::new("j"), &text) {
+            Ok(original) => {
+                prop_assert!(findings.is_empty());
+                prop_assert_eq!(substance(&original), substance(&read(&native)), "{}", native);
+            }
+            Err(found) => {
+                prop_assert_eq!(found.len(), findings.len());
+                // It may be no policy at all, which admits nobody either.
+                if let Ok(policy) = Policy::parse(Path::new("n"), &native) {
+                    let first = &policy.rules[0];
+                    prop_assert!(first.conditions.is_empty() && matches!(first.outcome, Outcome::Deny(_)), "{}", native);
+                }
+            }
         }
     }
 }
