@@ -78,11 +78,11 @@ FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions
 fuzz: PACKAGES += g++
 fuzz: setup
-	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --release --target-dir target/fuzz --target $(FUZZ_TARGET) \
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --profile fuzz --target-dir target/fuzz --target $(FUZZ_TARGET) \
 	  -p nunbird-fuzz --features libfuzzer --bins
 	@mkdir -p target/fuzz/corpus fuzz/artifacts; broken=""; \
 	for t in $(FUZZ); do mkdir -p target/fuzz/corpus/$$t; log=target/fuzz/$$t.log; echo "== $$t"; \
-	  target/fuzz/$(FUZZ_TARGET)/release/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+	  target/fuzz/$(FUZZ_TARGET)/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
 	    -artifact_prefix=fuzz/artifacts/$$t- -print_final_stats=1 target/fuzz/corpus/$$t fuzz/corpus/$$t >$$log 2>&1 \
 	    || broken="$$broken $$t"; \
 	  grep -aE 'ERROR|panicked|stat::number_of_executed|stat::average_exec|DONE' $$log; done; \
