@@ -66,9 +66,12 @@ pub(crate) fn read(object: &Map<String, Value>, policy: &Policy) -> Result<Subje
         Some("job_token") => IdentitySource::JobToken,
         Some(other) => return Err(format!("`{}` is no source of an identity", Untrusted(other))),
     };
+    // As in a token: the role in a fork is none in the project that runs the job.
+    let sources = facts.number("project_id")?;
+    let own_sources = facts.number("job_project_id")?.is_none_or(|id| Some(id) == sources);
     let project_id = match facts.number("job_project_id")? {
         Some(id) => id,
-        None => facts.number("project_id")?.unwrap_or(0),
+        None => sources.unwrap_or(0),
     };
     Ok(Subject {
         server: facts.text("server")?.unwrap_or_else(|| server(&facts, policy)),
@@ -76,9 +79,14 @@ pub(crate) fn read(object: &Map<String, Value>, policy: &Policy) -> Result<Subje
         user_login: needed("user_login")?,
         user_id: facts.number("user_id")?.unwrap_or(0),
         user_email: facts.text("user_email")?,
-        access_level: facts.text("user_access_level")?,
+        access_level: facts.text("user_access_level")?.filter(|_| own_sources),
         groups: facts.texts("groups_direct")?,
-        identities: facts.identities()?,
+        // As in a token: an account without a name fits nobody.
+        identities: facts
+            .identities()?
+            .into_iter()
+            .filter(|(p, name)| !p.is_empty() && !name.is_empty())
+            .collect(),
         namespace_path,
         project_path,
         project_id,

@@ -71,6 +71,27 @@ fn claims_may_be_a_tokens_payload_and_a_misspelt_fact_is_an_error() {
 }
 
 #[test]
+fn the_role_in_a_fork_is_none_in_the_project_that_runs_the_job() {
+    let scene = Scene::new();
+    let rule = "[[rule]]\nname = \"owners\"\nwhen.access_level = \"owner\"\nrun_as = \"$user_login\"\n\n[[rule]]\nname = \"no";
+    scene.configure(&scene.policy().replacen("[[rule]]\nname = \"no", rule, 1));
+    let fits = |ids: &str| {
+        let payload = format!(
+            r#"{{"iss":"https://gitlab.example.org","user_login":"ada","user_id":"7",{ids},"project_path":"fork/app",
+            "job_project_path":"hpc/app","ref":"main","pipeline_source":"push","user_access_level":"owner"}}"#
+        );
+        let explained = scene.run(&["explain", "--claims", &scene.claims(&payload), "--format", "json"]);
+        explained.json()["rules"][0]["fits"].as_bool()
+    };
+    assert_eq!(fits(r#""project_id":"3","job_project_id":"3""#), Some(true));
+    assert_eq!(
+        fits(r#""project_id":"9","job_project_id":"3""#),
+        Some(false),
+        "everybody owns a fork of their own"
+    );
+}
+
+#[test]
 fn a_token_is_explained_but_never_printed_and_its_signature_is_told() {
     let scene = Scene::new();
     let payload = "eyJpc3MiOiJodHRwczovL2dpdGxhYi5leGFtcGxlLm9yZyIsInVzZXJfbG9naW4iOiJhZGEiLCJwcm9qZWN0X3BhdGgiOiJocGMvYXBwIn0";

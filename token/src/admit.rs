@@ -1,6 +1,6 @@
 //! The whole question that the worker answers: is there a token that proves who this job belongs to?
 
-use crate::claims::{Claims, Flag};
+use crate::claims::{Claims, Flag, ProviderIdentity};
 use crate::{Admitted, Bound, Rejection, Response, Source, StoredKey, verify};
 use std::path::PathBuf;
 
@@ -68,6 +68,8 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     check_binding(&claims, server, response)?;
     let project = claims.running_project().ok_or(Rejection::Claims)?;
     let requested_account = question.account_variable.and_then(|name| response.requested_account(name));
+    // GitLab measures the role against the project of the sources, and in a merge request from a fork its author owns that.
+    let own_sources = claims.project_id.0 == project.id;
     Ok(Admitted {
         server: verified.server,
         source: Source::IdToken,
@@ -82,9 +84,14 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
         project_dir: response.project_dir().unwrap_or_else(|| PathBuf::from(project.path)),
         user_login: claims.user_login,
         user_email: claims.user_email,
-        access_level: claims.user_access_level,
+        access_level: claims.user_access_level.filter(|_| own_sources),
         groups: claims.groups_direct,
-        identities: claims.user_identities.unwrap_or_default().into_iter().map(Into::into).collect(),
+        identities: claims
+            .user_identities
+            .into_iter()
+            .flatten()
+            .filter_map(ProviderIdentity::named)
+            .collect(),
         git_ref: claims.git_ref,
         ref_type: claims.ref_type,
         ref_protected: Some(claims.ref_protected == Flag::True),

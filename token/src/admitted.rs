@@ -43,7 +43,7 @@ pub struct Admitted {
     pub user_login: String,
     /// Primary e-mail address of the user.
     pub user_email: Option<String>,
-    /// The user's role in the project.
+    /// The user's role in the project that runs the job. A merge request from a fork tells none.
     pub access_level: Option<String>,
     /// Full paths of the groups that the user is a direct member of.
     pub groups: Option<Vec<String>>,

@@ -20,7 +20,7 @@ pub(crate) const MAX_TEXT: usize = 1024;
 const MAX_AUDIENCES: usize = 64;
 /// The most groups; GitLab leaves the claim out above 200.
 pub(crate) const MAX_GROUPS: usize = 200;
-/// The most identities; GitLab sends five.
+/// The most identities; GitLab sends all, and users have one or two.
 pub(crate) const MAX_IDENTITIES: usize = 64;
 
 /// Claims of one id token, still to be judged.
@@ -69,7 +69,7 @@ pub struct Claims {
     pub runner_id: Option<u64>,
     /// Primary e-mail address of the user.
     pub user_email: Option<String>,
-    /// The user's role in the project.
+    /// The user's role in the project of the sources.
     pub user_access_level: Option<String>,
     /// `branch` or `tag`.
     pub ref_type: Option<String>,
@@ -90,9 +90,11 @@ pub struct ProviderIdentity {
     pub extern_uid: String,
 }
 
-impl From<ProviderIdentity> for UserIdentity {
-    fn from(claim: ProviderIdentity) -> Self {
-        UserIdentity { provider: claim.provider, extern_uid: claim.extern_uid }
+impl ProviderIdentity {
+    /// None for an account without a name, which GitLab sends as an empty text: it must not fit anybody.
+    pub(crate) fn named(self) -> Option<UserIdentity> {
+        let ProviderIdentity { provider, extern_uid } = self;
+        (!provider.is_empty() && !extern_uid.is_empty()).then_some(UserIdentity { provider, extern_uid })
     }
 }
 
@@ -140,10 +142,7 @@ impl Claims {
         let lists = groups.len() <= MAX_GROUPS
             && groups.iter().all(|text| !text.is_empty() && is_plain(text))
             && identities.len() <= MAX_IDENTITIES
-            && identities
-                .iter()
-                .flat_map(|one| [&one.provider, &one.extern_uid])
-                .all(|text| !text.is_empty() && is_plain(text));
+            && identities.iter().flat_map(|one| [&one.provider, &one.extern_uid]).all(|text| is_plain(text));
         required.into_iter().all(|text| !text.is_empty() && is_plain(text))
             && optional.into_iter().flatten().all(|text| is_plain(text))
             && lists

@@ -6,7 +6,8 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use nunbird_token::{
-    Admitted, Bound, KeyMaterial, MAX_TOKEN, Question, Rejection, Server, Source, StoredKey, admit,
+    Admitted, Bound, KeyMaterial, MAX_TOKEN, Question, Rejection, Server, Source, StoredKey, admit, decode,
+    encode,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -330,9 +331,11 @@ fn a_merge_request_from_a_fork_counts_for_the_project_that_runs_it() {
         ("job_project_id", json!("3")),
         ("job_project_path", json!("hpc/app")),
         ("job_namespace_path", json!("hpc")),
+        ("user_access_level", json!("owner")),
     ];
     let admitted = ask_claims(&with(&fork)).unwrap();
     assert_eq!((admitted.project_id, admitted.project_path.as_str()), (3, "hpc/app"));
+    assert_eq!(admitted.access_level, None, "everybody owns a fork of their own");
     assert_eq!(ask_claims(&with(&fork[..3])), Err(Rejection::OtherJob(Bound::Project)));
 }
 
@@ -422,6 +425,26 @@ fn facts_of_user_and_environment_are_read_where_the_server_sends_them() {
     ] {
         assert_eq!(ask_claims(&with(&[(name, bad.clone())])), Err(Rejection::Claims), "{name} {bad}");
     }
+}
+
+#[test]
+fn two_hundred_groups_with_long_paths_fit_into_token_and_message() {
+    let groups: Vec<String> = (0..200).map(|n| format!("{n:03}/{}", "g".repeat(251))).collect();
+    let admitted = ask_claims(&with(&[("groups_direct", json!(groups))])).unwrap();
+    assert_eq!(admitted.groups.as_ref(), Some(&groups));
+    assert_eq!(decode(&encode(&Ok(admitted.clone()))), Ok(Ok(admitted)));
+}
+
+#[test]
+fn an_identity_without_a_name_is_left_out_and_keeps_nobody_away() {
+    let nameless = json!([
+        {"provider": "saml", "extern_uid": ""},
+        {"provider": "", "extern_uid": "x"},
+        {"provider": "ldapmain", "extern_uid": "uid=a"},
+    ]);
+    let admitted = ask_claims(&with(&[("user_identities", nameless)])).unwrap();
+    let names: Vec<_> = admitted.identities.iter().map(|one| one.extern_uid.as_str()).collect();
+    assert_eq!(names, ["uid=a"]);
 }
 
 #[test]
