@@ -56,21 +56,28 @@ pub(crate) fn ask(
     let bytes = answer_of(privilege, || {
         let servers: Vec<Server> =
             policy.gitlab.iter().zip(evidence.keys).map(|(server, keys)| known(server, keys)).collect();
-        let answer = if servers.iter().all(|server| server.keys.is_empty()) {
-            Err(Rejection::Keys)
-        } else {
-            nunbird_token::admit(&Question {
-                response: evidence.response,
-                token_variables: &policy.identity.token_variables,
-                servers: &servers,
-                now: evidence.now,
-                clock_skew: policy.identity.clock_skew,
-                account_variable: account_variable(policy),
-            })
-        };
-        nunbird_token::encode(&answer)
+        let answer = nunbird_token::admit(&Question {
+            response: evidence.response,
+            token_variables: &policy.identity.token_variables,
+            servers: &servers,
+            now: evidence.now,
+            clock_skew: policy.identity.clock_skew,
+            account_variable: account_variable(policy),
+        });
+        let no_keys = servers.iter().all(|server| server.keys.is_empty());
+        nunbird_token::encode(&answer.map_err(|rejection| match rejection {
+            // Without a token no key would help, and the job token may.
+            Rejection::Response | Rejection::NoToken | Rejection::Empty => rejection,
+            _ if no_keys => Rejection::Keys,
+            _ => rejection,
+        }))
     })?;
-    nunbird_token::decode(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
+    match nunbird_token::decode(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))? {
+        Ok(admitted) if admitted.source != Source::IdToken => {
+            Err(failed(&"the worker answered another question"))
+        }
+        other => Ok(other),
+    }
 }
 
 /// Asks a fresh worker for the job's own token.

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::issuer::{JOB, Reply};
+use nunbird_tests::issuer::{JOB, JWKS, Reply};
 use nunbird_tests::require_root;
 use nunbird_tests::runner::{Job, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};
@@ -60,6 +60,32 @@ fn a_job_without_id_tokens_runs_as_its_user_in_every_mode() {
         assert_eq!(admitted["identity_source"], "job_token");
         assert_eq!(world.issuer().requests(JOB), 1, "later stages go by the record");
     }
+}
+
+#[test]
+fn a_job_without_id_tokens_needs_no_signing_key() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    world.reconfigure("[audit]", SOURCES);
+    let outcome = job(&world).config();
+    assert!(outcome.succeeded(), "{}", outcome.log);
+    assert_eq!(world.issuer().requests(JWKS), 0, "no key would have helped");
+}
+
+#[test]
+fn a_server_that_does_not_answer_in_time_ends_the_job_and_not_the_runner() {
+    if !require_root() {
+        return;
+    }
+    const LATE: Duration = Duration::from_secs(30);
+    let world = world(Privilege::Setuid);
+    world.issuer().replace(JOB, with(&world, "/tag", json!(false)).after(LATE));
+    let begun = Instant::now();
+    let detail = assert_refused(&world, &job(&world).config(), 2, "job-answer");
+    assert!(begun.elapsed() < LATE, "it was waited for");
+    assert!(detail.contains("time"), "{detail}");
 }
 
 #[test]
@@ -166,46 +192,48 @@ fn the_job_token_stands_in_no_argument_environment_log_or_audit_line() {
     let world = world(Privilege::Setuid);
     let job = job(&world);
     let token = job.job_token_text().to_owned();
-    // Every process that starts while the server is slow to answer is looked at.
-    let seen = std::thread::scope(|scope| {
+    world.issuer().replace(JOB, with(&world, "/tag", json!(false)).after(Duration::from_secs(2)));
+    // Looked at while the server takes its time: the process that has shown it the token is there and waits.
+    let (looked_at, found) = std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
-            let mut seen = Vec::new();
             let begun = Instant::now();
             while world.issuer().requests(JOB) == 0 && begun.elapsed() < Duration::from_secs(20) {
-                seen.extend(processes_with(&token));
+                std::thread::yield_now();
             }
-            seen
+            processes_with(&token)
         });
         let outcome = job.config();
         assert!(outcome.succeeded(), "{}", outcome.log);
         assert!(!outcome.log.contains(&token));
         looking.join().expect("the watch")
     });
-    assert_eq!(seen, Vec::<String>::new());
+    assert!(looked_at.iter().any(|name| name == "nunbird-keys"), "{looked_at:?}");
+    assert_eq!(found, Vec::<String>::new());
     assert!(world.audit().iter().all(|line| !line.to_string().contains(&token)));
 }
 
-/// Programs of Nunbird's with the text in their arguments or environment.
-fn processes_with(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
+/// Programs of Nunbird's, and those of them with the text in their arguments or environment.
+fn processes_with(text: &str) -> (Vec<String>, Vec<String>) {
+    let (mut looked_at, mut found) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
         if !name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()) {
             continue;
         }
         let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let comm = comm.trim_end();
         if !comm.starts_with("nunbird") {
             continue;
         }
         // The runner gives nunbird-auth the job's variables, the token among them, so its first image has it.
-        let parts: &[&str] =
-            if comm.starts_with("nunbird-auth") { &["cmdline"] } else { &["cmdline", "environ"] };
+        let parts: &[&str] = if comm == "nunbird-auth" { &["cmdline"] } else { &["cmdline", "environ"] };
         for part in parts {
             let bytes = std::fs::read(entry.path().join(part)).unwrap_or_default();
             if String::from_utf8_lossy(&bytes).contains(text) {
-                found.push(format!("{comm}{part}"));
+                found.push(format!("{comm} {part}"));
             }
         }
+        looked_at.push(comm.to_owned());
     }
-    found
+    (looked_at, found)
 }
