@@ -15,6 +15,8 @@ pub const MAX_JOB_TOKEN: usize = 8 << 10;
 /// The longest answer, in bytes.
 pub const MAX_JOB_ANSWER: u64 = 1 << 20;
 
+/// Seconds that gitlab-runner gives a job whose server sends no timeout.
+const DEFAULT_LIFE: u64 = 7200;
 /// How long an identity holds at least and at most, in seconds: GitLab's least and greatest timeout of a job.
 const LIFE: std::ops::RangeInclusive<u64> = 600..=30 * 24 * 3600;
 
@@ -46,8 +48,8 @@ pub fn job_token(response: &[u8], urls: &[String]) -> Result<JobToken, Rejection
         return Err(Rejection::NoToken);
     }
     let repository = host(&response.git_info.repo_url);
-    let mut on_it =
-        urls.iter().enumerate().filter(|(_, url)| repository.is_some() && host(url) == repository);
+    let same = |url: &str| host(url).zip(repository).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+    let mut on_it = urls.iter().enumerate().filter(|(_, url)| same(url));
     let server = match (urls, on_it.next(), on_it.next()) {
         (_, Some((index, _)), None) => index,
         ([_], _, _) => 0,
@@ -144,7 +146,8 @@ pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Reject
         return Err(Rejection::JobAnswer);
     }
     check_binding(&answer, &response.job_info, response.id, question.runner_ids)?;
-    let life = response.runner_info.timeout.unwrap_or(3600).clamp(*LIFE.start(), *LIFE.end());
+    let timeout = response.runner_info.timeout.filter(|seconds| *seconds != 0).unwrap_or(DEFAULT_LIFE);
+    let life = timeout.clamp(*LIFE.start(), *LIFE.end());
     Ok(Admitted {
         server: question.server,
         source: Source::JobToken,

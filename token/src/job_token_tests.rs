@@ -51,6 +51,33 @@ fn a_running_job_of_this_server_is_told_as_far_as_the_answer_goes() {
 }
 
 #[test]
+fn an_identity_holds_as_long_as_the_runner_lets_the_job_run() {
+    let life = |info: Value| {
+        let mut response = response();
+        response["runner_info"] = info;
+        judge(&response, &answer().to_string(), &[]).map(|admitted| admitted.expires_at - 1000)
+    };
+    assert_eq!(life(json!({ "timeout": 5400 })), Ok(5400));
+    assert_eq!(life(json!({ "timeout": 0 })), Ok(7200), "what gitlab-runner does without a timeout");
+    assert_eq!(life(json!({})), Ok(7200));
+    assert_eq!(life(json!({ "timeout": 1 })), Ok(600));
+    assert_eq!(life(json!({ "timeout": u64::MAX })), Ok(30 * 24 * 3600));
+    assert_eq!(life(json!({ "timeout": "5400" })), Err(Rejection::Response));
+}
+
+#[test]
+fn a_member_that_stands_twice_is_no_answer() {
+    let text = answer().to_string();
+    for twice in [r#"{"id":7,"#, r#"{"user":{"id":9,"username":"bob"},"#, r#"{"status":"running","#] {
+        assert_eq!(
+            judge(&response(), &text.replacen('{', twice, 1), &[]),
+            Err(Rejection::JobAnswer),
+            "{twice}"
+        );
+    }
+}
+
+#[test]
 fn an_answer_about_another_job_is_a_replay() {
     let mut other = answer();
     other["id"] = json!(8);
@@ -104,6 +131,7 @@ fn a_job_token_goes_to_the_server_of_its_repository_or_to_the_only_one() {
         job_token(response.to_string().as_bytes(), &urls).map(|found| found.server)
     };
     assert_eq!(find(&response(), &["https://other.example.org", URL]), Ok(1));
+    assert_eq!(find(&response(), &["https://other.example.org", "https://GitLab.example.org"]), Ok(1));
     assert_eq!(find(&response(), &["https://other.example.org"]), Ok(0));
     assert_eq!(find(&response(), &["https://a.org", "https://b.org"]), Err(Rejection::NoToken));
     assert_eq!(find(&response(), &[URL, "https://gitlab.example.org:8443"]), Err(Rejection::NoToken));

@@ -60,7 +60,7 @@ pub struct GitInfo {
 /// How long the job may take.
 #[derive(Debug, Default, Deserialize)]
 pub struct RunnerInfo {
-    /// Seconds.
+    /// Seconds. 0 or none means that the server did not send it.
     #[serde(default)]
     pub timeout: Option<u64>,
 }
@@ -110,11 +110,11 @@ impl Response {
         self.variables.iter().filter(move |v| v.key == name).map(|v| v.value.as_str())
     }
 
-    /// The account that the user names in a variable: the last one of that name that is not empty, as a script would see it.
-    /// A text that no account's name could be is as good as none named, but must not pass for nothing asked: it is kept
+    /// The account that the user names in a variable. The last one of that name counts, as in the job's scripts; an empty
+    /// one asks for nothing. A text that no account's name could be is as good as none named, but must not pass for nothing asked: it is kept
     /// as far as it can be shown.
     pub(crate) fn requested_account(&self, name: &str) -> Option<String> {
-        let value = self.values(name).filter(|value| !value.is_empty()).last()?;
+        let value = self.values(name).last().filter(|value| !value.is_empty())?;
         let plain = value.len() <= MAX_ACCOUNT && is_plain(value);
         Some(if plain { value.to_owned() } else { UNUSABLE.to_owned() })
     }

@@ -457,7 +457,8 @@ fn the_account_that_a_user_asks_for_is_the_last_one_named() {
     };
     assert_eq!(asked(&[]), None);
     assert_eq!(asked(&["", ""]), None);
-    assert_eq!(asked(&["one", "two", ""]).as_deref(), Some("two"));
+    assert_eq!(asked(&["", "one", "two"]).as_deref(), Some("two"));
+    assert_eq!(asked(&["one", "two", ""]), None, "the job's scripts see an empty variable");
     assert_eq!(asked(&["a\u{1b}[31m"]).as_deref(), Some("?"));
     assert_eq!(asked(&["x".repeat(300).as_str()]).as_deref(), Some("?"));
 }
