@@ -30,6 +30,8 @@ pub(crate) struct Request<'a> {
     pub(crate) path: &'a str,
     /// The server's own URL, without a slash at the end.
     pub(crate) url: &'a str,
+    /// The headers, a line each.
+    pub(crate) head: &'a str,
 }
 
 type Handler = dyn Fn(&Request<'_>, &mut dyn Write) -> std::io::Result<()> + Send + Sync;
@@ -92,8 +94,9 @@ fn serve(stream: impl Read + Write, url: &str, handler: &Handler) -> std::io::Re
             return Ok(());
         }
         let path = line.split(' ').nth(1).unwrap_or("/").to_owned();
-        while stream.read_line(&mut line)? > 2 {}
-        handler(&Request { path: &path, url }, stream.get_mut())?;
+        let mut head = String::new();
+        while stream.read_line(&mut head)? > 2 {}
+        handler(&Request { path: &path, url, head: &head }, stream.get_mut())?;
         stream.get_mut().flush()?;
     }
 }

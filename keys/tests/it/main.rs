@@ -3,6 +3,7 @@
 mod commands;
 mod directory;
 mod double;
+mod job;
 mod network;
 mod rotation;
 mod scene;
