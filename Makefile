@@ -7,7 +7,7 @@ DENY_VERSION = 0.20.2
 PROGRAMS = -p nunbird-auth -p nunbird -p nunbird-keys -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 
-.PHONY: help demo test setup programs lint deny unit rooted fuzz transcripts bench rpm privileged-code unsafe-code clean
+.PHONY: help demo test setup programs lint deny unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -15,6 +15,7 @@ help:
 	@echo "make fuzz     let libFuzzer try everything that meets bytes of strangers (FUZZ_SECONDS=60 each)"
 	@echo "make bench    measure start-up time and memory against named peers"
 	@echo "make transcripts  write what strace sees of the privileged program into docs/transcripts.md (root)"
+	@echo "make manual   write man pages and completions of nunbirdctl into packaging/"
 	@echo "make rpm      build both RPMs"
 
 # Packages for the build (a C compiler for the signature code), the demo and the tests.
@@ -88,6 +89,13 @@ fuzz: setup
 	  grep -aE 'ERROR|panicked|stat::number_of_executed|stat::average_exec|DONE' $$log; done; \
 	[ -z "$$broken" ] || { echo "broken:$$broken; the inputs are in fuzz/artifacts"; exit 1; }
 FUZZ_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+
+# Man pages and completions of nunbirdctl, from its own command line; a test compares them with it.
+manual:
+	$(CARGO) build --locked --quiet -p nunbirdctl
+	@rm -f packaging/man/*.1; $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl man packaging/man
+	@for one in bash:nunbirdctl.bash zsh:_nunbirdctl fish:nunbirdctl.fish; do \
+	  $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl completions $${one%%:*} > packaging/completions/$${one#*:}; done
 
 rpm: setup
 	rpm/build.sh

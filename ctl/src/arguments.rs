@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::output::Format;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use nunbird_policy::{DEFAULT_AUDIT_FILE, DEFAULT_CONFIGURATION};
 use std::path::PathBuf;
 
@@ -19,6 +20,19 @@ pub(crate) struct Cli {
     pub(crate) format: Format,
 }
 
+/// What a command is for, how it is used, and then its options: whoever asks for help wants to see it done.
+const EXAMPLES_FIRST: &str = "{about}{after-help}\n\n{usage-heading} {usage}\n\n{all-args}";
+
+/// The command line, for whoever parses or describes it.
+pub(crate) fn command_line() -> clap::Command {
+    Cli::command().mut_subcommands(|command| command.help_template(EXAMPLES_FIRST))
+}
+
+/// Reads this process's command line; help, version and errors end the process.
+pub(crate) fn read() -> Cli {
+    Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Read a configuration, run its tests and look at this host; print every finding.
@@ -26,6 +40,11 @@ pub(crate) enum Command {
         after_help = "examples:\n  nunbirdctl check\n  nunbirdctl check --configuration new.toml --no-host --strict"
     )]
     Check(Check),
+    /// Do all that check does, and look at gitlab-runner's configuration, at systemd, space and kernel.
+    #[command(
+        after_help = "examples:\n  nunbirdctl doctor\n  nunbirdctl doctor --runner-config /srv/runner/config.toml --format json"
+    )]
+    Doctor(Doctor),
     /// Show how a job would be decided: every rule, every condition, the value seen.
     #[command(
         after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain --token token.jwt --runner-user gitlab-runner\n  \
@@ -58,7 +77,24 @@ pub(crate) enum Command {
     )]
     Migrate(Migrate),
     /// Print the JSON schema of the configuration, for editors.
+    #[command(after_help = "example:\n  nunbirdctl schema > nunbird.schema.json")]
     Schema,
+    /// Print completions for a shell.
+    #[command(
+        after_help = "example:\n  nunbirdctl completions bash > /usr/share/bash-completion/completions/nunbirdctl"
+    )]
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write the man pages into a directory.
+    #[command(hide = true)]
+    Man {
+        /// The directory, which exists.
+        #[arg(value_name = "DIRECTORY")]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -84,6 +120,20 @@ pub(crate) struct Check {
     /// Read the files alone; do not look at programs, accounts, directories and keys.
     #[arg(long)]
     pub(crate) no_host: bool,
+    /// Take remarks for errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    #[command(flatten)]
+    pub(crate) runner: RunnerUser,
+    /// gitlab-runner's own configuration.
+    #[arg(long, value_name = "FILE", default_value = "/etc/gitlab-runner/config.toml")]
+    pub(crate) runner_config: PathBuf,
     /// Take remarks for errors.
     #[arg(long)]
     pub(crate) strict: bool,

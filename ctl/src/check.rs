@@ -2,8 +2,9 @@
 
 use crate::arguments::Check;
 use crate::files;
+use crate::finding::Finding;
 use crate::host;
-use crate::host_facts::{self, Finding};
+use crate::host_facts;
 use crate::output::{Format, INVALID, OK, TESTS_FAILED, Trouble, print, print_json};
 use crate::test;
 use nunbird_handover::Untrusted;
@@ -11,28 +12,46 @@ use nunbird_policy::{Policy, check_map, lint};
 use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
-    let file = &options.configuration.configuration;
-    let policy = files::read(file, format)?.policy;
-    let mut findings = remarks(&policy);
-    maps(&policy, &mut findings);
-    let caller = host::runner(&policy, &options.runner.runner_user);
+    let policy = files::read(&options.configuration.configuration, format)?.policy;
+    let mut findings = of_policy(&policy);
     if !options.no_host {
         host_facts::look(&policy, &options.runner.runner_user, &mut findings);
     }
-    let tests = test::all(&policy, caller)?;
+    report(&policy, &options.runner.runner_user, &findings, options.strict, format)
+}
+
+/// What can be said of the files alone.
+pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
+    let mut findings = remarks(policy);
+    maps(policy, &mut findings);
+    findings
+}
+
+/// Runs the policy's tests, prints them and the findings, and gives the exit code.
+pub(crate) fn report(
+    policy: &Policy,
+    runner: &str,
+    findings: &[Finding],
+    strict: bool,
+    format: Format,
+) -> Result<u8, Trouble> {
+    let tests = test::all(policy, host::runner(policy, runner))?;
     let failed: Vec<&test::Outcome<'_>> = tests.iter().filter(|outcome| !outcome.passed()).collect();
-    let errors = findings.iter().filter(|f| f.is_error() || options.strict).count();
+    let errors = findings.iter().filter(|f| f.is_error() || strict).count();
     let remarks = findings.len() - errors;
     match format {
         Format::Text => {
             let mut text: String = findings.iter().map(|finding| format!("{finding}\n\n")).collect();
             text.extend(failed.iter().map(|outcome| outcome.text()));
-            let (servers, rules) = (policy.gitlab.len(), policy.rules.len());
             text.push_str(&format!(
-                "{}: {servers} servers, {rules} rules; {errors} errors, {remarks} remarks; {} of {} tests failed\n",
-                file.display(),
+                "{}: {}, {}; {}, {}; {} of {} failed\n",
+                policy.file.display(),
+                counted(policy.gitlab.len(), "server"),
+                counted(policy.rules.len(), "rule"),
+                counted(errors, "error"),
+                counted(remarks, "remark"),
                 failed.len(),
-                tests.len()
+                counted(tests.len(), "test"),
             ));
             print(&text)?;
         }
@@ -48,6 +67,10 @@ pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
         (0, _) => TESTS_FAILED,
         _ => INVALID,
     })
+}
+
+fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn remarks(policy: &Policy) -> Vec<Finding> {

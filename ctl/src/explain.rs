@@ -2,7 +2,7 @@
 
 use crate::arguments::Explain;
 use crate::host::{self, ThisHost};
-use crate::output::{DENIED, FAILURE, Format, OK, Trouble, print, print_json};
+use crate::output::{Colour, DENIED, FAILURE, Format, OK, Trouble, paint, print, print_json};
 use crate::{claims, files, token};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{
@@ -99,17 +99,19 @@ pub(crate) fn trace(
 }
 
 fn place(rule: &Rule) -> String {
-    rule.place.to_string()
+    Untrusted(&rule.place.to_string()).to_string()
 }
 
 /// The answer in words.
 fn verdict(policy: &Policy, decision: &Decision<'_>) -> String {
     match &decision.verdict {
         Verdict::Admitted { rule, account } => {
-            format!("admitted by `{}`\n{}", Untrusted(&rule.name), result(policy, rule, account))
+            let admitted = paint(Colour::Green, "admitted");
+            let (name, place) = (Untrusted(&rule.name), place(rule));
+            format!("{admitted} by `{name}` at {place}\n{}", result(policy, rule, account))
         }
         Verdict::Failed(trouble) => format!("undecided: {}\n", Untrusted(&trouble.detail)),
-        _ => format!("denied: {}\n", denial(decision)),
+        _ => format!("{}: {}\n", paint(Colour::Red, "denied"), denial(decision)),
     }
 }
 

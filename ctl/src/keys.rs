@@ -4,6 +4,7 @@ use crate::arguments::Keys;
 use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
 use crate::{files, token};
 use nunbird_handover::Untrusted;
+use nunbird_policy::{Algorithm, GitLabServer};
 use nunbird_token::{KeyMaterial, StoredKey};
 use serde_json::{Value, json};
 
@@ -20,11 +21,7 @@ pub(crate) fn run(options: &Keys, format: Format) -> Result<u8, Trouble> {
                 all.push(json!({ "server": server.name, "error": why, "keys": [] }));
             }
             Ok(keys) => {
-                let used = |key: &StoredKey| {
-                    let known =
-                        server.algorithms.iter().any(|a| format!("{a:?}").to_uppercase() == algorithm(key));
-                    known && (key.pinned || now < key.last_seen.saturating_add(server.keys_max_age))
-                };
+                let used = |key: &StoredKey| is_used(key, server, now);
                 whole &= keys.iter().any(used);
                 for key in &keys {
                     text.push_str(&row(key, now, used(key)));
@@ -42,6 +39,20 @@ pub(crate) fn run(options: &Keys, format: Format) -> Result<u8, Trouble> {
         Format::Json => print_json(&json!({ "servers": all }))?,
     }
     Ok(if whole { OK } else { FAILURE })
+}
+
+/// Whether nunbird-auth would verify a token with it.
+pub(crate) fn is_used(key: &StoredKey, server: &GitLabServer, now: u64) -> bool {
+    let configured = |wanted: &Algorithm| {
+        matches!(
+            (wanted, &key.material),
+            (Algorithm::Rs256, KeyMaterial::Rs256 { .. })
+                | (Algorithm::Es256, KeyMaterial::Es256 { .. })
+                | (Algorithm::Es384, KeyMaterial::Es384 { .. })
+        )
+    };
+    server.algorithms.iter().any(configured)
+        && (key.pinned || now < key.last_seen.saturating_add(server.keys_max_age))
 }
 
 fn algorithm(key: &StoredKey) -> &'static str {

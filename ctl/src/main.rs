@@ -11,26 +11,32 @@ mod audit;
 mod check;
 mod claims;
 mod diff;
+mod doctor;
 mod explain;
 mod files;
+mod finding;
 mod host;
 mod host_facts;
+mod key_facts;
 mod keys;
+mod machine;
+mod manual;
 mod migrate;
 mod output;
+mod programs;
 mod replay;
+mod runner_config;
 mod schema;
 mod show;
 mod test;
 mod token;
 
-use arguments::{Cli, Command};
-use clap::Parser;
+use arguments::Command;
 use output::Trouble;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = arguments::read();
     let format = cli.format;
     let done = match cli.command {
         Command::Check(options) => check::run(&options, format),
@@ -41,7 +47,10 @@ fn main() -> ExitCode {
         Command::Audit(options) => audit::run(&options, format),
         Command::Keys(options) => keys::run(&options, format),
         Command::Migrate(options) => migrate::run(&options),
+        Command::Doctor(options) => doctor::run(&options, format),
         Command::Schema => schema::run(),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { directory } => manual::pages(&directory),
     };
     ExitCode::from(done.unwrap_or_else(Trouble::tell))
 }

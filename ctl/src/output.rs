@@ -4,7 +4,8 @@ use clap::ValueEnum;
 use nunbird_handover::Untrusted;
 use nunbird_policy::Diagnostic;
 use serde_json::{Value, json};
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
 
 /// Exit codes.
 pub(crate) const OK: u8 = 0;
@@ -20,6 +21,29 @@ pub(crate) enum Format {
     Text,
     /// Machines.
     Json,
+}
+
+/// What a word on a terminal says at a glance. Never more than the word itself says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Colour {
+    Green,
+    Red,
+    Yellow,
+}
+
+/// A word of ours in colour, on a terminal whose owner has not said `NO_COLOR` (no-color.org).
+pub(crate) fn paint(colour: Colour, word: &str) -> Cow<'_, str> {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    if !io::stdout().is_terminal() || set("NO_COLOR") || dumb {
+        return Cow::Borrowed(word);
+    }
+    let code = match colour {
+        Colour::Green => 32,
+        Colour::Red => 31,
+        Colour::Yellow => 33,
+    };
+    Cow::Owned(format!("\u{1b}[{code}m{word}\u{1b}[0m"))
 }
 
 /// Why a command could not do its work.

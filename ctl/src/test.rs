@@ -4,7 +4,7 @@ use crate::arguments::Test;
 use crate::explain::{denial, trace};
 use crate::files;
 use crate::host::{self, MadeUp, ThisHost};
-use crate::output::{Format, OK, TESTS_FAILED, Trouble, print, print_json};
+use crate::output::{Colour, Format, OK, TESTS_FAILED, Trouble, paint, print, print_json};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Expectation, Host, Policy, TestCase, Verdict, decide};
 use serde_json::{Value, json};
@@ -55,10 +55,11 @@ impl Outcome<'_> {
     pub(crate) fn text(&self) -> String {
         let name = Untrusted(&self.test.name);
         if self.passed {
-            return format!("pass  {name}\n");
+            return format!("{}  {name}\n", paint(Colour::Green, "pass"));
         }
         let (expected, got) = (Untrusted(&self.expected), Untrusted(&self.got));
-        format!("FAIL  {name} ({}): expected {expected}, got {got}\n{}", self.test.place, self.why)
+        let (fail, place) = (paint(Colour::Red, "FAIL"), self.test.place.to_string());
+        format!("{fail}  {name} ({}): expected {expected}, got {got}\n{}", Untrusted(&place), self.why)
     }
 
     fn machine(&self) -> Value {

@@ -1,0 +1,70 @@
+//! What `check` and `doctor` have to say, each with a stable code. docs/nunbirdctl.md has a row for every one.
+
+use crate::output::{Colour, paint};
+use nunbird_handover::Untrusted;
+use serde_json::{Value, json};
+use std::fmt;
+use std::path::Path;
+
+/// One finding about a policy or the host.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    error: bool,
+    code: &'static str,
+    message: String,
+    place: Option<String>,
+    help: String,
+}
+
+impl Finding {
+    /// Jobs will fail, or run otherwise than is written.
+    pub(crate) fn error(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Finding { error: true, code, message: message.into(), place: None, help: help.into() }
+    }
+
+    /// Worth a look.
+    pub(crate) fn remark(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Finding { error: false, code, message: message.into(), place: None, help: help.into() }
+    }
+
+    /// A file that could not be looked at. Without root that says nothing about the file.
+    pub(crate) fn unseen(code: &'static str, path: &Path, error: &std::io::Error, help: &str) -> Self {
+        let message = format!("{}: {error}", path.display());
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                Finding::remark("unseen", message, "run this as root to have it looked at")
+            }
+            _ => Finding::error(code, message, help),
+        }
+    }
+
+    pub(crate) fn at(self, place: String) -> Self {
+        Finding { place: Some(place), ..self }
+    }
+
+    pub(crate) fn is_error(&self) -> bool {
+        self.error
+    }
+
+    pub(crate) fn machine(&self) -> Value {
+        json!({
+            "severity": if self.error { "error" } else { "remark" },
+            "code": self.code,
+            "message": self.message,
+            "place": self.place,
+            "help": self.help,
+        })
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, colour) = if self.error { ("error", Colour::Red) } else { ("remark", Colour::Yellow) };
+        let head = format!("{kind}[{}]", self.code);
+        write!(f, "{}: {}", paint(colour, &head), Untrusted(&self.message))?;
+        if let Some(place) = &self.place {
+            write!(f, "\n --> {}", Untrusted(place))?;
+        }
+        write!(f, "\n  = help: {}", Untrusted(&self.help))
+    }
+}

@@ -1,0 +1,92 @@
+//! The keys directory, and whether a token could be verified with what is in it now.
+
+use crate::finding::Finding;
+use crate::{keys, token};
+use nunbird_policy::{Downscope, GitLabServer, Policy};
+use std::os::unix::fs::MetadataExt;
+
+/// Keys that the server showed longer ago were missed by the hourly timer several times. Seconds.
+const STALE: u64 = 24 * 3600;
+
+pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
+    let owner = directory(policy, runner, findings);
+    let Ok(now) = nunbird_sys::clock::now() else { return };
+    for server in &policy.gitlab {
+        one(policy, server, owner, now, findings);
+        if let Some(file) = &server.ca_file
+            && let Err(e) = std::fs::File::open(file)
+        {
+            let help = format!("put the authorities of {} there, readable", server.url);
+            findings.push(Finding::unseen("ca-file", file, &e, &help));
+        }
+    }
+}
+
+/// Whoever owns the directory decides which keys there are. Gives that uid.
+fn directory(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) -> Option<u32> {
+    let path = &policy.keys_dir;
+    let shown = path.display();
+    let help = format!("install -d -o nunbird -g nunbird -m 0755 {shown}");
+    let meta = match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => meta,
+        Ok(_) => {
+            findings.push(Finding::error("keys", format!("{shown}: not a directory"), help));
+            return None;
+        }
+        Err(e) => {
+            findings.push(Finding::unseen("keys", path, &e, &help));
+            return None;
+        }
+    };
+    if meta.mode() & 0o022 != 0 {
+        findings.push(Finding::error("keys", format!("{shown}: writable by others"), "chmod go-w"));
+    }
+    if policy.downscope == Downscope::Setuid
+        && meta.uid() != 0
+        && meta.uid() == crate::host::runner(policy, runner)
+    {
+        let what =
+            format!("{shown}: belongs to `{runner}`, which runs gitlab-runner and would bring its own keys");
+        findings.push(Finding::error("keys", what, "give it to a user of its own: chown nunbird"));
+    }
+    Some(meta.uid())
+}
+
+fn one(policy: &Policy, server: &GitLabServer, owner: Option<u32>, now: u64, findings: &mut Vec<Finding>) {
+    let path = policy.keys_dir.join(format!("{}.json", server.name));
+    let shown = path.display();
+    let refresh = format!("runuser -u nunbird -- nunbird-keys refresh --server {}", server.name);
+    match path.symlink_metadata() {
+        Err(e) => return findings.push(Finding::unseen("keys", &path, &e, &refresh)),
+        Ok(meta) => {
+            let of_stranger = meta.uid() != 0 && owner.is_some_and(|owner| owner != meta.uid());
+            if !meta.is_file() || of_stranger || meta.mode() & 0o022 != 0 {
+                let (uid, mode) = (meta.uid(), meta.mode() & 0o7777);
+                let what =
+                    format!("{shown}: owned by uid {uid}, mode {mode:04o}, which nunbird-auth refuses");
+                findings.push(Finding::error("keys", what, refresh.clone()));
+            }
+        }
+    }
+    let known = match token::stored(policy, server) {
+        Ok(known) => known,
+        Err(why) => return findings.push(Finding::error("keys", why, refresh)),
+    };
+    let used: Vec<_> = known.iter().filter(|key| keys::is_used(key, server, now)).collect();
+    let newest = used.iter().map(|key| key.last_seen).max();
+    match newest {
+        None => {
+            let what = format!("{shown}: none of its {} keys can be used", known.len());
+            findings.push(Finding::error("keys", what, refresh));
+        }
+        Some(seen) if used.iter().all(|key| !key.pinned) && now.saturating_sub(seen) > STALE => {
+            let hours = now.saturating_sub(seen) / 3600;
+            findings.push(Finding::remark(
+                "keys-old",
+                format!("{shown}: the server was last seen {hours} hours ago"),
+                "systemctl status nunbird-keys.timer",
+            ));
+        }
+        Some(_) => {}
+    }
+}

@@ -1,0 +1,146 @@
+//! The machine under Nunbird: systemd's units, free space, what the kernel offers, and what keeps everybody out at present.
+
+use crate::finding::Finding;
+use crate::host_facts::JOBS;
+use nix::sys::statvfs::statvfs;
+use nunbird_policy::{Downscope, Policy};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+    if Path::new("/run/systemd/system").is_dir() {
+        timer(policy, findings);
+        runner_unit(policy, findings);
+    } else {
+        findings.push(Finding::remark(
+            "no-systemd",
+            "systemd does not run here, so no timer fetches keys and nothing of a unit was looked at",
+            "have cron run `nunbird-keys refresh` as the owner of the keys directory every hour",
+        ));
+    }
+    space(policy, findings);
+    kernel(policy, findings);
+    if policy.accounts.nologin {
+        for file in ["/etc/nologin", "/run/nologin"].into_iter().filter(|file| Path::new(file).exists()) {
+            findings.push(Finding::remark(
+                "nologin",
+                format!("{file} exists, so no job starts now"),
+                format!("rm {file}"),
+            ));
+        }
+    }
+}
+
+/// Keys that are pinned by hand lie in a directory of root's, and nothing fetches any.
+fn timer(policy: &Policy, findings: &mut Vec<Finding>) {
+    let pinned = policy.keys_dir.metadata().is_ok_and(|meta| meta.uid() == 0);
+    if pinned || property("nunbird-keys.timer", "ActiveState").as_deref() == Some("active") {
+        return;
+    }
+    findings.push(Finding::error(
+        "keys-timer",
+        "nunbird-keys.timer is not active, so keys are fetched only when a job finds none that fits",
+        "systemctl enable --now nunbird-keys.timer",
+    ));
+}
+
+/// What systemd does to the programs that gitlab-runner starts.
+fn runner_unit(policy: &Policy, findings: &mut Vec<Finding>) {
+    const UNIT: &str = "gitlab-runner.service";
+    if property(UNIT, "LoadState").as_deref() != Some("loaded") {
+        return findings.push(Finding::remark(
+            "runner-unit",
+            format!("there is no {UNIT}, so its settings were not looked at"),
+            "the runner's unit needs KillMode=mixed and must not have NoNewPrivileges=yes",
+        ));
+    }
+    let has = |name: &str, value: &str| property(UNIT, name).as_deref() == Some(value);
+    if policy.downscope == Downscope::Setuid && has("NoNewPrivileges", "yes") && !has("User", "") {
+        findings.push(Finding::error(
+            "runner-unit",
+            format!("{UNIT} has NoNewPrivileges=yes, which makes the privilege of nunbird-auth inert"),
+            "systemctl edit gitlab-runner: NoNewPrivileges=no",
+        ));
+    }
+    if !has("KillMode", "mixed") && !has("KillMode", "process") {
+        findings.push(Finding::remark(
+            "runner-unit",
+            format!("{UNIT} has another KillMode than mixed: stopping it signals jobs behind Nunbird's back"),
+            "systemctl edit gitlab-runner: KillMode=mixed",
+        ));
+    }
+}
+
+/// A property of a unit (systemctl(1)). None where systemd does not answer.
+fn property(unit: &str, name: &str) -> Option<String> {
+    let output = Command::new("systemctl")
+        .args(["show", "--value", "--property", name, unit])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Bytes below which a place is nearly full: some ten thousand decisions.
+const SCARCE: u64 = 64 << 20;
+/// Bytes below which the next write may fail.
+const NONE: u64 = 1 << 20;
+
+/// The places without which no job runs.
+fn space(policy: &Policy, findings: &mut Vec<Finding>) {
+    let audit = policy.audit.file.as_deref().and_then(Path::parent);
+    let jobs = (policy.downscope == Downscope::Setuid).then(|| Path::new(JOBS));
+    for place in audit.into_iter().chain(jobs).chain([policy.keys_dir.as_path()]) {
+        let Ok(fs) = statvfs(place) else { continue };
+        let free = fs.blocks_available().saturating_mul(fs.fragment_size());
+        // File systems such as btrfs count no inodes: they say 0 of 0.
+        let no_inodes = fs.files() > 0 && fs.files_available() == 0;
+        let shown = place.display();
+        if free < NONE || no_inodes {
+            let what =
+                if no_inodes { "no inode is free".to_owned() } else { format!("{free} bytes are free") };
+            findings.push(Finding::error(
+                "space",
+                format!("{shown}: {what}, so jobs are denied"),
+                "make room",
+            ));
+        } else if free < SCARCE {
+            let message = format!("{shown}: {} MiB are free", free >> 20);
+            findings.push(Finding::remark(
+                "space",
+                message,
+                "make room: a job that cannot be written down does not run",
+            ));
+        }
+    }
+}
+
+/// What the privileged sequence and the filters of jobs ask of the kernel (docs/operation.md).
+fn kernel(policy: &Policy, findings: &mut Vec<Finding>) {
+    let setting =
+        |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).map(|text| text.trim().to_owned());
+    match setting("kernel/seccomp/actions_avail") {
+        Ok(actions) if ["kill_process", "errno"].iter().all(|a| actions.split(' ').any(|one| one == *a)) => {}
+        _ => findings.push(Finding::error(
+            "kernel",
+            "the kernel has no seccomp filters, without which no token is verified",
+            "use a kernel with CONFIG_SECCOMP_FILTER, and mount /proc",
+        )),
+    }
+    // proc_sys_fs(5): what these are against are ways to make a privileged program act on another file.
+    for name in ["fs/protected_symlinks", "fs/protected_hardlinks"] {
+        if setting(name).is_ok_and(|value| value == "0") {
+            let shown = name.replace('/', ".");
+            findings.push(Finding::remark("kernel", format!("{shown} is 0"), format!("sysctl {shown}=1")));
+        }
+    }
+    if policy.downscope == Downscope::Setuid && setting("fs/suid_dumpable").is_ok_and(|value| value == "1") {
+        findings.push(Finding::remark(
+            "kernel",
+            "fs.suid_dumpable is 1, which lets users have core dumps of privileged programs",
+            "sysctl fs.suid_dumpable=0",
+        ));
+    }
+}

@@ -1,0 +1,203 @@
+//! gitlab-runner's `config.toml`: whether each of its runners that uses Nunbird calls it right in every stage.
+//!
+//! The keys are those of `[runners.custom]` (docs.gitlab.com/runner/configuration/advanced-configuration). The file holds the
+//! runners' tokens: nothing but paths, names and numbers is ever taken from it into a finding.
+
+use crate::finding::Finding;
+use crate::programs;
+use nunbird_policy::{DEFAULT_CONFIGURATION, Policy};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+
+/// The stages, as the runner's keys and Nunbird's arguments name them.
+const STAGES: [&str; 4] = ["config", "prepare", "run", "cleanup"];
+/// Seconds that the launcher gives the processes of a cancelled job.
+const LAUNCHER_PATIENCE: u64 = 30;
+/// Seconds in all that gitlab-runner gives a cancelled job; it kills what is left then.
+const RUNNER_PATIENCE: u64 = 300;
+/// gitlab-runner's own,, where the keys are not set or 0 (executors/custom/command).
+const DEFAULT_GRACEFUL: u64 = 600;
+const DEFAULT_FORCE: u64 = 10;
+
+pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) {
+    let shown = file.display();
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) => {
+            let help = "name gitlab-runner's config.toml with --runner-config";
+            return findings.push(Finding::unseen("runner-config", file, &e, help));
+        }
+    };
+    if let Ok(meta) = file.metadata()
+        && meta.mode() & 0o044 != 0
+    {
+        findings.push(Finding::remark(
+            "runner-token",
+            format!("{shown}: others may read the runners' tokens (mode {:04o})", meta.mode() & 0o7777),
+            "chmod go-rwx",
+        ));
+    }
+    let table = match DeTable::parse(&text) {
+        Ok(table) => table.into_inner(),
+        Err(e) => {
+            let line = e.span().map_or(1, |span| line_of(&text, span.start));
+            let found = Finding::error("runner-config", format!("no TOML: {}", e.message()), "mend it");
+            return findings.push(found.at(format!("{shown}:{line}")));
+        }
+    };
+    let mut used = 0;
+    if let Some(DeValue::Array(runners)) = table.get("runners").map(|value| value.get_ref()) {
+        for runner in runners.iter() {
+            let DeValue::Table(keys) = runner.get_ref() else { continue };
+            let place = format!("{shown}:{}", line_of(&text, runner.span().start));
+            used += usize::from(one(policy, keys, &place, findings));
+        }
+    }
+    if used == 0 {
+        let message = format!("{shown}: no runner calls {}", programs::auth(policy).display());
+        findings.push(Finding::remark("no-runner", message, "the admin guide has what it needs"));
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1)
+}
+
+/// Looks at one `[[runners]]`. Says whether it uses Nunbird.
+fn one(policy: &Policy, runner: &DeTable<'_>, place: &str, findings: &mut Vec<Finding>) -> bool {
+    let Some(DeValue::Table(custom)) = runner.get("custom").map(|value| value.get_ref()) else {
+        return false;
+    };
+    let named = |stage: &str| text_of(custom, &format!("{stage}_exec"));
+    let ours = |path: &str| Path::new(path).file_name().is_some_and(|name| name == "nunbird-auth");
+    if !STAGES.iter().any(|stage| named(stage).is_some_and(ours)) {
+        return false;
+    }
+    let name = text_of(runner, "name").unwrap_or("without a name");
+    let mut say = |error: bool, code, message: String, help: &str| {
+        let message = format!("runner `{name}`: {message}");
+        let made = if error { Finding::error } else { Finding::remark }(code, message, help.to_owned());
+        findings.push(made.at(place.to_owned()));
+    };
+    if text_of(runner, "executor") != Some("custom") {
+        say(true, "runner-executor", "its executor is not `custom`".to_owned(), "executor = \"custom\"");
+    }
+    if let Some(url) = text_of(runner, "url")
+        && !policy.gitlab.iter().any(|server| server.url.trim_end_matches('/') == url.trim_end_matches('/'))
+    {
+        let message = format!("no [[gitlab]] of the configuration has its url {url}");
+        say(false, "runner-server", message, "add the server, unless the runner reaches it by another name");
+    }
+    for stage in STAGES {
+        match program(policy, stage, named(stage)) {
+            Ok(()) => {}
+            Err((message, help)) => say(true, "runner-stage", message, &help),
+        }
+        match Arguments::read(custom, stage) {
+            Ok(arguments) => arguments.judge(policy, stage, &mut say),
+            Err(message) => {
+                let help = format!("{stage}_args = [\"{stage}\"]");
+                say(true, "runner-stage", message, &help);
+            }
+        }
+    }
+    patience(custom, &mut say);
+    true
+}
+
+fn program(policy: &Policy, stage: &str, named: Option<&str>) -> Result<(), (String, String)> {
+    let auth = programs::auth(policy);
+    let help = || format!("{stage}_exec = \"{}\"", auth.display());
+    match named {
+        None => Err((format!("{stage}_exec is not set"), help())),
+        Some(path) if Path::new(path) == auth => Ok(()),
+        Some(path) => Err((format!("{stage}_exec is {path}, not the installed nunbird-auth"), help())),
+    }
+}
+
+/// What `nunbird-auth` would read from `*_args`.
+struct Arguments {
+    words: Vec<String>,
+    configuration: Option<String>,
+    unobfuscated: bool,
+}
+
+impl Arguments {
+    fn read(custom: &DeTable<'_>, stage: &str) -> Result<Arguments, String> {
+        let key = format!("{stage}_args");
+        let wrong = || format!("{key} is no array of texts");
+        let all: Vec<String> = match custom.get(key.as_str()).map(|value| value.get_ref()) {
+            None => Vec::new(),
+            Some(DeValue::Array(array)) => {
+                let text = |value: &DeValue<'_>| value.as_str().map(str::to_owned);
+                array.iter().map(|value| text(value.get_ref())).collect::<Option<_>>().ok_or_else(wrong)?
+            }
+            Some(_) => return Err(wrong()),
+        };
+        let mut read = Arguments { words: Vec::new(), configuration: None, unobfuscated: false };
+        let mut all = all.into_iter();
+        while let Some(word) = all.next() {
+            match word.as_str() {
+                "-u" | "--unobfuscated" => read.unobfuscated = true,
+                "--configuration" => {
+                    read.configuration = Some(all.next().ok_or("--configuration needs a file")?);
+                }
+                _ => match word.strip_prefix("--configuration=") {
+                    Some(file) => read.configuration = Some(file.to_owned()),
+                    None => read.words.push(word),
+                },
+            }
+        }
+        Ok(read)
+    }
+
+    fn judge(&self, policy: &Policy, stage: &str, say: &mut impl FnMut(bool, &'static str, String, &str)) {
+        if self.words != [stage] {
+            let words = self.words.join(" ");
+            let message = format!("{stage}_args say `{words}`, and not `{stage}` alone");
+            say(true, "runner-stage", message, &format!("{stage}_args = [\"{stage}\"]"));
+        }
+        // The later stages go by the record of the one that decided.
+        let configured = std::path::absolute(&policy.file).unwrap_or_else(|_| policy.file.clone());
+        let implied = (stage == "config").then_some(DEFAULT_CONFIGURATION);
+        if let Some(named) = self.configuration.as_deref().or(implied)
+            && Path::new(named) != configured
+        {
+            let message = format!("{stage} reads {named}, and this is {}", configured.display());
+            say(false, "runner-other", message, "name the file that you mean with --configuration");
+        }
+        if self.unobfuscated {
+            let message = format!("{stage}_args have -u, so CI users read the whole cause of a refusal");
+            say(false, "runner-unobfuscated", message, "remove it when you have finished testing");
+        }
+    }
+}
+
+/// Whether a cancelled job has the time that its launcher takes.
+fn patience(custom: &DeTable<'_>, say: &mut impl FnMut(bool, &'static str, String, &str)) {
+    let seconds = |key: &str, default| match custom.get(key).map(|value| value.get_ref()) {
+        Some(DeValue::Integer(number)) => {
+            u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| *n > 0).unwrap_or(default)
+        }
+        _ => default,
+    };
+    let graceful = seconds("graceful_kill_timeout", DEFAULT_GRACEFUL);
+    let force = seconds("force_kill_timeout", DEFAULT_FORCE);
+    if graceful <= LAUNCHER_PATIENCE {
+        let message = format!(
+            "graceful_kill_timeout is {graceful} s, and the launcher takes up to {LAUNCHER_PATIENCE} s"
+        );
+        say(false, "runner-patience", message, "graceful_kill_timeout = 60");
+    }
+    if graceful.saturating_add(force) >= RUNNER_PATIENCE {
+        let message = format!(
+            "graceful_kill_timeout and force_kill_timeout are {graceful} s and {force} s; a cancelled job has {RUNNER_PATIENCE} s in all"
+        );
+        say(false, "runner-patience", message, "graceful_kill_timeout = 60 and force_kill_timeout = 10");
+    }
+}
+
+fn text_of<'t>(table: &'t DeTable<'_>, key: &str) -> Option<&'t str> {
+    table.get(key).and_then(|value| value.get_ref().as_str())
+}

@@ -1,0 +1,122 @@
+//! What is checked in under packaging/ is what the program says of itself.
+
+mod scene;
+
+use scene::Scene;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+fn files(directory: &Path) -> BTreeMap<String, String> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let named = |path: std::path::PathBuf| {
+        (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap())
+    };
+    entries.map(named).collect()
+}
+
+fn packaging(folder: &str) -> BTreeMap<String, String> {
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(folder))
+}
+
+#[test]
+fn the_man_pages_are_current() {
+    let scene = Scene::new();
+    let made = scene.path("man");
+    std::fs::create_dir(&made).unwrap();
+    assert_eq!(scene.run_bare(&["man", made.to_str().unwrap()]).code, 0);
+    let (made, kept) = (files(&made), packaging("man"));
+    assert!(made.len() > 10 && made.contains_key("nunbirdctl-doctor.1"), "{:?}", made.keys());
+    assert_eq!(made.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
+    for (name, text) in &made {
+        assert_eq!(Some(text), kept.get(name), "packaging/man/{name} is not current: `make manual`");
+    }
+    for (name, text) in made.iter().filter(|(name, _)| *name != "nunbirdctl.1") {
+        assert!(text.contains(".SH \"EXAMPLES\""), "{name} has no examples");
+    }
+    assert!(made["nunbirdctl.1"].contains(".SH \"EXIT STATUS\""));
+}
+
+#[test]
+fn the_completions_are_current() {
+    let scene = Scene::new();
+    let kept = packaging("completions");
+    assert_eq!(kept.len(), 3);
+    for (shell, file) in [("bash", "nunbirdctl.bash"), ("zsh", "_nunbirdctl"), ("fish", "nunbirdctl.fish")] {
+        let made = scene.run_bare(&["completions", shell]);
+        assert_eq!(made.code, 0);
+        assert_eq!(
+            Some(&made.out),
+            kept.get(file),
+            "packaging/completions/{file} is not current: `make manual`"
+        );
+    }
+}
+
+#[test]
+fn help_shows_examples_before_options_for_every_command() {
+    let scene = Scene::new();
+    for command in [
+        "check",
+        "doctor",
+        "explain",
+        "test",
+        "show",
+        "diff",
+        "audit",
+        "keys",
+        "migrate",
+        "schema",
+        "completions",
+    ] {
+        let help = scene.run_bare(&[command, "--help"]);
+        let (example, usage) =
+            (help.out.find("example").expect(command), help.out.find("Usage:").expect(command));
+        assert!(help.code == 0 && example < usage, "{help:?}");
+        assert!(
+            help.out.get(example..usage).unwrap().contains(&format!("nunbirdctl {command}")),
+            "{}",
+            help.out
+        );
+    }
+    assert!(
+        scene
+            .run_bare(&["--help"])
+            .out
+            .contains("exit status: 0 ok, 1 failure, 2 usage, 3 configuration invalid")
+    );
+}
+
+/// The codes that the sources give to findings: the first literal behind a call that makes one.
+fn codes_in_sources() -> BTreeSet<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut codes: BTreeSet<String> =
+        ["shadowed", "contradiction", "everybody", "matches-everything", "never-fits"]
+            .map(str::to_owned)
+            .into();
+    for text in files(&source).values() {
+        for call in
+            ["Finding::error(", "Finding::remark(", "Finding::unseen(", "say(true,", "say(false,", "trusted("]
+        {
+            for (at, _) in text.match_indices(call) {
+                let rest = text.get(at + call.len()..).unwrap();
+                let words = rest.split([';', '(', '{', ':']).next().unwrap();
+                let literal = words.split('"').nth(1).unwrap_or("");
+                let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+                if !literal.is_empty() && literal.chars().all(plain) {
+                    codes.insert(literal.to_owned());
+                }
+            }
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_code_of_a_finding_is_documented_and_no_other() {
+    let document = include_str!("../../docs/nunbirdctl.md");
+    let findings = document.split("## Findings").nth(1).unwrap().split("## For machines").next().unwrap();
+    let rows = findings.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let documented: BTreeSet<String> =
+        rows.flat_map(|row| row.split(", ")).map(|code| code.trim_matches('`').to_owned()).collect();
+    assert_eq!(codes_in_sources(), documented);
+}

@@ -1,0 +1,214 @@
+//! What `nunbirdctl doctor` finds on a machine where Nunbird is installed, and what it finds when one thing is wrong.
+
+#![forbid(unsafe_code)]
+
+use nunbird_tests::require_root;
+use nunbird_tests::world::{Exit, Privilege, World};
+use serde_json::Value;
+use std::os::unix::fs::{PermissionsExt, chown};
+
+const RUNNER: &str = "/etc/gitlab-runner/config.toml";
+
+/// A machine with keys, and with the runner's configuration that the package shows.
+fn world(privilege: Privilege) -> World {
+    let world = World::new(privilege);
+    assert!(world.refresh_keys().succeeded());
+    let text = include_str!("../../packaging/gitlab-runner.toml")
+        .replace("https://gitlab.example.org", &world.issuer().url());
+    world.write_file(RUNNER, text, privilege.runner(), 0o600);
+    world
+}
+
+/// Every finding, as `severity code message`.
+fn doctor(world: &World, account: &str) -> Vec<String> {
+    let program = world.paths().bin.join("nunbirdctl");
+    let arguments = ["doctor", "--format", "json", "--runner-user", world.privilege().runner()];
+    let done = world.run(&world.program(account, program, &arguments));
+    let answer: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
+    let findings = answer["findings"].as_array().expect("findings");
+    let text = |finding: &Value, key: &str| finding[key].as_str().expect("a text").to_owned();
+    let all: Vec<String> = findings
+        .iter()
+        .map(|f| format!("{} {} {}", text(f, "severity"), text(f, "code"), text(f, "message")))
+        .collect();
+    let errors = all.iter().any(|finding| finding.starts_with("error"));
+    assert_eq!(done.exit, Exit::Code(if errors { 3 } else { 0 }), "{done:?}");
+    all
+}
+
+/// The errors that the private machine is the cause of: its systemd, its kernel and its disk are the host's.
+fn errors(world: &World) -> Vec<String> {
+    let of_host = ["keys-timer", "runner-unit", "kernel", "space"];
+    let mut all = doctor(world, "root");
+    all.retain(|f| f.starts_with("error") && !of_host.iter().any(|code| f.split(' ').nth(1) == Some(code)));
+    all
+}
+
+#[track_caller]
+fn assert_one(found: &[String], code: &str, words: &str) {
+    let fits = |f: &&String| f.split(' ').nth(1) == Some(code) && f.contains(words);
+    assert!(found.iter().any(|f| fits(&f)), "no `{code}` with `{words}`: {found:#?}");
+}
+
+#[test]
+fn a_good_installation_has_no_errors_however_it_gets_its_privilege() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+        let found = errors(&world(privilege));
+        assert!(found.is_empty(), "{privilege:?}: {found:#?}");
+    }
+}
+
+#[test]
+fn each_thing_that_an_admin_can_get_wrong_with_the_programs_is_found() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let auth = world.host_path("/opt/nunbird/bin/nunbird-auth");
+    let mode = |mode| std::fs::set_permissions(&auth, std::fs::Permissions::from_mode(mode)).expect("a mode");
+    mode(0o4755);
+    assert_one(&errors(&world), "privilege", "executed by everybody");
+    mode(0o4770);
+    assert_one(&errors(&world), "program", "writable by others");
+    mode(0o6750);
+    assert_one(&errors(&world), "privilege", "setgid bit");
+    mode(0o750);
+    assert_one(&doctor(&world, "root"), "privilege", "neither a setuid bit nor file capabilities");
+    chown(&auth, Some(0), Some(0)).expect("an owner");
+    mode(0o4750);
+    assert_one(&errors(&world), "privilege", "group 0");
+    chown(&auth, Some(4102), None).expect("an owner");
+    assert_one(&errors(&world), "program", "owned by uid 4102");
+    std::fs::remove_file(world.host_path("/opt/nunbird/bin/nunbird-keys")).expect("no program");
+    assert_one(&errors(&world), "program", "nunbird-keys: No such file");
+}
+
+#[test]
+fn capabilities_other_than_the_two_are_found() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::FileCaps);
+    let auth = world.host_path("/opt/nunbird/bin/nunbird-auth");
+    for (capabilities, found) in [
+        ("cap_setuid,cap_setgid,cap_chown=p", true),
+        ("cap_setuid=p", true),
+        ("cap_setuid,cap_setgid=pi", true),
+        ("cap_setuid,cap_setgid=p", false),
+    ] {
+        let done = std::process::Command::new("/usr/sbin/setcap").arg(capabilities).arg(&auth).status();
+        assert!(done.expect("setcap").success());
+        let errors = errors(&world);
+        assert_eq!(errors.iter().any(|e| e.contains("has the file capabilities")), found, "{errors:?}");
+    }
+}
+
+#[test]
+fn files_and_directories_that_others_could_have_written_are_found() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let mode = |path: &str, mode| {
+        std::fs::set_permissions(world.host_path(path), std::fs::Permissions::from_mode(mode))
+            .expect("a mode");
+    };
+    mode("/etc/nunbird/config.toml", 0o664);
+    assert_one(&errors(&world), "configuration", "writable by others (mode 0664)");
+    mode("/etc/nunbird/config.toml", 0o644);
+    mode("/etc/nunbird", 0o777);
+    assert_one(&errors(&world), "configuration", "/etc/nunbird: writable by others");
+    mode("/etc/nunbird", 0o755);
+    mode("/var/lib/nunbird/jobs", 0o755);
+    assert_one(&errors(&world), "directory", "mode 0755");
+    mode("/var/lib/nunbird/jobs", 0o700);
+    mode("/var/log/nunbird", 0o777);
+    assert_one(&errors(&world), "audit", "/var/log/nunbird: writable by others");
+    mode("/var/log/nunbird", 0o755);
+    let keys = world.host_path("/var/lib/nunbird/keys");
+    chown(keys.join("site.json"), Some(4102), None).expect("an owner");
+    assert_one(&errors(&world), "keys", "owned by uid 4102");
+    chown(keys.join("site.json"), Some(990), None).expect("an owner");
+    chown(&keys, Some(4001), None).expect("an owner");
+    assert_one(&errors(&world), "keys", "belongs to `nbt_runner`");
+    chown(&keys, Some(990), None).expect("an owner");
+    assert!(errors(&world).is_empty());
+    world.write_keys_file(&[]);
+    assert_one(&errors(&world), "keys", "none of its 0 keys can be used");
+    std::fs::remove_dir_all(world.host_path("/var/log/nunbird")).expect("no directory");
+    assert_one(&errors(&world), "audit", "no such directory, so no job runs");
+}
+
+#[test]
+fn a_configuration_that_this_host_cannot_serve_is_found() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    world.reconfigure(
+        "[audit]",
+        "[profile.big]\ndata_dir = \"/nowhere/$USER\"\nshell = \"/bin/nosh\"\n\n[validation]\n\
+         script = \"/etc/nunbird/validate\"\nuser = \"nobody-here\"\nsha256 = \"00000000000000000000000000000000\
+         00000000000000000000000000000000\"\n\n[audit]\njournald = true",
+    );
+    let rules = "[[rule]]\nname = \"svc\"\nwhen = { local_group = \"no-such-group\" }\nrun_as = \"queue\"\n";
+    world.configure(&format!("{}{rules}", world.configuration()));
+    world.write_file("/etc/nunbird/validate", "#!/bin/sh\n", "root", 0o644);
+    let found = doctor(&world, "root");
+    assert_one(&found, "data-dir", "/nowhere: no such directory");
+    assert_one(&found, "shell", "/bin/nosh");
+    assert_one(&found, "validation", "no account `nobody-here`");
+    assert_one(&found, "validation", "its SHA-256 is ");
+    assert_one(&found, "validation", "not executable");
+    assert_one(&found, "account", "runs jobs as `queue`");
+    assert_one(&found, "group", "no group `no-such-group`");
+    assert_one(&found, "audit", "journald does not listen");
+}
+
+#[test]
+fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let good = std::fs::read_to_string(world.host_path(RUNNER)).expect("a runner");
+    for (old, new, code, words) in [
+        ("run_args = [\"run\"]", "run_args = [\"prepare\"]", "runner-stage", "run_args say `prepare`"),
+        ("cleanup_exec = ", "cleanup_exac = ", "runner-stage", "cleanup_exec is not set"),
+        ("prepare_exec = \"/opt", "prepare_exec = \"/usr", "runner-stage", "prepare_exec is /usr/nunbird"),
+        ("run_args = [\"run\"]", "run_args = \"run\"", "runner-stage", "run_args is no array"),
+        ("[\"prepare\"]", "[\"-u\", \"prepare\"]", "runner-unobfuscated", "prepare_args have -u"),
+        ("/etc/nunbird/config.toml\"]", "/etc/other.toml\"]", "runner-other", "config reads /etc/other.toml"),
+        ("\"custom\"", "\"shell\"", "runner-executor", "runner `hpc`"),
+        ("graceful_kill_timeout = 60", "", "runner-patience", "600 s and 10 s"),
+        ("graceful_kill_timeout = 60", "graceful_kill_timeout = 20", "runner-patience", "up to 30 s"),
+        ("/nunbird-auth", "/jacamar-auth", "no-runner", "no runner calls /opt/nunbird/bin/nunbird-auth"),
+        ("[[runners]]", "[[runners", "runner-config", "no TOML"),
+    ] {
+        assert!(good.contains(old), "{old}");
+        world.write_file(RUNNER, good.replace(old, new), "nbt_runner", 0o600);
+        assert_one(&doctor(&world, "root"), code, words);
+    }
+    world.write_file(RUNNER, good.replace("\"https://", "\"https://other."), "nbt_runner", 0o644);
+    let found = doctor(&world, "root");
+    assert_one(&found, "runner-server", "https://other.");
+    assert_one(&found, "runner-token", "mode 0644");
+    assert!(!found.iter().any(|finding| finding.contains("glrt-")), "the token is shown: {found:?}");
+}
+
+#[test]
+fn an_admin_without_root_is_told_what_could_not_be_seen() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let log = world.host_path("/var/lib/nunbird");
+    std::fs::set_permissions(log, std::fs::Permissions::from_mode(0o700)).expect("a mode");
+    let found = doctor(&world, "bob");
+    assert_one(&found, "unseen", "/var/lib/nunbird/jobs: Permission denied");
+    assert_one(&found, "unseen", "/etc/gitlab-runner/config.toml: Permission denied");
+    assert!(!found.iter().any(|f| f.starts_with("error directory")), "{found:?}");
+}
