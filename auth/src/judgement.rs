@@ -8,7 +8,7 @@ use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::validation::{self, Claims, Question};
 use nunbird_policy::{
-    AccountFacts, IdentitySource, Policy, ProjectFacts, Rule, Subject, Validation, Verdict, decide,
+    AccountFacts, IdentitySource, Policy, ProjectFacts, Rule, Subject, Validation, Verdict, decide, origin,
 };
 use nunbird_token::{Admitted, Source, UserIdentity};
 
@@ -40,7 +40,7 @@ pub(crate) fn judge<'p>(
             let alone = Subject { validated: Some(subject.user_login.clone()), ..subject.clone() };
             by_rules(policy, &alone, &host, caller)?;
         }
-        let (account, directory) = validated(program, admitted, &subject, context)?;
+        let (account, directory) = validated(program, admitted, &subject, policy, context)?;
         subject.validated = Some(account);
         data_dir = directory;
         context.subject = Some(subject.clone());
@@ -61,25 +61,37 @@ pub(crate) fn judge<'p>(
     Ok(Judged { rule, account, data_dir })
 }
 
+/// The host of an issuer, which is a URL, or the bare name of a host on servers that are set so.
+fn host_name(issuer: &str) -> &str {
+    let origin = origin(issuer);
+    let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
 /// The account that the site's program names: its answer's, else the one that the user asked for, else the login.
 fn validated(
     program: &Validation,
     admitted: &Admitted,
     subject: &Subject,
+    policy: &Policy,
     context: &Context<'_>,
 ) -> Result<(String, Option<String>), Refusal> {
+    let issuer_host = policy.gitlab.get(admitted.server).map_or("", |server| host_name(&server.issuer));
     let question = Question {
         claims: Claims {
             user_login: &subject.user_login,
             user_email: subject.user_email.as_deref(),
             user_id: subject.user_id,
-            namespace_id: None,
+            namespace_id: admitted.namespace_id,
             project_id: subject.project_id,
             project_path: &subject.project_path,
             job_id: admitted.job_id,
             pipeline_id: admitted.pipeline_id,
             pipeline_source: subject.pipeline_source.as_deref(),
-            issuer_host: &subject.server,
+            issuer_host,
             identities: &subject.identities,
         },
         target: admitted.requested_account.as_deref(),
@@ -168,5 +180,18 @@ pub(crate) fn source(admitted: &Admitted) -> IdentitySource {
     match admitted.source {
         Source::IdToken => IdentitySource::IdToken,
         Source::JobToken => IdentitySource::JobToken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_name;
+
+    #[test]
+    fn the_host_of_an_issuer_has_no_scheme_port_or_path() {
+        for issuer in ["https://git.example.org", "https://git.example.org:8443/gitlab", "git.example.org"] {
+            assert_eq!(host_name(issuer), "git.example.org", "{issuer}");
+        }
+        assert_eq!(host_name("https://[::1]:8443"), "[::1]");
     }
 }

@@ -40,6 +40,22 @@ fn assert_refused(world: &World, outcome: &StageOutcome, code: &str) -> String {
 }
 
 #[test]
+fn a_program_of_the_site_is_told_the_server_and_the_namespace_of_the_token() {
+    if !require_root() {
+        return;
+    }
+    let script = r#"told="$JWT_ISS $JWT_NAMESPACE_ID $JWT_PROJECT_ID $JWT_USER_EMAIL"
+    [ "$told" = "127.0.0.1 12 31 alice@example.org" ] || { echo "$told" >&2; exit 3; }"#;
+    let world = validating(Privilege::Setuid, script, "");
+    assert_runs_as(&world, &world.job().config(), "alice");
+    assert_refused(
+        &world,
+        &world.job().claim("job_namespace_id", serde_json::json!("13")).config(),
+        "validation",
+    );
+}
+
+#[test]
 fn a_program_of_the_site_maps_users_and_lets_them_ask_for_service_accounts() {
     if !require_root() {
         return;

@@ -81,6 +81,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
         runner_id: claims.runner_id,
         project_path: project.path.to_owned(),
         namespace_path: project.namespace.to_owned(),
+        namespace_id: project.namespace_id,
         project_dir: response.project_dir().unwrap_or_else(|| PathBuf::from(project.path)),
         user_login: claims.user_login,
         user_email: claims.user_email,

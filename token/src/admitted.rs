@@ -53,6 +53,8 @@ pub struct Admitted {
     pub project_path: String,
     /// Full path of its namespace.
     pub namespace_path: String,
+    /// Id of that namespace.
+    pub namespace_id: Option<u64>,
     /// Branch or tag.
     pub git_ref: String,
     /// `branch` or `tag`.

@@ -42,12 +42,16 @@ pub struct Claims {
     pub project_path: String,
     /// Its namespace.
     pub namespace_path: String,
+    /// Id of its namespace.
+    pub namespace_id: Option<Id>,
     /// Project that runs the job (GitLab 18.4 and later).
     pub job_project_id: Option<Id>,
     /// Its path.
     pub job_project_path: Option<String>,
     /// Its namespace.
     pub job_namespace_path: Option<String>,
+    /// Id of its namespace.
+    pub job_namespace_id: Option<Id>,
     /// Numeric id of the user.
     pub user_id: Id,
     /// Login of the user.
@@ -104,6 +108,7 @@ pub(crate) struct RunningProject<'a> {
     pub(crate) id: u64,
     pub(crate) path: &'a str,
     pub(crate) namespace: &'a str,
+    pub(crate) namespace_id: Option<u64>,
 }
 
 impl Claims {
@@ -157,9 +162,11 @@ impl Claims {
                 id: self.project_id.0,
                 path: &self.project_path,
                 namespace: &self.namespace_path,
+                namespace_id: self.namespace_id.map(|id| id.0),
             }),
             (Some(id), Some(path), Some(namespace)) if !path.is_empty() && !namespace.is_empty() => {
-                Some(RunningProject { id: id.0, path, namespace })
+                let namespace_id = self.job_namespace_id.map(|id| id.0);
+                Some(RunningProject { id: id.0, path, namespace, namespace_id })
             }
             _ => None,
         }

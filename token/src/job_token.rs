@@ -162,6 +162,7 @@ pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Reject
         groups: None,
         identities: Vec::new(),
         namespace_path: namespace.to_owned(),
+        namespace_id: None,
         project_dir: response.project_dir().unwrap_or_else(|| PathBuf::from(&project)),
         project_path: project,
         ref_type: Some(if answer.tag { "tag" } else { "branch" }.to_owned()),

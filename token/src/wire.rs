@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! "NBW2"  0  code  bound                                              a rejection
-//! "NBW2"  1  server  flags(u16)  six u64  five texts  the optional    an identity
+//! "NBW2"  1  server  flags(u16)  seven u64  five texts  the optional    an identity
 //!            texts of the flags  groups  identities
 //! "NBW2"  2  server  text                                             a job token, and where it goes
 //! ```
@@ -56,7 +56,8 @@ const BY_JOB_TOKEN: u16 = 1 << 5;
 const HAS_GROUPS: u16 = 1 << 6;
 /// The first of six flags for the optional texts.
 const FIRST_TEXT: u16 = 1 << 7;
-const ALL_FLAGS: u16 = (1 << 13) - 1;
+const HAS_NAMESPACE_ID: u16 = 1 << 13;
+const ALL_FLAGS: u16 = (1 << 14) - 1;
 
 /// The message for an answer.
 pub fn encode(answer: &Result<Admitted, Rejection>) -> Vec<u8> {
@@ -108,7 +109,8 @@ fn flags(a: &Admitted) -> u16 {
         | flag(a.environment_protected.is_some(), HAS_ENVIRONMENT_PROTECTED)
         | flag(a.environment_protected == Some(true), ENVIRONMENT_PROTECTED)
         | flag(a.source == Source::JobToken, BY_JOB_TOKEN)
-        | flag(a.groups.is_some(), HAS_GROUPS);
+        | flag(a.groups.is_some(), HAS_GROUPS)
+        | flag(a.namespace_id.is_some(), HAS_NAMESPACE_ID);
     for (index, text) in optional_texts(a).into_iter().enumerate() {
         flags |= flag(text.is_some(), FIRST_TEXT << index);
     }
@@ -119,8 +121,9 @@ fn encode_admitted(a: &Admitted) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&[1, u8::try_from(a.server).unwrap_or(u8::MAX)]);
     out.extend_from_slice(&flags(a).to_le_bytes());
-    let numbers = [a.expires_at, a.job_id, a.pipeline_id, a.project_id, a.user_id, a.runner_id.unwrap_or(0)];
-    for number in numbers {
+    let numbers = [a.expires_at, a.job_id, a.pipeline_id, a.project_id, a.user_id];
+    let optional = [a.runner_id, a.namespace_id].map(|number| number.unwrap_or(0));
+    for number in numbers.into_iter().chain(optional) {
         out.extend_from_slice(&number.to_le_bytes());
     }
     let project_dir = a.project_dir.to_str().unwrap_or("");
@@ -213,10 +216,12 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
     }
     let expires_at = reader.id()?;
     let [job_id, pipeline_id, project_id, user_id] = [reader.id()?, reader.id()?, reader.id()?, reader.id()?];
-    let runner_id = reader.number()?;
-    if !has(HAS_RUNNER) && runner_id != 0 {
-        return Err(WireError);
-    }
+    let mut number = |bit: u16| match (has(bit), reader.number()?) {
+        (true, number) => Ok(Some(number)),
+        (false, 0) => Ok(None),
+        (false, _) => Err(WireError),
+    };
+    let (runner_id, namespace_id) = (number(HAS_RUNNER)?, number(HAS_NAMESPACE_ID)?);
     let [user_login, project_path, namespace_path, git_ref] =
         [reader.required_text()?, reader.required_text()?, reader.required_text()?, reader.required_text()?];
     let project_dir = PathBuf::from(reader.required_text()?);
@@ -247,7 +252,7 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
         pipeline_id,
         project_id,
         user_id,
-        runner_id: has(HAS_RUNNER).then_some(runner_id),
+        runner_id,
         user_login,
         user_email,
         access_level,
@@ -255,6 +260,7 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
         identities,
         project_path,
         namespace_path,
+        namespace_id,
         git_ref,
         ref_type,
         ref_protected: truth(HAS_PROTECTED, PROTECTED)?,

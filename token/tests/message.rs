@@ -9,7 +9,8 @@ use proptest::prelude::*;
 fn admitted() -> impl Strategy<Value = Admitted> {
     let id = 1..u64::MAX;
     let text = "[a-zé/ .-]{1,30}";
-    let ids = (id.clone(), id.clone(), id.clone(), id.clone(), id, proptest::option::of(any::<u64>()));
+    let number = || proptest::option::of(any::<u64>());
+    let ids = (id.clone(), id.clone(), id.clone(), id.clone(), id, number(), number());
     let texts = (text, text, text, text, text, proptest::option::of(text));
     let optional = (
         proptest::option::of(text),
@@ -32,6 +33,7 @@ fn admitted() -> impl Strategy<Value = Admitted> {
             project_id: i.3,
             user_id: i.4,
             runner_id: i.5,
+            namespace_id: i.6,
             ref_protected: f.1,
             environment_protected: f.2,
             user_email: o.0,

@@ -220,6 +220,7 @@ fn a_claim_of_another_type_or_missing_is_refused() {
     for (name, value) in [
         ("job_id", json!(500)),
         ("project_id", json!(3)),
+        ("namespace_id", json!(2)),
         ("user_id", json!(7)),
         ("pipeline_id", json!(50)),
         ("exp", json!("1790003600")),
@@ -331,10 +332,12 @@ fn a_merge_request_from_a_fork_counts_for_the_project_that_runs_it() {
         ("job_project_id", json!("3")),
         ("job_project_path", json!("hpc/app")),
         ("job_namespace_path", json!("hpc")),
+        ("job_namespace_id", json!("4")),
         ("user_access_level", json!("owner")),
     ];
     let admitted = ask_claims(&with(&fork)).unwrap();
     assert_eq!((admitted.project_id, admitted.project_path.as_str()), (3, "hpc/app"));
+    assert_eq!((admitted.namespace_path.as_str(), admitted.namespace_id), ("hpc", Some(4)));
     assert_eq!(admitted.access_level, None, "everybody owns a fork of their own");
     assert_eq!(ask_claims(&with(&fork[..3])), Err(Rejection::OtherJob(Bound::Project)));
 }
