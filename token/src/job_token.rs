@@ -182,7 +182,7 @@ fn project_of<'a>(answer: &'a Answer, url: &str) -> Option<&'a str> {
     let project = rest.strip_suffix(&format!("/-/jobs/{}", answer.id))?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
     let normal = Path::new(project).components().all(|c| matches!(c, Component::Normal(_)));
-    (project.chars().all(plain) && normal && !project.contains("//") && !project.contains("/-/"))
+    (project.chars().all(plain) && normal && !["//", "/-/", ".."].iter().any(|odd| project.contains(odd)))
         .then_some(project)
 }
 

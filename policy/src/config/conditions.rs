@@ -6,6 +6,7 @@ use super::rules::Known;
 use super::values;
 use crate::{IdentitySource, Pattern, Subject, suggest};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 const SOURCES: [(&str, IdentitySource); 2] =
     [("id_token", IdentitySource::IdToken), ("job_token", IdentitySource::JobToken)];
@@ -37,7 +38,7 @@ pub(super) fn read(mut table: Section<'_>, known: &Known<'_>) -> Vec<Condition> 
     all.extend(patterns(t, "account").map(Condition::Account));
     all.extend(local_groups(t).map(Condition::LocalGroup));
     all.extend(uids(t).map(Condition::Uid));
-    all.extend(t.texts("shell").map(|at| Condition::Shell(at.value.iter().map(values::path).collect())));
+    all.extend(shells(t).map(Condition::Shell));
     table.finish();
     all
 }
@@ -101,6 +102,14 @@ fn local_groups(table: &mut Section<'_>) -> Option<Vec<String>> {
         name.spot.find("a local group is given by its exact name", "name each group");
     }
     Some(at.value.iter().map(|name| name.value.to_owned()).collect())
+}
+
+fn shells(table: &mut Section<'_>) -> Option<Vec<PathBuf>> {
+    let at = table.texts("shell")?;
+    if at.value.is_empty() {
+        at.spot.find("an empty list matches nothing", "name a shell, or remove the condition");
+    }
+    Some(at.value.iter().map(values::path).collect())
 }
 
 fn uids(table: &mut Section<'_>) -> Option<Vec<RangeInclusive<u32>>> {

@@ -6,7 +6,8 @@
 use super::document::Shared;
 pub(super) use super::document::{At, Document, Kind, Spot};
 pub(super) use super::typed::Raw;
-use super::typed::{each, integer, text, unknown, wrong_type};
+use super::typed::{each, integer, set_twice, text, unknown, wrong_type};
+use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
@@ -104,8 +105,7 @@ impl<'t> Section<'t> {
         let values = self.values(key);
         let (first, second) = (values.first().copied()?, values.get(1));
         if let Some((spot, _)) = second {
-            let message = format!("`{}` is set a second time", self.key_path(key));
-            spot.find(message, format!("the first stands at {}; remove one of the two", first.0.place()));
+            set_twice(*spot, &self.key_path(key), first.0);
         }
         if !self.path.contains("[]") {
             self.shared.origins.borrow_mut().insert(self.key_path(key), first.0.place());
@@ -208,9 +208,14 @@ impl<'t> Section<'t> {
         self.ask(key, Kind::Named);
         let all = self.subsection(key, String::new());
         let mut pairs = Vec::new();
+        let mut first: BTreeMap<&'t str, Spot<'t>> = BTreeMap::new();
         for part in &all.parts {
             for (name, value) in part.table.iter() {
                 let spot = Spot { document: part.document, offset: name.span().start };
+                if let Some(first) = first.insert(name.get_ref().as_ref(), spot) {
+                    let path = self.key_path(key);
+                    set_twice(spot, &format!("{path}.{}", Untrusted(name.get_ref())), first);
+                }
                 let value_spot = Spot { document: part.document, offset: value.span().start };
                 if let Some(value) = text(value_spot, value.get_ref()) {
                     pairs.push((At { value: name.get_ref().as_ref(), spot }, value));

@@ -180,6 +180,24 @@ fn files_of_conf_d_are_read_as_one_with_the_configuration() {
 }
 
 #[test]
+fn a_variable_that_two_files_set_is_a_finding_as_any_key_is() {
+    let file = |path: &str, text: String| SourceFile { path: path.into(), text };
+    let first = file("config.toml", format!("{GOOD}[job.environment]\nSITE = \"one\"\n"));
+    let other = file("conf.d/10.toml", "[job.environment]\nOTHER = \"two\"\n".to_owned());
+    let again = file("conf.d/20.toml", "[job.environment]\nSITE = \"two\"\n".to_owned());
+    assert!(Policy::read(&[first.clone(), other]).is_ok());
+    let found = Policy::read(&[first, again]).unwrap_err();
+    assert_eq!(found[0].message, "`job.environment.SITE` is set a second time");
+    assert_eq!(found[0].place.to_string(), "conf.d/20.toml:2:1");
+}
+
+#[test]
+fn an_empty_list_of_shells_is_a_finding_because_a_denial_by_it_would_never_come() {
+    let found = findings("run_as = ", "when = { shell = [] }\nrun_as = ");
+    assert_eq!(found[0].message, "an empty list matches nothing");
+}
+
+#[test]
 fn line_ends_of_windows_are_read_and_a_byte_order_mark_is_no_key() {
     assert!(parse(&GOOD.replace('\n', "\r\n")).is_ok());
     assert!(parse(&format!("\u{feff}{GOOD}")).is_ok());

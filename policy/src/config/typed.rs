@@ -99,6 +99,12 @@ pub(super) fn each<'t, T>(
     }
 }
 
+/// Two files set one key. Neither can be meant over the other.
+pub(super) fn set_twice(second: Spot<'_>, path: &str, first: Spot<'_>) {
+    let help = format!("the first stands at {}; remove one of the two", first.place());
+    second.find(format!("`{path}` is set a second time"), help);
+}
+
 pub(super) fn wrong_type<T>(spot: Spot<'_>, value: &DeValue<'_>, wanted: &str) -> Option<T> {
     spot.find(format!("{} stands here", article(value.type_str())), format!("write {wanted}"));
     None
