@@ -71,13 +71,20 @@ pub(crate) fn journal(event: &Event<'_>) -> io::Result<Vec<u8>> {
         match value {
             Value::Object(parts) => {
                 for (part, value) in parts {
-                    field(&format!("{name}_{}", part.to_ascii_uppercase()), &plain(value, false));
+                    field(&format!("{name}_{}", field_name(part)), &plain(value, false));
                 }
             }
             _ => field(&name, &plain(value, name == "NUNBIRD_DETAIL")),
         }
     }
     Ok(out)
+}
+
+/// Capitals, digits and `_`, which is all that journald takes (systemd.journal-fields(7)). The names of identity providers are
+/// the server's: with a `=` in one, journald would read the line as a whole field and the value behind it as further ones.
+fn field_name(part: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    part.chars().map(plain).collect()
 }
 
 /// A value as text. A detail was made clean line by line when its refusal was made.

@@ -21,6 +21,9 @@ use std::time::Duration;
 /// What a hostile project, login and rule look like: every way to end a line or a field.
 const HOSTILE: &str = "a/b\nNUNBIRD_UID=0\r\n<0>1 - \u{0}\u{1b}[2J\u{202e}\u{9b}\u{2028}\"}\\";
 
+/// A provider whose name is a whole field for journald; its value's length is then a line feed, which ends the entry.
+const PROVIDER: &str = "x=1";
+
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -115,7 +118,7 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
                 user_email: Some(HOSTILE),
                 user_access_level: Some("developer"),
                 groups_direct: Some(GROUPS),
-                user_identities: BTreeMap::from([("ldap", HOSTILE)]),
+                user_identities: BTreeMap::from([("ldap", HOSTILE), (PROVIDER, "ten bytes!")]),
                 validated: Some(HOSTILE),
             }),
         }),
@@ -193,8 +196,9 @@ fn hostile_texts_end_no_line_and_no_field_in_any_sink() {
     assert_eq!(fields["NUNBIRD_RULE_LINE"], "12");
     assert_eq!(fields["NUNBIRD_DETAIL"], "first\nsecond");
     assert_eq!((fields["PRIORITY"].as_str(), fields["SYSLOG_IDENTIFIER"].as_str()), ("4", "nunbird-auth"));
+    assert_eq!(fields["NUNBIRD_USER_IDENTITIES_X_1"], "ten bytes!");
     for (name, value) in &fields {
-        assert_harmless(name);
+        assert!(name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'), "{name}");
         assert_harmless(&value.replace('\n', ""));
         assert!(!value.contains('\n') || name == "NUNBIRD_DETAIL", "{name}: {value}");
     }
