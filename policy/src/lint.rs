@@ -5,7 +5,8 @@ use crate::{Condition, IdentitySource, Outcome, Pattern, Place, Policy, Rule, Ru
 /// One remark about a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lint {
-    /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`.
+    /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`,
+    /// `other-account`.
     pub code: &'static str,
     /// What is remarkable: a lower-case phrase.
     pub message: String,
@@ -81,19 +82,12 @@ fn alone(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
             Outcome::Deny(_) => {}
         }
     }
-    let by_job_token = policy.identity.sources.contains(&IdentitySource::JobToken);
-    if by_job_token && matches!(rule.outcome, Outcome::Deny(_)) {
-        for condition in rule.conditions.iter().filter(|condition| untold(condition)) {
-            remark(
-                "not-told",
-                format!(
-                    "rule `{name}` denies no job that is proven by its job token: `{}` is not told there",
-                    condition.key()
-                ),
-                "admit what is meant to run instead, or add a rule that denies `identity_source = \"job_token\"`",
-            );
-        }
+    if matches!(rule.outcome, Outcome::Deny(_)) {
+        denial(policy, rule, remarks);
     }
+    let mut remark = |code, message: String, help: &str| {
+        remarks.push(Lint { code, message, place: rule.place.clone(), help: help.to_owned() });
+    };
     for condition in &rule.conditions {
         if let Some(pattern) =
             condition.patterns().and_then(|p| p.iter().find(|p| matches_everything(p, condition)))
@@ -112,6 +106,67 @@ fn alone(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
             );
         }
     }
+}
+
+/// A denial that some of those whom it means can get round.
+fn denial(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
+    let name = &rule.name;
+    let mut remark = |code, message: String, help: &str| {
+        remarks.push(Lint { code, message, place: rule.place.clone(), help: help.to_owned() });
+    };
+    let by_job_token = policy.identity.sources.contains(&IdentitySource::JobToken);
+    for condition in rule.conditions.iter().filter(|condition| untold(condition)) {
+        let key = condition.key();
+        if by_job_token {
+            remark(
+                "not-told",
+                format!(
+                    "rule `{name}` denies no job that is proven by its job token: `{key}` is not told there"
+                ),
+                "admit what is meant to run instead, or add a rule that denies `identity_source = \"job_token\"`",
+            );
+        } else if matches!(condition, Condition::Group(_)) {
+            remark(
+                "not-told",
+                format!(
+                    "rule `{name}` does not deny a member of more than 200 groups: GitLab leaves `{key}` out then"
+                ),
+                "admit the groups that are meant instead: everybody can make groups",
+            );
+        }
+    }
+    if let Some(condition) = rule.conditions.iter().find(|condition| is_local(condition))
+        && let Some(other) = later(policy, rule).find(|other| gives_another_account(policy, other))
+    {
+        remark(
+            "other-account",
+            format!(
+                "rule `{name}` asks for `{}` of the account that a job gets as itself, and `{}` at {} gives another",
+                condition.key(),
+                other.name,
+                other.place
+            ),
+            "deny accounts and groups under `accounts.deny` and `accounts.deny_groups`, whichever account a job gets",
+        );
+    }
+}
+
+/// The rules behind this one.
+fn later<'p>(policy: &'p Policy, rule: &Rule) -> impl Iterator<Item = &'p Rule> {
+    policy.rules.iter().skip_while(|other| other.name != rule.name).skip(1)
+}
+
+/// Whether a job can get an account other than the one that rules which deny ask about.
+fn gives_another_account(policy: &Policy, rule: &Rule) -> bool {
+    let itself = if policy.validation.is_some() { RunAs::Validated } else { RunAs::UserLogin };
+    matches!(&rule.outcome, Outcome::RunAs(run_as) if *run_as != itself)
+}
+
+fn is_local(condition: &Condition) -> bool {
+    matches!(
+        condition,
+        Condition::Account(_) | Condition::LocalGroup(_) | Condition::Uid(_) | Condition::Shell(_)
+    )
 }
 
 /// Facts that the server's answer to a job token does not have.
@@ -189,11 +244,7 @@ fn decides_all_of(wide: &Rule, narrow: &Rule) -> bool {
     };
     always_fits
         && wide.conditions.iter().all(|condition| {
-            let local = matches!(
-                condition,
-                Condition::Account(_) | Condition::LocalGroup(_) | Condition::Uid(_) | Condition::Shell(_)
-            );
-            (!local || wide.outcome == narrow.outcome)
+            (!is_local(condition) || wide.outcome == narrow.outcome)
                 && narrow.conditions.iter().any(|other| follows(condition, other))
         })
 }

@@ -73,3 +73,24 @@ fn a_denial_by_a_fact_that_a_job_token_does_not_tell_is_told() {
     assert_eq!(codes(&format!("{sources}{denial}")), ["not-told"]);
     assert_eq!(codes(&format!("{sources}{}", rule("r", "ref_protected = true", SELF))), Vec::<&str>::new());
 }
+
+#[test]
+fn a_denial_by_group_that_many_groups_get_round_is_told() {
+    assert_eq!(codes(&rule("r", "group = \"bad/**\"", "deny = \"no\"")), ["not-told"]);
+    assert_eq!(codes(&rule("r", "group = \"good/**\"", SELF)), Vec::<&str>::new());
+}
+
+#[test]
+fn a_denial_by_the_account_that_a_later_rule_does_not_give_is_told() {
+    let map = "[map.m]\nfile = \"/m\"\n";
+    for when in ["local_group = \"bad\"", "account = \"eve\"", "uid = \"6000-6999\"", "shell = \"/bin/sh\""] {
+        let denial = rule("denial", when, "deny = \"no\"");
+        let own = rule("own", "project = \"hpc/*\"", SELF);
+        assert_eq!(codes(&format!("{denial}{own}")), Vec::<&str>::new(), "{when}");
+        for other in ["run_as = \"svc\"", "run_as = { map = \"m\" }", "run_as = { identity = \"ldap\" }"] {
+            let other = rule("other", "project = \"ops/*\"", other);
+            assert_eq!(codes(&format!("{map}{denial}{own}{other}")), ["other-account"], "{when} {other}");
+            assert_eq!(codes(&format!("{map}{other}{denial}{own}")), Vec::<&str>::new(), "{when} {other}");
+        }
+    }
+}
