@@ -13,27 +13,36 @@ use std::os::fd::RawFd;
 #[derive(Debug, Clone)]
 pub struct Limits(Vec<(Resource, u64, u64)>);
 
-/// The limits that could make a privileged write fail or end the program half-way (sudo's `unlimit_sudo`).
-const RAISED: [Resource; 6] = [
-    Resource::RLIMIT_AS,
-    Resource::RLIMIT_CPU,
-    Resource::RLIMIT_DATA,
-    Resource::RLIMIT_FSIZE,
-    Resource::RLIMIT_NOFILE,
-    Resource::RLIMIT_STACK,
+/// The limits that could make a privileged write fail or end the program half-way (sudo's `unlimit_sudo`), and the least
+/// that is accepted where one cannot be raised, in bytes and in descriptors.
+///
+/// With less memory lookups could fail in part: glibc takes a name service whose library finds no room for one that knows
+/// nobody, and a site's program may take a helper that did not start for a "no".
+const RAISED: [(Resource, u64); 6] = [
+    (Resource::RLIMIT_AS, 512 << 20),
+    (Resource::RLIMIT_CPU, 0),
+    (Resource::RLIMIT_DATA, 512 << 20),
+    (Resource::RLIMIT_FSIZE, 0),
+    (Resource::RLIMIT_NOFILE, 256),
+    (Resource::RLIMIT_STACK, 1 << 20),
 ];
 
 /// Raises the limits in the way as far as allowed, and forbids core dumps.
 ///
 /// # Errors
-/// When a limit cannot be read. One that cannot be raised stays: what then fails, fails closed.
+/// When a limit cannot be read, or cannot be raised to the least that is accepted. Where nothing is asked of one, what fails
+/// by it fails closed.
 pub fn raise_limits() -> io::Result<Limits> {
     let mut before = Vec::new();
-    for resource in RAISED {
+    for (resource, least) in RAISED {
         let (soft, hard) = getrlimit(resource)?;
         before.push((resource, soft, hard));
         if setrlimit(resource, RLIM_INFINITY, RLIM_INFINITY).is_err() {
             setrlimit(resource, hard, hard)?;
+            if hard < least {
+                let trouble = format!("the hard {resource:?} is {hard}; give the runner {least} at least");
+                return Err(io::Error::other(trouble));
+            }
         }
     }
     let (soft, hard) = getrlimit(Resource::RLIMIT_CORE)?;

@@ -283,3 +283,28 @@ fn explain(world: &World) -> String {
     assert!(signature.contains("verified with a key of server `site`"), "{signature}");
     answer["account"].as_str().map_or("denied".to_owned(), str::to_owned)
 }
+
+/// `if lookup; then exit 1; fi` is how many such programs are written, and without memory the lookup does not start.
+#[test]
+fn a_runner_cannot_starve_the_programs_lookups() {
+    if !require_root() {
+        return;
+    }
+    let script = "if perl -MPOSIX -e 'exit($ARGV[0] eq \"alice\" ? 0 : 1)' \"$1\"; then exit 1; fi; exit 0";
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        let world = validating(privilege, script, "");
+        assert_refused(&world, &world.job().config(), "validation");
+        for limit in ["-v 9000", "-v 11000", "-d 500", "-s 64", "-n 200"] {
+            let job = world.job();
+            let mut session = job.begin();
+            let mut spec = session.spec_of_config();
+            let program = std::mem::replace(&mut spec.program, "/bin/bash".into());
+            let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
+            spec.arguments.splice(0..0, ["-c".into(), script.into(), program]);
+            let outcome = session.call_spec("config", &spec);
+            // A program that may raise limits is not starved; one that may not is told which.
+            let kept_out = ["[validation]", "[process]"].iter().any(|code| outcome.stderr.contains(code));
+            assert!(kept_out && world.records().is_empty(), "{privilege:?} {limit}: {}", outcome.log);
+        }
+    }
+}
