@@ -92,6 +92,7 @@ pub(crate) fn refuse(name: &str, violation: &Violation) -> Refusal {
 pub(crate) fn unanswered(trouble: &Trouble) -> Refusal {
     let message = match trouble.code {
         "user-database" => "this host's user database does not answer",
+        "group" => "this host does not know a group that its policy names",
         _ => "this host's tables of accounts cannot be used",
     };
     Refusal::system(trouble.code, message, &trouble.detail)

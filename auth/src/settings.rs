@@ -94,10 +94,13 @@ fn names_in(directory: &Path, privilege: Privilege) -> Result<Vec<String>, Strin
     Ok(names)
 }
 
-/// SHA-256 of one file's bytes, as sha256sum(1) prints it; of several, of all their bytes in order.
+/// SHA-256 of one file's bytes, as sha256sum(1) prints it; of several, of the path, the length and the bytes of each.
 fn digest_of(files: &[SourceFile]) -> String {
     let mut context = Context::new(&SHA256);
     for file in files {
+        if files.len() > 1 {
+            context.update(format!("{}\0{}\0", file.path.display(), file.text.len()).as_bytes());
+        }
         context.update(file.text.as_bytes());
     }
     hex(context.finish().as_ref())

@@ -113,6 +113,9 @@ fn mismatch<'p>(
             Err(Failure::NeedsAccount) => {
                 let known = if let Some(known) = account.take() { known } else { name()? };
                 let known = account.insert(known);
+                if let (Condition::LocalGroup(groups), Outcome::Deny(_)) = (condition, &rule.outcome) {
+                    groups.iter().try_for_each(|group| needed_group(group, host).map(drop))?;
+                }
                 known.as_deref().map_or(Ok(false), |name| holds_locally(condition, name, host))?
             }
         };
@@ -186,9 +189,8 @@ pub fn check(
         return Ok(Err(violation));
     }
     for name in &policy.accounts.deny_groups {
-        if let Some(gid) = host.group(name)?
-            && (facts.gid == gid || facts.groups.contains(&gid))
-        {
+        let gid = needed_group(name, host)?;
+        if facts.gid == gid || facts.groups.contains(&gid) {
             return Ok(Err(Violation::DeniedGroup(name.clone())));
         }
     }
@@ -196,6 +198,15 @@ pub fn check(
         Downscope::Setuid if facts.uid == caller => Err(Violation::Runner),
         Downscope::None if facts.uid != caller => Err(Violation::NotTheRunner(caller)),
         _ => Ok(facts),
+    })
+}
+
+/// The gid of a group that keeps jobs out. A group that is not there, because its name is misspelt or the name service has
+/// lost it, would let everybody in.
+fn needed_group(name: &str, host: &dyn Host) -> Result<u32, Trouble> {
+    host.group(name)?.ok_or_else(|| Trouble {
+        code: "group",
+        detail: format!("this host has no group `{name}`, by which the policy keeps jobs out"),
     })
 }
 

@@ -175,7 +175,7 @@ fn the_invariants_hold_whatever_the_rules_say() {
         check(&format!("[accounts]\nmin_uid = 6000\n{ALL}"), &host()),
         Violation::BelowMinimum(5001, 6000)
     );
-    let groups = format!("[accounts]\ndeny_groups = [\"nobody-here\", \"physics\"]\n{ALL}");
+    let groups = format!("[accounts]\ndeny_groups = [\"physics\"]\n{ALL}");
     assert_eq!(check(&groups, &host()), Violation::DeniedGroup("physics".to_owned()));
     let runner = host().with(account("alice", RUNNER + 1000));
     let all = policy(ALL);
@@ -187,6 +187,18 @@ fn the_invariants_hold_whatever_the_rules_say() {
     assert!(matches!(verdict, Verdict::Admitted { .. }), "{verdict:?}");
     let verdict = decide(&alone, &subject(), &host(), 5002).verdict;
     assert!(matches!(verdict, Verdict::DeniedAccount { violation: Violation::NotTheRunner(5002), .. }));
+}
+
+#[test]
+fn a_group_that_keeps_jobs_out_must_be_there() {
+    let lost = "failed: this host has no group `physiks`, by which the policy keeps jobs out";
+    let denied = format!("[accounts]\ndeny_groups = [\"physiks\"]\n{ALL}");
+    assert_eq!(verdict(&denied, &subject()), lost);
+    let rule = |outcome: &str| {
+        format!("[[rule]]\nname = \"r\"\nwhen = {{ local_group = [\"physics\", \"physiks\"] }}\n{outcome}\n")
+    };
+    assert_eq!(verdict(&rule("deny = \"no\""), &subject()), lost);
+    assert_eq!(verdict(&rule("run_as = \"$user_login\""), &subject()), "r -> alice");
 }
 
 #[test]

@@ -97,18 +97,18 @@ impl Directory {
         }
     }
 
-    /// Names of the files in it that are UTF-8 and do not begin with a dot.
+    /// Names of the files in it that do not begin with a dot.
     ///
     /// # Errors
-    /// As readdir(3).
+    /// As readdir(3); an error for a name that is not UTF-8, so that no file is passed over.
     pub fn names(&self) -> io::Result<Vec<String>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut names = Vec::new();
         for entry in Dir::openat(self.0.as_fd(), ".", flags, Mode::empty())?.iter() {
-            if let Ok(name) = entry?.file_name().to_str()
-                && !name.starts_with('.')
-            {
-                names.push(name.to_owned());
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.to_bytes().starts_with(b".") {
+                names.push(name.to_str().map_err(io::Error::other)?.to_owned());
             }
         }
         Ok(names)

@@ -5,6 +5,7 @@
 use nunbird_tests::require_root;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{Exit, Privilege, World};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 fn world() -> World {
@@ -124,6 +125,10 @@ fn files_of_conf_d_take_part_and_must_be_roots_own() {
     chown(&directory, Some(4101), None).expect("an owner");
     assert_refused(&world, &world.job().config(), "configuration-file", "conf.d");
     chown(&directory, Some(0), None).expect("an owner");
+    let odd = directory.join(std::ffi::OsStr::from_bytes(b"15-\xff.toml"));
+    std::fs::write(&odd, "").expect("a file");
+    assert_refused(&world, &world.job().config(), "configuration-file", "conf.d");
+    std::fs::remove_file(&odd).expect("removed");
     symlink("/etc/shadow", directory.join("30.toml")).expect("a link");
     assert_refused(&world, &world.job().config(), "configuration-file", "30.toml");
 }

@@ -92,7 +92,9 @@ fn plain(value: &Value, clean: bool) -> String {
     match value {
         Value::String(text) if clean => text.clone(),
         Value::String(text) => Untrusted(text).to_string(),
-        other => other.to_string(),
+        other => {
+            json(other).map_or_else(|_| String::new(), |json| String::from_utf8_lossy(&json).into_owned())
+        }
     }
 }
 

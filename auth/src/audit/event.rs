@@ -7,7 +7,6 @@ use nunbird_handover::{Record, RuleRef};
 use nunbird_policy::Subject;
 use nunbird_sys::{clock, process};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Goes up when a field changes its meaning or goes; a new field does not raise it.
@@ -118,10 +117,17 @@ pub(crate) struct Claims<'a> {
     pub(crate) user_access_level: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) groups_direct: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) user_identities: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) user_identities: Vec<ProviderIdentity<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) validated: Option<&'a str>,
+}
+
+/// One of the user's accounts with identity providers, as the claim has it: there may be two with one provider.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ProviderIdentity<'a> {
+    pub(crate) provider: &'a str,
+    pub(crate) extern_uid: &'a str,
 }
 
 impl<'a> Claims<'a> {
@@ -138,7 +144,11 @@ impl<'a> Claims<'a> {
             user_email: subject.user_email.as_deref(),
             user_access_level: subject.access_level.as_deref(),
             groups_direct: subject.groups.as_deref(),
-            user_identities: subject.identities.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect(),
+            user_identities: subject
+                .identities
+                .iter()
+                .map(|(provider, extern_uid)| ProviderIdentity { provider, extern_uid })
+                .collect(),
             validated: subject.validated.as_deref(),
         }
     }

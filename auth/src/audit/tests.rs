@@ -1,4 +1,4 @@
-use super::event::{Account, Claims, End, Event, Job, Outcome, Script};
+use super::event::{Account, Claims, End, Event, Job, Outcome, ProviderIdentity, Script};
 use super::sinks::{Places, Sinks};
 use super::{encode, stage_started};
 use crate::context::Context;
@@ -118,7 +118,10 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
                 user_email: Some(HOSTILE),
                 user_access_level: Some("developer"),
                 groups_direct: Some(GROUPS),
-                user_identities: BTreeMap::from([("ldap", HOSTILE), (PROVIDER, "ten bytes!")]),
+                user_identities: vec![
+                    ProviderIdentity { provider: "ldap", extern_uid: HOSTILE },
+                    ProviderIdentity { provider: PROVIDER, extern_uid: "ten bytes!" },
+                ],
                 validated: Some(HOSTILE),
             }),
         }),
@@ -196,7 +199,8 @@ fn hostile_texts_end_no_line_and_no_field_in_any_sink() {
     assert_eq!(fields["NUNBIRD_RULE_LINE"], "12");
     assert_eq!(fields["NUNBIRD_DETAIL"], "first\nsecond");
     assert_eq!((fields["PRIORITY"].as_str(), fields["SYSLOG_IDENTIFIER"].as_str()), ("4", "nunbird-auth"));
-    assert_eq!(fields["NUNBIRD_USER_IDENTITIES_X_1"], "ten bytes!");
+    let identities: Value = serde_json::from_str(&fields["NUNBIRD_USER_IDENTITIES"]).unwrap();
+    assert_eq!(identities[1], serde_json::json!({ "provider": PROVIDER, "extern_uid": "ten bytes!" }));
     for (name, value) in &fields {
         assert!(name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'), "{name}");
         assert_harmless(&value.replace('\n', ""));

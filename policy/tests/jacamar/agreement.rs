@@ -27,7 +27,10 @@ impl Site {
 }
 
 fn gid(group: &str) -> Option<u32> {
-    [("physics", 70), ("guests", 71)].into_iter().find(|(name, _)| *name == group).map(|(_, gid)| gid)
+    [("physics", 70), ("guests", 71), ("ghosts", 72)]
+        .into_iter()
+        .find(|(name, _)| *name == group)
+        .map(|(_, gid)| gid)
 }
 
 impl Host for Site {
