@@ -99,23 +99,18 @@ fn record(
     })
 }
 
-/// The configured directory with `$HOME` and `$USER` filled in.
+/// The directory of the account's jobs.
 ///
-/// gitlab-runner writes paths below it into scripts inside double quotes, where a `$` or a backquote in a
-/// home directory would run.
+/// # Errors
+/// For a home directory that a shell would interpret.
 fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refusal> {
-    let refuse = || {
+    nunbird_policy::data_dir(template, user, home).ok_or_else(|| {
         let detail = format!(
             "home directory {} of `{user}` has characters that a shell would interpret",
             home.display()
         );
         Refusal::system("home", "your home directory on this host cannot hold CI jobs", detail)
-    };
-    let home = home.to_str().ok_or_else(refuse)?;
-    let plain =
-        |c: char| c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '+' | '@' | ',' | '=' | ':');
-    let path = template.replace("$HOME", home.trim_end_matches('/')).replace("$USER", user);
-    if path.starts_with('/') && path.chars().all(plain) { Ok(PathBuf::from(path)) } else { Err(refuse()) }
+    })
 }
 
 fn write_admission(context: &mut Context<'_>, record: &Record) -> Result<(), Refusal> {

@@ -45,7 +45,7 @@ pub(crate) fn report(
             text.extend(failed.iter().map(|outcome| outcome.text()));
             text.push_str(&format!(
                 "{}: {}, {}; {}, {}; {} of {} failed\n",
-                policy.file.display(),
+                Untrusted(&policy.file.to_string_lossy()),
                 counted(policy.gitlab.len(), "server"),
                 counted(policy.rules.len(), "rule"),
                 counted(errors, "error"),

@@ -7,9 +7,9 @@ use crate::arguments::Diff;
 use crate::explain::denial;
 use crate::host::{self, ThisHost};
 use crate::output::{DENIED, Format, OK, Trouble, print, print_json};
-use crate::{claims, files, replay};
+use crate::{claims, files, judgement, replay};
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Decision, Policy, Subject, Verdict, decide};
+use nunbird_policy::{Decision, Policy, Subject, Verdict};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -29,8 +29,8 @@ pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, Trouble> {
                 return Ok(());
             }
         };
-        let before = decide(&old, &subject, &host, callers.0);
-        let after = decide(&new, &subject, &host, callers.1);
+        let before = judgement::decision(&old, &subject, &host, callers.0);
+        let after = judgement::decision(&new, &subject, &host, callers.1);
         tally.count(&event, (&before, &after));
         Ok(())
     })?;

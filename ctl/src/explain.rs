@@ -2,14 +2,16 @@
 
 use crate::arguments::Explain;
 use crate::host::{self, ThisHost};
+use crate::judgement::{self, Outcome};
 use crate::output::{Colour, DENIED, FAILURE, Format, OK, Trouble, paint, print, print_json};
 use crate::{claims, files, token};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{
-    AccountFacts, Decision, Host, Mismatch, Policy, Rule, Subject, Verdict, decide, explain_rule,
+    AccountFacts, Decision, Host, Job, Mismatch, Policy, Rule, Subject, Verdict, explain_rule,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write;
+use std::path::Path;
 
 pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
     let policy = files::read(&options.configuration.configuration, format)?.policy;
@@ -19,31 +21,103 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
     }
     let host = ThisHost::default();
     let caller = host::runner(&policy, &options.runner.runner_user);
-    let decision = decide(&policy, &subject, &host, caller);
+    let decision = judgement::decision(&policy, &subject, &host, caller);
+    let outcome = match &decision.verdict {
+        Verdict::Admitted { rule, account } => Some(judgement::outcome(&policy, rule, account, &subject)),
+        _ => None,
+    };
+    let explained =
+        Explained { policy: &policy, subject: &subject, decision: &decision, outcome: outcome.as_ref() };
     match format {
         Format::Text => {
             let mut text = signature.map(|line| format!("{line}\n\n")).unwrap_or_default();
             text.push_str(&trace(&policy, &decision, &subject, &host)?);
-            text.push_str(&verdict(&policy, &decision));
-            if policy.validation.is_some() && subject.validated.is_none() {
-                text.push_str(
-                    "note: a validation program is configured; say what it would answer with --validated\n",
-                );
+            text.push_str(&explained.verdict());
+            for note in outcome.iter().flat_map(|outcome| &outcome.notes) {
+                let _ = writeln!(text, "note: {}", Untrusted(note));
             }
             print(&text)?;
         }
-        Format::Json => print_json(&machine(&policy, &decision, &subject, &host, signature)?)?,
+        Format::Json => print_json(&explained.machine(&host, signature)?)?,
     }
-    Ok(code(&decision))
+    Ok(explained.code())
 }
 
-/// The exit code of a decision.
-pub(crate) fn code(decision: &Decision<'_>) -> u8 {
-    match decision.verdict {
-        Verdict::Admitted { .. } => OK,
-        Verdict::Failed(_) => FAILURE,
-        _ => DENIED,
+/// A job, and all that is known of what comes of it.
+pub(crate) struct Explained<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) subject: &'a Subject,
+    pub(crate) decision: &'a Decision<'a>,
+    pub(crate) outcome: Option<&'a Outcome>,
+}
+
+impl Explained<'_> {
+    fn code(&self) -> u8 {
+        match self.decision.verdict {
+            Verdict::Admitted { .. } if self.reason().is_none() => OK,
+            Verdict::Failed(_) => FAILURE,
+            _ => DENIED,
+        }
     }
+
+    /// Why the answer is no; none where it is yes.
+    pub(crate) fn reason(&self) -> Option<String> {
+        match &self.decision.verdict {
+            Verdict::Admitted { .. } => self.outcome.and_then(|outcome| outcome.denial.clone()),
+            _ => Some(denial(self.decision)),
+        }
+    }
+
+    /// The answer in words.
+    fn verdict(&self) -> String {
+        match (&self.decision.verdict, self.reason()) {
+            (Verdict::Failed(_), Some(reason)) => format!("undecided: {reason}\n"),
+            (Verdict::Admitted { rule, account }, None) => {
+                let admitted = paint(Colour::Green, "admitted");
+                let (name, place) = (Untrusted(&rule.name), place(rule));
+                format!("{admitted} by `{name}` at {place}\n{}", self.result(rule, account))
+            }
+            (_, reason) => {
+                // Already made safe, but for what a home directory is called.
+                let reason = reason.unwrap_or_default();
+                let safe = if self.outcome.is_some() { Untrusted(&reason).to_string() } else { reason };
+                format!("{}: {safe}\n", paint(Colour::Red, "denied"))
+            }
+        }
+    }
+
+    /// What the job would get.
+    fn result(&self, rule: &Rule, account: &AccountFacts) -> String {
+        let (job, _) = self.policy.job_of(rule);
+        let groups: Vec<String> = account.groups.iter().map(ToString::to_string).collect();
+        let isolation = isolation(job);
+        let data_dir = self.outcome.and_then(|outcome| outcome.data_dir.as_deref()).unwrap_or(Path::new(""));
+        let login = if job.login_shell { " (login)" } else { "" };
+        let rows = [
+            ("account", format!("{} (uid {}, gid {})", account.name, account.uid, account.gid)),
+            ("groups", groups.join(", ")),
+            ("profile", rule.profile.clone().unwrap_or_else(|| "none: [job]".to_owned())),
+            ("executor", EXECUTOR.to_owned()),
+            ("shell", format!("{}{login}", job.shell.display())),
+            ("data_dir", data_dir.display().to_string()),
+            ("isolation", if isolation.is_empty() { "none".to_owned() } else { isolation.join(", ") }),
+        ];
+        rows.iter()
+            .fold(String::new(), |text, (name, value)| text + &format!("  {name:<10} {}\n", Untrusted(value)))
+    }
+}
+
+/// The one that there is: a job's stages run on this host, under the launcher.
+pub(crate) const EXECUTOR: &str = "shell";
+
+/// What is taken away from the job, by the configuration's keys.
+pub(crate) fn isolation(job: &Job) -> Vec<&'static str> {
+    let taken = [
+        (job.isolation.no_new_privileges, "no_new_privileges"),
+        (job.isolation.block_tty_injection, "block_tty_injection"),
+        (job.isolation.limit_setuid, "limit_setuid"),
+    ];
+    taken.into_iter().filter_map(|(on, name)| on.then_some(name)).collect()
 }
 
 fn subject(options: &Explain, policy: &Policy) -> Result<(Subject, Option<String>), Trouble> {
@@ -98,21 +172,8 @@ pub(crate) fn trace(
     Ok(text)
 }
 
-fn place(rule: &Rule) -> String {
-    Untrusted(&rule.place.to_string()).to_string()
-}
-
-/// The answer in words.
-fn verdict(policy: &Policy, decision: &Decision<'_>) -> String {
-    match &decision.verdict {
-        Verdict::Admitted { rule, account } => {
-            let admitted = paint(Colour::Green, "admitted");
-            let (name, place) = (Untrusted(&rule.name), place(rule));
-            format!("{admitted} by `{name}` at {place}\n{}", result(policy, rule, account))
-        }
-        Verdict::Failed(trouble) => format!("undecided: {}\n", Untrusted(&trouble.detail)),
-        _ => format!("{}: {}\n", paint(Colour::Red, "denied"), denial(decision)),
-    }
+pub(crate) fn place(rule: &Rule) -> String {
+    rule.place.to_string()
 }
 
 /// Why the answer is no, in words.
@@ -130,86 +191,4 @@ pub(crate) fn denial(decision: &Decision<'_>) -> String {
         Verdict::Failed(trouble) => Untrusted(&trouble.detail).to_string(),
         Verdict::Admitted { .. } => String::new(),
     }
-}
-
-/// What the job would get.
-fn result(policy: &Policy, rule: &Rule, account: &AccountFacts) -> String {
-    let (job, directories) = policy.job_of(rule);
-    let groups: Vec<String> = account.groups.iter().map(ToString::to_string).collect();
-    let on = |flag: bool, name: &str| if flag { format!(" {name}") } else { String::new() };
-    let isolation = [
-        on(job.isolation.no_new_privileges, "no_new_privileges"),
-        on(job.isolation.block_tty_injection, "block_tty_injection"),
-        on(job.isolation.limit_setuid, "limit_setuid"),
-    ]
-    .concat();
-    let rows = [
-        ("account", format!("{} (uid {}, gid {})", account.name, account.uid, account.gid)),
-        ("groups", groups.join(", ")),
-        ("profile", rule.profile.clone().unwrap_or_else(|| "none: [job]".to_owned())),
-        ("executor", "shell".to_owned()),
-        ("shell", format!("{}{}", job.shell.display(), on(job.login_shell, "(login)"))),
-        ("data_dir", data_dir(&directories.data_dir, account)),
-        ("isolation", if isolation.is_empty() { "none".to_owned() } else { isolation.trim().to_owned() }),
-    ];
-    let mut text = String::new();
-    for (name, value) in rows {
-        let _ = writeln!(text, "  {name:<10} {}", Untrusted(&value));
-    }
-    text
-}
-
-fn data_dir(template: &str, account: &AccountFacts) -> String {
-    template.replace("$HOME", &account.home.to_string_lossy()).replace("$USER", &account.name)
-}
-
-/// The decision for machines. Texts are as they came: JSON escapes what could deceive.
-fn machine(
-    policy: &Policy,
-    decision: &Decision<'_>,
-    subject: &Subject,
-    host: &dyn Host,
-    signature: Option<String>,
-) -> Result<Value, Trouble> {
-    let mut rules = Vec::new();
-    for step in &decision.steps {
-        let (predicates, account) =
-            explain_rule(policy, step.rule, subject, host).map_err(|e| Trouble::new(e.detail))?;
-        let predicates: Vec<Value> = predicates
-            .iter()
-            .map(|p| json!({"fact": p.condition.key(), "wanted": p.condition.wanted(), "seen": p.seen, "holds": p.holds}))
-            .collect();
-        rules.push(json!({
-            "name": step.rule.name,
-            "place": place(step.rule),
-            "fits": step.failed.is_none(),
-            "account": account,
-            "conditions": predicates,
-        }));
-    }
-    let mut answer = json!({
-        "verdict": match decision.verdict {
-            Verdict::Admitted { .. } => "admitted",
-            Verdict::Failed(_) => "undecided",
-            _ => "denied",
-        },
-        "rules": rules,
-        "signature": signature,
-    });
-    let Some(fields) = answer.as_object_mut() else { return Ok(answer) };
-    if let Verdict::Admitted { rule, account } = &decision.verdict {
-        let (job, directories) = policy.job_of(rule);
-        fields.insert("rule".to_owned(), json!(rule.name));
-        fields.insert("account".to_owned(), json!(account.name));
-        fields.insert("uid".to_owned(), json!(account.uid));
-        fields.insert("gid".to_owned(), json!(account.gid));
-        fields.insert("groups".to_owned(), json!(account.groups));
-        fields.insert("profile".to_owned(), json!(rule.profile));
-        fields.insert("executor".to_owned(), json!("shell"));
-        fields.insert("shell".to_owned(), json!(job.shell));
-        fields.insert("data_dir".to_owned(), json!(data_dir(&directories.data_dir, account)));
-    } else {
-        fields.insert("reason".to_owned(), json!(denial(decision)));
-    }
-    Ok(answer)
 }

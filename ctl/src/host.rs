@@ -70,7 +70,9 @@ impl Host for MadeUp<'_> {
     }
 
     fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
-        Ok((FIRST_GID..).zip(&self.facts.groups).find(|(_, group)| *group == name).map(|(gid, _)| gid))
+        // Every other group is there, and the account is not in it.
+        let of_account = (FIRST_GID..).zip(&self.facts.groups).find(|(_, group)| *group == name);
+        Ok(Some(of_account.map_or(FIRST_GID - 2, |(gid, _)| gid)))
     }
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {

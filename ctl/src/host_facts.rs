@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use nunbird_policy::{
     Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, Policy, RunAs, Syslog, Validation, check,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -166,20 +166,31 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
             );
         }
     }
-    let named =
-        policy.rules.iter().flat_map(|rule| &rule.conditions).filter_map(|condition| match condition {
-            Condition::LocalGroup(groups) => Some(groups),
-            _ => None,
-        });
-    let groups: BTreeSet<&String> = named.flatten().chain(&policy.accounts.deny_groups).collect();
-    for group in groups {
-        if nunbird_sys::users::group_by_name(group).ok().flatten().is_none() {
-            findings.push(Finding::remark(
-                "group",
-                format!("this host has no group `{group}`, so nobody is a member"),
-                "check the spelling, or the name service",
-            ));
+    // A group that keeps jobs out must be there: without it every job that gets to it is denied.
+    let mut groups: BTreeMap<&String, bool> =
+        policy.accounts.deny_groups.iter().map(|group| (group, true)).collect();
+    for rule in &policy.rules {
+        let denies = matches!(rule.outcome, Outcome::Deny(_));
+        for condition in &rule.conditions {
+            if let Condition::LocalGroup(names) = condition {
+                names.iter().for_each(|name| *groups.entry(name).or_default() |= denies);
+            }
         }
+    }
+    for (group, denies) in groups {
+        if nunbird_sys::users::group_by_name(group).ok().flatten().is_some() {
+            continue;
+        }
+        let help = "check the spelling, or the name service";
+        findings.push(if denies {
+            Finding::error(
+                "group",
+                format!("this host has no group `{group}`, by which jobs are kept out: they are all denied"),
+                help,
+            )
+        } else {
+            Finding::remark("group", format!("this host has no group `{group}`, so nobody is a member"), help)
+        });
     }
     if policy.downscope == Downscope::Setuid && nunbird_sys::users::by_name(runner).ok().flatten().is_none() {
         findings.push(Finding::remark(

@@ -1,6 +1,7 @@
 //! The audit file, line by line. It can be larger than memory.
 
 use crate::output::Trouble;
+use nunbird_handover::Untrusted;
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -41,5 +42,6 @@ pub(crate) fn unread_note(file: &Path, unread: &[usize]) -> String {
     if unread.len() > 10 {
         numbers.push("…".to_owned());
     }
-    format!("{}: {} lines are no events: {}\n", file.display(), unread.len(), numbers.join(", "))
+    let file = file.to_string_lossy();
+    format!("{}: {} lines are no events: {}\n", Untrusted(&file), unread.len(), numbers.join(", "))
 }

@@ -76,12 +76,29 @@ fn rows(text: &str) -> Vec<Row<'_>> {
         } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             table = format!("{name}.");
         } else if let Some((key, rest)) = line.split_once(" = ") {
-            let (value, origin) = match rest.rsplit_once("  # ") {
-                Some((value, origin)) => (value, Some(origin)),
+            let (value, origin) = match comment(rest).and_then(|at| rest.split_at_checked(at)) {
+                Some((value, comment)) => (value, comment.strip_prefix("  # ")),
                 None => (rest, None),
             };
             rows.push(Row { key: format!("{table}{key}"), value, origin, line });
         }
     }
     rows
+}
+
+/// Where the comment behind a value begins: at the first `  # ` outside of a text.
+fn comment(rest: &str) -> Option<usize> {
+    let (mut in_text, mut escaped) = (false, false);
+    for (at, c) in rest.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if in_text => escaped = true,
+            '"' => in_text = !in_text,
+            ' ' if !in_text && rest.get(at..).is_some_and(|rest| rest.starts_with("  # ")) => {
+                return Some(at);
+            }
+            _ => {}
+        }
+    }
+    None
 }

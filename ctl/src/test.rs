@@ -4,11 +4,11 @@ use crate::arguments::Test;
 use crate::explain::{denial, trace};
 use crate::files;
 use crate::host::{self, MadeUp, ThisHost};
+use crate::judgement;
 use crate::output::{Colour, Format, OK, TESTS_FAILED, Trouble, paint, print, print_json};
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Expectation, Host, Policy, TestCase, Verdict, decide};
+use nunbird_policy::{Expectation, Host, Policy, TestCase, Verdict};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 pub(crate) fn run(options: &Test, format: Format) -> Result<u8, Trouble> {
     let mut sources = files::sources(&options.configuration.configuration)?;
@@ -27,8 +27,8 @@ pub(crate) fn run(options: &Test, format: Format) -> Result<u8, Trouble> {
         Format::Text => {
             let mut text: String = outcomes.iter().map(Outcome::text).collect();
             if outcomes.is_empty() {
-                let file: &PathBuf = &options.configuration.configuration;
-                text.push_str(&format!("{}: no tests; add `[[test]]` tables\n", file.display()));
+                let file = options.configuration.configuration.to_string_lossy();
+                text.push_str(&format!("{}: no tests; add `[[test]]` tables\n", Untrusted(&file)));
             }
             text.push_str(&format!("{} passed, {failed} failed\n", outcomes.len() - failed));
             print(&text)?;
@@ -58,8 +58,8 @@ impl Outcome<'_> {
             return format!("{}  {name}\n", paint(Colour::Green, "pass"));
         }
         let (expected, got) = (Untrusted(&self.expected), Untrusted(&self.got));
-        let (fail, place) = (paint(Colour::Red, "FAIL"), self.test.place.to_string());
-        format!("{fail}  {name} ({}): expected {expected}, got {got}\n{}", Untrusted(&place), self.why)
+        let (fail, place) = (paint(Colour::Red, "FAIL"), &self.test.place);
+        format!("{fail}  {name} ({place}): expected {expected}, got {got}\n{}", self.why)
     }
 
     fn machine(&self) -> Value {
@@ -87,7 +87,7 @@ fn one<'p>(
 ) -> Result<Outcome<'p>, Trouble> {
     let made_up = test.local.as_ref().map(|facts| MadeUp { facts, host });
     let host: &dyn Host = made_up.as_ref().map_or(host, |made_up| made_up);
-    let decision = decide(policy, &test.subject, host, caller);
+    let decision = judgement::decision(policy, &test.subject, host, caller);
     let (expected, passed) = match (&test.expect, &decision.verdict) {
         (Expectation::Account(name), Verdict::Admitted { account, .. }) => {
             (name.clone(), account.name == *name)

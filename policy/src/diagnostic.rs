@@ -17,7 +17,8 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+        let file = self.file.to_string_lossy();
+        write!(f, "{}:{}:{}", Untrusted(&file), self.line, self.column)
     }
 }
 

@@ -16,7 +16,8 @@ pub struct Predicate<'p> {
     pub holds: bool,
 }
 
-/// Judges every condition of a rule, also those behind the first that fails, and the account it would give.
+/// Judges every condition of a rule, also those behind the first that fails, and the account it would give: looked up where
+/// the rule asks about it or fits the job, since a map can be long.
 ///
 /// # Errors
 /// When the host does not answer.
@@ -26,7 +27,13 @@ pub fn explain_rule<'p>(
     subject: &Subject,
     host: &dyn Host,
 ) -> Result<(Vec<Predicate<'p>>, Option<String>), Trouble> {
-    let account = candidate(policy, rule, subject, host)?;
+    let told = |condition: &Condition| holds(condition, subject).ok();
+    let asked = rule.conditions.iter().any(|condition| told(condition).is_none());
+    let account = if asked || rule.conditions.iter().all(|condition| told(condition) == Some(true)) {
+        candidate(policy, rule, subject, host)?
+    } else {
+        None
+    };
     let judge = |condition: &'p Condition| {
         let (seen, holds) = match holds(condition, subject) {
             Ok(holds) => (condition.seen(subject).map(|seen| seen.into_owned()), holds),

@@ -22,6 +22,7 @@ mod pattern;
 mod subject;
 mod suggest;
 mod url;
+mod workplace;
 
 pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
@@ -40,6 +41,7 @@ pub use nunbird_handover::{Audit, Syslog};
 pub use pattern::Pattern;
 pub use subject::{IdentitySource, Subject};
 pub use url::{check_url, origin};
+pub use workplace::data_dir;
 
 /// Where the configuration lies when `--configuration` does not say otherwise.
 pub const DEFAULT_CONFIGURATION: &str = "/etc/nunbird/config.toml";
