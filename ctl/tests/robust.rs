@@ -7,22 +7,23 @@ use std::fmt::Write;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-/// Colours the terminal, overwrites the line, turns the text around, begins a line of its own.
-const EVIL: &str = "a\u{1b}[31m\r\u{202e}\nb";
+/// Resets the terminal, overwrites the line, turns the text around, begins a line of its own.
+const EVIL: &str = "a\u{1b}c\r\u{202e}\n~";
 /// The same inside a text of TOML or JSON.
-const ESCAPED: &str = "a\\u001b[31m\\r\\u202e\\nb";
+const ESCAPED: &str = "a\\u001bc\\r\\u202e\\n~";
 
+/// The command ends with this code, so it came as far as the hostile text, and prints nothing that deceives.
 #[track_caller]
-fn assert_harmless(scene: &Scene, arguments: &[&str]) {
+fn assert_harmless(scene: &Scene, code: i32, arguments: &[&str]) {
     let output = scene.run_bare(arguments);
     assert!(!output.out.is_empty() || !output.err.is_empty(), "{arguments:?}");
+    assert_eq!(output.code, code, "{arguments:?}: {output:?}");
     // JSON is for machines: it escapes control characters, and a parser gives the texts as they came.
     let machine = arguments.contains(&"json");
     for text in [&output.out, &output.err] {
         let bad = |c: char| (c.is_control() && c != '\n') || (c == '\u{202e}' && !machine);
         assert!(!text.contains(bad), "{arguments:?}: {text:?}");
-        let begun = |line: &str| line.starts_with('b') && !line.starts_with("block_tty_injection");
-        assert!(!text.lines().any(begun), "{arguments:?}: {text}");
+        assert!(!text.lines().any(|line| line.starts_with('~')), "{arguments:?}: {text}");
     }
 }
 
@@ -33,7 +34,7 @@ fn no_command_passes_on_what_deceives_a_terminal() {
     std::fs::create_dir(&keys).unwrap();
     let map = scene.file("users.map", &format!("{EVIL} x\n"));
     let text = format!(
-        "keys_dir = \"{}\"\n{}[map.\"{ESCAPED}\"]\nfile = \"{map}\"\n[[rule]]\nname = \"evil\"\nwhen.ref = \"{ESCAPED}\"\n\
+        "keys_dir = \"{}\"\n{}[map.evil]\nfile = \"{map}\"\n[[rule]]\nname = \"evil\"\nwhen.ref = \"{ESCAPED}\"\n\
          deny = \"{ESCAPED}\"\n[[test]]\nname = \"evil\"\nclaims = {{ user_login = \"{ESCAPED}\", project_path = \"hpc/{ESCAPED}\" }}\n\
          expect = \"{ESCAPED}\"\n",
         keys.display(),
@@ -64,32 +65,33 @@ fn no_command_passes_on_what_deceives_a_terminal() {
         "{{\"user_login\":\"{ESCAPED}\",\"project_path\":\"hpc/{ESCAPED}\",\"ref\":\"{ESCAPED}\",\"server\":\"{ESCAPED}\"}}"
     ));
     let strange = scene.file("strange.json", &format!("{{\"{ESCAPED}\":1}}"));
-    let more = scene.file("new.toml", &text.replace("hpc/**", "**").replace("deny = \"a", "deny = \"c"));
+    let first = format!("[[rule]]\nname = \"first\"\ndeny = \"{ESCAPED}\"\n[[rule]]");
+    let more = scene.file("new.toml", &text.replacen("[[rule]]", &first, 1));
     let evil_name = scene.file(&format!("{EVIL}.toml"), "[[rule]]\nname = 7\n");
     let jacamar = scene
         .file("jacamar.toml", &format!("[general]\nexecutor = \"{ESCAPED}\"\n[auth]\nx = \"{ESCAPED}\"\n"));
-    for arguments in [
-        vec!["check", "--configuration", &config],
-        vec!["check", "--configuration", &evil_name],
-        vec!["doctor", "--configuration", &config, "--runner-config", &runner, "--runner-user", EVIL],
-        vec!["doctor", "--configuration", &config, "--runner-config", EVIL],
-        vec!["explain", "--configuration", &config, "--claims", &facts],
-        vec!["explain", "--configuration", &config, "--claims", &facts, "--validated", EVIL],
-        vec!["explain", "--configuration", &config, "--claims", &strange],
-        vec!["explain", "--configuration", &config, "--token", &evil_name],
-        vec!["test", "--configuration", &config],
-        vec!["show", "--configuration", &config],
-        vec!["show", "--configuration", &config, "--key", EVIL],
-        vec!["diff", &config, &more, "--log", &log],
-        vec!["audit", "--file", &log],
-        vec!["audit", "--file", &log, "--job", "1"],
-        vec!["audit", "--file", EVIL],
-        vec!["keys", "--configuration", &config],
-        vec!["migrate", &jacamar],
-        vec!["migrate", &config],
+    for (code, arguments) in [
+        (3, vec!["check", "--configuration", &config]),
+        (3, vec!["check", "--configuration", &evil_name]),
+        (3, vec!["doctor", "--configuration", &config, "--runner-config", &runner, "--runner-user", EVIL]),
+        (3, vec!["doctor", "--configuration", &config, "--runner-config", EVIL]),
+        (4, vec!["explain", "--configuration", &config, "--claims", &facts]),
+        (4, vec!["explain", "--configuration", &config, "--claims", &facts, "--validated", EVIL]),
+        (1, vec!["explain", "--configuration", &config, "--claims", &strange]),
+        (1, vec!["explain", "--configuration", &config, "--token", &evil_name]),
+        (5, vec!["test", "--configuration", &config]),
+        (0, vec!["show", "--configuration", &config]),
+        (1, vec!["show", "--configuration", &config, "--key", EVIL]),
+        (4, vec!["diff", &config, &more, "--log", &log]),
+        (0, vec!["audit", "--file", &log]),
+        (0, vec!["audit", "--file", &log, "--job", "1"]),
+        (1, vec!["audit", "--file", EVIL]),
+        (0, vec!["keys", "--configuration", &config]),
+        (3, vec!["migrate", &jacamar]),
+        (1, vec!["migrate", &config]),
     ] {
-        assert_harmless(&scene, &arguments);
-        assert_harmless(&scene, &[arguments, vec!["--format", "json"]].concat());
+        assert_harmless(&scene, code, &arguments);
+        assert_harmless(&scene, code, &[arguments, vec!["--format", "json"]].concat());
     }
 }
 
