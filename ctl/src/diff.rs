@@ -63,12 +63,14 @@ struct Tally {
 impl Tally {
     fn count(&mut self, event: &Map<String, Value>, (before, after): (&Decision<'_>, &Decision<'_>)) {
         self.decisions += 1;
+        let rules = (rule(before), rule(after));
         let (before, after) = (outcome(before), outcome(after));
         if before != after {
             let fact = |name: &str| event.get(name).cloned().unwrap_or(Value::Null);
             let example = json!({
                 "job_id": fact("job_id"), "project_path": fact("project_path"), "user_login": fact("user_login"),
                 "decision_id": fact("decision_id"), "time": fact("time"),
+                "old_rule": rules.0, "new_rule": rules.1,
             });
             self.changes.entry((before, after)).or_insert((0, example)).0 += 1;
         }
@@ -83,10 +85,12 @@ impl Tally {
                 Some(other) => other.to_string(),
             };
             text.push_str(&format!(
-                "{count} times: {before}\n     now: {after}\n  such as job {} of {} by {}\n",
+                "{count} times: {before}\n     now: {after}\n  such as job {} of {} by {}: before by {}, now by {}\n",
                 shown("job_id"),
                 shown("project_path"),
                 shown("user_login"),
+                shown("old_rule"),
+                shown("new_rule"),
             ));
         }
         let changed: usize = self.changes.values().map(|(count, _)| count).sum();
@@ -106,6 +110,17 @@ impl Tally {
         let unusable: Vec<Value> =
             self.unusable.iter().map(|(line, why)| json!({"line": line, "why": why})).collect();
         json!({"decisions": self.decisions, "changes": changes, "unusable": unusable, "unread_lines": unread})
+    }
+}
+
+/// What decided, for people who look for the line.
+fn rule(decision: &Decision<'_>) -> String {
+    match decision.verdict {
+        Verdict::Admitted { rule, .. }
+        | Verdict::DeniedByRule { rule, .. }
+        | Verdict::DeniedAccount { rule, .. } => format!("rule `{}` ({})", rule.name, rule.place),
+        Verdict::DeniedBot => "accounts.allow_bots".to_owned(),
+        Verdict::NoRule | Verdict::Failed(_) => "no rule".to_owned(),
     }
 }
 

@@ -43,11 +43,20 @@ fn past_decisions_are_made_again_and_changes_are_counted() {
     );
     let changed = scene.run_bare(&["diff", &old, &new, "--log", &log]);
     assert_eq!(changed.code, 4, "{changed:?}");
-    for part in ["2 of 3 decisions change", "now: denied: not her", "such as job 2 of hpc/app by eve"] {
+    for part in [
+        "2 of 3 decisions change",
+        "now: denied: not her",
+        "such as job 2 of hpc/app by eve: before by rule `hpc-only` (",
+        "now by rule `eve` (",
+    ] {
         assert!(changed.out.contains(part), "{part}\n{}", changed.out);
     }
     let machine = scene.run_bare(&["diff", &old, &new, "--log", &log, "--format", "json"]).json();
     assert_eq!(machine["changes"][0]["count"], 1);
+    assert!(
+        machine["changes"][0]["example"]["new_rule"].as_str().unwrap().starts_with("rule `eve`"),
+        "{machine}"
+    );
 }
 
 #[test]
