@@ -15,7 +15,9 @@ fn a_line_is_a_key_and_an_account_and_nothing_else_is_taken() {
     assert_eq!(found(text, "ada").as_deref(), Some("a.l"));
     assert_eq!(found(text, "bob").as_deref(), Some("b1"));
     assert_eq!(found(text, "eve").as_deref(), Some("e1"));
-    for nobody in ["ad", "da", "a.l", "mal-formed", "x", "y", "users", "#", "", "b", "ada a.l", "ada "] {
+    for nobody in
+        ["ad", "da", "mal", "mal-", "a.l", "mal-formed", "x", "y", "users", "#", "", "b", "ada a.l", "ada "]
+    {
         assert_eq!(found(text, nobody), None, "{nobody}");
     }
 }
