@@ -82,6 +82,7 @@ impl Start {
             environment: record.environment.clone(),
             exit_codes: context.inputs.exit_codes,
             exit_code_file: opened.exit_code.is_some(),
+            batch: None,
         };
         let bytes = message.to_bytes().map_err(|e| failed(&e))?;
         let handover = exec::sealed(c"nunbird-handover", &bytes).map_err(|e| failed(&e))?;

@@ -9,11 +9,13 @@
 
 #![forbid(unsafe_code)]
 
+mod batch;
 mod fds;
 mod message;
 mod record;
 mod untrusted;
 
+pub use batch::{Batch, DEFAULT_STAGES, Rules, Scheduler, UserText};
 pub use fds::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
 pub use record::{Audit, Isolation, JobDirectory, Record, RuleRef, Syslog};

@@ -1,6 +1,6 @@
 //! The message from `nunbird-auth` to the launcher.
 
-use crate::{FORMAT_VERSION, FormatError};
+use crate::{Batch, FORMAT_VERSION, FormatError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ pub struct Handover {
     pub exit_codes: ExitCodes,
     /// True when [`crate::EXIT_CODE_FD`] is open.
     pub exit_code_file: bool,
+    /// The batch scheduler, where stages of the job go to one.
+    pub batch: Option<Batch>,
 }
 
 /// The stage of gitlab-runner's custom executor that the launcher serves.

@@ -48,6 +48,11 @@ pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
     Ok(Verdict::Success)
 }
 
+/// Removes what is behind the name, with all below it.
+pub(crate) fn remove_tree(parent: &Directory, name: &OsStr) -> Result<(), Trouble> {
+    remove(parent, name, 0).map(drop)
+}
+
 /// The directory at `path`, from `data_dir` down; none when a part of the way is missing.
 fn descend(data_dir: Directory, prefix: &Path, path: &Path) -> Result<Option<Directory>, Trouble> {
     let way = path.strip_prefix(prefix).map_err(|e| refuse(path, &e.to_string()))?;

@@ -72,15 +72,19 @@ fn command(handover: &Handover, stage: &str) -> Command {
     if shell.login {
         command.arg("-l");
     }
-    command.arg("-c").arg(shell_command(stage)).arg(shell.path.file_name().unwrap_or(OsStr::new("sh")));
+    let script = format!("/dev/fd/{}", job_command::FIRST_FD);
+    command
+        .arg("-c")
+        .arg(shell_command(stage, &script))
+        .arg(shell.path.file_name().unwrap_or(OsStr::new("sh")));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_clear().envs(environment(handover, stage));
     command
 }
 
-/// What the shell does after its profiles. The caches' and artifacts' stages call `gitlab-runner` by name and
+/// What the shell does after its profiles; `script` is a word of the shell. The caches' and artifacts' stages call `gitlab-runner` by name and
 /// succeed without it; this says why nothing was stored.
-fn shell_command(stage: &str) -> String {
+pub(crate) fn shell_command(stage: &str, script: &str) -> String {
     let needs_runner = matches!(stage, "restore_cache" | "download_artifacts")
         || stage.starts_with("archive_cache")
         || stage.starts_with("upload_artifacts");
@@ -92,10 +96,11 @@ fn shell_command(stage: &str) -> String {
     } else {
         ""
     };
-    format!("{check}. /dev/fd/{}", job_command::FIRST_FD)
+    format!("{check}. {script}")
 }
 
-fn environment(handover: &Handover, stage: &str) -> Vec<(OsString, OsString)> {
+/// The stage's environment: the site's, and who the user is.
+pub(crate) fn environment(handover: &Handover, stage: &str) -> Vec<(OsString, OsString)> {
     let Handover { account, environment, .. } = handover;
     let configured = environment.iter().map(|(name, value)| (name.into(), value.into()));
     // Later ones win: what says who the user is comes from the user database.
@@ -112,7 +117,7 @@ fn environment(handover: &Handover, stage: &str) -> Vec<(OsString, OsString)> {
 }
 
 /// The stage's script changes directory itself; until then profiles run where the user would be.
-fn enter_directory(handover: &Handover) {
+pub(crate) fn enter_directory(handover: &Handover) {
     let candidates = [&handover.workspace.builds_dir, &handover.account.home];
     if !candidates.into_iter().any(|directory| std::env::set_current_dir(directory).is_ok()) {
         // Where nunbird-auth left us is `/` as well.
@@ -190,7 +195,7 @@ fn code(status: ExitStatus) -> i32 {
 
 /// The exact number goes into the runner's file, which holds `1` from `nunbird-auth`. It is overwritten before
 /// it is cut: the runner takes an empty file for a system failure.
-fn tell_code(file: Option<&File>, code: i32) -> Result<(), Trouble> {
+pub(crate) fn tell_code(file: Option<&File>, code: i32) -> Result<(), Trouble> {
     let Some(file) = file else { return Ok(()) };
     let line = format!("{code}\n");
     let written = file.write_all_at(line.as_bytes(), 0).and_then(|()| file.set_len(line.len() as u64));
@@ -215,11 +220,11 @@ mod tests {
         for stage in
             ["restore_cache", "download_artifacts", "archive_cache_on_failure", "upload_artifacts_on_success"]
         {
-            assert!(shell_command(stage).starts_with("command -v gitlab-runner"), "{stage}");
+            assert!(shell_command(stage, "x").starts_with("command -v gitlab-runner"), "{stage}");
         }
         for stage in ["build_script", "step_release", "after_script", "get_sources", "cleanup_file_variables"]
         {
-            assert_eq!(shell_command(stage), ". /dev/fd/3");
+            assert_eq!(shell_command(stage, "x"), ". x");
         }
     }
 

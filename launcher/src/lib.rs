@@ -2,7 +2,8 @@
 //!
 //! `nunbird-auth` gives up its privilege, becomes the user for good and executes this program by descriptor.
 //! All it believes is the handover message behind descriptor 3: not its arguments, not its environment. It
-//! makes the job's directories, runs a stage's script by the configured shell, or removes what a job left.
+//! makes the job's directories, runs a stage's script by the configured shell or in the site's batch scheduler, or
+//! removes what a job left.
 //!
 //! Exit status: 0 when the stage succeeded; `build_failure` of the handover when the script failed or was
 //! cancelled; `system_failure` for everything of ours, with the reason on standard error; 2 when there is no
@@ -10,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod batch;
 mod cleanup;
 mod directory;
 mod greeting;
@@ -118,8 +120,16 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
     start::paths_are_sound(&handover.workspace)?;
     match &handover.task {
         Task::Prepare => prepare::prepare(&handover),
-        Task::Run(stage) => job::run(&handover, stage, script, exit_code, patience),
-        Task::Cleanup => cleanup::cleanup(&handover),
+        Task::Run(stage) => match handover.batch.as_ref().filter(|batch| batch.submits(stage)) {
+            Some(batch) => batch::run(&handover, batch, stage, script, exit_code, patience),
+            None => job::run(&handover, stage, script, exit_code, patience),
+        },
+        Task::Cleanup => {
+            // Credentials go even when a job of the scheduler does not.
+            let left =
+                handover.batch.as_ref().map_or(Ok(()), |batch| batch::cleanup(&handover, batch, patience));
+            cleanup::cleanup(&handover).and_then(|verdict| left.map(|()| verdict))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// Requests to cancel. gitlab-runner sends `TERM`; the others come from terminals and service managers.
@@ -40,6 +40,23 @@ impl Signals {
         set.add(Signal::SIGCHLD);
         set.thread_block()?;
         Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    /// Readable when one has come.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Takes all that have come; the first request to cancel among them.
+    pub(crate) fn request(&self) -> nix::Result<Option<Signal>> {
+        let mut request = None;
+        while let Some(info) = self.0.read_signal()? {
+            let signal = Signal::try_from(i32::try_from(info.ssi_signo).unwrap_or(0))?;
+            if signal != Signal::SIGCHLD {
+                request.get_or_insert(signal);
+            }
+        }
+        Ok(request)
     }
 }
 

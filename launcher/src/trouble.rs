@@ -17,6 +17,11 @@ impl Trouble {
         Trouble(format!("{what}: {cause}; {help}"))
     }
 
+    /// A whole sentence, with what helps.
+    pub(crate) fn told(text: &str) -> Self {
+        Trouble(text.to_owned())
+    }
+
     /// The same about a file or directory.
     pub(crate) fn at(what: &str, path: &Path, cause: impl Display, help: &str) -> Self {
         Trouble(format!("{what} {}: {cause}; {help}", shown(path)))

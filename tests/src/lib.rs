@@ -2,6 +2,7 @@
 //!
 //! - [`issuer`]: a GitLab server as far as Nunbird and a job's scripts see it.
 //! - [`runner`]: gitlab-runner's custom executor.
+//! - [`scheduler`]: real batch schedulers and the launcher before them.
 //! - [`transcript`]: what strace(1) sees of the privileged program.
 //! - [`world`]: a machine with its own accounts, configuration and installation, in a mount namespace.
 //!
@@ -13,6 +14,7 @@
 
 pub mod issuer;
 pub mod runner;
+pub mod scheduler;
 pub mod transcript;
 pub mod world;
 

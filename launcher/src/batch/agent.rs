@@ -1,0 +1,94 @@
+//! The agent: a POSIX shell script, made for one submission, that the scheduler runs instead of the stage's.
+//!
+//! It is what the scheduler copies, so it holds no secret; the stage's script, which does, lies in the account's
+//! private directory until the agent removes it.
+
+use super::description::AgentVariables;
+use crate::job::{environment, shell_command};
+use nunbird_handover::Handover;
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const TEMPLATE: &str = include_str!("agent.sh");
+/// On the script's first line, so that line numbers stay: says that the script has begun.
+pub(crate) const BEGIN: &[u8] = b"printf s >&4; exec 4>&-; ";
+
+/// The agent's text, for the stage whose files are in `directory`.
+pub(crate) fn text(
+    handover: &Handover,
+    stage: &str,
+    directory: &Path,
+    nonce: &str,
+    variables: &AgentVariables,
+) -> Vec<u8> {
+    let mut exports = String::new();
+    let environment = environment(handover, stage);
+    for (name, value) in environment {
+        // A name that is no shell name cannot be exported; execve(2) would have passed it on.
+        if is_name(name.as_bytes()) {
+            let name = name.to_string_lossy();
+            writeln!(exports, "export {name}={}", quoted(&value)).unwrap_or_default();
+        }
+    }
+    let variable = |name: &Option<String>| match name {
+        Some(name) if is_name(name.as_bytes()) => format!("${{{name}-}}"),
+        _ => "''".to_owned(),
+    };
+    let cgroup = match &variables.cgroup {
+        Some(beginning) => format!("{}\"$job\"", quoted(OsStr::new(beginning))),
+        None => "''".to_owned(),
+    };
+    let values = [
+        ("@DIRECTORY@", quoted(directory.as_os_str())),
+        ("@JOB@", variable(&variables.id)),
+        ("@HOSTS@", variable(&variables.nodes)),
+        ("@NONCE@", nonce.to_owned()),
+        ("@WORK@", quoted(handover.workspace.builds_dir.as_os_str())),
+        ("@SHELL@", shell(handover, stage, directory)),
+        ("@CGROUP@", cgroup),
+        ("@EXPORTS@", exports),
+    ];
+    let mut text = TEMPLATE.to_owned();
+    // The exports come last, so that nothing in a value is taken for a placeholder.
+    for (name, value) in values {
+        text = text.replace(name, &value);
+    }
+    text.into_bytes()
+}
+
+fn shell(handover: &Handover, stage: &str, directory: &Path) -> String {
+    let shell = &handover.shell;
+    let name = shell.path.file_name().unwrap_or(OsStr::new("sh"));
+    let script = quoted(directory.join("script").as_os_str());
+    let command = shell_command(stage, &script);
+    let login = if shell.login { "-l " } else { "" };
+    format!("{} {login}-c {} {}", quoted(shell.path.as_os_str()), quoted(OsStr::new(&command)), quoted(name))
+}
+
+/// One word of a POSIX shell. Text that is not UTF-8 does not get here: the handover is JSON.
+fn quoted(word: &OsStr) -> String {
+    format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
+}
+
+fn is_name(name: &[u8]) -> bool {
+    name.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+    use std::ffi::OsStr;
+    use std::process::Command;
+
+    #[test]
+    fn any_text_is_one_word_for_a_shell() {
+        for word in ["", "a b", "it's", "'\"$(id)`id`\\", "a\nb", "*"] {
+            let line = format!("printf %s {}", quoted(OsStr::new(word)));
+            let output = Command::new("/bin/sh").args(["-c", &line]).output().expect("sh");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
+        }
+    }
+}

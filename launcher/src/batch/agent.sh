@@ -1,0 +1,82 @@
+#!/bin/sh
+# Nunbird's agent: runs one stage of a CI job once, inside the allocation, and tells how it ended.
+# Plain POSIX: it needs nothing of Nunbird on the node.
+d=@DIRECTORY@
+job=@JOB@
+hosts=@HOSTS@
+umask 077
+
+# Whole or not at all: written beside, then renamed.
+tell() {
+  cat >"$d/$1.$$" && mv -f "$d/$1.$$" "$d/$1"
+}
+
+# mkdir has one winner on every file system. A scheduler that starts the job again meets this.
+if ! mkdir "$d/started"; then
+  if [ -d "$d/started" ]; then
+    echo "nunbird: this stage has begun once already; it is not run a second time" >&2
+    tell refused <<EOF
+job $job
+host $(uname -n)
+end @NONCE@
+EOF
+  fi
+  exit 75
+fi
+
+host=$(uname -n)
+start=$(date +%s)
+tell began <<EOF || exit 75
+job $job
+host $host
+start $start
+end @NONCE@
+EOF
+
+# Signals of the scheduler are the script's to act on; the agent lives on to tell. A shell runs a trap only after
+# its foreground command, so the exit code below is the script's whatever arrives. 1 HUP, 2 INT, 3 QUIT, 10 USR1,
+# 12 USR2, 14 ALRM, 15 TERM, 24 XCPU.
+trap : 1 2 3 10 12 14 15 24
+
+@EXPORTS@
+cd @WORK@ 2>/dev/null || cd "$HOME" 2>/dev/null || cd /
+umask 022
+@SHELL@ </dev/null >>"$d/out" 2>>"$d/err" 4>"$d/script-began"
+code=$?
+umask 077
+
+finish=$(date +%s)
+# Not in a subshell, which would print its own times. The second line is that of all children.
+times >"$d/times"
+cpu=$(tail -n 1 "$d/times")
+begun=no
+[ -s "$d/script-began" ] && begun=yes
+
+memory=
+group=@CGROUP@
+if [ -n "$group" ]; then
+  while IFS=: read -r _ controllers path; do
+    case $path/ in */"$group"/*) ;; *) continue ;; esac
+    path=${path%%/"$group"/*}/$group
+    case $controllers in
+      '') memory=$(cat "/sys/fs/cgroup$path/memory.peak" 2>/dev/null) ;;
+      *memory*) memory=$(cat "/sys/fs/cgroup/memory$path/memory.max_usage_in_bytes" 2>/dev/null) ;;
+    esac
+  done </proc/self/cgroup
+fi
+
+rm -f "$d/script"
+tell record <<EOF || { echo "nunbird: cannot write the record of this stage into $d" >&2; exit 75; }
+code $code
+begun $begun
+start $start
+finish $finish
+host $host
+hosts $hosts
+stdout $(($(wc -c <"$d/out")))
+stderr $(($(wc -c <"$d/err")))
+cpu $cpu
+memory $memory
+end @NONCE@
+EOF
+exit "$code"

@@ -1,0 +1,123 @@
+//! One command of the scheduler: started, given a time to end, its answer collected.
+//!
+//! It runs in a session of its own, so that a signal of the runner to our process group does not cut a submission
+//! in two, and dies with us, so that a submission which nobody waits for does not come late.
+
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use nunbird_sys::job_command;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// More than a queue says about one job or one user.
+const LONGEST_ANSWER: u64 = 8 << 20;
+
+/// A command at work.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    out: File,
+    err: File,
+    deadline: Instant,
+    late: bool,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// None when it had to be killed.
+    pub(crate) status: Option<ExitStatus>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Running {
+    pub(crate) fn start(
+        words: &[String],
+        bin: Option<&Path>,
+        environment: &[(OsString, OsString)],
+        time: Duration,
+    ) -> io::Result<Self> {
+        let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut command = match bin {
+            Some(bin) if !program.starts_with('/') => Command::new(bin.join(program)),
+            _ => Command::new(program),
+        };
+        let (out, err) = (memory()?, memory()?);
+        command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+        let child = job_command::spawn(command, &[])?;
+        Ok(Running { child, out, err, deadline: Instant::now() + time, late: false })
+    }
+
+    /// What it said, once it has ended. One that takes too long is killed.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<Said>> {
+        let Some(status) = self.child.try_wait()? else {
+            if Instant::now() >= self.deadline {
+                self.late = true;
+                // ESRCH: it has just ended.
+                let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+            }
+            return Ok(None);
+        };
+        let status = (!self.late).then_some(status);
+        Ok(Some(Said { status, out: text(&mut self.out)?, err: text(&mut self.err)? }))
+    }
+
+    /// When it will have taken too long.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+/// A file, so that nobody has to read while it writes.
+fn memory() -> Result<File, Errno> {
+    memfd_create(c"nunbird-answer", MFdFlags::MFD_CLOEXEC).map(File::from)
+}
+
+fn text(file: &mut File) -> io::Result<String> {
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST_ANSWER).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Running, Said};
+    use std::time::{Duration, Instant};
+
+    fn said(words: &[&str], time: Duration) -> Said {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut running = Running::start(&words, Some("/bin".as_ref()), &[], time).expect("start");
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(said) = running.ended().expect("wait") {
+                return said;
+            }
+            assert!(Instant::now() < end, "it does not end");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_answer_is_collected_with_its_status() {
+        let said = said(&["sh", "-c", "echo a; echo b >&2; exit 3"], Duration::from_secs(5));
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("a\n", "b\n"));
+        assert_eq!(said.status.and_then(|status| status.code()), Some(3));
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_killed_with_its_children_and_says_nothing() {
+        let begin = Instant::now();
+        let said = said(&["sh", "-c", "sleep 20 & wait"], Duration::from_millis(50));
+        assert!(said.status.is_none());
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+}

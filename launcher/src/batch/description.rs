@@ -1,0 +1,269 @@
+//! A scheduler, as data: its commands, how their answers read, its words for states, its options.
+//!
+//! The built-in schedulers and those of a site are the same thing: a TOML text (docs/schedulers.md). A command is
+//! a list of words with placeholders and never passes through a shell, so no value of a user can become syntax.
+
+use super::options::Options;
+use nunbird_handover::Scheduler;
+use regex_lite::Regex;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+
+const SLURM: &str = include_str!("slurm.toml");
+
+/// How one scheduler is spoken to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Description {
+    /// Its name in messages.
+    pub(crate) title: String,
+    pub(crate) submit: Submit,
+    /// The queue's line about one id.
+    pub(crate) query: Query,
+    /// The queue's lines about one tag.
+    pub(crate) find: Query,
+    /// What is known about jobs that left the queue.
+    pub(crate) accounting: Option<Query>,
+    /// More about a job that ended without a word of its own.
+    pub(crate) detail: Option<Query>,
+    /// The longest time limits.
+    pub(crate) limits: Option<Query>,
+    /// Sends a signal to all processes of a running job.
+    pub(crate) signal: Option<Action>,
+    /// Takes a job out of the queue or ends it.
+    pub(crate) cancel: Action,
+    /// Ends a job that does not end.
+    pub(crate) kill: Option<Action>,
+    states: States,
+    #[serde(default)]
+    pub(crate) reasons: Reasons,
+    #[serde(default)]
+    pub(crate) agent: AgentVariables,
+    #[serde(default)]
+    pub(crate) options: Options,
+}
+
+/// The command that submits.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Submit {
+    pub(crate) command: Vec<String>,
+    /// The argument that sets the time limit, from `{time}` (`d-hh:mm:ss`), `{hms}`, `{minutes}` or `{seconds}`.
+    pub(crate) time: Option<String>,
+    /// Finds the id in a line of standard output: group `id`.
+    pub(crate) id: Pattern,
+    /// In the output of a failed command: it may have been accepted, or may be accepted later.
+    #[serde(default)]
+    pub(crate) unclear: Vec<Pattern>,
+}
+
+/// A command that asks, and its answer: one line for each job.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    pub(crate) command: Vec<String>,
+    /// Named groups: `uid`, `id`, `state`, `reason`, `start`, `nodes`, `limit`, `by`,
+    /// `exit`, `name`; for `limits`: `partition`, `default`, `limit`.
+    pub(crate) row: Pattern,
+    /// In the output of a failed command: the job is not there.
+    #[serde(default)]
+    pub(crate) absent: Vec<Pattern>,
+    /// In the output of a failed command: this site does not have the service.
+    #[serde(default)]
+    pub(crate) disabled: Vec<Pattern>,
+}
+
+/// A command that does something to a job.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Action {
+    pub(crate) command: Vec<String>,
+}
+
+/// A state of a job that all schedulers have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Pending,
+    Held,
+    Running,
+    Suspended,
+    Ending,
+    Ended(End),
+    /// A word that the description does not have. Never an end.
+    Unknown,
+}
+
+/// How a job ended, in the scheduler's judgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Completed,
+    Failed,
+    Cancelled,
+    TimedOut,
+    OutOfMemory,
+    NodeFail,
+    Preempted,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct States {
+    pending: Vec<String>,
+    held: Vec<String>,
+    running: Vec<String>,
+    suspended: Vec<String>,
+    ending: Vec<String>,
+    completed: Vec<String>,
+    failed: Vec<String>,
+    cancelled: Vec<String>,
+    timed_out: Vec<String>,
+    out_of_memory: Vec<String>,
+    node_fail: Vec<String>,
+    preempted: Vec<String>,
+}
+
+/// Why a job waits, where waiting will not do.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Reasons {
+    /// It can never start as it was asked for.
+    pub(crate) never: Vec<String>,
+    /// The scheduler failed to start it and will not try again.
+    pub(crate) broken: Vec<String>,
+    /// Somebody holds it.
+    pub(crate) held: Vec<String>,
+}
+
+/// Names of environment variables inside the job.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AgentVariables {
+    pub(crate) id: Option<String>,
+    pub(crate) nodes: Option<String>,
+    /// What the name of the job's control group begins with; the id follows.
+    pub(crate) cgroup: Option<String>,
+}
+
+/// A regular expression, checked when the description is read.
+#[derive(Debug)]
+pub(crate) struct Pattern(pub(crate) Regex);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Regex::new(&text).map(Pattern).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Description {
+    /// The description that the site names or gives. The error says what is wrong with it.
+    pub(crate) fn of(scheduler: &Scheduler) -> Result<Self, String> {
+        let text = match scheduler {
+            Scheduler::Named(name) => match name.as_str() {
+                "slurm" | "sbatch" => SLURM,
+                _ => return Err(format!("there is no built-in scheduler `{name}`; there is `slurm`")),
+            },
+            Scheduler::Described(text) => text,
+        };
+        toml::from_str(text).map_err(|e| e.to_string())
+    }
+
+    /// What a word of the scheduler means.
+    pub(crate) fn state(&self, word: &str) -> State {
+        let states = &self.states;
+        let table = [
+            (&states.pending, State::Pending),
+            (&states.held, State::Held),
+            (&states.running, State::Running),
+            (&states.suspended, State::Suspended),
+            (&states.ending, State::Ending),
+            (&states.completed, State::Ended(End::Completed)),
+            (&states.failed, State::Ended(End::Failed)),
+            (&states.cancelled, State::Ended(End::Cancelled)),
+            (&states.timed_out, State::Ended(End::TimedOut)),
+            (&states.out_of_memory, State::Ended(End::OutOfMemory)),
+            (&states.node_fail, State::Ended(End::NodeFail)),
+            (&states.preempted, State::Ended(End::Preempted)),
+        ];
+        let known = table.into_iter().find(|(words, _)| words.iter().any(|known| known == word));
+        known.map_or(State::Unknown, |(_, state)| state)
+    }
+}
+
+/// Fills the placeholders of a command's words. The word `{arguments}` becomes any number of words.
+pub(crate) fn fill(
+    words: &[String],
+    values: &BTreeMap<&'static str, String>,
+    arguments: &[String],
+) -> Vec<String> {
+    let mut filled = Vec::new();
+    for word in words {
+        if word == "{arguments}" {
+            filled.extend_from_slice(arguments);
+        } else {
+            filled.push(fill_word(word, values));
+        }
+    }
+    filled
+}
+
+/// One pass from left to right: a value that looks like a placeholder stays what it is.
+pub(crate) fn fill_word(word: &str, values: &BTreeMap<&'static str, String>) -> String {
+    let mut filled = String::new();
+    let mut rest = word;
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        match after.split_once('}').and_then(|(name, after)| Some((values.get(name)?, after))) {
+            Some((value, after)) => {
+                filled.push_str(value);
+                rest = after;
+            }
+            None => {
+                filled.push('{');
+                rest = after;
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
+#[cfg(test)]
+pub(crate) fn slurm() -> Description {
+    Description::of(&Scheduler::Named("slurm".to_owned())).expect("the built-in description")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Description, End, State, fill, slurm};
+    use nunbird_handover::Scheduler;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_word_that_no_table_has_is_unknown_and_never_an_end() {
+        let slurm = slurm();
+        assert_eq!(slurm.state("PENDING"), State::Pending);
+        assert_eq!(slurm.state("COMPLETED"), State::Ended(End::Completed));
+        for word in ["", "completed", "COMPLETED+", "POWERED_UP"] {
+            assert_eq!(slurm.state(word), State::Unknown, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_placeholder_stays_one_word_and_is_not_filled_again() {
+        let values = BTreeMap::from([("tag", "{id} x".to_owned()), ("id", "7".to_owned())]);
+        let words = ["a", "{arguments}", "--name={tag}", "{id}-{none}-{", "{{id}}"].map(str::to_owned);
+        let filled = fill(&words, &values, &["{tag}".to_owned(), "b c".to_owned()]);
+        assert_eq!(filled, ["a", "{tag}", "b c", "--name={id} x", "7-{none}-{", "{7}"]);
+    }
+
+    #[test]
+    fn a_description_with_an_unknown_key_or_a_bad_pattern_is_refused() {
+        for (old, new) in [("title =", "titel ="), ("(?<id>", "(?<id"), ("[reasons]", "[raesons]")] {
+            let text = super::SLURM.replacen(old, new, 1);
+            assert_ne!(text, super::SLURM);
+            assert!(Description::of(&Scheduler::Described(text)).is_err(), "{new}");
+        }
+        assert!(Description::of(&Scheduler::Named("slrum".to_owned())).is_err());
+    }
+}

@@ -1,0 +1,303 @@
+//! The loop around a submitted stage: files, commands, signals and output become news for the [`Machine`], and its
+//! orders become commands.
+//!
+//! Everything arrives at one poll(2). Nothing in the loop waits elsewhere: a stage can be cancelled while the
+//! scheduler does not answer and while nobody reads the output.
+
+use super::asking::Asking;
+use super::command::Running;
+use super::follow::{Passed, Tail};
+use super::log::Log;
+use super::machine::{Answer, Event, Machine, Order, Output};
+use super::outcome::Outcome;
+use super::record::{Began, Record, Refused};
+use super::stage::{Intent, Stage};
+use crate::Trouble;
+use crate::supervise::Signals;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often files are looked at where no event comes: on file systems that other hosts write to.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What one stage needs to run.
+pub(crate) struct Engine<'a> {
+    pub(crate) stage: &'a Stage,
+    pub(crate) intent: &'a Intent,
+    pub(crate) machine: Machine<'a>,
+    pub(crate) asking: Asking<'a>,
+    pub(crate) bin: Option<PathBuf>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Seconds that the CI job still has, for a time limit that nobody set; none where somebody did.
+    pub(crate) remaining: Option<u64>,
+    pub(crate) partition: Option<String>,
+    pub(crate) log: Log,
+    pub(crate) signals: Signals,
+    pub(crate) tails: [Tail<'a>; 2],
+    pub(crate) passed: Passed,
+    pub(crate) clock: Instant,
+    pub(crate) watch: Option<Inotify>,
+    /// The watch on `out`.
+    pub(crate) output_watch: Option<WatchDescriptor>,
+    pub(crate) command: Option<(Order, Running)>,
+    /// The id that the stage's files have.
+    pub(crate) kept: Option<String>,
+    pub(crate) log_size: u64,
+    pub(crate) looked: Option<Instant>,
+    pub(crate) asked: Option<Instant>,
+    /// A second request to cancel within this time is the same one.
+    pub(crate) repeat: Duration,
+}
+
+impl Engine<'_> {
+    /// Comes back when the stage's end is known and its output is passed on.
+    pub(crate) fn run(&mut self) -> Result<Outcome, Trouble> {
+        self.watch = self.watched();
+        let failed = |e: Errno| {
+            Trouble::new("cannot watch the job", e, "run the job again, or tell the administrators")
+        };
+        loop {
+            self.look();
+            self.collect();
+            self.keep_id()?;
+            self.pass_on();
+            while let Some(order) = self.machine.next(self.now()) {
+                self.start(order);
+            }
+            self.tell();
+            if let Some(outcome) = self.machine.outcome()
+                && self.command.is_none()
+            {
+                return Ok(outcome.clone());
+            }
+            self.wait().map_err(failed)?;
+        }
+    }
+
+    /// Writes what is left to say, as long as somebody reads.
+    pub(crate) fn finish(&mut self, text: &str, patience: Duration) {
+        self.log.close(&mut self.tails[1]);
+        self.tails[1].say(text);
+        let end = Instant::now() + patience;
+        while self.tails[1].fill() && Instant::now() < end {
+            let mut fds = [PollFd::new(self.tails[1].sink(), PollFlags::POLLOUT)];
+            if matches!(poll(&mut fds, PollTimeout::from(200_u8)), Ok(1..)) {
+                self.tails[1].push(&self.passed);
+            }
+        }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn watched(&mut self) -> Option<Inotify> {
+        // A host that has no watches left is served by looking every second.
+        let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
+        watch.add_watch(self.stage.path(), AddWatchFlags::IN_MOVED_TO).ok()?;
+        for name in ["out", "err", "log"] {
+            let added = watch.add_watch(&self.stage.path().join(name), AddWatchFlags::IN_MODIFY);
+            // A file that has gone is found again by looking.
+            if let (Ok(added), "out") = (added, name) {
+                self.output_watch = Some(added);
+            }
+        }
+        Some(watch)
+    }
+
+    fn event(&mut self, event: Event) {
+        let now = self.now();
+        self.machine.take(now, event);
+    }
+
+    /// Looks at the agent's files, when something moved or a second has passed.
+    fn look(&mut self) {
+        let events = self.watch.as_ref().and_then(|watch| watch.read_events().ok()).unwrap_or_default();
+        let due = self.looked.is_none_or(|at| at.elapsed() >= LOOK);
+        if events.is_empty() && !due {
+            return;
+        }
+        if due {
+            self.looked = Some(Instant::now());
+            // A network file system forgets what it remembers of missing files when the directory is opened.
+            drop(fs::read_dir(self.stage.path()));
+        }
+        for tail in &mut self.tails {
+            tail.stir(due);
+        }
+        // Much output is no reason to look at the other files as often.
+        if due || events.iter().any(|event| Some(event.wd) != self.output_watch) {
+            self.look_at_records();
+        }
+    }
+
+    fn look_at_records(&mut self) {
+        let nonce = &self.intent.nonce;
+        if self.machine.began.is_none()
+            && let Some(began) = self.stage.told("began").and_then(|text| Began::parse(&text, nonce))
+        {
+            self.event(Event::Began(began));
+        }
+        let nonce = &self.intent.nonce;
+        if self.machine.record.is_none() {
+            if let Some(refused) = self.stage.told("refused").and_then(|text| Refused::parse(&text, nonce)) {
+                self.event(Event::Refused(refused));
+            }
+            let nonce = &self.intent.nonce;
+            if let Some(record) = self.stage.told("record").and_then(|text| Record::parse(&text, nonce)) {
+                self.event(Event::Recorded(record));
+            }
+        }
+        let size = fs::metadata(self.stage.path().join("log")).map_or(0, |log| log.len());
+        if size != self.log_size {
+            self.log_size = size;
+            if self.machine.record.is_none() {
+                self.event(Event::Stirred);
+            }
+        }
+    }
+
+    /// Takes the answer of the command that has ended.
+    fn collect(&mut self) {
+        let Some((order, running)) = &mut self.command else { return };
+        let order = *order;
+        let said = match running.ended() {
+            Ok(None) => return,
+            Ok(Some(said)) => Ok(said),
+            Err(e) => Err(e),
+        };
+        self.command = None;
+        let answer = match said {
+            Ok(said) => {
+                if order == Order::Limits {
+                    self.limit(&said.out);
+                }
+                self.asking.answer(order, &said)
+            }
+            Err(e) => Answer::Unclear(e.to_string()),
+        };
+        self.event(Event::Answer(order, answer));
+    }
+
+    fn keep_id(&mut self) -> Result<(), Trouble> {
+        if self.machine.id != self.kept {
+            self.kept.clone_from(&self.machine.id);
+            self.stage.keep("job", &self.kept)?;
+        }
+        Ok(())
+    }
+
+    /// What the CI job still has, but no more than the partition gives, becomes the time limit.
+    fn limit(&mut self, out: &str) {
+        let Some(remaining) = self.remaining.take() else { return };
+        let longest = self.asking.longest(self.partition.as_deref(), out);
+        let seconds = (remaining.min(longest.unwrap_or(u64::MAX)) / 60 * 60).max(60);
+        if let Some(argument) = self.asking.time_limit(seconds) {
+            self.log.remark(&mut self.tails[1], &super::log::time_limit(seconds, longest == Some(seconds)));
+            self.asking.arguments.push(argument);
+        }
+    }
+
+    fn start(&mut self, order: Order) {
+        if order == Order::Submit && self.remaining.is_some() {
+            // The scheduler did not tell its limits; ours stands alone.
+            self.limit("");
+        }
+        let Some(words) = self.asking.words(order, self.machine.id.as_deref()) else {
+            return self.event(Event::Answer(order, Answer::Disabled));
+        };
+        match Running::start(&words, self.bin.as_deref(), &self.environment, Asking::time(order)) {
+            Ok(running) => self.command = Some((order, running)),
+            Err(e) => {
+                let answer = match (order, e.kind()) {
+                    // Nothing was started, so nothing was submitted.
+                    (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                        Answer::Rejected(format!("cannot run {}: {e}; tell the administrators", words[0]))
+                    }
+                    (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => Answer::Disabled,
+                    _ => Answer::Unclear(format!("cannot run {}: {e}", words[0])),
+                };
+                self.event(Event::Answer(order, answer));
+            }
+        }
+    }
+
+    fn pass_on(&mut self) {
+        let expected = self.machine.record.as_ref().map(|record| record.bytes);
+        let mut all = Output::All;
+        for (tail, stream) in self.tails.iter_mut().zip(0..) {
+            tail.fill();
+            all = match (all, tail.progress(expected.map(|bytes| bytes[stream]))) {
+                (Output::Flowing, _) | (_, Output::Flowing) => Output::Flowing,
+                (Output::Missing, _) | (_, Output::Missing) => Output::Missing,
+                _ => Output::All,
+            };
+        }
+        self.event(Event::Output(all));
+    }
+
+    fn tell(&mut self) {
+        for notice in self.machine.notices() {
+            self.log.notice(&mut self.tails[1], &notice, self.machine.id.as_deref());
+        }
+    }
+
+    fn wait(&mut self) -> nix::Result<()> {
+        let timeout = self.timeout();
+        let pending = self.tails.each_mut().map(|tail| tail.fill().then(|| tail.sink()));
+        let mut fds: Vec<PollFd<'_>> = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
+        let sinks: Vec<BorrowedFd<'_>> = pending.iter().flatten().copied().collect();
+        fds.extend(sinks.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLOUT)));
+        if let Some(watch) = &self.watch {
+            fds.push(PollFd::new(watch.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut fds, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+        let mut ready = fds[1..].iter().map(|fd| fd.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
+        drop(fds);
+        for (tail, sink) in self.tails.iter_mut().zip(pending) {
+            if sink.is_some() && ready.next().unwrap_or(false) {
+                tail.push(&self.passed);
+            }
+        }
+        if self.signals.request()?.is_some() {
+            self.asked_to_cancel();
+        }
+        Ok(())
+    }
+
+    fn asked_to_cancel(&mut self) {
+        match self.asked {
+            None => {
+                self.asked = Some(Instant::now());
+                self.log.remark(&mut self.tails[1], "cancelled: the scheduler's job is being ended");
+                self.event(Event::Cancel(false));
+            }
+            Some(at) if at.elapsed() >= self.repeat => {
+                self.log.remark(&mut self.tails[1], "cancelled again: the scheduler's job is being killed");
+                self.event(Event::Cancel(true));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let now = Instant::now();
+        let look = self.looked.map_or(now, |at| at + LOOK);
+        let command = self.command.as_ref().map(|(_, running)| running.deadline());
+        let wake = self.machine.wake(self.now()).map(|at| self.clock + at);
+        let due = [Some(look), command, wake].into_iter().flatten().min().unwrap_or(look);
+        let wait = due.saturating_duration_since(now) + Duration::from_millis(1);
+        PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+    }
+}

@@ -1,0 +1,477 @@
+//! The machine, played: time, news and answers as they come, and what is ordered and concluded.
+
+use super::description::{Description, End, slurm};
+use super::machine::{Answer, Event, Limits, Machine, Notice, Order, Output, Row};
+use super::outcome::{Outcome, Why};
+use super::record::{Began, Record, Refused};
+use std::time::Duration;
+
+const LIMITS: Limits = Limits {
+    poll: Duration::from_secs(60),
+    nfs: Duration::from_secs(30),
+    grace: Duration::from_secs(20),
+    deadline: None,
+    seed: 5,
+};
+
+fn row(state: &str) -> Row {
+    Row { id: "7".to_owned(), state: state.to_owned(), ..Row::default() }
+}
+
+fn waits(reason: &str) -> Answer {
+    Answer::Row(Row { reason: reason.to_owned(), ..row("PENDING") })
+}
+
+fn says(state: &str) -> Answer {
+    Answer::Row(row(state))
+}
+
+fn silent() -> Answer {
+    Answer::Unclear("Unable to contact slurm controller".to_owned())
+}
+
+fn record(code: i32) -> Record {
+    Record {
+        code,
+        begun: true,
+        start: 1,
+        end: 2,
+        host: "n1".to_owned(),
+        hosts: "n1".to_owned(),
+        bytes: [0, 0],
+        cpu: None,
+        memory: None,
+    }
+}
+
+/// A machine and its clock.
+struct Play<'d> {
+    machine: Machine<'d>,
+    now: Duration,
+    orders: Vec<Order>,
+    notices: Vec<Notice>,
+}
+
+impl<'d> Play<'d> {
+    fn new(description: &'d Description, limits: Limits, earlier: bool, id: Option<&str>) -> Self {
+        let machine = Machine::new(description, limits, earlier, id.map(str::to_owned));
+        Play { machine, now: Duration::from_secs(1), orders: Vec::new(), notices: Vec::new() }
+    }
+
+    /// A submitted job that the queue has seen in this state.
+    fn submitted(description: &'d Description, limits: Limits, state: &str) -> Self {
+        let mut play = Play::new(description, limits, false, None);
+        play.on(Order::Submit, Answer::Id("7".to_owned()));
+        play.on(Order::Query, says(state));
+        play
+    }
+
+    /// One whose script has begun.
+    fn begun(description: &'d Description) -> Self {
+        let mut play = Play::new(description, LIMITS, false, None);
+        play.on(Order::Submit, Answer::Id("7".to_owned()));
+        play.event(Event::Began(Began { id: "7".to_owned(), host: "n1".to_owned(), time: 1 }));
+        play.event(Event::Output(Output::All));
+        play
+    }
+
+    fn event(&mut self, event: Event) {
+        self.machine.take(self.now, event);
+        self.notices.extend(self.machine.notices());
+    }
+
+    /// Lets time pass until an order or an outcome comes.
+    fn order(&mut self) -> Option<Order> {
+        for _ in 0..1000 {
+            if let Some(order) = self.machine.next(self.now) {
+                self.orders.push(order);
+                return Some(order);
+            }
+            if self.machine.outcome().is_some() {
+                return None;
+            }
+            self.now =
+                self.machine.wake(self.now).expect("neither an order, nor an end, nor a time to wait for");
+        }
+        panic!("time passes and nothing happens");
+    }
+
+    /// The next order must be this one, and is answered so.
+    #[track_caller]
+    fn on(&mut self, order: Order, answer: Answer) {
+        assert_eq!(self.order(), Some(order), "after {:?}: {:?}", self.orders, self.machine.outcome());
+        self.event(Event::Answer(order, answer));
+    }
+
+    #[track_caller]
+    fn ends(&mut self, outcome: Outcome) {
+        assert_eq!(self.order(), None, "after {:?}", self.orders);
+        assert_eq!(self.machine.outcome(), Some(&outcome));
+    }
+
+    fn counted(&self, order: Order) -> usize {
+        self.orders.iter().filter(|one| **one == order).count()
+    }
+}
+
+#[test]
+fn success_takes_the_record_the_schedulers_word_and_all_output() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Recorded(record(0)));
+    play.event(Event::Output(Output::Missing));
+    play.on(Order::Query, says("COMPLETING"));
+    play.on(Order::Query, says("COMPLETED"));
+    assert_eq!(play.machine.outcome(), None);
+    play.event(Event::Output(Output::All));
+    play.ends(Outcome::Success);
+    assert_eq!(play.orders.len(), 3);
+}
+
+#[test]
+fn a_job_that_begins_at_once_costs_a_submission_and_one_question() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Recorded(record(0)));
+    play.on(Order::Query, says("COMPLETED"));
+    play.ends(Outcome::Success);
+    assert_eq!(play.orders, [Order::Submit, Order::Query]);
+}
+
+#[test]
+fn a_day_in_the_queue_and_on_a_node_costs_about_a_question_a_minute_and_no_more() {
+    let slurm = slurm();
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    while play.now < Duration::from_secs(3600) {
+        play.on(Order::Query, says("PENDING"));
+    }
+    play.event(Event::Began(Began { id: "7".to_owned(), host: "n1".to_owned(), time: 1 }));
+    while play.now < Duration::from_secs(7200) {
+        play.on(Order::Query, says("RUNNING"));
+    }
+    assert!((90..=160).contains(&play.orders.len()), "{}", play.orders.len());
+    let told = play.notices.iter().filter(|notice| matches!(notice, Notice::Waits(_))).count();
+    assert_eq!(told, 1, "nothing changed, so nothing is told");
+}
+
+#[test]
+fn neither_witness_alone_makes_a_success() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Recorded(record(0)));
+    play.on(Order::Query, says("FAILED"));
+    play.on(Order::Accounting, Answer::Disabled);
+    play.on(Order::Detail, says("FAILED"));
+    play.ends(Outcome::Contradiction(row("FAILED")));
+
+    let mut play = Play::submitted(&slurm, LIMITS, "COMPLETED");
+    play.event(Event::Output(Output::All));
+    let before = play.now;
+    play.ends(Outcome::NoRecord(row("COMPLETED")));
+    assert!(play.now >= before + LIMITS.nfs, "files of another host need time to appear");
+}
+
+#[test]
+fn the_scripts_own_code_is_told_when_both_say_that_it_failed() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Recorded(record(255)));
+    play.on(Order::Query, says("FAILED"));
+    play.ends(Outcome::Failed(255));
+}
+
+#[test]
+fn the_schedulers_cause_counts_more_than_the_scripts_code() {
+    let slurm = slurm();
+    for (state, end) in [
+        ("OUT_OF_MEMORY", End::OutOfMemory),
+        ("TIMEOUT", End::TimedOut),
+        ("NODE_FAIL", End::NodeFail),
+        ("PREEMPTED", End::Preempted),
+        ("CANCELLED", End::Cancelled),
+    ] {
+        for code in [0, 137] {
+            let mut play = Play::begun(&slurm);
+            play.event(Event::Recorded(record(code)));
+            play.on(Order::Query, says(state));
+            play.on(Order::Accounting, Answer::Absent);
+            play.on(Order::Detail, says(state));
+            play.ends(Outcome::Killed(end, row(state)));
+        }
+    }
+}
+
+#[test]
+fn an_unknown_state_and_a_scheduler_that_does_not_answer_are_no_end() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Recorded(record(0)));
+    for n in 0..40 {
+        play.on(Order::Query, if n % 2 == 0 { silent() } else { says("POWERING_DOWN") });
+    }
+    assert_eq!(play.machine.outcome(), None);
+    play.on(Order::Query, says("COMPLETED"));
+    play.ends(Outcome::Success);
+}
+
+#[test]
+fn the_user_is_told_of_a_long_silence() {
+    let slurm = slurm();
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    while play.now < Duration::from_secs(300) {
+        play.on(Order::Query, silent());
+    }
+    let told = play.notices.iter().filter(|notice| matches!(notice, Notice::Silence(_, _))).count();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn an_unclear_submission_is_looked_for_by_its_tag_and_never_repeated_while_it_may_be_there() {
+    let slurm = slurm();
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    play.on(Order::Submit, silent());
+    play.on(Order::Find, silent());
+    play.on(Order::Find, Answer::Absent);
+    play.on(Order::Find, says("PENDING"));
+    play.on(Order::Query, says("PENDING"));
+    assert_eq!((play.counted(Order::Submit), play.machine.id.as_deref()), (1, Some("7")));
+
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    play.on(Order::Submit, silent());
+    play.on(Order::Find, Answer::Absent);
+    let first = play.now;
+    play.on(Order::Find, Answer::Absent);
+    assert!(play.now >= first + Duration::from_secs(5), "one look may come before the submission");
+    play.on(Order::Submit, Answer::Id("8".to_owned()));
+}
+
+#[test]
+fn a_launcher_that_comes_after_one_that_was_killed_looks_before_it_submits() {
+    let slurm = slurm();
+    let mut play = Play::new(&slurm, LIMITS, true, None);
+    play.on(Order::Find, says("RUNNING"));
+    assert_eq!(play.machine.id.as_deref(), Some("7"));
+
+    let mut play = Play::new(&slurm, LIMITS, true, None);
+    play.on(Order::Find, Answer::Absent);
+    play.on(Order::Find, Answer::Absent);
+    play.on(Order::Submit, Answer::Id("9".to_owned()));
+
+    let mut play = Play::new(&slurm, LIMITS, true, Some("7"));
+    play.on(Order::Query, says("RUNNING"));
+}
+
+#[test]
+fn the_job_that_runs_is_ours_whatever_id_the_submission_gave() {
+    let slurm = slurm();
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    play.on(Order::Submit, Answer::Id("9".to_owned()));
+    play.event(Event::Began(Began { id: "7".to_owned(), host: "n1".to_owned(), time: 1 }));
+    assert_eq!(play.machine.id.as_deref(), Some("7"));
+}
+
+#[test]
+fn a_job_that_vanished_is_looked_up_everywhere_and_then_lost_whatever_its_record_says() {
+    let slurm = slurm();
+    for code in [None, Some(0)] {
+        let mut play = Play::begun(&slurm);
+        if let Some(code) = code {
+            play.event(Event::Recorded(record(code)));
+            play.event(Event::Output(Output::All));
+        }
+        play.on(Order::Query, Answer::Absent);
+        play.on(Order::Find, Answer::Absent);
+        play.on(Order::Accounting, Answer::Absent);
+        while play.order().is_some() {
+            play.event(Event::Answer(Order::Query, Answer::Absent));
+        }
+        assert_eq!(play.machine.outcome(), Some(&Outcome::Lost(code)));
+    }
+}
+
+#[test]
+fn a_job_that_the_accounting_remembers_is_not_lost() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Recorded(record(0)));
+    play.on(Order::Query, Answer::Absent);
+    play.on(Order::Find, Answer::Absent);
+    play.on(Order::Accounting, says("COMPLETED"));
+    play.ends(Outcome::Success);
+}
+
+#[test]
+fn a_script_that_failed_in_a_job_that_vanished_has_failed() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Recorded(record(3)));
+    play.on(Order::Query, Answer::Absent);
+    play.on(Order::Find, Answer::Absent);
+    play.on(Order::Accounting, Answer::Disabled);
+    play.on(Order::Query, Answer::Absent);
+    play.ends(Outcome::Failed(3));
+}
+
+#[test]
+fn a_rejected_submission_ends_the_stage_with_the_schedulers_words() {
+    let slurm = slurm();
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    play.on(Order::Submit, Answer::Rejected("Invalid partition name specified".to_owned()));
+    play.ends(Outcome::Rejected("Invalid partition name specified".to_owned()));
+}
+
+#[test]
+fn a_second_start_that_the_agent_refused_is_no_success_and_no_failure_of_the_script() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Refused(Refused { id: "7".to_owned(), host: "n2".to_owned() }));
+    play.on(Order::Query, says("FAILED"));
+    play.on(Order::Accounting, Answer::Disabled);
+    play.on(Order::Detail, says("FAILED"));
+    play.ends(Outcome::StartedTwice("n2".to_owned()));
+}
+
+#[test]
+fn a_running_job_gets_a_signal_then_time_then_the_cancel_then_the_kill() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    let asked = play.now;
+    play.event(Event::Cancel(false));
+    let mut steps = Vec::new();
+    for _ in 0..500 {
+        let Some(order) = play.order() else { break };
+        let answer = if order == Order::Query {
+            says("RUNNING")
+        } else {
+            steps.push((order, (play.now - asked).as_secs()));
+            Answer::Done
+        };
+        play.event(Event::Answer(order, answer));
+    }
+    assert_eq!(steps, [(Order::Signal, 0), (Order::Cancel, 20), (Order::Kill, 60)]);
+    assert_eq!(play.machine.outcome(), Some(&Outcome::NotCancelled(Why::Asked)));
+    assert!(play.now - asked < Duration::from_secs(300), "the runner's patience");
+}
+
+#[test]
+fn a_waiting_job_is_cancelled_at_once_and_its_end_is_seen() {
+    let slurm = slurm();
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    play.event(Event::Cancel(false));
+    play.on(Order::Cancel, Answer::Done);
+    play.on(Order::Query, says("PENDING"));
+    play.on(Order::Query, says("CANCELLED"));
+    play.ends(Outcome::Cancelled(Why::Asked));
+}
+
+#[test]
+fn a_second_request_takes_the_grace_away() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Cancel(false));
+    play.on(Order::Signal, Answer::Done);
+    play.event(Event::Cancel(true));
+    play.on(Order::Cancel, Answer::Done);
+    let cancelled = play.now;
+    while play.order() != Some(Order::Kill) {
+        play.event(Event::Answer(Order::Query, says("COMPLETING")));
+    }
+    assert!(play.now <= cancelled + Duration::from_secs(6));
+}
+
+#[test]
+fn a_cancel_before_the_submission_submits_nothing_and_one_during_it_cancels_what_came_of_it() {
+    let slurm = slurm();
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    play.event(Event::Cancel(false));
+    play.ends(Outcome::Cancelled(Why::Asked));
+    assert!(play.orders.is_empty());
+
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    assert_eq!(play.order(), Some(Order::Submit));
+    play.event(Event::Cancel(false));
+    assert_eq!(play.machine.outcome(), None);
+    play.event(Event::Answer(Order::Submit, Answer::Id("7".to_owned())));
+    play.on(Order::Cancel, Answer::Done);
+
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    assert_eq!(play.order(), Some(Order::Submit));
+    play.event(Event::Cancel(false));
+    play.event(Event::Answer(Order::Submit, silent()));
+    play.on(Order::Cancel, silent());
+    while let Some(order) = play.order() {
+        play.event(Event::Answer(order, if order == Order::Cancel { Answer::Done } else { Answer::Absent }));
+    }
+    play.ends(Outcome::Cancelled(Why::Asked));
+    assert_eq!(play.counted(Order::Submit), 1);
+    assert!(play.counted(Order::Find) >= 2, "one look may come before the submission");
+}
+
+#[test]
+fn success_after_a_cancel_is_never_success() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Cancel(false));
+    play.event(Event::Recorded(record(0)));
+    play.on(Order::Signal, Answer::Done);
+    play.on(Order::Query, says("COMPLETED"));
+    play.ends(Outcome::Cancelled(Why::Asked));
+}
+
+#[test]
+fn a_job_that_can_never_start_is_cancelled_after_a_second_look() {
+    let slurm = slurm();
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    play.on(Order::Query, waits("PartitionTimeLimit"));
+    play.on(Order::Query, waits("PartitionTimeLimit"));
+    play.on(Order::Cancel, Answer::Done);
+    play.on(Order::Query, says("CANCELLED"));
+    play.ends(Outcome::Cancelled(Why::Never("PartitionTimeLimit".to_owned())));
+
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    play.on(Order::Query, waits("PartitionTimeLimit"));
+    play.on(Order::Query, waits("Priority"));
+    play.on(Order::Query, waits("JobHeldUser"));
+}
+
+#[test]
+fn a_job_that_cannot_start_in_time_is_cancelled_before_gitlab_ends_the_ci_job() {
+    let slurm = slurm();
+    let limits = Limits { deadline: Some(Duration::from_secs(600)), ..LIMITS };
+    let mut play = Play::submitted(&slurm, limits, "PENDING");
+    while play.order() == Some(Order::Query) {
+        play.event(Event::Answer(Order::Query, waits("Resources")));
+    }
+    assert_eq!(play.orders.last(), Some(&Order::Cancel));
+    assert!((540..545).contains(&play.now.as_secs()), "{:?}", play.now);
+    play.event(Event::Answer(Order::Cancel, Answer::Done));
+    play.on(Order::Query, says("CANCELLED"));
+    play.ends(Outcome::Cancelled(Why::TooLate));
+}
+
+#[test]
+fn output_that_is_here_is_passed_on_however_long_that_takes() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Recorded(record(0)));
+    play.event(Event::Output(Output::Flowing));
+    play.on(Order::Query, says("COMPLETED"));
+    for _ in 0..100 {
+        play.now += Duration::from_secs(10);
+        play.event(Event::Output(Output::Flowing));
+        assert_eq!(play.machine.next(play.now), None);
+        assert_eq!(play.machine.outcome(), None);
+    }
+    play.event(Event::Output(Output::All));
+    play.ends(Outcome::Success);
+}
+
+#[test]
+fn output_that_never_appears_is_no_success() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Recorded(record(0)));
+    play.event(Event::Output(Output::Missing));
+    play.on(Order::Query, says("COMPLETED"));
+    play.ends(Outcome::OutputMissing);
+}

@@ -1,0 +1,452 @@
+//! Stages in the batch scheduler: submitted, followed, cancelled, cleaned up, as the mapped user.
+//!
+//! [`run`] serves one stage, [`cleanup`] what all stages of a job left. What may have happened is on disk before
+//! it happens (`stage.rs`), so that a launcher that is killed anywhere leaves nothing that the next one does not
+//! find. What is believed about a job is decided in `machine.rs` alone.
+
+mod agent;
+mod amounts;
+mod asking;
+mod cancelling;
+mod command;
+mod description;
+mod engine;
+mod follow;
+mod log;
+mod machine;
+#[cfg(test)]
+mod machine_tests;
+mod options;
+mod outcome;
+mod polling;
+mod record;
+mod stage;
+
+use crate::job::{enter_directory, environment, tell_code};
+use crate::supervise::Signals;
+use crate::{Patience, Trouble, Verdict, say};
+use asking::Asking;
+use description::Description;
+use engine::Engine;
+use follow::{Passed, Tail};
+use log::Log;
+use machine::{Event, Limits, Machine};
+use nunbird_handover::{Batch, Handover, Untrusted};
+use nunbird_sys::{process::set_umask, random};
+use options::Arguments;
+use outcome::{Ending, Outcome, Told};
+use stage::{Intent, Stage, directory, file_name};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Stages that gitlab-runner tries again by itself (`GET_SOURCES_ATTEMPTS` and its like). All others run once.
+const RETRIED: [&str; 3] = ["get_sources", "restore_cache", "download_artifacts"];
+
+/// Runs one stage in the scheduler.
+pub(crate) fn run(
+    handover: &Handover,
+    batch: &Batch,
+    name: &str,
+    script: Option<File>,
+    exit_code: Option<File>,
+    patience: Patience,
+) -> Result<Verdict, Trouble> {
+    set_umask(0o077);
+    let signals = Signals::block().map_err(|e| {
+        Trouble::new("cannot wait for signals", e, "run the job again, or tell the administrators")
+    })?;
+    let description = described(batch)?;
+    let arguments = match options::arguments(batch, &handover.account, &description.options) {
+        Ok(arguments) => arguments,
+        Err(text) => {
+            say(&text);
+            return Ok(Verdict::BuildFailure);
+        }
+    };
+    let stage = Stage::open(handover, batch, &file_name(name), true)?;
+    let stage = stage.ok_or_else(|| {
+        Trouble::new("cannot make the stage's directory", "it is missing", "run the job again")
+    })?;
+    let Some(_lock) = stage.lock()? else {
+        return Err(Trouble::at(
+            "refusing to follow",
+            stage.path(),
+            "another launcher does",
+            "wait for its end",
+        ));
+    };
+    if let Some(ending) = stage.ending()? {
+        if !RETRIED.contains(&name) || ending.verdict == Told::Success || !ending.over {
+            say("this stage has ended before; it is not run a second time");
+            return told(&ending, exit_code.as_ref());
+        }
+        empty(&stage)?;
+    }
+    let earlier = stage.intent()?;
+    let intent = match &earlier {
+        Some(intent) => {
+            say(&format!("following the job {} that an earlier launcher submitted", Untrusted(&intent.tag)));
+            intent.clone()
+        }
+        None => intend(handover, batch, name, &description, &stage, script)?,
+    };
+    let machine = Machine::new(&description, limits(batch, &intent), earlier.is_some(), stage.job()?);
+    enter_directory(handover);
+    let streams = (io::stdout(), io::stderr());
+    let sinks = [streams.0.as_fd(), streams.1.as_fd()];
+    let mut engine = engine(
+        handover,
+        batch,
+        name,
+        Parts {
+            stage: &stage,
+            intent: &intent,
+            machine,
+            description: &description,
+            arguments,
+            signals,
+            sinks,
+            patience,
+        },
+    )?;
+    let outcome = engine.run()?;
+    let ending = end(&mut engine, &outcome, &description.title, patience)?;
+    for (tail, which) in engine.tails.iter().zip(["standard output", "standard error"]) {
+        if let Some(loss) = tail.loss() {
+            say(&format!("the last {} bytes of the job's {which} are lost: {}", loss.bytes, loss.cause));
+        }
+    }
+    told(&ending, exit_code.as_ref())
+}
+
+/// Cancels what the job's stages left with the scheduler, and removes their files. May run beside a stage.
+pub(crate) fn cleanup(handover: &Handover, batch: &Batch, patience: Patience) -> Result<(), Trouble> {
+    set_umask(0o077);
+    if directory(handover, &batch.directory, false)?.is_none() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&batch.directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let Some(stage) = Stage::open(handover, batch, &name, false)? else { continue };
+        let over = stage.ending().is_ok_and(|ending| ending.is_some_and(|ending| ending.over));
+        if !over && let Some(intent) = stage.intent()? {
+            cancel_left(handover, batch, &name, &stage, &intent, patience)?;
+        }
+    }
+    let (Some(parent), Some(name)) = (batch.directory.parent(), batch.directory.file_name()) else {
+        return Ok(());
+    };
+    match directory(handover, parent, false)? {
+        Some(parent) => crate::cleanup::remove_tree(&parent, name),
+        None => Ok(()),
+    }
+}
+
+fn cancel_left(
+    handover: &Handover,
+    batch: &Batch,
+    name: &str,
+    stage: &Stage,
+    intent: &Intent,
+    patience: Patience,
+) -> Result<(), Trouble> {
+    let signals = Signals::block()
+        .map_err(|e| Trouble::new("cannot wait for signals", e, "tell the administrators"))?;
+    let description = described(batch)?;
+    let limits =
+        Limits { nfs: Duration::ZERO, grace: Duration::ZERO, deadline: None, ..limits(batch, intent) };
+    let mut machine = Machine::new(&description, limits, true, stage.job()?);
+    machine.take(Duration::ZERO, Event::Cancel(false));
+    machine.take(Duration::ZERO, Event::Cancel(true));
+    // gitlab-runner writes what a cleanup prints into its own log: nobody wants the job's output there.
+    let null = File::options().write(true).open("/dev/null");
+    let null = null.map_err(|e| Trouble::new("cannot open /dev/null", e, "tell the administrators"))?;
+    let sinks = [null.as_fd(), null.as_fd()];
+    let parts = Parts {
+        stage,
+        intent,
+        machine,
+        description: &description,
+        arguments: Arguments::default(),
+        signals,
+        sinks,
+        patience,
+    };
+    let mut engine = engine(handover, batch, name, parts)?;
+    let outcome = engine.run()?;
+    let id = Untrusted(engine.machine.id.as_deref().unwrap_or("without a number")).to_string();
+    match outcome {
+        Outcome::NotCancelled(_) | Outcome::Lost(_) => Err(Trouble::new(
+            &format!("cannot cancel {} job {id} ({})", description.title, Untrusted(&intent.tag)),
+            "the scheduler does not confirm its end",
+            "cancel it by hand: its files are kept",
+        )),
+        _ => {
+            println_quietly(&format!(
+                "nunbird: {} job {id} ({}) is over\n",
+                description.title,
+                Untrusted(&intent.tag)
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn println_quietly(line: &str) {
+    use std::io::Write;
+    // The work is done, whether or not somebody reads about it.
+    drop(io::stdout().write_all(line.as_bytes()));
+}
+
+fn described(batch: &Batch) -> Result<Description, Trouble> {
+    Description::of(&batch.scheduler).map_err(|e| {
+        Trouble::new("cannot use the scheduler of the configuration", e.trim(), "tell the administrators")
+    })
+}
+
+fn limits(batch: &Batch, intent: &Intent) -> Limits {
+    let left = batch.deadline.map(|deadline| Duration::from_secs(deadline.saturating_sub(log::epoch())));
+    Limits {
+        poll: Duration::from_secs(u64::from(batch.poll_interval.max(1))),
+        nfs: Duration::from_secs(u64::from(batch.nfs_timeout)),
+        grace: Duration::from_secs(u64::from(batch.grace)),
+        deadline: left,
+        seed: u64::from_str_radix(intent.nonce.get(..16).unwrap_or("1"), 16).unwrap_or(1),
+    }
+}
+
+/// Writes down what is about to be submitted, with everything that the job needs.
+fn intend(
+    handover: &Handover,
+    batch: &Batch,
+    name: &str,
+    description: &Description,
+    stage: &Stage,
+    script: Option<File>,
+) -> Result<Intent, Trouble> {
+    let mut bytes = [0; 16];
+    random::fill(&mut bytes)
+        .map_err(|e| Trouble::new("cannot get random numbers", e, "run the job again"))?;
+    let nonce: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let prefix = prefix(batch.job_prefix.as_deref().unwrap_or_default());
+    let tag = format!("{prefix}nb{}-{}", handover.job_id, &nonce[..10]);
+    let script = script.ok_or(io::ErrorKind::NotFound).map_err(io::Error::from);
+    let script = script.and_then(|file| read_whole(&file));
+    let script = script.map_err(|e| Trouble::new("cannot read the script", e, "run the job again"))?;
+    stage.write("script", &[agent::BEGIN, &script])?;
+    stage.write("agent", &[&agent::text(handover, name, stage.path(), &nonce, &description.agent)])?;
+    for file in ["out", "err", "log"] {
+        stage.touch(file)?;
+    }
+    let intent = Intent { tag, nonce, time: log::epoch() };
+    stage.keep("intent", &intent)?;
+    Ok(intent)
+}
+
+/// `SCHEDULER_JOB_PREFIX` as the beginning of a job's name.
+fn prefix(wanted: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c) || c == '-';
+    if !wanted.chars().all(plain) || wanted.starts_with('-') {
+        say("leaving SCHEDULER_JOB_PREFIX out: it may have letters, digits, `_`, `.` and `-` only");
+        return String::new();
+    }
+    let prefix: String = wanted.chars().take(32).collect();
+    if prefix.is_empty() { prefix } else { prefix + "-" }
+}
+
+/// From its beginning, whatever the descriptor's position.
+fn read_whole(file: &File) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// What [`engine`] puts together.
+struct Parts<'a> {
+    stage: &'a Stage,
+    intent: &'a Intent,
+    machine: Machine<'a>,
+    description: &'a Description,
+    arguments: Arguments,
+    signals: Signals,
+    sinks: [std::os::fd::BorrowedFd<'a>; 2],
+    patience: Patience,
+}
+
+fn engine<'a>(
+    handover: &Handover,
+    batch: &Batch,
+    name: &str,
+    parts: Parts<'a>,
+) -> Result<Engine<'a>, Trouble> {
+    let Parts { stage, intent, mut machine, description, arguments, signals, sinks, patience } = parts;
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let values = BTreeMap::from([
+        ("tag", intent.tag.clone()),
+        ("comment", format!("Nunbird: stage {} of CI job {}", file_name(name), handover.job_id)),
+        ("user", handover.account.name.clone()),
+        ("uid", handover.account.uid.to_string()),
+        ("directory", text(&handover.workspace.builds_dir)),
+        ("stage", text(stage.path())),
+        ("agent", text(&stage.path().join("agent"))),
+        ("log", text(&stage.path().join("log"))),
+        ("signal", signal_name(batch.cancel_signal.as_deref())),
+    ]);
+    let remaining = match batch.deadline {
+        Some(deadline) if !arguments.has_time && description.submit.time.is_some() => {
+            Some(deadline.saturating_sub(log::epoch()))
+        }
+        _ => None,
+    };
+    if remaining.is_some() && description.limits.is_some() {
+        machine.ask_limits();
+    }
+    let passed_path = stage.path().join("passed");
+    let passed_failed = |e: io::Error| {
+        Trouble::at("cannot use", &passed_path, e, "run the job again, or tell the administrators")
+    };
+    let passed = Passed::open(&passed_path).map_err(passed_failed)?;
+    let tail = |name: &str, number: u64| -> Result<Tail<'a>, Trouble> {
+        let from = passed.get(number).map_err(passed_failed)?;
+        Ok(Tail::new(stage.path().join(name), number, sinks[usize::from(number == 1)], from))
+    };
+    let mut tails = [tail("out", 0)?, tail("err", 1)?];
+    let log = Log::new(&description.title, &intent.tag);
+    for remark in &arguments.remarks {
+        log.remark(&mut tails[1], remark);
+    }
+    let kept = machine.id.clone();
+    let mut environment = environment(handover, name);
+    environment.extend(batch.environment.iter().map(|(name, value)| (name.into(), value.into())));
+    Ok(Engine {
+        stage,
+        intent,
+        machine,
+        asking: Asking {
+            description,
+            values,
+            arguments: arguments.words,
+            uid: handover.account.uid,
+            tag: intent.tag.clone(),
+        },
+        bin: batch.scheduler_bin.clone(),
+        environment,
+        remaining,
+        partition: arguments.partition,
+        log,
+        signals,
+        tails,
+        passed,
+        clock: Instant::now(),
+        watch: None,
+        output_watch: None,
+        command: None,
+        kept,
+        log_size: 0,
+        looked: None,
+        asked: None,
+        repeat: patience.repeat,
+    })
+}
+
+/// A signal's name as scheduler commands take it; anything else than a name is none.
+fn signal_name(wanted: Option<&str>) -> String {
+    let name = wanted.map(|name| name.trim().to_ascii_uppercase()).unwrap_or_default();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let known = ["HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "CONT", "XCPU", "ALRM", "KILL"];
+    if known.contains(&name) {
+        return name.to_owned();
+    }
+    if wanted.is_some_and(|wanted| !wanted.trim().is_empty()) {
+        say("SCHEDULER_SIGNAL is no signal that a job can get; using TERM");
+    }
+    "TERM".to_owned()
+}
+
+/// Keeps the end, tells it, and removes the script.
+fn end(
+    engine: &mut Engine<'_>,
+    outcome: &Outcome,
+    title: &str,
+    patience: Patience,
+) -> Result<Ending, Trouble> {
+    let machine = &engine.machine;
+    let code = machine.record.as_ref().map(|record| record.code);
+    let ending = outcome.ending(code, title);
+    let mut text = String::new();
+    if ending.verdict != Told::Success
+        && code.is_none_or(|code| code == 0)
+        && let Some(log) = engine.stage.told("log")
+    {
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        for line in &lines[lines.len().saturating_sub(10)..] {
+            text.push_str(&format!("nunbird: {title}'s log: {}\n", Untrusted(line)));
+        }
+    }
+    if ending.verdict == Told::BuildFailure {
+        text.push_str(&format!("nunbird: {}\n", ending.text));
+    }
+    let summary = log::summary(
+        title,
+        machine.id.as_deref(),
+        engine.intent.time,
+        machine.began.as_ref(),
+        machine.record.as_ref(),
+    );
+    if let Some(summary) = summary {
+        text.push_str(&format!("nunbird: {summary}\n"));
+    }
+    let kept = engine.stage.keep("ending", &ending);
+    let removed = engine.stage.remove("script");
+    engine.finish(&text, patience.abandon);
+    kept.and(removed)?;
+    Ok(ending)
+}
+
+/// What the runner is told.
+fn told(ending: &Ending, exit_code: Option<&File>) -> Result<Verdict, Trouble> {
+    match ending.verdict.verdict() {
+        Some(Verdict::BuildFailure) if ending.code != 0 => {
+            tell_code(exit_code, ending.code)?;
+            Ok(Verdict::BuildFailure)
+        }
+        Some(verdict) => Ok(verdict),
+        None => Err(Trouble::told(&ending.text)),
+    }
+}
+
+/// Removes the files of an attempt that is over, for the runner's next one.
+fn empty(stage: &Stage) -> Result<(), Trouble> {
+    for name in [
+        "record",
+        "began",
+        "refused",
+        "out",
+        "err",
+        "log",
+        "passed",
+        "script",
+        "script-began",
+        "agent",
+        "times",
+        "job",
+    ] {
+        stage.remove(name)?;
+    }
+    match fs::remove_dir(stage.path().join("started")) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(Trouble::at("cannot empty", stage.path(), e, "run the job again"));
+        }
+        _ => {}
+    }
+    // Last: until then it is the old attempt.
+    stage.remove("intent")?;
+    stage.remove("ending")
+}

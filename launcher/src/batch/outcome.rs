@@ -1,0 +1,260 @@
+//! How a submitted stage ended, and the words for it.
+
+use super::description::End;
+use super::machine::Row;
+use crate::Verdict;
+use nunbird_handover::Untrusted;
+use serde::{Deserialize, Serialize};
+
+/// Why a job is cancelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// By gitlab-runner: the user, a timeout, its own stop.
+    Asked,
+    /// It did not start before the CI job's time was up.
+    TooLate,
+    /// It can never start as it was asked for.
+    Never(String),
+    /// The scheduler failed to start it.
+    Broken(String),
+}
+
+/// The end of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Success,
+    /// The script ended with this code.
+    Failed(i32),
+    /// The shell ended before the script.
+    NeverBegan(i32),
+    /// The scheduler refused the submission, in its words.
+    Rejected(String),
+    /// Cancelled by us, and gone.
+    Cancelled(Why),
+    /// Cancelled by us, and nobody knows whether it is gone.
+    NotCancelled(Why),
+    /// By the scheduler, somebody else, or the kernel.
+    Killed(End, Row),
+    /// The scheduler gave it up before the agent began.
+    NotStarted(Row),
+    /// It succeeded, says the scheduler; the job's own record is missing.
+    NoRecord(Row),
+    /// It succeeded, say both; some of its output is missing.
+    OutputMissing,
+    /// The record says success, the scheduler does not.
+    Contradiction(Row),
+    /// The scheduler started it again.
+    StartedTwice(String),
+    /// The scheduler does not know it any more.
+    Lost(Option<i32>),
+}
+
+/// What the runner is told, kept beside the job so that a second run of the stage says the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ending {
+    /// `success`, `build_failure` or `system_failure`.
+    pub(crate) verdict: Told,
+    /// The number for the runner's exit-code file.
+    pub(crate) code: i32,
+    /// Why, where it was not success.
+    pub(crate) text: String,
+    /// Whether the scheduler's job is known to have ended.
+    pub(crate) over: bool,
+}
+
+/// Whose fault it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Told {
+    Success,
+    BuildFailure,
+    SystemFailure,
+}
+
+impl Told {
+    pub(crate) fn verdict(self) -> Option<Verdict> {
+        match self {
+            Told::Success => Some(Verdict::Success),
+            Told::BuildFailure => Some(Verdict::BuildFailure),
+            Told::SystemFailure => None,
+        }
+    }
+}
+
+impl Outcome {
+    /// The outcome for the runner and the user. `script` is the record's code, `title` the scheduler's name.
+    pub(crate) fn ending(&self, script: Option<i32>, title: &str) -> Ending {
+        let (verdict, text) = self.words(title);
+        let code = match (self, script) {
+            (Outcome::Failed(code) | Outcome::NeverBegan(code), _) => *code,
+            (Outcome::Success, _) => 0,
+            (_, Some(code)) => code,
+            (_, None) => 1,
+        };
+        let over = !matches!(
+            self,
+            Outcome::NotCancelled(_) | Outcome::Lost(_) | Outcome::StartedTwice(_) | Outcome::Rejected(_)
+        );
+        Ending { verdict, code, text, over }
+    }
+
+    fn words(&self, title: &str) -> (Told, String) {
+        let again = "run the job again, or tell the administrators";
+        match self {
+            Outcome::Success => (Told::Success, String::new()),
+            Outcome::Failed(code) => (Told::BuildFailure, format!("the script ended with exit code {code}")),
+            Outcome::NeverBegan(code) => (
+                Told::BuildFailure,
+                format!(
+                    "the shell ended with {code} before the stage's script began: look at your login profile for \
+                     `exit`, for `exec`, and for uses of descriptor 4"
+                ),
+            ),
+            Outcome::Rejected(text) => {
+                (Told::BuildFailure, format!("{title} does not take the job: {}", lines(text)))
+            }
+            Outcome::Cancelled(why) => why.words(title),
+            Outcome::NotCancelled(_) => (
+                Told::SystemFailure,
+                format!(
+                    "cannot see the cancelled job's end: {title} does not answer; the cleanup stage will cancel it again"
+                ),
+            ),
+            Outcome::Killed(end, row) => killed(*end, row, title),
+            Outcome::NotStarted(row) => (
+                Told::SystemFailure,
+                format!("{title} could not start the job on {}: {}; {again}", node(row), because(row)),
+            ),
+            Outcome::NoRecord(row) => (
+                Told::SystemFailure,
+                format!(
+                    "{title} says that the job ended well on {}, but its own record did not appear here, so nobody \
+                     knows; the file system of the job's directory may be full, slow or not shared with the nodes: {again}",
+                    node(row)
+                ),
+            ),
+            Outcome::OutputMissing => (
+                Told::SystemFailure,
+                format!("the job ended well, but a part of its output did not appear here; {again}"),
+            ),
+            Outcome::Contradiction(row) => (
+                Told::SystemFailure,
+                format!(
+                    "the script ended with 0, but {title} says that the job failed: {}; {again}",
+                    because(row)
+                ),
+            ),
+            Outcome::StartedTwice(host) => (
+                Told::SystemFailure,
+                format!(
+                    "{title} started the job again on {}; a stage that has begun is not run a second time: {again}",
+                    Untrusted(host)
+                ),
+            ),
+            Outcome::Lost(code) => {
+                let known = match code {
+                    Some(code) => format!("its own record says that the script ended with {code}"),
+                    None => "it left no record".to_owned(),
+                };
+                (Told::SystemFailure, format!("{title} does not know the job any more, and {known}; {again}"))
+            }
+        }
+    }
+}
+
+impl Why {
+    fn words(&self, title: &str) -> (Told, String) {
+        match self {
+            Why::Asked => (Told::BuildFailure, "cancelled by the request of gitlab-runner".to_owned()),
+            Why::TooLate => (
+                Told::BuildFailure,
+                format!(
+                    "cancelled: the CI job's time was nearly up and {title} had not started it; give the CI job more \
+                     time (`timeout:`), or ask for less"
+                ),
+            ),
+            Why::Never(reason) => (
+                Told::BuildFailure,
+                format!(
+                    "cancelled: {title} can never start it ({}); change the job's scheduler arguments",
+                    Untrusted(reason)
+                ),
+            ),
+            Why::Broken(reason) => (
+                Told::SystemFailure,
+                format!(
+                    "cancelled: {title} failed to start it and will not try again ({}); tell the administrators",
+                    Untrusted(reason)
+                ),
+            ),
+        }
+    }
+}
+
+fn killed(end: End, row: &Row, title: &str) -> (Told, String) {
+    let node = node(row);
+    let by = if row.by.is_empty() { "by its owner or an administrator".to_owned() } else { by(&row.by) };
+    match end {
+        End::OutOfMemory => (
+            Told::BuildFailure,
+            format!("killed: out of memory on {node}; ask for more memory in the job's scheduler arguments"),
+        ),
+        End::TimedOut => {
+            (Told::BuildFailure, format!("killed: time limit {} reached on {node}", Untrusted(&row.limit)))
+        }
+        End::Cancelled => (Told::BuildFailure, format!("cancelled {by}, not by this CI job")),
+        End::NodeFail => (
+            Told::SystemFailure,
+            format!("node failure: {title} lost {node} while the job ran there; run the job again"),
+        ),
+        End::Preempted => (
+            Told::SystemFailure,
+            format!("preempted: {title} gave {node} to a job of higher priority; run the job again"),
+        ),
+        End::Completed | End::Failed => (
+            Told::BuildFailure,
+            format!("killed on {node} before it could tell its exit code: {title} says {}", because(row)),
+        ),
+    }
+}
+
+/// Who cancelled: the number, and the name where this host knows it.
+fn by(uid: &str) -> String {
+    let user =
+        uid.parse().ok().and_then(|uid| nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok()?);
+    match user {
+        Some(user) => format!("by {} (uid {})", Untrusted(&user.name), Untrusted(uid)),
+        None => format!("by uid {}", Untrusted(uid)),
+    }
+}
+
+fn node(row: &Row) -> String {
+    match row.nodes.as_str() {
+        "" | "(null)" | "None assigned" => "its node".to_owned(),
+        nodes => Untrusted(nodes).to_string(),
+    }
+}
+
+fn because(row: &Row) -> String {
+    let mut words = vec![Untrusted(&row.state).to_string()];
+    if !matches!(row.reason.as_str(), "" | "None" | "NonZeroExitCode") {
+        words.push(format!("reason {}", Untrusted(&row.reason)));
+    }
+    match row.exit.split_once(':') {
+        Some(("0", "0")) | None => {}
+        Some(("0", signal)) => words.push(format!("signal {}", Untrusted(signal))),
+        Some((code, _)) => words.push(format!("exit code {}", Untrusted(code))),
+    }
+    words.join(", ")
+}
+
+/// A command's words on one line: the last few that are not empty.
+pub(crate) fn lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(4)..];
+    if last.is_empty() {
+        return "without a word".to_owned();
+    }
+    last.iter().map(|line| Untrusted(line).to_string()).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,158 @@
+//! When to ask the scheduler next.
+//!
+//! Files tell most of what happens, so the scheduler is asked rarely: once soon after the submission, then ever
+//! more seldom, again around the end. While it does not answer, the pauses double. Each pause has jitter, so
+//! that a hundred jobs of one pipeline do not ask in step.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_secs(2);
+/// How long the scheduler may be silent before the user is told, and how often again.
+const TELL_AFTER: Duration = Duration::from_secs(45);
+const TELL_AGAIN: Duration = Duration::from_secs(600);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// None when no question is open.
+    due: Option<Duration>,
+    /// The site's interval.
+    interval: Duration,
+    /// The pause that comes next while waiting in the queue.
+    waiting: Duration,
+    /// The pause that comes next around the end.
+    closing: Duration,
+    retry: Duration,
+    silent: Option<Duration>,
+    tell: Duration,
+    random: u64,
+}
+
+impl Pace {
+    pub(crate) fn new(interval: Duration, seed: u64) -> Self {
+        Pace {
+            due: Some(Duration::ZERO),
+            interval,
+            waiting: FIRST.min(interval),
+            closing: Duration::from_millis(250),
+            retry: Duration::from_secs(1),
+            silent: None,
+            tell: TELL_AFTER,
+            random: seed | 1,
+        }
+    }
+
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.due
+    }
+
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
+        self.due.is_some_and(|due| now >= due)
+    }
+
+    pub(crate) fn at_once(&mut self) {
+        self.due = Some(Duration::ZERO);
+    }
+
+    pub(crate) fn after(&mut self, now: Duration, pause: Duration) {
+        self.due = Some(now + pause);
+    }
+
+    /// After the submission: one look whether the job is there.
+    pub(crate) fn confirm(&mut self, now: Duration) {
+        self.due = Some(now + FIRST.min(self.interval));
+    }
+
+    /// In the queue: 2, 4, 8 … seconds up to the site's interval.
+    pub(crate) fn waiting(&mut self, now: Duration) {
+        self.waiting = (self.waiting * 2).min(self.interval);
+        self.due = Some(now + self.jittered(self.waiting));
+    }
+
+    /// Running: files tell what happens.
+    pub(crate) fn calm(&mut self, now: Duration) {
+        self.due = Some(now + self.jittered(self.interval));
+    }
+
+    /// Something is about to change.
+    pub(crate) fn soon(&mut self, now: Duration) {
+        self.closing = Duration::from_millis(500);
+        self.due = Some(now + Duration::from_millis(200));
+    }
+
+    /// The job is ending and the last word is not there yet. Nobody waits where nothing of the job is left.
+    pub(crate) fn closing(&mut self, now: Duration, near: bool) {
+        if !near {
+            return self.calm(now);
+        }
+        self.due = Some(now + self.closing);
+        self.closing = (self.closing * 2).min(self.interval).min(Duration::from_secs(10));
+    }
+
+    /// The scheduler answered.
+    pub(crate) fn answered(&mut self) {
+        self.silent = None;
+        self.retry = Duration::from_secs(1);
+        self.tell = TELL_AFTER;
+    }
+
+    /// The scheduler did not answer. Some: since when, if it is time to tell the user.
+    pub(crate) fn failed(&mut self, now: Duration) -> Option<Duration> {
+        let since = *self.silent.get_or_insert(now);
+        self.due = Some(now + self.jittered(self.retry));
+        self.retry = (self.retry * 2).min(LONGEST_RETRY);
+        if now.saturating_sub(since) < self.tell {
+            return None;
+        }
+        self.tell = now.saturating_sub(since) + TELL_AGAIN;
+        Some(since)
+    }
+
+    /// A fifth more or less (xorshift; nothing depends on its quality).
+    fn jittered(&mut self, pause: Duration) -> Duration {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        pause * 4 / 5 + pause * u32::try_from(self.random % 400).unwrap_or(0) / 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pace;
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn pauses_in_the_queue_grow_to_the_interval_and_two_jobs_do_not_ask_in_step() {
+        let pauses = |seed| {
+            let mut pace = Pace::new(SECOND * 60, seed);
+            let mut now = Duration::ZERO;
+            let mut pauses = Vec::new();
+            for _ in 0..10 {
+                pace.waiting(now);
+                let due = pace.due().expect("due");
+                pauses.push(due - now);
+                now = due;
+            }
+            pauses
+        };
+        let one = pauses(7);
+        assert!(one[0] < SECOND * 5 && one[9] >= SECOND * 48 && one[9] <= SECOND * 72, "{one:?}");
+        assert_ne!(one, pauses(8));
+    }
+
+    #[test]
+    fn a_silent_scheduler_is_asked_ever_more_seldom_and_the_user_is_told_once_in_a_while() {
+        let mut pace = Pace::new(SECOND * 60, 3);
+        let (mut now, mut told, mut asked) = (Duration::ZERO, 0, 0);
+        while now < SECOND * 1500 {
+            told += usize::from(pace.failed(now).is_some());
+            asked += 1;
+            now = pace.due().expect("due");
+        }
+        assert!((2..=3).contains(&told), "{told}");
+        assert!((20..=45).contains(&asked), "{asked}");
+    }
+}

@@ -1,0 +1,316 @@
+//! The launcher, started as `nunbird-auth` starts it, for a CI job whose stages go to a scheduler.
+
+use super::Slurm;
+use crate::world::process;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nunbird_handover::{
+    Account, Batch, ExitCodes, Handover, Identity, Scheduler, Shell, Task, UserText, Workspace,
+};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Told apart from what scripts of tests end with.
+const BUILD_FAILURE: u8 = 110;
+const SYSTEM_FAILURE: u8 = 120;
+
+/// One CI job.
+#[derive(Debug)]
+pub struct Job<'s> {
+    slurm: &'s Slurm,
+    directory: PathBuf,
+    /// What the launcher is given; change it before a stage.
+    pub handover: Handover,
+    starts: std::cell::Cell<u32>,
+}
+
+/// A stage of it, at work.
+#[derive(Debug)]
+pub struct Stage {
+    child: Child,
+    exit_code: PathBuf,
+    out: Arc<Mutex<Vec<u8>>>,
+    err: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// A stage that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Of the launcher; none when a signal ended it.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub out: Vec<u8>,
+    /// Standard error, as text.
+    pub err: String,
+    /// What the runner's exit-code file holds.
+    pub exit_code: String,
+}
+
+impl Slurm {
+    /// A CI job of one of the accounts, with the launcher's own settings but quick looks at the queue.
+    ///
+    /// # Panics
+    /// When its directories cannot be made.
+    pub fn job(&self, user: &str) -> Job<'_> {
+        let number = self.next_job();
+        let directory = self.path("launch").join(number.to_string());
+        fs::create_dir(&directory).expect("a directory");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).expect("a mode");
+        let home = self.path("home").join(user);
+        let mut batch =
+            Batch::new(Scheduler::Named("slurm".to_owned()), home.join(format!(".nunbird/batch/{number}")));
+        batch.scheduler_bin = Some(self.path("bin"));
+        batch.environment = BTreeMap::from([
+            ("SLURM_CONF".to_owned(), self.path("etc/slurm.conf").display().to_string()),
+            ("NBT_CALLS".to_owned(), directory.join("calls").display().to_string()),
+        ]);
+        batch.nfs_timeout = 5;
+        batch.grace = 3;
+        let job =
+            Job { slurm: self, directory, handover: handover(user, &home, number, batch), starts: 0.into() };
+        let prepared = job.start_task(Task::Prepare, "").finish();
+        assert_eq!(prepared.status, Some(0), "{}", prepared.err);
+        job
+    }
+}
+
+impl Job<'_> {
+    /// Sets the user's `SCHEDULER_PARAMETERS`.
+    #[must_use]
+    pub fn arguments(mut self, text: &str) -> Self {
+        self.batch().arguments =
+            Some(UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text: text.to_owned() });
+        self
+    }
+
+    /// The settings.
+    ///
+    /// # Panics
+    /// Never: a job of this bed has them.
+    pub fn batch(&mut self) -> &mut Batch {
+        self.handover.batch.as_mut().expect("settings")
+    }
+
+    /// The account's home directory.
+    pub fn home(&self) -> &Path {
+        &self.handover.account.home
+    }
+
+    /// The directory of the script's stage.
+    ///
+    /// # Panics
+    /// Never: a job of this bed has one.
+    pub fn stage_directory(&self) -> PathBuf {
+        self.handover.batch.as_ref().expect("settings").directory.join("build_script")
+    }
+
+    /// Runs the user's script to its end.
+    pub fn run(&self, script: &str) -> Ended {
+        self.start(script).finish()
+    }
+
+    /// Starts the user's script.
+    pub fn start(&self, script: &str) -> Stage {
+        self.start_task(Task::Run("build_script".to_owned()), script)
+    }
+
+    /// Runs the cleanup stage.
+    pub fn cleanup(&self) -> Ended {
+        self.start_task(Task::Cleanup, "").finish()
+    }
+
+    /// The scheduler's id, once the launcher knows it.
+    pub fn id(&self) -> Option<String> {
+        let text = fs::read_to_string(self.stage_directory().join("job")).ok()?;
+        Some(text.trim().trim_matches('"').to_owned())
+    }
+
+    /// Waits until the queue says that the job is in this state, and gives its id.
+    #[track_caller]
+    pub fn wait_for_state(&self, state: &str) -> String {
+        self.slurm.wait_for(state, || self.state().as_deref() == Some(state));
+        self.id().expect("an id")
+    }
+
+    /// The job's state in the queue's words.
+    pub fn state(&self) -> Option<String> {
+        let state = self.slurm.admin(&format!("squeue -h -a -t all -j {} -o %T", self.id()?));
+        Some(state.trim().to_owned()).filter(|state| !state.is_empty())
+    }
+
+    /// Waits until the user's script has made this file in the home directory.
+    #[track_caller]
+    pub fn wait_for_file(&self, name: &str) {
+        self.slurm.wait_for(name, || self.home().join(name).exists());
+    }
+
+    /// The scheduler's commands that the launchers of this job ran, in order.
+    pub fn calls(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.directory.join("calls")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn start_task(&self, task: Task, script: &str) -> Stage {
+        self.starts.set(self.starts.get() + 1);
+        let at = self.directory.join(self.starts.get().to_string());
+        fs::create_dir(&at).expect("a directory");
+        let handover = Handover { task, ..self.handover.clone() };
+        for (name, bytes) in [
+            ("handover", handover.to_bytes().expect("a handover")),
+            ("script", script.into()),
+            ("exit_code", b"1\n".to_vec()),
+        ] {
+            fs::write(at.join(name), bytes).expect("a file");
+            fs::set_permissions(at.join(name), fs::Permissions::from_mode(0o600)).expect("a mode");
+        }
+        let Account { uid, gid, .. } = &handover.account;
+        let (launcher, at_text) = (process::under_test("nunbird"), at.display());
+        let mut spec = self.slurm.spec(&format!(
+            "cd {at_text} && exec setpriv --reuid={uid} --regid={gid} --clear-groups {} 3<handover 4<script 5<>exit_code",
+            launcher.display()
+        ));
+        spec.environment.push(("LEAKED".into(), "secret".into()));
+        spec.environment.push(("SBATCH_PARTITION".into(), "nonesuch".into()));
+        let mut child = process::spawn(&spec);
+        let (out, err) = (Arc::default(), Arc::default());
+        let readers = vec![
+            read_into(child.stdout.take().expect("a pipe"), Arc::clone(&out)),
+            read_into(child.stderr.take().expect("a pipe"), Arc::clone(&err)),
+        ];
+        Stage { child, exit_code: at.join("exit_code"), out, err, readers }
+    }
+}
+
+impl Stage {
+    /// Sends a signal to the launcher.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a signal");
+    }
+
+    /// What it has written to standard output so far.
+    pub fn out(&self) -> Vec<u8> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it has written to standard error so far.
+    pub fn err(&self) -> String {
+        let err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&err).into_owned()
+    }
+
+    /// Waits until standard error says this.
+    #[track_caller]
+    pub fn wait_for_word(&self, word: &str) {
+        let end = Instant::now() + Duration::from_secs(90);
+        while !self.err().contains(word) {
+            assert!(Instant::now() < end, "waited in vain for `{word}` in:\n{}", self.err());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills the launcher as nothing else can.
+    pub fn kill(self) -> Ended {
+        self.signal(Signal::SIGKILL);
+        self.finish()
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Ended {
+        let status = self.child.wait().expect("its end");
+        for reader in self.readers.drain(..) {
+            reader.join().expect("its output");
+        }
+        Ended {
+            status: status.code(),
+            out: self.out(),
+            err: self.err(),
+            exit_code: fs::read_to_string(&self.exit_code).expect("an exit code").trim().to_owned(),
+        }
+    }
+}
+
+impl Ended {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.out).into_owned()
+    }
+
+    /// Fails unless the stage succeeded.
+    #[track_caller]
+    pub fn succeeded(&self) -> &Self {
+        assert_eq!(self.status, Some(0), "{}\n{}", self.text(), self.err);
+        self
+    }
+
+    /// Fails unless the script failed with this code and the user reads this.
+    #[track_caller]
+    pub fn failed(&self, code: i32, word: &str) -> &Self {
+        assert_eq!(self.status, Some(BUILD_FAILURE.into()), "{}\n{}", self.text(), self.err);
+        assert_eq!(self.exit_code, code.to_string(), "{}", self.err);
+        assert!(self.err.contains(word), "no `{word}` in:\n{}", self.err);
+        self
+    }
+
+    /// Fails unless the system failed and the user reads this.
+    #[track_caller]
+    pub fn system_failed(&self, word: &str) -> &Self {
+        assert_eq!(self.status, Some(SYSTEM_FAILURE.into()), "{}\n{}", self.text(), self.err);
+        assert!(self.err.contains(word), "no `{word}` in:\n{}", self.err);
+        self
+    }
+}
+
+fn read_into(
+    mut source: impl Read + Send + 'static,
+    into: Arc<Mutex<Vec<u8>>>,
+) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut chunk = vec![0; 1 << 16];
+        while let Ok(n @ 1..) = source.read(&mut chunk) {
+            into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..n]);
+        }
+    })
+}
+
+fn handover(user: &str, home: &Path, number: u64, batch: Batch) -> Handover {
+    let uid = Slurm::uid(user);
+    let data_dir = home.join(".nunbird");
+    let builds_dir = data_dir.join("builds/node01/0");
+    Handover {
+        version: nunbird_handover::FORMAT_VERSION,
+        decision_id: format!("{number:032x}"),
+        job_id: number,
+        task: Task::Prepare,
+        account: Account {
+            name: user.to_owned(),
+            uid,
+            gid: uid,
+            home: home.to_owned(),
+            shell: "/bin/bash".into(),
+        },
+        identity: Identity {
+            server: "main".to_owned(),
+            user_login: user.to_owned(),
+            user_id: 42,
+            project_path: "group/project".to_owned(),
+        },
+        workspace: Workspace {
+            project_dir: builds_dir.join("group/project"),
+            cache_dir: data_dir.join("cache"),
+            data_dir,
+            builds_dir,
+        },
+        shell: Shell { path: "/bin/bash".into(), login: true },
+        environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        exit_codes: ExitCodes { build_failure: BUILD_FAILURE, system_failure: SYSTEM_FAILURE },
+        exit_code_file: true,
+        batch: Some(batch),
+    }
+}

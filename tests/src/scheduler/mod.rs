@@ -1,0 +1,7 @@
+//! Real schedulers for tests: daemons, accounts and launchers of their own, stopped by pid.
+
+mod launch;
+mod slurm;
+
+pub use launch::{Ended, Job, Stage};
+pub use slurm::Slurm;

@@ -1,0 +1,5 @@
+//! The launcher before a real Slurm: slurmctld, two slurmd and munge, jobs of several users.
+
+#![forbid(unsafe_code)]
+
+mod ends;
