@@ -49,7 +49,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) command: Option<(Order, Running)>,
     /// The id that the stage's files have.
     pub(crate) kept: Option<String>,
-    pub(crate) log_size: u64,
+    pub(crate) log_size: Option<u64>,
     pub(crate) looked: Option<Instant>,
     pub(crate) asked: Option<Instant>,
     /// A second request to cancel within this time is the same one.
@@ -146,16 +146,17 @@ impl Engine<'_> {
             self.event(Event::Began(began));
         }
         let nonce = &self.intent.nonce;
-        if self.machine.record.is_none() {
-            if let Some(refused) = self.stage.told("refused").and_then(|text| Refused::parse(&text, nonce)) {
-                self.event(Event::Refused(refused));
-            }
-            let nonce = &self.intent.nonce;
-            if let Some(record) = self.stage.told("record").and_then(|text| Record::parse(&text, nonce)) {
-                self.event(Event::Recorded(record));
-            }
+        if let Some(refused) = self.stage.told("refused").and_then(|text| Refused::parse(&text, nonce)) {
+            self.event(Event::Refused(refused));
         }
-        let size = fs::metadata(self.stage.path().join("log")).map_or(0, |log| log.len());
+        let nonce = &self.intent.nonce;
+        if self.machine.record.is_none()
+            && let Some(record) = self.stage.told("record").and_then(|text| Record::parse(&text, nonce))
+        {
+            self.event(Event::Recorded(record));
+        }
+        // None when somebody removed it, which is news as well.
+        let size = fs::metadata(self.stage.path().join("log")).ok().map(|log| log.len());
         if size != self.log_size {
             self.log_size = size;
             if self.machine.record.is_none() {

@@ -305,9 +305,10 @@ impl<'d> Machine<'d> {
             && self.submission != Submission::Intended
             && let Some(cancel) = &mut self.cancel
         {
-            let runs = self.began.is_some() || {
-                let state = self.row.as_ref().map(|row| self.description.state(&row.state));
-                matches!(state, Some(State::Running | State::Suspended))
+            let runs = match self.row.as_ref().map(|row| self.description.state(&row.state)) {
+                Some(State::Running | State::Suspended) => true,
+                Some(State::Pending | State::Held) => false,
+                _ => self.began.is_some(),
             };
             if let Some(order) = cancel.order(now, self.limits.grace, runs, self.description) {
                 return Some(order);
@@ -412,6 +413,9 @@ impl<'d> Machine<'d> {
         if self.began.is_none() && !row.id.is_empty() {
             self.id = Some(row.id.clone());
         }
+        if !matches!(state, State::Pending | State::Held) {
+            self.doomed = None;
+        }
         match state {
             State::Ended(end) => {
                 self.word.get_or_insert((end, now));
@@ -424,7 +428,8 @@ impl<'d> Machine<'d> {
                 }
                 self.pace.waiting(now);
             }
-            State::Pending | State::Held if self.record.is_none() => self.is_waiting(now, &row),
+            State::Pending | State::Held if self.began.is_some() => self.is_requeued(now),
+            State::Pending | State::Held => self.is_waiting(now, &row),
             // The record is there, or the end is near: the last word is due.
             _ => self.pace.closing(now, self.record.is_some() || state == State::Ending),
         }
@@ -451,6 +456,22 @@ impl<'d> Machine<'d> {
                 let reason = row.reason.clone();
                 self.cancel =
                     Some(Cancel::new(now, if broken { Why::Broken(reason) } else { Why::Never(reason) }));
+            }
+            Some(_) => self.pace.soon(now),
+            None => {
+                self.doomed = Some(now);
+                self.pace.after(now, ABSENT_FOR);
+            }
+        }
+    }
+
+    /// The script has begun and the queue says that the job waits: the scheduler means to run it again. The
+    /// question may be older than the beginning, so a second look decides.
+    fn is_requeued(&mut self, now: Duration) {
+        match self.doomed {
+            Some(since) if now >= since + ABSENT_FOR => {
+                self.cancel.get_or_insert_with(|| Cancel::new(now, Why::Requeued));
+                self.pace.soon(now);
             }
             Some(_) => self.pace.soon(now),
             None => {
@@ -559,7 +580,8 @@ impl<'d> Machine<'d> {
             (End::Completed, None) => Outcome::NoRecord(row),
             (End::Failed, None) if self.began.is_some() => Outcome::Killed(end, row),
             (End::Failed, None) => Outcome::NotStarted(row),
-            (End::Failed, Some(_)) => Outcome::Contradiction(row),
+            // Whoever was cancelled does not end with 0 before it knows.
+            (End::Failed | End::Cancelled, Some(Record { code: 0, .. })) => Outcome::Contradiction(row),
             (end, _) => Outcome::Killed(end, row),
         }
     }

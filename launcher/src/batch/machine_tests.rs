@@ -196,7 +196,11 @@ fn the_schedulers_cause_counts_more_than_the_scripts_code() {
             play.on(Order::Query, says(state));
             play.on(Order::Accounting, Answer::Absent);
             play.on(Order::Detail, says(state));
-            play.ends(Outcome::Killed(end, row(state)));
+            if (end, code) == (End::Cancelled, 0) {
+                play.ends(Outcome::Contradiction(row(state)));
+            } else {
+                play.ends(Outcome::Killed(end, row(state)));
+            }
         }
     }
 }
@@ -329,6 +333,27 @@ fn a_second_start_that_the_agent_refused_is_no_success_and_no_failure_of_the_scr
     play.on(Order::Accounting, Answer::Disabled);
     play.on(Order::Detail, says("FAILED"));
     play.ends(Outcome::StartedTwice("n2".to_owned()));
+}
+
+#[test]
+fn a_job_that_is_put_back_into_the_queue_after_it_began_is_cancelled_after_a_second_look() {
+    let slurm = slurm();
+    for recorded in [None, Some(143)] {
+        let mut play = Play::begun(&slurm);
+        if let Some(code) = recorded {
+            play.event(Event::Recorded(record(code)));
+        }
+        play.on(Order::Query, says("PENDING"));
+        play.on(Order::Query, says("PENDING"));
+        play.on(Order::Cancel, Answer::Done);
+        play.on(Order::Query, says("CANCELLED"));
+        play.ends(Outcome::Cancelled(Why::Requeued));
+    }
+
+    let mut play = Play::begun(&slurm);
+    play.on(Order::Query, says("PENDING"));
+    play.on(Order::Query, says("RUNNING"));
+    play.on(Order::Query, says("RUNNING"));
 }
 
 #[test]

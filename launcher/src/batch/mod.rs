@@ -349,7 +349,7 @@ fn engine<'a>(
         output_watch: None,
         command: None,
         kept,
-        log_size: 0,
+        log_size: Some(0),
         looked: None,
         asked: None,
         repeat: patience.repeat,

@@ -17,6 +17,8 @@ pub(crate) enum Why {
     Never(String),
     /// The scheduler failed to start it.
     Broken(String),
+    /// The scheduler means to run it again.
+    Requeued,
 }
 
 /// The end of a stage.
@@ -140,10 +142,7 @@ impl Outcome {
             ),
             Outcome::Contradiction(row) => (
                 Told::SystemFailure,
-                format!(
-                    "the script ended with 0, but {title} says that the job failed: {}; {again}",
-                    because(row)
-                ),
+                format!("the script ended with 0, but {title} says {}; {again}", because(row)),
             ),
             Outcome::StartedTwice(host) => (
                 Told::SystemFailure,
@@ -174,6 +173,13 @@ impl Why {
                      time (`timeout:`), or ask for less"
                 ),
             ),
+            Why::Requeued => (
+                Told::SystemFailure,
+                format!(
+                    "{title} put the job back into its queue after the script had begun; a stage is not run a second \
+                     time: run the job again, or tell the administrators"
+                ),
+            ),
             Why::Never(reason) => (
                 Told::BuildFailure,
                 format!(
@@ -194,7 +200,11 @@ impl Why {
 
 fn killed(end: End, row: &Row, title: &str) -> (Told, String) {
     let node = node(row);
-    let by = if row.by.is_empty() { "by its owner or an administrator".to_owned() } else { by(&row.by) };
+    let by = if row.by.is_empty() {
+        format!("by its owner, an administrator or {title} itself")
+    } else {
+        by(&row.by)
+    };
     match end {
         End::OutOfMemory => (
             Told::BuildFailure,

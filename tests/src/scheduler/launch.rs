@@ -118,7 +118,12 @@ impl Job<'_> {
 
     /// Starts the user's script.
     pub fn start(&self, script: &str) -> Stage {
-        self.start_task(Task::Run("build_script".to_owned()), script)
+        self.start_stage("build_script", script)
+    }
+
+    /// Starts a stage by the runner's name of it.
+    pub fn start_stage(&self, name: &str, script: &str) -> Stage {
+        self.start_task(Task::Run(name.to_owned()), script)
     }
 
     /// Runs the cleanup stage.

@@ -1,7 +1,9 @@
-//! How a stage ends when nobody interferes.
+//! How a stage ends when nobody cancels it.
 
+use nix::sys::signal::Signal;
 use nunbird_tests::require_root;
 use nunbird_tests::scheduler::Slurm;
+use std::fs;
 
 #[test]
 fn a_script_runs_in_the_allocation_as_its_user_with_its_output_and_success() {
@@ -10,14 +12,171 @@ fn a_script_runs_in_the_allocation_as_its_user_with_its_output_and_success() {
     }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
-    let ended =
-        job.run("id -un; echo $SLURM_JOB_ID; pwd; echo error >&2; echo \"leak:$LEAKED\"; umask; printf end");
+    let script = "id -un; echo $SLURM_JOB_ID; pwd; echo error >&2; echo \"leak:$LEAKED\"; umask; printf end";
+    let ended = job.run(script);
     ended.succeeded();
     let id = job.id().expect("an id");
     let builds = job.handover.workspace.builds_dir.display().to_string();
     assert_eq!(ended.text(), format!("nbt_ann\n{id}\n{builds}\nleak:\n0022\nend"));
     assert!(ended.err.contains("error\n"), "{}", ended.err);
     assert!(ended.err.contains(&format!("Slurm job {id}: waited ")), "{}", ended.err);
-    eprintln!("{}\n{:#?}", ended.err, job.calls());
     assert!(!job.stage_directory().join("script").exists(), "the script holds secrets");
+    let calls = job.calls();
+    assert!(calls.len() <= 4, "a submission, a look or two at the queue, one at the end: {calls:#?}");
+}
+
+#[test]
+fn a_login_profile_is_read_and_srun_gets_the_jobs_environment() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_cyn").arguments("-n 2");
+    fs::write(job.home().join(".bash_profile"), "export FROM_PROFILE=yes\n").expect("a profile");
+    let ended = job.run("export MINE=too; srun -n 2 sh -c 'echo $FROM_PROFILE $MINE $NUNBIRD_STAGE'");
+    ended.succeeded();
+    assert_eq!(ended.text(), "yes too build_script\nyes too build_script\n");
+}
+
+#[test]
+fn the_scripts_exit_code_arrives_unchanged() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let jobs = [1, 2, 75, 99, 100, 126, 127, 128, 137, 254, 255].map(|code| (code, slurm.job("nbt_ann")));
+    let stages = jobs.each_ref().map(|(code, job)| job.start(&format!("exit {code}")));
+    for (stage, (code, job)) in stages.into_iter().zip(&jobs) {
+        let ended = stage.finish();
+        ended.failed(*code, &format!("ended with exit code {code}"));
+        // What ended stays ended: the runner is told the same again, and nothing is submitted.
+        let submissions = |calls: Vec<String>| calls.iter().filter(|call| call.starts_with("sbatch")).count();
+        job.run("echo again; exit 0").failed(*code, "ended before");
+        assert_eq!(submissions(job.calls()), 1);
+    }
+}
+
+#[test]
+fn a_script_that_a_signal_ended_has_failed_with_its_number() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let signals = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGSEGV];
+    let jobs = signals.map(|signal| (signal, slurm.job("nbt_bea")));
+    let stages = jobs.each_ref().map(|(signal, job)| job.start(&format!("kill -{} $$", *signal as i32)));
+    for (stage, (signal, _)) in stages.into_iter().zip(&jobs) {
+        let code = 128 + *signal as i32;
+        stage.finish().failed(code, &format!("exit code {code}"));
+    }
+}
+
+#[test]
+fn a_profile_that_ends_the_shell_is_no_success() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_bea");
+    let profile = job.home().join(".bash_profile");
+    fs::write(&profile, "[ \"$NUNBIRD_JOB_ID\" != 0 ] && case $NUNBIRD_STAGE in step_*) exit 0;; esac\n")
+        .expect("a profile");
+    let ended = job.start_stage("step_script", "echo begun").finish();
+    fs::remove_file(profile).expect("removed");
+    assert_eq!(ended.text(), "");
+    ended.failed(1, "before the stage's script began");
+}
+
+#[test]
+fn stages_that_are_not_the_users_script_run_on_the_runners_node() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_ann");
+    let ended = job.start_stage("after_script", "echo \"id:$SLURM_JOB_ID\"").finish();
+    ended.succeeded();
+    assert_eq!((ended.text().as_str(), job.calls().len()), ("id:\n", 0));
+}
+
+#[test]
+fn a_time_limit_is_told_as_such() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_ann").arguments("-t 1");
+    let ended = job.run("echo begun; sleep 300; sleep 300");
+    assert_eq!(ended.text(), "begun\n");
+    ended.failed(143, "time limit 00:01:00 reached on n");
+}
+
+#[test]
+fn a_node_that_goes_down_is_told_as_such_and_the_script_is_not_run_again() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::start();
+    let job = slurm.job("nbt_ann").arguments("-w n2");
+    let stage = job.start("echo begun >>\"$HOME/begun\"; sleep 60");
+    job.wait_for_state("RUNNING");
+    job.wait_for_file("begun");
+    slurm.admin("scontrol update nodename=n2 state=down reason=test");
+    stage.finish().system_failed("node failure");
+    assert_eq!(fs::read_to_string(job.home().join("begun")).expect("a file"), "begun\n");
+}
+
+#[test]
+fn a_job_that_is_requeued_against_our_will_does_not_run_twice() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_cyn");
+    let stage = job.start("echo begun >>\"$HOME/requeued\"; sleep 60");
+    let id = job.wait_for_state("RUNNING");
+    job.wait_for_file("requeued");
+    slurm.admin(&format!("scontrol update jobid={id} requeue=1 && scontrol requeue {id}"));
+    stage.finish().system_failed("not run a second time");
+    assert_eq!(fs::read_to_string(job.home().join("requeued")).expect("a file"), "begun\n");
+}
+
+#[test]
+fn a_job_that_another_cancelled_says_so() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let (waiting, running) = (slurm.job("nbt_bea").arguments("--hold"), slurm.job("nbt_bea"));
+    let stages = [waiting.start("true"), running.start("touch \"$HOME/runs\"; sleep 60")];
+    let ids = [waiting.wait_for_state("PENDING"), running.wait_for_state("RUNNING")];
+    running.wait_for_file("runs");
+    for id in ids {
+        slurm.admin(&format!("scancel {id}"));
+    }
+    let [waiting, running] = stages.map(nunbird_tests::scheduler::Stage::finish);
+    waiting.failed(1, "cancelled by its owner, an administrator or Slurm itself, not by this CI job");
+    running.failed(143, "cancelled by its owner, an administrator or Slurm itself, not by this CI job");
+}
+
+#[test]
+fn fifty_jobs_at_once_all_end_as_they_should() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let users = ["nbt_ann", "nbt_bea", "nbt_cyn"];
+    let jobs: Vec<_> = (0..54).map(|n| slurm.job(users[n % 3])).collect();
+    let stages: Vec<_> =
+        jobs.iter().enumerate().map(|(n, job)| job.start(&format!("echo {n}; exit {}", n % 4))).collect();
+    for (n, stage) in stages.into_iter().enumerate() {
+        let ended = stage.finish();
+        assert_eq!(ended.text(), format!("{n}\n"));
+        match i32::try_from(n % 4).expect("small") {
+            0 => drop(ended.succeeded()),
+            code => drop(ended.failed(code, "exit code")),
+        }
+    }
+    let calls: usize = jobs.iter().map(|job| job.calls().len()).sum();
+    assert!(calls <= 54 * 5, "{calls} commands for 54 jobs");
 }

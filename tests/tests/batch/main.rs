@@ -2,4 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod cancels;
 mod ends;
+mod outputs;
+mod queues;
+mod restarts;

@@ -1,0 +1,103 @@
+//! Requests to cancel, and what a cleanup finds.
+
+use nix::sys::signal::Signal;
+use nunbird_tests::require_root;
+use nunbird_tests::scheduler::Slurm;
+
+#[test]
+fn a_cancelled_script_gets_term_and_time_and_its_code_is_told() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_ann");
+    let stage =
+        job.start("trap 'echo tidy; exit 9' TERM; touch \"$HOME/trapped\"; while :; do sleep 0.1; done");
+    job.wait_for_file("trapped");
+    stage.signal(Signal::SIGTERM);
+    let ended = stage.finish();
+    assert_eq!(ended.text(), "tidy\n");
+    ended.failed(9, "cancelled");
+    assert_eq!(job.state().as_deref(), Some("FAILED"), "it ended by itself");
+}
+
+#[test]
+fn the_users_signal_comes_instead_of_term() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let mut job = slurm.job("nbt_ann");
+    job.batch().cancel_signal = Some("SIGUSR1".to_owned());
+    let stage = job.start("trap 'echo usr1; exit 8' USR1; touch \"$HOME/usr1\"; while :; do sleep 0.1; done");
+    job.wait_for_file("usr1");
+    stage.signal(Signal::SIGTERM);
+    let ended = stage.finish();
+    assert_eq!(ended.text(), "usr1\n");
+    ended.failed(8, "cancelled");
+}
+
+#[test]
+fn a_script_that_ignores_every_signal_is_gone_when_the_launcher_ends() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_bea");
+    let stage = job.start("trap '' TERM; echo $$ >\"$HOME/deaf\"; while :; do sleep 1; done");
+    job.wait_for_file("deaf");
+    stage.signal(Signal::SIGTERM);
+    stage.finish().failed(1, "cancelled");
+    assert_eq!(job.state().as_deref(), Some("CANCELLED"));
+    let pid = std::fs::read_to_string(job.home().join("deaf")).expect("a pid");
+    slurm.wait_for("the script's end", || !std::path::Path::new("/proc").join(pid.trim()).exists());
+}
+
+#[test]
+fn a_waiting_job_leaves_the_queue() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_cyn").arguments("--hold");
+    let stage = job.start("true");
+    job.wait_for_state("PENDING");
+    stage.signal(Signal::SIGTERM);
+    stage.finish().failed(1, "cancelled");
+    assert_eq!(job.state().as_deref(), Some("CANCELLED"));
+}
+
+#[test]
+fn a_cleanup_cancels_what_a_killed_launcher_left_and_removes_its_files() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    for (arguments, state) in [("--hold", "PENDING"), ("", "RUNNING")] {
+        let job = slurm.job("nbt_ann").arguments(arguments);
+        let stage = job.start("sleep 100");
+        let id = job.wait_for_state(state);
+        drop(stage.kill());
+        job.cleanup().succeeded();
+        let left = slurm.admin(&format!("squeue -h -a -t all -j {id} -o %T"));
+        assert_eq!(left.trim(), "CANCELLED", "{state}");
+        assert!(!job.stage_directory().parent().expect("a parent").exists());
+        // A second cleanup, and one of a job that never was, have nothing to do.
+        job.cleanup().succeeded();
+    }
+}
+
+#[test]
+fn a_cleanup_finds_a_job_whose_id_nobody_wrote_down() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_ann").arguments("--hold");
+    let stage = job.start("true");
+    let id = job.wait_for_state("PENDING");
+    drop(stage.kill());
+    std::fs::remove_file(job.stage_directory().join("job")).expect("forgotten");
+    job.cleanup().succeeded();
+    assert_eq!(slurm.admin(&format!("squeue -h -a -t all -j {id} -o %T")).trim(), "CANCELLED");
+}

@@ -1,0 +1,89 @@
+//! Stages that wait, and submissions that Slurm does not take.
+
+use nunbird_tests::require_root;
+use nunbird_tests::scheduler::Slurm;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+fn epoch() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs()
+}
+
+#[test]
+fn what_slurm_does_not_take_is_told_in_its_words() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    for (arguments, word) in [
+        ("-p nonesuch", "invalid partition specified: nonesuch"),
+        ("--nonesuch=1", "unrecognized option"),
+        ("-N 1000", "can never start it (PartitionConfig)"),
+    ] {
+        let job = slurm.job("nbt_ann").arguments(arguments);
+        job.run("true").failed(1, word);
+    }
+}
+
+#[test]
+fn what_nunbird_sets_itself_is_refused_before_anything_is_submitted() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_ann").arguments("-N1 --output=mine.txt");
+    job.run("true").failed(1, "must not have `--output=mine.txt`");
+    assert!(job.calls().is_empty());
+}
+
+#[test]
+fn a_held_job_waits_says_so_in_a_section_and_runs_when_it_is_released() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_ann").arguments("--hold");
+    let stage = job.start("echo ran");
+    stage.wait_for_word("JobHeldUser");
+    let id = job.wait_for_state("PENDING");
+    slurm.as_user("nbt_ann", &format!("scontrol release {id}"));
+    let ended = stage.finish();
+    ended.succeeded();
+    let (start, end) = (ended.err.find("section_start:"), ended.err.find("section_end:"));
+    assert!(start.is_some() && start < end, "{:?}", ended.err);
+    assert_eq!(ended.text(), "ran\n");
+}
+
+#[test]
+fn a_job_that_can_never_start_is_cancelled_with_the_reason() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_bea").arguments("-p hour -t 5:00:00");
+    job.run("true").failed(1, "can never start it (PartitionTimeLimit)");
+    assert_eq!(job.state().as_deref(), Some("CANCELLED"));
+}
+
+#[test]
+fn the_ci_jobs_time_becomes_the_limit_and_a_job_that_cannot_start_in_it_is_cancelled() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let limit = |id: &str| slurm.admin(&format!("squeue -h -a -t all -j {id} -o %l")).trim().to_owned();
+
+    let mut job = slurm.job("nbt_ann");
+    job.batch().deadline = Some(epoch() + 630);
+    job.run("true").succeeded();
+    assert_eq!(limit(&job.id().expect("an id")), "10:00");
+
+    let mut job = slurm.job("nbt_ann").arguments("-p hour");
+    job.batch().deadline = Some(epoch() + 86_400);
+    job.run("true").succeeded();
+    assert_eq!(limit(&job.id().expect("an id")), "1:00:00");
+
+    let mut job = slurm.job("nbt_ann").arguments("--hold");
+    job.batch().deadline = Some(epoch() + 64);
+    job.run("true").failed(1, "had not started it");
+    assert_eq!(job.state().as_deref(), Some("CANCELLED"));
+}
