@@ -1,6 +1,6 @@
 //! Stages in the batch scheduler: submitted, followed, cancelled, cleaned up, as the mapped user.
 //!
-//! [`run`] serves one stage, [`cleanup`] what all stages of a job left. What may have happened is on disk before
+//! [`run`] serves one stage, [`cleanup`] sees to what all stages of a job left. What may have happened is on disk before
 //! it happens (`stage.rs`), so that a launcher that is killed anywhere leaves nothing that the next one does not
 //! find. What is believed about a job is decided in `machine.rs` alone.
 
@@ -12,15 +12,15 @@ mod command;
 mod description;
 mod engine;
 mod follow;
+mod leftovers;
 mod log;
 mod machine;
-#[cfg(test)]
-mod machine_tests;
 mod options;
 mod outcome;
 mod polling;
 mod record;
 mod stage;
+mod submission;
 
 use crate::job::{enter_directory, environment, tell_code};
 use crate::supervise::Signals;
@@ -29,18 +29,20 @@ use asking::Asking;
 use description::Description;
 use engine::Engine;
 use follow::{Passed, Tail};
+pub(crate) use leftovers::cleanup;
 use log::Log;
-use machine::{Event, Limits, Machine};
+use machine::{Limits, Machine};
 use nunbird_handover::{Batch, Handover, Untrusted};
-use nunbird_sys::{process::set_umask, random};
+use nunbird_sys::process::set_umask;
 use options::Arguments;
 use outcome::{Ending, Outcome, Told};
-use stage::{Intent, Stage, directory, file_name};
+use stage::{Intent, Stage, file_name};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+use submission::intend;
 
 /// Stages that gitlab-runner tries again by itself (`GET_SOURCES_ATTEMPTS` and its like). All others run once.
 const RETRIED: [&str; 3] = ["get_sources", "restore_cache", "download_artifacts"];
@@ -122,88 +124,6 @@ pub(crate) fn run(
     told(&ending, exit_code.as_ref())
 }
 
-/// Cancels what the job's stages left with the scheduler, and removes their files. May run beside a stage.
-pub(crate) fn cleanup(handover: &Handover, batch: &Batch, patience: Patience) -> Result<(), Trouble> {
-    set_umask(0o077);
-    if directory(handover, &batch.directory, false)?.is_none() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(&batch.directory).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        let Some(stage) = Stage::open(handover, batch, &name, false)? else { continue };
-        let over = stage.ending().is_ok_and(|ending| ending.is_some_and(|ending| ending.over));
-        if !over && let Some(intent) = stage.intent()? {
-            cancel_left(handover, batch, &name, &stage, &intent, patience)?;
-        }
-    }
-    let (Some(parent), Some(name)) = (batch.directory.parent(), batch.directory.file_name()) else {
-        return Ok(());
-    };
-    match directory(handover, parent, false)? {
-        Some(parent) => crate::cleanup::remove_tree(&parent, name),
-        None => Ok(()),
-    }
-}
-
-fn cancel_left(
-    handover: &Handover,
-    batch: &Batch,
-    name: &str,
-    stage: &Stage,
-    intent: &Intent,
-    patience: Patience,
-) -> Result<(), Trouble> {
-    let signals = Signals::block()
-        .map_err(|e| Trouble::new("cannot wait for signals", e, "tell the administrators"))?;
-    let description = described(batch)?;
-    let limits =
-        Limits { nfs: Duration::ZERO, grace: Duration::ZERO, deadline: None, ..limits(batch, intent) };
-    let mut machine = Machine::new(&description, limits, true, stage.job()?);
-    machine.take(Duration::ZERO, Event::Cancel(false));
-    machine.take(Duration::ZERO, Event::Cancel(true));
-    // gitlab-runner writes what a cleanup prints into its own log: nobody wants the job's output there.
-    let null = File::options().write(true).open("/dev/null");
-    let null = null.map_err(|e| Trouble::new("cannot open /dev/null", e, "tell the administrators"))?;
-    let sinks = [null.as_fd(), null.as_fd()];
-    let parts = Parts {
-        stage,
-        intent,
-        machine,
-        description: &description,
-        arguments: Arguments::default(),
-        signals,
-        sinks,
-        patience,
-    };
-    let mut engine = engine(handover, batch, name, parts)?;
-    let outcome = engine.run()?;
-    let id = Untrusted(engine.machine.id.as_deref().unwrap_or("without a number")).to_string();
-    match outcome {
-        Outcome::NotCancelled(_) | Outcome::Lost(_) => Err(Trouble::new(
-            &format!("cannot cancel {} job {id} ({})", description.title, Untrusted(&intent.tag)),
-            "the scheduler does not confirm its end",
-            "cancel it by hand: its files are kept",
-        )),
-        _ => {
-            println_quietly(&format!(
-                "nunbird: {} job {id} ({}) is over\n",
-                description.title,
-                Untrusted(&intent.tag)
-            ));
-            Ok(())
-        }
-    }
-}
-
-fn println_quietly(line: &str) {
-    use std::io::Write;
-    // The work is done, whether or not somebody reads about it.
-    drop(io::stdout().write_all(line.as_bytes()));
-}
-
 fn described(batch: &Batch) -> Result<Description, Trouble> {
     Description::of(&batch.scheduler).map_err(|e| {
         Trouble::new("cannot use the scheduler of the configuration", e.trim(), "tell the administrators")
@@ -219,53 +139,6 @@ fn limits(batch: &Batch, intent: &Intent) -> Limits {
         deadline: left,
         seed: u64::from_str_radix(intent.nonce.get(..16).unwrap_or("1"), 16).unwrap_or(1),
     }
-}
-
-/// Writes down what is about to be submitted, with everything that the job needs.
-fn intend(
-    handover: &Handover,
-    batch: &Batch,
-    name: &str,
-    description: &Description,
-    stage: &Stage,
-    script: Option<File>,
-) -> Result<Intent, Trouble> {
-    let mut bytes = [0; 16];
-    random::fill(&mut bytes)
-        .map_err(|e| Trouble::new("cannot get random numbers", e, "run the job again"))?;
-    let nonce: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let prefix = prefix(batch.job_prefix.as_deref().unwrap_or_default());
-    let tag = format!("{prefix}nb{}-{}", handover.job_id, &nonce[..10]);
-    let script = script.ok_or(io::ErrorKind::NotFound).map_err(io::Error::from);
-    let script = script.and_then(|file| read_whole(&file));
-    let script = script.map_err(|e| Trouble::new("cannot read the script", e, "run the job again"))?;
-    stage.write("script", &[agent::BEGIN, &script])?;
-    stage.write("agent", &[&agent::text(handover, name, stage.path(), &nonce, &description.agent)])?;
-    for file in ["out", "err", "log"] {
-        stage.touch(file)?;
-    }
-    let intent = Intent { tag, nonce, time: log::epoch() };
-    stage.keep("intent", &intent)?;
-    Ok(intent)
-}
-
-/// `SCHEDULER_JOB_PREFIX` as the beginning of a job's name.
-fn prefix(wanted: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c) || c == '-';
-    if !wanted.chars().all(plain) || wanted.starts_with('-') {
-        say("leaving SCHEDULER_JOB_PREFIX out: it may have letters, digits, `_`, `.` and `-` only");
-        return String::new();
-    }
-    let prefix: String = wanted.chars().take(32).collect();
-    if prefix.is_empty() { prefix } else { prefix + "-" }
-}
-
-/// From its beginning, whatever the descriptor's position.
-fn read_whole(file: &File) -> io::Result<Vec<u8>> {
-    use std::os::unix::fs::FileExt;
-    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
 }
 
 /// What [`engine`] puts together.

@@ -1,0 +1,98 @@
+//! What the stages of a job left with the scheduler: cancelled, seen to be gone, and their files removed.
+//!
+//! May run beside a stage that has not ended, several times for one job, and when nothing was ever submitted.
+
+use super::machine::{Event, Limits, Machine};
+use super::options::Arguments;
+use super::outcome::Outcome;
+use super::stage::{Intent, Stage, directory};
+use super::{Parts, described, engine, limits};
+use crate::supervise::Signals;
+use crate::{Patience, Trouble};
+use nunbird_handover::{Batch, Handover, Untrusted};
+use nunbird_sys::process::set_umask;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// Cancels what the job's stages left with the scheduler, and removes their files. May run beside a stage.
+pub(crate) fn cleanup(handover: &Handover, batch: &Batch, patience: Patience) -> Result<(), Trouble> {
+    set_umask(0o077);
+    if directory(handover, &batch.directory, false)?.is_none() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&batch.directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let Some(stage) = Stage::open(handover, batch, &name, false)? else { continue };
+        let over = stage.ending().is_ok_and(|ending| ending.is_some_and(|ending| ending.over));
+        if !over && let Some(intent) = stage.intent()? {
+            cancel_left(handover, batch, &name, &stage, &intent, patience)?;
+        }
+    }
+    let (Some(parent), Some(name)) = (batch.directory.parent(), batch.directory.file_name()) else {
+        return Ok(());
+    };
+    match directory(handover, parent, false)? {
+        Some(parent) => crate::cleanup::remove_tree(&parent, name),
+        None => Ok(()),
+    }
+}
+
+fn cancel_left(
+    handover: &Handover,
+    batch: &Batch,
+    name: &str,
+    stage: &Stage,
+    intent: &Intent,
+    patience: Patience,
+) -> Result<(), Trouble> {
+    let signals = Signals::block()
+        .map_err(|e| Trouble::new("cannot wait for signals", e, "tell the administrators"))?;
+    let description = described(batch)?;
+    let limits =
+        Limits { nfs: Duration::ZERO, grace: Duration::ZERO, deadline: None, ..limits(batch, intent) };
+    let mut machine = Machine::new(&description, limits, true, stage.job()?);
+    machine.take(Duration::ZERO, Event::Cancel(false));
+    machine.take(Duration::ZERO, Event::Cancel(true));
+    // gitlab-runner writes what a cleanup prints into its own log: nobody wants the job's output there.
+    let null = File::options().write(true).open("/dev/null");
+    let null = null.map_err(|e| Trouble::new("cannot open /dev/null", e, "tell the administrators"))?;
+    let sinks = [null.as_fd(), null.as_fd()];
+    let parts = Parts {
+        stage,
+        intent,
+        machine,
+        description: &description,
+        arguments: Arguments::default(),
+        signals,
+        sinks,
+        patience,
+    };
+    let mut engine = engine(handover, batch, name, parts)?;
+    let outcome = engine.run()?;
+    let id = Untrusted(engine.machine.id.as_deref().unwrap_or("without a number")).to_string();
+    match outcome {
+        Outcome::NotCancelled(_) | Outcome::Lost(_) => Err(Trouble::new(
+            &format!("cannot cancel {} job {id} ({})", description.title, Untrusted(&intent.tag)),
+            "the scheduler does not confirm its end",
+            "cancel it by hand: its files are kept",
+        )),
+        _ => {
+            println_quietly(&format!(
+                "nunbird: {} job {id} ({}) is over\n",
+                description.title,
+                Untrusted(&intent.tag)
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn println_quietly(line: &str) {
+    // The work is done, whether or not somebody reads about it.
+    drop(io::stdout().write_all(line.as_bytes()));
+}

@@ -1,0 +1,172 @@
+//! What an answer of the scheduler changes.
+
+use super::{ABSENT_FOR, Answer, Machine, Notice, Order, Row, Submission};
+use crate::batch::cancelling::Cancel;
+use crate::batch::description::State;
+use crate::batch::outcome::{Outcome, Why};
+use std::time::Duration;
+
+impl Machine<'_> {
+    pub(super) fn answered(&mut self, now: Duration, order: Order, answer: Answer) {
+        if !matches!(answer, Answer::Unclear(_)) {
+            self.pace.answered();
+        }
+        match (order, answer) {
+            (Order::Submit, Answer::Id(id)) => {
+                self.submission = Submission::Known;
+                self.notices.push(Notice::Submitted(id.clone()));
+                self.id.get_or_insert(id);
+                self.pace.confirm(now);
+            }
+            (Order::Limits, Answer::Unclear(text)) => {
+                self.limits_left -= 1;
+                self.silence(now, text);
+            }
+            (Order::Limits, _) => self.limits_left = 0,
+            (Order::Submit, Answer::Rejected(text)) => self.outcome = Some(Outcome::Rejected(text)),
+            (Order::Signal | Order::Cancel | Order::Kill, answer) => {
+                if let Some(cancel) = &mut self.cancel {
+                    cancel.answered(now, order, matches!(answer, Answer::Done));
+                }
+                if let Answer::Unclear(text) = answer {
+                    self.silence(now, text);
+                } else {
+                    self.pace.soon(now);
+                }
+            }
+            (order, Answer::Row(row)) => self.heard(now, order, row),
+            (Order::Detail, Answer::Absent | Answer::Disabled | Answer::Done) => self.detailed = true,
+            (Order::Accounting, Answer::Disabled) => self.no_accounting = true,
+            (Order::Accounting, Answer::Absent) if self.word.is_some() => self.in_accounting = true,
+            (order, Answer::Absent) => self.is_absent(now, order),
+            (Order::Submit, Answer::Unclear(text)) => {
+                self.submission = Submission::Unclear;
+                self.absent_since = None;
+                self.silence(now, text);
+            }
+            (Order::Detail, Answer::Unclear(_)) => self.detailed = true,
+            (_, Answer::Unclear(text)) => self.silence(now, text),
+            // An answer that does not fit its question says nothing.
+            (_, _) => self.silence(now, "an answer that makes no sense".to_owned()),
+        }
+    }
+
+    fn silence(&mut self, now: Duration, text: String) {
+        if let Some(since) = self.pace.failed(now) {
+            self.notices.push(Notice::Silence(now.saturating_sub(since), text));
+        }
+    }
+
+    fn heard(&mut self, now: Duration, order: Order, row: Row) {
+        let state = self.description.state(&row.state);
+        self.submission = Submission::Known;
+        self.absent_since = None;
+        self.absent_by_tag = false;
+        self.in_accounting = false;
+        self.gone = None;
+        self.detailed |= matches!(order, Order::Detail | Order::Accounting);
+        if self.word.is_some() {
+            self.row = Some(row);
+            return;
+        }
+        if self.began.is_none() && !row.id.is_empty() {
+            self.id = Some(row.id.clone());
+        }
+        if !matches!(state, State::Pending | State::Held) {
+            self.doomed = None;
+        }
+        match state {
+            State::Ended(end) => {
+                self.word.get_or_insert((end, now));
+                self.pace.soon(now);
+            }
+            State::Running | State::Suspended if self.began.is_none() && self.record.is_none() => {
+                if !self.told_running {
+                    self.told_running = true;
+                    self.notices.push(Notice::Runs(row.nodes.clone()));
+                }
+                self.pace.waiting(now);
+            }
+            State::Pending | State::Held if self.began.is_some() => self.is_requeued(now),
+            State::Pending | State::Held => self.is_waiting(now, &row),
+            // The record is there, or the end is near: the last word is due.
+            _ => self.pace.closing(now, self.record.is_some() || state == State::Ending),
+        }
+        self.row = Some(row);
+    }
+
+    fn is_waiting(&mut self, now: Duration, row: &Row) {
+        let says = (row.state.clone(), row.reason.clone());
+        if self.told.as_ref() != Some(&says) {
+            self.notices.push(Notice::Waits(row.clone()));
+            self.told = Some(says);
+        }
+        self.pace.waiting(now);
+        let reasons = &self.description.reasons;
+        let listed = |list: &[String]| list.contains(&row.reason);
+        let broken = listed(&reasons.broken);
+        if !broken && !listed(&reasons.never) {
+            self.doomed = None;
+            return;
+        }
+        // A reason is as old as the last round of the scheduler, so a second look decides.
+        match self.doomed {
+            Some(since) if now >= since + ABSENT_FOR && self.cancel.is_none() => {
+                let reason = row.reason.clone();
+                self.cancel =
+                    Some(Cancel::new(now, if broken { Why::Broken(reason) } else { Why::Never(reason) }));
+            }
+            Some(_) => self.pace.soon(now),
+            None => {
+                self.doomed = Some(now);
+                self.pace.after(now, ABSENT_FOR);
+            }
+        }
+    }
+
+    /// The script has begun and the queue says that the job waits: the scheduler means to run it again. The
+    /// question may be older than the beginning, so a second look decides.
+    fn is_requeued(&mut self, now: Duration) {
+        match self.doomed {
+            Some(since) if now >= since + ABSENT_FOR => {
+                self.cancel.get_or_insert_with(|| Cancel::new(now, Why::Requeued));
+                self.pace.soon(now);
+            }
+            Some(_) => self.pace.soon(now),
+            None => {
+                self.doomed = Some(now);
+                self.pace.after(now, ABSENT_FOR);
+            }
+        }
+    }
+
+    fn is_absent(&mut self, now: Duration, order: Order) {
+        let since = *self.absent_since.get_or_insert(now);
+        match order {
+            Order::Find => self.absent_by_tag = true,
+            Order::Accounting => self.in_accounting = true,
+            _ => {}
+        }
+        if now < since + ABSENT_FOR {
+            return self.pace.after(now, ABSENT_FOR);
+        }
+        match self.submission {
+            Submission::Unclear if self.began.is_none() => {
+                // Looked for twice, never there: it was not submitted.
+                if self.cancel.is_some() {
+                    self.gone.get_or_insert(now);
+                } else {
+                    self.submission = Submission::Intended;
+                    self.absent_since = None;
+                    self.absent_by_tag = false;
+                    self.pace.at_once();
+                }
+            }
+            _ if self.absent_by_tag && (self.no_accounting || self.in_accounting) => {
+                self.gone.get_or_insert(now);
+                self.pace.waiting(now);
+            }
+            _ => self.pace.soon(now),
+        }
+    }
+}

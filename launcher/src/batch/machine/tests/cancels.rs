@@ -1,0 +1,135 @@
+//! The machine, played: requests to cancel, and jobs that will not start.
+
+use super::super::{Answer, Event, Limits, Order};
+use super::{LIMITS, Play, record, says, silent, waits};
+use crate::batch::description::slurm;
+use crate::batch::outcome::{Outcome, Why};
+use crate::batch::record::Began;
+use std::time::Duration;
+
+#[test]
+fn a_running_job_gets_a_signal_then_time_then_the_cancel_then_the_kill() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    let asked = play.now;
+    play.event(Event::Cancel(false));
+    let mut steps = Vec::new();
+    for _ in 0..500 {
+        let Some(order) = play.order() else { break };
+        let answer = if order == Order::Query {
+            says("RUNNING")
+        } else {
+            steps.push((order, (play.now - asked).as_secs()));
+            Answer::Done
+        };
+        play.event(Event::Answer(order, answer));
+    }
+    assert_eq!(steps, [(Order::Signal, 0), (Order::Cancel, 20), (Order::Kill, 60)]);
+    assert_eq!(play.machine.outcome(), Some(&Outcome::NotCancelled(Why::Asked)));
+    assert!(play.now - asked < Duration::from_secs(300), "the runner's patience");
+}
+
+#[test]
+fn a_waiting_job_is_cancelled_at_once_and_its_end_is_seen() {
+    let slurm = slurm();
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    play.event(Event::Cancel(false));
+    play.on(Order::Cancel, Answer::Done);
+    play.on(Order::Query, says("PENDING"));
+    play.on(Order::Query, says("CANCELLED"));
+    play.ends(Outcome::Cancelled(Why::Asked));
+}
+
+#[test]
+fn a_job_that_began_since_the_last_look_is_signalled_first() {
+    let slurm = slurm();
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    play.event(Event::Began(Began { id: "7".to_owned(), host: "n1".to_owned(), time: 1 }));
+    play.event(Event::Cancel(false));
+    play.on(Order::Signal, Answer::Done);
+}
+
+#[test]
+fn a_second_request_takes_the_grace_away() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Cancel(false));
+    play.on(Order::Signal, Answer::Done);
+    play.event(Event::Cancel(true));
+    play.on(Order::Cancel, Answer::Done);
+    let cancelled = play.now;
+    while play.order() != Some(Order::Kill) {
+        play.event(Event::Answer(Order::Query, says("COMPLETING")));
+    }
+    assert!(play.now <= cancelled + Duration::from_secs(6));
+}
+
+#[test]
+fn a_cancel_before_the_submission_submits_nothing_and_one_during_it_cancels_what_came_of_it() {
+    let slurm = slurm();
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    play.event(Event::Cancel(false));
+    play.ends(Outcome::Cancelled(Why::Asked));
+    assert!(play.orders.is_empty());
+
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    assert_eq!(play.order(), Some(Order::Submit));
+    play.event(Event::Cancel(false));
+    assert_eq!(play.machine.outcome(), None);
+    play.event(Event::Answer(Order::Submit, Answer::Id("7".to_owned())));
+    play.on(Order::Cancel, Answer::Done);
+
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    assert_eq!(play.order(), Some(Order::Submit));
+    play.event(Event::Cancel(false));
+    play.event(Event::Answer(Order::Submit, silent()));
+    play.on(Order::Cancel, silent());
+    while let Some(order) = play.order() {
+        play.event(Event::Answer(order, if order == Order::Cancel { Answer::Done } else { Answer::Absent }));
+    }
+    play.ends(Outcome::Cancelled(Why::Asked));
+    assert_eq!(play.counted(Order::Submit), 1);
+    assert!(play.counted(Order::Find) >= 2, "one look may come before the submission");
+}
+
+#[test]
+fn success_after_a_cancel_is_never_success() {
+    let slurm = slurm();
+    let mut play = Play::begun(&slurm);
+    play.event(Event::Cancel(false));
+    play.event(Event::Recorded(record(0)));
+    play.on(Order::Signal, Answer::Done);
+    play.on(Order::Query, says("COMPLETED"));
+    play.ends(Outcome::Cancelled(Why::Asked));
+}
+
+#[test]
+fn a_job_that_can_never_start_is_cancelled_after_a_second_look() {
+    let slurm = slurm();
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    play.on(Order::Query, waits("PartitionTimeLimit"));
+    play.on(Order::Query, waits("PartitionTimeLimit"));
+    play.on(Order::Cancel, Answer::Done);
+    play.on(Order::Query, says("CANCELLED"));
+    play.ends(Outcome::Cancelled(Why::Never("PartitionTimeLimit".to_owned())));
+
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    play.on(Order::Query, waits("PartitionTimeLimit"));
+    play.on(Order::Query, waits("Priority"));
+    play.on(Order::Query, waits("JobHeldUser"));
+}
+
+#[test]
+fn a_job_that_cannot_start_in_time_is_cancelled_before_gitlab_ends_the_ci_job() {
+    let slurm = slurm();
+    let limits = Limits { deadline: Some(Duration::from_secs(600)), ..LIMITS };
+    let mut play = Play::submitted(&slurm, limits, "PENDING");
+    while play.order() == Some(Order::Query) {
+        play.event(Event::Answer(Order::Query, waits("Resources")));
+    }
+    assert_eq!(play.orders.last(), Some(&Order::Cancel));
+    assert!((540..545).contains(&play.now.as_secs()), "{:?}", play.now);
+    play.event(Event::Answer(Order::Cancel, Answer::Done));
+    play.on(Order::Query, says("CANCELLED"));
+    play.ends(Outcome::Cancelled(Why::TooLate));
+}
