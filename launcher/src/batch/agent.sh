@@ -12,7 +12,7 @@ tell() {
 }
 
 # mkdir has one winner on every file system. A scheduler that starts the job again meets this.
-if ! mkdir "$d/started"; then
+if ! mkdir "$d/started" 2>/dev/null; then
   if [ -d "$d/started" ]; then
     echo "nunbird: this stage has begun once already; it is not run a second time" >&2
     tell refused <<EOF
@@ -20,6 +20,8 @@ job $job
 host $(uname -n)
 end @NONCE@
 EOF
+  else
+    echo "nunbird: cannot make $d/started" >&2
   fi
   exit 75
 fi

@@ -268,3 +268,81 @@ pub(crate) fn lines(text: &str) -> String {
     }
     last.iter().map(|line| Untrusted(line).to_string()).collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, Told, Why};
+    use crate::batch::description::End;
+    use crate::batch::machine::Row;
+
+    fn row(state: &str, limit: &str, exit: &str, by: &str) -> Row {
+        Row {
+            state: state.to_owned(),
+            nodes: "n12".to_owned(),
+            limit: limit.to_owned(),
+            exit: exit.to_owned(),
+            by: by.to_owned(),
+            ..Row::default()
+        }
+    }
+
+    #[test]
+    fn causes_are_told_in_plain_words_and_as_the_fault_of_whom_they_are() {
+        let killed = |end, row| Outcome::Killed(end, row).ending(Some(137), "Slurm");
+        for (ending, verdict, words) in [
+            (
+                killed(End::OutOfMemory, row("OUT_OF_MEMORY", "", "0:125", "")),
+                Told::BuildFailure,
+                "out of memory on n12",
+            ),
+            (
+                killed(End::TimedOut, row("TIMEOUT", "00:30:00", "0:15", "")),
+                Told::BuildFailure,
+                "time limit 00:30:00 reached",
+            ),
+            (
+                killed(End::Cancelled, row("CANCELLED", "", "", "0")),
+                Told::BuildFailure,
+                "cancelled by root (uid 0)",
+            ),
+            (
+                killed(End::NodeFail, row("NODE_FAIL", "", "", "")),
+                Told::SystemFailure,
+                "node failure: Slurm lost n12",
+            ),
+            (killed(End::Preempted, row("PREEMPTED", "", "", "")), Told::SystemFailure, "preempted"),
+        ] {
+            assert_eq!(ending.verdict, verdict, "{words}");
+            assert!(ending.text.contains(words), "{}", ending.text);
+            assert_eq!(ending.code, 137);
+        }
+        let ending = Outcome::NotStarted(row("FAILED", "", "0:53", "")).ending(None, "Slurm");
+        assert!(ending.text.contains("on n12: FAILED, signal 53"), "{}", ending.text);
+    }
+
+    #[test]
+    fn words_of_others_cannot_write_into_the_log() {
+        let evil = "x\u{1b}[31m\r\nsection_start:1:a\r";
+        let row = Row { nodes: evil.to_owned(), ..row(evil, evil, evil, "4294967290") };
+        for outcome in [
+            Outcome::Killed(End::TimedOut, row.clone()),
+            Outcome::Killed(End::Cancelled, row.clone()),
+            Outcome::NotStarted(row.clone()),
+            Outcome::Contradiction(row),
+            Outcome::Rejected(evil.to_owned()),
+            Outcome::Cancelled(Why::Never(evil.to_owned())),
+            Outcome::StartedTwice(evil.to_owned()),
+        ] {
+            let text = outcome.ending(None, "Slurm").text;
+            assert!(!text.contains(|c: char| c.is_control()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_end_that_was_seen_spares_the_cleanup_its_cancel() {
+        let over = |outcome: Outcome| outcome.ending(None, "Slurm").over;
+        assert!(over(Outcome::Success) && over(Outcome::Failed(3)) && over(Outcome::Cancelled(Why::Asked)));
+        assert!(!over(Outcome::Lost(Some(0))) && !over(Outcome::NotCancelled(Why::Asked)));
+        assert!(!over(Outcome::Rejected(String::new())) && !over(Outcome::StartedTwice(String::new())));
+    }
+}

@@ -142,6 +142,23 @@ fn a_job_that_is_requeued_against_our_will_does_not_run_twice() {
 }
 
 #[test]
+fn an_agent_that_is_started_again_runs_nothing() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_ann");
+    let stage = job.start("echo ran >>\"$HOME/once\"; until [ -e \"$HOME/enough\" ]; do sleep 0.1; done");
+    job.wait_for_file("once");
+    let agent = job.stage_directory().join("agent");
+    let again = slurm.as_user("nbt_ann", &format!("timeout 20 sh {} 2>&1; echo $?", agent.display()));
+    assert!(again.contains("not run a second time") && again.ends_with("75\n"), "{again}");
+    fs::write(job.home().join("enough"), "").expect("a file");
+    stage.finish().system_failed("not run a second time");
+    assert_eq!(fs::read_to_string(job.home().join("once")).expect("a file"), "ran\n");
+}
+
+#[test]
 fn a_job_that_another_cancelled_says_so() {
     if !require_root() {
         return;

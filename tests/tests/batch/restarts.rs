@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 use nunbird_tests::require_root;
 use nunbird_tests::scheduler::Slurm;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_second_run_follows_the_job_that_a_killed_launcher_submitted() {
@@ -103,7 +104,11 @@ fn a_controller_killed_right_after_a_submission_makes_no_success_and_no_second_r
     slurm.start_controller();
     // Its number may be the next user's now.
     let other = slurm.job("nbt_bea");
-    let others = other.start("sleep 5");
+    let others = other.start("sleep 15");
+    // The controller that forgot the start may start it again; one that did not waits for its end.
+    let enough = Instant::now() + Duration::from_secs(8);
+    let refused = job.stage_directory().join("refused");
+    slurm.wait_for("a second start, or none", || refused.exists() || Instant::now() >= enough);
     std::fs::write(job.home().join("go"), "").expect("a file");
     let ended = stage.finish();
     if ended.status == Some(0) {
