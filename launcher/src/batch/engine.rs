@@ -220,7 +220,7 @@ impl Engine<'_> {
                 let answer = match (order, e.kind()) {
                     // Nothing was started, so nothing was submitted.
                     (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-                        Answer::Rejected(format!("cannot run {}: {e}; tell the administrators", words[0]))
+                        Answer::Impossible(format!("cannot run {}: {e}", words[0]))
                     }
                     (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => Answer::Disabled,
                     _ => Answer::Unclear(format!("cannot run {}: {e}", words[0])),

@@ -31,6 +31,8 @@ pub(crate) enum Outcome {
     NeverBegan(i32),
     /// The scheduler refused the submission, in its words.
     Rejected(String),
+    /// The submit command cannot be started.
+    Impossible(String),
     /// Cancelled by us, and gone.
     Cancelled(Why),
     /// Cancelled by us, and nobody knows whether it is gone.
@@ -116,6 +118,13 @@ impl Outcome {
             Outcome::Rejected(text) => {
                 (Told::BuildFailure, format!("{title} does not take the job: {}", lines(text)))
             }
+            Outcome::Impossible(text) => (
+                Told::SystemFailure,
+                format!(
+                    "{}; tell the administrators: `scheduler_bin` may name another directory",
+                    lines(text)
+                ),
+            ),
             Outcome::Cancelled(why) => why.words(title),
             Outcome::NotCancelled(_) => (
                 Told::SystemFailure,

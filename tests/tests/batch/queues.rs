@@ -36,6 +36,19 @@ fn what_nunbird_sets_itself_is_refused_before_anything_is_submitted() {
 }
 
 #[test]
+fn a_scheduler_that_is_not_installed_is_the_systems_failure_and_leaves_nothing_to_clean() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let mut job = slurm.job("nbt_ann");
+    job.batch().scheduler_bin = Some("/nonexistent".into());
+    job.run("true").system_failed("cannot run sbatch");
+    job.cleanup().succeeded();
+    assert!(!job.stage_directory().exists());
+}
+
+#[test]
 fn a_held_job_waits_says_so_in_a_section_and_runs_when_it_is_released() {
     if !require_root() {
         return;

@@ -23,6 +23,7 @@ impl Machine<'_> {
                 self.silence(now, text);
             }
             (Order::Limits, _) => self.limits_left = 0,
+            (Order::Submit, Answer::Impossible(text)) => self.outcome = Some(Outcome::Impossible(text)),
             (Order::Submit, Answer::Rejected(text)) => self.outcome = Some(Outcome::Rejected(text)),
             (Order::Signal | Order::Cancel | Order::Kill, answer) => {
                 if let Some(cancel) = &mut self.cancel {

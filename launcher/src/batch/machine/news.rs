@@ -27,6 +27,8 @@ pub(crate) enum Answer {
     Id(String),
     /// Not submitted, and why.
     Rejected(String),
+    /// The command cannot be started on this host, so nothing was submitted.
+    Impossible(String),
     /// The job, whose owner and tag are ours.
     Row(Row),
     /// The scheduler answers and has no such job of ours.
