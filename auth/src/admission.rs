@@ -1,6 +1,6 @@
 //! The `config` stage: who the job belongs to, whether it may run, and as whom.
 
-use crate::audit::{self, Claims, Event, Job, Outcome, Sinks};
+use crate::audit::{self, Claims, Event, Outcome, Sinks};
 use crate::context::Context;
 use crate::identify;
 use crate::judgement::{self, Judged};
@@ -8,9 +8,10 @@ use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{Claim, Store, clocks, job_directory};
 use nunbird_handover::{
-    Account, Audit, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, Workspace,
+    Account, Audit, Batch, BatchPlan, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Scheduler,
+    Shell, Workspace,
 };
-use nunbird_policy::DEFAULT_AUDIT_FILE;
+use nunbird_policy::{DEFAULT_AUDIT_FILE, Executor, Job, Policy};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ fn record(
     let data_dir = data_dir(template, &entry.name, &entry.home)?;
     let builds_dir = data_dir.join(format!("builds/{}/{slot:03}", process::short_host_name()));
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
+    let directory = data_dir.join("batch").join(&context.decision_id);
+    let batch = batch(policy, job, directory, admitted.expires_at)?;
     Ok(Record {
         version: FORMAT_VERSION,
         decision_id: context.decision_id.clone(),
@@ -93,10 +96,54 @@ fn record(
         launcher: job.launcher.clone(),
         isolation: job.isolation,
         environment: job.environment.clone(),
+        batch,
         identity_source: judgement::source(admitted).name().to_owned(),
         audit: policy.audit.clone(),
         closed: false,
     })
+}
+
+/// The scheduler of the job's stages; none where they run on this host.
+///
+/// # Errors
+/// For a scheduler that the policy does not describe, which it does not let happen.
+fn batch(
+    policy: &Policy,
+    job: &Job,
+    directory: PathBuf,
+    deadline: u64,
+) -> Result<Option<BatchPlan>, Refusal> {
+    let scheduler = match &job.executor {
+        Executor::Shell => return Ok(None),
+        Executor::Scheduler(name) => Scheduler::Named(name.clone()),
+        Executor::Described(name) => {
+            let known = policy.schedulers.get(name);
+            let unknown =
+                || Refusal::system("executor", "the job's executor is not configured on this host", name);
+            Scheduler::Described(known.ok_or_else(unknown)?.description.clone())
+        }
+    };
+    let small = |seconds: u64| u32::try_from(seconds).unwrap_or(u32::MAX);
+    let from = &job.batch;
+    let settings = Batch {
+        stages: from.stages.clone(),
+        scheduler_bin: from.scheduler_bin.clone(),
+        environment: from.environment.clone(),
+        grace: small(from.grace),
+        rules: from.rules.clone(),
+        allow_illegal_args: from.allow_illegal_arguments,
+        poll_interval: small(from.poll_interval),
+        nfs_timeout: small(from.nfs_timeout),
+        // GitLab's tokens live as long as the job may.
+        deadline: Some(deadline),
+        ..Batch::new(scheduler, directory)
+    };
+    Ok(Some(BatchPlan {
+        name: job.executor.name().to_owned(),
+        settings,
+        arguments_variables: from.arguments_variables.clone(),
+        job_prefix: from.job_prefix,
+    }))
 }
 
 /// The directory of the account's jobs.
@@ -162,9 +209,9 @@ fn written(result: Result<(), String>, refusal: Refusal) -> Refusal {
 }
 
 /// What is known of a job that `config` decides about.
-fn facts<'a>(context: &'a Context<'_>) -> Option<Job<'a>> {
+fn facts<'a>(context: &'a Context<'_>) -> Option<audit::Job<'a>> {
     let (admitted, subject) = context.admitted.as_ref().zip(context.subject.as_ref())?;
-    Some(Job {
+    Some(audit::Job {
         server: &subject.server,
         job_id: admitted.job_id,
         pipeline_id: admitted.pipeline_id,

@@ -1,11 +1,14 @@
-//! The four variables that gitlab-runner sets for its driver. Nothing else of the environment is read: every
-//! `CUSTOM_ENV_*` can be set by a CI user, also the ones that look like GitLab's own.
+//! The environment that gitlab-runner gives its driver, taken once and then gone: four variables of the runner's own, and
+//! the job's variables as `CUSTOM_ENV_<NAME>`.
+//!
+//! A CI user can set every `CUSTOM_ENV_*`, also the ones that look like GitLab's own. None is looked at until the site's
+//! policy names it, and then its value is the user's word and goes to the launcher as it is.
 //!
 //! `TMPDIR`, which the runner sets as well, never reaches a program with setuid bit or file capabilities: the
 //! dynamic loader takes it away (ld.so(8), secure-execution mode). The job's directory is where the response lies.
 
 use nunbird_handover::ExitCodes;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// What the runner says beside the arguments.
@@ -17,26 +20,28 @@ pub(crate) struct Inputs {
     pub(crate) exit_code_file: Option<PathBuf>,
     /// `BUILD_FAILURE_EXIT_CODE` and `SYSTEM_FAILURE_EXIT_CODE`.
     pub(crate) exit_codes: ExitCodes,
+    /// The whole environment.
+    variables: Vec<(OsString, OsString)>,
 }
 
 impl Inputs {
-    /// Takes the four variables and clears the environment.
+    /// Takes the environment, which is empty afterwards.
     pub(crate) fn take() -> Self {
-        Self::of(nunbird_sys::environment::take([
-            "JOB_RESPONSE_FILE",
-            "BUILD_EXIT_CODE_FILE",
-            "BUILD_FAILURE_EXIT_CODE",
-            "SYSTEM_FAILURE_EXIT_CODE",
-        ]))
+        Self::of(nunbird_sys::environment::take())
     }
 
-    /// What the values of the four variables mean, in the order of [`Inputs::take`].
-    pub(crate) fn of([response, file, build, system]: [Option<OsString>; 4]) -> Self {
-        let path = |value: Option<OsString>| value.filter(|v| !v.is_empty()).map(PathBuf::from);
+    /// What an environment means.
+    pub(crate) fn of(variables: Vec<(OsString, OsString)>) -> Self {
+        let value = |name: &str| first(&variables, OsStr::new(name));
+        let path = |name: &str| value(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         Inputs {
-            response: path(response),
-            exit_code_file: path(file),
-            exit_codes: exit_codes(build.as_ref(), system.as_ref()),
+            response: path("JOB_RESPONSE_FILE"),
+            exit_code_file: path("BUILD_EXIT_CODE_FILE"),
+            exit_codes: exit_codes(
+                value("BUILD_FAILURE_EXIT_CODE").as_ref(),
+                value("SYSTEM_FAILURE_EXIT_CODE").as_ref(),
+            ),
+            variables,
         }
     }
 
@@ -44,6 +49,28 @@ impl Inputs {
     pub(crate) fn job_directory(&self) -> Option<&Path> {
         self.response.as_deref()?.parent()
     }
+
+    /// The value of one of the job's variables, as the runner expanded it: the CI user's word. An empty one counts as not set.
+    ///
+    /// # Errors
+    /// When it is no UTF-8, which GitLab does not let happen.
+    pub(crate) fn job_variable(&self, name: &str) -> Result<Option<String>, NotText> {
+        let value = first(&self.variables, OsStr::new(&format!("CUSTOM_ENV_{name}")));
+        let text = value.map(|value| value.into_string().map_err(|_| NotText { name: name.to_owned() }));
+        Ok(text.transpose()?.filter(|text| !text.is_empty()))
+    }
+}
+
+/// A variable of the job that is no text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NotText {
+    /// The variable's name, which is the site's or Nunbird's.
+    pub(crate) name: String,
+}
+
+/// As getenv(3): where a name stands twice, the first counts.
+fn first(variables: &[(OsString, OsString)], name: &OsStr) -> Option<OsString> {
+    variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
 }
 
 /// The codes that the runner names, where both are failures and differ; else the ones it always used.
@@ -61,7 +88,8 @@ fn exit_codes(build: Option<&OsString>, system: Option<&OsString>) -> ExitCodes 
 
 #[cfg(test)]
 mod tests {
-    use super::{ExitCodes, OsString, exit_codes};
+    use super::{ExitCodes, Inputs, NotText, OsString, exit_codes};
+    use std::os::unix::ffi::OsStringExt;
 
     #[test]
     fn only_two_different_failures_are_taken_from_the_runner() {
@@ -71,5 +99,24 @@ mod tests {
             assert_eq!(codes(b, s), ExitCodes::default(), "{b} {s}");
         }
         assert_eq!(exit_codes(None, None), ExitCodes::default());
+    }
+
+    #[test]
+    fn a_variable_of_the_job_is_had_by_its_exact_name_and_the_first_counts() {
+        let pairs = [
+            ("A", "runner's"),
+            ("CUSTOM_ENV_A", "first"),
+            ("CUSTOM_ENV_A", "second"),
+            ("CUSTOM_ENV_EMPTY", ""),
+            ("custom_env_B", "small"),
+        ];
+        let mut variables: Vec<(OsString, OsString)> =
+            pairs.map(|(name, value)| (name.into(), value.into())).to_vec();
+        variables.push(("CUSTOM_ENV_RAW".into(), OsString::from_vec(vec![0xff])));
+        let inputs = Inputs::of(variables);
+        assert_eq!(inputs.job_variable("A"), Ok(Some("first".to_owned())));
+        assert_eq!(inputs.job_variable("EMPTY"), Ok(None));
+        assert_eq!(inputs.job_variable("B"), Ok(None));
+        assert_eq!(inputs.job_variable("RAW"), Err(NotText { name: "RAW".to_owned() }));
     }
 }

@@ -5,12 +5,13 @@
 
 use crate::context::Context;
 use crate::environment;
+use crate::inputs::NotText;
 use crate::isolation;
 use crate::refusal::{Refusal, clean, print_error};
 use crate::shepherd;
 use crate::surrender::{self, Ids};
 use nunbird_handover::{
-    EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Isolation, Record, SCRIPT_FD, Task,
+    Batch, EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Isolation, Record, SCRIPT_FD, Task,
 };
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::identity::FileIdentity;
@@ -28,6 +29,8 @@ use std::time::Duration;
 
 /// How long `cleanup`'s launcher may take; it removes one directory.
 const CLEANUP: Duration = Duration::from_secs(120);
+/// The same where it has to see a batch job gone, for which it takes up to 180 seconds itself.
+const BATCH_CLEANUP: Duration = Duration::from_secs(300);
 /// The most that it may say, in bytes.
 const MAX_WORDS: usize = 64 << 10;
 
@@ -47,6 +50,7 @@ pub(crate) struct Start {
     environment: Vec<CString>,
     ids: Ids,
     isolation: Isolation,
+    cleanup: Duration,
 }
 
 impl Start {
@@ -74,7 +78,6 @@ impl Start {
             version: FORMAT_VERSION,
             decision_id: record.decision_id.clone(),
             job_id: record.job_id,
-            task,
             account: record.account.clone(),
             identity: record.identity.clone(),
             workspace: record.workspace.clone(),
@@ -82,7 +85,8 @@ impl Start {
             environment: record.environment.clone(),
             exit_codes: context.inputs.exit_codes,
             exit_code_file: opened.exit_code.is_some(),
-            batch: None,
+            batch: batch(context, record, &task)?,
+            task,
         };
         let bytes = message.to_bytes().map_err(|e| failed(&e))?;
         let handover = exec::sealed(c"nunbird-handover", &bytes).map_err(|e| failed(&e))?;
@@ -95,6 +99,7 @@ impl Start {
             argv: vec![c"nunbird".to_owned()],
             environment: environment::of(record).map_err(|e| failed(&e))?,
             isolation: record.isolation,
+            cleanup: if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP },
             ids: Ids { uid: record.account.uid, gid: record.account.gid, groups },
         })
     }
@@ -133,9 +138,10 @@ impl Start {
     pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<Ended, Refusal> {
         let user = self.ids.uid;
         let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
+        let patience = self.cleanup;
         let child = self.fork(context, |_| exec::output_to(&writer).map(|()| None))?;
         drop(writer);
-        let said = answer::read_to_end(reader, MAX_WORDS, CLEANUP);
+        let said = answer::read_to_end(reader, MAX_WORDS, patience);
         if said.is_err() {
             let _already_gone = child.kill_as(user);
         }
@@ -204,6 +210,20 @@ impl Start {
         isolation::enter(&self.isolation, uid, gid).map_err(step("isolation"))?;
         exec::execute(&self.launcher, &self.argv, &self.environment).map_err(step("execveat"))
     }
+}
+
+/// The batch scheduler's settings with what the job's variables say. Clean-up does without what it cannot read.
+fn batch(context: &Context<'_>, record: &Record, task: &Task) -> Result<Option<Batch>, Refusal> {
+    let Some(plan) = &record.batch else { return Ok(None) };
+    let variable = |name: &str| match context.inputs.job_variable(name) {
+        Err(_) if *task == Task::Cleanup => Ok(None),
+        other => other,
+    };
+    let batch = plan.with(variable).map_err(|NotText { name }| {
+        let message = "a variable of this job is no UTF-8 text";
+        Refusal::denied("variable", message, format!("the variable {name}"))
+    })?;
+    Ok(Some(batch))
 }
 
 fn could_not_start(step: &str, error: &dyn Display) -> Refusal {

@@ -97,7 +97,7 @@ impl Explained<'_> {
             ("account", format!("{} (uid {}, gid {})", account.name, account.uid, account.gid)),
             ("groups", groups.join(", ")),
             ("profile", rule.profile.clone().unwrap_or_else(|| "none: [job]".to_owned())),
-            ("executor", EXECUTOR.to_owned()),
+            ("executor", job.executor.name().to_owned()),
             ("shell", format!("{}{login}", job.shell.display())),
             ("data_dir", data_dir.display().to_string()),
             ("isolation", if isolation.is_empty() { "none".to_owned() } else { isolation.join(", ") }),
@@ -106,9 +106,6 @@ impl Explained<'_> {
             .fold(String::new(), |text, (name, value)| text + &format!("  {name:<10} {}\n", Untrusted(value)))
     }
 }
-
-/// The one that there is: a job's stages run on this host, under the launcher.
-pub(crate) const EXECUTOR: &str = "shell";
 
 /// What is taken away from the job, by the configuration's keys.
 pub(crate) fn isolation(job: &Job) -> Vec<&'static str> {

@@ -1,6 +1,6 @@
 //! A decision for machines. Texts are as they came: JSON escapes what could deceive.
 
-use crate::explain::{EXECUTOR, Explained, isolation};
+use crate::explain::{Explained, isolation};
 use crate::output::Trouble;
 use nunbird_policy::{Host, Verdict, explain_rule};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ impl Explained<'_> {
                     "gid": account.gid,
                     "groups": account.groups,
                     "profile": rule.profile,
-                    "executor": EXECUTOR,
+                    "executor": job.executor.name(),
                     "shell": job.shell,
                     "login_shell": job.login_shell,
                     "data_dir": outcome.data_dir,

@@ -253,6 +253,33 @@ fn a_check_looks_at_maps_line_by_line_and_at_the_host() {
 }
 
 #[test]
+fn a_check_reads_the_description_of_the_sites_own_scheduler_and_the_sites_arguments() {
+    let scene = Scene::new();
+    let good = include_str!("../../launcher/src/batch/slurm.toml");
+    let file = scene.file("ours.toml", good);
+    let configure = |more: &str| {
+        let tables = format!(
+            "[scheduler.ours]\ndescription = \"{file}\"\n[batch]\nforced_arguments = [\"--partition=ci\"{more}]\n\
+             [job]\nexecutor = \"ours\"\n"
+        );
+        let policy = scene.policy();
+        let at = policy.find("[[rule]]").expect("a rule");
+        scene.configure(&format!("{}{tables}{}", &policy[..at], &policy[at..]));
+    };
+    configure("");
+    let output = scene.run(&["check", "--no-host"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    configure(", \"ci\"");
+    let output = scene.run(&["check", "--no-host"]);
+    assert!(output.code == 3 && output.out.contains("error[scheduler]"), "{output:?}");
+    assert!(output.out.contains("[batch]: forced_arguments: `ci` is no option"), "{}", output.out);
+    configure("");
+    scene.file("ours.toml", &good.replace("[cancel]", "[canzel]"));
+    let output = scene.run(&["check", "--no-host"]);
+    assert!(output.code == 3 && output.out.contains("unknown field `canzel`"), "{}", output.out);
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_help_begins_with_examples_of_each_command() {
     let scene = Scene::new();
     assert_eq!(scene.run_bare(&["explain"]).code, 2);

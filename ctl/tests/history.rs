@@ -180,7 +180,7 @@ fn a_jacamar_configuration_is_printed_as_one_that_decides_the_same() {
     assert_eq!((diff.code, diff.out.contains("0 of 2")), (0, true), "{diff:?}");
     let again = scene.run_bare(&["migrate", &native]);
     assert!(again.code == 1 && again.err.contains("Nunbird's own"), "{again:?}");
-    let refused = scene.file("refused.toml", &JACAMAR.replace("\"shell\"", "\"slurm\""));
+    let refused = scene.file("refused.toml", &JACAMAR.replace("\"shell\"", "\"pjm\""));
     let refused = scene.run_bare(&["migrate", &refused]);
     assert!(refused.code == 3 && refused.err.contains("refused.toml:3:12"), "{refused:?}");
 }

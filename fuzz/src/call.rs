@@ -39,13 +39,29 @@ pub fn command_line(bytes: &[u8]) {
     }
 }
 
-/// The values of the four variables, divided by NUL, missing ones last: no failure becomes a success, and no two of them
-/// one.
+/// The values of the four variables and one of the job's, divided by NUL, missing ones last: no failure becomes a success,
+/// no two of them one, and the job's variable is nobody else's.
 pub fn variables(bytes: &[u8]) {
     let mut parts = bytes.split(|b| *b == 0).map(|part| OsString::from_vec(part.to_vec()));
-    let values = [(); 4].map(|()| parts.next());
-    let inputs = Inputs::of(values.clone());
-    let [response, file, build, system] = values;
+    let names = [
+        "JOB_RESPONSE_FILE",
+        "BUILD_EXIT_CODE_FILE",
+        "BUILD_FAILURE_EXIT_CODE",
+        "SYSTEM_FAILURE_EXIT_CODE",
+        "CUSTOM_ENV_A",
+    ];
+    let values = [(); 5].map(|()| parts.next());
+    let set = names.into_iter().zip(values.clone()).filter_map(|(name, value)| Some((name.into(), value?)));
+    let inputs = Inputs::of(set.collect());
+    let [response, file, build, system, of_job] = values;
+    let text = of_job.map(|value| value.into_string());
+    match (inputs.job_variable("A"), text) {
+        (Ok(Some(value)), Some(Ok(text))) => assert!(!value.is_empty() && value == text),
+        (Ok(None), None) => {}
+        (Ok(None), Some(Ok(text))) => assert!(text.is_empty()),
+        (Err(_), Some(Err(_))) => {}
+        other => panic!("{other:?}"),
+    }
     for (path, value) in [(&inputs.response, response), (&inputs.exit_code_file, file)] {
         assert_eq!(path.as_ref().map(|p| p.as_os_str()), value.as_deref().filter(|v| !v.is_empty()));
     }

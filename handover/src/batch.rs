@@ -48,14 +48,69 @@ pub struct Batch {
 /// The stages that hold what the user wrote: the script, by its names in all releases of gitlab-runner.
 pub const DEFAULT_STAGES: [&str; 3] = ["build_script", "step_script", "step_*"];
 
+/// The schedulers that the launcher knows, each with the other names that configurations have for it.
+pub const SCHEDULERS: [(&str, &[&str]); 7] = [
+    ("slurm", &["sbatch"]),
+    ("pbs", &[]),
+    ("lsf", &["bsub"]),
+    ("flux", &[]),
+    ("cobalt", &["qsub"]),
+    ("gridengine", &["sge"]),
+    ("htcondor", &["condor"]),
+];
+
 /// How a scheduler is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scheduler {
-    /// One that the launcher knows: `slurm` (also `sbatch`).
+    /// One of [`SCHEDULERS`], by its first name.
     Named(String),
-    /// The text of a description in TOML, as docs/schedulers.md has it.
-    Described(String),
+    /// A file with a description in TOML, as docs/schedulers.md has it: root's, or the account's own.
+    Described(PathBuf),
+}
+
+impl Scheduler {
+    /// The built-in scheduler of this name.
+    pub fn named(name: &str) -> Option<Scheduler> {
+        let known = SCHEDULERS.iter().find(|(first, others)| *first == name || others.contains(&name));
+        known.map(|(first, _)| Scheduler::Named((*first).to_owned()))
+    }
+}
+
+/// What the job record keeps of the batch settings: everything but what the job's variables say, which the runner sends
+/// anew with each stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchPlan {
+    /// The executor's name in the configuration.
+    pub name: String,
+    /// The settings of the site.
+    pub settings: Batch,
+    /// Names of CI variables that may hold arguments for the submit command; the first that is set counts.
+    pub arguments_variables: Vec<String>,
+    /// Whether users may begin the name of the scheduler's job by `SCHEDULER_JOB_PREFIX`.
+    pub job_prefix: bool,
+}
+
+impl BatchPlan {
+    /// The settings of one stage.
+    ///
+    /// # Errors
+    /// What `variable` says about a variable whose value cannot be had.
+    pub fn with<E>(&self, variable: impl Fn(&str) -> Result<Option<String>, E>) -> Result<Batch, E> {
+        let mut batch = self.settings.clone();
+        for name in &self.arguments_variables {
+            if let Some(text) = variable(name)? {
+                batch.arguments = Some(UserText { variable: name.clone(), text });
+                break;
+            }
+        }
+        if self.job_prefix {
+            batch.job_prefix = variable("SCHEDULER_JOB_PREFIX")?;
+        }
+        batch.cancel_signal = variable("SCHEDULER_SIGNAL")?;
+        Ok(batch)
+    }
 }
 
 /// The value of a CI variable.
@@ -122,7 +177,7 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use super::{Batch, Scheduler};
+    use super::{Batch, BatchPlan, SCHEDULERS, Scheduler};
 
     #[test]
     fn only_the_stages_named_go_to_the_scheduler() {
@@ -143,10 +198,41 @@ mod tests {
 
     #[test]
     fn a_field_that_nobody_knows_is_an_error() {
-        let batch = Batch::new(Scheduler::Described("x".to_owned()), "/d".into());
+        let batch = Batch::new(Scheduler::Described("/x".into()), "/d".into());
         let text = serde_json::to_string(&batch).expect("text");
         assert_eq!(serde_json::from_str::<Batch>(&text).expect("the same"), batch);
         let more = text.replacen('{', "{\"more\":1,", 1);
         assert!(serde_json::from_str::<Batch>(&more).is_err());
+    }
+    #[test]
+    fn every_name_of_a_scheduler_leads_to_its_first() {
+        for (first, others) in SCHEDULERS {
+            for name in others.iter().chain([&first]) {
+                assert_eq!(Scheduler::named(name), Some(Scheduler::Named(first.to_owned())), "{name}");
+            }
+        }
+        assert_eq!(Scheduler::named("Slurm"), None);
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_has_the_arguments() {
+        let settings = Batch::new(Scheduler::Named("slurm".to_owned()), "/d".into());
+        let names = ["A", "B", "C"].map(str::to_owned).to_vec();
+        let name = "slurm".to_owned();
+        let mut plan = BatchPlan { name, settings, arguments_variables: names, job_prefix: true };
+        let variable = |name: &str| match name {
+            "A" => Ok(None),
+            "C" => Err("never asked"),
+            other => Ok(Some(format!("of {other}"))),
+        };
+        let batch = plan.with(variable).expect("values");
+        let arguments = batch.arguments.expect("arguments");
+        assert_eq!((arguments.variable.as_str(), arguments.text.as_str()), ("B", "of B"));
+        assert_eq!(batch.job_prefix.as_deref(), Some("of SCHEDULER_JOB_PREFIX"));
+        assert_eq!(batch.cancel_signal.as_deref(), Some("of SCHEDULER_SIGNAL"));
+        plan.job_prefix = false;
+        assert_eq!(plan.with(variable).expect("values").job_prefix, None);
+        plan.arguments_variables.reverse();
+        assert_eq!(plan.with(variable), Err("never asked"));
     }
 }

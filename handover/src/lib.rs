@@ -15,14 +15,14 @@ mod message;
 mod record;
 mod untrusted;
 
-pub use batch::{Batch, DEFAULT_STAGES, Rules, Scheduler, UserText};
+pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
 pub use fds::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
 pub use record::{Audit, Isolation, JobDirectory, Record, RuleRef, Syslog};
 pub use untrusted::Untrusted;
 
 /// The version of [`Handover`] and [`Record`]. Both programs come from one build; a difference is an error.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Why a message or a record could not be read.
 #[derive(Debug)]

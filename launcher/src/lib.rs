@@ -24,6 +24,7 @@ mod start;
 mod supervise;
 mod trouble;
 
+pub use batch::check as check_batch;
 use nunbird_handover::Task;
 use start::Inherited;
 use std::ffi::OsString;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod amount;
 mod authorized_projects;
 mod conditions;
 mod config;
@@ -27,9 +28,10 @@ mod workplace;
 pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
 pub use config::{
-    Accounts, Algorithm, AuthorizedProjects, Condition, Dialect, Directories, Downscope, Expectation, FATES,
-    Fate, GitLabServer, IdentitySettings, Job, Kind, LocalFacts, MapFile, MapKey, Migration, Outcome, Policy,
-    Profile, Reading, Rule, RunAs, SourceFile, TestCase, Validation, conf_d, every_key, migrate, to_toml,
+    Accounts, Algorithm, AuthorizedProjects, BatchSettings, Condition, Dialect, Directories, Downscope,
+    Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job, Kind, LocalFacts, MapFile,
+    MapKey, Migration, Outcome, Policy, Profile, Reading, Rule, RunAs, SchedulerFile, SourceFile, TestCase,
+    Validation, conf_d, every_key, migrate, to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};

@@ -66,6 +66,9 @@ pub(crate) struct Event<'a> {
     /// The account, where the job got one.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<Account<'a>>,
+    /// Where the job's script runs: `shell`, or the scheduler's name in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) executor: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rule: Option<&'a RuleRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,6 +206,7 @@ impl<'a> Event<'a> {
             detail: None,
             job: record.map(job),
             account: record.map(|r| Account { name: &r.account.name, uid: r.account.uid }),
+            executor: record.map(|r| r.batch.as_ref().map_or("shell", |batch| batch.name.as_str())),
             rule: record.map(|r| &r.rule),
             policy_digest: record.map(|r| r.policy_digest.as_str()),
             runner_uid: context.privilege.caller.uid,

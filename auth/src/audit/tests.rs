@@ -4,7 +4,7 @@ use super::{encode, stage_started};
 use crate::context::Context;
 use crate::inputs::Inputs;
 use crate::privilege::{Privilege, Source};
-use nunbird_handover::{Audit, ExitCodes, RuleRef, Syslog};
+use nunbird_handover::{Audit, RuleRef, Syslog};
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process::Limits;
@@ -84,7 +84,7 @@ fn context<'a>(inputs: &'a Inputs, limits: &'a Limits, sinks: Sinks) -> Context<
 
 /// A call whose sinks are these, while `act` has it.
 fn with_context<T>(sinks: Sinks, act: impl FnOnce(&Context<'_>) -> T) -> T {
-    let inputs = Inputs { response: None, exit_code_file: None, exit_codes: ExitCodes::default() };
+    let inputs = Inputs::of(Vec::new());
     let limits = nunbird_sys::process::raise_limits().unwrap();
     act(&context(&inputs, &limits, sinks))
 }
@@ -126,6 +126,7 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
             }),
         }),
         account: Some(Account { name: "alice", uid: 4101 }),
+        executor: Some("slurm"),
         rule: Some(rule),
         policy_digest: Some("abcd"),
         not_written: Some("tcp://192.0.2.1:601: connection refused".to_owned()),

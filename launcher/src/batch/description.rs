@@ -8,8 +8,14 @@ use nunbird_handover::Scheduler;
 use regex_lite::Regex;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 const SLURM: &str = include_str!("slurm.toml");
+/// The longest description, in bytes; the built-in one has 8 KiB.
+const MOST: u64 = 256 << 10;
 
 /// How one scheduler is spoken to.
 #[derive(Debug, Deserialize)]
@@ -158,13 +164,19 @@ impl<'de> Deserialize<'de> for Pattern {
 impl Description {
     /// The description that the site names or gives. The error says what is wrong with it.
     pub(crate) fn of(scheduler: &Scheduler) -> Result<Self, String> {
-        let text = match scheduler {
+        match scheduler {
             Scheduler::Named(name) => match name.as_str() {
-                "slurm" | "sbatch" => SLURM,
-                _ => return Err(format!("there is no built-in scheduler `{name}`; there is `slurm`")),
+                "slurm" => Self::parse(SLURM),
+                _ => Err(format!("there is no built-in scheduler `{name}`")),
             },
-            Scheduler::Described(text) => text,
-        };
+            Scheduler::Described(file) => {
+                Self::parse(&site_file(file).map_err(|e| format!("{}: {e}", file.display()))?)
+            }
+        }
+    }
+
+    /// Reads a description. The error says what is wrong and where.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|e| e.to_string())
     }
 
@@ -188,6 +200,19 @@ impl Description {
         let known = table.into_iter().find(|(words, _)| words.iter().any(|known| known == word));
         known.map_or(State::Unknown, |(_, state)| state)
     }
+}
+
+/// The text of a site's description. It names the programs that run as the user, so nobody else may have written it.
+fn site_file(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let meta = file.metadata()?;
+    let owners = [0, nix::unistd::geteuid().as_raw()];
+    if !meta.is_file() || !owners.contains(&meta.uid()) || meta.mode() & 0o022 != 0 {
+        return Err(io::Error::other("it must be a file of root's that nobody else may write"));
+    }
+    let mut text = String::new();
+    file.by_ref().take(MOST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Fills the placeholders of a command's words. The word `{arguments}` becomes any number of words.
@@ -238,6 +263,8 @@ mod tests {
     use super::{Description, End, State, fill, slurm};
     use nunbird_handover::Scheduler;
     use std::collections::BTreeMap;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_word_that_no_table_has_is_unknown_and_never_an_end() {
@@ -262,8 +289,20 @@ mod tests {
         for (old, new) in [("title =", "titel ="), ("(?<id>", "(?<id"), ("[reasons]", "[raesons]")] {
             let text = super::SLURM.replacen(old, new, 1);
             assert_ne!(text, super::SLURM);
-            assert!(Description::of(&Scheduler::Described(text)).is_err(), "{new}");
+            assert!(Description::parse(&text).is_err(), "{new}");
         }
         assert!(Description::of(&Scheduler::Named("slrum".to_owned())).is_err());
+    }
+
+    #[test]
+    fn a_sites_description_that_others_may_write_is_refused() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), super::SLURM).expect("its text");
+        let of = || Description::of(&Scheduler::Described(file.path().to_owned()));
+        for (mode, good) in [(0o644, true), (0o664, false), (0o646, false), (0o600, true)] {
+            std::fs::set_permissions(file.path(), Permissions::from_mode(mode)).expect("its mode");
+            assert_eq!(of().is_ok(), good, "{mode:o}");
+        }
+        assert!(Description::of(&Scheduler::Described("/nowhere/x.toml".into())).is_err());
     }
 }

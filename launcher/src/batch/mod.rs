@@ -32,7 +32,7 @@ use follow::{Passed, Tail};
 pub(crate) use leftovers::cleanup;
 use log::Log;
 use machine::{Limits, Machine};
-use nunbird_handover::{Batch, Handover, Untrusted};
+use nunbird_handover::{Batch, Handover, Rules, Scheduler, Untrusted};
 use nunbird_sys::process::set_umask;
 use options::Arguments;
 use outcome::{Ending, Outcome, Told};
@@ -122,6 +122,14 @@ pub(crate) fn run(
         }
     }
     told(&ending, exit_code.as_ref())
+}
+
+/// Whether stages can be submitted with these settings, for whoever looks at a configuration before a job comes.
+///
+/// # Errors
+/// What is wrong with the scheduler's description or with the site's own arguments, in words that may hold text of the file.
+pub fn check(scheduler: &Scheduler, rules: &Rules) -> Result<(), String> {
+    options::check(rules, &Description::of(scheduler)?.options)
 }
 
 fn described(batch: &Batch) -> Result<Description, Trouble> {

@@ -88,6 +88,14 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
     Ok(result)
 }
 
+/// Whether the site's own arguments can be read.
+pub(crate) fn check(rules: &Rules, options: &Options) -> Result<(), String> {
+    for (which, list) in [("default", &rules.default), ("forced", &rules.forced)] {
+        options.parse(list).map_err(|e| format!("{which}_arguments: {e}"))?;
+    }
+    Ok(())
+}
+
 /// Splits as a shell would. GitLab expands its own variables; `$HOME` and `$USER` are not GitLab's, and users are
 /// used to writing them, so these two are replaced, as text.
 fn split(text: &str, account: &Account) -> Result<Vec<String>, String> {
@@ -353,6 +361,16 @@ mod tests {
         let result = judged(&batch).expect("good");
         assert_eq!(result.words, ["-p", "debug", "--exclusive"]);
         assert_eq!((result.remarks.len(), result.partition.as_deref()), (2, Some("debug")));
+    }
+
+    #[test]
+    fn the_sites_own_arguments_can_be_checked_before_a_job_comes() {
+        let mut rules = batch("").rules;
+        rules.default = vec!["--partition=ci".to_owned()];
+        assert_eq!(super::check(&rules, &slurm().options), Ok(()));
+        rules.forced = vec!["ci".to_owned()];
+        let error = super::check(&rules, &slurm().options).expect_err("no option");
+        assert!(error.contains("forced_arguments") && error.contains("is no option"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`Policy::read`] takes the text of every file, in either dialect, and gives a [`Policy`] or every finding there is.
 //! [`reader`] knows TOML and types; the other modules know one part of the configuration each.
 
+mod batch;
 mod claims;
 mod conditions;
 mod document;
@@ -17,6 +18,7 @@ mod values;
 mod write;
 
 use crate::{Diagnostic, Place};
+pub use batch::{BatchSettings, Executor, SchedulerFile};
 use document::{Document, Shared};
 pub use document::{Kind, SourceFile};
 pub use jacamar::{FATES, Fate, Migration, migrate};

@@ -1,5 +1,6 @@
 //! A site's configuration, complete, with every default filled in.
 
+use super::batch::{BatchSettings, Executor, SchedulerFile};
 use crate::{IdentitySource, Pattern, Place, Subject};
 use nunbird_handover::{Audit, Isolation};
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub struct Policy {
     pub job: Job,
     /// Other ways, by name.
     pub profiles: BTreeMap<String, Profile>,
+    /// Batch schedulers that the site describes, by name.
+    pub schedulers: BTreeMap<String, SchedulerFile>,
     /// Tables from facts to accounts, by name.
     pub maps: BTreeMap<String, MapFile>,
     /// What is written down.
@@ -158,6 +161,10 @@ pub struct Job {
     pub login_shell: bool,
     /// What is taken away from jobs.
     pub isolation: Isolation,
+    /// Where the user's script runs.
+    pub executor: Executor,
+    /// The batch scheduler's settings; they count where `executor` is not [`Executor::Shell`].
+    pub batch: BatchSettings,
     /// Environment of every job beside `HOME`, `USER`, `LOGNAME` and `SHELL`; holds `PATH` at least.
     pub environment: BTreeMap<String, String>,
 }

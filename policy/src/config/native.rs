@@ -3,7 +3,7 @@
 use super::model::*;
 use super::reader::{At, Section};
 use super::values::{self, Values};
-use super::{rules, servers};
+use super::{batch, rules, servers};
 use crate::{DEFAULT_AUDIT_FILE, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, IdentitySource};
 use nunbird_handover::Isolation;
 use nunbird_handover::{Audit, Syslog};
@@ -24,8 +24,10 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let identity = identity(root.table("identity"));
     let (accounts, authorized_projects) = accounts(root.table("accounts"));
     let directories = directories(root.table("directories"), &Directories::default());
-    let job = job(root.table("job"), &Job::default(), true);
-    let profiles = profiles(&mut root, &job, &directories);
+    let schedulers = batch::schedulers(&mut root);
+    let job = job(root.table("job"), &Job::default(), &schedulers);
+    let job = Job { batch: batch::read(root.table("batch"), &job.batch), ..job };
+    let profiles = profiles(&mut root, &job, &directories, &schedulers);
     let maps = maps(&mut root);
     let validation = validation(root.table("validation"));
     let audit = audit(root.table("audit"), downscope);
@@ -45,6 +47,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         directories,
         job,
         profiles,
+        schedulers,
         maps,
         audit,
         validation,
@@ -134,14 +137,18 @@ fn directories(mut table: Section<'_>, base: &Directories) -> Directories {
     data_dir.map_or_else(|| base.clone(), |at| Directories { data_dir: values::data_dir(&at) })
 }
 
-/// `[job]`, or the same keys of a profile over those of `base`. The launcher is the same for all.
-fn job(mut table: Section<'_>, base: &Job, whole: bool) -> Job {
-    let job = job_keys(&mut table, base, whole);
+type Described = BTreeMap<String, batch::SchedulerFile>;
+
+/// `[job]`. The launcher is the same for all jobs.
+fn job(mut table: Section<'_>, base: &Job, schedulers: &Described) -> Job {
+    let job = job_keys(&mut table, base, schedulers);
+    let job = Job { launcher: table.path("launcher", DEFAULT_LAUNCHER), ..job };
     table.finish();
     job
 }
 
-fn job_keys(table: &mut Section<'_>, base: &Job, whole: bool) -> Job {
+/// What `[job]` and profiles have in common; what is not said is as in `base`.
+fn job_keys(table: &mut Section<'_>, base: &Job, schedulers: &Described) -> Job {
     let mut environment = base.environment.clone();
     environment.extend(table.environment("environment"));
     let no_new_privileges = table.flag("no_new_privileges", base.isolation.no_new_privileges);
@@ -156,7 +163,9 @@ fn job_keys(table: &mut Section<'_>, base: &Job, whole: bool) -> Job {
         limit_setuid: filter(table, "limit_setuid", base.isolation.limit_setuid, no_new_privileges),
     };
     Job {
-        launcher: if whole { table.path("launcher", DEFAULT_LAUNCHER) } else { base.launcher.clone() },
+        launcher: base.launcher.clone(),
+        executor: batch::executor(table, &base.executor, schedulers),
+        batch: base.batch.clone(),
         shell: table.path_or("shell", &base.shell),
         login_shell: table.flag("login_shell", base.login_shell),
         isolation,
@@ -175,12 +184,18 @@ fn filter(table: &mut Section<'_>, key: &'static str, base: bool, no_new_privile
     wanted.value
 }
 
-fn profiles(root: &mut Section<'_>, job: &Job, directories: &Directories) -> BTreeMap<String, Profile> {
+fn profiles(
+    root: &mut Section<'_>,
+    job: &Job,
+    directories: &Directories,
+    schedulers: &Described,
+) -> BTreeMap<String, Profile> {
     let mut profiles = BTreeMap::new();
     for (name, mut table) in root.named("profile") {
         values::check_label(&name, "profile");
         let data_dir = table.text("data_dir").map(|at| values::data_dir(&at));
-        let job = job_keys(&mut table, job, false);
+        let own = job_keys(&mut table, job, schedulers);
+        let job = Job { batch: batch::read(table.table("batch"), &own.batch), ..own };
         table.finish();
         let directories = data_dir.map_or_else(|| directories.clone(), |data_dir| Directories { data_dir });
         profiles.insert(name.value.to_owned(), Profile { place: name.spot.place(), job, directories });
@@ -284,6 +299,8 @@ impl Default for Job {
             shell: PathBuf::from("/bin/bash"),
             login_shell: true,
             isolation: Isolation::default(),
+            executor: batch::Executor::default(),
+            batch: batch::BatchSettings::default(),
             environment: BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]),
         }
     }

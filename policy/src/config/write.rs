@@ -32,6 +32,12 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     out.open("job");
     out.key("launcher", &path(&policy.job.launcher));
     out.job(&policy.job);
+    out.open("batch");
+    super::batch::write(&mut out, &policy.job.batch);
+    for (name, scheduler) in &policy.schedulers {
+        out.open(&format!("scheduler.{}", bare_or_quoted(name)));
+        out.key("description", &path(&scheduler.description));
+    }
     out.audit(&policy.audit);
     if let Some(validation) = &policy.validation {
         out.validation(validation);
@@ -40,6 +46,8 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
         out.open(&format!("profile.{}", bare_or_quoted(name)));
         out.key("data_dir", &quote(&profile.directories.data_dir));
         out.job(&profile.job);
+        out.open(&format!("profile.{}.batch", bare_or_quoted(name)));
+        super::batch::write(&mut out, &profile.job.batch);
     }
     for (name, map) in &policy.maps {
         out.open(&format!("map.{}", bare_or_quoted(name)));
@@ -57,7 +65,7 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     out.text
 }
 
-struct Writer<'c> {
+pub(super) struct Writer<'c> {
     text: String,
     table: String,
     comment: &'c dyn Fn(&str) -> Option<String>,
@@ -65,7 +73,7 @@ struct Writer<'c> {
 
 impl Writer<'_> {
     // A String takes everything, so the results of writing are dropped.
-    fn key(&mut self, key: &str, value: &str) {
+    pub(super) fn key(&mut self, key: &str, value: &str) {
         let full = if self.table.is_empty() { key.to_owned() } else { format!("{}.{key}", self.table) };
         let _ = write!(self.text, "{key} = {value}");
         if let Some(comment) = (self.comment)(&full) {
@@ -136,6 +144,7 @@ impl Writer<'_> {
     }
 
     fn job(&mut self, job: &Job) {
+        self.key("executor", &quote(job.executor.name()));
         self.key("shell", &path(&job.shell));
         self.key("login_shell", &job.login_shell.to_string());
         self.key("no_new_privileges", &job.isolation.no_new_privileges.to_string());
@@ -261,7 +270,7 @@ fn pattern(pattern: &Pattern) -> String {
     }
 }
 
-fn texts<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
+pub(super) fn texts<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
     let all: Vec<String> = all.into_iter().map(|text| quote(text.as_ref())).collect();
     format!("[{}]", all.join(", "))
 }
@@ -277,7 +286,7 @@ pub(super) fn inline(pairs: &BTreeMap<String, String>) -> String {
     if all.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", all.join(", ")) }
 }
 
-fn seconds(seconds: u64) -> String {
+pub(super) fn seconds(seconds: u64) -> String {
     let (number, unit) = match seconds {
         n if n > 0 && n % 86400 == 0 => (n / 86400, "d"),
         n if n > 0 && n % 3600 == 0 => (n / 3600, "h"),
@@ -287,7 +296,7 @@ fn seconds(seconds: u64) -> String {
     quote(&format!("{number}{unit}"))
 }
 
-fn path(path: &Path) -> String {
+pub(super) fn path(path: &Path) -> String {
     quote(&path.to_string_lossy())
 }
 

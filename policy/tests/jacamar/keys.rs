@@ -34,14 +34,14 @@ enabled = true
 "#;
 
 const VALUES: &[(&str, &str, &str, Does)] = &[
-    ("general", "executor", "\"slurm\"", Stops),
-    ("general", "executor", "\"sbatch\"", Stops),
-    ("general", "executor", "\"pbs\"", Stops),
-    ("general", "executor", "\"lsf\"", Stops),
-    ("general", "executor", "\"bsub\"", Stops),
-    ("general", "executor", "\"cobalt\"", Stops),
-    ("general", "executor", "\"qsub\"", Stops),
-    ("general", "executor", "\"flux\"", Stops),
+    ("general", "executor", "\"slurm\"", Something),
+    ("general", "executor", "\"sbatch\"", Something),
+    ("general", "executor", "\"pbs\"", Something),
+    ("general", "executor", "\"lsf\"", Something),
+    ("general", "executor", "\"bsub\"", Something),
+    ("general", "executor", "\"cobalt\"", Something),
+    ("general", "executor", "\"qsub\"", Something),
+    ("general", "executor", "\"flux\"", Something),
     ("general", "executor", "\"pjm\"", Stops),
     ("general", "executor", "\"docker\"", Stops),
     ("general", "executor", "\"\"", Stops),
@@ -184,18 +184,29 @@ const VALUES: &[(&str, &str, &str, Does)] = &[
     ("auth.seccomp", "validation_plugin", "\"\"", Nothing),
     ("auth.seccomp", "limit_setuid", "true", Something),
     ("auth.seccomp", "tty_rules", "true", Something),
-    ("batch", "arguments_variable", "[\"SITE_PARAMETERS\"]", Nothing),
-    ("batch", "command_delay", "\"1m\"", Nothing),
+    ("batch", "arguments_variable", "[\"SITE_PARAMETERS\"]", Something),
+    ("batch", "arguments_variable", "[\"SCHEDULER_PARAMETERS\"]", Nothing),
+    ("batch", "arguments_variable", "[\"A B\"]", Stops),
+    ("batch", "command_delay", "\"1m\"", Something),
+    ("batch", "command_delay", "\"30s\"", Nothing),
     ("batch", "command_delay", "30", Stops),
-    ("batch", "nfs_timeout", "\"10m\"", Nothing),
-    ("batch", "scheduler_bin", "\"/opt/slurm/bin\"", Nothing),
-    ("batch", "env_vars", "[\"PATH=$PATH:/x\"]", Nothing),
+    ("batch", "command_delay", "\"2h\"", Stops),
+    ("batch", "nfs_timeout", "\"10m\"", Something),
+    ("batch", "scheduler_bin", "\"/opt/slurm/bin\"", Something),
+    ("batch", "scheduler_bin", "\"\"", Nothing),
+    ("batch", "scheduler_bin", "\"slurm/bin\"", Stops),
+    ("batch", "env_vars", "[\"PATH=$PATH:/x\"]", Something),
+    ("batch", "env_vars", "[\"LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/x\"]", Something),
+    ("batch", "env_vars", "[\"LD_PRELOAD=/x\"]", Stops),
+    ("batch", "env_vars", "[\"A=$UNKNOWN\"]", Stops),
     ("batch", "env_vars", "[\"PATH\"]", Stops),
-    ("batch", "allow_illegal_args", "true", Nothing),
+    ("batch", "allow_illegal_args", "true", Something),
     ("batch", "skip_cobalt_log", "true", Nothing),
     ("batch", "lsf_job_cancellation", "true", Nothing),
-    ("batch", "default_args", "[\"-A\"]", Nothing),
-    ("batch", "disable_name_prefix", "true", Nothing),
+    ("batch", "default_args", "[\"-A ci\", \"-N 2\"]", Something),
+    ("batch", "default_args", "[\"--comment='a b'\"]", Stops),
+    ("batch", "disable_name_prefix", "true", Something),
+    ("batch", "disable_name_prefix", "false", Nothing),
     ("batch", "command_dely", "\"1m\"", Stops),
 ];
 
@@ -254,9 +265,7 @@ fn a_key_does_something_exactly_where_the_table_of_fates_says_so() {
         let does: Vec<Does> = VALUES.iter().filter(|v| v.0 == *table && v.1 == *key).map(|v| v.3).collect();
         let right = match fate {
             // no_new_privs is on already with the filter's default.
-            Fate::Honoured(_) => {
-                does.contains(&Something) || ["no_new_privs", "executor", "downscope"].contains(key)
-            }
+            Fate::Honoured(_) => does.contains(&Something) || ["no_new_privs", "downscope"].contains(key),
             Fate::WithoutEffect(_) => does.contains(&Nothing) && !does.contains(&Something),
             Fate::Refused => does.contains(&Stops) && does.contains(&Nothing) && !does.contains(&Something),
         };

@@ -1,7 +1,8 @@
 //! Configurations that sites publish, in their own words where they are short.
 
 use super::{findings, migrated, read, substance};
-use nunbird_policy::{Downscope, RunAs, Syslog};
+use nunbird_policy::{Downscope, Executor, RunAs, Syslog};
+use std::path::Path;
 
 const CINECA: &str = include_str!("cineca.toml");
 const RIKEN: &str = include_str!("riken.toml");
@@ -23,17 +24,16 @@ fn expect(text: &str, wanted: &[(u32, &str)]) {
     assert!(same, "{found:#?}");
 }
 
-/// With the server's URL, and with the executor that there is.
+/// With the server's URL.
 fn mended(text: &str) -> String {
-    let text = text.replace("\"slurm\"", "\"shell\"").replace("\"pbs\"", "\"shell\"");
     text.replace("[general]", "[general]\ngitlab_server = \"https://gitlab.example.org\"")
 }
 
 #[test]
 fn sites_learn_at_once_what_stands_between_them_and_a_switch() {
-    expect(CINECA, &[(2, SERVER), (3, "the executor for slurm is not supported yet")]);
-    expect(RIKEN, &[(2, SERVER), (3, "the executor for pbs is not supported yet")]);
-    expect(INSTALLER, &[(2, SERVER), (3, "the executor for slurm is not supported yet")]);
+    expect(CINECA, &[(2, SERVER)]);
+    expect(RIKEN, &[(2, SERVER)]);
+    expect(INSTALLER, &[(2, SERVER)]);
     expect(COLLABORATION, &[(2, SERVER)]);
     expect(
         EVERY_KEY,
@@ -54,12 +54,15 @@ fn sites_learn_at_once_what_stands_between_them_and_a_switch() {
 }
 
 #[test]
-fn a_site_that_adds_its_server_and_runs_shells_switches() {
+fn a_site_that_adds_its_server_switches() {
     let cineca = read(&mended(CINECA));
     assert_eq!(cineca.downscope, Downscope::None);
     assert_eq!(cineca.directories.data_dir, "$HOME/.jacamar-ci");
+    assert_eq!(cineca.job.executor, Executor::Scheduler("slurm".to_owned()));
+    assert_eq!(cineca.job.batch.scheduler_bin.as_deref(), Some(Path::new("/opt/slurm/current/bin")));
     let riken = read(&mended(RIKEN));
     assert_eq!(riken.directories.data_dir, "/home/ada/gitlab-runner_jacamar-ci_amd/$USER");
+    assert_eq!(riken.job.executor, Executor::Scheduler("pbs".to_owned()));
     assert_eq!(riken.rules[0].name, "user_allowlist");
     let installer = read(&mended(INSTALLER));
     assert!(installer.audit.syslog.is_none(), "logging is not enabled");

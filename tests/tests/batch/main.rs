@@ -7,3 +7,4 @@ mod ends;
 mod outputs;
 mod queues;
 mod restarts;
+mod whole;

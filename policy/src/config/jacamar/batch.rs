@@ -1,17 +1,86 @@
-//! `[batch]`: typed, and without effect as long as the executor is `shell`.
+//! `[batch]`: how stages run by a scheduler, where the executor is one.
 
-use super::{assignments, duration, ignore, list};
-use crate::config::reader::Section;
+use super::general::expand;
+use super::{duration, ignore, list, on, set};
+use crate::config::batch::{BatchSettings, DEFAULT_ARGUMENTS_VARIABLE, check_variable};
+use crate::config::model::Job;
+use crate::config::reader::{At, Section};
+use crate::config::values;
+use std::collections::BTreeMap;
 
-pub(super) fn read(mut table: Section<'_>) {
-    let _without_effect = list(&mut table, "arguments_variable");
-    let _without_effect = list(&mut table, "default_args");
-    duration(&mut table, "command_delay", 30, u64::MAX);
-    duration(&mut table, "nfs_timeout", 30, u64::MAX);
-    let without = list(&mut table, "env_vars").into_iter().flat_map(|at| at.value);
-    let _told = assignments(without.filter(|one| !one.value.contains('=')));
-    let switches = ["allow_illegal_args", "skip_cobalt_log", "lsf_job_cancellation", "disable_name_prefix"];
-    ignore(&mut table, &["scheduler_bin"], &switches, &[]);
+const HOUR: u64 = 3600;
+
+pub(super) fn read(mut t: Section<'_>) -> BatchSettings {
+    let table = &mut t;
+    let mut arguments_variables: Vec<String> = list(table, "arguments_variable")
+        .into_iter()
+        .flat_map(|at| at.value)
+        .filter_map(|at| values::variable_name(&at))
+        .collect();
+    // Asked last in any case.
+    arguments_variables.retain(|name| name != DEFAULT_ARGUMENTS_VARIABLE);
+    arguments_variables.push(DEFAULT_ARGUMENTS_VARIABLE.to_owned());
+    let mut settings = BatchSettings {
+        arguments_variables,
+        scheduler_bin: set(table, "scheduler_bin").map(|at| values::path(&at)),
+        environment: environment(table),
+        allow_illegal_arguments: on(table, "allow_illegal_args"),
+        job_prefix: !on(table, "disable_name_prefix"),
+        poll_interval: duration(table, "command_delay", 30, HOUR).max(5),
+        nfs_timeout: duration(table, "nfs_timeout", 30, HOUR),
+        ..BatchSettings::default()
+    };
+    settings.rules.default = default_arguments(table);
+    ignore(table, &[], &["skip_cobalt_log", "lsf_job_cancellation"], &[]);
     table.allow_prefix("ff_");
-    table.finish();
+    t.finish();
+    settings
+}
+
+/// Jacamar puts these texts onto the command's line; each may hold several words there.
+fn default_arguments(table: &mut Section<'_>) -> Vec<String> {
+    let mut words = Vec::new();
+    for one in list(table, "default_args").into_iter().flat_map(|at| at.value) {
+        if one.value.contains(['\'', '"', '\\', '$', '`', '\0']) {
+            let help = "write each word of the command in a text of its own, without quotes: Nunbird calls no shell here";
+            one.spot.find("these arguments need a shell", help);
+        }
+        words.extend(one.value.split_whitespace().map(str::to_owned));
+    }
+    words
+}
+
+/// `env_vars`: `NAME=value` for the scheduler's commands, where `PATH` is the job's.
+fn environment(table: &mut Section<'_>) -> BTreeMap<String, String> {
+    let mut known = Job::default().environment;
+    let mut all = BTreeMap::new();
+    for one in list(table, "env_vars").into_iter().flat_map(|at| at.value) {
+        let Some((name, value)) = one.value.split_once('=') else {
+            one.spot.find("this is no assignment", "write `NAME=value`");
+            continue;
+        };
+        let value = without_unset(value, "LD_LIBRARY_PATH", &known);
+        match expand(&value, &known) {
+            Ok(value) => {
+                check_variable(
+                    &At { value: name, spot: one.spot },
+                    &At { value: value.as_str(), spot: one.spot },
+                );
+                known.insert(name.to_owned(), value.clone());
+                all.insert(name.to_owned(), value);
+            }
+            Err(problem) => one.spot.find(problem, "write the value out"),
+        }
+    }
+    all
+}
+
+/// Takes a variable that no job has out of a list. An empty part of it would be the current directory (ld.so(8)).
+fn without_unset(value: &str, name: &str, known: &BTreeMap<String, String>) -> String {
+    if known.contains_key(name) {
+        return value.to_owned();
+    }
+    let is_it = |part: &str| part == format!("${name}") || part == format!("${{{name}}}");
+    let parts: Vec<&str> = value.split(':').filter(|part| !is_it(part)).collect();
+    parts.join(":")
 }

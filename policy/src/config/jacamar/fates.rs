@@ -17,17 +17,16 @@ pub enum Fate {
 use Fate::{Honoured, Refused, WithoutEffect};
 
 const UNUSED: &str = "it belongs to a feature that is refused";
-const BATCH: &str = "it is for batch schedulers";
 const OLD: &str = "only old or unreleased versions of Jacamar had it";
 
 /// Each key with its table.
 pub const FATES: &[(&str, &str, Fate)] = &[
-    ("general", "executor", Honoured("job")),
+    ("general", "executor", Honoured("job.executor")),
     ("general", "data_dir", Honoured("directories.data_dir")),
     (
         "general",
         "retain_logs",
-        WithoutEffect("no scheduler's files are made, and scripts are not kept on disk"),
+        WithoutEffect("files of batch jobs go with the job, and scripts are not kept"),
     ),
     ("general", "custom_build_dir", Refused),
     ("general", "name", WithoutEffect("audit events name the configuration by its digest")),
@@ -116,14 +115,14 @@ pub const FATES: &[(&str, &str, Fate)] = &[
     ("auth.seccomp", "validation_plugin", Refused),
     ("auth.seccomp", "limit_setuid", Honoured("job.limit_setuid")),
     ("auth.seccomp", "tty_rules", Honoured("job.block_tty_injection")),
-    ("batch", "arguments_variable", WithoutEffect(BATCH)),
-    ("batch", "command_delay", WithoutEffect(BATCH)),
-    ("batch", "nfs_timeout", WithoutEffect(BATCH)),
-    ("batch", "scheduler_bin", WithoutEffect(BATCH)),
-    ("batch", "env_vars", WithoutEffect(BATCH)),
-    ("batch", "allow_illegal_args", WithoutEffect(BATCH)),
-    ("batch", "skip_cobalt_log", WithoutEffect(BATCH)),
-    ("batch", "lsf_job_cancellation", WithoutEffect(BATCH)),
-    ("batch", "default_args", WithoutEffect(BATCH)),
-    ("batch", "disable_name_prefix", WithoutEffect(BATCH)),
+    ("batch", "arguments_variable", Honoured("batch.arguments_variables")),
+    ("batch", "command_delay", Honoured("batch.poll_interval")),
+    ("batch", "nfs_timeout", Honoured("batch.nfs_timeout")),
+    ("batch", "scheduler_bin", Honoured("batch.scheduler_bin")),
+    ("batch", "env_vars", Honoured("batch.environment")),
+    ("batch", "allow_illegal_args", Honoured("batch.allow_illegal_arguments")),
+    ("batch", "skip_cobalt_log", WithoutEffect("the job itself records how it ended")),
+    ("batch", "lsf_job_cancellation", WithoutEffect("a cancelled job is always ended in the scheduler, too")),
+    ("batch", "default_args", Honoured("batch.default_arguments")),
+    ("batch", "disable_name_prefix", Honoured("batch.job_prefix")),
 ];

@@ -1,15 +1,17 @@
 //! `[general]` and `[general.podman]`.
 
 use super::{assignments, duration, ignore, list, on, refuse_on, refuse_text, required, set};
+use crate::Algorithm;
+use crate::config::batch::{Executor, executor_of};
 use crate::config::model::{GitLabServer, Job};
 use crate::config::reader::{At, Section};
 use crate::config::{servers, values};
-use crate::{Algorithm, suggest};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What `[general]` says, as far as it has an effect.
 pub(super) struct General {
+    pub(super) executor: Executor,
     pub(super) shell: PathBuf,
     pub(super) data_dir: String,
     pub(super) environment: BTreeMap<String, String>,
@@ -18,15 +20,13 @@ pub(super) struct General {
     pub(super) server: GitLabServer,
 }
 
-const BATCH: [&str; 9] = ["slurm", "sbatch", "pbs", "lsf", "bsub", "cobalt", "qsub", "flux", "pjm"];
-
 pub(super) fn read(root: &mut Section<'_>) -> General {
     let mut t = root.table("general");
     if !t.is_present() {
         root.find("there is no table `[general]`", "add it, with `executor`, `data_dir` and `gitlab_server`");
     }
     let table = &mut t;
-    executor(table);
+    let executor = executor(table);
     let data_dir = data_dir(table);
     let server = server(table);
     let shell = set(table, "shell_path").map_or_else(|| PathBuf::from("/bin/bash"), |at| values::path(&at));
@@ -77,6 +77,7 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
     table.allow_prefix("ff_");
     t.finish();
     General {
+        executor,
         shell,
         data_dir,
         environment,
@@ -85,21 +86,15 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
     }
 }
 
-fn executor(table: &mut Section<'_>) {
+fn executor(table: &mut Section<'_>) -> Executor {
     match required(table, "executor", "write `executor = \"shell\"`") {
-        None => {}
-        Some(at) if at.value == "shell" => {}
-        Some(at) if BATCH.contains(&at.value) => {
-            let help = "batch schedulers come with a later release; `executor = \"shell\"` runs jobs on the runner's host";
-            let scheduler = if at.value == "qsub" { "cobalt" } else { at.value };
-            at.spot.find(format!("the executor for {scheduler} is not supported yet"), help);
+        None => Executor::Shell,
+        Some(at) if at.value == "pjm" => {
+            let help = "describe the scheduler (docs/schedulers.md has this one) and write a configuration of Nunbird's own with a table `[scheduler.pjm]`; `nunbirdctl migrate` writes the rest";
+            at.spot.find("this scheduler is not built in", help);
+            Executor::Shell
         }
-        Some(at) => {
-            let known = ["shell", "slurm", "pbs", "lsf", "cobalt", "flux"];
-            let help = suggest::nearest(at.value, known)
-                .map_or_else(|| format!("known: {}", known.join(", ")), |name| format!("write `{name}`"));
-            at.spot.find("there is no such executor", help);
-        }
+        Some(at) => executor_of(&at, std::iter::empty()).unwrap_or_default(),
     }
 }
 
@@ -182,7 +177,7 @@ fn environment(table: &mut Section<'_>) -> BTreeMap<String, String> {
 }
 
 /// `$NAME` and `${NAME}` of what is known, and nothing else that a shell would act on.
-fn expand(text: &str, known: &BTreeMap<String, String>) -> Result<String, String> {
+pub(super) fn expand(text: &str, known: &BTreeMap<String, String>) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {

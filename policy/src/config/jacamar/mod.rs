@@ -31,10 +31,10 @@ pub(super) fn is_meant(root: &Section<'_>) -> bool {
 pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let general = general::read(&mut root);
     let auth = auth::read(&mut root, &general);
-    batch::read(root.table("batch"));
+    let batch = batch::read(root.table("batch"));
     root.finish();
-    let General { shell, data_dir, environment, token_variable, server, .. } = general;
-    let job = Job { shell, isolation: auth.isolation, ..Job::default() };
+    let General { executor, shell, data_dir, environment, token_variable, server } = general;
+    let job = Job { shell, executor, batch, isolation: auth.isolation, ..Job::default() };
     let mut job_environment = job.environment.clone();
     job_environment.extend(environment);
     Policy {
@@ -53,6 +53,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         directories: Directories { data_dir },
         job: Job { environment: job_environment, ..job },
         profiles: BTreeMap::new(),
+        schedulers: BTreeMap::new(),
         maps: BTreeMap::new(),
         audit: auth.audit,
         validation: auth.validation,

@@ -54,11 +54,17 @@ fn every_key_that_is_honoured_has_its_effect() {
          [auth.runas]\nvalidation_script = \"/etc/v\"\nuser_variable = \"SVC\"\nvalidation_env = [\"K=v\"]\n\
          [auth.seccomp]\nlimit_setuid = true\ntty_rules = true\nerror_num_block_actions = true\n\
          [auth.logging]\nenabled = true\nnetwork = \"udp\"\naddress = \"192.0.2.7:514\"\nlevel = \"info\"\n\
-         [batch]\ncommand_delay = \"1m\"\nenv_vars = [\"PATH=$PATH:/x\"]\narguments_variable = [\"SITE_PARAMETERS\"]\n",
+         [batch]\ncommand_delay = \"1m\"\nenv_vars = [\"PATH=$PATH:/x\"]\narguments_variable = [\"SITE_PARAMETERS\"]\n\
+         default_args = [\"-A ci\", \"--nice\"]\nnfs_timeout = \"500ms\"\n",
     );
     let policy = policy(&text);
     assert_eq!(policy.job.shell, Path::new("/usr/bin/bash"));
     assert_eq!(policy.job.environment["A"], "b c");
+    let batch = &policy.job.batch;
+    assert_eq!((batch.poll_interval, batch.nfs_timeout), (60, 1));
+    assert_eq!(batch.environment["PATH"], "/usr/local/bin:/usr/bin:/bin:/x");
+    assert_eq!(batch.arguments_variables, ["SITE_PARAMETERS", "SCHEDULER_PARAMETERS"]);
+    assert_eq!(batch.rules.default, ["-A", "ci", "--nice"]);
     assert_eq!(policy.gitlab[0].ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
     assert_eq!(policy.gitlab[0].audience, ["https://a", "https://b"]);
     assert_eq!(policy.identity.token_variables, ["SITE_ID_TOKEN"]);
@@ -126,8 +132,7 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
         assert_eq!(found[0].0, 9, "{auth}: {found:?}");
     }
     for (from, to, part) in [
-        ("\"shell\"", "\"slurm\"", "slurm is not supported yet"),
-        ("\"shell\"", "\"qsub\"", "cobalt is not supported yet"),
+        ("\"shell\"", "\"pjm\"", "this scheduler is not built in"),
         ("\"shell\"", "\"shel\"", "no such executor"),
         ("\"setuid\"", "\"sudo\"", "not supported yet"),
         ("\"setuid\"", "\"su\"", "not supported yet"),

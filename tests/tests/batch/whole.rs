@@ -1,0 +1,177 @@
+//! The whole way: gitlab-runner's calls, the privileged program, the site's configuration, and a real Slurm.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nunbird_tests::scheduler::Slurm;
+use nunbird_tests::world::Account;
+use nunbird_tests::{Cancel, Privilege, Reason, Status, World, require_root};
+use std::path::Path;
+use std::time::Duration;
+
+/// A private machine whose jobs of `nbt_ann` go to this Slurm. `more` stands in its `[batch]`.
+fn machine(slurm: &Slurm, privilege: Privilege, more: &str) -> World {
+    let mut world = World::new(privilege);
+    let home = slurm.path("home/nbt_ann").display().to_string();
+    world.add_account(Account { home, has_home: false, ..Account::new("nbt_ann", Slurm::uid("nbt_ann")) });
+    let (bin, configuration) = (slurm.path("bin"), slurm.path("etc/slurm.conf"));
+    world.reconfigure(
+        "[job]\n",
+        &format!(
+            "[batch]\nscheduler_bin = \"{}\"\nenvironment = {{ SLURM_CONF = \"{}\" }}\nnfs_timeout = \"5s\"\n\
+             grace = \"3s\"\npoll_interval = \"5s\"\n{more}\n[job]\nexecutor = \"slurm\"\n",
+            bin.display(),
+            configuration.display()
+        ),
+    );
+    world
+}
+
+/// The launchers at work in a machine.
+fn launchers(machine: &Path) -> Vec<Pid> {
+    let mark = machine.display().to_string();
+    let is_one = |pid: &i32| {
+        let of = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        of("cmdline") == b"nunbird\0" && String::from_utf8_lossy(&of("mountinfo")).contains(&mark)
+    };
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(is_one).map(Pid::from_raw).collect()
+}
+
+fn jobs_of_ann(slurm: &Slurm) -> String {
+    slurm.admin("squeue -h -u nbt_ann -t PENDING,RUNNING,COMPLETING,SUSPENDED -o %j")
+}
+
+#[test]
+fn a_job_of_gitlabs_runs_its_script_in_slurm_and_all_else_on_the_runners_host() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+        let world = machine(&slurm, privilege, "");
+        let outcome = world
+            .job()
+            .user("nbt_ann")
+            .script(
+                "echo \"in $SLURM_JOB_ID as $(id -un) at $(pwd)\"; cat data/lattice.txt; echo to stderr >&2",
+            )
+            .after_script("echo \"after in ${SLURM_JOB_ID:-none}\"")
+            .run()
+            .expect_success();
+        let script = outcome.stage("build_script");
+        assert!(script.stdout.contains(" as nbt_ann at /var/tmp/"), "{privilege:?}: {}", outcome.log());
+        assert!(!script.stdout.contains("in  as") && script.stdout.contains("4 4 4 8"), "{}", script.stdout);
+        assert!(script.stderr.contains("to stderr\n"), "{}", script.stderr);
+        assert!(
+            script.log.contains("nunbird: Slurm job ") && script.log.contains("exit code 0"),
+            "{}",
+            script.log
+        );
+        assert!(outcome.stage("after_script").stdout.contains("after in none"), "{}", outcome.log());
+        let admitted = &world.audit()[0];
+        assert_eq!((&admitted["outcome"], &admitted["executor"]), (&"admitted".into(), &"slurm".into()));
+        let left = slurm.path("home/nbt_ann/.nunbird/batch");
+        let left: Vec<_> =
+            std::fs::read_dir(left).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        let id = admitted["decision_id"].as_str().expect("an id");
+        assert!(!left.iter().any(|path| path.ends_with(id)), "{left:?}");
+        assert!(world.records().is_empty());
+    }
+}
+
+#[test]
+fn a_failed_script_has_its_own_exit_code_and_the_users_arguments_reach_the_scheduler() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let world =
+        machine(&slurm, Privilege::Setuid, "arguments_variables = [\"SITE_ARGS\", \"SCHEDULER_PARAMETERS\"]");
+    let job = || world.job().user("nbt_ann");
+    job()
+        .variable("SCHEDULER_PARAMETERS", "--partition=nonesuch")
+        .variable("SITE_ARGS", "--partition=hour -t 5")
+        .variable("SCHEDULER_JOB_PREFIX", "mine")
+        .script("echo \"in $SLURM_JOB_PARTITION\"; case $SLURM_JOB_NAME in mine*) exit 77;; esac")
+        .run()
+        .expect(&Status::script_failure(77));
+    let refused = job().variable("SITE_ARGS", "--output=/home/nbt_bea/x").script("true").run();
+    assert_eq!(refused.status, Status::script_failure(1), "{}", refused.log());
+    assert!(
+        refused.log().contains("SITE_ARGS must not have `--output=/home/nbt_bea/x`"),
+        "{}",
+        refused.log()
+    );
+    let unknown = job().variable("SITE_ARGS", "--partition=nonesuch").script("true").run();
+    assert_eq!(unknown.status, Status::script_failure(1), "{}", unknown.log());
+    assert!(unknown.log().contains("invalid partition"), "{}", unknown.log());
+}
+
+#[test]
+fn a_cancelled_job_is_gone_from_the_queue_before_the_runner_hears_of_it() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::start();
+    let world = machine(&slurm, Privilege::Setuid, "");
+    let outcome = world
+        .job()
+        .user("nbt_ann")
+        .script("echo go''ing; sleep 300")
+        .kill_timeouts(Duration::from_secs(60), Duration::from_secs(5))
+        .cancel_when("build_script", "going", Cancel::Gracefully)
+        .run();
+    assert_eq!(outcome.status, Status::failed(Reason::Canceled), "{}", outcome.log());
+    assert_eq!(jobs_of_ann(&slurm), "", "{}", outcome.log());
+}
+
+#[test]
+fn the_cleanup_of_a_job_whose_launcher_was_killed_takes_it_out_of_the_queue() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::start();
+    let world = machine(&slurm, Privilege::Setuid, "");
+    let job = world.job().user("nbt_ann").script("sleep 300");
+    let mut session = job.begin();
+    assert!(session.config().succeeded() && session.prepare().succeeded());
+    std::thread::scope(|scope| {
+        let (slurm, root) = (&slurm, world.root());
+        scope.spawn(move || {
+            slurm.wait_for("a running job", || {
+                !slurm.admin("squeue -h -u nbt_ann -t RUNNING -o %j").is_empty()
+            });
+            for launcher in launchers(root) {
+                kill(launcher, Signal::SIGKILL).expect("a signal");
+            }
+        });
+        let stage = session.stage("build_script");
+        assert!(!stage.succeeded(), "{}", stage.log);
+    });
+    assert_ne!(jobs_of_ann(&slurm), "", "nobody cancelled it yet");
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded(), "{}", cleanup.log);
+    assert_eq!(jobs_of_ann(&slurm), "", "{}", cleanup.log);
+}
+
+#[test]
+fn a_scheduler_that_the_site_describes_is_used_by_its_name() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let world =
+        machine(&slurm, Privilege::Setuid, "[scheduler.ours]\ndescription = \"/etc/nunbird/ours.toml\"");
+    world.reconfigure("executor = \"slurm\"", "executor = \"ours\"");
+    let description =
+        include_str!("../../../launcher/src/batch/slurm.toml").replace("\"Slurm\"", "\"Our queue\"");
+    world.write_file("/etc/nunbird/ours.toml", &description, "root", 0o644);
+    let job = || world.job().user("nbt_ann").script("echo \"in $SLURM_JOB_ID\"");
+    let outcome = job().run().expect_success();
+    assert!(outcome.log().contains("nunbird: Our queue job "), "{}", outcome.log());
+    world.write_file("/etc/nunbird/ours.toml", &description, "nbt_runner", 0o644);
+    let refused = job().run();
+    assert_eq!(refused.status, Status::failed(Reason::SystemFailure), "{}", refused.log());
+    assert!(refused.log().contains("root's that nobody else may write"), "{}", refused.log());
+}
