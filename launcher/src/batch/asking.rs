@@ -40,6 +40,11 @@ impl Asking<'_> {
         Some(fill(command, &values, &self.arguments))
     }
 
+    /// The words of the command about all jobs of the account; none where the description has none.
+    pub(crate) fn words_about_all(&self) -> Option<Vec<String>> {
+        Some(fill(&self.description.many.as_ref()?.command, &self.values, &[]))
+    }
+
     /// How long a command may take.
     pub(crate) fn time(order: Order) -> Duration {
         Duration::from_secs(if order == Order::Submit { 60 } else { 30 })
@@ -76,6 +81,17 @@ impl Asking<'_> {
         self.row(query, &said.out)
     }
 
+    /// What the end of the command about all jobs means for ours.
+    pub(crate) fn answer_about_all(&self, said: &Said) -> Answer {
+        let everything = format!("{}\n{}", said.err, said.out);
+        match (&self.description.many, said.status) {
+            (Some(many), Some(status)) if status.success() => self.row(many, &said.out),
+            (Some(many), Some(_)) if says(&many.absent, &everything) => Answer::Absent,
+            (_, None) => Answer::Unclear("its command did not end in time".to_owned()),
+            _ => Answer::Unclear(everything),
+        }
+    }
+
     fn submitted(&self, success: bool, said: &Said, everything: &str) -> Answer {
         let submit = &self.description.submit;
         if success {
@@ -96,9 +112,6 @@ impl Asking<'_> {
     fn row(&self, query: &Query, out: &str) -> Answer {
         let lines: Vec<&str> = out.lines().filter(|line| !line.trim().is_empty()).collect();
         let rows: Vec<Captures<'_>> = lines.iter().filter_map(|line| query.row.0.captures(line)).collect();
-        if rows.is_empty() && !lines.is_empty() {
-            return Answer::Unclear(format!("an answer that cannot be read: {}", lines[0]));
-        }
         let ours = |row: &&Captures<'_>| {
             let is = |name: &str, value: &str| row.name(name).is_none_or(|found| found.as_str() == value);
             is("uid", &self.uid.to_string()) && is("name", &self.tag)
@@ -107,17 +120,22 @@ impl Asking<'_> {
             row.name(name).map(|found| found.as_str().trim().to_owned()).unwrap_or_default()
         };
         // The last: a requeued job has several lines in the accounting.
-        rows.iter().rfind(ours).map_or(Answer::Absent, |row| {
-            Answer::Row(Row {
-                id: get(row, "id"),
-                state: get(row, "state"),
-                reason: get(row, "reason"),
-                start: get(row, "start"),
-                nodes: get(row, "nodes"),
-                limit: get(row, "limit"),
-                by: get(row, "by"),
-                exit: get(row, "exit"),
-            })
+        let Some(row) = rows.iter().rfind(ours) else {
+            // A line that cannot be read may be ours.
+            let unread = lines.iter().find(|line| !query.row.0.is_match(line));
+            return unread.map_or(Answer::Absent, |line| {
+                Answer::Unclear(format!("an answer that cannot be read: {line}"))
+            });
+        };
+        Answer::Row(Row {
+            id: get(row, "id"),
+            state: get(row, "state"),
+            reason: get(row, "reason"),
+            start: get(row, "start"),
+            nodes: get(row, "nodes"),
+            limit: get(row, "limit"),
+            by: get(row, "by"),
+            exit: get(row, "exit"),
         })
     }
 
@@ -161,6 +179,24 @@ mod tests {
     use std::collections::BTreeMap;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
+
+    #[test]
+    fn the_answer_about_all_jobs_is_read_for_ours_and_says_nothing_in_part() {
+        let slurm = slurm();
+        let asking = asking(&slurm);
+        let words = asking.words_about_all().expect("words");
+        assert!(words.contains(&"--user=41".to_owned()) && !words.iter().any(|word| word.contains("nb7-x")));
+        let row = |uid: u32, name: &str| format!("{uid}|8|RUNNING|None|N/A|n1|1:00:00|{name}\n");
+        let all = |out: &str| asking.answer_about_all(&said(0, out, ""));
+        let others = format!("{}{}", row(41, "mine"), row(41, "nb8-x"));
+        assert_eq!(all(""), Answer::Absent);
+        assert_eq!(all(&others), Answer::Absent);
+        assert!(matches!(all(&format!("{others}{}", row(41, "nb7-x"))), Answer::Row(_)));
+        assert_eq!(all(&row(42, "nb7-x")), Answer::Absent);
+        assert!(matches!(all(&format!("{others}41|9|RUNN")), Answer::Unclear(_)));
+        let failed = said(1, &row(41, "nb8-x"), "slurm_load_jobs error: Socket timed out");
+        assert!(matches!(asking.answer_about_all(&failed), Answer::Unclear(_)));
+    }
 
     fn asking(description: &Description) -> Asking<'_> {
         let values = BTreeMap::from([("tag", "nb7-x".to_owned()), ("uid", "41".to_owned())]);

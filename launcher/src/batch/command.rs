@@ -15,8 +15,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// More than a queue says about one job or one user.
-const LONGEST_ANSWER: u64 = 8 << 20;
+/// More than a queue says about one user: ten thousand jobs are a mebibyte.
+const LONGEST_ANSWER: u64 = 32 << 20;
 
 /// A command at work.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Running {
 /// How it ended.
 #[derive(Debug)]
 pub(crate) struct Said {
-    /// None when it had to be killed.
+    /// None when it had to be killed, or said more than anybody can have asked for.
     pub(crate) status: Option<ExitStatus>,
     pub(crate) out: String,
     pub(crate) err: String,
@@ -66,7 +66,8 @@ impl Running {
             }
             return Ok(None);
         };
-        let status = (!self.late).then_some(status);
+        let whole = self.out.metadata()?.len() <= LONGEST_ANSWER;
+        let status = (whole && !self.late).then_some(status);
         Ok(Some(Said { status, out: text(&mut self.out)?, err: text(&mut self.err)? }))
     }
 

@@ -28,6 +28,9 @@ pub(crate) struct Description {
     pub(crate) query: Query,
     /// The queue's lines about one tag.
     pub(crate) find: Query,
+    /// The queue's lines about all jobs of the account. Where it is given, the account's launchers on a host share
+    /// its answers, and it takes the place of the two above.
+    pub(crate) many: Option<Query>,
     /// What is known about jobs that left the queue.
     pub(crate) accounting: Option<Query>,
     /// More about a job that ended without a word of its own.

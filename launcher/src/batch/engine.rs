@@ -11,7 +11,9 @@ use super::log::Log;
 use super::machine::{Answer, Event, Machine, Order, Output};
 use super::outcome::Outcome;
 use super::record::{Began, Record, Refused};
+use super::shared::{self, Moment, Shared};
 use super::stage::{Intent, Stage};
+use super::together::Waiting;
 use crate::Trouble;
 use crate::supervise::Signals;
 use nix::errno::Errno;
@@ -46,7 +48,15 @@ pub(crate) struct Engine<'a> {
     pub(crate) watch: Option<Inotify>,
     /// The watch on `out`.
     pub(crate) output_watch: Option<WatchDescriptor>,
-    pub(crate) command: Option<(Order, Running)>,
+    /// The watch on the directory of answers that are shared.
+    pub(crate) shared_watch: Option<WatchDescriptor>,
+    pub(crate) command: Option<Asked>,
+    /// None where every launcher asks for itself.
+    pub(crate) shared: Option<Shared>,
+    /// The order that another launcher's question may answer.
+    pub(crate) waiting: Option<Waiting>,
+    /// When anything but output was last heard of the job.
+    pub(crate) news: Moment,
     /// The id that the stage's files have.
     pub(crate) kept: Option<String>,
     pub(crate) log_size: Option<u64>,
@@ -54,6 +64,15 @@ pub(crate) struct Engine<'a> {
     pub(crate) asked: Option<Instant>,
     /// A second request to cancel within this time is the same one.
     pub(crate) repeat: Duration,
+}
+
+/// A command at work.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) order: Order,
+    pub(crate) running: Running,
+    /// It asks about all jobs of the account, since then.
+    pub(crate) for_all: Option<Moment>,
 }
 
 impl Engine<'_> {
@@ -109,11 +128,17 @@ impl Engine<'_> {
                 self.output_watch = Some(added);
             }
         }
+        if let Some(shared) = &self.shared {
+            self.shared_watch = watch.add_watch(shared.directory(), AddWatchFlags::IN_MOVED_TO).ok();
+        }
         Some(watch)
     }
 
-    fn event(&mut self, event: Event) {
+    pub(super) fn event(&mut self, event: Event) {
         let now = self.now();
+        if !matches!(event, Event::Output(_)) {
+            self.news = shared::now();
+        }
         self.machine.take(now, event);
     }
 
@@ -133,8 +158,12 @@ impl Engine<'_> {
             tail.stir(due);
         }
         // Much output is no reason to look at the other files as often.
-        if due || events.iter().any(|event| Some(event.wd) != self.output_watch) {
+        let other = [self.output_watch, self.shared_watch];
+        if due || events.iter().any(|event| !other.contains(&Some(event.wd))) {
             self.look_at_records();
+        }
+        if due || events.iter().any(|event| Some(event.wd) == self.shared_watch) {
+            self.take_turn();
         }
     }
 
@@ -167,15 +196,22 @@ impl Engine<'_> {
 
     /// Takes the answer of the command that has ended.
     fn collect(&mut self) {
-        let Some((order, running)) = &mut self.command else { return };
-        let order = *order;
+        let Some(Asked { order, running, for_all }) = &mut self.command else { return };
+        let (order, for_all) = (*order, *for_all);
         let said = match running.ended() {
             Ok(None) => return,
             Ok(Some(said)) => Ok(said),
             Err(e) => Err(e),
         };
         self.command = None;
+        if let (Some(asked), Some(shared)) = (for_all, &mut self.shared) {
+            match &said {
+                Ok(said) => shared.keep(asked, said),
+                Err(_) => shared.leave(),
+            }
+        }
         let answer = match said {
+            Ok(said) if for_all.is_some() => self.asking.answer_about_all(&said),
             Ok(said) => {
                 if order == Order::Limits {
                     self.limit(&said.out);
@@ -211,23 +247,34 @@ impl Engine<'_> {
             // The scheduler did not tell its limits; ours stands alone.
             self.limit("");
         }
+        if !self.ask_together(order) {
+            self.run_alone(order);
+        }
+    }
+
+    /// Runs the order's own command.
+    pub(super) fn run_alone(&mut self, order: Order) {
         let Some(words) = self.asking.words(order, self.machine.id.as_deref()) else {
             return self.event(Event::Answer(order, Answer::Disabled));
         };
         match Running::start(&words, self.bin.as_deref(), &self.environment, Asking::time(order)) {
-            Ok(running) => self.command = Some((order, running)),
-            Err(e) => {
-                let answer = match (order, e.kind()) {
-                    // Nothing was started, so nothing was submitted.
-                    (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-                        Answer::Impossible(format!("cannot run {}: {e}", words[0]))
-                    }
-                    (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => Answer::Disabled,
-                    _ => Answer::Unclear(format!("cannot run {}: {e}", words[0])),
-                };
-                self.event(Event::Answer(order, answer));
-            }
+            Ok(running) => self.command = Some(Asked { order, running, for_all: None }),
+            Err(e) => self.could_not_start(order, &words, &e),
         }
+    }
+
+    pub(super) fn could_not_start(&mut self, order: Order, words: &[String], error: &io::Error) {
+        let program = words.first().map_or("nothing", String::as_str);
+        let text = format!("cannot run {program}: {error}");
+        let answer = match (order, error.kind()) {
+            // Nothing was started, so nothing was submitted.
+            (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                Answer::Impossible(text)
+            }
+            (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => Answer::Disabled,
+            _ => Answer::Unclear(text),
+        };
+        self.event(Event::Answer(order, answer));
     }
 
     fn pass_on(&mut self) {
@@ -278,6 +325,7 @@ impl Engine<'_> {
     }
 
     fn asked_to_cancel(&mut self) {
+        self.stop_waiting();
         match self.asked {
             None => {
                 self.asked = Some(Instant::now());
@@ -295,7 +343,7 @@ impl Engine<'_> {
     fn timeout(&self) -> PollTimeout {
         let now = Instant::now();
         let look = self.looked.map_or(now, |at| at + LOOK);
-        let command = self.command.as_ref().map(|(_, running)| running.deadline());
+        let command = self.command.as_ref().map(|asked| asked.running.deadline());
         let wake = self.machine.wake(self.now()).map(|at| self.clock + at);
         let due = [Some(look), command, wake].into_iter().flatten().min().unwrap_or(look);
         let wait = due.saturating_duration_since(now) + Duration::from_millis(1);

@@ -131,6 +131,19 @@ impl<'d> Machine<'d> {
         std::mem::take(&mut self.notices)
     }
 
+    /// Whether things may be otherwise than they were last heard, so that only how they are now counts.
+    pub(crate) fn doubts(&self) -> bool {
+        self.absent_since.is_some()
+            || self.doomed.is_some()
+            || self.cancel.is_some()
+            || self.submission != Submission::Known
+    }
+
+    /// The order is not being carried out; it comes again when nothing more urgent does.
+    pub(crate) fn withdraw(&mut self) {
+        self.outstanding = None;
+    }
+
     /// When [`Machine::next`] may have something to say without any news.
     pub(crate) fn wake(&self, now: Duration) -> Option<Duration> {
         let mut times = vec![

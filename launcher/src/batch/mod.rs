@@ -19,8 +19,10 @@ mod options;
 mod outcome;
 mod polling;
 mod record;
+mod shared;
 mod stage;
 mod submission;
+mod together;
 
 use crate::job::{enter_directory, environment, tell_code};
 use crate::supervise::Signals;
@@ -36,6 +38,7 @@ use nunbird_handover::{Batch, Handover, Rules, Scheduler, Untrusted};
 use nunbird_sys::process::set_umask;
 use options::Arguments;
 use outcome::{Ending, Outcome, Told};
+use shared::Shared;
 use stage::{Intent, Stage, file_name};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -206,17 +209,21 @@ fn engine<'a>(
     let kept = machine.id.clone();
     let mut environment = environment(handover, name);
     environment.extend(batch.environment.iter().map(|(name, value)| (name.into(), value.into())));
+    let asking = Asking {
+        description,
+        values,
+        arguments: arguments.words,
+        uid: handover.account.uid,
+        tag: intent.tag.clone(),
+    };
     Ok(Engine {
         stage,
         intent,
         machine,
-        asking: Asking {
-            description,
-            values,
-            arguments: arguments.words,
-            uid: handover.account.uid,
-            tag: intent.tag.clone(),
-        },
+        shared: shared_answers(handover, batch, &asking),
+        waiting: None,
+        news: shared::now(),
+        asking,
         bin: batch.scheduler_bin.clone(),
         environment,
         remaining,
@@ -228,6 +235,7 @@ fn engine<'a>(
         clock: Instant::now(),
         watch: None,
         output_watch: None,
+        shared_watch: None,
         command: None,
         kept,
         log_size: Some(0),
@@ -235,6 +243,16 @@ fn engine<'a>(
         asked: None,
         repeat: patience.repeat,
     })
+}
+
+/// Where the account's launchers on this host share what this scheduler says; none where it is asked job by job.
+fn shared_answers(handover: &Handover, batch: &Batch, asking: &Asking<'_>) -> Option<Shared> {
+    let mut question = asking.words_about_all()?;
+    // The same words ask another cluster where these differ.
+    question.extend(batch.scheduler_bin.iter().map(|bin| bin.to_string_lossy().into_owned()));
+    let variables = [&handover.environment, &batch.environment];
+    question.extend(variables.into_iter().flatten().map(|(name, value)| format!("{name}={value}")));
+    Some(Shared::new(batch.directory.parent()?, &question))
 }
 
 /// A signal's name as scheduler commands take it; anything else than a name is none.

@@ -69,7 +69,7 @@ impl Slurm {
         batch.scheduler_bin = Some(self.path("bin"));
         batch.environment = BTreeMap::from([
             ("SLURM_CONF".to_owned(), self.path("etc/slurm.conf").display().to_string()),
-            ("NBT_CALLS".to_owned(), directory.join("calls").display().to_string()),
+            ("NBT_CALLS".to_owned(), self.path("calls").display().to_string()),
         ]);
         batch.nfs_timeout = 5;
         batch.grace = 3;
@@ -158,7 +158,7 @@ impl Job<'_> {
 
     /// The scheduler's commands that the launchers of this job ran, in order.
     pub fn calls(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.directory.join("calls")).unwrap_or_default();
+        let text = fs::read_to_string(self.slurm.calls(self.handover.job_id)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 

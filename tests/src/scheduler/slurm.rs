@@ -189,6 +189,7 @@ impl Slurm {
             ("home", 0o755),
             ("bin", 0o755),
             ("launch", 0o711),
+            ("calls", 0o1777),
         ] {
             fs::create_dir(self.path(name)).expect("a directory");
             fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).expect("a mode");
@@ -216,7 +217,7 @@ impl Slurm {
         fs::write(self.path("etc/plugstack.conf"), "# none\n").expect("a configuration");
         for command in COMMANDS {
             let text = format!(
-                "#!/bin/sh\n[ -z \"$NBT_CALLS\" ] || echo \"{command} $*\" >>\"$NBT_CALLS\"\nexec /usr/bin/{command} \"$@\"\n"
+                "#!/bin/sh\n[ -z \"$NBT_CALLS\" ] || echo \"{command} $*\" >>\"$NBT_CALLS/$NUNBIRD_JOB_ID\"\nexec /usr/bin/{command} \"$@\"\n"
             );
             let path = self.path("bin").join(command);
             fs::write(&path, text).expect("a command");
@@ -280,6 +281,11 @@ impl Slurm {
             fs::read_to_string(format!("/proc/{number}/mountinfo")).is_ok_and(|mounts| mounts.contains(&mark))
         };
         numbers.filter(ours).map(Pid::from_raw).collect()
+    }
+
+    /// Where the commands' wrappers write down what the launchers of a CI job ran.
+    pub(super) fn calls(&self, job: u64) -> PathBuf {
+        self.path("calls").join(job.to_string())
     }
 
     pub(super) fn next_job(&self) -> u64 {
