@@ -23,6 +23,10 @@ const MOST: u64 = 256 << 10;
 pub(crate) struct Description {
     /// Its name in messages.
     pub(crate) title: String,
+    /// Whether its answers about the queue leave ended jobs out. Then a job's own record, and that the queue has it no
+    /// more, are the two witnesses of its end.
+    #[serde(default)]
+    pub(crate) forgets: bool,
     pub(crate) submit: Submit,
     /// The queue's line about one id.
     pub(crate) query: Query,
@@ -181,6 +185,11 @@ impl Description {
     /// Reads a description. The error says what is wrong and where.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|e| e.to_string())
+    }
+
+    /// Whether a job can be ended by its tag, before its id is known.
+    pub(crate) fn cancels_by_tag(&self) -> bool {
+        !self.cancel.command.iter().any(|word| word.contains("{id}"))
     }
 
     /// What a word of the scheduler means.

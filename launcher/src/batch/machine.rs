@@ -226,6 +226,7 @@ impl<'d> Machine<'d> {
         }
         if self.gone.is_none()
             && self.submission != Submission::Intended
+            && (self.id.is_some() || self.description.cancels_by_tag())
             && let Some(cancel) = &mut self.cancel
         {
             // The queue's last line may be older than what the agent told.

@@ -51,10 +51,16 @@ impl Machine<'_> {
                 self.outcome = Some(self.ended(end));
             }
         } else if let Some(since) = self.gone
-            && ((self.record.is_some() && self.output == Output::All) || waited(since, self.limits.nfs))
+            && ((self.record.is_some() && self.output == Output::All) || waited(since, self.last_words()))
         {
             self.outcome = Some(self.vanished());
         }
+    }
+
+    /// How long the files of a job that is gone are waited for. One that was cancelled need not have written any.
+    fn last_words(&self) -> Duration {
+        let expected = self.description.forgets && self.cancel.is_some();
+        if expected { LAST_WORDS.min(self.limits.nfs) } else { self.limits.nfs }
     }
 
     fn ended(&self, end: End) -> Outcome {
@@ -89,7 +95,9 @@ impl Machine<'_> {
                 Outcome::Failed(*code)
             }
             _ => match &self.cancel {
-                Some(cancel) if self.record.is_some() => Outcome::Cancelled(cancel.why.clone()),
+                Some(cancel) if self.record.is_some() || self.description.forgets => {
+                    Outcome::Cancelled(cancel.why.clone())
+                }
                 Some(cancel) => Outcome::NotCancelled(cancel.why.clone()),
                 None => Outcome::Lost(self.record.as_ref().map(|record| record.code)),
             },

@@ -2,7 +2,7 @@
 
 use super::{ABSENT_FOR, Answer, Machine, Notice, Order, Row, Submission};
 use crate::batch::cancelling::Cancel;
-use crate::batch::description::State;
+use crate::batch::description::{End, State};
 use crate::batch::outcome::{Outcome, Why};
 use std::time::Duration;
 
@@ -142,6 +142,14 @@ impl Machine<'_> {
     }
 
     fn is_absent(&mut self, now: Duration, order: Order) {
+        if self.description.forgets
+            && self.cancel.is_none()
+            && let Some(record) = &self.record
+        {
+            let end = if record.code == 0 { End::Completed } else { End::Failed };
+            self.word.get_or_insert((end, now));
+            return self.pace.soon(now);
+        }
         let since = *self.absent_since.get_or_insert(now);
         match order {
             Order::Find => self.absent_by_tag = true,

@@ -133,3 +133,32 @@ fn a_job_that_cannot_start_in_time_is_cancelled_before_gitlab_ends_the_ci_job() 
     play.on(Order::Query, says("CANCELLED"));
     play.ends(Outcome::Cancelled(Why::TooLate));
 }
+
+#[test]
+fn a_job_whose_id_is_not_known_is_found_before_a_cancel_that_takes_ids() {
+    let forgetful = super::forgetful();
+    let mut play = Play::new(&forgetful, LIMITS, true, None);
+    play.event(Event::Cancel(true));
+    play.on(Order::Find, says("PENDING"));
+    play.on(Order::Cancel, Answer::Done);
+}
+
+#[test]
+fn a_cancelled_job_that_a_forgetful_scheduler_has_no_more_is_gone() {
+    let forgetful = super::forgetful();
+    let mut play = Play::begun(&forgetful);
+    let asked = play.now;
+    play.event(Event::Cancel(false));
+    play.event(Event::Cancel(true));
+    while let Some(order) = play.order() {
+        let answer = match order {
+            Order::Cancel => Answer::Done,
+            Order::Accounting => Answer::Disabled,
+            Order::Kill => Answer::Unclear("qdel: Unknown Job Id 7".to_owned()),
+            _ => Answer::Absent,
+        };
+        play.event(Event::Answer(order, answer));
+    }
+    assert!(play.now < asked + Duration::from_secs(30), "{:?}", play.orders);
+    play.ends(Outcome::Cancelled(Why::Asked));
+}
