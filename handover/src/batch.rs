@@ -30,6 +30,8 @@ pub struct Batch {
     pub job_prefix: Option<String>,
     /// `SCHEDULER_SIGNAL`: what a cancelled job gets first, a name such as `TERM` or `SIGUSR1`; `TERM` when none.
     pub cancel_signal: Option<String>,
+    /// `COPY_SCHEDULER_LOGS`: the user's directory for copies of a job's files.
+    pub copy_logs: Option<String>,
     /// Seconds from that signal to the scheduler's own cancel command.
     pub grace: u32,
     /// What the site says about the user's arguments.
@@ -109,6 +111,7 @@ impl BatchPlan {
             batch.job_prefix = variable("SCHEDULER_JOB_PREFIX")?;
         }
         batch.cancel_signal = variable("SCHEDULER_SIGNAL")?;
+        batch.copy_logs = variable("COPY_SCHEDULER_LOGS")?;
         Ok(batch)
     }
 }
@@ -157,6 +160,7 @@ impl Batch {
             arguments: None,
             job_prefix: None,
             cancel_signal: None,
+            copy_logs: None,
             grace: 30,
             rules: Rules::default(),
             allow_illegal_args: false,

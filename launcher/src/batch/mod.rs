@@ -9,6 +9,7 @@ mod amounts;
 mod asking;
 mod cancelling;
 mod command;
+mod copies;
 mod description;
 mod engine;
 mod follow;
@@ -123,6 +124,9 @@ pub(crate) fn run(
         if let Some(loss) = tail.loss() {
             say(&format!("the last {} bytes of the job's {which} are lost: {}", loss.bytes, loss.cause));
         }
+    }
+    if let Some(directory) = &batch.copy_logs {
+        say(&copies::copy(directory, &handover.account, &stage, &intent.tag));
     }
     told(&ending, exit_code.as_ref())
 }

@@ -93,9 +93,19 @@ fn a_failed_script_has_its_own_exit_code_and_the_users_arguments_reach_the_sched
         .variable("SCHEDULER_PARAMETERS", "--partition=nonesuch")
         .variable("SITE_ARGS", "--partition=hour -t 5")
         .variable("SCHEDULER_JOB_PREFIX", "mine")
+        .variable("COPY_SCHEDULER_LOGS", "$$HOME/copies")
         .script("echo \"in $SLURM_JOB_PARTITION\"; case $SLURM_JOB_NAME in mine*) exit 77;; esac")
         .run()
         .expect(&Status::script_failure(77));
+    let copies: Vec<_> =
+        std::fs::read_dir(slurm.path("home/nbt_ann/copies")).expect("copies").flatten().collect();
+    let named = |end: &str| {
+        copies.iter().any(|copy| {
+            copy.file_name().to_string_lossy().starts_with("mine-nb")
+                && copy.file_name().to_string_lossy().ends_with(end)
+        })
+    };
+    assert!(copies.len() == 3 && named(".out") && named(".err") && named(".log"), "{copies:?}");
     let refused = job().variable("SITE_ARGS", "--output=/home/nbt_bea/x").script("true").run();
     assert_eq!(refused.status, Status::script_failure(1), "{}", refused.log());
     assert!(
