@@ -9,9 +9,9 @@ use crate::settings::Settings;
 use crate::store::{Claim, Store, clocks, job_directory};
 use nunbird_handover::{
     Account, Audit, Batch, BatchPlan, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Scheduler,
-    Shell, Workspace,
+    Shell, SiteRules, Untrusted, Workspace,
 };
-use nunbird_policy::{DEFAULT_AUDIT_FILE, Executor, Job, Policy};
+use nunbird_policy::{AccountFacts, BUILDS_VARIABLE, DEFAULT_AUDIT_FILE, Directories, Executor, Job, Policy};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
 use std::path::{Path, PathBuf};
@@ -53,10 +53,19 @@ fn record(
     let (job, directories) = policy.job_of(rule);
     let template = judged.data_dir.as_deref().unwrap_or(&directories.data_dir);
     let data_dir = data_dir(template, &entry.name, &entry.home)?;
-    let builds_dir = data_dir.join(format!("builds/{}/{slot:03}", process::short_host_name()));
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
     let directory = data_dir.join("batch").join(&context.decision_id);
     let batch = batch(policy, job, directory, admitted.expires_at)?;
+    let builds_root = users_builds_root(admitted, directories, entry)?;
+    let own = match directories.per_job {
+        true => format!("{server}-{}", admitted.job_id),
+        false => format!("{slot:03}"),
+    };
+    let host = process::short_host_name();
+    let builds_dir = match &builds_root {
+        Some(root) => root.join(host).join(own),
+        None => data_dir.join("builds").join(host).join(own),
+    };
     Ok(Record {
         version: FORMAT_VERSION,
         decision_id: context.decision_id.clone(),
@@ -89,12 +98,19 @@ fn record(
         workspace: Workspace {
             project_dir: builds_dir.join(&admitted.project_dir),
             cache_dir: data_dir.join("cache"),
+            builds_root: builds_root.unwrap_or_else(|| data_dir.clone()),
             builds_dir,
             data_dir,
         },
         shell: Shell { path: job.shell.clone(), login: job.login_shell },
         launcher: job.launcher.clone(),
         isolation: job.isolation,
+        site: SiteRules {
+            message: job.message.clone(),
+            stages: job.stages.clone(),
+            raise_stack_limit: job.raise_stack_limit,
+            upkeep: directories.upkeep.clone(),
+        },
         environment: job.environment.clone(),
         batch,
         identity_source: judgement::source(admitted).name().to_owned(),
@@ -157,6 +173,27 @@ fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refusal>
             home.display()
         );
         Refusal::system("home", "your home directory on this host cannot hold CI jobs", detail)
+    })
+}
+
+/// The directory that the user names for builds, where the site lets users name one. Nothing is looked at here: the
+/// launcher does that, as the user.
+///
+/// # Errors
+/// For a text that is no path that jobs can work in.
+fn users_builds_root(
+    admitted: &Admitted,
+    directories: &Directories,
+    account: &AccountFacts,
+) -> Result<Option<PathBuf>, Refusal> {
+    let wish = admitted.requested_builds_dir.as_deref().filter(|_| directories.user_builds_dir);
+    let Some(wish) = wish else { return Ok(None) };
+    let root = nunbird_policy::builds_root(wish, &account.name, &account.home);
+    root.map(Some).ok_or_else(|| {
+        let message = format!("{BUILDS_VARIABLE} of this job names no directory that jobs can work in");
+        Refusal::denied("builds-dir", message, format!("{BUILDS_VARIABLE} is `{}`", Untrusted(wish))).help(
+            "write an absolute path of letters, digits and -_.+@,=: (`$HOME` and `$USER` are your account's), or remove the variable",
+        )
     })
 }
 

@@ -87,6 +87,8 @@ impl Start {
             exit_code_file: opened.exit_code.is_some(),
             batch: batch(context, record, &task)?,
             task,
+            site: record.site.clone(),
+            expires_at: record.expires_at,
         };
         let bytes = message.to_bytes().map_err(|e| failed(&e))?;
         let handover = exec::sealed(c"nunbird-handover", &bytes).map_err(|e| failed(&e))?;

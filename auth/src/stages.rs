@@ -10,9 +10,11 @@ use crate::refusal::{Refusal, print_error};
 use crate::settings;
 use crate::store::{Store, job_directory};
 use aws_lc_rs::digest;
-use nunbird_handover::{Record, Task};
+use nunbird_handover::{Account, Record, Task};
 use nunbird_policy::AccountFacts;
 use nunbird_sys::fork::Ended;
+use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::provision::{self, Owner};
 use nunbird_sys::{exec, foreign, process};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -94,8 +96,25 @@ fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
     let target = same_account(&record)?;
+    make_data_dir(context, &record)?;
     let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?;
     watched(context, |context| start.run(context))
+}
+
+/// Where the site says so, the account's own directory below a directory of root's.
+fn make_data_dir(context: &Context<'_>, record: &Record) -> Result<(), Refusal> {
+    if !record.site.upkeep.create || !context.privilege.source.is_privileged() {
+        return Ok(());
+    }
+    let refuse = |e: std::io::Error| {
+        let message = "the directory for your jobs could not be made on this host";
+        Refusal::system("data-dir", message, format!("data_dir {}: {e}", record.workspace.data_dir.display()))
+    };
+    let keeper = context.privilege.keeper();
+    let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(refuse)?;
+    let Account { name, uid, gid, .. } = &record.account;
+    let owner = Owner { name, uid: *uid, gid: *gid };
+    provision::make_for(&record.workspace.data_dir, owner).map(drop).map_err(refuse)
 }
 
 fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Result<Ended, Refusal> {

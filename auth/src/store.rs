@@ -171,7 +171,9 @@ impl Store {
     /// Whether another job works in this record's directories by now, because the record's time is up.
     pub(crate) fn is_succeeded(&self, record: &Record, _lock: &Lock) -> Result<bool, Refusal> {
         let others = self.others(&record.job_directory)?;
-        Ok(others.iter().any(|r| r.account.uid == record.account.uid && r.slot == record.slot))
+        let same_place =
+            |r: &Record| r.slot == record.slot || r.workspace.builds_dir == record.workspace.builds_dir;
+        Ok(others.iter().any(|r| r.account.uid == record.account.uid && same_place(r)))
     }
 
     /// The records that hold a slot, but the one of this directory.

@@ -7,7 +7,7 @@
 use crate::privilege::Privilege;
 use crate::refusal::Refusal;
 use crate::sandbox;
-use nunbird_policy::{Algorithm, GitLabServer, Policy};
+use nunbird_policy::{Algorithm, BUILDS_VARIABLE, GitLabServer, Policy};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::{answer, process};
 use nunbird_token::{
@@ -63,6 +63,7 @@ pub(crate) fn ask(
             now: evidence.now,
             clock_skew: policy.identity.clock_skew,
             account_variable: account_variable(policy),
+            builds_variable: builds_variable(policy),
         });
         let no_keys = servers.iter().all(|server| server.keys.is_empty());
         nunbird_token::encode(&answer.map_err(|rejection| match rejection {
@@ -115,6 +116,7 @@ pub(crate) fn judge_job_answer(
             runner_ids: server.map_or(&[], |server| server.runner_ids.as_slice()),
             now: evidence.now,
             account_variable: account_variable(policy),
+            builds_variable: builds_variable(policy),
         });
         nunbird_token::encode(&answer)
     })?;
@@ -130,6 +132,10 @@ pub(crate) fn judge_job_answer(
 
 fn account_variable(policy: &Policy) -> Option<&str> {
     policy.validation.as_ref()?.user_variable.as_deref()
+}
+
+fn builds_variable(policy: &Policy) -> Option<&str> {
+    policy.directories.user_builds_dir.then_some(BUILDS_VARIABLE)
 }
 
 fn failed(detail: &dyn std::fmt::Display) -> Refusal {

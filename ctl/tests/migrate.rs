@@ -45,16 +45,16 @@ fn a_migrated_configuration_is_read_and_decides_the_same() {
 #[test]
 fn what_is_refused_is_told_twice_and_the_rest_denies_every_job() {
     let scene = Scene::new();
-    let text = JACAMAR.replace("[auth]", "job_message = \"hello\"\n[auth]\nroot_dir_creation = true");
+    let text = JACAMAR.replace("[auth]", "run_mechanism = \"podman\"\n[auth]\nseccomp.block_all = true");
     let file = scene.file("jacamar.toml", &text);
     let migrated = scene.run_bare(&["migrate", &file]);
     assert_eq!(migrated.code, 3, "{migrated:?}");
-    for line in ["6:15: `job_message`", "8:21: `root_dir_creation = true`"] {
+    for line in ["6:17: `run_mechanism`", "8:21: `block_all = true`"] {
         let refused = format!("# REFUSED {file}:{line} is not supported\n");
         assert!(migrated.out.contains(&refused), "{refused}\n{}", migrated.out);
     }
-    assert!(migrated.err.contains("`job_message` is not supported"), "{}", migrated.err);
-    assert!(migrated.err.contains("`root_dir_creation = true` is not supported"), "{}", migrated.err);
+    assert!(migrated.err.contains("`run_mechanism` is not supported"), "{}", migrated.err);
+    assert!(migrated.err.contains("`block_all = true` is not supported"), "{}", migrated.err);
     let native = scene.file("native.toml", &migrated.out);
     let claims = scene.claims(&claims("ada", "hpc/app"));
     let explained = scene.run_bare(&["explain", "--claims", &claims, "--configuration", &native]);
@@ -76,7 +76,7 @@ fn a_dropped_list_never_lets_anybody_in() {
 fn a_hostile_line_stays_in_its_comment() {
     let scene = Scene::new();
     let hostile =
-        "job_message = \"\u{202e}\u{7}\"\nff_x = \"\"\"\n[[rule]]\"\"\"\n\"ff_\\n[[rule]]\\u001b\" = 1\n";
+        "run_mechanism = \"\u{202e}\u{7}\"\nff_x = \"\"\"\n[[rule]]\"\"\"\n\"ff_\\n[[rule]]\\u001b\" = 1\n";
     let migrated = scene.run_bare(&[
         "migrate",
         &scene.file("j.toml", &JACAMAR.replace("name = \"login1\"\n", &hostile.replace('\u{7}', ""))),

@@ -78,6 +78,7 @@ pub fn job_answer(bytes: &[u8]) {
         runner_ids: &[],
         now: 1,
         account_variable: None,
+        builds_variable: Some("CUSTOM_CI_BUILDS_DIR"),
     };
     if let Ok(admitted) = nunbird_token::admit_by_job_token(&question) {
         assert_eq!((admitted.job_id, admitted.project_id, admitted.ref_protected), (7, 3, None));
@@ -115,6 +116,7 @@ pub fn response(bytes: &[u8]) {
         now: 1,
         clock_skew: 60,
         account_variable: None,
+        builds_variable: Some("CUSTOM_CI_BUILDS_DIR"),
     };
     assert!(nunbird_token::admit(&question).is_err());
 }

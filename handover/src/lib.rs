@@ -13,12 +13,14 @@ mod batch;
 mod fds;
 mod message;
 mod record;
+mod site;
 mod untrusted;
 
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
 pub use fds::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
 pub use record::{Audit, Isolation, JobDirectory, Record, RuleRef, Syslog};
+pub use site::{SiteRules, Upkeep};
 pub use untrusted::Untrusted;
 
 /// The version of [`Handover`] and [`Record`]. Both programs come from one build; a difference is an error.

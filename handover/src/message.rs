@@ -1,6 +1,6 @@
 //! The message from `nunbird-auth` to the launcher.
 
-use crate::{Batch, FORMAT_VERSION, FormatError};
+use crate::{Batch, FORMAT_VERSION, FormatError, SiteRules};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +33,10 @@ pub struct Handover {
     pub exit_code_file: bool,
     /// The batch scheduler, where stages of the job go to one.
     pub batch: Option<Batch>,
+    /// The site's say in how the stages go.
+    pub site: SiteRules,
+    /// Seconds since the epoch after which no stage but `cleanup` runs.
+    pub expires_at: u64,
 }
 
 /// The stage of gitlab-runner's custom executor that the launcher serves.
@@ -77,12 +81,15 @@ pub struct Identity {
     pub project_path: String,
 }
 
-/// The job's directories. `builds_dir` and `cache_dir` lie below `data_dir`.
+/// The job's directories. `cache_dir` lies below `data_dir`, `builds_dir` below `builds_root`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workspace {
     /// Root of all that Nunbird keeps for the account; owned by it, mode 0700. May be a symbolic link.
     pub data_dir: PathBuf,
+    /// `data_dir`, or the directory that the user has named for builds (`CUSTOM_CI_BUILDS_DIR`); also owned by the account,
+    /// mode 0700, and may also be a symbolic link.
+    pub builds_root: PathBuf,
     /// gitlab-runner's `builds_dir`: one for each concurrent job of the account on this host.
     pub builds_dir: PathBuf,
     /// gitlab-runner's `cache_dir`: one for the account, never shared with another.

@@ -4,7 +4,7 @@
 //! this record instead. It lies in a directory that only root can enter (for `downscope = "none"`: only the
 //! user itself), so neither the CI user nor the runner's account can write one.
 
-use crate::{Account, BatchPlan, FORMAT_VERSION, FormatError, Identity, Shell, Workspace};
+use crate::{Account, BatchPlan, FORMAT_VERSION, FormatError, Identity, Shell, SiteRules, Workspace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -60,6 +60,8 @@ pub struct Record {
     pub isolation: Isolation,
     /// The batch scheduler, where stages of the job go to one.
     pub batch: Option<BatchPlan>,
+    /// The site's say in how its stages go.
+    pub site: SiteRules,
     /// How the job's identity was proven: `id_token`, …
     pub identity_source: String,
     /// Where events of the later stages are written down.

@@ -41,6 +41,13 @@ fn what_the_example_shows_as_defaults_are_the_defaults() {
     assert_eq!(shown.rules.len(), as_it_is.rules.len() + 6, "each rule shown as an example is one");
     assert!(shown.gitlab[0].ca_file.take().is_some(), "the one key without a default is an example");
     assert!(shown.validation.take().is_some() && shown.audit.syslog.take().is_some());
+    assert!(shown.job.message.take().is_some() && !std::mem::take(&mut shown.job.stages).is_empty());
+    let upkeep = &mut shown.directories.upkeep;
+    let removed = [upkeep.max_age.take(), upkeep.max_dirs.take(), upkeep.min_free.take()];
+    assert!(removed.iter().all(Option::is_some), "examples of what is off");
+    let batch = &mut shown.job.batch;
+    assert!(batch.scheduler_bin.take().is_some() && std::mem::take(&mut batch.rules).qos.is_some());
+    assert_eq!(std::mem::take(&mut shown.schedulers).len(), 1);
     assert_eq!((shown.profiles.len(), shown.maps.len(), shown.tests.len()), (1, 1, 1));
     shown.profiles.clear();
     shown.maps.clear();

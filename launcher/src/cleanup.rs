@@ -3,11 +3,11 @@
 //! gitlab-runner keeps them in `<project>.tmp` and removes them itself only when a job ends in order; a cancelled
 //! or timed-out job leaves keys and tokens behind. The stage may run several times for one job, beside itself and
 //! beside a stage that has not ended yet, and when nothing was ever made. It never follows a symbolic link.
-//! What it prints goes to gitlab-runner's own log.
+//! What it prints goes to gitlab-runner's own log. Build directories are kept and removed by `upkeep`.
 
 use crate::directory::{Directory, is};
 use crate::trouble::shown;
-use crate::{Trouble, Verdict};
+use crate::{Trouble, Verdict, upkeep};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -19,59 +19,81 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Instant;
 
 /// Deeper trees than this are nobody's file variables; each level costs a descriptor.
 const DEEPEST: usize = 128;
 /// How often a directory is emptied that a live process fills again.
 const ATTEMPTS: usize = 5;
 
-/// Removes `<project_dir>.tmp`.
+/// Removes `<project_dir>.tmp`, then what the site's rules say of build directories.
 pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
     let workspace = &handover.workspace;
-    let Some(data_dir) = Directory::data_dir(&workspace.data_dir, handover.account.uid)? else {
+    let Some(root) = Directory::data_dir(&workspace.builds_root, handover.account.uid)? else {
         return Ok(Verdict::Success);
     };
+    remove_credentials(handover, &root)?;
+    upkeep::release(&root, handover);
+    Ok(Verdict::Success)
+}
+
+fn remove_credentials(handover: &Handover, root: &Directory) -> Result<(), Trouble> {
+    let workspace = &handover.workspace;
     let Some(project) = workspace.project_dir.file_name() else {
         return Err(refuse(&workspace.project_dir, "it has no name"));
     };
     let parent = workspace.project_dir.parent().unwrap_or(&workspace.builds_dir);
-    let Some(parent) = descend(data_dir, &workspace.data_dir, parent)? else {
-        return Ok(Verdict::Success);
-    };
+    let Some(parent) = descend(root, &workspace.builds_root, parent)? else { return Ok(()) };
     let mut name = OsString::from(project);
     name.push(".tmp");
-    if remove(&parent, &name, 0)? {
-        let line = format!("nunbird: removed {}\n", shown(&parent.path().join(&name)));
-        // The work is done, whether or not somebody reads about it.
-        drop(std::io::stdout().write_all(line.as_bytes()));
+    if remove(&parent, &name, 0, None)? {
+        tell(&format!("removed {}", shown(&parent.path().join(&name))));
     }
-    Ok(Verdict::Success)
+    Ok(())
+}
+
+/// Says something to gitlab-runner's own log. What is done is done, whether or not somebody reads about it.
+pub(crate) fn tell(message: &str) {
+    drop(std::io::stdout().write_all(format!("nunbird: {message}\n").as_bytes()));
 }
 
 /// Removes what is behind the name, with all below it.
 pub(crate) fn remove_tree(parent: &Directory, name: &OsStr) -> Result<(), Trouble> {
-    remove(parent, name, 0).map(drop)
+    remove(parent, name, 0, None).map(drop)
 }
 
-/// The directory at `path`, from `data_dir` down; none when a part of the way is missing.
-fn descend(data_dir: Directory, prefix: &Path, path: &Path) -> Result<Option<Directory>, Trouble> {
+/// As [`remove_tree`], and an error when `deadline` comes first.
+pub(crate) fn remove_tree_until(parent: &Directory, name: &OsStr, deadline: Instant) -> Result<(), Trouble> {
+    remove(parent, name, 0, Some(deadline)).map(drop)
+}
+
+/// The directory at `path`, from `root` down; none when a part of the way is missing.
+pub(crate) fn descend(root: &Directory, prefix: &Path, path: &Path) -> Result<Option<Directory>, Trouble> {
     let way = path.strip_prefix(prefix).map_err(|e| refuse(path, &e.to_string()))?;
-    let mut directory = data_dir;
-    for name in way.components() {
-        match directory.child(name.as_os_str())? {
-            Some(child) => directory = child,
-            None => return Ok(None),
-        }
+    let mut names = way.components();
+    let first = names.next().ok_or_else(|| refuse(path, "it is the directory that all others lie in"))?;
+    let mut directory = root.child(first.as_os_str())?;
+    for name in names {
+        let Some(parent) = directory else { return Ok(None) };
+        directory = parent.child(name.as_os_str())?;
     }
-    Ok(Some(directory))
+    Ok(directory)
 }
 
 /// Removes what is behind the name, with all below it. False when there was nothing.
-fn remove(parent: &Directory, name: &OsStr, depth: usize) -> Result<bool, Trouble> {
+fn remove(
+    parent: &Directory,
+    name: &OsStr,
+    depth: usize,
+    deadline: Option<Instant>,
+) -> Result<bool, Trouble> {
     let path = parent.path().join(name);
     let failed =
         |e: Errno| Trouble::at("cannot remove", &path, e, "remove it by hand: it may hold credentials");
     for _ in 0..ATTEMPTS {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(failed(Errno::ETIME));
+        }
         match parent.stat(name) {
             Err(Errno::ENOENT) => return Ok(false),
             Err(e) => return Err(failed(e)),
@@ -88,7 +110,7 @@ fn remove(parent: &Directory, name: &OsStr, depth: usize) -> Result<bool, Troubl
         }
         // None: another cleanup was faster, or the job replaced it; the next look tells.
         if let Some(directory) = parent.child(name)? {
-            empty(&directory, depth)?;
+            empty(&directory, depth, deadline)?;
         }
         match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(true),
@@ -100,7 +122,7 @@ fn remove(parent: &Directory, name: &OsStr, depth: usize) -> Result<bool, Troubl
     Err(failed(Errno::ENOTEMPTY))
 }
 
-fn empty(directory: &Directory, depth: usize) -> Result<(), Trouble> {
+fn empty(directory: &Directory, depth: usize, deadline: Option<Instant>) -> Result<(), Trouble> {
     let failed = |e: Errno| {
         Trouble::at("cannot read", directory.path(), e, "remove it by hand: it may hold credentials")
     };
@@ -117,7 +139,7 @@ fn empty(directory: &Directory, depth: usize) -> Result<(), Trouble> {
     }
     drop(listing);
     for name in names {
-        remove(directory, OsStr::from_bytes(&name), depth + 1)?;
+        remove(directory, OsStr::from_bytes(&name), depth + 1, deadline)?;
     }
     Ok(())
 }

@@ -19,7 +19,10 @@ use std::path::{Path, PathBuf};
 
 const OPEN: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 const PERMISSIONS: u32 = 0o777;
-const PRIVATE: u32 = 0o700;
+/// For the owner alone.
+pub(crate) const PRIVATE: u32 = 0o700;
+/// The owner's, and its group may look.
+pub(crate) const GROUP: u32 = 0o750;
 
 /// An open directory that belongs to the account.
 #[derive(Debug)]
@@ -56,30 +59,38 @@ impl Directory {
 
     /// Opens the directory of this name, makes it when it is missing, and makes sure that it is private.
     pub(crate) fn make_child(&self, name: &OsStr) -> Result<Self, Trouble> {
+        self.make_child_with(name, PRIVATE)
+    }
+
+    /// As [`Directory::make_child`], with these permissions.
+    pub(crate) fn make_child_with(&self, name: &OsStr, permissions: u32) -> Result<Self, Trouble> {
         let path = self.path.join(name);
         make(self.fd.as_fd(), name, &path)?;
         let child = self.child(name)?.ok_or_else(|| {
             Trouble::at("cannot keep", &path, "something removes it at the same time", "run the job again")
         })?;
-        child.make_private()?;
+        child.give(permissions)?;
         Ok(child)
     }
 
-    /// Takes all permissions of other users away, and tells so.
-    pub(crate) fn make_private(&self) -> Result<(), Trouble> {
-        let help = "make it accessible to you alone (chmod 0700)";
+    /// Gives the directory exactly these permissions, and tells what is taken from other users.
+    pub(crate) fn give(&self, permissions: u32) -> Result<(), Trouble> {
+        let help = &format!("give it these permissions yourself (chmod {permissions:04o})");
         let mode = fstat(&self.fd).map_err(|e| self.trouble("cannot look at", e, help))?.st_mode;
-        if mode & PERMISSIONS == PRIVATE {
+        if mode & PERMISSIONS == permissions {
             return Ok(());
         }
         // The set-group-id bit stays: sites use it for quotas, and it lets nobody in.
-        let private = Mode::from_bits_truncate(mode & 0o7000 | PRIVATE);
-        fchmod(&self.fd, private).map_err(|e| self.trouble("cannot change the mode of", e, help))?;
-        say(&format!(
-            "changed the mode of {} from {:04o} to {PRIVATE:04o}, so that no other user can read your jobs' files",
-            shown(&self.path),
-            mode & PERMISSIONS
-        ));
+        let wanted = Mode::from_bits_truncate(mode & 0o7000 | permissions);
+        fchmod(&self.fd, wanted).map_err(|e| self.trouble("cannot change the mode of", e, help))?;
+        if mode & 0o077 & !permissions != 0 {
+            let others = if permissions == PRIVATE { "no other user" } else { "nobody outside your group" };
+            say(&format!(
+                "changed the mode of {} from {:04o} to {permissions:04o}, so that {others} can read your jobs' files",
+                shown(&self.path),
+                mode & PERMISSIONS
+            ));
+        }
         Ok(())
     }
 

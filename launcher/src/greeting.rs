@@ -8,7 +8,7 @@ use nunbird_sys::process::short_host_name;
 /// The greeting, lines ending in a newline.
 pub(crate) fn greeting(handover: &Handover) -> String {
     let Handover { identity, account, workspace, .. } = handover;
-    format!(
+    let mut text = format!(
         "Nunbird {version}: job {job} of {login} (GitLab user {id} on {server}), project {project}\n\
          runs as {account} on {host} in {directory}\n\
          decision {decision} (quote it when you ask the administrators about this job)\n",
@@ -22,5 +22,9 @@ pub(crate) fn greeting(handover: &Handover) -> String {
         host = short_host_name(),
         directory = Untrusted(&workspace.project_dir.to_string_lossy()),
         decision = Untrusted(&handover.decision_id),
-    )
+    );
+    for line in handover.site.message.iter().flat_map(|message| message.lines()) {
+        text.push_str(&format!("{}\n", Untrusted(line)));
+    }
+    text
 }

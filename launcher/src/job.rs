@@ -13,7 +13,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::Pid;
 use nunbird_handover::{Handover, Untrusted};
 use nunbird_sys::job_command;
-use nunbird_sys::process::set_umask;
+use nunbird_sys::process::{self, set_umask};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -45,6 +45,9 @@ pub(crate) fn run(
 
     enter_directory(handover);
     set_umask(0o022);
+    if handover.site.raise_stack_limit {
+        process::raise_stack_limit().map_err(internal("cannot raise the limit of the stack"))?;
+    }
     let mut child = job_command::spawn(command(handover, stage), &[memory.as_fd(), tell_begun.as_fd()])
         .map_err(|e| not_started(handover, &e))?;
     drop((memory, tell_begun));

@@ -23,9 +23,10 @@ mod session;
 mod start;
 mod supervise;
 mod trouble;
+mod upkeep;
 
 pub use batch::check as check_batch;
-use nunbird_handover::Task;
+use nunbird_handover::{Task, Untrusted};
 use start::Inherited;
 use std::ffi::OsString;
 use std::io::Write;
@@ -121,6 +122,13 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
     start::paths_are_sound(&handover.workspace)?;
     match &handover.task {
         Task::Prepare => prepare::prepare(&handover),
+        Task::Run(stage) if !handover.site.runs(stage) => {
+            say(&format!(
+                "the stage {} does not run on this host: your site has not listed it",
+                Untrusted(stage)
+            ));
+            Ok(Verdict::Success)
+        }
         Task::Run(stage) => match handover.batch.as_ref().filter(|batch| batch.submits(stage)) {
             Some(batch) => batch::run(&handover, batch, stage, script, exit_code, patience),
             None => job::run(&handover, stage, script, exit_code, patience),

@@ -2,33 +2,54 @@
 //!
 //! gitlab-runner calls it up to three times for a job, so everything may exist already.
 
-use crate::directory::{Directory, make};
+use crate::directory::{Directory, GROUP, PRIVATE, make};
 use crate::greeting::greeting;
-use crate::{Trouble, Verdict};
+use crate::{Trouble, Verdict, upkeep};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nunbird_handover::{Account, Handover};
+use nunbird_handover::{Account, Handover, Workspace};
 use nunbird_sys::process::set_umask;
 use std::fs::DirBuilder;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 /// Makes `data_dir`, `builds_dir` and `cache_dir`, tries to write, and greets.
 pub(crate) fn prepare(handover: &Handover) -> Result<Verdict, Trouble> {
     set_umask(0o077);
     let workspace = &handover.workspace;
-    let data_dir = make_data_dir(&workspace.data_dir, &handover.account)?;
-    make_below(&data_dir, &workspace.data_dir, &workspace.cache_dir)?;
-    make_below(&data_dir, &workspace.data_dir, &workspace.builds_dir)?.trial()?;
+    let group_access = handover.site.upkeep.group_access;
+    let permissions = if group_access { GROUP } else { PRIVATE };
+    let data_dir = make_root(&workspace.data_dir, &handover.account, permissions)?;
+    make_below(&data_dir, &workspace.data_dir, &workspace.cache_dir, permissions)?;
+    let root = match workspace.builds_root == workspace.data_dir {
+        true => data_dir,
+        false => make_root(&workspace.builds_root, &handover.account, permissions)?,
+    };
+    make_below(&root, &workspace.builds_root, &workspace.builds_dir, permissions)?.trial()?;
+    if group_access {
+        hide_credentials(&root, workspace, permissions)?;
+    }
+    upkeep::occupy(&root, handover)?;
     std::io::stdout()
         .write_all(greeting(handover).as_bytes())
         .map_err(|e| Trouble::new("cannot write to the job log", e, "look at gitlab-runner's own log"))?;
     Ok(Verdict::Success)
 }
 
-fn make_data_dir(path: &Path, account: &Account) -> Result<Directory, Trouble> {
+/// gitlab-runner makes `<project>.tmp` for everybody's eyes and relies on the directories above it: it holds file variables
+/// and credentials, which are not the group's.
+fn hide_credentials(root: &Directory, workspace: &Workspace, permissions: u32) -> Result<(), Trouble> {
+    let project = &workspace.project_dir;
+    let (Some(parent), Some(name)) = (project.parent(), project.file_name()) else { return Ok(()) };
+    let mut hidden = name.to_owned();
+    hidden.push(".tmp");
+    make_below(root, &workspace.builds_root, parent, permissions)?.make_child(&hidden).map(drop)
+}
+
+/// Makes a directory that all others lie in; one that is there may be behind a link of the account's.
+fn make_root(path: &Path, account: &Account, permissions: u32) -> Result<Directory, Trouble> {
     let directory = match Directory::data_dir(path, account.uid)? {
         Some(directory) => directory,
         None => {
@@ -45,24 +66,25 @@ fn make_data_dir(path: &Path, account: &Account) -> Result<Directory, Trouble> {
             })?
         }
     };
-    directory.make_private()?;
+    directory.give(permissions)?;
     Ok(directory)
 }
 
-/// Parents are made inside the home directory only: elsewhere a missing directory is more likely a file system
+/// Parents are made inside the account's own directories only: elsewhere a missing directory is more likely a file system
 /// that is not mounted.
 fn make_parents(parent: &Path, account: &Account) -> Result<(), Trouble> {
     if parent.is_dir() {
         return Ok(());
     }
     let home = &account.home;
-    if !home.is_dir() {
+    if parent.starts_with(home) && !home.is_dir() {
         let cause = "the home directory is missing on this host, or you cannot enter it";
         let help = "log in to this host once, or ask the administrators to make or mount it";
         return Err(Trouble::at("cannot use", home, cause, help));
     }
-    if !parent.starts_with(home) {
-        let cause = "it is missing, and only directories inside the home directory are made";
+    let nearest = parent.ancestors().find_map(|path| path.metadata().ok());
+    if nearest.is_none_or(|nearest| nearest.uid() != account.uid) {
+        let cause = "it is missing, and directories are made only inside those of your own";
         return Err(Trouble::at(
             "cannot use",
             parent,
@@ -71,18 +93,18 @@ fn make_parents(parent: &Path, account: &Account) -> Result<(), Trouble> {
         ));
     }
     DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|e| {
-        let help = "make sure that your home directory is writable and has space and quota left";
+        let help = "make sure that the directory above it is writable and has space and quota left";
         Trouble::at("cannot make", parent, e, help)
     })
 }
 
-/// Makes each directory from `data_dir` down to `path`.
-fn make_below(data_dir: &Directory, prefix: &Path, path: &Path) -> Result<Directory, Trouble> {
+/// Makes each directory from `root`, which is `prefix`, down to `path`.
+fn make_below(root: &Directory, prefix: &Path, path: &Path, permissions: u32) -> Result<Directory, Trouble> {
     let mut components = path.strip_prefix(prefix).unwrap_or(Path::new("")).components();
     let first = components.next().ok_or_else(|| {
         Trouble::at("cannot use", path, "it is not below the data directory", "tell the administrators")
     })?;
-    components.try_fold(data_dir.make_child(first.as_os_str())?, |directory, name| {
-        directory.make_child(name.as_os_str())
+    components.try_fold(root.make_child_with(first.as_os_str(), permissions)?, |directory, name| {
+        directory.make_child_with(name.as_os_str(), permissions)
     })
 }

@@ -96,8 +96,8 @@ pub(crate) fn identity_is(account: &Account) -> Result<(), Trouble> {
 
 /// Whether the directories lie in each other as they should and contain no `..`.
 pub(crate) fn paths_are_sound(workspace: &Workspace) -> Result<(), Trouble> {
-    let Workspace { data_dir, builds_dir, cache_dir, project_dir } = workspace;
-    for (inner, outer) in [(builds_dir, data_dir), (cache_dir, data_dir), (project_dir, builds_dir)] {
+    let Workspace { data_dir, builds_root, builds_dir, cache_dir, project_dir } = workspace;
+    for (inner, outer) in [(builds_dir, builds_root), (cache_dir, data_dir), (project_dir, builds_dir)] {
         let below = inner.strip_prefix(outer).is_ok_and(|rest| rest != Path::new(""));
         let plain = |path: &Path| {
             path.is_absolute()
@@ -123,6 +123,7 @@ mod tests {
     fn workspace(data: &str, builds: &str, project: &str) -> Workspace {
         let (data_dir, builds_dir) = (data.into(), builds.into());
         Workspace {
+            builds_root: data.into(),
             data_dir,
             builds_dir,
             cache_dir: format!("{data}/cache").into(),

@@ -28,10 +28,10 @@ mod workplace;
 pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
 pub use config::{
-    Accounts, Algorithm, AuthorizedProjects, BatchSettings, Condition, Dialect, Directories, Downscope,
-    Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job, Kind, LocalFacts, MapFile,
-    MapKey, Migration, Outcome, Policy, Profile, Reading, Rule, RunAs, SchedulerFile, SourceFile, TestCase,
-    Validation, conf_d, every_key, migrate, to_toml,
+    Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, Dialect, Directories,
+    Downscope, Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job, Kind, LocalFacts,
+    MapFile, MapKey, Migration, Outcome, Policy, Profile, Reading, Rule, RunAs, SchedulerFile, SourceFile,
+    TestCase, Validation, conf_d, every_key, migrate, to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
@@ -43,7 +43,7 @@ pub use nunbird_handover::{Audit, Syslog};
 pub use pattern::Pattern;
 pub use subject::{IdentitySource, Subject};
 pub use url::{check_url, origin};
-pub use workplace::data_dir;
+pub use workplace::{builds_root, data_dir};
 
 /// Where the configuration lies when `--configuration` does not say otherwise.
 pub const DEFAULT_CONFIGURATION: &str = "/etc/nunbird/config.toml";

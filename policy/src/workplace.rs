@@ -6,15 +6,52 @@ use std::path::{Path, PathBuf};
 /// interpret: gitlab-runner writes paths below it into scripts inside double quotes, where a `$` or a backquote would run.
 pub fn data_dir(template: &str, user: &str, home: &Path) -> Option<PathBuf> {
     let home = home.to_str()?;
+    let path = template.replace("$HOME", home.trim_end_matches('/')).replace("$USER", user);
+    is_plain(&path).then(|| PathBuf::from(path))
+}
+
+/// The directory for builds that a user names, `text`, and below it the account's own. `$HOME`, `$USER` and `~/` stand for the
+/// account's, also in braces. None for what is no absolute path then, has `.` or `..` in it, or anything that a shell would
+/// interpret.
+pub fn builds_root(text: &str, user: &str, home: &Path) -> Option<PathBuf> {
+    let home = home.to_str()?.trim_end_matches('/');
+    let mut path = String::new();
+    let mut rest = text;
+    if let Some(tail) = text.strip_prefix("~/") {
+        path = format!("{home}/");
+        rest = tail;
+    }
+    while let Some((before, after)) = rest.split_once('$') {
+        let (name, tail) = match after.strip_prefix('{') {
+            Some(braced) => braced.split_once('}')?,
+            None => {
+                let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                after.split_at(end.unwrap_or(after.len()))
+            }
+        };
+        path.push_str(before);
+        path.push_str(match name {
+            "HOME" => home,
+            "USER" => user,
+            _ => return None,
+        });
+        rest = tail;
+    }
+    path.push_str(rest);
+    let dots = path.split('/').any(|part| part == "." || part == "..");
+    (is_plain(&path) && !dots).then(|| Path::new(&path).join(user))
+}
+
+/// Whether gitlab-runner can write the path into a script.
+fn is_plain(path: &str) -> bool {
     let plain =
         |c: char| c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '+' | '@' | ',' | '=' | ':');
-    let path = template.replace("$HOME", home.trim_end_matches('/')).replace("$USER", user);
-    (path.starts_with('/') && path.chars().all(plain)).then(|| PathBuf::from(path))
+    path.starts_with('/') && path.chars().all(plain)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::data_dir;
+    use super::{builds_root, data_dir};
     use std::path::Path;
 
     #[test]
@@ -24,6 +61,39 @@ mod tests {
         assert_eq!(filled("/scratch/$USER", "/home/$(id)").as_deref(), Some(Path::new("/scratch/ada")));
         for home in ["/home/$(id)", "/home/a b", "/home/`id`", "/home/a\nb", "/home/\"", "ada"] {
             assert_eq!(filled("$HOME/.nunbird", home), None, "{home}");
+        }
+    }
+
+    #[test]
+    fn a_user_names_a_directory_by_what_is_known_of_the_account_and_nothing_else() {
+        let root = |text| builds_root(text, "ada", Path::new("/home/ada/"));
+        for (text, expected) in [
+            ("/scratch/ci", "/scratch/ci/ada"),
+            ("$HOME/ci", "/home/ada/ci/ada"),
+            ("${HOME}/ci/", "/home/ada/ci/ada"),
+            ("~/ci", "/home/ada/ci/ada"),
+            ("/p/$USER/x-${USER}", "/p/ada/x-ada/ada"),
+        ] {
+            assert_eq!(root(text).as_deref(), Some(Path::new(expected)), "{text}");
+        }
+        for text in [
+            "",
+            "ci",
+            "?",
+            "$SCRATCH/ci",
+            "/p/$USERNAME",
+            "/p/${USER",
+            "/p/../etc",
+            "/p/./x",
+            "/p/$(id)",
+            "/p/`id`",
+            "/p/a b",
+            "/p/\"",
+            "/p/$",
+            "~bob/ci",
+            "/p\n/x",
+        ] {
+            assert_eq!(root(text), None, "{text}");
         }
     }
 }

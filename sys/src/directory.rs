@@ -102,12 +102,24 @@ impl Directory {
     /// # Errors
     /// As readdir(3); an error for a name that is not UTF-8, so that no file is passed over.
     pub fn names(&self) -> io::Result<Vec<String>> {
+        self.list(|name| !name.starts_with(b"."))
+    }
+
+    /// Names of the files in it that begin with a dot, but `.` and `..`.
+    ///
+    /// # Errors
+    /// As [`Directory::names`].
+    pub fn hidden_names(&self) -> io::Result<Vec<String>> {
+        self.list(|name| name.starts_with(b".") && name != b"." && name != b"..")
+    }
+
+    fn list(&self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<String>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut names = Vec::new();
         for entry in Dir::openat(self.0.as_fd(), ".", flags, Mode::empty())?.iter() {
             let entry = entry?;
             let name = entry.file_name();
-            if !name.to_bytes().starts_with(b".") {
+            if wanted(name.to_bytes()) {
                 names.push(name.to_str().map_err(io::Error::other)?.to_owned());
             }
         }

@@ -19,6 +19,7 @@ pub mod lines;
 pub mod offspring;
 pub mod own_file;
 pub mod process;
+pub mod provision;
 pub mod random;
 pub mod signals;
 pub mod syscall;

@@ -64,6 +64,16 @@ impl Limits {
     }
 }
 
+/// Raises the soft limit of the stack to the hard one. A file with capabilities starts with a stack of 8 MiB on some systems
+/// (`_STK_LIM` of the kernel's `begin_new_exec`, fs/exec.c), and its children inherit that.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn raise_stack_limit() -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_STACK)?;
+    Ok(setrlimit(Resource::RLIMIT_STACK, hard, hard)?)
+}
+
 /// Closes every descriptor from 3 on. To be called first of all, while nothing of this process has one.
 ///
 /// Marking them to be closed by execve(2) would not do: the shepherd stays and never calls it.

@@ -18,6 +18,10 @@ fn world(privilege: Privilege, auth: &str) -> World {
 }
 
 fn write(world: &World, auth: &str) {
+    write_with(world, "", auth);
+}
+
+fn write_with(world: &World, general: &str, auth: &str) {
     let downscope = if world.privilege() == Privilege::None { "none" } else { "setuid" };
     let (server, ca_file) = (world.issuer().url(), world.paths().ca_file.display());
     let text = format!(
@@ -29,6 +33,7 @@ fn write(world: &World, auth: &str) {
          tls-ca-file = \"{ca_file}\"\n\
          jwt_env_variable = \"SITE_ID_TOKEN\"\n\
          user_bash_env = [\"SITE_CI=jacamar\"]\n\
+         {general}\
          [auth]\n\
          downscope = \"{downscope}\"\n\
          jwt_required_aud = \"{AUDIENCE}\"\n\
@@ -105,14 +110,44 @@ fn a_value_that_cannot_be_honoured_denies_every_job_and_the_admin_reads_the_line
     if !require_root() {
         return;
     }
-    let world = world(Privilege::Setuid, "root_dir_creation = true");
+    let world = world(Privilege::Setuid, "downscope_mode = true");
     let denied = job(&world).config();
-    assert_refused(&world, &denied, "configuration-invalid", &format!("{FILE}:12:21"));
+    assert_refused(&world, &denied, "configuration-invalid", &format!("{FILE}:12:1"));
     assert!(
-        !denied.stderr.contains("root_dir_creation"),
+        !denied.stderr.contains("downscope_mode"),
         "the CI user reads the site's file: {}",
         denied.stderr
     );
+}
+
+#[test]
+fn directories_stages_and_messages_are_as_jacamars_keys_say() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid, "");
+    let general = "custom_build_dir = true\nstatic_builds_dir = true\nstatic_min_days = 1\ngroup_permissions = true\n\
+                   limit_build_dir = true\nmax_build_dir = 1\nuncap_build_dir_cleanup = true\nset_stack_size = true\n\
+                   job_message = \"Maintenance on Tuesday.\"\n";
+    write_with(&world, general, "run_stage_allowlist = [\"get_sources\", \"build_script\"]");
+    for id in [7001, 7002] {
+        let mine = job(&world).id(id).variable("CUSTOM_CI_BUILDS_DIR", "${HOME}/fast");
+        let outcome =
+            mine.script("echo I am in $PWD; ulimit -S -s").after_script("echo never").run().expect_success();
+        let log = outcome.log();
+        assert!(log.contains("I am in /home/alice/fast/alice/"), "{log}");
+        assert!(log.contains("Maintenance on Tuesday."), "{log}");
+        assert!(!log.contains("\nnever") && log.contains("the stage after_script does not run"), "{log}");
+    }
+    let entries = std::fs::read_dir(world.host_path("/home/alice/fast/alice")).expect("a directory");
+    let host = entries.flatten().next().expect("this host's").path();
+    let left: Vec<String> = std::fs::read_dir(host)
+        .expect("a directory")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    assert!(left.len() == 1 && left[0].ends_with("-7002"), "{left:?}");
 }
 
 #[test]

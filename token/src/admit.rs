@@ -36,6 +36,8 @@ pub struct Question<'a> {
     pub clock_skew: u64,
     /// The CI variable in which a user may name an account.
     pub account_variable: Option<&'a str>,
+    /// The CI variable in which a user may name a directory for builds.
+    pub builds_variable: Option<&'a str>,
 }
 
 /// Tries every token of the job; the first that is genuine, in time and of this job decides.
@@ -68,6 +70,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     check_binding(&claims, server, response)?;
     let project = claims.running_project().ok_or(Rejection::Claims)?;
     let requested_account = question.account_variable.and_then(|name| response.requested_account(name));
+    let requested_builds_dir = question.builds_variable.and_then(|name| response.requested_builds_dir(name));
     // GitLab measures the role against the project of the sources, and in a merge request from a fork its author owns that.
     let own_sources = claims.project_id.0 == project.id;
     Ok(Admitted {
@@ -100,6 +103,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
         environment: claims.environment,
         environment_protected: claims.environment_protected.map(|flag| flag == Flag::True),
         requested_account,
+        requested_builds_dir,
     })
 }
 

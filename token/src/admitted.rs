@@ -71,4 +71,6 @@ pub struct Admitted {
     pub project_dir: PathBuf,
     /// The account that the user asks for by the CI variable that the question named. The user's wish, not a fact.
     pub requested_account: Option<String>,
+    /// The directory that the user asks for by the CI variable that the question named. Likewise.
+    pub requested_builds_dir: Option<String>,
 }

@@ -88,6 +88,8 @@ pub struct JobQuestion<'a> {
     pub now: u64,
     /// The CI variable in which a user may name an account.
     pub account_variable: Option<&'a str>,
+    /// The CI variable in which a user may name a directory for builds.
+    pub builds_variable: Option<&'a str>,
 }
 
 /// The part of GitLab's `Job` entity that names a job. Everything else in it is skipped.
@@ -171,6 +173,7 @@ pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Reject
         environment: None,
         environment_protected: None,
         requested_account: question.account_variable.and_then(|name| response.requested_account(name)),
+        requested_builds_dir: question.builds_variable.and_then(|name| response.requested_builds_dir(name)),
         user_login: answer.user.username,
         git_ref: answer.git_ref,
     })

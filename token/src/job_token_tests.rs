@@ -33,6 +33,7 @@ fn judge(response: &Value, answer: &str, runner_ids: &[u64]) -> Result<Admitted,
         runner_ids,
         now: 1000,
         account_variable: Some("SVC"),
+        builds_variable: Some("SVC"),
     })
 }
 

@@ -12,7 +12,9 @@ pub const MAX_RESPONSE: u64 = 16 << 20;
 
 /// The longest name of an account that a user may ask for, in bytes.
 const MAX_ACCOUNT: usize = 256;
-/// Stands for a name that cannot be shown. No account has it.
+/// The longest path that a user may ask for, in bytes.
+const MAX_DIRECTORY: usize = 1024;
+/// Stands for a text that cannot be shown. No account has this name, and it is no absolute path.
 const UNUSABLE: &str = "?";
 
 /// What Nunbird reads of a job response. Everything else in it is skipped.
@@ -114,8 +116,17 @@ impl Response {
     /// one asks for nothing. A text that no account's name could be is as good as none named, but must not pass for nothing asked: it is kept
     /// as far as it can be shown.
     pub(crate) fn requested_account(&self, name: &str) -> Option<String> {
+        self.requested(name, MAX_ACCOUNT)
+    }
+
+    /// The directory that the user names in a variable, likewise.
+    pub(crate) fn requested_builds_dir(&self, name: &str) -> Option<String> {
+        self.requested(name, MAX_DIRECTORY)
+    }
+
+    fn requested(&self, name: &str, longest: usize) -> Option<String> {
         let value = self.values(name).last().filter(|value| !value.is_empty())?;
-        let plain = value.len() <= MAX_ACCOUNT && is_plain(value);
+        let plain = value.len() <= longest && is_plain(value);
         Some(if plain { value.to_owned() } else { UNUSABLE.to_owned() })
     }
 

@@ -5,10 +5,10 @@
 //! texts have a u16 length before them.
 //!
 //! ```text
-//! "NBW2"  0  code  bound                                              a rejection
-//! "NBW2"  1  server  flags(u16)  seven u64  five texts  the optional    an identity
+//! "NBW3"  0  code  bound                                              a rejection
+//! "NBW3"  1  server  flags(u16)  seven u64  five texts  the optional    an identity
 //!            texts of the flags  groups  identities
-//! "NBW2"  2  server  text                                             a job token, and where it goes
+//! "NBW3"  2  server  text                                             a job token, and where it goes
 //! ```
 //!
 //! Groups and identities are a u8 count and so many texts, or pairs of texts.
@@ -19,7 +19,7 @@ use crate::reader::Reader;
 use crate::{Admitted, Bound, Rejection, Source, UserIdentity};
 use std::path::{Component, Path, PathBuf};
 
-const MAGIC: &[u8; 4] = b"NBW2";
+const MAGIC: &[u8; 4] = b"NBW3";
 /// The longest message, in bytes: room for two hundred groups of 255 characters.
 pub const MAX_MESSAGE: usize = 256 << 10;
 
@@ -54,10 +54,10 @@ const HAS_ENVIRONMENT_PROTECTED: u16 = 1 << 3;
 const ENVIRONMENT_PROTECTED: u16 = 1 << 4;
 const BY_JOB_TOKEN: u16 = 1 << 5;
 const HAS_GROUPS: u16 = 1 << 6;
-/// The first of six flags for the optional texts.
+/// The first of seven flags for the optional texts.
 const FIRST_TEXT: u16 = 1 << 7;
-const HAS_NAMESPACE_ID: u16 = 1 << 13;
-const ALL_FLAGS: u16 = (1 << 14) - 1;
+const HAS_NAMESPACE_ID: u16 = 1 << 14;
+const ALL_FLAGS: u16 = (1 << 15) - 1;
 
 /// The message for an answer.
 pub fn encode(answer: &Result<Admitted, Rejection>) -> Vec<u8> {
@@ -97,8 +97,16 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn optional_texts(a: &Admitted) -> [&Option<String>; 6] {
-    [&a.user_email, &a.access_level, &a.ref_type, &a.pipeline_source, &a.environment, &a.requested_account]
+fn optional_texts(a: &Admitted) -> [&Option<String>; 7] {
+    [
+        &a.user_email,
+        &a.access_level,
+        &a.ref_type,
+        &a.pipeline_source,
+        &a.environment,
+        &a.requested_account,
+        &a.requested_builds_dir,
+    ]
 }
 
 fn flags(a: &Admitted) -> u16 {
@@ -228,13 +236,13 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
     if !stays_below(&project_dir) {
         return Err(WireError);
     }
-    let mut optional: [Option<String>; 6] = Default::default();
+    let mut optional: [Option<String>; 7] = Default::default();
     for (index, slot) in optional.iter_mut().enumerate() {
         if has(FIRST_TEXT << index) {
             *slot = Some(reader.text()?);
         }
     }
-    let [user_email, access_level, ref_type, pipeline_source, environment, requested_account] = optional;
+    let [user_email, access_level, ref_type, pipeline_source, environment, account, builds_dir] = optional;
     let groups = if has(HAS_GROUPS) { Some(reader.texts(MAX_GROUPS)?) } else { None };
     let count = usize::from(reader.byte()?);
     if count > MAX_IDENTITIES {
@@ -268,7 +276,8 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
         environment,
         environment_protected: truth(HAS_ENVIRONMENT_PROTECTED, ENVIRONMENT_PROTECTED)?,
         project_dir,
-        requested_account,
+        requested_account: account,
+        requested_builds_dir: builds_dir,
     })
 }
 

@@ -39,7 +39,8 @@ fn admitted() -> impl Strategy<Value = Admitted> {
             user_email: o.0,
             access_level: o.1,
             ref_type: o.2,
-            requested_account: o.3,
+            requested_account: o.3.clone(),
+            requested_builds_dir: o.3,
             groups: l.0,
             identities: l
                 .1

@@ -86,6 +86,7 @@ fn ask_with(response: &Value, servers: &[Server]) -> Result<Admitted, Rejection>
         now: NOW,
         clock_skew: 60,
         account_variable: Some("SVC"),
+        builds_variable: Some("DIR"),
     };
     admit(&question)
 }
@@ -464,6 +465,23 @@ fn the_account_that_a_user_asks_for_is_the_last_one_named() {
     assert_eq!(asked(&["one", "two", ""]), None, "the job's scripts see an empty variable");
     assert_eq!(asked(&["a\u{1b}[31m"]).as_deref(), Some("?"));
     assert_eq!(asked(&["x".repeat(300).as_str()]).as_deref(), Some("?"));
+}
+
+#[test]
+fn the_directory_that_a_user_asks_for_is_the_last_one_named() {
+    let token = sign(&KEY, HEADER, &claims().to_string());
+    let asked = |values: &[&str]| {
+        let mut variables = vec![("SITE_ID_TOKEN", token.as_str())];
+        variables.extend(values.iter().map(|value| ("DIR", *value)));
+        let admitted = ask_with(&response(&variables), &[server(&KEY)]).unwrap();
+        assert_eq!(decode(&encode(&Ok(admitted.clone()))), Ok(Ok(admitted.clone())));
+        assert_eq!(admitted.requested_account, None);
+        admitted.requested_builds_dir
+    };
+    assert_eq!(asked(&[""]), None);
+    assert_eq!(asked(&["/a", "$HOME/b"]).as_deref(), Some("$HOME/b"));
+    assert_eq!(asked(&["/a\u{202e}b"]).as_deref(), Some("?"));
+    assert_eq!(asked(&["/x".repeat(600).as_str()]).as_deref(), Some("?"));
 }
 
 proptest! {

@@ -154,7 +154,7 @@ fn a_missing_home_directory_is_told() {
 }
 
 #[test]
-fn missing_parents_are_made_inside_the_home_directory_only() {
+fn missing_parents_are_made_inside_directories_of_the_accounts_own_only() {
     let mut world = World::new();
     move_data_dir(&mut world, "home/a/b/.nunbird");
     assert_code(&world.prepare(), 0);
@@ -162,11 +162,13 @@ fn missing_parents_are_made_inside_the_home_directory_only() {
     assert_private(&world, &world.home().join("a/b/.nunbird/cache"));
 
     world.mkdir(&world.path("scratch"), 0o700);
-    move_data_dir(&mut world, "scratch/missing/.nunbird");
-    assert_refused(&mut world, "only directories inside the home directory are made");
-    assert!(!world.path("scratch/missing").exists());
-    move_data_dir(&mut world, "scratch/.nunbird");
+    move_data_dir(&mut world, "scratch/more/.nunbird");
     assert_code(&world.prepare(), 0);
+    assert_private(&world, &world.path("scratch/more"));
+    // Root's: more likely a file system that is not mounted.
+    move_data_dir(&mut world, "/nbt_missing/more/.nunbird");
+    assert_refused(&mut world, "directories are made only inside those of your own");
+    assert!(!Path::new("/nbt_missing").exists());
 }
 
 #[test]
@@ -208,5 +210,6 @@ fn move_data_dir(world: &mut World, data_dir: &str) {
     workspace.builds_dir = data_dir.join("builds/node01/0");
     workspace.cache_dir = data_dir.join("cache");
     workspace.project_dir = workspace.builds_dir.join("group/sub/project");
+    workspace.builds_root.clone_from(&data_dir);
     workspace.data_dir = data_dir;
 }

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chown, getegid, geteuid};
-use nunbird_handover::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
+use nunbird_handover::{Account, ExitCodes, Handover, Identity, Shell, SiteRules, Task, Workspace};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
@@ -207,6 +207,7 @@ fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
         workspace: Workspace {
             project_dir: builds_dir.join("group/sub/project"),
             cache_dir: data_dir.join("cache"),
+            builds_root: data_dir.clone(),
             data_dir,
             builds_dir,
         },
@@ -215,6 +216,8 @@ fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
         exit_codes: ExitCodes { build_failure: 10, system_failure: 20 },
         exit_code_file: true,
         batch: None,
+        site: SiteRules::default(),
+        expires_at: u64::MAX,
     }
 }
 

@@ -6,6 +6,7 @@
 mod batch;
 mod claims;
 mod conditions;
+mod directories;
 mod document;
 mod jacamar;
 mod model;

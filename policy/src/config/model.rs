@@ -2,7 +2,7 @@
 
 use super::batch::{BatchSettings, Executor, SchedulerFile};
 use crate::{IdentitySource, Pattern, Place, Subject};
-use nunbird_handover::{Audit, Isolation};
+use nunbird_handover::{Audit, Isolation, Upkeep};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -148,7 +148,16 @@ impl Default for Accounts {
 pub struct Directories {
     /// Root of all that Nunbird keeps for an account.
     pub data_dir: String,
+    /// Whether users name a directory for their builds by [`BUILDS_VARIABLE`].
+    pub user_builds_dir: bool,
+    /// Whether each job has a build directory of its own instead of its slot's.
+    pub per_job: bool,
+    /// How the directories are made and kept.
+    pub upkeep: Upkeep,
 }
+
+/// The CI variable by which users name a directory for their builds, as Jacamar CI has it.
+pub const BUILDS_VARIABLE: &str = "CUSTOM_CI_BUILDS_DIR";
 
 /// How scripts run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,6 +176,12 @@ pub struct Job {
     pub batch: BatchSettings,
     /// Environment of every job beside `HOME`, `USER`, `LOGNAME` and `SHELL`; holds `PATH` at least.
     pub environment: BTreeMap<String, String>,
+    /// What the user reads when the job is prepared.
+    pub message: Option<String>,
+    /// The stages that run, as [`nunbird_handover::SiteRules`] has them; all when empty.
+    pub stages: Vec<String>,
+    /// Whether the soft limit of the stack is the hard one.
+    pub raise_stack_limit: bool,
 }
 
 /// How the jobs of some rules run: `[job]` and `[directories]` with what the profile says otherwise.

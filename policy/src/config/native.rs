@@ -3,7 +3,7 @@
 use super::model::*;
 use super::reader::{At, Section};
 use super::values::{self, Values};
-use super::{batch, rules, servers};
+use super::{batch, directories, rules, servers};
 use crate::{DEFAULT_AUDIT_FILE, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, IdentitySource};
 use nunbird_handover::Isolation;
 use nunbird_handover::{Audit, Syslog};
@@ -23,7 +23,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let gitlab = servers::read(&mut root);
     let identity = identity(root.table("identity"));
     let (accounts, authorized_projects) = accounts(root.table("accounts"));
-    let directories = directories(root.table("directories"), &Directories::default());
+    let directories = directories::read(root.table("directories"), downscope == Downscope::Setuid);
     let schedulers = batch::schedulers(&mut root);
     let job = job(root.table("job"), &Job::default(), &schedulers);
     let job = Job { batch: batch::read(root.table("batch"), &job.batch), ..job };
@@ -131,12 +131,6 @@ fn accounts(mut table: Section<'_>) -> (Accounts, AuthorizedProjects) {
     (accounts, authorized_projects)
 }
 
-fn directories(mut table: Section<'_>, base: &Directories) -> Directories {
-    let data_dir = table.text("data_dir");
-    table.finish();
-    data_dir.map_or_else(|| base.clone(), |at| Directories { data_dir: values::data_dir(&at) })
-}
-
 type Described = BTreeMap<String, batch::SchedulerFile>;
 
 /// `[job]`. The launcher is the same for all jobs.
@@ -170,6 +164,9 @@ fn job_keys(table: &mut Section<'_>, base: &Job, schedulers: &Described) -> Job 
         login_shell: table.flag("login_shell", base.login_shell),
         isolation,
         environment,
+        message: table.text("message").map_or_else(|| base.message.clone(), |at| values::message(&at)),
+        stages: table.texts("stages").map_or_else(|| base.stages.clone(), |at| values::stages(&at.value)),
+        raise_stack_limit: table.flag("raise_stack_limit", base.raise_stack_limit),
     }
 }
 
@@ -197,7 +194,10 @@ fn profiles(
         let own = job_keys(&mut table, job, schedulers);
         let job = Job { batch: batch::read(table.table("batch"), &own.batch), ..own };
         table.finish();
-        let directories = data_dir.map_or_else(|| directories.clone(), |data_dir| Directories { data_dir });
+        let directories = match data_dir {
+            Some(data_dir) => Directories { data_dir, ..directories.clone() },
+            None => directories.clone(),
+        };
         profiles.insert(name.value.to_owned(), Profile { place: name.spot.place(), job, directories });
     }
     profiles
@@ -286,12 +286,6 @@ fn syslog(at: &At<'_, &str>) -> Option<Syslog> {
     parsed
 }
 
-impl Default for Directories {
-    fn default() -> Self {
-        Directories { data_dir: "$HOME/.nunbird".to_owned() }
-    }
-}
-
 impl Default for Job {
     fn default() -> Self {
         Job {
@@ -302,6 +296,9 @@ impl Default for Job {
             executor: batch::Executor::default(),
             batch: batch::BatchSettings::default(),
             environment: BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]),
+            message: None,
+            stages: Vec::new(),
+            raise_stack_limit: false,
         }
     }
 }

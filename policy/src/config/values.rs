@@ -164,3 +164,26 @@ pub(super) fn sha256(at: &At<'_, &str>) -> String {
     }
     at.value.to_ascii_lowercase()
 }
+
+/// Lines for the user's job log. An empty text is none.
+pub(super) fn message(at: &At<'_, &str>) -> Option<String> {
+    if at.value.len() > 4096 {
+        at.spot.find("this message is too long for a job log", "write at most 4096 bytes");
+    }
+    let lines: Vec<String> =
+        at.value.lines().map(|line| nunbird_handover::Untrusted(line).to_string()).collect();
+    (!at.value.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Names of gitlab-runner's stages; a name may end in `*`.
+pub(super) fn stages(all: &[At<'_, &str>]) -> Vec<String> {
+    for one in all {
+        let name = one.value.strip_suffix('*').unwrap_or(one.value);
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if one.value.is_empty() || one.value.len() > 128 || !plain {
+            let help = "write names such as `get_sources` and `step_script`; one may end in `*`";
+            one.spot.find("this is no name of a stage", help);
+        }
+    }
+    all.iter().map(|one| one.value.to_owned()).collect()
+}

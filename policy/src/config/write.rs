@@ -3,6 +3,7 @@
 //! Reading the text again gives a policy that decides the same. Every key is written, defaults too, so that the text says
 //! what is in force.
 
+use super::directories::size_text;
 use super::model::*;
 use crate::Pattern;
 use nunbird_handover::{Audit, Syslog};
@@ -27,8 +28,7 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     }
     out.identity(&policy.identity);
     out.accounts(&policy.accounts, policy.authorized_projects);
-    out.open("directories");
-    out.key("data_dir", &quote(&policy.directories.data_dir));
+    out.directories(&policy.directories);
     out.open("job");
     out.key("launcher", &path(&policy.job.launcher));
     out.job(&policy.job);
@@ -143,6 +143,26 @@ impl Writer<'_> {
         self.key("authorized_projects", &quote(word));
     }
 
+    fn directories(&mut self, directories: &Directories) {
+        let Directories { data_dir, user_builds_dir, per_job, upkeep } = directories;
+        self.open("directories");
+        self.key("data_dir", &quote(data_dir));
+        self.key("user_builds_dir", &user_builds_dir.to_string());
+        self.key("per_job", &per_job.to_string());
+        self.key("create", &upkeep.create.to_string());
+        self.key("group_access", &upkeep.group_access.to_string());
+        if let Some(age) = upkeep.max_age {
+            self.key("max_age", &seconds(age));
+        }
+        if let Some(most) = upkeep.max_dirs {
+            self.key("max_dirs", &most.to_string());
+        }
+        if let Some(bytes) = upkeep.min_free {
+            self.key("min_free", &quote(&size_text(bytes)));
+        }
+        self.key("remove_at_once", &upkeep.at_once.unwrap_or(0).to_string());
+    }
+
     fn job(&mut self, job: &Job) {
         self.key("executor", &quote(job.executor.name()));
         self.key("shell", &path(&job.shell));
@@ -151,6 +171,9 @@ impl Writer<'_> {
         self.key("block_tty_injection", &job.isolation.block_tty_injection.to_string());
         self.key("limit_setuid", &job.isolation.limit_setuid.to_string());
         self.key("environment", &inline(&job.environment));
+        self.key("message", &quote(job.message.as_deref().unwrap_or("")));
+        self.key("stages", &texts(&job.stages));
+        self.key("raise_stack_limit", &job.raise_stack_limit.to_string());
     }
 
     fn audit(&mut self, audit: &Audit) {

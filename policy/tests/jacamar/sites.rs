@@ -38,14 +38,6 @@ fn sites_learn_at_once_what_stands_between_them_and_a_switch() {
     expect(
         EVERY_KEY,
         &[
-            (6, "`custom_build_dir = true` is not supported"),
-            (10, "`job_message` is not supported"),
-            (14, "`static_builds_dir = true` is not supported"),
-            (16, "`group_permissions = true` is not supported"),
-            (18, "`set_stack_size = true` is not supported"),
-            (21, "`max_build_dir` is not supported"),
-            (31, "`root_dir_creation = true` is not supported"),
-            (42, "`run_stage_allowlist` is not supported"),
             (60, "`block_calls` is not supported"),
             (62, "`allow_calls` is not supported"),
             (66, "`validation_plugin` is not supported"),
@@ -76,6 +68,8 @@ fn what_an_old_configuration_says_in_every_key_is_in_force_where_it_is_not_refus
         (1..).zip(EVERY_KEY.lines()).filter(|(line, _)| !refused.contains(line)).map(|(_, l)| l).collect();
     let policy = read(&rest.join("\n"));
     assert_eq!(policy.directories.data_dir, "/ecp/$USER");
+    assert!(policy.directories.user_builds_dir && policy.directories.per_job);
+    assert_eq!(policy.directories.upkeep.max_dirs, Some(4));
     assert_eq!(policy.job.environment["PATH"], "/usr/local/bin:/usr/bin:/bin:/opt/site/bin");
     assert_eq!(policy.audit.syslog, Some(Syslog::Tcp("127.0.0.1:1234".parse().unwrap())));
     assert_eq!(policy.validation.as_ref().map(|v| v.rules_first), Some(true));

@@ -5,7 +5,7 @@ use crate::world::process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_handover::{
-    Account, Batch, ExitCodes, Handover, Identity, Scheduler, Shell, Task, UserText, Workspace,
+    Account, Batch, ExitCodes, Handover, Identity, Scheduler, Shell, SiteRules, Task, UserText, Workspace,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -309,6 +309,7 @@ fn handover(user: &str, home: &Path, number: u64, batch: Batch) -> Handover {
         workspace: Workspace {
             project_dir: builds_dir.join("group/project"),
             cache_dir: data_dir.join("cache"),
+            builds_root: data_dir.clone(),
             data_dir,
             builds_dir,
         },
@@ -317,5 +318,7 @@ fn handover(user: &str, home: &Path, number: u64, batch: Batch) -> Handover {
         exit_codes: ExitCodes { build_failure: BUILD_FAILURE, system_failure: SYSTEM_FAILURE },
         exit_code_file: true,
         batch: Some(batch),
+        site: SiteRules::default(),
+        expires_at: u64::MAX,
     }
 }

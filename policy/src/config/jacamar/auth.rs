@@ -24,6 +24,10 @@ pub(super) struct Auth {
     pub(super) audit: Audit,
     pub(super) validation: Option<Validation>,
     pub(super) rules: Vec<Rule>,
+    /// `root_dir_creation`.
+    pub(super) create: bool,
+    /// `run_stage_allowlist`.
+    pub(super) stages: Vec<String>,
 }
 
 pub(super) fn read(root: &mut Section<'_>, general: &General) -> Auth {
@@ -57,21 +61,22 @@ pub(super) fn read(root: &mut Section<'_>, general: &General) -> Auth {
     let no_new_privileges = on(table, "no_new_privs");
     let isolation = seccomp(table.table("seccomp"), no_new_privileges);
     let audit = logging(table.table("logging"), downscope);
-    refuse_on(
-        table,
-        "root_dir_creation",
-        "Nunbird makes no directory with privilege; make `data_dir` for each account with pam_mkhomedir, tmpfiles.d or your provisioning",
-    );
-    refuse_list(
-        table,
-        "run_stage_allowlist",
-        "Nunbird runs every stage that gitlab-runner asks for; remove the line",
-    );
+    let create = root_dir_creation(table, downscope);
+    let stages = list(table, "run_stage_allowlist").map_or_else(Vec::new, |at| values::stages(&at.value));
     ignore(table, &["jacamar_path", "run_mechanism"], &["enabled"], &["max_env_chars"]);
     table.allow_prefix("ff_");
     t.finish();
     let audience = audience.unwrap_or_else(|| vec![general.server.url.clone()]);
-    Auth { downscope, audience, late_stages, accounts, isolation, audit, validation, rules }
+    Auth { downscope, audience, late_stages, accounts, isolation, audit, validation, rules, create, stages }
+}
+
+fn root_dir_creation(table: &mut Section<'_>, downscope: Downscope) -> bool {
+    let Some(at) = table.boolean("root_dir_creation").filter(|at| at.value) else { return false };
+    if downscope == Downscope::None {
+        let help = "remove the line: the launcher makes the directory as the user";
+        at.spot.find("without privilege no directory is made for anybody else", help);
+    }
+    true
 }
 
 fn downscope(table: &mut Section<'_>) -> Downscope {

@@ -1,11 +1,12 @@
 //! `[general]` and `[general.podman]`.
 
-use super::{assignments, duration, ignore, list, on, refuse_on, refuse_text, required, set};
+use super::{assignments, duration, ignore, list, on, refuse_text, required, set};
 use crate::Algorithm;
 use crate::config::batch::{Executor, executor_of};
-use crate::config::model::{GitLabServer, Job};
+use crate::config::model::{Directories, GitLabServer, Job};
 use crate::config::reader::{At, Section};
 use crate::config::{servers, values};
+use nunbird_handover::Upkeep;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -13,12 +14,16 @@ use std::path::PathBuf;
 pub(super) struct General {
     pub(super) executor: Executor,
     pub(super) shell: PathBuf,
-    pub(super) data_dir: String,
+    pub(super) directories: Directories,
+    pub(super) message: Option<String>,
+    pub(super) raise_stack_limit: bool,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) token_variable: String,
     /// Without its audience, which `[auth]` has.
     pub(super) server: GitLabServer,
 }
+
+const DAY: u64 = 86_400;
 
 pub(super) fn read(root: &mut Section<'_>) -> General {
     let mut t = root.table("general");
@@ -27,38 +32,14 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
     }
     let table = &mut t;
     let executor = executor(table);
-    let data_dir = data_dir(table);
+    let directories = directories(table);
     let server = server(table);
     let shell = set(table, "shell_path").map_or_else(|| PathBuf::from("/bin/bash"), |at| values::path(&at));
     let token_variable = set(table, "jwt_env_variable").and_then(|at| values::variable_name(&at));
     let environment = environment(table);
     duration(table, "kill_timeout", 120, u64::MAX);
-    refuse_on(
-        table,
-        "custom_build_dir",
-        "Nunbird has no `CUSTOM_CI_BUILDS_DIR` yet; set `data_dir` to the file system that builds belong on",
-    );
-    refuse_on(
-        table,
-        "static_builds_dir",
-        "Nunbird keeps one directory for each concurrent job of an account, the same from run to run; remove the line",
-    );
-    limited_directories(table);
-    refuse_on(
-        table,
-        "group_permissions",
-        "directories of jobs are for their owner alone (mode 0700); remove the line",
-    );
-    refuse_on(
-        table,
-        "set_stack_size",
-        "set the soft limit where gitlab-runner starts: `LimitSTACK=` in its unit; limits by policy come with a later release",
-    );
-    refuse_text(
-        table,
-        "job_message",
-        "put the text into /etc/motd or the project's documentation; a message by policy comes with a later release",
-    );
+    let message = set(table, "job_message").and_then(|at| values::message(&at));
+    let raise_stack_limit = on(table, "set_stack_size");
     refuse_text(table, "run_mechanism", "containers are a matter of the job's script; remove the line");
     ignore(
         table,
@@ -66,12 +47,11 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
         &[
             "retain_logs",
             "unrestricted_cmd_line",
-            "uncap_build_dir_cleanup",
             "file_lock_debug",
             "user_enabled_limit",
             "variable_data_dir",
         ],
-        &["static_min_days"],
+        &[],
     );
     podman(table.table("podman"));
     table.allow_prefix("ff_");
@@ -79,7 +59,9 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
     General {
         executor,
         shell,
-        data_dir,
+        directories,
+        message,
+        raise_stack_limit,
         environment,
         token_variable: token_variable.unwrap_or_else(|| "CI_JOB_JWT".to_owned()),
         server,
@@ -144,14 +126,29 @@ fn server_name(url: &str) -> String {
     if name.is_empty() { "gitlab".to_owned() } else { name.to_owned() }
 }
 
-/// A job always takes the first directory that no other live job of the account has, which is what `limit_build_dir` is
-/// for. Directories that were once needed stay.
-fn limited_directories(table: &mut Section<'_>) {
+/// The build directories. A job always takes the first that no other live job of the account has, which is what
+/// `limit_build_dir` is for; `max_build_dir` belongs to it.
+fn directories(table: &mut Section<'_>) -> Directories {
+    let data_dir = data_dir(table);
     let limited = on(table, "limit_build_dir");
-    if let Some(at) = table.integer("max_build_dir").filter(|at| limited && at.value > 0) {
-        let help = "remove the line: there are as many directories as an account had jobs at once on this host; \
-                    removing them by age and size comes with a later release";
-        at.spot.find("`max_build_dir` is not supported", help);
+    let most = table.integer("max_build_dir").map(|at| at.value).filter(|most| limited && *most > 0);
+    let per_job = on(table, "static_builds_dir");
+    let days = table.integer("static_min_days").map_or(7, |at| at.value);
+    // A hundred years of days are for ever.
+    let max_age = days.min(36_500) * DAY;
+    let all_at_once = on(table, "uncap_build_dir_cleanup");
+    let base = Directories::default();
+    Directories {
+        data_dir,
+        user_builds_dir: on(table, "custom_build_dir"),
+        per_job,
+        upkeep: Upkeep {
+            group_access: on(table, "group_permissions"),
+            max_age: (per_job && max_age > 0).then_some(max_age),
+            max_dirs: most,
+            at_once: if all_at_once { None } else { base.upkeep.at_once },
+            ..base.upkeep
+        },
     }
 }
 

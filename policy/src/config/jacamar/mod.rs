@@ -19,6 +19,7 @@ use super::reader::{At, Section};
 use super::values;
 use crate::{DEFAULT_KEYS_DIR, IdentitySource};
 use general::General;
+use nunbird_handover::Upkeep;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -33,8 +34,12 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let auth = auth::read(&mut root, &general);
     let batch = batch::read(root.table("batch"));
     root.finish();
-    let General { executor, shell, data_dir, environment, token_variable, server } = general;
-    let job = Job { shell, executor, batch, isolation: auth.isolation, ..Job::default() };
+    let General { executor, shell, directories, environment, token_variable, server, .. } = general;
+    let (message, raise_stack_limit) = (general.message, general.raise_stack_limit);
+    let isolation = auth.isolation;
+    let ways = Job { shell, executor, batch, ..Job::default() };
+    let job = Job { isolation, message, stages: auth.stages, raise_stack_limit, ..ways };
+    let upkeep = Upkeep { create: auth.create, ..directories.upkeep.clone() };
     let mut job_environment = job.environment.clone();
     job_environment.extend(environment);
     Policy {
@@ -50,7 +55,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
             late_stages: auth.late_stages,
         },
         accounts: auth.accounts,
-        directories: Directories { data_dir },
+        directories: Directories { upkeep, ..directories },
         job: Job { environment: job_environment, ..job },
         profiles: BTreeMap::new(),
         schedulers: BTreeMap::new(),

@@ -81,14 +81,36 @@ fn every_key_that_is_honoured_has_its_effect() {
 }
 
 #[test]
+fn what_a_site_says_of_directories_stages_and_messages_is_in_force() {
+    let text = with(
+        "custom_build_dir = true\nlimit_build_dir = true\nmax_build_dir = 3\nuncap_build_dir_cleanup = true\n\
+         group_permissions = true\nset_stack_size = true\njob_message = \"\"\"\nhello\n\\u001b[2Jworld\"\"\"",
+        "root_dir_creation = true\nrun_stage_allowlist = [\"step_script\", \"get_sources\", \"\"]",
+    );
+    let policy = policy(&text);
+    let upkeep = &policy.directories.upkeep;
+    assert!(policy.directories.user_builds_dir && !policy.directories.per_job);
+    assert!(upkeep.create && upkeep.group_access && policy.job.raise_stack_limit);
+    assert_eq!((upkeep.max_dirs, upkeep.at_once, upkeep.max_age), (Some(3), None, None));
+    assert_eq!(policy.job.stages, ["step_script", "get_sources"]);
+    let message = policy.job.message.expect("a message");
+    assert!(message.starts_with("hello\n") && !message.contains('\u{1b}'), "{message}");
+}
+
+#[test]
+fn static_directories_go_after_a_week_or_after_as_many_days_as_the_site_says_or_never() {
+    for (days, age) in [("", Some(7)), ("static_min_days = 30", Some(30)), ("static_min_days = 0", None)] {
+        let directories = policy(&with(&format!("static_builds_dir = true\n{days}"), "")).directories;
+        assert!(directories.per_job);
+        assert_eq!(directories.upkeep.max_age, age.map(|days: u64| days * 86_400), "{days}");
+    }
+    let alone = policy(&with("static_min_days = 30\nmax_build_dir = 3", "")).directories;
+    assert_eq!(alone, policy(&with("", "")).directories, "neither does anything alone");
+}
+
+#[test]
 fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
     for general in [
-        "custom_build_dir = true",
-        "static_builds_dir = true",
-        "limit_build_dir = true\nmax_build_dir = 3",
-        "group_permissions = true",
-        "set_stack_size = true",
-        "job_message = \"hello\"",
         "run_mechanism = \"podman\"",
         "user_bash_env = [\"A=$NOT_KNOWN\"]",
         "user_bash_env = [\"A=${PATH\"]",
@@ -106,8 +128,7 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
         assert_eq!(found[0].0, 5 + lines, "{general}: {found:?}");
     }
     for auth in [
-        "root_dir_creation = true",
-        "run_stage_allowlist = [\"step_script\"]",
+        "run_stage_allowlist = [\"step script\"]",
         "jwt_exp_delay = \"2h\"",
         "user_blocklst = [\"eve\"]",
         "seccomp = { block_calls = [\"ptrace\"] }",

@@ -1,0 +1,247 @@
+//! Build directories: which are in use, and which go.
+//!
+//! Beside each build directory `<name>` lies a note `.<name>.job` of the job that has it, written by `prepare` and changed
+//! by `cleanup`; its time of change is the directory's last use. All decisions are made under the lock of the directory
+//! that holds them (one for each host), and a directory that goes is renamed under the lock, so that a job which starts at
+//! the same time gets a new one and never half an old one. Everything happens as the user, no symbolic link is followed.
+
+use crate::cleanup::{descend, remove_tree_until, tell};
+use crate::directory::{Directory, is};
+use crate::trouble::shown;
+use crate::{Trouble, say};
+use nix::fcntl::renameat;
+use nix::sys::stat::SFlag;
+use nix::sys::statvfs::fstatvfs;
+use nunbird_handover::{Handover, Upkeep};
+use nunbird_sys::clock;
+use nunbird_sys::directory::{Directory as Files, Lock};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long another job of the account may hold the lock; it is held for some system calls.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one clean-up may remove directories. `nunbird-auth` gives all of it two minutes.
+const TIME: Duration = Duration::from_secs(60);
+/// A stage that began in time may still run for a while when the job's time is up.
+const SLACK: u64 = 3600;
+const MAX_NOTE: u64 = 4096;
+/// Begins the name of a directory that is being removed.
+const GONE: &str = ".gone-";
+
+/// Who has a build directory.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    /// Seconds since the epoch until which a job may work there; 0 when it has ended.
+    until: u64,
+    /// The kernel's boot id: no job outlives its host.
+    boot: String,
+}
+
+/// A build directory that no job has.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Unused {
+    /// Seconds since the epoch of its last use.
+    since: i64,
+    name: String,
+}
+
+/// Why a directory goes.
+#[derive(Debug)]
+enum Reason {
+    Age,
+    Number,
+    Space,
+}
+
+/// Notes that the job has its build directory.
+///
+/// # Errors
+/// Where the site has directories removed and this cannot be noted: another job would take the directory for an old one.
+pub(crate) fn occupy(root: &Directory, handover: &Handover) -> Result<(), Trouble> {
+    let Some(place) = Place::of(root, handover)? else { return Ok(()) };
+    let note = Note { until: handover.expires_at.saturating_add(SLACK), boot: boot_id() };
+    match place.write(&note) {
+        Err(e) if place.rules.is_in_force() => Err(Trouble::at(
+            "cannot note that this job works in",
+            place.directory.path(),
+            e,
+            "free some space or quota there; if that does not help, tell the administrators",
+        )),
+        // Nobody looks at it.
+        _ => Ok(()),
+    }
+}
+
+/// Notes that the job has ended, and removes what the site's rules say. What stands in the way is told and waits for the
+/// next clean-up: the job's own things are gone by now.
+pub(crate) fn release(root: &Directory, handover: &Handover) {
+    let done = Place::of(root, handover).and_then(|place| match place {
+        None => Ok(()),
+        Some(place) => {
+            let noted = place.write(&Note { until: 0, boot: boot_id() });
+            if place.rules.is_in_force() {
+                noted.map_err(|e| place.trouble("cannot note the end of the job in", &e))?;
+                place.tidy(&handover.decision_id)?;
+            }
+            Ok(())
+        }
+    });
+    if let Err(trouble) = done {
+        say(&trouble.to_string());
+    }
+}
+
+/// The directory that holds this host's build directories.
+struct Place<'a> {
+    directory: Directory,
+    files: Files,
+    /// Of the job's own directory.
+    name: &'a str,
+    rules: &'a Upkeep,
+}
+
+impl<'a> Place<'a> {
+    /// None where it does not exist.
+    fn of(root: &Directory, handover: &'a Handover) -> Result<Option<Self>, Trouble> {
+        let workspace = &handover.workspace;
+        let builds_dir = &workspace.builds_dir;
+        let name = builds_dir.file_name().and_then(OsStr::to_str);
+        let (Some(parent), Some(name)) = (builds_dir.parent(), name) else { return Ok(None) };
+        if parent == workspace.builds_root {
+            return Ok(None);
+        }
+        let Some(directory) = descend(root, &workspace.builds_root, parent)? else { return Ok(None) };
+        let copy = directory.as_fd().try_clone_to_owned();
+        let files = Files::new(copy.map_err(|e| {
+            Trouble::at("cannot open", directory.path(), e, "run the job again, or tell the administrators")
+        })?);
+        Ok(Some(Place { directory, files, name, rules: &handover.site.upkeep }))
+    }
+
+    fn write(&self, note: &Note) -> io::Result<()> {
+        let _lock = self.files.lock(PATIENCE)?;
+        self.files.replace(&note_name(self.name), &serde_json::to_vec(note)?)
+    }
+
+    fn tidy(&self, decision_id: &str) -> Result<(), Trouble> {
+        let deadline = Instant::now() + TIME;
+        // What an earlier clean-up did not finish.
+        for name in self.gone().map_err(|e| self.trouble("cannot read", &e))? {
+            self.remove(&name, deadline);
+        }
+        let mut removed = 0;
+        while self.rules.at_once.is_none_or(|most| removed < most) && Instant::now() < deadline {
+            let Some((name, gone, reason)) = self.take_one(decision_id)? else { return Ok(()) };
+            let is_gone = self.remove(&gone, deadline);
+            removed += 1;
+            if !is_gone {
+                continue;
+            }
+            let why = match reason {
+                Reason::Age => "it was not used for as long as the site keeps directories",
+                Reason::Number => "the site keeps no more of them",
+                Reason::Space => "the file system is short of space",
+            };
+            tell(&format!("removed the build directory {}: {why}", shown(&self.directory.path().join(name))));
+        }
+        Ok(())
+    }
+
+    /// Renames the next directory that goes; its name and its new name.
+    fn take_one(&self, decision_id: &str) -> Result<Option<(String, String, Reason)>, Trouble> {
+        let failed = |e: io::Error| self.trouble("cannot tidy", &e);
+        let lock = self.files.lock(PATIENCE).map_err(failed)?;
+        let Some((name, reason)) = self.next(&lock).map_err(failed)? else { return Ok(None) };
+        let gone = format!("{GONE}{decision_id}-{name}");
+        renameat(&self.directory, name.as_str(), &self.directory, gone.as_str())
+            .map_err(|e| failed(e.into()))?;
+        self.files.remove(&note_name(&name)).map_err(failed)?;
+        Ok(Some((name, gone, reason)))
+    }
+
+    fn next(&self, lock: &Lock) -> io::Result<Option<(String, Reason)>> {
+        let mut unused = self.unused(lock)?;
+        unused.sort();
+        let all = self.build_directories()?.len();
+        let Some(oldest) = unused.into_iter().next() else { return Ok(None) };
+        let now = i64::try_from(clock::now()?).unwrap_or(i64::MAX);
+        let old = |age: u64| now.saturating_sub(oldest.since) >= i64::try_from(age).unwrap_or(i64::MAX);
+        let reason = if self.rules.max_age.is_some_and(old) {
+            Reason::Age
+        } else if self.rules.max_dirs.is_some_and(|most| u64::try_from(all).is_ok_and(|all| all > most)) {
+            Reason::Number
+        } else if self.is_short_of_space()? {
+            Reason::Space
+        } else {
+            return Ok(None);
+        };
+        Ok(Some((oldest.name, reason)))
+    }
+
+    fn is_short_of_space(&self) -> io::Result<bool> {
+        let Some(least) = self.rules.min_free else { return Ok(false) };
+        let now = fstatvfs(&self.directory)?;
+        Ok(now.blocks_available().saturating_mul(now.fragment_size()) < least)
+    }
+
+    /// The directories that no live job has. The lock keeps them so.
+    fn unused(&self, _lock: &Lock) -> io::Result<Vec<Unused>> {
+        let (now, boot) = (clock::now()?, boot_id());
+        let mut unused = Vec::new();
+        for name in self.build_directories()? {
+            let note_name = note_name(&name);
+            let note = match self.files.read(&note_name, MAX_NOTE) {
+                Ok((bytes, ..)) => serde_json::from_slice::<Note>(&bytes).ok(),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                Err(e) => return Err(e),
+            };
+            if note.is_some_and(|note| note.boot == boot && note.until > now) {
+                continue;
+            }
+            let stat = self.directory.stat(OsStr::new(&note_name));
+            let stat = stat.or_else(|_| self.directory.stat(OsStr::new(&name)))?;
+            unused.push(Unused { since: stat.st_mtime, name });
+        }
+        Ok(unused)
+    }
+
+    fn build_directories(&self) -> io::Result<Vec<String>> {
+        let mut names = self.files.names()?;
+        let is_directory =
+            |name: &String| self.directory.stat(OsStr::new(name)).is_ok_and(|stat| is(&stat, SFlag::S_IFDIR));
+        names.retain(is_directory);
+        Ok(names)
+    }
+
+    fn gone(&self) -> io::Result<Vec<String>> {
+        let mut names = self.files.hidden_names()?;
+        names.retain(|name| name.starts_with(GONE));
+        Ok(names)
+    }
+
+    /// Whether it is gone. One that a job has filled with files of somebody else's stays, and keeps no other.
+    fn remove(&self, name: &str, deadline: Instant) -> bool {
+        let removed = remove_tree_until(&self.directory, OsStr::new(name), deadline);
+        if let Err(trouble) = &removed {
+            say(&format!("an old build directory is not gone yet: {trouble}"));
+        }
+        removed.is_ok()
+    }
+
+    fn trouble(&self, what: &str, e: &io::Error) -> Trouble {
+        let help = "old build directories stay; look at the directory, or tell the administrators";
+        Trouble::at(what, self.directory.path(), e, help)
+    }
+}
+
+fn note_name(name: &str) -> String {
+    format!(".{name}.job")
+}
+
+/// `/proc/sys/kernel/random/boot_id` (random(4)). Without it every note counts as of this boot.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
