@@ -17,13 +17,19 @@ fn machine(slurm: &Slurm, privilege: Privilege, more: &str) -> World {
     world.reconfigure(
         "[job]\n",
         &format!(
-            "[batch]\nscheduler_bin = \"{}\"\nenvironment = {{ SLURM_CONF = \"{}\" }}\nnfs_timeout = \"5s\"\n\
+            "[directories]\ndata_dir = \"$HOME/{}\"\n[batch]\nscheduler_bin = \"{}\"\nenvironment = {{ SLURM_CONF = \"{}\" }}\nnfs_timeout = \"5s\"\n\
              grace = \"3s\"\npoll_interval = \"5s\"\n{more}\n[job]\nexecutor = \"slurm\"\n",
+            data_dir(&world),
             bin.display(),
             configuration.display()
         ),
     );
     world
+}
+
+/// One for each machine: two of them would take the same directories for two jobs of one account.
+fn data_dir(world: &World) -> String {
+    world.root().file_name().expect("a name").to_string_lossy().into_owned()
 }
 
 /// The launchers at work in a machine.
@@ -38,8 +44,16 @@ fn launchers(machine: &Path) -> Vec<Pid> {
     pids.filter(is_one).map(Pid::from_raw).collect()
 }
 
+/// The account's jobs that have not ended.
 fn jobs_of_ann(slurm: &Slurm) -> String {
-    slurm.admin("squeue -h -u nbt_ann -t PENDING,RUNNING,COMPLETING,SUSPENDED -o %j")
+    let mut answer = String::new();
+    // A command that fails says nothing.
+    slurm.wait_for("an answer", || {
+        answer =
+            slurm.admin("squeue -h -u nbt_ann -t PENDING,RUNNING,COMPLETING,SUSPENDED -o %j && echo end");
+        answer.ends_with("end\n")
+    });
+    answer.trim_end_matches("end\n").to_owned()
 }
 
 #[test]
@@ -71,7 +85,7 @@ fn a_job_of_gitlabs_runs_its_script_in_slurm_and_all_else_on_the_runners_host() 
         assert!(outcome.stage("after_script").stdout.contains("after in none"), "{}", outcome.log());
         let admitted = &world.audit()[0];
         assert_eq!((&admitted["outcome"], &admitted["executor"]), (&"admitted".into(), &"slurm".into()));
-        let left = slurm.path("home/nbt_ann/.nunbird/batch");
+        let left = slurm.path("home/nbt_ann").join(data_dir(&world)).join("batch");
         let left: Vec<_> =
             std::fs::read_dir(left).into_iter().flatten().flatten().map(|e| e.path()).collect();
         let id = admitted["decision_id"].as_str().expect("an id");
@@ -143,9 +157,10 @@ fn the_cleanup_of_a_job_whose_launcher_was_killed_takes_it_out_of_the_queue() {
     }
     let slurm = Slurm::start();
     let world = machine(&slurm, Privilege::Setuid, "");
-    let job = world.job().user("nbt_ann").script("sleep 300");
+    let job = world.job().user("nbt_ann").script("sleep 300").with_repository();
     let mut session = job.begin();
     assert!(session.config().succeeded() && session.prepare().succeeded());
+    assert!(session.stage("prepare_script").succeeded() && session.stage("get_sources").succeeded());
     std::thread::scope(|scope| {
         let (slurm, root) = (&slurm, world.root());
         scope.spawn(move || {
@@ -159,7 +174,8 @@ fn the_cleanup_of_a_job_whose_launcher_was_killed_takes_it_out_of_the_queue() {
         let stage = session.stage("build_script");
         assert!(!stage.succeeded(), "{}", stage.log);
     });
-    assert_ne!(jobs_of_ann(&slurm), "", "nobody cancelled it yet");
+    let all = || slurm.admin("squeue -h -a -t all -o '%j %T %r %u'");
+    assert_ne!(jobs_of_ann(&slurm), "", "nobody cancelled it yet: {}", all());
     let cleanup = session.cleanup();
     assert!(cleanup.succeeded(), "{}", cleanup.log);
     assert_eq!(jobs_of_ann(&slurm), "", "{}", cleanup.log);
