@@ -68,15 +68,21 @@ if [ -n "$group" ]; then
 fi
 
 rm -f "$d/script"
-tell record <<EOF || { echo "nunbird: cannot write the record of this stage into $d" >&2; exit 75; }
+untold() {
+  echo "nunbird: cannot write the record of this stage into $d" >&2
+  exit 75
+}
+# A file that is not there cannot be counted, and a record without its number would be a lie.
+stdout=$(wc -c <"$d/out") && stderr=$(wc -c <"$d/err") || untold
+tell record <<EOF || untold
 code $code
 begun $begun
 start $start
 finish $finish
 host $host
 hosts $hosts
-stdout $(($(wc -c <"$d/out")))
-stderr $(($(wc -c <"$d/err")))
+stdout $((stdout))
+stderr $((stderr))
 cpu $cpu
 memory $memory
 end @NONCE@

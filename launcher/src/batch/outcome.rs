@@ -43,6 +43,8 @@ pub(crate) enum Outcome {
     NotStarted(Row),
     /// It succeeded, says the scheduler; the job's own record is missing.
     NoRecord(Row),
+    /// The agent could not write its record.
+    Untold(Row),
     /// It succeeded, say both; some of its output is missing.
     OutputMissing,
     /// The record says success, the scheduler does not.
@@ -142,6 +144,14 @@ impl Outcome {
                 format!(
                     "{title} says that the job ended well on {}, but its own record did not appear here, so nobody \
                      knows; the file system of the job's directory may be full, slow or not shared with the nodes: {again}",
+                    node(row)
+                ),
+            ),
+            Outcome::Untold(row) => (
+                Told::SystemFailure,
+                format!(
+                    "the script ended on {}, but its record could not be written; the file system of the job's directory may be \
+                     full, or somebody removed the directory: {again}",
                     node(row)
                 ),
             ),

@@ -6,6 +6,9 @@ use crate::batch::outcome::Outcome;
 use crate::batch::record::Record;
 use std::time::Duration;
 
+/// What the agent ends with when it cannot tell how the script ended. A script that ends so has a record.
+const UNTOLD: &str = "75";
+
 impl Machine<'_> {
     /// Whether the scheduler has more to say that the user should read.
     pub(super) fn wants_detail(&self) -> bool {
@@ -81,6 +84,9 @@ impl Machine<'_> {
             (End::Completed | End::Failed, Some(record)) if !record.begun => Outcome::NeverBegan(record.code),
             (End::Completed | End::Failed, Some(Record { code: code @ 1.., .. })) => Outcome::Failed(*code),
             (End::Completed, None) => Outcome::NoRecord(row),
+            (End::Failed, None) if self.began.is_some() && row.exit.split(':').next() == Some(UNTOLD) => {
+                Outcome::Untold(row)
+            }
             (End::Failed, None) if self.began.is_some() => Outcome::Killed(end, row),
             (End::Failed, None) => Outcome::NotStarted(row),
             // Whoever was cancelled does not end with 0 before it knows.

@@ -174,6 +174,22 @@ fn neither_witness_alone_makes_a_success() {
 }
 
 #[test]
+fn an_agent_that_could_not_write_its_record_is_no_failure_of_the_script() {
+    let slurm = slurm();
+    let exit = |exit: &str| Row { exit: exit.to_owned(), ..row("FAILED") };
+    for (how, outcome) in [
+        (exit("75:0"), Outcome::Untold(exit("75:0"))),
+        (exit("0:9"), Outcome::Killed(End::Failed, exit("0:9"))),
+    ] {
+        let mut play = Play::begun(&slurm);
+        play.on(Order::Query, says("FAILED"));
+        play.on(Order::Accounting, Answer::Disabled);
+        play.on(Order::Detail, Answer::Row(how));
+        play.ends(outcome);
+    }
+}
+
+#[test]
 fn the_scripts_own_code_is_told_when_both_say_that_it_failed() {
     let slurm = slurm();
     let mut play = Play::begun(&slurm);
@@ -196,7 +212,7 @@ fn the_schedulers_cause_counts_more_than_the_scripts_code() {
             let mut play = Play::begun(&slurm);
             play.event(Event::Recorded(record(code)));
             play.on(Order::Query, says(state));
-            play.on(Order::Accounting, Answer::Absent);
+            play.on(Order::Accounting, Answer::Disabled);
             play.on(Order::Detail, says(state));
             if (end, code) == (End::Cancelled, 0) {
                 play.ends(Outcome::Contradiction(row(state)));
