@@ -24,6 +24,8 @@ pub(crate) use news::{Answer, Event, Limits, Notice, Order, Output, Row};
 const DEADLINE_MARGIN: Duration = Duration::from_secs(60);
 /// Two looks that find nothing must lie this far apart before a job counts as gone or never submitted.
 const ABSENT_FOR: Duration = Duration::from_secs(5);
+/// What the controller knows reaches the accounting later (slurmdbd(8) is told in batches). Only it knows who cancelled.
+const ACCOUNTED: Duration = Duration::from_secs(6);
 /// What a killed job may still have to tell.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -149,6 +151,7 @@ impl<'d> Machine<'d> {
         let mut times = vec![
             self.word.map(|(_, at)| at + self.limits.nfs),
             self.word.map(|(_, at)| at + LAST_WORDS),
+            self.word.map(|(_, at)| at + ACCOUNTED),
             self.gone.map(|at| at + self.limits.nfs),
         ];
         if self.outstanding.is_none() {

@@ -1,6 +1,6 @@
 //! Whether enough is known to call it the end, and which end it is.
 
-use super::{LAST_WORDS, Machine, Order, Output, Submission, UNWANTED};
+use super::{ACCOUNTED, LAST_WORDS, Machine, Order, Output, Submission, UNWANTED};
 use crate::batch::description::End;
 use crate::batch::outcome::Outcome;
 use crate::batch::record::Record;
@@ -43,7 +43,11 @@ impl Machine<'_> {
         };
         if let Some((end, since)) = self.word {
             let decisive = matches!(end, End::Completed | End::Failed) && self.cancel.is_none();
-            let patience = if decisive { self.limits.nfs } else { LAST_WORDS.min(self.limits.nfs) };
+            let patience = match end {
+                _ if decisive => self.limits.nfs,
+                End::Cancelled if self.wants_detail() && !self.no_accounting => ACCOUNTED,
+                _ => LAST_WORDS.min(self.limits.nfs),
+            };
             // A job that never began has no record and no output to wait for.
             let nothing = self.began.is_none() && end == End::Cancelled;
             let heard_out = nothing

@@ -1,12 +1,20 @@
 //! What an answer of the scheduler changes.
 
-use super::{ABSENT_FOR, Answer, Machine, Notice, Order, Row, Submission};
+use super::{ABSENT_FOR, ACCOUNTED, Answer, Machine, Notice, Order, Row, Submission};
 use crate::batch::cancelling::Cancel;
 use crate::batch::description::{End, State};
 use crate::batch::outcome::{Outcome, Why};
 use std::time::Duration;
 
+/// Of the accounting, when it has not heard yet of what the queue knows.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 impl Machine<'_> {
+    /// Whether the accounting may still come to know who cancelled.
+    fn accounting_lags(&self, now: Duration) -> bool {
+        matches!(self.word, Some((End::Cancelled, at)) if now + ASK_AGAIN < at + ACCOUNTED)
+    }
+
     pub(super) fn answered(&mut self, now: Duration, order: Order, answer: Answer) {
         if !matches!(answer, Answer::Unclear(_)) {
             self.pace.answered();
@@ -38,6 +46,9 @@ impl Machine<'_> {
             (order, Answer::Row(row)) => self.heard(now, order, row),
             (Order::Detail, Answer::Absent | Answer::Disabled | Answer::Done) => self.detailed = true,
             (Order::Accounting, Answer::Disabled) => self.no_accounting = true,
+            (Order::Accounting, Answer::Absent) if self.accounting_lags(now) => {
+                self.pace.after(now, ASK_AGAIN);
+            }
             (Order::Accounting, Answer::Absent) if self.word.is_some() => self.in_accounting = true,
             (order, Answer::Absent) => self.is_absent(now, order),
             (Order::Submit, Answer::Unclear(text)) => {
@@ -65,6 +76,9 @@ impl Machine<'_> {
         self.absent_by_tag = false;
         self.in_accounting = false;
         self.gone = None;
+        if order == Order::Accounting && !matches!(state, State::Ended(_)) && self.accounting_lags(now) {
+            return self.pace.after(now, ASK_AGAIN);
+        }
         self.detailed |= matches!(order, Order::Detail | Order::Accounting);
         if self.word.is_some() {
             self.row = Some(row);

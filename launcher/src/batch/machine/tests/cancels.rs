@@ -1,8 +1,8 @@
 //! The machine, played: requests to cancel, and jobs that will not start.
 
-use super::super::{Answer, Event, Limits, Order};
-use super::{LIMITS, Play, record, says, silent, waits};
-use crate::batch::description::slurm;
+use super::super::{Answer, Event, Limits, Order, Row};
+use super::{LIMITS, Play, record, row, says, silent, waits};
+use crate::batch::description::{End, slurm};
 use crate::batch::outcome::{Outcome, Why};
 use crate::batch::record::Began;
 use std::time::Duration;
@@ -161,4 +161,27 @@ fn a_cancelled_job_that_a_forgetful_scheduler_has_no_more_is_gone() {
     }
     assert!(play.now < asked + Duration::from_secs(30), "{:?}", play.orders);
     play.ends(Outcome::Cancelled(Why::Asked));
+}
+
+#[test]
+fn an_accounting_that_lags_behind_is_asked_again_for_who_cancelled_but_not_for_ever() {
+    let slurm = slurm();
+    let by = Row { by: "0".to_owned(), ..row("CANCELLED") };
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    play.on(Order::Query, says("CANCELLED"));
+    play.on(Order::Accounting, Answer::Absent);
+    play.on(Order::Accounting, says("PENDING"));
+    play.on(Order::Accounting, Answer::Row(by.clone()));
+    play.ends(Outcome::Killed(End::Cancelled, by));
+
+    let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
+    play.on(Order::Query, says("CANCELLED"));
+    let begun = play.now;
+    while play.order() == Some(Order::Accounting) {
+        play.event(Event::Answer(Order::Accounting, Answer::Absent));
+    }
+    assert_eq!(play.orders.last(), Some(&Order::Detail));
+    play.event(Event::Answer(Order::Detail, Answer::Absent));
+    play.ends(Outcome::Killed(End::Cancelled, row("CANCELLED")));
+    assert!(play.now <= begun + Duration::from_secs(10), "{:?}", play.now);
 }
