@@ -19,8 +19,8 @@ help:
 	@echo "make rpm      build both RPMs"
 
 # Packages for the build (a C compiler for the signature code), the demo and the tests.
-PACKAGES = gcc libc6-dev make git ca-certificates libcap2-bin keyutils munge passwd procps rpm slurm-client \
-  slurm-wlm-basic-plugins slurmctld slurmd strace systemd util-linux
+PACKAGES = gcc libc6-dev make git ca-certificates libcap2-bin keyutils mariadb-server munge passwd procps rpm \
+  slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin slurmctld slurmd slurmdbd strace systemd util-linux
 setup:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  missing=""; for p in $(PACKAGES); do \

@@ -23,7 +23,7 @@ const SYSTEM_FAILURE: u8 = 120;
 /// One CI job.
 #[derive(Debug)]
 pub struct Job<'s> {
-    slurm: &'s Slurm,
+    pub(super) slurm: &'s Slurm,
     directory: PathBuf,
     /// What the launcher is given; change it before a stage.
     pub handover: Handover,
@@ -87,6 +87,18 @@ impl Job<'_> {
     pub fn arguments(mut self, text: &str) -> Self {
         self.batch().arguments =
             Some(UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text: text.to_owned() });
+        self
+    }
+
+    /// Moves its data, to a directory that the account makes.
+    #[must_use]
+    pub(super) fn at(mut self, data_dir: &Path) -> Self {
+        let number = self.handover.job_id;
+        self.slurm.as_user(&self.handover.account.name, &format!("mkdir -m 700 {}", data_dir.display()));
+        self.batch().directory = data_dir.join(format!("batch/{number}"));
+        self.handover.workspace = workspace(data_dir);
+        let prepared = self.start_task(Task::Prepare, "").finish();
+        assert_eq!(prepared.status, Some(0), "{}", prepared.err);
         self
     }
 
@@ -284,10 +296,19 @@ fn read_into(
     })
 }
 
+fn workspace(data_dir: &Path) -> Workspace {
+    let builds_dir = data_dir.join("builds/node01/0");
+    Workspace {
+        project_dir: builds_dir.join("group/project"),
+        cache_dir: data_dir.join("cache"),
+        builds_root: data_dir.to_owned(),
+        data_dir: data_dir.to_owned(),
+        builds_dir,
+    }
+}
+
 fn handover(user: &str, home: &Path, number: u64, batch: Batch) -> Handover {
     let uid = Slurm::uid(user);
-    let data_dir = home.join(".nunbird");
-    let builds_dir = data_dir.join("builds/node01/0");
     Handover {
         version: nunbird_handover::FORMAT_VERSION,
         decision_id: format!("{number:032x}"),
@@ -306,13 +327,7 @@ fn handover(user: &str, home: &Path, number: u64, batch: Batch) -> Handover {
             user_id: 42,
             project_path: "group/project".to_owned(),
         },
-        workspace: Workspace {
-            project_dir: builds_dir.join("group/project"),
-            cache_dir: data_dir.join("cache"),
-            builds_root: data_dir.clone(),
-            data_dir,
-            builds_dir,
-        },
+        workspace: workspace(&home.join(".nunbird")),
         shell: Shell { path: "/bin/bash".into(), login: true },
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         exit_codes: ExitCodes { build_failure: BUILD_FAILURE, system_failure: SYSTEM_FAILURE },

@@ -4,6 +4,8 @@
 //! Everything runs in mount namespaces that show other `passwd` and `group` files, which is also how all that
 //! belongs to a bed is found in the end: daemons, steps, jobs and launchers alike.
 
+use super::faults::{self, SmallDisk};
+use super::kinds::Kind;
 use crate::world::enter::{Mount, Spec};
 use crate::world::process;
 use nix::sys::signal::{Signal, kill};
@@ -27,9 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A running Slurm.
 #[derive(Debug)]
 pub struct Slurm {
-    ports: Vec<u16>,
+    pub(super) kind: Kind,
+    pub(super) ports: Vec<u16>,
     daemons: Mutex<Vec<(String, Child)>>,
     pub(super) jobs: AtomicU64,
+    small_disk: SmallDisk,
     // Last: everything else uses it.
     directory: TempDir,
 }
@@ -54,20 +58,30 @@ impl Slurm {
     /// # Panics
     /// Without root, and when it does not come up within a minute.
     pub fn start() -> Slurm {
+        Self::start_kind(Kind::Plain)
+    }
+
+    pub(super) fn start_kind(kind: Kind) -> Slurm {
         let directory =
             tempfile::Builder::new().prefix("nbt_slurm_").tempdir_in("/var/tmp").expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
         // All held until all are known, so that no two are the same.
         let held: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
+            (0..4).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
         let ports = held.iter().map(|port| port.local_addr().expect("a port").port()).collect();
         drop(held);
-        let slurm = Slurm { ports, daemons: Mutex::default(), jobs: AtomicU64::new(1), directory };
+        // Before the first daemon: none sees what is mounted later.
+        let small_disk = SmallDisk::mount(&directory.path().join("small"));
+        let slurm =
+            Slurm { kind, ports, daemons: Mutex::default(), jobs: AtomicU64::new(1), small_disk, directory };
         slurm.lay_out();
         slurm.start_munged();
+        if kind == Kind::Accounting {
+            slurm.start_accounting();
+        }
         slurm.start_controller();
-        for node in ["n1", "n2"] {
-            slurm.start_node(node);
+        for node in slurm.nodes() {
+            slurm.start_node(&node);
         }
         slurm.wait_for("two idle nodes", || {
             slurm.admin("sinfo -h -N -p debug -t idle -o %N").lines().count() == 2
@@ -78,6 +92,11 @@ impl Slurm {
     /// A path of this bed.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// The accounts' names.
+    pub(super) fn users() -> [&'static str; 3] {
+        USERS.map(|(name, _)| name)
     }
 
     /// The uid of one of the bed's accounts.
@@ -173,7 +192,7 @@ impl Slurm {
         }
     }
 
-    fn daemon(&self, name: &str, command: &str) {
+    pub(super) fn daemon(&self, name: &str, command: &str) {
         let log = self.path("log").join(name);
         let child = process::spawn(&self.spec(&format!("exec {command} >>{} 2>&1", log.display())));
         self.daemons.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_owned(), child));
@@ -212,15 +231,11 @@ impl Slurm {
             fs::write(self.path("etc").join(file), hosts + &ours).expect("the bed's accounts");
         }
         fs::write(self.path("etc/slurm.conf"), self.configuration()).expect("a configuration");
-        fs::write(self.path("etc/cgroup.conf"), "CgroupMountpoint=/sys/fs/cgroup\n")
-            .expect("a configuration");
+        fs::write(self.path("etc/cgroup.conf"), self.groups_of_kind()).expect("a configuration");
         fs::write(self.path("etc/plugstack.conf"), "# none\n").expect("a configuration");
         for command in COMMANDS {
-            let text = format!(
-                "#!/bin/sh\n[ -z \"$NBT_CALLS\" ] || echo \"{command} $*\" >>\"$NBT_CALLS/$NUNBIRD_JOB_ID\"\nexec /usr/bin/{command} \"$@\"\n"
-            );
             let path = self.path("bin").join(command);
-            fs::write(&path, text).expect("a command");
+            fs::write(&path, faults::wrapper(command)).expect("a command");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
         }
     }
@@ -234,17 +249,19 @@ impl Slurm {
             "ClusterName=nbt\nSlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={}\nSlurmUser=root\nAuthType=auth/munge\n\
              AuthInfo=socket={at}/munge/sock\nCredType=cred/munge\nStateSaveLocation={at}/state\n\
              SlurmdSpoolDir={at}/spool/%n\nSlurmctldPidFile={at}/spool/slurmctld.pid\nSlurmdPidFile={at}/spool/%n.pid\n\
-             PlugStackConfig={at}/etc/plugstack.conf\nMailProg=/bin/true\nMessageTimeout=5\nMpiDefault=none\n\
-             ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\nPropagateResourceLimits=NONE\nReturnToService=2\n\
+             PlugStackConfig={at}/etc/plugstack.conf\nMailProg=/bin/true\nMpiDefault=none\n\
+             {}PropagateResourceLimits=NONE\nReturnToService=2\n\
              SlurmctldTimeout=60\nSlurmdTimeout=60\nKillWait=3\nMinJobAge=300\nInactiveLimit=0\nWaittime=0\n\
-             SchedulerType=sched/builtin\n\
+             PreemptType=preempt/partition_prio\nPreemptMode=CANCEL\nSchedulerType=sched/builtin\n\
              SchedulerParameters=sched_interval=1,sched_min_interval=1,batch_sched_delay=0,default_queue_depth=500\n\
              PriorityType=priority/basic\nSelectType=select/cons_tres\nSelectTypeParameters=CR_CPU_Memory\n\
-             DefMemPerCPU=10\nSlurmdParameters=config_overrides\nAccountingStorageType=accounting_storage/none\n\
+             DefMemPerCPU=10\nSlurmdParameters=config_overrides\n\
              JobAcctGatherType=jobacct_gather/linux\n",
-            self.ports[0]
+            self.ports[0],
+            self.lines_of_kind()
         );
-        for (node, port) in [("n1", self.ports[1]), ("n2", self.ports[2])] {
+        let [first, second] = self.nodes();
+        for (node, port) in [(&first, self.ports[1]), (&second, self.ports[2])] {
             writeln!(
                 text,
                 "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=64 RealMemory=8000 State=UNKNOWN"
@@ -252,8 +269,12 @@ impl Slurm {
             .expect("text");
             fs::create_dir(self.path("spool").join(node)).expect("a directory");
         }
-        text + "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n\
-                PartitionName=hour Nodes=n1 MaxTime=01:00:00 State=UP\n"
+        text + &format!(
+            "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE PreemptMode=OFF State=UP\n\
+             PartitionName=hour Nodes={first} MaxTime=01:00:00 PreemptMode=OFF State=UP\n\
+             PartitionName=spare Nodes={second} State=UP\n\
+             PartitionName=urgent Nodes={second} PriorityTier=9 PreemptMode=OFF State=UP\n"
+        )
     }
 
     fn logs(&self) -> String {
@@ -313,5 +334,7 @@ impl Drop for Slurm {
         for (_, child) in self.daemons.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             drop(child.wait());
         }
+        self.remove_groups();
+        self.small_disk.unmount();
     }
 }

@@ -39,20 +39,18 @@ fn a_login_profile_is_read_and_srun_gets_the_jobs_environment() {
 }
 
 #[test]
-fn the_scripts_exit_code_arrives_unchanged() {
+fn what_ended_stays_ended() {
     if !require_root() {
         return;
     }
     let slurm = Slurm::shared();
-    let jobs = [1, 2, 75, 99, 100, 126, 127, 128, 137, 254, 255].map(|code| (code, slurm.job("nbt_ann")));
+    let jobs = [7, 255].map(|code| (code, slurm.job("nbt_ann")));
     let stages = jobs.each_ref().map(|(code, job)| job.start(&format!("exit {code}")));
     for (stage, (code, job)) in stages.into_iter().zip(&jobs) {
-        let ended = stage.finish();
-        ended.failed(*code, &format!("ended with exit code {code}"));
-        // What ended stays ended: the runner is told the same again, and nothing is submitted.
-        let submissions = |calls: Vec<String>| calls.iter().filter(|call| call.starts_with("sbatch")).count();
+        stage.finish().failed(*code, &format!("ended with exit code {code}"));
+        // The runner is told the same again, and nothing is submitted.
         job.run("echo again; exit 0").failed(*code, "ended before");
-        assert_eq!(submissions(job.calls()), 1);
+        assert_eq!(job.calls().iter().filter(|call| call.starts_with("sbatch")).count(), 1);
     }
 }
 
@@ -174,26 +172,4 @@ fn a_job_that_another_cancelled_says_so() {
     let [waiting, running] = stages.map(nunbird_tests::scheduler::Stage::finish);
     waiting.failed(1, "cancelled by its owner, an administrator or Slurm itself, not by this CI job");
     running.failed(143, "cancelled by its owner, an administrator or Slurm itself, not by this CI job");
-}
-
-#[test]
-fn fifty_jobs_at_once_all_end_as_they_should() {
-    if !require_root() {
-        return;
-    }
-    let slurm = Slurm::shared();
-    let users = ["nbt_ann", "nbt_bea", "nbt_cyn"];
-    let jobs: Vec<_> = (0..54).map(|n| slurm.job(users[n % 3])).collect();
-    let stages: Vec<_> =
-        jobs.iter().enumerate().map(|(n, job)| job.start(&format!("echo {n}; exit {}", n % 4))).collect();
-    for (n, stage) in stages.into_iter().enumerate() {
-        let ended = stage.finish();
-        assert_eq!(ended.text(), format!("{n}\n"));
-        match i32::try_from(n % 4).expect("small") {
-            0 => drop(ended.succeeded()),
-            code => drop(ended.failed(code, "exit code")),
-        }
-    }
-    let calls: usize = jobs.iter().map(|job| job.calls().len()).sum();
-    assert!(calls <= 54 * 5, "{calls} commands for 54 jobs");
 }

@@ -2,8 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod cancels;
+mod crowds;
 mod ends;
+mod faults;
 mod outputs;
 mod queues;
 mod restarts;

@@ -100,27 +100,3 @@ fn the_ci_jobs_time_becomes_the_limit_and_a_job_that_cannot_start_in_it_is_cance
     job.run("true").failed(1, "had not started it");
     assert_eq!(job.state().as_deref(), Some("CANCELLED"));
 }
-
-#[test]
-fn twenty_jobs_of_a_user_ask_the_scheduler_together() {
-    if !require_root() {
-        return;
-    }
-    let slurm = Slurm::shared();
-    let jobs: Vec<_> = (0..20).map(|_| slurm.job("nbt_bea").arguments("--hold")).collect();
-    let stages: Vec<_> = jobs.iter().map(|job| job.start("echo ran")).collect();
-    let ids: Vec<_> = jobs.iter().map(|job| job.wait_for_state("PENDING")).collect();
-    for stage in &stages {
-        stage.wait_for_word("JobHeldUser");
-    }
-    slurm.as_user("nbt_bea", &format!("scontrol release {}", ids.join(",")));
-    for stage in stages {
-        assert_eq!(stage.finish().succeeded().text(), "ran\n");
-    }
-    let calls: Vec<String> = jobs.iter().flat_map(|job| job.calls()).collect();
-    let of = |command: &str| calls.iter().filter(|call| call.starts_with(command)).count();
-    // Each was told by the queue that it is held and that it has ended: forty answers.
-    assert_eq!(of("sbatch"), 20);
-    assert!(of("squeue") <= 20, "{} questions: {calls:#?}", of("squeue"));
-    println!("{} questions for twenty jobs", of("squeue"));
-}

@@ -118,7 +118,8 @@ fn a_controller_killed_right_after_a_submission_makes_no_success_and_no_second_r
             "nbt_ann"
         );
     } else {
-        ended.system_failed("");
+        // Or Slurm itself cancelled it, because it believes that the node is down.
+        assert!(matches!(ended.status, Some(110 | 120)), "{ended:?}");
     }
     assert_eq!(std::fs::read_to_string(job.home().join("ran")).expect("a file"), "ran\n");
     drop(others.kill());
