@@ -2,10 +2,11 @@
 //!
 //! Absolute times change from machine to machine; how many times `bash -c :` a stage costs does not, much. Each
 //! program is started through the same helper that enters the private machine, so the helper's own time, measured
-//! as a program that does nothing, is taken off.
+//! as a program that does nothing, is taken off. `nunbird-benches batch` measures the stages in Slurm alone.
 
 #![forbid(unsafe_code)]
 
+mod batch;
 mod policy;
 
 use nunbird_tests::runner::Session;
@@ -19,6 +20,9 @@ fn main() {
     if !nunbird_tests::require_root() {
         return;
     }
+    if std::env::args_os().nth(1).is_some_and(|part| part == "batch") {
+        return batch::rows();
+    }
     sizes();
     println!("\nmedian of {ROUNDS} starts each, ratio to the first");
     println!("{:<46} {:>9} {:>7}", "", "ms", "ratio");
@@ -31,6 +35,7 @@ fn main() {
         assert!(session.prepare().succeeded(), "prepare");
         row_set(&world, &mut session, privilege);
     }
+    batch::rows();
 }
 
 fn row_set(world: &World, session: &mut Session<'_>, privilege: Privilege) {

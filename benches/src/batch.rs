@@ -1,0 +1,101 @@
+//! What a stage in a real Slurm costs the scheduler and the user: commands for each job, and the time from the script's
+//! end to the stage's, against `sbatch --wait` and a loop that asks every second, which is what scripts of sites do.
+
+use nunbird_tests::scheduler::Slurm;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const ROUNDS: usize = 5;
+const CROWD: usize = 20;
+const USER: &str = "nbt_ann";
+
+/// What one way of waiting took.
+struct Cost {
+    /// From the script's end to that of whoever waited for it.
+    late: Duration,
+    commands: usize,
+}
+
+/// Starts a Slurm and prints the rows.
+pub(crate) fn rows() {
+    let slurm = Slurm::patient();
+    println!("\nSlurm: median of {ROUNDS} jobs of two seconds each, one after the other");
+    println!("{:<46} {:>16} {:>7} {:>13}", "", "end to end, ms", "ratio", "commands/job");
+    let mut first = None;
+    for (name, way) in [
+        ("nunbird", launcher as fn(&Slurm) -> Cost),
+        ("sbatch --wait", sbatch_wait),
+        ("sbatch, squeue every second", poll),
+    ] {
+        let mut costs: Vec<Cost> = (0..ROUNDS).map(|_| way(&slurm)).collect();
+        costs.sort_unstable_by_key(|cost| cost.late);
+        let Cost { late, commands } = &costs[ROUNDS / 2];
+        let ratio = late.as_secs_f64() / first.get_or_insert(*late).as_secs_f64().max(1e-9);
+        println!("{name:<46} {:>16.0} {ratio:>6.1}x {commands:>13}", late.as_secs_f64() * 1e3);
+    }
+    let commands = crowd(&slurm);
+    println!("{:<46} {:>16} {:>7} {commands:>13.1}", format!("nunbird, {CROWD} jobs at once"), "", "");
+}
+
+/// The script's end, by the one clock of this host.
+fn since_end(home: &Path) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
+    let end: f64 = fs::read_to_string(home.join("end")).expect("a time").trim().parse().expect("a time");
+    now.saturating_sub(Duration::from_secs_f64(end))
+}
+
+const SCRIPT: &str = "sleep 2; date +%s.%N >\"$HOME/end\"";
+
+/// With what the runner gives: a CI job whose time becomes the time limit.
+fn launcher(slurm: &Slurm) -> Cost {
+    let mut job = slurm.job(USER);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    job.batch().deadline = Some(now + 3600);
+    let ended = job.run(SCRIPT);
+    let late = since_end(job.home());
+    ended.succeeded();
+    Cost { late, commands: job.calls().len() }
+}
+
+/// The wrapped script goes through a file: it has quotes.
+fn script(slurm: &Slurm) -> String {
+    let path = slurm.path("small").join("peer");
+    fs::write(&path, format!("#!/bin/sh\n{SCRIPT}\n")).expect("a script");
+    path.display().to_string()
+}
+
+fn sbatch_wait(slurm: &Slurm) -> Cost {
+    let script = script(slurm);
+    let home = slurm.path("home").join(USER);
+    let text =
+        format!("export HOME={}; sbatch --wait --output=/dev/null {script} && echo done", home.display());
+    let said = slurm.as_user(USER, &text);
+    let late = since_end(&home);
+    assert!(said.contains("done"), "{said}");
+    Cost { late, commands: 1 }
+}
+
+fn poll(slurm: &Slurm) -> Cost {
+    let script = script(slurm);
+    let home = slurm.path("home").join(USER);
+    let text = format!(
+        "export HOME={}; id=$(sbatch --parsable --output=/dev/null {script}) || exit; n=1; \
+         while :; do n=$((n + 1)); case $(squeue -h -t all -j $id -o %T) in COMPLETED) break ;; esac; sleep 1; done; echo $n",
+        home.display()
+    );
+    let said = slurm.as_user(USER, &text);
+    let late = since_end(&home);
+    Cost { late, commands: said.trim().parse().expect("a number of commands") }
+}
+
+/// Commands for each of many jobs of one account at once.
+fn crowd(slurm: &Slurm) -> f64 {
+    let jobs: Vec<_> = (0..CROWD).map(|_| slurm.job(USER)).collect();
+    let stages: Vec<_> = jobs.iter().map(|job| job.start(SCRIPT)).collect();
+    for stage in stages {
+        stage.finish().succeeded();
+    }
+    let calls: usize = jobs.iter().map(|job| job.calls().len()).sum();
+    f64::from(u32::try_from(calls).expect("a small number")) / f64::from(u32::try_from(CROWD).expect("small"))
+}
