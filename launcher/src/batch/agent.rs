@@ -40,6 +40,7 @@ pub(crate) fn text(
         Some(beginning) => format!("{}\"$job\"", quoted(OsStr::new(beginning))),
         None => "''".to_owned(),
     };
+    let exit = if variables.plain_exit { "[ \"$code\" = 0 ] || exit 1" } else { "exit \"$code\"" };
     let values = [
         ("@DIRECTORY@", quoted(directory.as_os_str())),
         ("@JOB@", variable(&variables.id)),
@@ -48,6 +49,7 @@ pub(crate) fn text(
         ("@WORK@", quoted(handover.workspace.builds_dir.as_os_str())),
         ("@SHELL@", shell(handover, stage, directory)),
         ("@CGROUP@", cgroup),
+        ("@EXIT@", exit.to_owned()),
         ("@EXPORTS@", exports),
     ];
     let mut text = TEMPLATE.to_owned();
@@ -68,7 +70,7 @@ fn shell(handover: &Handover, stage: &str, directory: &Path) -> String {
 }
 
 /// One word of a POSIX shell. Text that is not UTF-8 does not get here: the handover is JSON.
-fn quoted(word: &OsStr) -> String {
+pub(crate) fn quoted(word: &OsStr) -> String {
     format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 

@@ -5,6 +5,8 @@ d=@DIRECTORY@
 job=@JOB@
 hosts=@HOSTS@
 umask 077
+# Some schedulers give a job no environment at all.
+PATH=${PATH:-/usr/bin:/bin}
 
 # Whole or not at all: written beside, then renamed.
 tell() {
@@ -87,4 +89,4 @@ cpu $cpu
 memory $memory
 end @NONCE@
 EOF
-exit "$code"
+@EXIT@

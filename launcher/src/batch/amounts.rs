@@ -1,32 +1,59 @@
-//! Times, nodes and memory as Slurm and its relatives write them.
+//! Times, nodes and memory, as schedulers write them.
+
+use std::collections::BTreeMap;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// A time limit in seconds: minutes, `m:s`, `h:m:s`, `d-h`, `d-h:m` or `d-h:m:s` (sbatch(1)). `Some(None)`: without limit.
-pub(crate) fn seconds(text: &str) -> Option<Option<u64>> {
-    if matches!(text.to_ascii_lowercase().as_str(), "unlimited" | "infinite" | "infinity" | "-1") {
+/// A time limit in seconds. A shape is letters for units and what stands between the numbers: `m:s`, `d-h:m:s`;
+/// `units` is a number with its unit, such as `1.5h` (RFC 23 of Flux). `Some(None)`: without limit, which 0 means
+/// to most schedulers.
+pub(crate) fn seconds(text: &str, shapes: &[impl AsRef<str>]) -> Option<Option<u64>> {
+    if matches!(text.to_ascii_lowercase().as_str(), "unlimited" | "infinite" | "infinity" | "inf" | "-1") {
         return Some(None);
     }
-    let (days, rest) = match text.split_once('-') {
-        Some((days, rest)) => (Some(number(days)?), rest),
-        None => (None, text),
-    };
-    let parts = rest.split(':').map(number).collect::<Option<Vec<u64>>>()?;
-    let units: &[u64] = match (days, parts.len()) {
-        (None, 1) => &[MINUTE],
-        (None, 2) => &[MINUTE, 1],
-        (_, 3) => &[HOUR, MINUTE, 1],
-        (Some(_), 1) => &[HOUR],
-        (Some(_), 2) => &[HOUR, MINUTE],
+    let sum = shapes.iter().find_map(|shape| match shape.as_ref() {
+        "units" => with_unit(text),
+        shape => shaped(text, shape),
+    })?;
+    Some((sum != 0).then_some(sum))
+}
+
+fn shaped(text: &str, shape: &str) -> Option<u64> {
+    let between = |text: &str, is_part: fn(char) -> bool| text.replace(is_part, "");
+    if between(text, |c| c.is_ascii_digit()) != between(shape, |c| c.is_ascii_alphabetic()) {
+        return None;
+    }
+    let parts = text.split(|c: char| !c.is_ascii_digit());
+    let units = shape.split(|c: char| !c.is_ascii_alphabetic());
+    parts.zip(units).try_fold(0_u64, |sum, (part, unit)| {
+        let unit = match unit {
+            "s" => 1,
+            "m" => MINUTE,
+            "h" => HOUR,
+            "d" => DAY,
+            _ => return None,
+        };
+        sum.checked_add(number(part)?.checked_mul(unit)?)
+    })
+}
+
+fn with_unit(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let thousandths = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => MINUTE * 1000,
+        "h" => HOUR * 1000,
+        "d" => DAY * 1000,
         _ => return None,
     };
-    let mut sum = days.unwrap_or(0).checked_mul(DAY)?;
-    for (part, unit) in parts.into_iter().zip(units) {
-        sum = sum.checked_add(part.checked_mul(*unit)?)?;
-    }
-    Some(Some(sum))
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    // Three digits are enough: what is cut off is less than a limit can be exact.
+    let part: String = part.chars().chain("000".chars()).take(3).collect();
+    let amount = number(whole)?.checked_mul(1000)?.checked_add(number(&part)?)?;
+    Some(amount.checked_mul(thousandths)?.div_ceil(1_000_000))
 }
 
 /// Seconds as `d-hh:mm:ss`.
@@ -35,24 +62,54 @@ pub(crate) fn time(seconds: u64) -> String {
     format!("{days}-{:02}:{:02}:{:02}", rest / HOUR, rest % HOUR / MINUTE, rest % MINUTE)
 }
 
-/// The most nodes of `4`, `2-4` or `2k`.
+/// A time in all its forms, by the names that they have in descriptions.
+pub(crate) fn forms(seconds: u64) -> BTreeMap<&'static str, String> {
+    let (minutes, hours) = (seconds / MINUTE, seconds / HOUR);
+    BTreeMap::from([
+        ("time", time(seconds)),
+        ("hms", format!("{hours}:{:02}:{:02}", minutes % 60, seconds % 60)),
+        // 0 would be none at all.
+        ("minutes", minutes.max(1).to_string()),
+        ("seconds", seconds.to_string()),
+        ("fsd", format!("{seconds}s")),
+    ])
+}
+
+/// The most nodes of `4`, `2-4`, `1,3`, `2k`, or the sum of `2:ncpus=4+n7`, where a name is one node.
 pub(crate) fn nodes(text: &str) -> Option<u64> {
+    if text.contains([':', '+', '=']) {
+        return text.split('+').map(chunk).try_fold(0_u64, |sum, chunk| sum.checked_add(chunk?));
+    }
     let one = |text: &str| match text.strip_suffix(['k', 'K']) {
         Some(thousands) => number(thousands)?.checked_mul(1024),
         None => number(text),
     };
-    text.split('-').map(one).collect::<Option<Vec<u64>>>()?.into_iter().max()
+    text.split(['-', ',']).map(one).collect::<Option<Vec<u64>>>()?.into_iter().max()
 }
 
-/// Memory in MiB, which is the unit where none is named.
-pub(crate) fn mebibytes(text: &str) -> Option<u64> {
+/// `2:ncpus=4`, `n7:ppn=2` or `ncpus=4`.
+fn chunk(text: &str) -> Option<u64> {
+    let first = text.split(':').next()?.trim();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-=".contains(&b);
+    if first.starts_with(|c: char| c.is_ascii_alphabetic()) && first.bytes().all(plain) {
+        return Some(1);
+    }
+    number(first)
+}
+
+/// Memory in MiB. `unit` is that of a number without one: `B`, `K`, `M` or `G`; anything else where such
+/// a number says nothing.
+pub(crate) fn mebibytes(text: &str, unit: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let amount = number(digits)?;
-    match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B') {
-        "K" => Some(amount.div_ceil(1024)),
-        "" | "M" => Some(amount),
-        "G" => amount.checked_mul(1024),
-        "T" => amount.checked_mul(1024 * 1024),
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let amount = number(whole)?.checked_add(u64::from(number(part)? > 0))?;
+    let written = text[digits.len()..].to_ascii_uppercase();
+    match if written.is_empty() { unit } else { written.as_str() } {
+        "B" => Some(amount.div_ceil(1 << 20)),
+        "K" | "KB" | "KIB" => Some(amount.div_ceil(1024)),
+        "M" | "MB" | "MIB" => Some(amount),
+        "G" | "GB" | "GIB" => amount.checked_mul(1024),
+        "T" | "TB" | "TIB" => amount.checked_mul(1024 * 1024),
         _ => None,
     }
 }
@@ -63,25 +120,38 @@ fn number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{mebibytes, nodes, seconds, time};
+    use super::{forms, mebibytes, nodes, seconds, time};
 
     #[test]
-    fn every_form_of_a_time_limit_is_read() {
-        for (text, expected) in [
-            ("90", 5400),
-            ("1:30", 90),
-            ("1:00:00", 3600),
-            ("2-0", 172_800),
-            ("1-1:30", 91_800),
-            ("0-00:00:05", 5),
+    fn every_form_of_a_time_limit_is_read_as_its_scheduler_means_it() {
+        let slurm = ["m", "m:s", "h:m:s", "d-h", "d-h:m", "d-h:m:s"];
+        let (pbs, lsf, flux) = (["s", "m:s", "h:m:s"], ["m", "h:m"], ["m", "units"]);
+        for (text, shapes, expected) in [
+            ("90", &slurm[..], 5400),
+            ("1:30", &slurm, 90),
+            ("1:00:00", &slurm, 3600),
+            ("2-0", &slurm, 172_800),
+            ("1-1:30", &slurm, 91_800),
+            ("0-00:00:05", &slurm, 5),
+            ("90", &pbs, 90),
+            ("1:30", &pbs, 90),
+            ("1:30", &lsf, 5400),
+            ("90", &flux, 5400),
+            ("1.5h", &flux, 5400),
+            ("90s", &flux, 90),
+            ("2d", &flux, 172_800),
+            ("1500ms", &flux, 2),
         ] {
-            assert_eq!(seconds(text), Some(Some(expected)), "{text}");
+            assert_eq!(seconds(text, shapes), Some(Some(expected)), "{text}");
         }
-        assert_eq!(seconds("UNLIMITED"), Some(None));
-        for text in ["", "1:2:3:4", "x", "1-", "+5", "99999999999999999999"] {
-            assert_eq!(seconds(text), None, "{text}");
+        for text in ["UNLIMITED", "0", "0:00:00", "inf"] {
+            assert_eq!(seconds(text, &slurm), Some(None), "{text}");
         }
-        assert_eq!(seconds(&time(91_805)), Some(Some(91_805)));
+        for text in ["", "1:2:3:4", "x", "1-", "+5", "99999999999999999999", "1:30/host", "1 ", "::"] {
+            assert_eq!(seconds(text, &slurm), None, "{text}");
+        }
+        assert_eq!(seconds(&time(91_805), &slurm), Some(Some(91_805)));
+        assert_eq!(seconds(&forms(91_805)["hms"], &pbs), Some(Some(91_805)));
     }
 
     #[test]
@@ -90,7 +160,19 @@ mod tests {
             (nodes("4"), nodes("2-8"), nodes("1k"), nodes("n1")),
             (Some(4), Some(8), Some(1024), None)
         );
+        assert_eq!(
+            (nodes("2:ncpus=4+3:mem=1gb"), nodes("n1+ncpus=2"), nodes("1,8"), nodes("2+")),
+            (Some(5), Some(2), Some(8), None)
+        );
+        let mebibytes = |text| mebibytes(text, "M");
         assert_eq!((mebibytes("4G"), mebibytes("100"), mebibytes("1500K")), (Some(4096), Some(100), Some(2)));
         assert_eq!((mebibytes("2TB"), mebibytes("x"), mebibytes("-1")), (Some(2_097_152), None, None));
+        assert_eq!((mebibytes("1.5G"), mebibytes("4gb"), mebibytes("4pw")), (Some(2048), Some(4096), None));
+    }
+
+    #[test]
+    fn a_number_without_a_unit_has_that_of_its_scheduler() {
+        assert_eq!(mebibytes("1048577", "B"), Some(2));
+        assert_eq!((mebibytes("2048", "K"), mebibytes("2048", "none")), (Some(2), None));
     }
 }

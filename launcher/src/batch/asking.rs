@@ -1,11 +1,13 @@
 //! From an order to a command's words, and from a command's output to an answer.
 
 use super::amounts;
-use super::command::Said;
-use super::description::{Description, Pattern, Query, fill, fill_word};
+use super::command::{Call, Said};
+use super::description::{Description, Pattern, fill, fill_word};
 use super::machine::{Answer, Order, Row};
-use regex_lite::Captures;
+use super::query::{Fields, Query};
 use std::collections::BTreeMap;
+use std::io;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 /// What the commands of one stage are made of.
@@ -18,31 +20,96 @@ pub(crate) struct Asking<'d> {
     pub(crate) arguments: Vec<String>,
     pub(crate) uid: u32,
     pub(crate) tag: String,
+    /// How many commands have been asked for the present question.
+    step: usize,
+    /// Whether one of them said that the job is not there.
+    absent: bool,
 }
 
-impl Asking<'_> {
-    /// The words of a command; none where the description has no such command.
-    pub(crate) fn words(&self, order: Order, id: Option<&str>) -> Option<Vec<String>> {
+impl<'d> Asking<'d> {
+    pub(crate) fn new(
+        description: &'d Description,
+        values: BTreeMap<&'static str, String>,
+        arguments: Vec<String>,
+        uid: u32,
+        tag: String,
+    ) -> Self {
+        Asking { description, values, arguments, uid, tag, step: 0, absent: false }
+    }
+
+    /// The words of a command, and its standard input; none where the description has no such command, or where it
+    /// goes by an id that is not known.
+    pub(crate) fn call(&self, order: Order, id: Option<&str>) -> Option<Call> {
         let description = self.description;
         let command = match order {
-            Order::Limits => &description.limits.as_ref()?.command,
             Order::Submit => &description.submit.command,
-            Order::Query => &description.query.command,
-            Order::Find => &description.find.command,
-            Order::Accounting => &description.accounting.as_ref()?.command,
-            Order::Detail => &description.detail.as_ref()?.command,
             Order::Signal => &description.signal.as_ref()?.command,
             Order::Cancel => &description.cancel.command,
             Order::Kill => &description.kill.as_ref()?.command,
+            Order::Limits | Order::Query | Order::Find | Order::Accounting | Order::Detail => {
+                &self.question(order)?.command
+            }
         };
+        if id.is_none() && command.iter().any(|word| word.contains("{id}")) {
+            return None;
+        }
         let mut values = self.values.clone();
         values.insert("id", id.unwrap_or_default().to_owned());
-        Some(fill(command, &values, &self.arguments))
+        let input = description.submit.input.as_ref().filter(|_| order == Order::Submit);
+        let input = input.map(|input| fill_word(input, &values));
+        Some(Call { words: fill(command, &values, &self.arguments), input })
     }
 
-    /// The words of the command about all jobs of the account; none where the description has none.
-    pub(crate) fn words_about_all(&self) -> Option<Vec<String>> {
-        Some(fill(&self.description.many.as_ref()?.command, &self.values, &[]))
+    /// Where this question stands: some descriptions ask one thing after the other.
+    fn question(&self, order: Order) -> Option<&Query> {
+        let description = self.description;
+        let mut query = match order {
+            Order::Query => &description.query,
+            Order::Find => description.find(),
+            Order::Accounting => description.accounting.as_ref()?,
+            Order::Detail => description.detail.as_ref()?,
+            Order::Limits => description.limits.as_ref()?,
+            Order::Submit | Order::Signal | Order::Cancel | Order::Kill => return None,
+        };
+        for _ in 0..self.step {
+            query = query.then.as_ref()?;
+        }
+        Some(query)
+    }
+
+    /// The answer to a question as a whole; none when there is another command to ask first.
+    pub(crate) fn settle(&mut self, order: Order, answer: Answer) -> Option<Answer> {
+        if matches!(answer, Answer::Absent | Answer::Disabled)
+            && self.question(order).is_some_and(|query| query.then.is_some())
+        {
+            self.absent |= answer == Answer::Absent;
+            self.step += 1;
+            return None;
+        }
+        let absent = std::mem::take(&mut self.absent);
+        self.step = 0;
+        // Who does not have the service says nothing against the one who does not have the job.
+        Some(if answer == Answer::Disabled && absent { Answer::Absent } else { answer })
+    }
+
+    /// What it means that a command is not there.
+    pub(crate) fn missing(&self, order: Order, words: &[String], error: &io::Error) -> Answer {
+        let text = format!("cannot run {}: {error}", words[0]);
+        match (order, error.kind()) {
+            // Nothing was started, so nothing was submitted.
+            (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                Answer::Impossible(text)
+            }
+            (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => Answer::Disabled,
+            (_, io::ErrorKind::NotFound) if self.step > 0 => Answer::Disabled,
+            _ => Answer::Unclear(text),
+        }
+    }
+
+    /// The command about all jobs of the account; none where the description has none.
+    pub(crate) fn call_about_all(&self) -> Option<Call> {
+        let words = fill(&self.description.many.as_ref()?.command, &self.values, &[]);
+        Some(Call { words, input: None })
     }
 
     /// How long a command may take.
@@ -52,43 +119,53 @@ impl Asking<'_> {
 
     /// What a command's end means.
     pub(crate) fn answer(&self, order: Order, said: &Said) -> Answer {
-        let description = self.description;
         let everything = format!("{}\n{}", said.err, said.out);
         let Some(status) = said.status else {
             return Answer::Unclear("its command did not end in time".to_owned());
         };
-        let query = match order {
+        let description = self.description;
+        let action = match order {
             Order::Submit => return self.submitted(status.success(), said, &everything),
-            Order::Signal | Order::Cancel | Order::Kill => {
-                return if status.success() { Answer::Done } else { Answer::Unclear(everything) };
-            }
             Order::Limits => {
                 return if status.success() { Answer::Done } else { Answer::Unclear(everything) };
             }
-            Order::Query => Some(&description.query),
-            Order::Find => Some(&description.find),
-            Order::Accounting => description.accounting.as_ref(),
-            Order::Detail => description.detail.as_ref(),
+            Order::Signal => description.signal.as_ref(),
+            Order::Cancel => Some(&description.cancel),
+            Order::Kill => description.kill.as_ref(),
+            Order::Query | Order::Find | Order::Accounting | Order::Detail => None,
         };
-        let Some(query) = query else { return Answer::Disabled };
-        if !status.success() {
-            return match () {
-                () if says(&query.absent, &everything) => Answer::Absent,
-                () if says(&query.disabled, &everything) => Answer::Disabled,
-                () => Answer::Unclear(everything),
-            };
+        if let Some(action) = action {
+            let done = status.success() || says(&action.absent, &with_code(status, &everything));
+            return if done { Answer::Done } else { Answer::Unclear(everything) };
         }
-        self.row(query, &said.out)
+        self.question(order).map_or(Answer::Disabled, |query| self.read(query, said))
     }
 
     /// What the end of the command about all jobs means for ours.
     pub(crate) fn answer_about_all(&self, said: &Said) -> Answer {
+        self.description.many.as_ref().map_or(Answer::Disabled, |query| self.read(query, said))
+    }
+
+    fn read(&self, query: &Query, said: &Said) -> Answer {
         let everything = format!("{}\n{}", said.err, said.out);
-        match (&self.description.many, said.status) {
-            (Some(many), Some(status)) if status.success() => self.row(many, &said.out),
-            (Some(many), Some(_)) if says(&many.absent, &everything) => Answer::Absent,
-            (_, None) => Answer::Unclear("its command did not end in time".to_owned()),
-            _ => Answer::Unclear(everything),
+        let Some(status) = said.status else {
+            return Answer::Unclear("its command did not end in time".to_owned());
+        };
+        let words = with_code(status, &everything);
+        let read = if status.success() { query.read(&said.out) } else { Err(String::new()) };
+        match read {
+            Ok(jobs) if !jobs.is_empty() => match (self.ours(query, &jobs), query.unread(&said.out)) {
+                // A line that cannot be read may be ours, cut off.
+                (Answer::Absent, Some(line)) => {
+                    Answer::Unclear(format!("an answer that cannot be read: {line}"))
+                }
+                (answer, _) => answer,
+            },
+            _ if says(&query.disabled, &words) => Answer::Disabled,
+            _ if says(&query.absent, &words) => Answer::Absent,
+            Ok(_) => Answer::Absent,
+            Err(_) if !status.success() => Answer::Unclear(everything),
+            Err(part) => Answer::Unclear(format!("an answer that cannot be read: {part}")),
         }
     }
 
@@ -108,62 +185,64 @@ impl Asking<'_> {
         Answer::Rejected(everything.to_owned())
     }
 
-    /// The line about our job: of our account, with our tag, whatever its id.
-    fn row(&self, query: &Query, out: &str) -> Answer {
-        let lines: Vec<&str> = out.lines().filter(|line| !line.trim().is_empty()).collect();
-        let rows: Vec<Captures<'_>> = lines.iter().filter_map(|line| query.row.0.captures(line)).collect();
-        let ours = |row: &&Captures<'_>| {
-            let is = |name: &str, value: &str| row.name(name).is_none_or(|found| found.as_str() == value);
-            is("uid", &self.uid.to_string()) && is("name", &self.tag)
+    /// What is said about our job: of our account, with our tag, whatever its id.
+    fn ours(&self, query: &Query, jobs: &[Fields]) -> Answer {
+        let (uid, user) = (self.uid.to_string(), self.values.get("user").map_or("", String::as_str));
+        let ours = |job: &&Fields| {
+            let is = |name: &str, value: &str| match job.get(name) {
+                Some(found) => found == value,
+                None => !query.promises(name),
+            };
+            is("uid", &uid) && is("user", user) && is("name", &self.tag)
         };
-        let get = |row: &Captures<'_>, name: &str| {
-            row.name(name).map(|found| found.as_str().trim().to_owned()).unwrap_or_default()
-        };
+        let get = |job: &Fields, name: &str| job.get(name).cloned().unwrap_or_default();
         // The last: a requeued job has several lines in the accounting.
-        let Some(row) = rows.iter().rfind(ours) else {
-            // A line that cannot be read may be ours.
-            let unread = lines.iter().find(|line| !query.row.0.is_match(line));
-            return unread.map_or(Answer::Absent, |line| {
-                Answer::Unclear(format!("an answer that cannot be read: {line}"))
-            });
-        };
-        Answer::Row(Row {
-            id: get(row, "id"),
-            state: get(row, "state"),
-            reason: get(row, "reason"),
-            start: get(row, "start"),
-            nodes: get(row, "nodes"),
-            limit: get(row, "limit"),
-            by: get(row, "by"),
-            exit: get(row, "exit"),
+        jobs.iter().rfind(ours).map_or(Answer::Absent, |job| {
+            Answer::Row(Row {
+                id: get(job, "id"),
+                state: get(job, "state"),
+                reason: get(job, "reason"),
+                start: get(job, "start"),
+                nodes: get(job, "nodes"),
+                limit: get(job, "limit"),
+                by: get(job, "by"),
+                exit: get(job, "exit"),
+            })
         })
     }
 
-    /// The longest time in seconds that all of these partitions allow, or the default one; none without limit.
+    /// The longest time in seconds that all of these partitions allow, or the default one, or, where none is the
+    /// default, any; none without limit.
     pub(crate) fn longest(&self, partitions: Option<&str>, out: &str) -> Option<u64> {
-        let query = self.description.limits.as_ref()?;
-        let rows = out.lines().filter_map(|line| query.row.0.captures(line.trim()));
-        let limits = rows.filter_map(|row| {
-            let name = row.name("partition")?.as_str();
-            let is_default = row.name("default").is_some_and(|mark| !mark.as_str().is_empty());
-            let wanted =
-                partitions.map_or(is_default, |wanted| wanted.split(',').any(|wanted| wanted == name));
-            if wanted { amounts::seconds(row.name("limit")?.as_str())? } else { None }
-        });
-        limits.min()
+        let rows = self.description.limits.as_ref()?.read(out).ok()?;
+        let options = &self.description.options;
+        let limit = |row: &Fields| options.seconds(row.get("limit")?).flatten();
+        let is_default = |row: &&Fields| row.get("default").is_some_and(|mark| !mark.is_empty());
+        match partitions {
+            Some(wanted) => {
+                let is_wanted = |row: &&Fields| {
+                    row.get("partition").is_some_and(|name| wanted.split(',').any(|w| w == name))
+                };
+                rows.iter().filter(is_wanted).filter_map(limit).min()
+            }
+            None if rows.iter().any(|row| is_default(&row)) => {
+                rows.iter().filter(is_default).filter_map(limit).min()
+            }
+            None => rows.iter().map(limit).collect::<Option<Vec<u64>>>()?.into_iter().max(),
+        }
     }
 
-    /// The argument that sets a time limit.
-    pub(crate) fn time_limit(&self, seconds: u64) -> Option<String> {
-        let (minutes, hours) = (seconds / 60, seconds / 3600);
-        let values = BTreeMap::from([
-            ("time", amounts::time(seconds)),
-            ("hms", format!("{hours}:{:02}:{:02}", minutes % 60, seconds % 60)),
-            ("minutes", minutes.to_string()),
-            ("seconds", seconds.to_string()),
-        ]);
-        Some(fill_word(self.description.submit.time.as_ref()?, &values))
+    /// The arguments that set a time limit.
+    pub(crate) fn time_limit(&self, seconds: u64) -> Vec<String> {
+        let values = amounts::forms(seconds);
+        self.description.submit.time.iter().map(|word| fill_word(word, &values)).collect()
     }
+}
+
+/// What a command said, behind a line with its exit code: some tell by it what they mean.
+fn with_code(status: ExitStatus, everything: &str) -> String {
+    let code = status.code().map_or_else(|| "signal".to_owned(), |code| code.to_string());
+    format!("exit {code}\n{everything}")
 }
 
 fn says(patterns: &[Pattern], text: &str) -> bool {
@@ -184,7 +263,7 @@ mod tests {
     fn the_answer_about_all_jobs_is_read_for_ours_and_says_nothing_in_part() {
         let slurm = slurm();
         let asking = asking(&slurm);
-        let words = asking.words_about_all().expect("words");
+        let words = asking.call_about_all().expect("a command").words;
         assert!(words.contains(&"--user=41".to_owned()) && !words.iter().any(|word| word.contains("nb7-x")));
         let row = |uid: u32, name: &str| format!("{uid}|8|RUNNING|None|N/A|n1|1:00:00|{name}\n");
         let all = |out: &str| asking.answer_about_all(&said(0, out, ""));
@@ -200,13 +279,7 @@ mod tests {
 
     fn asking(description: &Description) -> Asking<'_> {
         let values = BTreeMap::from([("tag", "nb7-x".to_owned()), ("uid", "41".to_owned())]);
-        Asking {
-            description,
-            values,
-            arguments: vec!["-N".to_owned(), "2".to_owned()],
-            uid: 41,
-            tag: "nb7-x".to_owned(),
-        }
+        Asking::new(description, values, vec!["-N".to_owned(), "2".to_owned()], 41, "nb7-x".to_owned())
     }
 
     fn said(code: i32, out: &str, err: &str) -> Said {
@@ -291,7 +364,7 @@ mod tests {
         assert_eq!(asking.longest(None, out), Some(3600));
         assert_eq!(asking.longest(Some("long,free"), out), Some(7 * 86_400));
         assert_eq!(asking.longest(Some("free"), out), None);
-        assert_eq!(asking.time_limit(3600).as_deref(), Some("--time=0-01:00:00"));
-        assert_eq!(asking.words(Order::Submit, None).expect("words")[..3], ["sbatch", "-N", "2"]);
+        assert_eq!(asking.time_limit(3600), ["--time=0-01:00:00"]);
+        assert_eq!(asking.call(Order::Submit, None).expect("words").words[..3], ["sbatch", "-N", "2"]);
     }
 }

@@ -10,13 +10,21 @@ use nix::unistd::Pid;
 use nunbird_sys::job_command;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// More than a queue says about one user: ten thousand jobs are a mebibyte.
 const LONGEST_ANSWER: u64 = 32 << 20;
+
+/// What to run.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) words: Vec<String>,
+    /// Standard input; nothing where none.
+    pub(crate) input: Option<String>,
+}
 
 /// A command at work.
 #[derive(Debug)]
@@ -39,19 +47,23 @@ pub(crate) struct Said {
 
 impl Running {
     pub(crate) fn start(
-        words: &[String],
+        call: &Call,
         bin: Option<&Path>,
         environment: &[(OsString, OsString)],
         time: Duration,
     ) -> io::Result<Self> {
-        let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let (program, arguments) = call.words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = match bin {
             Some(bin) if !program.starts_with('/') => Command::new(bin.join(program)),
             _ => Command::new(program),
         };
         let (out, err) = (memory()?, memory()?);
         command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+        match &call.input {
+            Some(text) => command.stdin(input(text)?),
+            None => command.stdin(Stdio::null()),
+        };
+        command.stdout(out.try_clone()?).stderr(err.try_clone()?);
         let child = job_command::spawn(command, &[])?;
         Ok(Running { child, out, err, deadline: Instant::now() + time, late: false })
     }
@@ -82,6 +94,14 @@ fn memory() -> Result<File, Errno> {
     memfd_create(c"nunbird-answer", MFdFlags::MFD_CLOEXEC).map(File::from)
 }
 
+/// Standard input that is all there from the beginning, whether or not the command reads it.
+fn input(text: &str) -> io::Result<File> {
+    let mut file = memory()?;
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
+}
+
 fn text(file: &mut File) -> io::Result<String> {
     file.rewind()?;
     let mut bytes = Vec::new();
@@ -91,12 +111,17 @@ fn text(file: &mut File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Running, Said};
+    use super::{Call, Running, Said};
     use std::time::{Duration, Instant};
 
     fn said(words: &[&str], time: Duration) -> Said {
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let mut running = Running::start(&words, Some("/bin".as_ref()), &[], time).expect("start");
+        told(words, None, time)
+    }
+
+    fn told(words: &[&str], input: Option<&str>, time: Duration) -> Said {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        let call = Call { words, input: input.map(str::to_owned) };
+        let mut running = Running::start(&call, Some("/bin".as_ref()), &[], time).expect("start");
         let end = Instant::now() + Duration::from_secs(10);
         loop {
             if let Some(said) = running.ended().expect("wait") {
@@ -112,6 +137,14 @@ mod tests {
         let said = said(&["sh", "-c", "echo a; echo b >&2; exit 3"], Duration::from_secs(5));
         assert_eq!((said.out.as_str(), said.err.as_str()), ("a\n", "b\n"));
         assert_eq!(said.status.and_then(|status| status.code()), Some(3));
+    }
+
+    #[test]
+    fn a_command_reads_its_input_and_without_one_finds_none() {
+        let time = Duration::from_secs(5);
+        let long = "a line\n".repeat(100_000);
+        assert_eq!(told(&["cat"], Some(&long), time).out, long);
+        assert_eq!(told(&["cat"], None, time).out, "");
     }
 
     #[test]

@@ -3,19 +3,31 @@
 //! The built-in schedulers and those of a site are the same thing: a TOML text (docs/schedulers.md). A command is
 //! a list of words with placeholders and never passes through a shell, so no value of a user can become syntax.
 
+use super::agent::quoted;
 use super::options::Options;
-use nunbird_handover::Scheduler;
+use super::query::Query;
+use nunbird_handover::{SCHEDULERS, Scheduler};
 use regex_lite::Regex;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-const SLURM: &str = include_str!("slurm.toml");
-/// The longest description, in bytes; the built-in one has 8 KiB.
+/// The longest description, in bytes; the built-in ones have less than 10 KiB.
 const MOST: u64 = 256 << 10;
+/// In the order of [`SCHEDULERS`].
+const DESCRIPTIONS: [&str; SCHEDULERS.len()] = [
+    include_str!("schedulers/slurm.toml"),
+    include_str!("schedulers/pbs.toml"),
+    include_str!("schedulers/lsf.toml"),
+    include_str!("schedulers/flux.toml"),
+    include_str!("schedulers/cobalt.toml"),
+    include_str!("schedulers/gridengine.toml"),
+    include_str!("schedulers/htcondor.toml"),
+];
 
 /// How one scheduler is spoken to.
 #[derive(Debug, Deserialize)]
@@ -27,13 +39,16 @@ pub(crate) struct Description {
     /// more, are the two witnesses of its end.
     #[serde(default)]
     pub(crate) forgets: bool,
+    /// Set for its commands.
+    #[serde(default)]
+    pub(crate) environment: BTreeMap<String, String>,
     pub(crate) submit: Submit,
-    /// The queue's line about one id.
+    /// About one id.
     pub(crate) query: Query,
-    /// The queue's lines about one tag.
-    pub(crate) find: Query,
-    /// The queue's lines about all jobs of the account. Where it is given, the account's launchers on a host share
-    /// its answers, and it takes the place of the two above.
+    /// About one tag; `query` where it goes by the tag already.
+    find: Option<Query>,
+    /// About all jobs of the account. Where it is given, the account's launchers on a host share its answers, and it takes
+    /// the place of the two above.
     pub(crate) many: Option<Query>,
     /// What is known about jobs that left the queue.
     pub(crate) accounting: Option<Query>,
@@ -61,8 +76,19 @@ pub(crate) struct Description {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Submit {
     pub(crate) command: Vec<String>,
-    /// The argument that sets the time limit, from `{time}` (`d-hh:mm:ss`), `{hms}`, `{minutes}` or `{seconds}`.
-    pub(crate) time: Option<String>,
+    /// What the command reads from standard input; nothing where none.
+    pub(crate) input: Option<String>,
+    /// The longest name of a job, in bytes.
+    pub(crate) longest_name: Option<usize>,
+    /// Whether a name begins with a letter.
+    #[serde(default)]
+    pub(crate) letter_first: bool,
+    /// The arguments that set the time limit, from `{time}` (`d-hh:mm:ss`), `{hms}`, `{minutes}` or `{seconds}`.
+    #[serde(default)]
+    pub(crate) time: Vec<String>,
+    /// The arguments for a job's size where nobody set one and the scheduler has no default.
+    #[serde(default)]
+    pub(crate) size: Vec<String>,
     /// Finds the id in a line of standard output: group `id`.
     pub(crate) id: Pattern,
     /// In the output of a failed command: it may have been accepted, or may be accepted later.
@@ -70,27 +96,14 @@ pub(crate) struct Submit {
     pub(crate) unclear: Vec<Pattern>,
 }
 
-/// A command that asks, and its answer: one line for each job.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Query {
-    pub(crate) command: Vec<String>,
-    /// Named groups: `uid`, `id`, `state`, `reason`, `start`, `nodes`, `limit`, `by`,
-    /// `exit`, `name`; for `limits`: `partition`, `default`, `limit`.
-    pub(crate) row: Pattern,
-    /// In the output of a failed command: the job is not there.
-    #[serde(default)]
-    pub(crate) absent: Vec<Pattern>,
-    /// In the output of a failed command: this site does not have the service.
-    #[serde(default)]
-    pub(crate) disabled: Vec<Pattern>,
-}
-
 /// A command that does something to a job.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Action {
     pub(crate) command: Vec<String>,
+    /// In the output of a failed command: there is nothing left to act on.
+    #[serde(default)]
+    pub(crate) absent: Vec<Pattern>,
 }
 
 /// A state of a job that all schedulers have.
@@ -140,11 +153,11 @@ struct States {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Reasons {
     /// It can never start as it was asked for.
-    pub(crate) never: Vec<String>,
+    pub(crate) never: Vec<Whole>,
     /// The scheduler failed to start it and will not try again.
-    pub(crate) broken: Vec<String>,
+    pub(crate) broken: Vec<Whole>,
     /// Somebody holds it.
-    pub(crate) held: Vec<String>,
+    pub(crate) held: Vec<Whole>,
 }
 
 /// Names of environment variables inside the job.
@@ -155,6 +168,8 @@ pub(crate) struct AgentVariables {
     pub(crate) nodes: Option<String>,
     /// What the name of the job's control group begins with; the id follows.
     pub(crate) cgroup: Option<String>,
+    /// Whether other numbers than 0 and 1 mean something to the scheduler, such as "run it again".
+    pub(crate) plain_exit: bool,
 }
 
 /// A regular expression, checked when the description is read.
@@ -168,14 +183,32 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
+/// A regular expression for a whole word.
+#[derive(Debug)]
+pub(crate) struct Whole(Regex);
+
+impl Whole {
+    pub(crate) fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Regex::new(&format!("^(?:{text})$")).map(Whole).map_err(serde::de::Error::custom)
+    }
+}
+
 impl Description {
     /// The description that the site names or gives. The error says what is wrong with it.
     pub(crate) fn of(scheduler: &Scheduler) -> Result<Self, String> {
         match scheduler {
-            Scheduler::Named(name) => match name.as_str() {
-                "slurm" => Self::parse(SLURM),
-                _ => Err(format!("there is no built-in scheduler `{name}`")),
-            },
+            Scheduler::Named(name) => {
+                let mut known = SCHEDULERS.iter().zip(DESCRIPTIONS);
+                let found = known.find(|((first, _), _)| first == name);
+                Self::parse(found.ok_or_else(|| format!("there is no built-in scheduler `{name}`"))?.1)
+            }
             Scheduler::Described(file) => {
                 Self::parse(&site_file(file).map_err(|e| format!("{}: {e}", file.display()))?)
             }
@@ -190,6 +223,10 @@ impl Description {
     /// Whether a job can be ended by its tag, before its id is known.
     pub(crate) fn cancels_by_tag(&self) -> bool {
         !self.cancel.command.iter().any(|word| word.contains("{id}"))
+    }
+
+    pub(crate) fn find(&self) -> &Query {
+        self.find.as_ref().unwrap_or(&self.query)
     }
 
     /// What a word of the scheduler means.
@@ -244,15 +281,23 @@ pub(crate) fn fill(
     filled
 }
 
-/// One pass from left to right: a value that looks like a placeholder stays what it is.
+/// The same for one word, or for a text. `{name:sh}` is the value as one word of a POSIX shell.
 pub(crate) fn fill_word(word: &str, values: &BTreeMap<&'static str, String>) -> String {
+    fill_with(word, &|name| match name.strip_suffix(":sh") {
+        Some(name) => values.get(name).map(|value| quoted(OsStr::new(value))),
+        None => values.get(name).cloned(),
+    })
+}
+
+/// One pass from left to right: a value that looks like a placeholder stays what it is.
+pub(crate) fn fill_with(word: &str, look: &dyn Fn(&str) -> Option<String>) -> String {
     let mut filled = String::new();
     let mut rest = word;
     while let Some((before, after)) = rest.split_once('{') {
         filled.push_str(before);
-        match after.split_once('}').and_then(|(name, after)| Some((values.get(name)?, after))) {
+        match after.split_once('}').and_then(|(name, after)| Some((look(name)?, after))) {
             Some((value, after)) => {
-                filled.push_str(value);
+                filled.push_str(&value);
                 rest = after;
             }
             None => {
@@ -266,17 +311,34 @@ pub(crate) fn fill_word(word: &str, values: &BTreeMap<&'static str, String>) -> 
 }
 
 #[cfg(test)]
+pub(crate) fn named(name: &str) -> Description {
+    Description::of(&Scheduler::Named(name.to_owned())).expect("a built-in description")
+}
+
+#[cfg(test)]
 pub(crate) fn slurm() -> Description {
-    Description::of(&Scheduler::Named("slurm".to_owned())).expect("the built-in description")
+    named("slurm")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Description, End, State, fill, slurm};
-    use nunbird_handover::Scheduler;
+    use super::{DESCRIPTIONS, Description, End, State, fill, slurm};
+    use nunbird_handover::{SCHEDULERS, Scheduler};
     use std::collections::BTreeMap;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
+
+    const SLURM: &str = DESCRIPTIONS[0];
+
+    #[test]
+    fn every_name_has_its_description() {
+        for (name, _) in SCHEDULERS {
+            let description = Description::of(&Scheduler::Named(name.to_owned()));
+            assert!(description.is_ok(), "{name}: {description:?}");
+        }
+        let titles = SCHEDULERS.map(|(name, _)| super::named(name).title);
+        assert_eq!(titles, ["Slurm", "PBS", "LSF", "Flux", "Cobalt", "Grid Engine", "HTCondor"]);
+    }
 
     #[test]
     fn a_word_that_no_table_has_is_unknown_and_never_an_end() {
@@ -299,8 +361,8 @@ mod tests {
     #[test]
     fn a_description_with_an_unknown_key_or_a_bad_pattern_is_refused() {
         for (old, new) in [("title =", "titel ="), ("(?<id>", "(?<id"), ("[reasons]", "[raesons]")] {
-            let text = super::SLURM.replacen(old, new, 1);
-            assert_ne!(text, super::SLURM);
+            let text = SLURM.replacen(old, new, 1);
+            assert_ne!(text, SLURM);
             assert!(Description::parse(&text).is_err(), "{new}");
         }
         assert!(Description::of(&Scheduler::Named("slrum".to_owned())).is_err());
@@ -309,7 +371,7 @@ mod tests {
     #[test]
     fn a_sites_description_that_others_may_write_is_refused() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), super::SLURM).expect("its text");
+        std::fs::write(file.path(), SLURM).expect("its text");
         let of = || Description::of(&Scheduler::Described(file.path().to_owned()));
         for (mode, good) in [(0o644, true), (0o664, false), (0o646, false), (0o600, true)] {
             std::fs::set_permissions(file.path(), Permissions::from_mode(mode)).expect("its mode");

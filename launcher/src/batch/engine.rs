@@ -220,7 +220,15 @@ impl Engine<'_> {
             }
             Err(e) => Answer::Unclear(e.to_string()),
         };
-        self.event(Event::Answer(order, answer));
+        self.hear(order, answer);
+    }
+
+    /// An answer is news, unless there is another command to ask first.
+    fn hear(&mut self, order: Order, answer: Answer) {
+        match self.asking.settle(order, answer) {
+            Some(answer) => self.event(Event::Answer(order, answer)),
+            None => self.start(order),
+        }
     }
 
     fn keep_id(&mut self) -> Result<(), Trouble> {
@@ -236,10 +244,9 @@ impl Engine<'_> {
         let Some(remaining) = self.remaining.take() else { return };
         let longest = self.asking.longest(self.partition.as_deref(), out);
         let seconds = (remaining.min(longest.unwrap_or(u64::MAX)) / 60 * 60).max(60);
-        if let Some(argument) = self.asking.time_limit(seconds) {
-            self.log.remark(&mut self.tails[1], &super::log::time_limit(seconds, longest == Some(seconds)));
-            self.asking.arguments.push(argument);
-        }
+        let arguments = self.asking.time_limit(seconds);
+        self.log.remark(&mut self.tails[1], &super::log::time_limit(seconds, longest == Some(seconds)));
+        self.asking.arguments.extend(arguments);
     }
 
     fn start(&mut self, order: Order) {
@@ -254,27 +261,18 @@ impl Engine<'_> {
 
     /// Runs the order's own command.
     pub(super) fn run_alone(&mut self, order: Order) {
-        let Some(words) = self.asking.words(order, self.machine.id.as_deref()) else {
-            return self.event(Event::Answer(order, Answer::Disabled));
+        let Some(call) = self.asking.call(order, self.machine.id.as_deref()) else {
+            return self.hear(order, Answer::Disabled);
         };
-        match Running::start(&words, self.bin.as_deref(), &self.environment, Asking::time(order)) {
+        match Running::start(&call, self.bin.as_deref(), &self.environment, Asking::time(order)) {
             Ok(running) => self.command = Some(Asked { order, running, for_all: None }),
-            Err(e) => self.could_not_start(order, &words, &e),
+            Err(e) => self.could_not_start(order, &call.words, &e),
         }
     }
 
     pub(super) fn could_not_start(&mut self, order: Order, words: &[String], error: &io::Error) {
-        let program = words.first().map_or("nothing", String::as_str);
-        let text = format!("cannot run {program}: {error}");
-        let answer = match (order, error.kind()) {
-            // Nothing was started, so nothing was submitted.
-            (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-                Answer::Impossible(text)
-            }
-            (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => Answer::Disabled,
-            _ => Answer::Unclear(text),
-        };
-        self.event(Event::Answer(order, answer));
+        let answer = self.asking.missing(order, words, error);
+        self.hear(order, answer);
     }
 
     fn pass_on(&mut self) {

@@ -19,7 +19,10 @@ mod machine;
 mod options;
 mod outcome;
 mod polling;
+mod query;
 mod record;
+#[cfg(test)]
+mod recorded;
 mod shared;
 mod stage;
 mod submission;
@@ -174,7 +177,10 @@ fn engine<'a>(
     name: &str,
     parts: Parts<'a>,
 ) -> Result<Engine<'a>, Trouble> {
-    let Parts { stage, intent, mut machine, description, arguments, signals, sinks, patience } = parts;
+    let Parts { stage, intent, mut machine, description, mut arguments, signals, sinks, patience } = parts;
+    if !arguments.has_size {
+        arguments.words.extend_from_slice(&description.submit.size);
+    }
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let values = BTreeMap::from([
         ("tag", intent.tag.clone()),
@@ -188,7 +194,7 @@ fn engine<'a>(
         ("signal", signal_name(batch.cancel_signal.as_deref())),
     ]);
     let remaining = match batch.deadline {
-        Some(deadline) if !arguments.has_time && description.submit.time.is_some() => {
+        Some(deadline) if !arguments.has_time && !description.submit.time.is_empty() => {
             Some(deadline.saturating_sub(log::epoch()))
         }
         _ => None,
@@ -212,14 +218,9 @@ fn engine<'a>(
     }
     let kept = machine.id.clone();
     let mut environment = environment(handover, name);
+    environment.extend(description.environment.iter().map(|(name, value)| (name.into(), value.into())));
     environment.extend(batch.environment.iter().map(|(name, value)| (name.into(), value.into())));
-    let asking = Asking {
-        description,
-        values,
-        arguments: arguments.words,
-        uid: handover.account.uid,
-        tag: intent.tag.clone(),
-    };
+    let asking = Asking::new(description, values, arguments.words, handover.account.uid, intent.tag.clone());
     Ok(Engine {
         stage,
         intent,
@@ -251,7 +252,7 @@ fn engine<'a>(
 
 /// Where the account's launchers on this host share what this scheduler says; none where it is asked job by job.
 fn shared_answers(handover: &Handover, batch: &Batch, asking: &Asking<'_>) -> Option<Shared> {
-    let mut question = asking.words_about_all()?;
+    let mut question = asking.call_about_all()?.words;
     // The same words ask another cluster where these differ.
     question.extend(batch.scheduler_bin.iter().map(|bin| bin.to_string_lossy().into_owned()));
     let variables = [&handover.environment, &batch.environment];

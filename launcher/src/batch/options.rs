@@ -1,8 +1,8 @@
 //! The user's arguments for the submit command, in the light of what Nunbird needs and the site allows.
 //!
 //! The text is split as a shell splits words and never evaluated. What Nunbird sets itself is refused with the
-//! reason. getopt_long(3) accepts any unambiguous beginning of an option's name, so a beginning of an option that
-//! matters here is refused, too: otherwise `--outp=x` would pass for something unknown.
+//! reason; what the site bounds is judged, also inside a value that holds several resources, and refused where it
+//! cannot be judged.
 
 use super::amounts;
 use super::outcome::lines;
@@ -10,30 +10,66 @@ use nunbird_handover::{Account, Batch, Rules, Untrusted};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// The options of a submit command, as far as Nunbird must understand them.
+mod parsing;
+#[cfg(test)]
+mod tests;
+
+use parsing::{Given, shown, split};
+
+/// The options of a submit command, as far as Nunbird must understand them. A resource inside an option's value is
+/// named by both: `-l walltime`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Options {
-    /// Options that take no word after them. All others take one.
+    style: Style,
+    /// Options that take no word after them.
     flags: Vec<String>,
+    /// Options that take one word after them. With the style `getopt` these are all others, too.
+    values: Vec<String>,
+    /// Options that take two words.
+    pairs: Vec<String>,
+    /// Options whose value is a list of `name=value`, separated by commas.
+    resources: Vec<String>,
     time: Vec<String>,
     nodes: Vec<String>,
+    /// Options besides `nodes` that say how large the job is.
+    size: Vec<String>,
     memory: Vec<String>,
     partition: Vec<String>,
     account: Vec<String>,
     qos: Vec<String>,
+    /// Options that cannot be judged where the site bounds something, by what it bounds.
+    opaque: Opaque,
+    /// How times are written; see [`amounts::seconds`].
+    time_shapes: Option<Vec<String>>,
+    /// How a time that is cut is written: a placeholder of [`amounts::forms`].
+    time_form: Option<String>,
+    /// The unit of memory without one; see [`amounts::mebibytes`]. MiB when not given.
+    memory_unit: Option<String>,
     /// Options that Nunbird sets, by the reason.
     owned: BTreeMap<String, Vec<String>>,
 }
 
-/// One option of an argument list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Given {
-    /// `-t` or `--time`.
-    name: String,
-    value: Option<String>,
-    /// As it was written.
-    words: Vec<String>,
+/// How options are written.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Style {
+    /// getopt_long(3): `-N2`, `-N 2`, `--nodes=2`, `--nodes 2`.
+    #[default]
+    Getopt,
+    /// A word for the name, however many dashes, and one for the value: `-pe mpi 4`. Only known options pass.
+    Words,
+    /// `name=value`, without regard to case.
+    Assignments,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Opaque {
+    time: Vec<String>,
+    nodes: Vec<String>,
+    memory: Vec<String>,
+    partition: Vec<String>,
 }
 
 /// What goes onto the submit command's line.
@@ -44,6 +80,8 @@ pub(crate) struct Arguments {
     pub(crate) remarks: Vec<String>,
     /// Whether somebody set a time limit.
     pub(crate) has_time: bool,
+    /// Whether somebody said how large the job is.
+    pub(crate) has_size: bool,
     /// The partitions asked for, where they are named.
     pub(crate) partition: Option<String>,
 }
@@ -66,7 +104,7 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
     let rules = &batch.rules;
     let forced = site(&rules.forced, "forced")?;
     for given in &user {
-        if let Some(other) = forced.iter().find(|other| options.same(&other.name, &given.name)) {
+        if let Some(other) = forced.iter().find(|other| options.same(other, given)) {
             result.remarks.push(format!(
                 "this site sets {} instead of your {}",
                 shown(&other.words),
@@ -78,12 +116,11 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
     all.extend(user);
     all.extend(forced);
     options.bound(&mut all, rules, &mut result.remarks)?;
-    result.has_time = all.iter().any(|given| options.time.contains(&given.name));
-    result.partition = all
-        .iter()
-        .rev()
-        .find(|given| options.partition.contains(&given.name))
-        .and_then(|given| given.value.clone());
+    let amounts = || all.iter().flat_map(Given::amounts);
+    result.has_time = amounts().any(|(name, _)| options.time.contains(name));
+    result.has_size = amounts().any(|(name, _)| options.nodes.contains(name) || options.size.contains(name));
+    let named = amounts().filter(|(name, _)| options.partition.contains(name));
+    result.partition = named.last().and_then(|(_, value)| value.cloned());
     result.words = all.into_iter().flat_map(|given| given.words).collect();
     Ok(result)
 }
@@ -96,116 +133,7 @@ pub(crate) fn check(rules: &Rules, options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Splits as a shell would. GitLab expands its own variables; `$HOME` and `$USER` are not GitLab's, and users are
-/// used to writing them, so these two are replaced, as text.
-fn split(text: &str, account: &Account) -> Result<Vec<String>, String> {
-    let words = shell_words::split(text).map_err(|_| "a quote is not closed".to_owned())?;
-    let home = account.home.to_string_lossy();
-    let replace = |word: String| {
-        let word = word.replace("${HOME}", &home).replace("$HOME/", &format!("{home}/"));
-        let word = if word.ends_with("$HOME") { word.replace("$HOME", &home) } else { word };
-        word.replace("${USER}", &account.name).replace("$USER", &account.name)
-    };
-    Ok(words.into_iter().map(replace).collect())
-}
-
-fn shown(words: &[String]) -> String {
-    format!("`{}`", Untrusted(&words.join(" ")))
-}
-
-/// The next word. One that looks like an option is none: the submit command may see it otherwise than we do.
-fn value_of<'a>(name: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<&'a String, String> {
-    match words.next() {
-        Some(value) if !value.starts_with('-') => Ok(value),
-        Some(_) => {
-            Err(format!("{0} has no value; one that begins with `-` is written {0}=-…", Untrusted(name)))
-        }
-        None => Err(format!("{} has no value", Untrusted(name))),
-    }
-}
-
 impl Options {
-    fn parse(&self, words: &[String]) -> Result<Vec<Given>, String> {
-        let mut given = Vec::new();
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            if let Some(long) = word.strip_prefix("--").filter(|long| !long.is_empty()) {
-                given.push(self.long(word, long, &mut words)?);
-            } else if let Some(short) =
-                word.strip_prefix('-').filter(|short| !short.is_empty() && *short != "-")
-            {
-                self.short(short, &mut words, &mut given)?;
-            } else {
-                return Err(format!(
-                    "{} is no option; only options are taken, the script is the stage's",
-                    shown(std::slice::from_ref(word))
-                ));
-            }
-        }
-        Ok(given)
-    }
-
-    fn long<'a>(
-        &self,
-        word: &str,
-        long: &str,
-        words: &mut impl Iterator<Item = &'a String>,
-    ) -> Result<Given, String> {
-        let (name, value) = match long.split_once('=') {
-            Some((name, value)) => (format!("--{name}"), Some(value.to_owned())),
-            None => (format!("--{long}"), None),
-        };
-        let is = |known: &&String| **known == name;
-        if !self.known().any(|known| is(&known))
-            && let Some(full) = self.known().find(|known| known.starts_with(name.as_str()))
-        {
-            return Err(format!("{} may mean {full}; write it in full", shown(std::slice::from_ref(&name))));
-        }
-        let mut given = Given { name, value, words: vec![word.to_owned()] };
-        if given.value.is_none() && !self.flags.contains(&given.name) {
-            let value = value_of(&given.name, words)?;
-            given.value = Some(value.clone());
-            given.words.push(value.clone());
-        }
-        Ok(given)
-    }
-
-    /// `-N2`, `-N 2`, and several letters in one word.
-    fn short<'a>(
-        &self,
-        letters: &str,
-        words: &mut impl Iterator<Item = &'a String>,
-        all: &mut Vec<Given>,
-    ) -> Result<(), String> {
-        let mut rest = letters.chars();
-        while let Some(letter) = rest.next() {
-            let name = format!("-{letter}");
-            if self.flags.contains(&name) {
-                all.push(Given { words: vec![name.clone()], name, value: None });
-                continue;
-            }
-            let value = match rest.as_str() {
-                "" => value_of(&name, words)?.clone(),
-                glued => glued.to_owned(),
-            };
-            let words = vec![name.clone(), value.clone()];
-            all.push(Given { name, value: Some(value), words });
-            return Ok(());
-        }
-        Ok(())
-    }
-
-    /// Every option that has a meaning here.
-    fn known(&self) -> impl Iterator<Item = &String> {
-        let lists = [&self.time, &self.nodes, &self.memory, &self.partition, &self.account, &self.qos];
-        lists.into_iter().chain(self.owned.values()).flatten().chain(&self.flags)
-    }
-
-    fn same(&self, one: &String, other: &String) -> bool {
-        let lists = [&self.time, &self.nodes, &self.memory, &self.partition, &self.account, &self.qos];
-        one == other || lists.into_iter().any(|list| list.contains(one) && list.contains(other))
-    }
-
     /// Takes out what Nunbird owns, or refuses it.
     fn judge(
         &self,
@@ -216,7 +144,8 @@ impl Options {
     ) -> Result<Vec<Given>, String> {
         let mut kept = Vec::new();
         for one in given {
-            match self.owned.iter().find(|(_, names)| names.contains(&one.name)) {
+            let is_owned = |names: &Vec<String>| one.amounts().any(|(name, _)| names.contains(name));
+            match self.owned.iter().find(|(_, names)| is_owned(names)) {
                 None => kept.push(one),
                 Some((reason, _)) if batch.allow_illegal_args => {
                     remarks.push(format!("leaving {} out: {reason}", shown(&one.words)));
@@ -229,54 +158,85 @@ impl Options {
         Ok(kept)
     }
 
+    /// Whether two options set the same thing.
+    fn same(&self, one: &Given, other: &Given) -> bool {
+        let lists = [&self.time, &self.nodes, &self.memory, &self.partition, &self.account, &self.qos];
+        let same = |one: &String, other: &String| {
+            one == other && !self.resources.contains(one)
+                || lists.into_iter().any(|list| list.contains(one) && list.contains(other))
+        };
+        one.amounts().any(|(one, _)| other.amounts().any(|(other, _)| same(one, other)))
+    }
+
+    /// A time limit in seconds, as this scheduler writes it; see [`amounts::seconds`].
+    pub(crate) fn seconds(&self, text: &str) -> Option<Option<u64>> {
+        match &self.time_shapes {
+            Some(shapes) => amounts::seconds(text, shapes),
+            None => amounts::seconds(text, &["m", "m:s", "h:m:s", "d-h", "d-h:m", "d-h:m:s"]),
+        }
+    }
+
     fn bound(&self, all: &mut [Given], rules: &Rules, remarks: &mut Vec<String>) -> Result<(), String> {
         for given in all {
-            let value = given.value.clone().unwrap_or_default();
-            let unreadable = |what: &str| format!("cannot read the {what} in {}", shown(&given.words));
-            let too_much =
-                |most: String| format!("{} is more than this site allows ({most})", shown(&given.words));
-            if self.time.contains(&given.name)
-                && let Some(most) = rules.most_time
-            {
-                let asked = amounts::seconds(&value).ok_or_else(|| unreadable("time"))?;
-                if asked.is_none_or(|asked| asked > most) {
-                    let limit = amounts::time(most);
-                    remarks.push(format!(
-                        "{} is cut to {limit}, the most that this site allows",
-                        shown(&given.words)
-                    ));
-                    given.words = vec![given.name.clone(), limit.clone()];
-                    given.value = Some(limit);
-                }
-            } else if self.nodes.contains(&given.name)
-                && let Some(most) = rules.most_nodes
-            {
-                let asked = amounts::nodes(&value).ok_or_else(|| unreadable("number of nodes"))?;
-                if asked > most {
+            if let Some(most) = rules.most_time {
+                self.cut(given, most, remarks)?;
+            }
+            let words = shown(&given.words);
+            let too_much = |most: String| format!("{words} is more than this site allows ({most})");
+            let unreadable = |what: &str| format!("cannot read the {what} in {words}");
+            for (name, value) in given.amounts() {
+                let value = value.map_or("", String::as_str);
+                if self.nodes.contains(name)
+                    && let Some(most) = rules.most_nodes
+                    && amounts::nodes(value).ok_or_else(|| unreadable("number of nodes"))? > most
+                {
                     return Err(too_much(format!("{most} nodes")));
                 }
-            } else if self.memory.contains(&given.name)
-                && let Some(most) = rules.most_memory
-            {
-                // 0 is all memory of a node.
-                let asked = amounts::mebibytes(&value).ok_or_else(|| unreadable("memory"))?;
-                if asked > most || asked == 0 {
-                    return Err(too_much(format!("{most} MiB")));
+                if self.memory.contains(name)
+                    && let Some(most) = rules.most_memory
+                {
+                    let unit = self.memory_unit.as_deref().unwrap_or("M");
+                    let asked = amounts::mebibytes(value, unit).ok_or_else(|| unreadable("memory"))?;
+                    // 0 is all memory of a node.
+                    if asked > most || asked == 0 {
+                        return Err(too_much(format!("{most} MiB")));
+                    }
                 }
-            } else {
-                self.named(given, &value, rules)?;
+                self.named(name, value, rules)?;
             }
+            self.refuse_opaque(given, rules)?;
         }
         Ok(())
     }
 
-    fn named(&self, given: &Given, value: &str, rules: &Rules) -> Result<(), String> {
+    /// Cuts a time to the most that the site allows.
+    fn cut(&self, given: &mut Given, most: u64, remarks: &mut Vec<String>) -> Result<(), String> {
+        let before = shown(&given.words);
+        let form = self.time_form.as_deref().unwrap_or("time");
+        let limit = amounts::forms(most).remove(form).unwrap_or_else(|| amounts::time(most));
+        let mut is_cut = false;
+        given.change(&mut |name, value| {
+            if !self.time.contains(name) {
+                return Ok(None);
+            }
+            let asked = self.seconds(value).ok_or_else(|| format!("cannot read the time in {before}"))?;
+            let is_over = asked.is_none_or(|asked| asked > most);
+            is_cut |= is_over;
+            Ok(is_over.then(|| limit.clone()))
+        })?;
+        if is_cut {
+            remarks.push(format!("{before} is cut to {limit}, the most that this site allows"));
+        }
+        Ok(())
+    }
+
+    fn named(&self, name: &String, value: &str, rules: &Rules) -> Result<(), String> {
         for (options, allowed, what) in [
             (&self.partition, &rules.partitions, "partition"),
             (&self.account, &rules.accounts, "account"),
             (&self.qos, &rules.qos, "quality of service"),
         ] {
-            if options.contains(&given.name)
+            if options.contains(name)
                 && let Some(allowed) = allowed
                 && let Some(other) = value.split(',').find(|name| !allowed.iter().any(|known| known == name))
             {
@@ -289,125 +249,22 @@ impl Options {
         }
         Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::{Arguments, arguments};
-    use crate::batch::description::slurm;
-    use nunbird_handover::{Account, Batch, Scheduler, UserText};
-
-    fn batch(text: &str) -> Batch {
-        let mut batch = Batch::new(Scheduler::Named("slurm".to_owned()), "/d".into());
-        batch.arguments =
-            Some(UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text: text.to_owned() });
-        batch
-    }
-
-    fn judged(batch: &Batch) -> Result<Arguments, String> {
-        let account = Account {
-            name: "ann".to_owned(),
-            uid: 1,
-            gid: 1,
-            home: "/home/ann".into(),
-            shell: "/bin/sh".into(),
-        };
-        arguments(batch, &account, &slurm().options)
-    }
-
-    #[test]
-    fn words_are_split_as_a_shell_splits_them_and_nothing_is_evaluated() {
-        let result =
-            judged(&batch("  -Aacct -N2 --constraint='a b'  --gres=\"x;$(id)`id`\" --mail-user $HOME/x "));
-        let words = result.expect("good").words;
-        assert_eq!(
-            words,
-            ["-A", "acct", "-N", "2", "--constraint=a b", "--gres=x;$(id)`id`", "--mail-user", "/home/ann/x"]
-        );
-        assert!(judged(&batch("--a='b")).expect_err("open").contains("not closed"));
-    }
-
-    #[test]
-    fn what_nunbird_sets_is_refused_in_every_spelling_with_the_reason() {
-        for (text, reason) in [
-            ("-J x", "finds it again"),
-            ("-Jx", "finds it again"),
-            ("--job-name x", "finds it again"),
-            ("-o x", "job log"),
-            ("-HOox", "job log"),
-            ("--outp=x", "write it in full"),
-            ("--wra=id", "write it in full"),
-            ("--output=/x", "job log"),
-            ("-W", "itself"),
-            ("--array 1-3", "one job"),
-            ("--requeue", "never again"),
-            ("--export=ALL", "environment"),
-            ("script.sh", "no option"),
-            ("-- x", "no option"),
-            (":", "no option"),
-            ("--time", "no value"),
-            ("--unknown-flag --output=/x", "no value"),
-            ("-X -ox", "no value"),
+    /// Refuses what could hold an amount that the site bounds and nobody can read.
+    fn refuse_opaque(&self, given: &Given, rules: &Rules) -> Result<(), String> {
+        for (options, bounded, what) in [
+            (&self.opaque.time, rules.most_time.is_some(), "the time of jobs"),
+            (&self.opaque.nodes, rules.most_nodes.is_some(), "the number of nodes"),
+            (&self.opaque.memory, rules.most_memory.is_some(), "the memory of jobs"),
+            (&self.opaque.partition, rules.partitions.is_some(), "the queues"),
         ] {
-            let error = judged(&batch(text)).expect_err(text);
-            assert!(error.contains(reason) && error.contains("SCHEDULER_PARAMETERS"), "{text}: {error}");
+            if bounded && given.amounts().any(|(name, _)| options.contains(name)) {
+                return Err(format!(
+                    "{} cannot be used here: this site bounds {what}, and what it asks for cannot be told",
+                    shown(&given.words)
+                ));
+            }
         }
-    }
-
-    #[test]
-    fn with_allow_illegal_args_they_are_left_out_and_the_user_is_told() {
-        let mut batch = batch("-J x -p debug --exclusive --wait");
-        batch.allow_illegal_args = true;
-        let result = judged(&batch).expect("good");
-        assert_eq!(result.words, ["-p", "debug", "--exclusive"]);
-        assert_eq!((result.remarks.len(), result.partition.as_deref()), (2, Some("debug")));
-    }
-
-    #[test]
-    fn the_sites_own_arguments_can_be_checked_before_a_job_comes() {
-        let mut rules = batch("").rules;
-        rules.default = vec!["--partition=ci".to_owned()];
-        assert_eq!(super::check(&rules, &slurm().options), Ok(()));
-        rules.forced = vec!["ci".to_owned()];
-        let error = super::check(&rules, &slurm().options).expect_err("no option");
-        assert!(error.contains("forced_arguments") && error.contains("is no option"), "{error}");
-    }
-
-    #[test]
-    fn the_site_bounds_what_users_ask_for_and_says_so() {
-        let mut batch = batch("-t 3-0 -N 4");
-        batch.rules.most_time = Some(3600);
-        batch.rules.most_nodes = Some(4);
-        let result = judged(&batch).expect("good");
-        assert_eq!(result.words, ["-t", "0-01:00:00", "-N", "4"]);
-        assert!(result.has_time && result.remarks[0].contains("cut to"), "{:?}", result.remarks);
-        batch.rules.most_nodes = Some(3);
-        assert!(judged(&batch).expect_err("nodes").contains("more than this site allows"));
-    }
-
-    #[test]
-    fn only_the_partitions_accounts_and_amounts_of_the_site_pass() {
-        let with = |text: &str| {
-            let mut batch = batch(text);
-            batch.rules.partitions = Some(vec!["ci".to_owned(), "debug".to_owned()]);
-            batch.rules.accounts = Some(vec!["phys".to_owned()]);
-            batch.rules.qos = Some(vec![]);
-            batch.rules.most_memory = Some(4096);
-            judged(&batch)
-        };
-        assert!(with("-p ci,debug -A phys --mem 4G").is_ok());
-        for text in ["-p ci,gpu", "--partition=gpu", "-Achem", "-q x", "--mem=5G", "--mem=0", "--mem=lots"] {
-            assert!(with(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn defaults_stand_before_the_users_and_forced_ones_behind() {
-        let mut batch = batch("-p mine -t 5");
-        batch.rules.default = vec!["-p".to_owned(), "theirs".to_owned(), "-N1".to_owned()];
-        batch.rules.forced = vec!["--partition=ours".to_owned()];
-        let result = judged(&batch).expect("good");
-        assert_eq!(result.words, ["-p", "theirs", "-N", "1", "-p", "mine", "-t", "5", "--partition=ours"]);
-        assert!(result.remarks[0].contains("instead of your `-p mine`"), "{:?}", result.remarks);
+        Ok(())
     }
 }

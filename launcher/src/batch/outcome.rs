@@ -230,7 +230,11 @@ fn killed(end: End, row: &Row, title: &str) -> (Told, String) {
             format!("killed: out of memory on {node}; ask for more memory in the job's scheduler arguments"),
         ),
         End::TimedOut => {
-            (Told::BuildFailure, format!("killed: time limit {} reached on {node}", Untrusted(&row.limit)))
+            let limit = match row.limit.as_str() {
+                "" => String::new(),
+                limit => format!(" {}", Untrusted(limit)),
+            };
+            (Told::BuildFailure, format!("killed: time limit{limit} reached on {node}"))
         }
         End::Cancelled => (Told::BuildFailure, format!("cancelled {by}, not by this CI job")),
         End::NodeFail => (
@@ -271,7 +275,9 @@ fn because(row: &Row) -> String {
         words.push(format!("reason {}", Untrusted(&row.reason)));
     }
     match row.exit.split_once(':') {
-        Some(("0", "0")) | None => {}
+        None if matches!(row.exit.as_str(), "" | "0" | "-") => {}
+        None => words.push(format!("exit code {}", Untrusted(&row.exit))),
+        Some(("0", "0")) => {}
         Some(("0", signal)) => words.push(format!("signal {}", Untrusted(signal))),
         Some((code, _)) => words.push(format!("exit code {}", Untrusted(code))),
     }

@@ -86,13 +86,13 @@ impl Engine<'_> {
 
     fn ask_for_all(&mut self, order: Order) {
         self.waiting = None;
-        let words = self.asking.words_about_all().unwrap_or_default();
+        let Some(call) = self.asking.call_about_all() else { return self.run_alone(order) };
         let at = now();
-        match Running::start(&words, self.bin.as_deref(), &self.environment, Asking::time(order)) {
+        match Running::start(&call, self.bin.as_deref(), &self.environment, Asking::time(order)) {
             Ok(running) => self.command = Some(Asked { order, running, for_all: Some(at) }),
             Err(e) => {
                 self.leave_turn();
-                self.could_not_start(order, &words, &e);
+                self.could_not_start(order, &call.words, &e);
             }
         }
     }

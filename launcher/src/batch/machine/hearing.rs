@@ -2,7 +2,7 @@
 
 use super::{ABSENT_FOR, ACCOUNTED, Answer, Machine, Notice, Order, Row, Submission};
 use crate::batch::cancelling::Cancel;
-use crate::batch::description::{End, State};
+use crate::batch::description::{End, State, Whole};
 use crate::batch::outcome::{Outcome, Why};
 use std::time::Duration;
 
@@ -104,6 +104,8 @@ impl Machine<'_> {
             }
             State::Pending | State::Held if self.began.is_some() => self.is_requeued(now),
             State::Pending | State::Held => self.is_waiting(now, &row),
+            // The tag led to an id and to nothing else: what is with the id is still to be asked.
+            State::Unknown if order == Order::Find && row.state.is_empty() => self.pace.soon(now),
             // The record is there, or the end is near: the last word is due.
             _ => self.pace.closing(now, self.record.is_some() || state == State::Ending),
         }
@@ -118,7 +120,7 @@ impl Machine<'_> {
         }
         self.pace.waiting(now);
         let reasons = &self.description.reasons;
-        let listed = |list: &[String]| list.contains(&row.reason);
+        let listed = |list: &[Whole]| list.iter().any(|known| known.is_match(&row.reason));
         let broken = listed(&reasons.broken);
         if !broken && !listed(&reasons.never) {
             self.doomed = None;

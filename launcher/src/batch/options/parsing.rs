@@ -1,0 +1,261 @@
+//! From an argument text to options with their values.
+//!
+//! getopt_long(3) accepts any unambiguous beginning of an option's name, so a beginning of an option that matters
+//! here is refused: otherwise `--outp=x` would pass for something unknown. Where a program has a parser of its own,
+//! only options that the description knows are taken.
+
+use super::{Options, Style};
+use nunbird_handover::{Account, Untrusted};
+
+/// One option of an argument list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Given {
+    /// `-t`, `--time`, or `time` for an assignment.
+    name: String,
+    value: Option<String>,
+    /// What the value holds, where it holds several resources.
+    parts: Vec<Part>,
+    /// As it was written.
+    pub(super) words: Vec<String>,
+}
+
+/// A resource inside a value: `walltime=1:00:00`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    /// With the option's: `-l walltime`.
+    name: String,
+    key: String,
+    value: Option<String>,
+    /// Whether it stands inside another one's value: `mem` in `select=2:mem=1gb`.
+    nested: bool,
+}
+
+/// A new value, none where the old one stays.
+type Change = Result<Option<String>, String>;
+
+impl Given {
+    /// Everything that it sets: name and value.
+    pub(super) fn amounts(&self) -> impl Iterator<Item = (&String, Option<&String>)> {
+        let parts = self.parts.iter().map(|part| (&part.name, part.value.as_ref()));
+        std::iter::once((&self.name, self.value.as_ref())).chain(parts)
+    }
+
+    /// Replaces values by what the function makes of them.
+    pub(super) fn change(&mut self, new: &mut dyn FnMut(&String, &str) -> Change) -> Result<(), String> {
+        if let Some(value) = new(&self.name, self.value.as_deref().unwrap_or_default())? {
+            self.words = match self.name.starts_with('-') {
+                true => vec![self.name.clone(), value.clone()],
+                false => vec![format!("{}={value}", self.name)],
+            };
+            self.value = Some(value);
+        }
+        let mut changed = false;
+        for part in &mut self.parts {
+            if let Some(value) = new(&part.name, part.value.as_deref().unwrap_or_default())? {
+                part.value = Some(value);
+                changed = true;
+            }
+        }
+        if changed {
+            let written = |part: &Part| match &part.value {
+                Some(value) => format!("{}={value}", part.key),
+                None => part.key.clone(),
+            };
+            let parts: Vec<String> = self.parts.iter().filter(|part| !part.nested).map(written).collect();
+            self.value = Some(parts.join(","));
+            self.words = vec![self.name.clone(), parts.join(",")];
+        }
+        Ok(())
+    }
+}
+
+/// Splits as a shell would. GitLab expands its own variables; `$HOME` and `$USER` are not GitLab's, and users are
+/// used to writing them, so these two are replaced, as text.
+pub(super) fn split(text: &str, account: &Account) -> Result<Vec<String>, String> {
+    let words = shell_words::split(text).map_err(|_| "a quote is not closed".to_owned())?;
+    let home = account.home.to_string_lossy();
+    let replace = |word: String| {
+        let word = word.replace("${HOME}", &home).replace("$HOME/", &format!("{home}/"));
+        let word = if word.ends_with("$HOME") { word.replace("$HOME", &home) } else { word };
+        word.replace("${USER}", &account.name).replace("$USER", &account.name)
+    };
+    Ok(words.into_iter().map(replace).collect())
+}
+
+pub(super) fn shown(words: &[String]) -> String {
+    format!("`{}`", Untrusted(&words.join(" ")))
+}
+
+/// The next word. One that looks like an option is none: the submit command may see it otherwise than we do.
+fn value_of<'a>(name: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<&'a String, String> {
+    match words.next() {
+        Some(value) if !value.starts_with('-') => Ok(value),
+        Some(_) => {
+            Err(format!("{0} has no value; one that begins with `-` is written {0}=-…", Untrusted(name)))
+        }
+        None => Err(format!("{} has no value", Untrusted(name))),
+    }
+}
+
+fn no_option(word: &str) -> String {
+    let word = shown(&[word.to_owned()]);
+    format!("{word} is no option; only options are taken, the script is the stage's")
+}
+
+impl Options {
+    pub(super) fn parse(&self, words: &[String]) -> Result<Vec<Given>, String> {
+        let mut given = Vec::new();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match self.style {
+                Style::Getopt => self.getopt(word, &mut words, &mut given)?,
+                Style::Words => given.push(self.word(word, &mut words)?),
+                Style::Assignments => given.push(assignment(word)?),
+            }
+        }
+        Ok(given)
+    }
+
+    fn getopt<'a>(
+        &self,
+        word: &str,
+        words: &mut impl Iterator<Item = &'a String>,
+        all: &mut Vec<Given>,
+    ) -> Result<(), String> {
+        if let Some(long) = word.strip_prefix("--").filter(|long| !long.is_empty()) {
+            all.push(self.long(word, long, words)?);
+            return Ok(());
+        }
+        match word.strip_prefix('-').filter(|short| !short.is_empty() && *short != "-") {
+            Some(short) => self.short(short, words, all),
+            None => Err(no_option(word)),
+        }
+    }
+
+    fn long<'a>(
+        &self,
+        word: &str,
+        long: &str,
+        words: &mut impl Iterator<Item = &'a String>,
+    ) -> Result<Given, String> {
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (format!("--{name}"), Some(value.to_owned())),
+            None => (format!("--{long}"), None),
+        };
+        let is = |known: &&String| **known == name;
+        if !self.known().any(|known| is(&known))
+            && let Some(full) = self.known().find(|known| known.starts_with(name.as_str()))
+        {
+            return Err(format!("{} may mean {full}; write it in full", shown(std::slice::from_ref(&name))));
+        }
+        if value.is_some() || self.flags.contains(&name) {
+            return Ok(self.given(name, value, vec![word.to_owned()]));
+        }
+        let value = value_of(&name, words)?.clone();
+        let words = vec![word.to_owned(), value.clone()];
+        Ok(self.given(name, Some(value), words))
+    }
+
+    /// `-N2`, `-N 2`, and several letters in one word.
+    fn short<'a>(
+        &self,
+        letters: &str,
+        words: &mut impl Iterator<Item = &'a String>,
+        all: &mut Vec<Given>,
+    ) -> Result<(), String> {
+        let mut rest = letters.chars();
+        while let Some(letter) = rest.next() {
+            let name = format!("-{letter}");
+            if self.flags.contains(&name) {
+                all.push(self.given(name.clone(), None, vec![name]));
+                continue;
+            }
+            let value = match rest.as_str() {
+                "" => value_of(&name, words)?.clone(),
+                glued => glued.to_owned(),
+            };
+            let words = vec![name.clone(), value.clone()];
+            all.push(self.given(name, Some(value), words));
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// `-pe mpi 4`. A program with a parser of its own may read an unknown word in any way.
+    fn word<'a>(&self, word: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<Given, String> {
+        if !word.starts_with('-') {
+            return Err(no_option(word));
+        }
+        let name = word.to_owned();
+        if self.flags.contains(&name) {
+            return Ok(self.given(name.clone(), None, vec![name]));
+        }
+        if self.pairs.contains(&name) {
+            let (first, second) = (value_of(&name, words)?.clone(), value_of(&name, words)?.clone());
+            let words = vec![name.clone(), first, second.clone()];
+            return Ok(self.given(name, Some(second), words));
+        }
+        if !self.known().any(|known| *known == name) {
+            return Err(format!(
+                "{} is not among the options that are known here; an option and its value are two words",
+                shown(&[name])
+            ));
+        }
+        let value = value_of(&name, words)?.clone();
+        let words = vec![name.clone(), value.clone()];
+        Ok(self.given(name, Some(value), words))
+    }
+
+    fn given(&self, name: String, value: Option<String>, words: Vec<String>) -> Given {
+        let parts = match &value {
+            Some(value) if self.resources.contains(&name) => parts(&name, value),
+            _ => Vec::new(),
+        };
+        Given { name, value, parts, words }
+    }
+
+    /// Every option that has a meaning here.
+    fn known(&self) -> impl Iterator<Item = &String> {
+        let lists =
+            [&self.time, &self.nodes, &self.size, &self.memory, &self.partition, &self.account, &self.qos];
+        let opaque = [&self.opaque.time, &self.opaque.nodes, &self.opaque.memory, &self.opaque.partition];
+        let more = [&self.flags, &self.values, &self.pairs, &self.resources];
+        lists.into_iter().chain(opaque).chain(more).chain(self.owned.values()).flatten()
+    }
+}
+
+/// `request_cpus=4`. The name may hold nothing that makes it another one, the value no second line.
+fn assignment(word: &str) -> Result<Given, String> {
+    let (name, value) = word.split_once('=').ok_or_else(|| {
+        format!("{} is no assignment; only `name=value` is taken", shown(&[word.to_owned()]))
+    })?;
+    let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if name.is_empty() || !name.bytes().all(plain) || value.contains(|c: char| c.is_control()) {
+        return Err(format!("{} cannot be taken: its name or value is not plain", shown(&[word.to_owned()])));
+    }
+    let words = vec![format!("{name}={value}")];
+    Ok(Given { name, value: Some(value), parts: Vec::new(), words })
+}
+
+/// `select=2:mem=1gb+1:mem=4gb,walltime=1:00:00`. Names count without regard to case, as PBS has them: to take one
+/// for another that is bounded is the safe side.
+fn parts(option: &str, value: &str) -> Vec<Part> {
+    let part = |text: &str, nested| {
+        let (key, value) = match text.split_once('=') {
+            Some((key, value)) => (key.trim(), Some(value.trim().to_owned())),
+            None => (text.trim(), None),
+        };
+        let name = format!("{option} {}", key.to_ascii_lowercase());
+        Part { name, key: key.to_owned(), value, nested }
+    };
+    let mut parts = Vec::new();
+    for piece in value.split(',') {
+        let whole = part(piece, false);
+        let inner = whole.value.clone().unwrap_or_default();
+        parts.push(whole);
+        let resources = inner.split(['+', ':']).filter(|inner| inner.contains('='));
+        parts.extend(resources.map(|inner| part(inner, true)));
+    }
+    parts
+}
