@@ -7,6 +7,7 @@ use crate::batch::record::{Began, Record, Refused};
 use std::time::Duration;
 
 mod cancels;
+mod forgets;
 
 const LIMITS: Limits = Limits {
     poll: Duration::from_secs(60),
@@ -340,33 +341,6 @@ fn forgetful() -> Description {
     description.forgets = true;
     description.cancel.command = vec!["qdel".to_owned(), "{id}".to_owned()];
     description
-}
-
-#[test]
-fn with_a_scheduler_that_forgets_the_record_and_the_jobs_absence_are_the_end() {
-    let forgetful = forgetful();
-    for (code, outcome) in [(0, Outcome::Success), (3, Outcome::Failed(3))] {
-        let mut play = Play::begun(&forgetful);
-        play.event(Event::Recorded(record(code)));
-        play.event(Event::Output(Output::All));
-        play.on(Order::Query, says("RUNNING"));
-        assert_eq!(play.machine.outcome(), None, "it is still in the queue");
-        play.on(Order::Query, Answer::Absent);
-        play.ends(outcome);
-    }
-}
-
-#[test]
-fn with_a_scheduler_that_forgets_absence_without_a_record_is_no_end() {
-    let forgetful = forgetful();
-    let mut play = Play::begun(&forgetful);
-    play.on(Order::Query, Answer::Absent);
-    play.on(Order::Find, Answer::Absent);
-    play.on(Order::Accounting, Answer::Disabled);
-    while play.order().is_some() {
-        play.event(Event::Answer(Order::Query, Answer::Absent));
-    }
-    play.ends(Outcome::Lost(None));
 }
 
 #[test]

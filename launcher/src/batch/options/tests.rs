@@ -4,6 +4,8 @@ use super::{Arguments, arguments};
 use crate::batch::description::slurm;
 use nunbird_handover::{Account, Batch, Scheduler, UserText};
 
+mod dialects;
+
 fn batch(text: &str) -> Batch {
     let mut batch = Batch::new(Scheduler::Named("slurm".to_owned()), "/d".into());
     batch.arguments = Some(UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text: text.to_owned() });

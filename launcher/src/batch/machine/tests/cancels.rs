@@ -144,26 +144,6 @@ fn a_job_whose_id_is_not_known_is_found_before_a_cancel_that_takes_ids() {
 }
 
 #[test]
-fn a_cancelled_job_that_a_forgetful_scheduler_has_no_more_is_gone() {
-    let forgetful = super::forgetful();
-    let mut play = Play::begun(&forgetful);
-    let asked = play.now;
-    play.event(Event::Cancel(false));
-    play.event(Event::Cancel(true));
-    while let Some(order) = play.order() {
-        let answer = match order {
-            Order::Cancel => Answer::Done,
-            Order::Accounting => Answer::Disabled,
-            Order::Kill => Answer::Unclear("qdel: Unknown Job Id 7".to_owned()),
-            _ => Answer::Absent,
-        };
-        play.event(Event::Answer(order, answer));
-    }
-    assert!(play.now < asked + Duration::from_secs(30), "{:?}", play.orders);
-    play.ends(Outcome::Cancelled(Why::Asked));
-}
-
-#[test]
 fn an_accounting_that_lags_behind_is_asked_again_for_who_cancelled_but_not_for_ever() {
     let slurm = slurm();
     let by = Row { by: "0".to_owned(), ..row("CANCELLED") };
