@@ -6,10 +6,10 @@ use crate::identify;
 use crate::judgement::{self, Judged};
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
-use crate::store::{Claim, Store, clocks, job_directory};
+use crate::store::{self, Claim, Store, job_directory};
 use nunbird_handover::{
-    Account, Audit, Batch, BatchPlan, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Scheduler,
-    Shell, SiteRules, Untrusted, Workspace,
+    Account, Audit, Batch, BatchPlan, FORMAT_VERSION, Identity, JobDirectory, Now, Record, RuleRef,
+    Scheduler, Shell, SiteRules, Untrusted, Workspace,
 };
 use nunbird_policy::{AccountFacts, BUILDS_VARIABLE, DEFAULT_AUDIT_FILE, Directories, Executor, Job, Policy};
 use nunbird_sys::process;
@@ -47,7 +47,7 @@ fn record(
     slot: u16,
 ) -> Result<Record, Refusal> {
     let policy = &settings.policy;
-    let (now, boottime) = clocks()?;
+    let Now { epoch, boottime, boot_id } = store::now()?;
     let expires_at = admitted.expires_at.saturating_add(policy.identity.late_stages);
     let Judged { rule, account: entry, .. } = judged;
     let (job, directories) = policy.job_of(rule);
@@ -91,9 +91,10 @@ fn record(
         min_uid: policy.accounts.min_uid,
         runner_uid: context.privilege.caller.uid,
         job_directory,
-        admitted_at: now,
+        boot_id,
+        admitted_at: epoch,
         expires_at,
-        expires_at_boottime: boottime.saturating_add(expires_at.saturating_sub(now)),
+        expires_at_boottime: boottime.saturating_add(expires_at.saturating_sub(epoch)),
         slot,
         workspace: Workspace {
             project_dir: builds_dir.join(&admitted.project_dir),

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::keys;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::store::clocks;
+use crate::store;
 use crate::worker::{self, Evidence, JobEvidence};
 use nunbird_policy::IdentitySource;
 use nunbird_sys::foreign;
@@ -44,7 +44,7 @@ type Identified = Result<Admitted, (Rejection, Refusal)>;
 
 /// Asks the worker; once more after fetching keys, if none fitted.
 fn by_id_token(context: &Context<'_>, settings: &Settings, response: &[u8]) -> Result<Identified, Refusal> {
-    let (now, _) = clocks()?;
+    let now = store::now()?.epoch;
     let mut keys = keys::read(&settings.policy, context.privilege);
     let ask = |files: &[Vec<u8>]| {
         let evidence = Evidence { response, keys: files, now };
@@ -80,7 +80,7 @@ fn by_job_token(context: &Context<'_>, settings: &Settings, response: &[u8]) -> 
     let token = Zeroizing::new(found.token);
     let answer = keys::ask_about_job(policy, server, &token, privilege)
         .map_err(|e| unanswered(format!("server {}: {e}", server.name)))?;
-    let (now, _) = clocks()?;
+    let now = store::now()?.epoch;
     let evidence = JobEvidence { response, answer: &answer, server: found.server, now };
     let judged = worker::judge_job_answer(&evidence, policy, privilege)?;
     Ok(judged.map_err(|rejection| (rejection, refuse(rejection, &[], true, settings))))

@@ -7,7 +7,7 @@
 
 use crate::privilege::Privilege;
 use crate::refusal::Refusal;
-use nunbird_handover::{JobDirectory, Record};
+use nunbird_handover::{JobDirectory, Now, Record};
 use nunbird_sys::directory::{Directory, Lock};
 use nunbird_sys::foreign::{self, Caller};
 use nunbird_sys::identity::FileIdentity;
@@ -124,13 +124,18 @@ impl Store {
     /// # Errors
     /// A refusal when it is closed or its time is up.
     pub(crate) fn check_live(record: &Record) -> Result<(), Refusal> {
-        let (now, boottime) = clocks()?;
-        if record.is_live(now, boottime) {
+        let now = now()?;
+        if record.is_live(&now) {
             return Ok(());
         }
+        if !record.is_of_boot(&now) {
+            let detail = format!("job {} was admitted before this boot, {}", record.job_id, now.boot_id);
+            let message = "this host has restarted since the job began";
+            return Err(Refusal::system("host-restarted", message, detail).help("run the job again"));
+        }
         let detail = format!(
-            "record of job {}: expires_at {}, closed {}, now {now}",
-            record.job_id, record.expires_at, record.closed
+            "record of job {}: expires_at {}, closed {}, now {}",
+            record.job_id, record.expires_at, record.closed, now.epoch
         );
         Err(Refusal::denied(
             "record-expired",
@@ -178,14 +183,14 @@ impl Store {
 
     /// The records that hold a slot, but the one of this directory.
     fn others(&self, own: &JobDirectory) -> Result<Vec<Record>, Refusal> {
-        let (now, boottime) = clocks()?;
+        let now = now()?;
         let own = self.name(own);
         let names = self.as_keeper(Directory::names).map_err(|e| self.trouble("cannot be listed", &e))?;
         // A file that is no record, or of another version, holds no slot.
         let read = |name: &String| self.as_keeper(|d| d.read(name, MAX_RECORD)).ok();
         let records = names.iter().filter(|name| **name != own).filter_map(read);
         let records = records.filter_map(|(bytes, ..)| Record::from_bytes(&bytes).ok());
-        Ok(records.filter(|record| record.holds_slot(now, boottime)).collect())
+        Ok(records.filter(|record| record.holds_slot(&now)).collect())
     }
 
     /// Writes a record, over an earlier one of the same directory.
@@ -216,9 +221,12 @@ impl Store {
     }
 }
 
-/// Seconds since the epoch and since boot.
-pub(crate) fn clocks() -> Result<(u64, u64), Refusal> {
-    let read = || Ok::<_, io::Error>((clock::now()?, clock::boottime()?));
+/// The time by which records are judged.
+pub(crate) fn now() -> Result<Now, Refusal> {
+    let read = || {
+        let (epoch, boottime, boot_id) = (clock::now()?, clock::boottime()?, clock::boot_id()?);
+        Ok::<_, io::Error>(Now { epoch, boottime, boot_id })
+    };
     read().map_err(|e| Refusal::system("clock", "this host's clock cannot be read", e))
 }
 

@@ -19,7 +19,7 @@ mod untrusted;
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
 pub use fds::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
-pub use record::{Audit, Isolation, JobDirectory, Record, RuleRef, Syslog};
+pub use record::{Audit, Isolation, JobDirectory, Now, Record, RuleRef, Syslog};
 pub use site::{SiteRules, Upkeep};
 pub use untrusted::Untrusted;
 

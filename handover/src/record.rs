@@ -40,6 +40,8 @@ pub struct Record {
     pub runner_uid: u32,
     /// The runner's private directory of this job; later stages must present the same one.
     pub job_directory: JobDirectory,
+    /// The kernel's boot id at admission: no job outlives its host.
+    pub boot_id: String,
     /// Seconds since the epoch at admission.
     pub admitted_at: u64,
     /// Seconds since the epoch after which no stage but `cleanup` runs.
@@ -156,17 +158,31 @@ impl Record {
         }
     }
 
-    /// Whether a stage may still run by this record.
-    ///
-    /// `now` in seconds since the epoch, `boottime` in seconds since boot. Both clocks must be within the
-    /// limit: the first holds across a reboot, the second against a clock that is set back.
-    pub fn is_live(&self, now: u64, boottime: u64) -> bool {
-        !self.closed && self.holds_slot(now, boottime)
+    /// Whether a stage may still run by this record. All must hold: the epoch's clock across a reboot, the other against a
+    /// clock that is set back, and the boot, because a host that has restarted ends its jobs.
+    pub fn is_live(&self, now: &Now) -> bool {
+        !self.closed && self.holds_slot(now)
     }
 
     /// Whether the job still occupies its slot: until its time is up or `cleanup` has removed the record, so
     /// that a clean-up in progress and a new job never meet in one directory.
-    pub fn holds_slot(&self, now: u64, boottime: u64) -> bool {
-        now < self.expires_at && boottime < self.expires_at_boottime
+    pub fn holds_slot(&self, now: &Now) -> bool {
+        now.epoch < self.expires_at && now.boottime < self.expires_at_boottime && self.is_of_boot(now)
     }
+
+    /// Whether the host has not restarted since the admission.
+    pub fn is_of_boot(&self, now: &Now) -> bool {
+        self.boot_id == now.boot_id
+    }
+}
+
+/// The time by which a record is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Now {
+    /// Seconds since the epoch.
+    pub epoch: u64,
+    /// Seconds since boot.
+    pub boottime: u64,
+    /// The kernel's boot id.
+    pub boot_id: String,
 }

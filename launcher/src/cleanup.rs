@@ -6,8 +6,9 @@
 //! What it prints goes to gitlab-runner's own log. Build directories are kept and removed by `upkeep`.
 
 use crate::directory::{Directory, is};
+use crate::fled::Mark;
 use crate::trouble::shown;
-use crate::{Trouble, Verdict, upkeep};
+use crate::{Patience, Trouble, Verdict, upkeep};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -35,6 +36,19 @@ pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
     remove_credentials(handover, &root)?;
     upkeep::release(&root, handover);
     Ok(Verdict::Success)
+}
+
+/// Ends what the job left running on this host.
+pub(crate) fn end_processes(handover: &Handover, patience: Patience) {
+    let (found, left) = Mark::of(&handover.decision_id).end(patience);
+    match (found, left) {
+        (0, _) => {}
+        (_, 0) => tell(&format!("ended {found} processes that the job left")),
+        _ => tell(&format!(
+            "{left} processes that the job left do not end, not even by KILL; they may wait for a file system that does not \
+             answer"
+        )),
+    }
 }
 
 fn remove_credentials(handover: &Handover, root: &Directory) -> Result<(), Trouble> {

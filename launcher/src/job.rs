@@ -4,6 +4,7 @@
 //! script's failure is told to the runner with its exact number; success is believed only when the script has
 //! begun and nobody cancelled it.
 
+use crate::fled::Mark;
 use crate::relay::{Loss, Stream};
 use crate::script::in_memory;
 use crate::supervise::{End, Signals, Supervisor};
@@ -56,9 +57,16 @@ pub(crate) fn run(
     let streams = streams(&mut child, out.as_fd(), err.as_fd());
     let (out, err) = streams.map_err(internal("cannot read the job's output"))?;
     let pid = Pid::from_raw(child.id().cast_signed());
-    let mut supervisor = Supervisor::new(pid, signals, out, err, patience);
+    let mark = Mark::of(&handover.decision_id);
+    let mut supervisor = Supervisor::new(pid, mark.clone(), signals, out, err, patience);
     let end = supervisor.run()?;
     tell_losses(supervisor.losses());
+    if end != End::OfItself {
+        let left = mark.kill(patience.abandon);
+        if left > 0 {
+            say(&format!("{left} processes of the job do not end, not even by KILL"));
+        }
+    }
     if end == End::Abandoned {
         say(
             "the job's processes do not end, not even by KILL; they may wait for a file system that does not answer",
@@ -113,7 +121,7 @@ pub(crate) fn environment(handover: &Handover, stage: &str) -> Vec<(OsString, Os
         ("LOGNAME", account.name.clone().into()),
         ("SHELL", account.shell.clone().into()),
         ("NUNBIRD_JOB_ID", handover.job_id.to_string().into()),
-        ("NUNBIRD_DECISION_ID", handover.decision_id.clone().into()),
+        (Mark::VARIABLE, handover.decision_id.clone().into()),
         ("NUNBIRD_STAGE", stage.into()),
     ];
     configured.chain(ours.map(|(name, value)| (name.into(), value))).collect()

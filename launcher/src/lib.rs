@@ -14,6 +14,7 @@
 mod batch;
 mod cleanup;
 mod directory;
+mod fled;
 mod greeting;
 mod job;
 mod prepare;
@@ -137,6 +138,8 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
             // Credentials go even when a job of the scheduler does not.
             let left =
                 handover.batch.as_ref().map_or(Ok(()), |batch| batch::cleanup(&handover, batch, patience));
+            // First: what still runs would write into directories that go.
+            cleanup::end_processes(&handover, patience);
             cleanup::cleanup(&handover).and_then(|verdict| left.map(|()| verdict))
         }
     }

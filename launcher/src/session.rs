@@ -35,32 +35,55 @@ fn groups(leader: Pid) -> BTreeSet<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes =
         entries.filter(|e| e.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit));
-    let stats = processes.filter_map(|e| fs::read(e.path().join("stat")).ok());
-    stats.filter_map(|stat| group_in_session(&stat, leader.as_raw())).collect()
+    let stats = processes.filter_map(|e| parse(&fs::read(e.path().join("stat")).ok()?));
+    // 0 and 1 are no groups of a job: killpg(2) would signal our own, or everything.
+    stats.filter(|stat| stat.session == leader.as_raw() && stat.group > 1).map(|stat| stat.group).collect()
 }
 
-/// The process group in a line of `/proc/PID/stat` whose session is `leader` (proc_pid_stat(5)).
-fn group_in_session(stat: &[u8], leader: i32) -> Option<i32> {
+/// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    state: u8,
+    pub(crate) group: i32,
+    pub(crate) session: i32,
+}
+
+impl Stat {
+    /// It waits to be reaped.
+    pub(crate) fn has_ended(self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+
+    pub(crate) fn is_stopped(self) -> bool {
+        matches!(self.state, b'T' | b't')
+    }
+}
+
+/// None for a process that is gone.
+pub(crate) fn stat(pid: i32) -> Option<Stat> {
+    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(stat: &[u8]) -> Option<Stat> {
     // The name before it may hold anything, even `)`.
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(&stat[after_name..]).ok()?;
-    let mut fields = rest.split_ascii_whitespace().skip(2);
-    let group = fields.next()?.parse().ok()?;
-    let session: i32 = fields.next()?.parse().ok()?;
-    // 0 and 1 are no groups of a job: killpg(2) would signal our own, or everything.
-    (session == leader && group > 1).then_some(group)
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.bytes().next()?;
+    let mut numbers = fields.skip(1).map(str::parse);
+    let (group, session) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some(Stat { state, group, session })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::group_in_session;
+    use super::{Stat, parse};
 
     #[test]
     fn names_with_parentheses_and_spaces_do_not_shift_the_fields() {
         let line = b"42 (a) R 1 7 7 (\xff) S 1 50 40 0 -1 4194560\n";
-        assert_eq!(group_in_session(line, 40), Some(50));
-        assert_eq!(group_in_session(line, 41), None);
-        assert_eq!(group_in_session(b"42 (x", 40), None);
-        assert_eq!(group_in_session(b"42 (x) S 1 0 40 0", 40), None);
+        assert_eq!(parse(line), Some(Stat { state: b'S', group: 50, session: 40 }));
+        assert_eq!(parse(b"42 (x"), None);
+        assert!(parse(b"42 (x) Z 1 0 40 0").is_some_and(Stat::has_ended));
     }
 }

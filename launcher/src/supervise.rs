@@ -4,6 +4,7 @@
 //! signalfd(2), which the caller has blocked. Nothing in the loop blocks elsewhere, so a job can be cancelled
 //! even when nobody reads its output.
 
+use crate::fled::Mark;
 use crate::relay::Stream;
 use crate::{Patience, Trouble, session};
 use nix::errno::Errno;
@@ -71,6 +72,7 @@ struct Cancel {
 #[derive(Debug)]
 pub(crate) struct Supervisor<'fd> {
     job: Pid,
+    mark: Mark,
     signals: Signals,
     out: Stream<'fd>,
     err: Stream<'fd>,
@@ -83,12 +85,13 @@ impl<'fd> Supervisor<'fd> {
     /// For the job whose first process is `job`, leader of its session.
     pub(crate) fn new(
         job: Pid,
+        mark: Mark,
         signals: Signals,
         out: Stream<'fd>,
         err: Stream<'fd>,
         patience: Patience,
     ) -> Self {
-        Supervisor { job, signals, out, err, patience, cancel: None, ended: None }
+        Supervisor { job, mark, signals, out, err, patience, cancel: None, ended: None }
     }
 
     /// Comes back when the job has ended and its output is passed on.
@@ -175,6 +178,7 @@ impl<'fd> Supervisor<'fd> {
                 session::signal(self.job, Signal::SIGTERM);
                 // A stopped process acts on no signal but these two.
                 session::signal(self.job, Signal::SIGCONT);
+                self.mark.ask(Some(self.job));
             }
             Some(cancel) if cancel.killed.is_none() && now >= cancel.asked + self.patience.repeat => {
                 self.err.say(&format!("cancelled again by {request}: killing the job's processes"));

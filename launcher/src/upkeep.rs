@@ -241,7 +241,7 @@ fn note_name(name: &str) -> String {
     format!(".{name}.job")
 }
 
-/// `/proc/sys/kernel/random/boot_id` (random(4)). Without it every note counts as of this boot.
+/// Without one every note counts as of this boot.
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    clock::boot_id().unwrap_or_default()
 }

@@ -5,6 +5,7 @@
 
 mod cancelling;
 mod cleaning;
+mod fleeing;
 mod output;
 mod preparing;
 mod running;

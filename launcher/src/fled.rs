@@ -1,0 +1,141 @@
+//! Processes that left the session of their stage: daemons (`setsid`, double forks) and what they started.
+//!
+//! Each process of a job inherits the job's mark, `NUNBIRD_DECISION_ID` with its 128 random bits, in its environment, which
+//! the account may read of its own processes (proc_pid_environ(5)). So they are found wherever they went, and no other process of
+//! the account is touched. What a process does to its own environment cannot be helped without a cgroup: one that left the
+//! session and started another program with an empty environment is not found.
+//!
+//! Killing alone loses against processes that fork faster than they are looked up, so they are stopped first: a stopped
+//! process makes no new ones. Numbers of processes are given out in a circle, so the number that has just been read is not
+//! another's by the time that it is signalled.
+
+use crate::Patience;
+use crate::session::{Stat, stat};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgrp, getpid, getuid};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+/// How long a daemon that a job left gets from `TERM` to `KILL` at most: the runner's slot waits for it.
+const GRACE: Duration = Duration::from_secs(10);
+/// Between two looks while processes end.
+const LOOK: Duration = Duration::from_millis(20);
+/// How many looks a round of stopping takes at most.
+const ROUNDS: usize = 200;
+
+/// The mark of one job.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark(Vec<u8>);
+
+impl Mark {
+    /// The name of the variable that carries it.
+    pub(crate) const VARIABLE: &str = "NUNBIRD_DECISION_ID";
+
+    pub(crate) fn of(decision_id: &str) -> Self {
+        Mark(format!("{}={decision_id}", Self::VARIABLE).into_bytes())
+    }
+
+    /// Asks every process that carries the mark to end, but those of a session that has been asked: many programs take a
+    /// second `TERM` for more than the first. How many there are.
+    pub(crate) fn ask(&self, asked: Option<Pid>) -> usize {
+        self.each(|found| {
+            if asked.is_none_or(|session| found.stat.session != session.as_raw()) {
+                // A stopped process acts on no signal but CONT and KILL. Failures as in `deliver`.
+                for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+                    let _ = kill(Pid::from_raw(found.pid), signal);
+                }
+            }
+        })
+    }
+
+    /// Ends every process that carries the mark: `TERM`, some time, then [`Mark::kill`]. How many there were, and how many
+    /// are left.
+    pub(crate) fn end(&self, patience: Patience) -> (usize, usize) {
+        let found = self.ask(None);
+        if found == 0 {
+            return (0, 0);
+        }
+        let deadline = Instant::now() + patience.grace.min(GRACE);
+        while self.each(|_| ()) > 0 {
+            if Instant::now() >= deadline {
+                return (found, self.kill(patience.abandon));
+            }
+            std::thread::sleep(LOOK);
+        }
+        (found, 0)
+    }
+
+    /// Stops every process that carries the mark, then kills them all, until none is left or the time is over. How many
+    /// are left.
+    pub(crate) fn kill(&self, limit: Duration) -> usize {
+        let deadline = Instant::now() + limit;
+        loop {
+            for _ in 0..ROUNDS {
+                let mut running = 0;
+                self.each(|found| {
+                    if !found.stat.is_stopped() {
+                        running += 1;
+                        deliver(found, Signal::SIGSTOP);
+                    }
+                });
+                if running == 0 || Instant::now() >= deadline {
+                    break;
+                }
+            }
+            let left = self.each(|found| deliver(found, Signal::SIGKILL));
+            if left == 0 || Instant::now() >= deadline {
+                return left;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Acts on each process that carries the mark at once, the youngest first: one that forks and ends would be gone by the
+    /// end of the list. How many there are.
+    fn each(&self, mut act: impl FnMut(&Found)) -> usize {
+        let (own, own_group, uid) = (getpid().as_raw(), getpgrp().as_raw(), getuid().as_raw());
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let mut pids: Vec<i32> = entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+        pids.sort_unstable_by(|a, b| b.cmp(a));
+        let mut count = 0;
+        for pid in pids.into_iter().filter(|pid| *pid != own) {
+            if !fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == uid) || !self.marks(pid) {
+                continue;
+            }
+            let Some(stat) = stat(pid).filter(|stat| !stat.has_ended() && stat.group != own_group) else {
+                continue;
+            };
+            let whole_group = stat.group > 1 && (stat.group == pid || self.leads(stat.group));
+            act(&Found { pid, whole_group, stat });
+            count += 1;
+        }
+        count
+    }
+
+    fn marks(&self, pid: i32) -> bool {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == self.0)
+    }
+
+    /// Whether all of a process group is the job's: its leader is, or has ended and left it to its children.
+    fn leads(&self, group: i32) -> bool {
+        stat(group).is_none_or(|leader| leader.has_ended()) || self.marks(group)
+    }
+}
+
+/// A process that carries the mark.
+struct Found {
+    pid: i32,
+    /// Whether its group can be signalled as one, which no fork in it escapes (kill(2)).
+    whole_group: bool,
+    stat: Stat,
+}
+
+fn deliver(found: &Found, signal: Signal) {
+    // ESRCH: it has ended. EPERM: a program with other ids, which the user could not signal either.
+    let _ = match found.whole_group {
+        true => killpg(Pid::from_raw(found.stat.group), signal),
+        false => kill(Pid::from_raw(found.pid), signal),
+    };
+}
