@@ -216,6 +216,10 @@ mod tests {
             }
         }
         assert_eq!(Scheduler::named("Slurm"), None);
+        let names: Vec<&str> =
+            SCHEDULERS.iter().flat_map(|(first, others)| others.iter().chain([first]).copied()).collect();
+        let different: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(different.len(), names.len(), "no name stands for two");
     }
 
     #[test]

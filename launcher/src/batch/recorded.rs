@@ -4,7 +4,9 @@ use super::asking::Asking;
 use super::command::Said;
 use super::description::{Description, End, State, named};
 use super::machine::{Answer, Order, Row};
+use nunbird_handover::Scheduler;
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -114,4 +116,47 @@ fn every_word_that_a_description_makes_of_a_state_has_a_meaning() {
             }
         }
     }
+}
+
+/// The text between the fences of this kind, after this heading of docs/schedulers.md.
+fn documented(heading: &str, kind: &str) -> String {
+    let text = include_str!("../../../docs/schedulers.md").split_once(heading).expect(heading).1;
+    let text = text.split_once(&format!("\n```{kind}\n")).expect(kind).1;
+    text.split_once("\n```\n").expect("the end").0.to_owned()
+}
+
+#[test]
+fn the_documented_example_of_a_sites_own_scheduler_works() {
+    let heading = "### Fujitsu's PJM";
+    let pjm = Description::of(&Scheduler::Described(documented(heading, "toml"))).expect("a description");
+    let directory = tempfile::tempdir().expect("a directory");
+    let put = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("write");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        path
+    };
+    let script = put("nunbird-pjm", &documented(heading, "sh"));
+    put("id", "#!/bin/sh\n[ \"$1\" = -un ] && echo ann || echo 1002\n");
+    let ask = |pjstat: &str| {
+        put("pjstat", &format!("#!/bin/sh\n{pjstat}"));
+        let path = format!("{}:/usr/bin:/bin", directory.path().display());
+        let output =
+            std::process::Command::new(&script).args(["jid", "9"]).env("PATH", path).output().expect("run");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let said = Said { status: Some(output.status), out: text(&output.stdout), err: text(&output.stderr) };
+        told(&mut asking(&pjm, "nb7-x"), Order::Query, &[said])
+    };
+    let state = |line: &str, old: bool| {
+        let when = if old { "case \"$*\" in *' -H '*) ;; *) exit 0 ;; esac\n" } else { "" };
+        let row = row(ask(&format!("{when}echo JOB_ID USER ST PC EC ELAPSE_LIM JOB_NAME\necho '{line}'\n")));
+        pjm.state(&row.state)
+    };
+    assert_eq!(state("9 ann QUE - - 0001:00:00 nb7-x", false), State::Pending);
+    assert_eq!(state("9 ann EXT 0 0 0001:00:00 nb7-x", true), State::Ended(End::Completed));
+    assert_eq!(state("9 ann EXT 0 7 0001:00:00 nb7-x", true), State::Ended(End::Failed));
+    assert_eq!(state("9 ann EXT 11 143 0001:00:00 nb7-x", true), State::Ended(End::TimedOut));
+    assert_eq!(ask("echo 9 bob RUN 0 0 1:00 nb7-x\n"), Answer::Absent);
+    assert_eq!(ask("echo 9 ann RUN 0 0 1:00 nb8-x\n"), Answer::Absent);
+    assert!(is_unclear(&ask("echo down >&2; exit 1\n")));
 }
