@@ -4,7 +4,6 @@ use super::asking::Asking;
 use super::command::Said;
 use super::description::{Description, End, State, named};
 use super::machine::{Answer, Order, Row};
-use nunbird_handover::Scheduler;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -128,7 +127,7 @@ fn documented(heading: &str, kind: &str) -> String {
 #[test]
 fn the_documented_example_of_a_sites_own_scheduler_works() {
     let heading = "### Fujitsu's PJM";
-    let pjm = Description::of(&Scheduler::Described(documented(heading, "toml"))).expect("a description");
+    let pjm = Description::parse(&documented(heading, "toml")).expect("a description");
     let directory = tempfile::tempdir().expect("a directory");
     let put = |name: &str, text: &str| {
         let path = directory.path().join(name);

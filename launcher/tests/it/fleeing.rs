@@ -42,16 +42,9 @@ fn marked(world: &World) -> Vec<String> {
     entries.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| carries(n) && runs(n)).collect()
 }
 
-/// A world with a mark of its own: tests that run at the same time must not see each other's processes.
-fn world(number: u32) -> World {
-    let mut world = World::impatient();
-    world.handover.decision_id = format!("{:024x}{number:08x}", std::process::id());
-    world
-}
-
 #[test]
 fn daemons_end_with_a_cancelled_stage() {
-    let mut world = world(1);
+    let mut world = World::impatient();
     let running = world.start_stage("build_script", format!("{DAEMONS} echo ready; sleep 300")).ready();
     for name in NAMES {
         assert!(runs(&pid(&world.home().join(name))), "{name} has not started");
@@ -63,7 +56,7 @@ fn daemons_end_with_a_cancelled_stage() {
 
 #[test]
 fn daemons_outlive_their_stage_and_end_with_the_job() {
-    let mut world = world(2);
+    let mut world = World::impatient();
     assert_code(&world.run(DAEMONS), 0);
     for name in NAMES {
         assert!(runs(&pid(&world.home().join(name))), "{name} ended with its stage");
@@ -77,7 +70,7 @@ fn daemons_outlive_their_stage_and_end_with_the_job() {
 
 #[test]
 fn a_cancelled_daemon_gets_one_term_and_may_tidy_up() {
-    let mut world = world(3);
+    let mut world = World::impatient();
     let script = "setsid sh -c 'trap \"echo term >>\\\"$HOME/terms\\\"; sleep 0.3; echo tidy >\\\"$HOME/tidy\\\"; exit\" TERM
             echo up >\"$HOME/up\"; while :; do sleep 0.05; done' </dev/null >/dev/null 2>&1 &
         trap 'sleep 0.8; exit 1' TERM; while [ ! -s \"$HOME/up\" ]; do sleep 0.02; done; echo ready; sleep 300 & wait";
@@ -90,7 +83,7 @@ fn a_cancelled_daemon_gets_one_term_and_may_tidy_up() {
 
 #[test]
 fn the_accounts_other_processes_are_left_alone() {
-    let mut world = world(4);
+    let mut world = World::impatient();
     let other_mark = "NUNBIRD_DECISION_ID=00000000000000000000000000000000";
     let mut others: Vec<_> = [vec![], vec![other_mark], vec!["NUNBIRD_JOB_ID=4711"]]
         .into_iter()
@@ -113,7 +106,7 @@ fn the_accounts_other_processes_are_left_alone() {
 
 /// Starts a storm in the background, and ends it by a clean-up; `each` is what each of its processes does.
 fn storm(number: u32, each: &str) {
-    let mut world = world(number);
+    let mut world = World::impatient();
     // At most some hundred at once, so that the host of the tests stays usable.
     world.prefix = "prlimit --nproc=300".to_owned();
     world.handover.account.uid = 65_000 + number;

@@ -47,7 +47,7 @@ fn the_greeting_names_the_job_the_account_and_the_decision_with_nothing_deceptiv
     let output = world.prepare();
     let text = out(&output);
     for part in
-        ["4711", "alice", "42", "main", "nbt_alice", "0123456789abcdef0123456789abcdef", "group/sub/project"]
+        ["4711", "alice", "42", "main", "nbt_alice", world.handover.decision_id.as_str(), "group/sub/project"]
     {
         assert!(text.contains(part), "{part} in {text}");
     }

@@ -125,7 +125,7 @@ fn the_environment_holds_what_is_allowed_and_nothing_else() {
         ("HOME", home.to_str().expect("text")),
         ("LANG", "C.UTF-8"),
         ("LOGNAME", "nbt_alice"),
-        ("NUNBIRD_DECISION_ID", "0123456789abcdef0123456789abcdef"),
+        ("NUNBIRD_DECISION_ID", world.handover.decision_id.as_str()),
         ("NUNBIRD_JOB_ID", "4711"),
         ("NUNBIRD_STAGE", "build_script"),
         ("PATH", "/usr/bin:/bin"),

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 /// Told apart from every number that a script of these tests ends with.
@@ -183,12 +184,18 @@ impl World {
     }
 }
 
+/// No two jobs have the same: a job's processes are found by it.
+fn decision_id() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("{:024x}{:08x}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
     let data_dir = home.join(".nunbird");
     let builds_dir = data_dir.join("builds/node01/0");
     Handover {
         version: nunbird_handover::FORMAT_VERSION,
-        decision_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        decision_id: decision_id(),
         job_id: 4711,
         task: Task::Prepare,
         account: Account {

@@ -13,6 +13,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -296,6 +297,12 @@ fn read_into(
     })
 }
 
+/// No two jobs have the same, on no cluster: a job's processes are found by it.
+fn decision_id() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("{:024x}{:08x}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 fn workspace(data_dir: &Path) -> Workspace {
     let builds_dir = data_dir.join("builds/node01/0");
     Workspace {
@@ -311,7 +318,7 @@ fn handover(user: &str, home: &Path, number: u64, batch: Batch) -> Handover {
     let uid = Slurm::uid(user);
     Handover {
         version: nunbird_handover::FORMAT_VERSION,
-        decision_id: format!("{number:032x}"),
+        decision_id: decision_id(),
         job_id: number,
         task: Task::Prepare,
         account: Account {
