@@ -105,7 +105,7 @@ rpm: setup
 unsafe-code:
 	@grep -rnE 'unsafe (\{|fn|impl)' --include='*.rs' . | grep -v '^./target/'
 privileged-code:
-	@find auth/src policy/src token/src handover/src sys/src -name '*.rs' ! -name '*_tests.rs' | xargs wc -l
+	@find auth/src drop/src policy/src token/src handover/src sys/src -name '*.rs' ! -name '*_tests.rs' | xargs wc -l
 
 clean:
 	$(CARGO) clean

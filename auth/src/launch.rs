@@ -6,25 +6,21 @@
 use crate::context::Context;
 use crate::environment;
 use crate::inputs::NotText;
-use crate::isolation;
 use crate::refusal::{Refusal, clean, print_error};
 use crate::shepherd;
-use crate::surrender::{self, Ids};
-use nunbird_handover::{
-    Batch, EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Isolation, Record, SCRIPT_FD, Task,
-};
+use nunbird_drop::launch::{Change, Launch, Surroundings};
+use nunbird_drop::surrender::Ids;
+use nunbird_handover::{Batch, EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Record, SCRIPT_FD, Task};
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::kernel::Linux;
-use nunbird_sys::signals::{TERM, Waiter};
+use nunbird_sys::signals::Waiter;
 use nunbird_sys::trusted::open_trusted;
 use nunbird_sys::{answer, exec, process};
 use std::convert::Infallible;
-use std::ffi::CString;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{OwnedFd, RawFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// How long `cleanup`'s launcher may take; it removes one directory.
@@ -44,12 +40,8 @@ pub(crate) struct Opened {
 /// Everything the launcher's start needs, prepared while a refusal can still be told properly.
 #[derive(Debug)]
 pub(crate) struct Start {
-    launcher: File,
-    files: Vec<(RawFd, File)>,
-    argv: Vec<CString>,
-    environment: Vec<CString>,
-    ids: Ids,
-    isolation: Isolation,
+    launch: Launch,
+    /// How long it may take, where it is `cleanup`'s.
     cleanup: Duration,
 }
 
@@ -95,15 +87,15 @@ impl Start {
         let named =
             [(HANDOVER_FD, Some(handover)), (SCRIPT_FD, opened.script), (EXIT_CODE_FD, opened.exit_code)];
         let files = named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect();
-        Ok(Start {
-            launcher,
+        let launch = Launch {
+            program: launcher,
             files,
             argv: vec![c"nunbird".to_owned()],
             environment: environment::of(record).map_err(|e| failed(&e))?,
             isolation: record.isolation,
-            cleanup: if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP },
             ids: Ids { uid: record.account.uid, gid: record.account.gid, groups },
-        })
+        };
+        Ok(Start { launch, cleanup: if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP } })
     }
 
     /// Runs the stage and comes back when it has ended, as the shepherd.
@@ -113,7 +105,7 @@ impl Start {
     /// # Errors
     /// A system refusal when the launcher did not start.
     pub(crate) fn run(self, context: &Context<'_>) -> Result<Ended, Refusal> {
-        let user = self.ids.uid;
+        let user = self.launch.ids.uid;
         let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
         let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
         // The launcher's descriptors must not take its number.
@@ -138,7 +130,7 @@ impl Start {
     /// # Errors
     /// A system refusal when it did not start or did not end in time.
     pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<Ended, Refusal> {
-        let user = self.ids.uid;
+        let user = self.launch.ids.uid;
         let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
         let patience = self.cleanup;
         let child = self.fork(context, |_| exec::output_to(&writer).map(|()| None))?;
@@ -175,42 +167,22 @@ impl Start {
         .map_err(|e| could_not_start("fork", &e))
     }
 
-    /// The last steps with privilege and the first without, in order. See docs/operation.md.
+    /// The child's way to the launcher: `nunbird_drop::launch`.
     fn become_launcher(
         self,
         context: &Context<'_>,
         parent: i32,
         gate: Option<File>,
     ) -> Result<Infallible, Refusal> {
-        let step = |name: &'static str| move |e: io::Error| could_not_start(name, &e);
-        process::new_session().map_err(step("setsid"))?;
-        process::null_stdin().map_err(step("stdin"))?;
-        let files: Vec<(RawFd, &File)> = self.files.iter().map(|(fd, file)| (*fd, file)).collect();
-        exec::place(&files).map_err(step("descriptors"))?;
-        context.limits.restore().map_err(step("setrlimit"))?;
-        let keeper = context.privilege.keeper();
-        // Not dumpable, the process's own /proc files are root's.
-        let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(step("setfsuid"))?;
-        process::plain_oom_score().map_err(step("oom_score_adj"))?;
-        drop(identity);
-        process::set_umask(0o077);
-        let surrendered = if context.privilege.source.is_privileged() {
-            surrender::become_user(&mut Linux, &self.ids)
-        } else {
-            surrender::stay_user(&mut Linux, self.ids.uid, self.ids.gid)
+        let privileged = context.privilege.source.is_privileged();
+        let around = Surroundings {
+            change: if privileged { Change::BecomeUser } else { Change::Stay },
+            limits: Some(context.limits),
+            keeper: context.privilege.keeper(),
+            parent,
+            gate,
         };
-        surrendered.map_err(|failure| could_not_start("surrender of privilege", &failure))?;
-        // A change of ids undoes it where fs.suid_dumpable is 1, and the descriptors are the runner's.
-        process::forbid_inspection().map_err(step("prctl(PR_SET_DUMPABLE)"))?;
-        process::die_with_parent(TERM, parent).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
-        if let Some(mut gate) = gate {
-            // The end without a byte means that the parent has ended.
-            gate.read_exact(&mut [0]).map_err(step("release by the shepherd"))?;
-        }
-        process::default_signals().map_err(step("signals"))?;
-        let Ids { uid, gid, .. } = self.ids;
-        isolation::enter(&self.isolation, uid, gid).map_err(step("isolation"))?;
-        exec::execute(&self.launcher, &self.argv, &self.environment).map_err(step("execveat"))
+        self.launch.execute(around).map_err(|failure| could_not_start(failure.step, &failure.error))
     }
 }
 

@@ -12,8 +12,6 @@ mod authorized_projects;
 mod privilege;
 #[path = "../../src/refusal.rs"]
 mod refusal;
-#[path = "../../src/surrender.rs"]
-mod surrender;
 #[path = "../../src/validation.rs"]
 mod validation;
 
@@ -22,6 +20,7 @@ mod machine;
 mod validation_tests;
 
 use machine::{Machine, Mode};
+use nunbird_drop::surrender;
 use nunbird_sys::fork::{Ended, fork_into};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

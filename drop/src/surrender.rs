@@ -14,19 +14,25 @@ const UNCHANGED: u32 = u32::MAX;
 
 /// The ids to end up with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ids {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+pub struct Ids {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
     /// Supplementary groups.
-    pub(crate) groups: Vec<u32>,
+    pub groups: Vec<u32>,
 }
 
 /// The step that failed, and how.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) step: &'static str,
-    pub(crate) error: io::Error,
+pub struct Failure {
+    /// Its name, or what was found out by trying.
+    pub step: &'static str,
+    /// The kernel's word.
+    pub error: io::Error,
 }
+
+impl std::error::Error for Failure {}
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,7 +40,7 @@ impl std::fmt::Display for Failure {
     }
 }
 
-trait Step<T> {
+pub(crate) trait Step<T> {
     fn step(self, step: &'static str) -> Result<T, Failure>;
 }
 
@@ -48,22 +54,37 @@ impl<T> Step<T> for io::Result<T> {
 ///
 /// # Errors
 /// The first step that failed; the process must then end without doing anything else.
-pub(crate) fn become_user(kernel: &mut impl Kernel, ids: &Ids) -> Result<(), Failure> {
+pub fn become_user(kernel: &mut impl Kernel, ids: &Ids) -> Result<(), Failure> {
+    let former = take_ids(kernel, ids)?;
+    fresh_keyring(kernel)?;
+    prove(kernel, ids, former)
+}
+
+/// As [`become_user`], with the session keyring that the process has: one that pam_keyinit(8) made for this user.
+///
+/// # Errors
+/// As [`become_user`].
+pub fn become_user_with_keyring(kernel: &mut impl Kernel, ids: &Ids) -> Result<(), Failure> {
+    let former = take_ids(kernel, ids)?;
+    prove(kernel, ids, former)
+}
+
+/// Changes ids and gives up capabilities; the real uid from before comes back.
+fn take_ids(kernel: &mut impl Kernel, ids: &Ids) -> Result<u32, Failure> {
     let [former, ..] = kernel.uids().step("getresuid")?;
     kernel.set_groups(&ids.groups).step("setgroups")?;
     kernel.set_gids(ids.gid, ids.gid, ids.gid).step("setresgid")?;
     kernel.set_uids(ids.uid, ids.uid, ids.uid).step("setresuid")?;
     kernel.clear_capabilities().step("capset")?;
     kernel.clear_ambient().step("prctl(PR_CAP_AMBIENT)")?;
-    fresh_keyring(kernel)?;
-    prove(kernel, ids, former)
+    Ok(former)
 }
 
 /// Keeps the ids that the process has, without any privilege: for `downscope = "none"`.
 ///
 /// # Errors
 /// As [`become_user`].
-pub(crate) fn stay_user(kernel: &mut impl Kernel, uid: u32, gid: u32) -> Result<(), Failure> {
+pub fn stay_user(kernel: &mut impl Kernel, uid: u32, gid: u32) -> Result<(), Failure> {
     kernel.clear_capabilities().step("capset")?;
     kernel.clear_ambient().step("prctl(PR_CAP_AMBIENT)")?;
     let groups = kernel.groups().step("getgroups")?;
@@ -78,7 +99,7 @@ pub(crate) fn stay_user(kernel: &mut impl Kernel, uid: u32, gid: u32) -> Result<
 ///
 /// # Errors
 /// As [`become_user`].
-pub(crate) fn become_shepherd(
+pub fn become_shepherd(
     kernel: &mut impl Kernel,
     real_uid: u32,
     real_gid: u32,

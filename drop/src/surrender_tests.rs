@@ -1,4 +1,4 @@
-use super::{Failure, Ids, become_shepherd, become_user};
+use super::{Failure, Ids, become_shepherd, become_user, become_user_with_keyring};
 use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::kernel::Kernel;
 use std::io;
@@ -194,5 +194,17 @@ fn the_shepherd_keeps_the_runners_ids_but_the_users_effective_one() {
     for step in ["setgroups", "setresuid", "capset"] {
         let mut kernel = Recorder { broken: Some(step), ..Recorder::with_file_capabilities() };
         assert!(become_shepherd(&mut kernel, 4001, 4001, 5001).is_err(), "{step}");
+    }
+}
+
+#[test]
+fn a_keyring_that_pam_made_stays_and_everything_else_goes() {
+    let mut kernel = Recorder::with_file_capabilities();
+    become_user_with_keyring(&mut kernel, &alice()).unwrap();
+    assert!(!kernel.calls.iter().any(|call| call == "keyring"), "{:?}", kernel.calls);
+    assert_eq!((kernel.uids, kernel.capabilities), ([alice().uid; 3], Capabilities::EMPTY));
+    for step in ["setgroups", "setresuid", "capset"] {
+        let mut kernel = Recorder { idle: Some(step), ..Recorder::with_file_capabilities() };
+        assert!(become_user_with_keyring(&mut kernel, &alice()).is_err(), "{step}");
     }
 }
