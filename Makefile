@@ -4,7 +4,7 @@
 CARGO ?= cargo
 TOOLS ?= /var/cache/nunbird-tools
 DENY_VERSION = 0.20.2
-PROGRAMS = -p nunbird-auth -p nunbird -p nunbird-keys -p nunbirdctl
+PROGRAMS = -p nunbird-auth -p nunbird -p nunbird-keys -p nunbird-session -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 
 .PHONY: help demo test setup programs lint deny unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
@@ -18,8 +18,8 @@ help:
 	@echo "make manual   write man pages and completions of nunbirdctl into packaging/"
 	@echo "make rpm      build both RPMs"
 
-# Packages for the build (a C compiler for the signature code), the demo and the tests.
-PACKAGES = gcc libc6-dev make git ca-certificates libcap2-bin keyutils mariadb-server munge passwd procps rpm \
+# Packages for the build (a C compiler for the signature code, libpam for nunbird-session), the demo and the tests.
+PACKAGES = gcc libc6-dev make git ca-certificates libcap2-bin keyutils libpam0g-dev mariadb-server munge passwd procps rpm \
   slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin slurmctld slurmd slurmdbd strace systemd util-linux
 setup:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -105,7 +105,7 @@ rpm: setup
 unsafe-code:
 	@grep -rnE 'unsafe (\{|fn|impl)' --include='*.rs' . | grep -v '^./target/'
 privileged-code:
-	@find auth/src drop/src policy/src token/src handover/src sys/src -name '*.rs' ! -name '*_tests.rs' | xargs wc -l
+	@find auth/src drop/src pam/src policy/src session/src token/src handover/src sys/src -name '*.rs' ! -name '*_tests.rs' | xargs wc -l
 
 clean:
 	$(CARGO) clean

@@ -112,6 +112,7 @@ fn record(
             raise_stack_limit: job.raise_stack_limit,
             upkeep: directories.upkeep.clone(),
         },
+        pam: policy.pam.clone(),
         environment: job.environment.clone(),
         batch,
         identity_source: judgement::source(admitted).name().to_owned(),

@@ -4,10 +4,10 @@
 //! shepherd. For `cleanup` the parent waits with its privilege instead, because a record is to be removed.
 
 use crate::context::Context;
-use crate::environment;
 use crate::inputs::NotText;
 use crate::refusal::{Refusal, clean, print_error};
-use crate::shepherd;
+use crate::session::Session;
+use crate::shepherd::{self, Reach};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
 use nunbird_handover::{Batch, EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Record, SCRIPT_FD, Task};
@@ -43,6 +43,8 @@ pub(crate) struct Start {
     launch: Launch,
     /// How long it may take, where it is `cleanup`'s.
     cleanup: Duration,
+    /// The PAM session around it, where there is to be one.
+    session: Option<Session>,
 }
 
 impl Start {
@@ -80,8 +82,10 @@ impl Start {
             batch: batch(context, record, &task)?,
             task,
             site: record.site.clone(),
+            umask: None,
             expires_at: record.expires_at,
         };
+        let session = Session::prepare(context, record, &message, &groups)?;
         let bytes = message.to_bytes().map_err(|e| failed(&e))?;
         let handover = exec::sealed(c"nunbird-handover", &bytes).map_err(|e| failed(&e))?;
         let named =
@@ -91,11 +95,13 @@ impl Start {
             program: launcher,
             files,
             argv: vec![c"nunbird".to_owned()],
-            environment: environment::of(record).map_err(|e| failed(&e))?,
+            environment: nunbird_drop::environment::of(&record.account, &record.environment)
+                .map_err(|e| failed(&e))?,
             isolation: record.isolation,
             ids: Ids { uid: record.account.uid, gid: record.account.gid, groups },
         };
-        Ok(Start { launch, cleanup: if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP } })
+        let cleanup = if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP };
+        Ok(Start { launch, session, cleanup })
     }
 
     /// Runs the stage and comes back when it has ended, as the shepherd.
@@ -105,6 +111,9 @@ impl Start {
     /// # Errors
     /// A system refusal when the launcher did not start.
     pub(crate) fn run(self, context: &Context<'_>) -> Result<Ended, Refusal> {
+        if let Some(session) = self.session {
+            return session.run(self.launch, context);
+        }
         let user = self.launch.ids.uid;
         let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
         let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
@@ -118,7 +127,7 @@ impl Start {
             Ok(Some(released))
         })?;
         let Some(release) = ends else { return Err(could_not_start("pipe", &"lost")) };
-        shepherd::watch(&child, &waiter, release, context.privilege, user)
+        shepherd::watch(&child, &waiter, Reach::Signals(Some(release)), context.privilege, user)
     }
 
     /// Runs `cleanup`'s launcher, which runs no code of the user's, and waits with privilege kept for what
@@ -200,7 +209,7 @@ fn batch(context: &Context<'_>, record: &Record, task: &Task) -> Result<Option<B
     Ok(Some(batch))
 }
 
-fn could_not_start(step: &str, error: &dyn Display) -> Refusal {
+pub(crate) fn could_not_start(step: &str, error: &dyn Display) -> Refusal {
     let message = "the job's launcher could not be started on this host";
     Refusal::system("launcher", message, format!("{step}: {error}"))
 }

@@ -18,7 +18,6 @@ mod audit;
 
 mod authorized_projects;
 mod context;
-mod environment;
 mod identify;
 mod inputs;
 mod judgement;
@@ -28,6 +27,7 @@ mod nologin;
 mod privilege;
 mod refusal;
 mod sandbox;
+mod session;
 mod settings;
 mod shepherd;
 mod stages;

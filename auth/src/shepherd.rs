@@ -12,9 +12,9 @@ use crate::sandbox::NOBODY_AT_ALL;
 use crate::surrender::{self, Failure};
 use nunbird_sys::fork::{Child, Ended};
 use nunbird_sys::kernel::Linux;
-use nunbird_sys::process;
 use nunbird_sys::signals::{self, Waiter};
-use std::io::{PipeWriter, Write};
+use nunbird_sys::{answer, process};
+use std::io::{self, PipeWriter, Write};
 
 /// Signals that the shepherd waits for: all but `CHLD` go on to the launcher.
 pub(crate) const HEEDED: [i32; 7] =
@@ -31,30 +31,68 @@ const NO_ACCOUNT: u32 = NOBODY_AT_ALL - 1;
 pub(crate) fn watch(
     child: &Child,
     waiter: &Waiter,
-    mut release: PipeWriter,
+    mut reach: Reach,
     privilege: Privilege,
     user: u32,
 ) -> Result<Ended, Refusal> {
-    let failed = |detail: &dyn std::fmt::Display| {
-        // The child waits to be released, so it has run nothing yet.
+    let released = become_shepherd(privilege, user)
+        .map_err(|e| e.to_string())
+        .and_then(|()| reach.release().map_err(|e| e.to_string()));
+    if let Err(detail) = released {
+        // The child waits to be released, so it has run nothing yet. One of root's sees the pipe end.
         let _gone = child.kill_as(user);
-        Refusal::system("shepherd", "the job cannot be watched on this host", detail)
-    };
-    become_shepherd(privilege, user).map_err(|e| failed(&e))?;
-    process::forbid_inspection().map_err(|e| failed(&e))?;
-    process::no_new_privileges().map_err(|e| failed(&e))?;
-    release.write_all(b"!").map_err(|e| failed(&e))?;
-    drop(release);
+        return Err(failed(&detail));
+    }
     loop {
         let signal = waiter.next().map_err(|e| failed(&e))?;
         if signal != signals::CHLD {
-            // It may have ended this very moment; the next CHLD tells.
-            let _gone = child.signal(signal);
-            // A user may have stopped the launcher, which then heeds nothing else.
-            let _gone = child.signal(signals::CONT);
+            reach.pass(child, signal);
         }
         if let Some(ended) = child.poll().map_err(|e| failed(&e))? {
             return Ok(ended);
+        }
+    }
+}
+
+fn failed(detail: &dyn std::fmt::Display) -> Refusal {
+    Refusal::system("shepherd", "the job cannot be watched on this host", detail)
+}
+
+/// How the shepherd reaches its child. Either way the child waits for a first byte from the pipe.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    /// The child is the user's: by kill(2). The pipe is closed behind the byte.
+    Signals(Option<PipeWriter>),
+    /// The child is root's, `nunbird-session`: by the numbers of signals in the pipe, whose end is the shepherd's.
+    Pipe(PipeWriter),
+}
+
+impl Reach {
+    fn release(&mut self) -> io::Result<()> {
+        process::forbid_inspection()?;
+        process::no_new_privileges()?;
+        match self {
+            Reach::Signals(pipe) => pipe.take().map_or(Ok(()), |mut pipe| pipe.write_all(b"!")),
+            Reach::Pipe(pipe) => {
+                pipe.write_all(b"!")?;
+                // A runner that sends signals without end must not stop the shepherd.
+                answer::never_wait(pipe)
+            }
+        }
+    }
+
+    fn pass(&mut self, child: &Child, signal: i32) {
+        match self {
+            Reach::Signals(_) => {
+                // It may have ended this very moment; the next CHLD tells.
+                let _gone = child.signal(signal);
+                // A user may have stopped the launcher, which then heeds nothing else.
+                let _gone = child.signal(signals::CONT);
+            }
+            Reach::Pipe(pipe) => {
+                // As above: it may have ended, and 64 KiB of signals before this one do.
+                let _gone = pipe.write_all(&[signal.to_le_bytes()[0]]);
+            }
         }
     }
 }

@@ -4,8 +4,8 @@
 //! `nunbird-auth` is a program and no library; the files under test are its own, compiled a second time.
 
 use crate::arguments::{Request, Stage, USAGE, parse};
-use crate::environment;
 use crate::inputs::Inputs;
+use nunbird_drop::environment;
 use nunbird_handover::{ExitCodes, Record, Untrusted};
 use nunbird_policy::Policy;
 use std::collections::BTreeSet;
@@ -89,7 +89,8 @@ pub fn job_environment(bytes: &[u8]) {
     let Ok(policy) = Policy::parse(Path::new("/etc/nunbird/config.toml"), &text) else { return };
     let mut record = Record::from_bytes(RECORD).expect("a record of the corpus");
     record.environment = policy.job.environment;
-    let variables = environment::of(&record).expect("a configuration that was accepted makes an environment");
+    let variables = environment::of(&record.account, &record.environment)
+        .expect("a configuration that was accepted makes an environment");
     let variables: Vec<&str> = variables.iter().map(|v| v.to_str().expect("UTF-8")).collect();
     let own = ["HOME=/home/alice", "USER=alice", "LOGNAME=alice", "SHELL=/bin/bash"];
     assert_eq!(variables.get(..4), Some(&own[..]));

@@ -8,8 +8,6 @@
 #[path = "../../auth/src/arguments.rs"]
 mod arguments;
 mod call;
-#[path = "../../auth/src/environment.rs"]
-mod environment;
 #[path = "../../auth/src/inputs.rs"]
 #[expect(dead_code, reason = "`Inputs::take`, which takes the process's own environment")]
 mod inputs;

@@ -12,3 +12,11 @@ pub const SCRIPT_FD: RawFd = 4;
 /// gitlab-runner's `BUILD_EXIT_CODE_FILE`, opened for writing. Present for [`crate::Task::Run`] when the
 /// runner offers the file (17.9 and later): see [`crate::Handover::exit_code_file`].
 pub const EXIT_CODE_FD: RawFd = 5;
+
+/// For `nunbird-session`, which gets a [`crate::SessionOrder`] at [`HANDOVER_FD`]: the launcher, opened for reading.
+pub const LAUNCHER_FD: RawFd = 6;
+/// For `nunbird-session`: a pipe from the shepherd. Its first byte lets the session begin, each later one is the number of a
+/// signal for the launcher, and its end is the shepherd's.
+pub const CONTROL_FD: RawFd = 7;
+/// For `nunbird-session`: a pipe for at most one [`crate::SessionReport`].
+pub const REPORT_FD: RawFd = 8;

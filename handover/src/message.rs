@@ -27,6 +27,8 @@ pub struct Handover {
     pub shell: Shell,
     /// The job's environment beside `HOME`, `USER`, `LOGNAME` and `SHELL`, from the site's configuration.
     pub environment: BTreeMap<String, String>,
+    /// The umask of scripts, where the site's PAM session has set one; else the launcher's own.
+    pub umask: Option<u32>,
     /// What the runner takes for "the script failed" and "the system failed".
     pub exit_codes: ExitCodes,
     /// True when [`crate::EXIT_CODE_FD`] is open.

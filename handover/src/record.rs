@@ -4,7 +4,7 @@
 //! this record instead. It lies in a directory that only root can enter (for `downscope = "none"`: only the
 //! user itself), so neither the CI user nor the runner's account can write one.
 
-use crate::{Account, BatchPlan, FORMAT_VERSION, FormatError, Identity, Shell, SiteRules, Workspace};
+use crate::{Account, BatchPlan, FORMAT_VERSION, FormatError, Identity, Pam, Shell, SiteRules, Workspace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -64,6 +64,8 @@ pub struct Record {
     pub batch: Option<BatchPlan>,
     /// The site's say in how its stages go.
     pub site: SiteRules,
+    /// The PAM session around each of its stages, where the site wants one.
+    pub pam: Option<Pam>,
     /// How the job's identity was proven: `id_token`, …
     pub identity_source: String,
     /// Where events of the later stages are written down.

@@ -45,7 +45,7 @@ pub(crate) fn run(
         .map_err(|e| internal("cannot make a pipe")(e.into()))?;
 
     enter_directory(handover);
-    set_umask(0o022);
+    set_umask(handover.umask.unwrap_or(0o022));
     if handover.site.raise_stack_limit {
         process::raise_stack_limit().map_err(internal("cannot raise the limit of the stack"))?;
     }

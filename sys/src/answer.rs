@@ -1,9 +1,67 @@
 //! Reading a child's whole answer from a pipe, for a bounded time and up to a bounded length.
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+
+/// What lies in the pipe now, without waiting, at most `limit` bytes.
+///
+/// # Errors
+/// As fcntl(2) and read(2).
+pub fn what_is_there(mut pipe: PipeReader, limit: usize) -> io::Result<Vec<u8>> {
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let mut said = vec![0; limit];
+    let mut length = 0;
+    while let Some(rest) = said.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match pipe.read(rest) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    said.truncate(length);
+    Ok(said)
+}
+
+/// Writes to this pipe fail with `EAGAIN` instead of waiting for room.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn never_wait(pipe: &PipeWriter) -> io::Result<()> {
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// The next byte, waiting until `deadline` where there is one; none at the pipe's end.
+///
+/// # Errors
+/// As poll(2) and read(2); `ETIMEDOUT`.
+pub fn next_byte(pipe: &mut PipeReader, deadline: Option<Instant>) -> io::Result<Option<u8>> {
+    loop {
+        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
+            // Rounded up: a wait of nothing would turn the rest of a millisecond into a busy loop.
+            let left = deadline.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            }
+            Ok(0) | Err(nix::Error::EINTR) => continue,
+            Ok(_) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let mut byte = [0];
+        return match pipe.read(&mut byte)? {
+            0 => Ok(None),
+            _ => Ok(Some(u8::from_ne_bytes(byte))),
+        };
+    }
+}
 
 /// Everything up to the end of the stream.
 ///

@@ -107,7 +107,7 @@ pub fn place(files: &[(RawFd, &File)]) -> io::Result<()> {
     }
     crate::process::close_on_exec_from(3)?;
     for (target, fd) in &moved {
-        // SAFETY: dup2 replaces what is at `target`. Callers name the descriptors of the handover (3 to 5), which
+        // SAFETY: dup2 replaces what is at `target`. Callers name the descriptors of the handover (3 to 8), which
         // nothing in this process uses: every own file was just moved above them or is closed by execve.
         if unsafe { libc::dup2(fd.as_raw_fd(), *target) } < 0 {
             return Err(io::Error::last_os_error());

@@ -1,7 +1,7 @@
 //! Taking over the descriptors that a program was started with.
 //!
 //! The launcher gets its files open, by number, from the program before it. A number alone says nothing
-//! about who owns it: this module gives each of the numbers 3 to 5 out once, and only when the descriptor
+//! about who owns it: this module gives each of the numbers 3 to 8 out once, and only when the descriptor
 //! there has really come through execve(2). To be called before the process opens anything of its own.
 
 use std::fs::File;
@@ -10,12 +10,12 @@ use std::os::fd::{FromRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const FIRST: RawFd = 3;
-static TAKEN: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+static TAKEN: [AtomicBool; 6] = [const { AtomicBool::new(false) }; 6];
 
 /// The descriptor with this number, marked to be closed by the next execve(2).
 ///
 /// # Errors
-/// `EBADF` when the number is not open, not one of 3 to 5, given out before, or not inherited.
+/// `EBADF` when the number is not open, not one of 3 to 8, given out before, or not inherited.
 pub fn take(fd: RawFd) -> io::Result<File> {
     let refused = || io::Error::from_raw_os_error(libc::EBADF);
     let slot = fd.checked_sub(FIRST).and_then(|n| usize::try_from(n).ok()).and_then(|n| TAKEN.get(n));
@@ -45,15 +45,15 @@ mod tests {
 
     #[test]
     fn a_descriptor_of_our_own_is_never_given_out() {
-        let files: Vec<_> = (0..8).map(|_| std::fs::File::open("/dev/null").expect("null")).collect();
+        let files: Vec<_> = (0..10).map(|_| std::fs::File::open("/dev/null").expect("null")).collect();
         for file in &files {
             assert!(take(file.as_raw_fd()).is_err());
         }
     }
 
     #[test]
-    fn only_the_numbers_three_to_five_are_given_out() {
-        for number in [i32::MIN, -1, 0, 1, 2, 6, i32::MAX] {
+    fn only_the_numbers_three_to_eight_are_given_out() {
+        for number in [i32::MIN, -1, 0, 1, 2, 9, i32::MAX] {
             assert_eq!(take(number).expect_err("no").raw_os_error(), Some(libc::EBADF), "{number}");
         }
     }

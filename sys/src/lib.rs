@@ -1,4 +1,4 @@
-//! System calls. The only crate with `unsafe`, each block with the argument why it is sound.
+//! System calls. The only crate with `unsafe` beside `pam/`, each block with the argument why it is sound.
 //!
 //! Everything here is safe to call. What needs privilege says so; nothing here decides anything.
 
@@ -17,6 +17,7 @@ pub mod job_command;
 pub mod kernel;
 pub mod lines;
 pub mod offspring;
+pub mod outputs;
 pub mod own_file;
 pub mod process;
 pub mod provision;
@@ -25,3 +26,4 @@ pub mod signals;
 pub mod syscall;
 pub mod trusted;
 pub mod users;
+pub mod watch;

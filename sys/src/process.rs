@@ -283,6 +283,24 @@ pub fn set_umask(mask: u32) {
     umask(Mode::from_bits_truncate(mask));
 }
 
+/// The umask, in octal. It is not changed, but for a moment of this one thread.
+pub fn current_umask() -> u32 {
+    let now = umask(Mode::from_bits_truncate(0o077));
+    umask(now);
+    now.bits()
+}
+
+/// Ends this process by this signal, as another process was that it stands for.
+pub fn end_by(signal: i32) -> ! {
+    // SAFETY: SIG_DFL installs no handler, and neither call takes a pointer.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+        // One that is ignored by default, or blocked.
+        libc::_exit(128_i32.saturating_add(signal))
+    }
+}
+
 /// Opens `/dev/null` as standard input.
 ///
 /// # Errors

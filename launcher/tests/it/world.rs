@@ -222,6 +222,7 @@ fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         exit_codes: ExitCodes { build_failure: 10, system_failure: 20 },
         exit_code_file: true,
+        umask: None,
         batch: None,
         site: SiteRules::default(),
         expires_at: u64::MAX,

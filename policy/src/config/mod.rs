@@ -11,6 +11,7 @@ mod document;
 mod jacamar;
 mod model;
 mod native;
+mod pam;
 mod reader;
 mod rules;
 mod servers;

@@ -2,7 +2,7 @@
 
 use super::batch::{BatchSettings, Executor, SchedulerFile};
 use crate::{IdentitySource, Pattern, Place, Subject};
-use nunbird_handover::{Audit, Isolation, Upkeep};
+use nunbird_handover::{Audit, Isolation, Pam, Upkeep};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub struct Policy {
     pub audit: Audit,
     /// The site's own program that has a say in the account.
     pub validation: Option<Validation>,
+    /// The PAM session around each stage, where the site wants one.
+    pub pam: Option<Pam>,
     /// Whether users have a say in who may run as them.
     pub authorized_projects: AuthorizedProjects,
     /// Who may run as whom; the first rule that fits decides, and none means no.

@@ -30,6 +30,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let profiles = profiles(&mut root, &job, &directories, &schedulers);
     let maps = maps(&mut root);
     let validation = validation(root.table("validation"));
+    let pam = super::pam::read(root.table("pam"), downscope);
     let audit = audit(root.table("audit"), downscope);
     let known =
         rules::Known { profiles: &profiles, maps: &maps, validated: validation.is_some(), gitlab: &gitlab };
@@ -51,6 +52,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         maps,
         audit,
         validation,
+        pam,
         authorized_projects,
         rules,
         tests,

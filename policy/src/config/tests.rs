@@ -244,3 +244,23 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_pam_table_is_off_until_it_stands_and_needs_root() {
+    assert_eq!(parse(GOOD).unwrap().pam, None);
+    let with = |lines: &str| parse(&format!("{lines}{GOOD}"));
+    let pam = with("[pam]\n").unwrap().pam.unwrap();
+    assert_eq!((pam.service.as_str(), pam.timeout), ("nunbird", 30));
+    assert!(pam.passes("XDG_RUNTIME_DIR") && !pam.passes("EDITOR"));
+    for wrong in [
+        "service = \"../x\"",
+        "service = \"\"",
+        "timeout = \"0s\"",
+        "environment = [\"A-B\"]",
+        "servise = \"x\"",
+    ] {
+        assert_eq!(with(&format!("[pam]\n{wrong}\n")).unwrap_err().len(), 1, "{wrong}");
+    }
+    let found = with("downscope = \"none\"\n[pam]\n").unwrap_err();
+    assert!(found[0].message.contains("needs root"), "{}", found[0]);
+}

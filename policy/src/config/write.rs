@@ -6,7 +6,7 @@
 use super::directories::size_text;
 use super::model::*;
 use crate::Pattern;
-use nunbird_handover::{Audit, Syslog};
+use nunbird_handover::{Audit, Pam, Syslog};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -41,6 +41,9 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     out.audit(&policy.audit);
     if let Some(validation) = &policy.validation {
         out.validation(validation);
+    }
+    if let Some(pam) = &policy.pam {
+        out.pam(pam);
     }
     for (name, profile) in &policy.profiles {
         out.open(&format!("profile.{}", bare_or_quoted(name)));
@@ -202,6 +205,13 @@ impl Writer<'_> {
         self.key("environment", &inline(&validation.environment));
         self.key("timeout", &seconds(validation.timeout));
         self.key("rules_first", &validation.rules_first.to_string());
+    }
+
+    fn pam(&mut self, pam: &Pam) {
+        self.open("pam");
+        self.key("service", &quote(&pam.service));
+        self.key("timeout", &seconds(pam.timeout));
+        self.key("environment", &texts(&pam.environment));
     }
 
     fn rule(&mut self, rule: &Rule) {

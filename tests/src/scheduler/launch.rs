@@ -339,6 +339,7 @@ fn handover(user: &str, home: &Path, number: u64, batch: Batch) -> Handover {
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         exit_codes: ExitCodes { build_failure: BUILD_FAILURE, system_failure: SYSTEM_FAILURE },
         exit_code_file: true,
+        umask: None,
         batch: Some(batch),
         site: SiteRules::default(),
         expires_at: u64::MAX,

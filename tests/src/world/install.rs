@@ -63,6 +63,7 @@ pub(super) fn programs(world: &World) {
     }
     let privileged = world.privilege() != Privilege::None;
     if privileged {
+        copy(&under_test("nunbird-session"), &bin.join("nunbird-session"), 0o700);
         // Not readable, so that the user cannot trace it before it has asked for that itself (execve(2)).
         fs::set_permissions(bin.join("nunbird"), fs::Permissions::from_mode(0o711)).expect("a mode");
     }

@@ -62,6 +62,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         maps: BTreeMap::new(),
         audit: auth.audit,
         validation: auth.validation,
+        pam: None,
         authorized_projects: AuthorizedProjects::Off,
         rules: auth.rules,
         tests: Vec::new(),

@@ -1,0 +1,166 @@
+//! From a prepared launcher to `nunbird-session`, which runs it in a PAM session.
+//!
+//! The child becomes root's with an empty environment and becomes that program; the parent stays as shepherd, as ever, and
+//! reaches the child by a pipe. What the session says of a failure comes by another, as one message of fixed form.
+
+use crate::context::Context;
+use crate::launch::could_not_start;
+use crate::privilege::{Privilege, Source};
+use crate::refusal::Refusal;
+use crate::shepherd::{self, Reach};
+use nunbird_drop::launch::Launch;
+use nunbird_handover::{
+    CONTROL_FD, FORMAT_VERSION, HANDOVER_FD, Handover, LAUNCHER_FD, REPORT_FD, Record, SessionOrder,
+    SessionReport, SessionTrouble, Task,
+};
+use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::kernel::{Kernel, Linux};
+use nunbird_sys::signals::Waiter;
+use nunbird_sys::trusted::open_trusted;
+use nunbird_sys::{answer, exec, process};
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+
+/// It lies beside the launcher.
+const PROGRAM: &str = "nunbird-session";
+/// The longest report, in bytes.
+const MAX_REPORT: usize = 4096;
+
+/// What a session needs beside the launcher.
+#[derive(Debug)]
+pub(crate) struct Session {
+    program: File,
+    order: File,
+}
+
+/// Whether there is root to open sessions with.
+///
+/// # Errors
+/// With file capabilities or without privilege: why there is not.
+pub(crate) fn check_privilege(privilege: Privilege) -> Result<(), String> {
+    match privilege.source {
+        Source::Root | Source::Setuid => Ok(()),
+        Source::FileCapabilities | Source::None => Err(format!(
+            "`[pam]` needs root, which modules of PAM expect to be, and nunbird-auth has its privilege from: {}; make it \
+             setuid-root (chmod 4750, setcap -r), or remove `[pam]`",
+            privilege.source.name()
+        )),
+    }
+}
+
+impl Session {
+    /// Prepares the session of a stage, where the job has one. `cleanup` runs nothing of the user's, and must work for an
+    /// account that PAM refuses by now.
+    ///
+    /// # Errors
+    /// A system refusal when the program is missing or not trusted.
+    pub(crate) fn prepare(
+        context: &Context<'_>,
+        record: &Record,
+        handover: &Handover,
+        groups: &[u32],
+    ) -> Result<Option<Self>, Refusal> {
+        let Some(pam) = record.pam.as_ref().filter(|_| handover.task != Task::Cleanup) else {
+            return Ok(None);
+        };
+        check_privilege(context.privilege).map_err(|e| failed(&e))?;
+        let program = {
+            let _identity = FileIdentity::assume(0, 0).map_err(|e| failed(&e))?;
+            let path = record.launcher.with_file_name(PROGRAM);
+            open_trusted(&path, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?
+        };
+        let order = SessionOrder {
+            version: FORMAT_VERSION,
+            handover: handover.clone(),
+            groups: groups.to_vec(),
+            isolation: record.isolation,
+            pam: pam.clone(),
+        };
+        let bytes = order.to_bytes().map_err(|e| failed(&e))?;
+        Ok(Some(Session {
+            program: exec::out_of_the_way(&program).map_err(|e| failed(&e))?,
+            order: exec::sealed(c"nunbird-session", &bytes).map_err(|e| failed(&e))?,
+        }))
+    }
+
+    /// Runs the stage in its session and comes back when both have ended, as the shepherd.
+    ///
+    /// # Errors
+    /// A denial when PAM refuses the account; a system refusal when there was no session or no launcher in it.
+    pub(crate) fn run(self, launch: Launch, context: &Context<'_>) -> Result<Ended, Refusal> {
+        let step = |name: &'static str| move |e: io::Error| could_not_start(name, &e);
+        let user = launch.ids.uid;
+        let waiter = Waiter::block(&shepherd::HEEDED).map_err(step("sigprocmask"))?;
+        let (control, signals) = io::pipe().map_err(step("pipe"))?;
+        let (reports, report) = io::pipe().map_err(step("pipe"))?;
+        let mut files: Vec<(RawFd, File)> =
+            launch.files.into_iter().filter(|(number, _)| *number != HANDOVER_FD).collect();
+        files.push((HANDOVER_FD, self.order));
+        files.push((LAUNCHER_FD, launch.program));
+        files.push((CONTROL_FD, File::from(OwnedFd::from(control))));
+        files.push((REPORT_FD, File::from(OwnedFd::from(report))));
+        let child = fork_into(|| match become_session(&self.program, &files, context) {
+            Ok(never) => match never {},
+            Err(error) => {
+                let refusal = could_not_start(PROGRAM, &error);
+                refusal.print(&context.decision_id, context.unobfuscated);
+                i32::from(refusal.exit_code(context.inputs.exit_codes))
+            }
+        });
+        let child = child.map_err(step("fork"))?;
+        // The session's ends of both pipes among them.
+        drop(files);
+        let ended = shepherd::watch(&child, &waiter, Reach::Pipe(signals), context.privilege, user)?;
+        let said = answer::what_is_there(reports, MAX_REPORT).map_err(step("report of the session"))?;
+        if said.is_empty() { Ok(ended) } else { Err(refusal_of(&said)) }
+    }
+}
+
+/// In the child. Everything but the standard descriptors and these files is closed by execve(2), the shepherd's end of the
+/// pipe among it.
+fn become_session(program: &File, files: &[(RawFd, File)], context: &Context<'_>) -> io::Result<Infallible> {
+    process::new_session()?;
+    process::null_stdin()?;
+    let files: Vec<(RawFd, &File)> = files.iter().map(|(number, file)| (*number, file)).collect();
+    exec::place(&files)?;
+    context.limits.restore()?;
+    Linux.set_groups(&[])?;
+    Linux.set_gids(0, 0, 0)?;
+    Linux.set_uids(0, 0, 0)?;
+    process::default_signals()?;
+    exec::execute(program, &[c"nunbird-session".to_owned()], &[])
+}
+
+fn failed(detail: &dyn Display) -> Refusal {
+    Refusal::system("pam", "a session for the job could not be opened on this host", detail)
+}
+
+/// A report that cannot be read is trouble all the same.
+fn refusal_of(said: &[u8]) -> Refusal {
+    let SessionReport { trouble, detail } = match SessionReport::from_bytes(said) {
+        Ok(report) => report,
+        Err(e) => return failed(&format!("the report of nunbird-session: {e}")),
+    };
+    match trouble {
+        SessionTrouble::Account => {
+            Refusal::denied("pam-account", "your account on this host may not run jobs now", detail)
+                .help("the lines above are your site's reason, if there are any; ask its admins")
+        }
+        SessionTrouble::User => Refusal::denied(
+            "pam-user",
+            "your site's sessions are for another account than your job's",
+            detail,
+        ),
+        SessionTrouble::Timeout => Refusal::system(
+            "pam-timeout",
+            "a session for the job was not opened in time on this host",
+            detail,
+        ),
+        SessionTrouble::Failed => failed(&detail),
+        SessionTrouble::Launcher => could_not_start("in the session", &detail),
+    }
+}

@@ -1,0 +1,48 @@
+//! What `nunbird-auth` passes: the order, and the files of the stage, all open.
+
+use nunbird_handover::{
+    CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SessionOrder, SessionReport,
+    SessionTrouble,
+};
+use nunbird_sys::inherited;
+use std::fs::File;
+use std::io::{Read, Write};
+
+/// An order holds a few paths and a site's environment. Anything longer is none, in bytes.
+const MAX_ORDER: u64 = 4 << 20;
+
+/// Everything that came.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    pub(crate) order: SessionOrder,
+    pub(crate) script: Option<File>,
+    pub(crate) exit_code: Option<File>,
+    pub(crate) launcher: File,
+    pub(crate) control: File,
+    pub(crate) report: File,
+}
+
+impl Inherited {
+    /// Takes the descriptors and reads the order.
+    pub(crate) fn take() -> Result<Self, String> {
+        let take = |fd| {
+            inherited::take(fd)
+                .map_err(|e| format!("descriptor {fd}: {e}; only nunbird-auth starts this program"))
+        };
+        let (order, launcher) = (take(HANDOVER_FD)?, take(LAUNCHER_FD)?);
+        let (control, report) = (take(CONTROL_FD)?, take(REPORT_FD)?);
+        let (script, exit_code) = (take(SCRIPT_FD).ok(), take(EXIT_CODE_FD).ok());
+        let mut bytes = Vec::new();
+        order.take(MAX_ORDER).read_to_end(&mut bytes).map_err(|e| format!("the order: {e}"))?;
+        let order = SessionOrder::from_bytes(&bytes).map_err(|e| format!("the order: {e}"))?;
+        Ok(Inherited { order, script, exit_code, launcher, control, report })
+    }
+}
+
+/// Tells the shepherd why there is no session. It listens, or there is nobody left to tell.
+pub(crate) fn tell(mut pipe: &File, trouble: SessionTrouble, detail: impl std::fmt::Display) {
+    let report = SessionReport { trouble, detail: detail.to_string() };
+    if let Ok(bytes) = report.to_bytes() {
+        let _unheard = pipe.write_all(&bytes);
+    }
+}

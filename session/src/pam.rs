@@ -1,0 +1,130 @@
+//! The calls to PAM, in order, and what of their results a job gets.
+
+use nunbird_handover::{Pam, SessionTrouble, Untrusted};
+use nunbird_pam::{Error, Handle, Heard, Item, Tone};
+use nunbird_sys::outputs::Outputs;
+use nunbird_sys::process::Limits;
+use nunbird_sys::trusted::{Distrust, open_trusted};
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::path::Path;
+
+/// Where Linux-PAM looks for services (pam.conf(5)), the site's directory first.
+const SERVICES: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
+/// The most lines of modules that reach the job log.
+const MAX_LINES: usize = 40;
+
+/// Why there is no session.
+pub(crate) type Trouble = (SessionTrouble, String);
+
+/// An open session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    handle: Handle,
+    outputs: Outputs,
+}
+
+impl Session {
+    /// Has PAM judge the account, and opens a session for it.
+    ///
+    /// `limits` come into force before the session is opened, so that modules change those that the job would have.
+    pub(crate) fn open(pam: &Pam, user: &str, limits: &Limits, outputs: &Outputs) -> Result<Self, Trouble> {
+        let failed = |e: &dyn std::fmt::Display| (SessionTrouble::Failed, e.to_string());
+        service_exists(&pam.service).map_err(|e| failed(&e))?;
+        let service = CString::new(pam.service.as_str()).map_err(|e| failed(&e))?;
+        let name = CString::new(user).map_err(|e| failed(&e))?;
+        let heard = outputs.again().map_err(|e| failed(&e))?;
+        let mut handle = Handle::start(&service, &name, listener(heard)).map_err(|e| failed(&e))?;
+        for item in [Item::RemoteUser, Item::RemoteHost, Item::Terminal] {
+            handle.set(item, c"").map_err(|e| failed(&e))?;
+        }
+        handle.account().map_err(|e| {
+            (if e.is_denial() { SessionTrouble::Account } else { SessionTrouble::Failed }, e.to_string())
+        })?;
+        same_user(&mut handle, &name)?;
+        handle.establish_credentials().map_err(|e| failed(&e))?;
+        let opened = same_user(&mut handle, &name)
+            .and_then(|()| limits.restore().map_err(|e| failed(&format_args!("setrlimit: {e}"))))
+            .and_then(|()| handle.open_session().map_err(|e| failed(&e)));
+        let mut session = Session { handle, outputs: outputs.again().map_err(|e| failed(&e))? };
+        if let Err(trouble) = opened {
+            session.end(false);
+            return Err(trouble);
+        }
+        if let Err(trouble) = same_user(&mut session.handle, &name) {
+            session.end(true);
+            return Err(trouble);
+        }
+        Ok(session)
+    }
+
+    /// Adds the variables that the site lets pass; what the policy gives a job stays.
+    pub(crate) fn add_environment(&mut self, pam: &Pam, environment: &mut BTreeMap<String, String>) {
+        for variable in self.handle.environment() {
+            let text = variable.to_string_lossy();
+            let Some((name, value)) = text.split_once('=').filter(|(name, _)| pam.passes(name)) else {
+                continue;
+            };
+            if variable.to_str().is_err() {
+                let name = Untrusted(name);
+                self.outputs.say(&format!("nunbird: pam: variable {name} is not UTF-8 and is left out\n"));
+                continue;
+            }
+            environment.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
+
+    /// Closes the session and ends its credentials. What fails is told: the stage is over.
+    pub(crate) fn close(mut self) {
+        self.end(true);
+    }
+
+    fn end(&mut self, opened: bool) {
+        let closed = if opened { self.handle.close_session() } else { Ok(()) };
+        for result in [closed, self.handle.delete_credentials()] {
+            if let Err(e) = result {
+                let e = e.to_string();
+                self.outputs.say(&format!("nunbird: warning: PAM session not closed: {}\n", Untrusted(&e)));
+            }
+        }
+    }
+}
+
+/// Without its own file PAM would take the one for `other`, which decides for programs that nobody thought of.
+fn service_exists(service: &str) -> Result<(), String> {
+    let mut last = String::new();
+    for directory in SERVICES {
+        match open_trusted(&Path::new(directory).join(service), &[0]) {
+            Ok(_) => return Ok(()),
+            Err(Distrust::Open(_, e)) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => last = e.to_string(),
+        }
+    }
+    if last.is_empty() { Err(format!("there is no /etc/pam.d/{service}")) } else { Err(last) }
+}
+
+/// A module may change the user (pam_start(3)); the job's account has been decided.
+fn same_user(handle: &mut Handle, user: &CStr) -> Result<(), Trouble> {
+    let now = handle.user().map_err(|e: Error| (SessionTrouble::Failed, e.to_string()))?;
+    if now.as_c_str() == user {
+        return Ok(());
+    }
+    let detail = format!("a module made `{}` of `{}`", now.to_string_lossy(), user.to_string_lossy());
+    Err((SessionTrouble::User, detail))
+}
+
+/// Modules' words for the job log.
+fn listener(outputs: Outputs) -> impl FnMut(Heard) + 'static {
+    let mut left = MAX_LINES;
+    move |heard| {
+        for line in heard.text.lines().filter(|line| !line.trim().is_empty()) {
+            let Some(fewer) = left.checked_sub(1) else { return };
+            left = fewer;
+            let line = Untrusted(line);
+            outputs.say(&match heard.tone {
+                Tone::Information | Tone::Trouble => format!("nunbird: pam: {line}\n"),
+                Tone::Question => format!("nunbird: pam: a module asks `{line}`, and nobody can answer\n"),
+            });
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The process that waits: root's, calls no module, and has the last word when one hangs.
+//!
+//! It hears from the other by a pipe: `o` the session is open, `e` and a number or `s` and a number how the launcher
+//! ended, `r` that a report was written, `.` that it is done. While modules are called, the time is limited, and whatever
+//! they have started becomes this process's child and ends with them.
+
+use crate::order::{self, Inherited};
+use crate::print_error;
+use crate::stage::Stage;
+use nunbird_handover::SessionTrouble;
+use nunbird_sys::answer;
+use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::kernel::{Kernel, Linux};
+use nunbird_sys::offspring::Adoption;
+use nunbird_sys::process::{self, Limits};
+use std::fs::File;
+use std::io::{self, PipeReader, Read};
+use std::time::{Duration, Instant};
+
+/// How long killed processes may take to end.
+const END: Duration = Duration::from_secs(2);
+
+/// What was heard.
+#[derive(Debug, Default)]
+struct Course {
+    /// How the launcher ended.
+    ended: Option<Ended>,
+    /// The modules were not done in time.
+    late: bool,
+    /// The shepherd has been told why there was no session.
+    reported: bool,
+}
+
+/// Runs the stage in its session. The code is this program's.
+pub(crate) fn run(inherited: Inherited, limits: Limits) -> u8 {
+    let codes = inherited.order.handover.exit_codes;
+    let report = inherited.report.try_clone();
+    let course = report.and_then(|report| Ok((attend(inherited, limits, &report)?, report)));
+    let (course, report) = match course {
+        Ok(known) => known,
+        Err(e) => {
+            print_error(&format!("nunbird-session: cannot run the stage on this host: {e}\n"));
+            return codes.system_failure;
+        }
+    };
+    match course.ended {
+        Some(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
+        Some(Ended::Killed(signal)) => process::end_by(signal),
+        None => {
+            if course.late {
+                order::tell(&report, SessionTrouble::Timeout, "the modules were not done in time");
+            } else if !course.reported {
+                order::tell(&report, SessionTrouble::Failed, "the process that called the modules has ended");
+            }
+            codes.system_failure
+        }
+    }
+}
+
+fn attend(inherited: Inherited, limits: Limits, report: &File) -> io::Result<Course> {
+    let mut control = &inherited.control;
+    let mut course = Course { reported: true, ..Course::default() };
+    if control.read(&mut [0])? == 0 {
+        // The shepherd has ended, and nobody wants the session any more.
+        return Ok(course);
+    }
+    course.reported = false;
+    own_keyring()?;
+    let timeout = Duration::from_secs(inherited.order.pam.timeout);
+    let (phases, tell) = io::pipe()?;
+    let adoption = Adoption::begin()?;
+    let parent = process::id();
+    let stage = Stage { inherited, limits, phases: tell };
+    let child = match fork_into(move || stage.run(parent)) {
+        Ok(child) => child,
+        Err(e) => {
+            order::tell(report, SessionTrouble::Failed, format_args!("fork: {e}"));
+            course.reported = true;
+            return Ok(course);
+        }
+    };
+    follow(phases, timeout, adoption, &mut course)?;
+    if course.late {
+        // Everything has been waited for, the child among it.
+        return Ok(course);
+    }
+    child.wait()?;
+    Ok(course)
+}
+
+/// Listens until the other process is done, and ends it with all it has started when that takes too long.
+fn follow(
+    mut phases: PipeReader,
+    timeout: Duration,
+    adoption: Adoption,
+    course: &mut Course,
+) -> io::Result<()> {
+    let mut calling = Some((adoption, Instant::now() + timeout));
+    loop {
+        let byte = match answer::next_byte(&mut phases, calling.as_ref().map(|(_, deadline)| *deadline)) {
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+                course.late = true;
+                if course.ended.is_some() {
+                    print_error("nunbird: warning: the modules of PAM did not close the session in time\n");
+                }
+                return calling.map_or(Ok(()), |(adoption, _)| adoption.end_all(0, END));
+            }
+            other => other?,
+        };
+        match byte {
+            Some(b'o') => calling = None,
+            Some(b'r') => course.reported = true,
+            Some(kind @ (b'e' | b's')) => {
+                let Some(number) = answer::next_byte(&mut phases, Some(Instant::now() + END))? else {
+                    return Ok(());
+                };
+                let number = i32::from(number);
+                course.ended = Some(if kind == b'e' { Ended::Exited(number) } else { Ended::Killed(number) });
+                calling = Some((Adoption::begin()?, Instant::now() + timeout));
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Modules must not find the runner's keys (keyrings(7)).
+fn own_keyring() -> io::Result<()> {
+    match Linux.new_session_keyring() {
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,62 @@
+//! Standard output and standard error taken away from code that is not ours, and given to the job afterwards.
+//!
+//! For a process that runs a site's modules: what they start must neither write into the job log unseen nor keep it open.
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::unistd::{dup2_stderr, dup2_stdout};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, FromRawFd};
+
+/// Above the numbers that the next program gets.
+const HIGH: i32 = 16;
+
+/// The descriptors as they were.
+#[derive(Debug)]
+pub struct Outputs {
+    output: File,
+    errors: File,
+}
+
+impl Outputs {
+    /// Puts `/dev/null` into the place of both.
+    ///
+    /// # Errors
+    /// As open(2), fcntl(2) and dup2(2).
+    pub fn take() -> io::Result<Self> {
+        let outputs = Outputs { output: copy(&io::stdout())?, errors: copy(&io::stderr())? };
+        let null = OpenOptions::new().write(true).open("/dev/null")?;
+        dup2_stdout(&null)?;
+        dup2_stderr(&null)?;
+        Ok(outputs)
+    }
+
+    /// Puts them back.
+    ///
+    /// # Errors
+    /// As dup2(2).
+    pub fn give_back(&self) -> io::Result<()> {
+        dup2_stdout(&self.output)?;
+        Ok(dup2_stderr(&self.errors)?)
+    }
+
+    /// Writes to what was standard error. That nobody listens is no reason to stop.
+    pub fn say(&self, text: &str) {
+        let mut errors = &self.errors;
+        let _unheard = errors.write_all(text.as_bytes());
+    }
+
+    /// A second handle to what was standard error.
+    ///
+    /// # Errors
+    /// As fcntl(2).
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Outputs { output: copy(&self.output)?, errors: copy(&self.errors)? })
+    }
+}
+
+fn copy(file: &impl AsFd) -> io::Result<File> {
+    let raw = fcntl(file, FcntlArg::F_DUPFD_CLOEXEC(HIGH))?;
+    // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor; nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(raw) })
+}

@@ -1,0 +1,206 @@
+//! What a session gives a job, and that it is closed when the stage is over, however it ends.
+
+use crate::{NOTE, WITH_ROOT, begin, machine, machine_with, notes, sessions};
+use nunbird_tests::{Cancel, Exit, Reason, Status, require_root};
+
+/// A line of each kind: for a kind without one PAM would ask the service `other`.
+const ACCOUNT: &str =
+    "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n";
+
+#[test]
+fn each_stage_has_a_session_that_is_closed_when_it_ends() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        let world = machine(privilege, &format!("{ACCOUNT}{NOTE}"));
+        let outcome = world.job().script("id -un; exit 7").run().expect(&Status::script_failure(7));
+        assert!(outcome.stage("build_script").log.contains("alice"), "{}", outcome.log());
+        let stages = outcome.names().iter().filter(|name| !matches!(**name, "config" | "cleanup")).count();
+        assert_eq!(sessions(&world), (stages, stages), "{:?}", outcome.names());
+        assert!(notes(&world).iter().all(|note| note[1] == "alice" && note[2] == "0"), "{:?}", notes(&world));
+        let ended = world.audit().into_iter().filter(|event| event["outcome"] == "stage-ended").count();
+        assert_eq!(ended, stages + 1, "the ends of all stages and of cleanup are written down");
+    }
+}
+
+#[test]
+fn the_job_in_a_session_has_dropped_like_any_other() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        let world = machine(privilege, ACCOUNT);
+        let job = world.job();
+        let mut session = job.begin();
+        begin(&mut session);
+        let script = "grep -E '^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapAmb):' /proc/self/status\n\
+                      ls -l /proc/self/fd; env; tty; echo \"oom $(cat /proc/self/oom_score_adj)\"";
+        let told = session.run_text("build_script", script).log;
+        for line in [
+            "Uid:\t4101\t4101\t4101\t4101",
+            "Gid:\t4101\t4101\t4101\t4101",
+            "Groups:\t4101 4200",
+            "CapInh:\t0000000000000000",
+            "CapPrm:\t0000000000000000",
+            "CapEff:\t0000000000000000",
+            "CapAmb:\t0000000000000000",
+            "not a tty",
+            "oom 0",
+        ] {
+            assert!(told.contains(line), "{line}: {told}");
+        }
+        assert!(!told.contains("memfd:nunbird-session"), "{told}");
+    }
+}
+
+#[test]
+fn a_cancelled_stage_leaves_no_session_open() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        for how in [Cancel::Gracefully, Cancel::AtOnce] {
+            let world = machine(privilege, &format!("{ACCOUNT}{NOTE}"));
+            world
+                .job()
+                .script("echo go''ing; sleep 300")
+                .cancel_when("build_script", "going", how)
+                .run()
+                .expect(&Status::failed(Reason::Canceled));
+            crate::wait(|| Some(()).filter(|()| sessions(&world).0 == sessions(&world).1));
+            assert!(sessions(&world).0 > 1, "{:?}", notes(&world));
+        }
+    }
+}
+
+#[test]
+fn limits_umask_and_listed_variables_of_pam_are_the_jobs() {
+    if !require_root() {
+        return;
+    }
+    let service = format!(
+        "{ACCOUNT}session required pam_limits.so conf=/etc/nunbird/limits.conf\n\
+         session optional pam_umask.so umask=0027\n\
+         session required pam_env.so conffile=/etc/nunbird/pam_env.conf readenv=0\n"
+    );
+    for privilege in WITH_ROOT {
+        let world =
+            machine_with(privilege, &service, "environment = [\"NBT_*\", \"LD_*\", \"PATH\", \"HOME\"]\n");
+        world.write_file(
+            "/etc/nunbird/limits.conf",
+            "alice - nofile 77\nalice - core 0\nalice - priority 3\n",
+            "root",
+            0o644,
+        );
+        let variables = "NBT_ONE DEFAULT=one\nNBT_OTHER DEFAULT=\"@{HOME}\"\nUNLISTED DEFAULT=x\n\
+             LD_PRELOAD DEFAULT=/tmp/evil.so\nPATH DEFAULT=/tmp/evil\nHOME DEFAULT=/tmp/evil\n";
+        world.write_file("/etc/nunbird/pam_env.conf", variables, "root", 0o644);
+        let job = world.job();
+        let mut session = job.begin();
+        begin(&mut session);
+        let script = "echo \"limit $(ulimit -n)/$(ulimit -Hn)\"; umask; echo \"nice $(nice)\"; env | sort";
+        let told = session.run_text("build_script", script);
+        assert!(told.succeeded(), "{}", told.log);
+        for line in ["limit 77/77\n", "0027\n", "nice 3\n", "NBT_ONE=one\n", "HOME=/home/alice\n"] {
+            assert!(told.stdout.contains(line), "{line}: {}", told.log);
+        }
+        for word in ["evil", "UNLISTED"] {
+            assert!(!told.log.contains(word), "{word}: {}", told.log);
+        }
+    }
+}
+
+#[test]
+fn without_a_word_of_pam_limits_and_umask_are_as_without_a_session() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        let script = "ulimit -a; ulimit -aH; umask; env | grep -v NUNBIRD | sort";
+        let told = |world: &nunbird_tests::World| {
+            let job = world.job().id(77);
+            let mut session = job.begin();
+            begin(&mut session);
+            session.run_text("build_script", script).stdout
+        };
+        let plain = nunbird_tests::World::new(privilege);
+        plain.write_keys();
+        assert_eq!(told(&machine(privilege, ACCOUNT)), told(&plain));
+    }
+}
+
+#[test]
+fn a_keyring_that_pam_makes_is_the_jobs_and_without_one_the_job_has_its_own() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        for (service, same) in [
+            (format!("{ACCOUNT}session required pam_keyinit.so force\n{NOTE}"), true),
+            (format!("{ACCOUNT}{NOTE}"), false),
+        ] {
+            let world = machine(privilege, &service);
+            let job = world.job();
+            let mut session = job.begin();
+            begin(&mut session);
+            let script = "keyctl show @s | awk 'NR == 2 {print \"serial\", $1}'; keyctl rdescribe @s";
+            let told = session.run_text("build_script", script).stdout;
+            let serial =
+                told.lines().find_map(|line| line.strip_prefix("serial ")).expect("a keyring").trim();
+            let of_pam = notes(&world).last().expect("a note")[3].clone();
+            assert_eq!(serial == of_pam, same, "{told} {of_pam}");
+            assert!(told.contains("keyring;4101;4101;"), "the user's own: {told}");
+        }
+    }
+}
+
+#[test]
+fn words_of_modules_reach_the_job_log_without_deceiving() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        let service = format!("{ACCOUNT}session optional pam_echo.so file=/etc/nunbird/words\n");
+        let world = machine(privilege, &service);
+        world.write_file(
+            "/etc/nunbird/words",
+            "maintenance at noon\n\u{1b}[2Jsection_start:1:x\rgone\n",
+            "root",
+            0o644,
+        );
+        let outcome = world.job().script("true").run().expect_success();
+        let log = outcome.log();
+        assert!(log.contains("nunbird: pam: maintenance at noon\n"), "{log}");
+        assert!(log.contains("nunbird: pam: \\u{1b}[2Jsection_start:1:x\\u{d}gone\n"), "{log}");
+    }
+}
+
+#[test]
+fn a_session_that_cannot_be_closed_is_told_and_changes_no_result() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        let service =
+            format!("{ACCOUNT}session required pam_exec.so type=close_session /usr/local/bin/nbt_hang\n");
+        let world = machine_with(privilege, &service, "timeout = \"1s\"\n");
+        world.write_file(
+            "/usr/local/bin/nbt_hang",
+            "#!/bin/bash\necho $$ > /var/log/nbt_hang; exec sleep 300\n",
+            "root",
+            0o755,
+        );
+        let job = world.job();
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        let outcome = session.prepare();
+        assert!(outcome.succeeded(), "{}", outcome.log);
+        assert!(outcome.log.contains("did not close the session in time"), "{}", outcome.log);
+        assert!(crate::is_gone(&crate::pid_in(&world.host_path("/var/log/nbt_hang"))));
+        let outcome = session.run_text("build_script", "exit 9");
+        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+        let code = std::fs::read_to_string(session.exit_code_file()).expect("a code");
+        assert_eq!(code.trim(), "9");
+    }
+}
