@@ -25,6 +25,7 @@ mod machine;
 mod manual;
 mod migrate;
 mod output;
+mod pam_facts;
 mod programs;
 mod replay;
 mod runner_config;

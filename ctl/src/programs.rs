@@ -39,6 +39,11 @@ pub(crate) fn look(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>)
     }
 }
 
+/// Whether a file has capabilities of its own.
+pub(crate) fn has_capabilities(file: &Path) -> bool {
+    Capabilities::of(file).is_some()
+}
+
 fn privilege(auth: &Path, meta: &Metadata, findings: &mut Vec<Finding>) {
     let shown = auth.display();
     let setuid_bit = meta.mode() & 0o4000 != 0;

@@ -212,3 +212,28 @@ fn an_admin_without_root_is_told_what_could_not_be_seen() {
     assert_one(&found, "unseen", "/etc/gitlab-runner/config.toml: Permission denied");
     assert!(!found.iter().any(|f| f.starts_with("error directory")), "{found:?}");
 }
+
+#[test]
+fn what_a_pam_table_needs_and_this_host_does_not_have_is_found() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    world.reconfigure("[audit]", "[pam]\n\n[audit]");
+    let service = "/etc/pam.d/nunbird";
+    assert_one(&errors(&world), "pam-service", "no such file, so no job runs");
+    world.write_file(service, include_str!("../../packaging/pam.d/nunbird.debian"), "root", 0o644);
+    let found = doctor(&world, "root");
+    assert!(!found.iter().any(|f| f.contains("pam") || f.contains("nunbird-session")), "{found:#?}");
+    world.write_file(service, "account required pam_permit.so\n", "root", 0o666);
+    assert_one(&doctor(&world, "root"), "pam-service", "no line of `auth`, `session`");
+    assert_one(&errors(&world), "pam-service", "writable by others (mode 0666)");
+    let program = world.host_path("/opt/nunbird/bin/nunbird-session");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    assert_one(&errors(&world), "program", "mode 0755, not root's alone");
+    std::fs::remove_file(program).expect("no program");
+    assert_one(&errors(&world), "program", "nunbird-session");
+    let capabilities = self::world(Privilege::FileCaps);
+    capabilities.reconfigure("[audit]", "[pam]\n\n[audit]");
+    assert_one(&errors(&capabilities), "pam-privilege", "file capabilities alone");
+}

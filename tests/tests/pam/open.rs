@@ -204,3 +204,15 @@ fn a_session_that_cannot_be_closed_is_told_and_changes_no_result() {
         assert_eq!(code.trim(), "9");
     }
 }
+
+#[test]
+fn the_service_of_the_package_runs_a_job() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        let world = machine(privilege, include_str!("../../../packaging/pam.d/nunbird.debian"));
+        let outcome = world.job().script("id -un").run().expect_success();
+        assert!(!outcome.log().contains("warning"), "{}", outcome.log());
+    }
+}
