@@ -12,6 +12,9 @@ pub const SCRIPT_FD: RawFd = 4;
 /// gitlab-runner's `BUILD_EXIT_CODE_FILE`, opened for writing. Present for [`crate::Task::Run`] when the
 /// runner offers the file (17.9 and later): see [`crate::Handover::exit_code_file`].
 pub const EXIT_CODE_FD: RawFd = 5;
+/// A file of [`crate::SUMMARY_SIZE`] zeros, opened for writing, for one [`crate::Summary`]. Present for
+/// [`crate::Task::Run`] where somebody wants to know what became of the stage in the batch scheduler.
+pub const SUMMARY_FD: RawFd = 9;
 
 /// For `nunbird-session`, which gets a [`crate::SessionOrder`] at [`HANDOVER_FD`]: the launcher, opened for reading.
 pub const LAUNCHER_FD: RawFd = 6;

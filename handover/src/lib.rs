@@ -15,14 +15,16 @@ mod message;
 mod pam;
 mod record;
 mod site;
+mod summary;
 mod untrusted;
 
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
-pub use fds::{CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD};
+pub use fds::{CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
 pub use pam::{Pam, SessionOrder, SessionReport, SessionTrouble};
 pub use record::{Audit, Isolation, JobDirectory, Now, Record, RuleRef, Syslog};
 pub use site::{SiteRules, Upkeep};
+pub use summary::{BatchEnd, SUMMARY_SIZE, Summary};
 pub use untrusted::Untrusted;
 
 /// The version of [`Handover`] and [`Record`]. Both programs come from one build; a difference is an error.

@@ -118,7 +118,7 @@ fn serve(patience: Patience) -> u8 {
 }
 
 fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
-    let Inherited { handover, script, exit_code } = inherited;
+    let Inherited { handover, script, exit_code, summary } = inherited;
     start::identity_is(&handover.account)?;
     start::paths_are_sound(&handover.workspace)?;
     match &handover.task {
@@ -131,7 +131,7 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
             Ok(Verdict::Success)
         }
         Task::Run(stage) => match handover.batch.as_ref().filter(|batch| batch.submits(stage)) {
-            Some(batch) => batch::run(&handover, batch, stage, script, exit_code, patience),
+            Some(batch) => batch::run(&handover, batch, stage, script, exit_code, summary, patience),
             None => job::run(&handover, stage, script, exit_code, patience),
         },
         Task::Cleanup => {

@@ -6,7 +6,9 @@ use crate::Trouble;
 use crate::trouble::shown;
 use nix::sys::prctl;
 use nix::unistd::{getresgid, getresuid};
-use nunbird_handover::{Account, EXIT_CODE_FD, HANDOVER_FD, Handover, SCRIPT_FD, Task, Workspace};
+use nunbird_handover::{
+    Account, EXIT_CODE_FD, HANDOVER_FD, Handover, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE, Task, Workspace,
+};
 use nunbird_sys::{inherited, process};
 use std::fs::File;
 use std::io;
@@ -27,6 +29,8 @@ pub(crate) struct Inherited {
     pub(crate) script: Option<File>,
     /// The runner's exit-code file, where it offers one.
     pub(crate) exit_code: Option<File>,
+    /// Where to tell what became of the stage in the batch scheduler.
+    pub(crate) summary: Option<File>,
 }
 
 /// Default signals, no inspection by other processes of the user, and a name that `ps` shows.
@@ -46,6 +50,7 @@ impl Inherited {
         let message = inherited::take(HANDOVER_FD);
         let script = inherited::take(SCRIPT_FD).ok();
         let exit_code = inherited::take(EXIT_CODE_FD).ok();
+        let summary = inherited::take(SUMMARY_FD).ok().filter(is_for_a_summary);
         let no_handover = |cause: &dyn std::fmt::Display| {
             Trouble::new(&format!("no handover behind descriptor {HANDOVER_FD}"), cause, STARTED_BY)
         };
@@ -59,8 +64,13 @@ impl Inherited {
             return Err(no_handover(&format!("descriptor {SCRIPT_FD}, the script, is missing")));
         }
         let exit_code = exit_code.filter(|_| handover.exit_code_file);
-        Ok(Inherited { handover, script, exit_code })
+        Ok(Inherited { handover, script, exit_code, summary })
     }
+}
+
+/// Nothing else of this number is written to.
+fn is_for_a_summary(file: &File) -> bool {
+    file.metadata().is_ok_and(|file| file.is_file() && file.len() == SUMMARY_SIZE as u64)
 }
 
 /// From its beginning: the writer's position is shared with us and stands at the end.

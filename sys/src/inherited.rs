@@ -1,7 +1,7 @@
 //! Taking over the descriptors that a program was started with.
 //!
 //! The launcher gets its files open, by number, from the program before it. A number alone says nothing
-//! about who owns it: this module gives each of the numbers 3 to 8 out once, and only when the descriptor
+//! about who owns it: this module gives each of the numbers 3 to 9 out once, and only when the descriptor
 //! there has really come through execve(2). To be called before the process opens anything of its own.
 
 use std::fs::File;
@@ -10,12 +10,12 @@ use std::os::fd::{FromRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const FIRST: RawFd = 3;
-static TAKEN: [AtomicBool; 6] = [const { AtomicBool::new(false) }; 6];
+static TAKEN: [AtomicBool; 7] = [const { AtomicBool::new(false) }; 7];
 
 /// The descriptor with this number, marked to be closed by the next execve(2).
 ///
 /// # Errors
-/// `EBADF` when the number is not open, not one of 3 to 8, given out before, or not inherited.
+/// `EBADF` when the number is not open, not one of 3 to 9, given out before, or not inherited.
 pub fn take(fd: RawFd) -> io::Result<File> {
     let refused = || io::Error::from_raw_os_error(libc::EBADF);
     let slot = fd.checked_sub(FIRST).and_then(|n| usize::try_from(n).ok()).and_then(|n| TAKEN.get(n));

@@ -19,6 +19,7 @@ use crate::supervise::Signals;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nunbird_handover::Summary;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -97,6 +98,18 @@ impl Engine<'_> {
                 return Ok(outcome.clone());
             }
             self.wait().map_err(failed)?;
+        }
+    }
+
+    /// What became of the stage, for the audit.
+    pub(crate) fn summary(&self, outcome: &Outcome) -> Summary {
+        let machine = &self.machine;
+        let seconds = |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).ok();
+        Summary {
+            end: outcome.end(),
+            queued_s: machine.began.as_ref().and_then(|began| seconds(self.intent.time, began.time)),
+            ran_s: machine.record.as_ref().and_then(|record| seconds(record.start, record.end)),
+            scheduler_id: machine.id.clone(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::description::End;
 use super::machine::Row;
 use crate::Verdict;
-use nunbird_handover::Untrusted;
+use nunbird_handover::{BatchEnd, Untrusted};
 use serde::{Deserialize, Serialize};
 
 /// Why a job is cancelled.
@@ -103,6 +103,33 @@ impl Outcome {
             Outcome::NotCancelled(_) | Outcome::Lost(_) | Outcome::StartedTwice(_) | Outcome::Rejected(_)
         );
         Ending { verdict, code, text, over }
+    }
+
+    /// The same in one word.
+    pub(crate) fn end(&self) -> BatchEnd {
+        match self {
+            Outcome::Success => BatchEnd::Success,
+            Outcome::Failed(_) | Outcome::NeverBegan(_) => BatchEnd::Failed,
+            Outcome::Rejected(_) => BatchEnd::Rejected,
+            Outcome::Impossible(_) | Outcome::NotStarted(_) | Outcome::Cancelled(Why::Broken(_)) => {
+                BatchEnd::NotStarted
+            }
+            Outcome::Cancelled(Why::TooLate | Why::Never(_)) => BatchEnd::NeverStarted,
+            Outcome::Cancelled(Why::Asked) => BatchEnd::Cancelled,
+            Outcome::Cancelled(Why::Requeued) | Outcome::StartedTwice(_) => BatchEnd::Requeued,
+            Outcome::Killed(End::Cancelled, _) => BatchEnd::CancelledByOthers,
+            Outcome::Killed(End::OutOfMemory, _) => BatchEnd::OutOfMemory,
+            Outcome::Killed(End::TimedOut, _) => BatchEnd::TimedOut,
+            Outcome::Killed(End::NodeFail, _) => BatchEnd::NodeFailed,
+            Outcome::Killed(End::Preempted, _) => BatchEnd::Preempted,
+            Outcome::Killed(End::Completed | End::Failed, _) => BatchEnd::Killed,
+            Outcome::NotCancelled(_)
+            | Outcome::NoRecord(_)
+            | Outcome::Untold(_)
+            | Outcome::OutputMissing
+            | Outcome::Contradiction(_)
+            | Outcome::Lost(_) => BatchEnd::Unknown,
+        }
     }
 
     fn words(&self, title: &str) -> (Told, String) {

@@ -5,7 +5,8 @@ use crate::world::process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_handover::{
-    Account, Batch, ExitCodes, Handover, Identity, Scheduler, Shell, SiteRules, Task, UserText, Workspace,
+    Account, Batch, ExitCodes, Handover, Identity, SUMMARY_SIZE, Scheduler, Shell, SiteRules, Summary, Task,
+    UserText, Workspace,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +36,7 @@ pub struct Job<'s> {
 #[derive(Debug)]
 pub struct Stage {
     child: Child,
-    exit_code: PathBuf,
+    directory: PathBuf,
     out: Arc<Mutex<Vec<u8>>>,
     err: Arc<Mutex<Vec<u8>>>,
     readers: Vec<std::thread::JoinHandle<()>>,
@@ -52,6 +53,8 @@ pub struct Ended {
     pub err: String,
     /// What the runner's exit-code file holds.
     pub exit_code: String,
+    /// What the launcher told for the audit.
+    pub summary: Option<Summary>,
 }
 
 impl Slurm {
@@ -184,6 +187,7 @@ impl Job<'_> {
             ("handover", handover.to_bytes().expect("a handover")),
             ("script", script.into()),
             ("exit_code", b"1\n".to_vec()),
+            ("summary", vec![0; SUMMARY_SIZE]),
         ] {
             fs::write(at.join(name), bytes).expect("a file");
             fs::set_permissions(at.join(name), fs::Permissions::from_mode(0o600)).expect("a mode");
@@ -191,7 +195,7 @@ impl Job<'_> {
         let Account { uid, gid, .. } = &handover.account;
         let (launcher, at_text) = (process::under_test("nunbird"), at.display());
         let mut spec = self.slurm.spec(&format!(
-            "cd {at_text} && exec setpriv --reuid={uid} --regid={gid} --clear-groups {} 3<handover 4<script 5<>exit_code",
+            "cd {at_text} && exec setpriv --reuid={uid} --regid={gid} --clear-groups {} 3<handover 4<script 5<>exit_code 9<>summary",
             launcher.display()
         ));
         spec.environment.push(("LEAKED".into(), "secret".into()));
@@ -202,7 +206,7 @@ impl Job<'_> {
             read_into(child.stdout.take().expect("a pipe"), Arc::clone(&out)),
             read_into(child.stderr.take().expect("a pipe"), Arc::clone(&err)),
         ];
-        Stage { child, exit_code: at.join("exit_code"), out, err, readers }
+        Stage { child, directory: at, out, err, readers }
     }
 }
 
@@ -245,11 +249,16 @@ impl Stage {
         for reader in self.readers.drain(..) {
             reader.join().expect("its output");
         }
+        let summary = fs::read(self.directory.join("summary")).expect("a summary");
         Ended {
             status: status.code(),
             out: self.out(),
             err: self.err(),
-            exit_code: fs::read_to_string(&self.exit_code).expect("an exit code").trim().to_owned(),
+            exit_code: fs::read_to_string(self.directory.join("exit_code"))
+                .expect("an exit code")
+                .trim()
+                .to_owned(),
+            summary: summary.first_chunk().and_then(Summary::parse),
         }
     }
 }

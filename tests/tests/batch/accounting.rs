@@ -1,5 +1,6 @@
 //! What only a Slurm with accounting knows.
 
+use nunbird_handover::BatchEnd;
 use nunbird_tests::require_root;
 use nunbird_tests::scheduler::{Slurm, Stage};
 
@@ -21,5 +22,7 @@ fn accounting_tells_who_cancelled_and_that_an_account_is_none() {
     slurm.as_user("nbt_bea", &format!("scancel {}", ids[1]));
     let [waiting, running] = stages.map(Stage::finish);
     waiting.failed(1, "cancelled by root (uid 0), not by this CI job");
+    let summary = waiting.summary.as_ref().expect("a summary");
+    assert_eq!((summary.end, summary.queued_s, summary.ran_s), (BatchEnd::CancelledByOthers, None, None));
     running.failed(143, "cancelled by nbt_bea (uid 41102), not by this CI job");
 }

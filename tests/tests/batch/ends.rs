@@ -1,6 +1,7 @@
 //! How a stage ends when nobody cancels it.
 
 use nix::sys::signal::Signal;
+use nunbird_handover::BatchEnd;
 use nunbird_tests::require_root;
 use nunbird_tests::scheduler::Slurm;
 use std::fs;
@@ -21,6 +22,9 @@ fn a_script_runs_in_the_allocation_as_its_user_with_its_output_and_success() {
     assert!(ended.err.contains("error\n"), "{}", ended.err);
     assert!(ended.err.contains(&format!("Slurm job {id}: waited ")), "{}", ended.err);
     assert!(!job.stage_directory().join("script").exists(), "the script holds secrets");
+    let summary = ended.summary.expect("a summary for the audit");
+    assert_eq!((summary.end, summary.scheduler_id), (BatchEnd::Success, Some(id)));
+    assert!(summary.queued_s.is_some() && summary.ran_s.is_some());
     let calls = job.calls();
     assert!(calls.len() <= 4, "a submission, a look or two at the queue, one at the end: {calls:#?}");
 }
@@ -95,6 +99,7 @@ fn stages_that_are_not_the_users_script_run_on_the_runners_node() {
     let ended = job.start_stage("after_script", "echo \"id:$SLURM_JOB_ID\"").finish();
     ended.succeeded();
     assert_eq!((ended.text().as_str(), job.calls().len()), ("id:\n", 0));
+    assert_eq!(ended.summary, None);
 }
 
 #[test]
@@ -107,6 +112,7 @@ fn a_time_limit_is_told_as_such() {
     let ended = job.run("echo begun; sleep 300; sleep 300");
     assert_eq!(ended.text(), "begun\n");
     ended.failed(143, "time limit 00:01:00 reached on n");
+    assert_eq!(ended.summary.expect("a summary").end, BatchEnd::TimedOut);
 }
 
 #[test]

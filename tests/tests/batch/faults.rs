@@ -1,5 +1,6 @@
 //! What breaks under a stage: its launcher while it submits, its files, its disk, its place in the queue.
 
+use nunbird_handover::BatchEnd;
 use nunbird_tests::require_root;
 use nunbird_tests::scheduler::{Slurm, Stop};
 use std::fs;
@@ -105,6 +106,7 @@ fn a_preempted_job_is_told_as_such_and_the_script_is_not_run_again() {
     let other = urgent.start("echo went");
     let ended = stage.finish();
     ended.system_failed("preempted: Slurm gave n2");
+    assert_eq!(ended.summary.expect("a summary").end, BatchEnd::Preempted);
     assert_eq!(other.finish().succeeded().text(), "went\n");
     assert_eq!(fs::read_to_string(job.home().join("spare")).expect("a file"), "begun\n");
 }
@@ -119,6 +121,7 @@ fn a_script_that_takes_too_much_memory_is_killed_and_the_user_reads_why() {
     // The script goes on and ends with 0: the kernel killed one of its processes.
     let ended = much.run("head -c 300000000 /dev/zero | tail -c 300000000 | wc -c; exit 0");
     ended.failed(1, "killed: out of memory on nbt");
+    assert_eq!(ended.summary.expect("a summary").end, BatchEnd::OutOfMemory);
     // One that keeps to its limit ends well, and the last line tells what it took.
     let little = slurm.job("nbt_bea").arguments("--mem=200");
     let ended = little.run("head -c 50000000 /dev/zero | tail -c 50000000 | wc -c");
