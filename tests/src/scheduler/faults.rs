@@ -86,7 +86,17 @@ impl Job<'_> {
 
     /// How many jobs the queue has of this CI job, ended ones too.
     pub fn submitted(&self) -> usize {
-        let names = self.slurm.admin("squeue -h -a -t all -o %j");
+        self.count("--states=all")
+    }
+
+    /// How many of them have not ended.
+    pub fn left(&self) -> usize {
+        self.count("--states=PD,CF,R,S,ST,CG,SO")
+    }
+
+    fn count(&self, states: &str) -> usize {
+        let names = self.slurm.admin(&format!("squeue -h -a {states} -o %j && echo all"));
+        assert!(names.ends_with("all\n"), "the queue does not answer");
         names.lines().filter(|name| name.starts_with(&format!("nb{}-", self.handover.job_id))).count()
     }
 

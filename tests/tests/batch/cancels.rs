@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 use nunbird_tests::require_root;
-use nunbird_tests::scheduler::Slurm;
+use nunbird_tests::scheduler::{Slurm, Stop};
 
 #[test]
 fn a_cancelled_script_gets_term_and_time_and_its_code_is_told() {
@@ -100,4 +100,50 @@ fn a_cleanup_finds_a_job_whose_id_nobody_wrote_down() {
     std::fs::remove_file(job.stage_directory().join("job")).expect("forgotten");
     job.cleanup().succeeded();
     assert_eq!(slurm.admin(&format!("squeue -h -a -t all -j {id} -o %T")).trim(), "CANCELLED");
+}
+
+#[test]
+fn a_request_to_cancel_during_the_submission_leaves_no_job() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    for stop in [Stop::Before, Stop::After] {
+        let job = slurm.job("nbt_cyn");
+        job.stop_submissions(stop);
+        let stage = job.start("sleep 100");
+        job.wait_for_stop();
+        stage.signal(Signal::SIGTERM);
+        stage.wait_for_word("cancelled: the scheduler's job is being ended");
+        job.let_go();
+        let ended = stage.finish();
+        assert_eq!(ended.status, Some(110), "{stop:?}: {}", ended.err);
+        assert!(ended.err.contains("cancelled by the request of gitlab-runner"), "{stop:?}: {}", ended.err);
+        assert_eq!(job.left(), 0, "{stop:?}");
+    }
+}
+
+#[test]
+fn a_suspended_job_is_waited_for_and_can_be_cancelled() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let (waited, cancelled) = (slurm.job("nbt_bea"), slurm.job("nbt_bea"));
+    let script =
+        "touch \"$HOME/s$NUNBIRD_JOB_ID\"; until [ -e \"$HOME/resumed\" ]; do sleep 0.1; done; echo resumed";
+    let stages = [waited.start(script), cancelled.start(script)];
+    for job in [&waited, &cancelled] {
+        job.wait_for_file(&format!("s{}", job.handover.job_id));
+        let id = job.wait_for_state("RUNNING");
+        slurm.admin(&format!("scontrol suspend {id}"));
+        job.wait_for_state("SUSPENDED");
+    }
+    let [one, other] = stages;
+    other.signal(Signal::SIGTERM);
+    other.finish().failed(1, "cancelled by the request of gitlab-runner");
+    assert_eq!(cancelled.left(), 0);
+    std::fs::write(waited.home().join("resumed"), "").expect("a file");
+    slurm.admin(&format!("scontrol resume {}", waited.id().expect("an id")));
+    assert_eq!(one.finish().succeeded().text(), "resumed\n");
 }
