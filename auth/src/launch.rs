@@ -10,7 +10,10 @@ use crate::session::Session;
 use crate::shepherd::{self, Reach};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
-use nunbird_handover::{Batch, EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Record, SCRIPT_FD, Task};
+use nunbird_handover::{
+    Batch, EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Record, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
+    Task,
+};
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::signals::Waiter;
@@ -43,6 +46,7 @@ pub(crate) struct Start {
     launch: Launch,
     /// How long it may take, where it is `cleanup`'s.
     cleanup: Duration,
+    summary: Option<File>,
     /// The PAM session around it, where there is to be one.
     session: Option<Session>,
 }
@@ -85,11 +89,24 @@ impl Start {
             umask: None,
             expires_at: record.expires_at,
         };
+        let submitted = match (&message.task, &message.batch) {
+            (Task::Run(stage), Some(batch)) => batch.submits(stage),
+            _ => false,
+        };
+        let summary = match submitted {
+            true => Some(exec::slate(c"nunbird-summary", SUMMARY_SIZE).map_err(|e| failed(&e))?),
+            false => None,
+        };
+        let for_launcher = summary.as_ref().map(File::try_clone).transpose().map_err(|e| failed(&e))?;
         let session = Session::prepare(context, record, &message, &groups)?;
         let bytes = message.to_bytes().map_err(|e| failed(&e))?;
         let handover = exec::sealed(c"nunbird-handover", &bytes).map_err(|e| failed(&e))?;
-        let named =
-            [(HANDOVER_FD, Some(handover)), (SCRIPT_FD, opened.script), (EXIT_CODE_FD, opened.exit_code)];
+        let named = [
+            (HANDOVER_FD, Some(handover)),
+            (SCRIPT_FD, opened.script),
+            (EXIT_CODE_FD, opened.exit_code),
+            (SUMMARY_FD, for_launcher),
+        ];
         let files = named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect();
         let launch = Launch {
             program: launcher,
@@ -101,7 +118,12 @@ impl Start {
             ids: Ids { uid: record.account.uid, gid: record.account.gid, groups },
         };
         let cleanup = if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP };
-        Ok(Start { launch, session, cleanup })
+        Ok(Start { launch, session, cleanup, summary })
+    }
+
+    /// Where the launcher leaves what became of the stage in the batch scheduler, where it goes to one.
+    pub(crate) fn summary(&mut self) -> Option<File> {
+        self.summary.take()
     }
 
     /// Runs the stage and comes back when it has ended, as the shepherd.

@@ -10,7 +10,7 @@ use crate::refusal::{Refusal, print_error};
 use crate::settings;
 use crate::store::{Store, job_directory};
 use aws_lc_rs::digest;
-use nunbird_handover::{Account, Record, Task};
+use nunbird_handover::{Account, Record, SUMMARY_SIZE, Summary, Task};
 use nunbird_policy::AccountFacts;
 use nunbird_sys::fork::Ended;
 use nunbird_sys::identity::FileIdentity;
@@ -20,6 +20,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 use zeroize::Zeroizing;
@@ -50,13 +51,22 @@ pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusa
 /// Runs a stage between the two events that say so.
 fn watched(
     context: &Context<'_>,
-    run: impl FnOnce(&Context<'_>) -> Result<Ended, Refusal>,
+    mut start: Start,
+    run: impl FnOnce(Start, &Context<'_>) -> Result<Ended, Refusal>,
 ) -> Result<Ended, Refusal> {
     audit::stage_started(context)?;
     let started = Instant::now();
-    let ended = run(context)?;
-    audit::stage_ended(context, ended, started.elapsed());
+    let summary = start.summary();
+    let ended = run(start, context)?;
+    audit::stage_ended(context, ended, started.elapsed(), summary.as_ref().and_then(told));
     Ok(ended)
+}
+
+/// What the launcher says of a stage in the batch scheduler. The launcher is the user's, and so is this word.
+fn told(summary: &File) -> Option<Summary> {
+    let mut bytes = [0; SUMMARY_SIZE];
+    summary.read_exact_at(&mut bytes, 0).ok()?;
+    Summary::parse(&bytes)
 }
 
 /// What gitlab-runner reads from `config`'s standard output.
@@ -98,7 +108,7 @@ fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let target = same_account(&record)?;
     make_data_dir(context, &record)?;
     let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?;
-    watched(context, |context| start.run(context))
+    watched(context, start, Start::run)
 }
 
 /// Where the site says so, the account's own directory below a directory of root's.
@@ -129,7 +139,7 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
     let opened = Opened { script: Some(script), exit_code };
     let task = Task::Run(stage.to_owned());
     let start = Start::prepare(context, &record, task, opened, target.groups)?;
-    watched(context, |context| start.run(context))
+    watched(context, start, Start::run)
 }
 
 fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
@@ -154,7 +164,7 @@ fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     drop(lock);
     let target = same_account(&record)?;
     let start = Start::prepare(context, &record, Task::Cleanup, Opened::default(), target.groups)?;
-    let ended = watched(context, |context| start.run_and_wait(context))?;
+    let ended = watched(context, start, Start::run_and_wait)?;
     if ended == Ended::Exited(0) {
         store.remove(&record.job_directory, &store.lock()?)?;
     }

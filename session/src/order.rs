@@ -1,8 +1,8 @@
 //! What `nunbird-auth` passes: the order, and the files of the stage, all open.
 
 use nunbird_handover::{
-    CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SessionOrder, SessionReport,
-    SessionTrouble,
+    CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD, SessionOrder,
+    SessionReport, SessionTrouble,
 };
 use nunbird_sys::inherited;
 use std::fs::File;
@@ -17,6 +17,7 @@ pub(crate) struct Inherited {
     pub(crate) order: SessionOrder,
     pub(crate) script: Option<File>,
     pub(crate) exit_code: Option<File>,
+    pub(crate) summary: Option<File>,
     pub(crate) launcher: File,
     pub(crate) control: File,
     pub(crate) report: File,
@@ -32,10 +33,11 @@ impl Inherited {
         let (order, launcher) = (take(HANDOVER_FD)?, take(LAUNCHER_FD)?);
         let (control, report) = (take(CONTROL_FD)?, take(REPORT_FD)?);
         let (script, exit_code) = (take(SCRIPT_FD).ok(), take(EXIT_CODE_FD).ok());
+        let summary = take(SUMMARY_FD).ok();
         let mut bytes = Vec::new();
         order.take(MAX_ORDER).read_to_end(&mut bytes).map_err(|e| format!("the order: {e}"))?;
         let order = SessionOrder::from_bytes(&bytes).map_err(|e| format!("the order: {e}"))?;
-        Ok(Inherited { order, script, exit_code, launcher, control, report })
+        Ok(Inherited { order, script, exit_code, summary, launcher, control, report })
     }
 }
 

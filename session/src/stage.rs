@@ -7,7 +7,7 @@ use crate::pam::{Session, Trouble};
 use nunbird_drop::environment;
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
-use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SessionTrouble};
+use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionTrouble};
 use nunbird_sys::exec;
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::fork::{Child, Ended, fork_into};
@@ -96,11 +96,15 @@ impl Stage {
 
     /// The launcher and its files, which this process gives away.
     fn launch(&mut self) -> io::Result<Launch> {
-        let Inherited { order, script, exit_code, launcher, .. } = &mut self.inherited;
+        let Inherited { order, script, exit_code, summary, launcher, .. } = &mut self.inherited;
         let handover = &order.handover;
         let message = exec::sealed(c"nunbird-handover", &handover.to_bytes().map_err(io::Error::other)?)?;
-        let named =
-            [(HANDOVER_FD, Some(message)), (SCRIPT_FD, script.take()), (EXIT_CODE_FD, exit_code.take())];
+        let named = [
+            (HANDOVER_FD, Some(message)),
+            (SCRIPT_FD, script.take()),
+            (EXIT_CODE_FD, exit_code.take()),
+            (SUMMARY_FD, summary.take()),
+        ];
         let account = &handover.account;
         Ok(Launch {
             program: launcher.try_clone()?,

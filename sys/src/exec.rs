@@ -23,6 +23,18 @@ pub fn sealed(name: &CStr, bytes: &[u8]) -> io::Result<File> {
     seal(file)
 }
 
+/// A memory file of this many zeros whose size stays: something to be written into by a program with less privilege.
+///
+/// # Errors
+/// As memfd_create(2), ftruncate(2) and fcntl(2).
+pub fn slate(name: &CStr, size: usize) -> io::Result<File> {
+    let file = memory(name, libc::MFD_NOEXEC_SEAL)?;
+    file.set_len(u64::try_from(size).unwrap_or(u64::MAX))?;
+    let size_stays = SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(size_stays))?;
+    Ok(file)
+}
+
 /// A memory file with the content of `source`, from its beginning, that nobody can change any more. `each` sees every piece;
 /// the pieces pass through `buffer`, which keeps the last ones.
 ///
@@ -107,7 +119,7 @@ pub fn place(files: &[(RawFd, &File)]) -> io::Result<()> {
     }
     crate::process::close_on_exec_from(3)?;
     for (target, fd) in &moved {
-        // SAFETY: dup2 replaces what is at `target`. Callers name the descriptors of the handover (3 to 8), which
+        // SAFETY: dup2 replaces what is at `target`. Callers name the descriptors of the handover (3 to 9), which
         // nothing in this process uses: every own file was just moved above them or is closed by execve.
         if unsafe { libc::dup2(fd.as_raw_fd(), *target) } < 0 {
             return Err(io::Error::last_os_error());

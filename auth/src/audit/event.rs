@@ -3,7 +3,7 @@
 //! No field is ever a secret: there is none that could hold a token, a variable's value or a script's text.
 
 use crate::context::Context;
-use nunbird_handover::{Record, RuleRef};
+use nunbird_handover::{Record, RuleRef, Summary};
 use nunbird_policy::Subject;
 use nunbird_sys::{clock, process};
 use serde::Serialize;
@@ -177,7 +177,7 @@ pub(crate) struct Script {
 }
 
 /// The end of a stage. Either an exit code or a signal.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct End {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) exit_code: Option<i32>,
@@ -185,6 +185,9 @@ pub(crate) struct End {
     pub(crate) signal: Option<i32>,
     /// Milliseconds since the stage's start.
     pub(crate) duration_ms: u64,
+    /// A stage in the batch scheduler, in its account's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) batch: Option<Summary>,
 }
 
 impl<'a> Event<'a> {
@@ -246,7 +249,7 @@ impl<'a> Event<'a> {
     }
 
     fn end_in_words(&self) -> String {
-        let Some(end) = self.end else { return String::new() };
+        let Some(end) = &self.end else { return String::new() };
         let how = match (end.exit_code, end.signal) {
             (Some(code), _) => format!("exit code {code}"),
             (None, Some(signal)) => format!("signal {signal}"),

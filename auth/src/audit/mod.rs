@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::refusal::{Refusal, print_error};
 use event::End;
 pub(crate) use event::{Claims, Event, Job, Outcome, Script};
+use nunbird_handover::Summary;
 use nunbird_sys::fork::Ended;
 pub(crate) use sinks::Sinks;
 use std::time::Duration;
@@ -47,13 +48,15 @@ pub(crate) fn stage_started(context: &Context<'_>) -> Result<(), Refusal> {
 }
 
 /// A stage has ended. The shepherd calls it without any privilege left.
-pub(crate) fn stage_ended(context: &Context<'_>, ended: Ended, duration: Duration) {
+///
+/// `batch` is what the job's account says of a stage in the batch scheduler.
+pub(crate) fn stage_ended(context: &Context<'_>, ended: Ended, duration: Duration, batch: Option<Summary>) {
     let (exit_code, signal) = match ended {
         Ended::Exited(code) => (Some(code), None),
         Ended::Killed(signal) => (None, Some(signal)),
     };
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let end = Some(End { exit_code, signal, duration_ms });
+    let end = Some(End { exit_code, signal, duration_ms, batch });
     note(&Event { end, ..Event::of(context, Outcome::StageEnded) }, context);
 }
 

@@ -4,7 +4,7 @@ use super::{encode, stage_started};
 use crate::context::Context;
 use crate::inputs::Inputs;
 use crate::privilege::{Privilege, Source};
-use nunbird_handover::{Audit, RuleRef, Syslog};
+use nunbird_handover::{Audit, BatchEnd, RuleRef, Summary, Syslog};
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process::Limits;
@@ -94,7 +94,7 @@ const GROUPS: &[String] = &[String::new()];
 /// An event with every field there is, and its texts chosen by somebody hostile.
 fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
     Event {
-        end: Some(End { exit_code: Some(1), signal: Some(9), duration_ms: 1234 }),
+        end: Some(End { exit_code: Some(1), signal: Some(9), duration_ms: 1234, batch: Some(batch()) }),
         code: Some("no-rule"),
         detail: Some("first\nsecond"),
         job: Some(Job {
@@ -132,6 +132,11 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
         not_written: Some("tcp://192.0.2.1:601: connection refused".to_owned()),
         ..Event::of(context, Outcome::Denied)
     }
+}
+
+fn batch() -> Summary {
+    let scheduler_id = Some("7.server".to_owned());
+    Summary { end: BatchEnd::TimedOut, queued_s: Some(3), ran_s: None, scheduler_id }
 }
 
 fn rule() -> RuleRef {
@@ -198,6 +203,7 @@ fn hostile_texts_end_no_line_and_no_field_in_any_sink() {
     assert_eq!(fields["NUNBIRD_UID"], "4101");
     assert_eq!(fields["NUNBIRD_DECISION_ID"], "0123456789abcdef0123456789abcdef");
     assert_eq!(fields["NUNBIRD_RULE_LINE"], "12");
+    assert_eq!((&*fields["NUNBIRD_BATCH_END"], &*fields["NUNBIRD_BATCH_QUEUED_S"]), ("timed_out", "3"));
     assert_eq!(fields["NUNBIRD_DETAIL"], "first\nsecond");
     assert_eq!((fields["PRIORITY"].as_str(), fields["SYSLOG_IDENTIFIER"].as_str()), ("4", "nunbird-auth"));
     let identities: Value = serde_json::from_str(&fields["NUNBIRD_USER_IDENTITIES"]).unwrap();

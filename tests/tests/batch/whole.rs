@@ -85,6 +85,17 @@ fn a_job_of_gitlabs_runs_its_script_in_slurm_and_all_else_on_the_runners_host() 
         assert!(outcome.stage("after_script").stdout.contains("after in none"), "{}", outcome.log());
         let admitted = &world.audit()[0];
         assert_eq!((&admitted["outcome"], &admitted["executor"]), (&"admitted".into(), &"slurm".into()));
+        let audit = world.audit();
+        let ended = |script: &str| {
+            let is_it =
+                |event: &&serde_json::Value| event["outcome"] == "stage-ended" && event["script"] == script;
+            audit.iter().find(is_it).expect("an event of the end")["batch"].clone()
+        };
+        let batch = ended("build_script");
+        assert_eq!(batch["end"], "success", "{batch}");
+        assert!(batch["queued_s"].is_u64() && batch["ran_s"].is_u64(), "{batch}");
+        assert!(batch["scheduler_id"].as_str().is_some_and(|id| id.parse::<u64>().is_ok()), "{batch}");
+        assert!(ended("after_script").is_null() && ended("get_sources").is_null());
         let left = slurm.path("home/nbt_ann").join(data_dir(&world)).join("batch");
         let left: Vec<_> =
             std::fs::read_dir(left).into_iter().flatten().flatten().map(|e| e.path()).collect();
