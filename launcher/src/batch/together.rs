@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// How long to wait for another launcher's question: a little longer than a question may take.
 const OTHERS: Duration = Duration::from_secs(35);
+/// The same for a launcher in doubt, which may have a job to end.
+const OTHERS_IN_DOUBT: Duration = Duration::from_secs(5);
 
 /// An order that waits for another launcher's answer.
 #[derive(Debug, Clone, Copy)]
@@ -30,14 +32,12 @@ impl Engine<'_> {
             return false;
         }
         let now = now();
-        let since = match order {
-            Order::Query if !self.machine.doubts() => {
-                // In the second half of the time since the last news.
-                self.news + now.saturating_sub(self.news) / 2
-            }
-            _ => now,
+        let (since, patience) = match order {
+            // In the second half of the time since the last news.
+            Order::Query if !self.machine.doubts() => (self.news + now.saturating_sub(self.news) / 2, OTHERS),
+            _ => (now, OTHERS_IN_DOUBT),
         };
-        self.waiting = Some(Waiting { order, since, until: now + OTHERS });
+        self.waiting = Some(Waiting { order, since, until: now + patience });
         self.take_turn();
         true
     }

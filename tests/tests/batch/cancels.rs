@@ -1,8 +1,10 @@
 //! Requests to cancel, and what a cleanup finds.
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use nunbird_tests::require_root;
 use nunbird_tests::scheduler::{Slurm, Stop};
+use std::fs::{self, File};
 
 #[test]
 fn a_cancelled_script_gets_term_and_time_and_its_code_is_told() {
@@ -146,4 +148,26 @@ fn a_suspended_job_is_waited_for_and_can_be_cancelled() {
     std::fs::write(waited.home().join("resumed"), "").expect("a file");
     slurm.admin(&format!("scontrol resume {}", waited.id().expect("an id")));
     assert_eq!(one.finish().succeeded().text(), "resumed\n");
+}
+
+#[test]
+fn a_launcher_that_is_stopped_while_it_asks_for_all_does_not_keep_the_others_from_ending_their_jobs() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::start();
+    let job = slurm.job("nbt_ann");
+    job.run("true").succeeded();
+    // As that launcher would: its lock is held, and no answer comes.
+    let shared = fs::read_dir(job.home().join(".nunbird/batch")).expect("a directory");
+    let lock =
+        shared.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "lock"));
+    let lock = File::open(lock.expect("a lock")).expect("a file");
+    let _held = Flock::lock(lock, FlockArg::LockExclusiveNonblock).expect("held");
+    let job = slurm.job("nbt_ann");
+    let stage = job.start("touch \"$HOME/alone\"; sleep 100");
+    job.wait_for_file("alone");
+    stage.signal(Signal::SIGTERM);
+    stage.finish().failed(143, "cancelled by the request of gitlab-runner");
+    assert_eq!(job.left(), 0);
 }
