@@ -28,13 +28,18 @@ pub(crate) struct Call {
     pub(crate) unobfuscated: bool,
 }
 
-/// The four programs of the custom executor.
+/// The four programs of the custom executor, and what `nunbirdctl sweep` asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Config,
     Prepare,
-    Run { script: PathBuf, stage: String },
+    Run {
+        script: PathBuf,
+        stage: String,
+    },
     Cleanup,
+    /// The clean-up of a job that is over and that its runner has forgotten, by the name of its record.
+    Reap(String),
 }
 
 impl Stage {
@@ -44,6 +49,7 @@ impl Stage {
             Stage::Prepare => "prepare",
             Stage::Run { .. } => "run",
             Stage::Cleanup => "cleanup",
+            Stage::Reap(_) => "reap",
         }
     }
 }
@@ -52,6 +58,8 @@ pub(crate) const USAGE: &str = "\
 nunbird-auth: gitlab-runner's custom executor as the user who started the job
 
 usage: nunbird-auth [flags] config | prepare | run SCRIPT STAGE | cleanup
+
+       nunbird-auth reap RECORD    by nunbirdctl sweep alone, as root
 
 gitlab-runner calls it; people use nunbirdctl. In config.toml of the runner:
 
@@ -121,6 +129,10 @@ fn stage(words: Vec<OsString>) -> Result<Stage, String> {
         Some("config") => Stage::Config,
         Some("prepare") => Stage::Prepare,
         Some("cleanup") => Stage::Cleanup,
+        Some("reap") => {
+            let record = words.next().ok_or("`reap` needs the name of a record")?;
+            Stage::Reap(record_name(&record)?)
+        }
         Some("run") => {
             let script =
                 words.next().ok_or("`run` needs a script and a stage; gitlab-runner appends both")?;
@@ -133,6 +145,22 @@ fn stage(words: Vec<OsString>) -> Result<Stage, String> {
     match words.next() {
         None => Ok(stage),
         Some(extra) => Err(format!("unexpected argument `{}`", Untrusted(&extra.to_string_lossy()))),
+    }
+}
+
+/// As `Store` names records: `<uid>-<device>-<inode>.json`.
+fn record_name(name: &OsString) -> Result<String, String> {
+    let shape = |b: u8| b.is_ascii_hexdigit() || b == b'-';
+    match name.to_str() {
+        Some(text)
+            if text.len() <= 64
+                && text
+                    .strip_suffix(".json")
+                    .is_some_and(|stem| !stem.is_empty() && stem.bytes().all(shape)) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!("`{}` is no name of a record", Untrusted(&name.to_string_lossy()))),
     }
 }
 

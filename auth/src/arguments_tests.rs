@@ -68,3 +68,13 @@ fn arguments_that_are_not_text_do_not_panic() {
     let script = parse(["run".into(), bytes, "build_script".into()].into_iter());
     assert!(script.is_ok(), "a script's path may hold any bytes");
 }
+
+#[test]
+fn a_record_is_named_as_the_store_names_them_and_no_other_file_is() {
+    assert_eq!(call(&["reap", "4001-fd00-1a2b.json"]).stage, Stage::Reap("4001-fd00-1a2b.json".to_owned()));
+    for name in ["", ".json", "../x.json", "a/b.json", ".lock", "4001-1-2", "4001-1-2.json\n", "x.json.json"]
+    {
+        assert!(of(&["reap", name]).is_err(), "{name}");
+    }
+    assert!(of(&["reap"]).is_err() && of(&["reap", "1-2-3.json", "4-5-6.json"]).is_err());
+}

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::launch::{Opened, Start, killed};
 use crate::refusal::{Refusal, print_error};
 use crate::settings;
-use crate::store::{Store, job_directory};
+use crate::store::{self, Store, job_directory};
 use aws_lc_rs::digest;
 use nunbird_handover::{Account, Record, SUMMARY_SIZE, Summary, Task};
 use nunbird_policy::AccountFacts;
@@ -41,6 +41,7 @@ pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusa
         Stage::Prepare => prepare(call, context),
         Stage::Run { script, stage } => run(call, context, script, stage),
         Stage::Cleanup => cleanup(call, context),
+        Stage::Reap(record) => reap(context, record),
     };
     match served.map_err(|refusal| admission::write_late_denial(context, refusal))? {
         Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(context.inputs.exit_codes.system_failure)),
@@ -143,7 +144,7 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
 }
 
 fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
-    let (store, mut record) = match admitted(call, context) {
+    let (store, record) = match admitted(call, context) {
         Ok(found) => found,
         Err(refusal) if refusal.code == "no-record" || refusal.code == "job-directory" => {
             print_error(&format!("nunbird: nothing to clean up: {}\n", refusal.detail));
@@ -151,22 +152,54 @@ fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
         }
         Err(refusal) => return Err(refusal),
     };
+    let name = store.name_of(&record.job_directory);
+    finish(context, &store, &name, record)
+}
+
+/// The clean-up of a job that is over, for `nunbirdctl sweep`: its runner will never ask for it.
+fn reap(context: &mut Context<'_>, name: &str) -> Result<Ended, Refusal> {
+    let store = Store::open(context.privilege)?;
+    let record = store.named(name)?;
+    // What runs is that stage, and the audit file says so.
+    context.stage = "cleanup";
+    context.decision_id.clone_from(&record.decision_id);
+    context.sinks = Sinks::open(&record.audit, context.privilege);
+    context.record = Some(record.clone());
+    if !record.is_over(&store::now()?) {
+        let detail = format!("job {} may still run; expires_at {}", record.job_id, record.expires_at);
+        return Err(Refusal::denied("still-live", "this job may still run", detail));
+    }
+    finish(context, &store, name, record).or_else(|refusal| {
+        // Nothing can be done as somebody who is not there any more.
+        if ["account", "account-changed"].contains(&refusal.code) {
+            store.remove_named(name, &store.lock()?)?;
+        }
+        Err(refusal)
+    })
+}
+
+fn finish(
+    context: &mut Context<'_>,
+    store: &Store,
+    name: &str,
+    mut record: Record,
+) -> Result<Ended, Refusal> {
     let lock = store.lock()?;
-    if store.is_succeeded(&record, &lock)? {
+    if store.is_succeeded(name, &record, &lock)? {
         print_error(
             "nunbird: this job's time was up and another works in its directories: they are left alone\n",
         );
-        store.remove(&record.job_directory, &lock)?;
+        store.remove_named(name, &lock)?;
         return Ok(Ended::Exited(0));
     }
     record.closed = true;
-    store.write(&record, &lock)?;
+    store.write_named(name, &record, &lock)?;
     drop(lock);
     let target = same_account(&record)?;
     let start = Start::prepare(context, &record, Task::Cleanup, Opened::default(), target.groups)?;
     let ended = watched(context, start, Start::run_and_wait)?;
     if ended == Ended::Exited(0) {
-        store.remove(&record.job_directory, &store.lock()?)?;
+        store.remove_named(name, &store.lock()?)?;
     }
     Ok(ended)
 }

@@ -119,6 +119,39 @@ impl Store {
         Ok(record)
     }
 
+    /// The record of this name, for the keeper of the records alone.
+    ///
+    /// # Errors
+    /// A refusal for any other caller, and for a record that cannot be read.
+    pub(crate) fn named(&self, name: &str) -> Result<Record, Refusal> {
+        let refuse = |detail: &dyn Display| {
+            Refusal::denied("no-record", "this job is no job that can be cleaned up so", detail)
+                .help("use nunbirdctl sweep, as root")
+        };
+        if self.caller.uid != self.keeper.uid {
+            return Err(refuse(&format!("uid {} does not keep the records", self.caller.uid)));
+        }
+        let read = self.as_keeper(|d| d.read(name, MAX_RECORD).map(|(bytes, ..)| bytes));
+        let bytes = read.map_err(|e| refuse(&format!("record {name}: {e}")))?;
+        Record::from_bytes(&bytes).map_err(|e| refuse(&format!("record {name}: {e}")))
+    }
+
+    /// Removes a record by its name.
+    pub(crate) fn remove_named(&self, name: &str, _lock: &Lock) -> Result<(), Refusal> {
+        self.as_keeper(|d| d.remove(name)).map_err(|e| self.trouble("cannot be removed", &e))
+    }
+
+    /// Writes a record under its name.
+    pub(crate) fn write_named(&self, name: &str, record: &Record, _lock: &Lock) -> Result<(), Refusal> {
+        let bytes = record.to_bytes().map_err(|e| self.trouble("cannot be written", &io::Error::other(e)))?;
+        self.as_keeper(|d| d.replace(name, &bytes)).map_err(|e| self.trouble("cannot be written", &e))
+    }
+
+    /// The name of this job's record.
+    pub(crate) fn name_of(&self, job: &JobDirectory) -> String {
+        self.name(job)
+    }
+
     /// Whether a record may still serve a stage that runs something.
     ///
     /// # Errors
@@ -156,7 +189,7 @@ impl Store {
     /// # Errors
     /// A denial when the job has been admitted several times already: one token must not take every slot.
     pub(crate) fn free_slot(&self, wanted: &Claim<'_>, _lock: &Lock) -> Result<u16, Refusal> {
-        let others = self.others(wanted.job_directory)?;
+        let others = self.others(&self.name(wanted.job_directory))?;
         let same_job = |r: &&Record| r.job_id == wanted.job_id && r.identity.server == wanted.server;
         if others.iter().filter(same_job).count() >= MAX_ADMISSIONS {
             let detail = format!("job {} holds {MAX_ADMISSIONS} records", wanted.job_id);
@@ -174,36 +207,27 @@ impl Store {
     }
 
     /// Whether another job works in this record's directories by now, because the record's time is up.
-    pub(crate) fn is_succeeded(&self, record: &Record, _lock: &Lock) -> Result<bool, Refusal> {
-        let others = self.others(&record.job_directory)?;
+    pub(crate) fn is_succeeded(&self, name: &str, record: &Record, _lock: &Lock) -> Result<bool, Refusal> {
+        let others = self.others(name)?;
         let same_place =
             |r: &Record| r.slot == record.slot || r.workspace.builds_dir == record.workspace.builds_dir;
         Ok(others.iter().any(|r| r.account.uid == record.account.uid && same_place(r)))
     }
 
-    /// The records that hold a slot, but the one of this directory.
-    fn others(&self, own: &JobDirectory) -> Result<Vec<Record>, Refusal> {
+    /// The records that hold a slot, but the one of this name.
+    fn others(&self, own: &str) -> Result<Vec<Record>, Refusal> {
         let now = now()?;
-        let own = self.name(own);
         let names = self.as_keeper(Directory::names).map_err(|e| self.trouble("cannot be listed", &e))?;
         // A file that is no record, or of another version, holds no slot.
         let read = |name: &String| self.as_keeper(|d| d.read(name, MAX_RECORD)).ok();
-        let records = names.iter().filter(|name| **name != own).filter_map(read);
+        let records = names.iter().filter(|name| *name != own).filter_map(read);
         let records = records.filter_map(|(bytes, ..)| Record::from_bytes(&bytes).ok());
         Ok(records.filter(|record| record.holds_slot(&now)).collect())
     }
 
     /// Writes a record, over an earlier one of the same directory.
-    pub(crate) fn write(&self, record: &Record, _lock: &Lock) -> Result<(), Refusal> {
-        let bytes = record.to_bytes().map_err(|e| self.trouble("cannot be written", &io::Error::other(e)))?;
-        let name = self.name(&record.job_directory);
-        self.as_keeper(|d| d.replace(&name, &bytes)).map_err(|e| self.trouble("cannot be written", &e))
-    }
-
-    /// Removes the record of this directory, if there is one.
-    pub(crate) fn remove(&self, job: &JobDirectory, _lock: &Lock) -> Result<(), Refusal> {
-        let name = self.name(job);
-        self.as_keeper(|d| d.remove(&name)).map_err(|e| self.trouble("cannot be removed", &e))
+    pub(crate) fn write(&self, record: &Record, lock: &Lock) -> Result<(), Refusal> {
+        self.write_named(&self.name(&record.job_directory), record, lock)
     }
 
     fn name(&self, job: &JobDirectory) -> String {

@@ -76,6 +76,12 @@ pub(crate) enum Command {
         after_help = "example:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml > /etc/nunbird/config.toml"
     )]
     Migrate(Migrate),
+    /// Remove what a crashed gitlab-runner left: jobs that are over, and its old temporary files.
+    #[command(
+        after_help = "examples:\n  nunbirdctl sweep --dry-run\n  nunbirdctl sweep --runner-user ci --tmpdir /srv/ci/tmp --older-than 7d\n\n\
+        As root, or as the account that runs gitlab-runner. nunbird-sweep.timer runs it once a day."
+    )]
+    Sweep(Sweep),
     /// Print the JSON schema of the configuration, for editors.
     #[command(after_help = "example:\n  nunbirdctl schema > nunbird.schema.json")]
     Schema,
@@ -240,4 +246,31 @@ pub(crate) struct Migrate {
     /// Jacamar's configuration.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Sweep {
+    #[command(flatten)]
+    pub(crate) runner: RunnerUser,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Where gitlab-runner keeps temporary files (its TMPDIR).
+    #[arg(long, value_name = "DIRECTORY", default_value = "/tmp")]
+    pub(crate) tmpdir: Vec<PathBuf>,
+    /// How old a temporary file must be: a number with h or d.
+    #[arg(long, value_name = "TIME", default_value = "2d", value_parser = age)]
+    pub(crate) older_than: u64,
+}
+
+/// Whole hours or days, in seconds.
+fn age(text: &str) -> Result<u64, String> {
+    let wrong = || "write a number with `h` or `d`, such as `36h` or `2d`".to_owned();
+    let (digits, unit) = match (text.strip_suffix('h'), text.strip_suffix('d')) {
+        (Some(digits), _) => (digits, 3600),
+        (_, Some(digits)) => (digits, 86_400),
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or_else(wrong)
 }

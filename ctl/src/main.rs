@@ -1,6 +1,7 @@
 //! `nunbirdctl`: what a site's admins ask before they trust a configuration, and after.
 //!
-//! Runs without privilege, reads the files it is given, and judges with the very functions of `nunbird-auth`.
+//! Runs without privilege, reads the files it is given, and judges with the very functions of `nunbird-auth`. `sweep` alone
+//! changes something.
 //! Exit codes: 0 ok, 1 failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some change),
 //! 5 a test of the policy failed.
 
@@ -31,6 +32,7 @@ mod replay;
 mod runner_config;
 mod schema;
 mod show;
+mod sweep;
 mod test;
 mod token;
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Keys(options) => keys::run(&options, format),
         Command::Migrate(options) => migrate::run(&options),
         Command::Doctor(options) => doctor::run(&options, format),
+        Command::Sweep(options) => sweep::run(&options, format),
         Command::Schema => schema::run(),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::pages(&directory),

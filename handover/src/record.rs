@@ -172,6 +172,15 @@ impl Record {
         now.epoch < self.expires_at && now.boottime < self.expires_at_boottime && self.is_of_boot(now)
     }
 
+    /// Whether the job is over for certain, whatever its runner does: an hour after its time was up, because a stage that
+    /// began in time may run for a while, or after a restart of the host.
+    pub fn is_over(&self, now: &Now) -> bool {
+        const SLACK: u64 = 3600;
+        !self.is_of_boot(now)
+            || now.epoch >= self.expires_at.saturating_add(SLACK)
+            || now.boottime >= self.expires_at_boottime.saturating_add(SLACK)
+    }
+
     /// Whether the host has not restarted since the admission.
     pub fn is_of_boot(&self, now: &Now) -> bool {
         self.boot_id == now.boot_id

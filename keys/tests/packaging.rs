@@ -100,6 +100,9 @@ fn units_directories_and_rotation_name_the_places_of_the_programs() {
     ] {
         assert!(service.lines().any(|l| l == line), "{line}");
     }
+    let sweep = text("packaging/nunbird-sweep.service");
+    let program = program.with_file_name("nunbirdctl");
+    assert!(sweep.lines().any(|line| line == format!("ExecStart={} sweep", program.display())), "{sweep}");
     assert!(text("packaging/sysusers.d/nunbird.conf").lines().any(|l| l.starts_with("u nunbird ")));
     let directories = text("packaging/tmpfiles.d/nunbird.conf");
     let directories: Vec<Vec<&str>> = directories.lines().map(|l| l.split_whitespace().collect()).collect();

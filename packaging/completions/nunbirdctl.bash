@@ -52,6 +52,9 @@ _nunbirdctl() {
             nunbirdctl,show)
                 cmd="nunbirdctl__subcmd__show"
                 ;;
+            nunbirdctl,sweep)
+                cmd="nunbirdctl__subcmd__sweep"
+                ;;
             nunbirdctl,test)
                 cmd="nunbirdctl__subcmd__test"
                 ;;
@@ -91,6 +94,9 @@ _nunbirdctl() {
             nunbirdctl__subcmd__help,show)
                 cmd="nunbirdctl__subcmd__help__subcmd__show"
                 ;;
+            nunbirdctl__subcmd__help,sweep)
+                cmd="nunbirdctl__subcmd__help__subcmd__sweep"
+                ;;
             nunbirdctl__subcmd__help,test)
                 cmd="nunbirdctl__subcmd__help__subcmd__test"
                 ;;
@@ -101,7 +107,7 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor explain test show diff audit keys migrate schema completions man help"
+            opts="-h -V --format --help --version check doctor explain test show diff audit keys migrate sweep schema completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -307,7 +313,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor explain test show diff audit keys migrate schema completions man help"
+            opts="check doctor explain test show diff audit keys migrate sweep schema completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -488,6 +494,20 @@ _nunbirdctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nunbirdctl__subcmd__help__subcmd__sweep)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nunbirdctl__subcmd__help__subcmd__test)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -590,6 +610,36 @@ _nunbirdctl() {
                     return 0
                     ;;
                 --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__sweep)
+            opts="-h --runner-user --dry-run --tmpdir --older-than --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runner-user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tmpdir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --older-than)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -37,6 +37,7 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "diff" -d 'Dec
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "audit" -d 'Search the audit file, and tell one job\'s whole story'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "keys" -d 'List the signing keys of the servers, as nunbird-auth would use them'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "migrate" -d 'Print a Jacamar CI configuration as Nunbird\'s own'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, and its old temporary files'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "man" -d 'Write the man pages into a directory'
@@ -97,6 +98,13 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -s h -l help
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l tmpdir -d 'Where gitlab-runner keeps temporary files (its TMPDIR)' -r -F
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l older-than -d 'How old a temporary file must be: a number with h or d' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l format -d 'For people or for machines' -r -f -a "text\t'People'
+json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l dry-run -d 'Say what would be removed, and remove nothing'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand schema" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand schema" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -106,16 +114,17 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand completions" -s h 
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand man" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "check" -d 'Read a configuration, run its tests and look at this host; print every finding'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "doctor" -d 'Do all that check does, and look at gitlab-runner\'s configuration, at systemd, space and kernel'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the value seen'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "test" -d 'Run the policy\'s own tests, `[[test]]` in the configuration and in more files'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "show" -d 'Print the configuration that is in force, with the place where each value stands'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "diff" -d 'Decide past jobs again by another configuration, and print which decisions change'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "audit" -d 'Search the audit file, and tell one job\'s whole story'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "keys" -d 'List the signing keys of the servers, as nunbird-auth would use them'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "migrate" -d 'Print a Jacamar CI configuration as Nunbird\'s own'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "completions" -d 'Print completions for a shell'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "man" -d 'Write the man pages into a directory'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate schema completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "check" -d 'Read a configuration, run its tests and look at this host; print every finding'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "doctor" -d 'Do all that check does, and look at gitlab-runner\'s configuration, at systemd, space and kernel'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the value seen'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "test" -d 'Run the policy\'s own tests, `[[test]]` in the configuration and in more files'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "show" -d 'Print the configuration that is in force, with the place where each value stands'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "diff" -d 'Decide past jobs again by another configuration, and print which decisions change'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "audit" -d 'Search the audit file, and tell one job\'s whole story'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "keys" -d 'List the signing keys of the servers, as nunbird-auth would use them'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "migrate" -d 'Print a Jacamar CI configuration as Nunbird\'s own'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, and its old temporary files'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "man" -d 'Write the man pages into a directory'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

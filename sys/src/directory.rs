@@ -3,8 +3,8 @@
 use crate::lines::Lines;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -110,17 +110,39 @@ impl Directory {
     /// # Errors
     /// As [`Directory::names`].
     pub fn hidden_names(&self) -> io::Result<Vec<String>> {
-        self.list(|name| name.starts_with(b".") && name != b"." && name != b"..")
+        self.list(|name| name.starts_with(b"."))
+    }
+
+    /// Names of everything in it that are text, but `.` and `..`.
+    ///
+    /// # Errors
+    /// As readdir(3).
+    pub fn text_names(&self) -> io::Result<Vec<String>> {
+        let names = self.each()?.into_iter().filter_map(|name| String::from_utf8(name).ok());
+        Ok(names.collect())
+    }
+
+    /// When its entries were last changed, in seconds since the epoch; links are not followed.
+    ///
+    /// # Errors
+    /// As readdir(3).
+    pub fn times(&self) -> io::Result<Vec<i64>> {
+        let stat = |name: Vec<u8>| fstatat(&self.0, name.as_slice(), AtFlags::AT_SYMLINK_NOFOLLOW).ok();
+        Ok(self.each()?.into_iter().filter_map(stat).map(|stat| stat.st_mtime).collect())
     }
 
     fn list(&self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<String>> {
+        let names = self.each()?.into_iter().filter(|name| wanted(name));
+        names.map(|name| String::from_utf8(name).map_err(io::Error::other)).collect()
+    }
+
+    fn each(&self) -> io::Result<Vec<Vec<u8>>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut names = Vec::new();
         for entry in Dir::openat(self.0.as_fd(), ".", flags, Mode::empty())?.iter() {
-            let entry = entry?;
-            let name = entry.file_name();
-            if wanted(name.to_bytes()) {
-                names.push(name.to_str().map_err(io::Error::other)?.to_owned());
+            let name = entry?.file_name().to_bytes().to_owned();
+            if name != b"." && name != b".." {
+                names.push(name);
             }
         }
         Ok(names)

@@ -1,0 +1,145 @@
+//! gitlab-runner's own temporary files, which it removes itself unless it is killed: the directory of a job
+//! (`custom-executor…`, with the job response and every secret in it) and a job's log (`trace…`).
+
+use super::use_of::Live;
+use super::{Action, Item, tree};
+use crate::arguments::Sweep;
+use crate::output::Trouble;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::libc;
+use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::unistd::geteuid;
+use nunbird_sys::directory::Directory;
+use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::users::{self, UserEntry};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// The account that runs gitlab-runner.
+///
+/// # Errors
+/// Where this process may not act for it. Root may, and finds no files of an account that does not exist.
+pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, Trouble> {
+    let name = &options.runner.runner_user;
+    let runner = users::by_name(name).map_err(Trouble::new)?;
+    let own = geteuid().as_raw();
+    if own != 0 && runner.as_ref().is_none_or(|runner| runner.uid != own) {
+        return Err(Trouble::new(format!(
+            "run this as root or as `{name}`, or name the runner's account by --runner-user"
+        )));
+    }
+    Ok(runner)
+}
+
+/// Looks through each directory for temporary files and removes those that are old and that nobody uses.
+pub(super) fn sweep(
+    options: &Sweep,
+    runner: Option<UserEntry>,
+    live: &Live,
+    now: u64,
+) -> Result<Vec<Item>, Trouble> {
+    let Some(runner) = runner else {
+        let name = &options.runner.runner_user;
+        let reason = format!("there is no account `{name}`; name the runner's by --runner-user");
+        let (kind, path, said) =
+            ("job-directory", options.tmpdir.first().cloned().unwrap_or_default(), Vec::new());
+        return Ok(vec![Item { kind, path, action: Action::Failed, reason, said }]);
+    };
+    let mut items = Vec::new();
+    for path in &options.tmpdir {
+        items.extend(in_directory(path, &runner, options, live, now)?);
+    }
+    Ok(items)
+}
+
+fn in_directory(
+    path: &Path,
+    runner: &UserEntry,
+    options: &Sweep,
+    live: &Live,
+    now: u64,
+) -> Result<Vec<Item>, Trouble> {
+    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", path.display()));
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = match open(path, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT) => return Ok(Vec::new()),
+        Err(e) => return Err(failed(&e)),
+    };
+    let copy = directory.try_clone().map_err(|e| failed(&e))?;
+    let mut names = tree::names(&Directory::new(copy)).map_err(|e| failed(&e))?;
+    names.sort();
+    let mut items = Vec::new();
+    for name in names {
+        let Some(kind) = kind(&name) else { continue };
+        let Ok(stat) = fstatat(&directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
+        // A link or a file of somebody else's with such a name is not the runner's.
+        if stat.st_uid != runner.uid || stat.st_mode & libc::S_IFMT != format_of(kind) {
+            continue;
+        }
+        let young = youngest(&directory, &name, &stat);
+        let age = now.saturating_sub(u64::try_from(young).unwrap_or(0));
+        let (action, reason) = if age < options.older_than {
+            (Action::Kept, format!("changed {} minutes ago", age / 60))
+        } else if let Some(why) = live.user_of(&stat, &name) {
+            (Action::Kept, why)
+        } else {
+            let reason = format!("unused for {} hours", age / 3600);
+            match options.dry_run {
+                true => (Action::WouldRemove, reason),
+                false => remove(&directory, &name, runner, reason),
+            }
+        };
+        items.push(Item { kind, path: path.join(&name), action, reason, said: Vec::new() });
+    }
+    Ok(items)
+}
+
+/// As os.MkdirTemp and os.CreateTemp of Go name them: the prefix and a number.
+fn kind(name: &str) -> Option<&'static str> {
+    let number = |prefix: &str| {
+        let digits = name.strip_prefix(prefix)?;
+        (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then_some(())
+    };
+    number("custom-executor").map(|()| "job-directory").or_else(|| number("trace").map(|()| "trace"))
+}
+
+fn format_of(kind: &str) -> libc::mode_t {
+    if kind == "trace" { libc::S_IFREG } else { libc::S_IFDIR }
+}
+
+/// When it was last changed: each stage makes a directory for its script in a job's directory.
+fn youngest(directory: &OwnedFd, name: &str, stat: &FileStat) -> i64 {
+    let inside = tree::open_directory(directory, name).ok().map(Directory::new);
+    let changed = inside.iter().flat_map(|inside| tree::changed(inside).unwrap_or_default());
+    changed.chain([stat.st_mtime]).max().unwrap_or(stat.st_mtime)
+}
+
+/// As the runner, which cannot touch anybody else's files.
+fn remove(directory: &OwnedFd, name: &str, runner: &UserEntry, reason: String) -> (Action, String) {
+    let identity = match geteuid().is_root() {
+        true => FileIdentity::assume(runner.uid, runner.gid).map(Some),
+        false => Ok(None),
+    };
+    match identity.and_then(|_identity| tree::remove(directory, name, runner.uid)) {
+        Ok(()) => (Action::Removed, reason),
+        Err(e) => (Action::Failed, format!("{reason}: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kind;
+
+    #[test]
+    fn only_names_that_the_runner_makes_are_looked_at() {
+        assert_eq!(kind("custom-executor123456789"), Some("job-directory"));
+        assert_eq!(kind("trace3141592653"), Some("trace"));
+        for name in
+            ["custom-executor", "trace", "trace-1", "traces1", "custom-executor12x", "xtrace1", "trace1.log"]
+        {
+            assert_eq!(kind(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a crashed gitlab-runner left: records of jobs that are over, with everything that those jobs left, and its own
+//! temporary files.
+//!
+//! Run by root, from a timer, or by the account that runs gitlab-runner, which sees less. The one command that changes
+//! something: files of the runner go under the runner's own filesystem ids, what a job left goes by `nunbird-auth reap`,
+//! as the job's user. Nothing is removed by its path, no symbolic link is followed.
+
+mod leftovers;
+mod records;
+mod tree;
+mod use_of;
+
+use crate::arguments::Sweep;
+use crate::output::{Colour, FAILURE, Format, OK, Trouble, paint, print, print_json};
+use nunbird_handover::{Now, Untrusted};
+use nunbird_sys::clock;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// What became of one thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    Removed,
+    /// With `--dry-run`.
+    WouldRemove,
+    Kept,
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Debug)]
+pub(crate) struct Item {
+    /// `record`, `job-directory` or `trace`.
+    pub(crate) kind: &'static str,
+    pub(crate) path: PathBuf,
+    pub(crate) action: Action,
+    pub(crate) reason: String,
+    /// What a program said.
+    pub(crate) said: Vec<String>,
+}
+
+impl Action {
+    fn name(&self) -> &'static str {
+        match self {
+            Action::Removed => "removed",
+            Action::WouldRemove => "would remove",
+            Action::Kept => "kept",
+            Action::Failed => "failed",
+        }
+    }
+
+    fn colour(&self) -> Colour {
+        match self {
+            Action::Removed | Action::WouldRemove => Colour::Green,
+            Action::Kept => Colour::Yellow,
+            Action::Failed => Colour::Red,
+        }
+    }
+}
+
+pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
+    let (now, runner) = (now()?, leftovers::runner(options)?);
+    let records = records::read(&now)?;
+    // Before the records go.
+    let in_use = use_of::Live::of(&records);
+    let mut items: Vec<Item> =
+        records.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
+    items.extend(leftovers::sweep(options, runner, &in_use, now.epoch)?);
+    let failed = items.iter().filter(|item| item.action == Action::Failed).count();
+    match format {
+        Format::Text => print(&text(&items))?,
+        Format::Json => {
+            let items: Vec<Value> = items.iter().map(machine).collect();
+            print_json(&json!({ "dry_run": options.dry_run, "items": items, "failed": failed }))?;
+        }
+    }
+    Ok(if failed == 0 { OK } else { FAILURE })
+}
+
+fn now() -> Result<Now, Trouble> {
+    let read = || {
+        Ok::<_, std::io::Error>(Now {
+            epoch: clock::now()?,
+            boottime: clock::boottime()?,
+            boot_id: clock::boot_id()?,
+        })
+    };
+    read().map_err(|e| Trouble::new(format!("the clock: {e}")))
+}
+
+fn text(items: &[Item]) -> String {
+    let mut text = String::new();
+    for item in items {
+        let path = item.path.to_string_lossy();
+        let word = paint(item.action.colour(), item.action.name());
+        text.push_str(&format!("{word} {} ({})\n", Untrusted(&path), Untrusted(&item.reason)));
+        for line in &item.said {
+            text.push_str(&format!("  {}\n", Untrusted(line)));
+        }
+    }
+    let count = |wanted: &Action| items.iter().filter(|item| item.action == *wanted).count();
+    let (gone, word) = match count(&Action::WouldRemove) {
+        0 => (count(&Action::Removed), "removed"),
+        n => (n, "would be removed"),
+    };
+    text.push_str(&format!(
+        "{gone} {word}, {} kept, {} failed\n",
+        count(&Action::Kept),
+        count(&Action::Failed)
+    ));
+    text
+}
+
+fn machine(item: &Item) -> Value {
+    json!({
+        "kind": item.kind,
+        "path": item.path.to_string_lossy(),
+        "action": item.action.name(),
+        "reason": item.reason,
+        "said": item.said,
+    })
+}

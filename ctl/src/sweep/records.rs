@@ -1,0 +1,134 @@
+//! Job records, and with them all that their jobs left: processes, credentials, jobs of the scheduler, old directories.
+
+use super::{Action, Item};
+use crate::output::Trouble;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::geteuid;
+use nunbird_handover::{Now, Record};
+use nunbird_sys::directory::Directory;
+use nunbird_sys::users;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
+const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
+const MAX_RECORD: u64 = 64 << 10;
+/// A record that this version cannot read is nobody's after GitLab's longest timeout, in seconds.
+const LONGEST_JOB: u64 = 31 * 86_400;
+
+/// A record, and whether its job is over.
+#[derive(Debug)]
+pub(super) struct Found {
+    directory: PathBuf,
+    name: String,
+    /// None for one that cannot be read.
+    pub(super) record: Option<Record>,
+    /// Why it goes; otherwise why it stays.
+    pub(super) over: Result<String, String>,
+}
+
+/// Every record that this account keeps.
+pub(super) fn read(now: &Now) -> Result<Vec<Found>, Trouble> {
+    let path = place()?;
+    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", path.display()));
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let directory = match open(&path, flags, Mode::empty()) {
+        Ok(fd) => Directory::new(fd),
+        Err(Errno::ENOENT | Errno::EACCES) => return Ok(Vec::new()),
+        Err(e) => return Err(failed(&e)),
+    };
+    let (owner, ..) = directory.owner().map_err(|e| failed(&e))?;
+    if owner != geteuid().as_raw() {
+        return Ok(Vec::new());
+    }
+    let mut names = directory.names().map_err(|e| failed(&e))?;
+    names.retain(|name| name.ends_with(".json"));
+    names.sort();
+    Ok(names.into_iter().map(|name| judge(&directory, &path, name, now)).collect())
+}
+
+fn place() -> Result<PathBuf, Trouble> {
+    if geteuid().is_root() {
+        return Ok(PathBuf::from(PRIVILEGED));
+    }
+    let user = users::by_uid(geteuid().as_raw()).map_err(Trouble::new)?;
+    Ok(user.map_or_else(PathBuf::new, |user| user.home.join(UNPRIVILEGED)))
+}
+
+fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
+    let read = directory.read(&name, MAX_RECORD).map_err(|e| e.to_string());
+    let record = read.and_then(|(bytes, ..)| Record::from_bytes(&bytes).map_err(|e| e.to_string()));
+    let over = match &record {
+        Ok(record) if !record.is_of_boot(now) => Ok("the host has restarted since".to_owned()),
+        Ok(record) if record.is_over(now) => {
+            let hours = now.epoch.saturating_sub(record.expires_at) / 3600;
+            Ok(format!("the job's time was up {hours} hours ago"))
+        }
+        Ok(_) => Err("its job may still run".to_owned()),
+        Err(why) => match age(&path.join(&name), now) {
+            Some(age) if age > LONGEST_JOB => {
+                Ok(format!("it cannot be read ({why}), and no job lasts as long"))
+            }
+            _ => Err(format!("it cannot be read ({why})")),
+        },
+    };
+    Found { directory: path.to_owned(), name, record: record.ok(), over }
+}
+
+fn age(file: &Path, now: &Now) -> Option<u64> {
+    let changed = file.symlink_metadata().ok()?.modified().ok()?;
+    let changed = changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+    Some(now.epoch.saturating_sub(changed))
+}
+
+/// Has the job cleaned up after, as its user, and its record removed.
+pub(super) fn sweep(found: Found, dry_run: bool) -> Item {
+    let path = found.directory.join(&found.name);
+    let whose = found
+        .record
+        .as_ref()
+        .map_or_else(String::new, |record| format!("job {} of {}: ", record.job_id, record.account.name));
+    let item = |action, reason: &str, said| Item {
+        kind: "record",
+        path: path.clone(),
+        action,
+        reason: format!("{whose}{reason}"),
+        said,
+    };
+    match (&found.over, &found.record) {
+        (Err(why), _) => item(Action::Kept, why, Vec::new()),
+        (Ok(why), _) if dry_run => item(Action::WouldRemove, why, Vec::new()),
+        (Ok(why), None) => match std::fs::remove_file(&path) {
+            Ok(()) => item(Action::Removed, why, Vec::new()),
+            Err(e) => item(Action::Failed, why, vec![e.to_string()]),
+        },
+        (Ok(why), Some(_)) => {
+            let (done, said) = reap(&found.name);
+            let gone = path.symlink_metadata().is_err();
+            let action = if done || gone { Action::Removed } else { Action::Failed };
+            item(action, why, said)
+        }
+    }
+}
+
+/// Whether it went well, and what was said.
+fn reap(name: &str) -> (bool, Vec<String>) {
+    let auth = std::env::current_exe().map(|own| own.with_file_name("nunbird-auth"));
+    let output = auth.and_then(|auth| {
+        let mut command = Command::new(auth);
+        command.args(["-u", "reap", name]).env_clear().current_dir("/").stdin(Stdio::null()).output()
+    });
+    match output {
+        Err(e) => (false, vec![format!("nunbird-auth: {e}")]),
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            (
+                output.status.success(),
+                said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+            )
+        }
+    }
+}
