@@ -113,10 +113,13 @@ fn storm(number: u32, each: &str) {
     world.handover.account.gid = 65_000 + number;
     nix::unistd::chown(&world.home(), Some(world.handover.account.uid.into()), None).expect("chown");
     world.write(&world.home().join("each"), each);
-    let script =
-        "setsid bash \"$HOME/each\" \"$HOME/each\" </dev/null >/dev/null 2>&1 & sleep 0.7; echo raging";
+    let script = "setsid bash \"$HOME/each\" \"$HOME/each\" </dev/null >/dev/null 2>&1 & echo raging";
     assert_eq!(out(&world.run(script)), "raging\n");
-    assert!(!marked(&world).is_empty(), "there is no storm");
+    let begin = Instant::now();
+    while marked(&world).len() < 30 {
+        assert!(begin.elapsed() < Duration::from_secs(20), "there is no storm");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     world.prefix.clear();
     let begin = Instant::now();
     let output = world.cleanup();
