@@ -168,7 +168,7 @@ fn batch(
 ///
 /// # Errors
 /// For a home directory that a shell would interpret.
-fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refusal> {
+pub(crate) fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refusal> {
     nunbird_policy::data_dir(template, user, home).ok_or_else(|| {
         let detail = format!(
             "home directory {} of `{user}` has characters that a shell would interpret",

@@ -40,6 +40,8 @@ pub(crate) enum Stage {
     Cleanup,
     /// The clean-up of a job that is over and that its runner has forgotten, by the name of its record.
     Reap(String),
+    /// The removal of this account's old build directories.
+    Tidy(String),
 }
 
 impl Stage {
@@ -50,6 +52,7 @@ impl Stage {
             Stage::Run { .. } => "run",
             Stage::Cleanup => "cleanup",
             Stage::Reap(_) => "reap",
+            Stage::Tidy(_) => "tidy",
         }
     }
 }
@@ -59,7 +62,7 @@ nunbird-auth: gitlab-runner's custom executor as the user who started the job
 
 usage: nunbird-auth [flags] config | prepare | run SCRIPT STAGE | cleanup
 
-       nunbird-auth reap RECORD    by nunbirdctl sweep alone, as root
+       nunbird-auth reap RECORD | tidy ACCOUNT    by nunbirdctl sweep alone, as root
 
 gitlab-runner calls it; people use nunbirdctl. In config.toml of the runner:
 
@@ -132,6 +135,12 @@ fn stage(words: Vec<OsString>) -> Result<Stage, String> {
         Some("reap") => {
             let record = words.next().ok_or("`reap` needs the name of a record")?;
             Stage::Reap(record_name(&record)?)
+        }
+        Some("tidy") => {
+            let account = words.next().ok_or("`tidy` needs the name of an account")?;
+            let name = account.to_str().filter(|name| nunbird_policy::check_name(name).is_ok());
+            let unknown = || format!("`{}` is no name of an account", Untrusted(&account.to_string_lossy()));
+            Stage::Tidy(name.ok_or_else(unknown)?.to_owned())
         }
         Some("run") => {
             let script =

@@ -78,3 +78,12 @@ fn a_record_is_named_as_the_store_names_them_and_no_other_file_is() {
     }
     assert!(of(&["reap"]).is_err() && of(&["reap", "1-2-3.json", "4-5-6.json"]).is_err());
 }
+
+#[test]
+fn an_account_to_tidy_has_a_portable_name() {
+    assert_eq!(call(&["tidy", "ada", "--configuration", "/c"]).stage, Stage::Tidy("ada".to_owned()));
+    for name in ["", "-x", "root:x", "../ada", "0", "a b"] {
+        assert!(of(&["tidy", name]).is_err(), "{name}");
+    }
+    assert!(of(&["tidy"]).is_err());
+}

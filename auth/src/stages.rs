@@ -9,6 +9,7 @@ use crate::launch::{Opened, Start, killed};
 use crate::refusal::{Refusal, print_error};
 use crate::settings;
 use crate::store::{self, Store, job_directory};
+use crate::tidying;
 use aws_lc_rs::digest;
 use nunbird_handover::{Account, Record, SUMMARY_SIZE, Summary, Task};
 use nunbird_policy::AccountFacts;
@@ -42,6 +43,7 @@ pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusa
         Stage::Run { script, stage } => run(call, context, script, stage),
         Stage::Cleanup => cleanup(call, context),
         Stage::Reap(record) => reap(context, record),
+        Stage::Tidy(account) => tidying::tidy(call, context, account),
     };
     match served.map_err(|refusal| admission::write_late_denial(context, refusal))? {
         Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(context.inputs.exit_codes.system_failure)),
@@ -190,7 +192,10 @@ fn finish(
             "nunbird: this job's time was up and another works in its directories: they are left alone\n",
         );
         store.remove_named(name, &lock)?;
-        return Ok(Ended::Exited(0));
+        drop(lock);
+        let target = same_account(&record)?;
+        let start = Start::prepare(context, &record, Task::Tidy, Opened::default(), target.groups)?;
+        return watched(context, start, Start::run_and_wait);
     }
     record.closed = true;
     store.write_named(name, &record, &lock)?;

@@ -76,7 +76,7 @@ pub(crate) enum Command {
         after_help = "example:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml > /etc/nunbird/config.toml"
     )]
     Migrate(Migrate),
-    /// Remove what a crashed gitlab-runner left: jobs that are over, and its old temporary files.
+    /// Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories.
     #[command(
         after_help = "examples:\n  nunbirdctl sweep --dry-run\n  nunbirdctl sweep --runner-user ci --tmpdir /srv/ci/tmp --older-than 7d\n\n\
         As root, or as the account that runs gitlab-runner. nunbird-sweep.timer runs it once a day."
@@ -251,6 +251,8 @@ pub(crate) struct Migrate {
 #[derive(Args)]
 pub(crate) struct Sweep {
     #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    #[command(flatten)]
     pub(crate) runner: RunnerUser,
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
@@ -258,6 +260,9 @@ pub(crate) struct Sweep {
     /// Where gitlab-runner keeps temporary files (its TMPDIR).
     #[arg(long, value_name = "DIRECTORY", default_value = "/tmp")]
     pub(crate) tmpdir: Vec<PathBuf>,
+    /// An account whose old build directories go, beside those whose jobs the audit file has.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Vec<String>,
     /// How old a temporary file must be: a number with h or d.
     #[arg(long, value_name = "TIME", default_value = "2d", value_parser = age)]
     pub(crate) older_than: u64,

@@ -49,8 +49,10 @@ pub enum Task {
     Prepare,
     /// Run the script behind [`crate::SCRIPT_FD`]; the text is the runner's name of the stage.
     Run(String),
-    /// Remove file variables and credentials that the job left.
+    /// End what the job left running, remove file variables and credentials that it left, and old build directories.
     Cleanup,
+    /// As [`Task::Cleanup`], but for the job's own directory: another job has it by now, or there was none.
+    Tidy,
 }
 
 /// A local account, as the system's user database has it.

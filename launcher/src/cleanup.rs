@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use nunbird_handover::Handover;
+use nunbird_handover::{Handover, Task};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -33,6 +33,10 @@ pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
     let Some(root) = Directory::data_dir(&workspace.builds_root, handover.account.uid)? else {
         return Ok(Verdict::Success);
     };
+    if handover.task == Task::Tidy {
+        upkeep::tidy(&root, handover);
+        return Ok(Verdict::Success);
+    }
     remove_credentials(handover, &root)?;
     upkeep::release(&root, handover);
     Ok(Verdict::Success)

@@ -134,7 +134,7 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
             Some(batch) => batch::run(&handover, batch, stage, script, exit_code, summary, patience),
             None => job::run(&handover, stage, script, exit_code, patience),
         },
-        Task::Cleanup => {
+        Task::Cleanup | Task::Tidy => {
             // Credentials go even when a job of the scheduler does not.
             let left =
                 handover.batch.as_ref().map_or(Ok(()), |batch| batch::cleanup(&handover, batch, patience));

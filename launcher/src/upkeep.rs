@@ -75,21 +75,30 @@ pub(crate) fn occupy(root: &Directory, handover: &Handover) -> Result<(), Troubl
     }
 }
 
-/// Notes that the job has ended, and removes what the site's rules say. What stands in the way is told and waits for the
-/// next clean-up: the job's own things are gone by now.
+/// Notes that the job has ended, and removes what the site's rules say.
 pub(crate) fn release(root: &Directory, handover: &Handover) {
-    let done = Place::of(root, handover).and_then(|place| match place {
-        None => Ok(()),
-        Some(place) => {
-            let noted = place.write(&Note { until: 0, boot: boot_id() });
-            if place.rules.is_in_force() {
-                noted.map_err(|e| place.trouble("cannot note the end of the job in", &e))?;
-                place.tidy(&handover.decision_id)?;
-            }
-            Ok(())
+    in_place(root, handover, |place| {
+        let noted = place.write(&Note { until: 0, boot: boot_id() });
+        if place.rules.is_in_force() {
+            noted.map_err(|e| place.trouble("cannot note the end of the job in", &e))?;
+            place.tidy(&handover.decision_id)?;
         }
+        Ok(())
     });
-    if let Err(trouble) = done {
+}
+
+/// Removes what the site's rules say, where the job has no directory of its own any more.
+pub(crate) fn tidy(root: &Directory, handover: &Handover) {
+    in_place(root, handover, |place| match place.rules.is_in_force() {
+        true => place.tidy(&handover.decision_id),
+        false => Ok(()),
+    });
+}
+
+/// What stands in the way is told and waits for the next clean-up: the job's own things are gone by now.
+fn in_place(root: &Directory, handover: &Handover, act: impl FnOnce(&Place<'_>) -> Result<(), Trouble>) {
+    let place = Place::of(root, handover);
+    if let Err(trouble) = place.and_then(|place| place.as_ref().map_or(Ok(()), act)) {
         say(&trouble.to_string());
     }
 }

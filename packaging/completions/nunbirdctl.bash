@@ -625,17 +625,25 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__sweep)
-            opts="-h --runner-user --dry-run --tmpdir --older-than --format --help"
+            opts="-h --configuration --runner-user --dry-run --tmpdir --account --older-than --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --configuration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --runner-user)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --tmpdir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --account)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -37,7 +37,7 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "diff" -d 'Dec
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "audit" -d 'Search the audit file, and tell one job\'s whole story'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "keys" -d 'List the signing keys of the servers, as nunbird-auth would use them'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "migrate" -d 'Print a Jacamar CI configuration as Nunbird\'s own'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, and its old temporary files'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "man" -d 'Write the man pages into a directory'
@@ -98,8 +98,10 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -s h -l help
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l configuration -d 'The configuration' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l tmpdir -d 'Where gitlab-runner keeps temporary files (its TMPDIR)' -r -F
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l account -d 'An account whose old build directories go, beside those whose jobs the audit file has' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l older-than -d 'How old a temporary file must be: a number with h or d' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
@@ -123,7 +125,7 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fi
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "audit" -d 'Search the audit file, and tell one job\'s whole story'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "keys" -d 'List the signing keys of the servers, as nunbird-auth would use them'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "migrate" -d 'Print a Jacamar CI configuration as Nunbird\'s own'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, and its old temporary files'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "completions" -d 'Print completions for a shell'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit keys migrate sweep schema completions man help" -f -a "man" -d 'Write the man pages into a directory'

@@ -207,3 +207,24 @@ fn after_a_restart_of_the_host_a_job_is_over_and_its_place_is_free() {
         assert!(new.prepare().succeeded() && new.cleanup().succeeded());
     }
 }
+
+#[test]
+fn the_clean_up_of_a_job_whose_place_another_has_ends_its_processes_alone() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let (old, new) = (world.job().with_repository(), world.job().id(7002).with_repository());
+    let (mut a, mut b) = (old.begin(), new.begin());
+    assert!(a.config().succeeded() && a.prepare().succeeded());
+    assert!(a.run_text("build_script", &daemon("~/a")).succeeded());
+    change_record(&world.records().pop().expect("a record"), |value| value["expires_at"] = json!(1));
+    assert!(b.config().stdout.contains("/000\"") && b.prepare().succeeded());
+    assert!(b.run_text("build_script", &daemon("~/b")).succeeded());
+    let outcome = a.cleanup();
+    assert!(outcome.succeeded() && outcome.log.contains("left alone"), "{}", outcome.log);
+    assert!(!runs(&pid(&world, "/home/alice/a")), "{}", outcome.log);
+    assert!(runs(&pid(&world, "/home/alice/b")));
+    assert!(b.cleanup().succeeded() && world.records().is_empty());
+    assert!(!runs(&pid(&world, "/home/alice/b")));
+}

@@ -5,6 +5,7 @@
 //! something: files of the runner go under the runner's own filesystem ids, what a job left goes by `nunbird-auth reap`,
 //! as the job's user. Nothing is removed by its path, no symbolic link is followed.
 
+mod builds;
 mod leftovers;
 mod records;
 mod tree;
@@ -15,7 +16,9 @@ use crate::output::{Colour, FAILURE, Format, OK, Trouble, paint, print, print_js
 use nunbird_handover::{Now, Untrusted};
 use nunbird_sys::clock;
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// What became of one thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub(crate) enum Action {
 /// One thing that was looked at.
 #[derive(Debug)]
 pub(crate) struct Item {
-    /// `record`, `job-directory` or `trace`.
+    /// `record`, `job-directory`, `trace` or `build-directories`.
     pub(crate) kind: &'static str,
     pub(crate) path: PathBuf,
     pub(crate) action: Action,
@@ -66,6 +69,7 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
     let mut items: Vec<Item> =
         records.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
     items.extend(leftovers::sweep(options, runner, &in_use, now.epoch)?);
+    items.extend(builds::sweep(options, format)?);
     let failed = items.iter().filter(|item| item.action == Action::Failed).count();
     match format {
         Format::Text => print(&text(&items))?,
@@ -75,6 +79,25 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
         }
     }
     Ok(if failed == 0 { OK } else { FAILURE })
+}
+
+/// Calls the `nunbird-auth` beside this program with nothing of this environment: whether it went well, and what was said.
+fn auth(words: &[&OsStr]) -> (bool, Vec<String>) {
+    let auth = std::env::current_exe().map(|own| own.with_file_name("nunbird-auth"));
+    let output = auth.and_then(|auth| {
+        Command::new(auth).args(words).env_clear().current_dir("/").stdin(Stdio::null()).output()
+    });
+    match output {
+        Err(e) => (false, vec![format!("nunbird-auth: {e}")]),
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            (
+                output.status.success(),
+                said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+            )
+        }
+    }
 }
 
 fn now() -> Result<Now, Trouble> {

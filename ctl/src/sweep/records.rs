@@ -1,6 +1,6 @@
 //! Job records, and with them all that their jobs left: processes, credentials, jobs of the scheduler, old directories.
 
-use super::{Action, Item};
+use super::{Action, Item, auth};
 use crate::output::Trouble;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -10,7 +10,6 @@ use nunbird_handover::{Now, Record};
 use nunbird_sys::directory::Directory;
 use nunbird_sys::users;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
 const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
@@ -105,30 +104,10 @@ pub(super) fn sweep(found: Found, dry_run: bool) -> Item {
             Err(e) => item(Action::Failed, why, vec![e.to_string()]),
         },
         (Ok(why), Some(_)) => {
-            let (done, said) = reap(&found.name);
+            let (done, said) = auth(&["-u".as_ref(), "reap".as_ref(), found.name.as_ref()]);
             let gone = path.symlink_metadata().is_err();
             let action = if done || gone { Action::Removed } else { Action::Failed };
             item(action, why, said)
-        }
-    }
-}
-
-/// Whether it went well, and what was said.
-fn reap(name: &str) -> (bool, Vec<String>) {
-    let auth = std::env::current_exe().map(|own| own.with_file_name("nunbird-auth"));
-    let output = auth.and_then(|auth| {
-        let mut command = Command::new(auth);
-        command.args(["-u", "reap", name]).env_clear().current_dir("/").stdin(Stdio::null()).output()
-    });
-    match output {
-        Err(e) => (false, vec![format!("nunbird-auth: {e}")]),
-        Ok(output) => {
-            let said = [output.stdout, output.stderr].concat();
-            let said = String::from_utf8_lossy(&said);
-            (
-                output.status.success(),
-                said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect(),
-            )
         }
     }
 }
