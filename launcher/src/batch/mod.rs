@@ -347,6 +347,9 @@ fn empty(stage: &Stage) -> Result<(), Trouble> {
         "agent",
         "times",
         "job",
+        // Of Cobalt and of HTCondor.
+        "cobaltlog",
+        "events",
     ] {
         stage.remove(name)?;
     }

@@ -26,7 +26,7 @@ fn ids_of_both_spellings_are_taken_and_failures_told_apart() {
 fn the_format_reaches_flux_as_it_is_written() {
     let flux = named("flux");
     let command = words(&asking(&flux, "nb7-x"), Order::Query, Some("fBqbkVD"));
-    assert!(command.starts_with("flux jobs -a -n -o {id.dec}|{userid}|{status}|"), "{command}");
+    assert!(command.starts_with("flux jobs -n -o {id.dec}|{userid}|{status}|"), "{command}");
     assert!(command.ends_with("|{name}|{exception.note} fBqbkVD"), "{command}");
 }
 

@@ -66,9 +66,13 @@ fn the_history_tells_how_a_job_ended() {
         let row = row(told(&mut asking(&condor, "nb7-x"), Order::Query, &steps));
         assert_eq!(condor.state(&row.state), State::Ended(expected), "{cluster}");
     }
-    for (hold, expected) in
-        [(47, End::TimedOut), (34, End::OutOfMemory), (6, End::Failed), (1, End::Cancelled)]
-    {
+    for (hold, expected) in [
+        (47, End::TimedOut),
+        (3, End::TimedOut),
+        (34, End::OutOfMemory),
+        (6, End::Failed),
+        (1, End::Cancelled),
+    ] {
         let mut steps = [gone(), of("condor_history: JSON of all", 35)];
         steps[1].out =
             steps[1].out.replacen("\"Owner\"", &format!("\"LastHoldReasonCode\": {hold}, \"Owner\""), 1);
