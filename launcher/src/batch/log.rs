@@ -75,7 +75,11 @@ impl Log {
 
 /// A line about the limit that was set for the user.
 pub(crate) fn time_limit(seconds: u64, of_partition: bool) -> String {
-    let of = if of_partition { "the most that the partition gives" } else { "the rest of the CI job's time" };
+    let of = if of_partition {
+        "the most that the partition gives"
+    } else {
+        "the rest of the CI job's time, or the most that this site allows"
+    };
     format!("time limit {} ({of}); set your own in the scheduler arguments", super::amounts::time(seconds))
 }
 

@@ -165,6 +165,13 @@ fn limits(batch: &Batch, intent: &Intent) -> Limits {
     }
 }
 
+/// The seconds that a job may run for which nobody set a time limit: to leave it out gets nobody round the site's
+/// bound. None where nothing is known.
+fn longest_run(batch: &Batch, now: u64) -> Option<u64> {
+    let left = batch.deadline.map(|deadline| deadline.saturating_sub(now));
+    [left, batch.rules.most_time].into_iter().flatten().min()
+}
+
 /// What [`engine`] puts together.
 struct Parts<'a> {
     stage: &'a Stage,
@@ -199,12 +206,8 @@ fn engine<'a>(
         ("log", text(&stage.path().join("log"))),
         ("signal", signal_name(batch.cancel_signal.as_deref())),
     ]);
-    let remaining = match batch.deadline {
-        Some(deadline) if !arguments.has_time && !description.submit.time.is_empty() => {
-            Some(deadline.saturating_sub(log::epoch()))
-        }
-        _ => None,
-    };
+    let settable = !arguments.has_time && !description.submit.time.is_empty();
+    let remaining = longest_run(batch, log::epoch()).filter(|_| settable);
     if remaining.is_some() && description.limits.is_some() {
         machine.ask_limits();
     }
@@ -362,4 +365,22 @@ fn empty(stage: &Stage) -> Result<(), Trouble> {
     // Last: until then it is the old attempt.
     stage.remove("intent")?;
     stage.remove("ending")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longest_run;
+    use nunbird_handover::{Batch, Scheduler};
+
+    #[test]
+    fn a_job_without_a_time_limit_is_within_the_sites_bound_all_the_same() {
+        let mut batch = Batch::new(Scheduler::Named("slurm".to_owned()), "/d".into());
+        assert_eq!(longest_run(&batch, 1000), None);
+        batch.deadline = Some(4600);
+        assert_eq!(longest_run(&batch, 1000), Some(3600));
+        batch.rules.most_time = Some(600);
+        assert_eq!(longest_run(&batch, 1000), Some(600));
+        batch.deadline = None;
+        assert_eq!(longest_run(&batch, 1000), Some(600));
+    }
 }
