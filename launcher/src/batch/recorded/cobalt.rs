@@ -1,6 +1,6 @@
 //! Cobalt, by its manual pages.
 
-use super::{Answer, End, Order, State, asking, named, row, said, told, words};
+use super::{Answer, End, Order, State, asking, is_unclear, named, row, said, told, words};
 
 const QUEUED: &str = "JobID: 6\n    JobName   : nb7-x\n    User      : ann\n    WallTime  : 00:10:00\n    State     : queued\n    Location  : None\n";
 
@@ -16,6 +16,22 @@ fn a_job_in_the_queue_is_read() {
     );
     for other in [QUEUED.replace("ann", "bob"), QUEUED.replace("nb7-x", "nb8-x"), String::new()] {
         assert_eq!(told(&mut asking, Order::Query, &[said(0, &other, "")]), Answer::Absent, "{other}");
+    }
+}
+
+#[test]
+fn a_tables_head_is_no_job_and_a_banner_says_nothing() {
+    let cobalt = named("cobalt");
+    let mut asking = asking(&cobalt, "nb7-x");
+    for (order, out, absent) in [
+        (Order::Query, "JobID  JobName  User\n=====================\n", true),
+        (Order::Find, "\n", true),
+        (Order::Query, "maintenance on Monday\n", false),
+        (Order::Find, "JobID of yours are lost\nmaintenance on Monday\n", false),
+    ] {
+        let answer = told(&mut asking, order, &[said(0, out, "")]);
+        assert_eq!(answer == Answer::Absent, absent, "{out}: {answer:?}");
+        assert!(absent || is_unclear(&answer), "{out}");
     }
 }
 
