@@ -40,7 +40,11 @@ fn what_the_example_shows_as_defaults_are_the_defaults() {
     let mut shown = parse(&uncommented());
     assert_eq!(shown.rules.len(), as_it_is.rules.len() + 6, "each rule shown as an example is one");
     assert!(shown.gitlab[0].ca_file.take().is_some(), "the one key without a default is an example");
-    assert!(shown.validation.take().is_some() && shown.audit.syslog.take().is_some());
+    assert!(
+        shown.pam.take().is_some()
+            && shown.validation.take().is_some()
+            && shown.audit.syslog.take().is_some()
+    );
     assert!(shown.job.message.take().is_some() && !std::mem::take(&mut shown.job.stages).is_empty());
     let upkeep = &mut shown.directories.upkeep;
     let removed = [upkeep.max_age.take(), upkeep.max_dirs.take(), upkeep.min_free.take()];
