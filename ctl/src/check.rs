@@ -6,9 +6,10 @@ use crate::finding::Finding;
 use crate::host;
 use crate::host_facts;
 use crate::output::{Format, INVALID, OK, TESTS_FAILED, Trouble, print, print_json};
+use crate::scheduler_facts;
 use crate::test;
-use nunbird_handover::{Scheduler, Untrusted};
-use nunbird_policy::{Executor, Policy, check_map, lint};
+use nunbird_handover::Untrusted;
+use nunbird_policy::{Policy, check_map, lint};
 use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
@@ -24,7 +25,7 @@ pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
 pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
     let mut findings = remarks(policy);
     maps(policy, &mut findings);
-    schedulers(policy, &mut findings);
+    scheduler_facts::check(policy, &mut findings);
     findings
 }
 
@@ -97,30 +98,6 @@ fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
                 Finding::error("map", finding.message.to_owned(), help)
                     .at(format!("{shown}:{}", finding.line))
             })),
-        }
-    }
-}
-
-/// Schedulers whose description the launcher could not use, and arguments of the site's that it could not read.
-fn schedulers(policy: &Policy, findings: &mut Vec<Finding>) {
-    let profiles =
-        policy.profiles.iter().map(|(name, profile)| (format!("[profile.{name}.batch]"), &profile.job));
-    for (table, job) in [("[batch]".to_owned(), &policy.job)].into_iter().chain(profiles) {
-        let scheduler = match &job.executor {
-            Executor::Shell => continue,
-            Executor::Scheduler(name) => Scheduler::Named(name.clone()),
-            Executor::Described(name) => match policy.schedulers.get(name) {
-                Some(file) => Scheduler::Described(file.description.clone()),
-                None => continue,
-            },
-        };
-        if let Err(why) = nunbird::check_batch(&scheduler, &job.batch.rules) {
-            let help = format!(
-                "every stage that `{}` gets fails until it is mended; docs/schedulers.md has the keys",
-                Untrusted(job.executor.name())
-            );
-            let why = why.lines().map(|line| Untrusted(line).to_string()).collect::<Vec<_>>().join("\n");
-            findings.push(Finding::error("scheduler", format!("{}: {why}", Untrusted(&table)), help));
         }
     }
 }

@@ -30,6 +30,7 @@ mod pam_facts;
 mod programs;
 mod replay;
 mod runner_config;
+mod scheduler_facts;
 mod schema;
 mod show;
 mod sweep;

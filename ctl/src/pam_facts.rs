@@ -54,7 +54,7 @@ fn program(program: &Path, findings: &mut Vec<Finding>) {
 fn service(file: &PathBuf, findings: &mut Vec<Finding>) {
     let shown = file.display();
     let mut find = |what: &str, help: &str| {
-        findings.push(Finding::error("pam-service", format!("{shown}: {what}"), help))
+        findings.push(Finding::error("pam-service", format!("{shown}: {what}"), help));
     };
     let meta = file.symlink_metadata();
     if meta.as_ref().is_ok_and(|meta| !meta.is_file()) {

@@ -280,6 +280,23 @@ fn a_check_reads_the_description_of_the_sites_own_scheduler_and_the_sites_argume
 }
 
 #[test]
+fn a_check_of_the_host_looks_for_the_schedulers_commands() {
+    let scene = Scene::new();
+    let bin = scene.file("scancel", "#!/bin/sh\n");
+    std::fs::set_permissions(&bin, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let directory = bin.trim_end_matches("/scancel");
+    let policy = scene.policy();
+    let at = policy.find("[[rule]]").expect("a rule");
+    let tables = format!("[batch]\nscheduler_bin = \"{directory}\"\n[job]\nexecutor = \"slurm\"\n");
+    scene.configure(&format!("{}{tables}{}", &policy[..at], &policy[at..]));
+    let output = scene.run(&["check"]);
+    let missing =
+        |program: &str| output.out.contains(&format!("[batch]: no program {program} in {directory}"));
+    assert!(missing("sbatch") && missing("squeue") && !missing("scancel"), "{}", output.out);
+    assert!(output.out.contains("error[scheduler-command]"), "{}", output.out);
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_help_begins_with_examples_of_each_command() {
     let scene = Scene::new();
     assert_eq!(scene.run_bare(&["explain"]).code, 2);

@@ -26,7 +26,7 @@ mod supervise;
 mod trouble;
 mod upkeep;
 
-pub use batch::check as check_batch;
+pub use batch::{check as check_batch, programs as batch_programs};
 use nunbird_handover::{Task, Untrusted};
 use start::Inherited;
 use std::ffi::OsString;

@@ -44,7 +44,7 @@ use options::Arguments;
 use outcome::{Ending, Outcome, Told};
 use shared::Shared;
 use stage::{Intent, Stage, file_name};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
@@ -146,6 +146,17 @@ pub(crate) fn run(
 /// What is wrong with the scheduler's description or with the site's own arguments, in words that may hold text of the file.
 pub fn check(scheduler: &Scheduler, rules: &Rules) -> Result<(), String> {
     options::check(rules, &Description::of(scheduler)?.options)
+}
+
+/// The programs without which no stage can be submitted, seen to its end or cancelled.
+///
+/// # Errors
+/// As [`check`].
+pub fn programs(scheduler: &Scheduler) -> Result<BTreeSet<String>, String> {
+    let description = Description::of(scheduler)?;
+    let queue = description.many.as_ref().unwrap_or(&description.query);
+    let commands = [&description.submit.command, &queue.command, &description.cancel.command];
+    Ok(commands.into_iter().filter_map(|words| words.first().cloned()).collect())
 }
 
 fn described(batch: &Batch) -> Result<Description, Trouble> {

@@ -1,0 +1,89 @@
+//! Batch schedulers of a configuration: whether the launcher can use them, and whether their commands are on this host.
+
+use crate::finding::Finding;
+use nunbird_handover::{Scheduler, Untrusted};
+use nunbird_policy::{Executor, Job, Policy};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A scheduler that some jobs use: the table with its settings, the jobs' settings, and how it is spoken to.
+struct Used<'p> {
+    table: String,
+    job: &'p Job,
+    scheduler: Scheduler,
+}
+
+fn used(policy: &Policy) -> Vec<Used<'_>> {
+    let profiles =
+        policy.profiles.iter().map(|(name, profile)| (format!("[profile.{name}.batch]"), &profile.job));
+    let all = [("[batch]".to_owned(), &policy.job)].into_iter().chain(profiles);
+    all.filter_map(|(table, job)| {
+        let scheduler = match &job.executor {
+            Executor::Shell => return None,
+            Executor::Scheduler(name) => Scheduler::Named(name.clone()),
+            Executor::Described(name) => {
+                Scheduler::Described(policy.schedulers.get(name)?.description.clone())
+            }
+        };
+        Some(Used { table, job, scheduler })
+    })
+    .collect()
+}
+
+/// Schedulers whose description the launcher could not use, and arguments of the site's that it could not read.
+pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
+    for Used { table, job, scheduler } in used(policy) {
+        if let Err(why) = nunbird::check_batch(&scheduler, &job.batch.rules) {
+            let help = format!(
+                "every stage that `{}` gets fails until it is mended; docs/schedulers.md has the keys",
+                Untrusted(job.executor.name())
+            );
+            let why: Vec<String> = why.lines().map(|line| Untrusted(line).to_string()).collect();
+            findings.push(Finding::error(
+                "scheduler",
+                format!("{}: {}", Untrusted(&table), why.join("\n")),
+                help,
+            ));
+        }
+    }
+}
+
+/// Commands that are not where the launcher will look for them.
+pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+    for Used { table, job, scheduler } in used(policy) {
+        let places = places(job);
+        let programs = nunbird::batch_programs(&scheduler).unwrap_or_default();
+        for program in programs.iter().filter(|program| !is_there(program, &places)) {
+            let shown: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+            findings.push(Finding::error(
+                "scheduler-command",
+                format!(
+                    "{}: no program {} in {}",
+                    Untrusted(&table),
+                    Untrusted(program),
+                    Untrusted(&shown.join(", "))
+                ),
+                "install the scheduler's commands here, or say in `scheduler_bin` where they are",
+            ));
+        }
+    }
+}
+
+/// As the launcher has it: `scheduler_bin`, or the `PATH` of the commands.
+fn places(job: &Job) -> Vec<PathBuf> {
+    if let Some(directory) = &job.batch.scheduler_bin {
+        return vec![directory.clone()];
+    }
+    let path = job.batch.environment.get("PATH").or_else(|| job.environment.get("PATH"));
+    path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default()
+}
+
+fn is_there(program: &str, places: &[PathBuf]) -> bool {
+    let executable = |path: PathBuf| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    if program.starts_with('/') {
+        return executable(Path::new(program).to_owned());
+    }
+    places.iter().any(|place| executable(place.join(program)))
+}
