@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
     if Path::new("/run/systemd/system").is_dir() {
         timer(policy, findings);
+        sweep_timer(policy, findings);
         runner_unit(policy, findings);
     } else {
         findings.push(Finding::remark(
@@ -42,6 +43,19 @@ fn timer(policy: &Policy, findings: &mut Vec<Finding>) {
         "keys-timer",
         "nunbird-keys.timer is not active, so keys are fetched only when a job finds none that fits",
         "systemctl enable --now nunbird-keys.timer",
+    ));
+}
+
+/// Without it a crashed runner's jobs keep their credentials, and their slots until their time is up.
+fn sweep_timer(policy: &Policy, findings: &mut Vec<Finding>) {
+    let privileged = policy.downscope != Downscope::None;
+    if !privileged || property("nunbird-sweep.timer", "ActiveState").as_deref() == Some("active") {
+        return;
+    }
+    findings.push(Finding::remark(
+        "sweep-timer",
+        "nunbird-sweep.timer is not active, so what a crashed gitlab-runner leaves stays",
+        "systemctl enable --now nunbird-sweep.timer",
     ));
 }
 
