@@ -56,15 +56,16 @@ fn record(
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
     let directory = data_dir.join("batch").join(&context.decision_id);
     let batch = batch(policy, job, directory, admitted.expires_at)?;
+    let own = nunbird_policy::own_directory(template, &entry.name, &entry.home);
     let builds_root = users_builds_root(admitted, directories, entry)?;
-    let own = match directories.per_job {
+    let place = match directories.per_job {
         true => format!("{server}-{}", admitted.job_id),
         false => format!("{slot:03}"),
     };
     let host = process::short_host_name();
     let builds_dir = match &builds_root {
-        Some(root) => root.join(host).join(own),
-        None => data_dir.join("builds").join(host).join(own),
+        Some(root) => root.join(host).join(place),
+        None => data_dir.join("builds").join(host).join(place),
     };
     Ok(Record {
         version: FORMAT_VERSION,
@@ -110,6 +111,7 @@ fn record(
             message: job.message.clone(),
             stages: job.stages.clone(),
             raise_stack_limit: job.raise_stack_limit,
+            own_directory: own.filter(|_| directories.upkeep.create),
             upkeep: directories.upkeep.clone(),
         },
         pam: policy.pam.clone(),

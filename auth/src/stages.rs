@@ -11,7 +11,7 @@ use crate::settings;
 use crate::store::{self, Store, job_directory};
 use crate::tidying;
 use aws_lc_rs::digest;
-use nunbird_handover::{Account, Record, SUMMARY_SIZE, Summary, Task};
+use nunbird_handover::{Record, SUMMARY_SIZE, Summary, Task};
 use nunbird_policy::AccountFacts;
 use nunbird_sys::fork::Ended;
 use nunbird_sys::identity::FileIdentity;
@@ -109,25 +109,23 @@ fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
     let target = same_account(&record)?;
-    make_data_dir(context, &record)?;
+    make_own_directory(context, &record)?;
     let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?;
     watched(context, start, Start::run)
 }
 
-/// Where the site says so, the account's own directory below a directory of root's.
-fn make_data_dir(context: &Context<'_>, record: &Record) -> Result<(), Refusal> {
-    if !record.site.upkeep.create || !context.privilege.source.is_privileged() {
-        return Ok(());
-    }
+/// Where the site says so, the account's own directory in one of root's.
+fn make_own_directory(context: &Context<'_>, record: &Record) -> Result<(), Refusal> {
+    let wanted = record.site.own_directory.as_deref().filter(|_| context.privilege.source.is_privileged());
+    let Some(path) = wanted else { return Ok(()) };
     let refuse = |e: std::io::Error| {
         let message = "the directory for your jobs could not be made on this host";
-        Refusal::system("data-dir", message, format!("data_dir {}: {e}", record.workspace.data_dir.display()))
+        Refusal::system("data-dir", message, format!("{}: {e}", path.display()))
     };
     let keeper = context.privilege.keeper();
     let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(refuse)?;
-    let Account { name, uid, gid, .. } = &record.account;
-    let owner = Owner { name, uid: *uid, gid: *gid };
-    provision::make_for(&record.workspace.data_dir, owner).map(drop).map_err(refuse)
+    let owner = Owner { uid: record.account.uid, gid: record.account.gid };
+    provision::make_for(path, owner).map(drop).map_err(refuse)
 }
 
 fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Result<Ended, Refusal> {

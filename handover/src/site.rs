@@ -1,6 +1,7 @@
 //! What a site says about its jobs beside where they work and by which shell they run.
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// The site's say in how the stages of a job go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,13 +16,16 @@ pub struct SiteRules {
     pub raise_stack_limit: bool,
     /// How the account's directories are made and kept.
     pub upkeep: Upkeep,
+    /// The directory that is made with privilege where it is missing: the first on the way to `data_dir` that is the
+    /// account's own by its name.
+    pub own_directory: Option<PathBuf>,
 }
 
 /// How the directories of an account's jobs are made and kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upkeep {
-    /// Whether `data_dir` is made with privilege where it is missing.
+    /// Whether the account's own directory is made with privilege where it is missing.
     pub create: bool,
     /// Whether the account's group may look into the directories: mode 0750 instead of 0700.
     pub group_access: bool,

@@ -43,7 +43,7 @@ pub use nunbird_handover::{Audit, Syslog};
 pub use pattern::Pattern;
 pub use subject::{IdentitySource, Subject};
 pub use url::{check_url, origin};
-pub use workplace::{builds_root, data_dir};
+pub use workplace::{builds_root, data_dir, own_directory};
 
 /// Where the configuration lies when `--configuration` does not say otherwise.
 pub const DEFAULT_CONFIGURATION: &str = "/etc/nunbird/config.toml";

@@ -10,6 +10,17 @@ pub fn data_dir(template: &str, user: &str, home: &Path) -> Option<PathBuf> {
     is_plain(&path).then(|| PathBuf::from(path))
 }
 
+/// The first directory on the way to [`data_dir`] whose name is the account's own, because `$USER` stands in it; none where
+/// the way leads through the home directory.
+pub fn own_directory(template: &str, user: &str, home: &Path) -> Option<PathBuf> {
+    if template.contains("$HOME") {
+        return None;
+    }
+    let begin = template.find("$USER")?;
+    let end = template.get(begin..)?.find('/').map_or(template.len(), |length| begin + length);
+    data_dir(template.get(..end)?, user, home)
+}
+
 /// The directory for builds that a user names, `text`, and below it the account's own. `$HOME`, `$USER` and `~/` stand for the
 /// account's, also in braces. None for what is no absolute path then, has `.` or `..` in it, or anything that a shell would
 /// interpret.
@@ -51,7 +62,7 @@ fn is_plain(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{builds_root, data_dir};
+    use super::{builds_root, data_dir, own_directory};
     use std::path::Path;
 
     #[test]
@@ -94,6 +105,21 @@ mod tests {
             "/p\n/x",
         ] {
             assert_eq!(root(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_accounts_own_directory_is_the_first_that_bears_its_name_in_the_template() {
+        let own = |template| own_directory(template, "a", Path::new("/home/a"));
+        for (template, expected) in [
+            ("/ecp/$USER", Some("/ecp/a")),
+            ("/scratch/data/$USER/ci", Some("/scratch/data/a")),
+            ("/p/ci-$USER.d/$USER", Some("/p/ci-a.d")),
+            ("$HOME/.nunbird", None),
+            ("$HOME/$USER", None),
+            ("/scratch/shared", None),
+        ] {
+            assert_eq!(own(template).as_deref(), expected.map(Path::new), "{template}");
         }
     }
 }

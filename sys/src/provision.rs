@@ -18,49 +18,52 @@ use std::path::{Component, Path, PathBuf};
 
 /// Whose directory it is.
 #[derive(Debug, Clone, Copy)]
-pub struct Owner<'a> {
-    /// Login name.
-    pub name: &'a str,
+pub struct Owner {
     /// User id.
     pub uid: u32,
     /// Primary group id.
     pub gid: u32,
 }
 
-/// Makes the first directory of `path` that is missing, mode 0700, where it lies in a directory of root's and bears the
-/// user's name. The rest of the way is the user's own. Says what was made.
-///
-/// A directory without the user's name is never made: it is the site's, and more likely not mounted.
+/// Makes the directory, mode 0700, where it is missing in one of root's. The directories above it are the site's and are
+/// never made: one that is missing is more likely not mounted. Says whether it was made.
 ///
 /// # Errors
-/// For a symbolic link on the way, a directory that is neither root's nor the user's or that everybody may write in, and
+/// For a symbolic link on the way, a directory that is not root's or that everybody may write in, and
 /// one whose group may not write in it.
-pub fn make_for(path: &Path, owner: Owner<'_>) -> io::Result<Option<PathBuf>> {
+pub fn make_for(path: &Path, owner: Owner) -> io::Result<bool> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    };
     let mut walked = PathBuf::from("/");
     let mut directory = open(AT_FDCWD, OsStr::new("/")).map_err(|e| at(&walked, e))?;
-    for component in path.components() {
-        let name = match component {
+    for component in parent.components() {
+        let next = match component {
             Component::RootDir => continue,
             Component::Normal(name) => name,
             _ => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
         };
-        let above = fstat(&directory)?;
-        if above.st_uid == owner.uid {
-            return Ok(None);
-        }
-        judge(&walked, &above)?;
-        walked.push(name);
-        match open(&directory, name) {
-            Ok(next) => directory = next,
-            Err(Errno::ENOENT) if name.to_str().is_some_and(|name| name.contains(owner.name)) => {
-                make(&directory, name, owner, above.st_gid).map_err(|e| refused(&walked, &e))?;
-                return Ok(Some(walked));
-            }
-            Err(Errno::ENOENT) => return Ok(None),
+        judge(&walked, &fstat(&directory)?)?;
+        walked.push(next);
+        directory = match open(&directory, next) {
+            Ok(directory) => directory,
+            // The launcher tells the user.
+            Err(Errno::ENOENT) => return Ok(false),
             Err(e) => return Err(at(&walked, e)),
-        }
+        };
     }
-    Ok(None)
+    let above = fstat(&directory)?;
+    judge(&walked, &above)?;
+    walked.push(name);
+    match open(&directory, name) {
+        // Whose it is, the launcher sees as the user.
+        Ok(_) => Ok(false),
+        Err(Errno::ENOENT) => {
+            make(&directory, name, owner, above.st_gid).map_err(|e| refused(&walked, &e))?;
+            Ok(true)
+        }
+        Err(e) => Err(at(&walked, e)),
+    }
 }
 
 fn open(directory: impl std::os::fd::AsFd, name: &OsStr) -> nix::Result<OwnedFd> {
@@ -71,11 +74,7 @@ fn open(directory: impl std::os::fd::AsFd, name: &OsStr) -> nix::Result<OwnedFd>
 fn judge(path: &Path, stat: &FileStat) -> io::Result<()> {
     let trouble = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     if stat.st_uid != 0 {
-        return trouble(format!(
-            "{} belongs to uid {}, neither to root nor to the user",
-            path.display(),
-            stat.st_uid
-        ));
+        return trouble(format!("{} belongs to uid {}, not to root", path.display(), stat.st_uid));
     }
     if stat.st_mode & 0o002 != 0 && stat.st_mode & libc::S_ISVTX == 0 {
         return trouble(format!(
@@ -87,7 +86,7 @@ fn judge(path: &Path, stat: &FileStat) -> io::Result<()> {
     Ok(())
 }
 
-fn make(parent: &OwnedFd, name: &OsStr, owner: Owner<'_>, group: u32) -> io::Result<()> {
+fn make(parent: &OwnedFd, name: &OsStr, owner: Owner, group: u32) -> io::Result<()> {
     let child = fork_into(|| {
         let made = || -> io::Result<()> {
             setgroups(&[Gid::from_raw(group)])?;

@@ -167,7 +167,7 @@ fn a_directory_of_the_users_is_made_in_one_of_roots() {
         told(&prepared(), "writable by everybody");
         fs::set_permissions(&ecp, Permissions::from_mode(0o775)).expect("a mode");
         chown(&ecp, Some(4102), Some(0)).expect("an owner");
-        told(&prepared(), "neither to root nor to the user");
+        told(&prepared(), "belongs to uid 4102, not to root");
         chown(&ecp, Some(0), Some(0)).expect("an owner");
         symlink("/home/bob", ecp.join("alice")).expect("a link");
         told(&prepared(), "symbolic link");
@@ -179,7 +179,7 @@ fn a_directory_of_the_users_is_made_in_one_of_roots() {
         assert_eq!((meta.uid(), meta.gid(), mode(&made)), (4101, 4101, 0o700), "{privilege:?}");
         assert_eq!(made.join("ci").metadata().expect("the launcher's").uid(), 4101);
         assert!(prepared().succeeded(), "it is there");
-        // A directory without the user's name is the site's.
+        // The directory above is the site's.
         fs::rename(&ecp, world.host_path("/opt/unmounted")).expect("renamed");
         let outcome = prepared();
         assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
