@@ -1,5 +1,6 @@
 //! The test bed of Nunbird: doubles of everything around it, and a private machine to run it on.
 //!
+//! - [`host`]: a booted machine with systemd, journald, PAM and the package installed.
 //! - [`issuer`]: a GitLab server as far as Nunbird and a job's scripts see it.
 //! - [`runner`]: gitlab-runner's custom executor.
 //! - [`scheduler`]: real batch schedulers and the launcher before them.
@@ -12,14 +13,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod host;
 pub mod issuer;
 pub mod runner;
 pub mod scheduler;
 pub mod transcript;
 pub mod world;
 
+pub use host::Host;
 pub use issuer::{Issuer, JobFacts, JobToken, SigningKey};
-pub use runner::{Cancel, Exit, Job, Outcome, Reason, RunnerVersion, StageOutcome, Status};
+pub use runner::{Cancel, Exit, Job, Outcome, Reason, RunnerVersion, Session, StageOutcome, Status};
 pub use world::{Privilege, World};
 
 /// Whether this test can run. `if !require_root() { return }` is the first line of every test that mounts

@@ -204,6 +204,7 @@ impl Killer<'_> {
 pub(super) fn signal_group(group: i32, signal: &str, ids: Option<&Ids>) -> bool {
     let spec = Spec {
         mounts: None,
+        inside: None,
         ids: ids.cloned(),
         no_new_privileges: false,
         program: "/bin/sh".into(),

@@ -183,6 +183,7 @@ impl Slurm {
         Spec {
             mounts: Some(mounts.to_vec()),
             ids: None,
+            inside: None,
             no_new_privileges: false,
             program: "/bin/sh".into(),
             name: None,

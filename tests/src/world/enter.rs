@@ -28,6 +28,9 @@ pub struct Spec {
     pub mounts: Option<Vec<Mount>>,
     /// Ids to take; none keeps the caller's.
     pub ids: Option<Ids>,
+    /// The booted host to run it in, in the place of `mounts`.
+    #[serde(default)]
+    pub inside: Option<Inside>,
     /// Whether to set `no_new_privs`, as containers do.
     pub no_new_privileges: bool,
     /// The program.
@@ -40,6 +43,15 @@ pub struct Spec {
     pub environment: Vec<(OsString, OsString)>,
     /// The working directory.
     pub directory: OsString,
+}
+
+/// A way into a booted host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inside {
+    /// As a child of the runner's service that listens at this socket.
+    Service(PathBuf),
+    /// In the namespaces of this process.
+    Container(i32),
 }
 
 /// One mount.
@@ -90,6 +102,9 @@ fn become_program() -> Result<std::convert::Infallible, String> {
         .read_to_end(&mut text)
         .map_err(|e| format!("no specification on standard input: {e}"))?;
     let spec: Spec = serde_json::from_slice(&text).map_err(|e| format!("not a specification: {e}"))?;
+    if let Some(Inside::Container(pid1)) = spec.inside {
+        return Err(format!("nsenter: {}", crate::host::into(pid1, &spec).exec()));
+    }
     if let Some(mounts) = &spec.mounts {
         enter(mounts)?;
     }
@@ -99,6 +114,9 @@ fn become_program() -> Result<std::convert::Infallible, String> {
     }
     if spec.no_new_privileges {
         set_no_new_privs().map_err(|e| format!("no_new_privs: {e}"))?;
+    }
+    if let Some(Inside::Service(socket)) = &spec.inside {
+        return crate::host::service::stand_in(socket, &spec);
     }
     let mut command = Command::new(&spec.program);
     if let Some(name) = &spec.name {

@@ -22,7 +22,7 @@ pub use process::{Exit, Finished, as_helper};
 
 use crate::issuer::Issuer;
 use crate::runner::Job;
-use enter::{Ids, Mount, Spec};
+use enter::{Ids, Inside, Mount, Spec};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -79,6 +79,9 @@ pub struct World {
     accounts: Vec<Account>,
     /// None where the process is not root: then there is no namespace and the host is the machine.
     mounts: Option<Vec<Mount>>,
+    /// The tree of a host that boots, and the process that is its systemd while it runs.
+    tree: Option<PathBuf>,
+    pid1: Mutex<Option<i32>>,
     repositories: Mutex<HashMap<String, String>>,
     // Last, so that it is removed after everything that uses it.
     directory: TempDir,
@@ -102,6 +105,8 @@ impl World {
             paths: Paths::packaged(),
             accounts: accounts::standard(),
             mounts: Some(mounts),
+            tree: None,
+            pid1: Mutex::default(),
             repositories: Mutex::default(),
             directory,
         };
@@ -110,6 +115,45 @@ impl World {
         let downscope = if privilege == Privilege::None { "none" } else { "setuid" };
         world.write_configuration(downscope, None, None);
         world
+    }
+
+    /// A machine that boots: see [`crate::host`]. `make` makes the tree at a path, `install` puts the package into it.
+    pub(crate) fn in_tree(make: impl FnOnce(&Path), install: impl FnOnce(&Path)) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "a host needs root");
+        let directory = new_directory();
+        let tree = directory.path().join("tree");
+        make(&tree);
+        let wanted = ["root", "nbt_runner", "alice", "bob", "ada", "daisy"];
+        let mut accounts = accounts::standard();
+        accounts.retain(|account| wanted.contains(&account.name.as_str()));
+        crate::host::add_accounts(&tree, &accounts, &[("gitlab-runner", RUNNER_GID), ("lattice", 4200)]);
+        install(&tree);
+        let world = World {
+            privilege: Privilege::Setuid,
+            issuer: Issuer::start(),
+            paths: Paths::packaged(),
+            accounts,
+            mounts: Some(Vec::new()),
+            tree: Some(tree),
+            pid1: Mutex::default(),
+            repositories: Mutex::default(),
+            directory,
+        };
+        let runner = world.runner();
+        fs::create_dir(world.runner_directory()).expect("a directory");
+        chown(world.runner_directory(), Some(runner.uid), Some(runner.gid)).expect("an owner");
+        world.write_configuration("setuid", None, None);
+        world
+    }
+
+    /// Where the runner's service of a host listens.
+    pub(crate) fn service_socket(&self) -> PathBuf {
+        self.runner_directory().join("calls.sock")
+    }
+
+    /// Tells which process is the host's systemd now.
+    pub(crate) fn set_container(&self, pid1: Option<i32>) {
+        *self.pid1.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = pid1;
     }
 
     /// A machine that is the host itself, for the user that runs this process, without privilege: everything
@@ -137,6 +181,8 @@ impl World {
             paths: Paths::below(directory.path()),
             accounts: vec![account],
             mounts: None,
+            tree: None,
+            pid1: Mutex::default(),
             repositories: Mutex::default(),
             directory,
         };
@@ -240,6 +286,9 @@ impl World {
         if self.is_host() || path.starts_with(self.root()) {
             return path.to_path_buf();
         }
+        if let Some(tree) = &self.tree {
+            return tree.join(path.strip_prefix("/").unwrap_or(path));
+        }
         install::LAYOUT
             .iter()
             .find_map(|(target, folder)| Some(self.root().join(folder).join(path.strip_prefix(target).ok()?)))
@@ -272,6 +321,7 @@ impl World {
         ];
         Spec {
             mounts: self.mounts.clone(),
+            inside: self.inside(account),
             ids: (!self.is_host()).then(|| account.ids()),
             no_new_privileges: false,
             program: program.as_ref().to_owned(),
@@ -280,6 +330,15 @@ impl World {
             environment: pairs.map(|(name, value)| (OsString::from(name), OsString::from(value))).to_vec(),
             directory: "/".into(),
         }
+    }
+
+    fn inside(&self, account: &Account) -> Option<Inside> {
+        self.tree.as_ref()?;
+        if account.name == self.runner().name {
+            return Some(Inside::Service(self.service_socket()));
+        }
+        let pid1 = *self.pid1.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Some(Inside::Container(pid1.expect("a running host")))
     }
 
     /// Runs a program of the machine to its end.

@@ -1,0 +1,158 @@
+//! The file tree of the host: a minimal Debian made by mmdebstrap(1) once, copied for each host, with the project's
+//! RPM installed by rpm(8) and its scripts.
+//!
+//! The tree is kept in `/var/cache/nunbird-tests`, named by what went into it, so that it is made again when
+//! the list of packages changes. Two test programs that need it at the same time make it once.
+
+use crate::world::process::{sibling, under_test};
+use aws_lc_rs::digest::{SHA256, digest};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+const CACHE: &str = "/var/cache/nunbird-tests";
+
+/// What the tree holds beyond Debian's essential packages: systemd with logind and D-Bus, a syslog daemon, what jobs
+/// call (git, python3), and what misbehaving jobs try to hide behind (at, cron, screen).
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,passwd,util-linux,\
+    python3,cron,at,screen,rsyslog,git,ca-certificates,rpm,logrotate,bash,libcap2-bin";
+
+/// Units that make no sense in a container that shares the host's network and kernel.
+const MASKED: [&str; 8] = [
+    "systemd-journald-audit.socket",
+    "systemd-networkd.service",
+    "systemd-networkd.socket",
+    "systemd-timesyncd.service",
+    "systemd-resolved.service",
+    "console-getty.service",
+    "getty.target",
+    "e2scrub_reap.service",
+];
+
+/// The first process of the container. systemd-nspawn mounts the v1 controllers read-only; this container has a cgroup
+/// namespace below groups of its own, so systemd may write there. `cpuset` has no such group and stays as it is.
+const INIT: &str = "#!/bin/sh\n\
+    for c in cpu cpuacct memory pids blkio freezer devices; do mount -o remount,rw,bind /sys/fs/cgroup/$c; done\n\
+    exec /lib/systemd/systemd\n";
+
+/// Runs a command that has to succeed; returns its standard output.
+#[track_caller]
+pub(super) fn must(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// Makes the tree of one host at `to`: the cached Debian and the package, installed.
+pub(super) fn make(to: &Path) {
+    must(Command::new("cp").args(["-a", "--reflink=auto"]).arg(base()).arg(to));
+    // A host has an identity of its own; an empty file has systemd make one.
+    fs::write(to.join("etc/machine-id"), "").expect("a file");
+    write(&to.join("sbin/nbt-init"), INIT, 0o755);
+    write(&to.join("usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", 0o755);
+    write(&to.join("etc/fstab"), "", 0o644);
+    write(&to.join("etc/hostname"), "nbt-host\n", 0o644);
+    write(&to.join("etc/hosts"), "127.0.0.1 localhost nbt-host\n", 0o644);
+    for unit in MASKED {
+        symlink("/dev/null", to.join("etc/systemd/system").join(unit)).expect("a masked unit");
+    }
+    // A journal that outlives the boot.
+    fs::create_dir_all(to.join("var/log/journal")).expect("a directory");
+    for (program, name) in [("nbt-gitlab-runner", "gitlab-runner"), ("nbt-runner", "nbt-runner")] {
+        let place = to.join("usr/local/bin").join(name);
+        fs::copy(sibling(program), &place).expect("a program of the test bed");
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+}
+
+/// Installs the RPM of the programs under test, with its scripts. The runner's group must be there.
+pub(super) fn install_package(tree: &Path) {
+    must(
+        Command::new("rpm")
+            .arg("--root")
+            .arg(tree)
+            .args(["--install", "--nodeps", "--nosignature"])
+            .arg(package()),
+    );
+}
+
+pub(super) fn write(path: &Path, text: &str, mode: u32) {
+    fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+    fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+}
+
+/// The RPM of the programs under test, built once in a test program.
+fn package() -> &'static Path {
+    static PACKAGE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, package) = PACKAGE.get_or_init(|| {
+        let out = tempfile::Builder::new().prefix("nbt_rpm_").tempdir().expect("a directory");
+        let programs = under_test("nunbird-auth");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let built = must(
+            Command::new(source.join("rpm/build.sh"))
+                .arg("--prebuilt")
+                .arg(programs.parent().expect("a directory"))
+                .arg("--out")
+                .arg(out.path())
+                .args(["--", "--define", "_binary_payload w1.gzdio"]),
+        );
+        let found = built.lines().find(|line| line.contains("/nunbird-0")).expect("the setuid package");
+        (out, found.into())
+    });
+    package
+}
+
+/// The cached Debian.
+fn base() -> PathBuf {
+    let (suite, mirror) = (suite(), mirror());
+    let mut name = format!("host-{suite}-");
+    for byte in &digest(&SHA256, format!("{suite} {mirror} {PACKAGES}").as_bytes()).as_ref()[..6] {
+        write!(name, "{byte:02x}").expect("text");
+    }
+    fs::create_dir_all(CACHE).expect("a cache directory");
+    let lock = File::create(Path::new(CACHE).join(format!("{name}.lock"))).expect("a lock file");
+    lock.lock().expect("a lock");
+    let tree = Path::new(CACHE).join(&name);
+    if !tree.exists() {
+        let unfinished = tree.with_extension("new");
+        must(Command::new("rm").arg("-rf").arg(&unfinished));
+        must(
+            Command::new("mmdebstrap")
+                .args(["--quiet", "--variant=apt", &format!("--include={PACKAGES}"), &suite])
+                .arg(&unfinished)
+                .arg(&mirror)
+                .env("LC_ALL", "C.UTF-8"),
+        );
+        fs::rename(&unfinished, &tree).expect("a finished tree");
+    }
+    tree
+}
+
+/// The host's own release: the programs under test are linked with its C library.
+fn suite() -> String {
+    let release = fs::read_to_string("/etc/os-release").expect("/etc/os-release");
+    let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    name.expect("a Debian release with a code name").to_owned()
+}
+
+/// The mirror that this machine is set up with.
+fn mirror() -> String {
+    let sources = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"];
+    let lines: String = sources.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let found = lines.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        matches!(words.next(), Some("URIs:" | "deb")).then(|| words.next().map(str::to_owned))?
+    });
+    found.unwrap_or_else(|| "http://deb.debian.org/debian".to_owned())
+}

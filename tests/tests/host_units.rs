@@ -1,0 +1,65 @@
+//! The package's units under a real systemd: they are sound, sandboxed, and the timer fetches keys.
+
+use nunbird_tests::{Host, require_root};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+/// The most that `systemd-analyze security` may find, in tenths of a point of ten ("exposure", less is better).
+const EXPOSURE: u32 = 20;
+
+#[test]
+fn every_unit_of_the_package_is_sound_and_little_exposed() {
+    if !require_root() {
+        return;
+    }
+    let host = Host::boot();
+    let units = host.root("rpm -ql nunbird | grep '^/usr/lib/systemd/system/.*[.]'").success();
+    assert!(units.contains("nunbird-keys.service") && units.contains("nunbird-keys.timer"), "{units}");
+    for unit in units.lines() {
+        let verified = host.root(&format!("systemd-analyze verify --recursive-errors=no {unit}"));
+        assert!(verified.succeeded() && verified.stderr.is_empty(), "{unit}: {}", verified.stderr);
+    }
+    for service in units.lines().filter(|unit| unit.ends_with(".service")) {
+        let name = service.rsplit('/').next().expect("a name");
+        let report = host.root(&format!("systemd-analyze security --no-pager {name}")).success();
+        let summary = report.lines().find(|line| line.contains("Overall exposure level")).expect("a summary");
+        println!("{summary}");
+        let digits: String = summary.chars().filter(char::is_ascii_digit).collect();
+        assert!(digits.parse::<u32>().expect("a number") <= EXPOSURE, "{report}");
+    }
+}
+
+#[test]
+fn the_timer_fetches_the_keys_as_the_keepers_account_inside_its_sandbox() {
+    if !require_root() {
+        return;
+    }
+    let host = Host::boot();
+    let keys = host.world().host_path("/var/lib/nunbird/keys/site.json");
+    assert!(!keys.exists());
+    assert_eq!(host.root("systemctl is-enabled nunbird-keys.timer").success(), "enabled");
+    // At once instead of at the next full hour.
+    let soon = "[Timer]\nOnCalendar=\nOnActiveSec=1ms\nAccuracySec=1ms\nRandomizedDelaySec=0\n";
+    let place = "/etc/systemd/system/nunbird-keys.timer.d";
+    host.root(&format!("mkdir {place} && printf '{}' >{place}/soon.conf", soon.replace('\n', "\\n")))
+        .success();
+    host.root("systemctl daemon-reload && systemctl restart nunbird-keys.timer").success();
+    let said = |host: &Host| {
+        host.root("journalctl -b --no-pager -u nunbird-keys.service -u nunbird-keys.timer").stdout
+    };
+    assert!(host.wait_until(|_| keys.exists()), "{}", said(&host));
+    let keeper = fs::metadata(host.world().host_path("/var/lib/nunbird/keys")).expect("a directory").uid();
+    assert_ne!(keeper, 0);
+    let file = fs::metadata(&keys).expect("a keys file");
+    assert_eq!((file.uid(), file.mode() & 0o7777), (keeper, 0o644));
+    let ended =
+        |host: &Host| host.root("systemctl show -P Result -P ActiveState nunbird-keys.service").stdout;
+    assert!(
+        host.wait_until(|host| ended(host) == "success\ninactive\n"),
+        "{}\n{}",
+        ended(&host),
+        said(&host)
+    );
+    // With keys of its own, a job does not have them fetched.
+    host.world().job().run().expect_success();
+}
