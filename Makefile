@@ -7,11 +7,12 @@ DENY_VERSION = 0.20.2
 PROGRAMS = -p nunbird-auth -p nunbird -p nunbird-keys -p nunbird-session -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 
-.PHONY: help demo test setup programs lint deny unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
+.PHONY: help demo test test-host setup programs lint deny unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
 	@echo "make test     install what the tests need, then run every check and every test (root)"
+	@echo "make test-host  the long suite on booted hosts: a thousand jobs, a virtual machine with cgroup 2 (root)"
 	@echo "make fuzz     let libFuzzer try everything that meets bytes of strangers (FUZZ_SECONDS=60 each)"
 	@echo "make bench    measure start-up time and memory against named peers"
 	@echo "make transcripts  write what strace sees of the privileged program into docs/transcripts.md (root)"
@@ -19,8 +20,9 @@ help:
 	@echo "make rpm      build both RPMs"
 
 # Packages for the build (a C compiler for the signature code, libpam for nunbird-session), the demo and the tests.
-PACKAGES = gcc libc6-dev make git ca-certificates libcap2-bin keyutils libpam0g-dev mariadb-server mmdebstrap munge passwd procps \
-  rpm slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin slurmctld slurmd slurmdbd strace systemd systemd-container util-linux
+PACKAGES = gcc libc6-dev make git ca-certificates e2fsprogs libcap2-bin keyutils libpam0g-dev mariadb-server mmdebstrap munge passwd \
+  procps rpm slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin slurmctld slurmd slurmdbd strace systemd systemd-container \
+  util-linux
 setup:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  missing=""; for p in $(PACKAGES); do \
@@ -60,6 +62,11 @@ test: lint deny programs
 	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
 	$(CARGO) test --locked --workspace --no-fail-fast
 	rpm/check.sh target/staging
+
+# Only what takes minutes; the short tests on such a host are a part of `make test`.
+test-host: programs
+	$(CARGO) build --locked --quiet -p nunbird-tests --bins
+	$(CARGO) test --locked -p nunbird-tests --test host_long --test host_vm -- --nocapture
 
 bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)

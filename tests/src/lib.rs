@@ -20,7 +20,7 @@ pub mod scheduler;
 pub mod transcript;
 pub mod world;
 
-pub use host::Host;
+pub use host::{Host, require_host};
 pub use issuer::{Issuer, JobFacts, JobToken, SigningKey};
 pub use runner::{Cancel, Exit, Job, Outcome, Reason, RunnerVersion, Session, StageOutcome, Status};
 pub use world::{Privilege, World};

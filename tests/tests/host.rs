@@ -2,7 +2,7 @@
 //! of the runner's service, a reboot and a power cut leave.
 
 use nunbird_tests::host::{Process, RUNNER_UNIT};
-use nunbird_tests::{Exit, Host, Job, Session, require_root};
+use nunbird_tests::{Exit, Host, Job, Session, require_host};
 use serde_json::Value;
 use std::fs;
 
@@ -39,7 +39,7 @@ fn while_busy(host: &Host, session: &mut Session<'_>, act: impl FnOnce()) -> Exi
 
 #[test]
 fn a_job_runs_as_its_user_below_the_runners_service() {
-    if !require_root() {
+    if !require_host() {
         return;
     }
     let host = Host::boot();
@@ -70,7 +70,7 @@ fn journal(host: &Host) -> Vec<Value> {
 
 #[test]
 fn a_real_journald_tells_our_events_from_forged_ones_and_rsyslog_has_them_too() {
-    if !require_root() {
+    if !require_host() {
         return;
     }
     let host = Host::boot();
@@ -113,8 +113,31 @@ fn a_real_journald_tells_our_events_from_forged_ones_and_rsyslog_has_them_too() 
 }
 
 #[test]
+fn the_journal_knows_the_uid_of_an_event_whose_process_has_ended() {
+    if !require_host() {
+        return;
+    }
+    let host = Host::boot();
+    host.world().reconfigure("[audit]\n", "[audit]\njournald = true\n");
+    let job = host.world().job();
+    let mut session = admitted(&job);
+    let before = journal(&host).len();
+    let journald = |signal: &str| format!("kill -{signal} $(systemctl show -P MainPID systemd-journald)");
+    host.root(&journald("STOP")).success();
+    let cleanup = session.cleanup();
+    host.root(&journald("CONT")).success();
+    assert!(cleanup.succeeded(), "{}", cleanup.log);
+    let entries = journal(&host).split_off(before);
+    assert_eq!(entries.len(), 2, "start and end of cleanup: {entries:?}");
+    for entry in entries {
+        assert_eq!(entry["_UID"], "4001", "{entry}");
+        assert!(entry["_EXE"].is_null(), "the guide says that it is missing: {entry}");
+    }
+}
+
+#[test]
 fn stopping_and_restarting_the_runners_service_leaves_no_process_of_a_job() {
-    if !require_root() {
+    if !require_host() {
         return;
     }
     let host = Host::boot();
@@ -139,7 +162,7 @@ fn stopping_and_restarting_the_runners_service_leaves_no_process_of_a_job() {
 
 #[test]
 fn a_job_of_before_a_reboot_is_told_so_and_cleaned_up() {
-    if !require_root() {
+    if !require_host() {
         return;
     }
     let host = Host::boot();

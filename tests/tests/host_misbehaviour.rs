@@ -4,7 +4,7 @@
 //! What is left today and why is part of the table. A kind that leaves more fails, and so does one that no longer
 //! leaves what the table says: then the table is corrected.
 
-use nunbird_tests::{Cancel, Host, Status, require_root};
+use nunbird_tests::{Cancel, Host, Status, require_host};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -212,7 +212,7 @@ fn sweep(host: &Host) {
 
 #[test]
 fn each_kind_of_misbehaving_job_leaves_what_the_table_says_and_the_next_job_runs() {
-    if !require_root() {
+    if !require_host() {
         return;
     }
     let host = Host::boot();

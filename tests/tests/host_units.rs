@@ -1,6 +1,6 @@
 //! The package's units under a real systemd: they are sound, sandboxed, and the timer fetches keys.
 
-use nunbird_tests::{Host, require_root};
+use nunbird_tests::{Host, require_host};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -9,7 +9,7 @@ const EXPOSURE: u32 = 20;
 
 #[test]
 fn every_unit_of_the_package_is_sound_and_little_exposed() {
-    if !require_root() {
+    if !require_host() {
         return;
     }
     let host = Host::boot();
@@ -31,7 +31,7 @@ fn every_unit_of_the_package_is_sound_and_little_exposed() {
 
 #[test]
 fn the_timer_fetches_the_keys_as_the_keepers_account_inside_its_sandbox() {
-    if !require_root() {
+    if !require_host() {
         return;
     }
     let host = Host::boot();

@@ -11,6 +11,7 @@
 mod container;
 pub mod service;
 mod tree;
+pub mod vm;
 
 use crate::world::enter::{Ids, Spec};
 use crate::world::{Account, Finished, World};
@@ -39,6 +40,26 @@ pub struct Host {
     name: String,
 }
 
+/// Whether this test can boot a host: as [`require_root`](crate::require_root), for tests that need a [`Host`].
+///
+/// Where the machine has no version 1 hierarchies of cgroups that it may write to, a line that begins with `NOT RUN HERE: `
+/// says so, and the answer is `false`: no set-up can give them to it.
+#[must_use]
+pub fn require_host() -> bool {
+    if !crate::require_root() {
+        return false;
+    }
+    let writable = nix::unistd::access("/sys/fs/cgroup/systemd", nix::unistd::AccessFlags::W_OK);
+    if let Err(error) = writable {
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        eprintln!(
+            "NOT RUN HERE: {name}: systemd needs /sys/fs/cgroup/systemd of this machine, writable: {error}"
+        );
+        return false;
+    }
+    true
+}
+
 /// A process of the host, as the machine sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -56,24 +77,12 @@ impl Host {
     /// Makes and boots a host, with the package, the accounts of a `World`, and the runner's service started.
     ///
     /// # Panics
-    /// Without root, systemd-nspawn, mmdebstrap or a version 1 hierarchy of cgroups that it may write to.
+    /// Without root, systemd-nspawn, mmdebstrap or what [`require_host`] asks for.
     pub fn boot() -> Self {
         let world = World::in_tree(tree::make, tree::install_package);
         let name = format!("nbt_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::SeqCst));
         let host = Host { container: Mutex::default(), world, name };
-        let unit = format!(
-            "[Unit]\nDescription=The tests' double of gitlab-runner\n\n[Service]\nType=notify\nUser={}\n\
-             ExecStart=/usr/local/bin/nbt-runner {}\nDelegate=yes\nTimeoutStopSec=20\n\n\
-             [Install]\nWantedBy=multi-user.target\n",
-            host.world.runner().name,
-            host.world.service_socket().display(),
-        );
-        let units = host.world.host_path("/etc/systemd/system");
-        tree::write(&units.join(RUNNER_UNIT), &unit, 0o644);
-        let wants = units.join("multi-user.target.wants");
-        fs::create_dir_all(&wants).expect("a directory");
-        std::os::unix::fs::symlink(format!("../{RUNNER_UNIT}"), wants.join(RUNNER_UNIT))
-            .expect("an enabled unit");
+        write_runner_unit(&host.world);
         host.start();
         host
     }
@@ -156,6 +165,23 @@ impl Drop for Host {
         // Jobs leave directories without permission and files of every kind; rm(1) as root takes them all.
         must(Command::new("rm").arg("-rf").arg(self.world.host_path("/")));
     }
+}
+
+/// Writes and enables the runner's unit.
+fn write_runner_unit(world: &World) {
+    let unit = format!(
+        "[Unit]\nDescription=The tests' double of gitlab-runner\n\n[Service]\nType=notify\nUser={}\n\
+         ExecStart=/usr/local/bin/nbt-runner {}\nDelegate=yes\nTimeoutStopSec=20\n\n\
+         [Install]\nWantedBy=multi-user.target\n",
+        world.runner().name,
+        world.service_socket().display(),
+    );
+    let units = world.host_path("/etc/systemd/system");
+    tree::write(&units.join(RUNNER_UNIT), &unit, 0o644);
+    let wants = units.join("multi-user.target.wants");
+    fs::create_dir_all(&wants).expect("a directory");
+    std::os::unix::fs::symlink(format!("../{RUNNER_UNIT}"), wants.join(RUNNER_UNIT))
+        .expect("an enabled unit");
 }
 
 fn process(pid: i32) -> Option<Process> {

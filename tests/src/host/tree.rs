@@ -55,7 +55,7 @@ pub(super) fn must(command: &mut Command) -> String {
 
 /// Makes the tree of one host at `to`: the cached Debian and the package, installed.
 pub(super) fn make(to: &Path) {
-    must(Command::new("cp").args(["-a", "--reflink=auto"]).arg(base()).arg(to));
+    must(Command::new("cp").args(["-a", "--reflink=auto"]).arg(cached("host", PACKAGES, "")).arg(to));
     // A host has an identity of its own; an empty file has systemd make one.
     fs::write(to.join("etc/machine-id"), "").expect("a file");
     write(&to.join("sbin/nbt-init"), INIT, 0o755);
@@ -113,11 +113,11 @@ fn package() -> &'static Path {
     package
 }
 
-/// The cached Debian.
-fn base() -> PathBuf {
+/// A tree of these packages from the cache, made when it is missing and finished by a shell script that runs in it.
+pub(super) fn cached(kind: &str, packages: &str, finish: &str) -> PathBuf {
     let (suite, mirror) = (suite(), mirror());
-    let mut name = format!("host-{suite}-");
-    for byte in &digest(&SHA256, format!("{suite} {mirror} {PACKAGES}").as_bytes()).as_ref()[..6] {
+    let mut name = format!("{kind}-{suite}-");
+    for byte in &digest(&SHA256, format!("{suite} {mirror} {packages}{finish}").as_bytes()).as_ref()[..6] {
         write!(name, "{byte:02x}").expect("text");
     }
     fs::create_dir_all(CACHE).expect("a cache directory");
@@ -129,11 +129,13 @@ fn base() -> PathBuf {
         must(Command::new("rm").arg("-rf").arg(&unfinished));
         must(
             Command::new("mmdebstrap")
-                .args(["--quiet", "--variant=apt", &format!("--include={PACKAGES}"), &suite])
+                .args(["--quiet", "--variant=apt", &format!("--include={packages}"), &suite])
                 .arg(&unfinished)
                 .arg(&mirror)
                 .env("LC_ALL", "C.UTF-8"),
         );
+        let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+        must(Command::new("chroot").arg(&unfinished).args(["sh", "-c", finish]).env("PATH", path));
         fs::rename(&unfinished, &tree).expect("a finished tree");
     }
     tree

@@ -173,6 +173,16 @@ impl<'a> Session<'a> {
         self.spec(&self.job.commands.config, &[])
     }
 
+    /// The call of `prepare` as it would be made.
+    pub fn spec_of_prepare(&self) -> Spec {
+        self.spec(&self.job.commands.prepare, &[])
+    }
+
+    /// The call of `cleanup` as it would be made.
+    pub fn spec_of_cleanup(&self) -> Spec {
+        self.spec(&self.job.commands.cleanup, &[])
+    }
+
     /// Makes any call, with the runner's patience and signals.
     pub fn call_spec(&mut self, name: &str, spec: &Spec) -> StageOutcome {
         self.call(name, spec, true)
