@@ -26,7 +26,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// How long `cleanup`'s launcher may take; it removes one directory.
+/// How long `cleanup`'s launcher may take: it gives processes twenty seconds and old directories a minute.
 const CLEANUP: Duration = Duration::from_secs(120);
 /// The same where it has to see a batch job gone, for which it takes up to 180 seconds itself.
 const BATCH_CLEANUP: Duration = Duration::from_secs(300);
@@ -221,7 +221,7 @@ impl Start {
 fn batch(context: &Context<'_>, record: &Record, task: &Task) -> Result<Option<Batch>, Refusal> {
     let Some(plan) = &record.batch else { return Ok(None) };
     let variable = |name: &str| match context.inputs.job_variable(name) {
-        Err(_) if *task == Task::Cleanup => Ok(None),
+        Err(_) if matches!(task, Task::Cleanup | Task::Tidy) => Ok(None),
         other => other,
     };
     let batch = plan.with(variable).map_err(|NotText { name }| {

@@ -212,3 +212,39 @@ fn a_scheduler_that_the_site_describes_is_used_by_its_name() {
     assert_eq!(refused.status, Status::failed(Reason::SystemFailure), "{}", refused.log());
     assert!(refused.log().contains("root's that nobody else may write"), "{}", refused.log());
 }
+
+#[test]
+fn a_sweep_cancels_the_job_in_slurm_of_a_runner_that_crashed() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let world = machine(&slurm, Privilege::Setuid, "");
+    world.write_keys();
+    let job = world.job().user("nbt_ann").variable("SCHEDULER_JOB_PREFIX", "swept");
+    let mut session = job.begin();
+    assert!(session.config().succeeded() && session.prepare().succeeded());
+    let file = session.directory().join("long");
+    session.write(&file, b"sleep 300\n", 0o700);
+    let run = session.spec_of_run(&file, "build_script");
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| world.run(&run));
+        slurm.wait_for("a job in the queue", || jobs_of_ann(&slurm).contains("swept"));
+        // What a crash of the runner's host does to the launcher; the scheduler does not notice.
+        for launcher in launchers(world.root()) {
+            kill(launcher, Signal::SIGKILL).expect("kill");
+        }
+        assert!(!running.join().expect("a stage").succeeded());
+    });
+    assert!(jobs_of_ann(&slurm).contains("swept"), "the job lives on without its runner");
+    let record = world.records().pop().expect("a record");
+    let text = std::fs::read_to_string(&record).expect("a record");
+    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    value["boot_id"] = "another boot".into();
+    std::fs::write(&record, value.to_string()).expect("a record");
+    let program = world.paths().bin.join("nunbirdctl");
+    let swept = world.run(&world.program("root", program, &["sweep", "--runner-user", "nbt_runner"]));
+    assert!(swept.succeeded() && swept.stdout.contains("is over"), "{}{}", swept.stdout, swept.stderr);
+    assert!(world.records().is_empty());
+    assert!(!jobs_of_ann(&slurm).contains("swept"), "{}", swept.stdout);
+}
