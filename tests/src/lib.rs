@@ -1,9 +1,10 @@
 //! The test bed of Nunbird: doubles of everything around it, and a private machine to run it on.
 //!
+//! - [`fake`]: commands of batch schedulers that cannot be installed here.
 //! - [`host`]: a booted machine with systemd, journald, PAM and the package installed.
 //! - [`issuer`]: a GitLab server as far as Nunbird and a job's scripts see it.
 //! - [`runner`]: gitlab-runner's custom executor.
-//! - [`scheduler`]: real batch schedulers and the launcher before them.
+//! - [`scheduler`]: batch schedulers, real and fake, and the launcher before them.
 //! - [`transcript`]: what strace(1) sees of the privileged program.
 //! - [`world`]: a machine with its own accounts, configuration and installation, in a mount namespace.
 //!
@@ -13,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod fake;
 pub mod host;
 pub mod issuer;
 pub mod runner;

@@ -70,7 +70,7 @@ impl Job<'_> {
     #[track_caller]
     pub fn wait_for_stop(&self) {
         let reached = self.stop_file("reached");
-        self.slurm.wait_for("a submission that stops", || reached.exists());
+        self.cluster.wait_for("a submission that stops", || reached.exists());
     }
 
     /// Lets submissions go on.
@@ -95,13 +95,13 @@ impl Job<'_> {
     }
 
     fn count(&self, states: &str) -> usize {
-        let names = self.slurm.admin(&format!("squeue -h -a {states} -o %j && echo all"));
+        let names = self.cluster.admin(&format!("squeue -h -a {states} -o %j && echo all"));
         assert!(names.ends_with("all\n"), "the queue does not answer");
         names.lines().filter(|name| name.starts_with(&format!("nb{}-", self.handover.job_id))).count()
     }
 
     fn stop_file(&self, name: &str) -> PathBuf {
-        self.slurm.calls(self.handover.job_id).with_extension(name)
+        self.cluster.bed.calls(self.handover.job_id).with_extension(name)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The launcher, started as `nunbird-auth` starts it, for a CI job whose stages go to a scheduler.
 
-use super::Slurm;
+use super::bed::{Bed, Person};
+use super::{Cluster, Slurm};
 use crate::world::process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,9 +24,9 @@ const BUILD_FAILURE: u8 = 110;
 const SYSTEM_FAILURE: u8 = 120;
 
 /// One CI job.
-#[derive(Debug)]
-pub struct Job<'s> {
-    pub(super) slurm: &'s Slurm,
+pub struct Job<'s, C: ?Sized = Slurm> {
+    pub(super) cluster: &'s C,
+    bed: &'s Bed,
     directory: PathBuf,
     /// What the launcher is given; change it before a stage.
     pub handover: Handover,
@@ -63,34 +64,70 @@ impl Slurm {
     /// # Panics
     /// When its directories cannot be made.
     pub fn job(&self, user: &str) -> Job<'_> {
-        let number = self.next_job();
-        let directory = self.path("launch").join(number.to_string());
+        Job::of(self, user)
+    }
+}
+
+impl<C: ?Sized> std::fmt::Debug for Job<'_, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CI job {}", self.handover.job_id)
+    }
+}
+
+impl<'s, C: Cluster + ?Sized> Job<'s, C> {
+    /// A CI job of one of a cluster's accounts.
+    ///
+    /// # Panics
+    /// When its directories cannot be made.
+    pub fn of(cluster: &'s C, user: &str) -> Self {
+        let bed = cluster.bed();
+        let number = bed.next_job();
+        let directory = bed.path("launch").join(number.to_string());
         fs::create_dir(&directory).expect("a directory");
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).expect("a mode");
-        let home = self.path("home").join(user);
-        let mut batch =
-            Batch::new(Scheduler::Named("slurm".to_owned()), home.join(format!(".nunbird/batch/{number}")));
-        batch.scheduler_bin = Some(self.path("bin"));
-        batch.environment = BTreeMap::from([
-            ("SLURM_CONF".to_owned(), self.path("etc/slurm.conf").display().to_string()),
-            ("NBT_CALLS".to_owned(), self.path("calls").display().to_string()),
-        ]);
+        let person = bed.person(user);
+        let scheduler = Scheduler::Named(cluster.scheduler().to_owned());
+        let mut batch = Batch::new(scheduler, person.home.join(format!(".nunbird/batch/{number}")));
+        if cluster.counts_calls() {
+            batch.scheduler_bin = Some(bed.path("bin"));
+        }
+        let calls = bed.path("calls").display().to_string();
+        batch.environment =
+            cluster.environment().into_iter().chain([("NBT_CALLS".to_owned(), calls)]).collect();
         batch.nfs_timeout = 5;
         batch.grace = 3;
-        let job =
-            Job { slurm: self, directory, handover: handover(user, &home, number, batch), starts: 0.into() };
+        let path = bed.environment.iter().find(|(name, _)| name == "PATH").expect("a PATH").1.clone();
+        let handover = handover(&person, &path, number, batch);
+        let job = Job { cluster, bed, directory, handover, starts: 0.into() };
         let prepared = job.start_task(Task::Prepare, "").finish();
         assert_eq!(prepared.status, Some(0), "{}", prepared.err);
         job
     }
 }
 
+/// What only Slurm's own tests use.
 impl Job<'_> {
+    /// Waits until the queue says that the job is in this state, and gives its id.
+    #[track_caller]
+    pub fn wait_for_state(&self, state: &str) -> String {
+        self.bed.wait_for(state, || self.state().as_deref() == Some(state));
+        self.id().expect("an id")
+    }
+
+    /// The job's state in the queue's words.
+    pub fn state(&self) -> Option<String> {
+        let state = self.cluster.admin(&format!("squeue -h -a -t all -j {} -o %T", self.id()?));
+        Some(state.trim().to_owned()).filter(|state| !state.is_empty())
+    }
+}
+
+impl<C: Cluster + ?Sized> Job<'_, C> {
     /// Sets the user's `SCHEDULER_PARAMETERS`.
     #[must_use]
     pub fn arguments(mut self, text: &str) -> Self {
+        let always = self.cluster.always();
         self.batch().arguments =
-            Some(UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text: text.to_owned() });
+            Some(UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text: format!("{always} {text}") });
         self
     }
 
@@ -98,7 +135,9 @@ impl Job<'_> {
     #[must_use]
     pub(super) fn at(mut self, data_dir: &Path) -> Self {
         let number = self.handover.job_id;
-        self.slurm.as_user(&self.handover.account.name, &format!("mkdir -m 700 {}", data_dir.display()));
+        let make =
+            self.bed.as_user(&self.handover.account.name, &format!("mkdir -m 700 {}", data_dir.display()));
+        self.bed.admin(&make);
         self.batch().directory = data_dir.join(format!("batch/{number}"));
         self.handover.workspace = workspace(data_dir);
         let prepared = self.start_task(Task::Prepare, "").finish();
@@ -147,34 +186,36 @@ impl Job<'_> {
         self.start_task(Task::Cleanup, "").finish()
     }
 
+    /// Waits until the launcher knows the scheduler's id.
+    #[track_caller]
+    pub fn wait_for_id(&self) -> String {
+        self.bed.wait_for("the scheduler's id", || self.id().is_some_and(|id| !id.is_empty()));
+        self.id().expect("an id")
+    }
+
+    /// Makes an empty file in the home directory.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn write_home(&self, name: &str) {
+        fs::write(self.home().join(name), "").expect("a file");
+    }
+
     /// The scheduler's id, once the launcher knows it.
     pub fn id(&self) -> Option<String> {
         let text = fs::read_to_string(self.stage_directory().join("job")).ok()?;
         Some(text.trim().trim_matches('"').to_owned())
     }
 
-    /// Waits until the queue says that the job is in this state, and gives its id.
-    #[track_caller]
-    pub fn wait_for_state(&self, state: &str) -> String {
-        self.slurm.wait_for(state, || self.state().as_deref() == Some(state));
-        self.id().expect("an id")
-    }
-
-    /// The job's state in the queue's words.
-    pub fn state(&self) -> Option<String> {
-        let state = self.slurm.admin(&format!("squeue -h -a -t all -j {} -o %T", self.id()?));
-        Some(state.trim().to_owned()).filter(|state| !state.is_empty())
-    }
-
     /// Waits until the user's script has made this file in the home directory.
     #[track_caller]
     pub fn wait_for_file(&self, name: &str) {
-        self.slurm.wait_for(name, || self.home().join(name).exists());
+        self.bed.wait_for(name, || self.home().join(name).exists());
     }
 
     /// The scheduler's commands that the launchers of this job ran, in order.
     pub fn calls(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.slurm.calls(self.handover.job_id)).unwrap_or_default();
+        let text = fs::read_to_string(self.bed.calls(self.handover.job_id)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -194,8 +235,12 @@ impl Job<'_> {
         }
         let Account { uid, gid, .. } = &handover.account;
         let (launcher, at_text) = (process::under_test("nunbird"), at.display());
-        let mut spec = self.slurm.spec(&format!(
-            "cd {at_text} && exec setpriv --reuid={uid} --regid={gid} --clear-groups {} 3<handover 4<script 5<>exit_code 9<>summary",
+        let drop = match self.bed.is_private() {
+            true => format!("setpriv --reuid={uid} --regid={gid} --clear-groups "),
+            false => String::new(),
+        };
+        let mut spec = self.bed.spec(&format!(
+            "cd {at_text} && exec {drop}{} 3<handover 4<script 5<>exit_code 9<>summary",
             launcher.display()
         ));
         spec.environment.push(("LEAKED".into(), "secret".into()));
@@ -243,8 +288,28 @@ impl Stage {
         self.finish()
     }
 
-    /// Waits for its end.
+    /// Whether the launcher has ended.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Waits for its end, for longer than a launcher takes to give up on a cancel.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
     pub fn finish(mut self) -> Ended {
+        let end = Instant::now() + Duration::from_secs(200);
+        while !self.has_ended() {
+            if Instant::now() >= end {
+                self.signal(Signal::SIGKILL);
+                panic!("the launcher does not end:\n{}", self.err());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let status = self.child.wait().expect("its end");
         for reader in self.readers.drain(..) {
             reader.join().expect("its output");
@@ -323,29 +388,28 @@ fn workspace(data_dir: &Path) -> Workspace {
     }
 }
 
-fn handover(user: &str, home: &Path, number: u64, batch: Batch) -> Handover {
-    let uid = Slurm::uid(user);
+fn handover(person: &Person, path: &str, number: u64, batch: Batch) -> Handover {
     Handover {
         version: nunbird_handover::FORMAT_VERSION,
         decision_id: decision_id(),
         job_id: number,
         task: Task::Prepare,
         account: Account {
-            name: user.to_owned(),
-            uid,
-            gid: uid,
-            home: home.to_owned(),
+            name: person.name.clone(),
+            uid: person.uid,
+            gid: person.gid,
+            home: person.home.clone(),
             shell: "/bin/bash".into(),
         },
         identity: Identity {
             server: "main".to_owned(),
-            user_login: user.to_owned(),
+            user_login: person.name.clone(),
             user_id: 42,
             project_path: "group/project".to_owned(),
         },
-        workspace: workspace(&home.join(".nunbird")),
+        workspace: workspace(&person.home.join(".nunbird")),
         shell: Shell { path: "/bin/bash".into(), login: true },
-        environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        environment: BTreeMap::from([("PATH".to_owned(), path.to_owned())]),
         exit_codes: ExitCodes { build_failure: BUILD_FAILURE, system_failure: SYSTEM_FAILURE },
         exit_code_file: true,
         umask: None,

@@ -1,0 +1,442 @@
+//! LSF: `bsub bjobs bkill bhist bstop bresume bqueues`.
+//!
+//! Tables, refusals and `bhist` are OpenLava's, which was recorded; `bjobs -o … -json` and the reasons TERM_* are those
+//! of IBM's manual pages for 10.1. There are the queues `normal` (default), `short` (an hour at most) and `priv`.
+
+use super::command::{Call, Said, inherited};
+use super::options::{Words, dashed};
+use super::queue::{Cause, Job, Standing, Wish};
+use super::times::{Date, signal};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::io;
+
+const HOST: &str = "lavahost";
+const BSUB: &[(&str, usize)] = &[
+    ("-J", 1),
+    ("-o", 1),
+    ("-oo", 1),
+    ("-e", 1),
+    ("-eo", 1),
+    ("-W", 1),
+    ("-q", 1),
+    ("-n", 1),
+    ("-nnodes", 1),
+    ("-M", 1),
+    ("-R", 1),
+    ("-P", 1),
+    ("-G", 1),
+    ("-m", 1),
+    ("-H", 0),
+    ("-rn", 0),
+    ("-r", 0),
+    ("-cwd", 1),
+    ("-env", 1),
+    ("-x", 0),
+    ("-N", 0),
+    ("-B", 0),
+    ("-w", 1),
+    ("-app", 1),
+    ("-g", 1),
+    ("-L", 1),
+    ("-i", 1),
+    ("-K", 0),
+    ("-Jd", 1),
+    ("-We", 1),
+];
+
+pub(super) fn run(call: &mut Call, command: &str) -> io::Result<Said> {
+    match command {
+        "bsub" => bsub(call),
+        "bjobs" => Ok(bjobs(call)),
+        "bhist" => Ok(bhist(call)),
+        "bqueues" => Ok(Said::out(
+            "QUEUE_NAME      PRIO STATUS          MAX JL/U JL/P JL/H NJOBS  PEND   RUN  SUSP \n\
+             normal           30  Open:Active       -    -    -    -     0     0     0     0\n\
+             short            35  Open:Active       -    -    -    -     0     0     0     0\n",
+        )),
+        _ => act(call, command),
+    }
+}
+
+fn refused(text: &str) -> Said {
+    Said::error(255, format!("{text}. Job not submitted."))
+}
+
+fn bsub(call: &mut Call) -> io::Result<Said> {
+    // bsub takes what it does not know without a word.
+    let known: Vec<String> = {
+        let mut rest = Vec::new();
+        let mut words = call.arguments.iter();
+        while let Some(word) = words.next() {
+            if !word.starts_with('-') {
+                rest.push(word.clone());
+                rest.extend(words.by_ref().cloned());
+            } else if let Some((_, values)) = BSUB.iter().find(|(name, _)| name == word) {
+                rest.push(word.clone());
+                rest.extend(words.by_ref().take(*values).cloned());
+            }
+        }
+        rest
+    };
+    let words = dashed(&known, BSUB).unwrap_or_default();
+    let mut job = call.new_job()?;
+    if let Some(said) = ask(&words, &mut job) {
+        return Ok(said);
+    }
+    let text = if words.rest.is_empty() {
+        call.stdin()?
+    } else {
+        format!("#!/bin/sh\n{}\n", words.rest.join(" ")).into_bytes()
+    };
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Ok(refused("No command is specified"));
+    }
+    if job.name.is_empty() {
+        job.name = String::from_utf8_lossy(&text).trim().replace('\n', ";").to_string();
+    }
+    let here = std::env::current_dir()?;
+    let id = job.number.to_string();
+    let path = |name: &str| here.join(name.replace("%J", &id));
+    let output = words.get("-oo").or(words.get("-o"));
+    job.output = output.map_or_else(|| "/dev/null".into(), path);
+    job.error = words.get("-eo").or(words.get("-e")).map(path);
+    job.directory = words.get("-cwd").map_or_else(|| here.clone(), |name| here.join(name));
+    // The whole environment of bsub.
+    job.environment = inherited().collect();
+    for (name, value) in [
+        ("LSB_JOBID", id.clone()),
+        ("LSB_JOBNAME", job.name.clone()),
+        ("LSB_HOSTS", HOST.to_owned()),
+        ("LSB_QUEUE", job.queue.clone()),
+        ("LSB_BATCH_JID", id),
+    ] {
+        job.environment.insert(name.to_owned(), value);
+    }
+    let default = if words.has("-q") { "" } else { "default " };
+    let said = format!("Job <{}> is submitted to {default}queue <{}>.\n", job.number, job.queue);
+    let shell = if text.starts_with(b"#!/bin/bash") { "/bin/bash" } else { "/bin/sh" };
+    call.submit(job, shell, &text)?;
+    Ok(Said::out(said))
+}
+
+fn ask(words: &Words, job: &mut Job) -> Option<Said> {
+    job.name = words.get("-J").unwrap_or_default().to_owned();
+    job.held = words.has("-H");
+    job.queue = words.get("-q").unwrap_or("normal").to_owned();
+    match job.queue.as_str() {
+        "normal" | "short" => {}
+        "priv" => return Some(refused("priv: User cannot use the queue")),
+        queue => return Some(refused(&format!("{queue}: No such queue"))),
+    }
+    if let Some(text) = words.get("-W") {
+        let time = text.split('/').next().unwrap_or_default();
+        let minutes = match time.split_once(':') {
+            Some((hours, minutes)) => {
+                hours.parse::<u64>().ok().zip(minutes.parse::<u64>().ok()).map(|(h, m)| h * 60 + m)
+            }
+            None => time.parse().ok(),
+        };
+        let Some(minutes) = minutes else {
+            return Some(refused(&format!("{text}: Bad RUNLIMIT specification")));
+        };
+        if job.queue == "short" && minutes > 60 {
+            return Some(refused("RUNLIMIT: Cannot exceed queue's hard limit(s)"));
+        }
+        job.limit = Some(minutes * 60);
+    }
+    let many = words.get("-n").and_then(|text| text.split(',').next()?.parse::<u64>().ok());
+    if many.is_some_and(|many| many > 64) {
+        return Some(refused("Too many processors requested"));
+    }
+    if words.get("-R").is_some_and(|text| text.contains("nosuch") || text.contains("((")) {
+        return Some(refused("Bad resource requirement syntax"));
+    }
+    if let Some(host) = words.get("-m").filter(|host| *host != HOST) {
+        return Some(refused(&format!("{host}: Bad host name, host group name or cluster name")));
+    }
+    None
+}
+
+fn stat(job: &Job) -> &'static str {
+    match (job.standing, job.held) {
+        (Standing::Waiting, true) => "PSUSP",
+        (Standing::Waiting, false) => "PEND",
+        (Standing::Running | Standing::Leaving, _) => "RUN",
+        (Standing::Ended, _) if job.cause() == Some(Cause::Itself) && job.code() == Some(0) => "DONE",
+        (Standing::Ended, _) => "EXIT",
+    }
+}
+
+fn exit_reason(job: &Job) -> &'static str {
+    match job.cause() {
+        Some(Cause::Cancelled) if job.end.as_ref().is_some_and(|end| end.by != job.uid) => {
+            "TERM_ADMIN: job killed by root or LSF administrator"
+        }
+        Some(Cause::Cancelled) => "TERM_OWNER: job killed by owner",
+        Some(Cause::Time) => "TERM_RUNLIMIT: job killed after reaching LSF run time limit",
+        Some(Cause::Memory) => "TERM_MEMLIMIT: job killed after reaching LSF memory usage limit",
+        Some(Cause::Preempted) => "TERM_PREEMPT: job killed after preemption",
+        Some(Cause::Node) => "TERM_ZOMBI: job exited while LSF is not available",
+        Some(Cause::Itself) | None => "",
+    }
+}
+
+/// The jobs that a command's words mean: by name, by id, or all of the caller's.
+fn meant(call: &Call, words: &Words, jobs: Vec<Job>) -> (Vec<Job>, Vec<String>) {
+    let all = words.has("-a");
+    let user = words.get("-u").unwrap_or(&call.me.name);
+    let ids: Vec<&String> = words.rest.iter().filter(|id| *id != "0").collect();
+    if ids.is_empty() {
+        let fits = |job: &Job| {
+            (user == "all" || job.owner == user)
+                && words.get("-J").is_none_or(|name| job.name == name)
+                && (all || job.is_live())
+        };
+        return (jobs.into_iter().filter(fits).collect(), Vec::new());
+    }
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for id in ids {
+        match jobs.iter().find(|job| job.number.to_string() == *id) {
+            Some(job) => found.push(job.clone()),
+            None => missing.push(id.clone()),
+        }
+    }
+    (found, missing)
+}
+
+fn bjobs(call: &mut Call) -> Said {
+    let known = [
+        ("-a", 0),
+        ("-w", 0),
+        ("-l", 0),
+        ("-d", 0),
+        ("-p", 0),
+        ("-r", 0),
+        ("-UF", 0),
+        ("-o", 1),
+        ("-json", 0),
+        ("-noheader", 0),
+        ("-J", 1),
+        ("-u", 1),
+        ("-q", 1),
+    ];
+    let words = match dashed(&call.arguments, &known) {
+        Ok(words) => words,
+        Err(word) => {
+            return Said::error(
+                255,
+                format!("bjobs: invalid option -- '{}'\nUsage: bjobs [-h] [-V]", &word[1..]),
+            );
+        }
+    };
+    let (jobs, missing) = meant(call, &words, call.queue.known());
+    if let (Some(format), true) = (words.get("-o"), words.has("-json")) {
+        return json_answer(call, format, &jobs, &missing, words.get("-J"));
+    }
+    let mut said = Said::default();
+    for id in &missing {
+        said.code = 255;
+        writeln!(said.err, "Job <{id}> is not found").expect("text");
+    }
+    if jobs.is_empty() {
+        if missing.is_empty() {
+            said.code = 255;
+            said.err = match words.get("-J") {
+                Some(name) => format!("Job <{name}> is not found\n"),
+                None if words.has("-a") => "No job found\n".to_owned(),
+                None => "No unfinished job found\n".to_owned(),
+            };
+        }
+        return said;
+    }
+    said.out.push_str("JOBID   USER    STAT  QUEUE      FROM_HOST   EXEC_HOST   JOB_NAME   SUBMIT_TIME\n");
+    for job in jobs {
+        let stat = call.queue.word(job.number, stat(&job));
+        let cut = |text: &str, width: usize| match text.chars().count() {
+            n if n > width && !words.has("-w") => {
+                format!("*{}", text.chars().skip(n + 1 - width).collect::<String>())
+            }
+            _ => text.to_owned(),
+        };
+        let node = if job.started.is_some() { HOST } else { "   -    " };
+        writeln!(
+            said.out,
+            "{:<7} {:<7} {stat:<5} {:<10} {HOST:<11} {node:<11} {:<10} {}",
+            job.number,
+            cut(&job.owner, 7),
+            job.queue,
+            cut(&job.name, 10),
+            Date::of(job.submitted).short()
+        )
+        .expect("text");
+    }
+    said
+}
+
+fn json_answer(call: &Call, format: &str, jobs: &[Job], missing: &[String], name: Option<&str>) -> Said {
+    let fields: Vec<&str> =
+        format.split_whitespace().map(|field| field.split(':').next().unwrap_or(field)).collect();
+    let mut records: Vec<Value> = jobs
+        .iter()
+        .map(|job| {
+            let pairs = fields.iter().map(|field| (field.to_uppercase(), json!(value(call, job, field))));
+            Value::Object(pairs.collect())
+        })
+        .collect();
+    records
+        .extend(missing.iter().map(|id| json!({"JOBID": id, "ERROR": format!("Job <{id}> is not found")})));
+    if records.is_empty() {
+        return match name {
+            Some(name) => Said::error(255, format!("Job <{name}> is not found")),
+            None => Said::error(255, "No job found"),
+        };
+    }
+    let answer = json!({"COMMAND": "bjobs", "JOBS": records.len(), "RECORDS": records});
+    let code = if missing.is_empty() { 0 } else { 255 };
+    Said { out: format!("{answer:#}\n"), err: String::new(), code }
+}
+
+fn value(call: &Call, job: &Job, field: &str) -> String {
+    let date = |time: Option<u64>| time.map(|time| Date::of(time).short()).unwrap_or_default();
+    let code = || job.code().filter(|code| *code != 0 && !job.is_live());
+    match field {
+        "jobid" => job.number.to_string(),
+        "user" => job.owner.clone(),
+        "stat" => call.queue.word(job.number, stat(job)),
+        "queue" => job.queue.clone(),
+        "job_name" => job.name.clone(),
+        "exit_code" => code().map(|code| code.to_string()).unwrap_or_default(),
+        "exit_reason" => exit_reason(job).to_owned(),
+        "pend_reason" if job.standing == Standing::Waiting && job.held => {
+            "The job was suspended by the user while pending;".to_owned()
+        }
+        "pend_reason" if job.standing == Standing::Waiting => "New job is waiting for scheduling;".to_owned(),
+        "exec_host" if job.started.is_some() => HOST.to_owned(),
+        "submit_time" => date(Some(job.submitted)),
+        "start_time" => date(job.started),
+        "finish_time" => date(job.ended),
+        "runtimelimit" => job.limit.map(|limit| format!("{}.0/{HOST}", limit / 60)).unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+fn act(call: &mut Call, command: &str) -> io::Result<Said> {
+    let known = [("-s", 1), ("-r", 0), ("-J", 1), ("-u", 1), ("-q", 1), ("-m", 1)];
+    let Ok(words) = dashed(&call.arguments, &known) else {
+        return Ok(Said::error(
+            255,
+            format!("Usage: {command} [-h] [-V] [0] [-r | -s sigval] [-J job_name] [jobId]..."),
+        ));
+    };
+    let mut all = Words { options: words.options.clone(), rest: words.rest.clone() };
+    all.options.push(("-a".to_owned(), String::new()));
+    let (jobs, missing) = meant(call, &all, call.queue.known());
+    let mut said = Said::default();
+    for id in &missing {
+        said.code = 255;
+        let text = if id.parse::<u64>().is_ok() {
+            format!("Job <{id}>: No matching job found")
+        } else {
+            format!("{id}: Illegal job ID.")
+        };
+        writeln!(said.err, "{text}").expect("text");
+    }
+    let named = all.rest.iter().all(|id| id == "0");
+    // `0` means all that live.
+    let live: Vec<Job> = jobs.iter().filter(|job| job.is_live()).cloned().collect();
+    let chosen = if named && all.rest.contains(&"0".to_owned()) { live } else { jobs };
+    if chosen.is_empty() && missing.is_empty() {
+        return Ok(Said::error(
+            255,
+            match words.get("-J") {
+                Some(name) => format!("Job <{name}> is not found"),
+                None => "No match".to_owned(),
+            },
+        ));
+    }
+    for job in chosen {
+        let id = job.number;
+        if !call.may(&job) {
+            said.code = 255;
+            writeln!(said.err, "Job <{id}>: User permission denied").expect("text");
+        } else if !job.is_live() {
+            said.code = 255;
+            writeln!(said.err, "Job <{id}>: Job has already finished").expect("text");
+        } else if command == "bstop" {
+            call.queue.wish(id, Wish::Hold)?;
+            writeln!(said.out, "Job <{id}> is being stopped").expect("text");
+        } else if command == "bresume" {
+            call.queue.wish(id, Wish::Release)?;
+            writeln!(said.out, "Job <{id}> is being resumed").expect("text");
+        } else if let Some(number) = words.get("-s").and_then(signal) {
+            call.queue.wish(id, Wish::Signal(number))?;
+            writeln!(said.out, "Job <{id}> is being signaled").expect("text");
+        } else {
+            call.cancel(&job, words.has("-r"))?;
+            writeln!(said.out, "Job <{id}> is being terminated").expect("text");
+        }
+    }
+    Ok(said)
+}
+
+fn bhist(call: &mut Call) -> Said {
+    let known = [("-l", 0), ("-n", 1), ("-a", 0), ("-J", 1), ("-u", 1)];
+    let Ok(words) = dashed(&call.arguments, &known) else {
+        return Said::error(255, "Usage: bhist [-h] [-V] [-l] [-n number_of_logfiles] [jobId]...");
+    };
+    let mut jobs = call.queue.recorded();
+    jobs.extend(call.queue.known().into_iter().filter(Job::is_live));
+    let chosen: Vec<Job> =
+        jobs.into_iter().filter(|job| words.rest.contains(&job.number.to_string())).collect();
+    if chosen.is_empty() {
+        return Said { out: "No matching job found\n".to_owned(), err: String::new(), code: 255 };
+    }
+    let mut text = String::new();
+    for job in chosen {
+        let name = format!(
+            "Job <{}>, Job Name <{}>, User <{}>, Project <default>, Command <#!/bin/sh>",
+            job.number, job.name, job.owner
+        );
+        let event = |time: Option<u64>, what: &str| match time {
+            Some(time) => folded(&format!("{}: {what}", Date::of(time).without_year())),
+            None => String::new(),
+        };
+        text.push('\n');
+        text.push_str(&folded(&name));
+        text.push_str(&event(
+            Some(job.submitted),
+            &format!("Submitted from host <{HOST}>, to Queue <{}>, CWD <$HOME>;", job.queue),
+        ));
+        text.push_str(&event(job.started, &format!("Dispatched to <{HOST}>;")));
+        text.push_str(&event(job.started, "Starting (Pid 508);"));
+        let how = match (job.cause(), job.code()) {
+            (Some(Cause::Itself), Some(0)) => "Done successfully.".to_owned(),
+            (Some(Cause::Itself), Some(code)) if code < 128 => format!("Exited with exit code {code}."),
+            (_, Some(code)) if code > 128 => format!("Exited by signal {}.", code - 128),
+            _ => "Exited;".to_owned(),
+        };
+        let reason = match exit_reason(&job) {
+            "" => String::new(),
+            reason => format!(" {reason};"),
+        };
+        text.push_str(&event(job.ended, &format!("{how} The CPU time used is 0.0 seconds;{reason}")));
+        text.push_str("\nSummary of time in seconds spent in various states\n  PEND     PSUSP    RUN      USUSP    SSUSP    UNKWN    TOTAL\n\n");
+    }
+    Said::out(text)
+}
+
+/// Lines of 79 columns, the next ones behind 21 blanks.
+fn folded(line: &str) -> String {
+    let mut text = String::new();
+    let mut room = 79;
+    for letter in line.chars() {
+        if room == 0 {
+            write!(text, "\n{:21}", "").expect("text");
+            room = 58;
+        }
+        text.push(letter);
+        room -= 1;
+    }
+    text + "\n"
+}

@@ -1,0 +1,246 @@
+//! What every bed has: a directory, accounts, and a mount namespace that shows them.
+//!
+//! Everything of a bed runs in mount namespaces that show other `passwd` and `group` files, which is also how all that
+//! belongs to it is found in the end: daemons, steps, jobs and launchers alike. A bed of the caller's own account, for
+//! a site's real scheduler, has neither: it changes nothing on the host but files below one directory.
+
+use crate::world::enter::{Mount, Spec};
+use crate::world::process;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User, getuid};
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The accounts: name and uid, which is also the gid.
+const USERS: [(&str, u32); 3] = [("nbt_ann", 41101), ("nbt_bea", 41102), ("nbt_cyn", 41103)];
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory with accounts of its own.
+#[derive(Debug)]
+pub struct Bed {
+    /// The caller's account, where the bed has none of its own.
+    own: Option<User>,
+    /// What its programs find besides the accounts.
+    pub(super) mounts: Vec<Mount>,
+    /// The environment of an administrator.
+    pub(super) environment: Vec<(String, String)>,
+    // Last: everything else uses it.
+    directory: TempDir,
+}
+
+/// An account as launchers need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Person {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) home: PathBuf,
+}
+
+/// A variable of the caller's environment; empty when it has none.
+pub(super) fn variable(name: &str) -> String {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+impl Bed {
+    /// Lays one out, with three accounts that nothing else on the host knows.
+    ///
+    /// # Panics
+    /// Without root.
+    pub(super) fn new(prefix: &str) -> Bed {
+        let directory = tempfile::Builder::new().prefix(prefix).tempdir_in("/var/tmp").expect("a directory");
+        let bed = Self::in_directory(directory, None);
+        let (mut passwd, mut group) = (String::new(), String::new());
+        for (name, uid) in USERS {
+            let home = bed.path("home").join(name);
+            writeln!(passwd, "{name}:x:{uid}:{uid}::{}:/bin/bash", home.display()).expect("text");
+            writeln!(group, "{name}:x:{uid}:").expect("text");
+            fs::create_dir(&home).expect("a home");
+            fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("a mode");
+            chown(&home, Some(uid), Some(uid)).expect("an owner");
+        }
+        for (file, ours) in [("passwd", passwd), ("group", group)] {
+            let hosts = fs::read_to_string(Path::new("/etc").join(file)).expect("the host's accounts");
+            fs::write(bed.path("etc").join(file), hosts + &ours).expect("the bed's accounts");
+        }
+        bed
+    }
+
+    /// One of the caller's own account, below its home directory, which compute nodes share.
+    ///
+    /// # Panics
+    /// When the caller has no home directory to write to.
+    pub(super) fn own() -> Bed {
+        let user = User::from_uid(getuid()).expect("the user database").expect("an account");
+        let directory =
+            tempfile::Builder::new().prefix("nbt_compliance_").tempdir_in(&user.dir).expect("a directory");
+        let bed = Self::in_directory(directory, Some(user));
+        fs::create_dir(bed.path("home/own")).expect("a directory");
+        bed
+    }
+
+    fn in_directory(directory: TempDir, own: Option<User>) -> Bed {
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+        for (name, mode) in [
+            ("etc", 0o755),
+            ("log", 0o755),
+            ("home", 0o755),
+            ("bin", 0o755),
+            ("launch", 0o711),
+            ("calls", 0o1777),
+        ] {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).expect("a directory");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+        }
+        let path = match own {
+            Some(_) => variable("PATH"),
+            None => "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        };
+        let environment = vec![("PATH".to_owned(), path), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
+        Bed { own, mounts: Vec::new(), environment, directory }
+    }
+
+    /// Whether it has accounts of its own.
+    pub(super) fn is_private(&self) -> bool {
+        self.own.is_none()
+    }
+
+    /// A path of this bed.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The accounts' names.
+    pub(super) fn users() -> [&'static str; 3] {
+        USERS.map(|(name, _)| name)
+    }
+
+    /// One of the accounts. In a bed without its own, all of them are the caller.
+    ///
+    /// # Panics
+    /// When there is none of this name.
+    #[track_caller]
+    pub(super) fn person(&self, name: &str) -> Person {
+        match &self.own {
+            Some(user) => Person {
+                name: user.name.clone(),
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+                home: self.path("home/own"),
+            },
+            None => {
+                let uid = Self::uid(name);
+                Person { name: name.to_owned(), uid, gid: uid, home: self.path("home").join(name) }
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn uid(name: &str) -> u32 {
+        USERS.iter().find(|(known, _)| *known == name).expect("an account of this bed").1
+    }
+
+    /// A shell command in the bed, as the administrator.
+    pub(super) fn spec(&self, command: &str) -> Spec {
+        let accounts = ["passwd", "group"].map(|file| Mount::Bind {
+            source: self.path("etc").join(file),
+            target: Path::new("/etc").join(file),
+        });
+        let environment = self.environment.iter().map(|(name, value)| (name.into(), value.into()));
+        Spec {
+            mounts: self.is_private().then(|| accounts.into_iter().chain(self.mounts.clone()).collect()),
+            ids: None,
+            inside: None,
+            no_new_privileges: false,
+            program: "/bin/sh".into(),
+            name: None,
+            arguments: vec!["-c".into(), command.into()],
+            environment: environment.collect(),
+            directory: "/".into(),
+        }
+    }
+
+    /// The same for one of the accounts.
+    pub(super) fn as_user(&self, user: &str, command: &str) -> String {
+        if !self.is_private() {
+            return command.to_owned();
+        }
+        let Person { uid, gid, .. } = self.person(user);
+        format!("exec setpriv --reuid={uid} --regid={gid} --clear-groups sh -c '{command}'")
+    }
+
+    /// What a shell command says. Its failure is an empty answer.
+    pub(super) fn admin(&self, command: &str) -> String {
+        let finished = process::run(&self.spec(command));
+        if finished.succeeded() { finished.stdout } else { String::new() }
+    }
+
+    /// Waits for something, asking some times a second.
+    ///
+    /// # Panics
+    /// When it has not come within a minute.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, mut come: impl FnMut() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !come() {
+            assert!(Instant::now() < end, "waited in vain for {what}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in fs::read_dir(self.path("log")).into_iter().flatten().flatten() {
+            let log = fs::read_to_string(entry.path()).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(20)..].join("\n");
+            write!(text, "== {}\n{tail}\n", entry.path().display()).expect("text");
+        }
+        text
+    }
+
+    /// Where the commands' wrappers write down what the launchers of a CI job ran.
+    pub(super) fn calls(&self, job: u64) -> PathBuf {
+        self.path("calls").join(job.to_string())
+    }
+
+    /// No two beds have a number in common, as no two CI jobs of an account have: launchers end what is left of theirs.
+    pub(super) fn next_job(&self) -> u64 {
+        static JOBS: AtomicU64 = AtomicU64::new(1);
+        u64::from(std::process::id()) * 10_000 + JOBS.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Everything that lives in a mount namespace of this bed.
+    fn processes(&self) -> Vec<Pid> {
+        let mark = self.path("etc/passwd").display().to_string();
+        let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let ours = |number: &i32| {
+            fs::read_to_string(format!("/proc/{number}/mountinfo")).is_ok_and(|mounts| mounts.contains(&mark))
+        };
+        numbers.filter(ours).map(Pid::from_raw).collect()
+    }
+
+    /// Ends it all, while `reap` takes what the caller started itself.
+    pub(super) fn end(&self, mut reap: impl FnMut()) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.is_private() && Instant::now() < end {
+            let processes = self.processes();
+            if processes.is_empty() {
+                break;
+            }
+            for process in processes {
+                // ESRCH: it ended meanwhile.
+                let _ = kill(process, Signal::SIGKILL);
+            }
+            reap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

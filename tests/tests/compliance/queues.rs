@@ -1,0 +1,69 @@
+//! Stages that wait, and submissions that are not taken.
+
+use crate::support::{Case, case, is_over, job, pending, users_failure};
+use nunbird_tests::scheduler::{Cluster, Fault, Possible, Want};
+
+pub(crate) const CASES: &[Case] = &[
+    case("a held job waits, says so, and runs when it is released", held),
+    case("a refused submission is told in the scheduler's words", refused),
+    case("a job that can never start is cancelled with the reason", too_much),
+    case("an argument that Nunbird sets itself is refused", owned),
+    case("a request beyond the site's bounds is refused", bounds),
+    case("a longer time than the site gives is cut, and told", cut),
+];
+
+fn held(cluster: &dyn Cluster) -> Possible<()> {
+    let job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::Hold)?);
+    let stage = job.start("echo ran");
+    stage.wait_for_word("section_start:");
+    let id = pending(cluster, &job);
+    cluster.inflict(Fault::Release(&id))?;
+    let ended = stage.finish();
+    assert_eq!(ended.succeeded().text(), "ran\n");
+    let (start, end) = (ended.err.find("section_start:"), ended.err.find("section_end:"));
+    assert!(start.is_some() && start < end, "{:?}", ended.err);
+    Ok(())
+}
+
+fn refused(cluster: &dyn Cluster) -> Possible<()> {
+    let job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::NoSuchQueue)?);
+    let ended = job.run("true");
+    ended.failed(1, "does not take the job: ");
+    job.cleanup().succeeded();
+    Ok(())
+}
+
+fn too_much(cluster: &dyn Cluster) -> Possible<()> {
+    let job = job(cluster, "nbt_bea").arguments(&cluster.want(Want::TooMuch)?);
+    let ended = job.run("true");
+    ended.failed(1, "can never start it (");
+    is_over(cluster, &job.wait_for_id());
+    Ok(())
+}
+
+fn owned(cluster: &dyn Cluster) -> Possible<()> {
+    let job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::Owned)?);
+    job.run("true").failed(1, "must not have ");
+    assert!(job.calls().is_empty(), "{:?}", job.calls());
+    Ok(())
+}
+
+fn bounds(cluster: &dyn Cluster) -> Possible<()> {
+    let mut few = job(cluster, "nbt_ann").arguments(&cluster.want(Want::OneNode)?);
+    few.batch().rules.most_nodes = Some(2);
+    few.run("true").succeeded();
+    let mut many = job(cluster, "nbt_ann").arguments(&cluster.want(Want::ThreeNodes)?);
+    many.batch().rules.most_nodes = Some(2);
+    many.run("true").failed(1, "2");
+    assert!(many.calls().is_empty(), "{:?}", many.calls());
+    Ok(())
+}
+
+fn cut(cluster: &dyn Cluster) -> Possible<()> {
+    let mut job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::TwoHours)?);
+    job.batch().rules.most_time = Some(60);
+    let ended = job.run("sleep 300");
+    users_failure(&ended, "1");
+    assert!(ended.err.contains("2:00") || ended.err.contains("cut"), "{}", ended.err);
+    Ok(())
+}

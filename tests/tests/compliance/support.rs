@@ -1,0 +1,99 @@
+//! What cases have in common.
+
+use nunbird_tests::scheduler::{Cluster, Ended, Job, Possible, Stage, Standing};
+
+/// One line of the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// Whether it breaks the scheduler for others.
+    pub(crate) alone: bool,
+    pub(crate) run: fn(&dyn Cluster) -> Possible<()>,
+}
+
+/// A case that leaves the scheduler as it was.
+pub(crate) const fn case(name: &'static str, run: fn(&dyn Cluster) -> Possible<()>) -> Case {
+    Case { name, alone: false, run }
+}
+
+/// A case that needs a scheduler of its own.
+pub(crate) const fn alone(name: &'static str, run: fn(&dyn Cluster) -> Possible<()>) -> Case {
+    Case { name, alone: true, run }
+}
+
+pub(crate) type AnyJob<'c> = Job<'c, dyn Cluster + 'c>;
+
+/// A CI job with quick looks at the queue.
+pub(crate) fn job<'c>(cluster: &'c dyn Cluster, user: &str) -> AnyJob<'c> {
+    let mut job = Job::of(cluster, user);
+    job.batch().poll_interval = 2;
+    job
+}
+
+/// A script that makes the file `began`, waits for the file `go`, and goes on.
+pub(crate) fn waiting(then: &str) -> String {
+    format!(
+        "echo began >>\"$HOME/began-$NUNBIRD_JOB_ID\"; until [ -e \"$HOME/go-$NUNBIRD_JOB_ID\" ]; do sleep 0.1; done; {then}"
+    )
+}
+
+/// Waits until such a script has begun, and gives the scheduler's id.
+pub(crate) fn begun(job: &AnyJob<'_>) -> String {
+    job.wait_for_file(&format!("began-{}", job.handover.job_id));
+    job.wait_for_id()
+}
+
+/// How many times it has begun.
+pub(crate) fn times_begun(job: &AnyJob<'_>) -> usize {
+    let path = job.home().join(format!("began-{}", job.handover.job_id));
+    std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+/// Lets it go on.
+pub(crate) fn go(job: &AnyJob<'_>) {
+    job.write_home(&format!("go-{}", job.handover.job_id));
+}
+
+/// Waits until the queue says that the job waits, and gives its id.
+pub(crate) fn pending(cluster: &dyn Cluster, job: &AnyJob<'_>) -> String {
+    let id = job.wait_for_id();
+    cluster.bed().wait_for("a waiting job", || cluster.standing(&id) == Standing::Waiting);
+    id
+}
+
+/// Waits until the launcher has run this many commands more.
+pub(crate) fn more_calls(cluster: &dyn Cluster, job: &AnyJob<'_>, more: usize) {
+    let before = job.calls().len();
+    cluster.bed().wait_for("the launcher's next commands", || job.calls().len() >= before + more);
+}
+
+/// How many submissions the launchers of a job made.
+pub(crate) fn submissions(job: &AnyJob<'_>) -> usize {
+    let submits = ["sbatch ", "qsub ", "bsub ", "flux batch ", "condor_submit "];
+    job.calls().iter().filter(|call| submits.iter().any(|word| call.starts_with(word))).count()
+}
+
+/// Fails unless the job is out of the queue, or known to have ended.
+#[track_caller]
+pub(crate) fn is_over(cluster: &dyn Cluster, id: &str) {
+    let standing = cluster.standing(id);
+    assert!(matches!(standing, Standing::Ended | Standing::Gone), "{standing:?}");
+}
+
+/// Fails unless the stage failed as one of the user's and said this.
+#[track_caller]
+pub(crate) fn users_failure(ended: &Ended, word: &str) {
+    ended.failed(ended.exit_code.parse().unwrap_or(-1), word);
+    assert_ne!(ended.exit_code, "0", "{}", ended.err);
+}
+
+/// Fails if the stage succeeded.
+#[track_caller]
+pub(crate) fn no_success(ended: &Ended) {
+    assert!(ended.status.is_some_and(|status| status != 0), "{}\n{}", ended.text(), ended.err);
+}
+
+/// Waits for both.
+pub(crate) fn both(stages: [Stage; 2]) -> [Ended; 2] {
+    stages.map(Stage::finish)
+}

@@ -1,0 +1,82 @@
+//! The table: a line for each case, a column for each scheduler, and the reasons below.
+
+use std::fmt::{self, Display, Formatter};
+
+/// How a case ended before a scheduler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cell {
+    Passed,
+    /// With the reason.
+    NotPossible(String),
+    /// With what was seen.
+    Failed(String),
+}
+
+/// All of them.
+pub(crate) struct Table {
+    schedulers: Vec<String>,
+    cases: Vec<&'static str>,
+    cells: Vec<Vec<Option<Cell>>>,
+}
+
+impl Table {
+    pub(crate) fn new(schedulers: &[&str], cases: impl Iterator<Item = &'static str>) -> Self {
+        let cases: Vec<_> = cases.collect();
+        let schedulers: Vec<String> = schedulers.iter().map(|name| (*name).to_owned()).collect();
+        let cells = vec![vec![None; schedulers.len()]; cases.len()];
+        Table { schedulers, cases, cells }
+    }
+
+    pub(crate) fn set(&mut self, case: usize, scheduler: usize, cell: Cell) {
+        self.cells[case][scheduler] = Some(cell);
+    }
+
+    /// How many did not pass; one that never ran has not.
+    pub(crate) fn failed(&self) -> usize {
+        let bad = |cell: &&Option<Cell>| matches!(cell, None | Some(Cell::Failed(_)));
+        self.cells.iter().flatten().filter(bad).count()
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut reasons: Vec<String> = Vec::new();
+        write!(f, "\n{:58}", "")?;
+        for name in &self.schedulers {
+            write!(f, " {name:>16}")?;
+        }
+        for (case, row) in self.cases.iter().zip(&self.cells) {
+            write!(f, "\n{case:58}")?;
+            for cell in row {
+                let word = match cell {
+                    Some(Cell::Passed) => "passed".to_owned(),
+                    Some(Cell::NotPossible(why)) => {
+                        let known = reasons.iter().position(|reason| reason == why);
+                        let at = known.unwrap_or_else(|| {
+                            reasons.push(why.clone());
+                            reasons.len() - 1
+                        });
+                        format!("not possible [{}]", at + 1)
+                    }
+                    Some(Cell::Failed(_)) => "FAILED".to_owned(),
+                    None => "NOT RUN".to_owned(),
+                };
+                write!(f, " {word:>16}")?;
+            }
+        }
+        writeln!(f)?;
+        for (at, reason) in reasons.iter().enumerate() {
+            write!(f, "\n[{}] {reason}", at + 1)?;
+        }
+        let count = |wanted: fn(&Cell) -> bool| {
+            self.cells.iter().flatten().flatten().filter(|cell| wanted(cell)).count()
+        };
+        write!(
+            f,
+            "\n\n{} passed, {} not possible, {} failed",
+            count(|cell| *cell == Cell::Passed),
+            count(|cell| matches!(cell, Cell::NotPossible(_))),
+            self.failed()
+        )
+    }
+}
