@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod capabilities;
+pub mod cgroup;
 pub mod clock;
 pub mod directory;
 pub mod effective;

@@ -1,0 +1,129 @@
+//! A group's directory, held open.
+
+use super::Trouble;
+use crate::trusted::open_trusted_directory;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// More than any file of a group that is read, in bytes; one that lists ten thousand processes is shorter.
+const MOST: u64 = 1 << 20;
+
+/// A directory on a cgroup file system.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens a group's directory: every part of the path belongs to root or `owner`, and none is a link.
+    ///
+    /// # Errors
+    /// [`Trouble::File`]; `ENOTDIR` for a directory that is on no cgroup file system.
+    pub fn open(path: &Path, owner: u32) -> Result<Self, Trouble> {
+        let failed = |e: io::Error| Trouble::File(path.to_path_buf(), "cannot be opened", e);
+        let fd = open_trusted_directory(path, &[owner]).map_err(|distrust| match distrust {
+            crate::trusted::Distrust::Open(_, e) => failed(e),
+            other => failed(io::Error::new(io::ErrorKind::PermissionDenied, other.to_string())),
+        })?;
+        let kind = fstatfs(&fd).map_err(|e| failed(e.into()))?.filesystem_type();
+        if kind != CGROUP_SUPER_MAGIC && kind != CGROUP2_SUPER_MAGIC {
+            return Err(failed(io::Error::from_raw_os_error(libc::ENOTDIR)));
+        }
+        Ok(Folder { fd, path: path.to_path_buf() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn trouble(&self, name: &str, what: &'static str, e: impl Into<io::Error>) -> Trouble {
+        Trouble::File(self.path.join(name), what, e.into())
+    }
+
+    /// Makes a group below this one.
+    ///
+    /// # Errors
+    /// As mkdir(2), `EEXIST` too: a group that is there already has another's processes or limits.
+    pub(super) fn make(&self, name: &str) -> Result<(), Trouble> {
+        let mode = Mode::from_bits_truncate(0o755);
+        mkdirat(&self.fd, name, mode).map_err(|e| self.trouble(name, "cannot be made", e))
+    }
+
+    /// Removes a group below this one; one that is not there is fine.
+    ///
+    /// # Errors
+    /// As rmdir(2).
+    pub(super) fn remove(&self, name: &str) -> Result<(), Trouble> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(self.trouble(name, "cannot be removed", e)),
+        }
+    }
+
+    /// A file of the group, open for as long as it is needed.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub(super) fn file(&self, name: &str, flags: OFlag) -> Result<File, Trouble> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(&self.fd, name, flags, Mode::empty());
+        fd.map(File::from).map_err(|e| self.trouble(name, "cannot be opened", e))
+    }
+
+    /// The text of a file, without the space around it.
+    ///
+    /// # Errors
+    /// As open(2) and read(2).
+    pub(super) fn read(&self, name: &str) -> Result<String, Trouble> {
+        let file = self.file(name, OFlag::O_RDONLY)?;
+        let mut text = String::new();
+        file.take(MOST).read_to_string(&mut text).map_err(|e| self.trouble(name, "cannot be read", e))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// The text of a file, none where the kernel does not have that file.
+    pub(super) fn look(&self, name: &str) -> Option<String> {
+        self.read(name).ok()
+    }
+
+    /// Writes a value. The kernel takes it as a whole or not at all.
+    ///
+    /// # Errors
+    /// As open(2) and write(2).
+    pub(super) fn write(&self, name: &str, value: &str) -> Result<(), Trouble> {
+        let mut file = self.file(name, OFlag::O_WRONLY)?;
+        file.write_all(value.as_bytes()).map_err(|e| self.trouble(name, "cannot be written", e))
+    }
+
+    /// Process ids in the group.
+    ///
+    /// # Errors
+    /// As open(2) and read(2).
+    pub(super) fn processes(&self) -> Result<Vec<i32>, Trouble> {
+        let text = self.read("cgroup.procs")?;
+        // 0 is a process of another pid namespace, which cannot be named here and is counted all the same.
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Folder;
+    use std::path::Path;
+
+    #[test]
+    fn a_directory_that_is_no_control_group_is_refused() {
+        for path in ["/", "/proc", "/usr"] {
+            assert!(Folder::open(Path::new(path), 0).is_err(), "{path}");
+        }
+    }
+}

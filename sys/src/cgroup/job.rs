@@ -1,0 +1,282 @@
+//! The group of one CI job, over all the directories that it has.
+
+use super::usage::{self, Gauge, Usage};
+use super::{Amounts, Folder, Place, Trouble, Way, files, leaf};
+use crate::effective::EffectiveUser;
+use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Hierarchies of version 1 that a job's group is in where they are mounted, limited or not: without the freezer processes
+/// that fork fast outrun their end, and the others count.
+const USEFUL: [&str; 5] = ["memory", "cpu", "pids", "cpuacct", "freezer"];
+/// How long a look at a group that should become empty waits for the next. The kernel has no event for version 1.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// The name of a job's group: numbers, so that nothing of a stranger's is in it.
+pub fn name_of(job: u64, decision: u64) -> String {
+    format!("nunbird-{job}-{decision:016x}")
+}
+
+/// A job's group.
+#[derive(Debug)]
+pub struct JobGroup {
+    way: Way,
+    /// By controller; `""` is the one of the unified hierarchy.
+    folders: BTreeMap<String, Folder>,
+    owner: u32,
+}
+
+/// The way into the group, opened with privilege and used by the child.
+#[derive(Debug)]
+pub struct Entrance(Vec<(PathBuf, File)>);
+
+impl JobGroup {
+    /// Makes the group below this process's own and puts the limits in force. What was made is removed again where that
+    /// fails.
+    ///
+    /// # Errors
+    /// Every [`Trouble`]: [`Trouble::Missing`] names the controllers that limits need and that are not there.
+    pub fn make(place: &Place, way: Way, name: &str, owner: u32, amounts: &Amounts) -> Result<Self, Trouble> {
+        let wanted = amounts.controllers(way);
+        let parents = match way {
+            Way::Unified => {
+                let Some(unified) = &place.unified else { return Err(Trouble::Missing(wanted)) };
+                BTreeMap::from([(String::new(), leaf::make_room(unified, owner, &wanted)?)])
+            }
+            Way::Separate => separate_parents(place, &wanted)?,
+        };
+        let paths = parents.into_iter().map(|(controller, parent)| (controller, parent.join(name)));
+        let paths: BTreeMap<String, PathBuf> = paths.collect();
+        let mut made = BTreeMap::new();
+        let group = make_folders(&paths, owner, &mut made).and_then(|()| {
+            let group = Self::open(way, &paths, owner)?;
+            group.limit(amounts).map(|()| group)
+        });
+        if group.is_err() {
+            // What was there before is another's.
+            let _first_trouble_is_told = remove_all(&made, owner, Duration::ZERO);
+        }
+        group
+    }
+
+    /// Opens the group by the directories of [`JobGroup::paths`].
+    ///
+    /// # Errors
+    /// [`Trouble::File`].
+    pub fn open(way: Way, paths: &BTreeMap<String, PathBuf>, owner: u32) -> Result<Self, Trouble> {
+        let opened = paths.iter().map(|(name, path)| Ok((name.clone(), Folder::open(path, owner)?)));
+        Ok(JobGroup { way, folders: opened.collect::<Result<_, Trouble>>()?, owner })
+    }
+
+    /// Its directories by controller.
+    pub fn paths(&self) -> BTreeMap<String, PathBuf> {
+        self.folders.iter().map(|(name, folder)| (name.clone(), folder.path().to_path_buf())).collect()
+    }
+
+    fn folder(&self, controller: &str) -> Option<&Folder> {
+        let key = if self.way == Way::Unified { "" } else { controller };
+        self.folders.get(key)
+    }
+
+    fn limit(&self, amounts: &Amounts) -> Result<(), Trouble> {
+        for setting in files::settings(amounts, self.way) {
+            let folder =
+                self.folder(setting.controller).ok_or_else(|| Trouble::Missing(vec![setting.controller]))?;
+            folder.write(setting.file, &setting.value)?;
+        }
+        self.verify(amounts)
+    }
+
+    /// Reads every limit back.
+    ///
+    /// # Errors
+    /// [`Trouble::NotInForce`] for the first that differs.
+    pub fn verify(&self, amounts: &Amounts) -> Result<(), Trouble> {
+        for setting in files::settings(amounts, self.way) {
+            let folder =
+                self.folder(setting.controller).ok_or_else(|| Trouble::Missing(vec![setting.controller]))?;
+            let found = folder.read(setting.file)?;
+            if found != setting.says {
+                let path = folder.path().join(setting.file);
+                return Err(Trouble::NotInForce(path, setting.says, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the way in.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn entrance(&self) -> Result<Entrance, Trouble> {
+        let open = |folder: &Folder| {
+            let file = folder.file("cgroup.procs", OFlag::O_RDWR)?;
+            Ok((folder.path().to_path_buf(), file))
+        };
+        self.folders.values().map(open).collect::<Result<_, _>>().map(Entrance)
+    }
+
+    /// Counts kills for want of memory from now on; none where the group does not count them.
+    pub fn gauge(&self) -> Option<Gauge> {
+        Gauge::open(self.way, self.folder("memory")?).ok()
+    }
+
+    /// What its processes have used up to now.
+    pub fn usage(&self) -> Usage {
+        usage::read(self.way, |controller| self.folder(controller))
+    }
+
+    /// Process ids in the group, in any of its hierarchies.
+    ///
+    /// # Errors
+    /// As read(2).
+    pub fn processes(&self) -> Result<Vec<i32>, Trouble> {
+        let mut all = Vec::new();
+        for folder in self.folders.values() {
+            all.extend(folder.processes()?);
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Ends every process of the group, and comes back when none is left. `user` is who they run as: without `CAP_KILL`
+    /// only a user's own are ended where the kernel does not do it.
+    ///
+    /// # Errors
+    /// [`Trouble::StillAlive`] after `patience`.
+    pub fn kill(&self, user: u32, patience: Duration) -> Result<(), Trouble> {
+        let deadline = Instant::now() + patience;
+        let asked = self.folders.get("").is_some_and(|folder| folder.write("cgroup.kill", "1").is_ok());
+        let freezer = self.folder("freezer").filter(|_| self.way == Way::Separate);
+        loop {
+            if let Some(freezer) = freezer {
+                freezer.write("freezer.state", "FROZEN")?;
+            }
+            let left = self.processes();
+            if let Ok(left) = &left
+                && !asked
+            {
+                self.kill_each(user, left)?;
+            }
+            // What is frozen does not die.
+            if let Some(freezer) = freezer {
+                freezer.write("freezer.state", "THAWED")?;
+            }
+            let left = left?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Trouble::StillAlive(self.first_path(), left.len()));
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    fn kill_each(&self, user: u32, processes: &[i32]) -> Result<(), Trouble> {
+        let failed = |e: io::Error| Trouble::File(self.first_path(), "cannot act as its user", e);
+        let _user = EffectiveUser::assume(user).map_err(failed)?;
+        for process in processes.iter().filter(|pid| **pid > 0) {
+            // As the user: were the number another's by now, it could only be one of the same user's.
+            let _gone = kill(Pid::from_raw(*process), Signal::SIGKILL);
+        }
+        Ok(())
+    }
+
+    fn first_path(&self) -> PathBuf {
+        self.folders.values().next().map(|folder| folder.path().to_path_buf()).unwrap_or_default()
+    }
+
+    /// Removes the group, once it is empty.
+    ///
+    /// # Errors
+    /// As rmdir(2), after `patience`.
+    pub fn remove(self, patience: Duration) -> Result<(), Trouble> {
+        remove_all(&self.paths(), self.owner, patience)
+    }
+}
+
+impl Entrance {
+    /// Brings this process into the group, and makes sure that it is there.
+    ///
+    /// # Errors
+    /// As write(2); `ESRCH` when the kernel took the number and the process is elsewhere all the same.
+    pub fn enter(&self) -> Result<(), Trouble> {
+        for (path, file) in &self.0 {
+            let failed = |e: io::Error| Trouble::File(path.clone(), "cannot be entered", e);
+            let mut file = file;
+            file.write_all(b"0").map_err(failed)?;
+        }
+        let own = Place::own()?;
+        let groups: Vec<&Path> =
+            own.unified.iter().chain(own.separate.values()).map(|h| h.group.as_path()).collect();
+        match self.0.iter().find(|(path, _)| !groups.contains(&path.as_path())) {
+            None => Ok(()),
+            Some((path, _)) => {
+                let elsewhere = io::Error::from_raw_os_error(libc::ESRCH);
+                Err(Trouble::File(path.clone(), "was entered in vain", elsewhere))
+            }
+        }
+    }
+}
+
+fn separate_parents(place: &Place, wanted: &[&'static str]) -> Result<BTreeMap<String, PathBuf>, Trouble> {
+    let missing: Vec<_> = wanted.iter().copied().filter(|name| !place.separate.contains_key(*name)).collect();
+    if !missing.is_empty() {
+        return Err(Trouble::Missing(missing));
+    }
+    let names = USEFUL.iter().chain(wanted.iter());
+    Ok(names
+        .filter_map(|name| Some(((*name).to_owned(), place.separate.get(*name)?.group.clone())))
+        .collect())
+}
+
+/// Makes every directory. Controllers that are mounted together share one.
+fn make_folders(
+    paths: &BTreeMap<String, PathBuf>,
+    owner: u32,
+    made: &mut BTreeMap<String, PathBuf>,
+) -> Result<(), Trouble> {
+    for (controller, path) in paths {
+        if made.values().any(|known| known == path) {
+            continue;
+        }
+        let (parent, name) = split(path)?;
+        Folder::open(parent, owner)?.make(name)?;
+        made.insert(controller.clone(), path.clone());
+    }
+    Ok(())
+}
+
+fn split(path: &Path) -> Result<(&Path, &str), Trouble> {
+    let unnamed = || Trouble::Unplaced(format!("{} is no group's path", path.display()));
+    path.parent().zip(path.file_name().and_then(|name| name.to_str())).ok_or_else(unnamed)
+}
+
+/// Removes every directory; those that are not there are fine. The kernel calls one busy while its last process ends.
+fn remove_all(paths: &BTreeMap<String, PathBuf>, owner: u32, patience: Duration) -> Result<(), Trouble> {
+    let deadline = Instant::now() + patience;
+    let mut first = Ok(());
+    for path in paths.values() {
+        let (parent, name) = split(path)?;
+        let removed = loop {
+            match Folder::open(parent, owner).and_then(|parent| parent.remove(name)) {
+                Err(Trouble::File(_, _, e))
+                    if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(GLANCE);
+                }
+                other => break other,
+            }
+        };
+        first = first.and(removed);
+    }
+    first
+}

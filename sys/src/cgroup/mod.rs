@@ -1,0 +1,97 @@
+//! One control group for each CI job: made, limited, read back, entered, emptied and removed.
+//!
+//! Called by `nunbird-auth` before it gives privilege up, under the filesystem ids of the groups' owner (root's, but for
+//! `downscope = "none"`). No capability is needed: the groups are made below the one that the runner's service lives in.
+//! Every directory is walked without following a link, must be its owner's, and must lie on a cgroup file system. Names are
+//! made of numbers. A limit is in force when the kernel says so: each is read back and compared.
+//!
+//! Sources: `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/` of the kernel, systemd's `CGROUP_DELEGATION.md`.
+
+mod files;
+mod folder;
+mod job;
+mod leaf;
+mod place;
+mod usage;
+
+pub use folder::Folder;
+pub use job::{Entrance, JobGroup, name_of};
+pub use leaf::make_room;
+pub use place::{Hierarchy, Place};
+pub use usage::{Gauge, Usage};
+
+use std::io;
+use std::path::PathBuf;
+
+/// Which version of control groups a job's group is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The unified hierarchy (version 2).
+    Unified,
+    /// One hierarchy for each controller (version 1).
+    Separate,
+}
+
+/// What a job may use at most. What is not said is not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amounts {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of swap beside the memory.
+    pub swap: Option<u64>,
+    /// Thousandths of one processor.
+    pub cpu: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// The share of the disks' time, 1 to 1000; 100 is what everybody has.
+    pub io_weight: Option<u64>,
+}
+
+impl Amounts {
+    /// The kernel's names of the controllers that these limits need.
+    pub fn controllers(&self, way: Way) -> Vec<&'static str> {
+        let io = if way == Way::Unified { "io" } else { "blkio" };
+        let wanted = [
+            ("memory", self.memory.is_some() || self.swap.is_some()),
+            ("cpu", self.cpu.is_some()),
+            ("pids", self.pids.is_some()),
+            (io, self.io_weight.is_some()),
+        ];
+        wanted.into_iter().filter_map(|(name, needed)| needed.then_some(name)).collect()
+    }
+}
+
+/// Why a group could not do what was asked.
+#[derive(Debug)]
+pub enum Trouble {
+    /// These controllers are not there, or not delegated to the runner's service.
+    Missing(Vec<&'static str>),
+    /// A file or directory of the group: which, and what was done with it.
+    File(PathBuf, &'static str, io::Error),
+    /// The kernel says something else than what was written: the file, what was wanted, what was read.
+    NotInForce(PathBuf, String, String),
+    /// So many processes were still in the group when time was up.
+    StillAlive(PathBuf, usize),
+    /// Where this process lives cannot be made out.
+    Unplaced(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Missing(names) => {
+                write!(f, "the cgroup controllers {} are not available here", names.join(", "))
+            }
+            Trouble::File(path, what, e) => write!(f, "{}: {what}: {e}", path.display()),
+            Trouble::NotInForce(path, wanted, found) => {
+                write!(f, "{}: {wanted} was written and {found} is in force", path.display())
+            }
+            Trouble::StillAlive(path, count) => {
+                write!(f, "{}: {count} processes did not end in time", path.display())
+            }
+            Trouble::Unplaced(why) => write!(f, "the control group of this process: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Trouble {}

@@ -1,0 +1,156 @@
+//! Groups of version 1 on this host: each limit set, read back, and enforced on a real process. Needs root.
+//!
+//! Everything in one test: acting as a user changes the ids of all threads of this process (nptl(7)).
+
+use nunbird_sys::cgroup::{Amounts, Entrance, Hierarchy, JobGroup, Place, Trouble, Way, name_of};
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// No account of any host has it.
+const USER: u32 = 641_237;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A group of the test's own in every hierarchy, removed when it goes.
+struct Parents(Place);
+
+impl Parents {
+    fn make() -> Option<Self> {
+        let mut place = Place { unified: None, separate: BTreeMap::new() };
+        for (name, hierarchy) in Place::own().expect("proc").separate {
+            let group = hierarchy.mount.join(format!("nbt_{}", std::process::id()));
+            if ["memory", "cpu", "cpuacct", "pids", "freezer"].contains(&name.as_str()) {
+                if !group.exists() {
+                    std::fs::create_dir(&group).ok()?;
+                }
+                place.separate.insert(name, Hierarchy { group, ..hierarchy });
+            }
+        }
+        Some(Parents(place))
+    }
+}
+
+impl Drop for Parents {
+    fn drop(&mut self) {
+        for hierarchy in self.0.separate.values() {
+            // After a failed assertion the jobs' groups are still there, with processes of USER alone.
+            for job in std::fs::read_dir(&hierarchy.group).into_iter().flatten().flatten() {
+                let paths = BTreeMap::from([("pids".to_owned(), job.path())]);
+                if let Ok(group) = JobGroup::open(Way::Separate, &paths, 0) {
+                    let _ = group.kill(USER, PATIENCE);
+                    let _ = group.remove(PATIENCE);
+                }
+            }
+            let _also_when_failed = std::fs::remove_dir(&hierarchy.group);
+        }
+    }
+}
+
+fn command(entrance: Entrance, script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).uid(USER).gid(USER).stdout(Stdio::null()).stderr(Stdio::null());
+    let enter = move || entrance.enter().map_err(std::io::Error::other);
+    // SAFETY: the closure writes to files that are open and reads two of /proc; the C library's allocator is made
+    // usable in a forked child (malloc's atfork handlers), and nothing else of the parent's is locked or waited for.
+    // The ids are the user's by then, as std orders it: the kernel judges an open file by its opener.
+    unsafe { command.pre_exec(enter) };
+    command
+}
+
+fn run(group: &JobGroup, script: &str) -> ExitStatus {
+    command(group.entrance().expect("entrance"), script).status().expect("sh")
+}
+
+#[test]
+fn limits_of_version_one_are_set_read_back_and_enforced() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let Some(parents) =
+        Parents::make().filter(|p| ["memory", "cpu", "pids"].iter().all(|c| p.0.separate.contains_key(*c)))
+    else {
+        eprintln!("skipped: this host has no hierarchies of version 1");
+        return;
+    };
+    nix::sys::prctl::set_child_subreaper(true).expect("subreaper");
+    let amounts =
+        Amounts { memory: Some(64 << 20), swap: Some(0), cpu: Some(200), pids: Some(20), io_weight: None };
+    let make = |number| JobGroup::make(&parents.0, Way::Separate, &name_of(number, 7), 0, &amounts);
+    let group = make(1).expect("made");
+    group.verify(&amounts).expect("read back");
+    assert!(make(1).is_err(), "a group that is there already is nobody's to take over");
+    let group_again = JobGroup::open(Way::Separate, &group.paths(), 0).expect("found by a later stage");
+
+    let gauge = group.gauge().expect("memory is counted");
+    let hungry = run(&group_again, "perl -e '$x = q(x) x (256 << 20); print length $x'; exit $?");
+    assert_eq!(hungry.code(), Some(137), "{hungry:?}");
+    assert!(gauge.oom_kills() > 0);
+    assert!(run(&group_again, "perl -e '$x = q(x) x (8 << 20)'").success(), "little memory is given");
+
+    run(&group_again, "i=0; while [ $i -lt 40 ]; do sleep 600 & i=$((i+1)); done; exit 0");
+    assert!(group.usage().forks_refused.expect("counted") > 0);
+    let asleep = group.processes().expect("processes");
+    assert!((1..=20).contains(&asleep.len()), "{asleep:?}");
+    group.kill(USER, PATIENCE).expect("all gone");
+    reap();
+    assert!(asleep.iter().all(|pid| !is_running(*pid)));
+
+    assert!(run(&group_again, "perl -e 'do { @t = times } while $t[0] + $t[1] < 0.3'").success());
+    let usage = group.usage();
+    assert!(usage.throttled.expect("counted") > 0, "{usage:?}");
+    assert!(usage.cpu_time.expect("counted") >= 300_000, "{usage:?}");
+    assert!(usage.memory_peak.expect("counted") > 32 << 20, "{usage:?}");
+    println!("limit   set                     read back  enforced");
+    println!("memory  memory.limit_in_bytes   yes        {} killed", gauge.oom_kills());
+    println!("swap    memory.memsw.limit_...  yes        {} killed", gauge.oom_kills());
+    println!("pids    pids.max                yes        {:?} forks refused", usage.forks_refused);
+    println!("cpu     cpu.cfs_quota_us        yes        {:?} microseconds held back", usage.throttled);
+
+    fast_forkers_and_stopped_processes_end(&make(2).expect("made"));
+    for number in [1, 2] {
+        let paths =
+            group.paths().into_iter().map(|(c, p)| (c, p.with_file_name(name_of(number, 7)))).collect();
+        JobGroup::open(Way::Separate, &paths, 0).expect("there").remove(PATIENCE).expect("removed");
+        assert!(paths.values().all(|path| !path.exists()));
+    }
+    what_cannot_be_is_told_and_leaves_nothing(&parents.0);
+}
+
+fn fast_forkers_and_stopped_processes_end(group: &JobGroup) {
+    // Each process starts the next and ends; a list of them is old when it is read.
+    let bomb = "perl -e 'use POSIX; setsid; while (1) { my $p = fork; exit if $p; }' & \
+                sh -c 'trap \"\" TERM; kill -STOP $$' & exit 0";
+    assert!(run(group, bomb).success());
+    group.kill(USER, PATIENCE).expect("all gone");
+    reap();
+    assert_eq!(group.processes().expect("read"), Vec::<i32>::new());
+}
+
+fn what_cannot_be_is_told_and_leaves_nothing(place: &Place) {
+    let amounts = Amounts { pids: Some(u64::MAX), ..Amounts::default() };
+    let refused = JobGroup::make(place, Way::Separate, &name_of(3, 7), 0, &amounts);
+    assert!(matches!(&refused, Err(Trouble::File(path, ..)) if path.ends_with("pids.max")), "{refused:?}");
+    let mut without = place.clone();
+    without.separate.remove("pids");
+    let refused =
+        JobGroup::make(&without, Way::Separate, &name_of(3, 7), 0, &Amounts { pids: Some(5), ..amounts });
+    assert!(matches!(&refused, Err(Trouble::Missing(names)) if names == &["pids"]), "{refused:?}");
+    let refused = JobGroup::make(place, Way::Unified, &name_of(3, 7), 0, &amounts);
+    assert!(matches!(refused, Err(Trouble::Missing(_))));
+    for hierarchy in place.separate.values() {
+        assert!(!hierarchy.group.join(name_of(3, 7)).exists());
+    }
+}
+
+/// A process counts until somebody has waited for it, and not every host's first process does.
+fn reap() {
+    while nix::sys::wait::waitpid(None, None).is_ok() {}
+}
+
+fn is_running(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+}
