@@ -77,12 +77,14 @@ pub(super) fn make(to: &Path) {
 
 /// Installs the RPM of the programs under test, with its scripts. The runner's group must be there.
 pub(super) fn install_package(tree: &Path) {
+    let file = tree.with_extension("rpm");
+    fs::write(&file, package()).expect("the package");
     must(
         Command::new("rpm")
             .arg("--root")
             .arg(tree)
             .args(["--install", "--nodeps", "--nosignature"])
-            .arg(package()),
+            .arg(&file),
     );
 }
 
@@ -92,10 +94,10 @@ pub(super) fn write(path: &Path, text: &str, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
 }
 
-/// The RPM of the programs under test, built once in a test program.
-fn package() -> &'static Path {
-    static PACKAGE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, package) = PACKAGE.get_or_init(|| {
+/// The RPM of the programs under test, built once in a test program. Its bytes, because nothing removes a file of a static.
+fn package() -> &'static [u8] {
+    static PACKAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    PACKAGE.get_or_init(|| {
         let out = tempfile::Builder::new().prefix("nbt_rpm_").tempdir().expect("a directory");
         let programs = under_test("nunbird-auth");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
@@ -108,9 +110,8 @@ fn package() -> &'static Path {
                 .args(["--", "--define", "_binary_payload w1.gzdio"]),
         );
         let found = built.lines().find(|line| line.contains("/nunbird-0")).expect("the setuid package");
-        (out, found.into())
-    });
-    package
+        fs::read(found).expect("the package")
+    })
 }
 
 /// A tree of these packages from the cache, made when it is missing and finished by a shell script that runs in it.

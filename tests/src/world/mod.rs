@@ -15,6 +15,7 @@ pub mod enter;
 mod install;
 mod keys;
 pub(crate) mod process;
+mod tree;
 
 pub use accounts::{Account, RUNNER_GID};
 pub use configuration::{AUDIENCE, Paths};
@@ -22,7 +23,7 @@ pub use process::{Exit, Finished, as_helper};
 
 use crate::issuer::Issuer;
 use crate::runner::Job;
-use enter::{Ids, Inside, Mount, Spec};
+use enter::{Ids, Mount, Spec};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -115,45 +116,6 @@ impl World {
         let downscope = if privilege == Privilege::None { "none" } else { "setuid" };
         world.write_configuration(downscope, None, None);
         world
-    }
-
-    /// A machine that boots: see [`crate::host`]. `make` makes the tree at a path, `install` puts the package into it.
-    pub(crate) fn in_tree(make: impl FnOnce(&Path), install: impl FnOnce(&Path)) -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "a host needs root");
-        let directory = new_directory();
-        let tree = directory.path().join("tree");
-        make(&tree);
-        let wanted = ["root", "nbt_runner", "alice", "bob", "ada", "daisy"];
-        let mut accounts = accounts::standard();
-        accounts.retain(|account| wanted.contains(&account.name.as_str()));
-        crate::host::add_accounts(&tree, &accounts, &[("gitlab-runner", RUNNER_GID), ("lattice", 4200)]);
-        install(&tree);
-        let world = World {
-            privilege: Privilege::Setuid,
-            issuer: Issuer::start(),
-            paths: Paths::packaged(),
-            accounts,
-            mounts: Some(Vec::new()),
-            tree: Some(tree),
-            pid1: Mutex::default(),
-            repositories: Mutex::default(),
-            directory,
-        };
-        let runner = world.runner();
-        fs::create_dir(world.runner_directory()).expect("a directory");
-        chown(world.runner_directory(), Some(runner.uid), Some(runner.gid)).expect("an owner");
-        world.write_configuration("setuid", None, None);
-        world
-    }
-
-    /// Where the runner's service of a host listens.
-    pub(crate) fn service_socket(&self) -> PathBuf {
-        self.runner_directory().join("calls.sock")
-    }
-
-    /// Tells which process is the host's systemd now.
-    pub(crate) fn set_container(&self, pid1: Option<i32>) {
-        *self.pid1.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = pid1;
     }
 
     /// A machine that is the host itself, for the user that runs this process, without privilege: everything
@@ -330,15 +292,6 @@ impl World {
             environment: pairs.map(|(name, value)| (OsString::from(name), OsString::from(value))).to_vec(),
             directory: "/".into(),
         }
-    }
-
-    fn inside(&self, account: &Account) -> Option<Inside> {
-        self.tree.as_ref()?;
-        if account.name == self.runner().name {
-            return Some(Inside::Service(self.service_socket()));
-        }
-        let pid1 = *self.pid1.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Some(Inside::Container(pid1.expect("a running host")))
     }
 
     /// Runs a program of the machine to its end.
