@@ -9,11 +9,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Left on a host without a cgroup for each job.
-const NO_CGROUP: &str =
-    "the launcher does not end what a script leaves running, and no cgroup holds the job together";
-/// Left because only the launcher knows the script's process group, and the script has killed it.
-const NO_SHEPHERD: &str = "the shepherd sees that the launcher was killed and does not end what it started";
 /// Left because `cleanup` runs as the user and the user has taken its own permission away.
 const NO_PERMISSION: &str =
     "cleanup does not give itself the permission back that the job took from its directories";
@@ -37,45 +32,33 @@ const fn kind(
 }
 
 const KINDS: &[Kind] = &[
-    kind("setsid daemon", "setsid sleep 300 </dev/null >/dev/null 2>&1 &", &[("process", NO_CGROUP)]),
-    kind(
-        "double fork",
-        "(setsid sh -c 'sleep 300 &' </dev/null >/dev/null 2>&1 &)",
-        &[("process", NO_CGROUP)],
-    ),
-    kind("nohup", "nohup sleep 300 >/dev/null 2>&1 &", &[("process", NO_CGROUP)]),
+    kind("setsid daemon", "setsid sleep 300 </dev/null >/dev/null 2>&1 &", &[]),
+    kind("double fork", "(setsid sh -c 'sleep 300 &' </dev/null >/dev/null 2>&1 &)", &[]),
+    kind("nohup", "nohup sleep 300 >/dev/null 2>&1 &", &[]),
     kind(
         "stopped process",
         "(kill -STOP $BASHPID; sleep 300) & until grep -q 'State:.T' /proc/$!/status; do :; done",
-        &[("process", NO_CGROUP)],
+        &[],
     ),
-    kind("ignores TERM", "(trap '' TERM HUP INT; exec sleep 300) &", &[("process", NO_CGROUP)]),
+    kind("ignores TERM", "(trap '' TERM HUP INT; exec sleep 300) &", &[]),
     kind(
         "fork storm up to the limit of processes",
         "python3 - <<'E'\nimport os, resource, time\nresource.setrlimit(resource.RLIMIT_NPROC, (150, 150))\n\
          try:\n while True:\n  if os.fork() == 0: os.setsid(); time.sleep(300); os._exit(0)\nexcept OSError as e: print(e)\nE",
-        &[("process", NO_CGROUP)],
+        &[],
     ),
     kind(
         "process that changes its number all the time",
         "setsid python3 -c 'import os, time\nend = time.time() + 300\n\
          while time.time() < end:\n if os.fork(): os._exit(0)\n time.sleep(0.002)' </dev/null >/dev/null 2>&1 &",
-        &[("process", NO_CGROUP)],
+        &[],
     ),
-    kind(
-        "at",
-        "echo 'exec sleep 300' | at now 2>&1; until pgrep -x -u alice sleep; do :; done",
-        &[("process", "atd starts it, in its own service")],
-    ),
+    kind("at", "echo 'exec sleep 300' | at now 2>&1; until pgrep -x -u alice sleep; do :; done", &[]),
     kind("cron", "echo '0 0 1 1 * true' | crontab -", &[("file crontab", OWN_FILE)]),
-    kind("screen", "SCREENDIR=$HOME/.screen screen -dm sleep 300", &[("process", NO_CGROUP)]),
+    kind("screen", "SCREENDIR=$HOME/.screen screen -dm sleep 300", &[]),
     kind("fills a tmpfs", "head -c 64M /dev/zero >/dev/shm/fill", &[("file /dev/shm", OWN_FILE)]),
     kind("temporary files", "mktemp; mktemp -d", &[("file /tmp", OWN_FILE)]),
-    kind(
-        "keeps a deleted file open",
-        "exec 9>held; rm held; setsid sleep 300 >/dev/null 2>&1 &",
-        &[("process", NO_CGROUP)],
-    ),
+    kind("keeps a deleted file open", "exec 9>held; rm held; setsid sleep 300 >/dev/null 2>&1 &", &[]),
     kind("deletes its build directory", "cd /; rm -rf \"$CI_PROJECT_DIR\" \"$CI_PROJECT_DIR.tmp\"", &[]),
     kind(
         "chmod 000 its directories",
@@ -100,33 +83,25 @@ const KINDS: &[Kind] = &[
     ),
     kind("fifo where a file was", "rm README.md; mkfifo README.md", &[]),
     kind("huge output", "head -c 4M /dev/zero | tr '\\0' x | fold -w 120", &[]),
-    kind("closes its output", "exec >&- 2>&-; sleep 300 & true", &[("process", NO_CGROUP)]),
-    kind("kills its parent", "kill -KILL $PPID; sleep 300", &[("process", NO_SHEPHERD)]),
+    kind("closes its output", "exec >&- 2>&-; sleep 300 & true", &[]),
+    kind("kills its parent", "kill -KILL $PPID; sleep 300", &[]),
     kind(
         "traces its parent",
         "python3 -c 'import ctypes, os; print(ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0))'; kill -STOP $PPID; kill -CONT $PPID",
         &[],
     ),
-    kind(
-        "kernel thread's title",
-        "(exec -a '[kworker/0:0]' setsid sleep 300 >/dev/null 2>&1) &",
-        &[("process", NO_CGROUP)],
-    ),
+    kind("kernel thread's title", "(exec -a '[kworker/0:0]' setsid sleep 300 >/dev/null 2>&1) &", &[]),
     kind(
         "memory hog",
         "setsid python3 -c 'x = bytearray(200 << 20); open(\"hog\", \"w\"); import time; time.sleep(300)' >/dev/null 2>&1 & until [ -e hog ]; do :; done",
-        &[("process", NO_CGROUP)],
+        &[],
     ),
     kind(
         "mounts in a user namespace",
         "setsid unshare -rm sh -c 'mount -t tmpfs nbt /mnt; exec sleep 300' >/dev/null 2>&1 &",
-        &[("process", NO_CGROUP)],
+        &[],
     ),
-    kind(
-        "cancelled with a daemon",
-        "setsid sleep 300 >/dev/null 2>&1 & echo go''ing; wait",
-        &[("process", NO_CGROUP)],
-    ),
+    kind("cancelled with a daemon", "setsid sleep 300 >/dev/null 2>&1 & echo go''ing; wait", &[]),
 ];
 
 /// What a host shows of the user's jobs: compared before and after.
