@@ -21,7 +21,7 @@ help:
 
 # Packages for the build (a C compiler for the signature code, libpam for nunbird-session), the demo and the tests.
 PACKAGES = gcc libc6-dev make git ca-certificates e2fsprogs libcap2-bin keyutils libpam0g-dev mariadb-server mmdebstrap munge passwd \
-  procps rpm slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin slurmctld slurmd slurmdbd strace systemd systemd-container \
+  procps rpm slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin slurmctld slurmd slurmdbd strace sudo systemd systemd-container \
   util-linux
 setup:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -8,6 +8,7 @@ use crate::inputs::NotText;
 use crate::refusal::{Refusal, clean, print_error};
 use crate::session::Session;
 use crate::shepherd::{self, Reach};
+use crate::sudo::Sudo;
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
 use nunbird_handover::{
@@ -43,12 +44,21 @@ pub(crate) struct Opened {
 /// Everything the launcher's start needs, prepared while a refusal can still be told properly.
 #[derive(Debug)]
 pub(crate) struct Start {
-    launch: Launch,
+    way: Way,
     /// How long it may take, where it is `cleanup`'s.
     cleanup: Duration,
     summary: Option<File>,
-    /// The PAM session around it, where there is to be one.
-    session: Option<Session>,
+}
+
+/// How the launcher starts.
+#[derive(Debug)]
+enum Way {
+    /// By this process's child.
+    Here(Launch),
+    /// In a PAM session.
+    InSession(Launch, Session),
+    /// By sudo, where that changes the user.
+    BySudo(Sudo),
 }
 
 impl Start {
@@ -66,12 +76,6 @@ impl Start {
         let failed = |detail: &dyn Display| {
             Refusal::system("launcher", "the job's launcher could not be started on this host", detail)
         };
-        let keeper = context.privilege.keeper();
-        let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| failed(&e))?;
-        let launcher =
-            open_trusted(&record.launcher, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?;
-        drop(identity);
-        let launcher = exec::out_of_the_way(&launcher).map_err(|e| failed(&e))?;
         let message = Handover {
             version: FORMAT_VERSION,
             decision_id: record.decision_id.clone(),
@@ -89,6 +93,17 @@ impl Start {
             umask: None,
             expires_at: record.expires_at,
         };
+        let cleanup = if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP };
+        if Sudo::is_the_way(context.privilege, record) {
+            let way = Way::BySudo(Sudo::prepare(record, message, opened)?);
+            return Ok(Start { way, cleanup, summary: None });
+        }
+        let keeper = context.privilege.keeper();
+        let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| failed(&e))?;
+        let launcher =
+            open_trusted(&record.launcher, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?;
+        drop(identity);
+        let launcher = exec::out_of_the_way(&launcher).map_err(|e| failed(&e))?;
         let submitted = match (&message.task, &message.batch) {
             (Task::Run(stage), Some(batch)) => batch.submits(stage),
             _ => false,
@@ -117,8 +132,11 @@ impl Start {
             isolation: record.isolation,
             ids: Ids { uid: record.account.uid, gid: record.account.gid, groups },
         };
-        let cleanup = if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP };
-        Ok(Start { launch, session, cleanup, summary })
+        let way = match session {
+            Some(session) => Way::InSession(launch, session),
+            None => Way::Here(launch),
+        };
+        Ok(Start { way, cleanup, summary })
     }
 
     /// Where the launcher leaves what became of the stage in the batch scheduler, where it goes to one.
@@ -133,17 +151,19 @@ impl Start {
     /// # Errors
     /// A system refusal when the launcher did not start.
     pub(crate) fn run(self, context: &Context<'_>) -> Result<Ended, Refusal> {
-        if let Some(session) = self.session {
-            return session.run(self.launch, context);
-        }
-        let user = self.launch.ids.uid;
+        let launch = match self.way {
+            Way::InSession(launch, session) => return session.run(launch, context),
+            Way::BySudo(sudo) => return sudo.run(context),
+            Way::Here(launch) => launch,
+        };
+        let user = launch.ids.uid;
         let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
         let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
         // The launcher's descriptors must not take its number.
         let released = exec::out_of_the_way(&File::from(OwnedFd::from(released)));
         let released = released.map_err(|e| could_not_start("pipe", &e))?;
         let mut ends = Some(release);
-        let child = self.fork(context, |_| {
+        let child = fork(launch, context, || {
             // With its own copy open it would never see the parent's end close.
             drop(ends.take());
             Ok(Some(released))
@@ -161,10 +181,15 @@ impl Start {
     /// # Errors
     /// A system refusal when it did not start or did not end in time.
     pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<Ended, Refusal> {
-        let user = self.launch.ids.uid;
-        let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
         let patience = self.cleanup;
-        let child = self.fork(context, |_| exec::output_to(&writer).map(|()| None))?;
+        let launch = match self.way {
+            // Without privilege there is none to keep, and no bound: docs/sudo.md.
+            Way::BySudo(sudo) => return sudo.run(context),
+            Way::Here(launch) | Way::InSession(launch, _) => launch,
+        };
+        let user = launch.ids.uid;
+        let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
+        let child = fork(launch, context, || exec::output_to(&writer).map(|()| None))?;
         drop(writer);
         let said = answer::read_to_end(reader, MAX_WORDS, patience);
         if said.is_err() {
@@ -175,46 +200,46 @@ impl Start {
         print_error(&format!("{}\n", clean(&String::from_utf8_lossy(&said))));
         Ok(ended)
     }
+}
 
-    /// Forks; the child does `first`, becomes the launcher, and before that waits for the pipe that `first` may give.
-    fn fork(
-        self,
-        context: &Context<'_>,
-        first: impl FnOnce(&Self) -> io::Result<Option<File>>,
-    ) -> Result<Child, Refusal> {
-        let parent = process::id();
-        fork_into(|| {
-            let started = first(&self)
-                .map_err(|e| could_not_start("descriptors", &e))
-                .and_then(|gate| self.become_launcher(context, parent, gate));
-            match started {
-                Ok(never) => match never {},
-                Err(refusal) => {
-                    refusal.print(&context.decision_id, context.unobfuscated);
-                    i32::from(refusal.exit_code(context.inputs.exit_codes))
-                }
+/// Forks; the child does `first`, becomes the launcher, and before that waits for the pipe that `first` may give.
+fn fork(
+    launch: Launch,
+    context: &Context<'_>,
+    first: impl FnOnce() -> io::Result<Option<File>>,
+) -> Result<Child, Refusal> {
+    let parent = process::id();
+    fork_into(|| {
+        let started = first()
+            .map_err(|e| could_not_start("descriptors", &e))
+            .and_then(|gate| become_launcher(launch, context, parent, gate));
+        match started {
+            Ok(never) => match never {},
+            Err(refusal) => {
+                refusal.print(&context.decision_id, context.unobfuscated);
+                i32::from(refusal.exit_code(context.inputs.exit_codes))
             }
-        })
-        .map_err(|e| could_not_start("fork", &e))
-    }
+        }
+    })
+    .map_err(|e| could_not_start("fork", &e))
+}
 
-    /// The child's way to the launcher: `nunbird_drop::launch`.
-    fn become_launcher(
-        self,
-        context: &Context<'_>,
-        parent: i32,
-        gate: Option<File>,
-    ) -> Result<Infallible, Refusal> {
-        let privileged = context.privilege.source.is_privileged();
-        let around = Surroundings {
-            change: if privileged { Change::BecomeUser } else { Change::Stay },
-            limits: Some(context.limits),
-            keeper: context.privilege.keeper(),
-            parent,
-            gate,
-        };
-        self.launch.execute(around).map_err(|failure| could_not_start(failure.step, &failure.error))
-    }
+/// The child's way to the launcher: `nunbird_drop::launch`.
+fn become_launcher(
+    launch: Launch,
+    context: &Context<'_>,
+    parent: i32,
+    gate: Option<File>,
+) -> Result<Infallible, Refusal> {
+    let privileged = context.privilege.source.is_privileged();
+    let around = Surroundings {
+        change: if privileged { Change::BecomeUser } else { Change::Stay },
+        limits: Some(context.limits),
+        keeper: context.privilege.keeper(),
+        parent,
+        gate,
+    };
+    launch.execute(around).map_err(|failure| could_not_start(failure.step, &failure.error))
 }
 
 /// The batch scheduler's settings with what the job's variables say. Clean-up does without what it cannot read.

@@ -32,6 +32,7 @@ mod settings;
 mod shepherd;
 mod stages;
 mod store;
+mod sudo;
 mod tidying;
 
 mod validation;

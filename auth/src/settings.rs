@@ -3,6 +3,7 @@
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::session;
+use crate::sudo;
 use aws_lc_rs::digest::{Context, SHA256};
 use nunbird_policy::{DEFAULT_CONFIGURATION, Downscope, Policy, SourceFile, conf_d};
 use nunbird_sys::directory::Directory;
@@ -45,6 +46,9 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
     if policy.downscope == Downscope::Setuid && privilege.source == Source::None {
         let detail = format!("{} demands a change of user, but {}", path.display(), privilege.explain_lack());
         return Err(refuse("privilege", &detail));
+    }
+    if policy.downscope == Downscope::Sudo {
+        sudo::check_privilege(privilege).map_err(|detail| refuse("privilege", &detail))?;
     }
     if policy.pam.is_some() {
         session::check_privilege(privilege).map_err(|detail| refuse("privilege", &detail))?;

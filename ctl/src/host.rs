@@ -85,6 +85,8 @@ impl Host for MadeUp<'_> {
 pub(crate) fn runner(policy: &Policy, name: &str) -> u32 {
     match policy.downscope {
         Downscope::None => nix::unistd::getuid().as_raw(),
-        Downscope::Setuid => users::by_name(name).ok().flatten().map_or(u32::MAX, |entry| entry.uid),
+        Downscope::Setuid | Downscope::Sudo => {
+            users::by_name(name).ok().flatten().map_or(u32::MAX, |entry| entry.uid)
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What the configuration needs of this host, looked at from outside. Nothing is changed, and no server is asked.
 
 use crate::finding::Finding;
-use crate::{key_facts, pam_facts, programs, scheduler_facts};
+use crate::{key_facts, pam_facts, programs, scheduler_facts, sudo_facts};
 use aws_lc_rs::digest::{SHA256, digest};
 use nunbird_policy::{
     Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, Policy, RunAs, Syslog, Validation, check,
@@ -16,7 +16,7 @@ pub(crate) const JOBS: &str = "/var/lib/nunbird/jobs";
 
 /// Looks at files, programs, keys, accounts, directories and places for audit events.
 pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
-    let owners = owners(policy);
+    let owners = owners(policy, runner);
     let mut files = vec![policy.file.clone()];
     files.extend(crate::files::more(&policy.file).unwrap_or_default());
     for file in &files {
@@ -29,6 +29,7 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     programs::look(policy, &owners, findings);
     pam_facts::look(policy, findings);
     scheduler_facts::look(policy, findings);
+    sudo_facts::look(policy, runner, findings);
     for map in policy.maps.values() {
         trusted(&map.file, "map", &owners, findings);
     }
@@ -42,9 +43,10 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
 }
 
 /// Whose files `nunbird-auth` believes: root's, and without privilege also those of the one user.
-fn owners(policy: &Policy) -> Vec<u32> {
+fn owners(policy: &Policy, runner: &str) -> Vec<u32> {
     match policy.downscope {
         Downscope::Setuid => vec![0],
+        Downscope::Sudo => vec![0, crate::host::runner(policy, runner)],
         Downscope::None => vec![0, nix::unistd::getuid().as_raw()],
     }
 }
@@ -194,7 +196,7 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
             Finding::remark("group", format!("this host has no group `{group}`, so nobody is a member"), help)
         });
     }
-    if policy.downscope == Downscope::Setuid && nunbird_sys::users::by_name(runner).ok().flatten().is_none() {
+    if policy.downscope != Downscope::None && nunbird_sys::users::by_name(runner).ok().flatten().is_none() {
         findings.push(Finding::remark(
             "runner-user",
             format!("this host has no account `{runner}` that could run gitlab-runner"),

@@ -70,7 +70,7 @@ fn runner_unit(policy: &Policy, findings: &mut Vec<Finding>) {
         ));
     }
     let has = |name: &str, value: &str| property(UNIT, name).as_deref() == Some(value);
-    if policy.downscope == Downscope::Setuid && has("NoNewPrivileges", "yes") && !has("User", "") {
+    if policy.downscope != Downscope::None && has("NoNewPrivileges", "yes") && !has("User", "") {
         findings.push(Finding::error(
             "runner-unit",
             format!("{UNIT} has NoNewPrivileges=yes, which makes the privilege of nunbird-auth inert"),

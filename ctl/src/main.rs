@@ -33,6 +33,7 @@ mod runner_config;
 mod scheduler_facts;
 mod schema;
 mod show;
+mod sudo_facts;
 mod sweep;
 mod test;
 mod token;

@@ -192,7 +192,7 @@ fn the_schema_knows_every_table_and_forbids_what_the_reader_forbids() {
     let rule = &schema["properties"]["rule"]["items"]["properties"];
     assert_eq!(rule["when"]["additionalProperties"], false);
     assert!(rule["when"]["properties"]["user_email"].is_object(), "{rule}");
-    assert_eq!(schema["properties"]["downscope"]["enum"], serde_json::json!(["setuid", "none"]));
+    assert_eq!(schema["properties"]["downscope"]["enum"], serde_json::json!(["setuid", "sudo", "none"]));
     assert!(rule["run_as"]["anyOf"][1]["properties"]["map"].is_object(), "{rule}");
     assert!(schema["properties"]["profile"]["additionalProperties"]["properties"]["shell"].is_object());
     assert_eq!(schema["properties"]["accounts"]["properties"]["min_uid"]["type"], "integer");

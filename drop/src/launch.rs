@@ -42,6 +42,8 @@ pub enum Change {
     BecomeUserWithKeyring,
     /// There is no privilege, and the ids stay.
     Stay,
+    /// sudo has changed them; the session keyring is still another's.
+    StayWithNewKeyring,
 }
 
 /// What the process around the launch says.
@@ -78,6 +80,9 @@ impl Launch {
             Change::BecomeUser => surrender::become_user(&mut Linux, &self.ids),
             Change::BecomeUserWithKeyring => surrender::become_user_with_keyring(&mut Linux, &self.ids),
             Change::Stay => surrender::stay_user(&mut Linux, self.ids.uid, self.ids.gid),
+            Change::StayWithNewKeyring => {
+                surrender::stay_user_with_new_keyring(&mut Linux, self.ids.uid, self.ids.gid)
+            }
         };
         surrendered.map_err(io::Error::other).step("surrender of privilege")?;
         // A change of ids undoes it where fs.suid_dumpable is 1, and the descriptors are the runner's.

@@ -91,6 +91,15 @@ pub fn stay_user(kernel: &mut impl Kernel, uid: u32, gid: u32) -> Result<(), Fai
     prove(kernel, &Ids { uid, gid, groups }, uid)
 }
 
+/// As [`stay_user`], with a session keyring of its own: somebody else has changed the user, and left theirs.
+///
+/// # Errors
+/// As [`become_user`].
+pub fn stay_user_with_new_keyring(kernel: &mut impl Kernel, uid: u32, gid: u32) -> Result<(), Failure> {
+    fresh_keyring(kernel)?;
+    stay_user(kernel, uid, gid)
+}
+
 /// Keeps the shepherd's ids: signalled by the runner, able to signal the job, neither for long nor for more.
 ///
 /// The effective uid is the user's and the others are `real_uid`: the runner's, so that the runner may signal the

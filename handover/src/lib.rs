@@ -15,6 +15,7 @@ mod message;
 mod pam;
 mod record;
 mod site;
+mod sudo;
 mod summary;
 mod untrusted;
 
@@ -24,6 +25,7 @@ pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace
 pub use pam::{Pam, SessionOrder, SessionReport, SessionTrouble};
 pub use record::{Audit, Isolation, JobDirectory, Now, Record, RuleRef, Syslog};
 pub use site::{SiteRules, Upkeep};
+pub use sudo::{SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
 pub use summary::{BatchEnd, SUMMARY_SIZE, Summary};
 pub use untrusted::Untrusted;
 

@@ -22,6 +22,7 @@ mod relay;
 mod script;
 mod session;
 mod start;
+mod sudo;
 mod supervise;
 mod trouble;
 mod upkeep;
@@ -79,6 +80,7 @@ const HELP: &str = "\
 nunbird runs a stage of a CI job as the mapped user. It is started by nunbird-auth, which passes everything
 it needs in open files; it takes no arguments.
 
+  --sudo     what nunbird-auth starts through sudo, where that changes the user
   --version  print the version
   --help     print this text
 ";
@@ -88,6 +90,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Patience) -
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let status = match arguments.as_slice() {
         [] => serve(patience),
+        [only] if only == "--sudo" => sudo::serve(),
         [only] if only == "--version" => print(&format!("nunbird {}\n", env!("CARGO_PKG_VERSION"))),
         [only] if only == "--help" => print(HELP),
         _ => {

@@ -74,7 +74,7 @@ fn is_for_a_summary(file: &File) -> bool {
 }
 
 /// From its beginning: the writer's position is shared with us and stands at the end.
-fn read_whole(file: &File) -> io::Result<Vec<u8>> {
+pub(crate) fn read_whole(file: &File) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > LONGEST_HANDOVER {
         return Err(io::Error::from(io::ErrorKind::FileTooLarge));

@@ -195,7 +195,7 @@ pub fn check(
         }
     }
     Ok(match policy.downscope {
-        Downscope::Setuid if facts.uid == caller => Err(Violation::Runner),
+        Downscope::Setuid | Downscope::Sudo if facts.uid == caller => Err(Violation::Runner),
         Downscope::None if facts.uid != caller => Err(Violation::NotTheRunner(caller)),
         _ => Ok(facts),
     })

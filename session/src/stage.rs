@@ -4,23 +4,21 @@
 
 use crate::order::{self, Inherited};
 use crate::pam::{Session, Trouble};
-use nunbird_drop::environment;
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
+use nunbird_drop::{environment, relay};
 use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionTrouble};
 use nunbird_sys::exec;
 use nunbird_sys::foreign::Caller;
-use nunbird_sys::fork::{Child, Ended, fork_into};
+use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::session_keyring;
 use nunbird_sys::outputs::Outputs;
 use nunbird_sys::process::{self, Limits};
-use nunbird_sys::signals::{CHLD, CONT, HUP, INT, QUIT, TERM, USR1, USR2};
-use nunbird_sys::watch::{Event, Watch};
+use nunbird_sys::signals::TERM;
+use nunbird_sys::watch::Watch;
 use std::fs::File;
 use std::io::{self, PipeWriter, Write};
 
-/// Signals that are passed on when they come by the shepherd's pipe.
-const PASSED: [i32; 6] = [HUP, INT, QUIT, TERM, USR1, USR2];
 /// The status of a child that did not become the launcher; it has been reported by then.
 const NOT_STARTED: i32 = 125;
 
@@ -56,7 +54,7 @@ impl Stage {
         let mut session = Session::open(&order.pam, account, &self.limits, &outputs)?;
         let ended = self.job(&mut session, parent, keyring, &outputs);
         if let Ok(ended) = &ended {
-            self.say(&words(*ended));
+            self.say(&relay::words(*ended));
         }
         // The job's limits and signals are not the modules'.
         let _as_they_are = process::default_signals().and_then(|()| process::raise_limits());
@@ -81,8 +79,7 @@ impl Stage {
         process::die_with_parent(TERM, parent).map_err(|e| failed("prctl(PR_SET_PDEATHSIG)", &e))?;
         process::forbid_inspection().map_err(|e| failed("prctl(PR_SET_DUMPABLE)", &e))?;
         let launch = self.launch().map_err(|e| failed("launcher", &e))?;
-        let heeded = [CHLD, HUP, INT, QUIT, TERM, USR1, USR2];
-        let watch = Watch::begin(&heeded).map_err(|e| failed("signalfd", &e))?;
+        let watch = Watch::begin(&relay::HEEDED).map_err(|e| failed("signalfd", &e))?;
         self.say(b"o");
         let change =
             if session_keyring() == keyring { Change::BecomeUser } else { Change::BecomeUserWithKeyring };
@@ -91,7 +88,8 @@ impl Stage {
         let child = fork_into(|| become_launcher(launch, change, outputs, parent, &report));
         let child =
             child.map_err(|e| failed("fork, which a module that leaves threads running prevents", &e))?;
-        follow(&child, &watch, &self.inherited.control).map_err(|e| failed("waiting for the launcher", &e))
+        relay::follow(&child, &watch, &self.inherited.control)
+            .map_err(|e| failed("waiting for the launcher", &e))
     }
 
     /// The launcher and its files, which this process gives away.
@@ -126,13 +124,6 @@ fn failed(step: &str, error: &io::Error) -> Trouble {
     (SessionTrouble::Failed, format!("{step}: {error}"))
 }
 
-fn words(ended: Ended) -> [u8; 2] {
-    match ended {
-        Ended::Exited(code) => [b'e', code.to_le_bytes()[0]],
-        Ended::Killed(signal) => [b's', signal.to_le_bytes()[0]],
-    }
-}
-
 /// In the child.
 fn become_launcher(launch: Launch, change: Change, outputs: &Outputs, parent: i32, report: &File) -> i32 {
     let around = Surroundings { change, limits: None, keeper: Caller { uid: 0, gid: 0 }, parent, gate: None };
@@ -145,28 +136,4 @@ fn become_launcher(launch: Launch, change: Change, outputs: &Outputs, parent: i3
     };
     order::tell(report, SessionTrouble::Launcher, failure);
     NOT_STARTED
-}
-
-/// Passes signals on and waits for the launcher. The shepherd's end means that nobody wants the stage any more.
-fn follow(child: &Child, watch: &Watch, control: &File) -> io::Result<Ended> {
-    let mut control = Some(control);
-    loop {
-        let signal = match watch.next(control)? {
-            Event::Signal(CHLD) => None,
-            Event::Signal(signal) => Some(signal),
-            Event::Byte(byte) => Some(i32::from(byte)).filter(|signal| PASSED.contains(signal)),
-            Event::Closed => {
-                control = None;
-                Some(TERM)
-            }
-        };
-        if let Some(signal) = signal {
-            // It may have ended this very moment; the next CHLD tells. A user may have stopped it.
-            let _gone = child.signal(signal);
-            let _gone = child.signal(CONT);
-        }
-        if let Some(ended) = child.poll()? {
-            return Ok(ended);
-        }
-    }
 }

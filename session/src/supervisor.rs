@@ -7,6 +7,7 @@
 use crate::order::{self, Inherited};
 use crate::print_error;
 use crate::stage::Stage;
+use nunbird_drop::relay;
 use nunbird_handover::SessionTrouble;
 use nunbird_sys::answer;
 use nunbird_sys::fork::{Ended, fork_into};
@@ -114,8 +115,7 @@ fn follow(
                 let Some(number) = answer::next_byte(&mut phases, Some(Instant::now() + END))? else {
                     return Ok(());
                 };
-                let number = i32::from(number);
-                course.ended = Some(if kind == b'e' { Ended::Exited(number) } else { Ended::Killed(number) });
+                course.ended = relay::ended(kind, number);
                 calling = Some((Adoption::begin()?, Instant::now() + timeout));
             }
             _ => return Ok(()),

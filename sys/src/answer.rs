@@ -18,7 +18,8 @@ pub fn what_is_there(mut pipe: PipeReader, limit: usize) -> io::Result<Vec<u8>> 
         match pipe.read(rest) {
             Ok(0) => break,
             Ok(n) => length += n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+            // A socket whose other side has gone with something unread.
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionReset) => break,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }

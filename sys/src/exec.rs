@@ -183,6 +183,31 @@ pub fn execute_script(file: &File, argv: &[CString], environment: &[CString]) ->
     Ok(execveat(script, c"", argv, environment, AtFlags::AT_EMPTY_PATH)?)
 }
 
+/// The program that this process runs, to be run again by descriptor: it need not be readable.
+///
+/// # Errors
+/// As open(2).
+pub fn own_program() -> io::Result<File> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    Ok(File::from(nix::fcntl::open("/proc/self/exe", flags, nix::sys::stat::Mode::empty())?))
+}
+
+/// Makes this file standard input, as it is.
+///
+/// # Errors
+/// As dup2(2).
+pub fn input_is(file: &File) -> io::Result<()> {
+    Ok(nix::unistd::dup2_stdin(file)?)
+}
+
+/// Becomes the program of this path. For those that no descriptor can be opened of.
+///
+/// # Errors
+/// As execve(2); comes back only then.
+pub fn execute_path(path: &CStr, argv: &[CString], environment: &[CString]) -> io::Result<Infallible> {
+    Ok(nix::unistd::execve(path, argv, environment)?)
+}
+
 /// Becomes the program behind `file`.
 ///
 /// # Errors

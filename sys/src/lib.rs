@@ -20,6 +20,7 @@ pub mod lines;
 pub mod offspring;
 pub mod outputs;
 pub mod own_file;
+pub mod passing;
 pub mod process;
 pub mod provision;
 pub mod random;

@@ -237,3 +237,27 @@ fn what_a_pam_table_needs_and_this_host_does_not_have_is_found() {
     capabilities.reconfigure("[audit]", "[pam]\n\n[audit]");
     assert_one(&errors(&capabilities), "pam-privilege", "file capabilities alone");
 }
+
+#[test]
+fn what_sudo_mode_needs_and_this_host_does_not_have_is_found() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    world.reconfigure("downscope = \"setuid\"", "downscope = \"sudo\"");
+    let found = errors(&world);
+    assert_one(&found, "sudo", "nunbird-auth: has privilege");
+    assert_one(&found, "sudoers", "/etc/sudoers.d/nunbird");
+    let auth = world.host_path("/opt/nunbird/bin/nunbird-auth");
+    std::fs::set_permissions(auth, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let good =
+        include_str!("../../packaging/sudoers.d/nunbird").replace("gitlab-runner ALL", "nbt_runner ALL");
+    world.write_file("/etc/sudoers.d/nunbird", &good, "root", 0o440);
+    assert_one(&errors(&world), "sudoers", "no group `nunbird-jobs`");
+    let good = good.replace("nunbird-jobs)", "lattice)");
+    world.write_file("/etc/sudoers.d/nunbird", &good, "root", 0o440);
+    let found = errors(&world);
+    assert!(!found.iter().any(|f| f.contains("sudo")), "{found:#?}");
+    world.write_file("/etc/sudoers.d/nunbird", good.replace("(%lattice)", "(ALL)"), "root", 0o440);
+    assert_one(&errors(&world), "sudoers", "may become root or anybody");
+}

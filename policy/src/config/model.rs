@@ -62,6 +62,8 @@ pub enum Dialect {
 pub enum Downscope {
     /// `nunbird-auth` has the privilege to become the user and gives it up for good.
     Setuid,
+    /// `nunbird-auth` has no privilege, and sudo changes the user.
+    Sudo,
     /// Jobs run as the account that runs gitlab-runner; its owner's jobs only.
     None,
 }

@@ -17,12 +17,19 @@ const HOUR: u64 = 3600;
 
 /// Reads a whole configuration; findings stay with the reader.
 pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
-    let downscope = root.choice("downscope", &[("setuid", Downscope::Setuid), ("none", Downscope::None)]);
+    let downscope = root.choice(
+        "downscope",
+        &[("setuid", Downscope::Setuid), ("sudo", Downscope::Sudo), ("none", Downscope::None)],
+    );
     let downscope = downscope.map_or(Downscope::Setuid, |at| at.value);
     let keys_dir = root.path("keys_dir", DEFAULT_KEYS_DIR);
     let gitlab = servers::read(&mut root);
     let identity = identity(root.table("identity"));
     let (accounts, authorized_projects) = accounts(root.table("accounts"));
+    if downscope == Downscope::Sudo && authorized_projects != AuthorizedProjects::Off {
+        let help = "remove it, or use `downscope = \"setuid\"`";
+        root.find("`authorized_projects` is read as the user, which `downscope = \"sudo\"` cannot", help);
+    }
     let directories = directories::read(root.table("directories"), downscope == Downscope::Setuid);
     let schedulers = batch::schedulers(&mut root);
     let job = job(root.table("job"), &Job::default(), &schedulers);

@@ -264,3 +264,16 @@ fn a_pam_table_is_off_until_it_stands_and_needs_root() {
     let found = with("downscope = \"none\"\n[pam]\n").unwrap_err();
     assert!(found[0].message.contains("needs root"), "{}", found[0]);
 }
+
+#[test]
+fn sudo_mode_refuses_what_would_need_privilege() {
+    let policy = parse(&format!("downscope = \"sudo\"\n{GOOD}")).unwrap();
+    assert_eq!((policy.downscope, policy.audit.file), (crate::Downscope::Sudo, None));
+    for table in ["[pam]", "[accounts]\nauthorized_projects = \"optional\""] {
+        assert_eq!(
+            parse(&format!("downscope = \"sudo\"\n{GOOD}\n{table}\n")).unwrap_err().len(),
+            1,
+            "{table}"
+        );
+    }
+}

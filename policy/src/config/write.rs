@@ -18,6 +18,7 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     let mut out = Writer { text: String::new(), table: String::new(), comment };
     let downscope = match policy.downscope {
         Downscope::Setuid => "setuid",
+        Downscope::Sudo => "sudo",
         Downscope::None => "none",
     };
     out.key("downscope", &quote(downscope));

@@ -83,11 +83,9 @@ fn downscope(table: &mut Section<'_>) -> Downscope {
     match required(table, "downscope", "write `downscope = \"setuid\"`") {
         Some(at) if at.value == "none" => return Downscope::None,
         Some(at) if at.value == "setuid" => {}
-        Some(at) if matches!(at.value, "sudo" | "su") => {
-            let help = "write `setuid`: nunbird-auth then needs its setuid bit or file capabilities; sudo comes with a later release";
-            at.spot.find(format!("`downscope = \"{}\"` is not supported yet", at.value), help);
-        }
-        Some(at) => at.spot.find("there is no such downscope", "write `setuid` or `none`"),
+        // Jacamar's `su` is an older way to the same, through sudo and su.
+        Some(at) if matches!(at.value, "sudo" | "su") => return Downscope::Sudo,
+        Some(at) => at.spot.find("there is no such downscope", "write `setuid`, `sudo` or `none`"),
         None => {}
     }
     Downscope::Setuid
@@ -111,7 +109,7 @@ fn validation(mut table: Section<'_>, rules_first: bool, downscope: Downscope) -
     if script.is_none() && (user_variable.is_some() || sha256.is_some() || !environment.is_empty()) {
         table.find("there is no program to ask", "add `validation_script`, or remove the table");
     }
-    if let Some(script) = script.as_ref().filter(|_| downscope == Downscope::None) {
+    if let Some(script) = script.as_ref().filter(|_| downscope != Downscope::Setuid) {
         let help = "use `downscope = \"setuid\"`, or a native configuration with `user` under `[validation]`: \
                     see `nunbirdctl migrate`";
         script.spot.find("without privilege the script cannot run as root", help);

@@ -155,8 +155,6 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
     for (from, to, part) in [
         ("\"shell\"", "\"pjm\"", "this scheduler is not built in"),
         ("\"shell\"", "\"shel\"", "no such executor"),
-        ("\"setuid\"", "\"sudo\"", "not supported yet"),
-        ("\"setuid\"", "\"su\"", "not supported yet"),
         ("\"setuid\"", "\"root\"", "no such downscope"),
         ("gitlab_server = \"https://gitlab.example.org\"\n", "", "no `gitlab_server`"),
         ("\"https://gitlab.example.org\"", "\"http://gitlab.example.org\"", "no URL"),
@@ -335,4 +333,12 @@ fn a_log_daemon_is_this_hosts_or_one_by_address() {
     }
     let location = "[auth.logging]\nenabled = true\nlocation = \"/var/log/ci/jacamar.log\"\n";
     assert_eq!(policy(&with("", location)).audit.file.as_deref(), Some(Path::new("/var/log/ci/jacamar.log")));
+}
+
+#[test]
+fn both_of_jacamars_ways_by_sudo_are_sudo() {
+    for word in ["sudo", "su"] {
+        let policy = policy(&SMALL.replace("\"setuid\"", &format!("\"{word}\"")));
+        assert_eq!((policy.downscope, policy.audit.file), (Downscope::Sudo, None), "{word}");
+    }
 }

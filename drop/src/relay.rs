@@ -1,0 +1,58 @@
+//! The launcher's parent where the shepherd cannot signal it: signals come as bytes, one each, from a pipe or socket.
+//!
+//! Called by `nunbird-session` as root, and by `nunbird --sudo` as the user.
+
+use nunbird_sys::fork::{Child, Ended};
+use nunbird_sys::signals::{CHLD, CONT, HUP, INT, QUIT, TERM, USR1, USR2};
+use nunbird_sys::watch::{Event, Watch};
+use std::fs::File;
+use std::io;
+
+/// What a relay waits for, by [`Watch::begin`].
+pub const HEEDED: [i32; 7] = [CHLD, HUP, INT, QUIT, TERM, USR1, USR2];
+/// Signals that are passed on when they come as bytes.
+const PASSED: [i32; 6] = [HUP, INT, QUIT, TERM, USR1, USR2];
+
+/// Passes signals on and waits for the launcher. The end of `control` is the shepherd's: nobody wants the stage any more.
+///
+/// # Errors
+/// As signalfd(2), read(2) and waitpid(2).
+pub fn follow(child: &Child, watch: &Watch, control: &File) -> io::Result<Ended> {
+    let mut control = Some(control);
+    loop {
+        let signal = match watch.next(control)? {
+            Event::Signal(CHLD) => None,
+            Event::Signal(signal) => Some(signal),
+            Event::Byte(byte) => Some(i32::from(byte)).filter(|signal| PASSED.contains(signal)),
+            Event::Closed => {
+                control = None;
+                Some(TERM)
+            }
+        };
+        if let Some(signal) = signal {
+            // It may have ended this very moment; the next CHLD tells. A user may have stopped it.
+            let _gone = child.signal(signal);
+            let _gone = child.signal(CONT);
+        }
+        if let Some(ended) = child.poll()? {
+            return Ok(ended);
+        }
+    }
+}
+
+/// How the launcher ended, in two bytes: `e` and a status, or `s` and a signal.
+pub fn words(ended: Ended) -> [u8; 2] {
+    match ended {
+        Ended::Exited(code) => [b'e', code.to_le_bytes()[0]],
+        Ended::Killed(signal) => [b's', signal.to_le_bytes()[0]],
+    }
+}
+
+/// What [`words`] said.
+pub fn ended(kind: u8, number: u8) -> Option<Ended> {
+    match kind {
+        b'e' => Some(Ended::Exited(i32::from(number))),
+        b's' => Some(Ended::Killed(i32::from(number))),
+        _ => None,
+    }
+}

@@ -1,0 +1,120 @@
+//! `nunbird --sudo`: the launcher's parent where sudo has changed the user, not `nunbird-auth`.
+//!
+//! sudo(8) closes every descriptor but the standard ones, so everything comes through the socket that is standard input: the
+//! order, the script, the runner's exit-code file, then one byte for each signal. This process is the user's from its
+//! first moment, and whoever starts it by hand has nothing but what they had. Its child becomes the launcher by the same
+//! steps, with the same proof, as under `nunbird-auth`.
+
+use crate::{NO_HANDOVER, Trouble, say, start};
+use nunbird_drop::launch::{Change, Launch, Surroundings};
+use nunbird_drop::surrender::Ids;
+use nunbird_drop::{environment, relay};
+use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
+use nunbird_sys::foreign::Caller;
+use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::watch::Watch;
+use nunbird_sys::{exec, passing, process};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, RawFd};
+
+const HELP: &str = "nunbird-auth starts it through sudo, where the policy has downscope = \"sudo\"; the sudoers file must \
+                    neither use a pty nor log input: see docs/sudo.md";
+
+/// What came through the socket.
+struct Received {
+    order: SudoOrder,
+    script: Option<File>,
+    exit_code: Option<File>,
+    control: File,
+}
+
+/// The whole program.
+pub(crate) fn serve() -> u8 {
+    match receive() {
+        Err(trouble) => {
+            say(&trouble.to_string());
+            NO_HANDOVER
+        }
+        Ok(received) => {
+            let codes = received.order.handover.exit_codes;
+            match run(received) {
+                Ok(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
+                Ok(Ended::Killed(signal)) => process::end_by(signal),
+                Err(trouble) => {
+                    say(&trouble.to_string());
+                    codes.system_failure
+                }
+            }
+        }
+    }
+}
+
+fn receive() -> Result<Received, Trouble> {
+    // What sudo has made of the environment counts for nothing.
+    drop(nunbird_sys::environment::take());
+    start::process_in_order()?;
+    let failed = |e: &dyn std::fmt::Display| Trouble::new("no stage came by standard input", e, HELP);
+    let stdin = io::stdin();
+    let (kinds, files) = passing::receive(stdin.as_fd()).map_err(|e| failed(&e))?;
+    let mut files = files.into_iter();
+    let order = files.next().ok_or_else(|| failed(&"there is no order"))?;
+    let bytes = start::read_whole(&order).map_err(|e| failed(&e))?;
+    let order = SudoOrder::from_bytes(&bytes).map_err(|e| failed(&e))?;
+    let script = (kinds & SUDO_SCRIPT != 0).then(|| files.next()).flatten();
+    let exit_code = (kinds & SUDO_EXIT_CODE != 0).then(|| files.next()).flatten();
+    let control = stdin.as_fd().try_clone_to_owned().map_err(|e| failed(&e))?;
+    start::identity_is(&order.handover.account)?;
+    Ok(Received { order, script, exit_code, control: File::from(control) })
+}
+
+fn run(received: Received) -> Result<Ended, Trouble> {
+    let failed = |e: io::Error| Trouble::new("cannot start the launcher", e, "tell the administrators");
+    let Received { order, script, exit_code, mut control } = received;
+    // Nothing is run for a shepherd that is gone.
+    control.read_exact(&mut [0]).map_err(failed)?;
+    let launch = launch(&order, script, exit_code).map_err(failed)?;
+    let watch = Watch::begin(&relay::HEEDED).map_err(failed)?;
+    // From here on what happens is not sudo's fault.
+    tell(&mut control, b"b");
+    let parent = process::id();
+    let account = &order.handover.account;
+    let keeper = Caller { uid: account.uid, gid: account.gid };
+    let system_failure = i32::from(order.handover.exit_codes.system_failure);
+    let child = fork_into(move || {
+        let around =
+            Surroundings { change: Change::StayWithNewKeyring, limits: None, keeper, parent, gate: None };
+        match launch.execute(around) {
+            Ok(never) => match never {},
+            Err(failure) => {
+                say(&format!("cannot start the launcher: {failure}; tell the administrators"));
+                system_failure
+            }
+        }
+    });
+    let ended = relay::follow(&child.map_err(failed)?, &watch, &control).map_err(failed)?;
+    tell(&mut control, &relay::words(ended));
+    Ok(ended)
+}
+
+/// This very program again, without arguments: the launcher, with what it always gets.
+fn launch(order: &SudoOrder, script: Option<File>, exit_code: Option<File>) -> io::Result<Launch> {
+    let handover = &order.handover;
+    let message = exec::sealed(c"nunbird-handover", &handover.to_bytes().map_err(io::Error::other)?)?;
+    let named: [(RawFd, Option<File>); 3] =
+        [(HANDOVER_FD, Some(message)), (SCRIPT_FD, script), (EXIT_CODE_FD, exit_code)];
+    let account = &handover.account;
+    Ok(Launch {
+        program: exec::own_program()?,
+        files: named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect(),
+        argv: vec![c"nunbird".to_owned()],
+        environment: environment::of(account, &handover.environment)?,
+        ids: Ids { uid: account.uid, gid: account.gid, groups: Vec::new() },
+        isolation: order.isolation,
+    })
+}
+
+/// The shepherd may be gone; then nobody needs to know.
+fn tell(control: &mut File, bytes: &[u8]) {
+    let _unheard = control.write_all(bytes);
+}
