@@ -74,7 +74,11 @@ impl Reach {
         match self {
             Reach::Signals(pipe) => pipe.take().map_or(Ok(()), |mut pipe| pipe.write_all(b"!")),
             Reach::Pipe(pipe) => {
-                pipe.write_all(b"!")?;
+                match pipe.write_all(b"!") {
+                    // It has ended already, and how says more than that nobody reads.
+                    Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+                    other => other?,
+                }
                 // A runner that sends signals without end must not stop the shepherd.
                 answer::never_wait(pipe)
             }

@@ -97,13 +97,20 @@ fn a_cancelled_job_leaves_no_process_although_its_runner_may_signal_none() {
     for (n, how) in [Cancel::Gracefully, Cancel::AtOnce].into_iter().enumerate() {
         let world = machine();
         let mark = format!("nbt-sudo-{n}-{}", std::process::id());
-        let script = format!("(exec -a {mark} sleep 300) & echo go''ing; wait");
-        world
+        // An answer to TERM, which comes through the socket alone.
+        let script =
+            format!("trap 'echo he''ard; exit 1' TERM; (exec -a {mark} sleep 300) & echo go''ing; wait");
+        let outcome = world
             .job()
             .script(&script)
             .cancel_when("build_script", "going", how)
             .run()
             .expect(&Status::failed(Reason::Canceled));
+        if how == Cancel::Gracefully {
+            let stage = outcome.stage("build_script");
+            assert!(stage.signalled && !stage.unkillable && stage.log.contains("heard"), "{}", stage.log);
+            assert!(stage.elapsed < Duration::from_secs(15), "{:?}", stage.elapsed);
+        }
         let alive = || {
             let entries = fs::read_dir("/proc").expect("proc").flatten();
             entries
