@@ -7,12 +7,13 @@ DENY_VERSION = 0.20.2
 PROGRAMS = -p nunbird-auth -p nunbird -p nunbird-keys -p nunbird-session -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 
-.PHONY: help demo test test-host setup programs lint deny unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
+.PHONY: help demo test test-host test-scheduler setup programs lint deny unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
 	@echo "make test     install what the tests need, then run every check and every test (root)"
 	@echo "make test-host  the long suite on booted hosts: a thousand jobs, a virtual machine with cgroup 2 (root)"
+	@echo "make test-scheduler SCHEDULER=pbs  run the compliance suite before a scheduler of yours, as yourself (or SCHEDULER=fake-pbs, root)"
 	@echo "make fuzz     let libFuzzer try everything that meets bytes of strangers (FUZZ_SECONDS=60 each)"
 	@echo "make bench    measure start-up time and memory against named peers"
 	@echo "make transcripts  write what strace sees of the privileged program into docs/transcripts.md (root)"
@@ -67,6 +68,13 @@ test: lint deny programs
 test-host: programs
 	$(CARGO) build --locked --quiet -p nunbird-tests --bins
 	$(CARGO) test --locked -p nunbird-tests --test host_long --test host_vm -- --nocapture
+
+# The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm` or `fake-NAME` (their own clusters, root),
+# or NAME: the real commands in PATH, jobs of the caller's account with NBT_ARGUMENTS, nothing broken on purpose.
+SCHEDULER ?= slurm,fake-pbs,fake-lsf,fake-flux,fake-cobalt,fake-htcondor,fake-gridengine
+test-scheduler:
+	$(CARGO) build --locked --quiet --profile staging -p nunbird
+	SCHEDULER=$(SCHEDULER) $(CARGO) test --locked --quiet -p nunbird-tests --test compliance
 
 bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)

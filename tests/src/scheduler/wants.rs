@@ -76,6 +76,9 @@ pub(super) fn want(dialect: Dialect, want: Want) -> Possible<String> {
 pub(super) fn can(dialect: Dialect, fault: Fault<'_>) -> Possible<()> {
     let why = match (dialect, fault) {
         (Dialect::Flux, Fault::Requeue(_)) => "Flux never runs a job a second time",
+        (Dialect::Cobalt, Fault::Nonsense) => {
+            "an answer of qstat that does not name the job and ends with 0 is all that Cobalt says of an ended job"
+        }
         (Dialect::Cobalt, Fault::Requeue(_)) => "Cobalt never runs a script job a second time",
         (Dialect::Cobalt, Fault::Preempt(_)) => "Cobalt preempts only jobs that can be continued",
         (Dialect::Cobalt, Fault::OutOfMemory(_)) => "Cobalt knows no memory",

@@ -57,8 +57,12 @@ fn second_request(cluster: &dyn Cluster) -> Possible<()> {
     let stage = job.start(&format!("trap '' HUP INT TERM; {}", waiting("echo never")));
     let id = begun(&job);
     stage.signal(Signal::SIGTERM);
-    stage.wait_for_word("cancel");
-    stage.signal(Signal::SIGTERM);
+    stage.wait_for_word("cancelled: ");
+    // Requests that come at once are one; a later one is the second.
+    cluster.bed().wait_for("a second request", || {
+        stage.signal(Signal::SIGTERM);
+        stage.err().contains("cancelled again")
+    });
     users_failure(&stage.finish(), "cancelled");
     is_over(cluster, &id);
     Ok(())

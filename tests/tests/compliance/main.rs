@@ -26,7 +26,7 @@ use support::Case;
 use table::{Cell, Table};
 
 /// Cases at once: they wait for schedulers, and some of these are slow to start.
-const WORKERS: usize = 10;
+const WORKERS: usize = 16;
 
 /// Where cases run.
 #[derive(Clone)]
@@ -45,8 +45,13 @@ thread_local! {
 }
 
 fn main() -> ExitCode {
-    let parts: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let wanted = std::env::var("SCHEDULER").unwrap_or_else(|_| default_schedulers());
+    let parts: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let wanted = std::env::var_os("SCHEDULER")
+        .map_or_else(default_schedulers, |names| names.to_string_lossy().into_owned());
     let mut cases: Vec<Case> =
         [ends::CASES, cancels::CASES, queues::CASES, restarts::CASES, faults::CASES].concat();
     cases.retain(|case| parts.is_empty() || parts.iter().any(|part| case.name.contains(part.as_str())));

@@ -1,6 +1,7 @@
 //! What cases have in common.
 
 use nunbird_tests::scheduler::{Cluster, Ended, Job, Possible, Stage, Standing};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One line of the table.
 #[derive(Clone, Copy)]
@@ -25,8 +26,11 @@ pub(crate) type AnyJob<'c> = Job<'c, dyn Cluster + 'c>;
 
 /// A CI job with quick looks at the queue.
 pub(crate) fn job<'c>(cluster: &'c dyn Cluster, user: &str) -> AnyJob<'c> {
-    let mut job = Job::of(cluster, user);
+    let mut job = Job::of(cluster, user).arguments("");
     job.batch().poll_interval = 2;
+    // As GitLab always gives one. It becomes the time limit where a case asks for none.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    job.batch().deadline = Some(now + 7200);
     job
 }
 
