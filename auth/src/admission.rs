@@ -4,6 +4,7 @@ use crate::audit::{self, Claims, Event, Outcome, Sinks};
 use crate::context::Context;
 use crate::identify;
 use crate::judgement::{self, Judged};
+use crate::limits;
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{self, Claim, Store, job_directory};
@@ -32,10 +33,14 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let server = settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
     let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: judged.account.uid };
     let slot = store.free_slot(&claim, &lock)?;
-    let record = record(context, settings, &admitted, &judged, directory, slot)?;
-    write_admission(context, &record)?;
-    store.write(&record, &lock)?;
-    Ok(record)
+    let limits = settings.policy.job_of(judged.rule).0.limits.as_ref();
+    let mut record = record(context, settings, &admitted, &judged, directory, slot)?;
+    limits::establish(context, limits, &mut record)?;
+    let written = write_admission(context, &record).and_then(|()| store.write(&record, &lock));
+    if written.is_err() {
+        limits::abandon(privilege, &record);
+    }
+    written.map(|()| record)
 }
 
 fn record(
@@ -107,6 +112,7 @@ fn record(
         shell: Shell { path: job.shell.clone(), login: job.login_shell },
         launcher: job.launcher.clone(),
         isolation: job.isolation,
+        limits: limits::decide(context, job.limits.as_ref())?,
         site: SiteRules {
             message: job.message.clone(),
             stages: job.stages.clone(),

@@ -5,6 +5,7 @@
 
 use crate::context::Context;
 use crate::inputs::NotText;
+use crate::limits::{self, Confines, Held};
 use crate::refusal::{Refusal, clean, print_error};
 use crate::session::Session;
 use crate::shepherd::{self, Reach};
@@ -25,7 +26,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long `cleanup`'s launcher may take: it gives processes twenty seconds and old directories a minute.
 const CLEANUP: Duration = Duration::from_secs(120);
@@ -47,6 +48,8 @@ pub(crate) struct Start {
     way: Way,
     /// How long it may take, where it is `cleanup`'s.
     cleanup: Duration,
+    held: Option<Held>,
+    confines: Confines,
     summary: Option<File>,
 }
 
@@ -94,9 +97,14 @@ impl Start {
             expires_at: record.expires_at,
         };
         let cleanup = if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP };
+        let rlimits = match &record.limits {
+            Some(job) => limits::bounds(context, job).map_err(|e| failed(&e))?,
+            None => context.limits.clone(),
+        };
+        let confines = Confines { entrance: None, rlimits };
         if Sudo::is_the_way(context.privilege, record) {
             let way = Way::BySudo(Sudo::prepare(record, message, opened)?);
-            return Ok(Start { way, cleanup, summary: None });
+            return Ok(Start { way, cleanup, summary: None, held: None, confines });
         }
         let keeper = context.privilege.keeper();
         let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| failed(&e))?;
@@ -136,7 +144,17 @@ impl Start {
             Some(session) => Way::InSession(launch, session),
             None => Way::Here(launch),
         };
-        Ok(Start { way, cleanup, summary })
+        Ok(Start { way, cleanup, summary, held: None, confines })
+    }
+
+    /// Puts the stage into the job's control group, if it has one.
+    ///
+    /// # Errors
+    /// A system refusal when the group is gone or its limits are not in force.
+    pub(crate) fn limited(self, context: &Context<'_>, record: &Record) -> Result<Self, Refusal> {
+        let Some((held, entrance)) = limits::hold(context.privilege, record)? else { return Ok(self) };
+        let confines = Confines { entrance: Some(entrance), ..self.confines };
+        Ok(Start { held: Some(held), confines, ..self })
     }
 
     /// Where the launcher leaves what became of the stage in the batch scheduler, where it goes to one.
@@ -151,25 +169,17 @@ impl Start {
     /// # Errors
     /// A system refusal when the launcher did not start.
     pub(crate) fn run(self, context: &Context<'_>) -> Result<Ended, Refusal> {
-        let launch = match self.way {
-            Way::InSession(launch, session) => return session.run(launch, context),
-            Way::BySudo(sudo) => return sudo.run(context),
-            Way::Here(launch) => launch,
+        let Start { way, held, confines, .. } = self;
+        let started = Instant::now();
+        let ended = match way {
+            Way::InSession(launch, session) => session.run(launch, &confines, context)?,
+            Way::BySudo(sudo) => sudo.run(&confines, context)?,
+            Way::Here(launch) => run_here(launch, &confines, context)?,
         };
-        let user = launch.ids.uid;
-        let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
-        let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
-        // The launcher's descriptors must not take its number.
-        let released = exec::out_of_the_way(&File::from(OwnedFd::from(released)));
-        let released = released.map_err(|e| could_not_start("pipe", &e))?;
-        let mut ends = Some(release);
-        let child = fork(launch, context, || {
-            // With its own copy open it would never see the parent's end close.
-            drop(ends.take());
-            Ok(Some(released))
-        })?;
-        let Some(release) = ends else { return Err(could_not_start("pipe", &"lost")) };
-        shepherd::watch(&child, &waiter, Reach::Signals(Some(release)), context.privilege, user)
+        if let Some(held) = held {
+            held.report(context.script.as_ref().map_or("", |script| script.name.as_str()), started.elapsed());
+        }
+        Ok(ended)
     }
 
     /// Runs `cleanup`'s launcher, which runs no code of the user's, and waits with privilege kept for what
@@ -181,15 +191,15 @@ impl Start {
     /// # Errors
     /// A system refusal when it did not start or did not end in time.
     pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<Ended, Refusal> {
-        let patience = self.cleanup;
-        let launch = match self.way {
+        let Start { way, cleanup: patience, confines, .. } = self;
+        let launch = match way {
             // Without privilege there is none to keep, and no bound: docs/sudo.md.
-            Way::BySudo(sudo) => return sudo.run(context),
+            Way::BySudo(sudo) => return sudo.run(&confines, context),
             Way::Here(launch) | Way::InSession(launch, _) => launch,
         };
         let user = launch.ids.uid;
         let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
-        let child = fork(launch, context, || exec::output_to(&writer).map(|()| None))?;
+        let child = fork(launch, &confines, context, || exec::output_to(&writer).map(|()| None))?;
         drop(writer);
         let said = answer::read_to_end(reader, MAX_WORDS, patience);
         if said.is_err() {
@@ -202,9 +212,28 @@ impl Start {
     }
 }
 
+/// Runs the launcher as this process's child, and comes back when it has ended, as the shepherd.
+fn run_here(launch: Launch, confines: &Confines, context: &Context<'_>) -> Result<Ended, Refusal> {
+    let user = launch.ids.uid;
+    let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
+    let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
+    // The launcher's descriptors must not take its number.
+    let released = exec::out_of_the_way(&File::from(OwnedFd::from(released)));
+    let released = released.map_err(|e| could_not_start("pipe", &e))?;
+    let mut ends = Some(release);
+    let child = fork(launch, confines, context, || {
+        // With its own copy open it would never see the parent's end close.
+        drop(ends.take());
+        Ok(Some(released))
+    })?;
+    let Some(release) = ends else { return Err(could_not_start("pipe", &"lost")) };
+    shepherd::watch(&child, &waiter, Reach::Signals(Some(release)), context.privilege, user)
+}
+
 /// Forks; the child does `first`, becomes the launcher, and before that waits for the pipe that `first` may give.
 fn fork(
     launch: Launch,
+    confines: &Confines,
     context: &Context<'_>,
     first: impl FnOnce() -> io::Result<Option<File>>,
 ) -> Result<Child, Refusal> {
@@ -212,7 +241,7 @@ fn fork(
     fork_into(|| {
         let started = first()
             .map_err(|e| could_not_start("descriptors", &e))
-            .and_then(|gate| become_launcher(launch, context, parent, gate));
+            .and_then(|gate| become_launcher(launch, confines, context, parent, gate));
         match started {
             Ok(never) => match never {},
             Err(refusal) => {
@@ -227,14 +256,16 @@ fn fork(
 /// The child's way to the launcher: `nunbird_drop::launch`.
 fn become_launcher(
     launch: Launch,
+    confines: &Confines,
     context: &Context<'_>,
     parent: i32,
     gate: Option<File>,
 ) -> Result<Infallible, Refusal> {
+    confines.enter_group().map_err(|e| could_not_start("control group", &e))?;
     let privileged = context.privilege.source.is_privileged();
     let around = Surroundings {
         change: if privileged { Change::BecomeUser } else { Change::Stay },
-        limits: Some(context.limits),
+        limits: Some(&confines.rlimits),
         keeper: context.privilege.keeper(),
         parent,
         gate,

@@ -23,6 +23,7 @@ mod inputs;
 mod judgement;
 mod keys;
 mod launch;
+mod limits;
 mod nologin;
 mod privilege;
 mod refusal;
@@ -100,6 +101,7 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
         sinks: audit::Sinks::default(),
         admitted: None,
         subject: None,
+        usage: None,
     };
     let served = stages::serve(call, &mut context);
     decision_id.clone_from(&context.decision_id);

@@ -5,6 +5,7 @@
 
 use crate::context::Context;
 use crate::launch::could_not_start;
+use crate::limits::Confines;
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::shepherd::{self, Reach};
@@ -91,7 +92,12 @@ impl Session {
     ///
     /// # Errors
     /// A denial when PAM refuses the account; a system refusal when there was no session or no launcher in it.
-    pub(crate) fn run(self, launch: Launch, context: &Context<'_>) -> Result<Ended, Refusal> {
+    pub(crate) fn run(
+        self,
+        launch: Launch,
+        confines: &Confines,
+        context: &Context<'_>,
+    ) -> Result<Ended, Refusal> {
         let step = |name: &'static str| move |e: io::Error| could_not_start(name, &e);
         let user = launch.ids.uid;
         let waiter = Waiter::block(&shepherd::HEEDED).map_err(step("sigprocmask"))?;
@@ -103,7 +109,7 @@ impl Session {
         files.push((LAUNCHER_FD, launch.program));
         files.push((CONTROL_FD, File::from(OwnedFd::from(control))));
         files.push((REPORT_FD, File::from(OwnedFd::from(report))));
-        let child = fork_into(|| match become_session(&self.program, &files, context) {
+        let child = fork_into(|| match become_session(&self.program, &files, confines) {
             Ok(never) => match never {},
             Err(error) => {
                 let refusal = could_not_start(PROGRAM, &error);
@@ -122,12 +128,13 @@ impl Session {
 
 /// In the child. Everything but the standard descriptors and these files is closed by execve(2), the shepherd's end of the
 /// pipe among it.
-fn become_session(program: &File, files: &[(RawFd, File)], context: &Context<'_>) -> io::Result<Infallible> {
+fn become_session(program: &File, files: &[(RawFd, File)], confines: &Confines) -> io::Result<Infallible> {
     process::new_session()?;
     process::null_stdin()?;
     let files: Vec<(RawFd, &File)> = files.iter().map(|(number, file)| (*number, file)).collect();
     exec::place(&files)?;
-    context.limits.restore()?;
+    confines.enter_group()?;
+    confines.rlimits.restore()?;
     Linux.set_groups(&[])?;
     Linux.set_gids(0, 0, 0)?;
     Linux.set_uids(0, 0, 0)?;

@@ -6,6 +6,7 @@ use crate::arguments::{Call, Stage};
 use crate::audit::{self, Script, Sinks};
 use crate::context::Context;
 use crate::launch::{Opened, Start, killed};
+use crate::limits;
 use crate::refusal::{Refusal, print_error};
 use crate::settings;
 use crate::store::{self, Store, job_directory};
@@ -110,7 +111,8 @@ fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     Store::check_live(&record)?;
     let target = same_account(&record)?;
     make_own_directory(context, &record)?;
-    let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?;
+    let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?
+        .limited(context, &record)?;
     watched(context, start, Start::run)
 }
 
@@ -139,7 +141,7 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
     context.script = Some(Script { name: stage.to_owned(), digest });
     let opened = Opened { script: Some(script), exit_code };
     let task = Task::Run(stage.to_owned());
-    let start = Start::prepare(context, &record, task, opened, target.groups)?;
+    let start = Start::prepare(context, &record, task, opened, target.groups)?.limited(context, &record)?;
     watched(context, start, Start::run)
 }
 
@@ -189,6 +191,8 @@ fn finish(
         print_error(
             "nunbird: this job's time was up and another works in its directories: they are left alone\n",
         );
+        context.usage = limits::end(context.privilege, &record)?;
+        limits::remove(context.privilege, &record)?;
         store.remove_named(name, &lock)?;
         drop(lock);
         let target = same_account(&record)?;
@@ -198,6 +202,8 @@ fn finish(
     record.closed = true;
     store.write_named(name, &record, &lock)?;
     drop(lock);
+    context.usage = limits::end(context.privilege, &record)?;
+    limits::remove(context.privilege, &record)?;
     let target = same_account(&record)?;
     let start = Start::prepare(context, &record, Task::Cleanup, Opened::default(), target.groups)?;
     let ended = watched(context, start, Start::run_and_wait)?;

@@ -6,6 +6,7 @@
 
 use crate::context::Context;
 use crate::launch::{Opened, could_not_start};
+use crate::limits::Confines;
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::shepherd::{self, Reach};
@@ -88,7 +89,7 @@ impl Sudo {
     ///
     /// # Errors
     /// A system refusal when sudo did not start the launcher.
-    pub(crate) fn run(self, context: &Context<'_>) -> Result<Ended, Refusal> {
+    pub(crate) fn run(self, confines: &Confines, context: &Context<'_>) -> Result<Ended, Refusal> {
         let step = |name: &'static str| move |e: io::Error| could_not_start(name, &e);
         let Sudo { argv, order, opened: Opened { script, exit_code }, user } = self;
         let waiter = Waiter::block(&shepherd::HEEDED).map_err(step("sigprocmask"))?;
@@ -99,7 +100,7 @@ impl Sudo {
             [Some(&order), script.as_ref(), exit_code.as_ref()].into_iter().flatten().collect();
         passing::send(&ours, kinds, &files).map_err(step("socket"))?;
         let theirs = File::from(OwnedFd::from(theirs));
-        let child = fork_into(|| match become_sudo(&theirs, &argv, context) {
+        let child = fork_into(|| match become_sudo(&theirs, &argv, confines) {
             Ok(never) => match never {},
             Err(error) => {
                 failed(&format!("/usr/bin/sudo: {error}")).print(&context.decision_id, context.unobfuscated);
@@ -124,11 +125,12 @@ impl Sudo {
 }
 
 /// In the child. sudo closes everything but the standard descriptors, and so does execve(2).
-fn become_sudo(stdin: &File, argv: &[CString], context: &Context<'_>) -> io::Result<Infallible> {
+fn become_sudo(stdin: &File, argv: &[CString], confines: &Confines) -> io::Result<Infallible> {
     process::new_session()?;
     exec::input_is(stdin)?;
     process::close_on_exec_from(3)?;
-    context.limits.restore()?;
+    confines.enter_group()?;
+    confines.rlimits.restore()?;
     process::default_signals()?;
     exec::execute_path(PROGRAM, argv, &[])
 }

@@ -100,6 +100,7 @@ impl Explained<'_> {
             ("executor", job.executor.name().to_owned()),
             ("shell", format!("{}{login}", job.shell.display())),
             ("data_dir", data_dir.display().to_string()),
+            ("limits", job.limits.as_ref().map_or_else(|| "none".to_owned(), |limits| limits.name.clone())),
             ("isolation", if isolation.is_empty() { "none".to_owned() } else { isolation.join(", ") }),
         ];
         rows.iter()

@@ -36,6 +36,7 @@ impl Explained<'_> {
                     "gid": account.gid,
                     "groups": account.groups,
                     "profile": rule.profile,
+                    "limits": job.limits.as_ref().map(|limits| &limits.name),
                     "executor": job.executor.name(),
                     "shell": job.shell,
                     "login_shell": job.login_shell,

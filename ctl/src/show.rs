@@ -49,11 +49,12 @@ fn origin(reading: &Reading, key: &str) -> Option<String> {
         return None;
     }
     let is_table = ["identity", "accounts", "directories", "job", "audit", "validation"].contains(&key)
-        || ((key.starts_with("profile.") || key.starts_with("map.")) && key.matches('.').count() == 1);
+        || ((["profile.", "map.", "limits."].iter().any(|table| key.starts_with(table)))
+            && key.matches('.').count() == 1);
     match reading.origins.get(key) {
         Some(place) => Some(place.to_string()),
         None if is_table => None,
-        None if key.starts_with("profile.") || key.starts_with("map.") => None,
+        None if ["profile.", "map.", "limits."].iter().any(|table| key.starts_with(table)) => None,
         None => Some("default".to_owned()),
     }
 }

@@ -4,7 +4,9 @@
 //! this record instead. It lies in a directory that only root can enter (for `downscope = "none"`: only the
 //! user itself), so neither the CI user nor the runner's account can write one.
 
-use crate::{Account, BatchPlan, FORMAT_VERSION, FormatError, Identity, Pam, Shell, SiteRules, Workspace};
+use crate::{
+    Account, BatchPlan, FORMAT_VERSION, FormatError, Identity, JobLimits, Pam, Shell, SiteRules, Workspace,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -62,6 +64,8 @@ pub struct Record {
     pub isolation: Isolation,
     /// The batch scheduler, where stages of the job go to one.
     pub batch: Option<BatchPlan>,
+    /// What the job may use; nothing is limited where there is none.
+    pub limits: Option<JobLimits>,
     /// The site's say in how its stages go.
     pub site: SiteRules,
     /// The PAM session around each of its stages, where the site wants one.

@@ -15,6 +15,7 @@ mod diagnostic;
 mod duration;
 mod explain;
 mod host;
+mod limits;
 mod lint;
 #[cfg(test)]
 mod made_up;
@@ -37,6 +38,7 @@ pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
 pub use explain::{Predicate, explain_rule};
 pub use host::{Host, Trouble};
+pub use limits::{Above, Limits, LimitsWay, Maximum, NotGranted};
 pub use lint::{Lint, lint};
 pub use map::{MapFinding, check_map};
 pub use nunbird_handover::{Audit, Syslog};

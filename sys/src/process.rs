@@ -74,6 +74,47 @@ pub fn raise_stack_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_STACK, hard, hard)?)
 }
 
+/// Limits that a site sets for the processes of its jobs, soft and hard alike; what is not said is the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Descriptors.
+    pub nofile: Option<u64>,
+    /// Processes and threads of the user.
+    pub nproc: Option<u64>,
+    /// Bytes of a file.
+    pub fsize: Option<u64>,
+    /// Bytes of a core dump.
+    pub core: Option<u64>,
+}
+
+impl Limits {
+    /// These limits with a site's over them.
+    ///
+    /// # Errors
+    /// As getrlimit(2), and `EPERM` for one above what this process could set.
+    pub fn bounded(&self, bounds: Bounds) -> io::Result<Limits> {
+        let wanted = [
+            (Resource::RLIMIT_NOFILE, bounds.nofile),
+            (Resource::RLIMIT_NPROC, bounds.nproc),
+            (Resource::RLIMIT_FSIZE, bounds.fsize),
+            (Resource::RLIMIT_CORE, bounds.core),
+        ];
+        let mut limits = self.clone();
+        for (resource, value) in wanted {
+            let Some(value) = value else { continue };
+            let (_, hard) = getrlimit(resource)?;
+            if value > hard {
+                let trouble =
+                    format!("{resource:?} cannot be {value}: the hard limit of gitlab-runner is {hard}");
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, trouble));
+            }
+            limits.0.retain(|(known, ..)| *known != resource);
+            limits.0.push((resource, value, value));
+        }
+        Ok(limits)
+    }
+}
+
 /// Closes every descriptor from 3 on. To be called first of all, while nothing of this process has one.
 ///
 /// Marking them to be closed by execve(2) would not do: the shepherd stays and never calls it.

@@ -54,6 +54,9 @@ pub(crate) struct Event<'a> {
     pub(crate) script: Option<&'a Script>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) end: Option<End>,
+    /// What the job has used, when `cleanup` ends.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<Used>,
     /// Why it was denied, in one stable word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<&'a str>,
@@ -190,6 +193,40 @@ pub(crate) struct End {
     pub(crate) batch: Option<Summary>,
 }
 
+/// What the processes of a job have used together, where the kernel counts it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Used {
+    /// Microseconds.
+    #[serde(rename = "used_cpu_us", skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_time: Option<u64>,
+    /// Bytes.
+    #[serde(rename = "used_memory_peak", skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_peak: Option<u64>,
+    #[serde(rename = "used_pids_peak", skip_serializing_if = "Option::is_none")]
+    pub(crate) pids_peak: Option<u64>,
+    /// Bytes.
+    #[serde(rename = "used_read", skip_serializing_if = "Option::is_none")]
+    pub(crate) read: Option<u64>,
+    /// Bytes.
+    #[serde(rename = "used_written", skip_serializing_if = "Option::is_none")]
+    pub(crate) written: Option<u64>,
+    #[serde(rename = "oom_kills", skip_serializing_if = "Option::is_none")]
+    pub(crate) oom_kills: Option<u64>,
+}
+
+impl Used {
+    fn of(usage: nunbird_sys::cgroup::Usage) -> Self {
+        Used {
+            cpu_time: usage.cpu_time,
+            memory_peak: usage.memory_peak,
+            pids_peak: usage.pids_peak,
+            read: usage.read,
+            written: usage.written,
+            oom_kills: usage.oom_kills,
+        }
+    }
+}
+
 impl<'a> Event<'a> {
     /// An event of this call, with what its record says where there is one.
     pub(crate) fn of(context: &'a Context<'_>, outcome: Outcome) -> Self {
@@ -205,6 +242,7 @@ impl<'a> Event<'a> {
             stage: context.stage,
             script: context.script.as_ref(),
             end: None,
+            usage: context.usage.filter(|_| outcome == Outcome::StageEnded).map(Used::of),
             code: None,
             detail: None,
             job: record.map(job),

@@ -1,4 +1,4 @@
-use super::event::{Account, Claims, End, Event, Job, Outcome, ProviderIdentity, Script};
+use super::event::{Account, Claims, End, Event, Job, Outcome, ProviderIdentity, Script, Used};
 use super::sinks::{Places, Sinks};
 use super::{encode, stage_started};
 use crate::context::Context;
@@ -79,6 +79,7 @@ fn context<'a>(inputs: &'a Inputs, limits: &'a Limits, sinks: Sinks) -> Context<
         sinks,
         admitted: None,
         subject: None,
+        usage: None,
     }
 }
 
@@ -95,6 +96,14 @@ const GROUPS: &[String] = &[String::new()];
 fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
     Event {
         end: Some(End { exit_code: Some(1), signal: Some(9), duration_ms: 1234, batch: Some(batch()) }),
+        usage: Some(Used {
+            cpu_time: Some(1),
+            memory_peak: Some(2),
+            pids_peak: Some(3),
+            read: Some(4),
+            written: Some(5),
+            oom_kills: Some(6),
+        }),
         code: Some("no-rule"),
         detail: Some("first\nsecond"),
         job: Some(Job {

@@ -9,6 +9,7 @@ mod conditions;
 mod directories;
 mod document;
 mod jacamar;
+mod limits;
 mod model;
 mod native;
 mod pam;

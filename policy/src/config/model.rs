@@ -28,6 +28,8 @@ pub struct Policy {
     pub directories: Directories,
     /// How scripts run, where a rule names no profile.
     pub job: Job,
+    /// What jobs may use, by name.
+    pub limits: BTreeMap<String, crate::Limits>,
     /// Other ways, by name.
     pub profiles: BTreeMap<String, Profile>,
     /// Batch schedulers that the site describes, by name.
@@ -186,6 +188,8 @@ pub struct Job {
     pub stages: Vec<String>,
     /// Whether the soft limit of the stack is the hard one.
     pub raise_stack_limit: bool,
+    /// What a job may use, one of [`Policy::limits`]; nothing is limited where there is none.
+    pub limits: Option<crate::Limits>,
 }
 
 /// How the jobs of some rules run: `[job]` and `[directories]` with what the profile says otherwise.

@@ -3,7 +3,7 @@
 use super::model::*;
 use super::reader::{At, Section};
 use super::values::{self, Values};
-use super::{batch, directories, rules, servers};
+use super::{batch, directories, limits, rules, servers};
 use crate::{DEFAULT_AUDIT_FILE, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, IdentitySource};
 use nunbird_handover::Isolation;
 use nunbird_handover::{Audit, Syslog};
@@ -32,9 +32,11 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     }
     let directories = directories::read(root.table("directories"), downscope == Downscope::Setuid);
     let schedulers = batch::schedulers(&mut root);
-    let job = job(root.table("job"), &Job::default(), &schedulers);
+    let limits = limits::all(&mut root);
+    let known = Named { schedulers: &schedulers, limits: &limits };
+    let job = job(root.table("job"), &Job::default(), &known);
     let job = Job { batch: batch::read(root.table("batch"), &job.batch), ..job };
-    let profiles = profiles(&mut root, &job, &directories, &schedulers);
+    let profiles = profiles(&mut root, &job, &directories, &known);
     let maps = maps(&mut root);
     let validation = validation(root.table("validation"));
     let pam = super::pam::read(root.table("pam"), downscope);
@@ -54,6 +56,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         accounts,
         directories,
         job,
+        limits,
         profiles,
         schedulers,
         maps,
@@ -140,18 +143,22 @@ fn accounts(mut table: Section<'_>) -> (Accounts, AuthorizedProjects) {
     (accounts, authorized_projects)
 }
 
-type Described = BTreeMap<String, batch::SchedulerFile>;
+/// What `[job]` and profiles may name.
+struct Named<'k> {
+    schedulers: &'k BTreeMap<String, batch::SchedulerFile>,
+    limits: &'k limits::Known,
+}
 
 /// `[job]`. The launcher is the same for all jobs.
-fn job(mut table: Section<'_>, base: &Job, schedulers: &Described) -> Job {
-    let job = job_keys(&mut table, base, schedulers);
+fn job(mut table: Section<'_>, base: &Job, known: &Named<'_>) -> Job {
+    let job = job_keys(&mut table, base, known);
     let job = Job { launcher: table.path("launcher", DEFAULT_LAUNCHER), ..job };
     table.finish();
     job
 }
 
 /// What `[job]` and profiles have in common; what is not said is as in `base`.
-fn job_keys(table: &mut Section<'_>, base: &Job, schedulers: &Described) -> Job {
+fn job_keys(table: &mut Section<'_>, base: &Job, known: &Named<'_>) -> Job {
     let mut environment = base.environment.clone();
     environment.extend(table.environment("environment"));
     let no_new_privileges = table.flag("no_new_privileges", base.isolation.no_new_privileges);
@@ -167,7 +174,7 @@ fn job_keys(table: &mut Section<'_>, base: &Job, schedulers: &Described) -> Job 
     };
     Job {
         launcher: base.launcher.clone(),
-        executor: batch::executor(table, &base.executor, schedulers),
+        executor: batch::executor(table, &base.executor, known.schedulers),
         batch: base.batch.clone(),
         shell: table.path_or("shell", &base.shell),
         login_shell: table.flag("login_shell", base.login_shell),
@@ -176,6 +183,7 @@ fn job_keys(table: &mut Section<'_>, base: &Job, schedulers: &Described) -> Job 
         message: table.text("message").map_or_else(|| base.message.clone(), |at| values::message(&at)),
         stages: table.texts("stages").map_or_else(|| base.stages.clone(), |at| values::stages(&at.value)),
         raise_stack_limit: table.flag("raise_stack_limit", base.raise_stack_limit),
+        limits: limits::named(table, base.limits.as_ref(), known.limits),
     }
 }
 
@@ -194,13 +202,13 @@ fn profiles(
     root: &mut Section<'_>,
     job: &Job,
     directories: &Directories,
-    schedulers: &Described,
+    known: &Named<'_>,
 ) -> BTreeMap<String, Profile> {
     let mut profiles = BTreeMap::new();
     for (name, mut table) in root.named("profile") {
         values::check_label(&name, "profile");
         let data_dir = table.text("data_dir").map(|at| values::data_dir(&at));
-        let own = job_keys(&mut table, job, schedulers);
+        let own = job_keys(&mut table, job, known);
         let job = Job { batch: batch::read(table.table("batch"), &own.batch), ..own };
         table.finish();
         let directories = match data_dir {
@@ -308,6 +316,7 @@ impl Default for Job {
             message: None,
             stages: Vec::new(),
             raise_stack_limit: false,
+            limits: None,
         }
     }
 }

@@ -35,6 +35,10 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     out.job(&policy.job);
     out.open("batch");
     super::batch::write(&mut out, &policy.job.batch);
+    for (name, limits) in &policy.limits {
+        out.open(&format!("limits.{}", bare_or_quoted(name)));
+        super::limits::write(&mut out, limits);
+    }
     for (name, scheduler) in &policy.schedulers {
         out.open(&format!("scheduler.{}", bare_or_quoted(name)));
         out.key("description", &path(&scheduler.description));
@@ -178,6 +182,7 @@ impl Writer<'_> {
         self.key("message", &quote(job.message.as_deref().unwrap_or("")));
         self.key("stages", &texts(&job.stages));
         self.key("raise_stack_limit", &job.raise_stack_limit.to_string());
+        self.key("limits", &quote(job.limits.as_ref().map_or("", |limits| limits.name.as_str())));
     }
 
     fn audit(&mut self, audit: &Audit) {

@@ -4,7 +4,7 @@ use super::Trouble;
 use crate::trusted::open_trusted_directory;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
@@ -55,7 +55,10 @@ impl Folder {
     /// As mkdir(2), `EEXIST` too: a group that is there already has another's processes or limits.
     pub(super) fn make(&self, name: &str) -> Result<(), Trouble> {
         let mode = Mode::from_bits_truncate(0o755);
-        mkdirat(&self.fd, name, mode).map_err(|e| self.trouble(name, "cannot be made", e))
+        mkdirat(&self.fd, name, mode).map_err(|e| self.trouble(name, "cannot be made", e))?;
+        // Whatever the umask: a job may read its own limits, and the shepherd reads what was used without privilege.
+        let made = self.file(name, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        fchmod(&made, mode).map_err(|e| self.trouble(name, "cannot be opened to readers", e))
     }
 
     /// Removes a group below this one; one that is not there is fine.

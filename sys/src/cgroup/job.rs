@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -154,21 +155,26 @@ impl JobGroup {
     pub fn kill(&self, user: u32, patience: Duration) -> Result<(), Trouble> {
         let deadline = Instant::now() + patience;
         let asked = self.folders.get("").is_some_and(|folder| folder.write("cgroup.kill", "1").is_ok());
+        // Opened once: acting as the user, below, leaves the filesystem uid at this process's effective one.
         let freezer = self.folder("freezer").filter(|_| self.way == Way::Separate);
+        let freezer = freezer.map(|folder| folder.file("freezer.state", OFlag::O_WRONLY)).transpose()?;
+        let freeze = |state: &[u8]| match &freezer {
+            Some(file) => file
+                .write_at(state, 0)
+                .map(drop)
+                .map_err(|e| Trouble::File(self.first_path().join("freezer.state"), "cannot be written", e)),
+            None => Ok(()),
+        };
         loop {
-            if let Some(freezer) = freezer {
-                freezer.write("freezer.state", "FROZEN")?;
-            }
+            freeze(b"FROZEN")?;
             let left = self.processes();
-            if let Ok(left) = &left
-                && !asked
-            {
-                self.kill_each(user, left)?;
-            }
+            let killed = match &left {
+                Ok(left) if !asked => self.kill_each(user, left),
+                _ => Ok(()),
+            };
             // What is frozen does not die.
-            if let Some(freezer) = freezer {
-                freezer.write("freezer.state", "THAWED")?;
-            }
+            freeze(b"THAWED")?;
+            killed?;
             let left = left?;
             if left.is_empty() {
                 return Ok(());

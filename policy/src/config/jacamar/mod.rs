@@ -43,6 +43,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let mut job_environment = job.environment.clone();
     job_environment.extend(environment);
     Policy {
+        limits: BTreeMap::new(),
         file: file.to_path_buf(),
         dialect: Dialect::Jacamar,
         downscope: auth.downscope,

@@ -1,0 +1,273 @@
+//! What a job may use: decided and put in force by `config`, entered by every stage, ended and removed by `cleanup`.
+//!
+//! Everything here happens with privilege, under the filesystem ids of the groups' owner, but for [`Held::report`], which the
+//! shepherd calls without any. A limit that is demanded and cannot be put in force is a refusal.
+
+use crate::context::Context;
+use crate::inputs::NotText;
+use crate::privilege::Privilege;
+use crate::refusal::{Refusal, print_error};
+use nunbird_handover::{GroupPlace, JobLimits, Record};
+use nunbird_policy::{Limits, LimitsWay, NotGranted};
+use nunbird_sys::cgroup::{Amounts, Entrance, Gauge, JobGroup, Place, Trouble, Usage, Way, name_of};
+use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::process;
+use std::fmt::Display;
+use std::io;
+use std::time::Duration;
+
+/// How long the kernel may take to end and to clear away a job's processes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the job gets, its user's wishes included; the group is still to be made.
+///
+/// # Errors
+/// A denial for wishes that are not granted, a system refusal for limits of processes that the kernel does not let go so high.
+pub(crate) fn decide(context: &Context<'_>, limits: Option<&Limits>) -> Result<Option<JobLimits>, Refusal> {
+    let Some(limits) = limits else { return Ok(None) };
+    let variable = |name: &str| {
+        let value = context.inputs.job_variable(name);
+        value.map_err(|NotText { name }| NotGranted(format!("{name} is no UTF-8 text")))
+    };
+    let (amounts, told) = limits.asked(variable).map_err(|NotGranted(why)| {
+        Refusal::denied("limits", why.clone(), format!("[limits.{}]: {why}", limits.name))
+            .help("change or remove the variable in .gitlab-ci.yml")
+    })?;
+    for line in told {
+        print_error(&format!("nunbird: {line}\n"));
+    }
+    let job = JobLimits { name: limits.name.clone(), amounts, rlimits: limits.rlimits, group: None };
+    bounds(context, &job).map_err(|e| refused(&job.name, &e))?;
+    Ok(Some(job))
+}
+
+/// Makes the job's group, or says loudly that there is none where the site lets jobs run so.
+///
+/// # Errors
+/// A system refusal that names what is missing.
+pub(crate) fn establish(
+    context: &Context<'_>,
+    limits: Option<&Limits>,
+    record: &mut Record,
+) -> Result<(), Refusal> {
+    let (Some(limits), Some(job)) = (limits, &mut record.limits) else { return Ok(()) };
+    let decision = record.decision_id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let name = name_of(record.job_id, decision.unwrap_or(0));
+    match make(context.privilege, limits.way, &name, &amounts_of(job)) {
+        Ok((way, group)) => {
+            job.group = Some(GroupPlace { unified: way == Way::Unified, directories: group.paths() });
+            Ok(())
+        }
+        Err(trouble) if limits.require => Err(refused(&limits.name, &trouble)),
+        Err(trouble) => {
+            print_error(&format!(
+                "nunbird: warning: this job runs WITHOUT the limits `{}` of this site [limits]\n  = note: {trouble}\n",
+                nunbird_handover::Untrusted(&limits.name)
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn make(
+    privilege: Privilege,
+    way: LimitsWay,
+    name: &str,
+    amounts: &Amounts,
+) -> Result<(Way, JobGroup), Trouble> {
+    let keeper = privilege.keeper();
+    let _identity = assume(privilege)?;
+    let place = Place::own()?;
+    let by = |way| JobGroup::make(&place, way, name, keeper.uid, amounts).map(|group| (way, group));
+    match way {
+        LimitsWay::Delegated => by(Way::Unified),
+        LimitsWay::Separate => by(Way::Separate),
+        LimitsWay::Auto => match by(Way::Unified) {
+            Err(Trouble::Missing(_)) => by(Way::Separate),
+            other => other,
+        },
+    }
+}
+
+/// Takes back what [`establish`] made for a job that is not admitted after all.
+pub(crate) fn abandon(privilege: Privilege, record: &Record) {
+    if let Ok(Some(group)) = open(privilege, record)
+        && let Ok(_identity) = assume(privilege)
+    {
+        let _the_refusal_is_told_instead = group.remove(PATIENCE);
+    }
+}
+
+/// What a stage's process is put under while it still has privilege.
+#[derive(Debug)]
+pub(crate) struct Confines {
+    /// The way into the job's group, where it has one.
+    pub(crate) entrance: Option<Entrance>,
+    /// The limits of its processes.
+    pub(crate) rlimits: process::Limits,
+}
+
+impl Confines {
+    /// Enters the job's group: every process that this one starts is in it.
+    ///
+    /// # Errors
+    /// As write(2) to `cgroup.procs`.
+    pub(crate) fn enter_group(&self) -> io::Result<()> {
+        let entered = self.entrance.as_ref().map_or(Ok(()), Entrance::enter);
+        entered.map_err(|trouble| io::Error::other(format!("control group: {trouble}")))
+    }
+}
+
+/// The group while a stage runs.
+#[derive(Debug)]
+pub(crate) struct Held {
+    group: JobGroup,
+    gauge: Option<Gauge>,
+    job: JobLimits,
+}
+
+/// Opens the job's group for a stage, and makes sure that its limits are still in force.
+///
+/// # Errors
+/// A system refusal when the group is gone or somebody has changed it.
+pub(crate) fn hold(privilege: Privilege, record: &Record) -> Result<Option<(Held, Entrance)>, Refusal> {
+    let Some(job) = &record.limits else { return Ok(None) };
+    let failed = |trouble: Trouble| refused(&job.name, &trouble);
+    let Some(group) = open(privilege, record).map_err(failed)? else { return Ok(None) };
+    let _identity = assume(privilege).map_err(failed)?;
+    group.verify(&amounts_of(job)).map_err(failed)?;
+    let entrance = group.entrance().map_err(failed)?;
+    Ok(Some((Held { gauge: group.gauge(), group, job: job.clone() }, entrance)))
+}
+
+/// The limits of processes for the job: the runner's, and the site's over them.
+///
+/// # Errors
+/// When the kernel does not let one go so high.
+pub(crate) fn bounds(context: &Context<'_>, job: &JobLimits) -> io::Result<process::Limits> {
+    let limits = job.rlimits;
+    context.limits.bounded(process::Bounds {
+        nofile: limits.nofile,
+        nproc: limits.nproc,
+        fsize: limits.fsize,
+        core: limits.core,
+    })
+}
+
+/// Ends every process of the job. Its user's other processes are in other groups.
+///
+/// # Errors
+/// A system refusal when some do not end; the record stays, so that `cleanup` can be called again.
+pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>, Refusal> {
+    let failed = |trouble: Trouble| left(&trouble);
+    let Some(group) = open(privilege, record).or_else(gone).map_err(failed)? else { return Ok(None) };
+    let _identity = assume(privilege).map_err(failed)?;
+    group.kill(record.account.uid, PATIENCE).map_err(failed)?;
+    Ok(Some(group.usage()))
+}
+
+/// Removes the group, once it is empty. One that is gone is fine: the host has restarted, or this is the second time.
+///
+/// # Errors
+/// As [`end`].
+pub(crate) fn remove(privilege: Privilege, record: &Record) -> Result<(), Refusal> {
+    let failed = |trouble: Trouble| left(&trouble);
+    let Some(group) = open(privilege, record).or_else(gone).map_err(failed)? else { return Ok(()) };
+    let _identity = assume(privilege).map_err(failed)?;
+    group.remove(PATIENCE).map_err(failed)
+}
+
+fn gone(trouble: Trouble) -> Result<Option<JobGroup>, Trouble> {
+    match trouble {
+        Trouble::File(_, _, e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => Err(other),
+    }
+}
+
+fn open(privilege: Privilege, record: &Record) -> Result<Option<JobGroup>, Trouble> {
+    let Some(place) = record.limits.as_ref().and_then(|job| job.group.as_ref()) else { return Ok(None) };
+    let way = if place.unified { Way::Unified } else { Way::Separate };
+    let _identity = assume(privilege)?;
+    JobGroup::open(way, &place.directories, privilege.keeper().uid).map(Some)
+}
+
+fn assume(privilege: Privilege) -> Result<FileIdentity, Trouble> {
+    let keeper = privilege.keeper();
+    FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| Trouble::Unplaced(format!("setfsuid: {e}")))
+}
+
+fn amounts_of(job: &JobLimits) -> Amounts {
+    let nunbird_handover::Amounts { memory, swap, cpu, pids, io_weight } = job.amounts;
+    Amounts { memory, swap, cpu, pids, io_weight }
+}
+
+fn refused(name: &str, detail: &dyn Display) -> Refusal {
+    let message = "the limits for this job cannot be put in force on this host";
+    Refusal::system("limits", message, format!("[limits.{name}]: {detail}"))
+}
+
+fn left(trouble: &Trouble) -> Refusal {
+    let message = "processes of this job could not be ended on this host";
+    Refusal::system("limits-cleanup", message, trouble)
+}
+
+impl Held {
+    /// Tells the job log that memory ran out, and after the user's script what the job has used. Without privilege: the
+    /// files are open, and what is counted anybody may read.
+    pub(crate) fn report(&self, stage: &str, wall: Duration) {
+        if let Some(kills) = self.gauge.as_ref().map(Gauge::oom_kills).filter(|kills| *kills > 0) {
+            let limit = self.job.amounts.memory.map_or_else(String::new, |n| format!(" of {}", mebibytes(n)));
+            print_error(&format!(
+                "nunbird: out of memory: the kernel killed {kills} process(es) of this job at its limit{limit}\n"
+            ));
+        }
+        if matches!(stage, "build_script" | "step_script" | "after_script") {
+            print_error(&format!("nunbird: {}\n", card(&self.group.usage(), &self.job, wall)));
+        }
+    }
+}
+
+/// One line: what was used, of what was given. What the kernel does not count is left out.
+fn card(usage: &Usage, job: &JobLimits, wall: Duration) -> String {
+    let of = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    let amounts = &job.amounts;
+    let cpus = of(amounts.cpu.map(|n| format!("{}.{:03} processors", n / 1000, n % 1000)));
+    let tenths =
+        |microseconds: u64| format!("{}.{} s", microseconds / 1_000_000, microseconds / 100_000 % 10);
+    let wall = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+    let parts = [
+        Some(format!("stage {}", tenths(wall))),
+        usage.cpu_time.map(|n| format!("processor time {}{cpus}", tenths(n))),
+        usage.memory_peak.map(|n| format!("memory {}{}", mebibytes(n), of(amounts.memory.map(mebibytes)))),
+        usage.pids_peak.map(|n| format!("processes {n}{}", of(amounts.pids.map(|n| n.to_string())))),
+        usage.read.map(|n| format!("read {}", mebibytes(n))),
+        usage.written.map(|n| format!("written {}", mebibytes(n))),
+    ];
+    format!("used by this job: {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, JobLimits, Usage, card};
+    use nunbird_handover::{Amounts, Rlimits};
+
+    #[test]
+    fn the_card_sets_what_was_used_against_what_was_given() {
+        let amounts = Amounts { memory: Some(64 << 20), cpu: Some(1500), ..Amounts::default() };
+        let job = JobLimits { name: "small".to_owned(), amounts, rlimits: Rlimits::default(), group: None };
+        let usage = Usage {
+            memory_peak: Some((12 << 20) + 1),
+            cpu_time: Some(2_340_000),
+            pids_peak: Some(7),
+            ..Usage::default()
+        };
+        assert_eq!(
+            card(&usage, &job, Duration::from_millis(3050)),
+            "used by this job: stage 3.0 s, processor time 2.3 s of 1.500 processors, memory 13 MiB of 64 MiB, processes 7"
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! `[limits.NAME]` and the `limits` of `[job]` and profiles.
+
+use super::reader::{At, Section};
+use super::values::{self, Values};
+use super::write::{Writer, quote};
+use crate::limits::{Above, LEAST_MEMORY, Limits, LimitsWay, Maximum, cpus, cpus_text};
+use crate::{amount, suggest};
+use nunbird_handover::{Amounts, Rlimits};
+use std::collections::BTreeMap;
+
+/// Limits by name.
+pub(super) type Known = BTreeMap<String, Limits>;
+
+/// `[limits.NAME]`.
+pub(super) fn all(root: &mut Section<'_>) -> Known {
+    let mut known = Known::new();
+    for (name, table) in root.named("limits") {
+        values::check_label(&name, "set of limits");
+        known.insert(name.value.to_owned(), one(name.value, table));
+    }
+    known
+}
+
+fn one(name: &str, mut table: Section<'_>) -> Limits {
+    let t = &mut table;
+    let amounts = Amounts {
+        memory: size(t, "memory", LEAST_MEMORY),
+        swap: size(t, "swap", 0),
+        cpu: processors(t, "cpus"),
+        pids: number(t, "pids", 10, 4 << 20),
+        io_weight: number(t, "io_weight", 1, 1000),
+    };
+    if amounts.swap.is_some() && amounts.memory.is_none() {
+        t.find("a limit of swap needs one of memory", "add `memory = \"4GiB\"`");
+    }
+    let maximum = Maximum {
+        memory: size(t, "max_memory", LEAST_MEMORY),
+        cpu: processors(t, "max_cpus"),
+        pids: number(t, "max_pids", 10, 4 << 20),
+    };
+    for (key, given, most) in [
+        ("memory", amounts.memory, maximum.memory),
+        ("cpus", amounts.cpu, maximum.cpu),
+        ("pids", amounts.pids, maximum.pids),
+    ] {
+        if given.zip(most).is_some_and(|(given, most)| given > most) {
+            let help = format!("raise `max_{key}`, or lower `{key}`");
+            t.find(
+                format!("`{key}` is more than `max_{key}`, which is the most that users may ask for"),
+                help,
+            );
+        }
+    }
+    let above = t.choice("above", &[("refuse", Above::Refuse), ("clamp", Above::Clamp)]);
+    let require = t.flag("require", true);
+    let limits = Limits {
+        name: name.to_owned(),
+        amounts,
+        maximum,
+        above: above.map_or(Above::Refuse, |at| at.value),
+        require,
+        way: way(t),
+        rlimits: Rlimits {
+            nofile: number(t, "nofile", 64, 1 << 30),
+            nproc: number(t, "nproc", 10, 4 << 20),
+            fsize: size(t, "fsize", 1 << 20),
+            core: size(t, "core", 0),
+        },
+    };
+    table.finish();
+    limits
+}
+
+fn way(table: &mut Section<'_>) -> LimitsWay {
+    let ways = [
+        ("auto", Some(LimitsWay::Auto)),
+        ("delegated", Some(LimitsWay::Delegated)),
+        ("v1", Some(LimitsWay::Separate)),
+        ("scope", None),
+    ];
+    let Some(at) = table.choice("way", &ways) else { return LimitsWay::Auto };
+    if at.value.is_none() {
+        let help = "write `delegated`, with `Delegate=yes` in the unit of gitlab-runner";
+        at.spot.find("this version makes no scopes of systemd", help);
+    }
+    at.value.unwrap_or_default()
+}
+
+fn size(table: &mut Section<'_>, key: &'static str, least: u64) -> Option<u64> {
+    let at = table.text(key)?;
+    let bytes = amount::bytes(at.value).filter(|bytes| *bytes >= least);
+    if bytes.is_none() {
+        let help = "write a whole number with `KiB`, `MiB`, `GiB` or `TiB`, such as `4GiB`";
+        at.spot.find("this is no amount for this key", format!("{help}; {} at least", amount::text(least)));
+    }
+    bytes
+}
+
+fn processors(table: &mut Section<'_>, key: &'static str) -> Option<u64> {
+    let at = table.text(key)?;
+    let thousandths = cpus(at.value);
+    if thousandths.is_none() {
+        let help = "write a text such as `\"1.5\"`, from 0.01 to 100000 with at most three decimals";
+        at.spot.find("this is no number of processors", help);
+    }
+    thousandths
+}
+
+fn number(table: &mut Section<'_>, key: &'static str, least: u64, most: u64) -> Option<u64> {
+    let at = table.integer(key)?;
+    if !(least..=most).contains(&at.value) {
+        at.spot.find("this is no number for this key", format!("write one from {least} to {most}"));
+    }
+    Some(at.value)
+}
+
+/// `limits`, of `[job]` or of a profile; an empty name takes those of `[job]` away.
+pub(super) fn named(table: &mut Section<'_>, base: Option<&Limits>, known: &Known) -> Option<Limits> {
+    let Some(at) = table.text("limits") else { return base.cloned() };
+    let found = known.get(at.value).cloned();
+    if found.is_none() && !at.value.is_empty() {
+        unknown(&at, known);
+    }
+    found
+}
+
+fn unknown(at: &At<'_, &str>, known: &Known) {
+    let help = match suggest::nearest(at.value, known.keys().map(String::as_str)) {
+        Some(near) => format!("write `{near}`"),
+        None => "add a table `[limits.NAME]`".to_owned(),
+    };
+    at.spot.find("there are no such limits", help);
+}
+
+/// Writes the keys of one table.
+pub(super) fn write(out: &mut Writer<'_>, limits: &Limits) {
+    let Limits { amounts, maximum, rlimits, .. } = limits;
+    let sizes = [
+        ("memory", amounts.memory),
+        ("swap", amounts.swap),
+        ("max_memory", maximum.memory),
+        ("fsize", rlimits.fsize),
+        ("core", rlimits.core),
+    ];
+    for (key, bytes) in sizes {
+        if let Some(bytes) = bytes {
+            out.key(key, &quote(&amount::text(bytes)));
+        }
+    }
+    for (key, thousandths) in [("cpus", amounts.cpu), ("max_cpus", maximum.cpu)] {
+        if let Some(thousandths) = thousandths {
+            out.key(key, &quote(&cpus_text(thousandths)));
+        }
+    }
+    let numbers = [
+        ("pids", amounts.pids),
+        ("max_pids", maximum.pids),
+        ("io_weight", amounts.io_weight),
+        ("nofile", rlimits.nofile),
+        ("nproc", rlimits.nproc),
+    ];
+    for (key, number) in numbers {
+        if let Some(number) = number {
+            out.key(key, &number.to_string());
+        }
+    }
+    out.key("above", &quote(if limits.above == Above::Refuse { "refuse" } else { "clamp" }));
+    out.key("require", &limits.require.to_string());
+    let way = match limits.way {
+        LimitsWay::Auto => "auto",
+        LimitsWay::Delegated => "delegated",
+        LimitsWay::Separate => "v1",
+    };
+    out.key("way", &quote(way));
+}

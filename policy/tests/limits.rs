@@ -1,0 +1,75 @@
+//! `[limits.NAME]`: amounts are read strictly, and a finding says where it stands.
+
+use nunbird_policy::{Policy, SourceFile, to_toml};
+use std::path::Path;
+
+const BASE: &str = "\
+[[gitlab]]
+name = \"example\"
+url = \"https://gitlab.example.org\"
+audience = \"https://gitlab.example.org\"
+
+[[rule]]
+name = \"everybody\"
+run_as = \"$user_login\"
+";
+
+fn findings(tables: &str) -> Vec<String> {
+    let text = format!("{BASE}{tables}");
+    Policy::parse(Path::new("c.toml"), &text)
+        .err()
+        .unwrap_or_default()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn an_amount_that_is_none_is_told_with_its_place() {
+    for bad in [
+        "memory = \"-1\"",
+        "memory = \"1e99\"",
+        "memory = \"∞\"",
+        "memory = \"99999999999TiB\"",
+        "memory = \"1MiB\"",
+        "memory = 4",
+        "cpus = \"0\"",
+        "cpus = \"1.2345\"",
+        "cpus = 1.5",
+        "pids = 5",
+        "pids = -1",
+        "swap = \"1GiB\"",
+        "io_weight = 1001",
+        "above = \"ignore\"",
+        "way = \"scope\"",
+        "nofile = 1",
+        "memory = \"2GiB\"\nmax_memory = \"1GiB\"",
+    ] {
+        let found = findings(&format!("[limits.small]\n{bad}\n"));
+        assert_eq!(found.len(), 1, "{bad}: {found:?}");
+        assert!(found[0].contains("c.toml:9:") || found[0].contains("c.toml:10:"), "{bad}: {found:?}");
+    }
+}
+
+#[test]
+fn limits_that_nobody_wrote_cannot_be_named() {
+    let found = findings("[limits.small]\n[job]\nlimits = \"smal\"\n");
+    assert!(found[0].contains("there are no such limits") && found[0].contains("write `small`"), "{found:?}");
+}
+
+#[test]
+fn a_profile_has_the_limits_of_the_job_others_or_none() {
+    let text = format!(
+        "{BASE}[limits.small]\nmemory = \"1GiB\"\nswap = \"0KiB\"\ncpus = \"1.5\"\npids = 100\nmax_cpus = \"4\"\nnofile = 512\n\
+         above = \"clamp\"\nrequire = false\nway = \"v1\"\n[limits.big]\n[job]\nlimits = \"small\"\n[profile.same]\n\
+         [profile.other]\nlimits = \"big\"\n[profile.free]\nlimits = \"\"\n"
+    );
+    let policy = Policy::parse(Path::new("c.toml"), &text).expect("a policy");
+    let name =
+        |profile: &str| policy.profiles[profile].job.limits.as_ref().map(|limits| limits.name.as_str());
+    assert_eq!((name("same"), name("other"), name("free")), (Some("small"), Some("big"), None));
+    let shown = to_toml(&policy, &|_| None);
+    let again =
+        Policy::read(&[SourceFile { path: "c.toml".into(), text: shown.clone() }]).expect("readable").policy;
+    assert_eq!((again.limits.len(), &again.limits, &again.job), (2, &policy.limits, &policy.job), "{shown}");
+}

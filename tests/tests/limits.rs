@@ -1,0 +1,228 @@
+//! The limits of a job, in force: one control group for all its stages, gone when it is over.
+//!
+//! This process goes into groups of its own, below which `nunbird-auth` makes those of jobs; so everything is in one test.
+
+#![forbid(unsafe_code)]
+
+use nunbird_sys::cgroup::Place;
+use nunbird_tests::world::{Exit, Privilege, World};
+use nunbird_tests::{Job, require_root};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Own groups in the hierarchies of version 1, left and removed in the end.
+struct Groups(Vec<(PathBuf, PathBuf)>);
+
+impl Groups {
+    fn enter() -> Option<Self> {
+        let place = Place::own().expect("proc").separate;
+        let mut groups = Groups(Vec::new());
+        for (name, hierarchy) in &place {
+            let own = hierarchy.mount.join(format!("nbt_{}", std::process::id()));
+            if !["memory", "cpu", "cpuacct", "pids", "freezer"].contains(&name.as_str()) || own.exists() {
+                continue;
+            }
+            fs::create_dir(&own).ok()?;
+            groups.0.push((own.clone(), hierarchy.group.clone()));
+            move_here(&own);
+        }
+        ["memory", "cpu", "pids"].iter().all(|name| place.contains_key(*name)).then_some(groups)
+    }
+
+    /// Groups of jobs that are there.
+    fn jobs(&self) -> Vec<PathBuf> {
+        let entries = self.0.iter().flat_map(|(own, _)| fs::read_dir(own).expect("group").flatten());
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        for job in self.jobs() {
+            for pid in fs::read_to_string(job.join("cgroup.procs")).unwrap_or_default().lines() {
+                // By number, from a group of this test's own.
+                let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
+                let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+            let _also_after_a_failure = fs::remove_dir(job);
+        }
+        for (own, former) in &self.0 {
+            move_here(former);
+            let _also_after_a_failure = fs::remove_dir(own);
+        }
+    }
+}
+
+fn move_here(group: &Path) {
+    fs::write(group.join("cgroup.procs"), std::process::id().to_string()).expect("moved");
+}
+
+const LIMITS: &str = "\
+[limits.small]
+memory = \"96MiB\"
+swap = \"0KiB\"
+cpus = \"0.5\"
+pids = 60
+max_memory = \"128MiB\"
+max_pids = 100
+nofile = 777
+core = \"0KiB\"
+way = \"v1\"
+
+[job]
+limits = \"small\"
+";
+
+const LOOK: &str = "\
+for c in memory cpu pids; do p=$(grep \":$c:\" /proc/self/cgroup | cut -d: -f3); echo \"$c ${p##*/}\"; done
+ulimit -n; ulimit -c
+cat /sys/fs/cgroup/memory$(grep :memory: /proc/self/cgroup | cut -d: -f3)/memory.limit_in_bytes
+cat /sys/fs/cgroup/pids$(grep :pids: /proc/self/cgroup | cut -d: -f3)/pids.max
+";
+
+fn ready(privilege: Privilege, old: &str, new: &str) -> World {
+    let world = World::new(privilege);
+    world.write_keys();
+    world.reconfigure("[job]\n", &LIMITS.replace(old, new));
+    world
+}
+
+#[test]
+fn a_job_has_its_limits_in_every_stage_and_its_group_goes_with_it() {
+    if !require_root() {
+        return;
+    }
+    let Some(groups) = Groups::enter() else {
+        eprintln!("skipped: this host has no hierarchies of version 1");
+        return;
+    };
+    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+        limits_hold_in_every_stage(&groups, privilege);
+    }
+    wishes_are_granted_or_told(&groups);
+    what_cannot_be_in_force_is_refused_or_told(&groups);
+    assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
+}
+
+fn limits_hold_in_every_stage(groups: &Groups, privilege: Privilege) {
+    let world = ready(privilege, "", "");
+    let job = world.job();
+    let mut session = job.begin();
+    let config = session.config();
+    assert!(config.succeeded(), "{privilege:?} {} {:?}", config.log, world.audit().last());
+    assert!(session.prepare().succeeded());
+    let mut names = Vec::new();
+    for stage in ["get_sources", "build_script"] {
+        let looked = session.run_text(stage, LOOK);
+        let lines: Vec<&str> = looked.stdout.lines().collect();
+        let name = lines.first().and_then(|line| line.strip_prefix("memory ")).expect("a group").to_owned();
+        assert!(name.starts_with("nunbird-"), "{}", looked.log);
+        let expected = [
+            &format!("memory {name}"),
+            &format!("cpu {name}"),
+            &format!("pids {name}"),
+            "777",
+            "0",
+            "100663296",
+            "60",
+        ];
+        assert_eq!(lines, expected, "{}", looked.log);
+        names.push(name);
+    }
+    assert_eq!(names[0], names[1], "one group for all stages");
+    let hungry = session.run_text("build_script", "perl -e '$x = q(x) x (256 << 20)'; exit $?");
+    assert_eq!(hungry.exit, Exit::Code(1), "{}", hungry.log);
+    assert!(
+        hungry
+            .stderr
+            .contains("out of memory: the kernel killed 1 process(es) of this job at its limit of 96 MiB"),
+        "{}",
+        hungry.log
+    );
+    assert!(hungry.stderr.contains("memory 96 MiB of 96 MiB"), "{}", hungry.log);
+    let left =
+        session.run_text("build_script", "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & echo $!");
+    let pid = left.stdout.trim().to_owned();
+    assert!(Path::new("/proc").join(&pid).exists(), "it left the session, and its mark");
+    let cleanup = session.cleanup();
+    assert_eq!(cleanup.exit, Exit::Code(0), "{privilege:?} {} {:?}", cleanup.log, world.audit().last());
+    assert!(!is_running(&pid), "{privilege:?}");
+    assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
+    let ended = world.audit().into_iter().rfind(|event| event["outcome"] == "stage-ended").expect("an event");
+    assert_eq!(ended["oom_kills"], 1, "{ended}");
+    assert!(ended["used_memory_peak"].as_u64() > Some(90 << 20) && ended["used_cpu_us"].is_u64(), "{ended}");
+    assert_eq!(session.cleanup().exit, Exit::Code(0), "twice is fine");
+}
+
+fn config(world: &World, variable: &str, value: &str) -> (Exit, String, String) {
+    let change = |job: Job<'_>| -> (Exit, String, String) {
+        let mut session = job.begin();
+        let config = session.config();
+        let limits =
+            if config.succeeded() { session.run_text("build_script", LOOK).stdout } else { String::new() };
+        assert_eq!(session.cleanup().exit, Exit::Code(0));
+        (config.exit, config.stderr, limits)
+    };
+    change(world.job().variable(variable, value))
+}
+
+fn wishes_are_granted_or_told(groups: &Groups) {
+    let world = ready(Privilege::Setuid, "", "");
+    let (exit, log, limits) = config(&world, "NUNBIRD_MEMORY", "128MiB");
+    assert_eq!(exit, Exit::Code(0), "{log}");
+    assert!(
+        limits.contains("\n134217728\n") && log.contains("NUNBIRD_MEMORY: 128MiB as asked for"),
+        "{log}{limits}"
+    );
+    for (name, value, words) in [
+        ("NUNBIRD_MEMORY", "129MiB", "asks for 129MiB, and 128MiB is the most that this site gives"),
+        ("NUNBIRD_MEMORY", "-1", "`-1`, which is no amount of memory"),
+        ("NUNBIRD_MEMORY", "1e99", "no amount of memory"),
+        ("NUNBIRD_MEMORY", "∞", "no amount of memory"),
+        ("NUNBIRD_CPUS", "0.1", "this site lets jobs ask for no processors"),
+    ] {
+        let (exit, log, _) = config(&world, name, value);
+        assert_eq!(exit, Exit::Code(1), "{name}={value}: {log}");
+        assert!(log.contains("[limits]") && log.contains(words), "{name}={value}: {log}");
+    }
+    let world = ready(Privilege::Setuid, "way =", "above = \"clamp\"\nway =");
+    let (_, log, limits) = config(&world, "NUNBIRD_PIDS", "4000");
+    assert!(limits.ends_with("\n100\n") && log.contains("100 instead of 4000"), "{log}{limits}");
+    assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
+}
+
+fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
+    // The unified hierarchy of a host with version 1 has none of these controllers.
+    let world = ready(Privilege::Setuid, "way = \"v1\"", "way = \"delegated\"");
+    let (exit, log, _) = config(&world, "A", "b");
+    assert_ne!(exit, Exit::Code(0), "{log}");
+    assert!(log.contains("the limits for this job cannot be put in force on this host [limits]"), "{log}");
+    let denied = world.audit().pop().expect("an event").to_string();
+    assert!(denied.contains("controllers memory, cpu, pids are not available"), "{denied}");
+    let world = ready(Privilege::Setuid, "way = \"v1\"", "way = \"delegated\"\nrequire = false");
+    let (exit, log, _) = config(&world, "A", "b");
+    assert_eq!(exit, Exit::Code(0), "{log}");
+    assert!(log.contains("warning: this job runs WITHOUT the limits `small`"), "{log}");
+
+    // Without privilege nothing can be made in groups that are root's.
+    let world = ready(Privilege::None, "", "");
+    let (exit, log, _) = config(&world, "A", "b");
+    assert!(exit != Exit::Code(0) && log.contains("[limits]"), "{log}");
+
+    let world = ready(Privilege::Setuid, "", "");
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let memory =
+        groups.jobs().into_iter().find(|path| path.starts_with("/sys/fs/cgroup/memory")).expect("a group");
+    fs::write(memory.join("memory.memsw.limit_in_bytes"), "-1").expect("changed");
+    fs::write(memory.join("memory.limit_in_bytes"), "-1").expect("changed");
+    let outcome = session.run_text("build_script", "id");
+    assert!(outcome.stderr.contains("[limits]") && outcome.stdout.is_empty(), "{}", outcome.log);
+    assert_eq!(session.cleanup().exit, Exit::Code(0));
+}
+
+fn is_running(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+}
