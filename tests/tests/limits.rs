@@ -44,7 +44,10 @@ impl Drop for Groups {
                 let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
                 let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
             }
-            let _also_after_a_failure = fs::remove_dir(job);
+            // Busy while its last process ends.
+            while fs::remove_dir(&job).is_err_and(|e| e.raw_os_error() == Some(16)) {
+                std::thread::yield_now();
+            }
         }
         for (own, former) in &self.0 {
             move_here(former);
