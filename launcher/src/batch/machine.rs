@@ -249,9 +249,12 @@ impl<'d> Machine<'d> {
             Submission::Intended if self.limits_left > 0 => Some(Order::Limits),
             Submission::Intended => Some(Order::Submit),
             Submission::Unclear => Some(Order::Find),
+            // The job has told of itself, and not under which number.
+            Submission::Known if self.id.is_none() && self.absent_since.is_none() => Some(Order::Find),
             Submission::Known if self.absent_since.is_none() => Some(Order::Query),
             Submission::Known if !self.absent_by_tag => Some(Order::Find),
             Submission::Known if !self.no_accounting && !self.in_accounting => Some(Order::Accounting),
+            Submission::Known if self.id.is_none() => Some(Order::Find),
             Submission::Known => Some(Order::Query),
         }
     }

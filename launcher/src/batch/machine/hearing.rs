@@ -84,7 +84,7 @@ impl Machine<'_> {
             self.row = Some(row);
             return;
         }
-        if self.began.is_none() && !row.id.is_empty() {
+        if self.began.as_ref().is_none_or(|began| began.id.is_empty()) && !row.id.is_empty() {
             self.id = Some(row.id.clone());
         }
         if !matches!(state, State::Pending | State::Held) {

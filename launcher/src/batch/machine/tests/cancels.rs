@@ -144,6 +144,16 @@ fn a_job_whose_id_is_not_known_is_found_before_a_cancel_that_takes_ids() {
 }
 
 #[test]
+fn a_job_that_tells_of_itself_without_its_id_is_found_by_its_tag() {
+    let forgetful = super::forgetful();
+    let mut play = Play::new(&forgetful, LIMITS, true, None);
+    play.event(Event::Cancel(true));
+    play.event(Event::Began(Began { id: String::new(), host: "n1".to_owned(), time: 1 }));
+    play.on(Order::Find, says("RUNNING"));
+    assert!(play.order().is_some_and(|order| matches!(order, Order::Signal | Order::Cancel)));
+}
+
+#[test]
 fn an_accounting_that_lags_behind_is_asked_again_for_who_cancelled_but_not_for_ever() {
     let slurm = slurm();
     let by = Row { by: "0".to_owned(), ..row("CANCELLED") };
