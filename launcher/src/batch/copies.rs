@@ -2,10 +2,10 @@
 //!
 //! Everything happens as the user, in a directory that the user names. Trouble with it is told and fails nothing.
 
-use super::stage::Stage;
+use super::stage::{Stage, open_file};
 use nunbird_handover::{Account, Untrusted};
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -33,10 +33,12 @@ fn place(directory: &str, account: &Account) -> io::Result<PathBuf> {
 fn copy_to(place: &Path, stage: &Path, tag: &str) -> io::Result<()> {
     fs::create_dir_all(place)?;
     for name in FILES {
-        let mut from = match fs::File::open(stage.join(name)) {
+        let from = match open_file(&stage.join(name)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             other => other?,
         };
+        // As long as it is now: something that the job left may write on.
+        let mut from = from.metadata().map(|now| from.take(now.len()))?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
         io::copy(&mut from, &mut options.open(place.join(format!("{tag}.{name}")))?)?;
@@ -63,6 +65,19 @@ mod tests {
         fs::remove_file(to.join("nb7-x.out")).expect("removed");
         std::os::unix::fs::symlink("/etc/passwd", to.join("nb7-x.out")).expect("a link");
         assert!(copy_to(&to, &stage, "nb7-x").is_err());
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_in_the_place_of_a_file_is_not_copied() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (stage, to) = (directory.path().join("stage"), directory.path().join("to"));
+        fs::create_dir(&stage).expect("a directory");
+        std::os::unix::fs::symlink("/dev/zero", stage.join("out")).expect("a link");
+        assert!(copy_to(&to, &stage, "nb7-x").is_err());
+        fs::remove_file(stage.join("out")).expect("removed");
+        nix::unistd::mkfifo(&stage.join("out"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        assert!(copy_to(&to, &stage, "nb7-x").is_err());
+        assert_eq!(fs::read_dir(&to).expect("a directory").count(), 0);
     }
 
     #[test]

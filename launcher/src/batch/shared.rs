@@ -7,6 +7,7 @@
 //! as well, as they could replace everything else here: it is nobody else's word that is at stake.
 
 use super::command::Said;
+use super::stage::NEITHER_LINK_NOR_PIPE;
 use nix::fcntl::{Flock, FlockArg};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,7 @@ impl Shared {
     /// The answer that is kept, if its question began no earlier than `since`.
     pub(crate) fn answer(&self, since: Moment) -> Option<Said> {
         let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(self.path()).ok()?;
+        let file = options.read(true).custom_flags(NEITHER_LINK_NOR_PIPE).open(self.path()).ok()?;
         let mut bytes = Vec::new();
         file.take(LONGEST).read_to_end(&mut bytes).ok()?;
         let kept: Kept = serde_json::from_slice(&bytes).ok()?;
@@ -119,7 +120,7 @@ impl Shared {
         let new = self.directory.join(format!("{}.{}", self.name, std::process::id()));
         let write = || -> io::Result<()> {
             let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+            options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NEITHER_LINK_NOR_PIPE);
             options.open(&new)?.write_all(&serde_json::to_vec(&kept)?)?;
             fs::rename(&new, self.path())
         };

@@ -27,6 +27,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// A record of the agent is a few hundred bytes.
 const LONGEST_RECORD: u64 = 64 * 1024;
+/// A link is not followed, and a pipe that nobody reads is an error (open(2)). Regular files do not heed the second.
+pub(super) const NEITHER_LINK_NOR_PIPE: i32 = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
 
 /// What is about to be submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,10 +121,7 @@ impl Stage {
 
     /// A file of the agent's, as text; none while it is missing. What cannot be read now may be readable later.
     pub(crate) fn told(&self, name: &str) -> Option<String> {
-        let file = File::open(self.path.join(name)).ok()?;
-        let mut text = String::new();
-        file.take(LONGEST_RECORD).read_to_string(&mut text).ok()?;
-        Some(text)
+        String::from_utf8(beginning(&self.path.join(name)).ok()?).ok()
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<(), Trouble> {
@@ -135,7 +134,7 @@ impl Stage {
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Trouble> {
         let path = self.path.join(name);
-        match fs::read(&path) {
+        match beginning(&path) {
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).map(Some).map_err(|e| failed("cannot read", &path, &e.into()))
             }
@@ -186,9 +185,23 @@ pub(crate) fn file_name(stage: &str) -> String {
     name
 }
 
+/// Opens a regular file of the stage's for reading. The account's programs can put a link or a named pipe in its place, and
+/// open(2) would wait for a writer of a pipe for ever, with all requests to cancel blocked.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(NEITHER_LINK_NOR_PIPE).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
+
+fn beginning(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)?.take(LONGEST_RECORD).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    options.write(true).mode(0o600).custom_flags(NEITHER_LINK_NOR_PIPE);
     options
 }
 

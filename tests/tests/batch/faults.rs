@@ -128,3 +128,30 @@ fn a_script_that_takes_too_much_memory_is_killed_and_the_user_reads_why() {
     assert_eq!(ended.succeeded().text(), "50000000\n");
     assert!(ended.err.contains("peak memory "), "{}", ended.err);
 }
+
+/// The account's programs can put anything in the place of a stage's file, on any host that shares the directory.
+#[test]
+fn a_named_pipe_among_a_stages_files_holds_nobody_up() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let jobs = ["refused", "intent", "ending", "job", "lock"].map(|name| (name, slurm.job("nbt_ann")));
+    let stages = jobs.each_ref().map(|(name, job)| {
+        let pipe = job.stage_directory().join(name);
+        job.start(&format!("rm -f {0}; mkfifo {0}; echo made", pipe.display()))
+    });
+    for (stage, (name, job)) in stages.into_iter().zip(&jobs) {
+        // Bounded, unlike the wait for the launcher's end.
+        stage.wait_for_word("exit code 0");
+        assert_eq!(stage.finish().succeeded().text(), "made\n", "{name}");
+        job.cleanup().succeeded();
+    }
+    let job = slurm.job("nbt_bea");
+    job.run("true").succeeded();
+    let stage = job.stage_directory();
+    slurm.as_user("nbt_bea", &format!("cd {} && rm ending intent && mkfifo intent", stage.display()));
+    // What a cleanup cannot read it tells, and keeps.
+    job.cleanup().system_failed("no regular file");
+    assert!(stage.exists());
+}
