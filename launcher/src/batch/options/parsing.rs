@@ -110,7 +110,7 @@ impl Options {
             match self.style {
                 Style::Getopt => self.getopt(word, &mut words, &mut given)?,
                 Style::Words => given.push(self.word(word, &mut words)?),
-                Style::Assignments => given.push(assignment(word)?),
+                Style::Assignments => given.push(self.assignment(word)?),
             }
         }
         Ok(given)
@@ -152,7 +152,9 @@ impl Options {
             return Ok(self.given(name, value, vec![word.to_owned()]));
         }
         let value = value_of(&name, words)?.clone();
-        let words = vec![word.to_owned(), value.clone()];
+        // One word: where the submit command has a flag by this name, it refuses this, and would take a second word for the
+        // script and all that follows, the site's arguments and ours, for that script's.
+        let words = vec![format!("{word}={value}")];
         Ok(self.given(name, Some(value), words))
     }
 
@@ -214,6 +216,27 @@ impl Options {
         Given { name, value, parts, words }
     }
 
+    /// `request_cpus=4`. The name may hold nothing that makes it another one, the value no second line. HTCondor takes the
+    /// names of attributes as well, `RequestCpus`, which differ in case and underscores.
+    fn assignment(&self, word: &str) -> Result<Given, String> {
+        let (name, value) = word.split_once('=').ok_or_else(|| {
+            format!("{} is no assignment; only `name=value` is taken", shown(&[word.to_owned()]))
+        })?;
+        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        if name.is_empty() || !name.bytes().all(plain) || value.contains(|c: char| c.is_control()) {
+            return Err(format!(
+                "{} cannot be taken: its name or value is not plain",
+                shown(&[word.to_owned()])
+            ));
+        }
+        let bare = |name: &str| name.replace('_', "");
+        let known = self.known().find(|known| bare(known) == bare(&name));
+        let name = known.cloned().unwrap_or(name);
+        let words = vec![format!("{name}={value}")];
+        Ok(Given { name, value: Some(value), parts: Vec::new(), words })
+    }
+
     /// Every option that has a meaning here.
     fn known(&self) -> impl Iterator<Item = &String> {
         let lists =
@@ -222,20 +245,6 @@ impl Options {
         let more = [&self.flags, &self.values, &self.pairs, &self.resources];
         lists.into_iter().chain(opaque).chain(more).chain(self.owned.values()).flatten()
     }
-}
-
-/// `request_cpus=4`. The name may hold nothing that makes it another one, the value no second line.
-fn assignment(word: &str) -> Result<Given, String> {
-    let (name, value) = word.split_once('=').ok_or_else(|| {
-        format!("{} is no assignment; only `name=value` is taken", shown(&[word.to_owned()]))
-    })?;
-    let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if name.is_empty() || !name.bytes().all(plain) || value.contains(|c: char| c.is_control()) {
-        return Err(format!("{} cannot be taken: its name or value is not plain", shown(&[word.to_owned()])));
-    }
-    let words = vec![format!("{name}={value}")];
-    Ok(Given { name, value: Some(value), parts: Vec::new(), words })
 }
 
 /// `select=2:mem=1gb+1:mem=4gb,walltime=1:00:00`. Names count without regard to case, as PBS has them: to take one

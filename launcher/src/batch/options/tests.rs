@@ -25,9 +25,19 @@ fn words_are_split_as_a_shell_splits_them_and_nothing_is_evaluated() {
     let words = result.expect("good").words;
     assert_eq!(
         words,
-        ["-A", "acct", "-N", "2", "--constraint=a b", "--gres=x;$(id)`id`", "--mail-user", "/home/ann/x"]
+        ["-A", "acct", "-N", "2", "--constraint=a b", "--gres=x;$(id)`id`", "--mail-user=/home/ann/x"]
     );
     assert!(judged(&batch("--a='b")).expect_err("open").contains("not closed"));
+}
+
+/// `--consolidate-segments` of Slurm 25.05 takes no value. Two words would make a script of the second, and what follows it,
+/// the site's arguments and ours, would be that script's.
+#[test]
+fn an_option_that_nobody_knows_here_cannot_make_a_script_of_its_value() {
+    let mut batch = batch("--consolidate-segments /home/ann/mine.sh -p x");
+    batch.rules.forced = vec!["--account=ci".to_owned()];
+    let words = judged(&batch).expect("good").words;
+    assert_eq!(words, ["--consolidate-segments=/home/ann/mine.sh", "-p", "x", "--account=ci"]);
 }
 
 #[test]

@@ -70,6 +70,10 @@ fn what_a_site_bounds_is_refused_in_every_dialect() {
         ("htcondor", "request_memory='1024 * 9'"),
         ("htcondor", "requirements='Memory > 9000'"),
         ("htcondor", "accounting_group=chem"),
+        ("htcondor", "RequestMemory=9GB"),
+        ("htcondor", "MachineCount=5"),
+        ("htcondor", "node_count=5"),
+        ("htcondor", "AcctGroup=chem"),
     ] {
         let result = under_bounds(scheduler, text);
         assert!(result.is_err(), "{scheduler} {text}: {result:?}");
@@ -85,7 +89,7 @@ fn what_stays_within_the_bounds_passes_as_it_was_written() {
         ("pbs", "-l walltime=3600 -W depend=afterok:12,group_list=phys"),
         ("lsf", "-W 1:00 -n 4 -M 8GB -q ci -P phys -x -app mpi"),
         ("flux", "-t 1h -N 4 -n 8 -q ci -B phys -g 1"),
-        ("cobalt", "-t 60 -n 4 -q ci -A phys --attrs a=b"),
+        ("cobalt", "-t 60 -n 4 -q ci -A phys --attrs=a=b"),
         ("gridengine", "-l h_rt=1:00:00,h_vmem=8G -pe mpi 4 -q ci -P phys -m e"),
         (
             "htcondor",
@@ -133,6 +137,11 @@ fn what_nunbird_sets_is_refused_in_every_dialect() {
         ("pbs", "-W block=true"),
         ("pbs", "-Wdepend=afterok:1,Block=true"),
         ("pbs", "-r y"),
+        ("pbs", "-W Rerunable=y"),
+        ("pbs", "-W Account_Name=chem"),
+        ("pbs", "-W project=chem"),
+        ("pbs", "-W depend=afterok:1,Job_Name=x"),
+        ("pbs", "-W 'Variable_List=\"A=1\"'"),
         ("pbs", "-J 1-3"),
         ("pbs", "-- /bin/id"),
         ("pbs", "script"),
@@ -159,12 +168,14 @@ fn what_nunbird_sets_is_refused_in_every_dialect() {
         ("gridengine", "-sync y"),
         ("gridengine", "-@ file"),
         ("gridengine", "-b y"),
+        ("gridengine", "-soft -l h_rt=99:00:00"),
         ("htcondor", "executable=/bin/id"),
         ("htcondor", "Executable = /bin/id"),
         ("htcondor", "+JobBatchName=x"),
         ("htcondor", "MY.JobBatchName=x"),
         ("htcondor", "-append executable=/bin/id"),
         ("htcondor", "max_retries=3"),
+        ("htcondor", "MaxRetries=3"),
         ("htcondor", "\"request_cpus=1\nqueue 5\""),
         ("htcondor", "queue"),
     ] {
