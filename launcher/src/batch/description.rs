@@ -86,6 +86,10 @@ pub(crate) struct Submit {
     /// The arguments that set the time limit, from `{time}` (`d-hh:mm:ss`), `{hms}`, `{minutes}` or `{seconds}`.
     #[serde(default)]
     pub(crate) time: Vec<String>,
+    /// The arguments that keep a job within `{nodes}` nodes, where the site bounds them and nobody said how many: tasks and
+    /// lists of nodes ask for more than one as well.
+    #[serde(default)]
+    pub(crate) nodes: Vec<String>,
     /// The arguments for a job's size where nobody set one and the scheduler has no default.
     #[serde(default)]
     pub(crate) size: Vec<String>,

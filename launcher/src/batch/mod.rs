@@ -205,6 +205,10 @@ fn engine<'a>(
     if !arguments.has_size {
         arguments.words.extend_from_slice(&description.submit.size);
     }
+    if let (false, Some(most)) = (arguments.has_nodes, batch.rules.most_nodes) {
+        let values = BTreeMap::from([("nodes", most.to_string())]);
+        arguments.words.extend(description::fill(&description.submit.nodes, &values, &[]));
+    }
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let values = BTreeMap::from([
         ("tag", intent.tag.clone()),

@@ -82,6 +82,8 @@ pub(crate) struct Arguments {
     pub(crate) has_time: bool,
     /// Whether somebody said how large the job is.
     pub(crate) has_size: bool,
+    /// Whether somebody said how many nodes.
+    pub(crate) has_nodes: bool,
     /// The partitions asked for, where they are named.
     pub(crate) partition: Option<String>,
 }
@@ -119,6 +121,7 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
     let amounts = || all.iter().flat_map(Given::amounts);
     result.has_time = amounts().any(|(name, _)| options.time.contains(name));
     result.has_size = amounts().any(|(name, _)| options.nodes.contains(name) || options.size.contains(name));
+    result.has_nodes = amounts().any(|(name, _)| options.nodes.contains(name));
     let named = amounts().filter(|(name, _)| options.partition.contains(name));
     result.partition = named.last().and_then(|(_, value)| value.cloned());
     result.words = all.into_iter().flat_map(|given| given.words).collect();
@@ -177,6 +180,7 @@ impl Options {
     }
 
     fn bound(&self, all: &mut [Given], rules: &Rules, remarks: &mut Vec<String>) -> Result<(), String> {
+        let says_nodes = all.iter().flat_map(Given::amounts).any(|(name, _)| self.nodes.contains(name));
         for given in all {
             if let Some(most) = rules.most_time {
                 self.cut(given, most, remarks)?;
@@ -186,7 +190,8 @@ impl Options {
             let unreadable = |what: &str| format!("cannot read the {what} in {words}");
             for (name, value) in given.amounts() {
                 let value = value.map_or("", String::as_str);
-                if self.nodes.contains(name)
+                // Each slot may get a node of its own.
+                if (self.nodes.contains(name) || !says_nodes && self.size.contains(name))
                     && let Some(most) = rules.most_nodes
                     && amounts::nodes(value).ok_or_else(|| unreadable("number of nodes"))? > most
                 {

@@ -25,6 +25,25 @@ fn what_slurm_does_not_take_is_told_in_its_words() {
 }
 
 #[test]
+fn tasks_and_lists_of_nodes_stay_within_the_nodes_that_the_site_allows() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let bounded = |arguments: &str, most| {
+        let mut job = slurm.job("nbt_ann").arguments(arguments);
+        job.batch().rules.most_nodes = Some(most);
+        job.run("echo $SLURM_JOB_NUM_NODES")
+    };
+    for arguments in ["-n2 --ntasks-per-node=1", "-w n1,n2", "-n 100", "-N1 -w n1,n2"] {
+        bounded(arguments, 1).failed(1, "Slurm does not take the job");
+    }
+    assert_eq!(bounded("-n2 --ntasks-per-node=1", 2).succeeded().text(), "2\n");
+    // A bound is no wish.
+    assert_eq!(bounded("-n2", 2).succeeded().text(), "1\n");
+}
+
+#[test]
 fn what_nunbird_sets_itself_is_refused_before_anything_is_submitted() {
     if !require_root() {
         return;

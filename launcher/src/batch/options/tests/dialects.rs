@@ -54,6 +54,7 @@ fn what_a_site_bounds_is_refused_in_every_dialect() {
         ("lsf", "-G chem"),
         ("flux", "-N5"),
         ("flux", "--nodes=1-5"),
+        ("flux", "-n 5"),
         ("flux", "-q fast"),
         ("flux", "--bank=chem"),
         ("cobalt", "-n 5"),
