@@ -16,7 +16,9 @@ impl Machine<'_> {
     }
 
     pub(super) fn answered(&mut self, now: Duration, order: Order, answer: Answer) {
-        if !matches!(answer, Answer::Unclear(_)) {
+        // That the queue does not have the job is no answer to who could not submit it.
+        let unsubmitted = order == Order::Find && self.submission == Submission::Unclear;
+        if !matches!(answer, Answer::Unclear(_)) && !(unsubmitted && answer == Answer::Absent) {
             self.pace.answered();
         }
         match (order, answer) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod cancels;
 mod forgets;
+mod silence;
 
 const LIMITS: Limits = Limits {
     poll: Duration::from_secs(60),
