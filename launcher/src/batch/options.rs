@@ -128,10 +128,11 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
     Ok(result)
 }
 
-/// Whether the site's own arguments can be read.
+/// Whether the site's own arguments can be read, and are within its own bounds.
 pub(crate) fn check(rules: &Rules, options: &Options) -> Result<(), String> {
     for (which, list) in [("default", &rules.default), ("forced", &rules.forced)] {
-        options.parse(list).map_err(|e| format!("{which}_arguments: {e}"))?;
+        let mut given = options.parse(list).map_err(|e| format!("{which}_arguments: {e}"))?;
+        options.bound(&mut given, rules, &mut Vec::new()).map_err(|e| format!("{which}_arguments: {e}"))?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! What users may write, what becomes of it, and what they are told.
 
-use super::{Arguments, arguments};
+use super::{Arguments, arguments, check};
 use crate::batch::description::slurm;
-use nunbird_handover::{Account, Batch, Scheduler, UserText};
+use nunbird_handover::{Account, Batch, Rules, Scheduler, UserText};
 
 mod dialects;
 
@@ -112,4 +112,20 @@ fn defaults_stand_before_the_users_and_forced_ones_behind() {
     let result = judged(&batch).expect("good");
     assert_eq!(result.words, ["-p", "theirs", "-N", "1", "-p", "mine", "-t", "5", "--partition=ours"]);
     assert!(result.remarks[0].contains("instead of your `-p mine`"), "{:?}", result.remarks);
+}
+
+#[test]
+fn a_sites_arguments_that_its_own_bounds_refuse_are_found_before_a_job_comes() {
+    let mut rules = Rules { partitions: Some(vec!["ci".to_owned()]), ..Rules::default() };
+    let options = slurm().options;
+    for (arguments, good) in [(["-p", "ci"], true), (["-p", "gpu"], false), (["-t", "5-0"], true)] {
+        rules.forced = arguments.map(str::to_owned).to_vec();
+        rules.most_time = Some(3600);
+        let checked = check(&rules, &options);
+        assert_eq!(checked.is_ok(), good, "{arguments:?}: {checked:?}");
+    }
+    rules.forced.clear();
+    rules.default = vec!["--nodes=9".to_owned()];
+    rules.most_nodes = Some(4);
+    assert!(check(&rules, &options).expect_err("nodes").contains("default_arguments: `--nodes=9`"));
 }
