@@ -100,6 +100,10 @@ impl<'d> Asking<'d> {
             (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
                 Answer::Impossible(text)
             }
+            // execve(2) takes no longer ones next time either.
+            (Order::Submit, io::ErrorKind::ArgumentListTooLong | io::ErrorKind::InvalidInput) => {
+                Answer::Rejected(text)
+            }
             (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => Answer::Disabled,
             (_, io::ErrorKind::NotFound) if self.step > 0 => Answer::Disabled,
             _ => Answer::Unclear(text),

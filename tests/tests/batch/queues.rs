@@ -44,6 +44,20 @@ fn tasks_and_lists_of_nodes_stay_within_the_nodes_that_the_site_allows() {
 }
 
 #[test]
+fn arguments_that_no_command_can_be_given_fail_the_stage_at_once() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    // A word of a command has less than 128 KiB (execve(2)); here the account's name makes it longer.
+    let job = slurm.job("nbt_ann").arguments(&format!("--constraint={}", "$USER".repeat(20_000)));
+    let stage = job.start("true");
+    stage.wait_for_word("Argument list too long");
+    stage.finish().failed(1, "Slurm does not take the job");
+    assert_eq!(job.submitted(), 0);
+}
+
+#[test]
 fn what_nunbird_sets_itself_is_refused_before_anything_is_submitted() {
     if !require_root() {
         return;
