@@ -65,7 +65,8 @@ impl Session {
         handover: &Handover,
         groups: &[u32],
     ) -> Result<Option<Self>, Refusal> {
-        let Some(pam) = record.pam.as_ref().filter(|_| handover.task != Task::Cleanup) else {
+        let clears_away = matches!(handover.task, Task::Cleanup | Task::Tidy);
+        let Some(pam) = record.pam.as_ref().filter(|_| !clears_away) else {
             return Ok(None);
         };
         check_privilege(context.privilege).map_err(|e| failed(&e))?;

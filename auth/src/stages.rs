@@ -191,21 +191,28 @@ fn finish(
         print_error(
             "nunbird: this job's time was up and another works in its directories: they are left alone\n",
         );
-        context.usage = limits::end(context.privilege, &record)?;
-        limits::remove(context.privilege, &record)?;
-        store.remove_named(name, &lock)?;
         drop(lock);
-        let target = same_account(&record)?;
-        let start = Start::prepare(context, &record, Task::Tidy, Opened::default(), target.groups)?;
-        return watched(context, start, Start::run_and_wait);
+        return end(context, store, name, &record, Task::Tidy);
     }
     record.closed = true;
     store.write_named(name, &record, &lock)?;
     drop(lock);
-    context.usage = limits::end(context.privilege, &record)?;
-    limits::remove(context.privilege, &record)?;
-    let target = same_account(&record)?;
-    let start = Start::prepare(context, &record, Task::Cleanup, Opened::default(), target.groups)?;
+    end(context, store, name, &record, Task::Cleanup)
+}
+
+/// Ends the job's processes and has the launcher clear away what it left. The record goes last of all: while it stands,
+/// the call can be repeated.
+fn end(
+    context: &mut Context<'_>,
+    store: &Store,
+    name: &str,
+    record: &Record,
+    task: Task,
+) -> Result<Ended, Refusal> {
+    context.usage = limits::end(context.privilege, record)?;
+    limits::remove(context.privilege, record)?;
+    let target = same_account(record)?;
+    let start = Start::prepare(context, record, task, Opened::default(), target.groups)?;
     let ended = watched(context, start, Start::run_and_wait)?;
     if ended == Ended::Exited(0) {
         store.remove_named(name, &store.lock()?)?;

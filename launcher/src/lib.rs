@@ -138,12 +138,13 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
             None => job::run(&handover, stage, script, exit_code, patience),
         },
         Task::Cleanup | Task::Tidy => {
-            // Credentials go even when a job of the scheduler does not.
-            let left =
-                handover.batch.as_ref().map_or(Ok(()), |batch| batch::cleanup(&handover, batch, patience));
             // First: what still runs would write into directories that go.
             cleanup::end_processes(&handover, patience);
-            cleanup::cleanup(&handover).and_then(|verdict| left.map(|()| verdict))
+            let verdict = cleanup::cleanup(&handover);
+            // Last: a scheduler that does not answer takes minutes, after which whoever waits for us ends us.
+            let left =
+                handover.batch.as_ref().map_or(Ok(()), |batch| batch::cleanup(&handover, batch, patience));
+            left.and(verdict)
         }
     }
 }

@@ -22,23 +22,30 @@ pub(crate) fn cleanup(handover: &Handover, batch: &Batch, patience: Patience) ->
     if directory(handover, &batch.directory, false)?.is_none() {
         return Ok(());
     }
+    // One stage that cannot be ended keeps nobody from the others; the files stay for the next clean-up then.
+    let mut trouble = Ok(());
     for entry in fs::read_dir(&batch.directory).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        let Some(stage) = Stage::open(handover, batch, &name, false)? else { continue };
-        let over = stage.ending().is_ok_and(|ending| ending.is_some_and(|ending| ending.over));
-        if !over && let Some(intent) = stage.intent()? {
-            cancel_left(handover, batch, &name, &stage, &intent, patience)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            trouble = trouble.and(cancel_stage(handover, batch, &name, patience));
         }
     }
+    trouble?;
     let (Some(parent), Some(name)) = (batch.directory.parent(), batch.directory.file_name()) else {
         return Ok(());
     };
     match directory(handover, parent, false)? {
         Some(parent) => crate::cleanup::remove_tree(&parent, name),
         None => Ok(()),
+    }
+}
+
+fn cancel_stage(handover: &Handover, batch: &Batch, name: &str, patience: Patience) -> Result<(), Trouble> {
+    let Some(stage) = Stage::open(handover, batch, name, false)? else { return Ok(()) };
+    let over = stage.ending().is_ok_and(|ending| ending.is_some_and(|ending| ending.over));
+    match stage.intent()? {
+        Some(intent) if !over => cancel_left(handover, batch, name, &stage, &intent, patience),
+        _ => Ok(()),
     }
 }
 

@@ -18,7 +18,8 @@ impl Machine<'_> {
     pub(super) fn answered(&mut self, now: Duration, order: Order, answer: Answer) {
         // That the queue does not have the job is no answer to who could not submit it.
         let unsubmitted = order == Order::Find && self.submission == Submission::Unclear;
-        if !matches!(answer, Answer::Unclear(_)) && !(unsubmitted && answer == Answer::Absent) {
+        let no_word = matches!(answer, Answer::Unclear(_)) || (unsubmitted && answer == Answer::Absent);
+        if !no_word {
             self.pace.answered();
         }
         match (order, answer) {
