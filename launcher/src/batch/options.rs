@@ -101,7 +101,7 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
         None => Vec::new(),
     };
     let site = |list: &[String], which: &str| {
-        options.parse(list).map_err(|e| format!("the site's {which} arguments: {e}; tell the administrators"))
+        options.sites(list).map_err(|e| format!("the site's {which} arguments: {e}; tell the administrators"))
     };
     let rules = &batch.rules;
     let forced = site(&rules.forced, "forced")?;
@@ -131,7 +131,7 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
 /// Whether the site's own arguments can be read, and are within its own bounds.
 pub(crate) fn check(rules: &Rules, options: &Options) -> Result<(), String> {
     for (which, list) in [("default", &rules.default), ("forced", &rules.forced)] {
-        let mut given = options.parse(list).map_err(|e| format!("{which}_arguments: {e}"))?;
+        let mut given = options.sites(list).map_err(|e| format!("{which}_arguments: {e}"))?;
         options.bound(&mut given, rules, &mut Vec::new()).map_err(|e| format!("{which}_arguments: {e}"))?;
     }
     Ok(())
@@ -148,18 +148,33 @@ impl Options {
     ) -> Result<Vec<Given>, String> {
         let mut kept = Vec::new();
         for one in given {
-            let is_owned = |names: &Vec<String>| one.amounts().any(|(name, _)| names.contains(name));
-            match self.owned.iter().find(|(_, names)| is_owned(names)) {
+            match self.reason_against(&one) {
                 None => kept.push(one),
-                Some((reason, _)) if batch.allow_illegal_args => {
+                Some(reason) if batch.allow_illegal_args => {
                     remarks.push(format!("leaving {} out: {reason}", shown(&one.words)));
                 }
-                Some((reason, _)) => {
+                Some(reason) => {
                     return Err(format!("{variable} must not have {}: {reason}", shown(&one.words)));
                 }
             }
         }
         Ok(kept)
+    }
+
+    /// Why nobody but Nunbird sets an option; none where anybody may.
+    fn reason_against(&self, given: &Given) -> Option<&str> {
+        let is_owned = |names: &Vec<String>| given.amounts().any(|(name, _)| names.contains(name));
+        self.owned.iter().find(|(_, names)| is_owned(names)).map(|(reason, _)| reason.as_str())
+    }
+
+    /// The site's arguments, which must not have what Nunbird sets either.
+    fn sites(&self, list: &[String]) -> Result<Vec<Given>, String> {
+        let all = self.parse(list)?;
+        let owned = all.iter().find_map(|one| Some((one, self.reason_against(one)?)));
+        owned.map_or(Ok(()), |(one, reason)| {
+            Err(format!("{} must not stand here: {reason}", shown(&one.words)))
+        })?;
+        Ok(all)
     }
 
     /// Whether two options set the same thing.

@@ -129,3 +129,13 @@ fn a_sites_arguments_that_its_own_bounds_refuse_are_found_before_a_job_comes() {
     rules.most_nodes = Some(4);
     assert!(check(&rules, &options).expect_err("nodes").contains("default_arguments: `--nodes=9`"));
 }
+
+#[test]
+fn the_sites_own_arguments_cannot_set_what_nunbird_sets() {
+    let mut batch = batch("-N 1");
+    batch.rules.forced = vec!["--output=/shared/log".to_owned()];
+    let error = super::check(&batch.rules, &slurm().options).expect_err("the output is ours");
+    assert!(error.contains("forced_arguments: `--output=/shared/log` must not stand here"), "{error}");
+    let error = judged(&batch).expect_err("no job is submitted so");
+    assert!(error.contains("the site's forced arguments") && error.contains("administrators"), "{error}");
+}
