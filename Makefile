@@ -21,9 +21,9 @@ help:
 	@echo "make rpm      build both RPMs"
 
 # Packages for the build (a C compiler for the signature code, libpam for nunbird-session), the demo and the tests.
-PACKAGES = gcc libc6-dev make git ca-certificates e2fsprogs libcap2-bin keyutils libpam0g-dev mariadb-server mmdebstrap munge passwd \
-  procps rpm slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin slurmctld slurmd slurmdbd strace sudo systemd systemd-container \
-  util-linux
+PACKAGES = gcc libc6-dev make git ca-certificates e2fsprogs gridengine-client gridengine-exec gridengine-master iproute2 libcap2-bin \
+  keyutils libpam0g-dev mariadb-server mmdebstrap munge passwd procps rpm slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin \
+  slurmctld slurmd slurmdbd strace sudo systemd systemd-container util-linux
 setup:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  missing=""; for p in $(PACKAGES); do \
@@ -69,9 +69,9 @@ test-host: programs
 	$(CARGO) build --locked --quiet -p nunbird-tests --bins
 	$(CARGO) test --locked -p nunbird-tests --test host_long --test host_vm -- --nocapture
 
-# The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm` or `fake-NAME` (their own clusters, root),
-# or NAME: the real commands in PATH, jobs of the caller's account with NBT_ARGUMENTS, nothing broken on purpose.
-SCHEDULER ?= slurm,fake-pbs,fake-lsf,fake-flux,fake-cobalt,fake-htcondor,fake-gridengine
+# The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm`, `gridengine` or `fake-NAME` (their own clusters,
+# root), or NAME: the real commands in PATH, jobs of the caller's account with NBT_ARGUMENTS, nothing broken on purpose.
+SCHEDULER ?= slurm,gridengine,fake-pbs,fake-lsf,fake-flux,fake-cobalt,fake-htcondor,fake-gridengine
 test-scheduler:
 	$(CARGO) build --locked --quiet --profile staging -p nunbird
 	SCHEDULER=$(SCHEDULER) $(CARGO) test --locked --quiet -p nunbird-tests --test compliance

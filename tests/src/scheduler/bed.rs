@@ -8,6 +8,7 @@ use crate::world::enter::{Mount, Spec};
 use crate::world::process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, getuid};
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -27,6 +28,8 @@ pub struct Bed {
     own: Option<User>,
     /// What its programs find besides the accounts.
     pub(super) mounts: Vec<Mount>,
+    /// The process whose host name and network its programs have; none keeps the host's.
+    pub(super) host: Option<u32>,
     /// The environment of an administrator.
     pub(super) environment: Vec<(String, String)>,
     // Last: everything else uses it.
@@ -103,7 +106,7 @@ impl Bed {
             None => "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
         };
         let environment = vec![("PATH".to_owned(), path), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
-        Bed { own, mounts: Vec::new(), environment, directory }
+        Bed { own, mounts: Vec::new(), host: None, environment, directory }
     }
 
     /// Whether it has accounts of its own.
@@ -153,14 +156,23 @@ impl Bed {
             target: Path::new("/etc").join(file),
         });
         let environment = self.environment.iter().map(|(name, value)| (name.into(), value.into()));
+        let shell = ["/bin/sh", "-c", command].map(str::to_owned);
+        let host = self.host.map(|pid| {
+            [
+                "/usr/bin/nsenter".to_owned(),
+                format!("--uts=/proc/{pid}/ns/uts"),
+                format!("--net=/proc/{pid}/ns/net"),
+            ]
+        });
+        let mut words = host.into_iter().flatten().chain(shell).map(OsString::from);
         Spec {
             mounts: self.is_private().then(|| accounts.into_iter().chain(self.mounts.clone()).collect()),
             ids: None,
             inside: None,
             no_new_privileges: false,
-            program: "/bin/sh".into(),
+            program: words.next().expect("a program"),
             name: None,
-            arguments: vec!["-c".into(), command.into()],
+            arguments: words.collect(),
             environment: environment.collect(),
             directory: "/".into(),
         }

@@ -2,8 +2,11 @@
 
 mod bed;
 mod cluster;
+mod daemons;
 mod fake;
 mod faults;
+mod gridengine;
+mod gridengine_cluster;
 mod kinds;
 mod launch;
 mod site;
@@ -15,6 +18,7 @@ pub use bed::Bed;
 pub use cluster::{Cluster, Fault, Possible, Standing, Want};
 pub use fake::Fake;
 pub use faults::Stop;
+pub use gridengine::GridEngine;
 pub use launch::{Ended, Job, Stage};
 pub use site::Site;
 pub use slurm::Slurm;

@@ -2,17 +2,15 @@
 //! directories and accounts.
 
 use super::bed::Bed;
+use super::daemons::Daemons;
 use super::faults::{self, SmallDisk};
 use super::kinds::Kind;
-use crate::world::process;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::fmt::Write;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const COMMANDS: [&str; 6] = ["sbatch", "squeue", "scancel", "sacct", "scontrol", "sinfo"];
@@ -22,7 +20,7 @@ const COMMANDS: [&str; 6] = ["sbatch", "squeue", "scancel", "sacct", "scontrol",
 pub struct Slurm {
     pub(super) kind: Kind,
     pub(super) ports: Vec<u16>,
-    daemons: Mutex<Vec<(String, Child)>>,
+    daemons: Daemons,
     small_disk: SmallDisk,
     // Last: everything else uses it.
     pub(super) bed: Bed,
@@ -62,7 +60,7 @@ impl Slurm {
         drop(held);
         // Before the first daemon: none sees what is mounted later.
         let small_disk = SmallDisk::mount(&bed.path("small"));
-        let slurm = Slurm { kind, ports, daemons: Mutex::default(), small_disk, bed };
+        let slurm = Slurm { kind, ports, daemons: Daemons::default(), small_disk, bed };
         slurm.lay_out();
         slurm.start_munged();
         if kind == Kind::Accounting {
@@ -118,11 +116,7 @@ impl Slurm {
 
     /// Ends a daemon (`slurmctld`, `n1`, `n2`, `munged`) with a signal and waits for its end.
     pub fn stop(&self, name: &str, signal: Signal) {
-        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = daemons.iter().position(|(known, _)| known == name).expect("a running daemon");
-        let (_, mut child) = daemons.remove(at);
-        kill(Pid::from_raw(child.id().cast_signed()), signal).expect("a signal");
-        child.wait().expect("its end");
+        self.daemons.stop(name, signal);
     }
 
     /// Starts `munged`.
@@ -153,9 +147,7 @@ impl Slurm {
     }
 
     pub(super) fn daemon(&self, name: &str, command: &str) {
-        let log = self.path("log").join(name);
-        let child = process::spawn(&self.bed.spec(&format!("exec {command} >>{} 2>&1", log.display())));
-        self.daemons.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_owned(), child));
+        self.daemons.start(&self.bed, name, command);
     }
 
     fn lay_out(&self) {
@@ -218,14 +210,7 @@ impl Slurm {
 
 impl Drop for Slurm {
     fn drop(&mut self) {
-        self.bed.end(|| {
-            for (_, child) in self.daemons.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-                drop(child.try_wait());
-            }
-        });
-        for (_, child) in self.daemons.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-            drop(child.wait());
-        }
+        self.daemons.end(&self.bed);
         self.remove_groups();
         self.small_disk.unmount();
     }

@@ -1,9 +1,10 @@
 //! One suite for all schedulers: each case runs before each of them, and a table tells what passed.
 //!
-//! `SCHEDULER` names one or several, with commas: `slurm` and `fake-…` have clusters of their own and need root; any
-//! other name is a site's real scheduler, whose commands are in `PATH` and which runs the jobs of the caller's own
-//! account. Arguments choose cases by a part of their names. A case ends as passed, as failed, or as not possible there,
-//! with the reason; the table shows all of them, so that nothing is left out without a word.
+//! `SCHEDULER` names one or several, with commas: `slurm` and `fake-…` have clusters of their own and need root,
+//! and so has `gridengine` when root asks; any other name, and `gridengine` for anybody else, is a site's real scheduler,
+//! whose commands are in `PATH` and which runs the jobs of the caller's own account. Arguments choose cases by a part
+//! of their names. A case ends as passed, as failed, or as not possible there, with the reason; the table shows all of
+//! them, so that nothing is left out without a word.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +17,7 @@ mod support;
 mod table;
 
 use nunbird_tests::fake::Dialect;
-use nunbird_tests::scheduler::{Cluster, Fake, Possible, Site, Slurm};
+use nunbird_tests::scheduler::{Cluster, Fake, GridEngine, Possible, Site, Slurm};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +34,8 @@ const WORKERS: usize = 16;
 enum Place {
     /// A Slurm that others use, too, and one of its own for a case that breaks it.
     Slurm(Arc<Slurm>),
+    /// The same with Grid Engine.
+    GridEngine(Arc<GridEngine>),
     /// A fake of its own for each case.
     Fake(Dialect),
     /// The site's.
@@ -60,13 +63,16 @@ fn main() -> ExitCode {
     if cases.is_empty() || (private && !nunbird_tests::require_root()) {
         return ExitCode::SUCCESS;
     }
-    std::panic::set_hook(Box::new(|info| PANIC.with(|last| drop(last.replace(info.to_string())))));
     let places: Vec<(String, Place)> = names.iter().map(|name| ((*name).to_owned(), place(name))).collect();
+    // What does not start says so itself; later, panics are lines of the table.
+    std::panic::set_hook(Box::new(|info| PANIC.with(|last| drop(last.replace(info.to_string())))));
     let mut table = Table::new(&names, cases.iter().map(|case| case.name));
     // Those that start daemons first: they take longest.
     let mut work: Vec<(usize, usize)> =
         (0..cases.len()).flat_map(|case| (0..places.len()).map(move |place| (case, place))).collect();
-    work.sort_by_key(|(case, place)| !(cases[*case].alone && matches!(places[*place].1, Place::Slurm(_))));
+    work.sort_by_key(|(case, place)| {
+        !(cases[*case].alone && matches!(places[*place].1, Place::Slurm(_) | Place::GridEngine(_)))
+    });
     let work = Mutex::new(VecDeque::from(work));
     let cells = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -92,7 +98,7 @@ fn main() -> ExitCode {
 /// All that can run here.
 fn default_schedulers() -> String {
     let fakes = Dialect::ALL.map(|dialect| format!("fake-{}", dialect.name()));
-    format!("slurm,{}", fakes.join(","))
+    format!("slurm,gridengine,{}", fakes.join(","))
 }
 
 fn next(work: &Mutex<VecDeque<(usize, usize)>>) -> Option<(usize, usize)> {
@@ -103,6 +109,8 @@ fn place(name: &str) -> Place {
     let fake = Dialect::ALL.into_iter().find(|dialect| name.strip_prefix("fake-") == Some(dialect.name()));
     match (name, fake) {
         ("slurm", _) => Place::Slurm(Slurm::shared()),
+        // Root cannot run jobs at a site: the launcher refuses it.
+        ("gridengine", _) if nix::unistd::geteuid().is_root() => Place::GridEngine(GridEngine::shared()),
         (_, Some(dialect)) => Place::Fake(dialect),
         (name, None) => Place::Site(Arc::new(Site::new(name))),
     }
@@ -113,6 +121,8 @@ fn run(case: &Case, place: &Place) -> Cell {
         match place {
             Place::Slurm(_) if case.alone => (case.run)(&Slurm::start()),
             Place::Slurm(slurm) => (case.run)(slurm.as_ref() as &dyn Cluster),
+            Place::GridEngine(_) if case.alone => (case.run)(&GridEngine::start()),
+            Place::GridEngine(engine) => (case.run)(engine.as_ref() as &dyn Cluster),
             Place::Fake(dialect) => (case.run)(&Fake::start(*dialect)),
             Place::Site(site) => (case.run)(site.as_ref()),
         }
