@@ -6,6 +6,9 @@ use super::gridengine::GridEngine;
 use super::wants;
 use crate::fake::Dialect;
 
+/// queue_conf(5): `h_vmem` becomes RLIMIT_AS.
+const MEMORY: &str = "a process gets no more memory than h_vmem, and nothing ends it";
+
 impl Cluster for GridEngine {
     fn name(&self) -> &'static str {
         "gridengine"
@@ -26,9 +29,7 @@ impl Cluster for GridEngine {
     fn want(&self, want: Want) -> Possible<String> {
         match want {
             Want::ShortTime => Ok("-l h_rt=5".to_owned()),
-            Want::LittleMemory => {
-                Err("a process gets no more memory than h_vmem, and nothing ends it".to_owned())
-            }
+            Want::LittleMemory => Err(MEMORY.to_owned()),
             // The faults say why.
             Want::DoomedNode => wants::can(Dialect::GridEngine, Fault::NodeDown("")).map(|()| String::new()),
             Want::Preemptible => wants::can(Dialect::GridEngine, Fault::Preempt("")).map(|()| String::new()),
@@ -61,9 +62,8 @@ impl Cluster for GridEngine {
             Fault::Up => self.start_master(),
             Fault::Requeue(id) => self.must(&format!("qmod -f -rj {id}")),
             Fault::CancelByAdmin(id) => self.must(&format!("qdel {id}")),
-            Fault::OutOfMemory(_) | Fault::NodeDown(_) | Fault::Preempt(_) => {
-                unreachable!("what leads there is not possible")
-            }
+            // wants::can has said it of the last two.
+            Fault::OutOfMemory(_) | Fault::NodeDown(_) | Fault::Preempt(_) => return Err(MEMORY.to_owned()),
             Fault::Forget(_) | Fault::ForgetAll(_) | Fault::GiveAway(_) => {
                 return Err(
                     "a real sge_qmaster forgets no job and gives no number twice in a test's time".to_owned()
