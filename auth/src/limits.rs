@@ -1,7 +1,7 @@
 //! What a job may use: decided and put in force by `config`, entered by every stage, ended and removed by `cleanup`.
 //!
-//! Everything here happens with privilege, under the filesystem ids of the groups' owner, but for [`Held::report`], which the
-//! shepherd calls without any. A limit that is demanded and cannot be put in force is a refusal.
+//! Everything here happens with privilege, under the filesystem ids of the groups' owner ([`holder_of`]), but for
+//! [`Held::report`], which the shepherd calls without any. A limit that is demanded and cannot be put in force is a refusal.
 
 use crate::context::Context;
 use crate::inputs::NotText;
@@ -9,11 +9,16 @@ use crate::privilege::Privilege;
 use crate::refusal::{Refusal, print_error};
 use nunbird_handover::{GroupPlace, JobLimits, Record};
 use nunbird_policy::{Limits, LimitsWay, NotGranted};
-use nunbird_sys::cgroup::{Amounts, Entrance, Gauge, JobGroup, Place, Trouble, Usage, Way, name_of};
+use nunbird_sys::cgroup::{
+    Amounts, Entrance, Gauge, JobGroup, Place, Trouble, Usage, Way, name_of, parent_of,
+};
+use nunbird_sys::foreign::Caller;
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::process;
 use std::fmt::Display;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long the kernel may take to end and to clear away a job's processes.
@@ -75,10 +80,13 @@ fn make(
     name: &str,
     amounts: &Amounts,
 ) -> Result<(Way, JobGroup), Trouble> {
-    let keeper = privilege.keeper();
-    let _identity = assume(privilege)?;
     let place = Place::own()?;
-    let by = |way| JobGroup::make(&place, way, name, keeper.uid, amounts).map(|group| (way, group));
+    let by = |way| {
+        let parent = place.unified.as_ref().filter(|_| way == Way::Unified).map(parent_of);
+        let holder = holder_of(privilege, parent.as_deref());
+        let _identity = assume(holder)?;
+        JobGroup::make(&place, way, name, holder.uid, amounts).map(|group| (way, group))
+    };
     match way {
         LimitsWay::Delegated => by(Way::Unified),
         LimitsWay::Separate => by(Way::Separate),
@@ -91,9 +99,7 @@ fn make(
 
 /// Takes back what [`establish`] made for a job that is not admitted after all.
 pub(crate) fn abandon(privilege: Privilege, record: &Record) {
-    if let Ok(Some(group)) = open(privilege, record)
-        && let Ok(_identity) = assume(privilege)
-    {
+    if let Ok(Some((_identity, group))) = open(privilege, record) {
         let _the_refusal_is_told_instead = group.remove(PATIENCE);
     }
 }
@@ -133,8 +139,7 @@ pub(crate) struct Held {
 pub(crate) fn hold(privilege: Privilege, record: &Record) -> Result<Option<(Held, Entrance)>, Refusal> {
     let Some(job) = &record.limits else { return Ok(None) };
     let failed = |trouble: Trouble| refused(&job.name, &trouble);
-    let Some(group) = open(privilege, record).map_err(failed)? else { return Ok(None) };
-    let _identity = assume(privilege).map_err(failed)?;
+    let Some((_identity, group)) = open(privilege, record).map_err(failed)? else { return Ok(None) };
     group.verify(&amounts_of(job)).map_err(failed)?;
     let entrance = group.entrance().map_err(failed)?;
     Ok(Some((Held { gauge: group.gauge(), group, job: job.clone() }, entrance)))
@@ -160,8 +165,8 @@ pub(crate) fn bounds(context: &Context<'_>, job: &JobLimits) -> io::Result<proce
 /// A system refusal when some do not end; the record stays, so that `cleanup` can be called again.
 pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>, Refusal> {
     let failed = |trouble: Trouble| left(&trouble);
-    let Some(group) = open(privilege, record).or_else(gone).map_err(failed)? else { return Ok(None) };
-    let _identity = assume(privilege).map_err(failed)?;
+    let opened = open(privilege, record).or_else(gone).map_err(failed)?;
+    let Some((_identity, group)) = opened else { return Ok(None) };
     group.kill(record.account.uid, PATIENCE).map_err(failed)?;
     Ok(Some(group.usage()))
 }
@@ -172,28 +177,40 @@ pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>
 /// As [`end`].
 pub(crate) fn remove(privilege: Privilege, record: &Record) -> Result<(), Refusal> {
     let failed = |trouble: Trouble| left(&trouble);
-    let Some(group) = open(privilege, record).or_else(gone).map_err(failed)? else { return Ok(()) };
-    let _identity = assume(privilege).map_err(failed)?;
+    let opened = open(privilege, record).or_else(gone).map_err(failed)?;
+    let Some((_identity, group)) = opened else { return Ok(()) };
     group.remove(PATIENCE).map_err(failed)
 }
 
-fn gone(trouble: Trouble) -> Result<Option<JobGroup>, Trouble> {
+fn gone(trouble: Trouble) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
     match trouble {
         Trouble::File(_, _, e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         other => Err(other),
     }
 }
 
-fn open(privilege: Privilege, record: &Record) -> Result<Option<JobGroup>, Trouble> {
+/// The job's group, and the ids that it is to be used under.
+fn open(privilege: Privilege, record: &Record) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
     let Some(place) = record.limits.as_ref().and_then(|job| job.group.as_ref()) else { return Ok(None) };
     let way = if place.unified { Way::Unified } else { Way::Separate };
-    let _identity = assume(privilege)?;
-    JobGroup::open(way, &place.directories, privilege.keeper().uid).map(Some)
+    let parent = place.directories.values().next().filter(|_| place.unified).and_then(|path| path.parent());
+    let holder = holder_of(privilege, parent);
+    let identity = assume(holder)?;
+    JobGroup::open(way, &place.directories, holder.uid).map(|group| Some((identity, group)))
 }
 
-fn assume(privilege: Privilege) -> Result<FileIdentity, Trouble> {
-    let keeper = privilege.keeper();
-    FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| Trouble::Unplaced(format!("setfsuid: {e}")))
+/// As whom jobs' groups below this one of version 2 are made and used. systemd gives the group that it delegates to the
+/// service's `User=` (systemd.resource-control(5)), which is the caller, and without `CAP_DAC_OVERRIDE` not even root makes
+/// a directory there. So the groups are the caller's: it has jobs' tokens anyway, their users have no right in it. All
+/// others are the keeper's. What is opened is judged again by its owner.
+fn holder_of(privilege: Privilege, parent: Option<&Path>) -> Caller {
+    let caller = privilege.caller;
+    let owner = parent.and_then(|path| std::fs::symlink_metadata(path).ok()).map(|found| found.uid());
+    if owner == Some(caller.uid) { caller } else { privilege.keeper() }
+}
+
+fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {
+    FileIdentity::assume(holder.uid, holder.gid).map_err(|e| Trouble::Unplaced(format!("setfsuid: {e}")))
 }
 
 fn amounts_of(job: &JobLimits) -> Amounts {

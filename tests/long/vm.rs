@@ -1,5 +1,8 @@
 //! Jobs in a virtual machine with cgroup version 2: `make test-host`.
 
+#[path = "vm_limits.rs"]
+mod limits;
+
 use nunbird_tests::host::vm::Vm;
 use nunbird_tests::require_root;
 use std::fs;

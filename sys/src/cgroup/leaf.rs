@@ -13,7 +13,7 @@ const LEAF: &str = "runner";
 const ROUNDS: usize = 20;
 
 /// The group below which jobs' groups are made: the nearest service or scope, itself or above.
-pub(super) fn parent_of(place: &Hierarchy) -> PathBuf {
+pub fn parent_of(place: &Hierarchy) -> PathBuf {
     let unit = place.group.ancestors().take_while(|path| *path != place.mount).find(|path| {
         path.extension().is_some_and(|extension| extension == "service" || extension == "scope")
     });

@@ -1,0 +1,180 @@
+//! The limits of jobs on cgroup version 2, below the runner's service, by a kernel that has the controllers.
+//!
+//! One boot runs `vm_limits.sh`, which makes the runner's calls and writes what it sees as lines `fact …`; they are judged
+//! here. The lines of the jobs themselves begin with the job's name and the call's.
+
+use nunbird_tests::host::vm::Vm;
+use nunbird_tests::require_root;
+use nunbird_tests::world::World;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const LIMITS: &str = "\
+[limits.small]
+memory = \"96MiB\"
+swap = \"0KiB\"
+cpus = \"0.5\"
+pids = 60
+
+[job]
+limits = \"small\"
+";
+
+/// What the scripts of jobs have in common: the job's own group.
+const GROUP: &str = "g=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)\n";
+
+/// Calls, the stage that each is, and its script.
+const SCRIPTS: [(&str, &str, &str); 9] = [
+    ("sources", "get_sources", "echo \"group ${g##*/}\"\n"),
+    (
+        "look",
+        "build_script",
+        "echo \"group ${g##*/}\"; cd $g; grep -s . memory.max memory.swap.max cpu.max pids.max io.weight; exit 0\n",
+    ),
+    ("hungry", "build_script", "perl -e '$x = q(x) x (256 << 20)'; k=$?; echo \"swapped: $(cat $g/memory.swap.current) after $k\"; exit $k\n"),
+    (
+        "forks",
+        "build_script",
+        "perl -e 'for (1..100) { $p = fork; if (!defined $p) { print qq(refused: $!\\n); last } if (!$p) { sleep 60; exit } push @p, $p }
+         kill 9, @p; print scalar(@p), qq( started\\n)'; grep max $g/pids.events\n",
+    ),
+    (
+        "spin",
+        "build_script",
+        "for n in 1 2; do timeout 4 sh -c 'while :; do :; done' & done; wait; grep -E 'nr_throttled|throttled_usec' $g/cpu.stat\n",
+    ),
+    (
+        "escape",
+        "build_script",
+        "cd $g; for file in memory.max pids.max cgroup.procs ../cgroup.procs ../runner/cgroup.procs ../cgroup.subtree_control; do
+         { echo 0 >$file; } 2>/dev/null && echo \"wrote $file\"; done; mkdir below 2>/dev/null && echo made; echo tried\n",
+    ),
+    ("stay", "build_script", "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & echo left\n"),
+    (
+        "storm",
+        "build_script",
+        "setsid perl -e 'for (;;) { fork // select undef, undef, undef, 0.01 }' </dev/null >/dev/null 2>&1 &
+         setsid sh -c 'kill -STOP $$' </dev/null >/dev/null 2>&1 &
+         until read n <$g/pids.current && [ $n -gt 50 ]; do :; done; echo raging\n",
+    ),
+    ("stay_here", "build_script", "touch ~/started; sleep 600\n"),
+];
+
+/// Jobs and their users.
+const JOBS: [(&str, &str); 8] = [
+    ("one", "alice"),
+    ("two", "bob"),
+    ("three", "alice"),
+    ("four", "alice"),
+    ("five", "alice"),
+    ("six", "alice"),
+    ("seven", "alice"),
+    ("eight", "alice"),
+];
+
+fn write_job(world: &World, name: &str, user: &str, calls: &Path, copies: &Path) {
+    let job = world.job().user(user);
+    let session = job.begin();
+    let mut specs = vec![
+        ("config", session.spec_of_config()),
+        ("prepare", session.spec_of_prepare()),
+        ("cleanup", session.spec_of_cleanup()),
+    ];
+    for (call, stage, text) in SCRIPTS {
+        let script = session.directory().join(call);
+        session.write(&script, format!("{GROUP}{text}").as_bytes(), 0o700);
+        specs.push((call, session.spec_of_run(&script, stage)));
+    }
+    for (call, spec) in specs {
+        fs::write(calls.join(format!("{name}-{call}")), serde_json::to_vec(&spec).expect("JSON"))
+            .expect("a call");
+    }
+    // The session takes its directory away with it.
+    let copied = Command::new("cp").arg("-a").arg(session.directory()).arg(copies).status();
+    assert!(copied.expect("cp").success());
+    let place = session.directory().parent().expect("a parent");
+    fs::write(calls.join("directory"), place.display().to_string()).expect("a name");
+}
+
+fn machine() -> Vm {
+    Vm::new(|world| {
+        world.write_keys();
+        world.reconfigure("[job]\n", LIMITS);
+        let (calls, copies) = (world.host_path("/calls"), world.host_path("/jobs"));
+        fs::create_dir(&calls).expect("a directory");
+        fs::create_dir(&copies).expect("a directory");
+        for (name, user) in JOBS {
+            write_job(world, name, user, &calls, &copies);
+        }
+    })
+}
+
+/// What the script has to see.
+const FACTS: [&str; 22] = [
+    "swap is on",
+    "before processes 1 groups 0",
+    "service processes 0 given cpu memory pids",
+    "leaf has the runner",
+    "groups 2",
+    "one escape exit 0",
+    "stayed alice 1 bob 1",
+    "ended alice 0 bob 1 groups 1",
+    "one cleanup exit 0",
+    "ended all alice 0 bob 0 groups 0",
+    "audit oom_kills 1",
+    "three look exit 2",
+    "four stay_here exit 126",
+    "restarted active",
+    "after restart alice 0 groups 0 processes 1",
+    "four look exit 2",
+    "four cleanup exit 0",
+    "five look exit 0",
+    "capabilities cap_setgid,cap_setuid=p alice 0 groups 0",
+    "seven cleanup exit 0",
+    "kept failed alice 1 groups 1",
+    "end active groups 0 alice 0",
+];
+
+/// What a line must be, one for each row of the table: limit, what was read back, and how it showed.
+const ENFORCED: [(&str, &str, &str); 4] = [
+    (
+        "memory",
+        "one look: memory.max:100663296",
+        "one hungry: nunbird: out of memory: the kernel killed 1 process(es) of this job at its limit of 96 MiB",
+    ),
+    ("swap", "one look: memory.swap.max:0", "one hungry: swapped: 0 after 137"),
+    ("cpus", "one look: cpu.max:50000 100000", "one spin: nr_throttled "),
+    ("pids", "one look: pids.max:60", "one forks: refused: Resource temporarily unavailable"),
+];
+
+#[test]
+fn with_cgroup_2_the_limits_of_jobs_below_a_delegated_service_are_in_force_and_their_groups_go() {
+    if !require_root() {
+        return;
+    }
+    let output = machine().boot(include_str!("vm_limits.sh")).success();
+    let begins = |wanted: &str| output.lines().find(|line| line.starts_with(wanted));
+    let value = |words: &str| begins(words).and_then(|line| line[words.len()..].trim().parse::<u64>().ok());
+    println!("| limit | way | set and read back | enforced |\n|---|---|---|---|");
+    for (limit, read, enforced) in ENFORCED {
+        let found = (begins(read), begins(enforced));
+        println!("| {limit} | delegated v2 | {} | {} |", found.0.unwrap_or("NO"), found.1.unwrap_or("NO"));
+        assert!(found.0.is_some() && found.1.is_some(), "{limit}: {output}");
+    }
+    assert!(value("one spin: nr_throttled ") > Some(10), "{output}");
+    // Two loops for four seconds on half a processor; eight seconds without the limit, or nearly.
+    assert!(value("one spin: throttled_usec ") > Some(1_000_000), "{output}");
+    let group = |call: &str| begins(&format!("{call}: group ")).and_then(|line| line.rsplit(' ').next());
+    assert!(group("one sources").is_some_and(|name| name.starts_with("nunbird-")), "{output}");
+    assert_eq!(group("one sources"), group("one look"), "one group for all stages");
+    assert_ne!(group("one look"), group("two look"), "each job has its own");
+    for call in ["two", "five", "six"] {
+        assert!(begins(&format!("{call} look: memory.max:100663296")).is_some(), "{call}: {output}");
+    }
+    assert!(begins("seven look: io.weight:default 200").is_some(), "{output}");
+    assert!(!output.contains("one escape: wrote") && !output.contains("one escape: made"), "{output}");
+    for fact in FACTS {
+        assert!(output.lines().any(|line| line == format!("fact {fact}")), "{fact}: {output}");
+    }
+}
