@@ -49,6 +49,7 @@ const QSUB: &[(&str, usize)] = &[
     ("-dc", 1),
     ("-sc", 1),
     ("-clear", 0),
+    ("-C", 1),
 ];
 
 pub(super) fn run(call: &mut Call, command: &str) -> io::Result<Said> {
