@@ -83,7 +83,7 @@ fn make(
     let place = Place::own()?;
     let by = |way| {
         let parent = place.unified.as_ref().filter(|_| way == Way::Unified).map(parent_of);
-        let holder = holder_of(privilege, parent.as_deref());
+        let holder = holder_of(privilege, privilege.caller.uid, parent.as_deref());
         let _identity = assume(holder)?;
         JobGroup::make(&place, way, name, holder.uid, amounts).map(|group| (way, group))
     };
@@ -194,19 +194,20 @@ fn open(privilege: Privilege, record: &Record) -> Result<Option<(FileIdentity, J
     let Some(place) = record.limits.as_ref().and_then(|job| job.group.as_ref()) else { return Ok(None) };
     let way = if place.unified { Way::Unified } else { Way::Separate };
     let parent = place.directories.values().next().filter(|_| place.unified).and_then(|path| path.parent());
-    let holder = holder_of(privilege, parent);
+    let holder = holder_of(privilege, record.runner_uid, parent);
     let identity = assume(holder)?;
     JobGroup::open(way, &place.directories, holder.uid).map(|group| Some((identity, group)))
 }
 
 /// As whom jobs' groups below this one of version 2 are made and used. systemd gives the group that it delegates to the
-/// service's `User=` (systemd.resource-control(5)), which is the caller, and without `CAP_DAC_OVERRIDE` not even root makes
-/// a directory there. So the groups are the caller's: it has jobs' tokens anyway, their users have no right in it. All
+/// service's `User=` (systemd.resource-control(5)), which is the runner, and without `CAP_DAC_OVERRIDE` not even root makes
+/// a directory there. So the groups are the runner's: it has jobs' tokens anyway, their users have no right in it. All
 /// others are the keeper's. What is opened is judged again by its owner.
-fn holder_of(privilege: Privilege, parent: Option<&Path>) -> Caller {
-    let caller = privilege.caller;
+///
+/// `runner` is the caller, or where root reaps a job the one that is in its record.
+fn holder_of(privilege: Privilege, runner: u32, parent: Option<&Path>) -> Caller {
     let owner = parent.and_then(|path| std::fs::symlink_metadata(path).ok()).map(|found| found.uid());
-    if owner == Some(caller.uid) { caller } else { privilege.keeper() }
+    if owner == Some(runner) { Caller { uid: runner, ..privilege.caller } } else { privilege.keeper() }
 }
 
 fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {

@@ -62,7 +62,7 @@ const SCRIPTS: [(&str, &str, &str); 9] = [
 ];
 
 /// Jobs and their users.
-const JOBS: [(&str, &str); 8] = [
+const JOBS: [(&str, &str); 10] = [
     ("one", "alice"),
     ("two", "bob"),
     ("three", "alice"),
@@ -71,6 +71,8 @@ const JOBS: [(&str, &str); 8] = [
     ("six", "alice"),
     ("seven", "alice"),
     ("eight", "alice"),
+    ("nine", "alice"),
+    ("ten", "alice"),
 ];
 
 fn write_job(world: &World, name: &str, user: &str, calls: &Path, copies: &Path) {
@@ -111,7 +113,7 @@ fn machine() -> Vm {
 }
 
 /// What the script has to see.
-const FACTS: [&str; 22] = [
+const FACTS: [&str; 25] = [
     "swap is on",
     "before processes 1 groups 0",
     "service processes 0 given cpu memory pids",
@@ -132,6 +134,9 @@ const FACTS: [&str; 22] = [
     "five look exit 0",
     "capabilities cap_setgid,cap_setuid=p alice 0 groups 0",
     "seven cleanup exit 0",
+    "reaped 0 alice 0 groups 0 records 0",
+    "ten look exit 0",
+    "root root alice 0 groups 0",
     "kept failed alice 1 groups 1",
     "end active groups 0 alice 0",
 ];
@@ -169,7 +174,7 @@ fn with_cgroup_2_the_limits_of_jobs_below_a_delegated_service_are_in_force_and_t
     assert!(group("one sources").is_some_and(|name| name.starts_with("nunbird-")), "{output}");
     assert_eq!(group("one sources"), group("one look"), "one group for all stages");
     assert_ne!(group("one look"), group("two look"), "each job has its own");
-    for call in ["two", "five", "six"] {
+    for call in ["two", "five", "six", "ten"] {
         assert!(begins(&format!("{call} look: memory.max:100663296")).is_some(), "{call}: {output}");
     }
     assert!(begins("seven look: io.weight:default 200").is_some(), "{output}");
