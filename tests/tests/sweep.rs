@@ -10,7 +10,9 @@ use nunbird_tests::world::{Exit, Finished, Privilege, World};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::os::unix::fs::{chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn ready(privilege: Privilege) -> World {
     let world = World::new(privilege);
@@ -254,6 +256,22 @@ fn old_temporary_files_of_the_runner_go_and_nothing_else() {
         let precious = fs::read_to_string(world.host_path("/home/alice/precious"));
         assert_eq!(precious.expect("a link was followed"), "kept");
     }
+}
+
+#[test]
+fn a_user_cannot_keep_the_runners_files_by_naming_them() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let old = job_directory(&world, "custom-executor301", 4001, 9);
+    let mut sleeper = Command::new("/bin/sleep");
+    sleeper.arg0("/tmp/custom-executor301").arg("300").env_clear().uid(4101).gid(4101);
+    let mut sleeper = sleeper.spawn().expect("a process");
+    let done = sweep(&world, "root", &[]);
+    sleeper.kill().and_then(|()| sleeper.wait()).expect("its end");
+    assert_eq!(action(&items(&done), "custom-executor301"), "removed", "{}", done.stdout);
+    assert!(!old.exists());
 }
 
 #[test]

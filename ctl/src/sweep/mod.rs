@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
     let (now, runner) = (now()?, leftovers::runner(options)?);
     let records = records::read(&now)?;
     // Before the records go.
-    let in_use = use_of::Live::of(&records);
+    let in_use = use_of::Live::of(&records, runner.as_ref().map(|runner| runner.uid));
     let mut items: Vec<Item> =
         records.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
     items.extend(leftovers::sweep(options, runner, &in_use, now.epoch)?);

@@ -9,19 +9,24 @@ use std::path::Path;
 pub(super) struct Live {
     /// Device and inode of the job directories whose jobs are not over.
     directories: Vec<(u64, u64)>,
-    /// Of each process its number, and its arguments, environment, directory and open files as one text.
+    /// Of each process of root's or the runner's its number, and its arguments, environment, directory and open files as one
+    /// text.
     processes: Vec<(u32, String)>,
 }
 
 impl Live {
-    pub(super) fn of(records: &[Found]) -> Self {
+    /// Processes of anybody else count for nothing and are not looked at: they could name every file to keep it, and reading
+    /// the arguments of a process waits for its memory (proc_pid_cmdline(5)), which may lie on a file system of its user's
+    /// that never answers. A stage's shepherd has the runner's real uid, or root starts it.
+    pub(super) fn of(records: &[Found], runner: Option<u32>) -> Self {
         let live = records.iter().filter(|found| found.over.is_err());
         let directories = live.filter_map(|found| found.record.as_ref());
         let directories = directories.map(|r| (r.job_directory.device, r.job_directory.inode)).collect();
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let own = std::process::id();
-        let processes =
-            entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).filter(|pid| *pid != own);
+        let processes = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
+        let processes = processes
+            .filter(|pid| *pid != own && real_uid(*pid).is_some_and(|uid| uid == 0 || runner == Some(uid)));
         Live { directories, processes: processes.map(|pid| (pid, names_of(pid))).collect() }
     }
 
@@ -35,6 +40,13 @@ impl Live {
         let user = self.processes.iter().find(|(_, names)| names.contains(&wanted));
         user.map(|(pid, _)| format!("process {pid} uses it"))
     }
+}
+
+/// Who started a process; none for one that has ended. The owner of its files is root's for any that forbids inspection.
+fn real_uid(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    uids.split_whitespace().next()?.parse().ok()
 }
 
 /// Everything by which a process names files. What this account may not read counts as nothing.
