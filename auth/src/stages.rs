@@ -191,6 +191,7 @@ fn finish(
         print_error(
             "nunbird: this job's time was up and another works in its directories: they are left alone\n",
         );
+        // Processes that do not end must not keep other jobs out.
         drop(lock);
         return end(context, store, name, &record, Task::Tidy);
     }

@@ -7,8 +7,10 @@
 use nunbird_sys::cgroup::Place;
 use nunbird_tests::world::{Exit, Privilege, World};
 use nunbird_tests::{Job, require_root};
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Own groups in the hierarchies of version 1, left and removed in the end.
 struct Groups(Vec<(PathBuf, PathBuf)>);
@@ -104,6 +106,7 @@ fn a_job_has_its_limits_in_every_stage_and_its_group_goes_with_it() {
     }
     wishes_are_granted_or_told(&groups);
     what_cannot_be_in_force_is_refused_or_told(&groups);
+    a_late_job_that_does_not_end_keeps_no_other_out(&groups);
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
 }
 
@@ -155,6 +158,48 @@ fn limits_hold_in_every_stage(groups: &Groups, privilege: Privilege) {
     assert_eq!(ended["oom_kills"], 1, "{ended}");
     assert!(ended["used_memory_peak"].as_u64() > Some(90 << 20) && ended["used_cpu_us"].is_u64(), "{ended}");
     assert_eq!(session.cleanup().exit, Exit::Code(0), "twice is fine");
+}
+
+/// A process of root's stands for a setuid program of the job's, which its user cannot end.
+fn a_late_job_that_does_not_end_keeps_no_other_out(groups: &Groups) {
+    let world = ready(Privilege::Setuid, "", "");
+    let (late, next, others) = (world.job(), world.job().id(7002), world.job().id(7003).user("bob"));
+    let mut late = late.begin();
+    assert!(late.config().succeeded() && late.prepare().succeeded());
+    let mut stubborn = Command::new("/bin/sleep").arg("300").spawn().expect("a process");
+    for group in groups.jobs() {
+        fs::write(group.join("cgroup.procs"), stubborn.id().to_string()).expect("moved");
+    }
+    let record = world.records().pop().expect("a record");
+    let mut value: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");
+    value["expires_at"] = json!(1);
+    fs::write(&record, value.to_string()).expect("a record");
+    let mut next = next.begin();
+    assert!(next.config().stdout.contains("/000\""), "it has the late one's place");
+    let (cleanup, admitted) = std::thread::scope(|scope| {
+        let cleanup = scope.spawn(|| late.cleanup());
+        while !is_open("freezer.state") && !cleanup.is_finished() {
+            std::thread::yield_now();
+        }
+        let mut others = others.begin();
+        let admitted = others.config();
+        stubborn.kill().and_then(|()| stubborn.wait()).expect("its end");
+        (cleanup.join().expect("an end"), admitted)
+    });
+    assert!(admitted.succeeded(), "{}", admitted.log);
+    assert!(cleanup.succeeded() && cleanup.log.contains("left alone"), "{}", cleanup.log);
+    assert!(next.cleanup().succeeded());
+    for group in groups.jobs() {
+        fs::remove_dir(group).expect("of the job that was only admitted");
+    }
+}
+
+/// Whether a process has a file of this name open.
+fn is_open(name: &str) -> bool {
+    let processes = fs::read_dir("/proc").expect("proc").flatten();
+    let files = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok()).flatten();
+    let mut targets = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+    targets.any(|target| target.ends_with(name))
 }
 
 fn config(world: &World, variable: &str, value: &str) -> (Exit, String, String) {
