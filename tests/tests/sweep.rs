@@ -115,6 +115,41 @@ fn a_job_whose_runner_crashed_is_cleaned_up_as_its_user_when_it_is_over() {
 }
 
 #[test]
+fn jobs_of_a_user_whose_clean_up_fails_wait_for_those_of_others() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let jobs = [("alice", 7001, "a1.json"), ("alice", 7002, "a2.json"), ("bob", 7003, "b1.json")];
+    for (user, id, name) in jobs {
+        let known = world.records();
+        let job = world.job().id(id).user(user).with_repository();
+        let mut session = job.begin();
+        assert!(session.config().succeeded() && session.prepare().succeeded());
+        assert!(session.stage("get_sources").succeeded());
+        let record = world.records().into_iter().find(|record| !known.contains(record)).expect("a record");
+        change_record(&record, "expires_at", json!(1));
+        // By its name it stands where the test wants it.
+        fs::rename(&record, record.with_file_name(name)).expect("a name");
+        if user == "alice" {
+            // Root's, so that the account cannot remove it: its clean-up fails.
+            let tmp = credentials(&world);
+            fs::create_dir_all(tmp.join("roots/own")).expect("directories");
+        }
+    }
+    let done = sweep(&world, "root", &[]);
+    let value: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let told = value["items"].as_array().expect("items").iter();
+    let told: Vec<_> = told.filter(|item| item["kind"] == "record").collect();
+    let order: Vec<_> = told
+        .iter()
+        .map(|item| (item["path"].as_str().and_then(|path| path.rsplit('/').next()), item["action"].as_str()))
+        .collect();
+    let expected = [("a1.json", "failed"), ("b1.json", "removed"), ("a2.json", "failed")];
+    assert_eq!(order, expected.map(|(name, action)| (Some(name), Some(action))), "{}", done.stdout);
+}
+
+#[test]
 fn only_the_keeper_of_the_records_has_a_job_reaped_and_only_one_that_is_over() {
     if !require_root() {
         return;

@@ -66,10 +66,12 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
     let records = records::read(&now)?;
     // Before the records go.
     let in_use = use_of::Live::of(&records, runner.as_ref().map(|runner| runner.uid));
-    let mut items: Vec<Item> =
-        records.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
-    items.extend(leftovers::sweep(options, runner, &in_use, now.epoch)?);
-    items.extend(builds::sweep(options, format)?);
+    let records::Progress { mut items, put_off, .. } = records::sweep_all(records, options.dry_run);
+    let rest = leftovers::sweep(options, runner, &in_use, now.epoch)
+        .and_then(|left| Ok((left, builds::sweep(options, format)?)));
+    let last: Vec<Item> = put_off.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
+    let (left, built) = rest?;
+    items.extend(left.into_iter().chain(built).chain(last));
     let failed = items.iter().filter(|item| item.action == Action::Failed).count();
     match format {
         Format::Text => print(&text(&items))?,

@@ -9,6 +9,7 @@ use nix::unistd::geteuid;
 use nunbird_handover::{Now, Record};
 use nunbird_sys::directory::Directory;
 use nunbird_sys::users;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
@@ -80,6 +81,35 @@ fn age(file: &Path, now: &Now) -> Option<u64> {
     let changed = file.symlink_metadata().ok()?.modified().ok()?;
     let changed = changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
     Some(now.epoch.saturating_sub(changed))
+}
+
+/// Has every job that is over cleaned up after. Those of accounts with a job that could not be, come last: a user
+/// can stop the clean-up of each of their jobs until its time is up, and others must not wait for that.
+pub(super) fn sweep_all(records: Vec<Found>, dry_run: bool) -> Progress {
+    let mut progress = Progress::default();
+    for found in records {
+        let account = found.record.as_ref().map(|record| record.account.name.clone());
+        if account.as_ref().is_some_and(|account| progress.failing.contains(account)) {
+            progress.put_off.push(found);
+            continue;
+        }
+        let item = sweep(found, dry_run);
+        if item.action == Action::Failed {
+            progress.failing.extend(account);
+        }
+        progress.items.push(item);
+    }
+    progress
+}
+
+/// What became of the records.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// What was looked at.
+    pub(super) items: Vec<Item>,
+    /// What is to be looked at last.
+    pub(super) put_off: Vec<Found>,
+    failing: BTreeSet<String>,
 }
 
 /// Has the job cleaned up after, as its user, and its record removed.
