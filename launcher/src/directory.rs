@@ -4,17 +4,20 @@
 //! So each directory is opened below the one before, never through a link, and judged on what was opened: it
 //! must be the account's own. The one link allowed is `data_dir` itself, for users who keep their data on
 //! another file system; it must be the user's own, and so must the directory it leads to.
+//!
+//! A job may take its own permission away (`chmod 000`); the owner gets it back on whatever is opened here, through a
+//! descriptor for the very directory that was judged.
 
 use crate::trouble::shown;
 use crate::{Trouble, say};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, readlinkat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 const OPEN: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -37,6 +40,7 @@ impl Directory {
     pub(crate) fn data_dir(path: &Path, owner: u32) -> Result<Option<Self>, Trouble> {
         let opened = match open(path, OPEN | OFlag::O_NOFOLLOW, Mode::empty()) {
             Err(Errno::ELOOP | Errno::ENOTDIR) => follow_own_link(path, owner)?,
+            Err(Errno::EACCES) => open_shut(AT_FDCWD, path, owner),
             other => other,
         };
         Self::judge(opened, path.to_owned(), owner)
@@ -45,7 +49,10 @@ impl Directory {
     /// Opens the directory of this name; none when there is nothing of that name.
     pub(crate) fn child(&self, name: &OsStr) -> Result<Option<Self>, Trouble> {
         let path = self.path.join(name);
-        let opened = openat(&self.fd, name, OPEN | OFlag::O_NOFOLLOW, Mode::empty());
+        let opened = match openat(&self.fd, name, OPEN | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Err(Errno::EACCES) => open_shut(self.fd.as_fd(), Path::new(name), self.owner),
+            other => other,
+        };
         if matches!(opened, Err(Errno::ELOOP | Errno::ENOTDIR)) {
             let cause = if self.stat(name).is_ok_and(|stat| is(&stat, SFlag::S_IFLNK)) {
                 "is a symbolic link, and none is followed below the data directory"
@@ -95,7 +102,7 @@ impl Directory {
     }
 
     /// Gives the owner all permissions, without a word.
-    pub(crate) fn make_accessible(&self) -> nix::Result<()> {
+    fn make_accessible(&self) -> nix::Result<()> {
         let mode = fstat(&self.fd)?.st_mode;
         if mode & PRIVATE == PRIVATE {
             return Ok(());
@@ -149,7 +156,9 @@ impl Directory {
             let help = "ask its owner to remove it, or the administrators for another `data_dir`";
             return Err(Trouble::at("refusing to use", &path, cause, help));
         }
-        Ok(Some(Directory { fd, path, owner }))
+        let directory = Directory { fd, path, owner };
+        directory.make_accessible().map_err(|e| directory.trouble("cannot change the mode of", e, help))?;
+        Ok(Some(directory))
     }
 
     fn trouble(&self, what: &str, cause: impl std::fmt::Display, help: &str) -> Trouble {
@@ -180,6 +189,24 @@ pub(crate) fn make(parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<
     }
 }
 
+/// Opens a directory that the owner may not read, after it gave itself the permission back; `EACCES` for one of
+/// somebody else's.
+///
+/// The mode goes through the descriptor's link in /proc, which leads to the directory itself whatever has its name by
+/// now: fchmod(2) refuses such a descriptor, and fchmodat2(2) is not in older kernels.
+fn open_shut(parent: BorrowedFd<'_>, name: &Path, owner: u32) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let shut = openat(parent, name, flags, Mode::empty())?;
+    let stat = fstat(&shut)?;
+    if stat.st_uid != owner || stat.st_mode & PRIVATE == PRIVATE {
+        return Err(Errno::EACCES);
+    }
+    let link = format!("/proc/self/fd/{}", shut.as_raw_fd());
+    let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777 | PRIVATE);
+    fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)?;
+    openat(&shut, ".", OPEN | OFlag::O_NOFOLLOW, Mode::empty())
+}
+
 /// The directory behind a link of the owner's; where it leads is judged by the caller.
 fn follow_own_link(path: &Path, owner: u32) -> Result<nix::Result<OwnedFd>, Trouble> {
     let refuse = |cause: &str, help: &str| Err(Trouble::at("refusing to use", path, cause, help));
@@ -193,7 +220,7 @@ fn follow_own_link(path: &Path, owner: u32) -> Result<nix::Result<OwnedFd>, Trou
     }
     match open(path, OPEN, Mode::empty()) {
         Err(Errno::ENOENT) => {
-            let target = readlinkat(nix::fcntl::AT_FDCWD, path).unwrap_or_default();
+            let target = readlinkat(AT_FDCWD, path).unwrap_or_default();
             let cause =
                 format!("it is a symbolic link to {}, which does not exist", shown(Path::new(&target)));
             refuse(&cause, "make that directory, or remove the link")

@@ -2,6 +2,7 @@
 //!
 //! gitlab-runner calls it up to three times for a job, so everything may exist already.
 
+use crate::cleanup::descend;
 use crate::directory::{Directory, GROUP, PRIVATE, make};
 use crate::greeting::greeting;
 use crate::{Trouble, Verdict, upkeep};
@@ -28,6 +29,7 @@ pub(crate) fn prepare(handover: &Handover) -> Result<Verdict, Trouble> {
         false => make_root(&workspace.builds_root, &handover.account, permissions)?,
     };
     make_below(&root, &workspace.builds_root, &workspace.builds_dir, permissions)?.trial()?;
+    reopen(&root, workspace);
     if group_access {
         hide_credentials(&root, workspace, permissions)?;
     }
@@ -36,6 +38,19 @@ pub(crate) fn prepare(handover: &Handover) -> Result<Verdict, Trouble> {
         .write_all(greeting(handover).as_bytes())
         .map_err(|e| Trouble::new("cannot write to the job log", e, "look at gitlab-runner's own log"))?;
     Ok(Verdict::Success)
+}
+
+/// A job before this one may have taken the owner's permission from the directories that git and the file variables need.
+/// What cannot be opened is left to the stage that needs it: its own words say what is wrong.
+fn reopen(root: &Directory, workspace: &Workspace) {
+    let project = &workspace.project_dir;
+    let (Some(parent), Some(name)) = (project.parent(), project.file_name()) else { return };
+    let Ok(Some(parent)) = descend(root, &workspace.builds_root, parent) else { return };
+    let mut hidden = name.to_owned();
+    hidden.push(".tmp");
+    for name in [name, &hidden] {
+        drop(parent.child(name));
+    }
 }
 
 /// gitlab-runner makes `<project>.tmp` for everybody's eyes and relies on the directories above it: it holds file variables

@@ -129,3 +129,23 @@ fn directories_without_write_permission_go_too() {
     assert_code(&world.cleanup(), 0);
     assert!(!temporary(&world).exists());
 }
+
+#[test]
+fn directories_that_the_job_took_its_own_permission_from_go_too() {
+    for mode in [0o000, 0o100, 0o300, 0o400] {
+        let (mut world, outside) = used();
+        fs::set_permissions(&outside, Permissions::from_mode(0o555)).expect("mode");
+        let project = world.handover.workspace.project_dir.clone();
+        let deepest = temporary(&world).join("git-template/hooks");
+        for path in deepest.ancestors().take_while(|path| *path != world.home()) {
+            fs::set_permissions(path, Permissions::from_mode(mode)).expect("mode");
+        }
+        assert_code(&world.cleanup(), 0);
+        assert!(!temporary(&world).exists(), "{mode:o}");
+        assert!(project.exists());
+        let mode = fs::metadata(&outside).expect("stat").permissions().mode();
+        assert_eq!(mode & 0o777, 0o555, "behind a link in the job's directory");
+        assert_kept(&outside);
+        fs::set_permissions(&outside, Permissions::from_mode(0o755)).expect("mode");
+    }
+}

@@ -204,6 +204,23 @@ fn directories_that_do_not_lie_in_each_other_are_refused() {
     assert!(!world.home().join("builds").exists());
 }
 
+#[test]
+fn directories_that_the_job_before_took_its_own_permission_from_are_the_users_again() {
+    let mut world = World::new();
+    let project = world.handover.workspace.project_dir.clone();
+    let outside = world.path("outside");
+    world.mkdir(&outside, 0o555);
+    world.mkdir(&project, 0o755);
+    world.link(&outside, &project.with_extension("tmp"));
+    for path in project.ancestors().take_while(|path| *path != world.home()) {
+        fs::set_permissions(path, Permissions::from_mode(0o000)).expect("mode");
+    }
+    assert_code(&world.prepare(), 0);
+    let mode = |path| fs::metadata(path).expect("stat").permissions().mode() & 0o777;
+    assert_eq!(mode(&project), 0o700);
+    assert_eq!(mode(&outside), 0o555, "behind a link");
+}
+
 fn move_data_dir(world: &mut World, data_dir: &str) {
     let data_dir = world.path(data_dir);
     let workspace = &mut world.handover.workspace;
