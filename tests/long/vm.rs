@@ -8,7 +8,7 @@ use nunbird_tests::require_root;
 use std::fs;
 
 #[test]
-fn with_cgroup_2_a_job_runs_below_a_delegated_service_and_goes_on_after_a_real_reboot() {
+fn with_cgroup_2_a_job_runs_below_a_delegated_service_and_is_told_of_a_real_reboot() {
     if !require_root() {
         return;
     }
