@@ -210,11 +210,15 @@ fn end(
     record: &Record,
     task: Task,
 ) -> Result<Ended, Refusal> {
-    context.usage = limits::end(context.privilege, record)?;
-    limits::remove(context.privilege, record)?;
+    // A group that does not empty is told last: credentials go all the same.
+    let emptied = limits::end(context.privilege, record).and_then(|usage| {
+        context.usage = usage;
+        limits::remove(context.privilege, record)
+    });
     let target = same_account(record)?;
     let start = Start::prepare(context, record, task, Opened::default(), target.groups)?;
     let ended = watched(context, start, Start::run_and_wait)?;
+    emptied?;
     if ended == Ended::Exited(0) {
         store.remove_named(name, &store.lock()?)?;
     }

@@ -107,6 +107,7 @@ fn a_job_has_its_limits_in_every_stage_and_its_group_goes_with_it() {
     wishes_are_granted_or_told(&groups);
     what_cannot_be_in_force_is_refused_or_told(&groups);
     a_late_job_that_does_not_end_keeps_no_other_out(&groups);
+    a_group_that_does_not_empty_keeps_no_credentials(&groups);
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
 }
 
@@ -192,6 +193,29 @@ fn a_late_job_that_does_not_end_keeps_no_other_out(groups: &Groups) {
     for group in groups.jobs() {
         fs::remove_dir(group).expect("of the job that was only admitted");
     }
+}
+
+/// As above. It takes as long as the kernel is given to end a job's processes.
+fn a_group_that_does_not_empty_keeps_no_credentials(groups: &Groups) {
+    let world = ready(Privilege::Setuid, "", "");
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded() && session.prepare().succeeded());
+    let record = world.records().pop().expect("a record");
+    let value: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");
+    let secrets = format!("{}.tmp", value["workspace"]["project_dir"].as_str().expect("a path"));
+    let script = format!("mkdir -p {secrets} && echo secret >{secrets}/KEY");
+    assert!(session.run_text("prepare_script", &script).succeeded());
+    assert!(world.host_path(&secrets).exists());
+    let mut stubborn = Command::new("/bin/sleep").arg("300").spawn().expect("a process");
+    for group in groups.jobs() {
+        fs::write(group.join("cgroup.procs"), stubborn.id().to_string()).expect("moved");
+    }
+    let cleanup = session.cleanup();
+    assert!(!cleanup.succeeded() && cleanup.log.contains("could not be ended"), "{}", cleanup.log);
+    assert!(!world.host_path(&secrets).exists() && !world.records().is_empty());
+    stubborn.kill().and_then(|()| stubborn.wait()).expect("its end");
+    assert!(session.cleanup().succeeded() && world.records().is_empty());
 }
 
 /// Whether a process has a file of this name open.
