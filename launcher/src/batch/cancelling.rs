@@ -12,6 +12,9 @@ use std::time::Duration;
 const BEFORE_KILL: Duration = Duration::from_secs(40);
 /// From the request to leaving the rest to the cleanup.
 const GIVE_UP: Duration = Duration::from_secs(180);
+/// Policies allow less, in either dialect. A longer grace from anywhere would leave the scheduler's cancel and kill, and
+/// their repetition while it is out of reach, no time before [`GIVE_UP`].
+const LONGEST_GRACE: Duration = Duration::from_secs(120);
 const HURRIED_KILL: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -54,7 +57,7 @@ impl Cancel {
     pub(crate) fn due(&self, grace: Duration) -> Duration {
         let step = match self.cancelled {
             None if !self.signalled || self.hurried => self.asked,
-            None => self.asked + grace,
+            None => self.grace_ends(grace),
             Some(at) if !self.killed => at + self.before_kill(),
             Some(_) => self.asked + GIVE_UP,
         };
@@ -82,7 +85,7 @@ impl Cancel {
             return Some(Order::Signal);
         }
         match self.cancelled {
-            None if !self.signalled || self.hurried || now >= self.asked + grace => Some(Order::Cancel),
+            None if !self.signalled || self.hurried || now >= self.grace_ends(grace) => Some(Order::Cancel),
             Some(at) if !self.killed && now >= at + self.before_kill() => {
                 self.killed = true;
                 Some(description.kill.as_ref().map_or(Order::Cancel, |_| Order::Kill))
@@ -101,7 +104,51 @@ impl Cancel {
         }
     }
 
+    fn grace_ends(&self, grace: Duration) -> Duration {
+        self.asked + grace.min(LONGEST_GRACE)
+    }
+
     fn before_kill(&self) -> Duration {
         if self.hurried { HURRIED_KILL } else { BEFORE_KILL }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::description::slurm;
+
+    /// What is ordered and when, in seconds from the request, where each command is done at once.
+    fn orders(grace: u64, runs: bool) -> Vec<(Order, u64)> {
+        let (slurm, grace) = (slurm(), Duration::from_secs(grace));
+        let asked = Duration::from_secs(1000);
+        let (mut cancel, mut now, mut orders) = (Cancel::new(asked, Why::Asked), asked, Vec::new());
+        while !cancel.given_up(now) {
+            match cancel.order(now, grace, runs, &slurm) {
+                Some(order) => {
+                    orders.push((order, (now - asked).as_secs()));
+                    cancel.answered(now, order, true);
+                }
+                None => now = cancel.due(grace).max(now + Duration::from_secs(1)),
+            }
+        }
+        orders
+    }
+
+    #[test]
+    fn whatever_the_grace_the_schedulers_cancel_and_kill_come_before_the_end() {
+        for grace in [0, 1, 90, 139, 140, 179, 180, 181, 3600, u64::from(u32::MAX), u64::MAX / 2] {
+            let orders = orders(grace, true);
+            let kinds: Vec<Order> = orders.iter().map(|(order, _)| *order).collect();
+            assert_eq!(kinds, [Order::Signal, Order::Cancel, Order::Kill], "{grace} s");
+            assert!(orders[2].1 + RETRY.as_secs() <= GIVE_UP.as_secs(), "{grace} s: {orders:?}");
+        }
+    }
+
+    #[test]
+    fn a_grace_that_a_policy_can_give_is_kept_to_the_second() {
+        for grace in [0, 30, 90] {
+            assert_eq!(orders(grace, true)[1], (Order::Cancel, grace));
+        }
     }
 }
