@@ -42,10 +42,12 @@ pub(crate) fn cleanup(handover: &Handover, batch: &Batch, patience: Patience) ->
 
 fn cancel_stage(handover: &Handover, batch: &Batch, name: &str, patience: Patience) -> Result<(), Trouble> {
     let Some(stage) = Stage::open(handover, batch, name, false)? else { return Ok(()) };
-    let over = stage.ending().is_ok_and(|ending| ending.is_some_and(|ending| ending.over));
+    if stage.ending().is_ok_and(|ending| ending.is_some_and(|ending| ending.over)) {
+        return Ok(());
+    }
     match stage.intent()? {
-        Some(intent) if !over => cancel_left(handover, batch, name, &stage, &intent, patience),
-        _ => Ok(()),
+        Some(intent) => cancel_left(handover, batch, name, &stage, &intent, patience),
+        None => Ok(()),
     }
 }
 

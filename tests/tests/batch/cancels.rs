@@ -82,7 +82,9 @@ fn a_cleanup_cancels_what_a_killed_launcher_left_and_removes_its_files() {
         drop(stage.kill());
         job.cleanup().succeeded();
         let left = slurm.admin(&format!("squeue -h -a -t all -j {id} -o %T"));
-        assert_eq!(left.trim(), "CANCELLED", "{state}");
+        // A script that is only just starting may end by the signal before the cancellation reaches it.
+        let over = left.trim() == "CANCELLED" || (state == "RUNNING" && left.trim() == "FAILED");
+        assert!(over, "{state}: {left}");
         assert!(!job.stage_directory().parent().expect("a parent").exists());
         // A second cleanup, and one of a job that never was, have nothing to do.
         job.cleanup().succeeded();
