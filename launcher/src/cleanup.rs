@@ -42,9 +42,9 @@ pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
     Ok(Verdict::Success)
 }
 
-/// Ends what the job left running on this host.
-pub(crate) fn end_processes(handover: &Handover, patience: Patience) {
-    let (found, left) = Mark::of(&handover.decision_id).end(patience);
+/// Ends what the job left running on this host and carries this mark.
+pub(crate) fn end_processes(mark: &Mark, patience: Patience) {
+    let (found, left) = mark.end(patience);
     match (found, left) {
         (0, _) => {}
         (_, 0) => tell(&format!("ended {found} processes that the job left")),

@@ -26,14 +26,24 @@ const ROUNDS: usize = 200;
 
 /// The mark of one job.
 #[derive(Debug, Clone)]
-pub(crate) struct Mark(Vec<u8>);
+pub(crate) struct Mark {
+    variable: Vec<u8>,
+    /// The name of a variable of processes that are spared, and `=`.
+    spared: Option<Vec<u8>>,
+}
 
 impl Mark {
     /// The name of the variable that carries it.
     pub(crate) const VARIABLE: &str = "NUNBIRD_DECISION_ID";
 
     pub(crate) fn of(decision_id: &str) -> Self {
-        Mark(format!("{}={decision_id}", Self::VARIABLE).into_bytes())
+        let variable = format!("{}={decision_id}", Self::VARIABLE).into_bytes();
+        Mark { variable, spared: None }
+    }
+
+    /// The same but for processes that have this variable.
+    pub(crate) fn without(&self, variable: &str) -> Self {
+        Mark { spared: Some(format!("{variable}=").into_bytes()), ..self.clone() }
     }
 
     /// Asks every process that carries the mark to end, but those of a session that has been asked: many programs take a
@@ -115,7 +125,9 @@ impl Mark {
 
     fn marks(&self, pid: i32) -> bool {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == self.0)
+        let mut variables = environment.split(|byte| *byte == 0);
+        let spares = |variable: &[u8]| self.spared.as_ref().is_some_and(|name| variable.starts_with(name));
+        variables.clone().any(|variable| variable == self.variable) && !variables.any(spares)
     }
 
     /// Whether all of a process group is the job's: its leader is, or has ended and left it to its children.

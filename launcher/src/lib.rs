@@ -28,6 +28,7 @@ mod trouble;
 mod upkeep;
 
 pub use batch::{check as check_batch, programs as batch_programs};
+use fled::Mark;
 use nunbird_handover::{Task, Untrusted};
 use start::Inherited;
 use std::ffi::OsString;
@@ -138,12 +139,20 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
             None => job::run(&handover, stage, script, exit_code, patience),
         },
         Task::Cleanup | Task::Tidy => {
-            // First: what still runs would write into directories that go.
-            cleanup::end_processes(&handover, patience);
+            let mark = Mark::of(&handover.decision_id);
+            let in_allocations = handover.batch.as_ref().and_then(batch::job_variable);
+            // First: what still runs would write into directories that go. But the end of what runs in an allocation on
+            // this host is the scheduler's to bring about: it would book a failure where it is to book a cancellation.
+            cleanup::end_processes(
+                &in_allocations.map_or(mark.clone(), |name| mark.without(&name)),
+                patience,
+            );
             let verdict = cleanup::cleanup(&handover);
-            // Last: a scheduler that does not answer takes minutes, after which whoever waits for us ends us.
+            // Late: a scheduler that does not answer takes minutes, after which whoever waits for us ends us.
             let left =
                 handover.batch.as_ref().map_or(Ok(()), |batch| batch::cleanup(&handover, batch, patience));
+            // Last: what the scheduler did not end, and what only looked as if it was in an allocation.
+            cleanup::end_processes(&mark, patience);
             left.and(verdict)
         }
     }

@@ -16,6 +16,11 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+/// The variable that processes have in an allocation, where the scheduler sets one.
+pub(crate) fn job_variable(batch: &Batch) -> Option<String> {
+    described(batch).ok()?.agent.id
+}
+
 /// Cancels what the job's stages left with the scheduler, and removes their files. May run beside a stage.
 pub(crate) fn cleanup(handover: &Handover, batch: &Batch, patience: Patience) -> Result<(), Trouble> {
     set_umask(0o077);

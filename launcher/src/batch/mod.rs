@@ -35,7 +35,7 @@ use asking::Asking;
 use description::Description;
 use engine::Engine;
 use follow::{Passed, Tail};
-pub(crate) use leftovers::cleanup;
+pub(crate) use leftovers::{cleanup, job_variable};
 use log::Log;
 use machine::{Limits, Machine};
 use nunbird_handover::{Batch, Handover, Rules, Scheduler, Untrusted};

@@ -96,11 +96,23 @@ impl Pace {
         self.tell = TELL_AFTER;
     }
 
-    /// The scheduler did not answer. Some: since when, if it is time to tell the user.
+    /// The scheduler did not answer a question. Some: since when, if it is time to tell the user.
     pub(crate) fn failed(&mut self, now: Duration) -> Option<Duration> {
-        let since = *self.silent.get_or_insert(now);
         self.due = Some(now + self.jittered(self.retry));
         self.retry = (self.retry * 2).min(LONGEST_RETRY);
+        self.told(now)
+    }
+
+    /// It did not do as it was told, which may be an answer, too: a question is due soon, and none is put off. The value
+    /// is as that of [`Pace::failed`].
+    pub(crate) fn refused(&mut self, now: Duration) -> Option<Duration> {
+        let soon = now + self.jittered(self.retry);
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+        self.told(now)
+    }
+
+    fn told(&mut self, now: Duration) -> Option<Duration> {
+        let since = *self.silent.get_or_insert(now);
         if now.saturating_sub(since) < self.tell {
             return None;
         }

@@ -40,11 +40,10 @@ impl Machine<'_> {
                 if let Some(cancel) = &mut self.cancel {
                     cancel.answered(now, order, matches!(answer, Answer::Done));
                 }
-                if let Answer::Unclear(text) = answer {
-                    self.silence(now, text);
-                } else {
-                    self.pace.soon(now);
-                }
+                let Answer::Unclear(text) = answer else { return self.pace.soon(now) };
+                // Often there is nothing to cancel any more, and only a question tells.
+                let told = self.pace.refused(now);
+                self.tell_silence(now, told, text);
             }
             (order, Answer::Row(row)) => self.heard(now, order, row),
             (Order::Detail, Answer::Absent | Answer::Disabled | Answer::Done) => self.detailed = true,
@@ -67,7 +66,12 @@ impl Machine<'_> {
     }
 
     fn silence(&mut self, now: Duration, text: String) {
-        if let Some(since) = self.pace.failed(now) {
+        let told = self.pace.failed(now);
+        self.tell_silence(now, told, text);
+    }
+
+    fn tell_silence(&mut self, now: Duration, since: Option<Duration>, text: String) {
+        if let Some(since) = since {
             self.notices.push(Notice::Silence(now.saturating_sub(since), text));
         }
     }

@@ -175,3 +175,19 @@ fn an_accounting_that_lags_behind_is_asked_again_for_who_cancelled_but_not_for_e
     play.ends(Outcome::Killed(End::Cancelled, row("CANCELLED")));
     assert!(play.now <= begun + Duration::from_secs(10), "{:?}", play.now);
 }
+
+/// A cancel by name that finds nothing fails, as many schedulers' do. Whatever the jitter, the questions come between.
+#[test]
+fn a_cancel_that_finds_nothing_to_cancel_keeps_nobody_from_asking() {
+    let slurm = slurm();
+    for seed in 0..200 {
+        let mut play = Play::new(&slurm, Limits { seed, ..LIMITS }, true, None);
+        play.event(Event::Cancel(true));
+        while let Some(order) = play.order() {
+            let answer = if order == Order::Find { Answer::Absent } else { silent() };
+            play.event(Event::Answer(order, answer));
+        }
+        assert_eq!(play.machine.outcome(), Some(&Outcome::Cancelled(Why::Asked)), "{seed}");
+        assert!(play.now.as_secs() < 15, "{seed}: {:?}", play.now);
+    }
+}
