@@ -60,6 +60,8 @@ pub(crate) struct Tail<'fd> {
     own: bool,
     /// Lines of ours that wait for the file's bytes to be out.
     lines: Vec<u8>,
+    /// Whether they have waited for the end of a line already.
+    put_off: bool,
     in_line: bool,
     at_end: bool,
     loss: Option<Loss>,
@@ -79,6 +81,7 @@ impl<'fd> Tail<'fd> {
             written: 0,
             own: false,
             lines: Vec::new(),
+            put_off: false,
             in_line: false,
             at_end: false,
             loss: None,
@@ -103,16 +106,30 @@ impl<'fd> Tail<'fd> {
         if self.has_pending() {
             return true;
         }
-        if !self.lines.is_empty() {
+        let waits = !self.lines.is_empty();
+        // A line of the script's that is being read comes to its end first, if that is near.
+        if waits && self.in_line && !self.put_off && !self.at_end {
+            self.put_off = true;
+            self.pull();
+            let end = self.pending.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
+            self.unread(end.unwrap_or(self.pending.len()));
+        }
+        if waits && !self.has_pending() {
             if self.in_line {
                 self.pending.push(b'\n');
             }
             self.pending.append(&mut self.lines);
-            (self.own, self.in_line) = (true, false);
-        } else if !self.at_end {
+            (self.own, self.in_line, self.put_off) = (true, false, false);
+        } else if !waits && !self.at_end {
             self.pull();
         }
         self.has_pending()
+    }
+
+    /// Leaves what is behind the first `kept` bytes in the file.
+    fn unread(&mut self, kept: usize) {
+        self.read -= (self.pending.len() - kept) as u64;
+        self.pending.truncate(kept);
     }
 
     /// Writes what the sink takes now; poll(2) has said that it takes something.
@@ -212,24 +229,31 @@ mod tests {
         };
         file.write_all(b"one\ntw").expect("write");
         drain(&mut tail);
+        // A line that nobody has ended is ended for ours; one whose end is there already is left whole.
         tail.say("ours\n");
-        file.write_all(b"o\n").expect("write");
+        drain(&mut tail);
+        tail.say("more\n");
+        file.write_all(b"o\nfo").expect("write");
         tail.stir(true);
         drain(&mut tail);
-        assert_eq!(tail.progress(Some(8)), Output::All);
-        assert_eq!(tail.progress(Some(9)), Output::Missing);
+        tail.say("last\n");
+        file.write_all(b"ur\nfi").expect("write");
+        tail.stir(true);
+        drain(&mut tail);
+        assert_eq!(tail.progress(Some(15)), Output::All);
+        assert_eq!(tail.progress(Some(16)), Output::Missing);
         drop(tail);
 
         // Another launcher goes on where this one stopped.
-        file.write_all(b"three").expect("write");
+        file.write_all(b"ve").expect("write");
         let again = Passed::open(&state).expect("passed");
-        assert_eq!((again.get(0).expect("offset"), again.get(1).expect("offset")), (8, 0));
+        assert_eq!((again.get(0).expect("offset"), again.get(1).expect("offset")), (15, 0));
         let mut tail = Tail::new(path, 0, writer.as_fd(), again.get(0).expect("offset"));
         drain(&mut tail);
         drop(tail);
         drop(writer);
         let mut text = String::new();
         reader.read_to_string(&mut text).expect("read");
-        assert_eq!(text, "one\ntw\nours\no\nthree");
+        assert_eq!(text, "one\ntw\nours\nmore\no\nfour\nlast\nfive");
     }
 }

@@ -72,7 +72,7 @@ fn live_output(cluster: &dyn Cluster) -> Possible<()> {
 
 fn much_output(cluster: &dyn Cluster) -> Possible<()> {
     let job = job(cluster, "nbt_cyn");
-    let ended = job.run("seq 1 700000; seq 1 20000 | sed 's/$/ of the errors/' >&2; printf end");
+    let ended = job.run("seq 1 700000; seq 1 20000 | sed -u 's/$/ of the errors/' >&2; printf end");
     ended.succeeded();
     let expected: String = (1..=700_000).map(|n| format!("{n}\n")).collect::<String>() + "end";
     assert!(ended.out == expected.as_bytes(), "{} bytes of {}", ended.out.len(), expected.len());
