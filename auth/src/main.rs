@@ -17,6 +17,7 @@ mod arguments;
 mod audit;
 
 mod authorized_projects;
+mod card;
 mod context;
 mod identify;
 mod inputs;
