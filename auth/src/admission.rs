@@ -33,7 +33,7 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let server = settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
     let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: judged.account.uid };
     let slot = store.free_slot(&claim, &lock)?;
-    let limits = settings.policy.job_of(judged.rule).0.limits.as_ref();
+    let limits = settings.policy.limits_of(judged.rule);
     let mut record = record(context, settings, &admitted, &judged, directory, slot)?;
     limits::establish(context, limits, &mut record)?;
     let written = write_admission(context, &record).and_then(|()| store.write(&record, &lock));
@@ -112,7 +112,7 @@ fn record(
         shell: Shell { path: job.shell.clone(), login: job.login_shell },
         launcher: job.launcher.clone(),
         isolation: job.isolation,
-        limits: limits::decide(context, job.limits.as_ref())?,
+        limits: limits::decide(context, policy.limits_of(rule))?,
         site: SiteRules {
             message: job.message.clone(),
             stages: job.stages.clone(),

@@ -59,6 +59,17 @@ pub enum LimitsWay {
     Separate,
 }
 
+impl LimitsWay {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LimitsWay::Auto => "auto",
+            LimitsWay::Delegated => "delegated",
+            LimitsWay::Separate => "v1",
+        }
+    }
+}
+
 /// One of the three variables, and the amount it is about.
 struct Wish {
     variable: &'static str,

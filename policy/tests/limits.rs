@@ -73,3 +73,40 @@ fn a_profile_has_the_limits_of_the_job_others_or_none() {
         Policy::read(&[SourceFile { path: "c.toml".into(), text: shown.clone() }]).expect("readable").policy;
     assert_eq!((again.limits.len(), &again.limits, &again.job), (2, &policy.limits, &policy.job), "{shown}");
 }
+
+#[test]
+fn a_rules_limits_go_before_its_profiles_and_those_before_the_jobs() {
+    let rule = |name: &str, more: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nwhen.user = \"{name}\"\nrun_as = \"$user_login\"\n{more}")
+    };
+    let text = format!(
+        "{BASE}[limits.small]\n[limits.big]\n[limits.huge]\n[job]\nlimits = \"small\"\n[profile.big]\nlimits = \"big\"\n{}{}{}{}{}",
+        rule("plain", ""),
+        rule("by_profile", "profile = \"big\"\n"),
+        rule("own", "limits = \"huge\"\nprofile = \"big\"\n"),
+        rule("own_alone", "limits = \"big\"\n"),
+        rule("free", "profile = \"big\"\nlimits = \"\"\n"),
+    );
+    let read = |text: &str| Policy::parse(Path::new("c.toml"), text).expect("a policy");
+    let names = |policy: &Policy| {
+        let named = |name: &&str| {
+            let rule = policy.rules.iter().find(|rule| rule.name == **name).expect("a rule");
+            policy.limits_of(rule).map(|limits| limits.name.clone())
+        };
+        ["plain", "by_profile", "own", "own_alone", "free"].iter().map(named).collect::<Vec<_>>()
+    };
+    let policy = read(&text);
+    let expected = [Some("small"), Some("big"), Some("huge"), Some("big"), None];
+    assert_eq!(names(&policy), expected.map(|name| name.map(str::to_owned)));
+    let own = policy.rules.iter().find(|rule| rule.name == "own").and_then(|rule| rule.limits.as_ref());
+    assert_eq!(own.map(|own| own.place.to_string()), Some("c.toml:29:10".to_owned()));
+    assert_eq!(names(&read(&to_toml(&policy, &|_| None))), names(&policy), "as it is written again");
+}
+
+#[test]
+fn a_rules_limits_that_cannot_be_are_told_with_their_place() {
+    let found = findings("limits = \"smal\"\n[limits.small]\n");
+    assert!(found[0].contains("c.toml:9:") && found[0].contains("write `small`"), "{found:?}");
+    let found = findings("[[rule]]\nname = \"no\"\ndeny = \"no\"\nlimits = \"small\"\n[limits.small]\n");
+    assert!(found[0].contains("c.toml:12:") && found[0].contains("denied has no limits"), "{found:?}");
+}

@@ -18,6 +18,9 @@ fn every_example_of_the_reference_is_the_same_when_it_is_written_and_read_again(
         // What is written has other lines.
         for (rule, first) in again.rules.iter_mut().zip(&policy.rules) {
             rule.place = first.place.clone();
+            if let (Some(own), Some(first)) = (&mut rule.limits, &first.limits) {
+                own.place = first.place.clone();
+            }
         }
         for (test, first) in again.tests.iter_mut().zip(&policy.tests) {
             test.place = first.place.clone();
@@ -27,6 +30,7 @@ fn every_example_of_the_reference_is_the_same_when_it_is_written_and_read_again(
         }
         for (profile, first) in again.profiles.values_mut().zip(policy.profiles.values()) {
             profile.place = first.place.clone();
+            profile.limits.clone_from(&first.limits);
         }
         assert_eq!(again, policy);
     }

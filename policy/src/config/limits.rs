@@ -1,5 +1,6 @@
 //! `[limits.NAME]` and the `limits` of `[job]` and profiles.
 
+use super::model::RuleLimits;
 use super::reader::{At, Section};
 use super::values::{self, Values};
 use super::write::{Writer, quote};
@@ -116,10 +117,18 @@ fn number(table: &mut Section<'_>, key: &'static str, least: u64, most: u64) -> 
 
 /// `limits`, of `[job]` or of a profile; an empty name takes those of `[job]` away.
 pub(super) fn named(table: &mut Section<'_>, base: Option<&Limits>, known: &Known) -> Option<Limits> {
-    let Some(at) = table.text("limits") else { return base.cloned() };
+    table.text("limits").map_or_else(|| base.cloned(), |at| of_name(&at, known))
+}
+
+/// `limits` of a rule; an empty name takes those of its profile and of `[job]` away.
+pub(super) fn of_rule(at: &At<'_, &str>, known: &Known) -> RuleLimits {
+    RuleLimits { limits: of_name(at, known), place: at.spot.place() }
+}
+
+fn of_name(at: &At<'_, &str>, known: &Known) -> Option<Limits> {
     let found = known.get(at.value).cloned();
     if found.is_none() && !at.value.is_empty() {
-        unknown(&at, known);
+        unknown(at, known);
     }
     found
 }
@@ -166,10 +175,5 @@ pub(super) fn write(out: &mut Writer<'_>, limits: &Limits) {
     }
     out.key("above", &quote(if limits.above == Above::Refuse { "refuse" } else { "clamp" }));
     out.key("require", &limits.require.to_string());
-    let way = match limits.way {
-        LimitsWay::Auto => "auto",
-        LimitsWay::Delegated => "delegated",
-        LimitsWay::Separate => "v1",
-    };
-    out.key("way", &quote(way));
+    out.key("way", &quote(limits.way.name()));
 }

@@ -29,7 +29,7 @@ pub use model::*;
 use reader::Section;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-pub use write::to_toml;
+pub use write::{limits_to_toml, to_toml};
 
 /// A configuration, and what its files said where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,26 @@ impl Policy {
         self.gitlab.iter().find(|server| server.name == name)
     }
 
-    /// How the jobs of a rule run.
+    /// What the jobs of a rule may use: the rule's word goes before its profile's, and that before `[job]`'s.
+    pub fn limits_of<'p>(&'p self, rule: &'p Rule) -> Option<&'p crate::Limits> {
+        match &rule.limits {
+            Some(own) => own.limits.as_ref(),
+            None => self.job_of(rule).0.limits.as_ref(),
+        }
+    }
+
+    /// Who said what [`Policy::limits_of`] has.
+    pub fn limits_said_by<'p>(&'p self, rule: &'p Rule) -> LimitsSaidBy<'p> {
+        let profile =
+            rule.profile.as_ref().and_then(|name| Some((name, self.profiles.get(name)?.limits.as_ref()?)));
+        match (&rule.limits, profile) {
+            (Some(own), _) => LimitsSaidBy::Rule(&own.place),
+            (None, Some((name, place))) => LimitsSaidBy::Profile(name, place),
+            (None, None) => LimitsSaidBy::Job,
+        }
+    }
+
+    /// How the jobs of a rule run. What they may use [`Policy::limits_of`] has.
     pub fn job_of(&self, rule: &Rule) -> (&Job, &Directories) {
         let profile = rule.profile.as_ref().and_then(|name| self.profiles.get(name));
         profile.map_or((&self.job, &self.directories), |profile| (&profile.job, &profile.directories))

@@ -41,8 +41,13 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let validation = validation(root.table("validation"));
     let pam = super::pam::read(root.table("pam"), downscope);
     let audit = audit(root.table("audit"), downscope);
-    let known =
-        rules::Known { profiles: &profiles, maps: &maps, validated: validation.is_some(), gitlab: &gitlab };
+    let known = rules::Known {
+        profiles: &profiles,
+        maps: &maps,
+        validated: validation.is_some(),
+        gitlab: &gitlab,
+        limits: &limits,
+    };
     let rules = rules::read(&mut root, &known);
     let tests = rules::tests(&mut root, &known);
     root.finish();
@@ -208,6 +213,7 @@ fn profiles(
     for (name, mut table) in root.named("profile") {
         values::check_label(&name, "profile");
         let data_dir = table.text("data_dir").map(|at| values::data_dir(&at));
+        let limits = table.place_of("limits");
         let own = job_keys(&mut table, job, known);
         let job = Job { batch: batch::read(table.table("batch"), &own.batch), ..own };
         table.finish();
@@ -215,7 +221,8 @@ fn profiles(
             Some(data_dir) => Directories { data_dir, ..directories.clone() },
             None => directories.clone(),
         };
-        profiles.insert(name.value.to_owned(), Profile { place: name.spot.place(), job, directories });
+        profiles
+            .insert(name.value.to_owned(), Profile { place: name.spot.place(), job, directories, limits });
     }
     profiles
 }

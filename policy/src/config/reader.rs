@@ -7,6 +7,7 @@ use super::document::Shared;
 pub(super) use super::document::{At, Document, Kind, Spot};
 pub(super) use super::typed::Raw;
 use super::typed::{each, integer, set_twice, text, unknown, wrong_type};
+use crate::Place;
 use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
@@ -255,6 +256,11 @@ impl<'t> Section<'t> {
     /// Whether the key stands here, whatever it holds.
     pub(super) fn has(&self, key: &str) -> bool {
         self.parts.iter().any(|part| part.table.contains_key(key))
+    }
+
+    /// Where the key's value stands; none where it does not.
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+        self.values(key).first().map(|(spot, _)| spot.place())
     }
 
     /// Lets keys pass that begin with this, such as those of features that come and go.

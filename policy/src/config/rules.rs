@@ -1,6 +1,7 @@
 //! `[[rule]]`: who may run as whom.
 
 use super::conditions;
+use super::limits;
 use super::model::*;
 use super::reader::{At, Kind, Raw, Section};
 use super::values::{self, Values};
@@ -14,6 +15,7 @@ pub(super) struct Known<'k> {
     /// Whether a validation program is configured.
     pub(super) validated: bool,
     pub(super) gitlab: &'k [GitLabServer],
+    pub(super) limits: &'k limits::Known,
 }
 
 pub(super) fn read(root: &mut Section<'_>, known: &Known<'_>) -> Vec<Rule> {
@@ -44,11 +46,15 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         let help = format!("add a table `[profile.{}]`", profile.value);
         profile.spot.find("there is no such profile", help);
     }
+    let limits = table.text("limits");
     let outcome = outcome(&mut table, known);
-    if matches!(outcome, Some(Outcome::Deny(_)))
-        && let Some(profile) = &profile
-    {
-        profile.spot.find("a job that is denied has no profile", "remove the line");
+    if matches!(outcome, Some(Outcome::Deny(_))) {
+        if let Some(profile) = &profile {
+            profile.spot.find("a job that is denied has no profile", "remove the line");
+        }
+        if let Some(limits) = &limits {
+            limits.spot.find("a job that is denied has no limits", "remove the line");
+        }
     }
     table.finish();
     Some(Rule {
@@ -57,6 +63,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         conditions,
         outcome: outcome?,
         profile: profile.map(|at| at.value.to_owned()),
+        limits: limits.map(|at| limits::of_rule(&at, known.limits)),
     })
 }
 

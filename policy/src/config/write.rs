@@ -73,6 +73,13 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     out.text
 }
 
+/// Writes the keys of one set of limits, a line each, as they would stand in the configuration.
+pub fn limits_to_toml(limits: &crate::Limits) -> String {
+    let mut out = Writer { text: String::new(), table: String::new(), comment: &|_| None };
+    super::limits::write(&mut out, limits);
+    out.text
+}
+
 pub(super) struct Writer<'c> {
     text: String,
     table: String,
@@ -231,6 +238,9 @@ impl Writer<'_> {
         }
         if let Some(profile) = &rule.profile {
             self.key("profile", &quote(profile));
+        }
+        if let Some(own) = &rule.limits {
+            self.key("limits", &quote(own.limits.as_ref().map_or("", |limits| limits.name.as_str())));
         }
     }
 

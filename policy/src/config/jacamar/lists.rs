@@ -31,7 +31,14 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
         let Some(spot) = spot else { return };
         let sources = lists.sources.as_ref().map(|sources| Condition::PipelineSource(exact(sources)));
         let conditions = sources.into_iter().chain(condition).collect();
-        rules.push(Rule { name: name.to_owned(), place: spot.place(), conditions, outcome, profile: None });
+        rules.push(Rule {
+            name: name.to_owned(),
+            place: spot.place(),
+            conditions,
+            outcome,
+            profile: None,
+            limits: None,
+        });
     };
     if let Some(users) = &lists.user_allowlist {
         add("user_allowlist", Some(users.spot), Some(Condition::Account(exact(users))), run());
@@ -73,6 +80,7 @@ fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
         conditions: Vec::new(),
         outcome: Outcome::Deny("pipelines started this way do not run here".to_owned()),
         profile: None,
+        limits: None,
     }
 }
 

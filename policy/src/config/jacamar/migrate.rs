@@ -50,6 +50,7 @@ fn not_whole() -> Rule {
         conditions: Vec::new(),
         outcome: Outcome::Deny("this host's configuration is being changed".to_owned()),
         profile: None,
+        limits: None,
     }
 }
 
