@@ -4,34 +4,35 @@ use crate::arguments::Explain;
 use crate::host::{self, ThisHost};
 use crate::judgement::{self, Outcome};
 use crate::output::{Colour, DENIED, FAILURE, Format, OK, Trouble, paint, print, print_json};
-use crate::{claims, files, token};
+use crate::{claims, files, limits, token};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{
-    AccountFacts, Decision, Host, Job, Mismatch, Policy, Rule, Subject, Verdict, explain_rule,
+    AccountFacts, Decision, Host, Job, Mismatch, Policy, Reading, Rule, Subject, Verdict, explain_rule,
 };
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;
 
 pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
-    let policy = files::read(&options.configuration.configuration, format)?.policy;
-    let (mut subject, signature) = subject(options, &policy)?;
+    let reading = files::read(&options.configuration.configuration, format)?;
+    let policy = &reading.policy;
+    let (mut subject, signature) = subject(options, policy)?;
     if options.validated.is_some() {
         subject.validated.clone_from(&options.validated);
     }
     let host = ThisHost::default();
-    let caller = host::runner(&policy, &options.runner.runner_user);
-    let decision = judgement::decision(&policy, &subject, &host, caller);
+    let caller = host::runner(policy, &options.runner.runner_user);
+    let decision = judgement::decision(policy, &subject, &host, caller);
     let outcome = match &decision.verdict {
-        Verdict::Admitted { rule, account } => Some(judgement::outcome(&policy, rule, account, &subject)),
+        Verdict::Admitted { rule, account } => Some(judgement::outcome(policy, rule, account, &subject)),
         _ => None,
     };
     let explained =
-        Explained { policy: &policy, subject: &subject, decision: &decision, outcome: outcome.as_ref() };
+        Explained { reading: &reading, subject: &subject, decision: &decision, outcome: outcome.as_ref() };
     match format {
         Format::Text => {
             let mut text = signature.map(|line| format!("{line}\n\n")).unwrap_or_default();
-            text.push_str(&trace(&policy, &decision, &subject, &host)?);
+            text.push_str(&trace(policy, &decision, &subject, &host)?);
             text.push_str(&explained.verdict());
             for note in outcome.iter().flat_map(|outcome| &outcome.notes) {
                 let _ = writeln!(text, "note: {}", Untrusted(note));
@@ -45,7 +46,7 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
 
 /// A job, and all that is known of what comes of it.
 pub(crate) struct Explained<'a> {
-    pub(crate) policy: &'a Policy,
+    pub(crate) reading: &'a Reading,
     pub(crate) subject: &'a Subject,
     pub(crate) decision: &'a Decision<'a>,
     pub(crate) outcome: Option<&'a Outcome>,
@@ -88,7 +89,7 @@ impl Explained<'_> {
 
     /// What the job would get.
     fn result(&self, rule: &Rule, account: &AccountFacts) -> String {
-        let (job, _) = self.policy.job_of(rule);
+        let (job, _) = self.reading.policy.job_of(rule);
         let groups: Vec<String> = account.groups.iter().map(ToString::to_string).collect();
         let isolation = isolation(job);
         let data_dir = self.outcome.and_then(|outcome| outcome.data_dir.as_deref()).unwrap_or(Path::new(""));
@@ -100,11 +101,13 @@ impl Explained<'_> {
             ("executor", job.executor.name().to_owned()),
             ("shell", format!("{}{login}", job.shell.display())),
             ("data_dir", data_dir.display().to_string()),
-            ("limits", job.limits.as_ref().map_or_else(|| "none".to_owned(), |limits| limits.name.clone())),
             ("isolation", if isolation.is_empty() { "none".to_owned() } else { isolation.join(", ") }),
         ];
-        rows.iter()
-            .fold(String::new(), |text, (name, value)| text + &format!("  {name:<10} {}\n", Untrusted(value)))
+        let limits = limits::lines(self.reading, rule);
+        let names = std::iter::once("limits").chain(std::iter::repeat(""));
+        rows.into_iter().chain(names.zip(limits)).fold(String::new(), |text, (name, value)| {
+            text + &format!("  {name:<10} {}\n", Untrusted(&value))
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A decision for machines. Texts are as they came: JSON escapes what could deceive.
 
 use crate::explain::{Explained, isolation};
+use crate::limits;
 use crate::output::Trouble;
 use nunbird_policy::{Host, Verdict, explain_rule};
 use serde_json::{Value, json};
@@ -29,14 +30,14 @@ impl Explained<'_> {
         });
         let more = match (&self.decision.verdict, reason, self.outcome) {
             (Verdict::Admitted { rule, account }, None, Some(outcome)) => {
-                let (job, _) = self.policy.job_of(rule);
+                let (job, _) = self.reading.policy.job_of(rule);
                 json!({
                     "account": account.name,
                     "uid": account.uid,
                     "gid": account.gid,
                     "groups": account.groups,
                     "profile": rule.profile,
-                    "limits": job.limits.as_ref().map(|limits| &limits.name),
+                    "limits": limits::machine(self.reading, rule),
                     "executor": job.executor.name(),
                     "shell": job.shell,
                     "login_shell": job.login_shell,
@@ -55,7 +56,7 @@ impl Explained<'_> {
     /// Every rule that was looked at.
     fn rules(&self, host: &dyn Host) -> Result<Vec<Value>, Trouble> {
         let rule = |step: &nunbird_policy::Step<'_>| {
-            let (predicates, account) = explain_rule(self.policy, step.rule, self.subject, host)
+            let (predicates, account) = explain_rule(&self.reading.policy, step.rule, self.subject, host)
                 .map_err(|e| Trouble::new(e.detail))?;
             let conditions: Vec<Value> = predicates
                 .iter()

@@ -22,6 +22,7 @@ mod host_facts;
 mod judgement;
 mod key_facts;
 mod keys;
+mod limits;
 mod machine;
 mod manual;
 mod migrate;

@@ -93,3 +93,50 @@ fn the_users_own_word_is_asked_by_both_and_read_by_nobody_else() {
         assert!(by_root["notes"][0].as_str().unwrap().contains("of `alice` is asked, too"), "{by_root}");
     }
 }
+
+#[test]
+fn the_limits_of_a_job_are_told_with_their_amounts_and_whose_word_they_are() {
+    if !require_root() {
+        return;
+    }
+    let tables = "[limits.small]\nmemory = \"1GiB\"\nmax_memory = \"4GiB\"\ncpus = \"1.5\"\nnofile = 512\nrequire = false\nway = \"v1\"\n\
+                  [limits.big]\nmemory = \"8GiB\"\n[profile.big]\nlimits = \"big\"\n[profile.same]\n[job]\nlimits = \"small\"\n";
+    let given = |more: &str| {
+        let world = world();
+        world.reconfigure("[job]\n", tables);
+        world.reconfigure("run_as = \"$user_login\"\n", &format!("run_as = \"$user_login\"\n{more}"));
+        let answer = explain(&world, "root", "alice");
+        (world, answer)
+    };
+    let (world, answer) = given("");
+    let limits = &answer["limits"];
+    assert_eq!((&limits["name"], &limits["from"]), (&"small".into(), &"job".into()), "{answer}");
+    assert_eq!(limits["amounts"]["memory"], 1_u64 << 30, "{limits}");
+    assert_eq!(
+        (&limits["amounts"]["cpu"], &limits["maximum"]["memory"]),
+        (&1500.into(), &(4_u64 << 30).into())
+    );
+    assert_eq!((&limits["rlimits"]["nofile"], &limits["way"]), (&512.into(), &"v1".into()), "{limits}");
+    assert_eq!((&limits["require"], &limits["above"]), (&false.into(), &"refuse".into()), "{limits}");
+    let program = world.paths().bin.join("nunbirdctl");
+    let words = ["explain", "--claims", "/etc/nunbird/claims.json", "--runner-user", "nbt_runner"];
+    let told = world.run(&world.program("root", program, &words)).stdout;
+    for part in [
+        "  limits     small, by the job at /etc/nunbird/config.toml:",
+        "\n             memory = \"1GiB\"\n             max_memory = \"4GiB\"\n",
+        "\n             nofile = 512\n",
+        "\n             require = false\n             way = \"v1\"\n",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    for (more, from, name) in [
+        ("profile = \"same\"\n", "job", Some("small")),
+        ("profile = \"big\"\n", "profile", Some("big")),
+        ("profile = \"big\"\nlimits = \"small\"\n", "rule", Some("small")),
+        ("profile = \"big\"\nlimits = \"\"\n", "rule", None),
+    ] {
+        let limits = &given(more).1["limits"];
+        assert_eq!((limits["from"].as_str(), limits["name"].as_str()), (Some(from), name), "{more}");
+        assert!(limits["place"].as_str().is_some_and(|place| place.contains("config.toml:")), "{limits}");
+    }
+}

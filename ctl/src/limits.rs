@@ -1,0 +1,45 @@
+//! The limits that a job would get, for `explain`: what is given, what may be asked for, and whose word it is.
+
+use nunbird_policy::{Above, LimitsSaidBy, Reading, Rule, limits_to_toml};
+use serde_json::{Value, json};
+
+/// Whose word holds for a rule's jobs, by the configuration's word for it, and where it stands; `[job]` may say nothing.
+fn said_by(reading: &Reading, rule: &Rule) -> (&'static str, Option<String>) {
+    match reading.policy.limits_said_by(rule) {
+        LimitsSaidBy::Rule(place) => ("rule", Some(place.to_string())),
+        LimitsSaidBy::Profile(_, place) => ("profile", Some(place.to_string())),
+        LimitsSaidBy::Job => ("job", reading.origins.get("job.limits").map(ToString::to_string)),
+    }
+}
+
+/// For people, by the configuration's keys. The first line says which limits and whose word they are.
+pub(crate) fn lines(reading: &Reading, rule: &Rule) -> Vec<String> {
+    let whose = match said_by(reading, rule) {
+        (from, Some(place)) => format!(", by the {from} at {place}"),
+        (_, None) => String::new(),
+    };
+    let limits = reading.policy.limits_of(rule);
+    let mut lines = vec![format!("{}{whose}", limits.map_or("none", |limits| limits.name.as_str()))];
+    lines.extend(limits.map(limits_to_toml).unwrap_or_default().lines().map(str::to_owned));
+    lines
+}
+
+/// For machines: bytes, thousandths of a processor, seconds. docs/nunbirdctl.md has the fields.
+pub(crate) fn machine(reading: &Reading, rule: &Rule) -> Value {
+    let (from, place) = said_by(reading, rule);
+    let Some(limits) = reading.policy.limits_of(rule) else {
+        return json!({ "name": null, "from": from, "place": place });
+    };
+    let most = limits.maximum;
+    json!({
+        "name": limits.name,
+        "from": from,
+        "place": place,
+        "amounts": limits.amounts,
+        "maximum": { "memory": most.memory, "cpu": most.cpu, "pids": most.pids },
+        "above": if limits.above == Above::Refuse { "refuse" } else { "clamp" },
+        "require": limits.require,
+        "way": limits.way.name(),
+        "rlimits": limits.rlimits,
+    })
+}
