@@ -58,6 +58,7 @@ for package in "$setuid" "$caps"; do
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbirdctl
 -rw-r--r-- root:root /opt/nunbird/share/man/man1/nunbirdctl-check.1
 -rw-r--r-- root:root /opt/nunbird/share/completions/nunbirdctl.bash
+-rw-r--r-- root:root /opt/nunbird/share/gitlab-runner.service.d/10-nunbird.conf
 -rw-r--r-- root:root /etc/nunbird/config.toml
 -rw-r--r-- root:root /usr/lib/systemd/system/nunbird-keys.service
 drwxr-xr-x root:root /var/lib/nunbird
