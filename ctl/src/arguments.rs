@@ -140,6 +140,9 @@ pub(crate) struct Doctor {
     /// gitlab-runner's own configuration.
     #[arg(long, value_name = "FILE", default_value = "/etc/gitlab-runner/config.toml")]
     pub(crate) runner_config: PathBuf,
+    /// gitlab-runner's unit; the service that its processes run in, unless it is said.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unit: Option<String>,
     /// Take remarks for errors.
     #[arg(long)]
     pub(crate) strict: bool,

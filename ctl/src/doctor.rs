@@ -2,14 +2,24 @@
 
 use crate::arguments::Doctor;
 use crate::output::{Format, Trouble};
-use crate::{check, files, host_facts, machine, runner_config};
+use crate::{check, files, host, host_facts, machine, runner_config, runner_processes, runner_unit, systemd};
 
 pub(crate) fn run(options: &Doctor, format: Format) -> Result<u8, Trouble> {
     let policy = files::read(&options.configuration.configuration, format)?.policy;
     let runner = &options.runner.runner_user;
     let mut findings = check::of_policy(&policy);
     host_facts::look(&policy, runner, &mut findings);
-    runner_config::look(&policy, &options.runner_config, &mut findings);
+    let concurrent = runner_config::look(&policy, &options.runner_config, &mut findings);
     machine::look(&policy, &mut findings);
+    if systemd::is_booted() {
+        let running = || runner_processes::unit(&runner_processes::of(host::runner(&policy, runner)));
+        let unit = options.unit.clone().or_else(running);
+        runner_unit::look(
+            &policy,
+            unit.as_deref().unwrap_or(runner_unit::DEFAULT),
+            concurrent,
+            &mut findings,
+        );
+    }
     check::report(&policy, runner, &findings, options.strict, format)
 }

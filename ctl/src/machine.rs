@@ -2,21 +2,20 @@
 
 use crate::finding::Finding;
 use crate::host_facts::JOBS;
+use crate::systemd::{self, property};
 use nix::sys::statvfs::statvfs;
 use nunbird_policy::{Downscope, Policy};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
-    if Path::new("/run/systemd/system").is_dir() {
+    if systemd::is_booted() {
         timer(policy, findings);
         sweep_timer(policy, findings);
-        runner_unit(policy, findings);
     } else {
         findings.push(Finding::remark(
             "no-systemd",
-            "systemd does not run here, so no timer fetches keys and nothing of a unit was looked at",
+            "systemd does not run here, so no timer fetches keys and the settings of no unit were looked at",
             "have cron run `nunbird-keys refresh` as the owner of the keys directory every hour",
         ));
     }
@@ -57,44 +56,6 @@ fn sweep_timer(policy: &Policy, findings: &mut Vec<Finding>) {
         "nunbird-sweep.timer is not active, so what a crashed gitlab-runner leaves stays",
         "systemctl enable --now nunbird-sweep.timer",
     ));
-}
-
-/// What systemd does to the programs that gitlab-runner starts.
-fn runner_unit(policy: &Policy, findings: &mut Vec<Finding>) {
-    const UNIT: &str = "gitlab-runner.service";
-    if property(UNIT, "LoadState").as_deref() != Some("loaded") {
-        return findings.push(Finding::remark(
-            "runner-unit",
-            format!("there is no {UNIT}, so its settings were not looked at"),
-            "the runner's unit needs KillMode=mixed and must not have NoNewPrivileges=yes",
-        ));
-    }
-    let has = |name: &str, value: &str| property(UNIT, name).as_deref() == Some(value);
-    if policy.downscope != Downscope::None && has("NoNewPrivileges", "yes") && !has("User", "") {
-        findings.push(Finding::error(
-            "runner-unit",
-            format!("{UNIT} has NoNewPrivileges=yes, which makes the privilege of nunbird-auth inert"),
-            "systemctl edit gitlab-runner: NoNewPrivileges=no",
-        ));
-    }
-    if !has("KillMode", "mixed") && !has("KillMode", "process") {
-        findings.push(Finding::remark(
-            "runner-unit",
-            format!("{UNIT} has another KillMode than mixed: stopping it signals jobs behind Nunbird's back"),
-            "systemctl edit gitlab-runner: KillMode=mixed",
-        ));
-    }
-}
-
-/// A property of a unit (systemctl(1)). None where systemd does not answer.
-fn property(unit: &str, name: &str) -> Option<String> {
-    let output = Command::new("systemctl")
-        .args(["show", "--value", "--property", name, unit])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Bytes below which a place is nearly full: some ten thousand decisions.

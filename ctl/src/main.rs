@@ -31,11 +31,14 @@ mod pam_facts;
 mod programs;
 mod replay;
 mod runner_config;
+mod runner_processes;
+mod runner_unit;
 mod scheduler_facts;
 mod schema;
 mod show;
 mod sudo_facts;
 mod sweep;
+mod systemd;
 mod test;
 mod token;
 

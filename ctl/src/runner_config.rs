@@ -20,13 +20,15 @@ const RUNNER_PATIENCE: u64 = 300;
 const DEFAULT_GRACEFUL: u64 = 600;
 const DEFAULT_FORCE: u64 = 10;
 
-pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) {
+/// Looks, and says how many jobs run at once: the key `concurrent`, 1 where it is not known.
+pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> u64 {
     let shown = file.display();
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(e) => {
             let help = "name gitlab-runner's config.toml with --runner-config";
-            return findings.push(Finding::unseen("runner-config", file, &e, help));
+            findings.push(Finding::unseen("runner-config", file, &e, help));
+            return 1;
         }
     };
     if let Ok(meta) = file.metadata()
@@ -43,7 +45,8 @@ pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) {
         Err(e) => {
             let line = e.span().map_or(1, |span| line_of(&text, span.start));
             let found = Finding::error("runner-config", format!("no TOML: {}", e.message()), "mend it");
-            return findings.push(found.at(format!("{shown}:{line}")));
+            findings.push(found.at(format!("{shown}:{line}")));
+            return 1;
         }
     };
     let mut used = 0;
@@ -57,6 +60,17 @@ pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) {
     if used == 0 {
         let message = format!("{shown}: no runner calls {}", programs::auth(policy).display());
         findings.push(Finding::remark("no-runner", message, "the admin guide has what it needs"));
+    }
+    positive(&table, "concurrent").unwrap_or(1)
+}
+
+/// A whole number above 0.
+fn positive(table: &DeTable<'_>, key: &str) -> Option<u64> {
+    match table.get(key).map(|value| value.get_ref()) {
+        Some(DeValue::Integer(number)) => {
+            u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| *n > 0)
+        }
+        _ => None,
     }
 }
 
@@ -176,12 +190,7 @@ impl Arguments {
 
 /// Whether a cancelled job has the time that its launcher takes.
 fn patience(custom: &DeTable<'_>, say: &mut impl FnMut(bool, &'static str, String, &str)) {
-    let seconds = |key: &str, default| match custom.get(key).map(|value| value.get_ref()) {
-        Some(DeValue::Integer(number)) => {
-            u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| *n > 0).unwrap_or(default)
-        }
-        _ => default,
-    };
+    let seconds = |key: &str, default| positive(custom, key).unwrap_or(default);
     let graceful = seconds("graceful_kill_timeout", DEFAULT_GRACEFUL);
     let force = seconds("force_kill_timeout", DEFAULT_FORCE);
     if graceful <= LAUNCHER_PATIENCE {

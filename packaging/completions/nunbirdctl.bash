@@ -241,7 +241,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__doctor)
-            opts="-h --configuration --runner-user --runner-config --strict --format --help"
+            opts="-h --configuration --runner-user --runner-config --unit --strict --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -256,6 +256,10 @@ _nunbirdctl() {
                     return 0
                     ;;
                 --runner-config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -52,6 +52,7 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -s h -l hel
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l configuration -d 'The configuration' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l runner-config -d 'gitlab-runner\'s own configuration' -r -F
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l unit -d 'gitlab-runner\'s unit; the service that its processes run in, unless it is said' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l strict -d 'Take remarks for errors'

@@ -335,7 +335,7 @@ impl World {
     }
 
     /// The runner's parent of the jobs' private directories: the same path in the machine and on the host.
-    pub(crate) fn runner_directory(&self) -> PathBuf {
+    pub fn runner_directory(&self) -> PathBuf {
         self.root().join("runner")
     }
 

@@ -1,0 +1,328 @@
+//! What systemd does to the programs that gitlab-runner starts: settings of its unit that take `nunbird-auth` its privilege, its
+//! files or the control groups of jobs, and those that jobs with limits need.
+//!
+//! A setting is not always what is in force: many imply `NoNewPrivileges=`, and `systemctl show` does not say so (systemd.exec(5)).
+//! Where the service runs, its main process is looked at as well. What each setting does to a job is seen on a booted host by
+//! `tests/tests/host_runner_unit.rs`.
+
+use crate::finding::Finding;
+use crate::host_facts::JOBS;
+use crate::systemd::{self, Properties};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nunbird_policy::{Downscope, Limits, LimitsWay, Policy};
+use nunbird_sys::cgroup::{Amounts, Way};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// What gitlab-runner's packages call it.
+pub(crate) const DEFAULT: &str = "gitlab-runner.service";
+/// How to have what the package's drop-in sets.
+const DROP_IN: &str = "mkdir -p /etc/systemd/system/UNIT.d && cp /opt/nunbird/share/gitlab-runner.service.d/10-nunbird.conf \
+                       /etc/systemd/system/UNIT.d/ && systemctl daemon-reload && systemctl restart UNIT";
+/// Tasks of gitlab-runner itself and of what waits for the jobs.
+const OWN_TASKS: u64 = 100;
+/// `cap_setgid` and `cap_setuid` (linux/capability.h): name as systemd has it, bit.
+const NEEDED: [(&str, u64); 2] = [("cap_setgid", 1 << 6), ("cap_setuid", 1 << 7)];
+/// Settings that imply `NoNewPrivileges=` for a service with a `User=` (systemd.exec(5)), and their values that do not.
+const IMPLYING: [&str; 15] = [
+    "DynamicUser",
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "PrivateDevices",
+    "ProtectClock",
+    "ProtectHostname",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "RestrictAddressFamilies",
+    "RestrictNamespaces",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+    "SystemCallArchitectures",
+    "SystemCallFilter",
+];
+/// All other properties that are asked for.
+const PROPERTIES: [&str; 15] = [
+    "LoadState",
+    "MainPID",
+    "User",
+    "NoNewPrivileges",
+    "PrivateUsers",
+    "CapabilityBoundingSet",
+    "SecureBits",
+    "ProcSubset",
+    "ProtectSystem",
+    "ProtectHome",
+    "ProtectControlGroups",
+    "Delegate",
+    "DelegateControllers",
+    "KillMode",
+    "TasksMax",
+];
+
+/// What the policy needs of the unit.
+#[derive(Debug, Clone, Default)]
+struct Needs {
+    /// Jobs get another user than the runner's.
+    privileged: bool,
+    /// Some jobs have control groups.
+    groups: bool,
+    /// Controllers of version 2 that are to be delegated; none where jobs' groups are of version 1.
+    delegated: BTreeSet<&'static str>,
+    /// The most processes that one job may have, where all have such a limit.
+    pids: Option<u64>,
+    /// Jobs at once, as gitlab-runner's configuration has it.
+    concurrent: u64,
+}
+
+/// The main process of a service that runs.
+#[derive(Debug, Clone, Default)]
+struct Process {
+    /// `/proc/PID/status` (proc_pid_status(5)).
+    status: String,
+    /// Whether it cannot write job records.
+    read_only: bool,
+    /// Whether it sees nothing of `/proc` but processes.
+    blind: bool,
+}
+
+pub(crate) fn look(policy: &Policy, unit: &str, concurrent: u64, findings: &mut Vec<Finding>) {
+    let names = [PROPERTIES.as_slice(), IMPLYING.as_slice()].concat();
+    let Some(properties) = systemd::show(unit, &names) else {
+        return findings.push(Finding::remark(
+            "runner-unit",
+            format!("systemctl does not answer, so the settings of {unit} were not looked at"),
+            format!("systemctl show {unit}"),
+        ));
+    };
+    if properties.get("LoadState").map(String::as_str) != Some("loaded") {
+        return findings.push(Finding::remark(
+            "runner-unit",
+            format!("there is no {unit}, so its settings were not looked at"),
+            "name the runner's unit with --unit; it must not have NoNewPrivileges=yes",
+        ));
+    }
+    let pid = properties.get("MainPID").and_then(|pid| pid.parse::<u32>().ok()).filter(|pid| *pid > 0);
+    findings.extend(judge(unit, &properties, pid.and_then(process).as_ref(), &needs(policy, concurrent)));
+}
+
+fn process(pid: u32) -> Option<Process> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // In its own mount namespace. Only root sees that far.
+    let root = format!("/proc/{pid}/root");
+    let records = statvfs(format!("{root}{JOBS}").as_str());
+    let blind = !Path::new(&format!("{root}/proc/sys/kernel")).exists()
+        && Path::new(&format!("{root}/proc")).exists();
+    Some(Process {
+        status,
+        read_only: records.is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY)),
+        blind,
+    })
+}
+
+fn needs(policy: &Policy, concurrent: u64) -> Needs {
+    let jobs = std::iter::once(&policy.job).chain(policy.profiles.values().map(|profile| &profile.job));
+    let limits: Vec<Option<&Limits>> = jobs.map(|job| job.limits.as_ref()).collect();
+    // Where every controller of version 2 is a hierarchy's of version 1, this file does not exist (cgroup-v2.rst).
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let delegated = limits.iter().flatten().filter(|limits| match limits.way {
+        LimitsWay::Auto => unified,
+        LimitsWay::Delegated => true,
+        LimitsWay::Separate => false,
+    });
+    let pids: Option<Vec<u64>> = limits
+        .iter()
+        .map(|limits| limits.and_then(|limits| limits.maximum.pids.max(limits.amounts.pids)))
+        .collect();
+    Needs {
+        privileged: policy.downscope != Downscope::None,
+        groups: limits.iter().any(Option::is_some),
+        delegated: delegated.flat_map(|limits| controllers(limits)).collect(),
+        pids: pids.and_then(|all| all.into_iter().max()),
+        concurrent,
+    }
+}
+
+fn controllers(limits: &Limits) -> Vec<&'static str> {
+    let nunbird_handover::Amounts { memory, swap, cpu, pids, io_weight } = limits.amounts;
+    let (memory, cpu) = (memory.or(limits.maximum.memory), cpu.or(limits.maximum.cpu));
+    Amounts { memory, swap, cpu, pids: pids.or(limits.maximum.pids), io_weight }.controllers(Way::Unified)
+}
+
+fn judge(unit: &str, properties: &Properties, process: Option<&Process>, needs: &Needs) -> Vec<Finding> {
+    let mut unit = Unit { unit, properties, process, findings: Vec::new() };
+    if needs.privileged {
+        unit.privilege();
+        unit.files();
+    }
+    unit.groups(needs);
+    unit.findings
+}
+
+struct Unit<'a> {
+    unit: &'a str,
+    properties: &'a Properties,
+    process: Option<&'a Process>,
+    findings: Vec<Finding>,
+}
+
+impl Unit<'_> {
+    /// A property's value, empty where systemd does not know it.
+    fn value(&self, name: &str) -> &str {
+        self.properties.get(name).map_or("", String::as_str)
+    }
+
+    /// A field of the main process's status.
+    fn field(&self, name: &str) -> Option<&str> {
+        let lines = self.process?.status.lines();
+        lines
+            .filter_map(|line| line.split_once(':'))
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.trim())
+    }
+
+    fn error(&mut self, what: &str, setting: &str) {
+        let help = format!("systemctl edit {}: `{setting}` under [Service], and restart it", self.unit);
+        self.findings.push(Finding::error("runner-unit", format!("{} {what}", self.unit), help));
+    }
+
+    /// Something that the package's drop-in puts right.
+    fn lacks(&mut self, make: fn(&'static str, String, String) -> Finding, what: &str) {
+        let help = DROP_IN.replace("UNIT", self.unit);
+        self.findings.push(make("runner-unit", format!("{} {what}", self.unit), help));
+    }
+
+    fn is_roots(&self) -> bool {
+        matches!(self.value("User"), "" | "root" | "0")
+    }
+
+    /// What leaves a setuid bit, file capabilities, sudo or a root runner without the right to become a user.
+    fn privilege(&mut self) {
+        if !self.is_roots() {
+            self.no_new_privileges();
+        }
+        if self.value("PrivateUsers") == "yes" {
+            let what = "has PrivateUsers=yes: in its user namespace no job can become its user";
+            self.error(what, "PrivateUsers=no");
+        }
+        if !matches!(self.value("SecureBits"), "" | "0") {
+            let what = format!(
+                "has SecureBits={}, with which nunbird-auth refuses every job",
+                self.value("SecureBits")
+            );
+            self.error(&what, "SecureBits=");
+        }
+        let bound = self.field("CapBnd").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+        let set = self.value("CapabilityBoundingSet");
+        let has = |name: &str, bit: u64| match bound {
+            Some(mask) => mask & bit != 0,
+            None => {
+                !self.properties.contains_key("CapabilityBoundingSet")
+                    || set.split(' ').any(|has| has == name)
+            }
+        };
+        let missing: Vec<_> =
+            NEEDED.iter().filter(|(name, bit)| !has(name, *bit)).map(|(name, _)| *name).collect();
+        if !missing.is_empty() {
+            let what = format!(
+                "has a CapabilityBoundingSet without {}, so no job can become its user",
+                missing.join(", ")
+            );
+            self.error(&what, &format!("CapabilityBoundingSet={}", missing.join(" ").to_uppercase()));
+        }
+    }
+
+    fn no_new_privileges(&mut self) {
+        let implying: Vec<&str> =
+            IMPLYING.into_iter().filter(|name| !matches!(self.value(name), "" | "no" | "0" | "~")).collect();
+        let inert = "makes setuid bit and capabilities of nunbird-auth inert";
+        if self.value("NoNewPrivileges") == "yes" {
+            self.error(&format!("has NoNewPrivileges=yes, which {inert}"), "NoNewPrivileges=no");
+        } else if self.field("NoNewPrivs") == Some("1") {
+            let settings: Vec<String> = implying.iter().map(|name| format!("{name}=")).collect();
+            let cause = match settings.is_empty() {
+                true => "whatever started systemd's service so".to_owned(),
+                false => settings.join(", "),
+            };
+            self.error(
+                &format!("runs with no_new_privs, implied by {cause}, which {inert}"),
+                &settings.join(" "),
+            );
+        } else if self.process.is_none() && !implying.is_empty() {
+            let message = format!(
+                "{} does not run, and with its {} it may get no_new_privs, which {inert}",
+                self.unit,
+                implying.join(", ")
+            );
+            let help = format!("systemctl start {}, and run this again", self.unit);
+            self.findings.push(Finding::remark("runner-unit", message, help));
+        }
+    }
+
+    /// Directories that the service cannot write or see, and so no stage of a job.
+    fn files(&mut self) {
+        // A kernel or a container that cannot, is passed over in silence.
+        if self.value("ProcSubset") == "pid" && self.process.is_none_or(|process| process.blind) {
+            self.error(
+                "has ProcSubset=pid, which hides the boot's id, so no job is admitted",
+                "ProcSubset=all",
+            );
+        }
+        let strict = self.value("ProtectSystem") == "strict";
+        if self.process.map_or(strict, |process| process.read_only) {
+            let what = format!("cannot write below {JOBS} (ProtectSystem={})", self.value("ProtectSystem"));
+            self.error(&what, "ProtectSystem=full");
+        }
+        let home = self.value("ProtectHome");
+        if matches!(home, "yes" | "read-only" | "tmpfs") {
+            let what = format!("has ProtectHome={home}, so no job finds or writes its home directory");
+            self.error(&what, "ProtectHome=no");
+        }
+    }
+
+    /// What the control groups of jobs need, and all jobs where the service is stopped.
+    fn groups(&mut self, needs: &Needs) {
+        if needs.groups && self.value("ProtectControlGroups") == "yes" {
+            self.error(
+                "has ProtectControlGroups=yes, so jobs cannot get their limits",
+                "ProtectControlGroups=no",
+            );
+        }
+        let given: Vec<&str> = self.value("DelegateControllers").split(' ').collect();
+        let missing: Vec<&str> =
+            needs.delegated.iter().copied().filter(|name| !given.contains(name)).collect();
+        if !needs.delegated.is_empty() && self.value("Delegate") != "yes" {
+            self.lacks(Finding::error, "has no Delegate=yes, without which jobs cannot get their limits");
+        } else if !missing.is_empty() {
+            let what = format!(
+                "delegates {}, and limits of jobs need {}, too",
+                given.join(", "),
+                missing.join(", ")
+            );
+            self.lacks(Finding::error, &what);
+        }
+        let kill = self.value("KillMode").to_owned();
+        if !matches!(kill.as_str(), "" | "control-group" | "mixed") {
+            let (make, more): (fn(_, _, _) -> _, _) = match needs.delegated.is_empty() {
+                true => (Finding::remark, ""),
+                false => (Finding::error, ", and systemd cannot start it again above their control groups"),
+            };
+            self.lacks(make, &format!("has KillMode={kill}: jobs outlive its stop{more}"));
+        }
+        let most = self.value("TasksMax").parse::<u64>().ok().filter(|most| *most != u64::MAX);
+        let wanted = needs.pids.map(|pids| pids.saturating_mul(needs.concurrent).saturating_add(OWN_TASKS));
+        if let (Some(most), Some(wanted)) = (most, wanted)
+            && most < wanted
+        {
+            let what = format!(
+                "has TasksMax={most}, and {} jobs at once may have {wanted} processes with the runner's own",
+                needs.concurrent
+            );
+            self.lacks(Finding::remark, &what);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "runner_unit_tests.rs"]
+mod tests;
