@@ -192,12 +192,17 @@ fn gone(trouble: Trouble) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
 
 /// The job's group, and the ids that it is to be used under.
 fn open(privilege: Privilege, record: &Record) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
-    let Some(place) = record.limits.as_ref().and_then(|job| job.group.as_ref()) else { return Ok(None) };
+    let Some((place, holder)) = place_of(privilege, record) else { return Ok(None) };
     let way = if place.unified { Way::Unified } else { Way::Separate };
-    let parent = place.directories.values().next().filter(|_| place.unified).and_then(|path| path.parent());
-    let holder = holder_of(privilege, record.runner_uid, parent);
     let identity = assume(holder)?;
     JobGroup::open(way, &place.directories, holder.uid).map(|group| Some((identity, group)))
+}
+
+/// Where the job's group is, and whose its directories are.
+pub(crate) fn place_of(privilege: Privilege, record: &Record) -> Option<(&GroupPlace, Caller)> {
+    let place = record.limits.as_ref()?.group.as_ref()?;
+    let parent = place.directories.values().next().filter(|_| place.unified).and_then(|path| path.parent());
+    Some((place, holder_of(privilege, record.runner_uid, parent)))
 }
 
 /// As whom jobs' groups below this one of version 2 are made and used. systemd gives the group that it delegates to the

@@ -5,14 +5,14 @@
 
 use crate::context::Context;
 use crate::launch::could_not_start;
-use crate::limits::Confines;
+use crate::limits::{self, Confines};
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::shepherd::{self, Reach};
 use nunbird_drop::launch::Launch;
 use nunbird_handover::{
-    CONTROL_FD, FORMAT_VERSION, HANDOVER_FD, Handover, LAUNCHER_FD, REPORT_FD, Record, SessionOrder,
-    SessionReport, SessionTrouble, Task,
+    CONTROL_FD, FORMAT_VERSION, HANDOVER_FD, Handover, LAUNCHER_FD, REPORT_FD, Record, SessionGroup,
+    SessionOrder, SessionReport, SessionTrouble, Task,
 };
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::identity::FileIdentity;
@@ -81,6 +81,8 @@ impl Session {
             groups: groups.to_vec(),
             isolation: record.isolation,
             pam: pam.clone(),
+            group: limits::place_of(context.privilege, record)
+                .map(|(place, holder)| SessionGroup { place: place.clone(), owner: holder.uid }),
         };
         let bytes = order.to_bytes().map_err(|e| failed(&e))?;
         Ok(Some(Session {
@@ -128,13 +130,12 @@ impl Session {
 }
 
 /// In the child. Everything but the standard descriptors and these files is closed by execve(2), the shepherd's end of the
-/// pipe among it.
+/// pipe among it. The job's control group is for the launcher to enter, once no module can move it any more.
 fn become_session(program: &File, files: &[(RawFd, File)], confines: &Confines) -> io::Result<Infallible> {
     process::new_session()?;
     process::null_stdin()?;
     let files: Vec<(RawFd, &File)> = files.iter().map(|(number, file)| (*number, file)).collect();
     exec::place(&files)?;
-    confines.enter_group()?;
     confines.rlimits.restore()?;
     Linux.set_groups(&[])?;
     Linux.set_gids(0, 0, 0)?;

@@ -1,6 +1,6 @@
 //! What passes between `nunbird-auth` and `nunbird-session`, which opens a PAM session around a stage.
 
-use crate::{FORMAT_VERSION, FormatError, Handover, Isolation};
+use crate::{FORMAT_VERSION, FormatError, GroupPlace, Handover, Isolation};
 use serde::{Deserialize, Serialize};
 
 /// What a site says about PAM sessions: `[pam]`.
@@ -69,6 +69,18 @@ pub struct SessionOrder {
     pub isolation: Isolation,
     /// The site's settings.
     pub pam: Pam,
+    /// The job's control group, which the launcher enters: modules may have moved the process that calls them.
+    pub group: Option<SessionGroup>,
+}
+
+/// A job's control group, as the stages of its sessions find it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionGroup {
+    /// Where it is.
+    pub place: GroupPlace,
+    /// The uid whose directories these are; anybody else's are refused.
+    pub owner: u32,
 }
 
 impl SessionOrder {

@@ -7,7 +7,8 @@ use crate::pam::{Session, Trouble};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
 use nunbird_drop::{environment, relay};
-use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionTrouble};
+use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionGroup, SessionTrouble};
+use nunbird_sys::cgroup::{Entrance, JobGroup, Way};
 use nunbird_sys::exec;
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::fork::{Ended, fork_into};
@@ -51,8 +52,11 @@ impl Stage {
         process::set_umask(0o022);
         let order = &self.inherited.order;
         let account = &order.handover.account.name;
+        // Before modules run: some move this process into a group of theirs, and mounts may change.
+        let group =
+            order.group.as_ref().map(entrance).transpose().map_err(|e| failed("control group", &e))?;
         let mut session = Session::open(&order.pam, account, &self.limits, &outputs)?;
-        let ended = self.job(&mut session, parent, keyring, &outputs);
+        let ended = self.job(&mut session, parent, keyring, &outputs, group.as_ref());
         if let Ok(ended) = &ended {
             self.say(&relay::words(*ended));
         }
@@ -70,6 +74,7 @@ impl Stage {
         parent: i32,
         keyring: Option<i64>,
         outputs: &Outputs,
+        group: Option<&Entrance>,
     ) -> Result<Ended, Trouble> {
         let handover = &mut self.inherited.order.handover;
         handover.umask = Some(process::current_umask());
@@ -85,7 +90,7 @@ impl Stage {
             if session_keyring() == keyring { Change::BecomeUser } else { Change::BecomeUserWithKeyring };
         let report = self.inherited.report.try_clone().map_err(|e| failed("report", &e))?;
         let parent = process::id();
-        let child = fork_into(|| become_launcher(launch, change, outputs, parent, &report));
+        let child = fork_into(|| become_launcher(launch, change, outputs, parent, group, &report));
         let child =
             child.map_err(|e| failed("fork, which a module that leaves threads running prevents", &e))?;
         relay::follow(&child, &watch, &self.inherited.control)
@@ -124,14 +129,32 @@ fn failed(step: &str, error: &io::Error) -> Trouble {
     (SessionTrouble::Failed, format!("{step}: {error}"))
 }
 
+/// The way into the job's control group. Opened as root: with the runner's rights the kernel lets nobody move a process out of
+/// a group that is not the runner's (cgroup-v2.rst, "Delegation Containment").
+fn entrance(group: &SessionGroup) -> io::Result<Entrance> {
+    let way = if group.place.unified { Way::Unified } else { Way::Separate };
+    let group = JobGroup::open(way, &group.place.directories, group.owner);
+    group.and_then(|group| group.entrance()).map_err(|trouble| io::Error::other(trouble.to_string()))
+}
+
 /// In the child.
-fn become_launcher(launch: Launch, change: Change, outputs: &Outputs, parent: i32, report: &File) -> i32 {
+fn become_launcher(
+    launch: Launch,
+    change: Change,
+    outputs: &Outputs,
+    parent: i32,
+    group: Option<&Entrance>,
+    report: &File,
+) -> i32 {
     let around = Surroundings { change, limits: None, keeper: Caller { uid: 0, gid: 0 }, parent, gate: None };
     let failure = match outputs.give_back() {
         Err(e) => format!("standard output: {e}"),
-        Ok(()) => match launch.execute(around) {
-            Ok(never) => match never {},
-            Err(failure) => failure.to_string(),
+        Ok(()) => match group.map_or(Ok(()), Entrance::enter) {
+            Err(trouble) => format!("control group: {trouble}"),
+            Ok(()) => match launch.execute(around) {
+                Ok(never) => match never {},
+                Err(failure) => failure.to_string(),
+            },
         },
     };
     order::tell(report, SessionTrouble::Launcher, failure);

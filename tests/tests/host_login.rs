@@ -1,0 +1,97 @@
+//! Login sessions of jobs: pam_systemd(8) and a real logind, with the service of the package, on a booted host.
+//!
+//! logind puts the process that opens a session into a scope of its own, whose control group is not the job's.
+
+use nunbird_tests::{Host, StageOutcome, require_host};
+
+/// What a stage sees of its session, one thing a line.
+const LOOK: &str = "\
+loginctl show-session \"$XDG_SESSION_ID\" -p Name -p Class -p State -p Service -p Scope
+stat -c 'runtime %a %U %F' \"$XDG_RUNTIME_DIR\"
+echo \"directory $XDG_RUNTIME_DIR\"; echo mine > \"$XDG_RUNTIME_DIR/nbt\" && cat \"$XDG_RUNTIME_DIR/nbt\"
+sed 's/^/group /' /proc/self/cgroup
+for c in memory pids; do cat /sys/fs/cgroup/$c$(grep \":$c:\" /proc/self/cgroup | cut -d: -f3)/$c.{limit_in_bytes,max} 2>/dev/null; done; :
+";
+
+const LIMITS: &str =
+    "[limits.small]\nmemory = \"96MiB\"\npids = 60\nway = \"v1\"\n\n[job]\nlimits = \"small\"\n";
+
+/// A host whose jobs get sessions of the package's service for Debian, and whose logind does not linger.
+fn host(settings: &str) -> Host {
+    let host = Host::boot();
+    let world = host.world();
+    host.root("cp /opt/nunbird/share/pam.d/nunbird.debian /etc/pam.d/nunbird").success();
+    world.write_file("/etc/systemd/logind.conf.d/nbt.conf", "[Login]\nUserStopDelaySec=0\n", "root", 0o644);
+    host.root("systemctl restart systemd-logind").success();
+    world.reconfigure("[audit]\n", &format!("[pam]\n{settings}\n[audit]\n"));
+    host
+}
+
+fn has(outcome: &StageOutcome, line: &str) {
+    assert!(outcome.stdout.lines().any(|known| known == line), "{line}: {}", outcome.log);
+}
+
+/// Sessions that logind has, and directories in `/run/user`.
+fn left(host: &Host) -> String {
+    host.root(
+        "loginctl list-sessions --no-legend; ls /run/user; systemctl list-units --no-legend 'session-*'",
+    )
+    .success()
+}
+
+#[test]
+fn a_stage_has_a_session_of_logind_with_a_runtime_directory_and_both_go_with_it() {
+    if !require_host() {
+        return;
+    }
+    let host = host("");
+    let job = host.world().job();
+    let mut session = job.begin();
+    for call in [session.config(), session.prepare()] {
+        assert!(call.succeeded(), "{}", call.log);
+    }
+    let told = session.run_text("build_script", LOOK);
+    assert!(told.succeeded(), "{}", told.log);
+    for line in [
+        "Name=alice",
+        "Class=background",
+        "State=active",
+        "Service=nunbird",
+        "runtime 700 alice directory",
+        "directory /run/user/4101",
+        "mine",
+    ] {
+        has(&told, line);
+    }
+    assert!(
+        told.stdout.contains("/user.slice/user-4101.slice/session-"),
+        "without limits it is logind's: {}",
+        told.log
+    );
+    assert!(session.cleanup().succeeded());
+    assert!(host.wait_until(|host| left(host).is_empty()), "{}", left(&host));
+    assert!(host.wait_until(|host| host.processes_of("alice").is_empty()));
+}
+
+#[test]
+fn a_session_of_logind_does_not_take_a_stage_out_of_the_jobs_limits() {
+    if !require_host() {
+        return;
+    }
+    let host = host("");
+    host.world().reconfigure("[job]\n", LIMITS);
+    let job = host.world().job();
+    let mut session = job.begin();
+    for call in [session.config(), session.prepare()] {
+        assert!(call.succeeded(), "{}", call.log);
+    }
+    let told = session.run_text("build_script", LOOK);
+    assert!(told.succeeded(), "{}", told.log);
+    for line in ["Name=alice", "State=active", "runtime 700 alice directory", "100663296", "60"] {
+        has(&told, line);
+    }
+    let hungry = session.run_text("build_script", "python3 -c 'x = bytearray(256 << 20)'");
+    assert!(!hungry.succeeded() && hungry.log.contains("out of memory"), "{}", hungry.log);
+    assert!(session.cleanup().succeeded());
+    assert!(host.wait_until(|host| left(host).is_empty()), "{}", left(&host));
+}
