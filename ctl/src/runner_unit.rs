@@ -9,7 +9,7 @@ use crate::finding::Finding;
 use crate::host_facts::JOBS;
 use crate::systemd::{self, Properties};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nunbird_policy::{Downscope, Limits, LimitsWay, Policy};
+use nunbird_policy::{Downscope, Limits, LimitsWay, Outcome, Policy};
 use nunbird_sys::cgroup::{Amounts, Way};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -121,8 +121,8 @@ fn process(pid: u32) -> Option<Process> {
 }
 
 fn needs(policy: &Policy, concurrent: u64) -> Needs {
-    let jobs = std::iter::once(&policy.job).chain(policy.profiles.values().map(|profile| &profile.job));
-    let limits: Vec<Option<&Limits>> = jobs.map(|job| job.limits.as_ref()).collect();
+    let admitting = policy.rules.iter().filter(|rule| !matches!(rule.outcome, Outcome::Deny(_)));
+    let limits: Vec<Option<&Limits>> = admitting.map(|rule| policy.limits_of(rule)).collect();
     // Where every controller of version 2 is a hierarchy's of version 1, this file does not exist (cgroup-v2.rst).
     let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let delegated = limits.iter().flatten().filter(|limits| match limits.way {
