@@ -1,6 +1,7 @@
 //! The test bed of Nunbird: doubles of everything around it, and a private machine to run it on.
 //!
 //! - [`fake`]: commands of batch schedulers that cannot be installed here.
+//! - [`groups`]: control groups of a test program's own.
 //! - [`host`]: a booted machine with systemd, journald, PAM and the package installed.
 //! - [`issuer`]: a GitLab server as far as Nunbird and a job's scripts see it.
 //! - [`runner`]: gitlab-runner's custom executor.
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod fake;
+pub mod groups;
 pub mod host;
 pub mod issuer;
 pub mod runner;
@@ -22,6 +24,7 @@ pub mod scheduler;
 pub mod transcript;
 pub mod world;
 
+pub use groups::Groups;
 pub use host::{Host, require_host};
 pub use issuer::{Issuer, JobFacts, JobToken, SigningKey};
 pub use runner::{Cancel, Exit, Job, Outcome, Reason, RunnerVersion, Session, StageOutcome, Status};

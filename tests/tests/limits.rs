@@ -4,63 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_sys::cgroup::Place;
 use nunbird_tests::world::{Exit, Privilege, World};
-use nunbird_tests::{Job, require_root};
+use nunbird_tests::{Groups, Job, require_root};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Own groups in the hierarchies of version 1, left and removed in the end.
-struct Groups(Vec<(PathBuf, PathBuf)>);
-
-impl Groups {
-    fn enter() -> Option<Self> {
-        let place = Place::own().expect("proc").separate;
-        let mut groups = Groups(Vec::new());
-        for (name, hierarchy) in &place {
-            let own = hierarchy.mount.join(format!("nbt_{}", std::process::id()));
-            if !["memory", "cpu", "cpuacct", "pids", "freezer"].contains(&name.as_str()) || own.exists() {
-                continue;
-            }
-            fs::create_dir(&own).ok()?;
-            groups.0.push((own.clone(), hierarchy.group.clone()));
-            move_here(&own);
-        }
-        ["memory", "cpu", "pids"].iter().all(|name| place.contains_key(*name)).then_some(groups)
-    }
-
-    /// Groups of jobs that are there.
-    fn jobs(&self) -> Vec<PathBuf> {
-        let entries = self.0.iter().flat_map(|(own, _)| fs::read_dir(own).expect("group").flatten());
-        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-    }
-}
-
-impl Drop for Groups {
-    fn drop(&mut self) {
-        for job in self.jobs() {
-            for pid in fs::read_to_string(job.join("cgroup.procs")).unwrap_or_default().lines() {
-                // By number, from a group of this test's own.
-                let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
-                let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-            }
-            // Busy while its last process ends.
-            while fs::remove_dir(&job).is_err_and(|e| e.raw_os_error() == Some(16)) {
-                std::thread::yield_now();
-            }
-        }
-        for (own, former) in &self.0 {
-            move_here(former);
-            let _also_after_a_failure = fs::remove_dir(own);
-        }
-    }
-}
-
-fn move_here(group: &Path) {
-    fs::write(group.join("cgroup.procs"), std::process::id().to_string()).expect("moved");
-}
 
 const LIMITS: &str = "\
 [limits.small]

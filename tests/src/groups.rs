@@ -1,0 +1,65 @@
+//! Control groups of a test program's own, below which `nunbird-auth` makes those of jobs.
+//!
+//! A process has one place in each hierarchy, so a test program that uses this has one test.
+
+use nunbird_sys::cgroup::Place;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Own groups in the hierarchies of version 1, left and removed when this is dropped, with the groups of jobs below them.
+#[derive(Debug)]
+pub struct Groups(Vec<(PathBuf, PathBuf)>);
+
+impl Groups {
+    /// Enters them; none where the machine has no hierarchies of version 1 that it may write to.
+    ///
+    /// # Panics
+    /// When a group that was made cannot be entered.
+    pub fn enter() -> Option<Self> {
+        let place = Place::own().expect("proc").separate;
+        let mut groups = Groups(Vec::new());
+        for (name, hierarchy) in &place {
+            let own = hierarchy.mount.join(format!("nbt_{}", std::process::id()));
+            if !["memory", "cpu", "cpuacct", "pids", "freezer"].contains(&name.as_str()) || own.exists() {
+                continue;
+            }
+            fs::create_dir(&own).ok()?;
+            groups.0.push((own.clone(), hierarchy.group.clone()));
+            move_here(&own);
+        }
+        ["memory", "cpu", "pids"].iter().all(|name| place.contains_key(*name)).then_some(groups)
+    }
+
+    /// Groups of jobs that are there.
+    ///
+    /// # Panics
+    /// When they cannot be listed.
+    pub fn jobs(&self) -> Vec<PathBuf> {
+        let entries = self.0.iter().flat_map(|(own, _)| fs::read_dir(own).expect("group").flatten());
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        for job in self.jobs() {
+            for pid in fs::read_to_string(job.join("cgroup.procs")).unwrap_or_default().lines() {
+                // By number, from a group of this test's own.
+                let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
+                let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+            // Busy while its last process ends.
+            while fs::remove_dir(&job).is_err_and(|e| e.raw_os_error() == Some(16)) {
+                std::thread::yield_now();
+            }
+        }
+        for (own, former) in &self.0 {
+            move_here(former);
+            let _also_after_a_failure = fs::remove_dir(own);
+        }
+    }
+}
+
+fn move_here(group: &Path) {
+    fs::write(group.join("cgroup.procs"), std::process::id().to_string()).expect("moved");
+}
