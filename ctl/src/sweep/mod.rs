@@ -1,11 +1,12 @@
-//! What a crashed gitlab-runner left: records of jobs that are over, with everything that those jobs left, and its own
-//! temporary files.
+//! What a crashed gitlab-runner left: records of jobs that are over, with everything that those jobs left, control groups
+//! without a record, and its own temporary files.
 //!
 //! Run by root, from a timer, or by the account that runs gitlab-runner, which sees less. The one command that changes
 //! something: files of the runner go under the runner's own filesystem ids, what a job left goes by `nunbird-auth reap`,
 //! as the job's user. Nothing is removed by its path, no symbolic link is followed.
 
 mod builds;
+mod groups;
 mod leftovers;
 mod records;
 mod tree;
@@ -33,7 +34,7 @@ pub(crate) enum Action {
 /// One thing that was looked at.
 #[derive(Debug)]
 pub(crate) struct Item {
-    /// `record`, `job-directory`, `trace` or `build-directories`.
+    /// `record`, `control-group`, `job-directory`, `trace` or `build-directories`.
     pub(crate) kind: &'static str,
     pub(crate) path: PathBuf,
     pub(crate) action: Action,
@@ -67,6 +68,8 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
     // Before the records go.
     let in_use = use_of::Live::of(&records, runner.as_ref().map(|runner| runner.uid));
     let records::Progress { mut items, put_off, .. } = records::sweep_all(records, options.dry_run);
+    // After the records: what one leaves behind is nobody's then.
+    items.extend(groups::sweep(runner.as_ref(), options.dry_run));
     let rest = leftovers::sweep(options, runner, &in_use, now.epoch)
         .and_then(|left| Ok((left, builds::sweep(options, format)?)));
     let last: Vec<Item> = put_off.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();

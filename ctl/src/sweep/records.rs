@@ -12,9 +12,9 @@ use nunbird_sys::users;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
-const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
-const MAX_RECORD: u64 = 64 << 10;
+pub(super) const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
+pub(super) const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
+pub(super) const MAX_RECORD: u64 = 64 << 10;
 /// A record that this version cannot read is nobody's after GitLab's longest timeout, in seconds.
 const LONGEST_JOB: u64 = 31 * 86_400;
 

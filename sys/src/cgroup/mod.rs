@@ -12,12 +12,14 @@ mod folder;
 mod job;
 mod leaf;
 mod place;
+mod stray;
 mod usage;
 
 pub use folder::Folder;
 pub use job::{Entrance, JobGroup, name_of};
 pub use leaf::{make_room, parent_of};
 pub use place::{Hierarchy, Place};
+pub use stray::{Parent, Stray, below};
 pub use usage::{Gauge, Usage};
 
 use std::io;

@@ -31,9 +31,21 @@ impl Place {
     /// # Errors
     /// [`Trouble::Unplaced`] when `/proc` cannot be read.
     pub fn own() -> Result<Self, Trouble> {
+        Self::in_file("/proc/self/cgroup")
+    }
+
+    /// Another process's groups, where this one sees them.
+    ///
+    /// # Errors
+    /// As [`Place::own`], also when there is no such process.
+    pub fn of_process(pid: u32) -> Result<Self, Trouble> {
+        Self::in_file(&format!("/proc/{pid}/cgroup"))
+    }
+
+    fn in_file(cgroup: &str) -> Result<Self, Trouble> {
         let read =
             |file: &str| std::fs::read_to_string(file).map_err(|e| Trouble::Unplaced(format!("{file}: {e}")));
-        Ok(Self::of(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?))
+        Ok(Self::of(&read(cgroup)?, &read("/proc/self/mountinfo")?))
     }
 
     /// What the two files say. Lines that make no sense are passed over: what they might have named is then missing.

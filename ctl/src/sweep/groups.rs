@@ -1,0 +1,182 @@
+//! Control groups that `nunbird-auth` made for jobs of which no record is left: a call that was killed between the group and
+//! its record, or a record that went without its group. Their processes hold what nobody counts any more.
+//!
+//! A group is looked at where the runner has its jobs' groups: below those of its own processes, and beside those of other
+//! jobs. It is nobody's when no record names it, and that is judged under the lock of the records: `config` makes the group and
+//! writes the record under that lock, and a group's name has the random number of one decision, so it is never made again.
+
+use super::{Action, Item, records};
+use crate::runner_processes;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::geteuid;
+use nunbird_handover::Record;
+use nunbird_sys::cgroup::{self, Parent, Place, Stray, Way};
+use nunbird_sys::directory::{Directory, Lock};
+use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::users::UserEntry;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long an admission may hold the lock.
+const LOCK: Duration = Duration::from_secs(5);
+/// How long the kernel may take to end and to clear away a group's processes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Removes the groups that are nobody's.
+pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
+    match nobodys(runner) {
+        Ok(strays) => strays.into_values().map(|group| end(&group, dry_run)).collect(),
+        Err((path, why)) => {
+            vec![item(path, Action::Failed, format!("control groups of jobs were not looked at: {why}"))]
+        }
+    }
+}
+
+fn item(path: PathBuf, action: Action, reason: String) -> Item {
+    Item { kind: "control-group", path, action, reason, said: Vec::new() }
+}
+
+fn end(group: &Stray, dry_run: bool) -> Item {
+    let path = group.path().to_path_buf();
+    if dry_run {
+        return item(path, Action::WouldRemove, "no record has it".to_owned());
+    }
+    match group.end(PATIENCE) {
+        Ok(ended) => {
+            item(path, Action::Removed, format!("no record has it; {ended} processes of it were ended"))
+        }
+        Err(trouble) => item(path, Action::Failed, format!("no record has it: {trouble}")),
+    }
+}
+
+/// What could not be read, and why.
+type Unread = (PathBuf, String);
+
+fn nobodys(runner: Option<&UserEntry>) -> Result<BTreeMap<(bool, String), Stray>, Unread> {
+    let stores = stores(runner);
+    let mut locks = Vec::new();
+    for (path, owner) in &stores {
+        if let Some(store) = Store::lock(path, *owner).map_err(|e| (path.clone(), e.to_string()))? {
+            locks.push(store);
+        }
+    }
+    let (mut records, mut own) = (Vec::new(), Vec::new());
+    for store in &locks {
+        let found = store.records()?;
+        // What the runner's account writes must not lead root elsewhere.
+        if store.owner.0 == geteuid().as_raw() {
+            own.extend(found.iter().cloned());
+        }
+        records.extend(found);
+    }
+    let owners: Vec<u32> = match geteuid().is_root() {
+        true => std::iter::once(0).chain(runner.map(|runner| runner.uid)).collect(),
+        false => vec![geteuid().as_raw()],
+    };
+    let parents = parents(runner, &own);
+    let first = parents.first().map(|parent| parent.path.clone()).unwrap_or_default();
+    let mut found = cgroup::below(&parents, &owners).map_err(|trouble| (first, trouble.to_string()))?;
+    for record in &records {
+        let group = record.limits.as_ref().and_then(|limits| limits.group.as_ref());
+        for (unified, path) in
+            group.iter().flat_map(|group| group.directories.values().map(|path| (group.unified, path)))
+        {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            found.remove(&(unified, name.unwrap_or_default()));
+        }
+    }
+    Ok(found)
+}
+
+/// Where records of jobs with groups can lie, and whose they are, by uid and gid: root's, and with `downscope = "sudo"` or `"none"`
+/// the runner's.
+fn stores(runner: Option<&UserEntry>) -> Vec<(PathBuf, (u32, u32))> {
+    let of_runner = runner.map(|runner| (runner.home.join(records::UNPRIVILEGED), (runner.uid, runner.gid)));
+    std::iter::once((PathBuf::from(records::PRIVILEGED), (0, 0)))
+        .chain(of_runner.filter(|(_, (uid, _))| *uid != 0))
+        .collect()
+}
+
+/// Records, and nobody else writes any as long as this lives.
+struct Store {
+    path: PathBuf,
+    directory: Directory,
+    owner: (u32, u32),
+    _lock: Lock,
+}
+
+impl Store {
+    /// None where there is no such store. One that this account may not read is an error: its jobs may run.
+    fn lock(path: &Path, owner: (u32, u32)) -> std::io::Result<Option<Self>> {
+        let _identity = act_as(owner)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = match open(path, flags, Mode::empty()) {
+            Ok(fd) => Directory::new(fd),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let lock = directory.lock(LOCK)?;
+        Ok(Some(Store { path: path.to_path_buf(), directory, owner, _lock: lock }))
+    }
+
+    /// Every record. One that cannot be read may have any group.
+    fn records(&self) -> Result<Vec<Record>, Unread> {
+        let failed = |e: &dyn std::fmt::Display| (self.path.clone(), e.to_string());
+        let _identity = act_as(self.owner).map_err(|e| failed(&e))?;
+        let names = self.directory.names().map_err(|e| failed(&e))?;
+        let read = |name: String| {
+            let failed = |e: &dyn std::fmt::Display| (self.path.join(&name), e.to_string());
+            let (bytes, ..) = self.directory.read(&name, records::MAX_RECORD).map_err(|e| failed(&e))?;
+            Record::from_bytes(&bytes).map_err(|e| failed(&e))
+        };
+        names.into_iter().filter(|name| name.ends_with(".json")).map(read).collect()
+    }
+}
+
+fn act_as((uid, gid): (u32, u32)) -> std::io::Result<Option<FileIdentity>> {
+    geteuid().is_root().then(|| FileIdentity::assume(uid, gid)).transpose()
+}
+
+/// Below what the runner has groups of jobs. A process in a container may have the runner's number and a Nunbird of its own, whose
+/// records are elsewhere: it must see the very directory of records that this one sees.
+fn parents(runner: Option<&UserEntry>, records: &[Record]) -> Vec<Parent> {
+    let mut parents: Vec<Parent> = Vec::new();
+    let mut add = |parent: Parent| {
+        if !parents.contains(&parent) {
+            parents.push(parent);
+        }
+    };
+    for record in records {
+        let Some(group) = record.limits.as_ref().and_then(|limits| limits.group.as_ref()) else { continue };
+        let way = if group.unified { Way::Unified } else { Way::Separate };
+        for (controller, path) in &group.directories {
+            if let Some(parent) = path.parent() {
+                add(Parent { way, controller: controller.clone(), path: parent.to_path_buf() });
+            }
+        }
+    }
+    let Some(runner) = runner else { return parents };
+    let stores: Vec<PathBuf> =
+        stores(Some(runner)).into_iter().map(|(path, _)| path).filter(|path| path.is_dir()).collect();
+    let sees = |pid: u32, path: &Path| {
+        let theirs = Path::new("/proc")
+            .join(pid.to_string())
+            .join("root")
+            .join(path.strip_prefix("/").unwrap_or(path));
+        let id = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+        id(path).is_some_and(|own| id(&theirs) == Some(own))
+    };
+    for pid in runner_processes::of(runner.uid) {
+        if !stores.is_empty()
+            && stores.iter().all(|store| sees(pid, store))
+            && let Ok(place) = Place::of_process(pid)
+        {
+            Parent::all_of(&place).into_iter().for_each(&mut add);
+        }
+    }
+    parents
+}

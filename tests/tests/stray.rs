@@ -1,0 +1,265 @@
+//! Control groups of jobs that nobody knows of any more, and those that a killed clean-up left frozen.
+//!
+//! This process goes into groups of its own, below which `nunbird-auth` makes those of jobs; so everything is in one test.
+
+#![forbid(unsafe_code)]
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nunbird_tests::runner::Session;
+use nunbird_tests::{Groups, Privilege, World, require_root};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const LIMITS: &str =
+    "[limits.small]\nmemory = \"96MiB\"\npids = 60\nway = \"v1\"\n\n[job]\nlimits = \"small\"\n";
+const DAEMON: &str = "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & echo $!";
+
+fn ready() -> World {
+    let world = World::new(Privilege::Setuid);
+    world.write_keys();
+    world.reconfigure("[job]\n", LIMITS);
+    world
+}
+
+/// A process of the runner's account that the machine has for gitlab-runner.
+struct Runner(Pid);
+
+impl Runner {
+    fn start(world: &World) -> Self {
+        let number = world.shell("nbt_runner", "sleep 600 >/dev/null 2>&1 & echo $!").success();
+        Runner(Pid::from_raw(number.trim().parse().expect("a number")))
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let _gone = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+/// What became of control groups: action, directory, reason.
+fn swept(world: &World, more: &[&str]) -> Vec<(String, PathBuf, String)> {
+    let program = world.paths().bin.join("nunbirdctl");
+    let all = [&["sweep", "--format", "json", "--runner-user", "nbt_runner"], more].concat();
+    let done = world.run(&world.program("root", program, &all));
+    let answer: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
+    let items =
+        answer["items"].as_array().expect("items").iter().filter(|item| item["kind"] == "control-group");
+    let text = |item: &Value, key: &str| item[key].as_str().expect("a text").to_owned();
+    items
+        .map(|item| (text(item, "action"), PathBuf::from(text(item, "path")), text(item, "reason")))
+        .collect()
+}
+
+/// A job with a daemon in its group, and the daemon's number.
+fn with_daemon(session: &mut Session<'_>) -> String {
+    assert!(session.config().succeeded() && session.prepare().succeeded());
+    session.run_text("build_script", DAEMON).stdout.trim().to_owned()
+}
+
+fn is_running(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+}
+
+/// The job's groups by a part of their name.
+fn named(groups: &Groups, part: &str) -> Vec<PathBuf> {
+    groups.jobs().into_iter().filter(|path| path.to_string_lossy().contains(part)).collect()
+}
+
+fn of_controller<'p>(paths: &'p [PathBuf], controller: &str) -> &'p Path {
+    let hierarchy = Path::new("/sys/fs/cgroup").join(controller);
+    paths.iter().find(|path| path.starts_with(&hierarchy)).expect("a group of this controller")
+}
+
+#[test]
+fn groups_without_a_record_go_with_their_processes_and_nothing_else_does() {
+    if !require_root() {
+        return;
+    }
+    let Some(groups) = Groups::enter() else {
+        eprintln!("skipped: this host has no hierarchies of version 1");
+        return;
+    };
+    what_no_record_has_goes_and_what_one_has_stays(&groups);
+    a_group_is_found_by_the_runners_own_processes_of_this_machine(&groups);
+    an_admission_that_goes_on_keeps_its_group(&groups);
+    a_record_that_cannot_be_read_may_have_any_group(&groups);
+    what_a_killed_clean_up_left_frozen_is_thawed_by_the_next(&groups);
+    assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
+}
+
+fn what_no_record_has_goes_and_what_one_has_stays(groups: &Groups) {
+    let world = ready();
+    let (lost, kept) = (world.job(), world.job().id(7002).user("bob"));
+    let (mut lost, mut kept) = (lost.begin(), kept.begin());
+    let gone = with_daemon(&mut lost);
+    for record in world.records() {
+        fs::remove_file(record).expect("a record");
+    }
+    let stays = with_daemon(&mut kept);
+    let strays = named(groups, "nunbird-7001-");
+    let pids = of_controller(&strays, "pids").parent().expect("a parent").to_path_buf();
+    // A user's, and one of another name.
+    let others = ["nunbird-7001-0123456789abcdef", "nunbird-build", "nunbird-7001-0123456789abcdefg"]
+        .map(|n| pids.join(n));
+    others.iter().for_each(|other| fs::create_dir(other).expect("a group"));
+    chown(&others[0], Some(4101), Some(4101)).expect("an owner");
+    // As a clean-up leaves it that was killed at the wrong moment.
+    fs::write(of_controller(&strays, "freezer").join("freezer.state"), "FROZEN").expect("frozen");
+
+    let dry = swept(&world, &["--dry-run"]);
+    assert_eq!(dry.len(), 1, "{dry:?}");
+    assert_eq!((dry[0].0.as_str(), is_running(&gone)), ("would remove", true));
+    let done = swept(&world, &[]);
+    assert_eq!(done.len(), 1, "{done:?}");
+    assert_eq!(done[0].0, "removed", "{done:?}");
+    assert!(strays.contains(&done[0].1) && done[0].2.contains("1 processes of it were ended"), "{done:?}");
+    assert!(!is_running(&gone) && is_running(&stays));
+    assert!(strays.iter().all(|path| !path.exists()));
+    assert!(others.iter().all(|path| path.exists()));
+    assert!(kept.run_text("build_script", "true").succeeded(), "its limits are in force");
+    assert_eq!(swept(&world, &[]), []);
+    assert!(kept.cleanup().succeeded() && !is_running(&stays));
+    others.iter().for_each(|other| fs::remove_dir(other).expect("a group"));
+}
+
+fn a_group_is_found_by_the_runners_own_processes_of_this_machine(groups: &Groups) {
+    let (world, elsewhere) = (ready(), ready());
+    let job = world.job();
+    let mut session = job.begin();
+    let daemon = with_daemon(&mut session);
+    for record in world.records() {
+        fs::remove_file(record).expect("a record");
+    }
+    // No record leads to it, nor does a runner that has another machine's records.
+    let _other = Runner::start(&elsewhere);
+    assert_eq!(swept(&world, &[]), []);
+    assert!(is_running(&daemon));
+    let _own = Runner::start(&world);
+    let done = swept(&world, &[]);
+    assert!(done.len() == 1 && done[0].0 == "removed", "{done:?}");
+    assert!(!is_running(&daemon) && groups.jobs().is_empty());
+}
+
+/// First step by step, with this test in the place of `config`, then as it comes.
+fn an_admission_that_goes_on_keeps_its_group(groups: &Groups) {
+    let world = ready();
+    let _runner = Runner::start(&world);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let record = world.records().pop().expect("a record");
+    let text = fs::read(&record).expect("a record");
+    let store = record.parent().expect("a store");
+    let lock = fs::File::options().write(true).open(store.join(".lock")).expect("a lock");
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("locked");
+    fs::remove_file(&record).expect("not written yet");
+    std::thread::scope(|scope| {
+        let sweep = scope.spawn(|| swept(&world, &[]));
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        assert!(!sweep.is_finished() && !groups.jobs().is_empty());
+        fs::write(&record, &text).expect("a record");
+        drop(lock);
+        assert_eq!(sweep.join().expect("a sweep"), []);
+    });
+    assert!(session.prepare().succeeded());
+    assert!(session.cleanup().succeeded() && groups.jobs().is_empty());
+
+    std::thread::scope(|scope| {
+        let jobs = scope.spawn(|| {
+            for number in 0..12 {
+                let job = world.job().id(7100 + number);
+                let mut session = job.begin();
+                for call in [session.config(), session.prepare(), session.cleanup()] {
+                    assert!(call.succeeded(), "{}", call.log);
+                }
+            }
+        });
+        while !jobs.is_finished() {
+            // One that `cleanup` is removing has its record still.
+            assert_eq!(swept(&world, &[]), []);
+        }
+        jobs.join().expect("all jobs");
+    });
+}
+
+fn a_record_that_cannot_be_read_may_have_any_group(groups: &Groups) {
+    let world = ready();
+    let _runner = Runner::start(&world);
+    let job = world.job();
+    let mut session = job.begin();
+    let daemon = with_daemon(&mut session);
+    let record = world.records().pop().expect("a record");
+    let text = fs::read(&record).expect("a record");
+    let mut value: Value = serde_json::from_slice(&text).expect("JSON");
+    value["version"] = json!(1_000_000);
+    fs::write(&record, value.to_string()).expect("a record");
+    let done = swept(&world, &[]);
+    assert!(done.len() == 1 && done[0].0 == "failed" && done[0].2.contains("were not looked at"), "{done:?}");
+    assert!(is_running(&daemon) && !groups.jobs().is_empty());
+    fs::write(&record, &text).expect("a record");
+    assert!(session.cleanup().succeeded() && !is_running(&daemon));
+}
+
+fn what_a_killed_clean_up_left_frozen_is_thawed_by_the_next(groups: &Groups) {
+    let world = ready();
+    let job = world.job();
+    let mut session = job.begin();
+    let daemon = with_daemon(&mut session);
+    let job_groups = groups.jobs();
+    let state = of_controller(&job_groups, "freezer").join("freezer.state");
+    let read = || fs::read_to_string(&state).unwrap_or_default().trim().to_owned();
+    // Root's, so that the clean-up goes on freezing and thawing.
+    let mut stubborn = Command::new("/bin/sleep").arg("300").spawn().expect("a process");
+    for group in &job_groups {
+        fs::write(group.join("cgroup.procs"), stubborn.id().to_string()).expect("moved");
+    }
+    let killed = std::thread::scope(|scope| {
+        let cleanup = scope.spawn(|| session.cleanup());
+        let pid = loop {
+            assert!(!cleanup.is_finished(), "it freezes");
+            if let Some(pid) = has_open(&state) {
+                break Pid::from_raw(pid);
+            }
+        };
+        loop {
+            kill(pid, Signal::SIGSTOP).expect("our own call");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            if read() == "FROZEN" {
+                break;
+            }
+            kill(pid, Signal::SIGCONT).expect("our own call");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        kill(pid, Signal::SIGKILL).expect("our own call");
+        cleanup.join().expect("an end")
+    });
+    assert!(!killed.succeeded(), "{}", killed.log);
+    assert_eq!(read(), "FROZEN");
+    stubborn.kill().expect("a signal");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(stubborn.try_wait().expect("a child").is_none(), "what is frozen does not die");
+    std::thread::scope(|scope| {
+        let reaped = scope.spawn(|| stubborn.wait());
+        let cleanup = session.cleanup();
+        assert!(cleanup.succeeded(), "{}", cleanup.log);
+        reaped.join().expect("its end").expect("a child");
+    });
+    assert!(!is_running(&daemon) && !state.exists() && world.records().is_empty());
+}
+
+/// A process that has this file open.
+fn has_open(file: &Path) -> Option<i32> {
+    let processes = fs::read_dir("/proc").expect("proc").flatten();
+    let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse::<i32>().ok());
+    numbers.into_iter().find(|pid| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == file)
+    })
+}
