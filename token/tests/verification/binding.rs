@@ -1,0 +1,158 @@
+//! What a genuine token says: its issuer, audience and time, the types of its claims, and the job that it is for.
+
+use crate::scene::{HEADER, KEY, NOW, ask_claims, ask_with, claims, response, server, sign, with};
+use nunbird_token::{Bound, Rejection, Server};
+use serde_json::{Value, json};
+
+#[test]
+fn issuer_audience_and_time_are_exact() {
+    for (change, rejection) in [
+        (("iss", json!("https://gitlab.example.org/")), Rejection::Issuer),
+        (("iss", json!("gitlab.example.org")), Rejection::Issuer),
+        (("aud", json!("https://other.example.org")), Rejection::Audience),
+        (("aud", json!([])), Rejection::Audience),
+        (("aud", json!(["https://gitlab.example.org.evil"])), Rejection::Audience),
+        (("exp", json!(NOW - 60)), Rejection::Expired),
+        (("exp", json!(0)), Rejection::Expired),
+        (("nbf", json!(NOW + 61)), Rejection::NotYetValid),
+        (("iat", json!(NOW + 61)), Rejection::NotYetValid),
+    ] {
+        assert_eq!(ask_claims(&with(std::slice::from_ref(&change))), Err(rejection), "{change:?}");
+    }
+    for change in [
+        ("aud", json!(["a", "https://gitlab.example.org"])),
+        ("exp", json!(NOW - 59)),
+        ("nbf", json!(NOW + 60)),
+        ("iat", json!(NOW + 60)),
+        ("exp", json!(u64::MAX)),
+    ] {
+        assert!(ask_claims(&with(std::slice::from_ref(&change))).is_ok(), "{change:?}");
+    }
+}
+
+#[test]
+fn a_claim_of_another_type_or_missing_is_refused() {
+    for (name, value) in [
+        ("job_id", json!(500)),
+        ("project_id", json!(3)),
+        ("namespace_id", json!(2)),
+        ("user_id", json!(7)),
+        ("pipeline_id", json!(50)),
+        ("exp", json!("1790003600")),
+        ("nbf", json!("1")),
+        ("iat", json!(1.5)),
+        ("iat", json!(-1)),
+        ("exp", json!(null)),
+        ("runner_id", json!("12")),
+        ("ref_protected", json!(true)),
+        ("ref_protected", json!("yes")),
+        ("user_login", json!(null)),
+        ("user_login", json!(["alice"])),
+        ("user_login", json!(7)),
+        ("user_login", json!("")),
+        ("job_id", json!("")),
+        ("job_id", json!("0")),
+        ("job_id", json!("0500")),
+        ("job_id", json!("+500")),
+        ("job_id", json!(" 500")),
+        ("job_id", json!("99999999999999999999")),
+        ("aud", json!(7)),
+        ("aud", json!({"a": 1})),
+        ("aud", json!(null)),
+        ("job_project_id", json!("3")),
+        ("environment", json!(7)),
+        ("iss", json!("<absent>")),
+        ("aud", json!("<absent>")),
+        ("exp", json!("<absent>")),
+        ("nbf", json!("<absent>")),
+        ("job_id", json!("<absent>")),
+        ("user_id", json!("<absent>")),
+        ("ref_protected", json!("<absent>")),
+    ] {
+        assert_eq!(ask_claims(&with(&[(name, value.clone())])), Err(Rejection::Claims), "{name} {value}");
+    }
+}
+
+#[test]
+fn claims_that_stand_twice_are_refused_and_an_array_is_no_object() {
+    let payload = claims().to_string();
+    for twice in [r#"{"user_login":"root","#, r#"{"job_id":"500","#, r#"{"exp":9999999999,"#] {
+        assert_eq!(ask_claims(&payload.replacen('{', twice, 1)), Err(Rejection::Claims), "{twice}");
+    }
+    let values: Vec<Value> = claims().as_object().unwrap().values().cloned().collect();
+    assert_eq!(ask_claims(&Value::from(values).to_string()), Err(Rejection::Claims));
+    for other in ["null", "7", "\"x\"", "{}", "{} {}", &format!("{payload}x")] {
+        assert_eq!(ask_claims(other), Err(Rejection::Claims), "{other}");
+    }
+}
+
+#[test]
+fn characters_that_deceive_a_reader_are_refused_in_every_text() {
+    for claim in [
+        "user_login",
+        "project_path",
+        "namespace_path",
+        "ref",
+        "pipeline_source",
+        "environment",
+        "aud",
+        "iss",
+    ] {
+        for bad in
+            ["a\0b", "a\nb", "a\rb", "a\u{1b}[31mb", "a\u{202e}b", "a\u{2066}b", "a\u{200b}b", "a\u{85}b"]
+        {
+            assert_eq!(ask_claims(&with(&[(claim, json!(bad))])), Err(Rejection::Claims), "{claim} {bad:?}");
+        }
+        assert_eq!(ask_claims(&with(&[(claim, json!("x".repeat(2000)))])), Err(Rejection::Claims), "{claim}");
+    }
+    assert!(ask_claims(&with(&[("ref", json!("feature/größe-ブランチ"))])).is_ok());
+}
+
+#[test]
+fn a_token_of_another_job_project_pipeline_user_or_runner_is_a_replay() {
+    for (claim, value, bound) in [
+        ("job_id", json!("501"), Bound::Job),
+        ("project_id", json!("4"), Bound::Project),
+        ("pipeline_id", json!("51"), Bound::Pipeline),
+        ("user_id", json!("8"), Bound::User),
+    ] {
+        assert_eq!(ask_claims(&with(&[(claim, value)])), Err(Rejection::OtherJob(bound)), "{claim}");
+    }
+    let token = sign(&KEY, HEADER, &claims().to_string());
+    let pinned = |ids: &[u64]| Server { runner_ids: ids.to_vec(), ..server(&KEY) };
+    let entries = response(&[("SITE_ID_TOKEN", &token)]);
+    assert!(ask_with(&entries, &[pinned(&[11, 12])]).is_ok());
+    assert_eq!(ask_with(&entries, &[pinned(&[11])]), Err(Rejection::OtherJob(Bound::Runner)));
+    let no_runner = sign(&KEY, HEADER, &with(&[("runner_id", json!("<absent>"))]));
+    let entries = response(&[("SITE_ID_TOKEN", &no_runner)]);
+    assert_eq!(ask_with(&entries, &[pinned(&[12])]), Err(Rejection::OtherJob(Bound::Runner)));
+}
+
+#[test]
+fn older_runners_bind_by_job_and_project_alone() {
+    let token = sign(&KEY, HEADER, &claims().to_string());
+    for info in [json!({"project_id": 3}), json!({"project_id": 3, "user_id": 0, "pipeline_id": 0})] {
+        let mut older = response(&[("SITE_ID_TOKEN", &token)]);
+        older["job_info"] = info;
+        assert!(ask_with(&older, &[server(&KEY)]).is_ok());
+    }
+}
+
+#[test]
+fn a_merge_request_from_a_fork_counts_for_the_project_that_runs_it() {
+    let fork = [
+        ("project_id", json!("9")),
+        ("project_path", json!("mallory/app")),
+        ("namespace_path", json!("mallory")),
+        ("job_project_id", json!("3")),
+        ("job_project_path", json!("hpc/app")),
+        ("job_namespace_path", json!("hpc")),
+        ("job_namespace_id", json!("4")),
+        ("user_access_level", json!("owner")),
+    ];
+    let admitted = ask_claims(&with(&fork)).unwrap();
+    assert_eq!((admitted.project_id, admitted.project_path.as_str()), (3, "hpc/app"));
+    assert_eq!((admitted.namespace_path.as_str(), admitted.namespace_id), ("hpc", Some(4)));
+    assert_eq!(admitted.access_level, None, "everybody owns a fork of their own");
+    assert_eq!(ask_claims(&with(&fork[..3])), Err(Rejection::OtherJob(Bound::Project)));
+}
