@@ -1,27 +1,18 @@
 //! The launcher, started as `nunbird-auth` starts it, for a CI job whose stages go to a scheduler.
 
 use super::bed::{Bed, Person};
+use super::stage::{BUILD_FAILURE, Ended, SYSTEM_FAILURE, Stage};
 use super::{Cluster, Slurm};
 use crate::world::process;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use nunbird_handover::{
-    Account, Batch, ExitCodes, Handover, Identity, SUMMARY_SIZE, Scheduler, Shell, SiteRules, Summary, Task,
-    UserText, Workspace,
+    Account, Batch, ExitCodes, Handover, Identity, SUMMARY_SIZE, Scheduler, Shell, SiteRules, Task, UserText,
+    Workspace,
 };
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// Told apart from what scripts of tests end with.
-const BUILD_FAILURE: u8 = 110;
-const SYSTEM_FAILURE: u8 = 120;
 
 /// One CI job.
 pub struct Job<'s, C: ?Sized = Slurm> {
@@ -31,31 +22,6 @@ pub struct Job<'s, C: ?Sized = Slurm> {
     /// What the launcher is given; change it before a stage.
     pub handover: Handover,
     starts: std::cell::Cell<u32>,
-}
-
-/// A stage of it, at work.
-#[derive(Debug)]
-pub struct Stage {
-    child: Child,
-    directory: PathBuf,
-    out: Arc<Mutex<Vec<u8>>>,
-    err: Arc<Mutex<Vec<u8>>>,
-    readers: Vec<std::thread::JoinHandle<()>>,
-}
-
-/// A stage that has ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// Of the launcher; none when a signal ended it.
-    pub status: Option<i32>,
-    /// Standard output.
-    pub out: Vec<u8>,
-    /// Standard error, as text.
-    pub err: String,
-    /// What the runner's exit-code file holds.
-    pub exit_code: String,
-    /// What the launcher told for the audit.
-    pub summary: Option<Summary>,
 }
 
 impl Slurm {
@@ -245,130 +211,8 @@ impl<C: Cluster + ?Sized> Job<'_, C> {
         ));
         spec.environment.push(("LEAKED".into(), "secret".into()));
         spec.environment.push(("SBATCH_PARTITION".into(), "nonesuch".into()));
-        let mut child = process::spawn(&spec);
-        let (out, err) = (Arc::default(), Arc::default());
-        let readers = vec![
-            read_into(child.stdout.take().expect("a pipe"), Arc::clone(&out)),
-            read_into(child.stderr.take().expect("a pipe"), Arc::clone(&err)),
-        ];
-        Stage { child, directory: at, out, err, readers }
+        Stage::of(process::spawn(&spec), at)
     }
-}
-
-impl Stage {
-    /// Sends a signal to the launcher.
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a signal");
-    }
-
-    /// What it has written to standard output so far.
-    pub fn out(&self) -> Vec<u8> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What it has written to standard error so far.
-    pub fn err(&self) -> String {
-        let err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&err).into_owned()
-    }
-
-    /// Waits until standard error says this.
-    #[track_caller]
-    pub fn wait_for_word(&self, word: &str) {
-        let end = Instant::now() + Duration::from_secs(90);
-        while !self.err().contains(word) {
-            assert!(Instant::now() < end, "waited in vain for `{word}` in:\n{}", self.err());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Kills the launcher as nothing else can.
-    pub fn kill(self) -> Ended {
-        self.signal(Signal::SIGKILL);
-        self.finish()
-    }
-
-    /// Whether the launcher has ended.
-    ///
-    /// # Panics
-    /// When it cannot be asked.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("a child").is_some()
-    }
-
-    /// Waits for its end, for longer than a launcher takes to give up on a cancel.
-    ///
-    /// # Panics
-    /// When it does not end.
-    #[track_caller]
-    pub fn finish(mut self) -> Ended {
-        let end = Instant::now() + Duration::from_secs(200);
-        while !self.has_ended() {
-            if Instant::now() >= end {
-                self.signal(Signal::SIGKILL);
-                panic!("the launcher does not end:\n{}", self.err());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let status = self.child.wait().expect("its end");
-        for reader in self.readers.drain(..) {
-            reader.join().expect("its output");
-        }
-        let summary = fs::read(self.directory.join("summary")).expect("a summary");
-        Ended {
-            status: status.code(),
-            out: self.out(),
-            err: self.err(),
-            exit_code: fs::read_to_string(self.directory.join("exit_code"))
-                .expect("an exit code")
-                .trim()
-                .to_owned(),
-            summary: summary.first_chunk().and_then(Summary::parse),
-        }
-    }
-}
-
-impl Ended {
-    /// Standard output as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.out).into_owned()
-    }
-
-    /// Fails unless the stage succeeded.
-    #[track_caller]
-    pub fn succeeded(&self) -> &Self {
-        assert_eq!(self.status, Some(0), "{}\n{}", self.text(), self.err);
-        self
-    }
-
-    /// Fails unless the script failed with this code and the user reads this.
-    #[track_caller]
-    pub fn failed(&self, code: i32, word: &str) -> &Self {
-        assert_eq!(self.status, Some(BUILD_FAILURE.into()), "{}\n{}", self.text(), self.err);
-        assert_eq!(self.exit_code, code.to_string(), "{}", self.err);
-        assert!(self.err.contains(word), "no `{word}` in:\n{}", self.err);
-        self
-    }
-
-    /// Fails unless the system failed and the user reads this.
-    #[track_caller]
-    pub fn system_failed(&self, word: &str) -> &Self {
-        assert_eq!(self.status, Some(SYSTEM_FAILURE.into()), "{}\n{}", self.text(), self.err);
-        assert!(self.err.contains(word), "no `{word}` in:\n{}", self.err);
-        self
-    }
-}
-
-fn read_into(
-    mut source: impl Read + Send + 'static,
-    into: Arc<Mutex<Vec<u8>>>,
-) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
-        let mut chunk = vec![0; 1 << 16];
-        while let Ok(n @ 1..) = source.read(&mut chunk) {
-            into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..n]);
-        }
-    })
 }
 
 /// No two jobs have the same, on no cluster: a job's processes are found by it.

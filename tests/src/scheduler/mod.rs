@@ -12,6 +12,7 @@ mod launch;
 mod site;
 mod slurm;
 mod slurm_cluster;
+mod stage;
 mod wants;
 
 pub use bed::Bed;
@@ -19,6 +20,7 @@ pub use cluster::{Cluster, Fault, Possible, Standing, Want};
 pub use fake::Fake;
 pub use faults::Stop;
 pub use gridengine::GridEngine;
-pub use launch::{Ended, Job, Stage};
+pub use launch::Job;
 pub use site::Site;
 pub use slurm::Slurm;
+pub use stage::{Ended, Stage};
