@@ -193,8 +193,7 @@ impl Start {
     pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<Ended, Refusal> {
         let Start { way, cleanup: patience, confines, .. } = self;
         let launch = match way {
-            // Without privilege there is none to keep, and no bound: docs/sudo.md.
-            Way::BySudo(sudo) => return sudo.run(&confines, context),
+            Way::BySudo(sudo) => return sudo.run_and_wait(&confines, context, patience),
             Way::Here(launch) | Way::InSession(launch, _) => launch,
         };
         let user = launch.ids.uid;

@@ -68,7 +68,7 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    fn release(&mut self) -> io::Result<()> {
+    pub(crate) fn release(&mut self) -> io::Result<()> {
         process::forbid_inspection()?;
         process::no_new_privileges()?;
         match self {
@@ -85,7 +85,7 @@ impl Reach {
         }
     }
 
-    fn pass(&mut self, child: &Child, signal: i32) {
+    pub(crate) fn pass(&mut self, child: &Child, signal: i32) {
         match self {
             Reach::Signals(_) => {
                 // It may have ended this very moment; the next CHLD tells.

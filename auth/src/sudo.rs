@@ -8,12 +8,12 @@ use crate::context::Context;
 use crate::launch::{Opened, could_not_start};
 use crate::limits::Confines;
 use crate::privilege::{Privilege, Source};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, clean, print_error};
 use crate::shepherd::{self, Reach};
 use nunbird_drop::relay;
 use nunbird_handover::{FORMAT_VERSION, Handover, Record, SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
-use nunbird_sys::fork::{Ended, fork_into};
-use nunbird_sys::signals::Waiter;
+use nunbird_sys::fork::{Child, Ended, fork_into};
+use nunbird_sys::signals::{self, Waiter};
 use nunbird_sys::{answer, exec, passing, process};
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -22,11 +22,16 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// Where every distribution has it. It can be neither read nor run by descriptor: RHEL's is mode 4111.
 const PROGRAM: &CStr = c"/usr/bin/sudo";
 /// What the relay says, in bytes: that it has begun, and how the launcher ended.
 const MAX_WORDS: usize = 3;
+/// The most that `cleanup`'s launcher and sudo may print, in bytes.
+const MAX_OUTPUT: usize = 64 << 10;
+/// How long sudo may take to see that its child has ended.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
 /// Everything that sudo's start needs.
 #[derive(Debug)]
@@ -90,9 +95,51 @@ impl Sudo {
     /// # Errors
     /// A system refusal when sudo did not start the launcher.
     pub(crate) fn run(self, confines: &Confines, context: &Context<'_>) -> Result<Ended, Refusal> {
+        let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
+        let user = self.user;
+        let Started { child, socket } = self.start(confines, context, None)?;
+        let reach = Reach::Pipe(PipeWriter::from(OwnedFd::from(copy_of(&socket)?)));
+        let ended = shepherd::watch(&child, &waiter, reach, context.privilege, user)?;
+        how_it_ended(socket, ended)
+    }
+
+    /// Runs `cleanup`'s launcher and waits for it for a bounded time. Neither sudo nor the launcher has the runner's pipes: the
+    /// runner waits until nobody holds them any more, and a user can stop the launcher and, by its parent, sudo.
+    ///
+    /// # Errors
+    /// As [`Sudo::run`]; a system refusal when it did not end in time. Its parent was told to kill it then. A parent that the
+    /// user keeps stopped is left, and sees the socket end when it goes on.
+    pub(crate) fn run_and_wait(
+        self,
+        confines: &Confines,
+        context: &Context<'_>,
+        patience: Duration,
+    ) -> Result<Ended, Refusal> {
+        let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
+        let Started { child, socket } = self.start(confines, context, Some(&writer))?;
+        drop(writer);
+        let mut reach = Reach::Pipe(PipeWriter::from(OwnedFd::from(copy_of(&socket)?)));
+        reach.release().map_err(|e| could_not_start("socket", &e))?;
+        let said = answer::read_to_end(reader, MAX_OUTPUT, patience);
+        if said.is_err() {
+            reach.pass(&child, signals::KILL);
+        }
+        let ended = child.wait_at_most(LAST_MOMENTS).map_err(|e| could_not_start("waitpid", &e))?;
+        let said = said.map_err(|e| could_not_start("cleanup did not end in time", &e))?;
+        print_error(&format!("{}\n", clean(&String::from_utf8_lossy(&said))));
+        let late = || could_not_start("cleanup did not end in time", &"sudo is still there");
+        how_it_ended(socket, ended.ok_or_else(late)?)
+    }
+
+    /// Forks; the child becomes sudo, whose child waits for the shepherd's byte. Output goes to the runner, unless it is for us.
+    fn start(
+        self,
+        confines: &Confines,
+        context: &Context<'_>,
+        output: Option<&PipeWriter>,
+    ) -> Result<Started, Refusal> {
         let step = |name: &'static str| move |e: io::Error| could_not_start(name, &e);
-        let Sudo { argv, order, opened: Opened { script, exit_code }, user } = self;
-        let waiter = Waiter::block(&shepherd::HEEDED).map_err(step("sigprocmask"))?;
+        let Sudo { argv, order, opened: Opened { script, exit_code }, .. } = self;
         let (ours, theirs) = UnixStream::pair().map_err(step("socketpair"))?;
         let kinds =
             script.as_ref().map_or(0, |_| SUDO_SCRIPT) | exit_code.as_ref().map_or(0, |_| SUDO_EXIT_CODE);
@@ -100,27 +147,41 @@ impl Sudo {
             [Some(&order), script.as_ref(), exit_code.as_ref()].into_iter().flatten().collect();
         passing::send(&ours, kinds, &files).map_err(step("socket"))?;
         let theirs = File::from(OwnedFd::from(theirs));
-        let child = fork_into(|| match become_sudo(&theirs, &argv, confines) {
-            Ok(never) => match never {},
-            Err(error) => {
-                failed(&format!("/usr/bin/sudo: {error}")).print(&context.decision_id, context.unobfuscated);
-                1
+        let child = fork_into(|| {
+            let became = output.map_or(Ok(()), exec::output_to);
+            match became.and_then(|()| become_sudo(&theirs, &argv, confines)) {
+                Ok(never) => match never {},
+                Err(error) => {
+                    failed(&format!("/usr/bin/sudo: {error}"))
+                        .print(&context.decision_id, context.unobfuscated);
+                    1
+                }
             }
         });
-        let child = child.map_err(step("fork"))?;
-        drop((theirs, order, script, exit_code));
-        let listener = ours.try_clone().map_err(step("socket"))?;
-        let reach = Reach::Pipe(PipeWriter::from(OwnedFd::from(ours)));
-        let ended = shepherd::watch(&child, &waiter, reach, context.privilege, user)?;
-        let said = answer::what_is_there(PipeReader::from(OwnedFd::from(listener)), MAX_WORDS);
-        match said.map_err(step("answer of the launcher's parent"))?.as_slice() {
-            // sudo ends as its child did, but for a signal that it catches itself.
-            [b'b', kind, number] => Ok(relay::ended(*kind, *number).unwrap_or(ended)),
-            [b'b', ..] => Ok(ended),
-            _ => Err(failed(&format!(
-                "sudo ended as {ended:?} before the launcher began; its words stand in the job log"
-            ))),
-        }
+        Ok(Started { child: child.map_err(step("fork"))?, socket: ours })
+    }
+}
+
+/// sudo, and the way to the launcher's parent.
+struct Started {
+    child: Child,
+    socket: UnixStream,
+}
+
+fn copy_of(socket: &UnixStream) -> Result<UnixStream, Refusal> {
+    socket.try_clone().map_err(|e| could_not_start("socket", &e))
+}
+
+/// What the launcher's parent says of the end, or where it says nothing, sudo.
+fn how_it_ended(socket: UnixStream, ended: Ended) -> Result<Ended, Refusal> {
+    let said = answer::what_is_there(PipeReader::from(OwnedFd::from(socket)), MAX_WORDS);
+    match said.map_err(|e| could_not_start("answer of the launcher's parent", &e))?.as_slice() {
+        // sudo ends as its child did, but for a signal that it catches itself.
+        [b'b', kind, number] => Ok(relay::ended(*kind, *number).unwrap_or(ended)),
+        [b'b', ..] => Ok(ended),
+        _ => Err(failed(&format!(
+            "sudo ended as {ended:?} before the launcher began; its words stand in the job log"
+        ))),
     }
 }
 

@@ -3,15 +3,15 @@
 //! Called by `nunbird-session` as root, and by `nunbird --sudo` as the user.
 
 use nunbird_sys::fork::{Child, Ended};
-use nunbird_sys::signals::{CHLD, CONT, HUP, INT, QUIT, TERM, USR1, USR2};
+use nunbird_sys::signals::{CHLD, CONT, HUP, INT, KILL, QUIT, TERM, USR1, USR2};
 use nunbird_sys::watch::{Event, Watch};
 use std::fs::File;
 use std::io;
 
 /// What a relay waits for, by [`Watch::begin`].
 pub const HEEDED: [i32; 7] = [CHLD, HUP, INT, QUIT, TERM, USR1, USR2];
-/// Signals that are passed on when they come as bytes.
-const PASSED: [i32; 6] = [HUP, INT, QUIT, TERM, USR1, USR2];
+/// Signals that are passed on when they come as bytes; `KILL` for a clean-up whose time is up.
+const PASSED: [i32; 7] = [HUP, INT, KILL, QUIT, TERM, USR1, USR2];
 
 /// Passes signals on and waits for the launcher. The end of `control` is the shepherd's: nobody wants the stage any more.
 ///

@@ -5,6 +5,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::io;
+use std::time::{Duration, Instant};
+
+/// Between two looks at a child that should end.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// A child of this process.
 #[derive(Debug)]
@@ -74,6 +78,20 @@ impl Child {
         loop {
             if let Some(ended) = self.look(WaitPidFlag::empty())? {
                 return Ok(ended);
+            }
+        }
+    }
+
+    /// Waits until it ends, for so long; none when it has not.
+    ///
+    /// # Errors
+    /// As waitpid(2).
+    pub fn wait_at_most(&self, patience: Duration) -> io::Result<Option<Ended>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.poll()? {
+                None if Instant::now() < deadline => std::thread::sleep(GLANCE),
+                looked => return Ok(looked),
             }
         }
     }

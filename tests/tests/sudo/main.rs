@@ -1,5 +1,6 @@
 //! `downscope = "sudo"`, with the host's own sudo and the sudoers file of the package: `nunbird-auth` has no privilege.
 
+mod hangs;
 mod jobs;
 mod refuse;
 

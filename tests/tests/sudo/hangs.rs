@@ -1,0 +1,87 @@
+//! Clean-ups that their users do not let end. Each takes the time that a clean-up has.
+
+use crate::{SUDOERS, begin, machine, sudoers};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nunbird_tests::world::{Account, Exit};
+use nunbird_tests::{StageOutcome, World, require_root};
+use serde_json::Value;
+use std::fs;
+use std::time::Duration;
+
+/// A machine with an account of its own: other tests' launchers run on this host at the same time.
+fn hunted(uid: u32) -> (World, String) {
+    let mut world = machine();
+    let name = format!("hunter{uid}");
+    world.add_account(Account::new(&name, uid));
+    world.write_file(SUDOERS, sudoers().replace("(%lattice)", &format!("({name})")), "root", 0o440);
+    (world, name)
+}
+
+/// A clean-up while a daemon of the user's stops what `pattern` finds. The job leaves it enough to do to be caught.
+fn clean_up(world: &World, user: &str, pattern: &str) -> StageOutcome {
+    let job = world.job().user(user).limit(Duration::from_secs(200));
+    let mut session = job.begin();
+    begin(&mut session);
+    let record = || {
+        let entries =
+            fs::read_dir(world.host_path("/home/nbt_runner/.local/state/nunbird/jobs")).expect("records");
+        let mut paths = entries.flatten().map(|entry| entry.path());
+        paths.find(|path| path.extension().is_some_and(|extension| extension == "json"))
+    };
+    let text = fs::read_to_string(record().expect("a record")).expect("a record");
+    let text: Value = serde_json::from_str(&text).expect("JSON");
+    let place = text["workspace"]["project_dir"].as_str().expect("a path").to_owned();
+    let much = format!("mkdir -p {place}.tmp && cd {place}.tmp && touch {{1..60000}}");
+    assert!(session.run_text("prepare_script", &much).succeeded());
+    // No signal reaches what is somebody else's.
+    let hunt = format!(
+        "perl -e '$end = time + 20; while (time < $end) {{ for (glob q(/proc/[0-9]*/cmdline)) {{ open my $f, $_ or next; \
+         $line = <$f>; kill STOP => m(([0-9]+)) if $line =~ /{pattern}/ }} }}'"
+    );
+    let outcome = std::thread::scope(|scope| {
+        let hunter = scope.spawn(|| world.shell(user, &hunt));
+        std::thread::sleep(Duration::from_millis(300));
+        let outcome = session.cleanup();
+        let _ended = hunter.join();
+        outcome
+    });
+    assert!(record().is_some(), "it can be called again: {}", outcome.log);
+    outcome
+}
+
+#[track_caller]
+fn assert_told(outcome: &StageOutcome) {
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[launcher]"), "{}", outcome.log);
+    assert!((118..140).contains(&outcome.elapsed.as_secs()), "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn a_clean_up_whose_launcher_is_stopped_is_ended_and_told() {
+    if !require_root() {
+        return;
+    }
+    let (world, user) = hunted(4178);
+    // Not its parent, which has `--sudo`.
+    let outcome = clean_up(&world, &user, "^nunbird.$");
+    assert_told(&outcome);
+    let left = world.shell(&user, &format!("pgrep -u {user} -f nunbir[d]"));
+    assert_eq!(left.stdout, "", "the launcher and its parent are gone");
+}
+
+#[test]
+fn a_clean_up_of_which_everything_is_stopped_does_not_hold_the_runner() {
+    if !require_root() {
+        return;
+    }
+    let (world, user) = hunted(4179);
+    let outcome = clean_up(&world, &user, "nunbir[d]");
+    assert_told(&outcome);
+    let _killed_itself_too = world.shell(&user, "kill -KILL -1");
+    // sudo has stopped itself as its child was stopped. It is root's, and of no other test: its account is this one's.
+    let left = world.shell("root", &format!("pgrep -f '^sudo -n -u {user} '"));
+    for pid in left.stdout.lines().filter_map(|line| line.parse().ok()) {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("our sudo");
+    }
+}
