@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod cancels;
 mod forgets;
+mod looking;
 mod silence;
 
 const LIMITS: Limits = Limits {
@@ -247,93 +248,6 @@ fn the_user_is_told_of_a_long_silence() {
     }
     let told = play.notices.iter().filter(|notice| matches!(notice, Notice::Silence(_, _))).count();
     assert_eq!(told, 1);
-}
-
-#[test]
-fn an_unclear_submission_is_looked_for_by_its_tag_and_never_repeated_while_it_may_be_there() {
-    let slurm = slurm();
-    let mut play = Play::new(&slurm, LIMITS, false, None);
-    play.on(Order::Submit, silent());
-    play.on(Order::Find, silent());
-    play.on(Order::Find, Answer::Absent);
-    play.on(Order::Find, says("PENDING"));
-    play.on(Order::Query, says("PENDING"));
-    assert_eq!((play.counted(Order::Submit), play.machine.id.as_deref()), (1, Some("7")));
-
-    let mut play = Play::new(&slurm, LIMITS, false, None);
-    play.on(Order::Submit, silent());
-    play.on(Order::Find, Answer::Absent);
-    let first = play.now;
-    play.on(Order::Find, Answer::Absent);
-    assert!(play.now >= first + Duration::from_secs(5), "one look may come before the submission");
-    play.on(Order::Submit, Answer::Id("8".to_owned()));
-}
-
-#[test]
-fn a_launcher_that_comes_after_one_that_was_killed_looks_before_it_submits() {
-    let slurm = slurm();
-    let mut play = Play::new(&slurm, LIMITS, true, None);
-    play.on(Order::Find, says("RUNNING"));
-    assert_eq!(play.machine.id.as_deref(), Some("7"));
-
-    let mut play = Play::new(&slurm, LIMITS, true, None);
-    play.on(Order::Find, Answer::Absent);
-    play.on(Order::Find, Answer::Absent);
-    play.on(Order::Submit, Answer::Id("9".to_owned()));
-
-    let mut play = Play::new(&slurm, LIMITS, true, Some("7"));
-    play.on(Order::Query, says("RUNNING"));
-}
-
-#[test]
-fn the_job_that_runs_is_ours_whatever_id_the_submission_gave() {
-    let slurm = slurm();
-    let mut play = Play::new(&slurm, LIMITS, false, None);
-    play.on(Order::Submit, Answer::Id("9".to_owned()));
-    play.event(Event::Began(Began { id: "7".to_owned(), host: "n1".to_owned(), time: 1 }));
-    assert_eq!(play.machine.id.as_deref(), Some("7"));
-}
-
-#[test]
-fn a_job_that_vanished_is_looked_up_everywhere_and_then_lost_whatever_its_record_says() {
-    let slurm = slurm();
-    for code in [None, Some(0)] {
-        let mut play = Play::begun(&slurm);
-        if let Some(code) = code {
-            play.event(Event::Recorded(record(code)));
-            play.event(Event::Output(Output::All));
-        }
-        play.on(Order::Query, Answer::Absent);
-        play.on(Order::Find, Answer::Absent);
-        play.on(Order::Accounting, Answer::Absent);
-        while play.order().is_some() {
-            play.event(Event::Answer(Order::Query, Answer::Absent));
-        }
-        assert_eq!(play.machine.outcome(), Some(&Outcome::Lost(code)));
-    }
-}
-
-#[test]
-fn a_job_that_the_accounting_remembers_is_not_lost() {
-    let slurm = slurm();
-    let mut play = Play::begun(&slurm);
-    play.event(Event::Recorded(record(0)));
-    play.on(Order::Query, Answer::Absent);
-    play.on(Order::Find, Answer::Absent);
-    play.on(Order::Accounting, says("COMPLETED"));
-    play.ends(Outcome::Success);
-}
-
-#[test]
-fn a_script_that_failed_in_a_job_that_vanished_has_failed() {
-    let slurm = slurm();
-    let mut play = Play::begun(&slurm);
-    play.event(Event::Recorded(record(3)));
-    play.on(Order::Query, Answer::Absent);
-    play.on(Order::Find, Answer::Absent);
-    play.on(Order::Accounting, Answer::Disabled);
-    play.on(Order::Query, Answer::Absent);
-    play.ends(Outcome::Failed(3));
 }
 
 /// A scheduler whose queue says nothing about ended jobs, and whose commands take ids.
