@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use nunbird_tests::require_root;
-use nunbird_tests::runner::{Commands, Job, StageOutcome};
+use nunbird_tests::runner::{Commands, Job, assert_refused};
 use nunbird_tests::world::{AUDIENCE, Exit, Privilege, World};
 use std::ffi::OsString;
 
@@ -54,15 +54,6 @@ fn job(world: &World) -> Job<'_> {
         c.run = vec!["run".into()];
         c.cleanup = with_file("cleanup");
     })
-}
-
-#[track_caller]
-fn assert_refused(world: &World, outcome: &StageOutcome, code: &str, detail: &str) {
-    assert_ne!(outcome.exit, Exit::Code(0), "{}", outcome.log);
-    assert!(outcome.stderr.contains(&format!("[{code}]")), "{}", outcome.stderr);
-    let audit = world.audit();
-    let said = audit.last().expect("a line")["detail"].as_str().expect("a detail");
-    assert!(said.contains(detail), "{detail}: {said}");
 }
 
 #[test]

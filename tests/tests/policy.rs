@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use nunbird_tests::require_root;
-use nunbird_tests::runner::StageOutcome;
+use nunbird_tests::runner::{StageOutcome, assert_refused};
 use nunbird_tests::world::{Exit, Privilege, World};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -18,15 +18,6 @@ fn world() -> World {
 fn assert_admitted_as(world: &World, outcome: &StageOutcome, account: &str) {
     assert_eq!(outcome.exit, Exit::Code(0), "{}", outcome.log);
     assert_eq!(world.audit().last().expect("a line")["account"], account);
-}
-
-#[track_caller]
-fn assert_refused(world: &World, outcome: &StageOutcome, code: &str, detail: &str) {
-    assert_ne!(outcome.exit, Exit::Code(0), "{}", outcome.log);
-    assert!(outcome.stderr.contains(&format!("[{code}]")), "{}", outcome.stderr);
-    let audit = world.audit();
-    let said = audit.last().expect("a line")["detail"].as_str().expect("a detail");
-    assert!(said.contains(detail), "{detail}: {said}");
 }
 
 const AS_THEMSELVES: &str = "run_as = \"$user_login\"";

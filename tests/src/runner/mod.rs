@@ -21,7 +21,7 @@ mod version;
 
 pub use crate::world::Exit;
 pub use job::{Commands, Job};
-pub use outcome::{Outcome, Reason, StageOutcome, Status};
+pub use outcome::{Outcome, Reason, StageOutcome, Status, assert_refused};
 pub use session::Session;
 pub use stage::{Cancel, Canceller};
 pub use variables::Variable;

@@ -1,6 +1,6 @@
 //! What came of a job.
 
-use crate::world::Exit;
+use crate::world::{Exit, World};
 use std::time::Duration;
 
 /// One call of the driver.
@@ -132,4 +132,17 @@ impl Outcome {
     fn cleanup_words(&self) -> String {
         self.stages.iter().filter(|stage| stage.name == "cleanup").map(|stage| stage.log.clone()).collect()
     }
+}
+
+/// Fails unless a call was refused with this code, which the user reads, and with a detail that holds this, which the admin does.
+///
+/// # Panics
+/// When the audit file has no line with a detail.
+#[track_caller]
+pub fn assert_refused(world: &World, outcome: &StageOutcome, code: &str, detail: &str) {
+    assert_ne!(outcome.exit, Exit::Code(0), "{}", outcome.log);
+    assert!(outcome.stderr.contains(&format!("[{code}]")), "{}", outcome.stderr);
+    let audit = world.audit();
+    let said = audit.last().expect("a line")["detail"].as_str().expect("a detail");
+    assert!(said.contains(detail), "{detail}: {said}");
 }
