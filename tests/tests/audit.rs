@@ -81,8 +81,7 @@ fn the_start_of_a_stage_names_the_bytes_that_are_run() {
     }
     let world = ready(Privilege::Setuid);
     let job = world.job();
-    let mut session = job.begin();
-    assert!(session.config().succeeded() && session.prepare().succeeded());
+    let mut session = job.prepared();
     // Longer than what is copied at once, and its own file is overwritten while it runs.
     let padding = "#".repeat(200_000);
     let own = session.directory().join("script1000001/script");
@@ -118,8 +117,7 @@ fn a_launcher_that_is_killed_has_an_end_with_its_signal() {
     for privilege in Privilege::ALL {
         let world = ready(privilege);
         let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let mut session = job.prepared();
         let outcome = session.run_text("build_script", "kill -KILL $PPID; sleep 60");
         assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
         let end = world.audit().pop().expect("an event");
@@ -267,8 +265,7 @@ fn a_stage_whose_start_cannot_be_written_does_not_run_but_cleanup_does() {
     for privilege in Privilege::ALL {
         let world = ready(privilege);
         let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let mut session = job.prepared();
         let file = world.paths().audit.clone();
         redirect(&world, &json!({ "file": file, "journald": true, "syslog": null, "required": true }));
         let nothing = world.root().join("nothing");
@@ -307,8 +304,7 @@ fn the_end_of_a_stage_that_cannot_be_written_is_told() {
     for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
         let world = ready(privilege);
         let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let mut session = job.prepared();
         let audit = world.host_path(&world.paths().audit);
         let outcome = std::thread::scope(|scope| {
             let stage = scope

@@ -71,8 +71,7 @@ fn a_job_leaves_no_process_wherever_it_went() {
     for privilege in Privilege::ALL {
         let world = ready(privilege);
         let job = world.job().with_repository();
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let mut session = job.prepared();
         assert!(session.run_text("build_script", &daemon("~/daemon")).succeeded());
         let daemon = pid(&world, "/home/alice/daemon");
         assert!(runs(&daemon), "{privilege:?}: a daemon outlives its stage");
@@ -94,8 +93,7 @@ fn a_clean_up_ends_a_stage_that_still_runs() {
     for privilege in [Privilege::Setuid, Privilege::None] {
         let world = ready(privilege);
         let job = world.job().with_repository().file_variable("KEY", "the key\n");
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let mut session = job.prepared();
         assert!(session.stage("get_sources").succeeded());
         let file = session.directory().join("slow");
         session.write(&file, format!("{}\necho going; sleep 300", daemon("~/daemon")).as_bytes(), 0o700);
@@ -160,8 +158,7 @@ fn clean_ups_of_one_job_at_the_same_time_all_succeed() {
     }
     let world = ready(Privilege::FileCaps);
     let job = world.job().with_repository().file_variable("KEY", "the key\n");
-    let mut session = job.begin();
-    assert!(session.config().succeeded() && session.prepare().succeeded());
+    let mut session = job.prepared();
     assert!(session.stage("get_sources").succeeded());
     let mut spec = session.spec_of_config();
     spec.arguments = vec!["cleanup".into()];
@@ -184,8 +181,7 @@ fn after_a_restart_of_the_host_a_job_is_over_and_its_place_is_free() {
     for privilege in [Privilege::Setuid, Privilege::None] {
         let world = ready(privilege);
         let job = world.job().with_repository().file_variable("KEY", "the key\n");
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let mut session = job.prepared();
         assert!(session.stage("get_sources").succeeded());
         let record = world.records().pop().expect("a record");
         // As if the host had restarted since.

@@ -2,7 +2,7 @@
 //! of the runner's service, a reboot and a power cut leave.
 
 use nunbird_tests::host::{Process, RUNNER_UNIT};
-use nunbird_tests::{Exit, Host, Job, Session, require_host};
+use nunbird_tests::{Exit, Host, Session, require_host};
 use serde_json::Value;
 use std::fs;
 
@@ -13,14 +13,6 @@ const SERVICE_ENDED: Exit = Exit::Code(nunbird_tests::host::service::SERVICE_END
 const BUSY: &str = "sleep 301 & setsid sleep 302 </dev/null >/dev/null 2>&1 & (setsid sh -c 'sleep 303 &' >/dev/null 2>&1)\n\
     (kill -STOP $BASHPID; exec sleep 304) & (trap '' TERM; exec sleep 305) &\n\
     touch \"$HOME/busy\"; wait";
-
-fn admitted<'j>(job: &'j Job<'_>) -> Session<'j> {
-    let mut session = job.begin();
-    for call in [session.config(), session.prepare()] {
-        assert!(call.succeeded(), "{}", call.log);
-    }
-    session
-}
 
 /// Runs `BUSY` as a stage and `act` once all of its five processes are there; returns how the call ended.
 fn while_busy(host: &Host, session: &mut Session<'_>, act: impl FnOnce()) -> Exit {
@@ -120,7 +112,7 @@ fn the_journal_knows_the_uid_of_an_event_whose_process_has_ended() {
     let host = Host::boot();
     host.world().reconfigure("[audit]\n", "[audit]\njournald = true\n");
     let job = host.world().job();
-    let mut session = admitted(&job);
+    let mut session = job.prepared();
     let before = journal(&host).len();
     let journald = |signal: &str| format!("kill -{signal} $(systemctl show -P MainPID systemd-journald)");
     host.root(&journald("STOP")).success();
@@ -143,7 +135,7 @@ fn stopping_and_restarting_the_runners_service_leaves_no_process_of_a_job() {
     let host = Host::boot();
     for verb in ["stop", "restart"] {
         let job = host.world().job();
-        let mut session = admitted(&job);
+        let mut session = job.prepared();
         let exit = while_busy(&host, &mut session, || {
             host.root(&format!("systemctl {verb} {RUNNER_UNIT}")).success();
             // Not waited for: the stop has ended them before it answers.
@@ -167,7 +159,7 @@ fn a_job_of_before_a_reboot_is_told_so_and_cleaned_up() {
     }
     let host = Host::boot();
     let job = host.world().job();
-    let mut session = admitted(&job);
+    let mut session = job.prepared();
     host.power_off();
     host.start();
     let stage = session.run_text("build_script", "echo run''ning");
@@ -177,7 +169,7 @@ fn a_job_of_before_a_reboot_is_told_so_and_cleaned_up() {
     assert!(cleanup.succeeded() && host.world().records().is_empty(), "{}", cleanup.log);
 
     let job = host.world().job();
-    let mut session = admitted(&job);
+    let mut session = job.prepared();
     let exit = while_busy(&host, &mut session, || host.cut_power());
     assert_eq!(exit, SERVICE_ENDED);
     host.start();

@@ -153,8 +153,7 @@ fn a_limit_on_the_users_processes_is_told_and_nothing_runs_with_privilege_instea
         world.add_account(Account::new("crowd", uid));
         world.write_keys();
         let job = world.job().user("crowd");
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let mut session = job.prepared();
         let script = session.directory().join("script");
         session.write(&script, b"id -u >/tmp/ran", 0o700);
         let mut spec = session.spec_of_run(&script, "build_script");
@@ -267,8 +266,7 @@ fn a_user_who_stops_the_launcher_of_cleanup_does_not_hold_the_runner() {
         world.add_account(Account::new("hunter", 4177));
         world.write_keys();
         let job = world.job().user("hunter").limit(Duration::from_secs(4));
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let mut session = job.prepared();
         // As a daemon of the user's would: everything that becomes the user's is stopped at once.
         let hunt = "for i in $(seq 400); do pkill -STOP -u hunter -f 'nunbir[d]' || true; sleep 0.01; done";
         let outcome = std::thread::scope(|scope| {

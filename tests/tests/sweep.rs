@@ -124,8 +124,7 @@ fn jobs_of_a_user_whose_clean_up_fails_wait_for_those_of_others() {
     for (user, id, name) in jobs {
         let known = world.records();
         let job = world.job().id(id).user(user).with_repository();
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let mut session = job.prepared();
         assert!(session.stage("get_sources").succeeded());
         let record = world.records().into_iter().find(|record| !known.contains(record)).expect("a record");
         change_record(&record, "expires_at", json!(1));
@@ -157,8 +156,7 @@ fn only_the_keeper_of_the_records_has_a_job_reaped_and_only_one_that_is_over() {
     for privilege in [Privilege::Setuid, Privilege::FileCaps] {
         let world = ready(privilege);
         let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let _session = job.prepared();
         let record = world.records().pop().expect("a record");
         let name = record.file_name().expect("a name").to_str().expect("text");
         let reap = |account: &str, name: &str| {
@@ -188,8 +186,7 @@ fn a_record_of_an_account_that_is_gone_goes_as_well() {
     world.write_keys();
     {
         let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let _session = job.prepared();
     }
     let record = world.records().pop().expect("a record");
     change_record(&record, "expires_at", json!(1));
@@ -316,8 +313,7 @@ fn the_directory_of_a_job_that_is_not_over_stays_however_old_it_is() {
     }
     let world = ready(Privilege::Setuid);
     let job = world.job();
-    let mut session = job.begin();
-    assert!(session.config().succeeded() && session.prepare().succeeded());
+    let session = job.prepared();
     let directory = session.directory().to_owned();
     age(&directory, 9);
     let place = directory.parent().expect("a parent").to_str().expect("text").to_owned();

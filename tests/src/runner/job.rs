@@ -313,6 +313,19 @@ impl<'w> Job<'w> {
         Session::begin(self)
     }
 
+    /// Begins an attempt whose `config` and `prepare` succeed.
+    ///
+    /// # Panics
+    /// When one of them does not.
+    #[track_caller]
+    pub fn prepared(&self) -> Session<'_> {
+        let mut session = self.begin();
+        for call in [session.config(), session.prepare()] {
+            assert!(call.succeeded(), "{}", call.log);
+        }
+        session
+    }
+
     /// Makes the repository, so that `get_sources` works in a [`Session`]. [`Job::run`] does this by itself.
     #[must_use]
     pub fn with_repository(mut self) -> Self {
