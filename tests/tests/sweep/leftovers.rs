@@ -1,0 +1,155 @@
+//! The runner's own temporary files.
+
+use crate::{action, age, change_record, items, ready, sweep};
+use nunbird_tests::require_root;
+use nunbird_tests::world::{Exit, Privilege, World};
+use serde_json::json;
+use std::fs::{self, File};
+use std::os::unix::fs::{chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A directory of gitlab-runner's with a job response in it, and a link to a file that must stay.
+fn job_directory(world: &World, name: &str, owner: u32, days: i64) -> PathBuf {
+    let path = world.host_path("/tmp").join(name);
+    fs::create_dir_all(path.join("script1")).expect("directories");
+    fs::write(path.join("response.json"), "{\"token\":\"secret\"}").expect("a file");
+    symlink("/home/alice/precious", path.join("link")).expect("a link");
+    symlink("/home/alice", path.join("directory")).expect("a link");
+    for one in [&path.join("script1"), &path.join("response.json"), &path] {
+        chown(one, Some(owner), Some(owner)).expect("an owner");
+    }
+    age(&path, days);
+    path
+}
+
+fn trace(world: &World, name: &str, owner: u32, days: i64) -> PathBuf {
+    let path = world.host_path("/tmp").join(name);
+    fs::write(&path, "a job's log\n").expect("a file");
+    chown(&path, Some(owner), Some(owner)).expect("an owner");
+    age(&path, days);
+    path
+}
+
+#[test]
+fn old_temporary_files_of_the_runner_go_and_nothing_else() {
+    if !require_root() {
+        return;
+    }
+    const RUNNER: u32 = 4001;
+    for account in ["root", "nbt_runner"] {
+        let world = ready(Privilege::Setuid);
+        world.write_file("/home/alice/precious", "kept", "alice", 0o600);
+        let old = job_directory(&world, "custom-executor101", RUNNER, 3);
+        let old_trace = trace(&world, "trace102", RUNNER, 3);
+        let stay = [
+            job_directory(&world, "custom-executor103", RUNNER, 0),
+            job_directory(&world, "custom-executor104", 4101, 9),
+            job_directory(&world, "custom-executors105", RUNNER, 9),
+            trace(&world, "trace106", 4101, 9),
+            trace(&world, "trace107.log", RUNNER, 9),
+            trace(&world, "custom-executor108", RUNNER, 9),
+        ];
+        let link = world.host_path("/tmp/custom-executor109");
+        symlink("/home/alice", &link).expect("a link");
+        // A stage has made a directory for its script just now.
+        let busy = job_directory(&world, "custom-executor110", RUNNER, 9);
+        age(&busy.join("response.json"), 0);
+        let used = trace(&world, "trace111", RUNNER, 9);
+        let open = File::open(&used).expect("a file");
+        let dry = sweep(&world, account, &["--dry-run"]);
+        assert_eq!(action(&items(&dry), "custom-executor101"), "would remove", "{}", dry.stdout);
+        assert!(old.exists() && old_trace.exists());
+        let done = sweep(&world, account, &[]);
+        assert_eq!(done.exit, Exit::Code(0), "{}{}", done.stdout, done.stderr);
+        let all = items(&done);
+        for (name, expected) in [
+            ("custom-executor101", "removed"),
+            ("trace102", "removed"),
+            ("custom-executor103", "kept"),
+            ("custom-executor104", "not looked at"),
+            ("custom-executors105", "not looked at"),
+            ("trace106", "not looked at"),
+            ("trace107.log", "not looked at"),
+            ("custom-executor108", "not looked at"),
+            ("custom-executor109", "not looked at"),
+            ("custom-executor110", "kept"),
+        ] {
+            assert_eq!(action(&all, name), expected, "{account}: {name}");
+        }
+        assert!(!old.exists() && !old_trace.exists());
+        assert!(stay.iter().all(|path| path.exists()) && link.is_symlink() && busy.exists());
+        if account == "root" {
+            assert!(used.exists() && all.iter().any(|item| item.2.contains("uses it")), "{all:?}");
+        }
+        drop(open);
+        let precious = fs::read_to_string(world.host_path("/home/alice/precious"));
+        assert_eq!(precious.expect("a link was followed"), "kept");
+    }
+}
+
+#[test]
+fn a_user_cannot_keep_the_runners_files_by_naming_them() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let old = job_directory(&world, "custom-executor301", 4001, 9);
+    let mut sleeper = Command::new("/bin/sleep");
+    sleeper.arg0("/tmp/custom-executor301").arg("300").env_clear().uid(4101).gid(4101);
+    let mut sleeper = sleeper.spawn().expect("a process");
+    let done = sweep(&world, "root", &[]);
+    sleeper.kill().and_then(|()| sleeper.wait()).expect("its end");
+    assert_eq!(action(&items(&done), "custom-executor301"), "removed", "{}", done.stdout);
+    assert!(!old.exists());
+}
+
+#[test]
+fn the_directory_of_a_job_that_is_not_over_stays_however_old_it_is() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let session = job.prepared();
+    let directory = session.directory().to_owned();
+    age(&directory, 9);
+    let place = directory.parent().expect("a parent").to_str().expect("text").to_owned();
+    let name = directory.file_name().expect("a name").to_string_lossy().into_owned();
+    let kept = sweep(&world, "root", &["--tmpdir", &place]);
+    assert_eq!(action(&items(&kept), &name), "kept", "{}", kept.stdout);
+    assert!(kept.stdout.contains("its job is not over"), "{}", kept.stdout);
+    change_record(&world.records().pop().expect("a record"), "expires_at", json!(1));
+    let done = sweep(&world, "root", &["--tmpdir", &place]);
+    assert_eq!(action(&items(&done), &name), "removed", "{}", done.stdout);
+    assert!(!directory.exists() && world.records().is_empty());
+}
+
+#[test]
+fn a_sweep_by_anybody_else_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let old = job_directory(&world, "custom-executor201", 4001, 9);
+    let refused = sweep(&world, "alice", &[]);
+    assert!(
+        refused.exit == Exit::Code(1) && refused.stderr.contains("run this as root"),
+        "{}",
+        refused.stderr
+    );
+    assert!(old.exists());
+    let text = world.run(&world.program(
+        "root",
+        world.paths().bin.join("nunbirdctl"),
+        &["sweep", "--runner-user", "nbt_runner"],
+    ));
+    assert_eq!(text.success().lines().last(), Some("1 removed, 0 kept, 0 failed"));
+    let none = world.run(&world.program(
+        "root",
+        world.paths().bin.join("nunbirdctl"),
+        &["sweep", "--runner-user", "nobody-of-that-name"],
+    ));
+    assert!(none.exit == Exit::Code(1) && none.stdout.contains("--runner-user"), "{}", none.stdout);
+}
