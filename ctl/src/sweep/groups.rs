@@ -17,6 +17,7 @@ use nunbird_sys::directory::{Directory, Lock};
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::users::UserEntry;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,11 +30,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Removes the groups that are nobody's.
 pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
     match nobodys(runner) {
-        Ok(strays) => strays.into_values().map(|group| end(&group, dry_run)).collect(),
+        Ok(Found { groups, unseen: None }) => {
+            groups.into_values().map(|group| end(&group, dry_run)).collect()
+        }
+        Ok(Found { groups, unseen: Some(path) }) => {
+            let why = format!("it may be of {}, which cannot be read", path.display());
+            groups.values().map(|group| item(group.path().to_path_buf(), Action::Kept, why.clone())).collect()
+        }
         Err((path, why)) => {
-            vec![item(path, Action::Failed, format!("control groups of jobs were not looked at: {why}"))]
+            let why = format!("control groups of jobs were not looked at: {why}");
+            vec![item(path, Action::Failed, why)]
         }
     }
+}
+
+/// Groups that no record names.
+struct Found {
+    groups: BTreeMap<(bool, String), Stray>,
+    /// A record, or all of a directory, that could not be read.
+    unseen: Option<PathBuf>,
 }
 
 fn item(path: PathBuf, action: Action, reason: String) -> Item {
@@ -56,17 +71,23 @@ fn end(group: &Stray, dry_run: bool) -> Item {
 /// What could not be read, and why.
 type Unread = (PathBuf, String);
 
-fn nobodys(runner: Option<&UserEntry>) -> Result<BTreeMap<(bool, String), Stray>, Unread> {
+fn nobodys(runner: Option<&UserEntry>) -> Result<Found, Unread> {
     let stores = stores(runner);
-    let mut locks = Vec::new();
+    let (mut locks, mut unseen) = (Vec::new(), None);
     for (path, owner) in &stores {
-        if let Some(store) = Store::lock(path, *owner).map_err(|e| (path.clone(), e.to_string()))? {
-            locks.push(store);
+        match Store::lock(path, *owner) {
+            Ok(store) => locks.extend(store),
+            // The runner's account has the groups of its own jobs alone.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied && !geteuid().is_root() => {
+                unseen = Some(path.clone());
+            }
+            Err(e) => return Err((path.clone(), e.to_string())),
         }
     }
     let (mut records, mut own) = (Vec::new(), Vec::new());
     for store in &locks {
-        let found = store.records()?;
+        let (found, unread) = store.records()?;
+        unseen = unseen.or(unread);
         // What the runner's account writes must not lead root elsewhere.
         if store.owner.0 == geteuid().as_raw() {
             own.extend(found.iter().cloned());
@@ -89,7 +110,7 @@ fn nobodys(runner: Option<&UserEntry>) -> Result<BTreeMap<(bool, String), Stray>
             found.remove(&(unified, name.unwrap_or_default()));
         }
     }
-    Ok(found)
+    Ok(Found { groups: found, unseen })
 }
 
 /// Where records of jobs with groups can lie, and whose they are, by uid and gid: root's, and with `downscope = "sudo"` or `"none"`
@@ -116,24 +137,29 @@ impl Store {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = match open(path, flags, Mode::empty()) {
             Ok(fd) => Directory::new(fd),
-            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
         let lock = directory.lock(LOCK)?;
         Ok(Some(Store { path: path.to_path_buf(), directory, owner, _lock: lock }))
     }
 
-    /// Every record. One that cannot be read may have any group.
-    fn records(&self) -> Result<Vec<Record>, Unread> {
+    /// Every record, and one that cannot be read, which may have any group: another version's, for example.
+    fn records(&self) -> Result<(Vec<Record>, Option<PathBuf>), Unread> {
         let failed = |e: &dyn std::fmt::Display| (self.path.clone(), e.to_string());
         let _identity = act_as(self.owner).map_err(|e| failed(&e))?;
-        let names = self.directory.names().map_err(|e| failed(&e))?;
-        let read = |name: String| {
-            let failed = |e: &dyn std::fmt::Display| (self.path.join(&name), e.to_string());
-            let (bytes, ..) = self.directory.read(&name, records::MAX_RECORD).map_err(|e| failed(&e))?;
-            Record::from_bytes(&bytes).map_err(|e| failed(&e))
-        };
-        names.into_iter().filter(|name| name.ends_with(".json")).map(read).collect()
+        let (mut records, mut unread) = (Vec::new(), None);
+        for name in self.directory.names().map_err(|e| failed(&e))? {
+            if !name.ends_with(".json") {
+                continue;
+            }
+            let read = self.directory.read(&name, records::MAX_RECORD).ok();
+            match read.and_then(|(bytes, ..)| Record::from_bytes(&bytes).ok()) {
+                Some(record) => records.push(record),
+                None => unread = Some(self.path.join(name)),
+            }
+        }
+        Ok((records, unread))
     }
 }
 
