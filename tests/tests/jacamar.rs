@@ -93,7 +93,9 @@ fn the_lists_deny_by_their_names_and_the_user_reads_why() {
     let denied = job(&world).config();
     assert_refused(&world, &denied, "rule", "rule `pipeline_source_allowlist`");
     assert!(denied.stderr.contains("pipelines started this way do not run here"), "{}", denied.stderr);
-    assert_eq!(job(&world).claim("pipeline_source", "web".into()).config().exit, Exit::Code(0));
+    // Another job: one is admitted four times, and those above count unless they happened to get the same directory's number.
+    let web = job(&world).id(7002).claim("pipeline_source", "web".into());
+    assert_eq!(web.config().exit, Exit::Code(0));
 }
 
 #[test]
