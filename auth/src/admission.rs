@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use crate::store::{self, Claim, Store, job_directory};
 use nunbird_handover::{
     Account, Audit, Batch, BatchPlan, FORMAT_VERSION, Identity, JobDirectory, Now, Record, RuleRef,
-    Scheduler, Shell, SiteRules, Untrusted, Workspace,
+    Scheduler, Shell, SiteRules, UNLIMITED, Untrusted, Workspace,
 };
 use nunbird_policy::{AccountFacts, BUILDS_VARIABLE, DEFAULT_AUDIT_FILE, Directories, Executor, Job, Policy};
 use nunbird_sys::process;
@@ -67,6 +67,7 @@ fn record(
         true => format!("{server}-{}", admitted.job_id),
         false => format!("{slot:03}"),
     };
+    let raised = job.raise_stack_limit.then_some(UNLIMITED);
     let host = process::short_host_name();
     let builds_dir = match &builds_root {
         Some(root) => root.join(host).join(place),
@@ -116,7 +117,7 @@ fn record(
         site: SiteRules {
             message: job.message.clone(),
             stages: job.stages.clone(),
-            raise_stack_limit: job.raise_stack_limit,
+            stack: policy.limits_of(rule).and_then(|limits| limits.rlimits.stack).or(raised),
             own_directory: own.filter(|_| directories.upkeep.create),
             upkeep: directories.upkeep.clone(),
         },

@@ -32,12 +32,19 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Duration, JobLimits, Usage, card};
-    use nunbird_handover::{Amounts, Rlimits};
+    use nunbird_handover::{Amounts, Rlimits, Standing};
 
     #[test]
     fn the_card_sets_what_was_used_against_what_was_given() {
         let amounts = Amounts { memory: Some(64 << 20), cpu: Some(1500), ..Amounts::default() };
-        let job = JobLimits { name: "small".to_owned(), amounts, rlimits: Rlimits::default(), group: None };
+        let job = JobLimits {
+            name: "small".to_owned(),
+            amounts,
+            rlimits: Rlimits::default(),
+            standing: Standing::default(),
+            disks: Vec::new(),
+            group: None,
+        };
         let usage = Usage {
             memory_peak: Some((12 << 20) + 1),
             cpu_time: Some(2_340_000),

@@ -5,7 +5,7 @@ use crate::inputs::Inputs;
 use crate::privilege::Privilege;
 use nunbird_handover::Record;
 use nunbird_policy::Subject;
-use nunbird_sys::process::Limits;
+use nunbird_sys::rlimits::Limits;
 use nunbird_token::Admitted;
 
 /// One call of the program.

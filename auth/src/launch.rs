@@ -101,7 +101,8 @@ impl Start {
             Some(job) => limits::bounds(context, job).map_err(|e| failed(&e))?,
             None => context.limits.clone(),
         };
-        let confines = Confines { entrance: None, rlimits };
+        let standing = record.limits.as_ref().map(|job| job.standing).unwrap_or_default();
+        let confines = Confines { entrance: None, rlimits, standing };
         if Sudo::is_the_way(context.privilege, record) {
             let way = Way::BySudo(Sudo::prepare(record, message, opened)?);
             return Ok(Start { way, cleanup, summary: None, held: None, confines });
@@ -260,7 +261,7 @@ fn become_launcher(
     parent: i32,
     gate: Option<File>,
 ) -> Result<Infallible, Refusal> {
-    confines.enter_group().map_err(|e| could_not_start("control group", &e))?;
+    confines.enter(context.privilege).map_err(|e| could_not_start("limits", &e))?;
     let privileged = context.privilege.source.is_privileged();
     let around = Surroundings {
         change: if privileged { Change::BecomeUser } else { Change::Stay },

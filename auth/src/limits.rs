@@ -8,14 +8,14 @@ use crate::context::Context;
 use crate::inputs::NotText;
 use crate::privilege::Privilege;
 use crate::refusal::{Refusal, print_error};
-use nunbird_handover::{GroupPlace, JobLimits, Record};
+use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
 use nunbird_policy::{Limits, LimitsWay, NotGranted};
 use nunbird_sys::cgroup::{
-    Amounts, Entrance, Gauge, JobGroup, Place, Trouble, Usage, Way, name_of, parent_of,
+    Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Usage, Way, disk_of, name_of, parent_of,
 };
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::process;
+use nunbird_sys::{priority, process, rlimits};
 use std::fmt::Display;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -42,8 +42,16 @@ pub(crate) fn decide(context: &Context<'_>, limits: Option<&Limits>) -> Result<O
     for line in told {
         print_error(&format!("nunbird: {line}\n"));
     }
-    let job = JobLimits { name: limits.name.clone(), amounts, rlimits: limits.rlimits, group: None };
+    let job = JobLimits {
+        name: limits.name.clone(),
+        amounts,
+        rlimits: limits.rlimits,
+        standing: limits.standing,
+        disks: Vec::new(),
+        group: None,
+    };
     bounds(context, &job).map_err(|e| refused(&job.name, &e))?;
+    check_standing(limits.standing).map_err(|why| refused(&job.name, &why))?;
     Ok(Some(job))
 }
 
@@ -59,13 +67,20 @@ pub(crate) fn establish(
     let (Some(limits), Some(job)) = (limits, &mut record.limits) else { return Ok(()) };
     let decision = record.decision_id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
     let name = name_of(record.job_id, decision.unwrap_or(0));
-    match make(context.privilege, limits.way, &name, &amounts_of(job)) {
+    let made = find_disks(context.privilege, &limits.disks).and_then(|disks| {
+        job.disks = disks;
+        make(context.privilege, limits.way, &name, &amounts_of(job))
+    });
+    match made {
         Ok((way, group)) => {
             job.group = Some(GroupPlace { unified: way == Way::Unified, directories: group.paths() });
             Ok(())
         }
+        // Without a group the job is only not counted.
+        Err(_) if amounts_of(job) == Amounts::default() && limits.disks.is_empty() => Ok(()),
         Err(trouble) if limits.require => Err(refused(&limits.name, &trouble)),
         Err(trouble) => {
+            job.disks.clear();
             print_error(&format!(
                 "nunbird: warning: this job runs WITHOUT the limits `{}` of this site [limits]\n  = note: {trouble}\n",
                 nunbird_handover::Untrusted(&limits.name)
@@ -73,6 +88,13 @@ pub(crate) fn establish(
             Ok(())
         }
     }
+}
+
+/// Looks the disks up as the keeper of the configuration: it alone need see the paths.
+fn find_disks(privilege: Privilege, disks: &[DiskLimit]) -> Result<Vec<DiskLimit>, Trouble> {
+    let _identity = assume(privilege.keeper())?;
+    let find = |disk: &DiskLimit| Ok(DiskLimit { number: Some(disk_of(&disk.device)?), ..disk.clone() });
+    disks.iter().map(find).collect()
 }
 
 fn make(
@@ -111,17 +133,56 @@ pub(crate) struct Confines {
     /// The way into the job's group, where it has one.
     pub(crate) entrance: Option<Entrance>,
     /// The limits of its processes.
-    pub(crate) rlimits: process::Limits,
+    pub(crate) rlimits: rlimits::Limits,
+    /// How they stand against others.
+    pub(crate) standing: Standing,
 }
 
 impl Confines {
-    /// Enters the job's group: every process that this one starts is in it.
+    /// Enters the job's group and takes the job's place among processes: every process that this one starts has both.
     ///
     /// # Errors
-    /// As write(2) to `cgroup.procs`.
-    pub(crate) fn enter_group(&self) -> io::Result<()> {
+    /// As write(2) to `cgroup.procs`, setpriority(2), and write(2) to `oom_score_adj`.
+    pub(crate) fn enter(&self, privilege: Privilege) -> io::Result<()> {
         let entered = self.entrance.as_ref().map_or(Ok(()), Entrance::enter);
-        entered.map_err(|trouble| io::Error::other(format!("control group: {trouble}")))
+        entered.map_err(|trouble| io::Error::other(format!("control group: {trouble}")))?;
+        self.take_place(privilege)
+    }
+
+    /// Takes the job's place among processes alone.
+    ///
+    /// # Errors
+    /// As [`Confines::enter`].
+    pub(crate) fn take_place(&self, privilege: Privilege) -> io::Result<()> {
+        if let Some(nice) = self.standing.nice {
+            let named = |e| io::Error::other(format!("the nice value {nice}: {e}"));
+            priority::set_nice(i32::from(nice)).map_err(named)?;
+        }
+        let named = |e| io::Error::other(format!("oom_score_adj: {e}"));
+        self.take_oom_score(privilege).map_err(named)
+    }
+
+    fn take_oom_score(&self, privilege: Privilege) -> io::Result<()> {
+        let keeper = privilege.keeper();
+        let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;
+        match self.standing.oom_score_adj {
+            None => priority::plain_oom_score(),
+            Some(score) if privilege.source.is_privileged() => priority::set_oom_score(score),
+            // The file is root's while nobody may look into this process, and here nobody is root. Those who may look
+            // meanwhile are processes of the same account, which started this one.
+            Some(score) => process::while_inspection_is_allowed(|| priority::set_oom_score(score)),
+        }
+    }
+}
+
+/// Whether processes can be given their place: to go before others takes a capability that this program has not.
+fn check_standing(standing: Standing) -> Result<(), String> {
+    let (now, wanted) = (priority::nice(), standing.nice.map(i32::from));
+    match wanted.filter(|wanted| *wanted < now) {
+        None => Ok(()),
+        Some(wanted) => Err(format!(
+            "the nice value cannot be {wanted}: that of gitlab-runner is {now}; lower Nice= of its unit"
+        )),
     }
 }
 
@@ -150,13 +211,19 @@ pub(crate) fn hold(privilege: Privilege, record: &Record) -> Result<Option<(Held
 ///
 /// # Errors
 /// When the kernel does not let one go so high.
-pub(crate) fn bounds(context: &Context<'_>, job: &JobLimits) -> io::Result<process::Limits> {
-    let limits = job.rlimits;
-    context.limits.bounded(process::Bounds {
-        nofile: limits.nofile,
-        nproc: limits.nproc,
-        fsize: limits.fsize,
-        core: limits.core,
+pub(crate) fn bounds(context: &Context<'_>, job: &JobLimits) -> io::Result<rlimits::Limits> {
+    let Rlimits { nofile, nproc, fsize, core, stack, stack_hard, memlock, address_space, cpu_time } =
+        job.rlimits;
+    context.limits.bounded(rlimits::Bounds {
+        nofile,
+        nproc,
+        fsize,
+        core,
+        stack,
+        stack_hard,
+        memlock,
+        address_space,
+        cpu_time,
     })
 }
 
@@ -222,7 +289,12 @@ fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {
 
 fn amounts_of(job: &JobLimits) -> Amounts {
     let nunbird_handover::Amounts { memory, swap, cpu, pids, io_weight } = job.amounts;
-    Amounts { memory, swap, cpu, pids, io_weight }
+    // A disk without a number was never looked up, and so never limited.
+    let amounts = |disk: &DiskLimit| {
+        let DiskLimit { read, write, read_ops, write_ops, .. } = *disk;
+        Some(DiskAmounts { number: disk.number?, read, write, read_ops, write_ops })
+    };
+    Amounts { memory, swap, cpu, pids, io_weight, disks: job.disks.iter().filter_map(amounts).collect() }
 }
 
 fn refused(name: &str, detail: &dyn Display) -> Refusal {

@@ -45,7 +45,8 @@ use context::Context;
 use inputs::Inputs;
 use nunbird_drop::surrender;
 use nunbird_handover::{ExitCodes, Untrusted};
-use nunbird_sys::process::{self, Limits};
+use nunbird_sys::process;
+use nunbird_sys::rlimits::{self, Limits};
 use privilege::Privilege;
 use refusal::{Refusal, print_error};
 use std::io::Write;
@@ -118,7 +119,7 @@ fn tidy_process() -> Result<Limits, Refusal> {
         process::forbid_inspection()?;
         process::set_umask(0o077);
         std::env::set_current_dir("/")?;
-        process::raise_limits()
+        rlimits::raise_limits()
     };
     tidy().map_err(|e| Refusal::system("process", "nunbird-auth could not be started on this host", e))
 }

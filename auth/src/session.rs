@@ -112,7 +112,7 @@ impl Session {
         files.push((LAUNCHER_FD, launch.program));
         files.push((CONTROL_FD, File::from(OwnedFd::from(control))));
         files.push((REPORT_FD, File::from(OwnedFd::from(report))));
-        let child = fork_into(|| match become_session(&self.program, &files, confines) {
+        let child = fork_into(|| match become_session(&self.program, &files, confines, context.privilege) {
             Ok(never) => match never {},
             Err(error) => {
                 let refusal = could_not_start(PROGRAM, &error);
@@ -131,11 +131,17 @@ impl Session {
 
 /// In the child. Everything but the standard descriptors and these files is closed by execve(2), the shepherd's end of the
 /// pipe among it. The job's control group is for the launcher to enter, once no module can move it any more.
-fn become_session(program: &File, files: &[(RawFd, File)], confines: &Confines) -> io::Result<Infallible> {
+fn become_session(
+    program: &File,
+    files: &[(RawFd, File)],
+    confines: &Confines,
+    privilege: Privilege,
+) -> io::Result<Infallible> {
     process::new_session()?;
     process::null_stdin()?;
     let files: Vec<(RawFd, &File)> = files.iter().map(|(number, file)| (*number, file)).collect();
     exec::place(&files)?;
+    confines.take_place(privilege)?;
     confines.rlimits.restore()?;
     Linux.set_groups(&[])?;
     Linux.set_gids(0, 0, 0)?;

@@ -149,7 +149,7 @@ impl Sudo {
         let theirs = File::from(OwnedFd::from(theirs));
         let child = fork_into(|| {
             let became = output.map_or(Ok(()), exec::output_to);
-            match became.and_then(|()| become_sudo(&theirs, &argv, confines)) {
+            match became.and_then(|()| become_sudo(&theirs, &argv, confines, context.privilege)) {
                 Ok(never) => match never {},
                 Err(error) => {
                     failed(&format!("/usr/bin/sudo: {error}"))
@@ -186,11 +186,16 @@ fn how_it_ended(socket: UnixStream, ended: Ended) -> Result<Ended, Refusal> {
 }
 
 /// In the child. sudo closes everything but the standard descriptors, and so does execve(2).
-fn become_sudo(stdin: &File, argv: &[CString], confines: &Confines) -> io::Result<Infallible> {
+fn become_sudo(
+    stdin: &File,
+    argv: &[CString],
+    confines: &Confines,
+    privilege: Privilege,
+) -> io::Result<Infallible> {
     process::new_session()?;
     exec::input_is(stdin)?;
     process::close_on_exec_from(3)?;
-    confines.enter_group()?;
+    confines.enter(privilege)?;
     confines.rlimits.restore()?;
     process::default_signals()?;
     exec::execute_path(PROGRAM, argv, &[])

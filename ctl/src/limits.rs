@@ -1,5 +1,6 @@
 //! The limits that a job would get, for `explain`: what is given, what may be asked for, and whose word it is.
 
+use nunbird_handover::DiskLimit;
 use nunbird_policy::{Above, LimitsSaidBy, Reading, Rule, limits_to_toml};
 use serde_json::{Value, json};
 
@@ -31,6 +32,13 @@ pub(crate) fn machine(reading: &Reading, rule: &Rule) -> Value {
         return json!({ "name": null, "from": from, "place": place });
     };
     let most = limits.maximum;
+    let disk = |disk: &DiskLimit| {
+        json!({
+            "device": disk.device, "read": disk.read, "write": disk.write,
+            "read_ops": disk.read_ops, "write_ops": disk.write_ops,
+        })
+    };
+    let disks: Vec<Value> = limits.disks.iter().map(disk).collect();
     json!({
         "name": limits.name,
         "from": from,
@@ -41,5 +49,7 @@ pub(crate) fn machine(reading: &Reading, rule: &Rule) -> Value {
         "require": limits.require,
         "way": limits.way.name(),
         "rlimits": limits.rlimits,
+        "standing": limits.standing,
+        "disks": disks,
     })
 }

@@ -10,7 +10,7 @@ use crate::host_facts::JOBS;
 use crate::systemd::{self, Properties};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nunbird_policy::{Downscope, Limits, LimitsWay, Outcome, Policy};
-use nunbird_sys::cgroup::{Amounts, Way};
+use nunbird_sys::cgroup::{Amounts, DiskAmounts, Way};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -146,7 +146,10 @@ fn needs(policy: &Policy, concurrent: u64) -> Needs {
 fn controllers(limits: &Limits) -> Vec<&'static str> {
     let nunbird_handover::Amounts { memory, swap, cpu, pids, io_weight } = limits.amounts;
     let (memory, cpu) = (memory.or(limits.maximum.memory), cpu.or(limits.maximum.cpu));
-    Amounts { memory, swap, cpu, pids: pids.or(limits.maximum.pids), io_weight }.controllers(Way::Unified)
+    // Only whether there are any counts.
+    let disks = limits.disks.iter().map(|_| DiskAmounts::default()).collect();
+    Amounts { memory, swap, cpu, pids: pids.or(limits.maximum.pids), io_weight, disks }
+        .controllers(Way::Unified)
 }
 
 fn judge(unit: &str, properties: &Properties, process: Option<&Process>, needs: &Needs) -> Vec<Finding> {

@@ -7,9 +7,10 @@ use crate::surrender::{self, Failure, Ids, Step};
 use nunbird_handover::Isolation;
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::kernel::Linux;
-use nunbird_sys::process::{self, Limits};
+use nunbird_sys::process;
+use nunbird_sys::rlimits::Limits;
 use nunbird_sys::signals::TERM;
-use nunbird_sys::{exec, foreign::Caller};
+use nunbird_sys::{exec, foreign::Caller, priority};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
@@ -73,7 +74,7 @@ impl Launch {
         exec::place(&files).step("descriptors")?;
         around.limits.map_or(Ok(()), Limits::restore).step("setrlimit")?;
         let identity = FileIdentity::assume(around.keeper.uid, around.keeper.gid).step("setfsuid")?;
-        process::plain_oom_score().step("oom_score_adj")?;
+        priority::no_protection_from_the_oom_killer().step("oom_score_adj")?;
         drop(identity);
         process::set_umask(0o077);
         let surrendered = match around.change {

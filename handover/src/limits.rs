@@ -20,7 +20,10 @@ pub struct Amounts {
     pub io_weight: Option<u64>,
 }
 
-/// Limits of each process (setrlimit(2)), soft and hard alike.
+/// The amount of a limit of processes that stands for no limit at all (`RLIM_INFINITY`).
+pub const UNLIMITED: u64 = u64::MAX;
+
+/// Limits of each process (setrlimit(2)), soft and hard alike but for the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rlimits {
@@ -32,6 +35,45 @@ pub struct Rlimits {
     pub fsize: Option<u64>,
     /// `RLIMIT_CORE`: bytes of a core dump.
     pub core: Option<u64>,
+    /// `RLIMIT_STACK`, soft: bytes; [`UNLIMITED`] is as much as the hard one.
+    pub stack: Option<u64>,
+    /// `RLIMIT_STACK`, hard: bytes.
+    pub stack_hard: Option<u64>,
+    /// `RLIMIT_MEMLOCK`: bytes that are not swapped out.
+    pub memlock: Option<u64>,
+    /// `RLIMIT_AS`: bytes of address space.
+    #[serde(rename = "as")]
+    pub address_space: Option<u64>,
+    /// `RLIMIT_CPU`: seconds of processor time.
+    pub cpu_time: Option<u64>,
+}
+
+/// How the job's processes stand against others; what is not said is 0 for the score and the runner's for the nice value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// The nice value, 0 to 19.
+    pub nice: Option<u8>,
+    /// The out-of-memory killer's score, 0 to 1000.
+    pub oom_score_adj: Option<u16>,
+}
+
+/// The most that a job may read from and write to one disk. What is not said is not limited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskLimit {
+    /// The disk, or a path on it, as the site wrote it.
+    pub device: PathBuf,
+    /// The kernel's number of the disk, once it has been looked up.
+    pub number: Option<(u32, u32)>,
+    /// Bytes a second.
+    pub read: Option<u64>,
+    /// Bytes a second.
+    pub write: Option<u64>,
+    /// Operations a second.
+    pub read_ops: Option<u64>,
+    /// Operations a second.
+    pub write_ops: Option<u64>,
 }
 
 /// The limits that a job was admitted with.
@@ -44,6 +86,12 @@ pub struct JobLimits {
     pub amounts: Amounts,
     /// Limits of each process.
     pub rlimits: Rlimits,
+    /// How its processes stand against others.
+    #[serde(default)]
+    pub standing: Standing,
+    /// Bandwidth and operations of disks.
+    #[serde(default)]
+    pub disks: Vec<DiskLimit>,
     /// The job's control group; none where the site lets jobs run without and it could not be made.
     pub group: Option<GroupPlace>,
 }

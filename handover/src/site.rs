@@ -12,8 +12,8 @@ pub struct SiteRules {
     /// Names of the stages that run; a name that ends in `*` stands for all that begin so. The others are passed over
     /// with a word to the user. All run when it is empty.
     pub stages: Vec<String>,
-    /// Whether the job's soft limit of the stack is its hard one.
-    pub raise_stack_limit: bool,
+    /// The job's soft limit of the stack, in bytes, at most its hard one; none leaves it as it is.
+    pub stack: Option<u64>,
     /// How the account's directories are made and kept.
     pub upkeep: Upkeep,
     /// The directory that is made with privilege where it is missing: the first on the way to `data_dir` that is the

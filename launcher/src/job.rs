@@ -13,8 +13,8 @@ use crate::{Patience, Trouble, Verdict, say};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::Pid;
 use nunbird_handover::{Handover, Untrusted};
-use nunbird_sys::job_command;
-use nunbird_sys::process::{self, set_umask};
+use nunbird_sys::process::set_umask;
+use nunbird_sys::{job_command, rlimits};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -46,8 +46,8 @@ pub(crate) fn run(
 
     enter_directory(handover);
     set_umask(handover.umask.unwrap_or(0o022));
-    if handover.site.raise_stack_limit {
-        process::raise_stack_limit().map_err(internal("cannot raise the limit of the stack"))?;
+    if let Some(bytes) = handover.site.stack {
+        rlimits::set_soft_stack(bytes).map_err(internal("cannot set the limit of the stack"))?;
     }
     let mut child = job_command::spawn(command(handover, stage), &[memory.as_fd(), tell_begun.as_fd()])
         .map_err(|e| not_started(handover, &e))?;

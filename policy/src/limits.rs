@@ -5,7 +5,7 @@
 //! with privilege, before the job is admitted.
 
 use crate::amount;
-use nunbird_handover::{Amounts, Rlimits};
+use nunbird_handover::{Amounts, DiskLimit, Rlimits, Standing};
 
 /// A site's limits for some jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub struct Limits {
     pub way: LimitsWay,
     /// Limits of each process, by setrlimit(2).
     pub rlimits: Rlimits,
+    /// How processes stand against others.
+    pub standing: Standing,
+    /// Bandwidth and operations of disks; users have no say in them.
+    pub disks: Vec<DiskLimit>,
 }
 
 /// The most that users may ask for.
@@ -209,6 +213,8 @@ mod tests {
             require: true,
             way: LimitsWay::Auto,
             rlimits: Rlimits::default(),
+            standing: Standing::default(),
+            disks: Vec::new(),
         }
     }
 

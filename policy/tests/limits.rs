@@ -1,5 +1,6 @@
 //! `[limits.NAME]`: amounts are read strictly, and a finding says where it stands.
 
+use nunbird_handover::UNLIMITED;
 use nunbird_policy::{Policy, SourceFile, to_toml};
 use std::path::Path;
 
@@ -44,6 +45,27 @@ fn an_amount_that_is_none_is_told_with_its_place() {
         "way = \"scope\"",
         "nofile = 1",
         "memory = \"2GiB\"\nmax_memory = \"1GiB\"",
+        "nice = 20",
+        "nice = -1",
+        "oom_score_adj = 1001",
+        "oom_score_adj = -500",
+        "stack = \"512KiB\"",
+        "stack = \"2GiB\"\nstack_hard = \"1GiB\"",
+        "memory = \"unlimited\"",
+        "memlock = \"unlimitted\"",
+        "memlock = 4096",
+        "as = \"256MiB\"",
+        "cpu_time = \"5s\"",
+        "cpu_time = \"forever\"",
+        "rtprio = 5",
+        "io_max = [{ read = \"1MiB\" }]",
+        "io_max = [{ device = \"/dev/sda\" }]",
+        "io_max = [{ device = \"sda\", read = \"1MiB\" }]",
+        "io_max = [{ device = \"/dev/sda\", read = \"1KiB\" }]",
+        "io_max = [{ device = \"/dev/sda\", read_ops = 4294967295 }]",
+        "io_max = [{ device = \"/dev/sda\", read = \"1MiB\", speed = 5 }]",
+        "io_max = [{ device = \"/a\", write_ops = 50 }, { device = \"/a\", read_ops = 50 }]",
+        "io_max = { device = \"/dev/sda\", read = \"1MiB\" }",
     ] {
         let found = findings(&format!("[limits.small]\n{bad}\n"));
         assert_eq!(found.len(), 1, "{bad}: {found:?}");
@@ -61,6 +83,8 @@ fn limits_that_nobody_wrote_cannot_be_named() {
 fn a_profile_has_the_limits_of_the_job_others_or_none() {
     let text = format!(
         "{BASE}[limits.small]\nmemory = \"1GiB\"\nswap = \"0KiB\"\ncpus = \"1.5\"\npids = 100\nmax_cpus = \"4\"\nnofile = 512\n\
+         nice = 5\noom_score_adj = 300\nstack = \"16MiB\"\nstack_hard = \"unlimited\"\nmemlock = \"unlimited\"\nas = \"8GiB\"\n\
+         cpu_time = \"2h\"\nio_max = [{{ device = \"/dev/sda\", read = \"100MiB\", write_ops = 500 }}, {{ device = \"/scratch\", write = \"64KiB\" }}]\n\
          above = \"clamp\"\nrequire = false\nway = \"v1\"\n[limits.big]\n[job]\nlimits = \"small\"\n[profile.same]\n\
          [profile.other]\nlimits = \"big\"\n[profile.free]\nlimits = \"\"\n"
     );
@@ -68,6 +92,12 @@ fn a_profile_has_the_limits_of_the_job_others_or_none() {
     let name =
         |profile: &str| policy.profiles[profile].job.limits.as_ref().map(|limits| limits.name.as_str());
     assert_eq!((name("same"), name("other"), name("free")), (Some("small"), Some("big"), None));
+    let small = &policy.limits["small"];
+    assert_eq!((small.standing.nice, small.standing.oom_score_adj), (Some(5), Some(300)));
+    assert_eq!((small.rlimits.stack, small.rlimits.stack_hard), (Some(16 << 20), Some(UNLIMITED)));
+    assert_eq!((small.rlimits.address_space, small.rlimits.cpu_time), (Some(8 << 30), Some(7200)));
+    let disks: Vec<_> = small.disks.iter().map(|disk| (disk.read, disk.write, disk.write_ops)).collect();
+    assert_eq!(disks, [(Some(100 << 20), None, Some(500)), (None, Some(64 << 10), None)]);
     let shown = to_toml(&policy, &|_| None);
     let again =
         Policy::read(&[SourceFile { path: "c.toml".into(), text: shown.clone() }]).expect("readable").policy;

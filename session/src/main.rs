@@ -17,7 +17,8 @@ mod supervisor;
 
 use nunbird_handover::{ExitCodes, Untrusted};
 use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::process::{self, Limits};
+use nunbird_sys::process;
+use nunbird_sys::rlimits::{self, Limits};
 use order::Inherited;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ fn begin() -> Result<Limits, String> {
         process::forbid_inspection()?;
         process::set_umask(0o077);
         std::env::set_current_dir("/")?;
-        process::raise_limits()
+        rlimits::raise_limits()
     };
     order().map_err(failed)
 }

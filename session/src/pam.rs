@@ -3,7 +3,7 @@
 use nunbird_handover::{Pam, SessionTrouble, Untrusted};
 use nunbird_pam::{Error, Handle, Heard, Item, Tone};
 use nunbird_sys::outputs::Outputs;
-use nunbird_sys::process::Limits;
+use nunbird_sys::rlimits::Limits;
 use nunbird_sys::trusted::{Distrust, open_trusted};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};

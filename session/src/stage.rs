@@ -14,7 +14,8 @@ use nunbird_sys::foreign::Caller;
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::session_keyring;
 use nunbird_sys::outputs::Outputs;
-use nunbird_sys::process::{self, Limits};
+use nunbird_sys::process;
+use nunbird_sys::rlimits::{self, Limits};
 use nunbird_sys::signals::TERM;
 use nunbird_sys::watch::Watch;
 use std::fs::File;
@@ -61,7 +62,7 @@ impl Stage {
             self.say(&relay::words(*ended));
         }
         // The job's limits and signals are not the modules'.
-        let _as_they_are = process::default_signals().and_then(|()| process::raise_limits());
+        let _as_they_are = process::default_signals().and_then(|()| rlimits::raise_limits());
         process::ignore_failed_writes();
         session.close();
         ended.map(drop)

@@ -1,119 +1,14 @@
 //! Putting the own process in order: what a caller can leave behind for a program with more privilege.
 //!
 //! Descriptors, signal dispositions, the signal mask, resource limits, umask and working directory all pass
-//! through execve(2). A caller who controls them must not control a privileged program with them.
+//! through execve(2). A caller who controls them must not control a privileged program with them. Resource limits and
+//! priorities have files of their own, `rlimits.rs` and `priority.rs`.
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use std::io;
 use std::os::fd::RawFd;
-
-/// Resource limits as the caller had them, to be given to the job.
-#[derive(Debug, Clone)]
-pub struct Limits(Vec<(Resource, u64, u64)>);
-
-/// The limits that could make a privileged write fail or end the program half-way (sudo's `unlimit_sudo`), and the least
-/// that is accepted where one cannot be raised, in bytes and in descriptors.
-///
-/// With less memory lookups could fail in part: glibc takes a name service whose library finds no room for one that knows
-/// nobody, and a site's program may take a helper that did not start for a "no".
-const RAISED: [(Resource, u64); 6] = [
-    (Resource::RLIMIT_AS, 512 << 20),
-    (Resource::RLIMIT_CPU, 0),
-    (Resource::RLIMIT_DATA, 512 << 20),
-    (Resource::RLIMIT_FSIZE, 0),
-    (Resource::RLIMIT_NOFILE, 256),
-    (Resource::RLIMIT_STACK, 1 << 20),
-];
-
-/// Raises the limits in the way as far as allowed, and forbids core dumps.
-///
-/// # Errors
-/// When a limit cannot be read, or cannot be raised to the least that is accepted. Where nothing is asked of one, what fails
-/// by it fails closed.
-pub fn raise_limits() -> io::Result<Limits> {
-    let mut before = Vec::new();
-    for (resource, least) in RAISED {
-        let (soft, hard) = getrlimit(resource)?;
-        before.push((resource, soft, hard));
-        if setrlimit(resource, RLIM_INFINITY, RLIM_INFINITY).is_err() {
-            setrlimit(resource, hard, hard)?;
-            if hard < least {
-                let trouble = format!("the hard {resource:?} is {hard}; give the runner {least} at least");
-                return Err(io::Error::other(trouble));
-            }
-        }
-    }
-    let (soft, hard) = getrlimit(Resource::RLIMIT_CORE)?;
-    before.push((Resource::RLIMIT_CORE, soft, hard));
-    setrlimit(Resource::RLIMIT_CORE, 0, hard)?;
-    Ok(Limits(before))
-}
-
-impl Limits {
-    /// Gives the job what the caller had.
-    ///
-    /// # Errors
-    /// As setrlimit(2).
-    pub fn restore(&self) -> io::Result<()> {
-        for (resource, soft, hard) in &self.0 {
-            setrlimit(*resource, *soft, *hard)?;
-        }
-        Ok(())
-    }
-}
-
-/// Raises the soft limit of the stack to the hard one. A file with capabilities starts with a stack of 8 MiB on some systems
-/// (`_STK_LIM` of the kernel's `begin_new_exec`, fs/exec.c), and its children inherit that.
-///
-/// # Errors
-/// As setrlimit(2).
-pub fn raise_stack_limit() -> io::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_STACK)?;
-    Ok(setrlimit(Resource::RLIMIT_STACK, hard, hard)?)
-}
-
-/// Limits that a site sets for the processes of its jobs, soft and hard alike; what is not said is the caller's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bounds {
-    /// Descriptors.
-    pub nofile: Option<u64>,
-    /// Processes and threads of the user.
-    pub nproc: Option<u64>,
-    /// Bytes of a file.
-    pub fsize: Option<u64>,
-    /// Bytes of a core dump.
-    pub core: Option<u64>,
-}
-
-impl Limits {
-    /// These limits with a site's over them.
-    ///
-    /// # Errors
-    /// As getrlimit(2), and `EPERM` for one above what this process could set.
-    pub fn bounded(&self, bounds: Bounds) -> io::Result<Limits> {
-        let wanted = [
-            (Resource::RLIMIT_NOFILE, bounds.nofile),
-            (Resource::RLIMIT_NPROC, bounds.nproc),
-            (Resource::RLIMIT_FSIZE, bounds.fsize),
-            (Resource::RLIMIT_CORE, bounds.core),
-        ];
-        let mut limits = self.clone();
-        for (resource, value) in wanted {
-            let Some(value) = value else { continue };
-            let (_, hard) = getrlimit(resource)?;
-            if value > hard {
-                let trouble =
-                    format!("{resource:?} cannot be {value}: the hard limit of gitlab-runner is {hard}");
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, trouble));
-            }
-            limits.0.retain(|(known, ..)| *known != resource);
-            limits.0.push((resource, value, value));
-        }
-        Ok(limits)
-    }
-}
 
 /// Closes every descriptor from 3 on. To be called first of all, while nothing of this process has one.
 ///
@@ -218,6 +113,18 @@ pub fn forbid_inspection() -> io::Result<()> {
     Ok(nix::sys::prctl::set_dumpable(false)?)
 }
 
+/// Does something that needs this process's own files of /proc, which are root's after [`forbid_inspection`] (proc(5)), and
+/// forbids inspection again. Only for a process without privilege: whoever may look into it meanwhile is its own account.
+///
+/// # Errors
+/// As prctl(2), and what it does.
+pub fn while_inspection_is_allowed(act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    nix::sys::prctl::set_dumpable(true)?;
+    let done = act();
+    forbid_inspection()?;
+    done
+}
+
 /// Asks for this signal when the parent ends. To be called after the last change of ids, which clears it.
 ///
 /// # Errors
@@ -298,25 +205,6 @@ pub fn short_host_name() -> String {
     let first = name.split('.').next().unwrap_or("");
     let plain: String = first.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
     if plain.is_empty() { "localhost".to_owned() } else { plain }
-}
-
-/// Sets the out-of-memory killer's score to 0 (proc_pid_oom_score_adj(5)): a job that inherits its runner's -1000
-/// cannot be killed by it.
-///
-/// # Errors
-/// As open(2) and write(2), when the score is below 0. One above 0 that the kernel does not let go is kept, as is
-/// any in a process without `/proc`.
-pub fn plain_oom_score() -> io::Result<()> {
-    const FILE: &str = "/proc/self/oom_score_adj";
-    let score = match std::fs::read_to_string(FILE) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    let protects = score.trim_start().starts_with('-');
-    match std::fs::write(FILE, "0") {
-        Err(e) if protects => Err(e),
-        _ => Ok(()),
-    }
 }
 
 /// Sets the umask, in octal.

@@ -76,8 +76,13 @@ fn limits_of_version_one_are_set_read_back_and_enforced() {
         return;
     };
     nix::sys::prctl::set_child_subreaper(true).expect("subreaper");
-    let amounts =
-        Amounts { memory: Some(64 << 20), swap: Some(0), cpu: Some(200), pids: Some(20), io_weight: None };
+    let amounts = Amounts {
+        memory: Some(64 << 20),
+        swap: Some(0),
+        cpu: Some(200),
+        pids: Some(20),
+        ..Amounts::default()
+    };
     let make = |number| JobGroup::make(&parents.0, Way::Separate, &name_of(number, 7), 0, &amounts);
     let group = make(1).expect("made");
     group.verify(&amounts).expect("read back");
@@ -135,8 +140,13 @@ fn what_cannot_be_is_told_and_leaves_nothing(place: &Place) {
     assert!(matches!(&refused, Err(Trouble::File(path, ..)) if path.ends_with("pids.max")), "{refused:?}");
     let mut without = place.clone();
     without.separate.remove("pids");
-    let refused =
-        JobGroup::make(&without, Way::Separate, &name_of(3, 7), 0, &Amounts { pids: Some(5), ..amounts });
+    let refused = JobGroup::make(
+        &without,
+        Way::Separate,
+        &name_of(3, 7),
+        0,
+        &Amounts { pids: Some(5), ..amounts.clone() },
+    );
     assert!(matches!(&refused, Err(Trouble::Missing(names)) if names == &["pids"]), "{refused:?}");
     let refused = JobGroup::make(place, Way::Unified, &name_of(3, 7), 0, &amounts);
     assert!(matches!(refused, Err(Trouble::Missing(_))));

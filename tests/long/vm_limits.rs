@@ -116,7 +116,7 @@ fn machine() -> Vm {
 const FACTS: [&str; 25] = [
     "swap is on",
     "before processes 1 groups 0",
-    "service processes 0 given cpu memory pids",
+    "service processes 0 given cpu io memory pids",
     "leaf has the runner",
     "groups 2",
     "one escape exit 0",

@@ -20,7 +20,8 @@ impl Groups {
         let mut groups = Groups(Vec::new());
         for (name, hierarchy) in &place {
             let own = hierarchy.mount.join(format!("nbt_{}", std::process::id()));
-            if !["memory", "cpu", "cpuacct", "pids", "freezer"].contains(&name.as_str()) || own.exists() {
+            let wanted = ["memory", "cpu", "cpuacct", "pids", "freezer", "blkio"].contains(&name.as_str());
+            if !wanted || own.exists() {
                 continue;
             }
             fs::create_dir(&own).ok()?;

@@ -55,6 +55,7 @@ fn a_job_has_its_limits_in_every_stage_and_its_group_goes_with_it() {
     }
     wishes_are_granted_or_told(&groups);
     what_cannot_be_in_force_is_refused_or_told(&groups);
+    limits_of_a_disk_hold(&groups);
     a_late_job_that_does_not_end_keeps_no_other_out(&groups);
     a_group_that_does_not_empty_keeps_no_credentials(&groups);
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
@@ -108,6 +109,38 @@ fn limits_hold_in_every_stage(groups: &Groups, privilege: Privilege) {
     assert_eq!(ended["oom_kills"], 1, "{ended}");
     assert!(ended["used_memory_peak"].as_u64() > Some(90 << 20) && ended["used_cpu_us"].is_u64(), "{ended}");
     assert_eq!(session.cleanup().exit, Exit::Code(0), "twice is fine");
+}
+
+/// The rates of version 1 are those of reads and of direct writes (blkio-controller.rst).
+fn limits_of_a_disk_hold(groups: &Groups) {
+    let disk = "io_max = [{ device = \"/\", read = \"2MiB\", write = \"2MiB\", write_ops = 1000 }]\nway =";
+    let world = ready(Privilege::Setuid, "way =", disk);
+    let job = world.job();
+    let mut session = job.begin();
+    let config = session.config();
+    assert!(config.succeeded(), "{} {:?}", config.log, world.audit().last());
+    let group =
+        groups.jobs().into_iter().find(|path| path.starts_with("/sys/fs/cgroup/blkio")).expect("a group");
+    let read = |file: &str| fs::read_to_string(group.join(file)).expect("a file").trim().to_owned();
+    assert!(read("blkio.throttle.read_bps_device").ends_with(" 2097152"));
+    assert!(read("blkio.throttle.write_bps_device").ends_with(" 2097152"));
+    assert!(read("blkio.throttle.write_iops_device").ends_with(" 1000"));
+    let script = "cd ~; stat -f -c %T .; s=$(date +%s%N)\n\
+                  dd if=/dev/zero of=big bs=64k count=96 oflag=direct 2>/dev/null || echo failed\n\
+                  e=$(date +%s%N); echo $(((e - s) / 1000000)); rm big\n\
+                  { echo \"1:1 1\" >/sys/fs/cgroup/blkio$(grep :blkio: /proc/self/cgroup | cut -d: -f3)/blkio.throttle.write_bps_device; } 2>/dev/null || echo no\n";
+    let wrote = session.run_text("build_script", script);
+    let lines: Vec<&str> = wrote.stdout.lines().collect();
+    assert!(lines[1].parse::<u64>().is_ok_and(|took| took > 2000), "6 MiB at 2 MiB/s: {}", wrote.log);
+    assert_eq!(lines[2], "no", "{}", wrote.log);
+    fs::write(
+        group.join("blkio.throttle.read_bps_device"),
+        read("blkio.throttle.read_bps_device").replace("2097152", "0"),
+    )
+    .expect("changed");
+    let changed = session.run_text("build_script", "echo it ran");
+    assert!(changed.stdout.is_empty() && changed.stderr.contains("[limits]"), "{}", changed.log);
+    assert_eq!(session.cleanup().exit, Exit::Code(0));
 }
 
 /// A process of root's stands for a setuid program of the job's, which its user cannot end.
@@ -224,6 +257,19 @@ fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
     let (exit, log, _) = config(&world, "A", "b");
     assert_eq!(exit, Exit::Code(0), "{log}");
     assert!(log.contains("warning: this job runs WITHOUT the limits `small`"), "{log}");
+
+    // There is no such disk, and a file system that lies on none.
+    for (device, words) in
+        [("/dev/nbt_none", "there is no such device here"), ("/proc", "it lies on no block device")]
+    {
+        let disk = format!("io_max = [{{ device = \"{device}\", read = \"2MiB\" }}]\nway =");
+        let world = ready(Privilege::Setuid, "way =", &disk);
+        let (exit, log, _) = config(&world, "A", "b");
+        assert!(exit != Exit::Code(0) && log.contains("[limits]"), "{log}");
+        let denied = world.audit().pop().expect("an event").to_string();
+        assert!(denied.contains(words) && denied.contains(device), "{denied}");
+    }
+    assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
 
     // Without privilege nothing can be made in groups that are root's.
     let world = ready(Privilege::None, "", "");

@@ -7,7 +7,7 @@ use crate::privilege::{Privilege, Source};
 use nunbird_handover::{Audit, BatchEnd, RuleRef, Summary, Syslog};
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::process::Limits;
+use nunbird_sys::rlimits::Limits;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -86,7 +86,7 @@ fn context<'a>(inputs: &'a Inputs, limits: &'a Limits, sinks: Sinks) -> Context<
 /// A call whose sinks are these, while `act` has it.
 fn with_context<T>(sinks: Sinks, act: impl FnOnce(&Context<'_>) -> T) -> T {
     let inputs = Inputs::of(Vec::new());
-    let limits = nunbird_sys::process::raise_limits().unwrap();
+    let limits = nunbird_sys::rlimits::raise_limits().unwrap();
     act(&context(&inputs, &limits, sinks))
 }
 

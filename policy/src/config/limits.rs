@@ -4,9 +4,10 @@ use super::model::RuleLimits;
 use super::reader::{At, Section};
 use super::values::{self, Values};
 use super::write::{Writer, quote};
+use super::{disks, rlimits};
 use crate::limits::{Above, LEAST_MEMORY, Limits, LimitsWay, Maximum, cpus, cpus_text};
 use crate::{amount, suggest};
-use nunbird_handover::{Amounts, Rlimits};
+use nunbird_handover::Amounts;
 use std::collections::BTreeMap;
 
 /// Limits by name.
@@ -54,6 +55,7 @@ fn one(name: &str, mut table: Section<'_>) -> Limits {
     }
     let above = t.choice("above", &[("refuse", Above::Refuse), ("clamp", Above::Clamp)]);
     let require = t.flag("require", true);
+    let (rlimits, standing) = rlimits::read(t);
     let limits = Limits {
         name: name.to_owned(),
         amounts,
@@ -61,12 +63,9 @@ fn one(name: &str, mut table: Section<'_>) -> Limits {
         above: above.map_or(Above::Refuse, |at| at.value),
         require,
         way: way(t),
-        rlimits: Rlimits {
-            nofile: number(t, "nofile", 64, 1 << 30),
-            nproc: number(t, "nproc", 10, 4 << 20),
-            fsize: size(t, "fsize", 1 << 20),
-            core: size(t, "core", 0),
-        },
+        rlimits,
+        standing,
+        disks: disks::read(t),
     };
     table.finish();
     limits
@@ -87,7 +86,7 @@ fn way(table: &mut Section<'_>) -> LimitsWay {
     at.value.unwrap_or_default()
 }
 
-fn size(table: &mut Section<'_>, key: &'static str, least: u64) -> Option<u64> {
+pub(super) fn size(table: &mut Section<'_>, key: &'static str, least: u64) -> Option<u64> {
     let at = table.text(key)?;
     let bytes = amount::bytes(at.value).filter(|bytes| *bytes >= least);
     if bytes.is_none() {
@@ -107,7 +106,7 @@ fn processors(table: &mut Section<'_>, key: &'static str) -> Option<u64> {
     thousandths
 }
 
-fn number(table: &mut Section<'_>, key: &'static str, least: u64, most: u64) -> Option<u64> {
+pub(super) fn number(table: &mut Section<'_>, key: &'static str, least: u64, most: u64) -> Option<u64> {
     let at = table.integer(key)?;
     if !(least..=most).contains(&at.value) {
         at.spot.find("this is no number for this key", format!("write one from {least} to {most}"));
@@ -143,14 +142,8 @@ fn unknown(at: &At<'_, &str>, known: &Known) {
 
 /// Writes the keys of one table.
 pub(super) fn write(out: &mut Writer<'_>, limits: &Limits) {
-    let Limits { amounts, maximum, rlimits, .. } = limits;
-    let sizes = [
-        ("memory", amounts.memory),
-        ("swap", amounts.swap),
-        ("max_memory", maximum.memory),
-        ("fsize", rlimits.fsize),
-        ("core", rlimits.core),
-    ];
+    let Limits { amounts, maximum, .. } = limits;
+    let sizes = [("memory", amounts.memory), ("swap", amounts.swap), ("max_memory", maximum.memory)];
     for (key, bytes) in sizes {
         if let Some(bytes) = bytes {
             out.key(key, &quote(&amount::text(bytes)));
@@ -161,18 +154,14 @@ pub(super) fn write(out: &mut Writer<'_>, limits: &Limits) {
             out.key(key, &quote(&cpus_text(thousandths)));
         }
     }
-    let numbers = [
-        ("pids", amounts.pids),
-        ("max_pids", maximum.pids),
-        ("io_weight", amounts.io_weight),
-        ("nofile", rlimits.nofile),
-        ("nproc", rlimits.nproc),
-    ];
+    let numbers = [("pids", amounts.pids), ("max_pids", maximum.pids), ("io_weight", amounts.io_weight)];
     for (key, number) in numbers {
         if let Some(number) = number {
             out.key(key, &number.to_string());
         }
     }
+    disks::write(out, &limits.disks);
+    rlimits::write(out, &limits.rlimits, limits.standing);
     out.key("above", &quote(if limits.above == Above::Refuse { "refuse" } else { "clamp" }));
     out.key("require", &limits.require.to_string());
     out.key("way", &quote(limits.way.name()));

@@ -258,6 +258,11 @@ impl<'t> Section<'t> {
         self.parts.iter().any(|part| part.table.contains_key(key))
     }
 
+    /// The text of a key that is still to be asked for by its type.
+    pub(super) fn peek_text(&self, key: &str) -> Option<&'t str> {
+        self.values(key).first().and_then(|(_, value)| value.as_str())
+    }
+
     /// Where the key's value stands; none where it does not.
     pub(super) fn place_of(&self, key: &str) -> Option<Place> {
         self.values(key).first().map(|(spot, _)| spot.place())

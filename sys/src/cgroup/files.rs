@@ -1,6 +1,6 @@
 //! What is written into which file for a limit, and how the kernel says it back.
 
-use super::{Amounts, Way};
+use super::{Amounts, DiskAmounts, Way};
 
 /// The period of a processor's quota, in microseconds: the kernel's own default.
 const PERIOD: u64 = 100_000;
@@ -14,6 +14,15 @@ pub(super) struct Setting {
     pub(super) value: String,
     /// What the kernel says when it is in force.
     pub(super) says: String,
+    /// Whether it says so in one line of several, each for a disk.
+    pub(super) among_others: bool,
+}
+
+impl Setting {
+    /// Whether this text of the kernel's says that the setting is in force.
+    pub(super) fn is_in_force(&self, found: &str) -> bool {
+        if self.among_others { found.lines().any(|line| line == self.says) } else { found == self.says }
+    }
 }
 
 /// The limits of a job, in the order in which the kernel takes them: memory before memory and swap together.
@@ -25,7 +34,11 @@ pub(super) fn settings(amounts: &Amounts, way: Way) -> Vec<Setting> {
 }
 
 fn setting(controller: &'static str, file: &'static str, value: impl ToString) -> Setting {
-    Setting { controller, file, value: value.to_string(), says: value.to_string() }
+    Setting { controller, file, value: value.to_string(), says: value.to_string(), among_others: false }
+}
+
+fn of_disk(controller: &'static str, file: &'static str, value: impl ToString) -> Setting {
+    Setting { among_others: true, ..setting(controller, file, value) }
 }
 
 /// The kernel counts memory in whole pages and rounds down (`page_counter_memparse`).
@@ -48,7 +61,29 @@ fn unified(amounts: &Amounts) -> Vec<Setting> {
         amounts.pids.map(|n| setting("pids", "pids.max", n)),
         amounts.io_weight.map(|n| setting("io", "io.weight", format!("default {n}"))),
     ];
-    all.into_iter().flatten().collect()
+    all.into_iter().flatten().chain(amounts.disks.iter().map(unified_disk)).collect()
+}
+
+/// All four in one line, in the kernel's order (`tg_prfill_limit`, block/blk-throttle.c).
+fn unified_disk(disk: &DiskAmounts) -> Setting {
+    let text = |value: Option<u64>| value.map_or_else(|| "max".to_owned(), |n| n.to_string());
+    let (whole, part) = disk.number;
+    let (read, write) = (text(disk.read), text(disk.write));
+    let (read_ops, write_ops) = (text(disk.read_ops), text(disk.write_ops));
+    let line = format!("{whole}:{part} rbps={read} wbps={write} riops={read_ops} wiops={write_ops}");
+    of_disk("io", "io.max", line)
+}
+
+fn separate_disk(disk: &DiskAmounts) -> impl Iterator<Item = Setting> + use<> {
+    let (whole, part) = disk.number;
+    let all = [
+        ("blkio.throttle.read_bps_device", disk.read),
+        ("blkio.throttle.write_bps_device", disk.write),
+        ("blkio.throttle.read_iops_device", disk.read_ops),
+        ("blkio.throttle.write_iops_device", disk.write_ops),
+    ];
+    all.into_iter()
+        .filter_map(move |(file, n)| Some(of_disk("blkio", file, format!("{whole}:{part} {}", n?))))
 }
 
 fn separate(amounts: &Amounts) -> Vec<Setting> {
@@ -62,12 +97,12 @@ fn separate(amounts: &Amounts) -> Vec<Setting> {
         amounts.pids.map(|n| setting("pids", "pids.max", n)),
         amounts.io_weight.map(|n| setting("blkio", "blkio.weight", n)),
     ];
-    all.into_iter().flatten().collect()
+    all.into_iter().flatten().chain(amounts.disks.iter().flat_map(separate_disk)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Amounts, Way, settings};
+    use super::{Amounts, DiskAmounts, Way, settings};
 
     #[test]
     fn each_limit_has_its_file_in_both_versions() {
@@ -77,6 +112,12 @@ mod tests {
             cpu: Some(1500),
             pids: Some(50),
             io_weight: Some(200),
+            disks: vec![DiskAmounts {
+                number: (8, 16),
+                read: Some(1 << 20),
+                write_ops: Some(100),
+                ..DiskAmounts::default()
+            }],
         };
         let written = |way| {
             settings(&amounts, way).iter().map(|s| format!("{}={}", s.file, s.value)).collect::<Vec<_>>()
@@ -88,7 +129,8 @@ mod tests {
                 "memory.swap.max=0",
                 "cpu.max=150000 100000",
                 "pids.max=50",
-                "io.weight=default 200"
+                "io.weight=default 200",
+                "io.max=8:16 rbps=1048576 wbps=max riops=max wiops=100"
             ]
         );
         assert_eq!(
@@ -99,10 +141,24 @@ mod tests {
                 "cpu.cfs_period_us=100000",
                 "cpu.cfs_quota_us=150000",
                 "pids.max=50",
-                "blkio.weight=200"
+                "blkio.weight=200",
+                "blkio.throttle.read_bps_device=8:16 1048576",
+                "blkio.throttle.write_iops_device=8:16 100"
             ]
         );
         assert!(settings(&Amounts::default(), Way::Unified).is_empty());
+    }
+
+    #[test]
+    fn the_limit_of_a_disk_is_one_line_of_several_and_all_others_are_the_whole_file() {
+        let disk = |n| DiskAmounts { number: (8, n), read: Some(1 << 20), ..DiskAmounts::default() };
+        let amounts = Amounts { pids: Some(5), disks: vec![disk(0), disk(16)], ..Amounts::default() };
+        let all = settings(&amounts, Way::Unified);
+        let said =
+            "8:0 rbps=1048576 wbps=max riops=max wiops=max\n8:16 rbps=1048576 wbps=10 riops=max wiops=max";
+        let in_force: Vec<bool> = all.iter().map(|setting| setting.is_in_force(said)).collect();
+        assert_eq!(in_force, [false, true, false]);
+        assert!(all[0].is_in_force("5") && !all[0].is_in_force("5\n6") && !all[0].is_in_force(""));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// Hierarchies of version 1 that a job's group is in where they are mounted, limited or not: without the freezer processes
 /// that fork fast outrun their end, and the others count.
-const USEFUL: [&str; 5] = ["memory", "cpu", "pids", "cpuacct", "freezer"];
+const USEFUL: [&str; 6] = ["memory", "cpu", "pids", "cpuacct", "freezer", "blkio"];
 /// How long a look at a group that should become empty waits for the next. The kernel has no event for version 1.
 const GLANCE: Duration = Duration::from_millis(2);
 
@@ -103,7 +103,7 @@ impl JobGroup {
             let folder =
                 self.folder(setting.controller).ok_or_else(|| Trouble::Missing(vec![setting.controller]))?;
             let found = folder.read(setting.file)?;
-            if found != setting.says {
+            if !setting.is_in_force(&found) {
                 let path = folder.path().join(setting.file);
                 return Err(Trouble::NotInForce(path, setting.says, found));
             }

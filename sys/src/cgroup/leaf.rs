@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// The leaf for the runner's processes; systemd's documentation of `DelegateSubgroup=` has the same kind of name.
 const LEAF: &str = "runner";
+/// Controllers that are given along where they are there: a job's card tells what they count, limited or not. The one of
+/// processors counts without (cgroup-v2.rst), and cannot be given everywhere (`CONFIG_RT_GROUP_SCHED`).
+const COUNTING: [&str; 3] = ["memory", "io", "pids"];
 /// How often processes that were started meanwhile are moved.
 const ROUNDS: usize = 20;
 
@@ -29,18 +32,19 @@ pub fn make_room(place: &Hierarchy, owner: u32, wanted: &[&'static str]) -> Resu
     let parent = parent_of(place);
     let folder = Folder::open(&parent, owner)?;
     let there = folder.read("cgroup.controllers")?;
-    let missing: Vec<_> =
-        wanted.iter().copied().filter(|name| !there.split(' ').any(|has| has == *name)).collect();
+    let has = |all: &str, name: &str| all.split(' ').any(|has| has == name);
+    let missing: Vec<_> = wanted.iter().copied().filter(|name| !has(&there, name)).collect();
     if !missing.is_empty() {
         return Err(Trouble::Missing(missing));
     }
     let given = folder.read("cgroup.subtree_control")?;
-    let absent: Vec<_> = wanted.iter().filter(|name| !given.split(' ').any(|has| has == **name)).collect();
-    if absent.is_empty() {
+    if wanted.iter().all(|name| has(&given, name)) {
         return Ok(parent);
     }
     empty(&folder, &parent, owner)?;
-    let text: Vec<String> = absent.iter().map(|name| format!("+{name}")).collect();
+    let counting = COUNTING.iter().filter(|name| has(&there, name) && !wanted.contains(name));
+    let absent = wanted.iter().chain(counting).filter(|name| !has(&given, name));
+    let text: Vec<String> = absent.map(|name| format!("+{name}")).collect();
     folder.write("cgroup.subtree_control", &text.join(" "))?;
     Ok(parent)
 }

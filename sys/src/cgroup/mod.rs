@@ -7,6 +7,7 @@
 //!
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/` of the kernel, systemd's `CGROUP_DELEGATION.md`.
 
+mod disk;
 mod files;
 mod folder;
 mod job;
@@ -15,6 +16,7 @@ mod place;
 mod stray;
 mod usage;
 
+pub use disk::disk_of;
 pub use folder::Folder;
 pub use job::{Entrance, JobGroup, name_of};
 pub use leaf::{make_room, parent_of};
@@ -35,7 +37,7 @@ pub enum Way {
 }
 
 /// What a job may use at most. What is not said is not limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Amounts {
     /// Bytes of memory.
     pub memory: Option<u64>,
@@ -47,6 +49,23 @@ pub struct Amounts {
     pub pids: Option<u64>,
     /// The share of the disks' time, 1 to 1000; 100 is what everybody has.
     pub io_weight: Option<u64>,
+    /// Bandwidth and operations of disks.
+    pub disks: Vec<DiskAmounts>,
+}
+
+/// The most that a job may read from and write to one disk. What is not said is not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskAmounts {
+    /// The disk's major and minor number; the kernel takes no partition.
+    pub number: (u32, u32),
+    /// Bytes a second.
+    pub read: Option<u64>,
+    /// Bytes a second.
+    pub write: Option<u64>,
+    /// Operations a second.
+    pub read_ops: Option<u64>,
+    /// Operations a second.
+    pub write_ops: Option<u64>,
 }
 
 impl Amounts {
@@ -57,7 +76,7 @@ impl Amounts {
             ("memory", self.memory.is_some() || self.swap.is_some()),
             ("cpu", self.cpu.is_some()),
             ("pids", self.pids.is_some()),
-            (io, self.io_weight.is_some()),
+            (io, self.io_weight.is_some() || !self.disks.is_empty()),
         ];
         wanted.into_iter().filter_map(|(name, needed)| needed.then_some(name)).collect()
     }
@@ -74,6 +93,8 @@ pub enum Trouble {
     NotInForce(PathBuf, String, String),
     /// So many processes were still in the group when time was up.
     StillAlive(PathBuf, usize),
+    /// This path leads to no disk: why not.
+    NoDisk(PathBuf, String),
     /// Where this process lives cannot be made out.
     Unplaced(String),
 }
@@ -91,6 +112,7 @@ impl std::fmt::Display for Trouble {
             Trouble::StillAlive(path, count) => {
                 write!(f, "{}: {count} processes did not end in time", path.display())
             }
+            Trouble::NoDisk(path, why) => write!(f, "io_max: {}: {why}", path.display()),
             Trouble::Unplaced(why) => write!(f, "the control group of this process: {why}"),
         }
     }

@@ -216,3 +216,24 @@ fn the_service_of_the_package_runs_a_job() {
         assert!(!outcome.log().contains("warning"), "{}", outcome.log());
     }
 }
+
+#[test]
+fn limits_of_processes_reach_the_job_through_a_session() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        let world = machine(privilege, "account required pam_permit.so\nsession required pam_permit.so\n");
+        let limits = "[limits.small]\nnofile = 777\nstack = \"4MiB\"\nmemlock = \"64KiB\"\nas = \"2GiB\"\nnice = 7\noom_score_adj = 250\n\
+                      [job]\nlimits = \"small\"\n";
+        world.reconfigure("[job]\n", limits);
+        let job = world.job();
+        let mut session = job.begin();
+        begin(&mut session);
+        let look =
+            "ulimit -H -n; ulimit -S -s; ulimit -H -l; ulimit -S -v; nice; cat /proc/self/oom_score_adj";
+        let looked = session.run_text("build_script", look);
+        assert_eq!(looked.stdout, "777\n4096\n64\n2097152\n7\n250\n", "{privilege:?}: {}", looked.log);
+        assert!(session.cleanup().succeeded());
+    }
+}

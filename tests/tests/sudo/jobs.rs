@@ -126,3 +126,21 @@ fn a_cancelled_job_leaves_no_process_although_its_runner_may_signal_none() {
         assert_eq!(alive(), 0, "{how:?}");
     }
 }
+
+#[test]
+fn limits_of_processes_reach_the_job_through_sudo() {
+    if !require_root() {
+        return;
+    }
+    let world = machine();
+    let limits = "[limits.small]\nnofile = 777\nstack = \"16MiB\"\nstack_hard = \"32MiB\"\nmemlock = \"64KiB\"\nas = \"2GiB\"\n\
+                  nice = 7\noom_score_adj = 250\n[job]\nlimits = \"small\"\n";
+    world.reconfigure("[job]\n", limits);
+    let job = world.job();
+    let mut session = job.begin();
+    begin(&mut session);
+    let look = "ulimit -H -n; ulimit -S -s; ulimit -H -s; ulimit -H -l; ulimit -S -v; nice; cat /proc/self/oom_score_adj";
+    let looked = session.run_text("build_script", look);
+    assert_eq!(looked.stdout, "777\n16384\n32768\n64\n2097152\n7\n250\n", "{}", looked.log);
+    assert!(session.cleanup().succeeded());
+}

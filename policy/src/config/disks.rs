@@ -1,0 +1,63 @@
+//! `io_max` of `[limits.NAME]`: bandwidth and operations of disks.
+
+use super::limits::{number, size};
+use super::reader::Section;
+use super::values::Values;
+use super::write::{Writer, path, quote};
+use crate::amount;
+use nunbird_handover::DiskLimit;
+use std::collections::BTreeSet;
+
+/// With less, a job hangs for minutes in calls that no signal ends.
+const LEAST_BYTES: u64 = 64 << 10;
+/// The kernel's greatest number of operations is no limit (`blk-throttle.c`).
+const MOST_OPERATIONS: u64 = (1 << 32) - 2;
+
+pub(super) fn read(table: &mut Section<'_>) -> Vec<DiskLimit> {
+    let mut known = BTreeSet::new();
+    table.tables("io_max").into_iter().map(|table| one(table, &mut known)).collect()
+}
+
+fn one(mut table: Section<'_>, known: &mut BTreeSet<std::path::PathBuf>) -> DiskLimit {
+    let t = &mut table;
+    if !t.has("device") {
+        let help = "add `device = \"/dev/sda\"`, or a path on the file system whose disk is meant";
+        t.find("this limit is for no disk", help);
+    }
+    let limit = DiskLimit {
+        device: t.path("device", "/"),
+        number: None,
+        read: size(t, "read", LEAST_BYTES),
+        write: size(t, "write", LEAST_BYTES),
+        read_ops: number(t, "read_ops", 10, MOST_OPERATIONS),
+        write_ops: number(t, "write_ops", 10, MOST_OPERATIONS),
+    };
+    if !["read", "write", "read_ops", "write_ops"].iter().any(|key| t.has(key)) {
+        t.find("this limit says nothing", "add `read`, `write`, `read_ops` or `write_ops`");
+    }
+    if !known.insert(limit.device.clone()) {
+        t.find("two limits are for this device", "join the two");
+    }
+    table.finish();
+    limit
+}
+
+/// Writes the key, inline: the keys of `[limits.NAME]` go on behind it.
+pub(super) fn write(out: &mut Writer<'_>, disks: &[DiskLimit]) {
+    if disks.is_empty() {
+        return;
+    }
+    let all: Vec<String> = disks.iter().map(text).collect();
+    out.key("io_max", &format!("[{}]", all.join(", ")));
+}
+
+fn text(limit: &DiskLimit) -> String {
+    let mut parts = vec![format!("device = {}", path(&limit.device))];
+    for (key, bytes) in [("read", limit.read), ("write", limit.write)] {
+        parts.extend(bytes.map(|bytes| format!("{key} = {}", quote(&amount::text(bytes)))));
+    }
+    for (key, operations) in [("read_ops", limit.read_ops), ("write_ops", limit.write_ops)] {
+        parts.extend(operations.map(|operations| format!("{key} = {operations}")));
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
