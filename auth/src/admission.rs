@@ -113,6 +113,7 @@ fn record(
         shell: Shell { path: job.shell.clone(), login: job.login_shell },
         launcher: job.launcher.clone(),
         isolation: job.isolation,
+        queued_s: admitted.queued,
         limits: limits::decide(context, policy.limits_of(rule))?,
         site: SiteRules {
             message: job.message.clone(),

@@ -3,6 +3,7 @@
 //! This process forks, whoever runs it: the child becomes the user and the launcher, and the parent stays as
 //! shepherd. For `cleanup` the parent waits with its privilege instead, because a record is to be removed.
 
+use crate::card::{self, Card};
 use crate::context::Context;
 use crate::inputs::NotText;
 use crate::limits::{self, Confines, Held};
@@ -14,18 +15,19 @@ use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
 use nunbird_handover::{
     Batch, EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Record, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
-    Task,
+    Summary, Task,
 };
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::signals::Waiter;
 use nunbird_sys::trusted::open_trusted;
-use nunbird_sys::{answer, exec, process};
+use nunbird_sys::{answer, clock, exec, process};
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// How long `cleanup`'s launcher may take: it gives processes twenty seconds and old directories a minute.
@@ -159,8 +161,8 @@ impl Start {
     }
 
     /// Where the launcher leaves what became of the stage in the batch scheduler, where it goes to one.
-    pub(crate) fn summary(&mut self) -> Option<File> {
-        self.summary.take()
+    pub(crate) fn summary(&self) -> Option<File> {
+        self.summary.as_ref().and_then(|summary| summary.try_clone().ok())
     }
 
     /// Runs the stage and comes back when it has ended, as the shepherd.
@@ -170,15 +172,32 @@ impl Start {
     /// # Errors
     /// A system refusal when the launcher did not start.
     pub(crate) fn run(self, context: &Context<'_>) -> Result<Ended, Refusal> {
-        let Start { way, held, confines, .. } = self;
+        let Start { way, held, confines, summary, .. } = self;
         let started = Instant::now();
         let ended = match way {
             Way::InSession(launch, session) => session.run(launch, &confines, context)?,
             Way::BySudo(sudo) => sudo.run(&confines, context)?,
             Way::Here(launch) => run_here(launch, &confines, context)?,
         };
-        if let Some(held) = held {
-            held.report(context.script.as_ref().map_or("", |script| script.name.as_str()), started.elapsed());
+        let script = started.elapsed();
+        if let Some(held) = &held {
+            held.tell_of_kills();
+        }
+        let stage = context.script.as_ref().map_or("", |script| script.name.as_str());
+        let summary = summary.as_ref().and_then(told);
+        if card::is_due(stage) && (held.is_some() || summary.is_some()) {
+            let record = context.record.as_ref();
+            let card = Card {
+                job: held.as_ref().map(Held::given),
+                usage: held.as_ref().map(Held::usage),
+                script,
+                since: record
+                    .zip(clock::now().ok())
+                    .map(|(record, now)| now.saturating_sub(record.admitted_at)),
+                queued: record.and_then(|record| record.queued_s),
+                batch: summary.as_ref(),
+            };
+            card.print();
         }
         Ok(ended)
     }
@@ -210,6 +229,13 @@ impl Start {
         print_error(&format!("{}\n", clean(&String::from_utf8_lossy(&said))));
         Ok(ended)
     }
+}
+
+/// What the launcher says of a stage in the batch scheduler. The launcher is the user's, and so is this word.
+pub(crate) fn told(summary: &File) -> Option<Summary> {
+    let mut bytes = [0; SUMMARY_SIZE];
+    summary.read_exact_at(&mut bytes, 0).ok()?;
+    Summary::parse(&bytes)
 }
 
 /// Runs the launcher as this process's child, and comes back when it has ended, as the shepherd.

@@ -1,9 +1,9 @@
 //! What a job may use: decided and put in force by `config`, entered by every stage, ended and removed by `cleanup`.
 //!
 //! Everything here happens with privilege, under the filesystem ids of the groups' owner ([`holder_of`]), but for
-//! [`Held::report`], which the shepherd calls without any. A limit that is demanded and cannot be put in force is a refusal.
+//! what [`Held`] tells, which the shepherd asks without any. A limit that is demanded and cannot be put in force is a refusal.
 
-use crate::card::{card, mebibytes};
+use crate::card::mebibytes;
 use crate::context::Context;
 use crate::inputs::NotText;
 use crate::privilege::Privilege;
@@ -192,6 +192,8 @@ pub(crate) struct Held {
     group: JobGroup,
     gauge: Option<Gauge>,
     job: JobLimits,
+    /// What the job had used when the stage began.
+    before: Usage,
 }
 
 /// Opens the job's group for a stage, and makes sure that its limits are still in force.
@@ -204,7 +206,7 @@ pub(crate) fn hold(privilege: Privilege, record: &Record) -> Result<Option<(Held
     let Some((_identity, group)) = open(privilege, record).map_err(failed)? else { return Ok(None) };
     group.verify(&amounts_of(job)).map_err(failed)?;
     let entrance = group.entrance().map_err(failed)?;
-    Ok(Some((Held { gauge: group.gauge(), group, job: job.clone() }, entrance)))
+    Ok(Some((Held { gauge: group.gauge(), before: group.usage(), group, job: job.clone() }, entrance)))
 }
 
 /// The limits of processes for the job: the runner's, and the site's over them.
@@ -308,17 +310,23 @@ fn left(trouble: &Trouble) -> Refusal {
 }
 
 impl Held {
-    /// Tells the job log that memory ran out, and after the user's script what the job has used. Without privilege: the
-    /// files are open, and what is counted anybody may read.
-    pub(crate) fn report(&self, stage: &str, wall: Duration) {
+    /// Tells the job log that memory ran out. Without privilege: the files are open, and what is counted anybody may read.
+    pub(crate) fn tell_of_kills(&self) {
         if let Some(kills) = self.gauge.as_ref().map(Gauge::oom_kills).filter(|kills| *kills > 0) {
             let limit = self.job.amounts.memory.map_or_else(String::new, |n| format!(" of {}", mebibytes(n)));
             print_error(&format!(
                 "nunbird: out of memory: the kernel killed {kills} process(es) of this job at its limit{limit}\n"
             ));
         }
-        if matches!(stage, "build_script" | "step_script" | "after_script") {
-            print_error(&format!("nunbird: {}\n", card(&self.group.usage(), &self.job, wall)));
-        }
+    }
+
+    /// What the job was given.
+    pub(crate) fn given(&self) -> &JobLimits {
+        &self.job
+    }
+
+    /// What the job had used when the stage began, and has used now.
+    pub(crate) fn usage(&self) -> (Usage, Usage) {
+        (self.before, self.group.usage())
     }
 }

@@ -5,14 +5,14 @@ use crate::admission;
 use crate::arguments::{Call, Stage};
 use crate::audit::{self, Script, Sinks};
 use crate::context::Context;
-use crate::launch::{Opened, Start, killed};
+use crate::launch::{Opened, Start, killed, told};
 use crate::limits;
 use crate::refusal::{Refusal, print_error};
 use crate::settings;
 use crate::store::{self, Store, job_directory};
 use crate::tidying;
 use aws_lc_rs::digest;
-use nunbird_handover::{Record, SUMMARY_SIZE, Summary, Task};
+use nunbird_handover::{Record, Task};
 use nunbird_policy::AccountFacts;
 use nunbird_sys::fork::Ended;
 use nunbird_sys::identity::FileIdentity;
@@ -22,7 +22,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 use zeroize::Zeroizing;
@@ -55,7 +54,7 @@ pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusa
 /// Runs a stage between the two events that say so.
 fn watched(
     context: &Context<'_>,
-    mut start: Start,
+    start: Start,
     run: impl FnOnce(Start, &Context<'_>) -> Result<Ended, Refusal>,
 ) -> Result<Ended, Refusal> {
     audit::stage_started(context)?;
@@ -64,13 +63,6 @@ fn watched(
     let ended = run(start, context)?;
     audit::stage_ended(context, ended, started.elapsed(), summary.as_ref().and_then(told));
     Ok(ended)
-}
-
-/// What the launcher says of a stage in the batch scheduler. The launcher is the user's, and so is this word.
-fn told(summary: &File) -> Option<Summary> {
-    let mut bytes = [0; SUMMARY_SIZE];
-    summary.read_exact_at(&mut bytes, 0).ok()?;
-    Summary::parse(&bytes)
 }
 
 /// What gitlab-runner reads from `config`'s standard output.

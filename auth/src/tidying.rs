@@ -112,6 +112,7 @@ fn no_job(
         isolation: job.isolation,
         site: SiteRules { upkeep: directories.upkeep.clone(), ..SiteRules::default() },
         batch: None,
+        queued_s: None,
         limits: None,
         pam: None,
         identity_source: String::new(),

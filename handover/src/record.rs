@@ -64,6 +64,9 @@ pub struct Record {
     pub isolation: Isolation,
     /// The batch scheduler, where stages of the job go to one.
     pub batch: Option<BatchPlan>,
+    /// Seconds that the job waited in GitLab for a runner, where that is known. For people to read.
+    #[serde(default)]
+    pub queued_s: Option<u64>,
     /// What the job may use; nothing is limited where there is none.
     pub limits: Option<JobLimits>,
     /// The site's say in how its stages go.

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 /// The size of the file in bytes.
-pub const SUMMARY_SIZE: usize = 192;
+pub const SUMMARY_SIZE: usize = 256;
 /// Schedulers' ids are shorter: `123[7].pbs-server.example.org`.
 const LONGEST_ID: usize = 96;
 
@@ -76,14 +76,21 @@ pub struct Summary {
     /// The scheduler's id of the job: printable ASCII without spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler_id: Option<String>,
+    /// Processor time of the script and its children, in milliseconds, where the node could tell.
+    #[serde(rename = "used_cpu_ms", skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// The most memory of the scheduler's job at one time, in bytes, where the node could tell.
+    #[serde(rename = "used_memory_peak", skip_serializing_if = "Option::is_none")]
+    pub memory_peak: Option<u64>,
 }
 
 impl Summary {
     /// The whole file. An id that has no place in it is left out.
     pub fn to_bytes(&self) -> [u8; SUMMARY_SIZE] {
         let word = ENDS.iter().find(|(end, _)| *end == self.end).map_or("unknown", |(_, word)| *word);
-        let mut line = format!("nunbird-summary 1 {word}");
-        for number in [self.queued_s, self.ran_s] {
+        let mut line = format!("nunbird-summary 2 {word}");
+        for number in [self.queued_s.map(u64::from), self.ran_s.map(u64::from), self.cpu_ms, self.memory_peak]
+        {
             line.push(' ');
             line.push_str(&number.map_or_else(|| "-".to_owned(), |number| number.to_string()));
         }
@@ -101,18 +108,20 @@ impl Summary {
     pub fn parse(bytes: &[u8; SUMMARY_SIZE]) -> Option<Self> {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let line = std::str::from_utf8(&bytes[..end]).ok()?;
-        let mut words = line.strip_prefix("nunbird-summary 1 ")?.split(' ');
+        let mut words = line.strip_prefix("nunbird-summary 2 ")?.split(' ');
         let word = words.next()?;
         let end = ENDS.iter().find(|(_, known)| *known == word)?.0;
-        let number = |word: &str| match word {
-            "-" => Some(None),
-            digits => digits.parse().ok().map(Some),
-        };
         let (queued_s, ran_s) = (number(words.next()?)?, number(words.next()?)?);
+        let (cpu_ms, memory_peak) = (number(words.next()?)?, number(words.next()?)?);
         let scheduler_id = Some(words.next()?).filter(|id| *id != "-").map(str::to_owned);
-        let summary = Summary { end, queued_s, ran_s, scheduler_id };
+        let summary = Summary { end, queued_s, ran_s, scheduler_id, cpu_ms, memory_peak };
         (summary.to_bytes() == *bytes).then_some(summary)
     }
+}
+
+/// A number, or `-` for none.
+fn number<T: std::str::FromStr>(word: &str) -> Option<Option<T>> {
+    if word == "-" { Some(None) } else { word.parse().ok().map(Some) }
 }
 
 fn is_id(id: &str) -> bool {
@@ -129,15 +138,20 @@ mod tests {
             queued_s: Some(12),
             ran_s: None,
             scheduler_id: Some("123[7].pbs".to_owned()),
+            cpu_ms: Some(2500),
+            memory_peak: None,
         }
     }
 
     #[test]
     fn every_summary_comes_back_as_it_went() {
         for (end, word) in ENDS {
-            for (queued_s, ran_s) in [(None, Some(0)), (Some(u32::MAX), Some(u32::MAX))] {
+            for (queued_s, ran_s, most) in
+                [(None, Some(0), None), (Some(u32::MAX), Some(u32::MAX), Some(u64::MAX))]
+            {
                 for id in [None, Some("8".to_owned()), Some("x".repeat(96))] {
-                    let summary = Summary { end, queued_s, ran_s, scheduler_id: id };
+                    let (cpu_ms, memory_peak) = (most, most);
+                    let summary = Summary { end, queued_s, ran_s, scheduler_id: id, cpu_ms, memory_peak };
                     assert_eq!(Summary::parse(&summary.to_bytes()).as_ref(), Some(&summary));
                 }
             }

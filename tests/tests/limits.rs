@@ -96,7 +96,19 @@ fn limits_hold_in_every_stage(groups: &Groups, privilege: Privilege) {
         "{}",
         hungry.log
     );
-    assert!(hungry.stderr.contains("memory 96 MiB of 96 MiB"), "{}", hungry.log);
+    for row in [
+        "nunbird: used by this job:\n",
+        "nunbird:   queue      1 s in GitLab\n",
+        " for the script, ",
+        " of 0.5 processors",
+        "nunbird:   memory     96 MiB of 96 MiB, 100 %\n",
+        " of 60\n",
+        "nunbird:   read       ",
+    ] {
+        assert!(hungry.stderr.contains(row), "{row}: {}", hungry.log);
+    }
+    let after = session.run_text("after_script", "echo after");
+    assert!(after.succeeded() && !after.stderr.contains("used by"), "once is enough: {}", after.log);
     let left =
         session.run_text("build_script", "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & echo $!");
     let pid = left.stdout.trim().to_owned();
@@ -107,6 +119,15 @@ fn limits_hold_in_every_stage(groups: &Groups, privilege: Privilege) {
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
     let ended = world.audit().into_iter().rfind(|event| event["outcome"] == "stage-ended").expect("an event");
     assert_eq!(ended["oom_kills"], 1, "{ended}");
+    assert_eq!(
+        (&ended["limits"], &ended["limit_memory"], &ended["limit_cpu"]),
+        (&json!("small"), &json!(96 << 20), &json!(500))
+    );
+    assert_eq!((&ended["queued_s"], &ended["limit_pids"]), (&json!(1), &json!(60)), "{ended}");
+    assert!(
+        ended["job_s"].is_u64() && ended["used_read"].is_u64() && ended["throttled_us"].is_u64(),
+        "{ended}"
+    );
     assert!(ended["used_memory_peak"].as_u64() > Some(90 << 20) && ended["used_cpu_us"].is_u64(), "{ended}");
     assert_eq!(session.cleanup().exit, Exit::Code(0), "twice is fine");
 }

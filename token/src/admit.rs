@@ -102,6 +102,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
         pipeline_source: Some(claims.pipeline_source),
         environment: claims.environment,
         environment_protected: claims.environment_protected.map(|flag| flag == Flag::True),
+        queued: response.job_info.queued(),
         requested_account,
         requested_builds_dir,
     })

@@ -69,6 +69,8 @@ pub struct Admitted {
     pub environment_protected: Option<bool>,
     /// The project's directory below `builds_dir`.
     pub project_dir: PathBuf,
+    /// Seconds that the job waited for a runner, as gitlab-runner has it from the server. Nothing is decided by it.
+    pub queued: Option<u64>,
     /// The account that the user asks for by the CI variable that the question named. The user's wish, not a fact.
     pub requested_account: Option<String>,
     /// The directory that the user asks for by the CI variable that the question named. Likewise.

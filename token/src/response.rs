@@ -6,6 +6,7 @@
 use crate::claims::is_plain;
 use serde::Deserialize;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 /// The largest response that is read, in bytes. Real ones hold every variable of the job, seldom a megabyte.
 pub const MAX_RESPONSE: u64 = 16 << 20;
@@ -14,6 +15,8 @@ pub const MAX_RESPONSE: u64 = 16 << 20;
 const MAX_ACCOUNT: usize = 256;
 /// The longest path that a user may ask for, in bytes.
 const MAX_DIRECTORY: usize = 1024;
+/// The longest time in a queue that is told, in seconds: ten years.
+const LONGEST_QUEUE: u64 = 3650 * 86_400;
 /// Stands for a text that cannot be shown. No account has this name, and it is no absolute path.
 const UNUSABLE: &str = "?";
 
@@ -49,6 +52,20 @@ pub struct JobInfo {
     /// Pipeline; runners since 19.0 pass it on. 0 means that the server did not send it.
     #[serde(default)]
     pub pipeline_id: Option<u64>,
+    /// Seconds that the job waited for a runner, with a fraction, as the server counts them.
+    #[serde(default)]
+    pub time_in_queue_seconds: Option<f64>,
+}
+
+impl JobInfo {
+    /// Whole seconds in the queue; none for what is no time.
+    pub(crate) fn queued(&self) -> Option<u64> {
+        let seconds = self.time_in_queue_seconds?;
+        Duration::try_from_secs_f64(seconds)
+            .ok()
+            .map(|time| time.as_secs())
+            .filter(|time| *time <= LONGEST_QUEUE)
+    }
 }
 
 /// Where the repository is.

@@ -5,10 +5,10 @@
 //! texts have a u16 length before them.
 //!
 //! ```text
-//! "NBW3"  0  code  bound                                              a rejection
-//! "NBW3"  1  server  flags(u16)  seven u64  five texts  the optional    an identity
+//! "NBW4"  0  code  bound                                              a rejection
+//! "NBW4"  1  server  flags(u16)  eight u64  five texts  the optional    an identity
 //!            texts of the flags  groups  identities
-//! "NBW3"  2  server  text                                             a job token, and where it goes
+//! "NBW4"  2  server  text                                             a job token, and where it goes
 //! ```
 //!
 //! Groups and identities are a u8 count and so many texts, or pairs of texts.
@@ -19,7 +19,7 @@ use crate::reader::Reader;
 use crate::{Admitted, Bound, Rejection, Source, UserIdentity};
 use std::path::{Component, Path, PathBuf};
 
-const MAGIC: &[u8; 4] = b"NBW3";
+const MAGIC: &[u8; 4] = b"NBW4";
 /// The longest message, in bytes: room for two hundred groups of 255 characters.
 pub const MAX_MESSAGE: usize = 256 << 10;
 
@@ -57,7 +57,7 @@ const HAS_GROUPS: u16 = 1 << 6;
 /// The first of seven flags for the optional texts.
 const FIRST_TEXT: u16 = 1 << 7;
 const HAS_NAMESPACE_ID: u16 = 1 << 14;
-const ALL_FLAGS: u16 = (1 << 15) - 1;
+const HAS_QUEUED: u16 = 1 << 15;
 
 /// The message for an answer.
 pub fn encode(answer: &Result<Admitted, Rejection>) -> Vec<u8> {
@@ -118,7 +118,8 @@ fn flags(a: &Admitted) -> u16 {
         | flag(a.environment_protected == Some(true), ENVIRONMENT_PROTECTED)
         | flag(a.source == Source::JobToken, BY_JOB_TOKEN)
         | flag(a.groups.is_some(), HAS_GROUPS)
-        | flag(a.namespace_id.is_some(), HAS_NAMESPACE_ID);
+        | flag(a.namespace_id.is_some(), HAS_NAMESPACE_ID)
+        | flag(a.queued.is_some(), HAS_QUEUED);
     for (index, text) in optional_texts(a).into_iter().enumerate() {
         flags |= flag(text.is_some(), FIRST_TEXT << index);
     }
@@ -130,7 +131,7 @@ fn encode_admitted(a: &Admitted) -> Vec<u8> {
     out.extend_from_slice(&[1, u8::try_from(a.server).unwrap_or(u8::MAX)]);
     out.extend_from_slice(&flags(a).to_le_bytes());
     let numbers = [a.expires_at, a.job_id, a.pipeline_id, a.project_id, a.user_id];
-    let optional = [a.runner_id, a.namespace_id].map(|number| number.unwrap_or(0));
+    let optional = [a.runner_id, a.namespace_id, a.queued].map(|number| number.unwrap_or(0));
     for number in numbers.into_iter().chain(optional) {
         out.extend_from_slice(&number.to_le_bytes());
     }
@@ -219,9 +220,6 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
             Ok(None)
         }
     };
-    if flags & !ALL_FLAGS != 0 {
-        return Err(WireError);
-    }
     let expires_at = reader.id()?;
     let [job_id, pipeline_id, project_id, user_id] = [reader.id()?, reader.id()?, reader.id()?, reader.id()?];
     let mut number = |bit: u16| match (has(bit), reader.number()?) {
@@ -229,7 +227,8 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
         (false, 0) => Ok(None),
         (false, _) => Err(WireError),
     };
-    let (runner_id, namespace_id) = (number(HAS_RUNNER)?, number(HAS_NAMESPACE_ID)?);
+    let (runner_id, namespace_id, queued) =
+        (number(HAS_RUNNER)?, number(HAS_NAMESPACE_ID)?, number(HAS_QUEUED)?);
     let [user_login, project_path, namespace_path, git_ref] =
         [reader.required_text()?, reader.required_text()?, reader.required_text()?, reader.required_text()?];
     let project_dir = PathBuf::from(reader.required_text()?);
@@ -276,6 +275,7 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
         environment,
         environment_protected: truth(HAS_ENVIRONMENT_PROTECTED, ENVIRONMENT_PROTECTED)?,
         project_dir,
+        queued,
         requested_account: account,
         requested_builds_dir: builds_dir,
     })

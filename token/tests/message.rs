@@ -10,7 +10,7 @@ fn admitted() -> impl Strategy<Value = Admitted> {
     let id = 1..u64::MAX;
     let text = "[a-zé/ .-]{1,30}";
     let number = || proptest::option::of(any::<u64>());
-    let ids = (id.clone(), id.clone(), id.clone(), id.clone(), id, number(), number());
+    let ids = (id.clone(), id.clone(), id.clone(), id.clone(), id, number(), number(), number());
     let texts = (text, text, text, text, text, proptest::option::of(text));
     let optional = (
         proptest::option::of(text),
@@ -34,6 +34,7 @@ fn admitted() -> impl Strategy<Value = Admitted> {
             user_id: i.4,
             runner_id: i.5,
             namespace_id: i.6,
+            queued: i.7,
             ref_protected: f.1,
             environment_protected: f.2,
             user_email: o.0,

@@ -3,7 +3,7 @@
 //! No field is ever a secret: there is none that could hold a token, a variable's value or a script's text.
 
 use crate::context::Context;
-use nunbird_handover::{Record, RuleRef, Summary};
+use nunbird_handover::{Amounts, JobLimits, Record, RuleRef, Summary};
 use nunbird_policy::Subject;
 use nunbird_sys::{clock, process};
 use serde::Serialize;
@@ -57,6 +57,15 @@ pub(crate) struct Event<'a> {
     /// What the job has used, when `cleanup` ends.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) usage: Option<Used>,
+    /// Seconds that the job waited in GitLab for a runner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) queued_s: Option<u64>,
+    /// Seconds since the admission, when `cleanup` ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) job_s: Option<u64>,
+    /// What the job was given, when `cleanup` ends.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) given: Option<Given<'a>>,
     /// Why it was denied, in one stable word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<&'a str>,
@@ -212,6 +221,33 @@ pub(crate) struct Used {
     pub(crate) written: Option<u64>,
     #[serde(rename = "oom_kills", skip_serializing_if = "Option::is_none")]
     pub(crate) oom_kills: Option<u64>,
+    /// Microseconds.
+    #[serde(rename = "throttled_us", skip_serializing_if = "Option::is_none")]
+    pub(crate) throttled: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) forks_refused: Option<u64>,
+}
+
+/// The limits of a job.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Given<'a> {
+    /// The site's name of them.
+    pub(crate) limits: &'a str,
+    /// Bytes.
+    #[serde(rename = "limit_memory", skip_serializing_if = "Option::is_none")]
+    pub(crate) memory: Option<u64>,
+    /// Thousandths of a processor.
+    #[serde(rename = "limit_cpu", skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu: Option<u64>,
+    #[serde(rename = "limit_pids", skip_serializing_if = "Option::is_none")]
+    pub(crate) pids: Option<u64>,
+}
+
+impl<'a> Given<'a> {
+    fn of(job: &'a JobLimits) -> Self {
+        let Amounts { memory, cpu, pids, .. } = job.amounts;
+        Given { limits: &job.name, memory, cpu, pids }
+    }
 }
 
 impl Used {
@@ -223,6 +259,8 @@ impl Used {
             read: usage.read,
             written: usage.written,
             oom_kills: usage.oom_kills,
+            throttled: usage.throttled,
+            forks_refused: usage.forks_refused,
         }
     }
 }
@@ -232,6 +270,7 @@ impl<'a> Event<'a> {
     pub(crate) fn of(context: &'a Context<'_>, outcome: Outcome) -> Self {
         let time = clock::now().unwrap_or(0);
         let record = context.record.as_ref();
+        let over = record.filter(|_| outcome == Outcome::StageEnded && context.stage == "cleanup");
         Event {
             schema: SCHEMA,
             time,
@@ -243,6 +282,11 @@ impl<'a> Event<'a> {
             script: context.script.as_ref(),
             end: None,
             usage: context.usage.filter(|_| outcome == Outcome::StageEnded).map(Used::of),
+            queued_s: record
+                .filter(|_| over.is_some() || outcome == Outcome::Admitted)
+                .and_then(|record| record.queued_s),
+            job_s: over.map(|record| time.saturating_sub(record.admitted_at)),
+            given: over.and_then(|record| record.limits.as_ref()).map(Given::of),
             code: None,
             detail: None,
             job: record.map(job),

@@ -1,4 +1,4 @@
-use super::event::{Account, Claims, End, Event, Job, Outcome, ProviderIdentity, Script, Used};
+use super::event::{Account, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used};
 use super::sinks::{Places, Sinks};
 use super::{encode, stage_started};
 use crate::context::Context;
@@ -103,7 +103,12 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
             read: Some(4),
             written: Some(5),
             oom_kills: Some(6),
+            throttled: Some(7),
+            forks_refused: Some(8),
         }),
+        queued_s: Some(9),
+        job_s: Some(10),
+        given: Some(Given { limits: HOSTILE, memory: Some(11), cpu: Some(12), pids: Some(13) }),
         code: Some("no-rule"),
         detail: Some("first\nsecond"),
         job: Some(Job {
@@ -145,7 +150,14 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
 
 fn batch() -> Summary {
     let scheduler_id = Some("7.server".to_owned());
-    Summary { end: BatchEnd::TimedOut, queued_s: Some(3), ran_s: None, scheduler_id }
+    Summary {
+        end: BatchEnd::TimedOut,
+        queued_s: Some(3),
+        ran_s: None,
+        scheduler_id,
+        cpu_ms: Some(2500),
+        memory_peak: None,
+    }
 }
 
 fn rule() -> RuleRef {

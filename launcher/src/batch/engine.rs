@@ -110,6 +110,8 @@ impl Engine<'_> {
             queued_s: machine.began.as_ref().and_then(|began| seconds(self.intent.time, began.time)),
             ran_s: machine.record.as_ref().and_then(|record| seconds(record.start, record.end)),
             scheduler_id: machine.id.clone(),
+            cpu_ms: machine.record.as_ref().and_then(|record| record.cpu),
+            memory_peak: machine.record.as_ref().and_then(|record| record.memory),
         }
     }
 
