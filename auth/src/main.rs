@@ -22,6 +22,7 @@ mod context;
 mod identify;
 mod inputs;
 mod judgement;
+mod kept_session;
 mod keys;
 mod launch;
 mod limits;

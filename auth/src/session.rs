@@ -9,10 +9,11 @@ use crate::limits::{self, Confines};
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::shepherd::{self, Reach};
+use crate::store;
 use nunbird_drop::launch::Launch;
 use nunbird_handover::{
-    CONTROL_FD, FORMAT_VERSION, HANDOVER_FD, Handover, LAUNCHER_FD, REPORT_FD, Record, SessionGroup,
-    SessionOrder, SessionReport, SessionTrouble, Task,
+    CONTROL_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Keep, LAUNCHER_FD, REPORT_FD, Record, SessionGroup,
+    SessionOrder, SessionReport, SessionSpan, SessionTrouble, Task,
 };
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::identity::FileIdentity;
@@ -83,6 +84,11 @@ impl Session {
             pam: pam.clone(),
             group: limits::place_of(context.privilege, record)
                 .map(|(place, holder)| SessionGroup { place: place.clone(), owner: holder.uid }),
+            keep: (pam.session == SessionSpan::Job).then(|| Keep {
+                socket: store::session_socket(record),
+                opens: matches!(handover.task, Task::Prepare),
+                until: record.expires_at_boottime,
+            }),
         };
         let bytes = order.to_bytes().map_err(|e| failed(&e))?;
         Ok(Some(Session {
@@ -176,6 +182,12 @@ fn refusal_of(said: &[u8]) -> Refusal {
             detail,
         ),
         SessionTrouble::Failed => failed(&detail),
+        SessionTrouble::Lost => Refusal::denied(
+            "pam-session",
+            "your site's session for this job has ended before the job",
+            detail,
+        )
+        .help("run the job again; if this comes back, give your site's admins the id of this decision"),
         SessionTrouble::Launcher => could_not_start("in the session", &detail),
     }
 }

@@ -5,6 +5,7 @@ use crate::admission;
 use crate::arguments::{Call, Stage};
 use crate::audit::{self, Script, Sinks};
 use crate::context::Context;
+use crate::kept_session;
 use crate::launch::{Opened, Start, killed, told};
 use crate::limits;
 use crate::refusal::{Refusal, print_error};
@@ -207,10 +208,14 @@ fn end(
         context.usage = usage;
         limits::remove(context.privilege, record)
     });
-    let target = same_account(record)?;
-    let start = Start::prepare(context, record, task, Opened::default(), target.groups)?;
-    let ended = watched(context, start, Start::run_and_wait)?;
+    let cleared = same_account(record)
+        .and_then(|target| Start::prepare(context, record, task, Opened::default(), target.groups))
+        .and_then(|start| watched(context, start, Start::run_and_wait));
+    // Whatever came of that, for an account that is gone as well: processes of root's must not outlive the job.
+    let closed = kept_session::close(context.privilege, record);
+    let ended = cleared?;
     emptied?;
+    closed?;
     if ended == Ended::Exited(0) {
         store.remove_named(name, &store.lock()?)?;
     }

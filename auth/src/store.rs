@@ -7,7 +7,7 @@
 
 use crate::privilege::Privilege;
 use crate::refusal::Refusal;
-use nunbird_handover::{JobDirectory, Now, Record};
+use nunbird_handover::{JobDirectory, Keep, Now, Record};
 use nunbird_sys::directory::{Directory, Lock};
 use nunbird_sys::foreign::{self, Caller};
 use nunbird_sys::identity::FileIdentity;
@@ -48,6 +48,12 @@ pub(crate) struct Store {
     directory: Directory,
     keeper: Caller,
     caller: Caller,
+}
+
+/// The socket of the process that keeps this job's PAM session, where one serves the whole job: among the records, which
+/// nobody but root reaches.
+pub(crate) fn session_socket(record: &Record) -> PathBuf {
+    Keep::socket(Path::new(PRIVILEGED), &record.decision_id)
 }
 
 /// The runner's private directory of the job that is served.

@@ -23,7 +23,7 @@ pub fn follow(child: &Child, watch: &Watch, control: &File) -> io::Result<Ended>
         let signal = match watch.next(control)? {
             Event::Signal(CHLD) => None,
             Event::Signal(signal) => Some(signal),
-            Event::Byte(byte) => Some(i32::from(byte)).filter(|signal| PASSED.contains(signal)),
+            Event::Byte(byte) => passed([byte]),
             Event::Closed => {
                 control = None;
                 Some(TERM)
@@ -38,6 +38,11 @@ pub fn follow(child: &Child, watch: &Watch, control: &File) -> io::Result<Ended>
             return Ok(ended);
         }
     }
+}
+
+/// The signal that a byte of the shepherd's means, if it is one that is passed on.
+pub fn passed([byte]: [u8; 1]) -> Option<i32> {
+    Some(i32::from(byte)).filter(|signal| PASSED.contains(signal))
 }
 
 /// How the launcher ended, in two bytes: `e` and a status, or `s` and a signal.

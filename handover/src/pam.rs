@@ -2,6 +2,7 @@
 
 use crate::{FORMAT_VERSION, FormatError, GroupPlace, Handover, Isolation};
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// What a site says about PAM sessions: `[pam]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,20 @@ pub struct Pam {
     pub timeout: u64,
     /// Variables of PAM's environment that a job gets; a name that ends in `*` stands for all that begin so.
     pub environment: Vec<String>,
+    /// How long one session lasts.
+    #[serde(default)]
+    pub session: SessionSpan,
+}
+
+/// What has a session of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionSpan {
+    /// Each stage.
+    #[default]
+    Stage,
+    /// The job: opened by `prepare`, closed by `cleanup`.
+    Job,
 }
 
 /// Variables that a job never gets from PAM: they say who the user is, come from the policy, or change how programs are
@@ -71,6 +86,34 @@ pub struct SessionOrder {
     pub pam: Pam,
     /// The job's control group, which the launcher enters: modules may have moved the process that calls them.
     pub group: Option<SessionGroup>,
+    /// Where one session serves the whole job.
+    pub keep: Option<Keep>,
+}
+
+/// Of the process that keeps a job's session open between its stages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// Its socket, in the directory of the job records.
+    pub socket: PathBuf,
+    /// Whether this stage opens the session; the others come to one that is open.
+    pub opens: bool,
+    /// When the job's time is up, in seconds of `CLOCK_BOOTTIME`.
+    pub until: u64,
+}
+
+impl Keep {
+    /// The byte by which `cleanup` asks for the end of the session.
+    pub const CLOSE: u8 = b'c';
+    /// The last byte of the keeper's answer where the session was closed; its modules' words come before.
+    pub const CLOSED: u8 = b'.';
+    /// How long a stage may go on when the end of the session is asked for, in seconds.
+    pub const GRACE: u64 = 60;
+
+    /// The socket of a job's keeper. A decision's id is 32 hexadecimal digits.
+    pub fn socket(directory: &Path, decision_id: &str) -> PathBuf {
+        directory.join(format!("{decision_id}.session"))
+    }
 }
 
 /// A job's control group, as the stages of its sessions find it.
@@ -129,6 +172,8 @@ pub enum SessionTrouble {
     Failed,
     /// The launcher did not start.
     Launcher,
+    /// The job's session has ended before the job.
+    Lost,
 }
 
 impl SessionReport {
@@ -159,11 +204,16 @@ impl SessionReport {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pam, SessionReport, SessionTrouble};
+    use super::{Pam, SessionReport, SessionSpan, SessionTrouble};
 
     #[test]
     fn no_list_lets_a_variable_pass_that_loads_code_or_says_who_the_user_is() {
-        let all = Pam { service: "nunbird".to_owned(), timeout: 1, environment: vec!["*".to_owned()] };
+        let all = Pam {
+            service: "nunbird".to_owned(),
+            timeout: 1,
+            environment: vec!["*".to_owned()],
+            session: SessionSpan::Stage,
+        };
         for name in ["XDG_RUNTIME_DIR", "KRB5CCNAME", "_x", "a1"] {
             assert!(all.passes(name), "{name}");
         }

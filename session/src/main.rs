@@ -5,15 +5,21 @@
 //! descriptor 3 says, which has been decided by then. docs/adr/0010 has the reasons, docs/operation.md the steps.
 //!
 //! Two processes. This one links libpam and never calls it: it waits for the other, which does, with a limit of time, and
-//! says what became of it. Any error means that the stage does not run.
+//! says what became of it. Where one session serves the whole job these two go on by themselves, and a third passes each
+//! stage to them (`client.rs`, `keeper.rs`; docs/adr/0013). Any error means that the stage does not run.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod client;
+mod keeper;
+mod launcher;
 mod order;
 mod pam;
+mod passed;
 mod stage;
 mod supervisor;
+mod voice;
 
 use nunbird_handover::{ExitCodes, Untrusted};
 use nunbird_sys::kernel::{Kernel, Linux};
@@ -28,7 +34,10 @@ fn main() -> ExitCode {
     // Before anything is opened: the descriptors are known by their numbers.
     let inherited = Inherited::take();
     match begin().and_then(|limits| Ok((inherited?, limits))) {
-        Ok((inherited, limits)) => ExitCode::from(supervisor::run(inherited, limits)),
+        Ok((inherited, limits)) => ExitCode::from(match inherited.order.keep.clone() {
+            None => supervisor::run(inherited, limits),
+            Some(keep) => client::run(inherited, limits, &keep),
+        }),
         Err(why) => {
             print_error(&format!("nunbird-session: {}\n", Untrusted(&why)));
             ExitCode::from(ExitCodes::default().system_failure)

@@ -34,11 +34,16 @@ impl Inherited {
         let (control, report) = (take(CONTROL_FD)?, take(REPORT_FD)?);
         let (script, exit_code) = (take(SCRIPT_FD).ok(), take(EXIT_CODE_FD).ok());
         let summary = take(SUMMARY_FD).ok();
-        let mut bytes = Vec::new();
-        order.take(MAX_ORDER).read_to_end(&mut bytes).map_err(|e| format!("the order: {e}"))?;
-        let order = SessionOrder::from_bytes(&bytes).map_err(|e| format!("the order: {e}"))?;
+        let order = read(order)?;
         Ok(Inherited { order, script, exit_code, summary, launcher, control, report })
     }
+}
+
+/// Reads an order.
+pub(crate) fn read(file: File) -> Result<SessionOrder, String> {
+    let mut bytes = Vec::new();
+    file.take(MAX_ORDER).read_to_end(&mut bytes).map_err(|e| format!("the order: {e}"))?;
+    SessionOrder::from_bytes(&bytes).map_err(|e| format!("the order: {e}"))
 }
 
 /// Tells the shepherd why there is no session. It listens, or there is nobody left to tell.

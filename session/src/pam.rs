@@ -1,8 +1,8 @@
 //! The calls to PAM, in order, and what of their results a job gets.
 
+use crate::voice::Voice;
 use nunbird_handover::{Pam, SessionTrouble, Untrusted};
-use nunbird_pam::{Error, Handle, Heard, Item, Tone};
-use nunbird_sys::outputs::Outputs;
+use nunbird_pam::{Error, Handle, Item};
 use nunbird_sys::rlimits::Limits;
 use nunbird_sys::trusted::{Distrust, open_trusted};
 use std::collections::BTreeMap;
@@ -11,8 +11,6 @@ use std::path::Path;
 
 /// Where Linux-PAM looks for services (pam.conf(5)), the site's directory first.
 const SERVICES: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
-/// The most lines of modules that reach the job log.
-const MAX_LINES: usize = 40;
 
 /// Why there is no session.
 pub(crate) type Trouble = (SessionTrouble, String);
@@ -21,20 +19,21 @@ pub(crate) type Trouble = (SessionTrouble, String);
 #[derive(Debug)]
 pub(crate) struct Session {
     handle: Handle,
-    outputs: Outputs,
+    voice: Voice,
 }
 
 impl Session {
     /// Has PAM judge the account, and opens a session for it.
     ///
     /// `limits` come into force before the session is opened, so that modules change those that the job would have.
-    pub(crate) fn open(pam: &Pam, user: &str, limits: &Limits, outputs: &Outputs) -> Result<Self, Trouble> {
+    pub(crate) fn open(pam: &Pam, user: &str, limits: &Limits, voice: &Voice) -> Result<Self, Trouble> {
         let failed = |e: &dyn std::fmt::Display| (SessionTrouble::Failed, e.to_string());
         service_exists(&pam.service).map_err(|e| failed(&e))?;
         let service = CString::new(pam.service.as_str()).map_err(|e| failed(&e))?;
         let name = CString::new(user).map_err(|e| failed(&e))?;
-        let heard = outputs.again().map_err(|e| failed(&e))?;
-        let mut handle = Handle::start(&service, &name, listener(heard)).map_err(|e| failed(&e))?;
+        let listener = voice.clone();
+        let start = Handle::start(&service, &name, move |heard| listener.pass(&heard));
+        let mut handle = start.map_err(|e| failed(&e))?;
         for item in [Item::RemoteUser, Item::RemoteHost, Item::Terminal] {
             handle.set(item, c"").map_err(|e| failed(&e))?;
         }
@@ -46,7 +45,7 @@ impl Session {
         let opened = same_user(&mut handle, &name)
             .and_then(|()| limits.restore().map_err(|e| failed(&format_args!("setrlimit: {e}"))))
             .and_then(|()| handle.open_session().map_err(|e| failed(&e)));
-        let mut session = Session { handle, outputs: outputs.again().map_err(|e| failed(&e))? };
+        let mut session = Session { handle, voice: voice.clone() };
         if let Err(trouble) = opened {
             session.end(false);
             return Err(trouble);
@@ -67,26 +66,29 @@ impl Session {
             };
             if variable.to_str().is_err() {
                 let name = Untrusted(name);
-                self.outputs.say(&format!("nunbird: pam: variable {name} is not UTF-8 and is left out\n"));
+                self.voice.say(&format!("nunbird: pam: variable {name} is not UTF-8 and is left out\n"));
                 continue;
             }
             environment.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
     }
 
-    /// Closes the session and ends its credentials. What fails is told: the stage is over.
-    pub(crate) fn close(mut self) {
-        self.end(true);
+    /// Closes the session and ends its credentials. What fails is told, and makes the answer `false`: the stage is over.
+    pub(crate) fn close(mut self) -> bool {
+        self.end(true)
     }
 
-    fn end(&mut self, opened: bool) {
+    fn end(&mut self, opened: bool) -> bool {
         let closed = if opened { self.handle.close_session() } else { Ok(()) };
-        for result in [closed, self.handle.delete_credentials()] {
+        let results = [closed, self.handle.delete_credentials()];
+        let whole = results.iter().all(Result::is_ok);
+        for result in results {
             if let Err(e) = result {
                 let e = e.to_string();
-                self.outputs.say(&format!("nunbird: warning: PAM session not closed: {}\n", Untrusted(&e)));
+                self.voice.say(&format!("nunbird: warning: PAM session not closed: {}\n", Untrusted(&e)));
             }
         }
+        whole
     }
 }
 
@@ -111,20 +113,4 @@ fn same_user(handle: &mut Handle, user: &CStr) -> Result<(), Trouble> {
     }
     let detail = format!("a module made `{}` of `{}`", now.to_string_lossy(), user.to_string_lossy());
     Err((SessionTrouble::User, detail))
-}
-
-/// Modules' words for the job log.
-fn listener(outputs: Outputs) -> impl FnMut(Heard) + 'static {
-    let mut left = MAX_LINES;
-    move |heard| {
-        for line in heard.text.lines().filter(|line| !line.trim().is_empty()) {
-            let Some(fewer) = left.checked_sub(1) else { return };
-            left = fewer;
-            let line = Untrusted(line);
-            outputs.say(&match heard.tone {
-                Tone::Information | Tone::Trouble => format!("nunbird: pam: {line}\n"),
-                Tone::Question => format!("nunbird: pam: a module asks `{line}`, and nobody can answer\n"),
-            });
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! The process that waits: root's, calls no module, and has the last word when one hangs.
 //!
 //! It hears from the other by a pipe: `o` the session is open, `e` and a number or `s` and a number how the launcher
-//! ended, `r` that a report was written, `.` that it is done. While modules are called, the time is limited, and whatever
+//! ended, `c` that a job's session is to be closed, `r` that a report was written, `.` that it is done. While modules are called, the time is limited, and whatever
 //! they have started becomes this process's child and ends with them.
 
 use crate::order::{self, Inherited};
@@ -16,7 +16,7 @@ use nunbird_sys::offspring::Adoption;
 use nunbird_sys::process;
 use nunbird_sys::rlimits::Limits;
 use std::fs::File;
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::time::{Duration, Instant};
 
 /// How long killed processes may take to end.
@@ -24,7 +24,7 @@ const END: Duration = Duration::from_secs(2);
 
 /// What was heard.
 #[derive(Debug, Default)]
-struct Course {
+pub(crate) struct Course {
     /// How the launcher ended.
     ended: Option<Ended>,
     /// The modules were not done in time.
@@ -33,7 +33,18 @@ struct Course {
     reported: bool,
 }
 
-/// Runs the stage in its session. The code is this program's.
+impl Course {
+    /// Says why there was no session, where nobody has said it yet.
+    pub(crate) fn report(&self, report: &File) {
+        if self.late {
+            order::tell(report, SessionTrouble::Timeout, "the modules were not done in time");
+        } else if !self.reported {
+            order::tell(report, SessionTrouble::Failed, "the process that called the modules has ended");
+        }
+    }
+}
+
+/// Runs the stage in a session of its own. The code is this program's.
 pub(crate) fn run(inherited: Inherited, limits: Limits) -> u8 {
     let codes = inherited.order.handover.exit_codes;
     let report = inherited.report.try_clone();
@@ -49,11 +60,7 @@ pub(crate) fn run(inherited: Inherited, limits: Limits) -> u8 {
         Some(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
         Some(Ended::Killed(signal)) => process::end_by(signal),
         None => {
-            if course.late {
-                order::tell(&report, SessionTrouble::Timeout, "the modules were not done in time");
-            } else if !course.reported {
-                order::tell(&report, SessionTrouble::Failed, "the process that called the modules has ended");
-            }
+            course.report(&report);
             codes.system_failure
         }
     }
@@ -61,32 +68,38 @@ pub(crate) fn run(inherited: Inherited, limits: Limits) -> u8 {
 
 fn attend(inherited: Inherited, limits: Limits, report: &File) -> io::Result<Course> {
     let mut control = &inherited.control;
-    let mut course = Course { reported: true, ..Course::default() };
     if control.read(&mut [0])? == 0 {
         // The shepherd has ended, and nobody wants the session any more.
-        return Ok(course);
+        return Ok(Course { reported: true, ..Course::default() });
     }
-    course.reported = false;
     own_keyring()?;
     let timeout = Duration::from_secs(inherited.order.pam.timeout);
+    let course = supervise(timeout, || {}, |phases, parent| Stage { inherited, limits, phases }.run(parent));
+    course.or_else(|e| {
+        order::tell(report, SessionTrouble::Failed, format_args!("fork: {e}"));
+        Ok(Course { reported: true, ..Course::default() })
+    })
+}
+
+/// Forks the process that calls the modules, and listens to it until it is done. `opened` is called when the session is open.
+///
+/// # Errors
+/// As fork(2), pipe(2) and waitpid(2).
+pub(crate) fn supervise(
+    timeout: Duration,
+    opened: impl FnMut(),
+    caller: impl FnOnce(PipeWriter, i32) -> i32,
+) -> io::Result<Course> {
+    let mut course = Course::default();
     let (phases, tell) = io::pipe()?;
     let adoption = Adoption::begin()?;
     let parent = process::id();
-    let stage = Stage { inherited, limits, phases: tell };
-    let child = match fork_into(move || stage.run(parent)) {
-        Ok(child) => child,
-        Err(e) => {
-            order::tell(report, SessionTrouble::Failed, format_args!("fork: {e}"));
-            course.reported = true;
-            return Ok(course);
-        }
-    };
-    follow(phases, timeout, adoption, &mut course)?;
-    if course.late {
-        // Everything has been waited for, the child among it.
-        return Ok(course);
+    let child = fork_into(move || caller(tell, parent))?;
+    follow(phases, timeout, adoption, &mut course, opened)?;
+    if !course.late {
+        // Otherwise everything has been waited for, the child among it.
+        child.wait()?;
     }
-    child.wait()?;
     Ok(course)
 }
 
@@ -96,6 +109,7 @@ fn follow(
     timeout: Duration,
     adoption: Adoption,
     course: &mut Course,
+    mut opened: impl FnMut(),
 ) -> io::Result<()> {
     let mut calling = Some((adoption, Instant::now() + timeout));
     loop {
@@ -110,7 +124,11 @@ fn follow(
             other => other?,
         };
         match byte {
-            Some(b'o') => calling = None,
+            Some(b'o') => {
+                calling = None;
+                opened();
+            }
+            Some(b'c') => calling = Some((Adoption::begin()?, Instant::now() + timeout)),
             Some(b'r') => course.reported = true,
             Some(kind @ (b'e' | b's')) => {
                 let Some(number) = answer::next_byte(&mut phases, Some(Instant::now() + END))? else {
@@ -125,7 +143,7 @@ fn follow(
 }
 
 /// Modules must not find the runner's keys (keyrings(7)).
-fn own_keyring() -> io::Result<()> {
+pub(crate) fn own_keyring() -> io::Result<()> {
     match Linux.new_session_keyring() {
         Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(()),
         other => other,

@@ -5,7 +5,7 @@
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::{dup2_stderr, dup2_stdout};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, FromRawFd};
 
 /// Above the numbers that the next program gets.
@@ -31,6 +31,14 @@ impl Outputs {
         Ok(outputs)
     }
 
+    /// Another process's, received open.
+    ///
+    /// # Errors
+    /// As fcntl(2).
+    pub fn of(output: &File, errors: &File) -> io::Result<Self> {
+        Ok(Outputs { output: copy(output)?, errors: copy(errors)? })
+    }
+
     /// Puts them back.
     ///
     /// # Errors
@@ -40,18 +48,20 @@ impl Outputs {
         Ok(dup2_stderr(&self.errors)?)
     }
 
-    /// Writes to what was standard error. That nobody listens is no reason to stop.
-    pub fn say(&self, text: &str) {
-        let mut errors = &self.errors;
-        let _unheard = errors.write_all(text.as_bytes());
-    }
-
     /// A second handle to what was standard error.
     ///
     /// # Errors
     /// As fcntl(2).
-    pub fn again(&self) -> io::Result<Self> {
-        Ok(Outputs { output: copy(&self.output)?, errors: copy(&self.errors)? })
+    pub fn errors(&self) -> io::Result<File> {
+        copy(&self.errors)
+    }
+
+    /// Both once more.
+    ///
+    /// # Errors
+    /// As fcntl(2).
+    pub fn files(&self) -> io::Result<[File; 2]> {
+        Ok([copy(&self.output)?, copy(&self.errors)?])
     }
 }
 

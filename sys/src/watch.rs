@@ -5,7 +5,8 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 /// What came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,17 @@ pub enum Event {
     Byte(u8),
     /// The pipe's end.
     Closed,
+}
+
+/// What can be gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// A signal of this process, by number.
+    Signal(i32),
+    /// One of the others, by its place.
+    Other(usize),
+    /// None in time.
+    Late,
 }
 
 /// Signals that are blocked and waited for.
@@ -34,6 +46,35 @@ impl Watch {
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None)?;
         Ok(Watch(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+    }
+
+    /// The next signal, or which of these can be read or accepted from, waiting until `deadline` where there is one.
+    ///
+    /// # Errors
+    /// As poll(2) and read(2).
+    pub fn any(&self, others: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Ready> {
+        loop {
+            if let Some(info) = self.0.read_signal()? {
+                return Ok(Ready::Signal(info.ssi_signo.cast_signed()));
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Ready::Late);
+            }
+            let mut fds = vec![PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            fds.extend(others.iter().map(|other| PollFd::new(*other, PollFlags::POLLIN)));
+            let timeout = left.map_or(PollTimeout::NONE, |left| {
+                PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
+            });
+            match poll(&mut fds, timeout) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+            let said = fds.iter().skip(1).position(|fd| fd.any().unwrap_or(false));
+            if let Some(index) = said {
+                return Ok(Ready::Other(index));
+            }
+        }
     }
 
     /// The next signal, or the next byte of the pipe where there is one, waiting as long as it takes.

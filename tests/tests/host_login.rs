@@ -74,6 +74,56 @@ fn a_stage_has_a_session_of_logind_with_a_runtime_directory_and_both_go_with_it(
 }
 
 #[test]
+fn one_session_of_logind_serves_a_whole_job_that_keeps_its_limits() {
+    if !require_host() {
+        return;
+    }
+    let host = host("session = \"job\"\n");
+    host.world().reconfigure("[job]\n", LIMITS);
+    let job = host.world().job();
+    let mut session = job.begin();
+    for call in [session.config(), session.prepare()] {
+        assert!(call.succeeded(), "{}", call.log);
+    }
+    let mut scopes = Vec::new();
+    for stage in ["get_sources", "build_script"] {
+        let told = session.run_text(stage, LOOK);
+        assert!(told.succeeded(), "{}", told.log);
+        for line in ["Name=alice", "State=active", "runtime 700 alice directory", "100663296", "60"] {
+            has(&told, line);
+        }
+        scopes.extend(told.stdout.lines().find(|line| line.starts_with("Scope=")).map(str::to_owned));
+    }
+    assert!(scopes.len() == 2 && scopes[0] == scopes[1], "{scopes:?}");
+    assert!(left(&host).contains("alice"), "it lasts between the stages");
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded() && !cleanup.log.contains("warning"), "{}", cleanup.log);
+    assert!(host.wait_until(|host| left(host).is_empty()), "{}", left(&host));
+    assert!(
+        !host.processes().iter().any(|process| process.command.contains("nunbird")),
+        "{:?}",
+        host.processes()
+    );
+
+    // What a user may do to a session of one's own ends one's own job, and is no harm.
+    let job = host.world().job();
+    let mut session = job.begin();
+    for call in [session.config(), session.prepare()] {
+        assert!(call.succeeded(), "{}", call.log);
+    }
+    session.run_text("build_script", "loginctl terminate-session \"$XDG_SESSION_ID\"");
+    assert!(host.wait_until(|host| left(host).is_empty()), "{}", left(&host));
+    let later = session.run_text("after_script", "echo run''ning");
+    assert!(later.log.contains("[pam-session]") && !later.log.contains("running"), "{}", later.log);
+    assert!(session.cleanup().succeeded());
+    assert!(
+        !host.processes().iter().any(|process| process.command.contains("nunbird")),
+        "{:?}",
+        host.processes()
+    );
+}
+
+#[test]
 fn a_session_of_logind_does_not_take_a_stage_out_of_the_jobs_limits() {
     if !require_host() {
         return;

@@ -1,15 +1,18 @@
-//! `[pam]`: a PAM session around each stage.
+//! `[pam]`: a PAM session around each stage, or one around the job.
 
 use super::model::Downscope;
 use super::reader::Section;
 use super::values::Values;
-use nunbird_handover::Pam;
+use nunbird_handover::{Pam, SessionSpan};
 
 /// The file of the package in `/etc/pam.d`.
 const SERVICE: &str = "nunbird";
 /// What sessions make that jobs need: login sessions, tickets, languages.
 const ENVIRONMENT: [&str; 7] =
     ["DBUS_SESSION_BUS_ADDRESS", "KRB5CCNAME", "LANG", "LC_*", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_SESSION_*"];
+
+/// What has a session of its own.
+pub(super) const SPANS: [(&str, SessionSpan); 2] = [("stage", SessionSpan::Stage), ("job", SessionSpan::Job)];
 
 /// Reads the table; none where it does not stand.
 pub(super) fn read(mut table: Section<'_>, downscope: Downscope) -> Option<Pam> {
@@ -38,8 +41,9 @@ pub(super) fn read(mut table: Section<'_>, downscope: Downscope) -> Option<Pam> 
             names.value.iter().map(|name| name.value.to_owned()).collect()
         },
     );
-    let pam =
-        Pam { service: service.to_owned(), timeout: table.seconds("timeout", 30, 1..=300), environment };
+    let session = table.choice("session", &SPANS).map_or(SessionSpan::Stage, |at| at.value);
+    let timeout = table.seconds("timeout", 30, 1..=300);
+    let pam = Pam { service: service.to_owned(), timeout, environment, session };
     table.finish();
     present.then_some(pam)
 }

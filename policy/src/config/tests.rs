@@ -252,7 +252,11 @@ fn a_pam_table_is_off_until_it_stands_and_needs_root() {
     let pam = with("[pam]\n").unwrap().pam.unwrap();
     assert_eq!((pam.service.as_str(), pam.timeout), ("nunbird", 30));
     assert!(pam.passes("XDG_RUNTIME_DIR") && !pam.passes("EDITOR"));
+    assert_eq!(pam.session, nunbird_handover::SessionSpan::Stage);
+    let pam = with("[pam]\nsession = \"job\"\n").unwrap().pam.unwrap();
+    assert_eq!(pam.session, nunbird_handover::SessionSpan::Job);
     for wrong in [
+        "session = \"login\"",
         "service = \"../x\"",
         "service = \"\"",
         "timeout = \"0s\"",

@@ -225,6 +225,8 @@ impl Writer<'_> {
         self.key("service", &quote(&pam.service));
         self.key("timeout", &seconds(pam.timeout));
         self.key("environment", &texts(&pam.environment));
+        let span = super::pam::SPANS.iter().find(|(_, span)| *span == pam.session);
+        self.key("session", &quote(span.map_or("stage", |(name, _)| name)));
     }
 
     fn rule(&mut self, rule: &Rule) {

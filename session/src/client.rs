@@ -1,0 +1,82 @@
+//! A stage of a job whose session outlives it. This process is the shepherd's child: it has the session opened where the stage
+//! is the job's first, passes the stage on to the process that keeps it, and ends as the launcher ended there.
+
+use crate::keeper;
+use crate::order::{self, Inherited};
+use crate::pam::Trouble;
+use crate::passed;
+use crate::supervisor::own_keyring;
+use nunbird_drop::relay;
+use nunbird_handover::{Keep, SessionTrouble};
+use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::process;
+use nunbird_sys::rlimits::Limits;
+use std::io::{self, Read};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+/// Runs the stage. The code is this program's.
+pub(crate) fn run(inherited: Inherited, limits: Limits, keep: &Keep) -> u8 {
+    let codes = inherited.order.handover.exit_codes;
+    let report = inherited.report.try_clone();
+    let ended = attend(inherited, limits, keep).unwrap_or_else(|(trouble, detail)| {
+        if let Ok(report) = report {
+            order::tell(&report, trouble, detail);
+        }
+        None
+    });
+    match ended {
+        Some(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
+        Some(Ended::Killed(signal)) => process::end_by(signal),
+        None => codes.system_failure,
+    }
+}
+
+/// None where the launcher has not run, which has been told.
+fn attend(inherited: Inherited, limits: Limits, keep: &Keep) -> Result<Option<Ended>, Trouble> {
+    let mut control = &inherited.control;
+    if control.read(&mut [0]).map_err(failed("control"))? == 0 {
+        // The shepherd has ended, and nobody wants the stage any more.
+        return Ok(None);
+    }
+    let mut inherited = Some(inherited);
+    if keep.opens && !open(&mut inherited, limits, keep)? {
+        return Ok(None);
+    }
+    let Some(stage) = inherited else { return Ok(None) };
+    let lost = |e: io::Error| (SessionTrouble::Lost, format!("{}: {e}", keep.socket.display()));
+    let mut keeper = UnixStream::connect(&keep.socket).map_err(lost)?;
+    passed::trust(&keeper).map_err(failed("the keeper of the session"))?;
+    passed::send(&keeper, stage).map_err(lost)?;
+    let mut answer = [0; 2];
+    keeper.read_exact(&mut answer).map_err(lost)?;
+    let [kind, number] = answer;
+    // Anything else says that the launcher did not start, and why is in the report.
+    Ok(relay::ended(kind, number))
+}
+
+/// Opens the session and leaves it to its keeper; says whether it is open. One that is there already is as good: the runner
+/// has begun `prepare` once more.
+fn open(inherited: &mut Option<Inherited>, limits: Limits, keep: &Keep) -> Result<bool, Trouble> {
+    let listener = match UnixListener::bind(&keep.socket) {
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => return Ok(true),
+        other => other.map_err(failed("the session's socket"))?,
+    };
+    own_keyring().map_err(failed("keyring"))?;
+    let (mut opened, tell) = io::pipe().map_err(failed("pipe"))?;
+    let mut given = Some((listener, tell, limits));
+    let forked = fork_into(|| match (inherited.take(), given.take()) {
+        (Some(stage), Some((listener, tell, limits))) => keeper::run(stage, limits, listener, tell),
+        _ => 1,
+    });
+    // This process must not be one that listens.
+    drop(given);
+    let heard = forked.and_then(|_keeper| opened.read(&mut [0]));
+    if !matches!(heard, Ok(1)) {
+        let _also_when_the_keeper_did = std::fs::remove_file(&keep.socket);
+    }
+    heard.map(|count| count == 1).map_err(failed("the keeper of the session"))
+}
+
+fn failed(step: &'static str) -> impl Fn(io::Error) -> Trouble {
+    move |e| (SessionTrouble::Failed, format!("{step}: {e}"))
+}

@@ -1,0 +1,294 @@
+//! The two processes that hold one session for a whole job, between its stages as well: root's, away from the runner's and the
+//! stages' sessions, with no file of theirs.
+//!
+//! pam_close_session(3) needs the handle that opened the session, and limits, keyring, login uid, mounts and control group
+//! are of the process that called PAM. So that process stays, and is the parent of every stage's launcher; the other waits for it as
+//! for a stage's. Requests come by a socket in the directory of the job records, which root alone reaches. The session is closed
+//! when `cleanup` asks for it, when the job's time is up and no stage runs, and when a signal says so.
+
+use crate::launcher::{self, Files, Place, entrance, failed};
+use crate::order::{self, Inherited};
+use crate::pam::{Session, Trouble};
+use crate::passed::{self, Request};
+use crate::stage::{change, settle};
+use crate::supervisor::supervise;
+use crate::voice::Voice;
+use nunbird_drop::launch::Change;
+use nunbird_drop::relay::{self, HEEDED};
+use nunbird_handover::{Keep, SessionOrder, SessionTrouble};
+use nunbird_sys::cgroup::Entrance;
+use nunbird_sys::clock;
+use nunbird_sys::fork::Child;
+use nunbird_sys::kernel::session_keyring;
+use nunbird_sys::outputs::Outputs;
+use nunbird_sys::process;
+use nunbird_sys::rlimits::{self, Limits};
+use nunbird_sys::signals::{CHLD, CONT, KILL, TERM, USR1, USR2};
+use nunbird_sys::watch::{Ready, Watch};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+/// How long a stage may go on when the session is to end, and how long its end may take after that.
+const GRACE: Duration = Duration::from_secs(Keep::GRACE);
+
+/// The whole life of the process that waits. `opened` hears one byte when the session is open.
+pub(crate) fn run(first: Inherited, limits: Limits, listener: UnixListener, opened: PipeWriter) -> i32 {
+    let Inherited { order, report, script, exit_code, summary, launcher, control } = first;
+    drop((script, exit_code, summary, launcher, control));
+    let Some(keep) = order.keep.clone() else { return 1 };
+    let timeout = Duration::from_secs(order.pam.timeout);
+    // Both processes let go of the runner's files as soon as the session is open: they would keep its pipes from ending.
+    let runners = RefCell::new(Some((report, opened)));
+    let supervised = process::new_session().and_then(|()| Outputs::take()?.errors()).and_then(|errors| {
+        let tell_opened = || {
+            if let Some((_, mut opened)) = runners.take() {
+                let _gone = opened.write_all(b"o");
+            }
+        };
+        supervise(timeout, tell_opened, |phases, parent| {
+            let mut keeper = Keeper { order, keep, limits, listener, phases };
+            if let Err((trouble, detail)) = keeper.attend(parent, errors, &runners) {
+                if let Some((report, _)) = runners.take() {
+                    order::tell(&report, trouble, detail);
+                }
+                keeper.say(b"r");
+            }
+            keeper.say(b".");
+            0
+        })
+    });
+    if let Some((report, _)) = runners.take() {
+        match supervised {
+            Ok(course) => course.report(&report),
+            Err(e) => order::tell(&report, SessionTrouble::Failed, format_args!("the session's keeper: {e}")),
+        }
+    }
+    0
+}
+
+/// The process that calls the modules.
+#[derive(Debug)]
+struct Keeper {
+    /// The first stage's.
+    order: SessionOrder,
+    keep: Keep,
+    limits: Limits,
+    listener: UnixListener,
+    phases: PipeWriter,
+}
+
+/// What every stage gets of the session.
+#[derive(Debug)]
+struct Given {
+    umask: u32,
+    change: Change,
+    group: Option<Entrance>,
+    voice: Voice,
+}
+
+/// A stage that runs.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    /// Of its shepherd, while that lives.
+    control: Option<File>,
+    client: UnixStream,
+}
+
+impl Keeper {
+    fn attend(
+        &mut self,
+        parent: i32,
+        errors: File,
+        runners: &RefCell<Option<(File, PipeWriter)>>,
+    ) -> Result<(), Trouble> {
+        process::die_with_parent(TERM, parent).map_err(|e| failed("prctl(PR_SET_PDEATHSIG)", &e))?;
+        let voice = Voice::default();
+        voice.turn(Some(errors));
+        let keyring = session_keyring();
+        process::set_umask(0o022);
+        let order = &self.order;
+        // Before modules run: some move this process into a group of theirs, and mounts may change.
+        let group =
+            order.group.as_ref().map(entrance).transpose().map_err(|e| failed("control group", &e))?;
+        let mut session = Session::open(&order.pam, &order.handover.account.name, &self.limits, &voice)?;
+        let umask = process::current_umask();
+        let given = Given { umask, change: change(keyring), group, voice: voice.clone() };
+        let served = settle(parent)
+            .and_then(|()| Watch::begin(&HEEDED).map_err(|e| failed("signalfd", &e)))
+            .and_then(|watch| self.serve(&mut session, &given, &watch, runners));
+        // A later stage must not wait at a door that nobody opens any more.
+        let _also_when_it_is_gone = std::fs::remove_file(&self.keep.socket);
+        self.say(b"c");
+        // The job's limits and signals are not the modules'.
+        let _as_they_are = process::default_signals().and_then(|()| rlimits::raise_limits());
+        process::ignore_failed_writes();
+        let closer = served.as_ref().ok().and_then(Option::as_ref);
+        voice.turn(closer.and_then(|closer| closer.try_clone().ok()).map(|s| File::from(OwnedFd::from(s))));
+        let whole = session.close();
+        if let Some(mut closer) = closer.filter(|_| whole) {
+            let _gone = closer.write_all(&[Keep::CLOSED]);
+        }
+        served.map(drop)
+    }
+
+    /// Runs stages until the session is to end; the answer is who asked for that.
+    fn serve(
+        &mut self,
+        session: &mut Session,
+        given: &Given,
+        watch: &Watch,
+        runners: &RefCell<Option<(File, PipeWriter)>>,
+    ) -> Result<Option<UnixStream>, Trouble> {
+        let now = clock::boottime().map_err(|e| failed("clock", &e))?;
+        let mut until = Some(Instant::now() + Duration::from_secs(self.keep.until.saturating_sub(now)));
+        given.voice.turn(None);
+        self.say(b"o");
+        drop(runners.take());
+        let mut running: Option<Running> = None;
+        let mut closer = None;
+        let mut ending = false;
+        while !(ending && running.is_none()) {
+            let mut doors = vec![self.listener.as_fd()];
+            let control = running.as_ref().and_then(|stage| stage.control.as_ref());
+            doors.extend(control.map(AsFd::as_fd));
+            let mut end = false;
+            match watch.any(&doors, until).map_err(|e| failed("poll", &e))? {
+                Ready::Signal(CHLD | USR1 | USR2) => {}
+                Ready::Signal(_) => end = true,
+                Ready::Other(0) => match self.hear() {
+                    Some((Request::Close, who)) => {
+                        closer = Some(who);
+                        end = true;
+                    }
+                    Some((Request::Stage(stage, outputs), client)) => {
+                        if let Some(begun) =
+                            self.begin(session, given, *stage, &outputs, client, &running, ending)
+                        {
+                            running = Some(begun);
+                        }
+                    }
+                    None => {}
+                },
+                Ready::Other(_) => {
+                    if let Some(stage) = &mut running {
+                        stage.heed();
+                    }
+                }
+                // The job's time is up: a stage that still runs has its shepherd, who ends it.
+                Ready::Late if !ending && running.is_some() => until = None,
+                Ready::Late if !ending => end = true,
+                Ready::Late => {
+                    until = Some(Instant::now() + GRACE);
+                    if let Some(stage) = &running {
+                        stage.signal(KILL);
+                    }
+                }
+            }
+            if end && !ending {
+                until = Some(Instant::now() + GRACE);
+                if let Some(stage) = &running {
+                    stage.signal(TERM);
+                    stage.signal(CONT);
+                }
+            }
+            ending |= end;
+            running = match running.map(Running::look).transpose().map_err(|e| failed("waitpid", &e))? {
+                Some(Some(stage)) => Some(stage),
+                Some(None) if until.is_none() => {
+                    ending = true;
+                    None
+                }
+                _ => None,
+            };
+        }
+        Ok(closer)
+    }
+
+    /// The next request. One that cannot be understood is none; its sender hears the end.
+    fn hear(&self) -> Option<(Request, UnixStream)> {
+        let (socket, _) = self.listener.accept().ok()?;
+        let request = passed::receive(&socket).ok()?;
+        Some((request, socket))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "everything that a stage has to do with")]
+    fn begin(
+        &self,
+        session: &mut Session,
+        given: &Given,
+        stage: Inherited,
+        outputs: &Outputs,
+        mut client: UnixStream,
+        running: &Option<Running>,
+        ending: bool,
+    ) -> Option<Running> {
+        let Inherited { mut order, script, exit_code, summary, launcher, control, report } = stage;
+        let files = Files { launcher, script, exit_code, summary };
+        let own = &self.order.handover;
+        let same = order.handover.account == own.account && order.handover.decision_id == own.decision_id;
+        let begun = if !same {
+            Err((SessionTrouble::Failed, "a stage of another job".to_owned()))
+        } else if running.is_some() || ending {
+            Err((
+                SessionTrouble::Failed,
+                "another stage runs in the session, or it is being closed".to_owned(),
+            ))
+        } else {
+            order.handover.umask = Some(given.umask);
+            given.voice.turn(outputs.errors().ok());
+            session.add_environment(&self.order.pam, &mut order.handover.environment);
+            given.voice.turn(None);
+            let place = Place { outputs, change: given.change, group: given.group.as_ref() };
+            launcher::start(&order, files, place, &report)
+        };
+        match begun {
+            Ok(child) => Some(Running { child, control: Some(control), client }),
+            Err((trouble, detail)) => {
+                order::tell(&report, trouble, detail);
+                let _gone = client.write_all(b"r.");
+                None
+            }
+        }
+    }
+
+    /// Nobody listening means that the process that waits has ended.
+    fn say(&mut self, bytes: &[u8]) {
+        let _unheard = self.phases.write_all(bytes);
+    }
+}
+
+impl Running {
+    /// A signal for the launcher; it may have ended this very moment.
+    fn signal(&self, signal: i32) {
+        let _gone = self.child.signal(signal);
+    }
+
+    /// A byte of the shepherd's, or its end.
+    fn heed(&mut self) {
+        let mut byte = [0];
+        let signal = match self.control.as_ref().map(|mut control| control.read(&mut byte)) {
+            Some(Ok(1)) => relay::passed(byte),
+            _ => {
+                self.control = None;
+                Some(TERM)
+            }
+        };
+        if let Some(signal) = signal {
+            self.signal(signal);
+            // A user may have stopped it.
+            self.signal(CONT);
+        }
+    }
+
+    /// Tells the client where it has ended; the stage where it has not.
+    fn look(mut self) -> io::Result<Option<Self>> {
+        let Some(ended) = self.child.poll()? else { return Ok(Some(self)) };
+        let _gone = self.client.write_all(&relay::words(ended));
+        Ok(None)
+    }
+}
