@@ -49,6 +49,8 @@ pub(crate) fn text(
         ("@WORK@", quoted(handover.workspace.builds_dir.as_os_str())),
         ("@SHELL@", shell(handover, stage, directory)),
         ("@CGROUP@", cgroup),
+        // Of the session, not of the scheduler, whose daemons have their own.
+        ("@UMASK@", format!("{:04o}", handover.umask.unwrap_or(0o022) & 0o777)),
         ("@EXIT@", exit.to_owned()),
         ("@EXPORTS@", exports),
     ];

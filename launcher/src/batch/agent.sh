@@ -44,7 +44,7 @@ trap : 1 2 3 10 12 14 15 24
 
 @EXPORTS@
 cd @WORK@ 2>/dev/null || cd "$HOME" 2>/dev/null || cd /
-umask 022
+umask @UMASK@
 @SHELL@ </dev/null >>"$d/out" 2>>"$d/err" 4>"$d/script-began"
 code=$?
 umask 077

@@ -30,6 +30,21 @@ fn a_script_runs_in_the_allocation_as_its_user_with_its_output_and_success() {
 }
 
 #[test]
+fn the_umask_of_the_session_is_the_scripts_in_the_allocation() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let mut job = slurm.job("nbt_ann");
+    // As pam_umask leaves it: `nunbird-session` tells the launcher.
+    job.handover.umask = Some(0o027);
+    let ended =
+        job.run("umask; : > \"$HOME/nbt_umask\"; stat -c %a \"$HOME/nbt_umask\"; rm \"$HOME/nbt_umask\"");
+    ended.succeeded();
+    assert_eq!(ended.text(), "0027\n640\n");
+}
+
+#[test]
 fn a_login_profile_is_read_and_srun_gets_the_jobs_environment() {
     if !require_root() {
         return;
