@@ -15,6 +15,13 @@ const KINDS: [&str; 3] = ["auth", "account", "session"];
 /// Looks, where the policy has the table.
 pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
     let Some(pam) = &policy.pam else { return };
+    if pam.environment.iter().any(|name| name == "*") {
+        findings.push(Finding::remark(
+            "pam-environment",
+            "`*` in `environment` of `[pam]` passes every variable of PAM's to jobs, those of modules to come as well",
+            "name the variables that jobs need, or their beginnings (`XDG_*`)",
+        ));
+    }
     program(&policy.job.launcher.with_file_name("nunbird-session"), findings);
     if programs::has_capabilities(&programs::auth(policy)) {
         findings.push(Finding::error(
@@ -100,6 +107,22 @@ mod tests {
         assert!(has_kind("-session optional pam_systemd.so", "session"));
         for text in ["", "# auth required pam_permit.so", "account required pam_permit.so\n"] {
             assert!(!has_kind(text, "auth"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_star_in_the_environment_is_remarked_on() {
+        for (names, told) in [("\"*\"", true), ("\"XDG_*\"", false)] {
+            let text = format!(
+                "[[gitlab]]\nname = \"main\"\nurl = \"https://gitlab.example.org\"\naudience = \"https://x.example.org\"\n\
+                 [pam]\nenvironment = [{names}]\n[[rule]]\nname = \"all\"\nrun_as = \"$user_login\"\n"
+            );
+            let policy =
+                nunbird_policy::Policy::parse(std::path::Path::new("c.toml"), &text).expect("a policy");
+            let mut findings = Vec::new();
+            super::look(&policy, &mut findings);
+            let codes: Vec<_> = findings.iter().map(|finding| finding.machine()["code"].clone()).collect();
+            assert_eq!(codes.contains(&"pam-environment".into()), told, "{codes:?}");
         }
     }
 }

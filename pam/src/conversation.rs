@@ -3,6 +3,9 @@
 use crate::raw;
 use std::ffi::{CStr, c_int, c_void};
 
+/// The most of one message that is heard, in bytes: `PAM_MAX_MSG_SIZE` of Linux-PAM, which no module is kept to, is 512.
+const MAX_TEXT: usize = 4096;
+
 /// How a module means its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -14,7 +17,7 @@ pub enum Tone {
     Question,
 }
 
-/// What a module said. Foreign text: bytes that are not UTF-8 are replaced, nothing else is.
+/// What a module said, its first 4096 bytes. Foreign text: bytes that are not UTF-8 are replaced, nothing else is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     /// How it is meant.
@@ -66,8 +69,8 @@ pub(crate) unsafe extern "C" fn converse(
                 return raw::PAM_CONV_ERR;
             }
             let text = (*message).msg;
-            let text = if text.is_null() { c"" } else { CStr::from_ptr(text) };
-            ((*message).msg_style, text.to_string_lossy().into_owned())
+            let text = if text.is_null() { c"" } else { CStr::from_ptr(text) }.to_bytes();
+            ((*message).msg_style, String::from_utf8_lossy(text.get(..MAX_TEXT).unwrap_or(text)).into_owned())
         };
         // SAFETY: `appdata_ptr` is the listener that Handle::start leaked; it lives until after pam_end, and libpam calls this
         // function only from within calls of its one thread, so nobody else has it now.

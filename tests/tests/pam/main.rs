@@ -82,3 +82,13 @@ pub(crate) fn is_gone(process: &Path) -> bool {
     let status = fs::read_to_string(process.join("status")).unwrap_or_default();
     !status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
+
+/// Builds a module of C text and puts it beside the programs.
+pub(crate) fn build_module(world: &World, name: &str, text: &str) {
+    let source = world.root().join(format!("{name}.c"));
+    fs::write(&source, text).expect("a source");
+    let module = world.host_path(format!("/opt/nunbird/{name}.so"));
+    let mut gcc = std::process::Command::new("gcc");
+    gcc.args(["-shared", "-fPIC", "-o"]).arg(&module).arg(&source).arg("-lpam");
+    assert!(gcc.status().expect("gcc runs").success());
+}

@@ -177,6 +177,34 @@ fn words_of_modules_reach_the_job_log_without_deceiving() {
 }
 
 #[test]
+fn a_module_that_talks_without_end_is_cut_short() {
+    if !require_root() {
+        return;
+    }
+    let world = machine(
+        nunbird_tests::Privilege::Setuid,
+        &format!("{ACCOUNT}session optional /opt/nunbird/pam_talk.so\n"),
+    );
+    // pam_echo cuts its file at 512 bytes itself.
+    let source = "#include <security/pam_modules.h>\n#include <security/pam_ext.h>\n#include <stdlib.h>\n#include <string.h>\n\
+         int pam_sm_open_session(pam_handle_t *h, int f, int n, const char **v) {\n\
+         (void)f; (void)n; (void)v; char *t = malloc(1 << 24); memset(t, 'x', 1 << 24); t[(1 << 24) - 1] = 0;\n\
+         for (int i = 9; i < (1 << 24) - 1; i += 1000) t[i] = '\\n';\n\
+         struct pam_message m = {PAM_TEXT_INFO, t}; const struct pam_message *p = &m; struct pam_response *r = 0;\n\
+         const struct pam_conv *c; pam_get_item(h, PAM_CONV, (const void **)&c);\n\
+         c->conv(1, &p, &r, c->appdata_ptr); free(r); free(t); return PAM_SUCCESS; }\n";
+    crate::build_module(&world, "pam_talk", source);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let prepare = session.prepare();
+    assert!(prepare.succeeded(), "{}", prepare.log);
+    let said: Vec<&str> = prepare.log.lines().filter(|line| line.starts_with("nunbird: pam: ")).collect();
+    assert_eq!(said.len(), 6, "4096 bytes of lines of a thousand: {}", prepare.log);
+    assert!(said.iter().all(|line| line.len() < 300), "{}", prepare.log);
+}
+
+#[test]
 fn a_session_that_cannot_be_closed_is_told_and_changes_no_result() {
     if !require_root() {
         return;

@@ -3,7 +3,6 @@
 use crate::{WITH_ROOT, is_gone, machine, machine_with, pid_in, sessions};
 use nunbird_tests::{Exit, Privilege, World, require_root};
 use std::fs;
-use std::process::Command;
 
 /// Runs `prepare`, the first stage with a session, and holds its end against what is expected.
 #[track_caller]
@@ -42,7 +41,7 @@ fn an_account_that_pam_access_denies_gets_no_job() {
 }
 
 #[test]
-fn an_expired_account_gets_no_job_and_reads_why() {
+fn an_account_that_pam_unix_refuses_gets_no_job_and_reads_why() {
     if !require_root() {
         return;
     }
@@ -50,9 +49,14 @@ fn an_expired_account_gets_no_job_and_reads_why() {
         let world = machine(privilege, "account required pam_unix.so\n");
         let shadow = world.host_path("/etc/shadow");
         let text = fs::read_to_string(&shadow).expect("shadow");
-        fs::write(&shadow, text.replace("alice:*:20000:0:99999:7:::", "alice:*:20000:0:99999:7::10:"))
+        fs::write(&shadow, text.replace("alice:*:20000:0:99999:7:::", "alice:*:0:0:99999:7:::"))
             .expect("shadow");
-        assert_refused(&world, 1, "pam-account", "nunbird: pam: Your account has expired");
+        assert_refused(
+            &world,
+            1,
+            "pam-account",
+            "nunbird: pam: You are required to change your password immediately",
+        );
     }
 }
 
@@ -112,8 +116,6 @@ fn a_module_that_changes_the_user_is_a_denial() {
     }
     for kind in ["account", "setcred", "session"] {
         let world = World::new(Privilege::Setuid);
-        let module = world.host_path("/opt/nunbird/pam_swap.so");
-        let source = world.root().join("pam_swap.c");
         let function = match kind {
             "account" => "pam_sm_acct_mgmt",
             "setcred" => "pam_sm_setcred",
@@ -124,14 +126,7 @@ fn a_module_that_changes_the_user_is_a_denial() {
              int {function}(pam_handle_t *h, int f, int n, const char **v) {{\n\
              (void)f; (void)n; (void)v; return pam_set_item(h, PAM_USER, \"bob\"); }}\n"
         );
-        fs::write(&source, text).expect("a source");
-        let built = Command::new("gcc")
-            .args(["-shared", "-fPIC", "-o"])
-            .arg(&module)
-            .arg(&source)
-            .arg("-lpam")
-            .status();
-        assert!(built.expect("gcc runs").success());
+        crate::build_module(&world, "pam_swap", &text);
         let line = match kind {
             "account" => "account required /opt/nunbird/pam_swap.so\n".to_owned(),
             "setcred" => {
