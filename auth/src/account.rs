@@ -1,9 +1,11 @@
 //! The host's user database and the site's maps, as a decision asks for them.
 
-use crate::privilege::Privilege;
+use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::settings;
+use crate::store;
 use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, Trouble, Violation};
+use nunbird_sys::shadow::{self, Expiry};
 use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -78,6 +80,27 @@ pub(crate) fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
     let accounts = Accounts { min_uid, ..Accounts::default() };
     nunbird_policy::check_account(name, &facts, &accounts).map_err(|violation| refuse(name, &violation))?;
     Ok(facts)
+}
+
+/// Whether the account's time is not over, where this process can know: with file capabilities it may not read shadow(5), nor
+/// where root's file has mode 0000. That a password has expired is nothing to a job: nobody logs in with it.
+///
+/// # Errors
+/// A denial for an account that has expired; a system refusal where the database does not answer.
+pub(crate) fn check_expiry(name: &str, privilege: Privilege) -> Result<(), Refusal> {
+    if !matches!(privilege.source, Source::Root | Source::Setuid) {
+        return Ok(());
+    }
+    let now = store::now()?.epoch;
+    match shadow::expiry(name, now).map_err(|e| unanswered(&silent(&format!("`{name}`"), &e)))? {
+        Expiry::Valid | Expiry::Unknown => Ok(()),
+        Expiry::Expired => {
+            let detail =
+                format!("account `{name}`: the day of its end in shadow(5) has come (chage -l {name})");
+            Err(Refusal::denied("account-expired", "your account on this host has expired", detail)
+                .help("ask your site's admins to extend it"))
+        }
+    }
 }
 
 /// A denial that does not tell the CI user whether the account exists; the detail does, for the admin.

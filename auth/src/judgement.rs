@@ -58,6 +58,7 @@ pub(crate) fn judge<'p>(
         pipeline_source: subject.pipeline_source.as_deref(),
     };
     authorized_projects::check(policy.authorized_projects, &owner, &facts, privilege)?;
+    account::check_expiry(&account.name, privilege)?;
     Ok(Judged { rule, account, data_dir })
 }
 

@@ -13,6 +13,7 @@ mod check;
 mod claims;
 mod diff;
 mod doctor;
+mod expiry_facts;
 mod explain;
 mod explain_json;
 mod files;

@@ -27,6 +27,7 @@ pub mod process;
 pub mod provision;
 pub mod random;
 pub mod rlimits;
+pub mod shadow;
 pub mod signals;
 pub mod syscall;
 pub mod trusted;

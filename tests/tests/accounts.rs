@@ -65,6 +65,68 @@ fn logins_that_are_no_ordinary_users_get_no_account() {
     }
 }
 
+/// Sets the day of an account's end, in days since the epoch.
+fn expire(world: &World, day: &str) {
+    let shadow = world.host_path("/etc/shadow");
+    let text = std::fs::read_to_string(&shadow).expect("shadow");
+    let lines = text.lines().map(|line| match line.starts_with("alice:") {
+        true => format!("alice:*:20000:0:99999:7::{day}:\n"),
+        false => format!("{line}\n"),
+    });
+    std::fs::write(&shadow, lines.collect::<String>()).expect("shadow");
+}
+
+#[test]
+fn an_account_that_has_expired_gets_no_job_where_shadow_can_be_read() {
+    if !require_root() {
+        return;
+    }
+    for privilege in [Privilege::Setuid, Privilege::RootRunner] {
+        let world = World::new(privilege);
+        assert!(world.refresh_keys().succeeded());
+        for (end, expired) in [("10957", true), ("0", true), ("375817", false), ("", false)] {
+            expire(&world, end);
+            let outcome = world.job().config();
+            assert_eq!(outcome.exit == Exit::Code(1), expired, "{end}: {}", outcome.log);
+            assert_eq!(outcome.stderr.contains("[account-expired]"), expired, "{end}: {}", outcome.log);
+        }
+        // Between two stages; clean-up must work all the same.
+        let job = world.job().id(7002);
+        let mut session = job.begin();
+        assert!(session.config().succeeded() && session.prepare().succeeded());
+        expire(&world, "10957");
+        let outcome = session.run_text("build_script", "echo run''ning");
+        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+        assert!(
+            outcome.log.contains("[account-expired]") && !outcome.log.contains("running"),
+            "{}",
+            outcome.log
+        );
+        assert_eq!(world.audit().last().expect("an event")["code"], "account-expired");
+        let cleanup = session.cleanup();
+        assert!(cleanup.succeeded(), "{}", cleanup.log);
+    }
+}
+
+#[test]
+fn an_account_whose_entry_in_shadow_may_not_be_read_is_taken_as_it_is() {
+    if !require_root() {
+        return;
+    }
+    for (privilege, mode) in [(Privilege::FileCaps, 0o600), (Privilege::Setuid, 0o000)] {
+        let world = World::new(privilege);
+        assert!(world.refresh_keys().succeeded());
+        expire(&world, "10957");
+        let shadow = world.host_path("/etc/shadow");
+        std::fs::set_permissions(&shadow, std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .expect("a mode");
+        let outcome = world.job().config();
+        assert!(outcome.succeeded(), "{privilege:?}: {}", outcome.log);
+        let doctor = world.shell("root", "/opt/nunbird/bin/nunbirdctl doctor --runner-user nbt_runner");
+        assert!(doctor.stdout.contains("does not see that an account has expired"), "{doctor:?}");
+    }
+}
+
 #[test]
 fn a_bot_is_refused_unless_the_site_allows_bots() {
     if !require_root() {

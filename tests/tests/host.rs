@@ -52,6 +52,19 @@ fn a_job_runs_as_its_user_below_the_runners_service() {
     assert!(denied.names().iter().all(|name| ["config", "cleanup"].contains(name)), "{:?}", denied.names());
 }
 
+#[test]
+fn an_account_that_chage_has_ended_gets_no_job() {
+    if !require_host() {
+        return;
+    }
+    let host = Host::boot();
+    host.root("chage -E $(date +%F) alice").success();
+    let denied = host.world().job().config();
+    assert!(denied.log.contains("[account-expired]"), "{}", denied.log);
+    host.root("chage -E $(date -d tomorrow +%F) alice").success();
+    assert!(host.world().job().config().succeeded(), "a day is left");
+}
+
 /// The journal's entries of `nunbird-auth`, and of whoever says so.
 fn journal(host: &Host) -> Vec<Value> {
     let text = host
