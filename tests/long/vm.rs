@@ -2,6 +2,8 @@
 
 #[path = "vm_limits.rs"]
 mod limits;
+#[path = "vm_login.rs"]
+mod login;
 
 use nunbird_tests::host::vm::Vm;
 use nunbird_tests::require_root;
