@@ -5,6 +5,7 @@ use crate::files;
 use crate::finding::Finding;
 use crate::host;
 use crate::host_facts;
+use crate::limit_facts;
 use crate::output::{Format, INVALID, OK, TESTS_FAILED, Trouble, print, print_json};
 use crate::scheduler_facts;
 use crate::test;
@@ -26,6 +27,7 @@ pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
     let mut findings = remarks(policy);
     maps(policy, &mut findings);
     scheduler_facts::check(policy, &mut findings);
+    limit_facts::check(policy, &mut findings);
     findings
 }
 

@@ -1,7 +1,7 @@
 //! What the configuration needs of this host, looked at from outside. Nothing is changed, and no server is asked.
 
 use crate::finding::Finding;
-use crate::{expiry_facts, key_facts, pam_facts, programs, scheduler_facts, sudo_facts};
+use crate::{expiry_facts, key_facts, limit_facts, pam_facts, programs, scheduler_facts, sudo_facts};
 use aws_lc_rs::digest::{SHA256, digest};
 use nunbird_policy::{
     Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, Policy, RunAs, Syslog, Validation, check,
@@ -41,6 +41,7 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
         validation_program(validation, &owners, findings);
     }
     jobs(policy, findings);
+    limit_facts::look(policy, findings);
 }
 
 /// Whose files `nunbird-auth` believes: root's, and without privilege also those of the one user.

@@ -23,6 +23,7 @@ mod host_facts;
 mod judgement;
 mod key_facts;
 mod keys;
+mod limit_facts;
 mod limits;
 mod machine;
 mod manual;

@@ -308,3 +308,46 @@ fn wrong_usage_ends_with_2_and_help_begins_with_examples_of_each_command() {
         assert!(help.out.contains("example"), "{command}: {}", help.out);
     }
 }
+
+#[test]
+fn limits_that_make_no_sense_are_remarked_upon() {
+    let scene = Scene::new();
+    let check = |limits: &str, more: &[&str]| {
+        scene.configure(&format!("{}limits = \"a\"\n[limits.a]\n{limits}\n", scene.policy()));
+        let all = [&["check", "--format", "json"], more].concat();
+        let findings = scene.run(&all).json()["findings"].clone();
+        let about = findings.as_array().expect("findings").iter().filter(|f| f["code"] == "limits");
+        about
+            .map(|f| format!("{}: {}", f["severity"].as_str().unwrap(), f["message"].as_str().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    for (limits, words) in [
+        ("nice = 5\ncpus = \"2\"", "orders its processes among each other alone"),
+        ("io_max = [{ device = \"/\", write = \"1MiB\" }]\nway = \"v1\"", "version 1 does not count writes"),
+        ("memory = \"4GiB\"\nas = \"1GiB\"", "`as` is less than `memory`"),
+        ("pids = 100\nnproc = 50", "`nproc` is less than `pids`"),
+        ("stack = \"8MiB\"\n[job]\nraise_stack_limit = true", "`stack` goes before `raise_stack_limit`"),
+        ("[limits.b]\npids = 50", "[limits.b]: no rule's jobs have these limits"),
+    ] {
+        let found = check(limits, &["--no-host"]);
+        assert_eq!(found.len(), 1, "{limits}: {found:?}");
+        assert!(found[0].starts_with("remark: ") && found[0].contains(words), "{limits}: {found:?}");
+    }
+    let sound = "nice = 5\npids = 100\nnproc = 100\nmemory = \"16MiB\"\nswap = \"0KiB\"\nas = \"1GiB\"\ncpus";
+    assert_eq!(check(&sound.replace("\ncpus", ""), &[]), Vec::<String>::new());
+    for (limits, words) in [
+        ("max_memory = \"9999TiB\"", "remark: [limits.a]: `max_memory` is more memory than this host has"),
+        ("cpus = \"9999\"", "remark: [limits.a]: `cpus` is more processors than this host has"),
+        (
+            "io_max = [{ device = \"/dev/nbt_none\", read = \"1MiB\" }]",
+            "error: [limits.a]: io_max: /dev/nbt_none: there is no such device",
+        ),
+        (
+            "require = false\nio_max = [{ device = \"/proc\", read = \"1MiB\" }]",
+            "remark: [limits.a]: io_max: /proc: it lies on no block device",
+        ),
+    ] {
+        let found = check(limits, &[]);
+        assert!(found.len() == 1 && found[0].starts_with(words), "{limits}: {found:?}");
+    }
+}

@@ -66,10 +66,11 @@ call six stay
 call six cleanup
 fact capabilities $(getcap $auth | cut -d' ' -f2-) alice $(of alice) groups $(groups | wc -l)
 
-# The share of the disks' time.
-sed -i 's/^pids = .*/&\nio_weight = 200/' $config
+# The share of the disks' time, their rate, and limits of processes.
+sed -i 's,^pids = .*,&\nio_weight = 200\nio_max = [{ device = "/"\, write = "2MiB" }]\nnice = 7\noom_score_adj = 250\nnofile = 4000,' $config
 call seven config
 call seven look
+call seven write
 call seven cleanup
 
 # Under a runner that is root, its service's group is root's.
