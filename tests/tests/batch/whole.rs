@@ -82,6 +82,12 @@ fn a_job_of_gitlabs_runs_its_script_in_slurm_and_all_else_on_the_runners_host() 
             "{}",
             script.log
         );
+        let log = &script.log;
+        assert!(
+            log.contains("nunbird:   queue      1 s in GitLab, ") && log.contains(" in the scheduler\n"),
+            "{log}"
+        );
+        assert!(log.contains(" s for the script, ") && log.contains(" processors on average\n"), "{log}");
         assert!(outcome.stage("after_script").stdout.contains("after in none"), "{}", outcome.log());
         let admitted = &world.audit()[0];
         assert_eq!((&admitted["outcome"], &admitted["executor"]), (&"admitted".into(), &"slurm".into()));
@@ -94,6 +100,7 @@ fn a_job_of_gitlabs_runs_its_script_in_slurm_and_all_else_on_the_runners_host() 
         let batch = ended("build_script");
         assert_eq!(batch["end"], "success", "{batch}");
         assert!(batch["queued_s"].is_u64() && batch["ran_s"].is_u64(), "{batch}");
+        assert!(batch["used_cpu_ms"].is_u64(), "{batch}");
         assert!(batch["scheduler_id"].as_str().is_some_and(|id| id.parse::<u64>().is_ok()), "{batch}");
         assert!(ended("after_script").is_null() && ended("get_sources").is_null());
         let left = slurm.path("home/nbt_ann").join(data_dir(&world)).join("batch");
