@@ -68,7 +68,7 @@ const SCRIPTS: [(&str, &str, &str); 10] = [
 ];
 
 /// Jobs and their users.
-const JOBS: [(&str, &str); 10] = [
+const JOBS: [(&str, &str); 12] = [
     ("one", "alice"),
     ("two", "bob"),
     ("three", "alice"),
@@ -79,6 +79,8 @@ const JOBS: [(&str, &str); 10] = [
     ("eight", "alice"),
     ("nine", "alice"),
     ("ten", "alice"),
+    ("eleven", "alice"),
+    ("twelve", "bob"),
 ];
 
 fn write_job(world: &World, name: &str, user: &str, calls: &Path, copies: &Path) {
@@ -119,8 +121,10 @@ fn machine() -> Vm {
 }
 
 /// What the script has to see.
-const FACTS: [&str; 25] = [
+const FACTS: [&str; 30] = [
     "swap is on",
+    "plain has no Delegate=yes",
+    "dropped in mixed findings 0",
     "before processes 1 groups 0",
     "service processes 0 given cpu io memory pids",
     "leaf has the runner",
@@ -141,8 +145,11 @@ const FACTS: [&str; 25] = [
     "capabilities cap_setgid,cap_setuid=p alice 0 groups 0",
     "seven cleanup exit 0",
     "reaped 0 alice 0 groups 0 records 0",
+    "swept 0 alice 0 bob 1 groups 1",
+    "twelve look exit 0",
     "ten look exit 0",
     "root root alice 0 groups 0",
+    "alone cannot start it again",
     "kept failed alice 1 groups 1",
     "end active groups 0 alice 0",
 ];

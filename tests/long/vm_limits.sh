@@ -11,6 +11,16 @@ until_true() { for _ in $(seq 300); do "$@" && return 0; sleep 0.1; done; echo "
 # Without swap a limit of it shows nothing: the hungry job would fit into both.
 fallocate -l 400M /swap && chmod 600 /swap && mkswap -q /swap && swapon /swap && fact swap is on
 cp -a /jobs/* "$(cat /calls/directory)/"
+
+# The unit gets what limits need by the package's drop-in alone. What doctor says of it:
+doctor() { /opt/nunbird/bin/nunbirdctl doctor --runner-user nbt_runner | grep -o 'runner-unit.: .*'; }
+sed -i '/^Delegate=/d' /etc/systemd/system/nbt-runner.service
+systemctl daemon-reload; systemctl restart nbt-runner.service
+fact plain $(doctor | grep -o 'has no Delegate=yes')
+mkdir -p /etc/systemd/system/nbt-runner.service.d
+cp /opt/nunbird/share/gitlab-runner.service.d/10-nunbird.conf /etc/systemd/system/nbt-runner.service.d/
+systemctl daemon-reload; systemctl restart nbt-runner.service
+fact dropped in $(systemctl show -P KillMode nbt-runner.service) findings $(doctor | wc -l)
 fact before processes $(wc -l <$service/cgroup.procs) groups $(groups | wc -l)
 
 # Two jobs at once; the first comes upon a service whose processes are in the way.
@@ -57,6 +67,17 @@ sed -i 's/"expires_at":[0-9]*/"expires_at":1/' $record
 /opt/nunbird/bin/nunbird-auth -u reap ${record##*/}
 fact reaped $? alice $(of alice) groups $(groups | wc -l) records $(ls /var/lib/nunbird/jobs | grep -c json)
 
+# A record that went without its group, and a job that has both.
+call eleven config
+call eleven stay
+rm /var/lib/nunbird/jobs/*.json
+call twelve config
+call twelve stay
+/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner
+fact swept $? alice $(of alice) bob $(of bob) groups $(groups | wc -l)
+call twelve look
+call twelve cleanup
+
 # With file capabilities in the place of the setuid bit.
 auth=/opt/nunbird/bin/nunbird-auth
 chmod 0750 $auth; setcap cap_setuid,cap_setgid=p $auth
@@ -91,9 +112,9 @@ chown root:gitlab-runner $auth; chmod 4750 $auth
 systemctl daemon-reload; systemctl restart nbt-runner.service
 
 # A service that leaves its jobs alone when it stops: systemd cannot put a new main process above their groups.
-mkdir -p /etc/systemd/system/nbt-runner.service.d
 printf '[Service]\nKillMode=process\n' >/etc/systemd/system/nbt-runner.service.d/kill.conf
 systemctl daemon-reload
+fact alone $(doctor | grep -o 'cannot start it again')
 call eight config
 call eight stay
 systemctl restart nbt-runner.service

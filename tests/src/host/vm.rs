@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 const PACKAGES: &str = "qemu-system-x86,busybox-static,kmod,cpio,linux-image-cloud-amd64";
 
 /// How long a boot with its script may take, in seconds. Ten are usual.
-const PATIENCE: &str = "300";
+const PATIENCE: &str = "600";
 
 /// Two machines at once would each take twice as long, and come near [`PATIENCE`].
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
