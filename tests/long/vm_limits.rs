@@ -192,14 +192,14 @@ fn with_cgroup_2_the_limits_of_jobs_below_a_delegated_service_are_in_force_and_t
     }
     assert!(begins("seven look: io.weight:default 200").is_some(), "{output}");
     // Through the page cache, which version 2 counts for the job: 8 MiB at 2 MiB a second.
-    let io = begins("seven write: 254:")
-        .or(begins("seven write: 25"))
-        .or(begins("seven write: 8:"))
+    let io = output
+        .lines()
+        .find(|line| line.starts_with("seven write: ") && line.contains(" rbps="))
         .unwrap_or("NO");
     println!("| disks | delegated v2 | {io} | 8 MiB in {:?} ms |", value("seven write: took "));
     assert!(io.ends_with(" rbps=max wbps=2097152 riops=max wiops=max"), "{output}");
     assert!(value("seven write: took ") > Some(2500), "{output}");
-    // Above what gitlab-runner has by default: its unit raises the hard limits.
+    // The nice value, the oom score and the descriptors of the site.
     for line in ["seven write: 7", "seven write: 250", "seven write: 4000"] {
         assert!(output.lines().any(|found| found == line), "{line}: {output}");
     }
