@@ -16,6 +16,7 @@ fn said_by(reading: &Reading, rule: &Rule) -> (&'static str, Option<String>) {
 /// For people, by the configuration's keys. The first line says which limits and whose word they are.
 pub(crate) fn lines(reading: &Reading, rule: &Rule) -> Vec<String> {
     let whose = match said_by(reading, rule) {
+        ("job", Some(place)) => format!(", by [job] at {place}"),
         (from, Some(place)) => format!(", by the {from} at {place}"),
         (_, None) => String::new(),
     };

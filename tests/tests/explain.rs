@@ -122,7 +122,7 @@ fn the_limits_of_a_job_are_told_with_their_amounts_and_whose_word_they_are() {
     let words = ["explain", "--claims", "/etc/nunbird/claims.json", "--runner-user", "nbt_runner"];
     let told = world.run(&world.program("root", program, &words)).stdout;
     for part in [
-        "  limits     small, by the job at /etc/nunbird/config.toml:",
+        "  limits     small, by [job] at /etc/nunbird/config.toml:",
         "\n             memory = \"1GiB\"\n             max_memory = \"4GiB\"\n",
         "\n             nofile = 512\n",
         "\n             require = false\n             way = \"v1\"\n",
