@@ -20,7 +20,7 @@ const MAX_WORDS: usize = 64 << 10;
 /// What the keeper may take beyond the times that are its own, in seconds.
 const REST: u64 = 10;
 
-/// Closes the job's session, where it has one, and comes back when its keeper has ended.
+/// Closes the job's session, where it has one, and comes back when its keeper ends.
 ///
 /// # Errors
 /// A system refusal when the keeper is not root's or does not end in time: the record stays, so that this is tried again.
