@@ -1,17 +1,36 @@
-//! `[limits.NAME]` and the `limits` of `[job]` and profiles.
+//! `[limits.NAME]` and the `limits` of `[job]`, profiles and rules.
 
-use super::model::RuleLimits;
 use super::reader::{At, Section};
 use super::values::{self, Values};
 use super::write::{Writer, quote};
 use super::{disks, rlimits};
 use crate::limits::{Above, LEAST_MEMORY, Limits, LimitsWay, Maximum, cpus, cpus_text};
-use crate::{amount, suggest};
+use crate::{Place, amount, suggest};
 use nunbird_handover::Amounts;
 use std::collections::BTreeMap;
 
 /// Limits by name.
 pub(super) type Known = BTreeMap<String, Limits>;
+
+/// The `limits` of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleLimits {
+    /// One of [`Policy::limits`](super::Policy::limits); none where the rule takes the limits away.
+    pub limits: Option<Limits>,
+    /// Where the key stands.
+    pub place: Place,
+}
+
+/// Whose word on the limits of a rule's jobs holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitsSaidBy<'p> {
+    /// The rule's own, and where it stands.
+    Rule(&'p Place),
+    /// That of the profile of this name, and where it stands.
+    Profile(&'p str, &'p Place),
+    /// `[job]`'s, which may say nothing.
+    Job,
+}
 
 /// `[limits.NAME]`.
 pub(super) fn all(root: &mut Section<'_>) -> Known {

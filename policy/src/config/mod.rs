@@ -27,6 +27,7 @@ pub use batch::{BatchSettings, Executor, SchedulerFile};
 use document::{Document, Shared};
 pub use document::{Kind, SourceFile};
 pub use jacamar::{FATES, Fate, Migration, migrate};
+pub use limits::{LimitsSaidBy, RuleLimits};
 pub use model::*;
 use reader::Section;
 use std::collections::BTreeMap;

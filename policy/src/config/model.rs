@@ -1,6 +1,7 @@
 //! A site's configuration, complete, with every default filled in.
 
 use super::batch::{BatchSettings, Executor, SchedulerFile};
+use super::limits::RuleLimits;
 use crate::{IdentitySource, Pattern, Place, Subject};
 use nunbird_handover::{Audit, Isolation, Pam, Upkeep};
 use std::collections::BTreeMap;
@@ -192,17 +193,6 @@ pub struct Job {
     pub limits: Option<crate::Limits>,
 }
 
-/// Whose word on the limits of a rule's jobs holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitsSaidBy<'p> {
-    /// The rule's own, and where it stands.
-    Rule(&'p Place),
-    /// That of the profile of this name, and where it stands.
-    Profile(&'p str, &'p Place),
-    /// `[job]`'s, which may say nothing.
-    Job,
-}
-
 /// How the jobs of some rules run: `[job]` and `[directories]` with what the profile says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -325,15 +315,6 @@ pub struct Rule {
     pub profile: Option<String>,
     /// What its jobs may use, whatever the profile and `[job]` say; none where the rule says nothing.
     pub limits: Option<RuleLimits>,
-}
-
-/// The `limits` of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleLimits {
-    /// One of [`Policy::limits`]; none where the rule takes the limits away.
-    pub limits: Option<crate::Limits>,
-    /// Where the key stands.
-    pub place: Place,
 }
 
 /// One condition of a rule: a fact, and the values of which one must fit. A fact that the identity's source does not
