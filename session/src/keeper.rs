@@ -35,6 +35,9 @@ use std::time::{Duration, Instant};
 /// How long a stage may go on when the session is to end, and how long its end may take after that.
 const GRACE: Duration = Duration::from_secs(Keep::GRACE);
 
+/// GitLab lets no job run longer (docs.gitlab.com/ci/pipelines/settings, "timeout"), whatever a record says.
+const LONGEST: Duration = Duration::from_secs(32 * 86_400);
+
 /// The whole life of the process that waits. `opened` hears one byte when the session is open.
 pub(crate) fn run(first: Inherited, limits: Limits, listener: UnixListener, opened: PipeWriter) -> i32 {
     let Inherited { order, report, script, exit_code, summary, launcher, control } = first;
@@ -145,7 +148,8 @@ impl Keeper {
         runners: &RefCell<Option<(File, PipeWriter)>>,
     ) -> Result<Option<UnixStream>, Trouble> {
         let now = clock::boottime().map_err(|e| failed("clock", &e))?;
-        let mut until = Some(Instant::now() + Duration::from_secs(self.keep.until.saturating_sub(now)));
+        let left = Duration::from_secs(self.keep.until.saturating_sub(now)).min(LONGEST);
+        let mut until = Some(Instant::now() + left);
         given.voice.turn(None);
         self.say(b"o");
         drop(runners.take());
@@ -160,7 +164,7 @@ impl Keeper {
             match watch.any(&doors, until).map_err(|e| failed("poll", &e))? {
                 Ready::Signal(CHLD | USR1 | USR2) => {}
                 Ready::Signal(_) => end = true,
-                Ready::Other(0) => match self.hear() {
+                Ready::Other(0) => match self.hear().map_err(|e| failed("accept", &e))? {
                     Some((Request::Close, who)) => {
                         closer = Some(who);
                         end = true;
@@ -210,10 +214,17 @@ impl Keeper {
     }
 
     /// The next request. One that cannot be understood is none; its sender hears the end.
-    fn hear(&self) -> Option<(Request, UnixStream)> {
-        let (socket, _) = self.listener.accept().ok()?;
-        let request = passed::receive(&socket).ok()?;
-        Some((request, socket))
+    ///
+    /// # Errors
+    /// As accept(2): who asks would be there for ever, and so ends the session.
+    fn hear(&self) -> io::Result<Option<(Request, UnixStream)>> {
+        let (socket, _) = match self.listener.accept() {
+            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        Ok(passed::receive(&socket).ok().map(|request| (request, socket)))
     }
 
     #[allow(clippy::too_many_arguments, reason = "everything that a stage has to do with")]
