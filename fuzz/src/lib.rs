@@ -18,6 +18,7 @@ pub use jwks::jwks;
 
 use nunbird_handover::{Handover, Record, Untrusted};
 use nunbird_policy::{AccountFacts, Host, MapFile, Policy, Trouble, Verdict, check_name, decide};
+use nunbird_sys::systemd::{Reply, read_reply};
 use nunbird_token::{Admitted, Claims, KeysFile, Question, Response, Server};
 use std::borrow::Cow;
 use std::path::Path;
@@ -26,7 +27,7 @@ use std::path::Path;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets. Each has a directory of its name below `corpus/`.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("token", token),
     ("claims", claims),
     ("message", message),
@@ -40,6 +41,7 @@ pub const TARGETS: [Target; 13] = [
     ("job_environment", job_environment),
     ("jwks", jwks),
     ("job_answer", job_answer),
+    ("systemd", systemd),
 ];
 
 /// A job's id token, whoever set the variable: without a known key nothing is ever proven.
@@ -188,6 +190,16 @@ pub fn record(bytes: &[u8]) {
     if let Ok(message) = Handover::from_bytes(bytes) {
         let again = message.to_bytes().expect("a message is JSON");
         assert_eq!(Handover::from_bytes(&again).expect("the same"), message);
+    }
+}
+
+/// What systemd sends: a reply is found, or what is wrong is said, with no more kept than fits a log's line.
+pub fn systemd(bytes: &[u8]) {
+    for serial in [1, 2] {
+        if let Ok(Reply::Error(name, words)) = read_reply(bytes, serial) {
+            // A piece of a character that was cut or is none becomes one of three bytes.
+            assert!(name.len() <= 1500 && words.len() <= 1500);
+        }
     }
 }
 

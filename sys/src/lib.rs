@@ -30,6 +30,7 @@ pub mod rlimits;
 pub mod shadow;
 pub mod signals;
 pub mod syscall;
+pub mod systemd;
 pub mod trusted;
 pub mod users;
 pub mod watch;
