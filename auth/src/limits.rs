@@ -7,11 +7,13 @@ use crate::card::mebibytes;
 use crate::context::Context;
 use crate::inputs::NotText;
 use crate::privilege::Privilege;
-use crate::refusal::{Refusal, print_error};
+use crate::refusal::{Refusal, clean, print_error};
+use crate::units;
 use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
 use nunbird_policy::{Limits, LimitsWay, NotGranted};
 use nunbird_sys::cgroup::{
-    Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Usage, Way, disk_of, name_of, parent_of,
+    Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Units, Usage, Way, disk_of, name_of,
+    parent_of,
 };
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::identity::FileIdentity;
@@ -66,14 +68,20 @@ pub(crate) fn establish(
 ) -> Result<(), Refusal> {
     let (Some(limits), Some(job)) = (limits, &mut record.limits) else { return Ok(()) };
     let decision = record.decision_id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    let name = name_of(record.job_id, decision.unwrap_or(0));
+    let decision = decision.unwrap_or(0);
+    let name = name_of(record.job_id, decision);
+    let runner = context.admitted.as_ref().and_then(|admitted| admitted.runner_id).unwrap_or(0);
+    let description = format!("CI job {} of {}", record.job_id, record.account.name);
+    let units = Units::of(runner, record.job_id, decision, description);
     let made = find_disks(context.privilege, &limits.disks).and_then(|disks| {
         job.disks = disks;
-        make(context.privilege, limits.way, &name, &amounts_of(job))
+        make(context.privilege, limits.way, &name, &units, &amounts_of(job))
     });
     match made {
         Ok((way, group)) => {
-            job.group = Some(GroupPlace { unified: way == Way::Unified, directories: group.paths() });
+            let units = (limits.way == LimitsWay::Scope).then(|| units::kept(units));
+            let (unified, directories) = (way == Way::Unified, group.paths());
+            job.group = Some(GroupPlace { unified, directories, units });
             Ok(())
         }
         // Without a group the job is only not counted.
@@ -82,8 +90,9 @@ pub(crate) fn establish(
         Err(trouble) => {
             job.disks.clear();
             print_error(&format!(
-                "nunbird: warning: this job runs WITHOUT the limits `{}` of this site [limits]\n  = note: {trouble}\n",
-                nunbird_handover::Untrusted(&limits.name)
+                "nunbird: warning: this job runs WITHOUT the limits `{}` of this site [limits]\n  = note: {}\n",
+                nunbird_handover::Untrusted(&limits.name),
+                clean(&trouble.to_string())
             ));
             Ok(())
         }
@@ -101,6 +110,7 @@ fn make(
     privilege: Privilege,
     way: LimitsWay,
     name: &str,
+    units: &Units,
     amounts: &Amounts,
 ) -> Result<(Way, JobGroup), Trouble> {
     let place = Place::own()?;
@@ -113,6 +123,7 @@ fn make(
     match way {
         LimitsWay::Delegated => by(Way::Unified),
         LimitsWay::Separate => by(Way::Separate),
+        LimitsWay::Scope => units::make(privilege, units, amounts),
         LimitsWay::Auto => match by(Way::Unified) {
             Err(Trouble::Missing(_)) => by(Way::Separate),
             other => other,
@@ -122,9 +133,7 @@ fn make(
 
 /// Takes back what [`establish`] made for a job that is not admitted after all.
 pub(crate) fn abandon(privilege: Privilege, record: &Record) {
-    if let Ok(Some((_identity, group))) = open(privilege, record) {
-        let _the_refusal_is_told_instead = group.remove(PATIENCE);
-    }
+    let _the_refusal_is_told_instead = remove(privilege, record);
 }
 
 /// What a stage's process is put under while it still has privilege.
@@ -205,7 +214,10 @@ pub(crate) fn hold(privilege: Privilege, record: &Record) -> Result<Option<(Held
     let failed = |trouble: Trouble| refused(&job.name, &trouble);
     let Some((_identity, group)) = open(privilege, record).map_err(failed)? else { return Ok(None) };
     group.verify(&amounts_of(job)).map_err(failed)?;
-    let entrance = group.entrance().map_err(failed)?;
+    let entrance = match units::entrance(job) {
+        Some(entrance) => entrance,
+        None => group.entrance().map_err(failed)?,
+    };
     Ok(Some((Held { gauge: group.gauge(), before: group.usage(), group, job: job.clone() }, entrance)))
 }
 
@@ -241,12 +253,15 @@ pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>
     Ok(Some(group.usage()))
 }
 
-/// Removes the group, once it is empty. One that is gone is fine: the host has restarted, or this is the second time.
+/// Removes the group, once it is empty, or has systemd stop it. One that is gone is fine: the host has restarted, or this is the second time.
 ///
 /// # Errors
 /// As [`end`].
 pub(crate) fn remove(privilege: Privilege, record: &Record) -> Result<(), Refusal> {
     let failed = |trouble: Trouble| left(&trouble);
+    if let Some(stopped) = units::stop(privilege, record, PATIENCE) {
+        return stopped.map_err(failed);
+    }
     let opened = open(privilege, record).or_else(gone).map_err(failed)?;
     let Some((_identity, group)) = opened else { return Ok(()) };
     group.remove(PATIENCE).map_err(failed)
@@ -285,7 +300,7 @@ fn holder_of(privilege: Privilege, runner: u32, parent: Option<&Path>) -> Caller
     if owner == Some(runner) { Caller { uid: runner, ..privilege.caller } } else { privilege.keeper() }
 }
 
-fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {
+pub(crate) fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {
     FileIdentity::assume(holder.uid, holder.gid).map_err(|e| Trouble::Unplaced(format!("setfsuid: {e}")))
 }
 

@@ -1,7 +1,9 @@
 //! What the configuration needs of this host, looked at from outside. Nothing is changed, and no server is asked.
 
 use crate::finding::Finding;
-use crate::{expiry_facts, key_facts, limit_facts, pam_facts, programs, scheduler_facts, sudo_facts};
+use crate::{
+    expiry_facts, key_facts, limit_facts, pam_facts, programs, scheduler_facts, scope_facts, sudo_facts,
+};
 use aws_lc_rs::digest::{SHA256, digest};
 use nunbird_policy::{
     Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, Policy, RunAs, Syslog, Validation, check,
@@ -29,6 +31,7 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     programs::look(policy, &owners, findings);
     pam_facts::look(policy, findings);
     expiry_facts::look(policy, findings);
+    scope_facts::look(policy, findings);
     scheduler_facts::look(policy, findings);
     sudo_facts::look(policy, runner, findings);
     for map in policy.maps.values() {

@@ -37,6 +37,7 @@ mod runner_processes;
 mod runner_unit;
 mod scheduler_facts;
 mod schema;
+mod scope_facts;
 mod show;
 mod sudo_facts;
 mod sweep;

@@ -128,7 +128,7 @@ fn needs(policy: &Policy, concurrent: u64) -> Needs {
     let delegated = limits.iter().flatten().filter(|limits| match limits.way {
         LimitsWay::Auto => unified,
         LimitsWay::Delegated => true,
-        LimitsWay::Separate => false,
+        LimitsWay::Separate | LimitsWay::Scope => false,
     });
     let pids: Option<Vec<u64>> = limits
         .iter()
@@ -136,7 +136,8 @@ fn needs(policy: &Policy, concurrent: u64) -> Needs {
         .collect();
     Needs {
         privileged: policy.downscope != Downscope::None,
-        groups: limits.iter().any(Option::is_some),
+        // Those that systemd makes are not below this unit.
+        groups: limits.iter().flatten().any(|limits| limits.way != LimitsWay::Scope),
         delegated: delegated.flat_map(|limits| controllers(limits)).collect(),
         pids: pids.and_then(|all| all.into_iter().max()),
         concurrent,

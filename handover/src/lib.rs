@@ -22,7 +22,7 @@ mod untrusted;
 
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
 pub use fds::{CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD};
-pub use limits::{Amounts, DiskLimit, GroupPlace, JobLimits, Rlimits, Standing, UNLIMITED};
+pub use limits::{Amounts, DiskLimit, GroupPlace, JobLimits, JobUnits, Rlimits, Standing, UNLIMITED};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
 pub use pam::{Keep, Pam, SessionGroup, SessionOrder, SessionReport, SessionSpan, SessionTrouble};
 pub use record::{Audit, Isolation, JobDirectory, Now, Record, RuleRef, Syslog};

@@ -96,7 +96,7 @@ pub struct JobLimits {
     pub group: Option<GroupPlace>,
 }
 
-/// A control group of `nunbird-auth`'s making.
+/// A control group that `nunbird-auth` made, or had systemd make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupPlace {
@@ -104,4 +104,19 @@ pub struct GroupPlace {
     pub unified: bool,
     /// Its directories by controller; version 2 has one, of the empty name.
     pub directories: BTreeMap<String, PathBuf>,
+    /// The units whose group it is, where systemd made it.
+    #[serde(default)]
+    pub units: Option<JobUnits>,
+}
+
+/// The transient units of a job (`nunbird_sys::cgroup::Units`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobUnits {
+    /// The slice that carries the limits.
+    pub slice: String,
+    /// How the names of its scopes begin.
+    pub scopes: String,
+    /// What `systemctl` says beside them.
+    pub description: String,
 }

@@ -61,6 +61,8 @@ pub enum LimitsWay {
     Delegated,
     /// Version 1.
     Separate,
+    /// By transient units of systemd, in `nunbird.slice`.
+    Scope,
 }
 
 impl LimitsWay {
@@ -70,6 +72,7 @@ impl LimitsWay {
             LimitsWay::Auto => "auto",
             LimitsWay::Delegated => "delegated",
             LimitsWay::Separate => "v1",
+            LimitsWay::Scope => "scope",
         }
     }
 }

@@ -6,9 +6,9 @@ use nunbird_drop::environment;
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
 use nunbird_handover::{
-    EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionGroup, SessionOrder, SessionTrouble,
+    EXIT_CODE_FD, HANDOVER_FD, JobUnits, SCRIPT_FD, SUMMARY_FD, SessionGroup, SessionOrder, SessionTrouble,
 };
-use nunbird_sys::cgroup::{Entrance, JobGroup, Way};
+use nunbird_sys::cgroup::{Door, Entrance, JobGroup, Units, Way};
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::fork::{Child, fork_into};
 use nunbird_sys::outputs::Outputs;
@@ -74,8 +74,14 @@ fn prepare(order: &SessionOrder, files: Files) -> io::Result<Launch> {
 }
 
 /// The way into the job's control group. Opened as root: with the runner's rights the kernel lets nobody move a process out of
-/// a group that is not the runner's (cgroup-v2.rst, "Delegation Containment").
+/// a group that is not the runner's (cgroup-v2.rst, "Delegation Containment"). Where systemd made the group, a scope of the
+/// launcher's own is asked for when it is entered.
 pub(crate) fn entrance(group: &SessionGroup) -> io::Result<Entrance> {
+    if let Some(units) = group.place.units.clone() {
+        let JobUnits { slice, scopes, description } = units;
+        let units = Units { slice, scopes, description };
+        return Ok(Entrance::Scope(Door::new(units, group.place.directories.clone())));
+    }
     let way = if group.place.unified { Way::Unified } else { Way::Separate };
     let group = JobGroup::open(way, &group.place.directories, group.owner);
     group.and_then(|group| group.entrance()).map_err(|trouble| io::Error::other(trouble.to_string()))

@@ -185,6 +185,9 @@ fn parents(runner: Option<&UserEntry>, records: &[Record]) -> Vec<Parent> {
             }
         }
     }
+    if let Ok(place) = Place::own() {
+        Parent::of_slices(&place).into_iter().for_each(&mut add);
+    }
     let Some(runner) = runner else { return parents };
     let stores: Vec<PathBuf> =
         stores(Some(runner)).into_iter().map(|(path, _)| path).filter(|path| path.is_dir()).collect();

@@ -86,23 +86,18 @@ fn one(name: &str, mut table: Section<'_>) -> Limits {
         standing,
         disks: disks::read(t),
     };
+    if limits.way == LimitsWay::Scope && !limits.disks.is_empty() {
+        let help = "write another `way`, or no `io_max`";
+        table.find("`way = \"scope\"` does not limit disks by `io_max`", help);
+    }
     table.finish();
     limits
 }
 
 fn way(table: &mut Section<'_>) -> LimitsWay {
-    let ways = [
-        ("auto", Some(LimitsWay::Auto)),
-        ("delegated", Some(LimitsWay::Delegated)),
-        ("v1", Some(LimitsWay::Separate)),
-        ("scope", None),
-    ];
-    let Some(at) = table.choice("way", &ways) else { return LimitsWay::Auto };
-    if at.value.is_none() {
-        let help = "write `delegated`, with `Delegate=yes` in the unit of gitlab-runner";
-        at.spot.find("this version makes no scopes of systemd", help);
-    }
-    at.value.unwrap_or_default()
+    let ways = [LimitsWay::Auto, LimitsWay::Delegated, LimitsWay::Separate, LimitsWay::Scope];
+    let ways = ways.map(|way| (way.name(), way));
+    table.choice("way", &ways).map_or(LimitsWay::Auto, |at| at.value)
 }
 
 pub(super) fn size(table: &mut Section<'_>, key: &'static str, least: u64) -> Option<u64> {

@@ -2,14 +2,17 @@
 
 use super::Trouble;
 use crate::trusted::open_trusted_directory;
+use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// More than any file of a group that is read, in bytes; one that lists ten thousand processes is shorter.
@@ -116,6 +119,41 @@ impl Folder {
         // 0 is a process of another pid namespace, which cannot be named here and is counted all the same.
         Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
     }
+
+    /// Process ids in the group and in all groups below it. One that goes meanwhile has none.
+    ///
+    /// # Errors
+    /// As open(2) and read(2).
+    pub(super) fn all_processes(&self, found: &mut Vec<i32>) -> Result<(), Trouble> {
+        found.extend(self.processes()?);
+        let mut entries = Dir::openat(&self.fd, ".", DIRECTORY, Mode::empty())
+            .map_err(|e| self.trouble("", "cannot be listed", e))?;
+        for entry in entries.iter() {
+            let entry = entry.map_err(|e| self.trouble("", "cannot be listed", e))?;
+            let name = entry.file_name();
+            if entry.file_type() != Some(Type::Directory) || [c".", c".."].contains(&name) {
+                continue;
+            }
+            let path = self.path.join(OsStr::from_bytes(name.to_bytes()));
+            let below = match openat(&self.fd, name, DIRECTORY, Mode::empty()) {
+                Ok(fd) => Folder { fd, path }.all_processes(found),
+                Err(e) => Err(Trouble::File(path, "cannot be opened", e.into())),
+            };
+            match below {
+                Err(Trouble::File(_, _, e)) if went(&e) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}
+
+const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// Whether a group was removed under one's hands: its files are not there, or say that they have no device.
+fn went(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
 #[cfg(test)]

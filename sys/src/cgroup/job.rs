@@ -1,7 +1,7 @@
 //! The group of one CI job, over all the directories that it has.
 
 use super::usage::{self, Gauge, Usage};
-use super::{Amounts, Folder, Place, Trouble, Way, files, leaf};
+use super::{Amounts, Door, Folder, Place, Trouble, Way, files, leaf};
 use crate::effective::EffectiveUser;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
@@ -35,7 +35,12 @@ pub struct JobGroup {
 
 /// The way into the group, opened with privilege and used by the child.
 #[derive(Debug)]
-pub struct Entrance(Vec<(PathBuf, File)>);
+pub enum Entrance {
+    /// By the groups' own files.
+    Files(Vec<(PathBuf, File)>),
+    /// By a scope of systemd's.
+    Scope(Door),
+}
 
 impl JobGroup {
     /// Makes the group below this process's own and puts the limits in force. What was made is removed again where that
@@ -120,27 +125,40 @@ impl JobGroup {
             let file = folder.file("cgroup.procs", OFlag::O_RDWR)?;
             Ok((folder.path().to_path_buf(), file))
         };
-        self.folders.values().map(open).collect::<Result<_, _>>().map(Entrance)
+        self.folders.values().map(open).collect::<Result<_, _>>().map(Entrance::Files)
     }
 
     /// Counts kills for want of memory from now on; none where the group does not count them.
     pub fn gauge(&self) -> Option<Gauge> {
-        Gauge::open(self.way, self.folder("memory")?).ok()
+        let memory = self.folder("memory")?;
+        let gauge = match self.is_slice() && self.way == Way::Separate {
+            true => Gauge::bell(memory),
+            false => Gauge::open(self.way, memory),
+        };
+        gauge.ok()
     }
 
     /// What its processes have used up to now.
     pub fn usage(&self) -> Usage {
-        usage::read(self.way, |controller| self.folder(controller))
+        let usage = usage::read(self.way, |controller| self.folder(controller));
+        // These are counted where a process was, which is below a slice.
+        let counted = |events: Option<u64>| events.filter(|n| *n > 0 || !self.is_slice());
+        Usage { oom_kills: counted(usage.oom_kills), forks_refused: counted(usage.forks_refused), ..usage }
     }
 
-    /// Process ids in the group, in any of its hierarchies.
+    /// Whether its processes lie in groups below it, as systemd makes them.
+    fn is_slice(&self) -> bool {
+        self.first_path().extension().is_some_and(|extension| extension == "slice")
+    }
+
+    /// Process ids in the group and in those below it, in any of its hierarchies.
     ///
     /// # Errors
     /// As read(2).
     pub fn processes(&self) -> Result<Vec<i32>, Trouble> {
         let mut all = Vec::new();
         for folder in self.folders.values() {
-            all.extend(folder.processes()?);
+            folder.all_processes(&mut all)?;
         }
         all.sort_unstable();
         all.dedup();
@@ -158,6 +176,12 @@ impl JobGroup {
         // Opened once: acting as the user, below, leaves the filesystem uid at this process's effective one.
         let freezer = self.folder("freezer").filter(|_| self.way == Way::Separate);
         let freezer = freezer.map(|folder| folder.file("freezer.state", OFlag::O_WRONLY)).transpose()?;
+        if self.way == Way::Separate && freezer.is_none() {
+            // systemd makes no groups in the freezer. Where no process can start another, none outruns its end.
+            if let Some(pids) = self.folder("pids") {
+                pids.write("pids.max", "0")?;
+            }
+        }
         let freeze = |state: &[u8]| match &freezer {
             Some(file) => file
                 .write_at(state, 0)
@@ -213,9 +237,13 @@ impl Entrance {
     /// Brings this process into the group, and makes sure that it is there.
     ///
     /// # Errors
-    /// As write(2); `ESRCH` when the kernel took the number and the process is elsewhere all the same.
+    /// As write(2); `ESRCH` when the kernel took the number and the process is elsewhere all the same. [`Trouble::Systemd`].
     pub fn enter(&self) -> Result<(), Trouble> {
-        for (path, file) in &self.0 {
+        let files = match self {
+            Entrance::Files(files) => files,
+            Entrance::Scope(door) => return door.enter(),
+        };
+        for (path, file) in files {
             let failed = |e: io::Error| Trouble::File(path.clone(), "cannot be entered", e);
             let mut file = file;
             file.write_all(b"0").map_err(failed)?;
@@ -223,7 +251,7 @@ impl Entrance {
         let own = Place::own()?;
         let groups: Vec<&Path> =
             own.unified.iter().chain(own.separate.values()).map(|h| h.group.as_path()).collect();
-        match self.0.iter().find(|(path, _)| !groups.contains(&path.as_path())) {
+        match files.iter().find(|(path, _)| !groups.contains(&path.as_path())) {
             None => Ok(()),
             Some((path, _)) => {
                 let elsewhere = io::Error::from_raw_os_error(libc::ESRCH);

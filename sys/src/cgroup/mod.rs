@@ -1,7 +1,8 @@
 //! One control group for each CI job: made, limited, read back, entered, emptied and removed.
 //!
 //! Called by `nunbird-auth` before it gives privilege up, under the filesystem ids of the groups' owner: root's, or the runner's
-//! account where systemd delegated a group of version 2 to it or nobody has privilege. No capability is needed: the groups are made below the one that the runner's service lives in.
+//! account where systemd delegated a group of version 2 to it or nobody has privilege. No capability is needed: the groups are made below the one that the runner's service lives in,
+//! or by systemd ([`JobGroup::make_slice`]).
 //! Every directory is walked without following a link, must be its owner's, and must lie on a cgroup file system. Names are
 //! made of numbers. A limit is in force when the kernel says so: each is read back and compared.
 //!
@@ -13,6 +14,7 @@ mod folder;
 mod job;
 mod leaf;
 mod place;
+mod slice;
 mod stray;
 mod usage;
 
@@ -21,6 +23,7 @@ pub use folder::Folder;
 pub use job::{Entrance, JobGroup, name_of};
 pub use leaf::{make_room, parent_of};
 pub use place::{Hierarchy, Place};
+pub use slice::{Door, Units};
 pub use stray::{Parent, Stray, below};
 pub use usage::{Gauge, Usage};
 
@@ -97,6 +100,16 @@ pub enum Trouble {
     NoDisk(PathBuf, String),
     /// Where this process lives cannot be made out.
     Unplaced(String),
+    /// What was asked for is not to be had in this way: in words.
+    Unfit(&'static str),
+    /// systemd, which makes the group.
+    Systemd(crate::systemd::Trouble),
+}
+
+impl From<crate::systemd::Trouble> for Trouble {
+    fn from(trouble: crate::systemd::Trouble) -> Self {
+        Trouble::Systemd(trouble)
+    }
 }
 
 impl std::fmt::Display for Trouble {
@@ -114,6 +127,8 @@ impl std::fmt::Display for Trouble {
             }
             Trouble::NoDisk(path, why) => write!(f, "io_max: {}: {why}", path.display()),
             Trouble::Unplaced(why) => write!(f, "the control group of this process: {why}"),
+            Trouble::Unfit(why) => write!(f, "{why}"),
+            Trouble::Systemd(trouble) => write!(f, "{trouble}"),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! `nunbirdctl sweep` calls this, as root or as the account that runs gitlab-runner. Which groups are nobody's is its to say: this
 //! lists what Nunbird made below the groups that it is given, and ends what is in one of them.
 
-use super::{Folder, Place, Trouble, Way, parent_of};
+use super::slice::{NUNBIRD_SLICE, unified_of_systemd};
+use super::{Folder, Hierarchy, JobGroup, Place, Trouble, Way, parent_of};
 use crate::effective::EffectiveUser;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
@@ -44,6 +45,20 @@ impl Parent {
         });
         unified.into_iter().chain(separate).collect()
     }
+
+    /// Where systemd has the slices of jobs, by how its hierarchies are mounted here.
+    pub fn of_slices(place: &Place) -> Vec<Self> {
+        let below = |way, controller: &str, hierarchy: &Hierarchy| {
+            let path = hierarchy.mount.join(NUNBIRD_SLICE);
+            Parent { way, controller: controller.to_owned(), path }
+        };
+        // Where it limits by version 1, the same slices are in its hierarchy of version 2 as well.
+        if let Some(unified) = unified_of_systemd(place) {
+            return vec![below(Way::Unified, "", unified)];
+        }
+        let separate = place.separate.iter();
+        separate.map(|(controller, hierarchy)| below(Way::Separate, controller, hierarchy)).collect()
+    }
 }
 
 /// One job's group, which may be nobody's.
@@ -55,9 +70,10 @@ pub struct Stray {
     paths: BTreeMap<String, PathBuf>,
 }
 
-/// Whether a group has a name as [`name_of`](super::name_of) makes them.
+/// Whether a group has a name as [`name_of`](super::name_of) or [`Units::of`](super::Units::of) makes them.
 fn is_a_jobs(name: &str) -> bool {
-    let parts = name.strip_prefix("nunbird-").and_then(|rest| rest.split_once('-'));
+    let (name, between) = name.strip_suffix(".slice").map_or((name, '-'), |name| (name, '_'));
+    let parts = name.strip_prefix("nunbird-").and_then(|rest| rest.split_once(between));
     parts.is_some_and(|(job, decision)| {
         let digits = !job.is_empty() && job.len() <= 20 && job.bytes().all(|b| b.is_ascii_digit());
         let hexadecimal = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -123,6 +139,10 @@ impl Stray {
             Some(folder) => Some(folder.file("freezer.state", OFlag::O_RDWR)?),
             None => None,
         };
+        let slice = self.slice();
+        if let Some(pids) = folders.get("pids").filter(|_| slice.is_some() && self.way == Way::Separate) {
+            pids.write("pids.max", "0")?;
+        }
         let mut ended = 0;
         loop {
             let left = self.end_once(&folders, freezer.as_ref(), deadline)?;
@@ -135,8 +155,16 @@ impl Stray {
             }
             std::thread::sleep(GLANCE);
         }
-        self.remove(deadline)?;
+        match slice {
+            Some(slice) => JobGroup::stop_slice(slice, &self.paths, patience)?,
+            None => self.remove(deadline)?,
+        }
         Ok(ended)
+    }
+
+    /// Its name, where it is a slice of systemd's.
+    fn slice(&self) -> Option<&str> {
+        self.path().file_name()?.to_str().filter(|name| name.ends_with(".slice"))
     }
 
     /// Kills what is there now, and says how many it was.
@@ -149,10 +177,7 @@ impl Stray {
         let by_kernel = folders.get("").is_some_and(|folder| folder.write("cgroup.kill", "1").is_ok());
         let frozen = freezer.is_some_and(|file| freeze(file, deadline));
         let mut left = Vec::new();
-        let listed = folders.values().try_for_each(|folder| {
-            left.extend(folder.processes()?);
-            Ok(())
-        });
+        let listed = folders.values().try_for_each(|folder| folder.all_processes(&mut left));
         left.sort_unstable();
         left.dedup();
         if !by_kernel {
@@ -222,12 +247,13 @@ fn end_process(pid: i32, frozen: bool) {
 #[cfg(test)]
 mod tests {
     use super::is_a_jobs;
-    use crate::cgroup::name_of;
+    use crate::cgroup::{Units, name_of};
 
     #[test]
     fn only_names_that_nunbird_makes_are_looked_at() {
         for (job, decision) in [(0, 0), (4711, 0x7f3a_9c00), (u64::MAX, u64::MAX)] {
             assert!(is_a_jobs(&name_of(job, decision)));
+            assert!(is_a_jobs(&Units::of(1, job, decision, String::new()).slice));
         }
         for name in [
             "nunbird",
@@ -240,6 +266,9 @@ mod tests {
             "nunbird-1-0123456789abcdef0",
             "nunbird-x-0123456789abcdef",
             "nunbird-1-0123456789abcdef.scope",
+            "nunbird-1-0123456789abcdef.slice",
+            "nunbird-1_0123456789abcdef",
+            "nunbird-x.slice",
             "xnunbird-1-0123456789abcdef",
             "nunbird-123456789012345678901-0123456789abcdef",
         ] {

@@ -2,7 +2,9 @@
 
 use super::{Folder, Trouble, Way};
 use nix::fcntl::OFlag;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 
 /// What the processes of a group have used together. What the kernel does not count is not known.
@@ -78,30 +80,49 @@ pub(super) fn read<'f>(way: Way, folder: impl Fn(&str) -> Option<&'f Folder>) ->
 
 /// Counts the kernel's out-of-memory kills by a file that was opened with privilege and is read without.
 #[derive(Debug)]
-pub struct Gauge {
-    events: File,
-    before: u64,
+pub enum Gauge {
+    /// A counter of the group's, and what it said at first.
+    Counter(File, u64),
+    /// An event of the group's and of those below it.
+    Bell(EventFd),
 }
 
 impl Gauge {
     pub(super) fn open(way: Way, memory: &Folder) -> Result<Self, Trouble> {
         let name = if way == Way::Unified { "memory.events" } else { "memory.oom_control" };
-        let mut gauge = Gauge { events: memory.file(name, OFlag::O_RDONLY)?, before: 0 };
-        gauge.before = gauge.count();
-        Ok(gauge)
+        let events = memory.file(name, OFlag::O_RDONLY)?;
+        let before = count(&events);
+        Ok(Gauge::Counter(events, before))
     }
 
-    fn count(&self) -> u64 {
-        let mut bytes = [0; 4096];
-        let length = self.events.read_at(&mut bytes, 0).unwrap_or(0);
-        let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or(&[])).into_owned();
-        value_of(&text, "oom_kill").unwrap_or(0)
+    /// For a group of version 1 whose processes lie in groups below it: these count for themselves alone, and go with their
+    /// last process. The event is of every group that has come to its limit with them (cgroup-v1/memory.rst, "OOM Control").
+    pub(super) fn bell(memory: &Folder) -> Result<Self, Trouble> {
+        let name = "memory.oom_control";
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let bell = EventFd::from_value_and_flags(0, flags)
+            .map_err(|e| memory.trouble(name, "cannot be watched", e))?;
+        let events = memory.file(name, OFlag::O_RDONLY)?;
+        let order = format!("{} {}", bell.as_fd().as_raw_fd(), events.as_raw_fd());
+        memory.write("cgroup.event_control", &order)?;
+        Ok(Gauge::Bell(bell))
     }
 
-    /// Processes that the kernel has killed for want of memory since the gauge was opened.
+    /// Processes that the kernel has killed for want of memory since the gauge was opened; asked once.
     pub fn oom_kills(&self) -> u64 {
-        self.count().saturating_sub(self.before)
+        match self {
+            Gauge::Counter(events, before) => count(events).saturating_sub(*before),
+            // It fails as long as nothing has happened.
+            Gauge::Bell(bell) => bell.read().unwrap_or(0),
+        }
     }
+}
+
+fn count(events: &File) -> u64 {
+    let mut bytes = [0; 4096];
+    let length = events.read_at(&mut bytes, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or(&[])).into_owned();
+    value_of(&text, "oom_kill").unwrap_or(0)
 }
 
 #[cfg(test)]

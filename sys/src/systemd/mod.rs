@@ -9,6 +9,7 @@ mod message;
 mod peer;
 mod reply;
 #[cfg(all(test, target_endian = "little"))]
+#[path = "wire_tests.rs"]
 mod tests;
 
 pub use reply::{Reply, read_reply};
