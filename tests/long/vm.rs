@@ -4,6 +4,8 @@
 mod limits;
 #[path = "vm_login.rs"]
 mod login;
+#[path = "vm_scope.rs"]
+mod scope;
 
 use nunbird_tests::host::vm::Vm;
 use nunbird_tests::require_root;

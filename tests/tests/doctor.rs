@@ -239,6 +239,24 @@ fn what_a_pam_table_needs_and_this_host_does_not_have_is_found() {
 }
 
 #[test]
+fn limits_by_scopes_on_a_host_that_makes_none_are_found() {
+    if !require_root() {
+        return;
+    }
+    let limits = "[limits.small]\nmemory = \"1GiB\"\nway = \"scope\"\n\n[audit]";
+    let world = world(Privilege::Setuid);
+    world.reconfigure("[audit]", limits);
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        assert_one(&errors(&world), "limits-scope", "systemd as the first process of this host, so no job");
+    }
+    let capabilities = self::world(Privilege::FileCaps);
+    capabilities.reconfigure("[audit]", limits);
+    let found = errors(&capabilities);
+    let rootless = |finding: &&String| finding.contains("limits-scope") && finding.contains("needs root");
+    assert_eq!(found.iter().filter(rootless).count(), 1, "{found:#?}");
+}
+
+#[test]
 fn what_sudo_mode_needs_and_this_host_does_not_have_is_found() {
     if !require_root() {
         return;
