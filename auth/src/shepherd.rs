@@ -15,11 +15,16 @@ use nunbird_sys::kernel::Linux;
 use nunbird_sys::signals::{self, Waiter};
 use nunbird_sys::{answer, process};
 use std::io::{self, PipeWriter, Write};
+use std::time::{Duration, Instant};
 
 /// Signals that the shepherd waits for: all but `CHLD` go on to the launcher.
 pub(crate) const HEEDED: [i32; 7] =
     [signals::CHLD, signals::HUP, signals::INT, signals::QUIT, signals::TERM, signals::USR1, signals::USR2];
 
+/// How long a child may take to become the user: longer than systemd may take to make a scope for it.
+const ON_ITS_WAY: Duration = Duration::from_secs(12);
+/// Between two looks at whether it has.
+const GLANCE: Duration = Duration::from_millis(5);
 /// Real and saved ids under a root runner. Not the workers': a worker that was taken over must not be in a place to signal
 /// a shepherd.
 const NO_ACCOUNT: u32 = NOBODY_AT_ALL - 1;
@@ -88,8 +93,15 @@ impl Reach {
     pub(crate) fn pass(&mut self, child: &Child, signal: i32) {
         match self {
             Reach::Signals(_) => {
+                let deadline = Instant::now() + ON_ITS_WAY;
+                // It is root's until it is the user's, which takes as long as systemd does where it makes a scope.
+                while child.signal(signal).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+                    && !child.is_over()
+                    && Instant::now() < deadline
+                {
+                    std::thread::sleep(GLANCE);
+                }
                 // It may have ended this very moment; the next CHLD tells.
-                let _gone = child.signal(signal);
                 // A user may have stopped the launcher, which then heeds nothing else.
                 let _gone = child.signal(signals::CONT);
             }

@@ -2,7 +2,7 @@
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::io;
 use std::time::{Duration, Instant};
@@ -68,6 +68,12 @@ impl Child {
         let _user = crate::effective::EffectiveUser::assume(uid)?;
         kill(self.0, Signal::SIGKILL)?;
         Ok(())
+    }
+
+    /// Whether it has ended. Its end is still there to be waited for.
+    pub fn is_over(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(waitid(Id::Pid(self.0), flags), Ok(WaitStatus::StillAlive))
     }
 
     /// Waits until it ends.

@@ -3,8 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+use nix::sys::signal::Signal;
 use nunbird_tests::host::RUNNER_UNIT;
 use nunbird_tests::{Cancel, Exit, Host, Job, Session, require_host};
+use std::time::{Duration, Instant};
 
 const LIMITS: &str = "\
 [limits.small]
@@ -175,6 +177,33 @@ fn jobs_by_scopes_end_when_they_are_cancelled_and_when_the_runners_service_stops
     assert_eq!(units(&host).len(), 2, "the slice, and a scope with what has left: {:?}", units(&host));
     let outcome = session.run_text("build_script", "echo on we go");
     assert!(outcome.succeeded(), "the limits are still in force: {}", outcome.log);
+    assert_eq!(session.cleanup().exit, Exit::Code(0));
+    nothing_is_left(&host);
+}
+
+#[test]
+fn a_stage_that_waits_for_systemd_can_be_cancelled() {
+    if !require_host() {
+        return;
+    }
+    let host = boot();
+    let job = host.world().job();
+    let canceller = job.canceller();
+    let mut session = admitted(&job);
+    let signal = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(host.pid1()), signal);
+    // systemd is busy with something else.
+    signal(Signal::SIGSTOP).expect("stopped");
+    let began = Instant::now();
+    let outcome = std::thread::scope(|scope| {
+        let call = scope.spawn(|| session.run_text("build_script", "echo it runs; sleep 600"));
+        std::thread::sleep(Duration::from_secs(2));
+        canceller.cancel(Cancel::AtOnce);
+        std::thread::sleep(Duration::from_secs(1));
+        signal(Signal::SIGCONT).expect("continued");
+        call.join().expect("a stage")
+    });
+    assert!(!outcome.succeeded() && !outcome.stdout.contains("it runs"), "{}", outcome.log);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}: {}", began.elapsed(), outcome.log);
     assert_eq!(session.cleanup().exit, Exit::Code(0));
     nothing_is_left(&host);
 }
