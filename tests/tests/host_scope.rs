@@ -209,6 +209,34 @@ fn a_stage_that_waits_for_systemd_can_be_cancelled() {
 }
 
 #[test]
+fn a_stage_in_a_pam_session_is_in_a_scope_of_its_jobs_slice() {
+    if !require_host() {
+        return;
+    }
+    let host = boot();
+    let world = host.world();
+    host.root("cp /opt/nunbird/share/pam.d/nunbird.debian /etc/pam.d/nunbird").success();
+    world.reconfigure("[audit]\n", "[pam]\nsession = \"stage\"\n\n[audit]\n");
+    for span in ["stage", "job"] {
+        let job = world.job();
+        let mut session = admitted(&job);
+        let slice = units(&host).into_iter().find(|name| name.ends_with(".slice")).expect("a slice");
+        for stage in ["get_sources", "build_script"] {
+            let looked =
+                session.run_text(stage, &format!("{SLICE}basename $(slice memory); basename $(slice pids)"));
+            let lines: Vec<&str> = looked.stdout.lines().collect();
+            assert_eq!(lines, [&slice, &slice], "{span}: {} {:?}", looked.log, world.audit().last());
+        }
+        session.run_text("build_script", "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 &");
+        assert_eq!(session.cleanup().exit, Exit::Code(0));
+        assert_eq!((units(&host), groups(&host)), (Vec::new(), String::new()), "{span}");
+        if span == "stage" {
+            world.reconfigure("session = \"stage\"", "session = \"job\"");
+        }
+    }
+}
+
+#[test]
 fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     if !require_host() {
         return;
@@ -227,6 +255,17 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     host.root("sed -i 's/\"expires_at\":[0-9]*/\"expires_at\":1/' /var/lib/nunbird/jobs/*.json").success();
     let swept = host.root("/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner");
     assert!(swept.succeeded(), "{swept:?}");
+    nothing_is_left(&host);
+
+    // `config` was killed before it had written the record.
+    let job = host.world().job();
+    let mut session = admitted(&job);
+    session.run_text("build_script", "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 &");
+    let kept = host.root("/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner").success();
+    assert!(!kept.contains("control-group") && units(&host).len() == 2, "a job with a record: {kept}");
+    host.root("rm /var/lib/nunbird/jobs/*.json").success();
+    let swept = host.root("/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner").success();
+    assert!(swept.contains(".slice (no record has it; 1 processes of it were ended)"), "{swept}");
     nothing_is_left(&host);
 
     // Somebody has stopped the slice, and with it the job's processes and limits.

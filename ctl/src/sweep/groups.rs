@@ -185,7 +185,8 @@ fn parents(runner: Option<&UserEntry>, records: &[Record]) -> Vec<Parent> {
             }
         }
     }
-    if let Ok(place) = Place::own() {
+    // systemd's own place: this process may be in a container, or moved into one.
+    if let Ok(place) = Place::of_process(1) {
         Parent::of_slices(&place).into_iter().for_each(&mut add);
     }
     let Some(runner) = runner else { return parents };
