@@ -105,7 +105,7 @@ pub struct GroupPlace {
     /// Its directories by controller; version 2 has one, of the empty name.
     pub directories: BTreeMap<String, PathBuf>,
     /// The units whose group it is, where systemd made it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<JobUnits>,
 }
 
@@ -119,4 +119,21 @@ pub struct JobUnits {
     pub scopes: String,
     /// What `systemctl` says beside them.
     pub description: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GroupPlace, JobUnits};
+
+    #[test]
+    fn a_group_that_systemd_did_not_make_is_written_as_before_there_were_units() {
+        let text = r#"{"unified":true,"directories":{"":"/sys/fs/cgroup/x"}}"#;
+        let place: GroupPlace = serde_json::from_str(text).expect("a place");
+        assert_eq!(place.units, None);
+        assert_eq!(serde_json::to_string(&place).expect("JSON"), text);
+        let units = JobUnits { slice: "a".into(), scopes: "b".into(), description: "c".into() };
+        let place = GroupPlace { units: Some(units), ..place };
+        let text = serde_json::to_string(&place).expect("JSON");
+        assert_eq!(serde_json::from_str::<GroupPlace>(&text).expect("a place"), place);
+    }
 }

@@ -1,8 +1,8 @@
 //! Control groups that `nunbird-auth` made for jobs of which no record is left: a call that was killed between the group and
 //! its record, or a record that went without its group. Their processes hold what nobody counts any more.
 //!
-//! A group is looked at where the runner has its jobs' groups: below those of its own processes, and beside those of other
-//! jobs. It is nobody's when no record names it, and that is judged under the lock of the records: `config` makes the group and
+//! A group is looked at where the runner has its jobs' groups: below those of its own processes, beside those of other
+//! jobs, and in systemd's `nunbird.slice`. It is nobody's when no record names it, and that is judged under the lock of the records: `config` makes the group and
 //! writes the record under that lock, and a group's name has the random number of one decision, so it is never made again.
 
 use super::{Action, Item, records};
