@@ -22,6 +22,10 @@ limits = \"small\"
 /// What the scripts of jobs have in common: the directory of the job's slice in a hierarchy of version 1.
 const SLICE: &str = "slice() { echo /sys/fs/cgroup/$1$(sed -n \"s/^[0-9]*:$1://p\" /proc/self/cgroup | sed 's|/[^/]*\\.scope$||'); }\n";
 
+/// Leaves a process that is in no session and has no mark of its job any more.
+const LEAVES: &str =
+    "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & until pgrep -x sleep >/dev/null; do :; done";
+
 fn boot() -> Host {
     let host = Host::boot();
     host.world().write_keys();
@@ -161,9 +165,9 @@ fn jobs_by_scopes_end_when_they_are_cancelled_and_when_the_runners_service_stops
     // What has left the job's session is in nobody's way of signals: a scope does not end with the service.
     let job = host.world().job();
     let mut session = admitted(&job);
-    let stays = "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & touch ~/busy; sleep 600";
+    let stays = format!("{LEAVES}\ntouch ~/busy; sleep 601");
     let exit = std::thread::scope(|scope| {
-        let call = scope.spawn(|| session.run_text("build_script", stays));
+        let call = scope.spawn(|| session.run_text("build_script", &stays));
         assert!(host.wait_until(|host| host.world().host_path("/home/alice/busy").exists()));
         host.root(&format!("systemctl restart {RUNNER_UNIT}")).success();
         call.join().expect("a stage").exit
@@ -227,7 +231,7 @@ fn a_stage_in_a_pam_session_is_in_a_scope_of_its_jobs_slice() {
             let lines: Vec<&str> = looked.stdout.lines().collect();
             assert_eq!(lines, [&slice, &slice], "{span}: {} {:?}", looked.log, world.audit().last());
         }
-        session.run_text("build_script", "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 &");
+        session.run_text("build_script", LEAVES);
         assert_eq!(session.cleanup().exit, Exit::Code(0));
         assert_eq!((units(&host), groups(&host)), (Vec::new(), String::new()), "{span}");
         if span == "stage" {
@@ -251,7 +255,7 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     // The runner has lost this one; root reaps it when its time is up.
     let job = host.world().job();
     let mut session = admitted(&job);
-    session.run_text("build_script", "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 &");
+    session.run_text("build_script", LEAVES);
     host.root("sed -i 's/\"expires_at\":[0-9]*/\"expires_at\":1/' /var/lib/nunbird/jobs/*.json").success();
     let swept = host.root("/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner");
     assert!(swept.succeeded(), "{swept:?}");
@@ -260,7 +264,7 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     // `config` was killed before it had written the record.
     let job = host.world().job();
     let mut session = admitted(&job);
-    session.run_text("build_script", "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 &");
+    session.run_text("build_script", LEAVES);
     let kept = host.root("/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner").success();
     assert!(!kept.contains("control-group") && units(&host).len() == 2, "a job with a record: {kept}");
     host.root("rm /var/lib/nunbird/jobs/*.json").success();
