@@ -71,6 +71,8 @@ struct Needs {
     delegated: BTreeSet<&'static str>,
     /// The most processes that one job may have, where all have such a limit.
     pids: Option<u64>,
+    /// Jobs have PAM sessions, which a stop should close.
+    sessions: bool,
     /// Jobs at once, as gitlab-runner's configuration has it.
     concurrent: u64,
 }
@@ -140,6 +142,7 @@ fn needs(policy: &Policy, concurrent: u64) -> Needs {
         groups: limits.iter().flatten().any(|limits| limits.way != LimitsWay::Scope),
         delegated: delegated.flat_map(|limits| controllers(limits)).collect(),
         pids: pids.and_then(|all| all.into_iter().max()),
+        sessions: policy.pam.is_some(),
         concurrent,
     }
 }
@@ -306,6 +309,10 @@ impl Unit<'_> {
             self.lacks(Finding::error, &what);
         }
         let kill = self.value("KillMode").to_owned();
+        if needs.sessions && kill == "mixed" {
+            let what = "has KillMode=mixed, which kills PAM sessions as soon as gitlab-runner has ended: they are not closed";
+            self.lacks(Finding::remark, what);
+        }
         if !matches!(kill.as_str(), "" | "control-group" | "mixed") {
             let (make, more): (fn(_, _, _) -> _, _) = match needs.delegated.is_empty() {
                 true => (Finding::remark, ""),

@@ -49,6 +49,7 @@ fn needs() -> Needs {
         groups: true,
         delegated: ["memory", "pids"].into(),
         pids: Some(500),
+        sessions: false,
         concurrent: 4,
     }
 }
@@ -89,6 +90,11 @@ fn what_keeps_jobs_from_their_limits_is_found_with_the_way_out() {
     assert_eq!(of("=28909", "=infinity"), Vec::<String>::new());
     assert_eq!(of("=28909", "=18446744073709551615"), Vec::<String>::new());
     assert_eq!(of("KillMode=control-group", "KillMode=mixed"), Vec::<String>::new());
+    let sessions = Needs { sessions: true, ..needs() };
+    assert_one(
+        &found(&shown("KillMode=control-group", "KillMode=mixed"), None, &sessions),
+        &["remark", "KillMode=mixed", "they are not closed", help],
+    );
 }
 
 #[test]

@@ -130,6 +130,8 @@ impl Keeper {
         // The job's limits and signals are not the modules'.
         let _as_they_are = process::default_signals().and_then(|()| rlimits::raise_limits());
         process::ignore_failed_writes();
+        // systemd tells a service's processes twice to end, the modules' own programs among them; the time for it is limited.
+        process::ignore_requests_to_end();
         let closer = served.as_ref().ok().and_then(Option::as_ref);
         voice.turn(closer.and_then(|closer| closer.try_clone().ok()).map(|s| File::from(OwnedFd::from(s))));
         let whole = session.close();

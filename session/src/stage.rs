@@ -60,6 +60,8 @@ impl Stage {
         // The job's limits and signals are not the modules'.
         let _as_they_are = process::default_signals().and_then(|()| rlimits::raise_limits());
         process::ignore_failed_writes();
+        // systemd tells a service's processes twice to end, the modules' own programs among them; the time for it is limited.
+        process::ignore_requests_to_end();
         session.close();
         ended.map(drop)
     }

@@ -105,6 +105,15 @@ pub fn ignore_failed_writes() {
     }
 }
 
+/// Ignores `HUP`, `INT` and `TERM`, and so do the programs that this process starts, unless they say otherwise (execve(2)): for
+/// work that is to be done although everybody is told to end. Whoever has it done ends it by `KILL`.
+pub fn ignore_requests_to_end() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: SIG_IGN installs no handler.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Lets nobody but root read this process's memory, environment and descriptors, or trace it (prctl(2)).
 ///
 /// # Errors

@@ -132,7 +132,10 @@ fn jobs_with_limits_run_below_the_runners_service_with_the_packages_drop_in() {
             .replace("restart gitlab", "restart nbt"),
     )
     .success();
-    assert_eq!(host.root(shown).success().lines().collect::<Vec<_>>(), ["Delegate=yes", "KillMode=mixed"]);
+    assert_eq!(
+        host.root(shown).success().lines().collect::<Vec<_>>(),
+        ["Delegate=yes", "KillMode=control-group"]
+    );
     let verified = host.root(&format!("systemd-analyze verify --recursive-errors=no {RUNNER_UNIT}"));
     // systemd 252 has no DelegateSubgroup=, and goes on.
     let trouble = verified
@@ -168,4 +171,33 @@ fn jobs_with_limits_run_below_the_runners_service_with_the_packages_drop_in() {
     host.root(&format!("systemctl start {RUNNER_UNIT}")).success();
     let cleanup = session.cleanup();
     assert!(cleanup.succeeded() && host.world().records().is_empty(), "{}", cleanup.log);
+}
+
+#[test]
+fn a_stop_of_the_service_closes_the_session_of_a_job_that_it_has() {
+    if !require_host() {
+        return;
+    }
+    let host = Host::boot();
+    let world = host.world();
+    let note = "#!/bin/sh\necho $PAM_TYPE >> /var/log/nbt_session\n";
+    world.write_file("/usr/local/bin/nbt_note", note, "root", 0o755);
+    let service = "auth required pam_permit.so\naccount required pam_permit.so\n\
+                   session required pam_exec.so /usr/local/bin/nbt_note\n";
+    world.write_file("/etc/pam.d/nunbird", service, "root", 0o644);
+    world.reconfigure("[audit]\n", "[pam]\nsession = \"job\"\n\n[audit]\n");
+    let dir = format!("/etc/systemd/system/{RUNNER_UNIT}.d");
+    let packaged = "/opt/nunbird/share/gitlab-runner.service.d/10-nunbird.conf";
+    host.root(&format!("mkdir {dir} && cp {packaged} {dir}/ && systemctl daemon-reload")).success();
+    host.root(&format!("systemctl restart {RUNNER_UNIT}")).success();
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded() && session.prepare().succeeded());
+    let noted = |host: &Host| host.root("cat /var/log/nbt_session").success();
+    assert_eq!(noted(&host), "open_session");
+    host.root(&format!("systemctl stop {RUNNER_UNIT}")).success();
+    assert_eq!(noted(&host), "open_session\nclose_session");
+    host.root(&format!("systemctl start {RUNNER_UNIT}")).success();
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded() && world.records().is_empty(), "{}", cleanup.log);
 }
