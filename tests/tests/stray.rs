@@ -94,6 +94,8 @@ fn groups_without_a_record_go_with_their_processes_and_nothing_else_does() {
     a_group_is_found_by_the_runners_own_processes_of_this_machine(&groups);
     an_admission_that_goes_on_keeps_its_group(&groups);
     a_record_that_cannot_be_read_may_have_any_group(&groups);
+    what_the_runners_account_writes_keeps_its_own_groups_alone(&groups);
+    groups_below_one_are_told_at_once_and_hold_up_nothing(&groups);
     what_a_killed_clean_up_left_frozen_is_thawed_by_the_next(&groups);
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
 }
@@ -210,6 +212,82 @@ fn a_record_that_cannot_be_read_may_have_any_group(groups: &Groups) {
     assert!(is_running(&daemon) && !groups.jobs().is_empty());
     fs::write(&record, &text).expect("a record");
     assert!(session.cleanup().succeeded() && !is_running(&daemon));
+}
+
+/// A job's group of version 1 that belongs to the runner's account, as those that are delegated do.
+fn of_the_runner(groups: &Groups, name: &str) -> PathBuf {
+    let pids = of_controller(&groups.jobs(), "pids").parent().expect("a parent").to_path_buf();
+    let group = pids.join(name);
+    fs::create_dir(&group).expect("a group");
+    chown(&group, Some(4001), Some(4001)).expect("an owner");
+    group
+}
+
+fn what_the_runners_account_writes_keeps_its_own_groups_alone(groups: &Groups) {
+    let world = ready();
+    let _runner = Runner::start(&world);
+    for way in ["a file that is no record", "a copy of root's record", "a lock"] {
+        let job = world.job();
+        let mut session = job.begin();
+        let daemon = with_daemon(&mut session);
+        let record = world.records().pop().expect("a record");
+        let text = fs::read_to_string(&record).expect("a record");
+        fs::remove_file(record).expect("a record");
+        let own = of_the_runner(groups, "nunbird-7009-0123456789abcdef");
+        let store = "/home/nbt_runner/.local/state/nunbird/jobs";
+        world
+            .shell("nbt_runner", &format!("rm -rf {store}; mkdir -p -m 700 {store}; >{store}/.lock"))
+            .success();
+        let lock = fs::File::open(world.host_path(store).join(".lock")).expect("a file");
+        let mut held = None;
+        match way {
+            "a lock" => {
+                held = Some(Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("locked"))
+            }
+            "a copy of root's record" => {
+                world.write_file(&format!("{store}/x.json"), &text, "nbt_runner", 0o600);
+            }
+            _ => world.write_file(&format!("{store}/x.json"), "x", "nbt_runner", 0o600),
+        }
+        let done = swept(&world, &[]);
+        drop(held);
+        let became = |path: &Path| done.iter().find(|one| one.1 == path).map(|one| one.0.as_str());
+        let kept = if way == "a copy of root's record" { "removed" } else { "kept" };
+        assert_eq!(became(&own), Some(kept), "{way}: {done:?}");
+        assert!(
+            done.len() == 2 && done.iter().any(|one| one.0 == "removed" && one.1 != own),
+            "{way}: {done:?}"
+        );
+        assert!(!is_running(&daemon), "{way}");
+        if own.exists() {
+            fs::remove_dir(own).expect("a group");
+        }
+        assert_eq!(groups.jobs(), Vec::<PathBuf>::new(), "{way}");
+    }
+}
+
+fn groups_below_one_are_told_at_once_and_hold_up_nothing(groups: &Groups) {
+    let world = ready();
+    let _runner = Runner::start(&world);
+    let job = world.job();
+    let mut session = job.begin();
+    let daemon = with_daemon(&mut session);
+    for record in world.records() {
+        fs::remove_file(record).expect("a record");
+    }
+    let full =
+        ["nunbird-1-0123456789abcdef", "nunbird-2-0123456789abcdef"].map(|name| of_the_runner(groups, name));
+    full.iter().for_each(|group| fs::create_dir(group.join("below")).expect("a group"));
+    let begun = std::time::Instant::now();
+    let done = swept(&world, &[]);
+    let taken = begun.elapsed();
+    for group in &full {
+        fs::remove_dir(group.join("below")).and_then(|()| fs::remove_dir(group)).expect("a group");
+    }
+    let told = |one: &&(String, PathBuf, String)| one.0 == "failed" && one.2.contains("groups below it");
+    assert_eq!((done.iter().filter(told).count(), done.len()), (2, 3), "{done:?}");
+    assert!(!is_running(&daemon) && groups.jobs().is_empty());
+    assert!(taken < std::time::Duration::from_secs(20), "{taken:?}");
 }
 
 fn what_a_killed_clean_up_left_frozen_is_thawed_by_the_next(groups: &Groups) {

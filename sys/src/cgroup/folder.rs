@@ -146,6 +146,19 @@ impl Folder {
         }
         Ok(())
     }
+
+    /// Whether there are groups below it.
+    ///
+    /// # Errors
+    /// As open(2) and readdir(3).
+    pub(super) fn has_groups(&self) -> Result<bool, Trouble> {
+        let mut entries = Dir::openat(&self.fd, ".", DIRECTORY, Mode::empty())
+            .map_err(|e| self.trouble("", "cannot be listed", e))?;
+        let mut entries = entries.iter().flatten();
+        Ok(entries.any(|entry| {
+            entry.file_type() == Some(Type::Directory) && ![c".", c".."].contains(&entry.file_name())
+        }))
+    }
 }
 
 const DIRECTORY: OFlag =

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Between two looks at a group that should become empty.
 const GLANCE: Duration = Duration::from_millis(2);
+/// What systemd gets for an answer when the time is up.
+const LEAST_FOR_SYSTEMD: Duration = Duration::from_secs(2);
 
 /// A group below which Nunbird makes those of jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,12 +126,18 @@ impl Stray {
         self.paths.values().next().map_or(Path::new(""), PathBuf::as_path)
     }
 
+    /// Whose its directories are.
+    pub fn owner(&self) -> u32 {
+        self.owner
+    }
+
     /// Ends every process in it, removes it, and says how many were ended. One of version 1 that was left frozen is thawed.
+    /// After the deadline it is tried once and not waited for.
     ///
     /// # Errors
-    /// [`Trouble::StillAlive`] after `patience`; [`Trouble::File`] for a directory that is not its owner's, or as rmdir(2).
-    pub fn end(&self, patience: Duration) -> Result<usize, Trouble> {
-        let deadline = Instant::now() + patience;
+    /// [`Trouble::StillAlive`] after the deadline; [`Trouble::File`] for a directory that is not its owner's, or as rmdir(2), at
+    /// once for one with groups below it: Nunbird makes none there.
+    pub fn end(&self, deadline: Instant) -> Result<usize, Trouble> {
         let open = |(controller, path): (&String, &PathBuf)| {
             Ok((controller.clone(), Folder::open(path, self.owner)?))
         };
@@ -156,7 +164,11 @@ impl Stray {
             std::thread::sleep(GLANCE);
         }
         match slice {
-            Some(slice) => JobGroup::stop_slice(slice, &self.paths, patience)?,
+            // Slices are root's and systemd's: nobody else can make this take long.
+            Some(slice) => {
+                let patience = deadline.saturating_duration_since(Instant::now()).max(LEAST_FOR_SYSTEMD);
+                JobGroup::stop_slice(slice, &self.paths, patience)?;
+            }
             None => self.remove(deadline)?,
         }
         Ok(ended)
@@ -203,6 +215,11 @@ impl Stray {
                     matches!(&trouble, Trouble::File(_, _, e) if e.raw_os_error() == Some(libc::EBUSY));
                 if !busy || Instant::now() >= deadline {
                     return Err(trouble);
+                }
+                // Whoever owns the group can make some, and would have every sweep wait for nothing.
+                if Folder::open(path, self.owner)?.has_groups()? {
+                    let e = io::Error::from_raw_os_error(libc::EBUSY);
+                    return Err(Trouble::File(path.clone(), "has groups below it, which no job makes", e));
                 }
                 std::thread::sleep(GLANCE);
             }
