@@ -12,7 +12,7 @@ use crate::units;
 use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
 use nunbird_policy::{Limits, LimitsWay, NotGranted};
 use nunbird_sys::cgroup::{
-    Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Units, Usage, Way, disk_of, name_of,
+    Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Units, Usage, Way, disks_of, name_of,
     parent_of,
 };
 use nunbird_sys::foreign::Caller;
@@ -102,8 +102,9 @@ pub(crate) fn establish(
 /// Looks the disks up as the keeper of the configuration: it alone need see the paths.
 fn find_disks(privilege: Privilege, disks: &[DiskLimit]) -> Result<Vec<DiskLimit>, Trouble> {
     let _identity = assume(privilege.keeper())?;
-    let find = |disk: &DiskLimit| Ok(DiskLimit { number: Some(disk_of(&disk.device)?), ..disk.clone() });
-    disks.iter().map(find).collect()
+    let numbers = disks_of(disks.iter().map(|disk| disk.device.as_path()))?;
+    let found = disks.iter().zip(numbers);
+    Ok(found.map(|(disk, number)| DiskLimit { number: Some(number), ..disk.clone() }).collect())
 }
 
 fn make(

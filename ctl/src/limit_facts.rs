@@ -3,6 +3,7 @@
 use crate::finding::Finding;
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Limits, LimitsWay, Policy};
+use nunbird_sys::cgroup::{Trouble, disk_of, disks_of};
 use std::path::Path;
 
 /// What can be said of the configuration alone.
@@ -68,17 +69,18 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
                 ));
             }
         }
-        for disk in &limits.disks {
-            if let Err(trouble) = nunbird_sys::cgroup::disk_of(&disk.device) {
-                let message = format!("[limits.{name}]: {}", Untrusted(&trouble.to_string()));
-                let help = "name a disk of this host, or a path on one";
-                findings.push(match limits.require {
-                    true => Finding::error("limits", format!("{message}, so its jobs are refused"), help),
-                    false => {
-                        Finding::remark("limits", format!("{message}, so its jobs run without limits"), help)
-                    }
-                });
-            }
+        let paths = || limits.disks.iter().map(|disk| disk.device.as_path());
+        let nowhere: Vec<Trouble> = paths().filter_map(|path| disk_of(path).err()).collect();
+        let twice = disks_of(paths()).err().filter(|_| nowhere.is_empty());
+        for trouble in nowhere.into_iter().chain(twice) {
+            let message = format!("[limits.{name}]: {}", Untrusted(&trouble.to_string()));
+            let help = "name a disk of this host, or a path on one, and each disk once";
+            findings.push(match limits.require {
+                true => Finding::error("limits", format!("{message}, so its jobs are refused"), help),
+                false => {
+                    Finding::remark("limits", format!("{message}, so its jobs run without limits"), help)
+                }
+            });
         }
     }
 }

@@ -346,8 +346,19 @@ fn limits_that_make_no_sense_are_remarked_upon() {
             "require = false\nio_max = [{ device = \"/proc\", read = \"1MiB\" }]",
             "remark: [limits.a]: io_max: /proc: it lies on no block device",
         ),
+        (
+            "io_max = [{ device = \"/proc\", read = \"1MiB\" }, { device = \"/usr\", read = \"1MiB\" }, { device = \"/\", write_ops = 50 }]",
+            "error: [limits.a]: io_max: /proc: it lies on no block device",
+        ),
     ] {
         let found = check(limits, &[]);
         assert!(found.len() == 1 && found[0].starts_with(words), "{limits}: {found:?}");
+    }
+    let disk = |path: &str| nunbird_sys::cgroup::disk_of(path.as_ref()).ok();
+    if disk("/").is_some() && disk("/") == disk("/usr") {
+        let twice = "io_max = [{ device = \"/\", read = \"1MiB\" }, { device = \"/usr\", write_ops = 50 }]";
+        let found = check(twice, &[]);
+        let words = "error: [limits.a]: io_max: / and /usr are on the same disk, ";
+        assert!(found.len() == 1 && found[0].starts_with(words), "{found:?}");
     }
 }

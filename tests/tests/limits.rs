@@ -290,6 +290,16 @@ fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
         let denied = world.audit().pop().expect("an event").to_string();
         assert!(denied.contains(words) && denied.contains(device), "{denied}");
     }
+    let disk = |path| nunbird_sys::cgroup::disk_of(Path::new(path)).ok();
+    if disk("/").is_some() && disk("/") == disk("/usr") {
+        let twice =
+            "io_max = [{ device = \"/\", read = \"2MiB\" }, { device = \"/usr\", write = \"2MiB\" }]\nway =";
+        let world = ready(Privilege::Setuid, "way =", twice);
+        let (exit, log, _) = config(&world, "A", "b");
+        assert!(exit != Exit::Code(0) && log.contains("[limits]"), "{log}");
+        let denied = world.audit().pop().expect("an event").to_string();
+        assert!(denied.contains("io_max: / and /usr are on the same disk, "), "{denied}");
+    }
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
 
     // Without privilege nothing can be made in groups that are root's.

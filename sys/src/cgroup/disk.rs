@@ -29,6 +29,22 @@ pub fn disk_of(path: &Path) -> Result<(u32, u32), Trouble> {
         .ok_or_else(|| no_disk(format!("its disk is not known: {} is no number", text.trim())))
 }
 
+/// The disk of each path, as [`disk_of`], none of them twice: of two limits for one disk the kernel keeps the later.
+///
+/// # Errors
+/// [`Trouble::NoDisk`], and [`Trouble::SameDisk`] for two paths that lead to one.
+pub fn disks_of<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Result<Vec<(u32, u32)>, Trouble> {
+    let mut found: Vec<(&Path, (u32, u32))> = Vec::new();
+    for path in paths {
+        let number = disk_of(path)?;
+        if let Some((other, _)) = found.iter().find(|(_, known)| *known == number) {
+            return Err(Trouble::SameDisk(other.to_path_buf(), path.to_path_buf(), number));
+        }
+        found.push((path, number));
+    }
+    Ok(found.into_iter().map(|(_, number)| number).collect())
+}
+
 fn of_text(text: &str) -> Option<(u32, u32)> {
     let (whole, part) = text.split_once(':')?;
     Some((whole.parse().ok()?, part.parse().ok()?))
@@ -36,7 +52,7 @@ fn of_text(text: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{disk_of, of_text};
+    use super::{disk_of, disks_of, of_text};
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 
@@ -60,6 +76,18 @@ mod tests {
             (of_text("259:12"), of_text("259"), of_text(":"), of_text("a:1")),
             (Some((259, 12)), None, None, None)
         );
+    }
+
+    #[test]
+    fn two_paths_on_one_disk_are_both_named() {
+        let Ok((major, minor)) = disk_of(Path::new("/")) else {
+            return eprintln!("skipped: the root file system is on no disk");
+        };
+        let paths = |paths: [&'static str; 2]| disks_of(paths.map(Path::new)).map_err(|e| e.to_string());
+        let words = format!("io_max: / and /. are on the same disk, {major}:{minor}: join the two limits");
+        assert_eq!(paths(["/", "/."]), Err(words));
+        assert!(paths(["/", "/proc"]).is_err_and(|e| e.starts_with("io_max: /proc: ")));
+        assert_eq!(disks_of([Path::new("/")]).ok(), Some(vec![(major, minor)]));
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod slice;
 mod stray;
 mod usage;
 
-pub use disk::disk_of;
+pub use disk::{disk_of, disks_of};
 pub use folder::Folder;
 pub use job::{Entrance, JobGroup, name_of};
 pub use leaf::{make_room, parent_of};
@@ -98,6 +98,8 @@ pub enum Trouble {
     StillAlive(PathBuf, usize),
     /// This path leads to no disk: why not.
     NoDisk(PathBuf, String),
+    /// These two paths lead to one disk, of this major and minor number, and the kernel keeps one limit for each.
+    SameDisk(PathBuf, PathBuf, (u32, u32)),
     /// Where this process lives cannot be made out.
     Unplaced(String),
     /// What was asked for is not to be had in this way: in words.
@@ -126,6 +128,13 @@ impl std::fmt::Display for Trouble {
                 write!(f, "{}: {count} processes did not end in time", path.display())
             }
             Trouble::NoDisk(path, why) => write!(f, "io_max: {}: {why}", path.display()),
+            Trouble::SameDisk(one, other, (major, minor)) => {
+                let (one, other) = (one.display(), other.display());
+                write!(
+                    f,
+                    "io_max: {one} and {other} are on the same disk, {major}:{minor}: join the two limits"
+                )
+            }
             Trouble::Unplaced(why) => write!(f, "the control group of this process: {why}"),
             Trouble::Unfit(why) => write!(f, "{why}"),
             Trouble::Systemd(trouble) => write!(f, "{trouble}"),
