@@ -44,7 +44,7 @@ fn an_amount_that_is_none_is_told_with_its_place() {
         "above = \"ignore\"",
         "way = \"scopes\"",
         "io_max = [{ device = \"/srv\", read = \"1MiB\" }]\nway = \"scope\"",
-        "nofile = 1",
+        "nofile = 255",
         "memory = \"2GiB\"\nmax_memory = \"1GiB\"",
         "nice = 20",
         "nice = -1",

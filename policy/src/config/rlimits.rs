@@ -13,6 +13,9 @@ use nunbird_handover::{Rlimits, Standing, UNLIMITED};
 
 const DAY: u64 = 86_400;
 
+/// nunbird-session is started under the job's limits and refuses to begin with less, as nunbird-auth does
+/// (`nunbird_sys::rlimits`).
+const LEAST_FILES: u64 = 256;
 /// With less, a program does not start, or a lookup of nunbird-session's fails in part.
 const LEAST_ADDRESSES: u64 = 512 << 20;
 const LEAST_STACK: u64 = 1 << 20;
@@ -21,7 +24,7 @@ const LEAST_STACK: u64 = 1 << 20;
 pub(super) fn read(t: &mut Section<'_>) -> (Rlimits, Standing) {
     let timed = t.has("cpu_time");
     let rlimits = Rlimits {
-        nofile: number(t, "nofile", 64, 1 << 30),
+        nofile: number(t, "nofile", LEAST_FILES, 1 << 30),
         nproc: number(t, "nproc", 10, 4 << 20),
         fsize: size_or_none(t, "fsize", 1 << 20),
         core: size_or_none(t, "core", 0),
