@@ -175,13 +175,14 @@ impl Confines {
     fn take_oom_score(&self, privilege: Privilege) -> io::Result<()> {
         let keeper = privilege.keeper();
         let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;
-        match self.standing.oom_score_adj {
-            None => priority::plain_oom_score(),
-            Some(score) if privilege.source.is_privileged() => priority::set_oom_score(score),
-            // The file is root's while nobody may look into this process, and here nobody is root. Those who may look
-            // meanwhile are processes of the same account, which started this one.
-            Some(score) => process::while_inspection_is_allowed(|| priority::set_oom_score(score)),
+        let take =
+            || self.standing.oom_score_adj.map_or_else(priority::plain_oom_score, priority::set_oom_score);
+        if privilege.source.is_privileged() {
+            return take();
         }
+        // The file is root's while nobody may look into this process, and here nobody is root. Those who may look
+        // meanwhile are processes of the same account, which started this one.
+        process::while_inspection_is_allowed(take)
     }
 }
 
