@@ -246,6 +246,28 @@ fn the_service_of_the_package_runs_a_job() {
 }
 
 #[test]
+fn pam_limits_has_the_last_word_but_on_the_soft_limit_of_the_stack() {
+    if !require_root() {
+        return;
+    }
+    let service = format!("{ACCOUNT}session required pam_limits.so conf=/etc/nunbird/limits.conf\n");
+    for (privilege, nofile) in WITH_ROOT.into_iter().zip([256, 777]) {
+        let world = machine(privilege, &service);
+        let words = "alice - nofile 200\nalice soft stack 2048\nalice hard stack 8192\n";
+        world.write_file("/etc/nunbird/limits.conf", words, "root", 0o644);
+        let limits =
+            format!("[limits.small]\nnofile = {nofile}\nstack = \"4MiB\"\n[job]\nlimits = \"small\"\n");
+        world.reconfigure("[job]\n", &limits);
+        let job = world.job();
+        let mut session = job.begin();
+        begin(&mut session);
+        let looked = session.run_text("build_script", "ulimit -H -n; ulimit -S -s; ulimit -H -s");
+        assert_eq!(looked.stdout, "200\n4096\n8192\n", "{privilege:?}: {}", looked.log);
+        assert!(session.cleanup().succeeded());
+    }
+}
+
+#[test]
 fn limits_of_processes_reach_the_job_through_a_session() {
     if !require_root() {
         return;
