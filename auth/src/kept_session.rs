@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// The most that modules may say while a session is closed, in bytes.
 const MAX_WORDS: usize = 64 << 10;
+/// How long the way to the keeper may take: it waits where many have asked one that does not answer.
+const CONNECT: Duration = Duration::from_secs(5);
 /// What the keeper may take beyond the times that are its own, in seconds.
 const REST: u64 = 10;
 
@@ -46,7 +48,7 @@ pub(crate) fn close(privilege: Privilege, record: &Record) -> Result<(), Refusal
 fn reach(privilege: Privilege, socket: &Path) -> io::Result<Option<UnixStream>> {
     let keeper = privilege.keeper();
     let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;
-    match UnixStream::connect(socket) {
+    match peer::connect(socket, CONNECT) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(socket).map(|()| None),
         Ok(stream) if peer::uid(&stream)? != keeper.uid => Err(io::ErrorKind::PermissionDenied.into()),
