@@ -9,9 +9,11 @@ use crate::supervisor::own_keyring;
 use nunbird_drop::relay;
 use nunbird_handover::{Keep, SessionTrouble};
 use nunbird_sys::fork::{Ended, fork_into};
-use nunbird_sys::process;
+use nunbird_sys::outputs::Outputs;
 use nunbird_sys::rlimits::Limits;
+use nunbird_sys::{process, watch};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Runs the stage. The code is this program's.
@@ -46,7 +48,14 @@ fn attend(inherited: Inherited, limits: Limits, keep: &Keep) -> Result<Option<En
     let lost = |e: io::Error| (SessionTrouble::Lost, format!("{}: {e}", keep.socket.display()));
     let mut keeper = UnixStream::connect(&keep.socket).map_err(lost)?;
     passed::trust(&keeper).map_err(failed("the keeper of the session"))?;
+    let shepherd = stage.control.try_clone().map_err(failed("control"))?;
     passed::send(&keeper, stage).map_err(lost)?;
+    // The launcher has them now. Whatever becomes of this process must not keep the runner's pipes from ending.
+    drop(Outputs::take().map_err(failed("standard output"))?);
+    if !watch::first_or_end_of(keeper.as_fd(), shepherd.as_fd()).map_err(lost)? {
+        // The shepherd has ended, as the keeper sees too: nobody is left to be told how the stage ends.
+        return Ok(None);
+    }
     let mut answer = [0; 2];
     keeper.read_exact(&mut answer).map_err(lost)?;
     let [kind, number] = answer;

@@ -10,17 +10,22 @@ use crate::stage::Stage;
 use nunbird_drop::relay;
 use nunbird_handover::SessionTrouble;
 use nunbird_sys::answer;
-use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::offspring::Adoption;
 use nunbird_sys::process;
 use nunbird_sys::rlimits::Limits;
+use nunbird_sys::signals::{CHLD, CONT, KILL};
+use nunbird_sys::watch::{Ready, Watch};
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// How long killed processes may take to end.
 const END: Duration = Duration::from_secs(2);
+/// How often the other process is set going again. It has never a reason to stop, and who stops it so often means harm.
+const MOST_STOPS: u8 = 16;
 
 /// What was heard.
 #[derive(Debug, Default)]
@@ -95,25 +100,55 @@ pub(crate) fn supervise(
     let adoption = Adoption::begin()?;
     let parent = process::id();
     let child = fork_into(move || caller(tell, parent))?;
-    follow(phases, timeout, adoption, &mut course, opened)?;
-    if !course.late {
-        // Otherwise everything has been waited for, the child among it.
+    follow(Caller { phases, child: &child, stops: 0 }, timeout, adoption, &mut course, opened)?;
+    // When it is late, everything has been waited for, the child among it. Otherwise it has said its last word, and can be
+    // stopped still.
+    if !course.late && child.wait_at_most(END)?.is_none() {
+        let _gone = child.signal(KILL);
         child.wait()?;
     }
     Ok(course)
 }
 
+/// The process that calls the modules. logind takes it for the session's first, and lets the user send it any signal
+/// (org.freedesktop.login1(5), `KillSession`): one that is stopped would hold the stage, and root's processes, for ever.
+#[derive(Debug)]
+struct Caller<'a> {
+    phases: PipeReader,
+    child: &'a Child,
+    stops: u8,
+}
+
+impl Caller<'_> {
+    /// What it says next, until `deadline`; none when it has ended. Meanwhile it is set going again when it is stopped.
+    fn next(&mut self, watch: &Watch, deadline: Option<Instant>) -> io::Result<Option<u8>> {
+        loop {
+            if self.child.was_stopped() {
+                self.stops = self.stops.saturating_add(1);
+                let _gone = self.child.signal(if self.stops > MOST_STOPS { KILL } else { CONT });
+            }
+            match watch.any(&[self.phases.as_fd()], deadline)? {
+                Ready::Signal(_) => {}
+                Ready::Other(_) => return answer::next_byte(&mut self.phases, deadline),
+                Ready::Late => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+    }
+}
+
 /// Listens until the other process is done, and ends it with all it has started when that takes too long.
 fn follow(
-    mut phases: PipeReader,
+    mut caller: Caller<'_>,
     timeout: Duration,
     adoption: Adoption,
     course: &mut Course,
     mut opened: impl FnMut(),
 ) -> io::Result<()> {
+    // Not before the fork: modules are called with no signal blocked.
+    let watch = Watch::begin(&[CHLD])?;
     let mut calling = Some((adoption, Instant::now() + timeout));
     loop {
-        let byte = match answer::next_byte(&mut phases, calling.as_ref().map(|(_, deadline)| *deadline)) {
+        let byte = match caller.next(&watch, calling.as_ref().map(|(_, deadline)| *deadline)) {
             Err(e) if e.kind() == io::ErrorKind::TimedOut => {
                 course.late = true;
                 if course.ended.is_some() {
@@ -131,7 +166,7 @@ fn follow(
             Some(b'c') => calling = Some((Adoption::begin()?, Instant::now() + timeout)),
             Some(b'r') => course.reported = true,
             Some(kind @ (b'e' | b's')) => {
-                let Some(number) = answer::next_byte(&mut phases, Some(Instant::now() + END))? else {
+                let Some(number) = caller.next(&watch, Some(Instant::now() + END))? else {
                     return Ok(());
                 };
                 course.ended = relay::ended(kind, number);

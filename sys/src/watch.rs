@@ -30,6 +30,26 @@ pub enum Ready {
     Late,
 }
 
+/// Waits until the first can be read from, and answers `true`, or until the other end of the second, which is not read from, has
+/// been closed by all who had it.
+///
+/// # Errors
+/// As poll(2).
+pub fn first_or_end_of(first: BorrowedFd<'_>, second: BorrowedFd<'_>) -> io::Result<bool> {
+    loop {
+        let mut fds = [PollFd::new(first, PollFlags::POLLIN), PollFd::new(second, PollFlags::empty())];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(nix::Error::EINTR) => continue,
+            Err(e) => return Err(e.into()),
+        }
+        let [first, second] = fds.map(|fd| fd.any().unwrap_or(false));
+        if first || second {
+            return Ok(first);
+        }
+    }
+}
+
 /// Signals that are blocked and waited for.
 #[derive(Debug)]
 pub struct Watch(SignalFd);
@@ -103,5 +123,23 @@ impl Watch {
                 return Ok(Event::Byte(value));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn the_first_is_waited_for_as_long_as_somebody_has_the_other_end_of_the_second() {
+        let pipe = || std::io::pipe().expect("a pipe");
+        let ((answer, mut tell), (control, mut shepherd)) = (pipe(), pipe());
+        shepherd.write_all(b"unread").expect("a byte");
+        tell.write_all(b"x").expect("a byte");
+        assert!(super::first_or_end_of(answer.as_fd(), control.as_fd()).expect("an answer"));
+        let (nothing, _tell) = pipe();
+        drop(shepherd);
+        assert!(!super::first_or_end_of(nothing.as_fd(), control.as_fd()).expect("an end"));
     }
 }

@@ -145,3 +145,56 @@ fn a_session_of_logind_does_not_take_a_stage_out_of_the_jobs_limits() {
     assert!(session.cleanup().succeeded());
     assert!(host.wait_until(|host| left(host).is_empty()), "{}", left(&host));
 }
+
+/// A user's signals to the first process of one's own session, which is root's: logind sends them.
+const SIGNAL: &str = "loginctl kill-session --kill-whom=leader --signal=@ \"$XDG_SESSION_ID\" \
+     || loginctl kill-session --kill-who=leader --signal=@ \"$XDG_SESSION_ID\"\n";
+
+#[test]
+fn a_user_who_stops_or_kills_the_process_of_root_that_holds_the_session_holds_nothing_up() {
+    if !require_host() {
+        return;
+    }
+    for span in ["stage", "job"] {
+        let host = host(&format!("session = \"{span}\"\n"));
+        let job = host.world().job();
+        let begun = || {
+            let mut session = job.begin();
+            for call in [session.config(), session.prepare()] {
+                assert!(call.succeeded(), "{span}: {}", call.log);
+            }
+            session
+        };
+        let nothing_left = || {
+            assert!(host.wait_until(|host| left(host).is_empty()), "{span}: {}", left(&host));
+            let none = |host: &Host| !host.processes().iter().any(|p| p.command.contains("nunbird"));
+            assert!(host.wait_until(none), "{span}: {:?}", host.processes());
+            assert_eq!(host.root("ls /var/lib/nunbird/jobs | grep -v lock || :").success(), "", "{span}");
+        };
+
+        let mut session = begun();
+        let stop = SIGNAL.replace('@', "STOP");
+        let stopped = session.run_text("build_script", &format!("{stop}sleep 1; echo still''here"));
+        assert!(stopped.succeeded() && stopped.stdout.contains("stillhere"), "{span}: {}", stopped.log);
+        if span == "job" {
+            // Between its stages.
+            host.root("loginctl kill-session --signal=STOP $(loginctl list-sessions --no-legend | awk '/alice/ {print $1}')").success();
+        }
+        let later = session.run_text("after_script", "echo run''ning");
+        assert!(later.succeeded() && later.stdout.contains("running"), "{span}: {}", later.log);
+        let cleanup = session.cleanup();
+        assert!(cleanup.succeeded() && !cleanup.log.contains("warning"), "{span}: {}", cleanup.log);
+        nothing_left();
+
+        // One who does it again and again loses the session, and the stage with it.
+        for signals in [format!("while :; do {stop}done"), format!("{}sleep 60", SIGNAL.replace('@', "KILL"))]
+        {
+            let mut session = begun();
+            let ended = session.run_text("build_script", &signals);
+            assert!(!ended.succeeded(), "{span}: {}", ended.log);
+            let cleanup = session.cleanup();
+            assert!(cleanup.succeeded(), "{span}: {}", cleanup.log);
+            nothing_left();
+        }
+    }
+}

@@ -242,7 +242,7 @@ fn what_the_runners_account_writes_keeps_its_own_groups_alone(groups: &Groups) {
         let mut held = None;
         match way {
             "a lock" => {
-                held = Some(Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("locked"))
+                held = Some(Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("locked"));
             }
             "a copy of root's record" => {
                 world.write_file(&format!("{store}/x.json"), &text, "nbt_runner", 0o600);
