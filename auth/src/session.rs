@@ -86,6 +86,7 @@ impl Session {
                 .map(|(place, holder)| SessionGroup { place: place.clone(), owner: holder.uid }),
             keep: (pam.session == SessionSpan::Job).then(|| Keep {
                 socket: store::session_socket(record),
+                record: store::record_file(record),
                 opens: matches!(handover.task, Task::Prepare),
                 until: record.expires_at_boottime,
             }),

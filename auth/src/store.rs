@@ -24,7 +24,7 @@ const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
 /// Below the home directory, for `downscope = "none"`.
 const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
 /// The largest record, in bytes.
-const MAX_RECORD: u64 = 64 << 10;
+const MAX_RECORD: u64 = Record::MOST;
 /// How long another job's `config` may hold the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// gitlab-runner tries to prepare a job three times, each in a directory of its own, and cleans up in between.
@@ -54,6 +54,16 @@ pub(crate) struct Store {
 /// nobody but root reaches.
 pub(crate) fn session_socket(record: &Record) -> PathBuf {
     Keep::socket(Path::new(PRIVILEGED), &record.decision_id)
+}
+
+/// The file of this job's record, where root keeps it.
+pub(crate) fn record_file(record: &Record) -> PathBuf {
+    Path::new(PRIVILEGED).join(name(record.runner_uid, &record.job_directory))
+}
+
+/// Of the record's file.
+fn name(runner: u32, job: &JobDirectory) -> String {
+    format!("{runner}-{:x}-{:x}.json", job.device, job.inode)
 }
 
 /// The runner's private directory of the job that is served.
@@ -237,7 +247,7 @@ impl Store {
     }
 
     fn name(&self, job: &JobDirectory) -> String {
-        format!("{}-{:x}-{:x}.json", self.caller.uid, job.device, job.inode)
+        name(self.caller.uid, job)
     }
 
     fn as_keeper<T>(&self, act: impl FnOnce(&Directory) -> io::Result<T>) -> io::Result<T> {

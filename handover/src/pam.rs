@@ -96,6 +96,8 @@ pub struct SessionOrder {
 pub struct Keep {
     /// Its socket, in the directory of the job records.
     pub socket: PathBuf,
+    /// The job's record. The session must not outlive it: nobody would close it.
+    pub record: PathBuf,
     /// Whether this stage opens the session; the others come to one that is open.
     pub opens: bool,
     /// When the job's time is up, in seconds of `CLOCK_BOOTTIME`.

@@ -147,6 +147,9 @@ pub struct JobDirectory {
 }
 
 impl Record {
+    /// The largest record, in bytes.
+    pub const MOST: u64 = 64 << 10;
+
     /// The record as JSON bytes.
     ///
     /// # Errors

@@ -7,10 +7,11 @@ use crate::pam::Trouble;
 use crate::passed;
 use crate::supervisor::own_keyring;
 use nunbird_drop::relay;
-use nunbird_handover::{Keep, SessionTrouble};
+use nunbird_handover::{Keep, Record, SessionTrouble};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::outputs::Outputs;
 use nunbird_sys::rlimits::Limits;
+use nunbird_sys::trusted::open_trusted;
 use nunbird_sys::{process, watch};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -70,6 +71,11 @@ fn open(inherited: &mut Option<Inherited>, limits: Limits, keep: &Keep) -> Resul
         Err(e) if e.kind() == io::ErrorKind::AddrInUse => return Ok(true),
         other => other.map_err(failed("the session's socket"))?,
     };
+    // Only now: cleanup closes the record before it looks for the socket, so one of the two sees the other.
+    if let Err(why) = job_stands(inherited.as_ref(), keep) {
+        let _also_when_it_is_gone = std::fs::remove_file(&keep.socket);
+        return Err((SessionTrouble::Failed, why));
+    }
     own_keyring().map_err(failed("keyring"))?;
     let (mut opened, tell) = io::pipe().map_err(failed("pipe"))?;
     let mut given = Some((listener, tell, limits));
@@ -84,6 +90,17 @@ fn open(inherited: &mut Option<Inherited>, limits: Limits, keep: &Keep) -> Resul
         let _also_when_the_keeper_did = std::fs::remove_file(&keep.socket);
     }
     heard.map(|count| count == 1).map_err(failed("the keeper of the session"))
+}
+
+/// Makes sure that the job has not been cleaned up since `nunbird-auth` looked: a runner's account can stop that program, run
+/// `cleanup`, and have it go on.
+fn job_stands(stage: Option<&Inherited>, keep: &Keep) -> Result<(), String> {
+    let file = open_trusted(&keep.record, &[0]).map_err(|e| format!("the job's record: {e}"))?;
+    let mut bytes = Vec::new();
+    file.take(Record::MOST).read_to_end(&mut bytes).map_err(|e| format!("the job's record: {e}"))?;
+    let record = Record::from_bytes(&bytes).map_err(|e| format!("the job's record: {e}"))?;
+    let same = stage.is_some_and(|stage| stage.order.handover.decision_id == record.decision_id);
+    if same && !record.closed { Ok(()) } else { Err("the job has been cleaned up".to_owned()) }
 }
 
 fn failed(step: &'static str) -> impl Fn(io::Error) -> Trouble {
