@@ -132,23 +132,26 @@ impl Keeper {
         process::ignore_failed_writes();
         // systemd tells a service's processes twice to end, the modules' own programs among them; the time for it is limited.
         process::ignore_requests_to_end();
-        let closer = served.as_ref().ok().and_then(Option::as_ref);
-        voice.turn(closer.and_then(|closer| closer.try_clone().ok()).map(|s| File::from(OwnedFd::from(s))));
+        let closers = served.as_deref().unwrap_or_default();
+        voice.turn(
+            closers.first().and_then(|closer| closer.try_clone().ok()).map(|s| File::from(OwnedFd::from(s))),
+        );
         let whole = session.close();
-        if let Some(mut closer) = closer.filter(|_| whole) {
+        for mut closer in closers.iter().filter(|_| whole) {
             let _gone = closer.write_all(&[Keep::CLOSED]);
         }
         served.map(drop)
     }
 
-    /// Runs stages until the session is to end; the answer is who asked for that.
+    /// Runs stages until the session is to end; the answer is who asked for that. All of them hear when it has: one that heard earlier would
+    /// remove the job's record.
     fn serve(
         &mut self,
         session: &mut Session,
         given: &Given,
         watch: &Watch,
         runners: &RefCell<Option<(File, PipeWriter)>>,
-    ) -> Result<Option<UnixStream>, Trouble> {
+    ) -> Result<Vec<UnixStream>, Trouble> {
         let now = clock::boottime().map_err(|e| failed("clock", &e))?;
         let left = Duration::from_secs(self.keep.until.saturating_sub(now)).min(LONGEST);
         let mut until = Some(Instant::now() + left);
@@ -156,7 +159,7 @@ impl Keeper {
         self.say(b"o");
         drop(runners.take());
         let mut running: Option<Running> = None;
-        let mut closer = None;
+        let mut closers = Vec::new();
         let mut ending = false;
         while !(ending && running.is_none()) {
             let mut doors = vec![self.listener.as_fd()];
@@ -168,7 +171,7 @@ impl Keeper {
                 Ready::Signal(_) => end = true,
                 Ready::Other(0) => match self.hear().map_err(|e| failed("accept", &e))? {
                     Some((Request::Close, who)) => {
-                        closer = Some(who);
+                        closers.push(who);
                         end = true;
                     }
                     Some((Request::Stage(stage, outputs), client)) => {
@@ -212,7 +215,7 @@ impl Keeper {
                 _ => None,
             };
         }
-        Ok(closer)
+        Ok(closers)
     }
 
     /// The next request. One that cannot be understood is none; its sender hears the end.

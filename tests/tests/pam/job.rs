@@ -325,3 +325,36 @@ fn a_session_that_does_not_open_keeps_no_process_and_one_that_does_not_close_is_
     assert!(crate::is_gone(&crate::pid_in(&world.host_path("/var/log/nbt_hang"))));
     assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
 }
+
+#[test]
+fn two_clean_ups_at_once_both_wait_for_the_end_of_the_session() {
+    if !require_root() {
+        return;
+    }
+    // The stage goes on for a while after `TERM`, so both ask before the session is closed.
+    let world = machine(Privilege::Setuid, "");
+    let job = world.job();
+    let mut session = job.begin();
+    begin(&mut session);
+    let socket = sockets(&world).pop().expect("a socket");
+    let name = format!("/var/lib/nunbird/jobs/{}", socket.file_name().expect("a name").display());
+    let pids = keepers(&world);
+    let told = world.host_path("/home/alice/going");
+    let ask = format!(
+        "import socket, sys\n\
+         def ask():\n    s = socket.socket(socket.AF_UNIX); s.connect('{name}'); s.send(b'c'); return s\n\
+         both = [ask(), ask()]\n\
+         print([s.recv(9)[-1:] for s in both])"
+    );
+    let heard = std::thread::scope(|scope| {
+        let stage =
+            scope.spawn(|| session.run_text("build_script", "trap '' TERM; echo > ~/going; sleep 4; :"));
+        wait(|| Some(()).filter(|()| told.exists()));
+        let heard = world.shell("root", &format!("/usr/bin/python3 -c \"{ask}\""));
+        stage.join().expect("a stage");
+        heard
+    });
+    assert_eq!(heard.stdout.trim(), "[b'.', b'.']", "{heard:?}");
+    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
+    assert!(session.cleanup().succeeded());
+}
