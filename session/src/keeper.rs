@@ -26,6 +26,7 @@ use nunbird_sys::rlimits::{self, Limits};
 use nunbird_sys::signals::{CHLD, CONT, KILL, TERM, USR1, USR2};
 use nunbird_sys::watch::{Ready, Watch};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -155,6 +156,8 @@ impl Keeper {
         let now = clock::boottime().map_err(|e| failed("clock", &e))?;
         let left = Duration::from_secs(self.keep.until.saturating_sub(now)).min(LONGEST);
         let mut until = Some(Instant::now() + left);
+        // What is left out is said now, while time is limited: a stage's log may be one that nobody reads.
+        session.add_environment(&self.order.pam, &mut BTreeMap::new());
         given.voice.turn(None);
         self.say(b"o");
         drop(runners.take());
@@ -256,9 +259,7 @@ impl Keeper {
             ))
         } else {
             order.handover.umask = Some(given.umask);
-            given.voice.turn(outputs.errors().ok());
             session.add_environment(&self.order.pam, &mut order.handover.environment);
-            given.voice.turn(None);
             let place = Place { outputs, change: given.change, group: given.group.as_ref() };
             launcher::start(&order, files, place, &report)
         };
