@@ -91,6 +91,22 @@ fn an_account_that_has_expired_gets_no_job_where_shadow_can_be_read() {
             assert_eq!(outcome.stderr.contains("[account-expired]"), expired, "{end}: {}", outcome.log);
         }
         // Between two stages; clean-up must work all the same.
+        let job = world.job().id(7001);
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        expire(&world, "10957");
+        let outcome = session.prepare();
+        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+        assert!(outcome.log.contains("[account-expired]"), "{}", outcome.log);
+        let event = world.audit().pop().expect("an event");
+        assert_eq!(
+            (&event["code"], &event["stage"]),
+            (&json!("account-expired"), &json!("prepare")),
+            "{event}"
+        );
+        let cleanup = session.cleanup();
+        assert!(cleanup.succeeded(), "{}", cleanup.log);
+        expire(&world, "");
         let job = world.job().id(7002);
         let mut session = job.begin();
         assert!(session.config().succeeded() && session.prepare().succeeded());
