@@ -63,3 +63,27 @@ fn worker_and_child_do_the_same_in_every_run_and_no_transcript_holds_content() {
         assert!(!text.contains(content), "{content} is in\n{text}");
     }
 }
+
+/// What PAM's modules or a keeper of its session did to the score comes after the site's was set, and an inherited -1000 makes jobs
+/// that nothing can kill.
+#[test]
+fn the_score_with_the_oom_killer_is_looked_at_once_more_between_the_limits_and_the_change_of_ids() {
+    if !require_root() {
+        return;
+    }
+    for mode in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+        let mut looked_at = 0;
+        for call in transcript::calls(mode) {
+            for process in call.processes.iter().filter(|p| p.role == "becomes the launcher") {
+                let last = |word: &str| process.lines.iter().rposition(|line| line.contains(word));
+                let limits = last("prlimit64(0, RLIMIT_CORE, {").expect("limits");
+                let ids = process.lines.iter().position(|line| line.starts_with("setresuid(")).expect("ids");
+                let between = process.lines.get(limits..ids).unwrap_or_default();
+                let looks = |line: &&String| line.contains("\"/proc/self/oom_score_adj\", O_RDONLY");
+                assert_eq!(between.iter().filter(looks).count(), 1, "{mode:?}, {}: {between:#?}", call.name);
+                looked_at += 1;
+            }
+        }
+        assert!(looked_at > 0, "{mode:?}");
+    }
+}
