@@ -2,12 +2,14 @@
 //!
 //! Everything in one test: acting as a user changes the ids of all threads of this process (nptl(7)).
 
-use nunbird_sys::cgroup::{Amounts, Entrance, Hierarchy, JobGroup, Place, Trouble, Way, name_of};
+use nunbird_sys::cgroup::{
+    Amounts, Entrance, Hierarchy, JobGroup, Parent, Place, Trouble, Way, below, name_of,
+};
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 /// No account of any host has it.
 const USER: u32 = 641_237;
@@ -122,6 +124,7 @@ fn limits_of_version_one_are_set_read_back_and_enforced() {
         assert!(paths.values().all(|path| !path.exists()));
     }
     what_cannot_be_is_told_and_leaves_nothing(&parents.0);
+    a_process_of_roots_in_a_stray_group_ends_only_while_it_is_frozen(&parents.0);
 }
 
 fn fast_forkers_and_stopped_processes_end(group: &JobGroup) {
@@ -152,6 +155,58 @@ fn what_cannot_be_is_told_and_leaves_nothing(place: &Place) {
     assert!(matches!(refused, Err(Trouble::Missing(_))));
     for hierarchy in place.separate.values() {
         assert!(!hierarchy.group.join(name_of(3, 7)).exists());
+    }
+}
+
+/// Else its number could have been given to any other of root's between the list and the signal.
+fn a_process_of_roots_in_a_stray_group_ends_only_while_it_is_frozen(place: &Place) {
+    let paths = |controllers: &[&str]| -> Vec<Parent> {
+        let known = controllers.iter().filter_map(|name| Some((*name, place.separate.get(*name)?)));
+        let parent = |(name, hierarchy): (&str, &Hierarchy)| Parent {
+            way: Way::Separate,
+            controller: name.to_owned(),
+            path: hierarchy.group.clone(),
+        };
+        known.map(parent).collect()
+    };
+    for (number, parents, ends) in [(8, paths(&["pids"]), false), (9, paths(&["pids", "freezer"]), true)] {
+        if ends && parents.len() < 2 {
+            eprintln!("skipped in part: this host has no freezer");
+            continue;
+        }
+        let mut sleepers = [0, USER].map(|uid| {
+            Command::new("/bin/sleep").arg("600").env_clear().uid(uid).gid(uid).spawn().expect("a process")
+        });
+        for parent in &parents {
+            let group = parent.path.join(name_of(number, 7));
+            std::fs::create_dir(&group).expect("a group");
+            for sleeper in &sleepers {
+                std::fs::write(group.join("cgroup.procs"), sleeper.id().to_string()).expect("moved");
+            }
+        }
+        let strays = below(&parents, &[0]).expect("a list");
+        assert_eq!(strays.len(), 1, "{strays:?}");
+        let stray = strays.values().next().expect("a group");
+        let ended = |sleeper: &mut Child| sleeper.try_wait().expect("a child").is_some();
+        let first = std::thread::scope(|scope| {
+            // Those that have ended are in the group until somebody has waited for them.
+            let end = scope.spawn(|| stray.end(Instant::now() + Duration::from_millis(500)));
+            while !end.is_finished() {
+                for sleeper in &mut sleepers {
+                    let _looked_at_again_below = ended(sleeper);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            end.join().expect("an end")
+        });
+        let [of_root, of_user] = &mut sleepers;
+        assert!(ended(of_user), "{first:?}");
+        assert_eq!((ended(of_root), first.is_ok()), (ends, ends), "{first:?}");
+        if !ends {
+            assert!(matches!(first, Err(Trouble::StillAlive(_, 1))), "{first:?}");
+            of_root.kill().and_then(|()| of_root.wait()).expect("its end");
+            stray.end(Instant::now() + PATIENCE).expect("empty");
+        }
     }
 }
 
