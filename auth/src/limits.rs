@@ -172,6 +172,15 @@ impl Confines {
         self.take_oom_score(privilege).map_err(named)
     }
 
+    /// Takes the job's nice value alone, for root's processes of its session.
+    ///
+    /// # Errors
+    /// As [`Confines::enter`].
+    pub(crate) fn take_place_of_keepers(&self, privilege: Privilege) -> io::Result<()> {
+        let standing = Standing { oom_score_adj: None, ..self.standing };
+        Confines { entrance: None, rlimits: self.rlimits.clone(), standing }.take_place(privilege)
+    }
+
     fn take_oom_score(&self, privilege: Privilege) -> io::Result<()> {
         let keeper = privilege.keeper();
         let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;

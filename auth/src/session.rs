@@ -84,6 +84,7 @@ impl Session {
             pam: pam.clone(),
             group: limits::place_of(context.privilege, record)
                 .map(|(place, holder)| SessionGroup { place: place.clone(), owner: holder.uid }),
+            oom_score_adj: record.limits.as_ref().and_then(|job| job.standing.oom_score_adj),
             keep: (pam.session == SessionSpan::Job).then(|| Keep {
                 socket: store::session_socket(record),
                 record: store::record_file(record),
@@ -137,7 +138,8 @@ impl Session {
 }
 
 /// In the child. Everything but the standard descriptors and these files is closed by execve(2), the shepherd's end of the
-/// pipe among it. The job's control group is for the launcher to enter, once no module can move it any more.
+/// pipe among it. The job's control group is for the launcher to enter, once no module can move it any more, and so is the job's score
+/// with the out-of-memory killer.
 fn become_session(
     program: &File,
     files: &[(RawFd, File)],
@@ -148,7 +150,7 @@ fn become_session(
     process::null_stdin()?;
     let files: Vec<(RawFd, &File)> = files.iter().map(|(number, file)| (*number, file)).collect();
     exec::place(&files)?;
-    confines.take_place(privilege)?;
+    confines.take_place_of_keepers(privilege)?;
     confines.rlimits.restore()?;
     Linux.set_groups(&[])?;
     Linux.set_gids(0, 0, 0)?;

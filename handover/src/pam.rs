@@ -86,6 +86,9 @@ pub struct SessionOrder {
     pub pam: Pam,
     /// The job's control group, which the launcher enters: modules may have moved the process that calls them.
     pub group: Option<SessionGroup>,
+    /// The launcher's score with the out-of-memory killer; none is that of root's processes of the session, which must not be the
+    /// host's first victims.
+    pub oom_score_adj: Option<u16>,
     /// Where one session serves the whole job.
     pub keep: Option<Keep>,
 }

@@ -90,6 +90,7 @@ struct Keeper {
 struct Given {
     umask: u32,
     change: Change,
+    limits: Limits,
     group: Option<Entrance>,
     voice: Voice,
 }
@@ -121,10 +122,14 @@ impl Keeper {
             order.group.as_ref().map(entrance).transpose().map_err(|e| failed("control group", &e))?;
         let mut session = Session::open(&order.pam, &order.handover.account.name, &self.limits, &voice)?;
         let umask = process::current_umask();
-        let given = Given { umask, change: change(keyring), group, voice: voice.clone() };
-        let served = settle(parent)
-            .and_then(|()| Watch::begin(&HEEDED).map_err(|e| failed("signalfd", &e)))
-            .and_then(|watch| self.serve(&mut session, &given, &watch, runners));
+        let served = rlimits::raise_files()
+            .map_err(|e| failed("RLIMIT_NOFILE", &e))
+            .and_then(|limits| settle(parent).map(|()| limits))
+            .map(|limits| Given { umask, change: change(keyring), limits, group, voice: voice.clone() })
+            .and_then(|given| {
+                Watch::begin(&HEEDED).map(|watch| (given, watch)).map_err(|e| failed("signalfd", &e))
+            })
+            .and_then(|(given, watch)| self.serve(&mut session, &given, &watch, runners));
         // A later stage must not wait at a door that nobody opens any more.
         let _also_when_it_is_gone = std::fs::remove_file(&self.keep.socket);
         self.say(b"c");
@@ -260,7 +265,8 @@ impl Keeper {
         } else {
             order.handover.umask = Some(given.umask);
             session.add_environment(&self.order.pam, &mut order.handover.environment);
-            let place = Place { outputs, change: given.change, group: given.group.as_ref() };
+            let place =
+                Place { outputs, change: given.change, limits: &given.limits, group: given.group.as_ref() };
             launcher::start(&order, files, place, &report)
         };
         match begun {

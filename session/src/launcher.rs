@@ -12,7 +12,8 @@ use nunbird_sys::cgroup::{Door, Entrance, JobGroup, Units, Way};
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::fork::{Child, fork_into};
 use nunbird_sys::outputs::Outputs;
-use nunbird_sys::{exec, process};
+use nunbird_sys::rlimits::Limits;
+use nunbird_sys::{exec, priority, process};
 use std::fs::File;
 use std::io;
 
@@ -35,6 +36,8 @@ pub(crate) struct Place<'a> {
     pub(crate) outputs: &'a Outputs,
     /// Whether the session keyring is its own already.
     pub(crate) change: Change,
+    /// What the session's modules left of the limits that its own process has raised.
+    pub(crate) limits: &'a Limits,
     /// The job's control group.
     pub(crate) group: Option<&'a Entrance>,
 }
@@ -47,9 +50,10 @@ pub(crate) fn start(
     report: &File,
 ) -> Result<Child, Trouble> {
     let launch = prepare(order, files).map_err(|e| failed("launcher", &e))?;
+    let score = order.oom_score_adj;
     let report = exec::out_of_the_way(report).map_err(|e| failed("report", &e))?;
     let parent = process::id();
-    fork_into(|| become_launcher(launch, place, parent, &report))
+    fork_into(|| become_launcher(launch, place, score, parent, &report))
         .map_err(|e| failed("fork, which a module that leaves threads running prevents", &e))
 }
 
@@ -88,10 +92,10 @@ pub(crate) fn entrance(group: &SessionGroup) -> io::Result<Entrance> {
 }
 
 /// In the child.
-fn become_launcher(launch: Launch, place: Place<'_>, parent: i32, report: &File) -> i32 {
+fn become_launcher(launch: Launch, place: Place<'_>, score: Option<u16>, parent: i32, report: &File) -> i32 {
     let around = Surroundings {
         change: place.change,
-        limits: None,
+        limits: Some(place.limits),
         keeper: Caller { uid: 0, gid: 0 },
         parent,
         gate: None,
@@ -100,9 +104,12 @@ fn become_launcher(launch: Launch, place: Place<'_>, parent: i32, report: &File)
         Err(e) => format!("standard output: {e}"),
         Ok(()) => match place.group.map_or(Ok(()), Entrance::enter) {
             Err(trouble) => format!("control group: {trouble}"),
-            Ok(()) => match launch.execute(around) {
-                Ok(never) => match never {},
-                Err(failure) => failure.to_string(),
+            Ok(()) => match score.map_or(Ok(()), priority::set_oom_score) {
+                Err(e) => format!("oom_score_adj: {e}"),
+                Ok(()) => match launch.execute(around) {
+                    Ok(never) => match never {},
+                    Err(failure) => failure.to_string(),
+                },
             },
         },
     };

@@ -79,6 +79,7 @@ impl Stage {
         handover.umask = Some(process::current_umask());
         session.add_environment(&self.inherited.order.pam, &mut handover.environment);
         settle(parent)?;
+        let limits = rlimits::raise_files().map_err(|e| failed("RLIMIT_NOFILE", &e))?;
         let watch = Watch::begin(&relay::HEEDED).map_err(|e| failed("signalfd", &e))?;
         self.say(b"o");
         let Inherited { order, script, exit_code, summary, launcher, control, report } = &mut self.inherited;
@@ -88,7 +89,7 @@ impl Stage {
             exit_code: exit_code.take(),
             summary: summary.take(),
         };
-        let place = Place { outputs, change: change(keyring), group };
+        let place = Place { outputs, change: change(keyring), limits: &limits, group };
         let child = launcher::start(order, files, place, report)?;
         relay::follow(&child, &watch, control).map_err(|e| failed("waiting for the launcher", &e))
     }

@@ -29,6 +29,11 @@ const RAISED: [(Resource, u64); 6] = [
     (Resource::RLIMIT_STACK, 1 << 20),
 ];
 
+/// Descriptors that a process of a session has room for.
+const ROOM: u64 = 256;
+/// What it cannot do without: its own, and one stage's that come at once.
+const LEAST_ROOM: u64 = 48;
+
 /// Raises the limits in the way as far as allowed, and forbids core dumps.
 ///
 /// # Errors
@@ -51,6 +56,27 @@ pub fn raise_limits() -> io::Result<Limits> {
     before.push((Resource::RLIMIT_CORE, soft, hard));
     setrlimit(Resource::RLIMIT_CORE, 0, hard)?;
     Ok(Limits(before))
+}
+
+/// Gives a process that stays in a session room for the files it receives, whatever modules have left it (pam_limits(8)); the
+/// answer is what they left, for the job.
+///
+/// # Errors
+/// As getrlimit(2) and setrlimit(2), and where there is too little room.
+pub fn raise_files() -> io::Result<Limits> {
+    let resource = Resource::RLIMIT_NOFILE;
+    let (soft, hard) = getrlimit(resource)?;
+    if setrlimit(resource, soft.max(ROOM), hard.max(ROOM)).is_err() {
+        // Above the hard one takes CAP_SYS_RESOURCE, which a service or a container can take from its root.
+        setrlimit(resource, hard, hard)?;
+        if hard < LEAST_ROOM {
+            let trouble = format!(
+                "modules have set the hard limit to {hard}, root may not raise it here, and a session needs {LEAST_ROOM}"
+            );
+            return Err(io::Error::other(trouble));
+        }
+    }
+    Ok(Limits(vec![(resource, soft, hard)]))
 }
 
 /// Sets the soft limit of the stack, in bytes, to at most the hard one. By the launcher, because a file with capabilities or a

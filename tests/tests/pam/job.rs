@@ -358,3 +358,43 @@ fn two_clean_ups_at_once_both_wait_for_the_end_of_the_session() {
     pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
     assert!(session.cleanup().succeeded());
 }
+
+#[test]
+fn a_jobs_oom_score_and_few_descriptors_are_the_launchers_and_not_those_of_roots_processes() {
+    if !require_root() {
+        return;
+    }
+    for privilege in WITH_ROOT {
+        let service = "session required pam_limits.so conf=/etc/nunbird/limits.conf\n";
+        let world = machine(privilege, service);
+        world.write_file("/etc/nunbird/limits.conf", "alice - nofile 64\n", "root", 0o644);
+        world.reconfigure("[job]\n", "[limits.small]\noom_score_adj = 250\n[job]\nlimits = \"small\"\n");
+        let job = world.job();
+        let mut session = job.begin();
+        begin(&mut session);
+        let pids = keepers(&world);
+        for _ in 0..2 {
+            let script = "echo \"oom $(cat /proc/self/oom_score_adj) files $(ulimit -Sn)\"";
+            let outcome = session.run_text("build_script", script);
+            assert!(outcome.succeeded(), "{}", outcome.log);
+            assert!(outcome.stdout.contains("oom 250 files 64\n"), "{}", outcome.log);
+        }
+        for pid in pids {
+            let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a score");
+            assert_eq!(score.trim(), "0", "root's are not the first that are killed");
+        }
+        assert!(session.cleanup().succeeded());
+        assert_eq!(sessions(&world), (1, 1));
+
+        // A hard limit that root cannot raise everywhere: the stage runs under it, or the cause is named.
+        world.write_file("/etc/nunbird/limits.conf", "alice - nofile 16\n", "root", 0o644);
+        let job = world.job();
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        let prepare = session.prepare();
+        let why = world.audit().last().expect("an event").to_string();
+        assert!(prepare.succeeded() || why.contains("RLIMIT_NOFILE"), "{}: {why}", prepare.log);
+        assert!(session.cleanup().succeeded());
+        assert_eq!(sessions(&world), (2, 2));
+    }
+}
