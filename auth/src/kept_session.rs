@@ -63,7 +63,11 @@ fn ask(mut keeper: UnixStream, patience: Duration) -> io::Result<Vec<u8>> {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(vec![Keep::CLOSED]),
         other => other?,
     }
-    answer::read_to_end(PipeReader::from(OwnedFd::from(keeper)), MAX_WORDS, patience)
+    match answer::read_to_end(PipeReader::from(OwnedFd::from(keeper)), MAX_WORDS, patience) {
+        // It was killed before it heard: nobody is left to wait for, and nobody has closed the session.
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 fn refused(socket: &Path, detail: &dyn Display) -> Refusal {

@@ -398,3 +398,28 @@ fn a_jobs_oom_score_and_few_descriptors_are_the_launchers_and_not_those_of_roots
         assert_eq!(sessions(&world), (2, 2));
     }
 }
+
+#[test]
+fn a_keeper_that_is_killed_while_cleanup_waits_for_it_leaves_no_record() {
+    if !require_root() {
+        return;
+    }
+    let world = machine(Privilege::Setuid, "");
+    let job = world.job();
+    let mut session = job.begin();
+    begin(&mut session);
+    let pids = keepers(&world);
+    // The one that waits would set the other going again.
+    pids.iter().for_each(|pid| kill(&world, "STOP", *pid));
+    let cleanup = std::thread::scope(|scope| {
+        let cleanup = scope.spawn(|| session.cleanup());
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        kill(&world, "KILL", pids[1]);
+        kill(&world, "CONT", pids[0]);
+        cleanup.join().expect("a stage")
+    });
+    assert!(cleanup.succeeded(), "{}", cleanup.log);
+    assert!(cleanup.log.contains("was not closed as it should be"), "{}", cleanup.log);
+    assert_eq!(world.records(), Vec::<PathBuf>::new());
+    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
+}
