@@ -12,6 +12,14 @@ use std::time::Duration;
 /// # Errors
 /// As getsockopt(2).
 pub fn uid(socket: &UnixStream) -> io::Result<u32> {
+    process_and_uid(socket).map(|(_, uid)| uid)
+}
+
+/// Its number as well: 0 where it is in a pid namespace that this one does not see.
+///
+/// # Errors
+/// As getsockopt(2).
+pub fn process_and_uid(socket: &UnixStream) -> io::Result<(i32, u32)> {
     let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: SO_PEERCRED writes a ucred, for which there is room as `length` says; both live until the call returns.
@@ -27,7 +35,7 @@ pub fn uid(socket: &UnixStream) -> io::Result<u32> {
     if answer < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(peer.uid)
+    Ok((peer.pid, peer.uid))
 }
 
 /// Connects, for a bounded time: connect(2) waits while as many have asked as the listener admits, for ever where it is stopped.

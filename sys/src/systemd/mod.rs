@@ -6,7 +6,6 @@
 //! that is accepted has only been queued: that it came about is read from the kernel's files, in [`crate::cgroup`].
 
 mod message;
-mod peer;
 mod reply;
 #[cfg(all(test, target_endian = "little"))]
 #[path = "wire_tests.rs"]
@@ -15,9 +14,11 @@ mod tests;
 pub use reply::{Reply, read_reply};
 
 use crate::cgroup::{Amounts, Way};
+use crate::peer;
 use message::Value;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Where systemd listens for root.
@@ -76,8 +77,8 @@ impl Systemd {
     /// # Errors
     /// [`Trouble::Absent`] and [`Trouble::Stranger`]; [`Trouble::Talk`] when systemd does not take this process for root.
     pub fn connect(deadline: Instant) -> Result<Self, Trouble> {
-        let stream = UnixStream::connect(SOCKET).map_err(Trouble::Absent)?;
-        let (pid, uid) = peer::of(&stream).map_err(Trouble::Absent)?;
+        let stream = peer::connect(Path::new(SOCKET), left(deadline)).map_err(Trouble::Absent)?;
+        let (pid, uid) = peer::process_and_uid(&stream).map_err(Trouble::Absent)?;
         if (pid, uid) != (1, 0) {
             return Err(Trouble::Stranger(pid, uid));
         }
