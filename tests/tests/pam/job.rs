@@ -5,24 +5,29 @@ use nunbird_tests::{Exit, Privilege, Status, World, require_root};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ACCOUNT: &str =
+pub(crate) const ACCOUNT: &str =
     "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n";
-const PER_JOB: &str = "session = \"job\"\n";
+pub(crate) const PER_JOB: &str = "session = \"job\"\n";
 
-fn machine(privilege: Privilege, service: &str) -> World {
+pub(crate) fn machine(privilege: Privilege, service: &str) -> World {
     machine_with(privilege, &format!("{ACCOUNT}{service}{NOTE}"), PER_JOB)
 }
 
 /// The keepers' sockets.
-fn sockets(world: &World) -> Vec<PathBuf> {
+pub(crate) fn sockets(world: &World) -> Vec<PathBuf> {
     let entries = fs::read_dir(world.host_path("/var/lib/nunbird/jobs")).expect("records").flatten();
     entries.map(|e| e.path()).filter(|path| path.extension().is_some_and(|e| e == "session")).collect()
 }
 
+/// The path of one, as the machine sees it.
+pub(crate) fn door(world: &World) -> Option<String> {
+    let socket = sockets(world).pop()?;
+    Some(format!("/var/lib/nunbird/jobs/{}", socket.file_name()?.display()))
+}
+
 /// The two processes that hold the session of this machine's job: the one that waits and the one that calls modules.
-fn keepers(world: &World) -> Vec<i32> {
-    let Some(socket) = sockets(world).pop() else { return Vec::new() };
-    let name = format!("/var/lib/nunbird/jobs/{}", socket.file_name().expect("a name").display());
+pub(crate) fn keepers(world: &World) -> Vec<i32> {
+    let Some(name) = door(world) else { return Vec::new() };
     let unix = fs::read_to_string("/proc/net/unix").expect("sockets");
     let inode =
         unix.lines().find(|line| line.ends_with(&name)).and_then(|line| line.split_whitespace().nth(6));
@@ -39,11 +44,11 @@ fn keepers(world: &World) -> Vec<i32> {
     vec![parent.expect("a parent"), caller]
 }
 
-fn gone(pid: i32) -> bool {
+pub(crate) fn gone(pid: i32) -> bool {
     crate::is_gone(&Path::new("/proc").join(pid.to_string()))
 }
 
-fn kill(world: &World, signal: &str, pid: i32) {
+pub(crate) fn kill(world: &World, signal: &str, pid: i32) {
     assert_eq!(world.shell("root", &format!("kill -{signal} {pid}")).exit, Exit::Code(0));
 }
 
@@ -139,8 +144,7 @@ fn the_processes_of_a_jobs_session_hold_nothing_of_a_stage_and_nobody_reaches_th
     let job = world.job();
     let mut session = job.begin();
     begin(&mut session);
-    let socket = sockets(&world).pop().expect("a socket");
-    let name = format!("/var/lib/nunbird/jobs/{}", socket.file_name().expect("a name").display());
+    let name = door(&world).expect("a socket");
     let pids = keepers(&world);
     for pid in &pids {
         let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors").flatten();
@@ -294,72 +298,6 @@ fn the_session_of_a_job_that_nobody_cleans_up_ends_by_its_own_clock_or_by_the_sw
 }
 
 #[test]
-fn a_session_that_does_not_open_keeps_no_process_and_one_that_does_not_close_is_ended() {
-    if !require_root() {
-        return;
-    }
-    let world = machine(Privilege::Setuid, "session required pam_deny.so\n");
-    let job = world.job();
-    let mut session = job.begin();
-    assert!(session.config().succeeded());
-    let prepare = session.prepare();
-    assert_eq!(prepare.exit, Exit::Code(2), "{}", prepare.log);
-    assert!(prepare.log.contains("[pam]"), "{}", prepare.log);
-    assert_eq!(sockets(&world), Vec::<PathBuf>::new());
-    assert!(session.cleanup().succeeded());
-
-    let hang = "session required pam_exec.so type=close_session /usr/local/bin/nbt_hang\n";
-    let settings = format!("{PER_JOB}timeout = \"1s\"\n");
-    let world = machine_with(Privilege::Setuid, &format!("{ACCOUNT}{hang}"), &settings);
-    let script = "#!/bin/bash\necho $$ > /var/log/nbt_hang; exec sleep 300\n";
-    world.write_file("/usr/local/bin/nbt_hang", script, "root", 0o755);
-    let job = world.job();
-    let mut session = job.begin();
-    begin(&mut session);
-    let pids = keepers(&world);
-    let cleanup = session.cleanup();
-    assert!(cleanup.succeeded(), "{}", cleanup.log);
-    assert!(cleanup.log.contains("was not closed as it should be"), "{}", cleanup.log);
-    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
-    // The last of the keepers has waited for it.
-    assert!(crate::is_gone(&crate::pid_in(&world.host_path("/var/log/nbt_hang"))));
-    assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
-}
-
-#[test]
-fn two_clean_ups_at_once_both_wait_for_the_end_of_the_session() {
-    if !require_root() {
-        return;
-    }
-    // The stage goes on for a while after `TERM`, so both ask before the session is closed.
-    let world = machine(Privilege::Setuid, "");
-    let job = world.job();
-    let mut session = job.begin();
-    begin(&mut session);
-    let socket = sockets(&world).pop().expect("a socket");
-    let name = format!("/var/lib/nunbird/jobs/{}", socket.file_name().expect("a name").display());
-    let pids = keepers(&world);
-    let told = world.host_path("/home/alice/going");
-    let ask = format!(
-        "import socket, sys\n\
-         def ask():\n    s = socket.socket(socket.AF_UNIX); s.connect('{name}'); s.send(b'c'); return s\n\
-         both = [ask(), ask()]\n\
-         print([s.recv(9)[-1:] for s in both])"
-    );
-    let heard = std::thread::scope(|scope| {
-        let stage =
-            scope.spawn(|| session.run_text("build_script", "trap '' TERM; echo > ~/going; sleep 4; :"));
-        wait(|| Some(()).filter(|()| told.exists()));
-        let heard = world.shell("root", &format!("/usr/bin/python3 -c \"{ask}\""));
-        stage.join().expect("a stage");
-        heard
-    });
-    assert_eq!(heard.stdout.trim(), "[b'.', b'.']", "{heard:?}");
-    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
-    assert!(session.cleanup().succeeded());
-}
-
-#[test]
 fn a_jobs_oom_score_and_few_descriptors_are_the_launchers_and_not_those_of_roots_processes() {
     if !require_root() {
         return;
@@ -397,29 +335,4 @@ fn a_jobs_oom_score_and_few_descriptors_are_the_launchers_and_not_those_of_roots
         assert!(session.cleanup().succeeded());
         assert_eq!(sessions(&world), (2, 2));
     }
-}
-
-#[test]
-fn a_keeper_that_is_killed_while_cleanup_waits_for_it_leaves_no_record() {
-    if !require_root() {
-        return;
-    }
-    let world = machine(Privilege::Setuid, "");
-    let job = world.job();
-    let mut session = job.begin();
-    begin(&mut session);
-    let pids = keepers(&world);
-    // The one that waits would set the other going again.
-    pids.iter().for_each(|pid| kill(&world, "STOP", *pid));
-    let cleanup = std::thread::scope(|scope| {
-        let cleanup = scope.spawn(|| session.cleanup());
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        kill(&world, "KILL", pids[1]);
-        kill(&world, "CONT", pids[0]);
-        cleanup.join().expect("a stage")
-    });
-    assert!(cleanup.succeeded(), "{}", cleanup.log);
-    assert!(cleanup.log.contains("was not closed as it should be"), "{}", cleanup.log);
-    assert_eq!(world.records(), Vec::<PathBuf>::new());
-    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
 }

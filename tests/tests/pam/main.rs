@@ -1,8 +1,9 @@
 //! PAM sessions around stages, with the system's own modules and services of the private machine.
 //!
-//! `open.rs`: what a session gives a job, and that it is closed. `job.rs`: one for the whole job. `refuse.rs`: what keeps a job out. `door.rs`: who may start
+//! `open.rs`: what a session gives a job, and that it is closed. `job.rs`: one for the whole job. `closing.rs`: its end, with something in the way. `refuse.rs`: what keeps a job out. `door.rs`: who may start
 //! and signal what.
 
+mod closing;
 mod door;
 mod job;
 mod open;

@@ -1,0 +1,96 @@
+//! The end of a job's session when something is in its way.
+
+use crate::job::{ACCOUNT, PER_JOB, door, gone, keepers, kill, machine, sockets};
+use crate::{begin, machine_with, wait};
+use nunbird_tests::{Exit, Privilege, require_root};
+use std::path::PathBuf;
+
+#[test]
+fn a_session_that_does_not_open_keeps_no_process_and_one_that_does_not_close_is_ended() {
+    if !require_root() {
+        return;
+    }
+    let world = machine(Privilege::Setuid, "session required pam_deny.so\n");
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let prepare = session.prepare();
+    assert_eq!(prepare.exit, Exit::Code(2), "{}", prepare.log);
+    assert!(prepare.log.contains("[pam]"), "{}", prepare.log);
+    assert_eq!(sockets(&world), Vec::<PathBuf>::new());
+    assert!(session.cleanup().succeeded());
+
+    let hang = "session required pam_exec.so type=close_session /usr/local/bin/nbt_hang\n";
+    let settings = format!("{PER_JOB}timeout = \"1s\"\n");
+    let world = machine_with(Privilege::Setuid, &format!("{ACCOUNT}{hang}"), &settings);
+    let script = "#!/bin/bash\necho $$ > /var/log/nbt_hang; exec sleep 300\n";
+    world.write_file("/usr/local/bin/nbt_hang", script, "root", 0o755);
+    let job = world.job();
+    let mut session = job.begin();
+    begin(&mut session);
+    let pids = keepers(&world);
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded(), "{}", cleanup.log);
+    assert!(cleanup.log.contains("was not closed as it should be"), "{}", cleanup.log);
+    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
+    // The last of the keepers has waited for it.
+    assert!(crate::is_gone(&crate::pid_in(&world.host_path("/var/log/nbt_hang"))));
+    assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
+}
+
+#[test]
+fn two_clean_ups_at_once_both_wait_for_the_end_of_the_session() {
+    if !require_root() {
+        return;
+    }
+    // The stage goes on for a while after `TERM`, so both ask before the session is closed.
+    let world = machine(Privilege::Setuid, "");
+    let job = world.job();
+    let mut session = job.begin();
+    begin(&mut session);
+    let name = door(&world).expect("a socket");
+    let pids = keepers(&world);
+    let told = world.host_path("/home/alice/going");
+    let ask = format!(
+        "import socket, sys\n\
+         def ask():\n    s = socket.socket(socket.AF_UNIX); s.connect('{name}'); s.send(b'c'); return s\n\
+         both = [ask(), ask()]\n\
+         print([s.recv(9)[-1:] for s in both])"
+    );
+    let heard = std::thread::scope(|scope| {
+        let stage =
+            scope.spawn(|| session.run_text("build_script", "trap '' TERM; echo > ~/going; sleep 4; :"));
+        wait(|| Some(()).filter(|()| told.exists()));
+        let heard = world.shell("root", &format!("/usr/bin/python3 -c \"{ask}\""));
+        stage.join().expect("a stage");
+        heard
+    });
+    assert_eq!(heard.stdout.trim(), "[b'.', b'.']", "{heard:?}");
+    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
+    assert!(session.cleanup().succeeded());
+}
+
+#[test]
+fn a_keeper_that_is_killed_while_cleanup_waits_for_it_leaves_no_record() {
+    if !require_root() {
+        return;
+    }
+    let world = machine(Privilege::Setuid, "");
+    let job = world.job();
+    let mut session = job.begin();
+    begin(&mut session);
+    let pids = keepers(&world);
+    // The one that waits would set the other going again.
+    pids.iter().for_each(|pid| kill(&world, "STOP", *pid));
+    let cleanup = std::thread::scope(|scope| {
+        let cleanup = scope.spawn(|| session.cleanup());
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        kill(&world, "KILL", pids[1]);
+        kill(&world, "CONT", pids[0]);
+        cleanup.join().expect("a stage")
+    });
+    assert!(cleanup.succeeded(), "{}", cleanup.log);
+    assert!(cleanup.log.contains("was not closed as it should be"), "{}", cleanup.log);
+    assert_eq!(world.records(), Vec::<PathBuf>::new());
+    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
+}
