@@ -22,7 +22,8 @@ pub fn own_directory(template: &str, user: &str, home: &Path) -> Option<PathBuf>
 }
 
 /// The directory for builds that a user names, `text`, and below it the account's own. `$HOME`, `$USER` and `~/` stand for the
-/// account's, also in braces. None for what is no absolute path then, has `.` or `..` in it, or anything that a shell would
+/// account's, also in braces, and `$$` is one `$`: gitlab-runner expands `$HOME` in a variable's value to what the runner knows by that
+/// name, so pipelines write `$$HOME` (docs.gitlab.com, "Use variables in other variables"). None for what is no absolute path then, has `.` or `..` in it, or anything that a shell would
 /// interpret.
 pub fn builds_root(text: &str, user: &str, home: &Path) -> Option<PathBuf> {
     let home = home.to_str()?.trim_end_matches('/');
@@ -33,6 +34,7 @@ pub fn builds_root(text: &str, user: &str, home: &Path) -> Option<PathBuf> {
         rest = tail;
     }
     while let Some((before, after)) = rest.split_once('$') {
+        let after = after.strip_prefix('$').unwrap_or(after);
         let (name, tail) = match after.strip_prefix('{') {
             Some(braced) => braced.split_once('}')?,
             None => {
@@ -83,6 +85,9 @@ mod tests {
             ("$HOME/ci", "/home/ada/ci/ada"),
             ("${HOME}/ci/", "/home/ada/ci/ada"),
             ("~/ci", "/home/ada/ci/ada"),
+            ("$$HOME/.ci/77", "/home/ada/.ci/77/ada"),
+            ("$${HOME}/ci", "/home/ada/ci/ada"),
+            ("/usr/workspace/$$USER/x-$$USER", "/usr/workspace/ada/x-ada/ada"),
             ("/p/$USER/x-${USER}", "/p/ada/x-ada/ada"),
         ] {
             assert_eq!(root(text).as_deref(), Some(Path::new(expected)), "{text}");
@@ -92,6 +97,9 @@ mod tests {
             "ci",
             "?",
             "$SCRATCH/ci",
+            "$$SCRATCH/ci",
+            "$$$HOME/ci",
+            "/p/$$",
             "/p/$USERNAME",
             "/p/${USER",
             "/p/../etc",

@@ -61,14 +61,18 @@ fn a_user_names_the_directory_for_builds_where_the_site_allows_it() {
     }
     for privilege in Privilege::ALL {
         let world = world_with(privilege, "user_builds_dir = true");
-        for wish in ["$HOME/deep/ci", "/tmp"] {
+        for wish in ["$HOME/deep/ci", "$$HOME/deeper/ci", "/tmp"] {
             let job = world
                 .job()
                 .with_repository()
                 .variable("CUSTOM_CI_BUILDS_DIR", wish)
                 .script("echo in $PWD; touch \"$PWD.tmp/left\"");
             let outcome = job.run().expect_success();
-            let root = format!("{}/alice/{}/000", wish.replace("$HOME", "/home/alice"), short_host_name());
+            let root = format!(
+                "{}/alice/{}/000",
+                wish.replace("$$", "$").replace("$HOME", "/home/alice"),
+                short_host_name()
+            );
             assert!(
                 outcome.log().contains(&format!("in {root}/physics/lattice")),
                 "{privilege:?}: {}",
