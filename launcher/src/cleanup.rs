@@ -1,14 +1,13 @@
 //! The cleanup stage: file variables and git credentials of the job go, however it ended.
 //!
-//! gitlab-runner keeps them in `<project>.tmp` and removes them itself only when a job ends in order; a cancelled
+//! gitlab-runner removes them itself only when a job ends in order ([`credentials`]); a cancelled
 //! or timed-out job leaves keys and tokens behind. The stage may run several times for one job, beside itself and
 //! beside a stage that has not ended yet, and when nothing was ever made. It never follows a symbolic link.
 //! What it prints goes to gitlab-runner's own log. Build directories are kept and removed by `upkeep`.
 
 use crate::directory::{Directory, is};
 use crate::fled::Mark;
-use crate::trouble::shown;
-use crate::{Patience, Trouble, Verdict, upkeep};
+use crate::{Patience, Trouble, Verdict, credentials, upkeep};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -18,7 +17,7 @@ use nunbird_handover::{Handover, Task};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -27,7 +26,7 @@ const DEEPEST: usize = 128;
 /// How often a directory is emptied that a live process fills again.
 const ATTEMPTS: usize = 5;
 
-/// Removes `<project_dir>.tmp`, then what the site's rules say of build directories.
+/// Removes credentials, then what the site's rules say of build directories.
 pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
     let workspace = &handover.workspace;
     let Some(root) = Directory::data_dir(&workspace.builds_root, handover.account.uid)? else {
@@ -37,7 +36,7 @@ pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
         upkeep::tidy(&root, handover);
         return Ok(Verdict::Success);
     }
-    remove_credentials(handover, &root)?;
+    credentials::remove_all(&root, workspace)?;
     upkeep::release(&root, handover);
     Ok(Verdict::Success)
 }
@@ -53,21 +52,6 @@ pub(crate) fn end_processes(mark: &Mark, patience: Patience) {
              answer"
         )),
     }
-}
-
-fn remove_credentials(handover: &Handover, root: &Directory) -> Result<(), Trouble> {
-    let workspace = &handover.workspace;
-    let Some(project) = workspace.project_dir.file_name() else {
-        return Err(refuse(&workspace.project_dir, "it has no name"));
-    };
-    let parent = workspace.project_dir.parent().unwrap_or(&workspace.builds_dir);
-    let Some(parent) = descend(root, &workspace.builds_root, parent)? else { return Ok(()) };
-    let mut name = OsString::from(project);
-    name.push(".tmp");
-    if remove(&parent, &name, 0, None)? {
-        tell(&format!("removed {}", shown(&parent.path().join(&name))));
-    }
-    Ok(())
 }
 
 /// Says something to gitlab-runner's own log. What is done is done, whether or not somebody reads about it.
@@ -99,7 +83,7 @@ pub(crate) fn descend(root: &Directory, prefix: &Path, path: &Path) -> Result<Op
 }
 
 /// Removes what is behind the name, with all below it. False when there was nothing.
-fn remove(
+pub(crate) fn remove(
     parent: &Directory,
     name: &OsStr,
     depth: usize,
@@ -141,6 +125,14 @@ fn remove(
 }
 
 fn empty(directory: &Directory, depth: usize, deadline: Option<Instant>) -> Result<(), Trouble> {
+    for name in names(directory)? {
+        remove(directory, &name, depth + 1, deadline)?;
+    }
+    Ok(())
+}
+
+/// What is in the directory.
+pub(crate) fn names(directory: &Directory) -> Result<Vec<OsString>, Trouble> {
     let failed = |e: Errno| {
         Trouble::at("cannot read", directory.path(), e, "remove it by hand: it may hold credentials")
     };
@@ -150,14 +142,10 @@ fn empty(directory: &Directory, depth: usize, deadline: Option<Instant>) -> Resu
     for entry in listing.iter() {
         let name = entry.map_err(failed)?.file_name().to_bytes().to_owned();
         if name != b"." && name != b".." {
-            names.push(name);
+            names.push(OsString::from_vec(name));
         }
     }
-    drop(listing);
-    for name in names {
-        remove(directory, OsStr::from_bytes(&name), depth + 1, deadline)?;
-    }
-    Ok(())
+    Ok(names)
 }
 
 fn refuse(path: &Path, cause: &str) -> Trouble {

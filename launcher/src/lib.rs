@@ -13,6 +13,7 @@
 
 mod batch;
 mod cleanup;
+mod credentials;
 mod directory;
 mod fled;
 mod greeting;

@@ -43,6 +43,42 @@ fn file_variables_and_credentials_go_and_nothing_else() {
 }
 
 #[test]
+fn credentials_go_wherever_the_runner_put_them_in_the_slot_and_jobs_own_files_stay() {
+    let (mut world, _) = used();
+    let builds = world.handover.workspace.builds_dir.clone();
+    // `GIT_STRATEGY: empty`, `GIT_CLONE_PATH`, and one that a cancel left before it had anything but a file variable.
+    let secrets = [
+        ("group/sub/project-empty.tmp", "KEY"),
+        ("else/where.tmp", "gitlab_runner_env"),
+        ("checkout.tmp", ".gitlab-runner.ext.conf"),
+        ("a/b/c/d.tmp", "git-template/config"),
+    ];
+    for (directory, file) in secrets {
+        world.mkdir(&builds.join(directory), 0o700);
+        if let Some((folder, _)) = file.split_once('/') {
+            world.mkdir(&builds.join(directory).join(folder), 0o700);
+        }
+        world.write(&builds.join(directory).join(file), "secret");
+    }
+    let own =
+        ["group/sub/project/mine.tmp", "else/where/.git", "else/where/x.tmp", "notes.tmp", "data/y.tmp"];
+    for directory in own {
+        world.mkdir(&builds.join(directory), 0o700);
+    }
+    // Inside of work trees nothing is looked at, even what looks like the runner's.
+    world.write(&builds.join("else/where/x.tmp/gitlab_runner_env"), "kept");
+    world.write(&builds.join("group/sub/project/mine.tmp/gitlab_runner_env"), "kept");
+    assert_code(&world.cleanup(), 0);
+    for (directory, _) in secrets {
+        assert!(!builds.join(directory).exists(), "{directory}");
+    }
+    assert!(!temporary(&world).exists());
+    for directory in own {
+        assert!(builds.join(directory).exists(), "{directory}");
+    }
+}
+
+#[test]
 fn cleanup_is_fine_when_prepare_never_ran() {
     let mut world = World::new();
     assert_code(&world.cleanup(), 0);
