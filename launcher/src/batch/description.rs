@@ -158,6 +158,8 @@ struct States {
 pub(crate) struct Reasons {
     /// It can never start as it was asked for.
     pub(crate) never: Vec<Whole>,
+    /// Those of `never` that a shorter time limit would cure, or none.
+    pub(crate) time_limit: Vec<Whole>,
     /// The scheduler failed to start it and will not try again.
     pub(crate) broken: Vec<Whole>,
     /// Somebody holds it.

@@ -40,6 +40,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Seconds that the CI job still has, for a time limit that nobody set; none where somebody did.
     pub(crate) remaining: Option<u64>,
+    /// The time limit that this launcher chose, in seconds.
+    pub(crate) chosen_limit: Option<u64>,
     pub(crate) partition: Option<String>,
     pub(crate) log: Log,
     pub(crate) signals: Signals,
@@ -262,6 +264,7 @@ impl Engine<'_> {
         let arguments = self.asking.time_limit(seconds);
         self.log.remark(&mut self.tails[1], &super::log::time_limit(seconds, longest == Some(seconds)));
         self.asking.arguments.extend(arguments);
+        self.chosen_limit = Some(seconds);
     }
 
     fn start(&mut self, order: Order) {

@@ -2,7 +2,7 @@
 //!
 //! May run beside a stage that has not ended, several times for one job, and when nothing was ever submitted.
 
-use super::machine::{Event, Limits, Machine};
+use super::machine::{ABSENT_FOR, Event, Limits, Machine};
 use super::options::Arguments;
 use super::outcome::Outcome;
 use super::stage::{Intent, Stage, directory};
@@ -47,46 +47,38 @@ pub(crate) fn cleanup(handover: &Handover, batch: &Batch, patience: Patience) ->
 
 fn cancel_stage(handover: &Handover, batch: &Batch, name: &str, patience: Patience) -> Result<(), Trouble> {
     let Some(stage) = Stage::open(handover, batch, name, false)? else { return Ok(()) };
-    if stage.ending().is_ok_and(|ending| ending.is_some_and(|ending| ending.over)) {
+    let ending = stage.ending().ok().flatten();
+    if ending.as_ref().is_some_and(|ending| ending.over) {
         return Ok(());
     }
-    match stage.intent()? {
-        Some(intent) => cancel_left(handover, batch, name, &stage, &intent, patience),
-        None => Ok(()),
-    }
+    // What was refused need not be waited for until it appears.
+    let absent_for =
+        if ending.is_some_and(|ending| ending.is_refusal()) { Duration::ZERO } else { ABSENT_FOR };
+    let Some(intent) = stage.intent()? else { return Ok(()) };
+    let description = described(batch)?;
+    let parts = Parts { handover, batch, name, stage: &stage, description: &description, patience };
+    cancel_left(&parts, &intent, absent_for)
 }
 
-fn cancel_left(
-    handover: &Handover,
-    batch: &Batch,
-    name: &str,
-    stage: &Stage,
-    intent: &Intent,
-    patience: Patience,
-) -> Result<(), Trouble> {
+fn cancel_left(parts: &Parts<'_>, intent: &Intent, absent_for: Duration) -> Result<(), Trouble> {
+    let Parts { batch, stage, description, .. } = *parts;
     let signals = Signals::block()
         .map_err(|e| Trouble::new("cannot wait for signals", e, "tell the administrators"))?;
-    let description = described(batch)?;
-    let limits =
-        Limits { nfs: Duration::ZERO, grace: Duration::ZERO, deadline: None, ..limits(batch, intent) };
-    let mut machine = Machine::new(&description, limits, true, stage.job()?);
+    let limits = Limits {
+        absent_for,
+        nfs: Duration::ZERO,
+        grace: Duration::ZERO,
+        deadline: None,
+        ..limits(batch, intent)
+    };
+    let mut machine = Machine::new(description, limits, true, stage.job()?);
     machine.take(Duration::ZERO, Event::Cancel(false));
     machine.take(Duration::ZERO, Event::Cancel(true));
     // gitlab-runner writes what a cleanup prints into its own log: nobody wants the job's output there.
     let null = File::options().write(true).open("/dev/null");
     let null = null.map_err(|e| Trouble::new("cannot open /dev/null", e, "tell the administrators"))?;
     let sinks = [null.as_fd(), null.as_fd()];
-    let parts = Parts {
-        stage,
-        intent,
-        machine,
-        description: &description,
-        arguments: Arguments::default(),
-        signals,
-        sinks,
-        patience,
-    };
-    let mut engine = engine(handover, batch, name, parts)?;
+    let mut engine = engine(parts, intent, machine, Arguments::default(), signals, sinks)?;
     let outcome = engine.run()?;
     let id = Untrusted(engine.machine.id.as_deref().unwrap_or("without a number")).to_string();
     match outcome {

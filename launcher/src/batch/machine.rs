@@ -22,8 +22,8 @@ pub(crate) use news::{Answer, Event, Limits, Notice, Order, Output, Row};
 
 /// Before GitLab's own end of the job, so that the user reads why.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(60);
-/// Two looks that find nothing must lie this far apart before a job counts as gone or never submitted.
-const ABSENT_FOR: Duration = Duration::from_secs(5);
+/// [`Limits::absent_for`] of a job that the scheduler may have taken; also how far two looks at a reason lie apart.
+pub(crate) const ABSENT_FOR: Duration = Duration::from_secs(5);
 /// What the controller knows reaches the accounting later (slurmdbd(8) is told in batches). Only it knows who cancelled.
 const ACCOUNTED: Duration = Duration::from_secs(6);
 /// What a killed job may still have to tell.

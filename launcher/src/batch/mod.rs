@@ -23,6 +23,7 @@ mod query;
 mod record;
 #[cfg(test)]
 mod recorded;
+mod retry;
 mod shared;
 mod stage;
 mod submission;
@@ -37,7 +38,7 @@ use engine::Engine;
 use follow::{Passed, Tail};
 pub(crate) use leftovers::{cleanup, job_variable};
 use log::Log;
-use machine::{Limits, Machine};
+use machine::{ABSENT_FOR, Limits, Machine};
 use nunbird_handover::{Batch, Handover, Rules, Scheduler, Untrusted};
 use nunbird_sys::process::set_umask;
 use options::Arguments;
@@ -96,34 +97,49 @@ pub(crate) fn run(
         }
         empty(&stage)?;
     }
+    let parts = Parts { handover, batch, name, stage: &stage, description: &description, patience };
+    let (ending, intent) = submit_and_follow(&parts, arguments, signals, script.as_ref(), summary.as_ref())?;
+    if let Some(directory) = &batch.copy_logs {
+        say(&copies::copy(directory, &handover.account, &stage, &intent.tag));
+    }
+    told(&ending, exit_code.as_ref())
+}
+
+/// Submits the stage, or finds what an earlier launcher submitted, and follows it to its end. A job that the scheduler refuses for a time
+/// limit that the user did not set is submitted once more without one.
+fn submit_and_follow(
+    parts: &Parts<'_>,
+    arguments: Arguments,
+    signals: Signals,
+    script: Option<&File>,
+    summary: Option<&File>,
+) -> Result<(Ending, Intent), Trouble> {
+    let Parts { handover, batch, name, stage, description, patience } = *parts;
     let earlier = stage.intent()?;
-    let intent = match &earlier {
+    let mut intent = match &earlier {
         Some(intent) => {
             say(&format!("following the job {} that an earlier launcher submitted", Untrusted(&intent.tag)));
             intent.clone()
         }
-        None => intend(handover, batch, name, &description, &stage, script)?,
+        None => intend(handover, batch, name, description, stage, script)?,
     };
-    let machine = Machine::new(&description, limits(batch, &intent), earlier.is_some(), stage.job()?);
+    let machine = Machine::new(description, limits(batch, &intent), earlier.is_some(), stage.job()?);
     enter_directory(handover);
     let streams = (io::stdout(), io::stderr());
     let sinks = [streams.0.as_fd(), streams.1.as_fd()];
-    let mut engine = engine(
-        handover,
-        batch,
-        name,
-        Parts {
-            stage: &stage,
-            intent: &intent,
-            machine,
-            description: &description,
-            arguments,
-            signals,
-            sinks,
-            patience,
-        },
-    )?;
-    let outcome = engine.run()?;
+    let mut engine = engine(parts, &intent, machine, arguments.clone(), signals, sinks)?;
+    let mut outcome = engine.run()?;
+    if let Some(remark) = retry::without_time_limit(&engine, &outcome, description, &batch.rules) {
+        engine.finish(&format!("nunbird: {remark}\n"), patience.abandon);
+        let signals = engine.signals;
+        empty(stage)?;
+        let next = intend(handover, batch, name, description, stage, script)?;
+        let machine = Machine::new(description, limits(batch, &next), false, None);
+        intent = next;
+        engine =
+            self::engine(parts, &intent, machine, Arguments { has_time: true, ..arguments }, signals, sinks)?;
+        outcome = engine.run()?;
+    }
     if let Some(summary) = summary {
         // Where it fails, the event of the stage's end has less to say, and the job ends as it does.
         drop(summary.write_all_at(&engine.summary(&outcome).to_bytes(), 0));
@@ -134,10 +150,8 @@ pub(crate) fn run(
             say(&format!("the last {} bytes of the job's {which} are lost: {}", loss.bytes, loss.cause));
         }
     }
-    if let Some(directory) = &batch.copy_logs {
-        say(&copies::copy(directory, &handover.account, &stage, &intent.tag));
-    }
-    told(&ending, exit_code.as_ref())
+    drop(engine);
+    Ok((ending, intent))
 }
 
 /// Whether stages can be submitted with these settings, for whoever looks at a configuration before a job comes.
@@ -168,6 +182,7 @@ fn described(batch: &Batch) -> Result<Description, Trouble> {
 fn limits(batch: &Batch, intent: &Intent) -> Limits {
     let left = batch.deadline.map(|deadline| Duration::from_secs(deadline.saturating_sub(log::epoch())));
     Limits {
+        absent_for: ABSENT_FOR,
         poll: Duration::from_secs(u64::from(batch.poll_interval.max(1))),
         nfs: Duration::from_secs(u64::from(batch.nfs_timeout)),
         grace: Duration::from_secs(u64::from(batch.grace)),
@@ -183,25 +198,27 @@ fn longest_run(batch: &Batch, now: u64) -> Option<u64> {
     [left, batch.rules.most_time].into_iter().flatten().min()
 }
 
-/// What [`engine`] puts together.
+/// One stage and what it is submitted by.
+#[derive(Clone, Copy)]
 struct Parts<'a> {
+    handover: &'a Handover,
+    batch: &'a Batch,
+    /// The runner's name of the stage.
+    name: &'a str,
     stage: &'a Stage,
-    intent: &'a Intent,
-    machine: Machine<'a>,
     description: &'a Description,
-    arguments: Arguments,
-    signals: Signals,
-    sinks: [std::os::fd::BorrowedFd<'a>; 2],
     patience: Patience,
 }
 
 fn engine<'a>(
-    handover: &Handover,
-    batch: &Batch,
-    name: &str,
-    parts: Parts<'a>,
+    parts: &Parts<'a>,
+    intent: &'a Intent,
+    mut machine: Machine<'a>,
+    mut arguments: Arguments,
+    signals: Signals,
+    sinks: [std::os::fd::BorrowedFd<'a>; 2],
 ) -> Result<Engine<'a>, Trouble> {
-    let Parts { stage, intent, mut machine, description, mut arguments, signals, sinks, patience } = parts;
+    let Parts { handover, batch, name, stage, description, patience } = *parts;
     if !arguments.has_size {
         arguments.words.extend_from_slice(&description.submit.size);
     }
@@ -256,6 +273,7 @@ fn engine<'a>(
         bin: batch.scheduler_bin.clone(),
         environment,
         remaining,
+        chosen_limit: None,
         partition: arguments.partition,
         log,
         signals,

@@ -73,7 +73,7 @@ struct Opaque {
 }
 
 /// What goes onto the submit command's line.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) words: Vec<String>,
     /// What was changed, for the user.

@@ -69,6 +69,13 @@ pub(crate) struct Ending {
     pub(crate) over: bool,
 }
 
+impl Ending {
+    /// Whether the scheduler refused the submission. Its word is checked once, at the clean-up.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.verdict == Told::BuildFailure && !self.over
+    }
+}
+
 /// Whose fault it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

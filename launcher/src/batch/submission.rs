@@ -17,7 +17,7 @@ pub(super) fn intend(
     name: &str,
     description: &Description,
     stage: &Stage,
-    script: Option<File>,
+    script: Option<&File>,
 ) -> Result<Intent, Trouble> {
     let mut bytes = [0; 16];
     random::fill(&mut bytes)
@@ -26,7 +26,7 @@ pub(super) fn intend(
     let tag =
         tag(batch.job_prefix.as_deref().unwrap_or_default(), handover.job_id, &nonce, &description.submit);
     let script = script.ok_or(io::ErrorKind::NotFound).map_err(io::Error::from);
-    let script = script.and_then(|file| read_whole(&file));
+    let script = script.and_then(read_whole);
     let script = script.map_err(|e| Trouble::new("cannot read the script", e, "run the job again"))?;
     stage.write("script", &[agent::BEGIN, &script])?;
     stage.write("agent", &[&agent::text(handover, name, stage.path(), &nonce, &description.agent)])?;

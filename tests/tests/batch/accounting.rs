@@ -3,6 +3,7 @@
 use nunbird_handover::BatchEnd;
 use nunbird_tests::require_root;
 use nunbird_tests::scheduler::{Slurm, Stage};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One test, because MariaDB takes its time to start.
 #[test]
@@ -13,6 +14,23 @@ fn accounting_tells_who_cancelled_and_that_an_account_is_none() {
     let slurm = Slurm::with_accounting();
     let job = slurm.job("nbt_ann").arguments("-A nonesuch");
     job.run("true").failed(1, "Invalid account");
+
+    // A time limit that the user never asked for is no reason to refuse the job.
+    let made = slurm.admin(
+        "sacctmgr -iQ add qos short set MaxWall=2 && sacctmgr -iQ modify user nbt_ann set qos+=short && echo made",
+    );
+    assert!(made.contains("made"), "{made}");
+    let mut job = slurm.job("nbt_ann").arguments("-A science --qos=short");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    job.batch().deadline = Some(now + 3600);
+    let ended = job.run("scontrol -o show job $SLURM_JOB_ID | grep -o 'TimeLimit=[^ ]*'");
+    ended.succeeded();
+    assert_eq!(ended.text(), "TimeLimit=00:02:00\n");
+    assert!(ended.err.contains("which nobody asked for (QOSMaxWallDurationPerJobLimit)"), "{}", ended.err);
+    assert_eq!(job.submitted(), 2);
+    let job = slurm.job("nbt_ann").arguments("-A science --qos=short --time=10");
+    job.run("true").failed(1, "can never start it (QOSMaxWallDurationPerJobLimit)");
+    assert_eq!(job.submitted(), 1);
 
     let (waiting, running) = (slurm.job("nbt_bea").arguments("-A science --hold"), slurm.job("nbt_bea"));
     let stages = [waiting.start("true"), running.start("touch \"$HOME/runs\"; sleep 60")];

@@ -25,6 +25,23 @@ fn what_slurm_does_not_take_is_told_in_its_words() {
 }
 
 #[test]
+fn the_cleanup_of_a_refused_submission_asks_once_and_does_not_wait() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::shared();
+    let job = slurm.job("nbt_ann").arguments("-p nonesuch");
+    job.run("true").failed(1, "invalid partition specified: nonesuch");
+    let before = job.calls().len();
+    let begin = std::time::Instant::now();
+    job.cleanup().succeeded();
+    assert!(begin.elapsed() < std::time::Duration::from_secs(4), "{:?}", begin.elapsed());
+    let calls = job.calls();
+    let questions: Vec<_> = calls[before..].iter().filter(|call| !call.contains("scancel")).collect();
+    assert_eq!(questions.len(), 1, "{calls:?}");
+}
+
+#[test]
 fn tasks_and_lists_of_nodes_stay_within_the_nodes_that_the_site_allows() {
     if !require_root() {
         return;

@@ -179,8 +179,8 @@ impl Machine<'_> {
             Order::Accounting => self.in_accounting = true,
             _ => {}
         }
-        if now < since + ABSENT_FOR {
-            return self.pace.after(now, ABSENT_FOR);
+        if now < since + self.limits.absent_for {
+            return self.pace.after(now, self.limits.absent_for);
         }
         match self.submission {
             Submission::Unclear if self.began.is_none() => {

@@ -94,6 +94,8 @@ pub(crate) enum Notice {
 /// What the site and the handover say.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
+    /// Two looks that find nothing must lie this far apart before a job counts as gone or never submitted.
+    pub(crate) absent_for: Duration,
     pub(crate) poll: Duration,
     pub(crate) nfs: Duration,
     pub(crate) grace: Duration,

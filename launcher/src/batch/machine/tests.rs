@@ -1,6 +1,6 @@
 //! The machine, played: time, news and answers as they come, and what is ordered and concluded.
 
-use super::{Answer, Event, Limits, Machine, Notice, Order, Output, Row};
+use super::{ABSENT_FOR, Answer, Event, Limits, Machine, Notice, Order, Output, Row};
 use crate::batch::description::{Description, End, slurm};
 use crate::batch::outcome::{Outcome, Why};
 use crate::batch::record::{Began, Record, Refused};
@@ -12,6 +12,7 @@ mod looking;
 mod silence;
 
 const LIMITS: Limits = Limits {
+    absent_for: ABSENT_FOR,
     poll: Duration::from_secs(60),
     nfs: Duration::from_secs(30),
     grace: Duration::from_secs(20),
