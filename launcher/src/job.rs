@@ -86,16 +86,32 @@ fn command(handover: &Handover, stage: &str) -> Command {
     let script = format!("/dev/fd/{}", job_command::FIRST_FD);
     command
         .arg("-c")
-        .arg(shell_command(stage, &script))
+        .arg(shell_command(stage, &script, shell.login))
         .arg(shell.path.file_name().unwrap_or(OsStr::new("sh")));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_clear().envs(environment(handover, stage));
     command
 }
 
-/// What the shell does after its profiles; `script` is a word of the shell. The caches' and artifacts' stages call `gitlab-runner` by name and
-/// succeed without it; this says why nothing was stored.
-pub(crate) fn shell_command(stage: &str, script: &str) -> String {
+/// Keeps what a login shell reads, before the script and after it, out of the script's status.
+///
+/// Profiles may leave a trap on EXIT or, in bash, on ERR. bash's `exit` reads `~/.bash_logout` in the shell that ends, with the script's
+/// `set -e` in force: Debian's and Ubuntu's fails where there is no terminal, and so did every script of an account with it. Therefore `exit`
+/// switches `set -e` off, and does nothing where the logout file calls it. Without an argument its status is that of the command before, or,
+/// in a trap, that from before the trap (bash(1), `exit`): the subshell passes the first on, and the second is bash's own.
+const OWN_STATUS: &str = r#"trap - EXIT; [ -z "${BASH_VERSION-}" ] || { trap - ERR; eval 'exit() {
+  local nunbird_status=$?
+  case ${BASH_SOURCE[1]-} in */.bash_logout | */bash.bash_logout | */bash_logout) return ;; esac
+  set +e
+  case $# in
+    0) (builtin exit "$nunbird_status") || builtin exit; builtin exit ;;
+    *) builtin exit "$@" ;;
+  esac
+}'; }; "#;
+
+/// What the shell does after its profiles; `script` is a word of the shell, `login` whether it is a login shell. The stages of caches and
+/// artifacts call `gitlab-runner` by name and succeed without it; a warning says why nothing was stored.
+pub(crate) fn shell_command(stage: &str, script: &str, login: bool) -> String {
     let needs_runner = matches!(stage, "restore_cache" | "download_artifacts")
         || stage.starts_with("archive_cache")
         || stage.starts_with("upload_artifacts");
@@ -107,7 +123,8 @@ pub(crate) fn shell_command(stage: &str, script: &str) -> String {
     } else {
         ""
     };
-    format!("{check}. {script}")
+    let own_status = if login { OWN_STATUS } else { "" };
+    format!("{own_status}{check}. {script}")
 }
 
 /// The stage's environment: the site's, and who the user is.
@@ -231,11 +248,11 @@ mod tests {
         for stage in
             ["restore_cache", "download_artifacts", "archive_cache_on_failure", "upload_artifacts_on_success"]
         {
-            assert!(shell_command(stage, "x").starts_with("command -v gitlab-runner"), "{stage}");
+            assert!(shell_command(stage, "x", false).starts_with("command -v gitlab-runner"), "{stage}");
         }
         for stage in ["build_script", "step_release", "after_script", "get_sources", "cleanup_file_variables"]
         {
-            assert_eq!(shell_command(stage, "x"), ". x");
+            assert_eq!(shell_command(stage, "x", false), ". x");
         }
     }
 

@@ -78,6 +78,59 @@ fn a_profile_that_ends_or_replaces_the_shell_is_no_success() {
     }
 }
 
+/// As Debian's and Ubuntu's, which `useradd -m` copies into each home: `clear_console` fails where there is no terminal.
+const DEBIAN_LOGOUT: &str = "if [ \"$SHLVL\" = 1 ]; then\n    false\nfi\n";
+
+#[test]
+fn profiles_traps_and_logout_files_do_not_change_the_scripts_status() {
+    let scripts = [
+        ("set -eo pipefail\nexit 0\n", 0),
+        ("set -eo pipefail\nexit 42\n", 42),
+        ("set -e\nfalse\n", 1),
+        ("(exit 7)\n", 7),
+        ("set -e\ntrap 'exit 5' EXIT\nexit 0\n", 5),
+        ("set -e\ntrap 'true; exit' EXIT\nexit 3\n", 3),
+        ("set -e\ntrap 'true; exit' EXIT\n(exit 3)\n", 3),
+        ("false\nexit\n", 1),
+        ("kill -TERM $$\nexit 0\n", 143),
+    ];
+    for profile in ["", "trap false EXIT\n", "set -e\ntrap 'exit 9' EXIT ERR\n"] {
+        for logout in [DEBIAN_LOGOUT, "exit 8\n", "no-such-command\nfalse\n"] {
+            let mut world = World::new();
+            world.handover.shell.login = true;
+            world.write(&world.home().join(".bash_profile"), profile);
+            world.write(&world.home().join(".bash_logout"), logout);
+            for (script, status) in scripts {
+                let output = world.run(script);
+                let shown = format!("{profile:?} {logout:?} {script:?}: {}", err(&output));
+                assert_eq!(
+                    output.status.code(),
+                    Some(if status == 0 { 0 } else { BUILD_FAILURE }),
+                    "{shown}"
+                );
+                if status != 0 {
+                    assert_eq!(world.exit_code(), format!("{status}\n"), "{shown}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn functions_and_options_of_a_profile_reach_the_script() {
+    let mut world = World::new();
+    world.handover.shell.login = true;
+    world.write(
+        &world.home().join(".bash_profile"),
+        "greet() { echo \"hello $1\"; }\nshopt -s extglob\nset -e\n",
+    );
+    let output =
+        world.run("greet you; shopt -q extglob; case $- in *e*) echo errexit;; esac; false; echo on\n");
+    assert_code(&output, BUILD_FAILURE);
+    assert_eq!(out(&output), "hello you\nerrexit\n");
+    assert_eq!(world.exit_code(), "1\n");
+}
+
 #[test]
 fn a_shell_that_is_no_login_shell_reads_no_profile() {
     let mut world = World::new();
