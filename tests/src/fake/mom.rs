@@ -194,6 +194,10 @@ impl Mom<'_> {
     }
 
     fn ended(&mut self, code: Option<i32>, signal: Option<i32>) -> io::Result<()> {
+        if self.dialect == Dialect::Pbs {
+            // The end of a task's first process is the end of the task (OpenPBS, mom_main.c: kill_job).
+            self.send(Signal::SIGKILL);
+        }
         self.child = None;
         if self.requeue && self.ending.is_none() {
             self.requeue = false;

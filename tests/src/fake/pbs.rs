@@ -51,7 +51,10 @@ fn qsub(call: &mut Call) -> io::Result<Said> {
     if let Some(refused) = ask(&words, &mut job) {
         return Ok(refused);
     }
+    // `-- command`: MoM starts it by itself, and no script is read.
+    let program = call.arguments.iter().any(|word| word == "--").then(|| words.rest.clone());
     let text = match words.rest.first() {
+        Some(_) if program.is_some() => Vec::new(),
         Some(path) => match script(path) {
             Ok(text) => text,
             Err(_) => return Ok(Said::error(1, "qsub: script file:: No such file or directory")),
@@ -90,8 +93,20 @@ fn qsub(call: &mut Call) -> io::Result<Said> {
     job.more.insert("Error_Path".to_owned(), format!("{HOST}:{}", error.display()));
     job.more.insert("Output_Path".to_owned(), format!("{HOST}:{}", output.display()));
     job.more.insert("Submit_arguments".to_owned(), call.arguments.join(" "));
-    let shell = words.get("S").unwrap_or("/bin/bash").to_owned();
-    call.submit(job, &shell, &text)?;
+    match program {
+        Some(program) => {
+            job.program = program;
+            call.add(&job, None)?;
+        }
+        None => {
+            // The account's login shell starts the script's, and has no trap.
+            let shell = words.get("S").unwrap_or("/bin/bash").to_owned();
+            let copy = call.queue.directory(job.number).join("script").display().to_string();
+            let top = ["/bin/sh", "-c", "\"$0\" \"$1\"; exit $?"].map(str::to_owned);
+            job.program = top.into_iter().chain([shell, copy]).collect();
+            call.add(&job, Some(&text))?;
+        }
+    }
     Ok(Said::out(if words.has("z") { String::new() } else { format!("{id}\n") }))
 }
 

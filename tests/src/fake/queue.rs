@@ -292,8 +292,13 @@ impl Job {
 
     /// Its exit code as a shell would have it.
     pub(super) fn code(&self) -> Option<i32> {
+        self.status(128)
+    }
+
+    /// The exit code, or the number of the signal and this offset.
+    pub(super) fn status(&self, offset: i32) -> Option<i32> {
         let end = self.end.as_ref()?;
-        end.code.or(end.signal.map(|signal| 128 + signal))
+        end.code.or(end.signal.map(|signal| offset + signal))
     }
 }
 

@@ -102,6 +102,10 @@ pub(super) fn tells(dialect: Dialect, cause: &str) -> Possible<()> {
             "HTCondor puts the job back and does not say why"
         }
         (Dialect::GridEngine, "out of memory") => "Grid Engine has one code for all limits",
+        (Dialect::HtCondor, "grace") => "HTCondor signals the agent alone, which ends with the script's job",
+        (Dialect::GridEngine, "grace") => {
+            "Grid Engine ends a job by KILL alone (queue_conf(5), terminate_method)"
+        }
         (Dialect::GridEngine, "cancelled") => "Grid Engine has one code for all that was killed",
         _ => return Ok(()),
     };

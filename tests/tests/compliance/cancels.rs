@@ -7,6 +7,7 @@ use nunbird_tests::scheduler::{Cluster, Fault, Possible, Want};
 pub(crate) const CASES: &[Case] = &[
     case("a waiting job that is cancelled leaves the queue", cancel_pending),
     case("a running job that is cancelled is gone", cancel_running),
+    case("a cancelled script has its grace and its trap's exit code", cancel_with_grace),
     case("a script that ignores signals is gone all the same", cancel_deaf),
     case("a second request does not wait for the grace", second_request),
     case("a job that somebody else cancelled says so", cancelled_by_another),
@@ -33,6 +34,21 @@ fn cancel_running(cluster: &dyn Cluster) -> Possible<()> {
     let ended = stage.finish();
     users_failure(&ended, "cancelled");
     assert_eq!(ended.text(), "");
+    is_over(cluster, &id);
+    Ok(())
+}
+
+fn cancel_with_grace(cluster: &dyn Cluster) -> Possible<()> {
+    cluster.tells("grace")?;
+    let mut job = job(cluster, "nbt_ann");
+    job.batch().grace = 30;
+    let trap = "trap 'trap \"\" HUP INT TERM; echo got it; sleep 0.3; echo tidy; exit 9' HUP INT TERM";
+    let stage = job.start(&format!("{trap}; {}", waiting("echo never")));
+    let id = begun(&job);
+    stage.signal(Signal::SIGTERM);
+    let ended = stage.finish();
+    ended.failed(9, "cancelled");
+    assert_eq!(ended.text(), "got it\ntidy\n");
     is_over(cluster, &id);
     Ok(())
 }

@@ -26,7 +26,10 @@ fn a_submission_is_accepted_rejected_or_unclear() {
     }
     assert!(is_unclear(&submit("server down: qsub")));
     let command = words(&asking, Order::Submit, None);
-    assert!(command.starts_with("qsub -q x -f -r n -N nb7-x -S /bin/sh"), "{command}");
+    assert!(
+        command.starts_with("qsub -q x -f -r n -N nb7-x -j oe") && command.ends_with("-- /bin/sh /s/a b"),
+        "{command}"
+    );
     assert_eq!(asking.time_limit(5400), ["-l", "walltime=1:30:00"]);
 }
 
