@@ -101,6 +101,7 @@ impl<'a> Session<'a> {
 
     /// Calls `config` and takes its answer over, when there is one.
     pub fn config(&mut self) -> StageOutcome {
+        self.job.tell_server();
         let spec = self.spec(&self.job.commands.config, &[]);
         let outcome = self.call("config", &spec, true);
         if outcome.succeeded() {
