@@ -156,7 +156,8 @@ fn refuse_user(rule: &Rule, subject: &Subject, violation: &UserViolation) -> Ref
     };
     let (server, login, id) = (&subject.server, &subject.user_login, subject.user_id);
     let (name, place) = (&rule.name, &rule.place);
-    let detail = format!("rule `{name}` at {place}; server {server}, user `{login}` (id {id}): {violation}");
+    // Each line is bounded by itself.
+    let detail = format!("rule `{name}` at {place}\nserver {server}, user `{login}` (id {id})\n{violation}");
     Refusal::denied(violation.code(), message, detail)
 }
 

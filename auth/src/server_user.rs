@@ -52,7 +52,7 @@ impl<'a> Asking<'a> {
             .ok_or_else(|| trouble("the worker named a server that is not configured"))?;
         let unanswered = |why: &dyn std::fmt::Display| {
             trouble(&format!(
-                "server {} was asked about the user of job {}: {why}",
+                "server {} was asked about the user of job {}\n{why}",
                 server.name, admitted.job_id
             ))
         };

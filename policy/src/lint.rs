@@ -141,13 +141,12 @@ fn chosen_name(policy: &Policy, rule: &Rule) -> Option<Lint> {
     Some(Lint {
         code: "chosen-name",
         message: format!(
-            "rule `{}` goes by a name that GitLab users choose, and nothing checks who has it ({by}): a service account \
-             that a project's Maintainer names like a local account, a user who renames themselves, and a new user of a \
-             deleted name get that account",
+            "rule `{}` goes by a name that GitLab users choose, and nothing checks who has it ({by})",
             rule.name
         ),
         place: rule.place.clone(),
-        help: "remove `user_check = \"off\"`, or map accounts by `user_id` or by an identity provider"
+        help: "a service account that a Maintainer names so, a user who renames themselves and the next user of a deleted \
+               name get the account: remove `user_check = \"off\"`, or map accounts by `user_id` or an identity provider"
             .to_owned(),
     })
 }

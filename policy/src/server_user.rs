@@ -78,8 +78,7 @@ impl fmt::Display for UserViolation {
             ),
             UserViolation::Untold(field) => write!(
                 f,
-                "the server's answer about the job has no `user.{field}`: upgrade GitLab, or set `user_check = \"off\"` for \
-                 the server and admit users by `user_id` or by an identity provider"
+                "the server's answer has no `user.{field}`: upgrade GitLab, or set `user_check = \"off\"` and map accounts by `user_id`"
             ),
             UserViolation::OtherId(id) => write!(f, "the server says that the job belongs to user id {id}"),
             UserViolation::OtherLogin(login) => {
@@ -175,3 +174,7 @@ fn violation(user: &ServerUser, subject: &Subject, bots: bool) -> Option<UserVio
         None => Some(UserViolation::Untold("bot")),
     }
 }
+
+#[cfg(test)]
+#[path = "server_user_tests.rs"]
+mod tests;
