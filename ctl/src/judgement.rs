@@ -55,16 +55,16 @@ pub(crate) fn outcome(policy: &Policy, rule: &Rule, account: &AccountFacts, subj
         let there = ["/etc/nologin", "/run/nologin"].into_iter().filter(|file| Path::new(file).exists());
         notes.extend(there.map(|file| format!("{file} exists, so no job starts at present")));
     }
+    let mut denial = own_word(policy, account, subject, &mut notes);
+    if data_dir.is_none() {
+        let home = account.home.display();
+        denial = Some(format!("home directory {home} has characters that a shell would interpret"));
+    }
     if policy.asks_about_user(rule, policy.server(&subject.server)) {
         notes.push(format!(
             "server `{}` is asked whether user {} is an active person and no bot; that is taken for granted here",
             subject.server, subject.user_id
         ));
-    }
-    let mut denial = own_word(policy, account, subject, &mut notes);
-    if data_dir.is_none() {
-        let home = account.home.display();
-        denial = Some(format!("home directory {home} has characters that a shell would interpret"));
     }
     Outcome { data_dir, denial, notes }
 }
