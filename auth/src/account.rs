@@ -2,9 +2,10 @@
 
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
+use crate::server_user::Asking;
 use crate::settings;
 use crate::store;
-use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, Trouble, Violation};
+use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, ServerUser, Subject, Trouble, Violation};
 use nunbird_sys::shadow::{self, Expiry};
 use nunbird_sys::users;
 use std::borrow::Cow;
@@ -13,20 +14,20 @@ use std::collections::BTreeMap;
 
 /// Asks the name service switch and reads map files. Each name is looked up once, so that all of a decision sees the
 /// same facts.
-#[derive(Debug)]
-pub(crate) struct ThisHost {
+pub(crate) struct ThisHost<'a> {
     privilege: Privilege,
+    asking: Asking<'a>,
     accounts: RefCell<BTreeMap<String, Option<AccountFacts>>>,
     groups: RefCell<BTreeMap<String, Option<u32>>>,
 }
 
-impl ThisHost {
-    pub(crate) fn new(privilege: Privilege) -> Self {
-        ThisHost { privilege, accounts: RefCell::default(), groups: RefCell::default() }
+impl<'a> ThisHost<'a> {
+    pub(crate) fn new(privilege: Privilege, asking: Asking<'a>) -> Self {
+        ThisHost { privilege, asking, accounts: RefCell::default(), groups: RefCell::default() }
     }
 }
 
-impl Host for ThisHost {
+impl Host for ThisHost<'_> {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
         if let Some(known) = self.accounts.borrow().get(name) {
             return Ok(known.clone());
@@ -50,6 +51,10 @@ impl Host for ThisHost {
         let bytes = settings::read_bytes(&map.file, self.privilege).map_err(|e| failed(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
         Ok(Cow::Owned(text))
+    }
+
+    fn server_user(&self, _: &Subject) -> Result<ServerUser, Trouble> {
+        self.asking.user()
     }
 }
 
@@ -116,7 +121,13 @@ pub(crate) fn unanswered(trouble: &Trouble) -> Refusal {
     let message = match trouble.code {
         "user-database" => "this host's user database does not answer",
         "group" => "this host does not know a group that its policy names",
+        "user-check" => "the GitLab server does not say who started this job",
         _ => "this host's tables of accounts cannot be used",
     };
-    Refusal::system(trouble.code, message, &trouble.detail)
+    let refusal = Refusal::system(trouble.code, message, &trouble.detail);
+    match trouble.code {
+        "user-check" => refusal
+            .help("retry the job in a minute; if that does not help, give your site's admins the id of this decision"),
+        _ => refusal,
+    }
 }

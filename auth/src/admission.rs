@@ -2,15 +2,16 @@
 
 use crate::audit::{self, Claims, Event, Outcome, Sinks};
 use crate::context::Context;
-use crate::identify;
+use crate::identify::{self, Identity};
 use crate::judgement::{self, Judged};
 use crate::limits;
 use crate::refusal::{Refusal, clean};
+use crate::server_user::Asking;
 use crate::settings::Settings;
 use crate::store::{self, Claim, Store, job_directory};
 use nunbird_handover::{
-    Account, Audit, Batch, BatchPlan, FORMAT_VERSION, Identity, JobDirectory, Now, Record, RuleRef,
-    Scheduler, Shell, SiteRules, UNLIMITED, Untrusted, Workspace,
+    Account, Audit, Batch, BatchPlan, FORMAT_VERSION, JobDirectory, Now, Record, RuleRef, Scheduler, Shell,
+    SiteRules, UNLIMITED, Untrusted, Workspace,
 };
 use nunbird_policy::{AccountFacts, BUILDS_VARIABLE, DEFAULT_AUDIT_FILE, Directories, Executor, Job, Policy};
 use nunbird_sys::process;
@@ -25,10 +26,12 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let privilege = context.privilege;
     let directory = job_directory(context.inputs.job_directory(), privilege)?;
     let store = Store::open(privilege)?;
-    let admitted = identify::identify(context, settings)?;
+    let response = identify::read_response(context)?;
+    let Identity { admitted, answer } = identify::identify(context, settings, &response)?;
     context.subject = Some(judgement::subject(&admitted, settings)?);
     context.admitted = Some(admitted.clone());
-    let judged = judgement::judge(context, &admitted, settings)?;
+    let asking = Asking::new(&settings.policy, privilege, &response, &admitted, answer.as_deref());
+    let judged = judgement::judge(context, &admitted, asking, settings)?;
     let lock = store.lock()?;
     let server = settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
     let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: judged.account.uid };
@@ -79,7 +82,7 @@ fn record(
         job_id: admitted.job_id,
         pipeline_id: admitted.pipeline_id,
         project_id: admitted.project_id,
-        identity: Identity {
+        identity: nunbird_handover::Identity {
             server,
             user_login: admitted.user_login.clone(),
             user_id: admitted.user_id,

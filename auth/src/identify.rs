@@ -12,22 +12,32 @@ use nunbird_token::{Admitted, MAX_RESPONSE, Rejection};
 use std::io::Read;
 use zeroize::Zeroizing;
 
+/// A proven identity.
+pub(crate) struct Identity {
+    pub(crate) admitted: Admitted,
+    /// The server's answer about the job, where that has proven it.
+    pub(crate) answer: Option<Vec<u8>>,
+}
+
 /// Tries the configured sources in order. Only a job that has nothing of the first kind goes on to the next: a bad id token
 /// is a denial.
 ///
 /// # Errors
 /// A denial when nothing proves the identity; a system refusal when it could not be checked.
-pub(crate) fn identify(context: &Context<'_>, settings: &Settings) -> Result<Admitted, Refusal> {
-    let response = read_response(context)?;
+pub(crate) fn identify(
+    context: &Context<'_>,
+    settings: &Settings,
+    response: &[u8],
+) -> Result<Identity, Refusal> {
     let mut last = None;
     for source in &settings.policy.identity.sources {
         let (rejection, refusal) = match source {
-            IdentitySource::IdToken => match by_id_token(context, settings, &response)? {
-                Ok(admitted) => return Ok(admitted),
+            IdentitySource::IdToken => match by_id_token(context, settings, response)? {
+                Ok(identity) => return Ok(identity),
                 Err(rejected) => rejected,
             },
-            IdentitySource::JobToken => match by_job_token(context, settings, &response)? {
-                Ok(admitted) => return Ok(admitted),
+            IdentitySource::JobToken => match by_job_token(context, settings, response)? {
+                Ok(identity) => return Ok(identity),
                 Err(rejected) => rejected,
             },
         };
@@ -40,7 +50,7 @@ pub(crate) fn identify(context: &Context<'_>, settings: &Settings) -> Result<Adm
     Err(last.unwrap_or_else(|| refuse(Rejection::NoToken, &[], true, settings)))
 }
 
-type Identified = Result<Admitted, (Rejection, Refusal)>;
+type Identified = Result<Identity, (Rejection, Refusal)>;
 
 /// Asks the worker; once more after fetching keys, if none fitted.
 fn by_id_token(context: &Context<'_>, settings: &Settings, response: &[u8]) -> Result<Identified, Refusal> {
@@ -59,13 +69,16 @@ fn by_id_token(context: &Context<'_>, settings: &Settings, response: &[u8]) -> R
         keys.troubles.extend(troubles);
         answer = ask(&keys.files)?;
     }
-    Ok(answer.map_err(|rejection| (rejection, refuse(rejection, &keys.troubles, fetched, settings))))
+    Ok(answer
+        .map(|admitted| Identity { admitted, answer: None })
+        .map_err(|rejection| (rejection, refuse(rejection, &keys.troubles, fetched, settings))))
 }
 
 /// One worker finds the job's token, the server is asked by an unprivileged program, another worker judges the answer.
 fn by_job_token(context: &Context<'_>, settings: &Settings, response: &[u8]) -> Result<Identified, Refusal> {
     let (policy, privilege) = (&settings.policy, context.privilege);
-    let found = match worker::find_job_token(response, policy, privilege)? {
+    let urls: Vec<String> = policy.gitlab.iter().map(|server| server.url.clone()).collect();
+    let found = match worker::find_job_token(response, &urls, privilege)? {
         Ok(found) => found,
         Err(rejection) => return Ok(Err((rejection, refuse(rejection, &[], true, settings)))),
     };
@@ -83,7 +96,9 @@ fn by_job_token(context: &Context<'_>, settings: &Settings, response: &[u8]) -> 
     let now = store::now()?.epoch;
     let evidence = JobEvidence { response, answer: &answer, server: found.server, now };
     let judged = worker::judge_job_answer(&evidence, policy, privilege)?;
-    Ok(judged.map_err(|rejection| (rejection, refuse(rejection, &[], true, settings))))
+    Ok(judged
+        .map(|admitted| Identity { admitted, answer: Some(answer) })
+        .map_err(|rejection| (rejection, refuse(rejection, &[], true, settings))))
 }
 
 fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, settings: &Settings) -> Refusal {
@@ -109,7 +124,11 @@ fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, settings: &S
     }
 }
 
-fn read_response(context: &Context<'_>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+/// The runner's job response. It holds the job's secrets.
+///
+/// # Errors
+/// A system refusal when it cannot be read as the runner's account.
+pub(crate) fn read_response(context: &Context<'_>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let refuse = |detail: String| {
         Refusal::system("response-file", "the runner's job response could not be read", detail)
             .help("gitlab-runner 14.1 or later writes it; see the admin guide")

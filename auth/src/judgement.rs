@@ -5,10 +5,12 @@ use crate::authorized_projects::{self, Owner};
 use crate::context::Context;
 use crate::nologin;
 use crate::refusal::{Refusal, clean};
+use crate::server_user::Asking;
 use crate::settings::Settings;
 use crate::validation::{self, Claims, Question};
 use nunbird_policy::{
-    AccountFacts, IdentitySource, Policy, ProjectFacts, Rule, Subject, Validation, Verdict, decide, origin,
+    AccountFacts, IdentitySource, Policy, ProjectFacts, Rule, Subject, UserViolation, Validation, Verdict,
+    decide, origin,
 };
 use nunbird_token::{Admitted, Source, UserIdentity};
 
@@ -28,10 +30,11 @@ pub(crate) struct Judged<'p> {
 pub(crate) fn judge<'p>(
     context: &mut Context<'_>,
     admitted: &Admitted,
+    asking: Asking<'_>,
     settings: &'p Settings,
 ) -> Result<Judged<'p>, Refusal> {
     let (policy, privilege) = (&settings.policy, context.privilege);
-    let host = ThisHost::new(privilege);
+    let host = ThisHost::new(privilege, asking);
     let caller = privilege.caller.uid;
     let mut subject = subject(admitted, settings)?;
     let mut data_dir = None;
@@ -116,7 +119,7 @@ fn validated(
 fn by_rules<'p>(
     policy: &'p Policy,
     subject: &Subject,
-    host: &ThisHost,
+    host: &ThisHost<'_>,
     caller: u32,
 ) -> Result<(&'p Rule, AccountFacts), Refusal> {
     match decide(policy, subject, host, caller).verdict {
@@ -130,17 +133,32 @@ fn by_rules<'p>(
             let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
             Err(Refusal { detail: clean(&detail), ..refusal })
         }
-        Verdict::DeniedBot => {
-            let message = "this job was started by a bot of GitLab, and only people's jobs run here";
-            let detail = format!("login `{}`; accounts.allow_bots is false", subject.user_login);
-            Err(Refusal::denied("bot", message, detail))
-        }
+        Verdict::DeniedUser { rule, violation } => Err(refuse_user(rule, subject, &violation)),
         Verdict::NoRule => {
             let message = "this job may not run here: no rule of this site admits it";
             Err(Refusal::denied("no-rule", message, format!("none of {} rules fits", policy.rules.len())))
         }
         Verdict::Failed(trouble) => Err(account::unanswered(&trouble)),
     }
+}
+
+/// A denial of the job's user. The CI user does not learn what the server said; the detail has it, for the admin.
+fn refuse_user(rule: &Rule, subject: &Subject, violation: &UserViolation) -> Refusal {
+    let message = match violation {
+        UserViolation::BotLogin | UserViolation::Bot => {
+            "this job was started by a bot of GitLab, and only people's jobs run here"
+        }
+        UserViolation::Untold(_) => "the GitLab server does not say whether a person started this job",
+        UserViolation::OtherId(_) | UserViolation::OtherLogin(_) => {
+            "the GitLab server names another user for this job"
+        }
+        UserViolation::Inactive(_) => "the GitLab user who started this job is not active",
+    };
+    let (server, login, id) = (&subject.server, &subject.user_login, subject.user_id);
+    let (name, place) = (&rule.name, &rule.place);
+    // Each line is bounded by itself.
+    let detail = format!("rule `{name}` at {place}\nserver {server}, user `{login}` (id {id})\n{violation}");
+    Refusal::denied(violation.code(), message, detail)
 }
 
 /// What rules may ask about the job.

@@ -30,6 +30,7 @@ mod nologin;
 mod privilege;
 mod refusal;
 mod sandbox;
+mod server_user;
 mod session;
 mod settings;
 mod shepherd;

@@ -11,8 +11,8 @@ use nunbird_policy::{Algorithm, BUILDS_VARIABLE, GitLabServer, Policy};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::{answer, process};
 use nunbird_token::{
-    Admitted, JobQuestion, JobToken, KEYS_VERSION, KeysFile, MAX_KEYS, MAX_MESSAGE, Question, Rejection,
-    Server, Source,
+    Admitted, JobQuestion, JobToken, JobUser, KEYS_VERSION, KeysFile, MAX_KEYS, MAX_MESSAGE, Question,
+    Rejection, Server, Source, UserQuestion,
 };
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -81,18 +81,17 @@ pub(crate) fn ask(
     }
 }
 
-/// Asks a fresh worker for the job's own token.
+/// Asks a fresh worker for the job's own token, and which of these servers it is for.
 ///
 /// # Errors
 /// As [`ask`].
 pub(crate) fn find_job_token(
     response: &[u8],
-    policy: &Policy,
+    urls: &[String],
     privilege: Privilege,
 ) -> Result<Result<JobToken, Rejection>, Refusal> {
-    let urls: Vec<String> = policy.gitlab.iter().map(|server| server.url.clone()).collect();
     let bytes = Zeroizing::new(answer_of(privilege, || {
-        nunbird_token::encode_job_token(&nunbird_token::job_token(response, &urls))
+        nunbird_token::encode_job_token(&nunbird_token::job_token(response, urls))
     })?);
     nunbird_token::decode_job_token(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
 }
@@ -128,6 +127,23 @@ pub(crate) fn judge_job_answer(
         }
         other => Ok(other),
     }
+}
+
+/// Asks a fresh worker what a server's answer says about the user of the job.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn judge_job_user(
+    response: &[u8],
+    answer: &[u8],
+    server: &GitLabServer,
+    privilege: Privilege,
+) -> Result<Result<JobUser, Rejection>, Refusal> {
+    let bytes = answer_of(privilege, || {
+        let question = UserQuestion { response, answer, runner_ids: &server.runner_ids };
+        nunbird_token::encode_job_user(&nunbird_token::job_user(&question))
+    })?;
+    nunbird_token::decode_job_user(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
 }
 
 fn account_variable(policy: &Policy) -> Option<&str> {

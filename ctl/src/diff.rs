@@ -118,8 +118,8 @@ fn rule(decision: &Decision<'_>) -> String {
     match decision.verdict {
         Verdict::Admitted { rule, .. }
         | Verdict::DeniedByRule { rule, .. }
-        | Verdict::DeniedAccount { rule, .. } => format!("rule `{}` ({})", rule.name, rule.place),
-        Verdict::DeniedBot => "accounts.allow_bots".to_owned(),
+        | Verdict::DeniedAccount { rule, .. }
+        | Verdict::DeniedUser { rule, .. } => format!("rule `{}` ({})", rule.name, rule.place),
         Verdict::NoRule | Verdict::Failed(_) => "no rule".to_owned(),
     }
 }
@@ -133,7 +133,8 @@ fn outcome(decision: &Decision<'_>) -> String {
         Verdict::DeniedAccount { account, violation, .. } => {
             format!("denied: `{}` may not run jobs: {violation}", Untrusted(account))
         }
-        Verdict::DeniedBot | Verdict::NoRule => format!("denied: {}", denial(decision)),
+        Verdict::DeniedUser { violation, .. } => format!("denied: {violation}"),
+        Verdict::NoRule => format!("denied: {}", denial(decision)),
         Verdict::Failed(_) => format!("undecided: {}", denial(decision)),
     }
 }

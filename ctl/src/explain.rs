@@ -187,7 +187,9 @@ pub(crate) fn denial(decision: &Decision<'_>) -> String {
             let (name, account) = (Untrusted(&rule.name), Untrusted(account));
             format!("rule `{name}` gives `{account}`, which no job may become: {violation}")
         }
-        Verdict::DeniedBot => "the login is a bot's, and accounts.allow_bots is false".to_owned(),
+        Verdict::DeniedUser { rule, violation } => {
+            format!("rule `{}` does not admit this user: {violation}", Untrusted(&rule.name))
+        }
         Verdict::NoRule => "no rule fits".to_owned(),
         Verdict::Failed(trouble) => Untrusted(&trouble.detail).to_string(),
         Verdict::Admitted { .. } => String::new(),

@@ -1,6 +1,8 @@
 //! The hosts that decisions are made for: this one, and one that a test makes up.
 
-use nunbird_policy::{AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, Trouble};
+use nunbird_policy::{
+    AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, ServerUser, Subject, Trouble,
+};
 use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -40,15 +42,22 @@ impl Host for ThisHost {
         self.maps.borrow_mut().insert(map.file.clone(), text.clone());
         Ok(Cow::Owned(text))
     }
+
+    /// No server is asked here, and a job that is over would get no answer: what can be said is what comes of a person's job.
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+        Ok(ServerUser::person(job))
+    }
 }
 
 fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
     Trouble { code: "user-database", detail: format!("looking up `{name}`: {error}") }
 }
 
-/// This host, with the account that a test makes up in place of every account of the user database.
+/// This host, with what a test makes up: the account, in place of every account of the user database, and what the GitLab
+/// server says about the user.
 pub(crate) struct MadeUp<'a> {
-    pub(crate) facts: &'a LocalFacts,
+    pub(crate) facts: Option<&'a LocalFacts>,
+    pub(crate) user: &'a ServerUser,
     pub(crate) host: &'a ThisHost,
 }
 
@@ -57,26 +66,32 @@ const FIRST_GID: u32 = 4_000_000_000;
 
 impl Host for MadeUp<'_> {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
-        let gids = (FIRST_GID..).zip(&self.facts.groups).map(|(gid, _)| gid);
+        let Some(facts) = self.facts else { return self.host.account(name) };
+        let gids = (FIRST_GID..).zip(&facts.groups).map(|(gid, _)| gid);
         Ok(Some(AccountFacts {
             name: name.to_owned(),
-            uid: self.facts.uid,
+            uid: facts.uid,
             gid: FIRST_GID - 1,
             groups: gids.collect(),
             home: PathBuf::from("/home").join(name),
-            shell: self.facts.shell.clone(),
+            shell: facts.shell.clone(),
             name_of_uid: Some(name.to_owned()),
         }))
     }
 
     fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+        let Some(facts) = self.facts else { return self.host.group(name) };
         // Every other group is there, and the account is not in it.
-        let of_account = (FIRST_GID..).zip(&self.facts.groups).find(|(_, group)| *group == name);
+        let of_account = (FIRST_GID..).zip(&facts.groups).find(|(_, group)| *group == name);
         Ok(Some(of_account.map_or(FIRST_GID - 2, |(gid, _)| gid)))
     }
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         self.host.map(map)
+    }
+
+    fn server_user(&self, _: &Subject) -> Result<ServerUser, Trouble> {
+        Ok(self.user.clone())
     }
 }
 

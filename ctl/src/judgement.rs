@@ -60,6 +60,12 @@ pub(crate) fn outcome(policy: &Policy, rule: &Rule, account: &AccountFacts, subj
         let home = account.home.display();
         denial = Some(format!("home directory {home} has characters that a shell would interpret"));
     }
+    if policy.asks_about_user(rule, policy.server(&subject.server)) {
+        notes.push(format!(
+            "server `{}` is asked whether user {} is an active person and no bot; that is taken for granted here",
+            subject.server, subject.user_id
+        ));
+    }
     Outcome { data_dir, denial, notes }
 }
 

@@ -1,11 +1,11 @@
 //! What a decision may ask of the host, so that it stays a function of its arguments.
 
-use crate::MapFile;
 use crate::account::AccountFacts;
+use crate::{MapFile, ServerUser, Subject};
 use std::borrow::Cow;
 use std::fmt;
 
-/// The host's user database and map files.
+/// The host's user database and map files, and the GitLab server's word on the job's user.
 pub trait Host {
     /// The account of this name, if there is one.
     ///
@@ -24,6 +24,12 @@ pub trait Host {
     /// # Errors
     /// When the file cannot be read or is not trusted.
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble>;
+
+    /// What the server that the job comes from says about the job's user.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not about this very job: that is no word on the user.
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble>;
 }
 
 /// A question that the host did not answer, and why. Every job that needs the answer is refused.

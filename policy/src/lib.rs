@@ -21,6 +21,7 @@ mod lint;
 mod made_up;
 mod map;
 mod pattern;
+mod server_user;
 mod subject;
 mod suggest;
 mod url;
@@ -32,7 +33,8 @@ pub use config::{
     Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, Dialect, Directories,
     Downscope, Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job, Kind, LimitsSaidBy,
     LocalFacts, MapFile, MapKey, Migration, Outcome, Policy, Profile, Reading, Rule, RuleLimits, RunAs,
-    SchedulerFile, SourceFile, TestCase, Validation, conf_d, every_key, limits_to_toml, migrate, to_toml,
+    SchedulerFile, SourceFile, TestCase, UserCheck, Validation, conf_d, every_key, limits_to_toml, migrate,
+    to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
@@ -43,6 +45,7 @@ pub use lint::{Lint, lint};
 pub use map::{MapFinding, check_map};
 pub use nunbird_handover::{Audit, Syslog};
 pub use pattern::Pattern;
+pub use server_user::{ServerUser, UserViolation};
 pub use subject::{IdentitySource, Subject};
 pub use url::{check_url, origin};
 pub use workplace::{builds_root, data_dir, own_directory};

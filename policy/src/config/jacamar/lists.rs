@@ -38,6 +38,8 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
             outcome,
             profile: None,
             limits: None,
+            bots: false,
+            user_check: None,
         });
     };
     if let Some(users) = &lists.user_allowlist {
@@ -81,6 +83,8 @@ fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
         outcome: Outcome::Deny("pipelines started this way do not run here".to_owned()),
         profile: None,
         limits: None,
+        bots: false,
+        user_check: None,
     }
 }
 
