@@ -59,6 +59,7 @@ pub(crate) struct Claims<'a> {
     pub(crate) job_id: u64,
     pub(crate) pipeline_id: u64,
     pub(crate) pipeline_source: Option<&'a str>,
+    pub(crate) fork: Option<bool>,
     /// The server's host name.
     pub(crate) issuer_host: &'a str,
     /// `user_identities`: provider and the user's name there.
@@ -224,6 +225,7 @@ fn environment(settings: &Validation, claims: &Claims<'_>) -> BTreeMap<String, S
     set("JWT_JOB_ID", Some(claims.job_id.to_string()));
     set("JWT_PIPELINE_ID", Some(claims.pipeline_id.to_string()));
     set("JWT_PIPELINE_SOURCE", claims.pipeline_source.map(str::to_owned));
+    set("NUNBIRD_FORK", claims.fork.map(|fork| fork.to_string()));
     set("JWT_ISS", Some(claims.issuer_host.to_owned()));
     all.retain(|name, _| !name.starts_with("JWT_IDENTITY_"));
     for (name, value) in identities(claims.identities) {

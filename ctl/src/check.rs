@@ -80,7 +80,10 @@ fn counted(number: usize, what: &str) -> String {
 fn remarks(policy: &Policy) -> Vec<Finding> {
     lint(policy)
         .into_iter()
-        .map(|lint| Finding::remark(lint.code, lint.message, lint.help).at(lint.place.to_string()))
+        .map(|lint| {
+            let made = if lint.error { Finding::error } else { Finding::remark };
+            made(lint.code, lint.message, lint.help).at(lint.place.to_string())
+        })
         .collect()
 }
 

@@ -3,10 +3,11 @@
 
 use nunbird_handover::Untrusted;
 use nunbird_policy::{IdentitySource, Policy, Subject};
+use nunbird_token::fork_by_pipeline;
 use serde_json::{Map, Value};
 
 /// Names that facts have when an admin writes them, as in `[[test]]`.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "server",
     "identity_source",
     "user_login",
@@ -22,6 +23,7 @@ const NAMES: [&str; 20] = [
     "ref_type",
     "ref_protected",
     "pipeline_source",
+    "fork",
     "environment",
     "environment_protected",
     "runner_id",
@@ -73,6 +75,14 @@ pub(crate) fn read(object: &Map<String, Value>, policy: &Policy) -> Result<Subje
         Some(id) => id,
         None => sources.unwrap_or(0),
     };
+    let git_ref = facts.text("ref")?.unwrap_or_default();
+    let pipeline_source = facts.text("pipeline_source")?;
+    // A payload has no such claim.
+    let fork = match facts.number("job_project_id")? {
+        Some(_) => Some(!own_sources),
+        None if object.contains_key("iss") => fork_by_pipeline(pipeline_source.as_deref(), &git_ref),
+        None => facts.flag("fork")?,
+    };
     Ok(Subject {
         server: facts.text("server")?.unwrap_or_else(|| server(&facts, policy)),
         source,
@@ -90,10 +100,11 @@ pub(crate) fn read(object: &Map<String, Value>, policy: &Policy) -> Result<Subje
         namespace_path,
         project_path,
         project_id,
-        git_ref: facts.text("ref")?.unwrap_or_default(),
+        git_ref,
         ref_type: facts.text("ref_type")?,
         ref_protected: facts.flag("ref_protected")?,
-        pipeline_source: facts.text("pipeline_source")?,
+        pipeline_source,
+        fork,
         environment: facts.text("environment")?,
         environment_protected: facts.flag("environment_protected")?,
         runner_id: facts.number("runner_id")?,

@@ -2,7 +2,10 @@
 
 use crate::arguments::Doctor;
 use crate::output::{Format, Trouble};
-use crate::{check, files, host, host_facts, machine, runner_config, runner_processes, runner_unit, systemd};
+use crate::{
+    check, files, host, host_facts, jacamar_facts, machine, runner_config, runner_processes, runner_unit,
+    systemd,
+};
 
 pub(crate) fn run(options: &Doctor, format: Format) -> Result<u8, Trouble> {
     let policy = files::read(&options.configuration.configuration, format)?.policy;
@@ -11,6 +14,7 @@ pub(crate) fn run(options: &Doctor, format: Format) -> Result<u8, Trouble> {
     host_facts::look(&policy, runner, &mut findings);
     let concurrent = runner_config::look(&policy, &options.runner_config, &mut findings);
     machine::look(&policy, &mut findings);
+    jacamar_facts::look(&options.runner_config, &mut findings);
     if systemd::is_booted() {
         let running = || runner_processes::unit(&runner_processes::of(host::runner(&policy, runner)));
         let unit = options.unit.clone().or_else(running);

@@ -153,7 +153,7 @@ pub(crate) fn trace(
         let rule = step.rule;
         let fits = match step.failed {
             None => "fits",
-            Some(Mismatch::Condition(_)) => "does not fit",
+            Some(Mismatch::Condition(_) | Mismatch::Exception(_)) => "does not fit",
             Some(Mismatch::NoAccount) => "does not fit: it has no account for this job",
         };
         // A String takes everything.
@@ -161,13 +161,14 @@ pub(crate) fn trace(
         let (predicates, _) =
             explain_rule(policy, rule, subject, host).map_err(|e| Trouble::new(e.detail))?;
         for predicate in predicates {
-            let mark = if predicate.holds { "yes" } else { "no " };
+            let mark = if predicate.fits { "yes" } else { "no " };
+            let relation = if predicate.exception { "unless" } else { "wanted" };
             let key = predicate.condition.key();
             let wanted = predicate.condition.wanted();
             let seen = predicate
                 .seen
                 .map_or_else(|| "not told".to_owned(), |seen| format!("`{}`", Untrusted(&seen)));
-            let _ = writeln!(text, "       {mark}  {key} is {seen}, wanted {}", Untrusted(&wanted));
+            let _ = writeln!(text, "       {mark}  {key} is {seen}, {relation} {}", Untrusted(&wanted));
         }
     }
     Ok(text)

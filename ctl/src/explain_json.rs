@@ -61,7 +61,15 @@ impl Explained<'_> {
                 .map_err(|e| Trouble::new(e.detail))?;
             let conditions: Vec<Value> = predicates
                 .iter()
-                .map(|p| json!({"fact": p.condition.key(), "wanted": p.condition.wanted(), "seen": p.seen, "holds": p.holds}))
+                .map(|p| {
+                    // Under `when` what is not known is as good as no; under `unless` it is not.
+                    let holds = if p.exception { p.holds } else { Some(p.holds == Some(true)) };
+                    json!({
+                        "under": if p.exception { "unless" } else { "when" },
+                        "fact": p.condition.key(), "wanted": p.condition.wanted(),
+                        "seen": p.seen, "holds": holds, "fits": p.fits,
+                    })
+                })
                 .collect();
             Ok(json!({
                 "name": step.rule.name,

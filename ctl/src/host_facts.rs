@@ -180,9 +180,10 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
         policy.accounts.deny_groups.iter().map(|group| (group, true)).collect();
     for rule in &policy.rules {
         let denies = matches!(rule.outcome, Outcome::Deny(_));
-        for condition in &rule.conditions {
+        let when = rule.conditions.iter().map(|condition| (condition, denies));
+        for (condition, needed) in when.chain(rule.exceptions.iter().map(|condition| (condition, true))) {
             if let Condition::LocalGroup(names) = condition {
-                names.iter().for_each(|name| *groups.entry(name).or_default() |= denies);
+                names.iter().for_each(|name| *groups.entry(name).or_default() |= needed);
             }
         }
     }

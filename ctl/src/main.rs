@@ -20,6 +20,7 @@ mod files;
 mod finding;
 mod host;
 mod host_facts;
+mod jacamar_facts;
 mod judgement;
 mod key_facts;
 mod keys;

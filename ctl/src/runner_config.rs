@@ -7,7 +7,7 @@ use crate::finding::Finding;
 use crate::programs;
 use nunbird_policy::{DEFAULT_CONFIGURATION, Policy};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 /// The stages, as the runner's keys and Nunbird's arguments name them.
@@ -62,6 +62,21 @@ pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) ->
         findings.push(Finding::remark("no-runner", message, "the admin guide has what it needs"));
     }
     positive(&table, "concurrent").unwrap_or(1)
+}
+
+/// Every program that one of the runners calls for a stage; none where the file cannot be read.
+pub(crate) fn programs(file: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let Ok(table) = DeTable::parse(&text) else { return Vec::new() };
+    let Some(DeValue::Array(runners)) = table.get_ref().get("runners").map(|value| value.get_ref()) else {
+        return Vec::new();
+    };
+    let custom = runners.iter().filter_map(|runner| match runner.get_ref().get("custom")?.get_ref() {
+        DeValue::Table(custom) => Some(custom),
+        _ => None,
+    });
+    let named = custom.flat_map(|custom| STAGES.map(|stage| text_of(custom, &format!("{stage}_exec"))));
+    named.flatten().map(PathBuf::from).collect()
 }
 
 /// A whole number above 0.

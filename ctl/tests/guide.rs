@@ -42,3 +42,21 @@ fn the_story_of_a_denied_job_reads_as_the_guide_says() {
     let said = block("$ nunbirdctl audit --decision 7f3a9c\n").split_once('\n').expect("output").1;
     assert_eq!(output.out, said);
 }
+
+#[test]
+fn every_recipe_passes_its_own_tests_which_deny_something_and_check_finds_no_error_in_it() {
+    let recipes = include_str!("../../docs/recipes.md");
+    let mut seen = 0;
+    for block in recipes.split("```toml\n").skip(1) {
+        let policy = block.split("```").next().expect("a block");
+        let scene = Scene::new();
+        let file = scene.file("recipe.toml", policy);
+        assert!(policy.contains("expect = \"deny"), "{policy}");
+        let tested = scene.run_bare(&["test", "--configuration", &file]);
+        assert!(tested.code == 0 && tested.out.ends_with(" 0 failed\n"), "{tested:?}");
+        let checked = scene.run_bare(&["check", "--no-host", "--configuration", &file]);
+        assert_eq!(checked.code, 0, "{checked:?}");
+        seen += 1;
+    }
+    assert!(seen >= 7, "{seen}");
+}

@@ -203,7 +203,7 @@ pub fn check_account(requested: &str, facts: &AccountFacts, rules: &Accounts) ->
 }
 
 /// Shells that exist to say no.
-fn refuses_login(shell: &Path) -> bool {
+pub(crate) fn refuses_login(shell: &Path) -> bool {
     let name = shell.file_name().and_then(|n| n.to_str()).unwrap_or("");
     matches!(name, "" | "nologin" | "false" | "true" | "sync" | "halt" | "shutdown" | "git-shell")
 }

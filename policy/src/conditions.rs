@@ -1,7 +1,7 @@
 //! Whether a condition holds, and the value it looks at.
 
 use crate::host::{Host, Trouble};
-use crate::{Condition, Pattern, Subject};
+use crate::{Condition, IdentitySource, Pattern, Subject};
 use std::borrow::Cow;
 
 /// Why a condition cannot be judged by the job's facts alone.
@@ -11,45 +11,62 @@ pub(crate) enum Failure {
     NeedsAccount,
 }
 
-pub(crate) fn holds(condition: &Condition, subject: &Subject) -> Result<bool, Failure> {
+/// None where the source does not tell the fact: the condition neither holds nor fails then.
+pub(crate) fn holds(condition: &Condition, subject: &Subject) -> Result<Option<bool>, Failure> {
     let fits = |patterns: &[Pattern], text: &str| patterns.iter().any(|p| p.matches(text));
-    let told =
-        |patterns: &[Pattern], text: &Option<String>| text.as_deref().is_some_and(|t| fits(patterns, t));
+    let told = |patterns: &[Pattern], text: &Option<String>| text.as_deref().map(|t| fits(patterns, t));
+    let is = |wanted: bool, flag: Option<bool>| flag.map(|flag| flag == wanted);
+    // A token has these claims for every job that names an environment, and for no other.
+    let without_environment = subject.environment.is_none() && subject.source == IdentitySource::IdToken;
     Ok(match condition {
-        Condition::Server(p) => fits(p, &subject.server),
-        Condition::IdentitySource(source) => *source == subject.source,
-        Condition::Project(p) => fits(p, &subject.project_path),
-        Condition::ProjectId(ids) => ids.contains(&subject.project_id),
-        Condition::Namespace(p) => fits(p, &subject.namespace_path),
-        Condition::User(p) => fits(p, &subject.user_login),
-        Condition::UserId(ids) => ids.contains(&subject.user_id),
+        Condition::Server(p) => Some(fits(p, &subject.server)),
+        Condition::IdentitySource(source) => Some(*source == subject.source),
+        Condition::Project(p) => Some(fits(p, &subject.project_path)),
+        Condition::ProjectId(ids) => Some(ids.contains(&subject.project_id)),
+        Condition::Namespace(p) => Some(fits(p, &subject.namespace_path)),
+        Condition::User(p) => Some(fits(p, &subject.user_login)),
+        Condition::UserId(ids) => Some(ids.contains(&subject.user_id)),
         Condition::UserEmail(p) => told(p, &subject.user_email),
-        Condition::Group(p) => subject.groups.iter().flatten().any(|group| fits(p, group)),
+        Condition::Group(p) => subject.groups.as_ref().map(|groups| groups.iter().any(|g| fits(p, g))),
         Condition::AccessLevel(p) => told(p, &subject.access_level),
-        Condition::Ref(p) => fits(p, &subject.git_ref),
+        Condition::Ref(p) => Some(fits(p, &subject.git_ref)),
         Condition::RefType(p) => told(p, &subject.ref_type),
-        Condition::RefProtected(wanted) => subject.ref_protected == Some(*wanted),
+        Condition::RefProtected(wanted) => is(*wanted, subject.ref_protected),
         Condition::PipelineSource(p) => told(p, &subject.pipeline_source),
+        Condition::Fork(wanted) => is(*wanted, subject.fork),
+        // A user without identities and one who keeps them from jobs look alike.
+        Condition::Identity(p) => {
+            let all = &subject.identities;
+            (!all.is_empty()).then(|| all.iter().any(|(provider, _)| fits(p, provider)))
+        }
+        Condition::Environment(_) | Condition::EnvironmentProtected(_) if without_environment => Some(false),
         Condition::Environment(p) => told(p, &subject.environment),
-        Condition::EnvironmentProtected(wanted) => subject.environment_protected == Some(*wanted),
-        Condition::RunnerId(ids) => subject.runner_id.is_some_and(|id| ids.contains(&id)),
+        Condition::EnvironmentProtected(wanted) => is(*wanted, subject.environment_protected),
+        Condition::RunnerId(ids) => subject.runner_id.map(|id| ids.contains(&id)),
         Condition::Account(_) | Condition::LocalGroup(_) | Condition::Uid(_) | Condition::Shell(_) => {
             return Err(Failure::NeedsAccount);
         }
     })
 }
 
-/// A condition on the local account `name`. None holds for an account that does not exist.
-pub(crate) fn holds_locally(condition: &Condition, name: &str, host: &dyn Host) -> Result<bool, Trouble> {
+/// A condition on the local account `name`: none where this host does not have the account.
+///
+/// # Errors
+/// When the host does not answer.
+pub(crate) fn holds_locally(
+    condition: &Condition,
+    name: &str,
+    host: &dyn Host,
+) -> Result<Option<bool>, Trouble> {
     if let Condition::Account(patterns) = condition {
-        return Ok(patterns.iter().any(|p| p.matches(name)));
+        return Ok(Some(patterns.iter().any(|p| p.matches(name))));
     }
     // The user database is not asked about a name that may not even be one.
     if crate::check_name(name).is_err() {
-        return Ok(false);
+        return Ok(None);
     }
-    let Some(facts) = host.account(name)? else { return Ok(false) };
-    Ok(match condition {
+    let Some(facts) = host.account(name)? else { return Ok(None) };
+    Ok(Some(match condition {
         Condition::Uid(ranges) => ranges.iter().any(|range| range.contains(&facts.uid)),
         Condition::Shell(shells) => shells.contains(&facts.shell),
         Condition::LocalGroup(groups) => {
@@ -57,13 +74,13 @@ pub(crate) fn holds_locally(condition: &Condition, name: &str, host: &dyn Host) 
                 if let Some(gid) = host.group(group)?
                     && (facts.gid == gid || facts.groups.contains(&gid))
                 {
-                    return Ok(true);
+                    return Ok(Some(true));
                 }
             }
             false
         }
         _ => false,
-    })
+    }))
 }
 
 impl Condition {
@@ -84,6 +101,8 @@ impl Condition {
             Condition::RefType(_) => "ref_type",
             Condition::RefProtected(_) => "ref_protected",
             Condition::PipelineSource(_) => "pipeline_source",
+            Condition::Fork(_) => "fork",
+            Condition::Identity(_) => "identity",
             Condition::Environment(_) => "environment",
             Condition::EnvironmentProtected(_) => "environment_protected",
             Condition::RunnerId(_) => "runner_id",
@@ -107,6 +126,7 @@ impl Condition {
             | Condition::Ref(p)
             | Condition::RefType(p)
             | Condition::PipelineSource(p)
+            | Condition::Identity(p)
             | Condition::Environment(p)
             | Condition::Account(p) => Some(p),
             _ => None,
@@ -122,7 +142,9 @@ impl Condition {
         }
         match self {
             Condition::ProjectId(n) | Condition::UserId(n) | Condition::RunnerId(n) => numbers(n),
-            Condition::RefProtected(wanted) | Condition::EnvironmentProtected(wanted) => wanted.to_string(),
+            Condition::RefProtected(wanted)
+            | Condition::EnvironmentProtected(wanted)
+            | Condition::Fork(wanted) => wanted.to_string(),
             Condition::IdentitySource(source) => source.name().to_owned(),
             Condition::LocalGroup(groups) => join(groups.clone()),
             Condition::Uid(ranges) => {
@@ -153,6 +175,12 @@ impl Condition {
             Condition::RefType(_) => subject.ref_type.as_deref().and_then(text),
             Condition::RefProtected(_) => flag(subject.ref_protected),
             Condition::PipelineSource(_) => subject.pipeline_source.as_deref().and_then(text),
+            Condition::Fork(_) => flag(subject.fork),
+            Condition::Identity(_) => {
+                let providers: Vec<&str> =
+                    subject.identities.iter().map(|(provider, _)| provider.as_str()).collect();
+                (!providers.is_empty()).then(|| Cow::Owned(providers.join(", ")))
+            }
             Condition::Environment(_) => subject.environment.as_deref().and_then(text),
             Condition::EnvironmentProtected(_) => flag(subject.environment_protected),
             Condition::RunnerId(_) => subject.runner_id.and_then(number),

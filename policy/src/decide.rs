@@ -4,7 +4,7 @@
 //! `nunbirdctl` with the same or with made-up facts.
 
 use crate::account::{AccountFacts, Violation, check_account, check_name};
-use crate::conditions::{Failure, holds, holds_locally};
+use crate::conditions::{holds, holds_locally};
 use crate::host::{Host, Trouble};
 use crate::server_user::{self, UserViolation};
 use crate::{Condition, Downscope, Outcome, Policy, Rule, RunAs, Subject};
@@ -71,6 +71,8 @@ pub struct Step<'p> {
 pub enum Mismatch<'p> {
     /// This condition does not hold.
     Condition(&'p Condition),
+    /// This condition stands under `unless` and holds, or is not known not to.
+    Exception(&'p Condition),
     /// The map or the identity provider that the rule names has no account for this job.
     NoAccount,
 }
@@ -108,29 +110,58 @@ fn mismatch<'p>(
     subject: &Subject,
     host: &dyn Host,
 ) -> Result<Option<Mismatch<'p>>, Trouble> {
-    let mut account: Option<Option<String>> = None;
-    let name = || candidate(policy, rule, subject, host);
+    let mut judge = Judge { policy, rule, subject, host, account: None };
     for condition in &rule.conditions {
-        let fits = match holds(condition, subject) {
-            Ok(fits) => fits,
-            Err(Failure::NeedsAccount) => {
-                let known = if let Some(known) = account.take() { known } else { name()? };
-                let known = account.insert(known);
-                if let (Condition::LocalGroup(groups), Outcome::Deny(_)) = (condition, &rule.outcome) {
-                    groups.iter().try_for_each(|group| needed_group(group, host).map(drop))?;
-                }
-                known.as_deref().map_or(Ok(false), |name| holds_locally(condition, name, host))?
-            }
-        };
-        if !fits {
+        if judge.holds(condition, judge.denies())? != Some(true) {
             return Ok(Some(Mismatch::Condition(condition)));
         }
     }
-    if matches!(rule.outcome, Outcome::Deny(_)) {
-        return Ok(None);
+    for condition in &rule.exceptions {
+        let keeps = match judge.holds(condition, true)? {
+            Some(holds) => holds,
+            // What nobody knows neither opens a rule nor takes a denial away.
+            None => !judge.denies(),
+        };
+        if keeps {
+            return Ok(Some(Mismatch::Exception(condition)));
+        }
     }
-    let known = if let Some(known) = account { known } else { name()? };
-    Ok(known.is_none().then_some(Mismatch::NoAccount))
+    let without = !judge.denies() && judge.account()?.is_none();
+    Ok(without.then_some(Mismatch::NoAccount))
+}
+
+/// One rule before one job. The account is looked up once, and only where it is asked for: a map can be long.
+struct Judge<'a> {
+    policy: &'a Policy,
+    rule: &'a Rule,
+    subject: &'a Subject,
+    host: &'a dyn Host,
+    account: Option<Option<String>>,
+}
+
+impl Judge<'_> {
+    fn denies(&self) -> bool {
+        matches!(self.rule.outcome, Outcome::Deny(_))
+    }
+
+    fn account(&mut self) -> Result<Option<&str>, Trouble> {
+        if self.account.is_none() {
+            self.account = Some(candidate(self.policy, self.rule, self.subject, self.host)?);
+        }
+        Ok(self.account.as_ref().and_then(Option::as_deref))
+    }
+
+    /// Whether the condition holds; none where that is not known. `needed`: a local group that it names keeps jobs out.
+    fn holds(&mut self, condition: &Condition, needed: bool) -> Result<Option<bool>, Trouble> {
+        if let Ok(known) = holds(condition, self.subject) {
+            return Ok(known);
+        }
+        let host = self.host;
+        if let (Condition::LocalGroup(groups), true) = (condition, needed) {
+            groups.iter().try_for_each(|group| needed_group(group, host).map(drop))?;
+        }
+        self.account()?.map_or(Ok(None), |name| holds_locally(condition, name, host))
+    }
 }
 
 /// The name of the account that the rule would give; for a rule that denies, the one the job would get as itself.
@@ -224,3 +255,6 @@ fn needed_group(name: &str, host: &dyn Host) -> Result<u32, Trouble> {
 #[cfg(test)]
 #[path = "decide_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "unless_tests.rs"]
+mod unless_tests;

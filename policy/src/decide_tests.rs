@@ -245,7 +245,16 @@ fn any_rule() -> impl Strategy<Value = String> {
         Just("uid = \"0-4294967294\"".to_owned()),
         Just("local_group = \"g\"".to_owned()),
     ];
-    (when, outcome).prop_map(|(when, outcome)| format!("when = {{ {when} }}\n{outcome}\n"))
+    let unless = prop_oneof![
+        3 => Just(String::new()),
+        1 => Just("fork = true".to_owned()),
+        1 => Just("user = \"b*\"".to_owned()),
+        1 => Just("local_group = \"g\"".to_owned()),
+        1 => Just("ref_type = \"tag\", uid = \"5001\"".to_owned()),
+    ];
+    (when, unless, outcome).prop_map(|(when, unless, outcome)| {
+        format!("when = {{ {when} }}\nunless = {{ {unless} }}\n{outcome}\n")
+    })
 }
 
 proptest! {
@@ -299,7 +308,7 @@ proptest! {
     fn an_explanation_never_says_otherwise_than_the_decision(
         rules in proptest::collection::vec(any_rule(), 1..6),
         login in "[ab]{1,2}", validated in proptest::option::of("[a-c]"), map in "[ab] [a-c]\n",
-        identity in proptest::option::of("[ab]"), member in any::<bool>(),
+        identity in proptest::option::of("[ab]"), member in any::<bool>(), fork in any::<Option<bool>>(),
     ) {
         let mut text = "[map.m]\nfile = \"/m\"\n[validation]\nscript = \"/v\"\nuser = \"u\"\n".to_owned();
         for (index, rule) in rules.iter().enumerate() {
@@ -318,13 +327,16 @@ proptest! {
             user_login: login,
             validated,
             identities: identity.map(|uid| ("p".to_owned(), uid)).into_iter().collect(),
+            fork,
             ..subject()
         };
         let policy = policy(&text);
         let decision = decide(&policy, &subject, &host, RUNNER);
         for step in &decision.steps {
             let (predicates, account) = crate::explain_rule(&policy, step.rule, &subject, &host).unwrap();
-            let failed = predicates.iter().find(|p| !p.holds).map(|p| Mismatch::Condition(p.condition));
+            let failed = predicates.iter().find(|p| !p.fits).map(|p| {
+                if p.exception { Mismatch::Exception(p.condition) } else { Mismatch::Condition(p.condition) }
+            });
             let denies = matches!(step.rule.outcome, crate::Outcome::Deny(_));
             let nobody = (!denies && account.is_none()).then_some(Mismatch::NoAccount);
             prop_assert_eq!(step.failed, failed.or(nobody));

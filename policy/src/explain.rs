@@ -3,17 +3,21 @@
 use crate::conditions::{Failure, holds, holds_locally};
 use crate::decide::candidate;
 use crate::host::{Host, Trouble};
-use crate::{Condition, Policy, Rule, Subject};
+use crate::{Condition, Outcome, Policy, Rule, Subject};
 
 /// One condition of a rule, judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Predicate<'p> {
     /// The condition.
     pub condition: &'p Condition,
+    /// Whether it stands under `unless` instead of `when`.
+    pub exception: bool,
     /// The value that it looked at; none where there is none. Unchecked: show it through `Untrusted`.
     pub seen: Option<String>,
-    /// Whether it holds.
-    pub holds: bool,
+    /// Whether it holds; none where that is not known.
+    pub holds: Option<bool>,
+    /// Whether the rule may fit as far as this condition goes.
+    pub fits: bool,
 }
 
 /// Judges every condition of a rule, also those behind the first that fails, and the account it would give: looked up where
@@ -27,24 +31,31 @@ pub fn explain_rule<'p>(
     subject: &Subject,
     host: &dyn Host,
 ) -> Result<(Vec<Predicate<'p>>, Option<String>), Trouble> {
-    let told = |condition: &Condition| holds(condition, subject).ok();
-    let asked = rule.conditions.iter().any(|condition| told(condition).is_none());
-    let account = if asked || rule.conditions.iter().all(|condition| told(condition) == Some(true)) {
-        candidate(policy, rule, subject, host)?
-    } else {
-        None
+    let denies = matches!(rule.outcome, Outcome::Deny(_));
+    let when = rule.conditions.iter().map(|condition| (condition, false));
+    let all = || when.clone().chain(rule.exceptions.iter().map(|condition| (condition, true)));
+    let fits = |exception: bool, known: Option<bool>| match (exception, known) {
+        (false, known) => known == Some(true),
+        (true, Some(holds)) => !holds,
+        (true, None) => denies,
     };
-    let judge = |condition: &'p Condition| {
+    // Whatever needs the account may fit.
+    let needed = all().any(|(condition, _)| holds(condition, subject).is_err())
+        || all().all(|(condition, exception)| {
+            holds(condition, subject).is_ok_and(|known| fits(exception, known))
+        });
+    let account = if needed { candidate(policy, rule, subject, host)? } else { None };
+    let judge = |(condition, exception): (&'p Condition, bool)| {
         let (seen, holds) = match holds(condition, subject) {
             Ok(holds) => (condition.seen(subject).map(|seen| seen.into_owned()), holds),
             Err(Failure::NeedsAccount) => match account.as_deref() {
                 Some(name) => (local(condition, name, host)?, holds_locally(condition, name, host)?),
-                None => (None, false),
+                None => (None, None),
             },
         };
-        Ok(Predicate { condition, seen, holds })
+        Ok(Predicate { condition, exception, seen, holds, fits: fits(exception, holds) })
     };
-    let predicates = rule.conditions.iter().map(judge).collect::<Result<_, Trouble>>()?;
+    let predicates = all().map(judge).collect::<Result<_, Trouble>>()?;
     Ok((predicates, account))
 }
 

@@ -56,6 +56,8 @@ pub struct Subject {
     pub ref_protected: Option<bool>,
     /// What started the pipeline: `push`, `web`, `schedule`, `merge_request_event`, …
     pub pipeline_source: Option<String>,
+    /// Whether the sources come from another project than the one that runs the job: a merge request from a fork.
+    pub fork: Option<bool>,
     /// The environment the job deploys to, where it names one.
     pub environment: Option<String>,
     /// Whether that environment is protected in GitLab.

@@ -6,9 +6,10 @@ use std::path::Path;
 const REFERENCE: &str = include_str!("../../docs/policy-reference.md");
 
 #[test]
-fn every_example_of_the_reference_and_of_the_admin_guide_is_a_policy() {
+fn every_example_of_the_reference_the_admin_guide_and_the_recipes_is_a_policy() {
     let mut seen = 0;
-    for document in [REFERENCE, include_str!("../../docs/admin-guide.md")] {
+    let others = [include_str!("../../docs/admin-guide.md"), include_str!("../../docs/recipes.md")];
+    for document in [REFERENCE].into_iter().chain(others) {
         for block in document.split("```toml\n").skip(1) {
             let text = block.split("```").next().unwrap_or("");
             if text.contains("[[runners]]") {

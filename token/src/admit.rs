@@ -73,6 +73,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     let requested_builds_dir = question.builds_variable.and_then(|name| response.requested_builds_dir(name));
     // GitLab measures the role against the project of the sources, and in a merge request from a fork its author owns that.
     let own_sources = claims.project_id.0 == project.id;
+    let fork = claims.fork();
     Ok(Admitted {
         server: verified.server,
         source: Source::IdToken,
@@ -90,6 +91,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
         user_email: claims.user_email,
         access_level: claims.user_access_level.filter(|_| own_sources),
         groups: claims.groups_direct,
+        fork,
         identities: claims
             .user_identities
             .into_iter()

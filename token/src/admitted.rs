@@ -49,6 +49,8 @@ pub struct Admitted {
     pub groups: Option<Vec<String>>,
     /// The user's accounts with identity providers; empty where the source tells none.
     pub identities: Vec<UserIdentity>,
+    /// Whether the sources come from another project than the one that runs the job: a merge request from a fork.
+    pub fork: Option<bool>,
     /// Full path of the project that runs the job.
     pub project_path: String,
     /// Full path of its namespace.

@@ -155,6 +155,17 @@ impl Claims {
             && self.aud.0.iter().all(|text| is_plain(text))
     }
 
+    /// Whether the sources come from another project than the one that runs the job.
+    ///
+    /// GitLab 18.4 and later names both projects. Older servers name one, which was not the sources' in every release, so
+    /// that a merge request's pipeline says nothing there.
+    pub fn fork(&self) -> Option<bool> {
+        match self.job_project_id {
+            Some(id) => Some(id != self.project_id),
+            None => fork_by_pipeline(Some(&self.pipeline_source), &self.git_ref),
+        }
+    }
+
     /// All three of `job_project_id`, `job_project_path` and `job_namespace_path`, or none of them.
     pub(crate) fn running_project(&self) -> Option<RunningProject<'_>> {
         match (self.job_project_id, &self.job_project_path, &self.job_namespace_path) {
@@ -171,6 +182,18 @@ impl Claims {
             _ => None,
         }
     }
+}
+
+/// Pipelines that GitLab starts on a ref of the project itself (`CI_PIPELINE_SOURCE`). Only pipelines of merge requests, and
+/// their child pipelines, have sources of another project (GitLab `app/models/ci/pipeline.rb`,
+/// `merge_request_from_forked_project?`).
+const ON_OWN_REFS: [&str; 7] = ["api", "chat", "push", "schedule", "trigger", "web", "webide"];
+
+/// Whether the sources are another project's, as far as the pipeline's source and its ref tell. `Some(true)` is never
+/// returned: a merge request may come from a fork or from a branch of the project.
+pub fn fork_by_pipeline(source: Option<&str>, git_ref: &str) -> Option<bool> {
+    let own = source.is_some_and(|source| ON_OWN_REFS.contains(&source));
+    (own && !git_ref.starts_with("refs/merge-requests/")).then_some(false)
 }
 
 pub(crate) fn is_plain(text: &str) -> bool {

@@ -4,7 +4,7 @@
 //! verified TLS names job, project and user. Here the token is found, and the answer is judged: it must be of this very
 //! job, as an id token must be.
 
-use crate::claims::is_plain;
+use crate::claims::{fork_by_pipeline, is_plain};
 use crate::response::{JobInfo, Response};
 use crate::{Admitted, Bound, Rejection, Source};
 use serde::Deserialize;
@@ -169,6 +169,7 @@ pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Reject
         user_email: None,
         access_level: None,
         groups: None,
+        fork: fork_by_pipeline(answer.pipeline.source.as_deref(), &answer.git_ref),
         identities: Vec::new(),
         namespace_path: namespace.to_owned(),
         namespace_id: None,

@@ -49,6 +49,27 @@ fn a_running_job_of_this_server_is_told_as_far_as_the_answer_goes() {
     assert_eq!(admitted.ref_protected, None);
     assert_eq!(admitted.pipeline_source.as_deref(), Some("push"));
     assert_eq!(admitted.requested_account.as_deref(), Some("deploy"));
+    assert_eq!(admitted.fork, Some(false), "a push is to the project itself");
+}
+
+#[test]
+fn what_the_answer_does_not_say_about_a_fork_is_not_told() {
+    for (source, git_ref, fork) in [
+        (json!("schedule"), "main", Some(false)),
+        (json!("merge_request_event"), "refs/merge-requests/4/head", None),
+        (json!("merge_request_event"), "main", None),
+        (json!("push"), "refs/merge-requests/4/head", None),
+        (json!("parent_pipeline"), "main", None),
+        (json!("external_pull_request_event"), "main", None),
+        (json!("something_new"), "main", None),
+        (Value::Null, "main", None),
+    ] {
+        let mut answer = answer();
+        answer["pipeline"]["source"] = source.clone();
+        answer["ref"] = json!(git_ref);
+        let admitted = judge(&response(), &answer.to_string(), &[]).unwrap();
+        assert_eq!(admitted.fork, fork, "{source} {git_ref}");
+    }
 }
 
 #[test]

@@ -25,6 +25,11 @@ impl<'a> Reader<'a> {
         Ok(u16::from_le_bytes(bytes))
     }
 
+    pub(crate) fn word(&mut self) -> Result<u32, WireError> {
+        let bytes = self.take(4)?.try_into().map_err(|_| WireError)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
     pub(crate) fn number(&mut self) -> Result<u64, WireError> {
         let bytes = self.take(8)?.try_into().map_err(|_| WireError)?;
         Ok(u64::from_le_bytes(bytes))

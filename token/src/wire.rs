@@ -5,11 +5,11 @@
 //! texts have a u16 length before them.
 //!
 //! ```text
-//! "NBW4"  0  code  bound                                              a rejection
-//! "NBW4"  1  server  flags(u16)  eight u64  five texts  the optional    an identity
+//! "NBW5"  0  code  bound                                              a rejection
+//! "NBW5"  1  server  flags(u32)  eight u64  five texts  the optional    an identity
 //!            texts of the flags  groups  identities
-//! "NBW4"  2  server  text                                             a job token, and where it goes
-//! "NBW4"  3  flags(u8)  u64  text  the optional text of the flags     the user of a job
+//! "NBW5"  2  server  text                                             a job token, and where it goes
+//! "NBW5"  3  flags(u8)  u64  text  the optional text of the flags     the user of a job
 //! ```
 //!
 //! Groups and identities are a u8 count and so many texts, or pairs of texts.
@@ -21,7 +21,7 @@ use crate::reader::Reader;
 use crate::{Admitted, Bound, Rejection, Source, UserIdentity};
 use std::path::{Component, Path, PathBuf};
 
-const MAGIC: &[u8; 4] = b"NBW4";
+const MAGIC: &[u8; 4] = b"NBW5";
 /// The longest message, in bytes: room for two hundred groups of 255 characters.
 pub const MAX_MESSAGE: usize = 256 << 10;
 
@@ -49,17 +49,21 @@ const BOUNDS: [Bound; 5] = [Bound::Job, Bound::Project, Bound::Pipeline, Bound::
 const OTHER_JOB: u8 = 255;
 
 // Flags: which optional facts are there, and the truth of those that are true or false.
-const HAS_RUNNER: u16 = 1;
-const HAS_PROTECTED: u16 = 1 << 1;
-const PROTECTED: u16 = 1 << 2;
-const HAS_ENVIRONMENT_PROTECTED: u16 = 1 << 3;
-const ENVIRONMENT_PROTECTED: u16 = 1 << 4;
-const BY_JOB_TOKEN: u16 = 1 << 5;
-const HAS_GROUPS: u16 = 1 << 6;
+const HAS_RUNNER: u32 = 1;
+const HAS_PROTECTED: u32 = 1 << 1;
+const PROTECTED: u32 = 1 << 2;
+const HAS_ENVIRONMENT_PROTECTED: u32 = 1 << 3;
+const ENVIRONMENT_PROTECTED: u32 = 1 << 4;
+const BY_JOB_TOKEN: u32 = 1 << 5;
+const HAS_GROUPS: u32 = 1 << 6;
 /// The first of seven flags for the optional texts.
-const FIRST_TEXT: u16 = 1 << 7;
-const HAS_NAMESPACE_ID: u16 = 1 << 14;
-const HAS_QUEUED: u16 = 1 << 15;
+const FIRST_TEXT: u32 = 1 << 7;
+const HAS_NAMESPACE_ID: u32 = 1 << 14;
+const HAS_QUEUED: u32 = 1 << 15;
+const HAS_FORK: u32 = 1 << 16;
+const FORK: u32 = 1 << 17;
+/// All of them.
+const KNOWN: u32 = (1 << 18) - 1;
 
 // Flags of a job's user.
 const HAS_BOT: u8 = 1;
@@ -135,8 +139,8 @@ fn optional_texts(a: &Admitted) -> [&Option<String>; 7] {
     ]
 }
 
-fn flags(a: &Admitted) -> u16 {
-    let flag = |set: bool, bit: u16| if set { bit } else { 0 };
+fn flags(a: &Admitted) -> u32 {
+    let flag = |set: bool, bit: u32| if set { bit } else { 0 };
     let mut flags = flag(a.runner_id.is_some(), HAS_RUNNER)
         | flag(a.ref_protected.is_some(), HAS_PROTECTED)
         | flag(a.ref_protected == Some(true), PROTECTED)
@@ -145,7 +149,9 @@ fn flags(a: &Admitted) -> u16 {
         | flag(a.source == Source::JobToken, BY_JOB_TOKEN)
         | flag(a.groups.is_some(), HAS_GROUPS)
         | flag(a.namespace_id.is_some(), HAS_NAMESPACE_ID)
-        | flag(a.queued.is_some(), HAS_QUEUED);
+        | flag(a.queued.is_some(), HAS_QUEUED)
+        | flag(a.fork.is_some(), HAS_FORK)
+        | flag(a.fork == Some(true), FORK);
     for (index, text) in optional_texts(a).into_iter().enumerate() {
         flags |= flag(text.is_some(), FIRST_TEXT << index);
     }
@@ -262,9 +268,12 @@ fn decode_rejection(reader: &mut Reader<'_>) -> Result<Rejection, WireError> {
 
 fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
     let server = usize::from(reader.byte()?);
-    let flags = reader.short()?;
-    let has = |bit: u16| flags & bit != 0;
-    let truth = |there: u16, bit: u16| {
+    let flags = reader.word()?;
+    if flags & !KNOWN != 0 {
+        return Err(WireError);
+    }
+    let has = |bit: u32| flags & bit != 0;
+    let truth = |there: u32, bit: u32| {
         if has(there) {
             Ok(Some(has(bit)))
         } else if has(bit) {
@@ -275,7 +284,7 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
     };
     let expires_at = reader.id()?;
     let [job_id, pipeline_id, project_id, user_id] = [reader.id()?, reader.id()?, reader.id()?, reader.id()?];
-    let mut number = |bit: u16| match (has(bit), reader.number()?) {
+    let mut number = |bit: u32| match (has(bit), reader.number()?) {
         (true, number) => Ok(Some(number)),
         (false, 0) => Ok(None),
         (false, _) => Err(WireError),
@@ -318,6 +327,7 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
         access_level,
         groups,
         identities,
+        fork: truth(HAS_FORK, FORK)?,
         project_path,
         namespace_path,
         namespace_id,

@@ -18,7 +18,8 @@ fn admitted() -> impl Strategy<Value = Admitted> {
         proptest::option::of(text),
         proptest::option::of(text),
     );
-    let flags = (any::<bool>(), proptest::option::of(any::<bool>()), proptest::option::of(any::<bool>()));
+    let truth = || proptest::option::of(any::<bool>());
+    let flags = (any::<bool>(), truth(), truth(), truth());
     let lists = (
         proptest::option::of(proptest::collection::vec(text, 0..5)),
         proptest::collection::vec((text, text), 0..4),
@@ -37,6 +38,7 @@ fn admitted() -> impl Strategy<Value = Admitted> {
             queued: i.7,
             ref_protected: f.1,
             environment_protected: f.2,
+            fork: f.3,
             user_email: o.0,
             access_level: o.1,
             ref_type: o.2,

@@ -121,6 +121,8 @@ pub(crate) struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pipeline_source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fork: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) environment: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) environment_protected: Option<bool>,
@@ -153,6 +155,7 @@ impl<'a> Claims<'a> {
             ref_type: subject.ref_type.as_deref(),
             ref_protected: subject.ref_protected,
             pipeline_source: subject.pipeline_source.as_deref(),
+            fork: subject.fork,
             environment: subject.environment.as_deref(),
             environment_protected: subject.environment_protected,
             runner_id: subject.runner_id,

@@ -126,6 +126,7 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
                 ref_type: Some("branch"),
                 ref_protected: Some(true),
                 pipeline_source: Some("push"),
+                fork: Some(true),
                 environment: Some(HOSTILE),
                 environment_protected: Some(false),
                 runner_id: Some(12),

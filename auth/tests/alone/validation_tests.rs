@@ -65,6 +65,7 @@ fn claims<'a>() -> Claims<'a> {
         job_id: 7001,
         pipeline_id: 501,
         pipeline_source: Some("push"),
+        fork: Some(false),
         issuer_host: "gitlab.example.org",
         identities: &[],
     }
@@ -124,6 +125,7 @@ fn the_program_gets_names_claims_and_a_clean_process_and_nothing_else(machine: &
         ("PATH", "/tmp"),
         ("JWT_USER_LOGIN", "root"),
         ("JWT_USER_EMAIL", "made@up"),
+        ("NUNBIRD_FORK", "true"),
         ("JWT_IDENTITY_LDAP", "made-up"),
     ];
     let identities = [
@@ -145,7 +147,7 @@ fn the_program_gets_names_claims_and_a_clean_process_and_nothing_else(machine: &
     let expected = format!(
         "JWT_IDENTITY_SITE_LDAP_1=uid=alice\nJWT_ISS=gitlab.example.org\nJWT_JOB_ID=7001\nJWT_NAMESPACE_ID=12\n\
          JWT_PIPELINE_ID=501\nJWT_PIPELINE_SOURCE=push\nJWT_PROJECT_ID=31\nJWT_PROJECT_PATH=physics/lattice\n\
-         JWT_USER_ID=210\nJWT_USER_LOGIN=alice\nNUNBIRD_VALIDATION_SCRIPT={}\n\
+         JWT_USER_ID=210\nJWT_USER_LOGIN=alice\nNUNBIRD_FORK=false\nNUNBIRD_VALIDATION_SCRIPT={}\n\
          PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nPWD=/\nSITE=juelich\n",
         script.display()
     );

@@ -29,6 +29,7 @@ pub(super) fn of(subject: &Subject) -> Vec<(&'static str, String)> {
         ("ref_type", text(&subject.ref_type)),
         ("ref_protected", flag(subject.ref_protected)),
         ("pipeline_source", text(&subject.pipeline_source)),
+        ("fork", flag(subject.fork)),
         ("environment", text(&subject.environment)),
         ("environment_protected", flag(subject.environment_protected)),
         ("runner_id", subject.runner_id.map(|id| id.to_string())),

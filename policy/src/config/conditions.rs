@@ -1,4 +1,4 @@
-//! The `when` of a rule, and the claims of a test: the same facts by the same names.
+//! The `when` and `unless` of a rule, and the claims of a test: the same facts by the same names.
 
 use super::model::Condition;
 use super::reader::{At, Kind, Raw, Section};
@@ -32,6 +32,8 @@ pub(super) fn read(mut table: Section<'_>, known: &Known<'_>) -> Vec<Condition> 
     all.extend(patterns(t, "ref_type").map(Condition::RefType));
     all.extend(t.boolean("ref_protected").map(|at| Condition::RefProtected(at.value)));
     all.extend(patterns(t, "pipeline_source").map(Condition::PipelineSource));
+    all.extend(t.boolean("fork").map(|at| Condition::Fork(at.value)));
+    all.extend(patterns(t, "identity").map(Condition::Identity));
     all.extend(patterns(t, "environment").map(Condition::Environment));
     all.extend(t.boolean("environment_protected").map(|at| Condition::EnvironmentProtected(at.value)));
     all.extend(numbers(t, "runner_id").map(Condition::RunnerId));
@@ -167,6 +169,7 @@ pub(super) fn subject(mut table: Section<'_>, first_server: &str) -> Option<Subj
         ref_type: text(t, "ref_type"),
         ref_protected: t.boolean("ref_protected").map(|at| at.value),
         pipeline_source: text(t, "pipeline_source"),
+        fork: t.boolean("fork").map(|at| at.value),
         environment: text(t, "environment"),
         environment_protected: t.boolean("environment_protected").map(|at| at.value),
         runner_id: number(t, "runner_id"),

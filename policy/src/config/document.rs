@@ -116,8 +116,12 @@ impl<'t> Document<'t> {
         for error in &errors {
             let offset = error.span().map_or(0, |span| span.start);
             let message = error.message().trim_end_matches('.').to_owned();
+            let rest = self.text.get(offset..).and_then(|rest| rest.lines().next()).unwrap_or("");
             let help = match message.as_str() {
                 "duplicate key" => "remove one of the two",
+                _ if rest.contains(['“', '”', '„', '‘', '’', '«', '»']) => {
+                    "these are typographic quotes; write the plain `\"`"
+                }
                 _ => "see toml.io for the syntax; texts stand in quotes",
             };
             Spot { document: self, offset }.find(message, help);

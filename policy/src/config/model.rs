@@ -323,6 +323,8 @@ pub struct Rule {
     pub place: Place,
     /// All must hold.
     pub conditions: Vec<Condition>,
+    /// None may hold. Of a rule that gives an account, each must be known not to hold.
+    pub exceptions: Vec<Condition>,
     /// What happens then.
     pub outcome: Outcome,
     /// The profile that the job runs by, a key of [`Policy::profiles`].
@@ -368,6 +370,10 @@ pub enum Condition {
     RefProtected(bool),
     /// What started the pipeline.
     PipelineSource(Vec<Pattern>),
+    /// Whether the sources come from another project than the one that runs the job.
+    Fork(bool),
+    /// GitLab's name of an identity provider with which the user has an account.
+    Identity(Vec<Pattern>),
     /// The environment that the job deploys to.
     Environment(Vec<Pattern>),
     /// Whether that environment is protected.

@@ -41,6 +41,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         Some(name) => unique(name, names, "rule"),
     }
     let conditions = conditions::read(table.table("when"), known);
+    let exceptions = conditions::read(table.table("unless"), known);
     let profile = table.text("profile");
     if let Some(profile) = &profile
         && !known.profiles.contains_key(profile.value)
@@ -76,6 +77,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         name: name?.value.to_owned(),
         place,
         conditions,
+        exceptions,
         outcome: outcome?,
         profile: profile.map(|at| at.value.to_owned()),
         limits: limits.map(|at| limits::of_rule(&at, known.limits)),

@@ -104,6 +104,16 @@ fn values_that_would_open_a_hole_are_refused() {
 }
 
 #[test]
+fn typographic_quotes_are_named() {
+    for value in ["“ada”", "„ada“", "‘ada’"] {
+        let text = format!("[[rule]]\nname = {value}\n");
+        let findings = Policy::parse(Path::new("c.toml"), &text).expect_err("no TOML");
+        let help = findings[0].help.as_deref().unwrap_or("");
+        assert!(help.contains("typographic quotes"), "{value}: {findings:?}");
+    }
+}
+
+#[test]
 fn duplicates_are_refused() {
     assert!(findings("", "downscope = \"none\"\ndownscope = \"none\"")[0].message.contains("duplicate"));
     let twice = format!("{GOOD}{GOOD}");

@@ -235,6 +235,9 @@ impl Writer<'_> {
         for condition in &rule.conditions {
             self.key(&format!("when.{}", condition.key()), &value_of(condition));
         }
+        for exception in &rule.exceptions {
+            self.key(&format!("unless.{}", exception.key()), &value_of(exception));
+        }
         match &rule.outcome {
             Outcome::Deny(message) => self.key("deny", &quote(message)),
             Outcome::RunAs(run_as) => self.key("run_as", &run_as_of(run_as)),
@@ -319,7 +322,9 @@ fn run_as_of(run_as: &RunAs) -> String {
 
 fn value_of(condition: &Condition) -> String {
     match condition {
-        Condition::RefProtected(wanted) | Condition::EnvironmentProtected(wanted) => wanted.to_string(),
+        Condition::RefProtected(wanted)
+        | Condition::EnvironmentProtected(wanted)
+        | Condition::Fork(wanted) => wanted.to_string(),
         Condition::IdentitySource(source) => quote(source.name()),
         Condition::ProjectId(ids) | Condition::UserId(ids) | Condition::RunnerId(ids) => numbers(ids),
         Condition::LocalGroup(groups) => texts(groups),

@@ -154,5 +154,27 @@ fn a_merge_request_from_a_fork_counts_for_the_project_that_runs_it() {
     assert_eq!((admitted.project_id, admitted.project_path.as_str()), (3, "hpc/app"));
     assert_eq!((admitted.namespace_path.as_str(), admitted.namespace_id), ("hpc", Some(4)));
     assert_eq!(admitted.access_level, None, "everybody owns a fork of their own");
+    assert_eq!(admitted.fork, Some(true));
     assert_eq!(ask_claims(&with(&fork[..3])), Err(Rejection::OtherJob(Bound::Project)));
+}
+
+#[test]
+fn a_server_that_names_one_project_does_not_tell_whose_sources_a_merge_request_has() {
+    for (source, fork) in [
+        ("push", Some(false)),
+        ("schedule", Some(false)),
+        ("merge_request_event", None),
+        ("parent_pipeline", None),
+        ("something_new", None),
+    ] {
+        let admitted = ask_claims(&with(&[("pipeline_source", json!(source))])).unwrap();
+        assert_eq!(admitted.fork, fork, "{source}");
+    }
+    let own = [
+        ("pipeline_source", json!("merge_request_event")),
+        ("job_project_id", json!("3")),
+        ("job_project_path", json!("hpc/app")),
+        ("job_namespace_path", json!("hpc")),
+    ];
+    assert_eq!(ask_claims(&with(&own)).unwrap().fork, Some(false));
 }

@@ -48,6 +48,7 @@ fn not_whole() -> Rule {
         name: "not migrated yet".to_owned(),
         place: Place { file: "".into(), line: 0, column: 0 },
         conditions: Vec::new(),
+        exceptions: Vec::new(),
         outcome: Outcome::Deny("this host's configuration is being changed".to_owned()),
         profile: None,
         limits: None,

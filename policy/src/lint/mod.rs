@@ -1,13 +1,20 @@
 //! What is allowed in a policy and yet seldom meant: rules that never decide, and rules that decide everything.
 
-use crate::{Condition, IdentitySource, Outcome, Pattern, Place, Policy, Rule, RunAs};
+mod cover;
+mod nobody;
+mod values;
 
-/// One remark about a policy.
+use crate::{Condition, IdentitySource, Outcome, Pattern, Place, Policy, Rule, RunAs};
+use cover::decides_all_of;
+
+/// One finding about a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lint {
     /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`,
-    /// `other-account`, `chosen-name`.
+    /// `other-account`, `unknown-value`, `not-forks`, `nobody`, `own-account`, `chosen-name`.
     pub code: &'static str,
+    /// Whether the policy does otherwise than it is written: it lets in whom a rule is to keep out, or runs nobody's job.
+    pub error: bool,
     /// What is remarkable: a lower-case phrase.
     pub message: String,
     /// The rule it is about.
@@ -16,97 +23,116 @@ pub struct Lint {
     pub help: String,
 }
 
-/// Values that GitLab sends as `pipeline_source` (docs.gitlab.com/ci/jobs/job_rules, `CI_PIPELINE_SOURCE`).
-const PIPELINE_SOURCES: [&str; 17] = [
-    "api",
-    "chat",
-    "container_registry_push",
-    "external",
-    "external_pull_request_event",
-    "merge_request_event",
-    "ondemand_dast_scan",
-    "ondemand_dast_validation",
-    "parent_pipeline",
-    "pipeline",
-    "push",
-    "schedule",
-    "security_orchestration_policy",
-    "trigger",
-    "unknown",
-    "web",
-    "webide",
-];
+/// The findings about one rule.
+struct Findings<'a> {
+    rule: &'a Rule,
+    all: &'a mut Vec<Lint>,
+}
+
+impl Findings<'_> {
+    fn remark(&mut self, code: &'static str, message: impl Into<String>, help: impl Into<String>) {
+        self.add(false, code, message, help);
+    }
+
+    fn add(&mut self, error: bool, code: &'static str, message: impl Into<String>, help: impl Into<String>) {
+        let place = self.rule.place.clone();
+        self.all.push(Lint { code, error, message: message.into(), place, help: help.into() });
+    }
+}
 
 /// Looks at every rule, alone and beside those before it.
 pub fn lint(policy: &Policy) -> Vec<Lint> {
-    let mut remarks = Vec::new();
+    let mut all = Vec::new();
     for (index, rule) in policy.rules.iter().enumerate() {
-        alone(policy, rule, &mut remarks);
-        remarks.extend(chosen_name(policy, rule));
+        let findings = &mut Findings { rule, all: &mut all };
+        findings.all.extend(chosen_name(policy, rule));
         let earlier = policy.rules.get(..index).unwrap_or(&[]);
-        if let Some(wide) = earlier.iter().find(|wide| decides_all_of(wide, rule)) {
+        let wide = earlier.iter().find(|wide| decides_all_of(wide, rule));
+        if !nobody::look(policy, rule, findings) && wide.is_none() {
+            everybody(rule, findings);
+        }
+        if matches!(rule.outcome, Outcome::Deny(_)) {
+            denial(policy, rule, findings);
+        }
+        conditions(policy, rule, findings);
+        if let Some(wide) = wide {
             let contradicts =
                 matches!(wide.outcome, Outcome::Deny(_)) != matches!(rule.outcome, Outcome::Deny(_));
             let (code, also) =
                 if contradicts { ("contradiction", " with the opposite outcome") } else { ("shadowed", "") };
-            remarks.push(Lint {
+            findings.remark(
                 code,
-                message: format!(
+                format!(
                     "rule `{}` never decides: `{}` at {} fits every job that it fits{also}",
                     rule.name, wide.name, wide.place
                 ),
-                place: rule.place.clone(),
-                help: format!("move it above `{}`, or add a condition to `{}`", wide.name, wide.name),
-            });
+                format!("move it above `{}`, or add a condition to `{}`", wide.name, wide.name),
+            );
         }
     }
-    remarks
+    all
 }
 
-fn alone(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
-    let mut remark = |code, message: String, help: &str| {
-        remarks.push(Lint { code, message, place: rule.place.clone(), help: help.to_owned() });
-    };
+fn everybody(rule: &Rule, findings: &mut Findings<'_>) {
+    if !rule.conditions.is_empty() {
+        return;
+    }
     let name = &rule.name;
-    if rule.conditions.is_empty() {
-        match &rule.outcome {
-            Outcome::RunAs(RunAs::Account(account)) => remark(
-                "everybody",
-                format!("rule `{name}` lets every user of every project run as `{account}`"),
-                "add `when = { project = \"…\" }`",
-            ),
-            Outcome::RunAs(_) => remark(
-                "everybody",
-                format!("rule `{name}` admits every user of every project"),
-                "add conditions under `when`, if that is not meant",
-            ),
-            Outcome::Deny(_) => {}
-        }
+    let but = if rule.exceptions.is_empty() { "" } else { ", but for those of `unless`" };
+    match &rule.outcome {
+        Outcome::RunAs(RunAs::Account(account)) => findings.remark(
+            "everybody",
+            format!("rule `{name}` lets every user of every project run as `{account}`{but}"),
+            "add `when = { project = \"…\" }`",
+        ),
+        Outcome::RunAs(_) => findings.remark(
+            "everybody",
+            format!("rule `{name}` admits every user of every project{but}"),
+            "add conditions under `when`, if that is not meant",
+        ),
+        Outcome::Deny(_) => {}
     }
-    if matches!(rule.outcome, Outcome::Deny(_)) {
-        denial(policy, rule, remarks);
-    }
-    let mut remark = |code, message: String, help: &str| {
-        remarks.push(Lint { code, message, place: rule.place.clone(), help: help.to_owned() });
-    };
+}
+
+/// What can be said of each condition.
+fn conditions(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
+    let name = &rule.name;
+    let denies = matches!(rule.outcome, Outcome::Deny(_));
     for condition in &rule.conditions {
-        if let Some(pattern) =
-            condition.patterns().and_then(|p| p.iter().find(|p| matches_everything(p, condition)))
-        {
-            remark(
+        let key = condition.key();
+        if let Some(pattern) = everything(condition) {
+            findings.remark(
                 "matches-everything",
-                format!("rule `{name}`: `{}` = `{pattern}` matches everything", condition.key()),
+                format!("rule `{name}`: `{key}` = `{pattern}` matches everything"),
                 "remove the condition, or narrow it",
             );
         }
-        if let Some(why) = never(policy, condition) {
-            remark(
+        if let Some(why) = never(policy, rule, condition) {
+            findings.remark(
                 "never-fits",
                 format!("rule `{name}` never fits: {why}"),
                 "remove the rule, or mend the condition",
             );
         }
+        values::look(condition, denies, findings);
     }
+    for exception in &rule.exceptions {
+        let key = exception.key();
+        if let Some(pattern) = everything(exception) {
+            findings.add(
+                denies,
+                "never-fits",
+                format!("rule `{name}` never fits: `{key}` = `{pattern}` under `unless` matches everything"),
+                "remove the rule, or narrow the exception",
+            );
+        }
+        values::look(exception, !denies, findings);
+    }
+    values::not_forks(rule, findings);
+}
+
+fn everything(condition: &Condition) -> Option<&Pattern> {
+    condition.patterns()?.iter().find(|pattern| matches_everything(pattern, condition))
 }
 
 /// Conditions that no bot and nobody who took another's name can satisfy: an identity of the site's provider.
@@ -140,6 +166,7 @@ fn chosen_name(policy: &Policy, rule: &Rule) -> Option<Lint> {
     };
     Some(Lint {
         code: "chosen-name",
+        error: false,
         message: format!(
             "rule `{}` goes by a name that GitLab users choose, and nothing checks who has it ({by})",
             rule.name
@@ -152,16 +179,13 @@ fn chosen_name(policy: &Policy, rule: &Rule) -> Option<Lint> {
 }
 
 /// A denial that some of those whom it means can get round.
-fn denial(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
+fn denial(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     let name = &rule.name;
-    let mut remark = |code, message: String, help: &str| {
-        remarks.push(Lint { code, message, place: rule.place.clone(), help: help.to_owned() });
-    };
     let by_job_token = policy.identity.sources.contains(&IdentitySource::JobToken);
     for condition in rule.conditions.iter().filter(|condition| untold(condition)) {
         let key = condition.key();
         if by_job_token {
-            remark(
+            findings.remark(
                 "not-told",
                 format!(
                     "rule `{name}` denies no job that is proven by its job token: `{key}` is not told there"
@@ -169,7 +193,7 @@ fn denial(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
                 "admit what is meant to run instead, or add a rule that denies `identity_source = \"job_token\"`",
             );
         } else if matches!(condition, Condition::Group(_)) {
-            remark(
+            findings.remark(
                 "not-told",
                 format!(
                     "rule `{name}` does not deny a member of more than 200 groups: GitLab leaves `{key}` out then"
@@ -181,7 +205,7 @@ fn denial(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
     if let Some(condition) = rule.conditions.iter().find(|condition| is_local(condition))
         && let Some(other) = later(policy, rule).find(|other| gives_another_account(policy, other))
     {
-        remark(
+        findings.remark(
             "other-account",
             format!(
                 "rule `{name}` asks for `{}` of the account that a job gets as itself, and `{}` at {} gives another",
@@ -222,6 +246,8 @@ fn untold(condition: &Condition) -> bool {
             | Condition::Group(_)
             | Condition::UserEmail(_)
             | Condition::AccessLevel(_)
+            | Condition::Identity(_)
+            | Condition::Fork(true)
     )
 }
 
@@ -235,6 +261,7 @@ fn matches_everything(pattern: &Pattern, condition: &Condition) -> bool {
             | Condition::RefType(_)
             | Condition::Account(_)
             | Condition::AccessLevel(_)
+            | Condition::Identity(_)
     );
     let text = pattern.to_string();
     text == "**"
@@ -242,7 +269,8 @@ fn matches_everything(pattern: &Pattern, condition: &Condition) -> bool {
         || (names && text == "*")
 }
 
-fn never(policy: &Policy, condition: &Condition) -> Option<String> {
+/// Why the condition never holds, by what the rest of the policy says.
+fn never(policy: &Policy, rule: &Rule, condition: &Condition) -> Option<String> {
     match condition {
         Condition::Uid(ranges) => {
             let (min, max) = (policy.accounts.min_uid, policy.accounts.max_uid);
@@ -259,58 +287,20 @@ fn never(policy: &Policy, condition: &Condition) -> Option<String> {
             let off = !policy.identity.sources.contains(source);
             off.then(|| format!("`identity.sources` does not have `{}`", source.name()))
         }
-        Condition::PipelineSource(patterns) => {
-            let none = patterns.iter().all(|p| !PIPELINE_SOURCES.iter().any(|source| p.matches(source)));
-            none.then(|| "GitLab has no such pipeline source".to_owned())
-        }
-        Condition::RefType(patterns) => {
-            let none = patterns.iter().all(|p| !p.matches("branch") && !p.matches("tag"));
-            none.then(|| "a ref is a `branch` or a `tag`".to_owned())
-        }
         Condition::Shell(shells) => {
             let listed = &policy.accounts.shells;
             let none = !listed.is_empty() && !shells.iter().any(|shell| listed.contains(shell));
             none.then(|| "`accounts.shells` does not have its shell".to_owned())
         }
+        // Of denials `not-told` says it.
+        other if matches!(rule.outcome, Outcome::RunAs(_)) && untold(other) => {
+            let tells = policy.identity.sources.contains(&IdentitySource::IdToken);
+            (!tells)
+                .then(|| format!("`{}` is not told of a job that is proven by its job token", other.key()))
+        }
         _ => None,
     }
 }
 
-/// Whether `wide`, standing first, decides every job that `narrow` fits.
-///
-/// That is so when each condition of `wide` follows from one of `narrow`. A rule with a map may have no account for a
-/// job and then does not fit; conditions on the account speak of different accounts where the outcomes differ.
-fn decides_all_of(wide: &Rule, narrow: &Rule) -> bool {
-    let always_fits = match &wide.outcome {
-        Outcome::Deny(_) | Outcome::RunAs(RunAs::UserLogin | RunAs::Account(_)) => true,
-        Outcome::RunAs(_) => wide.outcome == narrow.outcome,
-    };
-    always_fits
-        && wide.conditions.iter().all(|condition| {
-            (!is_local(condition) || wide.outcome == narrow.outcome)
-                && narrow.conditions.iter().any(|other| follows(condition, other))
-        })
-}
-
-/// Whether `wide` holds wherever `narrow` does.
-fn follows(wide: &Condition, narrow: &Condition) -> bool {
-    if let (Some(wide_patterns), Some(narrow_patterns)) = (wide.patterns(), narrow.patterns()) {
-        return wide.key() == narrow.key()
-            && narrow_patterns.iter().all(|n| wide_patterns.iter().any(|w| w.covers(n)));
-    }
-    match (wide, narrow) {
-        (Condition::ProjectId(w), Condition::ProjectId(n))
-        | (Condition::UserId(w), Condition::UserId(n))
-        | (Condition::RunnerId(w), Condition::RunnerId(n)) => n.iter().all(|id| w.contains(id)),
-        (Condition::LocalGroup(w), Condition::LocalGroup(n)) => n.iter().all(|group| w.contains(group)),
-        (Condition::Shell(w), Condition::Shell(n)) => n.iter().all(|shell| w.contains(shell)),
-        (Condition::Uid(w), Condition::Uid(n)) => {
-            n.iter().all(|n| w.iter().any(|w| w.start() <= n.start() && n.end() <= w.end()))
-        }
-        _ => wide == narrow,
-    }
-}
-
 #[cfg(test)]
-#[path = "lint_tests.rs"]
 mod tests;
