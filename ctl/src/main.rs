@@ -9,6 +9,7 @@
 
 mod arguments;
 mod audit;
+mod audit_files;
 mod check;
 mod claims;
 mod diff;
