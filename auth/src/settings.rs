@@ -5,17 +5,15 @@ use crate::refusal::Refusal;
 use crate::session;
 use crate::sudo;
 use aws_lc_rs::digest::{Context, SHA256};
+use nunbird_judge::files;
 use nunbird_policy::{DEFAULT_CONFIGURATION, Downscope, Policy, SourceFile, conf_d};
 use nunbird_sys::directory::Directory;
 use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::trusted::{Distrust, open_trusted, open_trusted_directory};
-use std::io::Read;
+use nunbird_sys::trusted::{Distrust, open_trusted_directory};
 use std::path::Path;
 
 /// Configurations beside the default one that runners may name.
 const ALLOWED_CONFIGURATIONS: &str = "/etc/nunbird/configurations";
-/// The largest configuration, in bytes.
-const MAX_CONFIGURATION: u64 = 4 << 20;
 /// The most files of `conf.d`.
 const MAX_FILES: usize = 100;
 
@@ -133,16 +131,8 @@ fn check_allowed(path: &Path, privilege: Privilege) -> Result<(), String> {
     }
 }
 
-pub(crate) fn read_bytes(path: &Path, privilege: Privilege) -> Result<Vec<u8>, Distrust> {
-    let keeper = privilege.keeper();
-    let open_error = |e| Distrust::Open(path.into(), e);
-    let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(open_error)?;
-    let file = open_trusted(path, &privilege.trusted_owners())?;
-    drop(identity);
-    let mut bytes = Vec::new();
-    file.take(MAX_CONFIGURATION + 1).read_to_end(&mut bytes).map_err(open_error)?;
-    let too_long = u64::try_from(bytes.len()).is_ok_and(|n| n > MAX_CONFIGURATION);
-    if too_long { Err(Distrust::Size(path.into(), MAX_CONFIGURATION)) } else { Ok(bytes) }
+fn read_bytes(path: &Path, privilege: Privilege) -> Result<Vec<u8>, Distrust> {
+    files::read_bytes(path, privilege.rights())
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -1,9 +1,8 @@
 //! The host's user database and the site's maps, as a decision asks for them.
 
-use crate::privilege::{Privilege, Source};
+use crate::files;
 use crate::refusal::Refusal;
-use crate::settings;
-use crate::store;
+use crate::rights::Rights;
 use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, Trouble, Violation};
 use nunbird_sys::shadow::{self, Expiry};
 use nunbird_sys::users;
@@ -14,15 +13,16 @@ use std::collections::BTreeMap;
 /// Asks the name service switch and reads map files. Each name is looked up once, so that all of a decision sees the
 /// same facts.
 #[derive(Debug)]
-pub(crate) struct ThisHost {
-    privilege: Privilege,
+pub struct ThisHost {
+    rights: Rights,
     accounts: RefCell<BTreeMap<String, Option<AccountFacts>>>,
     groups: RefCell<BTreeMap<String, Option<u32>>>,
 }
 
 impl ThisHost {
-    pub(crate) fn new(privilege: Privilege) -> Self {
-        ThisHost { privilege, accounts: RefCell::default(), groups: RefCell::default() }
+    /// A host that has not been asked anything yet.
+    pub fn new(rights: Rights) -> Self {
+        ThisHost { rights, accounts: RefCell::default(), groups: RefCell::default() }
     }
 }
 
@@ -47,7 +47,7 @@ impl Host for ThisHost {
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         let failed = |detail: String| Trouble { code: "map", detail };
-        let bytes = settings::read_bytes(&map.file, self.privilege).map_err(|e| failed(e.to_string()))?;
+        let bytes = files::read_bytes(&map.file, self.rights).map_err(|e| failed(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
         Ok(Cow::Owned(text))
     }
@@ -74,7 +74,7 @@ fn silent(what: &str, error: &dyn std::fmt::Display) -> Trouble {
 ///
 /// # Errors
 /// As [`refuse`] and [`unanswered`].
-pub(crate) fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
+pub fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
     let facts = look_up(name).map_err(|trouble| unanswered(&trouble))?;
     let facts = facts.ok_or_else(|| refuse(name, &Violation::Missing))?;
     let accounts = Accounts { min_uid, ..Accounts::default() };
@@ -87,11 +87,11 @@ pub(crate) fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
 ///
 /// # Errors
 /// A denial for an account that has expired; a system refusal where the database does not answer.
-pub(crate) fn check_expiry(name: &str, privilege: Privilege) -> Result<(), Refusal> {
-    if !matches!(privilege.source, Source::Root | Source::Setuid) {
+pub fn check_expiry(name: &str, rights: Rights) -> Result<(), Refusal> {
+    if !rights.reads_shadow {
         return Ok(());
     }
-    let now = store::now()?.epoch;
+    let now = now()?;
     match shadow::expiry(name, now).map_err(|e| unanswered(&silent(&format!("`{name}`"), &e)))? {
         Expiry::Valid | Expiry::Unknown => Ok(()),
         Expiry::Expired => {
@@ -103,8 +103,16 @@ pub(crate) fn check_expiry(name: &str, privilege: Privilege) -> Result<(), Refus
     }
 }
 
+/// Seconds since the epoch.
+///
+/// # Errors
+/// A system refusal when the clock does not answer.
+pub fn now() -> Result<u64, Refusal> {
+    nunbird_sys::clock::now().map_err(|e| Refusal::system("clock", "this host's clock cannot be read", e))
+}
+
 /// A denial that does not tell the CI user whether the account exists; the detail does, for the admin.
-pub(crate) fn refuse(name: &str, violation: &Violation) -> Refusal {
+pub fn refuse(name: &str, violation: &Violation) -> Refusal {
     let message = "you have no account on this host that may run CI jobs";
     Refusal::denied("account", message, format!("account `{name}`: {violation}")).help(
         "your login here must equal your GitLab login, unless your site maps it; ask your site's admins",
@@ -112,7 +120,7 @@ pub(crate) fn refuse(name: &str, violation: &Violation) -> Refusal {
 }
 
 /// A decision that needs an answer which the host did not give is a no, and not the job's fault.
-pub(crate) fn unanswered(trouble: &Trouble) -> Refusal {
+pub fn unanswered(trouble: &Trouble) -> Refusal {
     let message = match trouble.code {
         "user-database" => "this host's user database does not answer",
         "group" => "this host does not know a group that its policy names",

@@ -1,55 +1,63 @@
-//! The `config` stage's judgement: the site's program, the policy, and the user's own word, in this order.
+//! The judgement of a job whose identity is known: the site's program, the policy, and the user's own word, in this order.
 
-use crate::account::{self, ThisHost};
-use crate::authorized_projects::{self, Owner};
-use crate::context::Context;
-use crate::nologin;
+use crate::account;
+use crate::authorized_projects::Owner;
+use crate::means::Means;
 use crate::refusal::{Refusal, clean};
-use crate::settings::Settings;
-use crate::validation::{self, Claims, Question};
+use crate::validation::{Claims, Question};
 use nunbird_policy::{
-    AccountFacts, IdentitySource, Policy, ProjectFacts, Rule, Subject, Validation, Verdict, decide, origin,
+    AccountFacts, Decision, IdentitySource, Policy, ProjectFacts, Rule, Subject, Validation, Verdict, decide,
+    origin,
 };
 use nunbird_token::{Admitted, Source, UserIdentity};
 
 /// A job that may run.
 #[derive(Debug)]
-pub(crate) struct Judged<'p> {
-    pub(crate) rule: &'p Rule,
-    pub(crate) account: AccountFacts,
+pub struct Judged<'p> {
+    /// The rule that decided.
+    pub rule: &'p Rule,
+    /// The account, which has passed every invariant.
+    pub account: AccountFacts,
     /// The data directory that the site's program names, in place of the configured one.
-    pub(crate) data_dir: Option<String>,
+    pub data_dir: Option<String>,
 }
 
-/// Judges the job. What the site's program answers goes into the context's facts, where rules and audit events see it.
+/// What is known on the way of a judgement, also of one that ends early.
+#[derive(Debug)]
+pub struct Course<'p> {
+    /// What rules may ask about the job, with what the site's program answered once it has.
+    pub subject: Subject,
+    /// The last decision of the rules.
+    pub decision: Option<Decision<'p>>,
+}
+
+/// Judges the job.
 ///
 /// # Errors
 /// Every way in which the answer is no.
-pub(crate) fn judge<'p>(
-    context: &mut Context<'_>,
+pub fn judge<'p, M: Means>(
+    means: &M,
+    policy: &'p Policy,
     admitted: &Admitted,
-    settings: &'p Settings,
-) -> Result<Judged<'p>, Refusal> {
-    let (policy, privilege) = (&settings.policy, context.privilege);
-    let host = ThisHost::new(privilege);
-    let caller = privilege.caller.uid;
-    let mut subject = subject(admitted, settings)?;
+    course: &mut Course<'p>,
+) -> Result<Judged<'p>, M::Stop> {
     let mut data_dir = None;
     if let Some(program) = &policy.validation {
         if program.rules_first {
-            let alone = Subject { validated: Some(subject.user_login.clone()), ..subject.clone() };
-            by_rules(policy, &alone, &host, caller)?;
+            let alone =
+                Subject { validated: Some(course.subject.user_login.clone()), ..course.subject.clone() };
+            by_rules(means, policy, &alone, &mut course.decision)?;
         }
-        let (account, directory) = validated(program, admitted, &subject, policy, context)?;
-        subject.validated = Some(account);
+        let (account, directory) = validated(means, program, admitted, &course.subject, policy)?;
+        course.subject.validated = Some(account);
         data_dir = directory;
-        context.subject = Some(subject.clone());
     }
-    let (rule, account) = by_rules(policy, &subject, &host, caller)?;
+    let (rule, account) = by_rules(means, policy, &course.subject, &mut course.decision)?;
     if policy.accounts.nologin {
-        nologin::check(privilege)?;
+        means.nologin()?;
     }
     let owner = Owner { uid: account.uid, gid: account.gid, groups: &account.groups, home: &account.home };
+    let subject = &course.subject;
     let facts = ProjectFacts {
         server: &subject.server,
         project_path: &subject.project_path,
@@ -57,8 +65,8 @@ pub(crate) fn judge<'p>(
         ref_protected: subject.ref_protected,
         pipeline_source: subject.pipeline_source.as_deref(),
     };
-    authorized_projects::check(policy.authorized_projects, &owner, &facts, privilege)?;
-    account::check_expiry(&account.name, privilege)?;
+    means.authorized_projects(policy.authorized_projects, &owner, &facts)?;
+    means.expiry(&account.name)?;
     Ok(Judged { rule, account, data_dir })
 }
 
@@ -73,13 +81,13 @@ fn host_name(issuer: &str) -> &str {
 }
 
 /// The account that the site's program names: its answer's, else the one that the user asked for, else the login.
-fn validated(
+fn validated<M: Means>(
+    means: &M,
     program: &Validation,
     admitted: &Admitted,
     subject: &Subject,
     policy: &Policy,
-    context: &Context<'_>,
-) -> Result<(String, Option<String>), Refusal> {
+) -> Result<(String, Option<String>), M::Stop> {
     let issuer_host = policy.gitlab.get(admitted.server).map_or("", |server| host_name(&server.issuer));
     let question = Question {
         claims: Claims {
@@ -97,7 +105,7 @@ fn validated(
         },
         target: admitted.requested_account.as_deref(),
     };
-    let answer = validation::ask(program, &question, context.privilege)?;
+    let answer = means.validate(program, &question)?;
     let asked = admitted.requested_account.clone().unwrap_or_else(|| subject.user_login.clone());
     let directory = answer.data_dir.map(|path| {
         path.into_os_string().into_string().map_err(|path| {
@@ -113,13 +121,14 @@ fn validated(
 }
 
 /// The policy's word: the rule that decided, and the account.
-fn by_rules<'p>(
+fn by_rules<'p, M: Means>(
+    means: &M,
     policy: &'p Policy,
     subject: &Subject,
-    host: &ThisHost,
-    caller: u32,
+    decision: &mut Option<Decision<'p>>,
 ) -> Result<(&'p Rule, AccountFacts), Refusal> {
-    match decide(policy, subject, host, caller).verdict {
+    let decided = decision.insert(decide(policy, subject, means.host(), means.caller()));
+    match decided.verdict.clone() {
         Verdict::Admitted { rule, account } => Ok((rule, account)),
         Verdict::DeniedByRule { rule, message } => {
             let text = format!("this job may not run here: {message}");
@@ -147,8 +156,8 @@ fn by_rules<'p>(
 ///
 /// # Errors
 /// A system refusal for a server that is not configured: no sound worker names one.
-pub(crate) fn subject(admitted: &Admitted, settings: &Settings) -> Result<Subject, Refusal> {
-    let server = settings.policy.gitlab.get(admitted.server).ok_or_else(|| {
+pub fn subject(admitted: &Admitted, policy: &Policy) -> Result<Subject, Refusal> {
+    let server = policy.gitlab.get(admitted.server).ok_or_else(|| {
         let message = "the job's identity could not be checked on this host";
         Refusal::system("worker", message, "the worker named a server that is not configured")
     })?;
@@ -177,7 +186,7 @@ pub(crate) fn subject(admitted: &Admitted, settings: &Settings) -> Result<Subjec
 }
 
 /// The source's name in policies and audit events.
-pub(crate) fn source(admitted: &Admitted) -> IdentitySource {
+pub fn source(admitted: &Admitted) -> IdentitySource {
     match admitted.source {
         Source::IdToken => IdentitySource::IdToken,
         Source::JobToken => IdentitySource::JobToken,
