@@ -116,7 +116,7 @@ impl Means for WithPrivilege<'_> {
         owner: &Owner<'_>,
         facts: &ProjectFacts<'_>,
     ) -> Result<(), Refusal> {
-        authorized_projects::check(mode, owner, facts, self.privilege.rights())
+        authorized_projects::check(mode, owner, facts, self.privilege.rights()).map(drop)
     }
 
     fn expiry(&self, account: &str) -> Result<(), Refusal> {

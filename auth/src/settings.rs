@@ -4,8 +4,8 @@ use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::session;
 use crate::sudo;
-use aws_lc_rs::digest::{Context, SHA256};
 use nunbird_judge::files;
+pub(crate) use nunbird_judge::files::hex;
 use nunbird_policy::{DEFAULT_CONFIGURATION, Downscope, Policy, SourceFile, conf_d};
 use nunbird_sys::directory::Directory;
 use nunbird_sys::identity::FileIdentity;
@@ -35,8 +35,8 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
         Refusal::system(code, "Nunbird's configuration on this host cannot be used", detail)
     };
     check_allowed(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
-    let files = read_files(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
-    let reading = Policy::read(&files).map_err(|findings| {
+    let sources = read_files(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
+    let reading = Policy::read(&sources).map_err(|findings| {
         let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
         refuse("configuration-invalid", &all.join("\n"))
     })?;
@@ -58,7 +58,7 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
         );
         return Err(refuse("privilege", &detail));
     }
-    Ok(Settings { digest: digest_of(&files), policy })
+    Ok(Settings { digest: files::digest_of(&sources), policy })
 }
 
 /// The file that is named and, beside `config.toml`, those of `conf.d` in the order of their names.
@@ -100,18 +100,6 @@ fn names_in(directory: &Path, privilege: Privilege) -> Result<Vec<String>, Strin
     Ok(names)
 }
 
-/// SHA-256 of one file's bytes, as sha256sum(1) prints it; of several, of the path, the length and the bytes of each.
-fn digest_of(files: &[SourceFile]) -> String {
-    let mut context = Context::new(&SHA256);
-    for file in files {
-        if files.len() > 1 {
-            context.update(format!("{}\0{}\0", file.path.display(), file.text.len()).as_bytes());
-        }
-        context.update(file.text.as_bytes());
-    }
-    hex(context.finish().as_ref())
-}
-
 /// A runner that is not root names the default configuration, or one that root has listed, and no other file of root's:
 /// a taken-over runner would look for a backup with an older policy, or have `/etc/shadow` quoted in a finding.
 fn check_allowed(path: &Path, privilege: Privilege) -> Result<(), String> {
@@ -133,8 +121,4 @@ fn check_allowed(path: &Path, privilege: Privilege) -> Result<(), String> {
 
 fn read_bytes(path: &Path, privilege: Privilege) -> Result<Vec<u8>, Distrust> {
     files::read_bytes(path, privilege.rights())
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "exit status: 0 ok, 1 failure, 2 usage, 3 configuration invalid, 4 denied or changed, 5 tests failed"
+    after_help = "exit status: 0 ok, 1 failure, 2 usage, 3 configuration invalid, 4 denied or changed, 5 tests failed, 6 undecided, 7 the host would fail the job"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -48,7 +48,8 @@ pub(crate) enum Command {
     /// Show how a job would be decided: every rule, every condition, the value seen.
     #[command(
         after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain --token token.jwt --runner-user gitlab-runner\n  \
-        nunbirdctl explain --job response.json --format json\n\nada.json holds a token's payload, or as little as\n  \
+        nunbirdctl explain --job response.json --format json\n  nunbirdctl explain --decision 7f3a9c\n\n\
+        exit status: 0 admitted, 4 denied, 6 undecided (a check could not be made), 7 failed (trouble of this host)\n\nada.json holds a token's payload, or as little as\n  \
         {\"user_login\": \"ada\", \"project_path\": \"hpc/app\", \"ref\": \"main\", \"ref_protected\": true, \"pipeline_source\": \"push\"}"
     )]
     Explain(Explain),
@@ -157,8 +158,14 @@ pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) job: WhichJob,
     /// The account that the site's validation program would name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "run_validation")]
     pub(crate) validated: Option<String>,
+    /// As root: run the site's validation program.
+    #[arg(long)]
+    pub(crate) run_validation: bool,
+    /// The audit file, for --decision; the configuration's unless it is said.
+    #[arg(long, value_name = "FILE", requires = "decision")]
+    pub(crate) log: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -173,6 +180,9 @@ pub(crate) struct WhichJob {
     /// A job response of gitlab-runner (`JOB_RESPONSE_FILE`) with an id token in it.
     #[arg(long, value_name = "FILE")]
     pub(crate) job: Option<PathBuf>,
+    /// The id of a past decision, or its first digits: what was decided, and what today's policy says.
+    #[arg(long, value_name = "ID")]
+    pub(crate) decision: Option<String>,
 }
 
 #[derive(Args)]

@@ -31,6 +31,10 @@ impl Host for ThisHost {
         users::group_by_name(name).map_err(|e| silent(name, &e))
     }
 
+    fn group_name(&self, gid: u32) -> Option<String> {
+        group_name(gid)
+    }
+
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         if let Some(text) = self.maps.borrow().get(&map.file) {
             return Ok(Cow::Owned(text.clone()));
@@ -40,6 +44,11 @@ impl Host for ThisHost {
         self.maps.borrow_mut().insert(map.file.clone(), text.clone());
         Ok(Cow::Owned(text))
     }
+}
+
+/// The name of a group, where the host knows one.
+pub(crate) fn group_name(gid: u32) -> Option<String> {
+    nix::unistd::Group::from_gid(gid.into()).ok().flatten().map(|group| group.name)
 }
 
 fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
@@ -73,6 +82,11 @@ impl Host for MadeUp<'_> {
         // Every other group is there, and the account is not in it.
         let of_account = (FIRST_GID..).zip(&self.facts.groups).find(|(_, group)| *group == name);
         Ok(Some(of_account.map_or(FIRST_GID - 2, |(gid, _)| gid)))
+    }
+
+    fn group_name(&self, gid: u32) -> Option<String> {
+        let of_test = (FIRST_GID..).zip(&self.facts.groups).find(|(known, _)| *known == gid);
+        of_test.map(|(_, name)| name.clone())
     }
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {

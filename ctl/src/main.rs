@@ -3,11 +3,12 @@
 //! Runs without privilege, reads the files it is given, and judges with the very functions of `nunbird-auth`. `sweep` alone
 //! changes something.
 //! Exit codes: 0 ok, 1 failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some change),
-//! 5 a test of the policy failed.
+//! 5 a test of the policy failed, 6 a job is undecided, 7 this host would fail it.
 
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod as_admin;
 mod audit;
 mod audit_files;
 mod check;
@@ -16,7 +17,10 @@ mod diff;
 mod doctor;
 mod expiry_facts;
 mod explain;
+mod explain_decision;
+mod explain_job;
 mod explain_json;
+mod fetched;
 mod files;
 mod finding;
 mod host;

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Below the home directory.
-const FILE: &str = ".config/nunbird/authorized_projects";
+pub const FILE: &str = ".config/nunbird/authorized_projects";
 /// How long a home directory may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// When the child ends itself, where nobody may signal it.
@@ -63,7 +63,7 @@ enum Answer {
     Read(UsersWord),
 }
 
-/// Lets the job go on, or not. Lines that cannot be read are told in the job log, which is the user's.
+/// Lets the job go on, or not; gives the number of the line that admits it. Lines that cannot be read are told in the job log, which is the user's.
 ///
 /// # Errors
 /// A denial when the user did not let this project in, or the file does not count; a system refusal when nobody could ask.
@@ -72,12 +72,12 @@ pub fn check(
     owner: &Owner<'_>,
     facts: &ProjectFacts<'_>,
     rights: Rights,
-) -> Result<(), Refusal> {
+) -> Result<Option<u32>, Refusal> {
     if mode == AuthorizedProjects::Off {
-        return Ok(());
+        return Ok(None);
     }
     match ask(owner, facts, rights)? {
-        Answer::NoFile if mode == AuthorizedProjects::Optional => Ok(()),
+        Answer::NoFile if mode == AuthorizedProjects::Optional => Ok(None),
         Answer::NoFile => Err(denied("you have not said which projects may run as you on this host", "there is no file")
             .help("write a line `group/project` into ~/.config/nunbird/authorized_projects on this host; the user guide has more")),
         Answer::Doubted(doubt) => {
@@ -88,12 +88,12 @@ pub fn check(
     }
 }
 
-fn judge(word: &UsersWord) -> Result<(), Refusal> {
+fn judge(word: &UsersWord) -> Result<Option<u32>, Refusal> {
     for (line, fault) in &word.faults {
         print_error(&format!("nunbird: warning: line {line} of ~/{FILE} admits nothing: {fault}\n"));
     }
     if word.admitted_by.is_some() {
-        return Ok(());
+        return Ok(word.admitted_by);
     }
     let lines: Vec<String> = word.faults.iter().map(|(line, _)| line.to_string()).collect();
     let faults =

@@ -133,7 +133,10 @@ fn unusable(settings: &Validation, detail: &dyn Display) -> Refusal {
 }
 
 /// The name that the user would run as. Neither word may look like an option or a path to the program.
-fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
+///
+/// # Errors
+/// A denial when login or target are no names.
+pub fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
     let login = question.claims.user_login;
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if login.is_empty() || login.len() > 255 || login.starts_with(['-', '.']) || !login.bytes().all(plain) {

@@ -19,6 +19,11 @@ pub trait Host {
     /// As [`Host::account`].
     fn group(&self, name: &str) -> Result<Option<u32>, Trouble>;
 
+    /// The name of a group, for people who read an explanation. Nothing is decided by it.
+    fn group_name(&self, _gid: u32) -> Option<String> {
+        None
+    }
+
     /// The text of a map.
     ///
     /// # Errors
