@@ -13,6 +13,7 @@ use nunbird_policy::{
     AccountFacts, AuthorizedProjects, Downscope, GitLabServer, Host, MapFile, Policy, ProjectFacts, Trouble,
     Validation,
 };
+use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::users;
 use nunbird_token::{Admitted, JobToken, MAX_RESPONSE, Rejection};
@@ -66,16 +67,20 @@ pub(crate) struct AsAdmin<'a> {
 impl<'a> AsAdmin<'a> {
     pub(crate) fn new(policy: &'a Policy, runner: &str, response: Vec<u8>, ask: Ask) -> Self {
         let (rights, known) = rights(policy, runner);
+        let given_up = if rights.can_change_user { give_up_override() } else { Ok(()) };
         let means = AsAdmin {
             policy,
             rights,
             response,
             ask,
-            host: Watched { host: ThisHost::new(rights), withheld: RefCell::default() },
+            host: Watched { host: ThisHost::new(rights), rights, withheld: RefCell::default() },
             unchecked: RefCell::default(),
             notes: RefCell::default(),
             signature: RefCell::default(),
         };
+        if let Err(e) = given_up {
+            means.skip(format!("files were read with more rights than nunbird-auth has: {e}"));
+        }
         if !known {
             means.skip(format!("this host has no account `{runner}`, and no job becomes the runner's account: name it with --runner-user"));
         }
@@ -135,6 +140,15 @@ impl<'a> AsAdmin<'a> {
     }
 }
 
+/// Gives up reading whatever a mode forbids: `nunbird-auth` keeps two capabilities, and these are not among them (capabilities(7)).
+fn give_up_override() -> std::io::Result<()> {
+    const OVERRIDE: u64 = (1 << 1) | (1 << 2);
+    let held = Capabilities::current()?;
+    let effective = held.effective & !OVERRIDE;
+    let permitted = held.permitted & !OVERRIDE;
+    Capabilities { effective, permitted, ..held }.apply()
+}
+
 /// The rights of the caller for the `nunbird-auth` of this policy, and whether the runner's account is known.
 fn rights(policy: &Policy, runner: &str) -> (Rights, bool) {
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
@@ -154,9 +168,9 @@ fn rights(policy: &Policy, runner: &str) -> (Rights, bool) {
     (Rights { privileged, can_change_user: is_root, keeper, caller, reads_shadow }, known)
 }
 
-/// Whether the caller's own rights keep it from a file that is there.
-fn is_closed(path: &Path) -> bool {
-    matches!(File::open(path), Err(e) if e.kind() == ErrorKind::PermissionDenied)
+/// Whether the caller's own rights keep it from a file that is there. Root reads what the program reads.
+fn is_closed(path: &Path, rights: Rights) -> bool {
+    !rights.can_change_user && matches!(File::open(path), Err(e) if e.kind() == ErrorKind::PermissionDenied)
 }
 
 impl Means for AsAdmin<'_> {
@@ -179,7 +193,7 @@ impl Means for AsAdmin<'_> {
         let keys = keys::read(self.policy, self.rights);
         let mut files =
             self.policy.gitlab.iter().map(|s| self.policy.keys_dir.join(format!("{}.json", s.name)));
-        match files.find(|file| is_closed(file)) {
+        match files.find(|file| is_closed(file, self.rights)) {
             Some(file) => Err(Stop::Undecided(format!("{}: you may not read the keys", file.display()))),
             None => Ok(keys),
         }
@@ -203,7 +217,7 @@ impl Means for AsAdmin<'_> {
 
     fn ask_about_job(&self, server: &GitLabServer, token: &str) -> Result<Result<Vec<u8>, String>, Stop> {
         let program = self.policy.job.launcher.with_file_name("nunbird-keys");
-        if is_closed(&program) {
+        if is_closed(&program, self.rights) {
             return Err(Stop::Undecided(format!("{}: you may not run it", program.display())));
         }
         Ok(keys::ask_about_job(self.policy, server, token, self.rights))
@@ -276,6 +290,7 @@ impl Means for AsAdmin<'_> {
 /// The host, with a memory of what the caller may not read on it.
 struct Watched {
     host: ThisHost,
+    rights: Rights,
     withheld: RefCell<Option<String>>,
 }
 
@@ -294,7 +309,7 @@ impl Host for Watched {
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         let text = self.host.map(map);
-        if text.is_err() && is_closed(&map.file) {
+        if text.is_err() && is_closed(&map.file, self.rights) {
             *self.withheld.borrow_mut() = Some(format!("{}: you may not read this map", map.file.display()));
         }
         text

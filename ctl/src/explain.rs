@@ -18,6 +18,7 @@ use std::path::Path;
 pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
     let reading = files::read(&options.configuration.configuration, format)?;
     let policy = &reading.policy;
+    let digest = nunbird_judge::files::digest_of(&files::sources(&options.configuration.configuration)?);
     let which = &options.job;
     if options.run_validation && !nix::unistd::geteuid().is_root() {
         return Err(Trouble::new("--run-validation: only root may run the validation program"));
@@ -50,7 +51,6 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
     if let Some(refusal) = unusable(options, policy, runner) {
         told.answer = Answer::Refused(refusal);
     }
-    let digest = nunbird_judge::files::digest_of(&files::sources(&options.configuration.configuration)?);
     let means = AsAdmin::new(policy, runner, Vec::new(), Ask::Unprivileged);
     let explained = Explained { reading: &reading, told: &told };
     match format {

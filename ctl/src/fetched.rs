@@ -5,10 +5,12 @@ use nunbird_judge::keys::{self, Keys};
 use nunbird_judge::{Fetched, Rights};
 use nunbird_policy::Policy;
 use nunbird_sys::directory::Directory;
+use nunbird_sys::foreign::Caller;
+use nunbird_sys::identity::FileIdentity;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The largest keys file, in bytes.
@@ -19,26 +21,21 @@ const MAX_KEYS_FILE: u64 = 1 << 20;
 /// # Errors
 /// When no copy can be made.
 pub(crate) fn keys(policy: &Policy, rights: Rights, before: Keys) -> io::Result<Fetched> {
-    let directory = tempfile::Builder::new().prefix("nunbirdctl-").tempdir()?;
-    let owner = std::fs::metadata(&policy.keys_dir).ok().filter(|_| rights.can_change_user);
-    let give = |path: &Path| match &owner {
-        Some(owner) => chown(path, Some(owner.uid()), Some(owner.gid())),
-        None => Ok(()),
+    // As their owner, as nunbird-keys would: root gives nobody a copy of what that account could not read.
+    let owner = match std::fs::metadata(&policy.keys_dir) {
+        Ok(meta) if rights.can_change_user => Caller { uid: meta.uid(), gid: meta.gid() },
+        _ => rights.keeper,
     };
+    let _identity = FileIdentity::assume(owner.uid, owner.gid)?;
+    let directory = tempfile::Builder::new().prefix("nunbirdctl-").tempdir()?;
     let mut copies = Vec::new();
     for server in &policy.gitlab {
-        let (keys_file, attempt) = (format!("{}.json", server.name), format!("{}.attempt", server.name));
-        for (name, to) in
-            [(&keys_file, directory.path().join(&keys_file)), (&attempt, directory.path().join(&attempt))]
-        {
-            if copy(&policy.keys_dir, name, &to)? {
-                give(&to)?;
-            }
+        let names = [format!("{}.json", server.name), format!("{}.attempt", server.name)];
+        for name in &names {
+            copy(&policy.keys_dir, name, &directory.path().join(name))?;
         }
-        copies.push(inode(&directory.path().join(&keys_file)));
+        copies.push(inode(&directory.path().join(&names[0])));
     }
-    // From here on it is another account's, who may put anything there.
-    give(directory.path())?;
     let (done, troubles) = keys::refresh(policy, directory.path(), rights);
     let opened = Directory::new(OwnedFd::from(File::open(directory.path())?));
     let mut files = before.files;
@@ -50,25 +47,25 @@ pub(crate) fn keys(policy: &Policy, rights: Rights, before: Keys) -> io::Result<
             *file = bytes;
         }
     }
+    directory.close()?;
     let troubles = before.troubles.into_iter().chain(troubles).collect();
     Ok(Fetched { keys: Keys { files, troubles }, done })
 }
 
-/// Copies a file with its time; false where there is none that counts. Only the directory's owner's own files are copied, without
-/// following links: the copy goes to that owner, who may not get another file's content so.
-fn copy(keys_dir: &Path, name: &str, to: &Path) -> io::Result<bool> {
-    let Ok(directory) = File::open(keys_dir) else { return Ok(false) };
-    let directory = Directory::new(OwnedFd::from(directory));
-    let (owner, ..) = directory.owner()?;
-    let Ok((bytes, uid, _)) = directory.read(name, MAX_KEYS_FILE) else { return Ok(false) };
-    let Ok(meta) = std::fs::symlink_metadata(keys_dir.join(name)) else { return Ok(false) };
-    if uid != owner {
-        return Ok(false);
-    }
-    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+/// Copies a file with its time, if there is one. One that its owner may not read is as closed in the copy.
+fn copy(keys_dir: &Path, name: &str, to: &Path) -> io::Result<()> {
+    let Ok(directory) = File::open(keys_dir) else { return Ok(()) };
+    let (bytes, mode) = match Directory::new(OwnedFd::from(directory)).read(name, MAX_KEYS_FILE) {
+        Ok((bytes, ..)) => (bytes, 0o600),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // nunbird-keys takes one that is too large for one that is none.
+        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => (Vec::new(), 0o600),
+        Err(_) => (Vec::new(), 0),
+    };
+    let Ok(meta) = std::fs::symlink_metadata(keys_dir.join(name)) else { return Ok(()) };
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
     target.write_all(&bytes)?;
-    target.set_modified(meta.modified()?)?;
-    Ok(true)
+    target.set_modified(meta.modified()?)
 }
 
 /// What a file is told from its successor by: `nunbird-keys` writes beside it and renames.
