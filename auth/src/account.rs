@@ -1,5 +1,6 @@
 //! The host's user database and the site's maps, as a decision asks for them.
 
+use crate::people::{self, People};
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::settings;
@@ -10,6 +11,7 @@ use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Asks the name service switch and reads map files. Each name is looked up once, so that all of a decision sees the
 /// same facts.
@@ -18,11 +20,14 @@ pub(crate) struct ThisHost {
     privilege: Privilege,
     accounts: RefCell<BTreeMap<String, Option<AccountFacts>>>,
     groups: RefCell<BTreeMap<String, Option<u32>>>,
+    /// By server and account.
+    people: RefCell<BTreeMap<(String, String), Option<u64>>>,
 }
 
 impl ThisHost {
     pub(crate) fn new(privilege: Privilege) -> Self {
-        ThisHost { privilege, accounts: RefCell::default(), groups: RefCell::default() }
+        let (accounts, groups, people) = (RefCell::default(), RefCell::default(), RefCell::default());
+        ThisHost { privilege, accounts, groups, people }
     }
 }
 
@@ -50,6 +55,37 @@ impl Host for ThisHost {
         let bytes = settings::read_bytes(&map.file, self.privilege).map_err(|e| failed(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
         Ok(Cow::Owned(text))
+    }
+
+    fn pinned(
+        &self,
+        people_file: Option<&Path>,
+        server: &str,
+        account: &str,
+    ) -> Result<Option<u64>, Trouble> {
+        let key = (server.to_owned(), account.to_owned());
+        if let Some(known) = self.people.borrow().get(&key) {
+            return Ok(*known);
+        }
+        let failed = |detail: String| Trouble { code: people::CODE, detail };
+        let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
+        let known = match said.flatten() {
+            Some(user_id) => Some(user_id),
+            None => People::open(self.privilege).and_then(|p| p.find(server, account)).map_err(failed)?,
+        };
+        self.people.borrow_mut().insert(key, known);
+        Ok(known)
+    }
+}
+
+impl ThisHost {
+    /// Who the account belongs to by the site's own file.
+    fn of_site(&self, file: &Path, server: &str, account: &str) -> Result<Option<u64>, String> {
+        let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+        let bytes = settings::read_bytes(file, self.privilege).map_err(|e| e.to_string())?;
+        let text = String::from_utf8(bytes).map_err(|e| explain(&e))?;
+        nunbird_policy::find_person(&text, server, account)
+            .map_err(|e| format!("{}:{}:{}: {}", file.display(), e.line, e.column, e.message))
     }
 }
 
@@ -116,6 +152,7 @@ pub(crate) fn unanswered(trouble: &Trouble) -> Refusal {
     let message = match trouble.code {
         "user-database" => "this host's user database does not answer",
         "group" => "this host does not know a group that its policy names",
+        people::CODE => "this host's list of people cannot be used",
         _ => "this host's tables of accounts cannot be used",
     };
     Refusal::system(trouble.code, message, &trouble.detail)

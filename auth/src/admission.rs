@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::identify;
 use crate::judgement::{self, Judged};
 use crate::limits;
+use crate::people;
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{self, Claim, Store, job_directory};
@@ -36,7 +37,13 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let limits = settings.policy.limits_of(judged.rule);
     let mut record = record(context, settings, &admitted, &judged, directory, slot)?;
     limits::establish(context, limits, &mut record)?;
-    let written = write_admission(context, &record).and_then(|()| store.write(&record, &lock));
+    let remembered = judged
+        .first
+        .as_ref()
+        .map_or(Ok(()), |person| people::remember(privilege, person, &admitted.user_login));
+    let written = remembered
+        .and_then(|()| write_admission(context, &record))
+        .and_then(|()| store.write(&record, &lock));
     if written.is_err() {
         limits::abandon(privilege, &record);
     }

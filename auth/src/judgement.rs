@@ -4,11 +4,13 @@ use crate::account::{self, ThisHost};
 use crate::authorized_projects::{self, Owner};
 use crate::context::Context;
 use crate::nologin;
+use crate::people;
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::validation::{self, Claims, Question};
 use nunbird_policy::{
-    AccountFacts, IdentitySource, Policy, ProjectFacts, Rule, Subject, Validation, Verdict, decide, origin,
+    AccountFacts, Host, IdentitySource, Person, Policy, ProjectFacts, Rule, Subject, Validation, Verdict,
+    decide, is_pinned, origin,
 };
 use nunbird_token::{Admitted, Source, UserIdentity};
 
@@ -19,6 +21,8 @@ pub(crate) struct Judged<'p> {
     pub(crate) account: AccountFacts,
     /// The data directory that the site's program names, in place of the configured one.
     pub(crate) data_dir: Option<String>,
+    /// Whose account this is from now on, where nobody is known for it.
+    pub(crate) first: Option<Person>,
 }
 
 /// Judges the job. What the site's program answers goes into the context's facts, where rules and audit events see it.
@@ -59,7 +63,28 @@ pub(crate) fn judge<'p>(
     };
     authorized_projects::check(policy.authorized_projects, &owner, &facts, privilege)?;
     account::check_expiry(&account.name, privilege)?;
-    Ok(Judged { rule, account, data_dir })
+    let first = first(policy, rule, &subject, &host, &account)?;
+    Ok(Judged { rule, account, data_dir, first })
+}
+
+/// What there is to remember of this job's account; nothing where it is known already. The host has answered before, so that a
+/// change in between is not seen here.
+fn first(
+    policy: &Policy,
+    rule: &Rule,
+    subject: &Subject,
+    host: &ThisHost,
+    account: &AccountFacts,
+) -> Result<Option<Person>, Refusal> {
+    if !is_pinned(policy, rule, subject, &account.name) {
+        return Ok(None);
+    }
+    let known = host.pinned(policy.accounts.people_file.as_deref(), &subject.server, &account.name);
+    Ok(known.map_err(|trouble| account::unanswered(&trouble))?.is_none().then(|| person(subject, account)))
+}
+
+fn person(subject: &Subject, account: &AccountFacts) -> Person {
+    Person { account: account.name.clone(), server: subject.server.clone(), user_id: subject.user_id }
 }
 
 /// The host of an issuer, which is a URL, or the bare name of a host on servers that are set so.
@@ -127,6 +152,15 @@ fn by_rules<'p>(
         }
         Verdict::DeniedAccount { rule, account, violation } => {
             let refusal = account::refuse(&account, &violation);
+            let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
+            Err(Refusal { detail: clean(&detail), ..refusal })
+        }
+        Verdict::DeniedPin { rule, account, pinned } => {
+            let person = person(subject, &account);
+            let refusal = match pinned {
+                Some(pinned) => people::mismatch(&person, &subject.user_login, pinned),
+                None => people::unknown(&person, &subject.user_login, policy.accounts.people_file.as_deref()),
+            };
             let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
             Err(Refusal { detail: clean(&detail), ..refusal })
         }

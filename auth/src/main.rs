@@ -27,6 +27,7 @@ mod keys;
 mod launch;
 mod limits;
 mod nologin;
+mod people;
 mod privilege;
 mod refusal;
 mod sandbox;

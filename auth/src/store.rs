@@ -96,7 +96,7 @@ impl Store {
         let refuse = |detail: &dyn Display| {
             Refusal::system("record-store", "Nunbird's job records on this host cannot be used", detail)
         };
-        let path = path(privilege).map_err(|e| refuse(&e))?;
+        let path = state_directory(privilege, PRIVILEGED, UNPRIVILEGED).map_err(|e| refuse(&e))?;
         let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| refuse(&e))?;
         let owners = privilege.trusted_owners();
         let fd = open_trusted_directory(&path, &owners)
@@ -270,13 +270,22 @@ pub(crate) fn now() -> Result<Now, Refusal> {
     read().map_err(|e| Refusal::system("clock", "this host's clock cannot be read", e))
 }
 
-fn path(privilege: Privilege) -> io::Result<PathBuf> {
+/// Where the keeper of records keeps something: root's own directory, which the package makes, or one below the home directory of a
+/// runner without privilege, which is made.
+///
+/// # Errors
+/// As for the user database and mkdir(2).
+pub(crate) fn state_directory(
+    privilege: Privilege,
+    privileged: &str,
+    unprivileged: &str,
+) -> io::Result<PathBuf> {
     if privilege.source.is_privileged() {
-        return Ok(PathBuf::from(PRIVILEGED));
+        return Ok(PathBuf::from(privileged));
     }
     let user = users::by_uid(privilege.caller.uid)?.ok_or(io::ErrorKind::NotFound)?;
     // The home may be reached by a link (/home -> /data/home): it is the user's own, so follow it.
-    let path = user.home.canonicalize()?.join(UNPRIVILEGED);
+    let path = user.home.canonicalize()?.join(unprivileged);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
     Ok(path)
 }

@@ -20,7 +20,7 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
     if options.validated.is_some() {
         subject.validated.clone_from(&options.validated);
     }
-    let host = ThisHost::default();
+    let host = ThisHost::for_job(policy, &options.runner.runner_user, &subject);
     let caller = host::runner(policy, &options.runner.runner_user);
     let decision = judgement::decision(policy, &subject, &host, caller);
     let outcome = match &decision.verdict {
@@ -186,6 +186,14 @@ pub(crate) fn denial(decision: &Decision<'_>) -> String {
         Verdict::DeniedAccount { rule, account, violation } => {
             let (name, account) = (Untrusted(&rule.name), Untrusted(account));
             format!("rule `{name}` gives `{account}`, which no job may become: {violation}")
+        }
+        Verdict::DeniedPin { rule, account, pinned } => {
+            let name = Untrusted(&rule.name);
+            let owner = match pinned {
+                Some(user_id) => format!("which belongs to GitLab user id {user_id}, not to this job's user"),
+                None => "which nobody is known for, and accounts.pinning is \"known\"".to_owned(),
+            };
+            format!("rule `{name}` gives `{}`, {owner}", Untrusted(&account.name))
         }
         Verdict::DeniedBot => "the login is a bot's, and accounts.allow_bots is false".to_owned(),
         Verdict::NoRule => "no rule fits".to_owned(),

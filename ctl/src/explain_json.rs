@@ -13,7 +13,8 @@ impl Explained<'_> {
         let decided_by = match self.decision.verdict {
             Verdict::Admitted { rule, .. }
             | Verdict::DeniedByRule { rule, .. }
-            | Verdict::DeniedAccount { rule, .. } => Some(rule),
+            | Verdict::DeniedAccount { rule, .. }
+            | Verdict::DeniedPin { rule, .. } => Some(rule),
             _ => None,
         };
         let mut answer = json!({

@@ -3,7 +3,7 @@
 
 use nunbird_policy::{
     AccountFacts, AuthorizedProjects, Decision, Host, MAX_AUTHORIZED_PROJECTS, Policy, ProjectFacts, Rule,
-    Subject, Verdict, data_dir, decide, users_word,
+    Subject, Verdict, data_dir, decide, is_pinned, users_word,
 };
 use nunbird_sys::own_file::{self, Doubt};
 use std::path::{Path, PathBuf};
@@ -50,6 +50,12 @@ pub(crate) fn outcome(policy: &Policy, rule: &Rule, account: &AccountFacts, subj
             "a validation program is configured and is not asked here; say what it would answer with --validated"
                 .to_owned(),
         );
+    }
+    if subject.user_id == 0 && is_pinned(policy, rule, subject, &account.name) {
+        notes.push(format!(
+            "the facts name no user_id, so it is not judged whether `{}` belongs to this user",
+            account.name
+        ));
     }
     if policy.accounts.nologin {
         let there = ["/etc/nologin", "/run/nologin"].into_iter().filter(|file| Path::new(file).exists());

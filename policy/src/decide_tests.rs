@@ -33,6 +33,7 @@ fn verdict_on(host: &MadeUp, rules: &str, subject: &Subject) -> String {
         Verdict::Admitted { rule, account } => format!("{} -> {}", rule.name, account.name),
         Verdict::DeniedByRule { rule, message } => format!("{} denies: {message}", rule.name),
         Verdict::DeniedAccount { rule, account, .. } => format!("{} no account {account}", rule.name),
+        Verdict::DeniedPin { account, pinned, .. } => format!("{} belongs to {pinned:?}", account.name),
         Verdict::DeniedBot => "bot".to_owned(),
         Verdict::NoRule => "no rule".to_owned(),
         Verdict::Failed(trouble) => format!("failed: {trouble}"),
