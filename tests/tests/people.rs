@@ -11,7 +11,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+static JOB_ID: AtomicU64 = AtomicU64::new(100_000);
 const MODES: [Privilege; 3] = [Privilege::Setuid, Privilege::FileCaps, Privilege::RootRunner];
 
 fn world(privilege: Privilege) -> World {
@@ -25,6 +27,8 @@ fn job<'w>(world: &'w World, login: &str, user_id: u64) -> Job<'w> {
     world.job().facts(|facts| {
         login.clone_into(&mut facts.user_login);
         facts.user_id = user_id;
+        // A job may be admitted a few times only.
+        facts.job_id = JOB_ID.fetch_add(1, Ordering::Relaxed);
     })
 }
 
@@ -199,8 +203,7 @@ fn of_two_users_whose_first_jobs_come_at_once_one_gets_the_account() {
         let world = world(privilege);
         let server = server(&world);
         for round in 0..20 {
-            let jobs: Vec<Job<'_>> =
-                (0..4).map(|n| job(&world, "alice", 100 + n).id(9000 + round * 10 + n)).collect();
+            let jobs: Vec<Job<'_>> = (0..4).map(|n| job(&world, "alice", 100 + n)).collect();
             let mut sessions: Vec<_> = jobs.iter().map(Job::begin).collect();
             let outcomes: Vec<StageOutcome> = std::thread::scope(|scope| {
                 let calls: Vec<_> = sessions.iter_mut().map(|s| scope.spawn(|| s.config())).collect();
@@ -292,13 +295,18 @@ fn a_pin_that_is_torn_empty_moved_or_somebody_elses_is_trouble_and_never_no_pin(
     let world = world(Privilege::Setuid);
     let server = server(&world);
     let file = store(&world).join(format!("{server}:alice"));
-    for text in
-        ["", "\n", "alice", &format!("alice {server} 4"), &format!("bob {server} 42\n"), "alice x 42\n"]
-    {
+    for (text, why) in [
+        ("", "it is empty"),
+        ("\n", "it is empty"),
+        ("alice", "expected the name of a server"),
+        (&format!("alice {server} 4"), "not one whole line"),
+        (&format!("bob {server} 42\n"), "another account"),
+        ("alice x 42\n", "another account"),
+    ] {
         fs::write(&file, text).expect("a file");
         let outcome = config(&world, "alice", 42);
         assert_eq!(outcome.exit, Exit::Code(2), "{text:?}: {}", outcome.log);
-        assert_refused(&world, &outcome, "pin-store", &format!("{server}:alice"));
+        assert_refused(&world, &outcome, "pin-store", why);
         assert_eq!(fs::read_to_string(&file).expect("a file"), text, "it is left as it is");
     }
     let good = format!("alice {server} 42\n");
