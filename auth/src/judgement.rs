@@ -157,9 +157,10 @@ fn by_rules<'p>(
         }
         Verdict::DeniedPin { rule, account, pinned } => {
             let person = person(subject, &account);
+            let (login, file) = (&subject.user_login, policy.accounts.people_file.as_deref());
             let refusal = match pinned {
-                Some(pinned) => people::mismatch(&person, &subject.user_login, pinned),
-                None => people::unknown(&person, &subject.user_login, policy.accounts.people_file.as_deref()),
+                Some(pinned) => people::mismatch(&person, login, pinned, file),
+                None => people::unknown(&person, login, file),
             };
             let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
             Err(Refusal { detail: clean(&detail), ..refusal })

@@ -105,7 +105,7 @@ fn file_name(server: &str, account: &str) -> Result<String, String> {
 /// A denial when another user's job was first; a system refusal when it cannot be written down.
 pub(crate) fn remember(privilege: Privilege, person: &Person, login: &str) -> Result<(), Refusal> {
     let known = People::open(privilege).and_then(|people| people.remember(person)).map_err(trouble)?;
-    if known == person.user_id { Ok(()) } else { Err(mismatch(person, login, known)) }
+    if known == person.user_id { Ok(()) } else { Err(mismatch(person, login, known, None)) }
 }
 
 fn trouble(detail: String) -> Refusal {
@@ -113,13 +113,14 @@ fn trouble(detail: String) -> Refusal {
 }
 
 /// The account belongs to another GitLab user. The job's user learns neither whose it is nor any id.
-pub(crate) fn mismatch(person: &Person, login: &str, pinned: u64) -> Refusal {
+pub(crate) fn mismatch(person: &Person, login: &str, pinned: u64, people_file: Option<&Path>) -> Refusal {
     let Person { account, server, user_id } = person;
     let login = nunbird_handover::Untrusted(login);
+    let file = people_file.map(|file| format!(", and its line in {}", file.display())).unwrap_or_default();
     let detail = format!(
         "account `{account}` belongs to GitLab user id {pinned} of `{server}`, and this job's user `{login}` has id {user_id}\n\
          a renamed or reused login, or another user of that name; if the account is this user's now: \
-         nunbirdctl people forget {account} --server {server}"
+         nunbirdctl people forget {account} --server {server}{file}"
     );
     Refusal::denied("pin-mismatch", "the account here belongs to another GitLab user than yours", detail)
         .help("if your GitLab account was made anew, ask your site's admins to forget the former one")
