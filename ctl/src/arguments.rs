@@ -25,7 +25,9 @@ const EXAMPLES_FIRST: &str = "{about}{after-help}\n\n{usage-heading} {usage}\n\n
 
 /// The command line, for whoever parses or describes it.
 pub(crate) fn command_line() -> clap::Command {
-    Cli::command().mut_subcommands(|command| command.help_template(EXAMPLES_FIRST))
+    Cli::command().mut_subcommands(|command| {
+        command.help_template(EXAMPLES_FIRST).mut_subcommands(|below| below.help_template(EXAMPLES_FIRST))
+    })
 }
 
 /// Reads this process's command line; help, version and errors end the process.
@@ -255,13 +257,16 @@ pub(crate) struct People {
 #[derive(Subcommand)]
 pub(crate) enum PeopleAction {
     /// Print every account, with its server and the id of the GitLab user that it belongs to.
+    #[command(after_help = "example:\n  nunbirdctl people list --format json")]
     List,
     /// Print whose an account is, on every server.
+    #[command(after_help = "example:\n  nunbirdctl people show ada")]
     Show {
         /// The local account.
         account: String,
     },
     /// Forget whose an account is: the next job of it makes it its user's.
+    #[command(after_help = "example:\n  nunbirdctl people forget ada --server main")]
     Forget {
         /// The local account.
         account: String,
@@ -270,6 +275,9 @@ pub(crate) enum PeopleAction {
         server: Option<String>,
     },
     /// Take over lines `account server user_id`: all of a file, or nothing.
+    #[command(
+        after_help = "example:\n  ssh login1 nunbirdctl people export > people; nunbirdctl people import people"
+    )]
     Import {
         /// The file.
         file: PathBuf,
@@ -278,6 +286,7 @@ pub(crate) enum PeopleAction {
         replace: bool,
     },
     /// Print all as a file that import and `accounts.people_file` read.
+    #[command(after_help = "example:\n  nunbirdctl people export > people")]
     Export,
 }
 

@@ -94,7 +94,7 @@ fn an_account_stays_with_the_gitlab_user_whose_job_had_it_first() {
         let server = server(&world);
         assert_admitted(&world, &config(&world, "alice", 42), "alice");
         let pin = (format!("{server}:alice"), format!("alice {server} 42\n"));
-        assert_eq!(files(&world), [pin.clone()], "{privilege:?}");
+        assert_eq!(files(&world), std::slice::from_ref(&pin), "{privilege:?}");
         let meta = fs::metadata(store(&world).join(&pin.0)).expect("the file");
         assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, 0o600), "{privilege:?}");
         let before = world.records().len();
