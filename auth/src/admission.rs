@@ -11,7 +11,7 @@ use nunbird_handover::{
     Account, Audit, Batch, BatchPlan, FORMAT_VERSION, Identity, JobDirectory, Now, Record, RuleRef,
     Scheduler, Shell, SiteRules, UNLIMITED, Workspace,
 };
-use nunbird_judge::{Course, Judged, judgement, place};
+use nunbird_judge::{Course, Judged, judgement, people, place};
 use nunbird_policy::{DEFAULT_AUDIT_FILE, Executor, Job, Policy};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
@@ -41,7 +41,13 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let limits = settings.policy.limits_of(judged.rule);
     let mut record = record(context, settings, &admitted, &judged, directory, slot)?;
     limits::establish(context, limits, &mut record)?;
-    let written = write_admission(context, &record).and_then(|()| store.write(&record, &lock));
+    let remembered = judged
+        .first
+        .as_ref()
+        .map_or(Ok(()), |person| people::remember(privilege.rights(), person, &admitted.user_login));
+    let written = remembered
+        .and_then(|()| write_admission(context, &record))
+        .and_then(|()| store.write(&record, &lock));
     if written.is_err() {
         limits::abandon(privilege, &record);
     }

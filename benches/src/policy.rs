@@ -34,6 +34,10 @@ impl Host for Site {
     fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         Ok(Cow::Borrowed(&self.map))
     }
+
+    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+        Ok(None)
+    }
 }
 
 fn text() -> String {

@@ -18,7 +18,7 @@ use nunbird_sys::foreign::Caller;
 use nunbird_sys::users;
 use nunbird_token::{Admitted, JobToken, MAX_RESPONSE, Rejection};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -58,8 +58,6 @@ pub(crate) struct AsAdmin<'a> {
     response: Vec<u8>,
     ask: Ask,
     host: Watched,
-    /// What was not checked, and what that means.
-    unchecked: RefCell<Vec<String>>,
     notes: RefCell<Vec<String>>,
     signature: RefCell<Option<String>>,
 }
@@ -73,8 +71,7 @@ impl<'a> AsAdmin<'a> {
             rights,
             response,
             ask,
-            host: Watched { host: ThisHost::new(rights), rights, withheld: RefCell::default() },
-            unchecked: RefCell::default(),
+            host: Watched::new(rights),
             notes: RefCell::default(),
             signature: RefCell::default(),
         };
@@ -89,11 +86,17 @@ impl<'a> AsAdmin<'a> {
 
     /// Notes a check that was not made.
     fn skip(&self, what: String) {
-        self.unchecked.borrow_mut().push(what);
+        self.host.skip(what);
+    }
+
+    /// Tells whose job it is. `known` is false for claims that do not say it.
+    pub(crate) fn is_of(&self, user_id: u64, known: bool) {
+        self.host.user_id.set(user_id);
+        self.host.anybody.set(!known);
     }
 
     pub(crate) fn unchecked(&self) -> Vec<String> {
-        self.unchecked.borrow().clone()
+        self.host.unchecked.borrow().clone()
     }
 
     pub(crate) fn notes(&self) -> Vec<String> {
@@ -113,6 +116,11 @@ impl<'a> AsAdmin<'a> {
             }
             (stop, _) => stop,
         }
+    }
+
+    /// Whether there is no job response: the identity comes from claims.
+    pub(crate) fn response_is_empty(&self) -> bool {
+        self.response.is_empty()
     }
 
     fn is_root(&self) -> bool {
@@ -292,6 +300,34 @@ struct Watched {
     host: ThisHost,
     rights: Rights,
     withheld: RefCell<Option<String>>,
+    /// What was not checked, and what that means.
+    unchecked: RefCell<Vec<String>>,
+    /// GitLab's id of the job's user; 0 where the claims do not tell it.
+    user_id: Cell<u64>,
+    /// Whether it is known.
+    anybody: Cell<bool>,
+}
+
+impl Watched {
+    fn new(rights: Rights) -> Self {
+        Watched {
+            host: ThisHost::new(rights),
+            rights,
+            withheld: RefCell::default(),
+            unchecked: RefCell::default(),
+            user_id: Cell::new(0),
+            anybody: Cell::new(false),
+        }
+    }
+}
+
+impl Watched {
+    fn skip(&self, what: String) {
+        let mut unchecked = self.unchecked.borrow_mut();
+        if !unchecked.contains(&what) {
+            unchecked.push(what);
+        }
+    }
 }
 
 impl Host for Watched {
@@ -313,5 +349,25 @@ impl Host for Watched {
             *self.withheld.borrow_mut() = Some(format!("{}: you may not read this map", map.file.display()));
         }
         text
+    }
+
+    fn pinned(
+        &self,
+        people_file: Option<&Path>,
+        server: &str,
+        account: &str,
+    ) -> Result<Option<u64>, Trouble> {
+        let own = self.user_id.get();
+        if self.anybody.get() {
+            self.skip(format!("whether `{account}` belongs to this user: the claims have no user_id"));
+            return Ok(Some(own));
+        }
+        if self.rights.privileged && !self.rights.can_change_user {
+            self.skip(format!(
+                "whether `{account}` belongs to GitLab user {own}: only root reads the list of people"
+            ));
+            return Ok(Some(own));
+        }
+        self.host.pinned(people_file, server, account)
     }
 }

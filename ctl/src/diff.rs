@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, Trouble> {
     let old = files::read(&options.old, format)?.policy;
     let new = files::read(&options.new, format)?.policy;
-    let host = ThisHost::default();
+    let host = ThisHost::of(&new, &options.runner.runner_user);
     let callers =
         (host::runner(&old, &options.runner.runner_user), host::runner(&new, &options.runner.runner_user));
     let mut tally = Tally::default();
@@ -118,7 +118,8 @@ fn rule(decision: &Decision<'_>) -> String {
     match decision.verdict {
         Verdict::Admitted { rule, .. }
         | Verdict::DeniedByRule { rule, .. }
-        | Verdict::DeniedAccount { rule, .. } => format!("rule `{}` ({})", rule.name, rule.place),
+        | Verdict::DeniedAccount { rule, .. }
+        | Verdict::DeniedPin { rule, .. } => format!("rule `{}` ({})", rule.name, rule.place),
         Verdict::DeniedBot => "accounts.allow_bots".to_owned(),
         Verdict::NoRule | Verdict::Failed(_) => "no rule".to_owned(),
     }
@@ -133,7 +134,9 @@ fn outcome(decision: &Decision<'_>) -> String {
         Verdict::DeniedAccount { account, violation, .. } => {
             format!("denied: `{}` may not run jobs: {violation}", Untrusted(account))
         }
-        Verdict::DeniedBot | Verdict::NoRule => format!("denied: {}", denial(decision)),
+        Verdict::DeniedPin { .. } | Verdict::DeniedBot | Verdict::NoRule => {
+            format!("denied: {}", denial(decision))
+        }
         Verdict::Failed(_) => format!("undecided: {}", denial(decision)),
     }
 }

@@ -235,6 +235,14 @@ pub(crate) fn denial(decision: &Decision<'_>) -> String {
             let (name, account) = (Untrusted(&rule.name), Untrusted(account));
             format!("rule `{name}` gives `{account}`, which no job may become: {violation}")
         }
+        Verdict::DeniedPin { rule, account, pinned } => {
+            let name = Untrusted(&rule.name);
+            let owner = match pinned {
+                Some(user_id) => format!("which belongs to GitLab user id {user_id}, not to this job's user"),
+                None => "which nobody is known for, and accounts.pinning is \"known\"".to_owned(),
+            };
+            format!("rule `{name}` gives `{}`, {owner}", Untrusted(&account.name))
+        }
         Verdict::DeniedBot => "the login is a bot's, and accounts.allow_bots is false".to_owned(),
         Verdict::NoRule => "no rule fits".to_owned(),
         Verdict::Failed(trouble) => Untrusted(&trouble.detail).to_string(),

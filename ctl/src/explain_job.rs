@@ -227,6 +227,8 @@ fn known<'p>(
     variables: &Variables,
     mut notes: Vec<String>,
 ) -> Told<'p> {
+    let from_claims = means.response_is_empty();
+    means.is_of(subject.user_id, subject.user_id != 0 || !from_claims);
     let mut course = Course { subject, decision: None };
     let mut unchecked = Vec::new();
     let judged = nunbird_judge::judge(means, policy, admitted, &mut course).and_then(|judged| {

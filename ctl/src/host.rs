@@ -1,16 +1,52 @@
 //! The hosts that decisions are made for: this one, and one that a test makes up.
 
-use nunbird_policy::{AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, Trouble};
+use crate::people::{self, Store};
+use nunbird_policy::{AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, Subject, Trouble};
 use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 /// The user database and the map files as this process sees them. Map files are read once.
 #[derive(Default)]
 pub(crate) struct ThisHost {
     maps: RefCell<BTreeMap<PathBuf, String>>,
+    /// Where this host remembers whose accounts are; nothing is remembered where there is none.
+    people: Option<PathBuf>,
+    people_files: RefCell<BTreeMap<PathBuf, PeopleFile>>,
+    /// Whether the job's user id is unknown, so that every account counts as its own.
+    anybody: bool,
+}
+
+/// By server and account, or why the file is of no use.
+type PeopleFile = Result<HashMap<(String, String), u64>, String>;
+
+impl ThisHost {
+    /// This host, with the people that the policy's jobs are held against.
+    pub(crate) fn of(policy: &Policy, runner: &str) -> Self {
+        ThisHost { people: people::directory(policy, runner), ..ThisHost::default() }
+    }
+
+    /// The same for a job of which only some facts are known: without its user's id any account is taken for the user's own.
+    pub(crate) fn for_job(policy: &Policy, runner: &str, subject: &Subject) -> Self {
+        ThisHost { anybody: subject.user_id == 0, ..ThisHost::of(policy, runner) }
+    }
+
+    fn of_site(&self, file: &Path, server: &str, account: &str) -> Result<Option<u64>, String> {
+        let mut files = self.people_files.borrow_mut();
+        let people = files.entry(file.to_path_buf()).or_insert_with(|| people::of_site(file));
+        let people = people.as_ref().map_err(Clone::clone)?;
+        Ok(people.get(&(server.to_owned(), account.to_owned())).copied())
+    }
+
+    fn remembered(&self, server: &str, account: &str) -> Result<Option<u64>, String> {
+        let Some(directory) = self.people.as_deref() else { return Ok(None) };
+        match Store::open(directory)? {
+            Some(store) => store.find(server, account),
+            None => Ok(None),
+        }
+    }
 }
 
 impl Host for ThisHost {
@@ -44,6 +80,21 @@ impl Host for ThisHost {
         self.maps.borrow_mut().insert(map.file.clone(), text.clone());
         Ok(Cow::Owned(text))
     }
+
+    fn pinned(
+        &self,
+        people_file: Option<&Path>,
+        server: &str,
+        account: &str,
+    ) -> Result<Option<u64>, Trouble> {
+        let failed = |detail| Trouble { code: "pin-store", detail };
+        let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
+        let known = match said.flatten() {
+            Some(user_id) => Some(user_id),
+            None => self.remembered(server, account).map_err(failed)?,
+        };
+        Ok(if self.anybody { known.map(|_| 0) } else { known })
+    }
 }
 
 /// The name of a group, where the host knows one.
@@ -55,9 +106,12 @@ fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
     Trouble { code: "user-database", detail: format!("looking up `{name}`: {error}") }
 }
 
-/// This host, with the account that a test makes up in place of every account of the user database.
+/// This host, with the facts that a test makes up.
 pub(crate) struct MadeUp<'a> {
-    pub(crate) facts: &'a LocalFacts,
+    /// In place of every account of the user database.
+    pub(crate) facts: Option<&'a LocalFacts>,
+    /// The GitLab user that every account belongs to; none for accounts that no job has had yet.
+    pub(crate) pinned: Option<u64>,
     pub(crate) host: &'a ThisHost,
 }
 
@@ -66,31 +120,38 @@ const FIRST_GID: u32 = 4_000_000_000;
 
 impl Host for MadeUp<'_> {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
-        let gids = (FIRST_GID..).zip(&self.facts.groups).map(|(gid, _)| gid);
+        let Some(facts) = self.facts else { return self.host.account(name) };
+        let gids = (FIRST_GID..).zip(&facts.groups).map(|(gid, _)| gid);
         Ok(Some(AccountFacts {
             name: name.to_owned(),
-            uid: self.facts.uid,
+            uid: facts.uid,
             gid: FIRST_GID - 1,
             groups: gids.collect(),
             home: PathBuf::from("/home").join(name),
-            shell: self.facts.shell.clone(),
+            shell: facts.shell.clone(),
             name_of_uid: Some(name.to_owned()),
         }))
     }
 
     fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+        let Some(facts) = self.facts else { return self.host.group(name) };
         // Every other group is there, and the account is not in it.
-        let of_account = (FIRST_GID..).zip(&self.facts.groups).find(|(_, group)| *group == name);
+        let of_account = (FIRST_GID..).zip(&facts.groups).find(|(_, group)| *group == name);
         Ok(Some(of_account.map_or(FIRST_GID - 2, |(gid, _)| gid)))
     }
 
     fn group_name(&self, gid: u32) -> Option<String> {
-        let of_test = (FIRST_GID..).zip(&self.facts.groups).find(|(known, _)| *known == gid);
+        let Some(facts) = self.facts else { return self.host.group_name(gid) };
+        let of_test = (FIRST_GID..).zip(&facts.groups).find(|(known, _)| *known == gid);
         of_test.map(|(_, name)| name.clone())
     }
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         self.host.map(map)
+    }
+
+    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+        Ok(self.pinned)
     }
 }
 

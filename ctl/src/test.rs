@@ -85,8 +85,7 @@ fn one<'p>(
     host: &ThisHost,
     caller: u32,
 ) -> Result<Outcome<'p>, Trouble> {
-    let made_up = test.local.as_ref().map(|facts| MadeUp { facts, host });
-    let host: &dyn Host = made_up.as_ref().map_or(host, |made_up| made_up);
+    let host: &dyn Host = &MadeUp { facts: test.local.as_ref(), pinned: test.pinned, host };
     let decision = judgement::decision(policy, &test.subject, host, caller);
     let (expected, passed) = match (&test.expect, &decision.verdict) {
         (Expectation::Account(name), Verdict::Admitted { account, .. }) => {

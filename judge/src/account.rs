@@ -1,6 +1,7 @@
 //! The host's user database and the site's maps, as a decision asks for them.
 
 use crate::files;
+use crate::people::{self, People};
 use crate::refusal::Refusal;
 use crate::rights::Rights;
 use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, Trouble, Violation};
@@ -9,6 +10,7 @@ use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Asks the name service switch and reads map files. Each name is looked up once, so that all of a decision sees the
 /// same facts.
@@ -17,12 +19,15 @@ pub struct ThisHost {
     rights: Rights,
     accounts: RefCell<BTreeMap<String, Option<AccountFacts>>>,
     groups: RefCell<BTreeMap<String, Option<u32>>>,
+    /// By server and account.
+    people: RefCell<BTreeMap<(String, String), Option<u64>>>,
 }
 
 impl ThisHost {
     /// A host that has not been asked anything yet.
     pub fn new(rights: Rights) -> Self {
-        ThisHost { rights, accounts: RefCell::default(), groups: RefCell::default() }
+        let (accounts, groups, people) = (RefCell::default(), RefCell::default(), RefCell::default());
+        ThisHost { rights, accounts, groups, people }
     }
 }
 
@@ -50,6 +55,37 @@ impl Host for ThisHost {
         let bytes = files::read_bytes(&map.file, self.rights).map_err(|e| failed(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
         Ok(Cow::Owned(text))
+    }
+
+    fn pinned(
+        &self,
+        people_file: Option<&Path>,
+        server: &str,
+        account: &str,
+    ) -> Result<Option<u64>, Trouble> {
+        let key = (server.to_owned(), account.to_owned());
+        if let Some(known) = self.people.borrow().get(&key) {
+            return Ok(*known);
+        }
+        let failed = |detail: String| Trouble { code: people::CODE, detail };
+        let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
+        let known = match said.flatten() {
+            Some(user_id) => Some(user_id),
+            None => People::known(self.rights, server, account).map_err(failed)?,
+        };
+        self.people.borrow_mut().insert(key, known);
+        Ok(known)
+    }
+}
+
+impl ThisHost {
+    /// Who the account belongs to by the site's own file.
+    fn of_site(&self, file: &Path, server: &str, account: &str) -> Result<Option<u64>, String> {
+        let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+        let bytes = files::read_bytes(file, self.rights).map_err(|e| e.to_string())?;
+        let text = String::from_utf8(bytes).map_err(|e| explain(&e))?;
+        nunbird_policy::find_person(&text, server, account)
+            .map_err(|e| format!("{}:{}:{}: {}", file.display(), e.line, e.column, e.message))
     }
 }
 
@@ -124,6 +160,7 @@ pub fn unanswered(trouble: &Trouble) -> Refusal {
     let message = match trouble.code {
         "user-database" => "this host's user database does not answer",
         "group" => "this host does not know a group that its policy names",
+        people::CODE => "this host's list of people cannot be used",
         _ => "this host's tables of accounts cannot be used",
     };
     Refusal::system(trouble.code, message, &trouble.detail)

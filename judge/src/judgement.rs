@@ -3,11 +3,12 @@
 use crate::account;
 use crate::authorized_projects::Owner;
 use crate::means::Means;
+use crate::people;
 use crate::refusal::{Refusal, clean};
 use crate::validation::{Claims, Question};
 use nunbird_policy::{
-    AccountFacts, Decision, IdentitySource, Policy, ProjectFacts, Rule, Subject, Validation, Verdict, decide,
-    origin,
+    AccountFacts, Decision, IdentitySource, Person, Policy, ProjectFacts, Rule, Subject, Validation, Verdict,
+    decide, is_pinned, origin,
 };
 use nunbird_token::{Admitted, Source, UserIdentity};
 
@@ -20,6 +21,8 @@ pub struct Judged<'p> {
     pub account: AccountFacts,
     /// The data directory that the site's program names, in place of the configured one.
     pub data_dir: Option<String>,
+    /// Whose account this is from now on, where nobody is known for it.
+    pub first: Option<Person>,
 }
 
 /// What is known on the way of a judgement, also of one that ends early.
@@ -67,7 +70,28 @@ pub fn judge<'p, M: Means>(
     };
     means.authorized_projects(policy.authorized_projects, &owner, &facts)?;
     means.expiry(&account.name)?;
-    Ok(Judged { rule, account, data_dir })
+    let first = first(means, policy, rule, &course.subject, &account)?;
+    Ok(Judged { rule, account, data_dir, first })
+}
+
+/// What there is to remember of this job's account; nothing where it is known already. The host has answered before, so that a
+/// change in between is not seen here.
+fn first<M: Means>(
+    means: &M,
+    policy: &Policy,
+    rule: &Rule,
+    subject: &Subject,
+    account: &AccountFacts,
+) -> Result<Option<Person>, Refusal> {
+    if !is_pinned(policy, rule, subject, &account.name) {
+        return Ok(None);
+    }
+    let known = means.host().pinned(policy.accounts.people_file.as_deref(), &subject.server, &account.name);
+    Ok(known.map_err(|trouble| account::unanswered(&trouble))?.is_none().then(|| person(subject, account)))
+}
+
+fn person(subject: &Subject, account: &AccountFacts) -> Person {
+    Person { account: account.name.clone(), server: subject.server.clone(), user_id: subject.user_id }
 }
 
 /// The host of an issuer, which is a URL, or the bare name of a host on servers that are set so.
@@ -136,6 +160,16 @@ fn by_rules<'p, M: Means>(
         }
         Verdict::DeniedAccount { rule, account, violation } => {
             let refusal = account::refuse(&account, &violation);
+            let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
+            Err(Refusal { detail: clean(&detail), ..refusal })
+        }
+        Verdict::DeniedPin { rule, account, pinned } => {
+            let person = person(subject, &account);
+            let (login, file) = (&subject.user_login, policy.accounts.people_file.as_deref());
+            let refusal = match pinned {
+                Some(pinned) => people::mismatch(&person, login, pinned, file),
+                None => people::unknown(&person, login, file),
+            };
             let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
             Err(Refusal { detail: clean(&detail), ..refusal })
         }

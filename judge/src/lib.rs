@@ -17,6 +17,7 @@ pub mod judgement;
 pub mod keys;
 pub mod means;
 pub mod nologin;
+pub mod people;
 pub mod place;
 pub mod refusal;
 pub mod rights;

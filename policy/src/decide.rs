@@ -6,7 +6,8 @@
 use crate::account::{AccountFacts, Violation, check_account, check_name, is_bot};
 use crate::conditions::{Failure, holds, holds_locally};
 use crate::host::{Host, Trouble};
-use crate::{Condition, Downscope, Outcome, Policy, Rule, RunAs, Subject};
+use crate::pinning::is_pinned;
+use crate::{Condition, Downscope, Outcome, Pinning, Policy, Rule, RunAs, Subject};
 
 /// What the policy says about a job, and how it came to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,15 @@ pub enum Verdict<'p> {
         account: String,
         /// What is wrong with it.
         violation: Violation,
+    },
+    /// A rule admits the job, but its account belongs to another GitLab user, or to none that is known.
+    DeniedPin {
+        /// The rule that would have admitted the job.
+        rule: &'p Rule,
+        /// The account, which has passed every invariant.
+        account: AccountFacts,
+        /// The GitLab user that the account belongs to; none where only known people may run and it belongs to nobody.
+        pinned: Option<u64>,
     },
     /// The user is one of GitLab's bots, which the site does not allow.
     DeniedBot,
@@ -166,8 +176,27 @@ fn apply<'p>(
     }
     let Some(account) = candidate(policy, rule, subject, host)? else { return Ok(Verdict::NoRule) };
     Ok(match check(policy, &account, host, caller)? {
-        Ok(facts) => Verdict::Admitted { rule, account: facts },
+        Ok(account) => of_its_user(policy, rule, subject, host, account)?,
         Err(violation) => Verdict::DeniedAccount { rule, account, violation },
+    })
+}
+
+/// Admits the job unless its account, which the user could choose, belongs to another GitLab user.
+fn of_its_user<'p>(
+    policy: &Policy,
+    rule: &'p Rule,
+    subject: &Subject,
+    host: &dyn Host,
+    account: AccountFacts,
+) -> Result<Verdict<'p>, Trouble> {
+    if !is_pinned(policy, rule, subject, &account.name) {
+        return Ok(Verdict::Admitted { rule, account });
+    }
+    let pinned = host.pinned(policy.accounts.people_file.as_deref(), &subject.server, &account.name)?;
+    Ok(match pinned {
+        Some(user_id) if user_id == subject.user_id => Verdict::Admitted { rule, account },
+        None if policy.accounts.pinning == Pinning::Remember => Verdict::Admitted { rule, account },
+        _ => Verdict::DeniedPin { rule, account, pinned },
     })
 }
 

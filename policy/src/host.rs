@@ -4,6 +4,7 @@ use crate::MapFile;
 use crate::account::AccountFacts;
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
 
 /// The host's user database and map files.
 pub trait Host {
@@ -29,6 +30,14 @@ pub trait Host {
     /// # Errors
     /// When the file cannot be read or is not trusted.
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble>;
+
+    /// The id of the GitLab user of `server` that an account belongs to: by `people_file`, where the site has one that names
+    /// the account, else by what this host remembers. None where neither knows the account.
+    ///
+    /// # Errors
+    /// When the file or the store cannot be read, is not trusted or is damaged: that is not the same as "not known".
+    fn pinned(&self, people_file: Option<&Path>, server: &str, account: &str)
+    -> Result<Option<u64>, Trouble>;
 }
 
 /// A question that the host did not answer, and why. Every job that needs the answer is refused.

@@ -1,12 +1,13 @@
 //! What is allowed in a policy and yet seldom meant: rules that never decide, and rules that decide everything.
 
-use crate::{Condition, IdentitySource, Outcome, Pattern, Place, Policy, Rule, RunAs};
+use crate::pinning::gives_by_choice;
+use crate::{Condition, IdentitySource, Outcome, Pattern, Pinning, Place, Policy, Rule, RunAs};
 
 /// One remark about a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lint {
     /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`,
-    /// `other-account`.
+    /// `other-account`, `unpinned`.
     pub code: &'static str,
     /// What is remarkable: a lower-case phrase.
     pub message: String,
@@ -81,6 +82,16 @@ fn alone(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
             ),
             Outcome::Deny(_) => {}
         }
+    }
+    let off = policy.accounts.pinning == Pinning::Off || !rule.pinning;
+    if off && gives_by_choice(policy, rule) {
+        remark(
+            "unpinned",
+            format!(
+                "rule `{name}` gives accounts by a name that GitLab users can choose, and pinning is off: whoever takes the name gets the account"
+            ),
+            "remove `pinning = \"off\"`",
+        );
     }
     if matches!(rule.outcome, Outcome::Deny(_)) {
         denial(policy, rule, remarks);

@@ -94,3 +94,18 @@ fn a_denial_by_the_account_that_a_later_rule_does_not_give_is_told() {
         }
     }
 }
+
+#[test]
+fn a_rule_that_gives_accounts_by_a_name_of_the_users_choice_without_pinning_is_remarked() {
+    let off = |outcome: &str| rule("r", "project = \"hpc/app\"", &format!("{outcome}\npinning = \"off\""));
+    assert_eq!(codes(&off(SELF)), ["unpinned"]);
+    assert_eq!(codes(&off("run_as = \"svc\"")), Vec::<&str>::new());
+    assert_eq!(
+        codes(&format!("pinning = \"off\"\n{}", rule("r", "project = \"hpc/app\"", SELF))),
+        ["unpinned"]
+    );
+    assert_eq!(
+        codes(&format!("pinning = \"known\"\n{}", rule("r", "project = \"hpc/app\"", SELF))),
+        Vec::<&str>::new()
+    );
+}

@@ -5,6 +5,7 @@ use crate::host::{Host, Trouble};
 use crate::{MapFile, Subject};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Everybody exists with a uid of their own, unless told otherwise.
 #[derive(Default)]
@@ -13,6 +14,7 @@ pub(crate) struct MadeUp {
     pub(crate) groups: BTreeMap<String, u32>,
     pub(crate) map: String,
     pub(crate) silent: bool,
+    pub(crate) people: BTreeMap<(String, String), u64>,
 }
 
 impl MadeUp {
@@ -48,6 +50,10 @@ impl Host for MadeUp {
 
     fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         Ok(Cow::Borrowed(&self.map))
+    }
+
+    fn pinned(&self, _: Option<&Path>, server: &str, account: &str) -> Result<Option<u64>, Trouble> {
+        Ok(self.people.get(&(server.to_owned(), account.to_owned())).copied())
     }
 }
 

@@ -133,6 +133,23 @@ pub struct Accounts {
     pub nologin: bool,
     /// Whether GitLab's project, group and service bots may run jobs.
     pub allow_bots: bool,
+    /// Whether an account stays with the GitLab user whose job had it first.
+    pub pinning: Pinning,
+    /// The site's own list of which GitLab user an account belongs to; its word goes before the host's memory.
+    pub people_file: Option<PathBuf>,
+}
+
+/// Whether an account stays with the GitLab user whose job had it first. It concerns accounts that a GitLab user can choose: see
+/// [`crate::is_pinned`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pinning {
+    /// Accounts are given by name alone.
+    Off,
+    /// The first job of an account is remembered, and no other GitLab user's jobs get the account.
+    #[default]
+    Remember,
+    /// As [`Pinning::Remember`], and accounts that nobody is remembered for are given to nobody.
+    Known,
 }
 
 impl Default for Accounts {
@@ -146,6 +163,8 @@ impl Default for Accounts {
             shells: Vec::new(),
             nologin: false,
             allow_bots: false,
+            pinning: Pinning::default(),
+            people_file: None,
         }
     }
 }
@@ -243,6 +262,8 @@ pub struct TestCase {
     pub subject: Subject,
     /// What the host is to know about the account, in place of the user database.
     pub local: Option<LocalFacts>,
+    /// The GitLab user that the account belongs to; none for an account that no job has had yet.
+    pub pinned: Option<u64>,
     /// What must come out.
     pub expect: Expectation,
 }
@@ -315,6 +336,8 @@ pub struct Rule {
     pub profile: Option<String>,
     /// What its jobs may use, whatever the profile and `[job]` say; none where the rule says nothing.
     pub limits: Option<RuleLimits>,
+    /// Whether [`Accounts::pinning`] holds for its jobs.
+    pub pinning: bool,
 }
 
 /// One condition of a rule: a fact, and the values of which one must fit. A fact that the identity's source does not

@@ -48,12 +48,16 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
     }
     let limits = table.text("limits");
     let outcome = outcome(&mut table, known);
+    let pinning = table.choice("pinning", &[("on", true), ("off", false)]);
     if matches!(outcome, Some(Outcome::Deny(_))) {
         if let Some(profile) = &profile {
             profile.spot.find("a job that is denied has no profile", "remove the line");
         }
         if let Some(limits) = &limits {
             limits.spot.find("a job that is denied has no limits", "remove the line");
+        }
+        if let Some(pinning) = &pinning {
+            pinning.spot.find("a job that is denied has no account", "remove the line");
         }
     }
     table.finish();
@@ -64,6 +68,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         outcome: outcome?,
         profile: profile.map(|at| at.value.to_owned()),
         limits: limits.map(|at| limits::of_rule(&at, known.limits)),
+        pinning: pinning.is_none_or(|at| at.value),
     })
 }
 
@@ -167,13 +172,14 @@ fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
     let first = known.gitlab.first().map_or("", |server| server.name.as_str());
     let subject = conditions::subject(table.table("claims"), first);
     let local = local_facts(table.table("local"));
+    let pinned = table.integer("pinned").map(|at| at.value);
     let expect = table.text("expect").map(|at| match at.value.split_once(':') {
         None if at.value == "deny" => Expectation::Denied,
         Some(("deny", rule)) => Expectation::DeniedBy(rule.trim().to_owned()),
         _ => Expectation::Account(at.value.to_owned()),
     });
     table.finish();
-    Some(TestCase { name: name?.value.to_owned(), place, subject: subject?, local, expect: expect? })
+    Some(TestCase { name: name?.value.to_owned(), place, subject: subject?, local, pinned, expect: expect? })
 }
 
 fn local_facts(mut table: Section<'_>) -> Option<LocalFacts> {

@@ -156,6 +156,11 @@ impl Writer<'_> {
             AuthorizedProjects::Required => "required",
         };
         self.key("authorized_projects", &quote(word));
+        let pinning = super::native::PINNING.iter().find(|(_, pinning)| *pinning == accounts.pinning);
+        self.key("pinning", &quote(pinning.map_or("remember", |(name, _)| name)));
+        if let Some(file) = &accounts.people_file {
+            self.key("people_file", &path(file));
+        }
     }
 
     fn directories(&mut self, directories: &Directories) {
@@ -244,6 +249,9 @@ impl Writer<'_> {
         if let Some(own) = &rule.limits {
             self.key("limits", &quote(own.limits.as_ref().map_or("", |limits| limits.name.as_str())));
         }
+        if !rule.pinning {
+            self.key("pinning", &quote("off"));
+        }
     }
 
     fn test(&mut self, test: &TestCase) {
@@ -255,6 +263,9 @@ impl Writer<'_> {
             self.key("local.uid", &local.uid.to_string());
             self.key("local.groups", &texts(&local.groups));
             self.key("local.shell", &path(&local.shell));
+        }
+        if let Some(user_id) = test.pinned {
+            self.key("pinned", &user_id.to_string());
         }
         let expect = match &test.expect {
             Expectation::Account(account) => account.clone(),

@@ -53,6 +53,10 @@ impl Host for Site {
     fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         Ok(Cow::Borrowed(""))
     }
+
+    fn pinned(&self, _: Option<&std::path::Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+        Ok(None)
+    }
 }
 
 /// What a configuration says of who may run.

@@ -38,6 +38,7 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
             outcome,
             profile: None,
             limits: None,
+            pinning: true,
         });
     };
     if let Some(users) = &lists.user_allowlist {
@@ -81,6 +82,7 @@ fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
         outcome: Outcome::Deny("pipelines started this way do not run here".to_owned()),
         profile: None,
         limits: None,
+        pinning: true,
     }
 }
 
