@@ -8,10 +8,10 @@ use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{self, Claim, Store, job_directory};
 use nunbird_handover::{
-    Account, Audit, Batch, BatchPlan, FORMAT_VERSION, Identity, JobDirectory, Now, Record, RuleRef,
-    Scheduler, Shell, SiteRules, UNLIMITED, Workspace,
+    Account, Audit, Batch, BatchPlan, FORMAT_VERSION, JobDirectory, Now, Record, RuleRef, Scheduler, Shell,
+    SiteRules, UNLIMITED, Workspace,
 };
-use nunbird_judge::{Course, Judged, judgement, people, place};
+use nunbird_judge::{Course, Judged, Means, Proof, judgement, people, place};
 use nunbird_policy::{DEFAULT_AUDIT_FILE, Executor, Job, Policy};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
@@ -26,12 +26,15 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let directory = job_directory(context.inputs.job_directory(), privilege)?;
     let store = Store::open(privilege)?;
     let means = WithPrivilege::new(context, settings);
-    let admitted = nunbird_judge::identify(&means, &settings.policy)?;
+    let response = means.response()?;
+    let identity = nunbird_judge::identify(&means, &settings.policy, &response)?;
+    let admitted = identity.admitted.clone();
     let subject = nunbird_judge::subject(&admitted, &settings.policy)?;
     context.subject = Some(subject.clone());
     context.admitted = Some(admitted.clone());
     let mut course = Course { subject, decision: None };
-    let judged = nunbird_judge::judge(&means, &settings.policy, &admitted, &mut course);
+    let proof = Proof { response: &response, identity: &identity };
+    let judged = nunbird_judge::judge(&means, &settings.policy, &proof, &mut course);
     context.subject = Some(course.subject);
     let judged = judged?;
     let lock = store.lock()?;
@@ -90,7 +93,7 @@ fn record(
         job_id: admitted.job_id,
         pipeline_id: admitted.pipeline_id,
         project_id: admitted.project_id,
-        identity: Identity {
+        identity: nunbird_handover::Identity {
             server,
             user_login: admitted.user_login.clone(),
             user_id: admitted.user_id,

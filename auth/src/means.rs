@@ -12,7 +12,7 @@ use nunbird_judge::validation::{self, Question, Validated};
 use nunbird_judge::{Fetched, Means, nologin};
 use nunbird_policy::{AuthorizedProjects, GitLabServer, Host, Policy, ProjectFacts, Validation};
 use nunbird_sys::foreign;
-use nunbird_token::{Admitted, JobToken, MAX_RESPONSE, Rejection};
+use nunbird_token::{Admitted, JobToken, JobUser, MAX_RESPONSE, Rejection};
 use std::io::Read;
 use zeroize::Zeroizing;
 
@@ -82,8 +82,21 @@ impl Means for WithPrivilege<'_> {
         worker::ask(evidence, self.policy, self.privilege)
     }
 
-    fn job_token(&self, response: &[u8]) -> Result<Result<JobToken, Rejection>, Refusal> {
-        worker::find_job_token(response, self.policy, self.privilege)
+    fn job_token(&self, response: &[u8], urls: &[String]) -> Result<Result<JobToken, Rejection>, Refusal> {
+        worker::find_job_token(response, urls, self.privilege)
+    }
+
+    fn job_user(
+        &self,
+        response: &[u8],
+        answer: &[u8],
+        server: &GitLabServer,
+    ) -> Result<Result<JobUser, Rejection>, Refusal> {
+        worker::judge_job_user(response, answer, server, self.privilege)
+    }
+
+    fn unanswered(&self, refusal: Refusal) -> String {
+        refusal.detail
     }
 
     fn ask_about_job(&self, server: &GitLabServer, token: &str) -> Result<Result<Vec<u8>, String>, Refusal> {

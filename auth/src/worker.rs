@@ -8,10 +8,10 @@ use crate::privilege::Privilege;
 use crate::refusal::Refusal;
 use crate::sandbox;
 use nunbird_judge::evidence::{self, Evidence, JobEvidence};
-use nunbird_policy::Policy;
+use nunbird_policy::{GitLabServer, Policy};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::{answer, process};
-use nunbird_token::{Admitted, JobToken, MAX_MESSAGE, Rejection, Source};
+use nunbird_token::{Admitted, JobToken, JobUser, MAX_MESSAGE, Rejection, Source};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -38,17 +38,17 @@ pub(crate) fn ask(
     }
 }
 
-/// Asks a fresh worker for the job's own token.
+/// Asks a fresh worker for the job's own token, and which of these servers it is for.
 ///
 /// # Errors
 /// As [`ask`].
 pub(crate) fn find_job_token(
     response: &[u8],
-    policy: &Policy,
+    urls: &[String],
     privilege: Privilege,
 ) -> Result<Result<JobToken, Rejection>, Refusal> {
     let bytes = Zeroizing::new(answer_of(privilege, || {
-        nunbird_token::encode_job_token(&evidence::job_token(response, policy))
+        nunbird_token::encode_job_token(&nunbird_token::job_token(response, urls))
     })?);
     nunbird_token::decode_job_token(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
 }
@@ -71,6 +71,22 @@ pub(crate) fn judge_job_answer(
         }
         other => Ok(other),
     }
+}
+
+/// Asks a fresh worker what a server's answer says about the user of the job.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn judge_job_user(
+    response: &[u8],
+    answer: &[u8],
+    server: &GitLabServer,
+    privilege: Privilege,
+) -> Result<Result<JobUser, Rejection>, Refusal> {
+    let bytes = answer_of(privilege, || {
+        nunbird_token::encode_job_user(&evidence::job_user(response, answer, server))
+    })?;
+    nunbird_token::decode_job_user(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
 }
 
 fn failed(detail: &dyn std::fmt::Display) -> Refusal {

@@ -1,6 +1,6 @@
 //! What a very large policy costs: ten thousand rules, of which the last fits, and a map of fifty thousand lines.
 
-use nunbird_policy::{AccountFacts, Host, MapFile, Policy, Subject, Trouble, Verdict, decide};
+use nunbird_policy::{AccountFacts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Verdict, decide};
 use std::borrow::Cow;
 use std::hint::black_box;
 use std::path::Path;
@@ -37,6 +37,10 @@ impl Host for Site {
 
     fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
         Ok(None)
+    }
+
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+        Ok(ServerUser::person(job))
     }
 }
 

@@ -10,13 +10,13 @@ use nunbird_judge::keys::{self, Keys};
 use nunbird_judge::validation::{self, Question, Validated};
 use nunbird_judge::{Fetched, Means, Refusal, Rights, nologin};
 use nunbird_policy::{
-    AccountFacts, AuthorizedProjects, Downscope, GitLabServer, Host, MapFile, Policy, ProjectFacts, Trouble,
-    Validation,
+    AccountFacts, AuthorizedProjects, Downscope, GitLabServer, Host, MapFile, Policy, ProjectFacts,
+    ServerUser, Subject, Trouble, Validation,
 };
 use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::users;
-use nunbird_token::{Admitted, JobToken, MAX_RESPONSE, Rejection};
+use nunbird_token::{Admitted, JobToken, JobUser, MAX_RESPONSE, Rejection};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -56,6 +56,8 @@ pub(crate) struct AsAdmin<'a> {
     pub(crate) rights: Rights,
     /// The bytes of the job response.
     response: Vec<u8>,
+    /// Whether there is none, but claims or a token alone: then no server can be asked about the job.
+    pub(crate) no_job: bool,
     ask: Ask,
     host: Watched,
     notes: RefCell<Vec<String>>,
@@ -69,6 +71,7 @@ impl<'a> AsAdmin<'a> {
         let means = AsAdmin {
             policy,
             rights,
+            no_job: response.is_empty(),
             response,
             ask,
             host: Watched::new(rights),
@@ -219,8 +222,39 @@ impl Means for AsAdmin<'_> {
         Ok(answer)
     }
 
-    fn job_token(&self, response: &[u8]) -> Result<Result<JobToken, Rejection>, Stop> {
-        Ok(evidence::job_token(response, self.policy))
+    fn job_token(&self, response: &[u8], urls: &[String]) -> Result<Result<JobToken, Rejection>, Stop> {
+        Ok(nunbird_token::job_token(response, urls))
+    }
+
+    fn job_user(
+        &self,
+        response: &[u8],
+        answer: &[u8],
+        server: &GitLabServer,
+    ) -> Result<Result<JobUser, Rejection>, Stop> {
+        Ok(evidence::job_user(response, answer, server))
+    }
+
+    fn assumes_a_person(&self) -> bool {
+        if self.no_job {
+            let what =
+                "the server was not asked about the user, who is taken for an active person: no job response"
+                    .to_owned();
+            if !self.notes.borrow().contains(&what) {
+                self.notes.borrow_mut().push(what);
+            }
+        }
+        self.no_job
+    }
+
+    fn unanswered(&self, stop: Stop) -> String {
+        match stop {
+            Stop::Refused(refusal) => refusal.detail,
+            Stop::Undecided(why) => {
+                *self.host.withheld.borrow_mut() = Some(why.clone());
+                why
+            }
+        }
     }
 
     fn ask_about_job(&self, server: &GitLabServer, token: &str) -> Result<Result<Vec<u8>, String>, Stop> {
@@ -349,6 +383,10 @@ impl Host for Watched {
             *self.withheld.borrow_mut() = Some(format!("{}: you may not read this map", map.file.display()));
         }
         text
+    }
+
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+        self.host.server_user(job)
     }
 
     fn pinned(

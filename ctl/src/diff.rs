@@ -119,8 +119,8 @@ fn rule(decision: &Decision<'_>) -> String {
         Verdict::Admitted { rule, .. }
         | Verdict::DeniedByRule { rule, .. }
         | Verdict::DeniedAccount { rule, .. }
-        | Verdict::DeniedPin { rule, .. } => format!("rule `{}` ({})", rule.name, rule.place),
-        Verdict::DeniedBot => "accounts.allow_bots".to_owned(),
+        | Verdict::DeniedPin { rule, .. }
+        | Verdict::DeniedUser { rule, .. } => format!("rule `{}` ({})", rule.name, rule.place),
         Verdict::NoRule | Verdict::Failed(_) => "no rule".to_owned(),
     }
 }
@@ -134,9 +134,8 @@ fn outcome(decision: &Decision<'_>) -> String {
         Verdict::DeniedAccount { account, violation, .. } => {
             format!("denied: `{}` may not run jobs: {violation}", Untrusted(account))
         }
-        Verdict::DeniedPin { .. } | Verdict::DeniedBot | Verdict::NoRule => {
-            format!("denied: {}", denial(decision))
-        }
+        Verdict::DeniedUser { violation, .. } => format!("denied: {violation}"),
+        Verdict::DeniedPin { .. } | Verdict::NoRule => format!("denied: {}", denial(decision)),
         Verdict::Failed(_) => format!("undecided: {}", denial(decision)),
     }
 }

@@ -243,7 +243,9 @@ pub(crate) fn denial(decision: &Decision<'_>) -> String {
             };
             format!("rule `{name}` gives `{}`, {owner}", Untrusted(&account.name))
         }
-        Verdict::DeniedBot => "the login is a bot's, and accounts.allow_bots is false".to_owned(),
+        Verdict::DeniedUser { rule, violation } => {
+            format!("rule `{}` does not admit this user: {violation}", Untrusted(&rule.name))
+        }
         Verdict::NoRule => "no rule fits".to_owned(),
         Verdict::Failed(trouble) => Untrusted(&trouble.detail).to_string(),
         Verdict::Admitted { .. } => String::new(),

@@ -3,9 +3,9 @@
 use crate::as_admin::{AsAdmin, Ask, Stop};
 use crate::claims;
 use crate::output::Trouble;
-use nunbird_judge::{Class, Course, Refusal, identify, place};
+use nunbird_judge::{Class, Course, Identity, Means, Proof, Refusal, identify, place};
 use nunbird_policy::{AccountFacts, NotGranted, Policy, Rule, Subject};
-use nunbird_token::{Admitted, Bound, MAX_RESPONSE, Rejection, Response};
+use nunbird_token::{Bound, MAX_RESPONSE, Rejection, Response};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::Read;
@@ -131,13 +131,19 @@ fn by_proof<'p>(
     notes: Vec<String>,
 ) -> Told<'p> {
     let variables = Variables::of(&response);
-    let means = AsAdmin::new(policy, runner, response, ask);
-    let identified = identify(&means, policy).and_then(|admitted| {
-        let subject = nunbird_judge::subject(&admitted, policy)?;
-        Ok((admitted, subject))
+    let mut means = AsAdmin::new(policy, runner, response, ask);
+    // The notes of a token alone say that there is no job.
+    means.no_job = !notes.is_empty();
+    let identified = means.response().and_then(|response| {
+        let identity = identify(&means, policy, &response)?;
+        let subject = nunbird_judge::subject(&identity.admitted, policy)?;
+        Ok((response, identity, subject))
     });
     match identified {
-        Ok((admitted, subject)) => known(policy, &means, &admitted, subject, &variables, notes),
+        Ok((response, identity, subject)) => {
+            let proof = Proof { response: &response, identity: &identity };
+            known(policy, &means, &proof, subject, &variables, notes)
+        }
         Err(stop) => {
             let answer = answer(means.honest(stop));
             Told {
@@ -199,8 +205,9 @@ fn by_claims<'p>(
             admission: None,
         });
     }
-    let admitted = claims::admitted(claims, &subject, server);
-    let mut told = known(policy, &means, &admitted, subject, &Variables::default(), notes);
+    let identity = Identity { admitted: claims::admitted(claims, &subject, server), answer: None };
+    let proof = Proof { response: &[], identity: &identity };
+    let mut told = known(policy, &means, &proof, subject, &Variables::default(), notes);
     // Nothing of a made-up job is certain: what else was not looked at is one more assumption.
     if let (Answer::Undecided(unchecked), Some((rule, account, data_dir))) =
         (&told.answer, told.admission.take())
@@ -222,7 +229,7 @@ fn names_one(aud: &Value, audience: &[String]) -> bool {
 fn known<'p>(
     policy: &'p Policy,
     means: &AsAdmin<'_>,
-    admitted: &Admitted,
+    proof: &Proof<'_>,
     subject: Subject,
     variables: &Variables,
     mut notes: Vec<String>,
@@ -231,9 +238,9 @@ fn known<'p>(
     means.is_of(subject.user_id, subject.user_id != 0 || !from_claims);
     let mut course = Course { subject, decision: None };
     let mut unchecked = Vec::new();
-    let judged = nunbird_judge::judge(means, policy, admitted, &mut course).and_then(|judged| {
+    let judged = nunbird_judge::judge(means, policy, proof, &mut course).and_then(|judged| {
         let data_dir = judged.data_dir.as_deref();
-        let place = place::of(policy, judged.rule, &judged.account, admitted, data_dir)?;
+        let place = place::of(policy, judged.rule, &judged.account, &proof.identity.admitted, data_dir)?;
         if let Some(limits) = policy.limits_of(judged.rule) {
             let asked = limits.asked(|name| variables.value(name, &mut unchecked));
             asked.map_err(|e| place::limits_refused(limits, &e))?;

@@ -1,7 +1,9 @@
 //! The hosts that decisions are made for: this one, and one that a test makes up.
 
 use crate::people::{self, Store};
-use nunbird_policy::{AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, Subject, Trouble};
+use nunbird_policy::{
+    AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, ServerUser, Subject, Trouble,
+};
 use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -15,8 +17,6 @@ pub(crate) struct ThisHost {
     /// Where this host remembers whose accounts are; nothing is remembered where there is none.
     people: Option<PathBuf>,
     people_files: RefCell<BTreeMap<PathBuf, PeopleFile>>,
-    /// Whether the job's user id is unknown, so that every account counts as its own.
-    anybody: bool,
 }
 
 /// By server and account, or why the file is of no use.
@@ -26,11 +26,6 @@ impl ThisHost {
     /// This host, with the people that the policy's jobs are held against.
     pub(crate) fn of(policy: &Policy, runner: &str) -> Self {
         ThisHost { people: people::directory(policy, runner), ..ThisHost::default() }
-    }
-
-    /// The same for a job of which only some facts are known: without its user's id any account is taken for the user's own.
-    pub(crate) fn for_job(policy: &Policy, runner: &str, subject: &Subject) -> Self {
-        ThisHost { anybody: subject.user_id == 0, ..ThisHost::of(policy, runner) }
     }
 
     fn of_site(&self, file: &Path, server: &str, account: &str) -> Result<Option<u64>, String> {
@@ -93,7 +88,12 @@ impl Host for ThisHost {
             Some(user_id) => Some(user_id),
             None => self.remembered(server, account).map_err(failed)?,
         };
-        Ok(if self.anybody { known.map(|_| 0) } else { known })
+        Ok(known)
+    }
+
+    /// No server is asked here, and a job that is over would get no answer: what can be said is what comes of a person's job.
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+        Ok(ServerUser::person(job))
     }
 }
 
@@ -112,6 +112,8 @@ pub(crate) struct MadeUp<'a> {
     pub(crate) facts: Option<&'a LocalFacts>,
     /// The GitLab user that every account belongs to; none for accounts that no job has had yet.
     pub(crate) pinned: Option<u64>,
+    /// What the GitLab server says about the user.
+    pub(crate) user: &'a ServerUser,
     pub(crate) host: &'a ThisHost,
 }
 
@@ -152,6 +154,10 @@ impl Host for MadeUp<'_> {
 
     fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
         Ok(self.pinned)
+    }
+
+    fn server_user(&self, _: &Subject) -> Result<ServerUser, Trouble> {
+        Ok(self.user.clone())
     }
 }
 

@@ -80,6 +80,15 @@ pub fn job_answer(bytes: &[u8]) {
         account_variable: None,
         builds_variable: Some("CUSTOM_CI_BUILDS_DIR"),
     };
+    let of_user = nunbird_token::UserQuestion { response, answer: bytes, runner_ids: &[] };
+    if let Ok(user) = nunbird_token::job_user(&of_user) {
+        assert!(user.id != 0 && !user.username.is_empty() && user.state.as_deref() != Some(""));
+        assert!(!user.username.chars().any(Untrusted::is_deceptive));
+        assert_eq!(
+            nunbird_token::decode_job_user(&nunbird_token::encode_job_user(&Ok(user.clone()))),
+            Ok(Ok(user))
+        );
+    }
     if let Ok(admitted) = nunbird_token::admit_by_job_token(&question) {
         assert_eq!((admitted.job_id, admitted.project_id, admitted.ref_protected), (7, 3, None));
         assert!(admitted.project_path.contains('/') && !admitted.project_path.contains(".."));
@@ -90,6 +99,9 @@ pub fn job_answer(bytes: &[u8]) {
 
 /// The worker's answer: what is accepted is written again as it came, and stays below the builds directory.
 pub fn message(bytes: &[u8]) {
+    if let Ok(found) = nunbird_token::decode_job_user(bytes) {
+        assert_eq!(nunbird_token::decode_job_user(&nunbird_token::encode_job_user(&found)), Ok(found));
+    }
     if let Ok(found) = nunbird_token::decode_job_token(bytes) {
         assert_eq!(nunbird_token::decode_job_token(&nunbird_token::encode_job_token(&found)), Ok(found));
     }
@@ -175,6 +187,10 @@ impl Host for Everybody {
 
     fn pinned(&self, _: Option<&std::path::Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
         Ok(None)
+    }
+
+    fn server_user(&self, job: &nunbird_policy::Subject) -> Result<nunbird_policy::ServerUser, Trouble> {
+        Ok(nunbird_policy::ServerUser::person(job))
     }
 }
 

@@ -4,7 +4,7 @@ use crate::files;
 use crate::people::{self, People};
 use crate::refusal::Refusal;
 use crate::rights::Rights;
-use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, Trouble, Violation};
+use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, ServerUser, Subject, Trouble, Violation};
 use nunbird_sys::shadow::{self, Expiry};
 use nunbird_sys::users;
 use std::borrow::Cow;
@@ -75,6 +75,11 @@ impl Host for ThisHost {
         };
         self.people.borrow_mut().insert(key, known);
         Ok(known)
+    }
+
+    /// A host alone knows of no job that a server could be asked about.
+    fn server_user(&self, _: &Subject) -> Result<ServerUser, Trouble> {
+        Err(Trouble { code: "user-check", detail: "no server can be asked without a job".to_owned() })
     }
 }
 
@@ -161,7 +166,13 @@ pub fn unanswered(trouble: &Trouble) -> Refusal {
         "user-database" => "this host's user database does not answer",
         "group" => "this host does not know a group that its policy names",
         people::CODE => "this host's list of people cannot be used",
+        "user-check" => "the GitLab server does not say who started this job",
         _ => "this host's tables of accounts cannot be used",
     };
-    Refusal::system(trouble.code, message, &trouble.detail)
+    let refusal = Refusal::system(trouble.code, message, &trouble.detail);
+    match trouble.code {
+        "user-check" => refusal
+            .help("retry the job in a minute; if that does not help, give your site's admins the id of this decision"),
+        _ => refusal,
+    }
 }

@@ -2,7 +2,8 @@
 
 use nunbird_policy::{Algorithm, BUILDS_VARIABLE, GitLabServer, Policy};
 use nunbird_token::{
-    Admitted, JobQuestion, JobToken, KEYS_VERSION, KeysFile, MAX_KEYS, Question, Rejection, Server,
+    Admitted, JobQuestion, JobUser, KEYS_VERSION, KeysFile, MAX_KEYS, Question, Rejection, Server,
+    UserQuestion,
 };
 
 /// What an identity by id token is judged by, as bytes.
@@ -54,13 +55,12 @@ pub fn by_id_tokens(evidence: &Evidence<'_>, policy: &Policy) -> Result<Admitted
     })
 }
 
-/// The job's own token, and the server that it is for.
+/// What a server's answer says about the user of the job.
 ///
 /// # Errors
-/// As [`nunbird_token::job_token`].
-pub fn job_token(response: &[u8], policy: &Policy) -> Result<JobToken, Rejection> {
-    let urls: Vec<String> = policy.gitlab.iter().map(|server| server.url.clone()).collect();
-    nunbird_token::job_token(response, &urls)
+/// As [`nunbird_token::job_user`].
+pub fn job_user(response: &[u8], answer: &[u8], server: &GitLabServer) -> Result<JobUser, Rejection> {
+    nunbird_token::job_user(&UserQuestion { response, answer, runner_ids: &server.runner_ids })
 }
 
 /// Who the job belongs to, by the server's answer to its token.

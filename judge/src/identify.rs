@@ -7,21 +7,29 @@ use nunbird_policy::{IdentitySource, Policy};
 use nunbird_token::{Admitted, Rejection};
 use zeroize::Zeroizing;
 
+/// A proven identity.
+#[derive(Debug)]
+pub struct Identity {
+    /// Who the job belongs to.
+    pub admitted: Admitted,
+    /// The server's answer about the job, where that has proven it.
+    pub answer: Option<Vec<u8>>,
+}
+
 /// Tries the configured sources in order. Only a job that has nothing of the first kind goes on to the next: a bad id token
 /// is a denial.
 ///
 /// # Errors
 /// A denial when nothing proves the identity; a system refusal when it could not be checked.
-pub fn identify<M: Means>(means: &M, policy: &Policy) -> Result<Admitted, M::Stop> {
-    let response = means.response()?;
+pub fn identify<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result<Identity, M::Stop> {
     let mut last = None;
     for source in &policy.identity.sources {
         let identified = match source {
-            IdentitySource::IdToken => by_id_token(means, policy, &response)?,
-            IdentitySource::JobToken => by_job_token(means, policy, &response)?,
+            IdentitySource::IdToken => by_id_token(means, policy, response)?,
+            IdentitySource::JobToken => by_job_token(means, policy, response)?,
         };
         let (rejection, refusal) = match identified {
-            Ok(admitted) => return Ok(admitted),
+            Ok(identity) => return Ok(identity),
             Err(rejected) => rejected,
         };
         if !matches!(rejection, Rejection::NoToken | Rejection::Empty) {
@@ -33,7 +41,7 @@ pub fn identify<M: Means>(means: &M, policy: &Policy) -> Result<Admitted, M::Sto
     Err(last.unwrap_or_else(|| refuse(Rejection::NoToken, &[], true, policy)).into())
 }
 
-type Identified = Result<Admitted, (Rejection, Refusal)>;
+type Identified = Result<Identity, (Rejection, Refusal)>;
 
 /// Judges the tokens; once more after fetching keys, if none fitted.
 fn by_id_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result<Identified, M::Stop> {
@@ -45,12 +53,15 @@ fn by_id_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result<
         Fetched { keys, done: fetched } = means.fetched_keys()?;
         answer = means.by_id_tokens(&Evidence { response, keys: &keys.files, now })?;
     }
-    Ok(answer.map_err(|rejection| (rejection, refuse(rejection, &keys.troubles, fetched, policy))))
+    Ok(answer
+        .map(|admitted| Identity { admitted, answer: None })
+        .map_err(|rejection| (rejection, refuse(rejection, &keys.troubles, fetched, policy))))
 }
 
 /// The job's token is found, the server is asked by an unprivileged program, and its answer is judged.
 fn by_job_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result<Identified, M::Stop> {
-    let found = match means.job_token(response)? {
+    let urls: Vec<String> = policy.gitlab.iter().map(|server| server.url.clone()).collect();
+    let found = match means.job_token(response, &urls)? {
         Ok(found) => found,
         Err(rejection) => return Ok(Err((rejection, refuse(rejection, &[], true, policy)))),
     };
@@ -69,7 +80,9 @@ fn by_job_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result
     let now = means.now()?;
     let evidence = JobEvidence { response, answer: &answer, server: found.server, now };
     let judged = means.by_job_answer(&evidence)?;
-    Ok(judged.map_err(|rejection| (rejection, refuse(rejection, &[], true, policy))))
+    Ok(judged
+        .map(|admitted| Identity { admitted, answer: Some(answer) })
+        .map_err(|rejection| (rejection, refuse(rejection, &[], true, policy))))
 }
 
 /// The refusal of a job whose identity was not proven. `fetched` says whether the keys could be fetched anew.

@@ -2,13 +2,15 @@
 
 use crate::account;
 use crate::authorized_projects::Owner;
+use crate::identify::Identity;
 use crate::means::Means;
 use crate::people;
 use crate::refusal::{Refusal, clean};
+use crate::server_user::HostOfJob;
 use crate::validation::{Claims, Question};
 use nunbird_policy::{
-    AccountFacts, Decision, IdentitySource, Person, Policy, ProjectFacts, Rule, Subject, Validation, Verdict,
-    decide, is_pinned, origin,
+    AccountFacts, Decision, Host, IdentitySource, Person, Policy, ProjectFacts, Rule, Subject, UserViolation,
+    Validation, Verdict, decide, is_pinned, origin,
 };
 use nunbird_token::{Admitted, Source, UserIdentity};
 
@@ -23,6 +25,15 @@ pub struct Judged<'p> {
     pub data_dir: Option<String>,
     /// Whose account this is from now on, where nobody is known for it.
     pub first: Option<Person>,
+}
+
+/// What a judgement goes by.
+#[derive(Debug)]
+pub struct Proof<'a> {
+    /// The bytes of `JOB_RESPONSE_FILE`. They hold the job's secrets.
+    pub response: &'a [u8],
+    /// Who the job belongs to.
+    pub identity: &'a Identity,
 }
 
 /// What is known on the way of a judgement, also of one that ends early.
@@ -41,21 +52,23 @@ pub struct Course<'p> {
 pub fn judge<'p, M: Means>(
     means: &M,
     policy: &'p Policy,
-    admitted: &Admitted,
+    proof: &Proof<'_>,
     course: &mut Course<'p>,
 ) -> Result<Judged<'p>, M::Stop> {
+    let admitted = &proof.identity.admitted;
+    let host = HostOfJob::new(means, policy, proof);
     let mut data_dir = None;
     if let Some(program) = &policy.validation {
         if program.rules_first {
             let alone =
                 Subject { validated: Some(course.subject.user_login.clone()), ..course.subject.clone() };
-            by_rules(means, policy, &alone, &mut course.decision)?;
+            by_rules(means, policy, &alone, &host, &mut course.decision)?;
         }
         let (account, directory) = validated(means, program, admitted, &course.subject, policy)?;
         course.subject.validated = Some(account);
         data_dir = directory;
     }
-    let (rule, account) = by_rules(means, policy, &course.subject, &mut course.decision)?;
+    let (rule, account) = by_rules(means, policy, &course.subject, &host, &mut course.decision)?;
     if policy.accounts.nologin {
         means.nologin()?;
     }
@@ -149,9 +162,10 @@ fn by_rules<'p, M: Means>(
     means: &M,
     policy: &'p Policy,
     subject: &Subject,
+    host: &dyn Host,
     decision: &mut Option<Decision<'p>>,
 ) -> Result<(&'p Rule, AccountFacts), Refusal> {
-    let decided = decision.insert(decide(policy, subject, means.host(), means.caller()));
+    let decided = decision.insert(decide(policy, subject, host, means.caller()));
     match decided.verdict.clone() {
         Verdict::Admitted { rule, account } => Ok((rule, account)),
         Verdict::DeniedByRule { rule, message } => {
@@ -173,17 +187,32 @@ fn by_rules<'p, M: Means>(
             let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
             Err(Refusal { detail: clean(&detail), ..refusal })
         }
-        Verdict::DeniedBot => {
-            let message = "this job was started by a bot of GitLab, and only people's jobs run here";
-            let detail = format!("login `{}`; accounts.allow_bots is false", subject.user_login);
-            Err(Refusal::denied("bot", message, detail))
-        }
+        Verdict::DeniedUser { rule, violation } => Err(refuse_user(rule, subject, &violation)),
         Verdict::NoRule => {
             let message = "this job may not run here: no rule of this site admits it";
             Err(Refusal::denied("no-rule", message, format!("none of {} rules fits", policy.rules.len())))
         }
         Verdict::Failed(trouble) => Err(account::unanswered(&trouble)),
     }
+}
+
+/// A denial of the job's user. The CI user does not learn what the server said; the detail has it, for the admin.
+fn refuse_user(rule: &Rule, subject: &Subject, violation: &UserViolation) -> Refusal {
+    let message = match violation {
+        UserViolation::BotLogin | UserViolation::Bot => {
+            "this job was started by a bot of GitLab, and only people's jobs run here"
+        }
+        UserViolation::Untold(_) => "the GitLab server does not say whether a person started this job",
+        UserViolation::OtherId(_) | UserViolation::OtherLogin(_) => {
+            "the GitLab server names another user for this job"
+        }
+        UserViolation::Inactive(_) => "the GitLab user who started this job is not active",
+    };
+    let (server, login, id) = (&subject.server, &subject.user_login, subject.user_id);
+    let (name, place) = (&rule.name, &rule.place);
+    // Each line is bounded by itself.
+    let detail = format!("rule `{name}` at {place}\nserver {server}, user `{login}` (id {id})\n{violation}");
+    Refusal::denied(violation.code(), message, detail)
 }
 
 /// What rules may ask about the job.

@@ -21,10 +21,11 @@ pub mod people;
 pub mod place;
 pub mod refusal;
 pub mod rights;
+mod server_user;
 pub mod validation;
 
-pub use identify::identify;
-pub use judgement::{Course, Judged, judge, subject};
+pub use identify::{Identity, identify};
+pub use judgement::{Course, Judged, Proof, judge, subject};
 pub use means::{Fetched, Means};
 pub use refusal::{Class, Refusal};
 pub use rights::Rights;

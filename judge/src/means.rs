@@ -6,7 +6,7 @@ use crate::keys::Keys;
 use crate::refusal::Refusal;
 use crate::validation::{Question, Validated};
 use nunbird_policy::{AuthorizedProjects, GitLabServer, Host, ProjectFacts, Validation};
-use nunbird_token::{Admitted, JobToken, Rejection};
+use nunbird_token::{Admitted, JobToken, JobUser, Rejection};
 use zeroize::Zeroizing;
 
 /// What a caller judges a job with: its reading of files, its processes, its rights.
@@ -46,11 +46,30 @@ pub trait Means {
     /// When there is no answer. The inner error is a rejection.
     fn by_id_tokens(&self, evidence: &Evidence<'_>) -> Result<Result<Admitted, Rejection>, Self::Stop>;
 
-    /// [`crate::evidence::job_token`].
+    /// [`nunbird_token::job_token`].
     ///
     /// # Errors
     /// As [`Means::by_id_tokens`].
-    fn job_token(&self, response: &[u8]) -> Result<Result<JobToken, Rejection>, Self::Stop>;
+    fn job_token(&self, response: &[u8], urls: &[String]) -> Result<Result<JobToken, Rejection>, Self::Stop>;
+
+    /// [`crate::evidence::job_user`].
+    ///
+    /// # Errors
+    /// As [`Means::by_id_tokens`].
+    fn job_user(
+        &self,
+        response: &[u8],
+        answer: &[u8],
+        server: &GitLabServer,
+    ) -> Result<Result<JobUser, Rejection>, Self::Stop>;
+
+    /// Whether an active person is assumed where there is no job that the server could be asked about. Never with privilege.
+    fn assumes_a_person(&self) -> bool {
+        false
+    }
+
+    /// Why a question of the rules has no answer. A stop that is no refusal is remembered by the caller.
+    fn unanswered(&self, stop: Self::Stop) -> String;
 
     /// Asks a server whose running job this token is of. The inner error is the admin's to read.
     ///

@@ -38,7 +38,7 @@ fn the_example_configuration_is_one_and_admits_nobody() {
 fn what_the_example_shows_as_defaults_are_the_defaults() {
     let as_it_is = parse(&text("packaging/config.toml"));
     let mut shown = parse(&uncommented());
-    assert_eq!(shown.rules.len(), as_it_is.rules.len() + 6, "each rule shown as an example is one");
+    assert_eq!(shown.rules.len(), as_it_is.rules.len() + 7, "each rule shown as an example is one");
     assert!(shown.gitlab[0].ca_file.take().is_some(), "the one key without a default is an example");
     assert!(
         shown.pam.take().is_some()

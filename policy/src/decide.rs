@@ -3,10 +3,11 @@
 //! [`decide`] is the only place where a job gets an account. `nunbird-auth` calls it with the host's user database,
 //! `nunbirdctl` with the same or with made-up facts.
 
-use crate::account::{AccountFacts, Violation, check_account, check_name, is_bot};
+use crate::account::{AccountFacts, Violation, check_account, check_name};
 use crate::conditions::{Failure, holds, holds_locally};
 use crate::host::{Host, Trouble};
 use crate::pinning::is_pinned;
+use crate::server_user::{self, UserViolation};
 use crate::{Condition, Downscope, Outcome, Pinning, Policy, Rule, RunAs, Subject};
 
 /// What the policy says about a job, and how it came to it.
@@ -53,8 +54,13 @@ pub enum Verdict<'p> {
         /// The GitLab user that the account belongs to; none where only known people may run and it belongs to nobody.
         pinned: Option<u64>,
     },
-    /// The user is one of GitLab's bots, which the site does not allow.
-    DeniedBot,
+    /// A rule admits the job, but not its user: a bot, or one about whom the server says otherwise.
+    DeniedUser {
+        /// The rule that would have admitted the job.
+        rule: &'p Rule,
+        /// What is wrong with the user.
+        violation: UserViolation,
+    },
     /// No rule fits.
     NoRule,
     /// The host did not answer a question that the decision needs.
@@ -96,9 +102,6 @@ fn find<'p>(
     caller: u32,
     steps: &mut Vec<Step<'p>>,
 ) -> Result<Verdict<'p>, Trouble> {
-    if is_bot(&subject.user_login) && !policy.accounts.allow_bots {
-        return Ok(Verdict::DeniedBot);
-    }
     for rule in &policy.rules {
         let failed = mismatch(policy, rule, subject, host)?;
         steps.push(Step { rule, failed });
@@ -174,10 +177,22 @@ fn apply<'p>(
     if let Outcome::Deny(message) = &rule.outcome {
         return Ok(Verdict::DeniedByRule { rule, message });
     }
+    if let Some(violation) = server_user::check_login(policy, rule, subject) {
+        return Ok(Verdict::DeniedUser { rule, violation });
+    }
     let Some(account) = candidate(policy, rule, subject, host)? else { return Ok(Verdict::NoRule) };
-    Ok(match check(policy, &account, host, caller)? {
-        Ok(account) => of_its_user(policy, rule, subject, host, account)?,
-        Err(violation) => Verdict::DeniedAccount { rule, account, violation },
+    let facts = match check(policy, &account, host, caller)? {
+        Ok(facts) => facts,
+        Err(violation) => return Ok(Verdict::DeniedAccount { rule, account, violation }),
+    };
+    let verdict = of_its_user(policy, rule, subject, host, facts)?;
+    if !matches!(verdict, Verdict::Admitted { .. }) {
+        return Ok(verdict);
+    }
+    // Last, because it costs a request to the server.
+    Ok(match server_user::check(policy, rule, subject, host)? {
+        None => verdict,
+        Some(violation) => Verdict::DeniedUser { rule, violation },
     })
 }
 

@@ -34,7 +34,7 @@ fn verdict_on(host: &MadeUp, rules: &str, subject: &Subject) -> String {
         Verdict::DeniedByRule { rule, message } => format!("{} denies: {message}", rule.name),
         Verdict::DeniedAccount { rule, account, .. } => format!("{} no account {account}", rule.name),
         Verdict::DeniedPin { account, pinned, .. } => format!("{} belongs to {pinned:?}", account.name),
-        Verdict::DeniedBot => "bot".to_owned(),
+        Verdict::DeniedUser { rule, violation } => format!("{} {}", rule.name, violation.code()),
         Verdict::NoRule => "no rule".to_owned(),
         Verdict::Failed(trouble) => format!("failed: {trouble}"),
     }
@@ -119,9 +119,9 @@ fn a_login_that_is_no_portable_name_gets_no_account() {
 }
 
 #[test]
-fn bots_are_refused_before_any_rule_unless_the_site_allows_them() {
+fn bots_are_refused_by_the_rule_that_would_admit_them_unless_the_site_allows_them() {
     let bot = Subject { user_login: "project_7_bot_ab".to_owned(), ..subject() };
-    assert_eq!(verdict(ALL, &bot), "bot");
+    assert_eq!(verdict(ALL, &bot), "all bot");
     assert_eq!(verdict(&format!("[accounts]\nallow_bots = true\n{ALL}"), &bot), "all -> project_7_bot_ab");
 }
 

@@ -1,12 +1,12 @@
 //! What a decision may ask of the host, so that it stays a function of its arguments.
 
-use crate::MapFile;
 use crate::account::AccountFacts;
+use crate::{MapFile, ServerUser, Subject};
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
-/// The host's user database and map files.
+/// The host's user database and map files, and the GitLab server's word on the job's user.
 pub trait Host {
     /// The account of this name, if there is one.
     ///
@@ -38,6 +38,12 @@ pub trait Host {
     /// When the file or the store cannot be read, is not trusted or is damaged: that is not the same as "not known".
     fn pinned(&self, people_file: Option<&Path>, server: &str, account: &str)
     -> Result<Option<u64>, Trouble>;
+
+    /// What the server that the job comes from says about the job's user.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not about this very job: that is no word on the user.
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble>;
 }
 
 /// A question that the host did not answer, and why. Every job that needs the answer is refused.

@@ -23,6 +23,7 @@ mod map;
 mod pattern;
 mod people;
 mod pinning;
+mod server_user;
 mod subject;
 mod suggest;
 mod url;
@@ -34,8 +35,8 @@ pub use config::{
     Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, Dialect, Directories,
     Downscope, Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job, Kind, LimitsSaidBy,
     LocalFacts, MapFile, MapKey, Migration, Outcome, Pinning, Policy, Profile, Reading, Rule, RuleLimits,
-    RunAs, SchedulerFile, SourceFile, TestCase, Validation, conf_d, every_key, limits_to_toml, migrate,
-    to_toml,
+    RunAs, SchedulerFile, SourceFile, TestCase, UserCheck, Validation, conf_d, every_key, limits_to_toml,
+    migrate, to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
@@ -50,6 +51,7 @@ pub use people::{
     PeopleFinding, Person, find_person, is_server_name, person_file, read_people, read_person_file,
 };
 pub use pinning::{gives_by_choice, is_pinned};
+pub use server_user::{ServerUser, UserViolation};
 pub use subject::{IdentitySource, Subject};
 pub use url::{check_url, origin};
 pub use workplace::{builds_root, data_dir, own_directory};

@@ -7,7 +7,7 @@ use crate::{Condition, IdentitySource, Outcome, Pattern, Pinning, Place, Policy,
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lint {
     /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`,
-    /// `other-account`, `unpinned`.
+    /// `other-account`, `chosen-name`, `unpinned`.
     pub code: &'static str,
     /// What is remarkable: a lower-case phrase.
     pub message: String,
@@ -43,6 +43,7 @@ pub fn lint(policy: &Policy) -> Vec<Lint> {
     let mut remarks = Vec::new();
     for (index, rule) in policy.rules.iter().enumerate() {
         alone(policy, rule, &mut remarks);
+        remarks.extend(chosen_name(policy, rule));
         let earlier = policy.rules.get(..index).unwrap_or(&[]);
         if let Some(wide) = earlier.iter().find(|wide| decides_all_of(wide, rule)) {
             let contradicts =
@@ -117,6 +118,48 @@ fn alone(policy: &Policy, rule: &Rule, remarks: &mut Vec<Lint>) {
             );
         }
     }
+}
+
+/// Conditions that no bot and nobody who took another's name can satisfy: an identity of the site's provider.
+const IDENTITY_CONDITIONS: [&str; 1] = ["identity"];
+
+/// A rule that gives an account by a name which GitLab users can choose, while the server is not asked who that is.
+fn chosen_name(policy: &Policy, rule: &Rule) -> Option<Lint> {
+    let guarded = rule.conditions.iter().any(|condition| IDENTITY_CONDITIONS.contains(&condition.key()));
+    if guarded || !policy.goes_by_chosen_name(rule) {
+        return None;
+    }
+    let serves = |name: &str| {
+        rule.conditions.iter().all(|condition| match condition {
+            Condition::Server(patterns) => patterns.iter().any(|pattern| pattern.matches(name)),
+            _ => true,
+        })
+    };
+    let open: Vec<&str> = policy
+        .gitlab
+        .iter()
+        .filter(|server| serves(&server.name) && !policy.asks_about_user(rule, Some(server)))
+        .map(|server| server.name.as_str())
+        .collect();
+    if open.is_empty() {
+        return None;
+    }
+    let by = if rule.user_check.is_some() {
+        "`user_check = \"off\"` in the rule".to_owned()
+    } else {
+        format!("`user_check = \"off\"` for server `{}`", open.join("`, `"))
+    };
+    Some(Lint {
+        code: "chosen-name",
+        message: format!(
+            "rule `{}` goes by a name that GitLab users choose, and nothing checks who has it ({by})",
+            rule.name
+        ),
+        place: rule.place.clone(),
+        help: "a service account that a Maintainer names so, a user who renames themselves and the next user of a deleted \
+               name get the account: remove `user_check = \"off\"`, or map accounts by `user_id` or an identity provider"
+            .to_owned(),
+    })
 }
 
 /// A denial that some of those whom it means can get round.

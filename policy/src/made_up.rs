@@ -2,8 +2,9 @@
 
 use crate::account::AccountFacts;
 use crate::host::{Host, Trouble};
-use crate::{MapFile, Subject};
+use crate::{MapFile, ServerUser, Subject};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,6 +16,10 @@ pub(crate) struct MadeUp {
     pub(crate) map: String,
     pub(crate) silent: bool,
     pub(crate) people: BTreeMap<(String, String), u64>,
+    /// What the server says about the user, who is an active person where there is nothing.
+    pub(crate) user: Option<Result<ServerUser, Trouble>>,
+    /// How often it was asked.
+    pub(crate) asked: Cell<usize>,
 }
 
 impl MadeUp {
@@ -54,6 +59,11 @@ impl Host for MadeUp {
 
     fn pinned(&self, _: Option<&Path>, server: &str, account: &str) -> Result<Option<u64>, Trouble> {
         Ok(self.people.get(&(server.to_owned(), account.to_owned())).copied())
+    }
+
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+        self.asked.set(self.asked.get() + 1);
+        self.user.clone().unwrap_or_else(|| Ok(ServerUser::person(job)))
     }
 }
 

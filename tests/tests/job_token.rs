@@ -20,9 +20,7 @@ fn world(privilege: Privilege) -> World {
 
 /// A job without an id token that the server knows.
 fn job(world: &World) -> Job<'_> {
-    let job = world.job().without_token();
-    world.issuer().know_job(job.job_token_text(), job.known_facts());
-    job
+    world.job().without_token()
 }
 
 #[track_caller]
@@ -40,7 +38,7 @@ fn with(world: &World, pointer: &str, value: Value) -> Reply {
     let mut entity = json!({
         "id": facts.job_id, "status": "running", "ref": "main", "tag": false,
         "web_url": format!("{}/{}/-/jobs/{}", world.issuer().url(), facts.project_path, facts.job_id),
-        "user": { "id": facts.user_id, "username": "alice" },
+        "user": { "id": facts.user_id, "username": "alice", "state": "active", "bot": false },
         "pipeline": { "id": facts.pipeline_id, "project_id": facts.project_id },
     });
     *entity.pointer_mut(pointer).expect("a member") = value;
@@ -95,7 +93,6 @@ fn the_site_must_allow_it_and_an_id_token_comes_first() {
     }
     let world = world(Privilege::Setuid);
     let forged = world.job().forge(|_, _| "x.y.z".to_owned());
-    world.issuer().know_job(forged.job_token_text(), forged.known_facts());
     assert_refused(&world, &forged.config(), 1, "token-unknown-key");
     assert_eq!(world.issuer().requests(JOB), 0, "a bad id token is a denial, not a reason to ask");
     world.reconfigure(SOURCES, "[audit]");
@@ -104,9 +101,8 @@ fn the_site_must_allow_it_and_an_id_token_comes_first() {
     assert!(refused.stderr.contains("id_tokens"), "{}", refused.stderr);
     world.reconfigure("[audit]", SOURCES);
     let both = world.job();
-    world.issuer().know_job(both.job_token_text(), both.known_facts());
     assert!(both.config().succeeded());
-    assert_eq!(world.issuer().requests(JOB), 0, "the id token was enough");
+    assert_eq!(world.audit().last().expect("a line")["identity_source"], "id_token");
 }
 
 #[test]
@@ -121,7 +117,10 @@ fn rules_can_ask_for_an_id_token_and_see_no_fact_that_was_not_told() {
     assert_refused(&world, &job(&world).config(), 1, "no-rule");
     assert!(world.job().config().succeeded());
     world.reconfigure("when.identity_source = \"id_token\"", "when.pipeline_source = \"push\"");
-    assert!(job(&world).id(7002).config().exit != Exit::Code(0), "the server does not know that job");
+    assert!(
+        job(&world).id(7002).unknown_to_server().config().exit != Exit::Code(0),
+        "the server does not know that job"
+    );
 }
 
 #[test]
@@ -130,7 +129,7 @@ fn a_job_that_the_server_does_not_know_is_refused_and_told_what_to_add() {
         return;
     }
     let world = world(Privilege::Setuid);
-    let outcome = world.job().without_token().config();
+    let outcome = job(&world).unknown_to_server().config();
     let detail = assert_refused(&world, &outcome, 2, "job-answer");
     assert!(detail.contains("401"), "{detail}");
     assert!(!outcome.stderr.contains("401") && outcome.stderr.contains("id token"), "{}", outcome.stderr);

@@ -107,6 +107,7 @@ fn a_pinned_key_verifies_a_job_while_the_server_is_down() {
         return;
     }
     let mut world = World::new(Privilege::Setuid);
+    world.reconfigure("audience =", "user_check = \"off\"\naudience =");
     let set = json!({ "keys": [world.issuer().key().jwk()] }).to_string();
     world.write_file("/tmp/keys.json", set, "root", 0o644);
     world.issuer_mut().go_down();

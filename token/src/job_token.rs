@@ -147,7 +147,14 @@ pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Reject
     if !plain || ids.contains(&0) || answer.status != "running" {
         return Err(Rejection::JobAnswer);
     }
-    check_binding(&answer, &response.job_info, response.id, question.runner_ids)?;
+    let ids = JobIds {
+        job: answer.id,
+        project: answer.pipeline.project_id,
+        pipeline: answer.pipeline.id,
+        user: Some(answer.user.id),
+        runner: answer.runner.as_ref().map(|runner| runner.id),
+    };
+    check_binding(&ids, &response.job_info, response.id, question.runner_ids)?;
     let timeout = response.runner_info.timeout.filter(|seconds| *seconds != 0).unwrap_or(DEFAULT_LIFE);
     let life = timeout.clamp(*LIFE.start(), *LIFE.end());
     Ok(Admitted {
@@ -190,17 +197,36 @@ fn project_of<'a>(answer: &'a Answer, url: &str) -> Option<&'a str> {
         .then_some(project)
 }
 
-fn check_binding(answer: &Answer, info: &JobInfo, job_id: u64, runner_ids: &[u64]) -> Result<(), Rejection> {
+/// The ids in an answer of the server.
+pub(crate) struct JobIds {
+    pub(crate) job: u64,
+    pub(crate) project: u64,
+    pub(crate) pipeline: u64,
+    /// None where the caller compares the user.
+    pub(crate) user: Option<u64>,
+    pub(crate) runner: Option<u64>,
+}
+
+/// Holds the ids in an answer against the job that the runner was given.
+///
+/// # Errors
+/// [`Rejection::OtherJob`].
+pub(crate) fn check_binding(
+    answer: &JobIds,
+    info: &JobInfo,
+    job_id: u64,
+    runner_ids: &[u64],
+) -> Result<(), Rejection> {
     let sent = |id: Option<u64>| id.filter(|id| *id != 0);
-    let fails = if answer.id != job_id {
+    let fails = if answer.job != job_id {
         Some(Bound::Job)
-    } else if answer.pipeline.project_id != info.project_id {
+    } else if answer.project != info.project_id {
         Some(Bound::Project)
-    } else if sent(info.pipeline_id).is_some_and(|id| id != answer.pipeline.id) {
+    } else if sent(info.pipeline_id).is_some_and(|id| id != answer.pipeline) {
         Some(Bound::Pipeline)
-    } else if sent(info.user_id).is_some_and(|id| id != answer.user.id) {
+    } else if sent(info.user_id).zip(answer.user).is_some_and(|(a, b)| a != b) {
         Some(Bound::User)
-    } else if !runner_ids.is_empty() && !answer.runner.as_ref().is_some_and(|r| runner_ids.contains(&r.id)) {
+    } else if !runner_ids.is_empty() && !answer.runner.is_some_and(|id| runner_ids.contains(&id)) {
         Some(Bound::Runner)
     } else {
         None

@@ -9,12 +9,14 @@
 //! "NBW4"  1  server  flags(u16)  eight u64  five texts  the optional    an identity
 //!            texts of the flags  groups  identities
 //! "NBW4"  2  server  text                                             a job token, and where it goes
+//! "NBW4"  3  flags(u8)  u64  text  the optional text of the flags     the user of a job
 //! ```
 //!
 //! Groups and identities are a u8 count and so many texts, or pairs of texts.
 
 use crate::claims::{MAX_GROUPS, MAX_IDENTITIES, is_plain};
 use crate::job_token::{JobToken, MAX_JOB_TOKEN};
+use crate::job_user::JobUser;
 use crate::reader::Reader;
 use crate::{Admitted, Bound, Rejection, Source, UserIdentity};
 use std::path::{Component, Path, PathBuf};
@@ -59,6 +61,11 @@ const FIRST_TEXT: u16 = 1 << 7;
 const HAS_NAMESPACE_ID: u16 = 1 << 14;
 const HAS_QUEUED: u16 = 1 << 15;
 
+// Flags of a job's user.
+const HAS_BOT: u8 = 1;
+const BOT: u8 = 1 << 1;
+const HAS_STATE: u8 = 1 << 2;
+
 /// The message for an answer.
 pub fn encode(answer: &Result<Admitted, Rejection>) -> Vec<u8> {
     match answer {
@@ -75,6 +82,25 @@ pub fn encode_job_token(answer: &Result<JobToken, Rejection>) -> Vec<u8> {
             let mut out = MAGIC.to_vec();
             out.extend_from_slice(&[2, u8::try_from(found.server).unwrap_or(u8::MAX)]);
             put_text(&mut out, &found.token);
+            out
+        }
+    }
+}
+
+/// The message for the user of a job.
+pub fn encode_job_user(answer: &Result<JobUser, Rejection>) -> Vec<u8> {
+    match answer {
+        Err(rejection) => encode_rejection(*rejection),
+        Ok(user) => {
+            let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+            let flags = flag(user.bot.is_some(), HAS_BOT)
+                | flag(user.bot == Some(true), BOT)
+                | flag(user.state.is_some(), HAS_STATE);
+            let mut out = MAGIC.to_vec();
+            out.extend_from_slice(&[3, flags]);
+            out.extend_from_slice(&user.id.to_le_bytes());
+            put_text(&mut out, &user.username);
+            user.state.iter().for_each(|state| put_text(&mut out, state));
             out
         }
     }
@@ -186,6 +212,33 @@ pub fn decode_job_token(bytes: &[u8]) -> Result<Result<JobToken, Rejection>, Wir
                 return Err(WireError);
             }
             Ok(JobToken { server, token: token.to_owned() })
+        }
+        _ => return Err(WireError),
+    };
+    reader.end(answer)
+}
+
+/// Reads a message about the user of a job.
+///
+/// # Errors
+/// [`WireError`] for anything that [`encode_job_user`] does not write.
+pub fn decode_job_user(bytes: &[u8]) -> Result<Result<JobUser, Rejection>, WireError> {
+    let (kind, mut reader) = open(bytes)?;
+    let answer = match kind {
+        0 => Err(decode_rejection(&mut reader)?),
+        3 => {
+            let flags = reader.byte()?;
+            let bot = match (flags & HAS_BOT != 0, flags & BOT != 0) {
+                (true, bot) => Some(bot),
+                (false, false) => None,
+                (false, true) => return Err(WireError),
+            };
+            if flags & !(HAS_BOT | BOT | HAS_STATE) != 0 {
+                return Err(WireError);
+            }
+            let (id, username) = (reader.id()?, reader.required_text()?);
+            let state = if flags & HAS_STATE != 0 { Some(reader.required_text()?) } else { None };
+            Ok(JobUser { id, username, bot, state })
         }
         _ => return Err(WireError),
     };

@@ -2,7 +2,7 @@
 
 use super::batch::{BatchSettings, Executor, SchedulerFile};
 use super::limits::RuleLimits;
-use crate::{IdentitySource, Pattern, Place, Subject};
+use crate::{IdentitySource, Pattern, Place, ServerUser, Subject};
 use nunbird_handover::{Audit, Isolation, Pam, Upkeep};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -101,6 +101,18 @@ pub struct GitLabServer {
     pub runner_ids: Vec<u64>,
     /// Seconds after which a key that the server no longer shows is not used.
     pub keys_max_age: u64,
+    /// Whether it is asked about the user of a job.
+    pub user_check: UserCheck,
+}
+
+/// Whether the GitLab server is asked about the user of a job before the job gets an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UserCheck {
+    /// It must say that the user is the token's, active, and a person.
+    #[default]
+    Required,
+    /// It is not asked.
+    Off,
 }
 
 /// Where the identity comes from and how long it holds.
@@ -131,7 +143,7 @@ pub struct Accounts {
     pub shells: Vec<PathBuf>,
     /// Whether `/etc/nologin` and `/run/nologin` keep jobs out.
     pub nologin: bool,
-    /// Whether GitLab's project, group and service bots may run jobs.
+    /// Whether GitLab's project, group and service bots may run jobs by every rule that fits them.
     pub allow_bots: bool,
     /// Whether an account stays with the GitLab user whose job had it first.
     pub pinning: Pinning,
@@ -264,6 +276,8 @@ pub struct TestCase {
     pub local: Option<LocalFacts>,
     /// The GitLab user that the account belongs to; none for an account that no job has had yet.
     pub pinned: Option<u64>,
+    /// What the GitLab server is to say about the user.
+    pub server_user: ServerUser,
     /// What must come out.
     pub expect: Expectation,
 }
@@ -338,6 +352,11 @@ pub struct Rule {
     pub limits: Option<RuleLimits>,
     /// Whether [`Accounts::pinning`] holds for its jobs.
     pub pinning: bool,
+    /// Whether bots run by it whatever [`Accounts::allow_bots`] says. Such a rule has a condition on the user's id, the
+    /// project or the namespace.
+    pub bots: bool,
+    /// Whether the server is asked about the user, whatever the server's own setting is; none where the rule says nothing.
+    pub user_check: Option<UserCheck>,
 }
 
 /// One condition of a rule: a fact, and the values of which one must fit. A fact that the identity's source does not

@@ -4,8 +4,10 @@ use super::conditions;
 use super::limits;
 use super::model::*;
 use super::reader::{At, Kind, Raw, Section};
+use super::servers::USER_CHECK;
 use super::values::{self, Values};
 use crate::account::check_name;
+use crate::{ServerUser, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What rules may name.
@@ -47,6 +49,8 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         profile.spot.find("there is no such profile", help);
     }
     let limits = table.text("limits");
+    let bots = table.boolean("bots");
+    let user_check = table.choice("user_check", &USER_CHECK);
     let outcome = outcome(&mut table, known);
     let pinning = table.choice("pinning", &[("on", true), ("off", false)]);
     if matches!(outcome, Some(Outcome::Deny(_))) {
@@ -59,6 +63,17 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         if let Some(pinning) = &pinning {
             pinning.spot.find("a job that is denied has no account", "remove the line");
         }
+        for spot in
+            [bots.as_ref().map(|at| at.spot), user_check.as_ref().map(|at| at.spot)].into_iter().flatten()
+        {
+            spot.find("a rule that denies admits no user", "remove the line");
+        }
+    }
+    if let Some(bots) = bots.as_ref().filter(|at| at.value)
+        && !conditions.iter().any(names_bots)
+    {
+        let help = "add a condition on `user_id`, `project`, `project_id` or `namespace` to `when`: anybody can create a bot in a project of their own";
+        bots.spot.find("this rule does not say which bots it admits", help);
     }
     table.finish();
     Some(Rule {
@@ -69,7 +84,17 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         profile: profile.map(|at| at.value.to_owned()),
         limits: limits.map(|at| limits::of_rule(&at, known.limits)),
         pinning: pinning.is_none_or(|at| at.value),
+        bots: bots.is_some_and(|at| at.value),
+        user_check: user_check.map(|at| at.value),
     })
+}
+
+/// A condition by which a rule can admit certain bots and no others.
+fn names_bots(condition: &Condition) -> bool {
+    matches!(
+        condition,
+        Condition::UserId(_) | Condition::Project(_) | Condition::ProjectId(_) | Condition::Namespace(_)
+    )
 }
 
 fn unique(name: &At<'_, &str>, names: &mut BTreeSet<String>, what: &str) {
@@ -173,13 +198,30 @@ fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
     let subject = conditions::subject(table.table("claims"), first);
     let local = local_facts(table.table("local"));
     let pinned = table.integer("pinned").map(|at| at.value);
+    let server_user = server_user(table.table("server_user"), subject.as_ref());
     let expect = table.text("expect").map(|at| match at.value.split_once(':') {
         None if at.value == "deny" => Expectation::Denied,
         Some(("deny", rule)) => Expectation::DeniedBy(rule.trim().to_owned()),
         _ => Expectation::Account(at.value.to_owned()),
     });
     table.finish();
-    Some(TestCase { name: name?.value.to_owned(), place, subject: subject?, local, pinned, expect: expect? })
+    let (name, server_user) = (name?.value.to_owned(), server_user?);
+    Some(TestCase { name, place, subject: subject?, local, pinned, server_user, expect: expect? })
+}
+
+/// What the server says about the user of a test's job: an active person with the id and the login of the claims, unless the
+/// test has it otherwise.
+fn server_user(mut table: Section<'_>, subject: Option<&Subject>) -> Option<ServerUser> {
+    let (id, username) = (table.integer("id"), table.text("username"));
+    let (bot, state) = (table.boolean("bot"), table.text("state"));
+    table.finish();
+    let person = ServerUser::person(subject?);
+    Some(ServerUser {
+        id: id.map_or(person.id, |at| at.value),
+        username: username.map_or(person.username, |at| at.value.to_owned()),
+        bot: bot.map(|at| at.value).or(person.bot),
+        state: state.map(|at| at.value.to_owned()).or(person.state),
+    })
 }
 
 fn local_facts(mut table: Section<'_>) -> Option<LocalFacts> {

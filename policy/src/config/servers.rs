@@ -1,6 +1,6 @@
 //! `[[gitlab]]`: the servers whose jobs may run.
 
-use super::model::{Algorithm, GitLabServer};
+use super::model::{Algorithm, GitLabServer, UserCheck};
 use super::reader::{At, Section};
 use super::values::Values;
 use crate::people::is_server_name;
@@ -10,6 +10,10 @@ use std::collections::BTreeSet;
 const HOUR: u64 = 3600;
 const ALGORITHMS: [(&str, Algorithm); 3] =
     [("RS256", Algorithm::Rs256), ("ES256", Algorithm::Es256), ("ES384", Algorithm::Es384)];
+
+/// The values of `user_check`, here and in a rule.
+pub(super) const USER_CHECK: [(&str, UserCheck); 2] =
+    [("required", UserCheck::Required), ("off", UserCheck::Off)];
 
 pub(super) fn read(root: &mut Section<'_>) -> Vec<GitLabServer> {
     let tables = root.tables("gitlab");
@@ -41,6 +45,7 @@ fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer 
         algorithms: table.texts("algorithms").map_or_else(|| vec![Algorithm::Rs256], algorithms),
         runner_ids: table.integers("runner_ids").map(|at| at.value).unwrap_or_default(),
         keys_max_age: table.seconds("keys_max_age", 30 * 24 * HOUR, HOUR..=3650 * 24 * HOUR),
+        user_check: table.choice("user_check", &USER_CHECK).map_or_else(UserCheck::default, |at| at.value),
     };
     table.finish();
     server

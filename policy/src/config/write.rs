@@ -131,6 +131,7 @@ impl Writer<'_> {
         self.key("algorithms", &texts(server.algorithms.iter().map(name)));
         self.key("runner_ids", &numbers(&server.runner_ids));
         self.key("keys_max_age", &seconds(server.keys_max_age));
+        self.key("user_check", &quote(server.user_check.name()));
     }
 
     fn identity(&mut self, identity: &IdentitySettings) {
@@ -252,6 +253,12 @@ impl Writer<'_> {
         if !rule.pinning {
             self.key("pinning", &quote("off"));
         }
+        if rule.bots {
+            self.key("bots", "true");
+        }
+        if let Some(check) = rule.user_check {
+            self.key("user_check", &quote(check.name()));
+        }
     }
 
     fn test(&mut self, test: &TestCase) {
@@ -267,12 +274,31 @@ impl Writer<'_> {
         if let Some(user_id) = test.pinned {
             self.key("pinned", &user_id.to_string());
         }
+        let user = &test.server_user;
+        self.key("server_user.id", &user.id.to_string());
+        self.key("server_user.username", &quote(&user.username));
+        if let Some(bot) = user.bot {
+            self.key("server_user.bot", &bot.to_string());
+        }
+        if let Some(state) = &user.state {
+            self.key("server_user.state", &quote(state));
+        }
         let expect = match &test.expect {
             Expectation::Account(account) => account.clone(),
             Expectation::Denied => "deny".to_owned(),
             Expectation::DeniedBy(rule) => format!("deny: {rule}"),
         };
         self.key("expect", &quote(&expect));
+    }
+}
+
+impl UserCheck {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            UserCheck::Required => "required",
+            UserCheck::Off => "off",
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::{findings, migrated, read, substance};
 use nunbird_policy::{
-    AccountFacts, Host, IdentitySource, MapFile, Outcome, Policy, Subject, Trouble, Verdict, Violation,
-    decide,
+    AccountFacts, Host, IdentitySource, MapFile, Outcome, Policy, ServerUser, Subject, Trouble, Verdict,
+    Violation, decide,
 };
 use proptest::prelude::*;
 use std::borrow::Cow;
@@ -57,6 +57,10 @@ impl Host for Site {
     fn pinned(&self, _: Option<&std::path::Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
         Ok(None)
     }
+
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+        Ok(ServerUser::person(job))
+    }
 }
 
 /// What a configuration says of who may run.
@@ -95,9 +99,6 @@ impl Lists {
     /// Who runs as whom, or what stops the job: the order of Jacamar's documentation, and then what Nunbird forbids.
     fn expect(&self, job: &Subject, downscope: &str) -> String {
         let denied = |why: &str| format!("no: {why}");
-        if job.user_login.starts_with("project_1_bot") && !self.bots {
-            return denied("bot");
-        }
         let source = job.pipeline_source.as_deref().unwrap_or("");
         if !self.sources.is_empty() && !self.sources.contains(&source) {
             return denied("pipeline_source_allowlist");
@@ -117,6 +118,10 @@ impl Lists {
         let anybody = self.user_allow.is_empty() && self.group_allow.is_empty();
         if !listed && !anybody {
             return denied("on no list");
+        }
+        // Jacamar refuses bots before its lists: Nunbird with the rule that would admit one.
+        if job.user_login.starts_with("project_1_bot") && !self.bots {
+            return denied("bot");
         }
         match Site::person(name) {
             Some((uid, _, shell))
@@ -197,7 +202,7 @@ fn judged(policy: &Policy, lists: &Lists, job: &Subject) -> String {
             "no: not the runner".to_owned()
         }
         Verdict::DeniedAccount { .. } => "no: account".to_owned(),
-        Verdict::DeniedBot => "no: bot".to_owned(),
+        Verdict::DeniedUser { violation, .. } => format!("no: {}", violation.code()),
         other => format!("{other:?}"),
     }
 }

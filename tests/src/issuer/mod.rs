@@ -8,6 +8,7 @@
 //! | `/.well-known/openid-configuration` | discovery |
 //! | `/oauth/discovery/keys` | the JWKS: the login key and the CI key, as GitLab shows them |
 //! | `/<group>/<project>.git/…` | git, with `gitlab-ci-token:<job token>` |
+//! | `/api/v4/job` | the running job of a job token, with `JOB-TOKEN: <job token>` |
 //! | `POST /api/v4/jobs/<id>/artifacts` | artifacts, with `JOB-TOKEN: <job token>` |
 //!
 //! Every reply can be replaced ([`Issuer::replace`]), every request is counted ([`Issuer::requests`]).
@@ -175,22 +176,30 @@ impl Issuer {
         lock(&self.state).job_tokens.insert(token.to_owned());
     }
 
-    /// Knows a running job by its token, as `GET /api/v4/job` shows it (docs.gitlab.com/api/jobs).
-    pub fn know_job(&self, token: &str, facts: &JobFacts) {
-        let mut state = lock(&self.state);
-        let answer = json!({
+    /// A running job of an active person as `GET /api/v4/job` shows it (docs.gitlab.com/api/jobs).
+    pub fn job_entity(&self, facts: &JobFacts) -> serde_json::Value {
+        json!({
             "id": facts.job_id, "status": "running", "stage": "test", "name": "build", "ref": facts.git_ref,
             "tag": facts.ref_type == "tag", "allow_failure": false,
-            "web_url": format!("{}/{}/-/jobs/{}", state.url, facts.project_path, facts.job_id),
-            "user": { "id": facts.user_id, "username": facts.user_login, "name": "A User", "state": "active" },
+            "web_url": format!("{}/{}/-/jobs/{}", self.url(), facts.project_path, facts.job_id),
+            "user": { "id": facts.user_id, "username": facts.user_login, "name": "A User", "state": "active", "bot": false },
             "pipeline": {
                 "id": facts.pipeline_id, "project_id": facts.project_id, "ref": facts.git_ref, "sha": facts.sha,
                 "status": "running", "source": facts.pipeline_source,
             },
             "runner": { "id": facts.runner_id, "active": true, "is_shared": false },
             "project": { "ci_job_token_scope_enabled": false },
-        });
-        state.running.insert(token.to_owned(), answer);
+        })
+    }
+
+    /// Answers `GET /api/v4/job` with this for a job token.
+    pub fn know_job(&self, token: &str, answer: serde_json::Value) {
+        lock(&self.state).running.insert(token.to_owned(), answer);
+    }
+
+    /// Knows no job of this token any longer.
+    pub fn forget_job(&self, token: &str) {
+        lock(&self.state).running.remove(token);
     }
 
     /// Makes the repository of a project (`group/project`) with one commit on `main`. Returns the commit.

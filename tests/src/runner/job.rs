@@ -54,6 +54,16 @@ pub struct Job<'w> {
     token_edits: Vec<TokenEdit>,
     forger: Option<Forger>,
     tokens: Vec<(String, Option<String>)>,
+    /// What the server knows of the job's token.
+    known: Known,
+}
+
+/// What `GET /api/v4/job` says of a job.
+enum Known {
+    /// The job, with these changes.
+    Job(Vec<ResponseEdit>),
+    /// Nothing: 401.
+    Unknown,
 }
 
 impl fmt::Debug for Job<'_> {
@@ -99,6 +109,7 @@ impl<'w> Job<'w> {
             token_edits: Vec::new(),
             forger: None,
             tokens: vec![(TOKEN_VARIABLE.to_owned(), None)],
+            known: Known::Job(Vec::new()),
         }
     }
 
@@ -120,6 +131,54 @@ impl<'w> Job<'w> {
     #[must_use]
     pub fn id(self, job_id: u64) -> Self {
         self.facts(|facts| facts.job_id = job_id)
+    }
+
+    /// Changes what the server says of the job by its job token; by default it is a running job of an active person.
+    #[must_use]
+    pub fn edit_server_answer(mut self, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        if let Known::Job(edits) = &mut self.known {
+            edits.push(Box::new(edit));
+        }
+        self
+    }
+
+    /// Sets a member of what the server says of the job, such as `/user/bot`.
+    #[must_use]
+    pub fn server_says(self, pointer: &str, value: Value) -> Self {
+        let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
+        let (parent, name) = (parent.to_owned(), name.to_owned());
+        self.edit_server_answer(move |answer| {
+            answer.pointer_mut(&parent).expect("the parent")[&name] = value.clone();
+        })
+    }
+
+    /// Leaves a member of `user` out of what the server says of the job.
+    #[must_use]
+    pub fn server_omits(self, member: &str) -> Self {
+        let member = member.to_owned();
+        self.edit_server_answer(move |answer| {
+            answer["user"].as_object_mut().expect("a user").remove(&member);
+        })
+    }
+
+    /// The server does not know the job's token.
+    #[must_use]
+    pub fn unknown_to_server(mut self) -> Self {
+        self.known = Known::Unknown;
+        self
+    }
+
+    /// Has the server know the job as it is now.
+    pub(super) fn tell_server(&self) {
+        let issuer = self.world.issuer();
+        match &self.known {
+            Known::Unknown => issuer.forget_job(&self.job_token),
+            Known::Job(edits) => {
+                let mut answer = issuer.job_entity(&self.facts);
+                edits.iter().for_each(|edit| edit(&mut answer));
+                issuer.know_job(&self.job_token, answer);
+            }
+        }
     }
 
     /// The version of gitlab-runner.

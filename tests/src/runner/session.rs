@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
 
     /// Calls `config` and takes its answer over, when there is one.
     pub fn config(&mut self) -> StageOutcome {
-        let spec = self.spec(&self.job.commands.config, &[]);
+        let spec = self.spec_of_config();
         let outcome = self.call("config", &spec, true);
         if outcome.succeeded() {
             // An answer that cannot be used leaves the places empty: `Job::run` reports it.
@@ -168,8 +168,9 @@ impl<'a> Session<'a> {
         self.spec(&self.job.commands.run, &[script.as_os_str(), OsStr::new(name)])
     }
 
-    /// The call of `config` as it would be made.
+    /// The call of `config` as it would be made, of a job that the server knows.
     pub fn spec_of_config(&self) -> Spec {
+        self.job.tell_server();
         self.spec(&self.job.commands.config, &[])
     }
 

@@ -390,7 +390,40 @@ pub const QUIRKS: &[Quirk] = &[
             .to_vec(),
         );
     }),
-    ("the server knows the job", |p, n| p.known_job = Some(n)),
+    ("what the server says about the job", |p, n| p.known_job = Some(n)),
+    ("a server that is not asked", |p, n| {
+        p.set("gitlab", "user_check", pick(n, &["\"off\"", "\"required\""]))
+    }),
+    ("pinning", |p, n| p.set("accounts", "pinning", pick(n, &["\"off\"", "\"known\"", "\"remember\""]))),
+    ("people of the site", |p, n| {
+        p.set("accounts", "people_file", "\"/etc/nunbird/people\"");
+        let text = pick(
+            n,
+            &["alice site 210\n", "alice site 7\n", "# none\n", "alice\n", "bob site 210\nalice other 7\n"],
+        );
+        if n / 8 % 4 > 0 {
+            p.files.push((
+                "/etc/nunbird/people".into(),
+                text.into(),
+                pick(n / 64, &["root", "root", "bob"]),
+                0o644,
+            ));
+        }
+    }),
+    ("a bot's rule", |p, n| {
+        p.rules = vec![
+            pick(
+                n,
+                &[
+                    "when.user_id = 210\nbots = true\nrun_as = \"bob\"",
+                    "user_check = \"off\"\nrun_as = \"$user_login\"",
+                    "user_check = \"required\"\nrun_as = \"bob\"",
+                    "pinning = \"off\"\nrun_as = \"$user_login\"",
+                ],
+            )
+            .to_owned(),
+        ];
+    }),
     ("keys file", |p, n| {
         p.keys_file = pick(
             n,
@@ -668,14 +701,28 @@ impl Plan {
             });
         }
         if let Some(number) = self.known_job {
-            let mut facts = job.known_facts().clone();
-            match number % 4 {
-                0 => facts.user_login = "bob".to_owned(),
-                1 => facts.user_id = 4,
-                2 => facts.job_id = 4,
-                _ => {}
-            }
-            world.issuer().know_job(job.job_token_text(), &facts);
+            let edit = pick(
+                number,
+                &[
+                    ("/user/username", json!("bob")),
+                    ("/user/id", json!(4)),
+                    ("/id", json!(4)),
+                    ("/user/bot", json!(true)),
+                    ("/user/bot", json!(null)),
+                    ("/user/state", json!("blocked")),
+                    ("/status", json!("success")),
+                    ("/user", json!({})),
+                    ("/pipeline/id", json!(4)),
+                    ("/runner/id", json!(99)),
+                    ("/web_url", json!("https://other.example.org/a/-/jobs/1")),
+                    ("/name", json!("build")),
+                ],
+            );
+            job = job.edit_server_answer(move |answer| {
+                if let Some(at) = answer.pointer_mut(edit.0) {
+                    *at = edit.1.clone();
+                }
+            });
         }
         job
     }

@@ -3,7 +3,7 @@
 use super::{assignments, duration, ignore, list, on, refuse_text, required, set};
 use crate::Algorithm;
 use crate::config::batch::{Executor, executor_of};
-use crate::config::model::{Directories, GitLabServer, Job};
+use crate::config::model::{Directories, GitLabServer, Job, UserCheck};
 use crate::config::reader::{At, Section};
 use crate::config::{servers, values};
 use nunbird_handover::Upkeep;
@@ -110,6 +110,7 @@ fn server(table: &mut Section<'_>) -> GitLabServer {
         algorithms: vec![Algorithm::Rs256],
         runner_ids: Vec::new(),
         keys_max_age: 30 * 24 * 3600,
+        user_check: UserCheck::Required,
     }
 }
 

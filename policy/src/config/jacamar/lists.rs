@@ -39,6 +39,8 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
             profile: None,
             limits: None,
             pinning: true,
+            bots: false,
+            user_check: None,
         });
     };
     if let Some(users) = &lists.user_allowlist {
@@ -83,6 +85,8 @@ fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
         profile: None,
         limits: None,
         pinning: true,
+        bots: false,
+        user_check: None,
     }
 }
 

@@ -52,6 +52,8 @@ fn not_whole() -> Rule {
         profile: None,
         limits: None,
         pinning: true,
+        bots: false,
+        user_check: None,
     }
 }
 

@@ -1,0 +1,180 @@
+//! What the GitLab server says about the user of a running job, and when a rule needs it.
+//!
+//! A login can be chosen: by a person who renames themselves, and since GitLab 18.11 by every Maintainer of a project, who
+//! may create a service account under any free name (CVE-2026-107589 in Jacamar CI). No claim of an id token tells the kind
+//! of a user. The job's own entity does (`GET /api/v4/job`, docs.gitlab.com/api/jobs).
+
+use crate::account::is_bot;
+use crate::host::{Host, Trouble};
+use crate::{Condition, GitLabServer, MapKey, Outcome, Policy, Rule, RunAs, Subject, UserCheck};
+use nunbird_handover::Untrusted;
+use std::fmt;
+
+/// The `user` of GitLab's `Job` entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUser {
+    /// GitLab's id of the user.
+    pub id: u64,
+    /// Login.
+    pub username: String,
+    /// Whether it is a bot: a service account, or the user of a project or group access token. None where the server does
+    /// not say.
+    pub bot: Option<bool>,
+    /// `active`, `blocked`, `deactivated`, …; none where the server does not say.
+    pub state: Option<String>,
+}
+
+impl ServerUser {
+    /// The word of a server for which the job's user is an active person.
+    pub fn person(subject: &Subject) -> Self {
+        ServerUser {
+            id: subject.user_id,
+            username: subject.user_login.clone(),
+            bot: Some(false),
+            state: Some(ACTIVE.to_owned()),
+        }
+    }
+}
+
+const ACTIVE: &str = "active";
+
+/// Why the job's user may not run jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserViolation {
+    /// The login is one that GitLab gives to bots.
+    BotLogin,
+    /// The server says that the user is a bot.
+    Bot,
+    /// The server does not say this about the user: the name of the missing field.
+    Untold(&'static str),
+    /// The server names a user with another id.
+    OtherId(u64),
+    /// The server names a user with another login.
+    OtherLogin(String),
+    /// The state of the user, which is not active.
+    Inactive(String),
+}
+
+impl UserViolation {
+    /// A stable word for logs and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            UserViolation::BotLogin | UserViolation::Bot => "bot",
+            UserViolation::Untold(_) => "user-kind",
+            UserViolation::OtherId(_) | UserViolation::OtherLogin(_) => "user-mismatch",
+            UserViolation::Inactive(_) => "user-inactive",
+        }
+    }
+}
+
+impl fmt::Display for UserViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UserViolation::BotLogin => f.write_str(
+                "the login is a bot's, accounts.allow_bots is false and the rule does not have `bots = true`",
+            ),
+            UserViolation::Bot => f.write_str(
+                "the server says that this user is a bot, accounts.allow_bots is false and the rule does not have `bots = true`",
+            ),
+            UserViolation::Untold(field) => write!(
+                f,
+                "the server's answer has no `user.{field}`: upgrade GitLab, or set `user_check = \"off\"` and map accounts by `user_id`"
+            ),
+            UserViolation::OtherId(id) => write!(f, "the server says that the job belongs to user id {id}"),
+            UserViolation::OtherLogin(login) => {
+                write!(f, "the server says that the user's login is `{}`", Untrusted(login))
+            }
+            UserViolation::Inactive(state) => {
+                write!(f, "the server says that the user's state is `{}`", Untrusted(state))
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// Whether the server must be asked about the user before this rule gives an account to a job of `server`.
+    ///
+    /// A rule whose account follows from the user's id, or from an identity provider of the site, needs no answer: neither
+    /// can be chosen by a GitLab user.
+    pub fn asks_about_user(&self, rule: &Rule, server: Option<&GitLabServer>) -> bool {
+        let Outcome::RunAs(run_as) = &rule.outcome else { return false };
+        if let Some(check) = rule.user_check {
+            return check == UserCheck::Required;
+        }
+        let by_id = match run_as {
+            RunAs::Map(name) => self.maps.get(name).is_some_and(|map| map.key == MapKey::UserId),
+            RunAs::Identity { .. } => true,
+            RunAs::UserLogin | RunAs::Validated | RunAs::Account(_) => false,
+        };
+        let checked = server.is_none_or(|server| server.user_check == UserCheck::Required);
+        checked && (!by_id || rule.conditions.iter().any(can_be_chosen))
+    }
+
+    /// Whether names that a GitLab user can choose decide the account that this rule gives, or who gets it.
+    pub(crate) fn goes_by_chosen_name(&self, rule: &Rule) -> bool {
+        let Outcome::RunAs(run_as) = &rule.outcome else { return false };
+        let by_name = match run_as {
+            RunAs::UserLogin | RunAs::Validated => true,
+            RunAs::Map(name) => self
+                .maps
+                .get(name)
+                .is_some_and(|map| matches!(map.key, MapKey::UserLogin | MapKey::UserEmail)),
+            RunAs::Identity { .. } | RunAs::Account(_) => false,
+        };
+        by_name || rule.conditions.iter().any(can_be_chosen)
+    }
+
+    fn admits_bots(&self, rule: &Rule) -> bool {
+        rule.bots || self.accounts.allow_bots
+    }
+}
+
+fn can_be_chosen(condition: &Condition) -> bool {
+    matches!(condition, Condition::User(_) | Condition::UserEmail(_))
+}
+
+/// What the login alone says against the user.
+pub(crate) fn check_login(policy: &Policy, rule: &Rule, subject: &Subject) -> Option<UserViolation> {
+    (is_bot(&subject.user_login) && !policy.admits_bots(rule)).then_some(UserViolation::BotLogin)
+}
+
+/// What the server says against the user, where the rule needs its answer.
+///
+/// # Errors
+/// When there is no answer about this job.
+pub(crate) fn check(
+    policy: &Policy,
+    rule: &Rule,
+    subject: &Subject,
+    host: &dyn Host,
+) -> Result<Option<UserViolation>, Trouble> {
+    if !policy.asks_about_user(rule, policy.server(&subject.server)) {
+        return Ok(None);
+    }
+    let user = host.server_user(subject)?;
+    Ok(violation(&user, subject, policy.admits_bots(rule)))
+}
+
+fn violation(user: &ServerUser, subject: &Subject, bots: bool) -> Option<UserViolation> {
+    if user.id != subject.user_id {
+        return Some(UserViolation::OtherId(user.id));
+    }
+    if user.username != subject.user_login {
+        return Some(UserViolation::OtherLogin(user.username.clone()));
+    }
+    match user.state.as_deref() {
+        None => return Some(UserViolation::Untold("state")),
+        Some(ACTIVE) => {}
+        Some(state) => return Some(UserViolation::Inactive(state.to_owned())),
+    }
+    match user.bot {
+        _ if bots => None,
+        Some(false) => None,
+        Some(true) => Some(UserViolation::Bot),
+        None => Some(UserViolation::Untold("bot")),
+    }
+}
+
+#[cfg(test)]
+#[path = "server_user_tests.rs"]
+mod tests;

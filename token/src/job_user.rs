@@ -1,0 +1,100 @@
+//! What the server says about the user of a running job: an answer to the job's own token, for jobs whose identity is proven
+//! already.
+//!
+//! No claim of an id token tells the kind of a user. The entity of the job does (`user.bot`, `user.state`;
+//! docs.gitlab.com/api/jobs, docs.gitlab.com/api/users), and it must be of this very job.
+
+use crate::Rejection;
+use crate::claims::is_plain;
+use crate::job_token::{JobIds, check_binding};
+use crate::response::Response;
+use serde::Deserialize;
+
+/// The user of a running job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobUser {
+    /// GitLab's id of the user, not 0.
+    pub id: u64,
+    /// Login; never empty.
+    pub username: String,
+    /// Whether it is a bot; none where the server does not say.
+    pub bot: Option<bool>,
+    /// `active`, `blocked`, …, never empty; none where the server does not say.
+    pub state: Option<String>,
+}
+
+/// What is asked about an answer.
+#[derive(Debug)]
+pub struct UserQuestion<'a> {
+    /// The bytes of `JOB_RESPONSE_FILE`.
+    pub response: &'a [u8],
+    /// The server's answer.
+    pub answer: &'a [u8],
+    /// When not empty, the runner must be one of these.
+    pub runner_ids: &'a [u64],
+}
+
+/// The part of GitLab's `Job` entity that is needed here. Everything else in it is skipped.
+#[derive(Deserialize)]
+struct Answer {
+    id: u64,
+    status: String,
+    user: User,
+    pipeline: Pipeline,
+    #[serde(default)]
+    runner: Option<Runner>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    id: u64,
+    username: String,
+    #[serde(default)]
+    bot: Option<bool>,
+    #[serde(default)]
+    state: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Pipeline {
+    id: u64,
+    project_id: u64,
+}
+
+#[derive(Deserialize)]
+struct Runner {
+    id: u64,
+}
+
+/// Judges the server's answer. The user is whom the server names, whatever the response says: the caller compares.
+///
+/// # Errors
+/// [`Rejection::Response`]; [`Rejection::JobAnswer`] for anything but GitLab's entity of a running job;
+/// [`Rejection::OtherJob`] where it is of another job.
+pub fn job_user(question: &UserQuestion<'_>) -> Result<JobUser, Rejection> {
+    let response = Response::parse(question.response).ok_or(Rejection::Response)?;
+    // serde reads an array into a struct as well.
+    if !question.answer.trim_ascii_start().starts_with(b"{") {
+        return Err(Rejection::JobAnswer);
+    }
+    let answer: Answer = serde_json::from_slice(question.answer).map_err(|_| Rejection::JobAnswer)?;
+    let User { id, username, bot, state } = answer.user;
+    let plain = |text: &String| !text.is_empty() && is_plain(text);
+    let ids = [answer.id, id, answer.pipeline.id, answer.pipeline.project_id];
+    if !plain(&username) || !state.iter().all(plain) || ids.contains(&0) || answer.status != "running" {
+        return Err(Rejection::JobAnswer);
+    }
+    let ids = JobIds {
+        job: answer.id,
+        project: answer.pipeline.project_id,
+        pipeline: answer.pipeline.id,
+        user: None,
+        runner: answer.runner.map(|runner| runner.id),
+    };
+    check_binding(&ids, &response.job_info, response.id, question.runner_ids)?;
+    Ok(JobUser { id, username, bot, state })
+}
+
+#[cfg(test)]
+#[path = "job_user_tests.rs"]
+mod tests;
