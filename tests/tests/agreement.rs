@@ -42,6 +42,7 @@ fn explain_and_config_agree_on_any_job_policy_keys_and_host() {
         cases += 1;
         let (explained, decided) = both(world, &case, cases);
         if explained != decided {
+            println!("explain says {explained:?}, config says {decided:?}, for\n{}", shown(&case));
             let (small, explained, decided) = shrink(world, case, cases);
             panic!(
                 "seed {seed}, case {cases}, {:?}: explain says {explained:?}, config says {decided:?}, for\n{}",
@@ -120,6 +121,7 @@ fn both(world: &World, case: &Case, id: u64) -> (Said, Said) {
     }
     plan.lay_out(world);
     let job = plan.job(world);
+    job.tell_server();
     let mut session = job.begin();
     if let Some(bytes) = plan.response_bytes() {
         session.write(&session.response_file(), bytes, 0o600);
