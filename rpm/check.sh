@@ -64,12 +64,13 @@ for package in "$setuid" "$caps"; do
 drwxr-xr-x root:root /var/lib/nunbird
 drwxr-xr-x nunbird:nunbird /var/lib/nunbird/keys
 drwx------ root:root /var/lib/nunbird/jobs
+drwx------ root:root /var/lib/nunbird/people
 drwxr-x--- root:root /var/log/nunbird
 EOF
   same "$name: the configuration is the site's" cn \
     "$(rpm -qp --queryformat '[%{FILEFLAGS:fflags} %{FILENAMES}\n]' "$package" | awk '$2 == "/etc/nunbird/config.toml" {print $1}')"
   same "$name: files outside /opt/nunbird are the few that must be" \
-    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/pam.d/nunbird /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/log/nunbird" \
+    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/pam.d/nunbird /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/lib/nunbird/people /var/log/nunbird" \
     "$(rpm -qpl "$package" | grep -v '^/opt/nunbird' | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
   for script in PREIN POSTIN PREUN POSTUN; do
     rpm -qp --queryformat "%{$script}" "$package" >"$work/script"

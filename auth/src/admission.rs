@@ -2,21 +2,20 @@
 
 use crate::audit::{self, Claims, Event, Outcome, Sinks};
 use crate::context::Context;
-use crate::identify::{self, Identity};
-use crate::judgement::{self, Judged};
 use crate::limits;
+use crate::means::WithPrivilege;
 use crate::refusal::{Refusal, clean};
-use crate::server_user::Asking;
 use crate::settings::Settings;
 use crate::store::{self, Claim, Store, job_directory};
 use nunbird_handover::{
     Account, Audit, Batch, BatchPlan, FORMAT_VERSION, JobDirectory, Now, Record, RuleRef, Scheduler, Shell,
-    SiteRules, UNLIMITED, Untrusted, Workspace,
+    SiteRules, UNLIMITED, Workspace,
 };
-use nunbird_policy::{AccountFacts, BUILDS_VARIABLE, DEFAULT_AUDIT_FILE, Directories, Executor, Job, Policy};
+use nunbird_judge::{Course, Judged, Means, Proof, judgement, people, place};
+use nunbird_policy::{DEFAULT_AUDIT_FILE, Executor, Job, Policy};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Admits the job: writes its audit line and its record.
 ///
@@ -26,12 +25,18 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let privilege = context.privilege;
     let directory = job_directory(context.inputs.job_directory(), privilege)?;
     let store = Store::open(privilege)?;
-    let response = identify::read_response(context)?;
-    let Identity { admitted, answer } = identify::identify(context, settings, &response)?;
-    context.subject = Some(judgement::subject(&admitted, settings)?);
+    let means = WithPrivilege::new(context, settings);
+    let response = means.response()?;
+    let identity = nunbird_judge::identify(&means, &settings.policy, &response)?;
+    let admitted = identity.admitted.clone();
+    let subject = nunbird_judge::subject(&admitted, &settings.policy)?;
+    context.subject = Some(subject.clone());
     context.admitted = Some(admitted.clone());
-    let asking = Asking::new(&settings.policy, privilege, &response, &admitted, answer.as_deref());
-    let judged = judgement::judge(context, &admitted, asking, settings)?;
+    let mut course = Course { subject, decision: None };
+    let proof = Proof { response: &response, identity: &identity };
+    let judged = nunbird_judge::judge(&means, &settings.policy, &proof, &mut course);
+    context.subject = Some(course.subject);
+    let judged = judged?;
     let lock = store.lock()?;
     let server = settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
     let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: judged.account.uid };
@@ -39,7 +44,13 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let limits = settings.policy.limits_of(judged.rule);
     let mut record = record(context, settings, &admitted, &judged, directory, slot)?;
     limits::establish(context, limits, &mut record)?;
-    let written = write_admission(context, &record).and_then(|()| store.write(&record, &lock));
+    let remembered = judged
+        .first
+        .as_ref()
+        .map_or(Ok(()), |person| people::remember(privilege.rights(), person, &admitted.user_login));
+    let written = remembered
+        .and_then(|()| write_admission(context, &record))
+        .and_then(|()| store.write(&record, &lock));
     if written.is_err() {
         limits::abandon(privilege, &record);
     }
@@ -60,21 +71,21 @@ fn record(
     let Judged { rule, account: entry, .. } = judged;
     let (job, directories) = policy.job_of(rule);
     let template = judged.data_dir.as_deref().unwrap_or(&directories.data_dir);
-    let data_dir = data_dir(template, &entry.name, &entry.home)?;
+    let place::Place { data_dir, builds_root } =
+        place::of(policy, rule, entry, admitted, judged.data_dir.as_deref())?;
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
     let directory = data_dir.join("batch").join(&context.decision_id);
     let batch = batch(policy, job, directory, admitted.expires_at)?;
     let own = nunbird_policy::own_directory(template, &entry.name, &entry.home);
-    let builds_root = users_builds_root(admitted, directories, entry)?;
-    let place = match directories.per_job {
+    let name = match directories.per_job {
         true => format!("{server}-{}", admitted.job_id),
         false => format!("{slot:03}"),
     };
     let raised = job.raise_stack_limit.then_some(UNLIMITED);
     let host = process::short_host_name();
     let builds_dir = match &builds_root {
-        Some(root) => root.join(host).join(place),
-        None => data_dir.join("builds").join(host).join(place),
+        Some(root) => root.join(host).join(name),
+        None => data_dir.join("builds").join(host).join(name),
     };
     Ok(Record {
         version: FORMAT_VERSION,
@@ -175,41 +186,6 @@ fn batch(
         arguments_variables: from.arguments_variables.clone(),
         job_prefix: from.job_prefix,
     }))
-}
-
-/// The directory of the account's jobs.
-///
-/// # Errors
-/// For a home directory that a shell would interpret.
-pub(crate) fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refusal> {
-    nunbird_policy::data_dir(template, user, home).ok_or_else(|| {
-        let detail = format!(
-            "home directory {} of `{user}` has characters that a shell would interpret",
-            home.display()
-        );
-        Refusal::system("home", "your home directory on this host cannot hold CI jobs", detail)
-    })
-}
-
-/// The directory that the user names for builds, where the site lets users name one. Nothing is looked at here: the
-/// launcher does that, as the user.
-///
-/// # Errors
-/// For a text that is no path that jobs can work in.
-fn users_builds_root(
-    admitted: &Admitted,
-    directories: &Directories,
-    account: &AccountFacts,
-) -> Result<Option<PathBuf>, Refusal> {
-    let wish = admitted.requested_builds_dir.as_deref().filter(|_| directories.user_builds_dir);
-    let Some(wish) = wish else { return Ok(None) };
-    let root = nunbird_policy::builds_root(wish, &account.name, &account.home);
-    root.map(Some).ok_or_else(|| {
-        let message = format!("{BUILDS_VARIABLE} of this job names no directory that jobs can work in");
-        Refusal::denied("builds-dir", message, format!("{BUILDS_VARIABLE} is `{}`", Untrusted(wish))).help(
-            "write an absolute path of letters, digits and -_.+@,=: (`$HOME` and `$USER` are your account's), or remove the variable",
-        )
-    })
 }
 
 fn write_admission(context: &mut Context<'_>, record: &Record) -> Result<(), Refusal> {

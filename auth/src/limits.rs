@@ -10,6 +10,7 @@ use crate::privilege::Privilege;
 use crate::refusal::{Refusal, clean, print_error};
 use crate::units;
 use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
+use nunbird_judge::place;
 use nunbird_policy::{Limits, LimitsWay, NotGranted};
 use nunbird_sys::cgroup::{
     Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Units, Usage, Way, disks_of, name_of,
@@ -37,10 +38,7 @@ pub(crate) fn decide(context: &Context<'_>, limits: Option<&Limits>) -> Result<O
         let value = context.inputs.job_variable(name);
         value.map_err(|NotText { name }| NotGranted(format!("{name} is no UTF-8 text")))
     };
-    let (amounts, told) = limits.asked(variable).map_err(|NotGranted(why)| {
-        Refusal::denied("limits", why.clone(), format!("[limits.{}]: {why}", limits.name))
-            .help("change or remove the variable in .gitlab-ci.yml")
-    })?;
+    let (amounts, told) = limits.asked(variable).map_err(|e| place::limits_refused(limits, &e))?;
     for line in told {
         print_error(&format!("nunbird: {line}\n"));
     }

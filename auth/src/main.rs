@@ -11,26 +11,19 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-mod account;
 mod admission;
 mod arguments;
 mod audit;
 
-mod authorized_projects;
 mod card;
 mod context;
-mod identify;
 mod inputs;
-mod judgement;
 mod kept_session;
-mod keys;
 mod launch;
 mod limits;
-mod nologin;
+mod means;
 mod privilege;
-mod refusal;
 mod sandbox;
-mod server_user;
 mod session;
 mod settings;
 mod shepherd;
@@ -40,7 +33,6 @@ mod sudo;
 mod tidying;
 mod units;
 
-mod validation;
 mod worker;
 
 use arguments::{Call, Request, USAGE};
@@ -48,6 +40,7 @@ use context::Context;
 use inputs::Inputs;
 use nunbird_drop::surrender;
 use nunbird_handover::{ExitCodes, Untrusted};
+use nunbird_judge::{account, refusal};
 use nunbird_sys::process;
 use nunbird_sys::rlimits::{self, Limits};
 use privilege::Privilege;

@@ -1,6 +1,7 @@
 //! How this process holds its privilege, and that it holds no more than it needs.
 
 use crate::refusal::Refusal;
+use nunbird_judge::Rights;
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::kernel::{Kernel, Linux};
@@ -90,9 +91,20 @@ impl Privilege {
         if self.source.is_privileged() { Caller { uid: 0, gid: 0 } } else { self.caller }
     }
 
+    /// What it means for the judgement of a job.
+    pub(crate) fn rights(self) -> Rights {
+        Rights {
+            privileged: self.source.is_privileged(),
+            can_change_user: self.source.is_privileged(),
+            keeper: self.keeper(),
+            caller: self.caller,
+            reads_shadow: matches!(self.source, Source::Root | Source::Setuid),
+        }
+    }
+
     /// Uids whose files are trusted.
     pub(crate) fn trusted_owners(self) -> Vec<u32> {
-        if self.source.is_privileged() { vec![0] } else { vec![0, self.caller.uid] }
+        self.rights().trusted_owners()
     }
 
     /// Why there may be no privilege where the configuration wants some.

@@ -4,18 +4,16 @@ use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
 use crate::session;
 use crate::sudo;
-use aws_lc_rs::digest::{Context, SHA256};
+use nunbird_judge::files;
+pub(crate) use nunbird_judge::files::hex;
 use nunbird_policy::{DEFAULT_CONFIGURATION, Downscope, Policy, SourceFile, conf_d};
 use nunbird_sys::directory::Directory;
 use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::trusted::{Distrust, open_trusted, open_trusted_directory};
-use std::io::Read;
+use nunbird_sys::trusted::{Distrust, open_trusted_directory};
 use std::path::Path;
 
 /// Configurations beside the default one that runners may name.
 const ALLOWED_CONFIGURATIONS: &str = "/etc/nunbird/configurations";
-/// The largest configuration, in bytes.
-const MAX_CONFIGURATION: u64 = 4 << 20;
 /// The most files of `conf.d`.
 const MAX_FILES: usize = 100;
 
@@ -37,8 +35,8 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
         Refusal::system(code, "Nunbird's configuration on this host cannot be used", detail)
     };
     check_allowed(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
-    let files = read_files(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
-    let reading = Policy::read(&files).map_err(|findings| {
+    let sources = read_files(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
+    let reading = Policy::read(&sources).map_err(|findings| {
         let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
         refuse("configuration-invalid", &all.join("\n"))
     })?;
@@ -60,7 +58,7 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
         );
         return Err(refuse("privilege", &detail));
     }
-    Ok(Settings { digest: digest_of(&files), policy })
+    Ok(Settings { digest: files::digest_of(&sources), policy })
 }
 
 /// The file that is named and, beside `config.toml`, those of `conf.d` in the order of their names.
@@ -102,18 +100,6 @@ fn names_in(directory: &Path, privilege: Privilege) -> Result<Vec<String>, Strin
     Ok(names)
 }
 
-/// SHA-256 of one file's bytes, as sha256sum(1) prints it; of several, of the path, the length and the bytes of each.
-fn digest_of(files: &[SourceFile]) -> String {
-    let mut context = Context::new(&SHA256);
-    for file in files {
-        if files.len() > 1 {
-            context.update(format!("{}\0{}\0", file.path.display(), file.text.len()).as_bytes());
-        }
-        context.update(file.text.as_bytes());
-    }
-    hex(context.finish().as_ref())
-}
-
 /// A runner that is not root names the default configuration, or one that root has listed, and no other file of root's:
 /// a taken-over runner would look for a backup with an older policy, or have `/etc/shadow` quoted in a finding.
 fn check_allowed(path: &Path, privilege: Privilege) -> Result<(), String> {
@@ -133,18 +119,6 @@ fn check_allowed(path: &Path, privilege: Privilege) -> Result<(), String> {
     }
 }
 
-pub(crate) fn read_bytes(path: &Path, privilege: Privilege) -> Result<Vec<u8>, Distrust> {
-    let keeper = privilege.keeper();
-    let open_error = |e| Distrust::Open(path.into(), e);
-    let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(open_error)?;
-    let file = open_trusted(path, &privilege.trusted_owners())?;
-    drop(identity);
-    let mut bytes = Vec::new();
-    file.take(MAX_CONFIGURATION + 1).read_to_end(&mut bytes).map_err(open_error)?;
-    let too_long = u64::try_from(bytes.len()).is_ok_and(|n| n > MAX_CONFIGURATION);
-    if too_long { Err(Distrust::Size(path.into(), MAX_CONFIGURATION)) } else { Ok(bytes) }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+fn read_bytes(path: &Path, privilege: Privilege) -> Result<Vec<u8>, Distrust> {
+    files::read_bytes(path, privilege.rights())
 }

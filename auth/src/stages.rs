@@ -103,7 +103,7 @@ fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
     let target = same_account(&record)?;
-    account::check_expiry(&target.name, context.privilege)?;
+    account::check_expiry(&target.name, context.privilege.rights())?;
     make_own_directory(context, &record)?;
     let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?
         .limited(context, &record)?;
@@ -131,7 +131,7 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
     let target = same_account(&record)?;
-    account::check_expiry(&target.name, context.privilege)?;
+    account::check_expiry(&target.name, context.privilege.rights())?;
     let (script, digest) = take_script(script, context)?;
     context.script = Some(Script { name: stage.to_owned(), digest });
     let opened = Opened { script: Some(script), exit_code };

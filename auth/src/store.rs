@@ -8,14 +8,14 @@
 use crate::privilege::Privilege;
 use crate::refusal::Refusal;
 use nunbird_handover::{JobDirectory, Keep, Now, Record};
+use nunbird_judge::rights::state_directory;
+use nunbird_sys::clock;
 use nunbird_sys::directory::{Directory, Lock};
 use nunbird_sys::foreign::{self, Caller};
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::trusted::open_trusted_directory;
-use nunbird_sys::{clock, users};
 use std::fmt::Display;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl Store {
         let refuse = |detail: &dyn Display| {
             Refusal::system("record-store", "Nunbird's job records on this host cannot be used", detail)
         };
-        let path = path(privilege).map_err(|e| refuse(&e))?;
+        let path = state_directory(privilege.rights(), PRIVILEGED, UNPRIVILEGED).map_err(|e| refuse(&e))?;
         let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| refuse(&e))?;
         let owners = privilege.trusted_owners();
         let fd = open_trusted_directory(&path, &owners)
@@ -268,15 +268,4 @@ pub(crate) fn now() -> Result<Now, Refusal> {
         Ok::<_, io::Error>(Now { epoch, boottime, boot_id })
     };
     read().map_err(|e| Refusal::system("clock", "this host's clock cannot be read", e))
-}
-
-fn path(privilege: Privilege) -> io::Result<PathBuf> {
-    if privilege.source.is_privileged() {
-        return Ok(PathBuf::from(PRIVILEGED));
-    }
-    let user = users::by_uid(privilege.caller.uid)?.ok_or(io::ErrorKind::NotFound)?;
-    // The home may be reached by a link (/home -> /data/home): it is the user's own, so follow it.
-    let path = user.home.canonicalize()?.join(UNPRIVILEGED);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-    Ok(path)
 }

@@ -5,7 +5,6 @@
 //! and no job has.
 
 use crate::account;
-use crate::admission;
 use crate::arguments::Call;
 use crate::context::Context;
 use crate::launch::{Opened, Start};
@@ -16,6 +15,7 @@ use nunbird_handover::{
     Account, Audit, FORMAT_VERSION, Identity, JobDirectory, Now, Record, RuleRef, Shell, SiteRules, Task,
     Workspace,
 };
+use nunbird_judge::place;
 use nunbird_policy::{AccountFacts, Directories};
 use nunbird_sys::fork::Ended;
 use nunbird_sys::process;
@@ -66,7 +66,7 @@ fn no_job(
 ) -> Result<Record, Refusal> {
     let policy = &settings.policy;
     let Now { epoch, boottime, boot_id } = store::now()?;
-    let data_dir = admission::data_dir(&directories.data_dir, &account.name, &account.home)?;
+    let data_dir = place::data_dir(&directories.data_dir, &account.name, &account.home)?;
     let builds_dir = data_dir.join("builds").join(process::short_host_name()).join("none");
     let job = &policy.job;
     Ok(Record {

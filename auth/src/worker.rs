@@ -7,13 +7,11 @@
 use crate::privilege::Privilege;
 use crate::refusal::Refusal;
 use crate::sandbox;
-use nunbird_policy::{Algorithm, BUILDS_VARIABLE, GitLabServer, Policy};
+use nunbird_judge::evidence::{self, Evidence, JobEvidence};
+use nunbird_policy::{GitLabServer, Policy};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::{answer, process};
-use nunbird_token::{
-    Admitted, JobQuestion, JobToken, JobUser, KEYS_VERSION, KeysFile, MAX_KEYS, MAX_MESSAGE, Question,
-    Rejection, Server, Source, UserQuestion,
-};
+use nunbird_token::{Admitted, JobToken, JobUser, MAX_MESSAGE, Rejection, Source};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -21,28 +19,6 @@ use zeroize::Zeroizing;
 
 /// How long the parent waits for the answer; a sound worker needs a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What the worker judges, as bytes.
-#[derive(Debug)]
-pub(crate) struct Evidence<'a> {
-    pub(crate) response: &'a [u8],
-    /// The content of each server's keys file, in the order of the policy; empty where there is none.
-    pub(crate) keys: &'a [Vec<u8>],
-    /// Seconds since the epoch.
-    pub(crate) now: u64,
-}
-
-/// What the worker judges where the server was asked by the job's own token.
-#[derive(Debug)]
-pub(crate) struct JobEvidence<'a> {
-    pub(crate) response: &'a [u8],
-    /// The server's answer.
-    pub(crate) answer: &'a [u8],
-    /// Index of the server.
-    pub(crate) server: usize,
-    /// Seconds since the epoch.
-    pub(crate) now: u64,
-}
 
 /// Asks a fresh worker who the job belongs to, by its id token.
 ///
@@ -53,26 +29,7 @@ pub(crate) fn ask(
     policy: &Policy,
     privilege: Privilege,
 ) -> Result<Result<Admitted, Rejection>, Refusal> {
-    let bytes = answer_of(privilege, || {
-        let servers: Vec<Server> =
-            policy.gitlab.iter().zip(evidence.keys).map(|(server, keys)| known(server, keys)).collect();
-        let answer = nunbird_token::admit(&Question {
-            response: evidence.response,
-            token_variables: &policy.identity.token_variables,
-            servers: &servers,
-            now: evidence.now,
-            clock_skew: policy.identity.clock_skew,
-            account_variable: account_variable(policy),
-            builds_variable: builds_variable(policy),
-        });
-        let no_keys = servers.iter().all(|server| server.keys.is_empty());
-        nunbird_token::encode(&answer.map_err(|rejection| match rejection {
-            // Without a token no key would help, and the job token may.
-            Rejection::Response | Rejection::NoToken | Rejection::Empty => rejection,
-            _ if no_keys => Rejection::Keys,
-            _ => rejection,
-        }))
-    })?;
+    let bytes = answer_of(privilege, || nunbird_token::encode(&evidence::by_id_tokens(evidence, policy)))?;
     match nunbird_token::decode(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))? {
         Ok(admitted) if admitted.source != Source::IdToken => {
             Err(failed(&"the worker answered another question"))
@@ -105,20 +62,7 @@ pub(crate) fn judge_job_answer(
     policy: &Policy,
     privilege: Privilege,
 ) -> Result<Result<Admitted, Rejection>, Refusal> {
-    let server = policy.gitlab.get(evidence.server);
-    let bytes = answer_of(privilege, || {
-        let answer = nunbird_token::admit_by_job_token(&JobQuestion {
-            response: evidence.response,
-            answer: evidence.answer,
-            server: evidence.server,
-            url: server.map_or("", |server| server.url.as_str()),
-            runner_ids: server.map_or(&[], |server| server.runner_ids.as_slice()),
-            now: evidence.now,
-            account_variable: account_variable(policy),
-            builds_variable: builds_variable(policy),
-        });
-        nunbird_token::encode(&answer)
-    })?;
+    let bytes = answer_of(privilege, || nunbird_token::encode(&evidence::by_job_answer(evidence, policy)))?;
     let answer = nunbird_token::decode(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))?;
     // A worker that was taken over must not turn one server's job into another's.
     match answer {
@@ -140,18 +84,9 @@ pub(crate) fn judge_job_user(
     privilege: Privilege,
 ) -> Result<Result<JobUser, Rejection>, Refusal> {
     let bytes = answer_of(privilege, || {
-        let question = UserQuestion { response, answer, runner_ids: &server.runner_ids };
-        nunbird_token::encode_job_user(&nunbird_token::job_user(&question))
+        nunbird_token::encode_job_user(&evidence::job_user(response, answer, server))
     })?;
     nunbird_token::decode_job_user(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
-}
-
-fn account_variable(policy: &Policy) -> Option<&str> {
-    policy.validation.as_ref()?.user_variable.as_deref()
-}
-
-fn builds_variable(policy: &Policy) -> Option<&str> {
-    policy.directories.user_builds_dir.then_some(BUILDS_VARIABLE)
 }
 
 fn failed(detail: &dyn std::fmt::Display) -> Refusal {
@@ -183,27 +118,4 @@ fn live(privilege: Privilege, pipe: &io::PipeWriter, think: impl FnOnce() -> Vec
     sandbox::enter(privilege.source.is_privileged())?;
     let mut pipe = pipe;
     pipe.write_all(&think())
-}
-
-/// A server with the keys of its file; one that is not exactly as `nunbird-keys` writes it holds none.
-fn known(server: &GitLabServer, file: &[u8]) -> Server {
-    let keys = serde_json::from_slice::<KeysFile>(file)
-        .ok()
-        .filter(|f| f.version == KEYS_VERSION && f.server == server.name && f.issuer == server.issuer)
-        .map(|f| f.keys)
-        .filter(|keys| keys.len() <= MAX_KEYS)
-        .unwrap_or_default();
-    let name = |algorithm: &Algorithm| match algorithm {
-        Algorithm::Rs256 => "RS256",
-        Algorithm::Es256 => "ES256",
-        Algorithm::Es384 => "ES384",
-    };
-    Server {
-        issuer: server.issuer.clone(),
-        audience: server.audience.clone(),
-        algorithms: server.algorithms.iter().map(name).collect(),
-        runner_ids: server.runner_ids.clone(),
-        keys_max_age: server.keys_max_age,
-        keys,
-    }
 }

@@ -35,6 +35,10 @@ impl Host for Site {
         Ok(Cow::Borrowed(&self.map))
     }
 
+    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+        Ok(None)
+    }
+
     fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
         Ok(ServerUser::person(job))
     }

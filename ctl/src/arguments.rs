@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "exit status: 0 ok, 1 failure, 2 usage, 3 configuration invalid, 4 denied or changed, 5 tests failed"
+    after_help = "exit status: 0 ok, 1 failure, 2 usage, 3 configuration invalid, 4 denied or changed, 5 tests failed, 6 undecided, 7 the host would fail the job"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -25,7 +25,9 @@ const EXAMPLES_FIRST: &str = "{about}{after-help}\n\n{usage-heading} {usage}\n\n
 
 /// The command line, for whoever parses or describes it.
 pub(crate) fn command_line() -> clap::Command {
-    Cli::command().mut_subcommands(|command| command.help_template(EXAMPLES_FIRST))
+    Cli::command().mut_subcommands(|command| {
+        command.help_template(EXAMPLES_FIRST).mut_subcommands(|below| below.help_template(EXAMPLES_FIRST))
+    })
 }
 
 /// Reads this process's command line; help, version and errors end the process.
@@ -48,7 +50,8 @@ pub(crate) enum Command {
     /// Show how a job would be decided: every rule, every condition, the value seen.
     #[command(
         after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain --token token.jwt --runner-user gitlab-runner\n  \
-        nunbirdctl explain --job response.json --format json\n\nada.json holds a token's payload, or as little as\n  \
+        nunbirdctl explain --job response.json --format json\n  nunbirdctl explain --decision 7f3a9c\n\n\
+        exit status: 0 admitted, 4 denied, 6 undecided (a check could not be made), 7 failed (trouble of this host)\n\nada.json holds a token's payload, or as little as\n  \
         {\"user_login\": \"ada\", \"project_path\": \"hpc/app\", \"ref\": \"main\", \"ref_protected\": true, \"pipeline_source\": \"push\"}"
     )]
     Explain(Explain),
@@ -68,6 +71,13 @@ pub(crate) enum Command {
         after_help = "examples:\n  nunbirdctl audit --denied --since 2026-11-01\n  nunbirdctl audit --job 4711\n  nunbirdctl audit --decision 7f3a9c"
     )]
     Audit(Audit),
+    /// Show and change which GitLab user each account belongs to, as this host remembers it.
+    #[command(
+        after_help = "examples:\n  nunbirdctl people list\n  nunbirdctl people forget ada --server main\n  \
+        nunbirdctl people export > people; nunbirdctl people import people   on another host\n\n\
+        As root; without root, the list of the account that runs gitlab-runner without privilege."
+    )]
+    People(People),
     /// List the signing keys of the servers, as nunbird-auth would use them.
     #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbird-keys refresh   fetches them anew")]
     Keys(Keys),
@@ -157,8 +167,14 @@ pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) job: WhichJob,
     /// The account that the site's validation program would name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "run_validation")]
     pub(crate) validated: Option<String>,
+    /// As root: run the site's validation program.
+    #[arg(long)]
+    pub(crate) run_validation: bool,
+    /// The audit file, for --decision; the configuration's unless it is said.
+    #[arg(long, value_name = "FILE", requires = "decision")]
+    pub(crate) log: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -173,6 +189,9 @@ pub(crate) struct WhichJob {
     /// A job response of gitlab-runner (`JOB_RESPONSE_FILE`) with an id token in it.
     #[arg(long, value_name = "FILE")]
     pub(crate) job: Option<PathBuf>,
+    /// The id of a past decision, or its first digits: what was decided, and what today's policy says.
+    #[arg(long, value_name = "ID")]
+    pub(crate) decision: Option<String>,
 }
 
 #[derive(Args)]
@@ -236,6 +255,49 @@ pub(crate) struct Audit {
     /// Denials alone.
     #[arg(long)]
     pub(crate) denied: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct People {
+    #[command(subcommand)]
+    pub(crate) action: PeopleAction,
+}
+
+/// What to do with the people.
+#[derive(Subcommand)]
+pub(crate) enum PeopleAction {
+    /// Print every account, with its server and the id of the GitLab user that it belongs to.
+    #[command(after_help = "example:\n  nunbirdctl people list --format json")]
+    List,
+    /// Print whose an account is, on every server.
+    #[command(after_help = "example:\n  nunbirdctl people show ada")]
+    Show {
+        /// The local account.
+        account: String,
+    },
+    /// Forget whose an account is: the next job of it makes it its user's.
+    #[command(after_help = "example:\n  nunbirdctl people forget ada --server main")]
+    Forget {
+        /// The local account.
+        account: String,
+        /// On this server alone.
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
+    },
+    /// Take over lines `account server user_id`: all of a file, or nothing.
+    #[command(
+        after_help = "example:\n  ssh login1 nunbirdctl people export > people; nunbirdctl people import people"
+    )]
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Take the file's word for accounts that belong to another user here.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Print all as a file that import and `accounts.people_file` read.
+    #[command(after_help = "example:\n  nunbirdctl people export > people")]
+    Export,
 }
 
 #[derive(Args)]

@@ -61,6 +61,12 @@ pub(crate) fn time(text: &str) -> Result<u64, String> {
     u64::try_from(stamp.as_second()).map_err(|_| wrong())
 }
 
+/// A time in seconds since the epoch, as events have it.
+pub(crate) fn moment(at: u64) -> String {
+    let time = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+    time.map_or_else(|| at.to_string(), |time| time.to_string())
+}
+
 fn fits(options: &Audit, event: &Event) -> bool {
     let text = |name: &str| event.get(name).and_then(Value::as_str);
     let number = |name: &str| event.get(name).and_then(Value::as_u64);

@@ -10,7 +10,7 @@ use crate::output::{Format, INVALID, OK, TESTS_FAILED, Trouble, print, print_jso
 use crate::scheduler_facts;
 use crate::test;
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Policy, check_map, lint};
+use nunbird_policy::{Policy, check_map, lint, read_people};
 use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
@@ -26,6 +26,7 @@ pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
 pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
     let mut findings = remarks(policy);
     maps(policy, &mut findings);
+    people(policy, &mut findings);
     scheduler_facts::check(policy, &mut findings);
     limit_facts::check(policy, &mut findings);
     findings
@@ -103,6 +104,36 @@ fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
                 Finding::error("map", finding.message.to_owned(), help)
                     .at(format!("{shown}:{}", finding.line))
             })),
+        }
+    }
+}
+
+/// Lines of the site's list of people that cannot be read, and those about servers that the policy does not name.
+fn people(policy: &Policy, findings: &mut Vec<Finding>) {
+    let Some(file) = &policy.accounts.people_file else { return };
+    let shown = file.display();
+    let text = match files::text(file) {
+        Err(Trouble::Failure(why)) => {
+            let help = "write the file, root's and readable, or remove accounts.people_file";
+            findings.push(Finding::error("people", why, help));
+            return;
+        }
+        Err(Trouble::Invalid(..)) => return,
+        Ok(text) => text,
+    };
+    let help = "a line has an account, a server and the id of a GitLab user: `ada example 42`";
+    match read_people(&text) {
+        Err(wrong) => findings.extend(wrong.into_iter().map(|finding| {
+            Finding::error("people", finding.message, help)
+                .at(format!("{shown}:{}:{}", finding.line, finding.column))
+        })),
+        Ok(people) => {
+            let known = |name: &str| policy.gitlab.iter().any(|server| server.name == name);
+            if let Some((line, person)) = people.iter().find(|(_, person)| !known(&person.server)) {
+                let message = format!("`{}` is no server of this configuration", person.server);
+                let help = "write a `name` of a [[gitlab]] table, or leave the line for another host";
+                findings.push(Finding::remark("people", message, help).at(format!("{shown}:{line}")));
+            }
         }
     }
 }

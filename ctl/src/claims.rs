@@ -3,8 +3,9 @@
 
 use nunbird_handover::Untrusted;
 use nunbird_policy::{IdentitySource, Policy, Subject};
-use nunbird_token::fork_by_pipeline;
+use nunbird_token::{Admitted, Source, UserIdentity, fork_by_pipeline};
 use serde_json::{Map, Value};
+use std::path::PathBuf;
 
 /// Names that facts have when an admin writes them, as in `[[test]]`.
 const NAMES: [&str; 21] = [
@@ -110,6 +111,48 @@ pub(crate) fn read(object: &Map<String, Value>, policy: &Policy) -> Result<Subje
         runner_id: facts.number("runner_id")?,
         validated: facts.text("validated")?,
     })
+}
+
+/// The identity that these claims would prove if a server had signed them. Ids that are not among them are 0.
+pub(crate) fn admitted(object: &Map<String, Value>, subject: &Subject, server: usize) -> Admitted {
+    let facts = Facts(object);
+    let number = |name: &str| facts.number(name).ok().flatten();
+    let identity = |(provider, extern_uid): &(String, String)| UserIdentity {
+        provider: provider.clone(),
+        extern_uid: extern_uid.clone(),
+    };
+    Admitted {
+        server,
+        source: match subject.source {
+            IdentitySource::IdToken => Source::IdToken,
+            IdentitySource::JobToken => Source::JobToken,
+        },
+        expires_at: number("exp").unwrap_or(u64::MAX),
+        job_id: number("job_id").unwrap_or(0),
+        pipeline_id: number("pipeline_id").unwrap_or(0),
+        project_id: subject.project_id,
+        user_id: subject.user_id,
+        runner_id: subject.runner_id,
+        user_login: subject.user_login.clone(),
+        user_email: subject.user_email.clone(),
+        access_level: subject.access_level.clone(),
+        groups: subject.groups.clone(),
+        identities: subject.identities.iter().map(identity).collect(),
+        project_path: subject.project_path.clone(),
+        namespace_path: subject.namespace_path.clone(),
+        namespace_id: number("job_namespace_id").or_else(|| number("namespace_id")),
+        git_ref: subject.git_ref.clone(),
+        ref_type: subject.ref_type.clone(),
+        ref_protected: subject.ref_protected,
+        pipeline_source: subject.pipeline_source.clone(),
+        fork: subject.fork,
+        environment: subject.environment.clone(),
+        environment_protected: subject.environment_protected,
+        project_dir: PathBuf::from(&subject.project_path),
+        queued: None,
+        requested_account: None,
+        requested_builds_dir: None,
+    }
 }
 
 /// The server whose issuer a payload has; the first one where nothing says otherwise.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, Trouble> {
     let old = files::read(&options.old, format)?.policy;
     let new = files::read(&options.new, format)?.policy;
-    let host = ThisHost::default();
+    let host = ThisHost::of(&new, &options.runner.runner_user);
     let callers =
         (host::runner(&old, &options.runner.runner_user), host::runner(&new, &options.runner.runner_user));
     let mut tally = Tally::default();
@@ -119,6 +119,7 @@ fn rule(decision: &Decision<'_>) -> String {
         Verdict::Admitted { rule, .. }
         | Verdict::DeniedByRule { rule, .. }
         | Verdict::DeniedAccount { rule, .. }
+        | Verdict::DeniedPin { rule, .. }
         | Verdict::DeniedUser { rule, .. } => format!("rule `{}` ({})", rule.name, rule.place),
         Verdict::NoRule | Verdict::Failed(_) => "no rule".to_owned(),
     }
@@ -134,7 +135,7 @@ fn outcome(decision: &Decision<'_>) -> String {
             format!("denied: `{}` may not run jobs: {violation}", Untrusted(account))
         }
         Verdict::DeniedUser { violation, .. } => format!("denied: {violation}"),
-        Verdict::NoRule => format!("denied: {}", denial(decision)),
+        Verdict::DeniedPin { .. } | Verdict::NoRule => format!("denied: {}", denial(decision)),
         Verdict::Failed(_) => format!("undecided: {}", denial(decision)),
     }
 }

@@ -1,102 +1,163 @@
 //! One decision, rule by rule, condition by condition.
 
 use crate::arguments::Explain;
-use crate::host::{self, ThisHost};
-use crate::judgement::{self, Outcome};
-use crate::output::{Colour, DENIED, FAILURE, Format, OK, Trouble, paint, print, print_json};
-use crate::{claims, files, limits, token};
+use crate::as_admin::{AsAdmin, Ask};
+use crate::explain_job::{self, Answer, Job as Known, Told};
+use crate::host::group_name;
+use crate::output::{Colour, DENIED, FAILED, Format, OK, Trouble, UNDECIDED, paint, print, print_json};
+use crate::{explain_decision, files, limits};
 use nunbird_handover::Untrusted;
+use nunbird_judge::{Class, Refusal};
 use nunbird_policy::{
-    AccountFacts, Decision, Host, Job, Mismatch, Policy, Reading, Rule, Subject, Verdict, explain_rule,
+    AccountFacts, DEFAULT_CONFIGURATION, Decision, Host, Job, Mismatch, Policy, Reading, Rule, Subject,
+    Verdict, explain_rule,
 };
-use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;
 
 pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
     let reading = files::read(&options.configuration.configuration, format)?;
     let policy = &reading.policy;
-    let (mut subject, signature) = subject(options, policy)?;
-    if options.validated.is_some() {
-        subject.validated.clone_from(&options.validated);
+    let digest = nunbird_judge::files::digest_of(&files::sources(&options.configuration.configuration)?);
+    let which = &options.job;
+    if options.run_validation && !nix::unistd::geteuid().is_root() {
+        return Err(Trouble::new("--run-validation: only root may run the validation program"));
     }
-    let host = ThisHost::default();
-    let caller = host::runner(policy, &options.runner.runner_user);
-    let decision = judgement::decision(policy, &subject, &host, caller);
-    let outcome = match &decision.verdict {
-        Verdict::Admitted { rule, account } => Some(judgement::outcome(policy, rule, account, &subject)),
-        _ => None,
+    let (job, past) = match (&which.claims, &which.token, &which.job, &which.decision) {
+        (Some(file), ..) => (Some(Known::from_claims(file, policy)?), None),
+        (_, Some(file), ..) => (Some(Known::from_token(file)?), None),
+        (_, _, Some(file), _) => (Some(Known::from_response(file)?), None),
+        (.., Some(id)) => {
+            let past = explain_decision::find(id, options.log.as_deref(), policy)?;
+            (past.claims().map(Known::Claims), Some(past))
+        }
+        _ => return Err(Trouble::new("name --claims, --token, --job or --decision")),
     };
-    let explained =
-        Explained { reading: &reading, subject: &subject, decision: &decision, outcome: outcome.as_ref() };
+    let runner = options.runner.runner_user.as_str();
+    let ask = match &options.validated {
+        Some(name) => Ask::Answer(name.clone()),
+        None if options.run_validation => Ask::Run,
+        None => {
+            past.as_ref().and_then(explain_decision::Past::validated).map_or(Ask::Unprivileged, Ask::Answer)
+        }
+    };
+    let told = match &job {
+        Some(job) => explain_job::judge(policy, job, runner, ask)?,
+        None => Told::of(Answer::Undecided(vec![
+            "the job was refused before its identity was known, so there are no claims to judge".to_owned(),
+        ])),
+    };
+    let mut told = told;
+    if let Some(refusal) = unusable(options, policy, runner) {
+        told.answer = Answer::Refused(refusal);
+    }
+    let means = AsAdmin::new(policy, runner, Vec::new(), Ask::Unprivileged);
+    let explained = Explained { reading: &reading, told: &told };
     match format {
         Format::Text => {
-            let mut text = signature.map(|line| format!("{line}\n\n")).unwrap_or_default();
-            text.push_str(&trace(policy, &decision, &subject, &host)?);
-            text.push_str(&explained.verdict());
-            for note in outcome.iter().flat_map(|outcome| &outcome.notes) {
-                let _ = writeln!(text, "note: {}", Untrusted(note));
-            }
+            let mut text = past.as_ref().map(|past| past.text(&digest)).unwrap_or_default();
+            text.push_str(&explained.text(nunbird_judge::Means::host(&means))?);
             print(&text)?;
         }
-        Format::Json => print_json(&explained.machine(&host, signature)?)?,
+        Format::Json => {
+            let mut answer = explained.machine(nunbird_judge::Means::host(&means))?;
+            if let (Some(past), Some(fields)) = (&past, answer.as_object_mut()) {
+                fields.insert("decision".to_owned(), past.machine(&digest));
+            }
+            print_json(&answer)?;
+        }
     }
     Ok(explained.code())
+}
+
+/// Why `nunbird-auth` would not read the installed configuration. A draft elsewhere need not be root's yet.
+fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal> {
+    let file = &options.configuration.configuration;
+    if file != Path::new(DEFAULT_CONFIGURATION) {
+        return None;
+    }
+    let rights = AsAdmin::new(policy, runner, Vec::new(), Ask::Unprivileged).rights;
+    let more = files::more(file).unwrap_or_default();
+    let refused = std::iter::once(file)
+        .chain(&more)
+        .find_map(|file| nunbird_judge::files::read_bytes(file, rights).err());
+    refused.map(|why| {
+        Refusal::system("configuration-file", "Nunbird's configuration on this host cannot be used", why)
+    })
 }
 
 /// A job, and all that is known of what comes of it.
 pub(crate) struct Explained<'a> {
     pub(crate) reading: &'a Reading,
-    pub(crate) subject: &'a Subject,
-    pub(crate) decision: &'a Decision<'a>,
-    pub(crate) outcome: Option<&'a Outcome>,
+    pub(crate) told: &'a Told<'a>,
 }
 
 impl Explained<'_> {
     fn code(&self) -> u8 {
-        match self.decision.verdict {
-            Verdict::Admitted { .. } if self.reason().is_none() => OK,
-            Verdict::Failed(_) => FAILURE,
-            _ => DENIED,
+        match &self.told.answer {
+            Answer::Admitted { .. } => OK,
+            Answer::Refused(refusal) if refusal.class == Class::Denied => DENIED,
+            Answer::Refused(_) => FAILED,
+            Answer::Undecided(_) => UNDECIDED,
         }
     }
 
-    /// Why the answer is no; none where it is yes.
-    pub(crate) fn reason(&self) -> Option<String> {
-        match &self.decision.verdict {
-            Verdict::Admitted { .. } => self.outcome.and_then(|outcome| outcome.denial.clone()),
-            _ => Some(denial(self.decision)),
+    fn text(&self, host: &dyn Host) -> Result<String, Trouble> {
+        let mut text = self.told.signature.as_ref().map(|line| format!("{line}\n\n")).unwrap_or_default();
+        if let Some(course) = &self.told.course
+            && let Some(decision) = &course.decision
+        {
+            text.push_str(&trace(&self.reading.policy, decision, &course.subject, host)?);
         }
+        text.push_str(&self.verdict());
+        for note in &self.told.notes {
+            let _ = writeln!(text, "note: {}", Untrusted(note));
+        }
+        Ok(text)
     }
 
     /// The answer in words.
     fn verdict(&self) -> String {
-        match (&self.decision.verdict, self.reason()) {
-            (Verdict::Failed(_), Some(reason)) => format!("undecided: {reason}\n"),
-            (Verdict::Admitted { rule, account }, None) => {
+        match &self.told.answer {
+            Answer::Admitted { rule, account, data_dir } => {
                 let admitted = paint(Colour::Green, "admitted");
                 let (name, place) = (Untrusted(&rule.name), place(rule));
-                format!("{admitted} by `{name}` at {place}\n{}", self.result(rule, account))
+                format!("{admitted} by `{name}` at {place}\n{}", self.result(rule, account, data_dir))
             }
-            (_, reason) => {
-                // Already made safe, but for what a home directory is called.
-                let reason = reason.unwrap_or_default();
-                let safe = if self.outcome.is_some() { Untrusted(&reason).to_string() } else { reason };
-                format!("{}: {safe}\n", paint(Colour::Red, "denied"))
+            Answer::Refused(refusal) => {
+                let word = if refusal.class == Class::Denied { "denied" } else { "failed" };
+                let Refusal { code, message, detail, help, .. } = refusal;
+                let mut text = format!("{} [{code}]: {}\n", paint(Colour::Red, word), Untrusted(message));
+                if let Some((rule, place)) = self.decided_by() {
+                    let _ = writeln!(text, "  by `{}` at {place}", Untrusted(&rule));
+                }
+                for line in detail.lines().filter(|line| !line.is_empty()) {
+                    let _ = writeln!(text, "  {}", Untrusted(line));
+                }
+                let _ = writeln!(text, "  help for the user: {}", Untrusted(help));
+                text
             }
+            Answer::Undecided(unchecked) => unchecked.iter().fold(String::new(), |text, what| {
+                text + &format!("{}: {}\n", paint(Colour::Yellow, "undecided"), Untrusted(what))
+            }),
         }
     }
 
+    /// Name and place of the rule that decided.
+    pub(crate) fn decided_by(&self) -> Option<(String, String)> {
+        let decision = self.told.course.as_ref()?.decision.as_ref()?;
+        let step = decision.steps.last().filter(|step| step.failed.is_none())?;
+        Some((step.rule.name.clone(), place(step.rule)))
+    }
+
     /// What the job would get.
-    fn result(&self, rule: &Rule, account: &AccountFacts) -> String {
+    fn result(&self, rule: &Rule, account: &AccountFacts, data_dir: &Path) -> String {
         let (job, _) = self.reading.policy.job_of(rule);
-        let groups: Vec<String> = account.groups.iter().map(ToString::to_string).collect();
         let isolation = isolation(job);
-        let data_dir = self.outcome.and_then(|outcome| outcome.data_dir.as_deref()).unwrap_or(Path::new(""));
         let login = if job.login_shell { " (login)" } else { "" };
         let rows = [
             ("account", format!("{} (uid {}, gid {})", account.name, account.uid, account.gid)),
-            ("groups", groups.join(", ")),
+            ("groups", groups(account)),
             ("profile", rule.profile.clone().unwrap_or_else(|| "none: [job]".to_owned())),
             ("executor", job.executor.name().to_owned()),
             ("shell", format!("{}{login}", job.shell.display())),
@@ -111,6 +172,13 @@ impl Explained<'_> {
     }
 }
 
+/// The account's groups, each with its name where the host knows one.
+fn groups(account: &AccountFacts) -> String {
+    let named =
+        |gid: &u32| group_name(*gid).map_or_else(|| gid.to_string(), |name| format!("{name} ({gid})"));
+    account.groups.iter().map(named).collect::<Vec<_>>().join(", ")
+}
+
 /// What is taken away from the job, by the configuration's keys.
 pub(crate) fn isolation(job: &Job) -> Vec<&'static str> {
     let taken = [
@@ -119,26 +187,6 @@ pub(crate) fn isolation(job: &Job) -> Vec<&'static str> {
         (job.isolation.limit_setuid, "limit_setuid"),
     ];
     taken.into_iter().filter_map(|(on, name)| on.then_some(name)).collect()
-}
-
-fn subject(options: &Explain, policy: &Policy) -> Result<(Subject, Option<String>), Trouble> {
-    let which = &options.job;
-    if let Some(file) = &which.claims {
-        let text = files::text(file)?;
-        let value: Value = serde_json::from_str(&text).map_err(|e| {
-            Trouble::new(format!("{}:{}:{}: no JSON: {e}", file.display(), e.line(), e.column()))
-        })?;
-        let subject =
-            claims::named(&value, policy).map_err(|e| Trouble::new(format!("{}: {e}", file.display())))?;
-        return Ok((subject, None));
-    }
-    let said = match (&which.token, &which.job) {
-        (Some(file), _) => token::from_file(file, policy)?,
-        (None, Some(file)) => token::from_response(file, policy)?,
-        (None, None) => return Err(Trouble::new("name --claims, --token or --job")),
-    };
-    let subject = claims::read(&said.claims, policy).map_err(|e| Trouble::new(format!("the token: {e}")))?;
-    Ok((subject, Some(said.signature)))
 }
 
 /// Every rule that was looked at, with every condition and the value it saw.
@@ -187,6 +235,14 @@ pub(crate) fn denial(decision: &Decision<'_>) -> String {
         Verdict::DeniedAccount { rule, account, violation } => {
             let (name, account) = (Untrusted(&rule.name), Untrusted(account));
             format!("rule `{name}` gives `{account}`, which no job may become: {violation}")
+        }
+        Verdict::DeniedPin { rule, account, pinned } => {
+            let name = Untrusted(&rule.name);
+            let owner = match pinned {
+                Some(user_id) => format!("which belongs to GitLab user id {user_id}, not to this job's user"),
+                None => "which nobody is known for, and accounts.pinning is \"known\"".to_owned(),
+            };
+            format!("rule `{name}` gives `{}`, {owner}", Untrusted(&account.name))
         }
         Verdict::DeniedUser { rule, violation } => {
             format!("rule `{}` does not admit this user: {violation}", Untrusted(&rule.name))

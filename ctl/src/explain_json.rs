@@ -1,52 +1,58 @@
 //! A decision for machines. Texts are as they came: JSON escapes what could deceive.
 
 use crate::explain::{Explained, isolation};
+use crate::explain_job::Answer;
+use crate::host::group_name;
 use crate::limits;
 use crate::output::Trouble;
-use nunbird_policy::{Host, Verdict, explain_rule};
+use nunbird_policy::{Host, explain_rule};
 use serde_json::{Value, json};
 
 impl Explained<'_> {
     /// docs/nunbirdctl.md has the fields.
-    pub(crate) fn machine(&self, host: &dyn Host, signature: Option<String>) -> Result<Value, Trouble> {
-        let reason = self.reason();
-        let decided_by = match self.decision.verdict {
-            Verdict::Admitted { rule, .. }
-            | Verdict::DeniedByRule { rule, .. }
-            | Verdict::DeniedAccount { rule, .. }
-            | Verdict::DeniedUser { rule, .. } => Some(rule),
-            _ => None,
+    pub(crate) fn machine(&self, host: &dyn Host) -> Result<Value, Trouble> {
+        let told = self.told;
+        let decided_by = self.decided_by();
+        let unchecked = match &told.answer {
+            Answer::Undecided(unchecked) => unchecked.as_slice(),
+            _ => &[],
         };
         let mut answer = json!({
-            "verdict": match (&self.decision.verdict, &reason) {
-                (Verdict::Failed(_), _) => "undecided",
-                (_, None) => "admitted",
-                _ => "denied",
-            },
+            "verdict": told.verdict(),
+            "code": null,
             "rules": self.rules(host)?,
-            "signature": signature,
-            "rule": decided_by.map(|rule| &rule.name),
-            "place": decided_by.map(|rule| rule.place.to_string()),
-            "notes": self.outcome.map(|outcome| outcome.notes.as_slice()).unwrap_or_default(),
+            "signature": told.signature,
+            "rule": decided_by.as_ref().map(|(name, _)| name),
+            "place": decided_by.as_ref().map(|(_, place)| place),
+            "unchecked": unchecked,
+            "notes": told.notes,
         });
-        let more = match (&self.decision.verdict, reason, self.outcome) {
-            (Verdict::Admitted { rule, account }, None, Some(outcome)) => {
+        let more = match &told.answer {
+            Answer::Admitted { rule, account, data_dir } => {
                 let (job, _) = self.reading.policy.job_of(rule);
+                let names: Vec<Option<String>> = account.groups.iter().map(|gid| group_name(*gid)).collect();
                 json!({
                     "account": account.name,
                     "uid": account.uid,
                     "gid": account.gid,
                     "groups": account.groups,
+                    "group_names": names,
                     "profile": rule.profile,
                     "limits": limits::machine(self.reading, rule),
                     "executor": job.executor.name(),
                     "shell": job.shell,
                     "login_shell": job.login_shell,
-                    "data_dir": outcome.data_dir,
+                    "data_dir": data_dir,
                     "isolation": isolation(job),
                 })
             }
-            (_, reason, _) => json!({ "reason": reason }),
+            Answer::Refused(refusal) => json!({
+                "code": refusal.code,
+                "reason": refusal.message,
+                "detail": refusal.detail,
+                "help": refusal.help,
+            }),
+            Answer::Undecided(unchecked) => json!({ "reason": unchecked.join("; ") }),
         };
         if let (Some(fields), Value::Object(more)) = (answer.as_object_mut(), more) {
             fields.extend(more);
@@ -56,8 +62,10 @@ impl Explained<'_> {
 
     /// Every rule that was looked at.
     fn rules(&self, host: &dyn Host) -> Result<Vec<Value>, Trouble> {
+        let Some(course) = &self.told.course else { return Ok(Vec::new()) };
+        let Some(decision) = &course.decision else { return Ok(Vec::new()) };
         let rule = |step: &nunbird_policy::Step<'_>| {
-            let (predicates, account) = explain_rule(&self.reading.policy, step.rule, self.subject, host)
+            let (predicates, account) = explain_rule(&self.reading.policy, step.rule, &course.subject, host)
                 .map_err(|e| Trouble::new(e.detail))?;
             let conditions: Vec<Value> = predicates
                 .iter()
@@ -79,6 +87,6 @@ impl Explained<'_> {
                 "conditions": conditions,
             }))
         };
-        self.decision.steps.iter().map(rule).collect()
+        decision.steps.iter().map(rule).collect()
     }
 }

@@ -1,18 +1,47 @@
 //! The hosts that decisions are made for: this one, and one that a test makes up.
 
+use crate::people::{self, Store};
 use nunbird_policy::{
     AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, ServerUser, Subject, Trouble,
 };
 use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 /// The user database and the map files as this process sees them. Map files are read once.
 #[derive(Default)]
 pub(crate) struct ThisHost {
     maps: RefCell<BTreeMap<PathBuf, String>>,
+    /// Where this host remembers whose accounts are; nothing is remembered where there is none.
+    people: Option<PathBuf>,
+    people_files: RefCell<BTreeMap<PathBuf, PeopleFile>>,
+}
+
+/// By server and account, or why the file is of no use.
+type PeopleFile = Result<HashMap<(String, String), u64>, String>;
+
+impl ThisHost {
+    /// This host, with the people that the policy's jobs are held against.
+    pub(crate) fn of(policy: &Policy, runner: &str) -> Self {
+        ThisHost { people: people::directory(policy, runner), ..ThisHost::default() }
+    }
+
+    fn of_site(&self, file: &Path, server: &str, account: &str) -> Result<Option<u64>, String> {
+        let mut files = self.people_files.borrow_mut();
+        let people = files.entry(file.to_path_buf()).or_insert_with(|| people::of_site(file));
+        let people = people.as_ref().map_err(Clone::clone)?;
+        Ok(people.get(&(server.to_owned(), account.to_owned())).copied())
+    }
+
+    fn remembered(&self, server: &str, account: &str) -> Result<Option<u64>, String> {
+        let Some(directory) = self.people.as_deref() else { return Ok(None) };
+        match Store::open(directory)? {
+            Some(store) => store.find(server, account),
+            None => Ok(None),
+        }
+    }
 }
 
 impl Host for ThisHost {
@@ -33,6 +62,10 @@ impl Host for ThisHost {
         users::group_by_name(name).map_err(|e| silent(name, &e))
     }
 
+    fn group_name(&self, gid: u32) -> Option<String> {
+        group_name(gid)
+    }
+
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         if let Some(text) = self.maps.borrow().get(&map.file) {
             return Ok(Cow::Owned(text.clone()));
@@ -43,20 +76,43 @@ impl Host for ThisHost {
         Ok(Cow::Owned(text))
     }
 
+    fn pinned(
+        &self,
+        people_file: Option<&Path>,
+        server: &str,
+        account: &str,
+    ) -> Result<Option<u64>, Trouble> {
+        let failed = |detail| Trouble { code: "pin-store", detail };
+        let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
+        let known = match said.flatten() {
+            Some(user_id) => Some(user_id),
+            None => self.remembered(server, account).map_err(failed)?,
+        };
+        Ok(known)
+    }
+
     /// No server is asked here, and a job that is over would get no answer: what can be said is what comes of a person's job.
     fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
         Ok(ServerUser::person(job))
     }
 }
 
+/// The name of a group, where the host knows one.
+pub(crate) fn group_name(gid: u32) -> Option<String> {
+    nix::unistd::Group::from_gid(gid.into()).ok().flatten().map(|group| group.name)
+}
+
 fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
     Trouble { code: "user-database", detail: format!("looking up `{name}`: {error}") }
 }
 
-/// This host, with what a test makes up: the account, in place of every account of the user database, and what the GitLab
-/// server says about the user.
+/// This host, with the facts that a test makes up.
 pub(crate) struct MadeUp<'a> {
+    /// In place of every account of the user database.
     pub(crate) facts: Option<&'a LocalFacts>,
+    /// The GitLab user that every account belongs to; none for accounts that no job has had yet.
+    pub(crate) pinned: Option<u64>,
+    /// What the GitLab server says about the user.
     pub(crate) user: &'a ServerUser,
     pub(crate) host: &'a ThisHost,
 }
@@ -86,8 +142,18 @@ impl Host for MadeUp<'_> {
         Ok(Some(of_account.map_or(FIRST_GID - 2, |(gid, _)| gid)))
     }
 
+    fn group_name(&self, gid: u32) -> Option<String> {
+        let Some(facts) = self.facts else { return self.host.group_name(gid) };
+        let of_test = (FIRST_GID..).zip(&facts.groups).find(|(known, _)| *known == gid);
+        of_test.map(|(_, name)| name.clone())
+    }
+
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         self.host.map(map)
+    }
+
+    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+        Ok(self.pinned)
     }
 
     fn server_user(&self, _: &Subject) -> Result<ServerUser, Trouble> {

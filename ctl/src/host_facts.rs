@@ -6,7 +6,8 @@ use crate::{
 };
 use aws_lc_rs::digest::{SHA256, digest};
 use nunbird_policy::{
-    Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, Policy, RunAs, Syslog, Validation, check,
+    Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, PEOPLE_DIR, Pinning, Policy, RunAs, Syslog,
+    Validation, check,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
@@ -27,6 +28,9 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     if policy.downscope == Downscope::Setuid {
         listed(&policy.file, findings);
         private(Path::new(JOBS), findings);
+        if policy.accounts.pinning != Pinning::Off {
+            private(Path::new(PEOPLE_DIR), findings);
+        }
     }
     programs::look(policy, &owners, findings);
     pam_facts::look(policy, findings);
@@ -36,6 +40,9 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     sudo_facts::look(policy, runner, findings);
     for map in policy.maps.values() {
         trusted(&map.file, "map", &owners, findings);
+    }
+    if let Some(file) = &policy.accounts.people_file {
+        trusted(file, "people", &owners, findings);
     }
     key_facts::look(policy, runner, findings);
     audit(policy, &owners, findings);

@@ -1,21 +1,26 @@
 //! `nunbirdctl`: what a site's admins ask before they trust a configuration, and after.
 //!
-//! Runs without privilege, reads the files it is given, and judges with the very functions of `nunbird-auth`. `sweep` alone
-//! changes something.
+//! Runs without privilege, reads the files it is given, and judges with the very functions of `nunbird-auth`. `sweep` and `people`
+//! alone change something.
 //! Exit codes: 0 ok, 1 failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some change),
-//! 5 a test of the policy failed.
+//! 5 a test of the policy failed, 6 a job is undecided, 7 this host would fail it.
 
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod as_admin;
 mod audit;
+mod audit_files;
 mod check;
 mod claims;
 mod diff;
 mod doctor;
 mod expiry_facts;
 mod explain;
+mod explain_decision;
+mod explain_job;
 mod explain_json;
+mod fetched;
 mod files;
 mod finding;
 mod host;
@@ -31,6 +36,7 @@ mod manual;
 mod migrate;
 mod output;
 mod pam_facts;
+mod people;
 mod programs;
 mod replay;
 mod runner_config;
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
         Command::Show(options) => show::run(&options, format),
         Command::Diff(options) => diff::run(&options, format),
         Command::Audit(options) => audit::run(&options, format),
+        Command::People(options) => people::run(&options, format),
         Command::Keys(options) => keys::run(&options, format),
         Command::Migrate(options) => migrate::run(&options),
         Command::Doctor(options) => doctor::run(&options, format),

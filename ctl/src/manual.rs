@@ -13,7 +13,7 @@ pub(crate) fn completions(shell: Shell) -> Result<u8, Trouble> {
     Ok(OK)
 }
 
-/// Writes `nunbirdctl.1` and a page for each command.
+/// Writes `nunbirdctl.1` and a page for each command and for each action of a command.
 pub(crate) fn pages(directory: &Path) -> Result<u8, Trouble> {
     let mut command = command_line().disable_help_subcommand(true);
     command.build();
@@ -21,6 +21,10 @@ pub(crate) fn pages(directory: &Path) -> Result<u8, Trouble> {
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         let name = format!("nunbirdctl-{}", sub.get_name());
         page(&sub.clone().display_name(&name), &name, "EXAMPLES", directory)?;
+        for below in sub.get_subcommands().filter(|below| below.get_name() != "help") {
+            let name = format!("{name}-{}", below.get_name());
+            page(&below.clone().display_name(&name), &name, "EXAMPLES", directory)?;
+        }
     }
     Ok(OK)
 }

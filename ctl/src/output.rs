@@ -13,6 +13,8 @@ pub(crate) const FAILURE: u8 = 1;
 pub(crate) const INVALID: u8 = 3;
 pub(crate) const DENIED: u8 = 4;
 pub(crate) const TESTS_FAILED: u8 = 5;
+pub(crate) const UNDECIDED: u8 = 6;
+pub(crate) const FAILED: u8 = 7;
 
 /// For whom the output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

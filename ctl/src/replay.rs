@@ -1,10 +1,9 @@
 //! The audit file, line by line. It can be larger than memory.
 
+use crate::audit_files;
 use crate::output::Trouble;
 use nunbird_handover::Untrusted;
 use serde_json::{Map, Value};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// Calls `each` with every event and its line number, in order. Gives the numbers of the lines that are no events.
@@ -13,7 +12,7 @@ pub(crate) fn events(
     mut each: impl FnMut(usize, Map<String, Value>) -> Result<(), Trouble>,
 ) -> Result<Vec<usize>, Trouble> {
     let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", file.display()));
-    let mut reader = BufReader::new(File::open(file).map_err(failed)?);
+    let mut reader = audit_files::open(file)?;
     let (mut unread, mut number) = (Vec::new(), 0);
     let mut line = Vec::new();
     loop {

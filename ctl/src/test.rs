@@ -85,7 +85,8 @@ fn one<'p>(
     host: &ThisHost,
     caller: u32,
 ) -> Result<Outcome<'p>, Trouble> {
-    let host: &dyn Host = &MadeUp { facts: test.local.as_ref(), user: &test.server_user, host };
+    let (facts, pinned, user) = (test.local.as_ref(), test.pinned, &test.server_user);
+    let host: &dyn Host = &MadeUp { facts, pinned, user, host };
     let decision = judgement::decision(policy, &test.subject, host, caller);
     let (expected, passed) = match (&test.expect, &decision.verdict) {
         (Expectation::Account(name), Verdict::Admitted { account, .. }) => {

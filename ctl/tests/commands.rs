@@ -14,15 +14,15 @@ fn a_decision_is_explained_with_every_rule_condition_and_value() {
         "config.toml:7:1): does not fit\n       no   pipeline_source is `push`, wanted schedule",
         "2. hpc-only (",
         "yes  project is `hpc/app`, wanted hpc/**",
-        "gives `nobody-here`, which no job may become: not in the user database",
+        "denied [account]: ",
+        "rule `hpc-only` at ",
+        "account `nobody-here`: not in the user database",
     ] {
         assert!(explained.out.contains(part), "{part}\n{}", explained.out);
     }
     let denied = scene.run(&["explain", "--claims", &scene.claims(&claims("ada", "other/app"))]);
     assert_eq!(denied.code, 4);
-    assert!(
-        denied.out.contains("no   project is `other/app`") && denied.out.contains("denied: no rule fits")
-    );
+    assert!(denied.out.contains("no   project is `other/app`") && denied.out.contains("denied [no-rule]"));
 }
 
 #[test]
@@ -56,11 +56,14 @@ fn machines_get_the_same_decision_as_json() {
 #[test]
 fn claims_may_be_a_tokens_payload_and_a_misspelt_fact_is_an_error() {
     let scene = Scene::new();
-    let payload = r#"{"iss":"https://gitlab.example.org","aud":"x","user_login":"ada","user_id":"7","project_id":"3",
+    let payload = r#"{"iss":"https://gitlab.example.org","aud":"https://gitlab.example.org","user_login":"ada","user_id":"7","project_id":"3",
         "project_path":"fork/app","job_project_path":"hpc/app","namespace_path":"fork","ref":"main","ref_protected":"true",
         "pipeline_source":"push","groups_direct":["lab"],"user_identities":[{"provider":"saml","extern_uid":"a1"}],"jti":"x"}"#;
     let explained = scene.run(&["explain", "--claims", &scene.claims(payload)]);
     assert!(explained.out.contains("yes  project is `hpc/app`"), "{explained:?}");
+    let elsewhere = payload.replace("\"aud\":\"https://gitlab.example.org\"", "\"aud\":\"x\"");
+    let explained = scene.run(&["explain", "--claims", &scene.claims(&elsewhere)]);
+    assert!(explained.code == 4 && explained.out.contains("denied [token-audience]"), "{explained:?}");
     let misspelt = claims("ada", "hpc/app").replace("pipeline_source", "pipeline_sauce");
     let explained = scene.run(&["explain", "--claims", &scene.claims(&misspelt)]);
     assert_eq!(explained.code, 1);
@@ -99,7 +102,8 @@ fn a_token_is_explained_but_never_printed_and_its_signature_is_told() {
     let file = scene.file("token", &token);
     let explained = scene.run(&["explain", "--token", &file]);
     assert!(explained.out.starts_with("signature NOT verified: no keys"), "{}", explained.out);
-    assert!(explained.out.contains("yes  project is `hpc/app`"), "{}", explained.out);
+    assert_eq!(explained.code, 7, "without keys every job fails: {explained:?}");
+    assert!(explained.out.contains("failed [no-keys]"), "{}", explained.out);
     let response = format!(
         r#"{{"id":1,"job_info":{{"project_id":2}},"variables":[{{"key":"SITE_ID_TOKEN","value":"{token}"}}]}}"#
     );
@@ -110,8 +114,11 @@ fn a_token_is_explained_but_never_printed_and_its_signature_is_told() {
         assert!(!output.out.contains(payload) && !output.err.contains(payload), "the token was printed");
     }
     let none = scene.file("response.json", r#"{"id":1,"job_info":{"project_id":2}}"#);
-    assert!(scene.run(&["explain", "--job", &none]).err.contains("no variable named SITE_ID_TOKEN"));
-    assert_eq!(scene.run(&["explain", "--token", &scene.file("token", "garbage")]).code, 1);
+    let explained = scene.run(&["explain", "--job", &none]);
+    assert_eq!(explained.code, 4, "{explained:?}");
+    assert!(explained.out.contains("denied [no-token]"), "{}", explained.out);
+    assert!(explained.out.contains("no variable named SITE_ID_TOKEN"), "{}", explained.out);
+    assert_eq!(scene.run(&["explain", "--token", &scene.file("token", "garbage")]).code, 7);
 }
 
 #[test]

@@ -185,6 +185,10 @@ impl Host for Everybody {
         Ok(Cow::Borrowed("root root\n"))
     }
 
+    fn pinned(&self, _: Option<&std::path::Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+        Ok(None)
+    }
+
     fn server_user(&self, job: &nunbird_policy::Subject) -> Result<nunbird_policy::ServerUser, Trouble> {
         Ok(nunbird_policy::ServerUser::person(job))
     }

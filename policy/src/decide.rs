@@ -6,8 +6,9 @@
 use crate::account::{AccountFacts, Violation, check_account, check_name};
 use crate::conditions::{holds, holds_locally};
 use crate::host::{Host, Trouble};
+use crate::pinning::is_pinned;
 use crate::server_user::{self, UserViolation};
-use crate::{Condition, Downscope, Outcome, Policy, Rule, RunAs, Subject};
+use crate::{Condition, Downscope, Outcome, Pinning, Policy, Rule, RunAs, Subject};
 
 /// What the policy says about a job, and how it came to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,15 @@ pub enum Verdict<'p> {
         account: String,
         /// What is wrong with it.
         violation: Violation,
+    },
+    /// A rule admits the job, but its account belongs to another GitLab user, or to none that is known.
+    DeniedPin {
+        /// The rule that would have admitted the job.
+        rule: &'p Rule,
+        /// The account, which has passed every invariant.
+        account: AccountFacts,
+        /// The GitLab user that the account belongs to; none where only known people may run and it belongs to nobody.
+        pinned: Option<u64>,
     },
     /// A rule admits the job, but not its user: a bot, or one about whom the server says otherwise.
     DeniedUser {
@@ -206,10 +216,33 @@ fn apply<'p>(
         Ok(facts) => facts,
         Err(violation) => return Ok(Verdict::DeniedAccount { rule, account, violation }),
     };
+    let verdict = of_its_user(policy, rule, subject, host, facts)?;
+    if !matches!(verdict, Verdict::Admitted { .. }) {
+        return Ok(verdict);
+    }
     // Last, because it costs a request to the server.
     Ok(match server_user::check(policy, rule, subject, host)? {
-        None => Verdict::Admitted { rule, account: facts },
+        None => verdict,
         Some(violation) => Verdict::DeniedUser { rule, violation },
+    })
+}
+
+/// Admits the job unless its account, which the user could choose, belongs to another GitLab user.
+fn of_its_user<'p>(
+    policy: &Policy,
+    rule: &'p Rule,
+    subject: &Subject,
+    host: &dyn Host,
+    account: AccountFacts,
+) -> Result<Verdict<'p>, Trouble> {
+    if !is_pinned(policy, rule, subject, &account.name) {
+        return Ok(Verdict::Admitted { rule, account });
+    }
+    let pinned = host.pinned(policy.accounts.people_file.as_deref(), &subject.server, &account.name)?;
+    Ok(match pinned {
+        Some(user_id) if user_id == subject.user_id => Verdict::Admitted { rule, account },
+        None if policy.accounts.pinning == Pinning::Remember => Verdict::Admitted { rule, account },
+        _ => Verdict::DeniedPin { rule, account, pinned },
     })
 }
 

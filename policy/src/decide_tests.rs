@@ -33,6 +33,7 @@ fn verdict_on(host: &MadeUp, rules: &str, subject: &Subject) -> String {
         Verdict::Admitted { rule, account } => format!("{} -> {}", rule.name, account.name),
         Verdict::DeniedByRule { rule, message } => format!("{} denies: {message}", rule.name),
         Verdict::DeniedAccount { rule, account, .. } => format!("{} no account {account}", rule.name),
+        Verdict::DeniedPin { account, pinned, .. } => format!("{} belongs to {pinned:?}", account.name),
         Verdict::DeniedUser { rule, violation } => format!("{} {}", rule.name, violation.code()),
         Verdict::NoRule => "no rule".to_owned(),
         Verdict::Failed(trouble) => format!("failed: {trouble}"),
@@ -350,5 +351,66 @@ proptest! {
                 _ => {}
             }
         }
+    }
+}
+
+#[test]
+fn an_account_that_users_can_choose_goes_to_the_gitlab_user_it_belongs_to() {
+    let mut host = host();
+    host.map = "alice alice\nalice@lab.example.org alice\n7 alice\nhpc/app alice\nhpc alice\n".to_owned();
+    let map = |key: &str| {
+        format!(
+            "[map.m]\nfile = \"/m\"\nkey = \"{key}\"\n[[rule]]\nname = \"all\"\nrun_as = {{ map = \"m\" }}\n"
+        )
+    };
+    let program = "[validation]\nscript = \"/v\"\nuser = \"nunbird\"\n[[rule]]\nname = \"all\"\nrun_as = \"$validated\"\n";
+    let alice = Subject {
+        user_email: Some("alice@lab.example.org".to_owned()),
+        identities: vec![("ldap".to_owned(), "alice".to_owned())],
+        validated: Some("alice".to_owned()),
+        ..subject()
+    };
+    let renamed = Subject { user_login: "carol".to_owned(), ..alice.clone() };
+    let identity = "[[rule]]\nname = \"all\"\nrun_as = { identity = \"ldap\" }\n";
+    let fixed = "[[rule]]\nname = \"all\"\nrun_as = \"alice\"\n";
+    let rule_off = format!("{ALL}pinning = \"off\"\n");
+    let site_off = format!("[accounts]\npinning = \"off\"\n{ALL}");
+    for (rules, who, pinned) in [
+        (ALL.to_owned(), &alice, true),
+        (map("user_login"), &alice, true),
+        (map("user_email"), &alice, true),
+        (program.to_owned(), &alice, true),
+        (program.to_owned(), &renamed, false),
+        (map("user_id"), &alice, false),
+        (map("project_path"), &alice, false),
+        (map("namespace_path"), &alice, false),
+        (identity.to_owned(), &alice, false),
+        (fixed.to_owned(), &alice, false),
+        (rule_off, &alice, false),
+        (site_off, &alice, false),
+    ] {
+        host.people.clear();
+        assert_eq!(verdict_on(&host, &rules, who), "all -> alice", "{rules}");
+        let known = format!("[accounts]\npinning = \"known\"\n{rules}");
+        if !rules.contains("[accounts]") {
+            let expected = if pinned { "alice belongs to None" } else { "all -> alice" };
+            assert_eq!(verdict_on(&host, &known, who), expected, "{rules}");
+        }
+        host.people.insert(("other".to_owned(), "alice".to_owned()), 8);
+        assert_eq!(verdict_on(&host, &rules, who), "all -> alice", "{rules}");
+        host.people.insert(("main".to_owned(), "alice".to_owned()), 8);
+        let expected = if pinned { "alice belongs to Some(8)" } else { "all -> alice" };
+        assert_eq!(verdict_on(&host, &rules, who), expected, "{rules}");
+        host.people.insert(("main".to_owned(), "alice".to_owned()), who.user_id);
+        assert_eq!(verdict_on(&host, &rules, who), "all -> alice", "{rules}");
+        assert_eq!(
+            verdict_on(
+                &host,
+                &known.replace("[accounts]\npinning = \"known\"\n[accounts]", "[accounts]"),
+                who
+            ),
+            "all -> alice",
+            "{rules}"
+        );
     }
 }

@@ -71,8 +71,11 @@ fn local(condition: &Condition, name: &str, host: &dyn Host) -> Result<Option<St
         Condition::Uid(_) => facts.uid.to_string(),
         Condition::Shell(_) => facts.shell.display().to_string(),
         _ => {
-            let gids: Vec<String> = facts.groups.iter().map(ToString::to_string).collect();
-            format!("gids {}", gids.join(", "))
+            let named = |gid: &u32| match host.group_name(*gid) {
+                Some(name) => format!("{name} ({gid})"),
+                None => gid.to_string(),
+            };
+            facts.groups.iter().map(named).collect::<Vec<_>>().join(", ")
         }
     }))
 }

@@ -4,6 +4,7 @@ use crate::account::AccountFacts;
 use crate::{MapFile, ServerUser, Subject};
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
 
 /// The host's user database and map files, and the GitLab server's word on the job's user.
 pub trait Host {
@@ -19,11 +20,24 @@ pub trait Host {
     /// As [`Host::account`].
     fn group(&self, name: &str) -> Result<Option<u32>, Trouble>;
 
+    /// The name of a group, for people who read an explanation. Nothing is decided by it.
+    fn group_name(&self, _gid: u32) -> Option<String> {
+        None
+    }
+
     /// The text of a map.
     ///
     /// # Errors
     /// When the file cannot be read or is not trusted.
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble>;
+
+    /// The id of the GitLab user of `server` that an account belongs to: by `people_file`, where the site has one that names
+    /// the account, else by what this host remembers. None where neither knows the account.
+    ///
+    /// # Errors
+    /// When the file or the store cannot be read, is not trusted or is damaged: that is not the same as "not known".
+    fn pinned(&self, people_file: Option<&Path>, server: &str, account: &str)
+    -> Result<Option<u64>, Trouble>;
 
     /// What the server that the job comes from says about the job's user.
     ///

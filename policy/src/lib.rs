@@ -21,6 +21,8 @@ mod lint;
 mod made_up;
 mod map;
 mod pattern;
+mod people;
+mod pinning;
 mod server_user;
 mod subject;
 mod suggest;
@@ -32,9 +34,9 @@ pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, 
 pub use config::{
     Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, Dialect, Directories,
     Downscope, Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job, Kind, LimitsSaidBy,
-    LocalFacts, MapFile, MapKey, Migration, Outcome, Policy, Profile, Reading, Rule, RuleLimits, RunAs,
-    SchedulerFile, SourceFile, TestCase, UserCheck, Validation, conf_d, every_key, limits_to_toml, migrate,
-    to_toml,
+    LocalFacts, MapFile, MapKey, Migration, Outcome, Pinning, Policy, Profile, Reading, Rule, RuleLimits,
+    RunAs, SchedulerFile, SourceFile, TestCase, UserCheck, Validation, conf_d, every_key, limits_to_toml,
+    migrate, to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
@@ -45,6 +47,10 @@ pub use lint::{Lint, lint};
 pub use map::{MapFinding, check_map};
 pub use nunbird_handover::{Audit, Syslog};
 pub use pattern::Pattern;
+pub use people::{
+    PeopleFinding, Person, find_person, is_server_name, person_file, read_people, read_person_file,
+};
+pub use pinning::{gives_by_choice, is_pinned};
 pub use server_user::{ServerUser, UserViolation};
 pub use subject::{IdentitySource, Subject};
 pub use url::{check_url, origin};
@@ -54,6 +60,10 @@ pub use workplace::{builds_root, data_dir, own_directory};
 pub const DEFAULT_CONFIGURATION: &str = "/etc/nunbird/config.toml";
 /// Where `nunbird-keys` writes what `nunbird-auth` verifies tokens with.
 pub const DEFAULT_KEYS_DIR: &str = "/var/lib/nunbird/keys";
+/// Where `nunbird-auth` remembers which GitLab user an account belongs to.
+pub const PEOPLE_DIR: &str = "/var/lib/nunbird/people";
+/// The same below the home directory of an account that runs jobs without privilege.
+pub const UNPRIVILEGED_PEOPLE_DIR: &str = ".local/state/nunbird/people";
 /// Where decisions are written, one JSON object a line.
 pub const DEFAULT_AUDIT_FILE: &str = "/var/log/nunbird/audit.jsonl";
 /// The launcher of a packaged installation.

@@ -6,6 +6,7 @@ use crate::{MapFile, ServerUser, Subject};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Everybody exists with a uid of their own, unless told otherwise.
 #[derive(Default)]
@@ -14,6 +15,7 @@ pub(crate) struct MadeUp {
     pub(crate) groups: BTreeMap<String, u32>,
     pub(crate) map: String,
     pub(crate) silent: bool,
+    pub(crate) people: BTreeMap<(String, String), u64>,
     /// What the server says about the user, who is an active person where there is nothing.
     pub(crate) user: Option<Result<ServerUser, Trouble>>,
     /// How often it was asked.
@@ -53,6 +55,10 @@ impl Host for MadeUp {
 
     fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         Ok(Cow::Borrowed(&self.map))
+    }
+
+    fn pinned(&self, _: Option<&Path>, server: &str, account: &str) -> Result<Option<u64>, Trouble> {
+        Ok(self.people.get(&(server.to_owned(), account.to_owned())).copied())
     }
 
     fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {

@@ -45,6 +45,10 @@ impl Host for Site {
         Ok(Cow::Borrowed(""))
     }
 
+    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+        Ok(None)
+    }
+
     fn server_user(&self, subject: &Subject) -> Result<ServerUser, Trouble> {
         let bot = Some(BOTS.contains(&subject.user_id));
         Ok(ServerUser { bot, ..ServerUser::person(subject) })

@@ -5,7 +5,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, fsync, linkat, syncfs, unlinkat};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -65,6 +65,85 @@ impl Directory {
             self.remove(&temporary)?;
         }
         renamed
+    }
+
+    /// Writes a whole file under a hidden name of its own (mode 0600) and waits until the disk has it; [`Directory::publish`] gives
+    /// it its name. One that a killed process leaves has a name that ends in `.draft`.
+    ///
+    /// # Errors
+    /// As open(2), write(2) and fsync(2); nothing is left then.
+    pub fn draft(&self, bytes: &[u8]) -> io::Result<String> {
+        self.write_draft(bytes, true)
+    }
+
+    /// As [`Directory::draft`], but the disk need not have the file yet: see [`Directory::sync_all`].
+    ///
+    /// # Errors
+    /// As [`Directory::draft`].
+    pub fn draft_for_later(&self, bytes: &[u8]) -> io::Result<String> {
+        self.write_draft(bytes, false)
+    }
+
+    fn write_draft(&self, bytes: &[u8], synced: bool) -> io::Result<String> {
+        let mut random = [0; 16];
+        crate::random::fill(&mut random)?;
+        let name = format!(".{:032x}.draft", u128::from_ne_bytes(random));
+        let mut file = self.open(&name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        let written = file.write_all(bytes).and_then(|()| if synced { file.sync_all() } else { Ok(()) });
+        if written.is_err() {
+            self.remove(&name)?;
+        }
+        written.map(|()| name)
+    }
+
+    /// Gives a draft its name, unless a file has that name already: then the draft goes, and the answer is false.
+    ///
+    /// # Errors
+    /// As link(2) and fsync(2) of the directory; the draft goes then, too.
+    pub fn publish(&self, draft: &str, name: &str) -> io::Result<bool> {
+        // link(2) fails where the name is taken, unlike rename(2): of two processes one wins.
+        let linked = component(name).and_then(|name| {
+            match linkat(&self.0, component(draft)?, &self.0, name, AtFlags::empty()) {
+                Ok(()) => Ok(true),
+                Err(Errno::EEXIST) => Ok(false),
+                Err(e) => Err(e.into()),
+            }
+        });
+        self.remove(draft)?;
+        let linked = linked?;
+        if linked {
+            self.sync()?;
+        }
+        Ok(linked)
+    }
+
+    /// Gives a draft its name, in place of a file that has it.
+    ///
+    /// # Errors
+    /// As rename(2); the draft goes then.
+    pub fn publish_over(&self, draft: &str, name: &str) -> io::Result<()> {
+        let renamed =
+            component(name).and_then(|name| Ok(renameat(&self.0, component(draft)?, &self.0, name)?));
+        if renamed.is_err() {
+            self.remove(draft)?;
+        }
+        renamed
+    }
+
+    /// Waits until the disk has the names.
+    ///
+    /// # Errors
+    /// As fsync(2).
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.0)?)
+    }
+
+    /// Waits until the disk has everything that was written in the directory's file system.
+    ///
+    /// # Errors
+    /// As syncfs(2).
+    pub fn sync_all(&self) -> io::Result<()> {
+        Ok(syncfs(&self.0)?)
     }
 
     /// Opens a file of lines for appending, mode 0640 where it has to be made.

@@ -4,9 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+use nunbird_tests::issuer::now;
 use nunbird_tests::require_root;
-use nunbird_tests::world::{Exit, Privilege, World};
-use serde_json::Value;
+use nunbird_tests::runner::Job;
+use nunbird_tests::world::{Exit, Finished, Privilege, World};
+use serde_json::{Value, json};
 
 /// What explain says of a push by `user`, asked by `account`.
 fn explain(world: &World, account: &str, user: &str) -> Value {
@@ -24,7 +26,12 @@ fn explain(world: &World, account: &str, user: &str) -> Value {
     ];
     let done = world.run(&world.program(account, program, &words));
     let answer: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
-    let code = if answer["verdict"] == "admitted" { 0 } else { 4 };
+    let code = match answer["verdict"].as_str() {
+        Some("admitted") => 0,
+        Some("denied") => 4,
+        Some("undecided") => 6,
+        _ => 7,
+    };
     assert_eq!(done.exit, Exit::Code(code), "{done:?}");
     answer
 }
@@ -61,13 +68,16 @@ fn a_home_that_a_shell_would_interpret_is_a_denial_for_both() {
     );
     assert_eq!(decided(&world, "dollar").as_deref(), Some("home"));
     let answer = explain(&world, "root", "dollar");
-    assert_eq!(answer["verdict"], "denied");
-    assert!(answer["reason"].as_str().unwrap().contains("/home/$(id) has characters"), "{answer}");
+    assert_eq!((&answer["verdict"], &answer["code"]), (&"failed".into(), &"home".into()), "{answer}");
+    assert!(
+        answer["detail"].as_str().unwrap().contains("/home/$(id) of `dollar` has characters"),
+        "{answer}"
+    );
     assert_eq!(answer["account"], Value::Null);
 }
 
 #[test]
-fn the_users_own_word_is_asked_by_both_and_read_by_nobody_else() {
+fn the_users_own_word_is_asked_by_both_and_read_as_its_owner() {
     if !require_root() {
         return;
     }
@@ -75,8 +85,12 @@ fn the_users_own_word_is_asked_by_both_and_read_by_nobody_else() {
     world.reconfigure("[audit]", "[accounts]\nauthorized_projects = \"required\"\n\n[audit]");
     let file = "/home/alice/.config/nunbird/authorized_projects";
     for (text, admitted, words) in [
-        (None, false, "there is no ~/.config/nunbird/authorized_projects"),
-        (Some("hpc/other\n"), false, "no line of ~/.config/nunbird/authorized_projects admits it"),
+        (None, false, "~/.config/nunbird/authorized_projects of the account: there is no file"),
+        (
+            Some("hpc/other\n"),
+            false,
+            "~/.config/nunbird/authorized_projects of the account: no line admits it",
+        ),
         (Some("# mine\nhpc/*\n"), true, "line 2 of ~/.config/nunbird/authorized_projects admits it"),
     ] {
         if let Some(text) = text {
@@ -90,7 +104,10 @@ fn the_users_own_word_is_asked_by_both_and_read_by_nobody_else() {
         assert_eq!(answer["verdict"] == "admitted", admitted, "{answer}");
         assert!(answer.to_string().contains(words), "{words}: {answer}");
         let by_root = explain(&world, "root", "alice");
-        assert!(by_root["notes"][0].as_str().unwrap().contains("of `alice` is asked, too"), "{by_root}");
+        assert_eq!(by_root["verdict"], answer["verdict"], "root reads it as its owner: {by_root}");
+        assert!(by_root.to_string().contains(words), "{words}: {by_root}");
+        let by_bob = explain(&world, "bob", "alice");
+        assert!(by_bob["notes"].to_string().contains("of uid 4101 was not read"), "{by_bob}");
     }
 }
 
@@ -139,4 +156,158 @@ fn the_limits_of_a_job_are_told_with_their_amounts_and_whose_word_they_are() {
         assert_eq!((limits["from"].as_str(), limits["name"].as_str()), (Some(from), name), "{more}");
         assert!(limits["place"].as_str().is_some_and(|place| place.contains("config.toml:")), "{limits}");
     }
+}
+
+/// Runs explain with these words.
+fn ask(world: &World, account: &str, words: &[&str]) -> Finished {
+    let words = [&["explain", "--runner-user", "nbt_runner"], words].concat();
+    world.run(&world.program(account, world.paths().bin.join("nunbirdctl"), &words))
+}
+
+/// Verdict and code of a job by its response, and the exit status.
+fn of_job(world: &World, account: &str, job: &Job<'_>) -> (String, String, Exit) {
+    job.tell_server();
+    let session = job.begin();
+    let bytes = std::fs::read(session.response_file()).expect("a response");
+    world.write_file("/etc/nunbird/response.json", bytes, "root", 0o644);
+    let done = ask(world, account, &["--job", "/etc/nunbird/response.json", "--format", "json"]);
+    let answer: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
+    let text = |name: &str| answer[name].as_str().unwrap_or("").to_owned();
+    (text("verdict"), text("code"), done.exit)
+}
+
+#[test]
+fn a_wrong_audience_another_runner_a_forged_signature_and_an_expired_token_are_denied_with_the_programs_code()
+{
+    if !require_root() {
+        return;
+    }
+    let world = world();
+    let sound = || world.job();
+    let denied = |code: &str| ("denied".to_owned(), code.to_owned(), Exit::Code(4));
+    assert_eq!(of_job(&world, "root", &sound()), ("admitted".to_owned(), String::new(), Exit::Code(0)));
+    for (job, code) in [
+        (sound().claim("aud", json!("https://other.example.org")), "token-audience"),
+        (sound().claim("exp", json!(now() - 3600)), "token-expired"),
+        (sound().claim("job_id", json!("1")), "token-of-another-job"),
+        (sound().forge(|token, issuer| token.sign(&issuer.login_key()) + "x"), "token-unknown-key"),
+        (sound().without_token(), "no-token"),
+    ] {
+        assert_eq!(of_job(&world, "root", &job), denied(code));
+        // The same by the token alone, but for the job that it is of, which no token tells.
+        if !["no-token", "token-of-another-job"].contains(&code) {
+            world.write_file("/etc/nunbird/token", job.token_text(), "root", 0o600);
+            let told = ask(&world, "root", &["--token", "/etc/nunbird/token"]);
+            assert_eq!(told.exit, Exit::Code(4), "{told:?}");
+            assert!(told.stdout.contains(&format!("denied [{code}]")), "{told:?}");
+            assert!(told.stdout.contains("binding to a job was not judged"), "{told:?}");
+        }
+    }
+    world.reconfigure("[[gitlab]]", "[[gitlab]]\nrunner_ids = [99]");
+    let (verdict, code, exit) = of_job(&world, "root", &sound());
+    assert_eq!((verdict.as_str(), exit), ("denied", Exit::Code(4)), "{code}");
+    let claims = "{\"user_login\":\"alice\",\"user_id\":210,\"project_path\":\"hpc/app\",\"ref\":\"main\",\"runner_id\":12}";
+    world.write_file("/etc/nunbird/claims.json", claims, "root", 0o644);
+    let told = ask(&world, "root", &["--claims", "/etc/nunbird/claims.json"]);
+    assert_eq!(told.exit, Exit::Code(4), "{told:?}");
+    assert!(told.stdout.contains(&format!("denied [{code}]")), "{code}: {told:?}");
+}
+
+#[test]
+fn what_the_caller_may_not_read_or_run_makes_a_job_undecided_and_never_admitted() {
+    if !require_root() {
+        return;
+    }
+    let world = world();
+    // Whether the account has expired, and whose it is, only root can see.
+    assert_eq!(of_job(&world, "bob", &world.job()), ("undecided".to_owned(), String::new(), Exit::Code(6)));
+    assert_eq!(of_job(&world, "root", &world.job()).0, "admitted");
+    let script = "/etc/nunbird/validate";
+    world.write_file(script, "#!/bin/sh\ntouch /tmp/asked\nexit 3\n", "root", 0o755);
+    world.reconfigure(
+        "[audit]",
+        &format!("[validation]\nscript = \"{script}\"\nuser = \"nunbird\"\n\n[audit]"),
+    );
+    assert_eq!(of_job(&world, "root", &world.job()), ("undecided".to_owned(), String::new(), Exit::Code(6)));
+    assert!(!world.host_path("/tmp/asked").exists(), "the program was run unasked");
+    let told = ask(&world, "root", &["--job", "/etc/nunbird/response.json", "--run-validation"]);
+    assert!(told.exit == Exit::Code(4) && told.stdout.contains("denied [validation]"), "{told:?}");
+    assert!(world.host_path("/tmp/asked").exists());
+    let told = ask(&world, "bob", &["--job", "/etc/nunbird/response.json", "--run-validation"]);
+    assert_eq!(told.exit, Exit::Code(1), "{told:?}");
+    let told = ask(&world, "root", &["--job", "/etc/nunbird/response.json", "--validated", "alice"]);
+    assert_eq!(told.exit, Exit::Code(0), "{told:?}");
+}
+
+#[test]
+fn explain_leaves_keys_people_and_temporary_files_as_they_were() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    let listing = || {
+        let done = world.shell("root", "ls -lAR --time-style=full-iso /var/lib/nunbird /tmp");
+        assert!(done.succeeded(), "{done:?}");
+        done.stdout
+    };
+    let before = listing();
+    // There are no keys yet: they are fetched for the answer, and not kept.
+    assert_eq!(of_job(&world, "root", &world.job()).0, "admitted");
+    assert_eq!(listing(), before);
+}
+
+#[test]
+fn a_users_ticket_leads_to_the_deciding_line_also_when_the_file_was_rotated_and_the_policy_changed() {
+    if !require_root() {
+        return;
+    }
+    let world = world();
+    let refused = world.job().user("bob").facts(|facts| facts.project_path = "outside/x".to_owned()).config();
+    let line = refused.stderr.lines().find(|line| line.contains("decision: ")).expect("an id");
+    let id = line.rsplit_once(' ').expect("an id").1.to_owned();
+    let told = ask(&world, "root", &["--decision", &id]);
+    assert_eq!(told.exit, Exit::Code(4), "{told:?}");
+    for part in [
+        &format!("decision {id} at "),
+        "of outside/x by bob (GitLab user 210)",
+        "then: denied [rule] in stage config",
+        "the policy is the same today",
+        "1. nobody from outside (/etc/nunbird/config.toml:",
+        "denied [rule]: ",
+        "by `nobody from outside` at /etc/nunbird/config.toml:",
+    ] {
+        assert!(told.stdout.contains(part), "{part}: {}", told.stdout);
+    }
+    world.reconfigure("\"outside\", \"outside/**\"", "\"elsewhere\"");
+    let rotate =
+        "cd /var/log/nunbird && mv audit.jsonl audit.jsonl.1 && gzip audit.jsonl.1 && : > audit.jsonl";
+    assert!(world.shell("root", rotate).succeeded());
+    let told = ask(&world, "root", &["--decision", &id[..8], "--format", "json"]);
+    assert_eq!(told.exit, Exit::Code(0), "{told:?}");
+    let answer: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    assert_eq!(
+        (&answer["decision"]["policy_changed"], &answer["account"]),
+        (&true.into(), &"bob".into()),
+        "{answer}"
+    );
+    assert_eq!(answer["decision"]["event"]["code"], "rule", "{answer}");
+    assert_eq!(answer["rules"][0]["fits"], false, "{answer}");
+    let told = ask(&world, "root", &["--decision", "0123456789"]);
+    assert_eq!(told.exit, Exit::Code(1), "{told:?}");
+    for part in ["no decision 0123456789", "other hosts", "[privilege]", "nunbirdctl doctor"] {
+        assert!(told.stderr.contains(part), "{part}: {told:?}");
+    }
+}
+
+#[test]
+fn groups_have_their_names_beside_their_gids() {
+    if !require_root() {
+        return;
+    }
+    let world = world();
+    world.reconfigure("run_as = \"$user_login\"", "when.local_group = \"lattice\"\nrun_as = \"$user_login\"");
+    let answer = explain(&world, "root", "alice");
+    assert_eq!(answer["groups"], json!([4101, 4200]), "{answer}");
+    assert_eq!(answer["group_names"], json!(["alice", "lattice"]), "{answer}");
+    assert_eq!(answer["rules"][1]["conditions"][0]["seen"], "alice (4101), lattice (4200)", "{answer}");
 }

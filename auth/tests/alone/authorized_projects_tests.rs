@@ -57,8 +57,8 @@ fn asked(machine: &Machine, mode: AuthorizedProjects, facts: &ProjectFacts<'_>) 
         let home = here.path("home/alice");
         let groups: &[u32] = if here.mode == Mode::None { &[4101] } else { &[4101, 4200] };
         let owner = Owner { uid: 4101, gid: 4101, groups, home: &home };
-        let said = match check(mode, &owner, facts, here.privilege) {
-            Ok(()) => return 0,
+        let said = match check(mode, &owner, facts, here.privilege.rights()) {
+            Ok(_) => return 0,
             Err(refusal) => refusal,
         };
         let text = format!("{:?}\n{}\n{}\n{}", said.class, said.code, said.message, said.detail);

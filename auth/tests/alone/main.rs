@@ -6,21 +6,15 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code, unused_imports, reason = "modules of the program, of which these tests call a part")]
 
-#[path = "../../src/authorized_projects.rs"]
-mod authorized_projects;
 #[path = "../../src/privilege.rs"]
 mod privilege;
-#[path = "../../src/refusal.rs"]
-mod refusal;
-#[path = "../../src/validation.rs"]
-mod validation;
 
 mod authorized_projects_tests;
 mod machine;
 mod validation_tests;
 
 use machine::{Machine, Mode};
-use nunbird_drop::surrender;
+use nunbird_judge::{authorized_projects, refusal, validation};
 use nunbird_sys::fork::{Ended, fork_into};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -145,6 +145,23 @@ pub struct Accounts {
     pub nologin: bool,
     /// Whether GitLab's project, group and service bots may run jobs by every rule that fits them.
     pub allow_bots: bool,
+    /// Whether an account stays with the GitLab user whose job had it first.
+    pub pinning: Pinning,
+    /// The site's own list of which GitLab user an account belongs to; its word goes before the host's memory.
+    pub people_file: Option<PathBuf>,
+}
+
+/// Whether an account stays with the GitLab user whose job had it first. It concerns accounts that a GitLab user can choose: see
+/// [`crate::is_pinned`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pinning {
+    /// Accounts are given by name alone.
+    Off,
+    /// The first job of an account is remembered, and no other GitLab user's jobs get the account.
+    #[default]
+    Remember,
+    /// As [`Pinning::Remember`], and accounts that nobody is remembered for are given to nobody.
+    Known,
 }
 
 impl Default for Accounts {
@@ -158,6 +175,8 @@ impl Default for Accounts {
             shells: Vec::new(),
             nologin: false,
             allow_bots: false,
+            pinning: Pinning::default(),
+            people_file: None,
         }
     }
 }
@@ -255,6 +274,8 @@ pub struct TestCase {
     pub subject: Subject,
     /// What the host is to know about the account, in place of the user database.
     pub local: Option<LocalFacts>,
+    /// The GitLab user that the account belongs to; none for an account that no job has had yet.
+    pub pinned: Option<u64>,
     /// What the GitLab server is to say about the user.
     pub server_user: ServerUser,
     /// What must come out.
@@ -331,6 +352,8 @@ pub struct Rule {
     pub profile: Option<String>,
     /// What its jobs may use, whatever the profile and `[job]` say; none where the rule says nothing.
     pub limits: Option<RuleLimits>,
+    /// Whether [`Accounts::pinning`] holds for its jobs.
+    pub pinning: bool,
     /// Whether bots run by it whatever [`Accounts::allow_bots`] says. Such a rule has a condition on the user's id, the
     /// project or the namespace.
     pub bots: bool,

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 const DEFAULT_TOKEN_VARIABLES: [&str; 3] = ["SITE_ID_TOKEN", "NUNBIRD_ID_TOKEN", "CI_JOB_JWT"];
 pub(super) const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const HOUR: u64 = 3600;
+pub(super) const PINNING: [(&str, Pinning); 3] =
+    [("off", Pinning::Off), ("remember", Pinning::Remember), ("known", Pinning::Known)];
 
 /// Reads a whole configuration; findings stay with the reader.
 pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
@@ -143,6 +145,8 @@ fn accounts(mut table: Section<'_>) -> (Accounts, AuthorizedProjects) {
         shells: table.paths("shells"),
         nologin: table.flag("nologin", false),
         allow_bots: table.flag("allow_bots", false),
+        pinning: table.choice("pinning", &PINNING).map_or_else(Default::default, |at| at.value),
+        people_file: table.text("people_file").map(|at| values::path(&at)),
     };
     table.finish();
     (accounts, authorized_projects)

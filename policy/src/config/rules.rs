@@ -53,12 +53,16 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
     let bots = table.boolean("bots");
     let user_check = table.choice("user_check", &USER_CHECK);
     let outcome = outcome(&mut table, known);
+    let pinning = table.choice("pinning", &[("on", true), ("off", false)]);
     if matches!(outcome, Some(Outcome::Deny(_))) {
         if let Some(profile) = &profile {
             profile.spot.find("a job that is denied has no profile", "remove the line");
         }
         if let Some(limits) = &limits {
             limits.spot.find("a job that is denied has no limits", "remove the line");
+        }
+        if let Some(pinning) = &pinning {
+            pinning.spot.find("a job that is denied has no account", "remove the line");
         }
         for spot in
             [bots.as_ref().map(|at| at.spot), user_check.as_ref().map(|at| at.spot)].into_iter().flatten()
@@ -81,6 +85,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         outcome: outcome?,
         profile: profile.map(|at| at.value.to_owned()),
         limits: limits.map(|at| limits::of_rule(&at, known.limits)),
+        pinning: pinning.is_none_or(|at| at.value),
         bots: bots.is_some_and(|at| at.value),
         user_check: user_check.map(|at| at.value),
     })
@@ -194,6 +199,7 @@ fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
     let first = known.gitlab.first().map_or("", |server| server.name.as_str());
     let subject = conditions::subject(table.table("claims"), first);
     let local = local_facts(table.table("local"));
+    let pinned = table.integer("pinned").map(|at| at.value);
     let server_user = server_user(table.table("server_user"), subject.as_ref());
     let expect = table.text("expect").map(|at| match at.value.split_once(':') {
         None if at.value == "deny" => Expectation::Denied,
@@ -201,8 +207,8 @@ fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         _ => Expectation::Account(at.value.to_owned()),
     });
     table.finish();
-    let name = name?.value.to_owned();
-    Some(TestCase { name, place, subject: subject?, local, server_user: server_user?, expect: expect? })
+    let (name, server_user) = (name?.value.to_owned(), server_user?);
+    Some(TestCase { name, place, subject: subject?, local, pinned, server_user, expect: expect? })
 }
 
 /// What the server says about the user of a test's job: an active person with the id and the login of the claims, unless the

@@ -3,6 +3,7 @@
 use super::model::{Algorithm, GitLabServer, UserCheck};
 use super::reader::{At, Section};
 use super::values::Values;
+use crate::people::is_server_name;
 use crate::url::check_url;
 use std::collections::BTreeSet;
 
@@ -51,9 +52,8 @@ fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer 
 }
 
 fn check_name(name: &At<'_, &str>, names: &mut BTreeSet<String>) {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let text = name.value;
-    if text.is_empty() || text.len() > 64 || !text.bytes().all(allowed) || text.starts_with('-') {
+    if !is_server_name(text) {
         let help = "use lower-case letters, digits and `-`; it names the keys file";
         name.spot.find("this is no name for a server", help);
     }

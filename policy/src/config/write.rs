@@ -157,6 +157,11 @@ impl Writer<'_> {
             AuthorizedProjects::Required => "required",
         };
         self.key("authorized_projects", &quote(word));
+        let pinning = super::native::PINNING.iter().find(|(_, pinning)| *pinning == accounts.pinning);
+        self.key("pinning", &quote(pinning.map_or("remember", |(name, _)| name)));
+        if let Some(file) = &accounts.people_file {
+            self.key("people_file", &path(file));
+        }
     }
 
     fn directories(&mut self, directories: &Directories) {
@@ -248,6 +253,9 @@ impl Writer<'_> {
         if let Some(own) = &rule.limits {
             self.key("limits", &quote(own.limits.as_ref().map_or("", |limits| limits.name.as_str())));
         }
+        if !rule.pinning {
+            self.key("pinning", &quote("off"));
+        }
         if rule.bots {
             self.key("bots", "true");
         }
@@ -265,6 +273,9 @@ impl Writer<'_> {
             self.key("local.uid", &local.uid.to_string());
             self.key("local.groups", &texts(&local.groups));
             self.key("local.shell", &path(&local.shell));
+        }
+        if let Some(user_id) = test.pinned {
+            self.key("pinned", &user_id.to_string());
         }
         let user = &test.server_user;
         self.key("server_user.id", &user.id.to_string());

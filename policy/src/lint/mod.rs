@@ -4,14 +4,16 @@ mod cover;
 mod nobody;
 mod values;
 
-use crate::{Condition, IdentitySource, Outcome, Pattern, Place, Policy, Rule, RunAs};
+use crate::pinning::gives_by_choice;
+use crate::{Condition, IdentitySource, Outcome, Pattern, Pinning, Place, Policy, Rule, RunAs};
+
 use cover::decides_all_of;
 
 /// One finding about a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lint {
     /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`,
-    /// `other-account`, `unknown-value`, `not-forks`, `nobody`, `own-account`, `chosen-name`.
+    /// `other-account`, `unknown-value`, `not-forks`, `nobody`, `own-account`, `chosen-name`, `unpinned`.
     pub code: &'static str,
     /// Whether the policy does otherwise than it is written: it lets in whom a rule is to keep out, or runs nobody's job.
     pub error: bool,
@@ -46,6 +48,7 @@ pub fn lint(policy: &Policy) -> Vec<Lint> {
     for (index, rule) in policy.rules.iter().enumerate() {
         let findings = &mut Findings { rule, all: &mut all };
         findings.all.extend(chosen_name(policy, rule));
+        unpinned(policy, rule, findings);
         let earlier = policy.rules.get(..index).unwrap_or(&[]);
         let wide = earlier.iter().find(|wide| decides_all_of(wide, rule));
         if !nobody::look(policy, rule, findings) && wide.is_none() {
@@ -91,6 +94,19 @@ fn everybody(rule: &Rule, findings: &mut Findings<'_>) {
             "add conditions under `when`, if that is not meant",
         ),
         Outcome::Deny(_) => {}
+    }
+}
+
+/// A rule that gives an account by a name which GitLab users can choose, while the account belongs to none of them for good.
+fn unpinned(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
+    let off = policy.accounts.pinning == Pinning::Off || !rule.pinning;
+    if off && gives_by_choice(policy, rule) {
+        let message = format!(
+            "rule `{}` gives accounts by a name that GitLab users can choose, and pinning is off: each user who takes the name gets the \
+             account",
+            rule.name
+        );
+        findings.remark("unpinned", message, "remove `pinning = \"off\"`");
     }
 }
 

@@ -262,3 +262,18 @@ fn a_file_of_jacamar_without_privilege_is_said_to_deny_everybody_with_the_rule_t
     assert!(all[0].help.contains("nunbirdctl migrate") && all[0].help.contains("run_as = \"ACCOUNT\""));
     assert_eq!(findings(&file("setuid"))[0].code, "everybody");
 }
+
+#[test]
+fn a_rule_that_gives_accounts_by_a_name_of_the_users_choice_without_pinning_is_remarked() {
+    let off = |outcome: &str| rule("r", "project = \"hpc/app\"", &format!("{outcome}\npinning = \"off\""));
+    assert_eq!(codes(&off(SELF)), ["unpinned"]);
+    assert_eq!(codes(&off("run_as = \"svc\"")), Vec::<&str>::new());
+    assert_eq!(
+        codes(&format!("pinning = \"off\"\n{}", rule("r", "project = \"hpc/app\"", SELF))),
+        ["unpinned"]
+    );
+    assert_eq!(
+        codes(&format!("pinning = \"known\"\n{}", rule("r", "project = \"hpc/app\"", SELF))),
+        Vec::<&str>::new()
+    );
+}

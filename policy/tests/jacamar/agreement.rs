@@ -54,6 +54,10 @@ impl Host for Site {
         Ok(Cow::Borrowed(""))
     }
 
+    fn pinned(&self, _: Option<&std::path::Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+        Ok(None)
+    }
+
     fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
         Ok(ServerUser::person(job))
     }

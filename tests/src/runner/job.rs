@@ -169,7 +169,7 @@ impl<'w> Job<'w> {
     }
 
     /// Has the server know the job as it is now.
-    pub(super) fn tell_server(&self) {
+    pub fn tell_server(&self) {
         let issuer = self.world.issuer();
         match &self.known {
             Known::Unknown => issuer.forget_job(&self.job_token),

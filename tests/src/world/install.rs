@@ -77,6 +77,7 @@ pub(super) fn programs(world: &World) {
     directory(&world.host_path(&paths.keys), 0o755, keeper);
     if !world.is_host() {
         directory(&world.host_path("/var/lib/nunbird/jobs"), 0o700, 0);
+        directory(&world.host_path("/var/lib/nunbird/people"), 0o700, 0);
         directory(&world.host_path("/var/log/nunbird"), 0o755, if privileged { 0 } else { uid });
     }
     if nix::unistd::geteuid().is_root() {

@@ -39,6 +39,7 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
             outcome,
             profile: None,
             limits: None,
+            pinning: true,
             bots: false,
             user_check: None,
         });
@@ -85,6 +86,7 @@ fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
         outcome: Outcome::Deny("pipelines started this way do not run here".to_owned()),
         profile: None,
         limits: None,
+        pinning: true,
         bots: false,
         user_check: None,
     }

@@ -52,6 +52,7 @@ fn not_whole() -> Rule {
         outcome: Outcome::Deny("this host's configuration is being changed".to_owned()),
         profile: None,
         limits: None,
+        pinning: true,
         bots: false,
         user_check: None,
     }

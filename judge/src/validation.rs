@@ -6,10 +6,10 @@
 //!
 //! Its answer is believed as far as a rule's: the account that it names must pass the invariants like any other.
 
-use crate::privilege::Privilege;
 use crate::refusal::Refusal;
-use crate::surrender::{self, Failure, Ids};
+use crate::rights::Rights;
 use aws_lc_rs::digest;
+use nunbird_drop::surrender::{self, Failure, Ids};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Validation, check_name};
 use nunbird_sys::fork::{Ended, fork_into};
@@ -41,41 +41,52 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// What the program is asked.
 #[derive(Debug)]
-pub(crate) struct Question<'a> {
-    pub(crate) claims: Claims<'a>,
+pub struct Question<'a> {
+    /// Who asks.
+    pub claims: Claims<'a>,
     /// The account that the user asks for, from the CI variable that the site names. A stranger's text.
-    pub(crate) target: Option<&'a str>,
+    pub target: Option<&'a str>,
 }
 
 /// The verified claims, as far as the source of the identity has them.
 #[derive(Debug)]
-pub(crate) struct Claims<'a> {
-    pub(crate) user_login: &'a str,
-    pub(crate) user_email: Option<&'a str>,
-    pub(crate) user_id: u64,
-    pub(crate) namespace_id: Option<u64>,
-    pub(crate) project_id: u64,
-    pub(crate) project_path: &'a str,
-    pub(crate) job_id: u64,
-    pub(crate) pipeline_id: u64,
-    pub(crate) pipeline_source: Option<&'a str>,
-    pub(crate) fork: Option<bool>,
+pub struct Claims<'a> {
+    /// GitLab's login of the user.
+    pub user_login: &'a str,
+    /// The user's address in GitLab.
+    pub user_email: Option<&'a str>,
+    /// GitLab's id of the user.
+    pub user_id: u64,
+    /// Id of the project's namespace.
+    pub namespace_id: Option<u64>,
+    /// Id of the project.
+    pub project_id: u64,
+    /// Its full path.
+    pub project_path: &'a str,
+    /// Id of the job.
+    pub job_id: u64,
+    /// Id of the pipeline.
+    pub pipeline_id: u64,
+    /// What started it.
+    pub pipeline_source: Option<&'a str>,
+    /// Whether the sources are another project's.
+    pub fork: Option<bool>,
     /// The server's host name.
-    pub(crate) issuer_host: &'a str,
+    pub issuer_host: &'a str,
     /// `user_identities`: provider and the user's name there.
-    pub(crate) identities: &'a [(String, String)],
+    pub identities: &'a [(String, String)],
 }
 
 /// The program's answer to a job that it lets run. The name has an account's form and no more has been checked.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Validated {
+pub struct Validated {
     /// The account, in place of the login or the target.
     #[serde(default)]
-    pub(crate) username: Option<String>,
+    pub username: Option<String>,
     /// In place of the configured one; absolute.
     #[serde(default)]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Everything that the program's start needs, prepared while a refusal can still be told properly.
@@ -92,15 +103,11 @@ struct Start {
 /// # Errors
 /// A denial when it says no, or when login or target are no names; a system refusal when it cannot be used or does anything
 /// but answer in time.
-pub(crate) fn ask(
-    settings: &Validation,
-    question: &Question<'_>,
-    privilege: Privilege,
-) -> Result<Validated, Refusal> {
+pub fn ask(settings: &Validation, question: &Question<'_>, rights: Rights) -> Result<Validated, Refusal> {
     let name = named(question)?;
-    let start = prepare(settings, question, privilege)?;
+    let start = prepare(settings, question, rights)?;
     let uid = start.ids.uid;
-    let said = run(&start, privilege, Duration::from_secs(settings.timeout))
+    let said = run(&start, rights, Duration::from_secs(settings.timeout))
         .map_err(|e| unusable(settings, &format!("could not be run: {e}")))?;
     let words = String::from_utf8_lossy(&said.errors).into_owned();
     let said_so = |what: String| unusable(settings, &format!("as uid {uid}: {what}\n{words}"));
@@ -128,7 +135,10 @@ fn unusable(settings: &Validation, detail: &dyn Display) -> Refusal {
 }
 
 /// The name that the user would run as. Neither word may look like an option or a path to the program.
-fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
+///
+/// # Errors
+/// A denial when login or target are no names.
+pub fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
     let login = question.claims.user_login;
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if login.is_empty() || login.len() > 255 || login.starts_with(['-', '.']) || !login.bytes().all(plain) {
@@ -149,10 +159,10 @@ fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
     Ok(target)
 }
 
-fn prepare(settings: &Validation, question: &Question<'_>, privilege: Privilege) -> Result<Start, Refusal> {
+fn prepare(settings: &Validation, question: &Question<'_>, rights: Rights) -> Result<Start, Refusal> {
     let refuse = |e: &dyn Display| unusable(settings, e);
-    let program = open(settings, privilege).map_err(|e| refuse(&e))?;
-    let ids = account(&settings.user, privilege).map_err(|e| refuse(&e))?;
+    let program = open(settings, rights).map_err(|e| refuse(&e))?;
+    let ids = account(&settings.user, rights).map_err(|e| refuse(&e))?;
     let nul = |e: std::ffi::NulError| refuse(&format!("a claim cannot be passed on: {e}"));
     let mut argv = vec![CString::new(settings.script.as_os_str().as_bytes()).map_err(nul)?];
     for word in question.target.into_iter().chain([question.claims.user_login]) {
@@ -167,10 +177,10 @@ fn prepare(settings: &Validation, question: &Question<'_>, privilege: Privilege)
 /// The program in a memory file that nobody can change any more: what is hashed is what runs.
 ///
 /// The program itself need not be readable by the account that runs it.
-fn open(settings: &Validation, privilege: Privilege) -> Result<File, String> {
-    let keeper = privilege.keeper();
+fn open(settings: &Validation, rights: Rights) -> Result<File, String> {
+    let keeper = rights.keeper;
     let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| e.to_string())?;
-    let file = open_trusted(&settings.script, &privilege.trusted_owners()).map_err(|e| e.to_string())?;
+    let file = open_trusted(&settings.script, &rights.trusted_owners()).map_err(|e| e.to_string())?;
     let mut digest = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; 64 << 10];
     let name = c"nunbird-validation";
@@ -186,17 +196,17 @@ fn open(settings: &Validation, privilege: Privilege) -> Result<File, String> {
 }
 
 /// The account that the program runs as.
-fn account(name: &str, privilege: Privilege) -> Result<Ids, String> {
+fn account(name: &str, rights: Rights) -> Result<Ids, String> {
     let entry =
         users::by_name(name).map_err(|e| format!("validation.user `{name}` cannot be looked up: {e}"))?;
     let entry = entry.ok_or_else(|| format!("validation.user `{name}` is not in the user database"))?;
-    let runners = entry.uid == privilege.caller.uid && entry.uid != 0;
-    if privilege.source.is_privileged() && runners {
+    let runners = entry.uid == rights.caller.uid && entry.uid != 0;
+    if rights.privileged && runners {
         return Err(format!(
             "validation.user `{name}` runs gitlab-runner, which could put words into its mouth"
         ));
     }
-    if !privilege.source.is_privileged() && !runners {
+    if !rights.privileged && !runners {
         return Err(format!(
             "validation.user `{name}` must be the account itself where downscope is \"none\""
         ));
@@ -255,7 +265,7 @@ fn identities(identities: &[(String, String)]) -> BTreeMap<String, String> {
 }
 
 /// Runs the program to its end, and the end of everything that it started.
-fn run(start: &Start, privilege: Privilege, patience: Duration) -> io::Result<Said> {
+fn run(start: &Start, rights: Rights, patience: Duration) -> io::Result<Said> {
     let (output, output_end) = io::pipe()?;
     let (errors, errors_end) = io::pipe()?;
     // Closed by execve(2): what comes through it was said before the program began.
@@ -264,7 +274,7 @@ fn run(start: &Start, privilege: Privilege, patience: Duration) -> io::Result<Sa
     let adoption = Adoption::begin()?;
     let parent = process::id();
     let child = fork_into(|| {
-        let Err(error) = become_program(start, privilege, parent, (&output_end, &errors_end));
+        let Err(error) = become_program(start, rights, parent, (&output_end, &errors_end));
         i32::from((&trouble_end).write_all(error.to_string().as_bytes()).is_err())
     })?;
     drop((output_end, errors_end, trouble_end));
@@ -283,7 +293,7 @@ fn run(start: &Start, privilege: Privilege, patience: Duration) -> io::Result<Sa
 /// In the child: the program's ids for good, no descriptors but its own, its environment.
 fn become_program(
     start: &Start,
-    privilege: Privilege,
+    rights: Rights,
     parent: i32,
     (output, errors): (&io::PipeWriter, &io::PipeWriter),
 ) -> Result<Infallible, Failure> {
@@ -296,7 +306,7 @@ fn become_program(
     // For where the dying parent may not signal the program.
     process::end_after(u32::try_from(start.seconds).unwrap_or(u32::MAX).saturating_add(1));
     process::bound_resources(start.seconds).map_err(step("setrlimit"))?;
-    become_account(&start.ids, privilege)?;
+    become_account(&start.ids, rights)?;
     process::die_with_parent(signals::KILL, parent).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
     if start.ids.uid != 0 {
         process::no_new_privileges().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))?;
@@ -305,9 +315,9 @@ fn become_program(
     exec::execute_script(&start.program, &start.argv, &start.environment).map_err(step("execveat"))
 }
 
-fn become_account(ids: &Ids, privilege: Privilege) -> Result<(), Failure> {
+fn become_account(ids: &Ids, rights: Rights) -> Result<(), Failure> {
     match ids.uid {
-        _ if !privilege.source.is_privileged() => surrender::stay_user(&mut Linux, ids.uid, ids.gid),
+        _ if !rights.can_change_user => surrender::stay_user(&mut Linux, ids.uid, ids.gid),
         // The site says so. There is nothing to give up but what the runner left behind.
         0 => {
             let become_root = || {

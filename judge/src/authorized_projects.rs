@@ -5,9 +5,9 @@
 //! that does not trust root is read all the same. The child can only speak for its own account: a user who took it
 //! over could as well have written the file.
 
-use crate::privilege::Privilege;
 use crate::refusal::{Refusal, print_error};
-use crate::surrender::{self, Ids};
+use crate::rights::Rights;
+use nunbird_drop::surrender::{self, Ids};
 use nunbird_policy::{
     AuthorizedProjects, LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word,
 };
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Below the home directory.
-const FILE: &str = ".config/nunbird/authorized_projects";
+pub const FILE: &str = ".config/nunbird/authorized_projects";
 /// How long a home directory may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// When the child ends itself, where nobody may signal it.
@@ -44,11 +44,15 @@ const DOUBTS: [(Doubt, &str); 6] = [
 
 /// The account whose word is asked for.
 #[derive(Debug)]
-pub(crate) struct Owner<'a> {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) groups: &'a [u32],
-    pub(crate) home: &'a Path,
+pub struct Owner<'a> {
+    /// Its uid.
+    pub uid: u32,
+    /// Its primary gid.
+    pub gid: u32,
+    /// Its gids, with the primary one.
+    pub groups: &'a [u32],
+    /// Its home directory.
+    pub home: &'a Path,
 }
 
 /// What the child found.
@@ -59,21 +63,21 @@ enum Answer {
     Read(UsersWord),
 }
 
-/// Lets the job go on, or not. Lines that cannot be read are told in the job log, which is the user's.
+/// Lets the job go on, or not; gives the number of the line that admits it. Lines that cannot be read are told in the job log, which is the user's.
 ///
 /// # Errors
 /// A denial when the user did not let this project in, or the file does not count; a system refusal when nobody could ask.
-pub(crate) fn check(
+pub fn check(
     mode: AuthorizedProjects,
     owner: &Owner<'_>,
     facts: &ProjectFacts<'_>,
-    privilege: Privilege,
-) -> Result<(), Refusal> {
+    rights: Rights,
+) -> Result<Option<u32>, Refusal> {
     if mode == AuthorizedProjects::Off {
-        return Ok(());
+        return Ok(None);
     }
-    match ask(owner, facts, privilege)? {
-        Answer::NoFile if mode == AuthorizedProjects::Optional => Ok(()),
+    match ask(owner, facts, rights)? {
+        Answer::NoFile if mode == AuthorizedProjects::Optional => Ok(None),
         Answer::NoFile => Err(denied("you have not said which projects may run as you on this host", "there is no file")
             .help("write a line `group/project` into ~/.config/nunbird/authorized_projects on this host; the user guide has more")),
         Answer::Doubted(doubt) => {
@@ -84,12 +88,12 @@ pub(crate) fn check(
     }
 }
 
-fn judge(word: &UsersWord) -> Result<(), Refusal> {
+fn judge(word: &UsersWord) -> Result<Option<u32>, Refusal> {
     for (line, fault) in &word.faults {
         print_error(&format!("nunbird: warning: line {line} of ~/{FILE} admits nothing: {fault}\n"));
     }
     if word.admitted_by.is_some() {
-        return Ok(());
+        return Ok(word.admitted_by);
     }
     let lines: Vec<String> = word.faults.iter().map(|(line, _)| line.to_string()).collect();
     let faults =
@@ -103,14 +107,14 @@ fn denied(message: impl Into<String>, detail: impl std::fmt::Display) -> Refusal
 }
 
 /// Asks a child that has become the user.
-fn ask(owner: &Owner<'_>, facts: &ProjectFacts<'_>, privilege: Privilege) -> Result<Answer, Refusal> {
+fn ask(owner: &Owner<'_>, facts: &ProjectFacts<'_>, rights: Rights) -> Result<Answer, Refusal> {
     let failed = |detail: &dyn std::fmt::Display| {
         let message = "your home directory on this host does not answer";
         Refusal::system("authorized-projects", message, format!("uid {}: {detail}", owner.uid))
     };
     let (reader, writer) = io::pipe().map_err(|e| failed(&e))?;
     let parent = process::id();
-    let child = fork_into(|| i32::from(answer(owner, facts, privilege, parent, &writer).is_err()))
+    let child = fork_into(|| i32::from(answer(owner, facts, rights, parent, &writer).is_err()))
         .map_err(|e| failed(&format!("fork: {e}")))?;
     drop(writer);
     match answer::read_to_end(reader, MAX_ANSWER, PATIENCE) {
@@ -139,13 +143,13 @@ fn reap(child: &Child) {
 fn answer(
     owner: &Owner<'_>,
     facts: &ProjectFacts<'_>,
-    privilege: Privilege,
+    rights: Rights,
     parent: i32,
     pipe: &io::PipeWriter,
 ) -> io::Result<()> {
     process::end_after(SECONDS);
     process::close_all_but(pipe.as_raw_fd())?;
-    let surrendered = if privilege.source.is_privileged() {
+    let surrendered = if rights.can_change_user {
         let ids = Ids { uid: owner.uid, gid: owner.gid, groups: owner.groups.to_vec() };
         surrender::become_user(&mut Linux, &ids)
     } else {

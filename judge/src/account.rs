@@ -1,33 +1,37 @@
 //! The host's user database and the site's maps, as a decision asks for them.
 
-use crate::privilege::{Privilege, Source};
+use crate::files;
+use crate::people::{self, People};
 use crate::refusal::Refusal;
-use crate::server_user::Asking;
-use crate::settings;
-use crate::store;
+use crate::rights::Rights;
 use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, ServerUser, Subject, Trouble, Violation};
 use nunbird_sys::shadow::{self, Expiry};
 use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Asks the name service switch and reads map files. Each name is looked up once, so that all of a decision sees the
 /// same facts.
-pub(crate) struct ThisHost<'a> {
-    privilege: Privilege,
-    asking: Asking<'a>,
+#[derive(Debug)]
+pub struct ThisHost {
+    rights: Rights,
     accounts: RefCell<BTreeMap<String, Option<AccountFacts>>>,
     groups: RefCell<BTreeMap<String, Option<u32>>>,
+    /// By server and account.
+    people: RefCell<BTreeMap<(String, String), Option<u64>>>,
 }
 
-impl<'a> ThisHost<'a> {
-    pub(crate) fn new(privilege: Privilege, asking: Asking<'a>) -> Self {
-        ThisHost { privilege, asking, accounts: RefCell::default(), groups: RefCell::default() }
+impl ThisHost {
+    /// A host that has not been asked anything yet.
+    pub fn new(rights: Rights) -> Self {
+        let (accounts, groups, people) = (RefCell::default(), RefCell::default(), RefCell::default());
+        ThisHost { rights, accounts, groups, people }
     }
 }
 
-impl Host for ThisHost<'_> {
+impl Host for ThisHost {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
         if let Some(known) = self.accounts.borrow().get(name) {
             return Ok(known.clone());
@@ -48,13 +52,45 @@ impl Host for ThisHost<'_> {
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         let failed = |detail: String| Trouble { code: "map", detail };
-        let bytes = settings::read_bytes(&map.file, self.privilege).map_err(|e| failed(e.to_string()))?;
+        let bytes = files::read_bytes(&map.file, self.rights).map_err(|e| failed(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
         Ok(Cow::Owned(text))
     }
 
+    fn pinned(
+        &self,
+        people_file: Option<&Path>,
+        server: &str,
+        account: &str,
+    ) -> Result<Option<u64>, Trouble> {
+        let key = (server.to_owned(), account.to_owned());
+        if let Some(known) = self.people.borrow().get(&key) {
+            return Ok(*known);
+        }
+        let failed = |detail: String| Trouble { code: people::CODE, detail };
+        let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
+        let known = match said.flatten() {
+            Some(user_id) => Some(user_id),
+            None => People::known(self.rights, server, account).map_err(failed)?,
+        };
+        self.people.borrow_mut().insert(key, known);
+        Ok(known)
+    }
+
+    /// A host alone knows of no job that a server could be asked about.
     fn server_user(&self, _: &Subject) -> Result<ServerUser, Trouble> {
-        self.asking.user()
+        Err(Trouble { code: "user-check", detail: "no server can be asked without a job".to_owned() })
+    }
+}
+
+impl ThisHost {
+    /// Who the account belongs to by the site's own file.
+    fn of_site(&self, file: &Path, server: &str, account: &str) -> Result<Option<u64>, String> {
+        let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+        let bytes = files::read_bytes(file, self.rights).map_err(|e| e.to_string())?;
+        let text = String::from_utf8(bytes).map_err(|e| explain(&e))?;
+        nunbird_policy::find_person(&text, server, account)
+            .map_err(|e| format!("{}:{}:{}: {}", file.display(), e.line, e.column, e.message))
     }
 }
 
@@ -79,7 +115,7 @@ fn silent(what: &str, error: &dyn std::fmt::Display) -> Trouble {
 ///
 /// # Errors
 /// As [`refuse`] and [`unanswered`].
-pub(crate) fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
+pub fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
     let facts = look_up(name).map_err(|trouble| unanswered(&trouble))?;
     let facts = facts.ok_or_else(|| refuse(name, &Violation::Missing))?;
     let accounts = Accounts { min_uid, ..Accounts::default() };
@@ -92,11 +128,11 @@ pub(crate) fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
 ///
 /// # Errors
 /// A denial for an account that has expired; a system refusal where the database does not answer.
-pub(crate) fn check_expiry(name: &str, privilege: Privilege) -> Result<(), Refusal> {
-    if !matches!(privilege.source, Source::Root | Source::Setuid) {
+pub fn check_expiry(name: &str, rights: Rights) -> Result<(), Refusal> {
+    if !rights.reads_shadow {
         return Ok(());
     }
-    let now = store::now()?.epoch;
+    let now = now()?;
     match shadow::expiry(name, now).map_err(|e| unanswered(&silent(&format!("`{name}`"), &e)))? {
         Expiry::Valid | Expiry::Unknown => Ok(()),
         Expiry::Expired => {
@@ -108,8 +144,16 @@ pub(crate) fn check_expiry(name: &str, privilege: Privilege) -> Result<(), Refus
     }
 }
 
+/// Seconds since the epoch.
+///
+/// # Errors
+/// A system refusal when the clock does not answer.
+pub fn now() -> Result<u64, Refusal> {
+    nunbird_sys::clock::now().map_err(|e| Refusal::system("clock", "this host's clock cannot be read", e))
+}
+
 /// A denial that does not tell the CI user whether the account exists; the detail does, for the admin.
-pub(crate) fn refuse(name: &str, violation: &Violation) -> Refusal {
+pub fn refuse(name: &str, violation: &Violation) -> Refusal {
     let message = "you have no account on this host that may run CI jobs";
     Refusal::denied("account", message, format!("account `{name}`: {violation}")).help(
         "your login here must equal your GitLab login, unless your site maps it; ask your site's admins",
@@ -117,10 +161,11 @@ pub(crate) fn refuse(name: &str, violation: &Violation) -> Refusal {
 }
 
 /// A decision that needs an answer which the host did not give is a no, and not the job's fault.
-pub(crate) fn unanswered(trouble: &Trouble) -> Refusal {
+pub fn unanswered(trouble: &Trouble) -> Refusal {
     let message = match trouble.code {
         "user-database" => "this host's user database does not answer",
         "group" => "this host does not know a group that its policy names",
+        people::CODE => "this host's list of people cannot be used",
         "user-check" => "the GitLab server does not say who started this job",
         _ => "this host's tables of accounts cannot be used",
     };

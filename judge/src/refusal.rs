@@ -8,7 +8,7 @@ use std::fmt::Display;
 
 /// Whose trouble it is, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub enum Class {
     /// The job may not run here: final, gitlab-runner does not retry.
     Denied,
     /// Something on this host is not as it should be: gitlab-runner tries again.
@@ -20,24 +20,27 @@ const MAX_LINES: usize = 40;
 
 /// A no.
 #[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) class: Class,
+pub struct Refusal {
+    /// Whose trouble it is.
+    pub class: Class,
     /// A stable word for logs and tests.
-    pub(crate) code: &'static str,
+    pub code: &'static str,
     /// For the CI user: no names of accounts or files beyond what the user knows.
-    pub(crate) message: String,
+    pub message: String,
     /// For the admin: the cause.
-    pub(crate) detail: String,
+    pub detail: String,
     /// What the reader can do.
-    pub(crate) help: &'static str,
+    pub help: &'static str,
 }
 
 impl Refusal {
-    pub(crate) fn denied(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
+    /// A final no.
+    pub fn denied(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
         Self::new(Class::Denied, code, message, detail)
     }
 
-    pub(crate) fn system(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
+    /// A no by trouble on this host.
+    pub fn system(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
         Self::new(Class::System, code, message, detail)
     }
 
@@ -46,11 +49,14 @@ impl Refusal {
         Refusal { class, code, message: message.into(), detail: clean(&detail.to_string()), help }
     }
 
-    pub(crate) fn help(self, help: &'static str) -> Self {
+    /// The same with another word of help.
+    #[must_use]
+    pub fn help(self, help: &'static str) -> Self {
         Refusal { help, ..self }
     }
 
-    pub(crate) fn exit_code(&self, codes: ExitCodes) -> u8 {
+    /// The exit code by which gitlab-runner learns of it.
+    pub fn exit_code(&self, codes: ExitCodes) -> u8 {
         match self.class {
             Class::Denied => codes.build_failure,
             Class::System => codes.system_failure,
@@ -58,7 +64,7 @@ impl Refusal {
     }
 
     /// Prints the refusal to standard error, which gitlab-runner puts into the job log.
-    pub(crate) fn print(&self, decision_id: &str, unobfuscated: bool) {
+    pub fn print(&self, decision_id: &str, unobfuscated: bool) {
         let mut text = format!("nunbird: error: {} [{}]\n", Untrusted(&self.message), self.code);
         if unobfuscated {
             for line in self.detail.lines() {
@@ -72,13 +78,13 @@ impl Refusal {
 
 /// Bounded and without characters that deceive: the detail goes into the audit file, and some of it was chosen by the
 /// caller.
-pub(crate) fn clean(detail: &str) -> String {
+pub fn clean(detail: &str) -> String {
     let lines: Vec<String> = detail.lines().take(MAX_LINES).map(|line| Untrusted(line).to_string()).collect();
     lines.join("\n")
 }
 
 /// Writes to standard error. Nobody may be left to read it, which must not stop a refusal.
-pub(crate) fn print_error(text: &str) {
+pub fn print_error(text: &str) {
     use std::io::Write;
     let _unheard = std::io::stderr().write_all(text.as_bytes());
 }

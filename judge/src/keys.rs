@@ -1,8 +1,7 @@
 //! The servers' signing keys: read from files, refreshed by an unprivileged program when they do not fit.
 
-use crate::privilege::Privilege;
-use crate::settings::Settings;
-use crate::surrender::{self, Ids};
+use crate::rights::Rights;
+use nunbird_drop::surrender::{self, Ids};
 use nunbird_policy::{GitLabServer, Policy};
 use nunbird_sys::directory::Directory;
 use nunbird_sys::foreign::Caller;
@@ -31,16 +30,18 @@ const PROGRAM: &str = "nunbird-keys";
 
 /// The content of each server's keys file, and what was wrong with those that could not be used.
 #[derive(Debug)]
-pub(crate) struct Keys {
-    pub(crate) files: Vec<Vec<u8>>,
-    pub(crate) troubles: Vec<String>,
+pub struct Keys {
+    /// In the order of the policy's servers; empty where there is none.
+    pub files: Vec<Vec<u8>>,
+    /// For the admin.
+    pub troubles: Vec<String>,
 }
 
 /// Reads the keys files of all servers.
-pub(crate) fn read(policy: &Policy, privilege: Privilege) -> Keys {
+pub fn read(policy: &Policy, rights: Rights) -> Keys {
     let mut keys = Keys { files: Vec::new(), troubles: Vec::new() };
     for server in &policy.gitlab {
-        match read_one(policy, server, privilege) {
+        match read_one(policy, server, rights) {
             Ok(bytes) => keys.files.push(bytes),
             Err(trouble) => {
                 keys.files.push(Vec::new());
@@ -51,13 +52,13 @@ pub(crate) fn read(policy: &Policy, privilege: Privilege) -> Keys {
     keys
 }
 
-fn read_one(policy: &Policy, server: &GitLabServer, privilege: Privilege) -> Result<Vec<u8>, String> {
+fn read_one(policy: &Policy, server: &GitLabServer, rights: Rights) -> Result<Vec<u8>, String> {
     let name = format!("{}.json", server.name);
     let path = policy.keys_dir.join(&name);
     let explain = |e: io::Error| format!("{}: {e}; run `nunbird-keys refresh`", path.display());
-    let keeper = privilege.keeper();
+    let keeper = rights.keeper;
     let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(explain)?;
-    let (directory, owner) = keys_directory(policy, privilege)?;
+    let (directory, owner) = keys_directory(policy, rights)?;
     let (bytes, uid, mode) = directory.read(&name, MAX_KEYS_FILE).map_err(explain)?;
     if uid != owner.uid && uid != 0 {
         let wanted = owner.uid;
@@ -71,17 +72,17 @@ fn read_one(policy: &Policy, server: &GitLabServer, privilege: Privilege) -> Res
 
 /// The keys directory and its owner, who may write keys: root's choice, because the directories above it are
 /// root's. The runner's account is never accepted: it would bring its own keys.
-fn keys_directory(policy: &Policy, privilege: Privilege) -> Result<(Directory, Caller), String> {
+fn keys_directory(policy: &Policy, rights: Rights) -> Result<(Directory, Caller), String> {
     let path = &policy.keys_dir;
     let parent = path.parent().unwrap_or(Path::new("/"));
-    open_trusted_directory(parent, &privilege.trusted_owners()).map_err(|e| e.to_string())?;
+    open_trusted_directory(parent, &rights.trusted_owners()).map_err(|e| e.to_string())?;
     let owner = std::fs::symlink_metadata(path)
         .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta))
         .map_err(|e| format!("{}: {e}", path.display()))?;
-    if privilege.source.is_privileged() && owner == privilege.caller.uid && owner != 0 {
+    if rights.privileged && owner == rights.caller.uid && owner != 0 {
         return Err(format!("{}: belongs to the runner's account", path.display()));
     }
-    let mut owners = privilege.trusted_owners();
+    let mut owners = rights.trusted_owners();
     owners.push(owner);
     let directory = Directory::new(open_trusted_directory(path, &owners).map_err(|e| e.to_string())?);
     let (uid, gid, _) = directory.owner().map_err(|e| format!("{}: {e}", path.display()))?;
@@ -90,13 +91,15 @@ fn keys_directory(policy: &Policy, privilege: Privilege) -> Result<(Directory, C
 
 /// Has `nunbird-keys` fetch every server's keys, as the owner of the keys directory. The rate is its concern.
 ///
+/// They are written to `keys_dir`: the policy's, or a copy of it.
+///
 /// Returns whether it was done for one server at least, and what went wrong.
-pub(crate) fn refresh(settings: &Settings, privilege: Privilege) -> (bool, Vec<String>) {
+pub fn refresh(policy: &Policy, keys_dir: &Path, rights: Rights) -> (bool, Vec<String>) {
     let deadline = Instant::now() + PATIENCE;
     let mut troubles = Vec::new();
     let mut done = false;
-    for server in &settings.policy.gitlab {
-        match refresh_one(&settings.policy, server, privilege, deadline) {
+    for server in &policy.gitlab {
+        match refresh_one(policy, server, keys_dir, rights, deadline) {
             Ok(()) => done = true,
             Err(trouble) => troubles.push(format!("keys of {}: {trouble}", server.name)),
         }
@@ -107,31 +110,35 @@ pub(crate) fn refresh(settings: &Settings, privilege: Privilege) -> (bool, Vec<S
 fn refresh_one(
     policy: &Policy,
     server: &GitLabServer,
-    privilege: Privilege,
+    keys_dir: &Path,
+    rights: Rights,
     deadline: Instant,
 ) -> Result<(), String> {
     let owner = {
-        let keeper = privilege.keeper();
+        let keeper = rights.keeper;
         let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| e.to_string())?;
-        keys_directory(policy, privilege)?.1
+        keys_directory(policy, rights)?.1
     };
-    let arguments = arguments(policy, server).map_err(|e| e.to_string())?;
+    let arguments = arguments(server, keys_dir).map_err(|e| e.to_string())?;
     let left = deadline.saturating_duration_since(Instant::now());
-    let fetcher = Fetcher { policy, privilege, owner };
+    let fetcher = Fetcher { policy, rights, owner };
     fetcher.run(&arguments, None, MAX_WORDS, left).map(drop)
 }
 
 /// Asks a server whose running job `token` is of. The token goes by an open file, never by argument or environment.
-pub(crate) fn ask_about_job(
+///
+/// # Errors
+/// What went wrong, for the admin.
+pub fn ask_about_job(
     policy: &Policy,
     server: &GitLabServer,
     token: &str,
-    privilege: Privilege,
+    rights: Rights,
 ) -> Result<Vec<u8>, String> {
-    let keeper = privilege.keeper();
+    let keeper = rights.keeper;
     let owner = {
         let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| e.to_string())?;
-        keys_directory(policy, privilege)?.1
+        keys_directory(policy, rights)?.1
     };
     let token = exec::sealed(c"nunbird-job-token", token.as_bytes()).map_err(|e| e.to_string())?;
     let mut words: Vec<&[u8]> = vec![b"nunbird-keys", b"job", b"--url", server.url.as_bytes()];
@@ -141,13 +148,13 @@ pub(crate) fn ask_about_job(
     let arguments: Vec<CString> =
         words.into_iter().map(CString::new).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     let limit = usize::try_from(MAX_JOB_ANSWER).unwrap_or(usize::MAX);
-    Fetcher { policy, privilege, owner }.run(&arguments, Some(&token), limit, PATIENCE)
+    Fetcher { policy, rights, owner }.run(&arguments, Some(&token), limit, PATIENCE)
 }
 
 /// `nunbird-keys`, run as the owner of the keys directory.
 struct Fetcher<'a> {
     policy: &'a Policy,
-    privilege: Privilege,
+    rights: Rights,
     owner: Caller,
 }
 
@@ -162,30 +169,32 @@ impl Fetcher<'_> {
         patience: Duration,
     ) -> Result<Vec<u8>, String> {
         let failed = |e: io::Error| e.to_string();
-        let Fetcher { policy, privilege, owner } = *self;
+        let Fetcher { policy, rights, owner } = *self;
         if owner.uid == 0 {
             let path = policy.keys_dir.display();
             return Err(format!(
                 "{path} belongs to root, and nothing is ever fetched as root; give it to a user of its own"
             ));
         }
-        let keeper = privilege.keeper();
+        let keeper = rights.keeper;
         let program = {
             let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(failed)?;
             let path = policy.job.launcher.with_file_name(PROGRAM);
-            open_trusted(&path, &privilege.trusted_owners()).map_err(|e| e.to_string())?
+            open_trusted(&path, &rights.trusted_owners()).map_err(|e| e.to_string())?
         };
+        // An admin without privilege asks as itself.
+        let runs_as = if rights.privileged && !rights.can_change_user { rights.keeper } else { owner };
         let parent = process::id();
         let (reader, writer) = io::pipe().map_err(failed)?;
         let child = fork_into(|| {
-            let _failed = become_fetcher(&program, arguments, input, &writer, owner, privilege, parent);
+            let _failed = become_fetcher(&program, arguments, input, &writer, runs_as, rights, parent);
             1
         })
         .map_err(failed)?;
         drop(writer);
         let said = answer::read_to_end(reader, limit, patience);
         if said.is_err() {
-            let _already_gone = child.kill_as(owner.uid);
+            let _already_gone = child.kill_as(runs_as.uid);
         }
         let ended = child.wait().map_err(failed)?;
         let said = said.map_err(|e| format!("nunbird-keys did not end in time: {e}"))?;
@@ -198,7 +207,7 @@ impl Fetcher<'_> {
     }
 }
 
-fn arguments(policy: &Policy, server: &GitLabServer) -> Result<Vec<CString>, std::ffi::NulError> {
+fn arguments(server: &GitLabServer, keys_dir: &Path) -> Result<Vec<CString>, std::ffi::NulError> {
     let mut words: Vec<&[u8]> = vec![
         b"nunbird-keys",
         b"refresh",
@@ -209,7 +218,7 @@ fn arguments(policy: &Policy, server: &GitLabServer) -> Result<Vec<CString>, std
         b"--issuer",
         server.issuer.as_bytes(),
         b"--keys-dir",
-        policy.keys_dir.as_os_str().as_bytes(),
+        keys_dir.as_os_str().as_bytes(),
     ];
     let age = server.keys_max_age.to_string();
     words.extend([b"--keys-max-age".as_slice(), age.as_bytes()]);
@@ -226,7 +235,7 @@ fn become_fetcher(
     input: Option<&File>,
     output: &io::PipeWriter,
     owner: Caller,
-    privilege: Privilege,
+    rights: Rights,
     parent: i32,
 ) -> io::Result<()> {
     process::end_after(SECONDS);
@@ -235,7 +244,7 @@ fn become_fetcher(
         None => process::null_stdin()?,
     }
     exec::output_to(output)?;
-    let surrendered = if privilege.source.is_privileged() {
+    let surrendered = if rights.can_change_user {
         let ids = Ids { uid: owner.uid, gid: owner.gid, groups: Vec::new() };
         surrender::become_user(&mut Linux, &ids)
     } else {

@@ -1,58 +1,79 @@
-//! The `config` stage's judgement: the site's program, the policy, and the user's own word, in this order.
+//! The judgement of a job whose identity is known: the site's program, the policy, and the user's own word, in this order.
 
-use crate::account::{self, ThisHost};
-use crate::authorized_projects::{self, Owner};
-use crate::context::Context;
-use crate::nologin;
+use crate::account;
+use crate::authorized_projects::Owner;
+use crate::identify::Identity;
+use crate::means::Means;
+use crate::people;
 use crate::refusal::{Refusal, clean};
-use crate::server_user::Asking;
-use crate::settings::Settings;
-use crate::validation::{self, Claims, Question};
+use crate::server_user::HostOfJob;
+use crate::validation::{Claims, Question};
 use nunbird_policy::{
-    AccountFacts, IdentitySource, Policy, ProjectFacts, Rule, Subject, UserViolation, Validation, Verdict,
-    decide, origin,
+    AccountFacts, Decision, Host, IdentitySource, Person, Policy, ProjectFacts, Rule, Subject, UserViolation,
+    Validation, Verdict, decide, is_pinned, origin,
 };
 use nunbird_token::{Admitted, Source, UserIdentity};
 
 /// A job that may run.
 #[derive(Debug)]
-pub(crate) struct Judged<'p> {
-    pub(crate) rule: &'p Rule,
-    pub(crate) account: AccountFacts,
+pub struct Judged<'p> {
+    /// The rule that decided.
+    pub rule: &'p Rule,
+    /// The account, which has passed every invariant.
+    pub account: AccountFacts,
     /// The data directory that the site's program names, in place of the configured one.
-    pub(crate) data_dir: Option<String>,
+    pub data_dir: Option<String>,
+    /// Whose account this is from now on, where nobody is known for it.
+    pub first: Option<Person>,
 }
 
-/// Judges the job. What the site's program answers goes into the context's facts, where rules and audit events see it.
+/// What a judgement goes by.
+#[derive(Debug)]
+pub struct Proof<'a> {
+    /// The bytes of `JOB_RESPONSE_FILE`. They hold the job's secrets.
+    pub response: &'a [u8],
+    /// Who the job belongs to.
+    pub identity: &'a Identity,
+}
+
+/// What is known on the way of a judgement, also of one that ends early.
+#[derive(Debug)]
+pub struct Course<'p> {
+    /// What rules may ask about the job, with what the site's program answered once it has.
+    pub subject: Subject,
+    /// The last decision of the rules.
+    pub decision: Option<Decision<'p>>,
+}
+
+/// Judges the job.
 ///
 /// # Errors
 /// Every way in which the answer is no.
-pub(crate) fn judge<'p>(
-    context: &mut Context<'_>,
-    admitted: &Admitted,
-    asking: Asking<'_>,
-    settings: &'p Settings,
-) -> Result<Judged<'p>, Refusal> {
-    let (policy, privilege) = (&settings.policy, context.privilege);
-    let host = ThisHost::new(privilege, asking);
-    let caller = privilege.caller.uid;
-    let mut subject = subject(admitted, settings)?;
+pub fn judge<'p, M: Means>(
+    means: &M,
+    policy: &'p Policy,
+    proof: &Proof<'_>,
+    course: &mut Course<'p>,
+) -> Result<Judged<'p>, M::Stop> {
+    let admitted = &proof.identity.admitted;
+    let host = HostOfJob::new(means, policy, proof);
     let mut data_dir = None;
     if let Some(program) = &policy.validation {
         if program.rules_first {
-            let alone = Subject { validated: Some(subject.user_login.clone()), ..subject.clone() };
-            by_rules(policy, &alone, &host, caller)?;
+            let alone =
+                Subject { validated: Some(course.subject.user_login.clone()), ..course.subject.clone() };
+            by_rules(means, policy, &alone, &host, &mut course.decision)?;
         }
-        let (account, directory) = validated(program, admitted, &subject, policy, context)?;
-        subject.validated = Some(account);
+        let (account, directory) = validated(means, program, admitted, &course.subject, policy)?;
+        course.subject.validated = Some(account);
         data_dir = directory;
-        context.subject = Some(subject.clone());
     }
-    let (rule, account) = by_rules(policy, &subject, &host, caller)?;
+    let (rule, account) = by_rules(means, policy, &course.subject, &host, &mut course.decision)?;
     if policy.accounts.nologin {
-        nologin::check(privilege)?;
+        means.nologin()?;
     }
     let owner = Owner { uid: account.uid, gid: account.gid, groups: &account.groups, home: &account.home };
+    let subject = &course.subject;
     let facts = ProjectFacts {
         server: &subject.server,
         project_path: &subject.project_path,
@@ -60,9 +81,30 @@ pub(crate) fn judge<'p>(
         ref_protected: subject.ref_protected,
         pipeline_source: subject.pipeline_source.as_deref(),
     };
-    authorized_projects::check(policy.authorized_projects, &owner, &facts, privilege)?;
-    account::check_expiry(&account.name, privilege)?;
-    Ok(Judged { rule, account, data_dir })
+    means.authorized_projects(policy.authorized_projects, &owner, &facts)?;
+    means.expiry(&account.name)?;
+    let first = first(means, policy, rule, &course.subject, &account)?;
+    Ok(Judged { rule, account, data_dir, first })
+}
+
+/// What there is to remember of this job's account; nothing where it is known already. The host has answered before, so that a
+/// change in between is not seen here.
+fn first<M: Means>(
+    means: &M,
+    policy: &Policy,
+    rule: &Rule,
+    subject: &Subject,
+    account: &AccountFacts,
+) -> Result<Option<Person>, Refusal> {
+    if !is_pinned(policy, rule, subject, &account.name) {
+        return Ok(None);
+    }
+    let known = means.host().pinned(policy.accounts.people_file.as_deref(), &subject.server, &account.name);
+    Ok(known.map_err(|trouble| account::unanswered(&trouble))?.is_none().then(|| person(subject, account)))
+}
+
+fn person(subject: &Subject, account: &AccountFacts) -> Person {
+    Person { account: account.name.clone(), server: subject.server.clone(), user_id: subject.user_id }
 }
 
 /// The host of an issuer, which is a URL, or the bare name of a host on servers that are set so.
@@ -76,13 +118,13 @@ fn host_name(issuer: &str) -> &str {
 }
 
 /// The account that the site's program names: its answer's, else the one that the user asked for, else the login.
-fn validated(
+fn validated<M: Means>(
+    means: &M,
     program: &Validation,
     admitted: &Admitted,
     subject: &Subject,
     policy: &Policy,
-    context: &Context<'_>,
-) -> Result<(String, Option<String>), Refusal> {
+) -> Result<(String, Option<String>), M::Stop> {
     let issuer_host = policy.gitlab.get(admitted.server).map_or("", |server| host_name(&server.issuer));
     let question = Question {
         claims: Claims {
@@ -101,7 +143,7 @@ fn validated(
         },
         target: admitted.requested_account.as_deref(),
     };
-    let answer = validation::ask(program, &question, context.privilege)?;
+    let answer = means.validate(program, &question)?;
     let asked = admitted.requested_account.clone().unwrap_or_else(|| subject.user_login.clone());
     let directory = answer.data_dir.map(|path| {
         path.into_os_string().into_string().map_err(|path| {
@@ -117,13 +159,15 @@ fn validated(
 }
 
 /// The policy's word: the rule that decided, and the account.
-fn by_rules<'p>(
+fn by_rules<'p, M: Means>(
+    means: &M,
     policy: &'p Policy,
     subject: &Subject,
-    host: &ThisHost<'_>,
-    caller: u32,
+    host: &dyn Host,
+    decision: &mut Option<Decision<'p>>,
 ) -> Result<(&'p Rule, AccountFacts), Refusal> {
-    match decide(policy, subject, host, caller).verdict {
+    let decided = decision.insert(decide(policy, subject, host, means.caller()));
+    match decided.verdict.clone() {
         Verdict::Admitted { rule, account } => Ok((rule, account)),
         Verdict::DeniedByRule { rule, message } => {
             let text = format!("this job may not run here: {message}");
@@ -131,6 +175,16 @@ fn by_rules<'p>(
         }
         Verdict::DeniedAccount { rule, account, violation } => {
             let refusal = account::refuse(&account, &violation);
+            let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
+            Err(Refusal { detail: clean(&detail), ..refusal })
+        }
+        Verdict::DeniedPin { rule, account, pinned } => {
+            let person = person(subject, &account);
+            let (login, file) = (&subject.user_login, policy.accounts.people_file.as_deref());
+            let refusal = match pinned {
+                Some(pinned) => people::mismatch(&person, login, pinned, file),
+                None => people::unknown(&person, login, file),
+            };
             let detail = format!("rule `{}` at {}: {}", rule.name, rule.place, refusal.detail);
             Err(Refusal { detail: clean(&detail), ..refusal })
         }
@@ -166,8 +220,8 @@ fn refuse_user(rule: &Rule, subject: &Subject, violation: &UserViolation) -> Ref
 ///
 /// # Errors
 /// A system refusal for a server that is not configured: no sound worker names one.
-pub(crate) fn subject(admitted: &Admitted, settings: &Settings) -> Result<Subject, Refusal> {
-    let server = settings.policy.gitlab.get(admitted.server).ok_or_else(|| {
+pub fn subject(admitted: &Admitted, policy: &Policy) -> Result<Subject, Refusal> {
+    let server = policy.gitlab.get(admitted.server).ok_or_else(|| {
         let message = "the job's identity could not be checked on this host";
         Refusal::system("worker", message, "the worker named a server that is not configured")
     })?;
@@ -197,7 +251,7 @@ pub(crate) fn subject(admitted: &Admitted, settings: &Settings) -> Result<Subjec
 }
 
 /// The source's name in policies and audit events.
-pub(crate) fn source(admitted: &Admitted) -> IdentitySource {
+pub fn source(admitted: &Admitted) -> IdentitySource {
     match admitted.source {
         Source::IdToken => IdentitySource::IdToken,
         Source::JobToken => IdentitySource::JobToken,

@@ -1,7 +1,7 @@
 //! `/etc/nologin`: while it exists, a site that says so admits no job, as pam_nologin(8) admits no login.
 
-use crate::privilege::Privilege;
 use crate::refusal::Refusal;
+use crate::rights::Rights;
 use nunbird_handover::Untrusted;
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::trusted::{Distrust, open_trusted};
@@ -17,11 +17,11 @@ const MAX_TEXT: u64 = 2048;
 ///
 /// # Errors
 /// A system refusal: the runner may try again, and so may the user.
-pub(crate) fn check(privilege: Privilege) -> Result<(), Refusal> {
-    FILES.iter().try_for_each(|file| check_one(Path::new(file), privilege))
+pub fn check(rights: Rights) -> Result<(), Refusal> {
+    FILES.iter().try_for_each(|file| check_one(Path::new(file), rights))
 }
 
-fn check_one(file: &Path, privilege: Privilege) -> Result<(), Refusal> {
+fn check_one(file: &Path, rights: Rights) -> Result<(), Refusal> {
     let refuse = |text: &str, detail: &dyn std::fmt::Display| {
         let message = match text {
             "" => "no jobs run on this host at present".to_owned(),
@@ -36,20 +36,17 @@ fn check_one(file: &Path, privilege: Privilege) -> Result<(), Refusal> {
         Err(e) => return Err(refuse("", &format!("{}: {e}", file.display()))),
         Ok(_) => {}
     }
-    let text = read(file, privilege).unwrap_or_default();
+    let text = read(file, rights).unwrap_or_default();
     let words: Vec<String> = text.split_whitespace().map(|word| Untrusted(word).to_string()).collect();
     Err(refuse(&words.join(" "), &format!("{} exists", file.display())))
 }
 
 /// The text, where the file is root's own; the file counts whatever it holds.
-fn read(file: &Path, privilege: Privilege) -> Result<String, Distrust> {
-    let keeper = privilege.keeper();
+fn read(file: &Path, rights: Rights) -> Result<String, Distrust> {
+    let keeper = rights.keeper;
     let failed = |e| Distrust::Open(file.into(), e);
     let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(failed)?;
     let mut bytes = Vec::new();
-    open_trusted(file, &privilege.trusted_owners())?
-        .take(MAX_TEXT)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    open_trusted(file, &rights.trusted_owners())?.take(MAX_TEXT).read_to_end(&mut bytes).map_err(failed)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -1,0 +1,411 @@
+//! What `explain` judges a job with: the functions of `nunbird-auth`, with the rights of the admin who asks. What those rights do
+//! not reach is told and never taken for a yes.
+
+use crate::host::group_name;
+use crate::{fetched, programs};
+use nunbird_judge::account::{self, ThisHost};
+use nunbird_judge::authorized_projects::{self, Owner};
+use nunbird_judge::evidence::{self, Evidence, JobEvidence};
+use nunbird_judge::keys::{self, Keys};
+use nunbird_judge::validation::{self, Question, Validated};
+use nunbird_judge::{Fetched, Means, Refusal, Rights, nologin};
+use nunbird_policy::{
+    AccountFacts, AuthorizedProjects, Downscope, GitLabServer, Host, MapFile, Policy, ProjectFacts,
+    ServerUser, Subject, Trouble, Validation,
+};
+use nunbird_sys::capabilities::Capabilities;
+use nunbird_sys::foreign::Caller;
+use nunbird_sys::users;
+use nunbird_token::{Admitted, JobToken, JobUser, MAX_RESPONSE, Rejection};
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// How a judgement ends early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// As `nunbird-auth` would end it.
+    Refused(Refusal),
+    /// The caller cannot find out, and why.
+    Undecided(String),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+/// What becomes of the site's validation program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// It is run only where it would have no other rights than the caller has already.
+    Unprivileged,
+    /// The caller is root and wants it run.
+    Run,
+    /// It is not run: this is its answer.
+    Answer(String),
+}
+
+/// The means of an admin.
+pub(crate) struct AsAdmin<'a> {
+    policy: &'a Policy,
+    pub(crate) rights: Rights,
+    /// The bytes of the job response.
+    response: Vec<u8>,
+    /// Whether there is none, but claims or a token alone: then no server can be asked about the job.
+    pub(crate) no_job: bool,
+    ask: Ask,
+    host: Watched,
+    notes: RefCell<Vec<String>>,
+    signature: RefCell<Option<String>>,
+}
+
+impl<'a> AsAdmin<'a> {
+    pub(crate) fn new(policy: &'a Policy, runner: &str, response: Vec<u8>, ask: Ask) -> Self {
+        let (rights, known) = rights(policy, runner);
+        let given_up = if rights.can_change_user { give_up_override() } else { Ok(()) };
+        let means = AsAdmin {
+            policy,
+            rights,
+            no_job: response.is_empty(),
+            response,
+            ask,
+            host: Watched::new(rights),
+            notes: RefCell::default(),
+            signature: RefCell::default(),
+        };
+        if let Err(e) = given_up {
+            means.skip(format!("files were read with more rights than nunbird-auth has: {e}"));
+        }
+        if !known {
+            means.skip(format!("this host has no account `{runner}`, and no job becomes the runner's account: name it with --runner-user"));
+        }
+        means
+    }
+
+    /// Notes a check that was not made.
+    fn skip(&self, what: String) {
+        self.host.skip(what);
+    }
+
+    /// Tells whose job it is. `known` is false for claims that do not say it.
+    pub(crate) fn is_of(&self, user_id: u64, known: bool) {
+        self.host.user_id.set(user_id);
+        self.host.anybody.set(!known);
+    }
+
+    pub(crate) fn unchecked(&self) -> Vec<String> {
+        self.host.unchecked.borrow().clone()
+    }
+
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.notes.borrow().clone()
+    }
+
+    /// What is known of the id token's signature; none where there is no token.
+    pub(crate) fn signature(&self) -> Option<String> {
+        self.signature.borrow().clone()
+    }
+
+    /// The same stop, but for a refusal that comes of what the caller may not read.
+    pub(crate) fn honest(&self, stop: Stop) -> Stop {
+        match (stop, self.host.withheld.borrow().clone()) {
+            (Stop::Refused(refusal), Some(why)) if refusal.class == nunbird_judge::Class::System => {
+                Stop::Undecided(why)
+            }
+            (stop, _) => stop,
+        }
+    }
+
+    /// Whether there is no job response: the identity comes from claims.
+    pub(crate) fn response_is_empty(&self) -> bool {
+        self.response.is_empty()
+    }
+
+    fn is_root(&self) -> bool {
+        self.rights.can_change_user
+    }
+
+    fn say_signature(&self, answer: &Result<Admitted, Rejection>) {
+        let genuine = |server: &str| format!("signature verified with a key of {server}");
+        let text = match answer {
+            Ok(admitted) => {
+                let name = self.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
+                genuine(&format!("server `{name}`"))
+            }
+            Err(Rejection::Response | Rejection::NoToken | Rejection::Empty) => return,
+            Err(Rejection::Keys) => {
+                let keys = self.policy.keys_dir.display();
+                format!("signature NOT verified: no keys can be read in {keys}")
+            }
+            Err(rejection @ (Rejection::UnknownKey | Rejection::Malformed)) => {
+                format!("signature NOT genuine: {rejection}")
+            }
+            Err(_) => genuine("a configured server"),
+        };
+        *self.signature.borrow_mut() = Some(text);
+    }
+}
+
+/// Gives up reading whatever a mode forbids: `nunbird-auth` keeps two capabilities, and these are not among them (capabilities(7)).
+fn give_up_override() -> std::io::Result<()> {
+    const OVERRIDE: u64 = (1 << 1) | (1 << 2);
+    let held = Capabilities::current()?;
+    let effective = held.effective & !OVERRIDE;
+    let permitted = held.permitted & !OVERRIDE;
+    Capabilities { effective, permitted, ..held }.apply()
+}
+
+/// The rights of the caller for the `nunbird-auth` of this policy, and whether the runner's account is known.
+fn rights(policy: &Policy, runner: &str) -> (Rights, bool) {
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let own = Caller { uid, gid };
+    let is_root = uid == 0;
+    let privileged = policy.downscope == Downscope::Setuid;
+    let of_name =
+        users::by_name(runner).ok().flatten().map(|entry| Caller { uid: entry.uid, gid: entry.gid });
+    let caller = match policy.downscope {
+        Downscope::None if !is_root => Some(own),
+        _ => of_name,
+    };
+    let known = caller.is_some();
+    let caller = caller.unwrap_or(Caller { uid: u32::MAX, gid: u32::MAX });
+    let keeper = if is_root && !privileged && known { caller } else { own };
+    let reads_shadow = privileged && !programs::has_capabilities(&programs::auth(policy));
+    (Rights { privileged, can_change_user: is_root, keeper, caller, reads_shadow }, known)
+}
+
+/// Whether the caller's own rights keep it from a file that is there. Root reads what the program reads.
+fn is_closed(path: &Path, rights: Rights) -> bool {
+    !rights.can_change_user && matches!(File::open(path), Err(e) if e.kind() == ErrorKind::PermissionDenied)
+}
+
+impl Means for AsAdmin<'_> {
+    type Stop = Stop;
+
+    fn response(&self) -> Result<Zeroizing<Vec<u8>>, Stop> {
+        if u64::try_from(self.response.len()).unwrap_or(u64::MAX) > MAX_RESPONSE {
+            let detail = format!("larger than {MAX_RESPONSE} bytes");
+            let message = "the runner's job response could not be read";
+            return Err(Refusal::system("response-file", message, detail).into());
+        }
+        Ok(Zeroizing::new(self.response.clone()))
+    }
+
+    fn now(&self) -> Result<u64, Stop> {
+        Ok(account::now()?)
+    }
+
+    fn keys(&self) -> Result<Keys, Stop> {
+        let keys = keys::read(self.policy, self.rights);
+        let mut files =
+            self.policy.gitlab.iter().map(|s| self.policy.keys_dir.join(format!("{}.json", s.name)));
+        match files.find(|file| is_closed(file, self.rights)) {
+            Some(file) => Err(Stop::Undecided(format!("{}: you may not read the keys", file.display()))),
+            None => Ok(keys),
+        }
+    }
+
+    fn fetched_keys(&self) -> Result<Fetched, Stop> {
+        let before = keys::read(self.policy, self.rights);
+        fetched::keys(self.policy, self.rights, before)
+            .map_err(|e| Stop::Undecided(format!("the keys could not be fetched anew: {e}")))
+    }
+
+    fn by_id_tokens(&self, evidence: &Evidence<'_>) -> Result<Result<Admitted, Rejection>, Stop> {
+        let answer = evidence::by_id_tokens(evidence, self.policy);
+        self.say_signature(&answer);
+        Ok(answer)
+    }
+
+    fn job_token(&self, response: &[u8], urls: &[String]) -> Result<Result<JobToken, Rejection>, Stop> {
+        Ok(nunbird_token::job_token(response, urls))
+    }
+
+    fn job_user(
+        &self,
+        response: &[u8],
+        answer: &[u8],
+        server: &GitLabServer,
+    ) -> Result<Result<JobUser, Rejection>, Stop> {
+        Ok(evidence::job_user(response, answer, server))
+    }
+
+    fn assumes_a_person(&self) -> bool {
+        if self.no_job {
+            let what =
+                "the server was not asked about the user, who is taken for an active person: no job response"
+                    .to_owned();
+            if !self.notes.borrow().contains(&what) {
+                self.notes.borrow_mut().push(what);
+            }
+        }
+        self.no_job
+    }
+
+    fn unanswered(&self, stop: Stop) -> String {
+        match stop {
+            Stop::Refused(refusal) => refusal.detail,
+            Stop::Undecided(why) => {
+                *self.host.withheld.borrow_mut() = Some(why.clone());
+                why
+            }
+        }
+    }
+
+    fn ask_about_job(&self, server: &GitLabServer, token: &str) -> Result<Result<Vec<u8>, String>, Stop> {
+        let program = self.policy.job.launcher.with_file_name("nunbird-keys");
+        if is_closed(&program, self.rights) {
+            return Err(Stop::Undecided(format!("{}: you may not run it", program.display())));
+        }
+        Ok(keys::ask_about_job(self.policy, server, token, self.rights))
+    }
+
+    fn by_job_answer(&self, evidence: &JobEvidence<'_>) -> Result<Result<Admitted, Rejection>, Stop> {
+        Ok(evidence::by_job_answer(evidence, self.policy))
+    }
+
+    fn host(&self) -> &dyn Host {
+        &self.host
+    }
+
+    fn caller(&self) -> u32 {
+        self.rights.caller.uid
+    }
+
+    fn validate(&self, program: &Validation, question: &Question<'_>) -> Result<Validated, Stop> {
+        let own = !self.rights.privileged && self.rights.keeper.uid == self.rights.caller.uid;
+        match &self.ask {
+            Ask::Answer(name) => {
+                validation::named(question)?;
+                Ok(Validated { username: Some(name.clone()), data_dir: None })
+            }
+            Ask::Run if self.is_root() => Ok(validation::ask(program, question, self.rights)?),
+            _ if own && !self.is_root() => Ok(validation::ask(program, question, self.rights)?),
+            _ => {
+                validation::named(question)?;
+                let script = program.script.display();
+                Err(Stop::Undecided(format!(
+                    "{script} was not asked; --run-validation, as root, asks it, and --validated NAME stands for its answer"
+                )))
+            }
+        }
+    }
+
+    fn nologin(&self) -> Result<(), Stop> {
+        Ok(nologin::check(self.rights)?)
+    }
+
+    fn authorized_projects(
+        &self,
+        mode: AuthorizedProjects,
+        owner: &Owner<'_>,
+        facts: &ProjectFacts<'_>,
+    ) -> Result<(), Stop> {
+        if mode != AuthorizedProjects::Off && !self.is_root() && self.rights.keeper.uid != owner.uid {
+            self.skip(format!(
+                "~/{} of uid {} was not read: only root and its owner can",
+                authorized_projects::FILE,
+                owner.uid
+            ));
+            return Ok(());
+        }
+        if let Some(line) = authorized_projects::check(mode, owner, facts, self.rights)? {
+            self.notes.borrow_mut().push(format!("line {line} of ~/{} admits it", authorized_projects::FILE));
+        }
+        Ok(())
+    }
+
+    fn expiry(&self, account: &str) -> Result<(), Stop> {
+        if self.rights.reads_shadow && !self.is_root() {
+            self.skip(format!("whether `{account}` has expired: only root reads shadow(5)"));
+            return Ok(());
+        }
+        Ok(account::check_expiry(account, self.rights)?)
+    }
+}
+
+/// The host, with a memory of what the caller may not read on it.
+struct Watched {
+    host: ThisHost,
+    rights: Rights,
+    withheld: RefCell<Option<String>>,
+    /// What was not checked, and what that means.
+    unchecked: RefCell<Vec<String>>,
+    /// GitLab's id of the job's user; 0 where the claims do not tell it.
+    user_id: Cell<u64>,
+    /// Whether it is known.
+    anybody: Cell<bool>,
+}
+
+impl Watched {
+    fn new(rights: Rights) -> Self {
+        Watched {
+            host: ThisHost::new(rights),
+            rights,
+            withheld: RefCell::default(),
+            unchecked: RefCell::default(),
+            user_id: Cell::new(0),
+            anybody: Cell::new(false),
+        }
+    }
+}
+
+impl Watched {
+    fn skip(&self, what: String) {
+        let mut unchecked = self.unchecked.borrow_mut();
+        if !unchecked.contains(&what) {
+            unchecked.push(what);
+        }
+    }
+}
+
+impl Host for Watched {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+        self.host.account(name)
+    }
+
+    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+        self.host.group(name)
+    }
+
+    fn group_name(&self, gid: u32) -> Option<String> {
+        group_name(gid)
+    }
+
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+        let text = self.host.map(map);
+        if text.is_err() && is_closed(&map.file, self.rights) {
+            *self.withheld.borrow_mut() = Some(format!("{}: you may not read this map", map.file.display()));
+        }
+        text
+    }
+
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+        self.host.server_user(job)
+    }
+
+    fn pinned(
+        &self,
+        people_file: Option<&Path>,
+        server: &str,
+        account: &str,
+    ) -> Result<Option<u64>, Trouble> {
+        let own = self.user_id.get();
+        if self.anybody.get() {
+            self.skip(format!("whether `{account}` belongs to this user: the claims have no user_id"));
+            return Ok(Some(own));
+        }
+        if self.rights.privileged && !self.rights.can_change_user {
+            self.skip(format!(
+                "whether `{account}` belongs to GitLab user {own}: only root reads the list of people"
+            ));
+            return Ok(Some(own));
+        }
+        self.host.pinned(people_file, server, account)
+    }
+}

@@ -1,0 +1,192 @@
+//! A past decision, found by its id in the audit file and those that were rotated from it.
+
+use crate::audit_files;
+use crate::output::Trouble;
+use crate::replay;
+use nunbird_handover::Untrusted;
+use nunbird_policy::{DEFAULT_AUDIT_FILE, Policy};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The most ids that are told where several begin alike.
+const MAX_IDS: usize = 10;
+
+/// One decision and what came of it.
+#[derive(Debug)]
+pub(crate) struct Past {
+    /// Of `config`: admitted or denied.
+    decision: Map<String, Value>,
+    /// Refusals of the job's later stages.
+    later: Vec<Map<String, Value>>,
+}
+
+/// Finds the decision whose id begins so.
+///
+/// # Errors
+/// When there is none, with the places where its trace may be; when there are several; when a file cannot be read.
+pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<Past, Trouble> {
+    let file = log.or(policy.audit.file.as_deref()).unwrap_or(Path::new(DEFAULT_AUDIT_FILE));
+    let id = id.trim().to_ascii_lowercase();
+    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(Trouble::new(format!("`{}` is no decision id: hexadecimal digits", Untrusted(&id))));
+    }
+    let all = audit_files::find(file)?;
+    let (mut decisions, mut later, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for one in &all.files {
+        replay::events(one, |_, event| {
+            let text = |name: &str| event.get(name).and_then(Value::as_str);
+            let Some(found) = text("decision_id").filter(|found| found.starts_with(&id)) else {
+                return Ok(());
+            };
+            ids.insert(found.to_owned());
+            match (text("stage"), text("outcome")) {
+                (Some("config"), Some("admitted" | "denied")) => decisions.push(event),
+                (_, Some("denied")) => later.push(event),
+                _ => {}
+            }
+            Ok(())
+        })?;
+    }
+    if ids.len() > 1 {
+        let some: Vec<&str> = ids.iter().take(MAX_IDS).map(String::as_str).collect();
+        return Err(Trouble::new(format!("{} decisions begin with {id}: {}", ids.len(), some.join(", "))));
+    }
+    match decisions.pop() {
+        Some(decision) => Ok(Past { decision, later }),
+        None if !later.is_empty() => Err(Trouble::new(format!(
+            "{}: refusals of later stages, and not the decision of `config`: it lies in an older file\n\
+             nunbirdctl audit --decision {id} shows them",
+            file.display()
+        ))),
+        None => Err(Trouble::new(elsewhere(&id, file, &all.unread, policy))),
+    }
+}
+
+/// Where the trace of a decision may be that is not in the audit file.
+fn elsewhere(id: &str, file: &Path, unread: &[std::path::PathBuf], policy: &Policy) -> String {
+    let mut lines =
+        vec![format!("{}: no decision {id}, nor in the files rotated from it; look also", file.display())];
+    lines.extend(
+        unread
+            .iter()
+            .map(|path| format!("in {}, which is compressed otherwise than with gzip", path.display())),
+    );
+    lines.push("on the other hosts that run jobs: each has an audit file of its own".to_owned());
+    if policy.audit.journald {
+        lines.push(format!(
+            "in the journal: journalctl SYSLOG_IDENTIFIER=nunbird-auth NUNBIRD_DECISION_ID={id}"
+        ));
+    }
+    if policy.audit.syslog.is_some() {
+        lines.push("in syslog, facility authpriv, message `@cee:`".to_owned());
+    }
+    lines.push(
+        "in the job log for its code: [privilege], [process], [configuration-file] and [audit] can leave nothing in this file; \
+         nunbirdctl doctor finds the cause of these"
+            .to_owned(),
+    );
+    lines.push(
+        "in the audit file of another configuration, where gitlab-runner names one (--configuration, --log)"
+            .to_owned(),
+    );
+    lines.join("\n")
+}
+
+impl Past {
+    fn text_of<'e>(&'e self, name: &str) -> Option<&'e str> {
+        self.decision.get(name).and_then(Value::as_str)
+    }
+
+    /// The job's facts as they were; none where the identity was not known.
+    pub(crate) fn claims(&self) -> Option<Map<String, Value>> {
+        // `validated` was the program's answer and not a fact of the job.
+        let mut claims = self.decision.clone();
+        claims.remove("validated");
+        claims.contains_key("user_login").then_some(claims)
+    }
+
+    /// What the site's program answered then.
+    pub(crate) fn validated(&self) -> Option<String> {
+        self.text_of("validated").map(str::to_owned)
+    }
+
+    /// Whether the policy was another one; none where the event does not tell.
+    fn has_changed(&self, digest: &str) -> Option<bool> {
+        self.text_of("policy_digest").map(|then| then != digest)
+    }
+
+    /// What was decided then, for people. `digest` is of today's policy.
+    pub(crate) fn text(&self, digest: &str) -> String {
+        let shown = |name: &str| match self.decision.get(name) {
+            Some(Value::String(text)) => Untrusted(text).to_string(),
+            Some(other) => Untrusted(&other.to_string()).to_string(),
+            None => "?".to_owned(),
+        };
+        let mut text =
+            format!("decision {} at {} on {}\n", shown("decision_id"), shown("timestamp"), shown("host"));
+        if self.decision.contains_key("user_login") {
+            text.push_str(&format!(
+                "  job {} of {} by {} (GitLab user {}), server {}\n",
+                shown("job_id"),
+                shown("project_path"),
+                shown("user_login"),
+                shown("user_id"),
+                shown("server")
+            ));
+        }
+        match self.text_of("outcome") {
+            Some("admitted") => {
+                text.push_str(&format!("  then: admitted as {}{}\n", shown("account"), self.rule()));
+            }
+            _ => {
+                text.push_str(&format!(
+                    "  then: denied [{}] in stage {}{}\n",
+                    shown("code"),
+                    shown("stage"),
+                    self.rule()
+                ));
+                for line in self.text_of("detail").unwrap_or_default().lines() {
+                    text.push_str(&format!("      {}\n", Untrusted(line)));
+                }
+            }
+        }
+        for event in &self.later {
+            let field =
+                |name: &str| Untrusted(event.get(name).and_then(Value::as_str).unwrap_or("?")).to_string();
+            text.push_str(&format!(
+                "  later: {} denied in stage {} [{}]\n",
+                field("timestamp"),
+                field("stage"),
+                field("code")
+            ));
+            for line in event.get("detail").and_then(Value::as_str).unwrap_or_default().lines() {
+                text.push_str(&format!("      {}\n", Untrusted(line)));
+            }
+        }
+        text.push_str(match self.has_changed(digest) {
+            Some(false) => "  the policy is the same today\n",
+            Some(true) => "  the policy has CHANGED since\n",
+            None => "  the event does not say by which policy\n",
+        });
+        text + "\nby today's policy:\n"
+    }
+
+    fn rule(&self) -> String {
+        let Some(rule) = self.decision.get("rule") else { return String::new() };
+        let name = rule.get("name").and_then(Value::as_str).unwrap_or("?");
+        let file = rule.get("file").and_then(Value::as_str).unwrap_or("?");
+        let line = rule.get("line").and_then(Value::as_u64).unwrap_or(0);
+        format!(" by rule `{}` at {}:{line}", Untrusted(name), Untrusted(file))
+    }
+
+    /// The same for machines.
+    pub(crate) fn machine(&self, digest: &str) -> Value {
+        json!({
+            "event": self.decision,
+            "later": self.later,
+            "policy_changed": self.has_changed(digest),
+            "policy_digest": digest,
+        })
+    }
+}

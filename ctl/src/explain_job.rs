@@ -1,0 +1,311 @@
+//! Judging a job for `explain`: from a job response, a token or bare claims to what `nunbird-auth config` would answer.
+
+use crate::as_admin::{AsAdmin, Ask, Stop};
+use crate::claims;
+use crate::output::Trouble;
+use nunbird_judge::{Class, Course, Identity, Means, Proof, Refusal, identify, place};
+use nunbird_policy::{AccountFacts, NotGranted, Policy, Rule, Subject};
+use nunbird_token::{Bound, MAX_RESPONSE, Rejection, Response};
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The answer.
+pub(crate) enum Answer<'p> {
+    /// Every check was made, and passed.
+    Admitted { rule: &'p Rule, account: AccountFacts, data_dir: PathBuf },
+    /// The program's own refusal.
+    Refused(Refusal),
+    /// What could not be found out.
+    Undecided(Vec<String>),
+}
+
+/// What `nunbird-auth` would answer, and what is known of the way there.
+pub(crate) struct Told<'p> {
+    pub(crate) answer: Answer<'p>,
+    /// None where the identity was not proven.
+    pub(crate) course: Option<Course<'p>>,
+    /// For people: what was assumed, or not checked.
+    pub(crate) notes: Vec<String>,
+    pub(crate) signature: Option<String>,
+    /// What would come of an undecided job if everything that was not checked were in order.
+    admission: Option<(&'p Rule, AccountFacts, PathBuf)>,
+}
+
+impl<'p> Told<'p> {
+    /// An answer about a job of which nothing else is known.
+    pub(crate) fn of(answer: Answer<'p>) -> Self {
+        Told { answer, course: None, notes: Vec::new(), signature: None, admission: None }
+    }
+
+    /// One word for machines.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match &self.answer {
+            Answer::Admitted { .. } => "admitted",
+            Answer::Refused(refusal) if refusal.class == Class::Denied => "denied",
+            Answer::Refused(_) => "failed",
+            Answer::Undecided(_) => "undecided",
+        }
+    }
+}
+
+/// What is known of a job before it is judged.
+pub(crate) enum Job {
+    /// `JOB_RESPONSE_FILE`.
+    Response(Vec<u8>),
+    /// An id token, without a response that it could be held against.
+    Token(String),
+    /// Facts that nobody has proven.
+    Claims(Map<String, Value>),
+}
+
+impl Job {
+    /// Reads a job response.
+    pub(crate) fn from_response(file: &Path) -> Result<Self, Trouble> {
+        let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", file.display()));
+        let mut bytes = Vec::new();
+        // One more than there may be: then the answer is the program's.
+        File::open(file).map_err(failed)?.take(MAX_RESPONSE + 1).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Job::Response(bytes))
+    }
+
+    /// Reads a token.
+    pub(crate) fn from_token(file: &Path) -> Result<Self, Trouble> {
+        Ok(Job::Token(crate::files::text(file)?.trim().to_owned()))
+    }
+
+    /// Reads an object of claims.
+    pub(crate) fn from_claims(file: &Path, policy: &Policy) -> Result<Self, Trouble> {
+        let text = crate::files::text(file)?;
+        let value: Value = serde_json::from_str(&text).map_err(|e| {
+            Trouble::new(format!("{}:{}:{}: no JSON: {e}", file.display(), e.line(), e.column()))
+        })?;
+        claims::named(&value, policy).map_err(|e| Trouble::new(format!("{}: {e}", file.display())))?;
+        match value {
+            Value::Object(claims) => Ok(Job::Claims(claims)),
+            _ => Err(Trouble::new(format!("{}: this is no JSON object", file.display()))),
+        }
+    }
+}
+
+/// Judges the job.
+///
+/// # Errors
+/// For claims that are none.
+pub(crate) fn judge<'p>(policy: &'p Policy, job: &Job, runner: &str, ask: Ask) -> Result<Told<'p>, Trouble> {
+    match job {
+        Job::Response(bytes) => Ok(by_proof(policy, bytes.clone(), runner, ask, Vec::new())),
+        Job::Token(token) => {
+            let notes = vec![
+                "the token's binding to a job was not judged: name the job response with --job".to_owned(),
+            ];
+            Ok(by_proof(policy, response_of(token, policy), runner, ask, notes))
+        }
+        Job::Claims(claims) => by_claims(policy, claims, runner, ask),
+    }
+}
+
+/// A job response that this token would be bound to.
+fn response_of(token: &str, policy: &Policy) -> Vec<u8> {
+    let claims = crate::token::payload(token).unwrap_or_default();
+    let number = |name: &str| {
+        let value = claims.get(name)?;
+        value.as_u64().or_else(|| value.as_str()?.parse().ok())
+    };
+    let project = number("job_project_id").or_else(|| number("project_id")).unwrap_or(0);
+    let name = policy.identity.token_variables.first().map_or("", String::as_str);
+    let response = json!({
+        "id": number("job_id").unwrap_or(0),
+        "job_info": { "project_id": project },
+        "variables": [{ "key": name, "value": token }],
+    });
+    response.to_string().into_bytes()
+}
+
+fn by_proof<'p>(
+    policy: &'p Policy,
+    response: Vec<u8>,
+    runner: &str,
+    ask: Ask,
+    notes: Vec<String>,
+) -> Told<'p> {
+    let variables = Variables::of(&response);
+    let mut means = AsAdmin::new(policy, runner, response, ask);
+    // The notes of a token alone say that there is no job.
+    means.no_job = !notes.is_empty();
+    let identified = means.response().and_then(|response| {
+        let identity = identify(&means, policy, &response)?;
+        let subject = nunbird_judge::subject(&identity.admitted, policy)?;
+        Ok((response, identity, subject))
+    });
+    match identified {
+        Ok((response, identity, subject)) => {
+            let proof = Proof { response: &response, identity: &identity };
+            known(policy, &means, &proof, subject, &variables, notes)
+        }
+        Err(stop) => {
+            let answer = answer(means.honest(stop));
+            Told {
+                answer,
+                course: None,
+                notes: [notes, means.notes()].concat(),
+                signature: means.signature(),
+                admission: None,
+            }
+        }
+    }
+}
+
+/// Judges a job whose identity is taken as it stands in the claims.
+fn by_claims<'p>(
+    policy: &'p Policy,
+    claims: &Map<String, Value>,
+    runner: &str,
+    ask: Ask,
+) -> Result<Told<'p>, Trouble> {
+    let subject = claims::read(claims, policy).map_err(Trouble::new)?;
+    let means = AsAdmin::new(policy, runner, Vec::new(), ask);
+    let mut notes = vec!["signature, time and binding to a job are assumed: claims prove nothing".to_owned()];
+    let is_payload = claims.contains_key("iss");
+    let Some(server) = policy.gitlab.iter().position(|server| server.name == subject.server) else {
+        let refusal = nunbird_judge::identify::refuse(Rejection::Issuer, &[], true, policy);
+        return Ok(Told {
+            answer: Answer::Refused(refusal),
+            course: None,
+            notes,
+            signature: None,
+            admission: None,
+        });
+    };
+    let settings = policy.gitlab.get(server);
+    let (audience, runner_ids) = settings
+        .map_or((&[][..], &[][..]), |server| (server.audience.as_slice(), server.runner_ids.as_slice()));
+    let rejection = match claims.get("aud") {
+        Some(aud) if !names_one(aud, audience) => Some(Rejection::Audience),
+        _ if runner_ids.is_empty() => None,
+        _ => {
+            match subject.runner_id {
+                Some(id) if runner_ids.contains(&id) => None,
+                None if !is_payload => {
+                    notes.push("runner_ids is set, and no `runner_id` is among the claims: assumed to be one of them".to_owned());
+                    None
+                }
+                _ => Some(Rejection::OtherJob(Bound::Runner)),
+            }
+        }
+    };
+    if let Some(rejection) = rejection {
+        let refusal = nunbird_judge::identify::refuse(rejection, &[], true, policy);
+        return Ok(Told {
+            answer: Answer::Refused(refusal),
+            course: None,
+            notes,
+            signature: None,
+            admission: None,
+        });
+    }
+    let identity = Identity { admitted: claims::admitted(claims, &subject, server), answer: None };
+    let proof = Proof { response: &[], identity: &identity };
+    let mut told = known(policy, &means, &proof, subject, &Variables::default(), notes);
+    // Nothing of a made-up job is certain: what else was not looked at is one more assumption.
+    if let (Answer::Undecided(unchecked), Some((rule, account, data_dir))) =
+        (&told.answer, told.admission.take())
+    {
+        told.notes.extend(unchecked.iter().map(|what| format!("assumed, not checked: {what}")));
+        told.answer = Answer::Admitted { rule, account, data_dir };
+    }
+    Ok(told)
+}
+
+/// Whether a token's `aud`, a text or an array of texts, has one of these.
+fn names_one(aud: &Value, audience: &[String]) -> bool {
+    let is_one =
+        |value: &Value| value.as_str().is_some_and(|text| audience.iter().any(|known| known == text));
+    is_one(aud) || aud.as_array().is_some_and(|all| all.iter().any(is_one))
+}
+
+/// The way of a job whose identity is known.
+fn known<'p>(
+    policy: &'p Policy,
+    means: &AsAdmin<'_>,
+    proof: &Proof<'_>,
+    subject: Subject,
+    variables: &Variables,
+    mut notes: Vec<String>,
+) -> Told<'p> {
+    let from_claims = means.response_is_empty();
+    means.is_of(subject.user_id, subject.user_id != 0 || !from_claims);
+    let mut course = Course { subject, decision: None };
+    let mut unchecked = Vec::new();
+    let judged = nunbird_judge::judge(means, policy, proof, &mut course).and_then(|judged| {
+        let data_dir = judged.data_dir.as_deref();
+        let place = place::of(policy, judged.rule, &judged.account, &proof.identity.admitted, data_dir)?;
+        if let Some(limits) = policy.limits_of(judged.rule) {
+            let asked = limits.asked(|name| variables.value(name, &mut unchecked));
+            asked.map_err(|e| place::limits_refused(limits, &e))?;
+        }
+        Ok((judged.rule, judged.account, place.data_dir))
+    });
+    unchecked.extend(means.unchecked());
+    notes.extend(means.notes());
+    let mut admission = None;
+    let answer = match judged {
+        Ok((rule, account, data_dir)) if unchecked.is_empty() => Answer::Admitted { rule, account, data_dir },
+        Ok(found) => {
+            admission = Some(found);
+            Answer::Undecided(unchecked)
+        }
+        Err(stop) => {
+            notes.extend(unchecked.into_iter().map(|what| format!("not checked: {what}")));
+            answer(means.honest(stop))
+        }
+    };
+    Told { answer, admission, course: Some(course), notes, signature: means.signature() }
+}
+
+fn answer<'p>(stop: Stop) -> Answer<'p> {
+    match stop {
+        Stop::Refused(refusal) => Answer::Refused(refusal),
+        Stop::Undecided(why) => Answer::Undecided(vec![why]),
+    }
+}
+
+/// The job's variables as far as a job response tells what gitlab-runner makes of them.
+#[derive(Default)]
+struct Variables(Vec<Variable>);
+
+struct Variable {
+    key: String,
+    value: String,
+    /// Whether the runner passes the value on as it is.
+    plain: bool,
+}
+
+impl Variables {
+    fn of(response: &[u8]) -> Self {
+        if Response::parse(response).is_none() {
+            return Variables::default();
+        }
+        let parsed: Value = serde_json::from_slice(response).unwrap_or_default();
+        let all = parsed.get("variables").and_then(Value::as_array);
+        let variable = |value: &Value| {
+            let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let flag = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or_default();
+            let value = text("value");
+            let plain = !flag("file") && (flag("raw") || !value.contains('$'));
+            Variable { key: text("key"), value, plain }
+        };
+        Variables(all.into_iter().flatten().map(variable).collect())
+    }
+
+    /// The last of this name counts. One that the runner expands is none that could be told here.
+    fn value(&self, name: &str, unchecked: &mut Vec<String>) -> Result<Option<String>, NotGranted> {
+        let Some(found) = self.0.iter().rfind(|variable| variable.key == name) else { return Ok(None) };
+        if !found.plain {
+            unchecked.push(format!("{name}: gitlab-runner expands its value"));
+            return Ok(None);
+        }
+        Ok(Some(found.value.clone()).filter(|value| !value.is_empty()))
+    }
+}

@@ -1,0 +1,110 @@
+//! Who a job belongs to: by its id token, or, where the site allows it, by what the GitLab server says of its job token.
+
+use crate::evidence::{Evidence, JobEvidence};
+use crate::means::{Fetched, Means};
+use crate::refusal::Refusal;
+use nunbird_policy::{IdentitySource, Policy};
+use nunbird_token::{Admitted, Rejection};
+use zeroize::Zeroizing;
+
+/// A proven identity.
+#[derive(Debug)]
+pub struct Identity {
+    /// Who the job belongs to.
+    pub admitted: Admitted,
+    /// The server's answer about the job, where that has proven it.
+    pub answer: Option<Vec<u8>>,
+}
+
+/// Tries the configured sources in order. Only a job that has nothing of the first kind goes on to the next: a bad id token
+/// is a denial.
+///
+/// # Errors
+/// A denial when nothing proves the identity; a system refusal when it could not be checked.
+pub fn identify<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result<Identity, M::Stop> {
+    let mut last = None;
+    for source in &policy.identity.sources {
+        let identified = match source {
+            IdentitySource::IdToken => by_id_token(means, policy, response)?,
+            IdentitySource::JobToken => by_job_token(means, policy, response)?,
+        };
+        let (rejection, refusal) = match identified {
+            Ok(identity) => return Ok(identity),
+            Err(rejected) => rejected,
+        };
+        if !matches!(rejection, Rejection::NoToken | Rejection::Empty) {
+            return Err(refusal.into());
+        }
+        // What is missing is told of the first source: that is the one the site wants.
+        last.get_or_insert(refusal);
+    }
+    Err(last.unwrap_or_else(|| refuse(Rejection::NoToken, &[], true, policy)).into())
+}
+
+type Identified = Result<Identity, (Rejection, Refusal)>;
+
+/// Judges the tokens; once more after fetching keys, if none fitted.
+fn by_id_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result<Identified, M::Stop> {
+    let now = means.now()?;
+    let mut keys = means.keys()?;
+    let mut answer = means.by_id_tokens(&Evidence { response, keys: &keys.files, now })?;
+    let mut fetched = true;
+    if matches!(answer, Err(Rejection::Keys | Rejection::UnknownKey)) {
+        Fetched { keys, done: fetched } = means.fetched_keys()?;
+        answer = means.by_id_tokens(&Evidence { response, keys: &keys.files, now })?;
+    }
+    Ok(answer
+        .map(|admitted| Identity { admitted, answer: None })
+        .map_err(|rejection| (rejection, refuse(rejection, &keys.troubles, fetched, policy))))
+}
+
+/// The job's token is found, the server is asked by an unprivileged program, and its answer is judged.
+fn by_job_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result<Identified, M::Stop> {
+    let urls: Vec<String> = policy.gitlab.iter().map(|server| server.url.clone()).collect();
+    let found = match means.job_token(response, &urls)? {
+        Ok(found) => found,
+        Err(rejection) => return Ok(Err((rejection, refuse(rejection, &[], true, policy)))),
+    };
+    let unanswered = |detail: String| {
+        Refusal::system("job-answer", "the GitLab server does not say whose job this is", detail)
+            .help("try again in a minute, or give the job an id token")
+    };
+    let server = policy
+        .gitlab
+        .get(found.server)
+        .ok_or_else(|| unanswered("the worker named a server that is not configured".to_owned()))?;
+    let token = Zeroizing::new(found.token);
+    let answer = means
+        .ask_about_job(server, &token)?
+        .map_err(|e| unanswered(format!("server {}: {e}", server.name)))?;
+    let now = means.now()?;
+    let evidence = JobEvidence { response, answer: &answer, server: found.server, now };
+    let judged = means.by_job_answer(&evidence)?;
+    Ok(judged
+        .map(|admitted| Identity { admitted, answer: Some(answer) })
+        .map_err(|rejection| (rejection, refuse(rejection, &[], true, policy))))
+}
+
+/// The refusal of a job whose identity was not proven. `fetched` says whether the keys could be fetched anew.
+pub fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, policy: &Policy) -> Refusal {
+    let names = policy.identity.token_variables.join(", ");
+    let detail = match rejection {
+        Rejection::NoToken => format!("no variable named {names}"),
+        _ => troubles.join("\n"),
+    };
+    let (code, message) = (rejection.code(), rejection.to_string());
+    match rejection {
+        // Nobody can be told from anybody while the keys are missing: that is this host's trouble, not the job's.
+        Rejection::Keys => Refusal::system(code, message, detail),
+        Rejection::UnknownKey if !fetched && !troubles.is_empty() => Refusal::denied(code, message, detail)
+            .help("if the server's keys were just replaced, try again in a minute; else the token is not of this server"),
+        Rejection::NoToken | Rejection::Empty => Refusal::denied(code, message, detail).help(
+            "add `id_tokens: { SITE_ID_TOKEN: { aud: \"https://your.gitlab.server\" } }` to the job or to `default:` in .gitlab-ci.yml; \
+             your site's user guide has the name and the audience",
+        ),
+        Rejection::Audience => Refusal::denied(code, message, detail)
+            .help("set `aud:` of the id token in .gitlab-ci.yml to what your site's user guide says"),
+        Rejection::Response => Refusal::system(code, message, detail),
+        _ => Refusal::denied(code, message, detail),
+    }
+}

@@ -1,0 +1,31 @@
+//! The whole judgement of a job: who it belongs to, what the site's program and its rules say, which account it gets and whether
+//! the account's owner agrees. [`identify`] and [`judge`] are the sequence, [`Means`] is what a caller has to do it with.
+//!
+//! `nunbird-auth config` calls it with privilege and a worker that reads what strangers wrote; `nunbirdctl explain` with the rights
+//! of the admin who asks. So explain cannot say another thing than the program (docs/adr/0015-one-judgement.md).
+
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod account;
+pub mod authorized_projects;
+pub mod evidence;
+pub mod files;
+pub mod identify;
+pub mod judgement;
+pub mod keys;
+pub mod means;
+pub mod nologin;
+pub mod people;
+pub mod place;
+pub mod refusal;
+pub mod rights;
+mod server_user;
+pub mod validation;
+
+pub use identify::{Identity, identify};
+pub use judgement::{Course, Judged, Proof, judge, subject};
+pub use means::{Fetched, Means};
+pub use refusal::{Class, Refusal};
+pub use rights::Rights;

@@ -1,0 +1,108 @@
+//! What the job's GitLab server says about its user, asked for by the job's own token: whether it is a bot, and active.
+//!
+//! Asked when a rule needs it, at most once a job, and before any lock is taken. `nunbird-keys` makes the request without
+//! privilege, and what the answer says is judged where the other bytes of strangers are.
+
+use crate::judgement::Proof;
+use crate::means::Means;
+use nunbird_policy::{AccountFacts, Host, MapFile, Policy, ServerUser, Subject, Trouble};
+use nunbird_token::JobUser;
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// The host, and the server of a job whose identity is proven.
+pub(crate) struct HostOfJob<'a, M: Means> {
+    means: &'a M,
+    policy: &'a Policy,
+    proof: &'a Proof<'a>,
+    /// What the server said, once it was asked.
+    said: OnceCell<Result<ServerUser, Trouble>>,
+}
+
+impl<'a, M: Means> HostOfJob<'a, M> {
+    pub(crate) fn new(means: &'a M, policy: &'a Policy, proof: &'a Proof<'a>) -> Self {
+        HostOfJob { means, policy, proof, said: OnceCell::new() }
+    }
+
+    fn ask(&self) -> Result<ServerUser, Trouble> {
+        let (means, response) = (self.means, self.proof.response);
+        let admitted = &self.proof.identity.admitted;
+        let server = self
+            .policy
+            .gitlab
+            .get(admitted.server)
+            .ok_or_else(|| trouble("the worker named a server that is not configured"))?;
+        let unanswered = |why: &dyn std::fmt::Display| {
+            trouble(&format!(
+                "server {} was asked about the user of job {}\n{why}",
+                server.name, admitted.job_id
+            ))
+        };
+        let fetched;
+        let answer = match self.proof.identity.answer.as_deref() {
+            Some(answer) => answer,
+            None => {
+                // The server is known: it has signed the job's identity. Its answer is about the job of this token, so a token
+                // of another server gets none.
+                let found = means
+                    .job_token(response, std::slice::from_ref(&server.url))
+                    .map_err(|stop| unanswered(&means.unanswered(stop)))?
+                    .map_err(|rejection| {
+                        unanswered(&format!("no job token in the job response ({})", rejection.code()))
+                    })?;
+                let token = Zeroizing::new(found.token);
+                fetched = means
+                    .ask_about_job(server, &token)
+                    .map_err(|stop| unanswered(&means.unanswered(stop)))?
+                    .map_err(|e| unanswered(&e))?;
+                &fetched
+            }
+        };
+        let JobUser { id, username, bot, state } = means
+            .job_user(response, answer, server)
+            .map_err(|stop| unanswered(&means.unanswered(stop)))?
+            .map_err(|rejection| unanswered(&format!("{rejection} ({})", rejection.code())))?;
+        Ok(ServerUser { id, username, bot, state })
+    }
+}
+
+impl<M: Means> Host for HostOfJob<'_, M> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+        self.means.host().account(name)
+    }
+
+    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+        self.means.host().group(name)
+    }
+
+    fn group_name(&self, gid: u32) -> Option<String> {
+        self.means.host().group_name(gid)
+    }
+
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+        self.means.host().map(map)
+    }
+
+    fn pinned(
+        &self,
+        people_file: Option<&Path>,
+        server: &str,
+        account: &str,
+    ) -> Result<Option<u64>, Trouble> {
+        self.means.host().pinned(people_file, server, account)
+    }
+
+    /// The server's word; the same at each call.
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+        if self.means.assumes_a_person() {
+            return Ok(ServerUser::person(job));
+        }
+        self.said.get_or_init(|| self.ask()).clone()
+    }
+}
+
+fn trouble(detail: &str) -> Trouble {
+    Trouble { code: "user-check", detail: detail.to_owned() }
+}
