@@ -124,3 +124,15 @@ fn a_file_of_jacamar_that_denies_everybody_fails_the_check_which_says_what_to_wr
     scene.configure(&jacamar.replace("\"none\"", "\"setuid\""));
     assert!(scene.run(&["check", "--no-host"]).out.contains("remark[everybody]"));
 }
+
+#[test]
+fn a_group_under_unless_that_this_host_does_not_know_is_an_error() {
+    let scene = with("unless.local_group = \"nbt_no_such_group\"");
+    let findings = scene.run(&["check", "--format", "json"]).json()["findings"].clone();
+    let found = findings.as_array().expect("findings").iter().find(|one| one["code"] == "group");
+    let found = found.unwrap_or_else(|| panic!("{findings}"));
+    assert!(
+        found["severity"] == "error" && found["message"].to_string().contains("nbt_no_such_group"),
+        "{found}"
+    );
+}

@@ -5,7 +5,7 @@
 use nunbird_tests::require_root;
 use nunbird_tests::runner::{Job, StageOutcome, assert_refused};
 use nunbird_tests::world::{Exit, Privilege, World};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const AS_THEMSELVES: &str = "run_as = \"$user_login\"";
 const DENY_UNLESS_OWN: &str =
@@ -145,4 +145,61 @@ fn an_exception_about_the_local_account_keeps_members_out_and_needs_its_group() 
     assert_eq!(world.job().user("bob").config().exit, Exit::Code(0));
     world.reconfigure("\"lattice\"", "\"nbt_no_such_group\"");
     assert_refused(&world, &world.job().id(8001).user("bob").config(), "group", "nbt_no_such_group");
+}
+
+/// The account that nunbirdctl says, or `denied`.
+fn explain(world: &World, token: &str) -> String {
+    world.write_file("/etc/nunbird/token", token, "root", 0o600);
+    let program = world.paths().bin.join("nunbirdctl");
+    let words =
+        ["explain", "--token", "/etc/nunbird/token", "--format", "json", "--runner-user", "nbt_runner"];
+    let done = world.run(&world.program("root", program, &words));
+    let answer: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
+    answer["account"].as_str().unwrap_or("denied").to_owned()
+}
+
+#[test]
+fn explain_says_of_forks_identities_and_exceptions_what_the_program_does() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let mut rule = AS_THEMSELVES.to_owned();
+    let mut seen = std::collections::BTreeSet::new();
+    for (index, lines) in [
+        "when.fork = true",
+        "when.fork = false",
+        "unless.fork = true",
+        "unless.fork = false",
+        "unless.identity = \"github\"",
+        "unless.local_group = \"lattice\"",
+        "when.identity = \"*\"\nunless.ref_type = \"tag\"",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let next = format!("{lines}\n{AS_THEMSELVES}");
+        world.reconfigure(&rule, &next);
+        rule = next;
+        let identity = json!([{"provider": "github", "extern_uid": "17"}]);
+        let jobs = [
+            world.job(),
+            merge_request(&world),
+            from_fork(&world),
+            of_older_server(merge_request(&world)),
+            of_older_server(world.job()).user("bob"),
+            world.job().claim("user_identities", identity),
+        ];
+        for (id, job) in (8000 + 10 * index as u64..).zip(jobs) {
+            let job = job.id(id);
+            let outcome = job.config();
+            let event = world.audit().pop().expect("an event");
+            let decided = event["account"].as_str().unwrap_or("denied").to_owned();
+            assert_eq!(outcome.exit == Exit::Code(0), decided != "denied", "{}", outcome.log);
+            assert_eq!(explain(&world, &job.token_text()), decided, "{lines}: {event}");
+            seen.insert((index, decided));
+        }
+    }
+    assert_eq!(seen.iter().filter(|(_, decided)| decided == "denied").count(), 7, "{seen:?}");
+    assert!(seen.len() >= 13, "{seen:?}");
 }

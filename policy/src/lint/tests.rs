@@ -103,7 +103,7 @@ fn findings(text: &str) -> Vec<super::Lint> {
 /// Values that GitLab never sends, each with the words that say why.
 const NEVER: [(&str, &str, &str); 22] = [
     ("access_level", "Developer", "lower case, `developer`"),
-    ("access_level", "none", "without a role"),
+    ("access_level", "none", "sends no role"),
     ("project", "/hpc/app", "write `hpc/app`"),
     ("project", "hpc/app/", "write `hpc/app`"),
     ("project", "/hpc/**", "write `hpc/**`"),
@@ -120,7 +120,7 @@ const NEVER: [(&str, &str, &str); 22] = [
     ("user_email", "example.org", "`*@example.org`"),
     ("user_email", "ada@", "no domain"),
     ("user_email", "Ada <ada@example.org>", "spaces"),
-    ("user", "Ada Lovelace", "full name"),
+    ("user", "Ada Lovelace", "full names"),
     ("user", "ada@example.org", "`user_email`"),
     ("user", "-ada", "begins with `-`"),
     ("ref_type", "branches", "a `branch` or a `tag`"),

@@ -47,7 +47,7 @@ pub(super) fn look(condition: &Condition, opens: bool, findings: &mut Findings<'
             Some(Fault::Never(why)) => {
                 let effect = if opens { "so the rule keeps nobody out by it" } else { "so nothing fits it" };
                 let message = format!("{said} never holds, {effect}: {why}");
-                findings.add(opens, "never-fits", message, "mend the value, or remove it");
+                findings.add(opens, "never-fits", message, "correct the value, or remove it");
             }
             Some(Fault::Unknown(why)) => {
                 findings.remark("unknown-value", format!("{said}: {why}"), "check the spelling");
@@ -84,7 +84,7 @@ fn fault(condition: &Condition, pattern: &Pattern) -> Option<Fault> {
         Condition::UserEmail(_) => never(email(&text)),
         Condition::Ref(_) => {
             let full = ["refs/heads/", "refs/tags/"].into_iter().find_map(|prefix| text.strip_prefix(prefix));
-            full.map(|short| Fault::Unknown(format!("GitLab tells the short name, `{short}`")))
+            full.map(|short| Fault::Unknown(format!("GitLab sends the short name, `{short}`")))
         }
         _ => None,
     }
@@ -98,7 +98,7 @@ fn access_level(pattern: &Pattern, text: &str) -> Option<Fault> {
         return Some(Fault::Never(format!("GitLab writes roles in lower case, `{}`", text.to_lowercase())));
     }
     if text == "none" {
-        return Some(Fault::Never("of a user without a role GitLab tells none".to_owned()));
+        return Some(Fault::Never("GitLab sends no role for a user who has none".to_owned()));
     }
     Some(Fault::Unknown(format!("no role of GitLab's that is known here ({})", ACCESS_LEVELS.join(", "))))
 }
@@ -117,7 +117,7 @@ fn login(text: &str) -> Option<String> {
     let possible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*' | '?');
     match text.chars().find(|c| !possible(*c)) {
         Some('@') => Some("this is no login; `user_email` asks for addresses".to_owned()),
-        Some(' ') => Some("this is no login; a user's full name is not told".to_owned()),
+        Some(' ') => Some("this is no login; GitLab does not send full names".to_owned()),
         Some(_) => Some("a login has letters, digits, `_`, `-` and `.` alone".to_owned()),
         None => text.starts_with('-').then(|| "no login begins with `-`".to_owned()),
     }
