@@ -9,9 +9,10 @@ use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, Trouble, Violation};
 use nunbird_sys::shadow::{self, Expiry};
 use nunbird_sys::users;
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 /// Asks the name service switch and reads map files. Each name is looked up once, so that all of a decision sees the
 /// same facts.
@@ -22,12 +23,13 @@ pub(crate) struct ThisHost {
     groups: RefCell<BTreeMap<String, Option<u32>>>,
     /// By server and account.
     people: RefCell<BTreeMap<(String, String), Option<u64>>>,
+    store: OnceCell<Rc<People>>,
 }
 
 impl ThisHost {
     pub(crate) fn new(privilege: Privilege) -> Self {
         let (accounts, groups, people) = (RefCell::default(), RefCell::default(), RefCell::default());
-        ThisHost { privilege, accounts, groups, people }
+        ThisHost { privilege, accounts, groups, people, store: OnceCell::new() }
     }
 }
 
@@ -71,7 +73,7 @@ impl Host for ThisHost {
         let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
         let known = match said.flatten() {
             Some(user_id) => Some(user_id),
-            None => People::open(self.privilege).and_then(|p| p.find(server, account)).map_err(failed)?,
+            None => self.store().and_then(|people| people.find(server, account)).map_err(failed)?,
         };
         self.people.borrow_mut().insert(key, known);
         Ok(known)
@@ -79,6 +81,18 @@ impl Host for ThisHost {
 }
 
 impl ThisHost {
+    /// What this host remembers, opened once.
+    ///
+    /// # Errors
+    /// As [`People::open`].
+    pub(crate) fn store(&self) -> Result<Rc<People>, String> {
+        if let Some(open) = self.store.get() {
+            return Ok(Rc::clone(open));
+        }
+        let people = Rc::new(People::open(self.privilege)?);
+        Ok(Rc::clone(self.store.get_or_init(|| people)))
+    }
+
     /// Who the account belongs to by the site's own file.
     fn of_site(&self, file: &Path, server: &str, account: &str) -> Result<Option<u64>, String> {
         let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());

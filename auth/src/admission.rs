@@ -5,7 +5,6 @@ use crate::context::Context;
 use crate::identify;
 use crate::judgement::{self, Judged};
 use crate::limits;
-use crate::people;
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{self, Claim, Store, job_directory};
@@ -37,10 +36,7 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let limits = settings.policy.limits_of(judged.rule);
     let mut record = record(context, settings, &admitted, &judged, directory, slot)?;
     limits::establish(context, limits, &mut record)?;
-    let remembered = judged
-        .first
-        .as_ref()
-        .map_or(Ok(()), |person| people::remember(privilege, person, &admitted.user_login));
+    let remembered = judged.first.as_ref().map_or(Ok(()), |first| first.remember(&admitted.user_login));
     let written = remembered
         .and_then(|()| write_admission(context, &record))
         .and_then(|()| store.write(&record, &lock));

@@ -4,13 +4,13 @@ use crate::account::{self, ThisHost};
 use crate::authorized_projects::{self, Owner};
 use crate::context::Context;
 use crate::nologin;
-use crate::people;
+use crate::people::{self, First};
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
 use crate::validation::{self, Claims, Question};
 use nunbird_policy::{
-    AccountFacts, Host, IdentitySource, Person, Policy, ProjectFacts, Rule, Subject, Validation, Verdict,
-    decide, is_pinned, origin,
+    AccountFacts, Host, IdentitySource, Person, Policy, ProjectFacts, Rule, Subject, Trouble, Validation,
+    Verdict, decide, is_pinned, origin,
 };
 use nunbird_token::{Admitted, Source, UserIdentity};
 
@@ -22,7 +22,7 @@ pub(crate) struct Judged<'p> {
     /// The data directory that the site's program names, in place of the configured one.
     pub(crate) data_dir: Option<String>,
     /// Whose account this is from now on, where nobody is known for it.
-    pub(crate) first: Option<Person>,
+    pub(crate) first: Option<First>,
 }
 
 /// Judges the job. What the site's program answers goes into the context's facts, where rules and audit events see it.
@@ -75,12 +75,17 @@ fn first(
     subject: &Subject,
     host: &ThisHost,
     account: &AccountFacts,
-) -> Result<Option<Person>, Refusal> {
+) -> Result<Option<First>, Refusal> {
     if !is_pinned(policy, rule, subject, &account.name) {
         return Ok(None);
     }
-    let known = host.pinned(policy.accounts.people_file.as_deref(), &subject.server, &account.name);
-    Ok(known.map_err(|trouble| account::unanswered(&trouble))?.is_none().then(|| person(subject, account)))
+    let trouble = |trouble: Trouble| account::unanswered(&trouble);
+    let file = policy.accounts.people_file.as_deref();
+    if host.pinned(file, &subject.server, &account.name).map_err(trouble)?.is_some() {
+        return Ok(None);
+    }
+    let people = host.store().map_err(people::trouble)?;
+    Ok(Some(First { people, person: person(subject, account) }))
 }
 
 fn person(subject: &Subject, account: &AccountFacts) -> Person {

@@ -15,6 +15,7 @@ use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::trusted::open_trusted_directory;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The code of every trouble with the store or the site's file.
 pub(crate) const CODE: &str = "pin-store";
@@ -99,16 +100,25 @@ fn file_name(server: &str, account: &str) -> Result<String, String> {
     person_file(server, account).ok_or_else(|| "the account or its server has no usable name".to_owned())
 }
 
-/// Makes the first job of an account its GitLab user's.
-///
-/// # Errors
-/// A denial when another user's job was first; a system refusal when it cannot be written down.
-pub(crate) fn remember(privilege: Privilege, person: &Person, login: &str) -> Result<(), Refusal> {
-    let known = People::open(privilege).and_then(|people| people.remember(person)).map_err(trouble)?;
-    if known == person.user_id { Ok(()) } else { Err(mismatch(person, login, known, None)) }
+/// An account that nobody is known for yet, and where to write down whose it is.
+#[derive(Debug)]
+pub(crate) struct First {
+    pub(crate) people: Rc<People>,
+    pub(crate) person: Person,
 }
 
-fn trouble(detail: String) -> Refusal {
+impl First {
+    /// Makes the account this job's user's.
+    ///
+    /// # Errors
+    /// A denial when another user's job was first; a system refusal when it cannot be written down.
+    pub(crate) fn remember(&self, login: &str) -> Result<(), Refusal> {
+        let known = self.people.remember(&self.person).map_err(trouble)?;
+        if known == self.person.user_id { Ok(()) } else { Err(mismatch(&self.person, login, known, None)) }
+    }
+}
+
+pub(crate) fn trouble(detail: String) -> Refusal {
     Refusal::system(CODE, "this host's list of people cannot be used", detail)
 }
 

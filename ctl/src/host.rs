@@ -15,8 +15,8 @@ pub(crate) struct ThisHost {
     /// Where this host remembers whose accounts are; nothing is remembered where there is none.
     people: Option<PathBuf>,
     people_files: RefCell<BTreeMap<PathBuf, PeopleFile>>,
-    /// Whether the job's user id is unknown, so that every account counts as its own.
-    anybody: bool,
+    /// The user that every account is taken for where that cannot be judged.
+    assumed: Option<u64>,
 }
 
 /// By server and account, or why the file is of no use.
@@ -28,9 +28,11 @@ impl ThisHost {
         ThisHost { people: people::directory(policy, runner), ..ThisHost::default() }
     }
 
-    /// The same for a job of which only some facts are known: without its user's id any account is taken for the user's own.
+    /// The same for one job. Without its user's id, or without the right to see what this host remembers, accounts are taken for
+    /// the user's own; [`pins_unseen`] says so.
     pub(crate) fn for_job(policy: &Policy, runner: &str, subject: &Subject) -> Self {
-        ThisHost { anybody: subject.user_id == 0, ..ThisHost::of(policy, runner) }
+        let assumed = pins_unseen(policy, subject).map(|_| subject.user_id);
+        ThisHost { assumed, ..ThisHost::of(policy, runner) }
     }
 
     fn of_site(&self, file: &Path, server: &str, account: &str) -> Result<Option<u64>, String> {
@@ -41,6 +43,9 @@ impl ThisHost {
     }
 
     fn remembered(&self, server: &str, account: &str) -> Result<Option<u64>, String> {
+        if self.assumed.is_some() {
+            return Ok(self.assumed);
+        }
         let Some(directory) = self.people.as_deref() else { return Ok(None) };
         match Store::open(directory)? {
             Some(store) => store.find(server, account),
@@ -89,12 +94,21 @@ impl Host for ThisHost {
             Some(user_id) => Some(user_id),
             None => self.remembered(server, account).map_err(failed)?,
         };
-        Ok(if self.anybody { known.map(|_| 0) } else { known })
+        Ok(if self.assumed == Some(0) { self.assumed } else { known })
     }
 }
 
 fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
     Trouble { code: "user-database", detail: format!("looking up `{name}`: {error}") }
+}
+
+/// Why it cannot be judged whose an account is, where it cannot.
+pub(crate) fn pins_unseen(policy: &Policy, subject: &Subject) -> Option<&'static str> {
+    if subject.user_id == 0 {
+        return Some("the facts name no user_id");
+    }
+    let roots = policy.downscope == Downscope::Setuid && !nix::unistd::geteuid().is_root();
+    roots.then_some("only root can see what this host remembers")
 }
 
 /// This host, with the facts that a test makes up.

@@ -1,6 +1,7 @@
 //! A job on the whole way that `nunbird-auth` takes with it once the identity is known (auth/src/judgement.rs): the rules before
 //! the validation program where the site wants that, the rules, then what depends on the account's home and on this moment.
 
+use crate::host::pins_unseen;
 use nunbird_policy::{
     AccountFacts, AuthorizedProjects, Decision, Host, MAX_AUTHORIZED_PROJECTS, Policy, ProjectFacts, Rule,
     Subject, Verdict, data_dir, decide, is_pinned, users_word,
@@ -51,17 +52,16 @@ pub(crate) fn outcome(policy: &Policy, rule: &Rule, account: &AccountFacts, subj
                 .to_owned(),
         );
     }
-    if subject.user_id == 0 && is_pinned(policy, rule, subject, &account.name) {
-        notes.push(format!(
-            "the facts name no user_id, so it is not judged whether `{}` belongs to this user",
-            account.name
-        ));
-    }
     if policy.accounts.nologin {
         let there = ["/etc/nologin", "/run/nologin"].into_iter().filter(|file| Path::new(file).exists());
         notes.extend(there.map(|file| format!("{file} exists, so no job starts at present")));
     }
     let mut denial = own_word(policy, account, subject, &mut notes);
+    if is_pinned(policy, rule, subject, &account.name)
+        && let Some(why) = pins_unseen(policy, subject)
+    {
+        notes.push(format!("{why}, so it is not judged whether `{}` belongs to this user", account.name));
+    }
     if data_dir.is_none() {
         let home = account.home.display();
         denial = Some(format!("home directory {home} has characters that a shell would interpret"));
