@@ -9,6 +9,7 @@
 
 mod arguments;
 mod audit;
+mod changed_keys;
 mod check;
 mod claims;
 mod diff;

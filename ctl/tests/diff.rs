@@ -1,0 +1,212 @@
+//! `nunbirdctl diff` finds or names every change of a configuration.
+
+mod scene;
+
+use nunbird_policy::{Kind, Policy, every_key, to_toml};
+use scene::Scene;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Tables by their headers, and their keys.
+type Text = Vec<(String, BTreeMap<String, String>)>;
+
+/// A configuration with the table that a key is in.
+fn base(key: &str) -> Text {
+    let table = |header: &str, pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        (header.to_owned(), pairs.collect())
+    };
+    let url = "\"https://gitlab.example.org\"";
+    let mut text = vec![
+        table("", &[]),
+        table("[[gitlab]]", &[("name", "\"main\""), ("url", url), ("audience", url)]),
+        table("[limits.one]", &[("memory", "\"1G\""), ("cpus", "\"1\""), ("pids", "10")]),
+        table("[scheduler.one]", &[("description", "\"/etc/one\"")]),
+        table("[map.one]", &[("file", "\"/etc/map\"")]),
+        table("[profile.one]", &[]),
+        table("[[rule]]", &[("name", "\"all\""), ("run_as", "\"$user_login\"")]),
+        table(
+            "[[test]]",
+            &[
+                ("name", "\"t\""),
+                ("claims.user_login", "\"ada\""),
+                ("claims.project_path", "\"hpc/app\""),
+                ("expect", "\"ada\""),
+            ],
+        ),
+    ];
+    if key.starts_with("validation") {
+        text.push(table("[validation]", &[("script", "\"/etc/v\""), ("user", "\"nunbird\"")]));
+    }
+    if key.ends_with(".limit_setuid") || key.ends_with(".block_tty_injection") {
+        text.push(table("[job]", &[("no_new_privileges", "true")]));
+    }
+    if key == "directories.create" {
+        text.push(table("[directories]", &[("data_dir", "\"/scratch/$USER\"")]));
+    }
+    text
+}
+
+/// Where a key stands: the header of its table, its name there, and what stands around its value.
+fn place(key: &str) -> (String, String, &'static str, &'static str) {
+    if let Some(name) = key.strip_prefix("limits[].io_max[].") {
+        let around = match name {
+            "device" => ("[{ read = \"1M\", device = ", " }]"),
+            "read" => ("[{ device = \"/\", read = ", " }]"),
+            "read_ops" => ("[{ device = \"/\", read_ops = ", " }]"),
+            "write" => ("[{ device = \"/\", write = ", " }]"),
+            _ => ("[{ device = \"/\", write_ops = ", " }]"),
+        };
+        return ("[limits.one]".to_owned(), "io_max".to_owned(), around.0, around.1);
+    }
+    let around = match key {
+        "rule[].run_as.map" => ("{ map = ", " }"),
+        "rule[].run_as.identity" => ("{ identity = ", " }"),
+        "rule[].run_as.attribute" => ("{ identity = \"ldap\", attribute = ", " }"),
+        "rule[].when.project.regex" => ("{ regex = ", " }"),
+        _ => ("", ""),
+    };
+    let (header, name) = if let Some((table, name)) = key.split_once("[].") {
+        let array = ["gitlab", "rule", "test"].contains(&table);
+        match name.strip_prefix("batch.") {
+            Some(name) if table == "profile" => ("[profile.one.batch]".to_owned(), name),
+            _ if array => (format!("[[{table}]]"), name),
+            _ => (format!("[{table}.one]"), name),
+        }
+    } else {
+        match key.split_once('.') {
+            Some((table, name)) => (format!("[{table}]"), name),
+            None => (String::new(), key),
+        }
+    };
+    let name = if around.0.is_empty() { name } else { name.rsplit_once('.').map_or(name, |(name, _)| name) };
+    (header, name.to_owned(), around.0, around.1)
+}
+
+fn with(key: &str, value: Option<&str>) -> String {
+    let mut text = base(key);
+    let (header, name, before, after) = place(key);
+    if !text.iter().any(|(found, _)| *found == header) {
+        text.push((header.clone(), BTreeMap::new()));
+    }
+    let (_, table) = text.iter_mut().find(|(found, _)| *found == header).expect("the table");
+    if let Some(value) = value {
+        table.insert(name.clone(), format!("{before}{value}{after}"));
+    }
+    if name == "deny" && header == "[[rule]]" {
+        let other = if value.is_some() { "run_as" } else { "deny" };
+        table.remove(other);
+    }
+    text.iter()
+        .map(|(header, keys)| {
+            let keys: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+            format!("{header}\n{keys}")
+        })
+        .collect()
+}
+
+/// Values of every kind, of which each key takes two at least.
+const VALUES: [&str; 60] = [
+    "true",
+    "false",
+    "1",
+    "7",
+    "1200",
+    "70000",
+    "\"5s\"",
+    "\"2m\"",
+    "\"11m\"",
+    "\"2h\"",
+    "\"3d\"",
+    "\"1M\"",
+    "\"2G\"",
+    "\"3G\"",
+    "\"2\"",
+    "\"3\"",
+    "\"a\"",
+    "\"b\"",
+    "\"\"",
+    "\"one\"",
+    "\"slurm\"",
+    "\"/a/b\"",
+    "\"/c/d\"",
+    "\"$HOME/a\"",
+    "\"$HOME/b\"",
+    "\"https://a.example.org\"",
+    "\"https://b.example.org\"",
+    "\"local\"",
+    "\"udp://127.0.0.1:514\"",
+    "\"developer\"",
+    "\"maintainer\"",
+    "[\"a\"]",
+    "[\"b\"]",
+    "[\"/a\"]",
+    "[\"/b\"]",
+    "[\"step_script\"]",
+    "[\"get_sources\"]",
+    "[\"1-2\"]",
+    "[\"3-4\"]",
+    "[\"RS256\"]",
+    "[\"ES256\"]",
+    "[\"id_token\"]",
+    "[\"id_token\", \"job_token\"]",
+    "[\"SITE_TOKEN\"]",
+    "[\"OTHER_TOKEN\"]",
+    "[1]",
+    "[2]",
+    "{ A = \"x\" }",
+    "{ A = \"y\" }",
+    "\"SITE_USER\"",
+    "\"OTHER_USER\"",
+    "[\"branch\"]",
+    "[\"tag\"]",
+    "[\"A_*\"]",
+    "[\"push\"]",
+    "[\"web\"]",
+    "\"-A x\"",
+    "[\"-A\", \"x\"]",
+    "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+    "\"1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+];
+
+#[test]
+fn no_key_of_the_configuration_changes_in_silence() {
+    let scene = Scene::new();
+    let log = scene.file("audit.jsonl", "");
+    let mut silent = Vec::new();
+    for (key, kind) in every_key() {
+        if matches!(kind, Kind::Table | Kind::Tables | Kind::Named)
+            && !key.ends_with("environment")
+            && !key.ends_with("user_identities")
+        {
+            continue;
+        }
+        let choices: Vec<String> = match &kind {
+            Kind::Choice(names) => names.iter().map(|name| format!("\"{name}\"")).collect(),
+            _ => VALUES.map(str::to_owned).to_vec(),
+        };
+        let read = |value: Option<&str>| {
+            let text = with(&key, value);
+            Policy::parse(Path::new("c.toml"), &text).ok().map(|policy| (to_toml(&policy, &|_| None), text))
+        };
+        let mut known: Vec<(String, String)> = Vec::new();
+        for value in choices.iter().map(|value| Some(value.as_str())).chain([None]) {
+            if let Some(found) = read(value).filter(|found| known.iter().all(|one| one.0 != found.0)) {
+                known.push(found);
+            }
+        }
+        let [first, second, ..] = known.as_slice() else {
+            silent.push(format!("{key}: no two values"));
+            continue;
+        };
+        let (old, new) = (scene.file("old.toml", &first.1), scene.file("new.toml", &second.1));
+        let done = scene.run_bare(&["diff", &old, &new, "--log", &log]);
+        let name = key.rsplit('.').next().expect("a name");
+        let named = done.out.contains(name) || key.contains(".run_as.") || name == "regex";
+        if done.code != 4 || !named {
+            silent.push(format!("{key}: {done:?}"));
+        }
+        assert_eq!(scene.run_bare(&["diff", &old, &old, "--log", &log]).code, 0, "{key}");
+    }
+    assert!(silent.is_empty(), "{}", silent.join("\n"));
+}
