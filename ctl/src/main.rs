@@ -9,6 +9,7 @@
 
 mod arguments;
 mod audit;
+mod audit_summary;
 mod changed_keys;
 mod check;
 mod claims;
