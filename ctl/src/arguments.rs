@@ -68,7 +68,7 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Search the audit file, and tell one job's whole story.
     #[command(
-        after_help = "examples:\n  nunbirdctl audit --denied --since 2026-11-01\n  nunbirdctl audit --job 4711\n  nunbirdctl audit --decision 7f3a9c"
+        after_help = "examples:\n  nunbirdctl audit --denied --since 1h\n  nunbirdctl audit --jobs --since yesterday --account ada\n  nunbirdctl audit --counts --since 7d\n  nunbirdctl audit --follow --code no-rule\n  nunbirdctl audit --job 4711\n  nunbirdctl audit --decision 7f3a9c"
     )]
     Audit(Audit),
     /// Show and change which GitLab user each account belongs to, as this host remembers it.
@@ -246,7 +246,28 @@ pub(crate) struct Audit {
     /// The id of a decision, or its first digits: the whole story of its job.
     #[arg(long, value_name = "ID")]
     pub(crate) decision: Option<String>,
-    /// From this time: 2026-11-21, 2026-11-21T10:00:00Z, or seconds since the epoch.
+    /// Local account alone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+    /// Denials with this code.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// Events of this stage: `config`, `prepare`, `run`, `cleanup`, or gitlab-runner's name of a script.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stage: Option<String>,
+    /// The last N alone.
+    #[arg(short = 'n', long = "lines", value_name = "N")]
+    pub(crate) lines: Option<usize>,
+    /// One line for each job.
+    #[arg(long, conflicts_with_all = ["counts", "follow"])]
+    pub(crate) jobs: bool,
+    /// How many events there are by outcome, code, rule and account.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) counts: bool,
+    /// Go on with events as they are written, also after a rotation, until interrupted.
+    #[arg(long, short = 'f')]
+    pub(crate) follow: bool,
+    /// From this time, UTC: 1h, 2d (ago), today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z, or seconds since the epoch.
     #[arg(long, value_name = "TIME", value_parser = crate::audit::time)]
     pub(crate) since: Option<u64>,
     /// Until this time.

@@ -1,6 +1,7 @@
 //! Searching the audit file. docs/audit.md has the events.
 
 use crate::arguments::Audit;
+use crate::audit_summary::{Counts, Jobs};
 use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
 use crate::replay;
 use jiff::Timestamp;
@@ -8,46 +9,150 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use nunbird_handover::Untrusted;
 use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
 
-type Event = Map<String, Value>;
+pub(crate) type Event = Map<String, Value>;
 
 pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
     let story = options.job.is_some() || options.decision.is_some();
-    let (mut found, mut count) = (Vec::new(), 0_usize);
+    let mut found = VecDeque::new();
+    let mut count = 0_usize;
+    let (mut jobs, mut counts) = (Jobs::default(), Counts::default());
     let mut text_so_far = String::new();
-    let unread = replay::events(&options.file, |_, event| {
-        if !fits(options, &event) {
-            return Ok(());
-        }
-        count += 1;
-        match format {
-            Format::Text if !story => {
+    let (mut notes, mut unread_lines) = (String::new(), Vec::new());
+    let stream = format == Format::Text && !story && options.lines.is_none();
+    let mut files = replay::with_rotated(&options.file, options.since)?;
+    // What is written between a first reading and the following would be told twice or never.
+    let follows_whole = options.follow && options.lines.is_none();
+    if follows_whole {
+        files.pop();
+    }
+    for file in &files {
+        let unread = replay::events(file, |_, event| {
+            if !fits(options, &event) {
+                return Ok(());
+            }
+            count += 1;
+            if options.jobs {
+                jobs.add(&event);
+            } else if options.counts {
+                counts.add(&event);
+            } else if stream {
                 text_so_far.push_str(&line(&event));
                 // An audit file can be larger than memory.
                 if text_so_far.len() > 1 << 16 {
                     print(&std::mem::take(&mut text_so_far))?;
                 }
+            } else {
+                found.push_back(event);
+                if options.lines.is_some_and(|lines| found.len() > lines) {
+                    found.pop_front();
+                }
             }
-            _ => found.push(event),
-        }
-        Ok(())
-    })?;
-    let note = replay::unread_note(&options.file, &unread);
+            Ok(())
+        })?;
+        notes.push_str(&replay::unread_note(file, &unread));
+        unread_lines.extend(unread);
+    }
+    let found: Vec<Event> = found.into();
     match format {
-        Format::Text if story => print(&(tell(&found) + &note))?,
-        Format::Text => print(&(text_so_far + &note))?,
-        Format::Json => print_json(&json!({ "events": found, "unread_lines": unread }))?,
+        Format::Text if options.jobs => print(&(jobs.text(options.lines) + &notes))?,
+        Format::Text if options.counts => print(&(counts.text() + &notes))?,
+        Format::Text if story => print(&(tell(&found) + &notes))?,
+        Format::Text => print(&(text_so_far + &found.iter().map(line).collect::<String>() + &notes))?,
+        Format::Json if options.jobs => {
+            print_json(&json!({ "jobs": jobs.machine(options.lines), "unread_lines": unread_lines }))?
+        }
+        Format::Json if options.counts => {
+            print_json(&json!({ "counts": counts.machine(), "unread_lines": unread_lines }))?
+        }
+        Format::Json if options.follow => {
+            print(&found.iter().map(|event| format!("{}\n", json!(event))).collect::<String>())?;
+        }
+        Format::Json => print_json(&json!({ "events": found, "unread_lines": unread_lines }))?,
+    }
+    if options.follow {
+        return follow(options, follows_whole, format);
     }
     // As grep(1): nothing found is no success.
     Ok(if count == 0 { FAILURE } else { OK })
 }
 
-/// A time that an admin writes: a date, an RFC 3339 time, or seconds since the epoch.
+/// Prints the file's events, or only new ones, and goes on as they are written. A file that was renamed is read to its end before the new one is opened.
+fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, Trouble> {
+    let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", options.file.display()));
+    let mut file = File::open(&options.file).map_err(failed)?;
+    if !whole {
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
+    }
+    let mut reader = BufReader::new(file);
+    let mut half = Vec::new();
+    loop {
+        let rotated = replaced(reader.get_ref(), &options.file);
+        while reader.read_until(b'\n', &mut half).map_err(failed)? > 0 && half.ends_with(b"\n") {
+            if let Ok(Value::Object(event)) = serde_json::from_slice(&half)
+                && fits(options, &event)
+            {
+                let text = match format {
+                    Format::Text => line(&event),
+                    Format::Json => format!("{}\n", Value::Object(event)),
+                };
+                let mut out = std::io::stdout();
+                match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                    Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(OK),
+                    written => written.map_err(Trouble::new)?,
+                }
+            }
+            half.clear();
+        }
+        if rotated && let Ok(new) = File::open(&options.file) {
+            reader = BufReader::new(new);
+            half.clear();
+            continue;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Whether the name leads to another file by now, or the file was cut.
+fn replaced(open: &File, path: &Path) -> bool {
+    let (Ok(open_meta), Ok(now)) = (open.metadata(), path.metadata()) else { return false };
+    let mut open = open;
+    (open_meta.dev(), open_meta.ino()) != (now.dev(), now.ino())
+        || open.stream_position().is_ok_and(|position| position > now.len())
+}
+
+/// In seconds.
+const DAY: u64 = 86_400;
+
+/// A time that an admin writes: a time ago, `today` or `yesterday` in UTC, a date, an RFC 3339 time, or seconds since the epoch.
 ///
 /// # Errors
 /// What may be written.
 pub(crate) fn time(text: &str) -> Result<u64, String> {
-    let wrong = || "write 2026-11-21, 2026-11-21T10:00:00Z or seconds since the epoch".to_owned();
+    let wrong = || {
+        "write 1h, 2d, today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z or seconds since the epoch"
+            .to_owned()
+    };
+    let now = u64::try_from(Timestamp::now().as_second()).map_err(|_| wrong())?;
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', DAY), ('w', 7 * DAY)];
+    if let Some((ago, unit)) =
+        units.iter().find_map(|(letter, unit)| Some((text.strip_suffix(*letter)?, unit)))
+    {
+        if let Some(ago) = ago.parse::<u64>().ok().and_then(|ago| ago.checked_mul(*unit)) {
+            return Ok(now.saturating_sub(ago));
+        }
+    }
+    match text {
+        "today" => return Ok(now / DAY * DAY),
+        "yesterday" => return Ok((now / DAY).saturating_sub(1) * DAY),
+        _ => {}
+    }
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(seconds);
     }
@@ -81,6 +186,12 @@ fn fits(options: &Audit, event: &Event) -> bool {
             .is_none_or(|wanted| text("decision_id").is_some_and(|id| id.starts_with(wanted.as_str())))
         && options.since.is_none_or(|since| time >= since)
         && options.until.is_none_or(|until| time < until)
+        && options.account.as_ref().is_none_or(|wanted| text("account") == Some(wanted))
+        && options.code.as_ref().is_none_or(|wanted| text("code") == Some(wanted))
+        && options
+            .stage
+            .as_ref()
+            .is_none_or(|wanted| [text("stage"), text("script")].contains(&Some(wanted.as_str())))
         && (!options.denied || text("outcome") == Some("denied"))
 }
 
@@ -156,7 +267,7 @@ fn what(event: &Event) -> String {
     }
 }
 
-fn shown(event: &Event, name: &str) -> Option<String> {
+pub(crate) fn shown(event: &Event, name: &str) -> Option<String> {
     event.get(name).map(plain)
 }
 
@@ -173,7 +284,11 @@ mod tests {
         assert_eq!(time("1970-01-02"), Ok(86_400));
         assert_eq!(time("2026-11-21T10:00:00Z"), Ok(1_795_255_200));
         assert_eq!(time("77"), Ok(77));
-        for bad in ["yesterday", "2026-13-01", "", "-5"] {
+        let (today, yesterday) = (time("today").expect("today"), time("yesterday").expect("yesterday"));
+        assert!(today % 86_400 == 0 && today - yesterday == 86_400);
+        let ago = |text: &str| super::Timestamp::now().as_second().unsigned_abs() - time(text).expect(text);
+        assert!((3600..3602).contains(&ago("1h")) && (172_800..172_802).contains(&ago("2d")));
+        for bad in ["tomorrow", "1y", "h", "2026-13-01", "", "-5"] {
             assert!(time(bad).is_err(), "{bad}");
         }
     }

@@ -4,12 +4,13 @@
 //! for both: so a difference comes from the configurations alone.
 
 use crate::arguments::Diff;
+use crate::changed_keys::{self, Changed, Touched};
 use crate::explain::denial;
 use crate::host::{self, ThisHost};
-use crate::output::{DENIED, Format, OK, Trouble, print, print_json};
+use crate::output::{DENIED, FAILURE, Format, OK, Trouble, print, print_json};
 use crate::{claims, files, judgement, replay};
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Decision, Policy, Subject, Verdict};
+use nunbird_policy::{Decision, GitLabServer, Policy, Rule, Subject, Verdict};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -29,16 +30,22 @@ pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, Trouble> {
                 return Ok(());
             }
         };
-        let before = judgement::decision(&old, &subject, &host, callers.0);
-        let after = judgement::decision(&new, &subject, &host, callers.1);
+        let before = Judged::of(&old, &subject, &old, &host, callers.0);
+        let after = Judged::of(&new, &subject, &old, &host, callers.1);
+        tally.touched.count(&subject.server, &[(&old, before.admitted_by()), (&new, after.admitted_by())]);
         tally.count(&event, (&before, &after));
         Ok(())
     })?;
+    tally.keys = changed_keys::between(&old, &new);
     match format {
         Format::Text => print(&(tally.text() + &replay::unread_note(&options.log, &unread)))?,
         Format::Json => print_json(&tally.machine(&unread))?,
     }
-    Ok(if tally.changes.is_empty() { OK } else { DENIED })
+    Ok(match tally.changes.is_empty() && tally.keys.is_empty() {
+        false => DENIED,
+        true if tally.undecided.0 > 0 => FAILURE,
+        true => OK,
+    })
 }
 
 /// The facts of a decision of `config`; none for other events, and for denials before the identity was known.
@@ -58,11 +65,65 @@ struct Tally {
     /// What changes, by what it is, with how often and an example.
     changes: BTreeMap<(String, String), (usize, Value)>,
     unusable: Vec<(usize, String)>,
+    /// How many decisions this host could not make, and why the first.
+    undecided: (usize, String),
+    touched: Touched,
+    /// Every key that differs.
+    keys: Vec<Changed>,
+}
+
+/// A past job, judged once more.
+enum Judged<'p> {
+    /// By the rules.
+    Decided(Decision<'p>),
+    /// The configuration does not get as far as its rules.
+    Refused(String),
+}
+
+impl<'p> Judged<'p> {
+    /// `old` is the configuration that the subject's server is of: by another one it is the server with the same issuer.
+    fn of(policy: &'p Policy, subject: &Subject, old: &Policy, host: &ThisHost, caller: u32) -> Self {
+        let of_name = |server: &&GitLabServer| server.name == subject.server;
+        let issuer = old.gitlab.iter().find(of_name).map(|server| server.issuer.as_str());
+        let same =
+            |server: &&GitLabServer| issuer.map_or(server.name == subject.server, |i| server.issuer == i);
+        let Some(server) = policy.gitlab.iter().find(same) else {
+            return Judged::Refused(format!("no server has the issuer of `{}`", Untrusted(&subject.server)));
+        };
+        if !policy.identity.sources.contains(&subject.source) {
+            return Judged::Refused(format!("`{}` is no source of an identity", subject.source.name()));
+        }
+        let named = |id: Option<u64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        if !server.runner_ids.is_empty()
+            && !subject.runner_id.is_some_and(|id| server.runner_ids.contains(&id))
+        {
+            let (id, name) = (named(subject.runner_id), Untrusted(&server.name));
+            return Judged::Refused(format!("runner {id} is not among the runner_ids of `{name}`"));
+        }
+        let subject = Subject { server: server.name.clone(), ..subject.clone() };
+        Judged::Decided(judgement::decision(policy, &subject, host, caller))
+    }
+
+    fn admitted_by(&self) -> Option<&'p Rule> {
+        match self {
+            Judged::Decided(Decision { verdict: Verdict::Admitted { rule, .. }, .. }) => Some(rule),
+            _ => None,
+        }
+    }
 }
 
 impl Tally {
-    fn count(&mut self, event: &Map<String, Value>, (before, after): (&Decision<'_>, &Decision<'_>)) {
+    fn count(&mut self, event: &Map<String, Value>, (before, after): (&Judged<'_>, &Judged<'_>)) {
         self.decisions += 1;
+        for judged in [before, after] {
+            if let Judged::Decided(Decision { verdict: Verdict::Failed(trouble), .. }) = judged {
+                if self.undecided.0 == 0 {
+                    self.undecided.1.clone_from(&trouble.detail);
+                }
+                self.undecided.0 += 1;
+                break;
+            }
+        }
         let rules = (rule(before), rule(after));
         let (before, after) = (outcome(before), outcome(after));
         if before != after {
@@ -98,6 +159,29 @@ impl Tally {
         for (line, why) in &self.unusable {
             text.push_str(&format!("line {line} cannot be decided again: {}\n", Untrusted(why)));
         }
+        if self.undecided.0 > 0 {
+            let (count, why) = &self.undecided;
+            text.push_str(&format!("{count} decisions could not be made here: {}\n", Untrusted(why)));
+        }
+        for (replayed, title) in [(true, "changed, and judged above:"), (false, "not replayed, but changed:")]
+        {
+            let keys: Vec<&Changed> = self.keys.iter().filter(|key| key.replayed == replayed).collect();
+            if !keys.is_empty() {
+                text.push_str(&format!("{title}\n"));
+            }
+            for changed in keys {
+                let value = |value: &Option<String>| {
+                    value.as_deref().map_or_else(|| "none".to_owned(), |text| Untrusted(text).to_string())
+                };
+                text.push_str(&format!(
+                    "  {} ({} past jobs)\n    old: {}\n    new: {}\n",
+                    Untrusted(&changed.key),
+                    self.touched.by(&changed.key),
+                    value(&changed.old),
+                    value(&changed.new),
+                ));
+            }
+        }
         text
     }
 
@@ -109,12 +193,22 @@ impl Tally {
             .collect();
         let unusable: Vec<Value> =
             self.unusable.iter().map(|(line, why)| json!({"line": line, "why": why})).collect();
-        json!({"decisions": self.decisions, "changes": changes, "unusable": unusable, "unread_lines": unread})
+        let keys: Vec<Value> = self
+            .keys
+            .iter()
+            .map(|changed| {
+                json!({"key": changed.key, "old": changed.old, "new": changed.new, "replayed": changed.replayed,
+                    "jobs": self.touched.by(&changed.key)})
+            })
+            .collect();
+        json!({"decisions": self.decisions, "changes": changes, "keys": keys, "undecided": self.undecided.0,
+            "unusable": unusable, "unread_lines": unread})
     }
 }
 
 /// What decided, for people who look for the line.
-fn rule(decision: &Decision<'_>) -> String {
+fn rule(judged: &Judged<'_>) -> String {
+    let Judged::Decided(decision) = judged else { return "no rule".to_owned() };
     match decision.verdict {
         Verdict::Admitted { rule, .. }
         | Verdict::DeniedByRule { rule, .. }
@@ -127,7 +221,11 @@ fn rule(decision: &Decision<'_>) -> String {
 
 /// A decision as two configurations can be compared by: the account, or the class of the denial. A rule's name may change
 /// without anything changing for a job.
-fn outcome(decision: &Decision<'_>) -> String {
+fn outcome(judged: &Judged<'_>) -> String {
+    let decision = match judged {
+        Judged::Decided(decision) => decision,
+        Judged::Refused(why) => return format!("denied: {why}"),
+    };
     match &decision.verdict {
         Verdict::Admitted { account, .. } => format!("runs as {}", Untrusted(&account.name)),
         Verdict::DeniedByRule { message, .. } => format!("denied: {}", Untrusted(message)),

@@ -11,6 +11,8 @@ mod arguments;
 mod as_admin;
 mod audit;
 mod audit_files;
+mod audit_summary;
+mod changed_keys;
 mod check;
 mod claims;
 mod diff;

@@ -4,7 +4,8 @@ use crate::audit_files;
 use crate::output::Trouble;
 use nunbird_handover::Untrusted;
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Calls `each` with every event and its line number, in order. Gives the numbers of the lines that are no events.
 pub(crate) fn events(
@@ -43,4 +44,22 @@ pub(crate) fn unread_note(file: &Path, unread: &[usize]) -> String {
     }
     let file = file.to_string_lossy();
     format!("{}: {} lines are no events: {}\n", Untrusted(&file), unread.len(), numbers.join(", "))
+}
+
+/// The file with those that logrotate(8) has made of it, the oldest first, without those that were last written before `since`, in
+/// seconds since the epoch.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub(crate) fn with_rotated(file: &Path, since: Option<u64>) -> Result<Vec<PathBuf>, Trouble> {
+    let recent = |path: &PathBuf| {
+        let changed = path.metadata().and_then(|meta| meta.modified());
+        let seconds =
+            |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        // One that cannot be looked at is opened, which says why not.
+        path == file || changed.map_or(true, |time| since.is_none_or(|since| seconds(time) >= since))
+    };
+    let mut files = audit_files::find(file)?.files;
+    files.retain(recent);
+    Ok(files)
 }

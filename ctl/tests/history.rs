@@ -215,3 +215,126 @@ fn keys_are_listed_with_their_age_and_a_missing_file_is_told() {
     assert!(listed.out.contains("RS256    pinned           in use  k1"), "{}", listed.out);
     assert!(listed.out.contains("NOT used"), "{}", listed.out);
 }
+
+/// Three jobs: one that fails, one that is denied, one that is not over.
+fn three_jobs() -> String {
+    let rule = ",\"account\":\"ada\",\"uid\":5001,\"rule\":{\"name\":\"hpc\",\"file\":\"/etc/nunbird/config.toml\",\"line\":7}";
+    let end = |time: u64, stage: &str, more: &str| {
+        format!(
+            "{{\"time\":{time},\"outcome\":\"stage-ended\",\"stage\":\"{stage}\",\"decision_id\":\"d1\",\"job_id\":1,\
+             \"account\":\"ada\",\"user_login\":\"ada\",\"project_path\":\"hpc/app\"{more}}}\n"
+        )
+    };
+    [
+        event("admitted", 1, "ada", "hpc/app", rule),
+        end(1_795_000_010, "run", ",\"script\":\"step_script\",\"exit_code\":1"),
+        end(1_795_000_011, "run", ",\"script\":\"after_script\",\"exit_code\":0"),
+        end(
+            1_795_000_031,
+            "cleanup",
+            ",\"exit_code\":0,\"used_cpu_us\":2500000,\"used_memory_peak\":3145728",
+        ),
+        event("denied", 40, "eve", "eve/x", ",\"code\":\"no-rule\""),
+        event("admitted", 41, "bob", "hpc/app", &rule.replace("ada", "bob")),
+    ]
+    .concat()
+}
+
+#[test]
+fn each_job_is_one_line_with_its_end_time_and_usage_and_kinds_are_counted() {
+    let scene = Scene::new();
+    let log = scene.file("audit.jsonl", &three_jobs());
+    let audit = |more: &[&str]| scene.run_bare(&[&["audit", "--file", &log], more].concat());
+    let jobs = audit(&["--jobs"]);
+    let lines: Vec<&str> = jobs.out.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", jobs.out);
+    for part in
+        ["job 1 of hpc/app by ada as ada (hpc)", "exit code 1 in step_script, 30 s, 2 s of processors, 3 MiB"]
+    {
+        assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+    }
+    assert!(lines[1].contains("job 40 of eve/x by eve as - (-): denied [no-rule] in config"), "{}", lines[1]);
+    assert!(lines[2].ends_with("job 41 of hpc/app by bob as bob (hpc): not over"), "{}", lines[2]);
+    let machine = audit(&["--jobs", "-n", "1", "--format", "json"]).json();
+    assert_eq!((machine["jobs"].as_array().unwrap().len(), &machine["jobs"][0]["job_id"]), (1, &41.into()));
+    let counts = audit(&["--counts"]).out;
+    for part in [
+        "outcome          2  admitted",
+        "code             1  no-rule",
+        "rule             2  hpc",
+        "account          1  bob",
+    ] {
+        assert!(counts.contains(part), "{part}\n{counts}");
+    }
+    assert_eq!(audit(&["--counts", "--format", "json"]).json()["counts"]["outcome"]["stage-ended"], 3);
+    assert_eq!(audit(&["--account", "bob"]).out.lines().count(), 1);
+    assert_eq!(audit(&["--code", "no-rule"]).out.lines().count(), 1);
+    assert_eq!(audit(&["--stage", "step_script"]).out.lines().count(), 1);
+    assert_eq!(audit(&["--stage", "config"]).out.lines().count(), 3);
+    let last = audit(&["-n", "2"]).out;
+    assert!(last.lines().count() == 2 && last.contains("job 40") && last.contains("job 41"), "{last}");
+    assert_eq!(audit(&["--since", "1h"]).code, 1, "all of it is older or newer");
+    assert_eq!(audit(&["--jobs", "--counts"]).code, 2);
+}
+
+#[test]
+fn rotated_files_are_read_compressed_or_not_and_none_that_is_too_old_or_another() {
+    let scene = Scene::new();
+    let log = scene.file("audit.jsonl", &event("admitted", 3, "ada", "hpc/app", ""));
+    let plain = scene.file("audit.jsonl-20261101", &event("admitted", 1, "ada", "hpc/app", ""));
+    scene.file("audit.jsonl-20261115", &event("admitted", 2, "ada", "hpc/app", ""));
+    scene.file("audit.jsonl.bak", &event("admitted", 9, "ada", "hpc/app", ""));
+    scene.file("other.jsonl.1", &event("admitted", 9, "ada", "hpc/app", ""));
+    let touch = |file: &str, date: &str| {
+        assert!(std::process::Command::new("touch").args(["-d", date, file]).status().unwrap().success());
+    };
+    let gzip = std::process::Command::new("gzip").arg(&plain).status().unwrap();
+    assert!(gzip.success());
+    touch(&format!("{plain}.gz"), "2026-11-01");
+    touch(&plain.replace("1101", "1115"), "2026-11-15");
+    let ids = |more: &[&str]| {
+        let found = scene.run_bare(&[&["audit", "--file", &log, "--format", "json"], more].concat()).json();
+        let ids = found["events"].as_array().unwrap().iter().map(|event| event["job_id"].as_u64().unwrap());
+        ids.collect::<Vec<u64>>()
+    };
+    assert_eq!(ids(&[]), [1, 2, 3]);
+    assert_eq!(ids(&["--job", "1"]), [1]);
+    // What was last written before that time has nothing to say, and is not opened.
+    std::fs::write(format!("{plain}.gz"), "no gzip").unwrap();
+    touch(&format!("{plain}.gz"), "2026-11-01");
+    assert_eq!(ids(&["--since", "2026-11-10"]), [2, 3]);
+    assert_eq!(scene.run_bare(&["audit", "--file", &log]).code, 1, "a damaged file is no empty one");
+}
+
+#[test]
+fn events_are_followed_across_a_rotation() {
+    use std::io::{BufRead, BufReader, Write};
+    let scene = Scene::new();
+    let log = scene.file("audit.jsonl", &event("admitted", 1, "ada", "hpc/app", ""));
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_nunbirdctl"))
+        .args(["audit", "--file", &log, "--follow", "--user", "ada"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert!(next().contains("job 1 "));
+    let append = |file: &str, text: &str| {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    // It has to have opened the file first.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let (two, rest) = (event("admitted", 2, "ada", "hpc/app", ""), event("denied", 3, "eve", "hpc/app", ""));
+    append(&log, &(rest + &two[..20]));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    append(&log, &two[20..]);
+    assert!(next().contains("job 2 "));
+    std::fs::rename(&log, format!("{log}-20261101")).unwrap();
+    append(&format!("{log}-20261101"), &event("admitted", 4, "ada", "hpc/app", ""));
+    append(&log, &event("admitted", 5, "ada", "hpc/app", ""));
+    assert!(next().contains("job 4 "));
+    assert!(next().contains("job 5 "));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -87,10 +87,17 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l user -d 
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l project -d 'Full path of the project' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l job -d 'GitLab\'s id of the job: its whole story' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l decision -d 'The id of a decision, or its first digits: the whole story of its job' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l since -d 'From this time: 2026-11-21, 2026-11-21T10:00:00Z, or seconds since the epoch' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l account -d 'Local account alone' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l code -d 'Denials with this code' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l stage -d 'Events of this stage: `config`, `prepare`, `run`, `cleanup`, or gitlab-runner\'s name of a script' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -s n -l lines -d 'The last N alone' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l since -d 'From this time, UTC: 1h, 2d (ago), today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z, or seconds since the epoch' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l until -d 'Until this time' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l jobs -d 'One line for each job'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l counts -d 'How many events there are by outcome, code, rule and account'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -s f -l follow -d 'Go on with events as they are written, also after a rotation, until interrupted'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l denied -d 'Denials alone'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -l format -d 'For people or for machines' -r -f -a "text\t'People'

@@ -101,7 +101,7 @@ fn the_answer_to_a_job_token_never_passes_for_own_sources_of_a_merge_request() {
     world.reconfigure("[audit]", "[identity]\nsources = [\"job_token\"]\n\n[audit]");
     first_rule(&world, DENY_UNLESS_OWN);
     let known = |job: Job<'_>| {
-        world.issuer().know_job(job.job_token_text(), job.known_facts());
+        world.issuer().know_job(job.job_token_text(), world.issuer().job_entity(job.known_facts()));
         job.config()
     };
     assert_admitted(&world, &known(world.job().without_token()), Some(false));
