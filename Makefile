@@ -120,7 +120,7 @@ rpm: setup
 unsafe-code:
 	@grep -rnE 'unsafe (\{|fn|impl)' --include='*.rs' . | grep -v '^./target/'
 privileged-code:
-	@find auth/src drop/src pam/src policy/src session/src token/src handover/src sys/src -name '*.rs' ! -name '*_tests.rs' | xargs wc -l
+	@find auth/src drop/src judge/src pam/src policy/src session/src token/src handover/src sys/src -name '*.rs' ! -name '*_tests.rs' | xargs wc -l
 
 clean:
 	$(CARGO) clean

@@ -78,7 +78,7 @@ fn no_command_passes_on_what_deceives_a_terminal() {
         (4, vec!["explain", "--configuration", &config, "--claims", &facts]),
         (4, vec!["explain", "--configuration", &config, "--claims", &facts, "--validated", EVIL]),
         (1, vec!["explain", "--configuration", &config, "--claims", &strange]),
-        (1, vec!["explain", "--configuration", &config, "--token", &evil_name]),
+        (4, vec!["explain", "--configuration", &config, "--token", &evil_name]),
         (5, vec!["test", "--configuration", &config]),
         (0, vec!["show", "--configuration", &config]),
         (1, vec!["show", "--configuration", &config, "--key", EVIL]),
@@ -126,7 +126,7 @@ fn ten_thousand_rules_and_a_map_of_fifty_thousand_lines_decide_as_written() {
     assert_eq!(explained.code, 4, "{}", explained.err);
     let answer = explained.json();
     assert_eq!((answer["rule"].as_str(), answer["rules"].as_array().unwrap().len()), (Some("r9999"), 10_002));
-    assert!(answer["reason"].as_str().unwrap().contains("`acct49999`"), "{}", answer["reason"]);
+    assert!(answer["detail"].as_str().unwrap().contains("`acct49999`"), "{}", answer["detail"]);
 }
 
 #[test]
@@ -240,7 +240,6 @@ fn files_of_any_kind_that_cannot_be_read_are_told_by_name_and_end_with_1() {
         (["explain", "--claims"], &latin, "latin:2: not UTF-8"),
         (["explain", "--claims"], &directory, "Is a directory"),
         (["explain", "--token"], &latin, "latin:2: not UTF-8"),
-        (["explain", "--job"], &latin, "no job response"),
         (["explain", "--job"], &directory, "Is a directory"),
         (["test", "--"], &latin, "latin:2: not UTF-8"),
     ] {
@@ -249,6 +248,9 @@ fn files_of_any_kind_that_cannot_be_read_are_told_by_name_and_end_with_1() {
         let output = scene.run_bare(&configured);
         assert!(output.code == 1 && output.err.contains(words), "{arguments:?} {output:?}");
     }
+    let config = scene.path("config.toml");
+    let output = scene.run_bare(&["explain", "--configuration", config.to_str().unwrap(), "--job", &latin]);
+    assert!(output.code == 7 && output.out.contains("failed [response-malformed]"), "{output:?}");
     let log = scene.run_bare(&["audit", "--file", &directory]);
     assert!(log.code == 1 && log.err.contains("Is a directory"), "{log:?}");
     // An audit file with a line that is not UTF-8 has one line that is no event.
@@ -269,7 +271,7 @@ fn a_map_with_windows_line_ends_a_mark_or_another_encoding_is_told_or_read() {
     scene.configure(&text.replace("\"$user_login\"", "{ map = \"m\" }"));
     std::fs::write(&map, "ada acct1\r\n").unwrap();
     let explained = scene.run(&["explain", "--claims", &scene.claims(&claims("ada", "hpc/app"))]);
-    assert!(explained.out.contains("gives `acct1`"), "{explained:?}");
+    assert!(explained.out.contains("account `acct1`: "), "{explained:?}");
     assert_eq!(scene.run(&["check", "--no-host"]).code, 0);
     std::fs::write(&map, b"ada acct1\nbob caf\xe9\n").unwrap();
     let checked = scene.run(&["check", "--no-host"]);

@@ -352,7 +352,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__explain)
-            opts="-h --configuration --runner-user --claims --token --job --validated --format --help"
+            opts="-h --configuration --runner-user --claims --token --job --decision --validated --run-validation --log --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -378,7 +378,15 @@ _nunbirdctl() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --decision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --validated)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -63,9 +63,12 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l runner
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l claims -d 'JSON object with facts of the job: a token\'s payload, or the names of `[[test]]`' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l token -d 'An id token. It is not printed' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l job -d 'A job response of gitlab-runner (`JOB_RESPONSE_FILE`) with an id token in it' -r -F
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l decision -d 'The id of a past decision, or its first digits: what was decided, and what today\'s policy says' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l validated -d 'The account that the site\'s validation program would name' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l log -d 'The audit file, for --decision; the configuration\'s unless it is said' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l run-validation -d 'As root: run the site\'s validation program'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand test" -l configuration -d 'The configuration' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand test" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
