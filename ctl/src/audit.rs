@@ -66,10 +66,10 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
         Format::Text if story => print(&(tell(&found) + &notes))?,
         Format::Text => print(&(text_so_far + &found.iter().map(line).collect::<String>() + &notes))?,
         Format::Json if options.jobs => {
-            print_json(&json!({ "jobs": jobs.machine(options.lines), "unread_lines": unread_lines }))?
+            print_json(&json!({ "jobs": jobs.machine(options.lines), "unread_lines": unread_lines }))?;
         }
         Format::Json if options.counts => {
-            print_json(&json!({ "counts": counts.machine(), "unread_lines": unread_lines }))?
+            print_json(&json!({ "counts": counts.machine(), "unread_lines": unread_lines }))?;
         }
         Format::Json if options.follow => {
             print(&found.iter().map(|event| format!("{}\n", json!(event))).collect::<String>())?;
@@ -141,12 +141,10 @@ pub(crate) fn time(text: &str) -> Result<u64, String> {
     };
     let now = u64::try_from(Timestamp::now().as_second()).map_err(|_| wrong())?;
     let units = [('s', 1), ('m', 60), ('h', 3600), ('d', DAY), ('w', 7 * DAY)];
-    if let Some((ago, unit)) =
-        units.iter().find_map(|(letter, unit)| Some((text.strip_suffix(*letter)?, unit)))
-    {
-        if let Some(ago) = ago.parse::<u64>().ok().and_then(|ago| ago.checked_mul(*unit)) {
-            return Ok(now.saturating_sub(ago));
-        }
+    let ago =
+        |(letter, unit): &(char, u64)| text.strip_suffix(*letter)?.parse::<u64>().ok()?.checked_mul(*unit);
+    if let Some(ago) = units.iter().find_map(ago) {
+        return Ok(now.saturating_sub(ago));
     }
     match text {
         "today" => return Ok(now / DAY * DAY),

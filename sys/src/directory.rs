@@ -4,7 +4,7 @@ use crate::lines::Lines;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, fsync, linkat, syncfs, unlinkat};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -152,9 +152,17 @@ impl Directory {
     /// As open(2); `EPERM` for a file that does not belong to `owner` or that others can write, `EINVAL` for anything but a
     /// regular file.
     pub fn lines(&self, name: &str, owner: u32) -> io::Result<Lines> {
-        let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let flags =
+            OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR | Mode::S_IRGRP;
-        let file = File::from(openat(&self.0, component(name)?, flags | OFlag::O_CLOEXEC, mode)?);
+        let name = component(name)?;
+        let made = match openat(&self.0, name, flags | OFlag::O_CREAT | OFlag::O_EXCL, mode) {
+            // The umask, which keeps all else from the group, has taken its bit away.
+            Ok(made) => fchmod(&made, mode).map(|()| made),
+            Err(Errno::EEXIST) => openat(&self.0, name, flags, Mode::empty()),
+            Err(e) => Err(e),
+        };
+        let file = File::from(made?);
         let stat = fstat(&file)?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
