@@ -62,8 +62,8 @@ pub(crate) fn outcome(policy: &Policy, rule: &Rule, account: &AccountFacts, subj
     }
     if policy.asks_about_user(rule, policy.server(&subject.server)) {
         notes.push(format!(
-            "server `{}` is asked whether user {} is an active person and no bot; that is taken for granted here",
-            subject.server, subject.user_id
+            "server `{}` is asked whether `{}` is an active person and no bot; here that is assumed",
+            subject.server, subject.user_login
         ));
     }
     Outcome { data_dir, denial, notes }
