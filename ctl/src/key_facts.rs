@@ -49,7 +49,7 @@ fn directory(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) -> Opti
             format!("{shown}: belongs to `{runner}`, which runs gitlab-runner and would bring its own keys");
         findings.push(Finding::error("keys", what, "give it to a user of its own: chown nunbird"));
     }
-    if meta.uid() == 0 && asks_servers(policy) {
+    if policy.downscope == Downscope::Setuid && meta.uid() == 0 && asks_servers(policy) {
         let what =
             format!("{shown}: belongs to root, and no server is asked about jobs and their users as root");
         let help =
