@@ -2,7 +2,7 @@
 
 use crate::finding::Finding;
 use crate::{keys, token};
-use nunbird_policy::{Downscope, GitLabServer, Policy};
+use nunbird_policy::{Downscope, GitLabServer, IdentitySource, Policy};
 use std::os::unix::fs::MetadataExt;
 
 /// Keys that the server showed longer ago were missed by the hourly timer several times. Seconds.
@@ -49,7 +49,23 @@ fn directory(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) -> Opti
             format!("{shown}: belongs to `{runner}`, which runs gitlab-runner and would bring its own keys");
         findings.push(Finding::error("keys", what, "give it to a user of its own: chown nunbird"));
     }
+    if policy.downscope == Downscope::Setuid && meta.uid() == 0 && asks_servers(policy) {
+        let what =
+            format!("{shown}: belongs to root, and no server is asked about jobs and their users as root");
+        let help =
+            "give it to a user of its own (chown nunbird), or set `user_check = \"off\"` for each server";
+        findings.push(Finding::error("keys", what, help));
+    }
     Some(meta.uid())
+}
+
+/// Whether some job is admitted only after its server has answered.
+fn asks_servers(policy: &Policy) -> bool {
+    policy.identity.sources.contains(&IdentitySource::JobToken)
+        || policy
+            .rules
+            .iter()
+            .any(|rule| policy.gitlab.iter().any(|server| policy.asks_about_user(rule, Some(server))))
 }
 
 fn one(policy: &Policy, server: &GitLabServer, owner: Option<u32>, now: u64, findings: &mut Vec<Finding>) {

@@ -62,5 +62,5 @@ fn explain_says_that_it_takes_the_user_for_a_person() {
     scene.configure(&format!("{SERVER}{RULE}[accounts]\nmin_uid = 100\n"));
     let claims = scene.claims(&scene::claims(name, "hpc/app"));
     let explained = scene.run(&["explain", "--claims", &claims]);
-    assert_eq!(explained.out.contains("is asked whether user"), explained.code == 0, "{explained:?}");
+    assert_eq!(explained.out.contains("is asked whether `"), explained.code == 0, "{explained:?}");
 }

@@ -135,10 +135,13 @@ pub fn ask_about_job(
     token: &str,
     rights: Rights,
 ) -> Result<Vec<u8>, String> {
-    let keeper = rights.keeper;
-    let owner = {
+    // Without privilege there is no account but the caller's to ask as, whose processes could trace this one as well.
+    let owner = if rights.privileged {
+        let keeper = rights.keeper;
         let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| e.to_string())?;
         keys_directory(policy, rights)?.1
+    } else {
+        rights.caller
     };
     let token = exec::sealed(c"nunbird-job-token", token.as_bytes()).map_err(|e| e.to_string())?;
     let mut words: Vec<&[u8]> = vec![b"nunbird-keys", b"job", b"--url", server.url.as_bytes()];

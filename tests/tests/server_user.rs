@@ -322,3 +322,27 @@ fn the_token_of_another_server_says_nothing_about_the_user_of_this_one() {
     assert_refused(&world, &world.job().unknown_to_server().config(), SYSTEM, "user-check");
     assert_eq!((world.issuer().requests(JOB), other.requests(JOB)), (1, 0), "the token's server is asked");
 }
+
+#[test]
+fn a_keys_directory_of_roots_is_told_by_check_since_no_server_is_asked_as_root() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid);
+    let checked = |world: &World| {
+        let program = world.paths().bin.join("nunbirdctl");
+        let words = ["check", "--runner-user", "nbt_runner"];
+        world.run(&world.program("root", program, &words)).stdout
+    };
+    let words = "no server is asked about jobs and their users as root";
+    assert!(!checked(&world).contains(words));
+    std::os::unix::fs::chown(world.host_path(&world.paths().keys), Some(0), Some(0)).expect("an owner");
+    std::os::unix::fs::chown(world.host_path("/var/lib/nunbird/keys/site.json"), Some(0), Some(0))
+        .expect("an owner");
+    assert!(checked(&world).contains(words));
+    let detail = assert_refused(&world, &world.job().config(), SYSTEM, "user-check");
+    assert!(detail.contains("belongs to root"), "{detail}");
+    world.reconfigure("audience =", "user_check = \"off\"\naudience =");
+    assert!(!checked(&world).contains(words));
+    assert!(world.job().config().succeeded());
+}
