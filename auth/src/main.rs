@@ -34,6 +34,7 @@ mod session;
 mod settings;
 mod shepherd;
 mod stages;
+mod slots;
 mod store;
 mod sudo;
 mod tidying;

@@ -162,14 +162,15 @@ fn reap(context: &mut Context<'_>, name: &str) -> Result<Ended, Refusal> {
     context.decision_id.clone_from(&record.decision_id);
     context.sinks = Sinks::open(&record.audit, context.privilege);
     context.record = Some(record.clone());
-    if !record.is_over(&store::now()?) {
+    // A record that was set aside is found by no stage, and a clean-up that has begun is nobody else's to end.
+    if !record.is_over(&store::now()?) && !record.is_abandoned(name) {
         let detail = format!("job {} may still run; expires_at {}", record.job_id, record.expires_at);
         return Err(Refusal::denied("still-live", "this job may still run", detail));
     }
-    finish(context, &store, name, record).or_else(|refusal| {
+    finish(context, &store, name, record.clone()).or_else(|refusal| {
         // Nothing can be done as somebody who is not there any more.
         if ["account", "account-changed"].contains(&refusal.code) {
-            store.remove_named(name, &store.lock()?)?;
+            store.remove(name, &record)?;
         }
         Err(refusal)
     })
@@ -181,18 +182,21 @@ fn finish(
     name: &str,
     mut record: Record,
 ) -> Result<Ended, Refusal> {
-    let lock = store.lock()?;
-    if store.is_succeeded(name, &record, &lock)? {
+    // Processes that do not end, and a runner that does not read, must not keep other jobs out.
+    let lock = store.lock(record.runner_uid)?;
+    let succeeded = store.is_succeeded(&record)?;
+    let stands = succeeded || store.close(name, &mut record, &lock)?;
+    drop(lock);
+    if succeeded {
         print_error(
-            "nunbird: this job's time was up and another works in its directories: they are left alone\n",
+            "nunbird: the host has restarted and another job works in this one's directories: they are left alone\n",
         );
-        // Processes that do not end must not keep other jobs out.
-        drop(lock);
         return end(context, store, name, &record, Task::Tidy);
     }
-    record.closed = true;
-    store.write_named(name, &record, &lock)?;
-    drop(lock);
+    // Another call has just done all of this.
+    if !stands {
+        return Ok(Ended::Exited(0));
+    }
     end(context, store, name, &record, Task::Cleanup)
 }
 
@@ -219,7 +223,7 @@ fn end(
     emptied?;
     closed?;
     if ended == Ended::Exited(0) {
-        store.remove_named(name, &store.lock()?)?;
+        store.remove(name, record)?;
     }
     Ok(ended)
 }

@@ -174,7 +174,7 @@ fn the_program_reads_no_file_that_its_caller_could_not_read() {
         let job = world.job();
         let mut session = job.begin();
         assert!(session.config().succeeded());
-        for path in ["/etc/shadow", "/home/bob/secret", "/var/lib/nunbird/jobs/.lock"] {
+        for path in ["/etc/shadow", "/home/bob/secret", "/var/lib/nunbird/jobs/.lock-4001"] {
             if path == "/home/bob/secret" {
                 world.write_file(path, "echo stolen\n", "bob", 0o600);
             }
