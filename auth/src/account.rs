@@ -10,6 +10,7 @@ use nunbird_sys::users;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Asks the name service switch and reads map files. Each name is looked up once, so that all of a decision sees the
 /// same facts.
@@ -80,6 +81,22 @@ pub(crate) fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
     let accounts = Accounts { min_uid, ..Accounts::default() };
     nunbird_policy::check_account(name, &facts, &accounts).map_err(|violation| refuse(name, &violation))?;
     Ok(facts)
+}
+
+/// An account that has been admitted before, judged again by all of what the configuration says of accounts now: an admin
+/// who denies it stops the job's next stage.
+///
+/// # Errors
+/// As [`refuse`], [`unanswered`] and [`settings::read`].
+pub(crate) fn permitted(
+    name: &str,
+    policy_path: &Path,
+    privilege: Privilege,
+) -> Result<AccountFacts, Refusal> {
+    let settings = settings::read(Some(policy_path), privilege)?;
+    let host = ThisHost::new(privilege);
+    let checked = nunbird_policy::check(&settings.policy, name, &host, privilege.caller.uid);
+    checked.map_err(|trouble| unanswered(&trouble))?.map_err(|violation| refuse(name, &violation))
 }
 
 /// Whether the account's time is not over, where this process can know: with file capabilities it may not read shadow(5), nor

@@ -107,7 +107,10 @@ fn check_admissions(store: &Store, wanted: &Wanted<'_>, records: &[Record]) -> R
 /// account's lock. A home directory may be that of several hosts, so claims of other boots are the sweep's.
 fn remove_void(store: &Store, boot: &str, runner: u32, records: &[Record]) -> Result<(), Refusal> {
     for (name, claim) in claims(store)? {
-        if claim.runner_uid != runner || !name.starts_with(boot) || records.iter().any(|r| r.decision_id == claim.decision_id) {
+        if claim.runner_uid != runner
+            || !name.starts_with(boot)
+            || records.iter().any(|r| r.decision_id == claim.decision_id)
+        {
             continue;
         }
         // Its `config` waits for this account's lock, if it lives: the record cannot have been written meanwhile.

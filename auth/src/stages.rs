@@ -102,7 +102,7 @@ fn config(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
 fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
-    let target = same_account(&record)?;
+    let target = permitted_account(context, &record)?;
     account::check_expiry(&target.name, context.privilege)?;
     make_own_directory(context, &record)?;
     let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?
@@ -130,7 +130,7 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
     let exit_code = exit_code_file(context)?;
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
-    let target = same_account(&record)?;
+    let target = permitted_account(context, &record)?;
     account::check_expiry(&target.name, context.privilege)?;
     let (script, digest) = take_script(script, context)?;
     context.script = Some(Script { name: stage.to_owned(), digest });
@@ -247,9 +247,20 @@ fn admitted(call: &Call, context: &mut Context<'_>) -> Result<(Store, Record), R
     }
 }
 
-/// The record's account as it is now: a user who was removed, or whose name went to another, must not run on.
+/// The record's account as it is now, for a stage that runs something of the user's: the configuration by which the job was
+/// admitted must still allow it.
+fn permitted_account(context: &Context<'_>, record: &Record) -> Result<AccountFacts, Refusal> {
+    let now = account::permitted(&record.account.name, &record.policy_path, context.privilege)?;
+    check_ids(record, now)
+}
+
+/// The record's account as it is now: a user who was removed, or whose name went to another, must not run on. For what clears
+/// away, which goes on for an account that is denied by now, and without the configuration.
 fn same_account(record: &Record) -> Result<AccountFacts, Refusal> {
-    let now = account::again(&record.account.name, record.min_uid)?;
+    check_ids(record, account::again(&record.account.name, record.min_uid)?)
+}
+
+fn check_ids(record: &Record, now: AccountFacts) -> Result<AccountFacts, Refusal> {
     if (now.uid, now.gid) == (record.account.uid, record.account.gid) {
         return Ok(now);
     }

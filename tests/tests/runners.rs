@@ -126,20 +126,26 @@ fn a_runner_that_stops_its_config_anywhere_holds_up_no_other_runner() {
         early.call("prepare");
         let job = world.job();
         let mut session = job.begin();
-        let outcome = stopped_while_it_holds(&world, &mut session, |name| name.starts_with(".lock"), || {
-            let job = world.job().id(7101);
-            let mut other = Other::begin(&world, &job);
-            for name in ["config", "prepare", "cleanup"] {
-                other.call(name);
-            }
-            early.call("cleanup");
-        });
+        let outcome = stopped_while_it_holds(
+            &world,
+            &mut session,
+            |name| name.starts_with(".lock"),
+            || {
+                let job = world.job().id(7101);
+                let mut other = Other::begin(&world, &job);
+                for name in ["config", "prepare", "cleanup"] {
+                    other.call(name);
+                }
+                early.call("cleanup");
+            },
+        );
         assert!(outcome.succeeded(), "{privilege:?}: {}", outcome.stderr);
     }
     // And at whichever step it is after so many milliseconds.
     let world = ready(Privilege::Setuid);
     for (n, delay) in (0..).zip([2, 5, 8, 11, 14, 18, 22, 28, 36]) {
-        let script = format!("\"$0\" \"$@\" & sleep 0.{delay:03}; kill -STOP $!; sleep 1.5; kill -CONT $!; wait $!");
+        let script =
+            format!("\"$0\" \"$@\" & sleep 0.{delay:03}; kill -STOP $!; sleep 1.5; kill -CONT $!; wait $!");
         let job = world.job().id(7400 + n);
         let mut session = job.begin();
         let mut spec = session.spec_of_config();
@@ -168,19 +174,24 @@ fn a_runner_that_stops_its_config_between_claim_and_record_holds_up_nobody() {
     let job = world.job();
     let mut session = job.begin();
     let mut places = Vec::new();
-    let outcome = stopped_while_it_holds(&world, &mut session, |name| name.ends_with(".slot"), || {
-        if holder(&world, |name| name.starts_with(".lock")).is_none() {
-            // Another call of the same account: nothing that waits happens under its lock.
-            let own = world.job().id(7200);
-            let mut own = own.begin();
-            let outcome = own.config();
-            assert!(outcome.succeeded() && outcome.elapsed < PROMPT, "{}", outcome.log);
-            places.push(builds_dir(&outcome.stdout));
-        }
-        let job = world.job().id(7201);
-        let mut other = Other::begin(&world, &job);
-        places.push(builds_dir(&other.call("config").stdout));
-    });
+    let outcome = stopped_while_it_holds(
+        &world,
+        &mut session,
+        |name| name.ends_with(".slot"),
+        || {
+            if holder(&world, |name| name.starts_with(".lock")).is_none() {
+                // Another call of the same account: nothing that waits happens under its lock.
+                let own = world.job().id(7200);
+                let mut own = own.begin();
+                let outcome = own.config();
+                assert!(outcome.succeeded() && outcome.elapsed < PROMPT, "{}", outcome.log);
+                places.push(builds_dir(&outcome.stdout));
+            }
+            let job = world.job().id(7201);
+            let mut other = Other::begin(&world, &job);
+            places.push(builds_dir(&other.call("config").stdout));
+        },
+    );
     assert!(outcome.succeeded(), "{}", outcome.stderr);
     places.push(builds_dir(&outcome.stdout));
     let count = places.len();

@@ -164,7 +164,8 @@ fn an_admission_that_goes_on_keeps_its_group(groups: &Groups) {
     let record = world.records().pop().expect("a record");
     let text = fs::read(&record).expect("a record");
     let claim = fs::read_dir(record.parent().expect("a store")).expect("a store").flatten().map(|e| e.path());
-    let claim = claim.into_iter().find(|path| path.extension().is_some_and(|e| e == "slot")).expect("a claim");
+    let claim =
+        claim.into_iter().find(|path| path.extension().is_some_and(|e| e == "slot")).expect("a claim");
     let claim = fs::File::options().write(true).open(claim).expect("a claim");
     let claim = Flock::lock(claim, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("locked");
     fs::remove_file(&record).expect("not written yet");

@@ -45,7 +45,9 @@ pub(super) fn sweep(now: &Now, dry_run: bool) -> Vec<Item> {
         }
         items
     });
-    swept.unwrap_or_else(|e| vec![item("", Action::Failed, format!("claims on slots were not looked at: {e}"))])
+    swept.unwrap_or_else(|e| {
+        vec![item("", Action::Failed, format!("claims on slots were not looked at: {e}"))]
+    })
 }
 
 /// By the runner account whose lock their removal takes.

@@ -225,9 +225,8 @@ impl Named {
     fn groups(&self) -> Vec<(bool, String)> {
         let places = self.records.iter().filter_map(|r| r.limits.as_ref()?.group.as_ref());
         let made = places.flat_map(|group| group.directories.values().map(|path| (group.unified, path)));
-        let made = made.filter_map(|(unified, path)| {
-            Some((unified, path.file_name()?.to_string_lossy().into_owned()))
-        });
+        let made = made
+            .filter_map(|(unified, path)| Some((unified, path.file_name()?.to_string_lossy().into_owned())));
         let to_be_made = self.admissions.iter().flat_map(|claim| {
             let names = cgroup::names_by_decision(claim.job_id, &claim.decision_id);
             names.into_iter().flat_map(|name| [(false, name.clone()), (true, name)])

@@ -80,7 +80,8 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
     let last: Vec<Item> = put_off.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
     let live = use_of::Live::of(directories, runner.as_ref().map(|runner| runner.uid));
     // In a child: the runner's account may have mounted a file system over a directory of its own.
-    let left = patient::once(LEFTOVERS, || passed(leftovers::sweep(options, runner.as_ref(), &live, now.epoch)));
+    let left =
+        patient::once(LEFTOVERS, || passed(leftovers::sweep(options, runner.as_ref(), &live, now.epoch)));
     let left = received(left.map_err(Trouble::new)?, options)?;
     items.extend(left.into_iter().chain(built?).chain(last));
     let failed = items.iter().filter(|item| item.action == Action::Failed).count();
@@ -109,7 +110,13 @@ fn received(said: Option<Vec<u8>>, options: &Sweep) -> Result<Vec<Item>, Trouble
     let Some(said) = said else {
         let path = options.tmpdir.first().cloned().unwrap_or_default();
         let reason = format!("its temporary files were not gone after {} seconds", LEFTOVERS.as_secs());
-        return Ok(vec![Item { kind: "job-directory", path, action: Action::Failed, reason, said: Vec::new() }]);
+        return Ok(vec![Item {
+            kind: "job-directory",
+            path,
+            action: Action::Failed,
+            reason,
+            said: Vec::new(),
+        }]);
     };
     let said: Value = serde_json::from_slice(&said).map_err(Trouble::new)?;
     if let Some(trouble) = said.get("trouble").and_then(Value::as_str) {
