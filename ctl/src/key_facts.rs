@@ -65,7 +65,7 @@ fn in_own_directory(code: &'static str, path: &Path, findings: &mut Vec<Finding>
     {
         let shown = parent.display();
         shared(&meta, &mut |what, help| {
-            findings.push(Finding::error(code, format!("{shown}: {what}"), help))
+            findings.push(Finding::error(code, format!("{shown}: {what}"), help));
         });
     }
 }
