@@ -41,6 +41,10 @@ pub(crate) struct Slot {
 /// # Errors
 /// A denial when the job has been admitted several times already: one token must not take every slot.
 pub(crate) fn take(store: &Store, wanted: &Wanted<'_>) -> Result<Slot, Refusal> {
+    store.at_once(|| take_least(store, wanted))
+}
+
+fn take_least(store: &Store, wanted: &Wanted<'_>) -> Result<Slot, Refusal> {
     let boot = store::now()?.boot_id;
     let _lock = store.lock(wanted.runner_uid)?;
     let records = store.holders()?;

@@ -183,10 +183,11 @@ fn finish(
     mut record: Record,
 ) -> Result<Ended, Refusal> {
     // Processes that do not end, and a runner that does not read, must not keep other jobs out.
-    let lock = store.lock(record.runner_uid)?;
-    let succeeded = store.is_succeeded(&record)?;
-    let stands = succeeded || store.close(name, &mut record, &lock)?;
-    drop(lock);
+    let (succeeded, stands) = store.at_once(|| {
+        let lock = store.lock(record.runner_uid)?;
+        let succeeded = store.is_succeeded(&record)?;
+        Ok((succeeded, succeeded || store.close(name, &mut record, &lock)?))
+    })?;
     if succeeded {
         print_error(
             "nunbird: the host has restarted and another job works in this one's directories: they are left alone\n",

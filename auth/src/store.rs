@@ -17,6 +17,7 @@ use nunbird_sys::foreign::{self, Caller};
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::trusted::open_trusted_directory;
 use nunbird_sys::{clock, users};
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -38,6 +39,8 @@ pub(crate) struct Store {
     directory: Directory,
     keeper: Caller,
     caller: Caller,
+    /// Whether this process has the keeper's filesystem ids already, for several steps.
+    is_keeper: Cell<bool>,
 }
 
 /// The socket of the process that keeps this job's PAM session, where one serves the whole job: among the records, which
@@ -95,7 +98,7 @@ impl Store {
                 "{shown}: owned by uid {uid}, mode {mode:04o}; it must be mode 0700"
             )));
         }
-        Ok(Store { directory, keeper, caller: privilege.caller })
+        Ok(Store { directory, keeper, caller: privilege.caller, is_keeper: Cell::new(false) })
     }
 
     /// The record of this job, live or not.
@@ -202,6 +205,10 @@ impl Store {
     /// Writes the record of a new admission. One that has its name, of a job whose directory had the same numbers, is set
     /// aside; a call that ends between the two steps leaves that one to `reap` and none of the new job.
     pub(crate) fn write(&self, record: &Record) -> Result<(), Refusal> {
+        self.at_once(|| self.write_beside(record))
+    }
+
+    fn write_beside(&self, record: &Record) -> Result<(), Refusal> {
         let name = self.name_of(&record.job_directory);
         let _lock = self.lock(record.runner_uid)?;
         let former = match self.as_keeper(|d| d.read(&name, MAX_RECORD)) {
@@ -226,6 +233,10 @@ impl Store {
 
     /// Removes a record, wherever it stands by now, and then its claim on the slot. Neither may be another job's.
     pub(crate) fn remove(&self, name: &str, record: &Record) -> Result<(), Refusal> {
+        self.at_once(|| self.remove_with_claim(name, record))
+    }
+
+    fn remove_with_claim(&self, name: &str, record: &Record) -> Result<(), Refusal> {
         let _lock = self.lock(record.runner_uid)?;
         if let Some(name) = self.whereabouts(name, record)? {
             self.remove_file(&name)?;
@@ -271,8 +282,21 @@ impl Store {
     }
 
     pub(crate) fn as_keeper<T>(&self, act: impl FnOnce(&Directory) -> io::Result<T>) -> io::Result<T> {
+        if self.is_keeper.get() {
+            return act(&self.directory);
+        }
         let _identity = FileIdentity::assume(self.keeper.uid, self.keeper.gid)?;
         act(&self.directory)
+    }
+
+    /// Several steps under the keeper's filesystem ids, which touch nothing but the store.
+    pub(crate) fn at_once<T>(&self, act: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let identity = FileIdentity::assume(self.keeper.uid, self.keeper.gid);
+        let _identity = identity.map_err(|e| self.trouble("cannot be used", &e))?;
+        let before = self.is_keeper.replace(true);
+        let done = act();
+        self.is_keeper.set(before);
+        done
     }
 
     pub(crate) fn trouble(&self, what: &str, error: &io::Error) -> Refusal {
