@@ -6,7 +6,8 @@ use crate::limits;
 use crate::means::WithPrivilege;
 use crate::refusal::{Refusal, clean};
 use crate::settings::Settings;
-use crate::store::{self, Claim, Store, job_directory};
+use crate::slots::{self, Wanted};
+use crate::store::{self, Store, job_directory};
 use nunbird_handover::{
     Account, Audit, Batch, BatchPlan, FORMAT_VERSION, JobDirectory, Now, Record, RuleRef, Scheduler, Shell,
     SiteRules, UNLIMITED, Workspace,
@@ -37,22 +38,44 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let judged = nunbird_judge::judge(&means, &settings.policy, &proof, &mut course);
     context.subject = Some(course.subject);
     let judged = judged?;
-    let lock = store.lock()?;
     let server = settings.policy.gitlab.get(admitted.server).map_or("", |server| server.name.as_str());
-    let claim = Claim { job_directory: &directory, server, job_id: admitted.job_id, uid: judged.account.uid };
-    let slot = store.free_slot(&claim, &lock)?;
-    let limits = settings.policy.limits_of(judged.rule);
-    let mut record = record(context, settings, &admitted, &judged, directory, slot)?;
-    limits::establish(context, limits, &mut record)?;
-    let remembered = judged
-        .first
-        .as_ref()
-        .map_or(Ok(()), |person| people::remember(privilege.rights(), person, &admitted.user_login));
-    let written = remembered
-        .and_then(|()| write_admission(context, &record))
-        .and_then(|()| store.write(&record, &lock));
+    let decision_id = context.decision_id.clone();
+    let wanted = Wanted {
+        decision_id: &decision_id,
+        runner_uid: privilege.caller.uid,
+        server,
+        job_id: admitted.job_id,
+        uid: judged.account.uid,
+    };
+    let slot = slots::take(&store, &wanted)?;
+    // From here on without a lock: systemd, the network and the runner's own pipes may take their time.
+    let written = write(context, settings, &admitted, &judged, directory, slot.number, &store);
     if written.is_err() {
-        limits::abandon(privilege, &record);
+        slots::give_back(&store, &slot);
+    }
+    written
+}
+
+/// Puts the job's limits in force and writes its audit line and its record.
+fn write(
+    context: &mut Context<'_>,
+    settings: &Settings,
+    admitted: &Admitted,
+    judged: &Judged<'_>,
+    directory: JobDirectory,
+    slot: u16,
+    store: &Store,
+) -> Result<Record, Refusal> {
+    let limits = settings.policy.limits_of(judged.rule);
+    let mut record = record(context, settings, admitted, judged, directory, slot)?;
+    limits::establish(context, limits, &mut record)?;
+    let rights = context.privilege.rights();
+    let remembered =
+        judged.first.as_ref().map_or(Ok(()), |person| people::remember(rights, person, &admitted.user_login));
+    let written =
+        remembered.and_then(|()| write_admission(context, &record)).and_then(|()| store.write(&record));
+    if written.is_err() {
+        limits::abandon(context.privilege, &record);
     }
     written.map(|()| record)
 }

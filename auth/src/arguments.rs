@@ -3,7 +3,7 @@
 //! Flags stand in any position: Jacamar's sites put `-u` before the sub-command and `--configuration` behind
 //! it, on every stage or on `config` and `cleanup` alone. gitlab-runner appends the script and the stage.
 
-use nunbird_handover::Untrusted;
+use nunbird_handover::{Record, Untrusted};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -157,7 +157,7 @@ fn stage(words: Vec<OsString>) -> Result<Stage, String> {
     }
 }
 
-/// As `Store` names records: `<uid>-<device>-<inode>.json`.
+/// As [`Record`] names files: `<uid>-<device>-<inode>.json` or `orphan-<decision>.json`.
 fn record_name(name: &OsString) -> Result<String, String> {
     let shape = |b: u8| b.is_ascii_hexdigit() || b == b'-';
     match name.to_str() {
@@ -165,6 +165,7 @@ fn record_name(name: &OsString) -> Result<String, String> {
             if text.len() <= 64
                 && text
                     .strip_suffix(".json")
+                    .map(|stem| stem.strip_prefix(Record::ORPHAN).unwrap_or(stem))
                     .is_some_and(|stem| !stem.is_empty() && stem.bytes().all(shape)) =>
         {
             Ok(text.to_owned())

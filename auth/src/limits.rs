@@ -14,7 +14,7 @@ use nunbird_judge::place;
 use nunbird_policy::{Limits, LimitsWay, NotGranted};
 use nunbird_sys::cgroup::{
     Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Units, Usage, Way, disks_of, name_of,
-    parent_of,
+    number_of, parent_of,
 };
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::identity::FileIdentity;
@@ -65,8 +65,7 @@ pub(crate) fn establish(
     record: &mut Record,
 ) -> Result<(), Refusal> {
     let (Some(limits), Some(job)) = (limits, &mut record.limits) else { return Ok(()) };
-    let decision = record.decision_id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    let decision = decision.unwrap_or(0);
+    let decision = number_of(&record.decision_id).unwrap_or(0);
     let name = name_of(record.job_id, decision);
     let runner = context.admitted.as_ref().and_then(|admitted| admitted.runner_id).unwrap_or(0);
     let description = format!("CI job {} of {}", record.job_id, record.account.name);

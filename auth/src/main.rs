@@ -27,6 +27,7 @@ mod sandbox;
 mod session;
 mod settings;
 mod shepherd;
+mod slots;
 mod stages;
 mod store;
 mod sudo;

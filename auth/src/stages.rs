@@ -102,7 +102,7 @@ fn config(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
 fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
-    let target = same_account(&record)?;
+    let target = permitted_account(context, &record)?;
     account::check_expiry(&target.name, context.privilege.rights())?;
     make_own_directory(context, &record)?;
     let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?
@@ -130,7 +130,7 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
     let exit_code = exit_code_file(context)?;
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
-    let target = same_account(&record)?;
+    let target = permitted_account(context, &record)?;
     account::check_expiry(&target.name, context.privilege.rights())?;
     let (script, digest) = take_script(script, context)?;
     context.script = Some(Script { name: stage.to_owned(), digest });
@@ -162,14 +162,15 @@ fn reap(context: &mut Context<'_>, name: &str) -> Result<Ended, Refusal> {
     context.decision_id.clone_from(&record.decision_id);
     context.sinks = Sinks::open(&record.audit, context.privilege);
     context.record = Some(record.clone());
-    if !record.is_over(&store::now()?) {
+    // A record that was set aside is found by no stage, and a clean-up that has begun is nobody else's to end.
+    if !record.is_over(&store::now()?) && !record.is_abandoned(name) {
         let detail = format!("job {} may still run; expires_at {}", record.job_id, record.expires_at);
         return Err(Refusal::denied("still-live", "this job may still run", detail));
     }
-    finish(context, &store, name, record).or_else(|refusal| {
+    finish(context, &store, name, record.clone()).or_else(|refusal| {
         // Nothing can be done as somebody who is not there any more.
         if ["account", "account-changed"].contains(&refusal.code) {
-            store.remove_named(name, &store.lock()?)?;
+            store.remove(name, &record)?;
         }
         Err(refusal)
     })
@@ -181,18 +182,22 @@ fn finish(
     name: &str,
     mut record: Record,
 ) -> Result<Ended, Refusal> {
-    let lock = store.lock()?;
-    if store.is_succeeded(name, &record, &lock)? {
+    // Processes that do not end, and a runner that does not read, must not keep other jobs out.
+    let (succeeded, stands) = store.at_once(|| {
+        let lock = store.lock(record.runner_uid)?;
+        let succeeded = store.is_succeeded(&record)?;
+        Ok((succeeded, succeeded || store.close(name, &mut record, &lock)?))
+    })?;
+    if succeeded {
         print_error(
-            "nunbird: this job's time was up and another works in its directories: they are left alone\n",
+            "nunbird: the host has restarted and another job works in this one's directories: they are left alone\n",
         );
-        // Processes that do not end must not keep other jobs out.
-        drop(lock);
         return end(context, store, name, &record, Task::Tidy);
     }
-    record.closed = true;
-    store.write_named(name, &record, &lock)?;
-    drop(lock);
+    // Another call has just done all of this.
+    if !stands {
+        return Ok(Ended::Exited(0));
+    }
     end(context, store, name, &record, Task::Cleanup)
 }
 
@@ -219,7 +224,7 @@ fn end(
     emptied?;
     closed?;
     if ended == Ended::Exited(0) {
-        store.remove_named(name, &store.lock()?)?;
+        store.remove(name, record)?;
     }
     Ok(ended)
 }
@@ -243,9 +248,21 @@ fn admitted(call: &Call, context: &mut Context<'_>) -> Result<(Store, Record), R
     }
 }
 
-/// The record's account as it is now: a user who was removed, or whose name went to another, must not run on.
+/// The record's account as it is now, for a stage that runs something of the user's: the configuration by which the job was
+/// admitted must still allow it.
+fn permitted_account(context: &Context<'_>, record: &Record) -> Result<AccountFacts, Refusal> {
+    let settings = settings::read(Some(&record.policy_path), context.privilege)?;
+    let now = account::permitted(&record.account.name, &settings.policy, context.privilege.rights())?;
+    check_ids(record, now)
+}
+
+/// The record's account as it is now: a user who was removed, or whose name went to another, must not run on. For what clears
+/// away, which goes on for an account that is denied by now, and without the configuration.
 fn same_account(record: &Record) -> Result<AccountFacts, Refusal> {
-    let now = account::again(&record.account.name, record.min_uid)?;
+    check_ids(record, account::again(&record.account.name, record.min_uid)?)
+}
+
+fn check_ids(record: &Record, now: AccountFacts) -> Result<AccountFacts, Refusal> {
     if (now.uid, now.gid) == (record.account.uid, record.account.gid) {
         return Ok(now);
     }

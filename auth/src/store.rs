@@ -3,17 +3,22 @@
 //! `/var/lib/nunbird/jobs`, root's and nobody else's; for `downscope = "none"` the user's own
 //! `~/.local/state/nunbird/jobs`. A record is found by who calls and by the runner's private directory of
 //! the job, whose inode it names: gitlab-runner makes one for each attempt and no CI user can make one that
-//! belongs to the runner's account.
+//! belongs to the runner's account. An inode may be used again while the former job's record still stands, so a
+//! record is never replaced by another job's: it is set aside, and whatever acts on one makes sure of its decision.
+//!
+//! Locks are of one runner account each, because a runner may stop its own calls; nothing under one waits for anything
+//! but the disk. What accounts share, the slots, is in [`crate::slots`]. See docs/adr/0017.
 
 use crate::privilege::Privilege;
 use crate::refusal::Refusal;
-use nunbird_handover::{JobDirectory, Keep, Now, Record};
+use nunbird_handover::{Claim, JobDirectory, Keep, Now, Record};
 use nunbird_judge::rights::state_directory;
 use nunbird_sys::clock;
 use nunbird_sys::directory::{Directory, Lock};
 use nunbird_sys::foreign::{self, Caller};
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::trusted::open_trusted_directory;
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,22 +30,8 @@ const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
 const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
 /// The largest record, in bytes.
 const MAX_RECORD: u64 = Record::MOST;
-/// How long another job's `config` may hold the lock.
+/// How long another call of the same runner account may hold the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// gitlab-runner tries to prepare a job three times, each in a directory of its own, and cleans up in between.
-const MAX_ADMISSIONS: usize = 4;
-/// The most jobs that one account runs at once on a host.
-const MAX_SLOTS: u16 = 1000;
-
-/// Who wants a slot.
-#[derive(Debug)]
-pub(crate) struct Claim<'a> {
-    pub(crate) job_directory: &'a JobDirectory,
-    pub(crate) server: &'a str,
-    pub(crate) job_id: u64,
-    /// Of the account.
-    pub(crate) uid: u32,
-}
 
 /// The records of this host.
 #[derive(Debug)]
@@ -48,6 +39,8 @@ pub(crate) struct Store {
     directory: Directory,
     keeper: Caller,
     caller: Caller,
+    /// Whether this process has the keeper's filesystem ids already, for several steps.
+    is_keeper: Cell<bool>,
 }
 
 /// The socket of the process that keeps this job's PAM session, where one serves the whole job: among the records, which
@@ -58,12 +51,7 @@ pub(crate) fn session_socket(record: &Record) -> PathBuf {
 
 /// The file of this job's record, where root keeps it.
 pub(crate) fn record_file(record: &Record) -> PathBuf {
-    Path::new(PRIVILEGED).join(name(record.runner_uid, &record.job_directory))
-}
-
-/// Of the record's file.
-fn name(runner: u32, job: &JobDirectory) -> String {
-    format!("{runner}-{:x}-{:x}.json", job.device, job.inode)
+    Path::new(PRIVILEGED).join(Record::name(record.runner_uid, &record.job_directory))
 }
 
 /// The runner's private directory of the job that is served.
@@ -110,7 +98,7 @@ impl Store {
                 "{shown}: owned by uid {uid}, mode {mode:04o}; it must be mode 0700"
             )));
         }
-        Ok(Store { directory, keeper, caller: privilege.caller })
+        Ok(Store { directory, keeper, caller: privilege.caller, is_keeper: Cell::new(false) })
     }
 
     /// The record of this job, live or not.
@@ -122,7 +110,7 @@ impl Store {
             Refusal::denied("no-record", "this job was not admitted on this host", detail)
                 .help("the cause stands in the job log where the job was prepared")
         };
-        let name = self.name(job);
+        let name = self.name_of(job);
         let bytes = self
             .as_keeper(|d| d.read(&name, MAX_RECORD).map(|(bytes, ..)| bytes))
             .map_err(|e| none(&format!("record {name}: {e}")))?;
@@ -152,20 +140,9 @@ impl Store {
         Record::from_bytes(&bytes).map_err(|e| refuse(&format!("record {name}: {e}")))
     }
 
-    /// Removes a record by its name.
-    pub(crate) fn remove_named(&self, name: &str, _lock: &Lock) -> Result<(), Refusal> {
-        self.as_keeper(|d| d.remove(name)).map_err(|e| self.trouble("cannot be removed", &e))
-    }
-
-    /// Writes a record under its name.
-    pub(crate) fn write_named(&self, name: &str, record: &Record, _lock: &Lock) -> Result<(), Refusal> {
-        let bytes = record.to_bytes().map_err(|e| self.trouble("cannot be written", &io::Error::other(e)))?;
-        self.as_keeper(|d| d.replace(name, &bytes)).map_err(|e| self.trouble("cannot be written", &e))
-    }
-
     /// The name of this job's record.
     pub(crate) fn name_of(&self, job: &JobDirectory) -> String {
-        self.name(job)
+        Record::name(self.caller.uid, job)
     }
 
     /// Whether a record may still serve a stage that runs something.
@@ -194,68 +171,135 @@ impl Store {
         .help("raise the job's timeout in GitLab; the id token lives as long as the job may"))
     }
 
-    /// Keeps others from admitting a job until the lock goes.
-    pub(crate) fn lock(&self) -> Result<Lock, Refusal> {
-        self.as_keeper(|d| d.lock(PATIENCE)).map_err(|e| self.trouble("cannot be locked", &e))
+    /// Keeps other calls of this runner account from admitting or closing a job until the lock goes.
+    pub(crate) fn lock(&self, runner: u32) -> Result<Lock, Refusal> {
+        let name = Record::lock(runner);
+        self.as_keeper(|d| d.lock(&name, PATIENCE)).map_err(|e| self.trouble("cannot be locked", &e))
     }
 
-    /// The least slot that no other job of this account holds. The caller holds the lock until it has written its own
-    /// record.
-    ///
-    /// # Errors
-    /// A denial when the job has been admitted several times already: one token must not take every slot.
-    pub(crate) fn free_slot(&self, wanted: &Claim<'_>, _lock: &Lock) -> Result<u16, Refusal> {
-        let others = self.others(&self.name(wanted.job_directory))?;
-        let same_job = |r: &&Record| r.job_id == wanted.job_id && r.identity.server == wanted.server;
-        if others.iter().filter(same_job).count() >= MAX_ADMISSIONS {
-            let detail = format!("job {} holds {MAX_ADMISSIONS} records", wanted.job_id);
-            return Err(Refusal::denied(
-                "admitted-too-often",
-                "this job has been admitted on this host several times already",
-                detail,
-            ));
-        }
-        let taken: Vec<u16> = others.iter().filter(|r| r.account.uid == wanted.uid).map(|r| r.slot).collect();
-        let free = (0..MAX_SLOTS).find(|slot| !taken.contains(slot));
-        free.ok_or_else(|| {
-            self.trouble("hold no free slot for this account", &io::Error::from(io::ErrorKind::StorageFull))
-        })
-    }
-
-    /// Whether another job works in this record's directories by now, because the record's time is up.
-    pub(crate) fn is_succeeded(&self, name: &str, record: &Record, _lock: &Lock) -> Result<bool, Refusal> {
-        let others = self.others(name)?;
+    /// Whether another job works in this record's directories by now, because the host has restarted since.
+    pub(crate) fn is_succeeded(&self, record: &Record) -> Result<bool, Refusal> {
         let same_place =
             |r: &Record| r.slot == record.slot || r.workspace.builds_dir == record.workspace.builds_dir;
-        Ok(others.iter().any(|r| r.account.uid == record.account.uid && same_place(r)))
+        let another = |r: &Record| {
+            r.decision_id != record.decision_id && r.account.uid == record.account.uid && same_place(r)
+        };
+        Ok(self.holders()?.iter().any(another))
     }
 
-    /// The records that hold a slot, but the one of this name.
-    fn others(&self, own: &str) -> Result<Vec<Record>, Refusal> {
+    /// The records that hold a slot, of every runner account.
+    pub(crate) fn holders(&self) -> Result<Vec<Record>, Refusal> {
         let now = now()?;
-        let names = self.as_keeper(Directory::names).map_err(|e| self.trouble("cannot be listed", &e))?;
-        // A file that is no record, or of another version, holds no slot.
-        let read = |name: &String| self.as_keeper(|d| d.read(name, MAX_RECORD)).ok();
-        let records = names.iter().filter(|name| *name != own).filter_map(read);
-        let records = records.filter_map(|(bytes, ..)| Record::from_bytes(&bytes).ok());
+        let mut names = self.names()?;
+        // A file that is no record, or of another version, holds no slot: its claim does.
+        names.retain(|name| name.ends_with(".json"));
+        let records = names.iter().filter_map(|name| self.read(name).ok());
         Ok(records.filter(|record| record.holds_slot(&now)).collect())
     }
 
-    /// Writes a record, over an earlier one of the same directory.
-    pub(crate) fn write(&self, record: &Record, lock: &Lock) -> Result<(), Refusal> {
-        self.write_named(&self.name(&record.job_directory), record, lock)
+    /// The names of records and claims.
+    pub(crate) fn names(&self) -> Result<Vec<String>, Refusal> {
+        self.as_keeper(Directory::names).map_err(|e| self.trouble("cannot be listed", &e))
     }
 
-    fn name(&self, job: &JobDirectory) -> String {
-        name(self.caller.uid, job)
+    /// Writes the record of a new admission. One that has its name, of a job whose directory had the same numbers, is set
+    /// aside; a call that ends between the two steps leaves that one to `reap` and none of the new job.
+    pub(crate) fn write(&self, record: &Record) -> Result<(), Refusal> {
+        self.at_once(|| self.write_beside(record))
     }
 
-    fn as_keeper<T>(&self, act: impl FnOnce(&Directory) -> io::Result<T>) -> io::Result<T> {
+    fn write_beside(&self, record: &Record) -> Result<(), Refusal> {
+        let name = self.name_of(&record.job_directory);
+        let _lock = self.lock(record.runner_uid)?;
+        let former = match self.as_keeper(|d| d.read(&name, MAX_RECORD)) {
+            // Cut short, or of another version: it stays for the sweep under the new decision's id.
+            Ok((bytes, ..)) => {
+                Record::from_bytes(&bytes).map_or_else(|_| record.decision_id.clone(), |r| r.decision_id)
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return self.replace(&name, record),
+            Err(e) => return Err(self.trouble("cannot be read", &e)),
+        };
+        let aside = Record::set_aside(&former);
+        self.as_keeper(|d| d.rename(&name, &aside)).map_err(|e| self.trouble("cannot be renamed", &e))?;
+        self.replace(&name, record)
+    }
+
+    /// Marks a record as closed, wherever it stands by now. Whether it was still there.
+    pub(crate) fn close(&self, name: &str, record: &mut Record, _lock: &Lock) -> Result<bool, Refusal> {
+        let Some(name) = self.whereabouts(name, record)? else { return Ok(false) };
+        record.closed = true;
+        self.replace(&name, record).map(|()| true)
+    }
+
+    /// Removes a record, wherever it stands by now, and then its claim on the slot. Neither may be another job's.
+    pub(crate) fn remove(&self, name: &str, record: &Record) -> Result<(), Refusal> {
+        self.at_once(|| self.remove_with_claim(name, record))
+    }
+
+    fn remove_with_claim(&self, name: &str, record: &Record) -> Result<(), Refusal> {
+        let _lock = self.lock(record.runner_uid)?;
+        if let Some(name) = self.whereabouts(name, record)? {
+            self.remove_file(&name)?;
+        }
+        let claim = Claim::name_for(record);
+        let held = self.as_keeper(|d| d.read(&claim, Claim::MOST)).ok();
+        let held = held.and_then(|(bytes, ..)| Claim::from_bytes(&bytes).ok());
+        match held {
+            Some(held) if held.decision_id == record.decision_id => self.remove_file(&claim),
+            _ => Ok(()),
+        }
+    }
+
+    /// Under which name the record of this decision stands; none where it has been removed.
+    fn whereabouts(&self, name: &str, record: &Record) -> Result<Option<String>, Refusal> {
+        for name in [name.to_owned(), Record::set_aside(&record.decision_id)] {
+            match self.as_keeper(|d| d.read(&name, MAX_RECORD)) {
+                // What is no record is not this one.
+                Ok((bytes, ..)) => match Record::from_bytes(&bytes) {
+                    Ok(found) if found.decision_id == record.decision_id => return Ok(Some(name)),
+                    _ => {}
+                },
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(self.trouble("cannot be read", &e)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&self, name: &str) -> io::Result<Record> {
+        let (bytes, ..) = self.as_keeper(|d| d.read(name, MAX_RECORD))?;
+        Record::from_bytes(&bytes).map_err(io::Error::other)
+    }
+
+    fn replace(&self, name: &str, record: &Record) -> Result<(), Refusal> {
+        let bytes = record.to_bytes().map_err(|e| self.trouble("cannot be written", &io::Error::other(e)))?;
+        self.as_keeper(|d| d.replace(name, &bytes)).map_err(|e| self.trouble("cannot be written", &e))
+    }
+
+    /// One that is not there is fine.
+    pub(crate) fn remove_file(&self, name: &str) -> Result<(), Refusal> {
+        self.as_keeper(|d| d.remove(name)).map_err(|e| self.trouble("cannot be removed", &e))
+    }
+
+    pub(crate) fn as_keeper<T>(&self, act: impl FnOnce(&Directory) -> io::Result<T>) -> io::Result<T> {
+        if self.is_keeper.get() {
+            return act(&self.directory);
+        }
         let _identity = FileIdentity::assume(self.keeper.uid, self.keeper.gid)?;
         act(&self.directory)
     }
 
-    fn trouble(&self, what: &str, error: &io::Error) -> Refusal {
+    /// Several steps under the keeper's filesystem ids, which touch nothing but the store.
+    pub(crate) fn at_once<T>(&self, act: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let identity = FileIdentity::assume(self.keeper.uid, self.keeper.gid);
+        let _identity = identity.map_err(|e| self.trouble("cannot be used", &e))?;
+        let before = self.is_keeper.replace(true);
+        let done = act();
+        self.is_keeper.set(before);
+        done
+    }
+
+    pub(crate) fn trouble(&self, what: &str, error: &io::Error) -> Refusal {
         let detail = format!("job records of uid {} {what}: {error}", self.keeper.uid);
         Refusal::system("record-store", "Nunbird's job records on this host cannot be used", detail)
     }

@@ -79,8 +79,22 @@ fn trusted(file: &Path, code: &'static str, owners: &[u32], findings: &mut Vec<F
                 find("a symbolic link, which nunbird-auth refuses", "name the file itself");
             }
             Ok(meta) if index == 0 && !meta.is_file() => find("not a regular file", "name a file"),
-            Ok(meta) => owner_and_mode(&meta, owners, &mut find),
+            Ok(meta) => {
+                owner_and_mode(&meta, owners, &mut find);
+                if index == 1 {
+                    shared(&meta, &mut find);
+                }
+            }
         }
+    }
+}
+
+/// Of the directory that holds a trusted file or directory: nunbird-auth takes nothing from where everybody can make files,
+/// sticky or not.
+pub(crate) fn shared(meta: &Metadata, find: &mut impl FnMut(&str, &str)) {
+    if meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 != 0 {
+        let what = format!("others can make files in it (mode {:04o})", meta.mode() & 0o7777);
+        find(&what, "move what lies in it to a directory in which only root can make files");
     }
 }
 

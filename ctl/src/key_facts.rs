@@ -1,9 +1,11 @@
 //! The keys directory, and whether a token could be verified with what is in it now.
 
 use crate::finding::Finding;
+use crate::host_facts::shared;
 use crate::{keys, token};
 use nunbird_policy::{Downscope, GitLabServer, IdentitySource, Policy};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Keys that the server showed longer ago were missed by the hourly timer several times. Seconds.
 const STALE: u64 = 24 * 3600;
@@ -13,6 +15,9 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     let Ok(now) = nunbird_sys::clock::now() else { return };
     for server in &policy.gitlab {
         one(policy, server, owner, now, findings);
+        if let Some(file) = &server.ca_file {
+            in_own_directory("ca-file", file, findings);
+        }
         if let Some(file) = &server.ca_file
             && let Err(e) = std::fs::File::open(file)
         {
@@ -41,6 +46,7 @@ fn directory(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) -> Opti
     if meta.mode() & 0o022 != 0 {
         findings.push(Finding::error("keys", format!("{shown}: writable by others"), "chmod go-w"));
     }
+    in_own_directory("keys", path, findings);
     if policy.downscope == Downscope::Setuid
         && meta.uid() != 0
         && meta.uid() == crate::host::runner(policy, runner)
@@ -66,6 +72,18 @@ fn asks_servers(policy: &Policy) -> bool {
             .rules
             .iter()
             .any(|rule| policy.gitlab.iter().any(|server| policy.asks_about_user(rule, Some(server))))
+}
+
+/// Whether nobody but root can have made what decides which keys are believed.
+fn in_own_directory(code: &'static str, path: &Path, findings: &mut Vec<Finding>) {
+    if let Some(parent) = path.parent()
+        && let Ok(meta) = parent.metadata()
+    {
+        let shown = parent.display();
+        shared(&meta, &mut |what, help| {
+            findings.push(Finding::error(code, format!("{shown}: {what}"), help));
+        });
+    }
 }
 
 fn one(policy: &Policy, server: &GitLabServer, owner: Option<u32>, now: u64, findings: &mut Vec<Finding>) {

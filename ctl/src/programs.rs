@@ -1,7 +1,7 @@
 //! The installed programs, and how `nunbird-auth` gets its privilege.
 
 use crate::finding::Finding;
-use crate::host_facts::owner_and_mode;
+use crate::host_facts::{owner_and_mode, shared};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nunbird_policy::{Downscope, Policy};
 use std::fs::Metadata;
@@ -26,6 +26,9 @@ pub(crate) fn look(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>)
                     findings.push(Finding::error("program", format!("{shown}: {what}"), help));
                 };
                 owner_and_mode(&meta, owners, &mut find);
+                if let Some(Ok(parent)) = program.parent().map(Path::metadata) {
+                    shared(&parent, &mut find);
+                }
                 if !meta.is_file() || meta.mode() & 0o111 == 0 {
                     find("not an executable file", "install the package again");
                 }

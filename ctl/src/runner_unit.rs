@@ -11,8 +11,10 @@ use crate::systemd::{self, Properties};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nunbird_policy::{Downscope, Limits, LimitsWay, Outcome, Policy};
 use nunbird_sys::cgroup::{Amounts, DiskAmounts, Way};
+use nunbird_sys::patient;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// What gitlab-runner's packages call it.
 pub(crate) const DEFAULT: &str = "gitlab-runner.service";
@@ -21,6 +23,8 @@ const DROP_IN: &str = "mkdir -p /etc/systemd/system/UNIT.d && cp /opt/nunbird/sh
                        /etc/systemd/system/UNIT.d/ && systemctl daemon-reload && systemctl restart UNIT";
 /// Tasks of gitlab-runner itself and of what waits for the jobs.
 const OWN_TASKS: u64 = 100;
+/// How long a look at what the runner's process sees may take.
+const LOOK: Duration = Duration::from_secs(2);
 /// `cap_setgid` and `cap_setuid` (linux/capability.h): name as systemd has it, bit.
 const NEEDED: [(&str, u64); 2] = [("cap_setgid", 1 << 6), ("cap_setuid", 1 << 7)];
 /// Settings that imply `NoNewPrivileges=` for a service with a `User=` (systemd.exec(5)), and their values that do not.
@@ -112,14 +116,16 @@ fn process(pid: u32) -> Option<Process> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     // In its own mount namespace. Only root sees that far.
     let root = format!("/proc/{pid}/root");
-    let records = statvfs(format!("{root}{JOBS}").as_str());
-    let blind = !Path::new(&format!("{root}/proc/sys/kernel")).exists()
-        && Path::new(&format!("{root}/proc")).exists();
-    Some(Process {
-        status,
-        read_only: records.is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY)),
-        blind,
-    })
+    // In a child: what is below its root is the runner's to choose, a file system that never answers among it.
+    let looked = patient::once(LOOK, || {
+        let records = statvfs(format!("{root}{JOBS}").as_str());
+        let read_only = records.is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY));
+        let blind = !Path::new(&format!("{root}/proc/sys/kernel")).exists()
+            && Path::new(&format!("{root}/proc")).exists();
+        vec![u8::from(read_only), u8::from(blind)]
+    });
+    let [read_only, blind] = looked.ok()??.try_into().ok()?;
+    Some(Process { status, read_only: read_only == 1, blind: blind == 1 })
 }
 
 fn needs(policy: &Policy, concurrent: u64) -> Needs {

@@ -149,6 +149,25 @@ pub struct JobDirectory {
 impl Record {
     /// The largest record, in bytes.
     pub const MOST: u64 = 64 << 10;
+    /// How the names of records begin whose directory is another job's by now: see [`Record::set_aside`].
+    pub const ORPHAN: &str = "orphan-";
+
+    /// The name of a record by the runner's directory of its job.
+    pub fn name(runner_uid: u32, directory: &JobDirectory) -> String {
+        format!("{runner_uid}-{:x}-{:x}.json", directory.device, directory.inode)
+    }
+
+    /// The name under which the record of this decision stays when another job is admitted in a directory of the same
+    /// numbers: a clean-up that failed kept it, and the kernel gives a removed directory's inode to the next one.
+    pub fn set_aside(decision_id: &str) -> String {
+        format!("{}{decision_id}.json", Self::ORPHAN)
+    }
+
+    /// The lock that admissions and clean-ups of one runner account take. Another account's have another: a runner may
+    /// stop its own calls at any moment.
+    pub fn lock(runner_uid: u32) -> String {
+        format!(".lock-{runner_uid}")
+    }
 
     /// The record as JSON bytes.
     ///
@@ -173,13 +192,20 @@ impl Record {
     /// Whether a stage may still run by this record. All must hold: the epoch's clock across a reboot, the other against a
     /// clock that is set back, and the boot, because a host that has restarted ends its jobs.
     pub fn is_live(&self, now: &Now) -> bool {
-        !self.closed && self.holds_slot(now)
+        let in_time = now.epoch < self.expires_at && now.boottime < self.expires_at_boottime;
+        !self.closed && in_time && self.is_of_boot(now)
     }
 
-    /// Whether the job still occupies its slot: until its time is up or `cleanup` has removed the record, so
-    /// that a clean-up in progress and a new job never meet in one directory.
+    /// Whether the job still occupies its slot: until the record is removed, also when its time is up or a clean-up has
+    /// failed, because its processes may still work in the directory. A restart of the host has ended them.
     pub fn holds_slot(&self, now: &Now) -> bool {
-        now.epoch < self.expires_at && now.boottime < self.expires_at_boottime && self.is_of_boot(now)
+        self.is_of_boot(now)
+    }
+
+    /// Whether no stage and no clean-up of its runner can find this record under this name any more, and its clean-up has
+    /// begun: what is left to do is `reap`'s.
+    pub fn is_abandoned(&self, name: &str) -> bool {
+        self.closed && name.starts_with(Self::ORPHAN)
     }
 
     /// Whether the job is over for certain, whatever its runner does: an hour after its time was up, because a stage that

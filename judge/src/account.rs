@@ -4,7 +4,9 @@ use crate::files;
 use crate::people::{self, People};
 use crate::refusal::Refusal;
 use crate::rights::Rights;
-use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, ServerUser, Subject, Trouble, Violation};
+use nunbird_policy::{
+    AccountFacts, Accounts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Violation,
+};
 use nunbird_sys::shadow::{self, Expiry};
 use nunbird_sys::users;
 use std::borrow::Cow;
@@ -121,6 +123,16 @@ pub fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
     let accounts = Accounts { min_uid, ..Accounts::default() };
     nunbird_policy::check_account(name, &facts, &accounts).map_err(|violation| refuse(name, &violation))?;
     Ok(facts)
+}
+
+/// An account that has been admitted before, judged again by all of what the configuration says of accounts now: an admin
+/// who denies it stops the job's next stage.
+///
+/// # Errors
+/// As [`refuse`] and [`unanswered`].
+pub fn permitted(name: &str, policy: &Policy, rights: Rights) -> Result<AccountFacts, Refusal> {
+    let checked = nunbird_policy::check(policy, name, &ThisHost::new(rights), rights.caller.uid);
+    checked.map_err(|trouble| unanswered(&trouble))?.map_err(|violation| refuse(name, &violation))
 }
 
 /// Whether the account's time is not over, where this process can know: with file capabilities it may not read shadow(5), nor

@@ -104,7 +104,10 @@ fn agent(url: &str, ca_file: Option<&Path>) -> Result<Agent, Trouble> {
 
 fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, Trouble> {
     let (name, pem) = match ca_file {
-        Some(file) => (file.display().to_string(), files::read(file, MAX_AUTHORITIES)),
+        Some(file) => {
+            files::check_trusted(file)?;
+            (file.display().to_string(), files::read(file, MAX_AUTHORITIES))
+        }
         None => {
             let found = SYSTEM_AUTHORITIES.iter().find(|file| Path::new(file).is_file());
             let file = found.ok_or_else(|| {

@@ -1,9 +1,11 @@
 //! Files read whole, up to a size that their kind never reaches.
 
 use crate::trouble::Trouble;
+use nix::unistd::geteuid;
 use nunbird_policy::{Policy, SourceFile, conf_d};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The largest configuration, in bytes: nunbird-auth takes no longer one.
@@ -22,6 +24,38 @@ pub(crate) fn read(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Ok(bytes);
     }
     Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")))
+}
+
+/// Whether a file that decides which servers are believed is root's or this account's, and lies where nobody else could have
+/// made it. A symbolic link is followed: distributions have bundles of authorities behind some.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub(crate) fn check_trusted(file: &Path) -> Result<(), Trouble> {
+    let looked = |path: &Path| path.metadata().map_err(|e| Trouble::new(format!("{}: {e}", path.display())));
+    let whole = file.canonicalize().map_err(|e| Trouble::new(format!("{}: {e}", file.display())))?;
+    for directory in [file, &whole].into_iter().filter_map(Path::parent) {
+        let mode = looked(directory)?.mode();
+        if mode & 0o022 != 0 {
+            return Err(Trouble::new(format!(
+                "{}: others can make files in it (mode {:04o}), so {} may be anybody's; move that to a directory in which only \
+                 root can (mode 0755)",
+                directory.display(),
+                mode & 0o7777,
+                file.display()
+            )));
+        }
+    }
+    let meta = looked(&whole)?;
+    if ![0, geteuid().as_raw()].contains(&meta.uid()) {
+        let (shown, uid) = (whole.display(), meta.uid());
+        return Err(Trouble::new(format!("{shown}: owned by uid {uid}; make it root's (chown root)")));
+    }
+    if meta.mode() & 0o022 != 0 {
+        let shown = whole.display();
+        return Err(Trouble::new(format!("{shown}: writable by others; take that away (chmod go-w)")));
+    }
+    Ok(())
 }
 
 /// The site's configuration with its `conf.d`, in either dialect, as nunbird-auth reads it.

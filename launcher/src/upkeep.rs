@@ -131,7 +131,7 @@ impl<'a> Place<'a> {
     }
 
     fn write(&self, note: &Note) -> io::Result<()> {
-        let _lock = self.files.lock(PATIENCE)?;
+        let _lock = self.files.lock(".lock", PATIENCE)?;
         self.files.replace(&note_name(self.name), &serde_json::to_vec(note)?)
     }
 
@@ -162,7 +162,7 @@ impl<'a> Place<'a> {
     /// Renames the next directory that goes; its name and its new name.
     fn take_one(&self, decision_id: &str) -> Result<Option<(String, String, Reason)>, Trouble> {
         let failed = |e: io::Error| self.trouble("cannot tidy", &e);
-        let lock = self.files.lock(PATIENCE).map_err(failed)?;
+        let lock = self.files.lock(".lock", PATIENCE).map_err(failed)?;
         let Some((name, reason)) = self.next(&lock).map_err(failed)? else { return Ok(None) };
         let gone = format!("{GONE}{decision_id}-{name}");
         renameat(&self.directory, name.as_str(), &self.directory, gone.as_str())

@@ -235,13 +235,59 @@ impl Directory {
         Ok(names)
     }
 
-    /// Takes the directory's lock, waiting at most this long.
+    /// Gives a file another name; a file that has that name goes.
+    ///
+    /// # Errors
+    /// As rename(2).
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat(&self.0, component(from)?, &self.0, component(to)?)?)
+    }
+
+    /// Gives a file a second name.
+    ///
+    /// # Errors
+    /// As link(2): `EEXIST` where a file has that name.
+    pub fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(linkat(&self.0, component(from)?, &self.0, component(to)?, AtFlags::empty())?)
+    }
+
+    /// Makes a file with this content and its lock, which this process holds from before anybody can see the content. What
+    /// has the name goes first. It is not synced: use it for what a restart of the host makes void.
+    ///
+    /// # Errors
+    /// As open(2), flock(2) and write(2).
+    pub fn create_locked(&self, name: &str, bytes: &[u8]) -> io::Result<Lock> {
+        self.remove(name)?;
+        let file = self.open(name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        let lock = Flock::lock(OwnedFd::from(file.try_clone()?), FlockArg::LockExclusiveNonblock);
+        let lock = lock.map_err(|(_, e)| io::Error::from(e))?;
+        let written = (&file).write_all(bytes);
+        if written.is_err() {
+            self.remove(name)?;
+        }
+        written.map(|()| Lock(lock))
+    }
+
+    /// The lock of a file that is there; none while another process holds it.
+    ///
+    /// # Errors
+    /// As open(2) and flock(2).
+    pub fn try_lock(&self, name: &str) -> io::Result<Option<Lock>> {
+        let fd = OwnedFd::from(self.open(name, OFlag::O_RDWR | OFlag::O_NONBLOCK)?);
+        match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Lock(lock))),
+            Err((_, Errno::EAGAIN)) => Ok(None),
+            Err((_, e)) => Err(e.into()),
+        }
+    }
+
+    /// Takes the lock of a file that is made where it is missing, waiting at most this long.
     ///
     /// # Errors
     /// As flock(2); `ETIMEDOUT` when another process holds it too long.
-    pub fn lock(&self, patience: Duration) -> io::Result<Lock> {
+    pub fn lock(&self, name: &str, patience: Duration) -> io::Result<Lock> {
         let deadline = Instant::now() + patience;
-        let mut fd = OwnedFd::from(self.open(".lock", OFlag::O_RDWR | OFlag::O_CREAT)?);
+        let mut fd = OwnedFd::from(self.open(name, OFlag::O_RDWR | OFlag::O_CREAT)?);
         loop {
             match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => return Ok(Lock(lock)),

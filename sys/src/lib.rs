@@ -21,6 +21,7 @@ pub mod offspring;
 pub mod outputs;
 pub mod own_file;
 pub mod passing;
+pub mod patient;
 pub mod peer;
 pub mod priority;
 pub mod process;

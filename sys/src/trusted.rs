@@ -22,6 +22,8 @@ pub enum Distrust {
     Owner(PathBuf, u32),
     /// Writable by its group or by everybody: the mode.
     Writable(PathBuf, u32),
+    /// The directory that holds it lets everybody make files in it: the mode.
+    Shared(PathBuf, u32),
     /// Not a regular file.
     Kind(PathBuf),
     /// Larger than the limit, in bytes.
@@ -43,6 +45,14 @@ impl std::fmt::Display for Distrust {
                 let path = path.display();
                 write!(f, "{path}: writable by others (mode {mode:04o}); take that away (chmod go-w)")
             }
+            Distrust::Shared(path, mode) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: others can make files in it (mode {mode:04o}), so what lies in it may be anybody's; move that to \
+                     a directory in which only root can (mode 0755)"
+                )
+            }
             Distrust::Kind(path) => write!(f, "{}: not a regular file", path.display()),
             Distrust::Size(path, limit) => write!(f, "{}: larger than {limit} bytes", path.display()),
         }
@@ -54,7 +64,8 @@ impl std::error::Error for Distrust {}
 /// Opens a regular file for reading.
 ///
 /// The file and every directory on the way must belong to one of `owners` (uid 0 is always one for the
-/// directories) and be writable by nobody else.
+/// directories) and be writable by nobody else. A sticky directory (`/tmp`) may be on the way, where what leads on is a
+/// directory of theirs, but not hold the file: who makes a name in it first has it.
 ///
 /// # Errors
 /// See [`Distrust`].
@@ -81,7 +92,7 @@ pub fn open_trusted(path: &Path, owners: &[u32]) -> Result<File, Distrust> {
     Ok(File::from(fd))
 }
 
-/// Opens a directory, judged like [`open_trusted`].
+/// Opens a directory, judged like [`open_trusted`]: nobody else can make files in it, nor give it to somebody else.
 ///
 /// # Errors
 /// See [`Distrust`].
@@ -108,6 +119,12 @@ pub fn open_trusted_directory(path: &Path, owners: &[u32]) -> Result<OwnedFd, Di
         walked.push(name);
         directory = openat(&directory, name, flags, Mode::empty()).map_err(|e| open_error(&walked, e))?;
         judge_directory(&walked, &directory, owners)?;
+    }
+    // What is on the way is judged by its owner, but nobody may judge so what lies in the last one: its caller may take
+    // another owner's, or what is missing there for an answer.
+    let stat = fstat(&directory).map_err(|e| open_error(&walked, e))?;
+    if stat.st_mode & 0o022 != 0 {
+        return Err(Distrust::Shared(walked, stat.st_mode & 0o7777));
     }
     Ok(directory)
 }

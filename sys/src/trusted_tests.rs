@@ -1,4 +1,4 @@
-use super::{Distrust, open_trusted};
+use super::{Distrust, open_trusted, open_trusted_directory};
 use nix::unistd::geteuid;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -49,13 +49,31 @@ fn a_file_that_others_can_write_is_refused() {
 }
 
 #[test]
-fn a_directory_on_the_way_that_others_can_write_is_refused_unless_it_is_sticky() {
+fn a_directory_on_the_way_that_others_can_write_is_refused_unless_it_is_sticky_and_leads_to_a_trusted_one() {
     let scratch = Scratch::new("way");
-    let path = scratch.file("f", 0o644);
+    let inner = scratch.0.join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::set_permissions(&inner, Permissions::from_mode(0o755)).unwrap();
+    let path = scratch.file("inner/f", 0o644);
     fs::set_permissions(&scratch.0, Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(open(&path), Err(Distrust::Writable(..))));
     fs::set_permissions(&scratch.0, Permissions::from_mode(0o1777)).unwrap();
     assert!(open(&path).is_ok());
+    assert!(open_trusted_directory(&inner, &[geteuid().as_raw()]).is_ok());
+}
+
+#[test]
+fn nothing_that_lies_in_a_directory_of_everybodys_is_trusted_and_the_message_names_the_directory() {
+    let scratch = Scratch::new("shared");
+    let path = scratch.file("f", 0o644);
+    for mode in [0o1777, 0o1775] {
+        fs::set_permissions(&scratch.0, Permissions::from_mode(mode)).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(&error, Distrust::Shared(named, _) if *named == scratch.0), "{error}");
+        assert!(error.to_string().contains("move that to"), "{error}");
+        let error = open_trusted_directory(&scratch.0, &[geteuid().as_raw()]).unwrap_err();
+        assert!(matches!(error, Distrust::Shared(..)), "{error}");
+    }
 }
 
 #[test]
@@ -78,7 +96,8 @@ fn what_is_not_a_regular_file_is_refused_without_waiting() {
     let fifo = scratch.0.join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
     assert!(matches!(open(&fifo), Err(Distrust::Kind(_))));
-    assert!(matches!(open(&scratch.0), Err(Distrust::Kind(_))));
+    fs::create_dir(scratch.0.join("d")).unwrap();
+    assert!(matches!(open(&scratch.0.join("d")), Err(Distrust::Kind(_))));
 }
 
 #[test]

@@ -214,6 +214,68 @@ fn a_later_stage_of_a_job_whose_account_now_has_another_uid_is_refused() {
 }
 
 #[test]
+fn an_account_that_is_denied_during_a_job_runs_no_further_stage_and_is_cleaned_up_after() {
+    if !require_root() {
+        return;
+    }
+    for privilege in Privilege::ALL {
+        let world = World::new(privilege);
+        assert!(world.refresh_keys().succeeded());
+        let plain = world.configuration();
+        for (denial, detail) in [
+            ("deny = [\"alice\"]", "listed under accounts.deny"),
+            ("deny_groups = [\"lattice\"]", "accounts.deny_groups"),
+            ("max_uid = 4100", "above max_uid"),
+            ("min_uid = 4102", "below min_uid"),
+            ("shells = [\"/bin/zsh\"]", "accounts.shells"),
+            ("deny = [\"alice\"", ""),
+            ("deny_groups = [\"nowhere\"]", "no group `nowhere`"),
+        ] {
+            world.configure(&plain);
+            let job = world.job();
+            let mut session = job.begin();
+            assert!(session.config().succeeded());
+            assert!(session.run_text("build_script", "id").succeeded());
+            world.configure(&plain.replace("[audit]", &format!("[accounts]\n{denial}\n\n[audit]")));
+            for stage in ["prepare", "build_script", "after_script"] {
+                let outcome = match stage {
+                    "prepare" => session.prepare(),
+                    stage => session.run_text(stage, "echo it ran"),
+                };
+                assert!(!outcome.succeeded(), "{privilege:?} {denial}: {stage}: {}", outcome.log);
+                assert!(!outcome.stdout.contains("it ran"), "{privilege:?} {denial}: {}", outcome.log);
+                let code = match denial {
+                    "deny = [\"alice\"" => "[configuration-invalid]",
+                    "deny_groups = [\"nowhere\"]" => "[group]",
+                    _ => "[account]",
+                };
+                assert!(outcome.stderr.contains(code), "{privilege:?} {denial}: {}", outcome.stderr);
+            }
+            let last = world.audit().pop().expect("an event");
+            assert!(last["detail"].as_str().is_some_and(|text| text.contains(detail)), "{denial}: {last}");
+            assert!(session.cleanup().succeeded(), "{privilege:?} {denial}");
+            assert!(world.records().is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_later_stage_reads_the_configuration_only_where_nobody_else_can_have_written_it() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    assert!(world.refresh_keys().succeeded());
+    let job = world.job();
+    let mut session = job.prepared();
+    let file = world.host_path(&world.paths().configuration);
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("a mode");
+    let outcome = session.run_text("build_script", "echo it ran");
+    assert!(outcome.stderr.contains("[configuration-file]"), "{}", outcome.log);
+    assert!(session.cleanup().succeeded());
+}
+
+#[test]
 fn without_privilege_only_the_runners_own_user_runs_jobs() {
     if !require_root() {
         return;

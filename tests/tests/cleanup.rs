@@ -214,7 +214,8 @@ fn the_clean_up_of_a_job_whose_place_another_has_ends_its_processes_alone() {
     let (mut a, mut b) = (old.begin(), new.begin());
     assert!(a.config().succeeded() && a.prepare().succeeded());
     assert!(a.run_text("build_script", &daemon("~/a")).succeeded());
-    change_record(&world.records().pop().expect("a record"), |value| value["expires_at"] = json!(1));
+    let another_boot = json!("00000000-0000-4000-8000-000000000000");
+    change_record(&world.records().pop().expect("a record"), |value| value["boot_id"] = another_boot);
     assert!(b.config().stdout.contains("/000\"") && b.prepare().succeeded());
     assert!(b.run_text("build_script", &daemon("~/b")).succeeded());
     let outcome = a.cleanup();

@@ -174,7 +174,7 @@ fn the_program_reads_no_file_that_its_caller_could_not_read() {
         let job = world.job();
         let mut session = job.begin();
         assert!(session.config().succeeded());
-        for path in ["/etc/shadow", "/home/bob/secret", "/var/lib/nunbird/jobs/.lock"] {
+        for path in ["/etc/shadow", "/home/bob/secret", "/var/lib/nunbird/jobs/.lock-4001"] {
             if path == "/home/bob/secret" {
                 world.write_file(path, "echo stolen\n", "bob", 0o600);
             }
@@ -243,6 +243,42 @@ fn a_taken_over_runner_cannot_bring_keys_of_its_own() {
     let keys = world.host_path("/var/lib/nunbird/keys");
     chown(&keys, Some(4001), Some(4001)).expect("an owner");
     assert_system(&world, &world.job().config(), "no-keys", "belongs to the runner's account");
+}
+
+#[test]
+fn what_lies_where_everybody_can_make_files_is_not_trusted_and_the_directory_is_named() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let plain = world.configuration();
+    let shared = world.host_path("/tmp/shared");
+    fs::create_dir(&shared).expect("a directory");
+    fs::set_permissions(&shared, Permissions::from_mode(0o1777)).expect("a mode");
+    // Whoever comes first has the name: here a user, with keys of their own.
+    let keys = shared.join("keys");
+    fs::create_dir(&keys).expect("a directory");
+    let own = world.host_path("/var/lib/nunbird/keys/site.json");
+    fs::copy(own, keys.join("site.json")).expect("keys");
+    for path in [&keys, &keys.join("site.json")] {
+        chown(path, Some(4102), Some(4102)).expect("an owner");
+    }
+    world.reconfigure("\"/var/lib/nunbird/keys\"", "\"/tmp/shared/keys\"");
+    assert_system(&world, &world.job().config(), "no-keys", "/tmp/shared: others can make files in it");
+    world.configure(&plain);
+    let launcher = world.host_path("/opt/nunbird/bin/nunbird");
+    fs::copy(&launcher, shared.join("nunbird")).expect("a program");
+    world.reconfigure("/opt/nunbird/bin/nunbird\"", "/tmp/shared/nunbird\"");
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    assert_system(&world, &session.prepare(), "launcher", "/tmp/shared: others can make files in it");
+    world.configure(&plain);
+    fs::copy(world.host_path(&world.paths().ca_file), shared.join("ca.pem")).expect("authorities");
+    world.reconfigure(&format!("\"{}\"", world.paths().ca_file.display()), "\"/tmp/shared/ca.pem\"");
+    fs::remove_file(world.host_path("/var/lib/nunbird/keys/site.json")).expect("no keys");
+    world.allow_refresh();
+    assert_system(&world, &world.job().config(), "no-keys", "/tmp/shared: others can make files in it");
 }
 
 #[test]

@@ -240,12 +240,12 @@ fn a_call_that_is_killed_at_any_moment_leaves_whole_files() {
 }
 
 #[test]
-fn a_stopped_call_holds_up_others_for_a_bounded_time() {
+fn a_stopped_call_holds_up_calls_of_its_own_runner_for_a_bounded_time() {
     if !require_root() {
         return;
     }
     let world = ready(Privilege::Setuid);
-    let lock = world.host_path("/var/lib/nunbird/jobs/.lock");
+    let lock = world.host_path("/var/lib/nunbird/jobs/.lock-4001");
     assert!(world.job().config().succeeded());
     let held = fs::OpenOptions::new().write(true).open(&lock).expect("the lock");
     held.lock().expect("held");

@@ -2,6 +2,17 @@
 
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::{Privilege, World, require_root};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+const ANOTHER_BOOT: &str = "00000000-0000-4000-8000-000000000000";
+
+fn change_record(record: &Path, key: &str, to: Value) {
+    let mut value: Value = serde_json::from_slice(&fs::read(record).expect("a record")).expect("JSON");
+    value[key] = to;
+    fs::write(record, value.to_string()).expect("a record");
+}
 
 fn builds_dir(outcome: &StageOutcome) -> String {
     let answer: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
@@ -73,7 +84,7 @@ fn one_job_cannot_take_every_slot() {
 }
 
 #[test]
-fn a_job_whose_time_is_up_does_not_clean_another_jobs_directories() {
+fn a_job_of_before_a_restart_does_not_clean_another_jobs_directories() {
     if !require_root() {
         return;
     }
@@ -82,11 +93,7 @@ fn a_job_whose_time_is_up_does_not_clean_another_jobs_directories() {
     let (old, new) = (world.job(), world.job().id(7002).with_repository().file_variable("KEY", "the key\n"));
     let (mut first, mut second) = (old.begin(), new.begin());
     assert!(first.config().succeeded());
-    let record = world.records().pop().expect("a record");
-    let text = std::fs::read_to_string(&record).expect("a record");
-    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    value["expires_at"] = serde_json::json!(1);
-    std::fs::write(&record, value.to_string()).expect("a record");
+    change_record(&world.records().pop().expect("a record"), "boot_id", json!(ANOTHER_BOOT));
     assert!(builds_dir(&second.config()).ends_with("/000"), "the slot is free");
     assert!(second.prepare().succeeded());
     assert!(second.stage("get_sources").succeeded());

@@ -163,18 +163,17 @@ fn an_admission_that_goes_on_keeps_its_group(groups: &Groups) {
     assert!(session.config().succeeded());
     let record = world.records().pop().expect("a record");
     let text = fs::read(&record).expect("a record");
-    let store = record.parent().expect("a store");
-    let lock = fs::File::options().write(true).open(store.join(".lock")).expect("a lock");
-    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("locked");
+    let claim = fs::read_dir(record.parent().expect("a store")).expect("a store").flatten().map(|e| e.path());
+    let claim =
+        claim.into_iter().find(|path| path.extension().is_some_and(|e| e == "slot")).expect("a claim");
+    let claim = fs::File::options().write(true).open(claim).expect("a claim");
+    let claim = Flock::lock(claim, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("locked");
     fs::remove_file(&record).expect("not written yet");
-    std::thread::scope(|scope| {
-        let sweep = scope.spawn(|| swept(&world, &[]));
-        std::thread::sleep(std::time::Duration::from_millis(700));
-        assert!(!sweep.is_finished() && !groups.jobs().is_empty());
-        fs::write(&record, &text).expect("a record");
-        drop(lock);
-        assert_eq!(sweep.join().expect("a sweep"), []);
-    });
+    assert_eq!(swept(&world, &[]), [], "its admission is on its way");
+    assert!(!groups.jobs().is_empty());
+    fs::write(&record, &text).expect("a record");
+    drop(claim);
+    assert_eq!(swept(&world, &[]), []);
     assert!(session.prepare().succeeded());
     assert!(session.cleanup().succeeded() && groups.jobs().is_empty());
 
@@ -252,7 +251,7 @@ fn what_the_runners_account_writes_keeps_its_own_groups_alone(groups: &Groups) {
         let done = swept(&world, &[]);
         drop(held);
         let became = |path: &Path| done.iter().find(|one| one.1 == path).map(|one| one.0.as_str());
-        let kept = if way == "a copy of root's record" { "removed" } else { "kept" };
+        let kept = if way == "a file that is no record" { "kept" } else { "removed" };
         assert_eq!(became(&own), Some(kept), "{way}: {done:?}");
         assert!(
             done.len() == 2 && done.iter().any(|one| one.0 == "removed" && one.1 != own),

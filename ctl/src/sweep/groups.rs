@@ -2,11 +2,13 @@
 //! its record, or a record that went without its group. Their processes hold what nobody counts any more.
 //!
 //! A group is looked at where the runner has its jobs' groups: below those of its own processes, beside those of other
-//! jobs, and in systemd's `nunbird.slice`. It is nobody's when no record names it, and that is judged under the lock of the records: `config` makes the group and
-//! writes the record under that lock, and a group's name has the random number of one decision, so it is never made again.
+//! jobs, and in systemd's `nunbird.slice`. It is nobody's when no record and no admission on its way names it. No lock is needed
+//! for that: `config` claims a slot before it makes the group, and keeps the claim locked until the record is written, so who
+//! sees the group first and looks for both after that finds one of them. A group's name has the random number of one decision, so
+//! it is never made again.
 //!
-//! The runner's account is not trusted with more than its own: its records speak for groups of its own uid alone, its
-//! lock is taken before root's and may fail, and whatever it puts in the way takes no more than one deadline for all.
+//! The runner's account is not trusted with more than its own: its records speak for groups of its own uid alone, and what is
+//! the runner's, its home directory and its processes' roots, is looked at in a child with a deadline.
 
 use super::{Action, Item, records};
 use crate::runner_processes;
@@ -14,19 +16,22 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
-use nunbird_handover::Record;
+use nunbird_handover::{Claim, Record};
 use nunbird_sys::cgroup::{self, Parent, Place, Stray, Way};
-use nunbird_sys::directory::{Directory, Lock};
+use nunbird_sys::directory::Directory;
 use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::patient;
 use nunbird_sys::users::UserEntry;
-use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long an admission may hold the lock.
-const LOCK: Duration = Duration::from_secs(5);
+/// How long a look at what is the runner's may take.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long the looks at all of its processes together may take.
+const LOOKS: Duration = Duration::from_secs(10);
 /// How long the kernel may take to end and to clear away the processes of all groups together.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -96,73 +101,68 @@ fn end(group: &Stray, dry_run: bool, deadline: Instant) -> Item {
 type Unread = (PathBuf, String);
 
 fn nobodys(runner: Option<&UserEntry>) -> Result<Found, Unread> {
-    let (mut locks, mut unseen, mut records, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (path, owner) in stores(runner) {
-        let root = geteuid().is_root();
-        let store = match Store::lock(&path, owner) {
-            Ok(None) => continue,
-            Ok(Some(store)) => store.records().map(|found| (store, found)),
-            Err(e) => Err((path.clone(), e)),
-        };
-        let (store, (found, unread)) = match store {
-            Ok(read) => read,
-            // The runner's account has the groups of its own jobs alone, and root does without what is the runner's.
-            Err((_, e)) if (root && owner.0 != 0) || (!root && e.kind() == ErrorKind::PermissionDenied) => {
-                unseen.push(Unseen { path, owner: owner.0 });
-                continue;
-            }
-            Err((path, e)) => return Err((path, e.to_string())),
-        };
-        unseen.extend(unread.map(|path| Unseen { path, owner: owner.0 }));
-        // What the runner's account writes must not lead root elsewhere.
-        if owner.0 == geteuid().as_raw() {
-            own.extend(found.iter().cloned());
-        }
-        records.extend(found.into_iter().map(|record| (owner.0, record)));
-        locks.push(store);
-    }
-    let owners: Vec<u32> = match geteuid().is_root() {
+    let root = geteuid().is_root();
+    let stores = stores(runner);
+    // What the runner's account writes must not lead root elsewhere.
+    let own = stores.iter().filter(|(_, (uid, _))| *uid == geteuid().as_raw());
+    let own = own.filter_map(|(path, owner)| Named::read(path, *owner).ok().flatten());
+    let own: Vec<Record> = own.flat_map(|named| named.records).collect();
+    let owners: Vec<u32> = match root {
         true => std::iter::once(0).chain(runner.map(|runner| runner.uid)).collect(),
         false => vec![geteuid().as_raw()],
     };
     let parents = parents(runner, &own);
     let first = parents.first().map(|parent| parent.path.clone()).unwrap_or_default();
-    let mut found = cgroup::below(&parents, &owners).map_err(|trouble| (first, trouble.to_string()))?;
-    for (owner, record) in &records {
-        let group = record.limits.as_ref().and_then(|limits| limits.group.as_ref());
-        for (unified, path) in
-            group.iter().flat_map(|group| group.directories.values().map(|path| (group.unified, path)))
-        {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let key = (unified, name.unwrap_or_default());
-            if found.get(&key).is_some_and(|group| speaks_for(*owner, group)) {
-                found.remove(&key);
+    // Before records and admissions.
+    let mut groups = cgroup::below(&parents, &owners).map_err(|trouble| (first, trouble.to_string()))?;
+    let mut unseen = Vec::new();
+    for (path, owner) in stores {
+        let foreign = root && owner.0 != 0;
+        let named = if foreign { Named::read_patiently(&path, owner) } else { Named::read(&path, owner) };
+        let named = match named {
+            Ok(None) => continue,
+            Ok(Some(named)) => named,
+            // The runner's account has the groups of its own jobs alone, and root does without what is the runner's.
+            Err(e) if foreign || (!root && e.kind() == ErrorKind::PermissionDenied) => {
+                unseen.push(Unseen { path, owner: owner.0 });
+                continue;
+            }
+            Err(e) => return Err((path, e.to_string())),
+        };
+        unseen.extend(named.unread.iter().map(|name| Unseen { path: path.join(name), owner: owner.0 }));
+        for key in named.groups() {
+            if groups.get(&key).is_some_and(|group| speaks_for(owner.0, group)) {
+                groups.remove(&key);
             }
         }
     }
-    Ok(Found { groups: found, unseen })
+    Ok(Found { groups, unseen })
 }
 
 /// Where records of jobs with groups can lie, and whose they are, by uid and gid: root's, and with `downscope = "sudo"` or `"none"`
-/// the runner's. In the order in which they are locked and read: while root's are locked no job is admitted, and the runner's
-/// account could make its own take for ever.
+/// the runner's.
 fn stores(runner: Option<&UserEntry>) -> Vec<(PathBuf, (u32, u32))> {
     let of_runner = runner.map(|runner| (runner.home.join(records::UNPRIVILEGED), (runner.uid, runner.gid)));
     let of_runner = of_runner.filter(|(_, (uid, _))| *uid != 0);
     of_runner.into_iter().chain([(PathBuf::from(records::PRIVILEGED), (0, 0))]).collect()
 }
 
-/// Records, and nobody else writes any as long as this lives.
-struct Store {
-    path: PathBuf,
-    directory: Directory,
-    owner: (u32, u32),
-    _lock: Lock,
+/// What one directory of records says of groups.
+#[derive(Debug)]
+struct Named {
+    records: Vec<Record>,
+    /// Claims whose `config` is on its way to the record.
+    admissions: Vec<Claim>,
+    /// A file that cannot be read, which may be of any group: another version's, for example.
+    unread: Option<String>,
 }
 
-impl Store {
-    /// None where there is no such store. One that this account may not read is an error: its jobs may run.
-    fn lock(path: &Path, owner: (u32, u32)) -> std::io::Result<Option<Self>> {
+/// The fields of [`Named`], as a child passes them.
+type Parts = (Vec<Record>, Vec<Claim>, Option<String>);
+
+impl Named {
+    /// None where there is no such directory. One that this account may not read is an error: its jobs may run.
+    fn read(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
         let _identity = act_as(owner)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = match open(path, flags, Mode::empty()) {
@@ -170,26 +170,68 @@ impl Store {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let lock = directory.lock(LOCK)?;
-        Ok(Some(Store { path: path.to_path_buf(), directory, owner, _lock: lock }))
-    }
-
-    /// Every record, and one that cannot be read, which may have any group: another version's, for example.
-    fn records(&self) -> Result<(Vec<Record>, Option<PathBuf>), (PathBuf, std::io::Error)> {
-        let failed = |e| (self.path.clone(), e);
-        let _identity = act_as(self.owner).map_err(failed)?;
-        let (mut records, mut unread) = (Vec::new(), None);
-        for name in self.directory.names().map_err(failed)? {
-            if !name.ends_with(".json") {
-                continue;
-            }
-            let read = self.directory.read(&name, records::MAX_RECORD).ok();
-            match read.and_then(|(bytes, ..)| Record::from_bytes(&bytes).ok()) {
-                Some(record) => records.push(record),
-                None => unread = Some(self.path.join(name)),
+        let mut named = Named { records: Vec::new(), admissions: Vec::new(), unread: None };
+        // Admissions first: one that ends meanwhile has written its record by then.
+        for name in directory.names()?.into_iter().filter(|name| name.ends_with(Claim::SUFFIX)) {
+            let on_its_way = match directory.try_lock(&name) {
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                locked => locked?.is_none(),
+            };
+            let read = directory.read(&name, Claim::MOST).ok();
+            match read.and_then(|(bytes, ..)| Claim::from_bytes(&bytes).ok()) {
+                Some(claim) if on_its_way => named.admissions.push(claim),
+                None if on_its_way => named.unread = Some(name),
+                _ => {}
             }
         }
-        Ok((records, unread))
+        // Twice, for a record that is set aside meanwhile: its new name may come before the place where the list is.
+        let mut known = BTreeSet::new();
+        for _ in 0..2 {
+            for name in directory.names()?.into_iter().filter(|name| name.ends_with(".json")) {
+                if known.insert(name.clone()) {
+                    named.take(&directory, name);
+                }
+            }
+        }
+        Ok(Some(named))
+    }
+
+    fn take(&mut self, directory: &Directory, name: String) {
+        let bytes = match directory.read(&name, records::MAX_RECORD) {
+            // It has been cleaned up after.
+            Err(e) if e.kind() == ErrorKind::NotFound => return,
+            read => read.ok(),
+        };
+        match bytes.and_then(|(bytes, ..)| Record::from_bytes(&bytes).ok()) {
+            Some(record) => self.records.push(record),
+            None => self.unread = Some(name),
+        }
+    }
+
+    /// The same where the directory is another account's, whose file system need not answer.
+    fn read_patiently(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
+        let read = || {
+            let named = Self::read(path, owner).map_err(|e| e.to_string());
+            let parts = named.map(|named| named.map(|n| (n.records, n.admissions, n.unread)));
+            serde_json::to_vec(&parts).unwrap_or_default()
+        };
+        let said = patient::once(LOOK, read)?.ok_or(ErrorKind::TimedOut)?;
+        let named: Result<Option<Parts>, String> = serde_json::from_slice(&said).map_err(io::Error::other)?;
+        let whole = |(records, admissions, unread)| Named { records, admissions, unread };
+        named.map(|named| named.map(whole)).map_err(io::Error::other)
+    }
+
+    /// By version and name, as [`cgroup::below`] has them.
+    fn groups(&self) -> Vec<(bool, String)> {
+        let places = self.records.iter().filter_map(|r| r.limits.as_ref()?.group.as_ref());
+        let made = places.flat_map(|group| group.directories.values().map(|path| (group.unified, path)));
+        let made = made
+            .filter_map(|(unified, path)| Some((unified, path.file_name()?.to_string_lossy().into_owned())));
+        let to_be_made = self.admissions.iter().flat_map(|claim| {
+            let names = cgroup::names_by_decision(claim.job_id, &claim.decision_id);
+            names.into_iter().flat_map(|name| [(false, name.clone()), (true, name)])
+        });
+        made.chain(to_be_made).collect()
     }
 }
 
@@ -220,8 +262,12 @@ fn parents(runner: Option<&UserEntry>, records: &[Record]) -> Vec<Parent> {
         Parent::of_slices(&place).into_iter().for_each(&mut add);
     }
     let Some(runner) = runner else { return parents };
-    let stores: Vec<PathBuf> =
-        stores(Some(runner)).into_iter().map(|(path, _)| path).filter(|path| path.is_dir()).collect();
+    let there = |path: &PathBuf| patient::once(LOOK, || vec![u8::from(path.is_dir())]);
+    let stores: Vec<PathBuf> = stores(Some(runner))
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| matches!(there(path), Ok(Some(answer)) if answer == [1]))
+        .collect();
     let sees = |pid: u32, path: &Path| {
         let theirs = Path::new("/proc")
             .join(pid.to_string())
@@ -230,9 +276,12 @@ fn parents(runner: Option<&UserEntry>, records: &[Record]) -> Vec<Parent> {
         let id = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
         id(path).is_some_and(|own| id(&theirs) == Some(own))
     };
-    for pid in runner_processes::of(runner.uid) {
-        if !stores.is_empty()
-            && stores.iter().all(|store| sees(pid, store))
+    let pids = runner_processes::of(runner.uid);
+    // A process chooses what is below its root, a file system that never answers among it.
+    let see = |pid: &u32| vec![u8::from(!stores.is_empty() && stores.iter().all(|store| sees(*pid, store)))];
+    let seen = patient::each(&pids, LOOK, LOOKS, see).unwrap_or_default();
+    for (pid, seen) in pids.into_iter().zip(seen) {
+        if seen.as_deref() == Some(&[1])
             && let Ok(place) = Place::of_process(pid)
         {
             Parent::all_of(&place).into_iter().for_each(&mut add);

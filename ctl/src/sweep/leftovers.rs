@@ -35,7 +35,7 @@ pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, Trouble> {
 /// Looks through each directory for temporary files and removes those that are old and that nobody uses.
 pub(super) fn sweep(
     options: &Sweep,
-    runner: Option<UserEntry>,
+    runner: Option<&UserEntry>,
     live: &Live,
     now: u64,
 ) -> Result<Vec<Item>, Trouble> {
@@ -48,7 +48,7 @@ pub(super) fn sweep(
     };
     let mut items = Vec::new();
     for path in &options.tmpdir {
-        items.extend(in_directory(path, &runner, options, live, now)?);
+        items.extend(in_directory(path, runner, options, live, now)?);
     }
     Ok(items)
 }

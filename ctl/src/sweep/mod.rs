@@ -6,6 +6,7 @@
 //! as the job's user. Nothing is removed by its path, no symbolic link is followed.
 
 mod builds;
+mod claims;
 mod groups;
 mod leftovers;
 mod records;
@@ -15,11 +16,12 @@ mod use_of;
 use crate::arguments::Sweep;
 use crate::output::{Colour, FAILURE, Format, OK, Trouble, paint, print, print_json};
 use nunbird_handover::{Now, Untrusted};
-use nunbird_sys::clock;
+use nunbird_sys::{clock, patient};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// What became of one thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub(crate) enum Action {
 /// One thing that was looked at.
 #[derive(Debug)]
 pub(crate) struct Item {
-    /// `record`, `control-group`, `job-directory`, `trace` or `build-directories`.
+    /// `record`, `slot`, `control-group`, `job-directory`, `trace` or `build-directories`.
     pub(crate) kind: &'static str,
     pub(crate) path: PathBuf,
     pub(crate) action: Action,
@@ -62,19 +64,26 @@ impl Action {
     }
 }
 
+/// How long the runner's temporary files may take to be looked through and removed.
+const LEFTOVERS: Duration = Duration::from_secs(300);
+
 pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
     let (now, runner) = (now()?, leftovers::runner(options)?);
     let records = records::read(&now)?;
-    // Before the records go.
-    let in_use = use_of::Live::of(&records, runner.as_ref().map(|runner| runner.uid));
+    let directories = use_of::Directories::of(&records);
+    // What can be cleaned without a look at anybody's processes and file systems comes first.
     let records::Progress { mut items, put_off, .. } = records::sweep_all(records, options.dry_run);
     // After the records: what one leaves behind is nobody's then.
+    items.extend(claims::sweep(&now, options.dry_run));
     items.extend(groups::sweep(runner.as_ref(), options.dry_run));
-    let rest = leftovers::sweep(options, runner, &in_use, now.epoch)
-        .and_then(|left| Ok((left, builds::sweep(options, format)?)));
+    let built = builds::sweep(options, format);
     let last: Vec<Item> = put_off.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
-    let (left, built) = rest?;
-    items.extend(left.into_iter().chain(built).chain(last));
+    let live = use_of::Live::of(directories, runner.as_ref().map(|runner| runner.uid));
+    // In a child: the runner's account may have mounted a file system over a directory of its own.
+    let left =
+        patient::once(LEFTOVERS, || passed(leftovers::sweep(options, runner.as_ref(), &live, now.epoch)));
+    let left = received(left.map_err(Trouble::new)?, options)?;
+    items.extend(left.into_iter().chain(built?).chain(last));
     let failed = items.iter().filter(|item| item.action == Action::Failed).count();
     match format {
         Format::Text => print(&text(&items))?,
@@ -84,6 +93,46 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
         }
     }
     Ok(if failed == 0 { OK } else { FAILURE })
+}
+
+/// What the child says.
+fn passed(left: Result<Vec<Item>, Trouble>) -> Vec<u8> {
+    let said = match left {
+        Ok(items) => json!({ "items": items.iter().map(machine).collect::<Vec<Value>>() }),
+        Err(Trouble::Failure(text)) => json!({ "trouble": text }),
+        Err(Trouble::Invalid(..)) => json!({ "trouble": "the configuration is not valid" }),
+    };
+    said.to_string().into_bytes()
+}
+
+/// What became of the runner's temporary files.
+fn received(said: Option<Vec<u8>>, options: &Sweep) -> Result<Vec<Item>, Trouble> {
+    let Some(said) = said else {
+        let path = options.tmpdir.first().cloned().unwrap_or_default();
+        let reason = format!("its temporary files were not gone after {} seconds", LEFTOVERS.as_secs());
+        return Ok(vec![Item {
+            kind: "job-directory",
+            path,
+            action: Action::Failed,
+            reason,
+            said: Vec::new(),
+        }]);
+    };
+    let said: Value = serde_json::from_slice(&said).map_err(Trouble::new)?;
+    if let Some(trouble) = said.get("trouble").and_then(Value::as_str) {
+        return Err(Trouble::new(trouble));
+    }
+    let items = said.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let known = [Action::Removed, Action::WouldRemove, Action::Kept];
+    let item = |item: &Value| Item {
+        kind: if text(item, "kind") == "trace" { "trace" } else { "job-directory" },
+        path: text(item, "path").into(),
+        action: known.iter().find(|a| a.name() == text(item, "action")).cloned().unwrap_or(Action::Failed),
+        reason: text(item, "reason"),
+        said: Vec::new(),
+    };
+    Ok(items.iter().map(item).collect())
 }
 
 /// Calls the `nunbird-auth` beside this program with nothing of this environment: whether it went well, and what was said.

@@ -16,7 +16,7 @@ pub(super) const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
 pub(super) const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
 pub(super) const MAX_RECORD: u64 = 64 << 10;
 /// A record that this version cannot read is nobody's after GitLab's longest timeout, in seconds.
-const LONGEST_JOB: u64 = 31 * 86_400;
+pub(super) const LONGEST_JOB: u64 = 31 * 86_400;
 
 /// A record, and whether its job is over.
 #[derive(Debug)]
@@ -31,22 +31,25 @@ pub(super) struct Found {
 
 /// Every record that this account keeps.
 pub(super) fn read(now: &Now) -> Result<Vec<Found>, Trouble> {
+    let Some((path, directory)) = own()? else { return Ok(Vec::new()) };
+    let mut names = directory.names().map_err(|e| Trouble::new(format!("{}: {e}", path.display())))?;
+    names.retain(|name| name.ends_with(".json"));
+    names.sort();
+    Ok(names.into_iter().map(|name| judge(&directory, &path, name, now)).collect())
+}
+
+/// The directory of the records that this account keeps; none where there is none.
+pub(super) fn own() -> Result<Option<(PathBuf, Directory)>, Trouble> {
     let path = place()?;
     let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", path.display()));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = match open(&path, flags, Mode::empty()) {
         Ok(fd) => Directory::new(fd),
-        Err(Errno::ENOENT | Errno::EACCES) => return Ok(Vec::new()),
+        Err(Errno::ENOENT | Errno::EACCES) => return Ok(None),
         Err(e) => return Err(failed(&e)),
     };
     let (owner, ..) = directory.owner().map_err(|e| failed(&e))?;
-    if owner != geteuid().as_raw() {
-        return Ok(Vec::new());
-    }
-    let mut names = directory.names().map_err(|e| failed(&e))?;
-    names.retain(|name| name.ends_with(".json"));
-    names.sort();
-    Ok(names.into_iter().map(|name| judge(&directory, &path, name, now)).collect())
+    Ok((owner == geteuid().as_raw()).then_some((path, directory)))
 }
 
 fn place() -> Result<PathBuf, Trouble> {
@@ -66,6 +69,9 @@ fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
             let hours = now.epoch.saturating_sub(record.expires_at) / 3600;
             Ok(format!("the job's time was up {hours} hours ago"))
         }
+        Ok(record) if record.is_abandoned(&name) => {
+            Ok("its clean-up did not succeed, and its directory is another job's by now".to_owned())
+        }
         Ok(_) => Err("its job may still run".to_owned()),
         Err(why) => match age(&path.join(&name), now) {
             Some(age) if age > LONGEST_JOB => {
@@ -77,7 +83,7 @@ fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
     Found { directory: path.to_owned(), name, record: record.ok(), over }
 }
 
-fn age(file: &Path, now: &Now) -> Option<u64> {
+pub(super) fn age(file: &Path, now: &Now) -> Option<u64> {
     let changed = file.symlink_metadata().ok()?.modified().ok()?;
     let changed = changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
     Some(now.epoch.saturating_sub(changed))

@@ -2,43 +2,71 @@
 
 use super::records::Found;
 use nix::sys::stat::FileStat;
+use nunbird_sys::patient;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
+
+/// The most that is read of a process's arguments, and again of its environment, in bytes.
+const MOST: u64 = 4 << 20;
+/// How long a process's memory may take to be read.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long those of all processes together may take.
+const TOTAL: Duration = Duration::from_secs(10);
+
+/// The directories whose jobs are not over, by device and inode.
+#[derive(Debug)]
+pub(super) struct Directories(Vec<(u64, u64)>);
+
+impl Directories {
+    pub(super) fn of(records: &[Found]) -> Self {
+        let live = records.iter().filter(|found| found.over.is_err());
+        let directories = live.filter_map(|found| found.record.as_ref());
+        Directories(directories.map(|r| (r.job_directory.device, r.job_directory.inode)).collect())
+    }
+}
 
 /// What is in use on this host, as far as this account can see.
+#[derive(Debug)]
 pub(super) struct Live {
-    /// Device and inode of the job directories whose jobs are not over.
-    directories: Vec<(u64, u64)>,
+    directories: Directories,
     /// Of each process of root's or the runner's its number, and its arguments, environment, directory and open files as one
-    /// text.
-    processes: Vec<(u32, String)>,
+    /// text; none where it does not let its memory be read.
+    processes: Vec<(u32, Option<String>)>,
 }
 
 impl Live {
-    /// Processes of anybody else count for nothing and are not looked at: they could name every file to keep it, and reading
-    /// the arguments of a process waits for its memory (proc_pid_cmdline(5)), which may lie on a file system of its user's
-    /// that never answers. A stage's shepherd has the runner's real uid, or root starts it.
-    pub(super) fn of(records: &[Found], runner: Option<u32>) -> Self {
-        let live = records.iter().filter(|found| found.over.is_err());
-        let directories = live.filter_map(|found| found.record.as_ref());
-        let directories = directories.map(|r| (r.job_directory.device, r.job_directory.inode)).collect();
+    /// Processes of anybody else count for nothing and are not looked at: they could name every file to keep it. A stage's
+    /// shepherd has the runner's real uid, or root starts it.
+    pub(super) fn of(directories: Directories, runner: Option<u32>) -> Self {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let own = std::process::id();
         let processes = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
-        let processes = processes
-            .filter(|pid| *pid != own && real_uid(*pid).is_some_and(|uid| uid == 0 || runner == Some(uid)));
-        Live { directories, processes: processes.map(|pid| (pid, names_of(pid))).collect() }
+        let processes: Vec<u32> = processes
+            .filter(|pid| *pid != own && real_uid(*pid).is_some_and(|uid| uid == 0 || runner == Some(uid)))
+            .collect();
+        // Where no child can be made nothing is known of any process.
+        let texts = patient::each(&processes, PATIENCE, TOTAL, |pid| text_of(*pid)).unwrap_or_default();
+        let texts = texts.into_iter().chain(std::iter::repeat(None));
+        let names = |(pid, text): (u32, Option<Vec<u8>>)| {
+            let text = text.map(|text| String::from_utf8_lossy(&text).into_owned() + &links_of(pid));
+            (pid, text)
+        };
+        Live { directories, processes: processes.into_iter().zip(texts).map(names).collect() }
     }
 
     /// Who uses it; none where nobody does. A process in another mount namespace has another path for it, so its name
-    /// alone counts.
+    /// alone counts. One whose memory cannot be read may use anything.
     pub(super) fn user_of(&self, stat: &FileStat, name: &str) -> Option<String> {
-        if self.directories.contains(&(stat.st_dev, stat.st_ino)) {
+        if self.directories.0.contains(&(stat.st_dev, stat.st_ino)) {
             return Some("its job is not over".to_owned());
         }
         let wanted = format!("/{name}");
-        let user = self.processes.iter().find(|(_, names)| names.contains(&wanted));
-        user.map(|(pid, _)| format!("process {pid} uses it"))
+        self.processes.iter().find_map(|(pid, names)| match names {
+            Some(names) => names.contains(&wanted).then(|| format!("process {pid} uses it")),
+            None => Some(format!("process {pid} may use it: its arguments cannot be read")),
+        })
     }
 }
 
@@ -49,12 +77,25 @@ fn real_uid(pid: u32) -> Option<u32> {
     uids.split_whitespace().next()?.parse().ok()
 }
 
-/// Everything by which a process names files. What this account may not read counts as nothing.
-fn names_of(pid: u32) -> String {
+/// Arguments and environment. Reading them waits for the process's memory, for ever where its owner wants that: see
+/// [`patient`]. What this account may not read counts as nothing.
+fn text_of(pid: u32) -> Vec<u8> {
+    let mut text = Vec::new();
+    for name in ["cmdline", "environ"] {
+        if let Ok(file) = fs::File::open(format!("/proc/{pid}/{name}")) {
+            // Permission may be refused only now.
+            let _as_far_as_it_came = file.take(MOST).read_to_end(&mut text);
+        }
+        text.push(0);
+    }
+    text
+}
+
+/// Directory, root, program and open files, which the kernel names without a look at memory or file system.
+fn links_of(pid: u32) -> String {
     let process = Path::new("/proc").join(pid.to_string());
-    let read = |file: &str| fs::read(process.join(file)).unwrap_or_default();
-    let mut names = String::from_utf8_lossy(&[read("cmdline"), read("environ")].concat()).into_owned();
     let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut names = String::new();
     for link in open.chain([process.join("cwd"), process.join("root"), process.join("exe")]) {
         if let Ok(target) = fs::read_link(link) {
             names.push('\0');

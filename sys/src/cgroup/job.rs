@@ -24,6 +24,18 @@ pub fn name_of(job: u64, decision: u64) -> String {
     format!("nunbird-{job}-{decision:016x}")
 }
 
+/// The number of a decision in the names of groups: the first half of its id, 32 hexadecimal digits; none for any other
+/// text.
+pub fn number_of(decision_id: &str) -> Option<u64> {
+    decision_id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok())
+}
+
+/// The names that a job's group has, by whichever way it is made.
+pub fn names_by_decision(job: u64, decision_id: &str) -> Vec<String> {
+    let decision = number_of(decision_id).unwrap_or(0);
+    vec![name_of(job, decision), super::Units::of(0, job, decision, String::new()).slice]
+}
+
 /// A job's group.
 #[derive(Debug)]
 pub struct JobGroup {

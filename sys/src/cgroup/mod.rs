@@ -20,7 +20,7 @@ mod usage;
 
 pub use disk::{disk_of, disks_of};
 pub use folder::Folder;
-pub use job::{Entrance, JobGroup, name_of};
+pub use job::{Entrance, JobGroup, name_of, names_by_decision, number_of};
 pub use leaf::{make_room, parent_of};
 pub use place::{Hierarchy, Place};
 pub use slice::{Door, Units};

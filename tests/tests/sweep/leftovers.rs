@@ -2,6 +2,7 @@
 
 use crate::{action, age, change_record, items, ready, sweep};
 use nunbird_tests::require_root;
+use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::json;
 use std::fs::{self, File};
@@ -9,6 +10,7 @@ use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A directory of gitlab-runner's with a job response in it, and a link to a file that must stay.
 fn job_directory(world: &World, name: &str, owner: u32, days: i64) -> PathBuf {
@@ -152,4 +154,38 @@ fn a_sweep_by_anybody_else_is_refused() {
         &["sweep", "--runner-user", "nobody-of-that-name"],
     ));
     assert!(none.exit == Exit::Code(1) && none.stdout.contains("--runner-user"), "{}", none.stdout);
+}
+
+/// A named pipe over `/proc/PID/cmdline` stands in for a process that holds its mmap_lock, which takes a FUSE file system that
+/// does not answer: whoever opens it waits for ever.
+#[test]
+fn a_process_of_the_runners_that_blocks_who_reads_its_memory_does_not_stop_the_sweep() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let _session = job.prepared();
+    change_record(&world.records().pop().expect("a record"), "expires_at", json!(1));
+    let old = job_directory(&world, "custom-executor401", 4001, 9);
+    let pipe = world.root().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");
+    let mut sleeper = Command::new("/bin/sleep");
+    let mut sleeper = sleeper.arg("300").env_clear().uid(4001).gid(4001).spawn().expect("a process");
+    let target = PathBuf::from(format!("/proc/{}/cmdline", sleeper.id()));
+    let program = world.paths().bin.join("nunbirdctl");
+    let words = ["-s", "KILL", "60", program.to_str().expect("text"), "sweep", "--format", "json"];
+    let all = [words.as_slice(), &["--runner-user", "nbt_runner"]].concat();
+    let mut spec = world.program("root", "/usr/bin/timeout", &all);
+    spec.mounts.as_mut().expect("a namespace").push(Mount::Bind { source: pipe, target });
+    let begun = Instant::now();
+    let done = world.run(&spec);
+    sleeper.kill().and_then(|()| sleeper.wait().map(drop)).expect("its end");
+    assert!(done.succeeded(), "{:?} {}{}", done.exit, done.stdout, done.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(world.records().is_empty(), "the record of a job that is over stays: {}", done.stdout);
+    // What that process names is not known, and it could be this.
+    assert!(old.exists() && done.stdout.contains("its arguments cannot be read"), "{}", done.stdout);
+    let next = sweep(&world, "root", &[]);
+    assert_eq!(action(&items(&next), "custom-executor401"), "removed", "{}", next.stdout);
 }

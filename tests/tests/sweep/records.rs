@@ -61,8 +61,8 @@ fn jobs_of_a_user_whose_clean_up_fails_wait_for_those_of_others() {
         fs::rename(&record, record.with_file_name(name)).expect("a name");
         if user == "alice" {
             // Root's, so that the account cannot remove it: its clean-up fails.
-            let tmp = credentials(&world);
-            fs::create_dir_all(tmp.join("roots/own")).expect("directories");
+            let tmp = credentials(&world).to_string_lossy().replace("/000/", &format!("/{:03}/", id - 7001));
+            fs::create_dir_all(format!("{tmp}/roots/own")).expect("directories");
         }
     }
     let done = sweep(&world, "root", &[]);
