@@ -28,7 +28,12 @@ impl Host for ThisHost {
     }
 
     fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
-        users::group_by_name(name).map_err(|e| silent(name, &e))
+        Ok(users::group_by_name(name).map_err(|e| silent(name, &e))?.map(|entry| entry.gid))
+    }
+
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+        let entry = users::group_by_name(group).map_err(|e| silent(group, &e))?;
+        Ok(entry.map(|entry| entry.has(&account.name, account.gid, &account.groups)))
     }
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {

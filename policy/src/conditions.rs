@@ -54,9 +54,7 @@ pub(crate) fn holds_locally(condition: &Condition, name: &str, host: &dyn Host) 
         Condition::Shell(shells) => shells.contains(&facts.shell),
         Condition::LocalGroup(groups) => {
             for group in groups {
-                if let Some(gid) = host.group(group)?
-                    && (facts.gid == gid || facts.groups.contains(&gid))
-                {
+                if host.is_member(&facts, group)? == Some(true) {
                     return Ok(true);
                 }
             }

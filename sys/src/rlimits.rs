@@ -58,6 +58,38 @@ pub fn raise_limits() -> io::Result<Limits> {
     Ok(Limits(before))
 }
 
+/// Makes sure that what [`raise_limits`] has raised is still raised.
+///
+/// prlimit(2) lets a process with the same ids lower the limits of one that runs, and a lookup that finds no descriptor can
+/// look like one that found nothing (getgrouplist(3)).
+///
+/// # Errors
+/// As getrlimit(2), and when a limit is lower than it was left.
+pub fn check_raised() -> io::Result<()> {
+    for (resource, least) in RAISED {
+        let (soft, hard) = getrlimit(resource)?;
+        if soft != hard || hard < least {
+            return Err(io::Error::other(format!(
+                "somebody has lowered {resource:?} of this process to {soft}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that files of this size can be written, in bytes.
+///
+/// # Errors
+/// As getrlimit(2), and when the limit is lower.
+pub fn check_file_size(least: u64) -> io::Result<()> {
+    match getrlimit(Resource::RLIMIT_FSIZE)? {
+        (soft, _) if soft >= least => Ok(()),
+        (soft, _) => Err(io::Error::other(format!(
+            "the hard RLIMIT_FSIZE is {soft}; give the runner {least} at least"
+        ))),
+    }
+}
+
 /// Gives a process that stays in a session room for the files it receives, whatever modules have left it (pam_limits(8)); the
 /// answer is what they left, for the job.
 ///
