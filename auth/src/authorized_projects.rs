@@ -7,6 +7,7 @@
 
 use crate::privilege::Privilege;
 use crate::refusal::{Refusal, print_error};
+use crate::sandbox;
 use crate::surrender::{self, Ids};
 use nunbird_policy::{
     AuthorizedProjects, LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word,
@@ -145,6 +146,7 @@ fn answer(
 ) -> io::Result<()> {
     process::end_after(SECONDS);
     process::close_all_but(pipe.as_raw_fd())?;
+    sandbox::bound_memory(privilege)?;
     let surrendered = if privilege.source.is_privileged() {
         let ids = Ids { uid: owner.uid, gid: owner.gid, groups: owner.groups.to_vec() };
         surrender::become_user(&mut Linux, &ids)

@@ -1,6 +1,7 @@
 //! The servers' signing keys: read from files, refreshed by an unprivileged program when they do not fit.
 
 use crate::privilege::Privilege;
+use crate::sandbox;
 use crate::settings::Settings;
 use crate::surrender::{self, Ids};
 use nunbird_policy::{GitLabServer, Policy};
@@ -230,6 +231,7 @@ fn become_fetcher(
     parent: i32,
 ) -> io::Result<()> {
     process::end_after(SECONDS);
+    sandbox::bound_memory(privilege)?;
     match input {
         Some(file) => exec::input_from(file)?,
         None => process::null_stdin()?,

@@ -3,14 +3,20 @@
 //! The worker decodes bytes that strangers wrote. Should they take it over, they find a process that owns no
 //! file, may open none, may signal nobody, and whose every other system call fails with `EPERM`.
 
+use crate::privilege::Privilege;
+use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::process;
+use nunbird_sys::{priority, process};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use std::collections::BTreeMap;
 use std::io;
 
 /// A uid and gid that no account has and no file belongs to: below 2^31, far above what sites assign.
 pub(crate) const NOBODY_AT_ALL: u32 = 2_147_483_632;
+
+/// The memory of a child that works on what strangers wrote, in bytes of address space. The largest job responses need half
+/// of it (`worker.rs`: the_largest_job_responses_fit_into_the_workers_memory).
+const MEMORY: u64 = 256 << 20;
 
 /// How long the worker may live; a sound one needs milliseconds.
 const SECONDS: u32 = 3;
@@ -37,14 +43,31 @@ const ALLOWED: [i64; 15] = [
 
 use nunbird_sys::syscall;
 
+/// Bounds the memory of a forked child that works on what strangers wrote, and has the out-of-memory killer take it first.
+/// To be called before the child changes its ids.
+///
+/// # Errors
+/// As setfsuid(2), write(2) to `oom_score_adj`, and setrlimit(2).
+pub(crate) fn bound_memory(privilege: Privilege) -> io::Result<()> {
+    if privilege.source.is_privileged() {
+        let keeper = privilege.keeper();
+        let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;
+        priority::first_for_the_oom_killer()?;
+    } else {
+        process::while_inspection_is_allowed(priority::first_for_the_oom_killer)?;
+    }
+    process::bound_memory(MEMORY)
+}
+
 /// Gives up everything. To be called in the forked worker, before it looks at its input.
 ///
 /// # Errors
 /// When any step fails; the worker must then end without an answer.
-pub(crate) fn enter(privileged: bool) -> io::Result<()> {
+pub(crate) fn enter(privilege: Privilege) -> io::Result<()> {
     // The filter below lets it neither block nor reset this.
     process::end_after(SECONDS);
-    if privileged {
+    bound_memory(privilege)?;
+    if privilege.source.is_privileged() {
         Linux.set_groups(&[])?;
         Linux.set_gids(NOBODY_AT_ALL, NOBODY_AT_ALL, NOBODY_AT_ALL)?;
         Linux.set_uids(NOBODY_AT_ALL, NOBODY_AT_ALL, NOBODY_AT_ALL)?;

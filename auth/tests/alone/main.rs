@@ -12,6 +12,8 @@ mod authorized_projects;
 mod privilege;
 #[path = "../../src/refusal.rs"]
 mod refusal;
+#[path = "../../src/sandbox.rs"]
+mod sandbox;
 #[path = "../../src/validation.rs"]
 mod validation;
 
