@@ -35,8 +35,9 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let slot = store.free_slot(&claim, &lock)?;
     let limits = settings.policy.limits_of(judged.rule);
     let mut record = record(context, settings, &admitted, &judged, directory, slot)?;
-    limits::establish(context, limits, &mut record)?;
-    let written = write_admission(context, &record).and_then(|()| store.write(&record, &lock));
+    let unlimited = limits::establish(context, limits, &mut record)?;
+    let written =
+        write_admission(context, &record, unlimited.as_deref()).and_then(|()| store.write(&record, &lock));
     if written.is_err() {
         limits::abandon(privilege, &record);
     }
@@ -209,9 +210,14 @@ fn users_builds_root(
     })
 }
 
-fn write_admission(context: &mut Context<'_>, record: &Record) -> Result<(), Refusal> {
+/// `unlimited` is why the job runs without the site's limits.
+fn write_admission(
+    context: &mut Context<'_>,
+    record: &Record,
+    unlimited: Option<&str>,
+) -> Result<(), Refusal> {
     context.record = Some(record.clone());
-    let event = Event { job: facts(context), ..Event::of(context, Outcome::Admitted) };
+    let event = Event { job: facts(context), detail: unlimited, ..Event::of(context, Outcome::Admitted) };
     audit::demand(&Sinks::open(&record.audit, context.privilege), &event, context)
 }
 
