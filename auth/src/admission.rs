@@ -68,12 +68,13 @@ fn write(
 ) -> Result<Record, Refusal> {
     let limits = settings.policy.limits_of(judged.rule);
     let mut record = record(context, settings, admitted, judged, directory, slot)?;
-    limits::establish(context, limits, &mut record)?;
+    let unlimited = limits::establish(context, limits, &mut record)?;
     let rights = context.privilege.rights();
     let remembered =
         judged.first.as_ref().map_or(Ok(()), |person| people::remember(rights, person, &admitted.user_login));
-    let written =
-        remembered.and_then(|()| write_admission(context, &record)).and_then(|()| store.write(&record));
+    let written = remembered
+        .and_then(|()| write_admission(context, &record, unlimited.as_deref()))
+        .and_then(|()| store.write(&record));
     if written.is_err() {
         limits::abandon(context.privilege, &record);
     }
@@ -211,9 +212,14 @@ fn batch(
     }))
 }
 
-fn write_admission(context: &mut Context<'_>, record: &Record) -> Result<(), Refusal> {
+/// `unlimited` is why the job runs without the site's limits.
+fn write_admission(
+    context: &mut Context<'_>,
+    record: &Record,
+    unlimited: Option<&str>,
+) -> Result<(), Refusal> {
     context.record = Some(record.clone());
-    let event = Event { job: facts(context), ..Event::of(context, Outcome::Admitted) };
+    let event = Event { job: facts(context), detail: unlimited, ..Event::of(context, Outcome::Admitted) };
     audit::demand(&Sinks::open(&record.audit, context.privilege), &event, context)
 }
 

@@ -55,16 +55,17 @@ pub(crate) fn decide(context: &Context<'_>, limits: Option<&Limits>) -> Result<O
     Ok(Some(job))
 }
 
-/// Makes the job's group, or says loudly that there is none where the site lets jobs run so.
+/// Makes the job's group, or warns that there is none where the site lets jobs run so; the answer is why, for the admin.
 ///
 /// # Errors
-/// A system refusal that names what is missing.
+/// A system refusal that names what is missing; a denial where amounts that the user asked for cannot be put in force: they
+/// must not be a way to run without those of the site.
 pub(crate) fn establish(
     context: &Context<'_>,
     limits: Option<&Limits>,
     record: &mut Record,
-) -> Result<(), Refusal> {
-    let (Some(limits), Some(job)) = (limits, &mut record.limits) else { return Ok(()) };
+) -> Result<Option<String>, Refusal> {
+    let (Some(limits), Some(job)) = (limits, &mut record.limits) else { return Ok(None) };
     let decision = number_of(&record.decision_id).unwrap_or(0);
     let name = name_of(record.job_id, decision);
     let runner = context.admitted.as_ref().and_then(|admitted| admitted.runner_id).unwrap_or(0);
@@ -79,21 +80,39 @@ pub(crate) fn establish(
             let units = (limits.way == LimitsWay::Scope).then(|| units::kept(units));
             let (unified, directories) = (way == Way::Unified, group.paths());
             job.group = Some(GroupPlace { unified, directories, units });
-            Ok(())
+            Ok(None)
         }
         // Without a group the job is only not counted.
-        Err(_) if amounts_of(job) == Amounts::default() && limits.disks.is_empty() => Ok(()),
+        Err(_) if amounts_of(job) == Amounts::default() && limits.disks.is_empty() => Ok(None),
         Err(trouble) if limits.require => Err(refused(&limits.name, &trouble)),
+        Err(trouble) if job.amounts != limits.amounts => {
+            let detail = format!("[limits.{}], with what the job asks for: {trouble}", limits.name);
+            let message = "the limits that this job asks for cannot be put in force on this host";
+            Err(Refusal::denied("limits", message, detail).help(
+                "remove NUNBIRD_MEMORY, NUNBIRD_CPUS and NUNBIRD_PIDS from .gitlab-ci.yml, or ask for less",
+            ))
+        }
         Err(trouble) => {
             job.disks.clear();
-            print_error(&format!(
-                "nunbird: warning: this job runs WITHOUT the limits `{}` of this site [limits]\n  = note: {}\n",
-                nunbird_handover::Untrusted(&limits.name),
-                clean(&trouble.to_string())
-            ));
-            Ok(())
+            let detail = clean(&format!("runs without [limits.{}]: {trouble}", limits.name));
+            warn_of_no_limits(context, &limits.name, &detail);
+            Ok(Some(detail))
         }
     }
+}
+
+/// The job log is the CI user's: where this host's groups are is the admin's to read, in the audit event, or with `-u`.
+fn warn_of_no_limits(context: &Context<'_>, name: &str, detail: &str) {
+    let name = nunbird_handover::Untrusted(name);
+    let mut text =
+        format!("nunbird: warning: this job runs WITHOUT the limits `{name}` of this site [limits]\n");
+    if context.unobfuscated {
+        for line in detail.lines() {
+            text.push_str(&format!("  = note: {line}\n"));
+        }
+    }
+    text.push_str(&format!("  = decision: {}\n", context.decision_id));
+    print_error(&text);
 }
 
 /// Looks the disks up as the keeper of the configuration: it alone need see the paths.

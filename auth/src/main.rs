@@ -42,8 +42,7 @@ use inputs::Inputs;
 use nunbird_drop::surrender;
 use nunbird_handover::{ExitCodes, Untrusted};
 use nunbird_judge::{account, refusal};
-use nunbird_sys::process;
-use nunbird_sys::rlimits::{self, Limits};
+use nunbird_sys::{offspring, process};
 use privilege::Privilege;
 use refusal::{Refusal, print_error};
 use std::io::Write;
@@ -58,9 +57,11 @@ fn main() -> ExitCode {
         return ExitCode::from(inputs.exit_codes.system_failure);
     }
     match arguments::parse(arguments) {
+        Ok(Request::Stage(call)) => ExitCode::from(serve(&call, &inputs)),
+        // What is only text needs no privilege.
+        _ if Privilege::renounce().is_err() => ExitCode::from(inputs.exit_codes.system_failure),
         Ok(Request::Version) => say(concat!("Version: ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Request::Help) => say(USAGE),
-        Ok(Request::Stage(call)) => ExitCode::from(serve(&call, &inputs)),
         Err(error) => {
             print_error(&format!("nunbird: error: {}\n\n{USAGE}", Untrusted(&error)));
             ExitCode::from(inputs.exit_codes.system_failure)
@@ -85,8 +86,8 @@ fn serve(call: &Call, inputs: &Inputs) -> u8 {
 }
 
 fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, Refusal> {
-    let limits = tidy_process()?;
-    let privilege = Privilege::establish()?;
+    tidy_process()?;
+    let (privilege, limits) = Privilege::establish()?;
     *decision_id = new_decision_id()?;
     let mut context = Context {
         stage: call.stage.name(),
@@ -108,7 +109,7 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
 }
 
 /// Undoes what a caller can leave in a process for a program with more privilege.
-fn tidy_process() -> Result<Limits, Refusal> {
+fn tidy_process() -> Result<(), Refusal> {
     let tidy = || {
         process::close_inherited()?;
         process::default_signals()?;
@@ -116,7 +117,7 @@ fn tidy_process() -> Result<Limits, Refusal> {
         process::forbid_inspection()?;
         process::set_umask(0o077);
         std::env::set_current_dir("/")?;
-        rlimits::raise_limits()
+        offspring::refuse_inherited()
     };
     tidy().map_err(|e| Refusal::system("process", "nunbird-auth could not be started on this host", e))
 }

@@ -1,12 +1,24 @@
 //! How this process holds its privilege, and that it holds no more than it needs.
 
 use crate::refusal::Refusal;
+use crate::sandbox::NOBODY_AT_ALL;
 use nunbird_judge::Rights;
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process;
+use nunbird_sys::rlimits::{self, Limits};
 use std::io;
+
+/// The saved uid with file capabilities: one that no account has, neither the workers' nor a shepherd's.
+///
+/// With the runner's uid as all three of its own the program's resource limits could be set by the runner while it works:
+/// prlimit(2) asks for equal ids, whatever capabilities the other process holds.
+const UNREACHABLE: u32 = NOBODY_AT_ALL - 2;
+/// The least that a file may grow to, in bytes: audit files, and copies of scripts in memory.
+const FILE_SIZE: u64 = 1 << 30;
+/// "Leave this id alone" to setresuid(2).
+const UNCHANGED: u32 = u32::MAX;
 
 /// Where the privilege comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +57,13 @@ pub(crate) struct Privilege {
 }
 
 impl Privilege {
-    /// Finds out, and gives up every capability but the two that change ids.
+    /// Finds out, raises the limits that could stop this program half-way, and gives up every capability but the two that
+    /// change ids. The limits are the caller's, for the job.
     ///
     /// # Errors
-    /// A system refusal when the kernel does not answer, or for a state in which a later drop would not be one.
-    pub(crate) fn establish() -> Result<Self, Refusal> {
+    /// A system refusal when the kernel does not answer, for a state in which a later drop would not be one, and for limits
+    /// that are too low and cannot be raised.
+    pub(crate) fn establish() -> Result<(Self, Limits), Refusal> {
         let refuse = |detail: &dyn std::fmt::Display| {
             Refusal::system("privilege", "nunbird-auth was started in a state it does not accept", detail)
         };
@@ -80,10 +94,33 @@ impl Privilege {
                 return Err(refuse(&detail));
             }
         };
+        if source == Source::FileCapabilities {
+            // They may be permitted alone.
+            Capabilities { effective: held.permitted, ..held }.apply().map_err(failed)?;
+            // Before the limits are looked at: from here on nobody but root can change them.
+            Linux.set_uids(UNCHANGED, UNCHANGED, UNREACHABLE).map_err(failed)?;
+            process::forbid_inspection().map_err(failed)?;
+        }
+        // With every capability that there is: a setuid-root program may raise hard limits.
+        let limits = rlimits::raise_limits()
+            .and_then(|limits| rlimits::check_file_size(FILE_SIZE).map(|()| limits))
+            .map_err(|e| Refusal::system("process", "nunbird-auth could not be started on this host", e))?;
         capabilities::clear_ambient().map_err(failed)?;
         let kept = if source == Source::None { 0 } else { needed };
         Capabilities { effective: kept, permitted: kept, inheritable: 0 }.apply().map_err(failed)?;
-        Ok(Privilege { source, caller: Caller { uid: real, gid } })
+        Ok((Privilege { source, caller: Caller { uid: real, gid } }, limits))
+    }
+
+    /// Gives everything up, for a call that needs no privilege.
+    ///
+    /// # Errors
+    /// When the kernel does not let the process be its caller's.
+    pub(crate) fn renounce() -> io::Result<()> {
+        let ([uid, ..], [gid, ..]) = (Linux.uids()?, Linux.gids()?);
+        Linux.set_gids(gid, gid, gid)?;
+        Linux.set_uids(uid, uid, uid)?;
+        Linux.clear_capabilities()?;
+        Linux.clear_ambient()
     }
 
     /// As whom Nunbird's own files are opened: root, or the user itself.

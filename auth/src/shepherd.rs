@@ -8,7 +8,7 @@
 
 use crate::privilege::{Privilege, Source};
 use crate::refusal::Refusal;
-use crate::sandbox::NOBODY_AT_ALL;
+use crate::sandbox::{self, NOBODY_AT_ALL};
 use crate::surrender::{self, Failure};
 use nunbird_sys::fork::{Child, Ended};
 use nunbird_sys::kernel::Linux;
@@ -40,9 +40,13 @@ pub(crate) fn watch(
     privilege: Privilege,
     user: u32,
 ) -> Result<Ended, Refusal> {
-    let released = become_shepherd(privilege, user)
-        .map_err(|e| e.to_string())
-        .and_then(|()| reach.release().map_err(|e| e.to_string()));
+    let released = become_shepherd(privilege, user).map_err(|e| e.to_string()).and_then(|()| {
+        // After the last change of ids, which undoes it where fs.suid_dumpable is 1.
+        process::forbid_inspection()
+            .and_then(|()| sandbox::watch_only(child.pid()))
+            .and_then(|()| reach.release())
+            .map_err(|e| e.to_string())
+    });
     if let Err(detail) = released {
         // The child waits to be released, so it has run nothing yet. One of root's sees the pipe end.
         let _gone = child.kill_as(user);
@@ -74,8 +78,6 @@ pub(crate) enum Reach {
 
 impl Reach {
     pub(crate) fn release(&mut self) -> io::Result<()> {
-        process::forbid_inspection()?;
-        process::no_new_privileges()?;
         match self {
             Reach::Signals(pipe) => pipe.take().map_or(Ok(()), |mut pipe| pipe.write_all(b"!")),
             Reach::Pipe(pipe) => {

@@ -222,11 +222,14 @@ fn end(
     let closed = kept_session::close(context.privilege, record);
     let ended = cleared?;
     emptied?;
-    closed?;
+    let lost = match closed {
+        Ok(()) => None,
+        Err(refusal) => kept_session::lost(refusal)?,
+    };
     if ended == Ended::Exited(0) {
         store.remove(name, record)?;
     }
-    Ok(ended)
+    lost.map_or(Ok(ended), Err)
 }
 
 /// The record of this job, which must come from the configuration that the caller names, if it names one.

@@ -119,7 +119,10 @@ impl Sudo {
         let Started { child, socket } = self.start(confines, context, Some(&writer))?;
         drop(writer);
         let mut reach = Reach::Pipe(PipeWriter::from(OwnedFd::from(copy_of(&socket)?)));
-        reach.release().map_err(|e| could_not_start("socket", &e))?;
+        process::forbid_inspection()
+            .and_then(|()| process::no_new_privileges())
+            .and_then(|()| reach.release())
+            .map_err(|e| could_not_start("socket", &e))?;
         let said = answer::read_to_end(reader, MAX_OUTPUT, patience);
         if said.is_err() {
             reach.pass(&child, signals::KILL);

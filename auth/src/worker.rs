@@ -115,7 +115,7 @@ fn answer_of(privilege: Privilege, think: impl FnOnce() -> Vec<u8>) -> Result<Ve
 /// The worker's whole life.
 fn live(privilege: Privilege, pipe: &io::PipeWriter, think: impl FnOnce() -> Vec<u8>) -> io::Result<()> {
     process::close_all_but(pipe.as_raw_fd())?;
-    sandbox::enter(privilege.source.is_privileged())?;
+    sandbox::enter(privilege)?;
     let mut pipe = pipe;
     pipe.write_all(&think())
 }

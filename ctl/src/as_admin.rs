@@ -377,6 +377,10 @@ impl Host for Watched {
         self.host.group(name)
     }
 
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+        self.host.is_member(account, group)
+    }
+
     fn group_name(&self, gid: u32) -> Option<String> {
         group_name(gid)
     }

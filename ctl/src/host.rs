@@ -59,7 +59,12 @@ impl Host for ThisHost {
     }
 
     fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
-        users::group_by_name(name).map_err(|e| silent(name, &e))
+        Ok(users::group_by_name(name).map_err(|e| silent(name, &e))?.map(|entry| entry.gid))
+    }
+
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+        let entry = users::group_by_name(group).map_err(|e| silent(group, &e))?;
+        Ok(entry.map(|entry| entry.has(&account.name, account.gid, &account.groups)))
     }
 
     fn group_name(&self, gid: u32) -> Option<String> {
@@ -140,6 +145,13 @@ impl Host for MadeUp<'_> {
         // Every other group is there, and the account is not in it.
         let of_account = (FIRST_GID..).zip(&facts.groups).find(|(_, group)| *group == name);
         Ok(Some(of_account.map_or(FIRST_GID - 2, |(gid, _)| gid)))
+    }
+
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+        if self.facts.is_none() {
+            return self.host.is_member(account, group);
+        }
+        Ok(self.group(group)?.map(|gid| account.is_in(gid)))
     }
 
     fn group_name(&self, gid: u32) -> Option<String> {

@@ -7,8 +7,9 @@ use crate::rights::Rights;
 use nunbird_policy::{
     AccountFacts, Accounts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Violation,
 };
+use nunbird_sys::rlimits;
 use nunbird_sys::shadow::{self, Expiry};
-use nunbird_sys::users;
+use nunbird_sys::users::{self, GroupEntry};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::path::Path;
 pub struct ThisHost {
     rights: Rights,
     accounts: RefCell<BTreeMap<String, Option<AccountFacts>>>,
-    groups: RefCell<BTreeMap<String, Option<u32>>>,
+    groups: RefCell<BTreeMap<String, Option<GroupEntry>>>,
     /// By server and account.
     people: RefCell<BTreeMap<(String, String), Option<u64>>>,
 }
@@ -30,6 +31,17 @@ impl ThisHost {
     pub fn new(rights: Rights) -> Self {
         let (accounts, groups, people) = (RefCell::default(), RefCell::default(), RefCell::default());
         ThisHost { rights, accounts, groups, people }
+    }
+
+    fn group_entry(&self, name: &str) -> Result<Option<GroupEntry>, Trouble> {
+        if let Some(known) = self.groups.borrow().get(name) {
+            return Ok(known.clone());
+        }
+        let entry = users::group_by_name(name)
+            .and_then(|entry| rlimits::check_raised().map(|()| entry))
+            .map_err(|e| silent(&format!("group `{name}`"), &e))?;
+        self.groups.borrow_mut().insert(name.to_owned(), entry.clone());
+        Ok(entry)
     }
 }
 
@@ -44,12 +56,12 @@ impl Host for ThisHost {
     }
 
     fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
-        if let Some(known) = self.groups.borrow().get(name) {
-            return Ok(*known);
-        }
-        let gid = users::group_by_name(name).map_err(|e| silent(&format!("group `{name}`"), &e))?;
-        self.groups.borrow_mut().insert(name.to_owned(), gid);
-        Ok(gid)
+        Ok(self.group_entry(name)?.map(|entry| entry.gid))
+    }
+
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+        let entry = self.group_entry(group)?;
+        Ok(entry.map(|entry| entry.has(&account.name, account.gid, &account.groups)))
     }
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
@@ -97,7 +109,9 @@ impl ThisHost {
 }
 
 fn look_up(name: &str) -> Result<Option<AccountFacts>, Trouble> {
-    let entry = users::by_name(name).map_err(|e| silent(&format!("`{name}`"), &e))?;
+    let entry = users::by_name(name)
+        .and_then(|entry| rlimits::check_raised().map(|()| entry))
+        .map_err(|e| silent(&format!("`{name}`"), &e))?;
     Ok(entry.map(|entry| AccountFacts {
         name: entry.name,
         uid: entry.uid,

@@ -5,6 +5,7 @@
 //! that does not trust root is read all the same. The child can only speak for its own account: a user who took it
 //! over could as well have written the file.
 
+use crate::memory;
 use crate::refusal::{Refusal, print_error};
 use crate::rights::Rights;
 use nunbird_drop::surrender::{self, Ids};
@@ -149,6 +150,7 @@ fn answer(
 ) -> io::Result<()> {
     process::end_after(SECONDS);
     process::close_all_but(pipe.as_raw_fd())?;
+    memory::bound(rights)?;
     let surrendered = if rights.can_change_user {
         let ids = Ids { uid: owner.uid, gid: owner.gid, groups: owner.groups.to_vec() };
         surrender::become_user(&mut Linux, &ids)

@@ -1,5 +1,6 @@
 //! The servers' signing keys: read from files, refreshed by an unprivileged program when they do not fit.
 
+use crate::memory;
 use crate::rights::Rights;
 use nunbird_drop::surrender::{self, Ids};
 use nunbird_policy::{GitLabServer, Policy};
@@ -242,6 +243,7 @@ fn become_fetcher(
     parent: i32,
 ) -> io::Result<()> {
     process::end_after(SECONDS);
+    memory::bound(rights)?;
     match input {
         Some(file) => exec::input_from(file)?,
         None => process::null_stdin()?,

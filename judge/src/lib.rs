@@ -16,6 +16,7 @@ pub mod identify;
 pub mod judgement;
 pub mod keys;
 pub mod means;
+pub mod memory;
 pub mod nologin;
 pub mod people;
 pub mod place;

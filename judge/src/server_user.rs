@@ -77,6 +77,10 @@ impl<M: Means> Host for HostOfJob<'_, M> {
         self.means.host().group(name)
     }
 
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+        self.means.host().is_member(account, group)
+    }
+
     fn group_name(&self, gid: u32) -> Option<String> {
         self.means.host().group_name(gid)
     }

@@ -27,6 +27,13 @@ pub struct AccountFacts {
     pub name_of_uid: Option<String>,
 }
 
+impl AccountFacts {
+    /// Whether the group is among those that the database gives for the account.
+    pub fn is_in(&self, gid: u32) -> bool {
+        self.gid == gid || self.groups.contains(&gid)
+    }
+}
+
 /// Why an account may not run jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {

@@ -71,9 +71,7 @@ pub(crate) fn holds_locally(
         Condition::Shell(shells) => shells.contains(&facts.shell),
         Condition::LocalGroup(groups) => {
             for group in groups {
-                if let Some(gid) = host.group(group)?
-                    && (facts.gid == gid || facts.groups.contains(&gid))
-                {
+                if host.is_member(&facts, group)? == Some(true) {
                     return Ok(Some(true));
                 }
             }

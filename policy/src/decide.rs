@@ -168,7 +168,9 @@ impl Judge<'_> {
         }
         let host = self.host;
         if let (Condition::LocalGroup(groups), true) = (condition, needed) {
-            groups.iter().try_for_each(|group| needed_group(group, host).map(drop))?;
+            for group in groups {
+                host.group(group)?.ok_or_else(|| missing_group(group))?;
+            }
         }
         self.account()?.map_or(Ok(None), |name| holds_locally(condition, name, host))
     }
@@ -264,8 +266,7 @@ pub fn check(
         return Ok(Err(violation));
     }
     for name in &policy.accounts.deny_groups {
-        let gid = needed_group(name, host)?;
-        if facts.gid == gid || facts.groups.contains(&gid) {
+        if host.is_member(&facts, name)?.ok_or_else(|| missing_group(name))? {
             return Ok(Err(Violation::DeniedGroup(name.clone())));
         }
     }
@@ -276,13 +277,13 @@ pub fn check(
     })
 }
 
-/// The gid of a group that keeps jobs out. A group that is not there, because its name is misspelt or the name service has
-/// lost it, would let everybody in.
-fn needed_group(name: &str, host: &dyn Host) -> Result<u32, Trouble> {
-    host.group(name)?.ok_or_else(|| Trouble {
+/// A group that keeps jobs out and does not exist, because its name is misspelt or the name service has lost it, would let
+/// everybody in.
+fn missing_group(name: &str) -> Trouble {
+    Trouble {
         code: "group",
         detail: format!("this host has no group `{name}`, by which the policy keeps jobs out"),
-    })
+    }
 }
 
 #[cfg(test)]

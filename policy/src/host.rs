@@ -20,6 +20,15 @@ pub trait Host {
     /// As [`Host::account`].
     fn group(&self, name: &str) -> Result<Option<u32>, Trouble>;
 
+    /// Whether the account is a member of the group of this name; none where there is no such group.
+    ///
+    /// Hosts with a group database of their own ask it in both directions, and a "yes" of either counts: a membership
+    /// that a lookup misses would let a job past a rule that denies by it.
+    ///
+    /// # Errors
+    /// As [`Host::account`].
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble>;
+
     /// The name of a group, for people who read an explanation. Nothing is decided by it.
     fn group_name(&self, _gid: u32) -> Option<String> {
         None

@@ -53,6 +53,10 @@ impl Host for MadeUp {
         Ok(self.groups.get(name).copied())
     }
 
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+        Ok(self.group(group)?.map(|gid| account.is_in(gid)))
+    }
+
     fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         Ok(Cow::Borrowed(&self.map))
     }

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, Uid, getpid, setresuid};
 use std::io::{self, PipeReader, Read};
 use std::os::fd::AsFd;
@@ -18,6 +18,29 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether a program has ended whose pipes somebody else holds, in milliseconds.
 const TICK: u8 = 5;
+
+/// Makes sure that this process has no children, and that no orphans become its children.
+///
+/// Both pass through execve(2), the children as they are and being a subreaper as a flag (prctl(2)). A privileged program
+/// that ends "its" children would otherwise end processes that its caller chose, root's among them.
+///
+/// # Errors
+/// As prctl(2) and waitid(2), and when there is a child.
+pub fn refuse_inherited() -> io::Result<()> {
+    // First: afterwards no orphan can come.
+    nix::sys::prctl::set_child_subreaper(false)?;
+    match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | ALL_KINDS) {
+        Err(Errno::ECHILD) => Ok(()),
+        Ok(_) => Err(io::Error::other(
+            "the process had children before it became this program: start it in a process of its own, not by exec from \
+             a shell with background processes",
+        )),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Children of clone(2) as well, whose end is no `CHLD` (waitpid(2), Linux 4.7 for waitid(2)).
+const ALL_KINDS: WaitPidFlag = WaitPidFlag::__WALL;
 
 /// While it lives, orphans among the descendants of this process become its children.
 #[derive(Debug)]
@@ -40,7 +63,7 @@ impl Adoption {
     pub fn end_all(&self, uid: u32, patience: Duration) -> io::Result<()> {
         let deadline = Instant::now() + patience;
         loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG | ALL_KINDS)) {
                 Err(Errno::ECHILD) => return Ok(()),
                 Ok(WaitStatus::StillAlive) => {}
                 Ok(_) | Err(Errno::EINTR) => continue,

@@ -173,6 +173,15 @@ pub fn forbid_resources() -> io::Result<()> {
     Ok(())
 }
 
+/// Bounds the memory of this process, in bytes of address space.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn bound_memory(bytes: u64) -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_AS, bytes, bytes)?;
+    Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
+}
+
 /// Bounds what a site's own program may use: so many seconds of processor time, 16 MiB for a file, 256 descriptors, as many
 /// processes of its user as make a fork bomb fail, no core dumps.
 ///

@@ -5,6 +5,7 @@
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The value that stands for no limit.
 pub const UNLIMITED: u64 = RLIM_INFINITY;
@@ -28,6 +29,9 @@ const RAISED: [(Resource, u64); 6] = [
     (Resource::RLIMIT_NOFILE, 256),
     (Resource::RLIMIT_STACK, 1 << 20),
 ];
+
+/// Whether [`raise_limits`] has been called in this process.
+static HAS_RAISED: AtomicBool = AtomicBool::new(false);
 
 /// Descriptors that a process of a session has room for.
 const ROOM: u64 = 256;
@@ -55,7 +59,43 @@ pub fn raise_limits() -> io::Result<Limits> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_CORE)?;
     before.push((Resource::RLIMIT_CORE, soft, hard));
     setrlimit(Resource::RLIMIT_CORE, 0, hard)?;
+    HAS_RAISED.store(true, Ordering::Relaxed);
     Ok(Limits(before))
+}
+
+/// Makes sure that what [`raise_limits`] has raised is still raised.
+///
+/// prlimit(2) lets a process with the same ids lower the limits of one that runs, and a lookup that finds no descriptor can
+/// look like one that found nothing (getgrouplist(3)). A process that has raised nothing needs no limit.
+///
+/// # Errors
+/// As getrlimit(2), and when a limit is lower than it was left.
+pub fn check_raised() -> io::Result<()> {
+    if !HAS_RAISED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    for (resource, least) in RAISED {
+        let (soft, hard) = getrlimit(resource)?;
+        if soft != hard || hard < least {
+            return Err(io::Error::other(format!(
+                "somebody has lowered {resource:?} of this process to {soft}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that files of this size can be written, in bytes.
+///
+/// # Errors
+/// As getrlimit(2), and when the limit is lower.
+pub fn check_file_size(least: u64) -> io::Result<()> {
+    match getrlimit(Resource::RLIMIT_FSIZE)? {
+        (soft, _) if soft >= least => Ok(()),
+        (soft, _) => Err(io::Error::other(format!(
+            "the hard RLIMIT_FSIZE is {soft}; give the runner {least} at least"
+        ))),
+    }
 }
 
 /// Gives a process that stays in a session room for the files it receives, whatever modules have left it (pam_limits(8)); the

@@ -3,9 +3,11 @@
 //! Everything in one test: acting as a user changes the ids of all threads of this process (nptl(7)).
 
 use nunbird_sys::cgroup::{
-    Amounts, Entrance, Hierarchy, JobGroup, Parent, Place, Trouble, Way, below, name_of,
+    Amounts, Entrance, Hierarchy, JobGroup, Parent, Place, Trouble, Way, below, make_room, name_of,
 };
 use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -63,6 +65,71 @@ fn command(entrance: Entrance, script: &str) -> Command {
 
 fn run(group: &JobGroup, script: &str) -> ExitStatus {
     command(group.entrance().expect("entrance"), script).status().expect("sh")
+}
+
+/// A group of root's below the unified hierarchy, which needs no controllers for this; removed when it goes.
+struct Unit(Hierarchy);
+
+impl Unit {
+    fn make(name: &str) -> Option<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("proc");
+        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?;
+        let group = Path::new(mount).join(format!("nbt_{}_{name}", std::process::id()));
+        std::fs::create_dir(&group).ok()?;
+        Some(Unit(Hierarchy { mount: mount.into(), group }))
+    }
+
+    fn mark(&self, value: &str) {
+        let path = CString::new(self.0.group.as_os_str().as_bytes()).expect("no NUL");
+        let name = c"user.delegate";
+        // SAFETY: path and name end with NUL, and the length is that of the value, which is only read.
+        let set =
+            unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        let leaf = self.0.group.join("runner");
+        for group in [&leaf, &self.0.group] {
+            let _absent = std::fs::remove_dir(group);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_made_below_a_group_of_roots_that_systemd_has_not_delegated() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    // Where cron(8) has the runner's account call from.
+    let Some(unit) = Unit::make("cron.service") else {
+        eprintln!("skipped: this host has no unified hierarchy to write to");
+        return;
+    };
+    let below =
+        || std::fs::read_dir(&unit.0.group).expect("a group").flatten().filter(|e| e.path().is_dir()).count();
+    let mut sleeper = Command::new("/bin/sleep").arg("60").spawn().expect("sleep runs");
+    std::fs::write(unit.0.group.join("cgroup.procs"), sleeper.id().to_string()).expect("moved");
+    let place = |group: &Path| Hierarchy { group: group.to_path_buf(), mount: unit.0.mount.clone() };
+    let refused = |hierarchy: &Hierarchy| match make_room(hierarchy, 0, &[]) {
+        Err(trouble @ Trouble::NotDelegated(_)) => trouble.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let trouble = refused(&unit.0);
+    assert!(trouble.contains("cron.service`") && trouble.contains("Delegate=yes"), "{trouble}");
+    // Also from a group below it, and with a mark that says no.
+    refused(&place(&unit.0.group.join("session")));
+    unit.mark("0");
+    refused(&unit.0);
+    let processes = std::fs::read_to_string(unit.0.group.join("cgroup.procs")).expect("processes");
+    assert_eq!((below(), processes.trim()), (0, sleeper.id().to_string().as_str()), "nothing has moved");
+    unit.mark("1");
+    assert_eq!(make_room(&unit.0, 0, &[]).expect("delegated"), unit.0.group);
+    sleeper.kill().expect("ended");
+    sleeper.wait().expect("waited for");
 }
 
 #[test]

@@ -31,6 +31,15 @@ impl Groups {
         ["memory", "cpu", "pids"].iter().all(|name| place.contains_key(*name)).then_some(groups)
     }
 
+    /// The own group in the hierarchy that is mounted at this name.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn own(&self, controller: &str) -> PathBuf {
+        let parent = |path: &Path| path.parent().is_some_and(|mount| mount.ends_with(controller));
+        self.0.iter().map(|(own, _)| own.clone()).find(|own| parent(own)).expect("a hierarchy")
+    }
+
     /// Groups of jobs that are there.
     ///
     /// # Panics

@@ -278,6 +278,17 @@ fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
     let (exit, log, _) = config(&world, "A", "b");
     assert_eq!(exit, Exit::Code(0), "{log}");
     assert!(log.contains("warning: this job runs WITHOUT the limits `small`"), "{log}");
+    // What is not there on this host is for the admin to read.
+    assert!(!log.contains("controllers"), "{log}");
+    let admitted = |event: &&serde_json::Value| event["outcome"] == "admitted";
+    let events = world.audit();
+    let detail = events.iter().rev().find(admitted).expect("an event")["detail"].to_string();
+    assert!(detail.contains("controllers memory, cpu, pids are not available"), "{detail}");
+    // A wish, which here cannot be in force either, is no way to run without limits.
+    let (exit, log, _) = config(&world, "NUNBIRD_MEMORY", "128MiB");
+    assert_eq!(exit, Exit::Code(1), "{log}");
+    assert!(log.contains("the limits that this job asks for cannot be put in force"), "{log}");
+    more_than_the_service_has_is_refused(groups);
 
     // There is no such disk, and a file system that lies on none.
     for (device, words) in
@@ -318,6 +329,22 @@ fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
     let outcome = session.run_text("build_script", "id");
     assert!(outcome.stderr.contains("[limits]") && outcome.stdout.is_empty(), "{}", outcome.log);
     assert_eq!(session.cleanup().exit, Exit::Code(0));
+}
+
+/// On version 1 a group cannot be given more processor time than the one above it: the user's wish would make every limit fail,
+/// and the job would run without any where the site lets jobs do so.
+fn more_than_the_service_has_is_refused(groups: &Groups) {
+    let own = groups.own("cpu");
+    fs::write(own.join("cpu.cfs_quota_us"), "50000").expect("half a processor");
+    let more = "require = false\nmax_cpus = \"4\"\nway =";
+    let world = ready(Privilege::Setuid, "way =", more);
+    let (exit, log, limits) = config(&world, "A", "b");
+    assert_eq!(exit, Exit::Code(0), "{log}");
+    assert!(!log.contains("WITHOUT"), "{log}{limits}");
+    let (exit, log, _) = config(&world, "NUNBIRD_CPUS", "2");
+    assert_eq!(exit, Exit::Code(1), "{log}");
+    assert!(log.contains("the limits that this job asks for cannot be put in force"), "{log}");
+    fs::write(own.join("cpu.cfs_quota_us"), "-1").expect("as before");
 }
 
 fn is_running(pid: &str) -> bool {

@@ -121,15 +121,24 @@ fn limits_of_the_caller_cannot_cut_the_audit_file_short() {
     if !require_root() {
         return;
     }
-    let world = ready(Privilege::Setuid);
-    let job = world.job();
-    let mut session = job.begin();
-    let outcome = call_through(&mut session, "trap '' XFSZ; ulimit -S -f 0", None);
-    assert_eq!(outcome.exit, Exit::Code(0), "a soft limit is raised: {}", outcome.log);
-    let before = world.audit().len();
-    let outcome = call_through(&mut session, "trap '' XFSZ; ulimit -f 0", None);
-    assert_ne!(outcome.exit, Exit::Code(0), "a hard limit denies: {}", outcome.log);
-    assert_eq!(world.audit().len(), before);
+    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+        let world = ready(privilege);
+        let job = world.job();
+        let mut session = job.begin();
+        let outcome = call_through(&mut session, "trap '' XFSZ; ulimit -S -f 0", None);
+        assert_eq!(outcome.exit, Exit::Code(0), "a soft limit is raised: {}", outcome.log);
+        let before = world.audit().len();
+        for hard in ["0", "1000000"] {
+            let outcome = call_through(&mut session, &format!("trap '' XFSZ; ulimit -f {hard}"), None);
+            // One that may raise it writes everything; one that may not starts nothing and says which limit it is.
+            if outcome.exit == Exit::Code(0) {
+                assert!(privilege == Privilege::Setuid && world.audit().len() > before, "{}", outcome.log);
+                continue;
+            }
+            assert!(outcome.stderr.contains("[process]"), "{privilege:?} {hard}: {}", outcome.log);
+            assert_eq!(world.audit().len(), before);
+        }
+    }
 }
 
 #[test]

@@ -196,6 +196,7 @@ fn the_shepherd_holds_no_capability_no_group_and_no_file_but_the_audit_file() {
                 assert_eq!(field(set), "0000000000000000", "{privilege:?} {set}");
             }
             assert_eq!(field("NoNewPrivs:"), "1", "{privilege:?}");
+            assert_eq!(field("Seccomp:"), "2", "{privilege:?}: a filter");
             let open = fs::read_dir(directory.join("fd")).expect("descriptors").flatten();
             let high = open.filter(|e| e.file_name().len() > 1 || e.file_name() > *"2");
             let high: Vec<_> = high.map(|entry| fs::read_link(entry.path()).expect("a link")).collect();

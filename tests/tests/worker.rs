@@ -1,6 +1,7 @@
 //! The worker's sandbox, seen from outside by strace(1).
 
 use nunbird_tests::{Privilege, World, require_root};
+use std::path::Path;
 
 /// What the worker may do once its filter is in force: memory, randomness, its answer, its end.
 const COMPUTING: [&str; 9] =
@@ -42,6 +43,9 @@ fn the_worker_does_nothing_but_compute_once_it_is_in_its_sandbox() {
         let (before, after) = calls.split_at(at + 1);
         for step in [
             "close_range(0",
+            "write(0, \"1000\", 4)",
+            "RLIMIT_AS, {rlim_cur=262144*1024, rlim_max=262144*1024}",
+            "RLIMIT_DATA, {rlim_cur=262144*1024, rlim_max=262144*1024}",
             "setgroups(0",
             "setresgid(2147483632, 2147483632, 2147483632)",
             "setresuid(2147483632, 2147483632, 2147483632)",
@@ -50,7 +54,9 @@ fn the_worker_does_nothing_but_compute_once_it_is_in_its_sandbox() {
             "RLIMIT_NOFILE",
         ] {
             assert!(
-                before.iter().any(|call| call.contains(step) && call.contains("= 0")),
+                before
+                    .iter()
+                    .any(|call| call.contains(step) && (call.contains("= 0") || call.ends_with("= 4"))),
                 "{step} is not in\n{before:#?}"
             );
         }
@@ -62,5 +68,44 @@ fn the_worker_does_nothing_but_compute_once_it_is_in_its_sandbox() {
         }
         let answers = computing.iter().filter(|call| call.starts_with("write(")).count();
         assert_eq!(answers, 1, "one answer: {computing:#?}");
+    }
+}
+
+/// What fills a job response up to `room` bytes in different shapes, each of which a parser may turn into more memory.
+fn large(shape: &str, room: usize) -> serde_json::Value {
+    match shape {
+        "variables" => vec![serde_json::json!({"key": "K", "value": ""}); room / 24].into(),
+        "numbers" => vec![serde_json::json!(1); room / 2].into(),
+        "escapes" => serde_json::json!([{"key": "K", "value": "\u{1}".repeat(room / 6)}]),
+        _ => (0..100).map(|_| vec![serde_json::json!([]); room / 310]).collect::<Vec<_>>().into(),
+    }
+}
+
+#[test]
+fn the_largest_job_responses_fit_into_the_workers_memory() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    world.write_keys();
+    // A worker has two seconds, and one that was built without optimization decodes thirty times slower.
+    let debug = std::env::var_os("NUNBIRD_BIN_DIR").is_some_and(|path| Path::new(&path).ends_with("debug"));
+    let most = if debug { 2 << 20 } else { 16 << 20 };
+    for (place, shape) in
+        [("variables", "variables"), ("variables", "escapes"), ("unknown", "numbers"), ("unknown", "arrays")]
+    {
+        let job = world.job().response(move |response| match (place, large(shape, most - (64 << 10))) {
+            ("variables", serde_json::Value::Array(more)) => {
+                response["variables"].as_array_mut().expect("variables").extend(more);
+            }
+            (_, more) => response["unknown"] = more,
+        });
+        let mut session = job.begin();
+        let size = std::fs::metadata(session.response_file()).expect("a response").len();
+        let most = u64::try_from(most).expect("a size");
+        assert!((most - (1 << 20)..most).contains(&size), "{shape}: {size}");
+        let outcome = session.config();
+        assert!(outcome.succeeded(), "{shape}: {} {:?}", outcome.log, world.audit().last());
+        assert!(session.cleanup().succeeded());
     }
 }

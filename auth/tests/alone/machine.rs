@@ -103,7 +103,7 @@ impl Machine {
             }
         }
         nunbird_sys::process::forbid_inspection().expect("not dumpable");
-        let privilege = Privilege::establish().expect("privilege");
+        let (privilege, _limits) = Privilege::establish().expect("privilege");
         Machine { mode: self.mode, privilege, directory: self.directory.clone() }
     }
 

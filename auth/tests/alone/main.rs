@@ -8,9 +8,12 @@
 
 #[path = "../../src/privilege.rs"]
 mod privilege;
+#[path = "../../src/sandbox.rs"]
+mod sandbox;
 
 mod authorized_projects_tests;
 mod machine;
+mod sandbox_tests;
 mod validation_tests;
 
 use machine::{Machine, Mode};
@@ -33,7 +36,8 @@ fn main() -> ExitCode {
     }
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let wanted = words.into_iter().find(|word| !word.starts_with('-')).unwrap_or_default();
-    let tests: Vec<Test> = [validation_tests::ALL, authorized_projects_tests::ALL].concat();
+    let tests: Vec<Test> =
+        [validation_tests::ALL, authorized_projects_tests::ALL, sandbox_tests::ALL].concat();
     let (mut run, mut failed) = (0, 0);
     for (name, test) in tests.into_iter().filter(|(name, _)| name.contains(&wanted)) {
         for mode in Mode::ALL {

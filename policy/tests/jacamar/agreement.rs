@@ -50,6 +50,10 @@ impl Host for Site {
         Ok(gid(name))
     }
 
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+        Ok(self.group(group)?.map(|gid| account.is_in(gid)))
+    }
+
     fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         Ok(Cow::Borrowed(""))
     }

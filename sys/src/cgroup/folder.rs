@@ -8,10 +8,10 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -110,6 +110,21 @@ impl Folder {
         file.write_all(value.as_bytes()).map_err(|e| self.trouble(name, "cannot be written", e))
     }
 
+    /// Whether systemd has left what is below this group to others (systemd's `CGROUP_DELEGATION.md`). It marks the group
+    /// for everybody to read since version 251, on kernels since 5.7; a mark that cannot be read is none.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub(super) fn is_delegated(&self) -> Result<bool, Trouble> {
+        let directory = self.file(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let mut value = [0_u8; 1];
+        // SAFETY: the name ends with NUL, and the buffer lives through the call and is as long as the call is told.
+        let length = unsafe {
+            libc::fgetxattr(directory.as_raw_fd(), DELEGATED.as_ptr(), value.as_mut_ptr().cast(), value.len())
+        };
+        Ok(length == 1 && value == *b"1")
+    }
+
     /// Process ids in the group.
     ///
     /// # Errors
@@ -160,6 +175,9 @@ impl Folder {
         }))
     }
 }
+
+/// What systemd's `cgroup_xattr_apply` sets to `1`, beside `trusted.delegate`, which takes `CAP_SYS_ADMIN` to read (xattr(7)).
+const DELEGATED: &CStr = c"user.delegate";
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);

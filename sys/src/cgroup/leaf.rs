@@ -26,8 +26,12 @@ pub fn parent_of(place: &Hierarchy) -> PathBuf {
 /// Gives these controllers to the groups below the runner's service, after moving its processes into a leaf where they are
 /// in the way.
 ///
+/// A group of root's is changed only where systemd has delegated it: the runner's account can call from the group of any
+/// service that starts programs for it (cron(8), atd(8), sshd(8)), and systemd cannot start a service again in whose group
+/// others have made groups with controllers. One that belongs to the runner's account was given to it by systemd.
+///
 /// # Errors
-/// [`Trouble::Missing`] for controllers that the service does not have itself.
+/// [`Trouble::Missing`] for controllers that the service does not have itself, [`Trouble::NotDelegated`].
 pub fn make_room(place: &Hierarchy, owner: u32, wanted: &[&'static str]) -> Result<PathBuf, Trouble> {
     let parent = parent_of(place);
     let folder = Folder::open(&parent, owner)?;
@@ -36,6 +40,9 @@ pub fn make_room(place: &Hierarchy, owner: u32, wanted: &[&'static str]) -> Resu
     let missing: Vec<_> = wanted.iter().copied().filter(|name| !has(&there, name)).collect();
     if !missing.is_empty() {
         return Err(Trouble::Missing(missing));
+    }
+    if owner == 0 && !folder.is_delegated()? {
+        return Err(Trouble::NotDelegated(parent));
     }
     let given = folder.read("cgroup.subtree_control")?;
     if wanted.iter().all(|name| has(&given, name)) {

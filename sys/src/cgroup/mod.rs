@@ -90,6 +90,8 @@ impl Amounts {
 pub enum Trouble {
     /// These controllers are not there, or not delegated to the runner's service.
     Missing(Vec<&'static str>),
+    /// This group is root's, and systemd has not delegated it.
+    NotDelegated(PathBuf),
     /// A file or directory of the group: which, and what was done with it.
     File(PathBuf, &'static str, io::Error),
     /// The kernel says something else than what was written: the file, what was wanted, what was read.
@@ -119,6 +121,15 @@ impl std::fmt::Display for Trouble {
         match self {
             Trouble::Missing(names) => {
                 write!(f, "the cgroup controllers {} are not available here", names.join(", "))
+            }
+            Trouble::NotDelegated(path) => {
+                let unit = path.file_name().unwrap_or(path.as_os_str()).display();
+                write!(
+                    f,
+                    "{}: the group is root's and not delegated by systemd, so nothing is made below it: have the calls come \
+                     from gitlab-runner's own service with Delegate=yes (the caller is in `{unit}`), or set way = \"scope\"",
+                    path.display()
+                )
             }
             Trouble::File(path, what, e) => write!(f, "{}: {what}: {e}", path.display()),
             Trouble::NotInForce(path, wanted, found) => {

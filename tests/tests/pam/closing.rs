@@ -1,7 +1,7 @@
 //! The end of a job's session when something is in its way.
 
 use crate::job::{ACCOUNT, PER_JOB, door, gone, keepers, kill, machine, sockets};
-use crate::{begin, machine_with, wait};
+use crate::{begin, machine_with, sessions, wait};
 use nunbird_tests::{Exit, Privilege, require_root};
 use std::path::PathBuf;
 
@@ -70,8 +70,51 @@ fn two_clean_ups_at_once_both_wait_for_the_end_of_the_session() {
     assert!(session.cleanup().succeeded());
 }
 
+/// Makes the runner's process the parent of the session's (`PR_SET_CHILD_SUBREAPER`, 36) before it becomes `config`.
+const ADOPT: &str = r#"
+import ctypes, json, os, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+prepare, config = json.loads(sys.argv[1]), sys.argv[2:]
+subprocess.run(prepare, check=True)
+os.execv(config[0], config)
+"#;
+
 #[test]
-fn a_keeper_that_is_killed_while_cleanup_waits_for_it_leaves_no_record() {
+fn a_runner_that_adopts_the_keepers_of_a_session_has_nobody_end_them() {
+    if !require_root() {
+        return;
+    }
+    // Whose processes are ended as root.
+    let program = "[validation]\nscript = \"/etc/nunbird/validate\"\nuser = \"root\"\n";
+    let world = machine(Privilege::Setuid, "");
+    world.write_file("/etc/nunbird/validate", "#!/bin/sh\nexit 0\n", "root", 0o755);
+    world.reconfigure("[audit]\n", &format!("{program}\n[audit]\n"));
+    let job = world.job();
+    let mut session = job.begin();
+    let config = session.config();
+    assert!(config.succeeded(), "{}", config.log);
+    let prepare = session.spec_of_prepare();
+    let words: Vec<&str> = std::iter::once(&prepare.program)
+        .chain(&prepare.arguments)
+        .map(|w| w.to_str().expect("text"))
+        .collect();
+    let words = serde_json::to_string(&words).expect("JSON");
+    let file = session.directory().join("adopt.py");
+    session.write(&file, ADOPT.as_bytes(), 0o700);
+    let mut spec = session.spec_of_config();
+    let program = std::mem::replace(&mut spec.program, "/usr/bin/python3".into());
+    spec.arguments.splice(0..0, [file.into(), words.into(), program]);
+    let adopted = session.call_spec("config", &spec);
+    assert!(adopted.stderr.contains("[process]"), "{}", adopted.log);
+    let pids = keepers(&world);
+    assert!(pids.iter().all(|pid| !gone(*pid)), "{pids:?}");
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded(), "{}", cleanup.log);
+    assert_eq!(sessions(&world), (1, 1));
+}
+
+#[test]
+fn a_keeper_that_is_killed_while_cleanup_waits_for_it_leaves_no_record_and_is_an_error() {
     if !require_root() {
         return;
     }
@@ -89,8 +132,8 @@ fn a_keeper_that_is_killed_while_cleanup_waits_for_it_leaves_no_record() {
         kill(&world, "CONT", pids[0]);
         cleanup.join().expect("a stage")
     });
-    assert!(cleanup.succeeded(), "{}", cleanup.log);
-    assert!(cleanup.log.contains("was not closed as it should be"), "{}", cleanup.log);
+    assert!(!cleanup.succeeded(), "{}", cleanup.log);
+    assert!(cleanup.log.contains("[pam-session-lost]"), "{}", cleanup.log);
     assert_eq!(world.records(), Vec::<PathBuf>::new());
     pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
 }

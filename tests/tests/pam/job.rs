@@ -182,7 +182,7 @@ fn the_processes_of_a_jobs_session_hold_nothing_of_a_stage_and_nobody_reaches_th
 }
 
 #[test]
-fn when_the_keeper_of_a_session_dies_later_stages_are_denied_and_cleanup_is_content() {
+fn when_the_keeper_of_a_session_dies_later_stages_are_denied_and_cleanup_says_what_was_not_closed() {
     if !require_root() {
         return;
     }
@@ -204,7 +204,10 @@ fn when_the_keeper_of_a_session_dies_later_stages_are_denied_and_cleanup_is_cont
             );
             assert_eq!(world.audit().last().expect("an event")["code"], "pam-session");
             let cleanup = session.cleanup();
-            assert!(cleanup.succeeded(), "{}", cleanup.log);
+            assert_eq!(cleanup.succeeded(), closed, "{}", cleanup.log);
+            assert_eq!(cleanup.log.contains("[pam-session-lost]"), !closed, "{}", cleanup.log);
+            let events = world.audit();
+            assert_eq!(events.iter().any(|event| event["code"] == "pam-session-lost"), !closed, "{events:?}");
             assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
             assert_eq!(sessions(&world), (1, usize::from(closed)), "{which}");
         }
@@ -234,7 +237,8 @@ fn a_stage_whose_keeper_dies_ends_and_a_session_that_is_told_to_end_closes() {
         assert!(!outcome.succeeded(), "{signal} {which}: {}", outcome.log);
         pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
         assert_eq!(sessions(&world), (1, usize::from(closed)), "{signal} {which}");
-        assert!(session.cleanup().succeeded());
+        let cleanup = session.cleanup();
+        assert_eq!(cleanup.succeeded(), closed, "{signal} {which}: {}", cleanup.log);
     }
 }
 

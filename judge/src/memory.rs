@@ -1,0 +1,24 @@
+//! The memory of a forked child that works on what strangers wrote.
+
+use crate::rights::Rights;
+use nunbird_sys::identity::FileIdentity;
+use nunbird_sys::{priority, process};
+use std::io;
+
+/// In bytes of address space. The largest job responses need half of it (`worker.rs`:
+/// the_largest_job_responses_fit_into_the_workers_memory).
+const MEMORY: u64 = 256 << 20;
+
+/// Bounds the memory of this process, and has the out-of-memory killer take it first. To be called in the child, before it changes its ids.
+///
+/// # Errors
+/// As setfsuid(2), write(2) to `oom_score_adj`, and setrlimit(2).
+pub fn bound(rights: Rights) -> io::Result<()> {
+    if rights.can_change_user {
+        let _identity = FileIdentity::assume(rights.keeper.uid, rights.keeper.gid)?;
+        priority::first_for_the_oom_killer()?;
+    } else {
+        process::while_inspection_is_allowed(priority::first_for_the_oom_killer)?;
+    }
+    process::bound_memory(MEMORY)
+}
