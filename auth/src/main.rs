@@ -90,9 +90,14 @@ fn serve(call: &Call, inputs: &Inputs) -> u8 {
 }
 
 fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, Refusal> {
-    let limits = tidy_process()?;
-    let privilege = Privilege::establish()?;
     *decision_id = new_decision_id()?;
+    // What is refused before the places of events are known leaves a line of syslog.
+    let traced = |refusal: Refusal| {
+        audit::leave_trace(call.stage.name(), None, &refusal, decision_id);
+        refusal
+    };
+    let limits = tidy_process().map_err(traced)?;
+    let privilege = Privilege::establish().map_err(traced)?;
     let mut context = Context {
         stage: call.stage.name(),
         inputs,

@@ -1,5 +1,6 @@
 //! The test bed of Nunbird: doubles of everything around it, and a private machine to run it on.
 //!
+//! - [`daemons`]: what journald and syslog daemons listen at.
 //! - [`fake`]: commands of batch schedulers that cannot be installed here.
 //! - [`groups`]: control groups of a test program's own.
 //! - [`host`]: a booted machine with systemd, journald, PAM and the package installed.
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod daemons;
 pub mod fake;
 pub mod groups;
 pub mod host;
@@ -24,6 +26,7 @@ pub mod scheduler;
 pub mod transcript;
 pub mod world;
 
+pub use daemons::Daemons;
 pub use groups::Groups;
 pub use host::{Host, require_host};
 pub use issuer::{Issuer, JobFacts, JobToken, SigningKey};
