@@ -90,9 +90,9 @@ pub(crate) fn find_job_token(
     policy: &Policy,
     privilege: Privilege,
 ) -> Result<Result<JobToken, Rejection>, Refusal> {
-    let urls: Vec<String> = policy.gitlab.iter().map(|server| server.url.clone()).collect();
+    let servers: Vec<Vec<String>> = policy.gitlab.iter().map(GitLabServer::repositories).collect();
     let bytes = Zeroizing::new(answer_of(privilege, || {
-        nunbird_token::encode_job_token(&nunbird_token::job_token(response, &urls))
+        nunbird_token::encode_job_token(&nunbird_token::job_token(response, &servers))
     })?);
     nunbird_token::decode_job_token(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
 }
@@ -187,6 +187,7 @@ fn known(server: &GitLabServer, file: &[u8]) -> Server {
         audience: server.audience.clone(),
         algorithms: server.algorithms.iter().map(name).collect(),
         runner_ids: server.runner_ids.clone(),
+        repositories: server.repositories(),
         keys_max_age: server.keys_max_age,
         keys,
     }

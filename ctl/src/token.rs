@@ -68,6 +68,7 @@ fn known(policy: &Policy, server: &nunbird_policy::GitLabServer) -> Server {
         audience: server.audience.clone(),
         algorithms: server.algorithms.iter().map(name).collect(),
         runner_ids: server.runner_ids.clone(),
+        repositories: server.repositories(),
         keys_max_age: server.keys_max_age,
         keys: stored(policy, server).unwrap_or_default(),
     }

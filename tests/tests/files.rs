@@ -229,6 +229,16 @@ fn keys_that_are_missing_stale_or_somebody_elses_are_not_used() {
     let outcome = world.job().config();
     assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
     assert!(outcome.stderr.contains("[token-unknown-key]"), "{}", outcome.stderr);
+    // Two days, unless the site says otherwise.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
+    for (hours, code) in [(47, 0), (49, 1)] {
+        for key in stale["keys"].as_array_mut().expect("keys") {
+            key["last_seen"] = json!(now - hours * 3600);
+        }
+        fs::write(&file, stale.to_string()).expect("keys");
+        let outcome = world.job().id(7000 + hours).config();
+        assert_eq!(outcome.exit, Exit::Code(code), "{hours} hours: {}", outcome.log);
+    }
     fs::write(&file, &good).expect("keys");
     assert_eq!(world.job().config().exit, Exit::Code(0), "known keys work while the server is down");
 }

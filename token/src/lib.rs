@@ -14,6 +14,7 @@ mod admitted;
 mod claims;
 mod job_token;
 mod keyfile;
+mod place;
 mod reader;
 mod rejection;
 mod response;

@@ -1,6 +1,6 @@
 //! `[[gitlab]]`: the servers whose jobs may run.
 
-use super::model::{Algorithm, GitLabServer};
+use super::model::{Algorithm, DEFAULT_KEYS_MAX_AGE, GitLabServer};
 use super::reader::{At, Section};
 use super::values::Values;
 use crate::url::check_url;
@@ -31,6 +31,7 @@ fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer 
         check_name(name, names);
     }
     let url = table.text("url").map(|at| url(&at)).unwrap_or_default();
+    let repository_urls = table.texts("repository_urls").map_or_else(Vec::new, |at| at.value);
     let server = GitLabServer {
         name: name.map_or("", |at| at.value).to_owned(),
         issuer: table.text("issuer").map_or_else(|| url.clone(), |at| at.value.to_owned()),
@@ -39,7 +40,8 @@ fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer 
         ca_file: table.text("ca_file").map(|at| super::values::path(&at)),
         algorithms: table.texts("algorithms").map_or_else(|| vec![Algorithm::Rs256], algorithms),
         runner_ids: table.integers("runner_ids").map(|at| at.value).unwrap_or_default(),
-        keys_max_age: table.seconds("keys_max_age", 30 * 24 * HOUR, HOUR..=3650 * 24 * HOUR),
+        repository_urls: repository_urls.iter().map(self::url).collect(),
+        keys_max_age: table.seconds("keys_max_age", DEFAULT_KEYS_MAX_AGE, HOUR..=3650 * 24 * HOUR),
     };
     table.finish();
     server
