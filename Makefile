@@ -126,8 +126,19 @@ rpm: setup
 # For reviewers: every unsafe block, and every file that runs with privilege.
 unsafe-code:
 	@grep -rnE 'unsafe (\{|fn|impl)' --include='*.rs' . | grep -v '^./target/'
+# Lines of code, without tests, comments and empty lines: what nunbird-auth and nunbird-session are made of, and what root's timer
+# runs (`nunbirdctl sweep`).
 privileged-code:
-	@find auth/src drop/src pam/src policy/src session/src token/src handover/src sys/src -name '*.rs' ! -name '*_tests.rs' | xargs wc -l
+	@find auth/src drop/src pam/src policy/src session/src token/src handover/src sys/src ctl/src/sweep -name '*.rs' \
+	  ! -name '*tests.rs' ! -path '*/tests/*' | LC_ALL=C sort | xargs awk ' \
+	  FNR == 1 {test = 0} \
+	  /^#\[cfg\(test\)\]/ {test = 1; next} \
+	  test && /^#\[/ {next} \
+	  test && /\{$$/ {nextfile} \
+	  test {test = 0; next} \
+	  !/^[[:space:]]*(\/\/|$$)/ {lines[FILENAME]++} \
+	  END {for (f in lines) {split(f, part, "/"); sum[part[1]] += lines[f]; all += lines[f]; print lines[f], f} \
+	    for (crate in sum) print sum[crate], crate; print all, "lines"}' | sort -n
 
 clean:
 	$(CARGO) clean

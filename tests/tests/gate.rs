@@ -188,3 +188,21 @@ fn leaves_itself_out_where_the_test_above_asks() {
         nunbird_tests::skip!("asked to,\t{}", "twice");
     }
 }
+
+#[test]
+fn the_documentation_says_how_much_code_has_privilege() {
+    let text = fs::read_to_string(tree().join("docs/operation.md")).expect("the documentation");
+    let number = |before: &str| -> usize {
+        let number = text.split(before).next().and_then(|text| text.rsplit(' ').next()).expect("a number");
+        number.replace(',', "").parse().unwrap_or_else(|e| panic!("{number}{before}: {e}"))
+    };
+    let crates = include_str!("../../auth/dependencies.txt").lines().count();
+    assert_eq!(number(" crates with its own"), crates);
+    let make =
+        Command::new("make").args(["-s", "privileged-code"]).current_dir(tree()).output().expect("make");
+    let counted = String::from_utf8(make.stdout).expect("text");
+    let lines = counted.lines().last().and_then(|line| line.strip_suffix(" lines")).expect("a sum");
+    let lines: usize = lines.parse().expect("a number");
+    assert!(number(" lines without tests").abs_diff(lines) * 100 < lines * 15, "{lines}");
+    assert!(counted.contains(" ctl/src/sweep/mod.rs") && !counted.contains("tests.rs"), "{counted}");
+}
