@@ -6,8 +6,10 @@ TOOLS ?= /var/cache/nunbird-tools
 DENY_VERSION = 0.20.2
 PROGRAMS = -p nunbird-auth -p nunbird -p nunbird-keys -p nunbird-session -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
+# Every check and test that is left out, one a line: skip/src/lib.rs.
+export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
-.PHONY: help demo test test-host test-scheduler setup programs lint deny unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
+.PHONY: help demo test test-host test-scheduler setup programs lint deny no-skips unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -47,27 +49,32 @@ lint: setup
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
 
 # Advisories need the public advisory database; where it is out of reach the other three checks still run,
-# and the run says so.
-deny: $(TOOLS)/bin/cargo-deny
+# and the list of what was left out says so.
+deny: $(TOOLS)/bin/cargo-deny | no-skips
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 	@$(TOOLS)/bin/cargo-deny --locked check advisories 2>/tmp/nunbird-advisories.log \
 	  || { grep -qE 'failed to (fetch|open|clone)|advisory database|unable to' /tmp/nunbird-advisories.log \
-	       && echo "advisories: NOT CHECKED, the advisory database is out of reach" \
+	       && printf 'advisories\tMakefile\tthe advisory database is out of reach\n' | tee -a $(NUNBIRD_SKIPS) \
 	       || { cat /tmp/nunbird-advisories.log; exit 1; }; }
 
 # The crates that run with privilege, by name: a new one is a decision (docs/adr/), not an accident.
 	@$(CARGO) tree --locked -p nunbird-auth -e normal --prefix none | awk '{print $$1}' | LC_ALL=C sort -u \
 	  | diff auth/dependencies.txt - || { echo "nunbird-auth links other crates than auth/dependencies.txt lists"; exit 1; }
 
-test: lint deny programs
+no-skips:
+	@mkdir -p $(dir $(NUNBIRD_SKIPS)) && : > $(NUNBIRD_SKIPS)
+
+test: no-skips lint deny programs
 	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
 	$(CARGO) test --locked --workspace --no-fail-fast
 	rpm/check.sh target/staging
+	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
 # Only what takes minutes; the short tests on such a host are a part of `make test`.
-test-host: programs
+test-host: no-skips programs
 	$(CARGO) build --locked --quiet -p nunbird-tests --bins
 	$(CARGO) test --locked -p nunbird-tests --test host_long --test host_vm -- --nocapture
+	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
 # The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm`, `gridengine` or `fake-NAME` (their own clusters,
 # root), or NAME: the real commands in PATH, jobs of the caller's account with NBT_ARGUMENTS, nothing broken on purpose.
@@ -119,8 +126,19 @@ rpm: setup
 # For reviewers: every unsafe block, and every file that runs with privilege.
 unsafe-code:
 	@grep -rnE 'unsafe (\{|fn|impl)' --include='*.rs' . | grep -v '^./target/'
+# Lines of code, without tests, comments and empty lines: what nunbird-auth and nunbird-session are made of, and what root's timer
+# runs (`nunbirdctl sweep`).
 privileged-code:
-	@find auth/src drop/src judge/src pam/src policy/src session/src token/src handover/src sys/src -name '*.rs' ! -name '*_tests.rs' | xargs wc -l
+	@find auth/src drop/src judge/src pam/src policy/src session/src token/src handover/src sys/src ctl/src/sweep -name '*.rs' \
+	  ! -name '*tests.rs' ! -path '*/tests/*' | LC_ALL=C sort | xargs awk ' \
+	  FNR == 1 {test = 0} \
+	  /^#\[cfg\(test\)\]/ {test = 1; next} \
+	  test && /^#\[/ {next} \
+	  test && /\{$$/ {nextfile} \
+	  test {test = 0; next} \
+	  !/^[[:space:]]*(\/\/|$$)/ {lines[FILENAME]++} \
+	  END {for (f in lines) {split(f, part, "/"); sum[part[1]] += lines[f]; all += lines[f]; print lines[f], f} \
+	    for (crate in sum) print sum[crate], crate; print all, "lines"}' | sort -n
 
 clean:
 	$(CARGO) clean

@@ -1,6 +1,6 @@
 //! The `config` stage: who the job belongs to, whether it may run, and as whom.
 
-use crate::audit::{self, Claims, Event, Outcome, Sinks};
+use crate::audit::{self, Claims, Event, Outcome, Sinks, Turn};
 use crate::context::Context;
 use crate::limits;
 use crate::means::WithPrivilege;
@@ -16,7 +16,7 @@ use nunbird_judge::{Course, Judged, Means, Proof, judgement, people, place};
 use nunbird_policy::{DEFAULT_AUDIT_FILE, Executor, Job, Policy};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Admits the job: writes its audit line and its record.
 ///
@@ -230,39 +230,90 @@ fn write_admission(
 pub(crate) fn write_denial(context: &Context<'_>, settings: Option<&Settings>, refusal: Refusal) -> Refusal {
     let default = context.privilege.source.is_privileged().then(|| PathBuf::from(DEFAULT_AUDIT_FILE));
     let default = Audit { file: default, ..Audit::default() };
-    let destinations = settings.map_or(default, |settings| settings.policy.audit.clone());
+    let mut destinations = settings.map_or(default, |settings| settings.policy.audit.clone());
+    let verified = context.admitted.is_some();
+    let (left_out, uncounted) = match turn(context, destinations.file.as_deref(), verified) {
+        Ok(Turn::Write(left_out)) => (left_out, None),
+        Ok(Turn::LeaveOut) => return one_of_too_many(refusal),
+        // A file that nobody counts for could be filled; daemons have limits of their own.
+        Err(trouble) => {
+            destinations.file = None;
+            (0, Some(trouble))
+        }
+    };
     let event = Event {
         code: Some(refusal.code),
         detail: Some(&refusal.detail),
         job: facts(context),
         policy_digest: settings.map(|settings| settings.digest.as_str()),
+        left_out: Some(left_out).filter(|left_out| *left_out > 0),
         ..Event::of(context, Outcome::Denied)
     };
-    let written_down = Sinks::open(&destinations, context.privilege).write(&event, true);
-    written(written_down, refusal)
+    // Anybody who may call this program could have the disk wait for them.
+    let sinks = Sinks::open(&destinations, context.privilege);
+    let result = sinks.write(&Event { not_written: uncounted.clone(), ..event }, verified);
+    written(context, &sinks, uncounted.map_or(Ok(()), Err).and(result), refusal)
 }
 
-/// Writes down that a later stage of an admitted job was refused, and gives the refusal back. The decision's id leads to
-/// the event that admitted the job.
+/// Writes down that a later stage was refused, and gives the refusal back. Of an admitted job the decision's id leads to
+/// the event that admitted it; a call for no job leaves a line of syslog.
 pub(crate) fn write_late_denial(context: &Context<'_>, refusal: Refusal) -> Refusal {
+    if context.record.is_none() {
+        return match turn(context, None, false) {
+            Ok(Turn::LeaveOut) => one_of_too_many(refusal),
+            Ok(Turn::Write(_)) | Err(_) => {
+                leave_trace(context, &refusal);
+                refusal
+            }
+        };
+    }
     let event = Event {
         code: Some(refusal.code),
         detail: Some(&refusal.detail),
         ..Event::of(context, Outcome::Denied)
     };
-    let written_down = context.sinks.write(&event, true);
-    written(written_down, refusal)
+    let result = context.sinks.write(&event, true);
+    written(context, &context.sinks, result, refusal)
 }
 
-/// The refusal, which says so where it could not be written down.
-fn written(result: Result<(), String>, refusal: Refusal) -> Refusal {
+/// Whether this refusal is written. Who runs it without privilege writes to files of its own.
+fn turn(context: &Context<'_>, file: Option<&Path>, verified: bool) -> Result<Turn, String> {
+    if verified || !context.privilege.source.is_privileged() {
+        return Ok(Turn::Write(0));
+    }
+    let file = file.unwrap_or(Path::new(DEFAULT_AUDIT_FILE));
+    audit::turn(file, context.privilege).map_err(|e| format!("counter beside {}: {e}", file.display()))
+}
+
+/// The refusal, which says that it was one of too many.
+fn one_of_too_many(refusal: Refusal) -> Refusal {
+    let detail = format!(
+        "{}\n(not written down: too many refusals without a verified identity in this minute)",
+        refusal.detail
+    );
+    Refusal { detail, ..refusal }
+}
+
+/// The refusal, which says so where it could not be written down. Syslog has it then, and where there is no place for events.
+fn written(context: &Context<'_>, sinks: &Sinks, result: Result<(), String>, refusal: Refusal) -> Refusal {
     match result {
-        Ok(()) => refusal,
+        Ok(()) => {
+            if sinks.is_empty() {
+                leave_trace(context, &refusal);
+            }
+            refusal
+        }
         Err(troubles) => {
             let detail = format!("{}\n(not written down: {})", refusal.detail, clean(&troubles));
-            Refusal { detail, ..refusal }
+            let refusal = Refusal { detail, ..refusal };
+            leave_trace(context, &refusal);
+            refusal
         }
     }
+}
+
+fn leave_trace(context: &Context<'_>, refusal: &Refusal) {
+    audit::leave_trace(context.stage, Some(context.privilege.caller), refusal, &context.decision_id);
 }
 
 /// What is known of a job that `config` decides about.

@@ -86,9 +86,14 @@ fn serve(call: &Call, inputs: &Inputs) -> u8 {
 }
 
 fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, Refusal> {
-    tidy_process()?;
-    let (privilege, limits) = Privilege::establish()?;
     *decision_id = new_decision_id()?;
+    // What is refused before the places of events are known leaves a line of syslog.
+    let traced = |refusal: Refusal| {
+        audit::leave_trace(call.stage.name(), None, &refusal, decision_id);
+        refusal
+    };
+    tidy_process().map_err(traced)?;
+    let (privilege, limits) = Privilege::establish().map_err(traced)?;
     let mut context = Context {
         stage: call.stage.name(),
         inputs,

@@ -82,8 +82,12 @@ impl Means for WithPrivilege<'_> {
         worker::ask(evidence, self.policy, self.privilege)
     }
 
-    fn job_token(&self, response: &[u8], urls: &[String]) -> Result<Result<JobToken, Rejection>, Refusal> {
-        worker::find_job_token(response, urls, self.privilege)
+    fn job_token(
+        &self,
+        response: &[u8],
+        repositories: &[Vec<String>],
+    ) -> Result<Result<JobToken, Rejection>, Refusal> {
+        worker::find_job_token(response, repositories, self.privilege)
     }
 
     fn job_user(

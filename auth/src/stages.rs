@@ -35,8 +35,8 @@ const PIECE: usize = 64 << 10;
 /// Serves one call. The code is the process's exit code.
 ///
 /// # Errors
-/// Every refusal, already written to the audit file; but those of a later stage without a record, which any caller could
-/// bring about as often as it likes.
+/// Every refusal, already written down: as an event, or as a line of syslog where no event could be written and for a later
+/// stage without a record. Of those that any caller could bring about as often as it likes, a bounded number.
 pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
     let served = match &call.stage {
         Stage::Config => return config(call, context),

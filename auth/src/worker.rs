@@ -44,11 +44,11 @@ pub(crate) fn ask(
 /// As [`ask`].
 pub(crate) fn find_job_token(
     response: &[u8],
-    urls: &[String],
+    repositories: &[Vec<String>],
     privilege: Privilege,
 ) -> Result<Result<JobToken, Rejection>, Refusal> {
     let bytes = Zeroizing::new(answer_of(privilege, || {
-        nunbird_token::encode_job_token(&nunbird_token::job_token(response, urls))
+        nunbird_token::encode_job_token(&nunbird_token::job_token(response, repositories))
     })?);
     nunbird_token::decode_job_token(&bytes).map_err(|_| failed(&"the worker's answer is malformed"))
 }

@@ -113,6 +113,17 @@ fn sizes() {
             println!("{program:<46} {:>9} KiB", meta.len() / 1024);
         }
     }
+    let auth = std::path::Path::new(&directory).join("nunbird-auth").metadata();
+    if let Ok(auth) = auth {
+        let documented = include_str!("../../docs/operation.md").split(" MiB stripped").next();
+        let documented: f64 =
+            documented.and_then(|text| text.rsplit(' ').next()).expect("a size").parse().expect("a number");
+        let size = auth.len() as f64 / f64::from(1 << 20);
+        assert!(
+            (size / documented - 1.0).abs() < 0.05,
+            "docs/operation.md says {documented} MiB, and it is {size:.2}"
+        );
+    }
     let crates = include_str!("../../auth/dependencies.txt").lines().count();
     println!("{:<46} {crates:>9}", "crates linked into nunbird-auth, its own too");
 }

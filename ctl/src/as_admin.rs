@@ -223,8 +223,12 @@ impl Means for AsAdmin<'_> {
         Ok(answer)
     }
 
-    fn job_token(&self, response: &[u8], urls: &[String]) -> Result<Result<JobToken, Rejection>, Stop> {
-        Ok(nunbird_token::job_token(response, urls))
+    fn job_token(
+        &self,
+        response: &[u8],
+        repositories: &[Vec<String>],
+    ) -> Result<Result<JobToken, Rejection>, Stop> {
+        Ok(nunbird_token::job_token(response, repositories))
     }
 
     fn job_user(

@@ -4,8 +4,12 @@ use crate::audit_files;
 use crate::output::Trouble;
 use nunbird_handover::Untrusted;
 use serde_json::{Map, Value};
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
+
+/// In bytes; `nunbird-auth` writes 32 KiB at most.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// Calls `each` with every event and its line number, in order. Gives the numbers of the lines that are no events.
 pub(crate) fn events(
@@ -18,10 +22,16 @@ pub(crate) fn events(
     let mut line = Vec::new();
     loop {
         line.clear();
-        if reader.read_until(b'\n', &mut line).map_err(failed)? == 0 {
+        if reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(failed)? == 0 {
             return Ok(unread);
         }
         number += 1;
+        // An event is never so long: what is, must not fill the memory.
+        if line.len() as u64 == LONGEST_LINE && line.last() != Some(&b'\n') {
+            unread.push(number);
+            reader.skip_until(b'\n').map_err(failed)?;
+            continue;
+        }
         if line.trim_ascii().is_empty() {
             continue;
         }

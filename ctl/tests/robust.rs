@@ -156,7 +156,7 @@ fn a_file_that_is_replaced_meanwhile_is_read_as_one_of_the_two() {
                 std::fs::write(&next, text).unwrap();
                 std::fs::rename(&next, &file).unwrap();
                 if done.load(order) {
-                    return;
+                    break;
                 }
             }
         });

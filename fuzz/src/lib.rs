@@ -52,6 +52,7 @@ pub fn token(bytes: &[u8]) {
         audience: vec!["https://gitlab.example.org".to_owned()],
         algorithms: vec!["RS256", "ES256", "ES384"],
         runner_ids: Vec::new(),
+        repositories: vec!["https://gitlab.example.org".to_owned()],
         keys_max_age: 86400,
         keys: Vec::new(),
     };

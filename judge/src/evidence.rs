@@ -107,6 +107,7 @@ fn known(server: &GitLabServer, file: &[u8]) -> Server {
         audience: server.audience.clone(),
         algorithms: server.algorithms.iter().map(name).collect(),
         runner_ids: server.runner_ids.clone(),
+        repositories: server.repositories(),
         keys_max_age: server.keys_max_age,
         keys,
     }

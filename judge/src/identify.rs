@@ -3,7 +3,7 @@
 use crate::evidence::{Evidence, JobEvidence};
 use crate::means::{Fetched, Means};
 use crate::refusal::Refusal;
-use nunbird_policy::{IdentitySource, Policy};
+use nunbird_policy::{GitLabServer, IdentitySource, Policy};
 use nunbird_token::{Admitted, Rejection};
 use zeroize::Zeroizing;
 
@@ -60,8 +60,8 @@ fn by_id_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result<
 
 /// The job's token is found, the server is asked by an unprivileged program, and its answer is judged.
 fn by_job_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result<Identified, M::Stop> {
-    let urls: Vec<String> = policy.gitlab.iter().map(|server| server.url.clone()).collect();
-    let found = match means.job_token(response, &urls)? {
+    let repositories: Vec<Vec<String>> = policy.gitlab.iter().map(GitLabServer::repositories).collect();
+    let found = match means.job_token(response, &repositories)? {
         Ok(found) => found,
         Err(rejection) => return Ok(Err((rejection, refuse(rejection, &[], true, policy)))),
     };

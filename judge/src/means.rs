@@ -50,7 +50,11 @@ pub trait Means {
     ///
     /// # Errors
     /// As [`Means::by_id_tokens`].
-    fn job_token(&self, response: &[u8], urls: &[String]) -> Result<Result<JobToken, Rejection>, Self::Stop>;
+    fn job_token(
+        &self,
+        response: &[u8],
+        repositories: &[Vec<String>],
+    ) -> Result<Result<JobToken, Rejection>, Self::Stop>;
 
     /// [`crate::evidence::job_user`].
     ///

@@ -47,7 +47,7 @@ impl<'a, M: Means> HostOfJob<'a, M> {
                 // The server is known: it has signed the job's identity. Its answer is about the job of this token, so a token
                 // of another server gets none.
                 let found = means
-                    .job_token(response, std::slice::from_ref(&server.url))
+                    .job_token(response, &[server.repositories()])
                     .map_err(|stop| unanswered(&means.unanswered(stop)))?
                     .map_err(|rejection| {
                         unanswered(&format!("no job token in the job response ({})", rejection.code()))

@@ -5,7 +5,7 @@ use nunbird_policy::{Algorithm, GitLabServer};
 use std::path::PathBuf;
 
 /// For callers without a configuration: what a configuration that says nothing has as well.
-pub(crate) const DEFAULT_KEYS_MAX_AGE: u64 = 30 * 24 * 3600;
+pub(crate) use nunbird_policy::DEFAULT_KEYS_MAX_AGE;
 /// For callers without a configuration. Whoever verifies chooses among the keys by its own configuration.
 pub(crate) const ALL_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384];
 

@@ -32,11 +32,11 @@ mod workplace;
 pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
 pub use config::{
-    Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, Dialect, Directories,
-    Downscope, Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job, Kind, LimitsSaidBy,
-    LocalFacts, MapFile, MapKey, Migration, Outcome, Pinning, Policy, Profile, Reading, Rule, RuleLimits,
-    RunAs, SchedulerFile, SourceFile, TestCase, UserCheck, Validation, conf_d, every_key, limits_to_toml,
-    migrate, to_toml,
+    Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, DEFAULT_KEYS_MAX_AGE,
+    Dialect, Directories, Downscope, Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job,
+    Kind, LimitsSaidBy, LocalFacts, MapFile, MapKey, Migration, Outcome, Pinning, Policy, Profile, Reading,
+    Rule, RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase, UserCheck, Validation, conf_d, every_key,
+    limits_to_toml, migrate, to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};

@@ -115,7 +115,7 @@ fn a_file_of_somebody_else_is_refused() {
             open_trusted(Path::new("/etc/passwd"), &[geteuid().as_raw()]),
             Err(Distrust::Owner(..))
         ));
-        return;
+        nunbird_skip::skip!("the other half needs root");
     }
     let scratch = Scratch::new("owner");
     let path = scratch.file("f", 0o644);

@@ -2,6 +2,7 @@
 //!
 //! Everything in one test: acting as a user changes the ids of all threads of this process (nptl(7)).
 
+use nunbird_skip::{require_root, skip, skip_part};
 use nunbird_sys::cgroup::{
     Amounts, Entrance, Hierarchy, JobGroup, Parent, Place, Trouble, Way, below, make_room, name_of,
 };
@@ -134,15 +135,13 @@ fn nothing_is_made_below_a_group_of_roots_that_systemd_has_not_delegated() {
 
 #[test]
 fn limits_of_version_one_are_set_read_back_and_enforced() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+    if !require_root() {
         return;
     }
     let Some(parents) =
         Parents::make().filter(|p| ["memory", "cpu", "pids"].iter().all(|c| p.0.separate.contains_key(*c)))
     else {
-        eprintln!("skipped: this host has no hierarchies of version 1");
-        return;
+        skip!("this machine has no control groups of version 1 that it may write to");
     };
     nix::sys::prctl::set_child_subreaper(true).expect("subreaper");
     let amounts = Amounts {
@@ -238,7 +237,7 @@ fn a_process_of_roots_in_a_stray_group_ends_only_while_it_is_frozen(place: &Plac
     };
     for (number, parents, ends) in [(8, paths(&["pids"]), false), (9, paths(&["pids", "freezer"]), true)] {
         if ends && parents.len() < 2 {
-            eprintln!("skipped in part: this host has no freezer");
+            skip_part!("this machine has no freezer of version 1");
             continue;
         }
         let mut sleepers = [0, USER].map(|uid| {

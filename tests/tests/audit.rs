@@ -4,14 +4,12 @@
 
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::enter::{Mount, Spec};
-use nunbird_tests::{Exit, Privilege, StageOutcome, World, require_root};
+use nunbird_tests::{Daemons, Exit, Privilege, World, require_root};
 use serde_json::{Value, json};
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::time::Duration;
 
 fn ready(privilege: Privilege) -> World {
@@ -126,48 +124,6 @@ fn a_launcher_that_is_killed_has_an_end_with_its_signal() {
     }
 }
 
-/// A machine whose `/run` and `/dev` are the test's, with the sockets of journald and syslog.
-struct Daemons {
-    journal: UnixDatagram,
-    log: UnixDatagram,
-    mounts: [Mount; 2],
-}
-
-impl Daemons {
-    fn start(world: &World) -> Self {
-        let (run, dev) = (world.root().join("run"), world.root().join("dev"));
-        fs::create_dir_all(run.join("systemd/journal")).expect("a directory");
-        fs::create_dir(&dev).expect("a directory");
-        for (name, minor) in [("null", 3), ("zero", 5), ("urandom", 9)] {
-            let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
-            let device = nix::sys::stat::makedev(1, minor);
-            let path = dev.join(name);
-            nix::sys::stat::mknod(&path, nix::sys::stat::SFlag::S_IFCHR, mode, device).expect("a device");
-            fs::set_permissions(&path, Permissions::from_mode(0o666)).expect("a mode");
-        }
-        symlink("/proc/self/fd", dev.join("fd")).expect("a link");
-        let socket = |path: &Path| {
-            let socket = UnixDatagram::bind(path).expect("a socket");
-            fs::set_permissions(path, Permissions::from_mode(0o666)).expect("a mode");
-            socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-            socket
-        };
-        Daemons {
-            journal: socket(&run.join("systemd/journal/socket")),
-            log: socket(&dev.join("log")),
-            mounts: [
-                Mount::Bind { source: run, target: "/run".into() },
-                Mount::Bind { source: dev, target: "/dev".into() },
-            ],
-        }
-    }
-
-    fn call(&self, session: &mut Session<'_>, mut spec: Spec) -> StageOutcome {
-        spec.mounts.as_mut().expect("a namespace").extend(self.mounts.clone());
-        session.call_spec("prepare", &spec)
-    }
-}
-
 fn received(socket: &UnixDatagram) -> Vec<u8> {
     let mut buffer = vec![0; 65536];
     let n = socket.recv(&mut buffer).expect("a datagram");
@@ -204,7 +160,7 @@ fn journald_and_the_local_syslog_daemon_get_start_and_end_in_every_mode() {
         redirect(&world, &json!({ "file": null, "journald": true, "syslog": "local", "required": true }));
         for stage in ["prepare", "cleanup"] {
             let spec = spec_of(&session, stage);
-            let outcome = daemons.call(&mut session, spec);
+            let outcome = daemons.call("prepare", &mut session, spec);
             assert!(outcome.succeeded(), "{privilege:?}: {}", outcome.log);
             for expected in ["stage-started", "stage-ended"] {
                 let datagram = received(&daemons.journal);

@@ -231,6 +231,41 @@ fn a_token_of_another_job_project_pipeline_user_or_runner_is_a_replay() {
 }
 
 #[test]
+fn a_token_counts_for_jobs_of_the_server_that_signed_it_and_at_most_for_a_months_job() {
+    if !require_root() {
+        return;
+    }
+    let world = world();
+    let at = |host: &'static str| {
+        world.job().response(move |response| {
+            response["git_info"]["repo_url"] = json!(format!("https://gitlab-ci-token:x@{host}/hpc/app.git"));
+        })
+    };
+    assert_eq!(at("other.example.org").config().exit, Exit::Code(0), "there is one server alone");
+    let other =
+        "[[gitlab]]\nname = \"other\"\nurl = \"https://other.example.org\"\naudience = \"x\"\n\n[job]\n";
+    world.reconfigure("[job]\n", other);
+    let session = world.job();
+    let mut session = session.begin();
+    assert!(session.config().succeeded() && session.cleanup().succeeded());
+    for record in world.records() {
+        std::fs::remove_file(record).expect("removed");
+    }
+    assert_denied(&world, &at("other.example.org"), "token-of-another-server");
+    assert_denied(&world, &at("git.example.org"), "token-of-another-server");
+    world
+        .reconfigure("audience = \"x\"", "audience = \"x\"\nrepository_urls = [\"https://git.example.org\"]");
+    assert_denied(&world, &at("git.example.org"), "token-of-another-server");
+    let job = world.job().claim("exp", json!(u64::MAX));
+    assert_eq!(job.config().exit, Exit::Code(0));
+    let record = std::fs::read(world.records().pop().expect("a record")).expect("a record");
+    let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+    let until =
+        record["expires_at"].as_u64().expect("a time") - record["admitted_at"].as_u64().expect("a time");
+    assert!((31 * 86_400..33 * 86_400).contains(&until), "{until}");
+}
+
+#[test]
 fn a_replay_is_refused_under_runners_that_send_fewer_ids() {
     if !require_root() {
         return;

@@ -1,8 +1,12 @@
 //! The whole question that the worker answers: is there a token that proves who this job belongs to?
 
 use crate::claims::{Claims, Flag, ProviderIdentity};
+use crate::place::servers_of;
 use crate::{Admitted, Bound, Rejection, Response, Source, StoredKey, verify};
 use std::path::PathBuf;
+
+/// How long a token holds at most from its issue, in seconds: GitLab's greatest timeout of a job, a month, and some.
+const LONGEST_LIFE: u64 = 32 * 24 * 3600;
 
 /// One GitLab server as far as tokens are concerned.
 #[derive(Debug, Clone)]
@@ -15,6 +19,8 @@ pub struct Server {
     pub algorithms: Vec<&'static str>,
     /// When not empty, the token's `runner_id` must be one of these.
     pub runner_ids: Vec<u64>,
+    /// URLs below which its repositories are. Where several servers are configured, a job's must be of the server whose key signed.
+    pub repositories: Vec<String>,
     /// Seconds after which a key that the server no longer shows is not used.
     pub keys_max_age: u64,
     /// Its known keys.
@@ -66,7 +72,8 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     let claims = Claims::parse(&verified.payload).ok_or(Rejection::Claims)?;
     let server = question.servers.get(verified.server).ok_or(Rejection::UnknownKey)?;
     check_purpose(&claims, server)?;
-    check_time(&claims, question.now, question.clock_skew)?;
+    let expires_at = check_time(&claims, question.now, question.clock_skew)?;
+    check_server(verified.server, question.servers, response)?;
     check_binding(&claims, server, response)?;
     let project = claims.running_project().ok_or(Rejection::Claims)?;
     let requested_account = question.account_variable.and_then(|name| response.requested_account(name));
@@ -77,7 +84,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     Ok(Admitted {
         server: verified.server,
         source: Source::IdToken,
-        expires_at: claims.exp,
+        expires_at,
         job_id: claims.job_id.0,
         pipeline_id: claims.pipeline_id.0,
         project_id: project.id,
@@ -122,15 +129,26 @@ fn check_purpose(claims: &Claims, server: &Server) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn check_time(claims: &Claims, now: u64, skew: u64) -> Result<(), Rejection> {
-    if now >= claims.exp.saturating_add(skew) {
+/// When the token ends, in seconds since the epoch. No job lasts longer than GitLab's longest timeout, so neither does the
+/// identity of one, whatever a server has signed while it was in somebody else's hands.
+fn check_time(claims: &Claims, now: u64, skew: u64) -> Result<u64, Rejection> {
+    let expires_at = claims.exp.min(claims.iat.min(now).saturating_add(LONGEST_LIFE));
+    if now >= expires_at.saturating_add(skew) {
         return Err(Rejection::Expired);
     }
     let soon = now.saturating_add(skew);
     if claims.nbf > soon || claims.iat > soon {
         return Err(Rejection::NotYetValid);
     }
-    Ok(())
+    Ok(expires_at)
+}
+
+/// A server may have come by a token that another signed, and it chooses the ids of its own jobs: the token counts for
+/// jobs of the server that signed it.
+fn check_server(signer: usize, servers: &[Server], response: &Response) -> Result<(), Rejection> {
+    let places: Vec<&[String]> = servers.iter().map(|server| server.repositories.as_slice()).collect();
+    let of_signer = servers.len() == 1 || servers_of(&response.git_info.repo_url, &places).contains(&signer);
+    if of_signer { Ok(()) } else { Err(Rejection::OtherServer) }
 }
 
 /// Any script can print its own token, so a genuine one may be in anybody's hands: it counts for its own

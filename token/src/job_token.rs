@@ -5,6 +5,7 @@
 //! job, as an id token must be.
 
 use crate::claims::{fork_by_pipeline, is_plain};
+use crate::place::servers_of;
 use crate::response::{JobInfo, Response};
 use crate::{Admitted, Bound, Rejection, Source};
 use serde::Deserialize;
@@ -23,7 +24,7 @@ const LIFE: std::ops::RangeInclusive<u64> = 600..=30 * 24 * 3600;
 /// A job token, and the server that it is for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JobToken {
-    /// Index into the URLs.
+    /// Index into the servers.
     pub server: usize,
     /// Printable ASCII without spaces, at most [`MAX_JOB_TOKEN`].
     pub token: String,
@@ -36,39 +37,25 @@ impl std::fmt::Debug for JobToken {
     }
 }
 
-/// Finds the job's token, and the server among `urls` that its repository is on; the only one, where there is one alone.
+/// Finds the job's token, and the server that its repository is on, by the URLs of each; the only one, where there is one
+/// alone.
 ///
 /// # Errors
 /// [`Rejection::Response`] and [`Rejection::NoToken`].
-pub fn job_token(response: &[u8], urls: &[String]) -> Result<JobToken, Rejection> {
+pub fn job_token(response: &[u8], servers: &[Vec<String>]) -> Result<JobToken, Rejection> {
     let response = Response::parse(response).ok_or(Rejection::Response)?;
     let shape = |b: u8| b.is_ascii_graphic();
     if response.token.is_empty() || response.token.len() > MAX_JOB_TOKEN || !response.token.bytes().all(shape)
     {
         return Err(Rejection::NoToken);
     }
-    let repository = host(&response.git_info.repo_url);
-    let same = |url: &str| host(url).zip(repository).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
-    let mut on_it = urls.iter().enumerate().filter(|(_, url)| same(url));
-    let server = match (urls, on_it.next(), on_it.next()) {
-        (_, Some((index, _)), None) => index,
-        ([_], _, _) => 0,
+    let places: Vec<&[String]> = servers.iter().map(Vec::as_slice).collect();
+    let server = match (&servers_of(&response.git_info.repo_url, &places)[..], servers) {
+        ([index], _) => *index,
+        (_, [_]) => 0,
         _ => return Err(Rejection::NoToken),
     };
     Ok(JobToken { server, token: response.token })
-}
-
-/// The host of a URL, without credentials and port.
-fn host(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
-    let end = if address.starts_with('[') {
-        address.find(']')? + 1
-    } else {
-        address.find(':').unwrap_or(address.len())
-    };
-    address.get(..end)
 }
 
 /// What is asked about an answer.

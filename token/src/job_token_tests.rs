@@ -1,4 +1,4 @@
-use super::{JobQuestion, admit_by_job_token, host, job_token};
+use super::{JobQuestion, admit_by_job_token, job_token};
 use crate::{Admitted, Bound, Rejection, Source};
 use serde_json::{Value, json};
 
@@ -149,31 +149,24 @@ fn anything_but_the_entity_of_a_running_job_here_is_no_answer() {
 #[test]
 fn a_job_token_goes_to_the_server_of_its_repository_or_to_the_only_one() {
     let find = |response: &Value, urls: &[&str]| {
-        let urls: Vec<String> = urls.iter().map(|&url| url.to_owned()).collect();
-        job_token(response.to_string().as_bytes(), &urls).map(|found| found.server)
+        let servers: Vec<Vec<String>> = urls.iter().map(|&url| vec![url.to_owned()]).collect();
+        job_token(response.to_string().as_bytes(), &servers).map(|found| found.server)
     };
     assert_eq!(find(&response(), &["https://other.example.org", URL]), Ok(1));
     assert_eq!(find(&response(), &["https://other.example.org", "https://GitLab.example.org"]), Ok(1));
     assert_eq!(find(&response(), &["https://other.example.org"]), Ok(0));
     assert_eq!(find(&response(), &["https://a.org", "https://b.org"]), Err(Rejection::NoToken));
-    assert_eq!(find(&response(), &[URL, "https://gitlab.example.org:8443"]), Err(Rejection::NoToken));
+    assert_eq!(find(&response(), &[URL, "https://gitlab.example.org:8443"]), Ok(0));
+    assert_eq!(
+        find(&response(), &[URL, URL]),
+        Err(Rejection::NoToken),
+        "two servers that cannot be told apart"
+    );
     for token in ["", "two words", "line\nbreak", "caf\u{e9}", &"x".repeat(9000)] {
         let mut bad = response();
         bad["token"] = json!(token);
         assert_eq!(find(&bad, &[URL]), Err(Rejection::NoToken), "{token}");
     }
-    let shown = format!("{:?}", job_token(response().to_string().as_bytes(), &[URL.to_owned()]));
+    let shown = format!("{:?}", job_token(response().to_string().as_bytes(), &[vec![URL.to_owned()]]));
     assert!(!shown.contains("secret"), "{shown}");
-}
-
-#[test]
-fn a_host_is_what_stands_between_credentials_and_port() {
-    for (url, expected) in [
-        ("https://a.org/x", Some("a.org")),
-        ("https://u:p@a.org:8443/x", Some("a.org")),
-        ("http://[::1]:80/x", Some("[::1]")),
-        ("git@a.org:x", None),
-    ] {
-        assert_eq!(host(url), expected, "{url}");
-    }
 }

@@ -15,6 +15,7 @@ mod claims;
 mod job_token;
 mod job_user;
 mod keyfile;
+mod place;
 mod reader;
 mod rejection;
 mod response;

@@ -31,6 +31,8 @@ pub enum Rejection {
     Expired,
     /// Before its time, or issued in the future.
     NotYetValid,
+    /// The job's repository is on another server than the one whose key signed.
+    OtherServer,
     /// The server's answer to the job's token is not GitLab's about a running job of its own.
     JobAnswer,
     /// Genuine, but of another job: a replay.
@@ -81,6 +83,7 @@ impl Rejection {
             Rejection::Audience => "token-audience",
             Rejection::Expired => "token-expired",
             Rejection::NotYetValid => "token-not-yet-valid",
+            Rejection::OtherServer => "token-of-another-server",
             Rejection::JobAnswer => "job-answer",
             Rejection::OtherJob(_) => "token-of-another-job",
         }
@@ -102,6 +105,9 @@ impl fmt::Display for Rejection {
             Rejection::Audience => "the job's id token is meant for another audience",
             Rejection::Expired => "the job's id token has expired",
             Rejection::NotYetValid => "the job's id token is not valid yet; check the clocks of both hosts",
+            Rejection::OtherServer => {
+                "the job's id token was issued by another server than the one the job is from"
+            }
             Rejection::JobAnswer => "the GitLab server does not tell whose running job this is",
             Rejection::OtherJob(bound) => {
                 return write!(f, "the token belongs to another job (its {} differs)", bound.claim());

@@ -29,7 +29,7 @@ pub const MAX_MESSAGE: usize = 256 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WireError;
 
-const REJECTIONS: [Rejection; 13] = [
+const REJECTIONS: [Rejection; 14] = [
     Rejection::Response,
     Rejection::Keys,
     Rejection::NoToken,
@@ -42,6 +42,7 @@ const REJECTIONS: [Rejection; 13] = [
     Rejection::Audience,
     Rejection::Expired,
     Rejection::NotYetValid,
+    Rejection::OtherServer,
     Rejection::JobAnswer,
 ];
 const BOUNDS: [Bound; 5] = [Bound::Job, Bound::Project, Bound::Pipeline, Bound::User, Bound::Runner];

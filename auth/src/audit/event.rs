@@ -87,6 +87,12 @@ pub(crate) struct Event<'a> {
     pub(crate) policy_digest: Option<&'a str>,
     pub(crate) runner_uid: u32,
     pub(crate) privilege: &'static str,
+    /// Refusals of this runner account without a verified identity that were not written since the last one that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) left_out: Option<u64>,
+    /// The claims made the event too large.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) claims_left_out: bool,
     /// Where this event could not be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) not_written: Option<String>,
@@ -299,6 +305,8 @@ impl<'a> Event<'a> {
             policy_digest: record.map(|r| r.policy_digest.as_str()),
             runner_uid: context.privilege.caller.uid,
             privilege: context.privilege.source.name(),
+            left_out: None,
+            claims_left_out: false,
             not_written: None,
         }
     }
@@ -324,7 +332,8 @@ impl<'a> Event<'a> {
             Outcome::Denied => {
                 let cause = self.detail.and_then(|detail| detail.lines().next()).unwrap_or("");
                 let code = self.code.unwrap_or("");
-                format!("denied in {}: [{}] {}", self.stage, Untrusted(code), Untrusted(cause))
+                let more = self.left_out.map_or(String::new(), |n| format!(" (and {n} more, not written)"));
+                format!("denied in {}: [{}] {}{more}", self.stage, Untrusted(code), Untrusted(cause))
             }
             Outcome::StageStarted => format!("{} started{account}", Untrusted(stage)),
             Outcome::StageEnded => format!("{} ended{account}{}", Untrusted(stage), self.end_in_words()),

@@ -6,6 +6,8 @@
 mod encode;
 mod event;
 mod sinks;
+mod trace;
+mod unverified;
 
 use crate::context::Context;
 use crate::refusal::{Refusal, print_error};
@@ -13,8 +15,10 @@ use event::End;
 pub(crate) use event::{Claims, Event, Job, Outcome, Script};
 use nunbird_handover::Summary;
 use nunbird_sys::fork::Ended;
-pub(crate) use sinks::Sinks;
+pub(crate) use sinks::{Sinks, turn};
 use std::time::Duration;
+pub(crate) use trace::leave as leave_trace;
+pub(crate) use unverified::Turn;
 
 /// Writes an event without which nothing may go on.
 ///

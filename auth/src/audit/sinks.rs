@@ -6,8 +6,10 @@
 
 use super::encode;
 use super::event::Event;
+use super::unverified::{self, Turn};
 use crate::privilege::Privilege;
 use nunbird_handover::{Audit, Syslog};
+use nunbird_sys::clock;
 use nunbird_sys::directory::Directory;
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::lines::Lines;
@@ -84,6 +86,11 @@ impl Sinks {
         sinks
     }
 
+    /// Whether the site has set no place at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.closed.is_empty()
+    }
+
     fn add(&mut self, opened: Result<Sink, String>) {
         match opened {
             Ok(sink) => self.open.push(sink),
@@ -98,7 +105,8 @@ impl Sinks {
     pub(crate) fn write(&self, event: &Event<'_>, durably: bool) -> Result<(), String> {
         let mut troubles = self.closed.clone();
         for sink in &self.open {
-            let not_written = (!troubles.is_empty()).then(|| troubles.join("; "));
+            let known = event.not_written.iter().chain(&troubles).map(String::as_str);
+            let not_written = Some(known.collect::<Vec<_>>().join("; ")).filter(|all| !all.is_empty());
             if let Err(e) = sink.send(&Event { not_written, ..event.clone() }, durably) {
                 troubles.push(format!("{sink}: {e}"));
             }
@@ -145,6 +153,18 @@ fn open_file(path: &Path, privilege: Privilege) -> io::Result<Lines> {
     as_keeper(privilege, || {
         let fd = open_trusted_directory(parent, &privilege.trusted_owners()).map_err(io::Error::other)?;
         Directory::new(fd).lines(name, privilege.keeper().uid)
+    })
+}
+
+/// Whether a refusal of a call without a verified identity is written, counted beside this audit file.
+///
+/// # Errors
+/// As [`unverified::turn`], and where the directory is not root's alone.
+pub(crate) fn turn(file: &Path, privilege: Privilege) -> io::Result<Turn> {
+    let parent = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    as_keeper(privilege, || {
+        let fd = open_trusted_directory(parent, &privilege.trusted_owners()).map_err(io::Error::other)?;
+        unverified::turn(&Directory::new(fd), privilege.caller.uid, clock::now()?)
     })
 }
 

@@ -1,13 +1,17 @@
 use super::event::{Account, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used};
 use super::sinks::{Places, Sinks};
+use super::unverified::{Turn, turn};
 use super::{encode, stage_started};
 use crate::context::Context;
 use crate::inputs::Inputs;
 use crate::privilege::{Privilege, Source};
 use nunbird_handover::{Audit, BatchEnd, RuleRef, Summary, Syslog};
+use nunbird_sys::directory::Directory;
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::rlimits::Limits;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -144,6 +148,8 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
         executor: Some("slurm"),
         rule: Some(rule),
         policy_digest: Some("abcd"),
+        left_out: Some(412),
+        claims_left_out: true,
         not_written: Some("tcp://192.0.2.1:601: connection refused".to_owned()),
         ..Event::of(context, Outcome::Denied)
     }
@@ -348,4 +354,101 @@ fn a_file_that_was_removed_while_it_was_open_is_not_written_in_silence() {
     assert_eq!(scratch.lines().len(), 2, "a file that is rotated away has the lines that were begun with it");
     fs::remove_file(scratch.0.join("audit.jsonl")).unwrap();
     assert!(write(&sinks).is_err());
+}
+
+/// Texts of any characters, most of them such that their escaped form is the longest.
+fn text() -> impl Strategy<Value = String> {
+    let one = prop_oneof![
+        Just('\u{e0001}'),
+        Just('\u{0}'),
+        Just('\u{7f}'),
+        Just('\n'),
+        Just('"'),
+        Just('\\'),
+        Just('\u{202e}'),
+        Just('x'),
+        Just('é'),
+        any::<char>()
+    ];
+    (one, 0_usize..3000, any::<String>()).prop_map(|(c, n, any)| c.to_string().repeat(n) + &any)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10))]
+
+    #[test]
+    fn an_event_is_bounded_in_every_form_whatever_is_in_it(
+        texts in vec(text(), 4),
+        groups in vec(text(), 0..4),
+        many in 0_usize..1500,
+    ) {
+        let groups = [groups, vec![texts[0].chars().take(9).collect(); many]].concat();
+        let rule = RuleRef { name: texts[1].clone(), file: texts[2].clone().into(), line: u32::MAX };
+        with_context(Sinks::default(), |context| {
+            let event = full(context, &rule);
+            let [a, b, c, d] = [0, 1, 2, 3].map(|n| texts[n].as_str());
+            let claims = Claims {
+                git_ref: a, namespace_path: b, ref_type: Some(c), pipeline_source: Some(d), environment: Some(a), user_email: Some(b),
+                user_access_level: Some(c), groups_direct: Some(&groups), validated: Some(d),
+                user_identities: groups.iter().map(|g| ProviderIdentity { provider: a, extern_uid: g }).collect(),
+                ..Claims::default()
+            };
+            let job = Job { server: a, project_path: b, user_login: c, identity_source: d, claims: Some(claims), ..event.job.clone().unwrap() };
+            let event = Event {
+                detail: Some(a), code: Some(b), job: Some(job), account: Some(Account { name: d, uid: u32::MAX }), executor: Some(a),
+                policy_digest: Some(b), not_written: Some(c.to_owned()), claims_left_out: false, ..event
+            };
+            let line = encode::json_line(&event).unwrap();
+            for form in [&line, &encode::journal(&event).unwrap(), &encode::syslog_local(&event).unwrap(), &encode::syslog_5424(&event).unwrap()] {
+                assert!(form.len() <= encode::MAX_EVENT, "{}", form.len());
+            }
+            let value: Value = serde_json::from_slice(&line).unwrap();
+            let text = std::str::from_utf8(&line).unwrap();
+            assert_harmless(text.strip_suffix('\n').unwrap());
+            for (field, exact) in [("detail", a), ("project_path", b), ("user_login", c), ("account", d)] {
+                let (written, cut) = (value[field].as_str().unwrap(), value[field].as_str().unwrap().strip_suffix("[...]"));
+                assert!(written == exact || cut.is_some_and(|begin| exact.starts_with(begin)), "{field}");
+            }
+            assert_eq!(value["claims_left_out"] == true, value["ref"].is_null());
+        });
+    }
+}
+
+#[test]
+fn a_text_is_cut_where_it_would_be_too_long_when_it_is_escaped() {
+    let written = |detail: &str| {
+        let line = with_context(Sinks::default(), |context| {
+            encode::json_line(&Event { detail: Some(detail), ..Event::of(context, Outcome::Denied) }).unwrap()
+        });
+        let value: Value = serde_json::from_slice(&line).unwrap();
+        value["detail"].as_str().unwrap().to_owned()
+    };
+    let fits = "\u{e0001}".repeat((encode::MAX_LONG_TEXT - 5) / 12);
+    assert_eq!(written(&fits), fits);
+    assert_eq!(written(&(fits.clone() + "\u{e0001}")), fits.clone() + "[...]");
+    assert_eq!(written(&(fits.clone() + "\u{e0001}\nx")), fits + "[...]", "nothing follows what was cut");
+}
+
+#[test]
+fn a_minute_has_sixty_refusals_of_a_runner_and_a_later_one_tells_how_many_more_there_were() {
+    let scratch = Scratch::new("turns");
+    let directory = Directory::new(fs::File::open(&scratch.0).unwrap().into());
+    let turns = |runner, now, n: usize| -> Vec<Turn> {
+        (0..n).map(|_| turn(&directory, runner, now).unwrap()).collect()
+    };
+    let written = |turns: &[Turn]| turns.iter().filter(|turn| **turn != Turn::LeaveOut).count();
+    assert_eq!(written(&turns(7, 6000, 100)), 60);
+    assert_eq!(turns(7, 6059, 1), [Turn::LeaveOut]);
+    assert_eq!(turns(8, 6059, 1), [Turn::Write(0)], "another runner account");
+    // Several at once are each counted once.
+    let at_once: usize = std::thread::scope(|threads| {
+        let each: Vec<_> = (0..8).map(|_| threads.spawn(|| written(&turns(9, 6000, 50)))).collect();
+        each.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(at_once, 60);
+    assert_eq!(turns(9, 6060, 2), [Turn::Write(340), Turn::Write(0)]);
+    assert_eq!(turns(7, 9999, 2), [Turn::Write(41), Turn::Write(0)]);
+    let mut left: Vec<String> = directory.hidden_names().unwrap();
+    left.sort();
+    assert_eq!(left, [".unverified-7-166", ".unverified-8-100", ".unverified-9-101"]);
 }

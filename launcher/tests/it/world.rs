@@ -21,15 +21,7 @@ pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// For tests that need files of another account. Without root they fail, unless `NUNBIRD_TESTS_ALLOW_SKIP` is `1`.
-pub(crate) fn needs_root() -> bool {
-    if !is_root() {
-        let allowed = std::env::var_os("NUNBIRD_TESTS_ALLOW_SKIP").is_some_and(|v| v == "1");
-        assert!(allowed, "this test needs root, or NUNBIRD_TESTS_ALLOW_SKIP=1 to be skipped");
-        eprintln!("SKIPPED: {}: not root", std::thread::current().name().unwrap_or("a test"));
-    }
-    is_root()
-}
+pub(crate) use nunbird_skip::require_root as needs_root;
 
 /// Removed when it goes.
 pub(crate) struct World {

@@ -99,6 +99,8 @@ pub struct GitLabServer {
     pub algorithms: Vec<Algorithm>,
     /// When not empty, the token's `runner_id` must be one of these.
     pub runner_ids: Vec<u64>,
+    /// URLs below which its repositories are, besides its own.
+    pub repository_urls: Vec<String>,
     /// Seconds after which a key that the server no longer shows is not used.
     pub keys_max_age: u64,
     /// Whether it is asked about the user of a job.
@@ -113,6 +115,20 @@ pub enum UserCheck {
     Required,
     /// It is not asked.
     Off,
+}
+
+/// Seconds for which a key holds that the server no longer shows, unless the site says otherwise.
+///
+/// GitLab signs a job's token when it hands the job out, minutes before `config` reads it, so a key that it changed is
+/// needed for minutes; the rest is patience with a host that cannot fetch keys for two days. A key that the server had to
+/// withdraw holds as long.
+pub const DEFAULT_KEYS_MAX_AGE: u64 = 48 * 3600;
+
+impl GitLabServer {
+    /// All URLs below which its repositories are.
+    pub fn repositories(&self) -> Vec<String> {
+        std::iter::once(&self.url).chain(&self.repository_urls).cloned().collect()
+    }
 }
 
 /// Where the identity comes from and how long it holds.

@@ -1,6 +1,6 @@
 //! `[[gitlab]]`: the servers whose jobs may run.
 
-use super::model::{Algorithm, GitLabServer, UserCheck};
+use super::model::{Algorithm, DEFAULT_KEYS_MAX_AGE, GitLabServer, UserCheck};
 use super::reader::{At, Section};
 use super::values::Values;
 use crate::people::is_server_name;
@@ -36,6 +36,7 @@ fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer 
         check_name(name, names);
     }
     let url = table.text("url").map(|at| url(&at)).unwrap_or_default();
+    let repository_urls = table.texts("repository_urls").map_or_else(Vec::new, |at| at.value);
     let server = GitLabServer {
         name: name.map_or("", |at| at.value).to_owned(),
         issuer: table.text("issuer").map_or_else(|| url.clone(), |at| at.value.to_owned()),
@@ -44,7 +45,8 @@ fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer 
         ca_file: table.text("ca_file").map(|at| super::values::path(&at)),
         algorithms: table.texts("algorithms").map_or_else(|| vec![Algorithm::Rs256], algorithms),
         runner_ids: table.integers("runner_ids").map(|at| at.value).unwrap_or_default(),
-        keys_max_age: table.seconds("keys_max_age", 30 * 24 * HOUR, HOUR..=3650 * 24 * HOUR),
+        repository_urls: repository_urls.iter().map(self::url).collect(),
+        keys_max_age: table.seconds("keys_max_age", DEFAULT_KEYS_MAX_AGE, HOUR..=3650 * 24 * HOUR),
         user_check: table.choice("user_check", &USER_CHECK).map_or_else(UserCheck::default, |at| at.value),
     };
     table.finish();

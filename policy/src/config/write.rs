@@ -130,6 +130,9 @@ impl Writer<'_> {
         };
         self.key("algorithms", &texts(server.algorithms.iter().map(name)));
         self.key("runner_ids", &numbers(&server.runner_ids));
+        if !server.repository_urls.is_empty() {
+            self.key("repository_urls", &texts(&server.repository_urls));
+        }
         self.key("keys_max_age", &seconds(server.keys_max_age));
         self.key("user_check", &quote(server.user_check.name()));
     }

@@ -7,7 +7,7 @@
 
 mod message;
 mod reply;
-#[cfg(all(test, target_endian = "little"))]
+#[cfg(test)]
 #[path = "wire_tests.rs"]
 mod tests;
 

@@ -42,20 +42,19 @@ pub struct Host {
 
 /// Whether this test can boot a host: as [`require_root`](crate::require_root), for tests that need a [`Host`].
 ///
-/// Where the machine has no version 1 hierarchies of cgroups that it may write to, a line that begins with `NOT RUN HERE: `
-/// says so, and the answer is `false`: no set-up can give them to it.
+/// Where the machine has no version 1 hierarchies of cgroups that it may write to, the test is on the list of skipped
+/// tests: no set-up can give them to it.
 #[must_use]
+#[track_caller]
 pub fn require_host() -> bool {
     if !crate::require_root() {
         return false;
     }
     let writable = nix::unistd::access("/sys/fs/cgroup/systemd", nix::unistd::AccessFlags::W_OK);
     if let Err(error) = writable {
-        let name = std::thread::current().name().unwrap_or("a test").to_owned();
-        eprintln!(
-            "NOT RUN HERE: {name}: systemd needs /sys/fs/cgroup/systemd of this machine, writable: {error}"
+        nunbird_skip::skip!(
+            "a booted container needs /sys/fs/cgroup/systemd of this machine, writable: {error}"
         );
-        return false;
     }
     true
 }

@@ -39,16 +39,17 @@ impl Slurm {
         Self::start_kind(Kind::Accounting)
     }
 
-    /// Starts one that enforces memory limits; none where the host has no control groups of version 1 to do it with.
+    /// Starts one that enforces memory limits; none, and the test is on the list of skipped
+    /// tests, where the host has no control groups of version 1 to do it with.
     ///
     /// # Panics
     /// As [`Slurm::start`].
+    #[track_caller]
     pub fn with_groups() -> Option<Slurm> {
-        let there = Path::new(MEMORY).join("memory.limit_in_bytes").exists();
-        if !there {
-            eprintln!("skipped: no {MEMORY}, so that nothing here enforces memory limits");
+        if !Path::new(MEMORY).join("memory.limit_in_bytes").exists() {
+            nunbird_skip::skip!("no {MEMORY}, so that nothing here enforces memory limits");
         }
-        there.then(|| Self::start_kind(Kind::Groups))
+        Some(Self::start_kind(Kind::Groups))
     }
 
     /// Names of the nodes. Control groups are the host's, so their names are of this process and bed.

@@ -178,3 +178,60 @@ fn a_server_that_names_one_project_does_not_tell_whose_sources_a_merge_request_h
     ];
     assert_eq!(ask_claims(&with(&own)).unwrap().fork, Some(false));
 }
+
+/// A server chooses the ids of its own jobs, so those alone do not bind a token of another server's.
+#[test]
+fn a_token_counts_for_jobs_of_the_server_that_signed_it() {
+    let other = |repositories: &[&str]| Server {
+        issuer: "https://other.example.org".to_owned(),
+        repositories: repositories.iter().map(|url| (*url).to_owned()).collect(),
+        keys: Vec::new(),
+        ..server(&KEY)
+    };
+    let token = sign(&KEY, HEADER, &claims().to_string());
+    let job_at = |url: &str| {
+        let mut job = response(&[("SITE_ID_TOKEN", &token)]);
+        job["git_info"]["repo_url"] = json!(url);
+        job
+    };
+    let two = [server(&KEY), other(&["https://other.example.org"])];
+    assert!(ask_with(&job_at("https://gitlab-ci-token:x@gitlab.example.org/hpc/app.git"), &two).is_ok());
+    for url in [
+        "https://gitlab-ci-token:x@other.example.org/hpc/app.git",
+        "https://git.example.org/hpc/app.git",
+        "",
+        "/srv/app.git",
+    ] {
+        assert_eq!(ask_with(&job_at(url), &two), Err(Rejection::OtherServer), "{url}");
+        assert!(ask_with(&job_at(url), &two[..1]).is_ok(), "there is no other server: {url}");
+    }
+    let mut none = job_at("");
+    none.as_object_mut().unwrap().remove("git_info");
+    assert_eq!(ask_with(&none, &two), Err(Rejection::OtherServer));
+    // Its repositories lie elsewhere, and the site says so.
+    let urls = ["https://gitlab.example.org", "https://git.example.org"].map(str::to_owned).to_vec();
+    let told = [Server { repositories: urls, ..server(&KEY) }, other(&["https://other.example.org"])];
+    assert!(ask_with(&job_at("https://git.example.org/hpc/app.git"), &told).is_ok());
+    // One server twice, as for two audiences.
+    assert!(
+        ask_with(
+            &job_at("https://gitlab.example.org/hpc/app.git"),
+            &[server(&KEY), other(&["https://gitlab.example.org"])]
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn no_token_holds_longer_than_the_longest_job() {
+    let longest = 32 * 24 * 3600;
+    let expiry = |changes: &[(&str, Value)]| ask_claims(&with(changes)).map(|admitted| admitted.expires_at);
+    assert_eq!(expiry(&[("exp", json!(u64::MAX))]), Ok(NOW + longest));
+    assert_eq!(expiry(&[("exp", json!(NOW + longest + 1))]), Ok(NOW + longest));
+    assert_eq!(expiry(&[("exp", json!(NOW + longest))]), Ok(NOW + longest));
+    let day = 24 * 3600;
+    assert_eq!(expiry(&[("exp", json!(u64::MAX)), ("iat", json!(NOW - 31 * day))]), Ok(NOW + day));
+    assert_eq!(expiry(&[("exp", json!(u64::MAX)), ("iat", json!(NOW - 33 * day))]), Err(Rejection::Expired));
+    assert_eq!(expiry(&[("exp", json!(u64::MAX)), ("iat", json!(0))]), Err(Rejection::Expired));
+    assert_eq!(expiry(&[("exp", json!(u64::MAX)), ("iat", json!(NOW + 60))]), Ok(NOW + longest));
+}

@@ -35,6 +35,7 @@ pub(crate) fn server(key: &RsaKeyPair) -> Server {
         audience: vec!["https://gitlab.example.org".to_owned()],
         algorithms: vec!["RS256"],
         runner_ids: Vec::new(),
+        repositories: vec!["https://gitlab.example.org".to_owned()],
         keys_max_age: 86400,
         keys: vec![StoredKey { kid: "one".to_owned(), material, last_seen: NOW, pinned: false }],
     }

@@ -3,7 +3,7 @@
 use super::{assignments, duration, ignore, list, on, refuse_text, required, set};
 use crate::Algorithm;
 use crate::config::batch::{Executor, executor_of};
-use crate::config::model::{Directories, GitLabServer, Job, UserCheck};
+use crate::config::model::{DEFAULT_KEYS_MAX_AGE, Directories, GitLabServer, Job, UserCheck};
 use crate::config::reader::{At, Section};
 use crate::config::{servers, values};
 use nunbird_handover::Upkeep;
@@ -109,7 +109,8 @@ fn server(table: &mut Section<'_>) -> GitLabServer {
         ca_file: set(table, "tls-ca-file").map(|at| values::path(&at)),
         algorithms: vec![Algorithm::Rs256],
         runner_ids: Vec::new(),
-        keys_max_age: 30 * 24 * 3600,
+        repository_urls: Vec::new(),
+        keys_max_age: DEFAULT_KEYS_MAX_AGE,
         user_check: UserCheck::Required,
     }
 }
