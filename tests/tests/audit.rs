@@ -43,6 +43,9 @@ fn a_job_leaves_its_admission_and_the_start_and_the_end_of_each_stage_in_every_m
         let outcome = job.run();
         let audit = world.audit();
         let (first, stages) = audit.split_first().expect("events");
+        let file = std::fs::metadata(world.host_path(&world.paths().audit)).expect("the audit file");
+        let mode = std::os::unix::fs::MetadataExt::mode(&file) & 0o7777;
+        assert_eq!(mode, 0o640, "{privilege:?}: as logrotate makes the next one");
         assert_eq!((&first["outcome"], &first["ref"]), (&json!("admitted"), &json!("main")));
         assert_eq!(first["identity_source"], "id_token");
         let pairs: Vec<_> = stages.chunks(2).collect();
