@@ -101,10 +101,10 @@ pub const QUIRKS: &[Quirk] = &[
     }),
     ("runner_ids", |p, n| p.set("gitlab", "runner_ids", pick(n, &["[5]", "[99]", "[4, 5, 6]", "[]"]))),
     ("issuer", |p, n| {
-        p.set("gitlab", "issuer", pick(n, &["\"https://other.example.org\"", "\"https://127.0.0.1\""]))
+        p.set("gitlab", "issuer", pick(n, &["\"https://other.example.org\"", "\"https://127.0.0.1\""]));
     }),
     ("algorithms", |p, n| {
-        p.set("gitlab", "algorithms", pick(n, &["[\"ES256\"]", "[\"RS256\"]", "[\"ES256\", \"RS256\"]"]))
+        p.set("gitlab", "algorithms", pick(n, &["[\"ES256\"]", "[\"RS256\"]", "[\"ES256\", \"RS256\"]"]));
     }),
     ("keys_max_age", |p, n| p.set("gitlab", "keys_max_age", pick(n, &["\"1h\"", "\"7d\""]))),
     ("token_variables", |p, n| {
@@ -128,7 +128,7 @@ pub const QUIRKS: &[Quirk] = &[
     ("max_uid", |p, n| p.set("accounts", "max_uid", pick(n, &["4102", "60000"]))),
     ("deny", |p, n| p.set("accounts", "deny", pick(n, &["[\"alice\"]", "[\"bob\", \"ada\"]"]))),
     ("deny_groups", |p, n| {
-        p.set("accounts", "deny_groups", pick(n, &["[\"lattice\"]", "[\"nosuchgroup\"]", "[\"bob\"]"]))
+        p.set("accounts", "deny_groups", pick(n, &["[\"lattice\"]", "[\"nosuchgroup\"]", "[\"bob\"]"]));
     }),
     ("allow_bots", |p, _| p.set("accounts", "allow_bots", "true")),
     ("a bot", |p, n| {
@@ -257,19 +257,19 @@ pub const QUIRKS: &[Quirk] = &[
         p.claim("aud", pick(n, &[json!("x"), json!(["x", AUDIENCE]), json!([]), json!(7), json!(null)]));
     }),
     ("issuer of the token", |p, n| {
-        p.claim("iss", pick(n, &[json!("https://other.example.org"), json!(7), json!("")]))
+        p.claim("iss", pick(n, &[json!("https://other.example.org"), json!(7), json!("")]));
     }),
     ("expiry", |p, n| {
         p.claim(
             "exp",
             pick(n, &[json!(now() - 3600), json!(now() - 60), json!(now() + 60), json!("x"), json!(0)]),
-        )
+        );
     }),
     ("not before", |p, n| {
-        p.claim("nbf", pick(n, &[json!(now() + 3600), json!(now() + 80), json!(now() - 60), json!(-1)]))
+        p.claim("nbf", pick(n, &[json!(now() + 3600), json!(now() + 80), json!(now() - 60), json!(-1)]));
     }),
     ("issued at", |p, n| {
-        p.claim("iat", pick(n, &[json!(now() + 3600), json!(now() + 80), json!(now() - 60)]))
+        p.claim("iat", pick(n, &[json!(now() + 3600), json!(now() + 80), json!(now() - 60)]));
     }),
     ("another id in the token", |p, n| {
         let name =
@@ -354,14 +354,14 @@ pub const QUIRKS: &[Quirk] = &[
     }),
     ("no token", |p, _| p.no_token = true),
     ("another name of the variable", |p, n| {
-        p.token_variable = Some(pick(n, &["OTHER_TOKEN", "CI_JOB_JWT", "site_id_token"]))
+        p.token_variable = Some(pick(n, &["OTHER_TOKEN", "CI_JOB_JWT", "site_id_token"]));
     }),
     ("one more token", |p, n| {
         p.extra_tokens
             .push((pick(n, &["SITE_ID_TOKEN", "OTHER_TOKEN"]), pick(n / 2, &["", "x", "a.b.c"]).to_owned()));
     }),
     ("a variable over the token", |p, n| {
-        p.variables.push(("SITE_ID_TOKEN", pick(n, &["", "x", "a.b.c"]).to_owned()))
+        p.variables.push(("SITE_ID_TOKEN", pick(n, &["", "x", "a.b.c"]).to_owned()));
     }),
     ("an older runner", |p, n| p.version = pick(n, &[RunnerVersion::V16_11, RunnerVersion::V17_11])),
     ("another id in the response", |p, n| {
@@ -392,7 +392,7 @@ pub const QUIRKS: &[Quirk] = &[
     }),
     ("what the server says about the job", |p, n| p.known_job = Some(n)),
     ("a server that is not asked", |p, n| {
-        p.set("gitlab", "user_check", pick(n, &["\"off\"", "\"required\""]))
+        p.set("gitlab", "user_check", pick(n, &["\"off\"", "\"required\""]));
     }),
     ("pinning", |p, n| p.set("accounts", "pinning", pick(n, &["\"off\"", "\"known\"", "\"remember\""]))),
     ("people of the site", |p, n| {
