@@ -27,7 +27,7 @@ fn explain_and_config_agree_on_any_job_policy_keys_and_host() {
     if !require_root() {
         return;
     }
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name: &str| std::env::var_os(name)?.to_str()?.parse::<u64>().ok();
     let seconds = number("NUNBIRD_AGREEMENT_SECONDS").unwrap_or(50);
     let seed = number("NUNBIRD_AGREEMENT_SEED").unwrap_or_else(quirks::now);
     println!("NUNBIRD_AGREEMENT_SEED={seed} NUNBIRD_AGREEMENT_SECONDS={seconds}");

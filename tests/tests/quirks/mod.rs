@@ -10,13 +10,13 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-pub use nunbird_tests::issuer::now;
+pub(crate) use nunbird_tests::issuer::now;
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
         self.next() % most
     }
 }
@@ -44,7 +44,7 @@ enum Token {
 }
 
 /// Everything that a case is made of.
-pub struct Plan {
+pub(crate) struct Plan {
     id: u64,
     /// `[table]`, key, value.
     keys: BTreeMap<(&'static str, &'static str), String>,
@@ -90,7 +90,7 @@ fn pick<T: Clone>(number: u64, all: &[T]) -> T {
 type Quirk = (&'static str, fn(&mut Plan, u64));
 
 /// All of them.
-pub const QUIRKS: &[Quirk] = &[
+pub(crate) const QUIRKS: &[Quirk] = &[
     ("audience", |p, n| {
         let all = [
             "\"https://other.example.org\"",
@@ -511,7 +511,7 @@ fn elliptic() -> Arc<SigningKey> {
 
 impl Plan {
     /// The sound case, with a job of this id.
-    pub fn new(id: u64) -> Self {
+    pub(crate) fn new(id: u64) -> Self {
         Plan {
             id,
             keys: BTreeMap::new(),
@@ -587,7 +587,7 @@ impl Plan {
     }
 
     /// Puts configuration, keys and files into the machine.
-    pub fn lay_out(&self, world: &World) {
+    pub(crate) fn lay_out(&self, world: &World) {
         world.configure(&self.configuration(world));
         for (path, text, owner, mode) in &self.files {
             world.write_file(path, text, owner, *mode);
@@ -638,7 +638,7 @@ impl Plan {
     }
 
     /// Takes away what another case must not see.
-    pub fn clear_away(&self, world: &World) {
+    pub(crate) fn clear_away(&self, world: &World) {
         for (path, ..) in &self.files {
             let _twice = fs::remove_file(world.host_path(path));
         }
@@ -646,7 +646,7 @@ impl Plan {
     }
 
     /// The job.
-    pub fn job<'w>(&self, world: &'w World) -> Job<'w> {
+    pub(crate) fn job<'w>(&self, world: &'w World) -> Job<'w> {
         let mut job = world.job().id(self.id).version(self.version).user(&self.user);
         for (name, value) in self.facts.clone() {
             job = job.facts(|facts| match name {
@@ -728,7 +728,7 @@ impl Plan {
     }
 
     /// What stands in the place of the job response.
-    pub fn response_bytes(&self) -> Option<&[u8]> {
+    pub(crate) fn response_bytes(&self) -> Option<&[u8]> {
         self.bytes.as_deref()
     }
 }
