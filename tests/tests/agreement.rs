@@ -27,7 +27,7 @@ fn explain_and_config_agree_on_any_job_policy_keys_and_host() {
     if !require_root() {
         return;
     }
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name: &str| std::env::var_os(name)?.to_str()?.parse::<u64>().ok();
     let seconds = number("NUNBIRD_AGREEMENT_SECONDS").unwrap_or(50);
     let seed = number("NUNBIRD_AGREEMENT_SEED").unwrap_or_else(quirks::now);
     println!("NUNBIRD_AGREEMENT_SEED={seed} NUNBIRD_AGREEMENT_SECONDS={seconds}");
@@ -56,12 +56,12 @@ fn explain_and_config_agree_on_any_job_policy_keys_and_host() {
     println!("{cases} cases agree: {tally:?}");
     let missing: Vec<&&str> = EXPECTED.iter().filter(|code| !tally.contains_key(**code)).collect();
     assert!(
-        cases < 600 || missing.is_empty(),
+        cases < 4000 || missing.is_empty(),
         "the cases are too much alike: none of {cases} ended with {missing:?}: {tally:?}"
     );
 }
 
-/// Ends that some hundreds of cases must have.
+/// Ends that some thousands of cases must have; the rarest come once in some hundreds.
 const EXPECTED: [&str; 18] = [
     "admitted",
     "account",

@@ -10,13 +10,13 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-pub use nunbird_tests::issuer::now;
+pub(crate) use nunbird_tests::issuer::now;
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
         self.next() % most
     }
 }
@@ -44,7 +44,7 @@ enum Token {
 }
 
 /// Everything that a case is made of.
-pub struct Plan {
+pub(crate) struct Plan {
     id: u64,
     /// `[table]`, key, value.
     keys: BTreeMap<(&'static str, &'static str), String>,
@@ -90,7 +90,7 @@ fn pick<T: Clone>(number: u64, all: &[T]) -> T {
 type Quirk = (&'static str, fn(&mut Plan, u64));
 
 /// All of them.
-pub const QUIRKS: &[Quirk] = &[
+pub(crate) const QUIRKS: &[Quirk] = &[
     ("audience", |p, n| {
         let all = [
             "\"https://other.example.org\"",
@@ -101,10 +101,10 @@ pub const QUIRKS: &[Quirk] = &[
     }),
     ("runner_ids", |p, n| p.set("gitlab", "runner_ids", pick(n, &["[5]", "[99]", "[4, 5, 6]", "[]"]))),
     ("issuer", |p, n| {
-        p.set("gitlab", "issuer", pick(n, &["\"https://other.example.org\"", "\"https://127.0.0.1\""]))
+        p.set("gitlab", "issuer", pick(n, &["\"https://other.example.org\"", "\"https://127.0.0.1\""]));
     }),
     ("algorithms", |p, n| {
-        p.set("gitlab", "algorithms", pick(n, &["[\"ES256\"]", "[\"RS256\"]", "[\"ES256\", \"RS256\"]"]))
+        p.set("gitlab", "algorithms", pick(n, &["[\"ES256\"]", "[\"RS256\"]", "[\"ES256\", \"RS256\"]"]));
     }),
     ("keys_max_age", |p, n| p.set("gitlab", "keys_max_age", pick(n, &["\"1h\"", "\"7d\""]))),
     ("token_variables", |p, n| {
@@ -128,7 +128,7 @@ pub const QUIRKS: &[Quirk] = &[
     ("max_uid", |p, n| p.set("accounts", "max_uid", pick(n, &["4102", "60000"]))),
     ("deny", |p, n| p.set("accounts", "deny", pick(n, &["[\"alice\"]", "[\"bob\", \"ada\"]"]))),
     ("deny_groups", |p, n| {
-        p.set("accounts", "deny_groups", pick(n, &["[\"lattice\"]", "[\"nosuchgroup\"]", "[\"bob\"]"]))
+        p.set("accounts", "deny_groups", pick(n, &["[\"lattice\"]", "[\"nosuchgroup\"]", "[\"bob\"]"]));
     }),
     ("allow_bots", |p, _| p.set("accounts", "allow_bots", "true")),
     ("a bot", |p, n| {
@@ -257,19 +257,19 @@ pub const QUIRKS: &[Quirk] = &[
         p.claim("aud", pick(n, &[json!("x"), json!(["x", AUDIENCE]), json!([]), json!(7), json!(null)]));
     }),
     ("issuer of the token", |p, n| {
-        p.claim("iss", pick(n, &[json!("https://other.example.org"), json!(7), json!("")]))
+        p.claim("iss", pick(n, &[json!("https://other.example.org"), json!(7), json!("")]));
     }),
     ("expiry", |p, n| {
         p.claim(
             "exp",
             pick(n, &[json!(now() - 3600), json!(now() - 60), json!(now() + 60), json!("x"), json!(0)]),
-        )
+        );
     }),
     ("not before", |p, n| {
-        p.claim("nbf", pick(n, &[json!(now() + 3600), json!(now() + 80), json!(now() - 60), json!(-1)]))
+        p.claim("nbf", pick(n, &[json!(now() + 3600), json!(now() + 80), json!(now() - 60), json!(-1)]));
     }),
     ("issued at", |p, n| {
-        p.claim("iat", pick(n, &[json!(now() + 3600), json!(now() + 80), json!(now() - 60)]))
+        p.claim("iat", pick(n, &[json!(now() + 3600), json!(now() + 80), json!(now() - 60)]));
     }),
     ("another id in the token", |p, n| {
         let name =
@@ -354,14 +354,14 @@ pub const QUIRKS: &[Quirk] = &[
     }),
     ("no token", |p, _| p.no_token = true),
     ("another name of the variable", |p, n| {
-        p.token_variable = Some(pick(n, &["OTHER_TOKEN", "CI_JOB_JWT", "site_id_token"]))
+        p.token_variable = Some(pick(n, &["OTHER_TOKEN", "CI_JOB_JWT", "site_id_token"]));
     }),
     ("one more token", |p, n| {
         p.extra_tokens
             .push((pick(n, &["SITE_ID_TOKEN", "OTHER_TOKEN"]), pick(n / 2, &["", "x", "a.b.c"]).to_owned()));
     }),
     ("a variable over the token", |p, n| {
-        p.variables.push(("SITE_ID_TOKEN", pick(n, &["", "x", "a.b.c"]).to_owned()))
+        p.variables.push(("SITE_ID_TOKEN", pick(n, &["", "x", "a.b.c"]).to_owned()));
     }),
     ("an older runner", |p, n| p.version = pick(n, &[RunnerVersion::V16_11, RunnerVersion::V17_11])),
     ("another id in the response", |p, n| {
@@ -392,7 +392,7 @@ pub const QUIRKS: &[Quirk] = &[
     }),
     ("what the server says about the job", |p, n| p.known_job = Some(n)),
     ("a server that is not asked", |p, n| {
-        p.set("gitlab", "user_check", pick(n, &["\"off\"", "\"required\""]))
+        p.set("gitlab", "user_check", pick(n, &["\"off\"", "\"required\""]));
     }),
     ("pinning", |p, n| p.set("accounts", "pinning", pick(n, &["\"off\"", "\"known\"", "\"remember\""]))),
     ("people of the site", |p, n| {
@@ -511,7 +511,7 @@ fn elliptic() -> Arc<SigningKey> {
 
 impl Plan {
     /// The sound case, with a job of this id.
-    pub fn new(id: u64) -> Self {
+    pub(crate) fn new(id: u64) -> Self {
         Plan {
             id,
             keys: BTreeMap::new(),
@@ -587,7 +587,7 @@ impl Plan {
     }
 
     /// Puts configuration, keys and files into the machine.
-    pub fn lay_out(&self, world: &World) {
+    pub(crate) fn lay_out(&self, world: &World) {
         world.configure(&self.configuration(world));
         for (path, text, owner, mode) in &self.files {
             world.write_file(path, text, owner, *mode);
@@ -638,7 +638,7 @@ impl Plan {
     }
 
     /// Takes away what another case must not see.
-    pub fn clear_away(&self, world: &World) {
+    pub(crate) fn clear_away(&self, world: &World) {
         for (path, ..) in &self.files {
             let _twice = fs::remove_file(world.host_path(path));
         }
@@ -646,7 +646,7 @@ impl Plan {
     }
 
     /// The job.
-    pub fn job<'w>(&self, world: &'w World) -> Job<'w> {
+    pub(crate) fn job<'w>(&self, world: &'w World) -> Job<'w> {
         let mut job = world.job().id(self.id).version(self.version).user(&self.user);
         for (name, value) in self.facts.clone() {
             job = job.facts(|facts| match name {
@@ -728,7 +728,7 @@ impl Plan {
     }
 
     /// What stands in the place of the job response.
-    pub fn response_bytes(&self) -> Option<&[u8]> {
+    pub(crate) fn response_bytes(&self) -> Option<&[u8]> {
         self.bytes.as_deref()
     }
 }
