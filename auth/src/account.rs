@@ -1,7 +1,7 @@
 //! The host's user database and the site's maps, as a decision asks for them.
 
 use crate::privilege::{Privilege, Source};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::settings;
 use crate::store;
 use nunbird_policy::{AccountFacts, Accounts, Host, MapFile, Trouble, Violation};
@@ -46,7 +46,7 @@ impl Host for ThisHost {
     }
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
-        let failed = |detail: String| Trouble { code: "map", detail };
+        let failed = |detail: String| Trouble { code: Code::Map, detail };
         let bytes = settings::read_bytes(&map.file, self.privilege).map_err(|e| failed(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
         Ok(Cow::Owned(text))
@@ -67,7 +67,7 @@ fn look_up(name: &str) -> Result<Option<AccountFacts>, Trouble> {
 }
 
 fn silent(what: &str, error: &dyn std::fmt::Display) -> Trouble {
-    Trouble { code: "user-database", detail: format!("looking up {what}: {error}") }
+    Trouble { code: Code::UserDatabase, detail: format!("looking up {what}: {error}") }
 }
 
 /// An account that has been admitted before, judged again by what no configuration can change.
@@ -97,7 +97,7 @@ pub(crate) fn check_expiry(name: &str, privilege: Privilege) -> Result<(), Refus
         Expiry::Expired => {
             let detail =
                 format!("account `{name}`: the day of its end in shadow(5) has come (chage -l {name})");
-            Err(Refusal::denied("account-expired", "your account on this host has expired", detail)
+            Err(Refusal::denied(Code::AccountExpired, "your account on this host has expired", detail)
                 .help("ask your site's admins to extend it"))
         }
     }
@@ -106,7 +106,7 @@ pub(crate) fn check_expiry(name: &str, privilege: Privilege) -> Result<(), Refus
 /// A denial that does not tell the CI user whether the account exists; the detail does, for the admin.
 pub(crate) fn refuse(name: &str, violation: &Violation) -> Refusal {
     let message = "you have no account on this host that may run CI jobs";
-    Refusal::denied("account", message, format!("account `{name}`: {violation}")).help(
+    Refusal::denied(Code::Account, message, format!("account `{name}`: {violation}")).help(
         "your login here must equal your GitLab login, unless your site maps it; ask your site's admins",
     )
 }
@@ -114,8 +114,8 @@ pub(crate) fn refuse(name: &str, violation: &Violation) -> Refusal {
 /// A decision that needs an answer which the host did not give is a no, and not the job's fault.
 pub(crate) fn unanswered(trouble: &Trouble) -> Refusal {
     let message = match trouble.code {
-        "user-database" => "this host's user database does not answer",
-        "group" => "this host does not know a group that its policy names",
+        Code::UserDatabase => "this host's user database does not answer",
+        Code::Group => "this host does not know a group that its policy names",
         _ => "this host's tables of accounts cannot be used",
     };
     Refusal::system(trouble.code, message, &trouble.detail)

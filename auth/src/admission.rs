@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::identify;
 use crate::judgement::{self, Judged};
 use crate::limits;
-use crate::refusal::{Refusal, clean};
+use crate::refusal::{Code, Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{self, Claim, Store, job_directory};
 use nunbird_handover::{
@@ -147,7 +147,7 @@ fn batch(
         Executor::Described(name) => {
             let known = policy.schedulers.get(name);
             let unknown =
-                || Refusal::system("executor", "the job's executor is not configured on this host", name);
+                || Refusal::system(Code::Executor, "the job's executor is not configured on this host", name);
             Scheduler::Described(known.ok_or_else(unknown)?.description.clone())
         }
     };
@@ -184,7 +184,7 @@ pub(crate) fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBu
             "home directory {} of `{user}` has characters that a shell would interpret",
             home.display()
         );
-        Refusal::system("home", "your home directory on this host cannot hold CI jobs", detail)
+        Refusal::system(Code::Home, "your home directory on this host cannot hold CI jobs", detail)
     })
 }
 
@@ -203,7 +203,7 @@ fn users_builds_root(
     let root = nunbird_policy::builds_root(wish, &account.name, &account.home);
     root.map(Some).ok_or_else(|| {
         let message = format!("{BUILDS_VARIABLE} of this job names no directory that jobs can work in");
-        Refusal::denied("builds-dir", message, format!("{BUILDS_VARIABLE} is `{}`", Untrusted(wish))).help(
+        Refusal::denied(Code::BuildsDir, message, format!("{BUILDS_VARIABLE} is `{}`", Untrusted(wish))).help(
             "write an absolute path of letters, digits and -_.+@,=: (`$HOME` and `$USER` are your account's), or remove the variable",
         )
     })
@@ -224,7 +224,7 @@ pub(crate) fn write_denial(context: &Context<'_>, settings: Option<&Settings>, r
     let default = Audit { file: default, ..Audit::default() };
     let destinations = settings.map_or(default, |settings| settings.policy.audit.clone());
     let event = Event {
-        code: Some(refusal.code),
+        code: Some(refusal.code.name()),
         detail: Some(&refusal.detail),
         job: facts(context),
         policy_digest: settings.map(|settings| settings.digest.as_str()),
@@ -238,7 +238,7 @@ pub(crate) fn write_denial(context: &Context<'_>, settings: Option<&Settings>, r
 /// the event that admitted the job.
 pub(crate) fn write_late_denial(context: &Context<'_>, refusal: Refusal) -> Refusal {
     let event = Event {
-        code: Some(refusal.code),
+        code: Some(refusal.code.name()),
         detail: Some(&refusal.detail),
         ..Event::of(context, Outcome::Denied)
     };

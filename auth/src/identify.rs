@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::keys;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::settings::Settings;
 use crate::store;
 use crate::worker::{self, Evidence, JobEvidence};
@@ -70,7 +70,7 @@ fn by_job_token(context: &Context<'_>, settings: &Settings, response: &[u8]) -> 
         Err(rejection) => return Ok(Err((rejection, refuse(rejection, &[], true, settings)))),
     };
     let unanswered = |detail: String| {
-        Refusal::system("job-answer", "the GitLab server does not say whose job this is", detail)
+        Refusal::system(Code::JobAnswer, "the GitLab server does not say whose job this is", detail)
             .help("try again in a minute, or give the job an id token")
     };
     let server = policy
@@ -111,7 +111,7 @@ fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, settings: &S
 
 fn read_response(context: &Context<'_>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let refuse = |detail: String| {
-        Refusal::system("response-file", "the runner's job response could not be read", detail)
+        Refusal::system(Code::ResponseFile, "the runner's job response could not be read", detail)
             .help("gitlab-runner 14.1 or later writes it; see the admin guide")
     };
     let path = context

@@ -4,7 +4,7 @@ use crate::account::{self, ThisHost};
 use crate::authorized_projects::{self, Owner};
 use crate::context::Context;
 use crate::nologin;
-use crate::refusal::{Refusal, clean};
+use crate::refusal::{Code, Refusal, clean};
 use crate::settings::Settings;
 use crate::validation::{self, Claims, Question};
 use nunbird_policy::{
@@ -103,7 +103,7 @@ fn validated(
         path.into_os_string().into_string().map_err(|path| {
             let message = "the program by which your site validates users cannot be used on this host";
             Refusal::system(
-                "validation-program",
+                Code::ValidationProgram,
                 message,
                 format!("data_dir {} is not UTF-8", path.display()),
             )
@@ -123,7 +123,7 @@ fn by_rules<'p>(
         Verdict::Admitted { rule, account } => Ok((rule, account)),
         Verdict::DeniedByRule { rule, message } => {
             let text = format!("this job may not run here: {message}");
-            Err(Refusal::denied("rule", text, format!("rule `{}` at {}", rule.name, rule.place)))
+            Err(Refusal::denied(Code::Rule, text, format!("rule `{}` at {}", rule.name, rule.place)))
         }
         Verdict::DeniedAccount { rule, account, violation } => {
             let refusal = account::refuse(&account, &violation);
@@ -133,11 +133,11 @@ fn by_rules<'p>(
         Verdict::DeniedBot => {
             let message = "this job was started by a bot of GitLab, and only people's jobs run here";
             let detail = format!("login `{}`; accounts.allow_bots is false", subject.user_login);
-            Err(Refusal::denied("bot", message, detail))
+            Err(Refusal::denied(Code::Bot, message, detail))
         }
         Verdict::NoRule => {
             let message = "this job may not run here: no rule of this site admits it";
-            Err(Refusal::denied("no-rule", message, format!("none of {} rules fits", policy.rules.len())))
+            Err(Refusal::denied(Code::NoRule, message, format!("none of {} rules fits", policy.rules.len())))
         }
         Verdict::Failed(trouble) => Err(account::unanswered(&trouble)),
     }
@@ -150,7 +150,7 @@ fn by_rules<'p>(
 pub(crate) fn subject(admitted: &Admitted, settings: &Settings) -> Result<Subject, Refusal> {
     let server = settings.policy.gitlab.get(admitted.server).ok_or_else(|| {
         let message = "the job's identity could not be checked on this host";
-        Refusal::system("worker", message, "the worker named a server that is not configured")
+        Refusal::system(Code::Worker, message, "the worker named a server that is not configured")
     })?;
     let identity = |identity: &UserIdentity| (identity.provider.clone(), identity.extern_uid.clone());
     Ok(Subject {

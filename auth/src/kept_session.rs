@@ -3,7 +3,7 @@
 //! The keeper is root's and listens in the directory of the job records. A session without a keeper has ended already.
 
 use crate::privilege::Privilege;
-use crate::refusal::{Refusal, clean, print_error};
+use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::store;
 use nunbird_handover::{Keep, Record, SessionSpan};
 use nunbird_sys::identity::FileIdentity;
@@ -72,5 +72,5 @@ fn ask(mut keeper: UnixStream, patience: Duration) -> io::Result<Vec<u8>> {
 
 fn refused(socket: &Path, detail: &dyn Display) -> Refusal {
     let message = "the PAM session of this job could not be closed on this host";
-    Refusal::system("pam-session-open", message, format!("{}: {detail}", socket.display()))
+    Refusal::system(Code::PamSessionOpen, message, format!("{}: {detail}", socket.display()))
 }

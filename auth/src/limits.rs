@@ -7,7 +7,7 @@ use crate::card::mebibytes;
 use crate::context::Context;
 use crate::inputs::NotText;
 use crate::privilege::Privilege;
-use crate::refusal::{Refusal, clean, print_error};
+use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::units;
 use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
 use nunbird_policy::{Limits, LimitsWay, NotGranted};
@@ -38,7 +38,7 @@ pub(crate) fn decide(context: &Context<'_>, limits: Option<&Limits>) -> Result<O
         value.map_err(|NotText { name }| NotGranted(format!("{name} is no UTF-8 text")))
     };
     let (amounts, told) = limits.asked(variable).map_err(|NotGranted(why)| {
-        Refusal::denied("limits", why.clone(), format!("[limits.{}]: {why}", limits.name))
+        Refusal::denied(Code::Limits, why.clone(), format!("[limits.{}]: {why}", limits.name))
             .help("change or remove the variable in .gitlab-ci.yml")
     })?;
     for line in told {
@@ -327,12 +327,12 @@ fn amounts_of(job: &JobLimits) -> Amounts {
 
 fn refused(name: &str, detail: &dyn Display) -> Refusal {
     let message = "the limits for this job cannot be put in force on this host";
-    Refusal::system("limits", message, format!("[limits.{name}]: {detail}"))
+    Refusal::system(Code::Limits, message, format!("[limits.{name}]: {detail}"))
 }
 
 fn left(trouble: &Trouble) -> Refusal {
     let message = "processes of this job could not be ended on this host";
-    Refusal::system("limits-cleanup", message, trouble)
+    Refusal::system(Code::LimitsCleanup, message, trouble)
 }
 
 impl Held {

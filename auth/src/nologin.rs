@@ -1,7 +1,7 @@
 //! `/etc/nologin`: while it exists, a site that says so admits no job, as pam_nologin(8) admits no login.
 
 use crate::privilege::Privilege;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use nunbird_handover::Untrusted;
 use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::trusted::{Distrust, open_trusted};
@@ -27,7 +27,7 @@ fn check_one(file: &Path, privilege: Privilege) -> Result<(), Refusal> {
             "" => "no jobs run on this host at present".to_owned(),
             text => format!("no jobs run on this host at present: {text}"),
         };
-        Refusal::system("nologin", message, detail)
+        Refusal::system(Code::Nologin, message, detail)
             .help("try again when your site says that the host is back")
     };
     // What stands in the way of looking is not the file's absence.

@@ -1,6 +1,6 @@
 //! How this process holds its privilege, and that it holds no more than it needs.
 
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::kernel::{Kernel, Linux};
@@ -50,7 +50,7 @@ impl Privilege {
     /// A system refusal when the kernel does not answer, or for a state in which a later drop would not be one.
     pub(crate) fn establish() -> Result<Self, Refusal> {
         let refuse = |detail: &dyn std::fmt::Display| {
-            Refusal::system("privilege", "nunbird-auth was started in a state it does not accept", detail)
+            Refusal::system(Code::Privilege, "nunbird-auth was started in a state it does not accept", detail)
         };
         let failed = |e: io::Error| refuse(&format!("ids or capabilities cannot be read or reduced: {e}"));
         let [real, effective, saved] = Linux.uids().map_err(failed)?;

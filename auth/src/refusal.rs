@@ -3,7 +3,9 @@
 //! The job log belongs to the CI user: it gets a short sentence, what to do, and the decision's id. The
 //! admin gets the whole cause in the audit file under the same id. With `-u` the job log gets it, too.
 
+pub(crate) use nunbird_handover::Code;
 use nunbird_handover::{ExitCodes, Untrusted};
+use std::borrow::Cow;
 use std::fmt::Display;
 
 /// Whose trouble it is, which decides the exit code.
@@ -22,32 +24,31 @@ const MAX_LINES: usize = 40;
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) class: Class,
-    /// A stable word for logs and tests.
-    pub(crate) code: &'static str,
+    pub(crate) code: Code,
     /// For the CI user: no names of accounts or files beyond what the user knows.
     pub(crate) message: String,
     /// For the admin: the cause.
     pub(crate) detail: String,
-    /// What the reader can do.
-    pub(crate) help: &'static str,
+    /// What the reader can do: one line or several.
+    pub(crate) help: Cow<'static, str>,
 }
 
 impl Refusal {
-    pub(crate) fn denied(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
+    pub(crate) fn denied(code: Code, message: impl Into<String>, detail: impl Display) -> Self {
         Self::new(Class::Denied, code, message, detail)
     }
 
-    pub(crate) fn system(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
+    pub(crate) fn system(code: Code, message: impl Into<String>, detail: impl Display) -> Self {
         Self::new(Class::System, code, message, detail)
     }
 
-    fn new(class: Class, code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
-        let help = "give your site's admins the id of this decision";
+    fn new(class: Class, code: Code, message: impl Into<String>, detail: impl Display) -> Self {
+        let help = Cow::Borrowed("give your site's admins the id of this decision");
         Refusal { class, code, message: message.into(), detail: clean(&detail.to_string()), help }
     }
 
-    pub(crate) fn help(self, help: &'static str) -> Self {
-        Refusal { help, ..self }
+    pub(crate) fn help(self, help: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { help: help.into(), ..self }
     }
 
     pub(crate) fn exit_code(&self, codes: ExitCodes) -> u8 {
@@ -65,7 +66,8 @@ impl Refusal {
                 text.push_str(&format!("  = note: {line}\n"));
             }
         }
-        text.push_str(&format!("  = help: {}\n  = decision: {decision_id}\n", self.help));
+        let help = clean(&self.help).replace('\n', "\n          ");
+        text.push_str(&format!("  = help: {help}\n  = decision: {decision_id}\n"));
         print_error(&text);
     }
 }

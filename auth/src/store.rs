@@ -6,7 +6,7 @@
 //! belongs to the runner's account.
 
 use crate::privilege::Privilege;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use nunbird_handover::{JobDirectory, Keep, Now, Record};
 use nunbird_sys::directory::{Directory, Lock};
 use nunbird_sys::foreign::{self, Caller};
@@ -73,7 +73,7 @@ fn name(runner: u32, job: &JobDirectory) -> String {
 pub(crate) fn job_directory(path: Option<&Path>, privilege: Privilege) -> Result<JobDirectory, Refusal> {
     let refuse = |detail: &dyn Display| {
         let message = "nunbird-auth was not started by gitlab-runner's custom executor";
-        Refusal::system("job-directory", message, detail)
+        Refusal::system(Code::JobDirectory, message, detail)
             .help("see the admin guide on config.toml of the runner")
     };
     let path = path.ok_or_else(|| refuse(&"JOB_RESPONSE_FILE is not set"))?;
@@ -94,7 +94,7 @@ impl Store {
     pub(crate) fn open(privilege: Privilege) -> Result<Self, Refusal> {
         let keeper = privilege.keeper();
         let refuse = |detail: &dyn Display| {
-            Refusal::system("record-store", "Nunbird's job records on this host cannot be used", detail)
+            Refusal::system(Code::RecordStore, "Nunbird's job records on this host cannot be used", detail)
         };
         let path = path(privilege).map_err(|e| refuse(&e))?;
         let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| refuse(&e))?;
@@ -119,7 +119,7 @@ impl Store {
     /// A refusal when there is none, or it is not of this runner and directory.
     pub(crate) fn find(&self, job: &JobDirectory) -> Result<Record, Refusal> {
         let none = |detail: &dyn Display| {
-            Refusal::denied("no-record", "this job was not admitted on this host", detail)
+            Refusal::denied(Code::NoRecord, "this job was not admitted on this host", detail)
                 .help("the cause stands in the job log where the job was prepared")
         };
         let name = self.name(job);
@@ -141,7 +141,7 @@ impl Store {
     /// A refusal for any other caller, and for a record that cannot be read.
     pub(crate) fn named(&self, name: &str) -> Result<Record, Refusal> {
         let refuse = |detail: &dyn Display| {
-            Refusal::denied("no-record", "this job is no job that can be cleaned up so", detail)
+            Refusal::denied(Code::NoRecord, "this job is no job that can be cleaned up so", detail)
                 .help("use nunbirdctl sweep, as root")
         };
         if self.caller.uid != self.keeper.uid {
@@ -180,14 +180,14 @@ impl Store {
         if !record.is_of_boot(&now) {
             let detail = format!("job {} was admitted before this boot, {}", record.job_id, now.boot_id);
             let message = "this host has restarted since the job began";
-            return Err(Refusal::system("host-restarted", message, detail).help("run the job again"));
+            return Err(Refusal::system(Code::HostRestarted, message, detail).help("run the job again"));
         }
         let detail = format!(
             "record of job {}: expires_at {}, closed {}, now {}",
             record.job_id, record.expires_at, record.closed, now.epoch
         );
         Err(Refusal::denied(
-            "record-expired",
+            Code::RecordExpired,
             "the time in which this job may run on this host is over",
             detail,
         )
@@ -210,7 +210,7 @@ impl Store {
         if others.iter().filter(same_job).count() >= MAX_ADMISSIONS {
             let detail = format!("job {} holds {MAX_ADMISSIONS} records", wanted.job_id);
             return Err(Refusal::denied(
-                "admitted-too-often",
+                Code::AdmittedTooOften,
                 "this job has been admitted on this host several times already",
                 detail,
             ));
@@ -257,7 +257,7 @@ impl Store {
 
     fn trouble(&self, what: &str, error: &io::Error) -> Refusal {
         let detail = format!("job records of uid {} {what}: {error}", self.keeper.uid);
-        Refusal::system("record-store", "Nunbird's job records on this host cannot be used", detail)
+        Refusal::system(Code::RecordStore, "Nunbird's job records on this host cannot be used", detail)
     }
 }
 
@@ -267,7 +267,7 @@ pub(crate) fn now() -> Result<Now, Refusal> {
         let (epoch, boottime, boot_id) = (clock::now()?, clock::boottime()?, clock::boot_id()?);
         Ok::<_, io::Error>(Now { epoch, boottime, boot_id })
     };
-    read().map_err(|e| Refusal::system("clock", "this host's clock cannot be read", e))
+    read().map_err(|e| Refusal::system(Code::Clock, "this host's clock cannot be read", e))
 }
 
 fn path(privilege: Privilege) -> io::Result<PathBuf> {

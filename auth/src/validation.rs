@@ -7,7 +7,7 @@
 //! Its answer is believed as far as a rule's: the account that it names must pass the invariants like any other.
 
 use crate::privilege::Privilege;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::surrender::{self, Failure, Ids};
 use aws_lc_rs::digest;
 use nunbird_handover::Untrusted;
@@ -108,7 +108,7 @@ pub(crate) fn ask(
         Ok(Ended::Exited(code)) => {
             let text = format!("your site does not let you run as `{}`", Untrusted(name));
             let detail = format!("{} ended with exit code {code}\n{words}", settings.script.display());
-            Err(Refusal::denied("validation", text, detail))
+            Err(Refusal::denied(Code::Validation, text, detail))
         }
         Ok(Ended::Killed(signal)) => Err(said_so(format!("was ended by signal {signal}"))),
         Err(e) if e.kind() == io::ErrorKind::TimedOut => {
@@ -123,7 +123,7 @@ pub(crate) fn ask(
 
 fn unusable(settings: &Validation, detail: &dyn Display) -> Refusal {
     let message = "the program by which your site validates users cannot be used on this host";
-    Refusal::system("validation-program", message, format!("{}: {detail}", settings.script.display()))
+    Refusal::system(Code::ValidationProgram, message, format!("{}: {detail}", settings.script.display()))
 }
 
 /// The name that the user would run as. Neither word may look like an option or a path to the program.
@@ -133,7 +133,7 @@ fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
     if login.is_empty() || login.len() > 255 || login.starts_with(['-', '.']) || !login.bytes().all(plain) {
         let detail = format!("login `{}` is no name that a program could be given", Untrusted(login));
         return Err(Refusal::denied(
-            "validation",
+            Code::Validation,
             "your GitLab login cannot be validated on this host",
             detail,
         ));
@@ -142,7 +142,7 @@ fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
     check_name(target).map_err(|violation| {
         let text = format!("you cannot run as `{}`", Untrusted(target));
         let detail = format!("the user asks for account `{}`: {violation}", Untrusted(target));
-        Refusal::denied("validation", text, detail)
+        Refusal::denied(Code::Validation, text, detail)
             .help("name a service account of your site in the CI variable, or none")
     })?;
     Ok(target)

@@ -5,7 +5,7 @@
 //! another GitLab user, never root or an account that the invariants forbid (see docs/threat-model.md).
 
 use crate::privilege::Privilege;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::sandbox;
 use nunbird_policy::{Algorithm, BUILDS_VARIABLE, GitLabServer, Policy};
 use nunbird_sys::fork::{Ended, fork_into};
@@ -139,7 +139,7 @@ fn builds_variable(policy: &Policy) -> Option<&str> {
 }
 
 fn failed(detail: &dyn std::fmt::Display) -> Refusal {
-    Refusal::system("worker", "the job's identity could not be checked on this host", detail)
+    Refusal::system(Code::Worker, "the job's identity could not be checked on this host", detail)
 }
 
 /// Forks a worker, which gives up everything, then thinks, then sends its answer.

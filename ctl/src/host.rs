@@ -1,5 +1,6 @@
 //! The hosts that decisions are made for: this one, and one that a test makes up.
 
+use nunbird_handover::Code;
 use nunbird_policy::{AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, Trouble};
 use nunbird_sys::users;
 use std::borrow::Cow;
@@ -36,14 +37,14 @@ impl Host for ThisHost {
             return Ok(Cow::Owned(text.clone()));
         }
         let text = std::fs::read_to_string(&map.file)
-            .map_err(|e| Trouble { code: "map", detail: format!("{}: {e}", map.file.display()) })?;
+            .map_err(|e| Trouble { code: Code::Map, detail: format!("{}: {e}", map.file.display()) })?;
         self.maps.borrow_mut().insert(map.file.clone(), text.clone());
         Ok(Cow::Owned(text))
     }
 }
 
 fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
-    Trouble { code: "user-database", detail: format!("looking up `{name}`: {error}") }
+    Trouble { code: Code::UserDatabase, detail: format!("looking up `{name}`: {error}") }
 }
 
 /// This host, with the account that a test makes up in place of every account of the user database.

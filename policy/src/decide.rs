@@ -7,6 +7,7 @@ use crate::account::{AccountFacts, Violation, check_account, check_name, is_bot}
 use crate::conditions::{Failure, holds, holds_locally};
 use crate::host::{Host, Trouble};
 use crate::{Condition, Downscope, Outcome, Policy, Rule, RunAs, Subject};
+use nunbird_handover::Code;
 
 /// What the policy says about a job, and how it came to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,7 +206,7 @@ pub fn check(
 /// lost it, would let everybody in.
 fn needed_group(name: &str, host: &dyn Host) -> Result<u32, Trouble> {
     host.group(name)?.ok_or_else(|| Trouble {
-        code: "group",
+        code: Code::Group,
         detail: format!("this host has no group `{name}`, by which the policy keeps jobs out"),
     })
 }

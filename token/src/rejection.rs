@@ -1,5 +1,6 @@
 //! Why a job's identity was not proven.
 
+use nunbird_handover::Code;
 use std::fmt;
 
 /// Why no token of the job was accepted, from the least to the most progress a token made.
@@ -66,23 +67,24 @@ impl Bound {
 }
 
 impl Rejection {
-    /// A stable word for logs and tests.
-    pub fn code(self) -> &'static str {
+    /// The code of the refusal.
+    pub fn code(self) -> Code {
         match self {
-            Rejection::Response => "response-malformed",
-            Rejection::Keys => "no-keys",
-            Rejection::NoToken => "no-token",
-            Rejection::Empty => "token-empty",
-            Rejection::Malformed => "token-malformed",
-            Rejection::UnknownKey => "token-unknown-key",
-            Rejection::Header => "token-header",
-            Rejection::Claims => "token-claims",
-            Rejection::Issuer => "token-issuer",
-            Rejection::Audience => "token-audience",
-            Rejection::Expired => "token-expired",
-            Rejection::NotYetValid => "token-not-yet-valid",
-            Rejection::JobAnswer => "job-answer",
-            Rejection::OtherJob(_) => "token-of-another-job",
+            Rejection::Response => Code::ResponseMalformed,
+            Rejection::Keys => Code::NoKeys,
+            Rejection::NoToken => Code::NoToken,
+            Rejection::Empty => Code::TokenEmpty,
+            Rejection::Malformed => Code::TokenMalformed,
+            Rejection::UnknownKey => Code::TokenUnknownKey,
+            Rejection::Header => Code::TokenHeader,
+            Rejection::Claims => Code::TokenClaims,
+            Rejection::Issuer => Code::TokenIssuer,
+            Rejection::Audience => Code::TokenAudience,
+            Rejection::Expired => Code::TokenExpired,
+            Rejection::NotYetValid => Code::TokenNotYetValid,
+            Rejection::JobAnswer => Code::JobAnswer,
+            Rejection::OtherJob(Bound::Runner) => Code::RunnerIds,
+            Rejection::OtherJob(_) => Code::TokenOfAnotherJob,
         }
     }
 }
@@ -103,6 +105,7 @@ impl fmt::Display for Rejection {
             Rejection::Expired => "the job's id token has expired",
             Rejection::NotYetValid => "the job's id token is not valid yet; check the clocks of both hosts",
             Rejection::JobAnswer => "the GitLab server does not tell whose running job this is",
+            Rejection::OtherJob(Bound::Runner) => "this job's runner is none of those that this host accepts",
             Rejection::OtherJob(bound) => {
                 return write!(f, "the token belongs to another job (its {} differs)", bound.claim());
             }
