@@ -8,6 +8,7 @@ use crate::limits;
 use crate::refusal::{Code, Refusal, clean};
 use crate::settings::Settings;
 use crate::store::{self, Claim, Store, job_directory};
+use crate::token_help;
 use nunbird_handover::{
     Account, Audit, Batch, BatchPlan, FORMAT_VERSION, Identity, JobDirectory, Now, Record, RuleRef,
     Scheduler, Shell, SiteRules, UNLIMITED, Untrusted, Workspace,
@@ -25,7 +26,8 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let privilege = context.privilege;
     let directory = job_directory(context.inputs.job_directory(), privilege)?;
     let store = Store::open(privilege)?;
-    let admitted = identify::identify(context, settings)?;
+    let admitted = identify::identify(context, settings)
+        .map_err(|refusal| token_help::add(refusal, context.inputs, &settings.policy))?;
     context.subject = Some(judgement::subject(&admitted, settings)?);
     context.admitted = Some(admitted.clone());
     let judged = judgement::judge(context, &admitted, settings)?;

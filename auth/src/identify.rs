@@ -5,6 +5,7 @@ use crate::keys;
 use crate::refusal::{Code, Refusal};
 use crate::settings::Settings;
 use crate::store;
+use crate::token_help;
 use crate::worker::{self, Evidence, JobEvidence};
 use nunbird_policy::IdentitySource;
 use nunbird_sys::foreign;
@@ -90,6 +91,9 @@ fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, settings: &S
     let names = settings.policy.identity.token_variables.join(", ");
     let detail = match rejection {
         Rejection::NoToken => format!("no variable named {names}"),
+        Rejection::OtherRunner { server, runner_id } => {
+            token_help::other_runner(server, runner_id, &settings.policy)
+        }
         _ => troubles.join("\n"),
     };
     let (code, message) = (rejection.code(), rejection.to_string());
@@ -98,12 +102,6 @@ fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, settings: &S
         Rejection::Keys => Refusal::system(code, message, detail),
         Rejection::UnknownKey if !fetched && !troubles.is_empty() => Refusal::denied(code, message, detail)
             .help("if the server's keys were just replaced, try again in a minute; else the token is not of this server"),
-        Rejection::NoToken | Rejection::Empty => Refusal::denied(code, message, detail).help(
-            "add `id_tokens: { SITE_ID_TOKEN: { aud: \"https://your.gitlab.server\" } }` to the job or to `default:` in .gitlab-ci.yml; \
-             your site's user guide has the name and the audience",
-        ),
-        Rejection::Audience => Refusal::denied(code, message, detail)
-            .help("set `aud:` of the id token in .gitlab-ci.yml to what your site's user guide says"),
         Rejection::Response => Refusal::system(code, message, detail),
         _ => Refusal::denied(code, message, detail),
     }

@@ -37,6 +37,7 @@ mod stages;
 mod store;
 mod sudo;
 mod tidying;
+mod token_help;
 mod units;
 
 mod validation;

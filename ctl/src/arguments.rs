@@ -45,9 +45,9 @@ pub(crate) enum Command {
         after_help = "examples:\n  nunbirdctl doctor\n  nunbirdctl doctor --runner-config /srv/runner/config.toml --format json"
     )]
     Doctor(Doctor),
-    /// Show how a job would be decided: every rule, every condition, the value seen.
+    /// Show how a job would be decided: every rule, every condition, the value seen; or what the code of a refusal means.
     #[command(
-        after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain --token token.jwt --runner-user gitlab-runner\n  \
+        after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain token-audience\n  nunbirdctl explain --token token.jwt --runner-user gitlab-runner\n  \
         nunbirdctl explain --job response.json --format json\n\nada.json holds a token's payload, or as little as\n  \
         {\"user_login\": \"ada\", \"project_path\": \"hpc/app\", \"ref\": \"main\", \"ref_protected\": true, \"pipeline_source\": \"push\"}"
     )]
@@ -94,6 +94,9 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
+    /// Print docs/codes.md.
+    #[command(hide = true)]
+    CodesPage,
     /// Write the man pages into a directory.
     #[command(hide = true)]
     Man {
@@ -173,6 +176,12 @@ pub(crate) struct WhichJob {
     /// A job response of gitlab-runner (`JOB_RESPONSE_FILE`) with an id token in it.
     #[arg(long, value_name = "FILE")]
     pub(crate) job: Option<PathBuf>,
+    /// The code of a refusal, the word in brackets: what it means and what to do.
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// List the codes of all refusals.
+    #[arg(long)]
+    pub(crate) codes: bool,
 }
 
 #[derive(Args)]

@@ -44,6 +44,7 @@ pub use map::{MapFinding, check_map};
 pub use nunbird_handover::{Audit, Syslog};
 pub use pattern::Pattern;
 pub use subject::{IdentitySource, Subject};
+pub use suggest::nearest;
 pub use url::{check_url, origin};
 pub use workplace::{builds_root, data_dir, own_directory};
 

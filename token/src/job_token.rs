@@ -4,6 +4,7 @@
 //! verified TLS names job, project and user. Here the token is found, and the answer is judged: it must be of this very
 //! job, as an id token must be.
 
+use crate::admit::check_runner;
 use crate::claims::is_plain;
 use crate::response::{JobInfo, Response};
 use crate::{Admitted, Bound, Rejection, Source};
@@ -147,7 +148,8 @@ pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Reject
     if !plain || ids.contains(&0) || answer.status != "running" {
         return Err(Rejection::JobAnswer);
     }
-    check_binding(&answer, &response.job_info, response.id, question.runner_ids)?;
+    check_binding(&answer, &response.job_info, response.id)?;
+    check_runner(question.server, question.runner_ids, answer.runner.as_ref().map(|runner| runner.id))?;
     let timeout = response.runner_info.timeout.filter(|seconds| *seconds != 0).unwrap_or(DEFAULT_LIFE);
     let life = timeout.clamp(*LIFE.start(), *LIFE.end());
     Ok(Admitted {
@@ -190,7 +192,7 @@ fn project_of<'a>(answer: &'a Answer, url: &str) -> Option<&'a str> {
         .then_some(project)
 }
 
-fn check_binding(answer: &Answer, info: &JobInfo, job_id: u64, runner_ids: &[u64]) -> Result<(), Rejection> {
+fn check_binding(answer: &Answer, info: &JobInfo, job_id: u64) -> Result<(), Rejection> {
     let sent = |id: Option<u64>| id.filter(|id| *id != 0);
     let fails = if answer.id != job_id {
         Some(Bound::Job)
@@ -200,8 +202,6 @@ fn check_binding(answer: &Answer, info: &JobInfo, job_id: u64, runner_ids: &[u64
         Some(Bound::Pipeline)
     } else if sent(info.user_id).is_some_and(|id| id != answer.user.id) {
         Some(Bound::User)
-    } else if !runner_ids.is_empty() && !answer.runner.as_ref().is_some_and(|r| runner_ids.contains(&r.id)) {
-        Some(Bound::Runner)
     } else {
         None
     };

@@ -36,6 +36,13 @@ pub enum Rejection {
     JobAnswer,
     /// Genuine, but of another job: a replay.
     OtherJob(Bound),
+    /// Of this job, but of a runner that is none of the server's configured ones.
+    OtherRunner {
+        /// Index of the server among [`crate::Question::servers`].
+        server: usize,
+        /// The runner's id, if the server tells it.
+        runner_id: Option<u64>,
+    },
 }
 
 /// Which of the token's ids does not belong to this job.
@@ -49,8 +56,6 @@ pub enum Bound {
     Pipeline,
     /// `user_id`.
     User,
-    /// `runner_id` is none of the configured ones.
-    Runner,
 }
 
 impl Bound {
@@ -61,7 +66,6 @@ impl Bound {
             Bound::Project => "project_id",
             Bound::Pipeline => "pipeline_id",
             Bound::User => "user_id",
-            Bound::Runner => "runner_id",
         }
     }
 }
@@ -83,7 +87,7 @@ impl Rejection {
             Rejection::Expired => Code::TokenExpired,
             Rejection::NotYetValid => Code::TokenNotYetValid,
             Rejection::JobAnswer => Code::JobAnswer,
-            Rejection::OtherJob(Bound::Runner) => Code::RunnerIds,
+            Rejection::OtherRunner { .. } => Code::RunnerIds,
             Rejection::OtherJob(_) => Code::TokenOfAnotherJob,
         }
     }
@@ -105,7 +109,7 @@ impl fmt::Display for Rejection {
             Rejection::Expired => "the job's id token has expired",
             Rejection::NotYetValid => "the job's id token is not valid yet; check the clocks of both hosts",
             Rejection::JobAnswer => "the GitLab server does not tell whose running job this is",
-            Rejection::OtherJob(Bound::Runner) => "this job's runner is none of those that this host accepts",
+            Rejection::OtherRunner { .. } => "this host does not accept jobs of this job's runner",
             Rejection::OtherJob(bound) => {
                 return write!(f, "the token belongs to another job (its {} differs)", bound.claim());
             }
