@@ -3,6 +3,7 @@
 //! [`decide`] is the only place where a job gets an account. `nunbird-auth` calls it with the host's user database,
 //! `nunbirdctl` with the same or with made-up facts.
 
+use crate::absent::rule_for_absent_account;
 use crate::account::{AccountFacts, Violation, check_account, check_name, is_bot};
 use crate::conditions::{Failure, holds, holds_locally};
 use crate::host::{Host, Trouble};
@@ -35,7 +36,7 @@ pub enum Verdict<'p> {
         /// The site's words for the user.
         message: &'p str,
     },
-    /// A rule admits the job, but to an account that it may not have.
+    /// A rule admits the job, but to an account that it may not have; or would admit it if the user's account existed.
     DeniedAccount {
         /// The rule that would have admitted the job.
         rule: &'p Rule,
@@ -97,7 +98,13 @@ fn find<'p>(
             return apply(policy, rule, subject, host, caller);
         }
     }
-    Ok(Verdict::NoRule)
+    Ok(match rule_for_absent_account(policy, subject, host)? {
+        None => Verdict::NoRule,
+        Some(rule) => {
+            let account = subject.user_login.clone();
+            Verdict::DeniedAccount { rule, account, violation: Violation::Missing }
+        }
+    })
 }
 
 fn mismatch<'p>(

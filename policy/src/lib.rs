@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod absent;
 mod account;
 mod amount;
 mod authorized_projects;

@@ -91,3 +91,37 @@ fn the_help_for_a_wrong_audience_names_every_right_one() {
                     aud: \"https://other.example.org\"\naud: \"hpc\"";
     assert_eq!(help(&outcome), expected);
 }
+
+#[test]
+fn a_user_without_an_account_is_told_so_behind_a_rule_about_the_account_and_nobody_learns_other_names() {
+    if !require_root() {
+        return;
+    }
+    let world = world();
+    let own = "run_as = \"$user_login\"";
+    world.reconfigure(own, &format!("when.local_group = \"lattice\"\n{own}"));
+    let refused = world.job().user("stranger").config();
+    assert_code(&refused, "account");
+    assert!(refused.stderr.contains("you have no account on this host"), "{}", refused.stderr);
+    let audit = world.audit();
+    let detail = audit.last().expect("a line")["detail"].as_str().expect("a detail");
+    assert!(detail.contains("account `stranger`: not in the user database"), "{detail}");
+    // An account that is not in the group, and accounts of other names.
+    for (condition, run_as) in [
+        ("local_group = \"wheel\"", own),
+        ("uid = \"1-2\"", "run_as = \"bob\""),
+        ("uid = \"1-2\"", "run_as = \"nobody-here\""),
+    ] {
+        let old = world.configuration();
+        world.reconfigure(
+            &format!("when.local_group = \"lattice\"\n{own}"),
+            &format!("when.{condition}\n{run_as}"),
+        );
+        assert_code(
+            &world.job().user("stranger2").config(),
+            if run_as == own { "account" } else { "no-rule" },
+        );
+        assert_code(&world.job().config(), "no-rule");
+        world.configure(&old);
+    }
+}
