@@ -3,7 +3,7 @@
 use crate::privilege::Privilege;
 use crate::settings::Settings;
 use crate::surrender::{self, Ids};
-use nunbird_policy::{GitLabServer, Policy};
+use nunbird_policy::{GitLabServer, Policy, refresh_command};
 use nunbird_sys::directory::Directory;
 use nunbird_sys::foreign::Caller;
 use nunbird_sys::fork::{Ended, fork_into};
@@ -54,7 +54,11 @@ pub(crate) fn read(policy: &Policy, privilege: Privilege) -> Keys {
 fn read_one(policy: &Policy, server: &GitLabServer, privilege: Privilege) -> Result<Vec<u8>, String> {
     let name = format!("{}.json", server.name);
     let path = policy.keys_dir.join(&name);
-    let explain = |e: io::Error| format!("{}: {e}; run `nunbird-keys refresh`", path.display());
+    let explain = |e: io::Error| {
+        let (shown, directory) = (path.display(), policy.keys_dir.display());
+        let command = refresh_command(policy, Some(&server.name));
+        format!("{shown}: {e}; run `{command}` as the owner of {directory}")
+    };
     let keeper = privilege.keeper();
     let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(explain)?;
     let (directory, owner) = keys_directory(policy, privilege)?;

@@ -69,7 +69,7 @@ pub(crate) enum Command {
     )]
     Audit(Audit),
     /// List the signing keys of the servers, as nunbird-auth would use them.
-    #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbird-keys refresh   fetches them anew")]
+    #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbirdctl keys --configuration new.toml")]
     Keys(Keys),
     /// Print a Jacamar CI configuration as Nunbird's own.
     #[command(

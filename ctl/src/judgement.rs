@@ -78,7 +78,7 @@ fn own_word(
     if nix::unistd::geteuid().as_raw() != account.uid {
         let name = &account.name;
         notes.push(format!(
-            "~/{OWN_WORD} of `{name}` is asked, too; `runuser -u {name} -- nunbirdctl explain …` asks it"
+            "~/{OWN_WORD} of `{name}` is asked, too; run this command as that account (`runuser -u {name} -- …`) to ask it"
         ));
         return None;
     }

@@ -55,7 +55,7 @@ fn directory(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) -> Opti
 fn one(policy: &Policy, server: &GitLabServer, owner: Option<u32>, now: u64, findings: &mut Vec<Finding>) {
     let path = policy.keys_dir.join(format!("{}.json", server.name));
     let shown = path.display();
-    let refresh = format!("runuser -u nunbird -- nunbird-keys refresh --server {}", server.name);
+    let refresh = keys::refresh_command(policy, Some(&server.name));
     match path.symlink_metadata() {
         Err(e) => return findings.push(Finding::unseen("keys", &path, &e, &refresh)),
         Ok(meta) => {

@@ -87,9 +87,6 @@ fn every_code_is_in_the_list_and_every_entry_is_of_a_refusal_of_its_kind() {
             );
         }
     }
-    // A name that is no code does not compile; here the spelling of this test is at stake.
-    let spelt: BTreeSet<String> = entries.keys().map(|code| variant(code)).collect();
-    assert!(used.iter().all(|name| spelt.contains(*name)), "{used:?}");
 }
 
 #[test]

@@ -22,6 +22,9 @@ _nunbirdctl() {
             nunbirdctl,check)
                 cmd="nunbirdctl__subcmd__check"
                 ;;
+            nunbirdctl,codes-page)
+                cmd="nunbirdctl__subcmd__codes__subcmd__page"
+                ;;
             nunbirdctl,completions)
                 cmd="nunbirdctl__subcmd__completions"
                 ;;
@@ -63,6 +66,9 @@ _nunbirdctl() {
                 ;;
             nunbirdctl__subcmd__help,check)
                 cmd="nunbirdctl__subcmd__help__subcmd__check"
+                ;;
+            nunbirdctl__subcmd__help,codes-page)
+                cmd="nunbirdctl__subcmd__help__subcmd__codes__subcmd__page"
                 ;;
             nunbirdctl__subcmd__help,completions)
                 cmd="nunbirdctl__subcmd__help__subcmd__completions"
@@ -107,7 +113,7 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor explain test show diff audit keys migrate sweep schema completions man help"
+            opts="-h -V --format --help --version check doctor explain test show diff audit keys migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -185,6 +191,24 @@ _nunbirdctl() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__codes__subcmd__page)
+            opts="-h --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
@@ -275,7 +299,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__explain)
-            opts="-h --configuration --runner-user --claims --token --job --validated --format --help"
+            opts="-h --configuration --runner-user --claims --token --job --codes --validated --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -317,7 +341,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor explain test show diff audit keys migrate sweep schema completions man help"
+            opts="check doctor explain test show diff audit keys migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -345,6 +369,20 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__codes__subcmd__page)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

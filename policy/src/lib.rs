@@ -9,6 +9,7 @@ mod absent;
 mod account;
 mod amount;
 mod authorized_projects;
+mod commands;
 mod conditions;
 mod config;
 mod decide;
@@ -29,6 +30,7 @@ mod workplace;
 
 pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
+pub use commands::{program_command, refresh_command, shell_word};
 pub use config::{
     Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, Dialect, Directories,
     Downscope, Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job, Kind, LimitsSaidBy,

@@ -62,7 +62,7 @@ fn text(code: Code) -> String {
     let mut text = format!("{code}: {} ({})\n", class.name(), exit_status(class));
     for (title, words) in [("meaning", meaning), ("for the CI user", user), ("for the admin", admin)] {
         // A String takes everything.
-        let _ = write!(text, "\n{title}:\n{}", wrapped(words));
+        let _ = write!(text, "\n{title}:\n{}", wrapped(&pasteable(words)));
     }
     let _ = writeln!(text, "\nwho can do something about it: {}", reader.name());
     text
@@ -75,10 +75,15 @@ fn machine(code: Code) -> Value {
         "class": class.name(),
         "exit": class.exit(),
         "reader": reader.name(),
-        "meaning": meaning,
-        "user": user,
-        "admin": admin,
+        "meaning": pasteable(meaning),
+        "user": pasteable(user),
+        "admin": pasteable(admin),
     })
+}
+
+/// An entry's text, in which commands work when they are pasted.
+fn pasteable(text: &str) -> String {
+    text.replace("`nunbirdctl ", "`/opt/nunbird/bin/nunbirdctl ")
 }
 
 fn exit_status(class: entry::Class) -> String {

@@ -1,7 +1,7 @@
 //! docs/codes.md.
 
 use super::entry::{Class, Reader};
-use super::table;
+use super::{pasteable, table};
 use nunbird_handover::Code;
 
 const INTRODUCTION: &str = "\
@@ -43,7 +43,7 @@ pub(super) fn markdown() -> String {
                     Class::System => "system failure",
                     Class::Either => "either",
                 };
-                let (meaning, user, admin) = (entry.meaning, entry.user, entry.admin);
+                let [meaning, user, admin] = [entry.meaning, entry.user, entry.admin].map(pasteable);
                 page.push_str(&format!("| `{code}` | {kind} | {meaning} | {user} | {admin} |\n"));
             }
         }

@@ -160,7 +160,7 @@ pub(crate) fn entry(code: Code) -> Entry {
         Code::NoKeys => system(
             "This host has no signing key of any configured GitLab server, so it cannot tell whose job this is.",
             TELL,
-            "`/opt/nunbird/bin/nunbird-keys list` and `systemctl status nunbird-keys.timer`; the server's certificate, the proxy.",
+            "`nunbirdctl keys` prints the command that fetches them; `systemctl status nunbird-keys.timer`; the server's certificate, the proxy.",
         ),
         Code::NoRecord => denial(
             Both,
@@ -382,7 +382,7 @@ pub(crate) fn entry(code: Code) -> Entry {
             "No key that this host knows of the configured servers made the token's signature: the server changed its keys a moment ago, or the token \
              is of another server.",
             "Run the job again in a minute; if it fails again, tell the admins.",
-            "`/opt/nunbird/bin/nunbird-keys refresh`, then `nunbirdctl keys`; is the job's server in the policy?",
+            "`nunbirdctl keys` prints the known keys and the command that fetches them; is the job's server in the policy?",
         ),
         Code::UserCheck => system(
             "The GitLab server was asked about the user who started the job, and did not answer in a way that can be used.",

@@ -72,7 +72,7 @@ fn executor(table: &mut Section<'_>) -> Executor {
     match required(table, "executor", "write `executor = \"shell\"`") {
         None => Executor::Shell,
         Some(at) if at.value == "pjm" => {
-            let help = "describe the scheduler (docs/schedulers.md has this one) and write a configuration of Nunbird's own with a table `[scheduler.pjm]`; `nunbirdctl migrate` writes the rest";
+            let help = "describe the scheduler (docs/schedulers.md has this one) and write a configuration of Nunbird's own with a table `[scheduler.pjm]`; `/opt/nunbird/bin/nunbirdctl migrate` writes the rest";
             at.spot.find("this scheduler is not built in", help);
             Executor::Shell
         }
