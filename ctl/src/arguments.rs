@@ -73,7 +73,9 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Print a Jacamar CI configuration as Nunbird's own.
     #[command(
-        after_help = "example:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml > /etc/nunbird/config.toml"
+        after_help = "examples:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml \
+        --gitlab-server https://gitlab.example.org --output new.toml\n\n\
+        Exit status 3: something has no counterpart, and the printed text is refused by check or denies every job."
     )]
     Migrate(Migrate),
     /// Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories.
@@ -258,6 +260,15 @@ pub(crate) struct Migrate {
     /// Jacamar's configuration.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// The URL of the GitLab server, where the file has no `gitlab_server` or another one.
+    #[arg(long, value_name = "URL")]
+    pub(crate) gitlab_server: Option<String>,
+    /// The audience of the jobs' id tokens, where the file has no `jwt_required_aud` or another one.
+    #[arg(long, value_name = "URL")]
+    pub(crate) audience: Option<String>,
+    /// Write the text to this file, at once and only if all of it could be migrated, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args)]

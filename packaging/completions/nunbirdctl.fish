@@ -98,6 +98,9 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -l configura
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l gitlab-server -d 'The URL of the GitLab server, where the file has no `gitlab_server` or another one' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l audience -d 'The audience of the jobs\' id tokens, where the file has no `jwt_required_aud` or another one' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l output -d 'Write the text to this file, at once and only if all of it could be migrated, instead of printing it' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -33,9 +33,10 @@ pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, 
 pub use commands::{program_command, refresh_command, shell_word};
 pub use config::{
     Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, Dialect, Directories,
-    Downscope, Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job, Kind, LimitsSaidBy,
-    LocalFacts, MapFile, MapKey, Migration, Outcome, Policy, Profile, Reading, Rule, RuleLimits, RunAs,
-    SchedulerFile, SourceFile, TestCase, Validation, conf_d, every_key, limits_to_toml, migrate, to_toml,
+    Downscope, Executor, Expectation, FATES, Fate, GitLabServer, Given, IdentitySettings, Job, Kind,
+    LimitsSaidBy, LocalFacts, MapFile, MapKey, Migration, Outcome, Policy, Profile, Reading, Rule,
+    RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase, Validation, conf_d, every_key, limits_to_toml,
+    migrate, to_toml,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};

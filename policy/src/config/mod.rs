@@ -26,7 +26,7 @@ use crate::{Diagnostic, Place};
 pub use batch::{BatchSettings, Executor, SchedulerFile};
 use document::{Document, Shared};
 pub use document::{Kind, SourceFile};
-pub use jacamar::{FATES, Fate, Migration, migrate};
+pub use jacamar::{FATES, Fate, Given, Migration, migrate};
 pub use limits::{LimitsSaidBy, RuleLimits};
 pub use model::*;
 use reader::Section;
@@ -121,7 +121,12 @@ fn attempt(files: &[SourceFile]) -> Attempt {
         let root = Section::root(&documents, &tables, &shared);
         let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
         // With broken syntax half a table would be read, and its missing half told as well.
-        parsed.then(|| {
+        let of_runner = parsed && is_of_runner(&root);
+        if of_runner {
+            let help = "name Nunbird's configuration here; `nunbirdctl doctor --runner-config FILE` looks at this one";
+            root.find("this is gitlab-runner's own configuration, not Nunbird's or Jacamar's", help);
+        }
+        (parsed && !of_runner).then(|| {
             if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
         })
     };
@@ -129,6 +134,11 @@ fn attempt(files: &[SourceFile]) -> Attempt {
     drop(documents);
     let (findings, origins, keys) = shared.into_parts();
     Attempt { policy, findings, origins, keys }
+}
+
+/// Whether this is config.toml of gitlab-runner: its tables would all be unknown keys.
+fn is_of_runner(root: &Section<'_>) -> bool {
+    root.has("runners") && !["gitlab", "rule", "general", "auth"].iter().any(|table| root.has(table))
 }
 
 /// The directory whose `*.toml` files belong to a configuration, read behind it in the order of their names: `conf.d`
