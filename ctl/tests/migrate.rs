@@ -200,3 +200,30 @@ fn a_file_that_is_not_written_is_not_said_to_be_written() {
         }
     }
 }
+
+#[test]
+fn tests_of_ones_own_run_by_a_jacamar_file_as_by_what_it_migrates_to() {
+    let scene = Scene::new();
+    let file = scene.file("j.toml", JACAMAR);
+    let tests = "[[test]]\nname = \"eve\"\nclaims = { user_login = \"eve\", project_path = \"hpc/app\" }\n\
+                 expect = \"deny: user_blocklist\"\n\
+                 [[test]]\nname = \"ada\"\nclaims = { user_login = \"ada\", project_path = \"hpc/app\" }\n\
+                 local = { uid = 6000 }\nexpect = \"ada\"\n";
+    let tests = scene.file("tests.toml", tests);
+    let native = scene.file("native.toml", &scene.run_bare(&["migrate", &file]).out);
+    for configuration in [&file, &native] {
+        let done = scene.run_bare(&["test", "--configuration", configuration, &tests]);
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(done.out.ends_with("2 passed, 0 failed\n"), "{}", done.out);
+    }
+    let wrong = scene
+        .file("wrong.toml", "[[test]]\nname = \"x\"\n[general]\nname = \"y\"\n[[rule]]\nrun_as = \"root\"\n");
+    let said = scene.run_bare(&["test", "--configuration", &file, &wrong]);
+    assert_eq!(said.code, 3, "{said:?}");
+    for key in ["unknown key `general`", "unknown key `rule`"] {
+        assert!(said.err.contains(key), "{key}: {}", said.err);
+    }
+    let failing =
+        scene.file("f.toml", &std::fs::read_to_string(&tests).unwrap().replace("\"ada\"\n", "\"bob\"\n"));
+    assert_eq!(scene.run_bare(&["test", "--configuration", &file, &failing]).code, 5);
+}

@@ -70,6 +70,39 @@ impl Policy {
         }
     }
 
+    /// Reads files of `[[test]]` tables for this policy, which may be of either dialect, and adds the tests to it.
+    ///
+    /// # Errors
+    /// Every finding: a file of tests has no other key.
+    pub fn add_tests(&mut self, files: &[SourceFile]) -> Result<(), Vec<Diagnostic>> {
+        let shared = Shared::default();
+        let documents: Vec<Document<'_>> =
+            files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
+        let tables: Vec<_> = documents.iter().map(Document::parse).collect();
+        let mut tests = Vec::new();
+        if shared.is_clean() {
+            let mut root = Section::root(&documents, &tables, &shared);
+            let known = rules::Known {
+                profiles: &self.profiles,
+                maps: &self.maps,
+                validated: self.validation.is_some(),
+                gitlab: &self.gitlab,
+                limits: &self.limits,
+            };
+            tests = rules::tests(&mut root, &known);
+            root.finish();
+        }
+        drop(tables);
+        drop(documents);
+        let (findings, ..) = shared.into_parts();
+        if findings.is_empty() {
+            self.tests.extend(tests);
+            Ok(())
+        } else {
+            Err(findings)
+        }
+    }
+
     /// The server of this name.
     pub fn server(&self, name: &str) -> Option<&GitLabServer> {
         self.gitlab.iter().find(|server| server.name == name)
