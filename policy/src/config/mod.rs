@@ -39,7 +39,7 @@ pub use write::{limits_to_toml, to_toml};
 pub struct Reading {
     /// What it means.
     pub policy: Policy,
-    /// Where each key stands that is not inside an array of tables: `accounts.min_uid`.
+    /// Where each key stands that is not inside a rule or a test: `accounts.min_uid`, `gitlab[0].url`, `profile.big.shell`.
     pub origins: BTreeMap<String, Place>,
     /// Every key that the configuration could have had, inside the tables that it has; `[]` stands for an element of an
     /// array of tables or for a name of the site's choice.
