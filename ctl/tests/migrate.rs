@@ -227,3 +227,28 @@ fn tests_of_ones_own_run_by_a_jacamar_file_as_by_what_it_migrates_to() {
         scene.file("f.toml", &std::fs::read_to_string(&tests).unwrap().replace("\"ada\"\n", "\"bob\"\n"));
     assert_eq!(scene.run_bare(&["test", "--configuration", &file, &failing]).code, 5);
 }
+
+#[test]
+fn check_lists_once_what_a_jacamar_file_sets_without_effect() {
+    let scene = Scene::new();
+    let lost = "retain_logs = true\nkill_timeout = \"5m\"\nunrestricted_cmd_line = false\nff_x = 1\n[auth]\nmax_env_chars = 9";
+    let file = scene.file("j.toml", &JACAMAR.replace("name = \"login1\"\n", "").replace("[auth]", lost));
+    let said = scene.run_bare(&["check", "--no-host", "--configuration", &file]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(said.out.matches("remark[no-effect]").count(), 1, "{}", said.out);
+    for item in [
+        "\n  - line 5, general.retain_logs: ",
+        "\n  - line 6, general.kill_timeout: ",
+        "\n  - line 7, general.unrestricted_cmd_line: ",
+        "\n  - line 8, general.ff_x: ",
+        "\n  - line 10, auth.max_env_chars: ",
+    ] {
+        assert!(said.out.contains(item), "{item}: {}", said.out);
+    }
+    let json = scene.run_bare(&["check", "--no-host", "--configuration", &file, "--format", "json"]).json();
+    let remark = json["findings"].as_array().unwrap().iter().find(|one| one["code"] == "no-effect").unwrap();
+    assert_eq!(remark["items"].as_array().unwrap().len(), 5);
+    let clean = scene.file("k.toml", &JACAMAR.replace("name = \"login1\"\n", ""));
+    let said = scene.run_bare(&["check", "--no-host", "--configuration", &clean]);
+    assert!(!said.out.contains("no-effect"), "{}", said.out);
+}

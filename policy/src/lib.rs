@@ -36,7 +36,7 @@ pub use config::{
     Downscope, Executor, Expectation, FATES, Fate, GitLabServer, Given, IdentitySettings, Job, Kind,
     LimitsSaidBy, LocalFacts, MapFile, MapKey, Migration, Outcome, Policy, Profile, Reading, Rule,
     RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase, Validation, conf_d, every_key, limits_to_toml,
-    migrate, to_toml,
+    migrate, to_toml, without_effect,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};

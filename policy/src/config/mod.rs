@@ -26,7 +26,7 @@ use crate::{Diagnostic, Place};
 pub use batch::{BatchSettings, Executor, SchedulerFile};
 use document::{Document, Shared};
 pub use document::{Kind, SourceFile};
-pub use jacamar::{FATES, Fate, Given, Migration, migrate};
+pub use jacamar::{FATES, Fate, Given, Migration, migrate, without_effect};
 pub use limits::{LimitsSaidBy, RuleLimits};
 pub use model::*;
 use reader::Section;

@@ -163,8 +163,9 @@ fn header(
     text
 }
 
-/// The keys that the file sets and that do nothing, in its order.
-fn without_effect(origins: &BTreeMap<String, Place>) -> Vec<(&str, &Place, &'static str)> {
+/// The keys of Jacamar's that a configuration sets and that do nothing under Nunbird, in the order of the file, with the
+/// reason. `origins` are those of the configuration's [`Reading`](crate::Reading).
+pub fn without_effect(origins: &BTreeMap<String, Place>) -> Vec<(&str, &Place, &'static str)> {
     let why = |path: &str| {
         let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
         let known = FATES.iter().find(|(t, k, _)| *t == table && *k == key);
