@@ -192,7 +192,7 @@ fn lock(keys_dir: &Path) -> Result<File, Trouble> {
 /// This very call for another account.
 fn again_as(owner: Uid, name: &str) -> String {
     let program = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
-    let arguments = std::env::args().skip(1);
+    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let words: Vec<String> = program.into_iter().chain(arguments).map(|word| shell_word(&word)).collect();
     let user = match User::from_uid(owner) {
         Ok(Some(_)) => format!("runuser -u {}", shell_word(name)),
