@@ -36,9 +36,7 @@ pub(crate) fn read() -> Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Read a configuration, run its tests and look at this host; print every finding.
-    #[command(
-        after_help = "examples:\n  nunbirdctl check\n  nunbirdctl check --configuration new.toml --no-host --strict"
-    )]
+    #[command(after_help = "examples:\n  nunbirdctl check\n  nunbirdctl check new.toml --no-host --strict")]
     Check(Check),
     /// Do all that check does, and look at gitlab-runner's configuration, at systemd, space and kernel.
     #[command(
@@ -124,6 +122,9 @@ pub(crate) struct RunnerUser {
 
 #[derive(Args)]
 pub(crate) struct Check {
+    /// The configuration, as with --configuration.
+    #[arg(value_name = "FILE", conflicts_with = "configuration")]
+    pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) configuration: Configuration,
     #[command(flatten)]

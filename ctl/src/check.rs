@@ -14,7 +14,7 @@ use nunbird_policy::{Dialect, Policy, Reading, check_map, lint, without_effect};
 use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
-    let reading = files::read(&options.configuration.configuration, format)?;
+    let reading = files::read(options.file.as_ref().unwrap_or(&options.configuration.configuration), format)?;
     let mut findings = of_policy(&reading.policy);
     findings.extend(lost_keys(&reading));
     let policy = reading.policy;

@@ -29,7 +29,7 @@ pub(crate) fn run(options: &Migrate) -> Result<u8, Trouble> {
             match &options.output {
                 None => print(&text)?,
                 Some(target) if whole => {
-                    write(target, &text).map_err(|e| Trouble::new(format!("{}: {e}", target.display())))?
+                    write(target, &text).map_err(|e| Trouble::new(format!("{}: {e}", target.display())))?;
                 }
                 Some(_) => {}
             }

@@ -13,6 +13,9 @@ use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
+/// What to write for a table.
+const TABLE: &str = "write a table, under a heading in `[ ]` or as `{ key = value }`";
+
 struct Part<'t> {
     document: &'t Document<'t>,
     table: &'t DeTable<'t>,
@@ -151,7 +154,7 @@ impl<'t> Section<'t> {
         let (spot, value) = self.one(key, Kind::Boolean)?;
         match value {
             DeValue::Boolean(value) => Some(At { value: *value, spot }),
-            other => wrong_type(spot, other, "`true` or `false`"),
+            other => wrong_type(spot, other, "boolean", "write `true` or `false`, without quotes"),
         }
     }
 
@@ -192,7 +195,7 @@ impl<'t> Section<'t> {
                     parts.push(Part { document: spot.document, table, start: spot.offset });
                 }
                 other => {
-                    let _: Option<()> = wrong_type(spot, other, "a table");
+                    let _: Option<()> = wrong_type(spot, other, "table", TABLE);
                 }
             }
         }
@@ -255,7 +258,8 @@ impl<'t> Section<'t> {
         let mut sections = Vec::new();
         for (spot, value) in self.values(key) {
             let DeValue::Array(array) = value else {
-                let _: Option<()> = wrong_type(spot, value, &format!("tables, each headed `[[{key}]]`"));
+                let _: Option<()> =
+                    wrong_type(spot, value, "array of tables", &format!("head each table with `[[{key}]]`"));
                 continue;
             };
             for element in array.iter() {
@@ -271,7 +275,7 @@ impl<'t> Section<'t> {
                         sections.push(Section { origin, ..section });
                     }
                     other => {
-                        let _: Option<()> = wrong_type(spot, other, "a table");
+                        let _: Option<()> = wrong_type(spot, other, "table", TABLE);
                     }
                 }
             }
