@@ -52,7 +52,7 @@ fn first_arguments<'a>(text: &'a str, call: &str) -> BTreeSet<&'a str> {
     let parts = text.split(call).skip(1).map(str::trim_start);
     parts
         .filter(|part| part.starts_with("Code::"))
-        .flat_map(|part| variants(&part.split(',').next().unwrap_or(part)))
+        .flat_map(|part| variants(part.split(',').next().unwrap_or(part)))
         .collect()
 }
 
