@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// The crates whose code runs in `nunbird-auth` and refuses jobs.
 const REFUSING: [&str; 3] = ["auth/src", "policy/src", "token/src"];
 /// Codes with an entry whose refusals may not be there yet.
-const AWAITED: [&str; 8] = [
+const AWAITED: [&str; 9] = [
+    "pam-session-lost",
     "pin-mismatch",
     "pin-store",
     "pin-unknown",

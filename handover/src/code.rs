@@ -104,6 +104,8 @@ codes! {
     PamAccount = "pam-account",
     /// The job's PAM session has ended.
     PamSession = "pam-session",
+    /// The process that held the job's PAM session is gone, and nobody has closed it.
+    PamSessionLost = "pam-session-lost",
     /// The job's PAM session could not be closed.
     PamSessionOpen = "pam-session-open",
     /// The PAM modules took too long.

@@ -208,6 +208,11 @@ pub(crate) fn entry(code: Code) -> Entry {
             "Run the job again; if it fails again, give the admins the decision id.",
             "Somebody ended the process that holds the session: systemd-logind (`KillUserProcesses=`), lack of memory, or an admin.",
         ),
+        Code::PamSessionLost => system(
+            "The process that held the job's PAM session is gone without having closed it.",
+            TELL,
+            "The detail has what is known. Somebody killed a process of root's: look at the runner's account; close what the modules left (`loginctl`).",
+        ),
         Code::PamSessionOpen => system(
             "The job's PAM session could not be closed.",
             TELL,
