@@ -4,7 +4,7 @@ use crate::audit::{self, Claims, Event, Outcome, Sinks, Turn};
 use crate::context::Context;
 use crate::limits;
 use crate::means::WithPrivilege;
-use crate::refusal::{Refusal, clean};
+use crate::refusal::{Code, Refusal, clean};
 use crate::settings::Settings;
 use crate::slots::{self, Wanted};
 use crate::store::{self, Store, job_directory};
@@ -12,11 +12,14 @@ use nunbird_handover::{
     Account, Audit, Batch, BatchPlan, FORMAT_VERSION, JobDirectory, Now, Record, RuleRef, Scheduler, Shell,
     SiteRules, UNLIMITED, Workspace,
 };
-use nunbird_judge::{Course, Judged, Means, Proof, judgement, people, place};
+use nunbird_judge::{Course, Judged, Means, Proof, judgement, people, place, token_help};
 use nunbird_policy::{DEFAULT_AUDIT_FILE, Executor, Job, Policy};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
 use std::path::{Path, PathBuf};
+
+/// What GitLab calls itself in a job.
+const SERVER_URL: &str = "CI_SERVER_URL";
 
 /// Admits the job: writes its audit line and its record.
 ///
@@ -28,7 +31,9 @@ pub(crate) fn admit(context: &mut Context<'_>, settings: &Settings) -> Result<Re
     let store = Store::open(privilege)?;
     let means = WithPrivilege::new(context, settings);
     let response = means.response()?;
-    let identity = nunbird_judge::identify(&means, &settings.policy, &response)?;
+    let server_url = context.inputs.job_variable(SERVER_URL).ok().flatten().unwrap_or_default();
+    let identity = nunbird_judge::identify(&means, &settings.policy, &response)
+        .map_err(|refusal| token_help::add(refusal, &server_url, &settings.policy))?;
     let admitted = identity.admitted.clone();
     let subject = nunbird_judge::subject(&admitted, &settings.policy)?;
     context.subject = Some(subject.clone());
@@ -185,7 +190,7 @@ fn batch(
         Executor::Described(name) => {
             let known = policy.schedulers.get(name);
             let unknown =
-                || Refusal::system("executor", "the job's executor is not configured on this host", name);
+                || Refusal::system(Code::Executor, "the job's executor is not configured on this host", name);
             Scheduler::Described(known.ok_or_else(unknown)?.description.clone())
         }
     };
@@ -242,7 +247,7 @@ pub(crate) fn write_denial(context: &Context<'_>, settings: Option<&Settings>, r
         }
     };
     let event = Event {
-        code: Some(refusal.code),
+        code: Some(refusal.code.name()),
         detail: Some(&refusal.detail),
         job: facts(context),
         policy_digest: settings.map(|settings| settings.digest.as_str()),
@@ -268,7 +273,7 @@ pub(crate) fn write_late_denial(context: &Context<'_>, refusal: Refusal) -> Refu
         };
     }
     let event = Event {
-        code: Some(refusal.code),
+        code: Some(refusal.code.name()),
         detail: Some(&refusal.detail),
         ..Event::of(context, Outcome::Denied)
     };

@@ -2,7 +2,8 @@
 //! the job's variables as `CUSTOM_ENV_<NAME>`.
 //!
 //! A CI user can set every `CUSTOM_ENV_*`, also the ones that look like GitLab's own. None is looked at until the site's
-//! policy names it, and then its value is the user's word and goes to the launcher as it is.
+//! policy names it, and then its value is the user's word and goes to the launcher as it is. `CI_SERVER_URL` alone is looked at
+//! in any case, once a job is refused: it chooses which of the site's servers the help is about.
 //!
 //! `TMPDIR`, which the runner sets as well, never reaches a program with setuid bit or file capabilities: the
 //! dynamic loader takes it away (ld.so(8), secure-execution mode). The job's directory is where the response lies.

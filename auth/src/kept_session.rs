@@ -3,7 +3,7 @@
 //! The keeper is root's and listens in the directory of the job records. A session without a keeper has ended already.
 
 use crate::privilege::Privilege;
-use crate::refusal::{Refusal, clean, print_error};
+use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::store;
 use nunbird_handover::{Keep, Record, SessionSpan};
 use nunbird_sys::identity::FileIdentity;
@@ -23,7 +23,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const REST: u64 = 10;
 
 /// The code of a session whose processes were killed.
-const LOST: &str = "pam-session-lost";
+const LOST: Code = Code::PamSessionLost;
 
 /// Closes the job's session, where it has one, and comes back when its keeper ends.
 ///
@@ -112,5 +112,5 @@ fn killed(socket: &Path) -> Refusal {
 
 fn refused(socket: &Path, detail: &dyn Display) -> Refusal {
     let message = "the PAM session of this job could not be closed on this host";
-    Refusal::system("pam-session-open", message, format!("{}: {detail}", socket.display()))
+    Refusal::system(Code::PamSessionOpen, message, format!("{}: {detail}", socket.display()))
 }

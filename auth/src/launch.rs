@@ -7,7 +7,7 @@ use crate::card::{self, Card};
 use crate::context::Context;
 use crate::inputs::NotText;
 use crate::limits::{self, Confines, Held};
-use crate::refusal::{Refusal, clean, print_error};
+use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::session::Session;
 use crate::shepherd::{self, Reach};
 use crate::sudo::Sudo;
@@ -79,7 +79,7 @@ impl Start {
         groups: Vec<u32>,
     ) -> Result<Self, Refusal> {
         let failed = |detail: &dyn Display| {
-            Refusal::system("launcher", "the job's launcher could not be started on this host", detail)
+            Refusal::system(Code::Launcher, "the job's launcher could not be started on this host", detail)
         };
         let message = Handover {
             version: FORMAT_VERSION,
@@ -308,17 +308,17 @@ fn batch(context: &Context<'_>, record: &Record, task: &Task) -> Result<Option<B
     };
     let batch = plan.with(variable).map_err(|NotText { name }| {
         let message = "a variable of this job is no UTF-8 text";
-        Refusal::denied("variable", message, format!("the variable {name}"))
+        Refusal::denied(Code::Variable, message, format!("the variable {name}"))
     })?;
     Ok(Some(batch))
 }
 
 pub(crate) fn could_not_start(step: &str, error: &dyn Display) -> Refusal {
     let message = "the job's launcher could not be started on this host";
-    Refusal::system("launcher", message, format!("{step}: {error}"))
+    Refusal::system(Code::Launcher, message, format!("{step}: {error}"))
 }
 
 pub(crate) fn killed(signal: i32) -> Refusal {
     let detail = format!("the launcher was ended by signal {signal}");
-    Refusal::system("launcher-killed", "the job's launcher was killed on this host", detail)
+    Refusal::system(Code::LauncherKilled, "the job's launcher was killed on this host", detail)
 }

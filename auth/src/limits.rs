@@ -7,7 +7,7 @@ use crate::card::mebibytes;
 use crate::context::Context;
 use crate::inputs::NotText;
 use crate::privilege::Privilege;
-use crate::refusal::{Refusal, clean, print_error};
+use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::units;
 use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
 use nunbird_judge::place;
@@ -88,7 +88,7 @@ pub(crate) fn establish(
         Err(trouble) if job.amounts != limits.amounts => {
             let detail = format!("[limits.{}], with what the job asks for: {trouble}", limits.name);
             let message = "the limits that this job asks for cannot be put in force on this host";
-            Err(Refusal::denied("limits", message, detail).help(
+            Err(Refusal::denied(Code::Limits, message, detail).help(
                 "remove NUNBIRD_MEMORY, NUNBIRD_CPUS and NUNBIRD_PIDS from .gitlab-ci.yml, or ask for less",
             ))
         }
@@ -343,12 +343,12 @@ fn amounts_of(job: &JobLimits) -> Amounts {
 
 fn refused(name: &str, detail: &dyn Display) -> Refusal {
     let message = "the limits for this job cannot be put in force on this host";
-    Refusal::system("limits", message, format!("[limits.{name}]: {detail}"))
+    Refusal::system(Code::Limits, message, format!("[limits.{name}]: {detail}"))
 }
 
 fn left(trouble: &Trouble) -> Refusal {
     let message = "processes of this job could not be ended on this host";
-    Refusal::system("limits-cleanup", message, trouble)
+    Refusal::system(Code::LimitsCleanup, message, trouble)
 }
 
 impl Held {

@@ -44,7 +44,7 @@ use nunbird_handover::{ExitCodes, Untrusted};
 use nunbird_judge::{account, refusal};
 use nunbird_sys::{offspring, process};
 use privilege::Privilege;
-use refusal::{Refusal, print_error};
+use refusal::{Code, Refusal, print_error};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -124,12 +124,12 @@ fn tidy_process() -> Result<(), Refusal> {
         std::env::set_current_dir("/")?;
         offspring::refuse_inherited()
     };
-    tidy().map_err(|e| Refusal::system("process", "nunbird-auth could not be started on this host", e))
+    tidy().map_err(|e| Refusal::system(Code::Process, "nunbird-auth could not be started on this host", e))
 }
 
 fn new_decision_id() -> Result<String, Refusal> {
     let mut bytes = [0; 16];
     nunbird_sys::random::fill(&mut bytes)
-        .map_err(|e| Refusal::system("random", "this host has no random numbers", e))?;
+        .map_err(|e| Refusal::system(Code::Random, "this host has no random numbers", e))?;
     Ok(settings::hex(&bytes))
 }

@@ -1,7 +1,7 @@
 //! What `config` judges a job with: a worker for what strangers wrote, files opened as root or as the runner, unprivileged programs.
 
 use crate::context::Context;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::settings::Settings;
 use crate::worker;
 use nunbird_judge::account::{self, ThisHost};
@@ -44,7 +44,7 @@ impl Means for WithPrivilege<'_> {
 
     fn response(&self) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         let refuse = |detail: String| {
-            Refusal::system("response-file", "the runner's job response could not be read", detail)
+            Refusal::system(Code::ResponseFile, "the runner's job response could not be read", detail)
                 .help("gitlab-runner 14.1 or later writes it; see the admin guide")
         };
         let path = self.response.ok_or_else(|| refuse("JOB_RESPONSE_FILE is not set".to_owned()))?;

@@ -1,6 +1,6 @@
 //! How this process holds its privilege, and that it holds no more than it needs.
 
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::sandbox::NOBODY_AT_ALL;
 use nunbird_judge::Rights;
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
@@ -65,7 +65,7 @@ impl Privilege {
     /// that are too low and cannot be raised.
     pub(crate) fn establish() -> Result<(Self, Limits), Refusal> {
         let refuse = |detail: &dyn std::fmt::Display| {
-            Refusal::system("privilege", "nunbird-auth was started in a state it does not accept", detail)
+            Refusal::system(Code::Privilege, "nunbird-auth was started in a state it does not accept", detail)
         };
         let failed = |e: io::Error| refuse(&format!("ids or capabilities cannot be read or reduced: {e}"));
         let [real, effective, saved] = Linux.uids().map_err(failed)?;
@@ -104,7 +104,9 @@ impl Privilege {
         // With every capability that there is: a setuid-root program may raise hard limits.
         let limits = rlimits::raise_limits()
             .and_then(|limits| rlimits::check_file_size(FILE_SIZE).map(|()| limits))
-            .map_err(|e| Refusal::system("process", "nunbird-auth could not be started on this host", e))?;
+            .map_err(|e| {
+                Refusal::system(Code::Process, "nunbird-auth could not be started on this host", e)
+            })?;
         capabilities::clear_ambient().map_err(failed)?;
         let kept = if source == Source::None { 0 } else { needed };
         Capabilities { effective: kept, permitted: kept, inheritable: 0 }.apply().map_err(failed)?;

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::launch::could_not_start;
 use crate::limits::{self, Confines};
 use crate::privilege::{Privilege, Source};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::shepherd::{self, Reach};
 use crate::store;
 use nunbird_drop::launch::Launch;
@@ -160,7 +160,7 @@ fn become_session(
 }
 
 fn failed(detail: &dyn Display) -> Refusal {
-    Refusal::system("pam", "a session for the job could not be opened on this host", detail)
+    Refusal::system(Code::Pam, "a session for the job could not be opened on this host", detail)
 }
 
 /// A report that cannot be read is trouble all the same.
@@ -171,22 +171,22 @@ fn refusal_of(said: &[u8]) -> Refusal {
     };
     match trouble {
         SessionTrouble::Account => {
-            Refusal::denied("pam-account", "your account on this host may not run jobs now", detail)
+            Refusal::denied(Code::PamAccount, "your account on this host may not run jobs now", detail)
                 .help("the lines above are your site's reason, if there are any; ask its admins")
         }
         SessionTrouble::User => Refusal::denied(
-            "pam-user",
+            Code::PamUser,
             "your site's sessions are for another account than your job's",
             detail,
         ),
         SessionTrouble::Timeout => Refusal::system(
-            "pam-timeout",
+            Code::PamTimeout,
             "a session for the job was not opened in time on this host",
             detail,
         ),
         SessionTrouble::Failed => failed(&detail),
         SessionTrouble::Lost => Refusal::denied(
-            "pam-session",
+            Code::PamSession,
             "your site's session for this job has ended before the job",
             detail,
         )

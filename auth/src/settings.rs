@@ -1,7 +1,7 @@
 //! Reading the configuration, as root or as the user itself, from a file that nobody else can have written.
 
 use crate::privilege::{Privilege, Source};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::session;
 use crate::sudo;
 use nunbird_judge::files;
@@ -34,29 +34,29 @@ pub(crate) fn read(named: Option<&Path>, privilege: Privilege) -> Result<Setting
     let refuse = |code, detail: &dyn std::fmt::Display| {
         Refusal::system(code, "Nunbird's configuration on this host cannot be used", detail)
     };
-    check_allowed(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
-    let sources = read_files(path, privilege).map_err(|detail| refuse("configuration-file", &detail))?;
+    check_allowed(path, privilege).map_err(|detail| refuse(Code::ConfigurationFile, &detail))?;
+    let sources = read_files(path, privilege).map_err(|detail| refuse(Code::ConfigurationFile, &detail))?;
     let reading = Policy::read(&sources).map_err(|findings| {
         let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        refuse("configuration-invalid", &all.join("\n"))
+        refuse(Code::ConfigurationInvalid, &all.join("\n"))
     })?;
     let policy = reading.policy;
     if policy.downscope == Downscope::Setuid && privilege.source == Source::None {
         let detail = format!("{} demands a change of user, but {}", path.display(), privilege.explain_lack());
-        return Err(refuse("privilege", &detail));
+        return Err(refuse(Code::Privilege, &detail));
     }
     if policy.downscope == Downscope::Sudo {
-        sudo::check_privilege(privilege).map_err(|detail| refuse("privilege", &detail))?;
+        sudo::check_privilege(privilege).map_err(|detail| refuse(Code::Privilege, &detail))?;
     }
     if policy.pam.is_some() {
-        session::check_privilege(privilege).map_err(|detail| refuse("privilege", &detail))?;
+        session::check_privilege(privilege).map_err(|detail| refuse(Code::Privilege, &detail))?;
     }
     if policy.downscope == Downscope::None && privilege.source == Source::Root {
         let detail = format!(
             "{}: downscope = \"none\" would run jobs as root; run gitlab-runner as the user",
             path.display()
         );
-        return Err(refuse("privilege", &detail));
+        return Err(refuse(Code::Privilege, &detail));
     }
     Ok(Settings { digest: files::digest_of(&sources), policy })
 }

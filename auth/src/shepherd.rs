@@ -7,7 +7,7 @@
 //! nothing, and passes signals down and the exit status up. Its death, however it comes, reaches the launcher as `TERM`.
 
 use crate::privilege::{Privilege, Source};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::sandbox::{self, NOBODY_AT_ALL};
 use crate::surrender::{self, Failure};
 use nunbird_sys::fork::{Child, Ended};
@@ -64,7 +64,7 @@ pub(crate) fn watch(
 }
 
 fn failed(detail: &dyn std::fmt::Display) -> Refusal {
-    Refusal::system("shepherd", "the job cannot be watched on this host", detail)
+    Refusal::system(Code::Shepherd, "the job cannot be watched on this host", detail)
 }
 
 /// How the shepherd reaches its child. Either way the child waits for a first byte from the pipe.

@@ -4,7 +4,7 @@
 //! none of them can stop another. What a killed `config` left is removed under the lock of its own runner account alone,
 //! where nothing else of that account can be on its way; others take the next slot.
 
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::store::{self, Store};
 use nunbird_handover::{Claim, FORMAT_VERSION, Record};
 use nunbird_sys::directory::Lock;
@@ -101,7 +101,7 @@ fn check_admissions(store: &Store, wanted: &Wanted<'_>, records: &[Record]) -> R
     }
     let detail = format!("job {} holds {MAX_ADMISSIONS} records", wanted.job_id);
     Err(Refusal::denied(
-        "admitted-too-often",
+        Code::AdmittedTooOften,
         "this job has been admitted on this host several times already",
         detail,
     ))

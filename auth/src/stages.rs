@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::kept_session;
 use crate::launch::{Opened, Start, killed, told};
 use crate::limits;
-use crate::refusal::{Refusal, print_error};
+use crate::refusal::{Code, Refusal, print_error};
 use crate::settings;
 use crate::store::{self, Store, job_directory};
 use crate::tidying;
@@ -91,7 +91,7 @@ fn config(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
         job_env: BTreeMap::from([("NUNBIRD_DECISION_ID", record.decision_id.as_str())]),
     };
     let unsaid = |e: &dyn std::fmt::Display| {
-        Refusal::system("stdout", "the runner does not listen", format!("standard output: {e}"))
+        Refusal::system(Code::Stdout, "the runner does not listen", format!("standard output: {e}"))
     };
     let mut json = serde_json::to_vec(&answer).map_err(|e| unsaid(&e))?;
     json.push(b'\n');
@@ -116,7 +116,7 @@ fn make_own_directory(context: &Context<'_>, record: &Record) -> Result<(), Refu
     let Some(path) = wanted else { return Ok(()) };
     let refuse = |e: std::io::Error| {
         let message = "the directory for your jobs could not be made on this host";
-        Refusal::system("data-dir", message, format!("{}: {e}", path.display()))
+        Refusal::system(Code::DataDir, message, format!("{}: {e}", path.display()))
     };
     let keeper = context.privilege.keeper();
     let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(refuse)?;
@@ -143,7 +143,7 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
 fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (store, record) = match admitted(call, context) {
         Ok(found) => found,
-        Err(refusal) if refusal.code == "no-record" || refusal.code == "job-directory" => {
+        Err(refusal) if matches!(refusal.code, Code::NoRecord | Code::JobDirectory) => {
             print_error(&format!("nunbird: nothing to clean up: {}\n", refusal.detail));
             return Ok(Ended::Exited(0));
         }
@@ -165,11 +165,11 @@ fn reap(context: &mut Context<'_>, name: &str) -> Result<Ended, Refusal> {
     // A record that was set aside is found by no stage, and a clean-up that has begun is nobody else's to end.
     if !record.is_over(&store::now()?) && !record.is_abandoned(name) {
         let detail = format!("job {} may still run; expires_at {}", record.job_id, record.expires_at);
-        return Err(Refusal::denied("still-live", "this job may still run", detail));
+        return Err(Refusal::denied(Code::StillLive, "this job may still run", detail));
     }
     finish(context, &store, name, record.clone()).or_else(|refusal| {
         // Nothing can be done as somebody who is not there any more.
-        if ["account", "account-changed"].contains(&refusal.code) {
+        if matches!(refusal.code, Code::Account | Code::AccountChanged) {
             store.remove(name, &record)?;
         }
         Err(refusal)
@@ -244,7 +244,7 @@ fn admitted(call: &Call, context: &mut Context<'_>) -> Result<(Store, Record), R
         Some(path) if *path != record.policy_path => {
             let detail =
                 format!("admitted by {}, called with {}", record.policy_path.display(), path.display());
-            Err(Refusal::system("configuration-differs", "this job was admitted under another configuration", detail)
+            Err(Refusal::system(Code::ConfigurationDiffers, "this job was admitted under another configuration", detail)
                 .help("name the same --configuration in every *_args of the runner's config.toml, or in config_args alone"))
         }
         _ => Ok((store, record)),
@@ -274,7 +274,7 @@ fn check_ids(record: &Record, now: AccountFacts) -> Result<AccountFacts, Refusal
         record.account.name, record.account.uid, record.account.gid, now.uid, now.gid
     );
     Err(Refusal::denied(
-        "account-changed",
+        Code::AccountChanged,
         "your account on this host has changed since the job began",
         detail,
     ))
@@ -289,7 +289,7 @@ fn take_script(path: &Path, context: &Context<'_>) -> Result<(File, String), Ref
             "{}: not a readable regular file of the runner's account of at most {MAX_SCRIPT} bytes: {e}",
             path.display()
         );
-        Refusal::system("script", "the stage's script could not be read", detail)
+        Refusal::system(Code::Script, "the stage's script could not be read", detail)
     };
     let file = foreign::open_for_reading(path, context.privilege.caller).map_err(refuse)?;
     let mut digest = digest::Context::new(&digest::SHA256);
@@ -306,6 +306,6 @@ fn exit_code_file(context: &Context<'_>) -> Result<Option<File>, Refusal> {
     let opened = foreign::open_with_content(path, context.privilege.caller, b"1\n");
     opened.map(Some).map_err(|e| {
         let detail = format!("BUILD_EXIT_CODE_FILE {}: {e}", path.display());
-        Refusal::system("exit-code-file", "the runner's exit-code file could not be written", detail)
+        Refusal::system(Code::ExitCodeFile, "the runner's exit-code file could not be written", detail)
     })
 }

@@ -10,7 +10,7 @@
 //! but the disk. What accounts share, the slots, is in [`crate::slots`]. See docs/adr/0017.
 
 use crate::privilege::Privilege;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use nunbird_handover::{Claim, JobDirectory, Keep, Now, Record};
 use nunbird_judge::rights::state_directory;
 use nunbird_sys::clock;
@@ -61,7 +61,7 @@ pub(crate) fn record_file(record: &Record) -> PathBuf {
 pub(crate) fn job_directory(path: Option<&Path>, privilege: Privilege) -> Result<JobDirectory, Refusal> {
     let refuse = |detail: &dyn Display| {
         let message = "nunbird-auth was not started by gitlab-runner's custom executor";
-        Refusal::system("job-directory", message, detail)
+        Refusal::system(Code::JobDirectory, message, detail)
             .help("see the admin guide on config.toml of the runner")
     };
     let path = path.ok_or_else(|| refuse(&"JOB_RESPONSE_FILE is not set"))?;
@@ -82,7 +82,7 @@ impl Store {
     pub(crate) fn open(privilege: Privilege) -> Result<Self, Refusal> {
         let keeper = privilege.keeper();
         let refuse = |detail: &dyn Display| {
-            Refusal::system("record-store", "Nunbird's job records on this host cannot be used", detail)
+            Refusal::system(Code::RecordStore, "Nunbird's job records on this host cannot be used", detail)
         };
         let path = state_directory(privilege.rights(), PRIVILEGED, UNPRIVILEGED).map_err(|e| refuse(&e))?;
         let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| refuse(&e))?;
@@ -107,7 +107,7 @@ impl Store {
     /// A refusal when there is none, or it is not of this runner and directory.
     pub(crate) fn find(&self, job: &JobDirectory) -> Result<Record, Refusal> {
         let none = |detail: &dyn Display| {
-            Refusal::denied("no-record", "this job was not admitted on this host", detail)
+            Refusal::denied(Code::NoRecord, "this job was not admitted on this host", detail)
                 .help("the cause stands in the job log where the job was prepared")
         };
         let name = self.name_of(job);
@@ -129,7 +129,7 @@ impl Store {
     /// A refusal for any other caller, and for a record that cannot be read.
     pub(crate) fn named(&self, name: &str) -> Result<Record, Refusal> {
         let refuse = |detail: &dyn Display| {
-            Refusal::denied("no-record", "this job is no job that can be cleaned up so", detail)
+            Refusal::denied(Code::NoRecord, "this job is no job that can be cleaned up so", detail)
                 .help("use nunbirdctl sweep, as root")
         };
         if self.caller.uid != self.keeper.uid {
@@ -157,14 +157,14 @@ impl Store {
         if !record.is_of_boot(&now) {
             let detail = format!("job {} was admitted before this boot, {}", record.job_id, now.boot_id);
             let message = "this host has restarted since the job began";
-            return Err(Refusal::system("host-restarted", message, detail).help("run the job again"));
+            return Err(Refusal::system(Code::HostRestarted, message, detail).help("run the job again"));
         }
         let detail = format!(
             "record of job {}: expires_at {}, closed {}, now {}",
             record.job_id, record.expires_at, record.closed, now.epoch
         );
         Err(Refusal::denied(
-            "record-expired",
+            Code::RecordExpired,
             "the time in which this job may run on this host is over",
             detail,
         )
@@ -301,7 +301,7 @@ impl Store {
 
     pub(crate) fn trouble(&self, what: &str, error: &io::Error) -> Refusal {
         let detail = format!("job records of uid {} {what}: {error}", self.keeper.uid);
-        Refusal::system("record-store", "Nunbird's job records on this host cannot be used", detail)
+        Refusal::system(Code::RecordStore, "Nunbird's job records on this host cannot be used", detail)
     }
 }
 
@@ -311,5 +311,5 @@ pub(crate) fn now() -> Result<Now, Refusal> {
         let (epoch, boottime, boot_id) = (clock::now()?, clock::boottime()?, clock::boot_id()?);
         Ok::<_, io::Error>(Now { epoch, boottime, boot_id })
     };
-    read().map_err(|e| Refusal::system("clock", "this host's clock cannot be read", e))
+    read().map_err(|e| Refusal::system(Code::Clock, "this host's clock cannot be read", e))
 }

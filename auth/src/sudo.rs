@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::launch::{Opened, could_not_start};
 use crate::limits::Confines;
 use crate::privilege::{Privilege, Source};
-use crate::refusal::{Refusal, clean, print_error};
+use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::shepherd::{self, Reach};
 use nunbird_drop::relay;
 use nunbird_handover::{FORMAT_VERSION, Handover, Record, SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
@@ -205,5 +205,5 @@ fn become_sudo(
 }
 
 fn failed(detail: &dyn std::fmt::Display) -> Refusal {
-    Refusal::system("sudo", "sudo did not start the job's launcher on this host", detail)
+    Refusal::system(Code::Sudo, "sudo did not start the job's launcher on this host", detail)
 }

@@ -8,7 +8,7 @@ use crate::account;
 use crate::arguments::Call;
 use crate::context::Context;
 use crate::launch::{Opened, Start};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::settings::{self, Settings};
 use crate::store;
 use nunbird_handover::{
@@ -27,7 +27,7 @@ use nunbird_sys::process;
 pub(crate) fn tidy(call: &Call, context: &Context<'_>, name: &str) -> Result<Ended, Refusal> {
     let (caller, keeper) = (context.privilege.caller, context.privilege.keeper());
     let refuse = |detail: &dyn std::fmt::Display| {
-        Refusal::denied("not-the-keeper", "this is for nunbirdctl sweep, run by root", detail)
+        Refusal::denied(Code::NotTheKeeper, "this is for nunbirdctl sweep, run by root", detail)
     };
     if caller.uid != keeper.uid {
         return Err(refuse(&format!("uid {} does not keep the records", caller.uid)));

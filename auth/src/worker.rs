@@ -5,7 +5,7 @@
 //! another GitLab user, never root or an account that the invariants forbid (see docs/threat-model.md).
 
 use crate::privilege::Privilege;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::sandbox;
 use nunbird_judge::evidence::{self, Evidence, JobEvidence};
 use nunbird_policy::{GitLabServer, Policy};
@@ -90,7 +90,7 @@ pub(crate) fn judge_job_user(
 }
 
 fn failed(detail: &dyn std::fmt::Display) -> Refusal {
-    Refusal::system("worker", "the job's identity could not be checked on this host", detail)
+    Refusal::system(Code::Worker, "the job's identity could not be checked on this host", detail)
 }
 
 /// Forks a worker, which gives up everything, then thinks, then sends its answer.

@@ -38,18 +38,16 @@ pub(crate) fn read() -> Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Read a configuration, run its tests and look at this host; print every finding.
-    #[command(
-        after_help = "examples:\n  nunbirdctl check\n  nunbirdctl check --configuration new.toml --no-host --strict"
-    )]
+    #[command(after_help = "examples:\n  nunbirdctl check\n  nunbirdctl check new.toml --no-host --strict")]
     Check(Check),
     /// Do all that check does, and look at gitlab-runner's configuration, at systemd, space and kernel.
     #[command(
         after_help = "examples:\n  nunbirdctl doctor\n  nunbirdctl doctor --runner-config /srv/runner/config.toml --format json"
     )]
     Doctor(Doctor),
-    /// Show how a job would be decided: every rule, every condition, the value seen.
+    /// Show how a job would be decided: every rule, every condition, the value seen; or what the code of a refusal means.
     #[command(
-        after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain --token token.jwt --runner-user gitlab-runner\n  \
+        after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain token-audience\n  nunbirdctl explain --token token.jwt --runner-user gitlab-runner\n  \
         nunbirdctl explain --job response.json --format json\n  nunbirdctl explain --decision 7f3a9c\n\n\
         exit status: 0 admitted, 4 denied, 6 undecided (a check could not be made), 7 failed (trouble of this host)\n\nada.json holds a token's payload, or as little as\n  \
         {\"user_login\": \"ada\", \"project_path\": \"hpc/app\", \"ref\": \"main\", \"ref_protected\": true, \"pipeline_source\": \"push\"}"
@@ -79,11 +77,13 @@ pub(crate) enum Command {
     )]
     People(People),
     /// List the signing keys of the servers, as nunbird-auth would use them.
-    #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbird-keys refresh   fetches them anew")]
+    #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbirdctl keys --configuration new.toml")]
     Keys(Keys),
     /// Print a Jacamar CI configuration as Nunbird's own.
     #[command(
-        after_help = "example:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml > /etc/nunbird/config.toml"
+        after_help = "examples:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml \
+        --gitlab-server https://gitlab.example.org --output new.toml\n\n\
+        Exit status 3: something has no counterpart, and the printed text is refused by check or denies every job."
     )]
     Migrate(Migrate),
     /// Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories.
@@ -104,6 +104,9 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
+    /// Print docs/codes.md.
+    #[command(hide = true)]
+    CodesPage,
     /// Write the man pages into a directory.
     #[command(hide = true)]
     Man {
@@ -129,6 +132,9 @@ pub(crate) struct RunnerUser {
 
 #[derive(Args)]
 pub(crate) struct Check {
+    /// The configuration, as with --configuration.
+    #[arg(value_name = "FILE", conflicts_with = "configuration")]
+    pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) configuration: Configuration,
     #[command(flatten)]
@@ -192,6 +198,12 @@ pub(crate) struct WhichJob {
     /// The id of a past decision, or its first digits: what was decided, and what today's policy says.
     #[arg(long, value_name = "ID")]
     pub(crate) decision: Option<String>,
+    /// The code of a refusal, the word in brackets: what it means and what to do.
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// List the codes of all refusals.
+    #[arg(long)]
+    pub(crate) codes: bool,
 }
 
 #[derive(Args)]
@@ -332,6 +344,15 @@ pub(crate) struct Migrate {
     /// Jacamar's configuration.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// The URL of the GitLab server, where the file has no `gitlab_server` or another one.
+    #[arg(long, value_name = "URL")]
+    pub(crate) gitlab_server: Option<String>,
+    /// The audience of the jobs' id tokens, where the file has no `jwt_required_aud` or another one.
+    #[arg(long, value_name = "URL")]
+    pub(crate) audience: Option<String>,
+    /// Write the text to this file, at once and only if all of it could be migrated, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args)]

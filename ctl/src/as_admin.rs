@@ -3,6 +3,7 @@
 
 use crate::host::group_name;
 use crate::{fetched, programs};
+use nunbird_handover::Code;
 use nunbird_judge::account::{self, ThisHost};
 use nunbird_judge::authorized_projects::{self, Owner};
 use nunbird_judge::evidence::{self, Evidence, JobEvidence};
@@ -192,7 +193,7 @@ impl Means for AsAdmin<'_> {
         if u64::try_from(self.response.len()).unwrap_or(u64::MAX) > MAX_RESPONSE {
             let detail = format!("larger than {MAX_RESPONSE} bytes");
             let message = "the runner's job response could not be read";
-            return Err(Refusal::system("response-file", message, detail).into());
+            return Err(Refusal::system(Code::ResponseFile, message, detail).into());
         }
         Ok(Zeroizing::new(self.response.clone()))
     }

@@ -10,12 +10,14 @@ use crate::output::{Format, INVALID, OK, TESTS_FAILED, Trouble, print, print_jso
 use crate::scheduler_facts;
 use crate::test;
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Policy, check_map, lint, read_people};
+use nunbird_policy::{Dialect, Policy, Reading, check_map, lint, read_people, without_effect};
 use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
-    let policy = files::read(&options.configuration.configuration, format)?.policy;
-    let mut findings = of_policy(&policy);
+    let reading = files::read(options.file.as_ref().unwrap_or(&options.configuration.configuration), format)?;
+    let mut findings = of_policy(&reading.policy);
+    findings.extend(lost_keys(&reading));
+    let policy = reading.policy;
     if !options.no_host {
         host_facts::look(&policy, &options.runner.runner_user, &mut findings);
     }
@@ -30,6 +32,19 @@ pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
     scheduler_facts::check(policy, &mut findings);
     limit_facts::check(policy, &mut findings);
     findings
+}
+
+/// One remark on all keys of a Jacamar file that do nothing here: who set one expects something of it.
+pub(crate) fn lost_keys(reading: &Reading) -> Option<Finding> {
+    let lost = match reading.policy.dialect {
+        Dialect::Jacamar => without_effect(&reading.origins),
+        Dialect::Native => Vec::new(),
+    };
+    let first = lost.first()?.1;
+    let items = lost.iter().map(|(key, place, why)| format!("line {}, {key}: {why}", place.line)).collect();
+    let message = "these keys of Jacamar's have no effect here";
+    let help = "remove those that you can do without; docs/migration.md says what does their work";
+    Some(Finding::remark("no-effect", message, help).at(first.to_string()).listing(items))
 }
 
 /// Runs the policy's tests, prints them and the findings, and gives the exit code.

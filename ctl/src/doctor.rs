@@ -8,9 +8,11 @@ use crate::{
 };
 
 pub(crate) fn run(options: &Doctor, format: Format) -> Result<u8, Trouble> {
-    let policy = files::read(&options.configuration.configuration, format)?.policy;
+    let reading = files::read(&options.configuration.configuration, format)?;
     let runner = &options.runner.runner_user;
-    let mut findings = check::of_policy(&policy);
+    let mut findings = check::of_policy(&reading.policy);
+    findings.extend(check::lost_keys(&reading));
+    let policy = reading.policy;
     host_facts::look(&policy, runner, &mut findings);
     let concurrent = runner_config::look(&policy, &options.runner_config, &mut findings);
     machine::look(&policy, &mut findings);

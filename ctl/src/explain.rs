@@ -6,7 +6,7 @@ use crate::explain_job::{self, Answer, Job as Known, Told};
 use crate::host::group_name;
 use crate::output::{Colour, DENIED, FAILED, Format, OK, Trouble, UNDECIDED, paint, print, print_json};
 use crate::{explain_decision, files, limits};
-use nunbird_handover::Untrusted;
+use nunbird_handover::{Code, Untrusted};
 use nunbird_judge::{Class, Refusal};
 use nunbird_policy::{
     AccountFacts, DEFAULT_CONFIGURATION, Decision, Host, Job, Mismatch, Policy, Reading, Rule, Subject,
@@ -82,7 +82,7 @@ fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal>
         .chain(&more)
         .find_map(|file| nunbird_judge::files::read_bytes(file, rights).err());
     refused.map(|why| {
-        Refusal::system("configuration-file", "Nunbird's configuration on this host cannot be used", why)
+        Refusal::system(Code::ConfigurationFile, "Nunbird's configuration on this host cannot be used", why)
     })
 }
 

@@ -5,7 +5,7 @@ use crate::claims;
 use crate::output::Trouble;
 use nunbird_judge::{Class, Course, Identity, Means, Proof, Refusal, identify, place};
 use nunbird_policy::{AccountFacts, NotGranted, Policy, Rule, Subject};
-use nunbird_token::{Bound, MAX_RESPONSE, Rejection, Response};
+use nunbird_token::{MAX_RESPONSE, Rejection, Response};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::Read;
@@ -191,7 +191,7 @@ fn by_claims<'p>(
                     notes.push("runner_ids is set, and no `runner_id` is among the claims: assumed to be one of them".to_owned());
                     None
                 }
-                _ => Some(Rejection::OtherJob(Bound::Runner)),
+                runner_id => Some(Rejection::OtherRunner { server, runner_id }),
             }
         }
     };

@@ -47,7 +47,7 @@ impl Explained<'_> {
                 })
             }
             Answer::Refused(refusal) => json!({
-                "code": refusal.code,
+                "code": refusal.code.name(),
                 "reason": refusal.message,
                 "detail": refusal.detail,
                 "help": refusal.help,

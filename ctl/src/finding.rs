@@ -13,18 +13,34 @@ pub(crate) struct Finding {
     code: &'static str,
     message: String,
     place: Option<String>,
+    /// What the message is about, one by one.
+    items: Vec<String>,
     help: String,
 }
 
 impl Finding {
     /// Jobs will fail, or run otherwise than is written.
     pub(crate) fn error(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Finding { error: true, code, message: message.into(), place: None, help: help.into() }
+        Finding {
+            error: true,
+            code,
+            message: message.into(),
+            place: None,
+            items: Vec::new(),
+            help: help.into(),
+        }
     }
 
     /// Worth a look.
     pub(crate) fn remark(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Finding { error: false, code, message: message.into(), place: None, help: help.into() }
+        Finding {
+            error: false,
+            code,
+            message: message.into(),
+            place: None,
+            items: Vec::new(),
+            help: help.into(),
+        }
     }
 
     /// A file that could not be looked at. Without root that says nothing about the file.
@@ -42,6 +58,10 @@ impl Finding {
         Finding { place: Some(place), ..self }
     }
 
+    pub(crate) fn listing(self, items: Vec<String>) -> Self {
+        Finding { items, ..self }
+    }
+
     pub(crate) fn is_error(&self) -> bool {
         self.error
     }
@@ -52,6 +72,7 @@ impl Finding {
             "code": self.code,
             "message": self.message,
             "place": self.place,
+            "items": self.items,
             "help": self.help,
         })
     }
@@ -64,6 +85,9 @@ impl fmt::Display for Finding {
         write!(f, "{}: {}", paint(colour, &head), Untrusted(&self.message))?;
         if let Some(place) = &self.place {
             write!(f, "\n --> {}", Untrusted(place))?;
+        }
+        for item in &self.items {
+            write!(f, "\n  - {}", Untrusted(item))?;
         }
         write!(f, "\n  = help: {}", Untrusted(&self.help))
     }

@@ -1,6 +1,7 @@
 //! The hosts that decisions are made for: this one, and one that a test makes up.
 
 use crate::people::{self, Store};
+use nunbird_handover::Code;
 use nunbird_policy::{
     AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, ServerUser, Subject, Trouble,
 };
@@ -76,7 +77,7 @@ impl Host for ThisHost {
             return Ok(Cow::Owned(text.clone()));
         }
         let text = std::fs::read_to_string(&map.file)
-            .map_err(|e| Trouble { code: "map", detail: format!("{}: {e}", map.file.display()) })?;
+            .map_err(|e| Trouble { code: Code::Map, detail: format!("{}: {e}", map.file.display()) })?;
         self.maps.borrow_mut().insert(map.file.clone(), text.clone());
         Ok(Cow::Owned(text))
     }
@@ -87,7 +88,7 @@ impl Host for ThisHost {
         server: &str,
         account: &str,
     ) -> Result<Option<u64>, Trouble> {
-        let failed = |detail| Trouble { code: "pin-store", detail };
+        let failed = |detail| Trouble { code: Code::PinStore, detail };
         let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
         let known = match said.flatten() {
             Some(user_id) => Some(user_id),
@@ -108,7 +109,7 @@ pub(crate) fn group_name(gid: u32) -> Option<String> {
 }
 
 fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
-    Trouble { code: "user-database", detail: format!("looking up `{name}`: {error}") }
+    Trouble { code: Code::UserDatabase, detail: format!("looking up `{name}`: {error}") }
 }
 
 /// This host, with the facts that a test makes up.

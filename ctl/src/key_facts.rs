@@ -89,7 +89,7 @@ fn in_own_directory(code: &'static str, path: &Path, findings: &mut Vec<Finding>
 fn one(policy: &Policy, server: &GitLabServer, owner: Option<u32>, now: u64, findings: &mut Vec<Finding>) {
     let path = policy.keys_dir.join(format!("{}.json", server.name));
     let shown = path.display();
-    let refresh = format!("runuser -u nunbird -- nunbird-keys refresh --server {}", server.name);
+    let refresh = keys::refresh_command(policy, Some(&server.name));
     match path.symlink_metadata() {
         Err(e) => return findings.push(Finding::unseen("keys", &path, &e, &refresh)),
         Ok(meta) => {

@@ -3,10 +3,12 @@
 use crate::arguments::Keys;
 use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
 use crate::{files, token};
+use nix::unistd::{Uid, User, geteuid};
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Algorithm, GitLabServer};
+use nunbird_policy::{Algorithm, GitLabServer, Policy, shell_word};
 use nunbird_token::{KeyMaterial, StoredKey};
 use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
 
 pub(crate) fn run(options: &Keys, format: Format) -> Result<u8, Trouble> {
     let policy = files::read(&options.configuration.configuration, format)?.policy;
@@ -17,7 +19,8 @@ pub(crate) fn run(options: &Keys, format: Format) -> Result<u8, Trouble> {
         match token::stored(&policy, server) {
             Err(why) => {
                 whole = false;
-                text.push_str(&format!("  {}; run `nunbird-keys refresh`\n", Untrusted(&why)));
+                let command = refresh_command(&policy, Some(&server.name));
+                text.push_str(&format!("  {}; run `{}`\n", Untrusted(&why), Untrusted(&command)));
                 all.push(json!({ "server": server.name, "error": why, "keys": [] }));
             }
             Ok(keys) => {
@@ -27,7 +30,8 @@ pub(crate) fn run(options: &Keys, format: Format) -> Result<u8, Trouble> {
                     text.push_str(&row(key, now, used(key)));
                 }
                 if keys.is_empty() {
-                    text.push_str("  no keys; run `nunbird-keys refresh`\n");
+                    let command = refresh_command(&policy, Some(&server.name));
+                    text.push_str(&format!("  no keys; run `{}`\n", Untrusted(&command)));
                 }
                 let keys: Vec<Value> = keys.iter().map(|key| machine(key, now, used(key))).collect();
                 all.push(json!({ "server": server.name, "keys": keys }));
@@ -39,6 +43,21 @@ pub(crate) fn run(options: &Keys, format: Format) -> Result<u8, Trouble> {
         Format::Json => print_json(&json!({ "servers": all }))?,
     }
     Ok(if whole { OK } else { FAILURE })
+}
+
+/// The command that fetches keys, run as the account that may write them.
+pub(crate) fn refresh_command(policy: &Policy, server: Option<&str>) -> String {
+    let command = nunbird_policy::refresh_command(policy, server);
+    let owner = policy.keys_dir.metadata().ok().map(|meta| Uid::from_raw(meta.uid()));
+    match owner {
+        Some(uid) if uid == geteuid() => command,
+        Some(uid) => match User::from_uid(uid) {
+            Ok(Some(user)) => format!("runuser -u {} -- {command}", shell_word(&user.name)),
+            _ => format!("setpriv --reuid {uid} --clear-groups -- {command}"),
+        },
+        // The package gives it to this account.
+        None => format!("runuser -u nunbird -- {command}"),
+    }
 }
 
 /// Whether nunbird-auth would verify a token with it.

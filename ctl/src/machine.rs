@@ -2,6 +2,7 @@
 
 use crate::finding::Finding;
 use crate::host_facts::JOBS;
+use crate::keys;
 use crate::systemd::{self, property};
 use nix::sys::statvfs::statvfs;
 use nunbird_policy::{Downscope, Policy};
@@ -16,7 +17,7 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
         findings.push(Finding::remark(
             "no-systemd",
             "systemd does not run here, so no timer fetches keys and the settings of no unit were looked at",
-            "have cron run `nunbird-keys refresh` as the owner of the keys directory every hour",
+            format!("have cron run this every hour: {}", keys::refresh_command(policy, None)),
         ));
     }
     space(policy, findings);

@@ -15,6 +15,7 @@ mod audit_summary;
 mod changed_keys;
 mod check;
 mod claims;
+mod codes;
 mod diff;
 mod doctor;
 mod expiry_facts;
@@ -63,6 +64,9 @@ fn main() -> ExitCode {
     let format = cli.format;
     let done = match cli.command {
         Command::Check(options) => check::run(&options, format),
+        Command::Explain(options) if options.job.code.is_some() || options.job.codes => {
+            codes::run(options.job.code.as_deref(), format)
+        }
         Command::Explain(options) => explain::run(&options, format),
         Command::Test(options) => test::run(&options, format),
         Command::Show(options) => show::run(&options, format),
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Command::Doctor(options) => doctor::run(&options, format),
         Command::Sweep(options) => sweep::run(&options, format),
         Command::Schema => schema::run(),
+        Command::CodesPage => codes::page(),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::pages(&directory),
     };

@@ -2,21 +2,104 @@
 
 use crate::arguments::Migrate;
 use crate::files;
-use crate::output::{Format, OK, Trouble, print};
-use nunbird_policy::{Migration, SourceFile, migrate};
+use crate::output::{FAILURE, Format, INVALID, OK, Trouble, print};
+use nunbird_handover::Untrusted;
+use nunbird_policy::{Diagnostic, Given, Migration, SourceFile, check_url, migrate};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(options: &Migrate) -> Result<u8, Trouble> {
     let file = &options.file;
+    if let Some(target) = options.output.as_deref().filter(|target| is_same(file, target)) {
+        let shown = target.display();
+        return Err(Trouble::new(format!("{shown}: this is the file to migrate; name another one")));
+    }
+    let given = given(options)?;
     let source = SourceFile { path: file.clone(), text: files::text(file)? };
-    match migrate(&source) {
+    match migrate(&source, &given) {
         Migration::Native => {
             let shown = file.display();
             Err(Trouble::new(format!("{shown}: this is Nunbird's own configuration already")))
         }
         Migration::Unreadable(findings) => Err(Trouble::Invalid(findings, Format::Text)),
-        Migration::Migrated { text, findings } => {
-            print(&text)?;
-            if findings.is_empty() { Ok(OK) } else { Err(Trouble::Invalid(findings, Format::Text)) }
+        Migration::Migrated { text, findings, refused } => {
+            let whole = findings.is_empty() && refused.is_empty();
+            match &options.output {
+                None => print(&text)?,
+                Some(target) if whole => {
+                    write(target, &text).map_err(|e| Trouble::new(format!("{}: {e}", target.display())))?;
+                }
+                Some(_) => {}
+            }
+            if whole { Ok(OK) } else { Ok(tell(findings, &refused, options.output.as_deref())) }
         }
     }
+}
+
+fn given(options: &Migrate) -> Result<Given, Trouble> {
+    let gitlab_server = options.gitlab_server.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+    if let Some(url) = &gitlab_server {
+        check_url(url).map_err(|help| Trouble::new(format!("--gitlab-server {}: {help}", Untrusted(url))))?;
+    }
+    Ok(Given { gitlab_server, audience: options.audience.clone() })
+}
+
+/// Says what is not migrated, and what `check` would say of the text.
+fn tell(findings: Vec<Diagnostic>, refused: &[Diagnostic], output: Option<&Path>) -> u8 {
+    let code = if findings.is_empty() { FAILURE } else { Trouble::Invalid(findings, Format::Text).tell() };
+    let mut text = match output {
+        Some(target) => format!(
+            "{}: not written; without --output the part that could be migrated is printed\n",
+            Untrusted(&target.to_string_lossy())
+        ),
+        None if refused.is_empty() => {
+            "what is printed denies every job until its first rule is removed\n".to_owned()
+        }
+        None => "what is printed is no configuration yet; `nunbirdctl check` refuses it:\n".to_owned(),
+    };
+    if output.is_none() {
+        for finding in refused {
+            let (line, message) = (finding.place.line, Untrusted(&finding.message));
+            text.push_str(&format!("  line {line}: {message}\n"));
+        }
+    }
+    let _unheard = io::stderr().write_all(text.as_bytes());
+    if refused.is_empty() { code } else { INVALID }
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+/// Writes the whole file beside its place and renames it there: who reads it sees the old text or the new one. A file that
+/// is there keeps its mode; its owner is the caller's.
+fn write(target: &Path, text: &str) -> io::Result<()> {
+    // A symbolic link stays one.
+    let target = target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
+    let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let directory = match target.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    let beside: PathBuf = directory.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let mode = target.metadata().map_or(0o644, |meta| meta.mode() & 0o777);
+    let done = fill(&beside, text, mode).and_then(|()| std::fs::rename(&beside, &target));
+    if done.is_err() {
+        let _may_be_gone = std::fs::remove_file(&beside);
+    }
+    done?;
+    File::open(directory)?.sync_all()
+}
+
+fn fill(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(PermissionsExt::from_mode(mode))?;
+    file.sync_all()
 }

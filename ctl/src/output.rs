@@ -35,9 +35,13 @@ pub(crate) enum Colour {
 
 /// A word of ours in colour, on a terminal whose owner has not said `NO_COLOR` (no-color.org).
 pub(crate) fn paint(colour: Colour, word: &str) -> Cow<'_, str> {
+    paint_on(&io::stdout(), colour, word)
+}
+
+fn paint_on<'w>(stream: &impl IsTerminal, colour: Colour, word: &'w str) -> Cow<'w, str> {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    if !io::stdout().is_terminal() || set("NO_COLOR") || dumb {
+    if !stream.is_terminal() || set("NO_COLOR") || dumb {
         return Cow::Borrowed(word);
     }
     let code = match colour {
@@ -67,7 +71,8 @@ impl Trouble {
         match self {
             Trouble::Failure(text) => {
                 let lines: Vec<String> = text.lines().map(|line| Untrusted(line).to_string()).collect();
-                say(&format!("nunbirdctl: error: {}\n", lines.join("\n  ")));
+                let error = paint_on(&io::stderr(), Colour::Red, "error");
+                say(&format!("nunbirdctl: {error}: {}\n", lines.join("\n  ")));
                 FAILURE
             }
             Trouble::Invalid(findings, Format::Json) => {
@@ -77,7 +82,9 @@ impl Trouble {
             }
             Trouble::Invalid(findings, Format::Text) => {
                 for finding in &findings {
-                    say(&format!("{finding}\n\n"));
+                    let text = finding.to_string();
+                    let rest = text.strip_prefix("error").unwrap_or(&text);
+                    say(&format!("{}{rest}\n\n", paint_on(&io::stderr(), Colour::Red, "error")));
                 }
                 let count = findings.len();
                 let errors = if count == 1 { "1 error" } else { &format!("{count} errors") };

@@ -3,7 +3,7 @@
 use crate::arguments::Show;
 use crate::files;
 use crate::output::{Format, OK, Trouble, print, print_json};
-use nunbird_policy::{Reading, to_toml};
+use nunbird_policy::{Dialect, FATES, Fate, Place, Reading, to_toml};
 use serde_json::{Map, Value, json};
 
 pub(crate) fn run(options: &Show, format: Format) -> Result<u8, Trouble> {
@@ -32,7 +32,13 @@ pub(crate) fn run(options: &Show, format: Format) -> Result<u8, Trouble> {
     Ok(OK)
 }
 
-/// Where a key stands. Keys in arrays of tables have their table's place.
+/// Tables that are not whole by themselves: a key that does not stand there has another table's value.
+const NAMED: [&str; 4] = ["profile.", "map.", "limits.", "scheduler."];
+/// Tables with a name of their own.
+const TABLES: [&str; 8] =
+    ["identity", "accounts", "directories", "job", "batch", "audit", "validation", "pam"];
+
+/// Where a key stands. Keys of rules and tests have their table's place.
 fn origin(reading: &Reading, key: &str) -> Option<String> {
     let place = |index: &str, places: &dyn Fn(usize) -> Option<String>| {
         let number = index.split(']').next().and_then(|n| n.parse().ok());
@@ -45,18 +51,39 @@ fn origin(reading: &Reading, key: &str) -> Option<String> {
     if let Some(index) = key.strip_prefix("test[") {
         return place(index, &|n| reading.policy.tests.get(n).map(|test| test.place.to_string()));
     }
-    if key.contains('[') {
+    let is_head = TABLES.contains(&key) || key.ends_with(']') || is_named_head(key);
+    if is_head || key.starts_with("rule[") || key.starts_with("test[") {
         return None;
     }
-    let is_table = ["identity", "accounts", "directories", "job", "audit", "validation"].contains(&key)
-        || ((["profile.", "map.", "limits."].iter().any(|table| key.starts_with(table)))
-            && key.matches('.').count() == 1);
-    match reading.origins.get(key) {
+    let place = reading.origins.get(key).or_else(|| jacamars(reading, key));
+    match place {
         Some(place) => Some(place.to_string()),
-        None if is_table => None,
-        None if ["profile.", "map.", "limits."].iter().any(|table| key.starts_with(table)) => None,
+        None if NAMED.iter().any(|table| key.starts_with(table)) => None,
         None => Some("default".to_owned()),
     }
+}
+
+/// `profile.NAME` and `profile.NAME.batch`, where NAME may be in quotes with dots in it.
+fn is_named_head(key: &str) -> bool {
+    let Some(rest) = NAMED.iter().find_map(|table| key.strip_prefix(table)) else { return false };
+    let name_end = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.find('"').map_or(rest.len(), |end| end + 2),
+        None => rest.find('.').unwrap_or(rest.len()),
+    };
+    matches!(rest.get(name_end..), Some("" | ".batch"))
+}
+
+/// Where the key of Jacamar's stands that this one comes from; the first that is set, where several are.
+fn jacamars<'r>(reading: &'r Reading, key: &str) -> Option<&'r Place> {
+    if reading.policy.dialect != Dialect::Jacamar {
+        return None;
+    }
+    let key = key.replace("[0]", "[]");
+    let honours = |native: &str| native == key || (native == "gitlab[].url" && key == "gitlab[].issuer");
+    FATES
+        .iter()
+        .filter(|(_, _, fate)| matches!(fate, Fate::Honoured(native) if honours(native)))
+        .find_map(|(table, name, _)| reading.origins.get(&format!("{table}.{name}")))
 }
 
 /// One line of the text.

@@ -7,17 +7,13 @@ use crate::host::{self, MadeUp, ThisHost};
 use crate::judgement;
 use crate::output::{Colour, Format, OK, TESTS_FAILED, Trouble, paint, print, print_json};
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Expectation, Host, Policy, TestCase, Verdict};
+use nunbird_policy::{Dialect, Expectation, Host, Policy, SourceFile, TestCase, Verdict};
 use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Test, format: Format) -> Result<u8, Trouble> {
-    let mut sources = files::sources(&options.configuration.configuration)?;
-    for file in &options.files {
-        sources.push(nunbird_policy::SourceFile { path: file.clone(), text: files::text(file)? });
-    }
-    let reading = Policy::read(&sources).map_err(|findings| Trouble::Invalid(findings, format))?;
-    let caller = host::runner(&reading.policy, &options.runner.runner_user);
-    let outcomes = all(&reading.policy, caller)?;
+    let policy = with_tests(options, format)?;
+    let caller = host::runner(&policy, &options.runner.runner_user);
+    let outcomes = all(&policy, caller)?;
     let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
     match format {
         Format::Json => {
@@ -35,6 +31,27 @@ pub(crate) fn run(options: &Test, format: Format) -> Result<u8, Trouble> {
         }
     }
     Ok(if failed == 0 { OK } else { TESTS_FAILED })
+}
+
+/// The policy with the tests of all files. Those of a native configuration are read as a part of it; Jacamar's dialect has no
+/// tests, so files of them are read by themselves.
+fn with_tests(options: &Test, format: Format) -> Result<Policy, Trouble> {
+    let mut sources = files::sources(&options.configuration.configuration)?;
+    let tests: Vec<SourceFile> = options
+        .files
+        .iter()
+        .map(|file| Ok(SourceFile { path: file.clone(), text: files::text(file)? }))
+        .collect::<Result<_, Trouble>>()?;
+    let invalid = |findings| Trouble::Invalid(findings, format);
+    let policy = Policy::read(&sources).map(|reading| reading.policy);
+    if let Ok(mut policy) = policy
+        && policy.dialect == Dialect::Jacamar
+    {
+        policy.add_tests(&tests).map_err(invalid)?;
+        return Ok(policy);
+    }
+    sources.extend(tests);
+    Ok(Policy::read(&sources).map_err(invalid)?.policy)
 }
 
 /// One test that was run.

@@ -25,7 +25,7 @@ pub(crate) fn stored(
     let bytes = std::fs::read(&path).map_err(|e| format!("{shown}: {e}"))?;
     let file: KeysFile = serde_json::from_slice(&bytes).map_err(|e| format!("{shown}: no keys file: {e}"))?;
     if file.version != KEYS_VERSION || file.server != server.name || file.issuer != server.issuer {
-        return Err(format!("{shown}: keys of another server or issuer; run `nunbird-keys refresh`"));
+        return Err(format!("{shown}: keys of another server or issuer"));
     }
     Ok(file.keys)
 }

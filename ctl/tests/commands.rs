@@ -370,3 +370,38 @@ fn limits_that_make_no_sense_are_remarked_upon() {
         assert!(found.len() == 1 && found[0].starts_with(words), "{found:?}");
     }
 }
+
+#[test]
+fn check_takes_its_file_by_position_and_names_types_in_tomls_words() {
+    let scene = Scene::new();
+    let good = scene.file("good.toml", &scene.policy());
+    let said = scene.run_bare(&["check", &good, "--no-host"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("good.toml: 1 server"), "{}", said.out);
+    assert_eq!(scene.run_bare(&["check", &good, "--configuration", &good, "--no-host"]).code, 2);
+    let wrong = [
+        ("[accounts]\nmin_uid = \"5000\"\n", "expected integer, found string"),
+        ("[job]\nlogin_shell = \"yes\"\n", "expected boolean, found string"),
+        ("[job]\nshell = 7\n", "expected string, found integer"),
+        ("job = 7\n", "expected table, found integer"),
+        (
+            "[[rule]]\nname = \"r\"\nwhen = { project = [1.5] }\nrun_as = \"a\"\n",
+            "expected string or table, found float",
+        ),
+    ];
+    for (line, message) in wrong {
+        let before = if line.starts_with("job") {
+            format!("{line}{}", scene.policy())
+        } else {
+            format!("{}{line}", scene.policy())
+        };
+        let file = scene.file("wrong.toml", &before);
+        let said = scene.run_bare(&["check", &file, "--no-host"]);
+        assert!(
+            said.code == 3 && said.err.contains(&format!("error: {message}\n")),
+            "{message}: {}",
+            said.err
+        );
+        assert!(said.err.contains("= help: write "), "{}", said.err);
+    }
+}

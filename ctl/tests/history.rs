@@ -205,7 +205,12 @@ fn keys_are_listed_with_their_age_and_a_missing_file_is_told() {
     std::fs::create_dir(&keys).unwrap();
     scene.configure(&format!("keys_dir = \"{}\"\n{}", keys.display(), scene.policy()));
     let none = scene.run(&["keys"]);
-    assert!(none.code == 1 && none.out.contains("nunbird-keys refresh"), "{none:?}");
+    let file = scene.path("config.toml");
+    let command = format!(
+        "run `/opt/nunbird/bin/nunbird-keys refresh --configuration {} --server main`",
+        file.display()
+    );
+    assert!(none.code == 1 && none.out.contains(&command), "{command}: {none:?}");
     let file = "{\"version\":1,\"server\":\"main\",\"issuer\":\"https://gitlab.example.org\",\"fetched_at\":1,\"keys\":[\
                 {\"kid\":\"k1\",\"material\":{\"alg\":\"RS256\",\"n\":\"AQAB\",\"e\":\"AQAB\"},\"last_seen\":1,\"pinned\":true},\
                 {\"kid\":\"k2\",\"material\":{\"alg\":\"ES256\",\"x\":\"AQAB\",\"y\":\"AQAB\"},\"last_seen\":1,\"pinned\":false}]}";

@@ -2,7 +2,7 @@
 
 use crate::files;
 use crate::people::{self, People};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::rights::Rights;
 use nunbird_policy::{
     AccountFacts, Accounts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Violation,
@@ -65,7 +65,7 @@ impl Host for ThisHost {
     }
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
-        let failed = |detail: String| Trouble { code: "map", detail };
+        let failed = |detail: String| Trouble { code: Code::Map, detail };
         let bytes = files::read_bytes(&map.file, self.rights).map_err(|e| failed(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
         Ok(Cow::Owned(text))
@@ -93,7 +93,7 @@ impl Host for ThisHost {
 
     /// A host alone knows of no job that a server could be asked about.
     fn server_user(&self, _: &Subject) -> Result<ServerUser, Trouble> {
-        Err(Trouble { code: "user-check", detail: "no server can be asked without a job".to_owned() })
+        Err(Trouble { code: Code::UserCheck, detail: "no server can be asked without a job".to_owned() })
     }
 }
 
@@ -124,7 +124,7 @@ fn look_up(name: &str) -> Result<Option<AccountFacts>, Trouble> {
 }
 
 fn silent(what: &str, error: &dyn std::fmt::Display) -> Trouble {
-    Trouble { code: "user-database", detail: format!("looking up {what}: {error}") }
+    Trouble { code: Code::UserDatabase, detail: format!("looking up {what}: {error}") }
 }
 
 /// An account that has been admitted before, judged again by what no configuration can change.
@@ -164,7 +164,7 @@ pub fn check_expiry(name: &str, rights: Rights) -> Result<(), Refusal> {
         Expiry::Expired => {
             let detail =
                 format!("account `{name}`: the day of its end in shadow(5) has come (chage -l {name})");
-            Err(Refusal::denied("account-expired", "your account on this host has expired", detail)
+            Err(Refusal::denied(Code::AccountExpired, "your account on this host has expired", detail)
                 .help("ask your site's admins to extend it"))
         }
     }
@@ -175,13 +175,13 @@ pub fn check_expiry(name: &str, rights: Rights) -> Result<(), Refusal> {
 /// # Errors
 /// A system refusal when the clock does not answer.
 pub fn now() -> Result<u64, Refusal> {
-    nunbird_sys::clock::now().map_err(|e| Refusal::system("clock", "this host's clock cannot be read", e))
+    nunbird_sys::clock::now().map_err(|e| Refusal::system(Code::Clock, "this host's clock cannot be read", e))
 }
 
 /// A denial that does not tell the CI user whether the account exists; the detail does, for the admin.
 pub fn refuse(name: &str, violation: &Violation) -> Refusal {
     let message = "you have no account on this host that may run CI jobs";
-    Refusal::denied("account", message, format!("account `{name}`: {violation}")).help(
+    Refusal::denied(Code::Account, message, format!("account `{name}`: {violation}")).help(
         "your login here must equal your GitLab login, unless your site maps it; ask your site's admins",
     )
 }
@@ -189,15 +189,15 @@ pub fn refuse(name: &str, violation: &Violation) -> Refusal {
 /// A decision that needs an answer which the host did not give is a no, and not the job's fault.
 pub fn unanswered(trouble: &Trouble) -> Refusal {
     let message = match trouble.code {
-        "user-database" => "this host's user database does not answer",
-        "group" => "this host does not know a group that its policy names",
+        Code::UserDatabase => "this host's user database does not answer",
+        Code::Group => "this host does not know a group that its policy names",
         people::CODE => "this host's list of people cannot be used",
-        "user-check" => "the GitLab server does not say who started this job",
+        Code::UserCheck => "the GitLab server does not say who started this job",
         _ => "this host's tables of accounts cannot be used",
     };
     let refusal = Refusal::system(trouble.code, message, &trouble.detail);
     match trouble.code {
-        "user-check" => refusal
+        Code::UserCheck => refusal
             .help("retry the job in a minute; if that does not help, give your site's admins the id of this decision"),
         _ => refusal,
     }

@@ -6,7 +6,7 @@
 //! over could as well have written the file.
 
 use crate::memory;
-use crate::refusal::{Refusal, print_error};
+use crate::refusal::{Code, Refusal, print_error};
 use crate::rights::Rights;
 use nunbird_drop::surrender::{self, Ids};
 use nunbird_policy::{
@@ -104,14 +104,14 @@ fn judge(word: &UsersWord) -> Result<Option<u32>, Refusal> {
 }
 
 fn denied(message: impl Into<String>, detail: impl std::fmt::Display) -> Refusal {
-    Refusal::denied("authorized-projects", message, format!("~/{FILE} of the account: {detail}"))
+    Refusal::denied(Code::AuthorizedProjects, message, format!("~/{FILE} of the account: {detail}"))
 }
 
 /// Asks a child that has become the user.
 fn ask(owner: &Owner<'_>, facts: &ProjectFacts<'_>, rights: Rights) -> Result<Answer, Refusal> {
     let failed = |detail: &dyn std::fmt::Display| {
         let message = "your home directory on this host does not answer";
-        Refusal::system("authorized-projects", message, format!("uid {}: {detail}", owner.uid))
+        Refusal::system(Code::AuthorizedProjects, message, format!("uid {}: {detail}", owner.uid))
     };
     let (reader, writer) = io::pipe().map_err(|e| failed(&e))?;
     let parent = process::id();

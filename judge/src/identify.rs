@@ -2,7 +2,8 @@
 
 use crate::evidence::{Evidence, JobEvidence};
 use crate::means::{Fetched, Means};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
+use crate::token_help;
 use nunbird_policy::{GitLabServer, IdentitySource, Policy};
 use nunbird_token::{Admitted, Rejection};
 use zeroize::Zeroizing;
@@ -66,7 +67,7 @@ fn by_job_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result
         Err(rejection) => return Ok(Err((rejection, refuse(rejection, &[], true, policy)))),
     };
     let unanswered = |detail: String| {
-        Refusal::system("job-answer", "the GitLab server does not say whose job this is", detail)
+        Refusal::system(Code::JobAnswer, "the GitLab server does not say whose job this is", detail)
             .help("try again in a minute, or give the job an id token")
     };
     let server = policy
@@ -90,6 +91,7 @@ pub fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, policy: 
     let names = policy.identity.token_variables.join(", ");
     let detail = match rejection {
         Rejection::NoToken => format!("no variable named {names}"),
+        Rejection::OtherRunner { server, runner_id } => token_help::other_runner(server, runner_id, policy),
         _ => troubles.join("\n"),
     };
     let (code, message) = (rejection.code(), rejection.to_string());
@@ -98,12 +100,6 @@ pub fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, policy: 
         Rejection::Keys => Refusal::system(code, message, detail),
         Rejection::UnknownKey if !fetched && !troubles.is_empty() => Refusal::denied(code, message, detail)
             .help("if the server's keys were just replaced, try again in a minute; else the token is not of this server"),
-        Rejection::NoToken | Rejection::Empty => Refusal::denied(code, message, detail).help(
-            "add `id_tokens: { SITE_ID_TOKEN: { aud: \"https://your.gitlab.server\" } }` to the job or to `default:` in .gitlab-ci.yml; \
-             your site's user guide has the name and the audience",
-        ),
-        Rejection::Audience => Refusal::denied(code, message, detail)
-            .help("set `aud:` of the id token in .gitlab-ci.yml to what your site's user guide says"),
         Rejection::Response => Refusal::system(code, message, detail),
         _ => Refusal::denied(code, message, detail),
     }

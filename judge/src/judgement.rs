@@ -5,7 +5,7 @@ use crate::authorized_projects::Owner;
 use crate::identify::Identity;
 use crate::means::Means;
 use crate::people;
-use crate::refusal::{Refusal, clean};
+use crate::refusal::{Code, Refusal, clean};
 use crate::server_user::HostOfJob;
 use crate::validation::{Claims, Question};
 use nunbird_policy::{
@@ -149,7 +149,7 @@ fn validated<M: Means>(
         path.into_os_string().into_string().map_err(|path| {
             let message = "the program by which your site validates users cannot be used on this host";
             Refusal::system(
-                "validation-program",
+                Code::ValidationProgram,
                 message,
                 format!("data_dir {} is not UTF-8", path.display()),
             )
@@ -171,7 +171,7 @@ fn by_rules<'p, M: Means>(
         Verdict::Admitted { rule, account } => Ok((rule, account)),
         Verdict::DeniedByRule { rule, message } => {
             let text = format!("this job may not run here: {message}");
-            Err(Refusal::denied("rule", text, format!("rule `{}` at {}", rule.name, rule.place)))
+            Err(Refusal::denied(Code::Rule, text, format!("rule `{}` at {}", rule.name, rule.place)))
         }
         Verdict::DeniedAccount { rule, account, violation } => {
             let refusal = account::refuse(&account, &violation);
@@ -191,7 +191,7 @@ fn by_rules<'p, M: Means>(
         Verdict::DeniedUser { rule, violation } => Err(refuse_user(rule, subject, &violation)),
         Verdict::NoRule => {
             let message = "this job may not run here: no rule of this site admits it";
-            Err(Refusal::denied("no-rule", message, format!("none of {} rules fits", policy.rules.len())))
+            Err(Refusal::denied(Code::NoRule, message, format!("none of {} rules fits", policy.rules.len())))
         }
         Verdict::Failed(trouble) => Err(account::unanswered(&trouble)),
     }
@@ -223,7 +223,7 @@ fn refuse_user(rule: &Rule, subject: &Subject, violation: &UserViolation) -> Ref
 pub fn subject(admitted: &Admitted, policy: &Policy) -> Result<Subject, Refusal> {
     let server = policy.gitlab.get(admitted.server).ok_or_else(|| {
         let message = "the job's identity could not be checked on this host";
-        Refusal::system("worker", message, "the worker named a server that is not configured")
+        Refusal::system(Code::Worker, message, "the worker named a server that is not configured")
     })?;
     let identity = |identity: &UserIdentity| (identity.provider.clone(), identity.extern_uid.clone());
     Ok(Subject {

@@ -23,6 +23,7 @@ pub mod place;
 pub mod refusal;
 pub mod rights;
 mod server_user;
+pub mod token_help;
 pub mod validation;
 
 pub use identify::{Identity, identify};

@@ -1,6 +1,6 @@
 //! `/etc/nologin`: while it exists, a site that says so admits no job, as pam_nologin(8) admits no login.
 
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::rights::Rights;
 use nunbird_handover::Untrusted;
 use nunbird_sys::identity::FileIdentity;
@@ -27,7 +27,7 @@ fn check_one(file: &Path, rights: Rights) -> Result<(), Refusal> {
             "" => "no jobs run on this host at present".to_owned(),
             text => format!("no jobs run on this host at present: {text}"),
         };
-        Refusal::system("nologin", message, detail)
+        Refusal::system(Code::Nologin, message, detail)
             .help("try again when your site says that the host is back")
     };
     // What stands in the way of looking is not the file's absence.

@@ -5,7 +5,7 @@
 //! first of two jobs at once is decided by link(2). A file that is empty, cut short or about another account is an error, never
 //! an account that is not known.
 
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::rights::{Rights, state_directory, state_path};
 use nunbird_policy::{PEOPLE_DIR, Person, UNPRIVILEGED_PEOPLE_DIR, person_file, read_person_file};
 use nunbird_sys::directory::Directory;
@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The code of every trouble with the store or the site's file.
-pub const CODE: &str = "pin-store";
+pub const CODE: Code = Code::PinStore;
 /// The longest line, in bytes: names of 32 and 64 characters, a number of 20 digits.
 const MAX_LINE: u64 = 128;
 
@@ -145,7 +145,7 @@ pub fn mismatch(person: &Person, login: &str, pinned: u64, people_file: Option<&
          a renamed or reused login, or another user of that name; if the account is this user's now: \
          nunbirdctl people forget {account} --server {server}{file}"
     );
-    Refusal::denied("pin-mismatch", "the account here belongs to another GitLab user than yours", detail)
+    Refusal::denied(Code::PinMismatch, "the account here belongs to another GitLab user than yours", detail)
         .help("if your GitLab account was made anew, ask your site's admins to forget the former one")
 }
 
@@ -158,6 +158,6 @@ pub fn unknown(person: &Person, login: &str, people_file: Option<&Path>) -> Refu
         "account `{account}` of `{server}` is not known, and accounts.pinning is \"known\"; this job's user `{login}` has id \
          {user_id}\nif the account is this user's: add `{account} {server} {user_id}` by nunbirdctl people import{file}"
     );
-    Refusal::denied("pin-unknown", "this site does not know your GitLab user yet", detail)
+    Refusal::denied(Code::PinUnknown, "this site does not know your GitLab user yet", detail)
         .help("ask your site's admins to add you to the people who may run CI jobs here")
 }

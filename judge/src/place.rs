@@ -1,6 +1,6 @@
 //! Where an admitted job works: the last answers of `config` that depend on the account and on what the user wrote.
 
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{AccountFacts, BUILDS_VARIABLE, Directories, Limits, NotGranted, Policy, Rule};
 use nunbird_token::Admitted;
@@ -42,7 +42,7 @@ pub fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refu
             "home directory {} of `{user}` has characters that a shell would interpret",
             home.display()
         );
-        Refusal::system("home", "your home directory on this host cannot hold CI jobs", detail)
+        Refusal::system(Code::Home, "your home directory on this host cannot hold CI jobs", detail)
     })
 }
 
@@ -58,7 +58,7 @@ fn users_builds_root(
     let root = nunbird_policy::builds_root(asked, &account.name, &account.home);
     root.map(Some).ok_or_else(|| {
         let message = format!("{BUILDS_VARIABLE} of this job names no directory that jobs can work in");
-        Refusal::denied("builds-dir", message, format!("{BUILDS_VARIABLE} is `{}`", Untrusted(asked))).help(
+        Refusal::denied(Code::BuildsDir, message, format!("{BUILDS_VARIABLE} is `{}`", Untrusted(asked))).help(
             "write an absolute path of letters, digits and -_.+@,=: (`$HOME` and `$USER` are your account's), or remove the variable",
         )
     })
@@ -66,6 +66,6 @@ fn users_builds_root(
 
 /// A user's request for more than the site's limits give, refused.
 pub fn limits_refused(limits: &Limits, NotGranted(why): &NotGranted) -> Refusal {
-    Refusal::denied("limits", why.clone(), format!("[limits.{}]: {why}", limits.name))
+    Refusal::denied(Code::Limits, why.clone(), format!("[limits.{}]: {why}", limits.name))
         .help("change or remove the variable in .gitlab-ci.yml")
 }

@@ -3,7 +3,9 @@
 //! The job log belongs to the CI user: it gets a short sentence, what to do, and the decision's id. The
 //! admin gets the whole cause in the audit file under the same id. With `-u` the job log gets it, too.
 
+pub use nunbird_handover::Code;
 use nunbird_handover::{ExitCodes, Untrusted};
+use std::borrow::Cow;
 use std::fmt::Display;
 
 /// Whose trouble it is, which decides the exit code.
@@ -24,35 +26,35 @@ pub struct Refusal {
     /// Whose trouble it is.
     pub class: Class,
     /// A stable word for logs and tests.
-    pub code: &'static str,
+    pub code: Code,
     /// For the CI user: no names of accounts or files beyond what the user knows.
     pub message: String,
     /// For the admin: the cause.
     pub detail: String,
-    /// What the reader can do.
-    pub help: &'static str,
+    /// What the reader can do: one line or several.
+    pub help: Cow<'static, str>,
 }
 
 impl Refusal {
     /// A final no.
-    pub fn denied(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
+    pub fn denied(code: Code, message: impl Into<String>, detail: impl Display) -> Self {
         Self::new(Class::Denied, code, message, detail)
     }
 
     /// A no by trouble on this host.
-    pub fn system(code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
+    pub fn system(code: Code, message: impl Into<String>, detail: impl Display) -> Self {
         Self::new(Class::System, code, message, detail)
     }
 
-    fn new(class: Class, code: &'static str, message: impl Into<String>, detail: impl Display) -> Self {
-        let help = "give your site's admins the id of this decision";
+    fn new(class: Class, code: Code, message: impl Into<String>, detail: impl Display) -> Self {
+        let help = Cow::Borrowed("give your site's admins the id of this decision");
         Refusal { class, code, message: message.into(), detail: clean(&detail.to_string()), help }
     }
 
     /// The same with another word of help.
     #[must_use]
-    pub fn help(self, help: &'static str) -> Self {
-        Refusal { help, ..self }
+    pub fn help(self, help: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { help: help.into(), ..self }
     }
 
     /// The exit code by which gitlab-runner learns of it.
@@ -71,7 +73,8 @@ impl Refusal {
                 text.push_str(&format!("  = note: {line}\n"));
             }
         }
-        text.push_str(&format!("  = help: {}\n  = decision: {decision_id}\n", self.help));
+        let help = clean(&self.help).replace('\n', "\n          ");
+        text.push_str(&format!("  = help: {help}\n  = decision: {decision_id}\n"));
         print_error(&text);
     }
 }

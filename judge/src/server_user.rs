@@ -5,6 +5,7 @@
 
 use crate::judgement::Proof;
 use crate::means::Means;
+use nunbird_handover::Code;
 use nunbird_policy::{AccountFacts, Host, MapFile, Policy, ServerUser, Subject, Trouble};
 use nunbird_token::JobUser;
 use std::borrow::Cow;
@@ -108,5 +109,5 @@ impl<M: Means> Host for HostOfJob<'_, M> {
 }
 
 fn trouble(detail: &str) -> Trouble {
-    Trouble { code: "user-check", detail: detail.to_owned() }
+    Trouble { code: Code::UserCheck, detail: detail.to_owned() }
 }

@@ -6,7 +6,7 @@
 //!
 //! Its answer is believed as far as a rule's: the account that it names must pass the invariants like any other.
 
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::rights::Rights;
 use aws_lc_rs::digest;
 use nunbird_drop::surrender::{self, Failure, Ids};
@@ -116,7 +116,7 @@ pub fn ask(settings: &Validation, question: &Question<'_>, rights: Rights) -> Re
         Ok(Ended::Exited(code)) => {
             let text = format!("your site does not let you run as `{}`", Untrusted(name));
             let detail = format!("{} ended with exit code {code}\n{words}", settings.script.display());
-            Err(Refusal::denied("validation", text, detail))
+            Err(Refusal::denied(Code::Validation, text, detail))
         }
         Ok(Ended::Killed(signal)) => Err(said_so(format!("was ended by signal {signal}"))),
         Err(e) if e.kind() == io::ErrorKind::TimedOut => {
@@ -131,7 +131,7 @@ pub fn ask(settings: &Validation, question: &Question<'_>, rights: Rights) -> Re
 
 fn unusable(settings: &Validation, detail: &dyn Display) -> Refusal {
     let message = "the program by which your site validates users cannot be used on this host";
-    Refusal::system("validation-program", message, format!("{}: {detail}", settings.script.display()))
+    Refusal::system(Code::ValidationProgram, message, format!("{}: {detail}", settings.script.display()))
 }
 
 /// The name that the user would run as. Neither word may look like an option or a path to the program.
@@ -144,7 +144,7 @@ pub fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
     if login.is_empty() || login.len() > 255 || login.starts_with(['-', '.']) || !login.bytes().all(plain) {
         let detail = format!("login `{}` is no name that a program could be given", Untrusted(login));
         return Err(Refusal::denied(
-            "validation",
+            Code::Validation,
             "your GitLab login cannot be validated on this host",
             detail,
         ));
@@ -153,7 +153,7 @@ pub fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
     check_name(target).map_err(|violation| {
         let text = format!("you cannot run as `{}`", Untrusted(target));
         let detail = format!("the user asks for account `{}`: {violation}", Untrusted(target));
-        Refusal::denied("validation", text, detail)
+        Refusal::denied(Code::Validation, text, detail)
             .help("name a service account of your site in the CI variable, or none")
     })?;
     Ok(target)

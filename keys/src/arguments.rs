@@ -16,7 +16,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Fetch keys now: of all servers of the configuration, or of one that the flags describe.
-    #[command(after_help = "example:\n  runuser -u nunbird -- nunbird-keys refresh")]
+    #[command(after_help = "example:\n  runuser -u nunbird -- /opt/nunbird/bin/nunbird-keys refresh")]
     Refresh(Refresh),
     /// Show the known keys.
     List(List),
@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Job(Job),
     /// Take the keys of a JWKS file, for a site without a way to the server. Pinned keys never age.
     #[command(
-        after_help = "example:\n  runuser -u nunbird -- nunbird-keys pin keys.json --server example\n\nwhere keys.json is \
+        after_help = "example:\n  runuser -u nunbird -- /opt/nunbird/bin/nunbird-keys pin keys.json --server example\n\nwhere keys.json is \
         a copy of https://gitlab.example.org/oauth/discovery/keys"
     )]
     Pin(Pin),

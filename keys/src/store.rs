@@ -9,6 +9,7 @@ use crate::server::Server;
 use crate::terminal::note;
 use crate::trouble::Trouble;
 use nix::unistd::{Uid, User, geteuid};
+use nunbird_policy::shell_word;
 use nunbird_token::{KEYS_VERSION, KeysFile, MAX_KEYS, StoredKey};
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -188,6 +189,18 @@ fn lock(keys_dir: &Path) -> Result<File, Trouble> {
     }
 }
 
+/// This very call for another account.
+fn again_as(owner: Uid, name: &str) -> String {
+    let program = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
+    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = program.into_iter().chain(arguments).map(|word| shell_word(&word)).collect();
+    let user = match User::from_uid(owner) {
+        Ok(Some(_)) => format!("runuser -u {}", shell_word(name)),
+        _ => format!("setpriv --reuid {owner} --clear-groups"),
+    };
+    format!("{user} -- {}", words.join(" "))
+}
+
 fn check_owner(keys_dir: &Path) -> Result<(), Trouble> {
     let shown = keys_dir.display();
     let meta = std::fs::metadata(keys_dir).map_err(|e| {
@@ -198,7 +211,8 @@ fn check_owner(keys_dir: &Path) -> Result<(), Trouble> {
         let known = User::from_uid(owner).ok().flatten().map(|user| user.name);
         let name = known.unwrap_or_else(|| format!("uid {owner}"));
         return Err(Trouble::new(format!(
-            "{shown}: belongs to {name}, and only its owner writes keys; run `runuser -u {name} -- nunbird-keys …`"
+            "{shown}: belongs to {name}, and only its owner writes keys; run `{}`",
+            again_as(owner, &name)
         )));
     }
     if meta.mode() & 0o022 != 0 {

@@ -22,6 +22,9 @@ _nunbirdctl() {
             nunbirdctl,check)
                 cmd="nunbirdctl__subcmd__check"
                 ;;
+            nunbirdctl,codes-page)
+                cmd="nunbirdctl__subcmd__codes__subcmd__page"
+                ;;
             nunbirdctl,completions)
                 cmd="nunbirdctl__subcmd__completions"
                 ;;
@@ -66,6 +69,9 @@ _nunbirdctl() {
                 ;;
             nunbirdctl__subcmd__help,check)
                 cmd="nunbirdctl__subcmd__help__subcmd__check"
+                ;;
+            nunbirdctl__subcmd__help,codes-page)
+                cmd="nunbirdctl__subcmd__help__subcmd__codes__subcmd__page"
                 ;;
             nunbirdctl__subcmd__help,completions)
                 cmd="nunbirdctl__subcmd__help__subcmd__completions"
@@ -164,7 +170,7 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor explain test show diff audit people keys migrate sweep schema completions man help"
+            opts="-h -V --format --help --version check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -273,6 +279,24 @@ _nunbirdctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nunbirdctl__subcmd__codes__subcmd__page)
+            opts="-h --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nunbirdctl__subcmd__completions)
             opts="-h --format --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -352,7 +376,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__explain)
-            opts="-h --configuration --runner-user --claims --token --job --decision --validated --run-validation --log --format --help"
+            opts="-h --configuration --runner-user --claims --token --job --decision --codes --validated --run-validation --log --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -402,7 +426,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor explain test show diff audit people keys migrate sweep schema completions man help"
+            opts="check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -430,6 +454,20 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__codes__subcmd__page)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -736,12 +774,24 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__migrate)
-            opts="-h --format --help"
+            opts="-h --gitlab-server --audience --output --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --gitlab-server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --audience)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

@@ -30,7 +30,7 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -s h -l help -d 'Pri
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -s V -l version -d 'Print version'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "check" -d 'Read a configuration, run its tests and look at this host; print every finding'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "doctor" -d 'Do all that check does, and look at gitlab-runner\'s configuration, at systemd, space and kernel'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the value seen'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the value seen; or what the code of a refusal means'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "test" -d 'Run the policy\'s own tests, `[[test]]` in the configuration and in more files'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "show" -d 'Print the configuration that is in force, with the place where each value stands'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "diff" -d 'Decide past jobs again by another configuration, and print which decisions change'
@@ -41,6 +41,7 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "migrate" -d '
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "completions" -d 'Print completions for a shell'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "codes-page" -d 'Print docs/codes.md'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "man" -d 'Write the man pages into a directory'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l configuration -d 'The configuration' -r -F
@@ -68,6 +69,7 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l valida
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l log -d 'The audit file, for --decision; the configuration\'s unless it is said' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l codes -d 'List the codes of all refusals'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l run-validation -d 'As root: run the site\'s validation program'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand test" -l configuration -d 'The configuration' -r -F
@@ -139,6 +141,9 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -l configura
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l gitlab-server -d 'The URL of the GitLab server, where the file has no `gitlab_server` or another one' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l audience -d 'The audience of the jobs\' id tokens, where the file has no `jwt_required_aud` or another one' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l output -d 'Write the text to this file, at once and only if all of it could be migrated, instead of printing it' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -157,24 +162,28 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand schema" -s h -l he
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand completions" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand codes-page" -l format -d 'For people or for machines' -r -f -a "text\t'People'
+json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand codes-page" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand man" -l format -d 'For people or for machines' -r -f -a "text\t'People'
 json\t'Machines'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "check" -d 'Read a configuration, run its tests and look at this host; print every finding'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "doctor" -d 'Do all that check does, and look at gitlab-runner\'s configuration, at systemd, space and kernel'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the value seen'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "test" -d 'Run the policy\'s own tests, `[[test]]` in the configuration and in more files'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "show" -d 'Print the configuration that is in force, with the place where each value stands'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "diff" -d 'Decide past jobs again by another configuration, and print which decisions change'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "audit" -d 'Search the audit file, and tell one job\'s whole story'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "people" -d 'Show and change which GitLab user each account belongs to, as this host remembers it'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "keys" -d 'List the signing keys of the servers, as nunbird-auth would use them'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "migrate" -d 'Print a Jacamar CI configuration as Nunbird\'s own'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "completions" -d 'Print completions for a shell'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "man" -d 'Write the man pages into a directory'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "check" -d 'Read a configuration, run its tests and look at this host; print every finding'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "doctor" -d 'Do all that check does, and look at gitlab-runner\'s configuration, at systemd, space and kernel'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the value seen; or what the code of a refusal means'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "test" -d 'Run the policy\'s own tests, `[[test]]` in the configuration and in more files'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "show" -d 'Print the configuration that is in force, with the place where each value stands'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "diff" -d 'Decide past jobs again by another configuration, and print which decisions change'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "audit" -d 'Search the audit file, and tell one job\'s whole story'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "people" -d 'Show and change which GitLab user each account belongs to, as this host remembers it'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "keys" -d 'List the signing keys of the servers, as nunbird-auth would use them'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "migrate" -d 'Print a Jacamar CI configuration as Nunbird\'s own'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "codes-page" -d 'Print docs/codes.md'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "man" -d 'Write the man pages into a directory'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "list" -d 'Print every account, with its server and the id of the GitLab user that it belongs to'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "show" -d 'Print whose an account is, on every server'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "forget" -d 'Forget whose an account is: the next job of it makes it its user\'s'

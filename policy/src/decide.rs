@@ -3,12 +3,14 @@
 //! [`decide`] is the only place where a job gets an account. `nunbird-auth` calls it with the host's user database,
 //! `nunbirdctl` with the same or with made-up facts.
 
+use crate::absent::rule_for_absent_account;
 use crate::account::{AccountFacts, Violation, check_account, check_name};
 use crate::conditions::{holds, holds_locally};
 use crate::host::{Host, Trouble};
 use crate::pinning::is_pinned;
 use crate::server_user::{self, UserViolation};
 use crate::{Condition, Downscope, Outcome, Pinning, Policy, Rule, RunAs, Subject};
+use nunbird_handover::Code;
 
 /// What the policy says about a job, and how it came to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub enum Verdict<'p> {
         /// The site's words for the user.
         message: &'p str,
     },
-    /// A rule admits the job, but to an account that it may not have.
+    /// A rule admits the job, but to an account that it may not have; or would admit it if the user's account existed.
     DeniedAccount {
         /// The rule that would have admitted the job.
         rule: &'p Rule,
@@ -111,7 +113,13 @@ fn find<'p>(
             return apply(policy, rule, subject, host, caller);
         }
     }
-    Ok(Verdict::NoRule)
+    Ok(match rule_for_absent_account(policy, subject, host)? {
+        None => Verdict::NoRule,
+        Some(rule) => {
+            let account = subject.user_login.clone();
+            Verdict::DeniedAccount { rule, account, violation: Violation::Missing }
+        }
+    })
 }
 
 fn mismatch<'p>(
@@ -281,7 +289,7 @@ pub fn check(
 /// everybody in.
 fn missing_group(name: &str) -> Trouble {
     Trouble {
-        code: "group",
+        code: Code::Group,
         detail: format!("this host has no group `{name}`, by which the policy keeps jobs out"),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::account::AccountFacts;
 use crate::{MapFile, ServerUser, Subject};
+use nunbird_handover::Code;
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
@@ -58,8 +59,8 @@ pub trait Host {
 /// A question that the host did not answer, and why. Every job that needs the answer is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// One stable word.
-    pub code: &'static str,
+    /// The code of the refusal.
+    pub code: Code,
     /// For the admin.
     pub detail: String,
 }

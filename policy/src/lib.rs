@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod absent;
 mod account;
 mod amount;
 mod authorized_projects;
+mod commands;
 mod conditions;
 mod config;
 mod decide;
@@ -31,12 +33,13 @@ mod workplace;
 
 pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
+pub use commands::{program_command, refresh_command, shell_word};
 pub use config::{
     Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, DEFAULT_KEYS_MAX_AGE,
-    Dialect, Directories, Downscope, Executor, Expectation, FATES, Fate, GitLabServer, IdentitySettings, Job,
-    Kind, LimitsSaidBy, LocalFacts, MapFile, MapKey, Migration, Outcome, Pinning, Policy, Profile, Reading,
-    Rule, RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase, UserCheck, Validation, conf_d, every_key,
-    limits_to_toml, migrate, to_toml,
+    Dialect, Directories, Downscope, Executor, Expectation, FATES, Fate, GitLabServer, Given,
+    IdentitySettings, Job, Kind, LimitsSaidBy, LocalFacts, MapFile, MapKey, Migration, Outcome, Pinning,
+    Policy, Profile, Reading, Rule, RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase, UserCheck,
+    Validation, conf_d, every_key, limits_to_toml, migrate, to_toml, without_effect,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
@@ -53,6 +56,7 @@ pub use people::{
 pub use pinning::{gives_by_choice, is_pinned};
 pub use server_user::{ServerUser, UserViolation};
 pub use subject::{IdentitySource, Subject};
+pub use suggest::nearest;
 pub use url::{check_url, origin};
 pub use workplace::{builds_root, data_dir, own_directory};
 

@@ -3,6 +3,7 @@
 use crate::account::AccountFacts;
 use crate::host::{Host, Trouble};
 use crate::{MapFile, ServerUser, Subject};
+use nunbird_handover::Code;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ pub(crate) fn account(name: &str, uid: u32) -> AccountFacts {
 impl Host for MadeUp {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
         if self.silent {
-            return Err(Trouble { code: "user-database", detail: "no answer".to_owned() });
+            return Err(Trouble { code: Code::UserDatabase, detail: "no answer".to_owned() });
         }
         Ok(self.accounts.get(name).cloned())
     }

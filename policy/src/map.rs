@@ -2,6 +2,7 @@
 
 use crate::host::{Host, Trouble};
 use crate::{MapFile, MapKey, Subject};
+use nunbird_handover::Code;
 
 /// One thing wrong with a map file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub(crate) fn look_up(map: &MapFile, subject: &Subject, host: &dyn Host) -> Resu
         match found {
             Some(first) if first != account => {
                 let detail = format!("{}: two accounts for one key", map.file.display());
-                return Err(Trouble { code: "map-ambiguous", detail });
+                return Err(Trouble { code: Code::MapAmbiguous, detail });
             }
             _ => found = Some(account),
         }

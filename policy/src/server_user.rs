@@ -7,6 +7,7 @@
 use crate::account::is_bot;
 use crate::host::{Host, Trouble};
 use crate::{Condition, GitLabServer, MapKey, Outcome, Policy, Rule, RunAs, Subject, UserCheck};
+use nunbird_handover::Code;
 use nunbird_handover::Untrusted;
 use std::fmt;
 
@@ -56,13 +57,13 @@ pub enum UserViolation {
 }
 
 impl UserViolation {
-    /// A stable word for logs and tests.
-    pub fn code(&self) -> &'static str {
+    /// The code of the refusal.
+    pub fn code(&self) -> Code {
         match self {
-            UserViolation::BotLogin | UserViolation::Bot => "bot",
-            UserViolation::Untold(_) => "user-kind",
-            UserViolation::OtherId(_) | UserViolation::OtherLogin(_) => "user-mismatch",
-            UserViolation::Inactive(_) => "user-inactive",
+            UserViolation::BotLogin | UserViolation::Bot => Code::Bot,
+            UserViolation::Untold(_) => Code::UserKind,
+            UserViolation::OtherId(_) | UserViolation::OtherLogin(_) => Code::UserMismatch,
+            UserViolation::Inactive(_) => Code::UserInactive,
         }
     }
 }

@@ -22,7 +22,7 @@ fn verdict_on(host: &MadeUp, rules: &str, subject: &Subject) -> String {
         Verdict::Admitted { account, .. } => account.name,
         Verdict::DeniedByRule { .. } => "denied".to_owned(),
         Verdict::NoRule => "no rule".to_owned(),
-        Verdict::Failed(trouble) => trouble.code.to_owned(),
+        Verdict::Failed(trouble) => trouble.code.name().to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -225,7 +225,9 @@ fn a_token_of_another_job_project_pipeline_user_or_runner_is_a_replay() {
         assert_denied(&world, &world.job().claim(claim, value), "token-of-another-job");
     }
     world.reconfigure("audience =", "runner_ids = [6]\naudience =");
-    assert_denied(&world, &world.job(), "token-of-another-job");
+    assert_denied(&world, &world.job(), "runner-ids");
+    let detail = world.audit().last().expect("a line")["detail"].as_str().expect("a detail").to_owned();
+    assert!(detail.contains("is of runner 5; server `") && detail.contains("runner_ids = [6]"), "{detail}");
     world.reconfigure("runner_ids = [6]", "runner_ids = [5, 6]");
     assert_eq!(world.job().config().exit, Exit::Code(0));
 }
@@ -334,7 +336,7 @@ fn other_names_of_the_token_are_known_and_can_be_configured() {
         }
     }
     assert_denied(&world, &world.job().token_variable("OLCF_ID_TOKEN"), "no-token");
-    world.reconfigure("[audit]", "[identity]\ntoken_variables = [\"OLCF_ID_TOKEN\"]\n\n[audit]");
+    world.reconfigure("[audit]", "[identity]\ntoken_variables = [\"OLCF_ID_TOKEN\", \"OTHER\"]\n\n[audit]");
     assert_eq!(world.job().token_variable("OLCF_ID_TOKEN").config().exit, Exit::Code(0));
 }
 

@@ -169,3 +169,21 @@ fn nunbird_keys_reads_the_same_file() {
     let keys = world.host_path(world.paths().keys.join(format!("{host}.json")));
     assert!(keys.exists(), "{}", keys.display());
 }
+
+#[test]
+fn a_job_without_a_token_is_told_the_variable_and_audience_of_jacamars_file() {
+    if !require_root() {
+        return;
+    }
+    let world = world(Privilege::Setuid, "");
+    let text = std::fs::read_to_string(world.host_path(FILE)).expect("the file");
+    let with_default = text.replace("jwt_env_variable = \"SITE_ID_TOKEN\"\n", "");
+    for (text, variable) in [(text, "SITE_ID_TOKEN"), (with_default, "CI_JOB_JWT")] {
+        world.write_file(FILE, text, "root", 0o640);
+        let refused = job(&world).without_token().config();
+        assert_eq!(refused.exit, Exit::Code(1), "{}", refused.log);
+        let lines =
+            format!("          id_tokens:\n            {variable}:\n              aud: \"{AUDIENCE}\"\n");
+        assert!(refused.stderr.contains(&lines), "{}", refused.stderr);
+    }
+}

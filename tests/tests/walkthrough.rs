@@ -43,6 +43,7 @@ fn run(world: &mut World, command: &str) -> String {
         Some(command) => ("nunbird", command),
         None => ("root", command),
     };
+    let command = command.strip_prefix("/opt/nunbird/bin/").unwrap_or(command);
     let done = world.shell(account, &format!("/opt/nunbird/bin/{command} 2>&1"));
     done.stdout.replace(&world.issuer().url(), SERVER)
 }

@@ -74,7 +74,8 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     check_purpose(&claims, server)?;
     let expires_at = check_time(&claims, question.now, question.clock_skew)?;
     check_server(verified.server, question.servers, response)?;
-    check_binding(&claims, server, response)?;
+    check_binding(&claims, response)?;
+    check_runner(verified.server, &server.runner_ids, claims.runner_id)?;
     let project = claims.running_project().ok_or(Rejection::Claims)?;
     let requested_account = question.account_variable.and_then(|name| response.requested_account(name));
     let requested_builds_dir = question.builds_variable.and_then(|name| response.requested_builds_dir(name));
@@ -153,7 +154,7 @@ fn check_server(signer: usize, servers: &[Server], response: &Response) -> Resul
 
 /// Any script can print its own token, so a genuine one may be in anybody's hands: it counts for its own
 /// job only.
-fn check_binding(claims: &Claims, server: &Server, response: &Response) -> Result<(), Rejection> {
+fn check_binding(claims: &Claims, response: &Response) -> Result<(), Rejection> {
     let project = claims.running_project().ok_or(Rejection::Claims)?;
     let sent = |id: Option<u64>| id.filter(|id| *id != 0);
     let info = &response.job_info;
@@ -165,12 +166,21 @@ fn check_binding(claims: &Claims, server: &Server, response: &Response) -> Resul
         Some(Bound::Pipeline)
     } else if sent(info.user_id).is_some_and(|id| id != claims.user_id.0) {
         Some(Bound::User)
-    } else if !server.runner_ids.is_empty()
-        && !claims.runner_id.is_some_and(|id| server.runner_ids.contains(&id))
-    {
-        Some(Bound::Runner)
     } else {
         None
     };
     fails.map_or(Ok(()), |bound| Err(Rejection::OtherJob(bound)))
+}
+
+/// Whether the job's runner is one of the configured ones; any runner where none is configured. A server that does not name
+/// the runner has named none of them.
+///
+/// # Errors
+/// [`Rejection::OtherRunner`].
+pub(crate) fn check_runner(server: usize, accepted: &[u64], runner_id: Option<u64>) -> Result<(), Rejection> {
+    if accepted.is_empty() || runner_id.is_some_and(|id| accepted.contains(&id)) {
+        Ok(())
+    } else {
+        Err(Rejection::OtherRunner { server, runner_id })
+    }
 }

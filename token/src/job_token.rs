@@ -4,6 +4,7 @@
 //! verified TLS names job, project and user. Here the token is found, and the answer is judged: it must be of this very
 //! job, as an id token must be.
 
+use crate::admit::check_runner;
 use crate::claims::{fork_by_pipeline, is_plain};
 use crate::place::servers_of;
 use crate::response::{JobInfo, Response};
@@ -139,9 +140,9 @@ pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Reject
         project: answer.pipeline.project_id,
         pipeline: answer.pipeline.id,
         user: Some(answer.user.id),
-        runner: answer.runner.as_ref().map(|runner| runner.id),
     };
-    check_binding(&ids, &response.job_info, response.id, question.runner_ids)?;
+    check_binding(&ids, &response.job_info, response.id)?;
+    check_runner(question.server, question.runner_ids, answer.runner.as_ref().map(|runner| runner.id))?;
     let timeout = response.runner_info.timeout.filter(|seconds| *seconds != 0).unwrap_or(DEFAULT_LIFE);
     let life = timeout.clamp(*LIFE.start(), *LIFE.end());
     Ok(Admitted {
@@ -192,19 +193,13 @@ pub(crate) struct JobIds {
     pub(crate) pipeline: u64,
     /// None where the caller compares the user.
     pub(crate) user: Option<u64>,
-    pub(crate) runner: Option<u64>,
 }
 
 /// Holds the ids in an answer against the job that the runner was given.
 ///
 /// # Errors
 /// [`Rejection::OtherJob`].
-pub(crate) fn check_binding(
-    answer: &JobIds,
-    info: &JobInfo,
-    job_id: u64,
-    runner_ids: &[u64],
-) -> Result<(), Rejection> {
+pub(crate) fn check_binding(answer: &JobIds, info: &JobInfo, job_id: u64) -> Result<(), Rejection> {
     let sent = |id: Option<u64>| id.filter(|id| *id != 0);
     let fails = if answer.job != job_id {
         Some(Bound::Job)
@@ -214,8 +209,6 @@ pub(crate) fn check_binding(
         Some(Bound::Pipeline)
     } else if sent(info.user_id).zip(answer.user).is_some_and(|(a, b)| a != b) {
         Some(Bound::User)
-    } else if !runner_ids.is_empty() && !answer.runner.is_some_and(|id| runner_ids.contains(&id)) {
-        Some(Bound::Runner)
     } else {
         None
     };

@@ -114,7 +114,10 @@ fn an_answer_about_another_job_is_a_replay() {
         *other.pointer_mut(pointer).unwrap() = value;
         assert_eq!(judge(&response(), &other.to_string(), &[]), Err(Rejection::OtherJob(bound)), "{pointer}");
     }
-    assert_eq!(judge(&response(), &answer().to_string(), &[13]), Err(Rejection::OtherJob(Bound::Runner)));
+    assert_eq!(
+        judge(&response(), &answer().to_string(), &[13]),
+        Err(Rejection::OtherRunner { server: 0, runner_id: Some(12) })
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! docs.gitlab.com/api/jobs, docs.gitlab.com/api/users), and it must be of this very job.
 
 use crate::Rejection;
+use crate::admit::check_runner;
 use crate::claims::is_plain;
 use crate::job_token::{JobIds, check_binding};
 use crate::response::Response;
@@ -33,6 +34,9 @@ pub struct UserQuestion<'a> {
     /// When not empty, the runner must be one of these.
     pub runner_ids: &'a [u64],
 }
+
+/// The index of the only server that such a question is about.
+const ASKED: usize = 0;
 
 /// The part of GitLab's `Job` entity that is needed here. Everything else in it is skipped.
 #[derive(Deserialize)]
@@ -70,7 +74,7 @@ struct Runner {
 ///
 /// # Errors
 /// [`Rejection::Response`]; [`Rejection::JobAnswer`] for anything but GitLab's entity of a running job;
-/// [`Rejection::OtherJob`] where it is of another job.
+/// [`Rejection::OtherJob`] where it is of another job; [`Rejection::OtherRunner`].
 pub fn job_user(question: &UserQuestion<'_>) -> Result<JobUser, Rejection> {
     let response = Response::parse(question.response).ok_or(Rejection::Response)?;
     // serde reads an array into a struct as well.
@@ -89,9 +93,9 @@ pub fn job_user(question: &UserQuestion<'_>) -> Result<JobUser, Rejection> {
         project: answer.pipeline.project_id,
         pipeline: answer.pipeline.id,
         user: None,
-        runner: answer.runner.map(|runner| runner.id),
     };
-    check_binding(&ids, &response.job_info, response.id, question.runner_ids)?;
+    check_binding(&ids, &response.job_info, response.id)?;
+    check_runner(ASKED, question.runner_ids, answer.runner.map(|runner| runner.id))?;
     Ok(JobUser { id, username, bot, state })
 }
 

@@ -75,7 +75,7 @@ fn an_answer_about_another_job_is_none() {
         ("/id", json!(8), Rejection::OtherJob(Bound::Job)),
         ("/pipeline/project_id", json!(4), Rejection::OtherJob(Bound::Project)),
         ("/pipeline/id", json!(6), Rejection::OtherJob(Bound::Pipeline)),
-        ("/runner/id", json!(13), Rejection::OtherJob(Bound::Runner)),
+        ("/runner/id", json!(13), Rejection::OtherRunner { server: 0, runner_id: Some(13) }),
         ("/status", json!("success"), Rejection::JobAnswer),
     ] {
         let mut answer = answer(ada());

@@ -1,5 +1,6 @@
 //! Why a job's identity was not proven.
 
+use nunbird_handover::Code;
 use std::fmt;
 
 /// Why no token of the job was accepted, from the least to the most progress a token made.
@@ -37,6 +38,13 @@ pub enum Rejection {
     JobAnswer,
     /// Genuine, but of another job: a replay.
     OtherJob(Bound),
+    /// Of this job, but of a runner that is none of the server's configured ones.
+    OtherRunner {
+        /// Index of the server among [`crate::Question::servers`].
+        server: usize,
+        /// The runner's id, if the server tells it.
+        runner_id: Option<u64>,
+    },
 }
 
 /// Which of the token's ids does not belong to this job.
@@ -50,8 +58,6 @@ pub enum Bound {
     Pipeline,
     /// `user_id`.
     User,
-    /// `runner_id` is none of the configured ones.
-    Runner,
 }
 
 impl Bound {
@@ -62,30 +68,30 @@ impl Bound {
             Bound::Project => "project_id",
             Bound::Pipeline => "pipeline_id",
             Bound::User => "user_id",
-            Bound::Runner => "runner_id",
         }
     }
 }
 
 impl Rejection {
-    /// A stable word for logs and tests.
-    pub fn code(self) -> &'static str {
+    /// The code of the refusal.
+    pub fn code(self) -> Code {
         match self {
-            Rejection::Response => "response-malformed",
-            Rejection::Keys => "no-keys",
-            Rejection::NoToken => "no-token",
-            Rejection::Empty => "token-empty",
-            Rejection::Malformed => "token-malformed",
-            Rejection::UnknownKey => "token-unknown-key",
-            Rejection::Header => "token-header",
-            Rejection::Claims => "token-claims",
-            Rejection::Issuer => "token-issuer",
-            Rejection::Audience => "token-audience",
-            Rejection::Expired => "token-expired",
-            Rejection::NotYetValid => "token-not-yet-valid",
-            Rejection::OtherServer => "token-of-another-server",
-            Rejection::JobAnswer => "job-answer",
-            Rejection::OtherJob(_) => "token-of-another-job",
+            Rejection::Response => Code::ResponseMalformed,
+            Rejection::Keys => Code::NoKeys,
+            Rejection::NoToken => Code::NoToken,
+            Rejection::Empty => Code::TokenEmpty,
+            Rejection::Malformed => Code::TokenMalformed,
+            Rejection::UnknownKey => Code::TokenUnknownKey,
+            Rejection::Header => Code::TokenHeader,
+            Rejection::Claims => Code::TokenClaims,
+            Rejection::Issuer => Code::TokenIssuer,
+            Rejection::Audience => Code::TokenAudience,
+            Rejection::Expired => Code::TokenExpired,
+            Rejection::NotYetValid => Code::TokenNotYetValid,
+            Rejection::OtherServer => Code::TokenOfAnotherServer,
+            Rejection::JobAnswer => Code::JobAnswer,
+            Rejection::OtherRunner { .. } => Code::RunnerIds,
+            Rejection::OtherJob(_) => Code::TokenOfAnotherJob,
         }
     }
 }
@@ -109,6 +115,7 @@ impl fmt::Display for Rejection {
                 "the job's id token was issued by another server than the one the job is from"
             }
             Rejection::JobAnswer => "the GitLab server does not tell whose running job this is",
+            Rejection::OtherRunner { .. } => "this host does not accept jobs of this job's runner",
             Rejection::OtherJob(bound) => {
                 return write!(f, "the token belongs to another job (its {} differs)", bound.claim());
             }

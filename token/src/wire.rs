@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! "NBW5"  0  code  bound                                              a rejection
+//! "NBW5"  0  254  0  server  eight bytes                              a job of another runner; 0 for an id that is not told
 //! "NBW5"  1  server  flags(u32)  eight u64  five texts  the optional    an identity
 //!            texts of the flags  groups  identities
 //! "NBW5"  2  server  text                                             a job token, and where it goes
@@ -45,9 +46,11 @@ const REJECTIONS: [Rejection; 14] = [
     Rejection::OtherServer,
     Rejection::JobAnswer,
 ];
-const BOUNDS: [Bound; 5] = [Bound::Job, Bound::Project, Bound::Pipeline, Bound::User, Bound::Runner];
+const BOUNDS: [Bound; 4] = [Bound::Job, Bound::Project, Bound::Pipeline, Bound::User];
 /// The code of [`Rejection::OtherJob`].
 const OTHER_JOB: u8 = 255;
+/// The code of [`Rejection::OtherRunner`].
+const OTHER_RUNNER: u8 = 254;
 
 // Flags: which optional facts are there, and the truth of those that are true or false.
 const HAS_RUNNER: u32 = 1;
@@ -112,6 +115,11 @@ pub fn encode_job_user(answer: &Result<JobUser, Rejection>) -> Vec<u8> {
 }
 
 fn encode_rejection(rejection: Rejection) -> Vec<u8> {
+    if let Rejection::OtherRunner { server, runner_id } = rejection {
+        let server = u8::try_from(server).unwrap_or(u8::MAX);
+        let id = runner_id.unwrap_or(0).to_le_bytes();
+        return [MAGIC.as_slice(), &[0, OTHER_RUNNER, 0, server], &id].concat();
+    }
     let code = REJECTIONS.iter().position(|r| *r == rejection).and_then(|i| u8::try_from(i).ok());
     let bound = match rejection {
         Rejection::OtherJob(bound) => {
@@ -261,6 +269,11 @@ fn decode_rejection(reader: &mut Reader<'_>) -> Result<Rejection, WireError> {
     match (reader.byte()?, reader.byte()?) {
         (OTHER_JOB, bound) => {
             BOUNDS.get(usize::from(bound)).map(|b| Rejection::OtherJob(*b)).ok_or(WireError)
+        }
+        (OTHER_RUNNER, 0) => {
+            let server = usize::from(reader.byte()?);
+            let runner_id = Some(reader.number()?).filter(|id| *id != 0);
+            Ok(Rejection::OtherRunner { server, runner_id })
         }
         (code, 0) => REJECTIONS.get(usize::from(code)).copied().ok_or(WireError),
         _ => Err(WireError),

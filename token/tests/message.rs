@@ -93,8 +93,9 @@ proptest! {
 
 #[test]
 fn every_rejection_survives_the_workers_message() {
-    let bounds =
-        [Bound::Job, Bound::Project, Bound::Pipeline, Bound::User, Bound::Runner].map(Rejection::OtherJob);
+    let bounds = [Bound::Job, Bound::Project, Bound::Pipeline, Bound::User].map(Rejection::OtherJob);
+    let runners =
+        [None, Some(12), Some(u64::MAX)].map(|runner_id| Rejection::OtherRunner { server: 1, runner_id });
     let plain = [
         Rejection::Response,
         Rejection::Keys,
@@ -110,7 +111,7 @@ fn every_rejection_survives_the_workers_message() {
         Rejection::NotYetValid,
         Rejection::JobAnswer,
     ];
-    for rejection in plain.into_iter().chain(bounds) {
+    for rejection in plain.into_iter().chain(bounds).chain(runners) {
         assert_eq!(decode(&encode(&Err(rejection))), Ok(Err(rejection)));
     }
 }

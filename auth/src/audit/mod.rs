@@ -10,7 +10,7 @@ mod trace;
 mod unverified;
 
 use crate::context::Context;
-use crate::refusal::{Refusal, print_error};
+use crate::refusal::{Code, Refusal, print_error};
 use event::End;
 pub(crate) use event::{Claims, Event, Job, Outcome, Script};
 use nunbird_handover::Summary;
@@ -29,7 +29,7 @@ pub(crate) fn demand(sinks: &Sinks, event: &Event<'_>, context: &Context<'_>) ->
         Ok(()) => Ok(()),
         Err(troubles) if sinks.required => {
             let message = "this cannot be written down on this host, so the job does not run";
-            Err(Refusal::system("audit", message, troubles))
+            Err(Refusal::system(Code::Audit, message, troubles))
         }
         Err(troubles) => {
             tell(&troubles, context);

@@ -314,7 +314,7 @@ fn where_the_site_requires_it_no_stage_starts_that_one_sink_does_not_have() {
     for (audit, why) in all {
         let audit = Audit { file: file.clone(), required: true, ..audit };
         let refusal = with_context(scratch.open(&audit), stage_started).unwrap_err();
-        assert_eq!(refusal.code, "audit");
+        assert_eq!(refusal.code, crate::refusal::Code::Audit);
         assert!(refusal.detail.contains(why), "{why}: {}", refusal.detail);
         let line = scratch.lines().pop().expect("the file has it");
         assert!(line["not_written"].as_str().unwrap().contains(why), "{line}");

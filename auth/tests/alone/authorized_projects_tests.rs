@@ -3,7 +3,7 @@
 use crate::Test;
 use crate::authorized_projects::{Owner, check};
 use crate::machine::{Machine, Mode};
-use crate::refusal::{Class, Refusal};
+use crate::refusal::{Class, Code, Refusal};
 use nix::sys::stat::Mode as Permission;
 use nunbird_policy::AuthorizedProjects::{self, Off, Optional, Required};
 use nunbird_policy::ProjectFacts;
@@ -79,8 +79,8 @@ fn refusal(text: &str) -> Refusal {
     let parts: Vec<&str> = text.splitn(4, '\n').collect();
     let [class, "authorized-projects", message, detail] = parts[..] else { panic!("{text}") };
     match class {
-        "Denied" => Refusal::denied("authorized-projects", message, detail),
-        _ => Refusal::system("authorized-projects", message, detail),
+        "Denied" => Refusal::denied(Code::AuthorizedProjects, message, detail),
+        _ => Refusal::system(Code::AuthorizedProjects, message, detail),
     }
 }
 

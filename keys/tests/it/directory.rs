@@ -52,7 +52,7 @@ fn only_the_owner_of_the_directory_writes_keys() {
     ]);
     finish(command.arg(&directory)).expect(1, "only its owner writes keys");
     if directory == scene.keys_dir() {
-        scene.refresh(&double).expect(1, "runuser -u uid 64123");
+        scene.refresh(&double).expect(1, "setpriv --reuid 64123 --clear-groups -- /");
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
     }
     assert_eq!(double.connections(), 0);

@@ -80,7 +80,7 @@ fn pattern(raw: &Raw<'_>) -> Option<Pattern> {
         (Pattern::regex(regex.value), regex.value, regex.spot)
     } else {
         let Some(text) = raw.as_text() else {
-            return raw.wrong_type("a text in quotes, or `{ regex = \"…\" }`");
+            return raw.wrong_type("string or table", "write a string in quotes, or `{ regex = \"…\" }`");
         };
         (Pattern::new(text).map_err(str::to_owned), text, raw.spot)
     };

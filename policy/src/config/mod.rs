@@ -26,7 +26,7 @@ use crate::{Diagnostic, Place};
 pub use batch::{BatchSettings, Executor, SchedulerFile};
 use document::{Document, Shared};
 pub use document::{Kind, SourceFile};
-pub use jacamar::{FATES, Fate, Migration, migrate};
+pub use jacamar::{FATES, Fate, Given, Migration, migrate, without_effect};
 pub use limits::{LimitsSaidBy, RuleLimits};
 pub use model::*;
 use reader::Section;
@@ -39,7 +39,7 @@ pub use write::{limits_to_toml, to_toml};
 pub struct Reading {
     /// What it means.
     pub policy: Policy,
-    /// Where each key stands that is not inside an array of tables: `accounts.min_uid`.
+    /// Where each key stands that is not inside a rule or a test: `accounts.min_uid`, `gitlab[0].url`, `profile.big.shell`.
     pub origins: BTreeMap<String, Place>,
     /// Every key that the configuration could have had, inside the tables that it has; `[]` stands for an element of an
     /// array of tables or for a name of the site's choice.
@@ -67,6 +67,39 @@ impl Policy {
         match policy {
             Some(policy) if findings.is_empty() => Ok(Reading { policy, origins, keys }),
             _ => Err(findings),
+        }
+    }
+
+    /// Reads files of `[[test]]` tables for this policy, which may be of either dialect, and adds the tests to it.
+    ///
+    /// # Errors
+    /// Every finding: a file of tests has no other key.
+    pub fn add_tests(&mut self, files: &[SourceFile]) -> Result<(), Vec<Diagnostic>> {
+        let shared = Shared::default();
+        let documents: Vec<Document<'_>> =
+            files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
+        let tables: Vec<_> = documents.iter().map(Document::parse).collect();
+        let mut tests = Vec::new();
+        if shared.is_clean() {
+            let mut root = Section::root(&documents, &tables, &shared);
+            let known = rules::Known {
+                profiles: &self.profiles,
+                maps: &self.maps,
+                validated: self.validation.is_some(),
+                gitlab: &self.gitlab,
+                limits: &self.limits,
+            };
+            tests = rules::tests(&mut root, &known);
+            root.finish();
+        }
+        drop(tables);
+        drop(documents);
+        let (findings, ..) = shared.into_parts();
+        if findings.is_empty() {
+            self.tests.extend(tests);
+            Ok(())
+        } else {
+            Err(findings)
         }
     }
 
@@ -121,7 +154,12 @@ fn attempt(files: &[SourceFile]) -> Attempt {
         let root = Section::root(&documents, &tables, &shared);
         let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
         // With broken syntax half a table would be read, and its missing half told as well.
-        parsed.then(|| {
+        let of_runner = parsed && is_of_runner(&root);
+        if of_runner {
+            let help = "name Nunbird's configuration here; `nunbirdctl doctor --runner-config FILE` looks at this one";
+            root.find("this is gitlab-runner's own configuration, not Nunbird's or Jacamar's", help);
+        }
+        (parsed && !of_runner).then(|| {
             if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
         })
     };
@@ -129,6 +167,11 @@ fn attempt(files: &[SourceFile]) -> Attempt {
     drop(documents);
     let (findings, origins, keys) = shared.into_parts();
     Attempt { policy, findings, origins, keys }
+}
+
+/// Whether this is config.toml of gitlab-runner: its tables would all be unknown keys.
+fn is_of_runner(root: &Section<'_>) -> bool {
+    root.has("runners") && !["gitlab", "rule", "general", "auth"].iter().any(|table| root.has(table))
 }
 
 /// The directory whose `*.toml` files belong to a configuration, read behind it in the order of their names: `conf.d`

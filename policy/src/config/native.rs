@@ -286,7 +286,7 @@ fn audit(mut table: Section<'_>, downscope: Downscope) -> Audit {
         Some(raw) if raw.as_boolean() == Some(false) => None,
         Some(raw) => match raw.as_text() {
             Some(value) => Some(values::path(&At { value, spot: raw.spot })),
-            None => raw.wrong_type("an absolute path, or `false`"),
+            None => raw.wrong_type("string or `false`", "write an absolute path in quotes, or `false`"),
         },
     };
     let audit = Audit {

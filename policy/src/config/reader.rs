@@ -7,10 +7,14 @@ use super::document::Shared;
 pub(super) use super::document::{At, Document, Kind, Spot};
 pub(super) use super::typed::Raw;
 use super::typed::{each, integer, set_twice, text, unknown, wrong_type};
+use super::write::bare_or_quoted;
 use crate::Place;
 use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
+
+/// What to write for a table.
+const TABLE: &str = "write a table, under a heading in `[ ]` or as `{ key = value }`";
 
 struct Part<'t> {
     document: &'t Document<'t>,
@@ -24,6 +28,8 @@ pub(super) struct Section<'t> {
     parts: Vec<Part<'t>>,
     shared: &'t Shared,
     path: String,
+    /// The path by which places of keys are kept, with names and indices in place of `[]`; none where none are kept.
+    origin: Option<String>,
     asked: Vec<&'static str>,
     /// What unknown keys may begin with.
     allowed: Option<&'static str>,
@@ -39,7 +45,8 @@ impl<'t> Section<'t> {
             .zip(tables)
             .map(|(document, table)| Part { document, table, start: 0 })
             .collect();
-        Section { parts, shared, path: String::new(), asked: Vec::new(), allowed: None, noting: true }
+        let (path, origin) = (String::new(), Some(String::new()));
+        Section { parts, shared, path, origin, asked: Vec::new(), allowed: None, noting: true }
     }
 
     /// One table of one file, which begins at `spot`.
@@ -51,7 +58,7 @@ impl<'t> Section<'t> {
         noting: bool,
     ) -> Self {
         let part = Part { document: spot.document, table, start: spot.offset };
-        Section { parts: vec![part], shared, path, asked: Vec::new(), allowed: None, noting }
+        Section { parts: vec![part], shared, path, origin: None, asked: Vec::new(), allowed: None, noting }
     }
 
     /// Where the table begins; none where it does not stand in any file.
@@ -67,6 +74,17 @@ impl<'t> Section<'t> {
     pub(super) fn find(&self, message: impl Into<String>, help: impl Into<String>) {
         if let Some(spot) = self.spot() {
             spot.find(message, help);
+        }
+    }
+
+    fn origin_of(&self, key: &str) -> Option<String> {
+        let table = self.origin.as_ref()?;
+        Some(if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") })
+    }
+
+    fn keep_origin(&self, key: &str, spot: Spot<'t>) {
+        if let Some(path) = self.origin_of(key) {
+            self.shared.origins.borrow_mut().insert(path, spot.place());
         }
     }
 
@@ -108,9 +126,7 @@ impl<'t> Section<'t> {
         if let Some((spot, _)) = second {
             set_twice(*spot, &self.key_path(key), first.0);
         }
-        if !self.path.contains("[]") {
-            self.shared.origins.borrow_mut().insert(self.key_path(key), first.0.place());
-        }
+        self.keep_origin(key, first.0);
         Some(first)
     }
 
@@ -138,7 +154,7 @@ impl<'t> Section<'t> {
         let (spot, value) = self.one(key, Kind::Boolean)?;
         match value {
             DeValue::Boolean(value) => Some(At { value: *value, spot }),
-            other => wrong_type(spot, other, "`true` or `false`"),
+            other => wrong_type(spot, other, "boolean", "write `true` or `false`, without quotes"),
         }
     }
 
@@ -179,11 +195,13 @@ impl<'t> Section<'t> {
                     parts.push(Part { document: spot.document, table, start: spot.offset });
                 }
                 other => {
-                    let _: Option<()> = wrong_type(spot, other, "a table");
+                    let _: Option<()> = wrong_type(spot, other, "table", TABLE);
                 }
             }
         }
-        Section { parts, shared: self.shared, path, asked: Vec::new(), allowed: None, noting: self.noting }
+        let origin = self.origin_of(key);
+        let (shared, noting) = (self.shared, self.noting);
+        Section { parts, shared, path, origin, asked: Vec::new(), allowed: None, noting }
     }
 
     /// Tables by name, `[key.NAME]`, in the order of their names.
@@ -200,13 +218,20 @@ impl<'t> Section<'t> {
         let path = format!("{}[]", self.key_path(key));
         names
             .into_iter()
-            .map(|(name, spot)| (At { value: name, spot }, all.subsection(name, path.clone())))
+            .map(|(name, spot)| {
+                let section = all.subsection(name, path.clone());
+                let origin = all.origin_of(&bare_or_quoted(name));
+                (At { value: name, spot }, Section { origin, ..section })
+            })
             .collect()
     }
 
     /// Keys of the site's choice with texts behind them.
     pub(super) fn pairs(&mut self, key: &'static str) -> Vec<(At<'t, &'t str>, At<'t, &'t str>)> {
         self.ask(key, Kind::Named);
+        if let Some((spot, _)) = self.values(key).first() {
+            self.keep_origin(key, *spot);
+        }
         let all = self.subsection(key, String::new());
         let mut pairs = Vec::new();
         let mut first: BTreeMap<&'t str, Spot<'t>> = BTreeMap::new();
@@ -233,7 +258,8 @@ impl<'t> Section<'t> {
         let mut sections = Vec::new();
         for (spot, value) in self.values(key) {
             let DeValue::Array(array) = value else {
-                let _: Option<()> = wrong_type(spot, value, &format!("tables, each headed `[[{key}]]`"));
+                let _: Option<()> =
+                    wrong_type(spot, value, "array of tables", &format!("head each table with `[[{key}]]`"));
                 continue;
             };
             for element in array.iter() {
@@ -242,10 +268,14 @@ impl<'t> Section<'t> {
                     DeValue::Table(table) => {
                         // Rules come by the thousand, and the first has asked for all their keys.
                         let noting = self.noting && sections.is_empty();
-                        sections.push(Section::of_table(spot, table, self.shared, path.clone(), noting));
+                        let section = Section::of_table(spot, table, self.shared, path.clone(), noting);
+                        // Rules and tests have one place each, their head's.
+                        let origin = self.origin_of(&format!("{key}[{}]", sections.len()));
+                        let origin = origin.filter(|_| key == "gitlab");
+                        sections.push(Section { origin, ..section });
                     }
                     other => {
-                        let _: Option<()> = wrong_type(spot, other, "a table");
+                        let _: Option<()> = wrong_type(spot, other, "table", TABLE);
                     }
                 }
             }

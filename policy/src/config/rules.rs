@@ -131,8 +131,10 @@ fn run_as_of(raw: &Raw<'_>, known: &Known<'_>) -> Option<RunAs> {
         return looked_up(table, known);
     }
     let Some(name) = raw.as_text() else {
-        return raw
-            .wrong_type("an account's name, `\"$user_login\"`, or a table such as `{ map = \"users\" }`");
+        return raw.wrong_type(
+            "string or table",
+            "write an account's name, `\"$user_login\"`, or a table such as `{ map = \"users\" }`",
+        );
     };
     match name {
         "$user_login" => return Some(RunAs::UserLogin),

@@ -160,10 +160,10 @@ fn unknown_keys_wrong_types_and_bad_values_are_all_told_at_once() {
         [
             (2, "this server has no `audience`"),
             (5, "unknown key `audiance`"),
-            (8, "an integer stands here"),
+            (8, "expected string, found integer"),
             (9, "unknown key `projekt`"),
             (11, "unknown key `acounts`"),
-            (14, "an integer stands here"),
+            (14, "expected boolean, found integer"),
         ]
     );
 }
@@ -236,7 +236,7 @@ fn outcomes_that_name_what_is_not_there_are_refused() {
         ("run_as = \"$user_login\"\nwhen = { uid = \"9-1\" }", "no range of uids"),
         ("run_as = \"$user_login\"\nwhen = { local_group = \"hpc*\" }", "exact name"),
         ("run_as = \"$user_login\"\nwhen = { project = { regex = \"(\" } }", "no pattern"),
-        ("run_as = \"$user_login\"\nwhen = { ref_protected = \"true\" }", "a text stands here"),
+        ("run_as = \"$user_login\"\nwhen = { ref_protected = \"true\" }", "expected boolean, found string"),
     ] {
         let found = findings("run_as = \"$user_login\"", to);
         assert!(found.iter().any(|f| f.message.contains(part)), "{to}: {found:?}");

@@ -58,15 +58,15 @@ impl<'t> Raw<'t> {
         }
     }
 
-    pub(super) fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
-        wrong_type(self.spot, self.value, wanted)
+    pub(super) fn wrong_type<T>(&self, expected: &str, help: &str) -> Option<T> {
+        wrong_type(self.spot, self.value, expected, help)
     }
 }
 
 pub(super) fn text<'t>(spot: Spot<'t>, value: &'t DeValue<'t>) -> Option<At<'t, &'t str>> {
     match value {
         DeValue::String(text) => Some(At { value: text.as_ref(), spot }),
-        other => wrong_type(spot, other, "a text in quotes"),
+        other => wrong_type(spot, other, "string", "write it in quotes"),
     }
 }
 
@@ -75,11 +75,11 @@ pub(super) fn integer<'t>(spot: Spot<'t>, value: &'t DeValue<'t>) -> Option<At<'
         DeValue::Integer(number) => {
             let parsed = u64::from_str_radix(number.as_str(), number.radix());
             if parsed.is_err() {
-                spot.find("this is no number for this key", "write a whole number from 0");
+                spot.find("this integer is negative or too large", "write a whole number from 0");
             }
             parsed.ok().map(|value| At { value, spot })
         }
-        other => wrong_type(spot, other, "a whole number"),
+        other => wrong_type(spot, other, "integer", "write a whole number, without quotes"),
     }
 }
 
@@ -105,17 +105,10 @@ pub(super) fn set_twice(second: Spot<'_>, path: &str, first: Spot<'_>) {
     second.find(format!("`{path}` is set a second time"), help);
 }
 
-pub(super) fn wrong_type<T>(spot: Spot<'_>, value: &DeValue<'_>, wanted: &str) -> Option<T> {
-    spot.find(format!("{} stands here", article(value.type_str())), format!("write {wanted}"));
+/// A value of another type than the key has, in TOML's words for both.
+pub(super) fn wrong_type<T>(spot: Spot<'_>, value: &DeValue<'_>, expected: &str, help: &str) -> Option<T> {
+    spot.find(format!("expected {expected}, found {}", value.type_str()), help);
     None
-}
-
-fn article(kind: &str) -> String {
-    match kind {
-        "integer" | "array" => format!("an {kind}"),
-        "string" => "a text".to_owned(),
-        _ => format!("a {kind}"),
-    }
 }
 
 pub(super) fn unknown(spot: Spot<'_>, what: &str, name: &str, known: &[&'static str]) {

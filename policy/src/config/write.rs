@@ -396,7 +396,7 @@ pub(super) fn path(path: &Path) -> String {
     quote(&path.to_string_lossy())
 }
 
-fn bare_or_quoted(key: &str) -> String {
+pub(super) fn bare_or_quoted(key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if bare { key.to_owned() } else { quote(key) }
 }

@@ -5,7 +5,7 @@ mod keys;
 mod sites;
 
 use nunbird_policy::{Condition, Place};
-use nunbird_policy::{Diagnostic, Migration, Pattern, Policy, SourceFile, migrate};
+use nunbird_policy::{Diagnostic, Given, Migration, Pattern, Policy, SourceFile, migrate};
 use std::path::Path;
 
 /// A configuration without findings.
@@ -31,8 +31,17 @@ fn told(findings: &[Diagnostic]) -> Vec<String> {
 }
 
 fn migrated(text: &str) -> (String, Vec<Diagnostic>) {
-    match migrate(&SourceFile { path: "jacamar.toml".into(), text: text.to_owned() }) {
-        Migration::Migrated { text, findings } => (text, findings),
+    migrated_with(text, &Given::default())
+}
+
+fn migrated_with(text: &str, given: &Given) -> (String, Vec<Diagnostic>) {
+    let source = SourceFile { path: "jacamar.toml".into(), text: text.to_owned() };
+    match migrate(&source, given) {
+        Migration::Migrated { text, findings, refused } => {
+            assert_eq!(refused, Policy::parse(Path::new("written.toml"), &text).err().unwrap_or_default());
+            assert!(refused.is_empty() || !findings.is_empty(), "{refused:?}\n{text}");
+            (text, findings)
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! Configurations that sites publish, in their own words where they are short.
 
-use super::{findings, migrated, read, substance};
-use nunbird_policy::{Downscope, Executor, RunAs, Syslog};
+use super::{findings, migrated, migrated_with, read, substance};
+use nunbird_policy::{Downscope, Executor, Given, Policy, RunAs, Syslog};
 use std::path::Path;
 
 const CINECA: &str = include_str!("cineca.toml");
@@ -95,5 +95,55 @@ fn every_site_that_can_switch_can_migrate_as_well() {
         let (native, findings) = migrated(&text);
         assert!(findings.is_empty(), "{findings:?}");
         assert_eq!(substance(&read(&native)), substance(&read(&text)), "{native}");
+    }
+}
+
+#[test]
+fn every_site_migrates_unchanged_when_the_admin_names_the_server() {
+    let url = "https://gitlab.example.org";
+    let given = Given { gitlab_server: Some(url.to_owned()), audience: None };
+    for text in [CINECA, RIKEN, INSTALLER, COLLABORATION] {
+        let (without, findings) = migrated(text);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(Policy::parse(Path::new("n"), &without).is_err(), "{without}");
+        let (native, findings) = migrated_with(text, &given);
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!(substance(&read(&native)), substance(&read(&mended(text))), "{native}");
+        assert!(native.contains(&format!("url = \"{url}\"  # given by --gitlab-server\n")), "{native}");
+        let other = Given { audience: Some("hpc".to_owned()), ..given.clone() };
+        assert_eq!(read(&migrated_with(text, &other).0).gitlab[0].audience, ["hpc"]);
+    }
+}
+
+#[test]
+fn jobs_of_a_scheduler_or_of_containers_never_become_jobs_on_the_runners_host() {
+    let installer = mended(INSTALLER);
+    let slurm = "executor = \"slurm\"";
+    for (change, executor) in [
+        ("executor = \"pjm\"", "pjm"),
+        ("executor = \"my-scheduler\"", "my-scheduler"),
+        ("executor = \"Shell\"", "Shell"),
+        ("executor = \"\"", "NAME"),
+        ("executor = 7", "NAME"),
+        ("", "NAME"),
+        ("executor = \"slurm\"\nrun_mechanism = \"podman\"", "in-podman"),
+        ("executor = \"shell\"\nrun_mechanism = \"shell\"", "in-shell"),
+    ] {
+        let text = installer.replacen(slurm, change, 1);
+        let (native, findings) = migrated(&text);
+        assert!(!findings.is_empty(), "{change}");
+        assert!(native.contains(&format!("\nexecutor = \"{executor}\"")), "{change}: {native}");
+        assert!(
+            native.contains(&format!("\n#[scheduler.{executor}]\n#description = ")),
+            "{change}: {native}"
+        );
+        // Also without the rule that denies everybody, and with a description of the scheduler.
+        let (head, rule) = native.split_once("[[rule]]").expect("a rule");
+        let rest = rule.split_once("\n[[rule]]").map_or("", |(_, rest)| rest);
+        let open = format!("{head}[[rule]]{rest}");
+        let refused = Policy::parse(Path::new("n"), &open).expect_err(&open);
+        assert!(refused.iter().any(|finding| finding.message == "there is no such executor"), "{refused:?}");
+        let described = open.replace("#[scheduler", "[scheduler").replace("#description", "description");
+        assert_eq!(read(&described).job.executor, Executor::Described(executor.to_owned()));
     }
 }

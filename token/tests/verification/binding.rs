@@ -122,10 +122,11 @@ fn a_token_of_another_job_project_pipeline_user_or_runner_is_a_replay() {
     let pinned = |ids: &[u64]| Server { runner_ids: ids.to_vec(), ..server(&KEY) };
     let entries = response(&[("SITE_ID_TOKEN", &token)]);
     assert!(ask_with(&entries, &[pinned(&[11, 12])]).is_ok());
-    assert_eq!(ask_with(&entries, &[pinned(&[11])]), Err(Rejection::OtherJob(Bound::Runner)));
+    let refused = |runner_id| Err(Rejection::OtherRunner { server: 0, runner_id });
+    assert_eq!(ask_with(&entries, &[pinned(&[11])]), refused(Some(12)));
     let no_runner = sign(&KEY, HEADER, &with(&[("runner_id", json!("<absent>"))]));
     let entries = response(&[("SITE_ID_TOKEN", &no_runner)]);
-    assert_eq!(ask_with(&entries, &[pinned(&[12])]), Err(Rejection::OtherJob(Bound::Runner)));
+    assert_eq!(ask_with(&entries, &[pinned(&[12])]), refused(None));
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn validation(mut table: Section<'_>, rules_first: bool, downscope: Downscope) -
     }
     if let Some(script) = script.as_ref().filter(|_| downscope != Downscope::Setuid) {
         let help = "use `downscope = \"setuid\"`, or a native configuration with `user` under `[validation]`: \
-                    see `nunbirdctl migrate`";
+                    see `/opt/nunbird/bin/nunbirdctl migrate`";
         script.spot.find("without privilege the script cannot run as root", help);
     }
     table.allow_prefix("ff_");

@@ -1,6 +1,6 @@
 //! `[general]` and `[general.podman]`.
 
-use super::{assignments, duration, ignore, list, on, refuse_text, required, set};
+use super::{assignments, duration, ignore, list, on, required, set};
 use crate::Algorithm;
 use crate::config::batch::{Executor, executor_of};
 use crate::config::model::{DEFAULT_KEYS_MAX_AGE, Directories, GitLabServer, Job, UserCheck};
@@ -25,6 +25,9 @@ pub(super) struct General {
 
 const DAY: u64 = 86_400;
 
+/// What is found where the server is not named: `migrate --gitlab-server` settles it.
+pub(super) const NO_SERVER: &str = "there is no `gitlab_server`";
+
 pub(super) fn read(root: &mut Section<'_>) -> General {
     let mut t = root.table("general");
     if !t.is_present() {
@@ -32,6 +35,7 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
     }
     let table = &mut t;
     let executor = executor(table);
+    let executor = container(table).unwrap_or(executor);
     let directories = directories(table);
     let server = server(table);
     let shell = set(table, "shell_path").map_or_else(|| PathBuf::from("/bin/bash"), |at| values::path(&at));
@@ -40,7 +44,6 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
     duration(table, "kill_timeout", 120, u64::MAX);
     let message = set(table, "job_message").and_then(|at| values::message(&at));
     let raise_stack_limit = on(table, "set_stack_size");
-    refuse_text(table, "run_mechanism", "containers are a matter of the job's script; remove the line");
     ignore(
         table,
         &["name", "force_mechanism"],
@@ -68,16 +71,28 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
     }
 }
 
+/// What there is no executor for gets a name that none has: with its finding the file is no policy, and what `migrate` writes
+/// of it is none before the site has said how its jobs are to run. It must never become jobs on the runner's host.
 fn executor(table: &mut Section<'_>) -> Executor {
     match required(table, "executor", "write `executor = \"shell\"`") {
-        None => Executor::Shell,
+        None => Executor::Described("NAME".to_owned()),
         Some(at) if at.value == "pjm" => {
-            let help = "describe the scheduler (docs/schedulers.md has this one) and write a configuration of Nunbird's own with a table `[scheduler.pjm]`; `nunbirdctl migrate` writes the rest";
+            let help = "describe the scheduler (docs/schedulers.md has this one) and write a configuration of Nunbird's own with a table `[scheduler.pjm]`; `/opt/nunbird/bin/nunbirdctl migrate` writes the rest";
             at.spot.find("this scheduler is not built in", help);
-            Executor::Shell
+            Executor::Described(at.value.to_owned())
         }
-        Some(at) => executor_of(&at, std::iter::empty()).unwrap_or_default(),
+        Some(at) => {
+            executor_of(&at, std::iter::empty()).unwrap_or_else(|| Executor::Described(at.value.to_owned()))
+        }
     }
+}
+
+/// Jobs in containers of the mechanism's: Nunbird has none.
+fn container(table: &mut Section<'_>) -> Option<Executor> {
+    let at = set(table, "run_mechanism")?;
+    let help = "containers are a matter of the job's script; remove the line";
+    at.spot.find("`run_mechanism` is not supported", help);
+    Some(Executor::Described(format!("in-{}", at.value)))
 }
 
 /// `$HOME` alone is `~/.jacamar-ci`, and a directory that is not an account's own gets one below it for each.
@@ -98,15 +113,20 @@ fn server(table: &mut Section<'_>) -> GitLabServer {
     let url = set(table, "gitlab_server").map(|at| servers::url(&at));
     if url.is_none() {
         let help = "add `gitlab_server = \"https://your.gitlab.server\"`, a key of Jacamar's own: Nunbird trusts no URL that a job brings along";
-        table.find("there is no `gitlab_server`", help);
+        table.find(NO_SERVER, help);
     }
-    let url = url.unwrap_or_default();
+    let ca_file = set(table, "tls-ca-file").map(|at| values::path(&at));
+    GitLabServer { ca_file, ..server_of(url.unwrap_or_default()) }
+}
+
+/// A server as Jacamar's files know it: by its URL alone.
+pub(super) fn server_of(url: String) -> GitLabServer {
     GitLabServer {
         name: server_name(&url),
         issuer: url.clone(),
         url,
         audience: Vec::new(),
-        ca_file: set(table, "tls-ca-file").map(|at| values::path(&at)),
+        ca_file: None,
         algorithms: vec![Algorithm::Rs256],
         runner_ids: Vec::new(),
         repository_urls: Vec::new(),

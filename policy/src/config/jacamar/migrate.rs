@@ -3,13 +3,15 @@
 //! A file without findings gives a text that decides as the file does. With findings the text has what could be read, the
 //! findings as comments, and a first rule that denies every job: what was dropped may have been what kept somebody out.
 
+use super::general::{NO_SERVER, server_of};
 use super::{FATES, Fate};
 use crate::config::model::*;
-use crate::config::{Attempt, SourceFile, attempt, write};
+use crate::config::{Attempt, Executor, SourceFile, attempt, write};
 use crate::{Diagnostic, Place};
 use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 /// What became of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,23 +26,80 @@ pub enum Migration {
         text: String,
         /// What has no counterpart.
         findings: Vec<Diagnostic>,
+        /// Why the text is no configuration yet; its lines are the text's. Empty without findings.
+        refused: Vec<Diagnostic>,
     },
 }
 
+/// What the admin says of the server, in place of what the file says or leaves out.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// The server's URL, which has passed [`crate::check_url`].
+    pub gitlab_server: Option<String>,
+    /// The audience of the jobs' id tokens.
+    pub audience: Option<String>,
+}
+
 /// Writes Jacamar's configuration as Nunbird's own.
-pub fn migrate(source: &SourceFile) -> Migration {
-    let Attempt { policy, findings, origins, .. } = attempt(std::slice::from_ref(source));
+pub fn migrate(source: &SourceFile, given: &Given) -> Migration {
+    let Attempt { policy, mut findings, origins, .. } = attempt(std::slice::from_ref(source));
     let Some(mut policy) = policy else { return Migration::Unreadable(findings) };
     if policy.dialect == Dialect::Native {
         return Migration::Native;
     }
+    if given.gitlab_server.is_some() {
+        findings.retain(|finding| finding.message != NO_SERVER);
+    }
+    give(&mut policy, given, &origins);
     let mut text = header(source, &policy, &origins, &findings);
     if !findings.is_empty() {
         policy.rules.insert(0, not_whole());
     }
     text.push('\n');
-    text.push_str(&write::to_toml(&policy, &|key| comment(key, &policy, &origins)));
-    Migration::Migrated { text, findings }
+    text.push_str(&write::to_toml(&policy, &|key| {
+        said(key, given).or_else(|| comment(key, &policy, &origins))
+    }));
+    if let Executor::Described(name) = &policy.job.executor {
+        text.push_str(&not_described(name));
+    }
+    let refused = Policy::parse(Path::new("written.toml"), &text).err().unwrap_or_default();
+    Migration::Migrated { text, findings, refused }
+}
+
+/// Puts what the admin says into the policy. Without an audience of its own a server's is its URL.
+fn give(policy: &mut Policy, given: &Given, origins: &BTreeMap<String, Place>) {
+    for server in &mut policy.gitlab {
+        if let Some(url) = &given.gitlab_server {
+            let named = server_of(url.clone());
+            (server.name, server.issuer, server.url) = (named.name, named.issuer, named.url);
+            if !origins.contains_key("auth.jwt_required_aud") {
+                server.audience = vec![url.clone()];
+            }
+        }
+        if let Some(audience) = &given.audience {
+            server.audience = vec![audience.clone()];
+        }
+    }
+}
+
+/// Why a line is as it is that the admin's word decided.
+fn said(key: &str, given: &Given) -> Option<String> {
+    let option = match key {
+        "gitlab[0].url" => given.gitlab_server.as_ref().map(|_| "--gitlab-server"),
+        "gitlab[0].audience" => given.audience.as_ref().map(|_| "--audience"),
+        _ => None,
+    };
+    option.map(|option| format!("given by {option}"))
+}
+
+/// The table that is missing for an executor that is not built in, as a comment.
+fn not_described(name: &str) -> String {
+    let name = one_line(name);
+    format!(
+        "\n# There is no executor `{name}` yet, and `nunbirdctl check` refuses this file until there is: describe a scheduler\n\
+         # of that name, or change `executor` under [job] to the one that jobs are to run by.\n\
+         #[scheduler.{name}]\n#description = \"/etc/nunbird/{name}.toml\"  # docs/schedulers.md\n"
+    )
 }
 
 fn not_whole() -> Rule {
@@ -108,8 +167,9 @@ fn header(
     text
 }
 
-/// The keys that the file sets and that do nothing, in its order.
-fn without_effect(origins: &BTreeMap<String, Place>) -> Vec<(&str, &Place, &'static str)> {
+/// The keys of Jacamar's that a configuration sets and that do nothing under Nunbird, in the order of the file, with the
+/// reason. `origins` are those of the configuration's [`Reading`](crate::Reading).
+pub fn without_effect(origins: &BTreeMap<String, Place>) -> Vec<(&str, &Place, &'static str)> {
     let why = |path: &str| {
         let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
         let known = FATES.iter().find(|(t, k, _)| *t == table && *k == key);
@@ -134,6 +194,11 @@ fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Place>) -> Opt
             line => Some(format!("line {line}")),
         };
     }
+    if let (Executor::Described(_), "job.executor") = (&policy.job.executor, key)
+        && let Some(place) = origins.get("general.run_mechanism")
+    {
+        return Some(format!("general.run_mechanism, line {}: jobs in containers", place.line));
+    }
     if key == "accounts.min_uid" {
         return Some("Jacamar has no such bound".to_owned());
     }
@@ -156,7 +221,9 @@ fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Place>) -> Opt
         "job.no_new_privileges" => {
             "Jacamar's filter of system calls brings it; the filter itself is not here".to_owned()
         }
-        "audit.file" => format!("{unset}; this file is written in any case"),
+        "audit.file" if policy.audit.file.is_some() => {
+            format!("{unset}; this file is written in any case")
+        }
         _ => unset,
     })
 }

@@ -12,7 +12,7 @@ mod lists;
 mod migrate;
 
 pub use fates::{FATES, Fate};
-pub use migrate::{Migration, migrate};
+pub use migrate::{Given, Migration, migrate, without_effect};
 
 use super::model::*;
 use super::reader::{At, Section};

@@ -1,0 +1,83 @@
+//! What there is to say about a code.
+
+/// What a code means to those who meet it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) class: Class,
+    /// Who can do something about it.
+    pub(crate) reader: Reader,
+    /// What happened, in one or two sentences.
+    pub(crate) meaning: &'static str,
+    /// What the CI user does.
+    pub(crate) user: &'static str,
+    /// What the admin looks at.
+    pub(crate) admin: &'static str,
+}
+
+/// What gitlab-runner makes of the refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The job may not run here: exit status `BUILD_FAILURE_EXIT_CODE`, 1 unless gitlab-runner says otherwise.
+    Denial,
+    /// Something on the host or the server failed: exit status `SYSTEM_FAILURE_EXIT_CODE`, 2 unless gitlab-runner says otherwise.
+    System,
+    /// Either, by the cause.
+    Either,
+}
+
+/// Who can do something about a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    User,
+    Admin,
+    Both,
+}
+
+impl Class {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Class::Denial => "denial",
+            Class::System => "system failure",
+            Class::Either => "denial or system failure",
+        }
+    }
+
+    /// The exit status of `nunbird-auth`, unless gitlab-runner names other numbers.
+    pub(crate) fn exit(self) -> &'static [u8] {
+        match self {
+            Class::Denial => &[1],
+            Class::System => &[2],
+            Class::Either => &[1, 2],
+        }
+    }
+}
+
+impl Reader {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Reader::User => "CI user",
+            Reader::Admin => "admin",
+            Reader::Both => "CI user and admin",
+        }
+    }
+}
+
+/// Nothing in the job's own files changes the answer.
+pub(crate) const TELL: &str = "Give the admins the decision id of the job log.";
+/// As [`TELL`], for failures that may be over by the next run.
+pub(crate) const AGAIN: &str =
+    "Run the job again; if it fails again, give the admins the decision id of the job log.";
+
+pub(crate) const fn denial(
+    reader: Reader,
+    meaning: &'static str,
+    user: &'static str,
+    admin: &'static str,
+) -> Entry {
+    Entry { class: Class::Denial, reader, meaning, user, admin }
+}
+
+/// A failure of the system, which only an admin can mend.
+pub(crate) const fn system(meaning: &'static str, user: &'static str, admin: &'static str) -> Entry {
+    Entry { class: Class::System, reader: Reader::Admin, meaning, user, admin }
+}

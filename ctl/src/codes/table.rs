@@ -1,0 +1,443 @@
+//! What each code means. The compiler asks for an entry for every code that [`Code`] gains.
+
+use super::entry::{AGAIN, Class, Entry, Reader, TELL, denial, system};
+use nunbird_handover::Code;
+
+/// The entry of a code.
+#[allow(clippy::too_many_lines, reason = "one table")]
+pub(crate) fn entry(code: Code) -> Entry {
+    use Reader::{Admin, Both, User};
+    match code {
+        Code::Account => denial(
+            Both,
+            "The account that the site's policy gives this job does not exist on this host or may not run jobs: a system account, the runner's own, \
+             one without the uid, shell or group that `[accounts]` demands.",
+            "Ask the admins whether you have an account on this host under your GitLab login.",
+            "`nunbirdctl audit --decision ID` names account and cause. Compare with `getent passwd NAME`, `id NAME` and `[accounts]` of the policy.",
+        ),
+        Code::AccountChanged => denial(
+            Admin,
+            "The account has another uid or gid than when the job was admitted. Nothing more runs as it.",
+            TELL,
+            "The detail has both. If the change is meant, run the job again; `nunbirdctl sweep` removes what is left.",
+        ),
+        Code::AccountExpired => denial(
+            Both,
+            "The account's last day in shadow(5) has passed.",
+            "Ask the admins to extend your account.",
+            "`chage -l NAME`.",
+        ),
+        Code::AdmittedTooOften => denial(
+            Both,
+            "The same job has been admitted on this host several times and none of them has ended: one token must not take every slot.",
+            "Run the job as a new one.",
+            "`nunbirdctl audit --job ID`; `nunbirdctl sweep` removes the records of runs that crashed.",
+        ),
+        Code::Audit => system(
+            "The decision could not be written to every place of `[audit]`, and the policy demands it (`required = true`).",
+            AGAIN,
+            "Free space, owner and mode of the audit file; the journal's socket; the syslog server. `nunbirdctl doctor`.",
+        ),
+        Code::AuthorizedProjects => Entry {
+            class: Class::Either,
+            reader: User,
+            meaning: "The policy asks the user which projects may run as them, and ~/.config/nunbird/authorized_projects does not admit this one; \
+                      or the home directory did not answer in time (system failure).",
+            user: "Add a line for the project to ~/.config/nunbird/authorized_projects, and make sure that only you can write to the file and the \
+                   directories above it (`chmod go-w`).",
+            admin: "The detail has the fault and the line. `authorized_projects` in the policy says what holds without a file. For a system failure look \
+                    at the file server of the home directories.",
+        },
+        Code::Bot => denial(
+            Both,
+            "The job was started by a bot of GitLab: by a project or group access token, or a service account.",
+            "Start the job as a person, or ask the admins for a rule for this service account.",
+            "A rule can admit one service account by its user id or project; `accounts.allow_bots` admits every bot.",
+        ),
+        Code::BuildsDir => denial(
+            User,
+            "`CUSTOM_CI_BUILDS_DIR` of the job names no directory that jobs can work in.",
+            "Write an absolute path of letters, digits and `-_.+@,=:`; `$HOME` and `$USER` are your account's. Or remove the variable.",
+            "`user_builds_dir` in `[directories]` lets users name one.",
+        ),
+        Code::Clock => system(
+            "The host's clock could not be read.",
+            AGAIN,
+            "A filter for system calls around gitlab-runner: the detail has the error.",
+        ),
+        Code::ConfigurationDiffers => system(
+            "A later stage was called with another configuration file than the one that admitted the job.",
+            TELL,
+            "Name the same `--configuration` in `config_args`, `prepare_args`, `run_args` and `cleanup_args` of the runner's config.toml, or in \
+             `config_args` alone.",
+        ),
+        Code::ConfigurationFile => system(
+            "The configuration is missing, cannot be read, others than root can write to it, or root has not listed it in /etc/nunbird/configurations.",
+            TELL,
+            "`nunbirdctl check --configuration FILE`; owner root, no write permission for group and others, up to /.",
+        ),
+        Code::ConfigurationInvalid => system(
+            "The configuration has errors. Until they are corrected no job runs.",
+            TELL,
+            "`nunbirdctl check` prints each with file, line and column.",
+        ),
+        Code::DataDir => system(
+            "The account's own directory could not be made (`create` in `[directories]`).",
+            TELL,
+            "Owner, mode, free space and quota of the directory above it: root's, writable by root only.",
+        ),
+        Code::Executor => system(
+            "The job's executor names a scheduler that the configuration does not describe.",
+            TELL,
+            "Add `[scheduler.NAME]`, or name another `executor`; docs/schedulers.md.",
+        ),
+        Code::ExitCodeFile => system(
+            "gitlab-runner's file for the script's exit status could not be written.",
+            AGAIN,
+            "Free space and mode of gitlab-runner's temporary directory.",
+        ),
+        Code::Group => system(
+            "A group by which the policy keeps jobs out does not exist on this host. Without it everybody would pass.",
+            TELL,
+            "`getent group NAME`: a misspelt name in the policy, or the name service has lost it.",
+        ),
+        Code::Home => system(
+            "The path of the account's home directory has characters that a shell would interpret.",
+            TELL,
+            "Give the account another home directory, or name a `data_dir` without `$HOME`.",
+        ),
+        Code::HostRestarted => system(
+            "The host has restarted since the job began, so that its processes are gone.",
+            "Run the job again.",
+            "Nothing, unless the restart was not meant.",
+        ),
+        Code::JobAnswer => Entry {
+            class: Class::Either,
+            reader: Both,
+            meaning: "The job has no id token, and what the GitLab server answers about its job token cannot be used: it does not answer (system \
+                      failure), or its answer is not about this running job (denial).",
+            user: "Give the job an id token (`id_tokens:` in .gitlab-ci.yml), or run it again.",
+            admin: "`nunbirdctl doctor` asks the server. Look at its certificate, at the proxy and at `sources` in `[identity]`.",
+        },
+        Code::JobDirectory => system(
+            "nunbird-auth was not started by gitlab-runner's custom executor, or its directory for the job is open to others.",
+            TELL,
+            "config.toml of gitlab-runner: `executor = \"custom\"` and `[runners.custom]`; `TMPDIR` of the service; docs/admin-guide.md.",
+        ),
+        Code::Launcher => system(
+            "The program that runs the job as the user could not be started.",
+            AGAIN,
+            "/opt/nunbird/bin/nunbird must be root's with mode 0711. `EAGAIN`: the user's limit of processes is used up.",
+        ),
+        Code::LauncherKilled => system(
+            "The program that runs the job was killed by a signal: by the kernel for lack of memory, by an admin, or by the user.",
+            AGAIN,
+            "The detail has the signal; `journalctl -k` for lack of memory.",
+        ),
+        Code::Limits => Entry {
+            class: Class::Either,
+            reader: Both,
+            meaning: "The job asks by a variable for more than its limits allow (denial), or the limits of `[limits.NAME]` cannot be put in force on this \
+                      host (system failure).",
+            user: "Change or remove the variable that the message names. For a system failure give the admins the decision id.",
+            admin: "`nunbirdctl doctor` says what control groups lack. RHEL needs the package's drop-in for gitlab-runner.service (`Delegate=`).",
+        },
+        Code::LimitsCleanup => system(
+            "Processes of the job could not be ended, or its control group could not be removed.",
+            TELL,
+            "`nunbirdctl sweep --dry-run`; a process in uninterruptible sleep waits for a file server.",
+        ),
+        Code::Map => system(
+            "A file of accounts (`[map.NAME]`) is missing, not UTF-8, or others than root can write to it.",
+            TELL,
+            "The detail has the file; `nunbirdctl check` reads all of them.",
+        ),
+        Code::MapAmbiguous => system(
+            "A file of accounts has several accounts for this user.",
+            TELL,
+            "The detail has both lines: remove one.",
+        ),
+        Code::NoKeys => system(
+            "This host has no signing key of any configured GitLab server, so it cannot tell whose job this is.",
+            TELL,
+            "`nunbirdctl keys` prints the command that fetches them; `systemctl status nunbird-keys.timer`; the server's certificate, the proxy.",
+        ),
+        Code::NoRecord => denial(
+            Both,
+            "This host has no record of an admission of this job, so that no stage of it may run.",
+            "Look further up in the job log: the job was refused when it was prepared.",
+            "If it was admitted: the directory of records was emptied, or two runners share a temporary directory.",
+        ),
+        Code::NoRule => denial(
+            Both,
+            "No rule of the site's policy admits this job: it may depend on project, ref, group, role or the way in which the pipeline was started.",
+            "Ask the admins what this host is for; tell them the decision id.",
+            "`nunbirdctl explain` with the job's claims shows each rule and the first condition that does not hold.",
+        ),
+        Code::NoToken => denial(
+            User,
+            "The job has no variable with an id token under any name that this site accepts.",
+            "Add `id_tokens:` to the job or to `default:` in .gitlab-ci.yml; the job log has the lines to paste.",
+            "The names are `token_variables` in `[identity]` (Jacamar: `jwt_env_variable`).",
+        ),
+        Code::Nologin => system(
+            "The host takes no logins at the moment (/etc/nologin or /run/nologin exists).",
+            "Run the job again when your site says that the host is back.",
+            "nologin(5); `nologin` in `[accounts]`.",
+        ),
+        Code::NotTheKeeper => denial(
+            Admin,
+            "A call by which `nunbirdctl sweep` tidies directories came from another account than root's.",
+            TELL,
+            "Run `nunbirdctl sweep` as root, with the runner account's name in `--runner-user`.",
+        ),
+        Code::Pam => system(
+            "The session of `[pam]` could not be opened: a module or PAM itself failed.",
+            TELL,
+            "/etc/pam.d/nunbird, and the journal of the modules; `nunbirdctl doctor` reads the file.",
+        ),
+        Code::PamAccount => denial(
+            Both,
+            "The site's PAM modules refuse the account at present.",
+            "The lines above in the job log have the site's reason, if there is one; ask the admins.",
+            "The `account` lines of /etc/pam.d/nunbird; pam_unix(8) also refuses a password that has to be changed.",
+        ),
+        Code::PamSession => denial(
+            Both,
+            "The job's PAM session has ended before the job.",
+            "Run the job again; if it fails again, give the admins the decision id.",
+            "Somebody ended the process that holds the session: systemd-logind (`KillUserProcesses=`), lack of memory, or an admin.",
+        ),
+        Code::PamSessionLost => system(
+            "The process that held the job's PAM session is gone without having closed it.",
+            TELL,
+            "The detail has what is known. Somebody killed a process of root's: look at the runner's account; close what the modules left (`loginctl`).",
+        ),
+        Code::PamSessionOpen => system(
+            "The job's PAM session could not be closed.",
+            TELL,
+            "The detail has the socket; the process that holds the session. `nunbirdctl sweep` closes those of jobs that are over.",
+        ),
+        Code::PamTimeout => system(
+            "The PAM modules did not end in time.",
+            AGAIN,
+            "`timeout` in `[pam]`; a module waits for a server.",
+        ),
+        Code::PamUser => denial(
+            Admin,
+            "A PAM module changed the user's name. The session would be another account's.",
+            TELL,
+            "Remove the module that maps names from /etc/pam.d/nunbird.",
+        ),
+        Code::PinMismatch => denial(
+            Both,
+            "The local account belongs to another GitLab user than the one who started the job. A name on GitLab can be changed, deleted and given \
+             to somebody else; the user's id cannot.",
+            "If your GitLab account was made anew, ask the admins to forget the old one.",
+            "The detail has both user ids. When you are sure that both are the same person: `nunbirdctl people forget ACCOUNT`.",
+        ),
+        Code::PinStore => system(
+            "The store of known people cannot be read or written, so that nobody can be recognised.",
+            TELL,
+            "Owner, mode and free space of the store's directory; `nunbirdctl people list`.",
+        ),
+        Code::PinUnknown => denial(
+            Admin,
+            "The policy admits known people only, and this account is bound to no GitLab user yet.",
+            "Ask the admins to add you; tell them the decision id.",
+            "`nunbirdctl people import` with the account and the user's id, which the audit event has.",
+        ),
+        Code::Privilege => system(
+            "nunbird-auth does not have the privilege that the configuration needs, or was started in a state that it does not accept.",
+            TELL,
+            "Mode and capabilities of /opt/nunbird/bin/nunbird-auth (`getcap`), `nosuid` of its file system, `NoNewPrivileges=` of the runner's service.",
+        ),
+        Code::Process => system(
+            "The process could not be set up.",
+            AGAIN,
+            "A filter for system calls or limits around gitlab-runner.",
+        ),
+        Code::Random => system(
+            "The host gave no random numbers.",
+            AGAIN,
+            "A filter for system calls around gitlab-runner.",
+        ),
+        Code::RecordExpired => denial(
+            User,
+            "The time in which the job may run is over.",
+            "Raise the job's `timeout:` in .gitlab-ci.yml or in the project's settings: the id token lives as long as the job may.",
+            "Nothing, unless the host's clock is wrong.",
+        ),
+        Code::RecordStore => system(
+            "The directory of job records cannot be used.",
+            TELL,
+            "/var/lib/nunbird/jobs must be root's with mode 0700; free space and inodes.",
+        ),
+        Code::ResponseFile => system(
+            "gitlab-runner's file about the job could not be read.",
+            TELL,
+            "gitlab-runner 14.1 or later writes it; is the program called by the custom executor, and the temporary directory the runner's?",
+        ),
+        Code::ResponseMalformed => system(
+            "gitlab-runner's file about the job is not the JSON that gitlab-runner writes.",
+            TELL,
+            "A file system that is full, or another program than gitlab-runner.",
+        ),
+        Code::Rule => denial(
+            Both,
+            "A rule of the site's policy denies this job; the message has the site's words.",
+            "Do what the message says, or ask the admins.",
+            "The detail names the rule with file and line.",
+        ),
+        Code::RunnerIds => denial(
+            Admin,
+            "The token is of a job of a runner that is not in the server's `runner_ids`. The job is right; the list may be old, or another runner's \
+             jobs come to this host.",
+            TELL,
+            "The detail has the runner's id and the configured ones. A runner that was registered again has a new id: change `runner_ids` of `[[gitlab]]`.",
+        ),
+        Code::Script => system(
+            "The stage's script could not be read from gitlab-runner's directory, or is too large.",
+            AGAIN,
+            "Free space and mode of gitlab-runner's temporary directory.",
+        ),
+        Code::Shepherd => system(
+            "The job's process cannot be watched.",
+            AGAIN,
+            "The detail has the error: a limit of processes or open files of the runner's account.",
+        ),
+        Code::Stdout => system(
+            "gitlab-runner did not read the answer to `config`.",
+            AGAIN,
+            "gitlab-runner was stopped, or another program called.",
+        ),
+        Code::StillLive => denial(
+            Admin,
+            "`nunbirdctl sweep` asked to clean up a job that may still run.",
+            TELL,
+            "Nothing: the next sweep after the job's time removes it.",
+        ),
+        Code::Sudo => system(
+            "With `downscope = \"sudo\"`: sudo did not start the job's launcher.",
+            TELL,
+            "The line for the runner's account in sudoers(5): docs/sudo.md. `nunbirdctl doctor` asks sudo.",
+        ),
+        Code::TokenAudience => denial(
+            User,
+            "The id token has another `aud` than this site accepts.",
+            "Set `aud:` of the id token in .gitlab-ci.yml to the value in the job log.",
+            "The values are `audience` of `[[gitlab]]` (Jacamar: the URL of the server).",
+        ),
+        Code::TokenClaims => denial(
+            Both,
+            "The id token is signed by the server, but does not hold the claims that GitLab writes for a job, or a name in it has control characters.",
+            AGAIN,
+            "An old GitLab, or a changed format: `nunbirdctl explain --token FILE` names the claim.",
+        ),
+        Code::TokenEmpty => denial(
+            User,
+            "The variable of the id token is there, but empty.",
+            "Use `id_tokens:` in .gitlab-ci.yml, and define no variable of the same name. A job that is no pipeline job has no token.",
+            "As `no-token`.",
+        ),
+        Code::TokenExpired => denial(
+            Both,
+            "The id token's time is over: it was issued for another run, or a clock is wrong.",
+            "Run the job again; if it fails again, tell the admins.",
+            "Compare this host's clock with the server's (`timedatectl`); `clock_skew` in `[identity]`.",
+        ),
+        Code::TokenHeader => denial(
+            Both,
+            "The id token's header has an algorithm or fields that GitLab never sends.",
+            "Use the token that `id_tokens:` gives, unchanged.",
+            "Somebody made the token, or a proxy changed it. Look at the user and the project.",
+        ),
+        Code::TokenIssuer => denial(
+            Both,
+            "The key of one server signed the token, but it names another issuer.",
+            "Use the token that `id_tokens:` gives, unchanged.",
+            "`issuer` of `[[gitlab]]` must be the server's `external_url`, as in `iss` of a token.",
+        ),
+        Code::TokenMalformed => denial(
+            User,
+            "The variable holds something that is no signed token.",
+            "Use `id_tokens:` in .gitlab-ci.yml, and define no variable of the same name.",
+            "As `no-token`.",
+        ),
+        Code::TokenNotYetValid => denial(
+            Admin,
+            "The id token's time has not begun: a clock is wrong.",
+            AGAIN,
+            "Compare this host's clock with the server's (`timedatectl`); `clock_skew` in `[identity]`.",
+        ),
+        Code::TokenOfAnotherJob => denial(
+            User,
+            "The id token is genuine, but of another job, project, pipeline or user than the one that runs.",
+            "Use the job's own token: do not copy tokens between jobs or keep one in a CI/CD variable.",
+            "The message names the claim that differs. A copied token is how one user acts as another: look at both jobs.",
+        ),
+        Code::TokenOfAnotherServer => denial(
+            Both,
+            "The id token is of another GitLab server than the one that the job comes from.",
+            "Use the token that `id_tokens:` gives to this job.",
+            "`issuer` and `url` of each `[[gitlab]]` must be of the same server. Otherwise look at the job: a token of one server was used on another.",
+        ),
+        Code::TokenUnknownKey => denial(
+            Both,
+            "No key that this host knows of the configured servers made the token's signature: the server changed its keys a moment ago, or the token \
+             is of another server.",
+            "Run the job again in a minute; if it fails again, tell the admins.",
+            "`nunbirdctl keys` prints the known keys and the command that fetches them; is the job's server in the policy?",
+        ),
+        Code::UserCheck => system(
+            "The GitLab server was asked about the user who started the job, and did not answer in a way that can be used.",
+            AGAIN,
+            "The detail has the server and the error: its certificate, the proxy, the network. Without the answer no job runs.",
+        ),
+        Code::UserDatabase => system(
+            "The host's user database (SSSD, nslcd, NIS) does not answer. This is not taken for \"no such account\".",
+            AGAIN,
+            "`getent passwd NAME`; the service that the detail names.",
+        ),
+        Code::UserInactive => denial(
+            Both,
+            "The GitLab user who started the job is blocked, banned or deactivated.",
+            "Sign in to GitLab, or ask its admins.",
+            "The detail has the state that the server names.",
+        ),
+        Code::UserKind => denial(
+            Admin,
+            "The GitLab server does not say whether a person or a bot started the job.",
+            TELL,
+            "The server is too old to say it: docs/policy-reference.md has the key that does without, and `nunbirdctl check` what that opens.",
+        ),
+        Code::UserMismatch => denial(
+            Both,
+            "The GitLab server names another user for this job than the token does.",
+            "Run the job anew, as yourself.",
+            "The detail has both user ids. A token of another job, or a job that somebody else started again: look at both users.",
+        ),
+        Code::Validation => denial(
+            Both,
+            "The site's own program refuses the job.",
+            "Do what the message says, or ask the admins.",
+            "The detail has the program's exit status and what it printed: docs/validation.md.",
+        ),
+        Code::ValidationProgram => system(
+            "The site's validation program could not be started, took too long, or answered something else than it should.",
+            TELL,
+            "The detail has the cause: owner and mode of the program, its output. docs/validation.md has its interface.",
+        ),
+        Code::Variable => denial(
+            User,
+            "A variable of the job that the batch scheduler is to get is not UTF-8.",
+            "Change the variable that the detail names, or remove it.",
+            "The detail has the variable's name.",
+        ),
+        Code::Worker => system(
+            "The process that checks tokens without privilege did not start, was ended, or gave no answer.",
+            AGAIN,
+            "A filter for system calls or a limit of processes around gitlab-runner that forbids a fork.",
+        ),
+    }
+}
