@@ -1,6 +1,6 @@
 use super::{Mismatch, Verdict, decide};
 use crate::made_up::{MadeUp, account, subject};
-use crate::{IdentitySource, Policy, Subject, explain_rule};
+use crate::{IdentitySource, Policy, Subject, Violation, explain_rule};
 use std::path::Path;
 
 const HEAD: &str = "[[gitlab]]\nname = \"main\"\nurl = \"https://gitlab.example.org\"\naudience = \"x\"\n";
@@ -22,6 +22,7 @@ fn verdict_on(host: &MadeUp, rules: &str, subject: &Subject) -> String {
         Verdict::Admitted { account, .. } => account.name,
         Verdict::DeniedByRule { .. } => "denied".to_owned(),
         Verdict::NoRule => "no rule".to_owned(),
+        Verdict::DeniedAccount { violation: Violation::Missing, .. } => "no account".to_owned(),
         Verdict::Failed(trouble) => trouble.code.name().to_owned(),
         other => format!("{other:?}"),
     }
@@ -183,8 +184,9 @@ fn an_exception_about_the_account_is_known_or_the_rule_gives_nothing() {
         assert_eq!(of(&admits, &subject()), if holds { "no rule" } else { "alice" }, "{condition}");
         assert_eq!(of(&denies, &subject()), if holds { "alice" } else { "denied" }, "{condition}");
         if !condition.starts_with("account") {
-            for unknown in [&missing, &odd] {
-                assert_eq!(of(&admits, unknown), "no rule", "{condition}");
+            // A user without an account reads that, and nothing about the condition.
+            for (unknown, why) in [(&missing, "no account"), (&odd, "no rule")] {
+                assert_eq!(of(&admits, unknown), why, "{condition}");
                 assert_eq!(of(&denies, unknown), "denied", "{condition}");
             }
         }
