@@ -2,7 +2,7 @@
 //! the account's owner agrees. [`identify`] and [`judge`] are the sequence, [`Means`] is what a caller has to do it with.
 //!
 //! `nunbird-auth config` calls it with privilege and a worker that reads what strangers wrote; `nunbirdctl explain` with the rights
-//! of the admin who asks. So explain cannot say another thing than the program (docs/adr/0020-one-judgement.md).
+//! of the admin who asks. So explain cannot say another thing than the program (docs/adr/0018-one-judgement.md).
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
