@@ -229,6 +229,7 @@ fn keys_that_are_missing_stale_or_somebody_elses_are_not_used() {
     let outcome = world.job().config();
     assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
     assert!(outcome.stderr.contains("[token-unknown-key]"), "{}", outcome.stderr);
+    world.reconfigure("audience =", "user_check = \"off\"\naudience =");
     // Two days, unless the site says otherwise.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
     for (hours, code) in [(47, 0), (49, 1)] {
@@ -240,7 +241,6 @@ fn keys_that_are_missing_stale_or_somebody_elses_are_not_used() {
         assert_eq!(outcome.exit, Exit::Code(code), "{hours} hours: {}", outcome.log);
     }
     fs::write(&file, &good).expect("keys");
-    world.reconfigure("audience =", "user_check = \"off\"\naudience =");
     assert_eq!(world.job().config().exit, Exit::Code(0), "known keys work while the server is down");
 }
 
@@ -279,9 +279,14 @@ fn what_lies_where_everybody_can_make_files_is_not_trusted_and_the_directory_is_
     let launcher = world.host_path("/opt/nunbird/bin/nunbird");
     fs::copy(&launcher, shared.join("nunbird")).expect("a program");
     world.reconfigure("/opt/nunbird/bin/nunbird\"", "/tmp/shared/nunbird\"");
+    // `nunbird-keys` is looked for beside the launcher, and asks the server about the job's user.
+    fs::copy(world.host_path("/opt/nunbird/bin/nunbird-keys"), shared.join("nunbird-keys")).expect("a program");
+    assert_system(&world, &world.job().config(), "user-check", "/tmp/shared: others can make files in it");
+    world.reconfigure("audience =", "user_check = \"off\"\naudience =");
     let job = world.job();
     let mut session = job.begin();
-    assert!(session.config().succeeded());
+    let outcome = session.config();
+    assert!(outcome.succeeded(), "{}", outcome.log);
     assert_system(&world, &session.prepare(), "launcher", "/tmp/shared: others can make files in it");
     world.configure(&plain);
     fs::copy(world.host_path(&world.paths().ca_file), shared.join("ca.pem")).expect("authorities");
