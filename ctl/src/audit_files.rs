@@ -62,7 +62,8 @@ fn is_rotation(rest: &str) -> bool {
         .is_some_and(|rest| rest.bytes().next().is_some_and(|first| first.is_ascii_digit()) && numbers(rest))
 }
 
-/// Opens one of the files for reading its lines. What it is, its first bytes say, not its name.
+/// Opens one of the files for reading its lines. It is compressed when its first bytes or its name say so: a file `.gz` that is
+/// no gzip file is damaged, and reading it fails.
 ///
 /// # Errors
 /// When it cannot be opened or read; the name is in the message.
@@ -72,7 +73,7 @@ pub(crate) fn open(file: &Path) -> Result<Box<dyn BufRead>, Trouble> {
     let mut first = Vec::with_capacity(GZIP.len());
     opened.by_ref().take(2).read_to_end(&mut first).map_err(failed)?;
     opened.seek(SeekFrom::Start(0)).map_err(failed)?;
-    Ok(match first == GZIP {
+    Ok(match first == GZIP || file.extension().is_some_and(|ending| ending == "gz") {
         true => Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(opened)))),
         false => Box::new(BufReader::new(opened)),
     })
@@ -118,10 +119,14 @@ mod tests {
         assert_eq!(found, AuditFiles { files, unread: vec![at("audit.jsonl.3.xz")] });
         let all: Vec<String> = found.files.iter().flat_map(|file| lines(file)).collect();
         assert_eq!(all, ["a", "b", "c", "d"]);
-        // Two compressed files put together are one (gzip(1)), and a name says nothing.
+        // Two compressed files put together are one (gzip(1)), and one needs no name that says so.
         let joined = [gzip("e\n"), gzip("f\n")].concat();
         std::fs::write(at("audit.jsonl.1"), joined).unwrap();
         assert_eq!(lines(&at("audit.jsonl.1")), ["e", "f"]);
+        for damaged in [b"c\n".to_vec(), Vec::new(), gzip("c\n")[..8].to_vec()] {
+            std::fs::write(at("audit.jsonl.2.gz"), damaged).unwrap();
+            assert!(open(&at("audit.jsonl.2.gz")).unwrap().lines().next().unwrap().is_err());
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ fn base(key: &str) -> Text {
         (header.to_owned(), pairs.collect())
     };
     let url = "\"https://gitlab.example.org\"";
-    let mut text = vec![
+    let mut text: Text = vec![
         table("", &[]),
         table("[[gitlab]]", &[("name", "\"main\""), ("url", url), ("audience", url)]),
         table("[limits.one]", &[("memory", "\"1GiB\""), ("cpus", "\"1\""), ("pids", "10")]),
@@ -40,6 +40,11 @@ fn base(key: &str) -> Text {
     }
     if key.ends_with(".limit_setuid") || key.ends_with(".block_tty_injection") {
         text.push(table("[job]", &[("no_new_privileges", "true")]));
+    }
+    if key == "rule[].bots" {
+        for (_, rule) in text.iter_mut().filter(|(header, _)| header == "[[rule]]") {
+            rule.insert("when.project_id".to_owned(), "3".to_owned());
+        }
     }
     if key == "directories.create" {
         text.push(table("[directories]", &[("data_dir", "\"/scratch/$USER\"")]));

@@ -55,9 +55,10 @@ fn a_test_makes_up_what_the_server_says_about_the_user() {
 
 #[test]
 fn explain_says_that_it_takes_the_user_for_a_person() {
-    let Some(user) = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten() else { return };
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).expect("the user database");
     // Root runs no jobs, and another account of every host is at hand.
-    let name = if user.uid.is_root() { "nobody-here" } else { user.name.as_str() };
+    let user = user.filter(|user| !user.uid.is_root());
+    let name = user.as_ref().map_or("nobody-here", |user| user.name.as_str());
     let scene = Scene::new();
     scene.configure(&format!("{SERVER}{RULE}[accounts]\nmin_uid = 100\n"));
     let claims = scene.claims(&scene::claims(name, "hpc/app"));

@@ -101,14 +101,12 @@ impl Drop for Unit {
 
 #[test]
 fn nothing_is_made_below_a_group_of_roots_that_systemd_has_not_delegated() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+    if !require_root() {
         return;
     }
     // Where cron(8) has the runner's account call from.
     let Some(unit) = Unit::make("cron.service") else {
-        eprintln!("skipped: this host has no unified hierarchy to write to");
-        return;
+        skip!("this host has no unified hierarchy to write to");
     };
     let below =
         || std::fs::read_dir(&unit.0.group).expect("a group").flatten().filter(|e| e.path().is_dir()).count();
