@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::issuer::now;
+use nunbird_tests::issuer::{JOB, now};
 use nunbird_tests::require_root;
 use nunbird_tests::runner::Job;
 use nunbird_tests::world::{Exit, Finished, Privilege, World};
@@ -160,7 +160,7 @@ fn the_limits_of_a_job_are_told_with_their_amounts_and_whose_word_they_are() {
 
 /// Runs explain with these words.
 fn ask(world: &World, account: &str, words: &[&str]) -> Finished {
-    let words = [&["explain", "--runner-user", "nbt_runner"], words].concat();
+    let words = [&["explain", "--runner-user", world.privilege().runner()], words].concat();
     world.run(&world.program(account, world.paths().bin.join("nunbirdctl"), &words))
 }
 
@@ -211,6 +211,23 @@ fn a_wrong_audience_another_runner_a_forged_signature_and_an_expired_token_are_d
     let told = ask(&world, "root", &["--claims", "/etc/nunbird/claims.json"]);
     assert_eq!(told.exit, Exit::Code(4), "{told:?}");
     assert!(told.stdout.contains(&format!("denied [{code}]")), "{code}: {told:?}");
+}
+
+#[test]
+fn root_asks_keys_and_server_about_a_job_of_any_mode_as_the_program_would() {
+    if !require_root() {
+        return;
+    }
+    for privilege in Privilege::ALL {
+        // The keys are not here yet.
+        let world = World::new(privilege);
+        let answer = of_job(&world, "root", &world.job());
+        assert_eq!(answer, ("admitted".to_owned(), String::new(), Exit::Code(0)), "{privilege:?}");
+        assert_eq!(world.issuer().requests(JOB), 1, "{privilege:?}");
+        let blocked = world.job().server_says("/user/state", json!("blocked"));
+        let answer = of_job(&world, "root", &blocked);
+        assert_eq!(answer, ("denied".to_owned(), "user-inactive".to_owned(), Exit::Code(4)), "{privilege:?}");
+    }
 }
 
 #[test]

@@ -319,8 +319,20 @@ fn the_token_of_another_server_says_nothing_about_the_user_of_this_one() {
         other.url()
     );
     world.reconfigure("[job]", &second);
-    assert_refused(&world, &world.job().unknown_to_server().config(), SYSTEM, "user-check");
+    let at = |url: String| {
+        world.job().unknown_to_server().response(move |response| {
+            let authority = url.trim_start_matches("https://");
+            let repository = response["git_info"]["repo_url"].as_str().expect("a URL");
+            let (user, rest) = repository.split_once('@').expect("a URL with a job token");
+            let (_, path) = rest.split_once('/').expect("a path");
+            let user = user.trim_start_matches("http://");
+            response["git_info"]["repo_url"] = json!(format!("https://{user}@{authority}/{path}"));
+        })
+    };
+    assert_refused(&world, &at(world.issuer().url()).config(), SYSTEM, "user-check");
     assert_eq!((world.issuer().requests(JOB), other.requests(JOB)), (1, 0), "the token's server is asked");
+    assert_refused(&world, &at(other.url()).config(), DENIED, "token-of-another-server");
+    assert_eq!((world.issuer().requests(JOB), other.requests(JOB)), (1, 0), "no server is asked");
 }
 
 #[test]
