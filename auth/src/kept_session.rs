@@ -104,7 +104,8 @@ fn killed(socket: &Path) -> Refusal {
     let detail = format!(
         "nobody listens at {}: the two processes of root's that held the session have ended without closing it. On control \
          groups of version 2 the account of the runner can kill them where its service has Delegate=yes and User= \
-         (cgroup.kill); what the modules of PAM do at the end of a session is to be done by hand",
+         (cgroup.kill), and the job's user can where pam_systemd has registered the session (loginctl kill-session); what the \
+         modules of PAM do at the end of a session is to be done by hand",
         socket.display()
     );
     Refusal::system(LOST, message, detail)

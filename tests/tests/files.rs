@@ -280,7 +280,8 @@ fn what_lies_where_everybody_can_make_files_is_not_trusted_and_the_directory_is_
     fs::copy(&launcher, shared.join("nunbird")).expect("a program");
     world.reconfigure("/opt/nunbird/bin/nunbird\"", "/tmp/shared/nunbird\"");
     // `nunbird-keys` is looked for beside the launcher, and asks the server about the job's user.
-    fs::copy(world.host_path("/opt/nunbird/bin/nunbird-keys"), shared.join("nunbird-keys")).expect("a program");
+    fs::copy(world.host_path("/opt/nunbird/bin/nunbird-keys"), shared.join("nunbird-keys"))
+        .expect("a program");
     assert_system(&world, &world.job().config(), "user-check", "/tmp/shared: others can make files in it");
     world.reconfigure("audience =", "user_check = \"off\"\naudience =");
     let job = world.job();

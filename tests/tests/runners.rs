@@ -144,8 +144,11 @@ fn a_runner_that_stops_its_config_anywhere_holds_up_no_other_runner() {
     // And at whichever step it is after so many milliseconds.
     let world = ready(Privilege::Setuid);
     for (n, delay) in (0..).zip([2, 5, 8, 11, 14, 18, 22, 28, 36]) {
-        let script =
-            format!("\"$0\" \"$@\" & sleep 0.{delay:03}; kill -STOP $!; sleep 1.5; kill -CONT $!; wait $!");
+        // It is continued when the other is done, or after twice the time that a lock is waited for.
+        let script = format!(
+            "\"$0\" \"$@\" & sleep 0.{delay:03}; kill -STOP $!; \
+             for _ in {{1..200}}; do [ -e /tmp/done-{n} ] && break; sleep 0.05; done; kill -CONT $!; wait $!"
+        );
         let job = world.job().id(7400 + n);
         let mut session = job.begin();
         let mut spec = session.spec_of_config();
@@ -159,6 +162,7 @@ fn a_runner_that_stops_its_config_anywhere_holds_up_no_other_runner() {
             for name in ["config", "prepare", "cleanup"] {
                 other.call(name);
             }
+            fs::write(world.host_path(format!("/tmp/done-{n}")), "").expect("a file");
             call.join().expect("a call");
         });
         assert!(session.cleanup().succeeded());
