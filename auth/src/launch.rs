@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 const CLEANUP: Duration = Duration::from_secs(120);
 /// The same where it has to see a batch job gone, for which it takes up to 180 seconds itself.
 const BATCH_CLEANUP: Duration = Duration::from_secs(300);
+/// How long its process may take to be gone after that.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
 /// The most that it may say, in bytes.
 const MAX_WORDS: usize = 64 << 10;
 
@@ -224,10 +226,12 @@ impl Start {
         if said.is_err() {
             let _already_gone = child.kill_as(user);
         }
-        let ended = child.wait().map_err(|e| could_not_start("waitpid", &e))?;
+        // A FUSE server of the user's that has read a request keeps even a killed process until it answers (fuse_dev.c,
+        // request_wait_answer), and a sweep of root's may wait for this call. The record stays.
+        let ended = child.wait_at_most(LAST_MOMENTS).map_err(|e| could_not_start("waitpid", &e))?;
         let said = said.map_err(|e| could_not_start("cleanup did not end in time", &e))?;
         print_error(&format!("{}\n", clean(&String::from_utf8_lossy(&said))));
-        Ok(ended)
+        ended.ok_or_else(|| could_not_start("cleanup did not end in time", &"the launcher is still there"))
     }
 }
 

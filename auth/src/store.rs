@@ -273,7 +273,10 @@ impl Store {
 
     fn replace(&self, name: &str, record: &Record) -> Result<(), Refusal> {
         let bytes = record.to_bytes().map_err(|e| self.trouble("cannot be written", &io::Error::other(e)))?;
-        self.as_keeper(|d| d.replace(name, &bytes)).map_err(|e| self.trouble("cannot be written", &e))
+        // One for each runner account, whose lock is held: a runner that kills its calls leaves no more than this.
+        let temporary = format!(".record-{}", record.runner_uid);
+        self.as_keeper(|d| d.replace(name, &temporary, &bytes))
+            .map_err(|e| self.trouble("cannot be written", &e))
     }
 
     /// One that is not there is fine.

@@ -99,8 +99,11 @@ pub fn refresh(policy: &Policy, keys_dir: &Path, rights: Rights) -> (bool, Vec<S
     let deadline = Instant::now() + PATIENCE;
     let mut troubles = Vec::new();
     let mut done = false;
-    for server in &policy.gitlab {
-        match refresh_one(policy, server, keys_dir, rights, deadline) {
+    for (server, waiting) in policy.gitlab.iter().zip((1..=policy.gitlab.len()).rev()) {
+        // A server that does not answer must not use up the time of those behind it.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(waiting).unwrap_or(u32::MAX);
+        match refresh_one(policy, server, keys_dir, rights, share) {
             Ok(()) => done = true,
             Err(trouble) => troubles.push(format!("keys of {}: {trouble}", server.name)),
         }
@@ -113,7 +116,7 @@ fn refresh_one(
     server: &GitLabServer,
     keys_dir: &Path,
     rights: Rights,
-    deadline: Instant,
+    patience: Duration,
 ) -> Result<(), String> {
     let owner = {
         let keeper = rights.keeper;
@@ -121,9 +124,8 @@ fn refresh_one(
         keys_directory(policy, rights)?.1
     };
     let arguments = arguments(server, keys_dir).map_err(|e| e.to_string())?;
-    let left = deadline.saturating_duration_since(Instant::now());
     let fetcher = Fetcher { policy, rights, owner };
-    fetcher.run(&arguments, None, MAX_WORDS, left).map(drop)
+    fetcher.run(&arguments, None, MAX_WORDS, patience).map(drop)
 }
 
 /// Asks a server whose running job `token` is of. The token goes by an open file, never by argument or environment.

@@ -96,9 +96,8 @@ impl People {
     /// For the admin: when the disk does not have the line for certain.
     pub fn remember(&self, person: &Person) -> Result<u64, String> {
         let name = file_name(&person.server, &person.account)?;
-        let write = |d: &Directory| d.publish(&d.draft(person.line().as_bytes())?, &name);
         let new = self
-            .as_keeper(write)
+            .as_keeper(|d| d.create(&name, person.line().as_bytes()))
             .map_err(|e| format!("{} cannot be written: {e}", self.path.join(&name).display()))?;
         if new {
             return Ok(person.user_id);

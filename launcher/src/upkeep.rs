@@ -132,7 +132,8 @@ impl<'a> Place<'a> {
 
     fn write(&self, note: &Note) -> io::Result<()> {
         let _lock = self.files.lock(".lock", PATIENCE)?;
-        self.files.replace(&note_name(self.name), &serde_json::to_vec(note)?)
+        let name = note_name(self.name);
+        self.files.replace(&name, &format!(".{name}.new"), &serde_json::to_vec(note)?)
     }
 
     fn tidy(&self, decision_id: &str) -> Result<(), Trouble> {

@@ -3,12 +3,12 @@
 use crate::lines::Lines;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, fsync, linkat, syncfs, unlinkat};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// A directory; names passed to its functions must be one component.
@@ -49,22 +49,62 @@ impl Directory {
         Ok((bytes, stat.st_uid, stat.st_mode & 0o7777))
     }
 
-    /// Writes a file so that its name leads to the old content or the new, never to a part (mode 0600).
+    /// Writes a file so that its name leads to the old content or the new, never to a part (mode 0600). Until it is whole it is
+    /// called `temporary`, a name that nobody else uses at the same time; what has that name goes first.
     ///
     /// # Errors
     /// As open(2), write(2), fsync(2) and rename(2); the old content stays.
-    pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let temporary = format!(".{name}.new");
-        // One that a killed process left is nobody's any more: callers hold the lock.
-        self.remove(&temporary)?;
-        let mut file = self.open(&temporary, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?;
+    pub fn replace(&self, name: &str, temporary: &str, bytes: &[u8]) -> io::Result<()> {
+        self.remove(temporary)?;
+        let mut file = self.open(temporary, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?;
         let written = file.write_all(bytes).and_then(|()| file.sync_data());
-        let renamed =
-            written.and_then(|()| Ok(renameat(&self.0, temporary.as_str(), &self.0, component(name)?)?));
+        let renamed = written.and_then(|()| Ok(renameat(&self.0, temporary, &self.0, component(name)?)?));
         if renamed.is_err() {
-            self.remove(&temporary)?;
+            self.remove(temporary)?;
         }
         renamed
+    }
+
+    /// Writes a whole file, mode 0600, unless a file has the name already: then the answer is false. The disk has it afterwards.
+    ///
+    /// A process that is killed leaves nothing, but for a draft on file systems without files that have no name.
+    ///
+    /// # Errors
+    /// As [`Directory::unnamed`] and [`Directory::name_file`].
+    pub fn create(&self, name: &str, bytes: &[u8]) -> io::Result<bool> {
+        match self.unnamed(bytes).map_err(|e| (e.raw_os_error(), e)) {
+            Ok(file) => self.name_file(&file, name),
+            Err((Some(libc::EOPNOTSUPP | libc::EISDIR), _)) => self.publish(&self.draft(bytes)?, name),
+            Err((_, e)) => Err(e),
+        }
+    }
+
+    /// Writes a whole file that has no name yet (mode 0600) and waits until the disk has it; [`Directory::name_file`] gives it one.
+    /// Nothing is left of one whose process is killed.
+    ///
+    /// # Errors
+    /// As open(2) with `O_TMPFILE`, write(2) and fsync(2); `EOPNOTSUPP`, or `EISDIR` from kernels that do not know the flag, where the file
+    /// system has no such files.
+    fn unnamed(&self, bytes: &[u8]) -> io::Result<File> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let mut file = File::from(openat(&self.0, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(file)
+    }
+
+    /// Gives a file of [`Directory::unnamed`] its name, unless a file has that name already: then the answer is false.
+    ///
+    /// # Errors
+    /// As link(2), fsync(2) of the directory, and where `/proc` is not mounted.
+    fn name_file(&self, file: &File, name: &str) -> io::Result<bool> {
+        // The way that takes no capability (open(2), `O_TMPFILE`).
+        let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match linkat(AT_FDCWD, own.as_str(), &self.0, component(name)?, AtFlags::AT_SYMLINK_FOLLOW) {
+            Ok(()) => self.sync().map(|()| true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Writes a whole file under a hidden name of its own (mode 0600) and waits until the disk has it; [`Directory::publish`] gives
@@ -337,4 +377,34 @@ impl Directory {
 fn component(name: &str) -> io::Result<&str> {
     let single = !name.is_empty() && name != "." && name != ".." && !name.contains('/');
     if single { Ok(name) } else { Err(io::Error::from_raw_os_error(libc::EINVAL)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Directory, File};
+    use std::os::fd::OwnedFd;
+
+    #[test]
+    fn a_file_without_a_name_leaves_nothing_until_it_gets_one_that_is_free() {
+        let path = std::env::temp_dir().join(format!("nbt_unnamed_{}", std::process::id()));
+        std::fs::create_dir(&path).expect("a directory");
+        let directory = Directory::new(OwnedFd::from(File::open(&path).expect("opened")));
+        let all = || directory.text_names().expect("names");
+        match directory.unnamed(b"first\n") {
+            Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                std::fs::remove_dir(&path).expect("removed");
+                nunbird_skip::skip!("no files without names on the file system of {}", path.display());
+            }
+            file => {
+                let file = file.expect("written");
+                assert!(all().is_empty(), "nothing is left where the process is killed now");
+                assert!(directory.name_file(&file, "a").expect("named"));
+            }
+        }
+        let second = directory.unnamed(b"second\n").expect("written");
+        assert!(!directory.name_file(&second, "a").expect("asked"), "the name is taken");
+        assert_eq!(directory.read("a", 100).expect("read").0, b"first\n");
+        assert_eq!(all(), ["a"]);
+        std::fs::remove_dir_all(&path).expect("removed");
+    }
 }

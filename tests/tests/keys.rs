@@ -102,6 +102,29 @@ fn proxies_and_authorities_of_the_runners_environment_are_not_the_fetchers() {
 }
 
 #[test]
+fn a_server_that_does_not_answer_keeps_no_other_server_from_being_asked_for_its_keys() {
+    if !require_root() {
+        return;
+    }
+    // They accept connections, and say nothing.
+    let silent = [2, 3, 4].map(|n| TcpListener::bind(format!("127.0.0.{n}:0")).expect("a port"));
+    let world = World::new(Privilege::Setuid);
+    let mut servers = String::new();
+    for (n, listener) in silent.iter().enumerate() {
+        let address = listener.local_addr().expect("an address");
+        servers.push_str(&format!(
+            "[[gitlab]]\nname = \"silent{n}\"\nurl = \"https://{address}\"\naudience = \"x\"\n\n"
+        ));
+    }
+    let own = "[[gitlab]]\nname = \"site\"";
+    world.reconfigure(own, &format!("{servers}{own}"));
+    assert!(!world.host_path(KEYS).exists());
+    let outcome = world.job().config();
+    assert!(outcome.succeeded(), "{}", outcome.log);
+    assert!(world.host_path("/var/lib/nunbird/keys/silent2.attempt").exists(), "they were asked first");
+}
+
+#[test]
 fn a_pinned_key_verifies_a_job_while_the_server_is_down() {
     if !require_root() {
         return;

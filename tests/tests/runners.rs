@@ -305,6 +305,49 @@ fn a_config_that_was_killed_leaves_its_slot_to_the_next() {
     assert_eq!(inodes(&world, |name| name.ends_with(".slot")).len(), 1);
 }
 
+#[test]
+fn calls_that_are_killed_while_they_write_leave_one_file_of_their_runner() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let hidden = |name: &str| name.starts_with(".record-");
+    let left = || {
+        let entries = fs::read_dir(world.host_path("/var/lib/nunbird/jobs")).expect("a store").flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.starts_with('.') && !name.starts_with(".lock")).collect::<Vec<_>>()
+    };
+    // One of a call that was killed at the worst moment, and calls killed at any.
+    world.write_file(
+        &format!("/var/lib/nunbird/jobs/.record-{}", world.runner().uid),
+        "{\"version\":",
+        "root",
+        0o600,
+    );
+    let jobs: Vec<_> = (0..12).map(|n| world.job().id(7001 + n)).collect();
+    // They keep their directories, so that each has other numbers.
+    let mut sessions = Vec::new();
+    for job in &jobs {
+        let session = job.begin();
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| world.run(&session.spec_of_config()));
+            while !call.is_finished() {
+                if let Some(pid) = holder(&world, |name| name.starts_with(".lock"))
+                    && (left().len() > 1 || !inodes(&world, hidden).is_empty())
+                {
+                    let _gone = kill(pid, Signal::SIGKILL);
+                    break;
+                }
+            }
+        });
+        assert!(left().len() <= 1, "{:?}", left());
+        sessions.push(session);
+    }
+    let last = world.job().id(7900);
+    assert!(last.begin().config().succeeded());
+    assert!(left().is_empty(), "{:?}", left());
+}
+
 fn change_record(record: &Path, change: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&fs::read(record).expect("a record")).expect("JSON");
     change(&mut value);

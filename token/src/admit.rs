@@ -144,8 +144,8 @@ fn check_time(claims: &Claims, now: u64, skew: u64) -> Result<u64, Rejection> {
     Ok(expires_at)
 }
 
-/// A server may have come by a token that another signed, and it chooses the ids of its own jobs: the token counts for
-/// jobs of the server that signed it.
+/// Two servers number their jobs alike, so a user of one could wait for a job with the ids of another's token: the token counts for
+/// jobs of the server that signed it. The URL is the word of the server that the job comes from, which could lie.
 fn check_server(signer: usize, servers: &[Server], response: &Response) -> Result<(), Rejection> {
     let places: Vec<&[String]> = servers.iter().map(|server| server.repositories.as_slice()).collect();
     let of_signer = servers.len() == 1 || servers_of(&response.git_info.repo_url, &places).contains(&signer);

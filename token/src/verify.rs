@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
+use std::iter;
 
 /// The longest token that is looked at, in bytes. GitLab's are below 3 KiB; 200 groups of 255 characters make 73 KiB.
 pub const MAX_TOKEN: usize = 96 << 10;
@@ -17,7 +18,7 @@ pub const MAX_TOKEN: usize = 96 << 10;
 /// A token with a genuine signature.
 #[derive(Debug)]
 pub struct Verified {
-    /// Index of the server whose key verified it.
+    /// Index of the server whose key verified it: of several with that key, the one that the token names as its issuer.
     pub server: usize,
     /// The decoded payload, signed by that server.
     pub payload: Vec<u8>,
@@ -44,11 +45,22 @@ pub fn verify(token: &str, servers: &[Server], now: u64) -> Result<Verified, Rej
         return Err(Rejection::Empty);
     }
     let parts = split(token).ok_or(Rejection::Malformed)?;
-    let (server, algorithm) = signer(&parts, servers, now).ok_or(Rejection::UnknownKey)?;
+    let mut signers = signers(&parts, servers, now);
+    let (first, algorithm) = signers.next().ok_or(Rejection::UnknownKey)?;
     let header = URL_SAFE_NO_PAD.decode(parts.header).map_err(|_| Rejection::Header)?;
     check_header(&header, algorithm)?;
     let payload = URL_SAFE_NO_PAD.decode(parts.payload).map_err(|_| Rejection::Claims)?;
+    // Keys are public, so a server can show another's as its own: that must not make the other's tokens its own.
+    let issuer = serde_json::from_slice::<Named>(&payload).map(|named| named.iss).ok();
+    let is_issuer = |server: &usize| servers.get(*server).map(|server| &server.issuer) == issuer.as_ref();
+    let server = iter::once(first).chain(signers.map(|(server, _)| server)).find(is_issuer).unwrap_or(first);
     Ok(Verified { server, payload })
+}
+
+/// Whom a payload names as its issuer.
+#[derive(Deserialize)]
+struct Named {
+    iss: String,
 }
 
 /// The parts of a JWS in compact form (RFC 7515 §7.1), each base64url text of at least one character.
@@ -70,22 +82,25 @@ fn split(token: &str) -> Option<Parts<'_>> {
     whole.then_some(Parts { signing_input, header, payload, signature })
 }
 
-/// The server and the algorithm of the key that made the signature.
-fn signer(parts: &Parts<'_>, servers: &[Server], now: u64) -> Option<(usize, Algorithm)> {
-    for (index, server) in servers.iter().enumerate() {
-        for key in &server.keys {
+/// The servers that have the key that made the signature, in their order, with its algorithm. Each is looked for when it is asked for.
+fn signers<'a>(
+    parts: &'a Parts<'a>,
+    servers: &'a [Server],
+    now: u64,
+) -> impl Iterator<Item = (usize, Algorithm)> + 'a {
+    let algorithm = move |server: &Server| {
+        server.keys.iter().find_map(|key| {
             let fresh = key.pinned || now < key.last_seen.saturating_add(server.keys_max_age);
-            let Some((algorithm, decoding)) = usable(&key.material) else { continue };
+            let (algorithm, decoding) = usable(&key.material)?;
             if !fresh || !server.algorithms.contains(&algorithm_name(algorithm)) {
-                continue;
+                return None;
             }
             let input = parts.signing_input.as_bytes();
-            if jsonwebtoken::crypto::verify(parts.signature, input, &decoding, algorithm).unwrap_or(false) {
-                return Some((index, algorithm));
-            }
-        }
-    }
-    None
+            let made = jsonwebtoken::crypto::verify(parts.signature, input, &decoding, algorithm);
+            made.unwrap_or(false).then_some(algorithm)
+        })
+    };
+    servers.iter().enumerate().filter_map(move |(index, server)| Some((index, algorithm(server)?)))
 }
 
 fn usable(material: &KeyMaterial) -> Option<(Algorithm, DecodingKey)> {

@@ -136,6 +136,25 @@ fn an_algorithm_that_is_not_configured_is_not_used() {
 }
 
 #[test]
+fn a_server_that_shows_another_servers_key_does_not_take_its_tokens() {
+    let thief = Server {
+        issuer: "https://thief.example.org".to_owned(),
+        repositories: vec!["https://thief.example.org".to_owned()],
+        ..server(&KEY)
+    };
+    let job = response(&[("SITE_ID_TOKEN", &sign(&KEY, HEADER, &claims().to_string()))]);
+    for (servers, own) in [([thief.clone(), server(&KEY)], 1), ([server(&KEY), thief.clone()], 0)] {
+        assert_eq!(ask_with(&job, &servers).map(|admitted| admitted.server), Ok(own));
+    }
+    let servers = [thief, server(&OTHER_KEY)];
+    assert_eq!(
+        ask_with(&job, &servers),
+        Err(Rejection::Issuer),
+        "it proves nothing for a server without the key"
+    );
+}
+
+#[test]
 fn the_key_decides_which_server_a_token_is_judged_by() {
     let second = Server { issuer: "https://second.example.org".to_owned(), ..server(&OTHER_KEY) };
     let servers = [server(&KEY), second];
