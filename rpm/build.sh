@@ -28,7 +28,7 @@ mkdir -p "$top/SOURCES" "$top/$name"
 tar -C "$tree" --exclude-vcs --exclude=./target --exclude=./vendor -cf - . | tar -C "$top/$name" -xf -
 if [ -n "$vendor" ]; then
   mkdir -p "$top/$name/.cargo"
-  (cd "$top/$name" && cargo vendor --quiet --locked --versioned-dirs vendor >.cargo/config.toml)
+  (cd "$top/$name" && cargo vendor --quiet --locked --versioned-dirs vendor >>.cargo/config.toml)
 fi
 tar -C "$top" --sort=name --owner=0 --group=0 --numeric-owner -czf "$top/SOURCES/$name.tar.gz" "$name"
 rm -rf "${top:?}/$name"
