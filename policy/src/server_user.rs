@@ -92,23 +92,45 @@ impl fmt::Display for UserViolation {
     }
 }
 
+/// What a rule needs to hear from the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// Nothing.
+    None,
+    /// That this job is its own, and whose. An account that follows from the user's id, or from an identity provider of the site,
+    /// is none that a GitLab user can choose; but another configured server writes the job response of its jobs, and could use a
+    /// live id token of this server's in it. It does not have this server's job token.
+    Job,
+    /// That, and that the user is an active person.
+    User,
+}
+
 impl Policy {
     /// Whether the server must be asked about the user before this rule gives an account to a job of `server`.
-    ///
-    /// A rule whose account follows from the user's id, or from an identity provider of the site, needs no answer: neither
-    /// can be chosen by a GitLab user.
     pub fn asks_about_user(&self, rule: &Rule, server: Option<&GitLabServer>) -> bool {
-        let Outcome::RunAs(run_as) = &rule.outcome else { return false };
-        if let Some(check) = rule.user_check {
-            return check == UserCheck::Required;
+        self.question(rule, server) != Question::None
+    }
+
+    fn question(&self, rule: &Rule, server: Option<&GitLabServer>) -> Question {
+        let Outcome::RunAs(run_as) = &rule.outcome else { return Question::None };
+        match rule.user_check {
+            Some(UserCheck::Required) => return Question::User,
+            Some(UserCheck::Off) => return Question::None,
+            None => {}
+        }
+        if server.is_some_and(|server| server.user_check == UserCheck::Off) {
+            return Question::None;
         }
         let by_id = match run_as {
             RunAs::Map(name) => self.maps.get(name).is_some_and(|map| map.key == MapKey::UserId),
             RunAs::Identity { .. } => true,
             RunAs::UserLogin | RunAs::Validated | RunAs::Account(_) => false,
         };
-        let checked = server.is_none_or(|server| server.user_check == UserCheck::Required);
-        checked && (!by_id || rule.conditions.iter().any(can_be_chosen))
+        match (by_id && !rule.conditions.iter().any(can_be_chosen), self.gitlab.len()) {
+            (false, _) => Question::User,
+            (true, 0 | 1) => Question::None,
+            (true, _) => Question::Job,
+        }
     }
 
     /// Whether names that a GitLab user can choose decide the account that this rule gives, or who gets it.
@@ -149,20 +171,27 @@ pub(crate) fn check(
     subject: &Subject,
     host: &dyn Host,
 ) -> Result<Option<UserViolation>, Trouble> {
-    if !policy.asks_about_user(rule, policy.server(&subject.server)) {
+    let question = policy.question(rule, policy.server(&subject.server));
+    if question == Question::None {
         return Ok(None);
     }
     let user = host.server_user(subject)?;
-    Ok(violation(&user, subject, policy.admits_bots(rule)))
+    let another = another_user(&user, subject);
+    let asked = question == Question::User;
+    Ok(another.or_else(|| violation(&user, policy.admits_bots(rule)).filter(|_| asked)))
 }
 
-fn violation(user: &ServerUser, subject: &Subject, bots: bool) -> Option<UserViolation> {
+fn another_user(user: &ServerUser, subject: &Subject) -> Option<UserViolation> {
     if user.id != subject.user_id {
         return Some(UserViolation::OtherId(user.id));
     }
     if user.username != subject.user_login {
         return Some(UserViolation::OtherLogin(user.username.clone()));
     }
+    None
+}
+
+fn violation(user: &ServerUser, bots: bool) -> Option<UserViolation> {
     match user.state.as_deref() {
         None => return Some(UserViolation::Untold("state")),
         Some(ACTIVE) => {}

@@ -205,3 +205,18 @@ fn what_a_server_says_is_shown_escaped() {
     let shown = UserViolation::Inactive("x\u{1b}[31m".to_owned()).to_string();
     assert!(!shown.contains('\u{1b}'), "{shown}");
 }
+
+#[test]
+fn with_several_servers_an_account_by_id_needs_the_word_of_the_jobs_own() {
+    let second = "[[gitlab]]\nname = \"second\"\nurl = \"https://second.example.org\"\naudience = \"x\"\n";
+    let by_id = format!("[map.m]\nfile = \"/m\"\nkey = \"user_id\"\n{}", rule("run_as = { map = \"m\" }"));
+    let job = Subject { user_id: 7, ..subject() };
+    let user = |id: u64, bot: bool| ServerUser { id, bot: Some(bot), ..ServerUser::person(&job) };
+    let both = format!("{second}{by_id}");
+    assert_eq!(decided(&by_id, user(8, true), &job), ("svc".to_owned(), 0));
+    assert_eq!(decided(&both, user(8, false), &job), ("user-mismatch".to_owned(), 1));
+    // A robot whose id the site has written into its map is meant.
+    assert_eq!(decided(&both, user(7, true), &job), ("svc".to_owned(), 1));
+    let off = both.replace("run_as", "user_check = \"off\"\nrun_as");
+    assert_eq!(decided(&off, user(8, false), &job), ("svc".to_owned(), 0));
+}

@@ -333,6 +333,13 @@ fn the_token_of_another_server_says_nothing_about_the_user_of_this_one() {
     assert_eq!((world.issuer().requests(JOB), other.requests(JOB)), (1, 0), "the token's server is asked");
     assert_refused(&world, &at(other.url()).config(), DENIED, "token-of-another-server");
     assert_eq!((world.issuer().requests(JOB), other.requests(JOB)), (1, 0), "no server is asked");
+    // The other server writes the whole response of its job, with a live id token of this one's user, and has no job token of it.
+    world.write_file("/etc/nunbird/users.map", "210 bob\n", "root", 0o644);
+    let plain = "[[rule]]\nname = \"users as themselves\"\nrun_as = \"$user_login\"";
+    let by_id = "[map.users]\nfile = \"/etc/nunbird/users.map\"\nkey = \"user_id\"\n\n\
+                 [[rule]]\nname = \"by id\"\nrun_as = { map = \"users\" }";
+    world.reconfigure(plain, by_id);
+    assert_refused(&world, &at(world.issuer().url()).config(), SYSTEM, "user-check");
 }
 
 #[test]
