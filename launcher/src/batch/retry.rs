@@ -31,8 +31,9 @@ pub(super) fn without_time_limit(
 
 /// The scheduler's words, where a submission without the limit may fare better.
 ///
-/// A submit command's refusal can have any cause, and its words are those of any site's plugins: one more try costs a command. Where the site
-/// bounds the time, only a reason that is known to come from a shorter limit counts, because that one then bounds the job.
+/// A submit command's refusal can have any cause, and its words are those of any site's plugins, or an echo of the user's arguments: one more
+/// try costs a command. Where the site bounds the time, a refusal is final: only the queue's own reason for a waiting job counts, which says
+/// that a shorter limit bounds it.
 fn refusal<'o>(outcome: &'o Outcome, description: &Description, rules: &Rules) -> Option<&'o str> {
     match outcome {
         Outcome::Cancelled(Why::Never(reason)) => description
@@ -41,13 +42,9 @@ fn refusal<'o>(outcome: &'o Outcome, description: &Description, rules: &Rules) -
             .iter()
             .any(|known| known.is_match(reason))
             .then_some(reason.as_str()),
-        Outcome::Rejected(text) => {
+        Outcome::Rejected(text) if rules.most_time.is_none() => {
             let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            let known = || {
-                let words = || text.split(|c: char| !c.is_ascii_alphanumeric());
-                description.reasons.time_limit.iter().any(|known| words().any(|word| known.is_match(word)))
-            };
-            (rules.most_time.is_none() || known()).then_some(last.trim())
+            Some(last.trim())
         }
         _ => None,
     }
@@ -70,7 +67,7 @@ mod tests {
             (never("QOSMaxWallDurationPerJobLimit"), true, true),
             (never("AssocMaxWallDurationPerJobLimit"), true, true),
             (never("BadConstraints"), false, false),
-            (rejected(wall), true, true),
+            (rejected(wall), true, false),
             (rejected("qsub: Job violates queue and/or server resource limits"), true, false),
             (Outcome::Cancelled(Why::Asked), false, false),
             (Outcome::Cancelled(Why::TooLate), false, false),
