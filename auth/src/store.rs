@@ -273,6 +273,14 @@ impl Store {
 
     fn replace(&self, name: &str, record: &Record) -> Result<(), Refusal> {
         let bytes = record.to_bytes().map_err(|e| self.trouble("cannot be written", &io::Error::other(e)))?;
+        // A longer one would be none to the next stage.
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_RECORD {
+            let long = format!(
+                "the record has {} bytes and may have {MAX_RECORD}: shorten [job.environment]",
+                bytes.len()
+            );
+            return Err(self.trouble("cannot be written", &io::Error::other(long)));
+        }
         // One for each runner account, whose lock is held: a runner that kills its calls leaves no more than this.
         let temporary = format!(".record-{}", record.runner_uid);
         self.as_keeper(|d| d.replace(name, &temporary, &bytes))

@@ -39,6 +39,21 @@ fn a_stage_without_a_record_of_its_job_does_not_run() {
 }
 
 #[test]
+fn a_record_that_no_later_stage_would_read_is_refused_at_once() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let long = format!("[job.environment]\nSITE_LIST = \"{}\"\n", "x".repeat(70 << 10));
+    world.configure(&format!("{}\n{long}", world.configuration()));
+    let outcome = world.job().config();
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[record-store]"), "{}", outcome.stderr);
+    assert!(world.audit().last().is_some_and(|line| line.to_string().contains("shorten [job.environment]")));
+    assert!(world.records().is_empty());
+}
+
+#[test]
 fn a_record_whose_time_is_up_runs_nothing_but_cleanup() {
     if !require_root() {
         return;
