@@ -200,6 +200,34 @@ const ATTACKS: &[Attack] = &[
     attack("a pipeline of alice's that mallory retries", "account", mallory),
 ];
 
+/// An active person of GitLab who has this login by now.
+fn person<'w>(job: Job<'w>, login: &str, id: u64) -> Job<'w> {
+    job.user(login).facts(move |facts| facts.user_id = id)
+}
+
+/// Attacks on the account of alice, GitLab user 210, when a job of hers has run.
+const ON_A_KNOWN_ACCOUNT: &[Attack] = &[
+    attack("a person who has renamed themselves alice", "pin-mismatch", |job| person(job, "alice", 666)),
+    attack("a person whom GitLab gave the deleted name alice", "pin-mismatch", |job| {
+        person(job, "alice", 999)
+    }),
+    attack("an owner of the project who has renamed themselves alice", "pin-mismatch", |job| {
+        claim(person(job, "alice", 666), "user_access_level", "owner")
+    }),
+    attack("a renamed person with alice's address", "pin-mismatch", |job| {
+        claim(person(job, "alice", 666), "user_email", "alice@example.org")
+    }),
+    attack("a renamed person's merge request", "pin-mismatch", |job| {
+        person(job, "alice", 666).facts(|facts| facts.pipeline_source = "merge_request_event".to_owned())
+    }),
+    attack("a service account that took the name of a known person", "pin-mismatch", |job| {
+        robot(job, "alice")
+    }),
+    attack("alice's token with a server that names another user", "user-mismatch", |job| {
+        job.server_says("/user/id", json!(666))
+    }),
+];
+
 /// The configuration whose rules are those of the reference's first example.
 fn use_documented_policy(world: &World) {
     let reference = include_str!("../../docs/policy-reference.md");
@@ -222,9 +250,23 @@ fn attacks_fail(privilege: Privilege) {
     let world = World::new(privilege);
     assert!(world.refresh_keys().succeeded());
     use_documented_policy(&world);
+    all_fail(&world, ATTACKS);
+    // The same machine does admit alice.
+    let admitted = world.job();
+    let mut session = admitted.begin();
+    let outcome = session.config();
+    assert!(outcome.succeeded(), "{privilege:?}: {}", outcome.log);
+    assert_eq!(world.audit().pop().expect("a line")["account"], "alice");
+    assert_eq!(session.cleanup().exit, Exit::Code(0));
+    all_fail(&world, ON_A_KNOWN_ACCOUNT);
+    assert!(world.job().config().succeeded(), "{privilege:?}: alice herself");
+}
+
+#[track_caller]
+fn all_fail(world: &World, attacks: &[Attack]) {
     let mut wrong = Vec::new();
-    for Attack { name, code: expected, job } in ATTACKS {
-        let job = job(world.job());
+    for (number, Attack { name, code: expected, job }) in (8000..).zip(attacks) {
+        let job = job(world.job().id(number));
         let outcome = job.config();
         let line = world.audit().pop().unwrap_or_default();
         let refused = matches!(outcome.exit, Exit::Code(1 | 2))
@@ -236,11 +278,7 @@ fn attacks_fail(privilege: Privilege) {
             wrong.push(format!("{name}: wanted {expected}: {:?} {}", outcome.exit, outcome.log));
         }
     }
-    assert!(wrong.is_empty(), "{privilege:?}\n{}", wrong.join("\n"));
-    // The same machine does admit alice.
-    let outcome = world.job().config();
-    assert!(outcome.succeeded(), "{privilege:?}: {}", outcome.log);
-    assert_eq!(world.audit().pop().expect("a line")["account"], "alice");
+    assert!(wrong.is_empty(), "{:?}\n{}", world.privilege(), wrong.join("\n"));
 }
 
 #[test]
@@ -266,7 +304,8 @@ fn no_attack_on_an_identity_is_admitted_under_a_root_runner() {
 
 #[test]
 fn the_table_has_at_least_forty_attacks_and_each_has_its_own_name() {
-    let names: std::collections::BTreeSet<&str> = ATTACKS.iter().map(|attack| attack.name).collect();
-    assert_eq!(names.len(), ATTACKS.len());
+    let attacks = || ATTACKS.iter().chain(ON_A_KNOWN_ACCOUNT);
+    let names: std::collections::BTreeSet<&str> = attacks().map(|attack| attack.name).collect();
+    assert_eq!(names.len(), attacks().count());
     assert!(names.len() >= 40, "{}", names.len());
 }
