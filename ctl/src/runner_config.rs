@@ -16,9 +16,13 @@ const STAGES: [&str; 4] = ["config", "prepare", "run", "cleanup"];
 const LAUNCHER_PATIENCE: u64 = 30;
 /// Seconds in all that gitlab-runner gives a cancelled job; it kills what is left then.
 const RUNNER_PATIENCE: u64 = 300;
-/// gitlab-runner's own,, where the keys are not set or 0 (executors/custom/command).
+/// gitlab-runner's own, where the keys are not set or 0 (executors/custom/command).
 const DEFAULT_GRACEFUL: u64 = 600;
 const DEFAULT_FORCE: u64 = 10;
+/// Seconds after which a runner that is stopped exits, whatever its jobs do (config.toml, `shutdown_timeout`).
+const DEFAULT_SHUTDOWN: u64 = 30;
+/// Seconds that `cleanup` takes of them at most, where nothing holds it up.
+const CLEANUP: u64 = 15;
 
 /// Looks, and says how many jobs run at once: the key `concurrent`, 1 where it is not known.
 pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> u64 {
@@ -50,11 +54,12 @@ pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) ->
         }
     };
     let mut used = 0;
+    let shutdown = positive(&table, "shutdown_timeout").unwrap_or(DEFAULT_SHUTDOWN);
     if let Some(DeValue::Array(runners)) = table.get("runners").map(|value| value.get_ref()) {
         for runner in runners.iter() {
             let DeValue::Table(keys) = runner.get_ref() else { continue };
             let place = format!("{shown}:{}", line_of(&text, runner.span().start));
-            used += usize::from(one(policy, keys, &place, findings));
+            used += usize::from(one(policy, keys, shutdown, &place, findings));
         }
     }
     if used == 0 {
@@ -94,7 +99,13 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 /// Looks at one `[[runners]]`. Says whether it uses Nunbird.
-fn one(policy: &Policy, runner: &DeTable<'_>, place: &str, findings: &mut Vec<Finding>) -> bool {
+fn one(
+    policy: &Policy,
+    runner: &DeTable<'_>,
+    shutdown: u64,
+    place: &str,
+    findings: &mut Vec<Finding>,
+) -> bool {
     let Some(DeValue::Table(custom)) = runner.get("custom").map(|value| value.get_ref()) else {
         return false;
     };
@@ -131,7 +142,7 @@ fn one(policy: &Policy, runner: &DeTable<'_>, place: &str, findings: &mut Vec<Fi
             }
         }
     }
-    patience(custom, &mut say);
+    patience(custom, shutdown, &mut say);
     true
 }
 
@@ -203,8 +214,9 @@ impl Arguments {
     }
 }
 
-/// Whether a cancelled job has the time that its launcher takes.
-fn patience(custom: &DeTable<'_>, say: &mut impl FnMut(bool, &'static str, String, &str)) {
+/// Whether a cancelled job has the time that its launcher takes, and a stopped runner that of its jobs and their clean-up: it exits then,
+/// and leaves records, credentials and temporary files of the others.
+fn patience(custom: &DeTable<'_>, shutdown: u64, say: &mut impl FnMut(bool, &'static str, String, &str)) {
     let seconds = |key: &str, default| positive(custom, key).unwrap_or(default);
     let graceful = seconds("graceful_kill_timeout", DEFAULT_GRACEFUL);
     let force = seconds("force_kill_timeout", DEFAULT_FORCE);
@@ -219,6 +231,13 @@ fn patience(custom: &DeTable<'_>, say: &mut impl FnMut(bool, &'static str, Strin
             "graceful_kill_timeout and force_kill_timeout are {graceful} s and {force} s; a cancelled job has {RUNNER_PATIENCE} s in all"
         );
         say(false, "runner-patience", message, "graceful_kill_timeout = 60 and force_kill_timeout = 10");
+    }
+    let jobs = graceful.saturating_add(force);
+    if shutdown < jobs.saturating_add(CLEANUP) {
+        let message = format!(
+            "shutdown_timeout is {shutdown} s; when the runner is stopped, a job may take {jobs} s to end, and its clean-up comes after that"
+        );
+        say(false, "runner-patience", message, &format!("shutdown_timeout = {}", jobs.saturating_add(50)));
     }
 }
 

@@ -185,6 +185,8 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
         ("\"custom\"", "\"shell\"", "runner-executor", "runner `hpc`"),
         ("graceful_kill_timeout = 60", "", "runner-patience", "600 s and 10 s"),
         ("graceful_kill_timeout = 60", "graceful_kill_timeout = 20", "runner-patience", "up to 30 s"),
+        ("shutdown_timeout = 120", "", "runner-patience", "shutdown_timeout is 30 s"),
+        ("shutdown_timeout = 120", "shutdown_timeout = 84", "runner-patience", "may take 70 s to end"),
         ("/nunbird-auth", "/jacamar-auth", "no-runner", "no runner calls /opt/nunbird/bin/nunbird-auth"),
         ("[[runners]]", "[[runners", "runner-config", "no TOML"),
     ] {
