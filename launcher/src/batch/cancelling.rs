@@ -16,7 +16,9 @@ const GIVE_UP: Duration = Duration::from_secs(180);
 /// their repetition while it is out of reach, no time before [`GIVE_UP`].
 const LONGEST_GRACE: Duration = Duration::from_secs(120);
 const HURRIED_KILL: Duration = Duration::from_secs(5);
+/// From a command that failed to the next try, twice as long after each failure.
 const RETRY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY: Duration = Duration::from_secs(16);
 
 #[derive(Debug)]
 pub(crate) struct Cancel {
@@ -28,6 +30,8 @@ pub(crate) struct Cancel {
     killed: bool,
     /// Not before this: the last command failed.
     not_before: Duration,
+    /// The pause after the next failure.
+    retry: Duration,
 }
 
 impl Cancel {
@@ -40,6 +44,7 @@ impl Cancel {
             cancelled: None,
             killed: false,
             not_before: now,
+            retry: RETRY,
         }
     }
 
@@ -47,6 +52,7 @@ impl Cancel {
     pub(crate) fn hurry(&mut self, now: Duration) {
         self.hurried = true;
         self.not_before = now;
+        self.retry = RETRY;
     }
 
     pub(crate) fn given_up(&self, now: Duration) -> bool {
@@ -98,8 +104,12 @@ impl Cancel {
         if !done {
             // The scheduler is out of reach: the same again. A signal that did not arrive is not worth it.
             self.killed = self.killed && order != Order::Kill;
-            self.not_before = now + RETRY;
-        } else if order == Order::Cancel {
+            self.not_before = now + self.retry;
+            self.retry = (self.retry * 2).min(LONGEST_RETRY);
+            return;
+        }
+        self.retry = RETRY;
+        if order == Order::Cancel {
             self.cancelled.get_or_insert(now);
         }
     }
@@ -143,6 +153,25 @@ mod tests {
             assert_eq!(kinds, [Order::Signal, Order::Cancel, Order::Kill], "{grace} s");
             assert!(orders[2].1 + RETRY.as_secs() <= GIVE_UP.as_secs(), "{grace} s: {orders:?}");
         }
+    }
+
+    #[test]
+    fn a_scheduler_that_is_away_is_asked_ever_more_seldom_and_at_once_when_it_is_back() {
+        let (slurm, asked) = (slurm(), Duration::from_secs(1000));
+        let (mut cancel, mut now, mut times) = (Cancel::new(asked, Why::Asked), asked, Vec::new());
+        while !cancel.given_up(now) {
+            if let Some(order) = cancel.order(now, Duration::ZERO, false, &slurm) {
+                assert_eq!(order, Order::Cancel);
+                times.push((now - asked).as_secs());
+                cancel.answered(now, order, false);
+            }
+            now = cancel.due(Duration::ZERO).max(now + Duration::from_secs(1));
+        }
+        assert_eq!(times[..6], [0, 2, 6, 14, 30, 46]);
+        assert!(times.len() < 16, "{times:?}");
+        cancel.answered(now, Order::Cancel, true);
+        cancel.answered(now, Order::Kill, false);
+        assert_eq!(cancel.not_before, now + RETRY);
     }
 
     #[test]

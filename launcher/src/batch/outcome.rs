@@ -318,21 +318,35 @@ fn because(row: &Row) -> String {
     words.join(", ")
 }
 
-/// A command's words on one line: the last few that are not empty.
+/// A command's words on one line, without empty lines: the first, which may be followed by a screen of usage, and the last three.
 pub(crate) fn lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let last = &lines[lines.len().saturating_sub(4)..];
-    if last.is_empty() {
-        return "without a word".to_owned();
+    let Some((first, rest)) = lines.split_first() else { return "without a word".to_owned() };
+    let mut shown = vec![Untrusted(first).to_string()];
+    let last = &rest[rest.len().saturating_sub(3)..];
+    if last.len() < rest.len() {
+        shown.push("…".to_owned());
     }
-    last.iter().map(|line| Untrusted(line).to_string()).collect::<Vec<_>>().join("; ")
+    shown.extend(last.iter().map(|line| Untrusted(line).to_string()));
+    shown.join("; ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Told, Why};
+    use super::{Outcome, Told, Why, lines};
     use crate::batch::description::End;
     use crate::batch::machine::Row;
+
+    #[test]
+    fn a_reason_before_a_screen_of_usage_is_shown() {
+        assert_eq!(lines("\n \n"), "without a word");
+        assert_eq!(lines("a\n\n b\n"), "a; b");
+        assert_eq!(lines("a\nb\nc\nd"), "a; b; c; d");
+        assert_eq!(
+            lines("no such queue\nusage: bsub\n[-q]\n[-n]\n[-sp job_priority]"),
+            "no such queue; …; [-q]; [-n]; [-sp job_priority]"
+        );
+    }
 
     fn row(state: &str, limit: &str, exit: &str, by: &str) -> Row {
         Row {
