@@ -240,7 +240,7 @@ pub(crate) fn write_denial(context: &Context<'_>, settings: Option<&Settings>, r
     let (left_out, uncounted) = match turn(context, destinations.file.as_deref(), verified) {
         Ok(Turn::Write(left_out)) => (left_out, None),
         Ok(Turn::LeaveOut) => return one_of_too_many(refusal),
-        // A file that nobody counts for could be filled; daemons have limits of their own.
+        // Without a count a file could be filled without bound; daemons limit their own logs.
         Err(trouble) => {
             destinations.file = None;
             (0, Some(trouble))

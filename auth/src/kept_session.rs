@@ -29,7 +29,7 @@ const LOST: Code = Code::PamSessionLost;
 ///
 /// # Errors
 /// A system refusal when the keeper is not root's or does not end in time: the record stays, so that this is tried again.
-/// One that is [`lost`] when the keeper was killed and nobody has closed the session.
+/// One that is [`lost`] when the keeper was killed before it closed the session.
 pub(crate) fn close(privilege: Privilege, record: &Record) -> Result<(), Refusal> {
     let Some(pam) = record.pam.as_ref().filter(|pam| pam.session == SessionSpan::Job) else {
         return Ok(());

@@ -52,7 +52,7 @@ impl Means for WithPrivilege<'_> {
         let file = foreign::open_for_reading(path, self.privilege.caller).map_err(|e| {
             refuse(format!("{shown}: not a readable regular file of the runner's account: {e}"))
         })?;
-        // Room for all of it at once: growing would leave copies behind that nobody wipes.
+        // Room for all of it at once: growing would leave copies behind that are never wiped.
         let size = file.metadata().map_err(|e| refuse(format!("{shown}: {e}")))?.len().min(MAX_RESPONSE);
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 64));
         file.take(MAX_RESPONSE + 1).read_to_end(&mut bytes).map_err(|e| refuse(format!("{shown}: {e}")))?;

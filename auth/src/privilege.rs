@@ -97,7 +97,7 @@ impl Privilege {
         if source == Source::FileCapabilities {
             // They may be permitted alone.
             Capabilities { effective: held.permitted, ..held }.apply().map_err(failed)?;
-            // Before the limits are looked at: from here on nobody but root can change them.
+            // Before the limits are looked at: from here on only root can change them.
             Linux.set_uids(UNCHANGED, UNCHANGED, UNREACHABLE).map_err(failed)?;
             process::forbid_inspection().map_err(failed)?;
         }

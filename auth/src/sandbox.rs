@@ -117,8 +117,8 @@ const EXECUTES: u64 = 0x4;
 /// `FIONBIO` of ioctl(2): the standard library's way to make a socket not wait.
 const NOT_WAITING: u64 = 0x5421;
 
-/// Leaves the shepherd what it needs to watch this child: it starts nothing, traces nobody, changes no ids, opens files for
-/// reading alone and signals nobody else. Every other system call fails with `EPERM`. To be called when it has become the
+/// Leaves the shepherd what it needs to watch this child: it starts nothing, traces no process, changes no ids, opens files for
+/// reading alone and signals no other process. Every other system call fails with `EPERM`. To be called when it has become the
 /// shepherd.
 ///
 /// # Errors

@@ -46,7 +46,7 @@ fn fitting(event: &Event<'_>, encode: impl Fn(&Event<'_>) -> io::Result<Vec<u8>>
     if part.len() <= MAX_EVENT { Ok(part) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// JSON in which characters that deceive whoever prints it are escaped, so that the value stays exact, and every text is
+/// JSON in which deceptive characters ([`Untrusted::is_deceptive`]) are escaped, so that the value stays exact, and every text is
 /// bounded in its escaped form.
 fn json(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
