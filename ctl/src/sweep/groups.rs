@@ -44,10 +44,10 @@ pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
                 None => end(group, dry_run, deadline),
                 Some(Unseen { path, .. }) => {
                     let why = format!("it may be of {}, which cannot be read", path.display());
-                    item(group.path().to_path_buf(), Action::Kept, why)
+                    Some(item(group.path().to_path_buf(), Action::Kept, why))
                 }
             };
-            groups.values().map(judge).collect()
+            groups.values().filter_map(judge).collect()
         }
         Err((path, why)) => {
             let why = format!("control groups of jobs were not looked at: {why}");
@@ -84,17 +84,21 @@ fn item(path: PathBuf, action: Action, reason: String) -> Item {
     Item { kind: "control-group", path, action, reason, said: Vec::new() }
 }
 
-fn end(group: &Stray, dry_run: bool, deadline: Instant) -> Item {
+/// None where the group went by itself: the clean-up of its job removed both between the looks at groups and at records.
+fn end(group: &Stray, dry_run: bool, deadline: Instant) -> Option<Item> {
     let path = group.path().to_path_buf();
     if dry_run {
-        return item(path, Action::WouldRemove, "no record has it".to_owned());
+        let is_there = path.symlink_metadata().is_ok();
+        return is_there.then(|| item(path, Action::WouldRemove, "no record has it".to_owned()));
     }
-    match group.end(deadline) {
-        Ok(ended) => {
-            item(path, Action::Removed, format!("no record has it; {ended} processes of it were ended"))
+    let (action, reason) = match group.end(deadline) {
+        Ok(None) => return None,
+        Ok(Some(ended)) => {
+            (Action::Removed, format!("no record has it; {ended} processes of it were ended"))
         }
-        Err(trouble) => item(path, Action::Failed, format!("no record has it: {trouble}")),
-    }
+        Err(trouble) => (Action::Failed, format!("no record has it: {trouble}")),
+    };
+    Some(item(path, action, reason))
 }
 
 /// What could not be read, and why.

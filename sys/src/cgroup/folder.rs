@@ -183,7 +183,7 @@ const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Whether a group was removed under one's hands: its files are not there, or say that they have no device.
-fn went(error: &io::Error) -> bool {
+pub(super) fn went(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 

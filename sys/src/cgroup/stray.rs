@@ -4,6 +4,7 @@
 //! lists what Nunbird made below the groups that it is given, and ends what is in one of them.
 
 use super::slice::{NUNBIRD_SLICE, unified_of_systemd};
+use super::folder::went;
 use super::{Folder, Hierarchy, JobGroup, Place, Trouble, Way, parent_of};
 use crate::effective::EffectiveUser;
 use nix::fcntl::OFlag;
@@ -131,18 +132,35 @@ impl Stray {
         self.owner
     }
 
-    /// Ends every process in it, removes it, and says how many were ended. One of version 1 that was left frozen is thawed.
-    /// After the deadline it is tried once and not waited for.
+    /// Ends every process in it, removes it, and says how many were ended; none for a group that somebody else removed since it was
+    /// listed, as the clean-up of its job does. One of version 1 that was left frozen is thawed. After the deadline it is tried
+    /// once and not waited for.
     ///
     /// # Errors
     /// [`Trouble::StillAlive`] after the deadline; [`Trouble::File`] for a directory that is not its owner's, or as rmdir(2), at
     /// once for one with groups below it: Nunbird makes none there.
-    pub fn end(&self, deadline: Instant) -> Result<usize, Trouble> {
-        let open = |(controller, path): (&String, &PathBuf)| {
-            Ok((controller.clone(), Folder::open(path, self.owner)?))
-        };
-        let folders: BTreeMap<String, Folder> =
-            self.paths.iter().map(open).collect::<Result<_, Trouble>>()?;
+    pub fn end(&self, deadline: Instant) -> Result<Option<usize>, Trouble> {
+        loop {
+            match self.end_what_is_left(deadline) {
+                Err(Trouble::File(_, _, e)) if went(&e) && Instant::now() < deadline => {
+                    std::thread::sleep(GLANCE);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn end_what_is_left(&self, deadline: Instant) -> Result<Option<usize>, Trouble> {
+        let mut folders: BTreeMap<String, Folder> = BTreeMap::new();
+        for (controller, path) in &self.paths {
+            match Folder::open(path, self.owner) {
+                Err(Trouble::File(_, _, e)) if went(&e) => {}
+                other => drop(folders.insert(controller.clone(), other?)),
+            }
+        }
+        if folders.is_empty() {
+            return Ok(None);
+        }
         let freezer = match folders.get("freezer").filter(|_| self.way == Way::Separate) {
             Some(folder) => Some(folder.file("freezer.state", OFlag::O_RDWR)?),
             None => None,
@@ -171,7 +189,7 @@ impl Stray {
             }
             None => self.remove(deadline)?,
         }
-        Ok(ended)
+        Ok(Some(ended))
     }
 
     /// Its name, where it is a slice of systemd's.
