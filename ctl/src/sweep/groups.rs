@@ -93,9 +93,7 @@ fn end(group: &Stray, dry_run: bool, deadline: Instant) -> Option<Item> {
     }
     let (action, reason) = match group.end(deadline) {
         Ok(None) => return None,
-        Ok(Some(ended)) => {
-            (Action::Removed, format!("no record has it; {ended} processes of it were ended"))
-        }
+        Ok(Some(ended)) => (Action::Removed, format!("no record has it; {ended} processes of it were ended")),
         Err(trouble) => (Action::Failed, format!("no record has it: {trouble}")),
     };
     Some(item(path, action, reason))

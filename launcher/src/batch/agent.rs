@@ -15,6 +15,15 @@ const TEMPLATE: &str = include_str!("agent.sh");
 /// On the script's first line, so that line numbers stay: says that the script has begun.
 pub(crate) const BEGIN: &[u8] = b"printf s >&4; exec 4>&-; ";
 
+/// For a scheduler that signals the first process of a job alone. timeout(1) from GNU coreutils passes HUP, INT, QUIT and TERM on to its
+/// process group; a shell cannot: what it runs behind `&`, to be free for traps, ignores INT and QUIT for good (POSIX, 2.11).
+const FORWARD: &str = r#"
+case $1 in
+  forwarded) ;;
+  *) timeout 0 true 2>/dev/null && exec timeout 0 /bin/sh "$0" forwarded ;;
+esac
+"#;
+
 /// The agent's text, for the stage whose files are in `directory`.
 pub(crate) fn text(
     handover: &Handover,
@@ -52,6 +61,7 @@ pub(crate) fn text(
         // Of the session, not of the scheduler, whose daemons have their own.
         ("@UMASK@", format!("{:04o}", handover.umask.unwrap_or(0o022) & 0o777)),
         ("@EXIT@", exit.to_owned()),
+        ("@FORWARD@", if variables.signals_first_process { FORWARD } else { "" }.to_owned()),
         ("@EXPORTS@", exports),
     ];
     let mut text = TEMPLATE.to_owned();

@@ -7,7 +7,7 @@ hosts=@HOSTS@
 umask 077
 # Some schedulers give a job no environment at all.
 PATH=${PATH:-/usr/bin:/bin}
-
+@FORWARD@
 # Whole or not at all: written beside, then renamed.
 tell() {
   cat >"$d/$1.$$" && mv -f "$d/$1.$$" "$d/$1"

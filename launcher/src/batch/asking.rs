@@ -208,7 +208,7 @@ impl<'d> Asking<'d> {
                 reason: get(job, "reason"),
                 start: get(job, "start"),
                 nodes: get(job, "nodes"),
-                limit: get(job, "limit"),
+                limit: limit(job),
                 by: get(job, "by"),
                 exit: get(job, "exit"),
             })
@@ -240,6 +240,15 @@ impl<'d> Asking<'d> {
     pub(crate) fn time_limit(&self, seconds: u64) -> Vec<String> {
         let values = amounts::forms(seconds);
         self.description.submit.time.iter().map(|word| fill_word(word, &values)).collect()
+    }
+}
+
+/// The time limit of a job as its scheduler writes it, or from a number of seconds.
+fn limit(job: &Fields) -> String {
+    let seconds = job.get("limit_seconds").and_then(|text| text.parse::<f64>().ok());
+    match seconds {
+        Some(seconds) if seconds >= 1.0 && seconds < 1e12 => amounts::time(seconds as u64),
+        _ => job.get("limit").cloned().unwrap_or_default(),
     }
 }
 

@@ -118,6 +118,8 @@ pub(crate) enum State {
     Running,
     Suspended,
     Ending,
+    /// Another server of the scheduler's has it, into which this one does not see. Never an end.
+    Elsewhere,
     Ended(End),
     /// A word that the description does not have. Never an end.
     Unknown,
@@ -133,6 +135,8 @@ pub(crate) enum End {
     OutOfMemory,
     NodeFail,
     Preempted,
+    /// The scheduler gave the job up before it began: what it asks for cannot be had.
+    Infeasible,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,6 +147,7 @@ struct States {
     running: Vec<String>,
     suspended: Vec<String>,
     ending: Vec<String>,
+    elsewhere: Vec<String>,
     completed: Vec<String>,
     failed: Vec<String>,
     cancelled: Vec<String>,
@@ -150,6 +155,7 @@ struct States {
     out_of_memory: Vec<String>,
     node_fail: Vec<String>,
     preempted: Vec<String>,
+    infeasible: Vec<String>,
 }
 
 /// Why a job waits, where waiting will not do.
@@ -176,6 +182,8 @@ pub(crate) struct AgentVariables {
     pub(crate) cgroup: Option<String>,
     /// Whether other numbers than 0 and 1 mean something to the scheduler, such as "run it again".
     pub(crate) plain_exit: bool,
+    /// Whether the scheduler signals the job's first process alone, so that the agent has to pass signals on.
+    pub(crate) signals_first_process: bool,
 }
 
 /// A regular expression, checked when the description is read.
@@ -244,6 +252,7 @@ impl Description {
             (&states.running, State::Running),
             (&states.suspended, State::Suspended),
             (&states.ending, State::Ending),
+            (&states.elsewhere, State::Elsewhere),
             (&states.completed, State::Ended(End::Completed)),
             (&states.failed, State::Ended(End::Failed)),
             (&states.cancelled, State::Ended(End::Cancelled)),
@@ -251,6 +260,7 @@ impl Description {
             (&states.out_of_memory, State::Ended(End::OutOfMemory)),
             (&states.node_fail, State::Ended(End::NodeFail)),
             (&states.preempted, State::Ended(End::Preempted)),
+            (&states.infeasible, State::Ended(End::Infeasible)),
         ];
         let known = table.into_iter().find(|(words, _)| words.iter().any(|known| known == word));
         known.map_or(State::Unknown, |(_, state)| state)

@@ -82,7 +82,7 @@ fn cancel_left(parts: &Parts<'_>, intent: &Intent, absent_for: Duration) -> Resu
     let outcome = engine.run()?;
     let id = Untrusted(engine.machine.id.as_deref().unwrap_or("without a number")).to_string();
     match outcome {
-        Outcome::NotCancelled(_) | Outcome::Lost(_) => Err(Trouble::new(
+        Outcome::NotCancelled(..) | Outcome::Lost(_) => Err(Trouble::new(
             &format!("cannot cancel {} job {id} ({})", description.title, Untrusted(&intent.tag)),
             "the scheduler does not confirm its end",
             "cancel it by hand: its files are kept",

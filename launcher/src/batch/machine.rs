@@ -169,7 +169,7 @@ impl<'d> Machine<'d> {
         let state = self.row.as_ref().map(|row| self.description.state(&row.state));
         self.began.is_none()
             && self.word.is_none()
-            && matches!(state, None | Some(State::Pending | State::Held | State::Unknown))
+            && matches!(state, None | Some(State::Pending | State::Held | State::Elsewhere | State::Unknown))
     }
 
     /// Takes news in.

@@ -56,6 +56,9 @@ use submission::intend;
 /// Stages that gitlab-runner tries again by itself (`GET_SOURCES_ATTEMPTS` and its like). All others run once.
 const RETRIED: [&str; 3] = ["get_sources", "restore_cache", "download_artifacts"];
 
+/// The longest grace in seconds that is left to a scheduler which signals and kills by itself: its kill has to come before Nunbird's.
+const LONGEST_SCHEDULERS_GRACE: u32 = 30;
+
 /// Runs one stage in the scheduler.
 pub(crate) fn run(
     handover: &Handover,
@@ -237,6 +240,7 @@ fn engine<'a>(
         ("agent", text(&stage.path().join("agent"))),
         ("log", text(&stage.path().join("log"))),
         ("signal", signal_name(batch.cancel_signal.as_deref())),
+        ("grace", batch.grace.clamp(1, LONGEST_SCHEDULERS_GRACE).to_string()),
     ]);
     let settable = !arguments.has_time && !description.submit.time.is_empty();
     let remaining = longest_run(batch, log::epoch()).filter(|_| settable);

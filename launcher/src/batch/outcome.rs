@@ -35,12 +35,14 @@ pub(crate) enum Outcome {
     Impossible(String),
     /// Cancelled by us, and gone.
     Cancelled(Why),
-    /// Cancelled by us, and nobody knows whether it is gone.
-    NotCancelled(Why),
+    /// Cancelled by us, and not known to be gone. The scheduler's last word for its state, where it answers.
+    NotCancelled(Why, Option<String>),
     /// By the scheduler, somebody else, or the kernel.
     Killed(End, Row),
     /// The scheduler gave it up before the agent began.
     NotStarted(Row),
+    /// The same, because what the job asks for cannot be had.
+    Infeasible(Row),
     /// It succeeded, says the scheduler; the job's own record is missing.
     NoRecord(Row),
     /// The agent could not write its record.
@@ -107,7 +109,7 @@ impl Outcome {
         };
         let over = !matches!(
             self,
-            Outcome::NotCancelled(_) | Outcome::Lost(_) | Outcome::StartedTwice(_) | Outcome::Rejected(_)
+            Outcome::NotCancelled(..) | Outcome::Lost(_) | Outcome::StartedTwice(_) | Outcome::Rejected(_)
         );
         Ending { verdict, code, text, over }
     }
@@ -121,7 +123,9 @@ impl Outcome {
             Outcome::Impossible(_) | Outcome::NotStarted(_) | Outcome::Cancelled(Why::Broken(_)) => {
                 BatchEnd::NotStarted
             }
-            Outcome::Cancelled(Why::TooLate | Why::Never(_)) => BatchEnd::NeverStarted,
+            Outcome::Infeasible(_) | Outcome::Cancelled(Why::TooLate | Why::Never(_)) => {
+                BatchEnd::NeverStarted
+            }
             Outcome::Cancelled(Why::Asked) => BatchEnd::Cancelled,
             Outcome::Cancelled(Why::Requeued) | Outcome::StartedTwice(_) => BatchEnd::Requeued,
             Outcome::Killed(End::Cancelled, _) => BatchEnd::CancelledByOthers,
@@ -129,8 +133,8 @@ impl Outcome {
             Outcome::Killed(End::TimedOut, _) => BatchEnd::TimedOut,
             Outcome::Killed(End::NodeFail, _) => BatchEnd::NodeFailed,
             Outcome::Killed(End::Preempted, _) => BatchEnd::Preempted,
-            Outcome::Killed(End::Completed | End::Failed, _) => BatchEnd::Killed,
-            Outcome::NotCancelled(_)
+            Outcome::Killed(End::Completed | End::Failed | End::Infeasible, _) => BatchEnd::Killed,
+            Outcome::NotCancelled(..)
             | Outcome::NoRecord(_)
             | Outcome::Untold(_)
             | Outcome::OutputMissing
@@ -162,16 +166,27 @@ impl Outcome {
                 ),
             ),
             Outcome::Cancelled(why) => why.words(title),
-            Outcome::NotCancelled(_) => (
-                Told::SystemFailure,
-                format!(
-                    "cannot see the cancelled job's end: {title} does not answer; the cleanup stage will cancel it again"
-                ),
-            ),
+            Outcome::NotCancelled(_, still) => {
+                let says = match still.as_deref() {
+                    None | Some("") => "does not answer".to_owned(),
+                    Some(state) => format!("still says {}", Untrusted(state)),
+                };
+                let text = format!(
+                    "cannot see the cancelled job's end: {title} {says}; the cleanup stage will cancel it again"
+                );
+                (Told::SystemFailure, text)
+            }
             Outcome::Killed(end, row) => killed(*end, row, title),
             Outcome::NotStarted(row) => (
                 Told::SystemFailure,
                 format!("{title} could not start the job on {}: {}; {again}", node(row), because(row)),
+            ),
+            Outcome::Infeasible(row) => (
+                Told::BuildFailure,
+                format!(
+                    "{title} can never start it ({}); change the job's scheduler arguments",
+                    Untrusted(&row.reason)
+                ),
             ),
             Outcome::NoRecord(row) => (
                 Told::SystemFailure,
@@ -270,7 +285,7 @@ fn killed(end: End, row: &Row, title: &str) -> (Told, String) {
             };
             (Told::BuildFailure, format!("killed: time limit{limit} reached on {node}"))
         }
-        End::Cancelled => (Told::BuildFailure, format!("cancelled {by}, not by this CI job")),
+        End::Cancelled => (Told::BuildFailure, format!("cancelled {by}, not by this CI job{}", why(row))),
         End::NodeFail => (
             Told::SystemFailure,
             format!("node failure: {title} lost {node} while the job ran there; run the job again"),
@@ -279,7 +294,7 @@ fn killed(end: End, row: &Row, title: &str) -> (Told, String) {
             Told::SystemFailure,
             format!("preempted: {title} gave {node} to a job of higher priority; run the job again"),
         ),
-        End::Completed | End::Failed => (
+        End::Completed | End::Failed | End::Infeasible => (
             Told::BuildFailure,
             format!("killed on {node} before it could tell its exit code: {title} says {}", because(row)),
         ),
@@ -300,6 +315,14 @@ fn node(row: &Row) -> String {
     match row.nodes.as_str() {
         "" | "(null)" | "None assigned" => "its node".to_owned(),
         nodes => Untrusted(nodes).to_string(),
+    }
+}
+
+/// The scheduler's reason in parentheses, where it has one.
+fn why(row: &Row) -> String {
+    match row.reason.as_str() {
+        "" | "None" => String::new(),
+        reason => format!(" ({})", Untrusted(reason)),
     }
 }
 
@@ -415,7 +438,7 @@ mod tests {
     fn only_an_end_that_was_seen_spares_the_cleanup_its_cancel() {
         let over = |outcome: Outcome| outcome.ending(None, "Slurm").over;
         assert!(over(Outcome::Success) && over(Outcome::Failed(3)) && over(Outcome::Cancelled(Why::Asked)));
-        assert!(!over(Outcome::Lost(Some(0))) && !over(Outcome::NotCancelled(Why::Asked)));
+        assert!(!over(Outcome::Lost(Some(0))) && !over(Outcome::NotCancelled(Why::Asked, None)));
         assert!(!over(Outcome::Rejected(String::new())) && !over(Outcome::StartedTwice(String::new())));
     }
 }

@@ -96,6 +96,11 @@ impl Pace {
         self.tell = TELL_AFTER;
     }
 
+    /// Whether the last command failed.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.is_some()
+    }
+
     /// The scheduler did not answer a question. Some: since when, if it is time to tell the user.
     pub(crate) fn failed(&mut self, now: Duration) -> Option<Duration> {
         self.due = Some(now + self.jittered(self.retry));

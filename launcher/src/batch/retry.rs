@@ -6,6 +6,7 @@
 use super::amounts;
 use super::description::Description;
 use super::engine::Engine;
+use super::machine::Row;
 use super::outcome::{Outcome, Why};
 use nunbird_handover::{Rules, Untrusted};
 
@@ -36,7 +37,7 @@ pub(super) fn without_time_limit(
 /// that a shorter limit bounds it.
 fn refusal<'o>(outcome: &'o Outcome, description: &Description, rules: &Rules) -> Option<&'o str> {
     match outcome {
-        Outcome::Cancelled(Why::Never(reason)) => description
+        Outcome::Cancelled(Why::Never(reason)) | Outcome::Infeasible(Row { reason, .. }) => description
             .reasons
             .time_limit
             .iter()

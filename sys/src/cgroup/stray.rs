@@ -3,8 +3,8 @@
 //! `nunbirdctl sweep` calls this, as root or as the account that runs gitlab-runner. Which groups are nobody's is its to say: this
 //! lists what Nunbird made below the groups that it is given, and ends what is in one of them.
 
-use super::slice::{NUNBIRD_SLICE, unified_of_systemd};
 use super::folder::went;
+use super::slice::{NUNBIRD_SLICE, unified_of_systemd};
 use super::{Folder, Hierarchy, JobGroup, Place, Trouble, Way, parent_of};
 use crate::effective::EffectiveUser;
 use nix::fcntl::OFlag;

@@ -1,6 +1,6 @@
 //! Flux 0.88, a system instance: `flux batch jobs cancel job`.
 //!
-//! There are the queues `batch` (default) and `debug`, and one node of 64 cores.
+//! There are the queues `batch` (default) and `debug`, and four nodes.
 
 use super::command::{Call, Said, inherited, script};
 use super::options::{Words, gnu};
@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::io;
 
 const HOST: &str = "fluxhost";
+const NODES: u32 = 4;
 const BASE58: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 /// Ids are times; the queue's numbers become such by this.
 const EPOCH: u64 = 16_777_216;
@@ -128,6 +129,10 @@ fn batch(call: &mut Call, arguments: &[String]) -> io::Result<Said> {
     if !words.has("--nslots") && !words.has("--nodes") {
         return refuse("Number of slots to allocate must be specified");
     }
+    let nodes = words.get("--nodes").unwrap_or("1");
+    let Ok(nodes) = nodes.parse::<u32>() else {
+        return refuse(&format!("argument -N/--nodes: invalid int value: '{nodes}'"));
+    };
     let queue = words.get("--queue").unwrap_or("batch").to_owned();
     if !["batch", "debug"].contains(&queue.as_str()) {
         return refuse(&format!("'{queue}' is not a valid queue"));
@@ -140,6 +145,10 @@ fn batch(call: &mut Call, arguments: &[String]) -> io::Result<Said> {
     job.limit = limit.flatten();
     if queue == "debug" && job.limit.is_some_and(|limit| limit > 3600) {
         return refuse("[Errno 22] requested duration exceeds policy limit of 1h for queue debug");
+    }
+    if nodes > NODES {
+        let note = format!("unsatisfiable request: need {nodes} exclusive node(s), only {NODES} eligible");
+        job.more.insert("infeasible".to_owned(), note);
     }
     job.queue = queue;
     job.name = words.get("--job-name").unwrap_or("batch").to_owned();
@@ -185,6 +194,7 @@ fn exception(job: &Job) -> (&'static str, String) {
         Some(Cause::Time) => ("timeout", "resource allocation expired".to_owned()),
         Some(Cause::Node) => ("exec", format!("node failure on {HOST} (rank 0)")),
         Some(Cause::Preempted) => ("preempt", String::new()),
+        Some(Cause::Infeasible) => ("alloc", job.more("infeasible").to_owned()),
         _ => ("", String::new()),
     }
 }
@@ -194,7 +204,7 @@ fn field(call: &Call, job: &Job, name: &str) -> String {
     let (exception, note) = exception(job);
     let ended = |value: Option<i32>| value.map(|value| value.to_string()).unwrap_or_default();
     match name {
-        "id" => f58(job.number),
+        "id" | "id.f58" => f58(job.number),
         "id.dec" => (job.number * EPOCH).to_string(),
         "userid" => job.uid.to_string(),
         "username" => job.owner.clone(),
@@ -205,10 +215,11 @@ fn field(call: &Call, job: &Job, name: &str) -> String {
         "result" => result.to_owned(),
         "urgency" => if job.held { "0" } else { "16" }.to_owned(),
         "returncode" if job.is_live() => String::new(),
-        "returncode" if job.started.is_none() => "-128".to_owned(),
+        "returncode" if job.started.is_none() && job.cause() != Some(Cause::Infeasible) => "-128".to_owned(),
         "returncode" => ended(job.code()),
         "waitstatus" => ended(job.end.as_ref().and_then(|end| end.code.map(|code| code << 8).or(end.signal))),
         "exception.type" => exception.to_owned(),
+        "exception.severity" => if exception.is_empty() { "" } else { "0" }.to_owned(),
         "exception.note" => note,
         "nodelist" if job.started.is_some() => HOST.to_owned(),
         "duration" => format!("{}.0", job.limit.unwrap_or(0)),

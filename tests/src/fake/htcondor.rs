@@ -172,7 +172,7 @@ pub(super) fn holds(job: &mut Job, cause: Cause) -> bool {
             "Error from slot1_1@condorhost: Job has gone over cgroup memory limit of 50 megabytes",
         ),
         Cause::Node | Cause::Preempted => {}
-        Cause::Itself | Cause::Cancelled => return false,
+        Cause::Itself | Cause::Cancelled | Cause::Infeasible => return false,
     }
     job.standing = Standing::Waiting;
     true
@@ -238,7 +238,7 @@ fn value(job: &Job, name: &str, word: Option<&str>) -> Value {
                 if by == job.uid { job.owner.as_str() } else { "root" }
             ))
         }
-        "allowed_execute_duration" => job.limit.map_or(Value::Undefined, |limit| Value::Number(limit as f64)),
+        "allowedexecuteduration" => job.limit.map_or(Value::Undefined, |limit| Value::Number(limit as f64)),
         _ => Value::Undefined,
     }
 }

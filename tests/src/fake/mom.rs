@@ -2,12 +2,12 @@
 //!
 //! It looks for wishes and for the end of what it runs fifty times a second; nobody waits for it but through the queue.
 //! A scheduler tells a job to end by a row of signals. Their order is the real one (OpenPBS: TERM and KILL after
-//! kill_delay; LSF: INT, TERM, KILL; Flux: HUP for a batch script, then KILL; Grid Engine: KILL; HTCondor: TERM, then KILL
-//! after the vacate time; Cobalt: TERM, KILL), their pauses are one second instead of five to six hundred.
+//! kill_delay; LSF: INT, TERM, KILL; Flux: TERM for a batch script, then KILL; Grid Engine: KILL; HTCondor: TERM to the first
+//! process alone, then KILL after the vacate time; Cobalt: TERM, KILL), their pauses are one second instead of five to six hundred.
 
 use super::queue::{Cause, End, Job, Queue, Standing, Wish, now};
 use super::{Dialect, cobalt, htcondor};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, setsid};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -72,6 +72,9 @@ impl Mom<'_> {
         }
         match (&mut self.child, self.ending) {
             (None, Some((cause, by, _))) => self.end(End { cause, code: None, signal: None, by }),
+            (None, None) if self.job.more.contains_key("infeasible") => {
+                self.end(End { cause: Cause::Infeasible, code: Some(1), signal: None, by: 0 })
+            }
             (None, None) if !self.job.held && Instant::now() >= self.again => self.start(),
             (None, None) => Ok(()),
             (Some(child), _) => {
@@ -139,14 +142,17 @@ impl Mom<'_> {
                 &[Signal::SIGUSR2, Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL]
             }
             (Dialect::Lsf, _) => &[Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL],
-            (Dialect::Flux, _) => &[Signal::SIGHUP, Signal::SIGKILL],
             (Dialect::GridEngine, _) => &[Signal::SIGKILL],
             (_, _) => &[Signal::SIGTERM, Signal::SIGKILL],
         };
         while let Some(signal) = row.get(self.signals_sent)
             && since.elapsed() >= PAUSE * u32::try_from(self.signals_sent).unwrap_or(u32::MAX)
         {
-            self.send(*signal);
+            if self.dialect == Dialect::HtCondor && *signal == Signal::SIGTERM {
+                self.send_to_first(*signal);
+            } else {
+                self.send(*signal);
+            }
             self.signals_sent += 1;
         }
     }
@@ -155,6 +161,13 @@ impl Mom<'_> {
         if let Some(child) = &self.child {
             // ESRCH: it has just ended.
             let _ = killpg(Pid::from_raw(child.id().cast_signed()), signal);
+        }
+    }
+
+    fn send_to_first(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            // ESRCH: it has just ended.
+            let _ = kill(Pid::from_raw(child.id().cast_signed()), signal);
         }
     }
 
@@ -194,8 +207,8 @@ impl Mom<'_> {
     }
 
     fn ended(&mut self, code: Option<i32>, signal: Option<i32>) -> io::Result<()> {
-        if self.dialect == Dialect::Pbs {
-            // The end of a task's first process is the end of the task (OpenPBS, mom_main.c: kill_job).
+        if matches!(self.dialect, Dialect::Pbs | Dialect::HtCondor) {
+            // The end of a task's first process is the end of the task (OpenPBS, mom_main.c: kill_job; HTCondor's starter).
             self.send(Signal::SIGKILL);
         }
         self.child = None;

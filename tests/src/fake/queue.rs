@@ -101,6 +101,8 @@ pub enum Cause {
     Node,
     /// Another job took its place.
     Preempted,
+    /// What it asks for is not there.
+    Infeasible,
 }
 
 /// What is asked of a job's mom.

@@ -30,9 +30,8 @@ pub(super) fn want(dialect: Dialect, want: Want) -> Possible<String> {
         (Dialect::Flux, Want::ShortTime) => "-t 1m",
         (Dialect::Flux, Want::TwoHours) => "-t 2h",
         (Dialect::Flux, Want::NoSuchQueue) => "-q nonesuch",
-        (Dialect::Flux, Want::TooMuch) => {
-            return no("Flux accepts the job and fails it: no waiting that never ends");
-        }
+        // More than any instance has: Flux takes the job and fails it at once.
+        (Dialect::Flux, Want::TooMuch) => "-N 100000",
         (Dialect::Flux, Want::LittleMemory) => "",
         (Dialect::Flux, Want::Owned) => "--output=mine.txt",
         (Dialect::Flux, Want::OneNode) => "-N 1",
@@ -102,7 +101,6 @@ pub(super) fn tells(dialect: Dialect, cause: &str) -> Possible<()> {
             "HTCondor puts the job back and does not say why"
         }
         (Dialect::GridEngine, "out of memory") => "Grid Engine has one code for all limits",
-        (Dialect::HtCondor, "grace") => "HTCondor signals the agent alone, which ends with the script's job",
         (Dialect::GridEngine, "grace") => {
             "Grid Engine ends a job by KILL alone (queue_conf(5), terminate_method)"
         }

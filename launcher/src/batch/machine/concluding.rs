@@ -31,7 +31,8 @@ impl Machine<'_> {
                 return;
             }
             if cancel.given_up(now) && self.word.is_none() {
-                self.outcome = Some(Outcome::NotCancelled(cancel.why.clone()));
+                let still = self.row.as_ref().filter(|_| !self.pace.is_silent()).map(|row| row.state.clone());
+                self.outcome = Some(Outcome::NotCancelled(cancel.why.clone(), still));
                 return;
             }
         }
@@ -49,7 +50,7 @@ impl Machine<'_> {
                 _ => LAST_WORDS.min(self.limits.nfs),
             };
             // A job that never began has no record and no output to wait for.
-            let nothing = self.began.is_none() && end == End::Cancelled;
+            let nothing = self.began.is_none() && matches!(end, End::Cancelled | End::Infeasible);
             let heard_out = nothing
                 || (self.record.is_some() && self.output == Output::All)
                 || (self.refused.is_some() && self.record.is_none())
@@ -93,6 +94,7 @@ impl Machine<'_> {
             }
             (End::Failed, None) if self.began.is_some() => Outcome::Killed(end, row),
             (End::Failed, None) => Outcome::NotStarted(row),
+            (End::Infeasible, None) if self.began.is_none() => Outcome::Infeasible(row),
             // Whoever was cancelled does not end with 0 before it knows.
             (End::Failed | End::Cancelled, Some(Record { code: 0, .. })) => Outcome::Contradiction(row),
             (end, _) => Outcome::Killed(end, row),
@@ -108,7 +110,7 @@ impl Machine<'_> {
                 Some(cancel) if self.record.is_some() || self.description.forgets => {
                     Outcome::Cancelled(cancel.why.clone())
                 }
-                Some(cancel) => Outcome::NotCancelled(cancel.why.clone()),
+                Some(cancel) => Outcome::NotCancelled(cancel.why.clone(), None),
                 None => Outcome::Lost(self.record.as_ref().map(|record| record.code)),
             },
         }

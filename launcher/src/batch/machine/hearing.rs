@@ -111,6 +111,8 @@ impl Machine<'_> {
             }
             State::Pending | State::Held if self.began.is_some() => self.is_requeued(now),
             State::Pending | State::Held => self.is_waiting(now, &row),
+            State::Elsewhere if self.ends_by_record(now) => {}
+            State::Elsewhere if self.began.is_none() => self.is_waiting(now, &row),
             // The tag led to an id and to nothing else: what is with the id is still to be asked.
             State::Unknown if order == Order::Find && row.state.is_empty() => self.pace.soon(now),
             // The record is there, or the end is near: the last word is due.
@@ -139,8 +141,9 @@ impl Machine<'_> {
                 let reason = row.reason.clone();
                 self.cancel =
                     Some(Cancel::new(now, if broken { Why::Broken(reason) } else { Why::Never(reason) }));
+                self.pace.soon(now);
             }
-            Some(_) => self.pace.soon(now),
+            Some(since) => self.look_again(now, since),
             None => {
                 self.doomed = Some(now);
                 self.pace.after(now, ABSENT_FOR);
@@ -152,11 +155,11 @@ impl Machine<'_> {
     /// question may be older than the beginning, so a second look decides.
     fn is_requeued(&mut self, now: Duration) {
         match self.doomed {
-            Some(since) if now >= since + ABSENT_FOR => {
-                self.cancel.get_or_insert_with(|| Cancel::new(now, Why::Requeued));
+            Some(since) if now >= since + ABSENT_FOR && self.cancel.is_none() => {
+                self.cancel = Some(Cancel::new(now, Why::Requeued));
                 self.pace.soon(now);
             }
-            Some(_) => self.pace.soon(now),
+            Some(since) => self.look_again(now, since),
             None => {
                 self.doomed = Some(now);
                 self.pace.after(now, ABSENT_FOR);
@@ -164,14 +167,30 @@ impl Machine<'_> {
         }
     }
 
-    fn is_absent(&mut self, now: Duration, order: Order) {
-        if self.description.forgets
-            && self.cancel.is_none()
-            && let Some(record) = &self.record
-        {
+    /// A queue that should not have the job does: the second look, or whether the cancel has worked.
+    fn look_again(&mut self, now: Duration, since: Duration) {
+        match self.cancel {
+            Some(_) => self.pace.closing(now, true),
+            None => self.pace.after(now, (since + ABSENT_FOR).saturating_sub(now)),
+        }
+    }
+
+    /// Where the queue forgets what has ended, a record alone tells the end of a job that it does not see any more.
+    fn ends_by_record(&mut self, now: Duration) -> bool {
+        let Some(record) = self.record.as_ref().filter(|_| self.description.forgets) else { return false };
+        if self.cancel.is_some() {
+            self.gone.get_or_insert(now);
+        } else {
             let end = if record.code == 0 { End::Completed } else { End::Failed };
             self.word.get_or_insert((end, now));
-            return self.pace.soon(now);
+        }
+        self.pace.soon(now);
+        true
+    }
+
+    fn is_absent(&mut self, now: Duration, order: Order) {
+        if self.cancel.is_none() && self.ends_by_record(now) {
+            return;
         }
         let since = *self.absent_since.get_or_insert(now);
         match order {

@@ -6,7 +6,8 @@ const FILE: &str = include_str!("../../../tests/fixtures/schedulers/flux.txt");
 
 /// A line in the format of the description, of values as they were recorded in another one.
 fn line(status: &str, urgency: &str, exception: &str, note: &str) -> String {
-    format!("7113539584|1002|{status}|{urgency}|0|{exception}|n1|300.0|nb7-x|{note}\n")
+    let severity = if exception.is_empty() { "" } else { "0" };
+    format!("fBqbkVD|1002|{status}|{urgency}|0|{severity}|{exception}|n1|300.0|nb7-x|{note}\n")
 }
 
 #[test]
@@ -26,7 +27,7 @@ fn ids_of_both_spellings_are_taken_and_failures_told_apart() {
 fn the_format_reaches_flux_as_it_is_written() {
     let flux = named("flux");
     let command = words(&asking(&flux, "nb7-x"), Order::Query, Some("fBqbkVD"));
-    assert!(command.starts_with("flux jobs -n -o {id.dec}|{userid}|{status}|"), "{command}");
+    assert!(command.starts_with("flux jobs -n -o {id.f58}|{userid}|{status}|"), "{command}");
     assert!(command.ends_with("|{name}|{exception.note} fBqbkVD"), "{command}");
 }
 
@@ -43,12 +44,28 @@ fn states_and_exceptions_tell_how_a_job_stands_and_ended() {
         (line("FAILED", "16", "", ""), State::Ended(End::Failed)),
         (line("FAILED", "16", "exec", "shell_init: No such file or directory"), State::Ended(End::Failed)),
         (line("FAILED", "16", "exec", "node failure on fluxhost (rank 2)"), State::Ended(End::NodeFail)),
+        (
+            line(
+                "FAILED",
+                "16",
+                "alloc",
+                "unsatisfiable request: need 1000 exclusive node(s), only 4 eligible",
+            ),
+            State::Ended(End::Infeasible),
+        ),
+        (line("FAILED", "16", "dependency", "dependency afterok failed"), State::Ended(End::Infeasible)),
+        (line("FAILED", "16", "prolog", "prolog exited with exit code=1"), State::Ended(End::Failed)),
+        // By `flux job raise`, whose severities above 0 end nothing.
+        (line("FAILED", "16", "foo", "because I can"), State::Ended(End::Cancelled)),
+        (line("FAILED", "16", "foo", "").replace("|0|foo|", "|7|foo|"), State::Ended(End::Failed)),
         (line("CANCELED", "0", "cancel", "ci says stop"), State::Ended(End::Cancelled)),
         (line("TIMEOUT", "16", "timeout", "resource allocation expired"), State::Ended(End::TimedOut)),
         (line("NEW", "16", "", ""), State::Unknown),
     ] {
         let row = row(told(&mut asking(&flux, "nb7-x"), Order::Query, &[said(0, &line, "")]));
         assert_eq!(flux.state(&row.state), expected, "{line}");
+        // As `flux batch` printed it, and as people write times.
+        assert_eq!((row.id.as_str(), row.limit.as_str()), ("fBqbkVD", "0-00:05:00"));
     }
 }
 

@@ -67,18 +67,28 @@ fn the_history_tells_how_a_job_ended() {
         let row = row(told(&mut asking(&condor, "nb7-x"), Order::Query, &steps));
         assert_eq!(condor.state(&row.state), State::Ended(expected), "{cluster}");
     }
-    for (hold, expected) in [
-        (47, End::TimedOut),
-        (3, End::TimedOut),
-        (34, End::OutOfMemory),
-        (6, End::Failed),
-        (1, End::Cancelled),
+    let memory = "Error from slot1_4@localhost: memory usage exceeded request_memory";
+    for (hold, reason, starts, expected, word) in [
+        (47, "", 1, End::TimedOut, "OVER TIME"),
+        (3, "", 1, End::TimedOut, "OVER TIME"),
+        (34, "", 1, End::OutOfMemory, "OVER MEMORY"),
+        // The site's policies, by metaknob and by SYSTEM_PERIODIC_HOLD.
+        (21, memory, 1, End::OutOfMemory, "OVER MEMORY"),
+        (26, "Memory of the job is above 4 GB", 1, End::OutOfMemory, "OVER MEMORY"),
+        (21, "disk usage exceeded request_disk", 1, End::Failed, "HELD AND REMOVED"),
+        (6, "Error: No such file or directory", 1, End::Failed, "HELD AND REMOVED"),
+        (6, "Error: No such file or directory", 0, End::Failed, "NOT STARTED"),
+        (1, "", 1, End::Cancelled, "REMOVED"),
     ] {
         let mut steps = [gone(), of("condor_history: JSON of all", 35)];
-        steps[1].out =
-            steps[1].out.replacen("\"Owner\"", &format!("\"LastHoldReasonCode\": {hold}, \"Owner\""), 1);
+        let ad = format!(
+            "\"LastHoldReasonCode\": {hold}, \"LastHoldReason\": \"{reason}\", \"NumJobStarts\": {starts}, \
+             \"AllowedExecuteDuration\": 90, \"Owner\""
+        );
+        steps[1].out = steps[1].out.replacen("\"Owner\"", &ad, 1);
         let row = row(told(&mut asking(&condor, "nb7-x"), Order::Query, &steps));
-        assert_eq!(condor.state(&row.state), State::Ended(expected), "{hold}");
+        assert_eq!(condor.state(&row.state), State::Ended(expected), "{hold} {reason}");
+        assert_eq!((row.state.as_str(), row.limit.as_str()), (word, "0-00:01:30"), "{hold} {reason}");
     }
     assert_eq!(
         told(&mut asking(&condor, "nb7-x"), Order::Query, &[gone(), said(0, "[\n]\n", "")]),

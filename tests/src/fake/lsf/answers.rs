@@ -28,7 +28,7 @@ fn exit_reason(job: &Job) -> &'static str {
         Some(Cause::Memory) => "TERM_MEMLIMIT: job killed after reaching LSF memory usage limit",
         Some(Cause::Preempted) => "TERM_PREEMPT: job killed after preemption",
         Some(Cause::Node) => "TERM_ZOMBI: job exited while LSF is not available",
-        Some(Cause::Itself) | None => "",
+        Some(Cause::Itself | Cause::Infeasible) | None => "",
     }
 }
 

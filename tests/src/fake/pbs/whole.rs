@@ -8,7 +8,7 @@ use crate::fake::times::{Date, hms};
 fn exit_status(job: &Job) -> Option<i32> {
     job.started?;
     match job.cause()? {
-        Cause::Itself | Cause::Cancelled => job.status(256),
+        Cause::Itself | Cause::Cancelled | Cause::Infeasible => job.status(256),
         Cause::Time => Some(-29),
         Cause::Memory => Some(-27),
         Cause::Node => Some(-20),

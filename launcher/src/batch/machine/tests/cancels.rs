@@ -2,8 +2,8 @@
 
 use super::super::{Answer, Event, Limits, Order, Row};
 use super::{LIMITS, Play, record, row, says, silent, waits};
-use crate::batch::description::{End, slurm};
-use crate::batch::outcome::{Outcome, Why};
+use crate::batch::description::{End, named, slurm};
+use crate::batch::outcome::{Outcome, Told, Why};
 use crate::batch::record::Began;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn a_running_job_gets_a_signal_then_time_then_the_cancel_then_the_kill() {
         play.event(Event::Answer(order, answer));
     }
     assert_eq!(steps, [(Order::Signal, 0), (Order::Cancel, 20), (Order::Kill, 60)]);
-    assert_eq!(play.machine.outcome(), Some(&Outcome::NotCancelled(Why::Asked)));
+    assert_eq!(play.machine.outcome(), Some(&Outcome::NotCancelled(Why::Asked, Some("RUNNING".to_owned()))));
     assert!(play.now - asked < Duration::from_secs(300), "the runner's patience");
 }
 
@@ -190,4 +190,18 @@ fn a_cancel_that_finds_nothing_to_cancel_keeps_nobody_from_asking() {
         assert_eq!(play.machine.outcome(), Some(&Outcome::Cancelled(Why::Asked)), "{seed}");
         assert!(play.now.as_secs() < 15, "{seed}: {:?}", play.now);
     }
+}
+
+#[test]
+fn a_job_that_the_scheduler_gave_up_for_what_it_asks_is_told_at_once() {
+    let flux = named("flux");
+    let mut play = Play::new(&flux, LIMITS, false, None);
+    play.on(Order::Submit, Answer::Id("f7".to_owned()));
+    let given_up = Row { reason: "unsatisfiable request".to_owned(), ..row("UNSATISFIABLE") };
+    play.on(Order::Query, Answer::Row(given_up.clone()));
+    let heard = play.now;
+    play.ends(Outcome::Infeasible(given_up.clone()));
+    assert_eq!(play.now, heard, "nothing is waited for");
+    let ending = Outcome::Infeasible(given_up).ending(None, "Flux");
+    assert_eq!((ending.verdict, ending.code, ending.over), (Told::BuildFailure, 1, true));
 }

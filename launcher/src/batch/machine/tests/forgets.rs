@@ -1,8 +1,9 @@
 //! The machine, played with a scheduler that keeps nothing about ended jobs.
 
 use super::super::{Answer, Event, Output};
-use super::{Play, record};
+use super::{LIMITS, Play, record, says};
 use crate::batch::description::named;
+use crate::batch::machine::Notice;
 use crate::batch::machine::Order;
 use crate::batch::outcome::{Outcome, Why};
 
@@ -44,7 +45,7 @@ fn a_job_that_the_queue_still_has_has_not_ended_whatever_its_record_says() {
     let mut play = Play::begun(&pbs);
     play.event(Event::Recorded(record(0)));
     play.event(Event::Output(Output::All));
-    play.on(Order::Query, super::says("E"));
+    play.on(Order::Query, says("E"));
     assert_eq!(play.machine.outcome(), None);
 }
 
@@ -59,4 +60,31 @@ fn a_cancelled_job_that_is_gone_is_cancelled_and_its_files_can_go() {
         play.event(Event::Answer(Order::Query, Answer::Absent));
     }
     assert_eq!(play.machine.outcome(), Some(&Outcome::Cancelled(Why::Asked)));
+}
+
+#[test]
+fn a_job_that_was_moved_to_another_server_is_neither_put_back_nor_gone() {
+    let pbs = named("pbs");
+    let mut waiting = Play::submitted(&pbs, LIMITS, "M");
+    assert!(matches!(waiting.notices.last(), Some(Notice::Waits(row)) if row.state == "M"));
+    waiting.on(Order::Query, says("M"));
+
+    let mut play = Play::begun(&pbs);
+    for _ in 0..20 {
+        play.on(Order::Query, says("M"));
+    }
+    assert_eq!((play.counted(Order::Cancel), play.machine.outcome()), (0, None));
+    // Its own record is then all that tells how it ended.
+    play.event(Event::Recorded(record(0)));
+    play.event(Event::Output(Output::All));
+    play.on(Order::Query, says("M"));
+    play.ends(Outcome::Success);
+
+    let mut play = Play::begun(&pbs);
+    play.event(Event::Cancel(false));
+    play.on(Order::Signal, Answer::Done);
+    play.on(Order::Query, says("M"));
+    play.event(Event::Recorded(record(143)));
+    play.on(Order::Query, says("M"));
+    play.ends(Outcome::Cancelled(Why::Asked));
 }
