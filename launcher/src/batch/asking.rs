@@ -8,7 +8,6 @@ use super::query::{Fields, Query};
 use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 /// What the commands of one stage are made of.
 #[derive(Debug)]
@@ -116,16 +115,11 @@ impl<'d> Asking<'d> {
         Some(Call { words, input: None })
     }
 
-    /// How long a command may take.
-    pub(crate) fn time(order: Order) -> Duration {
-        Duration::from_secs(if order == Order::Submit { 60 } else { 30 })
-    }
-
     /// What a command's end means.
     pub(crate) fn answer(&self, order: Order, said: &Said) -> Answer {
         let everything = format!("{}\n{}", said.err, said.out);
         let Some(status) = said.status else {
-            return Answer::Unclear("its command did not end in time".to_owned());
+            return Answer::Unclear(late(said));
         };
         let description = self.description;
         let action = match order {
@@ -153,7 +147,7 @@ impl<'d> Asking<'d> {
     fn read(&self, query: &Query, said: &Said) -> Answer {
         let everything = format!("{}\n{}", said.err, said.out);
         let Some(status) = said.status else {
-            return Answer::Unclear("its command did not end in time".to_owned());
+            return Answer::Unclear(late(said));
         };
         let words = with_code(status, &everything);
         let read = if status.success() { query.read(&said.out) } else { Err(String::new()) };
@@ -243,6 +237,12 @@ impl<'d> Asking<'d> {
     }
 }
 
+/// Why a command was killed. Some say what they wait for.
+fn late(said: &Said) -> String {
+    let text = format!("{}\n{}", said.err, said.out);
+    format!("its command did not end in time\n{}", text.trim())
+}
+
 /// The time limit of a job as its scheduler writes it, or from a number of seconds.
 fn limit(job: &Fields) -> String {
     let seconds = job.get("limit_seconds").and_then(|text| text.parse::<f64>().ok());
@@ -330,7 +330,9 @@ mod tests {
             "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
         )));
         assert!(unclear(said(0, "Dear user, maintenance on Monday\n", "")));
-        assert!(unclear(Said { status: None, out: String::new(), err: String::new() }));
+        let hangs = "batch system daemon not responding ... still trying";
+        let late = Said { status: None, out: String::new(), err: hangs.to_owned() };
+        assert!(matches!(asking.answer(Order::Query, &late), Answer::Unclear(text) if text.ends_with(hangs)));
         let absent = said(1, "", "slurm_load_jobs error: Invalid job id specified");
         assert_eq!(asking.answer(Order::Query, &absent), Answer::Absent);
         let disabled = said(1, "", "Slurm accounting storage is disabled");

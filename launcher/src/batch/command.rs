@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// More than a queue says about one user: ten thousand jobs are a mebibyte.
 const LONGEST_ANSWER: u64 = 32 << 20;
 
+/// What a question may still take when a cancel waits behind it.
+const HURRIED: Duration = Duration::from_secs(1);
+
 /// What to run.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -32,6 +35,7 @@ pub(crate) struct Running {
     child: Child,
     out: File,
     err: File,
+    begun: Instant,
     deadline: Instant,
     late: bool,
 }
@@ -65,7 +69,18 @@ impl Running {
         };
         command.stdout(out.try_clone()?).stderr(err.try_clone()?);
         let child = job_command::spawn(command, &[])?;
-        Ok(Running { child, out, err, deadline: Instant::now() + time, late: false })
+        let begun = Instant::now();
+        Ok(Running { child, out, err, begun, deadline: begun + time, late: false })
+    }
+
+    /// Since its start.
+    pub(crate) fn age(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// There is something more urgent to do than to wait for it.
+    pub(crate) fn hurry(&mut self) {
+        self.deadline = self.deadline.min(self.begun + HURRIED);
     }
 
     /// What it said, once it has ended. One that takes too long is killed.
@@ -137,6 +152,22 @@ mod tests {
         let said = said(&["sh", "-c", "echo a; echo b >&2; exit 3"], Duration::from_secs(5));
         assert_eq!((said.out.as_str(), said.err.as_str()), ("a\n", "b\n"));
         assert_eq!(said.status.and_then(|status| status.code()), Some(3));
+    }
+
+    #[test]
+    fn a_question_that_a_cancel_waits_for_is_cut_short() {
+        let words = ["sleep", "600"].map(str::to_owned).to_vec();
+        let call = Call { words, input: None };
+        let mut running =
+            Running::start(&call, Some("/bin".as_ref()), &[], Duration::from_secs(600)).expect("start");
+        running.hurry();
+        let said = loop {
+            if let Some(said) = running.ended().expect("wait") {
+                break said;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!(said.status.is_none());
     }
 
     #[test]

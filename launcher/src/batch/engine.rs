@@ -4,6 +4,7 @@
 //! Everything arrives at one poll(2). Nothing in the loop waits elsewhere: a stage can be cancelled while the
 //! scheduler does not answer and while nobody reads the output.
 
+use super::answer_time::AnswerTime;
 use super::asking::Asking;
 use super::command::Running;
 use super::follow::{Passed, Tail};
@@ -48,6 +49,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) tails: [Tail<'a>; 2],
     pub(crate) passed: Passed,
     pub(crate) clock: Instant,
+    pub(crate) answer_time: AnswerTime,
     pub(crate) watch: Option<Inotify>,
     /// The watch on `out`.
     pub(crate) output_watch: Option<WatchDescriptor>,
@@ -220,6 +222,9 @@ impl Engine<'_> {
             Ok(Some(said)) => Ok(said),
             Err(e) => Err(e),
         };
+        if let (Ok(said), true) = (&said, order != Order::Submit) {
+            self.answer_time.took(said.status.is_some().then(|| running.age()));
+        }
         self.command = None;
         if let (Some(asked), Some(shared)) = (for_all, &mut self.shared) {
             match &said {
@@ -282,7 +287,8 @@ impl Engine<'_> {
         let Some(call) = self.asking.call(order, self.machine.id.as_deref()) else {
             return self.hear(order, Answer::Disabled);
         };
-        match Running::start(&call, self.bin.as_deref(), &self.environment, Asking::time(order)) {
+        let time = self.answer_time.of(order);
+        match Running::start(&call, self.bin.as_deref(), &self.environment, time) {
             Ok(running) => self.command = Some(Asked { order, running, for_all: None }),
             Err(e) => self.could_not_start(order, &call.words, &e),
         }
@@ -342,6 +348,11 @@ impl Engine<'_> {
 
     fn asked_to_cancel(&mut self) {
         self.stop_waiting();
+        if let Some(Asked { order, running, .. }) = &mut self.command
+            && !matches!(order, Order::Submit | Order::Signal | Order::Cancel | Order::Kill)
+        {
+            running.hurry();
+        }
         match self.asked {
             None => {
                 self.asked = Some(Instant::now());

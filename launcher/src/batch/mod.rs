@@ -6,6 +6,7 @@
 
 mod agent;
 mod amounts;
+mod answer_time;
 mod asking;
 mod cancelling;
 mod command;
@@ -32,6 +33,7 @@ mod together;
 use crate::job::{enter_directory, environment, tell_code};
 use crate::supervise::Signals;
 use crate::{Patience, Trouble, Verdict, say};
+use answer_time::AnswerTime;
 use asking::Asking;
 use description::Description;
 use engine::Engine;
@@ -284,6 +286,7 @@ fn engine<'a>(
         tails,
         passed,
         clock: Instant::now(),
+        answer_time: AnswerTime::new(),
         watch: None,
         output_watch: None,
         shared_watch: None,

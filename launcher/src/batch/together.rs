@@ -4,7 +4,6 @@
 //! its answer: by what another launcher has just asked, or by asking for all. A launcher that must know how things
 //! are now accepts only a question that began after it wanted to know.
 
-use super::asking::Asking;
 use super::command::Running;
 use super::engine::{Asked, Engine};
 use super::machine::{Event, Order};
@@ -88,7 +87,8 @@ impl Engine<'_> {
         self.waiting = None;
         let Some(call) = self.asking.call_about_all() else { return self.run_alone(order) };
         let at = now();
-        match Running::start(&call, self.bin.as_deref(), &self.environment, Asking::time(order)) {
+        let time = self.answer_time.of(order);
+        match Running::start(&call, self.bin.as_deref(), &self.environment, time) {
             Ok(running) => self.command = Some(Asked { order, running, for_all: Some(at) }),
             Err(e) => {
                 self.leave_turn();

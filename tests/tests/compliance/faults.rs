@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     case("a state in an unknown word is never an end", strange_word),
     case("answers that make no sense say nothing", nonsense),
     case("slow answers cost only time", slow),
+    case("a command that hangs is ended and asked again", hangs),
     case("a job that the queue forgot is told by its record", forgotten_with_record),
     case("a job that left nothing at all is no success", forgotten),
     case("an id that was given away belongs to its new owner", given_away),
@@ -124,6 +125,20 @@ fn slow(cluster: &dyn Cluster) -> Possible<()> {
     inflicted(cluster, Fault::Slow(2))?;
     let job = job(cluster, "nbt_ann");
     job.run("echo ran; exit 3").failed(3, "exit code 3");
+    Ok(())
+}
+
+fn hangs(cluster: &dyn Cluster) -> Possible<()> {
+    inflicted(cluster, Fault::Sane)?;
+    let job = job(cluster, "nbt_bea");
+    let stage = job.start(&waiting("echo done"));
+    begun(&job);
+    inflicted(cluster, Fault::Slow(3600))?;
+    go(&job);
+    cluster.bed().wait_for("the record", || job.stage_directory().join("record").exists());
+    more_calls(cluster, &job, 2);
+    inflicted(cluster, Fault::Sane)?;
+    assert_eq!(stage.finish().succeeded().text(), "done\n");
     Ok(())
 }
 
