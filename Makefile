@@ -78,7 +78,7 @@ test-host: no-skips programs
 
 # The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm`, `gridengine` or `fake-NAME` (their own clusters,
 # root), or NAME: the real commands in PATH, jobs of the caller's account with NBT_ARGUMENTS, nothing broken on purpose.
-SCHEDULER ?= slurm,gridengine,fake-pbs,fake-lsf,fake-flux,fake-cobalt,fake-htcondor,fake-gridengine
+SCHEDULER ?= slurm,gridengine,fake-pbs,fake-lsf,fake-flux,fake-cobalt,fake-htcondor,fake-gridengine,fake-openlava
 test-scheduler:
 	$(CARGO) build --locked --quiet --profile staging -p nunbird
 	SCHEDULER=$(SCHEDULER) $(CARGO) test --locked --quiet -p nunbird-tests --test compliance

@@ -41,8 +41,8 @@ impl<'d> Asking<'d> {
     pub(crate) fn call(&self, order: Order, id: Option<&str>) -> Option<Call> {
         let description = self.description;
         let command = match order {
-            Order::Submit => &description.submit.command,
-            Order::Signal => &description.signal.as_ref()?.command,
+            Order::Submit => description.submit.form(self.step),
+            Order::Signal => description.signal.as_ref()?.command.as_slice(),
             Order::Cancel => &description.cancel.command,
             Order::Kill => &description.kill.as_ref()?.command,
             Order::Limits | Order::Query | Order::Find | Order::Accounting | Order::Detail => {
@@ -78,8 +78,10 @@ impl<'d> Asking<'d> {
 
     /// The answer to a question as a whole; none when there is another command to ask first.
     pub(crate) fn settle(&mut self, order: Order, answer: Answer) -> Option<Answer> {
-        if matches!(answer, Answer::Absent | Answer::Disabled)
-            && self.question(order).is_some_and(|query| query.then.is_some())
+        let other_form = order == Order::Submit && answer == Answer::Disabled;
+        if other_form
+            || matches!(answer, Answer::Absent | Answer::Disabled)
+                && self.question(order).is_some_and(|query| query.then.is_some())
         {
             self.absent |= answer == Answer::Absent;
             self.step += 1;
@@ -176,6 +178,9 @@ impl<'d> Asking<'d> {
                 .find_map(|line| Some(submit.id.0.captures(line.trim())?.name("id")?.as_str().to_owned()));
             // Accepted, it seems, but as what? It will be looked for by its tag.
             return id.map_or_else(|| Answer::Unclear(everything.to_owned()), Answer::Id);
+        }
+        if self.step == 0 && submit.has_other_form(everything) {
+            return Answer::Disabled;
         }
         if says(&submit.unclear, everything) {
             return Answer::Unclear(everything.to_owned());

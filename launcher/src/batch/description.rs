@@ -98,6 +98,33 @@ pub(crate) struct Submit {
     /// In the output of a failed command: it may have been accepted, or may be accepted later.
     #[serde(default)]
     pub(crate) unclear: Vec<Pattern>,
+    /// In the output of a failed command: this release lacks one of the command's own options, and took no job.
+    #[serde(default)]
+    disabled: Vec<Pattern>,
+    /// The command without them.
+    then: Option<OtherSubmit>,
+}
+
+/// A second form of the command that submits.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OtherSubmit {
+    command: Vec<String>,
+}
+
+impl Submit {
+    /// The command after `step` refusals of its form.
+    pub(crate) fn form(&self, step: usize) -> &[String] {
+        match &self.then {
+            Some(then) if step > 0 => &then.command,
+            _ => &self.command,
+        }
+    }
+
+    /// Whether a failed command of the first form leaves the second one to try.
+    pub(crate) fn has_other_form(&self, said: &str) -> bool {
+        self.then.is_some() && self.disabled.iter().any(|pattern| pattern.0.is_match(said))
+    }
 }
 
 /// A command that does something to a job.

@@ -327,7 +327,10 @@ fn why(row: &Row) -> String {
 }
 
 fn because(row: &Row) -> String {
-    let mut words = vec![Untrusted(&row.state).to_string()];
+    let mut words = Vec::new();
+    if !row.state.is_empty() {
+        words.push(Untrusted(&row.state).to_string());
+    }
     if !matches!(row.reason.as_str(), "" | "None" | "NonZeroExitCode") {
         words.push(format!("reason {}", Untrusted(&row.reason)));
     }
@@ -338,7 +341,7 @@ fn because(row: &Row) -> String {
         Some(("0", signal)) => words.push(format!("signal {}", Untrusted(signal))),
         Some((code, _)) => words.push(format!("exit code {}", Untrusted(code))),
     }
-    words.join(", ")
+    if words.is_empty() { "it gives no reason".to_owned() } else { words.join(", ") }
 }
 
 /// A command's words on one line, without empty lines: the first, which may be followed by a screen of usage, and the last three.

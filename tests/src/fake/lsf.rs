@@ -65,7 +65,30 @@ fn refused(text: &str) -> Said {
     Said::error(255, format!("{text}. Job not submitted."))
 }
 
+/// As recorded: the reason, and a screen of usage.
+const NO_RN: &str = "bsub: option cannot have an argument -- r
+Usage: bsub [-h] [-V] [-x] [-H] [-r] [-N] [-B] [-I | -K | -Ip | -Is]
+\t\t[-L login_shell] [-c cpu_limit[/host_spec]] [-F file_limit]
+\t\t[-W run_limit[/host_spec]] [-k chkpnt_dir [chkpnt_period] [method=chkpnt_dir]]
+\t\t[-i in_file | -is in_file] [-o out_file] [-e err_file]
+\t\t[[-f \"lfile op [rfile]\"] ...] [-w depend_cond]";
+
 fn bsub(call: &mut Call) -> io::Result<Said> {
+    if call.queue.is_openlava() {
+        if call.arguments.iter().any(|word| word == "-rn") {
+            return Ok(Said::error(255, NO_RN));
+        }
+        // `-oo LOG` is `-o o` and the command LOG.
+        for word in call.arguments.iter_mut().filter(|word| *word == "-oo") {
+            word.clear();
+            word.push_str("-o=o");
+        }
+        let apart = |word: &String| match word.as_str() {
+            "-o=o" => vec!["-o".to_owned(), "o".to_owned()],
+            _ => vec![word.clone()],
+        };
+        call.arguments = call.arguments.iter().flat_map(apart).collect();
+    }
     // bsub takes what it does not know without a word.
     let known: Vec<String> = {
         let mut rest = Vec::new();

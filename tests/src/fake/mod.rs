@@ -17,6 +17,7 @@
 //! | `faults/down` | commands cannot reach the scheduler |
 //! | `faults/nonsense` | questions are answered with something else |
 //! | `faults/slow` | seconds that each command takes longer |
+//! | `openlava` | when it is there, LSF's commands are those of OpenLava 2.2 |
 //! | `minute` | seconds of a minute of a time limit, so that tests need not wait for one |
 //!
 //! What is shorter than in reality: a minute, and the pauses between the signals of a cancel ([`mom`]).

@@ -236,6 +236,11 @@ impl Queue {
         fs::write(self.at.join("next"), number.to_string())
     }
 
+    /// Whether LSF's commands are OpenLava's.
+    pub(super) fn is_openlava(&self) -> bool {
+        self.at.join("openlava").exists()
+    }
+
     /// Seconds of a minute.
     pub(super) fn minute(at: &Path) -> u64 {
         fs::read_to_string(at.join("minute")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(60)

@@ -17,6 +17,7 @@ const MINUTE: &str = "3";
 pub struct Fake {
     dialect: Dialect,
     name: String,
+    is_openlava: bool,
     bed: Bed,
 }
 
@@ -26,9 +27,25 @@ impl Fake {
     /// # Panics
     /// Without root.
     pub fn start(dialect: Dialect) -> Fake {
-        let bed = Bed::new(&format!("nbt_{}_", dialect.name()));
-        let fake = Fake { dialect, name: format!("fake-{}", dialect.name()), bed };
+        Self::start_as(dialect, dialect.name())
+    }
+
+    /// LSF with the commands of OpenLava 2.2.
+    ///
+    /// # Panics
+    /// Without root.
+    pub fn start_openlava() -> Fake {
+        Self::start_as(Dialect::Lsf, "openlava")
+    }
+
+    fn start_as(dialect: Dialect, name: &str) -> Fake {
+        let bed = Bed::new(&format!("nbt_{name}_"));
+        let is_openlava = name == "openlava";
+        let fake = Fake { dialect, name: format!("fake-{name}"), is_openlava, bed };
         Queue::create(&fake.queue()).expect("a queue");
+        if is_openlava {
+            fs::write(fake.queue().join("openlava"), "").expect("a file");
+        }
         fs::write(fake.queue().join("minute"), MINUTE).expect("a file");
         let program = process::sibling("nbt-fake-scheduler");
         for command in dialect.commands() {
@@ -106,6 +123,10 @@ impl Cluster for Fake {
     }
 
     fn tells(&self, cause: &str) -> Possible<()> {
+        let in_table = ["time limit", "out of memory", "node failure", "preempted", "cancelled"];
+        if self.is_openlava && in_table.contains(&cause) {
+            return Err("OpenLava's table says EXIT, and no cause".to_owned());
+        }
         super::wants::tells(self.dialect, cause)
     }
 

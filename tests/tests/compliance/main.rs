@@ -38,6 +38,8 @@ enum Place {
     GridEngine(Arc<GridEngine>),
     /// A fake of its own for each case.
     Fake(Dialect),
+    /// The fake of LSF with OpenLava's commands.
+    OpenLava,
     /// The site's.
     Site(Arc<Site>),
 }
@@ -98,7 +100,7 @@ fn main() -> ExitCode {
 /// All that can run here.
 fn default_schedulers() -> String {
     let fakes = Dialect::ALL.map(|dialect| format!("fake-{}", dialect.name()));
-    format!("slurm,gridengine,{}", fakes.join(","))
+    format!("slurm,gridengine,{},fake-openlava", fakes.join(","))
 }
 
 fn next(work: &Mutex<VecDeque<(usize, usize)>>) -> Option<(usize, usize)> {
@@ -111,6 +113,7 @@ fn place(name: &str) -> Place {
         ("slurm", _) => Place::Slurm(Slurm::shared()),
         // Root cannot run jobs at a site: the launcher refuses it.
         ("gridengine", _) if nix::unistd::geteuid().is_root() => Place::GridEngine(GridEngine::shared()),
+        ("fake-openlava", _) => Place::OpenLava,
         (_, Some(dialect)) => Place::Fake(dialect),
         (name, None) => Place::Site(Arc::new(Site::new(name))),
     }
@@ -124,6 +127,7 @@ fn run(case: &Case, place: &Place) -> Cell {
             Place::GridEngine(_) if case.alone => (case.run)(&GridEngine::start()),
             Place::GridEngine(engine) => (case.run)(engine.as_ref() as &dyn Cluster),
             Place::Fake(dialect) => (case.run)(&Fake::start(*dialect)),
+            Place::OpenLava => (case.run)(&Fake::start_openlava()),
             Place::Site(site) => (case.run)(site.as_ref()),
         }
     }));

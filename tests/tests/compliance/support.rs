@@ -74,7 +74,12 @@ pub(crate) fn more_calls(cluster: &dyn Cluster, job: &AnyJob<'_>, more: usize) {
 /// How many submissions the launchers of a job made.
 pub(crate) fn submissions(job: &AnyJob<'_>) -> usize {
     let submits = ["sbatch ", "qsub ", "bsub ", "flux batch ", "condor_submit "];
-    job.calls().iter().filter(|call| submits.iter().any(|word| call.starts_with(word))).count()
+    let calls = job.calls();
+    let all: Vec<&String> =
+        calls.iter().filter(|call| submits.iter().any(|word| call.starts_with(word))).collect();
+    // A bsub that has no -rn refuses it, and is called again without.
+    let without = all.iter().filter(|call| call.starts_with("bsub ") && !call.contains(" -rn ")).count();
+    if without > 0 { without } else { all.len() }
 }
 
 /// Fails unless the job is out of the queue, or known to have ended.

@@ -36,6 +36,24 @@ fn a_submission_is_accepted_rejected_or_unclear() {
 }
 
 #[test]
+fn a_bsub_without_rn_gets_the_command_without_it_once() {
+    let lsf = named("lsf");
+    let mut asking = asking(&lsf, "nb7-x");
+    let refused = record(FILE, "bsub -rn (IBM LSF >= 10.1 only)");
+    let mut submit = |said: &Said| {
+        let answer = asking.answer(Order::Submit, said);
+        (asking.settle(Order::Submit, answer), words(&asking, Order::Submit, None))
+    };
+    assert_eq!(submit(&refused), (None, "bsub -q x -J nb7-x -o /s/log".to_owned()));
+    // Refused in this form as well: the user reads why.
+    let (answer, next) = submit(&refused);
+    assert!(
+        matches!(answer, Some(Answer::Rejected(text)) if text.contains("option cannot have an argument"))
+    );
+    assert_eq!(next, "bsub -q x -J nb7-x -rn -oo /s/log");
+}
+
+#[test]
 fn json_tells_the_state_and_why_a_job_ended() {
     let lsf = named("lsf");
     for (state, why, expected) in [
@@ -84,7 +102,7 @@ fn where_there_is_no_json_the_table_is_read() {
     let lsf = named("lsf");
     let row = row(told(&mut asking(&lsf, "lg"), Order::Query, &[old(), record(FILE, "bjobs -w")]));
     assert_eq!((row.id.as_str(), row.state.as_str(), row.nodes.as_str()), ("23", "RUN", "lavahost"));
-    for (name, state) in [("./ec.sh 7", End::Failed), ("badout", End::Completed), ("held", End::Failed)] {
+    for (name, state) in [("./ec.sh 7", End::Failed), ("badout", End::Completed), ("held", End::Cancelled)] {
         let row = super::row(told(
             &mut asking(&lsf, name),
             Order::Query,

@@ -48,6 +48,10 @@ pub(super) fn bjobs(call: &mut Call) -> Said {
         ("-u", 1),
         ("-q", 1),
     ];
+    let known: Vec<(&str, usize)> = known
+        .into_iter()
+        .filter(|(name, _)| !(call.queue.is_openlava() && ["-o", "-json", "-noheader"].contains(name)))
+        .collect();
     let words = match dashed(&call.arguments, &known) {
         Ok(words) => words,
         Err(word) => {
