@@ -66,6 +66,8 @@ pub(crate) struct Description {
     #[serde(default)]
     pub(crate) reasons: Reasons,
     #[serde(default)]
+    pub(crate) log: LogLines,
+    #[serde(default)]
     pub(crate) agent: AgentVariables,
     #[serde(default)]
     pub(crate) options: Options,
@@ -197,6 +199,20 @@ pub(crate) struct Reasons {
     pub(crate) broken: Vec<Whole>,
     /// Somebody holds it.
     pub(crate) held: Vec<Whole>,
+}
+
+/// What the scheduler itself writes into the job's log, where that alone has the cause of an end.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogLines {
+    out_of_memory: Vec<Pattern>,
+}
+
+impl LogLines {
+    /// Whether the scheduler says that it ended the job for its memory.
+    pub(crate) fn says_out_of_memory(&self, log: &str) -> bool {
+        self.out_of_memory.iter().any(|pattern| pattern.0.is_match(log))
+    }
 }
 
 /// Names of environment variables inside the job.

@@ -145,6 +145,9 @@ fn submit_and_follow(
             self::engine(parts, &intent, machine, Arguments { has_time: true, ..arguments }, signals, sinks)?;
         outcome = engine.run()?;
     }
+    if stage.told("log").is_some_and(|log| description.log.says_out_of_memory(&log)) {
+        outcome = outcome.out_of_memory();
+    }
     if let Some(summary) = summary {
         // Where it fails, the event of the stage's end has less to say, and the job ends as it does.
         drop(summary.write_all_at(&engine.summary(&outcome).to_bytes(), 0));

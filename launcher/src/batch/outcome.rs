@@ -97,7 +97,19 @@ impl Told {
     }
 }
 
+/// What a shell makes of a process that SIGKILL ended.
+const KILLED: i32 = 137;
+
 impl Outcome {
+    /// The same end by the cause that only the scheduler's lines in the job's log tell.
+    pub(crate) fn out_of_memory(self) -> Self {
+        match self {
+            Outcome::Killed(End::Failed | End::Cancelled, row) => Outcome::Killed(End::OutOfMemory, row),
+            Outcome::Failed(KILLED) => Outcome::Killed(End::OutOfMemory, Row::default()),
+            other => other,
+        }
+    }
+
     /// The outcome for the runner and the user. `script` is the record's code, `title` the scheduler's name.
     pub(crate) fn ending(&self, script: Option<i32>, title: &str) -> Ending {
         let (verdict, text) = self.words(title);

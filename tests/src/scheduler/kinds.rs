@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Accounting,
     /// `proctrack/cgroup` and `task/cgroup`.
     Groups,
+    /// Memory is bounded without control groups, by what Slurm gathers each second (`OverMemoryKill`).
+    OverMemoryKill,
 }
 
 impl Slurm {
@@ -52,10 +54,20 @@ impl Slurm {
         Some(Self::start_kind(Kind::Groups))
     }
 
+    /// Starts one that ends jobs with too much memory by itself, without control groups.
+    ///
+    /// # Panics
+    /// As [`Slurm::start`].
+    pub fn over_memory_kill() -> Slurm {
+        Self::start_kind(Kind::OverMemoryKill)
+    }
+
     /// Names of the nodes. Control groups are the host's, so their names are of this process and bed.
     pub(super) fn nodes(&self) -> [String; 2] {
         match self.kind {
-            Kind::Plain | Kind::Patient | Kind::Accounting => ["n1".to_owned(), "n2".to_owned()],
+            Kind::Plain | Kind::Patient | Kind::Accounting | Kind::OverMemoryKill => {
+                ["n1".to_owned(), "n2".to_owned()]
+            }
             Kind::Groups => [1, 2].map(|n| format!("nbt{}p{n}", self.ports[0])),
         }
     }
@@ -72,6 +84,9 @@ impl Slurm {
             Kind::Patient => "MessageTimeout=60\nBatchStartTimeout=120\n",
             _ => "MessageTimeout=5\n",
         });
+        if self.kind == Kind::OverMemoryKill {
+            text.push_str("JobAcctGatherParams=OverMemoryKill\nJobAcctGatherFrequency=1\n");
+        }
         match self.kind {
             Kind::Accounting => write!(
                 text,

@@ -129,6 +129,21 @@ fn a_script_that_takes_too_much_memory_is_killed_and_the_user_reads_why() {
     assert!(ended.err.contains("peak memory "), "{}", ended.err);
 }
 
+#[test]
+fn too_much_memory_is_told_where_slurm_bounds_it_without_control_groups() {
+    if !require_root() {
+        return;
+    }
+    let slurm = Slurm::over_memory_kill();
+    let ended = slurm
+        .job("nbt_ann")
+        .arguments("--mem=50")
+        .run("echo begun; head -c 300000000 /dev/zero | tail -c 300000000 | { sleep 60; wc -c; }");
+    ended.failed(1, "killed: out of memory on n");
+    assert_eq!(ended.summary.as_ref().expect("a summary").end, BatchEnd::OutOfMemory);
+    assert_eq!(ended.text(), "begun\n");
+}
+
 /// The account's programs can put anything in the place of a stage's file, on any host that shares the directory.
 #[test]
 fn a_named_pipe_among_a_stages_files_holds_nobody_up() {
