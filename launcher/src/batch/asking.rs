@@ -252,7 +252,7 @@ fn late(said: &Said) -> String {
 fn limit(job: &Fields) -> String {
     let seconds = job.get("limit_seconds").and_then(|text| text.parse::<f64>().ok());
     match seconds {
-        Some(seconds) if seconds >= 1.0 && seconds < 1e12 => amounts::time(seconds as u64),
+        Some(seconds) if (1.0..1e12).contains(&seconds) => amounts::time(seconds as u64),
         _ => job.get("limit").cloned().unwrap_or_default(),
     }
 }
