@@ -182,10 +182,17 @@ impl<'d> Asking<'d> {
         if self.step == 0 && submit.has_other_form(everything) {
             return Answer::Disabled;
         }
+        let text = everything.to_owned();
         if says(&submit.unclear, everything) {
-            return Answer::Unclear(everything.to_owned());
+            return Answer::Unclear(text);
         }
-        Answer::Rejected(everything.to_owned())
+        if says(&submit.later, everything) {
+            return Answer::Later(text);
+        }
+        if says(&submit.faulty, everything) {
+            return Answer::Faulty(text);
+        }
+        Answer::Rejected(text)
     }
 
     /// What is said about our job: of our account, with our tag, whatever its id.

@@ -100,6 +100,12 @@ pub(crate) struct Submit {
     /// In the output of a failed command: it may have been accepted, or may be accepted later.
     #[serde(default)]
     pub(crate) unclear: Vec<Pattern>,
+    /// The same: refused, because the account has as many jobs as it may have at once.
+    #[serde(default)]
+    pub(crate) later: Vec<Pattern>,
+    /// The same: refused, for trouble that is the scheduler's own.
+    #[serde(default)]
+    pub(crate) faulty: Vec<Pattern>,
     /// In the output of a failed command: this release lacks one of the command's own options, and took no job.
     #[serde(default)]
     disabled: Vec<Pattern>,

@@ -49,6 +49,14 @@ impl Log {
                 self.last = Some(Instant::now());
                 self.remark(tail, &format!("{title} job {}: {}", Untrusted(id.unwrap_or("?")), waits(row)));
             }
+            Notice::Later(text) => self.remark(
+                tail,
+                &format!(
+                    "waiting to submit: {title} takes no more jobs of yours for now ({}); trying again until the CI job's time \
+                     is up",
+                    lines(text)
+                ),
+            ),
             Notice::Runs(node) => {
                 self.close(tail);
                 let on = if node.is_empty() { String::new() } else { format!(" on {}", Untrusted(node)) };

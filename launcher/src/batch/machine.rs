@@ -29,6 +29,9 @@ const ACCOUNTED: Duration = Duration::from_secs(6);
 /// What a killed job may still have to tell.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// How often a submission is repeated that failed by the scheduler's own fault; with growing pauses, about a minute.
+const FAULTS: u8 = 5;
+
 /// How long a cancelled job's last output may take to be passed on.
 const UNWANTED: Duration = Duration::from_secs(10);
 
@@ -62,6 +65,8 @@ pub(crate) struct Machine<'d> {
     flowed: Duration,
     /// How often the limits are still asked for.
     limits_left: u8,
+    /// How often a submission that fails by the scheduler's own fault is still repeated.
+    faults_left: u8,
     absent_since: Option<Duration>,
     absent_by_tag: bool,
     in_accounting: bool,
@@ -105,6 +110,7 @@ impl<'d> Machine<'d> {
             output: Output::Flowing,
             flowed: Duration::ZERO,
             limits_left: 0,
+            faults_left: FAULTS,
             absent_since: None,
             absent_by_tag: false,
             in_accounting: false,

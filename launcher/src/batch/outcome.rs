@@ -33,6 +33,8 @@ pub(crate) enum Outcome {
     Rejected(String),
     /// The submit command cannot be started.
     Impossible(String),
+    /// The scheduler could not take the job, for trouble of its own.
+    Faulty(String),
     /// Cancelled by us, and gone.
     Cancelled(Why),
     /// Cancelled by us, and not known to be gone. The scheduler's last word for its state, where it answers.
@@ -132,9 +134,10 @@ impl Outcome {
             Outcome::Success => BatchEnd::Success,
             Outcome::Failed(_) | Outcome::NeverBegan(_) => BatchEnd::Failed,
             Outcome::Rejected(_) => BatchEnd::Rejected,
-            Outcome::Impossible(_) | Outcome::NotStarted(_) | Outcome::Cancelled(Why::Broken(_)) => {
-                BatchEnd::NotStarted
-            }
+            Outcome::Impossible(_)
+            | Outcome::Faulty(_)
+            | Outcome::NotStarted(_)
+            | Outcome::Cancelled(Why::Broken(_)) => BatchEnd::NotStarted,
             Outcome::Infeasible(_) | Outcome::Cancelled(Why::TooLate | Why::Never(_)) => {
                 BatchEnd::NeverStarted
             }
@@ -176,6 +179,10 @@ impl Outcome {
                     "{}; tell the administrators: `scheduler_bin` may name another directory",
                     lines(text)
                 ),
+            ),
+            Outcome::Faulty(text) => (
+                Told::SystemFailure,
+                format!("{title} cannot take jobs at present: {}; {again}", lines(text)),
             ),
             Outcome::Cancelled(why) => why.words(title),
             Outcome::NotCancelled(_, still) => {

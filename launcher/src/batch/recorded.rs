@@ -159,3 +159,52 @@ fn the_documented_example_of_a_sites_own_scheduler_works() {
     assert_eq!(ask("echo 9 ann RUN 0 0 1:00 nb8-x\n"), Answer::Absent);
     assert!(is_unclear(&ask("echo down >&2; exit 1\n")));
 }
+
+/// From slurm.conf(5) and sbatch's messages, OpenPBS's pbs_messages.c, Grid Engine's msg_qmaster.h, HTCondor's schedd, flux-accounting.
+#[test]
+fn refusals_that_pass_by_themselves_and_faults_of_the_scheduler_are_no_refusals_of_the_job() {
+    let policy = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)";
+    let submit = |name: &str, err: &str| {
+        let description = named(name);
+        asking(&description, "nb7-x").answer(Order::Submit, &said(1, "", err))
+    };
+    for (name, text) in [
+        ("slurm", "sbatch: error: AssocMaxSubmitJobLimit"),
+        ("slurm", "sbatch: error: AssocGrpSubmitJobsLimit"),
+        ("slurm", "sbatch: error: QOSMaxSubmitJobPerUserLimit"),
+        ("slurm", "sbatch: error: QOSGrpSubmitJobsLimit"),
+        ("slurm", "sbatch: error: MaxSubmitJobsPerAccount"),
+        ("pbs", "qsub: Maximum number of jobs for user ann already in queue workq"),
+        ("pbs", "qsub: would exceed complex's per-user limit of jobs in 'Q' state"),
+        ("pbs", "qsub: would exceed queue workq's per-group limit"),
+        (
+            "gridengine",
+            "Unable to run job: job rejected: Only 2 jobs are allowed per user (current job count: 2).",
+        ),
+        ("htcondor", "ERROR: Number of submitted jobs would exceed MAX_JOBS_PER_OWNER"),
+        ("flux", "flux-batch: ERROR: [Errno 22] user has max active jobs"),
+    ] {
+        let err = if name == "slurm" { format!("{text}\n{policy}") } else { text.to_owned() };
+        assert!(matches!(submit(name, &err), Answer::Later(_)), "{text}");
+    }
+    for (name, text) in [
+        ("slurm", "sbatch: error: Batch job submission failed: I/O error writing script/environment to file"),
+        (
+            "slurm",
+            "sbatch: error: Invalid user for SlurmUser slurm, ignored\nsbatch: fatal: Unable to process configuration file",
+        ),
+        ("slurm", "sbatch: fatal: Could not establish a configuration source"),
+        ("slurm", "sbatch: error: Batch job submission failed: Invalid user id"),
+        ("pbs", "qsub: Failed to save job/resv, refer server logs for details"),
+    ] {
+        assert!(matches!(submit(name, text), Answer::Faulty(_)), "{text}");
+    }
+    for (name, text) in [
+        ("slurm", policy),
+        ("slurm", "sbatch: error: QOSMaxWallDurationPerJobLimit"),
+        ("pbs", "qsub: would exceed per-user limit on resource ncpus in complex"),
+        ("htcondor", "ERROR: Number of submitted jobs would exceed MAX_JOBS_PER_SUBMISSION"),
+    ] {
+        assert!(matches!(submit(name, text), Answer::Rejected(_)), "{text}");
+    }
+}

@@ -32,6 +32,8 @@ fn accounting_tells_who_cancelled_and_that_an_account_is_none() {
     job.run("true").failed(1, "can never start it (QOSMaxWallDurationPerJobLimit)");
     assert_eq!(job.submitted(), 1);
 
+    limits_of_submitted_jobs_pass_by_themselves(&slurm);
+
     let (waiting, running) = (slurm.job("nbt_bea").arguments("-A science --hold"), slurm.job("nbt_bea"));
     let stages = [waiting.start("true"), running.start("touch \"$HOME/runs\"; sleep 60")];
     let ids = [waiting.wait_for_state("PENDING"), running.wait_for_state("RUNNING")];
@@ -43,4 +45,28 @@ fn accounting_tells_who_cancelled_and_that_an_account_is_none() {
     let summary = waiting.summary.as_ref().expect("a summary");
     assert_eq!((summary.end, summary.queued_s, summary.ran_s), (BatchEnd::CancelledByOthers, None, None));
     running.failed(143, "cancelled by nbt_bea (uid 41102), not by this CI job");
+}
+
+fn limits_of_submitted_jobs_pass_by_themselves(slurm: &Slurm) {
+    let made = slurm.admin("sacctmgr -iQ modify user nbt_cyn set MaxSubmitJobs=1 && echo made");
+    assert!(made.contains("made"), "{made}");
+    let (first, mut second, third) = (slurm.job("nbt_cyn"), slurm.job("nbt_cyn"), slurm.job("nbt_cyn"));
+    second.batch().poll_interval = 2;
+    let waits = "until [ -e \"$HOME/all\" ]; do sleep 0.1; done";
+    let running = first.start(waits);
+    first.wait_for_state("RUNNING");
+    let [mut waiting, cancelled] = [second.start("echo ran"), third.start("true")];
+    for stage in [&waiting, &cancelled] {
+        stage.wait_for_word("waiting to submit: Slurm takes no more jobs of yours for now (sbatch: error: AssocMaxSubmitJobLimit");
+    }
+    // Nothing of it is with Slurm that would have to be cancelled there.
+    cancelled.signal(nix::sys::signal::Signal::SIGTERM);
+    cancelled.finish().failed(1, "cancelled");
+    assert!(!waiting.has_ended());
+    first.write_home("all");
+    running.finish().succeeded();
+    let ended = waiting.finish();
+    assert_eq!(ended.succeeded().text(), "ran\n");
+    assert_eq!(ended.err.matches("waiting to submit").count(), 1, "{}", ended.err);
+    slurm.admin("sacctmgr -iQ modify user nbt_cyn set MaxSubmitJobs=-1");
 }

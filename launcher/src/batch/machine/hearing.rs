@@ -18,7 +18,8 @@ impl Machine<'_> {
     pub(super) fn answered(&mut self, now: Duration, order: Order, answer: Answer) {
         // That the queue does not have the job is no answer to who could not submit it.
         let unsubmitted = order == Order::Find && self.submission == Submission::Unclear;
-        let no_word = matches!(answer, Answer::Unclear(_)) || (unsubmitted && answer == Answer::Absent);
+        let no_word = matches!(answer, Answer::Unclear(_) | Answer::Faulty(_))
+            || (unsubmitted && answer == Answer::Absent);
         if !no_word {
             self.pace.answered();
         }
@@ -35,6 +36,21 @@ impl Machine<'_> {
             }
             (Order::Limits, _) => self.limits_left = 0,
             (Order::Submit, Answer::Impossible(text)) => self.outcome = Some(Outcome::Impossible(text)),
+            (Order::Submit, Answer::Later(text)) => {
+                self.submission = Submission::Intended;
+                let says = (String::new(), text.clone());
+                if self.told.as_ref() != Some(&says) {
+                    self.told = Some(says);
+                    self.notices.push(Notice::Later(text));
+                }
+                self.pace.waiting(now);
+            }
+            (Order::Submit, Answer::Faulty(text)) if self.faults_left > 0 => {
+                self.submission = Submission::Intended;
+                self.faults_left -= 1;
+                self.silence(now, text);
+            }
+            (Order::Submit, Answer::Faulty(text)) => self.outcome = Some(Outcome::Faulty(text)),
             (Order::Submit, Answer::Rejected(text)) => self.outcome = Some(Outcome::Rejected(text)),
             (Order::Signal | Order::Cancel | Order::Kill, answer) => {
                 if let Some(cancel) = &mut self.cancel {

@@ -27,6 +27,10 @@ pub(crate) enum Answer {
     Id(String),
     /// Not submitted, and why.
     Rejected(String),
+    /// Not submitted as long as the account has so many jobs, and why.
+    Later(String),
+    /// Not submitted for trouble that is the scheduler's own.
+    Faulty(String),
     /// The command cannot be started on this host, so nothing was submitted.
     Impossible(String),
     /// The job, whose owner and tag are ours.
@@ -85,6 +89,8 @@ pub(crate) enum Notice {
     Submitted(String),
     /// State, reason and expected start of a job that waits.
     Waits(Row),
+    /// Why it cannot be submitted yet.
+    Later(String),
     /// Where it runs.
     Runs(String),
     /// The scheduler has not answered for so long.

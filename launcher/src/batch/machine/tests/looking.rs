@@ -1,9 +1,9 @@
 //! The machine, played: submissions of which nobody knows the end, and jobs that are to be looked for.
 
-use super::super::{Answer, Event, Order, Output};
+use super::super::{Answer, Event, Limits, Notice, Order, Output};
 use super::{LIMITS, Play, record, says, silent};
 use crate::batch::description::slurm;
-use crate::batch::outcome::Outcome;
+use crate::batch::outcome::{Outcome, Told, Why};
 use crate::batch::record::Began;
 use std::time::Duration;
 
@@ -92,4 +92,50 @@ fn a_script_that_failed_in_a_job_that_vanished_has_failed() {
     play.on(Order::Accounting, Answer::Disabled);
     play.on(Order::Query, Answer::Absent);
     play.ends(Outcome::Failed(3));
+}
+
+#[test]
+fn a_job_that_is_one_too_many_is_submitted_again_with_growing_pauses_until_its_time_is_up() {
+    let slurm = slurm();
+    let later = || Answer::Later("AssocMaxSubmitJobLimit".to_owned());
+    let limits = Limits { deadline: Some(Duration::from_secs(3600)), ..LIMITS };
+    let mut play = Play::new(&slurm, limits, false, None);
+    for _ in 0..5 {
+        play.on(Order::Submit, later());
+    }
+    let said = |play: &Play<'_>| play.notices.iter().filter(|n| matches!(n, Notice::Later(_))).count();
+    assert_eq!(said(&play), 1);
+    play.on(Order::Submit, Answer::Id("7".to_owned()));
+
+    let mut play = Play::new(&slurm, limits, false, None);
+    while let Some(order) = play.order() {
+        play.event(Event::Answer(order, later()));
+    }
+    assert_eq!(play.machine.outcome(), Some(&Outcome::Cancelled(Why::TooLate)));
+    assert!((3540..3610).contains(&play.now.as_secs()), "{:?}", play.now);
+    assert!(said(&play) == 1 && play.counted(Order::Submit) < 80, "{}", play.counted(Order::Submit));
+
+    let mut play = Play::new(&slurm, limits, false, None);
+    play.on(Order::Submit, later());
+    play.event(Event::Cancel(false));
+    play.ends(Outcome::Cancelled(Why::Asked));
+}
+
+#[test]
+fn a_submission_that_fails_by_the_schedulers_own_fault_is_repeated_and_then_the_systems_failure() {
+    let slurm = slurm();
+    let fault = || Answer::Faulty("I/O error writing script/environment to file".to_owned());
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    play.on(Order::Submit, fault());
+    play.on(Order::Submit, fault());
+    play.on(Order::Submit, Answer::Id("7".to_owned()));
+
+    let mut play = Play::new(&slurm, LIMITS, false, None);
+    while let Some(order) = play.order() {
+        play.event(Event::Answer(order, fault()));
+    }
+    assert!(play.now.as_secs() < 120, "{:?}", play.now);
+    let ending = play.machine.outcome().expect("an end").ending(None, "Slurm");
+    assert_eq!(ending.verdict, Told::SystemFailure);
+    assert!(ending.text.contains("Slurm cannot take jobs at present: I/O error"), "{}", ending.text);
 }
