@@ -106,10 +106,10 @@ pub(crate) fn mebibytes(text: &str, unit: &str) -> Option<u64> {
     let written = text[digits.len()..].to_ascii_uppercase();
     match if written.is_empty() { unit } else { written.as_str() } {
         "B" => Some(amount.div_ceil(1 << 20)),
-        "K" | "KB" | "KIB" => Some(amount.div_ceil(1024)),
-        "M" | "MB" | "MIB" => Some(amount),
-        "G" | "GB" | "GIB" => amount.checked_mul(1024),
-        "T" | "TB" | "TIB" => amount.checked_mul(1024 * 1024),
+        "K" | "KB" | "KI" | "KIB" => Some(amount.div_ceil(1024)),
+        "M" | "MB" | "MI" | "MIB" => Some(amount),
+        "G" | "GB" | "GI" | "GIB" => amount.checked_mul(1024),
+        "T" | "TB" | "TI" | "TIB" => amount.checked_mul(1024 * 1024),
         _ => None,
     }
 }

@@ -63,6 +63,16 @@ impl Running {
         };
         let (out, err) = (memory()?, memory()?);
         command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+        if let Some(bin) = bin.filter(|_| program.starts_with('/')) {
+            // A script of the site's, which calls the scheduler's commands itself.
+            let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
+            let mut all = bin.as_os_str().to_owned();
+            if let Some(more) = path.filter(|path| !path.is_empty()) {
+                all.push(":");
+                all.push(more);
+            }
+            command.env("PATH", all);
+        }
         match &call.input {
             Some(text) => command.stdin(input(text)?),
             None => command.stdin(Stdio::null()),
@@ -152,6 +162,27 @@ mod tests {
         let said = said(&["sh", "-c", "echo a; echo b >&2; exit 3"], Duration::from_secs(5));
         assert_eq!((said.out.as_str(), said.err.as_str()), ("a\n", "b\n"));
         assert_eq!(said.status.and_then(|status| status.code()), Some(3));
+    }
+
+    #[test]
+    fn a_script_of_the_sites_finds_the_schedulers_commands_where_the_site_has_them() {
+        let bin = tempfile::tempdir().expect("a directory");
+        let program = bin.path().join("pjstat");
+        std::fs::write(&program, "#!/bin/sh\necho found\n").expect("a command");
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("its mode");
+        let words = ["/bin/sh", "-c", "pjstat"].map(str::to_owned).to_vec();
+        let environment = [("PATH".into(), "/usr/bin:/bin".into())];
+        let call = Call { words, input: None };
+        let mut running =
+            Running::start(&call, Some(bin.path()), &environment, Duration::from_secs(600)).expect("start");
+        let said = loop {
+            if let Some(said) = running.ended().expect("wait") {
+                break said;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(said.out, "found\n", "{}", said.err);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) struct Options {
     time_form: Option<String>,
     /// The unit of memory without one; see [`amounts::mebibytes`]. MiB when not given.
     memory_unit: Option<String>,
-    /// Options that Nunbird sets, by the reason.
+    /// Options that Nunbird sets, by the reason; `*` at the end of one stands for any rest.
     owned: BTreeMap<String, Vec<String>>,
 }
 
@@ -57,6 +57,8 @@ enum Style {
     /// getopt_long(3): `-N2`, `-N 2`, `--nodes=2`, `--nodes 2`.
     #[default]
     Getopt,
+    /// Python's argparse: the same, and `-N=2` for `-N 2`.
+    Argparse,
     /// A word for the name, however many dashes, and one for the value: `-pe mpi 4`. Only known options pass.
     Words,
     /// `name=value`, without regard to case.
@@ -163,7 +165,12 @@ impl Options {
 
     /// Why nobody but Nunbird sets an option; none where anybody may.
     fn reason_against(&self, given: &Given) -> Option<&str> {
-        let is_owned = |names: &Vec<String>| given.amounts().any(|(name, _)| names.contains(name));
+        let is = |owned: &String, name: &str| match owned.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => owned == name,
+        };
+        let is_owned =
+            |names: &Vec<String>| given.amounts().any(|(name, _)| names.iter().any(|owned| is(owned, name)));
         self.owned.iter().find(|(_, names)| is_owned(names)).map(|(reason, _)| reason.as_str())
     }
 

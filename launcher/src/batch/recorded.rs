@@ -4,6 +4,8 @@ use super::asking::Asking;
 use super::command::Said;
 use super::description::{Description, End, State, named};
 use super::machine::{Answer, Order, Row};
+use super::options;
+use nunbird_handover::{Account, Batch, Rules, Scheduler, UserText};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -158,6 +160,42 @@ fn the_documented_example_of_a_sites_own_scheduler_works() {
     assert_eq!(ask("echo 9 bob RUN 0 0 1:00 nb7-x\n"), Answer::Absent);
     assert_eq!(ask("echo 9 ann RUN 0 0 1:00 nb8-x\n"), Answer::Absent);
     assert!(is_unclear(&ask("echo down >&2; exit 1\n")));
+
+    // What pipelines of Fugaku write, and the ways around a site's bounds.
+    let mut batch = Batch::new(Scheduler::Named("slurm".to_owned()), "/d".into());
+    batch.rules = Rules {
+        most_nodes: Some(4),
+        most_memory: Some(32 << 10),
+        accounts: Some(vec!["hp120000".to_owned()]),
+        ..Rules::default()
+    };
+    let account =
+        Account { name: "ann".to_owned(), uid: 1, gid: 1, home: "/home/ann".into(), shell: "/bin/sh".into() };
+    let mut judged = |text: &str| {
+        batch.arguments =
+            Some(UserText { variable: "SCHEDULER_PARAMETERS".to_owned(), text: text.to_owned() });
+        options::arguments(&batch, &account, &pjm.options)
+    };
+    for good in [
+        "-L rscgrp=small,node=4,elapse=1:00:00 -g hp120000 --mpi max-proc-per-node=4 -x PJM_LLIO_GFSCACHE=/vol0004",
+        "--no-check-directory --gname hp120000 -L node-mem=28Gi",
+        "-L vnode=4 -S",
+    ] {
+        assert!(judged(good).is_ok(), "{good}: {:?}", judged(good));
+    }
+    for bad in [
+        "-g hp999999",
+        "--gname hp999999",
+        "--gname=hp999999",
+        "-L vnode=12",
+        "--rsc-list vnode=12",
+        "-L node=2x3x2",
+        "-L node-mem=64Gi",
+        "-X",
+        "--name x",
+    ] {
+        assert!(judged(bad).is_err(), "{bad}");
+    }
 }
 
 /// From slurm.conf(5) and sbatch's messages, OpenPBS's pbs_messages.c, Grid Engine's msg_qmaster.h, HTCondor's schedd, flux-accounting.

@@ -81,6 +81,7 @@ const BATCH: &[(&[&str], bool)] = &[
     (&["--setopt", "-o"], true),
     (&["--flags"], true),
     (&["--broker-opts"], true),
+    (&["--conf"], true),
     (&["--dump"], true),
     (&["--quiet"], false),
     (&["--wrap"], false),
@@ -103,8 +104,16 @@ fn duration(text: &str) -> Option<u64> {
 }
 
 fn batch(call: &mut Call, arguments: &[String]) -> io::Result<Said> {
+    // argparse: `-N=1` is `-N 1`, and `-N` with `=1` has the value `=1`.
+    let apart = |word: &String| match word.as_bytes() {
+        [b'-', letter, b'=', ..] if letter.is_ascii_alphabetic() => {
+            vec![word[..2].to_owned(), word[3..].to_owned()]
+        }
+        _ => vec![word.clone()],
+    };
+    let arguments: Vec<String> = arguments.iter().flat_map(apart).collect();
     // What follows the script is the script's.
-    let words = match gnu(arguments, BATCH) {
+    let words = match gnu(&arguments, BATCH) {
         Ok(words) => words,
         Err(word) => {
             return Ok(Said::error(

@@ -90,9 +90,11 @@ pub(super) fn shown(words: &[String]) -> String {
 fn value_of<'a>(name: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<&'a String, String> {
     match words.next() {
         Some(value) if !value.starts_with('-') => Ok(value),
-        Some(_) => {
-            Err(format!("{0} has no value; one that begins with `-` is written {0}=-…", Untrusted(name)))
-        }
+        Some(_) => Err(format!(
+            "{0} has no value; one that begins with `-` is written {0}=-…; if {0} takes none, the administrators list it \
+                 under `flags` in a copy of the scheduler's description",
+            Untrusted(name)
+        )),
         None => Err(format!("{} has no value", Untrusted(name))),
     }
 }
@@ -108,7 +110,7 @@ impl Options {
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match self.style {
-                Style::Getopt => self.getopt(word, &mut words, &mut given)?,
+                Style::Getopt | Style::Argparse => self.getopt(word, &mut words, &mut given)?,
                 Style::Words => given.push(self.word(word, &mut words)?),
                 Style::Assignments => given.push(self.assignment(word)?),
             }
@@ -158,7 +160,8 @@ impl Options {
         Ok(self.given(name, Some(value), words))
     }
 
-    /// `-N2`, `-N 2`, and several letters in one word.
+    /// `-N2`, `-N 2`, and several letters in one word. What is written in one word stays one: `-N=2` is 2 nodes for argparse, as
+    /// `-N` and `=2` it is no number.
     fn short<'a>(
         &self,
         letters: &str,
@@ -172,12 +175,22 @@ impl Options {
                 all.push(self.given(name.clone(), None, vec![name]));
                 continue;
             }
-            let value = match rest.as_str() {
-                "" => value_of(&name, words)?.clone(),
-                glued => glued.to_owned(),
+            let given = match rest.as_str() {
+                "" => {
+                    let value = value_of(&name, words)?.clone();
+                    let words = vec![name.clone(), value.clone()];
+                    self.given(name, Some(value), words)
+                }
+                glued => {
+                    let value = match self.style {
+                        Style::Argparse => glued.strip_prefix('=').unwrap_or(glued),
+                        _ => glued,
+                    };
+                    let words = vec![format!("{name}{glued}")];
+                    self.given(name, Some(value.to_owned()), words)
+                }
             };
-            let words = vec![name.clone(), value.clone()];
-            all.push(self.given(name, Some(value), words));
+            all.push(given);
             return Ok(());
         }
         Ok(())

@@ -23,21 +23,27 @@ fn words_are_split_as_a_shell_splits_them_and_nothing_is_evaluated() {
     let result =
         judged(&batch("  -Aacct -N2 --constraint='a b'  --gres=\"x;$(id)`id`\" --mail-user $HOME/x "));
     let words = result.expect("good").words;
-    assert_eq!(
-        words,
-        ["-A", "acct", "-N", "2", "--constraint=a b", "--gres=x;$(id)`id`", "--mail-user=/home/ann/x"]
-    );
+    assert_eq!(words, ["-Aacct", "-N2", "--constraint=a b", "--gres=x;$(id)`id`", "--mail-user=/home/ann/x"]);
     assert!(judged(&batch("--a='b")).expect_err("open").contains("not closed"));
 }
 
-/// `--consolidate-segments` of Slurm 25.05 takes no value. Two words would make a script of the second, and what follows it,
+#[test]
+fn flags_of_later_releases_and_of_pyxis_take_no_word_that_follows() {
+    let text =
+        "--no-container-mount-home --consolidate-segments --container-writable -N 2 --container-remap-root";
+    assert_eq!(judged(&batch(text)).expect("good").words.join(" "), text);
+    let error = judged(&batch("--frobnicate -N 2")).expect_err("no value");
+    assert!(error.contains("under `flags` in a copy"), "{error}");
+}
+
+/// An option that is not known here may take no value. Two words would make a script of the second, and what follows it,
 /// the site's arguments and ours, would be that script's.
 #[test]
 fn an_option_that_nobody_knows_here_cannot_make_a_script_of_its_value() {
-    let mut batch = batch("--consolidate-segments /home/ann/mine.sh -p x");
+    let mut batch = batch("--frobnicate /home/ann/mine.sh -p x");
     batch.rules.forced = vec!["--account=ci".to_owned()];
     let words = judged(&batch).expect("good").words;
-    assert_eq!(words, ["--consolidate-segments=/home/ann/mine.sh", "-p", "x", "--account=ci"]);
+    assert_eq!(words, ["--frobnicate=/home/ann/mine.sh", "-p", "x", "--account=ci"]);
 }
 
 #[test]
@@ -110,7 +116,7 @@ fn defaults_stand_before_the_users_and_forced_ones_behind() {
     batch.rules.default = vec!["-p".to_owned(), "theirs".to_owned(), "-N1".to_owned()];
     batch.rules.forced = vec!["--partition=ours".to_owned()];
     let result = judged(&batch).expect("good");
-    assert_eq!(result.words, ["-p", "theirs", "-N", "1", "-p", "mine", "-t", "5", "--partition=ours"]);
+    assert_eq!(result.words, ["-p", "theirs", "-N1", "-p", "mine", "-t", "5", "--partition=ours"]);
     assert!(result.remarks[0].contains("instead of your `-p mine`"), "{:?}", result.remarks);
 }
 
