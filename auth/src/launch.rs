@@ -22,6 +22,7 @@ use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::signals::Waiter;
 use nunbird_sys::trusted::open_trusted;
 use nunbird_sys::{answer, clock, exec, process};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::fs::File;
@@ -92,6 +93,7 @@ impl Start {
             workspace: record.workspace.clone(),
             shell: record.shell.clone(),
             environment: record.environment.clone(),
+            session_variables: BTreeSet::new(),
             exit_codes: context.inputs.exit_codes,
             exit_code_file: opened.exit_code.is_some(),
             batch: batch(context, record, &task)?,

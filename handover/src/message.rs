@@ -2,7 +2,7 @@
 
 use crate::{Batch, FORMAT_VERSION, FormatError, SiteRules};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Everything the launcher needs to know about one stage, decided with privilege before the drop.
@@ -27,6 +27,9 @@ pub struct Handover {
     pub shell: Shell,
     /// The job's environment beside `HOME`, `USER`, `LOGNAME` and `SHELL`, from the site's configuration.
     pub environment: BTreeMap<String, String>,
+    /// Names of those that the PAM session on this host added.
+    #[serde(default)]
+    pub session_variables: BTreeSet<String>,
     /// The umask of scripts, where the site's PAM session has set one; else the launcher's own.
     pub umask: Option<u32>,
     /// What the runner takes for "the script failed" and "the system failed".

@@ -162,7 +162,7 @@ impl Keeper {
         let left = Duration::from_secs(self.keep.until.saturating_sub(now)).min(LONGEST);
         let mut until = Some(Instant::now() + left);
         // What is left out is said now, while time is limited: a stage's log may be one that nobody reads.
-        session.add_environment(&self.order.pam, &mut BTreeMap::new());
+        let _left_out_is_said = session.add_environment(&self.order.pam, &mut BTreeMap::new());
         given.voice.turn(None);
         self.say(b"o");
         drop(runners.take());
@@ -264,7 +264,8 @@ impl Keeper {
             ))
         } else {
             order.handover.umask = Some(given.umask);
-            session.add_environment(&self.order.pam, &mut order.handover.environment);
+            order.handover.session_variables =
+                session.add_environment(&self.order.pam, &mut order.handover.environment);
             let place =
                 Place { outputs, change: given.change, limits: &given.limits, group: given.group.as_ref() };
             launcher::start(&order, files, place, &report)

@@ -5,7 +5,8 @@ use nunbird_handover::{Pam, SessionTrouble, Untrusted};
 use nunbird_pam::{Error, Handle, Item};
 use nunbird_sys::rlimits::Limits;
 use nunbird_sys::trusted::{Distrust, open_trusted};
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
@@ -57,8 +58,13 @@ impl Session {
         Ok(session)
     }
 
-    /// Adds the variables that the site lets pass; what the policy gives a job stays.
-    pub(crate) fn add_environment(&mut self, pam: &Pam, environment: &mut BTreeMap<String, String>) {
+    /// Adds the variables that the site lets pass, and gives their names; what the policy gives a job stays.
+    pub(crate) fn add_environment(
+        &mut self,
+        pam: &Pam,
+        environment: &mut BTreeMap<String, String>,
+    ) -> BTreeSet<String> {
+        let mut added = BTreeSet::new();
         for variable in self.handle.environment() {
             let text = variable.to_string_lossy();
             let Some((name, value)) = text.split_once('=').filter(|(name, _)| pam.passes(name)) else {
@@ -69,8 +75,12 @@ impl Session {
                 self.voice.say(&format!("nunbird: pam: variable {name} is not UTF-8 and is left out\n"));
                 continue;
             }
-            environment.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            if let Entry::Vacant(vacant) = environment.entry(name.to_owned()) {
+                vacant.insert(value.to_owned());
+                added.insert(name.to_owned());
+            }
         }
+        added
     }
 
     /// Closes the session and ends its credentials. What fails is told, and makes the answer `false`: the stage is over.

@@ -77,7 +77,8 @@ impl Stage {
     ) -> Result<Ended, Trouble> {
         let handover = &mut self.inherited.order.handover;
         handover.umask = Some(process::current_umask());
-        session.add_environment(&self.inherited.order.pam, &mut handover.environment);
+        handover.session_variables =
+            session.add_environment(&self.inherited.order.pam, &mut handover.environment);
         settle(parent)?;
         let limits = rlimits::raise_files().map_err(|e| failed("RLIMIT_NOFILE", &e))?;
         let watch = Watch::begin(&relay::HEEDED).map_err(|e| failed("signalfd", &e))?;

@@ -4,8 +4,10 @@
 //! private directory until the agent removes it.
 
 use super::description::AgentVariables;
+use super::session_variables::of_host;
 use crate::job::{environment, shell_command};
-use nunbird_handover::Handover;
+use nunbird_handover::{Batch, Handover};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -27,14 +29,26 @@ esac
 /// The agent's text, for the stage whose files are in `directory`.
 pub(crate) fn text(
     handover: &Handover,
+    batch: &Batch,
     stage: &str,
     directory: &Path,
     nonce: &str,
     variables: &AgentVariables,
 ) -> Vec<u8> {
     let mut exports = String::new();
+    let of_host: BTreeMap<&str, &str> = of_host(handover, batch).collect();
+    for (name, value) in &of_host {
+        if is_name(name.as_bytes()) {
+            // Some schedulers pass the environment of their commands on; others set the same name anew for the job.
+            let value = quoted(OsStr::new(value));
+            writeln!(exports, "[ \"${{{name}-}}\" != {value} ] || unset {name}").unwrap_or_default();
+        }
+    }
     let environment = environment(handover, stage);
-    for (name, value) in environment {
+    for (name, value) in environment
+        .into_iter()
+        .filter(|(name, _)| !name.to_str().is_some_and(|name| of_host.contains_key(name)))
+    {
         // A name that is no shell name cannot be exported; execve(2) would have passed it on.
         if is_name(name.as_bytes()) {
             let name = name.to_string_lossy();

@@ -25,6 +25,7 @@ mod record;
 #[cfg(test)]
 mod recorded;
 mod retry;
+mod session_variables;
 mod shared;
 mod stage;
 mod submission;

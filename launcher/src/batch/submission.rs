@@ -29,7 +29,7 @@ pub(super) fn intend(
     let script = script.and_then(read_whole);
     let script = script.map_err(|e| Trouble::new("cannot read the script", e, "run the job again"))?;
     stage.write("script", &[agent::BEGIN, &script])?;
-    stage.write("agent", &[&agent::text(handover, name, stage.path(), &nonce, &description.agent)])?;
+    stage.write("agent", &[&agent::text(handover, batch, name, stage.path(), &nonce, &description.agent)])?;
     // Cobalt starts it as a program.
     let agent = stage.path().join("agent");
     fs::set_permissions(&agent, Permissions::from_mode(0o700)).map_err(|e| {

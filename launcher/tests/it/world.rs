@@ -212,6 +212,7 @@ fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
         },
         shell: Shell { path: "/bin/bash".into(), login: false },
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        session_variables: std::collections::BTreeSet::new(),
         exit_codes: ExitCodes { build_failure: 10, system_failure: 20 },
         exit_code_file: true,
         umask: None,

@@ -254,6 +254,7 @@ fn handover(person: &Person, path: &str, number: u64, batch: Batch) -> Handover 
         workspace: workspace(&person.home.join(".nunbird")),
         shell: Shell { path: "/bin/bash".into(), login: true },
         environment: BTreeMap::from([("PATH".to_owned(), path.to_owned())]),
+        session_variables: std::collections::BTreeSet::new(),
         exit_codes: ExitCodes { build_failure: BUILD_FAILURE, system_failure: SYSTEM_FAILURE },
         exit_code_file: true,
         umask: None,

@@ -6,6 +6,7 @@ use nunbird_tests::scheduler::{Cluster, Possible, Stage, Want};
 pub(crate) const CASES: &[Case] = &[
     case("a script runs as its user and succeeds", success),
     case("nothing of the runner's environment gets in", environment),
+    case("what names places of the runner's host stays there", session_variables),
     case("exit codes 1, 2, 99, 100, 127 and 255 arrive unchanged", exit_codes),
     case("a script that a signal ended has failed with its number", signals),
     case("a script that kills the agent is no success", killed_agent),
@@ -32,6 +33,25 @@ fn environment(cluster: &dyn Cluster) -> Possible<()> {
     let ended = job.run("echo \"$LEAKED|$SBATCH_PARTITION|$FROM_PROFILE|$NUNBIRD_STAGE|$HOME\"");
     let home = job.home().display();
     assert_eq!(ended.succeeded().text(), format!("||yes|build_script|{home}\n"));
+    Ok(())
+}
+
+fn session_variables(cluster: &dyn Cluster) -> Possible<()> {
+    let mut job = job(cluster, "nbt_ann");
+    for (name, value) in [
+        ("XDG_RUNTIME_DIR", "/run/user/4101"),
+        ("KRB5CCNAME", "FILE:/tmp/krb5cc_4101"),
+        ("TMPDIR", "/tmp/session-4711"),
+        ("NBT_SITE", "kept"),
+    ] {
+        job.handover.environment.insert(name.to_owned(), value.to_owned());
+        job.handover.session_variables.insert(name.to_owned());
+    }
+    // Set by the site itself, for jobs.
+    job.handover.environment.insert("XDG_SESSION_ID".to_owned(), "site".to_owned());
+    let ended =
+        job.run("case ${TMPDIR-} in *4711) echo \"$TMPDIR\" ;; esac; echo \"${XDG_RUNTIME_DIR-}|${KRB5CCNAME-}|$NBT_SITE|$XDG_SESSION_ID\"");
+    assert_eq!(ended.succeeded().text(), "||kept|site\n");
     Ok(())
 }
 
