@@ -1,7 +1,7 @@
 //! What a session gives a job, and that it is closed when the stage is over, however it ends.
 
 use crate::{NOTE, WITH_ROOT, begin, machine, machine_with, notes, sessions};
-use nunbird_tests::{Cancel, Exit, Reason, Status, require_root};
+use nunbird_tests::{Cancel, Exit, Privilege, Reason, Status, require_root};
 
 /// A line of each kind: for a kind without one PAM would ask the service `other`.
 const ACCOUNT: &str =
@@ -111,6 +111,34 @@ fn limits_umask_and_listed_variables_of_pam_are_the_jobs() {
     }
 }
 
+/// Of what the session gives, the agent of a job in a scheduler leaves out what names something of this host.
+#[test]
+fn variables_of_a_sessions_host_stay_there_when_the_job_goes_to_a_scheduler() {
+    if !require_root() {
+        return;
+    }
+    let service =
+        format!("{ACCOUNT}session required pam_env.so conffile=/etc/nunbird/pam_env.conf readenv=0\n");
+    for (privilege, more) in [(Privilege::Setuid, ""), (Privilege::RootRunner, "session = \"job\"\n")] {
+        let world = machine_with(privilege, &service, more);
+        let variables = "XDG_RUNTIME_DIR DEFAULT=/run/user/4101\nLC_TIME DEFAULT=de_DE\n";
+        world.write_file("/etc/nunbird/pam_env.conf", variables, "root", 0o644);
+        // A scheduler that shows what it would run, and refuses it.
+        let sbatch = "#!/bin/sh\nfor agent; do :; done\necho \"command $XDG_RUNTIME_DIR\" >&2\n\
+             grep -E 'XDG_RUNTIME|LC_TIME' \"$agent\" >&2\nexit 1\n";
+        world.write_file("/usr/local/bin/sbatch", sbatch, "root", 0o755);
+        world.reconfigure("[job]\n", "[job]\nexecutor = \"slurm\"\n");
+        let job = world.job();
+        let mut session = job.begin();
+        begin(&mut session);
+        let refused = session.run_text("build_script", "true");
+        assert!(!refused.succeeded());
+        let unset = "[ \"${XDG_RUNTIME_DIR-}\" != '/run/user/4101' ] || unset XDG_RUNTIME_DIR";
+        let expected = format!("command /run/user/4101; {unset}; export LC_TIME='de_DE'");
+        assert!(refused.log.contains(&expected), "{privilege:?}: {}", refused.log);
+    }
+}
+
 #[test]
 fn without_a_word_of_pam_limits_and_umask_are_as_without_a_session() {
     if !require_root() {
@@ -181,10 +209,7 @@ fn a_module_that_talks_without_end_is_cut_short() {
     if !require_root() {
         return;
     }
-    let world = machine(
-        nunbird_tests::Privilege::Setuid,
-        &format!("{ACCOUNT}session optional /opt/nunbird/pam_talk.so\n"),
-    );
+    let world = machine(Privilege::Setuid, &format!("{ACCOUNT}session optional /opt/nunbird/pam_talk.so\n"));
     // pam_echo cuts its file at 512 bytes itself.
     let source = "#include <security/pam_modules.h>\n#include <security/pam_ext.h>\n#include <stdlib.h>\n#include <string.h>\n\
          int pam_sm_open_session(pam_handle_t *h, int f, int n, const char **v) {\n\
