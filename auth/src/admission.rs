@@ -12,7 +12,7 @@ use nunbird_handover::{
     Account, Audit, Batch, BatchPlan, FORMAT_VERSION, JobDirectory, Now, Record, RuleRef, Scheduler, Shell,
     SiteRules, UNLIMITED, Workspace,
 };
-use nunbird_judge::{Course, Judged, Means, Proof, judgement, people, place, token_help};
+use nunbird_judge::{Course, Judged, Means, Proof, judgement, people, place, runner, token_help};
 use nunbird_policy::{DEFAULT_AUDIT_FILE, Executor, Job, Policy};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
@@ -140,6 +140,9 @@ fn record(
         },
         min_uid: policy.accounts.min_uid,
         runner_uid: context.privilege.caller.uid,
+        runner: runner::calling().map_err(|e| {
+            Refusal::system(Code::Process, "this host does not say which runner runs this job", e)
+        })?,
         job_directory,
         boot_id,
         admitted_at: epoch,

@@ -40,6 +40,8 @@ pub(crate) enum Stage {
     Cleanup,
     /// The clean-up of a job that is over and that its runner has forgotten, by the name of its record.
     Reap(String),
+    /// The same for a job that may still run.
+    End(String),
     /// The removal of this account's old build directories.
     Tidy(String),
 }
@@ -52,6 +54,7 @@ impl Stage {
             Stage::Run { .. } => "run",
             Stage::Cleanup => "cleanup",
             Stage::Reap(_) => "reap",
+            Stage::End(_) => "end",
             Stage::Tidy(_) => "tidy",
         }
     }
@@ -63,6 +66,7 @@ nunbird-auth: gitlab-runner's custom executor as the user who started the job
 usage: nunbird-auth [flags] config | prepare | run SCRIPT STAGE | cleanup
 
        nunbird-auth reap RECORD | tidy ACCOUNT    by nunbirdctl sweep alone, as root
+       nunbird-auth end RECORD                    by nunbirdctl jobs alone, as root
 
 gitlab-runner calls it; people use nunbirdctl. In config.toml of the runner:
 
@@ -135,6 +139,10 @@ fn stage(words: Vec<OsString>) -> Result<Stage, String> {
         Some("reap") => {
             let record = words.next().ok_or("`reap` needs the name of a record")?;
             Stage::Reap(record_name(&record)?)
+        }
+        Some("end") => {
+            let record = words.next().ok_or("`end` needs the name of a record")?;
+            Stage::End(record_name(&record)?)
         }
         Some("tidy") => {
             let account = words.next().ok_or("`tidy` needs the name of an account")?;

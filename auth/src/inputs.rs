@@ -21,6 +21,8 @@ pub(crate) struct Inputs {
     pub(crate) exit_code_file: Option<PathBuf>,
     /// `BUILD_FAILURE_EXIT_CODE` and `SYSTEM_FAILURE_EXIT_CODE`.
     pub(crate) exit_codes: ExitCodes,
+    /// The process that called: gitlab-runner, or a wrapper of the site's.
+    pub(crate) caller: i32,
     /// The whole environment.
     variables: Vec<(OsString, OsString)>,
 }
@@ -42,6 +44,7 @@ impl Inputs {
                 value("BUILD_FAILURE_EXIT_CODE").as_ref(),
                 value("SYSTEM_FAILURE_EXIT_CODE").as_ref(),
             ),
+            caller: nunbird_sys::process::parent(),
             variables,
         }
     }

@@ -259,7 +259,7 @@ fn run_here(launch: Launch, confines: &Confines, context: &Context<'_>) -> Resul
         Ok(Some(released))
     })?;
     let Some(release) = ends else { return Err(could_not_start("pipe", &"lost")) };
-    shepherd::watch(&child, &waiter, Reach::Signals(Some(release)), context.privilege, user)
+    shepherd::watch(&child, &waiter, Reach::Signals(Some(release)), context, user)
 }
 
 /// Forks; the child does `first`, becomes the launcher, and before that waits for the pipe that `first` may give.

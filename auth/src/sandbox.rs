@@ -67,7 +67,7 @@ pub(crate) fn enter(privilege: Privilege) -> io::Result<()> {
 
 /// What the shepherd calls whatever its arguments are: memory and time as the worker, waiting and signals, its open files, and
 /// the sockets of syslog and journald, which it may have to open anew.
-const WATCHING: [i64; 41] = [
+const WATCHING: [i64; 42] = [
     syscall::BIND,
     syscall::BRK,
     syscall::CLOCK_GETTIME,
@@ -82,6 +82,7 @@ const WATCHING: [i64; 41] = [
     syscall::FSTAT,
     syscall::FUTEX,
     syscall::GETPID,
+    syscall::GETPPID,
     syscall::GETRANDOM,
     syscall::GETSOCKOPT,
     syscall::GETTID,

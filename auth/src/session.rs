@@ -131,7 +131,7 @@ impl Session {
         let child = child.map_err(step("fork"))?;
         // The session's ends of both pipes among them.
         drop(files);
-        let ended = shepherd::watch(&child, &waiter, Reach::Pipe(signals), context.privilege, user)?;
+        let ended = shepherd::watch(&child, &waiter, Reach::Pipe(signals), context, user)?;
         let said = answer::what_is_there(reports, MAX_REPORT).map_err(step("report of the session"))?;
         if said.is_empty() { Ok(ended) } else { Err(refusal_of(&said)) }
     }

@@ -4,8 +4,10 @@
 //! so somebody else has to write its end down. The shepherd keeps the runner's real uid, which lets the runner signal it,
 //! and the user's effective uid, which lets it signal the job and nothing else. Under a root runner, which may signal
 //! anybody, its real uid is one that no account has, so that root cannot be had back. It holds no capability, reads
-//! nothing, and passes signals down and the exit status up. Its death, however it comes, reaches the launcher as `TERM`.
+//! nothing, and passes signals down and the exit status up. Its death, however it comes, reaches the launcher as `TERM`, and so does the
+//! runner's: one that was killed cancels nothing any more, and GitLab may start the job again beside this one.
 
+use crate::context::Context;
 use crate::privilege::{Privilege, Source};
 use crate::refusal::{Code, Refusal};
 use crate::sandbox::{self, NOBODY_AT_ALL};
@@ -17,9 +19,19 @@ use nunbird_sys::{answer, process};
 use std::io::{self, PipeWriter, Write};
 use std::time::{Duration, Instant};
 
-/// Signals that the shepherd waits for: all but `CHLD` go on to the launcher.
-pub(crate) const HEEDED: [i32; 7] =
-    [signals::CHLD, signals::HUP, signals::INT, signals::QUIT, signals::TERM, signals::USR1, signals::USR2];
+/// Signals that the shepherd waits for: all but `CHLD` and [`PARENT_ENDED`] go on to the launcher.
+pub(crate) const HEEDED: [i32; 8] = [
+    signals::CHLD,
+    signals::HUP,
+    signals::INT,
+    signals::QUIT,
+    signals::TERM,
+    signals::USR1,
+    signals::USR2,
+    PARENT_ENDED,
+];
+/// What the kernel sends at the runner's end. Nothing else sends it to a process without a terminal.
+const PARENT_ENDED: i32 = signals::PWR;
 
 /// How long a child may take to become the user: longer than systemd may take to make a scope for it.
 const ON_ITS_WAY: Duration = Duration::from_secs(12);
@@ -37,12 +49,14 @@ pub(crate) fn watch(
     child: &Child,
     waiter: &Waiter,
     mut reach: Reach,
-    privilege: Privilege,
+    context: &Context<'_>,
     user: u32,
 ) -> Result<Ended, Refusal> {
+    let (privilege, runner) = (context.privilege, context.inputs.caller);
     let released = become_shepherd(privilege, user).map_err(|e| e.to_string()).and_then(|()| {
         // After the last change of ids, which undoes it where fs.suid_dumpable is 1.
         process::forbid_inspection()
+            .and_then(|()| process::signal_at_parents_end(PARENT_ENDED))
             .and_then(|()| sandbox::watch_only(child.pid()))
             .and_then(|()| reach.release())
             .map_err(|e| e.to_string())
@@ -52,9 +66,15 @@ pub(crate) fn watch(
         let _gone = child.kill_as(user);
         return Err(failed(&detail));
     }
+    // It may have ended before the request for its signal.
+    let mut runs = true;
     loop {
+        if runs && process::parent() != runner {
+            runs = false;
+            reach.pass(child, signals::TERM);
+        }
         let signal = waiter.next().map_err(|e| failed(&e))?;
-        if signal != signals::CHLD {
+        if !matches!(signal, signals::CHLD | PARENT_ENDED) {
             reach.pass(child, signal);
         }
         if let Some(ended) = child.poll().map_err(|e| failed(&e))? {

@@ -14,6 +14,7 @@ use crate::store::{self, Store, job_directory};
 use crate::tidying;
 use aws_lc_rs::digest;
 use nunbird_handover::{Record, Task};
+use nunbird_judge::runner;
 use nunbird_policy::AccountFacts;
 use nunbird_sys::fork::Ended;
 use nunbird_sys::identity::FileIdentity;
@@ -43,7 +44,8 @@ pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusa
         Stage::Prepare => prepare(call, context),
         Stage::Run { script, stage } => run(call, context, script, stage),
         Stage::Cleanup => cleanup(call, context),
-        Stage::Reap(record) => reap(context, record),
+        Stage::Reap(record) => reap(context, record, false),
+        Stage::End(record) => reap(context, record, true),
         Stage::Tidy(account) => tidying::tidy(call, context, account),
     };
     match served.map_err(|refusal| admission::write_late_denial(context, refusal))? {
@@ -102,6 +104,7 @@ fn config(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
 fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
+    check_runner(&record)?;
     let target = permitted_account(context, &record)?;
     account::check_expiry(&target.name, context.privilege.rights())?;
     make_own_directory(context, &record)?;
@@ -130,6 +133,7 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
     let exit_code = exit_code_file(context)?;
     let (_, record) = admitted(call, context)?;
     Store::check_live(&record)?;
+    check_runner(&record)?;
     let target = permitted_account(context, &record)?;
     account::check_expiry(&target.name, context.privilege.rights())?;
     let (script, digest) = take_script(script, context)?;
@@ -153,8 +157,9 @@ fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     finish(context, &store, &name, record)
 }
 
-/// The clean-up of a job that is over, for `nunbirdctl sweep`: its runner will never ask for it.
-fn reap(context: &mut Context<'_>, name: &str) -> Result<Ended, Refusal> {
+/// The clean-up of a job that is over, for `nunbirdctl sweep`: its runner will never ask for it. With `live`, for `nunbirdctl jobs end`, also
+/// of one that runs.
+fn reap(context: &mut Context<'_>, name: &str, live: bool) -> Result<Ended, Refusal> {
     let store = Store::open(context.privilege)?;
     let record = store.named(name)?;
     // What runs is that stage, and the audit file says so.
@@ -163,7 +168,10 @@ fn reap(context: &mut Context<'_>, name: &str) -> Result<Ended, Refusal> {
     context.sinks = Sinks::open(&record.audit, context.privilege);
     context.record = Some(record.clone());
     // A record that was set aside is found by no stage, and a clean-up that has begun is nobody else's to end.
-    if !record.is_over(&store::now()?) && !record.is_abandoned(name) {
+    let now = store::now()?;
+    let over =
+        record.is_over(&now) || record.is_abandoned(name) || runner::is_gone(&record, &now).unwrap_or(false);
+    if !over && !live {
         let detail = format!("job {} may still run; expires_at {}", record.job_id, record.expires_at);
         return Err(Refusal::denied(Code::StillLive, "this job may still run", detail));
     }
@@ -249,6 +257,23 @@ fn admitted(call: &Call, context: &mut Context<'_>) -> Result<(Store, Record), R
         }
         _ => Ok((store, record)),
     }
+}
+
+/// A runner that was killed cancels nothing any more: what began now would run on unwatched, beside the job that GitLab starts instead.
+fn check_runner(record: &Record) -> Result<(), Refusal> {
+    let failed = |e: std::io::Error| {
+        Refusal::system(Code::Process, "this host does not say whether the job's runner still runs", e)
+    };
+    if runner::is_gone(record, &store::now()?).map_err(failed)? {
+        let detail = format!("none of {:?} runs", record.runner);
+        return Err(Refusal::system(
+            Code::RunnerGone,
+            "the gitlab-runner that started this job has ended",
+            detail,
+        )
+        .help("run the job again"));
+    }
+    Ok(())
 }
 
 /// The record's account as it is now, for a stage that runs something of the user's: the configuration by which the job was

@@ -99,7 +99,7 @@ impl Sudo {
         let user = self.user;
         let Started { child, socket } = self.start(confines, context, None)?;
         let reach = Reach::Pipe(PipeWriter::from(OwnedFd::from(copy_of(&socket)?)));
-        let ended = shepherd::watch(&child, &waiter, reach, context.privilege, user)?;
+        let ended = shepherd::watch(&child, &waiter, reach, context, user)?;
         how_it_ended(socket, ended)
     }
 

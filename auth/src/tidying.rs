@@ -93,6 +93,7 @@ fn no_job(
         },
         min_uid: policy.accounts.min_uid,
         runner_uid: context.privilege.caller.uid,
+        runner: None,
         job_directory: JobDirectory { path: "/".into(), device: 0, inode: 0 },
         boot_id,
         admitted_at: epoch,

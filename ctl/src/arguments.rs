@@ -76,6 +76,12 @@ pub(crate) enum Command {
         As root; without root, the list of the account that runs gitlab-runner without privilege."
     )]
     People(People),
+    /// List the jobs on this host: whose they are, since when, where they run; end one of them and clean up after it.
+    #[command(
+        after_help = "examples:\n  nunbirdctl jobs\n  nunbirdctl jobs --format json\n  nunbirdctl jobs end 4711\n\n\
+        As root; without root, those of the account that runs gitlab-runner without privilege."
+    )]
+    Jobs(Jobs),
     /// List the signing keys of the servers, as nunbird-auth would use them.
     #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbirdctl keys --configuration new.toml")]
     Keys(Keys),
@@ -89,7 +95,7 @@ pub(crate) enum Command {
     /// Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories.
     #[command(
         after_help = "examples:\n  nunbirdctl sweep --dry-run\n  nunbirdctl sweep --runner-user ci --tmpdir /srv/ci/tmp --older-than 7d\n\n\
-        As root, or as the account that runs gitlab-runner. nunbird-sweep.timer runs it once a day."
+        As root, or as the account that runs gitlab-runner. nunbird-sweep.timer runs it every hour."
     )]
     Sweep(Sweep),
     /// Print the JSON schema of the configuration, for editors.
@@ -116,6 +122,9 @@ pub(crate) enum Command {
     },
 }
 
+/// The account that gitlab-runner's packages make.
+pub(crate) const DEFAULT_RUNNER: &str = "gitlab-runner";
+
 #[derive(Args)]
 pub(crate) struct Configuration {
     /// The configuration.
@@ -126,7 +135,7 @@ pub(crate) struct Configuration {
 #[derive(Args)]
 pub(crate) struct RunnerUser {
     /// The account that runs gitlab-runner, which no job becomes.
-    #[arg(long, value_name = "NAME", default_value = "gitlab-runner")]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_RUNNER)]
     pub(crate) runner_user: String,
 }
 
@@ -331,6 +340,34 @@ pub(crate) enum PeopleAction {
     /// Print all as a file that import and `accounts.people_file` read.
     #[command(after_help = "example:\n  nunbirdctl people export > people")]
     Export,
+}
+
+#[derive(Args)]
+pub(crate) struct Jobs {
+    #[command(subcommand)]
+    pub(crate) action: Option<JobsAction>,
+}
+
+/// What to do with the jobs.
+#[derive(Subcommand)]
+pub(crate) enum JobsAction {
+    /// Print every job that this host has a record of.
+    #[command(after_help = "example:\n  nunbirdctl jobs list --format json")]
+    List,
+    /// End a job's processes and its jobs in the scheduler, and clean up after it as its user.
+    #[command(
+        after_help = "examples:\n  nunbirdctl jobs end 4711 --dry-run\n  nunbirdctl jobs end 4711 --decision 7f3a9c"
+    )]
+    End {
+        /// GitLab's number of the job.
+        job: u64,
+        /// The decision id, or its beginning, where jobs of several servers have this number.
+        #[arg(long, value_name = "ID")]
+        decision: Option<String>,
+        /// Say which job would be ended, and end none.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Args)]

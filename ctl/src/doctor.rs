@@ -14,18 +14,13 @@ pub(crate) fn run(options: &Doctor, format: Format) -> Result<u8, Trouble> {
     findings.extend(check::lost_keys(&reading));
     let policy = reading.policy;
     host_facts::look(&policy, runner, &mut findings);
-    let concurrent = runner_config::look(&policy, &options.runner_config, &mut findings);
+    let service = runner_config::look(&policy, &options.runner_config, &mut findings);
     machine::look(&policy, &mut findings);
     jacamar_facts::look(&options.runner_config, &mut findings);
     if systemd::is_booted() {
         let running = || runner_processes::unit(&runner_processes::of(host::runner(&policy, runner)));
         let unit = options.unit.clone().or_else(running);
-        runner_unit::look(
-            &policy,
-            unit.as_deref().unwrap_or(runner_unit::DEFAULT),
-            concurrent,
-            &mut findings,
-        );
+        runner_unit::look(&policy, unit.as_deref().unwrap_or(runner_unit::DEFAULT), service, &mut findings);
     }
     check::report(&policy, runner, &findings, options.strict, format)
 }

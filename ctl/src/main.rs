@@ -1,7 +1,7 @@
 //! `nunbirdctl`: what a site's admins ask before they trust a configuration, and after.
 //!
-//! Runs without privilege, reads the files it is given, and judges with the very functions of `nunbird-auth`. `sweep` and `people`
-//! alone change something.
+//! Runs without privilege, reads the files it is given, and judges with the very functions of `nunbird-auth`. `sweep`, `people`
+//! and `jobs end` alone change something.
 //! Exit codes: 0 ok, 1 failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some change),
 //! 5 a test of the policy failed, 6 a job is undecided, 7 this host would fail it.
 
@@ -29,6 +29,7 @@ mod finding;
 mod host;
 mod host_facts;
 mod jacamar_facts;
+mod jobs;
 mod judgement;
 mod key_facts;
 mod keys;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options, format),
         Command::Audit(options) => audit::run(&options, format),
         Command::People(options) => people::run(&options, format),
+        Command::Jobs(options) => jobs::run(&options, format),
         Command::Keys(options) => keys::run(&options, format),
         Command::Migrate(options) => migrate::run(&options),
         Command::Doctor(options) => doctor::run(&options, format),

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 /// The stages, as the runner's keys and Nunbird's arguments name them.
 const STAGES: [&str; 4] = ["config", "prepare", "run", "cleanup"];
 /// Seconds that the launcher gives the processes of a cancelled job.
-const LAUNCHER_PATIENCE: u64 = 30;
+const LAUNCHER_PATIENCE: u64 = 25;
 /// Seconds in all that gitlab-runner gives a cancelled job; it kills what is left then.
 const RUNNER_PATIENCE: u64 = 300;
 /// gitlab-runner's own, where the keys are not set or 0 (executors/custom/command).
@@ -24,15 +24,25 @@ const DEFAULT_SHUTDOWN: u64 = 30;
 /// Seconds that `cleanup` takes of them at most, where nothing holds it up.
 const CLEANUP: u64 = 15;
 
-/// Looks, and says how many jobs run at once: the key `concurrent`, 1 where it is not known.
-pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> u64 {
+/// What the runner's configuration says of the whole service.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Service {
+    /// Jobs at once: the key `concurrent`, 1 where it is not known.
+    pub(crate) concurrent: u64,
+    /// Seconds that a stopped runner waits for its jobs.
+    pub(crate) shutdown: u64,
+}
+
+/// Looks, and gives what counts for the service's unit.
+pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> Service {
+    let unknown = Service { concurrent: 1, shutdown: DEFAULT_SHUTDOWN };
     let shown = file.display();
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(e) => {
             let help = "name gitlab-runner's config.toml with --runner-config";
             findings.push(Finding::unseen("runner-config", file, &e, help));
-            return 1;
+            return unknown;
         }
     };
     if let Ok(meta) = file.metadata()
@@ -50,7 +60,7 @@ pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) ->
             let line = e.span().map_or(1, |span| line_of(&text, span.start));
             let found = Finding::error("runner-config", format!("no TOML: {}", e.message()), "mend it");
             findings.push(found.at(format!("{shown}:{line}")));
-            return 1;
+            return unknown;
         }
     };
     let mut used = 0;
@@ -66,7 +76,7 @@ pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) ->
         let message = format!("{shown}: no runner calls {}", programs::auth(policy).display());
         findings.push(Finding::remark("no-runner", message, "the admin guide has what it needs"));
     }
-    positive(&table, "concurrent").unwrap_or(1)
+    Service { concurrent: positive(&table, "concurrent").unwrap_or(1), shutdown }
 }
 
 /// Every program that one of the runners calls for a stage; none where the file cannot be read.
@@ -143,6 +153,10 @@ fn one(
         }
     }
     patience(custom, shutdown, &mut say);
+    if is_boot_verified(runner) {
+        let message = "experimental.boot_verify is on, and its canary job has no user: it is refused, and the runner ends";
+        say(true, "runner-boot-verify", message.to_owned(), "remove [runners.experimental.boot_verify]");
+    }
     true
 }
 
@@ -211,6 +225,21 @@ impl Arguments {
             let message = format!("{stage}_args have -u, so CI users read the whole cause of a refusal");
             say(false, "runner-unobfuscated", message, "remove it when you have finished testing");
         }
+    }
+}
+
+/// gitlab-runner from 19.2 on: a job of the runner's own before all others.
+fn is_boot_verified(runner: &DeTable<'_>) -> bool {
+    let verify =
+        table_of(runner, "experimental").and_then(|experimental| table_of(experimental, "boot_verify"));
+    let enabled = verify.and_then(|verify| verify.get("enabled")).map(|value| value.get_ref());
+    matches!(enabled, Some(DeValue::Boolean(true)))
+}
+
+fn table_of<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeTable<'i>> {
+    match table.get(key)?.get_ref() {
+        DeValue::Table(below) => Some(below),
+        _ => None,
     }
 }
 

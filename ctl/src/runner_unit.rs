@@ -7,6 +7,7 @@
 
 use crate::finding::Finding;
 use crate::host_facts::JOBS;
+use crate::runner_config::Service;
 use crate::systemd::{self, Properties};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nunbird_policy::{Downscope, Limits, LimitsWay, Outcome, Policy};
@@ -46,7 +47,7 @@ const IMPLYING: [&str; 15] = [
     "SystemCallFilter",
 ];
 /// All other properties that are asked for.
-const PROPERTIES: [&str; 15] = [
+const PROPERTIES: [&str; 16] = [
     "LoadState",
     "MainPID",
     "User",
@@ -62,6 +63,7 @@ const PROPERTIES: [&str; 15] = [
     "DelegateControllers",
     "KillMode",
     "TasksMax",
+    "TimeoutStopUSec",
 ];
 
 /// What the policy needs of the unit.
@@ -79,6 +81,8 @@ struct Needs {
     sessions: bool,
     /// Jobs at once, as gitlab-runner's configuration has it.
     concurrent: u64,
+    /// Seconds that a stopped runner waits for its jobs, likewise.
+    shutdown: u64,
 }
 
 /// The main process of a service that runs.
@@ -92,7 +96,7 @@ struct Process {
     blind: bool,
 }
 
-pub(crate) fn look(policy: &Policy, unit: &str, concurrent: u64, findings: &mut Vec<Finding>) {
+pub(crate) fn look(policy: &Policy, unit: &str, service: Service, findings: &mut Vec<Finding>) {
     let names = [PROPERTIES.as_slice(), IMPLYING.as_slice()].concat();
     let Some(properties) = systemd::show(unit, &names) else {
         return findings.push(Finding::remark(
@@ -109,7 +113,7 @@ pub(crate) fn look(policy: &Policy, unit: &str, concurrent: u64, findings: &mut 
         ));
     }
     let pid = properties.get("MainPID").and_then(|pid| pid.parse::<u32>().ok()).filter(|pid| *pid > 0);
-    findings.extend(judge(unit, &properties, pid.and_then(process).as_ref(), &needs(policy, concurrent)));
+    findings.extend(judge(unit, &properties, pid.and_then(process).as_ref(), &needs(policy, service)));
 }
 
 fn process(pid: u32) -> Option<Process> {
@@ -128,7 +132,7 @@ fn process(pid: u32) -> Option<Process> {
     Some(Process { status, read_only: read_only == 1, blind: blind == 1 })
 }
 
-fn needs(policy: &Policy, concurrent: u64) -> Needs {
+fn needs(policy: &Policy, service: Service) -> Needs {
     let admitting = policy.rules.iter().filter(|rule| !matches!(rule.outcome, Outcome::Deny(_)));
     let limits: Vec<Option<&Limits>> = admitting.map(|rule| policy.limits_of(rule)).collect();
     // Where every controller of version 2 is a hierarchy's of version 1, this file does not exist (cgroup-v2.rst).
@@ -149,7 +153,8 @@ fn needs(policy: &Policy, concurrent: u64) -> Needs {
         delegated: delegated.flat_map(|limits| controllers(limits)).collect(),
         pids: pids.and_then(|all| all.into_iter().max()),
         sessions: policy.pam.is_some(),
-        concurrent,
+        concurrent: service.concurrent,
+        shutdown: service.shutdown,
     }
 }
 
@@ -162,6 +167,28 @@ fn controllers(limits: &Limits) -> Vec<&'static str> {
         .controllers(Way::Unified)
 }
 
+/// A time span as systemctl(1) shows it, `1min 30s`; none for `infinity` and for what cannot be read.
+fn seconds(text: &str) -> Option<u64> {
+    let part = |part: &str| {
+        let digits = part.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = part.get(..digits)?.parse().ok()?;
+        let unit = match part.get(digits..)? {
+            "ms" | "us" => return Some(0),
+            "s" => 1,
+            "min" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            "w" => 604_800,
+            _ => return None,
+        };
+        number.checked_mul(unit)
+    };
+    if text.is_empty() {
+        return None;
+    }
+    text.split_whitespace().try_fold(0_u64, |sum, text| sum.checked_add(part(text)?))
+}
+
 fn judge(unit: &str, properties: &Properties, process: Option<&Process>, needs: &Needs) -> Vec<Finding> {
     let mut unit = Unit { unit, properties, process, findings: Vec::new() };
     if needs.privileged {
@@ -169,6 +196,7 @@ fn judge(unit: &str, properties: &Properties, process: Option<&Process>, needs: 
         unit.files();
     }
     unit.groups(needs);
+    unit.time_to_stop(needs);
     unit.findings
 }
 
@@ -203,6 +231,20 @@ impl Unit<'_> {
     fn lacks(&mut self, make: fn(&'static str, String, String) -> Finding, what: &str) {
         let help = DROP_IN.replace("UNIT", self.unit);
         self.findings.push(make("runner-unit", format!("{} {what}", self.unit), help));
+    }
+
+    /// systemd kills what is left after its own time, whatever gitlab-runner still waits for.
+    fn time_to_stop(&mut self, needs: &Needs) {
+        let Some(stop) = seconds(self.value("TimeoutStopUSec")) else { return };
+        if stop <= needs.shutdown {
+            let what = format!(
+                "has TimeoutStopSec={stop}, and gitlab-runner's shutdown_timeout is {} s",
+                needs.shutdown
+            );
+            let more = needs.shutdown.saturating_add(30);
+            let help = format!("systemctl edit {}: `TimeoutStopSec={more}` under [Service]", self.unit);
+            self.findings.push(Finding::remark("runner-patience", format!("{} {what}", self.unit), help));
+        }
     }
 
     fn is_roots(&self) -> bool {

@@ -26,6 +26,7 @@ RestrictSUIDSGID=no
 RestrictNamespaces=no
 ProcSubset=all
 KillMode=control-group
+TimeoutStopUSec=2h 30s
 LoadState=loaded
 ";
 
@@ -51,6 +52,7 @@ fn needs() -> Needs {
         pids: Some(500),
         sessions: false,
         concurrent: 4,
+        shutdown: 120,
     }
 }
 
@@ -155,4 +157,16 @@ fn a_root_runner_needs_no_new_privileges_and_jobs_of_ones_own_none_at_all() {
     let all = shown("PrivateUsers=no\nProtectHome=no", "PrivateUsers=yes\nProtectHome=yes");
     assert_eq!(found(&all, Some(&inert), &own), Vec::<String>::new());
     assert_eq!(found(&all, Some(&inert), &needs()).len(), 3);
+}
+
+#[test]
+fn a_unit_that_is_killed_before_its_runner_has_waited_for_its_jobs_is_found() {
+    let with = |to: &str| found(&shown("TimeoutStopUSec=2h 30s", to), Some(&running("", "")), &needs());
+    for enough in ["TimeoutStopUSec=2min 1s", "TimeoutStopUSec=infinity", "TimeoutStopUSec=1d 500ms", "X=1"] {
+        assert_eq!(with(enough), Vec::<String>::new(), "{enough}");
+    }
+    assert_one(
+        &with("TimeoutStopUSec=1min 30s"),
+        &["TimeoutStopSec=90", "shutdown_timeout is 120 s", "TimeoutStopSec=150"],
+    );
 }

@@ -134,6 +134,8 @@ codes! {
     ResponseMalformed = "response-malformed",
     /// A rule denies the job.
     Rule = "rule",
+    /// The gitlab-runner that started the job has ended.
+    RunnerGone = "runner-gone",
     /// The token names a runner that is not in `runner_ids`.
     RunnerIds = "runner-ids",
     /// The stage's script could not be read.

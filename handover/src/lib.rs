@@ -17,6 +17,7 @@ mod limits;
 mod message;
 mod pam;
 mod record;
+mod runner;
 mod site;
 mod sudo;
 mod summary;
@@ -30,6 +31,7 @@ pub use limits::{Amounts, DiskLimit, GroupPlace, JobLimits, JobUnits, Rlimits, S
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
 pub use pam::{Keep, Pam, SessionGroup, SessionOrder, SessionReport, SessionSpan, SessionTrouble};
 pub use record::{Audit, Isolation, JobDirectory, Now, Record, RuleRef, Syslog};
+pub use runner::{Runner, RunnerProcess};
 pub use site::{SiteRules, Upkeep};
 pub use sudo::{SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
 pub use summary::{BatchEnd, SUMMARY_SIZE, Summary};

@@ -5,7 +5,8 @@
 //! user itself), so neither the CI user nor the runner's account can write one.
 
 use crate::{
-    Account, BatchPlan, FORMAT_VERSION, FormatError, Identity, JobLimits, Pam, Shell, SiteRules, Workspace,
+    Account, BatchPlan, FORMAT_VERSION, FormatError, Identity, JobLimits, Pam, Runner, Shell, SiteRules,
+    Workspace,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +41,9 @@ pub struct Record {
     pub min_uid: u32,
     /// Real uid of the process that asked; later stages must come from the same.
     pub runner_uid: u32,
+    /// Its processes, where the kernel shows them.
+    #[serde(default)]
+    pub runner: Option<Runner>,
     /// The runner's private directory of this job; later stages must present the same one.
     pub job_directory: JobDirectory,
     /// The kernel's boot id at admission: no job outlives its host.

@@ -22,6 +22,7 @@ pub mod people;
 pub mod place;
 pub mod refusal;
 pub mod rights;
+pub mod runner;
 mod server_user;
 pub mod token_help;
 pub mod validation;

@@ -41,7 +41,7 @@ pub use trouble::Trouble;
 /// How long the launcher waits for what may never come.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// From the `TERM` of a cancelled job to its `KILL`. Together with [`Patience::abandon`] well below the 300
+    /// From the `TERM` of a cancelled job to its `KILL`. Below the 30 seconds of gitlab-runner's default `shutdown_timeout`. Together with [`Patience::abandon`] well below the 300
     /// seconds after which gitlab-runner starts the cleanup beside a stage that has not ended.
     pub grace: Duration,
     /// A second request to cancel that comes within this time is the same one: a signal to our process group
@@ -57,7 +57,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Patience {
-            grace: Duration::from_secs(30),
+            grace: Duration::from_secs(25),
             repeat: Duration::from_secs(1),
             abandon: Duration::from_secs(10),
             linger: Duration::from_millis(200),

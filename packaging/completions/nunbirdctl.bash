@@ -40,6 +40,9 @@ _nunbirdctl() {
             nunbirdctl,help)
                 cmd="nunbirdctl__subcmd__help"
                 ;;
+            nunbirdctl,jobs)
+                cmd="nunbirdctl__subcmd__jobs"
+                ;;
             nunbirdctl,keys)
                 cmd="nunbirdctl__subcmd__keys"
                 ;;
@@ -88,6 +91,9 @@ _nunbirdctl() {
             nunbirdctl__subcmd__help,help)
                 cmd="nunbirdctl__subcmd__help__subcmd__help"
                 ;;
+            nunbirdctl__subcmd__help,jobs)
+                cmd="nunbirdctl__subcmd__help__subcmd__jobs"
+                ;;
             nunbirdctl__subcmd__help,keys)
                 cmd="nunbirdctl__subcmd__help__subcmd__keys"
                 ;;
@@ -112,6 +118,12 @@ _nunbirdctl() {
             nunbirdctl__subcmd__help,test)
                 cmd="nunbirdctl__subcmd__help__subcmd__test"
                 ;;
+            nunbirdctl__subcmd__help__subcmd__jobs,end)
+                cmd="nunbirdctl__subcmd__help__subcmd__jobs__subcmd__end"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__jobs,list)
+                cmd="nunbirdctl__subcmd__help__subcmd__jobs__subcmd__list"
+                ;;
             nunbirdctl__subcmd__help__subcmd__people,export)
                 cmd="nunbirdctl__subcmd__help__subcmd__people__subcmd__export"
                 ;;
@@ -126,6 +138,24 @@ _nunbirdctl() {
                 ;;
             nunbirdctl__subcmd__help__subcmd__people,show)
                 cmd="nunbirdctl__subcmd__help__subcmd__people__subcmd__show"
+                ;;
+            nunbirdctl__subcmd__jobs,end)
+                cmd="nunbirdctl__subcmd__jobs__subcmd__end"
+                ;;
+            nunbirdctl__subcmd__jobs,help)
+                cmd="nunbirdctl__subcmd__jobs__subcmd__help"
+                ;;
+            nunbirdctl__subcmd__jobs,list)
+                cmd="nunbirdctl__subcmd__jobs__subcmd__list"
+                ;;
+            nunbirdctl__subcmd__jobs__subcmd__help,end)
+                cmd="nunbirdctl__subcmd__jobs__subcmd__help__subcmd__end"
+                ;;
+            nunbirdctl__subcmd__jobs__subcmd__help,help)
+                cmd="nunbirdctl__subcmd__jobs__subcmd__help__subcmd__help"
+                ;;
+            nunbirdctl__subcmd__jobs__subcmd__help,list)
+                cmd="nunbirdctl__subcmd__jobs__subcmd__help__subcmd__list"
                 ;;
             nunbirdctl__subcmd__people,export)
                 cmd="nunbirdctl__subcmd__people__subcmd__export"
@@ -170,7 +200,7 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help"
+            opts="-h -V --format --help --version check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -426,7 +456,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor explain test show diff audit people keys migrate sweep schema completions codes-page man help"
+            opts="check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -540,6 +570,48 @@ _nunbirdctl() {
         nunbirdctl__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__jobs)
+            opts="list end"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__jobs__subcmd__end)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__jobs__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -726,6 +798,120 @@ _nunbirdctl() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__jobs)
+            opts="-h --format --help list end help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__jobs__subcmd__end)
+            opts="-h --decision --dry-run --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --decision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__jobs__subcmd__help)
+            opts="list end help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__jobs__subcmd__help__subcmd__end)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__jobs__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__jobs__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__jobs__subcmd__list)
+            opts="-h --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -2,6 +2,7 @@
 //!
 //! Everything here is safe to call. What needs privilege says so; nothing here decides anything.
 
+pub mod ancestry;
 pub mod answer;
 pub mod capabilities;
 pub mod cgroup;

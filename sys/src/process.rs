@@ -147,6 +147,20 @@ pub fn die_with_parent(signal: i32, parent: i32) -> io::Result<()> {
     }
 }
 
+/// Asks for this signal when the parent ends, and also, where the parent has threads, when the one ends that made this process
+/// (PR_SET_PDEATHSIG(2const)): [`parent`] tells which. To be called after the last change of ids, which clears it.
+///
+/// # Errors
+/// As prctl(2).
+pub fn signal_at_parents_end(signal: i32) -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::try_from(signal)?)?)
+}
+
+/// The process id of the parent: another one once it has ended.
+pub fn parent() -> i32 {
+    nix::unistd::getppid().as_raw()
+}
+
 /// Makes setuid bits and file capabilities of any later program inert (prctl(2), `PR_SET_NO_NEW_PRIVS`).
 ///
 /// # Errors

@@ -32,6 +32,6 @@ impl Waiter {
 
 /// Numbers of signals, the same on every architecture that Nunbird is built for.
 pub use libc::{
-    SIGCHLD as CHLD, SIGCONT as CONT, SIGHUP as HUP, SIGINT as INT, SIGKILL as KILL, SIGQUIT as QUIT,
-    SIGTERM as TERM, SIGTSTP as TSTP, SIGUSR1 as USR1, SIGUSR2 as USR2,
+    SIGCHLD as CHLD, SIGCONT as CONT, SIGHUP as HUP, SIGINT as INT, SIGKILL as KILL, SIGPWR as PWR,
+    SIGQUIT as QUIT, SIGTERM as TERM, SIGTSTP as TSTP, SIGUSR1 as USR1, SIGUSR2 as USR2,
 };

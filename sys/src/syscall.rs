@@ -24,6 +24,7 @@ numbers! {
     FSTAT = SYS_fstat;
     FUTEX = SYS_futex;
     GETPID = SYS_getpid;
+    GETPPID = SYS_getppid;
     GETRANDOM = SYS_getrandom;
     GETSOCKOPT = SYS_getsockopt;
     GETTID = SYS_gettid;

@@ -184,9 +184,15 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
         ("/etc/nunbird/config.toml\"]", "/etc/other.toml\"]", "runner-other", "config reads /etc/other.toml"),
         ("\"custom\"", "\"shell\"", "runner-executor", "runner `hpc`"),
         ("graceful_kill_timeout = 60", "", "runner-patience", "600 s and 10 s"),
-        ("graceful_kill_timeout = 60", "graceful_kill_timeout = 20", "runner-patience", "up to 30 s"),
+        ("graceful_kill_timeout = 60", "graceful_kill_timeout = 20", "runner-patience", "up to 25 s"),
         ("shutdown_timeout = 120", "", "runner-patience", "shutdown_timeout is 30 s"),
         ("shutdown_timeout = 120", "shutdown_timeout = 84", "runner-patience", "may take 70 s to end"),
+        (
+            "[runners.custom]",
+            "[runners.experimental.boot_verify]\nenabled = true\n[runners.custom]",
+            "runner-boot-verify",
+            "its canary job has no user",
+        ),
         ("/nunbird-auth", "/jacamar-auth", "no-runner", "no runner calls /opt/nunbird/bin/nunbird-auth"),
         ("[[runners]]", "[[runners", "runner-config", "no TOML"),
     ] {

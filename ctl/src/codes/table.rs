@@ -289,6 +289,11 @@ pub(crate) fn entry(code: Code) -> Entry {
             "Do what the message says, or ask the admins.",
             "The detail names the rule with file and line.",
         ),
+        Code::RunnerGone => system(
+            "The gitlab-runner that started the job was killed before this stage began: GitLab has given the job up, and may start it again.",
+            AGAIN,
+            "Why gitlab-runner ended: its journal, the kernel's out-of-memory killer. `nunbirdctl sweep` cleans up after its jobs.",
+        ),
         Code::RunnerIds => denial(
             Admin,
             "The token is of a job of a runner that is not in the server's `runner_ids`. The job is right; the list may be old, or another runner's \
@@ -315,7 +320,7 @@ pub(crate) fn entry(code: Code) -> Entry {
             Admin,
             "`nunbirdctl sweep` asked to clean up a job that may still run.",
             TELL,
-            "Nothing: the next sweep after the job's time removes it.",
+            "Nothing: the next sweep after the job's time, or after its runner's end, removes it. `nunbirdctl jobs end` ends a job that runs.",
         ),
         Code::Sudo => system(
             "With `downscope = \"sudo\"`: sudo did not start the job's launcher.",

@@ -1,9 +1,10 @@
 //! gitlab-runner's own temporary files, which it removes itself unless it is killed: the directory of a job
 //! (`custom-executor…`, with the job response and every secret in it) and a job's log (`trace…`).
 
+use super::records::Found;
 use super::use_of::Live;
 use super::{Action, Item, tree};
-use crate::arguments::Sweep;
+use crate::arguments::{DEFAULT_RUNNER, Sweep};
 use crate::output::Trouble;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
@@ -32,23 +33,44 @@ pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, Trouble> {
     Ok(runner)
 }
 
+/// The accounts whose temporary files are looked at: the one that is named, and for root also root, which GitLab's own packages run
+/// gitlab-runner as, and every account whose runner has a job here.
+///
+/// # Errors
+/// Where the user database does not answer.
+pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Vec<UserEntry>, Trouble> {
+    let mut runners: Vec<UserEntry> = named.cloned().into_iter().collect();
+    if !geteuid().is_root() {
+        return Ok(runners);
+    }
+    let of_records = records.iter().filter_map(|found| Some(found.record.as_ref()?.runner_uid));
+    for uid in std::iter::once(0).chain(of_records) {
+        if !runners.iter().any(|known| known.uid == uid) {
+            runners.extend(users::by_uid(uid).map_err(Trouble::new)?);
+        }
+    }
+    Ok(runners)
+}
+
 /// Looks through each directory for temporary files and removes those that are old and that nobody uses.
 pub(super) fn sweep(
     options: &Sweep,
-    runner: Option<&UserEntry>,
+    runners: &[UserEntry],
     live: &Live,
     now: u64,
 ) -> Result<Vec<Item>, Trouble> {
-    let Some(runner) = runner else {
-        let name = &options.runner.runner_user;
+    let mut items = Vec::new();
+    let name = &options.runner.runner_user;
+    if name != DEFAULT_RUNNER && !runners.iter().any(|runner| runner.name == *name) {
         let reason = format!("there is no account `{name}`; name the runner's by --runner-user");
         let (kind, path, said) =
             ("job-directory", options.tmpdir.first().cloned().unwrap_or_default(), Vec::new());
-        return Ok(vec![Item { kind, path, action: Action::Failed, reason, said }]);
-    };
-    let mut items = Vec::new();
+        items.push(Item { kind, path, action: Action::Failed, reason, said });
+    }
     for path in &options.tmpdir {
-        items.extend(in_directory(path, runner, options, live, now)?);
+        for runner in runners {
+            items.extend(in_directory(path, runner, options, live, now)?);
+        }
     }
     Ok(items)
 }

@@ -9,14 +9,14 @@ mod builds;
 mod claims;
 mod groups;
 mod leftovers;
-mod records;
+pub(crate) mod records;
 mod tree;
 mod use_of;
 
 use crate::arguments::Sweep;
 use crate::output::{Colour, FAILURE, Format, OK, Trouble, paint, print, print_json};
-use nunbird_handover::{Now, Untrusted};
-use nunbird_sys::{clock, patient};
+use nunbird_handover::Untrusted;
+use nunbird_sys::patient;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -68,9 +68,10 @@ impl Action {
 const LEFTOVERS: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
-    let (now, runner) = (now()?, leftovers::runner(options)?);
+    let (now, runner) = (records::now()?, leftovers::runner(options)?);
     let records = records::read(&now)?;
     let directories = use_of::Directories::of(&records);
+    let runners = leftovers::runners(runner.as_ref(), &records)?;
     // What can be cleaned without a look at anybody's processes and file systems comes first.
     let records::Progress { mut items, put_off, .. } = records::sweep_all(records, options.dry_run);
     // After the records: what one leaves behind is nobody's then.
@@ -78,10 +79,9 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
     items.extend(groups::sweep(runner.as_ref(), options.dry_run));
     let built = builds::sweep(options, format);
     let last: Vec<Item> = put_off.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
-    let live = use_of::Live::of(directories, runner.as_ref().map(|runner| runner.uid));
+    let live = use_of::Live::of(directories, &runners.iter().map(|runner| runner.uid).collect::<Vec<u32>>());
     // In a child: the runner's account may have mounted a file system over a directory of its own.
-    let left =
-        patient::once(LEFTOVERS, || passed(leftovers::sweep(options, runner.as_ref(), &live, now.epoch)));
+    let left = patient::once(LEFTOVERS, || passed(leftovers::sweep(options, &runners, &live, now.epoch)));
     let left = received(left.map_err(Trouble::new)?, options)?;
     items.extend(left.into_iter().chain(built?).chain(last));
     let failed = items.iter().filter(|item| item.action == Action::Failed).count();
@@ -136,7 +136,7 @@ fn received(said: Option<Vec<u8>>, options: &Sweep) -> Result<Vec<Item>, Trouble
 }
 
 /// Calls the `nunbird-auth` beside this program with nothing of this environment: whether it went well, and what was said.
-fn auth(words: &[&OsStr]) -> (bool, Vec<String>) {
+pub(crate) fn auth(words: &[&OsStr]) -> (bool, Vec<String>) {
     let auth = std::env::current_exe().map(|own| own.with_file_name("nunbird-auth"));
     let output = auth.and_then(|auth| {
         Command::new(auth).args(words).env_clear().current_dir("/").stdin(Stdio::null()).output()
@@ -152,17 +152,6 @@ fn auth(words: &[&OsStr]) -> (bool, Vec<String>) {
             )
         }
     }
-}
-
-fn now() -> Result<Now, Trouble> {
-    let read = || {
-        Ok::<_, std::io::Error>(Now {
-            epoch: clock::now()?,
-            boottime: clock::boottime()?,
-            boot_id: clock::boot_id()?,
-        })
-    };
-    read().map_err(|e| Trouble::new(format!("the clock: {e}")))
 }
 
 fn text(items: &[Item]) -> String {

@@ -7,8 +7,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 use nunbird_handover::{Now, Record};
+use nunbird_judge::runner;
 use nunbird_sys::directory::Directory;
-use nunbird_sys::users;
+use nunbird_sys::{clock, users};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -20,17 +21,41 @@ pub(super) const LONGEST_JOB: u64 = 31 * 86_400;
 
 /// A record, and whether its job is over.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     directory: PathBuf,
     name: String,
     /// None for one that cannot be read.
-    pub(super) record: Option<Record>,
+    pub(crate) record: Option<Record>,
     /// Why it goes; otherwise why it stays.
-    pub(super) over: Result<String, String>,
+    pub(crate) over: Result<String, String>,
+}
+
+impl Found {
+    /// The name of its file.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.join(&self.name)
+    }
+}
+
+/// The time by which records are judged.
+pub(crate) fn now() -> Result<Now, Trouble> {
+    let read = || {
+        Ok::<_, std::io::Error>(Now {
+            epoch: clock::now()?,
+            boottime: clock::boottime()?,
+            boot_id: clock::boot_id()?,
+        })
+    };
+    read().map_err(|e| Trouble::new(format!("the clock: {e}")))
 }
 
 /// Every record that this account keeps.
-pub(super) fn read(now: &Now) -> Result<Vec<Found>, Trouble> {
+pub(crate) fn read(now: &Now) -> Result<Vec<Found>, Trouble> {
     let Some((path, directory)) = own()? else { return Ok(Vec::new()) };
     let mut names = directory.names().map_err(|e| Trouble::new(format!("{}: {e}", path.display())))?;
     names.retain(|name| name.ends_with(".json"));
@@ -72,7 +97,11 @@ fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
         Ok(record) if record.is_abandoned(&name) => {
             Ok("its clean-up did not succeed, and its directory is another job's by now".to_owned())
         }
-        Ok(_) => Err("its job may still run".to_owned()),
+        Ok(record) => match runner::is_gone(record, now) {
+            Ok(true) => Ok("the gitlab-runner that started it has ended".to_owned()),
+            Ok(false) => Err("its job may still run".to_owned()),
+            Err(e) => Err(format!("its job may still run; whether its runner does cannot be told: {e}")),
+        },
         Err(why) => match age(&path.join(&name), now) {
             Some(age) if age > LONGEST_JOB => {
                 Ok(format!("it cannot be read ({why}), and no job lasts as long"))
@@ -120,7 +149,7 @@ pub(super) struct Progress {
 
 /// Has the job cleaned up after, as its user, and its record removed.
 pub(super) fn sweep(found: Found, dry_run: bool) -> Item {
-    let path = found.directory.join(&found.name);
+    let path = found.path();
     let whose = found
         .record
         .as_ref()

@@ -39,12 +39,12 @@ pub(super) struct Live {
 impl Live {
     /// Processes of anybody else count for nothing and are not looked at: they could name every file to keep it. A stage's
     /// shepherd has the runner's real uid, or root starts it.
-    pub(super) fn of(directories: Directories, runner: Option<u32>) -> Self {
+    pub(super) fn of(directories: Directories, runners: &[u32]) -> Self {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let own = std::process::id();
         let processes = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
         let processes: Vec<u32> = processes
-            .filter(|pid| *pid != own && real_uid(*pid).is_some_and(|uid| uid == 0 || runner == Some(uid)))
+            .filter(|pid| *pid != own && real_uid(*pid).is_some_and(|uid| uid == 0 || runners.contains(&uid)))
             .collect();
         // Where no child can be made nothing is known of any process.
         let texts = patient::each(&processes, PATIENCE, TOTAL, |pid| text_of(*pid)).unwrap_or_default();

@@ -132,5 +132,5 @@ fn the_real_launcher_gives_a_job_time_to_end() {
     running.signal(Signal::SIGTERM);
     let output = running.finish();
     assert_eq!(out(&output), "tidy\n");
-    assert!(err(&output).contains("have 30 s to end"), "{}", err(&output));
+    assert!(err(&output).contains("have 25 s to end"), "{}", err(&output));
 }

@@ -1,0 +1,207 @@
+//! The end of gitlab-runner itself, by SIGKILL, while its jobs run: they are cancelled, and cleaned up after without it.
+//!
+//! The runner is a shell between the test and the program; what the program takes for its runner is decided by sessions, so a shell
+//! with a session of its own is a runner that comes and goes.
+
+#![forbid(unsafe_code)]
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nunbird_tests::runner::{Session, StageOutcome};
+use nunbird_tests::world::{Exit, Finished};
+use nunbird_tests::{Privilege, World, require_root};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// With a user other than the runner's, and without.
+const ALL: [Privilege; 4] = Privilege::ALL;
+
+fn ready(privilege: Privilege) -> World {
+    let world = World::new(privilege);
+    world.write_keys();
+    world
+}
+
+/// The call below a shell, which is its parent until one of the two ends. `setsid` gives the shell a session of its own.
+fn below_a_shell(
+    session: &mut Session<'_>,
+    setsid: bool,
+    pid_file: &Path,
+    script: Option<&str>,
+) -> StageOutcome {
+    let mut spec = match script {
+        None => session.spec_of_config(),
+        Some(text) => {
+            let file = session.directory().join("script-below");
+            session.write(&file, text.as_bytes(), 0o700);
+            session.spec_of_run(&file, "build_script")
+        }
+    };
+    let shell = format!("echo $$ >{}; \"$0\" \"$@\"; exit $?", pid_file.display());
+    let program = std::mem::replace(&mut spec.program, "/usr/bin/env".into());
+    let wait = if setsid { vec!["setsid".into(), "-w".into()] } else { Vec::new() };
+    let mut arguments = [wait, vec!["/bin/bash".into(), "-c".into(), shell.into(), program]].concat();
+    arguments.append(&mut spec.arguments);
+    spec.arguments = arguments;
+    session.call_spec("build_script", &spec)
+}
+
+fn wait_for(what: &str, mut come: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !come() {
+        assert!(begun.elapsed() < Duration::from_secs(40), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn runs(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
+}
+
+fn number(file: &Path) -> Option<i32> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+fn ctl(world: &World, account: &str, words: &[&str]) -> Finished {
+    world.run(&world.program(account, world.paths().bin.join("nunbirdctl"), words))
+}
+
+fn keeper(privilege: Privilege) -> &'static str {
+    if privilege == Privilege::None { "alice" } else { "root" }
+}
+
+fn sweep(world: &World, privilege: Privilege) -> Finished {
+    let runner = world.runner().name.clone();
+    ctl(world, keeper(privilege), &["sweep", "--format", "json", "--runner-user", &runner])
+}
+
+#[test]
+fn a_job_whose_runner_is_killed_is_cancelled_in_every_mode() {
+    if !require_root() {
+        return;
+    }
+    for privilege in ALL {
+        let world = ready(privilege);
+        let job = world.job();
+        let mut session = job.begin();
+        assert!(session.config().succeeded() && session.prepare().succeeded());
+        let shell = session.directory().join("pid");
+        let (told, ended) = (world.host_path("/home/alice/pid"), world.host_path("/home/alice/ended"));
+        let script = "trap 'echo got TERM >~/ended; exit 1' TERM; echo $$ >~/pid.new; mv ~/pid.new ~/pid\n\
+                      while :; do sleep 0.1; done\n";
+        std::thread::scope(|scope| {
+            let stage = scope.spawn(|| below_a_shell(&mut session, false, &shell, Some(script)));
+            wait_for("the script", || told.exists());
+            let script = number(&told).expect("a number");
+            assert!(runs(script));
+            kill(Pid::from_raw(number(&shell).expect("a number")), Signal::SIGKILL).expect("the runner");
+            wait_for("the script's end", || !runs(script));
+            assert_eq!(stage.join().expect("the stage").exit, Exit::Signal(9), "{privilege:?}");
+        });
+        assert!(ended.exists(), "{privilege:?}: it had its grace");
+    }
+}
+
+#[test]
+fn a_job_of_a_runner_that_has_ended_is_over_and_one_of_a_runner_that_runs_is_not() {
+    if !require_root() {
+        return;
+    }
+    for privilege in ALL {
+        let world = ready(privilege);
+        let (gone, lives) = (world.job().id(7001), world.job().id(7002));
+        let (mut gone, mut lives) = (gone.begin(), lives.begin());
+        let shell = gone.directory().join("pid");
+        assert!(below_a_shell(&mut gone, true, &shell, None).succeeded());
+        assert!(lives.config().succeeded() && lives.prepare().succeeded());
+        // What a runner does that has ended at this very moment.
+        let refused = gone.prepare();
+        assert!(!refused.succeeded() && refused.stderr.contains("[runner-gone]"), "{}", refused.log);
+
+        let jobs = ctl(&world, keeper(privilege), &["jobs", "--format", "json"]);
+        let jobs: Value = serde_json::from_str(&jobs.stdout).unwrap_or_else(|e| panic!("{e}: {jobs:?}"));
+        let runner = |id: u64| {
+            let jobs = jobs["jobs"].as_array().expect("jobs");
+            let job = jobs.iter().find(|job| job["job_id"] == id).expect("a job");
+            job["runner"].as_str().expect("a word").to_owned()
+        };
+        assert_eq!((runner(7001), runner(7002)), ("gone".to_owned(), "runs".to_owned()), "{privilege:?}");
+
+        let swept = sweep(&world, privilege);
+        assert_eq!(swept.exit, Exit::Code(0), "{privilege:?}: {swept:?}");
+        assert!(swept.stdout.contains("the gitlab-runner that started it has ended"), "{}", swept.stdout);
+        assert_eq!(world.records().len(), 1, "{privilege:?}: {}", swept.stdout);
+        assert!(lives.run_text("build_script", "true").succeeded() && lives.cleanup().succeeded());
+    }
+}
+
+#[test]
+fn a_runner_of_another_boot_or_another_pid_namespace_is_not_judged() {
+    if !require_root() {
+        return;
+    }
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let mut session = job.begin();
+    let shell = session.directory().join("pid");
+    assert!(below_a_shell(&mut session, true, &shell, None).succeeded());
+    let record = world.records().pop().expect("a record");
+    let mut value: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");
+    let namespace = value["runner"]["pid_namespace"].clone();
+    value["runner"]["pid_namespace"] = 1.into();
+    fs::write(&record, value.to_string()).expect("a record");
+    assert!(sweep(&world, Privilege::Setuid).stdout.contains("its job may still run"));
+    assert!(session.prepare().succeeded());
+    // An id that another process has by now is no runner.
+    value["runner"]["pid_namespace"] = namespace;
+    value["runner"]["processes"][0]["pid"] = std::process::id().into();
+    fs::write(&record, value.to_string()).expect("a record");
+    assert!(sweep(&world, Privilege::Setuid).stdout.contains("has ended"));
+    assert!(world.records().is_empty());
+}
+
+#[test]
+fn an_admin_lists_jobs_and_ends_one_that_runs() {
+    if !require_root() {
+        return;
+    }
+    for privilege in ALL {
+        let world = ready(privilege);
+        let (one, other) = (world.job().id(7001).with_repository(), world.job().id(7002));
+        let (mut one, mut other) = (one.begin(), other.begin());
+        assert!(one.config().succeeded() && one.prepare().succeeded() && other.config().succeeded());
+        let told = world.host_path("/home/alice/pid");
+        let keeper = keeper(privilege);
+        std::thread::scope(|scope| {
+            let script = "echo $$ >~/pid.new; mv ~/pid.new ~/pid; sleep 300";
+            let stage = scope.spawn(|| one.run_text("build_script", script));
+            wait_for("the script", || told.exists());
+            let script = number(&told).expect("a number");
+            let list = ctl(&world, keeper, &["jobs"]).success();
+            assert!(list.contains("7001") && list.contains("7002") && list.contains("alice"), "{list}");
+            assert!(list.contains("runs") && list.contains("physics/lattice"), "{list}");
+
+            let dry = ctl(&world, keeper, &["jobs", "end", "7001", "--dry-run"]).success();
+            assert!(dry.contains("would end job 7001 of alice") && runs(script), "{dry}");
+            let unknown = ctl(&world, keeper, &["jobs", "end", "7003"]);
+            assert_eq!(unknown.exit, Exit::Code(1));
+            assert!(unknown.stderr.contains("no record of a job 7003"), "{}", unknown.stderr);
+            if privilege != Privilege::None {
+                let user = ctl(&world, "bob", &["jobs", "end", "7001"]);
+                assert!(!user.succeeded() && runs(script), "{user:?}");
+            }
+            let ended = ctl(&world, keeper, &["jobs", "end", "7001"]).success();
+            assert!(ended.contains("ended job 7001 of alice"), "{privilege:?}: {ended}");
+            wait_for("the script's end", || !runs(script));
+            assert!(!stage.join().expect("the stage").succeeded());
+        });
+        assert_eq!(world.records().len(), 1, "{privilege:?}");
+        assert!(other.cleanup().succeeded());
+        assert!(ctl(&world, keeper, &["jobs"]).success().contains("no job"));
+        // The call of a runner that finds its record gone.
+        assert!(one.cleanup().succeeded());
+    }
+}
