@@ -10,9 +10,9 @@ use crate::slots::{self, Wanted};
 use crate::store::{self, Store, job_directory};
 use nunbird_handover::{
     Account, Audit, Batch, BatchPlan, FORMAT_VERSION, JobDirectory, Now, Record, RuleRef, Scheduler, Shell,
-    SiteRules, UNLIMITED, Workspace,
+    SiteRules, UNLIMITED, Unserved, Workspace,
 };
-use nunbird_judge::{Course, Judged, Means, Proof, judgement, people, place, runner, token_help};
+use nunbird_judge::{Course, Judged, Means, Proof, containers, judgement, people, place, runner, token_help};
 use nunbird_policy::{DEFAULT_AUDIT_FILE, Executor, Job, Policy};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
@@ -110,6 +110,11 @@ fn record(
         true => format!("{server}-{}", admitted.job_id),
         false => format!("{slot:03}"),
     };
+    let unserved = containers::unserved(policy, rule, admitted)?.map(|asked| Unserved {
+        image: asked.image.clone(),
+        services: asked.services.clone(),
+        steps: asked.steps,
+    });
     let raised = job.raise_stack_limit.then_some(UNLIMITED);
     let host = process::short_host_name();
     let builds_dir = match &builds_root {
@@ -164,6 +169,7 @@ fn record(
         site: SiteRules {
             message: job.message.clone(),
             stages: job.stages.clone(),
+            unserved,
             stack: policy.limits_of(rule).and_then(|limits| limits.rlimits.stack).or(raised),
             own_directory: own.filter(|_| directories.upkeep.create),
             upkeep: directories.upkeep.clone(),

@@ -151,6 +151,7 @@ pub(crate) fn admitted(object: &Map<String, Value>, subject: &Subject, server: u
         project_dir: PathBuf::from(&subject.project_path),
         queued: None,
         requested_account: None,
+        containers: Default::default(),
         requested_builds_dir: None,
     }
 }

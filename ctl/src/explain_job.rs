@@ -3,7 +3,7 @@
 use crate::as_admin::{AsAdmin, Ask, Stop};
 use crate::claims;
 use crate::output::Trouble;
-use nunbird_judge::{Class, Course, Identity, Means, Proof, Refusal, identify, place};
+use nunbird_judge::{Class, Course, Identity, Means, Proof, Refusal, containers, identify, place};
 use nunbird_policy::{AccountFacts, NotGranted, Policy, Rule, Subject};
 use nunbird_token::{MAX_RESPONSE, Rejection, Response};
 use serde_json::{Map, Value, json};
@@ -241,6 +241,7 @@ fn known<'p>(
     let judged = nunbird_judge::judge(means, policy, proof, &mut course).and_then(|judged| {
         let data_dir = judged.data_dir.as_deref();
         let place = place::of(policy, judged.rule, &judged.account, &proof.identity.admitted, data_dir)?;
+        containers::unserved(policy, judged.rule, &proof.identity.admitted)?;
         if let Some(limits) = policy.limits_of(judged.rule) {
             let asked = limits.asked(|name| variables.value(name, &mut unchecked));
             asked.map_err(|e| place::limits_refused(limits, &e))?;

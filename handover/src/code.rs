@@ -70,6 +70,8 @@ codes! {
     Home = "home",
     /// The host has restarted since the job began.
     HostRestarted = "host-restarted",
+    /// The job asks for an image, services or steps.
+    Images = "images",
     /// The server's answer about the job cannot be used.
     JobAnswer = "job-answer",
     /// The runner's directory of the job cannot be used.

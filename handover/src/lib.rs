@@ -12,6 +12,7 @@
 mod batch;
 mod claim;
 mod code;
+mod containers;
 mod fds;
 mod limits;
 mod message;
@@ -26,6 +27,7 @@ mod untrusted;
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
 pub use claim::Claim;
 pub use code::Code;
+pub use containers::Unserved;
 pub use fds::{CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD};
 pub use limits::{Amounts, DiskLimit, GroupPlace, JobLimits, JobUnits, Rlimits, Standing, UNLIMITED};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};

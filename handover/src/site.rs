@@ -1,5 +1,6 @@
 //! What a site says about its jobs beside where they work and by which shell they run.
 
+use crate::Unserved;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -19,6 +20,9 @@ pub struct SiteRules {
     /// The directory that is made with privilege where it is missing: the first on the way to `data_dir` that is the
     /// account's own by its name.
     pub own_directory: Option<PathBuf>,
+    /// What the job asked for beside its script and its user is to read that it does not get.
+    #[serde(default)]
+    pub unserved: Option<Unserved>,
 }
 
 /// How the directories of an account's jobs are made and kept.

@@ -2,8 +2,29 @@
 //!
 //! Names come from GitLab and from users, so everything goes through [`Untrusted`].
 
-use nunbird_handover::{Handover, Untrusted};
+use nunbird_handover::{Handover, Unserved, Untrusted};
 use nunbird_sys::process::short_host_name;
+
+/// What the job asked for in .gitlab-ci.yml and does not get.
+fn unserved(asked: &Unserved) -> String {
+    let mut text = String::new();
+    let mut warn = |what: String| {
+        text.push_str(&format!("warning: {what}\n"));
+    };
+    if let Some(image) = &asked.image {
+        let image = Untrusted(image);
+        warn(format!(
+            "`image: {image}` is not used: the script runs with the software of this host or its cluster"
+        ));
+    }
+    if let Some(services) = &asked.services {
+        warn(format!("`services:` ({}) are not started", Untrusted(services)));
+    }
+    if asked.steps {
+        warn("`run:` needs the program step-runner in the job's PATH, which Nunbird does not bring: use `script:`".to_owned());
+    }
+    text
+}
 
 /// The greeting, lines ending in a newline.
 pub(crate) fn greeting(handover: &Handover) -> String {
@@ -23,6 +44,9 @@ pub(crate) fn greeting(handover: &Handover) -> String {
         directory = Untrusted(&workspace.project_dir.to_string_lossy()),
         decision = Untrusted(&handover.decision_id),
     );
+    if let Some(asked) = &handover.site.unserved {
+        text.push_str(&unserved(asked));
+    }
     for line in handover.site.message.iter().flat_map(|message| message.lines()) {
         text.push_str(&format!("{}\n", Untrusted(line)));
     }

@@ -37,9 +37,9 @@ pub use commands::{program_command, refresh_command, shell_word};
 pub use config::{
     Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, DEFAULT_KEYS_MAX_AGE,
     Dialect, Directories, Downscope, Executor, Expectation, FATES, Fate, GitLabServer, Given,
-    IdentitySettings, Job, Kind, LimitsSaidBy, LocalFacts, MapFile, MapKey, Migration, Outcome, Pinning,
-    Policy, Profile, Reading, Rule, RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase, UserCheck,
-    Validation, conf_d, every_key, limits_to_toml, migrate, to_toml, without_effect,
+    IdentitySettings, Images, Job, Kind, LimitsSaidBy, LocalFacts, MapFile, MapKey, Migration, Outcome,
+    Pinning, Policy, Profile, Reading, Rule, RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase,
+    UserCheck, Validation, conf_d, every_key, limits_to_toml, migrate, to_toml, without_effect,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};

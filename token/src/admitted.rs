@@ -1,5 +1,6 @@
 //! The proven identity of a job, whatever proved it.
 
+use crate::Containers;
 use std::path::PathBuf;
 
 /// What proved an identity.
@@ -73,6 +74,8 @@ pub struct Admitted {
     pub project_dir: PathBuf,
     /// Seconds that the job waited for a runner, as gitlab-runner has it from the server. Nothing is decided by it.
     pub queued: Option<u64>,
+    /// What the job asks for beside its script. Likewise.
+    pub containers: Containers,
     /// The account that the user asks for by the CI variable that the question named. The user's wish, not a fact.
     pub requested_account: Option<String>,
     /// The directory that the user asks for by the CI variable that the question named. Likewise.

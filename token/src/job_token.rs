@@ -169,6 +169,7 @@ pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Reject
         environment: None,
         environment_protected: None,
         queued: response.job_info.queued(),
+        containers: crate::Containers::of(&response),
         requested_account: question.account_variable.and_then(|name| response.requested_account(name)),
         requested_builds_dir: question.builds_variable.and_then(|name| response.requested_builds_dir(name)),
         user_login: answer.user.username,

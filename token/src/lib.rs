@@ -12,6 +12,7 @@
 mod admit;
 mod admitted;
 mod claims;
+mod containers;
 mod job_token;
 mod job_user;
 mod keyfile;
@@ -25,6 +26,7 @@ mod wire;
 pub use admit::{Question, Server, admit};
 pub use admitted::{Admitted, Source, UserIdentity};
 pub use claims::{Claims, fork_by_pipeline};
+pub use containers::Containers;
 pub use job_token::{JobQuestion, JobToken, MAX_JOB_ANSWER, MAX_JOB_TOKEN, admit_by_job_token, job_token};
 pub use job_user::{JobUser, UserQuestion, job_user};
 pub use keyfile::{KEYS_VERSION, KeyMaterial, KeysFile, MAX_KEYS, StoredKey};

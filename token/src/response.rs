@@ -5,6 +5,7 @@
 
 use crate::claims::is_plain;
 use serde::Deserialize;
+use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -39,6 +40,15 @@ pub struct Response {
     /// The job's variables, with duplicates, in GitLab's order.
     #[serde(default)]
     pub variables: Vec<Variable>,
+    /// `{name, …}`, or null.
+    #[serde(default)]
+    pub(crate) image: Value,
+    /// A list of such.
+    #[serde(default)]
+    pub(crate) services: Value,
+    /// Steps, as text.
+    #[serde(default)]
+    pub(crate) run: Value,
 }
 
 /// Ids that the runner got from GitLab.

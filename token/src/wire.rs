@@ -5,24 +5,25 @@
 //! texts have a u16 length before them.
 //!
 //! ```text
-//! "NBW5"  0  code  bound                                              a rejection
-//! "NBW5"  0  254  0  server  eight bytes                              a job of another runner; 0 for an id that is not told
-//! "NBW5"  1  server  flags(u32)  eight u64  five texts  the optional    an identity
+//! "NBW6"  0  code  bound                                              a rejection
+//! "NBW6"  0  254  0  server  eight bytes                              a job of another runner; 0 for an id that is not told
+//! "NBW6"  1  server  flags(u32)  eight u64  five texts  the optional    an identity
 //!            texts of the flags  groups  identities
-//! "NBW5"  2  server  text                                             a job token, and where it goes
-//! "NBW5"  3  flags(u8)  u64  text  the optional text of the flags     the user of a job
+//! "NBW6"  2  server  text                                             a job token, and where it goes
+//! "NBW6"  3  flags(u8)  u64  text  the optional text of the flags     the user of a job
 //! ```
 //!
 //! Groups and identities are a u8 count and so many texts, or pairs of texts.
 
 use crate::claims::{MAX_GROUPS, MAX_IDENTITIES, is_plain};
+use crate::containers::Containers;
 use crate::job_token::{JobToken, MAX_JOB_TOKEN};
 use crate::job_user::JobUser;
 use crate::reader::Reader;
 use crate::{Admitted, Bound, Rejection, Source, UserIdentity};
 use std::path::{Component, Path, PathBuf};
 
-const MAGIC: &[u8; 4] = b"NBW5";
+const MAGIC: &[u8; 4] = b"NBW6";
 /// The longest message, in bytes: room for two hundred groups of 255 characters.
 pub const MAX_MESSAGE: usize = 256 << 10;
 
@@ -66,8 +67,11 @@ const HAS_NAMESPACE_ID: u32 = 1 << 14;
 const HAS_QUEUED: u32 = 1 << 15;
 const HAS_FORK: u32 = 1 << 16;
 const FORK: u32 = 1 << 17;
+const HAS_IMAGE: u32 = 1 << 18;
+const HAS_SERVICES: u32 = 1 << 19;
+const STEPS: u32 = 1 << 20;
 /// All of them.
-const KNOWN: u32 = (1 << 18) - 1;
+const KNOWN: u32 = (1 << 21) - 1;
 
 // Flags of a job's user.
 const HAS_BOT: u8 = 1;
@@ -160,7 +164,10 @@ fn flags(a: &Admitted) -> u32 {
         | flag(a.namespace_id.is_some(), HAS_NAMESPACE_ID)
         | flag(a.queued.is_some(), HAS_QUEUED)
         | flag(a.fork.is_some(), HAS_FORK)
-        | flag(a.fork == Some(true), FORK);
+        | flag(a.fork == Some(true), FORK)
+        | flag(a.containers.image.is_some(), HAS_IMAGE)
+        | flag(a.containers.services.is_some(), HAS_SERVICES)
+        | flag(a.containers.steps, STEPS);
     for (index, text) in optional_texts(a).into_iter().enumerate() {
         flags |= flag(text.is_some(), FIRST_TEXT << index);
     }
@@ -180,7 +187,8 @@ fn encode_admitted(a: &Admitted) -> Vec<u8> {
     for text in [&a.user_login, &a.project_path, &a.namespace_path, &a.git_ref, project_dir] {
         put_text(&mut out, text);
     }
-    for text in optional_texts(a).into_iter().flatten() {
+    let containers = [&a.containers.image, &a.containers.services];
+    for text in optional_texts(a).into_iter().chain(containers).flatten() {
         put_text(&mut out, text);
     }
     let count = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
@@ -317,6 +325,9 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
             *slot = Some(reader.text()?);
         }
     }
+    let mut asked = |bit: u32| if has(bit) { reader.text().map(Some) } else { Ok(None) };
+    let containers =
+        Containers { image: asked(HAS_IMAGE)?, services: asked(HAS_SERVICES)?, steps: has(STEPS) };
     let [user_email, access_level, ref_type, pipeline_source, environment, account, builds_dir] = optional;
     let groups = if has(HAS_GROUPS) { Some(reader.texts(MAX_GROUPS)?) } else { None };
     let count = usize::from(reader.byte()?);
@@ -353,6 +364,7 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
         environment_protected: truth(HAS_ENVIRONMENT_PROTECTED, ENVIRONMENT_PROTECTED)?,
         project_dir,
         queued,
+        containers,
         requested_account: account,
         requested_builds_dir: builds_dir,
     })

@@ -1,8 +1,8 @@
 //! The worker's messages come back as they went, and nothing else is one.
 
 use nunbird_token::{
-    Admitted, Bound, JobToken, Rejection, Source, UserIdentity, WireError, decode, decode_job_token, encode,
-    encode_job_token,
+    Admitted, Bound, Containers, JobToken, Rejection, Source, UserIdentity, WireError, decode,
+    decode_job_token, encode, encode_job_token,
 };
 use proptest::prelude::*;
 
@@ -41,7 +41,8 @@ fn admitted() -> impl Strategy<Value = Admitted> {
             fork: f.3,
             user_email: o.0,
             access_level: o.1,
-            ref_type: o.2,
+            ref_type: o.2.clone(),
+            containers: Containers { image: o.2, services: t.5.clone(), steps: f.0 },
             requested_account: o.3.clone(),
             requested_builds_dir: o.3,
             groups: l.0,

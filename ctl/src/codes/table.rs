@@ -111,6 +111,12 @@ pub(crate) fn entry(code: Code) -> Entry {
             "Run the job again.",
             "Nothing, unless the restart was not meant.",
         ),
+        Code::Images => denial(
+            User,
+            "The job has `image:`, `services:` or `run:`, and this site runs scripts alone (`images = \"refuse\"`).",
+            "Remove them from the job, or choose another runner by `tags:`.",
+            "`images` of `[job]` or of the rule's profile: `warn` lets such jobs run without, and says so in their logs.",
+        ),
         Code::JobAnswer => Entry {
             class: Class::Either,
             reader: Both,

@@ -213,6 +213,29 @@ pub struct Directories {
 /// The CI variable by which users name a directory for their builds, as Jacamar CI has it.
 pub const BUILDS_VARIABLE: &str = "CUSTOM_CI_BUILDS_DIR";
 
+/// What a job gets that asks for an image, services or steps, which Nunbird does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Images {
+    /// It runs without, and nothing is said.
+    Ignore,
+    /// It runs without, and the job log says so.
+    #[default]
+    Warn,
+    /// It is refused.
+    Refuse,
+}
+
+impl Images {
+    /// The values of the key `images`.
+    pub(crate) const WORDS: [(&'static str, Images); 3] =
+        [("ignore", Images::Ignore), ("warn", Images::Warn), ("refuse", Images::Refuse)];
+
+    /// As the configuration has it.
+    pub fn name(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, images)| *images == self).map_or("", |(name, _)| *name)
+    }
+}
+
 /// How scripts run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
@@ -236,6 +259,8 @@ pub struct Job {
     pub stages: Vec<String>,
     /// Whether the soft limit of the stack is the hard one.
     pub raise_stack_limit: bool,
+    /// What a job gets that asks for an image, services or steps.
+    pub images: Images,
     /// What a job may use, one of [`Policy::limits`]; nothing is limited where there is none.
     pub limits: Option<crate::Limits>,
 }

@@ -192,6 +192,7 @@ fn job_keys(table: &mut Section<'_>, base: &Job, known: &Named<'_>) -> Job {
         message: table.text("message").map_or_else(|| base.message.clone(), |at| values::message(&at)),
         stages: table.texts("stages").map_or_else(|| base.stages.clone(), |at| values::stages(&at.value)),
         raise_stack_limit: table.flag("raise_stack_limit", base.raise_stack_limit),
+        images: table.choice("images", &Images::WORDS).map_or(base.images, |at| at.value),
         limits: limits::named(table, base.limits.as_ref(), known.limits),
     }
 }
@@ -327,6 +328,7 @@ impl Default for Job {
             message: None,
             stages: Vec::new(),
             raise_stack_limit: false,
+            images: Images::default(),
             limits: None,
         }
     }

@@ -198,6 +198,7 @@ impl Writer<'_> {
         self.key("message", &quote(job.message.as_deref().unwrap_or("")));
         self.key("stages", &texts(&job.stages));
         self.key("raise_stack_limit", &job.raise_stack_limit.to_string());
+        self.key("images", &quote(job.images.name()));
         self.key("limits", &quote(job.limits.as_ref().map_or("", |limits| limits.name.as_str())));
     }
 
