@@ -86,7 +86,7 @@ fn by_job_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result
         .map_err(|rejection| (rejection, refuse(rejection, &[], true, policy))))
 }
 
-/// The refusal of a job whose identity was not proven. `fetched` says whether the keys could be fetched anew.
+/// The refusal of a job whose identity was not proven. `fetched` says whether the keys are those that the servers have now.
 pub fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, policy: &Policy) -> Refusal {
     let names = policy.identity.token_variables.join(", ");
     let detail = match rejection {
@@ -98,8 +98,9 @@ pub fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, policy: 
     match rejection {
         // Nobody can be told from anybody while the keys are missing: that is this host's trouble, not the job's.
         Rejection::Keys => Refusal::system(code, message, detail),
-        Rejection::UnknownKey if !fetched && !troubles.is_empty() => Refusal::denied(code, message, detail)
-            .help("if the server's keys were just replaced, try again in a minute; else the token is not of this server"),
+        // The key may be a new one. gitlab-runner tries `config` again in three seconds, and by then the server can be asked.
+        Rejection::UnknownKey if !fetched => Refusal::system(code, message, detail)
+            .help("if the server's keys were just replaced, try again in a moment; else the token is not of this server"),
         Rejection::Response => Refusal::system(code, message, detail),
         _ => Refusal::denied(code, message, detail),
     }

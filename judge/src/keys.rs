@@ -94,21 +94,32 @@ fn keys_directory(policy: &Policy, rights: Rights) -> Result<(Directory, Caller)
 ///
 /// They are written to `keys_dir`: the policy's, or a copy of it.
 ///
-/// Returns whether it was done for one server at least, and what went wrong.
+/// Returns whether every server that may be asked has answered, and what went wrong.
 pub fn refresh(policy: &Policy, keys_dir: &Path, rights: Rights) -> (bool, Vec<String>) {
     let deadline = Instant::now() + PATIENCE;
     let mut troubles = Vec::new();
-    let mut done = false;
+    let mut done = true;
     for (server, waiting) in policy.gitlab.iter().zip((1..=policy.gitlab.len()).rev()) {
         // A server that does not answer must not use up the time of those behind it.
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(waiting).unwrap_or(u32::MAX);
         match refresh_one(policy, server, keys_dir, rights, share) {
-            Ok(()) => done = true,
-            Err(trouble) => troubles.push(format!("keys of {}: {trouble}", server.name)),
+            Ok(()) => {}
+            Err(Unfetched { possible, why }) => {
+                done &= !possible;
+                troubles.push(format!("keys of {}: {why}", server.name));
+            }
         }
     }
     (done, troubles)
+}
+
+/// Keys that are as they were.
+struct Unfetched {
+    /// Whether another time may do better. Where root keeps the keys, nothing is ever fetched, and what is not among them is unknown for good.
+    possible: bool,
+    /// For the admin.
+    why: String,
 }
 
 fn refresh_one(
@@ -117,15 +128,16 @@ fn refresh_one(
     keys_dir: &Path,
     rights: Rights,
     patience: Duration,
-) -> Result<(), String> {
+) -> Result<(), Unfetched> {
+    let failed = |why: String| Unfetched { possible: true, why };
     let owner = {
         let keeper = rights.keeper;
-        let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| e.to_string())?;
-        keys_directory(policy, rights)?.1
+        let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| failed(e.to_string()))?;
+        keys_directory(policy, rights).map_err(failed)?.1
     };
-    let arguments = arguments(server, keys_dir).map_err(|e| e.to_string())?;
-    let fetcher = Fetcher { policy, rights, owner };
-    fetcher.run(&arguments, None, MAX_WORDS, patience).map(drop)
+    let arguments = arguments(server, keys_dir).map_err(|e| failed(e.to_string()))?;
+    let fetched = Fetcher { policy, rights, owner }.run(&arguments, None, MAX_WORDS, patience);
+    fetched.map(drop).map_err(|why| Unfetched { possible: owner.uid != 0, why })
 }
 
 /// Asks a server whose running job `token` is of. The token goes by an open file, never by argument or environment.

@@ -132,6 +132,6 @@ pub trait Means {
 pub struct Fetched {
     /// What the keys files hold now, with the troubles of the fetch.
     pub keys: Keys,
-    /// Whether one server at least has answered.
+    /// Whether every server that may be asked has answered.
     pub done: bool,
 }

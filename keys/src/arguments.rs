@@ -42,8 +42,7 @@ pub(crate) struct Refresh {
     /// Only this server of the configuration; may stand several times.
     #[arg(long, value_name = "NAME")]
     pub(crate) server: Vec<String>,
-    /// Without a configuration, as nunbird-auth calls it, at most once a minute (15 seconds after a failure): the
-    /// server's name …
+    /// Without a configuration, as nunbird-auth calls it, at most once in five seconds: the server's name …
     #[arg(long, value_name = "NAME", requires_all = ["url", "issuer", "keys_dir"],
         conflicts_with_all = ["configuration", "server"])]
     pub(crate) server_name: Option<String>,

@@ -87,13 +87,7 @@ fn refresh_configured(configuration: &Path, only: &[String]) -> Result<(), Troub
 }
 
 fn refresh(server: &Server, keys_dir: &Path, patience: Duration) -> Result<(), Trouble> {
-    let done =
-        fetch::jwks(server, patience).and_then(|text| take(server, &server.url, &text, keys_dir, false));
-    if done.is_err() {
-        // The fetch's own trouble is the one to tell; without this note the next one waits longer, and that is all.
-        let _unwritten = store::failed(keys_dir, &server.name);
-    }
-    done
+    fetch::jwks(server, patience).and_then(|text| take(server, &server.url, &text, keys_dir, false))
 }
 
 impl Pin {

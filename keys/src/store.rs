@@ -17,18 +17,16 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A job's bad token must not make the server answer more often than this.
-const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(60);
-/// A server that was down for a moment must not deny jobs for a minute, nor be asked for every job while it comes up.
-const AFTER_A_FAILURE: Duration = Duration::from_secs(15);
+/// A job's bad token must not make the server answer more often than this. Shorter than gitlab-runner's three tries of `config` together,
+/// which come three seconds apart: a job whose key is new fails for as long as nobody may ask.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
 /// The lock is held for the time of writing a small file; who holds it longer was stopped.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Notes that the server is about to be asked.
 ///
 /// # Errors
-/// With `limited`: [`Trouble::TryLater`] when it was asked less than a minute ago, or [`failed`] to answer a quarter of a
-/// minute ago.
+/// With `limited`: [`Trouble::TryLater`] when it was asked less than five seconds ago.
 pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<(), Trouble> {
     let path = keys_dir.join(format!("{server}.attempt"));
     let _lock = lock(keys_dir)?;
@@ -41,18 +39,6 @@ pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<()
         }
     }
     touch(&path, SystemTime::now())
-}
-
-/// Notes that nothing came of an [`attempt`]: the next one may come sooner.
-///
-/// # Errors
-/// When the note cannot be written; the next attempt then waits its minute.
-pub(crate) fn failed(keys_dir: &Path, server: &str) -> Result<(), Trouble> {
-    let _lock = lock(keys_dir)?;
-    touch(
-        &keys_dir.join(format!("{server}.attempt")),
-        SystemTime::now() - (BETWEEN_ATTEMPTS - AFTER_A_FAILURE),
-    )
 }
 
 fn touch(path: &Path, time: SystemTime) -> Result<(), Trouble> {

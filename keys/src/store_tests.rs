@@ -81,7 +81,7 @@ fn a_directory_that_cannot_be_written_leaves_the_old_keys() {
 }
 
 #[test]
-fn the_server_is_not_asked_twice_within_a_minute_for_a_jobs_sake() {
+fn the_server_is_not_asked_twice_within_five_seconds_for_a_jobs_sake() {
     let scratch = tempfile::tempdir().unwrap();
     attempt(scratch.path(), "main", true).unwrap();
     let again = attempt(scratch.path(), "main", true).unwrap_err();

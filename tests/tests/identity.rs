@@ -110,12 +110,50 @@ fn a_token_signed_by_nobody_known_is_refused_after_asking_the_server_once() {
     assert_denied(&world, &world.job().forge(move |token, _| token.sign(&stranger)), "token-unknown-key");
     assert_eq!(world.issuer().requests(issuer::JWKS), asked + 1);
     assert_denied(&world, &world.job().forge(|token, _| token.unsigned()), "token-malformed");
+    // The server may not be asked again, so that it may be a new key of its, as far as this host knows.
+    let symmetric = world.job().forge(|token, issuer| token.hs256(&issuer.key(), b"secret")).config();
+    assert_eq!((symmetric.exit, code(&symmetric)), (Exit::Code(2), "token-unknown-key"), "{}", symmetric.log);
+    world.allow_refresh();
     assert_denied(
         &world,
         &world.job().forge(|token, issuer| token.hs256(&issuer.key(), b"secret")),
         "token-unknown-key",
     );
-    assert_eq!(world.issuer().requests(issuer::JWKS), asked + 1, "not more than once a minute");
+    let asked = asked + 1;
+    assert_eq!(world.issuer().requests(issuer::JWKS), asked + 1, "not more than once in five seconds");
+}
+
+/// What gitlab-runner tries three times with three seconds in between.
+#[test]
+fn a_key_that_is_new_right_after_a_fetch_is_the_systems_failure_until_the_server_may_be_asked() {
+    if !require_root() {
+        return;
+    }
+    let world = world();
+    world.allow_refresh();
+    let stranger = SigningKey::rsa();
+    // A stranger's key stays one, and has the keys fetched.
+    assert_denied(&world, &world.job().forge(move |token, _| token.sign(&stranger)), "token-unknown-key");
+    world.issuer().rotate();
+    let asked = world.issuer().requests(issuer::JWKS);
+    let barred = world.job().id(7002).config();
+    assert!(barred.stderr.contains("[token-unknown-key]"), "{}", barred.log);
+    assert_eq!(
+        (barred.exit, world.issuer().requests(issuer::JWKS)),
+        (Exit::Code(2), asked),
+        "{}",
+        barred.log
+    );
+    let job = world.job().id(7002);
+    let begun = std::time::Instant::now();
+    loop {
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let tried = job.config();
+        if tried.exit == Exit::Code(0) {
+            break;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{}", tried.log);
+    }
 }
 
 #[test]

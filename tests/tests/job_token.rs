@@ -93,8 +93,8 @@ fn the_site_must_allow_it_and_an_id_token_comes_first() {
     }
     let world = world(Privilege::Setuid);
     let forged = world.job().forge(|_, _| "x.y.z".to_owned());
-    assert_refused(&world, &forged.config(), 1, "token-unknown-key");
-    assert_eq!(world.issuer().requests(JOB), 0, "a bad id token is a denial, not a reason to ask");
+    assert_refused(&world, &forged.config(), 2, "token-unknown-key");
+    assert_eq!(world.issuer().requests(JOB), 0, "a bad id token is a refusal, not a reason to ask");
     world.reconfigure(SOURCES, "[audit]");
     let refused = job(&world).config();
     assert_refused(&world, &refused, 1, "no-token");

@@ -393,13 +393,15 @@ pub(crate) fn entry(code: Code) -> Entry {
             "Use the token that `id_tokens:` gives to this job.",
             "`issuer` and `url` of each `[[gitlab]]` must be of the same server. Otherwise look at the job: a token of one server was used on another.",
         ),
-        Code::TokenUnknownKey => denial(
-            Both,
-            "No key that this host knows of the configured servers made the token's signature: the server changed its keys a moment ago, or the token \
-             is of another server.",
-            "Run the job again in a minute; if it fails again, tell the admins.",
-            "`nunbirdctl keys` prints the known keys and the command that fetches them; is the job's server in the policy?",
-        ),
+        Code::TokenUnknownKey => Entry {
+            class: Class::Either,
+            reader: Both,
+            meaning: "No key that this host knows of the configured servers made the token's signature. A denial where the servers have just been asked for their \
+                      keys; a system failure, which gitlab-runner tries again, where one did not answer or was asked less than five seconds ago: it may have \
+                      changed its keys.",
+            user: "Run the job again in a moment; if it fails again, tell the admins.",
+            admin: "`nunbirdctl keys` prints the known keys and the command that fetches them; is the job's server in the policy?",
+        },
         Code::UserCheck => system(
             "The GitLab server was asked about the user who started the job, and did not answer in a way that can be used.",
             AGAIN,
