@@ -7,7 +7,7 @@ use crate::card::{self, Card};
 use crate::context::Context;
 use crate::inputs::NotText;
 use crate::limits::{self, Confines, Held};
-use crate::refusal::{Code, Refusal, clean, print_error};
+use crate::refusal::{Code, Refusal, clean, print, print_error};
 use crate::session::Session;
 use crate::shepherd::{self, Reach};
 use crate::sudo::Sudo;
@@ -221,10 +221,16 @@ impl Start {
             Way::Here(launch) | Way::InSession(launch, _) => launch,
         };
         let user = launch.ids.uid;
-        let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
-        let child = fork(launch, &confines, context, || exec::output_to(&writer).map(|()| None))?;
-        drop(writer);
-        let said = answer::read_to_end(reader, MAX_WORDS, patience);
+        let pipe = || io::pipe().map_err(|e| could_not_start("pipe", &e));
+        let ((out, to_out), (err, to_err)) = (pipe()?, pipe()?);
+        let child = fork(launch, &confines, context, || exec::outputs_to(&to_out, &to_err).map(|()| None))?;
+        drop((to_out, to_err));
+        let began = Instant::now();
+        // One after the other: a launcher that says more than a pipe holds is not waited for any longer than one that says nothing.
+        let said = answer::read_to_end(out, MAX_WORDS, patience).and_then(|out| {
+            let left = patience.saturating_sub(began.elapsed());
+            Ok((out, answer::read_to_end(err, MAX_WORDS, left)?))
+        });
         if said.is_err() {
             let _already_gone = child.kill_as(user);
         }
@@ -232,9 +238,18 @@ impl Start {
         // request_wait_answer), and a sweep of root's may wait for this call. The record stays.
         let ended = child.wait_at_most(LAST_MOMENTS).map_err(|e| could_not_start("waitpid", &e))?;
         let said = said.map_err(|e| could_not_start("cleanup did not end in time", &e))?;
-        print_error(&format!("{}\n", clean(&String::from_utf8_lossy(&said))));
+        // gitlab-runner writes what stands on standard error into its log as a warning.
+        let (out, err) = said;
+        print(&lines(&out));
+        print_error(&lines(&err));
         ended.ok_or_else(|| could_not_start("cleanup did not end in time", &"the launcher is still there"))
     }
+}
+
+/// What the launcher has said, each line of it with an end; nothing where it said nothing.
+fn lines(said: &[u8]) -> String {
+    let text = clean(&String::from_utf8_lossy(said));
+    if text.is_empty() { text } else { format!("{text}\n") }
 }
 
 /// What the launcher says of a stage in the batch scheduler. The launcher is the user's, and so is this word.

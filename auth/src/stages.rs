@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::kept_session;
 use crate::launch::{Opened, Start, killed, told};
 use crate::limits;
-use crate::refusal::{Code, Refusal, print_error};
+use crate::refusal::{Code, Refusal, print, print_error};
 use crate::settings;
 use crate::store::{self, Store, job_directory};
 use crate::tidying;
@@ -148,7 +148,7 @@ fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     let (store, record) = match admitted(call, context) {
         Ok(found) => found,
         Err(refusal) if matches!(refusal.code, Code::NoRecord | Code::JobDirectory) => {
-            print_error(&format!("nunbird: nothing to clean up: {}\n", refusal.detail));
+            print(&format!("nunbird: nothing to clean up: {}\n", refusal.detail));
             return Ok(Ended::Exited(0));
         }
         Err(refusal) => return Err(refusal),

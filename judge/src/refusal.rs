@@ -86,6 +86,12 @@ pub fn clean(detail: &str) -> String {
     lines.join("\n")
 }
 
+/// Writes to standard output. Nobody may be left to read it.
+pub fn print(text: &str) {
+    use std::io::Write;
+    let _unheard = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// Writes to standard error. Nobody may be left to read it, which must not stop a refusal.
 pub fn print_error(text: &str) {
     use std::io::Write;

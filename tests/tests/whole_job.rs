@@ -4,6 +4,22 @@ use nunbird_tests::{Privilege, RunnerVersion, World, require_root};
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+/// gitlab-runner writes what `cleanup` prints on standard error into its log as a warning.
+#[test]
+fn a_good_jobs_clean_up_warns_of_nothing() {
+    if !require_root() {
+        return;
+    }
+    for privilege in Privilege::ALL {
+        let world = World::new(privilege);
+        world.write_keys();
+        let outcome = world.job().with_repository().file_variable("KEY", "the key\n").run().expect_success();
+        let cleanup = outcome.stage("cleanup");
+        assert_eq!(cleanup.stderr, "", "{privilege:?}");
+        assert!(cleanup.stdout.contains("nunbird: removed "), "{privilege:?}: {}", cleanup.log);
+    }
+}
+
 #[test]
 fn a_job_runs_as_its_user_from_clone_to_artifact_in_every_mode() {
     if !require_root() {

@@ -75,7 +75,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     let expires_at = check_time(&claims, question.now, question.clock_skew)?;
     check_server(verified.server, question.servers, response)?;
     check_binding(&claims, response)?;
-    check_runner(verified.server, &server.runner_ids, claims.runner_id)?;
+    check_runner(verified.server, &server.runner_ids, claims.runner_id.map(|id| id.0))?;
     let project = claims.running_project().ok_or(Rejection::Claims)?;
     let requested_account = question.account_variable.and_then(|name| response.requested_account(name));
     let requested_builds_dir = question.builds_variable.and_then(|name| response.requested_builds_dir(name));
@@ -90,7 +90,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
         pipeline_id: claims.pipeline_id.0,
         project_id: project.id,
         user_id: claims.user_id.0,
-        runner_id: claims.runner_id,
+        runner_id: claims.runner_id.map(|id| id.0),
         project_path: project.path.to_owned(),
         namespace_path: project.namespace.to_owned(),
         namespace_id: project.namespace_id,

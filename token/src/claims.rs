@@ -70,7 +70,7 @@ pub struct Claims {
     /// Environment, where the job names one.
     pub environment: Option<String>,
     /// Runner; a number, unlike the other ids.
-    pub runner_id: Option<u64>,
+    pub runner_id: Option<Id>,
     /// Primary e-mail address of the user.
     pub user_email: Option<String>,
     /// The user's role in the project of the sources.
@@ -200,7 +200,11 @@ pub(crate) fn is_plain(text: &str) -> bool {
     text.len() <= MAX_TEXT && !text.chars().any(Untrusted::is_deceptive)
 }
 
-/// An id that GitLab sends as a string of digits: not 0, no sign, no leading zero.
+/// The largest id: 18 digits.
+const MAX_ID: u64 = 999_999_999_999_999_999;
+
+/// An id that GitLab sends as a string of digits: not 0, no sign, no leading zero. An integer means the same: GitLab's documentation has
+/// both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Id(pub u64);
 
@@ -211,7 +215,11 @@ impl<'de> Deserialize<'de> for Id {
             type Value = Id;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string of digits")
+                f.write_str("a string of digits or an integer")
+            }
+
+            fn visit_u64<E: de::Error>(self, id: u64) -> Result<Id, E> {
+                if (1..=MAX_ID).contains(&id) { Ok(Id(id)) } else { Err(E::custom("not an id")) }
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Id, E> {
@@ -223,7 +231,7 @@ impl<'de> Deserialize<'de> for Id {
                 text.parse().map(Id).map_err(|_| E::custom("not an id"))
             }
         }
-        deserializer.deserialize_str(Digits)
+        deserializer.deserialize_any(Digits)
     }
 }
 

@@ -33,17 +33,19 @@ fn issuer_audience_and_time_are_exact() {
 #[test]
 fn a_claim_of_another_type_or_missing_is_refused() {
     for (name, value) in [
-        ("job_id", json!(500)),
-        ("project_id", json!(3)),
-        ("namespace_id", json!(2)),
-        ("user_id", json!(7)),
-        ("pipeline_id", json!(50)),
+        ("job_id", json!(500.0)),
+        ("job_id", json!(0)),
+        ("job_id", json!(-500)),
+        ("job_id", json!(1_000_000_000_000_000_000_u64)),
+        ("job_id", json!(true)),
+        ("job_id", json!([500])),
         ("exp", json!("1790003600")),
         ("nbf", json!("1")),
         ("iat", json!(1.5)),
         ("iat", json!(-1)),
         ("exp", json!(null)),
-        ("runner_id", json!("12")),
+        ("runner_id", json!("012")),
+        ("runner_id", json!(0)),
         ("ref_protected", json!(true)),
         ("ref_protected", json!("yes")),
         ("user_login", json!(null)),
@@ -71,6 +73,23 @@ fn a_claim_of_another_type_or_missing_is_refused() {
     ] {
         assert_eq!(ask_claims(&with(&[(name, value.clone())])), Err(Rejection::Claims), "{name} {value}");
     }
+}
+
+/// GitLab sends ids as strings but for the runner's; its documentation has both.
+#[test]
+fn an_id_is_the_same_as_a_string_and_as_an_integer() {
+    let strings = claims();
+    let by_strings = ask_claims(&strings.to_string()).expect("admitted");
+    let mut integers = strings.clone();
+    for name in ["job_id", "project_id", "namespace_id", "user_id", "pipeline_id"] {
+        let id: u64 = integers[name].as_str().expect(name).parse().expect(name);
+        integers[name] = json!(id);
+    }
+    integers["runner_id"] = json!(integers["runner_id"].to_string());
+    assert_eq!(ask_claims(&integers.to_string()), Ok(by_strings));
+    // And another job's is another job's.
+    integers["job_id"] = json!(501);
+    assert!(matches!(ask_claims(&integers.to_string()), Err(Rejection::OtherJob(_))));
 }
 
 #[test]
