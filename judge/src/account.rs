@@ -4,6 +4,7 @@ use crate::files;
 use crate::people::{self, People};
 use crate::refusal::{Code, Refusal};
 use crate::rights::Rights;
+use nunbird_handover::Untrusted;
 use nunbird_policy::{
     AccountFacts, Accounts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Violation,
 };
@@ -180,9 +181,17 @@ pub fn now() -> Result<u64, Refusal> {
 
 /// A denial that does not tell the CI user whether the account exists; the detail does, for the admin.
 pub fn refuse(name: &str, violation: &Violation) -> Refusal {
-    let message = "you have no account on this host that may run CI jobs";
-    Refusal::denied(Code::Account, message, format!("account `{name}`: {violation}")).help(
-        "your login here must equal your GitLab login, unless your site maps it; ask your site's admins",
+    let detail = format!("account `{name}`: {violation}");
+    if let Violation::Name = violation {
+        // The user's own word, which says nothing about accounts.
+        let message = format!("`{}` is no name of an account that may run CI jobs", Untrusted(name));
+        return Refusal::denied(Code::Account, message, detail).help(
+            "such names have lower-case letters, digits, `_`, `.` and `-`, at most 32, and begin with a letter or `_`; ask your site's admins to map your \
+             GitLab login to an account",
+        );
+    }
+    Refusal::denied(Code::Account, "you have no account on this host that may run CI jobs", detail).help(
+        "unless your site maps them, your login here must equal your GitLab login; ask your site's admins with the decision id",
     )
 }
 

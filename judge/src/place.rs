@@ -42,7 +42,8 @@ pub fn data_dir(template: &str, user: &str, home: &Path) -> Result<PathBuf, Refu
             "home directory {} of `{user}` has characters that a shell would interpret",
             home.display()
         );
-        Refusal::system(Code::Home, "your home directory on this host cannot hold CI jobs", detail)
+        Refusal::denied(Code::Home, "your home directory on this host cannot hold CI jobs", detail)
+            .help("ask your site's admins for a home directory without blanks and other characters of shells, or a `data_dir` elsewhere")
     })
 }
 

@@ -79,7 +79,8 @@ fn complete(user: User) -> io::Result<UserEntry> {
         gid: user.gid.as_raw(),
         groups: groups.into_iter().map(Gid::as_raw).collect(),
         home: user.dir,
-        shell: user.shell,
+        // passwd(5): an empty field is the Bourne shell.
+        shell: if user.shell.as_os_str().is_empty() { PathBuf::from("/bin/sh") } else { user.shell },
         name: user.name,
         name_of_uid,
     })

@@ -183,8 +183,42 @@ fn a_home_directory_with_characters_of_the_shell_is_refused() {
     let world = World::new(Privilege::Setuid);
     assert!(world.refresh_keys().succeeded());
     let outcome = world.job().user("dollar").config();
-    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert_eq!(outcome.exit, Exit::Code(1), "three tries mend nothing: {}", outcome.log);
     assert!(outcome.stderr.contains("[home]"), "{}", outcome.stderr);
+}
+
+/// passwd(5): an account whose shell field is empty has /bin/sh.
+#[test]
+fn an_account_without_a_shell_has_the_bourne_shell() {
+    if !require_root() {
+        return;
+    }
+    let mut world = World::new(Privilege::Setuid);
+    world.add_account(Account { shell: String::new(), ..Account::new("shellless", 4177) });
+    assert!(world.refresh_keys().succeeded());
+    let job = world.job().user("shellless");
+    let mut session = job.begin();
+    let config = session.config();
+    assert_eq!(config.exit, Exit::Code(0), "{}", config.log);
+    assert!(session.prepare().succeeded());
+    assert_eq!(session.run_text("build_script", "echo $SHELL").stdout, "/bin/sh\n");
+}
+
+#[test]
+fn a_name_that_no_account_here_can_have_is_told_as_such() {
+    if !require_root() {
+        return;
+    }
+    let world = World::new(Privilege::Setuid);
+    assert!(world.refresh_keys().succeeded());
+    for login in ["JDoe", "1abc", "jd@site.example"] {
+        let outcome = world.job().claim("user_login", login.into()).config();
+        assert_eq!(outcome.exit, Exit::Code(1), "{login}: {}", outcome.log);
+        let text = format!("`{login}` is no name of an account that may run CI jobs [account]");
+        assert!(outcome.stderr.contains(&text), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("to map your GitLab login"), "{}", outcome.stderr);
+        assert!(!outcome.stderr.contains("must equal"), "{}", outcome.stderr);
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_home_that_a_shell_would_interpret_is_a_denial_for_both() {
     );
     assert_eq!(decided(&world, "dollar").as_deref(), Some("home"));
     let answer = explain(&world, "root", "dollar");
-    assert_eq!((&answer["verdict"], &answer["code"]), (&"failed".into(), &"home".into()), "{answer}");
+    assert_eq!((&answer["verdict"], &answer["code"]), (&"denied".into(), &"home".into()), "{answer}");
     assert!(
         answer["detail"].as_str().unwrap().contains("/home/$(id) of `dollar` has characters"),
         "{answer}"

@@ -101,7 +101,8 @@ pub(crate) fn entry(code: Code) -> Entry {
             TELL,
             "`getent group NAME`: a misspelt name in the policy, or the name service has lost it.",
         ),
-        Code::Home => system(
+        Code::Home => denial(
+            Both,
             "The path of the account's home directory has characters that a shell would interpret.",
             TELL,
             "Give the account another home directory, or name a `data_dir` without `$HOME`.",

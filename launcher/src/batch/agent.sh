@@ -33,6 +33,7 @@ start=$(date +%s)
 tell began <<EOF || exit 75
 job $job
 host $host
+hosts $hosts
 start $start
 end @NONCE@
 EOF

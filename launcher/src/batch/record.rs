@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Began {
     /// The scheduler's id of the job that the agent runs in; empty where it does not say.
     pub(crate) id: String,
+    /// Where, by the scheduler's names for its nodes, or the node's own where the scheduler does not say.
     pub(crate) host: String,
     /// Seconds since the epoch by the node's clock.
     pub(crate) time: u64,
@@ -58,7 +59,7 @@ impl Began {
         let get = |name| fields.get(name).copied();
         Some(Began {
             id: get("job")?.to_owned(),
-            host: get("host")?.to_owned(),
+            host: get("hosts").filter(|hosts| !hosts.is_empty()).or(get("host"))?.to_owned(),
             time: get("start")?.parse().ok()?,
         })
     }
@@ -110,7 +111,7 @@ fn cpu(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Record, cpu};
+    use super::{Began, Record, cpu};
 
     const WHOLE: &str = "code 3\nbegun yes\nstart 10\nfinish 12\nhost n1\nhosts n[1-2]\nstdout 5\nstderr 0\n\
         cpu 0m1.5s 1m0.25s\nmemory \nend abc\n";
@@ -130,6 +131,14 @@ mod tests {
         assert_eq!(Record::parse(WHOLE, "abd"), None);
         assert_eq!(Record::parse(&WHOLE.replace("code 3", "code 256"), "abc"), None);
         assert_eq!(Record::parse(&WHOLE.replace("code 3", "code -1"), "abc"), None);
+    }
+
+    #[test]
+    fn a_job_runs_where_the_scheduler_says() {
+        let began = |text: &str| Began::parse(text, "abc").map(|began| began.host);
+        let expected = Some("n[1-2]".to_owned());
+        assert_eq!(began("job 7\nhost vm\nhosts n[1-2]\nstart 10\nend abc\n"), expected);
+        assert_eq!(began("job 7\nhost vm\nhosts \nstart 10\nend abc\n"), Some("vm".to_owned()));
     }
 
     #[test]
