@@ -113,7 +113,7 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
         environment: claims.environment,
         environment_protected: claims.environment_protected.map(|flag| flag == Flag::True),
         queued: response.job_info.queued(),
-        containers: crate::Containers::of(&response),
+        containers: crate::Containers::of(response),
         requested_account,
         requested_builds_dir,
     })
