@@ -9,13 +9,13 @@ export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # Every check and test that is left out, one a line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
-.PHONY: help demo test test-host test-scheduler setup programs lint deny no-skips unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
+.PHONY: help demo test test-host test-scheduler setup programs suite lint deny no-skips unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
 	@echo "make test     install what the tests need, then run every check and every test (root)"
 	@echo "make test-host  the long suite on booted hosts: a thousand jobs, a virtual machine with cgroup 2 (root)"
-	@echo "make test-scheduler SCHEDULER=pbs  run the compliance suite before a scheduler of yours, as yourself (or SCHEDULER=fake-pbs, root)"
+	@echo "make test-scheduler SCHEDULER=pbs  run the compliance suite before a real Slurm and Grid Engine, and fakes (SCHEDULER=fake-pbs: one; root)"
 	@echo "make fuzz     let libFuzzer try everything that meets bytes of strangers (FUZZ_SECONDS=60 each)"
 	@echo "make bench    measure start-up time and memory against named peers"
 	@echo "make transcripts  write what strace sees of the privileged program into docs/transcripts.md (root)"
@@ -40,6 +40,12 @@ $(TOOLS)/bin/cargo-deny:
 
 programs: setup
 	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS)
+
+# All six programs, for an installation by hand. `make test` takes the nunbird-compliance that it has built already.
+SUITE = suite
+suite: programs
+	$(CARGO) build --locked --quiet --profile $(SUITE) -p nunbird-tests --bin nunbird-compliance
+	install -s $${CARGO_TARGET_DIR:-target}/$(SUITE:dev=debug)/nunbird-compliance target/staging/nunbird-compliance
 
 demo: programs
 	$(CARGO) run --locked --quiet --profile staging -p nunbird-tests --bin nunbird-demo
@@ -67,6 +73,7 @@ no-skips:
 test: no-skips lint deny programs
 	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
 	$(CARGO) test --locked --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory suite SUITE=dev
 	rpm/check.sh target/staging
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
@@ -76,8 +83,8 @@ test-host: no-skips programs
 	$(CARGO) test --locked -p nunbird-tests --test host_long --test host_vm -- --nocapture
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
-# The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm`, `gridengine` or `fake-NAME` (their own clusters,
-# root), or NAME: the real commands in PATH, jobs of the caller's account with NBT_ARGUMENTS, nothing broken on purpose.
+# The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm`, `gridengine` or `fake-NAME`, each a
+# cluster of its own (root). Before a site's scheduler the same cases run by nunbird-compliance.
 SCHEDULER ?= slurm,gridengine,fake-pbs,fake-lsf,fake-flux,fake-cobalt,fake-htcondor,fake-gridengine,fake-openlava
 test-scheduler:
 	$(CARGO) build --locked --quiet --profile staging -p nunbird

@@ -12,8 +12,8 @@ nok() { failed=$((failed + 1)); echo "FAILED  $1"; [ -z "${2-}" ] || printf '   
 same() { if [ "$2" = "$3" ]; then ok "$1"; else nok "$1" "expected '$2', found '$3'"; fi; }
 
 if [ "$(id -u)" != 0 ]; then echo "rpm/check.sh: run it as root" >&2; exit 1; fi
-for program in nunbird nunbird-auth nunbird-keys nunbird-session nunbirdctl; do
-  [ -x "$programs/$program" ] || { echo "rpm/check.sh: $programs/$program is missing: run \`make programs\`" >&2; exit 1; }
+for program in nunbird nunbird-auth nunbird-compliance nunbird-keys nunbird-session nunbirdctl; do
+  [ -x "$programs/$program" ] || { echo "rpm/check.sh: $programs/$program is missing: run \`make suite\`" >&2; exit 1; }
 done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -52,6 +52,7 @@ for package in "$setuid" "$caps"; do
     same "$name: $path" "$mode $owner" "$(entry "$package" "$path")"
   done <<'EOF'
 -rwx--x--x root:root /opt/nunbird/bin/nunbird
+-rwxr-xr-x root:root /opt/nunbird/bin/nunbird-compliance
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-keys
 -rwx------ root:root /opt/nunbird/bin/nunbird-session
 -rw-r--r-- root:root /etc/pam.d/nunbird
@@ -96,7 +97,7 @@ same "installed: setuid-root, root's, the runner's group's" "4750 0 64991" "$(st
 same "installed: the keys directory is nunbird's" "755 64990 64990" "$(stat -c '%a %u %g' "$root/var/lib/nunbird/keys")"
 same "installed: rpm -V finds nothing" "" "$(rpm --root "$root" -V --nodeps --noscripts nunbird 2>&1)"
 version=$(rpm -qp --queryformat '%{VERSION}' "$setuid")
-for program in nunbird-keys nunbirdctl; do
+for program in nunbird-compliance nunbird-keys nunbirdctl; do
   same "installed: $program runs and has the package's version" "$program $version" "$("$root/opt/nunbird/bin/$program" --version 2>&1)"
 done
 chown 0:64991 "$root$auth"

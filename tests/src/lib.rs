@@ -1,5 +1,6 @@
 //! The test bed of Nunbird: doubles of everything around it, and a private machine to run it on.
 //!
+//! - [`compliance`]: cases that every batch scheduler must pass.
 //! - [`daemons`]: what journald and syslog daemons listen at.
 //! - [`fake`]: commands of batch schedulers that cannot be installed here.
 //! - [`groups`]: control groups of a test program's own.
@@ -16,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compliance;
 pub mod daemons;
 pub mod fake;
 pub mod groups;

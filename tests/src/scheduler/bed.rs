@@ -4,6 +4,7 @@
 //! belongs to it is found in the end: daemons, steps, jobs and launchers alike. A bed of the caller's own account, for
 //! a site's real scheduler, has neither: it changes nothing on the host but files below one directory.
 
+use super::interrupt::{patience, stop_if_interrupted};
 use crate::world::enter::{Mount, Spec};
 use crate::world::process;
 use nix::sys::signal::{Signal, kill};
@@ -19,13 +20,14 @@ use tempfile::TempDir;
 
 /// The accounts: name and uid, which is also the gid.
 const USERS: [(&str, u32); 3] = [("nbt_ann", 41101), ("nbt_bea", 41102), ("nbt_cyn", 41103)];
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with accounts of its own.
 #[derive(Debug)]
 pub struct Bed {
     /// The caller's account, where the bed has none of its own.
     own: Option<User>,
+    /// The launcher that the caller names.
+    launcher: Option<PathBuf>,
     /// What its programs find besides the accounts.
     pub(super) mounts: Vec<Mount>,
     /// The process whose host name and network its programs have; none keeps the host's.
@@ -74,17 +76,26 @@ impl Bed {
         bed
     }
 
-    /// One of the caller's own account, below its home directory, which compute nodes share.
+    /// One of the caller's own account, below this directory or its home directory, which compute nodes must share.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
     ///
     /// # Panics
-    /// When the caller has no home directory to write to.
-    pub(super) fn own() -> Bed {
+    /// When the caller is not in the user database.
+    pub(super) fn own(parent: Option<&Path>, launcher: PathBuf) -> std::io::Result<Bed> {
         let user = User::from_uid(getuid()).expect("the user database").expect("an account");
-        let directory =
-            tempfile::Builder::new().prefix("nbt_compliance_").tempdir_in(&user.dir).expect("a directory");
-        let bed = Self::in_directory(directory, Some(user));
-        fs::create_dir(bed.path("home/own")).expect("a directory");
-        bed
+        let parent = parent.unwrap_or(&user.dir);
+        let directory = tempfile::Builder::new().prefix("nbt_compliance_").tempdir_in(parent)?;
+        let mut bed = Self::in_directory(directory, Some(user));
+        bed.launcher = Some(launcher);
+        fs::create_dir(bed.path("home/own"))?;
+        Ok(bed)
+    }
+
+    /// The launcher: the installed one at a site, else the one under test.
+    pub(super) fn launcher(&self) -> PathBuf {
+        self.launcher.clone().unwrap_or_else(|| process::under_test("nunbird"))
     }
 
     fn in_directory(directory: TempDir, own: Option<User>) -> Bed {
@@ -106,7 +117,7 @@ impl Bed {
             None => "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
         };
         let environment = vec![("PATH".to_owned(), path), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
-        Bed { own, mounts: Vec::new(), host: None, environment, directory }
+        Bed { own, launcher: None, mounts: Vec::new(), host: None, environment, directory }
     }
 
     /// Whether it has accounts of its own.
@@ -187,6 +198,18 @@ impl Bed {
         format!("exec setpriv --reuid={uid} --regid={gid} --clear-groups sh -c '{command}'")
     }
 
+    /// What a shell command says, or how it failed.
+    pub(super) fn asked(&self, command: &str) -> Result<String, String> {
+        let finished = process::run(&self.spec(command));
+        match finished.succeeded() {
+            true => Ok(finished.stdout),
+            false => Err(format!(
+                "`{command}` failed ({:?}): {}{}",
+                finished.exit, finished.stdout, finished.stderr
+            )),
+        }
+    }
+
     /// What a shell command says. Its failure is an empty answer.
     pub(super) fn admin(&self, command: &str) -> String {
         let finished = process::run(&self.spec(command));
@@ -196,11 +219,12 @@ impl Bed {
     /// Waits for something, asking some times a second.
     ///
     /// # Panics
-    /// When it has not come within a minute.
+    /// When it has not come in time.
     #[track_caller]
     pub fn wait_for(&self, what: &str, mut come: impl FnMut() -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         while !come() {
+            stop_if_interrupted();
             assert!(Instant::now() < end, "waited in vain for {what}\n{}", self.logs());
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -225,7 +249,12 @@ impl Bed {
     /// No two beds have a number in common, as no two CI jobs of an account have: launchers end what is left of theirs.
     pub(super) fn next_job(&self) -> u64 {
         static JOBS: AtomicU64 = AtomicU64::new(1);
-        u64::from(std::process::id()) * 10_000 + JOBS.fetch_add(1, Ordering::Relaxed)
+        self.first_job() + JOBS.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Below the numbers of this process's jobs, of which there are less than ten thousand.
+    pub(super) fn first_job(&self) -> u64 {
+        u64::from(std::process::id()) * 10_000
     }
 
     /// Everything that lives in a mount namespace of this bed.

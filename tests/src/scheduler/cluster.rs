@@ -3,6 +3,7 @@
 //! What cannot be had, or cannot be made to go wrong on purpose, is an `Err` with the reason, which the suite prints.
 
 use super::bed::Bed;
+use nunbird_handover::Scheduler;
 
 /// Something, or why it cannot be had here.
 pub type Possible<T> = Result<T, String>;
@@ -92,8 +93,29 @@ pub trait Cluster: Sync {
     /// Its name in Nunbird's configuration.
     fn scheduler(&self) -> &str;
 
+    /// The same as a setting.
+    fn setting(&self) -> Scheduler {
+        Scheduler::Named(self.scheduler().to_owned())
+    }
+
     /// Where it lives.
     fn bed(&self) -> &Bed;
+
+    /// Whether this can be made to go wrong, which is asked before a job is started for it.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn can(&self, _fault: Fault<'_>) -> Possible<()> {
+        Ok(())
+    }
+
+    /// Whether the suite has a question of its own about a job.
+    ///
+    /// # Errors
+    /// Why it has none.
+    fn asks(&self) -> Possible<()> {
+        Ok(())
+    }
 
     /// Environment of its commands, as a site configures it.
     fn environment(&self) -> Vec<(String, String)>;

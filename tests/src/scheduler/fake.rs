@@ -130,6 +130,10 @@ impl Cluster for Fake {
         super::wants::tells(self.dialect, cause)
     }
 
+    fn can(&self, fault: Fault<'_>) -> Possible<()> {
+        super::wants::can(self.dialect, fault)
+    }
+
     fn shows_ended(&self) -> bool {
         !matches!(self.dialect, Dialect::Cobalt | Dialect::GridEngine)
     }

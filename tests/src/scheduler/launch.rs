@@ -5,8 +5,7 @@ use super::stage::{BUILD_FAILURE, Ended, SYSTEM_FAILURE, Stage};
 use super::{Cluster, Slurm};
 use crate::world::process;
 use nunbird_handover::{
-    Account, Batch, ExitCodes, Handover, Identity, SUMMARY_SIZE, Scheduler, Shell, SiteRules, Task, UserText,
-    Workspace,
+    Account, Batch, ExitCodes, Handover, Identity, SUMMARY_SIZE, Shell, SiteRules, Task, UserText, Workspace,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -52,7 +51,7 @@ impl<'s, C: Cluster + ?Sized> Job<'s, C> {
         fs::create_dir(&directory).expect("a directory");
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).expect("a mode");
         let person = bed.person(user);
-        let scheduler = Scheduler::Named(cluster.scheduler().to_owned());
+        let scheduler = cluster.setting();
         let mut batch = Batch::new(scheduler, person.home.join(format!(".nunbird/batch/{number}")));
         if cluster.counts_calls() {
             batch.scheduler_bin = Some(bed.path("bin"));
@@ -184,7 +183,9 @@ impl<C: Cluster + ?Sized> Job<'_, C> {
         let text = fs::read_to_string(self.bed.calls(self.handover.job_id)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
+}
 
+impl<C: ?Sized> Job<'_, C> {
     fn start_task(&self, task: Task, script: &str) -> Stage {
         self.starts.set(self.starts.get() + 1);
         let at = self.directory.join(self.starts.get().to_string());
@@ -200,7 +201,7 @@ impl<C: Cluster + ?Sized> Job<'_, C> {
             fs::set_permissions(at.join(name), fs::Permissions::from_mode(0o600)).expect("a mode");
         }
         let Account { uid, gid, .. } = &handover.account;
-        let (launcher, at_text) = (process::under_test("nunbird"), at.display());
+        let (launcher, at_text) = (self.bed.launcher(), at.display());
         let drop = match self.bed.is_private() {
             true => format!("setpriv --reuid={uid} --regid={gid} --clear-groups "),
             false => String::new(),
@@ -212,6 +213,20 @@ impl<C: Cluster + ?Sized> Job<'_, C> {
         spec.environment.push(("LEAKED".into(), "secret".into()));
         spec.environment.push(("SBATCH_PARTITION".into(), "nonesuch".into()));
         Stage::of(process::spawn(&spec), at)
+    }
+}
+
+/// A job at a site is nobody else's to clean up after: a case may have failed, or been interrupted, anywhere.
+impl<C: ?Sized> Drop for Job<'_, C> {
+    fn drop(&mut self) {
+        if self.bed.is_private() {
+            return;
+        }
+        let ended = self.start_task(Task::Cleanup, "").end();
+        if ended.as_ref().is_none_or(|ended| ended.status != Some(0)) {
+            let said = ended.map(|ended| ended.err).unwrap_or_default();
+            eprintln!("job {} was not cleaned up after: {said}", self.handover.job_id);
+        }
     }
 }
 

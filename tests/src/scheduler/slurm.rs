@@ -105,6 +105,11 @@ impl Slurm {
         self.admin(&self.bed.as_user(user, command))
     }
 
+    /// The launcher under test.
+    pub fn launcher(&self) -> PathBuf {
+        self.bed.launcher()
+    }
+
     /// Waits for something, asking a few times a second.
     ///
     /// # Panics

@@ -27,7 +27,8 @@ impl Cluster for Slurm {
             Want::Hold => "--hold",
             Want::ShortTime => "-t 1",
             Want::NoSuchQueue => "-p nonesuch",
-            Want::TooMuch => "-N 1000",
+            // What more nodes than there are becomes depends on the release.
+            Want::TooMuch => "-p hour -t 100",
             Want::Preemptible => "-p spare --exclusive",
             Want::LittleMemory => "--mem=50",
             Want::DoomedNode => "-w n2",

@@ -1,5 +1,6 @@
 //! A stage of a CI job in a scheduler: the launcher at work, and how it ended.
 
+use super::interrupt::{patience, stop_if_interrupted};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_handover::Summary;
@@ -70,8 +71,9 @@ impl Stage {
     /// Waits until standard error says this.
     #[track_caller]
     pub fn wait_for_word(&self, word: &str) {
-        let end = Instant::now() + Duration::from_secs(90);
+        let end = Instant::now() + patience() + Duration::from_secs(30);
         while !self.err().contains(word) {
+            stop_if_interrupted();
             assert!(Instant::now() < end, "waited in vain for `{word}` in:\n{}", self.err());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -97,14 +99,26 @@ impl Stage {
     /// When it does not end.
     #[track_caller]
     pub fn finish(mut self) -> Ended {
-        let end = Instant::now() + Duration::from_secs(200);
+        // The launcher gives a cancel up after 180 s.
+        let end = Instant::now() + patience() + Duration::from_secs(140);
         while !self.has_ended() {
-            if Instant::now() >= end {
-                self.signal(Signal::SIGKILL);
-                panic!("the launcher does not end:\n{}", self.err());
-            }
+            stop_if_interrupted();
+            assert!(Instant::now() < end, "the launcher does not end:\n{}", self.err());
             std::thread::sleep(Duration::from_millis(20));
         }
+        self.ended()
+    }
+
+    /// The same for a clean-up, which is waited for whatever has happened; none when it does not end.
+    pub(super) fn end(mut self) -> Option<Ended> {
+        let end = Instant::now() + Duration::from_secs(200);
+        while !self.has_ended() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.has_ended().then(|| self.ended())
+    }
+
+    fn ended(mut self) -> Ended {
         let status = self.child.wait().expect("its end");
         for reader in self.readers.drain(..) {
             reader.join().expect("its output");
@@ -119,6 +133,16 @@ impl Stage {
                 .trim()
                 .to_owned(),
             summary: summary.first_chunk().and_then(Summary::parse),
+        }
+    }
+}
+
+/// A case that fails or is interrupted leaves its launcher at work.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _gone = self.child.kill();
+            let _reaped = self.child.wait();
         }
     }
 }

@@ -45,6 +45,17 @@ pub struct Spec {
     pub directory: OsString,
 }
 
+impl Spec {
+    /// Whether it asks for nothing but a program with arguments, environment and directory.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.mounts.is_none()
+            && self.ids.is_none()
+            && self.inside.is_none()
+            && !self.no_new_privileges
+            && self.name.is_none()
+    }
+}
+
 /// A way into a booted host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Inside {

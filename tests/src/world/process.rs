@@ -57,6 +57,16 @@ impl Finished {
 
 /// Starts a program in a process group of its own, output by pipes.
 pub(crate) fn spawn(spec: &Spec) -> Child {
+    if spec.is_plain() {
+        let mut command = Command::new(&spec.program);
+        command
+            .args(&spec.arguments)
+            .env_clear()
+            .envs(spec.environment.iter().map(|(name, value)| (name, value)));
+        command.current_dir(&spec.directory).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        return command.spawn().unwrap_or_else(|e| panic!("{}: {e}", spec.program.to_string_lossy()));
+    }
     let mut child = Command::new(sibling("nbt-enter"))
         .arg0("nbt-enter")
         .env_clear()

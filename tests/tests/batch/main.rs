@@ -10,4 +10,5 @@ mod faults;
 mod outputs;
 mod queues;
 mod restarts;
+mod site;
 mod whole;

@@ -1,9 +1,9 @@
 //! How a stage ends when nothing goes wrong but the script.
 
-use crate::support::{Case, begun, case, go, job, no_success, submissions, users_failure, waiting};
-use nunbird_tests::scheduler::{Cluster, Possible, Stage, Want};
+use super::support::{Case, begun, case, go, job, no_success, submissions, users_failure, waiting};
+use crate::scheduler::{Cluster, Possible, Stage, Want};
 
-pub(crate) const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     case("a script runs as its user and succeeds", success),
     case("nothing of the runner's environment gets in", environment),
     case("what names places of the runner's host stays there", session_variables),

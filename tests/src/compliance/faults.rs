@@ -1,12 +1,12 @@
 //! What schedulers and clusters do to jobs: lose nodes, take places, forget, answer slowly, wrongly or in new words.
 
-use crate::support::{
+use super::support::{
     Case, alone, begun, case, go, job, more_calls, no_success, times_begun, users_failure, waiting,
 };
+use crate::scheduler::{Cluster, Fault, Possible, Want};
 use nix::sys::signal::Signal;
-use nunbird_tests::scheduler::{Cluster, Fault, Possible, Want};
 
-pub(crate) const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     alone("a node that is lost is told as such", node_down),
     alone("a job whose place was taken is told as such", preempted),
     case("a job that is put back does not run twice", requeued),
@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 fn node_down(cluster: &dyn Cluster) -> Possible<()> {
+    cluster.can(Fault::NodeDown(""))?;
     let job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::DoomedNode)?);
     let stage = job.start(&waiting("echo never"));
     let id = begun(&job);
@@ -36,6 +37,7 @@ fn node_down(cluster: &dyn Cluster) -> Possible<()> {
 }
 
 fn preempted(cluster: &dyn Cluster) -> Possible<()> {
+    cluster.can(Fault::Preempt(""))?;
     let job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::Preemptible)?);
     let stage = job.start(&waiting("echo never"));
     let id = begun(&job);
@@ -50,6 +52,7 @@ fn preempted(cluster: &dyn Cluster) -> Possible<()> {
 }
 
 fn requeued(cluster: &dyn Cluster) -> Possible<()> {
+    cluster.can(Fault::Requeue(""))?;
     let job = job(cluster, "nbt_cyn");
     let stage = job.start(&waiting("echo never"));
     let id = begun(&job);
@@ -61,6 +64,7 @@ fn requeued(cluster: &dyn Cluster) -> Possible<()> {
 }
 
 fn out_of_memory(cluster: &dyn Cluster) -> Possible<()> {
+    cluster.can(Fault::OutOfMemory(""))?;
     let job = job(cluster, "nbt_bea").arguments(&cluster.want(Want::LittleMemory)?);
     let stage = job.start(&waiting("echo never"));
     let id = begun(&job);

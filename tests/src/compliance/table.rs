@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 /// How a case ended before a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cell {
+pub(super) enum Cell {
     Passed,
     /// With the reason.
     NotPossible(String),
@@ -12,27 +12,28 @@ pub(crate) enum Cell {
     Failed(String),
 }
 
-/// All of them.
-pub(crate) struct Table {
+/// How every case ended before every scheduler.
+#[derive(Debug)]
+pub struct Table {
     schedulers: Vec<String>,
     cases: Vec<&'static str>,
     cells: Vec<Vec<Option<Cell>>>,
 }
 
 impl Table {
-    pub(crate) fn new(schedulers: &[&str], cases: impl Iterator<Item = &'static str>) -> Self {
+    pub(super) fn new(schedulers: &[&str], cases: impl Iterator<Item = &'static str>) -> Self {
         let cases: Vec<_> = cases.collect();
         let schedulers: Vec<String> = schedulers.iter().map(|name| (*name).to_owned()).collect();
         let cells = vec![vec![None; schedulers.len()]; cases.len()];
         Table { schedulers, cases, cells }
     }
 
-    pub(crate) fn set(&mut self, case: usize, scheduler: usize, cell: Cell) {
+    pub(super) fn set(&mut self, case: usize, scheduler: usize, cell: Cell) {
         self.cells[case][scheduler] = Some(cell);
     }
 
     /// How many did not pass; one that never ran has not.
-    pub(crate) fn failed(&self) -> usize {
+    pub fn failed(&self) -> usize {
         let bad = |cell: &&Option<Cell>| matches!(cell, None | Some(Cell::Failed(_)));
         self.cells.iter().flatten().filter(bad).count()
     }

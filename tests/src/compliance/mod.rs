@@ -1,12 +1,7 @@
-//! One suite for all schedulers: each case runs before each of them, and a table tells what passed.
+//! One suite for all schedulers: each case runs before each of them, and a table says what passed.
 //!
-//! `SCHEDULER` names one or several, with commas: `slurm` and `fake-…` have clusters of their own and need root,
-//! and so has `gridengine` when root asks; any other name, and `gridengine` for anybody else, is a site's real scheduler,
-//! whose commands are in `PATH` and which runs the jobs of the caller's own account. Arguments choose cases by a part
-//! of their names. A case ends as passed, as failed, or as not possible there, with the reason; the table shows all of
-//! them, so that nothing is left out without a word.
-
-#![forbid(unsafe_code)]
+//! `tests/tests/compliance.rs` runs it before clusters of its own, `nunbird-compliance` before a site's scheduler. A case ends as passed,
+//! as failed, or as not possible there, with the reason; the table shows all of them, so that nothing is left out without a word.
 
 mod cancels;
 mod ends;
@@ -16,22 +11,19 @@ mod restarts;
 mod support;
 mod table;
 
-use nunbird_tests::fake::Dialect;
-use nunbird_tests::scheduler::{Cluster, Fake, GridEngine, Possible, Site, Slurm};
+use crate::fake::Dialect;
+use crate::scheduler::{Cluster, Fake, GridEngine, Possible, Site, Slurm};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use support::Case;
-use table::{Cell, Table};
-
-/// Cases at once: they wait for schedulers, and some of these are slow to start.
-const WORKERS: usize = 16;
+use table::Cell;
+pub use table::Table;
 
 /// Where cases run.
-#[derive(Clone)]
-enum Place {
+#[derive(Debug, Clone)]
+pub enum Place {
     /// A Slurm that others use, too, and one of its own for a case that breaks it.
     Slurm(Arc<Slurm>),
     /// The same with Grid Engine.
@@ -49,25 +41,22 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-fn main() -> ExitCode {
-    let parts: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|word| word.to_string_lossy().into_owned())
-        .filter(|word| !word.starts_with('-'))
-        .collect();
-    let wanted = std::env::var_os("SCHEDULER")
-        .map_or_else(default_schedulers, |names| names.to_string_lossy().into_owned());
-    let mut cases: Vec<Case> =
-        [ends::CASES, cancels::CASES, queues::CASES, restarts::CASES, faults::CASES].concat();
+/// The names of all cases.
+pub fn names() -> Vec<&'static str> {
+    all().iter().map(|case| case.name).collect()
+}
+
+fn all() -> Vec<Case> {
+    [ends::CASES, cancels::CASES, queues::CASES, restarts::CASES, faults::CASES].concat()
+}
+
+/// Runs the cases whose names contain one of `parts`, or all, before each of the places, so many at once.
+pub fn run(places: &[(String, Place)], parts: &[String], at_once: usize) -> Table {
+    let mut cases = all();
     cases.retain(|case| parts.is_empty() || parts.iter().any(|part| case.name.contains(part.as_str())));
-    let names: Vec<&str> = wanted.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    let private = names.iter().any(|name| *name == "slurm" || name.starts_with("fake-"));
-    if cases.is_empty() || (private && !nunbird_tests::require_root()) {
-        return ExitCode::SUCCESS;
-    }
-    let places: Vec<(String, Place)> = names.iter().map(|name| ((*name).to_owned(), place(name))).collect();
     // What does not start says so itself; later, panics are lines of the table.
     std::panic::set_hook(Box::new(|info| PANIC.with(|last| drop(last.replace(info.to_string())))));
+    let names: Vec<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
     let mut table = Table::new(&names, cases.iter().map(|case| case.name));
     // Those that start daemons first: they take longest.
     let mut work: Vec<(usize, usize)> =
@@ -78,10 +67,10 @@ fn main() -> ExitCode {
     let work = Mutex::new(VecDeque::from(work));
     let cells = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..WORKERS {
+        for _ in 0..at_once.max(1) {
             scope.spawn(|| {
                 while let Some((case, place)) = next(&work) {
-                    let cell = run(&cases[case], &places[place].1);
+                    let cell = run_one(&cases[case], &places[place].1);
                     if let Cell::Failed(why) = &cell {
                         eprintln!("FAILED {} / {}\n{why}\n", places[place].0, cases[case].name);
                     }
@@ -93,33 +82,17 @@ fn main() -> ExitCode {
     for (case, place, cell) in cells.into_inner().unwrap_or_else(PoisonError::into_inner) {
         table.set(case, place, cell);
     }
-    println!("{table}");
-    if table.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// All that can run here.
-fn default_schedulers() -> String {
-    let fakes = Dialect::ALL.map(|dialect| format!("fake-{}", dialect.name()));
-    format!("slurm,gridengine,{},fake-openlava", fakes.join(","))
+    table
 }
 
 fn next(work: &Mutex<VecDeque<(usize, usize)>>) -> Option<(usize, usize)> {
+    if crate::scheduler::is_interrupted() {
+        return None;
+    }
     work.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }
 
-fn place(name: &str) -> Place {
-    let fake = Dialect::ALL.into_iter().find(|dialect| name.strip_prefix("fake-") == Some(dialect.name()));
-    match (name, fake) {
-        ("slurm", _) => Place::Slurm(Slurm::shared()),
-        // Root cannot run jobs at a site: the launcher refuses it.
-        ("gridengine", _) if nix::unistd::geteuid().is_root() => Place::GridEngine(GridEngine::shared()),
-        ("fake-openlava", _) => Place::OpenLava,
-        (_, Some(dialect)) => Place::Fake(dialect),
-        (name, None) => Place::Site(Arc::new(Site::new(name))),
-    }
-}
-
-fn run(case: &Case, place: &Place) -> Cell {
+fn run_one(case: &Case, place: &Place) -> Cell {
     let result = catch_unwind(AssertUnwindSafe(|| -> Possible<()> {
         match place {
             Place::Slurm(_) if case.alone => (case.run)(&Slurm::start()),

@@ -1,11 +1,11 @@
 //! Launchers that are killed and come back, and a scheduler that is away.
 
-use crate::support::{
+use super::support::{
     Case, alone, begun, both, case, go, job, more_calls, pending, submissions, times_begun, waiting,
 };
-use nunbird_tests::scheduler::{Cluster, Fault, Possible, Standing, Want};
+use crate::scheduler::{Cluster, Fault, Possible, Standing, Want};
 
-pub(crate) const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     case("a second run follows a waiting job of a killed launcher", follow_pending),
     case("a second run follows a running job of a killed launcher", follow_running),
     case("a job that ended while no launcher lived is told", ended_alone),
@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 fn follow_pending(cluster: &dyn Cluster) -> Possible<()> {
+    cluster.can(Fault::Release(""))?;
     let job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::Hold)?);
     let stage = job.start("echo ran");
     let id = pending(cluster, &job);
@@ -47,6 +48,7 @@ fn follow_running(cluster: &dyn Cluster) -> Possible<()> {
 }
 
 fn ended_alone(cluster: &dyn Cluster) -> Possible<()> {
+    cluster.asks()?;
     let job = job(cluster, "nbt_bea");
     let script = waiting("echo late; exit 6");
     let stage = job.start(&script);
@@ -61,6 +63,7 @@ fn ended_alone(cluster: &dyn Cluster) -> Possible<()> {
 }
 
 fn away_at_submission(cluster: &dyn Cluster) -> Possible<()> {
+    cluster.can(Fault::Down)?;
     let job = job(cluster, "nbt_ann");
     cluster.inflict(Fault::Down)?;
     let stage = job.start(&waiting("echo ran"));
@@ -75,6 +78,7 @@ fn away_at_submission(cluster: &dyn Cluster) -> Possible<()> {
 }
 
 fn away(cluster: &dyn Cluster) -> Possible<()> {
+    cluster.can(Fault::Down)?;
     let held = cluster.want(Want::Hold).ok().map(|hold| job(cluster, "nbt_ann").arguments(&hold));
     let running = job(cluster, "nbt_bea");
     let stages =
