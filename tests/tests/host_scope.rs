@@ -180,7 +180,8 @@ fn jobs_by_scopes_end_when_they_are_cancelled_and_when_the_runners_service_stops
     );
     assert_eq!(units(&host).len(), 2, "the slice, and a scope with what has left: {:?}", units(&host));
     let outcome = session.run_text("build_script", "echo on we go");
-    assert!(outcome.succeeded(), "the limits are still in force: {}", outcome.log);
+    assert_ne!(outcome.exit, Exit::Code(0));
+    assert!(outcome.log.contains("[runner-gone]"), "a job ends with its runner: {}", outcome.log);
     assert_eq!(session.cleanup().exit, Exit::Code(0));
     nothing_is_left(&host);
 }

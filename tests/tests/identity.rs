@@ -202,16 +202,31 @@ fn a_header_that_gitlab_does_not_send_is_refused_though_the_signature_is_good() 
 }
 
 #[test]
+fn ids_as_integers_and_as_strings_are_the_same_ids() {
+    if !require_root() {
+        return;
+    }
+    let world = world();
+    for (name, value) in [("job_id", json!(7001)), ("user_id", json!(210)), ("runner_id", json!("5"))] {
+        let outcome = world.job().claim(name, value).config();
+        assert_eq!(outcome.exit, Exit::Code(0), "{name}: {}", outcome.log);
+        assert!(!outcome.stdout.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn claims_in_other_types_or_twice_or_in_an_array_are_refused() {
     if !require_root() {
         return;
     }
     let world = world();
     for (name, value) in [
-        ("job_id", json!(7001)),
-        ("user_id", json!(210)),
+        ("job_id", json!(7001.5)),
+        ("job_id", json!(-7001)),
+        ("user_id", json!(true)),
         ("exp", json!("1999999999")),
-        ("runner_id", json!("5")),
+        ("runner_id", json!("05")),
+        ("runner_id", json!(0)),
         ("user_login", json!(["alice"])),
         ("user_login", json!(null)),
     ] {
