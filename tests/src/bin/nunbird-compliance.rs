@@ -34,6 +34,9 @@ struct Cli {
     /// Arguments of every job, such as a queue or a project.
     #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
     arguments: String,
+    /// A variable of your environment that the scheduler's commands need, beside SLURM_CONF, FLUX_URI and the like; may stand several times.
+    #[arg(long, value_name = "NAME")]
+    environment: Vec<String>,
     /// How many cases run at once; most have one job in the queue.
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     at_once: usize,
@@ -87,11 +90,16 @@ fn prepare(cli: &Cli) -> Result<Site, String> {
     if !launcher.is_file() {
         return Err(format!("{}: no such launcher; name it with --launcher", launcher.display()));
     }
+    if let Some(part) = cli.cases.iter().find(|part| !names().iter().any(|name| name.contains(part.as_str())))
+    {
+        return Err(format!("--case '{part}': no case has this in its name; --list prints them"));
+    }
     set_patience(cli.patience);
     Site::new(&SiteOptions {
         scheduler: cli.scheduler.clone(),
         description: cli.description.clone(),
         arguments: cli.arguments.clone(),
+        environment: cli.environment.clone(),
         launcher,
         directory: cli.directory.clone(),
     })
@@ -114,10 +122,16 @@ fn serve(cli: &Cli, site: Site) -> ExitCode {
     let name = nunbird_tests::scheduler::Cluster::name(site.as_ref()).to_owned();
     let table = run(&[(name, Place::Site(Arc::clone(&site)))], &cli.cases, cli.at_once);
     println!("{table}");
+    if !site.can_sweep() {
+        println!(
+            "\nThe suite knows no command that lists the jobs of this scheduler: that none is left is the launcher's word. With a\n\
+             scheduler's name before --description it asks itself."
+        );
+    }
     let clean = match site.sweep() {
         Ok(left) if left.is_empty() => true,
         Ok(left) => {
-            println!("\nleft in the queue:\n  {}", left.join("\n  "));
+            println!("\nleft behind:\n  {}", left.join("\n  "));
             false
         }
         Err(why) => {

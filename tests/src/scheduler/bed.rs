@@ -15,6 +15,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -28,6 +29,10 @@ pub struct Bed {
     own: Option<User>,
     /// The launcher that the caller names.
     launcher: Option<PathBuf>,
+    /// Names that the launchers gave jobs in the queue, in a bed of the caller's account.
+    tags: Mutex<Vec<String>>,
+    /// Which clean-ups failed there, and how.
+    not_cleaned: Mutex<Vec<String>>,
     /// What its programs find besides the accounts.
     pub(super) mounts: Vec<Mount>,
     /// The process whose host name and network its programs have; none keeps the host's.
@@ -117,7 +122,16 @@ impl Bed {
             None => "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
         };
         let environment = vec![("PATH".to_owned(), path), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
-        Bed { own, launcher: None, mounts: Vec::new(), host: None, environment, directory }
+        Bed {
+            own,
+            launcher: None,
+            tags: Mutex::default(),
+            not_cleaned: Mutex::default(),
+            mounts: Vec::new(),
+            host: None,
+            environment,
+            directory,
+        }
     }
 
     /// Whether it has accounts of its own.
@@ -200,7 +214,16 @@ impl Bed {
 
     /// What a shell command says, or how it failed.
     pub(super) fn asked(&self, command: &str) -> Result<String, String> {
-        let finished = process::run(&self.spec(command));
+        let mut spec = self.spec(command);
+        if let Some(user) = &self.own {
+            let home = user.dir.clone().into_os_string();
+            spec.environment.extend([
+                ("HOME".into(), home),
+                ("USER".into(), user.name.clone().into()),
+                ("LOGNAME".into(), user.name.clone().into()),
+            ]);
+        }
+        let finished = process::run(&spec);
         match finished.succeeded() {
             true => Ok(finished.stdout),
             false => Err(format!(
@@ -241,6 +264,32 @@ impl Bed {
         text
     }
 
+    /// Notes the names of the jobs that stages below this directory submitted, before it goes.
+    pub(super) fn note_tags(&self, batch: &Path) {
+        for stage in fs::read_dir(batch).into_iter().flatten().flatten() {
+            let intent = fs::read(stage.path().join("intent")).unwrap_or_default();
+            let intent: serde_json::Value = serde_json::from_slice(&intent).unwrap_or_default();
+            if let Some(tag) = intent["tag"].as_str() {
+                self.tags.lock().unwrap_or_else(PoisonError::into_inner).push(tag.to_owned());
+            }
+        }
+    }
+
+    /// The names that were noted.
+    pub(super) fn tags(&self) -> Vec<String> {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that a job's clean-up failed.
+    pub(super) fn note_not_cleaned(&self, what: String) {
+        self.not_cleaned.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// The clean-ups that failed.
+    pub(super) fn not_cleaned(&self) -> Vec<String> {
+        self.not_cleaned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Where the commands' wrappers write down what the launchers of a CI job ran.
     pub(super) fn calls(&self, job: u64) -> PathBuf {
         self.path("calls").join(job.to_string())
@@ -249,12 +298,7 @@ impl Bed {
     /// No two beds have a number in common, as no two CI jobs of an account have: launchers end what is left of theirs.
     pub(super) fn next_job(&self) -> u64 {
         static JOBS: AtomicU64 = AtomicU64::new(1);
-        self.first_job() + JOBS.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Below the numbers of this process's jobs, of which there are less than ten thousand.
-    pub(super) fn first_job(&self) -> u64 {
-        u64::from(std::process::id()) * 10_000
+        u64::from(std::process::id()) * 10_000 + JOBS.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Everything that lives in a mount namespace of this bed.

@@ -187,6 +187,9 @@ impl<C: Cluster + ?Sized> Job<'_, C> {
 
 impl<C: ?Sized> Job<'_, C> {
     fn start_task(&self, task: Task, script: &str) -> Stage {
+        if let (Task::Cleanup, false, Some(batch)) = (&task, self.bed.is_private(), &self.handover.batch) {
+            self.bed.note_tags(&batch.directory);
+        }
         self.starts.set(self.starts.get() + 1);
         let at = self.directory.join(self.starts.get().to_string());
         fs::create_dir(&at).expect("a directory");
@@ -225,7 +228,11 @@ impl<C: ?Sized> Drop for Job<'_, C> {
         let ended = self.start_task(Task::Cleanup, "").end();
         if ended.as_ref().is_none_or(|ended| ended.status != Some(0)) {
             let said = ended.map(|ended| ended.err).unwrap_or_default();
-            eprintln!("job {} was not cleaned up after: {said}", self.handover.job_id);
+            self.bed.note_not_cleaned(format!(
+                "CI job {} was not cleaned up: {}",
+                self.handover.job_id,
+                said.trim()
+            ));
         }
     }
 }

@@ -10,6 +10,7 @@ mod gridengine_cluster;
 mod interrupt;
 mod kinds;
 mod launch;
+mod manner;
 mod site;
 mod slurm;
 mod slurm_cluster;

@@ -4,25 +4,35 @@
 
 use super::bed::{Bed, variable};
 use super::cluster::{Cluster, Fault, Possible, Standing, Want};
-use crate::fake::Dialect;
+use super::interrupt::{is_interrupted, patience};
+use super::manner::Manner;
 use nunbird_handover::{SCHEDULERS, Scheduler};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// What leads a scheduler's commands to their configuration.
-const LEADS: [&str; 7] =
-    ["SLURM_CONF", "PBS_CONF_FILE", "SGE_ROOT", "SGE_CELL", "LSF_ENVDIR", "FLUX_URI", "CONDOR_CONFIG"];
-/// How a question about a job fails that is not there any more.
-const NOT_THERE: [&str; 8] = [
-    "Invalid job id",
-    "Unknown Job",
-    "Job has finished",
-    "is not found",
-    "No such job",
-    "unknown",
-    "does not exist",
-    "No unfinished job",
+/// What leads a scheduler's commands to their configuration, where the caller's environment has it.
+const LEADS: [&str; 16] = [
+    "SLURM_CONF",
+    "PBS_CONF_FILE",
+    "PBS_DEFAULT",
+    "PBS_SERVER",
+    "SGE_ROOT",
+    "SGE_CELL",
+    "SGE_CLUSTER_NAME",
+    "SGE_QMASTER_PORT",
+    "SGE_EXECD_PORT",
+    "LSF_ENVDIR",
+    "LSF_SERVERDIR",
+    "LSF_LIBDIR",
+    "FLUX_URI",
+    "COBALT_CONFIG_FILES",
+    "CONDOR_CONFIG",
+    "CONDOR_HOST",
 ];
+/// How long jobs whose stage has ended may take to leave the queue: the suite's patience within these bounds. Somebody who interrupts
+/// waits for the shorter one.
+const LEAVING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
 /// A scheduler that is there already.
 #[derive(Debug)]
@@ -31,6 +41,7 @@ pub struct Site {
     setting: Scheduler,
     manner: Option<Manner>,
     arguments: String,
+    environment: Vec<(String, String)>,
     bed: Bed,
 }
 
@@ -43,67 +54,12 @@ pub struct SiteOptions {
     pub description: Option<PathBuf>,
     /// Arguments of every job, such as a queue or a project.
     pub arguments: String,
+    /// Variables of the caller's that the scheduler's commands need, besides those that are known to lead them.
+    pub environment: Vec<String>,
     /// The launcher.
     pub launcher: PathBuf,
     /// Where the suite works, which compute nodes must share; the home directory where it is none.
     pub directory: Option<PathBuf>,
-}
-
-/// Whose commands there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    Slurm,
-    Of(Dialect),
-}
-
-impl Manner {
-    fn of(name: &str) -> Option<Self> {
-        let dialect = Dialect::ALL.into_iter().find(|dialect| dialect.name() == name).map(Manner::Of);
-        if name == "slurm" { Some(Manner::Slurm) } else { dialect }
-    }
-
-    /// The words of a question about one job.
-    fn question(self, id: &str) -> String {
-        match self {
-            Manner::Slurm => format!("squeue -h -a -t all -j {id} -o %T"),
-            Manner::Of(Dialect::Pbs) => format!("qstat -f {id} | sed -n 's/^ *job_state = //p'"),
-            Manner::Of(Dialect::Lsf) => format!("bjobs -a -w {id} | awk 'NR>1{{print $3}}'"),
-            Manner::Of(Dialect::Flux) => format!("flux jobs -no '{{status}}' {id}"),
-            Manner::Of(Dialect::Cobalt) => {
-                format!("qstat -f -l --header JobID:State {id} | sed -n 's/^ *State *: //p'")
-            }
-            Manner::Of(Dialect::HtCondor) => format!("condor_q {id} -af JobStatus"),
-            Manner::Of(Dialect::GridEngine) => format!("qstat | awk '$1 == \"{id}\" {{print $5}}'"),
-        }
-    }
-
-    /// The caller's jobs that have not ended: a line for each, id and name, which Grid Engine cuts.
-    fn list(self) -> &'static str {
-        match self {
-            Manner::Slurm => "squeue -h -u \"$(id -un)\" -o '%A %j'",
-            Manner::Of(Dialect::Pbs) => {
-                "qstat -f | awk '/^Job Id: /{id = $3} /^ +Job_Name = /{name = $3} /^ +Job_Owner = /{split($3, of, \"@\"); \
-                 if (of[1] == me) print id, name}' me=\"$(id -un)\""
-            }
-            Manner::Of(Dialect::Lsf) => "bjobs -w 2>/dev/null | awk 'NR > 1 {print $1, $7}'",
-            Manner::Of(Dialect::Flux) => "flux jobs -no '{id} {name}'",
-            Manner::Of(Dialect::Cobalt) => {
-                "qstat --header JobID:User:JobName | awk 'NR > 2 && $2 == me {print $1, $3}' me=\"$(id -un)\""
-            }
-            Manner::Of(Dialect::HtCondor) => "condor_q -af ClusterId JobBatchName",
-            Manner::Of(Dialect::GridEngine) => "qstat -u \"$(id -un)\" | awk 'NR > 2 {print $1, $3}'",
-        }
-    }
-
-    fn cancel(self, id: &str) -> String {
-        match self {
-            Manner::Slurm => format!("scancel {id}"),
-            Manner::Of(Dialect::Pbs | Dialect::Cobalt | Dialect::GridEngine) => format!("qdel {id}"),
-            Manner::Of(Dialect::Lsf) => format!("bkill {id}"),
-            Manner::Of(Dialect::Flux) => format!("flux cancel {id}"),
-            Manner::Of(Dialect::HtCondor) => format!("condor_rm {id}"),
-        }
-    }
 }
 
 impl Site {
@@ -140,13 +96,15 @@ impl Site {
             format!("{directory}: {e}; name a directory of yours that the nodes share with --directory")
         };
         let mut bed = Bed::own(options.directory.as_deref(), options.launcher.clone()).map_err(place)?;
-        bed.environment.extend(leads());
+        let environment = leads(&options.environment)?;
+        bed.environment.extend(environment.clone());
         let manner = name.as_deref().and_then(Manner::of);
         if let Some(manner) = manner {
             // Cases would wait for minutes for each answer.
-            bed.asked(manner.list()).map_err(|why| format!("the scheduler does not answer: {why}"))?;
+            let jobs = manner.named(bed.asked(manner.list()), &[]);
+            jobs.map_err(|why| format!("the scheduler does not answer: {why}"))?;
         }
-        Ok(Site { name: shown, setting, manner, arguments: options.arguments.clone(), bed })
+        Ok(Site { name: shown, setting, manner, arguments: options.arguments.clone(), environment, bed })
     }
 
     /// Where the suite works.
@@ -154,35 +112,50 @@ impl Site {
         self.bed.path("")
     }
 
-    /// Cancels what is left in the queue of this suite's jobs, and says what that was.
+    /// What is left of the suite's jobs: those whose clean-up failed, and those that are still in the queue, which are cancelled.
+    ///
+    /// Jobs are told apart by their whole names, which are random in part: the account may have other CI jobs.
     ///
     /// # Errors
     /// Where the queue cannot be asked.
     pub fn sweep(&self) -> Result<Vec<String>, String> {
-        let Some(manner) = self.manner else {
-            return Err("the suite knows no command that lists the jobs of this scheduler: look whether one is left whose name begins with `nb`".to_owned());
+        let mut left = self.bed.not_cleaned();
+        let Some(manner) = self.manner else { return Ok(left) };
+        let names = self.bed.tags();
+        let leaving = if is_interrupted() { LEAVING.0 } else { patience().clamp(LEAVING.0, LEAVING.1) };
+        let end = Instant::now() + leaving;
+        let jobs = loop {
+            let jobs = manner.named(self.bed.asked(manner.list()), &names)?;
+            if jobs.is_empty() || Instant::now() > end {
+                break jobs;
+            }
+            std::thread::sleep(Duration::from_secs(1));
         };
-        let beginning = format!("nb{}", self.bed.first_job() / 10_000);
-        let list = self.bed.asked(manner.list())?;
-        let ours = list
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .filter(|(_, name)| name.trim().starts_with(&beginning));
-        let mut left = Vec::new();
-        for (id, name) in ours {
-            let cancelled = match self.bed.asked(&manner.cancel(id)) {
-                Ok(_) => "cancelled".to_owned(),
-                Err(why) => why,
-            };
-            left.push(format!("{id} ({}): {cancelled}", name.trim()));
+        for (id, name) in jobs {
+            let cancelled = self.bed.asked(&manner.cancel(&id));
+            let cancelled = cancelled.map_or_else(|why| why, |_| "cancelled".to_owned());
+            left.push(format!("{id} ({name}) was in the queue: {cancelled}"));
         }
         Ok(left)
     }
+
+    /// Whether [`Site::sweep`] asks the queue.
+    pub fn can_sweep(&self) -> bool {
+        self.manner.is_some()
+    }
 }
 
-fn leads() -> impl Iterator<Item = (String, String)> {
+/// What leads the scheduler's commands, and these variables of the caller's.
+fn leads(more: &[String]) -> Result<Vec<(String, String)>, String> {
     let set = |name: &str| Some((name.to_owned(), variable(name))).filter(|(_, value)| !value.is_empty());
-    LEADS.into_iter().filter_map(set)
+    let mut found: Vec<_> = LEADS.into_iter().filter_map(set).collect();
+    for name in more {
+        found.push(
+            set(name)
+                .ok_or_else(|| format!("--environment {name}: your environment has no such variable"))?,
+        );
+    }
+    Ok(found)
 }
 
 impl Cluster for Site {
@@ -203,7 +176,7 @@ impl Cluster for Site {
     }
 
     fn environment(&self) -> Vec<(String, String)> {
-        leads().collect()
+        self.environment.clone()
     }
 
     fn counts_calls(&self) -> bool {
@@ -251,19 +224,7 @@ impl Cluster for Site {
     /// When the question fails otherwise than for a job that is not there: that says nothing about the job.
     fn standing(&self, id: &str) -> Standing {
         let manner = self.manner.expect("a question");
-        let word = match self.bed.asked(&manner.question(id)) {
-            Ok(word) => word,
-            Err(why) if NOT_THERE.iter().any(|word| why.contains(word)) => String::new(),
-            Err(why) => panic!("{why}"),
-        };
-        match word.trim() {
-            "" => Standing::Gone,
-            "PENDING" | "Q" | "H" | "W" | "PEND" | "PSUSP" | "SCHED" | "DEPEND" | "queued" | "user_hold"
-            | "1" | "5" | "qw" | "hqw" => Standing::Waiting,
-            "RUNNING" | "COMPLETING" | "CONFIGURING" | "R" | "E" | "RUN" | "CLEANUP" | "running"
-            | "starting" | "killing" | "exiting" | "2" | "3" | "r" | "t" | "dr" => Standing::Running,
-            _ => Standing::Ended,
-        }
+        manner.standing(id, self.bed.asked(&manner.question(id))).unwrap_or_else(|why| panic!("{why}"))
     }
 
     fn can(&self, fault: Fault<'_>) -> Possible<()> {
@@ -275,14 +236,7 @@ impl Cluster for Site {
 
     fn inflict(&self, fault: Fault<'_>) -> Possible<()> {
         self.can(fault)?;
-        let Fault::Release(id) = fault else { return Ok(()) };
-        let command = match self.manner {
-            Some(Manner::Slurm) => format!("scontrol release {id}"),
-            Some(Manner::Of(Dialect::Lsf)) => format!("bresume {id}"),
-            Some(Manner::Of(Dialect::Flux)) => format!("flux job urgency {id} default"),
-            Some(Manner::Of(Dialect::HtCondor)) => format!("condor_release {id}"),
-            Some(Manner::Of(_)) | None => format!("qrls {id}"),
-        };
-        self.bed.asked(&command).map(drop)
+        let (Fault::Release(id), Some(manner)) = (fault, self.manner) else { return Ok(()) };
+        self.bed.asked(&manner.release(id)).map(drop)
     }
 }

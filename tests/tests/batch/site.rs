@@ -43,9 +43,21 @@ impl Login {
         self.slurm.as_user(USER, &format!("sh {} 2>&1", file.display()))
     }
 
-    /// The user's jobs, and what is left in the home directory.
+    /// The user's jobs, what is left in the home directory, and launchers at work.
     fn left(&self) -> String {
-        self.script("squeue -h -u $(id -u) -o '%A %j'; ls $HOME | grep nbt_compliance")
+        let launcher = self.programs.join("nunbird");
+        self.script(&format!(
+            "squeue -h -u $(id -u) -o '%A %j'; ls $HOME | grep nbt_compliance; pgrep -a -u $(id -u) -fx {}",
+            launcher.display()
+        ))
+    }
+
+    /// A command before the scheduler's own in the user's `PATH`.
+    fn command(&self, name: &str, text: &str) -> String {
+        let file = self.programs.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{text}")).expect("a script");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
+        format!("PATH={}:$PATH", self.programs.display())
     }
 }
 
@@ -70,16 +82,75 @@ fn nunbird_compliance_that_is_interrupted_cancels_its_jobs() {
         return;
     }
     let login = Login::new("interrupted");
+    for signal in ["INT", "TERM"] {
+        let said = login.script(&format!(
+            "$program slurm --arguments=--hold --at-once 3 --patience 600 & pid=$!\n\
+             while kill -0 $pid && [ $(squeue -h -u $(id -u) -o %A | wc -l) -lt 3 ]; do sleep 0.2; done\n\
+             echo queued $(squeue -h -u $(id -u) -o %A | wc -l)\n\
+             kill -{signal} $pid; wait $pid; echo status $?",
+        ));
+        assert!(said.contains("queued 3"), "{signal}: {said}");
+        assert!(said.contains("interrupted; ending the jobs"), "{signal}: {said}");
+        assert!(said.contains("status 1") && !said.contains("left behind"), "{signal}: {said}");
+        assert_eq!(login.left(), "", "{signal}");
+    }
+}
+
+#[test]
+fn a_case_of_nunbird_compliance_that_fails_leaves_nothing() {
+    if !require_root() {
+        return;
+    }
+    let login = Login::new("fails");
     let said = login.script(
-        "$program slurm --arguments=--hold --at-once 3 --patience 600 & pid=$!\n\
-         while kill -0 $pid && [ $(squeue -h -u $(id -u) -o %A | wc -l) -lt 3 ]; do sleep 0.2; done\n\
-         echo queued $(squeue -h -u $(id -u) -o %A | wc -l)\n\
-         kill -TERM $pid; wait $pid; echo status $?",
+        "$program slurm --arguments=--hold --patience 3 --case 'while the script runs' --case 'waiting job that is cancelled'; echo status $?",
     );
-    assert!(said.contains("queued 3"), "{said}");
-    assert!(said.contains("interrupted; ending the jobs"), "{said}");
-    assert!(said.contains("status 1"), "{said}");
+    assert!(said.contains("waited in vain for the first line"), "{said}");
+    assert!(said.contains("1 passed; 1 failed") && said.contains("status 1"), "{said}");
+    assert!(!said.contains("left behind"), "{said}");
     assert_eq!(login.left(), "");
+}
+
+#[test]
+fn a_question_of_nunbird_compliance_that_fails_fails_its_case() {
+    if !require_root() {
+        return;
+    }
+    let login = Login::new("question");
+    let path = login.command(
+        "squeue",
+        "case \"$*\" in *' -j '*) echo the controller is away >&2; exit 1 ;; esac\nexec /usr/bin/squeue \"$@\"\n",
+    );
+    let said = login
+        .script(&format!("{path} $program slurm --case 'running job that is cancelled'; echo status $?"));
+    assert!(said.contains("failed (Code(1)): the controller is away"), "{said}");
+    assert!(said.contains("0 passed; 1 failed") && said.contains("status 1"), "{said}");
+    assert_eq!(login.left(), "");
+}
+
+#[test]
+fn nunbird_compliance_ends_only_jobs_of_its_own() {
+    if !require_root() {
+        return;
+    }
+    let login = Login::new("others");
+    // A launcher that takes nothing away again: what it left, the suite itself finds.
+    let launcher = login.programs.join("careless");
+    let text = format!(
+        "#!/bin/sh\ncase $(head -c 4096 <&3 | tr -d ' ') in *'\"task\":\"cleanup\"'*) exit 0 ;; esac\n\
+         exec {} 3</proc/self/fd/3\n",
+        login.programs.join("nunbird").display()
+    );
+    fs::write(&launcher, text).expect("a script");
+    fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let said = login.script(&format!(
+        "$program slurm --launcher {} --arguments=--hold --patience 3 --case 'while the script runs' & pid=$!\n\
+         sbatch --hold --parsable -J nb${{pid}}0001-0123456789 -o /dev/null --wrap true; wait $pid; echo status $?",
+        launcher.display()
+    ));
+    assert!(said.contains("was in the queue: cancelled") && said.contains("status 1"), "{said}");
+    let left = login.left();
+    assert!(left.lines().count() == 1 && left.contains("0001-0123456789"), "{left}");
 }
 
 #[test]
@@ -98,6 +169,14 @@ fn nunbird_compliance_takes_a_site_s_own_description() {
     ));
     assert!(said.contains("status 0") && said.contains("our-slurm.toml"), "{said}");
     assert_eq!(login.left(), "");
+    // Without the name of a scheduler whose commands the suite knows.
+    let said = login.script(&format!(
+        "$program --description {} --patience 120 --case 'exit codes 1' --case 'running job that is cancelled'; echo status $?",
+        file.display()
+    ));
+    assert!(said.contains("2 passed") && said.contains("status 0"), "{said}");
+    assert!(said.contains("is the launcher's word"), "{said}");
+    assert_eq!(login.left(), "");
 }
 
 #[test]
@@ -106,11 +185,8 @@ fn nunbird_compliance_submits_nothing_where_the_scheduler_does_not_answer() {
         return;
     }
     let login = Login::new("silent");
-    let squeue = login.programs.join("squeue");
-    fs::write(&squeue, "#!/bin/sh\necho the controller is away >&2\nexit 1\n").expect("a script");
-    fs::set_permissions(&squeue, fs::Permissions::from_mode(0o755)).expect("a mode");
-    let said =
-        login.script(&format!("PATH={}:$PATH $program slurm; echo status $?", login.programs.display()));
+    let path = login.command("squeue", "echo the controller is away >&2\nexit 1\n");
+    let said = login.script(&format!("{path} $program slurm; echo status $?"));
     assert!(said.contains("the scheduler does not answer: `squeue"), "{said}");
     assert!(said.contains("the controller is away") && said.contains("status 2"), "{said}");
     assert_eq!(login.left(), "");
@@ -126,6 +202,8 @@ fn nunbird_compliance_says_what_is_wrong_with_its_arguments() {
         ("sbatch", "`sbatch` is a command of slurm; write `slurm`"),
         ("loadleveler", "there is no built-in scheduler `loadleveler`"),
         ("slurm --launcher /nonexistent", "/nonexistent: no such launcher; name it with --launcher"),
+        ("slurm --case exit --case nonesuch", "no case has this in its name"),
+        ("slurm --environment NBT_NONE", "your environment has no such variable"),
         ("slurm --directory /nonexistent", "name a directory of yours that the nodes share with --directory"),
     ] {
         let said = login.script(&format!("$program {arguments}; echo status $?"));
