@@ -41,7 +41,8 @@ $(TOOLS)/bin/cargo-deny:
 programs: setup
 	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS)
 
-# All six programs, for an installation by hand. `make test` takes the nunbird-compliance that it has built already.
+# All six programs, for an installation by hand. `make test` takes the nunbird-compliance that cargo builds for the
+# tests, and before they run: the tests on booted hosts install the package.
 SUITE = suite
 suite: programs
 	$(CARGO) build --locked --quiet --profile $(SUITE) -p nunbird-tests --bin nunbird-compliance
@@ -72,8 +73,9 @@ no-skips:
 
 test: no-skips lint deny programs
 	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
-	$(CARGO) test --locked --workspace --no-fail-fast
+	$(CARGO) test --locked --quiet --workspace --no-run
 	@$(MAKE) --no-print-directory suite SUITE=dev
+	$(CARGO) test --locked --workspace --no-fail-fast
 	rpm/check.sh target/staging
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
