@@ -72,6 +72,7 @@ no-skips:
 	@mkdir -p $(dir $(NUNBIRD_SKIPS)) && : > $(NUNBIRD_SKIPS)
 
 test: no-skips lint deny programs
+	.ci/privileged-lines
 	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
 	$(CARGO) test --locked --quiet --workspace --no-run
 	@$(MAKE) --no-print-directory suite SUITE=dev
@@ -136,19 +137,7 @@ rpm: setup
 # For reviewers: every unsafe block, and every file that runs with privilege.
 unsafe-code:
 	@grep -rnE 'unsafe (\{|fn|impl)' --include='*.rs' . | grep -v '^./target/'
-# Lines of code, without tests, comments and empty lines: what nunbird-auth and nunbird-session are made of, and what root's timer
-# runs (`nunbirdctl sweep`).
-privileged-code:
-	@find auth/src drop/src judge/src pam/src policy/src session/src token/src handover/src sys/src ctl/src/sweep -name '*.rs' \
-	  ! -name '*tests.rs' ! -path '*/tests/*' | LC_ALL=C sort | xargs awk ' \
-	  FNR == 1 {test = 0} \
-	  /^#\[cfg\(test\)\]/ {test = 1; next} \
-	  test && /^#\[/ {next} \
-	  test && /\{$$/ {nextfile} \
-	  test {test = 0; next} \
-	  !/^[[:space:]]*(\/\/|$$)/ {lines[FILENAME]++} \
-	  END {for (f in lines) {split(f, part, "/"); sum[part[1]] += lines[f]; all += lines[f]; print lines[f], f} \
-	    for (crate in sum) print sum[crate], crate; print all, "lines"}' | sort -n
 
-clean:
-	$(CARGO) clean
+# Lines of code, without tests, comments and empty lines, that are linked into each program with privilege.
+privileged-code:
+	@.ci/privileged-lines --files

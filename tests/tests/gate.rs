@@ -198,11 +198,26 @@ fn the_documentation_says_how_much_code_has_privilege() {
     };
     let crates = include_str!("../../auth/dependencies.txt").lines().count();
     assert_eq!(number(" crates with its own"), crates);
-    let make =
-        Command::new("make").args(["-s", "privileged-code"]).current_dir(tree()).output().expect("make");
-    let counted = String::from_utf8(make.stdout).expect("text");
-    let lines = counted.lines().last().and_then(|line| line.strip_suffix(" lines")).expect("a sum");
-    let lines: usize = lines.parse().expect("a number");
-    assert!(number(" lines without tests").abs_diff(lines) * 100 < lines * 15, "{lines}");
-    assert!(counted.contains(" ctl/src/sweep/mod.rs") && !counted.contains("tests.rs"), "{counted}");
+    let counted = privileged_lines(".ci/privileged-ceiling");
+    assert!(counted.status.success(), "{counted:?}");
+    let text = String::from_utf8(counted.stdout).expect("text");
+    let lines = text.lines().find_map(|line| line.strip_prefix("nunbird-auth: ")?.split(' ').next());
+    let lines: usize = lines.expect("the program").parse().expect("a number");
+    assert!(number(" lines without tests").abs_diff(lines) * 100 < lines * 5, "{lines}");
+    assert!(text.contains(" ctl/src/sweep/mod.rs") && !text.contains("tests.rs"), "{text}");
+}
+
+#[test]
+fn a_privileged_program_that_grows_above_its_ceiling_fails_the_check() {
+    let ceilings = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(&ceilings, "nunbird-auth 100\nnunbird-session 90000\nnunbirdctl-sweep 90000\n").expect("written");
+    let counted = privileged_lines(ceilings.path().to_str().expect("a path"));
+    assert!(!counted.status.success());
+    let errors = String::from_utf8(counted.stderr).expect("text");
+    assert!(errors.starts_with("nunbird-auth: more lines than ") && errors.lines().count() == 1, "{errors}");
+}
+
+fn privileged_lines(ceilings: &str) -> std::process::Output {
+    let mut script = Command::new(tree().join(".ci/privileged-lines"));
+    script.args(["--files", "--ceiling", ceilings]).output().expect("the script")
 }
