@@ -104,7 +104,9 @@ impl Bed {
     }
 
     fn in_directory(directory: TempDir, own: Option<User>) -> Bed {
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+        // Others on a login node must not enter: handovers and scripts for the caller's launcher lie there.
+        let outermost = if own.is_some() { 0o700 } else { 0o755 };
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(outermost)).expect("a mode");
         for (name, mode) in [
             ("etc", 0o755),
             ("log", 0o755),

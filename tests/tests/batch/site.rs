@@ -180,6 +180,26 @@ fn nunbird_compliance_takes_a_site_s_own_description() {
 }
 
 #[test]
+fn nobody_else_enters_the_directory_of_nunbird_compliance() {
+    if !require_root() {
+        return;
+    }
+    let login = Login::new("open");
+    let home = login.slurm.path("home").join(USER);
+    let launcher = login.programs.join("looking");
+    let text = format!(
+        "#!/bin/sh\nfind {0}/nbt_compliance_* -maxdepth 0 -printf '%m\\n' >>{0}/modes\nexit 1\n",
+        home.display()
+    );
+    fs::write(&launcher, text).expect("a script");
+    fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let said =
+        login.script(&format!("umask 000; $program slurm --launcher {} --case exit", launcher.display()));
+    let modes = fs::read_to_string(home.join("modes")).unwrap_or_else(|e| panic!("{e}: {said}"));
+    assert!(!modes.is_empty() && modes.lines().all(|mode| mode == "700"), "{modes}{said}");
+}
+
+#[test]
 fn nunbird_compliance_submits_nothing_where_the_scheduler_does_not_answer() {
     if !require_root() {
         return;
