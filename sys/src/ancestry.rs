@@ -41,7 +41,7 @@ pub fn pid_namespace() -> io::Result<u64> {
 /// in between where the site has wrapped its calls. None where the kernel hides other accounts' processes (proc(5), `hidepid`).
 ///
 /// # Errors
-/// As open(2) and read(2), but for a process that is not there.
+/// As open(2) and read(2), but for a process that is not there or may not be looked at.
 pub fn parents_in_session() -> io::Result<Vec<Process>> {
     let Some(own) = stat(nix::unistd::getpid().as_raw())? else { return Ok(Vec::new()) };
     let mut parents = Vec::new();
@@ -62,13 +62,14 @@ struct Stat {
     start: u64,
 }
 
-/// None for a process that is not there.
+/// None for a process that is not there, or that the kernel hides: by ENOENT, and by EPERM with `hidepid=1`. One that was seen and is hidden
+/// now is another account's, of the same number.
 fn stat(pid: i32) -> io::Result<Option<Stat>> {
     match fs::read(format!("/proc/{pid}/stat")) {
         Ok(bytes) => parse(&String::from_utf8_lossy(&bytes))
             .map(Some)
             .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat cannot be read"))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EPERM)) => Ok(None),
         Err(e) => Err(e),
     }
 }

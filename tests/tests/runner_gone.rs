@@ -8,6 +8,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_tests::runner::{Session, StageOutcome};
+use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{Exit, Finished};
 use nunbird_tests::{Privilege, World, require_root};
 use serde_json::Value;
@@ -161,6 +162,33 @@ fn a_runner_of_another_boot_or_another_pid_namespace_is_not_judged() {
     fs::write(&record, value.to_string()).expect("a record");
     assert!(sweep(&world, Privilege::Setuid).stdout.contains("has ended"));
     assert!(world.records().is_empty());
+}
+
+#[test]
+fn jobs_run_where_the_kernel_hides_the_runner_from_other_accounts() {
+    if !require_root() {
+        return;
+    }
+    for privilege in ALL {
+        let world = ready(privilege);
+        for hidepid in [1, 2] {
+            let job = world.job();
+            let mut session = job.begin();
+            let hidden = Mount::Hiding { hidepid };
+            let mut config = session.spec_of_config();
+            config.mounts.as_mut().expect("a namespace").push(hidden.clone());
+            let outcome = session.call_spec("config", &config);
+            assert!(outcome.succeeded(), "{privilege:?}, hidepid={hidepid}: {}", outcome.log);
+            assert!(session.prepare().succeeded());
+            let file = session.directory().join("script-hidden");
+            session.write(&file, b"true\n", 0o700);
+            let mut run = session.spec_of_run(&file, "build_script");
+            run.mounts.as_mut().expect("a namespace").push(hidden);
+            let outcome = session.call_spec("build_script", &run);
+            assert!(outcome.succeeded(), "{privilege:?}, hidepid={hidepid}: {}", outcome.log);
+            assert!(session.cleanup().succeeded());
+        }
+    }
 }
 
 #[test]

@@ -87,6 +87,11 @@ pub enum Mount {
         /// Where.
         target: PathBuf,
     },
+    /// `/proc` keeps accounts out of each other's processes (proc(5), `hidepid`).
+    Hiding {
+        /// 1: their directories are seen and not entered; 2: not seen.
+        hidepid: u8,
+    },
 }
 
 /// The ids of a process: real, effective and saved ones alike.
@@ -155,6 +160,10 @@ fn enter(mounts: &[Mount]) -> Result<(), String> {
             Mount::Full { target } => {
                 let data = Some("nr_inodes=1,mode=0700");
                 mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), data)
+            }
+            Mount::Hiding { hidepid } => {
+                let data = format!("hidepid={hidepid}");
+                mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some(data.as_str()))
             }
         };
         done.map_err(|e| format!("{one:?}: {e}"))?;

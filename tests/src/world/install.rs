@@ -48,6 +48,7 @@ pub(super) fn lay_out(root: &Path) -> Vec<Mount> {
         Mount::Overlay { target, .. } | Mount::Bind { target, .. } | Mount::Full { target } => {
             target.components().count()
         }
+        Mount::Hiding { .. } => 0,
     });
     mounts
 }
