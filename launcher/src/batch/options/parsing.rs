@@ -151,9 +151,11 @@ impl Options {
             return Err(format!("{} may mean {full}; write it in full", shown(std::slice::from_ref(&name))));
         }
         if value.is_some() || self.flags.contains(&name) {
+            self.check_space(&name, word)?;
             return Ok(self.given(name, value, vec![word.to_owned()]));
         }
         let value = value_of(&name, words)?.clone();
+        self.check_space(&name, &value)?;
         // One word: where the submit command has a flag by this name, it refuses this, and would take a second word for the
         // script and all that follows, the site's arguments and ours, for that script's.
         let words = vec![format!("{word}={value}")];
@@ -171,6 +173,10 @@ impl Options {
         let mut rest = letters.chars();
         while let Some(letter) = rest.next() {
             let name = format!("-{letter}");
+            // argparse takes `-5` and `-.5` for numbers, and so for the script.
+            if self.style == Style::Argparse && !letter.is_ascii_alphabetic() {
+                return Err(no_option(&name));
+            }
             if self.flags.contains(&name) {
                 all.push(self.given(name.clone(), None, vec![name]));
                 continue;
@@ -182,6 +188,7 @@ impl Options {
                     self.given(name, Some(value), words)
                 }
                 glued => {
+                    self.check_space(&name, glued)?;
                     let value = match self.style {
                         Style::Argparse => glued.strip_prefix('=').unwrap_or(glued),
                         _ => glued,
@@ -194,6 +201,19 @@ impl Options {
             return Ok(());
         }
         Ok(())
+    }
+
+    /// argparse takes a word with a space for the script, whatever it begins with, unless it knows the option: what follows, the site's
+    /// arguments and ours, would be that script's.
+    fn check_space(&self, name: &str, text: &str) -> Result<(), String> {
+        if self.style != Style::Argparse || !text.contains(' ') || self.known().any(|known| known == name) {
+            return Ok(());
+        }
+        Err(format!(
+            "{} cannot have a space in its value; if it may, the administrators list it under `values` in a copy of the \
+             scheduler's description",
+            Untrusted(name)
+        ))
     }
 
     /// `-pe mpi 4`. A program with a parser of its own may read an unknown word in any way.

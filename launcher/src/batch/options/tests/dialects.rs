@@ -184,6 +184,15 @@ fn what_nunbird_sets_is_refused_in_every_dialect() {
         ("flux", "--setattr=^gpumode=/file.json"),
         ("flux", "--setattr=gpumode=TPX --setattr=shell.options.output.stdout.path=x"),
         ("flux", "--broker-opts=-Sx=y"),
+        // What argparse takes for the script.
+        ("flux", "-55"),
+        ("flux", "-5 x"),
+        ("flux", "-x5 x"),
+        ("flux", "-.5"),
+        ("flux", "'-Z mine.sh'"),
+        ("flux", "'--frobnicate=a b'"),
+        ("flux", "--frobnicate 'a b'"),
+        ("flux", "'--frobnicate a b=c'"),
         ("cobalt", "-o x"),
         ("cobalt", "--mode interactive"),
         ("cobalt", "-I"),
@@ -207,6 +216,13 @@ fn what_nunbird_sets_is_refused_in_every_dialect() {
         let result = free(scheduler, text);
         assert!(result.is_err(), "{scheduler} {text}: {result:?}");
     }
+}
+
+#[test]
+fn values_of_flux_that_may_have_spaces_have_them() {
+    let text = "--requires='host:a or host:b' --begin-time='tomorrow 8am' -q 'a b' -o cpu-affinity=off -c2";
+    let words = free("flux", text).expect("good").words;
+    assert_eq!(words[..2], ["--requires=host:a or host:b", "--begin-time=tomorrow 8am"]);
 }
 
 #[test]
