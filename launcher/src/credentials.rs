@@ -24,14 +24,43 @@ const MOST_DIRECTORIES: usize = 10_000;
 
 /// Removes them all from the directory for builds.
 pub(crate) fn remove_all(root: &Directory, workspace: &Workspace) -> Result<(), Trouble> {
+    remove_within(root, workspace, MOST_DIRECTORIES)
+}
+
+/// The same by a search of at most so many directories.
+fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result<(), Trouble> {
     let Workspace { builds_root, builds_dir, project_dir, .. } = workspace;
     let Some(builds) = descend(root, builds_root, builds_dir)? else { return Ok(()) };
-    // A link or another account's directory on the way to the project is an error; elsewhere it is passed over.
-    if let Some(parent) = project_dir.parent().filter(|parent| *parent != builds_dir) {
-        descend(root, builds_root, parent)?;
+    // The project's own go first and whatever they are: the runner may not have come far. A link or another account's directory on the way
+    // to them is an error; elsewhere it is passed over.
+    let project = project_dir.file_name().zip(project_dir.parent());
+    if let Some((name, parent)) = project
+        && let Some(parent) = descend(root, builds_root, parent)?
+    {
+        for middle in ["", "-empty"] {
+            let mut own = OsString::from(name);
+            own.push(middle);
+            own.push(SUFFIX);
+            removed(&parent, &own)?;
+        }
     }
-    let mut search = Search { project_dir, left: MOST_DIRECTORIES };
-    search.directory(&builds, 0)
+    let mut search = Search { project_dir, left: most };
+    search.directory(&builds, 0)?;
+    if search.left == 0 {
+        tell(&format!(
+            "{} has {most} directories or more outside of work trees: not all of them were searched for credentials",
+            shown(builds_dir)
+        ));
+    }
+    Ok(())
+}
+
+/// Removes it and says so.
+fn removed(directory: &Directory, name: &OsStr) -> Result<(), Trouble> {
+    if remove(directory, name, 0, None)? {
+        tell(&format!("removed {}", shown(&directory.path().join(name))));
+    }
+    Ok(())
 }
 
 struct Search<'a> {
@@ -48,11 +77,8 @@ impl Search<'_> {
             }
             let kind = directory.stat(&name);
             if name.as_bytes().ends_with(SUFFIX.as_bytes()) {
-                // The project's own goes whatever it is: the runner may not have come far.
-                let credentials = self.is_projects(directory, &name)
-                    || kind.is_ok_and(|stat| is(&stat, SFlag::S_IFDIR)) && has_mark(directory, &name);
-                if credentials && remove(directory, &name, 0, None)? {
-                    tell(&format!("removed {}", shown(&directory.path().join(&name))));
+                if kind.is_ok_and(|stat| is(&stat, SFlag::S_IFDIR)) && has_mark(directory, &name) {
+                    removed(directory, &name)?;
                 }
             } else if depth < DEEPEST && kind.is_ok_and(|stat| is(&stat, SFlag::S_IFDIR)) {
                 self.left -= 1;
@@ -65,20 +91,42 @@ impl Search<'_> {
         }
         Ok(())
     }
-
-    fn is_projects(&self, directory: &Directory, name: &OsStr) -> bool {
-        let Some(project) = self.project_dir.file_name() else { return false };
-        let of_project = |middle: &str| {
-            let mut own = OsString::from(project);
-            own.push(middle);
-            own.push(SUFFIX);
-            own == name
-        };
-        self.project_dir.parent() == Some(directory.path()) && (of_project("") || of_project("-empty"))
-    }
 }
 
 fn has_mark(parent: &Directory, name: &OsStr) -> bool {
     let Ok(Some(directory)) = parent.child(name) else { return false };
     MARKS.iter().any(|mark| directory.stat(OsStr::new(mark)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::remove_within;
+    use crate::directory::Directory;
+    use nunbird_handover::Workspace;
+    use std::fs;
+
+    #[test]
+    fn the_projects_own_go_however_many_directories_there_are() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let root = scratch.path().to_owned();
+        let builds_dir = root.join("builds/node01/0");
+        let project_dir = builds_dir.join("group/project");
+        for own in ["group/project", "group/project.tmp/x", "group/project-empty.tmp", "group/a/b"] {
+            fs::create_dir_all(builds_dir.join(own)).expect("directories");
+        }
+        let workspace = Workspace {
+            data_dir: root.clone(),
+            builds_root: root.clone(),
+            cache_dir: root.join("cache"),
+            builds_dir: builds_dir.clone(),
+            project_dir,
+        };
+        let uid = nix::unistd::geteuid().as_raw();
+        let directory = Directory::data_dir(&root, uid).expect("opens").expect("is there");
+        remove_within(&directory, &workspace, 1).expect("removed");
+        let left = fs::read_dir(builds_dir.join("group")).expect("a directory").flatten();
+        let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["a", "project"]);
+    }
 }
