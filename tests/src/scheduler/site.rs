@@ -96,6 +96,15 @@ impl Site {
             format!("{directory}: {e}; name a directory of yours that the nodes share with --directory")
         };
         let mut bed = Bed::own(options.directory.as_deref(), options.launcher.clone()).map_err(place)?;
+        for (path, option) in [(bed.path(""), "--directory"), (options.launcher.clone(), "--launcher")] {
+            let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
+            if !path.to_string_lossy().chars().all(plain) {
+                return Err(format!(
+                    "{}: the suite's commands cannot have this path, for its spaces or characters of the shell; name another with {option}",
+                    path.display()
+                ));
+            }
+        }
         let environment = leads(&options.environment)?;
         bed.environment.extend(environment.clone());
         let manner = name.as_deref().and_then(Manner::of);

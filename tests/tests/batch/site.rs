@@ -218,12 +218,14 @@ fn nunbird_compliance_says_what_is_wrong_with_its_arguments() {
         return;
     }
     let login = Login::new("arguments");
+    login.script("mkdir 'a b'");
     for (arguments, message) in [
         ("sbatch", "`sbatch` is a command of slurm; write `slurm`"),
         ("loadleveler", "there is no built-in scheduler `loadleveler`"),
         ("slurm --launcher /nonexistent", "/nonexistent: no such launcher; name it with --launcher"),
         ("slurm --case exit --case nonesuch", "no case has this in its name"),
         ("slurm --environment NBT_NONE", "your environment has no such variable"),
+        ("slurm --directory 'a b'", "for its spaces or characters of the shell"),
         ("slurm --directory /nonexistent", "name a directory of yours that the nodes share with --directory"),
     ] {
         let said = login.script(&format!("$program {arguments}; echo status $?"));
