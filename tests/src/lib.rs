@@ -26,6 +26,7 @@ pub mod issuer;
 pub mod runner;
 pub mod scheduler;
 pub mod transcript;
+mod tree;
 pub mod world;
 
 pub use daemons::Daemons;

@@ -4,7 +4,7 @@
 //! The container shares the machine's network, because the double of the GitLab server listens there, and its
 //! kernel: clock and boot id are the machine's.
 
-use super::tree::must;
+use crate::tree::must;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

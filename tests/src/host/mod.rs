@@ -13,6 +13,7 @@ pub mod service;
 mod tree;
 pub mod vm;
 
+use crate::tree::must;
 use crate::world::enter::{Ids, Spec};
 use crate::world::{Account, Finished, World};
 use container::Container;
@@ -22,7 +23,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tree::must;
 
 /// The unit that runs the double of gitlab-runner.
 pub const RUNNER_UNIT: &str = "nbt-runner.service";

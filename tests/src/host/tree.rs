@@ -1,19 +1,13 @@
-//! The file tree of the host: a minimal Debian made by mmdebstrap(1) once, copied for each host, with the project's
+//! The file tree of the host: a minimal Debian from the cache, copied for each host, with the project's
 //! RPM installed by rpm(8) and its scripts.
-//!
-//! The tree is kept in `/var/cache/nunbird-tests`, named by what went into it, so that it is made again when
-//! the list of packages changes. Two test programs that need it at the same time make it once.
 
+use crate::tree::{cached, must, own_suite};
 use crate::world::process::{sibling, under_test};
-use aws_lc_rs::digest::{SHA256, digest};
-use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::OnceLock;
-
-const CACHE: &str = "/var/cache/nunbird-tests";
 
 /// What the tree holds beyond Debian's essential packages: systemd with logind and D-Bus, a syslog daemon, what jobs
 /// call (git, python3), and what misbehaving jobs try to hide behind (at, cron, screen).
@@ -38,24 +32,14 @@ const INIT: &str = "#!/bin/sh\n\
     for c in cpu cpuacct memory pids blkio freezer devices; do mount -o remount,rw,bind /sys/fs/cgroup/$c; done\n\
     exec /lib/systemd/systemd\n";
 
-/// Runs a command that has to succeed; returns its standard output.
-#[track_caller]
-pub(super) fn must(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
-}
-
 /// Makes the tree of one host at `to`: the cached Debian and the package, installed.
 pub(super) fn make(to: &Path) {
-    must(Command::new("cp").args(["-a", "--reflink=auto"]).arg(cached("host", PACKAGES, "")).arg(to));
+    must(
+        Command::new("cp")
+            .args(["-a", "--reflink=auto"])
+            .arg(cached("host", &own_suite(), PACKAGES, ""))
+            .arg(to),
+    );
     // A host has an identity of its own; an empty file has systemd make one.
     fs::write(to.join("etc/machine-id"), "").expect("a file");
     write(&to.join("sbin/nbt-init"), INIT, 0o755);
@@ -112,50 +96,4 @@ fn package() -> &'static [u8] {
         let found = built.lines().find(|line| line.contains("/nunbird-0")).expect("the setuid package");
         fs::read(found).expect("the package")
     })
-}
-
-/// A tree of these packages from the cache, made when it is missing and finished by a shell script that runs in it.
-pub(super) fn cached(kind: &str, packages: &str, finish: &str) -> PathBuf {
-    let (suite, mirror) = (suite(), mirror());
-    let mut name = format!("{kind}-{suite}-");
-    for byte in &digest(&SHA256, format!("{suite} {mirror} {packages}{finish}").as_bytes()).as_ref()[..6] {
-        write!(name, "{byte:02x}").expect("text");
-    }
-    fs::create_dir_all(CACHE).expect("a cache directory");
-    let lock = File::create(Path::new(CACHE).join(format!("{name}.lock"))).expect("a lock file");
-    lock.lock().expect("a lock");
-    let tree = Path::new(CACHE).join(&name);
-    if !tree.exists() {
-        let unfinished = tree.with_extension("new");
-        must(Command::new("rm").arg("-rf").arg(&unfinished));
-        must(
-            Command::new("mmdebstrap")
-                .args(["--quiet", "--variant=apt", &format!("--include={packages}"), &suite])
-                .arg(&unfinished)
-                .arg(&mirror)
-                .env("LC_ALL", "C.UTF-8"),
-        );
-        let path = "/usr/sbin:/usr/bin:/sbin:/bin";
-        must(Command::new("chroot").arg(&unfinished).args(["sh", "-c", finish]).env("PATH", path));
-        fs::rename(&unfinished, &tree).expect("a finished tree");
-    }
-    tree
-}
-
-/// The host's own release: the programs under test are linked with its C library.
-fn suite() -> String {
-    let release = fs::read_to_string("/etc/os-release").expect("/etc/os-release");
-    let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    name.expect("a Debian release with a code name").to_owned()
-}
-
-/// The mirror that this machine is set up with.
-fn mirror() -> String {
-    let sources = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"];
-    let lines: String = sources.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
-    let found = lines.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        matches!(words.next(), Some("URIs:" | "deb")).then(|| words.next().map(str::to_owned))?
-    });
-    found.unwrap_or_else(|| "http://deb.debian.org/debian".to_owned())
 }

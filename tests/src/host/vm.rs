@@ -4,7 +4,8 @@
 //!
 //! QEMU, the kernel and busybox live in a tree of their own in the cache: their packages stay off the machine.
 
-use super::tree::{self, must};
+use super::tree;
+use crate::tree::{cached, must, own_suite};
 use crate::world::World;
 use crate::world::process::sibling;
 use std::fs;
@@ -69,7 +70,7 @@ pub struct Boot {
 impl Vm {
     /// Makes a machine. `prepare` writes what the image is to hold: the disk is made after it.
     pub fn new(prepare: impl FnOnce(&World)) -> Self {
-        let tools = tree::cached("vm", PACKAGES, INITRAMFS);
+        let tools = cached("vm", &own_suite(), PACKAGES, INITRAMFS);
         let world = World::in_tree(tree::make, tree::install_package);
         super::write_runner_unit(&world);
         // No server can be asked without a network.

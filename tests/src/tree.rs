@@ -1,0 +1,84 @@
+//! File trees of Debian releases, made by mmdebstrap(1) once.
+//!
+//! A tree is kept in `/var/cache/nunbird-tests`, named by what went into it, so that it is made again when
+//! the list of packages changes. Two test programs that need it at the same time make it once.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const CACHE: &str = "/var/cache/nunbird-tests";
+
+/// The release that Debian never finishes.
+const UNSTABLE: &str = "sid";
+
+/// Runs a command that has to succeed; returns its standard output.
+#[track_caller]
+pub(crate) fn must(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// A tree of these packages of a release from the cache, made when it is missing and finished by a shell script that
+/// runs in it.
+///
+/// # Panics
+/// Without root, mmdebstrap or a mirror that serves the release.
+pub(crate) fn cached(kind: &str, suite: &str, packages: &str, finish: &str) -> PathBuf {
+    let mirror = mirror();
+    let mut name = format!("{kind}-{suite}-");
+    for byte in &digest(&SHA256, format!("{suite} {mirror} {packages}{finish}").as_bytes()).as_ref()[..6] {
+        write!(name, "{byte:02x}").expect("text");
+    }
+    fs::create_dir_all(CACHE).expect("a cache directory");
+    let lock = File::create(Path::new(CACHE).join(format!("{name}.lock"))).expect("a lock file");
+    lock.lock().expect("a lock");
+    let tree = Path::new(CACHE).join(&name);
+    if !tree.exists() {
+        let unfinished = tree.with_extension("new");
+        must(Command::new("rm").arg("-rf").arg(&unfinished));
+        let mut make = Command::new("mmdebstrap");
+        if suite == UNSTABLE {
+            // A mirror that is a few days old is no reason to run no test: its lists are signed all the same.
+            make.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+        }
+        must(
+            make.args(["--quiet", "--variant=apt", &format!("--include={packages}"), suite])
+                .arg(&unfinished)
+                .arg(&mirror)
+                .env("LC_ALL", "C.UTF-8"),
+        );
+        let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+        must(Command::new("chroot").arg(&unfinished).args(["sh", "-c", finish]).env("PATH", path));
+        fs::rename(&unfinished, &tree).expect("a finished tree");
+    }
+    tree
+}
+
+/// The host's own release: the programs under test are linked with its C library.
+pub(crate) fn own_suite() -> String {
+    let release = fs::read_to_string("/etc/os-release").expect("/etc/os-release");
+    let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    name.expect("a Debian release with a code name").to_owned()
+}
+
+/// The mirror that this machine is set up with.
+fn mirror() -> String {
+    let sources = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"];
+    let lines: String = sources.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let found = lines.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        matches!(words.next(), Some("URIs:" | "deb")).then(|| words.next().map(str::to_owned))?
+    });
+    found.unwrap_or_else(|| "http://deb.debian.org/debian".to_owned())
+}
