@@ -99,7 +99,7 @@ impl Bed {
     }
 
     /// The launcher: the installed one at a site, else the one under test.
-    pub(super) fn launcher(&self) -> PathBuf {
+    pub fn launcher(&self) -> PathBuf {
         self.launcher.clone().unwrap_or_else(|| process::under_test("nunbird"))
     }
 
@@ -205,8 +205,8 @@ impl Bed {
         }
     }
 
-    /// The same for one of the accounts.
-    pub(super) fn as_user(&self, user: &str, command: &str) -> String {
+    /// The same for one of the accounts, as a command for [`Bed::admin`]. It must have no `'` in it.
+    pub fn as_user(&self, user: &str, command: &str) -> String {
         if !self.is_private() {
             return command.to_owned();
         }
@@ -236,7 +236,7 @@ impl Bed {
     }
 
     /// What a shell command says. Its failure is an empty answer.
-    pub(super) fn admin(&self, command: &str) -> String {
+    pub fn admin(&self, command: &str) -> String {
         let finished = process::run(&self.spec(command));
         if finished.succeeded() { finished.stdout } else { String::new() }
     }

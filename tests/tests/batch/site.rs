@@ -1,53 +1,61 @@
-//! `nunbird-compliance`, as an ordinary user of a Slurm who has nothing but the program and the launcher.
+//! `nunbird-compliance`, as an ordinary user of a Slurm or a Grid Engine who has nothing but the program and the launcher.
 
 use nunbird_tests::require_root;
-use nunbird_tests::scheduler::Slurm;
+use nunbird_tests::scheduler::{Cluster, GridEngine, Slurm};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 const USER: &str = "nbt_cyn";
 
-/// The program and the launcher beside each other, as a package installs them, and a Slurm.
-struct Login {
-    slurm: Slurm,
+/// The program and the launcher beside each other, as a package installs them, and a scheduler.
+struct Login<C> {
+    cluster: C,
     programs: PathBuf,
+    /// Prints the user's jobs.
+    queue: &'static str,
 }
 
-impl Login {
-    fn new(test: &str) -> Login {
+impl Login<Slurm> {
+    fn new(test: &str) -> Self {
         // Its own: the tests look at all that the account has.
-        let slurm = Slurm::start();
-        let programs = slurm.path(test);
+        Self::before(Slurm::start(), test, "squeue -h -u $(id -u) -o '%A %j'")
+    }
+}
+
+impl<C: Cluster> Login<C> {
+    fn before(cluster: C, test: &str, queue: &'static str) -> Self {
+        let programs = cluster.bed().path(test);
         fs::create_dir(&programs).expect("a directory");
         fs::set_permissions(&programs, fs::Permissions::from_mode(0o755)).expect("a mode");
         let built = PathBuf::from(env!("CARGO_BIN_EXE_nunbird-compliance"));
         fs::copy(built, programs.join("nunbird-compliance")).expect("the program");
-        fs::copy(slurm.launcher(), programs.join("nunbird")).expect("the launcher");
-        Login { slurm, programs }
+        fs::copy(cluster.bed().launcher(), programs.join("nunbird")).expect("the launcher");
+        Login { cluster, programs, queue }
     }
 
     /// What a script of the user prints. `$program` is nunbird-compliance.
     fn script(&self, text: &str) -> String {
         let file = self.programs.join("script");
-        let conf = self.slurm.path("etc/slurm.conf");
         let program = self.programs.join("nunbird-compliance");
-        let home = self.slurm.path("home").join(USER);
+        let bed = self.cluster.bed();
+        let leads = self.cluster.environment();
+        let leads: String = leads.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
         let head = format!(
-            "export SLURM_CONF={} HOME={}\nprogram={}\ncd\n",
-            conf.display(),
-            home.display(),
+            "{leads}export HOME={}\nprogram={}\ncd\n",
+            bed.path("home").join(USER).display(),
             program.display()
         );
         fs::write(&file, head + text + "\nexit 0\n").expect("a script");
-        self.slurm.as_user(USER, &format!("sh {} 2>&1", file.display()))
+        bed.admin(&bed.as_user(USER, &format!("sh {} 2>&1", file.display())))
     }
 
     /// The user's jobs, what is left in the home directory, and launchers at work.
     fn left(&self) -> String {
         let launcher = self.programs.join("nunbird");
         self.script(&format!(
-            "squeue -h -u $(id -u) -o '%A %j'; ls $HOME | grep nbt_compliance; pgrep -a -u $(id -u) -fx {}",
+            "{}; ls $HOME | grep nbt_compliance; pgrep -a -u $(id -u) -fx {}",
+            self.queue,
             launcher.display()
         ))
     }
@@ -69,6 +77,21 @@ fn nunbird_compliance_passes_before_a_slurm_and_leaves_nothing() {
     let login = Login::new("passes");
     let said = login.script(
         "$program slurm --at-once 4 --patience 120 --case exit --case queue --case held --case cancelled; echo status $?",
+    );
+    assert!(said.contains("status 0"), "{said}");
+    assert!(said.contains(&format!("4 at once, as {USER}.")), "{said}");
+    assert!(said.contains("passed"), "{said}");
+    assert_eq!(login.left(), "");
+}
+
+#[test]
+fn nunbird_compliance_passes_before_a_grid_engine_and_leaves_nothing() {
+    if !require_root() {
+        return;
+    }
+    let login = Login::before(GridEngine::start(), "grid_passes", "qstat -u $(id -un)");
+    let said = login.script(
+        "$program gridengine --at-once 4 --patience 120 --case exit --case queue --case held --case cancelled; echo status $?",
     );
     assert!(said.contains("status 0"), "{said}");
     assert!(said.contains(&format!("4 at once, as {USER}.")), "{said}");
@@ -185,7 +208,7 @@ fn nobody_else_enters_the_directory_of_nunbird_compliance() {
         return;
     }
     let login = Login::new("open");
-    let home = login.slurm.path("home").join(USER);
+    let home = login.cluster.path("home").join(USER);
     let launcher = login.programs.join("looking");
     let text = format!(
         "#!/bin/sh\nfind {0}/nbt_compliance_* -maxdepth 0 -printf '%m\\n' >>{0}/modes\nexit 1\n",
@@ -235,7 +258,8 @@ fn nunbird_compliance_says_what_is_wrong_with_its_arguments() {
     assert!(said.contains("`-p ci`") && said.contains("status 0"), "{said}");
     assert_eq!(login.left(), "");
     let root = login
-        .slurm
+        .cluster
+        .bed()
         .admin(&format!("{} slurm 2>&1 || true", login.programs.join("nunbird-compliance").display()));
     assert!(root.contains("run this as an ordinary user"), "{root}");
 }
