@@ -9,13 +9,14 @@ export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # Every check and test that is left out, one a line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
-.PHONY: help demo test test-host test-scheduler setup programs suite lint deny no-skips unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
+.PHONY: help demo test test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
 	@echo "make test     install what the tests need, then run every check and every test (root)"
 	@echo "make test-host  the long suite on booted hosts: a thousand jobs, a virtual machine with cgroup 2 (root)"
-	@echo "make test-scheduler SCHEDULER=pbs  run the compliance suite before a real Slurm and Grid Engine, and fakes (SCHEDULER=fake-pbs: one; root)"
+	@echo "make test-scheduler SCHEDULER=fake-pbs  run the compliance suite before one scheduler; before those of make test without SCHEDULER (root)"
+	@echo "make test-schedulers  the same before every one, also the Slurm and HTCondor of newer Debian releases (root)"
 	@echo "make fuzz     let libFuzzer try everything that meets bytes of strangers (FUZZ_SECONDS=60 each)"
 	@echo "make bench    measure start-up time and memory against named peers"
 	@echo "make transcripts  write what strace sees of the privileged program into docs/transcripts.md (root)"
@@ -86,12 +87,17 @@ test-host: no-skips programs
 	$(CARGO) test --locked -p nunbird-tests --test host_long --test host_vm -- --nocapture
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
-# The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm`, `gridengine` or `fake-NAME`, each a
+# The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm`, `gridengine` or `fake-NAME`, or one of
+# a newer Debian release, from a tree that is made once: `slurm-trixie`, `slurm-sid`, `htcondor-trixie`. Each is a
 # cluster of its own (root). Before a site's scheduler the same cases run by nunbird-compliance.
-SCHEDULER ?= slurm,gridengine,fake-pbs,fake-lsf,fake-flux,fake-cobalt,fake-htcondor,fake-gridengine,fake-openlava
-test-scheduler:
+SCHEDULER ?= usual
+test-scheduler: setup
 	$(CARGO) build --locked --quiet --profile staging -p nunbird
 	SCHEDULER=$(SCHEDULER) $(CARGO) test --locked --quiet -p nunbird-tests --test compliance
+
+# Every one of them. What Debian's unstable release has changes by itself, so this is no part of `make test`.
+test-schedulers:
+	@$(MAKE) --no-print-directory test-scheduler SCHEDULER=every
 
 bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)

@@ -1,12 +1,14 @@
-//! The compliance suite before clusters of its own. `SCHEDULER` names one or several, with commas: `slurm`, `gridengine` and `fake-…`, all
-//! as root; arguments choose cases by a part of their names. A site's own scheduler is `nunbird-compliance`'s.
+//! The compliance suite before clusters of its own. `SCHEDULER` names one or several, with commas: `slurm`, `gridengine` and `fake-…`, and
+//! `slurm-trixie`, `slurm-sid` and `htcondor-trixie` from trees of newer Debian releases; or `usual`, those of `make test`, or `every`, all. All as
+//! root; arguments choose cases by a part of their names. A site's own scheduler is `nunbird-compliance`'s.
 
 #![forbid(unsafe_code)]
 
 use nunbird_tests::compliance::{Place, run};
 use nunbird_tests::fake::Dialect;
-use nunbird_tests::scheduler::{GridEngine, Slurm};
+use nunbird_tests::scheduler::{GridEngine, HtCondor, Release, Slurm};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Cases at once: they wait for schedulers, and some of these are slow to start.
 const AT_ONCE: usize = 16;
@@ -17,7 +19,12 @@ fn main() -> ExitCode {
         .map(|word| word.to_string_lossy().into_owned())
         .filter(|word| !word.starts_with('-'))
         .collect();
-    let wanted = std::env::var_os("SCHEDULER").map_or_else(all, |names| names.to_string_lossy().into_owned());
+    let wanted = std::env::var_os("SCHEDULER").map(|names| names.to_string_lossy().into_owned());
+    let wanted = match wanted.as_deref() {
+        None | Some("usual") => usual(),
+        Some("every") => every(),
+        Some(names) => names.to_owned(),
+    };
     if !nunbird_tests::require_root() {
         return ExitCode::SUCCESS;
     }
@@ -28,21 +35,48 @@ fn main() -> ExitCode {
     if table.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All that can run here.
-fn all() -> String {
+/// What is a part of `make test`.
+fn usual() -> String {
     let fakes = Dialect::ALL.map(|dialect| format!("fake-{}", dialect.name()));
-    format!("slurm,gridengine,{},fake-openlava", fakes.join(","))
+    format!("slurm,slurm-trixie,gridengine,{},fake-openlava", fakes.join(","))
+}
+
+/// All that can run here.
+fn every() -> String {
+    format!("{},slurm-sid,htcondor-trixie", usual())
+}
+
+/// A Slurm of another release than the host's, whose version begins so.
+fn newer(release: Release, version: &str) -> Place {
+    let slurm = Slurm::start_release(release);
+    let own = slurm.version();
+    assert!(own.contains(version), "{release:?}: {own}");
+    // The next run starts from the same tree.
+    let written = slurm.admin("touch /usr/nbt /etc/nbt 2>&1 || true");
+    assert_eq!(written.matches("Read-only file system").count(), 2, "{release:?}: {written}");
+    eprintln!("{release:?}: {own}");
+    Place::Slurm(Arc::new(slurm))
 }
 
 fn place(name: &str) -> Place {
     let fake = Dialect::ALL.into_iter().find(|dialect| name.strip_prefix("fake-") == Some(dialect.name()));
     match (name, fake) {
         ("slurm", _) => Place::Slurm(Slurm::shared()),
+        ("slurm-trixie", _) => newer(Release::Trixie, " 24.11."),
+        ("slurm-sid", _) => newer(Release::Sid, " "),
+        ("htcondor-trixie", _) => {
+            let pool = HtCondor::start();
+            eprintln!("Trixie: {}", pool.version());
+            Place::HtCondor(Arc::new(pool))
+        }
         ("gridengine", _) => Place::GridEngine(GridEngine::shared()),
         ("fake-openlava", _) => Place::OpenLava,
         (_, Some(dialect)) => Place::Fake(dialect),
         (name, None) => {
-            panic!("SCHEDULER={name}: not one of {}; a site's own scheduler is for nunbird-compliance", all())
+            panic!(
+                "SCHEDULER={name}: not `usual`, `every` or one of {}; a site's own scheduler is for nunbird-compliance",
+                every()
+            )
         }
     }
 }

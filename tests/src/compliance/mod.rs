@@ -12,7 +12,7 @@ mod support;
 mod table;
 
 use crate::fake::Dialect;
-use crate::scheduler::{Cluster, Fake, GridEngine, Possible, Site, Slurm};
+use crate::scheduler::{Cluster, Fake, GridEngine, HtCondor, Possible, Site, Slurm};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +28,8 @@ pub enum Place {
     Slurm(Arc<Slurm>),
     /// The same with Grid Engine.
     GridEngine(Arc<GridEngine>),
+    /// The same with HTCondor.
+    HtCondor(Arc<HtCondor>),
     /// A fake of its own for each case.
     Fake(Dialect),
     /// The fake of LSF with OpenLava's commands.
@@ -62,7 +64,8 @@ pub fn run(places: &[(String, Place)], parts: &[String], at_once: usize) -> Tabl
     let mut work: Vec<(usize, usize)> =
         (0..cases.len()).flat_map(|case| (0..places.len()).map(move |place| (case, place))).collect();
     work.sort_by_key(|(case, place)| {
-        !(cases[*case].alone && matches!(places[*place].1, Place::Slurm(_) | Place::GridEngine(_)))
+        !(cases[*case].alone
+            && matches!(places[*place].1, Place::Slurm(_) | Place::GridEngine(_) | Place::HtCondor(_)))
     });
     let work = Mutex::new(VecDeque::from(work));
     let cells = Mutex::new(Vec::new());
@@ -95,10 +98,12 @@ fn next(work: &Mutex<VecDeque<(usize, usize)>>) -> Option<(usize, usize)> {
 fn run_one(case: &Case, place: &Place) -> Cell {
     let result = catch_unwind(AssertUnwindSafe(|| -> Possible<()> {
         match place {
-            Place::Slurm(_) if case.alone => (case.run)(&Slurm::start()),
+            Place::Slurm(slurm) if case.alone => (case.run)(&slurm.another()),
             Place::Slurm(slurm) => (case.run)(slurm.as_ref() as &dyn Cluster),
             Place::GridEngine(_) if case.alone => (case.run)(&GridEngine::start()),
             Place::GridEngine(engine) => (case.run)(engine.as_ref() as &dyn Cluster),
+            Place::HtCondor(_) if case.alone => (case.run)(&HtCondor::start()),
+            Place::HtCondor(pool) => (case.run)(pool.as_ref() as &dyn Cluster),
             Place::Fake(dialect) => (case.run)(&Fake::start(*dialect)),
             Place::OpenLava => (case.run)(&Fake::start_openlava()),
             Place::Site(site) => (case.run)(site.as_ref()),

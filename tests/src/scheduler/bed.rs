@@ -33,6 +33,8 @@ pub struct Bed {
     tags: Mutex<Vec<String>>,
     /// Which clean-ups failed there, and how.
     not_cleaned: Mutex<Vec<String>>,
+    /// The tree whose `/usr` and `/etc` its programs have; none has them use the host's.
+    tree: Option<PathBuf>,
     /// What its programs find besides the accounts.
     pub(super) mounts: Vec<Mount>,
     /// The process whose host name and network its programs have; none keeps the host's.
@@ -63,8 +65,17 @@ impl Bed {
     /// # Panics
     /// Without root.
     pub(super) fn new(prefix: &str) -> Bed {
+        Self::on(prefix, None)
+    }
+
+    /// The same, whose programs and configuration are those of a Debian tree, where one is named. The tree is read-only
+    /// there; all else is the host's.
+    ///
+    /// # Panics
+    /// Without root.
+    pub(super) fn on(prefix: &str, tree: Option<PathBuf>) -> Bed {
         let directory = tempfile::Builder::new().prefix(prefix).tempdir_in("/var/tmp").expect("a directory");
-        let bed = Self::in_directory(directory, None);
+        let mut bed = Self::in_directory(directory, None);
         let (mut passwd, mut group) = (String::new(), String::new());
         for (name, uid) in USERS {
             let home = bed.path("home").join(name);
@@ -75,9 +86,16 @@ impl Bed {
             chown(&home, Some(uid), Some(uid)).expect("an owner");
         }
         for (file, ours) in [("passwd", passwd), ("group", group)] {
-            let hosts = fs::read_to_string(Path::new("/etc").join(file)).expect("the host's accounts");
-            fs::write(bed.path("etc").join(file), hosts + &ours).expect("the bed's accounts");
+            let root = tree.as_deref().unwrap_or(Path::new("/"));
+            let known = fs::read_to_string(root.join("etc").join(file)).expect("the accounts of the system");
+            fs::write(bed.path("etc").join(file), known + &ours).expect("the bed's accounts");
         }
+        if tree.is_some() {
+            let hosts = bed.path("etc/hosts");
+            fs::copy("/etc/hosts", &hosts).expect("the host's name");
+            bed.mounts.push(Mount::Bind { source: hosts, target: PathBuf::from("/etc/hosts") });
+        }
+        bed.tree = tree;
         bed
     }
 
@@ -129,6 +147,7 @@ impl Bed {
             launcher: None,
             tags: Mutex::default(),
             not_cleaned: Mutex::default(),
+            tree: None,
             mounts: Vec::new(),
             host: None,
             environment,
@@ -182,6 +201,11 @@ impl Bed {
             source: self.path("etc").join(file),
             target: Path::new("/etc").join(file),
         });
+        let trees = self.tree.iter().flat_map(|tree| {
+            ["usr", "etc"]
+                .map(|part| Mount::ReadOnly { source: tree.join(part), target: Path::new("/").join(part) })
+        });
+        let mounts = trees.chain(accounts).chain(self.mounts.clone());
         let environment = self.environment.iter().map(|(name, value)| (name.into(), value.into()));
         let shell = ["/bin/sh", "-c", command].map(str::to_owned);
         let host = self.host.map(|pid| {
@@ -193,7 +217,7 @@ impl Bed {
         });
         let mut words = host.into_iter().flatten().chain(shell).map(OsString::from);
         Spec {
-            mounts: self.is_private().then(|| accounts.into_iter().chain(self.mounts.clone()).collect()),
+            mounts: self.is_private().then(|| mounts.collect()),
             ids: None,
             inside: None,
             no_new_privileges: false,
@@ -301,6 +325,15 @@ impl Bed {
     pub(super) fn next_job(&self) -> u64 {
         static JOBS: AtomicU64 = AtomicU64::new(1);
         u64::from(std::process::id()) * 10_000 + JOBS.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Its processes of this name (proc_pid_comm(5)).
+    pub(super) fn named(&self, name: &str) -> Vec<Pid> {
+        let mut all = self.processes();
+        all.retain(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+        });
+        all
     }
 
     /// Everything that lives in a mount namespace of this bed.

@@ -1,6 +1,7 @@
 //! Slurms with more than the plain one has: accounting in a MariaDB of their own, or control groups that enforce memory.
 
 use super::Slurm;
+use super::release::Release;
 use nix::unistd::{User, chown};
 use std::fmt::Write;
 use std::fs;
@@ -102,12 +103,14 @@ impl Slurm {
 
     /// What `cgroup.conf` says.
     pub(super) fn groups_of_kind(&self) -> &'static str {
-        match self.kind {
-            Kind::Groups => {
+        match (self.kind, self.release) {
+            (Kind::Groups, _) => {
                 "CgroupMountpoint=/sys/fs/cgroup\nCgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\n\
                  ConstrainSwapSpace=no\n"
             }
-            _ => "CgroupMountpoint=/sys/fs/cgroup\n",
+            (_, Release::Host) => "CgroupMountpoint=/sys/fs/cgroup\n",
+            // Later ones look for control groups of version 2 even where nothing is to use them.
+            (_, Release::Trixie | Release::Sid) => "CgroupPlugin=disabled\n",
         }
     }
 

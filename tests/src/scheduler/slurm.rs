@@ -5,6 +5,7 @@ use super::bed::Bed;
 use super::daemons::Daemons;
 use super::faults::{self, SmallDisk};
 use super::kinds::Kind;
+use super::release::Release;
 use nix::sys::signal::Signal;
 use std::fmt::Write;
 use std::fs;
@@ -15,10 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const COMMANDS: [&str; 6] = ["sbatch", "squeue", "scancel", "sacct", "scontrol", "sinfo"];
 
+/// What a release's tree has of it.
+const PACKAGES: &str = "munge,slurmctld,slurmd,slurm-client";
+
 /// A running Slurm.
 #[derive(Debug)]
 pub struct Slurm {
     pub(super) kind: Kind,
+    pub(super) release: Release,
     pub(super) ports: Vec<u16>,
     daemons: Daemons,
     small_disk: SmallDisk,
@@ -49,8 +54,29 @@ impl Slurm {
         Self::start_kind(Kind::Plain)
     }
 
+    /// Starts the Slurm of a Debian release.
+    ///
+    /// # Panics
+    /// As [`Slurm::start`], and without mmdebstrap or a mirror where the release is not the host's.
+    pub fn start_release(release: Release) -> Slurm {
+        Self::start_with(Kind::Plain, release)
+    }
+
+    /// Starts one more of its kind and release.
+    ///
+    /// # Panics
+    /// As [`Slurm::start_release`].
+    #[must_use]
+    pub fn another(&self) -> Slurm {
+        Self::start_with(self.kind, self.release)
+    }
+
     pub(super) fn start_kind(kind: Kind) -> Slurm {
-        let mut bed = Bed::new("nbt_slurm_");
+        Self::start_with(kind, Release::Host)
+    }
+
+    fn start_with(kind: Kind, release: Release) -> Slurm {
+        let mut bed = Bed::on("nbt_slurm_", release.tree("slurm", PACKAGES));
         let configuration = bed.path("etc/slurm.conf").display().to_string();
         bed.environment.push(("SLURM_CONF".to_owned(), configuration));
         // All held until all are known, so that no two are the same.
@@ -60,7 +86,7 @@ impl Slurm {
         drop(held);
         // Before the first daemon: none sees what is mounted later.
         let small_disk = SmallDisk::mount(&bed.path("small"));
-        let slurm = Slurm { kind, ports, daemons: Daemons::default(), small_disk, bed };
+        let slurm = Slurm { kind, release, ports, daemons: Daemons::default(), small_disk, bed };
         slurm.lay_out();
         slurm.start_munged();
         if kind == Kind::Accounting {
@@ -74,6 +100,11 @@ impl Slurm {
             slurm.admin("sinfo -h -N -p debug -t idle -o %N").lines().count() == 2
         });
         slurm
+    }
+
+    /// Its version, as its commands print it.
+    pub fn version(&self) -> String {
+        self.admin("sinfo -V").trim().to_owned()
     }
 
     /// A path of this bed.

@@ -2,12 +2,17 @@
 
 use super::bed::Bed;
 use super::cluster::{Cluster, Fault, Possible, Standing, Want};
+use super::release::Release;
 use super::slurm::Slurm;
 use nix::sys::signal::Signal;
 
 impl Cluster for Slurm {
     fn name(&self) -> &'static str {
-        "slurm"
+        match self.release {
+            Release::Host => "slurm",
+            Release::Trixie => "slurm-trixie",
+            Release::Sid => "slurm-sid",
+        }
     }
 
     fn scheduler(&self) -> &'static str {

@@ -75,6 +75,13 @@ pub enum Mount {
         /// Where.
         target: PathBuf,
     },
+    /// `target` shows `source`, read-only, without what is mounted below it.
+    ReadOnly {
+        /// What to show.
+        source: PathBuf,
+        /// Where.
+        target: PathBuf,
+    },
     /// `target` shows `over` on top of what it held, read-only.
     Overlay {
         /// What lies on top.
@@ -152,6 +159,11 @@ fn enter(mounts: &[Mount]) -> Result<(), String> {
     for one in mounts {
         let done = match one {
             Mount::Bind { source, target } => mount(Some(source), target, none, MsFlags::MS_BIND, none),
+            Mount::ReadOnly { source, target } => {
+                let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+                mount(Some(source), target, none, MsFlags::MS_BIND, none)
+                    .and_then(|()| mount(none, target, none, again, none))
+            }
             Mount::Overlay { over, target } => {
                 let data = format!("lowerdir={}:{}", over.display(), target.display());
                 mount(Some("overlay"), target, Some("overlay"), MsFlags::MS_RDONLY, Some(data.as_str()))

@@ -45,9 +45,10 @@ pub(super) fn lay_out(root: &Path) -> Vec<Mount> {
         .collect();
     // The overlay of /var/lib makes the mount point /var/lib/nunbird.
     mounts.sort_by_key(|mount| match mount {
-        Mount::Overlay { target, .. } | Mount::Bind { target, .. } | Mount::Full { target } => {
-            target.components().count()
-        }
+        Mount::Overlay { target, .. }
+        | Mount::Bind { target, .. }
+        | Mount::ReadOnly { target, .. }
+        | Mount::Full { target } => target.components().count(),
         Mount::Hiding { .. } => 0,
     });
     mounts
