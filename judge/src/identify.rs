@@ -17,6 +17,15 @@ pub struct Identity {
     pub answer: Option<Vec<u8>>,
 }
 
+/// What a judgement goes by.
+#[derive(Debug)]
+pub struct Proof<'a> {
+    /// The bytes of `JOB_RESPONSE_FILE`. They hold the job's secrets.
+    pub response: &'a [u8],
+    /// Who the job belongs to.
+    pub identity: &'a Identity,
+}
+
 /// Tries the configured sources in order. Only a job that has nothing of the first kind goes on to the next: a bad id token
 /// is a denial.
 ///

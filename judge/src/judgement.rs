@@ -2,7 +2,7 @@
 
 use crate::account;
 use crate::authorized_projects::Owner;
-use crate::identify::Identity;
+use crate::identify::Proof;
 use crate::means::Means;
 use crate::people;
 use crate::refusal::{Code, Refusal, clean};
@@ -25,15 +25,6 @@ pub struct Judged<'p> {
     pub data_dir: Option<String>,
     /// Whose account this is from now on, where nobody is known for it.
     pub first: Option<Person>,
-}
-
-/// What a judgement goes by.
-#[derive(Debug)]
-pub struct Proof<'a> {
-    /// The bytes of `JOB_RESPONSE_FILE`. They hold the job's secrets.
-    pub response: &'a [u8],
-    /// Who the job belongs to.
-    pub identity: &'a Identity,
 }
 
 /// What is known on the way of a judgement, also of one that ends early.

@@ -28,8 +28,8 @@ mod server_user;
 pub mod token_help;
 pub mod validation;
 
-pub use identify::{Identity, identify};
-pub use judgement::{Course, Judged, Proof, judge, subject};
+pub use identify::{Identity, Proof, identify};
+pub use judgement::{Course, Judged, judge, subject};
 pub use means::{Fetched, Means};
 pub use refusal::{Class, Refusal};
 pub use rights::Rights;

@@ -3,7 +3,7 @@
 //! Asked when a rule needs it, at most once a job, and before any lock is taken. `nunbird-keys` makes the request without
 //! privilege, and what the answer says is judged where the other bytes of strangers are.
 
-use crate::judgement::Proof;
+use crate::identify::Proof;
 use crate::means::Means;
 use nunbird_handover::Code;
 use nunbird_policy::{AccountFacts, Host, MapFile, Policy, ServerUser, Subject, Trouble};

@@ -30,10 +30,10 @@ pub use containers::Containers;
 pub use job_token::{JobQuestion, JobToken, MAX_JOB_ANSWER, MAX_JOB_TOKEN, admit_by_job_token, job_token};
 pub use job_user::{JobUser, UserQuestion, job_user};
 pub use keyfile::{KEYS_VERSION, KeyMaterial, KeysFile, MAX_KEYS, StoredKey};
+pub use reader::WireError;
 pub use rejection::{Bound, Rejection};
 pub use response::{MAX_RESPONSE, Response};
 pub use verify::{MAX_TOKEN, Verified, verify};
 pub use wire::{
-    MAX_MESSAGE, WireError, decode, decode_job_token, decode_job_user, encode, encode_job_token,
-    encode_job_user,
+    MAX_MESSAGE, decode, decode_job_token, decode_job_user, encode, encode_job_token, encode_job_user,
 };

@@ -1,6 +1,10 @@
 //! Reading a message of the worker's, byte by byte.
 
-use crate::wire::{WireError, acceptable};
+use crate::claims::is_plain;
+
+/// The message is not what a sound worker sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireError;
 
 /// What is left of the message.
 pub(crate) struct Reader<'a>(&'a [u8]);
@@ -46,7 +50,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn text(&mut self) -> Result<String, WireError> {
         let text = self.raw_text()?;
-        if acceptable(text) { Ok(text.to_owned()) } else { Err(WireError) }
+        if is_plain(text) { Ok(text.to_owned()) } else { Err(WireError) }
     }
 
     pub(crate) fn required_text(&mut self) -> Result<String, WireError> {

@@ -15,21 +15,17 @@
 //!
 //! Groups and identities are a u8 count and so many texts, or pairs of texts.
 
-use crate::claims::{MAX_GROUPS, MAX_IDENTITIES, is_plain};
+use crate::claims::{MAX_GROUPS, MAX_IDENTITIES};
 use crate::containers::Containers;
 use crate::job_token::{JobToken, MAX_JOB_TOKEN};
 use crate::job_user::JobUser;
-use crate::reader::Reader;
+use crate::reader::{Reader, WireError};
 use crate::{Admitted, Bound, Rejection, Source, UserIdentity};
 use std::path::{Component, Path, PathBuf};
 
 const MAGIC: &[u8; 4] = b"NBW6";
 /// The longest message, in bytes: room for two hundred groups of 255 characters.
 pub const MAX_MESSAGE: usize = 256 << 10;
-
-/// The message is not what a sound worker sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WireError;
 
 const REJECTIONS: [Rejection; 14] = [
     Rejection::Response,
@@ -372,9 +368,4 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
 
 fn stays_below(path: &Path) -> bool {
     path.components().all(|c| matches!(c, Component::Normal(_)))
-}
-
-/// Whether a text of a message may be shown.
-pub(crate) fn acceptable(text: &str) -> bool {
-    is_plain(text)
 }
