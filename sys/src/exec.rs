@@ -115,7 +115,7 @@ fn seal(mut file: File) -> io::Result<File> {
 pub fn place(files: &[(RawFd, &File)]) -> io::Result<()> {
     let mut moved: Vec<(RawFd, OwnedFd)> = Vec::new();
     for (target, file) in files {
-        moved.push((*target, duplicate_high(file)?));
+        moved.push((*target, duplicate_from(file, HIGH)?));
     }
     crate::process::close_on_exec_from(3)?;
     for (target, fd) in &moved {
@@ -128,8 +128,9 @@ pub fn place(files: &[(RawFd, &File)]) -> io::Result<()> {
     Ok(())
 }
 
-fn duplicate_high(file: &impl AsFd) -> io::Result<OwnedFd> {
-    let raw = fcntl(file, FcntlArg::F_DUPFD_CLOEXEC(HIGH))?;
+/// A copy of the descriptor with the lowest free number from `lowest` on, closed by execve(2).
+pub(crate) fn duplicate_from(fd: &impl AsFd, lowest: RawFd) -> io::Result<OwnedFd> {
+    let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
     // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor; nobody else owns it.
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(raw) })
 }
@@ -138,8 +139,8 @@ fn duplicate_high(file: &impl AsFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// As fcntl(2).
-pub fn out_of_the_way(file: &File) -> io::Result<File> {
-    duplicate_high(file).map(File::from)
+pub fn out_of_the_way(file: &impl AsFd) -> io::Result<File> {
+    duplicate_from(file, HIGH).map(File::from)
 }
 
 /// Makes this file standard input, from its beginning.

@@ -4,9 +4,12 @@
 //! environment, three standard streams and the descriptors named; default signals, none blocked. When the
 //! launcher dies in any way, the kernel kills the job's first process.
 
-use nix::fcntl::{FcntlArg, fcntl};
+use crate::{exec, process};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Pid, getpid, getppid, setsid};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
@@ -27,14 +30,14 @@ pub fn spawn(mut command: Command, passed: &[BorrowedFd<'_>]) -> io::Result<Chil
     if passed.len() > MOST {
         return Err(io::Error::from_raw_os_error(libc::E2BIG));
     }
-    let copies = passed.iter().map(|fd| duplicate(fd, HIGH)).collect::<io::Result<Vec<_>>>()?;
+    let copies = passed.iter().map(|fd| exec::duplicate_from(fd, HIGH)).collect::<io::Result<Vec<_>>>()?;
     // The standard library reports a failed execve over a pipe that it opens at the lowest free number. These
     // fill the low numbers until then, so that the child does not overwrite that pipe.
-    let _placeholders = passed.iter().map(|fd| duplicate(fd, FIRST_FD)).collect::<io::Result<Vec<_>>>()?;
+    let _placeholders =
+        passed.iter().map(|fd| exec::duplicate_from(fd, FIRST_FD)).collect::<io::Result<Vec<_>>>()?;
     let sources: Vec<RawFd> = copies.iter().map(AsRawFd::as_raw_fd).collect();
-    let parent = nix::unistd::getpid().as_raw();
-    let limit = descriptor_limit();
-    let prepare = move || in_child(&sources, parent, limit);
+    let parent = getpid();
+    let prepare = move || in_child(&sources, parent);
     // SAFETY: `in_child` makes only system calls and allocates nothing, so it is sound between fork and execve
     // whatever other threads held (signal-safety(7)). The descriptors it names live until `spawn` returns.
     unsafe { command.pre_exec(prepare) };
@@ -42,74 +45,35 @@ pub fn spawn(mut command: Command, passed: &[BorrowedFd<'_>]) -> io::Result<Chil
 }
 
 /// Everything between fork and execve. Async-signal-safe: system calls on numbers, no allocation, no locks.
-fn in_child(sources: &[RawFd], parent: libc::pid_t, limit: RawFd) -> io::Result<()> {
-    // SAFETY: setsid takes nothing.
-    check(unsafe { libc::setsid() })?;
-    // SAFETY: PR_SET_PDEATHSIG takes a number.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
-    // SAFETY: getppid takes nothing. A parent that ended before the line above would never be noticed.
-    if unsafe { libc::getppid() } != parent {
+fn in_child(sources: &[RawFd], parent: Pid) -> io::Result<()> {
+    setsid()?;
+    set_pdeathsig(Signal::SIGKILL)?;
+    // A parent that ended before the line above would never be noticed.
+    if getppid() != parent {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
     let mut target = FIRST_FD;
     for source in sources {
         // SAFETY: dup2 takes numbers. It replaces a placeholder, and no source lies below `HIGH`.
-        check(unsafe { libc::dup2(*source, target) })?;
+        if unsafe { libc::dup2(*source, target) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
         target += 1;
     }
-    close_on_exec_from(target, limit)?;
+    // Marked and not closed: the pipe of the standard library must live until execve.
+    process::close_on_exec_from(target)?;
     for signal in 1..=64 {
         // SAFETY: SIG_DFL installs no handler. KILL, STOP and libc's own two answer EINVAL, rightly.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set that it is given before sigprocmask reads it; the old mask is
-    // not asked for.
-    check(unsafe {
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
-    })?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
-}
-
-/// Marks instead of closing: the standard library's pipe must live until execve.
-fn close_on_exec_from(first: RawFd, limit: RawFd) -> io::Result<()> {
-    // SAFETY: close_range takes numbers.
-    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if rc == 0 {
-        return Ok(());
-    }
-    let error = io::Error::last_os_error();
-    // Kernels before 5.9 have no close_range, those before 5.11 not with this flag.
-    if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) {
-        return Err(error);
-    }
-    for fd in first..limit {
-        // SAFETY: F_SETFD takes numbers; EBADF for a closed descriptor is expected.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-    }
-    Ok(())
-}
-
-fn check(rc: libc::c_int) -> io::Result<()> {
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-fn duplicate(fd: &BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
-    let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
-    // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
-}
-
-/// No descriptor of this process has a number as high as this.
-fn descriptor_limit() -> RawFd {
-    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
-    limit.ok().and_then(|(_, hard)| RawFd::try_from(hard).ok()).unwrap_or(1 << 20).min(1 << 20)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{in_child, spawn};
+    use nix::unistd::Pid;
     use std::os::fd::AsFd;
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
@@ -158,7 +122,7 @@ mod tests {
     fn a_child_of_an_ended_parent_does_not_start() {
         let mut command = Command::new("/bin/true");
         // SAFETY: `in_child` makes system calls only.
-        unsafe { command.pre_exec(|| in_child(&[], 1 << 30, 4)) };
+        unsafe { command.pre_exec(|| in_child(&[], Pid::from_raw(1 << 30))) };
         let error = command.spawn().expect_err("no process has this parent");
         assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
     }

@@ -52,9 +52,7 @@ pub fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(raw) });
     // SO_SNDTIMEO is what connect(2) of a Unix socket waits for (unix_stream_connect, net/unix/af_unix.c).
     socket.set_write_timeout(Some(patience))?;
-    // SAFETY: sockaddr_un holds numbers alone, for which zeros are valid.
-    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let mut address = libc::sockaddr_un { sun_family: libc::AF_UNIX as libc::sa_family_t, sun_path: [0; _] };
     let bytes = path.as_os_str().as_bytes();
     // The last zero stays.
     if bytes.is_empty() || bytes.len() >= address.sun_path.len() || bytes.contains(&0) {

@@ -99,16 +99,17 @@ pub fn default_signals() -> io::Result<()> {
 /// Ignores `PIPE` and `XFSZ`, so that neither a closed standard error nor a limit on file sizes can end the program
 /// between two steps: the write fails instead, and is a refusal.
 pub fn ignore_failed_writes() {
-    for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
-        // SAFETY: SIG_IGN installs no handler.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
+    ignore([libc::SIGPIPE, libc::SIGXFSZ]);
 }
 
 /// Ignores `HUP`, `INT` and `TERM`, and so do the programs that this process starts, unless they say otherwise (execve(2)): for
 /// work that is to be done although everybody is told to end. Whoever has it done ends it by `KILL`.
 pub fn ignore_requests_to_end() {
-    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+    ignore([libc::SIGHUP, libc::SIGINT, libc::SIGTERM]);
+}
+
+fn ignore<const N: usize>(signals: [i32; N]) {
+    for signal in signals {
         // SAFETY: SIG_IGN installs no handler.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
