@@ -1,6 +1,6 @@
 //! The `config` stage: who the job belongs to, whether it may run, and as whom.
 
-use crate::audit::{self, Claims, Event, Outcome, Sinks, Turn};
+use crate::audit::{self, Claims, Event, Outcome, Turn, sinks::Sinks};
 use crate::context::Context;
 use crate::limits;
 use crate::means::WithPrivilege;

@@ -1,7 +1,8 @@
 //! What every step of one call needs to know.
 
-use crate::audit::{Script, Sinks};
+use crate::audit::sinks::Sinks;
 use crate::inputs::Inputs;
+use crate::opened::Script;
 use crate::privilege::Privilege;
 use nunbird_handover::Record;
 use nunbird_policy::Subject;

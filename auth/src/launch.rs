@@ -7,6 +7,7 @@ use crate::card::{self, Card};
 use crate::context::Context;
 use crate::inputs::NotText;
 use crate::limits::{self, Confines, Held};
+use crate::opened::{Opened, could_not_start};
 use crate::refusal::{Code, Refusal, clean, print, print_error};
 use crate::session::Session;
 use crate::shepherd::{self, Reach};
@@ -39,13 +40,6 @@ const BATCH_CLEANUP: Duration = Duration::from_secs(300);
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
 /// The most that it may say, in bytes.
 const MAX_WORDS: usize = 64 << 10;
-
-/// Files that the runner named, opened as the runner.
-#[derive(Debug, Default)]
-pub(crate) struct Opened {
-    pub(crate) script: Option<File>,
-    pub(crate) exit_code: Option<File>,
-}
 
 /// Everything the launcher's start needs, prepared while a refusal can still be told properly.
 #[derive(Debug)]
@@ -332,11 +326,6 @@ fn batch(context: &Context<'_>, record: &Record, task: &Task) -> Result<Option<B
         Refusal::denied(Code::Variable, message, format!("the variable {name}"))
     })?;
     Ok(Some(batch))
-}
-
-pub(crate) fn could_not_start(step: &str, error: &dyn Display) -> Refusal {
-    let message = "the job's launcher could not be started on this host";
-    Refusal::system(Code::Launcher, message, format!("{step}: {error}"))
 }
 
 pub(crate) fn killed(signal: i32) -> Refusal {

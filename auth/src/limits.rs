@@ -6,7 +6,7 @@
 use crate::card::mebibytes;
 use crate::context::Context;
 use crate::inputs::NotText;
-use crate::privilege::Privilege;
+use crate::privilege::{Privilege, assume};
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::units;
 use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
@@ -325,10 +325,6 @@ pub(crate) fn place_of(privilege: Privilege, record: &Record) -> Option<(&GroupP
 fn holder_of(privilege: Privilege, runner: u32, parent: Option<&Path>) -> Caller {
     let owner = parent.and_then(|path| std::fs::symlink_metadata(path).ok()).map(|found| found.uid());
     if owner == Some(runner) { Caller { uid: runner, ..privilege.caller } } else { privilege.keeper() }
-}
-
-pub(crate) fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {
-    FileIdentity::assume(holder.uid, holder.gid).map_err(|e| Trouble::Unplaced(format!("setfsuid: {e}")))
 }
 
 fn amounts_of(job: &JobLimits) -> Amounts {

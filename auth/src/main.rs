@@ -22,6 +22,7 @@ mod kept_session;
 mod launch;
 mod limits;
 mod means;
+mod opened;
 mod privilege;
 mod sandbox;
 mod session;
@@ -103,7 +104,7 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
         decision_id: decision_id.clone(),
         record: None,
         script: None,
-        sinks: audit::Sinks::default(),
+        sinks: audit::sinks::Sinks::default(),
         admitted: None,
         subject: None,
         usage: None,

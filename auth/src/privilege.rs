@@ -1,15 +1,18 @@
 //! How this process holds its privilege, and that it holds no more than it needs.
 
 use crate::refusal::{Code, Refusal};
-use crate::sandbox::NOBODY_AT_ALL;
 use nunbird_judge::Rights;
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
+use nunbird_sys::cgroup::Trouble;
 use nunbird_sys::foreign::Caller;
+use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process;
 use nunbird_sys::rlimits::{self, Limits};
 use std::io;
 
+/// A uid and gid that no account has and no file belongs to: below 2^31, far above what sites assign.
+pub(crate) const NOBODY_AT_ALL: u32 = 2_147_483_632;
 /// The saved uid with file capabilities: one that no account has, neither the workers' nor a shepherd's.
 ///
 /// With the runner's uid as all three of its own the program's resource limits could be set by the runner while it works:
@@ -154,4 +157,12 @@ impl Privilege {
             "nunbird-auth is neither setuid-root (mode 4750) nor has it cap_setuid and cap_setgid, or its file system is mounted nosuid"
         }
     }
+}
+
+/// Takes the filesystem ids of the account that control groups are used as.
+///
+/// # Errors
+/// [`Trouble::Unplaced`] when the kernel does not grant them.
+pub(crate) fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {
+    FileIdentity::assume(holder.uid, holder.gid).map_err(|e| Trouble::Unplaced(format!("setfsuid: {e}")))
 }

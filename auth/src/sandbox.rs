@@ -4,7 +4,7 @@
 //! The worker decodes bytes that strangers wrote. Should they take it over, they find a process that owns no
 //! file, may open none, may signal nobody, and whose every other system call fails with `EPERM`.
 
-use crate::privilege::Privilege;
+use crate::privilege::{NOBODY_AT_ALL, Privilege};
 use nunbird_judge::memory;
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process;
@@ -14,9 +14,6 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 use std::io;
-
-/// A uid and gid that no account has and no file belongs to: below 2^31, far above what sites assign.
-pub(crate) const NOBODY_AT_ALL: u32 = 2_147_483_632;
 
 /// How long the worker may live; a sound one needs milliseconds.
 const SECONDS: u32 = 3;

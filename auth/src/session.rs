@@ -4,8 +4,8 @@
 //! reaches the child by a pipe. What the session says of a failure comes by another, as one message of fixed form.
 
 use crate::context::Context;
-use crate::launch::could_not_start;
 use crate::limits::{self, Confines};
+use crate::opened::could_not_start;
 use crate::privilege::{Privilege, Source};
 use crate::refusal::{Code, Refusal};
 use crate::shepherd::{self, Reach};

@@ -8,9 +8,10 @@
 //! runner's: one that was killed cancels nothing any more, and GitLab may start the job again beside this one.
 
 use crate::context::Context;
+use crate::privilege::NOBODY_AT_ALL;
 use crate::privilege::{Privilege, Source};
 use crate::refusal::{Code, Refusal};
-use crate::sandbox::{self, NOBODY_AT_ALL};
+use crate::sandbox;
 use crate::surrender::{self, Failure};
 use nunbird_sys::fork::{Child, Ended};
 use nunbird_sys::kernel::Linux;

@@ -3,11 +3,12 @@
 use crate::account;
 use crate::admission;
 use crate::arguments::{Call, Stage};
-use crate::audit::{self, Script, Sinks};
+use crate::audit::{self, sinks::Sinks};
 use crate::context::Context;
 use crate::kept_session;
-use crate::launch::{Opened, Start, killed, told};
+use crate::launch::{Start, killed, told};
 use crate::limits;
+use crate::opened::{Opened, Script};
 use crate::refusal::{Code, Refusal, print, print_error};
 use crate::settings;
 use crate::store::{self, Store, job_directory};

@@ -5,8 +5,8 @@
 //! the socket that is its standard input, through which order and files went before.
 
 use crate::context::Context;
-use crate::launch::{Opened, could_not_start};
 use crate::limits::Confines;
+use crate::opened::{Opened, could_not_start};
 use crate::privilege::{Privilege, Source};
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::shepherd::{self, Reach};

@@ -7,7 +7,8 @@
 use crate::account;
 use crate::arguments::Call;
 use crate::context::Context;
-use crate::launch::{Opened, Start};
+use crate::launch::Start;
+use crate::opened::Opened;
 use crate::refusal::{Code, Refusal};
 use crate::settings::{self, Settings};
 use crate::store;

@@ -4,8 +4,7 @@
 //! and `cleanup` has the slice stopped. systemd answers to root alone: with file capabilities `nunbird-auth` never is root,
 //! and by sudo(8) or without any privilege neither.
 
-use crate::limits;
-use crate::privilege::{Privilege, Source};
+use crate::privilege::{Privilege, Source, assume};
 use nunbird_handover::{JobLimits, JobUnits, Record};
 use nunbird_sys::cgroup::{Amounts, Door, Entrance, JobGroup, Place, Trouble, Units, Way};
 use std::collections::BTreeMap;
@@ -22,7 +21,7 @@ pub(crate) fn make(
     amounts: &Amounts,
 ) -> Result<(Way, JobGroup), Trouble> {
     check_privilege(privilege)?;
-    let _identity = limits::assume(privilege.keeper())?;
+    let _identity = assume(privilege.keeper())?;
     JobGroup::make_slice(&Place::own()?, units, amounts)
 }
 
@@ -67,7 +66,7 @@ pub(crate) fn entrance(job: &JobLimits) -> Option<Entrance> {
 pub(crate) fn stop(privilege: Privilege, record: &Record, patience: Duration) -> Option<Result<(), Trouble>> {
     let (units, directories) = of(record.limits.as_ref()?)?;
     let stopped = check_privilege(privilege)
-        .and_then(|()| limits::assume(privilege.keeper()))
+        .and_then(|()| assume(privilege.keeper()))
         .and_then(|_identity| JobGroup::stop_slice(&units.slice, directories, patience));
     Some(stopped)
 }

@@ -4,7 +4,7 @@
 //! parent believes the answer as far as the message's checks go; a worker that was taken over could claim
 //! another GitLab user, never root or an account that the invariants forbid (see docs/threat-model.md).
 
-use crate::privilege::Privilege;
+use crate::privilege::{NOBODY_AT_ALL, Privilege};
 use crate::refusal::{Code, Refusal};
 use crate::sandbox;
 use nunbird_judge::evidence::{self, Evidence, JobEvidence};
@@ -102,7 +102,7 @@ fn answer_of(privilege: Privilege, think: impl FnOnce() -> Vec<u8>) -> Result<Ve
     let answer = answer::read_to_end(reader, MAX_MESSAGE, PATIENCE);
     if answer.is_err() {
         // It may hang, and must not outlive the question. Its own alarm ends it where this is not allowed.
-        let _already_gone = child.kill_as(sandbox::NOBODY_AT_ALL);
+        let _already_gone = child.kill_as(NOBODY_AT_ALL);
     }
     let ended = child.wait().map_err(|e| failed(&format!("wait: {e}")))?;
     let bytes = answer.map_err(|e| failed(&format!("no answer from the worker: {e}")))?;

@@ -2,15 +2,14 @@
 //!
 //! No field is ever a secret: there is none that could hold a token, a variable's value or a script's text.
 
-use crate::context::Context;
+use crate::opened::Script;
 use nunbird_handover::{Amounts, JobLimits, Record, RuleRef, Summary};
 use nunbird_policy::Subject;
-use nunbird_sys::{clock, process};
 use serde::Serialize;
 use std::fmt::Write;
 
 /// Goes up when a field changes its meaning or goes; a new field does not raise it.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -186,17 +185,6 @@ pub(crate) struct Account<'a> {
     pub(crate) uid: u32,
 }
 
-/// The script of a `run`.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Script {
-    /// gitlab-runner's name of the stage: `build_script`, …
-    #[serde(rename = "script")]
-    pub(crate) name: String,
-    /// SHA-256 of the bytes that are run, in hexadecimal.
-    #[serde(rename = "script_sha256")]
-    pub(crate) digest: String,
-}
-
 /// The end of a stage. Either an exit code or a signal.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct End {
@@ -253,14 +241,14 @@ pub(crate) struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    fn of(job: &'a JobLimits) -> Self {
+    pub(super) fn of(job: &'a JobLimits) -> Self {
         let Amounts { memory, cpu, pids, .. } = job.amounts;
         Given { limits: &job.name, memory, cpu, pids }
     }
 }
 
 impl Used {
-    fn of(usage: nunbird_sys::cgroup::Usage) -> Self {
+    pub(super) fn of(usage: nunbird_sys::cgroup::Usage) -> Self {
         Used {
             cpu_time: usage.cpu_time,
             memory_peak: usage.memory_peak,
@@ -274,43 +262,7 @@ impl Used {
     }
 }
 
-impl<'a> Event<'a> {
-    /// An event of this call, with what its record says where there is one.
-    pub(crate) fn of(context: &'a Context<'_>, outcome: Outcome) -> Self {
-        let time = clock::now().unwrap_or(0);
-        let record = context.record.as_ref();
-        let over = record.filter(|_| outcome == Outcome::StageEnded && context.stage == "cleanup");
-        Event {
-            schema: SCHEMA,
-            time,
-            timestamp: rfc3339(time),
-            outcome,
-            decision_id: &context.decision_id,
-            host: process::short_host_name(),
-            stage: context.stage,
-            script: context.script.as_ref(),
-            end: None,
-            usage: context.usage.filter(|_| outcome == Outcome::StageEnded).map(Used::of),
-            queued_s: record
-                .filter(|_| over.is_some() || outcome == Outcome::Admitted)
-                .and_then(|record| record.queued_s),
-            job_s: over.map(|record| time.saturating_sub(record.admitted_at)),
-            given: over.and_then(|record| record.limits.as_ref()).map(Given::of),
-            code: None,
-            detail: None,
-            job: record.map(job),
-            account: record.map(|r| Account { name: &r.account.name, uid: r.account.uid }),
-            executor: record.map(|r| r.batch.as_ref().map_or("shell", |batch| batch.name.as_str())),
-            rule: record.map(|r| &r.rule),
-            policy_digest: record.map(|r| r.policy_digest.as_str()),
-            runner_uid: context.privilege.caller.uid,
-            privilege: context.privilege.source.name(),
-            left_out: None,
-            claims_left_out: false,
-            not_written: None,
-        }
-    }
-
+impl Event<'_> {
     /// One line for people. What strangers wrote goes through [`nunbird_handover::Untrusted`].
     pub(crate) fn message(&self) -> String {
         use nunbird_handover::Untrusted;
@@ -353,7 +305,7 @@ impl<'a> Event<'a> {
     }
 }
 
-fn job(record: &Record) -> Job<'_> {
+pub(super) fn job(record: &Record) -> Job<'_> {
     Job {
         server: &record.identity.server,
         job_id: record.job_id,

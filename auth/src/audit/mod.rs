@@ -5,20 +5,59 @@
 
 mod encode;
 mod event;
-mod sinks;
+pub(crate) mod sinks;
 mod trace;
 mod unverified;
 
 use crate::context::Context;
 use crate::refusal::{Code, Refusal, print_error};
-use event::End;
-pub(crate) use event::{Claims, Event, Job, Outcome, Script};
+use event::{Account, End, Given, SCHEMA, Used, job, rfc3339};
+pub(crate) use event::{Claims, Event, Job, Outcome};
 use nunbird_handover::Summary;
 use nunbird_sys::fork::Ended;
+use nunbird_sys::{clock, process};
 pub(crate) use sinks::{Sinks, turn};
 use std::time::Duration;
 pub(crate) use trace::leave as leave_trace;
 pub(crate) use unverified::Turn;
+
+impl<'a> Event<'a> {
+    /// An event of this call, with what its record says where there is one.
+    pub(crate) fn of(context: &'a Context<'_>, outcome: Outcome) -> Self {
+        let time = clock::now().unwrap_or(0);
+        let record = context.record.as_ref();
+        let over = record.filter(|_| outcome == Outcome::StageEnded && context.stage == "cleanup");
+        Event {
+            schema: SCHEMA,
+            time,
+            timestamp: rfc3339(time),
+            outcome,
+            decision_id: &context.decision_id,
+            host: process::short_host_name(),
+            stage: context.stage,
+            script: context.script.as_ref(),
+            end: None,
+            usage: context.usage.filter(|_| outcome == Outcome::StageEnded).map(Used::of),
+            queued_s: record
+                .filter(|_| over.is_some() || outcome == Outcome::Admitted)
+                .and_then(|record| record.queued_s),
+            job_s: over.map(|record| time.saturating_sub(record.admitted_at)),
+            given: over.and_then(|record| record.limits.as_ref()).map(Given::of),
+            code: None,
+            detail: None,
+            job: record.map(job),
+            account: record.map(|r| Account { name: &r.account.name, uid: r.account.uid }),
+            executor: record.map(|r| r.batch.as_ref().map_or("shell", |batch| batch.name.as_str())),
+            rule: record.map(|r| &r.rule),
+            policy_digest: record.map(|r| r.policy_digest.as_str()),
+            runner_uid: context.privilege.caller.uid,
+            privilege: context.privilege.source.name(),
+            left_out: None,
+            claims_left_out: false,
+            not_written: None,
+        }
+    }
+}
 
 /// Writes an event without which nothing may go on.
 ///

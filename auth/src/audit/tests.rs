@@ -1,9 +1,10 @@
-use super::event::{Account, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used};
+use super::event::{Account, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Used};
 use super::sinks::{Places, Sinks};
 use super::unverified::{Turn, turn};
 use super::{encode, stage_started};
 use crate::context::Context;
 use crate::inputs::Inputs;
+use crate::opened::Script;
 use crate::privilege::{Privilege, Source};
 use nunbird_handover::{Audit, BatchEnd, RuleRef, Summary, Syslog};
 use nunbird_sys::directory::Directory;
