@@ -289,10 +289,10 @@ pub(crate) struct Audit {
     #[arg(long, short = 'f')]
     pub(crate) follow: bool,
     /// From this time, UTC: 1h, 2d (ago), today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z, or seconds since the epoch.
-    #[arg(long, value_name = "TIME", value_parser = crate::audit::time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::time::time)]
     pub(crate) since: Option<u64>,
     /// Until this time.
-    #[arg(long, value_name = "TIME", value_parser = crate::audit::time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::time::time)]
     pub(crate) until: Option<u64>,
     /// Denials alone.
     #[arg(long)]

@@ -2,21 +2,18 @@
 
 use crate::arguments::Audit;
 use crate::audit_summary::{Counts, Jobs};
+use crate::event::{Event, plain, shown};
 use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
 use crate::replay;
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use nunbird_handover::Untrusted;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
-
-pub(crate) type Event = Map<String, Value>;
 
 pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
     let story = options.job.is_some() || options.decision.is_some();
@@ -127,49 +124,6 @@ fn replaced(open: &File, path: &Path) -> bool {
         || open.stream_position().is_ok_and(|position| position > now.len())
 }
 
-/// In seconds.
-const DAY: u64 = 86_400;
-
-/// A time that an admin writes: a time ago, `today` or `yesterday` in UTC, a date, an RFC 3339 time, or seconds since the epoch.
-///
-/// # Errors
-/// What may be written.
-pub(crate) fn time(text: &str) -> Result<u64, String> {
-    let wrong = || {
-        "write 1h, 2d, today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z or seconds since the epoch"
-            .to_owned()
-    };
-    let now = u64::try_from(Timestamp::now().as_second()).map_err(|_| wrong())?;
-    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', DAY), ('w', 7 * DAY)];
-    let ago =
-        |(letter, unit): &(char, u64)| text.strip_suffix(*letter)?.parse::<u64>().ok()?.checked_mul(*unit);
-    if let Some(ago) = units.iter().find_map(ago) {
-        return Ok(now.saturating_sub(ago));
-    }
-    match text {
-        "today" => return Ok(now / DAY * DAY),
-        "yesterday" => return Ok((now / DAY).saturating_sub(1) * DAY),
-        _ => {}
-    }
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Ok(seconds);
-    }
-    let stamp = match text.parse::<Timestamp>() {
-        Ok(stamp) => stamp,
-        Err(_) => {
-            let date: Date = text.parse().map_err(|_| wrong())?;
-            date.to_zoned(TimeZone::UTC).map_err(|_| wrong())?.timestamp()
-        }
-    };
-    u64::try_from(stamp.as_second()).map_err(|_| wrong())
-}
-
-/// A time in seconds since the epoch, as events have it.
-pub(crate) fn moment(at: u64) -> String {
-    let time = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
-    time.map_or_else(|| at.to_string(), |time| time.to_string())
-}
-
 fn fits(options: &Audit, event: &Event) -> bool {
     let text = |name: &str| event.get(name).and_then(Value::as_str);
     let number = |name: &str| event.get(name).and_then(Value::as_u64);
@@ -262,32 +216,5 @@ fn what(event: &Event) -> String {
             format!("{stage} ended with {end} after {} ms", field("duration_ms"))
         }
         other => format!("{stage}: {}", Untrusted(other.unwrap_or("unknown event"))),
-    }
-}
-
-pub(crate) fn shown(event: &Event, name: &str) -> Option<String> {
-    event.get(name).map(plain)
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::time;
-
-    #[test]
-    fn times_are_read_as_people_write_them() {
-        assert_eq!(time("1970-01-02"), Ok(86_400));
-        assert_eq!(time("2026-11-21T10:00:00Z"), Ok(1_795_255_200));
-        assert_eq!(time("77"), Ok(77));
-        let (today, yesterday) = (time("today").expect("today"), time("yesterday").expect("yesterday"));
-        assert!(today % 86_400 == 0 && today - yesterday == 86_400);
-        let ago = |text: &str| super::Timestamp::now().as_second().unsigned_abs() - time(text).expect(text);
-        assert!((3600..3602).contains(&ago("1h")) && (172_800..172_802).contains(&ago("2d")));
-        for bad in ["tomorrow", "1y", "h", "2026-13-01", "", "-5"] {
-            assert!(time(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Past events in few lines: one for each job, or how many there are of each kind.
 
-use crate::audit::{Event, moment, shown};
+use crate::event::{Event, shown};
+use crate::time::moment;
 use nunbird_handover::Untrusted;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};

@@ -1,9 +1,9 @@
 //! `nunbirdctl jobs`: the jobs that this host has records of, and the end of one of them.
 
 use crate::arguments::{Jobs, JobsAction};
-use crate::audit;
 use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
 use crate::sweep::{auth, records};
+use crate::time;
 use nunbird_handover::{Now, Record, Scheduler, Untrusted};
 use nunbird_judge::runner;
 use serde_json::{Value, json};
@@ -58,8 +58,8 @@ impl<'r> Line<'r> {
             "user_login": identity.user_login,
             "account": account.name,
             "uid": account.uid,
-            "since": audit::moment(self.record.admitted_at),
-            "until": audit::moment(self.record.expires_at),
+            "since": time::moment(self.record.admitted_at),
+            "until": time::moment(self.record.expires_at),
             "place": self.place,
             "builds_dir": self.record.workspace.builds_dir,
             "runner_uid": self.record.runner_uid,
@@ -96,7 +96,7 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, Troub
                     "{:<11} {:<13} {:<21} {:<11} {runner:<8} {state:<19} {}\n",
                     record.job_id,
                     Untrusted(&record.account.name).to_string(),
-                    audit::moment(record.admitted_at),
+                    time::moment(record.admitted_at),
                     Untrusted(place).to_string(),
                     Untrusted(&record.identity.project_path),
                 ));

@@ -1,7 +1,7 @@
 //! The keys directory, and whether a token could be verified with what is in it now.
 
 use crate::finding::Finding;
-use crate::host_facts::shared;
+use crate::owner::shared;
 use crate::{keys, token};
 use nunbird_policy::{Downscope, GitLabServer, IdentitySource, Policy};
 use std::os::unix::fs::MetadataExt;

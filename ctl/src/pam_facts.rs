@@ -1,7 +1,7 @@
 //! What a `[pam]` table needs of this host: the program, the service's file, and root.
 
 use crate::finding::Finding;
-use crate::host_facts::owner_and_mode;
+use crate::owner::owner_and_mode;
 use crate::programs;
 use nunbird_policy::Policy;
 use std::os::unix::fs::MetadataExt;

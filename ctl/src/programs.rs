@@ -1,7 +1,7 @@
 //! The installed programs, and how `nunbird-auth` gets its privilege.
 
 use crate::finding::Finding;
-use crate::host_facts::{owner_and_mode, shared};
+use crate::owner::{owner_and_mode, shared};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nunbird_policy::{Downscope, Policy};
 use std::fs::Metadata;

@@ -1,7 +1,7 @@
 //! What `downscope = "sudo"` needs of this host: sudo, the sudoers file, and a `nunbird-auth` without privilege.
 
 use crate::finding::Finding;
-use crate::host_facts::owner_and_mode;
+use crate::owner::owner_and_mode;
 use crate::programs;
 use nunbird_policy::{Downscope, Policy};
 use std::os::unix::fs::MetadataExt;

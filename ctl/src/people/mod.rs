@@ -3,9 +3,9 @@
 mod store;
 
 use crate::arguments::{People, PeopleAction};
-use crate::audit;
 use crate::files;
 use crate::output::{DENIED, FAILURE, Format, INVALID, OK, Trouble, print, print_json};
+use crate::time;
 use nunbird_handover::Untrusted;
 use nunbird_policy::{PeopleFinding, Person, read_people};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ fn list(store: &Store, wanted: impl Fn(&Entry) -> bool, format: Format) -> Resul
             let mut text = String::new();
             for entry in &entries {
                 if let Ok(Person { account, server, user_id }) = &entry.person {
-                    let since = store.since(&entry.name).map(|at| format!("  since {}", audit::moment(at)));
+                    let since = store.since(&entry.name).map(|at| format!("  since {}", time::moment(at)));
                     text.push_str(&format!(
                         "{account:<16} {server:<16} {user_id:>8}{}\n",
                         since.unwrap_or_default()
@@ -65,7 +65,7 @@ fn machine(store: &Store, entries: &[Entry]) -> Value {
         let person = entry.person.as_ref().ok()?;
         Some(json!({
             "account": person.account, "server": person.server, "user_id": person.user_id,
-            "since": store.since(&entry.name).map(audit::moment),
+            "since": store.since(&entry.name).map(time::moment),
         }))
     });
     let bad: Vec<Value> =
