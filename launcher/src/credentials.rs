@@ -4,10 +4,10 @@
 //! `GIT_STRATEGY: empty`, or wherever `GIT_CLONE_PATH` says. The runner removes them when a job ends in order; after a cancel or a timeout they
 //! stay. So all of the slot is searched: each directory that is no work tree, for each `*.tmp` that has a file by which the runner's can be told.
 
-use crate::Trouble;
-use crate::cleanup::{descend, names, remove, tell};
 use crate::directory::{Directory, is};
+use crate::trees::{descend, names, remove};
 use crate::trouble::shown;
+use crate::{Trouble, tell};
 use nix::sys::stat::SFlag;
 use nunbird_handover::Workspace;
 use std::ffi::{OsStr, OsString};

@@ -25,6 +25,7 @@ mod session;
 mod start;
 mod sudo;
 mod supervise;
+mod trees;
 mod trouble;
 mod upkeep;
 
@@ -163,6 +164,11 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
 pub(crate) fn say(message: &str) {
     let line = format!("nunbird: {message}\n");
     drop(std::io::stderr().write_all(line.as_bytes()));
+}
+
+/// Says something to gitlab-runner's own log. What is done is done, whether or not somebody reads about it.
+pub(crate) fn tell(message: &str) {
+    drop(std::io::stdout().write_all(format!("nunbird: {message}\n").as_bytes()));
 }
 
 fn print(text: &str) -> u8 {

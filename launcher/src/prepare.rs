@@ -2,9 +2,9 @@
 //!
 //! gitlab-runner calls it up to three times for a job, so everything may exist already.
 
-use crate::cleanup::descend;
 use crate::directory::{Directory, GROUP, PRIVATE, make};
 use crate::greeting::greeting;
+use crate::trees::descend;
 use crate::{Trouble, Verdict, upkeep};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;

@@ -5,10 +5,10 @@
 //! that holds them (one for each host), and a directory that goes is renamed under the lock, so that a job which starts at
 //! the same time gets a new one and never half an old one. Everything happens as the user, no symbolic link is followed.
 
-use crate::cleanup::{descend, remove_tree_until, tell};
 use crate::directory::{Directory, is};
+use crate::trees::{descend, remove_tree_until};
 use crate::trouble::shown;
-use crate::{Trouble, say};
+use crate::{Trouble, say, tell};
 use nix::fcntl::renameat;
 use nix::sys::stat::SFlag;
 use nix::sys::statvfs::fstatvfs;

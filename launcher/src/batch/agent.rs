@@ -3,10 +3,11 @@
 //! It is what the scheduler copies, so it holds no secret; the stage's script, which does, lies in the account's
 //! private directory until the agent removes it.
 
-use super::description::AgentVariables;
 use super::session_variables::of_host;
+use super::words::{is_name, quoted};
 use crate::job::{environment, shell_command};
 use nunbird_handover::{Batch, Handover};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -25,6 +26,20 @@ case $1 in
   *) timeout 0 true 2>/dev/null && exec timeout 0 /bin/sh "$0" forwarded ;;
 esac
 "#;
+
+/// Names of environment variables inside the job.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AgentVariables {
+    pub(crate) id: Option<String>,
+    pub(crate) nodes: Option<String>,
+    /// What the name of the job's control group begins with; the id follows.
+    pub(crate) cgroup: Option<String>,
+    /// Whether other numbers than 0 and 1 mean something to the scheduler, such as "run it again".
+    pub(crate) plain_exit: bool,
+    /// Whether the scheduler signals the job's first process alone, so that the agent has to pass signals on.
+    pub(crate) signals_first_process: bool,
+}
 
 /// The agent's text, for the stage whose files are in `directory`.
 pub(crate) fn text(
@@ -93,30 +108,4 @@ fn shell(handover: &Handover, stage: &str, directory: &Path) -> String {
     let command = shell_command(stage, &script, shell.login);
     let login = if shell.login { "-l " } else { "" };
     format!("{} {login}-c {} {}", quoted(shell.path.as_os_str()), quoted(OsStr::new(&command)), quoted(name))
-}
-
-/// One word of a POSIX shell. Text that is not UTF-8 does not get here: the handover is JSON.
-pub(crate) fn quoted(word: &OsStr) -> String {
-    format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
-}
-
-fn is_name(name: &[u8]) -> bool {
-    name.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
-        && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-    use std::ffi::OsStr;
-    use std::process::Command;
-
-    #[test]
-    fn any_text_is_one_word_for_a_shell() {
-        for word in ["", "a b", "it's", "'\"$(id)`id`\\", "a\nb", "*"] {
-            let line = format!("printf %s {}", quoted(OsStr::new(word)));
-            let output = Command::new("/bin/sh").args(["-c", &line]).output().expect("sh");
-            assert_eq!(String::from_utf8_lossy(&output.stdout), word);
-        }
-    }
 }

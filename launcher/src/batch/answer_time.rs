@@ -3,7 +3,7 @@
 //! A controller that hangs is no different from one that is away, but each command waits for it. So a question gets little time, as
 //! long as the scheduler is not known to be slow, and now and then more, for one that is.
 
-use super::machine::Order;
+use super::news::Order;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ impl AnswerTime {
 #[cfg(test)]
 mod tests {
     use super::{AnswerTime, LONG, SHORT, SUBMISSION};
-    use crate::batch::machine::Order;
+    use crate::batch::news::Order;
     use std::time::Duration;
 
     #[test]

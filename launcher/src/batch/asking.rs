@@ -2,9 +2,10 @@
 
 use super::amounts;
 use super::command::{Call, Said};
-use super::description::{Description, Pattern, fill, fill_word};
-use super::machine::{Answer, Order, Row};
+use super::description::Description;
+use super::news::{Answer, Order, Row};
 use super::query::{Fields, Query};
+use super::template::{Pattern, fill, fill_word};
 use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitStatus;
@@ -279,7 +280,7 @@ mod tests {
     use super::Asking;
     use crate::batch::command::Said;
     use crate::batch::description::{Description, slurm};
-    use crate::batch::machine::{Answer, Order, Row};
+    use crate::batch::news::{Answer, Order, Row};
     use std::collections::BTreeMap;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;

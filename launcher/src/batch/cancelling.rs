@@ -4,7 +4,7 @@
 //! it, so everything here is over well before. The cleanup goes on where this ended.
 
 use super::description::Description;
-use super::machine::Order;
+use super::news::Order;
 use super::outcome::Why;
 use std::time::Duration;
 

@@ -3,14 +3,14 @@
 //! The built-in schedulers and those of a site are the same thing: a TOML text (docs/schedulers.md). A command is
 //! a list of words with placeholders and never passes through a shell, so no value of a user can become syntax.
 
-use super::agent::quoted;
+use super::agent::AgentVariables;
 use super::options::Options;
 use super::query::Query;
+use super::state::{End, State};
+use super::template::{Pattern, Whole};
 use nunbird_handover::{SCHEDULERS, Scheduler};
-use regex_lite::Regex;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -145,35 +145,6 @@ pub(crate) struct Action {
     pub(crate) absent: Vec<Pattern>,
 }
 
-/// A state of a job that all schedulers have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    Pending,
-    Held,
-    Running,
-    Suspended,
-    Ending,
-    /// Another server of the scheduler's has it, into which this one does not see. Never an end.
-    Elsewhere,
-    Ended(End),
-    /// A word that the description does not have. Never an end.
-    Unknown,
-}
-
-/// How a job ended, in the scheduler's judgement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Completed,
-    Failed,
-    Cancelled,
-    TimedOut,
-    OutOfMemory,
-    NodeFail,
-    Preempted,
-    /// The scheduler gave the job up before it began: what it asks for cannot be had.
-    Infeasible,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct States {
@@ -218,48 +189,6 @@ impl LogLines {
     /// Whether the scheduler says that it ended the job for its memory.
     pub(crate) fn says_out_of_memory(&self, log: &str) -> bool {
         self.out_of_memory.iter().any(|pattern| pattern.0.is_match(log))
-    }
-}
-
-/// Names of environment variables inside the job.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AgentVariables {
-    pub(crate) id: Option<String>,
-    pub(crate) nodes: Option<String>,
-    /// What the name of the job's control group begins with; the id follows.
-    pub(crate) cgroup: Option<String>,
-    /// Whether other numbers than 0 and 1 mean something to the scheduler, such as "run it again".
-    pub(crate) plain_exit: bool,
-    /// Whether the scheduler signals the job's first process alone, so that the agent has to pass signals on.
-    pub(crate) signals_first_process: bool,
-}
-
-/// A regular expression, checked when the description is read.
-#[derive(Debug)]
-pub(crate) struct Pattern(pub(crate) Regex);
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Regex::new(&text).map(Pattern).map_err(serde::de::Error::custom)
-    }
-}
-
-/// A regular expression for a whole word.
-#[derive(Debug)]
-pub(crate) struct Whole(Regex);
-
-impl Whole {
-    pub(crate) fn is_match(&self, text: &str) -> bool {
-        self.0.is_match(text)
-    }
-}
-
-impl<'de> Deserialize<'de> for Whole {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Regex::new(&format!("^(?:{text})$")).map(Whole).map_err(serde::de::Error::custom)
     }
 }
 
@@ -329,52 +258,6 @@ fn site_file(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Fills the placeholders of a command's words. The word `{arguments}` becomes any number of words.
-pub(crate) fn fill(
-    words: &[String],
-    values: &BTreeMap<&'static str, String>,
-    arguments: &[String],
-) -> Vec<String> {
-    let mut filled = Vec::new();
-    for word in words {
-        if word == "{arguments}" {
-            filled.extend_from_slice(arguments);
-        } else {
-            filled.push(fill_word(word, values));
-        }
-    }
-    filled
-}
-
-/// The same for one word, or for a text. `{name:sh}` is the value as one word of a POSIX shell.
-pub(crate) fn fill_word(word: &str, values: &BTreeMap<&'static str, String>) -> String {
-    fill_with(word, &|name| match name.strip_suffix(":sh") {
-        Some(name) => values.get(name).map(|value| quoted(OsStr::new(value))),
-        None => values.get(name).cloned(),
-    })
-}
-
-/// One pass from left to right: a value that looks like a placeholder stays what it is.
-pub(crate) fn fill_with(word: &str, look: &dyn Fn(&str) -> Option<String>) -> String {
-    let mut filled = String::new();
-    let mut rest = word;
-    while let Some((before, after)) = rest.split_once('{') {
-        filled.push_str(before);
-        match after.split_once('}').and_then(|(name, after)| Some((look(name)?, after))) {
-            Some((value, after)) => {
-                filled.push_str(&value);
-                rest = after;
-            }
-            None => {
-                filled.push('{');
-                rest = after;
-            }
-        }
-    }
-    filled.push_str(rest);
-    filled
-}
-
 #[cfg(test)]
 pub(crate) fn named(name: &str) -> Description {
     Description::of(&Scheduler::Named(name.to_owned())).expect("a built-in description")
@@ -387,9 +270,9 @@ pub(crate) fn slurm() -> Description {
 
 #[cfg(test)]
 mod tests {
-    use super::{DESCRIPTIONS, Description, End, State, fill, slurm};
+    use super::{DESCRIPTIONS, Description, slurm};
+    use crate::batch::state::{End, State};
     use nunbird_handover::{SCHEDULERS, Scheduler};
-    use std::collections::BTreeMap;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
@@ -413,14 +296,6 @@ mod tests {
         for word in ["", "completed", "COMPLETED+", "POWERED_UP"] {
             assert_eq!(slurm.state(word), State::Unknown, "{word}");
         }
-    }
-
-    #[test]
-    fn a_value_that_looks_like_a_placeholder_stays_one_word_and_is_not_filled_again() {
-        let values = BTreeMap::from([("tag", "{id} x".to_owned()), ("id", "7".to_owned())]);
-        let words = ["a", "{arguments}", "--name={tag}", "{id}-{none}-{", "{{id}}"].map(str::to_owned);
-        let filled = fill(&words, &values, &["{tag}".to_owned(), "b c".to_owned()]);
-        assert_eq!(filled, ["a", "{tag}", "b c", "--name={id} x", "7-{none}-{", "{7}"]);
     }
 
     #[test]

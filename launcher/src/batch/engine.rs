@@ -3,18 +3,22 @@
 //!
 //! Everything arrives at one poll(2). Nothing in the loop waits elsewhere: a stage can be cancelled while the
 //! scheduler does not answer and while nobody reads the output.
+//!
+//! Where the description has a command for all jobs of an account, the questions about one job are answered from
+//! its answer: by what another launcher has just asked, or by asking for all. A launcher that must know how things
+//! are now accepts only a question that began after it wanted to know.
 
 use super::answer_time::AnswerTime;
 use super::asking::Asking;
 use super::command::Running;
 use super::follow::{Passed, Tail};
 use super::log::Log;
-use super::machine::{Answer, Event, Machine, Order, Output};
+use super::machine::Machine;
+use super::news::{Answer, Event, Order, Output};
 use super::outcome::Outcome;
 use super::record::{Began, Record, Refused};
-use super::shared::{self, Moment, Shared};
+use super::shared::{self, Moment, Shared, Turn, now};
 use super::stage::{Intent, Stage};
-use super::together::Waiting;
 use crate::Trouble;
 use crate::supervise::Signals;
 use nix::errno::Errno;
@@ -30,6 +34,10 @@ use std::time::{Duration, Instant};
 
 /// How often files are looked at where no event comes: on file systems that other hosts write to.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long to wait for another launcher's question: a little longer than a question may take.
+const OTHERS: Duration = Duration::from_secs(35);
+/// The same for a launcher in doubt, which may have a job to end.
+const OTHERS_IN_DOUBT: Duration = Duration::from_secs(5);
 
 /// What one stage needs to run.
 pub(crate) struct Engine<'a> {
@@ -69,6 +77,15 @@ pub(crate) struct Engine<'a> {
     pub(crate) asked: Option<Instant>,
     /// A second request to cancel within this time is the same one.
     pub(crate) repeat: Duration,
+}
+
+/// An order that waits for another launcher's answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) order: Order,
+    /// The oldest question whose answer will do.
+    since: Moment,
+    until: Moment,
 }
 
 /// A command at work.
@@ -153,7 +170,7 @@ impl Engine<'_> {
         Some(watch)
     }
 
-    pub(super) fn event(&mut self, event: Event) {
+    fn event(&mut self, event: Event) {
         let now = self.now();
         if !matches!(event, Event::Output(_)) {
             self.news = shared::now();
@@ -283,7 +300,7 @@ impl Engine<'_> {
     }
 
     /// Runs the order's own command.
-    pub(super) fn run_alone(&mut self, order: Order) {
+    fn run_alone(&mut self, order: Order) {
         let Some(call) = self.asking.call(order, self.machine.id.as_deref()) else {
             return self.hear(order, Answer::Disabled);
         };
@@ -294,7 +311,7 @@ impl Engine<'_> {
         }
     }
 
-    pub(super) fn could_not_start(&mut self, order: Order, words: &[String], error: &io::Error) {
+    fn could_not_start(&mut self, order: Order, words: &[String], error: &io::Error) {
         let answer = self.asking.missing(order, words, error);
         self.hear(order, answer);
     }
@@ -375,5 +392,77 @@ impl Engine<'_> {
         let due = [Some(look), command, wake].into_iter().flatten().min().unwrap_or(look);
         let wait = due.saturating_duration_since(now) + Duration::from_millis(1);
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// Whether this order may be answered by a question about all jobs; if so it is under way.
+    fn ask_together(&mut self, order: Order) -> bool {
+        if self.shared.is_none() || !matches!(order, Order::Query | Order::Find) {
+            return false;
+        }
+        let now = now();
+        let (since, patience) = match order {
+            // In the second half of the time since the last news.
+            Order::Query if !self.machine.doubts() => (self.news + now.saturating_sub(self.news) / 2, OTHERS),
+            _ => (now, OTHERS_IN_DOUBT),
+        };
+        self.waiting = Some(Waiting { order, since, until: now + patience });
+        self.take_turn();
+        true
+    }
+
+    /// Takes another's answer, or the turn to ask, when there is one to take.
+    fn take_turn(&mut self) {
+        let Some(waiting) = self.waiting else { return };
+        if self.take_answer(waiting) {
+            return;
+        }
+        let Some(shared) = &mut self.shared else { return };
+        match shared.turn() {
+            Turn::Theirs if now() < waiting.until => {}
+            // One that is stopped holds nobody up for ever.
+            Turn::Theirs | Turn::Alone => {
+                self.waiting = None;
+                self.run_alone(waiting.order);
+            }
+            // The one before may have answered between our look and its end.
+            Turn::Ours if self.take_answer(waiting) => self.leave_turn(),
+            Turn::Ours => self.ask_for_all(waiting.order),
+        }
+    }
+
+    /// Forgets the question that waits for another's answer: there is something better to do.
+    fn stop_waiting(&mut self) {
+        if self.waiting.take().is_some() {
+            self.machine.withdraw();
+        }
+    }
+
+    fn take_answer(&mut self, waiting: Waiting) -> bool {
+        let said = self.shared.as_ref().and_then(|shared| shared.answer(waiting.since));
+        let Some(said) = said else { return false };
+        self.waiting = None;
+        let answer = self.asking.answer_about_all(&said);
+        self.event(Event::Answer(waiting.order, answer));
+        true
+    }
+
+    fn leave_turn(&mut self) {
+        if let Some(shared) = &mut self.shared {
+            shared.leave();
+        }
+    }
+
+    fn ask_for_all(&mut self, order: Order) {
+        self.waiting = None;
+        let Some(call) = self.asking.call_about_all() else { return self.run_alone(order) };
+        let at = now();
+        let time = self.answer_time.of(order);
+        match Running::start(&call, self.bin.as_deref(), &self.environment, time) {
+            Ok(running) => self.command = Some(Asked { order, running, for_all: Some(at) }),
+            Err(e) => {
+                self.leave_turn();
+                self.could_not_start(order, &call.words, &e);
+            }
+        }
     }
 }

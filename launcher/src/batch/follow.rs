@@ -3,7 +3,7 @@
 //! The files may grow on another host, so nothing but reading tells how far they are; inotify(7) only says when
 //! to look. How much was passed on is kept in a file beside them, for a launcher that comes after this one.
 
-use super::machine::Output;
+use super::news::Output;
 use crate::relay::Loss;
 use nix::errno::Errno;
 use nix::libc;
@@ -210,7 +210,7 @@ impl<'fd> Tail<'fd> {
 #[cfg(test)]
 mod tests {
     use super::{Passed, Tail};
-    use crate::batch::machine::Output;
+    use crate::batch::news::Output;
     use std::io::{Read, Write, pipe};
     use std::os::fd::AsFd;
 

@@ -2,7 +2,8 @@
 //!
 //! May run beside a stage that has not ended, several times for one job, and when nothing was ever submitted.
 
-use super::machine::{ABSENT_FOR, Event, Limits, Machine};
+use super::machine::{ABSENT_FOR, Machine};
+use super::news::{Event, Limits};
 use super::options::Arguments;
 use super::outcome::Outcome;
 use super::stage::{Intent, Stage, directory};
@@ -40,7 +41,7 @@ pub(crate) fn cleanup(handover: &Handover, batch: &Batch, patience: Patience) ->
         return Ok(());
     };
     match directory(handover, parent, false)? {
-        Some(parent) => crate::cleanup::remove_tree(&parent, name),
+        Some(parent) => crate::trees::remove_tree(&parent, name),
         None => Ok(()),
     }
 }

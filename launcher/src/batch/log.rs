@@ -4,9 +4,9 @@
 //! Lines come when something changes, and seldom otherwise.
 
 use super::follow::Tail;
-use super::machine::{Notice, Row};
-use super::outcome::lines;
+use super::news::{Notice, Row};
 use super::record::{Began, Record};
+use super::words::lines;
 use nunbird_handover::Untrusted;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -6,19 +6,18 @@
 //! nothing; neither does a state that nobody knows. At most one command of the scheduler runs at a time.
 
 use super::cancelling::Cancel;
-use super::description::{Description, End, State};
+use super::description::Description;
+use super::news::{Answer, Event, Limits, Notice, Order, Output, Row};
 use super::outcome::{Outcome, Why};
 use super::polling::Pace;
 use super::record::{Began, Record, Refused};
+use super::state::{End, State};
 use std::time::Duration;
 
 mod concluding;
 mod hearing;
-mod news;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use news::{Answer, Event, Limits, Notice, Order, Output, Row};
 
 /// Before GitLab's own end of the job, so that the user reads why.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(60);

@@ -17,6 +17,7 @@ mod follow;
 mod leftovers;
 mod log;
 mod machine;
+mod news;
 mod options;
 mod outcome;
 mod polling;
@@ -28,8 +29,10 @@ mod retry;
 mod session_variables;
 mod shared;
 mod stage;
+mod state;
 mod submission;
-mod together;
+mod template;
+mod words;
 
 use crate::job::{enter_directory, environment, tell_code};
 use crate::supervise::Signals;
@@ -41,7 +44,8 @@ use engine::Engine;
 use follow::{Passed, Tail};
 pub(crate) use leftovers::{cleanup, job_variable};
 use log::Log;
-use machine::{ABSENT_FOR, Limits, Machine};
+use machine::{ABSENT_FOR, Machine};
+use news::Limits;
 use nunbird_handover::{Batch, Handover, Rules, Scheduler, Untrusted};
 use nunbird_sys::process::set_umask;
 use options::Arguments;
@@ -233,7 +237,7 @@ fn engine<'a>(
     }
     if let (false, Some(most)) = (arguments.has_nodes, batch.rules.most_nodes) {
         let values = BTreeMap::from([("nodes", most.to_string())]);
-        arguments.words.extend(description::fill(&description.submit.nodes, &values, &[]));
+        arguments.words.extend(template::fill(&description.submit.nodes, &values, &[]));
     }
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let values = BTreeMap::from([

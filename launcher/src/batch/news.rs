@@ -1,6 +1,6 @@
 //! What passes between the machine and the world around it.
 
-use crate::batch::record::{Began, Record, Refused};
+use super::record::{Began, Record, Refused};
 use std::time::Duration;
 
 /// A command to run.

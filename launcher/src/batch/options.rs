@@ -5,7 +5,7 @@
 //! cannot be judged.
 
 use super::amounts;
-use super::outcome::lines;
+use super::words::lines;
 use nunbird_handover::{Account, Batch, Rules, Untrusted};
 use serde::Deserialize;
 use std::collections::BTreeMap;

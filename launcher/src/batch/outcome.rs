@@ -1,7 +1,8 @@
 //! How a submitted stage ended, and the words for it.
 
-use super::description::End;
-use super::machine::Row;
+use super::news::Row;
+use super::state::End;
+use super::words::lines;
 use crate::Verdict;
 use nunbird_handover::{BatchEnd, Untrusted};
 use serde::{Deserialize, Serialize};
@@ -363,35 +364,11 @@ fn because(row: &Row) -> String {
     if words.is_empty() { "it gives no reason".to_owned() } else { words.join(", ") }
 }
 
-/// A command's words on one line, without empty lines: the first, which may be followed by a screen of usage, and the last three.
-pub(crate) fn lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let Some((first, rest)) = lines.split_first() else { return "without a word".to_owned() };
-    let mut shown = vec![Untrusted(first).to_string()];
-    let last = &rest[rest.len().saturating_sub(3)..];
-    if last.len() < rest.len() {
-        shown.push("…".to_owned());
-    }
-    shown.extend(last.iter().map(|line| Untrusted(line).to_string()));
-    shown.join("; ")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Told, Why, lines};
-    use crate::batch::description::End;
-    use crate::batch::machine::Row;
-
-    #[test]
-    fn a_reason_before_a_screen_of_usage_is_shown() {
-        assert_eq!(lines("\n \n"), "without a word");
-        assert_eq!(lines("a\n\n b\n"), "a; b");
-        assert_eq!(lines("a\nb\nc\nd"), "a; b; c; d");
-        assert_eq!(
-            lines("no such queue\nusage: bsub\n[-q]\n[-n]\n[-sp job_priority]"),
-            "no such queue; …; [-q]; [-n]; [-sp job_priority]"
-        );
-    }
+    use super::{Outcome, Told, Why};
+    use crate::batch::news::Row;
+    use crate::batch::state::End;
 
     fn row(state: &str, limit: &str, exit: &str, by: &str) -> Row {
         Row {

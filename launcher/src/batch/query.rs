@@ -2,7 +2,7 @@
 //!
 //! Pure: text comes in, fields come out. What is ours among them is decided in `asking.rs`.
 
-use super::description::{Pattern, Whole, fill_with};
+use super::template::{Pattern, Whole, fill_with};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

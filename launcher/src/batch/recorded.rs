@@ -2,9 +2,10 @@
 
 use super::asking::Asking;
 use super::command::Said;
-use super::description::{Description, End, State, named};
-use super::machine::{Answer, Order, Row};
+use super::description::{Description, named};
+use super::news::{Answer, Order, Row};
 use super::options;
+use super::state::{End, State};
 use nunbird_handover::{Account, Batch, Rules, Scheduler, UserText};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

@@ -6,7 +6,7 @@
 use super::amounts;
 use super::description::Description;
 use super::engine::Engine;
-use super::machine::Row;
+use super::news::Row;
 use super::outcome::{Outcome, Why};
 use nunbird_handover::{Rules, Untrusted};
 

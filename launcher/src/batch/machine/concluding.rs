@@ -1,9 +1,9 @@
 //! Whether enough is known to call it the end, and which end it is.
 
 use super::{ACCOUNTED, LAST_WORDS, Machine, Order, Output, Submission, UNWANTED};
-use crate::batch::description::End;
 use crate::batch::outcome::Outcome;
 use crate::batch::record::Record;
+use crate::batch::state::End;
 use std::time::Duration;
 
 /// What the agent ends with when it cannot tell how the script ended. A script that ends so has a record.

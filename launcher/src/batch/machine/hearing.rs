@@ -2,8 +2,9 @@
 
 use super::{ABSENT_FOR, ACCOUNTED, Answer, Machine, Notice, Order, Row, Submission};
 use crate::batch::cancelling::Cancel;
-use crate::batch::description::{End, State, Whole};
 use crate::batch::outcome::{Outcome, Why};
+use crate::batch::state::{End, State};
+use crate::batch::template::Whole;
 use std::time::Duration;
 
 /// Of the accounting, when it has not heard yet of what the queue knows.

@@ -1,9 +1,10 @@
 //! The machine, played: time, news and answers as they come, and what is ordered and concluded.
 
 use super::{ABSENT_FOR, Answer, Event, Limits, Machine, Notice, Order, Output, Row};
-use crate::batch::description::{Description, End, slurm};
+use crate::batch::description::{Description, slurm};
 use crate::batch::outcome::{Outcome, Why};
 use crate::batch::record::{Began, Record, Refused};
+use crate::batch::state::End;
 use std::time::Duration;
 
 mod cancels;

@@ -2,9 +2,10 @@
 
 use super::super::{Answer, Event, Limits, Order, Row};
 use super::{LIMITS, Play, record, row, says, silent, waits};
-use crate::batch::description::{End, named, slurm};
+use crate::batch::description::{named, slurm};
 use crate::batch::outcome::{Outcome, Told, Why};
 use crate::batch::record::Began;
+use crate::batch::state::End;
 use std::time::Duration;
 
 #[test]

@@ -3,8 +3,8 @@
 use super::super::{Answer, Event, Output};
 use super::{LIMITS, Play, record, says};
 use crate::batch::description::named;
-use crate::batch::machine::Notice;
-use crate::batch::machine::Order;
+use crate::batch::news::Notice;
+use crate::batch::news::Order;
 use crate::batch::outcome::{Outcome, Why};
 
 /// Everything that PBS without history says of a job that is gone.
