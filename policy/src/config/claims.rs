@@ -1,6 +1,6 @@
 //! The facts of a job as a test writes them down, written again.
 
-use super::write::{inline, quote};
+use super::toml_text::{inline, quote};
 use crate::Subject;
 use std::collections::BTreeMap;
 

@@ -1,12 +1,22 @@
 //! The `when` and `unless` of a rule, and the claims of a test: the same facts by the same names.
 
-use super::model::Condition;
+use super::model::{Condition, GitLabServer, MapFile, Profile};
 use super::reader::{At, Kind, Raw, Section};
-use super::rules::Known;
 use super::values;
-use crate::{IdentitySource, Pattern, Subject, suggest};
+use crate::{IdentitySource, Limits, Pattern, Subject, suggest};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+
+/// What rules may name.
+pub(super) struct Known<'k> {
+    pub(super) profiles: &'k BTreeMap<String, Profile>,
+    pub(super) maps: &'k BTreeMap<String, MapFile>,
+    /// Whether a validation program is configured.
+    pub(super) validated: bool,
+    pub(super) gitlab: &'k [GitLabServer],
+    pub(super) limits: &'k BTreeMap<String, Limits>,
+}
 
 const SOURCES: [(&str, IdentitySource); 2] =
     [("id_token", IdentitySource::IdToken), ("job_token", IdentitySource::JobToken)];

@@ -1,9 +1,8 @@
 //! `io_max` of `[limits.NAME]`: bandwidth and operations of disks.
 
-use super::limits::{number, size};
 use super::reader::Section;
-use super::values::Values;
-use super::write::{Writer, path, quote};
+use super::toml_text::{Writer, path, quote};
+use super::values::{Values, number, size};
 use crate::amount;
 use nunbird_handover::DiskLimit;
 use std::collections::BTreeSet;

@@ -1,36 +1,17 @@
 //! `[limits.NAME]` and the `limits` of `[job]`, profiles and rules.
 
+use super::model::RuleLimits;
 use super::reader::{At, Section};
-use super::values::{self, Values};
-use super::write::{Writer, quote};
+use super::toml_text::{Writer, quote};
+use super::values::{self, Values, number, processors, size};
 use super::{disks, rlimits};
-use crate::limits::{Above, LEAST_MEMORY, Limits, LimitsWay, Maximum, cpus, cpus_text};
-use crate::{Place, amount, suggest};
+use crate::limits::{Above, LEAST_MEMORY, Limits, LimitsWay, Maximum, cpus_text};
+use crate::{amount, suggest};
 use nunbird_handover::Amounts;
 use std::collections::BTreeMap;
 
 /// Limits by name.
 pub(super) type Known = BTreeMap<String, Limits>;
-
-/// The `limits` of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleLimits {
-    /// One of [`Policy::limits`](super::Policy::limits); none where the rule takes the limits away.
-    pub limits: Option<Limits>,
-    /// Where the key stands.
-    pub place: Place,
-}
-
-/// Whose word on the limits of a rule's jobs holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitsSaidBy<'p> {
-    /// The rule's own, and where it stands.
-    Rule(&'p Place),
-    /// That of the profile of this name, and where it stands.
-    Profile(&'p str, &'p Place),
-    /// `[job]`'s, which may say nothing.
-    Job,
-}
 
 /// `[limits.NAME]`.
 pub(super) fn all(root: &mut Section<'_>) -> Known {
@@ -98,34 +79,6 @@ fn way(table: &mut Section<'_>) -> LimitsWay {
     let ways = [LimitsWay::Auto, LimitsWay::Delegated, LimitsWay::Separate, LimitsWay::Scope];
     let ways = ways.map(|way| (way.name(), way));
     table.choice("way", &ways).map_or(LimitsWay::Auto, |at| at.value)
-}
-
-pub(super) fn size(table: &mut Section<'_>, key: &'static str, least: u64) -> Option<u64> {
-    let at = table.text(key)?;
-    let bytes = amount::bytes(at.value).filter(|bytes| *bytes >= least);
-    if bytes.is_none() {
-        let help = "write a whole number with `KiB`, `MiB`, `GiB` or `TiB`, such as `4GiB`";
-        at.spot.find("this is no amount for this key", format!("{help}; {} at least", amount::text(least)));
-    }
-    bytes
-}
-
-fn processors(table: &mut Section<'_>, key: &'static str) -> Option<u64> {
-    let at = table.text(key)?;
-    let thousandths = cpus(at.value);
-    if thousandths.is_none() {
-        let help = "write a text such as `\"1.5\"`, from 0.01 to 100000 with at most three decimals";
-        at.spot.find("this is no number of processors", help);
-    }
-    thousandths
-}
-
-pub(super) fn number(table: &mut Section<'_>, key: &'static str, least: u64, most: u64) -> Option<u64> {
-    let at = table.integer(key)?;
-    if !(least..=most).contains(&at.value) {
-        at.spot.find("this is no number for this key", format!("write one from {least} to {most}"));
-    }
-    Some(at.value)
 }
 
 /// `limits`, of `[job]` or of a profile; an empty name takes those of `[job]` away.

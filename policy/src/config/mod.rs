@@ -9,6 +9,7 @@ mod conditions;
 mod directories;
 mod disks;
 mod document;
+mod executor;
 mod jacamar;
 mod limits;
 mod model;
@@ -18,16 +19,15 @@ mod reader;
 mod rlimits;
 mod rules;
 mod servers;
-mod typed;
+mod toml_text;
 mod values;
 mod write;
 
 use crate::{Diagnostic, Place};
-pub use batch::{BatchSettings, Executor, SchedulerFile};
 use document::{Document, Shared};
 pub use document::{Kind, SourceFile};
+pub use executor::{BatchSettings, Executor, SchedulerFile};
 pub use jacamar::{FATES, Fate, Given, Migration, migrate, without_effect};
-pub use limits::{LimitsSaidBy, RuleLimits};
 pub use model::*;
 use reader::Section;
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ impl Policy {
         let mut tests = Vec::new();
         if shared.is_clean() {
             let mut root = Section::root(&documents, &tables, &shared);
-            let known = rules::Known {
+            let known = conditions::Known {
                 profiles: &self.profiles,
                 maps: &self.maps,
                 validated: self.validation.is_some(),

@@ -1,7 +1,6 @@
 //! A site's configuration, complete, with every default filled in.
 
-use super::batch::{BatchSettings, Executor, SchedulerFile};
-use super::limits::RuleLimits;
+use super::executor::{BatchSettings, Executor, SchedulerFile};
 use crate::{IdentitySource, Pattern, Place, ServerUser, Subject};
 use nunbird_handover::{Audit, Isolation, Pam, Upkeep};
 use std::collections::BTreeMap;
@@ -481,4 +480,24 @@ pub enum RunAs {
     },
     /// A fixed account.
     Account(String),
+}
+
+/// The `limits` of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleLimits {
+    /// One of [`Policy::limits`]; none where the rule takes the limits away.
+    pub limits: Option<crate::Limits>,
+    /// Where the key stands.
+    pub place: Place,
+}
+
+/// Whose word on the limits of a rule's jobs holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitsSaidBy<'p> {
+    /// The rule's own, and where it stands.
+    Rule(&'p Place),
+    /// That of the profile of this name, and where it stands.
+    Profile(&'p str, &'p Place),
+    /// `[job]`'s, which may say nothing.
+    Job,
 }

@@ -1,9 +1,10 @@
 //! Nunbird's own configuration: every table but servers and rules.
 
+use super::executor::{BatchSettings, Executor, SchedulerFile};
 use super::model::*;
 use super::reader::{At, Section};
 use super::values::{self, Values};
-use super::{batch, directories, limits, rules, servers};
+use super::{batch, conditions, directories, limits, rules, servers};
 use crate::{DEFAULT_AUDIT_FILE, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, IdentitySource};
 use nunbird_handover::Isolation;
 use nunbird_handover::{Audit, Syslog};
@@ -43,7 +44,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let validation = validation(root.table("validation"));
     let pam = super::pam::read(root.table("pam"), downscope);
     let audit = audit(root.table("audit"), downscope);
-    let known = rules::Known {
+    let known = conditions::Known {
         profiles: &profiles,
         maps: &maps,
         validated: validation.is_some(),
@@ -154,7 +155,7 @@ fn accounts(mut table: Section<'_>) -> (Accounts, AuthorizedProjects) {
 
 /// What `[job]` and profiles may name.
 struct Named<'k> {
-    schedulers: &'k BTreeMap<String, batch::SchedulerFile>,
+    schedulers: &'k BTreeMap<String, SchedulerFile>,
     limits: &'k limits::Known,
 }
 
@@ -322,8 +323,8 @@ impl Default for Job {
             shell: PathBuf::from("/bin/bash"),
             login_shell: true,
             isolation: Isolation::default(),
-            executor: batch::Executor::default(),
-            batch: batch::BatchSettings::default(),
+            executor: Executor::default(),
+            batch: BatchSettings::default(),
             environment: BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]),
             message: None,
             stages: Vec::new(),

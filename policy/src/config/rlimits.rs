@@ -4,10 +4,9 @@
 //! to a job; `sigpending` and `msgqueue` are of the account, whose other jobs and logins they would hit; `rtprio` and `nice`
 //! (as a limit) let a user go before others, which needs a capability that the privileged program does not keep.
 
-use super::limits::{number, size};
 use super::reader::Section;
-use super::values::Values;
-use super::write::{Writer, quote, seconds};
+use super::toml_text::{Writer, quote, seconds};
+use super::values::{Values, number, size};
 use crate::amount;
 use nunbird_handover::{Rlimits, Standing, UNLIMITED};
 

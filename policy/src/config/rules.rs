@@ -1,6 +1,6 @@
 //! `[[rule]]`: who may run as whom.
 
-use super::conditions;
+use super::conditions::{self, Known};
 use super::limits;
 use super::model::*;
 use super::reader::{At, Kind, Raw, Section};
@@ -8,17 +8,7 @@ use super::servers::USER_CHECK;
 use super::values::{self, Values};
 use crate::account::check_name;
 use crate::{ServerUser, Subject};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// What rules may name.
-pub(super) struct Known<'k> {
-    pub(super) profiles: &'k BTreeMap<String, Profile>,
-    pub(super) maps: &'k BTreeMap<String, MapFile>,
-    /// Whether a validation program is configured.
-    pub(super) validated: bool,
-    pub(super) gitlab: &'k [GitLabServer],
-    pub(super) limits: &'k limits::Known,
-}
+use std::collections::BTreeSet;
 
 pub(super) fn read(root: &mut Section<'_>, known: &Known<'_>) -> Vec<Rule> {
     let tables = root.tables("rule");

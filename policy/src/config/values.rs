@@ -1,7 +1,9 @@
 //! Checks of single values that several tables share.
 
 use super::reader::{At, Section, Spot};
+use crate::amount;
 use crate::duration::Seconds;
+use crate::limits::cpus;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -186,4 +188,32 @@ pub(super) fn stages(all: &[At<'_, &str>]) -> Vec<String> {
         }
     }
     all.iter().map(|one| one.value.to_owned()).collect()
+}
+
+pub(super) fn size(table: &mut Section<'_>, key: &'static str, least: u64) -> Option<u64> {
+    let at = table.text(key)?;
+    let bytes = amount::bytes(at.value).filter(|bytes| *bytes >= least);
+    if bytes.is_none() {
+        let help = "write a whole number with `KiB`, `MiB`, `GiB` or `TiB`, such as `4GiB`";
+        at.spot.find("this is no amount for this key", format!("{help}; {} at least", amount::text(least)));
+    }
+    bytes
+}
+
+pub(super) fn processors(table: &mut Section<'_>, key: &'static str) -> Option<u64> {
+    let at = table.text(key)?;
+    let thousandths = cpus(at.value);
+    if thousandths.is_none() {
+        let help = "write a text such as `\"1.5\"`, from 0.01 to 100000 with at most three decimals";
+        at.spot.find("this is no number of processors", help);
+    }
+    thousandths
+}
+
+pub(super) fn number(table: &mut Section<'_>, key: &'static str, least: u64, most: u64) -> Option<u64> {
+    let at = table.integer(key)?;
+    if !(least..=most).contains(&at.value) {
+        at.spot.find("this is no number for this key", format!("write one from {least} to {most}"));
+    }
+    Some(at.value)
 }

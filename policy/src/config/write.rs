@@ -5,17 +5,15 @@
 
 use super::directories::size_text;
 use super::model::*;
+use super::toml_text::{Writer, bare_or_quoted, inline, numbers, path, quote, seconds, texts};
 use crate::Pattern;
 use nunbird_handover::{Audit, Pam, Syslog};
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::path::Path;
 
 /// Writes a policy.
 ///
 /// `comment` gives the words that stand behind a key, which is named by its path (`accounts.min_uid`, `rule[0].name`).
 pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> String {
-    let mut out = Writer { text: String::new(), table: String::new(), comment };
+    let mut out = Writer::new(comment);
     let downscope = match policy.downscope {
         Downscope::Setuid => "setuid",
         Downscope::Sudo => "sudo",
@@ -75,46 +73,12 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
 
 /// Writes the keys of one set of limits, a line each, as they would stand in the configuration.
 pub fn limits_to_toml(limits: &crate::Limits) -> String {
-    let mut out = Writer { text: String::new(), table: String::new(), comment: &|_| None };
+    let mut out = Writer::new(&|_| None);
     super::limits::write(&mut out, limits);
     out.text
 }
 
-pub(super) struct Writer<'c> {
-    text: String,
-    table: String,
-    comment: &'c dyn Fn(&str) -> Option<String>,
-}
-
 impl Writer<'_> {
-    // A String takes everything, so the results of writing are dropped.
-    pub(super) fn key(&mut self, key: &str, value: &str) {
-        let full = if self.table.is_empty() { key.to_owned() } else { format!("{}.{key}", self.table) };
-        let _ = write!(self.text, "{key} = {value}");
-        if let Some(comment) = (self.comment)(&full) {
-            let _ = write!(self.text, "  # {}", one_line(&comment));
-        }
-        self.text.push('\n');
-    }
-
-    fn open(&mut self, table: &str) {
-        let _ = writeln!(self.text, "\n[{table}]");
-        table.clone_into(&mut self.table);
-        self.table_comment();
-    }
-
-    fn array_table(&mut self, table: &str, index: usize) {
-        let _ = writeln!(self.text, "\n[[{table}]]");
-        self.table = format!("{table}[{index}]");
-        self.table_comment();
-    }
-
-    fn table_comment(&mut self) {
-        if let Some(comment) = (self.comment)(&self.table) {
-            let _ = writeln!(self.text, "# {}", one_line(&comment));
-        }
-    }
-
     fn server(&mut self, server: &GitLabServer) {
         self.key("name", &quote(&server.name));
         self.key("url", &quote(&server.url));
@@ -365,63 +329,4 @@ fn pattern(pattern: &Pattern) -> String {
     } else {
         format!("{{ regex = {} }}", quote(&regex_lite::escape(&source)))
     }
-}
-
-pub(super) fn texts<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
-    let all: Vec<String> = all.into_iter().map(|text| quote(text.as_ref())).collect();
-    format!("[{}]", all.join(", "))
-}
-
-pub(super) fn numbers(all: &[u64]) -> String {
-    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
-    format!("[{}]", all.join(", "))
-}
-
-pub(super) fn inline(pairs: &BTreeMap<String, String>) -> String {
-    let all: Vec<String> =
-        pairs.iter().map(|(key, value)| format!("{} = {}", bare_or_quoted(key), quote(value))).collect();
-    if all.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", all.join(", ")) }
-}
-
-pub(super) fn seconds(seconds: u64) -> String {
-    let (number, unit) = match seconds {
-        n if n > 0 && n % 86400 == 0 => (n / 86400, "d"),
-        n if n > 0 && n % 3600 == 0 => (n / 3600, "h"),
-        n if n > 0 && n % 60 == 0 => (n / 60, "m"),
-        n => (n, "s"),
-    };
-    quote(&format!("{number}{unit}"))
-}
-
-pub(super) fn path(path: &Path) -> String {
-    quote(&path.to_string_lossy())
-}
-
-pub(super) fn bare_or_quoted(key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if bare { key.to_owned() } else { quote(key) }
-}
-
-/// A basic string of TOML 1.0; every character that could deceive a reader is escaped.
-pub(super) fn quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_control() || nunbird_handover::Untrusted::is_deceptive(c) => {
-                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-fn one_line(text: &str) -> String {
-    nunbird_handover::Untrusted(&text.replace('\n', " ")).to_string()
 }

@@ -2,7 +2,8 @@
 
 use super::general::expand;
 use super::{duration, ignore, list, on, set};
-use crate::config::batch::{BatchSettings, DEFAULT_ARGUMENTS_VARIABLE, check_variable};
+use crate::config::batch::check_variable;
+use crate::config::executor::{BatchSettings, DEFAULT_ARGUMENTS_VARIABLE};
 use crate::config::model::Job;
 use crate::config::reader::{At, Section};
 use crate::config::values;

@@ -1,11 +1,11 @@
 //! `[general]` and `[general.podman]`.
 
 use super::{assignments, duration, ignore, list, on, required, set};
-use crate::Algorithm;
-use crate::config::batch::{Executor, executor_of};
+use crate::config::batch::executor_of;
 use crate::config::model::{DEFAULT_KEYS_MAX_AGE, Directories, GitLabServer, Job, UserCheck};
 use crate::config::reader::{At, Section};
 use crate::config::{servers, values};
+use crate::{Algorithm, Executor};
 use nunbird_handover::Upkeep;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
