@@ -4,8 +4,8 @@
 //! from a batch stage's launcher are numbers, in the account's word.
 
 use crate::refusal::print_error;
+use nunbird_cgroup::Usage;
 use nunbird_handover::{JobLimits, Summary, Untrusted};
-use nunbird_sys::cgroup::Usage;
 use std::time::Duration;
 
 /// What there is to tell.

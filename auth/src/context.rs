@@ -31,7 +31,7 @@ pub(crate) struct Context<'a> {
     /// The verified identity, once there is one.
     pub(crate) admitted: Option<Admitted>,
     /// What the job has used, once it is over.
-    pub(crate) usage: Option<nunbird_sys::cgroup::Usage>,
+    pub(crate) usage: Option<nunbird_cgroup::Usage>,
     /// What rules may ask about it.
     pub(crate) subject: Option<Subject>,
 }

@@ -5,8 +5,8 @@
 use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::store;
+use nunbird_files::identity::FileIdentity;
 use nunbird_handover::{Keep, Record, SessionSpan};
-use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::{answer, peer};
 use std::fmt::Display;
 use std::io::{self, PipeReader, Write};

@@ -14,14 +14,14 @@ use crate::shepherd::{self, Reach};
 use crate::sudo::Sudo;
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
+use nunbird_files::identity::FileIdentity;
+use nunbird_files::trusted::open_trusted;
 use nunbird_handover::{
     Batch, EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Record, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
     Summary, Task,
 };
 use nunbird_sys::fork::{Child, Ended, fork_into};
-use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::signals::Waiter;
-use nunbird_sys::trusted::open_trusted;
 use nunbird_sys::{answer, clock, exec, process};
 use std::collections::BTreeSet;
 use std::convert::Infallible;

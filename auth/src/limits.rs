@@ -9,15 +9,15 @@ use crate::inputs::NotText;
 use crate::privilege::{Privilege, assume};
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::units;
-use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
-use nunbird_judge::place;
-use nunbird_policy::{Limits, LimitsWay, NotGranted};
-use nunbird_sys::cgroup::{
+use nunbird_cgroup::{
     Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Units, Usage, Way, disks_of, name_of,
     number_of, parent_of,
 };
-use nunbird_sys::foreign::Caller;
-use nunbird_sys::identity::FileIdentity;
+use nunbird_files::foreign::Caller;
+use nunbird_files::identity::FileIdentity;
+use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
+use nunbird_judge::place;
+use nunbird_policy::{Limits, LimitsWay, NotGranted};
 use nunbird_sys::{priority, process, rlimits};
 use std::fmt::Display;
 use std::io;

@@ -1,11 +1,11 @@
 //! How this process holds its privilege, and that it holds no more than it needs.
 
 use crate::refusal::{Code, Refusal};
+use nunbird_cgroup::Trouble;
+use nunbird_files::foreign::Caller;
+use nunbird_files::identity::FileIdentity;
 use nunbird_judge::Rights;
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
-use nunbird_sys::cgroup::Trouble;
-use nunbird_sys::foreign::Caller;
-use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process;
 use nunbird_sys::rlimits::{self, Limits};

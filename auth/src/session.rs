@@ -11,15 +11,15 @@ use crate::refusal::{Code, Refusal};
 use crate::shepherd::{self, Reach};
 use crate::store;
 use nunbird_drop::launch::Launch;
+use nunbird_files::identity::FileIdentity;
+use nunbird_files::trusted::open_trusted;
 use nunbird_handover::{
     CONTROL_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Keep, LAUNCHER_FD, REPORT_FD, Record, SessionGroup,
     SessionOrder, SessionReport, SessionSpan, SessionTrouble, Task,
 };
 use nunbird_sys::fork::{Ended, fork_into};
-use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::signals::Waiter;
-use nunbird_sys::trusted::open_trusted;
 use nunbird_sys::{answer, exec, process};
 use std::convert::Infallible;
 use std::fmt::Display;

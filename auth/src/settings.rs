@@ -4,12 +4,12 @@ use crate::privilege::{Privilege, Source};
 use crate::refusal::{Code, Refusal};
 use crate::session;
 use crate::sudo;
+use nunbird_files::directory::Directory;
+use nunbird_files::identity::FileIdentity;
+use nunbird_files::trusted::{Distrust, open_trusted_directory};
 use nunbird_judge::files;
 pub(crate) use nunbird_judge::files::hex;
 use nunbird_policy::{DEFAULT_CONFIGURATION, Downscope, Policy, SourceFile, conf_d};
-use nunbird_sys::directory::Directory;
-use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::trusted::{Distrust, open_trusted_directory};
 use std::path::Path;
 
 /// Configurations beside the default one that runners may name.

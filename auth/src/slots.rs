@@ -6,8 +6,8 @@
 
 use crate::refusal::{Code, Refusal};
 use crate::store::{self, Store};
+use nunbird_files::directory::Lock;
 use nunbird_handover::{Claim, FORMAT_VERSION, Record};
-use nunbird_sys::directory::Lock;
 use std::collections::BTreeSet;
 use std::io;
 

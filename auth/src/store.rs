@@ -11,13 +11,13 @@
 
 use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal};
+use nunbird_files::directory::{Directory, Lock};
+use nunbird_files::foreign::{self, Caller};
+use nunbird_files::identity::FileIdentity;
+use nunbird_files::trusted::open_trusted_directory;
 use nunbird_handover::{Claim, JobDirectory, Keep, Now, Record};
 use nunbird_judge::rights::state_directory;
 use nunbird_sys::clock;
-use nunbird_sys::directory::{Directory, Lock};
-use nunbird_sys::foreign::{self, Caller};
-use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::trusted::open_trusted_directory;
 use std::cell::Cell;
 use std::fmt::Display;
 use std::io;

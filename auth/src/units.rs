@@ -5,8 +5,8 @@
 //! and by sudo(8) or without any privilege neither.
 
 use crate::privilege::{Privilege, Source, assume};
+use nunbird_cgroup::{Amounts, Door, Entrance, JobGroup, Place, Trouble, Units, Way};
 use nunbird_handover::{JobLimits, JobUnits, Record};
-use nunbird_sys::cgroup::{Amounts, Door, Entrance, JobGroup, Place, Trouble, Units, Way};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 
 use crate::host::group_name;
 use crate::{fetched, programs};
+use nunbird_files::foreign::Caller;
 use nunbird_handover::Code;
 use nunbird_judge::account::{self, ThisHost};
 use nunbird_judge::authorized_projects::{self, Owner};
@@ -15,7 +16,6 @@ use nunbird_policy::{
     ServerUser, Subject, Trouble, Validation,
 };
 use nunbird_sys::capabilities::Capabilities;
-use nunbird_sys::foreign::Caller;
 use nunbird_sys::users;
 use nunbird_token::{Admitted, JobToken, JobUser, MAX_RESPONSE, Rejection};
 use std::borrow::Cow;

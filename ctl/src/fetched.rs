@@ -1,12 +1,12 @@
 //! Signing keys as `nunbird-auth` would have them after asking the servers, without a change to the keys directory: `nunbird-keys` works
 //! on a copy of it, under the same limit on how often a server is asked.
 
+use nunbird_files::directory::Directory;
+use nunbird_files::foreign::Caller;
+use nunbird_files::identity::FileIdentity;
 use nunbird_judge::keys::{self, Keys};
 use nunbird_judge::{Fetched, Rights};
 use nunbird_policy::Policy;
-use nunbird_sys::directory::Directory;
-use nunbird_sys::foreign::Caller;
-use nunbird_sys::identity::FileIdentity;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;

@@ -1,9 +1,9 @@
 //! Limits that are allowed and yet seldom meant, alone and on this host.
 
 use crate::finding::Finding;
+use nunbird_cgroup::{Trouble, disk_of, disks_of};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Limits, LimitsWay, Policy};
-use nunbird_sys::cgroup::{Trouble, disk_of, disks_of};
 use std::path::Path;
 
 /// What can be said of the configuration alone.

@@ -362,7 +362,7 @@ fn limits_that_make_no_sense_are_remarked_upon() {
         let found = check(limits, &[]);
         assert!(found.len() == 1 && found[0].starts_with(words), "{limits}: {found:?}");
     }
-    let disk = |path: &str| nunbird_sys::cgroup::disk_of(path.as_ref()).ok();
+    let disk = |path: &str| nunbird_cgroup::disk_of(path.as_ref()).ok();
     if disk("/").is_some() && disk("/") == disk("/usr") {
         let twice = "io_max = [{ device = \"/\", read = \"1MiB\" }, { device = \"/usr\", write_ops = 50 }]";
         let found = check(twice, &[]);

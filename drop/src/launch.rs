@@ -4,13 +4,14 @@
 
 use crate::isolation;
 use crate::surrender::{self, Failure, Ids, Step};
+use nunbird_files::foreign::Caller;
+use nunbird_files::identity::FileIdentity;
 use nunbird_handover::Isolation;
-use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::process;
 use nunbird_sys::rlimits::Limits;
 use nunbird_sys::signals::TERM;
-use nunbird_sys::{exec, foreign::Caller, priority};
+use nunbird_sys::{exec, priority};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;

@@ -16,9 +16,9 @@ mod jwks;
 pub use call::{command_line, job_environment, variables};
 pub use jwks::jwks;
 
+use nunbird_cgroup::systemd::{Reply, read_reply};
 use nunbird_handover::{Handover, Record, Untrusted};
 use nunbird_policy::{AccountFacts, Host, MapFile, Policy, Trouble, Verdict, check_name, decide};
-use nunbird_sys::systemd::{Reply, read_reply};
 use nunbird_token::{Admitted, Claims, KeysFile, Question, Response, Server};
 use std::borrow::Cow;
 use std::path::Path;

@@ -109,7 +109,7 @@ pub struct GroupPlace {
     pub units: Option<JobUnits>,
 }
 
-/// The transient units of a job (`nunbird_sys::cgroup::Units`).
+/// The transient units of a job (`nunbird_cgroup::Units`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobUnits {

@@ -9,12 +9,12 @@ use crate::memory;
 use crate::refusal::{Code, Refusal, print_error};
 use crate::rights::Rights;
 use nunbird_drop::surrender::{self, Ids};
+use nunbird_files::own_file::{self, Doubt};
 use nunbird_policy::{
     AuthorizedProjects, LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word,
 };
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::kernel::Linux;
-use nunbird_sys::own_file::{self, Doubt};
 use nunbird_sys::{answer, process, signals};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;

@@ -2,9 +2,9 @@
 
 use crate::rights::Rights;
 use aws_lc_rs::digest::{Context, SHA256};
+use nunbird_files::identity::FileIdentity;
+use nunbird_files::trusted::{Distrust, open_trusted};
 use nunbird_policy::SourceFile;
-use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::trusted::{Distrust, open_trusted};
 use std::io::Read;
 use std::path::Path;
 

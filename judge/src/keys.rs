@@ -3,13 +3,13 @@
 use crate::memory;
 use crate::rights::Rights;
 use nunbird_drop::surrender::{self, Ids};
+use nunbird_files::directory::Directory;
+use nunbird_files::foreign::Caller;
+use nunbird_files::identity::FileIdentity;
+use nunbird_files::trusted::{open_trusted, open_trusted_directory};
 use nunbird_policy::{GitLabServer, Policy};
-use nunbird_sys::directory::Directory;
-use nunbird_sys::foreign::Caller;
 use nunbird_sys::fork::{Ended, fork_into};
-use nunbird_sys::identity::FileIdentity;
 use nunbird_sys::kernel::Linux;
-use nunbird_sys::trusted::{open_trusted, open_trusted_directory};
 use nunbird_sys::{answer, exec, process};
 use nunbird_token::MAX_JOB_ANSWER;
 use std::ffi::CString;

@@ -1,7 +1,7 @@
 //! The memory of a forked child that works on what strangers wrote.
 
 use crate::rights::Rights;
-use nunbird_sys::identity::FileIdentity;
+use nunbird_files::identity::FileIdentity;
 use nunbird_sys::{priority, process};
 use std::io;
 

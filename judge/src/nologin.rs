@@ -2,9 +2,9 @@
 
 use crate::refusal::{Code, Refusal};
 use crate::rights::Rights;
+use nunbird_files::identity::FileIdentity;
+use nunbird_files::trusted::{Distrust, open_trusted};
 use nunbird_handover::Untrusted;
-use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::trusted::{Distrust, open_trusted};
 use std::io::Read;
 use std::path::Path;
 

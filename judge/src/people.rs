@@ -7,11 +7,11 @@
 
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Rights, state_directory, state_path};
+use nunbird_files::directory::Directory;
+use nunbird_files::foreign::Caller;
+use nunbird_files::identity::FileIdentity;
+use nunbird_files::trusted::open_trusted_directory;
 use nunbird_policy::{PEOPLE_DIR, Person, UNPRIVILEGED_PEOPLE_DIR, person_file, read_person_file};
-use nunbird_sys::directory::Directory;
-use nunbird_sys::foreign::Caller;
-use nunbird_sys::identity::FileIdentity;
-use nunbird_sys::trusted::open_trusted_directory;
 use std::io;
 use std::path::{Path, PathBuf};
 

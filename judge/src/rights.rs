@@ -1,6 +1,6 @@
 //! As whom files are opened and children run.
 
-use nunbird_sys::foreign::Caller;
+use nunbird_files::foreign::Caller;
 use nunbird_sys::users;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;

@@ -2,16 +2,16 @@
 
 use crate::order;
 use crate::pam::Trouble;
+use nunbird_cgroup::{Door, Entrance, JobGroup, Units, Way};
 use nunbird_drop::environment;
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
+use nunbird_files::foreign::Caller;
+use nunbird_files::outputs::Outputs;
 use nunbird_handover::{
     EXIT_CODE_FD, HANDOVER_FD, JobUnits, SCRIPT_FD, SUMMARY_FD, SessionGroup, SessionOrder, SessionTrouble,
 };
-use nunbird_sys::cgroup::{Door, Entrance, JobGroup, Units, Way};
-use nunbird_sys::foreign::Caller;
 use nunbird_sys::fork::{Child, fork_into};
-use nunbird_sys::outputs::Outputs;
 use nunbird_sys::rlimits::Limits;
 use nunbird_sys::{exec, priority, process};
 use std::fs::File;

@@ -1,10 +1,10 @@
 //! The calls to PAM, in order, and what of their results a job gets.
 
 use crate::voice::Voice;
+use nunbird_files::trusted::{Distrust, open_trusted};
 use nunbird_handover::{Pam, SessionTrouble, Untrusted};
 use nunbird_pam::{Error, Handle, Item};
 use nunbird_sys::rlimits::Limits;
-use nunbird_sys::trusted::{Distrust, open_trusted};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};

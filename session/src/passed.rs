@@ -3,10 +3,10 @@
 //! At most one of each kind, so a message has a bound. Both ends make sure that the other is root's.
 
 use crate::order::{self, Inherited};
+use nunbird_files::outputs::Outputs;
 use nunbird_handover::{
     CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, Keep, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD,
 };
-use nunbird_sys::outputs::Outputs;
 use nunbird_sys::{exec, passing, peer};
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -2,7 +2,7 @@
 //!
 //! A process has one place in each hierarchy, so a test program that uses this has one test.
 
-use nunbird_sys::cgroup::Place;
+use nunbird_cgroup::Place;
 use std::fs;
 use std::path::{Path, PathBuf};
 

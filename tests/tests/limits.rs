@@ -300,7 +300,7 @@ fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
         let denied = world.audit().pop().expect("an event").to_string();
         assert!(denied.contains(words) && denied.contains(device), "{denied}");
     }
-    let disk = |path| nunbird_sys::cgroup::disk_of(Path::new(path)).ok();
+    let disk = |path| nunbird_cgroup::disk_of(Path::new(path)).ok();
     if disk("/").is_some() && disk("/") == disk("/usr") {
         let twice =
             "io_max = [{ device = \"/\", read = \"2MiB\" }, { device = \"/usr\", write = \"2MiB\" }]\nway =";

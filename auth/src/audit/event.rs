@@ -248,7 +248,7 @@ impl<'a> Given<'a> {
 }
 
 impl Used {
-    pub(super) fn of(usage: nunbird_sys::cgroup::Usage) -> Self {
+    pub(super) fn of(usage: nunbird_cgroup::Usage) -> Self {
         Used {
             cpu_time: usage.cpu_time,
             memory_peak: usage.memory_peak,

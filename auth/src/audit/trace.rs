@@ -6,9 +6,9 @@
 
 use super::encode;
 use crate::refusal::Refusal;
+use nunbird_files::foreign::Caller;
+use nunbird_files::identity::FileIdentity;
 use nunbird_handover::Untrusted;
-use nunbird_sys::foreign::Caller;
-use nunbird_sys::identity::FileIdentity;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 //! the caller may stop this process at any time, which must not stop others. A runner account can keep its own
 //! refusals out of the audit file in this way, as it can by ending the process before it writes.
 
-use nunbird_sys::directory::Directory;
+use nunbird_files::directory::Directory;
 use std::io;
 
 /// Refusals of one runner account that are written in a minute.

@@ -1,11 +1,11 @@
 //! The host's memory of whose accounts are, read and written beside running jobs: each file appears, changes and goes at once.
 
+use nunbird_files::directory::Directory;
+use nunbird_files::trusted::{Distrust, open_trusted_directory};
 use nunbird_policy::{
     Downscope, PEOPLE_DIR, Person, Policy, UNPRIVILEGED_PEOPLE_DIR, person_file, read_people,
     read_person_file,
 };
-use nunbird_sys::directory::Directory;
-use nunbird_sys::trusted::{Distrust, open_trusted_directory};
 use nunbird_sys::users;
 use std::collections::HashMap;
 use std::io;

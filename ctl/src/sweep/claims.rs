@@ -6,8 +6,8 @@
 use super::records::{self, LONGEST_JOB};
 use super::{Action, Item};
 use nix::unistd::geteuid;
+use nunbird_files::directory::Directory;
 use nunbird_handover::{Claim, Now, Record};
-use nunbird_sys::directory::Directory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;

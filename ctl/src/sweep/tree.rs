@@ -6,7 +6,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use nunbird_sys::directory::Directory;
+use nunbird_files::directory::Directory;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -5,8 +5,8 @@
 //! Names are made of numbers, without the dash that would make a slice one of another's (systemd.slice(5)).
 
 use super::{Amounts, Folder, Hierarchy, JobGroup, Place, Trouble, Way};
-use crate::random;
 use crate::systemd::Systemd;
+use nunbird_sys::random;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -181,7 +181,7 @@ impl Door {
 #[cfg(test)]
 mod tests {
     use super::{Amounts, Place, Trouble, Units, Way, directories};
-    use crate::cgroup::Hierarchy;
+    use crate::Hierarchy;
     use std::path::PathBuf;
 
     #[test]

@@ -5,12 +5,12 @@
 //! only group, the group of the directory above, which must be allowed to write there: the kernel makes the new
 //! directory the user's. The child does nothing else. No symbolic link is followed on the way.
 
-use crate::fork::{Ended, fork_into};
 use crate::identity::FileIdentity;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, setgroups};
+use nunbird_sys::fork::{Ended, fork_into};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;

@@ -2,10 +2,10 @@
 //!
 //! Everything in one test: acting as a user changes the ids of all threads of this process (nptl(7)).
 
-use nunbird_skip::{require_root, skip, skip_part};
-use nunbird_sys::cgroup::{
+use nunbird_cgroup::{
     Amounts, Entrance, Hierarchy, JobGroup, Parent, Place, Trouble, Way, below, make_room, name_of,
 };
+use nunbird_skip::{require_root, skip, skip_part};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;

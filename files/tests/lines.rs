@@ -1,7 +1,7 @@
 //! Files of lines with many writers at once: real processes, each with the file opened for itself.
 
-use nunbird_sys::directory::Directory;
-use nunbird_sys::lines::Lines;
+use nunbird_files::directory::Directory;
+use nunbird_files::lines::Lines;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;

@@ -1,17 +1,18 @@
 //! A group's directory, held open.
 
 use super::Trouble;
-use crate::trusted::open_trusted_directory;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use nunbird_files::trusted::open_trusted_directory;
+use nunbird_sys::attribute;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,7 @@ impl Folder {
     pub fn open(path: &Path, owner: u32) -> Result<Self, Trouble> {
         let failed = |e: io::Error| Trouble::File(path.to_path_buf(), "cannot be opened", e);
         let fd = open_trusted_directory(path, &[owner]).map_err(|distrust| match distrust {
-            crate::trusted::Distrust::Open(_, e) => failed(e),
+            nunbird_files::trusted::Distrust::Open(_, e) => failed(e),
             other => failed(io::Error::new(io::ErrorKind::PermissionDenied, other.to_string())),
         })?;
         let kind = fstatfs(&fd).map_err(|e| failed(e.into()))?.filesystem_type();
@@ -118,11 +119,8 @@ impl Folder {
     pub(super) fn is_delegated(&self) -> Result<bool, Trouble> {
         let directory = self.file(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
         let mut value = [0_u8; 1];
-        // SAFETY: the name ends with NUL, and the buffer lives through the call and is as long as the call is told.
-        let length = unsafe {
-            libc::fgetxattr(directory.as_raw_fd(), DELEGATED.as_ptr(), value.as_mut_ptr().cast(), value.len())
-        };
-        Ok(length == 1 && value == *b"1")
+        let length = attribute::read(&directory, DELEGATED, &mut value).ok();
+        Ok(length == Some(1) && value == *b"1")
     }
 
     /// Process ids in the group.

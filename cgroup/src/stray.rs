@@ -6,10 +6,10 @@
 use super::folder::went;
 use super::slice::{NUNBIRD_SLICE, unified_of_systemd};
 use super::{Folder, Hierarchy, JobGroup, Place, Trouble, Way, parent_of};
-use crate::effective::EffectiveUser;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nunbird_sys::effective::EffectiveUser;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -282,7 +282,7 @@ fn end_process(pid: i32, frozen: bool) {
 #[cfg(test)]
 mod tests {
     use super::is_a_jobs;
-    use crate::cgroup::{Units, name_of};
+    use crate::{Units, name_of};
 
     #[test]
     fn only_names_that_nunbird_makes_are_looked_at() {

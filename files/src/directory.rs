@@ -126,7 +126,7 @@ impl Directory {
 
     fn write_draft(&self, bytes: &[u8], synced: bool) -> io::Result<String> {
         let mut random = [0; 16];
-        crate::random::fill(&mut random)?;
+        nunbird_sys::random::fill(&mut random)?;
         let name = format!(".{:032x}.draft", u128::from_ne_bytes(random));
         let mut file = self.open(&name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?;
         let written = file.write_all(bytes).and_then(|()| if synced { file.sync_all() } else { Ok(()) });

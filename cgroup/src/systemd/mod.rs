@@ -3,7 +3,7 @@
 //!
 //! `nunbird-auth` calls it as root, before it gives privilege up, over `/run/systemd/private`: process 1 itself listens there and
 //! answers to root alone, and no bus daemon stands between. Who listens is proven by the kernel (`SO_PEERCRED`, unix(7)). A call
-//! that is accepted has only been queued: that it came about is read from the kernel's files, in [`crate::cgroup`].
+//! that is accepted has only been queued: that it came about is read from the kernel's files, in [`crate`].
 
 mod message;
 mod reply;
@@ -13,9 +13,9 @@ mod tests;
 
 pub use reply::{Reply, read_reply};
 
-use crate::cgroup::{Amounts, Way};
-use crate::peer;
+use crate::{Amounts, Way};
 use message::Value;
+use nunbird_sys::peer;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;

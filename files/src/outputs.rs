@@ -2,14 +2,10 @@
 //!
 //! For a process that runs a site's modules: what they start must neither write into the job log unseen nor keep it open.
 
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::{dup2_stderr, dup2_stdout};
+use nunbird_sys::exec::out_of_the_way as copy;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, FromRawFd};
-
-/// Above the numbers that the next program gets.
-const HIGH: i32 = 16;
 
 /// The descriptors as they were.
 #[derive(Debug)]
@@ -63,10 +59,4 @@ impl Outputs {
     pub fn files(&self) -> io::Result<[File; 2]> {
         Ok([copy(&self.output)?, copy(&self.errors)?])
     }
-}
-
-fn copy(file: &impl AsFd) -> io::Result<File> {
-    let raw = fcntl(file, FcntlArg::F_DUPFD_CLOEXEC(HIGH))?;
-    // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor; nobody else owns it.
-    Ok(unsafe { File::from_raw_fd(raw) })
 }

@@ -2,10 +2,10 @@
 
 use super::usage::{self, Gauge, Usage};
 use super::{Amounts, Door, Folder, Place, Trouble, Way, files, leaf};
-use crate::effective::EffectiveUser;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nunbird_sys::effective::EffectiveUser;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,9 +1,9 @@
 //! Files that the caller names: opened as the caller, judged on the descriptor.
 
-use crate::effective::EffectiveUser;
 use crate::identity::FileIdentity;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nunbird_sys::effective::EffectiveUser;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -42,7 +42,7 @@ pub fn open_for_reading(path: &Path, caller: Caller) -> io::Result<File> {
 /// As [`open_for_reading`], and as write(2).
 pub fn open_with_content(path: &Path, caller: Caller, content: &[u8]) -> io::Result<File> {
     let mut file = open_as(path, caller, OFlag::O_WRONLY | OFlag::O_CREAT)?;
-    crate::exec::blocking(&file)?;
+    nunbird_sys::exec::blocking(&file)?;
     let guards = as_caller(caller)?;
     file.set_len(0)?;
     file.write_all(content)?;

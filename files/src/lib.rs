@@ -1,0 +1,15 @@
+//! Files whose owner, mode and path are checked before they are believed, and the ids under which they are opened.
+//!
+//! Called with privilege and without. Nothing here follows a symbolic link that another account could have made, and what
+//! has been checked is a descriptor that stays open, not a path.
+
+#![forbid(unsafe_code)]
+
+pub mod directory;
+pub mod foreign;
+pub mod identity;
+pub mod lines;
+pub mod outputs;
+pub mod own_file;
+pub mod provision;
+pub mod trusted;
