@@ -33,7 +33,7 @@ fn used(policy: &Policy) -> Vec<Used<'_>> {
 /// Schedulers whose description the launcher could not use, and arguments of the site's that it could not read.
 pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
     for Used { table, job, scheduler } in used(policy) {
-        if let Err(why) = nunbird::check_batch(&scheduler, &job.batch.rules) {
+        if let Err(why) = nunbird_batch::check(&scheduler, &job.batch.rules) {
             let help = format!(
                 "every stage that `{}` gets fails until it is mended; docs/schedulers.md has the keys",
                 Untrusted(job.executor.name())
@@ -52,7 +52,7 @@ pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
 pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
     for Used { table, job, scheduler } in used(policy) {
         let places = places(job);
-        let programs = nunbird::batch_programs(&scheduler).unwrap_or_default();
+        let programs = nunbird_batch::programs(&scheduler).unwrap_or_default();
         for program in programs.iter().filter(|program| !is_there(program, &places)) {
             let shown: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
             findings.push(Finding::error(

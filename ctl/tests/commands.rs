@@ -263,7 +263,7 @@ fn a_check_looks_at_maps_line_by_line_and_at_the_host() {
 #[test]
 fn a_check_reads_the_description_of_the_sites_own_scheduler_and_the_sites_arguments() {
     let scene = Scene::new();
-    let good = include_str!("../../launcher/src/batch/schedulers/slurm.toml");
+    let good = include_str!("../../batch/src/schedulers/slurm.toml");
     let file = scene.file("ours.toml", good);
     let configure = |more: &str| {
         let tables = format!(

@@ -5,10 +5,11 @@
 //! beside a stage that has not ended yet, and when nothing was ever made. It never follows a symbolic link.
 //! What it prints goes to gitlab-runner's own log. Build directories are kept and removed by `upkeep`.
 
-use crate::directory::Directory;
 use crate::fled::Mark;
-use crate::{Patience, Trouble, Verdict, credentials, tell, upkeep};
+use crate::{credentials, upkeep};
 use nunbird_handover::{Handover, Task};
+use nunbird_stage::directory::Directory;
+use nunbird_stage::{Patience, Trouble, Verdict, tell};
 
 /// Removes credentials, then what the site's rules say of build directories.
 pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {

@@ -4,12 +4,12 @@
 //! `GIT_STRATEGY: empty`, or wherever `GIT_CLONE_PATH` says. The runner removes them when a job ends in order; after a cancel or a timeout they
 //! stay. So all of the slot is searched: each directory that is no work tree, for each `*.tmp` that has a file by which the runner's can be told.
 
-use crate::directory::{Directory, is};
-use crate::trees::{descend, names, remove};
-use crate::trouble::shown;
-use crate::{Trouble, tell};
 use nix::sys::stat::SFlag;
 use nunbird_handover::Workspace;
+use nunbird_stage::directory::{Directory, is};
+use nunbird_stage::trees::{descend, names, remove};
+use nunbird_stage::trouble::shown;
+use nunbird_stage::{Trouble, tell};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -101,8 +101,8 @@ fn has_mark(parent: &Directory, name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::remove_within;
-    use crate::directory::Directory;
     use nunbird_handover::Workspace;
+    use nunbird_stage::directory::Directory;
     use std::fs;
 
     #[test]

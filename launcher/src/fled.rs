@@ -9,10 +9,11 @@
 //! process makes no new ones. Numbers of processes are given out in a circle, so the number that has just been read is not
 //! another's by the time that it is signalled.
 
-use crate::Patience;
 use crate::session::{Stat, stat};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgrp, getpid, getuid};
+use nunbird_stage::Patience;
+use nunbird_stage::shell::MARK;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -33,11 +34,8 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// The name of the variable that carries it.
-    pub(crate) const VARIABLE: &str = "NUNBIRD_DECISION_ID";
-
     pub(crate) fn of(decision_id: &str) -> Self {
-        let variable = format!("{}={decision_id}", Self::VARIABLE).into_bytes();
+        let variable = format!("{}={decision_id}", MARK).into_bytes();
         Mark { variable, spared: None }
     }
 

@@ -11,10 +11,8 @@
 
 #![forbid(unsafe_code)]
 
-mod batch;
 mod cleanup;
 mod credentials;
-mod directory;
 mod fled;
 mod greeting;
 mod job;
@@ -25,55 +23,16 @@ mod session;
 mod start;
 mod sudo;
 mod supervise;
-mod trees;
-mod trouble;
 mod upkeep;
 
-pub use batch::{check as check_batch, programs as batch_programs};
 use fled::Mark;
 use nunbird_handover::{Task, Untrusted};
+pub use nunbird_stage::Patience;
+use nunbird_stage::{Trouble, Verdict, say};
 use start::Inherited;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
-pub use trouble::Trouble;
-
-/// How long the launcher waits for what may never come.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// From the `TERM` of a cancelled job to its `KILL`. Below the 30 seconds of gitlab-runner's default `shutdown_timeout`. Together with [`Patience::abandon`] well below the 300
-    /// seconds after which gitlab-runner starts the cleanup beside a stage that has not ended.
-    pub grace: Duration,
-    /// A second request to cancel that comes within this time is the same one: a signal to our process group
-    /// reaches us directly and again through `nunbird-auth`.
-    pub repeat: Duration,
-    /// How long a killed process may take to end, and a reader to take the last output of a cancelled job.
-    pub abandon: Duration,
-    /// How long processes that the script piped its output through (`exec > >(tee log)`) may go on writing
-    /// after it ended. A background process that keeps the pipe open costs a stage this much, no more.
-    pub linger: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Patience {
-            grace: Duration::from_secs(25),
-            repeat: Duration::from_secs(1),
-            abandon: Duration::from_secs(10),
-            linger: Duration::from_millis(200),
-        }
-    }
-}
-
-/// How a stage went when nothing of ours went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The stage did what it should.
-    Success,
-    /// The script failed or was cancelled.
-    BuildFailure,
-}
 
 /// The exit status when there is no handover, and so no number from the runner: its `SYSTEM_FAILURE_EXIT_CODE`
 /// in every release so far.
@@ -137,12 +96,12 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
             Ok(Verdict::Success)
         }
         Task::Run(stage) => match handover.batch.as_ref().filter(|batch| batch.submits(stage)) {
-            Some(batch) => batch::run(&handover, batch, stage, script, exit_code, summary, patience),
+            Some(batch) => nunbird_batch::run(&handover, batch, stage, script, exit_code, summary, patience),
             None => job::run(&handover, stage, script, exit_code, patience),
         },
         Task::Cleanup | Task::Tidy => {
             let mark = Mark::of(&handover.decision_id);
-            let in_allocations = handover.batch.as_ref().and_then(batch::job_variable);
+            let in_allocations = handover.batch.as_ref().and_then(nunbird_batch::job_variable);
             // First: what still runs would write into directories that go. But the end of what runs in an allocation on
             // this host is the scheduler's to bring about: it would book a failure where it is to book a cancellation.
             cleanup::end_processes(
@@ -151,24 +110,15 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
             );
             let verdict = cleanup::cleanup(&handover);
             // Late: a scheduler that does not answer takes minutes, after which whoever waits for us ends us.
-            let left =
-                handover.batch.as_ref().map_or(Ok(()), |batch| batch::cleanup(&handover, batch, patience));
+            let left = handover
+                .batch
+                .as_ref()
+                .map_or(Ok(()), |batch| nunbird_batch::cleanup(&handover, batch, patience));
             // Last: what the scheduler did not end, and what only looked as if it was in an allocation.
             cleanup::end_processes(&mark, patience);
             left.and(verdict)
         }
     }
-}
-
-/// Tells the user something on standard error. That nobody listens is no reason to stop.
-pub(crate) fn say(message: &str) {
-    let line = format!("nunbird: {message}\n");
-    drop(std::io::stderr().write_all(line.as_bytes()));
-}
-
-/// Says something to gitlab-runner's own log. What is done is done, whether or not somebody reads about it.
-pub(crate) fn tell(message: &str) {
-    drop(std::io::stdout().write_all(format!("nunbird: {message}\n").as_bytes()));
 }
 
 fn print(text: &str) -> u8 {

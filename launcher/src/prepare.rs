@@ -2,13 +2,14 @@
 //!
 //! gitlab-runner calls it up to three times for a job, so everything may exist already.
 
-use crate::directory::{Directory, GROUP, PRIVATE, make};
 use crate::greeting::greeting;
-use crate::trees::descend;
-use crate::{Trouble, Verdict, upkeep};
+use crate::upkeep;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nunbird_handover::{Account, Handover, Workspace};
+use nunbird_stage::directory::{Directory, GROUP, PRIVATE, make};
+use nunbird_stage::trees::descend;
+use nunbird_stage::{Trouble, Verdict};
 use nunbird_sys::process::set_umask;
 use std::fs::DirBuilder;
 use std::io::Write;

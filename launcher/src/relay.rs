@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::PollFlags;
 use nix::unistd::{read, write};
+use nunbird_stage::Loss;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const CHUNK: usize = 64 * 1024;
@@ -17,15 +18,6 @@ const CHUNK: usize = 64 * 1024;
 const AT_ONCE: usize = libc::PIPE_BUF;
 /// What a pipe can hold at most, unless root sized it (pipe(7), `/proc/sys/fs/pipe-max-size`).
 const MOST_IN_A_PIPE: usize = 1 << 20;
-
-/// What a reader that went away did not get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Loss {
-    /// Bytes dropped.
-    pub(crate) bytes: usize,
-    /// Why the first of them could not be written.
-    pub(crate) cause: Errno,
-}
 
 /// A stream and the bytes in between.
 #[derive(Debug)]
@@ -128,8 +120,9 @@ impl<'fd> Stream<'fd> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Loss, Stream};
+    use super::Stream;
     use nix::errno::Errno;
+    use nunbird_stage::Loss;
     use std::io::{Read, Write, pipe};
     use std::os::fd::AsFd;
 

@@ -4,11 +4,11 @@
 //! input would not do either, because a login profile that reads its standard input would eat the script. The
 //! memory file is sealed: nothing changes it while a shell reads on.
 
-use crate::Trouble;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nunbird_stage::Trouble;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;

@@ -2,13 +2,13 @@
 //!
 //! The descriptors are taken before anything else is opened, so that no number can be confused.
 
-use crate::Trouble;
-use crate::trouble::shown;
 use nix::sys::prctl;
 use nix::unistd::{getresgid, getresuid};
 use nunbird_handover::{
     Account, EXIT_CODE_FD, HANDOVER_FD, Handover, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE, Task, Workspace,
 };
+use nunbird_stage::Trouble;
+use nunbird_stage::trouble::shown;
 use nunbird_sys::{inherited, process};
 use std::fs::File;
 use std::io;

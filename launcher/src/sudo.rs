@@ -5,12 +5,13 @@
 //! first moment, and whoever starts it by hand has nothing but what they had. Its child becomes the launcher by the same
 //! steps, with the same proof, as under `nunbird-auth`.
 
-use crate::{NO_HANDOVER, Trouble, say, start};
+use crate::{NO_HANDOVER, start};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
 use nunbird_drop::{environment, relay};
 use nunbird_files::foreign::Caller;
 use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
+use nunbird_stage::{Trouble, say};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::watch::Watch;
 use nunbird_sys::{exec, passing, process};

@@ -6,18 +6,15 @@
 
 use crate::fled::Mark;
 use crate::relay::Stream;
-use crate::{Patience, Trouble, session};
+use crate::session;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
-use std::os::fd::{AsFd, BorrowedFd};
+use nunbird_stage::signals::Signals;
+use nunbird_stage::{Patience, Trouble};
 use std::time::{Duration, Instant};
-
-/// Requests to cancel. gitlab-runner sends `TERM`; the others come from terminals and service managers.
-const REQUESTS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// How a job came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,37 +25,6 @@ pub(crate) enum End {
     Cancelled,
     /// It was cancelled and does not end, not even by `KILL`.
     Abandoned,
-}
-
-/// Signals as events. Made before the job starts, so that none is missed.
-#[derive(Debug)]
-pub(crate) struct Signals(SignalFd);
-
-impl Signals {
-    /// Blocks the requests and `CHLD` for this process and waits for them instead.
-    pub(crate) fn block() -> nix::Result<Self> {
-        let mut set = SigSet::from_iter(REQUESTS);
-        set.add(Signal::SIGCHLD);
-        set.thread_block()?;
-        Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
-    }
-
-    /// Readable when one has come.
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-
-    /// Takes all that have come; the first request to cancel among them.
-    pub(crate) fn request(&self) -> nix::Result<Option<Signal>> {
-        let mut request = None;
-        while let Some(info) = self.0.read_signal()? {
-            let signal = Signal::try_from(i32::try_from(info.ssi_signo).unwrap_or(0))?;
-            if signal != Signal::SIGCHLD {
-                request.get_or_insert(signal);
-            }
-        }
-        Ok(request)
-    }
 }
 
 #[derive(Debug)]
@@ -110,13 +76,13 @@ impl<'fd> Supervisor<'fd> {
     }
 
     /// What the runner's side did not take, of standard output and of standard error.
-    pub(crate) fn losses(&self) -> [Option<crate::relay::Loss>; 2] {
+    pub(crate) fn losses(&self) -> [Option<nunbird_stage::Loss>; 2] {
         [self.out.loss(), self.err.loss()]
     }
 
     fn wait(&mut self) -> nix::Result<()> {
         let interests = [self.out.interest(), self.err.interest()];
-        let mut fds = vec![PollFd::new(self.signals.0.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
         fds.extend(interests.iter().flatten().map(|(fd, flags)| PollFd::new(*fd, *flags)));
         match poll(&mut fds, self.timeout()) {
             Ok(_) => {}
@@ -136,9 +102,8 @@ impl<'fd> Supervisor<'fd> {
     }
 
     fn take_signals(&mut self) -> nix::Result<()> {
-        while let Some(info) = self.signals.0.read_signal()? {
-            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
-            match Signal::try_from(number)? {
+        while let Some(signal) = self.signals.take()? {
+            match signal {
                 Signal::SIGCHLD => self.look_for_end()?,
                 request => self.asked_to_cancel(request),
             }

@@ -5,15 +5,15 @@
 //! that holds them (one for each host), and a directory that goes is renamed under the lock, so that a job which starts at
 //! the same time gets a new one and never half an old one. Everything happens as the user, no symbolic link is followed.
 
-use crate::directory::{Directory, is};
-use crate::trees::{descend, remove_tree_until};
-use crate::trouble::shown;
-use crate::{Trouble, say, tell};
 use nix::fcntl::renameat;
 use nix::sys::stat::SFlag;
 use nix::sys::statvfs::fstatvfs;
 use nunbird_files::directory::{Directory as Files, Lock};
 use nunbird_handover::{Handover, Upkeep};
+use nunbird_stage::directory::{Directory, is};
+use nunbird_stage::trees::{descend, remove_tree_until};
+use nunbird_stage::trouble::shown;
+use nunbird_stage::{Trouble, say, tell};
 use nunbird_sys::clock;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;

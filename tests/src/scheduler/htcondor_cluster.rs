@@ -51,7 +51,7 @@ impl Cluster for HtCondor {
         let why = match fault {
             Fault::Preempt(_) => "a real negotiator preempts by priorities that build up over hours",
             Fault::OutOfMemory(_) => {
-                "needs control groups, or a policy of the site's that holds the job: launcher/src/batch/recorded/htcondor.rs"
+                "needs control groups, or a policy of the site's that holds the job: batch/src/recorded/htcondor.rs"
             }
             Fault::Forget(_) | Fault::ForgetAll(_) | Fault::GiveAway(_) => {
                 "a real condor_schedd writes each job down before it answers, and gives no number twice"

@@ -182,7 +182,7 @@ fn nunbird_compliance_takes_a_site_s_own_description() {
         return;
     }
     let login = Login::new("described");
-    let description = concat!(env!("CARGO_MANIFEST_DIR"), "/../launcher/src/batch/schedulers/slurm.toml");
+    let description = concat!(env!("CARGO_MANIFEST_DIR"), "/../batch/src/schedulers/slurm.toml");
     let text = fs::read_to_string(description).expect("the built-in description");
     let file = login.programs.join("our-slurm.toml");
     fs::write(&file, text).expect("a description");

@@ -208,8 +208,8 @@ fn a_scheduler_that_the_site_describes_is_used_by_its_name() {
     let world =
         machine(&slurm, Privilege::Setuid, "[scheduler.ours]\ndescription = \"/etc/nunbird/ours.toml\"");
     world.reconfigure("executor = \"slurm\"", "executor = \"ours\"");
-    let description = include_str!("../../../launcher/src/batch/schedulers/slurm.toml")
-        .replace("\"Slurm\"", "\"Our queue\"");
+    let description =
+        include_str!("../../../batch/src/schedulers/slurm.toml").replace("\"Slurm\"", "\"Our queue\"");
     world.write_file("/etc/nunbird/ours.toml", &description, "root", 0o644);
     let job = || world.job().user("nbt_ann").script("echo \"in $SLURM_JOB_ID\"");
     let outcome = job().run().expect_success();

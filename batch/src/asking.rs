@@ -1,0 +1,398 @@
+//! From an order to a command's words, and from a command's output to an answer.
+
+use super::amounts;
+use super::command::{Call, Said};
+use super::description::Description;
+use super::news::{Answer, Order, Row};
+use super::query::{Fields, Query};
+use super::template::{Pattern, fill, fill_word};
+use std::collections::BTreeMap;
+use std::io;
+use std::process::ExitStatus;
+
+/// What the commands of one stage are made of.
+#[derive(Debug)]
+pub(crate) struct Asking<'d> {
+    pub(crate) description: &'d Description,
+    /// Placeholders that do not change.
+    pub(crate) values: BTreeMap<&'static str, String>,
+    /// Of the submit command.
+    pub(crate) arguments: Vec<String>,
+    pub(crate) uid: u32,
+    pub(crate) tag: String,
+    /// How many commands have been asked for the present question.
+    step: usize,
+    /// Whether one of them said that the job is not there.
+    absent: bool,
+}
+
+impl<'d> Asking<'d> {
+    pub(crate) fn new(
+        description: &'d Description,
+        values: BTreeMap<&'static str, String>,
+        arguments: Vec<String>,
+        uid: u32,
+        tag: String,
+    ) -> Self {
+        Asking { description, values, arguments, uid, tag, step: 0, absent: false }
+    }
+
+    /// The words of a command, and its standard input; none where the description has no such command, or where it
+    /// goes by an id that is not known.
+    pub(crate) fn call(&self, order: Order, id: Option<&str>) -> Option<Call> {
+        let description = self.description;
+        let command = match order {
+            Order::Submit => description.submit.form(self.step),
+            Order::Signal => description.signal.as_ref()?.command.as_slice(),
+            Order::Cancel => &description.cancel.command,
+            Order::Kill => &description.kill.as_ref()?.command,
+            Order::Limits | Order::Query | Order::Find | Order::Accounting | Order::Detail => {
+                &self.question(order)?.command
+            }
+        };
+        if id.is_none() && command.iter().any(|word| word.contains("{id}")) {
+            return None;
+        }
+        let mut values = self.values.clone();
+        values.insert("id", id.unwrap_or_default().to_owned());
+        let input = description.submit.input.as_ref().filter(|_| order == Order::Submit);
+        let input = input.map(|input| fill_word(input, &values));
+        Some(Call { words: fill(command, &values, &self.arguments), input })
+    }
+
+    /// Where this question stands: some descriptions ask one thing after the other.
+    fn question(&self, order: Order) -> Option<&Query> {
+        let description = self.description;
+        let mut query = match order {
+            Order::Query => &description.query,
+            Order::Find => description.find(),
+            Order::Accounting => description.accounting.as_ref()?,
+            Order::Detail => description.detail.as_ref()?,
+            Order::Limits => description.limits.as_ref()?,
+            Order::Submit | Order::Signal | Order::Cancel | Order::Kill => return None,
+        };
+        for _ in 0..self.step {
+            query = query.then.as_ref()?;
+        }
+        Some(query)
+    }
+
+    /// The answer to a question as a whole; none when there is another command to ask first.
+    pub(crate) fn settle(&mut self, order: Order, answer: Answer) -> Option<Answer> {
+        let other_form = order == Order::Submit && answer == Answer::Disabled;
+        if other_form
+            || matches!(answer, Answer::Absent | Answer::Disabled)
+                && self.question(order).is_some_and(|query| query.then.is_some())
+        {
+            self.absent |= answer == Answer::Absent;
+            self.step += 1;
+            return None;
+        }
+        let absent = std::mem::take(&mut self.absent);
+        self.step = 0;
+        // Who does not have the service says nothing against the one who does not have the job.
+        Some(if answer == Answer::Disabled && absent { Answer::Absent } else { answer })
+    }
+
+    /// What it means that a command is not there.
+    pub(crate) fn missing(&self, order: Order, words: &[String], error: &io::Error) -> Answer {
+        let text = format!("cannot run {}: {error}", words[0]);
+        match (order, error.kind()) {
+            // Nothing was started, so nothing was submitted.
+            (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                Answer::Impossible(text)
+            }
+            // execve(2) takes no longer ones next time either.
+            (Order::Submit, io::ErrorKind::ArgumentListTooLong | io::ErrorKind::InvalidInput) => {
+                Answer::Rejected(text)
+            }
+            (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => Answer::Disabled,
+            (_, io::ErrorKind::NotFound) if self.step > 0 => Answer::Disabled,
+            _ => Answer::Unclear(text),
+        }
+    }
+
+    /// The command about all jobs of the account; none where the description has none.
+    pub(crate) fn call_about_all(&self) -> Option<Call> {
+        let words = fill(&self.description.many.as_ref()?.command, &self.values, &[]);
+        Some(Call { words, input: None })
+    }
+
+    /// What a command's end means.
+    pub(crate) fn answer(&self, order: Order, said: &Said) -> Answer {
+        let everything = format!("{}\n{}", said.err, said.out);
+        let Some(status) = said.status else {
+            return Answer::Unclear(late(said));
+        };
+        let description = self.description;
+        let action = match order {
+            Order::Submit => return self.submitted(status.success(), said, &everything),
+            Order::Limits => {
+                return if status.success() { Answer::Done } else { Answer::Unclear(everything) };
+            }
+            Order::Signal => description.signal.as_ref(),
+            Order::Cancel => Some(&description.cancel),
+            Order::Kill => description.kill.as_ref(),
+            Order::Query | Order::Find | Order::Accounting | Order::Detail => None,
+        };
+        if let Some(action) = action {
+            let done = status.success() || says(&action.absent, &with_code(status, &everything));
+            return if done { Answer::Done } else { Answer::Unclear(everything) };
+        }
+        self.question(order).map_or(Answer::Disabled, |query| self.read(query, said))
+    }
+
+    /// What the end of the command about all jobs means for ours.
+    pub(crate) fn answer_about_all(&self, said: &Said) -> Answer {
+        self.description.many.as_ref().map_or(Answer::Disabled, |query| self.read(query, said))
+    }
+
+    fn read(&self, query: &Query, said: &Said) -> Answer {
+        let everything = format!("{}\n{}", said.err, said.out);
+        let Some(status) = said.status else {
+            return Answer::Unclear(late(said));
+        };
+        let words = with_code(status, &everything);
+        let read = if status.success() { query.read(&said.out) } else { Err(String::new()) };
+        match read {
+            Ok(jobs) if !jobs.is_empty() => match (self.ours(query, &jobs), query.unread(&said.out)) {
+                // A line that cannot be read may be ours, cut off.
+                (Answer::Absent, Some(line)) => {
+                    Answer::Unclear(format!("an answer that cannot be read: {line}"))
+                }
+                (answer, _) => answer,
+            },
+            _ if says(&query.disabled, &words) => Answer::Disabled,
+            _ if says(&query.absent, &words) => Answer::Absent,
+            Ok(_) => Answer::Absent,
+            Err(_) if !status.success() => Answer::Unclear(everything),
+            Err(part) => Answer::Unclear(format!("an answer that cannot be read: {part}")),
+        }
+    }
+
+    fn submitted(&self, success: bool, said: &Said, everything: &str) -> Answer {
+        let submit = &self.description.submit;
+        if success {
+            let id = said
+                .out
+                .lines()
+                .find_map(|line| Some(submit.id.0.captures(line.trim())?.name("id")?.as_str().to_owned()));
+            // Accepted, it seems, but as what? It will be looked for by its tag.
+            return id.map_or_else(|| Answer::Unclear(everything.to_owned()), Answer::Id);
+        }
+        if self.step == 0 && submit.has_other_form(everything) {
+            return Answer::Disabled;
+        }
+        let text = everything.to_owned();
+        if says(&submit.unclear, everything) {
+            return Answer::Unclear(text);
+        }
+        if says(&submit.later, everything) {
+            return Answer::Later(text);
+        }
+        if says(&submit.faulty, everything) {
+            return Answer::Faulty(text);
+        }
+        Answer::Rejected(text)
+    }
+
+    /// What is said about our job: of our account, with our tag, whatever its id.
+    fn ours(&self, query: &Query, jobs: &[Fields]) -> Answer {
+        let (uid, user) = (self.uid.to_string(), self.values.get("user").map_or("", String::as_str));
+        let ours = |job: &&Fields| {
+            let is = |name: &str, value: &str| match job.get(name) {
+                Some(found) => found == value,
+                None => !query.promises(name),
+            };
+            is("uid", &uid) && is("user", user) && is("name", &self.tag)
+        };
+        let get = |job: &Fields, name: &str| job.get(name).cloned().unwrap_or_default();
+        // The last: a requeued job has several lines in the accounting.
+        jobs.iter().rfind(ours).map_or(Answer::Absent, |job| {
+            Answer::Row(Row {
+                id: get(job, "id"),
+                state: get(job, "state"),
+                reason: get(job, "reason"),
+                start: get(job, "start"),
+                nodes: get(job, "nodes"),
+                limit: limit(job),
+                by: get(job, "by"),
+                exit: get(job, "exit"),
+            })
+        })
+    }
+
+    /// The longest time in seconds that all of these partitions allow, or the default one, or, where none is the
+    /// default, any; none without limit.
+    pub(crate) fn longest(&self, partitions: Option<&str>, out: &str) -> Option<u64> {
+        let rows = self.description.limits.as_ref()?.read(out).ok()?;
+        let options = &self.description.options;
+        let limit = |row: &Fields| options.seconds(row.get("limit")?).flatten();
+        let is_default = |row: &&Fields| row.get("default").is_some_and(|mark| !mark.is_empty());
+        match partitions {
+            Some(wanted) => {
+                let is_wanted = |row: &&Fields| {
+                    row.get("partition").is_some_and(|name| wanted.split(',').any(|w| w == name))
+                };
+                rows.iter().filter(is_wanted).filter_map(limit).min()
+            }
+            None if rows.iter().any(|row| is_default(&row)) => {
+                rows.iter().filter(is_default).filter_map(limit).min()
+            }
+            None => rows.iter().map(limit).collect::<Option<Vec<u64>>>()?.into_iter().max(),
+        }
+    }
+
+    /// The arguments that set a time limit.
+    pub(crate) fn time_limit(&self, seconds: u64) -> Vec<String> {
+        let values = amounts::forms(seconds);
+        self.description.submit.time.iter().map(|word| fill_word(word, &values)).collect()
+    }
+}
+
+/// Why a command was killed. Some say what they wait for.
+fn late(said: &Said) -> String {
+    let text = format!("{}\n{}", said.err, said.out);
+    format!("its command did not end in time\n{}", text.trim())
+}
+
+/// The time limit of a job as its scheduler writes it, or from a number of seconds.
+fn limit(job: &Fields) -> String {
+    let seconds = job.get("limit_seconds").and_then(|text| text.parse::<f64>().ok());
+    match seconds {
+        Some(seconds) if (1.0..1e12).contains(&seconds) => amounts::time(seconds as u64),
+        _ => job.get("limit").cloned().unwrap_or_default(),
+    }
+}
+
+/// What a command said, behind a line with its exit code: some tell by it what they mean.
+fn with_code(status: ExitStatus, everything: &str) -> String {
+    let code = status.code().map_or_else(|| "signal".to_owned(), |code| code.to_string());
+    format!("exit {code}\n{everything}")
+}
+
+fn says(patterns: &[Pattern], text: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.0.is_match(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Asking;
+    use crate::command::Said;
+    use crate::description::{Description, slurm};
+    use crate::news::{Answer, Order, Row};
+    use std::collections::BTreeMap;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    #[test]
+    fn the_answer_about_all_jobs_is_read_for_ours_and_says_nothing_in_part() {
+        let slurm = slurm();
+        let asking = asking(&slurm);
+        let words = asking.call_about_all().expect("a command").words;
+        assert!(words.contains(&"--user=41".to_owned()) && !words.iter().any(|word| word.contains("nb7-x")));
+        let row = |uid: u32, name: &str| format!("{uid}|8|RUNNING|None|N/A|n1|1:00:00|{name}\n");
+        let all = |out: &str| asking.answer_about_all(&said(0, out, ""));
+        let others = format!("{}{}", row(41, "mine"), row(41, "nb8-x"));
+        assert_eq!(all(""), Answer::Absent);
+        assert_eq!(all(&others), Answer::Absent);
+        assert!(matches!(all(&format!("{others}{}", row(41, "nb7-x"))), Answer::Row(_)));
+        assert_eq!(all(&row(42, "nb7-x")), Answer::Absent);
+        assert!(matches!(all(&format!("{others}41|9|RUNN")), Answer::Unclear(_)));
+        let failed = said(1, &row(41, "nb8-x"), "slurm_load_jobs error: Socket timed out");
+        assert!(matches!(asking.answer_about_all(&failed), Answer::Unclear(_)));
+    }
+
+    fn asking(description: &Description) -> Asking<'_> {
+        let values = BTreeMap::from([("tag", "nb7-x".to_owned()), ("uid", "41".to_owned())]);
+        Asking::new(description, values, vec!["-N".to_owned(), "2".to_owned()], 41, "nb7-x".to_owned())
+    }
+
+    fn said(code: i32, out: &str, err: &str) -> Said {
+        Said { status: Some(ExitStatus::from_raw(code << 8)), out: out.to_owned(), err: err.to_owned() }
+    }
+
+    #[test]
+    fn an_id_is_believed_only_with_our_owner_and_our_tag() {
+        let slurm = slurm();
+        let asking = asking(&slurm);
+        let line = "41|8|RUNNING|None|2026-11-21T03:31:42|n1|1:00:00|nb7-x\n";
+        let Answer::Row(Row { id, state, nodes, .. }) = asking.answer(Order::Query, &said(0, line, ""))
+        else {
+            panic!("a row");
+        };
+        assert_eq!((id.as_str(), state.as_str(), nodes.as_str()), ("8", "RUNNING", "n1"));
+        for other in [
+            "42|8|COMPLETED|None|x|n1|1:00:00|nb7-x\n",
+            "41|8|COMPLETED|None|x|n1|1:00:00|nb8-x\n",
+            "42|8|COMPLETED|None|x|n1|1:00:00|a|41|8|COMPLETED|None|x|n1|1:00:00|nb7-x\n",
+            "",
+        ] {
+            assert_eq!(asking.answer(Order::Query, &said(0, other, "")), Answer::Absent, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_failed_command_and_an_unreadable_answer_say_nothing() {
+        let slurm = slurm();
+        let asking = asking(&slurm);
+        let unclear = |said: Said| matches!(asking.answer(Order::Query, &said), Answer::Unclear(_));
+        assert!(unclear(said(
+            1,
+            "",
+            "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+        )));
+        assert!(unclear(said(0, "Dear user, maintenance on Monday\n", "")));
+        let hangs = "batch system daemon not responding ... still trying";
+        let late = Said { status: None, out: String::new(), err: hangs.to_owned() };
+        assert!(matches!(asking.answer(Order::Query, &late), Answer::Unclear(text) if text.ends_with(hangs)));
+        let absent = said(1, "", "slurm_load_jobs error: Invalid job id specified");
+        assert_eq!(asking.answer(Order::Query, &absent), Answer::Absent);
+        let disabled = said(1, "", "Slurm accounting storage is disabled");
+        assert_eq!(asking.answer(Order::Accounting, &disabled), Answer::Disabled);
+    }
+
+    #[test]
+    fn a_submission_is_accepted_rejected_or_unclear() {
+        let slurm = slurm();
+        let asking = asking(&slurm);
+        let submit = |said: Said| asking.answer(Order::Submit, &said);
+        assert_eq!(submit(said(0, "Welcome\n17;ci\n", "")), Answer::Id("17".to_owned()));
+        assert!(matches!(submit(said(0, "job 17\n", "")), Answer::Unclear(_)));
+        let invalid = "sbatch: error: Batch job submission failed: Invalid partition name specified";
+        assert!(matches!(submit(said(1, "", invalid)), Answer::Rejected(_)));
+        for text in [
+            "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+            "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+            "sbatch: error: Batch job submission failed: Protocol authentication error",
+        ] {
+            assert!(matches!(submit(said(1, "", text)), Answer::Unclear(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_accounting_tells_who_cancelled_and_the_detail_why_a_job_failed() {
+        let slurm = slurm();
+        let asking = asking(&slurm);
+        let line = "41|8|CANCELLED by 1000|None|n1|01:00:00|0:0|nb7-x\n";
+        let Answer::Row(row) = asking.answer(Order::Accounting, &said(0, line, "")) else { panic!("a row") };
+        assert_eq!((row.state.as_str(), row.by.as_str()), ("CANCELLED", "1000"));
+        let line = "JobId=8 JobName=nb7-x UserId=ann(41) GroupId=ann(41) Account=(null) QOS=(null) JobState=FAILED \
+            Reason=RaisedSignal:53(Real-time_signal_19) Dependency=(null) Requeue=0 Restarts=0 ExitCode=0:53 \
+            RunTime=00:00:00 TimeLimit=UNLIMITED TimeMin=N/A ReqNodeList=(null) ExcNodeList=(null) NodeList=n1 BatchHost=n1\n";
+        let Answer::Row(row) = asking.answer(Order::Detail, &said(0, line, "")) else { panic!("a row") };
+        assert_eq!((row.exit.as_str(), row.nodes.as_str(), row.state.as_str()), ("0:53", "n1", "FAILED"));
+    }
+
+    #[test]
+    fn the_shortest_limit_of_the_partitions_counts() {
+        let slurm = slurm();
+        let asking = asking(&slurm);
+        let out = "debug*|1:00:00\nlong|7-00:00:00\nfree|infinite\n";
+        assert_eq!(asking.longest(None, out), Some(3600));
+        assert_eq!(asking.longest(Some("long,free"), out), Some(7 * 86_400));
+        assert_eq!(asking.longest(Some("free"), out), None);
+        assert_eq!(asking.time_limit(3600), ["--time=0-01:00:00"]);
+        assert_eq!(asking.call(Order::Submit, None).expect("words").words[..3], ["sbatch", "-N", "2"]);
+    }
+}

@@ -1,0 +1,118 @@
+//! Whether enough is known to call it the end, and which end it is.
+
+use super::{ACCOUNTED, LAST_WORDS, Machine, Order, Output, Submission, UNWANTED};
+use crate::outcome::Outcome;
+use crate::record::Record;
+use crate::state::End;
+use std::time::Duration;
+
+/// What the agent ends with when it cannot tell how the script ended. A script that ends so has a record.
+const UNTOLD: &str = "75";
+
+impl Machine<'_> {
+    /// Whether the scheduler has more to say that the user should read.
+    pub(super) fn wants_detail(&self) -> bool {
+        let explained = matches!(
+            (self.word, &self.record),
+            (Some((End::Completed, _)), _) | (Some((End::Failed, _)), Some(Record { code: 1.., .. }))
+        );
+        let can = self.description.detail.is_some() || !self.no_accounting && !self.in_accounting;
+        !self.detailed && !explained && can && self.id.is_some() && self.cancel.is_none()
+    }
+
+    /// Sees whether enough is known.
+    pub(super) fn conclude(&mut self, now: Duration) {
+        if self.outcome.is_some() || self.outstanding == Some(Order::Submit) {
+            return;
+        }
+        if let Some(cancel) = &self.cancel {
+            if self.submission == Submission::Intended || (self.gone.is_some() && self.began.is_none()) {
+                self.outcome = Some(Outcome::Cancelled(cancel.why.clone()));
+                return;
+            }
+            if cancel.given_up(now) && self.word.is_none() {
+                let still = self.row.as_ref().filter(|_| !self.pace.is_silent()).map(|row| row.state.clone());
+                self.outcome = Some(Outcome::NotCancelled(cancel.why.clone(), still));
+                return;
+            }
+        }
+        let flowing = self.output == Output::Flowing;
+        let waited = |since: Duration, most: Duration| {
+            // Output that is here is passed on, however long that takes; unless nobody wants it any more.
+            let held_up = flowing && (self.cancel.is_none() || now < since + UNWANTED);
+            now >= since.max(self.flowed) + most && !held_up
+        };
+        if let Some((end, since)) = self.word {
+            let decisive = matches!(end, End::Completed | End::Failed) && self.cancel.is_none();
+            let patience = match end {
+                _ if decisive => self.limits.nfs,
+                End::Cancelled if self.wants_detail() && !self.no_accounting => ACCOUNTED,
+                _ => LAST_WORDS.min(self.limits.nfs),
+            };
+            // A job that never began has no record and no output to wait for.
+            let nothing = self.began.is_none() && matches!(end, End::Cancelled | End::Infeasible);
+            let heard_out = nothing
+                || (self.record.is_some() && self.output == Output::All)
+                || (self.refused.is_some() && self.record.is_none())
+                || waited(since, patience);
+            if heard_out && (self.outstanding.is_none() && !self.wants_detail() || waited(since, patience)) {
+                self.outcome = Some(self.ended(end));
+            }
+        } else if let Some(since) = self.gone
+            && ((self.record.is_some() && self.output == Output::All) || waited(since, self.last_words()))
+        {
+            self.outcome = Some(self.vanished());
+        }
+    }
+
+    /// How long the files of a job that is gone are waited for. One that was cancelled need not have written any.
+    fn last_words(&self) -> Duration {
+        let expected = self.description.forgets && self.cancel.is_some();
+        if expected { LAST_WORDS.min(self.limits.nfs) } else { self.limits.nfs }
+    }
+
+    fn ended(&self, end: End) -> Outcome {
+        if let Some(refused) = &self.refused
+            && self.cancel.is_none()
+        {
+            return Outcome::StartedTwice(refused.host.clone());
+        }
+        let row = self.row.clone().unwrap_or_default();
+        if let Some(cancel) = &self.cancel {
+            return Outcome::Cancelled(cancel.why.clone());
+        }
+        match (end, &self.record) {
+            (End::Completed, Some(Record { code: 0, begun: true, .. })) if self.output == Output::All => {
+                Outcome::Success
+            }
+            (End::Completed, Some(Record { code: 0, begun: true, .. })) => Outcome::OutputMissing,
+            (End::Completed | End::Failed, Some(record)) if !record.begun => Outcome::NeverBegan(record.code),
+            (End::Completed | End::Failed, Some(Record { code: code @ 1.., .. })) => Outcome::Failed(*code),
+            (End::Completed, None) => Outcome::NoRecord(row),
+            (End::Failed, None) if self.began.is_some() && row.exit.split(':').next() == Some(UNTOLD) => {
+                Outcome::Untold(row)
+            }
+            (End::Failed, None) if self.began.is_some() => Outcome::Killed(end, row),
+            (End::Failed, None) => Outcome::NotStarted(row),
+            (End::Infeasible, None) if self.began.is_none() => Outcome::Infeasible(row),
+            // Whoever was cancelled does not end with 0 before it knows.
+            (End::Failed | End::Cancelled, Some(Record { code: 0, .. })) => Outcome::Contradiction(row),
+            (end, _) => Outcome::Killed(end, row),
+        }
+    }
+
+    fn vanished(&self) -> Outcome {
+        match &self.record {
+            Some(Record { code: code @ 1.., begun: true, .. }) if self.cancel.is_none() => {
+                Outcome::Failed(*code)
+            }
+            _ => match &self.cancel {
+                Some(cancel) if self.record.is_some() || self.description.forgets => {
+                    Outcome::Cancelled(cancel.why.clone())
+                }
+                Some(cancel) => Outcome::NotCancelled(cancel.why.clone(), None),
+                None => Outcome::Lost(self.record.as_ref().map(|record| record.code)),
+            },
+        }
+    }
+}

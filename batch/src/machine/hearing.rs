@@ -1,0 +1,240 @@
+//! What an answer of the scheduler changes.
+
+use super::{ABSENT_FOR, ACCOUNTED, Answer, Machine, Notice, Order, Row, Submission};
+use crate::cancelling::Cancel;
+use crate::outcome::{Outcome, Why};
+use crate::state::{End, State};
+use crate::template::Whole;
+use std::time::Duration;
+
+/// Of the accounting, when it has not heard yet of what the queue knows.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Machine<'_> {
+    /// Whether the accounting may still come to know who cancelled.
+    fn accounting_lags(&self, now: Duration) -> bool {
+        matches!(self.word, Some((End::Cancelled, at)) if now + ASK_AGAIN < at + ACCOUNTED)
+    }
+
+    pub(super) fn answered(&mut self, now: Duration, order: Order, answer: Answer) {
+        // That the queue does not have the job is no answer to who could not submit it.
+        let unsubmitted = order == Order::Find && self.submission == Submission::Unclear;
+        let no_word = matches!(answer, Answer::Unclear(_) | Answer::Faulty(_))
+            || (unsubmitted && answer == Answer::Absent);
+        if !no_word {
+            self.pace.answered();
+        }
+        match (order, answer) {
+            (Order::Submit, Answer::Id(id)) => {
+                self.submission = Submission::Known;
+                self.notices.push(Notice::Submitted(id.clone()));
+                self.id.get_or_insert(id);
+                self.pace.confirm(now);
+            }
+            (Order::Limits, Answer::Unclear(text)) => {
+                self.limits_left -= 1;
+                self.silence(now, text);
+            }
+            (Order::Limits, _) => self.limits_left = 0,
+            (Order::Submit, Answer::Impossible(text)) => self.outcome = Some(Outcome::Impossible(text)),
+            (Order::Submit, Answer::Later(text)) => {
+                self.submission = Submission::Intended;
+                let says = (String::new(), text.clone());
+                if self.told.as_ref() != Some(&says) {
+                    self.told = Some(says);
+                    self.notices.push(Notice::Later(text));
+                }
+                self.pace.waiting(now);
+            }
+            (Order::Submit, Answer::Faulty(text)) if self.faults_left > 0 => {
+                self.submission = Submission::Intended;
+                self.faults_left -= 1;
+                self.silence(now, text);
+            }
+            (Order::Submit, Answer::Faulty(text)) => self.outcome = Some(Outcome::Faulty(text)),
+            (Order::Submit, Answer::Rejected(text)) => self.outcome = Some(Outcome::Rejected(text)),
+            (Order::Signal | Order::Cancel | Order::Kill, answer) => {
+                if let Some(cancel) = &mut self.cancel {
+                    cancel.answered(now, order, matches!(answer, Answer::Done));
+                }
+                let Answer::Unclear(text) = answer else { return self.pace.soon(now) };
+                // Often there is nothing to cancel any more, and only a question tells.
+                let told = self.pace.refused(now);
+                self.tell_silence(now, told, text);
+            }
+            (order, Answer::Row(row)) => self.heard(now, order, row),
+            (Order::Detail, Answer::Absent | Answer::Disabled | Answer::Done) => self.detailed = true,
+            (Order::Accounting, Answer::Disabled) => self.no_accounting = true,
+            (Order::Accounting, Answer::Absent) if self.accounting_lags(now) => {
+                self.pace.after(now, ASK_AGAIN);
+            }
+            (Order::Accounting, Answer::Absent) if self.word.is_some() => self.in_accounting = true,
+            (order, Answer::Absent) => self.is_absent(now, order),
+            (Order::Submit, Answer::Unclear(text)) => {
+                self.submission = Submission::Unclear;
+                self.absent_since = None;
+                self.silence(now, text);
+            }
+            (Order::Detail, Answer::Unclear(_)) => self.detailed = true,
+            (_, Answer::Unclear(text)) => self.silence(now, text),
+            // An answer that does not fit its question says nothing.
+            (_, _) => self.silence(now, "an answer that makes no sense".to_owned()),
+        }
+    }
+
+    fn silence(&mut self, now: Duration, text: String) {
+        let told = self.pace.failed(now);
+        self.tell_silence(now, told, text);
+    }
+
+    fn tell_silence(&mut self, now: Duration, since: Option<Duration>, text: String) {
+        if let Some(since) = since {
+            self.notices.push(Notice::Silence(now.saturating_sub(since), text));
+        }
+    }
+
+    fn heard(&mut self, now: Duration, order: Order, row: Row) {
+        let state = self.description.state(&row.state);
+        self.submission = Submission::Known;
+        self.absent_since = None;
+        self.absent_by_tag = false;
+        self.in_accounting = false;
+        self.gone = None;
+        if order == Order::Accounting && !matches!(state, State::Ended(_)) && self.accounting_lags(now) {
+            return self.pace.after(now, ASK_AGAIN);
+        }
+        self.detailed |= matches!(order, Order::Detail | Order::Accounting);
+        if self.word.is_some() {
+            self.row = Some(row);
+            return;
+        }
+        if self.began.as_ref().is_none_or(|began| began.id.is_empty()) && !row.id.is_empty() {
+            self.id = Some(row.id.clone());
+        }
+        if !matches!(state, State::Pending | State::Held) {
+            self.doomed = None;
+        }
+        match state {
+            State::Ended(end) => {
+                self.word.get_or_insert((end, now));
+                self.pace.soon(now);
+            }
+            State::Running | State::Suspended if self.began.is_none() && self.record.is_none() => {
+                if !self.told_running {
+                    self.told_running = true;
+                    self.notices.push(Notice::Runs(row.nodes.clone()));
+                }
+                self.pace.waiting(now);
+            }
+            State::Pending | State::Held if self.began.is_some() => self.is_requeued(now),
+            State::Pending | State::Held => self.is_waiting(now, &row),
+            State::Elsewhere if self.ends_by_record(now) => {}
+            State::Elsewhere if self.began.is_none() => self.is_waiting(now, &row),
+            // The tag led to an id and to nothing else: what is with the id is still to be asked.
+            State::Unknown if order == Order::Find && row.state.is_empty() => self.pace.soon(now),
+            // The record is there, or the end is near: the last word is due.
+            _ => self.pace.closing(now, self.record.is_some() || state == State::Ending),
+        }
+        self.row = Some(row);
+    }
+
+    fn is_waiting(&mut self, now: Duration, row: &Row) {
+        let says = (row.state.clone(), row.reason.clone());
+        if self.told.as_ref() != Some(&says) {
+            self.notices.push(Notice::Waits(row.clone()));
+            self.told = Some(says);
+        }
+        self.pace.waiting(now);
+        let reasons = &self.description.reasons;
+        let listed = |list: &[Whole]| list.iter().any(|known| known.is_match(&row.reason));
+        let broken = listed(&reasons.broken);
+        if !broken && !listed(&reasons.never) {
+            self.doomed = None;
+            return;
+        }
+        // A reason is as old as the last round of the scheduler, so a second look decides.
+        match self.doomed {
+            Some(since) if now >= since + ABSENT_FOR && self.cancel.is_none() => {
+                let reason = row.reason.clone();
+                self.cancel =
+                    Some(Cancel::new(now, if broken { Why::Broken(reason) } else { Why::Never(reason) }));
+                self.pace.soon(now);
+            }
+            Some(since) => self.look_again(now, since),
+            None => {
+                self.doomed = Some(now);
+                self.pace.after(now, ABSENT_FOR);
+            }
+        }
+    }
+
+    /// The script has begun and the queue says that the job waits: the scheduler means to run it again. The
+    /// question may be older than the beginning, so a second look decides.
+    fn is_requeued(&mut self, now: Duration) {
+        match self.doomed {
+            Some(since) if now >= since + ABSENT_FOR && self.cancel.is_none() => {
+                self.cancel = Some(Cancel::new(now, Why::Requeued));
+                self.pace.soon(now);
+            }
+            Some(since) => self.look_again(now, since),
+            None => {
+                self.doomed = Some(now);
+                self.pace.after(now, ABSENT_FOR);
+            }
+        }
+    }
+
+    /// A queue that should not have the job does: the second look, or whether the cancel has worked.
+    fn look_again(&mut self, now: Duration, since: Duration) {
+        match self.cancel {
+            Some(_) => self.pace.closing(now, true),
+            None => self.pace.after(now, (since + ABSENT_FOR).saturating_sub(now)),
+        }
+    }
+
+    /// Where the queue forgets what has ended, a record alone tells the end of a job that it does not see any more.
+    fn ends_by_record(&mut self, now: Duration) -> bool {
+        let Some(record) = self.record.as_ref().filter(|_| self.description.forgets) else { return false };
+        if self.cancel.is_some() {
+            self.gone.get_or_insert(now);
+        } else {
+            let end = if record.code == 0 { End::Completed } else { End::Failed };
+            self.word.get_or_insert((end, now));
+        }
+        self.pace.soon(now);
+        true
+    }
+
+    fn is_absent(&mut self, now: Duration, order: Order) {
+        if self.cancel.is_none() && self.ends_by_record(now) {
+            return;
+        }
+        let since = *self.absent_since.get_or_insert(now);
+        match order {
+            Order::Find => self.absent_by_tag = true,
+            Order::Accounting => self.in_accounting = true,
+            _ => {}
+        }
+        if now < since + self.limits.absent_for {
+            return self.pace.after(now, self.limits.absent_for);
+        }
+        match self.submission {
+            Submission::Unclear if self.began.is_none() => {
+                // Looked for twice, never there: it was not submitted.
+                if self.cancel.is_some() {
+                    self.gone.get_or_insert(now);
+                } else {
+                    self.submission = Submission::Intended;
+                    self.absent_since = None;
+                    self.absent_by_tag = false;
+                    self.pace.at_once();
+                }
+            }
+            _ if self.absent_by_tag && (self.no_accounting || self.in_accounting) => {
+                self.gone.get_or_insert(now);
+                self.pace.waiting(now);
+            }
+            _ => self.pace.soon(now),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What the queue says of all jobs of the account, asked by one launcher for all that run on this host.
+//!
+//! The answer lies in the account's private directory, with the time at which the question began. Who may use it
+//! is decided by that time alone: an answer to a question that is older than what a launcher knows already says
+//! nothing to it, least of all that its job is not there. One launcher asks at a time, by a lock; an answer that
+//! was not kept, and a lock that cannot be had, only cost a question. The account's own programs could write the file
+//! as well, as they could replace everything else here: it is nobody else's word that is at stake.
+
+use super::command::Said;
+use super::stage::NEITHER_LINK_NOR_PIPE;
+use nix::fcntl::{Flock, FlockArg};
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// Answers are bounded by `command.rs`; JSON makes them longer.
+const LONGEST: u64 = 64 << 20;
+
+/// A time by `CLOCK_MONOTONIC`, which all processes of a host share (`clock_gettime(2)`).
+pub(crate) type Moment = Duration;
+
+/// The place where the answers of one scheduler are kept.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    directory: PathBuf,
+    name: String,
+    clock: String,
+    lock: Option<Flock<File>>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Ours,
+    /// Another launcher is asking.
+    Theirs,
+    /// This file system has no locks, or no room: everybody asks alone.
+    Alone,
+}
+
+/// An answer as it is kept. Only whole ones are, and only those of this boot are read.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    clock: String,
+    /// When the question began, in nanoseconds.
+    asked: u64,
+    /// As wait(2) gave it; none when the command had to be killed.
+    status: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Shared {
+    /// For launchers that would ask with these words. Nothing is opened yet.
+    pub(crate) fn new(directory: &Path, question: &[String]) -> Self {
+        let host = nix::unistd::gethostname().unwrap_or_default();
+        Shared {
+            directory: directory.to_owned(),
+            name: format!("queue-{:016x}", hash(question.iter().map(String::as_str).chain(host.to_str()))),
+            clock: clock(),
+            lock: None,
+        }
+    }
+
+    /// The answer that is kept, if its question began no earlier than `since`.
+    pub(crate) fn answer(&self, since: Moment) -> Option<Said> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(NEITHER_LINK_NOR_PIPE).open(self.path()).ok()?;
+        let mut bytes = Vec::new();
+        file.take(LONGEST).read_to_end(&mut bytes).ok()?;
+        let kept: Kept = serde_json::from_slice(&bytes).ok()?;
+        let asked = Duration::from_nanos(kept.asked);
+        // One from the future is by another clock.
+        if self.clock.is_empty() || kept.clock != self.clock || asked < since || asked > now() {
+            return None;
+        }
+        let status = kept.status.map(ExitStatus::from_raw);
+        Some(Said { status, out: kept.out, err: kept.err })
+    }
+
+    /// Asks for the turn; ours until [`Shared::keep`] or [`Shared::leave`].
+    pub(crate) fn turn(&mut self) -> Turn {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let path = self.directory.join(format!("{}.lock", self.name));
+        let Ok(file) = options.custom_flags(nix::libc::O_NOFOLLOW).open(path) else { return Turn::Alone };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => {
+                self.lock = Some(lock);
+                Turn::Ours
+            }
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Turn::Theirs,
+            Err(_) => Turn::Alone,
+        }
+    }
+
+    /// Gives the turn away without an answer.
+    pub(crate) fn leave(&mut self) {
+        self.lock = None;
+    }
+
+    /// Keeps the answer for the others and gives the turn away. Where it cannot be kept, the others ask themselves.
+    pub(crate) fn keep(&mut self, asked: Moment, said: &Said) {
+        // First, because the answer's coming is what the others wait for: they find the turn free.
+        self.leave();
+        let kept = Kept {
+            clock: self.clock.clone(),
+            asked: u64::try_from(asked.as_nanos()).unwrap_or(0),
+            status: said.status.map(ExitStatus::into_raw),
+            out: said.out.clone(),
+            err: said.err.clone(),
+        };
+        let new = self.directory.join(format!("{}.{}", self.name, std::process::id()));
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NEITHER_LINK_NOR_PIPE);
+            options.open(&new)?.write_all(&serde_json::to_vec(&kept)?)?;
+            fs::rename(&new, self.path())
+        };
+        if write().is_err() {
+            drop(fs::remove_file(&new));
+        }
+    }
+
+    /// The directory whose changes tell that an answer came.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join(&self.name)
+    }
+}
+
+/// Now, on the clock that answers are dated by.
+pub(crate) fn now() -> Moment {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+/// What tells one clock from another: the boot, and the time namespace (time_namespaces(7)). Empty: nothing is shared.
+fn clock() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    match (boot.trim(), fs::read_link("/proc/self/ns/time")) {
+        ("", _) => String::new(),
+        (boot, Ok(namespace)) => format!("{boot} {}", namespace.display()),
+        // Kernels before 5.6 have no such namespaces.
+        (boot, Err(_)) => boot.to_owned(),
+    }
+}
+
+/// FNV-1a. Two questions whose hashes met would share answers in which each finds its own tag or nothing.
+fn hash<'a>(words: impl Iterator<Item = &'a str>) -> u64 {
+    words
+        .flat_map(|word| word.bytes().chain([0]))
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shared, Turn, now};
+    use crate::command::Said;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::Path;
+    use std::process::ExitStatus;
+    use std::time::Duration;
+
+    fn shared(directory: &Path) -> Shared {
+        Shared::new(directory, &["squeue".to_owned(), "--user=41".to_owned()])
+    }
+
+    fn said(out: &str) -> Said {
+        Said { status: Some(ExitStatus::from_raw(256)), out: out.to_owned(), err: "e\n".to_owned() }
+    }
+
+    #[test]
+    fn an_answer_serves_those_who_know_nothing_newer_than_its_question() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut asker, other) = (shared(directory.path()), shared(directory.path()));
+        let before = now();
+        assert_eq!(asker.turn(), Turn::Ours);
+        let asked = now();
+        asker.keep(asked, &said("row\n"));
+        let heard = other.answer(before).expect("an answer");
+        assert_eq!((heard.out.as_str(), heard.err.as_str()), ("row\n", "e\n"));
+        assert_eq!(heard.status.and_then(|status| status.code()), Some(1));
+        // It came after this moment, and yet its question was older.
+        assert!(other.answer(asked + Duration::from_nanos(1)).is_none());
+        let another = Shared::new(directory.path(), &["squeue".to_owned(), "--user=42".to_owned()]);
+        assert!(another.answer(before).is_none());
+    }
+
+    #[test]
+    fn one_asks_at_a_time_and_nobody_waits_for_the_dead() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut one, mut other) = (shared(directory.path()), shared(directory.path()));
+        assert_eq!((one.turn(), other.turn()), (Turn::Ours, Turn::Theirs));
+        drop(one);
+        assert_eq!(other.turn(), Turn::Ours);
+        other.leave();
+        assert_eq!(shared(directory.path()).turn(), Turn::Ours);
+        assert_eq!(shared(&directory.path().join("none")).turn(), Turn::Alone);
+    }
+
+    #[test]
+    fn an_answer_is_private_whole_and_of_this_boot() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut one = shared(directory.path());
+        one.keep(now(), &said("row\n"));
+        let path = one.path();
+        let mode = path.metadata().expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let whole = std::fs::read_to_string(&path).expect("text");
+        assert_eq!(
+            std::fs::read_dir(directory.path()).expect("a directory").count(),
+            1,
+            "nothing else is left"
+        );
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).expect("a part");
+            assert!(one.answer(Duration::ZERO).is_none(), "{length}");
+        }
+        let boot = one.clock.split(' ').next().expect("a boot");
+        std::fs::write(&path, whole.replace(boot, "another")).expect("another boot");
+        assert!(one.answer(Duration::ZERO).is_none());
+        std::fs::write(&path, &whole).expect("the same");
+        assert!(one.answer(Duration::ZERO).is_some());
+        one.keep(now() + Duration::from_secs(9), &said("row\n"));
+        assert!(one.answer(Duration::ZERO).is_none(), "from the future");
+    }
+}

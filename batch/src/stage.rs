@@ -1,0 +1,226 @@
+//! The files of one submitted stage: `<directory of the job's batch files>/<stage>/`, mode 0700.
+//!
+//! | file | written by | what |
+//! |---|---|---|
+//! | `intent` | launcher, before the submission | tag and nonce: what a later launcher finds the job by |
+//! | `job` | launcher, after it | the scheduler's id |
+//! | `script` | launcher | the stage's script, mode 0600, removed when it has run: it holds the job's secrets |
+//! | `agent` | launcher | what the scheduler runs |
+//! | `out`, `err` | the job | its output |
+//! | `log` | the scheduler, the agent | what they have to say themselves |
+//! | `started/`, `began`, `record`, `refused` | agent | see `record.rs` |
+//! | `passed` | launcher | how many bytes of `out` and `err` were passed on |
+//! | `ending` | launcher, last | what the runner was told |
+//!
+//! Whole files are written beside, synced and renamed, so that they are there completely or not at all.
+
+use super::outcome::Ending;
+use nix::fcntl::{Flock, FlockArg};
+use nunbird_handover::{Batch, Handover};
+use nunbird_stage::directory::Directory;
+use nunbird_stage::{Trouble, trouble::shown};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
+
+/// A record of the agent is a few hundred bytes.
+const LONGEST_RECORD: u64 = 64 * 1024;
+/// A link is not followed, and a pipe that nobody reads is an error (open(2)). Regular files do not heed the second.
+pub(super) const NEITHER_LINK_NOR_PIPE: i32 = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+
+/// What is about to be submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Intent {
+    /// The job's name with the scheduler, like no other's.
+    pub(crate) tag: String,
+    /// 32 hexadecimal digits that the agent's records must end with.
+    pub(crate) nonce: String,
+    /// Seconds since the epoch.
+    pub(crate) time: u64,
+}
+
+/// The stage's directory.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    path: PathBuf,
+    _directory: Directory,
+}
+
+impl Stage {
+    /// Opens the directory of this file name; makes it when `make` is set, else none where it is missing.
+    pub(crate) fn open(
+        handover: &Handover,
+        batch: &Batch,
+        name: &str,
+        make: bool,
+    ) -> Result<Option<Stage>, Trouble> {
+        let path = batch.directory.join(name);
+        let directory = directory(handover, &path, make)?;
+        Ok(directory.map(|directory| Stage { path, _directory: directory }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One launcher follows a stage. None when another one does. A file system without locks has none to give.
+    pub(crate) fn lock(&self) -> Result<Option<Option<Flock<File>>>, Trouble> {
+        let path = self.path.join("lock");
+        let options = options().create(true).truncate(false).clone();
+        let file = options.open(&path).map_err(|e| failed("cannot open", &path, &e))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Some(lock))),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+            Err(_) => Ok(Some(None)),
+        }
+    }
+
+    pub(crate) fn intent(&self) -> Result<Option<Intent>, Trouble> {
+        self.json("intent")
+    }
+
+    pub(crate) fn ending(&self) -> Result<Option<Ending>, Trouble> {
+        self.json("ending")
+    }
+
+    pub(crate) fn job(&self) -> Result<Option<String>, Trouble> {
+        self.json("job")
+    }
+
+    /// Writes a value of ours so that it is there whole, or not at all, even after a crash of the host.
+    pub(crate) fn keep(&self, name: &str, value: &impl Serialize) -> Result<(), Trouble> {
+        let path = self.path.join(name);
+        let bytes = serde_json::to_vec(value).map_err(|e| failed("cannot write", &path, &e.into()))?;
+        self.write(name, &[&bytes])
+    }
+
+    /// The same for bytes.
+    pub(crate) fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), Trouble> {
+        let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
+        let write = || -> io::Result<()> {
+            let mut file = options().create(true).truncate(true).open(&new)?;
+            for part in parts {
+                file.write_all(part)?;
+            }
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|e| failed("cannot write", &path, &e))
+    }
+
+    /// Makes an empty file that does not exist yet; the agent and the scheduler append to it.
+    pub(crate) fn touch(&self, name: &str) -> Result<(), Trouble> {
+        let path = self.path.join(name);
+        options().create(true).append(true).open(&path).map_err(|e| failed("cannot make", &path, &e))?;
+        Ok(())
+    }
+
+    /// A file of the agent's, as text; none while it is missing. What cannot be read now may be readable later.
+    pub(crate) fn told(&self, name: &str) -> Option<String> {
+        String::from_utf8(beginning(&self.path.join(name)).ok()?).ok()
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Trouble> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("cannot remove", &path, &e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Trouble> {
+        let path = self.path.join(name);
+        match beginning(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).map_err(|e| failed("cannot read", &path, &e.into()))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed("cannot read", &path, &e)),
+        }
+    }
+}
+
+/// A directory below `data_dir`, or that one, opened from it down.
+pub(crate) fn directory(handover: &Handover, path: &Path, make: bool) -> Result<Option<Directory>, Trouble> {
+    let data_dir = &handover.workspace.data_dir;
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let way = path.strip_prefix(data_dir).ok().filter(|_| plain).ok_or_else(|| {
+        let cause = format!("it must lie below {}, without `..`", shown(data_dir));
+        Trouble::at("refusing to use", path, cause, "tell the administrators")
+    })?;
+    let Some(mut directory) = Directory::data_dir(data_dir, handover.account.uid)? else {
+        if !make {
+            return Ok(None);
+        }
+        let help = "run the job again; its prepare stage makes it";
+        return Err(Trouble::at("cannot use", data_dir, "it is missing", help));
+    };
+    for name in way.components() {
+        if make {
+            directory = directory.make_child(name.as_os_str())?;
+        } else if let Some(child) = directory.child(name.as_os_str())? {
+            directory = child;
+        } else {
+            return Ok(None);
+        }
+    }
+    Ok(Some(directory))
+}
+
+/// The runner's name of the stage as a file name; names of steps are the CI user's.
+pub(crate) fn file_name(stage: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' };
+    let mut name: String = stage.chars().map(plain).take(64).collect();
+    if name != stage {
+        // Two names must not become one.
+        let sum = stage
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        name.push_str(&format!("-{sum:016x}"));
+    }
+    name
+}
+
+/// Opens a regular file of the stage's for reading. The account's programs can put a link or a named pipe in its place, and
+/// open(2) would wait for a writer of a pipe for ever, with all requests to cancel blocked.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(NEITHER_LINK_NOR_PIPE).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
+
+fn beginning(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)?.take(LONGEST_RECORD).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600).custom_flags(NEITHER_LINK_NOR_PIPE);
+    options
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> Trouble {
+    let help = "make sure that its file system has space and quota left, and run the job again";
+    Trouble::at(what, path, error, help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn every_stage_has_a_file_name_of_its_own() {
+        assert_eq!(file_name("step_script"), "step_script");
+        let names = ["a/b", "a.b", "..", "a b", &"x".repeat(70), &"x".repeat(71)].map(file_name);
+        for (n, name) in names.iter().enumerate() {
+            assert!(!name.contains(['/', '.', ' ']) && name.len() < 90, "{name}");
+            assert!(!names[..n].contains(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Directories of the account, opened one component at a time.
+//!
+//! A path is only a wish: between a look at it and its use somebody may have put a symbolic link in its place.
+//! So each directory is opened below the one before, never through a link, and judged on what was opened: it
+//! must be the account's own. The one link allowed is `data_dir` itself, for users who keep their data on
+//! another file system; it must be the user's own, and so must the directory it leads to.
+//!
+//! A job may take its own permission away (`chmod 000`); the owner gets it back on whatever is opened here, through a
+//! descriptor for the very directory that was judged.
+
+use crate::trouble::shown;
+use crate::{Trouble, say};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, readlinkat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+const OPEN: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+const PERMISSIONS: u32 = 0o777;
+/// For the owner alone.
+pub const PRIVATE: u32 = 0o700;
+/// The owner's, and its group may look.
+pub const GROUP: u32 = 0o750;
+
+/// An open directory that belongs to the account.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    path: PathBuf,
+    owner: u32,
+}
+
+impl Directory {
+    /// Opens the account's `data_dir`; none when there is nothing of that name.
+    pub fn data_dir(path: &Path, owner: u32) -> Result<Option<Self>, Trouble> {
+        let opened = match open(path, OPEN | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Err(Errno::ELOOP | Errno::ENOTDIR) => follow_own_link(path, owner)?,
+            Err(Errno::EACCES) => open_shut(AT_FDCWD, path, owner),
+            other => other,
+        };
+        Self::judge(opened, path.to_owned(), owner)
+    }
+
+    /// Opens the directory of this name; none when there is nothing of that name.
+    pub fn child(&self, name: &OsStr) -> Result<Option<Self>, Trouble> {
+        let path = self.path.join(name);
+        let opened = match openat(&self.fd, name, OPEN | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Err(Errno::EACCES) => open_shut(self.fd.as_fd(), Path::new(name), self.owner),
+            other => other,
+        };
+        if matches!(opened, Err(Errno::ELOOP | Errno::ENOTDIR)) {
+            let cause = if self.stat(name).is_ok_and(|stat| is(&stat, SFlag::S_IFLNK)) {
+                "is a symbolic link, and none is followed below the data directory"
+            } else {
+                "is not a directory"
+            };
+            return Err(Trouble::at("refusing to use", &path, cause, "remove it, or move it away"));
+        }
+        Self::judge(opened, path, self.owner)
+    }
+
+    /// Opens the directory of this name, makes it when it is missing, and makes sure that it is private.
+    pub fn make_child(&self, name: &OsStr) -> Result<Self, Trouble> {
+        self.make_child_with(name, PRIVATE)
+    }
+
+    /// As [`Directory::make_child`], with these permissions.
+    pub fn make_child_with(&self, name: &OsStr, permissions: u32) -> Result<Self, Trouble> {
+        let path = self.path.join(name);
+        make(self.fd.as_fd(), name, &path)?;
+        let child = self.child(name)?.ok_or_else(|| {
+            Trouble::at("cannot keep", &path, "something removes it at the same time", "run the job again")
+        })?;
+        child.give(permissions)?;
+        Ok(child)
+    }
+
+    /// Gives the directory exactly these permissions, and tells what is taken from other users.
+    pub fn give(&self, permissions: u32) -> Result<(), Trouble> {
+        let help = &format!("give it these permissions yourself (chmod {permissions:04o})");
+        let mode = fstat(&self.fd).map_err(|e| self.trouble("cannot look at", e, help))?.st_mode;
+        if mode & PERMISSIONS == permissions {
+            return Ok(());
+        }
+        // The set-group-id bit stays: sites use it for quotas, and it lets nobody in.
+        let wanted = Mode::from_bits_truncate(mode & 0o7000 | permissions);
+        fchmod(&self.fd, wanted).map_err(|e| self.trouble("cannot change the mode of", e, help))?;
+        if mode & 0o077 & !permissions != 0 {
+            let others = if permissions == PRIVATE { "no other user" } else { "nobody outside your group" };
+            say(&format!(
+                "changed the mode of {} from {:04o} to {permissions:04o}, so that {others} can read your jobs' files",
+                shown(&self.path),
+                mode & PERMISSIONS
+            ));
+        }
+        Ok(())
+    }
+
+    /// Gives the owner all permissions, without a word.
+    fn make_accessible(&self) -> nix::Result<()> {
+        let mode = fstat(&self.fd)?.st_mode;
+        if mode & PRIVATE == PRIVATE {
+            return Ok(());
+        }
+        fchmod(&self.fd, Mode::from_bits_truncate(mode & 0o7777 | PRIVATE))
+    }
+
+    /// Writes and removes a file, so that a full or read-only file system is told before the job begins.
+    pub fn trial(&self) -> Result<(), Trouble> {
+        let name = format!(".nunbird-trial-{}", std::process::id());
+        // One that a killed process of the same number left.
+        self.unlink(OsStr::new(&name)).map_err(|e| self.not_writable(e))?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(&self.fd, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let mut file = File::from(file.map_err(|e| self.not_writable(e))?);
+        // Quotas and network file systems find out only when data arrives on the disk.
+        let written = file.write_all(&[0; 4096]).and_then(|()| file.sync_data());
+        let removed = self.unlink(OsStr::new(&name));
+        written.map_err(|e| self.not_writable(e))?;
+        removed.map_err(|e| self.not_writable(e))
+    }
+
+    /// What is behind this name, without following a link.
+    pub fn stat(&self, name: &OsStr) -> nix::Result<FileStat> {
+        fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+    }
+
+    /// Removes a name that is no directory; one that is not there is fine.
+    pub fn unlink(&self, name: &OsStr) -> nix::Result<()> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The path for messages. Nothing is opened by it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn judge(opened: nix::Result<OwnedFd>, path: PathBuf, owner: u32) -> Result<Option<Self>, Trouble> {
+        let help = "make sure that it is a directory of yours which you can enter and read";
+        let fd = match opened {
+            Ok(fd) => fd,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(e) => return Err(Trouble::at("cannot open", &path, e, help)),
+        };
+        let stat = fstat(&fd).map_err(|e| Trouble::at("cannot look at", &path, e, help))?;
+        if stat.st_uid != owner {
+            let cause = format!("it belongs to uid {}, and the job runs as uid {owner}", stat.st_uid);
+            let help = "ask its owner to remove it, or the administrators for another `data_dir`";
+            return Err(Trouble::at("refusing to use", &path, cause, help));
+        }
+        let directory = Directory { fd, path, owner };
+        directory.make_accessible().map_err(|e| directory.trouble("cannot change the mode of", e, help))?;
+        Ok(Some(directory))
+    }
+
+    fn trouble(&self, what: &str, cause: impl std::fmt::Display, help: &str) -> Trouble {
+        Trouble::at(what, &self.path, cause, help)
+    }
+
+    fn not_writable(&self, cause: impl std::fmt::Display) -> Trouble {
+        let help = "free some space or quota there; if the file system is read-only, tell the administrators";
+        self.trouble("cannot write in", cause, help)
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Makes a directory of mode 0700; one that is there already is fine.
+pub fn make(parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), Trouble> {
+    match mkdirat(parent, name, Mode::S_IRWXU) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(e) => {
+            let help =
+                "make sure that the directory above it is yours, writable and has space and quota left";
+            Err(Trouble::at("cannot make", path, e, help))
+        }
+    }
+}
+
+/// Opens a directory that the owner may not read, after it gave itself the permission back; `EACCES` for one of
+/// somebody else's.
+///
+/// The mode goes through the descriptor's link in /proc, which leads to the directory itself whatever has its name by
+/// now: fchmod(2) refuses such a descriptor, and fchmodat2(2) is not in older kernels.
+fn open_shut(parent: BorrowedFd<'_>, name: &Path, owner: u32) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let shut = openat(parent, name, flags, Mode::empty())?;
+    let stat = fstat(&shut)?;
+    if stat.st_uid != owner || stat.st_mode & PRIVATE == PRIVATE {
+        return Err(Errno::EACCES);
+    }
+    let link = format!("/proc/self/fd/{}", shut.as_raw_fd());
+    let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777 | PRIVATE);
+    fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)?;
+    openat(&shut, ".", OPEN | OFlag::O_NOFOLLOW, Mode::empty())
+}
+
+/// The directory behind a link of the owner's; where it leads is judged by the caller.
+fn follow_own_link(path: &Path, owner: u32) -> Result<nix::Result<OwnedFd>, Trouble> {
+    let refuse = |cause: &str, help: &str| Err(Trouble::at("refusing to use", path, cause, help));
+    let stat = nix::sys::stat::lstat(path);
+    let stat = stat.map_err(|e| Trouble::at("cannot look at", path, e, "run the job again"))?;
+    if !is(&stat, SFlag::S_IFLNK) {
+        return refuse("it is not a directory", "remove it, or move it away");
+    }
+    if stat.st_uid != owner {
+        return refuse("it is a symbolic link of somebody else", "make the link yourself");
+    }
+    match open(path, OPEN, Mode::empty()) {
+        Err(Errno::ENOENT) => {
+            let target = readlinkat(AT_FDCWD, path).unwrap_or_default();
+            let cause =
+                format!("it is a symbolic link to {}, which does not exist", shown(Path::new(&target)));
+            refuse(&cause, "make that directory, or remove the link")
+        }
+        other => Ok(other),
+    }
+}
+
+/// Whether this is a file of that kind.
+pub fn is(stat: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
+}
