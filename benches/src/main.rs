@@ -26,7 +26,7 @@ fn main() {
     sizes();
     println!("\nmedian of {ROUNDS} starts each, ratio to the first");
     println!("{:<46} {:>9} {:>7}", "", "ms", "ratio");
-    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::PRIVILEGED {
         let world = World::new(privilege);
         assert!(world.refresh_keys().succeeded(), "keys");
         let job = world.job().with_repository();

@@ -5,7 +5,7 @@
 use nunbird_cgroup::{
     Amounts, Entrance, Hierarchy, JobGroup, Parent, Place, Trouble, Way, below, make_room, name_of,
 };
-use nunbird_skip::{require_root, skip, skip_part};
+use nunbird_skip::{needs, skip, skip_part};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -99,11 +99,8 @@ impl Drop for Unit {
     }
 }
 
-#[test]
+#[needs(root)]
 fn nothing_is_made_below_a_group_of_roots_that_systemd_has_not_delegated() {
-    if !require_root() {
-        return;
-    }
     // Where cron(8) has the runner's account call from.
     let Some(unit) = Unit::make("cron.service") else {
         skip!("this host has no unified hierarchy to write to");
@@ -131,11 +128,8 @@ fn nothing_is_made_below_a_group_of_roots_that_systemd_has_not_delegated() {
     sleeper.wait().expect("waited for");
 }
 
-#[test]
+#[needs(root)]
 fn limits_of_version_one_are_set_read_back_and_enforced() {
-    if !require_root() {
-        return;
-    }
     let Some(parents) =
         Parents::make().filter(|p| ["memory", "cpu", "pids"].iter().all(|c| p.0.separate.contains_key(*c)))
     else {

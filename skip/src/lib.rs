@@ -8,6 +8,8 @@
 
 #![forbid(unsafe_code)]
 
+pub use nunbird_skip_macros::needs;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::panic::Location;

@@ -1,6 +1,6 @@
 //! The long suite on a booted systemd host: `make test-host`.
 
-use nunbird_tests::{Host, require_host};
+use nunbird_tests::{Host, needs};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -52,11 +52,8 @@ fn job(host: &Host, number: u64) {
     assert!(cleanup.succeeded(), "job {number}: {}", cleanup.log);
 }
 
-#[test]
+#[needs(host)]
 fn a_thousand_jobs_leave_no_process_record_file_or_mount() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     // Each user's first jobs make directories that stay: one for each slot.
     for number in 0..3 {

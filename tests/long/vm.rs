@@ -8,14 +8,11 @@ mod login;
 mod scope;
 
 use nunbird_tests::host::vm::Vm;
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use std::fs;
 
-#[test]
+#[needs(root)]
 fn with_cgroup_2_a_job_runs_below_a_delegated_service_and_is_told_of_a_real_reboot() {
-    if !require_root() {
-        return;
-    }
     let vm = Vm::new(|world| {
         world.write_keys();
         let job = world.job();

@@ -4,7 +4,7 @@
 //! here. The lines of the jobs themselves begin with the job's name and the call's.
 
 use nunbird_tests::host::vm::Vm;
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::World;
 use std::fs;
 use std::path::Path;
@@ -185,11 +185,8 @@ pub(super) fn rows(output: &str, way: &str) {
     assert!(!output.contains("one escape: wrote") && !output.contains("one escape: made"), "{output}");
 }
 
-#[test]
+#[needs(root)]
 fn with_cgroup_2_the_limits_of_jobs_below_a_delegated_service_are_in_force_and_their_groups_go() {
-    if !require_root() {
-        return;
-    }
     let output = machine(&JOBS).boot(include_str!("vm_limits.sh")).success();
     let begins = |wanted: &str| output.lines().find(|line| line.starts_with(wanted));
     rows(&output, "delegated v2");

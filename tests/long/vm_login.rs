@@ -2,7 +2,7 @@
 //! so only root can bring a process from the one into the other.
 
 use nunbird_tests::host::vm::Vm;
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use std::fs;
 use std::process::Command;
 
@@ -14,11 +14,8 @@ loginctl show-session \"$XDG_SESSION_ID\" -p Name -p State -p Scope; stat -c 'ru
 systemctl --user is-system-running; perl -e '$x = q(x) x (256 << 20)' || echo hungry
 ";
 
-#[test]
+#[needs(root)]
 fn with_cgroup_2_a_job_in_a_session_of_logind_keeps_its_limits() {
-    if !require_root() {
-        return;
-    }
     let vm = Vm::new(|world| {
         world.write_keys();
         world.reconfigure("[job]\n", LIMITS);

@@ -3,7 +3,7 @@
 //! As `vm_limits.rs`, whose jobs these are, with `vm_scope.sh`.
 
 use super::limits::{machine, rows};
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 
 /// What the script has to see.
 const FACTS: [&str; 10] = [
@@ -19,11 +19,8 @@ const FACTS: [&str; 10] = [
     "after restart stayed 1 alice 0 units 0",
 ];
 
-#[test]
+#[needs(root)]
 fn with_cgroup_2_the_limits_of_jobs_in_units_of_systemd_are_in_force_and_the_units_go() {
-    if !require_root() {
-        return;
-    }
     let machine = machine(&[("one", "alice"), ("two", "bob"), ("three", "alice")]);
     let output = machine.boot(include_str!("vm_scope.sh")).success();
     rows(&output, "scope v2");

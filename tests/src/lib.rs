@@ -12,7 +12,7 @@
 //! - [`world`]: a machine with its own accounts, configuration and installation, in a mount namespace.
 //!
 //! Most tests need one line: `World::new(Privilege::Setuid).job().script("id -un").run()`. A test that
-//! needs root begins with `if !require_root() { return }` ([`require_root`]). Everything here panics where a product would return an error:
+//! needs root says so by [`#[needs(root)]`](needs). Everything here panics where a product would return an error:
 //! a test bed that does not stand is a failed test.
 
 #![forbid(unsafe_code)]
@@ -33,6 +33,6 @@ pub use daemons::Daemons;
 pub use groups::Groups;
 pub use host::{Host, require_host};
 pub use issuer::{Issuer, JobFacts, JobToken, SigningKey};
-pub use nunbird_skip::{require_root, skip};
+pub use nunbird_skip::{needs, require_root, skip};
 pub use runner::{Cancel, Exit, Job, Outcome, Reason, RunnerVersion, Session, StageOutcome, Status};
 pub use world::{Privilege, World};

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{Account, Exit, Privilege, World};
 use serde_json::json;
@@ -48,12 +48,9 @@ const REFUSED: [(&str, &str); 22] = [
     ("daemon", "belongs to the system"),
 ];
 
-#[test]
+#[needs(root)]
 fn logins_that_are_no_ordinary_users_get_no_account() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps, Privilege::RootRunner] {
+    for privilege in Privilege::PRIVILEGED {
         let world = World::new(privilege);
         assert!(world.refresh_keys().succeeded());
         for (login, why) in REFUSED {
@@ -76,59 +73,43 @@ fn expire(world: &World, day: &str) {
     std::fs::write(&shadow, lines.collect::<String>()).expect("shadow");
 }
 
-#[test]
-fn an_account_that_has_expired_gets_no_job_where_shadow_can_be_read() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = [Privilege::Setuid, Privilege::RootRunner])]
+fn an_account_that_has_expired_gets_no_job_where_shadow_can_be_read(privilege: Privilege) {
+    let world = World::new(privilege);
+    assert!(world.refresh_keys().succeeded());
+    for (end, expired) in [("10957", true), ("0", true), ("375817", false), ("", false)] {
+        expire(&world, end);
+        let outcome = world.job().config();
+        assert_eq!(outcome.exit == Exit::Code(1), expired, "{end}: {}", outcome.log);
+        assert_eq!(outcome.stderr.contains("[account-expired]"), expired, "{end}: {}", outcome.log);
     }
-    for privilege in [Privilege::Setuid, Privilege::RootRunner] {
-        let world = World::new(privilege);
-        assert!(world.refresh_keys().succeeded());
-        for (end, expired) in [("10957", true), ("0", true), ("375817", false), ("", false)] {
-            expire(&world, end);
-            let outcome = world.job().config();
-            assert_eq!(outcome.exit == Exit::Code(1), expired, "{end}: {}", outcome.log);
-            assert_eq!(outcome.stderr.contains("[account-expired]"), expired, "{end}: {}", outcome.log);
-        }
-        // Between two stages; clean-up must work all the same.
-        let job = world.job().id(7001);
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        expire(&world, "10957");
-        let outcome = session.prepare();
-        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
-        assert!(outcome.log.contains("[account-expired]"), "{}", outcome.log);
-        let event = world.audit().pop().expect("an event");
-        assert_eq!(
-            (&event["code"], &event["stage"]),
-            (&json!("account-expired"), &json!("prepare")),
-            "{event}"
-        );
-        let cleanup = session.cleanup();
-        assert!(cleanup.succeeded(), "{}", cleanup.log);
-        expire(&world, "");
-        let job = world.job().id(7002);
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
-        expire(&world, "10957");
-        let outcome = session.run_text("build_script", "echo run''ning");
-        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
-        assert!(
-            outcome.log.contains("[account-expired]") && !outcome.log.contains("running"),
-            "{}",
-            outcome.log
-        );
-        assert_eq!(world.audit().last().expect("an event")["code"], "account-expired");
-        let cleanup = session.cleanup();
-        assert!(cleanup.succeeded(), "{}", cleanup.log);
-    }
+    // Between two stages; clean-up must work all the same.
+    let job = world.job().id(7001);
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    expire(&world, "10957");
+    let outcome = session.prepare();
+    assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+    assert!(outcome.log.contains("[account-expired]"), "{}", outcome.log);
+    let event = world.audit().pop().expect("an event");
+    assert_eq!((&event["code"], &event["stage"]), (&json!("account-expired"), &json!("prepare")), "{event}");
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded(), "{}", cleanup.log);
+    expire(&world, "");
+    let job = world.job().id(7002);
+    let mut session = job.begin();
+    assert!(session.config().succeeded() && session.prepare().succeeded());
+    expire(&world, "10957");
+    let outcome = session.run_text("build_script", "echo run''ning");
+    assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+    assert!(outcome.log.contains("[account-expired]") && !outcome.log.contains("running"), "{}", outcome.log);
+    assert_eq!(world.audit().last().expect("an event")["code"], "account-expired");
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded(), "{}", cleanup.log);
 }
 
-#[test]
+#[needs(root)]
 fn an_account_whose_entry_in_shadow_may_not_be_read_is_taken_as_it_is() {
-    if !require_root() {
-        return;
-    }
     for (privilege, mode) in [(Privilege::FileCaps, 0o600), (Privilege::Setuid, 0o000)] {
         let world = World::new(privilege);
         assert!(world.refresh_keys().succeeded());
@@ -143,11 +124,8 @@ fn an_account_whose_entry_in_shadow_may_not_be_read_is_taken_as_it_is() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_bot_is_refused_unless_the_site_allows_bots() {
-    if !require_root() {
-        return;
-    }
     let mut world = World::new(Privilege::Setuid);
     world.add_account(Account::new("project_31_bot_0a", 4150));
     assert!(world.refresh_keys().succeeded());
@@ -158,11 +136,8 @@ fn a_bot_is_refused_unless_the_site_allows_bots() {
     assert_eq!(world.job().user("project_31_bot_0a").config().exit, Exit::Code(0));
 }
 
-#[test]
+#[needs(root)]
 fn a_denied_account_and_a_rule_that_denies_are_refused_with_the_sites_words() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     assert!(world.refresh_keys().succeeded());
     let outside = world.job().facts(|facts| facts.project_path = "outside/x".to_owned()).config();
@@ -175,11 +150,8 @@ fn a_denied_account_and_a_rule_that_denies_are_refused_with_the_sites_words() {
     assert!(nobody.stderr.contains("[no-rule]"), "{}", nobody.stderr);
 }
 
-#[test]
+#[needs(root)]
 fn a_home_directory_with_characters_of_the_shell_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     assert!(world.refresh_keys().succeeded());
     let outcome = world.job().user("dollar").config();
@@ -188,11 +160,8 @@ fn a_home_directory_with_characters_of_the_shell_is_refused() {
 }
 
 /// passwd(5): an account whose shell field is empty has /bin/sh.
-#[test]
+#[needs(root)]
 fn an_account_without_a_shell_has_the_bourne_shell() {
-    if !require_root() {
-        return;
-    }
     let mut world = World::new(Privilege::Setuid);
     world.add_account(Account { shell: String::new(), ..Account::new("shellless", 4177) });
     assert!(world.refresh_keys().succeeded());
@@ -204,11 +173,8 @@ fn an_account_without_a_shell_has_the_bourne_shell() {
     assert_eq!(session.run_text("build_script", "echo $SHELL").stdout, "/bin/sh\n");
 }
 
-#[test]
+#[needs(root)]
 fn a_name_that_no_account_here_can_have_is_told_as_such() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     assert!(world.refresh_keys().succeeded());
     for login in ["JDoe", "1abc", "jd@site.example"] {
@@ -221,11 +187,8 @@ fn a_name_that_no_account_here_can_have_is_told_as_such() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_later_stage_of_a_job_whose_account_now_has_another_uid_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     assert!(world.refresh_keys().succeeded());
     let job = world.job();
@@ -247,57 +210,51 @@ fn a_later_stage_of_a_job_whose_account_now_has_another_uid_is_refused() {
     assert!(outcome.stderr.contains("[account]"), "{}", outcome.stderr);
 }
 
-#[test]
-fn an_account_that_is_denied_during_a_job_runs_no_further_stage_and_is_cleaned_up_after() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = World::new(privilege);
-        assert!(world.refresh_keys().succeeded());
-        let plain = world.configuration();
-        for (denial, detail) in [
-            ("deny = [\"alice\"]", "listed under accounts.deny"),
-            ("deny_groups = [\"lattice\"]", "accounts.deny_groups"),
-            ("max_uid = 4100", "above max_uid"),
-            ("min_uid = 4102", "below min_uid"),
-            ("shells = [\"/bin/zsh\"]", "accounts.shells"),
-            ("deny = [\"alice\"", ""),
-            ("deny_groups = [\"nowhere\"]", "no group `nowhere`"),
-        ] {
-            world.configure(&plain);
-            let job = world.job();
-            let mut session = job.begin();
-            assert!(session.config().succeeded());
-            assert!(session.run_text("build_script", "id").succeeded());
-            world.configure(&plain.replace("[audit]", &format!("[accounts]\n{denial}\n\n[audit]")));
-            for stage in ["prepare", "build_script", "after_script"] {
-                let outcome = match stage {
-                    "prepare" => session.prepare(),
-                    stage => session.run_text(stage, "echo it ran"),
-                };
-                assert!(!outcome.succeeded(), "{privilege:?} {denial}: {stage}: {}", outcome.log);
-                assert!(!outcome.stdout.contains("it ran"), "{privilege:?} {denial}: {}", outcome.log);
-                let code = match denial {
-                    "deny = [\"alice\"" => "[configuration-invalid]",
-                    "deny_groups = [\"nowhere\"]" => "[group]",
-                    _ => "[account]",
-                };
-                assert!(outcome.stderr.contains(code), "{privilege:?} {denial}: {}", outcome.stderr);
-            }
-            let last = world.audit().pop().expect("an event");
-            assert!(last["detail"].as_str().is_some_and(|text| text.contains(detail)), "{denial}: {last}");
-            assert!(session.cleanup().succeeded(), "{privilege:?} {denial}");
-            assert!(world.records().is_empty());
+#[needs(root, in_each = Privilege::ALL)]
+fn an_account_that_is_denied_during_a_job_runs_no_further_stage_and_is_cleaned_up_after(
+    privilege: Privilege,
+) {
+    let world = World::new(privilege);
+    assert!(world.refresh_keys().succeeded());
+    let plain = world.configuration();
+    for (denial, detail) in [
+        ("deny = [\"alice\"]", "listed under accounts.deny"),
+        ("deny_groups = [\"lattice\"]", "accounts.deny_groups"),
+        ("max_uid = 4100", "above max_uid"),
+        ("min_uid = 4102", "below min_uid"),
+        ("shells = [\"/bin/zsh\"]", "accounts.shells"),
+        ("deny = [\"alice\"", ""),
+        ("deny_groups = [\"nowhere\"]", "no group `nowhere`"),
+    ] {
+        world.configure(&plain);
+        let job = world.job();
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        assert!(session.run_text("build_script", "id").succeeded());
+        world.configure(&plain.replace("[audit]", &format!("[accounts]\n{denial}\n\n[audit]")));
+        for stage in ["prepare", "build_script", "after_script"] {
+            let outcome = match stage {
+                "prepare" => session.prepare(),
+                stage => session.run_text(stage, "echo it ran"),
+            };
+            assert!(!outcome.succeeded(), "{privilege:?} {denial}: {stage}: {}", outcome.log);
+            assert!(!outcome.stdout.contains("it ran"), "{privilege:?} {denial}: {}", outcome.log);
+            let code = match denial {
+                "deny = [\"alice\"" => "[configuration-invalid]",
+                "deny_groups = [\"nowhere\"]" => "[group]",
+                _ => "[account]",
+            };
+            assert!(outcome.stderr.contains(code), "{privilege:?} {denial}: {}", outcome.stderr);
         }
+        let last = world.audit().pop().expect("an event");
+        assert!(last["detail"].as_str().is_some_and(|text| text.contains(detail)), "{denial}: {last}");
+        assert!(session.cleanup().succeeded(), "{privilege:?} {denial}");
+        assert!(world.records().is_empty());
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_later_stage_reads_the_configuration_only_where_nobody_else_can_have_written_it() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     assert!(world.refresh_keys().succeeded());
     let job = world.job();
@@ -309,11 +266,8 @@ fn a_later_stage_reads_the_configuration_only_where_nobody_else_can_have_written
     assert!(session.cleanup().succeeded());
 }
 
-#[test]
+#[needs(root)]
 fn without_privilege_only_the_runners_own_user_runs_jobs() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::None);
     assert!(world.refresh_keys().succeeded());
     assert_no_account(&world, &world.job().user("bob").config(), "serves nobody else");

@@ -8,7 +8,7 @@
 
 mod quirks;
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 use quirks::{Plan, QUIRKS};
 use serde_json::Value;
@@ -22,11 +22,8 @@ type Case = Vec<(usize, u64)>;
 /// What a program says of a job: verdict, code, account.
 type Said = (String, Option<String>, Option<String>);
 
-#[test]
+#[needs(root)]
 fn explain_and_config_agree_on_any_job_policy_keys_and_host() {
-    if !require_root() {
-        return;
-    }
     let number = |name: &str| std::env::var_os(name)?.to_str()?.parse::<u64>().ok();
     let seconds = number("NUNBIRD_AGREEMENT_SECONDS").unwrap_or(50);
     let seed = number("NUNBIRD_AGREEMENT_SEED").unwrap_or_else(quirks::now);

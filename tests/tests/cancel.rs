@@ -1,12 +1,8 @@
 //! What the end of a job from outside leaves: no process, no file variable, and the stages that GitLab promises.
 
-use nunbird_tests::{
-    Cancel, Exit, Job, Outcome, Privilege, Reason, RunnerVersion, Status, World, require_root,
-};
+use nunbird_tests::{Cancel, Exit, Job, Outcome, Privilege, Reason, RunnerVersion, Status, World, needs};
 use std::fs;
 use std::time::{Duration, Instant};
-
-const WITH_PRIVILEGE: [Privilege; 3] = [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps];
 
 /// A script with a child in its process group and one in a group of its own, both with `mark` as their name.
 fn sleepers(mark: &str) -> String {
@@ -48,11 +44,8 @@ fn assert_no_file_variables(world: &World, outcome: &Outcome) {
     assert!(world.records().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn a_cancelled_script_ends_with_all_its_processes_and_after_script_follows_in_every_mode() {
-    if !require_root() {
-        return;
-    }
     for (n, privilege) in Privilege::ALL.into_iter().enumerate() {
         let (world, mark) = (World::new(privilege), format!("nbt-graceful-{n}-{}", std::process::id()));
         let outcome = cancel(&world, &mark, Cancel::Gracefully)
@@ -70,12 +63,9 @@ fn a_cancelled_script_ends_with_all_its_processes_and_after_script_follows_in_ev
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_job_cancelled_at_once_leaves_no_file_variables_although_their_stage_never_runs() {
-    if !require_root() {
-        return;
-    }
-    for (n, privilege) in WITH_PRIVILEGE.into_iter().enumerate() {
+    for (n, privilege) in Privilege::PRIVILEGED.into_iter().enumerate() {
         let (world, mark) = (World::new(privilege), format!("nbt-at-once-{n}-{}", std::process::id()));
         let outcome = cancel(&world, &mark, Cancel::AtOnce).run().expect(&Status::failed(Reason::Canceled));
         assert!(outcome.names().ends_with(&["get_sources", "build_script", "cleanup"]));
@@ -84,25 +74,19 @@ fn a_job_cancelled_at_once_leaves_no_file_variables_although_their_stage_never_r
     }
 }
 
-#[test]
+#[needs(root)]
 fn an_old_runner_whose_scripts_end_with_0_after_a_signal_does_not_see_success() {
-    if !require_root() {
-        return;
-    }
     let (world, mark) = (World::new(Privilege::Setuid), format!("nbt-old-{}", std::process::id()));
     let outcome = cancel(&world, &mark, Cancel::Gracefully).version(RunnerVersion::V17_11).run();
     assert_ne!(outcome.stage("build_script").exit, Exit::Code(0), "{}", outcome.log());
     assert_gone(&mark);
 }
 
-#[test]
+#[needs(root)]
 fn a_script_that_ignores_the_signal_is_killed_with_its_processes() {
-    if !require_root() {
-        return;
-    }
     // Half a minute each, which is how long the launcher waits.
     std::thread::scope(|scope| {
-        for (n, privilege) in WITH_PRIVILEGE.into_iter().enumerate() {
+        for (n, privilege) in Privilege::PRIVILEGED.into_iter().enumerate() {
             scope.spawn(move || {
                 let (world, mark) =
                     (World::new(privilege), format!("nbt-stubborn-{n}-{}", std::process::id()));
@@ -124,11 +108,8 @@ fn a_script_that_ignores_the_signal_is_killed_with_its_processes() {
     });
 }
 
-#[test]
+#[needs(root)]
 fn a_daemon_of_the_script_does_not_keep_the_job_running() {
-    if !require_root() {
-        return;
-    }
     let (world, mark) = (World::new(Privilege::Setuid), format!("nbt-daemon-{}", std::process::id()));
     world.write_keys();
     let script = format!("setsid bash -c 'exec -a {mark} sleep 20' & sleep 0.2; echo done");
@@ -137,11 +118,8 @@ fn a_daemon_of_the_script_does_not_keep_the_job_running() {
     assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
 }
 
-#[test]
+#[needs(root)]
 fn no_script_starts_after_cleanup_and_cleanup_may_come_twice() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     let job = world.job();

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::json;
 use std::fs;
@@ -44,93 +44,66 @@ fn builds_dir(world: &World, user: &str) -> PathBuf {
     fs::read_dir(builds).expect("builds").flatten().next().expect("this host's").path()
 }
 
-#[test]
-fn a_job_that_was_refused_has_nothing_to_clean_up() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let job = world.job().user("nobody");
-        let mut session = job.begin();
-        assert_ne!(session.config().exit, Exit::Code(0));
-        for _ in 0..2 {
-            let outcome = session.cleanup();
-            assert_eq!(outcome.exit, Exit::Code(0), "{privilege:?}: {}", outcome.log);
-            assert!(outcome.stdout.contains("nothing to clean up"), "{}", outcome.log);
-            assert_eq!(outcome.stderr, "", "gitlab-runner would warn of it");
-        }
-        assert!(world.records().is_empty());
-    }
-}
-
-#[test]
-fn a_job_leaves_no_process_wherever_it_went() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let job = world.job().with_repository();
-        let mut session = job.prepared();
-        assert!(session.run_text("build_script", &daemon("~/daemon")).succeeded());
-        let daemon = pid(&world, "/home/alice/daemon");
-        assert!(runs(&daemon), "{privilege:?}: a daemon outlives its stage");
+#[needs(root, in_each = Privilege::ALL)]
+fn a_job_that_was_refused_has_nothing_to_clean_up(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job().user("nobody");
+    let mut session = job.begin();
+    assert_ne!(session.config().exit, Exit::Code(0));
+    for _ in 0..2 {
         let outcome = session.cleanup();
-        assert!(
-            outcome.log.contains("ended 1 processes that the job left"),
-            "{privilege:?}: {}",
-            outcome.log
-        );
-        assert!(!runs(&daemon), "{privilege:?}");
+        assert_eq!(outcome.exit, Exit::Code(0), "{privilege:?}: {}", outcome.log);
+        assert!(outcome.stdout.contains("nothing to clean up"), "{}", outcome.log);
+        assert_eq!(outcome.stderr, "", "gitlab-runner would warn of it");
     }
+    assert!(world.records().is_empty());
 }
 
-#[test]
-fn a_clean_up_ends_a_stage_that_still_runs() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::None] {
-        let world = ready(privilege);
-        let job = world.job().with_repository().file_variable("KEY", "the key\n");
-        let mut session = job.prepared();
-        assert!(session.stage("get_sources").succeeded());
-        let file = session.directory().join("slow");
-        session.write(&file, format!("{}\necho going; sleep 300", daemon("~/daemon")).as_bytes(), 0o700);
-        let run = session.spec_of_run(&file, "build_script");
-        let mut cleanup = session.spec_of_config();
-        cleanup.arguments = vec!["cleanup".into()];
-        let (ran, cleaned) = std::thread::scope(|scope| {
-            let running = scope.spawn(|| world.run(&run));
-            let began = Instant::now();
-            while !world.host_path("/home/alice/daemon").exists() {
-                assert!(began.elapsed() < Duration::from_secs(20), "the stage does not begin");
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let cleaned = world.run(&cleanup);
-            (running.join().expect("a stage"), cleaned)
-        });
-        assert!(cleaned.succeeded(), "{privilege:?}: {}", cleaned.stderr);
-        assert_eq!(
-            ran.exit,
-            Exit::Code(1),
-            "{privilege:?}: a stage that was ended has failed: {}",
-            ran.stderr
-        );
-        assert!(!runs(&pid(&world, "/home/alice/daemon")), "{privilege:?}");
-        assert!(!builds_dir(&world, "alice").join("000/physics/lattice.tmp").exists(), "{privilege:?}");
-        assert!(world.records().is_empty(), "{privilege:?}");
-        let late = session.run_text("after_script", "id");
-        assert!(late.stderr.contains("[no-record]"), "{}", late.stderr);
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn a_job_leaves_no_process_wherever_it_went(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job().with_repository();
+    let mut session = job.prepared();
+    assert!(session.run_text("build_script", &daemon("~/daemon")).succeeded());
+    let daemon = pid(&world, "/home/alice/daemon");
+    assert!(runs(&daemon), "{privilege:?}: a daemon outlives its stage");
+    let outcome = session.cleanup();
+    assert!(outcome.log.contains("ended 1 processes that the job left"), "{privilege:?}: {}", outcome.log);
+    assert!(!runs(&daemon), "{privilege:?}");
 }
 
-#[test]
+#[needs(root, in_each = [Privilege::Setuid, Privilege::None])]
+fn a_clean_up_ends_a_stage_that_still_runs(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job().with_repository().file_variable("KEY", "the key\n");
+    let mut session = job.prepared();
+    assert!(session.stage("get_sources").succeeded());
+    let file = session.directory().join("slow");
+    session.write(&file, format!("{}\necho going; sleep 300", daemon("~/daemon")).as_bytes(), 0o700);
+    let run = session.spec_of_run(&file, "build_script");
+    let mut cleanup = session.spec_of_config();
+    cleanup.arguments = vec!["cleanup".into()];
+    let (ran, cleaned) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| world.run(&run));
+        let began = Instant::now();
+        while !world.host_path("/home/alice/daemon").exists() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the stage does not begin");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let cleaned = world.run(&cleanup);
+        (running.join().expect("a stage"), cleaned)
+    });
+    assert!(cleaned.succeeded(), "{privilege:?}: {}", cleaned.stderr);
+    assert_eq!(ran.exit, Exit::Code(1), "{privilege:?}: a stage that was ended has failed: {}", ran.stderr);
+    assert!(!runs(&pid(&world, "/home/alice/daemon")), "{privilege:?}");
+    assert!(!builds_dir(&world, "alice").join("000/physics/lattice.tmp").exists(), "{privilege:?}");
+    assert!(world.records().is_empty(), "{privilege:?}");
+    let late = session.run_text("after_script", "id");
+    assert!(late.stderr.contains("[no-record]"), "{}", late.stderr);
+}
+
+#[needs(root)]
 fn a_clean_up_leaves_a_second_job_of_the_same_user_alone() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let first = world.job().with_repository().file_variable("KEY", "first\n");
     let second = world.job().id(7002).with_repository().file_variable("KEY", "second\n");
@@ -152,11 +125,8 @@ fn a_clean_up_leaves_a_second_job_of_the_same_user_alone() {
     assert!(world.records().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn clean_ups_of_one_job_at_the_same_time_all_succeed() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::FileCaps);
     let job = world.job().with_repository().file_variable("KEY", "the key\n");
     let mut session = job.prepared();
@@ -174,42 +144,34 @@ fn clean_ups_of_one_job_at_the_same_time_all_succeed() {
     assert!(!builds_dir(&world, "alice").join("000/physics/lattice.tmp").exists());
 }
 
-#[test]
-fn after_a_restart_of_the_host_a_job_is_over_and_its_place_is_free() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::None] {
-        let world = ready(privilege);
-        let job = world.job().with_repository().file_variable("KEY", "the key\n");
-        let mut session = job.prepared();
-        assert!(session.stage("get_sources").succeeded());
-        let record = world.records().pop().expect("a record");
-        // As if the host had restarted since.
-        change_record(&record, |value| value["boot_id"] = json!("00000000-0000-4000-8000-000000000000"));
-        let late = session.run_text("build_script", "echo it ran");
-        assert_eq!(late.exit, Exit::Code(2), "{privilege:?}: {}", late.log);
-        assert!(late.stderr.contains("[host-restarted]"), "{}", late.stderr);
-        assert!(session.cleanup().succeeded());
-        assert!(!builds_dir(&world, "alice").join("000/physics/lattice.tmp").exists(), "{privilege:?}");
-        assert!(world.records().is_empty());
-        assert!(session.config().succeeded());
-        change_record(&record, |value| value["boot_id"] = json!("00000000-0000-4000-8000-000000000000"));
-        let next = world.job().id(7002);
-        let mut new = next.begin();
-        let answer = new.config();
-        assert!(answer.stdout.contains("/000\""), "{privilege:?}: the slot is free: {}", answer.log);
-        let old = session.cleanup();
-        assert!(old.succeeded() && old.log.contains("left alone"), "{privilege:?}: {}", old.log);
-        assert!(new.prepare().succeeded() && new.cleanup().succeeded());
-    }
+#[needs(root, in_each = [Privilege::Setuid, Privilege::None])]
+fn after_a_restart_of_the_host_a_job_is_over_and_its_place_is_free(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job().with_repository().file_variable("KEY", "the key\n");
+    let mut session = job.prepared();
+    assert!(session.stage("get_sources").succeeded());
+    let record = world.records().pop().expect("a record");
+    // As if the host had restarted since.
+    change_record(&record, |value| value["boot_id"] = json!("00000000-0000-4000-8000-000000000000"));
+    let late = session.run_text("build_script", "echo it ran");
+    assert_eq!(late.exit, Exit::Code(2), "{privilege:?}: {}", late.log);
+    assert!(late.stderr.contains("[host-restarted]"), "{}", late.stderr);
+    assert!(session.cleanup().succeeded());
+    assert!(!builds_dir(&world, "alice").join("000/physics/lattice.tmp").exists(), "{privilege:?}");
+    assert!(world.records().is_empty());
+    assert!(session.config().succeeded());
+    change_record(&record, |value| value["boot_id"] = json!("00000000-0000-4000-8000-000000000000"));
+    let next = world.job().id(7002);
+    let mut new = next.begin();
+    let answer = new.config();
+    assert!(answer.stdout.contains("/000\""), "{privilege:?}: the slot is free: {}", answer.log);
+    let old = session.cleanup();
+    assert!(old.succeeded() && old.log.contains("left alone"), "{privilege:?}: {}", old.log);
+    assert!(new.prepare().succeeded() && new.cleanup().succeeded());
 }
 
-#[test]
+#[needs(root)]
 fn the_clean_up_of_a_job_whose_place_another_has_ends_its_processes_alone() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let (old, new) = (world.job().with_repository(), world.job().id(7002).with_repository());
     let (mut a, mut b) = (old.begin(), new.begin());

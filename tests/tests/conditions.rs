@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome, assert_refused};
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::{Value, json};
@@ -51,26 +51,18 @@ fn of_older_server(job: Job<'_>) -> Job<'_> {
         .fold(job, Job::without_claim)
 }
 
-#[test]
-fn a_merge_request_from_a_fork_is_denied_in_every_mode_where_a_rule_says_so() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = world(privilege);
-        assert_admitted(&world, &from_fork(&world).config(), Some(true));
-        first_rule(&world, "[[rule]]\nname = \"no forks\"\nwhen = { fork = true }\ndeny = \"no forks\"\n\n");
-        assert_refused(&world, &from_fork(&world).id(8001).config(), "rule", "no forks");
-        assert_admitted(&world, &merge_request(&world).id(8002).config(), Some(false));
-        assert_admitted(&world, &world.job().id(8003).config(), Some(false));
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn a_merge_request_from_a_fork_is_denied_in_every_mode_where_a_rule_says_so(privilege: Privilege) {
+    let world = world(privilege);
+    assert_admitted(&world, &from_fork(&world).config(), Some(true));
+    first_rule(&world, "[[rule]]\nname = \"no forks\"\nwhen = { fork = true }\ndeny = \"no forks\"\n\n");
+    assert_refused(&world, &from_fork(&world).id(8001).config(), "rule", "no forks");
+    assert_admitted(&world, &merge_request(&world).id(8002).config(), Some(false));
+    assert_admitted(&world, &world.job().id(8003).config(), Some(false));
 }
 
-#[test]
+#[needs(root)]
 fn a_rule_for_own_sources_fits_no_job_whose_sources_nobody_knows() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.reconfigure(AS_THEMSELVES, "unless = { fork = true }\nrun_as = \"$user_login\"");
     assert_admitted(&world, &world.job().config(), Some(false));
@@ -80,11 +72,8 @@ fn a_rule_for_own_sources_fits_no_job_whose_sources_nobody_knows() {
     assert_refused(&world, &of_older_server(merge_request(&world)).config(), "no-rule", "rules fits");
 }
 
-#[test]
+#[needs(root)]
 fn a_denial_of_all_but_own_sources_holds_where_nobody_knows_them() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     first_rule(&world, DENY_UNLESS_OWN);
     assert_admitted(&world, &world.job().config(), Some(false));
@@ -92,11 +81,8 @@ fn a_denial_of_all_but_own_sources_holds_where_nobody_knows_them() {
     assert_refused(&world, &of_older_server(merge_request(&world)).config(), "rule", "own sources");
 }
 
-#[test]
+#[needs(root)]
 fn the_answer_to_a_job_token_never_passes_for_own_sources_of_a_merge_request() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.reconfigure("[audit]", "[identity]\nsources = [\"job_token\"]\n\n[audit]");
     first_rule(&world, DENY_UNLESS_OWN);
@@ -117,11 +103,8 @@ fn the_answer_to_a_job_token_never_passes_for_own_sources_of_a_merge_request() {
     assert_admitted(&world, &known(job), None);
 }
 
-#[test]
+#[needs(root)]
 fn a_rule_that_asks_for_an_identity_of_the_sites_provider_fits_nobody_without_one() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.reconfigure(AS_THEMSELVES, "when.identity = \"ldap*\"\nrun_as = \"$user_login\"");
     let with = |identities| world.job().claim("user_identities", identities).config();
@@ -134,11 +117,8 @@ fn a_rule_that_asks_for_an_identity_of_the_sites_provider_fits_nobody_without_on
     assert_refused(&world, &world.job().config(), "no-rule", "rules fits");
 }
 
-#[test]
+#[needs(root)]
 fn an_exception_about_the_local_account_keeps_members_out_and_needs_its_group() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.reconfigure(AS_THEMSELVES, "unless.local_group = \"lattice\"\nrun_as = \"$user_login\"");
     assert_refused(&world, &world.job().config(), "no-rule", "rules fits");
@@ -158,11 +138,8 @@ fn explain(world: &World, token: &str) -> String {
     answer["account"].as_str().unwrap_or("denied").to_owned()
 }
 
-#[test]
+#[needs(root)]
 fn explain_says_of_forks_identities_and_exceptions_what_the_program_does() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let mut rule = AS_THEMSELVES.to_owned();
     let mut seen = std::collections::BTreeSet::new();

@@ -1,13 +1,10 @@
 //! `make demo`, as root and as an ordinary user.
 
-use nunbird_tests::{Privilege, World, require_root};
+use nunbird_tests::{Privilege, World, needs};
 use std::process::Command;
 
-#[test]
+#[needs(root)]
 fn the_demo_tells_as_root_that_all_is_as_it_should_be() {
-    if !require_root() {
-        return;
-    }
     let output = Command::new(env!("CARGO_BIN_EXE_nunbird-demo")).output().expect("the demo runs");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.ends_with("All as it should be.\n"), "{told}");
@@ -17,11 +14,8 @@ fn the_demo_tells_as_root_that_all_is_as_it_should_be() {
     assert!(!told.contains('\u{1b}'), "colour is for terminals: {told}");
 }
 
-#[test]
+#[needs(root)]
 fn the_demo_serves_an_ordinary_user_without_any_privilege() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::None);
     // Alone: `cargo run` builds nothing beside it.
     let program = std::fs::read(env!("CARGO_BIN_EXE_nunbird-demo")).expect("a program");

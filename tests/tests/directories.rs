@@ -4,7 +4,7 @@
 
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};
 use std::fs::{self, Permissions};
@@ -54,45 +54,37 @@ fn whole(session: &mut Session<'_>) -> StageOutcome {
     session.cleanup()
 }
 
-#[test]
-fn a_user_names_the_directory_for_builds_where_the_site_allows_it() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = Privilege::ALL)]
+fn a_user_names_the_directory_for_builds_where_the_site_allows_it(privilege: Privilege) {
+    let world = world_with(privilege, "user_builds_dir = true");
+    for wish in ["$HOME/deep/ci", "$$HOME/deeper/ci", "/tmp"] {
+        let job = world
+            .job()
+            .with_repository()
+            .variable("CUSTOM_CI_BUILDS_DIR", wish)
+            .script("echo in $PWD; touch \"$PWD.tmp/left\"");
+        let outcome = job.run().expect_success();
+        let root = format!(
+            "{}/alice/{}/000",
+            wish.replace("$$", "$").replace("$HOME", "/home/alice"),
+            short_host_name()
+        );
+        assert!(
+            outcome.log().contains(&format!("in {root}/physics/lattice")),
+            "{privilege:?}: {}",
+            outcome.log()
+        );
+        let top = world.host_path(&root);
+        let top = top.ancestors().nth(2).expect("the account's own");
+        assert_eq!((mode(top), top.metadata().expect("a directory").uid()), (0o700, 4101), "{wish}");
+        assert!(!world.host_path(format!("{root}/physics/lattice.tmp")).exists(), "credentials are left");
     }
-    for privilege in Privilege::ALL {
-        let world = world_with(privilege, "user_builds_dir = true");
-        for wish in ["$HOME/deep/ci", "$$HOME/deeper/ci", "/tmp"] {
-            let job = world
-                .job()
-                .with_repository()
-                .variable("CUSTOM_CI_BUILDS_DIR", wish)
-                .script("echo in $PWD; touch \"$PWD.tmp/left\"");
-            let outcome = job.run().expect_success();
-            let root = format!(
-                "{}/alice/{}/000",
-                wish.replace("$$", "$").replace("$HOME", "/home/alice"),
-                short_host_name()
-            );
-            assert!(
-                outcome.log().contains(&format!("in {root}/physics/lattice")),
-                "{privilege:?}: {}",
-                outcome.log()
-            );
-            let top = world.host_path(&root);
-            let top = top.ancestors().nth(2).expect("the account's own");
-            assert_eq!((mode(top), top.metadata().expect("a directory").uid()), (0o700, 4101), "{wish}");
-            assert!(!world.host_path(format!("{root}/physics/lattice.tmp")).exists(), "credentials are left");
-        }
-        let empty = world.job().variable("CUSTOM_CI_BUILDS_DIR", "").config();
-        assert!(builds_dir(&empty).starts_with("/home/alice/.nunbird/builds/"), "an empty name is none");
-    }
+    let empty = world.job().variable("CUSTOM_CI_BUILDS_DIR", "").config();
+    assert!(builds_dir(&empty).starts_with("/home/alice/.nunbird/builds/"), "an empty name is none");
 }
 
-#[test]
+#[needs(root)]
 fn a_directory_that_jobs_cannot_work_in_is_refused_with_words_for_the_user() {
-    if !require_root() {
-        return;
-    }
     let world = world_with(Privilege::Setuid, "user_builds_dir = true");
     for wish in ["relative/ci", "/tmp/$(id)", "$SCRATCH/ci", "/tmp/../etc", "/tmp/a b", "/tmp/\u{202e}x"] {
         let outcome = world.job().variable("CUSTOM_CI_BUILDS_DIR", wish).config();
@@ -124,11 +116,8 @@ fn a_directory_that_jobs_cannot_work_in_is_refused_with_words_for_the_user() {
     assert!(builds_dir(&ignored).starts_with("/home/alice/.nunbird/"), "the site does not allow it");
 }
 
-#[test]
+#[needs(root)]
 fn each_job_has_a_build_directory_of_its_own_where_the_site_says_so() {
-    if !require_root() {
-        return;
-    }
     let world = world_with(Privilege::FileCaps, "per_job = true\nmax_dirs = 2\nremove_at_once = 9");
     for id in [8001, 8002, 8003] {
         let job = world.job().id(id);
@@ -140,62 +129,54 @@ fn each_job_has_a_build_directory_of_its_own_where_the_site_says_so() {
     assert_eq!(names(&builds(&world)), ["site-8002", "site-8003"]);
 }
 
-#[test]
-fn a_directory_of_the_users_is_made_in_one_of_roots() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps, Privilege::RootRunner] {
-        let world = world_with(privilege, "data_dir = \"/opt/ecp/$USER/ci\"\ncreate = true");
-        let ecp = world.host_path("/opt/ecp");
-        fs::create_dir(&ecp).expect("a directory");
-        let prepared = || {
-            let job = world.job();
-            let mut session = job.begin();
-            assert!(session.config().succeeded());
-            let outcome = session.prepare();
-            assert!(session.cleanup().succeeded() || !outcome.succeeded());
-            outcome
-        };
-        let told = |outcome: &StageOutcome, why: &str| {
-            assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
-            assert!(outcome.stderr.contains("[data-dir]"), "{}", outcome.stderr);
-            assert!(!outcome.stderr.contains("/opt/ecp"), "the CI user reads of the site's file system");
-            let audit = world.audit();
-            let detail = audit.iter().rev().find_map(|line| line["detail"].as_str()).expect("a detail");
-            assert!(detail.contains(why), "{detail}");
-        };
-        fs::set_permissions(&ecp, Permissions::from_mode(0o755)).expect("a mode");
-        told(&prepared(), "chmod g+w");
-        fs::set_permissions(&ecp, Permissions::from_mode(0o777)).expect("a mode");
-        told(&prepared(), "writable by everybody");
-        fs::set_permissions(&ecp, Permissions::from_mode(0o775)).expect("a mode");
-        chown(&ecp, Some(4102), Some(0)).expect("an owner");
-        told(&prepared(), "belongs to uid 4102, not to root");
-        chown(&ecp, Some(0), Some(0)).expect("an owner");
-        symlink("/home/bob", ecp.join("alice")).expect("a link");
-        told(&prepared(), "symbolic link");
-        fs::remove_file(ecp.join("alice")).expect("removed");
-        let outcome = prepared();
-        assert!(outcome.succeeded(), "{privilege:?}: {}", outcome.log);
-        let made = ecp.join("alice");
-        let meta = made.metadata().expect("the directory");
-        assert_eq!((meta.uid(), meta.gid(), mode(&made)), (4101, 4101, 0o700), "{privilege:?}");
-        assert_eq!(made.join("ci").metadata().expect("the launcher's").uid(), 4101);
-        assert!(prepared().succeeded(), "it is there");
-        // The directory above is the site's.
-        fs::rename(&ecp, world.host_path("/opt/unmounted")).expect("renamed");
-        let outcome = prepared();
-        assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
-        assert!(!ecp.exists(), "{privilege:?}: made in place of a file system");
-    }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_directory_of_the_users_is_made_in_one_of_roots(privilege: Privilege) {
+    let world = world_with(privilege, "data_dir = \"/opt/ecp/$USER/ci\"\ncreate = true");
+    let ecp = world.host_path("/opt/ecp");
+    fs::create_dir(&ecp).expect("a directory");
+    let prepared = || {
+        let job = world.job();
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        let outcome = session.prepare();
+        assert!(session.cleanup().succeeded() || !outcome.succeeded());
+        outcome
+    };
+    let told = |outcome: &StageOutcome, why: &str| {
+        assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
+        assert!(outcome.stderr.contains("[data-dir]"), "{}", outcome.stderr);
+        assert!(!outcome.stderr.contains("/opt/ecp"), "the CI user reads of the site's file system");
+        let audit = world.audit();
+        let detail = audit.iter().rev().find_map(|line| line["detail"].as_str()).expect("a detail");
+        assert!(detail.contains(why), "{detail}");
+    };
+    fs::set_permissions(&ecp, Permissions::from_mode(0o755)).expect("a mode");
+    told(&prepared(), "chmod g+w");
+    fs::set_permissions(&ecp, Permissions::from_mode(0o777)).expect("a mode");
+    told(&prepared(), "writable by everybody");
+    fs::set_permissions(&ecp, Permissions::from_mode(0o775)).expect("a mode");
+    chown(&ecp, Some(4102), Some(0)).expect("an owner");
+    told(&prepared(), "belongs to uid 4102, not to root");
+    chown(&ecp, Some(0), Some(0)).expect("an owner");
+    symlink("/home/bob", ecp.join("alice")).expect("a link");
+    told(&prepared(), "symbolic link");
+    fs::remove_file(ecp.join("alice")).expect("removed");
+    let outcome = prepared();
+    assert!(outcome.succeeded(), "{privilege:?}: {}", outcome.log);
+    let made = ecp.join("alice");
+    let meta = made.metadata().expect("the directory");
+    assert_eq!((meta.uid(), meta.gid(), mode(&made)), (4101, 4101, 0o700), "{privilege:?}");
+    assert_eq!(made.join("ci").metadata().expect("the launcher's").uid(), 4101);
+    assert!(prepared().succeeded(), "it is there");
+    // The directory above is the site's.
+    fs::rename(&ecp, world.host_path("/opt/unmounted")).expect("renamed");
+    let outcome = prepared();
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(!ecp.exists(), "{privilege:?}: made in place of a file system");
 }
 
-#[test]
+#[needs(root)]
 fn the_group_may_look_where_the_site_says_so_but_not_at_credentials() {
-    if !require_root() {
-        return;
-    }
     let world = world_with(Privilege::Setuid, "group_access = true");
     let job = world.job().with_repository().file_variable("KEY", "the key\n");
     let mut session = job.begin();
@@ -216,11 +197,8 @@ fn the_group_may_look_where_the_site_says_so_but_not_at_credentials() {
     assert!(session.cleanup().succeeded() && !hidden.exists());
 }
 
-#[test]
+#[needs(root)]
 fn old_build_directories_go_one_a_job_and_never_one_in_use_or_behind_a_link() {
-    if !require_root() {
-        return;
-    }
     let world = world_with(Privilege::Setuid, "max_dirs = 1");
     // Three jobs at once need three directories.
     let jobs: Vec<_> = (0..3).map(|n| world.job().id(8100 + n)).collect();
@@ -249,11 +227,8 @@ fn old_build_directories_go_one_a_job_and_never_one_in_use_or_behind_a_link() {
     assert_eq!(fs::read_to_string(world.host_path("/home/alice/precious/data")).expect("kept"), "kept");
 }
 
-#[test]
+#[needs(root)]
 fn build_directories_go_by_age_and_by_lack_of_space() {
-    if !require_root() {
-        return;
-    }
     let world = world_with(Privilege::Setuid, "max_age = \"2d\"\nremove_at_once = 0");
     let place = builds(&world);
     let job = world.job();
@@ -278,11 +253,8 @@ fn build_directories_go_by_age_and_by_lack_of_space() {
     assert_eq!(names(&place), [] as [&str; 0], "{}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn a_directory_that_cannot_be_removed_is_told_and_keeps_nobody_else() {
-    if !require_root() {
-        return;
-    }
     let world = world_with(Privilege::Setuid, "max_dirs = 1\nremove_at_once = 0");
     let place = builds(&world);
     let job = world.job();
@@ -312,11 +284,8 @@ fn a_directory_that_cannot_be_removed_is_told_and_keeps_nobody_else() {
     assert_eq!(names(&place), ["000"], "the next clean-up goes on");
 }
 
-#[test]
+#[needs(root)]
 fn a_site_says_which_stages_run_what_the_user_reads_and_how_large_the_stack_is() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     let more = "stages = [\"step_*\"]\nraise_stack_limit = true\nmessage = \"\"\"\nMaintenance on Tuesday.\n\\u001b[31mBring cake.\"\"\"\n";

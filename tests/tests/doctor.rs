@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::Value;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -50,22 +50,14 @@ fn assert_one(found: &[String], code: &str, words: &str) {
     assert!(found.iter().any(|f| fits(&f)), "no `{code}` with `{words}`: {found:#?}");
 }
 
-#[test]
-fn a_good_installation_has_no_errors_however_it_gets_its_privilege() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
-        let found = errors(&world(privilege));
-        assert!(found.is_empty(), "{privilege:?}: {found:#?}");
-    }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_good_installation_has_no_errors_however_it_gets_its_privilege(privilege: Privilege) {
+    let found = errors(&world(privilege));
+    assert!(found.is_empty(), "{privilege:?}: {found:#?}");
 }
 
-#[test]
+#[needs(root)]
 fn each_thing_that_an_admin_can_get_wrong_with_the_programs_is_found() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let auth = world.host_path("/opt/nunbird/bin/nunbird-auth");
     let mode = |mode| std::fs::set_permissions(&auth, std::fs::Permissions::from_mode(mode)).expect("a mode");
@@ -86,11 +78,8 @@ fn each_thing_that_an_admin_can_get_wrong_with_the_programs_is_found() {
     assert_one(&errors(&world), "program", "nunbird-keys: No such file");
 }
 
-#[test]
+#[needs(root)]
 fn capabilities_other_than_the_two_are_found() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::FileCaps);
     let auth = world.host_path("/opt/nunbird/bin/nunbird-auth");
     for (capabilities, found) in [
@@ -106,11 +95,8 @@ fn capabilities_other_than_the_two_are_found() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn files_and_directories_that_others_could_have_written_are_found() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let mode = |path: &str, mode| {
         std::fs::set_permissions(world.host_path(path), std::fs::Permissions::from_mode(mode))
@@ -142,11 +128,8 @@ fn files_and_directories_that_others_could_have_written_are_found() {
     assert_one(&errors(&world), "audit", "no such directory, so no job runs");
 }
 
-#[test]
+#[needs(root)]
 fn a_configuration_that_this_host_cannot_serve_is_found() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.reconfigure(
         "[audit]",
@@ -168,11 +151,8 @@ fn a_configuration_that_this_host_cannot_serve_is_found() {
     assert_one(&found, "audit", "journald does not listen");
 }
 
-#[test]
+#[needs(root)]
 fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let good = std::fs::read_to_string(world.host_path(RUNNER)).expect("a runner");
     for (old, new, code, words) in [
@@ -207,11 +187,8 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
     assert!(!found.iter().any(|finding| finding.contains("glrt-")), "the token is shown: {found:?}");
 }
 
-#[test]
+#[needs(root)]
 fn an_admin_without_root_is_told_what_could_not_be_seen() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let log = world.host_path("/var/lib/nunbird");
     std::fs::set_permissions(log, std::fs::Permissions::from_mode(0o700)).expect("a mode");
@@ -221,11 +198,8 @@ fn an_admin_without_root_is_told_what_could_not_be_seen() {
     assert!(!found.iter().any(|f| f.starts_with("error directory")), "{found:?}");
 }
 
-#[test]
+#[needs(root)]
 fn what_a_pam_table_needs_and_this_host_does_not_have_is_found() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.reconfigure("[audit]", "[pam]\n\n[audit]");
     let service = "/etc/pam.d/nunbird";
@@ -246,11 +220,8 @@ fn what_a_pam_table_needs_and_this_host_does_not_have_is_found() {
     assert_one(&errors(&capabilities), "pam-privilege", "file capabilities alone");
 }
 
-#[test]
+#[needs(root)]
 fn limits_by_scopes_on_a_host_that_makes_none_are_found() {
-    if !require_root() {
-        return;
-    }
     let limits = "[limits.small]\nmemory = \"1GiB\"\nway = \"scope\"\n\n[audit]";
     let world = world(Privilege::Setuid);
     world.reconfigure("[audit]", limits);
@@ -264,11 +235,8 @@ fn limits_by_scopes_on_a_host_that_makes_none_are_found() {
     assert_eq!(found.iter().filter(rootless).count(), 1, "{found:#?}");
 }
 
-#[test]
+#[needs(root)]
 fn what_sudo_mode_needs_and_this_host_does_not_have_is_found() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.reconfigure("downscope = \"setuid\"", "downscope = \"sudo\"");
     let found = errors(&world);

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::{Privilege, World};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -44,11 +44,8 @@ fn assert_one(found: &[String], words: &[&str]) {
 
 const OLD: &str = "echo 'Version: 0.27.4'; echo 'Git Commit: 1234'; echo 'Go Version: go1.25'";
 
-#[test]
+#[needs(root)]
 fn an_old_jacamar_is_named_and_is_an_error_where_the_runner_calls_it() {
-    if !require_root() {
-        return;
-    }
     let world = installed(&format!("[ \"$*\" = --version ] || exit 9\n{OLD}"), 0o700);
     assert_one(&found(&world), &["remark", PROGRAM, "0.27.4", "before 0.30.0", "CVE-2026-107589"]);
     let runners = format!(
@@ -67,11 +64,8 @@ fn an_old_jacamar_is_named_and_is_an_error_where_the_runner_calls_it() {
     assert_one(&found(&world), &["error", elsewhere, "0.9.0"]);
 }
 
-#[test]
+#[needs(root)]
 fn a_program_that_is_asked_for_its_version_has_no_privilege_and_no_environment() {
-    if !require_root() {
-        return;
-    }
     let script = "id=$(id -u).$(id -g)\n\
                   groups=$(grep ^Groups: /proc/self/status | tr -dc 0-9)\n\
                   held=$(grep -c '^Cap[IPEA].*:.0*$' /proc/self/status)\n\
@@ -85,11 +79,8 @@ fn a_program_that_is_asked_for_its_version_has_no_privilege_and_no_environment()
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_program_that_hangs_floods_or_prints_what_deceives_is_unknown_and_leaves_nothing() {
-    if !require_root() {
-        return;
-    }
     for (script, why) in [
         ("sleep 61.7353 & sleep 61.7353", "unknown version"),
         ("exec cat /dev/zero", "unknown version"),
@@ -113,11 +104,8 @@ fn sleeps() -> bool {
         .any(|words| words.split(|b| *b == 0).any(|word| word == b"61.7353"))
 }
 
-#[test]
+#[needs(root)]
 fn a_program_that_others_may_write_is_not_run_at_all() {
-    if !require_root() {
-        return;
-    }
     let world = installed(OLD, 0o755);
     let mark = "touch /tmp/ran; chmod 666 /tmp/ran; echo Version: 0.27.4";
     for (owner, mode) in [("bob", 0o755), ("root", 0o777)] {
@@ -129,11 +117,8 @@ fn a_program_that_others_may_write_is_not_run_at_all() {
     assert_one(&found(&world), &["not an executable file"]);
 }
 
-#[test]
+#[needs(root)]
 fn an_account_without_privilege_learns_the_version_of_what_it_may_read() {
-    if !require_root() {
-        return;
-    }
     let world = installed(OLD, 0o700);
     let open = std::fs::Permissions::from_mode(0o755);
     for directory in ["/opt/jacamar", "/opt/jacamar/bin"] {

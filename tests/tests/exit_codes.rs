@@ -1,24 +1,16 @@
 //! What the script's end becomes in GitLab.
 
-use nunbird_tests::{Privilege, Reason, RunnerVersion, Status, World, require_root};
+use nunbird_tests::{Privilege, Reason, RunnerVersion, Status, World, needs};
 
-#[test]
-fn the_exit_code_of_a_script_arrives_in_every_mode() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = World::new(privilege);
-        world.write_keys();
-        world.job().script("exit 42").run().expect(&Status::script_failure(42));
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn the_exit_code_of_a_script_arrives_in_every_mode(privilege: Privilege) {
+    let world = World::new(privilege);
+    world.write_keys();
+    world.job().script("exit 42").run().expect(&Status::script_failure(42));
 }
 
-#[test]
+#[needs(root)]
 fn a_script_cannot_look_like_a_failure_of_the_system() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     for (script, code) in
@@ -28,43 +20,31 @@ fn a_script_cannot_look_like_a_failure_of_the_system() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_shell_that_dies_of_a_signal_is_a_failed_script_with_128_and_the_signal() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     world.job().script("kill -KILL $$").run().expect(&Status::script_failure(137));
     world.job().script("kill -SEGV $BASHPID").run().expect(&Status::script_failure(139));
 }
 
-#[test]
+#[needs(root)]
 fn a_runner_without_exit_code_file_still_learns_that_the_script_failed() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     world.job().version(RunnerVersion::V16_11).script("exit 42").run().expect(&Status::script_failure(1));
 }
 
-#[test]
+#[needs(root)]
 fn a_script_that_writes_into_open_descriptors_cannot_forge_its_exit_code() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     let script = "for n in 3 4 5 6 7 8 9; do (echo 0 >&$n) 2>/dev/null || true; done; exit 9";
     world.job().script(script).run().expect(&Status::script_failure(9));
 }
 
-#[test]
+#[needs(root)]
 fn a_failing_after_script_fails_nothing() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     let outcome = world.job().after_script("exit 9").run().expect_success();
@@ -72,11 +52,8 @@ fn a_failing_after_script_fails_nothing() {
     world.job().script("exit 3").after_script("exit 9").run().expect(&Status::script_failure(3));
 }
 
-#[test]
+#[needs(root)]
 fn the_number_of_an_earlier_stage_is_not_taken_for_a_later_one() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     let job = world.job().with_repository();
@@ -100,11 +77,8 @@ fn the_number_of_an_earlier_stage_is_not_taken_for_a_later_one() {
     session.cleanup();
 }
 
-#[test]
+#[needs(root)]
 fn a_missing_launcher_is_a_failure_of_the_system() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     std::fs::remove_file(world.host_path(world.paths().bin.join("nunbird"))).expect("removed");

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use nunbird_tests::issuer::{JOB, now};
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::Job;
 use nunbird_tests::world::{Exit, Finished, Privilege, World};
 use serde_json::{Value, json};
@@ -54,11 +54,8 @@ fn world() -> World {
     world
 }
 
-#[test]
+#[needs(root)]
 fn a_home_that_a_shell_would_interpret_is_a_denial_for_both() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     assert_eq!(decided(&world, "alice"), None);
     let answer = explain(&world, "root", "alice");
@@ -76,11 +73,8 @@ fn a_home_that_a_shell_would_interpret_is_a_denial_for_both() {
     assert_eq!(answer["account"], Value::Null);
 }
 
-#[test]
+#[needs(root)]
 fn the_users_own_word_is_asked_by_both_and_read_as_its_owner() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.reconfigure("[audit]", "[accounts]\nauthorized_projects = \"required\"\n\n[audit]");
     let file = "/home/alice/.config/nunbird/authorized_projects";
@@ -111,11 +105,8 @@ fn the_users_own_word_is_asked_by_both_and_read_as_its_owner() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn the_limits_of_a_job_are_told_with_their_amounts_and_whose_word_they_are() {
-    if !require_root() {
-        return;
-    }
     let tables = "[limits.small]\nmemory = \"1GiB\"\nmax_memory = \"4GiB\"\ncpus = \"1.5\"\nnofile = 512\nrequire = false\nway = \"v1\"\n\
                   [limits.big]\nmemory = \"8GiB\"\n[profile.big]\nlimits = \"big\"\n[profile.same]\n[job]\nlimits = \"small\"\n";
     let given = |more: &str| {
@@ -176,12 +167,9 @@ fn of_job(world: &World, account: &str, job: &Job<'_>) -> (String, String, Exit)
     (text("verdict"), text("code"), done.exit)
 }
 
-#[test]
+#[needs(root)]
 fn a_wrong_audience_another_runner_a_forged_signature_and_an_expired_token_are_denied_with_the_programs_code()
 {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let sound = || world.job();
     let denied = |code: &str| ("denied".to_owned(), code.to_owned(), Exit::Code(4));
@@ -214,28 +202,20 @@ fn a_wrong_audience_another_runner_a_forged_signature_and_an_expired_token_are_d
     assert!(told.stdout.contains(&format!("denied [{code}]")), "{code}: {told:?}");
 }
 
-#[test]
-fn root_asks_keys_and_server_about_a_job_of_any_mode_as_the_program_would() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        // The keys are not here yet.
-        let world = World::new(privilege);
-        let answer = of_job(&world, "root", &world.job());
-        assert_eq!(answer, ("admitted".to_owned(), String::new(), Exit::Code(0)), "{privilege:?}");
-        assert_eq!(world.issuer().requests(JOB), 1, "{privilege:?}");
-        let blocked = world.job().server_says("/user/state", json!("blocked"));
-        let answer = of_job(&world, "root", &blocked);
-        assert_eq!(answer, ("denied".to_owned(), "user-inactive".to_owned(), Exit::Code(4)), "{privilege:?}");
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn root_asks_keys_and_server_about_a_job_of_any_mode_as_the_program_would(privilege: Privilege) {
+    // The keys are not here yet.
+    let world = World::new(privilege);
+    let answer = of_job(&world, "root", &world.job());
+    assert_eq!(answer, ("admitted".to_owned(), String::new(), Exit::Code(0)), "{privilege:?}");
+    assert_eq!(world.issuer().requests(JOB), 1, "{privilege:?}");
+    let blocked = world.job().server_says("/user/state", json!("blocked"));
+    let answer = of_job(&world, "root", &blocked);
+    assert_eq!(answer, ("denied".to_owned(), "user-inactive".to_owned(), Exit::Code(4)), "{privilege:?}");
 }
 
-#[test]
+#[needs(root)]
 fn what_the_caller_may_not_read_or_run_makes_a_job_undecided_and_never_admitted() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     // Whether the account has expired, and whose it is, only root can see.
     assert_eq!(of_job(&world, "bob", &world.job()), ("undecided".to_owned(), String::new(), Exit::Code(6)));
@@ -257,11 +237,8 @@ fn what_the_caller_may_not_read_or_run_makes_a_job_undecided_and_never_admitted(
     assert_eq!(told.exit, Exit::Code(0), "{told:?}");
 }
 
-#[test]
+#[needs(root)]
 fn explain_leaves_keys_people_and_temporary_files_as_they_were() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     let listing = || {
         let done = world.shell("root", "ls -lAR --time-style=full-iso /var/lib/nunbird /tmp");
@@ -274,11 +251,8 @@ fn explain_leaves_keys_people_and_temporary_files_as_they_were() {
     assert_eq!(listing(), before);
 }
 
-#[test]
+#[needs(root)]
 fn a_users_ticket_leads_to_the_deciding_line_also_when_the_file_was_rotated_and_the_policy_changed() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let refused = world.job().user("bob").facts(|facts| facts.project_path = "outside/x".to_owned()).config();
     let line = refused.stderr.lines().find(|line| line.contains("decision: ")).expect("an id");
@@ -317,11 +291,8 @@ fn a_users_ticket_leads_to_the_deciding_line_also_when_the_file_was_rotated_and_
     }
 }
 
-#[test]
+#[needs(root)]
 fn groups_have_their_names_beside_their_gids() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.reconfigure("run_as = \"$user_login\"", "when.local_group = \"lattice\"\nrun_as = \"$user_login\"");
     let answer = explain(&world, "root", "alice");

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome};
 use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{Exit, Privilege, World};
@@ -30,41 +30,33 @@ fn assert_system(world: &World, outcome: &StageOutcome, code: &str, why: &str) {
     assert!(!outcome.stderr.contains(why), "{}", outcome.stderr);
 }
 
-#[test]
-fn a_configuration_that_others_can_write_or_own_or_link_is_refused() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps, Privilege::RootRunner] {
-        let world = ready(privilege);
-        let file = world.host_path("/etc/nunbird/config.toml");
-        let refused = |why: &str| assert_system(&world, &world.job().config(), "configuration-file", why);
-        for mode in [0o664, 0o646] {
-            fs::set_permissions(&file, Permissions::from_mode(mode)).expect("a mode");
-            refused("writable by others");
-        }
-        fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("a mode");
-        assert_eq!(world.job().config().exit, Exit::Code(0), "root's alone is fine in every privilege mode");
-        fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("a mode");
-        chown(&file, Some(4001), None).expect("an owner");
-        refused("owned by uid 4001");
-        chown(&file, Some(0), None).expect("an owner");
-        let directory = world.host_path("/etc/nunbird");
-        fs::set_permissions(&directory, Permissions::from_mode(0o777)).expect("a mode");
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_configuration_that_others_can_write_or_own_or_link_is_refused(privilege: Privilege) {
+    let world = ready(privilege);
+    let file = world.host_path("/etc/nunbird/config.toml");
+    let refused = |why: &str| assert_system(&world, &world.job().config(), "configuration-file", why);
+    for mode in [0o664, 0o646] {
+        fs::set_permissions(&file, Permissions::from_mode(mode)).expect("a mode");
         refused("writable by others");
-        fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("a mode");
-        fs::rename(&file, directory.join("real.toml")).expect("a rename");
-        refused("No such file");
-        symlink("real.toml", &file).expect("a link");
-        refused("symbolic link");
     }
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("a mode");
+    assert_eq!(world.job().config().exit, Exit::Code(0), "root's alone is fine in every privilege mode");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("a mode");
+    chown(&file, Some(4001), None).expect("an owner");
+    refused("owned by uid 4001");
+    chown(&file, Some(0), None).expect("an owner");
+    let directory = world.host_path("/etc/nunbird");
+    fs::set_permissions(&directory, Permissions::from_mode(0o777)).expect("a mode");
+    refused("writable by others");
+    fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("a mode");
+    fs::rename(&file, directory.join("real.toml")).expect("a rename");
+    refused("No such file");
+    symlink("real.toml", &file).expect("a link");
+    refused("symbolic link");
 }
 
-#[test]
+#[needs(root)]
 fn a_configuration_with_an_unknown_key_denies_every_job_and_the_admin_reads_where() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     world.reconfigure("audience", "audiance");
     let outcome = world.job().config();
@@ -77,59 +69,47 @@ fn a_configuration_with_an_unknown_key_denies_every_job_and_the_admin_reads_wher
     }
 }
 
-#[test]
-fn a_taken_over_runner_cannot_bring_a_configuration_of_its_own() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn a_taken_over_runner_cannot_bring_a_configuration_of_its_own(privilege: Privilege) {
+    let world = ready(privilege);
+    let own = world.runner().home.clone() + "/own.toml";
+    world.write_file(&own, world.configuration(), "nbt_runner", 0o644);
+    let home = world.host_path(&world.runner().home);
+    fs::set_permissions(home, Permissions::from_mode(0o755)).expect("a mode");
+    let with = |file: &str| {
+        let file = file.to_owned();
+        world
+            .job()
+            .commands(move |c| c.config = vec!["config".into(), "--configuration".into(), file.into()])
+            .config()
+    };
+    assert_system(&world, &with(&own), "configuration-file", "is not listed");
+    // Root's files are no better: a backup may hold an older policy, and a finding would quote a secret.
+    let laxer = world.configuration().replace("run_as = \"$user_login\"", "run_as = \"bob\"");
+    for file in ["/etc/nunbird/config.toml.rpmsave", "/opt/config.toml"] {
+        world.write_file(file, &laxer, "root", 0o600);
+        assert_system(&world, &with(file), "configuration-file", "is not listed");
     }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
-        let world = ready(privilege);
-        let own = world.runner().home.clone() + "/own.toml";
-        world.write_file(&own, world.configuration(), "nbt_runner", 0o644);
-        let home = world.host_path(&world.runner().home);
-        fs::set_permissions(home, Permissions::from_mode(0o755)).expect("a mode");
-        let with = |file: &str| {
-            let file = file.to_owned();
-            world
-                .job()
-                .commands(move |c| c.config = vec!["config".into(), "--configuration".into(), file.into()])
-                .config()
-        };
-        assert_system(&world, &with(&own), "configuration-file", "is not listed");
-        // Root's files are no better: a backup may hold an older policy, and a finding would quote a secret.
-        let laxer = world.configuration().replace("run_as = \"$user_login\"", "run_as = \"bob\"");
-        for file in ["/etc/nunbird/config.toml.rpmsave", "/opt/config.toml"] {
-            world.write_file(file, &laxer, "root", 0o600);
-            assert_system(&world, &with(file), "configuration-file", "is not listed");
-        }
-        let secret = world.job().commands(|c| {
-            c.config = ["-u", "config", "--configuration", "/etc/shadow"].map(Into::into).to_vec();
-        });
-        let shown = secret.config();
-        assert!(!shown.log.contains("20000") && shown.log.contains("is not listed"), "{}", shown.log);
-        // Root's word makes a file one of the site's; it is judged as the default one.
-        world.write_file("/etc/nunbird/configurations", format!("/opt/config.toml\n{own}\n"), "root", 0o644);
-        assert_eq!(with("/opt/config.toml").exit, Exit::Code(0));
-        assert_system(&world, &with(&own), "configuration-file", "owned by uid 4001");
-        world.write_file(&own, world.configuration(), "root", 0o644);
-        assert_system(&world, &with(&own), "configuration-file", "owned by uid 4001");
-        for path in [
-            "own.toml",
-            "../own.toml",
-            "/etc/nunbird/../nunbird/config.toml",
-            "/dev/stdin",
-            "/proc/self/environ",
-        ] {
-            assert_eq!(with(path).exit, Exit::Code(2), "{path}");
-        }
+    let secret = world.job().commands(|c| {
+        c.config = ["-u", "config", "--configuration", "/etc/shadow"].map(Into::into).to_vec();
+    });
+    let shown = secret.config();
+    assert!(!shown.log.contains("20000") && shown.log.contains("is not listed"), "{}", shown.log);
+    // Root's word makes a file one of the site's; it is judged as the default one.
+    world.write_file("/etc/nunbird/configurations", format!("/opt/config.toml\n{own}\n"), "root", 0o644);
+    assert_eq!(with("/opt/config.toml").exit, Exit::Code(0));
+    assert_system(&world, &with(&own), "configuration-file", "owned by uid 4001");
+    world.write_file(&own, world.configuration(), "root", 0o644);
+    assert_system(&world, &with(&own), "configuration-file", "owned by uid 4001");
+    for path in
+        ["own.toml", "../own.toml", "/etc/nunbird/../nunbird/config.toml", "/dev/stdin", "/proc/self/environ"]
+    {
+        assert_eq!(with(path).exit, Exit::Code(2), "{path}");
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_job_response_that_is_not_a_plain_file_of_the_runner_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -164,46 +144,34 @@ fn a_job_response_that_is_not_a_plain_file_of_the_runner_is_refused() {
     assert_eq!(session.config().exit, Exit::Code(0));
 }
 
-#[test]
-fn the_program_reads_no_file_that_its_caller_could_not_read() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        for path in ["/etc/shadow", "/home/bob/secret", "/var/lib/nunbird/jobs/.lock-4001"] {
-            if path == "/home/bob/secret" {
-                world.write_file(path, "echo stolen\n", "bob", 0o600);
-            }
-            let mut spec = session.spec_of_run(path.as_ref(), "build_script");
-            let outcome = session.call_spec("build_script", &spec);
-            assert_eq!(outcome.exit, Exit::Code(2), "{path}: {}", outcome.log);
-            assert!(
-                outcome.stderr.contains("[script]") && !outcome.log.contains("stolen"),
-                "{}",
-                outcome.log
-            );
-            for (name, value) in &mut spec.environment {
-                if name == "BUILD_EXIT_CODE_FILE" {
-                    *value = path.into();
-                }
-            }
-            let before = fs::read(world.host_path(path)).ok();
-            let outcome = session.call_spec("build_script", &spec);
-            assert!(outcome.stderr.contains("[exit-code-file]"), "{path}: {}", outcome.log);
-            assert_eq!(fs::read(world.host_path(path)).ok(), before, "{path} is as it was");
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn the_program_reads_no_file_that_its_caller_could_not_read(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    for path in ["/etc/shadow", "/home/bob/secret", "/var/lib/nunbird/jobs/.lock-4001"] {
+        if path == "/home/bob/secret" {
+            world.write_file(path, "echo stolen\n", "bob", 0o600);
         }
+        let mut spec = session.spec_of_run(path.as_ref(), "build_script");
+        let outcome = session.call_spec("build_script", &spec);
+        assert_eq!(outcome.exit, Exit::Code(2), "{path}: {}", outcome.log);
+        assert!(outcome.stderr.contains("[script]") && !outcome.log.contains("stolen"), "{}", outcome.log);
+        for (name, value) in &mut spec.environment {
+            if name == "BUILD_EXIT_CODE_FILE" {
+                *value = path.into();
+            }
+        }
+        let before = fs::read(world.host_path(path)).ok();
+        let outcome = session.call_spec("build_script", &spec);
+        assert!(outcome.stderr.contains("[exit-code-file]"), "{path}: {}", outcome.log);
+        assert_eq!(fs::read(world.host_path(path)).ok(), before, "{path} is as it was");
     }
 }
 
-#[test]
+#[needs(root)]
 fn keys_that_are_missing_stale_or_somebody_elses_are_not_used() {
-    if !require_root() {
-        return;
-    }
     let mut world = ready(Privilege::Setuid);
     let file = world.host_path("/var/lib/nunbird/keys/site.json");
     let good = fs::read(&file).expect("keys");
@@ -245,22 +213,16 @@ fn keys_that_are_missing_stale_or_somebody_elses_are_not_used() {
     assert_eq!(world.job().config().exit, Exit::Code(0), "known keys work while the server is down");
 }
 
-#[test]
+#[needs(root)]
 fn a_taken_over_runner_cannot_bring_keys_of_its_own() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let keys = world.host_path("/var/lib/nunbird/keys");
     chown(&keys, Some(4001), Some(4001)).expect("an owner");
     assert_system(&world, &world.job().config(), "no-keys", "belongs to the runner's account");
 }
 
-#[test]
+#[needs(root)]
 fn what_lies_where_everybody_can_make_files_is_not_trusted_and_the_directory_is_named() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let plain = world.configuration();
     let shared = world.host_path("/tmp/shared");
@@ -298,11 +260,8 @@ fn what_lies_where_everybody_can_make_files_is_not_trusted_and_the_directory_is_
     assert_system(&world, &world.job().config(), "no-keys", "/tmp/shared: others can make files in it");
 }
 
-#[test]
+#[needs(root)]
 fn a_record_store_that_others_can_enter_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let jobs = world.host_path("/var/lib/nunbird/jobs");
     fs::set_permissions(&jobs, Permissions::from_mode(0o755)).expect("a mode");
@@ -314,11 +273,8 @@ fn a_record_store_that_others_can_enter_is_refused() {
     assert_system(&world, &world.job().config(), "record-store", "owned by uid 4001");
 }
 
-#[test]
+#[needs(root)]
 fn a_job_directory_that_others_can_enter_or_own_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -346,11 +302,8 @@ fn config_with_full(job: &Job<'_>, place: &str) -> StageOutcome {
     session.call_spec("config", &spec)
 }
 
-#[test]
+#[needs(root)]
 fn a_job_whose_decision_or_record_cannot_be_written_does_not_run() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let outcome = config_with_full(&world.job(), "/var/log/nunbird");
     assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
@@ -364,11 +317,8 @@ fn a_job_whose_decision_or_record_cannot_be_written_does_not_run() {
     assert!(outcome.stderr.contains("[audit]"), "{}", outcome.stderr);
 }
 
-#[test]
+#[needs(root)]
 fn a_home_that_is_missing_full_or_somebody_elses_is_told_in_prepare() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let prepared = |user: &str, full: bool| {
         let job = world.job().user(user);
@@ -394,11 +344,8 @@ fn a_home_that_is_missing_full_or_somebody_elses_is_told_in_prepare() {
     assert!(outcome.log.contains("/home/bob"), "{}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn a_special_file_is_refused_without_being_opened() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::RootRunner);
     let fifo = world.host_path("/etc/nunbird/config.toml");
     fs::remove_file(&fifo).expect("removed");
@@ -417,11 +364,8 @@ fn a_special_file_is_refused_without_being_opened() {
     assert!(!opened_meanwhile, "opening a device acts on it");
 }
 
-#[test]
+#[needs(root)]
 fn an_audit_line_is_bounded_clean_and_never_joined_to_half_a_line() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let file = world.host_path("/var/log/nunbird/audit.jsonl");
     fs::write(&file, "{\"half\":").expect("a file");

@@ -1,7 +1,7 @@
 //! The command line as sites write it in the runner's config.toml.
 
 use nunbird_tests::runner::Commands;
-use nunbird_tests::{Exit, Privilege, World, require_root};
+use nunbird_tests::{Exit, Privilege, World, needs};
 use std::ffi::OsString;
 
 fn world() -> World {
@@ -14,11 +14,8 @@ fn words(text: &str) -> Vec<OsString> {
     text.split(' ').map(OsString::from).collect()
 }
 
-#[test]
+#[needs(root)]
 fn unobfuscated_stands_before_the_sub_command_and_tells_the_cause() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let all_with_u = |c: &mut Commands| {
         for arguments in [&mut c.config, &mut c.prepare, &mut c.run, &mut c.cleanup] {
@@ -36,11 +33,8 @@ fn unobfuscated_stands_before_the_sub_command_and_tells_the_cause() {
     );
 }
 
-#[test]
+#[needs(root)]
 fn the_configuration_may_be_named_on_every_stage_on_some_or_by_default() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let flag = "--configuration /etc/nunbird/config.toml";
     let everywhere = |c: &mut Commands| {
@@ -60,11 +54,8 @@ fn the_configuration_may_be_named_on_every_stage_on_some_or_by_default() {
     world.job().commands(behind_run).run().expect_success();
 }
 
-#[test]
+#[needs(root)]
 fn a_stage_that_names_another_configuration_than_config_did_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.write_file("/etc/nunbird/other.toml", world.configuration(), "root", 0o644);
     let outcome =
@@ -72,11 +63,8 @@ fn a_stage_that_names_another_configuration_than_config_did_is_refused() {
     assert!(outcome.stage("prepare").stderr.contains("configuration-differs"), "{}", outcome.log());
 }
 
-#[test]
+#[needs(root)]
 fn the_version_is_told_to_whoever_may_execute_the_program() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let program = world.paths().bin.join("nunbird-auth");
     let told = world.run(&world.program("nbt_runner", &program, &["--version"])).success();
@@ -90,11 +78,8 @@ fn the_version_is_told_to_whoever_may_execute_the_program() {
     );
 }
 
-#[test]
+#[needs(root)]
 fn words_that_mean_nothing_are_refused_as_a_failure_of_the_system() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     for wrong in ["confg", "config extra", "--confguration config", "config --configuration", ""] {
         let job = world.job().commands(|c| c.config = words(wrong));

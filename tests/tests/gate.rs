@@ -10,7 +10,14 @@ fn tree() -> PathBuf {
 }
 
 /// Guards that write the test to the list before they say no.
-const GUARDS: &[&str] = &["require_root()", "require_host()", "needs_root()", "with_groups()"];
+const GUARDS: &[&str] = &["with_groups()"];
+
+/// What `#[needs(…)]` asks, at the one place where that is said of a test.
+const NEEDS: &[&str] = &["require_root()", "require_host()"];
+
+fn begins_test(code: &str) -> bool {
+    code == "#[test]" || code.starts_with("#[needs(")
+}
 
 /// Ways to leave a test out, or a part of one, without the list.
 fn ways_out(text: &str) -> Vec<String> {
@@ -29,7 +36,7 @@ fn ways_out(text: &str) -> Vec<String> {
             code.starts_with("#[ignore") || (code.starts_with("#[cfg_attr") && code.contains("ignore"));
         let is_cfg = code.starts_with("#[cfg(") || code.starts_with("#![cfg(");
         let conditional = is_cfg && code.contains("test") && code != "#[cfg(test)]";
-        is_test |= code == "#[test]";
+        is_test |= begins_test(code);
         if code.contains("fn ") && is_test {
             (test, is_test) = (Some(indent), false);
         } else if code == "}" && test == Some(indent) {
@@ -38,7 +45,9 @@ fn ways_out(text: &str) -> Vec<String> {
         let returns = code == "return;" || code.contains("{ return }") || code.contains("{ return; }");
         let before = n.checked_sub(1).and_then(|n| lines.get(n)).unwrap_or(&"");
         let guarded = GUARDS.iter().any(|guard| [code, *before].iter().any(|line| line.contains(guard)));
-        if (prints && words) || ignores || conditional || (test.is_some() && returns && !guarded) {
+        let asks = NEEDS.iter().any(|need| code.contains(need));
+        let in_test = test.is_some() && (asks || returns && !guarded);
+        if (prints && words) || ignores || conditional || in_test {
             found.push(format!("{}: {code}", n + 1));
         }
     }
@@ -80,6 +89,9 @@ fn the_lint_finds_every_way_out_that_it_knows() {
         test("    eprintln!(\"skipped: no disk\");"),
         test("    println!(\"NOT RUN HERE: no disk\");"),
         test("    if !there {\n        return;\n    }"),
+        test("    if require_root() {\n        try_it();\n    }"),
+        "#[needs(root, in_each = MODES)]\nfn a_test(mode: Mode) {\n    if odd(mode) { return; }\n}\n"
+            .to_owned(),
         test("    let Some(disk) = disk() else { return };"),
         format!("#[ignore]\n{}", test("")),
         format!("#[ignore = \"slow\"]\n{}", test("")),
@@ -89,7 +101,6 @@ fn the_lint_finds_every_way_out_that_it_knows() {
         assert_eq!(ways_out(&way).len(), 1, "{way}");
     }
     for fine in [
-        test("    if !require_root() {\n        return;\n    }"),
         test("    let Some(slurm) = Slurm::with_groups() else { return };"),
         format!("{}fn helper() {{\n    return;\n}}\n", test("    skip!(\"no disk\");")),
     ] {

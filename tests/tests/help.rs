@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{AUDIENCE, Exit, Privilege, World};
 
@@ -29,11 +29,8 @@ fn assert_code(outcome: &StageOutcome, code: &str) {
     assert!(outcome.stderr.contains(&format!("[{code}]\n")), "{}", outcome.stderr);
 }
 
-#[test]
+#[needs(root)]
 fn the_help_for_a_missing_token_is_yaml_with_the_sites_own_variable_and_audience() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.reconfigure("[audit]", "[identity]\ntoken_variables = [\"OLCF_ID_TOKEN\", \"OTHER\"]\n\n[audit]");
     let expected = format!(
@@ -52,11 +49,8 @@ fn the_help_for_a_missing_token_is_yaml_with_the_sites_own_variable_and_audience
     assert!(world.job().token_variable("OLCF_ID_TOKEN").config().succeeded());
 }
 
-#[test]
+#[needs(root)]
 fn the_help_is_for_the_server_that_the_job_names_and_for_all_where_it_names_none_of_them() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.reconfigure("[[gitlab]]", &format!("{SECOND}[[gitlab]]"));
     let url = world.issuer().url().to_owned();
@@ -75,11 +69,8 @@ fn the_help_is_for_the_server_that_the_job_names_and_for_all_where_it_names_none
     }
 }
 
-#[test]
+#[needs(root)]
 fn the_help_for_a_wrong_audience_names_every_right_one() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.reconfigure(
         &format!("audience = \"{AUDIENCE}\""),
@@ -92,11 +83,8 @@ fn the_help_for_a_wrong_audience_names_every_right_one() {
     assert_eq!(help(&outcome), expected);
 }
 
-#[test]
+#[needs(root)]
 fn a_user_without_an_account_is_told_so_behind_a_rule_about_the_account_and_nobody_learns_other_names() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let own = "run_as = \"$user_login\"";
     world.reconfigure(own, &format!("when.local_group = \"lattice\"\n{own}"));

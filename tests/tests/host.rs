@@ -2,7 +2,7 @@
 //! of the runner's service, a reboot and a power cut leave.
 
 use nunbird_tests::host::{Process, RUNNER_UNIT};
-use nunbird_tests::{Exit, Host, Session, require_host};
+use nunbird_tests::{Exit, Host, Session, needs};
 use serde_json::Value;
 use std::fs;
 
@@ -29,11 +29,8 @@ fn while_busy(host: &Host, session: &mut Session<'_>, act: impl FnOnce()) -> Exi
     })
 }
 
-#[test]
+#[needs(host)]
 fn a_job_runs_as_its_user_below_the_runners_service() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     assert_eq!(host.root("systemctl is-system-running").success(), "running");
     let outcome = host
@@ -52,11 +49,8 @@ fn a_job_runs_as_its_user_below_the_runners_service() {
     assert!(denied.names().iter().all(|name| ["config", "cleanup"].contains(name)), "{:?}", denied.names());
 }
 
-#[test]
+#[needs(host)]
 fn an_account_that_chage_has_ended_gets_no_job() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     host.root("chage -E $(date +%F) alice").success();
     let denied = host.world().job().config();
@@ -73,11 +67,8 @@ fn journal(host: &Host) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-#[test]
+#[needs(host)]
 fn a_real_journald_tells_our_events_from_forged_ones_and_rsyslog_has_them_too() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     host.world().reconfigure("[audit]\n", "[audit]\njournald = true\nsyslog = \"local\"\n");
     let forged =
@@ -117,11 +108,8 @@ fn a_real_journald_tells_our_events_from_forged_ones_and_rsyslog_has_them_too() 
     assert!(host.wait_until(|_| from_us() >= written.len()), "{}", lines());
 }
 
-#[test]
+#[needs(host)]
 fn the_journal_knows_the_uid_of_an_event_whose_process_has_ended() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     host.world().reconfigure("[audit]\n", "[audit]\njournald = true\n");
     let job = host.world().job();
@@ -140,11 +128,8 @@ fn the_journal_knows_the_uid_of_an_event_whose_process_has_ended() {
     }
 }
 
-#[test]
+#[needs(host)]
 fn stopping_and_restarting_the_runners_service_leaves_no_process_of_a_job() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     for verb in ["stop", "restart"] {
         let job = host.world().job();
@@ -165,11 +150,8 @@ fn stopping_and_restarting_the_runners_service_leaves_no_process_of_a_job() {
     host.world().job().run().expect_success();
 }
 
-#[test]
+#[needs(host)]
 fn a_job_of_before_a_reboot_is_told_so_and_cleaned_up() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     let job = host.world().job();
     let mut session = job.prepared();

@@ -2,7 +2,7 @@
 //!
 //! logind puts the process that opens a session into a scope of its own, whose control group is not the job's.
 
-use nunbird_tests::{Host, StageOutcome, require_host};
+use nunbird_tests::{Host, StageOutcome, needs};
 
 /// What a stage sees of its session, one thing a line.
 const LOOK: &str = "\
@@ -39,11 +39,8 @@ fn left(host: &Host) -> String {
     .success()
 }
 
-#[test]
+#[needs(host)]
 fn a_stage_has_a_session_of_logind_with_a_runtime_directory_and_both_go_with_it() {
-    if !require_host() {
-        return;
-    }
     let host = host("");
     let job = host.world().job();
     let mut session = job.begin();
@@ -73,11 +70,8 @@ fn a_stage_has_a_session_of_logind_with_a_runtime_directory_and_both_go_with_it(
     assert!(host.wait_until(|host| host.processes_of("alice").is_empty()));
 }
 
-#[test]
+#[needs(host)]
 fn one_session_of_logind_serves_a_whole_job_that_keeps_its_limits() {
-    if !require_host() {
-        return;
-    }
     let host = host("session = \"job\"\n");
     host.world().reconfigure("[job]\n", LIMITS);
     let job = host.world().job();
@@ -123,11 +117,8 @@ fn one_session_of_logind_serves_a_whole_job_that_keeps_its_limits() {
     );
 }
 
-#[test]
+#[needs(host)]
 fn a_session_of_logind_does_not_take_a_stage_out_of_the_jobs_limits() {
-    if !require_host() {
-        return;
-    }
     let host = host("");
     host.world().reconfigure("[job]\n", LIMITS);
     let job = host.world().job();
@@ -150,11 +141,8 @@ fn a_session_of_logind_does_not_take_a_stage_out_of_the_jobs_limits() {
 const SIGNAL: &str = "loginctl kill-session --kill-whom=leader --signal=@ \"$XDG_SESSION_ID\" \
      || loginctl kill-session --kill-who=leader --signal=@ \"$XDG_SESSION_ID\"\n";
 
-#[test]
+#[needs(host)]
 fn a_user_who_stops_or_kills_the_process_of_root_that_holds_the_session_holds_nothing_up() {
-    if !require_host() {
-        return;
-    }
     for span in ["stage", "job"] {
         let host = host(&format!("session = \"{span}\"\n"));
         let job = host.world().job();

@@ -4,7 +4,7 @@
 //! What is left today and why is part of the table. A kind that leaves more fails, and so does one that no longer
 //! leaves what the table says: then the table is corrected.
 
-use nunbird_tests::{Cancel, Host, Status, require_host};
+use nunbird_tests::{Cancel, Host, Status, needs};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -178,11 +178,8 @@ fn sweep(host: &Host) {
     assert!(host.wait_until(|host| host.processes_of("alice").is_empty()));
 }
 
-#[test]
+#[needs(host)]
 fn each_kind_of_misbehaving_job_leaves_what_the_table_says_and_the_next_job_runs() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     host.root("runuser -u alice -- sh -c 'mkdir ~/precious; echo kept >~/precious/file'").success();
     let mut wrong = Vec::new();

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use nunbird_tests::host::RUNNER_UNIT;
-use nunbird_tests::{Host, require_host};
+use nunbird_tests::{Host, needs};
 use serde_json::Value;
 
 const AUTH: &str = "/opt/nunbird/bin/nunbird-auth";
@@ -62,11 +62,8 @@ fn runs(host: &Host) -> bool {
     host.world().job().script("echo I am $(id -un)").run().log().contains("I am alice")
 }
 
-#[test]
+#[needs(host)]
 fn doctor_finds_each_setting_of_the_runners_unit_that_keeps_jobs_from_running() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     host.world().write_keys();
     host.world().reconfigure("[job]\n", LIMITS);
@@ -102,11 +99,8 @@ fn doctor_finds_each_setting_of_the_runners_unit_that_keeps_jobs_from_running() 
     assert!(said.contains("there is no gitlab-runner.service"), "{said}");
 }
 
-#[test]
+#[needs(host)]
 fn jobs_with_limits_run_below_the_runners_service_with_the_packages_drop_in() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     host.world().write_keys();
     host.world().reconfigure("[job]\n", LIMITS);
@@ -173,11 +167,8 @@ fn jobs_with_limits_run_below_the_runners_service_with_the_packages_drop_in() {
     assert!(cleanup.succeeded() && host.world().records().is_empty(), "{}", cleanup.log);
 }
 
-#[test]
+#[needs(host)]
 fn a_stop_of_the_service_closes_the_session_of_a_job_that_it_has() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     let world = host.world();
     let note = "#!/bin/sh\necho $PAM_TYPE >> /var/log/nbt_session\n";

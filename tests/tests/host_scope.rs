@@ -5,7 +5,7 @@
 
 use nix::sys::signal::Signal;
 use nunbird_tests::host::RUNNER_UNIT;
-use nunbird_tests::{Cancel, Exit, Host, Job, Session, require_host};
+use nunbird_tests::{Cancel, Exit, Host, Job, Session, needs};
 use std::time::{Duration, Instant};
 
 const LIMITS: &str = "\
@@ -59,11 +59,8 @@ fn nothing_is_left(host: &Host) {
     assert_eq!(host.processes_of("alice"), []);
 }
 
-#[test]
+#[needs(host)]
 fn the_limits_of_a_job_by_scopes_are_in_force_in_every_stage_and_nothing_of_it_stays() {
-    if !require_host() {
-        return;
-    }
     let host = boot();
     let job = host.world().job();
     let mut session = admitted(&job);
@@ -147,11 +144,8 @@ fn enforced(session: &mut Session<'_>) -> Vec<(&'static str, &'static str, Strin
     ]
 }
 
-#[test]
+#[needs(host)]
 fn jobs_by_scopes_end_when_they_are_cancelled_and_when_the_runners_service_stops() {
-    if !require_host() {
-        return;
-    }
     let host = boot();
     let cancelled = host.world().job().script("echo begun; sleep 600").cancel_when(
         "build_script",
@@ -186,11 +180,8 @@ fn jobs_by_scopes_end_when_they_are_cancelled_and_when_the_runners_service_stops
     nothing_is_left(&host);
 }
 
-#[test]
+#[needs(host)]
 fn a_stage_that_waits_for_systemd_can_be_cancelled() {
-    if !require_host() {
-        return;
-    }
     let host = boot();
     let job = host.world().job();
     let canceller = job.canceller();
@@ -213,11 +204,8 @@ fn a_stage_that_waits_for_systemd_can_be_cancelled() {
     nothing_is_left(&host);
 }
 
-#[test]
+#[needs(host)]
 fn a_stage_in_a_pam_session_is_in_a_scope_of_its_jobs_slice() {
-    if !require_host() {
-        return;
-    }
     let host = boot();
     let world = host.world();
     host.root("cp /opt/nunbird/share/pam.d/nunbird.debian /etc/pam.d/nunbird").success();
@@ -241,11 +229,8 @@ fn a_stage_in_a_pam_session_is_in_a_scope_of_its_jobs_slice() {
     }
 }
 
-#[test]
+#[needs(host)]
 fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
-    if !require_host() {
-        return;
-    }
     let host = boot();
     for number in 0..50 {
         let outcome = host.world().job().id(8000 + number).script("true").run();
@@ -292,11 +277,8 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     nothing_is_left(&host);
 }
 
-#[test]
+#[needs(host)]
 fn where_systemd_makes_no_scopes_for_a_job_it_is_refused_and_the_site_reads_why() {
-    if !require_host() {
-        return;
-    }
     let host = boot();
     let world = host.world();
     let refused = |words: &str| {

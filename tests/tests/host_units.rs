@@ -1,6 +1,6 @@
 //! The package's units under a real systemd: they are sound, sandboxed, and the timer fetches keys.
 
-use nunbird_tests::{Host, require_host};
+use nunbird_tests::{Host, needs};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -10,11 +10,8 @@ const EXPOSURE: u32 = 20;
 /// cannot be narrowed.
 const EXPOSURE_OF_THE_SWEEP: u32 = 82;
 
-#[test]
+#[needs(host)]
 fn every_unit_of_the_package_is_sound_and_little_exposed() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     let units = host.root("rpm -ql nunbird | grep '^/usr/lib/systemd/system/.*[.]'").success();
     assert!(units.contains("nunbird-keys.service") && units.contains("nunbird-keys.timer"), "{units}");
@@ -33,11 +30,8 @@ fn every_unit_of_the_package_is_sound_and_little_exposed() {
     }
 }
 
-#[test]
+#[needs(host)]
 fn the_timer_fetches_the_keys_as_the_keepers_account_inside_its_sandbox() {
-    if !require_host() {
-        return;
-    }
     let host = Host::boot();
     let keys = host.world().host_path("/var/lib/nunbird/keys/site.json");
     assert!(!keys.exists());

@@ -5,7 +5,7 @@
 use nunbird_tests::issuer::{self, Reply, SigningKey};
 use nunbird_tests::runner::{Job, RunnerVersion, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};
-use nunbird_tests::{JobToken, require_root};
+use nunbird_tests::{JobToken, needs};
 use serde_json::json;
 
 /// The code in brackets behind the refusal's sentence.
@@ -43,11 +43,8 @@ fn world() -> World {
     world
 }
 
-#[test]
+#[needs(root)]
 fn a_job_without_a_token_with_an_empty_one_or_with_rubbish_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     assert_denied(&world, &world.job().without_token(), "no-token");
     assert_denied(&world, &world.job().token(""), "token-empty");
@@ -66,11 +63,8 @@ fn a_job_without_a_token_with_an_empty_one_or_with_rubbish_is_refused() {
     assert_denied(&world, &edited, "token-malformed");
 }
 
-#[test]
+#[needs(root)]
 fn a_token_out_of_its_time_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let now = issuer::now();
     assert_denied(&world, &world.job().claim("exp", json!(now - 61)), "token-expired");
@@ -83,11 +77,8 @@ fn a_token_out_of_its_time_is_refused() {
     );
 }
 
-#[test]
+#[needs(root)]
 fn a_token_for_another_audience_or_by_another_issuer_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     assert_denied(&world, &world.job().claim("aud", json!("https://other.example.org")), "token-audience");
     assert_denied(&world, &world.job().claim("aud", json!([])), "token-audience");
@@ -98,11 +89,8 @@ fn a_token_for_another_audience_or_by_another_issuer_is_refused() {
     assert_denied(&world, &world.job().forge(login), "token-audience");
 }
 
-#[test]
+#[needs(root)]
 fn a_token_signed_by_nobody_known_is_refused_after_asking_the_server_once() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.allow_refresh();
     let asked = world.issuer().requests(issuer::JWKS);
@@ -124,11 +112,8 @@ fn a_token_signed_by_nobody_known_is_refused_after_asking_the_server_once() {
 }
 
 /// What gitlab-runner tries three times with three seconds in between.
-#[test]
+#[needs(root)]
 fn a_key_that_is_new_right_after_a_fetch_is_the_systems_failure_until_the_server_may_be_asked() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.allow_refresh();
     let stranger = SigningKey::rsa();
@@ -156,11 +141,8 @@ fn a_key_that_is_new_right_after_a_fetch_is_the_systems_failure_until_the_server
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_new_key_of_the_server_is_fetched_when_a_token_needs_it() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     assert_eq!(world.job().config().exit, Exit::Code(0));
     world.issuer().rotate();
@@ -169,11 +151,8 @@ fn a_new_key_of_the_server_is_fetched_when_a_token_needs_it() {
     assert_eq!(outcome.exit, Exit::Code(0), "{}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn a_token_made_before_the_server_changed_its_key_still_counts() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let old = world.issuer().rotate();
     world.allow_refresh();
@@ -182,11 +161,8 @@ fn a_token_made_before_the_server_changed_its_key_still_counts() {
     assert_eq!(outcome.exit, Exit::Code(0), "{}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn a_header_that_gitlab_does_not_send_is_refused_though_the_signature_is_good() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let key = world.issuer().key().jwk();
     for (name, value) in [
@@ -201,11 +177,8 @@ fn a_header_that_gitlab_does_not_send_is_refused_though_the_signature_is_good() 
     }
 }
 
-#[test]
+#[needs(root)]
 fn ids_as_integers_and_as_strings_are_the_same_ids() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     for (name, value) in [("job_id", json!(7001)), ("user_id", json!(210)), ("runner_id", json!("5"))] {
         let outcome = world.job().claim(name, value).config();
@@ -214,11 +187,8 @@ fn ids_as_integers_and_as_strings_are_the_same_ids() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn claims_in_other_types_or_twice_or_in_an_array_are_refused() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     for (name, value) in [
         ("job_id", json!(7001.5)),
@@ -249,11 +219,8 @@ fn claims_in_other_types_or_twice_or_in_an_array_are_refused() {
     assert_denied(&world, &world.job().forge(array), "token-claims");
 }
 
-#[test]
+#[needs(root)]
 fn control_and_bidi_characters_are_refused_in_every_claim_and_never_reach_a_log() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     for claim in ["user_login", "project_path", "namespace_path", "ref", "pipeline_source", "environment"] {
         for text in ["a\0b", "a\nb", "a\u{1b}[2Jb", "a\u{202e}b"] {
@@ -264,11 +231,8 @@ fn control_and_bidi_characters_are_refused_in_every_claim_and_never_reach_a_log(
     assert!(!audit.contains('\u{1b}') && !audit.contains('\u{202e}') && !audit.contains('\0'));
 }
 
-#[test]
+#[needs(root)]
 fn a_token_of_another_job_project_pipeline_user_or_runner_is_a_replay() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let others = world.job().id(7002).user("bob").token_text();
     assert_denied(&world, &world.job().token(&others), "token-of-another-job");
@@ -285,11 +249,8 @@ fn a_token_of_another_job_project_pipeline_user_or_runner_is_a_replay() {
     assert_eq!(world.job().config().exit, Exit::Code(0));
 }
 
-#[test]
+#[needs(root)]
 fn a_token_counts_for_jobs_of_the_server_that_signed_it_and_at_most_for_a_months_job() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let at = |host: &'static str| {
         world.job().response(move |response| {
@@ -320,11 +281,8 @@ fn a_token_counts_for_jobs_of_the_server_that_signed_it_and_at_most_for_a_months
     assert!((31 * 86_400..33 * 86_400).contains(&until), "{until}");
 }
 
-#[test]
+#[needs(root)]
 fn a_replay_is_refused_under_runners_that_send_fewer_ids() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let others = world.job().id(7002).user("bob").token_text();
     for version in [RunnerVersion::V16_11, RunnerVersion::V17_11, RunnerVersion::V18_6, RunnerVersion::V19_3]
@@ -341,11 +299,8 @@ fn a_replay_is_refused_under_runners_that_send_fewer_ids() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn of_three_token_entries_the_one_of_this_job_counts() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let others = world.job().id(7002).user("bob").token_text();
     let own = world.job().token_text();
@@ -356,11 +311,8 @@ fn of_three_token_entries_the_one_of_this_job_counts() {
     assert_eq!(world.audit().last().expect("a line")["user_login"], "alice");
 }
 
-#[test]
+#[needs(root)]
 fn variables_of_the_ci_user_change_nothing() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let others = world.job().id(7002).user("bob").token_text();
     let job = world
@@ -376,11 +328,8 @@ fn variables_of_the_ci_user_change_nothing() {
     assert_eq!(world.audit().last().expect("a line")["account"], "alice");
 }
 
-#[test]
+#[needs(root)]
 fn other_names_of_the_token_are_known_and_can_be_configured() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     for name in ["NUNBIRD_ID_TOKEN", "CI_JOB_JWT"] {
         assert_eq!(world.job().token_variable(name).config().exit, Exit::Code(0), "{name}");
@@ -393,11 +342,8 @@ fn other_names_of_the_token_are_known_and_can_be_configured() {
     assert_eq!(world.job().token_variable("OLCF_ID_TOKEN").config().exit, Exit::Code(0));
 }
 
-#[test]
+#[needs(root)]
 fn a_server_that_answers_rubbish_gives_no_keys_and_that_is_this_hosts_trouble() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.issuer().replace(issuer::JWKS, Reply::new(200, "application/json", "{\"keys\":[]}"));
     let outcome = world.job().config();

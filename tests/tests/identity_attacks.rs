@@ -8,7 +8,7 @@
 use nunbird_tests::issuer::{self, Issuer, SigningKey};
 use nunbird_tests::runner::Job;
 use nunbird_tests::world::{Exit, Privilege, World};
-use nunbird_tests::{JobToken, require_root};
+use nunbird_tests::{JobToken, needs};
 use serde_json::{Value, json};
 
 /// One attack: the job as the attacker brings it about, and the code of its refusal.
@@ -281,25 +281,19 @@ fn all_fail(world: &World, attacks: &[Attack]) {
     assert!(wrong.is_empty(), "{:?}\n{}", world.privilege(), wrong.join("\n"));
 }
 
-#[test]
+#[needs(root)]
 fn no_attack_on_an_identity_is_admitted_by_a_setuid_program() {
-    if require_root() {
-        attacks_fail(Privilege::Setuid);
-    }
+    attacks_fail(Privilege::Setuid);
 }
 
-#[test]
+#[needs(root)]
 fn no_attack_on_an_identity_is_admitted_by_a_program_with_file_capabilities() {
-    if require_root() {
-        attacks_fail(Privilege::FileCaps);
-    }
+    attacks_fail(Privilege::FileCaps);
 }
 
-#[test]
+#[needs(root)]
 fn no_attack_on_an_identity_is_admitted_under_a_root_runner() {
-    if require_root() {
-        attacks_fail(Privilege::RootRunner);
-    }
+    attacks_fail(Privilege::RootRunner);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::{Job, Privilege, World, require_root};
+use nunbird_tests::{Job, Privilege, World, needs};
 use serde_json::{Value, json};
 
 /// `image:`, `services:` and `run:` as the server passes them on.
@@ -14,11 +14,8 @@ fn asking<'w>(world: &'w World, image: Value, services: Value, run: Value) -> Jo
     })
 }
 
-#[test]
+#[needs(root)]
 fn a_job_with_an_image_reads_that_it_is_not_used_or_is_refused() {
-    if !require_root() {
-        return;
-    }
     for privilege in Privilege::ALL {
         let world = World::new(privilege);
         world.write_keys();

@@ -2,14 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 
-#[test]
+#[needs(root)]
 fn a_process_that_already_has_children_is_refused_in_every_mode() {
-    if !require_root() {
-        return;
-    }
     // The second one's end is no `CHLD`, so wait(2) without __WALL does not see it: clone(2) without a signal.
     let clone = "import ctypes, os, sys, time\n\
         child = ctypes.CDLL(None).syscall(56, 0, 0, 0, 0, 0)\n\
@@ -61,24 +58,19 @@ print(status)
 os.kill(child, 9)
 "#;
 
-#[test]
-fn what_only_prints_holds_no_privilege_while_it_does() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
-        let world = World::new(privilege);
-        world.write_file("/opt/print.py", PRINTING, "root", 0o755);
-        let auth = world.paths().bin.join("nunbird-auth");
-        for argument in ["--help", "--version", "nonsense"] {
-            let words = ["/opt/print.py", auth.to_str().expect("text"), argument];
-            let printed = world.run(&world.program("nbt_runner", "/usr/bin/python3", &words)).success();
-            let ids = printed.lines().find(|line| line.starts_with("Uid:")).expect("ids");
-            assert_eq!(ids, "Uid:\t4001\t4001\t4001\t4001", "{privilege:?} {argument}: {printed}");
-            for set in ["CapPrm:", "CapEff:"] {
-                let none = format!("{set}\t0000000000000000");
-                assert!(printed.contains(&none), "{privilege:?} {argument}: {printed}");
-            }
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn what_only_prints_holds_no_privilege_while_it_does(privilege: Privilege) {
+    let world = World::new(privilege);
+    world.write_file("/opt/print.py", PRINTING, "root", 0o755);
+    let auth = world.paths().bin.join("nunbird-auth");
+    for argument in ["--help", "--version", "nonsense"] {
+        let words = ["/opt/print.py", auth.to_str().expect("text"), argument];
+        let printed = world.run(&world.program("nbt_runner", "/usr/bin/python3", &words)).success();
+        let ids = printed.lines().find(|line| line.starts_with("Uid:")).expect("ids");
+        assert_eq!(ids, "Uid:\t4001\t4001\t4001\t4001", "{privilege:?} {argument}: {printed}");
+        for set in ["CapPrm:", "CapEff:"] {
+            let none = format!("{set}\t0000000000000000");
+            assert!(printed.contains(&none), "{privilege:?} {argument}: {printed}");
         }
     }
 }

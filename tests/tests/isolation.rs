@@ -1,6 +1,6 @@
 //! What a site can take away from jobs, and that nothing is taken where it does not ask.
 
-use nunbird_tests::{Privilege, World, require_root};
+use nunbird_tests::{Privilege, World, needs};
 
 const ASK: &str = "\
 grep NoNewPrivs /proc/self/status
@@ -29,61 +29,48 @@ fn assert_has(log: &str, lines: &[&str]) {
     }
 }
 
-#[test]
-fn without_a_word_of_the_site_nothing_is_taken_from_jobs() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = World::new(privilege);
-        world.write_keys();
-        let log = asked(&world);
-        assert_has(
-            &log,
-            &[
-                "NoNewPrivs:\t0",
-                "TIOCSTI: Inappropriate ioctl for device",
-                "setuid(0): done",
-                "setuid(own): done",
-            ],
-        );
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn without_a_word_of_the_site_nothing_is_taken_from_jobs(privilege: Privilege) {
+    let world = World::new(privilege);
+    world.write_keys();
+    let log = asked(&world);
+    assert_has(
+        &log,
+        &[
+            "NoNewPrivs:\t0",
+            "TIOCSTI: Inappropriate ioctl for device",
+            "setuid(0): done",
+            "setuid(own): done",
+        ],
+    );
 }
 
-#[test]
-fn terminal_injection_and_foreign_ids_can_be_refused_in_every_mode() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = World::new(privilege);
-        world.write_keys();
-        world.reconfigure(
-            "[job]\n",
-            "[job]\nno_new_privileges = true\nblock_tty_injection = true\nlimit_setuid = true\n",
-        );
-        let log = asked(&world);
-        let refused = "Operation not permitted";
-        assert_has(
-            &log,
-            &[
-                "NoNewPrivs:\t1",
-                &format!("TIOCSTI: {refused}"),
-                &format!("TIOCLINUX: {refused}"),
-                "TCGETS: Inappropriate ioctl for device",
-                &format!("x32: {refused}"),
-                &format!("setuid(0): {refused}"),
-                "setuid(own): done",
-            ],
-        );
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn terminal_injection_and_foreign_ids_can_be_refused_in_every_mode(privilege: Privilege) {
+    let world = World::new(privilege);
+    world.write_keys();
+    world.reconfigure(
+        "[job]\n",
+        "[job]\nno_new_privileges = true\nblock_tty_injection = true\nlimit_setuid = true\n",
+    );
+    let log = asked(&world);
+    let refused = "Operation not permitted";
+    assert_has(
+        &log,
+        &[
+            "NoNewPrivs:\t1",
+            &format!("TIOCSTI: {refused}"),
+            &format!("TIOCLINUX: {refused}"),
+            "TCGETS: Inappropriate ioctl for device",
+            &format!("x32: {refused}"),
+            &format!("setuid(0): {refused}"),
+            "setuid(own): done",
+        ],
+    );
 }
 
-#[test]
+#[needs(root)]
 fn a_job_with_a_filter_still_clones_builds_and_uploads() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     world.reconfigure(

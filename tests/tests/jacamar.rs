@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::{Commands, Job, assert_refused};
 use nunbird_tests::world::{AUDIENCE, Exit, Privilege, World};
 use std::ffi::OsString;
@@ -56,26 +56,18 @@ fn job(world: &World) -> Job<'_> {
     })
 }
 
-#[test]
-fn a_job_runs_by_jacamars_file_in_every_way_to_hold_privilege() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = world(privilege, "");
-        let outcome = job(&world).script("echo I am $(id -un) in $PWD of $SITE_CI").run().expect_success();
-        let log = outcome.log();
-        assert!(log.contains("I am alice in /home/alice/.jacamar-ci/builds/"), "{privilege:?}: {log}");
-        assert!(log.contains("of jacamar"), "{privilege:?}: {log}");
-        assert!(world.records().is_empty(), "{privilege:?}: {:?}", world.records());
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn a_job_runs_by_jacamars_file_in_every_way_to_hold_privilege(privilege: Privilege) {
+    let world = world(privilege, "");
+    let outcome = job(&world).script("echo I am $(id -un) in $PWD of $SITE_CI").run().expect_success();
+    let log = outcome.log();
+    assert!(log.contains("I am alice in /home/alice/.jacamar-ci/builds/"), "{privilege:?}: {log}");
+    assert!(log.contains("of jacamar"), "{privilege:?}: {log}");
+    assert!(world.records().is_empty(), "{privilege:?}: {:?}", world.records());
 }
 
-#[test]
+#[needs(root)]
 fn the_lists_deny_by_their_names_and_the_user_reads_why() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid, "user_blocklist = [\"alice\"]");
     let denied = job(&world).config();
     assert_refused(&world, &denied, "rule", &format!("rule `user_blocklist` at {FILE}:12:18"));
@@ -98,11 +90,8 @@ fn the_lists_deny_by_their_names_and_the_user_reads_why() {
     assert_eq!(web.config().exit, Exit::Code(0));
 }
 
-#[test]
+#[needs(root)]
 fn a_value_that_cannot_be_honoured_denies_every_job_and_the_admin_reads_the_line() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid, "downscope_mode = true");
     let denied = job(&world).config();
     assert_refused(&world, &denied, "configuration-invalid", &format!("{FILE}:12:1"));
@@ -113,11 +102,8 @@ fn a_value_that_cannot_be_honoured_denies_every_job_and_the_admin_reads_the_line
     );
 }
 
-#[test]
+#[needs(root)]
 fn directories_stages_and_messages_are_as_jacamars_keys_say() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid, "");
     let general = "custom_build_dir = true\nstatic_builds_dir = true\nstatic_min_days = 1\ngroup_permissions = true\n\
                    limit_build_dir = true\nmax_build_dir = 1\nuncap_build_dir_cleanup = true\nset_stack_size = true\n\
@@ -143,21 +129,15 @@ fn directories_stages_and_messages_are_as_jacamars_keys_say() {
     assert!(left.len() == 1 && left[0].ends_with("-7002"), "{left:?}");
 }
 
-#[test]
+#[needs(root)]
 fn a_runner_that_is_not_root_names_the_file_only_where_root_has_listed_it() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid, "");
     world.write_file("/etc/nunbird/configurations", "/etc/gitlab-runner/other.toml\n", "root", 0o644);
     assert_refused(&world, &job(&world).config(), "configuration-file", "is not listed");
 }
 
-#[test]
+#[needs(root)]
 fn nunbird_keys_reads_the_same_file() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid, "");
     // As the guide says: the file's group is one that `nunbird` is in, or everybody may read it.
     world.write_file(FILE, std::fs::read(world.host_path(FILE)).expect("a file"), "root", 0o644);
@@ -170,11 +150,8 @@ fn nunbird_keys_reads_the_same_file() {
     assert!(keys.exists(), "{}", keys.display());
 }
 
-#[test]
+#[needs(root)]
 fn a_job_without_a_token_is_told_the_variable_and_audience_of_jacamars_file() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid, "");
     let text = std::fs::read_to_string(world.host_path(FILE)).expect("the file");
     let with_default = text.replace("jwt_env_variable = \"SITE_ID_TOKEN\"\n", "");

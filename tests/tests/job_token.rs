@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use nunbird_tests::issuer::{JOB, JWKS, Reply};
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::{Value, json};
@@ -45,26 +45,18 @@ fn with(world: &World, pointer: &str, value: Value) -> Reply {
     Reply::json(&entity)
 }
 
-#[test]
-fn a_job_without_id_tokens_runs_as_its_user_in_every_mode() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = world(privilege);
-        let outcome = job(&world).script("id -un").run().expect_success();
-        assert!(outcome.log().contains("alice"), "{privilege:?}: {}", outcome.log());
-        let admitted = &world.audit()[0];
-        assert_eq!(admitted["identity_source"], "job_token");
-        assert_eq!(world.issuer().requests(JOB), 1, "later stages go by the record");
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn a_job_without_id_tokens_runs_as_its_user_in_every_mode(privilege: Privilege) {
+    let world = world(privilege);
+    let outcome = job(&world).script("id -un").run().expect_success();
+    assert!(outcome.log().contains("alice"), "{privilege:?}: {}", outcome.log());
+    let admitted = &world.audit()[0];
+    assert_eq!(admitted["identity_source"], "job_token");
+    assert_eq!(world.issuer().requests(JOB), 1, "later stages go by the record");
 }
 
-#[test]
+#[needs(root)]
 fn a_job_without_id_tokens_needs_no_signing_key() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.reconfigure("[audit]", SOURCES);
     let outcome = job(&world).config();
@@ -72,11 +64,8 @@ fn a_job_without_id_tokens_needs_no_signing_key() {
     assert_eq!(world.issuer().requests(JWKS), 0, "no key would have helped");
 }
 
-#[test]
+#[needs(root)]
 fn a_server_that_does_not_answer_in_time_ends_the_job_and_not_the_runner() {
-    if !require_root() {
-        return;
-    }
     const LATE: Duration = Duration::from_secs(30);
     let world = world(Privilege::Setuid);
     world.issuer().replace(JOB, with(&world, "/tag", json!(false)).after(LATE));
@@ -86,11 +75,8 @@ fn a_server_that_does_not_answer_in_time_ends_the_job_and_not_the_runner() {
     assert!(detail.contains("time"), "{detail}");
 }
 
-#[test]
+#[needs(root)]
 fn the_site_must_allow_it_and_an_id_token_comes_first() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let forged = world.job().forge(|_, _| "x.y.z".to_owned());
     assert_refused(&world, &forged.config(), 2, "token-unknown-key");
@@ -105,11 +91,8 @@ fn the_site_must_allow_it_and_an_id_token_comes_first() {
     assert_eq!(world.audit().last().expect("a line")["identity_source"], "id_token");
 }
 
-#[test]
+#[needs(root)]
 fn rules_can_ask_for_an_id_token_and_see_no_fact_that_was_not_told() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.reconfigure("run_as = \"$user_login\"", "when.ref_protected = true\nrun_as = \"$user_login\"");
     assert_refused(&world, &job(&world).config(), 1, "no-rule");
@@ -123,11 +106,8 @@ fn rules_can_ask_for_an_id_token_and_see_no_fact_that_was_not_told() {
     );
 }
 
-#[test]
+#[needs(root)]
 fn a_job_that_the_server_does_not_know_is_refused_and_told_what_to_add() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let outcome = job(&world).unknown_to_server().config();
     let detail = assert_refused(&world, &outcome, 2, "job-answer");
@@ -135,11 +115,8 @@ fn a_job_that_the_server_does_not_know_is_refused_and_told_what_to_add() {
     assert!(!outcome.stderr.contains("401") && outcome.stderr.contains("id token"), "{}", outcome.stderr);
 }
 
-#[test]
+#[needs(root)]
 fn an_answer_about_another_job_or_of_another_shape_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let foreign =
         format!("https://evil.example.org/physics/lattice/-/jobs/{}", world.job().known_facts().job_id);
@@ -167,11 +144,8 @@ fn an_answer_about_another_job_or_of_another_shape_is_refused() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_server_that_is_down_or_not_itself_is_not_believed() {
-    if !require_root() {
-        return;
-    }
     let mut world = world(Privilege::Setuid);
     let other = nunbird_tests::issuer::Issuer::start();
     world.write_file("/etc/nunbird/ca.pem", other.ca_pem(), "root", 0o644);
@@ -183,11 +157,8 @@ fn a_server_that_is_down_or_not_itself_is_not_believed() {
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
-#[test]
+#[needs(root)]
 fn the_job_token_stands_in_no_argument_environment_log_or_audit_line() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let job = job(&world);
     let token = job.job_token_text().to_owned();

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{Exit, Privilege, World};
 
@@ -39,11 +39,8 @@ fn assert_refused(world: &World, outcome: &StageOutcome, code: &str) -> String {
     world.audit().last().expect("a line")["detail"].as_str().unwrap_or("").to_owned()
 }
 
-#[test]
+#[needs(root)]
 fn a_program_of_the_site_is_told_the_server_and_the_namespace_of_the_token() {
-    if !require_root() {
-        return;
-    }
     let script = r#"told="$JWT_ISS $JWT_NAMESPACE_ID $JWT_PROJECT_ID $JWT_USER_EMAIL"
     [ "$told" = "127.0.0.1 12 31 alice@example.org" ] || { echo "$told" >&2; exit 3; }"#;
     let world = validating(Privilege::Setuid, script, "");
@@ -55,18 +52,15 @@ fn a_program_of_the_site_is_told_the_server_and_the_namespace_of_the_token() {
     );
 }
 
-#[test]
+#[needs(root)]
 fn a_program_of_the_site_maps_users_and_lets_them_ask_for_service_accounts() {
-    if !require_root() {
-        return;
-    }
     let script = r#"case "$#:$1:$2" in
       1:alice:) echo '{"username": "ada"}';;
       1:bob:) ;;
       2:ada:alice) ;;
       *) echo "no $*" >&2; exit 3;;
     esac"#;
-    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::PRIVILEGED {
         let world = validating(privilege, script, "");
         assert_runs_as(&world, &world.job().config(), "ada");
         assert_eq!(world.audit().last().expect("a line")["validated"], "ada");
@@ -81,11 +75,8 @@ fn a_program_of_the_site_maps_users_and_lets_them_ask_for_service_accounts() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn no_answer_of_the_program_goes_past_the_invariants() {
-    if !require_root() {
-        return;
-    }
     let system = ["root", "nunbird", "-x"].map(|name| (name, "validation-program"));
     let unfit = ["daisy", "wheely", "nbt_runner", "stranger", "queue"].map(|name| (name, "account"));
     for (name, code) in system.into_iter().chain(unfit) {
@@ -94,11 +85,8 @@ fn no_answer_of_the_program_goes_past_the_invariants() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_program_that_hangs_babbles_or_is_not_roots_own_denies() {
-    if !require_root() {
-        return;
-    }
     for script in
         ["sleep 60", "echo rubbish", "echo '{\"user\": \"ada\"}'", "kill -9 $$", "yes | head -c 100000"]
     {
@@ -115,11 +103,8 @@ fn a_program_that_hangs_babbles_or_is_not_roots_own_denies() {
     assert!(assert_refused(&world, &world.job().config(), "validation-program").contains("SHA-256"));
 }
 
-#[test]
+#[needs(root)]
 fn the_program_knows_the_claims_and_nothing_else() {
-    if !require_root() {
-        return;
-    }
     let world = validating(Privilege::Setuid, "env >&2; id -u >&2; exit 1", "environment = { SITE = \"x\" }");
     let detail = assert_refused(&world, &world.job().config(), "validation");
     for part in
@@ -134,11 +119,8 @@ fn the_program_knows_the_claims_and_nothing_else() {
     );
 }
 
-#[test]
+#[needs(root)]
 fn rules_come_first_where_the_site_says_so() {
-    if !require_root() {
-        return;
-    }
     let world = validating(
         Privilege::Setuid,
         "touch /tmp/asked; echo '{\"username\": \"ada\"}'",
@@ -157,11 +139,8 @@ fn rules_come_first_where_the_site_says_so() {
     assert!(world.host_path("/tmp/asked").exists());
 }
 
-#[test]
+#[needs(root)]
 fn a_data_directory_of_the_programs_is_used() {
-    if !require_root() {
-        return;
-    }
     let world = validating(Privilege::Setuid, "echo '{\"data_dir\": \"/home/alice/service\"}'", "");
     let job = world.job();
     let mut session = job.begin();
@@ -170,11 +149,8 @@ fn a_data_directory_of_the_programs_is_used() {
     assert!(world.host_path("/home/alice/service/builds").is_dir());
 }
 
-#[test]
+#[needs(root)]
 fn a_user_says_which_projects_may_run_as_them() {
-    if !require_root() {
-        return;
-    }
     let file = "/home/alice/.config/nunbird/authorized_projects";
     for privilege in Privilege::ALL {
         let world = world(privilege);
@@ -200,11 +176,8 @@ fn write_as_alice(world: &World, file: &str, text: &str) {
     assert_eq!(done.exit, Exit::Code(0), "{done:?}");
 }
 
-#[test]
+#[needs(root)]
 fn an_admission_goes_to_every_place_that_the_configuration_names_or_the_job_does_not_run() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let daemon = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
     daemon.set_read_timeout(Some(std::time::Duration::from_secs(10))).expect("a timeout");
@@ -227,11 +200,8 @@ fn an_admission_goes_to_every_place_that_the_configuration_names_or_the_job_does
     assert_eq!(outcome.exit, Exit::Code(0), "{}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn explain_and_the_privileged_program_always_agree() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.reconfigure(
         "run_as = \"$user_login\"",
@@ -285,13 +255,10 @@ fn explain(world: &World) -> String {
 }
 
 /// `if lookup; then exit 1; fi` is how many such programs are written, and without memory the lookup does not start.
-#[test]
+#[needs(root)]
 fn a_runner_cannot_starve_the_programs_lookups() {
-    if !require_root() {
-        return;
-    }
     let script = "if perl -MPOSIX -e 'exit($ARGV[0] eq \"alice\" ? 0 : 1)' \"$1\"; then exit 1; fi; exit 0";
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::OF_FILE {
         let world = validating(privilege, script, "");
         assert_refused(&world, &world.job().config(), "validation");
         for limit in ["-v 9000", "-v 11000", "-d 500", "-s 64", "-n 200"] {

@@ -7,13 +7,12 @@
 
 use nunbird_tests::issuer::{DISCOVERY, Reply};
 use nunbird_tests::runner::StageOutcome;
-use nunbird_tests::{Exit, Issuer, Privilege, World, require_root};
+use nunbird_tests::{Exit, Issuer, Privilege, World, needs};
 use serde_json::json;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::time::Duration;
 
-const PRIVILEGED: [Privilege; 3] = [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps];
 const KEYS: &str = "/var/lib/nunbird/keys/site.json";
 
 /// Asserts that a job was refused for want of keys, told the admin `word`, and told the user nothing of it.
@@ -27,14 +26,11 @@ fn assert_no_keys(world: &World, outcome: &StageOutcome, word: &str) {
     assert!(line.contains(word), "`{word}` is not in: {line}");
 }
 
-#[test]
+#[needs(root)]
 fn a_server_with_a_certificate_of_somebody_else_or_out_of_its_time_gives_no_keys() {
-    if !require_root() {
-        return;
-    }
     let wrong_name = Issuer::start_for(&["gitlab.example.org"]);
     let (expired, foreign) = (Issuer::start_expired(), Issuer::start());
-    for privilege in PRIVILEGED {
+    for privilege in Privilege::PRIVILEGED {
         for (server, believed, word) in [
             (&wrong_name, &wrong_name, "not valid for name"),
             (&expired, &expired, "expired"),
@@ -51,21 +47,15 @@ fn a_server_with_a_certificate_of_somebody_else_or_out_of_its_time_gives_no_keys
     assert!(world.job().config().succeeded(), "the same with the certificate that it should have");
 }
 
-#[test]
+#[needs(root)]
 fn without_its_ca_file_the_admin_reads_what_to_set() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.reconfigure("ca_file = \"/etc/nunbird/ca.pem\"\n", "");
     assert_no_keys(&world, &world.job().config(), "set `ca_file`");
 }
 
-#[test]
+#[needs(root)]
 fn a_job_that_needs_the_keys_of_a_silent_server_ends_as_a_system_failure_in_time() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.issuer().replace(DISCOVERY, Reply::new(200, "text/plain", "").after(Duration::from_secs(60)));
     let outcome = world.job().config();
@@ -74,15 +64,12 @@ fn a_job_that_needs_the_keys_of_a_silent_server_ends_as_a_system_failure_in_time
     assert!(outcome.elapsed < Duration::from_secs(20), "{:?}", outcome.elapsed);
 }
 
-#[test]
+#[needs(root)]
 fn proxies_and_authorities_of_the_runners_environment_are_not_the_fetchers() {
-    if !require_root() {
-        return;
-    }
     let trap = TcpListener::bind("127.0.0.1:0").expect("a port");
     trap.set_nonblocking(true).expect("a listener that does not wait");
     let proxy = format!("http://{}", trap.local_addr().expect("an address"));
-    for privilege in PRIVILEGED {
+    for privilege in Privilege::PRIVILEGED {
         let world = World::new(privilege);
         world.write_file("/etc/nunbird/environment-ca.pem", world.issuer().ca_pem(), "root", 0o644);
         let mut job = world.job();
@@ -101,11 +88,8 @@ fn proxies_and_authorities_of_the_runners_environment_are_not_the_fetchers() {
     assert_eq!(trap.accept().expect_err("nobody asked the proxy").kind(), ErrorKind::WouldBlock);
 }
 
-#[test]
+#[needs(root)]
 fn a_server_that_does_not_answer_keeps_no_other_server_from_being_asked_for_its_keys() {
-    if !require_root() {
-        return;
-    }
     // They accept connections, and say nothing.
     let silent = [2, 3, 4].map(|n| TcpListener::bind(format!("127.0.0.{n}:0")).expect("a port"));
     let world = World::new(Privilege::Setuid);
@@ -124,11 +108,8 @@ fn a_server_that_does_not_answer_keeps_no_other_server_from_being_asked_for_its_
     assert!(world.host_path("/var/lib/nunbird/keys/silent2.attempt").exists(), "they were asked first");
 }
 
-#[test]
+#[needs(root)]
 fn a_pinned_key_verifies_a_job_while_the_server_is_down() {
-    if !require_root() {
-        return;
-    }
     let mut world = World::new(Privilege::Setuid);
     world.reconfigure("audience =", "user_check = \"off\"\naudience =");
     let set = json!({ "keys": [world.issuer().key().jwk()] }).to_string();

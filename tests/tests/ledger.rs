@@ -2,12 +2,10 @@
 
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::Account;
-use nunbird_tests::{Exit, Privilege, World, require_root};
+use nunbird_tests::{Exit, Privilege, World, needs};
 use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
-
-const PRIVILEGED: [Privilege; 3] = [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps];
 
 fn ready(privilege: Privilege) -> World {
     let world = World::new(privilege);
@@ -24,11 +22,8 @@ fn config_by(session: &mut Session<'_>, words: &[&str]) -> StageOutcome {
     session.call_spec("config", &spec)
 }
 
-#[test]
+#[needs(root)]
 fn a_process_whose_securebits_would_keep_capabilities_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::RootRunner);
     let job = world.job();
     let mut session = job.begin();
@@ -40,11 +35,8 @@ fn a_process_whose_securebits_would_keep_capabilities_is_refused() {
     assert!(session.config().succeeded());
 }
 
-#[test]
+#[needs(root)]
 fn inherited_ambient_capabilities_do_not_reach_the_job() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::RootRunner);
     let job = world.job();
     let mut session = job.begin();
@@ -61,42 +53,32 @@ fn inherited_ambient_capabilities_do_not_reach_the_job() {
     }
 }
 
-#[test]
-fn in_a_user_namespace_of_the_caller_there_is_no_privilege_to_be_had() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        for words in [&["unshare", "--user"][..], &["unshare", "--user", "--map-root-user"]] {
-            let outcome = config_by(&mut session, words);
-            assert_ne!(outcome.exit, Exit::Code(0), "{words:?}: {}", outcome.log);
-            assert!(world.records().is_empty() && outcome.stdout.is_empty(), "{}", outcome.log);
-        }
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn in_a_user_namespace_of_the_caller_there_is_no_privilege_to_be_had(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    for words in [&["unshare", "--user"][..], &["unshare", "--user", "--map-root-user"]] {
+        let outcome = config_by(&mut session, words);
+        assert_ne!(outcome.exit, Exit::Code(0), "{words:?}: {}", outcome.log);
+        assert!(world.records().is_empty() && outcome.stdout.is_empty(), "{}", outcome.log);
     }
 }
 
-#[test]
-fn a_working_directory_that_is_gone_or_closed_to_the_user_harms_nothing() {
-    if !require_root() {
-        return;
-    }
-    for privilege in PRIVILEGED {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        let gone = config_by(
-            &mut session,
-            &["/bin/sh", "-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" \"$@\""],
-        );
-        assert!(gone.succeeded(), "{}", gone.log);
-        // The runner starts every call in its private directory, where the user cannot be.
-        assert!(session.prepare().succeeded());
-        let stage = session.run_text("build_script", "pwd");
-        assert_eq!(stage.stdout, "/home/alice/.nunbird/builds/vm/000\n".replace("vm", &host(&stage.stdout)));
-    }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_working_directory_that_is_gone_or_closed_to_the_user_harms_nothing(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    let gone = config_by(
+        &mut session,
+        &["/bin/sh", "-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" \"$@\""],
+    );
+    assert!(gone.succeeded(), "{}", gone.log);
+    // The runner starts every call in its private directory, where the user cannot be.
+    assert!(session.prepare().succeeded());
+    let stage = session.run_text("build_script", "pwd");
+    assert_eq!(stage.stdout, "/home/alice/.nunbird/builds/vm/000\n".replace("vm", &host(&stage.stdout)));
 }
 
 fn host(path: &str) -> String {
@@ -105,20 +87,15 @@ fn host(path: &str) -> String {
 
 /// The kernel counts processes by real uid, but neither root's nor those that hold `CAP_SYS_RESOURCE` or
 /// `CAP_SYS_ADMIN` (getrlimit(2)). The program holds neither by then, so it is counted as its caller.
-#[test]
-fn a_limit_on_the_runners_processes_is_told_and_nothing_runs_with_privilege_instead() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        let outcome = config_by(&mut session, &["/bin/bash", "-c", "ulimit -u 1; exec \"$0\" \"$@\""]);
-        assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
-        assert!(outcome.stderr.contains("[worker]"), "{}", outcome.stderr);
-        assert!(world.records().is_empty() && outcome.stdout.is_empty(), "{}", outcome.log);
-    }
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn a_limit_on_the_runners_processes_is_told_and_nothing_runs_with_privilege_instead(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    let outcome = config_by(&mut session, &["/bin/bash", "-c", "ulimit -u 1; exec \"$0\" \"$@\""]);
+    assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
+    assert!(outcome.stderr.contains("[worker]"), "{}", outcome.stderr);
+    assert!(world.records().is_empty() && outcome.stdout.is_empty(), "{}", outcome.log);
 }
 
 /// Processes of an account, gone when this is dropped.
@@ -141,13 +118,10 @@ impl Drop for Crowd<'_> {
 
 /// setresuid(2) succeeds for a user with too many processes, and execve(2) then fails with `EAGAIN`: until Linux 3.0
 /// the first failed, and programs that did not look went on as root.
-#[test]
+#[needs(root)]
 fn a_limit_on_the_users_processes_is_told_and_nothing_runs_with_privilege_instead() {
-    if !require_root() {
-        return;
-    }
     let first = 20_000 + std::process::id() % 10_000 * 3;
-    for (privilege, uid) in PRIVILEGED.into_iter().zip(first..) {
+    for (privilege, uid) in Privilege::PRIVILEGED.into_iter().zip(first..) {
         let mut world = World::new(privilege);
         // A uid of its own each time: the kernel counts for the whole host, and the dead until init has seen them.
         world.add_account(Account::new("crowd", uid));
@@ -175,27 +149,19 @@ fn a_limit_on_the_users_processes_is_told_and_nothing_runs_with_privilege_instea
     }
 }
 
-#[test]
-fn the_job_has_a_session_of_its_own_and_no_standard_input() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        let script = "readlink /proc/$$/fd/0; cut -d' ' -f6-7 /proc/$$/stat | sed \"s/^$$ /own /\"";
-        let outcome = session.run_text("build_script", script);
-        assert_eq!(outcome.stdout, "/dev/null\nown 0\n", "{privilege:?}: no terminal: {}", outcome.log);
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn the_job_has_a_session_of_its_own_and_no_standard_input(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let script = "readlink /proc/$$/fd/0; cut -d' ' -f6-7 /proc/$$/stat | sed \"s/^$$ /own /\"";
+    let outcome = session.run_text("build_script", script);
+    assert_eq!(outcome.stdout, "/dev/null\nown 0\n", "{privilege:?}: no terminal: {}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn the_user_database_is_asked_only_after_the_token_was_verified() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::RootRunner);
     for (job, asks) in [(world.job().token("a.b.c"), false), (world.job(), true)] {
         let mut session = job.begin();
@@ -212,11 +178,8 @@ fn the_user_database_is_asked_only_after_the_token_was_verified() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_call_that_is_killed_at_any_moment_leaves_whole_files() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut admitted = 0;
@@ -239,11 +202,8 @@ fn a_call_that_is_killed_at_any_moment_leaves_whole_files() {
     assert!(job.config().succeeded(), "the lock is free");
 }
 
-#[test]
+#[needs(root)]
 fn a_stopped_call_holds_up_calls_of_its_own_runner_for_a_bounded_time() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let lock = world.host_path("/var/lib/nunbird/jobs/.lock-4001");
     assert!(world.job().config().succeeded());
@@ -255,41 +215,33 @@ fn a_stopped_call_holds_up_calls_of_its_own_runner_for_a_bounded_time() {
     assert!(outcome.elapsed < Duration::from_secs(8), "{:?}", outcome.elapsed);
 }
 
-#[test]
-fn a_user_who_stops_the_launcher_of_cleanup_does_not_hold_the_runner() {
-    if !require_root() {
-        return;
-    }
-    for privilege in PRIVILEGED {
-        let mut world = World::new(privilege);
-        // An account of its own: other tests' launchers run as alice on this host at the same time.
-        world.add_account(Account::new("hunter", 4177));
-        world.write_keys();
-        let job = world.job().user("hunter").limit(Duration::from_secs(4));
-        let mut session = job.prepared();
-        // As a daemon of the user's would: everything that becomes the user's is stopped at once.
-        let hunt = "for i in $(seq 400); do pkill -STOP -u hunter -f 'nunbir[d]' || true; sleep 0.01; done";
-        let outcome = std::thread::scope(|scope| {
-            let hunter = scope.spawn(|| world.shell("hunter", hunt));
-            std::thread::sleep(Duration::from_millis(300));
-            let outcome = session.cleanup();
-            let _ended = hunter.join();
-            outcome
-        });
-        // What it stopped would outlive the test; all processes of this account are the test's.
-        let _killed_itself_too = world.shell("hunter", "kill -KILL -1");
-        // The runner's TERM ends the wait; what counts is that nothing of the job holds the runner's pipes.
-        assert_ne!(outcome.exit, Exit::Abandoned, "{privilege:?}: {}", outcome.log);
-    }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_user_who_stops_the_launcher_of_cleanup_does_not_hold_the_runner(privilege: Privilege) {
+    let mut world = World::new(privilege);
+    // An account of its own: other tests' launchers run as alice on this host at the same time.
+    world.add_account(Account::new("hunter", 4177));
+    world.write_keys();
+    let job = world.job().user("hunter").limit(Duration::from_secs(4));
+    let mut session = job.prepared();
+    // As a daemon of the user's would: everything that becomes the user's is stopped at once.
+    let hunt = "for i in $(seq 400); do pkill -STOP -u hunter -f 'nunbir[d]' || true; sleep 0.01; done";
+    let outcome = std::thread::scope(|scope| {
+        let hunter = scope.spawn(|| world.shell("hunter", hunt));
+        std::thread::sleep(Duration::from_millis(300));
+        let outcome = session.cleanup();
+        let _ended = hunter.join();
+        outcome
+    });
+    // What it stopped would outlive the test; all processes of this account are the test's.
+    let _killed_itself_too = world.shell("hunter", "kill -KILL -1");
+    // The runner's TERM ends the wait; what counts is that nothing of the job holds the runner's pipes.
+    assert_ne!(outcome.exit, Exit::Abandoned, "{privilege:?}: {}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn a_fetch_of_keys_that_hangs_is_ended_in_time() {
-    if !require_root() {
-        return;
-    }
     let sleeper = fs::read(env!("CARGO_BIN_EXE_nbt-sleeper")).expect("a program");
-    for privilege in PRIVILEGED {
+    for privilege in Privilege::PRIVILEGED {
         let world = World::new(privilege);
         world.write_file("/opt/nunbird/bin/nunbird-keys", &sleeper, "root", 0o755);
         let outcome = world.job().config();

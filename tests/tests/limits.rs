@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use nunbird_tests::world::{Exit, Privilege, World};
-use nunbird_tests::{Groups, Job, require_root, skip};
+use nunbird_tests::{Groups, Job, needs, skip};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,15 +41,12 @@ fn ready(privilege: Privilege, old: &str, new: &str) -> World {
     world
 }
 
-#[test]
+#[needs(root)]
 fn a_job_has_its_limits_in_every_stage_and_its_group_goes_with_it() {
-    if !require_root() {
-        return;
-    }
     let Some(groups) = Groups::enter() else {
         skip!("this machine has no control groups of version 1 that it may write to");
     };
-    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::PRIVILEGED {
         limits_hold_in_every_stage(&groups, privilege);
     }
     wishes_are_granted_or_told(&groups);

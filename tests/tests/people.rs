@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome, assert_refused};
 use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{Exit, Finished, Privilege, World};
@@ -14,7 +14,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static JOB_ID: AtomicU64 = AtomicU64::new(100_000);
-const MODES: [Privilege; 3] = [Privilege::Setuid, Privilege::FileCaps, Privilege::RootRunner];
 
 fn world(privilege: Privilege) -> World {
     let world = World::new(privilege);
@@ -84,32 +83,24 @@ fn server(world: &World) -> String {
     name.expect("a server").trim_matches('"').to_owned()
 }
 
-#[test]
-fn an_account_stays_with_the_gitlab_user_whose_job_had_it_first() {
-    if !require_root() {
-        return;
-    }
-    for privilege in MODES {
-        let world = world(privilege);
-        let server = server(&world);
-        assert_admitted(&world, &config(&world, "alice", 42), "alice");
-        let pin = (format!("{server}:alice"), format!("alice {server} 42\n"));
-        assert_eq!(files(&world), std::slice::from_ref(&pin), "{privilege:?}");
-        let meta = fs::metadata(store(&world).join(&pin.0)).expect("the file");
-        assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, 0o600), "{privilege:?}");
-        let before = world.records().len();
-        assert_another(&world, &config(&world, "alice", 77), 42, 77);
-        assert_eq!(world.records().len(), before, "no record of a denied job");
-        assert_admitted(&world, &config(&world, "alice", 42), "alice");
-        assert_eq!(files(&world), [pin]);
-    }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn an_account_stays_with_the_gitlab_user_whose_job_had_it_first(privilege: Privilege) {
+    let world = world(privilege);
+    let server = server(&world);
+    assert_admitted(&world, &config(&world, "alice", 42), "alice");
+    let pin = (format!("{server}:alice"), format!("alice {server} 42\n"));
+    assert_eq!(files(&world), std::slice::from_ref(&pin), "{privilege:?}");
+    let meta = fs::metadata(store(&world).join(&pin.0)).expect("the file");
+    assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, 0o600), "{privilege:?}");
+    let before = world.records().len();
+    assert_another(&world, &config(&world, "alice", 77), 42, 77);
+    assert_eq!(world.records().len(), before, "no record of a denied job");
+    assert_admitted(&world, &config(&world, "alice", 42), "alice");
+    assert_eq!(files(&world), [pin]);
 }
 
-#[test]
+#[needs(root)]
 fn a_login_that_is_renamed_and_taken_by_another_does_not_bring_the_account_along() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     assert_admitted(&world, &config(&world, "alice", 42), "alice");
     assert_admitted(&world, &config(&world, "bob", 43), "bob");
@@ -121,11 +112,8 @@ fn a_login_that_is_renamed_and_taken_by_another_does_not_bring_the_account_along
     assert_admitted(&world, &config(&world, "bob", 43), "bob");
 }
 
-#[test]
+#[needs(root)]
 fn another_server_has_people_of_its_own() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let server = server(&world);
     fs::write(store(&world).join("other:alice"), "alice other 7\n").expect("a pin");
@@ -137,37 +125,28 @@ fn another_server_has_people_of_its_own() {
     assert_another(&world, &config(&world, "alice", 7), 42, 7);
 }
 
-#[test]
-fn only_known_people_run_jobs_where_the_site_says_so() {
-    if !require_root() {
-        return;
-    }
-    for privilege in MODES {
-        let world = world(privilege);
-        let server = server(&world);
-        world.reconfigure(
-            "[audit]",
-            "[accounts]\npinning = \"known\"\npeople_file = \"/etc/nunbird/people\"\n\n[audit]",
-        );
-        world.write_file("/etc/nunbird/people", format!("# staff\nbob {server} 43\n"), "root", 0o644);
-        let outcome = config(&world, "alice", 42);
-        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
-        assert_refused(&world, &outcome, "pin-unknown", &format!("alice {server} 42"));
-        assert!(files(&world).is_empty());
-        assert_admitted(&world, &config(&world, "bob", 43), "bob");
-        assert_another(&world, &config(&world, "bob", 42), 43, 42);
-        assert!(files(&world).is_empty(), "the site's word is not copied");
-        fs::write(store(&world).join(format!("{server}:alice")), format!("alice {server} 42\n"))
-            .expect("a pin");
-        assert_admitted(&world, &config(&world, "alice", 42), "alice");
-    }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn only_known_people_run_jobs_where_the_site_says_so(privilege: Privilege) {
+    let world = world(privilege);
+    let server = server(&world);
+    world.reconfigure(
+        "[audit]",
+        "[accounts]\npinning = \"known\"\npeople_file = \"/etc/nunbird/people\"\n\n[audit]",
+    );
+    world.write_file("/etc/nunbird/people", format!("# staff\nbob {server} 43\n"), "root", 0o644);
+    let outcome = config(&world, "alice", 42);
+    assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+    assert_refused(&world, &outcome, "pin-unknown", &format!("alice {server} 42"));
+    assert!(files(&world).is_empty());
+    assert_admitted(&world, &config(&world, "bob", 43), "bob");
+    assert_another(&world, &config(&world, "bob", 42), 43, 42);
+    assert!(files(&world).is_empty(), "the site's word is not copied");
+    fs::write(store(&world).join(format!("{server}:alice")), format!("alice {server} 42\n")).expect("a pin");
+    assert_admitted(&world, &config(&world, "alice", 42), "alice");
 }
 
-#[test]
+#[needs(root)]
 fn the_sites_list_goes_before_the_hosts_memory_and_counts_only_whole() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::FileCaps);
     let server = server(&world);
     assert_admitted(&world, &config(&world, "alice", 42), "alice");
@@ -194,35 +173,30 @@ fn the_sites_list_goes_before_the_hosts_memory_and_counts_only_whole() {
     }
 }
 
-#[test]
-fn of_two_users_whose_first_jobs_come_at_once_one_gets_the_account() {
-    if !require_root() {
-        return;
-    }
-    for privilege in MODES {
-        let world = world(privilege);
-        let server = server(&world);
-        for round in 0..20 {
-            let jobs: Vec<Job<'_>> = (0..4).map(|n| job(&world, "alice", 100 + n)).collect();
-            let mut sessions: Vec<_> = jobs.iter().map(Job::begin).collect();
-            let outcomes: Vec<StageOutcome> = std::thread::scope(|scope| {
-                let calls: Vec<_> = sessions.iter_mut().map(|s| scope.spawn(|| s.config())).collect();
-                calls.into_iter().map(|call| call.join().expect("a call")).collect()
-            });
-            let admitted: Vec<usize> = (0..4).filter(|n| outcomes[*n].succeeded()).collect();
-            assert_eq!(admitted.len(), 1, "{privilege:?} {round}: {admitted:?}");
-            for outcome in outcomes.iter().filter(|outcome| !outcome.succeeded()) {
-                assert!(outcome.stderr.contains("[pin-mismatch]"), "{}", outcome.stderr);
-            }
-            assert_eq!(
-                files(&world),
-                [(format!("{server}:alice"), format!("alice {server} {}\n", 100 + admitted[0]))]
-            );
-            for session in &mut sessions {
-                session.cleanup();
-            }
-            people(&world, &["forget", "alice"]).success();
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn of_two_users_whose_first_jobs_come_at_once_one_gets_the_account(privilege: Privilege) {
+    let world = world(privilege);
+    let server = server(&world);
+    for round in 0..20 {
+        let jobs: Vec<Job<'_>> = (0..4).map(|n| job(&world, "alice", 100 + n)).collect();
+        let mut sessions: Vec<_> = jobs.iter().map(Job::begin).collect();
+        let outcomes: Vec<StageOutcome> = std::thread::scope(|scope| {
+            let calls: Vec<_> = sessions.iter_mut().map(|s| scope.spawn(|| s.config())).collect();
+            calls.into_iter().map(|call| call.join().expect("a call")).collect()
+        });
+        let admitted: Vec<usize> = (0..4).filter(|n| outcomes[*n].succeeded()).collect();
+        assert_eq!(admitted.len(), 1, "{privilege:?} {round}: {admitted:?}");
+        for outcome in outcomes.iter().filter(|outcome| !outcome.succeeded()) {
+            assert!(outcome.stderr.contains("[pin-mismatch]"), "{}", outcome.stderr);
         }
+        assert_eq!(
+            files(&world),
+            [(format!("{server}:alice"), format!("alice {server} {}\n", 100 + admitted[0]))]
+        );
+        for session in &mut sessions {
+            session.cleanup();
+        }
+        people(&world, &["forget", "alice"]).success();
     }
 }
 
@@ -251,47 +225,39 @@ impl Drop for Small {
     }
 }
 
-#[test]
-fn where_the_memory_is_full_or_gone_no_first_job_runs_and_nothing_half_stays() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn where_the_memory_is_full_or_gone_no_first_job_runs_and_nothing_half_stays(privilege: Privilege) {
+    let world = world(privilege);
+    let small = Small::at(world.root().join("small"));
+    let call = |mount: Mount| {
+        let job = job(&world, "alice", 42);
+        let mut session = job.begin();
+        let mut spec = session.spec_of_config();
+        spec.mounts.as_mut().expect("a namespace").push(mount);
+        session.call_spec("config", &spec)
+    };
+    let target = PathBuf::from("/var/lib/nunbird/people");
+    let mounts = [
+        Mount::Bind { source: small.0.clone(), target: target.clone() },
+        Mount::Full { target: target.clone() },
+    ];
+    for mount in mounts {
+        let outcome = call(mount);
+        assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
+        assert_refused(&world, &outcome, "pin-store", "cannot be written");
+        assert!(world.records().is_empty(), "the job does not run");
     }
-    for privilege in MODES {
-        let world = world(privilege);
-        let small = Small::at(world.root().join("small"));
-        let call = |mount: Mount| {
-            let job = job(&world, "alice", 42);
-            let mut session = job.begin();
-            let mut spec = session.spec_of_config();
-            spec.mounts.as_mut().expect("a namespace").push(mount);
-            session.call_spec("config", &spec)
-        };
-        let target = PathBuf::from("/var/lib/nunbird/people");
-        let mounts = [
-            Mount::Bind { source: small.0.clone(), target: target.clone() },
-            Mount::Full { target: target.clone() },
-        ];
-        for mount in mounts {
-            let outcome = call(mount);
-            assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
-            assert_refused(&world, &outcome, "pin-store", "cannot be written");
-            assert!(world.records().is_empty(), "the job does not run");
-        }
-        let left: Vec<_> =
-            fs::read_dir(&small.0).expect("a directory").flatten().map(|e| e.file_name()).collect();
-        assert_eq!(left, [".filler"], "{privilege:?}");
-        fs::remove_dir(store(&world)).expect("removed");
-        let outcome = config(&world, "alice", 42);
-        assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
-        assert_refused(&world, &outcome, "pin-store", "No such file or directory");
-    }
+    let left: Vec<_> =
+        fs::read_dir(&small.0).expect("a directory").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, [".filler"], "{privilege:?}");
+    fs::remove_dir(store(&world)).expect("removed");
+    let outcome = config(&world, "alice", 42);
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert_refused(&world, &outcome, "pin-store", "No such file or directory");
 }
 
-#[test]
+#[needs(root)]
 fn a_pin_that_is_torn_empty_moved_or_somebody_elses_is_trouble_and_never_no_pin() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let server = server(&world);
     let file = store(&world).join(format!("{server}:alice"));
@@ -338,11 +304,8 @@ fn a_pin_that_is_torn_empty_moved_or_somebody_elses_is_trouble_and_never_no_pin(
     assert_admitted(&world, &config(&world, "alice", 43), "alice");
 }
 
-#[test]
+#[needs(root)]
 fn a_job_that_is_denied_for_another_reason_leaves_nobody_remembered() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let outcome = job(&world, "alice", 42).facts(|f| f.project_path = "outside/app".to_owned()).config();
     assert!(!outcome.succeeded(), "{}", outcome.log);
@@ -355,11 +318,8 @@ fn a_job_that_is_denied_for_another_reason_leaves_nobody_remembered() {
     assert!(files(&world).is_empty(), "{:?}", files(&world));
 }
 
-#[test]
+#[needs(root)]
 fn accounts_that_no_user_can_choose_and_rules_that_say_so_are_not_pinned() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let server = server(&world);
     let plain = world.configuration();
@@ -397,11 +357,8 @@ fn accounts_that_no_user_can_choose_and_rules_that_say_so_are_not_pinned() {
     assert_eq!(files(&world), [(format!("{server}:alice"), format!("alice {server} 5\n"))]);
 }
 
-#[test]
+#[needs(root)]
 fn an_account_that_the_sites_program_names_is_pinned_where_it_is_the_login() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.write_file(
         "/etc/nunbird/validate",
@@ -422,11 +379,8 @@ fn an_account_that_the_sites_program_names_is_pinned_where_it_is_the_login() {
     assert_eq!(files(&world).len(), 1);
 }
 
-#[test]
+#[needs(root)]
 fn what_a_host_remembers_is_listed_forgotten_exported_and_imported() {
-    if !require_root() {
-        return;
-    }
     let (world, second) = (world(Privilege::Setuid), world(Privilege::FileCaps));
     let server = server(&world);
     assert_admitted(&world, &config(&world, "alice", 42), "alice");
@@ -476,11 +430,8 @@ fn what_a_host_remembers_is_listed_forgotten_exported_and_imported() {
     assert_eq!(people(&world, &["forget", "nobody-here"]).exit, Exit::Code(1));
 }
 
-#[test]
+#[needs(root)]
 fn an_import_that_the_disk_cannot_hold_leaves_all_as_it_was() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let small = Small::at(world.root().join("small"));
     world.write_file("/etc/nunbird/list", "alice main 1\nbob main 2\n", "root", 0o644);
@@ -499,11 +450,8 @@ fn an_import_that_the_disk_cannot_hold_leaves_all_as_it_was() {
     assert_eq!(left, [".filler"]);
 }
 
-#[test]
+#[needs(root)]
 fn explain_check_and_doctor_say_of_pins_what_the_program_says() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let server = server(&world);
     assert_admitted(&world, &config(&world, "alice", 42), "alice");
@@ -554,11 +502,8 @@ fn explain_check_and_doctor_say_of_pins_what_the_program_says() {
     assert!(check().contains("/var/lib/nunbird/people: owned by uid 0, mode 0755"), "{}", check());
 }
 
-#[test]
+#[needs(root)]
 fn a_runner_without_privilege_remembers_in_its_own_home() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::None);
     let login = world.runner().name.clone();
     assert_admitted(&world, &config(&world, &login, 42), &login);

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::{StageOutcome, assert_refused};
 use nunbird_tests::world::{Exit, Privilege, World};
 use std::os::unix::ffi::OsStrExt;
@@ -22,11 +22,8 @@ fn assert_admitted_as(world: &World, outcome: &StageOutcome, account: &str) {
 
 const AS_THEMSELVES: &str = "run_as = \"$user_login\"";
 
-#[test]
+#[needs(root)]
 fn a_map_of_the_site_gives_the_account_and_must_be_roots_own() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.reconfigure("[audit]", "[map.users]\nfile = \"/etc/nunbird/users.map\"\n\n[audit]");
     world.reconfigure(AS_THEMSELVES, "run_as = { map = \"users\" }");
@@ -44,11 +41,8 @@ fn a_map_of_the_site_gives_the_account_and_must_be_roots_own() {
     assert_refused(&world, &world.job().config(), "map", "users.map");
 }
 
-#[test]
+#[needs(root)]
 fn rules_see_the_accounts_groups_uid_and_shell() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.reconfigure(AS_THEMSELVES, "when.local_group = \"lattice\"\nrun_as = \"$user_login\"");
     assert_admitted_as(&world, &world.job().config(), "alice");
@@ -65,11 +59,8 @@ fn rules_see_the_accounts_groups_uid_and_shell() {
     assert_refused(&world, &world.job().config(), "account", "accounts.shells");
 }
 
-#[test]
+#[needs(root)]
 fn a_profile_gives_its_jobs_their_environment_and_directories() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.reconfigure(AS_THEMSELVES, "run_as = \"$user_login\"\nprofile = \"big\"");
     world.reconfigure(
@@ -88,11 +79,8 @@ fn a_profile_gives_its_jobs_their_environment_and_directories() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn files_of_conf_d_take_part_and_must_be_roots_own() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let file = "/etc/nunbird/conf.d/10-site.toml";
     let rule = "[[rule]]\nname = \"second\"\nwhen.user = \"bob\"\nrun_as = \"ada\"\n";
@@ -124,11 +112,8 @@ fn files_of_conf_d_take_part_and_must_be_roots_own() {
     assert_refused(&world, &world.job().config(), "configuration-file", "30.toml");
 }
 
-#[test]
+#[needs(root)]
 fn a_configuration_that_is_no_text_file_denies_every_job_and_says_why() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let good = world.configuration();
     let path = world.host_path(&world.paths().configuration);
@@ -143,11 +128,8 @@ fn a_configuration_that_is_no_text_file_denies_every_job_and_says_why() {
     assert_refused(&world, &world.job().config(), "configuration-file", "config.toml");
 }
 
-#[test]
+#[needs(root)]
 fn while_etc_nologin_exists_no_job_is_admitted_where_the_site_says_so() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     world.write_file("/etc/nologin", "maintenance until\n noon\u{1b}[31m\n", "root", 0o644);
     assert_admitted_as(&world, &world.job().config(), "alice");
@@ -160,11 +142,8 @@ fn while_etc_nologin_exists_no_job_is_admitted_where_the_site_says_so() {
     assert_admitted_as(&world, &world.job().config(), "alice");
 }
 
-#[test]
+#[needs(root)]
 fn an_edit_of_the_configuration_while_jobs_are_decided_is_seen_whole_or_not_at_all() {
-    if !require_root() {
-        return;
-    }
     let world = world();
     let (one, two) = (world.configuration(), world.configuration().replace("$user_login", "ada"));
     let path = world.host_path(&world.paths().configuration);

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};
 use std::ffi::OsString;
@@ -36,74 +36,52 @@ fn lines<'a>(text: &'a str, name: &str) -> Option<Vec<&'a str>> {
     Some(line.trim_start_matches(name).split_whitespace().collect())
 }
 
-#[test]
-fn the_job_has_the_users_ids_and_groups_and_no_capability_in_every_mode() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = Privilege::ALL)]
+fn the_job_has_the_users_ids_and_groups_and_no_capability_in_every_mode(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    assert!(session.prepare().succeeded());
+    let status = session.run_text("build_script", "cat /proc/self/status; umask; pwd").stdout;
+    assert_eq!(lines(&status, "Uid:"), Some(vec!["4101"; 4]), "{privilege:?}: {status}");
+    assert_eq!(lines(&status, "Gid:"), Some(vec!["4101"; 4]), "{privilege:?}");
+    assert_eq!(lines(&status, "Groups:"), Some(vec!["4101", "4200"]), "{privilege:?}");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(lines(&status, set), Some(vec!["0000000000000000"]), "{privilege:?} {set}");
     }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        assert!(session.prepare().succeeded());
-        let status = session.run_text("build_script", "cat /proc/self/status; umask; pwd").stdout;
-        assert_eq!(lines(&status, "Uid:"), Some(vec!["4101"; 4]), "{privilege:?}: {status}");
-        assert_eq!(lines(&status, "Gid:"), Some(vec!["4101"; 4]), "{privilege:?}");
-        assert_eq!(lines(&status, "Groups:"), Some(vec!["4101", "4200"]), "{privilege:?}");
-        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
-            assert_eq!(lines(&status, set), Some(vec!["0000000000000000"]), "{privilege:?} {set}");
-        }
-        for set in ["SigBlk:", "SigIgn:"] {
-            assert_eq!(lines(&status, set), Some(vec!["0000000000000000"]), "{privilege:?} {set}");
-        }
-        assert!(status.contains("\n0022\n"), "{status}");
+    for set in ["SigBlk:", "SigIgn:"] {
+        assert_eq!(lines(&status, set), Some(vec!["0000000000000000"]), "{privilege:?} {set}");
     }
+    assert!(status.contains("\n0022\n"), "{status}");
 }
 
-#[test]
-fn signals_that_the_caller_ignores_or_blocks_reach_the_job() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        let prelude = "trap '' TERM INT HUP QUIT USR1 USR2 CHLD PIPE";
-        let status = call_through(&mut session, prelude, Some("grep -E '^Sig(Ign|Blk)' /proc/self/status"));
-        assert_eq!(
-            lines(&status.stdout, "SigIgn:"),
-            Some(vec!["0000000000000000"]),
-            "{privilege:?} {status:?}"
-        );
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn signals_that_the_caller_ignores_or_blocks_reach_the_job(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let prelude = "trap '' TERM INT HUP QUIT USR1 USR2 CHLD PIPE";
+    let status = call_through(&mut session, prelude, Some("grep -E '^Sig(Ign|Blk)' /proc/self/status"));
+    assert_eq!(lines(&status.stdout, "SigIgn:"), Some(vec!["0000000000000000"]), "{privilege:?} {status:?}");
 }
 
-#[test]
-fn descriptors_of_the_caller_do_not_reach_the_job() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        let prelude = "exec 3</etc/passwd 4</etc/group 5</etc/hosts 7</etc/passwd 63</etc/group";
-        let outcome =
-            call_through(&mut session, prelude, Some("for f in /proc/$$/fd/*; do readlink $f || true; done"));
-        assert_eq!(outcome.exit, Exit::Code(0), "{}", outcome.log);
-        assert!(!outcome.stdout.contains("/etc/"), "{privilege:?}: {}", outcome.stdout);
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn descriptors_of_the_caller_do_not_reach_the_job(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let prelude = "exec 3</etc/passwd 4</etc/group 5</etc/hosts 7</etc/passwd 63</etc/group";
+    let outcome =
+        call_through(&mut session, prelude, Some("for f in /proc/$$/fd/*; do readlink $f || true; done"));
+    assert_eq!(outcome.exit, Exit::Code(0), "{}", outcome.log);
+    assert!(!outcome.stdout.contains("/etc/"), "{privilege:?}: {}", outcome.stdout);
 }
 
-#[test]
+#[needs(root)]
 fn closed_standard_descriptors_are_not_taken_by_files_of_the_program() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -116,12 +94,9 @@ fn closed_standard_descriptors_are_not_taken_by_files_of_the_program() {
     assert!(record.starts_with('{') && record.ends_with('}'), "{record}");
 }
 
-#[test]
+#[needs(root)]
 fn limits_of_the_caller_cannot_cut_the_audit_file_short() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::OF_FILE {
         let world = ready(privilege);
         let job = world.job();
         let mut session = job.begin();
@@ -141,11 +116,8 @@ fn limits_of_the_caller_cannot_cut_the_audit_file_short() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn limits_of_the_caller_are_the_jobs_limits() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -155,57 +127,49 @@ fn limits_of_the_caller_are_the_jobs_limits() {
     assert_eq!(outcome.stdout, "300\n300\n100\n900\n", "{}", outcome.log);
 }
 
-#[test]
-fn the_jobs_environment_is_built_from_nothing() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = Privilege::ALL)]
+fn the_jobs_environment_is_built_from_nothing(privilege: Privilege) {
+    let world = ready(privilege);
+    let mut job = world.job().variable("CI_SECRET", "hunter2");
+    for name in [
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "BASH_ENV",
+        "ENV",
+        "PERL5LIB",
+        "PYTHONPATH",
+        "GCONV_PATH",
+        "TZ",
+        "RUNNER_TOKEN",
+    ] {
+        job = job.environment(name, "/tmp/evil");
     }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let mut job = world.job().variable("CI_SECRET", "hunter2");
-        for name in [
-            "LD_PRELOAD",
-            "LD_LIBRARY_PATH",
-            "BASH_ENV",
-            "ENV",
-            "PERL5LIB",
-            "PYTHONPATH",
-            "GCONV_PATH",
-            "TZ",
-            "RUNNER_TOKEN",
-        ] {
-            job = job.environment(name, "/tmp/evil");
-        }
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        let outcome = session.run_text("build_script", "env -0 | sort -z | tr '\\0' '\\n'");
-        let names: Vec<&str> =
-            outcome.stdout.lines().filter_map(|line| line.split_once('=')).map(|(k, _)| k).collect();
-        let mut expected = vec![
-            "HOME",
-            "LOGNAME",
-            "NUNBIRD_DECISION_ID",
-            "NUNBIRD_JOB_ID",
-            "NUNBIRD_STAGE",
-            "PATH",
-            "PWD",
-            "SHELL",
-            "SHLVL",
-            "USER",
-            "_",
-        ];
-        // A login shell of the host's /etc/profile and Debian's bash may add nothing else.
-        expected.retain(|name| names.contains(name));
-        assert_eq!(names, expected, "{privilege:?}: {}", outcome.stdout);
-        assert!(!outcome.stdout.contains("evil") && !outcome.stdout.contains("hunter2"));
-    }
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let outcome = session.run_text("build_script", "env -0 | sort -z | tr '\\0' '\\n'");
+    let names: Vec<&str> =
+        outcome.stdout.lines().filter_map(|line| line.split_once('=')).map(|(k, _)| k).collect();
+    let mut expected = vec![
+        "HOME",
+        "LOGNAME",
+        "NUNBIRD_DECISION_ID",
+        "NUNBIRD_JOB_ID",
+        "NUNBIRD_STAGE",
+        "PATH",
+        "PWD",
+        "SHELL",
+        "SHLVL",
+        "USER",
+        "_",
+    ];
+    // A login shell of the host's /etc/profile and Debian's bash may add nothing else.
+    expected.retain(|name| names.contains(name));
+    assert_eq!(names, expected, "{privilege:?}: {}", outcome.stdout);
+    assert!(!outcome.stdout.contains("evil") && !outcome.stdout.contains("hunter2"));
 }
 
-#[test]
+#[needs(root)]
 fn environments_of_any_size_and_any_bytes_are_survived() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -220,11 +184,8 @@ fn environments_of_any_size_and_any_bytes_are_survived() {
     assert_eq!(outcome.exit, Exit::Code(0), "{}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn an_empty_program_name_is_refused_and_any_bytes_as_arguments_are_survived() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -238,11 +199,8 @@ fn an_empty_program_name_is_refused_and_any_bytes_as_arguments_are_survived() {
     assert!(!outcome.stderr.contains('\u{1b}'), "{:?}", outcome.stderr);
 }
 
-#[test]
+#[needs(root)]
 fn failure_codes_that_the_environment_names_are_used_unless_one_is_zero() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job().without_token();
     let mut session = job.begin();
@@ -257,47 +215,34 @@ fn failure_codes_that_the_environment_names_are_used_unless_one_is_zero() {
     }
 }
 
-#[test]
-fn a_setuid_program_made_inert_says_why() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        let mut spec = session.spec_of_config();
-        spec.no_new_privileges = true;
-        spec.arguments.insert(0, "-u".into());
-        let outcome = session.call_spec("config", &spec);
-        assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
-        assert!(
-            outcome.stderr.contains("[privilege]") && outcome.stderr.contains("no_new_privs"),
-            "{}",
-            outcome.stderr
-        );
-    }
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn a_setuid_program_made_inert_says_why(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    let mut spec = session.spec_of_config();
+    spec.no_new_privileges = true;
+    spec.arguments.insert(0, "-u".into());
+    let outcome = session.call_spec("config", &spec);
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(
+        outcome.stderr.contains("[privilege]") && outcome.stderr.contains("no_new_privs"),
+        "{}",
+        outcome.stderr
+    );
 }
 
-#[test]
-fn nobody_but_the_runners_group_can_execute_the_privileged_program() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
-        let world = ready(privilege);
-        let tried = world.shell("bob", "/opt/nunbird/bin/nunbird-auth --version");
-        assert_eq!(tried.exit, Exit::Code(126), "{tried:?}");
-        let tried = world.shell("nbt_runner", "/opt/nunbird/bin/nunbird-auth --version");
-        assert!(tried.success().starts_with("Version: "));
-    }
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn nobody_but_the_runners_group_can_execute_the_privileged_program(privilege: Privilege) {
+    let world = ready(privilege);
+    let tried = world.shell("bob", "/opt/nunbird/bin/nunbird-auth --version");
+    assert_eq!(tried.exit, Exit::Code(126), "{tried:?}");
+    let tried = world.shell("nbt_runner", "/opt/nunbird/bin/nunbird-auth --version");
+    assert!(tried.success().starts_with("Version: "));
 }
 
-#[test]
+#[needs(root)]
 fn no_secret_is_in_any_output_record_audit_line_or_argument() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job().file_variable("DEPLOY_KEY", "hunter2").variable("PASSWORD", "hunter3");
     let token = job.token_text();
@@ -313,11 +258,8 @@ fn no_secret_is_in_any_output_record_audit_line_or_argument() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_runner_that_is_root_is_no_user_without_privilege() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::RootRunner);
     world.reconfigure("downscope = \"setuid\"", "downscope = \"none\"");
     let outcome = world.job().config();
@@ -325,11 +267,8 @@ fn a_runner_that_is_root_is_no_user_without_privilege() {
     assert!(outcome.stderr.contains("[privilege]"), "{}", outcome.stderr);
 }
 
-#[test]
+#[needs(root)]
 fn a_script_of_fifty_mebibytes_runs() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -340,11 +279,8 @@ fn a_script_of_fifty_mebibytes_runs() {
     assert_eq!(outcome.stdout, "done\n");
 }
 
-#[test]
+#[needs(root)]
 fn an_oom_score_of_the_caller_is_not_the_jobs() {
-    if !require_root() {
-        return;
-    }
     // Below 0 needs CAP_SYS_RESOURCE, which not every test machine gives its root; the same write undoes both.
     // Without privilege the file is root's, while nobody may look into the process, and the write needs that allowed.
     for privilege in Privilege::ALL {
@@ -358,29 +294,23 @@ fn an_oom_score_of_the_caller_is_not_the_jobs() {
     }
 }
 
-#[test]
-fn a_session_keyring_of_the_runner_is_not_the_jobs() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        let script = session.directory().join("through");
-        session.write(&script, b"keyctl search @s user nbt_secret 2>&1 || true; keyctl show @s", 0o700);
-        let mut spec = session.spec_of_run(&script, "build_script");
-        let program = std::mem::replace(&mut spec.program, "/usr/bin/keyctl".into());
-        let inner = "keyctl add user nbt_secret hunter2 @s >/dev/null && exec \"$0\" \"$@\"";
-        let mut arguments: Vec<OsString> =
-            ["session", "-", "/bin/sh", "-c", inner].map(OsString::from).to_vec();
-        arguments.push(program);
-        arguments.append(&mut spec.arguments);
-        spec.arguments = arguments;
-        let outcome = session.call_spec("build_script", &spec);
-        assert_eq!(outcome.exit, Exit::Code(0), "{}", outcome.log);
-        assert!(outcome.stdout.contains("_ses"), "the job has a session keyring of its own: {}", outcome.log);
-        assert!(!outcome.stdout.contains("nbt_secret"), "{privilege:?}: {}", outcome.log);
-    }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_session_keyring_of_the_runner_is_not_the_jobs(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let script = session.directory().join("through");
+    session.write(&script, b"keyctl search @s user nbt_secret 2>&1 || true; keyctl show @s", 0o700);
+    let mut spec = session.spec_of_run(&script, "build_script");
+    let program = std::mem::replace(&mut spec.program, "/usr/bin/keyctl".into());
+    let inner = "keyctl add user nbt_secret hunter2 @s >/dev/null && exec \"$0\" \"$@\"";
+    let mut arguments: Vec<OsString> = ["session", "-", "/bin/sh", "-c", inner].map(OsString::from).to_vec();
+    arguments.push(program);
+    arguments.append(&mut spec.arguments);
+    spec.arguments = arguments;
+    let outcome = session.call_spec("build_script", &spec);
+    assert_eq!(outcome.exit, Exit::Code(0), "{}", outcome.log);
+    assert!(outcome.stdout.contains("_ses"), "the job has a session keyring of its own: {}", outcome.log);
+    assert!(!outcome.stdout.contains("nbt_secret"), "{privilege:?}: {}", outcome.log);
 }

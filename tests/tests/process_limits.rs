@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use nunbird_tests::world::{Exit, Privilege, World};
-use nunbird_tests::{Session, StageOutcome, require_root};
+use nunbird_tests::{Session, StageOutcome, needs};
 
 const LIMITS: &str = "\
 [limits.small]
@@ -56,31 +56,23 @@ fn through(session: &mut Session<'_>, before: &str, text: &str) -> StageOutcome 
     session.call_spec("build_script", &spec)
 }
 
-#[test]
-fn limits_of_processes_are_in_force_in_every_mode_and_not_the_users_to_lift() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege, LIMITS);
-        let job = world.job();
-        let mut session = job.begin();
-        let config = session.config();
-        assert!(config.succeeded(), "{privilege:?}: {} {:?}", config.log, world.audit().last());
-        let looked = session.run_text("build_script", LOOK);
-        assert_eq!(looked.stdout, SEEN, "{privilege:?}: {}", looked.log);
-        let tried = session.run_text("build_script", TRIED);
-        let expected = "no\nup to the hard one\nno\n7\nno\nno\n";
-        assert_eq!(tried.stdout, expected, "{privilege:?}: {}", tried.log);
-        assert!(session.cleanup().succeeded(), "{privilege:?}");
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn limits_of_processes_are_in_force_in_every_mode_and_not_the_users_to_lift(privilege: Privilege) {
+    let world = ready(privilege, LIMITS);
+    let job = world.job();
+    let mut session = job.begin();
+    let config = session.config();
+    assert!(config.succeeded(), "{privilege:?}: {} {:?}", config.log, world.audit().last());
+    let looked = session.run_text("build_script", LOOK);
+    assert_eq!(looked.stdout, SEEN, "{privilege:?}: {}", looked.log);
+    let tried = session.run_text("build_script", TRIED);
+    let expected = "no\nup to the hard one\nno\n7\nno\nno\n";
+    assert_eq!(tried.stdout, expected, "{privilege:?}: {}", tried.log);
+    assert!(session.cleanup().succeeded(), "{privilege:?}");
 }
 
-#[test]
+#[needs(root)]
 fn a_soft_stack_alone_leaves_the_hard_one_and_goes_before_the_jobs_word() {
-    if !require_root() {
-        return;
-    }
     let limits = "[limits.small]\nstack = \"3MiB\"\n[job]\nraise_stack_limit = true\nlimits = \"small\"\n";
     let world = ready(Privilege::FileCaps, limits);
     let job = world.job();
@@ -94,11 +86,8 @@ fn a_soft_stack_alone_leaves_the_hard_one_and_goes_before_the_jobs_word() {
     assert!(session.cleanup().succeeded());
 }
 
-#[test]
+#[needs(root)]
 fn what_the_runner_may_not_give_is_refused_with_what_is_in_the_way() {
-    if !require_root() {
-        return;
-    }
     for (limit, before, words) in [
         (
             "nofile = 4096",

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::json;
 use std::fs;
@@ -13,36 +13,28 @@ fn ready(privilege: Privilege) -> World {
     world
 }
 
-#[test]
-fn a_stage_without_a_record_of_its_job_does_not_run() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = Privilege::ALL)]
+fn a_stage_without_a_record_of_its_job_does_not_run(privilege: Privilege) {
+    let world = ready(privilege);
+    let (admitted, stranger) = (world.job(), world.job().id(7002));
+    let mut first = admitted.begin();
+    assert!(first.config().succeeded());
+    let mut second = stranger.begin();
+    for outcome in [second.prepare(), second.run_text("build_script", "id")] {
+        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+        assert!(outcome.stderr.contains("[no-record]"), "{}", outcome.stderr);
     }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let (admitted, stranger) = (world.job(), world.job().id(7002));
-        let mut first = admitted.begin();
-        assert!(first.config().succeeded());
-        let mut second = stranger.begin();
-        for outcome in [second.prepare(), second.run_text("build_script", "id")] {
-            assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
-            assert!(outcome.stderr.contains("[no-record]"), "{}", outcome.stderr);
-        }
-        assert_eq!(second.cleanup().exit, Exit::Code(0), "there is nothing to clean up");
-        assert!(first.prepare().succeeded());
-        assert_eq!(first.cleanup().exit, Exit::Code(0));
-        let late = first.run_text("build_script", "id");
-        assert!(late.stderr.contains("[no-record]"), "after cleanup: {}", late.log);
-        assert_eq!(first.cleanup().exit, Exit::Code(0), "twice is fine");
-        assert!(world.records().is_empty());
-    }
+    assert_eq!(second.cleanup().exit, Exit::Code(0), "there is nothing to clean up");
+    assert!(first.prepare().succeeded());
+    assert_eq!(first.cleanup().exit, Exit::Code(0));
+    let late = first.run_text("build_script", "id");
+    assert!(late.stderr.contains("[no-record]"), "after cleanup: {}", late.log);
+    assert_eq!(first.cleanup().exit, Exit::Code(0), "twice is fine");
+    assert!(world.records().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn a_record_that_no_later_stage_would_read_is_refused_at_once() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let long = format!("[job.environment]\nSITE_LIST = \"{}\"\n", "x".repeat(70 << 10));
     world.configure(&format!("{}\n{long}", world.configuration()));
@@ -53,11 +45,8 @@ fn a_record_that_no_later_stage_would_read_is_refused_at_once() {
     assert!(world.records().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn a_record_whose_time_is_up_runs_nothing_but_cleanup() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -76,11 +65,8 @@ fn a_record_whose_time_is_up_runs_nothing_but_cleanup() {
     assert!(world.records().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn late_stages_run_after_the_token_has_expired() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let now = nunbird_tests::issuer::now();
     let job = world.job().claim("exp", json!(now - 30));

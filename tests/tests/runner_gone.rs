@@ -10,14 +10,11 @@ use nix::unistd::Pid;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{Exit, Finished};
-use nunbird_tests::{Privilege, World, require_root};
+use nunbird_tests::{Privilege, World, needs};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// With a user other than the runner's, and without.
-const ALL: [Privilege; 4] = Privilege::ALL;
 
 fn ready(privilege: Privilege) -> World {
     let world = World::new(privilege);
@@ -79,71 +76,58 @@ fn sweep(world: &World, privilege: Privilege) -> Finished {
     ctl(world, keeper(privilege), &["sweep", "--format", "json", "--runner-user", &runner])
 }
 
-#[test]
-fn a_job_whose_runner_is_killed_is_cancelled_in_every_mode() {
-    if !require_root() {
-        return;
-    }
-    for privilege in ALL {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded() && session.prepare().succeeded());
-        let shell = session.directory().join("pid");
-        let (told, ended) = (world.host_path("/home/alice/pid"), world.host_path("/home/alice/ended"));
-        let script = "trap 'echo got TERM >~/ended; exit 1' TERM; echo $$ >~/pid.new; mv ~/pid.new ~/pid\n\
-                      while :; do sleep 0.1; done\n";
-        std::thread::scope(|scope| {
-            let stage = scope.spawn(|| below_a_shell(&mut session, false, &shell, Some(script)));
-            wait_for("the script", || told.exists());
-            let script = number(&told).expect("a number");
-            assert!(runs(script));
-            kill(Pid::from_raw(number(&shell).expect("a number")), Signal::SIGKILL).expect("the runner");
-            wait_for("the script's end", || !runs(script));
-            assert_eq!(stage.join().expect("the stage").exit, Exit::Signal(9), "{privilege:?}");
-        });
-        assert!(ended.exists(), "{privilege:?}: it had its grace");
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn a_job_whose_runner_is_killed_is_cancelled_in_every_mode(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded() && session.prepare().succeeded());
+    let shell = session.directory().join("pid");
+    let (told, ended) = (world.host_path("/home/alice/pid"), world.host_path("/home/alice/ended"));
+    let script = "trap 'echo got TERM >~/ended; exit 1' TERM; echo $$ >~/pid.new; mv ~/pid.new ~/pid\n\
+                  while :; do sleep 0.1; done\n";
+    std::thread::scope(|scope| {
+        let stage = scope.spawn(|| below_a_shell(&mut session, false, &shell, Some(script)));
+        wait_for("the script", || told.exists());
+        let script = number(&told).expect("a number");
+        assert!(runs(script));
+        kill(Pid::from_raw(number(&shell).expect("a number")), Signal::SIGKILL).expect("the runner");
+        wait_for("the script's end", || !runs(script));
+        assert_eq!(stage.join().expect("the stage").exit, Exit::Signal(9), "{privilege:?}");
+    });
+    assert!(ended.exists(), "{privilege:?}: it had its grace");
 }
 
-#[test]
-fn a_job_of_a_runner_that_has_ended_is_over_and_one_of_a_runner_that_runs_is_not() {
-    if !require_root() {
-        return;
-    }
-    for privilege in ALL {
-        let world = ready(privilege);
-        let (gone, lives) = (world.job().id(7001), world.job().id(7002));
-        let (mut gone, mut lives) = (gone.begin(), lives.begin());
-        let shell = gone.directory().join("pid");
-        assert!(below_a_shell(&mut gone, true, &shell, None).succeeded());
-        assert!(lives.config().succeeded() && lives.prepare().succeeded());
-        // What a runner does that has ended at this very moment.
-        let refused = gone.prepare();
-        assert!(!refused.succeeded() && refused.stderr.contains("[runner-gone]"), "{}", refused.log);
+#[needs(root, in_each = Privilege::ALL)]
+fn a_job_of_a_runner_that_has_ended_is_over_and_one_of_a_runner_that_runs_is_not(privilege: Privilege) {
+    let world = ready(privilege);
+    let (gone, lives) = (world.job().id(7001), world.job().id(7002));
+    let (mut gone, mut lives) = (gone.begin(), lives.begin());
+    let shell = gone.directory().join("pid");
+    assert!(below_a_shell(&mut gone, true, &shell, None).succeeded());
+    assert!(lives.config().succeeded() && lives.prepare().succeeded());
+    // What a runner does that has ended at this very moment.
+    let refused = gone.prepare();
+    assert!(!refused.succeeded() && refused.stderr.contains("[runner-gone]"), "{}", refused.log);
 
-        let jobs = ctl(&world, keeper(privilege), &["jobs", "--format", "json"]);
-        let jobs: Value = serde_json::from_str(&jobs.stdout).unwrap_or_else(|e| panic!("{e}: {jobs:?}"));
-        let runner = |id: u64| {
-            let jobs = jobs["jobs"].as_array().expect("jobs");
-            let job = jobs.iter().find(|job| job["job_id"] == id).expect("a job");
-            job["runner"].as_str().expect("a word").to_owned()
-        };
-        assert_eq!((runner(7001), runner(7002)), ("gone".to_owned(), "runs".to_owned()), "{privilege:?}");
+    let jobs = ctl(&world, keeper(privilege), &["jobs", "--format", "json"]);
+    let jobs: Value = serde_json::from_str(&jobs.stdout).unwrap_or_else(|e| panic!("{e}: {jobs:?}"));
+    let runner = |id: u64| {
+        let jobs = jobs["jobs"].as_array().expect("jobs");
+        let job = jobs.iter().find(|job| job["job_id"] == id).expect("a job");
+        job["runner"].as_str().expect("a word").to_owned()
+    };
+    assert_eq!((runner(7001), runner(7002)), ("gone".to_owned(), "runs".to_owned()), "{privilege:?}");
 
-        let swept = sweep(&world, privilege);
-        assert_eq!(swept.exit, Exit::Code(0), "{privilege:?}: {swept:?}");
-        assert!(swept.stdout.contains("the gitlab-runner that started it has ended"), "{}", swept.stdout);
-        assert_eq!(world.records().len(), 1, "{privilege:?}: {}", swept.stdout);
-        assert!(lives.run_text("build_script", "true").succeeded() && lives.cleanup().succeeded());
-    }
+    let swept = sweep(&world, privilege);
+    assert_eq!(swept.exit, Exit::Code(0), "{privilege:?}: {swept:?}");
+    assert!(swept.stdout.contains("the gitlab-runner that started it has ended"), "{}", swept.stdout);
+    assert_eq!(world.records().len(), 1, "{privilege:?}: {}", swept.stdout);
+    assert!(lives.run_text("build_script", "true").succeeded() && lives.cleanup().succeeded());
 }
 
-#[test]
+#[needs(root)]
 fn a_runner_of_another_boot_or_another_pid_namespace_is_not_judged() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -164,72 +148,62 @@ fn a_runner_of_another_boot_or_another_pid_namespace_is_not_judged() {
     assert!(world.records().is_empty());
 }
 
-#[test]
-fn jobs_run_where_the_kernel_hides_the_runner_from_other_accounts() {
-    if !require_root() {
-        return;
-    }
-    for privilege in ALL {
-        let world = ready(privilege);
-        for hidepid in [1, 2] {
-            let job = world.job();
-            let mut session = job.begin();
-            let hidden = Mount::Hiding { hidepid };
-            let mut config = session.spec_of_config();
-            config.mounts.as_mut().expect("a namespace").push(hidden.clone());
-            let outcome = session.call_spec("config", &config);
-            assert!(outcome.succeeded(), "{privilege:?}, hidepid={hidepid}: {}", outcome.log);
-            assert!(session.prepare().succeeded());
-            let file = session.directory().join("script-hidden");
-            session.write(&file, b"true\n", 0o700);
-            let mut run = session.spec_of_run(&file, "build_script");
-            run.mounts.as_mut().expect("a namespace").push(hidden);
-            let outcome = session.call_spec("build_script", &run);
-            assert!(outcome.succeeded(), "{privilege:?}, hidepid={hidepid}: {}", outcome.log);
-            assert!(session.cleanup().succeeded());
-        }
+#[needs(root, in_each = Privilege::ALL)]
+fn jobs_run_where_the_kernel_hides_the_runner_from_other_accounts(privilege: Privilege) {
+    let world = ready(privilege);
+    for hidepid in [1, 2] {
+        let job = world.job();
+        let mut session = job.begin();
+        let hidden = Mount::Hiding { hidepid };
+        let mut config = session.spec_of_config();
+        config.mounts.as_mut().expect("a namespace").push(hidden.clone());
+        let outcome = session.call_spec("config", &config);
+        assert!(outcome.succeeded(), "{privilege:?}, hidepid={hidepid}: {}", outcome.log);
+        assert!(session.prepare().succeeded());
+        let file = session.directory().join("script-hidden");
+        session.write(&file, b"true\n", 0o700);
+        let mut run = session.spec_of_run(&file, "build_script");
+        run.mounts.as_mut().expect("a namespace").push(hidden);
+        let outcome = session.call_spec("build_script", &run);
+        assert!(outcome.succeeded(), "{privilege:?}, hidepid={hidepid}: {}", outcome.log);
+        assert!(session.cleanup().succeeded());
     }
 }
 
-#[test]
-fn an_admin_lists_jobs_and_ends_one_that_runs() {
-    if !require_root() {
-        return;
-    }
-    for privilege in ALL {
-        let world = ready(privilege);
-        let (one, other) = (world.job().id(7001).with_repository(), world.job().id(7002));
-        let (mut one, mut other) = (one.begin(), other.begin());
-        assert!(one.config().succeeded() && one.prepare().succeeded() && other.config().succeeded());
-        let told = world.host_path("/home/alice/pid");
-        let keeper = keeper(privilege);
-        std::thread::scope(|scope| {
-            let script = "echo $$ >~/pid.new; mv ~/pid.new ~/pid; sleep 300";
-            let stage = scope.spawn(|| one.run_text("build_script", script));
-            wait_for("the script", || told.exists());
-            let script = number(&told).expect("a number");
-            let list = ctl(&world, keeper, &["jobs"]).success();
-            assert!(list.contains("7001") && list.contains("7002") && list.contains("alice"), "{list}");
-            assert!(list.contains("runs") && list.contains("physics/lattice"), "{list}");
+#[needs(root, in_each = Privilege::ALL)]
+fn an_admin_lists_jobs_and_ends_one_that_runs(privilege: Privilege) {
+    let world = ready(privilege);
+    let (one, other) = (world.job().id(7001).with_repository(), world.job().id(7002));
+    let (mut one, mut other) = (one.begin(), other.begin());
+    assert!(one.config().succeeded() && one.prepare().succeeded() && other.config().succeeded());
+    let told = world.host_path("/home/alice/pid");
+    let keeper = keeper(privilege);
+    std::thread::scope(|scope| {
+        let script = "echo $$ >~/pid.new; mv ~/pid.new ~/pid; sleep 300";
+        let stage = scope.spawn(|| one.run_text("build_script", script));
+        wait_for("the script", || told.exists());
+        let script = number(&told).expect("a number");
+        let list = ctl(&world, keeper, &["jobs"]).success();
+        assert!(list.contains("7001") && list.contains("7002") && list.contains("alice"), "{list}");
+        assert!(list.contains("runs") && list.contains("physics/lattice"), "{list}");
 
-            let dry = ctl(&world, keeper, &["jobs", "end", "7001", "--dry-run"]).success();
-            assert!(dry.contains("would end job 7001 of alice") && runs(script), "{dry}");
-            let unknown = ctl(&world, keeper, &["jobs", "end", "7003"]);
-            assert_eq!(unknown.exit, Exit::Code(1));
-            assert!(unknown.stderr.contains("no record of a job 7003"), "{}", unknown.stderr);
-            if privilege != Privilege::None {
-                let user = ctl(&world, "bob", &["jobs", "end", "7001"]);
-                assert!(!user.succeeded() && runs(script), "{user:?}");
-            }
-            let ended = ctl(&world, keeper, &["jobs", "end", "7001"]).success();
-            assert!(ended.contains("ended job 7001 of alice"), "{privilege:?}: {ended}");
-            wait_for("the script's end", || !runs(script));
-            assert!(!stage.join().expect("the stage").succeeded());
-        });
-        assert_eq!(world.records().len(), 1, "{privilege:?}");
-        assert!(other.cleanup().succeeded());
-        assert!(ctl(&world, keeper, &["jobs"]).success().contains("no job"));
-        // The call of a runner that finds its record gone.
-        assert!(one.cleanup().succeeded());
-    }
+        let dry = ctl(&world, keeper, &["jobs", "end", "7001", "--dry-run"]).success();
+        assert!(dry.contains("would end job 7001 of alice") && runs(script), "{dry}");
+        let unknown = ctl(&world, keeper, &["jobs", "end", "7003"]);
+        assert_eq!(unknown.exit, Exit::Code(1));
+        assert!(unknown.stderr.contains("no record of a job 7003"), "{}", unknown.stderr);
+        if privilege != Privilege::None {
+            let user = ctl(&world, "bob", &["jobs", "end", "7001"]);
+            assert!(!user.succeeded() && runs(script), "{user:?}");
+        }
+        let ended = ctl(&world, keeper, &["jobs", "end", "7001"]).success();
+        assert!(ended.contains("ended job 7001 of alice"), "{privilege:?}: {ended}");
+        wait_for("the script's end", || !runs(script));
+        assert!(!stage.join().expect("the stage").succeeded());
+    });
+    assert_eq!(world.records().len(), 1, "{privilege:?}");
+    assert!(other.cleanup().succeeded());
+    assert!(ctl(&world, keeper, &["jobs"]).success().contains("no job"));
+    // The call of a runner that finds its record gone.
+    assert!(one.cleanup().succeeded());
 }

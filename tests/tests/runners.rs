@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::{Account, Finished, RUNNER_GID};
-use nunbird_tests::{Privilege, World, require_root};
+use nunbird_tests::{Privilege, World, needs};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -112,12 +112,9 @@ fn stopped_while_it_holds(
     panic!("no call was caught");
 }
 
-#[test]
+#[needs(root)]
 fn a_runner_that_stops_its_config_anywhere_holds_up_no_other_runner() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::OF_FILE {
         let world = ready(privilege);
         // Its cleanup must work while the other is stopped, too.
         let early = world.job().id(7100);
@@ -169,11 +166,8 @@ fn a_runner_that_stops_its_config_anywhere_holds_up_no_other_runner() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_runner_that_stops_its_config_between_claim_and_record_holds_up_nobody() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();
@@ -205,11 +199,8 @@ fn a_runner_that_stops_its_config_between_claim_and_record_holds_up_nobody() {
     assert!(places[0].ends_with("/000"), "{places:?}");
 }
 
-#[test]
+#[needs(root)]
 fn two_runner_accounts_never_give_two_jobs_of_a_user_one_directory() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let jobs: Vec<_> = (0..12).map(|n| world.job().id(7300 + n)).collect();
     let places: Vec<String> = std::thread::scope(|scope| {
@@ -236,11 +227,8 @@ fn two_runner_accounts_never_give_two_jobs_of_a_user_one_directory() {
     assert_eq!(distinct.len(), 12, "{places:?}");
 }
 
-#[test]
+#[needs(root)]
 fn one_job_is_not_admitted_more_often_by_two_runner_accounts() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let jobs: Vec<_> = (0..10).map(|_| world.job()).collect();
     let admitted = std::thread::scope(|scope| {
@@ -271,11 +259,8 @@ fn one_job_is_not_admitted_more_often_by_two_runner_accounts() {
     assert_eq!(world.records().len(), admitted);
 }
 
-#[test]
+#[needs(root)]
 fn a_config_that_was_killed_leaves_its_slot_to_the_next() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let session = job.begin();
@@ -305,11 +290,8 @@ fn a_config_that_was_killed_leaves_its_slot_to_the_next() {
     assert_eq!(inodes(&world, |name| name.ends_with(".slot")).len(), 1);
 }
 
-#[test]
+#[needs(root)]
 fn calls_that_are_killed_while_they_write_leave_one_file_of_a_kind() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let hidden = |name: &str| name.starts_with(".record-");
     let left = || {
@@ -357,11 +339,8 @@ fn change_record(record: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(record, value.to_string()).expect("a record");
 }
 
-#[test]
+#[needs(root)]
 fn a_record_that_a_failed_clean_up_kept_outlives_the_next_job_in_a_directory_of_its_numbers() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job().with_repository();
     let mut session = job.prepared();

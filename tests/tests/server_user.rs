@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use nunbird_tests::issuer::{JOB, Reply};
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::{Value, json};
@@ -43,41 +43,28 @@ fn service_account(job: Job<'_>) -> Job<'_> {
     job.server_says("/user/bot", json!(true))
 }
 
-#[test]
-fn a_service_account_named_like_a_person_is_refused_in_every_mode() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = world(privilege);
-        let outcome = service_account(world.job()).config();
-        let detail = assert_refused(&world, &outcome, DENIED, "bot");
-        assert!(detail.contains("`alice` (id 210)") && detail.contains("server site"), "{detail}");
-        assert!(!outcome.stderr.contains("allow_bots"), "{}", outcome.stderr);
-        assert!(world.job().id(7002).config().succeeded(), "{privilege:?}: the person of that name");
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn a_service_account_named_like_a_person_is_refused_in_every_mode(privilege: Privilege) {
+    let world = world(privilege);
+    let outcome = service_account(world.job()).config();
+    let detail = assert_refused(&world, &outcome, DENIED, "bot");
+    assert!(detail.contains("`alice` (id 210)") && detail.contains("server site"), "{detail}");
+    assert!(!outcome.stderr.contains("allow_bots"), "{}", outcome.stderr);
+    assert!(world.job().id(7002).config().succeeded(), "{privilege:?}: the person of that name");
 }
 
-#[test]
-fn a_service_account_is_refused_where_the_job_token_proves_the_identity() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = world(privilege);
-        world.reconfigure("[audit]", "[identity]\nsources = [\"id_token\", \"job_token\"]\n\n[audit]");
-        assert_refused(&world, &service_account(world.job().without_token()).config(), DENIED, "bot");
-        assert_eq!(world.issuer().requests(JOB), 1, "one answer serves for identity and user");
-        assert!(world.job().without_token().id(7002).config().succeeded());
-        assert_eq!(world.issuer().requests(JOB), 2);
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn a_service_account_is_refused_where_the_job_token_proves_the_identity(privilege: Privilege) {
+    let world = world(privilege);
+    world.reconfigure("[audit]", "[identity]\nsources = [\"id_token\", \"job_token\"]\n\n[audit]");
+    assert_refused(&world, &service_account(world.job().without_token()).config(), DENIED, "bot");
+    assert_eq!(world.issuer().requests(JOB), 1, "one answer serves for identity and user");
+    assert!(world.job().without_token().id(7002).config().succeeded());
+    assert_eq!(world.issuer().requests(JOB), 2);
 }
 
-#[test]
+#[needs(root)]
 fn the_user_of_the_answer_must_be_the_tokens() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let renamed = world.job().server_says("/user/id", json!(211));
     let detail = assert_refused(&world, &renamed.config(), DENIED, "user-mismatch");
@@ -89,11 +76,8 @@ fn the_user_of_the_answer_must_be_the_tokens() {
     assert!(detail.contains("`alice2`"), "{detail}");
 }
 
-#[test]
+#[needs(root)]
 fn a_user_who_is_not_active_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     for state in ["blocked", "deactivated", "banned", "ldap_blocked", "Active", "unheard of"] {
         let outcome = world.job().server_says("/user/state", json!(state)).config();
@@ -102,11 +86,8 @@ fn a_user_who_is_not_active_is_refused() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_server_that_does_not_tell_the_kind_of_a_user_is_told_to_the_admin() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     for member in ["bot", "state"] {
         let left_out = world.job().server_omits(member);
@@ -122,11 +103,8 @@ fn a_server_that_does_not_tell_the_kind_of_a_user_is_told_to_the_admin() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn without_an_answer_about_this_job_the_job_is_neither_admitted_nor_denied() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     for (pointer, value) in [
         ("/id", json!(7002)),
@@ -156,11 +134,8 @@ fn without_an_answer_about_this_job_the_job_is_neither_admitted_nor_denied() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_server_that_is_down_or_slow_is_trouble_of_the_system() {
-    if !require_root() {
-        return;
-    }
     let mut world = world(Privilege::Setuid);
     let entity = world.issuer().job_entity(world.job().known_facts());
     const LATE: Duration = Duration::from_secs(30);
@@ -175,11 +150,8 @@ fn a_server_that_is_down_or_slow_is_trouble_of_the_system() {
     assert!(detail.contains("server site") && detail.contains("job 7001"), "{detail}");
 }
 
-#[test]
+#[needs(root)]
 fn the_server_is_asked_once_a_job_and_by_config_alone() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.job().run().expect_success();
     assert_eq!(world.issuer().requests(JOB), 1);
@@ -193,11 +165,8 @@ fn the_server_is_asked_once_a_job_and_by_config_alone() {
     assert_eq!(world.issuer().requests(JOB), 2);
 }
 
-#[test]
+#[needs(root)]
 fn the_server_is_not_asked_where_the_host_decides_alone() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let outside = world.job().facts(|facts| facts.project_path = "outside/x".to_owned());
     assert_refused(&world, &outside.config(), DENIED, "rule");
@@ -206,11 +175,8 @@ fn the_server_is_not_asked_where_the_host_decides_alone() {
     assert_eq!(world.issuer().requests(JOB), 0);
 }
 
-#[test]
+#[needs(root)]
 fn an_account_by_user_id_or_by_an_identity_provider_needs_no_word_of_the_server() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.write_file("/etc/nunbird/users.map", "210 bob\n", "root", 0o644);
     let plain = "[[rule]]\nname = \"users as themselves\"\nrun_as = \"$user_login\"";
@@ -242,11 +208,8 @@ fn assert_refused_again(world: &World, job_id: u64) {
     assert!(outcome.stderr.contains("[bot]"), "{}", outcome.stderr);
 }
 
-#[test]
+#[needs(root)]
 fn a_fixed_account_and_a_projects_map_admit_no_service_account_by_themselves() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     world.write_file("/etc/nunbird/projects.map", "physics/lattice bob\n", "root", 0o644);
     world.reconfigure("run_as = \"$user_login\"", "run_as = \"bob\"");
@@ -258,11 +221,8 @@ fn a_fixed_account_and_a_projects_map_admit_no_service_account_by_themselves() {
     assert!(world.job().config().succeeded());
 }
 
-#[test]
+#[needs(root)]
 fn a_rule_for_the_robot_of_one_project_admits_it_there_and_nowhere_else() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let robots = "[[rule]]\nname = \"robot of bench\"\nwhen.project = \"physics/bench\"\nbots = true\n\
                   run_as = \"bob\"\n\n[[rule]]\nname = \"users as themselves\"";
@@ -290,11 +250,8 @@ fn a_rule_for_the_robot_of_one_project_admits_it_there_and_nowhere_else() {
     assert!(robot("alice", "physics/bench", 7012).server_omits("bot").config().succeeded());
 }
 
-#[test]
+#[needs(root)]
 fn without_the_check_nobody_is_asked_and_anybody_is_admitted() {
-    if !require_root() {
-        return;
-    }
     let mut world = world(Privilege::Setuid);
     world.issuer_mut().go_down();
     assert_refused(&world, &world.job().config(), SYSTEM, "user-check");
@@ -305,11 +262,8 @@ fn without_the_check_nobody_is_asked_and_anybody_is_admitted() {
     assert!(service_account(world.job().id(7002)).config().succeeded());
 }
 
-#[test]
+#[needs(root)]
 fn the_token_of_another_server_says_nothing_about_the_user_of_this_one() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let other = nunbird_tests::issuer::Issuer::start();
     other.know_job(world.job().job_token_text(), other.job_entity(world.job().known_facts()));
@@ -342,11 +296,8 @@ fn the_token_of_another_server_says_nothing_about_the_user_of_this_one() {
     assert_refused(&world, &at(world.issuer().url()).config(), SYSTEM, "user-check");
 }
 
-#[test]
+#[needs(root)]
 fn a_keys_directory_of_roots_is_told_by_check_since_no_server_is_asked_as_root() {
-    if !require_root() {
-        return;
-    }
     let world = world(Privilege::Setuid);
     let checked = |world: &World| {
         let program = world.paths().bin.join("nunbirdctl");

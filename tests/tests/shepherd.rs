@@ -2,7 +2,7 @@
 
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::{Exit, Finished};
-use nunbird_tests::{Privilege, StageOutcome, World, require_root};
+use nunbird_tests::{Privilege, StageOutcome, World, needs};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -72,14 +72,11 @@ fn powers(world: &World, account: &str, pid: i32) -> [&'static str; 3] {
     ]
 }
 
-#[test]
+#[needs(root)]
 fn who_can_signal_trace_and_read_whom_is_as_the_documentation_says() {
-    if !require_root() {
-        return;
-    }
     let mut table =
         String::from("| privilege | who | whom | signal | trace | read |\n|---|---|---|---|---|---|\n");
-    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::PRIVILEGED {
         let world = ready(privilege);
         let outcome = while_running(&world, "while [ ! -e ~/enough ]; do sleep 0.05; done", |pids| {
             for (who, account) in [("runner", privilege.runner()), ("user", "alice"), ("another user", "bob")]
@@ -99,113 +96,92 @@ fn who_can_signal_trace_and_read_whom_is_as_the_documentation_says() {
     assert!(documented.contains(&table), "docs/operation.md needs this table:\n{table}");
 }
 
-#[test]
-fn the_runners_signals_reach_a_job_of_another_user() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        for signal in ["TERM", "INT", "HUP", "QUIT"] {
-            let world = ready(privilege);
-            let outcome = while_running_after(
-                &world,
-                "trap 'echo heard; exit 9' TERM",
-                "while :; do sleep 0.05; done",
-                |pids| {
-                    let sent =
-                        world.shell(privilege.runner(), &format!("kill -{signal} {}", pids["shepherd"]));
-                    assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
-                },
-            );
-            assert_eq!(outcome.exit, Exit::Code(1), "{signal}: {}", outcome.log);
-            assert!(outcome.log.contains("heard"), "{signal}: {}", outcome.log);
-        }
+#[needs(root, in_each = Privilege::ALL)]
+fn the_runners_signals_reach_a_job_of_another_user(privilege: Privilege) {
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
+        let world = ready(privilege);
+        let outcome = while_running_after(
+            &world,
+            "trap 'echo heard; exit 9' TERM",
+            "while :; do sleep 0.05; done",
+            |pids| {
+                let sent = world.shell(privilege.runner(), &format!("kill -{signal} {}", pids["shepherd"]));
+                assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
+            },
+        );
+        assert_eq!(outcome.exit, Exit::Code(1), "{signal}: {}", outcome.log);
+        assert!(outcome.log.contains("heard"), "{signal}: {}", outcome.log);
     }
 }
 
-#[test]
-fn a_shepherd_that_is_killed_takes_the_job_along() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let mut seen = Pids::new();
-        let outcome = while_running(&world, "sleep 60", |pids| {
-            seen.clone_from(pids);
-            let sent = world.shell(privilege.runner(), &format!("kill -KILL {}", pids["shepherd"]));
-            assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
-        });
-        assert_eq!(outcome.exit, Exit::Signal(9), "{}", outcome.log);
-        for (name, pid) in seen {
-            assert_ends(name, pid);
-        }
+#[needs(root, in_each = Privilege::ALL)]
+fn a_shepherd_that_is_killed_takes_the_job_along(privilege: Privilege) {
+    let world = ready(privilege);
+    let mut seen = Pids::new();
+    let outcome = while_running(&world, "sleep 60", |pids| {
+        seen.clone_from(pids);
+        let sent = world.shell(privilege.runner(), &format!("kill -KILL {}", pids["shepherd"]));
+        assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
+    });
+    assert_eq!(outcome.exit, Exit::Signal(9), "{}", outcome.log);
+    for (name, pid) in seen {
+        assert_ends(name, pid);
     }
 }
 
-#[test]
-fn a_launcher_that_is_killed_takes_the_job_along_and_is_no_success() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let mut seen = Pids::new();
-        let outcome = while_running(&world, "sleep 60", |pids| {
-            seen.clone_from(pids);
-            let sent = world.shell("alice", &format!("kill -KILL {}", pids["launcher"]));
-            assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
-        });
-        assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
-        assert!(outcome.stderr.contains("[launcher-killed]"), "{}", outcome.stderr);
-        assert_ends("job", seen["job"]);
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn a_launcher_that_is_killed_takes_the_job_along_and_is_no_success(privilege: Privilege) {
+    let world = ready(privilege);
+    let mut seen = Pids::new();
+    let outcome = while_running(&world, "sleep 60", |pids| {
+        seen.clone_from(pids);
+        let sent = world.shell("alice", &format!("kill -KILL {}", pids["launcher"]));
+        assert_eq!(sent.exit, Exit::Code(0), "{sent:?}");
+    });
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[launcher-killed]"), "{}", outcome.stderr);
+    assert_ends("job", seen["job"]);
 }
 
-#[test]
-fn the_shepherd_holds_no_capability_no_group_and_no_file_but_the_audit_file() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = ready(privilege);
-        let outcome = while_running(&world, "while [ ! -e ~/enough ]; do sleep 0.05; done", |pids| {
-            let directory = Path::new("/proc").join(pids["shepherd"].to_string());
-            let status = fs::read_to_string(directory.join("status")).expect("status");
-            let field = |name: &str| {
-                let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
-                line.split_whitespace().collect::<Vec<_>>().join(" ")
-            };
-            let (uids, gids, groups) = match privilege {
-                Privilege::RootRunner => {
-                    let nobody = "2147483631";
-                    let uids = format!("{nobody} 4101 {nobody} 4101");
-                    (uids, [nobody; 4].join(" "), "")
-                }
-                Privilege::Setuid | Privilege::FileCaps => {
-                    ("4001 4101 4001 4101".to_owned(), "4001 4001 4001 4001".to_owned(), "")
-                }
-                Privilege::None => {
-                    ("4101 4101 4101 4101".to_owned(), "4101 4101 4101 4101".to_owned(), "4101 4200")
-                }
-            };
-            assert_eq!(field("Uid:"), uids, "{privilege:?}");
-            assert_eq!(field("Gid:"), gids, "{privilege:?}");
-            assert_eq!(field("Groups:"), groups, "{privilege:?}");
-            for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
-                assert_eq!(field(set), "0000000000000000", "{privilege:?} {set}");
+#[needs(root, in_each = Privilege::ALL)]
+fn the_shepherd_holds_no_capability_no_group_and_no_file_but_the_audit_file(privilege: Privilege) {
+    let world = ready(privilege);
+    let outcome = while_running(&world, "while [ ! -e ~/enough ]; do sleep 0.05; done", |pids| {
+        let directory = Path::new("/proc").join(pids["shepherd"].to_string());
+        let status = fs::read_to_string(directory.join("status")).expect("status");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let (uids, gids, groups) = match privilege {
+            Privilege::RootRunner => {
+                let nobody = "2147483631";
+                let uids = format!("{nobody} 4101 {nobody} 4101");
+                (uids, [nobody; 4].join(" "), "")
             }
-            assert_eq!(field("NoNewPrivs:"), "1", "{privilege:?}");
-            assert_eq!(field("Seccomp:"), "2", "{privilege:?}: a filter");
-            let open = fs::read_dir(directory.join("fd")).expect("descriptors").flatten();
-            let high = open.filter(|e| e.file_name().len() > 1 || e.file_name() > *"2");
-            let high: Vec<_> = high.map(|entry| fs::read_link(entry.path()).expect("a link")).collect();
-            let [audit] = &high[..] else { panic!("{privilege:?}: {high:?}") };
-            assert!(audit.ends_with("audit.jsonl"), "{privilege:?}: {high:?}");
-            world.write_file("/home/alice/enough", "", "alice", 0o600);
-        });
-        assert!(outcome.succeeded(), "{}", outcome.log);
-    }
+            Privilege::Setuid | Privilege::FileCaps => {
+                ("4001 4101 4001 4101".to_owned(), "4001 4001 4001 4001".to_owned(), "")
+            }
+            Privilege::None => {
+                ("4101 4101 4101 4101".to_owned(), "4101 4101 4101 4101".to_owned(), "4101 4200")
+            }
+        };
+        assert_eq!(field("Uid:"), uids, "{privilege:?}");
+        assert_eq!(field("Gid:"), gids, "{privilege:?}");
+        assert_eq!(field("Groups:"), groups, "{privilege:?}");
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(field(set), "0000000000000000", "{privilege:?} {set}");
+        }
+        assert_eq!(field("NoNewPrivs:"), "1", "{privilege:?}");
+        assert_eq!(field("Seccomp:"), "2", "{privilege:?}: a filter");
+        let open = fs::read_dir(directory.join("fd")).expect("descriptors").flatten();
+        let high = open.filter(|e| e.file_name().len() > 1 || e.file_name() > *"2");
+        let high: Vec<_> = high.map(|entry| fs::read_link(entry.path()).expect("a link")).collect();
+        let [audit] = &high[..] else { panic!("{privilege:?}: {high:?}") };
+        assert!(audit.ends_with("audit.jsonl"), "{privilege:?}: {high:?}");
+        world.write_file("/home/alice/enough", "", "alice", 0o600);
+    });
+    assert!(outcome.succeeded(), "{}", outcome.log);
 }
 
 fn assert_ends(name: &str, pid: i32) {

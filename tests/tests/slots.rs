@@ -1,7 +1,7 @@
 //! Concurrency slots: two jobs at once never share a directory, and a path stays the same from run to run.
 
 use nunbird_tests::runner::StageOutcome;
-use nunbird_tests::{Privilege, World, require_root};
+use nunbird_tests::{Privilege, World, needs};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -19,30 +19,22 @@ fn builds_dir(outcome: &StageOutcome) -> String {
     answer["builds_dir"].as_str().expect("a path").to_owned()
 }
 
-#[test]
-fn jobs_at_the_same_time_get_directories_of_their_own_and_later_ones_the_same_again() {
-    if !require_root() {
-        return;
-    }
-    for privilege in Privilege::ALL {
-        let world = World::new(privilege);
-        world.write_keys();
-        let (one, two, three) = (world.job(), world.job().id(7002), world.job().id(7003));
-        let (mut a, mut b, mut c) = (one.begin(), two.begin(), three.begin());
-        let (first, second) = (builds_dir(&a.config()), builds_dir(&b.config()));
-        assert!(first.ends_with("/000") && second.ends_with("/001"), "{first} {second}");
-        assert!(a.cleanup().succeeded());
-        assert_eq!(builds_dir(&c.config()), first, "{privilege:?}: the slot is free again");
-        assert!(b.cleanup().succeeded() && c.cleanup().succeeded());
-        assert!(world.records().is_empty());
-    }
+#[needs(root, in_each = Privilege::ALL)]
+fn jobs_at_the_same_time_get_directories_of_their_own_and_later_ones_the_same_again(privilege: Privilege) {
+    let world = World::new(privilege);
+    world.write_keys();
+    let (one, two, three) = (world.job(), world.job().id(7002), world.job().id(7003));
+    let (mut a, mut b, mut c) = (one.begin(), two.begin(), three.begin());
+    let (first, second) = (builds_dir(&a.config()), builds_dir(&b.config()));
+    assert!(first.ends_with("/000") && second.ends_with("/001"), "{first} {second}");
+    assert!(a.cleanup().succeeded());
+    assert_eq!(builds_dir(&c.config()), first, "{privilege:?}: the slot is free again");
+    assert!(b.cleanup().succeeded() && c.cleanup().succeeded());
+    assert!(world.records().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn jobs_of_different_users_need_no_different_slots() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     let (one, two) = (world.job(), world.job().id(7002).user("bob"));
@@ -50,11 +42,8 @@ fn jobs_of_different_users_need_no_different_slots() {
     assert!(builds_dir(&a.config()).starts_with("/home/alice/") && builds_dir(&b.config()).ends_with("/000"));
 }
 
-#[test]
+#[needs(root)]
 fn many_jobs_admitted_at_once_all_get_a_slot_of_their_own() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::FileCaps);
     world.write_keys();
     let jobs: Vec<_> = (0..12).map(|n| world.job().id(8000 + n)).collect();
@@ -68,11 +57,8 @@ fn many_jobs_admitted_at_once_all_get_a_slot_of_their_own() {
     assert_eq!(paths.len(), 12, "{paths:?}");
 }
 
-#[test]
+#[needs(root)]
 fn one_job_cannot_take_every_slot() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     let job = world.job();
@@ -83,11 +69,8 @@ fn one_job_cannot_take_every_slot() {
     assert!(world.job().id(7002).config().succeeded(), "another job is admitted");
 }
 
-#[test]
+#[needs(root)]
 fn a_job_of_before_a_restart_does_not_clean_another_jobs_directories() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     let (old, new) = (world.job(), world.job().id(7002).with_repository().file_variable("KEY", "the key\n"));
@@ -105,11 +88,8 @@ fn a_job_of_before_a_restart_does_not_clean_another_jobs_directories() {
     assert!(world.records().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn a_refused_second_config_does_not_free_the_slot_of_a_running_job() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     let (one, two) = (world.job(), world.job().id(7002));

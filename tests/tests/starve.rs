@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{Exit, Privilege, World};
 
@@ -89,11 +89,8 @@ fn kept_out(privilege: Privilege, how: fn(&World)) -> World {
     world
 }
 
-#[test]
+#[needs(root)]
 fn a_runner_that_lowers_the_limits_of_the_running_program_hides_no_membership() {
-    if !require_root() {
-        return;
-    }
     for (privilege, tries) in [(Privilege::FileCaps, 60), (Privilege::Setuid, 20)] {
         for how in [by_deny_groups, by_rule] {
             let world = kept_out(privilege, how);
@@ -112,47 +109,37 @@ fn lose_memberships(world: &World) {
     world.write_file(file, format!("{text}initgroups: db\n"), "root", 0o644);
 }
 
-#[test]
-fn a_database_that_loses_a_membership_lets_nobody_past_a_denial_by_it() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
-        for (how, code) in [(by_deny_groups as fn(&World), "[account]"), (by_rule, "[rule]")] {
-            let world = kept_out(privilege, how);
-            lose_memberships(&world);
-            let outcome = world.job().config();
-            assert!(outcome.stderr.contains(code), "{privilege:?}: {}", outcome.log);
-            let claims = r#"{"user_login": "alice", "project_path": "physics/lattice", "ref": "main"}"#;
-            world.write_file("/tmp/claims.json", claims, "root", 0o644);
-            let explain =
-                "/opt/nunbird/bin/nunbirdctl explain --runner-user nbt_runner --claims /tmp/claims.json";
-            let explained = world.shell("root", explain);
-            assert!(explained.stdout.contains("denied"), "{privilege:?}: {explained:?}");
-            assert_eq!(world.job().user("bob").config().exit, Exit::Code(0), "{privilege:?}: no member");
-        }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_database_that_loses_a_membership_lets_nobody_past_a_denial_by_it(privilege: Privilege) {
+    for (how, code) in [(by_deny_groups as fn(&World), "[account]"), (by_rule, "[rule]")] {
+        let world = kept_out(privilege, how);
+        lose_memberships(&world);
+        let outcome = world.job().config();
+        assert!(outcome.stderr.contains(code), "{privilege:?}: {}", outcome.log);
+        let claims = r#"{"user_login": "alice", "project_path": "physics/lattice", "ref": "main"}"#;
+        world.write_file("/tmp/claims.json", claims, "root", 0o644);
+        let explain =
+            "/opt/nunbird/bin/nunbirdctl explain --runner-user nbt_runner --claims /tmp/claims.json";
+        let explained = world.shell("root", explain);
+        assert!(explained.stdout.contains("denied"), "{privilege:?}: {explained:?}");
+        assert_eq!(world.job().user("bob").config().exit, Exit::Code(0), "{privilege:?}: no member");
     }
 }
 
-#[test]
-fn a_group_database_that_does_not_answer_is_trouble_and_not_an_account_without_groups() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
-        let world = World::new(privilege);
-        world.write_keys();
-        let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        let group = std::fs::read(world.host_path("/etc/group")).expect("groups");
-        // Root without CAP_DAC_OVERRIDE, which the program has given up, may not read it either.
-        world.write_file("/etc/group", &group, "root", 0o000);
-        let outcome = world.job().id(7002).config();
-        assert!(outcome.stderr.contains("[user-database]"), "{privilege:?}: {}", outcome.log);
-        let prepared = session.prepare();
-        assert!(prepared.stderr.contains("[user-database]"), "{privilege:?}: {}", prepared.log);
-        world.write_file("/etc/group", &group, "root", 0o644);
-        assert!(session.prepare().succeeded(), "{privilege:?}");
-    }
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn a_group_database_that_does_not_answer_is_trouble_and_not_an_account_without_groups(privilege: Privilege) {
+    let world = World::new(privilege);
+    world.write_keys();
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let group = std::fs::read(world.host_path("/etc/group")).expect("groups");
+    // Root without CAP_DAC_OVERRIDE, which the program has given up, may not read it either.
+    world.write_file("/etc/group", &group, "root", 0o000);
+    let outcome = world.job().id(7002).config();
+    assert!(outcome.stderr.contains("[user-database]"), "{privilege:?}: {}", outcome.log);
+    let prepared = session.prepare();
+    assert!(prepared.stderr.contains("[user-database]"), "{privilege:?}: {}", prepared.log);
+    world.write_file("/etc/group", &group, "root", 0o644);
+    assert!(session.prepare().succeeded(), "{privilege:?}");
 }

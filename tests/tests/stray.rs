@@ -8,7 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_tests::runner::Session;
-use nunbird_tests::{Groups, Privilege, World, require_root, skip};
+use nunbird_tests::{Groups, Privilege, World, needs, skip};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::chown;
@@ -81,11 +81,8 @@ fn of_controller<'p>(paths: &'p [PathBuf], controller: &str) -> &'p Path {
     paths.iter().find(|path| path.starts_with(&hierarchy)).expect("a group of this controller")
 }
 
-#[test]
+#[needs(root)]
 fn groups_without_a_record_go_with_their_processes_and_nothing_else_does() {
-    if !require_root() {
-        return;
-    }
     let Some(groups) = Groups::enter() else {
         skip!("this machine has no control groups of version 1 that it may write to");
     };

@@ -1,6 +1,6 @@
 //! The test bed itself: what the double of gitlab-runner does with drivers that are not Nunbird.
 
-use nunbird_tests::{Cancel, Exit, Privilege, Reason, RunnerVersion, Status, World, require_root};
+use nunbird_tests::{Cancel, Exit, Privilege, Reason, RunnerVersion, Status, World, needs};
 use std::time::Duration;
 
 /// A driver in shell. `config` answers with a builds directory, `run` executes the script; `$1` is the call.
@@ -14,11 +14,8 @@ fn driver(world: &World, body: &str) -> String {
     path.to_owned()
 }
 
-#[test]
+#[needs(root)]
 fn a_whole_job_clones_builds_uploads_and_removes_its_file_variables() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     let driver = driver(&world, "case $1 in run) bash \"$2\";; esac");
     for version in RunnerVersion::ALL {
@@ -48,11 +45,8 @@ fn a_whole_job_clones_builds_uploads_and_removes_its_file_variables() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn the_driver_gets_the_four_groups_of_variables_and_the_last_of_two_wins() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     let driver = driver(
         &world,
@@ -89,11 +83,8 @@ fn the_driver_gets_the_four_groups_of_variables_and_the_last_of_two_wins() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn exit_codes_mean_what_they_mean_to_gitlab_runner() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     let run = |version, body: &str| {
         let driver = driver(&world, &format!("test \"$3\" != build_script || {{ {body}; }}"));
@@ -115,11 +106,8 @@ fn exit_codes_mean_what_they_mean_to_gitlab_runner() {
         .expect(&Status::script_failure(1));
 }
 
-#[test]
+#[needs(root)]
 fn a_system_failure_of_config_is_tried_three_times_and_a_build_failure_once() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     for (code, times, status) in
         [(2, 3, Status::failed(Reason::SystemFailure)), (1, 1, Status::script_failure(1))]
@@ -130,11 +118,8 @@ fn a_system_failure_of_config_is_tried_three_times_and_a_build_failure_once() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_cancelled_script_is_signalled_by_the_runners_account_first_softly() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     let body = "if [ \"$3\" = build_script ]; then trap 'echo term; exit 0' TERM; echo go; while :; do sleep 0.05; done; fi";
     let soft = driver(&world, body);
@@ -155,11 +140,8 @@ fn a_cancelled_script_is_signalled_by_the_runners_account_first_softly() {
     assert_eq!(outcome.stage("build_script").exit, Exit::Signal(9));
 }
 
-#[test]
+#[needs(root)]
 fn a_process_of_another_user_cannot_be_killed_by_the_runners_account() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     let job = world.job().kill_timeouts(Duration::from_millis(100), Duration::from_millis(100)).cancel_when(
         "stray",
@@ -172,11 +154,8 @@ fn a_process_of_another_user_cannot_be_killed_by_the_runners_account() {
     assert_eq!((outcome.exit, outcome.unkillable), (Exit::Abandoned, true));
 }
 
-#[test]
+#[needs(root)]
 fn nothing_of_the_machine_is_left_on_the_host() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::FileCaps);
     let root = world.root().to_path_buf();
     let seen = world.shell("alice", "id; ls -ld /home/alice; ls /etc/nunbird; touch /tmp/here").success();

@@ -3,12 +3,10 @@
 #![forbid(unsafe_code)]
 
 use nunbird_tests::world::enter::{Mount, Spec};
-use nunbird_tests::{Daemons, Exit, Privilege, Session, StageOutcome, World, require_root};
+use nunbird_tests::{Daemons, Exit, Privilege, Session, StageOutcome, World, needs};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-
-const MODES: [Privilege; 3] = [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps];
 
 /// The largest line of the audit file (docs/audit.md).
 const MOST_BYTES: usize = 32 << 10;
@@ -46,12 +44,9 @@ fn without_new_privileges(mut spec: Spec) -> Spec {
     spec
 }
 
-#[test]
+#[needs(root)]
 fn a_refusal_without_privilege_leaves_its_decision_in_syslog() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::OF_FILE {
         let world = ready(privilege);
         let daemons = Daemons::start(&world);
         let job = world.job();
@@ -74,60 +69,50 @@ fn a_refusal_without_privilege_leaves_its_decision_in_syslog() {
     assert_traced(&daemons, &outcome, "privilege");
 }
 
-#[test]
-fn a_refusal_that_the_audit_file_cannot_take_leaves_its_decision_in_syslog() {
-    if !require_root() {
-        return;
-    }
-    for privilege in MODES {
-        let world = ready(privilege);
-        let daemons = Daemons::start(&world);
-        let full = |mut spec: Spec| {
-            let mount = Mount::Full { target: "/var/log/nunbird".into() };
-            spec.mounts.as_mut().expect("a namespace").push(mount);
-            spec
-        };
-        let job = world.job();
-        let mut session = job.begin();
-        let spec = full(session.spec_of_config());
-        let outcome = daemons.call("config", &mut session, spec);
-        assert_traced(&daemons, &outcome, "audit");
-        // Without a token, where nobody can count either.
-        let job = world.job().without_token();
-        let mut session = job.begin();
-        let spec = full(session.spec_of_config());
-        let outcome = daemons.call("config", &mut session, spec);
-        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
-        let (line, id) = (traced(&daemons), decision(&outcome));
-        assert!(line.ends_with(&format!(" [{id}]")), "{line}");
-    }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_refusal_that_the_audit_file_cannot_take_leaves_its_decision_in_syslog(privilege: Privilege) {
+    let world = ready(privilege);
+    let daemons = Daemons::start(&world);
+    let full = |mut spec: Spec| {
+        let mount = Mount::Full { target: "/var/log/nunbird".into() };
+        spec.mounts.as_mut().expect("a namespace").push(mount);
+        spec
+    };
+    let job = world.job();
+    let mut session = job.begin();
+    let spec = full(session.spec_of_config());
+    let outcome = daemons.call("config", &mut session, spec);
+    assert_traced(&daemons, &outcome, "audit");
+    // Without a token, where nobody can count either.
+    let job = world.job().without_token();
+    let mut session = job.begin();
+    let spec = full(session.spec_of_config());
+    let outcome = daemons.call("config", &mut session, spec);
+    assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+    let (line, id) = (traced(&daemons), decision(&outcome));
+    assert!(line.ends_with(&format!(" [{id}]")), "{line}");
 }
 
-#[test]
-fn a_later_stage_of_no_job_leaves_its_decision_in_syslog_once_a_second_at_most() {
-    if !require_root() {
-        return;
-    }
-    for privilege in MODES {
-        let world = ready(privilege);
-        let daemons = Daemons::start(&world);
-        let job = world.job();
-        let mut session = job.begin();
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_later_stage_of_no_job_leaves_its_decision_in_syslog_once_a_second_at_most(privilege: Privilege) {
+    let world = ready(privilege);
+    let daemons = Daemons::start(&world);
+    let job = world.job();
+    let mut session = job.begin();
+    let spec = session.spec_of_prepare();
+    let outcome = daemons.call("prepare", &mut session, spec);
+    assert_traced(&daemons, &outcome, "no-record");
+    assert!(world.audit().is_empty(), "{:?}", world.audit());
+    count_ahead(&world, 55);
+    daemons.log.set_nonblocking(true).expect("a socket");
+    let mut lines = 0;
+    for _ in 0..CALLS {
         let spec = session.spec_of_prepare();
-        let outcome = daemons.call("prepare", &mut session, spec);
-        assert_traced(&daemons, &outcome, "no-record");
-        assert!(world.audit().is_empty(), "{:?}", world.audit());
-        count_ahead(&world, 55);
-        daemons.log.set_nonblocking(true).expect("a socket");
-        let mut lines = 0;
-        for _ in 0..CALLS {
-            let spec = session.spec_of_prepare();
-            assert_eq!(daemons.call("prepare", &mut session, spec).exit, Exit::Code(1));
-            lines += u64::from(daemons.log.recv(&mut [0; 4096]).is_ok());
-        }
-        assert!(FIVE_A_MINUTE.contains(&lines), "{privilege:?}: {lines}");
-        assert_eq!(lines + left_out(&world), CALLS, "{privilege:?}");
+        assert_eq!(daemons.call("prepare", &mut session, spec).exit, Exit::Code(1));
+        lines += u64::from(daemons.log.recv(&mut [0; 4096]).is_ok());
     }
+    assert!(FIVE_A_MINUTE.contains(&lines), "{privilege:?}: {lines}");
+    assert_eq!(lines + left_out(&world), CALLS, "{privilege:?}");
 }
 
 /// Refusals of the runner that are counted and not told of yet.
@@ -170,52 +155,43 @@ fn longest(session: &Session<'_>) -> Spec {
     spec
 }
 
-#[test]
-fn without_a_token_a_flood_of_refusals_writes_a_line_a_second_and_the_next_tells_how_many_more() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn without_a_token_a_flood_of_refusals_writes_a_line_a_second_and_the_next_tells_how_many_more(
+    privilege: Privilege,
+) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.begin();
+    count_ahead(&world, 55);
+    for _ in 0..CALLS {
+        let spec = longest(&session);
+        assert_eq!(session.call_spec("config", &spec).exit, Exit::Code(2));
     }
-    for privilege in MODES {
-        let world = ready(privilege);
-        let job = world.job();
-        let mut session = job.begin();
-        count_ahead(&world, 55);
-        for _ in 0..CALLS {
-            let spec = longest(&session);
-            assert_eq!(session.call_spec("config", &spec).exit, Exit::Code(2));
+    let audit = world.audit();
+    let lines = u64::try_from(audit.len()).expect("a number");
+    assert!(FIVE_A_MINUTE.contains(&lines), "{privilege:?}: {lines}");
+    assert_eq!(lines + left_out(&world), CALLS, "{privilege:?}");
+    let text = fs::read_to_string(world.host_path(&world.paths().audit)).expect("the audit file");
+    let longest = text.lines().map(str::len).max();
+    assert!(longest.is_some_and(|bytes| bytes > 4096 && bytes < MOST_BYTES), "{longest:?}");
+    // A minute that is over, as the file of an earlier one.
+    let name = format!("/var/log/nunbird/.unverified-{}-7", world.runner().uid);
+    world.write_file(&name, [b'.'; 472], "root", 0o600);
+    for entry in fs::read_dir(world.host_path("/var/log/nunbird")).expect("a directory").flatten() {
+        let own = entry.file_name().to_string_lossy().ends_with("-7");
+        if !own && entry.file_name().to_string_lossy().starts_with('.') {
+            fs::remove_file(entry.path()).expect("removed");
         }
-        let audit = world.audit();
-        let lines = u64::try_from(audit.len()).expect("a number");
-        assert!(FIVE_A_MINUTE.contains(&lines), "{privilege:?}: {lines}");
-        assert_eq!(lines + left_out(&world), CALLS, "{privilege:?}");
-        let text = fs::read_to_string(world.host_path(&world.paths().audit)).expect("the audit file");
-        let longest = text.lines().map(str::len).max();
-        assert!(longest.is_some_and(|bytes| bytes > 4096 && bytes < MOST_BYTES), "{longest:?}");
-        // A minute that is over, as the file of an earlier one.
-        let name = format!("/var/log/nunbird/.unverified-{}-7", world.runner().uid);
-        world.write_file(&name, [b'.'; 472], "root", 0o600);
-        for entry in fs::read_dir(world.host_path("/var/log/nunbird")).expect("a directory").flatten() {
-            let own = entry.file_name().to_string_lossy().ends_with("-7");
-            if !own && entry.file_name().to_string_lossy().starts_with('.') {
-                fs::remove_file(entry.path()).expect("removed");
-            }
-        }
-        let outcome = world.job().without_token().config();
-        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
-        let last = world.audit().pop().expect("an event");
-        assert_eq!(
-            (&last["left_out"], last["decision_id"].as_str()),
-            (&412.into(), Some(&*decision(&outcome)))
-        );
-        assert!(!world.host_path(&name).exists());
     }
+    let outcome = world.job().without_token().config();
+    assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+    let last = world.audit().pop().expect("an event");
+    assert_eq!((&last["left_out"], last["decision_id"].as_str()), (&412.into(), Some(&*decision(&outcome))));
+    assert!(!world.host_path(&name).exists());
 }
 
-#[test]
+#[needs(root)]
 fn a_flood_keeps_no_decision_about_a_proven_identity_out_of_the_audit_file() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     count_ahead(&world, 60);
     assert_eq!(world.job().without_token().config().exit, Exit::Code(1));

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::{Privilege, require_root, transcript};
+use nunbird_tests::{Privilege, needs, transcript};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -20,15 +20,12 @@ fn counts(table: &str) -> BTreeMap<String, usize> {
     counts
 }
 
-#[test]
+#[needs(root)]
 fn the_numbers_of_system_calls_are_as_the_documentation_says() {
-    if !require_root() {
-        return;
-    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let document = std::fs::read_to_string(root.join("docs/transcripts.md")).expect("the document");
     let written = counts(&document);
-    let modes = [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps];
+    let modes = Privilege::PRIVILEGED;
     let table: String = modes.map(|mode| transcript::table(mode, &transcript::calls(mode))).concat();
     let today = counts(&table);
     let rows = |of: &BTreeMap<String, usize>| of.keys().cloned().collect::<Vec<_>>();
@@ -44,11 +41,8 @@ fn the_numbers_of_system_calls_are_as_the_documentation_says() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn worker_and_child_do_the_same_in_every_run_and_no_transcript_holds_content() {
-    if !require_root() {
-        return;
-    }
     let [first, second] = [(); 2].map(|()| transcript::calls(Privilege::Setuid));
     for (first, second) in first.iter().zip(&second) {
         let worker = |call: &transcript::Call| {
@@ -66,12 +60,9 @@ fn worker_and_child_do_the_same_in_every_run_and_no_transcript_holds_content() {
 
 /// What PAM's modules or a keeper of its session did to the score comes after the site's was set, and an inherited -1000 makes jobs
 /// that nothing can kill.
-#[test]
+#[needs(root)]
 fn the_score_with_the_oom_killer_is_looked_at_once_more_between_the_limits_and_the_change_of_ids() {
-    if !require_root() {
-        return;
-    }
-    for mode in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+    for mode in Privilege::PRIVILEGED {
         let mut looked_at = 0;
         for call in transcript::calls(mode) {
             for process in call.processes.iter().filter(|p| p.role == "becomes the launcher") {

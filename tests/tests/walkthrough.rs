@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::{Account, Privilege, World};
 
 const GUIDE: &str = include_str!("../../docs/admin-guide.md");
@@ -48,11 +48,8 @@ fn run(world: &mut World, command: &str) -> String {
     done.stdout.replace(&world.issuer().url(), SERVER)
 }
 
-#[test]
+#[needs(root)]
 fn the_walk_through_of_the_admin_guide_prints_what_it_shows() {
-    if !require_root() {
-        return;
-    }
     let mut world = World::new(Privilege::Setuid);
     world.add_account(Account::new("gitlab-runner", 4191));
     let mut commands = 0;

@@ -1,6 +1,6 @@
 //! The worker's sandbox, seen from outside by strace(1).
 
-use nunbird_tests::{Privilege, World, require_root};
+use nunbird_tests::{Privilege, World, needs};
 use std::path::Path;
 
 /// What the worker may do once its filter is in force: memory, randomness, its answer, its end.
@@ -16,11 +16,8 @@ fn calls_of_worker(directory: &std::path::Path) -> Vec<String> {
     worker.lines().map(str::to_owned).collect()
 }
 
-#[test]
+#[needs(root)]
 fn the_worker_does_nothing_but_compute_once_it_is_in_its_sandbox() {
-    if !require_root() {
-        return;
-    }
     // Under a tracer a setuid bit is inert, so the runner is root here; the worker's code is the same.
     let world = World::new(Privilege::RootRunner);
     world.write_keys();
@@ -81,11 +78,8 @@ fn large(shape: &str, room: usize) -> serde_json::Value {
     }
 }
 
-#[test]
+#[needs(root)]
 fn the_largest_job_responses_fit_into_the_workers_memory() {
-    if !require_root() {
-        return;
-    }
     let world = World::new(Privilege::Setuid);
     world.write_keys();
     // A worker has two seconds, and one that was built without optimization decodes thirty times slower.

@@ -3,6 +3,7 @@
 use crate::world::{BUILD_FAILURE, World, assert_code, out, runs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nunbird_skip::needs;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -132,16 +133,12 @@ fn storm(number: u32, each: &str) {
     assert!(marked(&world).is_empty(), "it came back");
 }
 
-#[test]
+#[needs(root)]
 fn processes_that_fork_as_fast_as_they_can_are_beaten() {
-    if crate::world::needs_root() {
-        storm(5, "trap '' TERM; while :; do bash \"$1\" \"$1\" & bash \"$1\" \"$1\" & wait; done");
-    }
+    storm(5, "trap '' TERM; while :; do bash \"$1\" \"$1\" & bash \"$1\" \"$1\" & wait; done");
 }
 
-#[test]
+#[needs(root)]
 fn processes_that_fork_into_sessions_of_their_own_and_end_are_beaten() {
-    if crate::world::needs_root() {
-        storm(6, "trap '' TERM; setsid bash \"$1\" \"$1\" &\nsetsid bash \"$1\" \"$1\" &\nexit");
-    }
+    storm(6, "trap '' TERM; setsid bash \"$1\" \"$1\" &\nsetsid bash \"$1\" \"$1\" &\nexit");
 }

@@ -1,6 +1,7 @@
 //! The job's directories.
 
-use crate::world::{SYSTEM_FAILURE, World, assert_code, err, needs_root, out};
+use crate::world::{SYSTEM_FAILURE, World, assert_code, err, out};
+use nunbird_skip::needs;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -93,11 +94,8 @@ fn a_link_to_a_directory_of_somebody_else_is_refused() {
     assert_refused(&mut world, "it belongs to uid 0");
 }
 
-#[test]
+#[needs(root)]
 fn a_link_of_somebody_else_is_refused() {
-    if !needs_root() {
-        return;
-    }
     let mut world = World::new();
     let scratch = world.path("scratch");
     world.mkdir(&scratch, 0o700);
@@ -132,11 +130,8 @@ fn a_file_in_place_of_a_directory_is_refused() {
     assert_refused(&mut world, "is not a directory");
 }
 
-#[test]
+#[needs(root)]
 fn a_directory_of_somebody_else_is_refused() {
-    if !needs_root() {
-        return;
-    }
     for name in ["", "builds", "builds/node01", "cache"] {
         let mut world = World::new();
         let path = world.handover.workspace.data_dir.join(name);
@@ -178,11 +173,8 @@ fn a_home_directory_that_is_not_writable_is_told() {
     assert_refused(&mut world, "EACCES: Permission denied");
 }
 
-#[test]
+#[needs(root)]
 fn a_full_or_read_only_file_system_is_told_before_the_job_begins() {
-    if !needs_root() {
-        return;
-    }
     let tmpfs = "mount -t tmpfs -o uid=65532,gid=65532,mode=700,size=4k nbt home";
     let fill = "head -c 4096 /dev/zero >home/fill";
     let freeze = "(umask 077; cd home; setpriv --reuid=65532 --regid=65532 --clear-groups \

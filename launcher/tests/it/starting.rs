@@ -1,7 +1,8 @@
 //! What the launcher demands before it does anything.
 
-use crate::world::{SYSTEM_FAILURE, World, assert_code, err, needs_root, out};
+use crate::world::{SYSTEM_FAILURE, World, assert_code, err, out};
 use nunbird_handover::Task;
+use nunbird_skip::needs;
 
 const TOUCH: &str = "touch \"$HOME/ran\"; exit 0";
 
@@ -69,11 +70,8 @@ fn root_runs_no_job_even_if_the_handover_says_so() {
     assert!(!world.home().join("ran").exists());
 }
 
-#[test]
+#[needs(root)]
 fn a_process_that_is_still_root_runs_no_job_of_a_user() {
-    if !needs_root() {
-        return;
-    }
     let mut world = World::new();
     world.drops = false;
     assert_code(&world.run(TOUCH), SYSTEM_FAILURE);

@@ -21,8 +21,6 @@ pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
 
-pub(crate) use nunbird_skip::require_root as needs_root;
-
 /// Removed when it goes.
 pub(crate) struct World {
     dir: TempDir,

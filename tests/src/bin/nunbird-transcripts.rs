@@ -13,7 +13,7 @@ fn main() {
     let (prose, _) = old.split_once(MARKER).expect("the marker");
     let mut new = format!("{prose}{MARKER}\n");
     new.push_str("| privilege | call | process | loader, libc, runtime | its own |\n|---|---|---|---|---|\n");
-    let modes = [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps];
+    let modes = Privilege::PRIVILEGED;
     let calls = modes.map(transcript::calls);
     for (privilege, calls) in modes.into_iter().zip(&calls) {
         new.push_str(&transcript::table(privilege, calls));

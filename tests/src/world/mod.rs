@@ -53,6 +53,12 @@ impl Privilege {
     pub const ALL: [Privilege; 4] =
         [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps, Privilege::None];
 
+    /// Those in which `nunbird-auth` changes to another user.
+    pub const PRIVILEGED: [Privilege; 3] = [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps];
+
+    /// Those in which an ordinary account calls it, and its file has the privilege.
+    pub const OF_FILE: [Privilege; 2] = [Privilege::Setuid, Privilege::FileCaps];
+
     /// The account that runs gitlab-runner.
     pub fn runner(self) -> &'static str {
         match self {

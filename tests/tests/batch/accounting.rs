@@ -1,16 +1,13 @@
 //! What only a Slurm with accounting knows.
 
 use nunbird_handover::BatchEnd;
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Slurm, Stage};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One test, because MariaDB takes its time to start.
-#[test]
+#[needs(root)]
 fn accounting_tells_who_cancelled_and_that_an_account_is_none() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::with_accounting();
     let job = slurm.job("nbt_ann").arguments("-A nonesuch");
     job.run("true").failed(1, "Invalid account");

@@ -2,15 +2,12 @@
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Slurm, Stop};
 use std::fs::{self, File};
 
-#[test]
+#[needs(root)]
 fn a_cancelled_script_gets_term_and_time_and_its_code_is_told() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
     let stage =
@@ -23,11 +20,8 @@ fn a_cancelled_script_gets_term_and_time_and_its_code_is_told() {
     assert_eq!(job.state().as_deref(), Some("FAILED"), "it ended by itself");
 }
 
-#[test]
+#[needs(root)]
 fn the_users_signal_comes_instead_of_term() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let mut job = slurm.job("nbt_ann");
     job.batch().cancel_signal = Some("SIGUSR1".to_owned());
@@ -39,11 +33,8 @@ fn the_users_signal_comes_instead_of_term() {
     ended.failed(8, "cancelled");
 }
 
-#[test]
+#[needs(root)]
 fn a_script_that_ignores_every_signal_is_gone_when_the_launcher_ends() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_bea");
     let stage = job.start("trap '' TERM; echo $$ >\"$HOME/deaf\"; while :; do sleep 1; done");
@@ -55,11 +46,8 @@ fn a_script_that_ignores_every_signal_is_gone_when_the_launcher_ends() {
     slurm.wait_for("the script's end", || !std::path::Path::new("/proc").join(pid.trim()).exists());
 }
 
-#[test]
+#[needs(root)]
 fn a_waiting_job_leaves_the_queue() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_cyn").arguments("--hold");
     let stage = job.start("true");
@@ -69,11 +57,8 @@ fn a_waiting_job_leaves_the_queue() {
     assert_eq!(job.state().as_deref(), Some("CANCELLED"));
 }
 
-#[test]
+#[needs(root)]
 fn a_cleanup_cancels_what_a_killed_launcher_left_and_removes_its_files() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     for (arguments, state) in [("--hold", "PENDING"), ("", "RUNNING")] {
         let job = slurm.job("nbt_ann").arguments(arguments);
@@ -93,11 +78,8 @@ fn a_cleanup_cancels_what_a_killed_launcher_left_and_removes_its_files() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_cleanup_finds_a_job_whose_id_nobody_wrote_down() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann").arguments("--hold");
     let stage = job.start("true");
@@ -108,11 +90,8 @@ fn a_cleanup_finds_a_job_whose_id_nobody_wrote_down() {
     assert_eq!(slurm.admin(&format!("squeue -h -a -t all -j {id} -o %T")).trim(), "CANCELLED");
 }
 
-#[test]
+#[needs(root)]
 fn a_request_to_cancel_during_the_submission_leaves_no_job() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     for stop in [Stop::Before, Stop::After] {
         let job = slurm.job("nbt_cyn");
@@ -129,11 +108,8 @@ fn a_request_to_cancel_during_the_submission_leaves_no_job() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_suspended_job_is_waited_for_and_can_be_cancelled() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let (waited, cancelled) = (slurm.job("nbt_bea"), slurm.job("nbt_bea"));
     let script =
@@ -154,11 +130,8 @@ fn a_suspended_job_is_waited_for_and_can_be_cancelled() {
     assert_eq!(one.finish().succeeded().text(), "resumed\n");
 }
 
-#[test]
+#[needs(root)]
 fn a_launcher_that_is_stopped_while_it_asks_for_all_does_not_keep_the_others_from_ending_their_jobs() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let job = slurm.job("nbt_ann");
     job.run("true").succeeded();

@@ -1,13 +1,10 @@
 //! Many jobs at once.
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
 
-#[test]
+#[needs(root)]
 fn twenty_jobs_of_a_user_ask_the_scheduler_together() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let jobs: Vec<_> = (0..20).map(|_| slurm.job("nbt_bea").arguments("--hold")).collect();
     let stages: Vec<_> = jobs.iter().map(|job| job.start("echo ran")).collect();
@@ -27,11 +24,8 @@ fn twenty_jobs_of_a_user_ask_the_scheduler_together() {
 }
 
 /// One job for each number, so that it is also the test of every number.
-#[test]
+#[needs(root)]
 fn two_hundred_and_fifty_six_jobs_of_three_users_at_once_end_with_their_own_output_and_exit_code() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::patient();
     let users = ["nbt_ann", "nbt_bea", "nbt_cyn"];
     let jobs: Vec<_> = (0..256).map(|n| slurm.job(users[n % 3])).collect();

@@ -2,15 +2,12 @@
 
 use nix::sys::signal::Signal;
 use nunbird_handover::BatchEnd;
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
 use std::fs;
 
-#[test]
+#[needs(root)]
 fn a_script_runs_in_the_allocation_as_its_user_with_its_output_and_success() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
     let script = "id -un; echo $SLURM_JOB_ID; pwd; echo error >&2; echo \"leak:$LEAKED\"; umask; printf end";
@@ -29,11 +26,8 @@ fn a_script_runs_in_the_allocation_as_its_user_with_its_output_and_success() {
     assert!(calls.len() <= 4, "a submission, a look or two at the queue, one at the end: {calls:#?}");
 }
 
-#[test]
+#[needs(root)]
 fn the_umask_of_the_session_is_the_scripts_in_the_allocation() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let mut job = slurm.job("nbt_ann");
     // As pam_umask leaves it: `nunbird-session` tells the launcher.
@@ -44,11 +38,8 @@ fn the_umask_of_the_session_is_the_scripts_in_the_allocation() {
     assert_eq!(ended.text(), "0027\n640\n");
 }
 
-#[test]
+#[needs(root)]
 fn a_login_profile_is_read_and_srun_gets_the_jobs_environment() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_cyn").arguments("-n 2");
     fs::write(job.home().join(".bash_profile"), "export FROM_PROFILE=yes\n").expect("a profile");
@@ -57,11 +48,8 @@ fn a_login_profile_is_read_and_srun_gets_the_jobs_environment() {
     assert_eq!(ended.text(), "yes too build_script\nyes too build_script\n");
 }
 
-#[test]
+#[needs(root)]
 fn what_ended_stays_ended() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let jobs = [7, 255].map(|code| (code, slurm.job("nbt_ann")));
     let stages = jobs.each_ref().map(|(code, job)| job.start(&format!("exit {code}")));
@@ -73,11 +61,8 @@ fn what_ended_stays_ended() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_script_that_a_signal_ended_has_failed_with_its_number() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let signals = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGSEGV];
     let jobs = signals.map(|signal| (signal, slurm.job("nbt_bea")));
@@ -88,11 +73,8 @@ fn a_script_that_a_signal_ended_has_failed_with_its_number() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_profile_that_ends_the_shell_is_no_success() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_bea");
     let profile = job.home().join(".bash_profile");
@@ -104,11 +86,8 @@ fn a_profile_that_ends_the_shell_is_no_success() {
     ended.failed(1, "before the stage's script began");
 }
 
-#[test]
+#[needs(root)]
 fn stages_that_are_not_the_users_script_run_on_the_runners_node() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
     let ended = job.start_stage("after_script", "echo \"id:$SLURM_JOB_ID\"").finish();
@@ -117,11 +96,8 @@ fn stages_that_are_not_the_users_script_run_on_the_runners_node() {
     assert_eq!(ended.summary, None);
 }
 
-#[test]
+#[needs(root)]
 fn a_time_limit_is_told_as_such() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann").arguments("-t 1");
     let ended = job.run("echo begun; sleep 300; sleep 300");
@@ -130,11 +106,8 @@ fn a_time_limit_is_told_as_such() {
     assert_eq!(ended.summary.expect("a summary").end, BatchEnd::TimedOut);
 }
 
-#[test]
+#[needs(root)]
 fn a_node_that_goes_down_is_told_as_such_and_the_script_is_not_run_again() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let job = slurm.job("nbt_ann").arguments("-w n2");
     let stage = job.start("echo begun >>\"$HOME/begun\"; sleep 60");
@@ -145,11 +118,8 @@ fn a_node_that_goes_down_is_told_as_such_and_the_script_is_not_run_again() {
     assert_eq!(fs::read_to_string(job.home().join("begun")).expect("a file"), "begun\n");
 }
 
-#[test]
+#[needs(root)]
 fn a_job_that_is_requeued_against_our_will_does_not_run_twice() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_cyn");
     let stage = job.start("echo begun >>\"$HOME/requeued\"; sleep 60");
@@ -160,11 +130,8 @@ fn a_job_that_is_requeued_against_our_will_does_not_run_twice() {
     assert_eq!(fs::read_to_string(job.home().join("requeued")).expect("a file"), "begun\n");
 }
 
-#[test]
+#[needs(root)]
 fn an_agent_that_is_started_again_runs_nothing() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
     let stage = job.start("echo ran >>\"$HOME/once\"; until [ -e \"$HOME/enough\" ]; do sleep 0.1; done");
@@ -177,11 +144,8 @@ fn an_agent_that_is_started_again_runs_nothing() {
     assert_eq!(fs::read_to_string(job.home().join("once")).expect("a file"), "ran\n");
 }
 
-#[test]
+#[needs(root)]
 fn a_job_that_another_cancelled_says_so() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let (waiting, running) = (slurm.job("nbt_bea").arguments("--hold"), slurm.job("nbt_bea"));
     let stages = [waiting.start("true"), running.start("touch \"$HOME/runs\"; sleep 60")];

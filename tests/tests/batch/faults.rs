@@ -1,15 +1,12 @@
 //! What breaks under a stage: its launcher while it submits, its files, its disk, its place in the queue.
 
 use nunbird_handover::BatchEnd;
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Slurm, Stop};
 use std::fs;
 
-#[test]
+#[needs(root)]
 fn a_launcher_killed_while_it_submits_leaves_a_job_that_the_next_one_follows_or_none() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     for (stop, left) in [(Stop::Before, 0), (Stop::After, 1)] {
         let job = slurm.job("nbt_ann");
@@ -27,11 +24,8 @@ fn a_launcher_killed_while_it_submits_leaves_a_job_that_the_next_one_follows_or_
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_cleanup_after_a_launcher_killed_while_it_submits_leaves_no_job() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     for (stop, left) in [(Stop::Before, 0), (Stop::After, 1)] {
         let job = slurm.job("nbt_cyn").arguments("--hold");
@@ -50,11 +44,8 @@ fn a_cleanup_after_a_launcher_killed_while_it_submits_leaves_no_job() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn output_and_directory_that_vanish_under_a_running_script_make_no_success() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let jobs = ["out", ""].map(|file| (file, slurm.job("nbt_ann")));
     let script = "echo before; touch \"$HOME/v$NUNBIRD_JOB_ID\"; \
@@ -75,11 +66,8 @@ fn output_and_directory_that_vanish_under_a_running_script_make_no_success() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_disk_that_fills_up_makes_no_success_and_is_cleaned_up_all_the_same() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let (filling, late) = (slurm.job_on_a_small_disk("nbt_bea"), slurm.job_on_a_small_disk("nbt_cyn"));
     // The script does not care that its output is lost.
@@ -93,11 +81,8 @@ fn a_disk_that_fills_up_makes_no_success_and_is_cleaned_up_all_the_same() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_preempted_job_is_told_as_such_and_the_script_is_not_run_again() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let job = slurm.job("nbt_bea").arguments("-p spare --exclusive");
     let stage = job.start("echo begun >>\"$HOME/spare\"; sleep 60");
@@ -111,11 +96,8 @@ fn a_preempted_job_is_told_as_such_and_the_script_is_not_run_again() {
     assert_eq!(fs::read_to_string(job.home().join("spare")).expect("a file"), "begun\n");
 }
 
-#[test]
+#[needs(root)]
 fn a_script_that_takes_too_much_memory_is_killed_and_the_user_reads_why() {
-    if !require_root() {
-        return;
-    }
     let Some(slurm) = Slurm::with_groups() else { return };
     let much = slurm.job("nbt_ann").arguments("--mem=50");
     // The script goes on and ends with 0: the kernel killed one of its processes.
@@ -129,11 +111,8 @@ fn a_script_that_takes_too_much_memory_is_killed_and_the_user_reads_why() {
     assert!(ended.err.contains("peak memory "), "{}", ended.err);
 }
 
-#[test]
+#[needs(root)]
 fn too_much_memory_is_told_where_slurm_bounds_it_without_control_groups() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::over_memory_kill();
     let ended = slurm
         .job("nbt_ann")
@@ -145,11 +124,8 @@ fn too_much_memory_is_told_where_slurm_bounds_it_without_control_groups() {
 }
 
 /// The account's programs can put anything in the place of a stage's file, on any host that shares the directory.
-#[test]
+#[needs(root)]
 fn a_named_pipe_among_a_stages_files_holds_nobody_up() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let jobs = ["refused", "intent", "ending", "job", "lock"].map(|name| (name, slurm.job("nbt_ann")));
     let stages = jobs.each_ref().map(|(name, job)| {

@@ -1,13 +1,10 @@
 //! A stage's output on its way to the job log.
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
 
-#[test]
+#[needs(root)]
 fn output_appears_while_the_script_runs() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
     let stage =
@@ -19,11 +16,8 @@ fn output_appears_while_the_script_runs() {
     assert_eq!(ended.text(), "first\nlast without newline");
 }
 
-#[test]
+#[needs(root)]
 fn a_hundred_megabytes_arrive_whole_and_in_order() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
     let ended = job.run("seq 1 13000000; echo done >&2");
@@ -37,11 +31,8 @@ fn a_hundred_megabytes_arrive_whole_and_in_order() {
     assert!(ended.out == expected, "{} bytes of {}", ended.out.len(), expected.len());
 }
 
-#[test]
+#[needs(root)]
 fn every_byte_comes_once_across_a_launcher_that_is_killed() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_cyn");
     let script = "for n in 1 2 3 4 5 6; do seq $n$n$n$n$n 1 $n$n$n$n$n$n; sleep 0.3; done";
@@ -56,11 +47,8 @@ fn every_byte_comes_once_across_a_launcher_that_is_killed() {
     assert!(out == expected.as_bytes(), "{} bytes of {}", out.len(), expected.len());
 }
 
-#[test]
+#[needs(root)]
 fn a_stage_directory_that_the_script_removes_is_no_success() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_bea");
     let ended = job.run("rm -rf \"$HOME\"/.nunbird/batch/$NUNBIRD_JOB_ID; exit 0");

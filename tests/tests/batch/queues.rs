@@ -1,6 +1,6 @@
 //! Stages that wait, and submissions that Slurm does not take.
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,11 +8,8 @@ fn epoch() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs()
 }
 
-#[test]
+#[needs(root)]
 fn what_slurm_does_not_take_is_told_in_its_words() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     for (arguments, word) in [
         ("-p nonesuch", "invalid partition specified: nonesuch"),
@@ -24,11 +21,8 @@ fn what_slurm_does_not_take_is_told_in_its_words() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn the_cleanup_of_a_refused_submission_asks_once_and_does_not_wait() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann").arguments("-p nonesuch");
     job.run("true").failed(1, "invalid partition specified: nonesuch");
@@ -41,11 +35,8 @@ fn the_cleanup_of_a_refused_submission_asks_once_and_does_not_wait() {
     assert_eq!(questions.len(), 1, "{calls:?}");
 }
 
-#[test]
+#[needs(root)]
 fn tasks_and_lists_of_nodes_stay_within_the_nodes_that_the_site_allows() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let bounded = |arguments: &str, most| {
         let mut job = slurm.job("nbt_ann").arguments(arguments);
@@ -60,11 +51,8 @@ fn tasks_and_lists_of_nodes_stay_within_the_nodes_that_the_site_allows() {
     assert_eq!(bounded("-n2", 2).succeeded().text(), "1\n");
 }
 
-#[test]
+#[needs(root)]
 fn arguments_that_no_command_can_be_given_fail_the_stage_at_once() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     // A word of a command has less than 128 KiB (execve(2)); here the account's name makes it longer.
     let job = slurm.job("nbt_ann").arguments(&format!("--constraint={}", "$USER".repeat(20_000)));
@@ -74,22 +62,16 @@ fn arguments_that_no_command_can_be_given_fail_the_stage_at_once() {
     assert_eq!(job.submitted(), 0);
 }
 
-#[test]
+#[needs(root)]
 fn what_nunbird_sets_itself_is_refused_before_anything_is_submitted() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann").arguments("-N1 --output=mine.txt");
     job.run("true").failed(1, "must not have `--output=mine.txt`");
     assert!(job.calls().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn a_scheduler_that_is_not_installed_is_the_systems_failure_and_leaves_nothing_to_clean() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let mut job = slurm.job("nbt_ann");
     job.batch().scheduler_bin = Some("/nonexistent".into());
@@ -98,11 +80,8 @@ fn a_scheduler_that_is_not_installed_is_the_systems_failure_and_leaves_nothing_t
     assert!(!job.stage_directory().exists());
 }
 
-#[test]
+#[needs(root)]
 fn a_held_job_waits_says_so_in_a_section_and_runs_when_it_is_released() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann").arguments("--hold");
     let stage = job.start("echo ran");
@@ -116,22 +95,16 @@ fn a_held_job_waits_says_so_in_a_section_and_runs_when_it_is_released() {
     assert_eq!(ended.text(), "ran\n");
 }
 
-#[test]
+#[needs(root)]
 fn a_job_that_can_never_start_is_cancelled_with_the_reason() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_bea").arguments("-p hour -t 5:00:00");
     job.run("true").failed(1, "can never start it (PartitionTimeLimit)");
     assert_eq!(job.state().as_deref(), Some("CANCELLED"));
 }
 
-#[test]
+#[needs(root)]
 fn the_ci_jobs_time_becomes_the_limit_and_a_job_that_cannot_start_in_it_is_cancelled() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let limit = |id: &str| slurm.admin(&format!("squeue -h -a -t all -j {id} -o %l")).trim().to_owned();
 

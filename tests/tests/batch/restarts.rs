@@ -1,15 +1,12 @@
 //! Launchers and daemons that are killed and come back.
 
 use nix::sys::signal::Signal;
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
 use std::time::{Duration, Instant};
 
-#[test]
+#[needs(root)]
 fn a_second_run_follows_the_job_that_a_killed_launcher_submitted() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let held = slurm.job("nbt_ann").arguments("--hold");
     let stage = held.start("echo ran");
@@ -34,11 +31,8 @@ fn a_second_run_follows_the_job_that_a_killed_launcher_submitted() {
     assert_eq!(submissions, 1);
 }
 
-#[test]
+#[needs(root)]
 fn a_job_that_ended_while_no_launcher_lived_is_told_by_the_next() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_bea");
     let stage = job.start("touch \"$HOME/alone\"; sleep 1; echo late; exit 6");
@@ -50,11 +44,8 @@ fn a_job_that_ended_while_no_launcher_lived_is_told_by_the_next() {
     ended.failed(6, "exit code 6");
 }
 
-#[test]
+#[needs(root)]
 fn a_controller_that_is_restarted_costs_no_job() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let (held, running) = (slurm.job("nbt_ann").arguments("--hold"), slurm.job("nbt_bea"));
     let stages = [
@@ -76,11 +67,8 @@ fn a_controller_that_is_restarted_costs_no_job() {
     assert_eq!((held.text().as_str(), running.text().as_str()), ("ran\n", "went\n"));
 }
 
-#[test]
+#[needs(root)]
 fn a_controller_that_is_away_when_a_stage_is_submitted_costs_time_and_one_job() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let job = slurm.job("nbt_ann");
     slurm.stop("slurmctld", Signal::SIGTERM);
@@ -91,11 +79,8 @@ fn a_controller_that_is_away_when_a_stage_is_submitted_costs_time_and_one_job() 
     assert_eq!(std::fs::read_to_string(job.home().join("ran")).expect("a file"), "ran\n");
 }
 
-#[test]
+#[needs(root)]
 fn a_controller_killed_right_after_a_submission_makes_no_success_and_no_second_run() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let job = slurm.job("nbt_ann");
     let stage = job.start("echo ran >>\"$HOME/ran\"; until [ -e \"$HOME/go\" ]; do sleep 0.1; done");
@@ -125,11 +110,8 @@ fn a_controller_killed_right_after_a_submission_makes_no_success_and_no_second_r
     drop(others.kill());
 }
 
-#[test]
+#[needs(root)]
 fn munge_that_is_away_for_a_while_costs_only_time() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let running = slurm.job("nbt_ann");
     let stage = running.start("touch \"$HOME/r\"; until [ -e \"$HOME/go\" ]; do sleep 0.1; done; exit 3");

@@ -1,6 +1,6 @@
 //! `nunbird-compliance`, as an ordinary user of a Slurm or a Grid Engine who has nothing but the program and the launcher.
 
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Cluster, GridEngine, Slurm};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -69,11 +69,8 @@ impl<C: Cluster> Login<C> {
     }
 }
 
-#[test]
+#[needs(root)]
 fn nunbird_compliance_passes_before_a_slurm_and_leaves_nothing() {
-    if !require_root() {
-        return;
-    }
     let login = Login::new("passes");
     let said = login.script(
         "$program slurm --at-once 4 --patience 120 --case exit --case queue --case held --case cancelled; echo status $?",
@@ -84,11 +81,8 @@ fn nunbird_compliance_passes_before_a_slurm_and_leaves_nothing() {
     assert_eq!(login.left(), "");
 }
 
-#[test]
+#[needs(root)]
 fn nunbird_compliance_passes_before_a_grid_engine_and_leaves_nothing() {
-    if !require_root() {
-        return;
-    }
     let login = Login::before(GridEngine::start(), "grid_passes", "qstat -u $(id -un)");
     let said = login.script(
         "$program gridengine --at-once 4 --patience 120 --case exit --case queue --case held --case cancelled; echo status $?",
@@ -99,11 +93,8 @@ fn nunbird_compliance_passes_before_a_grid_engine_and_leaves_nothing() {
     assert_eq!(login.left(), "");
 }
 
-#[test]
+#[needs(root)]
 fn nunbird_compliance_that_is_interrupted_cancels_its_jobs() {
-    if !require_root() {
-        return;
-    }
     let login = Login::new("interrupted");
     for signal in ["INT", "TERM"] {
         let said = login.script(&format!(
@@ -119,11 +110,8 @@ fn nunbird_compliance_that_is_interrupted_cancels_its_jobs() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_case_of_nunbird_compliance_that_fails_leaves_nothing() {
-    if !require_root() {
-        return;
-    }
     let login = Login::new("fails");
     let said = login.script(
         "$program slurm --arguments=--hold --patience 3 --case 'while the script runs' --case 'waiting job that is cancelled'; echo status $?",
@@ -134,11 +122,8 @@ fn a_case_of_nunbird_compliance_that_fails_leaves_nothing() {
     assert_eq!(login.left(), "");
 }
 
-#[test]
+#[needs(root)]
 fn a_question_of_nunbird_compliance_that_fails_fails_its_case() {
-    if !require_root() {
-        return;
-    }
     let login = Login::new("question");
     let path = login.command(
         "squeue",
@@ -151,11 +136,8 @@ fn a_question_of_nunbird_compliance_that_fails_fails_its_case() {
     assert_eq!(login.left(), "");
 }
 
-#[test]
+#[needs(root)]
 fn nunbird_compliance_ends_only_jobs_of_its_own() {
-    if !require_root() {
-        return;
-    }
     let login = Login::new("others");
     // A launcher that takes nothing away again: what it left, the suite itself finds.
     let launcher = login.programs.join("careless");
@@ -176,11 +158,8 @@ fn nunbird_compliance_ends_only_jobs_of_its_own() {
     assert!(left.lines().count() == 1 && left.contains("0001-0123456789"), "{left}");
 }
 
-#[test]
+#[needs(root)]
 fn nunbird_compliance_takes_a_site_s_own_description() {
-    if !require_root() {
-        return;
-    }
     let login = Login::new("described");
     let description = concat!(env!("CARGO_MANIFEST_DIR"), "/../batch/src/schedulers/slurm.toml");
     let text = fs::read_to_string(description).expect("the built-in description");
@@ -202,11 +181,8 @@ fn nunbird_compliance_takes_a_site_s_own_description() {
     assert_eq!(login.left(), "");
 }
 
-#[test]
+#[needs(root)]
 fn nobody_else_enters_the_directory_of_nunbird_compliance() {
-    if !require_root() {
-        return;
-    }
     let login = Login::new("open");
     let home = login.cluster.path("home").join(USER);
     let launcher = login.programs.join("looking");
@@ -222,11 +198,8 @@ fn nobody_else_enters_the_directory_of_nunbird_compliance() {
     assert!(!modes.is_empty() && modes.lines().all(|mode| mode == "700"), "{modes}{said}");
 }
 
-#[test]
+#[needs(root)]
 fn nunbird_compliance_submits_nothing_where_the_scheduler_does_not_answer() {
-    if !require_root() {
-        return;
-    }
     let login = Login::new("silent");
     let path = login.command("squeue", "echo the controller is away >&2\nexit 1\n");
     let said = login.script(&format!("{path} $program slurm; echo status $?"));
@@ -235,11 +208,8 @@ fn nunbird_compliance_submits_nothing_where_the_scheduler_does_not_answer() {
     assert_eq!(login.left(), "");
 }
 
-#[test]
+#[needs(root)]
 fn nunbird_compliance_says_what_is_wrong_with_its_arguments() {
-    if !require_root() {
-        return;
-    }
     let login = Login::new("arguments");
     login.script("mkdir 'a b'");
     for (arguments, message) in [

@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_tests::scheduler::Slurm;
 use nunbird_tests::world::Account;
-use nunbird_tests::{Cancel, Privilege, Reason, Status, World, require_root};
+use nunbird_tests::{Cancel, Privilege, Reason, Status, World, needs};
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,13 +56,10 @@ fn jobs_of_ann(slurm: &Slurm) -> String {
     answer.trim_end_matches("end\n").to_owned()
 }
 
-#[test]
+#[needs(root)]
 fn a_job_of_gitlabs_runs_its_script_in_slurm_and_all_else_on_the_runners_host() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
-    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
+    for privilege in Privilege::PRIVILEGED {
         let world = machine(&slurm, privilege, "");
         let outcome = world
             .job()
@@ -112,11 +109,8 @@ fn a_job_of_gitlabs_runs_its_script_in_slurm_and_all_else_on_the_runners_host() 
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_failed_script_has_its_own_exit_code_and_the_users_arguments_reach_the_scheduler() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let world =
         machine(&slurm, Privilege::Setuid, "arguments_variables = [\"SITE_ARGS\", \"SCHEDULER_PARAMETERS\"]");
@@ -150,11 +144,8 @@ fn a_failed_script_has_its_own_exit_code_and_the_users_arguments_reach_the_sched
     assert!(unknown.log().contains("invalid partition"), "{}", unknown.log());
 }
 
-#[test]
+#[needs(root)]
 fn a_cancelled_job_is_gone_from_the_queue_before_the_runner_hears_of_it() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let world = machine(&slurm, Privilege::Setuid, "");
     let outcome = world
@@ -168,11 +159,8 @@ fn a_cancelled_job_is_gone_from_the_queue_before_the_runner_hears_of_it() {
     assert_eq!(jobs_of_ann(&slurm), "", "{}", outcome.log());
 }
 
-#[test]
+#[needs(root)]
 fn the_cleanup_of_a_job_whose_launcher_was_killed_takes_it_out_of_the_queue() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::start();
     let world = machine(&slurm, Privilege::Setuid, "");
     let job = world.job().user("nbt_ann").script("sleep 300").with_repository();
@@ -199,11 +187,8 @@ fn the_cleanup_of_a_job_whose_launcher_was_killed_takes_it_out_of_the_queue() {
     assert_eq!(jobs_of_ann(&slurm), "", "{}", cleanup.log);
 }
 
-#[test]
+#[needs(root)]
 fn a_scheduler_that_the_site_describes_is_used_by_its_name() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let world =
         machine(&slurm, Privilege::Setuid, "[scheduler.ours]\ndescription = \"/etc/nunbird/ours.toml\"");
@@ -220,11 +205,8 @@ fn a_scheduler_that_the_site_describes_is_used_by_its_name() {
     assert!(refused.log().contains("root's that nobody else may write"), "{}", refused.log());
 }
 
-#[test]
+#[needs(root)]
 fn a_sweep_cancels_the_job_in_slurm_of_a_runner_that_crashed() {
-    if !require_root() {
-        return;
-    }
     let slurm = Slurm::shared();
     let world = machine(&slurm, Privilege::Setuid, "");
     world.write_keys();

@@ -2,14 +2,11 @@
 
 use crate::job::{ACCOUNT, PER_JOB, door, gone, keepers, kill, machine, sockets};
 use crate::{begin, machine_with, sessions, wait};
-use nunbird_tests::{Exit, Privilege, require_root};
+use nunbird_tests::{Exit, Privilege, needs};
 use std::path::PathBuf;
 
-#[test]
+#[needs(root)]
 fn a_session_that_does_not_open_keeps_no_process_and_one_that_does_not_close_is_ended() {
-    if !require_root() {
-        return;
-    }
     let world = machine(Privilege::Setuid, "session required pam_deny.so\n");
     let job = world.job();
     let mut session = job.begin();
@@ -38,11 +35,8 @@ fn a_session_that_does_not_open_keeps_no_process_and_one_that_does_not_close_is_
     assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
 }
 
-#[test]
+#[needs(root)]
 fn two_clean_ups_at_once_both_wait_for_the_end_of_the_session() {
-    if !require_root() {
-        return;
-    }
     // The stage goes on for a while after `TERM`, so both ask before the session is closed.
     let world = machine(Privilege::Setuid, "");
     let job = world.job();
@@ -79,11 +73,8 @@ subprocess.run(prepare, check=True)
 os.execv(config[0], config)
 "#;
 
-#[test]
+#[needs(root)]
 fn a_runner_that_adopts_the_keepers_of_a_session_has_nobody_end_them() {
-    if !require_root() {
-        return;
-    }
     // Whose processes are ended as root.
     let program = "[validation]\nscript = \"/etc/nunbird/validate\"\nuser = \"root\"\n";
     let world = machine(Privilege::Setuid, "");
@@ -113,11 +104,8 @@ fn a_runner_that_adopts_the_keepers_of_a_session_has_nobody_end_them() {
     assert_eq!(sessions(&world), (1, 1));
 }
 
-#[test]
+#[needs(root)]
 fn a_keeper_that_is_killed_while_cleanup_waits_for_it_leaves_no_record_and_is_an_error() {
-    if !require_root() {
-        return;
-    }
     let world = machine(Privilege::Setuid, "");
     let job = world.job();
     let mut session = job.begin();

@@ -1,18 +1,15 @@
 //! Who may start `nunbird-session`, who reaches its processes, and what their end means for the job.
 
 use crate::{NOTE, begin, is_gone, machine, sessions, wait};
-use nunbird_tests::{Exit, Privilege, World, require_root};
+use nunbird_tests::{Exit, Privilege, World, needs};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PROGRAM: &str = "/opt/nunbird/bin/nunbird-session";
 
-#[test]
+#[needs(root)]
 fn nobody_gets_anything_from_the_session_program_by_starting_it() {
-    if !require_root() {
-        return;
-    }
     let world = machine(Privilege::Setuid, "account required pam_permit.so\n");
     for account in ["alice", "nbt_runner"] {
         let outcome = world.shell(account, PROGRAM);
@@ -58,11 +55,8 @@ fn while_running(world: &World, during: impl FnOnce([i32; 4])) -> nunbird_tests:
     })
 }
 
-#[test]
+#[needs(root)]
 fn neither_runner_nor_user_reaches_the_processes_of_the_session() {
-    if !require_root() {
-        return;
-    }
     let world = machine(Privilege::Setuid, "account required pam_permit.so\n");
     let outcome = while_running(&world, |[_, caller, waiter, shepherd]| {
         for account in ["nbt_runner", "alice", "bob"] {
@@ -87,11 +81,8 @@ fn neither_runner_nor_user_reaches_the_processes_of_the_session() {
     assert!(outcome.succeeded(), "{}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn the_end_of_any_process_above_the_launcher_ends_the_job_and_closes_the_session() {
-    if !require_root() {
-        return;
-    }
     for (which, closed) in [(3, true), (2, true), (0, true), (1, false)] {
         let world = machine(Privilege::Setuid, &format!("account required pam_permit.so\n{NOTE}"));
         let mut processes: Vec<PathBuf> = Vec::new();

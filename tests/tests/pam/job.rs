@@ -1,7 +1,7 @@
 //! One session for a whole job: opened by `prepare`, closed by `cleanup`, and what happens when either end is missing.
 
 use crate::{NOTE, WITH_ROOT, begin, machine_with, notes, sessions, wait};
-use nunbird_tests::{Exit, Privilege, Status, World, require_root};
+use nunbird_tests::{Exit, Privilege, Status, World, needs};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,32 +52,20 @@ pub(crate) fn kill(world: &World, signal: &str, pid: i32) {
     assert_eq!(world.shell("root", &format!("kill -{signal} {pid}")).exit, Exit::Code(0));
 }
 
-#[test]
-fn one_session_serves_all_stages_of_a_job_and_nothing_of_it_is_left() {
-    if !require_root() {
-        return;
-    }
-    for privilege in WITH_ROOT {
-        let world = machine(privilege, "");
-        let outcome = world
-            .job()
-            .script("id -un; exit 7")
-            .after_script("id -un")
-            .run()
-            .expect(&Status::script_failure(7));
-        assert!(outcome.stage("build_script").log.contains("alice"), "{}", outcome.log());
-        assert!(!outcome.log().contains("warning"), "{}", outcome.log());
-        assert_eq!(sessions(&world), (1, 1), "{:?}", outcome.names());
-        assert!(notes(&world).iter().all(|note| note[1] == "alice" && note[2] == "0"), "{:?}", notes(&world));
-        assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
-    }
+#[needs(root, in_each = WITH_ROOT)]
+fn one_session_serves_all_stages_of_a_job_and_nothing_of_it_is_left(privilege: Privilege) {
+    let world = machine(privilege, "");
+    let outcome =
+        world.job().script("id -un; exit 7").after_script("id -un").run().expect(&Status::script_failure(7));
+    assert!(outcome.stage("build_script").log.contains("alice"), "{}", outcome.log());
+    assert!(!outcome.log().contains("warning"), "{}", outcome.log());
+    assert_eq!(sessions(&world), (1, 1), "{:?}", outcome.names());
+    assert!(notes(&world).iter().all(|note| note[1] == "alice" && note[2] == "0"), "{:?}", notes(&world));
+    assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
 }
 
-#[test]
+#[needs(root)]
 fn what_the_session_gives_is_every_stages() {
-    if !require_root() {
-        return;
-    }
     let service = "session required pam_keyinit.so force\n\
          session required pam_limits.so conf=/etc/nunbird/limits.conf\n\
          session optional pam_umask.so umask=0027\n\
@@ -135,11 +123,8 @@ fn what_the_session_gives_is_every_stages() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn the_processes_of_a_jobs_session_hold_nothing_of_a_stage_and_nobody_reaches_them() {
-    if !require_root() {
-        return;
-    }
     let world = machine(Privilege::Setuid, "");
     let job = world.job();
     let mut session = job.begin();
@@ -181,44 +166,34 @@ fn the_processes_of_a_jobs_session_hold_nothing_of_a_stage_and_nobody_reaches_th
     assert!(session.cleanup().succeeded());
 }
 
-#[test]
-fn when_the_keeper_of_a_session_dies_later_stages_are_denied_and_cleanup_says_what_was_not_closed() {
-    if !require_root() {
-        return;
-    }
-    for privilege in WITH_ROOT {
-        for (which, closed) in [(1, false), (0, true)] {
-            let world = machine(privilege, "");
-            let job = world.job();
-            let mut session = job.begin();
-            begin(&mut session);
-            let pids = keepers(&world);
-            kill(&world, "KILL", pids[which]);
-            pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
-            let outcome = session.run_text("build_script", "echo run''ning");
-            assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
-            assert!(
-                outcome.log.contains("[pam-session]") && !outcome.log.contains("running"),
-                "{}",
-                outcome.log
-            );
-            assert_eq!(world.audit().last().expect("an event")["code"], "pam-session");
-            let cleanup = session.cleanup();
-            assert_eq!(cleanup.succeeded(), closed, "{}", cleanup.log);
-            assert_eq!(cleanup.log.contains("[pam-session-lost]"), !closed, "{}", cleanup.log);
-            let events = world.audit();
-            assert_eq!(events.iter().any(|event| event["code"] == "pam-session-lost"), !closed, "{events:?}");
-            assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
-            assert_eq!(sessions(&world), (1, usize::from(closed)), "{which}");
-        }
+#[needs(root, in_each = WITH_ROOT)]
+fn when_the_keeper_of_a_session_dies_later_stages_are_denied_and_cleanup_says_what_was_not_closed(
+    privilege: Privilege,
+) {
+    for (which, closed) in [(1, false), (0, true)] {
+        let world = machine(privilege, "");
+        let job = world.job();
+        let mut session = job.begin();
+        begin(&mut session);
+        let pids = keepers(&world);
+        kill(&world, "KILL", pids[which]);
+        pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
+        let outcome = session.run_text("build_script", "echo run''ning");
+        assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+        assert!(outcome.log.contains("[pam-session]") && !outcome.log.contains("running"), "{}", outcome.log);
+        assert_eq!(world.audit().last().expect("an event")["code"], "pam-session");
+        let cleanup = session.cleanup();
+        assert_eq!(cleanup.succeeded(), closed, "{}", cleanup.log);
+        assert_eq!(cleanup.log.contains("[pam-session-lost]"), !closed, "{}", cleanup.log);
+        let events = world.audit();
+        assert_eq!(events.iter().any(|event| event["code"] == "pam-session-lost"), !closed, "{events:?}");
+        assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
+        assert_eq!(sessions(&world), (1, usize::from(closed)), "{which}");
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_stage_whose_keeper_dies_ends_and_a_session_that_is_told_to_end_closes() {
-    if !require_root() {
-        return;
-    }
     for (which, signal, closed) in
         [(1, "KILL", false), (0, "KILL", true), (1, "TERM", true), (0, "TERM", true)]
     {
@@ -242,11 +217,8 @@ fn a_stage_whose_keeper_dies_ends_and_a_session_that_is_told_to_end_closes() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_cancelled_stage_leaves_the_session_to_the_job() {
-    if !require_root() {
-        return;
-    }
     use nunbird_tests::{Cancel, Reason};
     for privilege in WITH_ROOT {
         for how in [Cancel::Gracefully, Cancel::AtOnce] {
@@ -264,11 +236,8 @@ fn a_cancelled_stage_leaves_the_session_to_the_job() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn the_session_of_a_job_that_nobody_cleans_up_ends_by_its_own_clock_or_by_the_sweep() {
-    if !require_root() {
-        return;
-    }
     let by_clock = machine_with(
         Privilege::Setuid,
         &format!("{ACCOUNT}{NOTE}"),
@@ -301,42 +270,39 @@ fn the_session_of_a_job_that_nobody_cleans_up_ends_by_its_own_clock_or_by_the_sw
     assert_eq!((sockets(&by_sweep), by_sweep.records()), (vec![], vec![]));
 }
 
-#[test]
-fn a_jobs_oom_score_and_few_descriptors_are_the_launchers_and_not_those_of_roots_processes() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = WITH_ROOT)]
+fn a_jobs_oom_score_and_few_descriptors_are_the_launchers_and_not_those_of_roots_processes(
+    privilege: Privilege,
+) {
+    let service = "session required pam_limits.so conf=/etc/nunbird/limits.conf\n";
+    let world = machine(privilege, service);
+    world.write_file("/etc/nunbird/limits.conf", "alice - nofile 64\n", "root", 0o644);
+    world.reconfigure("[job]\n", "[limits.small]\noom_score_adj = 250\n[job]\nlimits = \"small\"\n");
+    let job = world.job();
+    let mut session = job.begin();
+    begin(&mut session);
+    let pids = keepers(&world);
+    for _ in 0..2 {
+        let script = "echo \"oom $(cat /proc/self/oom_score_adj) files $(ulimit -Sn)\"";
+        let outcome = session.run_text("build_script", script);
+        assert!(outcome.succeeded(), "{}", outcome.log);
+        assert!(outcome.stdout.contains("oom 250 files 64\n"), "{}", outcome.log);
     }
-    for privilege in WITH_ROOT {
-        let service = "session required pam_limits.so conf=/etc/nunbird/limits.conf\n";
-        let world = machine(privilege, service);
-        world.write_file("/etc/nunbird/limits.conf", "alice - nofile 64\n", "root", 0o644);
-        world.reconfigure("[job]\n", "[limits.small]\noom_score_adj = 250\n[job]\nlimits = \"small\"\n");
-        let job = world.job();
-        let mut session = job.begin();
-        begin(&mut session);
-        let pids = keepers(&world);
-        for _ in 0..2 {
-            let script = "echo \"oom $(cat /proc/self/oom_score_adj) files $(ulimit -Sn)\"";
-            let outcome = session.run_text("build_script", script);
-            assert!(outcome.succeeded(), "{}", outcome.log);
-            assert!(outcome.stdout.contains("oom 250 files 64\n"), "{}", outcome.log);
-        }
-        for pid in pids {
-            let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a score");
-            assert_eq!(score.trim(), "0", "root's are not the first that are killed");
-        }
-        assert!(session.cleanup().succeeded());
-        assert_eq!(sessions(&world), (1, 1));
+    for pid in pids {
+        let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a score");
+        assert_eq!(score.trim(), "0", "root's are not the first that are killed");
+    }
+    assert!(session.cleanup().succeeded());
+    assert_eq!(sessions(&world), (1, 1));
 
-        // A hard limit that root cannot raise everywhere: the stage runs under it, or the cause is named.
-        world.write_file("/etc/nunbird/limits.conf", "alice - nofile 16\n", "root", 0o644);
-        let job = world.job();
-        let mut session = job.begin();
-        assert!(session.config().succeeded());
-        let prepare = session.prepare();
-        let why = world.audit().last().expect("an event").to_string();
-        assert!(prepare.succeeded() || why.contains("RLIMIT_NOFILE"), "{}: {why}", prepare.log);
-        assert!(session.cleanup().succeeded());
-        assert_eq!(sessions(&world), (2, 2));
-    }
+    // A hard limit that root cannot raise everywhere: the stage runs under it, or the cause is named.
+    world.write_file("/etc/nunbird/limits.conf", "alice - nofile 16\n", "root", 0o644);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let prepare = session.prepare();
+    let why = world.audit().last().expect("an event").to_string();
+    assert!(prepare.succeeded() || why.contains("RLIMIT_NOFILE"), "{}: {why}", prepare.log);
+    assert!(session.cleanup().succeeded());
+    assert_eq!(sessions(&world), (2, 2));
 }

@@ -1,7 +1,7 @@
 //! What keeps a job out: modules that refuse, fail, hang or change the user, and services that are not there.
 
 use crate::{WITH_ROOT, is_gone, machine, machine_with, pid_in, sessions};
-use nunbird_tests::{Exit, Privilege, World, require_root};
+use nunbird_tests::{Exit, Privilege, World, needs};
 use std::fs;
 
 /// Runs `prepare`, the first stage with a session, and holds its end against what is expected.
@@ -24,96 +24,65 @@ fn assert_refused(world: &World, exit: i32, code: &str, words: &str) {
     assert!(world.records().is_empty());
 }
 
-#[test]
-fn an_account_that_pam_access_denies_gets_no_job() {
-    if !require_root() {
-        return;
-    }
-    for privilege in WITH_ROOT {
-        let world =
-            machine(privilege, "account required pam_access.so accessfile=/etc/nunbird/access.conf\n");
-        world.write_file("/etc/nunbird/access.conf", "-:alice:ALL\n", "root", 0o644);
-        assert_refused(&world, 1, "pam-account", "pam_acct_mgmt");
-        let job = world.job().user("bob");
-        let mut session = job.begin();
-        crate::begin(&mut session);
-    }
+#[needs(root, in_each = WITH_ROOT)]
+fn an_account_that_pam_access_denies_gets_no_job(privilege: Privilege) {
+    let world = machine(privilege, "account required pam_access.so accessfile=/etc/nunbird/access.conf\n");
+    world.write_file("/etc/nunbird/access.conf", "-:alice:ALL\n", "root", 0o644);
+    assert_refused(&world, 1, "pam-account", "pam_acct_mgmt");
+    let job = world.job().user("bob");
+    let mut session = job.begin();
+    crate::begin(&mut session);
 }
 
-#[test]
-fn an_account_that_pam_unix_refuses_gets_no_job_and_reads_why() {
-    if !require_root() {
-        return;
-    }
-    for privilege in WITH_ROOT {
-        let world = machine(privilege, "account required pam_unix.so\n");
-        let shadow = world.host_path("/etc/shadow");
-        let text = fs::read_to_string(&shadow).expect("shadow");
-        fs::write(&shadow, text.replace("alice:*:20000:0:99999:7:::", "alice:*:0:0:99999:7:::"))
-            .expect("shadow");
-        assert_refused(
-            &world,
-            1,
-            "pam-account",
-            "nunbird: pam: You are required to change your password immediately",
-        );
-    }
+#[needs(root, in_each = WITH_ROOT)]
+fn an_account_that_pam_unix_refuses_gets_no_job_and_reads_why(privilege: Privilege) {
+    let world = machine(privilege, "account required pam_unix.so\n");
+    let shadow = world.host_path("/etc/shadow");
+    let text = fs::read_to_string(&shadow).expect("shadow");
+    fs::write(&shadow, text.replace("alice:*:20000:0:99999:7:::", "alice:*:0:0:99999:7:::")).expect("shadow");
+    assert_refused(
+        &world,
+        1,
+        "pam-account",
+        "nunbird: pam: You are required to change your password immediately",
+    );
 }
 
-#[test]
-fn pam_nologin_keeps_jobs_out_with_its_text() {
-    if !require_root() {
-        return;
-    }
-    for privilege in WITH_ROOT {
-        let world = machine(privilege, "account required pam_nologin.so file=/etc/nunbird/nologin\n");
-        world.write_file("/etc/nunbird/nologin", "the cooling is being repaired\n", "root", 0o644);
-        assert_refused(&world, 1, "pam-account", "nunbird: pam: the cooling is being repaired");
-    }
+#[needs(root, in_each = WITH_ROOT)]
+fn pam_nologin_keeps_jobs_out_with_its_text(privilege: Privilege) {
+    let world = machine(privilege, "account required pam_nologin.so file=/etc/nunbird/nologin\n");
+    world.write_file("/etc/nunbird/nologin", "the cooling is being repaired\n", "root", 0o644);
+    assert_refused(&world, 1, "pam-account", "nunbird: pam: the cooling is being repaired");
 }
 
-#[test]
-fn a_session_that_a_module_does_not_open_is_a_failure_of_the_system() {
-    if !require_root() {
-        return;
-    }
-    for privilege in WITH_ROOT {
-        let world = machine(
-            privilege,
-            &format!("account required pam_permit.so\n{}session required pam_deny.so\n", crate::NOTE),
-        );
-        assert_refused(&world, 2, "pam", "pam_open_session");
-    }
+#[needs(root, in_each = WITH_ROOT)]
+fn a_session_that_a_module_does_not_open_is_a_failure_of_the_system(privilege: Privilege) {
+    let world = machine(
+        privilege,
+        &format!("account required pam_permit.so\n{}session required pam_deny.so\n", crate::NOTE),
+    );
+    assert_refused(&world, 2, "pam", "pam_open_session");
 }
 
-#[test]
-fn a_module_that_hangs_is_ended_with_all_that_it_has_started() {
-    if !require_root() {
-        return;
-    }
-    for privilege in WITH_ROOT {
-        for kind in ["account", "session"] {
-            let service = format!(
-                "account required pam_permit.so\n{kind} required pam_exec.so /usr/local/bin/nbt_hang\n"
-            );
-            let world = machine_with(privilege, &service, "timeout = \"1s\"\n");
-            // A grandchild in a session of its own, too.
-            let script = "#!/bin/bash\nsetsid sh -c 'echo $$ > /var/log/nbt_far; exec sleep 300' &\n\
-                          echo $$ > /var/log/nbt_near; exec sleep 300\n";
-            world.write_file("/usr/local/bin/nbt_hang", script, "root", 0o755);
-            assert_refused(&world, 2, "pam-timeout", "not done in time");
-            for file in ["/var/log/nbt_near", "/var/log/nbt_far"] {
-                assert!(is_gone(&pid_in(&world.host_path(file))), "{kind}: {file}");
-            }
+#[needs(root, in_each = WITH_ROOT)]
+fn a_module_that_hangs_is_ended_with_all_that_it_has_started(privilege: Privilege) {
+    for kind in ["account", "session"] {
+        let service =
+            format!("account required pam_permit.so\n{kind} required pam_exec.so /usr/local/bin/nbt_hang\n");
+        let world = machine_with(privilege, &service, "timeout = \"1s\"\n");
+        // A grandchild in a session of its own, too.
+        let script = "#!/bin/bash\nsetsid sh -c 'echo $$ > /var/log/nbt_far; exec sleep 300' &\n\
+                      echo $$ > /var/log/nbt_near; exec sleep 300\n";
+        world.write_file("/usr/local/bin/nbt_hang", script, "root", 0o755);
+        assert_refused(&world, 2, "pam-timeout", "not done in time");
+        for file in ["/var/log/nbt_near", "/var/log/nbt_far"] {
+            assert!(is_gone(&pid_in(&world.host_path(file))), "{kind}: {file}");
         }
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_module_that_changes_the_user_is_a_denial() {
-    if !require_root() {
-        return;
-    }
     for kind in ["account", "setcred", "session"] {
         let world = World::new(Privilege::Setuid);
         let function = match kind {
@@ -153,11 +122,8 @@ fn a_module_that_changes_the_user_is_a_denial() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_service_that_is_missing_or_somebody_elses_is_not_taken_for_another() {
-    if !require_root() {
-        return;
-    }
     let world = machine(Privilege::Setuid, "account required pam_permit.so\n");
     world.reconfigure("[pam]\n", "[pam]\nservice = \"nbt-missing\"\n");
     // What PAM would take in its place.
@@ -167,11 +133,8 @@ fn a_service_that_is_missing_or_somebody_elses_is_not_taken_for_another() {
     assert_refused(&world, 2, "pam", "owned by uid 4101");
 }
 
-#[test]
+#[needs(root)]
 fn without_root_a_policy_with_pam_runs_no_job() {
-    if !require_root() {
-        return;
-    }
     let world = machine(Privilege::FileCaps, "account required pam_permit.so\n");
     let outcome = world.job().config();
     assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);

@@ -4,7 +4,7 @@ use crate::{SUDOERS, begin, machine, sudoers};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_tests::world::{Account, Exit};
-use nunbird_tests::{StageOutcome, World, require_root};
+use nunbird_tests::{StageOutcome, World, needs};
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
@@ -57,11 +57,8 @@ fn assert_told(outcome: &StageOutcome) {
     assert!((118..140).contains(&outcome.elapsed.as_secs()), "{:?}", outcome.elapsed);
 }
 
-#[test]
+#[needs(root)]
 fn a_clean_up_whose_launcher_is_stopped_is_ended_and_told() {
-    if !require_root() {
-        return;
-    }
     let (world, user) = hunted(4178);
     // Not its parent, which has `--sudo`.
     let outcome = clean_up(&world, &user, "^nunbird.$");
@@ -70,11 +67,8 @@ fn a_clean_up_whose_launcher_is_stopped_is_ended_and_told() {
     assert_eq!(left.stdout, "", "the launcher and its parent are gone");
 }
 
-#[test]
+#[needs(root)]
 fn a_clean_up_of_which_everything_is_stopped_does_not_hold_the_runner() {
-    if !require_root() {
-        return;
-    }
     let (world, user) = hunted(4179);
     let outcome = clean_up(&world, &user, "nunbir[d]");
     assert_told(&outcome);

@@ -1,15 +1,12 @@
 //! Jobs that sudo has made the user's.
 
 use crate::{begin, machine};
-use nunbird_tests::{Cancel, Reason, Status, require_root};
+use nunbird_tests::{Cancel, Reason, Status, needs};
 use std::fs;
 use std::time::{Duration, Instant};
 
-#[test]
+#[needs(root)]
 fn a_job_runs_as_its_user_from_clone_to_artifact() {
-    if !require_root() {
-        return;
-    }
     let world = machine();
     let outcome = world
         .job()
@@ -27,11 +24,8 @@ fn a_job_runs_as_its_user_from_clone_to_artifact() {
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".json")), "{left:?}");
 }
 
-#[test]
+#[needs(root)]
 fn exit_codes_are_exact_and_a_killed_launcher_is_no_success() {
-    if !require_root() {
-        return;
-    }
     let world = machine();
     world.job().script("exit 42").run().expect(&Status::script_failure(42));
     let job = world.job();
@@ -41,11 +35,8 @@ fn exit_codes_are_exact_and_a_killed_launcher_is_no_success() {
     assert!(!outcome.succeeded() && outcome.stderr.contains("[launcher-killed]"), "{}", outcome.log);
 }
 
-#[test]
+#[needs(root)]
 fn the_job_has_the_users_ids_alone_and_an_environment_from_nothing() {
-    if !require_root() {
-        return;
-    }
     let world = machine();
     world.reconfigure("[audit]\n", "[job.environment]\nSITE = \"cluster\"\n\n[audit]\n");
     let job = world.job().environment("NBT_LEAK", "of the runner");
@@ -73,11 +64,8 @@ fn the_job_has_the_users_ids_alone_and_an_environment_from_nothing() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn what_the_site_takes_away_is_taken_away_here_too() {
-    if !require_root() {
-        return;
-    }
     let world = machine();
     world.reconfigure(
         "login_shell = true\n",
@@ -89,11 +77,8 @@ fn what_the_site_takes_away_is_taken_away_here_too() {
     assert!(log.contains("NoNewPrivs:\t1") && log.contains("Seccomp:\t2"), "{log}");
 }
 
-#[test]
+#[needs(root)]
 fn a_cancelled_job_leaves_no_process_although_its_runner_may_signal_none() {
-    if !require_root() {
-        return;
-    }
     for (n, how) in [Cancel::Gracefully, Cancel::AtOnce].into_iter().enumerate() {
         let world = machine();
         let mark = format!("nbt-sudo-{n}-{}", std::process::id());
@@ -127,11 +112,8 @@ fn a_cancelled_job_leaves_no_process_although_its_runner_may_signal_none() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn limits_of_processes_reach_the_job_through_sudo() {
-    if !require_root() {
-        return;
-    }
     let world = machine();
     let limits = "[limits.small]\nnofile = 777\nstack = \"16MiB\"\nstack_hard = \"32MiB\"\nmemlock = \"64KiB\"\nas = \"2GiB\"\n\
                   nice = 7\noom_score_adj = 250\n[job]\nlimits = \"small\"\n";

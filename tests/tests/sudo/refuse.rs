@@ -1,15 +1,12 @@
 //! What keeps a job out where sudo changes the user, and what the sudoers file does not allow.
 
 use crate::{SUDOERS, machine, sudoers};
-use nunbird_tests::{Exit, Privilege, World, require_root};
+use nunbird_tests::{Exit, Privilege, World, needs};
 
 const LAUNCHER: &str = "/opt/nunbird/bin/nunbird";
 
-#[test]
+#[needs(root)]
 fn the_policy_still_decides_before_sudo_is_asked() {
-    if !require_root() {
-        return;
-    }
     let world = machine();
     for login in ["root", "queue", "nbt_runner", "twin"] {
         let outcome = world.job().user(login).config();
@@ -19,11 +16,8 @@ fn the_policy_still_decides_before_sudo_is_asked() {
     assert_ne!(forged.config().exit, Exit::Code(0));
 }
 
-#[test]
+#[needs(root)]
 fn an_account_that_sudoers_does_not_list_is_a_failure_of_the_system_with_sudos_words() {
-    if !require_root() {
-        return;
-    }
     let world = machine();
     let job = world.job().user("bob");
     let mut session = job.begin();
@@ -34,11 +28,8 @@ fn an_account_that_sudoers_does_not_list_is_a_failure_of_the_system_with_sudos_w
     assert!(!world.host_path("/home/bob/.nunbird").exists());
 }
 
-#[test]
+#[needs(root)]
 fn sudoers_that_log_input_or_ask_for_a_password_run_nothing() {
-    if !require_root() {
-        return;
-    }
     for (from, to) in [("!log_input", "log_input"), ("NOPASSWD: NUNBIRD", "NUNBIRD")] {
         let world = machine();
         let text = sudoers();
@@ -53,11 +44,8 @@ fn sudoers_that_log_input_or_ask_for_a_password_run_nothing() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn the_runners_account_may_start_the_launcher_and_nothing_else() {
-    if !require_root() {
-        return;
-    }
     let world = machine();
     let sudo = |account: &str, words: &str| world.shell(account, &format!("sudo -n {words} </dev/null"));
     for words in [
@@ -79,18 +67,13 @@ fn the_runners_account_may_start_the_launcher_and_nothing_else() {
     assert!(outcome.exit == Exit::Code(2) && outcome.stderr.contains("no stage came"), "{outcome:?}");
 }
 
-#[test]
-fn a_program_with_privilege_of_its_own_is_not_for_sudo_mode() {
-    if !require_root() {
-        return;
-    }
-    for privilege in [Privilege::RootRunner, Privilege::Setuid, Privilege::FileCaps] {
-        let world = World::new(privilege);
-        world.write_keys();
-        world.reconfigure("downscope = \"setuid\"", "downscope = \"sudo\"");
-        let outcome = world.job().config();
-        assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
-        let detail = world.audit().last().expect("an event")["detail"].to_string();
-        assert!(detail.contains("without privilege"), "{detail}");
-    }
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn a_program_with_privilege_of_its_own_is_not_for_sudo_mode(privilege: Privilege) {
+    let world = World::new(privilege);
+    world.write_keys();
+    world.reconfigure("downscope = \"setuid\"", "downscope = \"sudo\"");
+    let outcome = world.job().config();
+    assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
+    let detail = world.audit().last().expect("an event")["detail"].to_string();
+    assert!(detail.contains("without privilege"), "{detail}");
 }

@@ -1,14 +1,11 @@
 //! Old build directories.
 
 use crate::{action, age, credentials, items, ready, sweep};
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege};
 
-#[test]
+#[needs(root)]
 fn old_build_directories_of_people_who_start_no_jobs_go_as_themselves() {
-    if !require_root() {
-        return;
-    }
     for privilege in [Privilege::Setuid, Privilege::FileCaps, Privilege::None] {
         let world = ready(privilege);
         let keeper = if privilege == Privilege::None { "alice" } else { "root" };

@@ -1,7 +1,7 @@
 //! The runner's own temporary files.
 
 use crate::{action, age, change_record, items, ready, sweep};
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::json;
@@ -34,11 +34,8 @@ fn trace(world: &World, name: &str, owner: u32, days: i64) -> PathBuf {
     path
 }
 
-#[test]
+#[needs(root)]
 fn old_temporary_files_of_the_runner_go_and_nothing_else() {
-    if !require_root() {
-        return;
-    }
     const RUNNER: u32 = 4001;
     for account in ["root", "nbt_runner"] {
         let world = ready(Privilege::Setuid);
@@ -91,11 +88,8 @@ fn old_temporary_files_of_the_runner_go_and_nothing_else() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn a_user_cannot_keep_the_runners_files_by_naming_them() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let old = job_directory(&world, "custom-executor301", 4001, 9);
     let mut sleeper = Command::new("/bin/sleep");
@@ -107,11 +101,8 @@ fn a_user_cannot_keep_the_runners_files_by_naming_them() {
     assert!(!old.exists());
 }
 
-#[test]
+#[needs(root)]
 fn the_directory_of_a_job_that_is_not_over_stays_however_old_it_is() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let session = job.prepared();
@@ -128,11 +119,8 @@ fn the_directory_of_a_job_that_is_not_over_stays_however_old_it_is() {
     assert!(!directory.exists() && world.records().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn a_sweep_by_anybody_else_is_refused() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let old = job_directory(&world, "custom-executor201", 4001, 9);
     let refused = sweep(&world, "alice", &[]);
@@ -158,11 +146,8 @@ fn a_sweep_by_anybody_else_is_refused() {
 
 /// A named pipe over `/proc/PID/cmdline` stands in for a process that holds its mmap_lock, which takes a FUSE file system that
 /// does not answer: whoever opens it waits for ever.
-#[test]
+#[needs(root)]
 fn a_process_of_the_runners_that_blocks_who_reads_its_memory_does_not_stop_the_sweep() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let _session = job.prepared();

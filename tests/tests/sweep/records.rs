@@ -1,16 +1,13 @@
 //! Records of jobs that are over, and what those jobs left.
 
 use crate::{action, age, change_record, crashed, credentials, items, ready, runs, sweep};
-use nunbird_tests::require_root;
+use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::{Value, json};
 use std::fs;
 
-#[test]
+#[needs(root)]
 fn a_job_whose_runner_crashed_is_cleaned_up_as_its_user_when_it_is_over() {
-    if !require_root() {
-        return;
-    }
     for (privilege, key, value) in [
         (Privilege::Setuid, "boot_id", json!("00000000-0000-4000-8000-000000000000")),
         (Privilege::FileCaps, "expires_at", json!(1)),
@@ -43,11 +40,8 @@ fn a_job_whose_runner_crashed_is_cleaned_up_as_its_user_when_it_is_over() {
     }
 }
 
-#[test]
+#[needs(root)]
 fn jobs_of_a_user_whose_clean_up_fails_wait_for_those_of_others() {
-    if !require_root() {
-        return;
-    }
     let world = ready(Privilege::Setuid);
     let jobs = [("alice", 7001, "a1.json"), ("alice", 7002, "a2.json"), ("bob", 7003, "b1.json")];
     for (user, id, name) in jobs {
@@ -77,40 +71,32 @@ fn jobs_of_a_user_whose_clean_up_fails_wait_for_those_of_others() {
     assert_eq!(order, expected.map(|(name, action)| (Some(name), Some(action))), "{}", done.stdout);
 }
 
-#[test]
-fn only_the_keeper_of_the_records_has_a_job_reaped_and_only_one_that_is_over() {
-    if !require_root() {
-        return;
+#[needs(root, in_each = Privilege::OF_FILE)]
+fn only_the_keeper_of_the_records_has_a_job_reaped_and_only_one_that_is_over(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let _session = job.prepared();
+    let record = world.records().pop().expect("a record");
+    let name = record.file_name().expect("a name").to_str().expect("text");
+    let reap = |account: &str, name: &str| {
+        world.run(&world.program(account, world.paths().bin.join("nunbird-auth"), &["-u", "reap", name]))
+    };
+    let live = reap("root", name);
+    assert!(live.exit == Exit::Code(1) && live.stderr.contains("[still-live]"), "{}", live.stderr);
+    change_record(&record, "expires_at", json!(1));
+    let audited = world.audit().len();
+    let runner = reap("nbt_runner", name);
+    assert!(runner.exit == Exit::Code(1) && runner.stderr.contains("[no-record]"), "{}", runner.stderr);
+    assert!(record.exists() && world.audit().len() == audited, "the runner fills the audit file");
+    for name in ["../keys/site.json", ".lock", "0-0-0.json"] {
+        assert_ne!(reap("root", name).exit, Exit::Code(0), "{name}");
     }
-    for privilege in [Privilege::Setuid, Privilege::FileCaps] {
-        let world = ready(privilege);
-        let job = world.job();
-        let _session = job.prepared();
-        let record = world.records().pop().expect("a record");
-        let name = record.file_name().expect("a name").to_str().expect("text");
-        let reap = |account: &str, name: &str| {
-            world.run(&world.program(account, world.paths().bin.join("nunbird-auth"), &["-u", "reap", name]))
-        };
-        let live = reap("root", name);
-        assert!(live.exit == Exit::Code(1) && live.stderr.contains("[still-live]"), "{}", live.stderr);
-        change_record(&record, "expires_at", json!(1));
-        let audited = world.audit().len();
-        let runner = reap("nbt_runner", name);
-        assert!(runner.exit == Exit::Code(1) && runner.stderr.contains("[no-record]"), "{}", runner.stderr);
-        assert!(record.exists() && world.audit().len() == audited, "the runner fills the audit file");
-        for name in ["../keys/site.json", ".lock", "0-0-0.json"] {
-            assert_ne!(reap("root", name).exit, Exit::Code(0), "{name}");
-        }
-        assert_eq!(reap("root", name).exit, Exit::Code(0));
-        assert!(world.records().is_empty());
-    }
+    assert_eq!(reap("root", name).exit, Exit::Code(0));
+    assert!(world.records().is_empty());
 }
 
-#[test]
+#[needs(root)]
 fn a_record_of_an_account_that_is_gone_goes_as_well() {
-    if !require_root() {
-        return;
-    }
     let mut world = World::new(Privilege::Setuid);
     world.write_keys();
     {
