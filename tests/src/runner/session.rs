@@ -11,6 +11,7 @@ use super::stage::{self, Watch};
 use super::variables::{self, Variable};
 use super::{response, run};
 use crate::world::enter::Spec;
+use crate::world::process::write_executable;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
@@ -191,7 +192,10 @@ impl<'a> Session<'a> {
 
     /// Writes a file as the runner's account, over what is there.
     pub fn write(&self, path: &Path, contents: &[u8], mode: u32) {
-        fs::write(path, contents).expect("a file of the runner");
+        match mode & 0o111 {
+            0 => fs::write(path, contents).expect("a file of the runner"),
+            _ => write_executable(path, contents),
+        }
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
         self.give_to_runner(path);
     }

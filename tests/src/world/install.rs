@@ -1,7 +1,7 @@
 //! Laying out the machine's directories and installing the programs under test in it.
 
 use super::enter::Mount;
-use super::process::{sibling, under_test};
+use super::process::{copy_executable, sibling, under_test};
 use super::{Privilege, RUNNER_GID, World};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -108,7 +108,7 @@ fn protect(auth: &Path, privilege: Privilege) {
 }
 
 fn copy(from: &Path, to: &Path, mode: u32) {
-    fs::copy(from, to).unwrap_or_else(|e| panic!("{} to {}: {e}", from.display(), to.display()));
+    copy_executable(from, to);
     fs::set_permissions(to, fs::Permissions::from_mode(mode)).expect("a mode");
 }
 

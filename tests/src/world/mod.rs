@@ -19,7 +19,7 @@ mod tree;
 
 pub use accounts::{Account, RUNNER_GID};
 pub use configuration::{AUDIENCE, Paths};
-pub use process::{Exit, Finished, as_helper};
+pub use process::{Exit, Finished, as_helper, copy_executable, write_executable};
 
 use crate::issuer::Issuer;
 use crate::runner::Job;
@@ -285,7 +285,10 @@ impl World {
     pub fn write_file(&self, path: &str, contents: impl AsRef<[u8]>, owner: &str, mode: u32) {
         let file = self.host_path(path);
         fs::create_dir_all(file.parent().expect("a parent")).expect("directories");
-        fs::write(&file, contents).expect("a file");
+        match mode & 0o111 {
+            0 => fs::write(&file, contents).expect("a file"),
+            _ => process::write_executable(&file, contents.as_ref()),
+        }
         let Account { uid, gid, .. } = self.account(owner);
         chown(&file, Some(*uid), Some(*gid)).expect("an owner");
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");

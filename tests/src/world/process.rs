@@ -88,6 +88,30 @@ pub(crate) fn run(spec: &Spec) -> Finished {
     Finished { exit: status.into(), stdout: text(&stdout), stderr: text(&stderr) }
 }
 
+/// Copies a file that is to be executed, with its mode.
+///
+/// Another process writes it: were it written here, a child that another thread starts at that moment would hold the file open for
+/// writing for as long as it has not become its program, and execve(2) of the file would fail meanwhile (`ETXTBSY`).
+///
+/// # Panics
+/// When cp(1) fails.
+pub fn copy_executable(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("--preserve=mode").arg(from).arg(to).output().expect("cp runs");
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+}
+
+/// As [`copy_executable`], for contents; the mode is the caller's to set.
+///
+/// # Panics
+/// When cp(1) fails.
+pub fn write_executable(path: &Path, contents: &[u8]) {
+    let mut command = Command::new("cp");
+    command.arg("/dev/stdin").arg(path).stdin(Stdio::piped());
+    let mut copying = command.spawn().expect("cp runs");
+    copying.stdin.take().expect("a pipe").write_all(contents).expect("cp reads");
+    assert!(copying.wait().expect("cp ends").success(), "{} is not written", path.display());
+}
+
 /// The name of the demo, which is `nbt-enter` and `gitlab-runner`, too, when it is called so: `cargo run`
 /// builds it alone.
 const DEMO: &str = "nunbird-demo";

@@ -2,6 +2,7 @@
 
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Cluster, GridEngine, Slurm};
+use nunbird_tests::world::{copy_executable, write_executable};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -29,8 +30,8 @@ impl<C: Cluster> Login<C> {
         fs::create_dir(&programs).expect("a directory");
         fs::set_permissions(&programs, fs::Permissions::from_mode(0o755)).expect("a mode");
         let built = PathBuf::from(env!("CARGO_BIN_EXE_nunbird-compliance"));
-        fs::copy(built, programs.join("nunbird-compliance")).expect("the program");
-        fs::copy(cluster.bed().launcher(), programs.join("nunbird")).expect("the launcher");
+        copy_executable(&built, &programs.join("nunbird-compliance"));
+        copy_executable(cluster.bed().launcher().as_ref(), &programs.join("nunbird"));
         Login { cluster, programs, queue }
     }
 
@@ -63,7 +64,7 @@ impl<C: Cluster> Login<C> {
     /// A command before the scheduler's own in the user's `PATH`.
     fn command(&self, name: &str, text: &str) -> String {
         let file = self.programs.join(name);
-        fs::write(&file, format!("#!/bin/sh\n{text}")).expect("a script");
+        write_executable(&file, format!("#!/bin/sh\n{text}").as_bytes());
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
         format!("PATH={}:$PATH", self.programs.display())
     }
@@ -146,7 +147,7 @@ fn nunbird_compliance_ends_only_jobs_of_its_own() {
          exec {} 3</proc/self/fd/3\n",
         login.programs.join("nunbird").display()
     );
-    fs::write(&launcher, text).expect("a script");
+    write_executable(&launcher, text.as_bytes());
     fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).expect("a mode");
     let said = login.script(&format!(
         "$program slurm --launcher {} --arguments=--hold --patience 3 --case 'while the script runs' & pid=$!\n\
@@ -190,7 +191,7 @@ fn nobody_else_enters_the_directory_of_nunbird_compliance() {
         "#!/bin/sh\nfind {0}/nbt_compliance_* -maxdepth 0 -printf '%m\\n' >>{0}/modes\nexit 1\n",
         home.display()
     );
-    fs::write(&launcher, text).expect("a script");
+    write_executable(&launcher, text.as_bytes());
     fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).expect("a mode");
     let said =
         login.script(&format!("umask 000; $program slurm --launcher {} --case exit", launcher.display()));
