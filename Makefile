@@ -1,5 +1,5 @@
-# Nunbird's two commands are `make demo` and `make test`. Both install what they need (Debian 12, root) and
-# leave nothing behind on the host but packages and what cargo builds.
+# Nunbird's three commands are `make demo`, `make check` and `make test`. Demo and test install what they need (Debian 12,
+# root) and leave nothing behind on the host but packages and what cargo builds; check needs a compiler and libpam alone.
 
 CARGO ?= cargo
 TOOLS ?= /var/cache/nunbird-tools
@@ -9,10 +9,11 @@ export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # Every check and test that is left out, one a line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
-.PHONY: help demo test test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
+.PHONY: help demo check test test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
+	@echo "make check    format, lints and the tests that need no root, in less than two minutes once all is built"
 	@echo "make test     install what the tests need, then run every check and every test (root)"
 	@echo "make test-host  the long suite on booted hosts: a thousand jobs, a virtual machine with cgroup 2 (root)"
 	@echo "make test-scheduler SCHEDULER=fake-pbs  run the compliance suite before one scheduler; before those of make test without SCHEDULER (root)"
@@ -69,6 +70,18 @@ deny: $(TOOLS)/bin/cargo-deny | no-skips
 	@$(CARGO) tree --locked -p nunbird-auth -e normal --prefix none | awk '{print $$1}' | LC_ALL=C sort -u \
 	  | diff auth/dependencies.txt - || { echo "nunbird-auth links other crates than auth/dependencies.txt lists"; exit 1; }
 
+# Tests of one program at once. Most of them wait, for a limit of time, a scheduler or a boot; two programs never run at once.
+TEST_THREADS ?= $(shell echo $$((3 * $$(nproc))))
+
+# For the time between two commits. Without root the few tests of these programs that need it are left out, and listed.
+check: export NUNBIRD_TESTS_ALLOW_SKIP = 1
+check: no-skips
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) build --locked --quiet --workspace --examples
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --quiet --workspace --lib --bin nunbird-auth --bin nunbirdctl --test it --test corpora --test gate
+	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
+
 no-skips:
 	@mkdir -p $(dir $(NUNBIRD_SKIPS)) && : > $(NUNBIRD_SKIPS)
 
@@ -77,7 +90,7 @@ test: no-skips lint deny programs
 	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
 	$(CARGO) test --locked --quiet --workspace --no-run
 	@$(MAKE) --no-print-directory suite SUITE=dev
-	$(CARGO) test --locked --workspace --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast
 	rpm/check.sh target/staging
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 

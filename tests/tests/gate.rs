@@ -1,7 +1,11 @@
 //! CI sees every test that is left out, and there is one way to leave one out.
 
+use nunbird_tests::needs;
+use nunbird_tests::world::{copy_executable, write_executable};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -125,21 +129,103 @@ fn every_test_program_runs_with_the_workspace() {
     assert_eq!(left_out, ["\"host_long\"", "\"host_vm\""], "`make test-host` runs these and no others");
 }
 
-/// `.ci/run` with a make(1) that prints and writes what is given, and ends with this code.
-fn ci(printed: &str, skips: &str, code: i32) -> Output {
+/// The value of a key of a part of a manifest.
+fn value<'t>(part: &'t str, key: &str) -> Option<&'t str> {
+    let line = part.split("\n[").next()?.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
+    line.map(|value| value.trim_matches('"'))
+}
+
+/// Adds the files of the modules that a file declares, and of theirs.
+fn follow(file: PathBuf, is_root: bool, found: &mut BTreeSet<PathBuf>) {
+    let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let beside = file.parent().expect("a directory");
+    let below = if is_root { beside.to_owned() } else { file.with_extension("") };
+    let mut path = None;
+    for line in text.lines() {
+        if let Some(line) = line.strip_prefix("#[path = \"") {
+            path = line.strip_suffix("\"]");
+        }
+        let Some(name) =
+            line.split_once("mod ").filter(|(before, _)| ["", "pub ", "pub(crate) "].contains(before))
+        else {
+            continue;
+        };
+        let Some(name) = name.1.strip_suffix(';') else { continue };
+        let (own, folder) = (below.join(name).with_extension("rs"), below.join(name).join("mod.rs"));
+        match path.take() {
+            Some(path) => follow(beside.join(path), true, found),
+            None if own.exists() => follow(own, false, found),
+            None => follow(folder, true, found),
+        }
+    }
+    found.insert(file.canonicalize().expect("a file"));
+}
+
+/// Where no test program is found by its place, a file without a `mod` is compiled by nobody.
+#[test]
+fn every_file_with_tests_is_a_part_of_a_program_that_runs_them() {
+    let (mut with_tests, mut run) = (BTreeSet::new(), BTreeSet::new());
+    for entry in fs::read_dir(tree()).expect("the tree").flatten() {
+        let package = entry.path();
+        let Ok(manifest) = fs::read_to_string(package.join("Cargo.toml")) else { continue };
+        if !manifest.contains("[package]") {
+            continue;
+        }
+        let mut files = Vec::new();
+        sources(&package, &mut files);
+        let has_tests = |text: &str| text.lines().any(|line| begins_test(line.trim_start()));
+        with_tests.extend(files.into_iter().filter(|f| has_tests(&fs::read_to_string(f).expect("a source"))));
+        let mut roots = Vec::new();
+        for (kind, place) in [("lib", "src/lib.rs"), ("bin", "src/main.rs")] {
+            let part = manifest.split(&format!("[{kind}]\n")).nth(1);
+            let part = part.or_else(|| manifest.split(&format!("[[{kind}]]\n")).nth(1)).unwrap_or("");
+            if value(part, "test") != Some("false") {
+                roots.push(package.join(place));
+            }
+        }
+        for part in manifest.split("[[test]]\n").skip(1) {
+            roots.push(package.join(value(part, "path").expect("a path")));
+        }
+        if value(&manifest, "autotests").is_none() {
+            let programs = fs::read_dir(package.join("tests")).into_iter().flatten().flatten();
+            roots.extend(programs.map(|program| match program.path() {
+                folder if folder.is_dir() => folder.join("main.rs"),
+                file => file,
+            }));
+        }
+        for root in roots.into_iter().filter(|root| root.exists()) {
+            follow(root, true, &mut run);
+        }
+    }
+    assert!(with_tests.len() > 150, "{}", with_tests.len());
+    let lost: Vec<&PathBuf> = with_tests.iter().filter(|file| !run.contains(*file)).collect();
+    assert!(lost.is_empty(), "no test program has these files as modules: {lost:#?}");
+}
+
+/// `.ci/run` with a make(1) that prints and writes what is given, and ends with this code, on a machine of this kind.
+fn ci_on(machine: Option<&str>, printed: &str, skips: &str, code: i32) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     let make = directory.path().join("make");
     let script = format!(
         "#!/bin/bash\nskips=${{2#NUNBIRD_SKIPS=}}\n[ \"$1\" = test ] && [ -n \"$skips\" ] || exit 99\n\
          printf '%b' '{skips}' >>\"$skips\"\nprintf '%b' '{printed}'\nexit {code}\n"
     );
-    fs::write(&make, script).expect("written");
+    write_executable(&make, script.as_bytes());
     fs::set_permissions(&make, fs::Permissions::from_mode(0o755)).expect("a mode");
     let path = format!(
         "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         directory.path().display()
     );
-    Command::new(tree().join(".ci/run")).env("PATH", path).output().expect("bash")
+    let mut command = Command::new(tree().join(".ci/run"));
+    command.env("PATH", path).env_remove("NUNBIRD_KNOWN_SKIPS");
+    if let Some(kind) = machine {
+        command.env("NUNBIRD_KNOWN_SKIPS", format!(".ci/known-skips-{kind}"));
+    }
+    command.output().expect("bash")
+}
+
+fn ci(printed: &str, skips: &str, code: i32) -> Output {
+    ci_on(None, printed, skips, code)
 }
 
 #[test]
@@ -174,6 +260,37 @@ fn ci_counts_what_is_left_out_and_fails_for_all_but_the_known() {
     assert!(said.contains("SKIPPED (known) advisories, Makefile: out of reach\n"), "{said}");
 }
 
+/// A line for a machine of one kind is a pattern, and fits no other name.
+#[test]
+fn ci_on_a_machine_without_groups_of_version_1_may_leave_out_what_needs_them() {
+    let passed = "test result: ok. 5 passed; 0 failed\\n";
+    for (name, known) in [
+        ("host_login::a_stage_has_a_session", true),
+        ("limits::a_job_has_its_limits", true),
+        ("limits_of_version_one_are_set_read_back_and_enforced", true),
+        ("ghost::a_job_runs", false),
+        ("faults::a_job_runs", false),
+        ("ledger::a_job_runs", false),
+    ] {
+        let skip = format!("{name}\\ttests/tests/a.rs:1\\tno groups\\n");
+        assert_eq!(ci_on(Some("cgroup2"), passed, &skip, 0).status.success(), known, "{name}");
+        assert!(!ci(passed, &skip, 0).status.success(), "{name}");
+    }
+}
+
+#[test]
+fn the_workflow_of_the_forge_runs_the_check_and_every_test_without_secrets() {
+    let text = fs::read_to_string(tree().join(".github/workflows/ci.yml")).expect("a workflow");
+    let runs = |command: &str| {
+        text.lines().any(|line| line.trim_start().starts_with("- run: ") && line.ends_with(command))
+    };
+    assert!(runs(" make check") && runs(" .ci/run") && !text.contains("{{ secrets"), "{text}");
+    for action in text.lines().filter_map(|line| line.split_once("uses: ")) {
+        let version = action.1.split_once("@v").expect("a version").1;
+        assert_eq!(version.split('.').filter(|part| part.parse::<u32>().is_ok()).count(), 3, "{}", action.1);
+    }
+}
+
 /// What is left out is on the list even though the harness hides what a passing test prints.
 #[test]
 fn a_test_that_is_left_out_is_on_the_list_with_place_and_reason() {
@@ -198,6 +315,34 @@ fn leaves_itself_out_where_the_test_above_asks() {
     if std::env::var_os("NBT_LEAVE_OUT").is_some() {
         nunbird_tests::skip!("asked to,\t{}", "twice");
     }
+}
+
+#[needs(root)]
+fn what_needs_root_runs_in_each_mode_and_without_root_is_on_the_list() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let own = directory.path().join("gate");
+    // Where anybody may run it.
+    copy_executable(&std::env::current_exe().expect("own path"), &own);
+    let list = directory.path().join("skipped");
+    fs::write(&list, "").expect("a list");
+    fs::set_permissions(&list, fs::Permissions::from_mode(0o666)).expect("a mode");
+    for (id, runs) in [(0, true), (65534, false)] {
+        let mut command = Command::new(&own);
+        command.args(["--exact", "runs_in_two_modes", "--nocapture"]).uid(id).gid(id);
+        command.env("NUNBIRD_SKIPS", &list).env("NUNBIRD_TESTS_ALLOW_SKIP", "1");
+        let output = command.output().expect("this program");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(printed.contains("in \"one\"\nin \"two\"\n"), runs, "{printed}");
+        let left_out = fs::read_to_string(&list).expect("a list");
+        assert_eq!(left_out.starts_with("runs_in_two_modes\ttests/tests/gate.rs:"), !runs, "{left_out}");
+    }
+}
+
+#[needs(root, in_each = ["one", "two"])]
+fn runs_in_two_modes(mode: &str) {
+    assert!(["one", "two"].contains(&mode));
 }
 
 #[test]
