@@ -1,8 +1,6 @@
 //! Every code of a refusal has an entry, and every entry is about a refusal.
 
-mod scene;
-
-use scene::Scene;
+use crate::scene::Scene;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,6 @@
 //! What the commands print and how they end.
 
-mod scene;
-
-use scene::{Scene, claims};
+use crate::scene::{Scene, claims};
 
 #[test]
 fn a_decision_is_explained_with_every_rule_condition_and_value() {

@@ -1,8 +1,6 @@
 //! Forks, identities and exceptions in what `nunbirdctl` says, and policies that run nobody's job.
 
-mod scene;
-
-use scene::Scene;
+use crate::scene::Scene;
 
 const RULE: &str = "[[rule]]\nname = \"hpc-only\"\n";
 

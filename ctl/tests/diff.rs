@@ -1,9 +1,7 @@
 //! `nunbirdctl diff` finds or names every change of a configuration.
 
-mod scene;
-
+use crate::scene::Scene;
 use nunbird_policy::{Kind, Policy, every_key, to_toml};
-use scene::Scene;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,8 +1,6 @@
 //! The admin guide is true: its tested policy passes, and its commands print what it says.
 
-mod scene;
-
-use scene::Scene;
+use crate::scene::Scene;
 
 const GUIDE: &str = include_str!("../../docs/admin-guide.md");
 

@@ -1,8 +1,6 @@
 //! Commands that read the audit file, and Jacamar's configuration.
 
-mod scene;
-
-use scene::Scene;
+use crate::scene::Scene;
 
 fn event(outcome: &str, id: u64, login: &str, project: &str, more: &str) -> String {
     format!(

@@ -1,8 +1,6 @@
 //! What is checked in under packaging/ is what the program says of itself.
 
-mod scene;
-
-use scene::Scene;
+use crate::scene::Scene;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

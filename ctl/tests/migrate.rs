@@ -1,8 +1,6 @@
 //! Jacamar's configuration as Nunbird's own.
 
-mod scene;
-
-use scene::{Scene, claims};
+use crate::scene::{Scene, claims};
 
 const JACAMAR: &str = r#"[general]
 executor = "shell"

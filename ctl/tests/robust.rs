@@ -1,8 +1,6 @@
 //! Input that is hostile, broken, huge or changing, and readers that go away.
 
-mod scene;
-
-use scene::{Scene, claims};
+use crate::scene::{Scene, claims};
 use std::fmt::Write;
 use std::io::Read;
 use std::process::{Command, Stdio};

@@ -1,8 +1,6 @@
 //! The schema takes what the configuration's reader takes, and refuses what it refuses.
 
-mod scene;
-
-use scene::Scene;
+use crate::scene::Scene;
 use serde_json::{Map, Value, json};
 use toml::de::{DeTable, DeValue};
 

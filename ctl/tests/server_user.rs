@@ -1,8 +1,6 @@
 //! What the commands say about the check of a job's user by the server.
 
-mod scene;
-
-use scene::Scene;
+use crate::scene::Scene;
 
 const SERVER: &str = "[[gitlab]]\nname = \"main\"\nurl = \"https://gitlab.example.org\"\naudience = \"https://gitlab.example.org\"\n";
 const RULE: &str = "[[rule]]\nname = \"hpc\"\nwhen.project = \"hpc/**\"\nrun_as = \"$user_login\"\n";
@@ -61,7 +59,7 @@ fn explain_says_that_it_takes_the_user_for_a_person() {
     let name = user.as_ref().map_or("nobody-here", |user| user.name.as_str());
     let scene = Scene::new();
     scene.configure(&format!("{SERVER}{RULE}[accounts]\nmin_uid = 100\n"));
-    let claims = scene.claims(&scene::claims(name, "hpc/app"));
+    let claims = scene.claims(&crate::scene::claims(name, "hpc/app"));
     let explained = scene.run(&["explain", "--claims", &claims]);
     assert_eq!(explained.out.contains("is asked whether `"), explained.code == 0, "{explained:?}");
 }

@@ -1,8 +1,6 @@
 //! `nunbirdctl show` gives each value's place, in either dialect.
 
-mod scene;
-
-use scene::Scene;
+use crate::scene::Scene;
 
 const EVERY_KEY: &str = include_str!("../../policy/tests/jacamar/every_key.toml");
 

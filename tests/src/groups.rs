@@ -1,23 +1,32 @@
 //! Control groups of a test program's own, below which `nunbird-auth` makes those of jobs.
 //!
-//! A process has one place in each hierarchy, so a test program that uses this has one test.
+//! A process has one place in each hierarchy: the tests of a program that uses this take turns, and all of them use it.
 
 use nunbird_cgroup::Place;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Own groups in the hierarchies of version 1, left and removed when this is dropped, with the groups of jobs below them.
 #[derive(Debug)]
-pub struct Groups(Vec<(PathBuf, PathBuf)>);
+pub struct Groups {
+    /// Each with the group that this process was in before.
+    entered: Vec<(PathBuf, PathBuf)>,
+    _turn: MutexGuard<'static, ()>,
+}
 
 impl Groups {
-    /// Enters them; none where the machine has no hierarchies of version 1 that it may write to.
+    /// Enters them once no other test is in groups; none where the machine has no hierarchies of version 1 that it may write to.
     ///
     /// # Panics
     /// When a group that was made cannot be entered.
     pub fn enter() -> Option<Self> {
+        // A test that failed has left its groups all the same.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let place = Place::own().expect("proc").separate;
-        let mut groups = Groups(Vec::new());
+        let mut groups = Groups { entered: Vec::new(), _turn: turn };
         for (name, hierarchy) in &place {
             let own = hierarchy.mount.join(format!("nbt_{}", std::process::id()));
             let wanted = ["memory", "cpu", "cpuacct", "pids", "freezer", "blkio"].contains(&name.as_str());
@@ -25,7 +34,7 @@ impl Groups {
                 continue;
             }
             fs::create_dir(&own).ok()?;
-            groups.0.push((own.clone(), hierarchy.group.clone()));
+            groups.entered.push((own.clone(), hierarchy.group.clone()));
             move_here(&own);
         }
         ["memory", "cpu", "pids"].iter().all(|name| place.contains_key(*name)).then_some(groups)
@@ -37,7 +46,7 @@ impl Groups {
     /// When there is none.
     pub fn own(&self, controller: &str) -> PathBuf {
         let parent = |path: &Path| path.parent().is_some_and(|mount| mount.ends_with(controller));
-        self.0.iter().map(|(own, _)| own.clone()).find(|own| parent(own)).expect("a hierarchy")
+        self.entered.iter().map(|(own, _)| own.clone()).find(|own| parent(own)).expect("a hierarchy")
     }
 
     /// Groups of jobs that are there.
@@ -45,7 +54,7 @@ impl Groups {
     /// # Panics
     /// When they cannot be listed.
     pub fn jobs(&self) -> Vec<PathBuf> {
-        let entries = self.0.iter().flat_map(|(own, _)| fs::read_dir(own).expect("group").flatten());
+        let entries = self.entered.iter().flat_map(|(own, _)| fs::read_dir(own).expect("group").flatten());
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
     }
 }
@@ -63,7 +72,7 @@ impl Drop for Groups {
                 std::thread::yield_now();
             }
         }
-        for (own, former) in &self.0 {
+        for (own, former) in &self.entered {
             move_here(former);
             let _also_after_a_failure = fs::remove_dir(own);
         }

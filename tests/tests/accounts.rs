@@ -1,7 +1,5 @@
 //! Accounts that no job becomes, whatever the token says.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{Account, Exit, Privilege, World};

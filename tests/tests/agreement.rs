@@ -4,13 +4,9 @@
 //! Each case is the sound job of a sound policy with some quirks put on it at random. `NUNBIRD_AGREEMENT_SECONDS` says for how long
 //! cases are made (50 s), `NUNBIRD_AGREEMENT_SEED` by which numbers. A case that differs is made smaller before it is printed.
 
-#![forbid(unsafe_code)]
-
-mod quirks;
-
+use crate::quirks::{self, Plan, QUIRKS};
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
-use quirks::{Plan, QUIRKS};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,5 @@
 //! Events of whole jobs, in every privilege mode and every place where they can go.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::enter::{Mount, Spec};
 use nunbird_tests::{Daemons, Exit, Privilege, World, needs};

@@ -1,7 +1,5 @@
 //! The clean-up of a job whatever came before it: a refusal, a stage that still runs, a restart of the host, another job.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::json;

@@ -1,7 +1,5 @@
 //! Conditions on forks and identity providers, and exceptions, decided by the installed program.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome, assert_refused};
 use nunbird_tests::world::{Exit, Privilege, World};

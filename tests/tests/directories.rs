@@ -1,7 +1,5 @@
 //! Where jobs work: directories that users name, that the site has made for them, and those that go.
 
-#![forbid(unsafe_code)]
-
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use nunbird_tests::needs;

@@ -1,7 +1,5 @@
 //! What `nunbirdctl doctor` finds on a machine where Nunbird is installed, and what it finds when one thing is wrong.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::Value;

@@ -1,7 +1,5 @@
 //! A Jacamar CI beside Nunbird: `nunbirdctl doctor` names an old one, and asking it for its version gives it nothing.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::world::{Privilege, World};
 use serde_json::Value;

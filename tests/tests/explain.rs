@@ -2,8 +2,6 @@
 //!
 //! tests/tests/judgement.rs holds the two against each other for a table of rules, claims and validation programs.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::issuer::{JOB, now};
 use nunbird_tests::needs;
 use nunbird_tests::runner::Job;

@@ -1,7 +1,5 @@
 //! Files that somebody else could have written, and places where nothing can be written: each is refused.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome};
 use nunbird_tests::world::enter::Mount;

@@ -1,7 +1,5 @@
 //! What a refusal tells the CI user to write works when it is written.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{AUDIENCE, Exit, Privilege, World};

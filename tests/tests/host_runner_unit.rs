@@ -1,8 +1,6 @@
 //! The runner's unit under a real systemd: which settings keep jobs from running, whether `nunbirdctl doctor` says so, and the
 //! drop-in of the package.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::host::RUNNER_UNIT;
 use nunbird_tests::{Host, needs};
 use serde_json::Value;

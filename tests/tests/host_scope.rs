@@ -1,8 +1,6 @@
 //! The limits of a job by transient units of systemd (`way = "scope"`), on a booted host whose control groups are of version 1.
 //! Version 2 is in `long/vm_scope.rs`.
 
-#![forbid(unsafe_code)]
-
 use nix::sys::signal::Signal;
 use nunbird_tests::host::RUNNER_UNIT;
 use nunbird_tests::{Cancel, Exit, Host, Job, Session, needs};

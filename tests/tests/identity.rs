@@ -1,7 +1,5 @@
 //! Tokens that prove nothing, tried on the installed setuid program: each is refused, said why, and audited.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::issuer::{self, Reply, SigningKey};
 use nunbird_tests::runner::{Job, RunnerVersion, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};

@@ -3,8 +3,6 @@
 //!
 //! The victim is `alice`, who has an account on the machine. `mallory` has a GitLab user and none here.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::issuer::{self, Issuer, SigningKey};
 use nunbird_tests::runner::Job;
 use nunbird_tests::world::{Exit, Privilege, World};

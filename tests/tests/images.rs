@@ -1,7 +1,5 @@
 //! Jobs that ask for an image, services or steps, which are not run.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::{Job, Privilege, World, needs};
 use serde_json::{Value, json};
 

@@ -1,7 +1,5 @@
 //! What a process was before it became the privileged program: a parent of others, and with privilege when it only prints.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 

@@ -1,7 +1,5 @@
 //! A site that comes from Jacamar CI: its file, its runner's arguments, Nunbird's program.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Commands, Job, assert_refused};
 use nunbird_tests::world::{AUDIENCE, Exit, Privilege, World};

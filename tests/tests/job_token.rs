@@ -1,7 +1,5 @@
 //! Jobs without `id_tokens:`, proven by what the GitLab server says of their own token.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::issuer::{JOB, JWKS, Reply};
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome};

@@ -1,7 +1,5 @@
 //! The site's validation program and the user's own word, on the way of a real job.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{Exit, Privilege, World};

@@ -3,8 +3,6 @@
 //! What `nunbird-keys` does with each hostile answer is proven beside it (`keys/tests`); here it is whose server a job
 //! makes it believe, and what the job and the admin learn.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::issuer::{DISCOVERY, Reply};
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::{Exit, Issuer, Privilege, World, needs};

@@ -2,8 +2,6 @@
 //!
 //! This process goes into groups of its own, below which `nunbird-auth` makes those of jobs; so everything is in one test.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::world::{Exit, Privilege, World};
 use nunbird_tests::{Groups, Job, needs, skip};
 use serde_json::{Value, json};

@@ -1,7 +1,5 @@
 //! An account stays with the GitLab user whose job had it first, through the installed program in every privilege mode.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome, assert_refused};
 use nunbird_tests::world::enter::Mount;

@@ -1,7 +1,5 @@
 //! What a site's policy can say beyond "everybody as themselves", decided by the installed program.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::{StageOutcome, assert_refused};
 use nunbird_tests::world::{Exit, Privilege, World};

@@ -1,7 +1,5 @@
 //! What a caller can leave in a process for a program with more privilege, and what the job gets to see.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};

@@ -1,7 +1,5 @@
 //! Limits of each process, and how processes stand against others: in force in every mode, and nobody's to undo.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::world::{Exit, Privilege, World};
 use nunbird_tests::{Session, StageOutcome, needs};
 

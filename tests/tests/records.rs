@@ -1,7 +1,5 @@
 //! The record of a job, by which every stage after `config` goes.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::json;

@@ -3,8 +3,6 @@
 //! The runner is a shell between the test and the program; what the program takes for its runner is decided by sessions, so a shell
 //! with a session of its own is a runner that comes and goes.
 
-#![forbid(unsafe_code)]
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_tests::runner::{Session, StageOutcome};

@@ -1,7 +1,5 @@
 //! Two accounts that run gitlab-runner on one host: neither holds up the other, whatever it does to its own calls.
 
-#![forbid(unsafe_code)]
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_tests::runner::{Session, StageOutcome};

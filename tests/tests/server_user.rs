@@ -1,8 +1,6 @@
 //! What the GitLab server says about a job's user: a login can be chosen, so that a service account or somebody who took a
 //! person's name must not become the local account of that name (CVE-2026-107589 in Jacamar CI).
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::issuer::{JOB, Reply};
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome};

@@ -1,7 +1,5 @@
 //! A runner's account that was taken over, and what it can do to the lookups of a program that is running.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{Exit, Privilege, World};

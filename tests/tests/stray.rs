@@ -2,8 +2,6 @@
 //!
 //! This process goes into groups of its own, below which `nunbird-auth` makes those of jobs; so everything is in one test.
 
-#![forbid(unsafe_code)]
-
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -1,7 +1,5 @@
 //! Refusals that no event can tell of, and how many of those that anybody can bring about are written.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::world::enter::{Mount, Spec};
 use nunbird_tests::{Daemons, Exit, Privilege, Session, StageOutcome, World, needs};
 use std::ffi::OsString;

@@ -1,7 +1,5 @@
 //! docs/transcripts.md is of today's program.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::{Privilege, needs, transcript};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! The admin guide's walk-through is true: every command in it is run, and prints what it shows.
 
-#![forbid(unsafe_code)]
-
 use nunbird_tests::needs;
 use nunbird_tests::world::{Account, Privilege, World};
 

@@ -1,7 +1,5 @@
 //! A directory with a configuration in it, and nunbirdctl.
 
-#![allow(dead_code, reason = "each test file uses a part")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;

@@ -5,6 +5,7 @@ mod directory;
 mod double;
 mod job;
 mod network;
+mod packaging;
 mod rotation;
 mod scene;
 mod tls;

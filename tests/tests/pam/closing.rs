@@ -1,7 +1,7 @@
 //! The end of a job's session when something is in its way.
 
-use crate::job::{ACCOUNT, PER_JOB, door, gone, keepers, kill, machine, sockets};
-use crate::{begin, machine_with, sessions, wait};
+use super::job::{ACCOUNT, PER_JOB, door, gone, keepers, kill, machine, sockets};
+use super::{begin, machine_with, sessions, wait};
 use nunbird_tests::{Exit, Privilege, needs};
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ fn a_session_that_does_not_open_keeps_no_process_and_one_that_does_not_close_is_
     assert!(cleanup.log.contains("was not closed as it should be"), "{}", cleanup.log);
     pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
     // The last of the keepers has waited for it.
-    assert!(crate::is_gone(&crate::pid_in(&world.host_path("/var/log/nbt_hang"))));
+    assert!(super::is_gone(&super::pid_in(&world.host_path("/var/log/nbt_hang"))));
     assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
 }
 

@@ -1,6 +1,6 @@
 //! Who may start `nunbird-session`, who reaches its processes, and what their end means for the job.
 
-use crate::{NOTE, begin, is_gone, machine, sessions, wait};
+use super::{NOTE, begin, is_gone, machine, sessions, wait};
 use nunbird_tests::{Exit, Privilege, World, needs};
 use std::fs;
 use std::path::{Path, PathBuf};

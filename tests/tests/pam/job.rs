@@ -1,6 +1,6 @@
 //! One session for a whole job: opened by `prepare`, closed by `cleanup`, and what happens when either end is missing.
 
-use crate::{NOTE, WITH_ROOT, begin, machine_with, notes, sessions, wait};
+use super::{NOTE, WITH_ROOT, begin, machine_with, notes, sessions, wait};
 use nunbird_tests::{Exit, Privilege, Status, World, needs};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub(crate) fn keepers(world: &World) -> Vec<i32> {
 }
 
 pub(crate) fn gone(pid: i32) -> bool {
-    crate::is_gone(&Path::new("/proc").join(pid.to_string()))
+    super::is_gone(&Path::new("/proc").join(pid.to_string()))
 }
 
 pub(crate) fn kill(world: &World, signal: &str, pid: i32) {

@@ -1,6 +1,6 @@
 //! What a session gives a job, and that it is closed when the stage is over, however it ends.
 
-use crate::{NOTE, WITH_ROOT, begin, machine, machine_with, notes, sessions};
+use super::{NOTE, WITH_ROOT, begin, machine, machine_with, notes, sessions};
 use nunbird_tests::{Cancel, Exit, Privilege, Reason, Status, needs};
 
 /// A line of each kind: for a kind without one PAM would ask the service `other`.
@@ -54,7 +54,7 @@ fn a_cancelled_stage_leaves_no_session_open(privilege: Privilege) {
             .cancel_when("build_script", "going", how)
             .run()
             .expect(&Status::failed(Reason::Canceled));
-        crate::wait(|| Some(()).filter(|()| sessions(&world).0 == sessions(&world).1));
+        super::wait(|| Some(()).filter(|()| sessions(&world).0 == sessions(&world).1));
         assert!(sessions(&world).0 > 1, "{:?}", notes(&world));
     }
 }
@@ -178,7 +178,7 @@ fn a_module_that_talks_without_end_is_cut_short() {
          struct pam_message m = {PAM_TEXT_INFO, t}; const struct pam_message *p = &m; struct pam_response *r = 0;\n\
          const struct pam_conv *c; pam_get_item(h, PAM_CONV, (const void **)&c);\n\
          c->conv(1, &p, &r, c->appdata_ptr); free(r); free(t); return PAM_SUCCESS; }\n";
-    crate::build_module(&world, "pam_talk", source);
+    super::build_module(&world, "pam_talk", source);
     let job = world.job();
     let mut session = job.begin();
     assert!(session.config().succeeded());
@@ -206,7 +206,7 @@ fn a_session_that_cannot_be_closed_is_told_and_changes_no_result(privilege: Priv
     let outcome = session.prepare();
     assert!(outcome.succeeded(), "{}", outcome.log);
     assert!(outcome.log.contains("did not close the session in time"), "{}", outcome.log);
-    assert!(crate::is_gone(&crate::pid_in(&world.host_path("/var/log/nbt_hang"))));
+    assert!(super::is_gone(&super::pid_in(&world.host_path("/var/log/nbt_hang"))));
     let outcome = session.run_text("build_script", "exit 9");
     assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
     let code = std::fs::read_to_string(session.exit_code_file()).expect("a code");

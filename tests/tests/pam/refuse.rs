@@ -1,6 +1,6 @@
 //! What keeps a job out: modules that refuse, fail, hang or change the user, and services that are not there.
 
-use crate::{WITH_ROOT, is_gone, machine, machine_with, pid_in, sessions};
+use super::{WITH_ROOT, is_gone, machine, machine_with, pid_in, sessions};
 use nunbird_tests::{Exit, Privilege, World, needs};
 use std::fs;
 
@@ -31,7 +31,7 @@ fn an_account_that_pam_access_denies_gets_no_job(privilege: Privilege) {
     assert_refused(&world, 1, "pam-account", "pam_acct_mgmt");
     let job = world.job().user("bob");
     let mut session = job.begin();
-    crate::begin(&mut session);
+    super::begin(&mut session);
 }
 
 #[needs(root, in_each = WITH_ROOT)]
@@ -59,7 +59,7 @@ fn pam_nologin_keeps_jobs_out_with_its_text(privilege: Privilege) {
 fn a_session_that_a_module_does_not_open_is_a_failure_of_the_system(privilege: Privilege) {
     let world = machine(
         privilege,
-        &format!("account required pam_permit.so\n{}session required pam_deny.so\n", crate::NOTE),
+        &format!("account required pam_permit.so\n{}session required pam_deny.so\n", super::NOTE),
     );
     assert_refused(&world, 2, "pam", "pam_open_session");
 }
@@ -95,7 +95,7 @@ fn a_module_that_changes_the_user_is_a_denial() {
              int {function}(pam_handle_t *h, int f, int n, const char **v) {{\n\
              (void)f; (void)n; (void)v; return pam_set_item(h, PAM_USER, \"bob\"); }}\n"
         );
-        crate::build_module(&world, "pam_swap", &text);
+        super::build_module(&world, "pam_swap", &text);
         let line = match kind {
             "account" => "account required /opt/nunbird/pam_swap.so\n".to_owned(),
             "setcred" => {
@@ -103,7 +103,7 @@ fn a_module_that_changes_the_user_is_a_denial() {
             }
             _ => format!(
                 "account required pam_permit.so\n{}session required /opt/nunbird/pam_swap.so\n",
-                crate::NOTE
+                super::NOTE
             ),
         };
         world.write_keys();

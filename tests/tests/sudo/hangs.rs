@@ -1,6 +1,6 @@
 //! Clean-ups that their users do not let end. Each takes the time that a clean-up has.
 
-use crate::{SUDOERS, begin, machine, sudoers};
+use super::{SUDOERS, begin, machine, sudoers};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_tests::world::{Account, Exit};

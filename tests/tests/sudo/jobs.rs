@@ -1,6 +1,6 @@
 //! Jobs that sudo has made the user's.
 
-use crate::{begin, machine};
+use super::{begin, machine};
 use nunbird_tests::{Cancel, Reason, Status, needs};
 use std::fs;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! What keeps a job out where sudo changes the user, and what the sudoers file does not allow.
 
-use crate::{SUDOERS, machine, sudoers};
+use super::{SUDOERS, machine, sudoers};
 use nunbird_tests::{Exit, Privilege, World, needs};
 
 const LAUNCHER: &str = "/opt/nunbird/bin/nunbird";

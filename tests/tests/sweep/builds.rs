@@ -1,6 +1,6 @@
 //! Old build directories.
 
-use crate::{action, age, credentials, items, ready, sweep};
+use super::{action, age, credentials, items, ready, sweep};
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege};
 

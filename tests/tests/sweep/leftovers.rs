@@ -1,6 +1,6 @@
 //! The runner's own temporary files.
 
-use crate::{action, age, change_record, items, ready, sweep};
+use super::{action, age, change_record, items, ready, sweep};
 use nunbird_tests::needs;
 use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{Exit, Privilege, World};

@@ -1,6 +1,6 @@
 //! Records of jobs that are over, and what those jobs left.
 
-use crate::{action, age, change_record, crashed, credentials, items, ready, runs, sweep};
+use super::{action, age, change_record, crashed, credentials, items, ready, runs, sweep};
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! What a genuine token says: its issuer, audience and time, the types of its claims, and the job that it is for.
 
-use crate::scene::{HEADER, KEY, NOW, ask_claims, ask_with, claims, response, server, sign, with};
+use super::scene::{HEADER, KEY, NOW, ask_claims, ask_with, claims, response, server, sign, with};
 use nunbird_token::{Bound, Rejection, Server};
 use serde_json::{Value, json};
 

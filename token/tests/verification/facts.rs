@@ -1,6 +1,6 @@
 //! What is read of the response and of a token that counts.
 
-use crate::scene::{HEADER, KEY, ask_claims, ask_with, claims, response, server, sign, with};
+use super::scene::{HEADER, KEY, ask_claims, ask_with, claims, response, server, sign, with};
 use nunbird_token::{Rejection, decode, encode};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Who signed a token, by what key and algorithm, and what is no token at all.
 
-use crate::scene::{
+use super::scene::{
     HEADER, KEY, NOW, OTHER_KEY, ask, ask_claims, ask_with, claims, response, server, sign, with,
 };
 use aws_lc_rs::signature::KeyPair as _;

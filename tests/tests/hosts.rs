@@ -1,0 +1,10 @@
+//! Jobs on booted systemd hosts: each test boots its own (`Host`).
+
+#![forbid(unsafe_code)]
+
+mod host;
+mod host_login;
+mod host_misbehaviour;
+mod host_runner_unit;
+mod host_scope;
+mod host_units;

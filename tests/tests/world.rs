@@ -1,0 +1,53 @@
+//! Jobs on private machines: each test has accounts, configuration and an installation of its own (`World`), so any number of them
+//! runs at once. Nothing in this program changes the process itself; what has to is a program of its own (docs/testing.md).
+
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod agreement;
+mod audit;
+// Tests begin in the order of their names, and two of these wait for two minutes: so they do not begin last.
+#[path = "sudo/mod.rs"]
+mod by_sudo;
+mod cancel;
+mod cleanup;
+mod conditions;
+mod demo;
+mod directories;
+mod doctor;
+mod doctor_jacamar;
+mod exit_codes;
+mod explain;
+mod files;
+mod flags;
+mod help;
+mod identity;
+mod identity_attacks;
+mod images;
+mod inherited;
+mod isolation;
+mod jacamar;
+mod job_token;
+mod judgement;
+mod keys;
+mod ledger;
+mod pam;
+mod people;
+mod policy;
+mod process;
+mod process_limits;
+mod quirks;
+mod records;
+mod runner_gone;
+mod runners;
+mod server_user;
+mod shepherd;
+mod slots;
+mod starve;
+mod sweep;
+mod testbed;
+mod traces;
+mod transcripts;
+mod walkthrough;
+mod whole_job;
+mod worker;

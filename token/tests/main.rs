@@ -1,0 +1,6 @@
+//! Tokens, job responses and the worker's messages, from outside.
+
+#![forbid(unsafe_code)]
+
+mod message;
+mod verification;
