@@ -117,7 +117,7 @@ fn too_much_memory_is_told_where_slurm_bounds_it_without_control_groups() {
     let ended = slurm
         .job("nbt_ann")
         .arguments("--mem=50")
-        .run("echo begun; head -c 300000000 /dev/zero | tail -c 300000000 | { sleep 60; wc -c; }");
+        .run("echo begun; head -c 300000000 /dev/zero | tail -c 300000000 | { sleep 60 && wc -c; }");
     ended.failed(1, "killed: out of memory on n");
     assert_eq!(ended.summary.as_ref().expect("a summary").end, BatchEnd::OutOfMemory);
     assert_eq!(ended.text(), "begun\n");
