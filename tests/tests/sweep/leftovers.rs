@@ -40,40 +40,41 @@ fn old_temporary_files_of_the_runner_go_and_nothing_else() {
     for account in ["root", "nbt_runner"] {
         let world = ready(Privilege::Setuid);
         world.write_file("/home/alice/precious", "kept", "alice", 0o600);
-        let old = job_directory(&world, "custom-executor101", RUNNER, 3);
-        let old_trace = trace(&world, "trace102", RUNNER, 3);
+        // Numbers that no job of another test has: what they use is kept.
+        let old = job_directory(&world, "custom-executor999101", RUNNER, 3);
+        let old_trace = trace(&world, "trace999102", RUNNER, 3);
         let stay = [
-            job_directory(&world, "custom-executor103", RUNNER, 0),
-            job_directory(&world, "custom-executor104", 4101, 9),
-            job_directory(&world, "custom-executors105", RUNNER, 9),
-            trace(&world, "trace106", 4101, 9),
-            trace(&world, "trace107.log", RUNNER, 9),
-            trace(&world, "custom-executor108", RUNNER, 9),
+            job_directory(&world, "custom-executor999103", RUNNER, 0),
+            job_directory(&world, "custom-executor999104", 4101, 9),
+            job_directory(&world, "custom-executors999105", RUNNER, 9),
+            trace(&world, "trace999106", 4101, 9),
+            trace(&world, "trace999107.log", RUNNER, 9),
+            trace(&world, "custom-executor999108", RUNNER, 9),
         ];
-        let link = world.host_path("/tmp/custom-executor109");
+        let link = world.host_path("/tmp/custom-executor999109");
         symlink("/home/alice", &link).expect("a link");
         // A stage has made a directory for its script just now.
-        let busy = job_directory(&world, "custom-executor110", RUNNER, 9);
+        let busy = job_directory(&world, "custom-executor999110", RUNNER, 9);
         age(&busy.join("response.json"), 0);
-        let used = trace(&world, "trace111", RUNNER, 9);
+        let used = trace(&world, "trace999111", RUNNER, 9);
         let open = File::open(&used).expect("a file");
         let dry = sweep(&world, account, &["--dry-run"]);
-        assert_eq!(action(&items(&dry), "custom-executor101"), "would remove", "{}", dry.stdout);
+        assert_eq!(action(&items(&dry), "custom-executor999101"), "would remove", "{}", dry.stdout);
         assert!(old.exists() && old_trace.exists());
         let done = sweep(&world, account, &[]);
         assert_eq!(done.exit, Exit::Code(0), "{}{}", done.stdout, done.stderr);
         let all = items(&done);
         for (name, expected) in [
-            ("custom-executor101", "removed"),
-            ("trace102", "removed"),
-            ("custom-executor103", "kept"),
-            ("custom-executor104", "not looked at"),
-            ("custom-executors105", "not looked at"),
-            ("trace106", "not looked at"),
-            ("trace107.log", "not looked at"),
-            ("custom-executor108", "not looked at"),
-            ("custom-executor109", "not looked at"),
-            ("custom-executor110", "kept"),
+            ("custom-executor999101", "removed"),
+            ("trace999102", "removed"),
+            ("custom-executor999103", "kept"),
+            ("custom-executor999104", "not looked at"),
+            ("custom-executors999105", "not looked at"),
+            ("trace999106", "not looked at"),
+            ("trace999107.log", "not looked at"),
+            ("custom-executor999108", "not looked at"),
+            ("custom-executor999109", "not looked at"),
+            ("custom-executor999110", "kept"),
         ] {
             assert_eq!(action(&all, name), expected, "{account}: {name}");
         }
