@@ -12,7 +12,7 @@ nok() { failed=$((failed + 1)); echo "FAILED  $1"; [ -z "${2-}" ] || printf '   
 same() { if [ "$2" = "$3" ]; then ok "$1"; else nok "$1" "expected '$2', found '$3'"; fi; }
 
 if [ "$(id -u)" != 0 ]; then echo "rpm/check.sh: run it as root" >&2; exit 1; fi
-for program in nunbird nunbird-auth nunbird-compliance nunbird-keys nunbird-session nunbirdctl; do
+for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-keys nunbird-session nunbirdctl; do
   [ -x "$programs/$program" ] || { echo "rpm/check.sh: $programs/$program is missing: run \`make suite\`" >&2; exit 1; }
 done
 work=$(mktemp -d)
@@ -53,6 +53,7 @@ for package in "$setuid" "$caps"; do
   done <<'EOF'
 -rwx--x--x root:root /opt/nunbird/bin/nunbird
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-compliance
+-rwxr-xr-x root:root /opt/nunbird/bin/nunbird-decide
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-keys
 -rwx------ root:root /opt/nunbird/bin/nunbird-session
 -rw-r--r-- root:root /etc/pam.d/nunbird
@@ -61,6 +62,7 @@ for package in "$setuid" "$caps"; do
 -rw-r--r-- root:root /opt/nunbird/share/completions/nunbirdctl.bash
 -rw-r--r-- root:root /opt/nunbird/share/gitlab-runner.service.d/10-nunbird.conf
 -rw-r--r-- root:root /etc/nunbird/config.toml
+-rw-r--r-- root:root /etc/nunbird/floor
 -rw-r--r-- root:root /usr/lib/systemd/system/nunbird-keys.service
 drwxr-xr-x root:root /var/lib/nunbird
 drwxr-xr-x nunbird:nunbird /var/lib/nunbird/keys
@@ -71,7 +73,7 @@ EOF
   same "$name: the configuration is the site's" cn \
     "$(rpm -qp --queryformat '[%{FILEFLAGS:fflags} %{FILENAMES}\n]' "$package" | awk '$2 == "/etc/nunbird/config.toml" {print $1}')"
   same "$name: files outside /opt/nunbird are the few that must be" \
-    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/pam.d/nunbird /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/lib/nunbird/people /var/log/nunbird" \
+    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/nunbird/floor /etc/pam.d/nunbird /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/lib/nunbird/people /var/log/nunbird" \
     "$(rpm -qpl "$package" | grep -v '^/opt/nunbird' | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
   for script in PREIN POSTIN PREUN POSTUN; do
     rpm -qp --queryformat "%{$script}" "$package" >"$work/script"

@@ -146,7 +146,7 @@ fn stage(words: Vec<OsString>) -> Result<Stage, String> {
         }
         Some("tidy") => {
             let account = words.next().ok_or("`tidy` needs the name of an account")?;
-            let name = account.to_str().filter(|name| nunbird_policy::check_name(name).is_ok());
+            let name = account.to_str().filter(|name| account_name(name));
             let unknown = || format!("`{}` is no name of an account", Untrusted(&account.to_string_lossy()));
             Stage::Tidy(name.ok_or_else(unknown)?.to_owned())
         }
@@ -163,6 +163,13 @@ fn stage(words: Vec<OsString>) -> Result<Stage, String> {
         None => Ok(stage),
         Some(extra) => Err(format!("unexpected argument `{}`", Untrusted(&extra.to_string_lossy()))),
     }
+}
+
+/// A name in the portable form (systemd.io/USER_NAMES); the user database and the policy have the last word.
+fn account_name(name: &str) -> bool {
+    let rest = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
+    let first = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
+    first && name.len() <= 32 && name.bytes().all(rest)
 }
 
 /// As [`Record`] names files: `<uid>-<device>-<inode>.json` or `orphan-<decision>.json`.

@@ -1,13 +1,10 @@
 //! What every step of one call needs to know.
 
-use crate::audit::sinks::Sinks;
+use crate::audit::{Script, Sinks};
 use crate::inputs::Inputs;
-use crate::opened::Script;
 use crate::privilege::Privilege;
 use nunbird_handover::Record;
-use nunbird_policy::Subject;
 use nunbird_sys::rlimits::Limits;
-use nunbird_token::Admitted;
 
 /// One call of the program.
 #[derive(Debug)]
@@ -28,10 +25,6 @@ pub(crate) struct Context<'a> {
     pub(crate) script: Option<Script>,
     /// Where events of a job that has a record are written, once it is found.
     pub(crate) sinks: Sinks,
-    /// The verified identity, once there is one.
-    pub(crate) admitted: Option<Admitted>,
     /// What the job has used, once it is over.
     pub(crate) usage: Option<nunbird_cgroup::Usage>,
-    /// What rules may ask about it.
-    pub(crate) subject: Option<Subject>,
 }

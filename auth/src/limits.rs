@@ -5,7 +5,6 @@
 
 use crate::card::mebibytes;
 use crate::context::Context;
-use crate::inputs::NotText;
 use crate::privilege::{Privilege, assume};
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::units;
@@ -16,8 +15,7 @@ use nunbird_cgroup::{
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
 use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
-use nunbird_judge::place;
-use nunbird_policy::{Limits, LimitsWay, NotGranted};
+use nunbird_requests::Confine;
 use nunbird_sys::{priority, process, rlimits};
 use std::fmt::Display;
 use std::io;
@@ -28,31 +26,13 @@ use std::time::Duration;
 /// How long the kernel may take to end and to clear away a job's processes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the job gets, its user's wishes included; the group is still to be made.
+/// Whether the kernel lets the job's processes have their limits and their place.
 ///
 /// # Errors
-/// A denial for wishes that are not granted, a system refusal for limits of processes that the kernel does not let go so high.
-pub(crate) fn decide(context: &Context<'_>, limits: Option<&Limits>) -> Result<Option<JobLimits>, Refusal> {
-    let Some(limits) = limits else { return Ok(None) };
-    let variable = |name: &str| {
-        let value = context.inputs.job_variable(name);
-        value.map_err(|NotText { name }| NotGranted(format!("{name} is no UTF-8 text")))
-    };
-    let (amounts, told) = limits.asked(variable).map_err(|e| place::limits_refused(limits, &e))?;
-    for line in told {
-        print_error(&format!("nunbird: {line}\n"));
-    }
-    let job = JobLimits {
-        name: limits.name.clone(),
-        amounts,
-        rlimits: limits.rlimits,
-        standing: limits.standing,
-        disks: Vec::new(),
-        group: None,
-    };
-    bounds(context, &job).map_err(|e| refused(&job.name, &e))?;
-    check_standing(limits.standing).map_err(|why| refused(&job.name, &why))?;
-    Ok(Some(job))
+/// A system refusal that names what it does not.
+pub(crate) fn check(context: &Context<'_>, job: &JobLimits) -> Result<(), Refusal> {
+    bounds(context, job).map_err(|e| refused(&job.name, &e))?;
+    check_standing(job.standing).map_err(|why| refused(&job.name, &why))
 }
 
 /// Makes the job's group, or warns that there is none where the site lets jobs run so; the answer is why, for the admin.
@@ -62,31 +42,30 @@ pub(crate) fn decide(context: &Context<'_>, limits: Option<&Limits>) -> Result<O
 /// must not be a way to run without those of the site.
 pub(crate) fn establish(
     context: &Context<'_>,
-    limits: Option<&Limits>,
-    record: &mut Record,
+    confine: &Confine,
+    disks: &[DiskLimit],
+    job: &mut JobLimits,
 ) -> Result<Option<String>, Refusal> {
-    let (Some(limits), Some(job)) = (limits, &mut record.limits) else { return Ok(None) };
-    let decision = number_of(&record.decision_id).unwrap_or(0);
-    let name = name_of(record.job_id, decision);
-    let runner = context.admitted.as_ref().and_then(|admitted| admitted.runner_id).unwrap_or(0);
-    let description = format!("CI job {} of {}", record.job_id, record.account.name);
-    let units = Units::of(runner, record.job_id, decision, description);
-    let made = find_disks(context.privilege, &limits.disks).and_then(|disks| {
+    let decision = number_of(&context.decision_id).unwrap_or(0);
+    let name = name_of(confine.job_id, decision);
+    let description = format!("CI job {} of {}", confine.job_id, confine.account);
+    let units = Units::of(confine.runner_id, confine.job_id, decision, description);
+    let made = find_disks(context.privilege, disks).and_then(|disks| {
         job.disks = disks;
-        make(context.privilege, limits.way, &name, &units, &amounts_of(job))
+        make(context.privilege, &confine.way, &name, &units, &amounts_of(job))
     });
     match made {
         Ok((way, group)) => {
-            let units = (limits.way == LimitsWay::Scope).then(|| units::kept(units));
+            let units = (confine.way == "scope").then(|| units::kept(units));
             let (unified, directories) = (way == Way::Unified, group.paths());
             job.group = Some(GroupPlace { unified, directories, units });
             Ok(None)
         }
         // Without a group the job is only not counted.
-        Err(_) if amounts_of(job) == Amounts::default() && limits.disks.is_empty() => Ok(None),
-        Err(trouble) if limits.require => Err(refused(&limits.name, &trouble)),
-        Err(trouble) if job.amounts != limits.amounts => {
-            let detail = format!("[limits.{}], with what the job asks for: {trouble}", limits.name);
+        Err(_) if amounts_of(job) == Amounts::default() && disks.is_empty() => Ok(None),
+        Err(trouble) if confine.require => Err(refused(&job.name, &trouble)),
+        Err(trouble) if confine.asked => {
+            let detail = format!("[limits.{}], with what the job asks for: {trouble}", job.name);
             let message = "the limits that this job asks for cannot be put in force on this host";
             Err(Refusal::denied(Code::Limits, message, detail).help(
                 "remove NUNBIRD_MEMORY, NUNBIRD_CPUS and NUNBIRD_PIDS from .gitlab-ci.yml, or ask for less",
@@ -94,8 +73,8 @@ pub(crate) fn establish(
         }
         Err(trouble) => {
             job.disks.clear();
-            let detail = clean(&format!("runs without [limits.{}]: {trouble}", limits.name));
-            warn_of_no_limits(context, &limits.name, &detail);
+            let detail = clean(&format!("runs without [limits.{}]: {trouble}", job.name));
+            warn_of_no_limits(context, &job.name, &detail);
             Ok(Some(detail))
         }
     }
@@ -125,7 +104,7 @@ fn find_disks(privilege: Privilege, disks: &[DiskLimit]) -> Result<Vec<DiskLimit
 
 fn make(
     privilege: Privilege,
-    way: LimitsWay,
+    way: &str,
     name: &str,
     units: &Units,
     amounts: &Amounts,
@@ -138,10 +117,10 @@ fn make(
         JobGroup::make(&place, way, name, holder.uid, amounts).map(|group| (way, group))
     };
     match way {
-        LimitsWay::Delegated => by(Way::Unified),
-        LimitsWay::Separate => by(Way::Separate),
-        LimitsWay::Scope => units::make(privilege, units, amounts),
-        LimitsWay::Auto => match by(Way::Unified) {
+        "delegated" => by(Way::Unified),
+        "v1" => by(Way::Separate),
+        "scope" => units::make(privilege, units, amounts),
+        _ => match by(Way::Unified) {
             Err(Trouble::Missing(_)) => by(Way::Separate),
             other => other,
         },
@@ -149,8 +128,8 @@ fn make(
 }
 
 /// Takes back what [`establish`] made for a job that is not admitted after all.
-pub(crate) fn abandon(privilege: Privilege, record: &Record) {
-    let _the_refusal_is_told_instead = remove(privilege, record);
+pub(crate) fn abandon(privilege: Privilege, limits: &JobLimits) {
+    let _the_refusal_is_told_instead = remove_of(privilege, Some(limits), privilege.caller.uid);
 }
 
 /// What a stage's process is put under while it still has privilege.
@@ -285,11 +264,15 @@ pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>
 /// # Errors
 /// As [`end`].
 pub(crate) fn remove(privilege: Privilege, record: &Record) -> Result<(), Refusal> {
+    remove_of(privilege, record.limits.as_ref(), record.runner_uid)
+}
+
+fn remove_of(privilege: Privilege, limits: Option<&JobLimits>, runner: u32) -> Result<(), Refusal> {
     let failed = |trouble: Trouble| left(&trouble);
-    if let Some(stopped) = units::stop(privilege, record, PATIENCE) {
+    if let Some(stopped) = units::stop(privilege, limits, PATIENCE) {
         return stopped.map_err(failed);
     }
-    let opened = open(privilege, record).or_else(gone).map_err(failed)?;
+    let opened = open_of(privilege, limits, runner).or_else(gone).map_err(failed)?;
     let Some((_identity, group)) = opened else { return Ok(()) };
     group.remove(PATIENCE).map_err(failed)
 }
@@ -303,7 +286,15 @@ fn gone(trouble: Trouble) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
 
 /// The job's group, and the ids that it is to be used under.
 fn open(privilege: Privilege, record: &Record) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
-    let Some((place, holder)) = place_of(privilege, record) else { return Ok(None) };
+    open_of(privilege, record.limits.as_ref(), record.runner_uid)
+}
+
+fn open_of(
+    privilege: Privilege,
+    limits: Option<&JobLimits>,
+    runner: u32,
+) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
+    let Some((place, holder)) = place(privilege, limits, runner) else { return Ok(None) };
     let way = if place.unified { Way::Unified } else { Way::Separate };
     let identity = assume(holder)?;
     JobGroup::open(way, &place.directories, holder.uid).map(|group| Some((identity, group)))
@@ -311,9 +302,13 @@ fn open(privilege: Privilege, record: &Record) -> Result<Option<(FileIdentity, J
 
 /// Where the job's group is, and whose its directories are.
 pub(crate) fn place_of(privilege: Privilege, record: &Record) -> Option<(&GroupPlace, Caller)> {
-    let place = record.limits.as_ref()?.group.as_ref()?;
+    place(privilege, record.limits.as_ref(), record.runner_uid)
+}
+
+fn place(privilege: Privilege, limits: Option<&JobLimits>, runner: u32) -> Option<(&GroupPlace, Caller)> {
+    let place = limits?.group.as_ref()?;
     let parent = place.directories.values().next().filter(|_| place.unified).and_then(|path| path.parent());
-    Some((place, holder_of(privilege, record.runner_uid, parent)))
+    Some((place, holder_of(privilege, runner, parent)))
 }
 
 /// As whom jobs' groups below this one of version 2 are made and used. systemd gives the group that it delegates to the

@@ -1,29 +1,30 @@
 //! `nunbird-auth`: the privileged program that gitlab-runner's custom executor calls for each stage.
 //!
 //! Runs as root for some milliseconds: as a setuid-root file, with the file capabilities `cap_setuid` and
-//! `cap_setgid`, or under a runner that is root. It proves who a job belongs to, gives up all privilege and
+//! `cap_setgid`, or under a runner that is root. It has decided who a job belongs to, gives up all privilege and
 //! becomes the launcher. `docs/operation.md` lists the steps in order, each with its test.
 //!
 //! Any error is a refusal. There is one thread, no network but the site's syslog, and nothing is read that the caller could have
-//! written, but by the worker or as the caller.
+//! written, but as the caller. What to do `nunbird-decide` decides, without privilege (docs/adr/0019).
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-mod admission;
 mod arguments;
 mod audit;
 
 mod card;
 mod context;
+mod decider;
+mod denials;
 mod inputs;
 mod kept_session;
 mod launch;
 mod limits;
-mod means;
 mod opened;
 mod privilege;
+mod requests;
 mod sandbox;
 mod session;
 mod settings;
@@ -35,14 +36,12 @@ mod sudo;
 mod tidying;
 mod units;
 
-mod worker;
-
 use arguments::{Call, Request, USAGE};
 use context::Context;
 use inputs::Inputs;
 use nunbird_drop::surrender;
 use nunbird_handover::{ExitCodes, Untrusted};
-use nunbird_judge::{account, refusal};
+use nunbird_host::refusal;
 use nunbird_sys::{offspring, process};
 use privilege::Privilege;
 use refusal::{Code, Refusal, print_error};
@@ -104,9 +103,7 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
         decision_id: decision_id.clone(),
         record: None,
         script: None,
-        sinks: audit::sinks::Sinks::default(),
-        admitted: None,
-        subject: None,
+        sinks: audit::Sinks::default(),
         usage: None,
     };
     let served = stages::serve(call, &mut context);
@@ -132,5 +129,10 @@ fn new_decision_id() -> Result<String, Refusal> {
     let mut bytes = [0; 16];
     nunbird_sys::random::fill(&mut bytes)
         .map_err(|e| Refusal::system(Code::Random, "this host has no random numbers", e))?;
-    Ok(settings::hex(&bytes))
+    Ok(hex(&bytes))
+}
+
+/// Bytes in lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

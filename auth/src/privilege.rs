@@ -4,7 +4,8 @@ use crate::refusal::{Code, Refusal};
 use nunbird_cgroup::Trouble;
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
-use nunbird_judge::Rights;
+use nunbird_host::{Here, Rights};
+pub(crate) use nunbird_requests::Privileges as Source;
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process;
@@ -13,7 +14,16 @@ use std::io;
 
 /// A uid and gid that no account has and no file belongs to: below 2^31, far above what sites assign.
 pub(crate) const NOBODY_AT_ALL: u32 = 2_147_483_632;
-/// The saved uid with file capabilities: one that no account has, neither the workers' nor a shepherd's.
+
+/// Takes the filesystem ids of the account that control groups are used as.
+///
+/// # Errors
+/// [`Trouble::Unplaced`] when the kernel does not grant them.
+pub(crate) fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {
+    FileIdentity::assume(holder.uid, holder.gid).map_err(|e| Trouble::Unplaced(format!("setfsuid: {e}")))
+}
+
+/// The saved uid with file capabilities: one that no account has, neither the verifiers' nor a shepherd's.
 ///
 /// With the runner's uid as all three of its own the program's resource limits could be set by the runner while it works:
 /// prlimit(2) asks for equal ids, whatever capabilities the other process holds.
@@ -22,34 +32,6 @@ const UNREACHABLE: u32 = NOBODY_AT_ALL - 2;
 const FILE_SIZE: u64 = 1 << 30;
 /// "Leave this id alone" to setresuid(2).
 const UNCHANGED: u32 = u32::MAX;
-
-/// Where the privilege comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// The runner is root.
-    Root,
-    /// The file is setuid-root, the runner is not root.
-    Setuid,
-    /// The file has capabilities, the runner is not root.
-    FileCapabilities,
-    /// There is none: the runner's own user, `downscope = "none"` alone.
-    None,
-}
-
-impl Source {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Source::Root => "root",
-            Source::Setuid => "setuid",
-            Source::FileCapabilities => "file-capabilities",
-            Source::None => "none",
-        }
-    }
-
-    pub(crate) fn is_privileged(self) -> bool {
-        self != Source::None
-    }
-}
 
 /// The process's privilege and who called it.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +126,11 @@ impl Privilege {
         }
     }
 
+    /// This host, for the judgement of a job.
+    pub(crate) fn here(self) -> Here {
+        Here(self.rights())
+    }
+
     /// Uids whose files are trusted.
     pub(crate) fn trusted_owners(self) -> Vec<u32> {
         self.rights().trusted_owners()
@@ -157,12 +144,4 @@ impl Privilege {
             "nunbird-auth is neither setuid-root (mode 4750) nor has it cap_setuid and cap_setgid, or its file system is mounted nosuid"
         }
     }
-}
-
-/// Takes the filesystem ids of the account that control groups are used as.
-///
-/// # Errors
-/// [`Trouble::Unplaced`] when the kernel does not grant them.
-pub(crate) fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {
-    FileIdentity::assume(holder.uid, holder.gid).map_err(|e| Trouble::Unplaced(format!("setfsuid: {e}")))
 }

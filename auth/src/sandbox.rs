@@ -1,13 +1,6 @@
-//! What is left to the worker: computing, and one pipe to write to. And what is left to the shepherd: waiting for its child,
-//! passing signals to it, reading counters, and writing the end of the stage.
-//!
-//! The worker decodes bytes that strangers wrote. Should they take it over, they find a process that owns no
-//! file, may open none, may signal nobody, and whose every other system call fails with `EPERM`.
+//! What is left to the shepherd: waiting for its child, passing signals to it, reading counters, and writing the end of the stage.
 
-use crate::privilege::{NOBODY_AT_ALL, Privilege};
-use nunbird_judge::memory;
-use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::process;
+use nunbird_sys::{process, syscall};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op,
     SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
@@ -15,54 +8,7 @@ use seccompiler::{
 use std::collections::BTreeMap;
 use std::io;
 
-/// How long the worker may live; a sound one needs milliseconds.
-const SECONDS: u32 = 3;
-
-/// Memory, time, randomness (the signature code may ask), writing the answer, and ending.
-/// Numbers by name from <asm/unistd.h>; `libc` has them for each architecture.
-const ALLOWED: [i64; 15] = [
-    syscall::BRK,
-    syscall::CLOCK_GETTIME,
-    syscall::CLOSE,
-    syscall::EXIT,
-    syscall::EXIT_GROUP,
-    syscall::FUTEX,
-    syscall::GETRANDOM,
-    syscall::MADVISE,
-    syscall::MMAP,
-    syscall::MPROTECT,
-    syscall::MREMAP,
-    syscall::MUNMAP,
-    syscall::RT_SIGRETURN,
-    syscall::SIGALTSTACK,
-    syscall::WRITE,
-];
-
-use nunbird_sys::syscall;
-
-/// Gives up everything. To be called in the forked worker, before it looks at its input.
-///
-/// # Errors
-/// When any step fails; the worker must then end without an answer.
-pub(crate) fn enter(privilege: Privilege) -> io::Result<()> {
-    // The filter below lets it neither block nor reset this.
-    process::end_after(SECONDS);
-    memory::bound(privilege.rights())?;
-    if privilege.source.is_privileged() {
-        Linux.set_groups(&[])?;
-        Linux.set_gids(NOBODY_AT_ALL, NOBODY_AT_ALL, NOBODY_AT_ALL)?;
-        Linux.set_uids(NOBODY_AT_ALL, NOBODY_AT_ALL, NOBODY_AT_ALL)?;
-    }
-    Linux.clear_capabilities()?;
-    // After the last change of ids, which undoes it where fs.suid_dumpable is 1.
-    process::forbid_inspection()?;
-    process::no_new_privileges()?;
-    process::forbid_resources()?;
-    let program = program().map_err(io::Error::other)?;
-    seccompiler::apply_filter(&program).map_err(io::Error::other)
-}
-
-/// What the shepherd calls whatever its arguments are: memory and time as the worker, waiting and signals, its open files, and
+/// What the shepherd calls whatever its arguments are: memory and time, waiting and signals, its open files, and
 /// the sockets of syslog and journald, which it may have to open anew.
 const WATCHING: [i64; 42] = [
     syscall::BIND,
@@ -141,10 +87,6 @@ fn watching(child: i32) -> Result<BpfProgram, BackendError> {
     rules.insert(syscall::MPROTECT, only(2, Op::MaskedEq(EXECUTES), 0)?);
     rules.insert(syscall::OPENAT, only(2, Op::MaskedEq(WRITES), 0)?);
     filter(rules)
-}
-
-fn program() -> Result<BpfProgram, BackendError> {
-    filter(ALLOWED.iter().map(|n| (*n, Vec::new())).collect())
 }
 
 fn filter(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<BpfProgram, BackendError> {

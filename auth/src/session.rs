@@ -6,7 +6,7 @@
 use crate::context::Context;
 use crate::limits::{self, Confines};
 use crate::opened::could_not_start;
-use crate::privilege::{Privilege, Source};
+use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal};
 use crate::shepherd::{self, Reach};
 use crate::store;
@@ -27,7 +27,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
-/// It lies beside the launcher.
+/// It lies beside this program.
 const PROGRAM: &str = "nunbird-session";
 /// The longest report, in bytes.
 const MAX_REPORT: usize = 4096;
@@ -37,21 +37,6 @@ const MAX_REPORT: usize = 4096;
 pub(crate) struct Session {
     program: File,
     order: File,
-}
-
-/// Whether there is root to open sessions with.
-///
-/// # Errors
-/// With file capabilities or without privilege: why there is not.
-pub(crate) fn check_privilege(privilege: Privilege) -> Result<(), String> {
-    match privilege.source {
-        Source::Root | Source::Setuid => Ok(()),
-        Source::FileCapabilities | Source::None => Err(format!(
-            "`[pam]` needs root, which modules of PAM expect to be, and nunbird-auth has its privilege from: {}; make it \
-             setuid-root (chmod 4750, setcap -r), or remove `[pam]`",
-            privilege.source.name()
-        )),
-    }
 }
 
 impl Session {
@@ -70,10 +55,11 @@ impl Session {
         let Some(pam) = record.pam.as_ref().filter(|_| !clears_away) else {
             return Ok(None);
         };
-        check_privilege(context.privilege).map_err(|e| failed(&e))?;
+        context.privilege.source.check_pam().map_err(|e| failed(&e))?;
         let program = {
             let _identity = FileIdentity::assume(0, 0).map_err(|e| failed(&e))?;
-            let path = record.launcher.with_file_name(PROGRAM);
+            // Beside this program: a record could name another tree of root's.
+            let path = std::env::current_exe().map_err(|e| failed(&e))?.with_file_name(PROGRAM);
             open_trusted(&path, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?
         };
         let order = SessionOrder {

@@ -8,8 +8,7 @@
 //! runner's: one that was killed cancels nothing any more, and GitLab may start the job again beside this one.
 
 use crate::context::Context;
-use crate::privilege::NOBODY_AT_ALL;
-use crate::privilege::{Privilege, Source};
+use crate::privilege::{NOBODY_AT_ALL, Privilege, Source};
 use crate::refusal::{Code, Refusal};
 use crate::sandbox;
 use crate::surrender::{self, Failure};
@@ -38,7 +37,7 @@ const PARENT_ENDED: i32 = signals::PWR;
 const ON_ITS_WAY: Duration = Duration::from_secs(12);
 /// Between two looks at whether it has.
 const GLANCE: Duration = Duration::from_millis(5);
-/// Real and saved ids under a root runner. Not the workers': a worker that was taken over must not be in a place to signal
+/// Real and saved ids under a root runner. Not the verifiers': one that was taken over must not be in a place to signal
 /// a shepherd.
 const NO_ACCOUNT: u32 = NOBODY_AT_ALL - 1;
 

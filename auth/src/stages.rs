@@ -1,15 +1,15 @@
 //! What each of gitlab-runner's four programs does, once the process is in order.
 
-use crate::account;
-use crate::admission;
 use crate::arguments::{Call, Stage};
-use crate::audit::{self, sinks::Sinks};
+use crate::audit::{self, Script, Sinks};
 use crate::context::Context;
+use crate::decider::{self, Decided};
+use crate::denials;
 use crate::kept_session;
 use crate::launch::{Start, killed, told};
 use crate::limits;
-use crate::opened::{Opened, Script};
-use crate::refusal::{Code, Refusal, print, print_error};
+use crate::opened::Opened;
+use crate::refusal::{Class, Code, Refusal, print, print_error};
 use crate::settings;
 use crate::store::{self, Store, job_directory};
 use crate::tidying;
@@ -18,20 +18,20 @@ use nunbird_files::foreign;
 use nunbird_files::identity::FileIdentity;
 use nunbird_files::provision::{self, Owner};
 use nunbird_handover::{Record, Task};
-use nunbird_judge::runner;
-use nunbird_policy::AccountFacts;
+use nunbird_host::{Floor, System, runner};
+use nunbird_sys::exec;
 use nunbird_sys::fork::Ended;
-use nunbird_sys::{exec, process};
-use serde::Serialize;
-use std::collections::BTreeMap;
+use nunbird_sys::shadow::Expiry;
+use nunbird_sys::users::UserEntry;
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 use zeroize::Zeroizing;
 
 /// The largest script, in bytes. It lies in memory while the stage starts.
 const MAX_SCRIPT: u64 = 256 << 20;
+/// The largest job response, in bytes.
+const MAX_RESPONSE: u64 = 16 << 20;
 /// What is copied of it at once, in bytes.
 const PIECE: usize = 64 << 10;
 
@@ -50,7 +50,7 @@ pub(crate) fn serve(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusa
         Stage::End(record) => reap(context, record, true),
         Stage::Tidy(account) => tidying::tidy(call, context, account),
     };
-    match served.map_err(|refusal| admission::write_late_denial(context, refusal))? {
+    match served.map_err(|refusal| denials::write(context, refusal))? {
         Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(context.inputs.exit_codes.system_failure)),
         Ended::Killed(signal) => Err(killed(signal)),
     }
@@ -70,37 +70,47 @@ fn watched(
     Ok(ended)
 }
 
-/// What gitlab-runner reads from `config`'s standard output.
-#[derive(Serialize)]
-struct Answer<'a> {
-    driver: BTreeMap<&'static str, &'static str>,
-    hostname: String,
-    builds_dir: &'a Path,
-    cache_dir: &'a Path,
-    builds_dir_is_shared: bool,
-    job_env: BTreeMap<&'static str, &'a str>,
+/// Everything of `config` is decided by the decider, which writes down and prints what it refuses; what is refused here is not.
+fn config(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
+    let decided = decide(call, context).map_err(|refusal| {
+        // A job that was admitted and is none after all: its events have places of their own.
+        if let Some(record) = &context.record {
+            context.sinks = Sinks::open(&record.audit, context.privilege);
+        }
+        denials::write(context, refusal)
+    })?;
+    match decided {
+        Decided::Refused(Class::Denied) => Ok(context.inputs.exit_codes.build_failure),
+        Decided::Refused(Class::System) => Ok(context.inputs.exit_codes.system_failure),
+        Decided::Admitted | Decided::Permitted => Ok(0),
+    }
 }
 
-fn config(call: &Call, context: &mut Context<'_>) -> Result<u8, Refusal> {
-    let settings = settings::read(call.configuration.as_deref(), context.privilege)
-        .map_err(|refusal| admission::write_denial(context, None, refusal))?;
-    let record = admission::admit(context, &settings)
-        .map_err(|refusal| admission::write_denial(context, Some(&settings), refusal))?;
-    let answer = Answer {
-        driver: BTreeMap::from([("name", "Nunbird"), ("version", concat!("v", env!("CARGO_PKG_VERSION")))]),
-        hostname: process::short_host_name(),
-        builds_dir: &record.workspace.builds_dir,
-        cache_dir: &record.workspace.cache_dir,
-        builds_dir_is_shared: false,
-        job_env: BTreeMap::from([("NUNBIRD_DECISION_ID", record.decision_id.as_str())]),
+fn decide(call: &Call, context: &mut Context<'_>) -> Result<Decided, Refusal> {
+    let configuration = settings::open(call.configuration.as_deref(), context.privilege)?;
+    let directory = job_directory(context.inputs.job_directory(), context.privilege)?;
+    // Before anything is decided: a host that keeps no records runs no jobs.
+    Store::open(context.privilege)?;
+    let response = job_response(context)?;
+    decider::decide(context, nunbird_requests::Task::Config, configuration, Some((&directory, response)))
+}
+
+/// The job response, opened as the runner. What is in it is the verifier's to read.
+fn job_response(context: &Context<'_>) -> Result<File, Refusal> {
+    let refuse = |detail: String| {
+        Refusal::system(Code::ResponseFile, "the runner's job response could not be read", detail)
+            .help("gitlab-runner 14.1 or later writes it; see the admin guide")
     };
-    let unsaid = |e: &dyn std::fmt::Display| {
-        Refusal::system(Code::Stdout, "the runner does not listen", format!("standard output: {e}"))
-    };
-    let mut json = serde_json::to_vec(&answer).map_err(|e| unsaid(&e))?;
-    json.push(b'\n');
-    std::io::stdout().write_all(&json).map_err(|e| unsaid(&e))?;
-    Ok(0)
+    let path = context.inputs.response.as_deref();
+    let path = path.ok_or_else(|| refuse("JOB_RESPONSE_FILE is not set".to_owned()))?;
+    let shown = path.display();
+    let file = foreign::open_for_reading(path, context.privilege.caller)
+        .map_err(|e| refuse(format!("{shown}: not a readable regular file of the runner's account: {e}")))?;
+    let size = file.metadata().map_err(|e| refuse(format!("{shown}: {e}")))?.len();
+    if size > MAX_RESPONSE {
+        return Err(refuse(format!("{shown}: larger than {MAX_RESPONSE} bytes")));
+    }
+    Ok(file)
 }
 
 fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
@@ -108,7 +118,7 @@ fn prepare(call: &Call, context: &mut Context<'_>) -> Result<Ended, Refusal> {
     Store::check_live(&record)?;
     check_runner(&record)?;
     let target = permitted_account(context, &record)?;
-    account::check_expiry(&target.name, context.privilege.rights())?;
+    check_expiry(&target.name, context)?;
     make_own_directory(context, &record)?;
     let start = Start::prepare(context, &record, Task::Prepare, Opened::default(), target.groups)?
         .limited(context, &record)?;
@@ -137,7 +147,7 @@ fn run(call: &Call, context: &mut Context<'_>, script: &Path, stage: &str) -> Re
     Store::check_live(&record)?;
     check_runner(&record)?;
     let target = permitted_account(context, &record)?;
-    account::check_expiry(&target.name, context.privilege.rights())?;
+    check_expiry(&target.name, context)?;
     let (script, digest) = take_script(script, context)?;
     context.script = Some(Script { name: stage.to_owned(), digest });
     let opened = Opened { script: Some(script), exit_code };
@@ -225,7 +235,7 @@ fn end(
         context.usage = usage;
         limits::remove(context.privilege, record)
     });
-    let cleared = same_account(record)
+    let cleared = same_account(context, record)
         .and_then(|target| Start::prepare(context, record, task, Opened::default(), target.groups))
         .and_then(|start| watched(context, start, Start::run_and_wait));
     // Whatever came of that, for an account that is gone as well: processes of root's must not outlive the job.
@@ -280,19 +290,33 @@ fn check_runner(record: &Record) -> Result<(), Refusal> {
 
 /// The record's account as it is now, for a stage that runs something of the user's: the configuration by which the job was
 /// admitted must still allow it.
-fn permitted_account(context: &Context<'_>, record: &Record) -> Result<AccountFacts, Refusal> {
-    let settings = settings::read(Some(&record.policy_path), context.privilege)?;
-    let now = account::permitted(&record.account.name, &settings.policy, context.privilege.rights())?;
-    check_ids(record, now)
+fn permitted_account(context: &mut Context<'_>, record: &Record) -> Result<UserEntry, Refusal> {
+    let configuration = settings::open(Some(&record.policy_path), context.privilege)?;
+    let task = nunbird_requests::Task::Permit(record.account.name.clone());
+    match decider::decide(context, task, configuration, None)? {
+        Decided::Permitted => {
+            let (account, here) = (same_account(context, record)?, context.privilege.here());
+            Floor::read(here.0)?.check(&account.name, &account, here.0, &here)?;
+            Ok(account)
+        }
+        other => Err(decider::failed(&format!("{other:?}"))),
+    }
 }
 
 /// The record's account as it is now: a user who was removed, or whose name went to another, must not run on. For what clears
-/// away, which goes on for an account that is denied by now, and without the configuration.
-fn same_account(record: &Record) -> Result<AccountFacts, Refusal> {
-    check_ids(record, account::again(&record.account.name, record.min_uid)?)
-}
-
-fn check_ids(record: &Record, now: AccountFacts) -> Result<AccountFacts, Refusal> {
+/// away as well, which goes on for an account that is denied by now, and without the configuration.
+fn same_account(context: &Context<'_>, record: &Record) -> Result<UserEntry, Refusal> {
+    let name = &record.account.name;
+    let missing = |detail: String| {
+        let message = "you have no account on this host that may run CI jobs";
+        Refusal::denied(Code::Account, message, detail)
+    };
+    let now =
+        context.privilege.here().account(name).map_err(|e| {
+            Refusal::system(Code::UserDatabase, "this host's user database does not answer", e)
+        })?;
+    let now = now.ok_or_else(|| missing(format!("account `{name}`: not in the user database")))?;
+    Floor::check_ids(name, &now, context.privilege.rights())?;
     if (now.uid, now.gid) == (record.account.uid, record.account.gid) {
         return Ok(now);
     }
@@ -305,6 +329,23 @@ fn check_ids(record: &Record, now: AccountFacts) -> Result<AccountFacts, Refusal
         "your account on this host has changed since the job began",
         detail,
     ))
+}
+
+/// Whether the account's time is not over, where this process can know.
+fn check_expiry(name: &str, context: &Context<'_>) -> Result<(), Refusal> {
+    let expiry =
+        context.privilege.here().expiry(name).map_err(|e| {
+            Refusal::system(Code::UserDatabase, "this host's user database does not answer", e)
+        })?;
+    match expiry {
+        Expiry::Valid | Expiry::Unknown => Ok(()),
+        Expiry::Expired => {
+            let detail =
+                format!("account `{name}`: the day of its end in shadow(5) has come (chage -l {name})");
+            Err(Refusal::denied(Code::AccountExpired, "your account on this host has expired", detail)
+                .help("ask your site's admins to extend it"))
+        }
+    }
 }
 
 /// The script in a memory file that nobody can change any more, and the SHA-256 of exactly these bytes.
@@ -324,7 +365,7 @@ fn take_script(path: &Path, context: &Context<'_>) -> Result<(File, String), Ref
     let mut buffer = Zeroizing::new(vec![0; PIECE]);
     let name = c"nunbird-stage";
     let copy = exec::sealed_copy(name, &file, MAX_SCRIPT, &mut buffer, |piece| digest.update(piece));
-    Ok((copy.map_err(refuse)?, settings::hex(digest.finish().as_ref())))
+    Ok((copy.map_err(refuse)?, crate::hex(digest.finish().as_ref())))
 }
 
 /// The runner's exit-code file, opened as the runner and filled with the code of a refusal.

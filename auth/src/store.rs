@@ -16,7 +16,7 @@ use nunbird_files::foreign::{self, Caller};
 use nunbird_files::identity::FileIdentity;
 use nunbird_files::trusted::open_trusted_directory;
 use nunbird_handover::{Claim, JobDirectory, Keep, Now, Record};
-use nunbird_judge::rights::state_directory;
+use nunbird_host::state_directory;
 use nunbird_sys::clock;
 use std::cell::Cell;
 use std::fmt::Display;

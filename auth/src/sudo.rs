@@ -7,7 +7,7 @@
 use crate::context::Context;
 use crate::limits::Confines;
 use crate::opened::{Opened, could_not_start};
-use crate::privilege::{Privilege, Source};
+use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::shepherd::{self, Reach};
 use nunbird_drop::relay;
@@ -41,22 +41,6 @@ pub(crate) struct Sudo {
     order: File,
     opened: Opened,
     user: u32,
-}
-
-/// Whether the program was started as this mode wants it.
-///
-/// # Errors
-/// Why not: a setuid bit or capabilities would run all of it, for nothing, with privilege.
-pub(crate) fn check_privilege(privilege: Privilege) -> Result<(), String> {
-    match privilege.source {
-        Source::None => Ok(()),
-        other => Err(format!(
-            "`downscope = \"sudo\"` is for a nunbird-auth without privilege, and this one has its own from: {}; run \
-             gitlab-runner as an account of its own and nunbird-auth with mode 0755 (setcap -r), or write \
-             `downscope = \"setuid\"`",
-            other.name()
-        )),
-    }
 }
 
 impl Sudo {

@@ -6,7 +6,7 @@
 
 use crate::privilege::{Privilege, Source, assume};
 use nunbird_cgroup::{Amounts, Door, Entrance, JobGroup, Place, Trouble, Units, Way};
-use nunbird_handover::{JobLimits, JobUnits, Record};
+use nunbird_handover::{JobLimits, JobUnits};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,8 +63,12 @@ pub(crate) fn entrance(job: &JobLimits) -> Option<Entrance> {
 ///
 /// # Errors
 /// [`Trouble::Systemd`]; [`Trouble::File`] for directories that are still there after `patience`.
-pub(crate) fn stop(privilege: Privilege, record: &Record, patience: Duration) -> Option<Result<(), Trouble>> {
-    let (units, directories) = of(record.limits.as_ref()?)?;
+pub(crate) fn stop(
+    privilege: Privilege,
+    limits: Option<&JobLimits>,
+    patience: Duration,
+) -> Option<Result<(), Trouble>> {
+    let (units, directories) = of(limits?)?;
     let stopped = check_privilege(privilege)
         .and_then(|()| assume(privilege.keeper()))
         .and_then(|_identity| JobGroup::stop_slice(&units.slice, directories, patience));

@@ -1,6 +1,8 @@
 //! What a very large policy costs: ten thousand rules, of which the last fits, and a map of fifty thousand lines.
 
-use nunbird_policy::{AccountFacts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Verdict, decide};
+use nunbird_policy::{
+    AccountFacts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Verdict, decide, find_person,
+};
 use std::borrow::Cow;
 use std::hint::black_box;
 use std::path::Path;
@@ -81,6 +83,13 @@ pub(crate) fn rows(bash: Duration) {
     });
     super::row(&format!("policy of {RULES} rules: read"), read, bash);
     super::row(&format!("policy of {RULES} rules, map of {LINES}: decide"), decided, bash);
+    let people: String = (1..=LINES).map(|n| format!("u{n} site {n}\n")).collect();
+    let last = format!("u{LINES}");
+    let found = median(|| {
+        let person = find_person(black_box(&people), "site", &last);
+        assert!(matches!(person, Ok(Some(_))));
+    });
+    super::row(&format!("the last of {LINES} lines of people_file: find"), found, bash);
 }
 
 fn median(mut work: impl FnMut()) -> Duration {

@@ -5,15 +5,16 @@ use crate::host::group_name;
 use crate::{fetched, programs};
 use nunbird_files::foreign::Caller;
 use nunbird_handover::Code;
+use nunbird_host::{Floor, Here, Rights, System};
 use nunbird_judge::account::{self, ThisHost};
-use nunbird_judge::authorized_projects::{self, Owner};
+use nunbird_judge::authorized_projects;
 use nunbird_judge::evidence::{self, Evidence, JobEvidence};
 use nunbird_judge::keys::{self, Keys};
 use nunbird_judge::validation::{self, Question, Validated};
-use nunbird_judge::{Fetched, Means, Refusal, Rights, nologin};
+use nunbird_judge::{Fetched, Means, Refusal, nologin};
 use nunbird_policy::{
     AccountFacts, AuthorizedProjects, Downscope, GitLabServer, Host, MapFile, Policy, ProjectFacts,
-    ServerUser, Subject, Trouble, Validation,
+    ServerUser, Subject, Trouble, Validation, users_word,
 };
 use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::users;
@@ -128,6 +129,25 @@ impl<'a> AsAdmin<'a> {
         self.response.is_empty()
     }
 
+    /// What `nunbird-auth` holds an account against, whatever the policy says.
+    pub(crate) fn above_floor(&self, account: &str, own: Option<&Path>) -> Result<(), Stop> {
+        let here = Here(self.rights);
+        let unknown = |why: String| Stop::Undecided(why);
+        let entry = here.account(account).map_err(unknown)?;
+        let entry = entry.ok_or_else(|| unknown(format!("no account `{account}`")))?;
+        let floor = Floor::read(self.rights)?;
+        floor.check(account, &entry, self.rights, &here)?;
+        match own.filter(|own| self.rights.privileged && !floor.may_own(own, account)) {
+            None => Ok(()),
+            Some(own) => {
+                let detail =
+                    format!("{}: the floor of this host lets nobody own such a directory", own.display());
+                let message = "this job could not be decided about on this host";
+                Err(Refusal::system(Code::Decider, message, detail).into())
+            }
+        }
+    }
+
     fn is_root(&self) -> bool {
         self.rights.can_change_user
     }
@@ -203,7 +223,7 @@ impl Means for AsAdmin<'_> {
     }
 
     fn keys(&self) -> Result<Keys, Stop> {
-        let keys = keys::read(self.policy, self.rights);
+        let keys = keys::read(self.policy, &Here(self.rights));
         let mut files =
             self.policy.gitlab.iter().map(|s| self.policy.keys_dir.join(format!("{}.json", s.name)));
         match files.find(|file| is_closed(file, self.rights)) {
@@ -213,7 +233,7 @@ impl Means for AsAdmin<'_> {
     }
 
     fn fetched_keys(&self) -> Result<Fetched, Stop> {
-        let before = keys::read(self.policy, self.rights);
+        let before = keys::read(self.policy, &Here(self.rights));
         fetched::keys(self.policy, self.rights, before)
             .map_err(|e| Stop::Undecided(format!("the keys could not be fetched anew: {e}")))
     }
@@ -268,7 +288,7 @@ impl Means for AsAdmin<'_> {
         if is_closed(&program, self.rights) {
             return Err(Stop::Undecided(format!("{}: you may not run it", program.display())));
         }
-        Ok(keys::ask_about_job(self.policy, server, token, self.rights))
+        Ok(keys::ask_about_job(self.policy, server, token, &Here(self.rights)))
     }
 
     fn by_job_answer(&self, evidence: &JobEvidence<'_>) -> Result<Result<Admitted, Rejection>, Stop> {
@@ -290,8 +310,8 @@ impl Means for AsAdmin<'_> {
                 validation::named(question)?;
                 Ok(Validated { username: Some(name.clone()), data_dir: None })
             }
-            Ask::Run if self.is_root() => Ok(validation::ask(program, question, self.rights)?),
-            _ if own && !self.is_root() => Ok(validation::ask(program, question, self.rights)?),
+            Ask::Run if self.is_root() => Ok(validation::ask(program, question, &Here(self.rights))?),
+            _ if own && !self.is_root() => Ok(validation::ask(program, question, &Here(self.rights))?),
             _ => {
                 validation::named(question)?;
                 let script = program.script.display();
@@ -303,24 +323,26 @@ impl Means for AsAdmin<'_> {
     }
 
     fn nologin(&self) -> Result<(), Stop> {
-        Ok(nologin::check(self.rights)?)
+        Ok(nologin::check(&Here(self.rights))?)
     }
 
     fn authorized_projects(
         &self,
         mode: AuthorizedProjects,
-        owner: &Owner<'_>,
+        account: &AccountFacts,
         facts: &ProjectFacts<'_>,
     ) -> Result<(), Stop> {
-        if mode != AuthorizedProjects::Off && !self.is_root() && self.rights.keeper.uid != owner.uid {
+        if mode != AuthorizedProjects::Off && !self.is_root() && self.rights.keeper.uid != account.uid {
             self.skip(format!(
                 "~/{} of uid {} was not read: only root and its owner can",
                 authorized_projects::FILE,
-                owner.uid
+                account.uid
             ));
             return Ok(());
         }
-        if let Some(line) = authorized_projects::check(mode, owner, facts, self.rights)? {
+        if let Some(line) = authorized_projects::check(mode, &account.name, &Here(self.rights), |content| {
+            Ok::<_, Stop>(users_word(&content, facts))
+        })? {
             self.notes.borrow_mut().push(format!("line {line} of ~/{} admits it", authorized_projects::FILE));
         }
         Ok(())
@@ -331,13 +353,13 @@ impl Means for AsAdmin<'_> {
             self.skip(format!("whether `{account}` has expired: only root reads shadow(5)"));
             return Ok(());
         }
-        Ok(account::check_expiry(account, self.rights)?)
+        Ok(account::check_expiry(account, &Here(self.rights))?)
     }
 }
 
 /// The host, with a memory of what the caller may not read on it.
 struct Watched {
-    host: ThisHost,
+    host: ThisHost<Here>,
     rights: Rights,
     withheld: RefCell<Option<String>>,
     /// What was not checked, and what that means.
@@ -353,7 +375,7 @@ struct Watched {
 impl Watched {
     fn new(rights: Rights) -> Self {
         Watched {
-            host: ThisHost::new(rights),
+            host: ThisHost::new(Here(rights)),
             rights,
             withheld: RefCell::default(),
             unchecked: RefCell::default(),

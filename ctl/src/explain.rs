@@ -80,7 +80,7 @@ fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal>
     let more = files::more(file).unwrap_or_default();
     let refused = std::iter::once(file)
         .chain(&more)
-        .find_map(|file| nunbird_judge::files::read_bytes(file, rights).err());
+        .find_map(|file| nunbird_host::files::read_bytes(file, rights).err());
     refused.map(|why| {
         Refusal::system(Code::ConfigurationFile, "Nunbird's configuration on this host cannot be used", why)
     })

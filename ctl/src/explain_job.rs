@@ -240,6 +240,11 @@ fn known<'p>(
     let mut unchecked = Vec::new();
     let judged = nunbird_judge::judge(means, policy, proof, &mut course).and_then(|judged| {
         let data_dir = judged.data_dir.as_deref();
+        let (_, directories) = policy.job_of(judged.rule);
+        let template = data_dir.unwrap_or(&directories.data_dir);
+        let AccountFacts { name, home, .. } = &judged.account;
+        let own = nunbird_policy::own_directory(template, name, home).filter(|_| directories.upkeep.create);
+        means.above_floor(name, own.as_deref())?;
         let place = place::of(policy, judged.rule, &judged.account, &proof.identity.admitted, data_dir)?;
         containers::unserved(policy, judged.rule, &proof.identity.admitted)?;
         if let Some(limits) = policy.limits_of(judged.rule) {

@@ -4,8 +4,9 @@
 use nunbird_files::directory::Directory;
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
+use nunbird_host::{Here, Rights};
+use nunbird_judge::Fetched;
 use nunbird_judge::keys::{self, Keys};
-use nunbird_judge::{Fetched, Rights};
 use nunbird_policy::Policy;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -36,7 +37,7 @@ pub(crate) fn keys(policy: &Policy, rights: Rights, before: Keys) -> io::Result<
         }
         copies.push(inode(&directory.path().join(&names[0])));
     }
-    let (done, troubles) = keys::refresh(policy, directory.path(), rights);
+    let (done, troubles) = keys::refresh(policy, directory.path(), &Here(rights));
     let opened = Directory::new(OwnedFd::from(File::open(directory.path())?));
     let mut files = before.files;
     for ((server, file), copy) in policy.gitlab.iter().zip(&mut files).zip(copies) {

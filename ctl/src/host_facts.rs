@@ -3,12 +3,13 @@
 use crate::finding::Finding;
 use crate::owner::{owner_and_mode, shared};
 use crate::{
-    expiry_facts, key_facts, limit_facts, pam_facts, programs, scheduler_facts, scope_facts, sudo_facts,
+    expiry_facts, floor_facts, key_facts, limit_facts, pam_facts, programs, scheduler_facts, scope_facts,
+    sudo_facts,
 };
 use aws_lc_rs::digest::{SHA256, digest};
+use nunbird_host::PEOPLE_DIR;
 use nunbird_policy::{
-    Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, PEOPLE_DIR, Pinning, Policy, RunAs, Syslog,
-    Validation, check,
+    Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, Pinning, Policy, RunAs, Syslog, Validation, check,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -50,6 +51,7 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     if let Some(validation) = &policy.validation {
         validation_program(validation, &owners, findings);
     }
+    floor_facts::look(policy, findings);
     jobs(policy, findings);
     limit_facts::look(policy, findings);
 }

@@ -5,7 +5,7 @@ use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
 use crate::sweep::{auth, records};
 use crate::time;
 use nunbird_handover::{Now, Record, Scheduler, Untrusted};
-use nunbird_judge::runner;
+use nunbird_host::runner;
 use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, Trouble> {

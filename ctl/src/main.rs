@@ -27,6 +27,7 @@ mod explain_json;
 mod fetched;
 mod files;
 mod finding;
+mod floor_facts;
 mod host;
 mod host_facts;
 mod jacamar_facts;

@@ -13,11 +13,12 @@ pub(crate) fn auth(policy: &Policy) -> PathBuf {
     policy.job.launcher.with_file_name("nunbird-auth")
 }
 
-/// Looks at all three.
+/// Looks at all four.
 pub(crate) fn look(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>) {
     let launcher = &policy.job.launcher;
     let auth = auth(policy);
-    for program in [launcher, &auth, &launcher.with_file_name("nunbird-keys")] {
+    let others = ["nunbird-decide", "nunbird-keys"].map(|name| launcher.with_file_name(name));
+    for program in [launcher, &auth].into_iter().chain(&others) {
         let shown = program.display();
         match program.metadata() {
             Err(e) => findings.push(Finding::unseen("program", program, &e, "install the package")),

@@ -60,6 +60,8 @@ codes! {
     ConfigurationInvalid = "configuration-invalid",
     /// The data directory could not be made.
     DataDir = "data-dir",
+    /// The program that decides could not be run, or its answer could not be used.
+    Decider = "decider",
     /// The executor is not configured.
     Executor = "executor",
     /// The runner's exit-code file could not be written.

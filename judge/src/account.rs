@@ -1,57 +1,53 @@
 //! The host's user database and the site's maps, as a decision asks for them.
 
-use crate::files;
-use crate::people::{self, People};
+use crate::people;
 use crate::refusal::{Code, Refusal};
-use crate::rights::Rights;
 use nunbird_handover::Untrusted;
+use nunbird_host::{System, files};
 use nunbird_policy::{
     AccountFacts, Accounts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Violation,
 };
-use nunbird_sys::rlimits;
-use nunbird_sys::shadow::{self, Expiry};
-use nunbird_sys::users::{self, GroupEntry};
+use nunbird_sys::shadow::Expiry;
+use nunbird_sys::users::GroupEntry;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Asks the name service switch and reads map files. Each name is looked up once, so that all of a decision sees the
+/// Asks the user database and reads map files. Each name is looked up once, so that all of a decision sees the
 /// same facts.
 #[derive(Debug)]
-pub struct ThisHost {
-    rights: Rights,
+pub struct ThisHost<S> {
+    system: S,
     accounts: RefCell<BTreeMap<String, Option<AccountFacts>>>,
     groups: RefCell<BTreeMap<String, Option<GroupEntry>>>,
     /// By server and account.
     people: RefCell<BTreeMap<(String, String), Option<u64>>>,
 }
 
-impl ThisHost {
+impl<S: System> ThisHost<S> {
     /// A host that has not been asked anything yet.
-    pub fn new(rights: Rights) -> Self {
+    pub fn new(system: S) -> Self {
         let (accounts, groups, people) = (RefCell::default(), RefCell::default(), RefCell::default());
-        ThisHost { rights, accounts, groups, people }
+        ThisHost { system, accounts, groups, people }
     }
 
     fn group_entry(&self, name: &str) -> Result<Option<GroupEntry>, Trouble> {
         if let Some(known) = self.groups.borrow().get(name) {
             return Ok(known.clone());
         }
-        let entry = users::group_by_name(name)
-            .and_then(|entry| rlimits::check_raised().map(|()| entry))
-            .map_err(|e| silent(&format!("group `{name}`"), &e))?;
+        let entry = self.system.group(name).map_err(silent)?;
         self.groups.borrow_mut().insert(name.to_owned(), entry.clone());
         Ok(entry)
     }
 }
 
-impl Host for ThisHost {
+impl<S: System> Host for ThisHost<S> {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
         if let Some(known) = self.accounts.borrow().get(name) {
             return Ok(known.clone());
         }
-        let facts = look_up(name)?;
+        let facts = look_up(&self.system, name)?;
         self.accounts.borrow_mut().insert(name.to_owned(), facts.clone());
         Ok(facts)
     }
@@ -67,7 +63,7 @@ impl Host for ThisHost {
 
     fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
         let failed = |detail: String| Trouble { code: Code::Map, detail };
-        let bytes = files::read_bytes(&map.file, self.rights).map_err(|e| failed(e.to_string()))?;
+        let bytes = self.read(&map.file).map_err(failed)?;
         let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
         Ok(Cow::Owned(text))
     }
@@ -86,7 +82,7 @@ impl Host for ThisHost {
         let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
         let known = match said.flatten() {
             Some(user_id) => Some(user_id),
-            None => People::known(self.rights, server, account).map_err(failed)?,
+            None => people::known(&self.system, server, account).map_err(failed)?,
         };
         self.people.borrow_mut().insert(key, known);
         Ok(known)
@@ -98,21 +94,23 @@ impl Host for ThisHost {
     }
 }
 
-impl ThisHost {
+impl<S: System> ThisHost<S> {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+        files::content(path, self.system.file(path)?).map_err(|e| e.to_string())
+    }
+
     /// Who the account belongs to by the site's own file.
     fn of_site(&self, file: &Path, server: &str, account: &str) -> Result<Option<u64>, String> {
         let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
-        let bytes = files::read_bytes(file, self.rights).map_err(|e| e.to_string())?;
+        let bytes = self.read(file)?;
         let text = String::from_utf8(bytes).map_err(|e| explain(&e))?;
         nunbird_policy::find_person(&text, server, account)
             .map_err(|e| format!("{}:{}:{}: {}", file.display(), e.line, e.column, e.message))
     }
 }
 
-fn look_up(name: &str) -> Result<Option<AccountFacts>, Trouble> {
-    let entry = users::by_name(name)
-        .and_then(|entry| rlimits::check_raised().map(|()| entry))
-        .map_err(|e| silent(&format!("`{name}`"), &e))?;
+fn look_up(system: &impl System, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    let entry = system.account(name).map_err(silent)?;
     Ok(entry.map(|entry| AccountFacts {
         name: entry.name,
         uid: entry.uid,
@@ -124,16 +122,16 @@ fn look_up(name: &str) -> Result<Option<AccountFacts>, Trouble> {
     }))
 }
 
-fn silent(what: &str, error: &dyn std::fmt::Display) -> Trouble {
-    Trouble { code: Code::UserDatabase, detail: format!("looking up {what}: {error}") }
+fn silent(detail: String) -> Trouble {
+    Trouble { code: Code::UserDatabase, detail }
 }
 
 /// An account that has been admitted before, judged again by what no configuration can change.
 ///
 /// # Errors
 /// As [`refuse`] and [`unanswered`].
-pub fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
-    let facts = look_up(name).map_err(|trouble| unanswered(&trouble))?;
+pub fn again(name: &str, min_uid: u32, system: &impl System) -> Result<AccountFacts, Refusal> {
+    let facts = look_up(system, name).map_err(|trouble| unanswered(&trouble))?;
     let facts = facts.ok_or_else(|| refuse(name, &Violation::Missing))?;
     let accounts = Accounts { min_uid, ..Accounts::default() };
     nunbird_policy::check_account(name, &facts, &accounts).map_err(|violation| refuse(name, &violation))?;
@@ -145,8 +143,8 @@ pub fn again(name: &str, min_uid: u32) -> Result<AccountFacts, Refusal> {
 ///
 /// # Errors
 /// As [`refuse`] and [`unanswered`].
-pub fn permitted(name: &str, policy: &Policy, rights: Rights) -> Result<AccountFacts, Refusal> {
-    let checked = nunbird_policy::check(policy, name, &ThisHost::new(rights), rights.caller.uid);
+pub fn permitted(name: &str, policy: &Policy, host: &dyn Host, caller: u32) -> Result<AccountFacts, Refusal> {
+    let checked = nunbird_policy::check(policy, name, host, caller);
     checked.map_err(|trouble| unanswered(&trouble))?.map_err(|violation| refuse(name, &violation))
 }
 
@@ -155,12 +153,8 @@ pub fn permitted(name: &str, policy: &Policy, rights: Rights) -> Result<AccountF
 ///
 /// # Errors
 /// A denial for an account that has expired; a system refusal where the database does not answer.
-pub fn check_expiry(name: &str, rights: Rights) -> Result<(), Refusal> {
-    if !rights.reads_shadow {
-        return Ok(());
-    }
-    let now = now()?;
-    match shadow::expiry(name, now).map_err(|e| unanswered(&silent(&format!("`{name}`"), &e)))? {
+pub fn check_expiry(name: &str, system: &impl System) -> Result<(), Refusal> {
+    match system.expiry(name).map_err(|e| unanswered(&silent(e)))? {
         Expiry::Valid | Expiry::Unknown => Ok(()),
         Expiry::Expired => {
             let detail =

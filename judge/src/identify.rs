@@ -82,7 +82,7 @@ fn by_job_token<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result
     let server = policy
         .gitlab
         .get(found.server)
-        .ok_or_else(|| unanswered("the worker named a server that is not configured".to_owned()))?;
+        .ok_or_else(|| unanswered("the verifier named a server that is not configured".to_owned()))?;
     let token = Zeroizing::new(found.token);
     let answer = means
         .ask_about_job(server, &token)?

@@ -1,7 +1,6 @@
 //! The judgement of a job whose identity is known: the site's program, the policy, and the user's own word, in this order.
 
 use crate::account;
-use crate::authorized_projects::Owner;
 use crate::identify::Proof;
 use crate::means::Means;
 use crate::people;
@@ -63,7 +62,6 @@ pub fn judge<'p, M: Means>(
     if policy.accounts.nologin {
         means.nologin()?;
     }
-    let owner = Owner { uid: account.uid, gid: account.gid, groups: &account.groups, home: &account.home };
     let subject = &course.subject;
     let facts = ProjectFacts {
         server: &subject.server,
@@ -72,7 +70,7 @@ pub fn judge<'p, M: Means>(
         ref_protected: subject.ref_protected,
         pipeline_source: subject.pipeline_source.as_deref(),
     };
-    means.authorized_projects(policy.authorized_projects, &owner, &facts)?;
+    means.authorized_projects(policy.authorized_projects, &account, &facts)?;
     means.expiry(&account.name)?;
     let first = first(means, policy, rule, &course.subject, &account)?;
     Ok(Judged { rule, account, data_dir, first })
@@ -210,11 +208,11 @@ fn refuse_user(rule: &Rule, subject: &Subject, violation: &UserViolation) -> Ref
 /// What rules may ask about the job.
 ///
 /// # Errors
-/// A system refusal for a server that is not configured: no sound worker names one.
+/// A system refusal for a server that is not configured: no sound verifier names one.
 pub fn subject(admitted: &Admitted, policy: &Policy) -> Result<Subject, Refusal> {
     let server = policy.gitlab.get(admitted.server).ok_or_else(|| {
         let message = "the job's identity could not be checked on this host";
-        Refusal::system(Code::Worker, message, "the worker named a server that is not configured")
+        Refusal::system(Code::Worker, message, "the verifier named a server that is not configured")
     })?;
     let identity = |identity: &UserIdentity| (identity.provider.clone(), identity.extern_uid.clone());
     Ok(Subject {

@@ -1,7 +1,7 @@
 //! The whole judgement of a job: who it belongs to, what the site's program and its rules say, which account it gets and whether
 //! the account's owner agrees. [`identify`] and [`judge`] are the sequence, [`Means`] is what a caller has to do it with.
 //!
-//! `nunbird-auth config` calls it with privilege and a worker that reads what strangers wrote; `nunbirdctl explain` with the rights
+//! `nunbird-decide` calls it, with a verifier that reads what strangers wrote; `nunbirdctl explain` with the rights
 //! of the admin who asks. So explain cannot say another thing than the program (docs/adr/0018-one-judgement.md).
 
 #![forbid(unsafe_code)]
@@ -17,19 +17,20 @@ pub mod identify;
 pub mod judgement;
 pub mod keys;
 pub mod means;
-pub mod memory;
 pub mod nologin;
 pub mod people;
 pub mod place;
-pub mod refusal;
-pub mod rights;
-pub mod runner;
+pub mod questions;
 mod server_user;
 pub mod token_help;
 pub mod validation;
+
+/// Refusals, which the programs that judge share with those that print them.
+pub mod refusal {
+    pub use nunbird_host::refusal::*;
+}
 
 pub use identify::{Identity, Proof, identify};
 pub use judgement::{Course, Judged, judge, subject};
 pub use means::{Fetched, Means};
 pub use refusal::{Class, Refusal};
-pub use rights::Rights;

@@ -1,11 +1,10 @@
 //! What differs between the callers of the judgement.
 
-use crate::authorized_projects::Owner;
 use crate::evidence::{Evidence, JobEvidence};
 use crate::keys::Keys;
 use crate::refusal::Refusal;
 use crate::validation::{Question, Validated};
-use nunbird_policy::{AuthorizedProjects, GitLabServer, Host, ProjectFacts, Validation};
+use nunbird_policy::{AccountFacts, AuthorizedProjects, GitLabServer, Host, ProjectFacts, Validation};
 use nunbird_token::{Admitted, JobToken, JobUser, Rejection};
 use zeroize::Zeroizing;
 
@@ -116,7 +115,7 @@ pub trait Means {
     fn authorized_projects(
         &self,
         mode: AuthorizedProjects,
-        owner: &Owner<'_>,
+        account: &AccountFacts,
         facts: &ProjectFacts<'_>,
     ) -> Result<(), Self::Stop>;
 

@@ -34,7 +34,7 @@ impl<'a, M: Means> HostOfJob<'a, M> {
             .policy
             .gitlab
             .get(admitted.server)
-            .ok_or_else(|| trouble("the worker named a server that is not configured"))?;
+            .ok_or_else(|| trouble("the verifier named a server that is not configured"))?;
         let unanswered = |why: &dyn std::fmt::Display| {
             trouble(&format!(
                 "server {} was asked about the user of job {}\n{why}",

@@ -25,7 +25,7 @@ pub fn add(refusal: Refusal, server_url: &str, policy: &Policy) -> Refusal {
 /// For the admin: the runner's id and the configured ones.
 pub(crate) fn other_runner(server: usize, runner_id: Option<u64>, policy: &Policy) -> String {
     let Some(server) = policy.gitlab.get(server) else {
-        return "the worker named a server that is not configured".to_owned();
+        return "the verifier named a server that is not configured".to_owned();
     };
     let ids: Vec<String> = server.runner_ids.iter().map(u64::to_string).collect();
     let seen = runner_id.map_or_else(|| "names no runner".to_owned(), |id| format!("is of runner {id}"));

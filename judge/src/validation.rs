@@ -7,35 +7,16 @@
 //! Its answer is believed as far as a rule's: the account that it names must pass the invariants like any other.
 
 use crate::refusal::{Code, Refusal};
-use crate::rights::Rights;
-use aws_lc_rs::digest;
-use nunbird_drop::surrender::{self, Failure, Ids};
-use nunbird_files::identity::FileIdentity;
-use nunbird_files::trusted::open_trusted;
 use nunbird_handover::Untrusted;
+use nunbird_host::{End, System, Validate};
 use nunbird_policy::{Validation, check_name};
-use nunbird_sys::fork::{Ended, fork_into};
-use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::offspring::{self, Adoption, Said};
-use nunbird_sys::{answer, exec, process, signals, users};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::ffi::CString;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-/// The largest program, in bytes.
-const MAX_PROGRAM: u64 = 16 << 20;
-/// The most that it may say on each of its outputs, in bytes.
-const MAX_WORDS: usize = 64 << 10;
-/// How long its processes may take to end once they are killed.
-const END: Duration = Duration::from_secs(2);
 /// Of every program; a site's `environment` cannot replace it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -89,44 +70,52 @@ pub struct Validated {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Everything that the program's start needs, prepared while a refusal can still be told properly.
-struct Start {
-    program: File,
-    argv: Vec<CString>,
-    environment: Vec<CString>,
-    ids: Ids,
-    seconds: u64,
-}
-
 /// Asks the site's program.
 ///
 /// # Errors
 /// A denial when it says no, or when login or target are no names; a system refusal when it cannot be used or does anything
 /// but answer in time.
-pub fn ask(settings: &Validation, question: &Question<'_>, rights: Rights) -> Result<Validated, Refusal> {
+pub fn ask(
+    settings: &Validation,
+    question: &Question<'_>,
+    system: &impl System,
+) -> Result<Validated, Refusal> {
     let name = named(question)?;
-    let start = prepare(settings, question, rights)?;
-    let uid = start.ids.uid;
-    let said = run(&start, rights, Duration::from_secs(settings.timeout))
-        .map_err(|e| unusable(settings, &format!("could not be run: {e}")))?;
-    let words = String::from_utf8_lossy(&said.errors).into_owned();
+    let report = system.validate(&call(settings, question)?).map_err(|e| unusable(settings, &e))?;
+    let words = String::from_utf8_lossy(&report.errors).into_owned();
+    let uid = report.uid;
     let said_so = |what: String| unusable(settings, &format!("as uid {uid}: {what}\n{words}"));
-    match said.ended {
-        Ok(Ended::Exited(0)) => read_answer(&said.output).map_err(said_so),
-        Ok(Ended::Exited(code)) => {
+    match report.end {
+        End::Exited(0) => read_answer(&report.output).map_err(said_so),
+        End::Exited(code) => {
             let text = format!("your site does not let you run as `{}`", Untrusted(name));
             let detail = format!("{} ended with exit code {code}\n{words}", settings.script.display());
             Err(Refusal::denied(Code::Validation, text, detail))
         }
-        Ok(Ended::Killed(signal)) => Err(said_so(format!("was ended by signal {signal}"))),
-        Err(e) if e.kind() == io::ErrorKind::TimedOut => {
-            Err(said_so(format!("did not end within {} seconds", settings.timeout)))
-        }
-        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
-            Err(said_so(format!("printed more than {MAX_WORDS} bytes")))
-        }
-        Err(e) => Err(said_so(e.to_string())),
+        End::Killed(signal) => Err(said_so(format!("was ended by signal {signal}"))),
+        End::Late => Err(said_so(format!("did not end within {} seconds", settings.timeout))),
+        End::TooLong => Err(said_so(format!("printed more than {} bytes", Validate::MAX_OUTPUT))),
+        End::Failed(why) => Err(said_so(why)),
     }
+}
+
+/// The program as it is to be run.
+fn call(settings: &Validation, question: &Question<'_>) -> Result<Validate, Refusal> {
+    let nul = |e: std::ffi::NulError| unusable(settings, &format!("a claim cannot be passed on: {e}"));
+    let mut argv = vec![CString::new(settings.script.as_os_str().as_bytes()).map_err(nul)?];
+    for word in question.target.into_iter().chain([question.claims.user_login]) {
+        argv.push(CString::new(word).map_err(nul)?);
+    }
+    let variables = environment(settings, &question.claims).into_iter();
+    let environment = variables.map(|(name, value)| CString::new(format!("{name}={value}")));
+    Ok(Validate {
+        script: settings.script.clone(),
+        sha256: settings.sha256.clone(),
+        user: settings.user.clone(),
+        argv,
+        environment: environment.collect::<Result<_, _>>().map_err(nul)?,
+        seconds: settings.timeout,
+    })
 }
 
 fn unusable(settings: &Validation, detail: &dyn Display) -> Refusal {
@@ -157,61 +146,6 @@ pub fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
             .help("name a service account of your site in the CI variable, or none")
     })?;
     Ok(target)
-}
-
-fn prepare(settings: &Validation, question: &Question<'_>, rights: Rights) -> Result<Start, Refusal> {
-    let refuse = |e: &dyn Display| unusable(settings, e);
-    let program = open(settings, rights).map_err(|e| refuse(&e))?;
-    let ids = account(&settings.user, rights).map_err(|e| refuse(&e))?;
-    let nul = |e: std::ffi::NulError| refuse(&format!("a claim cannot be passed on: {e}"));
-    let mut argv = vec![CString::new(settings.script.as_os_str().as_bytes()).map_err(nul)?];
-    for word in question.target.into_iter().chain([question.claims.user_login]) {
-        argv.push(CString::new(word).map_err(nul)?);
-    }
-    let variables = environment(settings, &question.claims).into_iter();
-    let environment: Result<_, _> =
-        variables.map(|(name, value)| CString::new(format!("{name}={value}"))).collect();
-    Ok(Start { program, argv, environment: environment.map_err(nul)?, ids, seconds: settings.timeout })
-}
-
-/// The program in a memory file that nobody can change any more: what is hashed is what runs.
-///
-/// The program itself need not be readable by the account that runs it.
-fn open(settings: &Validation, rights: Rights) -> Result<File, String> {
-    let keeper = rights.keeper;
-    let _identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| e.to_string())?;
-    let file = open_trusted(&settings.script, &rights.trusted_owners()).map_err(|e| e.to_string())?;
-    let mut digest = digest::Context::new(&digest::SHA256);
-    let mut buffer = vec![0; 64 << 10];
-    let name = c"nunbird-validation";
-    let copy = exec::sealed_program(name, &file, MAX_PROGRAM, &mut buffer, |piece| digest.update(piece))
-        .map_err(|e| format!("cannot be read: {e}"))?;
-    let found: String = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    match &settings.sha256 {
-        Some(wanted) if !wanted.eq_ignore_ascii_case(&found) => {
-            Err(format!("its SHA-256 is {found} and validation.sha256 says {wanted}"))
-        }
-        _ => Ok(copy),
-    }
-}
-
-/// The account that the program runs as.
-fn account(name: &str, rights: Rights) -> Result<Ids, String> {
-    let entry =
-        users::by_name(name).map_err(|e| format!("validation.user `{name}` cannot be looked up: {e}"))?;
-    let entry = entry.ok_or_else(|| format!("validation.user `{name}` is not in the user database"))?;
-    let runners = entry.uid == rights.caller.uid && entry.uid != 0;
-    if rights.privileged && runners {
-        return Err(format!(
-            "validation.user `{name}` runs gitlab-runner, which could put words into its mouth"
-        ));
-    }
-    if !rights.privileged && !runners {
-        return Err(format!(
-            "validation.user `{name}` must be the account itself where downscope is \"none\""
-        ));
-    }
-    Ok(Ids { uid: entry.uid, gid: entry.gid, groups: entry.groups })
 }
 
 /// The claims over the site's own variables.
@@ -262,77 +196,6 @@ fn identities(identities: &[(String, String)]) -> BTreeMap<String, String> {
             _ => None,
         })
         .collect()
-}
-
-/// Runs the program to its end, and the end of everything that it started.
-fn run(start: &Start, rights: Rights, patience: Duration) -> io::Result<Said> {
-    let (output, output_end) = io::pipe()?;
-    let (errors, errors_end) = io::pipe()?;
-    // Closed by execve(2): what comes through it was said before the program began.
-    let (trouble, trouble_end) = io::pipe()?;
-    let trouble_end = exec::out_of_the_way(&File::from(OwnedFd::from(trouble_end)))?;
-    let adoption = Adoption::begin()?;
-    let parent = process::id();
-    let child = fork_into(|| {
-        let Err(error) = become_program(start, rights, parent, (&output_end, &errors_end));
-        i32::from((&trouble_end).write_all(error.to_string().as_bytes()).is_err())
-    })?;
-    drop((output_end, errors_end, trouble_end));
-    let said = offspring::listen(&child, [output, errors], MAX_WORDS, patience);
-    adoption
-        .end_all(start.ids.uid, END)
-        .map_err(|e| io::Error::new(e.kind(), format!("its processes could not be ended: {e}")))?;
-    let trouble = answer::read_to_end(trouble, MAX_WORDS, END)?;
-    if trouble.is_empty() {
-        Ok(said)
-    } else {
-        Err(io::Error::other(String::from_utf8_lossy(&trouble).into_owned()))
-    }
-}
-
-/// In the child: the program's ids for good, no descriptors but its own, its environment.
-fn become_program(
-    start: &Start,
-    rights: Rights,
-    parent: i32,
-    (output, errors): (&io::PipeWriter, &io::PipeWriter),
-) -> Result<Infallible, Failure> {
-    let step = |step: &'static str| move |error: io::Error| Failure { step, error };
-    exec::outputs_to(output, errors).map_err(step("dup2"))?;
-    process::null_stdin().map_err(step("stdin"))?;
-    process::new_session().map_err(step("setsid"))?;
-    process::set_umask(0o077);
-    std::env::set_current_dir("/").map_err(step("chdir"))?;
-    // For where the dying parent may not signal the program.
-    process::end_after(u32::try_from(start.seconds).unwrap_or(u32::MAX).saturating_add(1));
-    process::bound_resources(start.seconds).map_err(step("setrlimit"))?;
-    become_account(&start.ids, rights)?;
-    process::die_with_parent(signals::KILL, parent).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
-    if start.ids.uid != 0 {
-        process::no_new_privileges().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))?;
-    }
-    process::default_signals().map_err(step("signals"))?;
-    exec::execute_script(&start.program, &start.argv, &start.environment).map_err(step("execveat"))
-}
-
-fn become_account(ids: &Ids, rights: Rights) -> Result<(), Failure> {
-    match ids.uid {
-        _ if !rights.can_change_user => surrender::stay_user(&mut Linux, ids.uid, ids.gid),
-        // The site says so. There is nothing to give up but what the runner left behind.
-        0 => {
-            let become_root = || {
-                Linux.set_groups(&[0])?;
-                Linux.set_gids(0, 0, 0)?;
-                Linux.set_uids(0, 0, 0)?;
-                Linux.new_session_keyring().or_else(|e| match e.kind() {
-                    io::ErrorKind::Unsupported => Ok(()),
-                    _ => Err(e),
-                })
-            };
-            become_root().map_err(|error| Failure { step: "becoming root", error })
-        }
-        _ => surrender::become_user(&mut Linux, ids),
-    }
 }
 
 /// Nothing, or one JSON object and nothing else.

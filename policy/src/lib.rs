@@ -64,10 +64,6 @@ pub use workplace::{builds_root, data_dir, own_directory};
 pub const DEFAULT_CONFIGURATION: &str = "/etc/nunbird/config.toml";
 /// Where `nunbird-keys` writes what `nunbird-auth` verifies tokens with.
 pub const DEFAULT_KEYS_DIR: &str = "/var/lib/nunbird/keys";
-/// Where `nunbird-auth` remembers which GitLab user an account belongs to.
-pub const PEOPLE_DIR: &str = "/var/lib/nunbird/people";
-/// The same below the home directory of an account that runs jobs without privilege.
-pub const UNPRIVILEGED_PEOPLE_DIR: &str = ".local/state/nunbird/people";
 /// Where decisions are written, one JSON object a line.
 pub const DEFAULT_AUDIT_FILE: &str = "/var/log/nunbird/audit.jsonl";
 /// The launcher of a packaged installation.

@@ -188,6 +188,16 @@ pub fn forbid_resources() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets this process have no new processes, no core dump, and so many seconds of processor time.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn forbid_processes(seconds: u64) -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    Ok(setrlimit(Resource::RLIMIT_CPU, seconds, seconds)?)
+}
+
 /// Bounds the memory of this process, in bytes of address space.
 ///
 /// # Errors

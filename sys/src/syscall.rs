@@ -42,6 +42,8 @@ numbers! {
     PPOLL = SYS_ppoll;
     PREAD64 = SYS_pread64;
     READ = SYS_read;
+    RECVFROM = SYS_recvfrom;
+    RECVMSG = SYS_recvmsg;
     RESTART_SYSCALL = SYS_restart_syscall;
     RT_SIGACTION = SYS_rt_sigaction;
     RT_SIGPROCMASK = SYS_rt_sigprocmask;

@@ -139,8 +139,9 @@ fn role(number: usize, lines: &[String]) -> &'static str {
     match number {
         0 => "nunbird-auth",
         _ if does("\"nunbird-keys\"") => "becomes nunbird-keys",
+        _ if does("\"nunbird-decide\", \"verify\"") => "becomes the verifier",
+        _ if does("[\"nunbird-decide\"]") => "becomes the decider",
         _ if does("execveat(") => "becomes the launcher",
-        _ if does("SECCOMP_SET_MODE_FILTER") => "worker",
         _ => "child",
     }
 }

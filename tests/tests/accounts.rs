@@ -271,3 +271,22 @@ fn without_privilege_only_the_runners_own_user_runs_jobs() {
     assert_no_account(&world, &world.job().user("bob").config(), "serves nobody else");
     assert_eq!(world.job().config().exit, Exit::Code(0));
 }
+
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn an_account_below_the_floor_of_the_host_runs_no_further_stage(privilege: Privilege) {
+    let world = World::new(privilege);
+    assert!(world.refresh_keys().succeeded());
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    assert!(session.run_text("build_script", "id").succeeded());
+    for line in ["deny_group lattice", "min_uid 4102"] {
+        world.write_file("/etc/nunbird/floor", line, "root", 0o644);
+        let outcome = session.run_text("after_script", "echo it ran");
+        assert!(!outcome.succeeded() && !outcome.stdout.contains("it ran"), "{privilege:?} {line}");
+        assert!(outcome.stderr.contains("[account]"), "{privilege:?} {line}: {}", outcome.log);
+    }
+    world.write_file("/etc/nunbird/floor", "", "root", 0o644);
+    assert!(session.run_text("after_script", "id").succeeded());
+    assert!(session.cleanup().succeeded());
+}

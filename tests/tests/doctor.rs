@@ -253,3 +253,16 @@ fn what_sudo_mode_needs_and_this_host_does_not_have_is_found() {
     world.write_file("/etc/sudoers.d/nunbird", good.replace("(%lattice)", "(ALL)"), "root", 0o440);
     assert_one(&errors(&world), "sudoers", "may become root or anybody");
 }
+
+#[needs(root)]
+fn what_the_floor_of_the_host_does_not_let_through_is_found() {
+    let world = world(Privilege::Setuid);
+    world.reconfigure("[audit]", "[accounts]\nmin_uid = 500\n\n[audit]");
+    assert_one(&errors(&world), "floor", "min_uid is 500, and accounts below uid 1000 are denied");
+    world.write_file("/etc/nunbird/floor", "# ours\nmin_uid 500\n", "root", 0o644);
+    assert_eq!(errors(&world), Vec::<String>::new());
+    world.write_file("/etc/nunbird/floor", "min_uid = 500\n", "root", 0o644);
+    assert_one(&errors(&world), "floor", "/etc/nunbird/floor:1: expected `min_uid NUMBER`");
+    world.write_file("/etc/nunbird/floor", "min_uid 500\n", "alice", 0o644);
+    assert_one(&errors(&world), "floor", "owned by uid 4101");
+}

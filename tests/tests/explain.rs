@@ -298,3 +298,17 @@ fn groups_have_their_names_beside_their_gids() {
     assert_eq!(answer["group_names"], json!(["alice", "lattice"]), "{answer}");
     assert_eq!(answer["rules"][1]["conditions"][0]["seen"], "alice (4101), lattice (4200)", "{answer}");
 }
+
+#[needs(root)]
+fn the_floor_of_the_host_is_a_denial_for_both() {
+    let world = world();
+    for (line, account) in [("deny_group lattice", "alice"), ("min_uid 4102", "alice")] {
+        world.write_file("/etc/nunbird/floor", line, "root", 0o644);
+        assert_eq!(decided(&world, account).as_deref(), Some("account"), "{line}");
+        let answer = explain(&world, "root", account);
+        assert_eq!((&answer["verdict"], &answer["code"]), (&"denied".into(), &"account".into()), "{answer}");
+    }
+    world.write_file("/etc/nunbird/floor", "deny_group nowhere", "root", 0o644);
+    assert_eq!(decided(&world, "alice").as_deref(), Some("group"));
+    assert_eq!(explain(&world, "root", "alice")["verdict"], "failed");
+}

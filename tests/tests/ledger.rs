@@ -94,7 +94,7 @@ fn a_limit_on_the_runners_processes_is_told_and_nothing_runs_with_privilege_inst
     let mut session = job.begin();
     let outcome = config_by(&mut session, &["/bin/bash", "-c", "ulimit -u 1; exec \"$0\" \"$@\""]);
     assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
-    assert!(outcome.stderr.contains("[worker]"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("[decider]"), "{}", outcome.stderr);
     assert!(world.records().is_empty() && outcome.stdout.is_empty(), "{}", outcome.log);
 }
 

@@ -155,6 +155,7 @@ fn the_server_is_asked_once_a_job_and_by_config_alone() {
     assert_eq!(world.issuer().requests(JOB), 1);
     // The rules are asked twice here, before the program and after it.
     world.write_file("/etc/nunbird/validate", "#!/bin/sh\nexit 0\n", "root", 0o755);
+    world.write_file("/etc/nunbird/floor", "validation_user root\n", "root", 0o644);
     world.reconfigure(
         "[audit]",
         "[validation]\nscript = \"/etc/nunbird/validate\"\nuser = \"root\"\nrules_first = true\n\n[audit]",

@@ -1,24 +1,41 @@
-//! The worker's sandbox, seen from outside by strace(1).
+//! The sandboxes of the two processes that decide, seen from outside by strace(1).
 
 use nunbird_tests::{Privilege, World, needs};
 use std::path::Path;
 
-/// What the worker may do once its filter is in force: memory, randomness, its answer, its end.
-const COMPUTING: [&str; 9] =
-    ["brk", "mmap", "munmap", "mremap", "madvise", "mprotect", "futex", "getrandom", "write"];
+/// What the verifier does once its filter is in force: memory, randomness, what is open already, its end.
+const VERIFYING: [&str; 16] = [
+    "brk",
+    "close",
+    "fstat",
+    "futex",
+    "getrandom",
+    "lseek",
+    "madvise",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "munmap",
+    "pread64",
+    "read",
+    "sigaltstack",
+    "statx",
+    "write",
+];
+/// What the decider does beside that.
+const DECIDING: [&str; 7] = ["clock_gettime", "fcntl", "getpid", "recvfrom", "recvmsg", "sendto", "uname"];
 
-/// System calls of the process that put a filter in force, in order.
-fn calls_of_worker(directory: &std::path::Path) -> Vec<String> {
+/// System calls of the process that became `nunbird-decide` with these arguments, in order.
+fn calls_of(directory: &Path, arguments: &str) -> Vec<String> {
     let transcripts = std::fs::read_dir(directory).expect("transcripts").flatten();
-    let texts = transcripts.map(|entry| std::fs::read_to_string(entry.path()).expect("a transcript"));
-    let worker =
-        texts.into_iter().find(|text| text.contains("MODE_FILTER")).expect("a process with a filter");
-    worker.lines().map(str::to_owned).collect()
+    let mut texts = transcripts.map(|entry| std::fs::read_to_string(entry.path()).expect("a transcript"));
+    let text = texts.find(|text| text.contains(arguments) && text.contains("MODE_FILTER"));
+    text.expect("a process with a filter").lines().map(str::to_owned).collect()
 }
 
 #[needs(root)]
-fn the_worker_does_nothing_but_compute_once_it_is_in_its_sandbox() {
-    // Under a tracer a setuid bit is inert, so the runner is root here; the worker's code is the same.
+fn decider_and_verifier_do_nothing_but_compute_once_they_are_in_their_sandboxes() {
+    // Under a tracer a setuid bit is inert, so the runner is root here; what the two do is the same.
     let world = World::new(Privilege::RootRunner);
     world.write_keys();
     for (job, expected) in
@@ -35,36 +52,41 @@ fn the_worker_does_nothing_but_compute_once_it_is_in_its_sandbox() {
         spec.arguments.splice(0..0, words.into_iter().chain([file, program]));
         let outcome = session.call_spec("config", &spec);
         assert_eq!(outcome.exit, nunbird_tests::Exit::Code(expected), "{}", outcome.log);
-        let calls = calls_of_worker(&transcripts);
-        let at = calls.iter().position(|call| call.contains("MODE_FILTER")).expect("the filter");
-        let (before, after) = calls.split_at(at + 1);
-        for step in [
-            "close_range(0",
-            "write(0, \"1000\", 4)",
-            "RLIMIT_AS, {rlim_cur=262144*1024, rlim_max=262144*1024}",
-            "RLIMIT_DATA, {rlim_cur=262144*1024, rlim_max=262144*1024}",
-            "setgroups(0",
-            "setresgid(2147483632, 2147483632, 2147483632)",
-            "setresuid(2147483632, 2147483632, 2147483632)",
-            "capset(",
-            "PR_SET_NO_NEW_PRIVS, 1",
-            "RLIMIT_NOFILE",
-        ] {
-            assert!(
-                before
-                    .iter()
-                    .any(|call| call.contains(step) && (call.contains("= 0") || call.ends_with("= 4"))),
-                "{step} is not in\n{before:#?}"
-            );
-        }
-        let (exit, computing) = after.split_last().expect("an exit");
-        assert!(exit.starts_with("exit_group(0)"), "{exit}");
-        for call in computing {
-            let name = call.split('(').next().unwrap_or("");
-            assert!(COMPUTING.contains(&name), "the worker called {call}");
-        }
-        let answers = computing.iter().filter(|call| call.starts_with("write(")).count();
-        assert_eq!(answers, 1, "one answer: {computing:#?}");
+        let verifier = calls_of(&transcripts, "[\"nunbird-decide\", \"verify\"]");
+        only_computes(&verifier, 2_147_483_632, "RLIMIT_NOFILE, {rlim_cur=0, rlim_max=0}", &VERIFYING);
+        let decider = calls_of(&transcripts, "[\"nunbird-decide\"]");
+        let both = [VERIFYING.as_slice(), &DECIDING].concat();
+        only_computes(&decider, 2_147_483_629, "RLIMIT_NPROC, {rlim_cur=0, rlim_max=0}", &both);
+    }
+}
+
+#[track_caller]
+fn only_computes(calls: &[String], id: u32, bound: &str, allowed: &[&str]) {
+    let at = calls.iter().position(|call| call.contains("MODE_FILTER")).expect("the filter");
+    let (before, after) = calls.split_at(at + 1);
+    let ids = [format!("setresgid({id}, {id}, {id})"), format!("setresuid({id}, {id}, {id})")];
+    for step in [
+        "\"1000\", 4)",
+        "RLIMIT_AS, {rlim_cur=262144*1024, rlim_max=262144*1024}",
+        "RLIMIT_DATA, {rlim_cur=262144*1024, rlim_max=262144*1024}",
+        "setgroups(0",
+        &ids[0],
+        &ids[1],
+        "capset(",
+        "PR_SET_PDEATHSIG, SIGKILL",
+        "PR_SET_DUMPABLE, SUID_DUMP_DISABLE",
+        "PR_SET_NO_NEW_PRIVS, 1",
+        bound,
+    ] {
+        let taken = |call: &String| call.contains(step) && (call.contains("= 0") || call.ends_with("= 4"));
+        assert!(before.iter().any(taken), "{step} is not in\n{before:#?}");
+    }
+    let (exit, computing) = after.split_last().expect("an exit");
+    assert!(exit.starts_with("exit_group(0)"), "{exit}");
+    for call in computing {
+        let name = call.split('(').next().unwrap_or("");
+        // What is refused is harmless, but the C library asks for little that it does not get.
+        assert!(allowed.contains(&name), "{call}");
     }
 }
 

@@ -21,6 +21,7 @@ mod explain;
 mod files;
 mod flags;
 mod help;
+mod hostile_decider;
 mod identity;
 mod identity_attacks;
 mod images;

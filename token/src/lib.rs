@@ -1,6 +1,6 @@
 //! From a job response and a server's keys to verified claims.
 //!
-//! Pure: bytes and a clock reading in, a value out. `nunbird-auth` runs [`admit`] in a forked worker that has
+//! Pure: bytes and a clock reading in, a value out. `nunbird-decide` runs [`admit`] in a process that has
 //! neither a useful uid nor files, because everything here was written by somebody else: the response by the
 //! runner with a CI user's text in it, the tokens by whoever set the variables, the keys by the network.
 //!

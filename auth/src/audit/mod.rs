@@ -3,70 +3,78 @@
 //! Called in every stage: with privilege for decisions and starts, by the shepherd without any for ends. Every event goes to
 //! every sink that the configuration names; `docs/audit.md` is the schema.
 
-mod encode;
-mod event;
-pub(crate) mod sinks;
 mod trace;
-mod unverified;
 
 use crate::context::Context;
+use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal, print_error};
-use event::{Account, End, Given, SCHEMA, Used, job, rfc3339};
-pub(crate) use event::{Claims, Event, Job, Outcome};
-use nunbird_handover::Summary;
+pub(crate) use nunbird_audit::Script;
+use nunbird_audit::{Circumstances, End, Event, Outcome};
+use nunbird_handover::{Audit, Summary};
+use nunbird_host::Places;
+#[cfg(test)]
+use nunbird_host::{Rights, Sockets};
 use nunbird_sys::fork::Ended;
-use nunbird_sys::{clock, process};
-pub(crate) use sinks::{Sinks, turn};
 use std::time::Duration;
 pub(crate) use trace::leave as leave_trace;
-pub(crate) use unverified::Turn;
 
-impl<'a> Event<'a> {
-    /// An event of this call, with what its record says where there is one.
-    pub(crate) fn of(context: &'a Context<'_>, outcome: Outcome) -> Self {
-        let time = clock::now().unwrap_or(0);
-        let record = context.record.as_ref();
-        let over = record.filter(|_| outcome == Outcome::StageEnded && context.stage == "cleanup");
-        Event {
-            schema: SCHEMA,
-            time,
-            timestamp: rfc3339(time),
-            outcome,
-            decision_id: &context.decision_id,
-            host: process::short_host_name(),
-            stage: context.stage,
-            script: context.script.as_ref(),
-            end: None,
-            usage: context.usage.filter(|_| outcome == Outcome::StageEnded).map(Used::of),
-            queued_s: record
-                .filter(|_| over.is_some() || outcome == Outcome::Admitted)
-                .and_then(|record| record.queued_s),
-            job_s: over.map(|record| time.saturating_sub(record.admitted_at)),
-            given: over.and_then(|record| record.limits.as_ref()).map(Given::of),
-            code: None,
-            detail: None,
-            job: record.map(job),
-            account: record.map(|r| Account { name: &r.account.name, uid: r.account.uid }),
-            executor: record.map(|r| r.batch.as_ref().map_or("shell", |batch| batch.name.as_str())),
-            rule: record.map(|r| &r.rule),
-            policy_digest: record.map(|r| r.policy_digest.as_str()),
-            runner_uid: context.privilege.caller.uid,
-            privilege: context.privilege.source.name(),
-            left_out: None,
-            claims_left_out: false,
-            not_written: None,
-        }
+/// All places where events of a job go, open.
+#[derive(Debug, Default)]
+pub(crate) struct Sinks {
+    sinks: nunbird_audit::Sinks,
+    places: Places,
+}
+
+impl Sinks {
+    /// Opens every place that is set. One that cannot be opened is a trouble of every event.
+    pub(crate) fn open(audit: &Audit, privilege: Privilege) -> Self {
+        Self::of(audit, Places::open(&nunbird_audit::destinations(audit), privilege.rights()))
     }
+
+    #[cfg(test)]
+    fn open_at(audit: &Audit, rights: Rights, sockets: Sockets<'_>) -> Self {
+        Self::of(audit, Places::open_at(&nunbird_audit::destinations(audit), rights, sockets))
+    }
+
+    fn of(audit: &Audit, places: Places) -> Self {
+        Sinks { sinks: nunbird_audit::Sinks::new(audit, places.closed()), places }
+    }
+
+    /// Whether the site has set no place at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
+    /// Writes an event to every place.
+    ///
+    /// # Errors
+    /// As [`nunbird_audit::Sinks::write`].
+    pub(crate) fn write(&self, event: &Event<'_>, durably: bool) -> Result<(), String> {
+        self.sinks.write(event, durably, |place, bytes, durably| self.places.send(place, bytes, durably))
+    }
+}
+
+/// An event of this call, with what its record says where there is one.
+pub(crate) fn event<'a>(context: &'a Context<'_>, outcome: Outcome) -> Event<'a> {
+    let call = Circumstances {
+        decision_id: &context.decision_id,
+        stage: context.stage,
+        script: context.script.as_ref(),
+        usage: context.usage.map(nunbird_audit::Used::of),
+        runner_uid: context.privilege.caller.uid,
+        privilege: context.privilege.source.name(),
+    };
+    Event::of(&call, context.record.as_ref(), outcome)
 }
 
 /// Writes an event without which nothing may go on.
 ///
 /// # Errors
 /// A system refusal when a sink does not have it and the site requires that.
-pub(crate) fn demand(sinks: &Sinks, event: &Event<'_>, context: &Context<'_>) -> Result<(), Refusal> {
-    match sinks.write(event, event.outcome == Outcome::Admitted) {
+fn demand(sinks: &Sinks, event: &Event<'_>, context: &Context<'_>) -> Result<(), Refusal> {
+    match sinks.write(event, false) {
         Ok(()) => Ok(()),
-        Err(troubles) if sinks.required => {
+        Err(troubles) if sinks.sinks.required => {
             let message = "this cannot be written down on this host, so the job does not run";
             Err(Refusal::system(Code::Audit, message, troubles))
         }
@@ -82,7 +90,7 @@ pub(crate) fn demand(sinks: &Sinks, event: &Event<'_>, context: &Context<'_>) ->
 /// # Errors
 /// As [`demand`]; never for `cleanup`, which takes things away and must not wait for a full disk.
 pub(crate) fn stage_started(context: &Context<'_>) -> Result<(), Refusal> {
-    let event = Event::of(context, Outcome::StageStarted);
+    let event = event(context, Outcome::StageStarted);
     if context.stage == "cleanup" {
         note(&event, context);
         return Ok(());
@@ -100,7 +108,7 @@ pub(crate) fn stage_ended(context: &Context<'_>, ended: Ended, duration: Duratio
     };
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let end = Some(End { exit_code, signal, duration_ms, batch });
-    note(&Event { end, ..Event::of(context, Outcome::StageEnded) }, context);
+    note(&Event { end, ..event(context, Outcome::StageEnded) }, context);
 }
 
 /// Writes an event about something that nobody can undo; where that fails, the job log says so.

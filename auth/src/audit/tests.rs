@@ -1,14 +1,13 @@
-use super::event::{Account, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Used};
-use super::sinks::{Places, Sinks};
-use super::unverified::{Turn, turn};
-use super::{encode, stage_started};
+use super::{Script, Sinks, event, stage_started};
 use crate::context::Context;
 use crate::inputs::Inputs;
-use crate::opened::Script;
 use crate::privilege::{Privilege, Source};
+use nunbird_audit::{Account, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Used, encode};
 use nunbird_files::directory::Directory;
 use nunbird_files::foreign::Caller;
 use nunbird_handover::{Audit, BatchEnd, RuleRef, Summary, Syslog};
+use nunbird_host::Sockets;
+use nunbird_host::unverified::{Turn, turn};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::rlimits::Limits;
 use proptest::collection::vec;
@@ -51,7 +50,8 @@ impl Scratch {
 
     fn open(&self, audit: &Audit) -> Sinks {
         let (journal, log) = (self.path("journal"), self.path("log"));
-        Sinks::open_at(audit, privilege(), Places { journal: &journal, log: &log })
+        let sockets = Sockets { journal: Path::new(&journal), log: Path::new(&log) };
+        Sinks::open_at(audit, privilege().rights(), sockets)
     }
 
     fn lines(&self) -> Vec<Value> {
@@ -82,8 +82,6 @@ fn context<'a>(inputs: &'a Inputs, limits: &'a Limits, sinks: Sinks) -> Context<
         record: None,
         script: Some(Script { name: "build_script".to_owned(), digest: "e3b0".to_owned() }),
         sinks,
-        admitted: None,
-        subject: None,
         usage: None,
     }
 }
@@ -152,7 +150,7 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
         left_out: Some(412),
         claims_left_out: true,
         not_written: Some("tcp://192.0.2.1:601: connection refused".to_owned()),
-        ..Event::of(context, Outcome::Denied)
+        ..event(context, Outcome::Denied)
     }
 }
 
@@ -419,7 +417,7 @@ proptest! {
 fn a_text_is_cut_where_it_would_be_too_long_when_it_is_escaped() {
     let written = |detail: &str| {
         let line = with_context(Sinks::default(), |context| {
-            encode::json_line(&Event { detail: Some(detail), ..Event::of(context, Outcome::Denied) }).unwrap()
+            encode::json_line(&Event { detail: Some(detail), ..event(context, Outcome::Denied) }).unwrap()
         });
         let value: Value = serde_json::from_slice(&line).unwrap();
         value["detail"].as_str().unwrap().to_owned()

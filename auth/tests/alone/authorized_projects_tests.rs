@@ -1,12 +1,12 @@
 //! The user's own word: read as the user, and only where nobody else can have written it.
 
 use crate::Test;
-use crate::authorized_projects::{Owner, check};
+use crate::authorized_projects::check;
 use crate::machine::{Machine, Mode};
 use crate::refusal::{Class, Code, Refusal};
 use nix::sys::stat::Mode as Permission;
 use nunbird_policy::AuthorizedProjects::{self, Off, Optional, Required};
-use nunbird_policy::ProjectFacts;
+use nunbird_policy::{ProjectFacts, users_word};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
@@ -54,10 +54,8 @@ fn asked(machine: &Machine, mode: AuthorizedProjects, facts: &ProjectFacts<'_>) 
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let child = nunbird_sys::fork::fork_into(|| {
         let here = machine.privileged();
-        let home = here.path("home/alice");
-        let groups: &[u32] = if here.mode == Mode::None { &[4101] } else { &[4101, 4200] };
-        let owner = Owner { uid: 4101, gid: 4101, groups, home: &home };
-        let said = match check(mode, &owner, facts, here.privilege.rights()) {
+        let read = |content: Vec<u8>| Ok::<_, Refusal>(users_word(&content, facts));
+        let said = match check(mode, "alice", &here.privilege.here(), read) {
             Ok(_) => return 0,
             Err(refusal) => refusal,
         };

@@ -79,7 +79,7 @@ fn question<'a>() -> Question<'a> {
 fn ask_text(machine: &Machine, text: &str) -> Result<Validated, Refusal> {
     let script = machine.write("etc/validate", format!("#!/bin/sh\n{text}\n"), 0, 0o755);
     let here = machine.privileged();
-    ask(&settings(&here, script), &question(), here.privilege.rights())
+    ask(&settings(&here, script), &question(), &here.privilege.here())
 }
 
 /// Asks several programs, each in turn by the same process.
@@ -96,7 +96,7 @@ fn ask_each<'a>(
     let here = machine.privileged();
     texts.iter().zip(scripts).map(move |(text, script)| {
         let settings = Validation { timeout, ..settings(&here, script) };
-        (*text, ask(&settings, &question(), here.privilege.rights()))
+        (*text, ask(&settings, &question(), &here.privilege.here()))
     })
 }
 
@@ -138,7 +138,7 @@ fn the_program_gets_names_claims_and_a_clean_process_and_nothing_else(machine: &
         ..settings(&here, script.clone())
     };
     let claims = Claims { identities: &identities, ..claims() };
-    let answer = ask(&settings, &Question { claims, target: Some("hpcsvc") }, here.privilege.rights());
+    let answer = ask(&settings, &Question { claims, target: Some("hpcsvc") }, &here.privilege.here());
     assert_eq!(answer.expect("yes"), Validated::default());
     let said = fs::read_to_string(notes.join("out")).expect("what it found");
     let parts: Vec<&str> = said.split("--\n").collect();
@@ -298,19 +298,19 @@ fn a_program_that_others_could_have_written_is_not_run(machine: &Machine) {
     for (script, sha256, why) in all {
         let settings = Validation { sha256, ..settings(&here, script) };
         refused(
-            ask(&settings, &question(), here.privilege.rights()),
+            ask(&settings, &question(), &here.privilege.here()),
             Class::System,
             "validation-program",
             why,
         );
     }
     let settings = Validation { sha256: Some(String::new()), ..settings(&here, good.clone()) };
-    let found = ask(&settings, &question(), here.privilege.rights()).expect_err("a wrong one").detail;
+    let found = ask(&settings, &question(), &here.privilege.here()).expect_err("a wrong one").detail;
     let found = found.split("SHA-256 is ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a digest");
     // By sha256sum(1).
     assert_eq!(found, "a8076d3d28d21e02012b20eaf7dbf75409a6277134439025f282e368e3305abf");
     let right = Validation { sha256: Some(found.to_ascii_uppercase()), ..settings };
-    assert!(ask(&right, &question(), here.privilege.rights()).is_ok());
+    assert!(ask(&right, &question(), &here.privilege.here()).is_ok());
 }
 
 fn words_that_are_no_names_never_reach_the_program(machine: &Machine) {
@@ -323,19 +323,19 @@ fn words_that_are_no_names_never_reach_the_program(machine: &Machine) {
         ["root", "-rf", "../x", "a b", "", "4101", "svc\n", "nobody", "x\u{202e}y", "A", &"x".repeat(33)]
     {
         let question = Question { target: Some(target), ..question() };
-        let refusal = ask(&settings, &question, here.privilege.rights()).expect_err(target);
+        let refusal = ask(&settings, &question, &here.privilege.here()).expect_err(target);
         assert_eq!((refusal.class, refusal.code.name()), (Class::Denied, "validation"), "{target}");
     }
     for login in ["-alice", "", "al ice", "a/b", "..", "al\nice", "\u{e4}lice"] {
         let claims = Claims { user_login: login, ..claims() };
         let refusal =
-            ask(&settings, &Question { claims, target: None }, here.privilege.rights()).expect_err(login);
+            ask(&settings, &Question { claims, target: None }, &here.privilege.here()).expect_err(login);
         assert_eq!((refusal.class, refusal.code.name()), (Class::Denied, "validation"), "{login}");
     }
     let claims = Claims { project_path: "nul\0nul", ..claims() };
-    assert!(ask(&settings, &Question { claims, target: None }, here.privilege.rights()).is_err());
+    assert!(ask(&settings, &Question { claims, target: None }, &here.privilege.here()).is_err());
     assert!(!notes.join("called").exists());
-    assert!(ask(&settings, &question(), here.privilege.rights()).is_ok());
+    assert!(ask(&settings, &question(), &here.privilege.here()).is_ok());
     assert!(notes.join("called").exists());
 }
 
@@ -344,7 +344,7 @@ fn the_program_runs_as_nobody_who_could_be_fooled(machine: &Machine) {
     let here = machine.privileged();
     let as_user = |user: &str| {
         let settings = Validation { user: user.to_owned(), ..settings(&here, script.clone()) };
-        ask(&settings, &question(), here.privilege.rights())
+        ask(&settings, &question(), &here.privilege.here())
     };
     refused(as_user("nobody-here"), Class::System, "validation-program", "not in the user database");
     match machine.mode {
@@ -372,7 +372,7 @@ fn a_program_may_run_as_root_where_the_site_says_so(machine: &Machine) {
     let script = machine.write("etc/validate", text, 0, 0o700);
     let here = machine.privileged();
     let settings = Validation { user: "root".to_owned(), ..settings(&here, script) };
-    ask(&settings, &question(), here.privilege.rights()).expect("yes");
+    ask(&settings, &question(), &here.privilege.here()).expect("yes");
     let said = fs::read_to_string(notes.join("out")).expect("what it found");
     assert_eq!(said, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t0 \n");
     let begun = Instant::now();

@@ -86,6 +86,11 @@ pub(crate) fn entry(code: Code) -> Entry {
             TELL,
             "Owner, mode, free space and quota of the directory above it: root's, writable by root only.",
         ),
+        Code::Decider => system(
+            "nunbird-decide, which reads the configuration and judges without privilege, could not be run, or gave no usable answer.",
+            AGAIN,
+            "The package is whole and of one version (`rpm -V nunbird`, `nunbirdctl doctor`); the account `nunbird` exists; no limit or filter around gitlab-runner forbids a fork.",
+        ),
         Code::Executor => system(
             "The job's executor names a scheduler that the configuration does not describe.",
             TELL,

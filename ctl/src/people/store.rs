@@ -2,10 +2,8 @@
 
 use nunbird_files::directory::Directory;
 use nunbird_files::trusted::{Distrust, open_trusted_directory};
-use nunbird_policy::{
-    Downscope, PEOPLE_DIR, Person, Policy, UNPRIVILEGED_PEOPLE_DIR, person_file, read_people,
-    read_person_file,
-};
+use nunbird_host::{PEOPLE_DIR, UNPRIVILEGED_PEOPLE_DIR};
+use nunbird_policy::{Downscope, Person, Policy, person_file, read_people, read_person_file};
 use nunbird_sys::users;
 use std::collections::HashMap;
 use std::io;

@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 use nunbird_files::directory::Directory;
 use nunbird_handover::{Now, Record};
-use nunbird_judge::runner;
+use nunbird_host::runner;
 use nunbird_sys::{clock, users};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

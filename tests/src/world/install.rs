@@ -30,6 +30,8 @@ pub(super) fn lay_out(root: &Path) -> Vec<Mount> {
     }
     directory(&root.join("var-lib/nunbird"), 0o755, 0);
     directory(&root.join("etc/nunbird"), 0o755, 0);
+    // For the validation programs of tests.
+    fs::write(root.join("etc/nunbird/floor"), "validation_user nunbird\n").expect("the floor");
     directory(&root.join("tmp"), 0o1777, 0);
     directory(&root.join("opt/nunbird"), 0o755, 0);
     let mut mounts: Vec<Mount> = LAYOUT
@@ -60,7 +62,7 @@ pub(super) fn programs(world: &World) {
     let paths = world.paths();
     let bin = world.host_path(&paths.bin);
     directory(&bin, 0o755, 0);
-    for name in ["nunbird-auth", "nunbird", "nunbird-keys", "nunbirdctl"] {
+    for name in ["nunbird-auth", "nunbird-decide", "nunbird", "nunbird-keys", "nunbirdctl"] {
         copy(&under_test(name), &bin.join(name), 0o755);
     }
     let privileged = world.privilege() != Privilege::None;
@@ -86,6 +88,13 @@ pub(super) fn programs(world: &World) {
         chown(world.host_path(&paths.keys), Some(keeper), Some(if privileged { keeper } else { gid }))
             .expect("an owner");
     }
+}
+
+/// Puts the double of a decider that was taken over in the place of `nunbird-decide`.
+pub(super) fn hostile_decider(world: &World) {
+    let target = world.host_path(&world.paths().bin).join("nunbird-decide");
+    fs::remove_file(&target).expect("removed");
+    copy(&sibling("nbt-hostile-decider"), &target, 0o755);
 }
 
 fn protect(auth: &Path, privilege: Privilege) {

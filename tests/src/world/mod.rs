@@ -340,6 +340,11 @@ impl World {
         text.lines().map(|line| serde_json::from_str(line).expect("a JSON line in the audit file")).collect()
     }
 
+    /// Lets a hostile program decide from now on (`nbt-hostile-decider`).
+    pub fn take_over_decider(&self) {
+        install::hostile_decider(self);
+    }
+
     /// The job records that are kept now, as the host has them (`downscope = "none"` keeps them in the user's home).
     pub fn records(&self) -> Vec<PathBuf> {
         let jobs = match self.privilege {

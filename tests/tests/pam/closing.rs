@@ -79,6 +79,7 @@ fn a_runner_that_adopts_the_keepers_of_a_session_has_nobody_end_them() {
     let program = "[validation]\nscript = \"/etc/nunbird/validate\"\nuser = \"root\"\n";
     let world = machine(Privilege::Setuid, "");
     world.write_file("/etc/nunbird/validate", "#!/bin/sh\nexit 0\n", "root", 0o755);
+    world.write_file("/etc/nunbird/floor", "validation_user root\n", "root", 0o644);
     world.reconfigure("[audit]\n", &format!("{program}\n[audit]\n"));
     let job = world.job();
     let mut session = job.begin();

@@ -9,13 +9,13 @@ use nunbird_files::directory::Directory;
 use std::io;
 
 /// Refusals of one runner account that are written in a minute.
-pub(super) const MOST: u64 = 60;
+const MOST: u64 = 60;
 
 const SECONDS: u64 = 60;
 
 /// Whether a refusal is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub enum Turn {
     /// It is, and so many were not since the last one.
     Write(u64),
     /// Too many were in this minute; it is counted.
@@ -26,7 +26,7 @@ pub(crate) enum Turn {
 ///
 /// # Errors
 /// As [`Directory::count`]: on a full disk it cannot be counted, so it must not be written.
-pub(super) fn turn(directory: &Directory, runner_uid: u32, now: u64) -> io::Result<Turn> {
+pub fn turn(directory: &Directory, runner_uid: u32, now: u64) -> io::Result<Turn> {
     let own = format!(".unverified-{runner_uid}-{}", now / SECONDS);
     match directory.count(&own)? {
         1 => Ok(Turn::Write(left_out(directory, runner_uid, &own)?)),

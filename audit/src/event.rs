@@ -2,19 +2,18 @@
 //!
 //! No field is ever a secret: there is none that could hold a token, a variable's value or a script's text.
 
-use crate::opened::Script;
 use nunbird_handover::{Amounts, JobLimits, Record, RuleRef, Summary};
-use nunbird_policy::Subject;
+use nunbird_sys::{clock, process};
 use serde::Serialize;
 use std::fmt::Write;
 
 /// Goes up when a field changes its meaning or goes; a new field does not raise it.
-pub(super) const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 1;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// `config` has decided that the job may run.
     Admitted,
     /// A call was refused.
@@ -26,7 +25,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Outcome::Admitted => "admitted",
             Outcome::Denied => "denied",
@@ -38,217 +37,204 @@ impl Outcome {
 
 /// One event.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Event<'a> {
-    pub(crate) schema: u32,
+pub struct Event<'a> {
+    pub schema: u32,
     /// Seconds since the epoch.
-    pub(crate) time: u64,
+    pub time: u64,
     /// The same in UTC, RFC 3339.
-    pub(crate) timestamp: String,
-    pub(crate) outcome: Outcome,
-    pub(crate) decision_id: &'a str,
-    pub(crate) host: String,
+    pub timestamp: String,
+    pub outcome: Outcome,
+    pub decision_id: &'a str,
+    pub host: String,
     /// `config`, `prepare`, `run` or `cleanup`.
-    pub(crate) stage: &'a str,
+    pub stage: &'a str,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) script: Option<&'a Script>,
+    pub script: Option<&'a Script>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) end: Option<End>,
+    pub end: Option<End>,
     /// What the job has used, when `cleanup` ends.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) usage: Option<Used>,
+    pub usage: Option<Used>,
     /// Seconds that the job waited in GitLab for a runner.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) queued_s: Option<u64>,
+    pub queued_s: Option<u64>,
     /// Seconds since the admission, when `cleanup` ends.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) job_s: Option<u64>,
+    pub job_s: Option<u64>,
     /// What the job was given, when `cleanup` ends.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) given: Option<Given<'a>>,
+    pub given: Option<Given<'a>>,
     /// Why it was denied, in one stable word.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) code: Option<&'a str>,
+    pub code: Option<&'a str>,
     /// Why it was denied, in full.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) detail: Option<&'a str>,
+    pub detail: Option<&'a str>,
     /// Facts of the verified identity.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) job: Option<Job<'a>>,
+    pub job: Option<Job<'a>>,
     /// The account, where the job got one.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) account: Option<Account<'a>>,
+    pub account: Option<Account<'a>>,
     /// Where the job's script runs: `shell`, or the scheduler's name in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) executor: Option<&'a str>,
+    pub executor: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) rule: Option<&'a RuleRef>,
+    pub rule: Option<&'a RuleRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) policy_digest: Option<&'a str>,
-    pub(crate) runner_uid: u32,
-    pub(crate) privilege: &'static str,
+    pub policy_digest: Option<&'a str>,
+    pub runner_uid: u32,
+    pub privilege: &'static str,
     /// Refusals of this runner account without a verified identity that were not written since the last one that was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) left_out: Option<u64>,
+    pub left_out: Option<u64>,
     /// The claims made the event too large.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) claims_left_out: bool,
+    pub claims_left_out: bool,
     /// Where this event could not be written.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) not_written: Option<String>,
+    pub not_written: Option<String>,
 }
 
 /// Facts of a verified identity.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Job<'a> {
-    pub(crate) server: &'a str,
-    pub(crate) job_id: u64,
-    pub(crate) pipeline_id: u64,
-    pub(crate) project_id: u64,
-    pub(crate) project_path: &'a str,
-    pub(crate) user_login: &'a str,
-    pub(crate) user_id: u64,
-    pub(crate) identity_source: &'a str,
+pub struct Job<'a> {
+    pub server: &'a str,
+    pub job_id: u64,
+    pub pipeline_id: u64,
+    pub project_id: u64,
+    pub project_path: &'a str,
+    pub user_login: &'a str,
+    pub user_id: u64,
+    pub identity_source: &'a str,
     /// In `config` alone: later stages go by the record.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) claims: Option<Claims<'a>>,
+    pub claims: Option<Claims<'a>>,
 }
 
 /// Whatever else rules may ask, so that a decision can be made again by another policy (`nunbirdctl diff`).
 #[derive(Debug, Clone, Serialize, Default)]
-pub(crate) struct Claims<'a> {
+pub struct Claims<'a> {
     #[serde(rename = "ref")]
-    pub(crate) git_ref: &'a str,
-    pub(crate) namespace_path: &'a str,
+    pub git_ref: &'a str,
+    pub namespace_path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ref_type: Option<&'a str>,
+    pub ref_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ref_protected: Option<bool>,
+    pub ref_protected: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) pipeline_source: Option<&'a str>,
+    pub pipeline_source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) fork: Option<bool>,
+    pub fork: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) environment: Option<&'a str>,
+    pub environment: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) environment_protected: Option<bool>,
+    pub environment_protected: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) runner_id: Option<u64>,
+    pub runner_id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) user_email: Option<&'a str>,
+    pub user_email: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) user_access_level: Option<&'a str>,
+    pub user_access_level: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) groups_direct: Option<&'a [String]>,
+    pub groups_direct: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) user_identities: Vec<ProviderIdentity<'a>>,
+    pub user_identities: Vec<ProviderIdentity<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) validated: Option<&'a str>,
+    pub validated: Option<&'a str>,
 }
 
 /// One of the user's accounts with identity providers, as the claim has it: there may be two with one provider.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct ProviderIdentity<'a> {
-    pub(crate) provider: &'a str,
-    pub(crate) extern_uid: &'a str,
-}
-
-impl<'a> Claims<'a> {
-    pub(crate) fn of(subject: &'a Subject) -> Self {
-        Claims {
-            git_ref: &subject.git_ref,
-            namespace_path: &subject.namespace_path,
-            ref_type: subject.ref_type.as_deref(),
-            ref_protected: subject.ref_protected,
-            pipeline_source: subject.pipeline_source.as_deref(),
-            fork: subject.fork,
-            environment: subject.environment.as_deref(),
-            environment_protected: subject.environment_protected,
-            runner_id: subject.runner_id,
-            user_email: subject.user_email.as_deref(),
-            user_access_level: subject.access_level.as_deref(),
-            groups_direct: subject.groups.as_deref(),
-            user_identities: subject
-                .identities
-                .iter()
-                .map(|(provider, extern_uid)| ProviderIdentity { provider, extern_uid })
-                .collect(),
-            validated: subject.validated.as_deref(),
-        }
-    }
+pub struct ProviderIdentity<'a> {
+    pub provider: &'a str,
+    pub extern_uid: &'a str,
 }
 
 /// The account of a job.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Account<'a> {
+pub struct Account<'a> {
     #[serde(rename = "account")]
-    pub(crate) name: &'a str,
-    pub(crate) uid: u32,
+    pub name: &'a str,
+    pub uid: u32,
+}
+
+/// The script of a `run`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Script {
+    /// gitlab-runner's name of the stage: `build_script`, …
+    #[serde(rename = "script")]
+    pub name: String,
+    /// SHA-256 of the bytes that are run, in hexadecimal.
+    #[serde(rename = "script_sha256")]
+    pub digest: String,
 }
 
 /// The end of a stage. Either an exit code or a signal.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct End {
+pub struct End {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) exit_code: Option<i32>,
+    pub exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) signal: Option<i32>,
+    pub signal: Option<i32>,
     /// Milliseconds since the stage's start.
-    pub(crate) duration_ms: u64,
+    pub duration_ms: u64,
     /// A stage in the batch scheduler, in its account's words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) batch: Option<Summary>,
+    pub batch: Option<Summary>,
 }
 
 /// What the processes of a job have used together, where the kernel counts it.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Used {
+pub struct Used {
     /// Microseconds.
     #[serde(rename = "used_cpu_us", skip_serializing_if = "Option::is_none")]
-    pub(crate) cpu_time: Option<u64>,
+    pub cpu_time: Option<u64>,
     /// Bytes.
     #[serde(rename = "used_memory_peak", skip_serializing_if = "Option::is_none")]
-    pub(crate) memory_peak: Option<u64>,
+    pub memory_peak: Option<u64>,
     #[serde(rename = "used_pids_peak", skip_serializing_if = "Option::is_none")]
-    pub(crate) pids_peak: Option<u64>,
+    pub pids_peak: Option<u64>,
     /// Bytes.
     #[serde(rename = "used_read", skip_serializing_if = "Option::is_none")]
-    pub(crate) read: Option<u64>,
+    pub read: Option<u64>,
     /// Bytes.
     #[serde(rename = "used_written", skip_serializing_if = "Option::is_none")]
-    pub(crate) written: Option<u64>,
+    pub written: Option<u64>,
     #[serde(rename = "oom_kills", skip_serializing_if = "Option::is_none")]
-    pub(crate) oom_kills: Option<u64>,
+    pub oom_kills: Option<u64>,
     /// Microseconds.
     #[serde(rename = "throttled_us", skip_serializing_if = "Option::is_none")]
-    pub(crate) throttled: Option<u64>,
+    pub throttled: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) forks_refused: Option<u64>,
+    pub forks_refused: Option<u64>,
 }
 
 /// The limits of a job.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Given<'a> {
+pub struct Given<'a> {
     /// The site's name of them.
-    pub(crate) limits: &'a str,
+    pub limits: &'a str,
     /// Bytes.
     #[serde(rename = "limit_memory", skip_serializing_if = "Option::is_none")]
-    pub(crate) memory: Option<u64>,
+    pub memory: Option<u64>,
     /// Thousandths of a processor.
     #[serde(rename = "limit_cpu", skip_serializing_if = "Option::is_none")]
-    pub(crate) cpu: Option<u64>,
+    pub cpu: Option<u64>,
     #[serde(rename = "limit_pids", skip_serializing_if = "Option::is_none")]
-    pub(crate) pids: Option<u64>,
+    pub pids: Option<u64>,
 }
 
 impl<'a> Given<'a> {
-    pub(super) fn of(job: &'a JobLimits) -> Self {
+    fn of(job: &'a JobLimits) -> Self {
         let Amounts { memory, cpu, pids, .. } = job.amounts;
         Given { limits: &job.name, memory, cpu, pids }
     }
 }
 
 impl Used {
-    pub(super) fn of(usage: nunbird_cgroup::Usage) -> Self {
+    /// What the kernel has counted.
+    pub fn of(usage: nunbird_cgroup::Usage) -> Self {
         Used {
             cpu_time: usage.cpu_time,
             memory_peak: usage.memory_peak,
@@ -262,9 +248,61 @@ impl Used {
     }
 }
 
-impl Event<'_> {
+/// The call of `nunbird-auth` that an event is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// 32 lower-case hexadecimal digits.
+    pub decision_id: &'a str,
+    /// `config`, `prepare`, `run` or `cleanup`.
+    pub stage: &'a str,
+    /// The script of a `run`.
+    pub script: Option<&'a Script>,
+    /// What the job has used, once it is over.
+    pub usage: Option<Used>,
+    /// The account that runs gitlab-runner.
+    pub runner_uid: u32,
+    /// Where the privilege comes from.
+    pub privilege: &'static str,
+}
+
+impl<'a> Event<'a> {
+    /// An event of a call, with what the job's record says where there is one.
+    pub fn of(call: &Circumstances<'a>, record: Option<&'a Record>, outcome: Outcome) -> Self {
+        let time = clock::now().unwrap_or(0);
+        let over = record.filter(|_| outcome == Outcome::StageEnded && call.stage == "cleanup");
+        Event {
+            schema: SCHEMA,
+            time,
+            timestamp: rfc3339(time),
+            outcome,
+            decision_id: call.decision_id,
+            host: process::short_host_name(),
+            stage: call.stage,
+            script: call.script,
+            end: None,
+            usage: call.usage.filter(|_| outcome == Outcome::StageEnded),
+            queued_s: record
+                .filter(|_| over.is_some() || outcome == Outcome::Admitted)
+                .and_then(|record| record.queued_s),
+            job_s: over.map(|record| time.saturating_sub(record.admitted_at)),
+            given: over.and_then(|record| record.limits.as_ref()).map(Given::of),
+            code: None,
+            detail: None,
+            job: record.map(job),
+            account: record.map(|r| Account { name: &r.account.name, uid: r.account.uid }),
+            executor: record.map(|r| r.batch.as_ref().map_or("shell", |batch| batch.name.as_str())),
+            rule: record.map(|r| &r.rule),
+            policy_digest: record.map(|r| r.policy_digest.as_str()),
+            runner_uid: call.runner_uid,
+            privilege: call.privilege,
+            left_out: None,
+            claims_left_out: false,
+            not_written: None,
+        }
+    }
+
     /// One line for people. What strangers wrote goes through [`nunbird_handover::Untrusted`].
-    pub(crate) fn message(&self) -> String {
+    pub fn message(&self) -> String {
         use nunbird_handover::Untrusted;
         let mut text = match &self.job {
             Some(job) => format!("job {} of {}", job.job_id, Untrusted(job.project_path)),
@@ -305,7 +343,7 @@ impl Event<'_> {
     }
 }
 
-pub(super) fn job(record: &Record) -> Job<'_> {
+fn job(record: &Record) -> Job<'_> {
     Job {
         server: &record.identity.server,
         job_id: record.job_id,

@@ -1,6 +1,6 @@
 //! Events as bytes for each kind of sink. Nothing in a value can end a line, a field or a datagram.
 
-use super::event::{Event, Job, Outcome};
+use crate::event::{Event, Job, Outcome};
 use nunbird_handover::Untrusted;
 use nunbird_sys::process;
 use serde::Serialize;
@@ -16,16 +16,16 @@ const FACILITY: u8 = 10;
 /// The longest detail in a datagram, in characters; the file has more of it.
 const MAX_DETAIL: usize = 2000;
 /// The largest event in any form, in bytes. A caller without any token must not fill a disk with few calls.
-pub(super) const MAX_EVENT: usize = 32 << 10;
+pub const MAX_EVENT: usize = 32 << 10;
 /// The longest text of an event, in bytes of its form.
-pub(super) const MAX_TEXT: usize = 1 << 10;
+pub const MAX_TEXT: usize = 1 << 10;
 /// The same of `detail` and `message`.
-pub(super) const MAX_LONG_TEXT: usize = 4 << 10;
+pub const MAX_LONG_TEXT: usize = 4 << 10;
 /// Ends a text that was cut, as [`Untrusted`] marks it.
 const MARK: &str = "[...]";
 
 /// The event as one line of JSON with its line feed, of at most [`MAX_EVENT`] bytes.
-pub(crate) fn json_line(event: &Event<'_>) -> io::Result<Vec<u8>> {
+pub fn json_line(event: &Event<'_>) -> io::Result<Vec<u8>> {
     fitting(event, |event| {
         let mut line = json(event)?;
         line.push(b'\n');
@@ -124,7 +124,7 @@ impl Formatter for Escaping {
 
 /// A datagram in journald's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): every field in the form with a length
 /// before the value, in which no value can begin another field.
-pub(crate) fn journal(event: &Event<'_>) -> io::Result<Vec<u8>> {
+pub fn journal(event: &Event<'_>) -> io::Result<Vec<u8>> {
     fitting(event, journal_entry)
 }
 
@@ -190,13 +190,13 @@ fn plain(value: &Value, clean: bool) -> String {
 }
 
 /// A datagram for the local syslog daemon, as syslog(3) writes it but without the time, which the daemon adds.
-pub(crate) fn syslog_local(event: &Event<'_>) -> io::Result<Vec<u8>> {
+pub fn syslog_local(event: &Event<'_>) -> io::Result<Vec<u8>> {
     let head = format!("<{}>{IDENTIFIER}[{}]: ", priority(event), process::id());
     fitting(event, |event| Ok([head.as_bytes(), &cee(event)?].concat()))
 }
 
 /// A message as RFC 5424 has it.
-pub(crate) fn syslog_5424(event: &Event<'_>) -> io::Result<Vec<u8>> {
+pub fn syslog_5424(event: &Event<'_>) -> io::Result<Vec<u8>> {
     let Event { timestamp, host, outcome, .. } = event;
     let (priority, pid) = (priority(event), process::id());
     let head = format!("<{priority}>1 {timestamp} {host} {IDENTIFIER} {pid} {} - ", outcome.name());
@@ -225,7 +225,7 @@ fn cut(detail: &str) -> String {
 }
 
 /// A line for the local syslog daemon, of at most 2 KiB: who was refused what where no event could say so.
-pub(crate) fn trace(what: &str, decision_id: &str) -> Vec<u8> {
+pub fn trace(what: &str, decision_id: &str) -> Vec<u8> {
     let (priority, pid) = (FACILITY * 8 + 4, process::id());
     format!(
         "<{priority}>{IDENTIFIER}[{pid}]: {} [{decision_id}]",

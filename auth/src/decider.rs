@@ -1,0 +1,312 @@
+//! Starting the two programs that decide, and the conversation with the first of them.
+//!
+//! `nunbird-decide` reads the configuration that this program has opened, and judges; `nunbird-decide verify` reads what strangers wrote. Both are
+//! executed by descriptor, give up everything before that, and die with this process. What the decider asks for is served by
+//! [`crate::requests`]; it is believed as far as the checks there go (docs/threat-model.md).
+
+use crate::context::Context;
+use crate::privilege::{NOBODY_AT_ALL, Privilege};
+use crate::refusal::{Class, Code, Refusal};
+use crate::requests::Serving;
+use crate::settings::Opened;
+use crate::store;
+use nunbird_drop::surrender::{self, Ids};
+use nunbird_files::foreign::Caller;
+use nunbird_handover::JobDirectory;
+use nunbird_host::{memory, runner};
+use nunbird_requests::{
+    MAX_REQUEST, MONITOR_FD, PEER_FD, RESPONSE_FD, RefusedBy, Reply, Request, Runner, Start, Task,
+};
+use nunbird_sys::fork::{Child, Ended, fork_into};
+use nunbird_sys::kernel::Linux;
+use nunbird_sys::{exec, passing, process, signals};
+use nunbird_wire::{Message, read_frame, write_frame};
+use std::ffi::CString;
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Uid and gid of the decider. Not the verifier's, nor a shepherd's: none of them must be in a place to signal another.
+const DECIDER: u32 = NOBODY_AT_ALL - 3;
+/// It lies beside this program.
+const PROGRAM: &str = "nunbird-decide";
+/// How long the decider may think before its next request. A sound one needs some milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to end behind its last request.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
+/// When both end themselves, where nobody may signal them, in seconds: longer than everything that a job's admission may wait for.
+const SECONDS: u32 = 900;
+
+/// What was decided.
+#[derive(Debug)]
+pub(crate) enum Decided {
+    /// The job is admitted, and its runner knows.
+    Admitted,
+    /// The account may run jobs, or its build directories have been tidied.
+    Permitted,
+    /// The job is refused, which has been written down and printed.
+    Refused(Class),
+}
+
+/// What the decider asks for last.
+#[derive(Debug)]
+pub(crate) enum Last {
+    /// It has been done; the decider has to print the answer to the runner.
+    Admitted,
+    /// See [`Decided::Permitted`].
+    Permitted,
+    /// See [`Decided::Refused`].
+    Refused(Class),
+    /// A refusal for this process to write down and to print.
+    Denied(Refusal),
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A reply.
+    Reply(Reply),
+    /// [`Reply::Done`] and this file.
+    File(File),
+    /// The end of the conversation.
+    Last(Last),
+}
+
+/// Has it decided.
+///
+/// # Errors
+/// A refusal of the decider's for tasks other than [`Task::Config`]; a system refusal when it does anything but what it should.
+pub(crate) fn decide(
+    context: &mut Context<'_>,
+    task: Task,
+    configuration: Opened,
+    job: Option<(&JobDirectory, File)>,
+) -> Result<Decided, Refusal> {
+    let config = task == Task::Config;
+    let (directory, response) = job.map_or((None, None), |(directory, file)| (Some(directory), Some(file)));
+    let program = program(context.privilege)?;
+    let account = account(context.privilege);
+    let step = |name: &'static str| move |e: io::Error| failed(&format!("{name}: {e}"));
+    let (ours, monitor) = UnixStream::pair().map_err(step("socketpair"))?;
+    let (peer, verifier) = UnixStream::pair().map_err(step("socketpair"))?;
+    let part = Part { program: &program, privilege: context.privilege, parent: process::id() };
+    let (monitor, peer, answers) = (file(monitor), file(peer), file(verifier));
+    let verifier = match &response {
+        Some(response) => {
+            let ids = Ids { uid: NOBODY_AT_ALL, gid: NOBODY_AT_ALL, groups: Vec::new() };
+            let files = [(PEER_FD, &answers), (RESPONSE_FD, response)];
+            Some(part.start(Some("verify"), &files, ids)?)
+        }
+        None => None,
+    };
+    let uid = account.uid;
+    let decider = part.start(None, &[(MONITOR_FD, &monitor), (PEER_FD, &peer)], account);
+    drop((monitor, peer, answers, response));
+    let decided = decider.and_then(|decider| {
+        let mut serving = Serving::new(context, directory, configuration.paths.first().cloned());
+        let last = converse(
+            &ours,
+            start(serving.context, task, &configuration, directory)?,
+            configuration.files,
+            &mut serving,
+        );
+        drop(ours);
+        let last = last.inspect_err(|_| kill(&decider, uid));
+        let ended = decider.wait_at_most(LAST_MOMENTS).map_err(step("waitpid"));
+        if matches!(ended, Ok(None)) {
+            kill(&decider, uid);
+        }
+        let (last, ended) = (last?, ended?);
+        let admitted = matches!(last, Last::Admitted);
+        let said = conclude(last, ended, config)?;
+        if admitted {
+            serving.keep();
+        }
+        Ok(said)
+    });
+    if let Some(verifier) = verifier {
+        // It ends when the decider has, which held the other end of its socket.
+        let ended = verifier.wait_at_most(LAST_MOMENTS).map_err(step("waitpid"))?;
+        if ended.is_none() {
+            kill(&verifier, NOBODY_AT_ALL);
+        }
+    }
+    decided
+}
+
+/// Judges the end of the decider.
+fn conclude(last: Last, ended: Option<Ended>, config: bool) -> Result<Decided, Refusal> {
+    let sound = ended == Some(Ended::Exited(0));
+    match last {
+        Last::Admitted if config && sound => Ok(Decided::Admitted),
+        Last::Admitted if config && ended == Some(Ended::Exited(UNHEARD)) => {
+            Ok(Decided::Refused(Class::System))
+        }
+        Last::Refused(class) if config => Ok(Decided::Refused(class)),
+        Last::Permitted if !config && sound => Ok(Decided::Permitted),
+        Last::Denied(refusal) if !config => Err(refusal),
+        other => Err(failed(&format!("it ended as {ended:?} after {other:?}"))),
+    }
+}
+
+/// The status of a decider whose answer gitlab-runner did not take. It has said so.
+const UNHEARD: i32 = 3;
+
+fn kill(child: &Child, uid: u32) {
+    let _already_gone = child.kill_as(uid);
+    let _reaped = child.wait_at_most(LAST_MOMENTS);
+}
+
+/// Serves requests until the last one.
+fn converse(
+    socket: &UnixStream,
+    start: Start,
+    files: Vec<File>,
+    serving: &mut Serving<'_, '_>,
+) -> Result<Last, Refusal> {
+    let step = |e: io::Error| failed(&format!("socket: {e}"));
+    socket.set_read_timeout(Some(PATIENCE)).map_err(step)?;
+    socket.set_write_timeout(Some(PATIENCE)).map_err(step)?;
+    write_frame(socket, &start.to_bytes()).map_err(step)?;
+    for file in &files {
+        passing::send(socket, b'f', &[file]).map_err(step)?;
+    }
+    drop(files);
+    loop {
+        let bytes = read_frame(socket, MAX_REQUEST).map_err(step)?;
+        let bytes = bytes.ok_or_else(|| failed(&"it ended without a decision"))?;
+        let request = Request::from_bytes(&bytes).map_err(|e| failed(&e))?;
+        match serving.serve(request)? {
+            Answer::Reply(reply) => write_frame(socket, &reply.to_bytes()).map_err(step)?,
+            Answer::File(file) => {
+                write_frame(socket, &Reply::Done.to_bytes()).map_err(step)?;
+                passing::send(socket, b'f', &[&file]).map_err(step)?;
+            }
+            Answer::Last(last) => {
+                write_frame(socket, &Reply::Done.to_bytes()).map_err(step)?;
+                return Ok(last);
+            }
+        }
+    }
+}
+
+fn start(
+    context: &Context<'_>,
+    task: Task,
+    configuration: &Opened,
+    directory: Option<&JobDirectory>,
+) -> Result<Start, Refusal> {
+    let now = store::now()?;
+    let runner = runner::calling().map_err(|e| {
+        Refusal::system(Code::Process, "this host does not say which runner runs this job", e)
+    })?;
+    Ok(Start {
+        task,
+        privileges: context.privilege.source,
+        lack: context.privilege.explain_lack().to_owned(),
+        caller: context.privilege.caller.uid,
+        decision_id: context.decision_id.clone(),
+        unobfuscated: context.unobfuscated,
+        files: configuration.paths.clone(),
+        boot_id: now.boot_id,
+        now: (now.epoch, now.boottime),
+        job_directory: directory.map(|job| (job.path.clone(), job.device, job.inode)),
+        runner: runner.map(|runner| Runner {
+            pid_namespace: runner.pid_namespace,
+            processes: runner.processes.iter().map(|process| (process.pid, process.start)).collect(),
+        }),
+    })
+}
+
+fn file(socket: UnixStream) -> File {
+    File::from(OwnedFd::from(socket))
+}
+
+pub(crate) fn failed(detail: &dyn Display) -> Refusal {
+    let message = "this job could not be decided about on this host";
+    Refusal::system(Code::Decider, message, format!("{PROGRAM}: {detail}"))
+}
+
+/// A refusal in the decider's words.
+pub(crate) fn refusal(refused: RefusedBy) -> Refusal {
+    let RefusedBy { denied, code, message, detail, help } = refused;
+    let Some(code) = Code::ALL.iter().find(|known| known.name() == code) else {
+        return failed(&format!(
+            "it refuses with a code that there is not: {}",
+            nunbird_handover::Untrusted(&code)
+        ));
+    };
+    let refusal = match denied {
+        true => Refusal::denied(*code, message, detail),
+        false => Refusal::system(*code, message, detail),
+    };
+    refusal.help(help)
+}
+
+fn program(privilege: Privilege) -> Result<File, Refusal> {
+    let path = std::env::current_exe().map_err(|e| failed(&e))?.with_file_name(PROGRAM);
+    let opened = nunbird_host::files::open(&path, privilege.rights()).map_err(|e| failed(&e))?;
+    exec::out_of_the_way(&opened).map_err(|e| failed(&e))
+}
+
+/// As whom the decider runs: an account of no name, which owns no file, and which no other program of Nunbird's shares.
+fn account(privilege: Privilege) -> Ids {
+    let Caller { uid, gid } = match privilege.source.is_privileged() {
+        true => Caller { uid: DECIDER, gid: DECIDER },
+        false => privilege.caller,
+    };
+    Ids { uid, gid, groups: Vec::new() }
+}
+
+/// What both programs have in common.
+struct Part<'a> {
+    program: &'a File,
+    privilege: Privilege,
+    parent: i32,
+}
+
+impl Part<'_> {
+    fn start(&self, word: Option<&str>, files: &[(RawFd, &File)], ids: Ids) -> Result<Child, Refusal> {
+        let mut argv = vec![c"nunbird-decide".to_owned()];
+        argv.extend(word.map(CString::new).transpose().map_err(|e| failed(&e))?);
+        fork_into(|| {
+            let Err(error) = self.become_it(&argv, files, &ids, word.is_some());
+            failed(&error).print("none", true);
+            1
+        })
+        .map_err(|e| failed(&format!("fork: {e}")))
+    }
+
+    /// In the child: no files but these and the standard ones, no privilege, no way to any.
+    fn become_it(
+        &self,
+        argv: &[CString],
+        files: &[(RawFd, &File)],
+        ids: &Ids,
+        silent: bool,
+    ) -> io::Result<std::convert::Infallible> {
+        process::end_after(SECONDS);
+        memory::bound(self.privilege.rights())?;
+        process::null_stdin()?;
+        if silent {
+            // What it meets must not reach gitlab-runner: a pipe that nobody reads.
+            let (_, nobody) = io::pipe()?;
+            exec::outputs_to(&nobody, &nobody)?;
+        }
+        exec::place(files)?;
+        let surrendered = if self.privilege.source.is_privileged() {
+            surrender::become_user(&mut Linux, ids)
+        } else {
+            surrender::stay_user(&mut Linux, self.privilege.caller.uid, self.privilege.caller.gid)
+        };
+        surrendered.map_err(|failure| failure.error)?;
+        process::forbid_inspection()?;
+        process::no_new_privileges()?;
+        process::die_with_parent(signals::KILL, self.parent)?;
+        process::default_signals()?;
+        exec::execute(self.program, argv, &[])
+    }
+}

@@ -1,0 +1,239 @@
+//! The requests.
+
+use crate::fields;
+use crate::reply::RefusedBy;
+use nunbird_host::{Destination, Fetch, Validate};
+use nunbird_wire::{Malformed, Message, Reader, Writer};
+use std::path::PathBuf;
+
+/// The most places of events.
+const MAX_PLACES: usize = 3;
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// An entry of the user database, by its name.
+    Account(String),
+    /// An entry of the group database, by its name.
+    Group(String),
+    /// A file that only root can have written; its descriptor follows the reply.
+    File(PathBuf),
+    /// A file of the keys directory: the directory and the name.
+    KeysFile(PathBuf, String),
+    /// A call of `nunbird-keys`.
+    Fetch(Fetch),
+    /// A call of the site's validation program.
+    Validate(Validate),
+    /// Whether an account has expired.
+    Expiry(String),
+    /// A file of the store of people.
+    Person(String),
+    /// The same, to be written with this line.
+    RememberPerson(String, Vec<u8>),
+    /// A file of the account's own: the account, the path below its home directory, and its greatest length in bytes.
+    OwnFile(String, PathBuf, u64),
+    /// Whether the host takes no logins.
+    Nologin,
+    /// A variable of the job, as gitlab-runner gave it.
+    Variable(String),
+    /// Opens the places of audit events.
+    Places(Vec<Destination>),
+    /// Sends an event to the place of this number, durably or not.
+    Event(u8, bool, Vec<u8>),
+    /// Counts a refusal without a verified identity beside this audit file.
+    Turn(PathBuf),
+    /// A line for the local syslog daemon.
+    Trace(Vec<u8>),
+    /// Takes a slot.
+    Slot(Slot),
+    /// Puts the job's limits in force.
+    Confine(Confine),
+    /// Admits the job by this record. The last request of a job that runs.
+    Admit(Vec<u8>),
+    /// The account of a running job may still run jobs, or build directories have been named. The last request of the other tasks.
+    Permit,
+    /// Runs the launcher for an account without a job, by this record.
+    Tidy(Vec<u8>),
+    /// The job is refused; `true` where that is final. The refusal has been written down and printed. The last request of [`crate::Task::Config`].
+    Refuse(bool),
+    /// The same of the other tasks, to be written down and printed.
+    Deny(RefusedBy),
+}
+
+/// A slot that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The configured name of the job's server.
+    pub server: String,
+    /// GitLab's id of the job.
+    pub job_id: u64,
+    /// The account.
+    pub account: String,
+}
+
+/// Limits to put in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confine {
+    /// The job's limits as the record has them.
+    pub limits: Vec<u8>,
+    /// The disks of the site's limits, likewise.
+    pub disks: Vec<u8>,
+    /// By which control groups: the key's word.
+    pub way: String,
+    /// Whether a job whose limits cannot be put in force is refused.
+    pub require: bool,
+    /// Whether the user asked for other amounts than the site gives.
+    pub asked: bool,
+    /// GitLab's id of the job.
+    pub job_id: u64,
+    /// Its runner's id; 0 where the server does not tell it.
+    pub runner_id: u64,
+    /// The account.
+    pub account: String,
+}
+
+impl Message for Request {
+    fn write(&self, out: &mut Writer) {
+        match self {
+            Request::Account(name) => {
+                out.u8(1);
+                out.text(name);
+            }
+            Request::Group(name) => {
+                out.u8(2);
+                out.text(name);
+            }
+            Request::File(path) => {
+                out.u8(3);
+                out.path(path);
+            }
+            Request::KeysFile(directory, name) => {
+                out.u8(4);
+                out.path(directory);
+                out.text(name);
+            }
+            Request::Fetch(fetch) => {
+                out.u8(5);
+                fields::put_fetch(out, fetch);
+            }
+            Request::Validate(validate) => {
+                out.u8(6);
+                fields::put_validate(out, validate);
+            }
+            Request::Expiry(account) => {
+                out.u8(7);
+                out.text(account);
+            }
+            Request::Person(file) => {
+                out.u8(8);
+                out.text(file);
+            }
+            Request::RememberPerson(file, line) => {
+                out.u8(9);
+                out.text(file);
+                out.bytes(line);
+            }
+            Request::OwnFile(account, inside, limit) => {
+                out.u8(10);
+                out.text(account);
+                out.path(inside);
+                out.u64(*limit);
+            }
+            Request::Nologin => out.u8(11),
+            Request::Variable(name) => {
+                out.u8(12);
+                out.text(name);
+            }
+            Request::Places(places) => {
+                out.u8(13);
+                out.list(places, fields::put_destination);
+            }
+            Request::Event(place, durably, event) => {
+                out.u8(14);
+                out.u8(*place);
+                out.flag(*durably);
+                out.bytes(event);
+            }
+            Request::Turn(file) => {
+                out.u8(15);
+                out.path(file);
+            }
+            Request::Trace(line) => {
+                out.u8(16);
+                out.bytes(line);
+            }
+            Request::Slot(slot) => {
+                out.u8(17);
+                out.text(&slot.server);
+                out.u64(slot.job_id);
+                out.text(&slot.account);
+            }
+            Request::Confine(confine) => {
+                out.u8(18);
+                out.bytes(&confine.limits);
+                out.bytes(&confine.disks);
+                out.text(&confine.way);
+                out.flag(confine.require);
+                out.flag(confine.asked);
+                out.u64(confine.job_id);
+                out.u64(confine.runner_id);
+                out.text(&confine.account);
+            }
+            Request::Admit(record) => {
+                out.u8(19);
+                out.bytes(record);
+            }
+            Request::Permit => out.u8(20),
+            Request::Tidy(record) => {
+                out.u8(21);
+                out.bytes(record);
+            }
+            Request::Refuse(denied) => {
+                out.u8(22);
+                out.flag(*denied);
+            }
+            Request::Deny(refused) => {
+                out.u8(23);
+                out.message(refused);
+            }
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match input.u8()? {
+            1 => Request::Account(input.text()?),
+            2 => Request::Group(input.text()?),
+            3 => Request::File(input.path()?),
+            4 => Request::KeysFile(input.path()?, input.text()?),
+            5 => Request::Fetch(fields::fetch(input)?),
+            6 => Request::Validate(fields::validate(input)?),
+            7 => Request::Expiry(input.text()?),
+            8 => Request::Person(input.text()?),
+            9 => Request::RememberPerson(input.text()?, input.bytes()?.to_vec()),
+            10 => Request::OwnFile(input.text()?, input.path()?, input.u64()?),
+            11 => Request::Nologin,
+            12 => Request::Variable(input.text()?),
+            13 => Request::Places(input.list(MAX_PLACES, fields::destination)?),
+            14 => Request::Event(input.u8()?, input.flag()?, input.bytes()?.to_vec()),
+            15 => Request::Turn(input.path()?),
+            16 => Request::Trace(input.bytes()?.to_vec()),
+            17 => Request::Slot(Slot { server: input.text()?, job_id: input.u64()?, account: input.text()? }),
+            18 => Request::Confine(Confine {
+                limits: input.bytes()?.to_vec(),
+                disks: input.bytes()?.to_vec(),
+                way: input.text()?,
+                require: input.flag()?,
+                asked: input.flag()?,
+                job_id: input.u64()?,
+                runner_id: input.u64()?,
+                account: input.text()?,
+            }),
+            19 => Request::Admit(input.bytes()?.to_vec()),
+            20 => Request::Permit,
+            21 => Request::Tidy(input.bytes()?.to_vec()),
+            22 => Request::Refuse(input.flag()?),
+            23 => Request::Deny(input.message()?),
+            _ => return Err(Malformed),
+        })
+    }
+}

@@ -1,0 +1,176 @@
+use crate::{Confine, Confined, MAX_REPLY, Privileges, RefusedBy, Reply, Request, Runner, Slot, Start, Task};
+use nunbird_host::{
+    Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Turn, Unfetched, Validate,
+};
+use nunbird_sys::shadow::Expiry;
+use nunbird_sys::users::{GroupEntry, UserEntry};
+use nunbird_wire::Message;
+use std::fmt::Debug;
+use std::time::Duration;
+
+fn words() -> Vec<std::ffi::CString> {
+    vec![c"a".to_owned(), c"".to_owned()]
+}
+
+fn refused() -> RefusedBy {
+    RefusedBy {
+        denied: true,
+        code: "rule".to_owned(),
+        message: "no".to_owned(),
+        detail: "Ä".to_owned(),
+        help: String::new(),
+    }
+}
+
+fn requests() -> Vec<Request> {
+    let fetch = Fetch {
+        directory: "/k".into(),
+        writes: true,
+        program: "/p".into(),
+        argv: words(),
+        input: Some(vec![0, 255]),
+        limit: 7,
+        patience: Duration::from_millis(1500),
+    };
+    let validate = Validate {
+        script: "/s".into(),
+        sha256: Some("ab".to_owned()),
+        user: "u".to_owned(),
+        argv: words(),
+        environment: words(),
+        seconds: 3,
+    };
+    let places = vec![
+        Destination::File("/a.jsonl".into()),
+        Destination::Tcp("[::1]:5".parse().expect("an address")),
+        Destination::Udp("127.0.0.1:6".parse().expect("an address")),
+    ];
+    vec![
+        Request::Account("a".to_owned()),
+        Request::Group("g".to_owned()),
+        Request::File("/f".into()),
+        Request::KeysFile("/k".into(), "s.json".to_owned()),
+        Request::Fetch(fetch.clone()),
+        Request::Fetch(Fetch { input: None, ..fetch }),
+        Request::Validate(validate),
+        Request::Expiry("a".to_owned()),
+        Request::Person("s:a".to_owned()),
+        Request::RememberPerson("s:a".to_owned(), b"line\n".to_vec()),
+        Request::OwnFile("a".to_owned(), ".x".into(), 9),
+        Request::Nologin,
+        Request::Variable("V".to_owned()),
+        Request::Places(places),
+        Request::Places(vec![Destination::Journal, Destination::Syslog]),
+        Request::Event(2, true, b"{}\n".to_vec()),
+        Request::Turn("/a".into()),
+        Request::Trace(b"line".to_vec()),
+        Request::Slot(Slot { server: "s".to_owned(), job_id: u64::MAX, account: "a".to_owned() }),
+        Request::Confine(Confine {
+            limits: b"{}".to_vec(),
+            disks: b"[]".to_vec(),
+            way: "auto".to_owned(),
+            require: true,
+            asked: false,
+            job_id: 1,
+            runner_id: 2,
+            account: "a".to_owned(),
+        }),
+        Request::Admit(b"{}".to_vec()),
+        Request::Permit,
+        Request::Tidy(b"{}".to_vec()),
+        Request::Refuse(false),
+        Request::Deny(refused()),
+    ]
+}
+
+fn replies() -> Vec<Reply> {
+    let account = UserEntry {
+        name: "a".to_owned(),
+        uid: 1,
+        gid: 2,
+        groups: vec![2, 3],
+        home: "/h".into(),
+        shell: "/s".into(),
+        name_of_uid: None,
+    };
+    let report = |end| Reply::Report(Report { uid: 1, output: vec![1], errors: vec![2], end });
+    let own = |file| Reply::OwnFile(file);
+    vec![
+        Reply::Trouble("why".to_owned()),
+        Reply::Refused(refused()),
+        Reply::Done,
+        Reply::Truth(true),
+        Reply::Number(9),
+        Reply::Bytes(vec![0]),
+        Reply::Text(None),
+        Reply::Text(Some("t".to_owned())),
+        Reply::Texts(vec![None, Some("t".to_owned())]),
+        Reply::Account(None),
+        Reply::Account(Some(account)),
+        Reply::Group(Some(GroupEntry { gid: 5, members: vec!["m".to_owned()] })),
+        Reply::Fetched(Ok(vec![1])),
+        Reply::Fetched(Err(Unfetched { possible: true, why: "w".to_owned() })),
+        report(End::Exited(-1)),
+        report(End::Killed(9)),
+        report(End::Late),
+        report(End::TooLong),
+        report(End::Failed("f".to_owned())),
+        Reply::Expiry(Expiry::Unknown),
+        Reply::Person(Some(PersonFile { path: "/p".into(), bytes: vec![1] })),
+        own(OwnFile::Missing),
+        own(OwnFile::Doubted(nunbird_files::own_file::Doubt::Size)),
+        own(OwnFile::Content(vec![3])),
+        Reply::Nologin(Some(Nologin { file: "/etc/nologin".into(), text: "t".to_owned() })),
+        Reply::Turn(Turn::Write(4)),
+        Reply::Turn(Turn::LeaveOut),
+        Reply::Confined(Confined { limits: vec![1], unlimited: Some("u".to_owned()) }),
+    ]
+}
+
+fn starts() -> Vec<Start> {
+    let start = Start {
+        task: Task::Config,
+        privileges: Privileges::FileCapabilities,
+        lack: "l".to_owned(),
+        caller: 4001,
+        decision_id: "d".to_owned(),
+        unobfuscated: true,
+        files: vec!["/c".into(), "/d".into()],
+        boot_id: "b".to_owned(),
+        now: (1, 2),
+        job_directory: Some(("/j".into(), 3, 4)),
+        runner: Some(Runner { pid_namespace: 5, processes: vec![(6, 7)] }),
+    };
+    let other =
+        Start { task: Task::Tidy("a".to_owned()), job_directory: None, runner: None, ..start.clone() };
+    vec![start, Start { task: Task::Permit("a".to_owned()), ..other.clone() }, other]
+}
+
+/// Read as it was written, and nothing else is: neither a part, nor more, nor another first byte.
+fn exact<M: Message + PartialEq + Debug>(messages: &[M]) {
+    for message in messages {
+        let bytes = message.to_bytes();
+        assert!(bytes.len() < MAX_REPLY);
+        assert_eq!(M::from_bytes(&bytes).as_ref(), Ok(message));
+        for end in 0..bytes.len() {
+            assert!(M::from_bytes(&bytes[..end]).is_err(), "{message:?} cut at {end}");
+        }
+        assert!(M::from_bytes(&[bytes.as_slice(), b"x"].concat()).is_err(), "{message:?} and more");
+        assert!(M::from_bytes(&[&[0xee], &bytes[1..]].concat()).is_err(), "{message:?} of another kind");
+    }
+}
+
+#[test]
+fn every_message_is_read_as_it_was_written_and_nothing_else_is_one() {
+    exact(&requests());
+    exact(&replies());
+    exact(&starts());
+}
+
+#[test]
+fn each_kind_has_a_number_of_its_own() {
+    let first = |bytes: Vec<u8>| bytes[0];
+    let mut kinds: Vec<u8> = requests().iter().map(|request| first(request.to_bytes())).collect();
+    kinds.dedup();
+    assert_eq!(kinds, (1..=23).collect::<Vec<u8>>());
+}
