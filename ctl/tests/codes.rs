@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The crates whose code runs in `nunbird-auth` and refuses jobs.
-const REFUSING: [&str; 4] = ["auth/src", "judge/src", "policy/src", "token/src"];
+const REFUSING: [&str; 6] = ["auth/src", "judge/src", "policy/src", "token/src", "decide/src", "host/src"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
