@@ -7,8 +7,8 @@ use nix::unistd::{ForkResult, Pid, fork};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Between two looks at a child that should end.
-const GLANCE: Duration = Duration::from_millis(5);
+/// Between two looks at a child that should end: most are about to.
+const GLANCE: Duration = Duration::from_micros(500);
 
 /// A child of this process.
 #[derive(Debug)]
