@@ -37,7 +37,7 @@ const PROGRAM: &str = "nunbird-decide";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take to end behind its last request.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
-/// When both end themselves, where nobody may signal them, in seconds: longer than everything that a job's admission may wait for.
+/// After so many seconds both end by themselves, should this program be unable to signal them: longer than any admission takes.
 const SECONDS: u32 = 900;
 
 /// What was decided.
@@ -292,9 +292,9 @@ impl Part<'_> {
         memory::bound(self.privilege.rights())?;
         process::null_stdin()?;
         if silent {
-            // What it meets must not reach gitlab-runner: a pipe that nobody reads.
-            let (_, nobody) = io::pipe()?;
-            exec::outputs_to(&nobody, &nobody)?;
+            // Its messages must not reach gitlab-runner: they go to a pipe without a reader.
+            let (_, closed) = io::pipe()?;
+            exec::outputs_to(&closed, &closed)?;
         }
         exec::place(files)?;
         let surrendered = if self.privilege.source.is_privileged() {

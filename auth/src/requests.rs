@@ -165,7 +165,7 @@ impl<'c, 'i> Serving<'c, 'i> {
         }
     }
 
-    /// A file for the which everybody may read: root's secrets are not its business.
+    /// A file for the decider, which everybody may read: it gets no secret of root's.
     fn passed_on(&self, path: &Path, file: File) -> Result<Answer, Refusal> {
         let mode = file.metadata().map_err(|e| failed(&e))?.mode();
         if self.may_show(path, mode) {
@@ -320,7 +320,7 @@ impl<'c, 'i> Serving<'c, 'i> {
         Ok(or_trouble(self.here().own_file(account, inside, limit), Reply::OwnFile))
     }
 
-    /// Opens the places of events. A file of events is known by its name or its content: no other file of root's is appended to, and none
+    /// Opens the places of events. A file of events is known by its name, or the floor names it: no other file of root's is appended to, and none
     /// is made that another program would read as its configuration.
     fn open_places(&mut self, places: &[Destination]) -> Result<Reply, Refusal> {
         self.count(0, 2)?;
@@ -452,27 +452,27 @@ impl<'c, 'i> Serving<'c, 'i> {
         let Some(((store, slot, account), directory)) = slot.zip(directory) else {
             return Err(failed(&"it admits a job out of turn"));
         };
-        let wrong = |what: &str| Err(failed(&format!("the record has another {what} than this call")));
+        let wrong = |what: &str| Err(failed(&format!("the record has {what}")));
         let end = now.epoch.saturating_add(LONGEST_LIFE);
         let ours = &record.account;
         match () {
-            () if record.decision_id != self.context.decision_id => wrong("decision"),
-            () if record.job_directory != *directory => wrong("directory"),
-            () if record.runner_uid != self.context.privilege.caller.uid => wrong("runner"),
-            () if record.boot_id != now.boot_id || record.closed => wrong("boot"),
-            () if record.slot != slot.number => wrong("slot"),
+            () if record.decision_id != self.context.decision_id => wrong("the id of another decision"),
+            () if record.job_directory != *directory => wrong("another job directory"),
+            () if record.runner_uid != self.context.privilege.caller.uid => wrong("another runner uid"),
+            () if record.boot_id != now.boot_id || record.closed => wrong("another boot id, or has ended"),
+            () if record.slot != slot.number => wrong("another slot"),
             () if (&ours.name, ours.uid, ours.gid) != (&account.name, account.uid, account.gid) => {
-                wrong("account")
+                wrong("another account")
             }
-            () if record.limits != self.limits => wrong("set of limits"),
-            () if Some(&record.policy_path) != self.configuration.as_ref() => wrong("configuration"),
-            () if !of_events => wrong("kind of audit file"),
-            () if !plain => wrong("kind of PAM session"),
-            () if !may_own => wrong("kind of directory of the account's own"),
+            () if record.limits != self.limits => wrong("other limits"),
+            () if Some(&record.policy_path) != self.configuration.as_ref() => wrong("another policy"),
+            () if !of_events => wrong("an audit.file that /etc/nunbird/floor does not allow"),
+            () if !plain => wrong("a PAM service or timeout that is out of bounds"),
+            () if !may_own => wrong("a data_dir that `directories_in` of the floor does not allow"),
             () if record.expires_at > end
                 || record.expires_at_boottime > now.boottime.saturating_add(LONGEST_LIFE) =>
             {
-                wrong("expiry")
+                wrong("an expiry more than 33 days ahead")
             }
             () => {
                 store.write(&record)?;

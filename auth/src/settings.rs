@@ -1,4 +1,4 @@
-//! Opening the configuration, as root or as the user itself: files that nobody else can have written. What is in them is the decider's to read.
+//! Opening the configuration, as root or as the user itself: files that no other user can write. The decider parses them.
 
 use crate::privilege::{Privilege, Source};
 use crate::refusal::{Code, Refusal};

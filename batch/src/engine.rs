@@ -419,7 +419,7 @@ impl Engine<'_> {
         let Some(shared) = &mut self.shared else { return };
         match shared.turn() {
             Turn::Theirs if now() < waiting.until => {}
-            // One that is stopped holds nobody up for ever.
+            // A stopped process must not block the others.
             Turn::Theirs | Turn::Alone => {
                 self.waiting = None;
                 self.run_alone(waiting.order);

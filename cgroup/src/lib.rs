@@ -1,7 +1,7 @@
 //! One control group for each CI job: made, limited, read back, entered, emptied and removed.
 //!
 //! Called by `nunbird-auth` before it gives privilege up, under the filesystem ids of the groups' owner: root's, or the runner's
-//! account where systemd delegated a group of version 2 to it or nobody has privilege. No capability is needed: the groups are made below the one that the runner's service lives in,
+//! account where systemd delegated a group of version 2 to it, or where the program has no privilege. No capability is needed: the groups are made below the one that the runner's service lives in,
 //! or by systemd ([`JobGroup::make_slice`]).
 //! Every directory is walked without following a link, must be its owner's, and must lie on a cgroup file system. Names are
 //! made of numbers. A limit is in force when the kernel says so: each is read back and compared.

@@ -2,7 +2,7 @@
 //! not reach is told and never taken for a yes.
 
 use crate::host::group_name;
-use crate::{fetched, programs};
+use crate::{fetched, floor_facts, programs};
 use nunbird_files::foreign::Caller;
 use nunbird_handover::Code;
 use nunbird_host::{Floor, Here, Rights, System};
@@ -140,8 +140,12 @@ impl<'a> AsAdmin<'a> {
         match own.filter(|own| self.rights.privileged && !floor.may_own(own, account)) {
             None => Ok(()),
             Some(own) => {
-                let detail =
-                    format!("{}: the floor of this host lets nobody own such a directory", own.display());
+                let detail = format!(
+                    "{}: the floor of this host allows no account a directory there; write `directories_in {}` into {}",
+                    own.display(),
+                    own.parent().unwrap_or(own).display(),
+                    floor_facts::FILE,
+                );
                 let message = "this job could not be decided about on this host";
                 Err(Refusal::system(Code::Decider, message, detail).into())
             }

@@ -7,7 +7,7 @@ use nunbird_policy::{Downscope, Policy, own_directory};
 use nunbird_sys::users;
 use std::path::Path;
 
-const FILE: &str = "/etc/nunbird/floor";
+pub(crate) const FILE: &str = "/etc/nunbird/floor";
 
 /// Compares the two.
 pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {

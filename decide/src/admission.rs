@@ -81,7 +81,7 @@ struct Answer<'a> {
 /// Prints the answer for gitlab-runner.
 ///
 /// # Errors
-/// A system refusal when nobody reads it.
+/// A system refusal when standard output is closed.
 pub(crate) fn answer(record: &Record) -> Result<(), Refusal> {
     let answer = Answer {
         driver: BTreeMap::from([("name", "Nunbird"), ("version", concat!("v", env!("CARGO_PKG_VERSION")))]),

@@ -1,6 +1,6 @@
 //! What is left to the two processes: computing, and what is open already.
 //!
-//! Should strangers' bytes take the verifier over, they find a process that owns no file, may open none, may signal nobody, and whose every
+//! Untrusted bytes that take control of the verifier gain a process that owns no file, can open none and can signal no process; every
 //! other system call fails with `EPERM`. The decider may send and receive descriptors in addition, and print.
 
 use nunbird_sys::{process, syscall};

@@ -89,7 +89,7 @@ pub(crate) fn entry(code: Code) -> Entry {
         Code::Decider => system(
             "nunbird-decide, which reads the configuration and judges without privilege, could not be run, or gave no usable answer.",
             AGAIN,
-            "The package is whole and of one version (`rpm -V nunbird`, `nunbirdctl doctor`); the account `nunbird` exists; no limit or filter around gitlab-runner forbids a fork.",
+            "The package is whole and of one version (`rpm -V nunbird`, `nunbirdctl doctor`); the account `nunbird` exists; no limit or filter around gitlab-runner forbids a fork. Where the detail names a directory or an audit file, `/etc/nunbird/floor` must allow it (`directories_in`, `audit_file`).",
         ),
         Code::Executor => system(
             "The job's executor names a scheduler that the configuration does not describe.",
