@@ -25,10 +25,10 @@ use std::time::Duration;
 
 /// How long a record holds at most, in seconds: what the decider lets a token hold (32 days from its issue), and a day for clocks.
 const LONGEST_LIFE: u64 = 33 * 24 * 3600;
-/// The longest time for a validation program, in seconds.
-const LONGEST_VALIDATION: u64 = 3600;
-/// The longest time for modules of PAM, in seconds.
-const LONGEST_PAM: u64 = 3600;
+/// The longest time for a validation program, in seconds, as in the configuration.
+const LONGEST_VALIDATION: u64 = 300;
+/// The longest time for modules of PAM, in seconds, as in the configuration.
+const LONGEST_PAM: u64 = 300;
 /// How long the end of a validation program's processes may take beyond its own time.
 const SUPERVISION: Duration = Duration::from_secs(10);
 /// The longest line of an event or for syslog, in bytes.

@@ -3,7 +3,7 @@
 use nunbird_tests::{Exit, Privilege, World, needs};
 
 /// Requests, and what the last of them is answered with. `ended` is the end of the conversation.
-const ATTACKS: [(&str, &str); 54] = [
+const ATTACKS: [(&str, &str); 55] = [
     ("slot root", "Refused"),
     ("slot nunbird", "Refused"),
     ("slot daemon", "Refused"),
@@ -29,14 +29,14 @@ const ATTACKS: [(&str, &str); 54] = [
     ("slot alice\nadmit audit.file \"/var/lib/nunbird/jobs/4001-1-2.json\"", "Refused"),
     ("slot alice\nadmit audit.file \"/etc/docker/daemon.json\"", "Refused"),
     (
-        "slot alice\nadmit pam {\"service\":\"nunbird\",\"timeout\":18446744073709551615,\"environment\":[],\"session\":\"job\"}",
+        "slot alice\nadmit pam {\"service\":\"nunbird\",\"timeout\":301,\"environment\":[],\"session\":\"job\"}",
         "Refused",
     ),
     ("place /var/lib/nunbird/jobs/4001-1-2.json", "Trouble"),
     ("place /var/lib/nunbird/jobs/x.jsonl", "Trouble"),
     ("place /etc/docker/daemon.json", "Trouble"),
     ("place /opt/nunbird/x.jsonl", "Trouble"),
-    ("validate nunbird", "Trouble"),
+    ("validate nunbird 5", "Trouble"),
     ("permit", "ended"),
     ("tidy", "ended"),
     ("slot alice\nadmit policy_path \"/etc/shadow\"", "Refused"),
@@ -56,8 +56,9 @@ const ATTACKS: [(&str, &str); 54] = [
     ("fetch /bin/sh /var/lib/nunbird/keys", "ended"),
     ("fetch /opt/nunbird/bin/nunbird-keys /home/bob", "Fetched(Err"),
     ("fetch /opt/nunbird/bin/nunbird-keys /proc/1", "Fetched(Err"),
-    ("validate root", "Trouble"),
-    ("validate daemon", "Trouble"),
+    ("validate root 5", "Trouble"),
+    ("validate daemon 5", "Trouble"),
+    ("validate alice 301", "ended"),
     ("own root .config/nunbird/authorized_projects", "ended"),
     ("own alice .ssh/id_ed25519", "ended"),
     ("place /etc/ld.so.preload", "Trouble"),

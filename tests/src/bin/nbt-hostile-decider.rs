@@ -59,13 +59,13 @@ fn request(line: &str, start: &Start, slot: u64) -> Request {
             limit: 4096,
             patience: Duration::from_secs(5),
         }),
-        ["validate", user] => Request::Validate(Validate {
+        ["validate", user, seconds] => Request::Validate(Validate {
             script: "/bin/sh".into(),
             sha256: None,
             user: text(user),
             argv: shell("id"),
             environment: Vec::new(),
-            seconds: 5,
+            seconds: seconds.parse().expect("seconds"),
         }),
         ["own", account, path] => Request::OwnFile(text(account), path.into(), 65536),
         ["place", path] => Request::Places(vec![Destination::File(path.into())]),
