@@ -2,7 +2,7 @@
 //!
 //! No field is ever a secret: there is none that could hold a token, a variable's value or a script's text.
 
-use nunbird_handover::{Amounts, JobLimits, Record, RuleRef, Summary};
+use nunbird_handover::{Amounts, JobLimits, JobSpec, RuleRef, Summary};
 use nunbird_sys::{clock, process};
 use serde::Serialize;
 use std::fmt::Write;
@@ -234,7 +234,7 @@ impl<'a> Given<'a> {
 
 impl Used {
     /// What the kernel has counted.
-    pub fn of(usage: nunbird_cgroup::Usage) -> Self {
+    pub fn of(usage: nunbird_messages::Usage) -> Self {
         Used {
             cpu_time: usage.cpu_time,
             memory_peak: usage.memory_peak,
@@ -267,7 +267,7 @@ pub struct Circumstances<'a> {
 
 impl<'a> Event<'a> {
     /// An event of a call, with what the job's record says where there is one.
-    pub fn of(call: &Circumstances<'a>, record: Option<&'a Record>, outcome: Outcome) -> Self {
+    pub fn of(call: &Circumstances<'a>, record: Option<&'a JobSpec>, outcome: Outcome) -> Self {
         let time = clock::now().unwrap_or(0);
         let over = record.filter(|_| outcome == Outcome::StageEnded && call.stage == "cleanup");
         Event {
@@ -343,7 +343,7 @@ impl<'a> Event<'a> {
     }
 }
 
-fn job(record: &Record) -> Job<'_> {
+fn job(record: &JobSpec) -> Job<'_> {
     Job {
         server: &record.identity.server,
         job_id: record.job_id,

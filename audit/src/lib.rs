@@ -11,6 +11,8 @@ pub mod encode;
 #[allow(missing_docs, reason = "docs/audit.md has every field with its type, unit and meaning")]
 mod event;
 mod sinks;
+#[cfg(test)]
+mod tests;
 
 pub use event::{
     Account, Circumstances, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,

@@ -3,7 +3,7 @@
 //! Flags stand in any position: Jacamar's sites put `-u` before the sub-command and `--configuration` behind
 //! it, on every stage or on `config` and `cleanup` alone. gitlab-runner appends the script and the stage.
 
-use nunbird_handover::{Record, Untrusted};
+use nunbird_messages::{Record, Untrusted};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -172,14 +172,14 @@ fn account_name(name: &str) -> bool {
     first && name.len() <= 32 && name.bytes().all(rest)
 }
 
-/// As [`Record`] names files: `<uid>-<device>-<inode>.json` or `orphan-<decision>.json`.
+/// As [`Record`] names files: `<uid>-<device>-<inode>.record` or `orphan-<decision>.record`.
 fn record_name(name: &OsString) -> Result<String, String> {
     let shape = |b: u8| b.is_ascii_hexdigit() || b == b'-';
     match name.to_str() {
         Some(text)
             if text.len() <= 64
                 && text
-                    .strip_suffix(".json")
+                    .strip_suffix(Record::SUFFIX)
                     .map(|stem| stem.strip_prefix(Record::ORPHAN).unwrap_or(stem))
                     .is_some_and(|stem| !stem.is_empty() && stem.bytes().all(shape)) =>
         {

@@ -71,15 +71,16 @@ fn arguments_that_are_not_text_do_not_panic() {
 
 #[test]
 fn a_record_is_named_as_the_store_names_them_and_no_other_file_is() {
-    for name in ["4001-fd00-1a2b.json", "orphan-0123456789abcdef0123456789abcdef.json"] {
+    for name in ["4001-fd00-1a2b.record", "orphan-0123456789abcdef0123456789abcdef.record"] {
         assert_eq!(call(&["reap", name]).stage, Stage::Reap(name.to_owned()));
         assert_eq!(call(&["end", name]).stage, Stage::End(name.to_owned()));
     }
-    for name in ["", ".json", "../x.json", "a/b.json", ".lock", "4001-1-2", "4001-1-2.json\n", "x.json.json"]
+    for name in
+        ["", ".record", "../x.record", "a/b.record", ".lock", "4001-1-2", "4001-1-2.json\n", "x.json.record"]
     {
         assert!(of(&["reap", name]).is_err() && of(&["end", name]).is_err(), "{name}");
     }
-    assert!(of(&["reap"]).is_err() && of(&["reap", "1-2-3.json", "4-5-6.json"]).is_err());
+    assert!(of(&["reap"]).is_err() && of(&["reap", "1-2-3.record", "4-5-6.record"]).is_err());
 }
 
 #[test]

@@ -7,15 +7,16 @@
 use crate::context::Context;
 use crate::privilege::{NOBODY_AT_ALL, Privilege};
 use crate::refusal::{Class, Code, Refusal};
-use crate::requests::Serving;
-use crate::settings::Opened;
+use crate::requests::{Serving, message};
+use crate::settings;
 use crate::store;
 use nunbird_drop::surrender::{self, Ids};
 use nunbird_files::foreign::Caller;
-use nunbird_handover::JobDirectory;
 use nunbird_host::{memory, runner};
+use nunbird_messages::{JobDirectory, Record, Untrusted, Usage};
 use nunbird_requests::{
-    MAX_REQUEST, MONITOR_FD, PEER_FD, RESPONSE_FD, RefusedBy, Reply, Request, Runner, Start, Task,
+    Launch, MAX_REQUEST, MONITOR_FD, PEER_FD, RESPONSE_FD, RefusedBy, Reply, Request, Stage, StageEnd,
+    StageKind, Start, Task,
 };
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::kernel::Linux;
@@ -40,27 +41,103 @@ const LAST_MOMENTS: Duration = Duration::from_secs(5);
 /// After so many seconds both end by themselves, should this program be unable to signal them: longer than any admission takes.
 const SECONDS: u32 = 900;
 
+/// What there is to decide, and the open files for it.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) task: Task,
+    pub(crate) refused: Option<RefusedBy>,
+    /// After so many seconds the decider ends by itself.
+    pub(crate) seconds: u32,
+    pub(crate) configuration: settings::Opened,
+    /// Of a stage, for its digest.
+    pub(crate) script: Option<File>,
+    /// The job response, for the verifier.
+    pub(crate) response: Option<File>,
+}
+
+impl Question {
+    pub(crate) fn new(task: Task) -> Self {
+        let configuration = settings::Opened::default();
+        Question { task, refused: None, seconds: SECONDS, configuration, script: None, response: None }
+    }
+
+    /// About a stage of an admitted job.
+    ///
+    /// # Errors
+    /// A system refusal when the clock does not answer.
+    pub(crate) fn of_stage(
+        context: &Context<'_>,
+        kind: StageKind,
+        record: &Record,
+        exit_code_file: bool,
+        used: Option<Usage>,
+    ) -> Result<Self, Refusal> {
+        let stage = Stage {
+            script: matches!(kind, StageKind::Run(_)),
+            kind,
+            body: record.body.clone(),
+            exit_codes: context.inputs.exit_codes,
+            exit_code_file,
+            used,
+        };
+        // It waits for the end of the stage.
+        let left = record.expires_at.saturating_sub(store::now()?.epoch);
+        let seconds = SECONDS.saturating_add(u32::try_from(left).unwrap_or(u32::MAX));
+        Ok(Question { seconds, ..Question::new(Task::Stage(Box::new(stage))) })
+    }
+
+    /// With a refusal of this program's, which the decider has only to write and to print.
+    pub(crate) fn refused(mut self, refusal: Refusal) -> Self {
+        self.refused = Some(message(refusal));
+        if let Task::Stage(stage) = &mut self.task {
+            stage.script = false;
+        }
+        self
+    }
+}
+
+/// Starts the launcher and comes back when it has ended.
+pub(crate) type Launching<'s> = Box<dyn FnOnce(&Context<'_>, Launch) -> Result<StageEnd, Refusal> + 's>;
+/// Does what comes after it.
+pub(crate) type Finishing<'s> = Box<dyn FnOnce() -> Result<(), Refusal> + 's>;
+
+/// What this process does for the task's sake beside serving requests.
+pub(crate) enum Service<'s> {
+    /// Admits the job of this directory.
+    Config(Option<JobDirectory>),
+    /// Runs a stage, and does what comes after it.
+    Stage { launch: Option<Launching<'s>>, finish: Option<Finishing<'s>> },
+    /// Runs launchers that tidy.
+    Tidy,
+}
+
+impl<'s> Service<'s> {
+    /// For a stage.
+    pub(crate) fn stage(
+        launch: impl FnOnce(&Context<'_>, Launch) -> Result<StageEnd, Refusal> + 's,
+        finish: impl FnOnce() -> Result<(), Refusal> + 's,
+    ) -> Self {
+        Service::Stage { launch: Some(Box::new(launch)), finish: Some(Box::new(finish)) }
+    }
+}
+
 /// What was decided.
 #[derive(Debug)]
 pub(crate) enum Decided {
-    /// The job is admitted, and its runner knows.
-    Admitted,
-    /// The account may run jobs, or its build directories have been tidied.
-    Permitted,
-    /// The job is refused, which has been written down and printed.
+    /// The job is admitted and its runner knows, or the stage has run, or build directories have been tidied.
+    Done,
+    /// The call is refused, which has been written and printed.
     Refused(Class),
 }
 
 /// What the decider asks for last.
 #[derive(Debug)]
 pub(crate) enum Last {
-    /// It has been done; the decider has to print the answer to the runner.
-    Admitted,
-    /// See [`Decided::Permitted`].
-    Permitted,
+    /// It has been done; in `config` the decider has to print the answer to the runner.
+    Done,
     /// See [`Decided::Refused`].
     Refused(Class),
-    /// A refusal for this process to write down and to print.
+    /// A refusal for this process to print.
     Denied(Refusal),
 }
 
@@ -78,23 +155,21 @@ pub(crate) enum Answer {
 /// Has it decided.
 ///
 /// # Errors
-/// A refusal of the decider's for tasks other than [`Task::Config`]; a system refusal when it does anything but what it should.
+/// A refusal of the decider's for [`Task::Tidy`]; a system refusal when it does anything but what it should.
 pub(crate) fn decide(
-    context: &mut Context<'_>,
-    task: Task,
-    configuration: Opened,
-    job: Option<(&JobDirectory, File)>,
+    context: &Context<'_>,
+    question: Question,
+    service: Service<'_>,
 ) -> Result<Decided, Refusal> {
-    let config = task == Task::Config;
-    let (directory, response) = job.map_or((None, None), |(directory, file)| (Some(directory), Some(file)));
     let program = program(context.privilege)?;
     let account = account(context.privilege);
     let step = |name: &'static str| move |e: io::Error| failed(&format!("{name}: {e}"));
     let (ours, monitor) = UnixStream::pair().map_err(step("socketpair"))?;
     let (peer, verifier) = UnixStream::pair().map_err(step("socketpair"))?;
-    let part = Part { program: &program, privilege: context.privilege, parent: process::id() };
+    let seconds = question.seconds;
+    let part = Part { program: &program, privilege: context.privilege, parent: process::id(), seconds };
     let (monitor, peer, answers) = (file(monitor), file(peer), file(verifier));
-    let verifier = match &response {
+    let verifier = match &question.response {
         Some(response) => {
             let ids = Ids { uid: NOBODY_AT_ALL, gid: NOBODY_AT_ALL, groups: Vec::new() };
             let files = [(PEER_FD, &answers), (RESPONSE_FD, response)];
@@ -104,15 +179,13 @@ pub(crate) fn decide(
     };
     let uid = account.uid;
     let decider = part.start(None, &[(MONITOR_FD, &monitor), (PEER_FD, &peer)], account);
-    drop((monitor, peer, answers, response));
+    // The shepherd of a stage keeps nothing open but its socket.
+    drop((monitor, peer, answers, program));
     let decided = decider.and_then(|decider| {
-        let mut serving = Serving::new(context, directory, configuration.paths.first().cloned());
-        let last = converse(
-            &ours,
-            start(serving.context, task, &configuration, directory)?,
-            configuration.files,
-            &mut serving,
-        );
+        let config = matches!(service, Service::Config(_));
+        let policy = question.configuration.paths.first().cloned();
+        let mut serving = Serving::new(context, policy, service);
+        let last = converse(&ours, question, &mut serving);
         drop(ours);
         let last = last.inspect_err(|_| kill(&decider, uid));
         let ended = decider.wait_at_most(LAST_MOMENTS).map_err(step("waitpid"));
@@ -120,12 +193,12 @@ pub(crate) fn decide(
             kill(&decider, uid);
         }
         let (last, ended) = (last?, ended?);
-        let admitted = matches!(last, Last::Admitted);
-        let said = conclude(last, ended, config)?;
-        if admitted {
+        let done = matches!(last, Last::Done);
+        let decided = conclude(last, ended, config)?;
+        if done {
             serving.keep();
         }
-        Ok(said)
+        Ok(decided)
     });
     if let Some(verifier) = verifier {
         // It ends when the decider has, which held the other end of its socket.
@@ -139,16 +212,14 @@ pub(crate) fn decide(
 
 /// Judges the end of the decider.
 fn conclude(last: Last, ended: Option<Ended>, config: bool) -> Result<Decided, Refusal> {
-    let sound = ended == Some(Ended::Exited(0));
-    match last {
-        Last::Admitted if config && sound => Ok(Decided::Admitted),
-        Last::Admitted if config && ended == Some(Ended::Exited(UNHEARD)) => {
-            Ok(Decided::Refused(Class::System))
-        }
-        Last::Refused(class) if config => Ok(Decided::Refused(class)),
-        Last::Permitted if !config && sound => Ok(Decided::Permitted),
-        Last::Denied(refusal) if !config => Err(refusal),
-        other => Err(failed(&format!("it ended as {ended:?} after {other:?}"))),
+    match (last, ended) {
+        (Last::Done, Some(Ended::Exited(0))) => Ok(Decided::Done),
+        (Last::Done, Some(Ended::Exited(UNHEARD))) if config => Ok(Decided::Refused(Class::System)),
+        // The stage has run, and its events are written.
+        (Last::Done, _) if !config => Ok(Decided::Done),
+        (Last::Refused(class), _) => Ok(Decided::Refused(class)),
+        (Last::Denied(refusal), _) => Err(refusal),
+        (last, ended) => Err(failed(&format!("it ended as {ended:?} after {last:?}"))),
     }
 }
 
@@ -161,20 +232,17 @@ fn kill(child: &Child, uid: u32) {
 }
 
 /// Serves requests until the last one.
-fn converse(
-    socket: &UnixStream,
-    start: Start,
-    files: Vec<File>,
-    serving: &mut Serving<'_, '_>,
-) -> Result<Last, Refusal> {
+fn converse(socket: &UnixStream, question: Question, serving: &mut Serving<'_, '_>) -> Result<Last, Refusal> {
     let step = |e: io::Error| failed(&format!("socket: {e}"));
     socket.set_read_timeout(Some(PATIENCE)).map_err(step)?;
     socket.set_write_timeout(Some(PATIENCE)).map_err(step)?;
+    let Question { task, refused, configuration, script, .. } = question;
+    let start = start(serving, task, refused, configuration.paths)?;
     write_frame(socket, &start.to_bytes()).map_err(step)?;
-    for file in &files {
+    for file in configuration.files.iter().chain(&script) {
         passing::send(socket, b'f', &[file]).map_err(step)?;
     }
-    drop(files);
+    drop((configuration.files, script));
     loop {
         let bytes = read_frame(socket, MAX_REQUEST).map_err(step)?;
         let bytes = bytes.ok_or_else(|| failed(&"it ended without a decision"))?;
@@ -194,30 +262,29 @@ fn converse(
 }
 
 fn start(
-    context: &Context<'_>,
+    serving: &Serving<'_, '_>,
     task: Task,
-    configuration: &Opened,
-    directory: Option<&JobDirectory>,
+    refused: Option<RefusedBy>,
+    files: Vec<std::path::PathBuf>,
 ) -> Result<Start, Refusal> {
-    let now = store::now()?;
+    let (context, now) = (serving.context, store::now()?);
+    // Step 20d.
     let runner = runner::calling().map_err(|e| {
         Refusal::system(Code::Process, "this host does not say which runner runs this job", e)
     })?;
     Ok(Start {
         task,
+        refused,
         privileges: context.privilege.source,
         lack: context.privilege.explain_lack().to_owned(),
         caller: context.privilege.caller.uid,
         decision_id: context.decision_id.clone(),
         unobfuscated: context.unobfuscated,
-        files: configuration.paths.clone(),
+        files,
         boot_id: now.boot_id,
         now: (now.epoch, now.boottime),
-        job_directory: directory.map(|job| (job.path.clone(), job.device, job.inode)),
-        runner: runner.map(|runner| Runner {
-            pid_namespace: runner.pid_namespace,
-            processes: runner.processes.iter().map(|process| (process.pid, process.start)).collect(),
-        }),
+        job_directory: serving.directory().cloned(),
+        runner,
     })
 }
 
@@ -234,10 +301,7 @@ pub(crate) fn failed(detail: &dyn Display) -> Refusal {
 pub(crate) fn refusal(refused: RefusedBy) -> Refusal {
     let RefusedBy { denied, code, message, detail, help } = refused;
     let Some(code) = Code::ALL.iter().find(|known| known.name() == code) else {
-        return failed(&format!(
-            "it refuses with a code that there is not: {}",
-            nunbird_handover::Untrusted(&code)
-        ));
+        return failed(&format!("it refuses with a code that there is not: {}", Untrusted(&code)));
     };
     let refusal = match denied {
         true => Refusal::denied(*code, message, detail),
@@ -266,6 +330,7 @@ struct Part<'a> {
     program: &'a File,
     privilege: Privilege,
     parent: i32,
+    pub(crate) seconds: u32,
 }
 
 impl Part<'_> {
@@ -288,7 +353,8 @@ impl Part<'_> {
         ids: &Ids,
         silent: bool,
     ) -> io::Result<std::convert::Infallible> {
-        process::end_after(SECONDS);
+        // Step 15.
+        process::end_after(self.seconds);
         memory::bound(self.privilege.rights())?;
         process::null_stdin()?;
         if silent {

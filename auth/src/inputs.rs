@@ -8,7 +8,7 @@
 //! `TMPDIR`, which the runner sets as well, never reaches a program with setuid bit or file capabilities: the
 //! dynamic loader takes it away (ld.so(8), secure-execution mode). The job's directory is where the response lies.
 
-use nunbird_handover::ExitCodes;
+use nunbird_messages::ExitCodes;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 

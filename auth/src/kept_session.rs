@@ -6,7 +6,7 @@ use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::store;
 use nunbird_files::identity::FileIdentity;
-use nunbird_handover::{Keep, Record, SessionSpan};
+use nunbird_messages::{Keep, Record, SessionSpan};
 use nunbird_sys::{answer, peer};
 use std::fmt::Display;
 use std::io::{self, PipeReader, Write};
@@ -59,8 +59,8 @@ pub(crate) fn close(privilege: Privilege, record: &Record) -> Result<(), Refusal
 ///
 /// # Errors
 /// Every other refusal, as it is.
-pub(crate) fn lost(refusal: Refusal) -> Result<Option<Refusal>, Refusal> {
-    if refusal.code == LOST { Ok(Some(refusal)) } else { Err(refusal) }
+pub(crate) fn lost(refusal: Refusal) -> Result<Refusal, Refusal> {
+    if refusal.code == LOST { Ok(refusal) } else { Err(refusal) }
 }
 
 /// What is at a keeper's socket.

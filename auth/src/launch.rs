@@ -1,35 +1,34 @@
-//! From a record to a running launcher.
+//! From a record and the decider's message to a running launcher.
 //!
 //! This process forks, whoever runs it: the child becomes the user and the launcher, and the parent stays as
 //! shepherd. For `cleanup` the parent waits with its privilege instead, because a record is to be removed.
 
-use crate::card::{self, Card};
 use crate::context::Context;
-use crate::inputs::NotText;
 use crate::limits::{self, Confines, Held};
 use crate::opened::{Opened, could_not_start};
 use crate::refusal::{Code, Refusal, clean, print, print_error};
 use crate::session::Session;
 use crate::shepherd::{self, Reach};
 use crate::sudo::Sudo;
-use nunbird_drop::launch::{Change, Launch, Surroundings};
+use nunbird_drop::launch::{Change, Launch as Launcher, Surroundings};
 use nunbird_drop::surrender::Ids;
 use nunbird_files::identity::FileIdentity;
 use nunbird_files::trusted::open_trusted;
-use nunbird_handover::{
-    Batch, EXIT_CODE_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Record, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
-    Summary, Task,
+use nunbird_messages::{
+    EXIT_CODE_FD, Envelope, HANDOVER_FD, Isolation, Record, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
 };
+use nunbird_requests::{Launch, StageEnd, Status, Tidying};
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::signals::Waiter;
-use nunbird_sys::{answer, clock, exec, process};
-use std::collections::BTreeSet;
+use nunbird_sys::users::UserEntry;
+use nunbird_sys::{answer, exec, process};
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long `cleanup`'s launcher may take: it gives processes twenty seconds and old directories a minute.
@@ -56,9 +55,9 @@ pub(crate) struct Start {
 #[derive(Debug)]
 enum Way {
     /// By this process's child.
-    Here(Launch),
+    Here(Launcher),
     /// In a PAM session.
-    InSession(Launch, Session),
+    InSession(Launcher, Session),
     /// By sudo, where that changes the user.
     BySudo(Sudo),
 }
@@ -71,81 +70,41 @@ impl Start {
     pub(crate) fn prepare(
         context: &Context<'_>,
         record: &Record,
-        task: Task,
+        launch: Launch,
         opened: Opened,
         groups: Vec<u32>,
     ) -> Result<Self, Refusal> {
-        let failed = |detail: &dyn Display| {
-            Refusal::system(Code::Launcher, "the job's launcher could not be started on this host", detail)
-        };
-        let message = Handover {
-            version: FORMAT_VERSION,
-            decision_id: record.decision_id.clone(),
-            job_id: record.job_id,
-            account: record.account.clone(),
-            identity: record.identity.clone(),
-            workspace: record.workspace.clone(),
-            shell: record.shell.clone(),
-            environment: record.environment.clone(),
-            session_variables: BTreeSet::new(),
-            exit_codes: context.inputs.exit_codes,
-            exit_code_file: opened.exit_code.is_some(),
-            batch: batch(context, record, &task)?,
-            task,
-            site: record.site.clone(),
-            umask: None,
-            expires_at: record.expires_at,
-        };
-        let cleanup = if record.batch.is_some() { BATCH_CLEANUP } else { CLEANUP };
-        let rlimits = match &record.limits {
-            Some(job) => limits::bounds(context, job).map_err(|e| failed(&e))?,
-            None => context.limits.clone(),
-        };
-        let standing = record.limits.as_ref().map(|job| job.standing).unwrap_or_default();
-        let confines = Confines { entrance: None, rlimits, standing };
+        let cleanup = if record.scheduler { BATCH_CLEANUP } else { CLEANUP };
+        let confines = Confines::of(context, &record.processes).map_err(|e| failed(&e))?;
         if Sudo::is_the_way(context.privilege, record) {
-            let way = Way::BySudo(Sudo::prepare(record, message, opened)?);
+            let way = Way::BySudo(Sudo::prepare(record, launch, opened)?);
             return Ok(Start { way, cleanup, summary: None, held: None, confines });
         }
-        let keeper = context.privilege.keeper();
-        let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| failed(&e))?;
-        let launcher =
-            open_trusted(&record.launcher, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?;
-        drop(identity);
-        let launcher = exec::out_of_the_way(&launcher).map_err(|e| failed(&e))?;
-        let submitted = match (&message.task, &message.batch) {
-            (Task::Run(stage), Some(batch)) => batch.submits(stage),
-            _ => false,
-        };
-        let summary = match submitted {
+        let summary = match launch.submits {
             true => Some(exec::slate(c"nunbird-summary", SUMMARY_SIZE).map_err(|e| failed(&e))?),
             false => None,
         };
-        let for_launcher = summary.as_ref().map(File::try_clone).transpose().map_err(|e| failed(&e))?;
-        let session = Session::prepare(context, record, &message, &groups)?;
-        let bytes = message.to_bytes().map_err(|e| failed(&e))?;
-        let handover = exec::sealed(c"nunbird-handover", &bytes).map_err(|e| failed(&e))?;
-        let named = [
-            (HANDOVER_FD, Some(handover)),
-            (SCRIPT_FD, opened.script),
-            (EXIT_CODE_FD, opened.exit_code),
-            (SUMMARY_FD, for_launcher),
-        ];
-        let files = named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect();
-        let launch = Launch {
-            program: launcher,
-            files,
-            argv: vec![c"nunbird".to_owned()],
-            environment: nunbird_drop::environment::of(&record.account, &record.environment)
-                .map_err(|e| failed(&e))?,
-            isolation: record.isolation,
-            ids: Ids { uid: record.account.uid, gid: record.account.gid, groups },
-        };
+        let session = Session::prepare(context, record, &launch, &groups)?;
+        let ids = Ids { uid: record.account.uid, gid: record.account.gid, groups };
+        let launcher =
+            launcher(context, &record.launcher, record.isolation, ids, launch, opened, summary.as_ref())?;
         let way = match session {
-            Some(session) => Way::InSession(launch, session),
-            None => Way::Here(launch),
+            Some(session) => Way::InSession(launcher, session),
+            None => Way::Here(launcher),
         };
         Ok(Start { way, cleanup, summary, held: None, confines })
+    }
+
+    /// Prepares the start of a launcher without a job.
+    ///
+    /// # Errors
+    /// As [`Start::prepare`].
+    pub(crate) fn tidy(context: &Context<'_>, tidying: Tidying, account: UserEntry) -> Result<Self, Refusal> {
+        let Tidying { launcher: path, isolation, launch, .. } = tidying;
+        let ids = Ids { uid: account.uid, gid: account.gid, groups: account.groups };
+        let launcher = launcher(context, &path, isolation, ids, launch, Opened::default(), None)?;
+        let confines = Confines::of(context, &Default::default()).map_err(|e| failed(&e))?;
+        Ok(Start { way: Way::Here(launcher), cleanup: CLEANUP, summary: None, held: None, confines })
     }
 
     /// Puts the stage into the job's control group, if it has one.
@@ -158,18 +117,13 @@ impl Start {
         Ok(Start { held: Some(held), confines, ..self })
     }
 
-    /// Where the launcher leaves what became of the stage in the batch scheduler, where it goes to one.
-    pub(crate) fn summary(&self) -> Option<File> {
-        self.summary.as_ref().and_then(|summary| summary.try_clone().ok())
-    }
-
     /// Runs the stage and comes back when it has ended, as the shepherd.
     ///
     /// The child waits until the parent has become the shepherd: only then does the shepherd's death reach it.
     ///
     /// # Errors
     /// A system refusal when the launcher did not start.
-    pub(crate) fn run(self, context: &Context<'_>) -> Result<Ended, Refusal> {
+    pub(crate) fn run(self, context: &Context<'_>) -> Result<StageEnd, Refusal> {
         let Start { way, held, confines, summary, .. } = self;
         let started = Instant::now();
         let ended = match way {
@@ -177,27 +131,16 @@ impl Start {
             Way::BySudo(sudo) => sudo.run(&confines, context)?,
             Way::Here(launch) => run_here(launch, &confines, context)?,
         };
-        let script = started.elapsed();
-        if let Some(held) = &held {
-            held.tell_of_kills();
-        }
-        let stage = context.script.as_ref().map_or("", |script| script.name.as_str());
-        let summary = summary.as_ref().and_then(told);
-        if card::is_due(stage) && (held.is_some() || summary.is_some()) {
-            let record = context.record.as_ref();
-            let card = Card {
-                job: held.as_ref().map(Held::given),
-                usage: held.as_ref().map(Held::usage),
-                script,
-                since: record
-                    .zip(clock::now().ok())
-                    .map(|(record, now)| now.saturating_sub(record.admitted_at)),
-                queued: record.and_then(|record| record.queued_s),
-                batch: summary.as_ref(),
-            };
-            card.print();
-        }
-        Ok(ended)
+        let summary = summary.and_then(|summary| {
+            let mut bytes = vec![0; SUMMARY_SIZE];
+            summary.read_exact_at(&mut bytes, 0).ok().map(|()| bytes)
+        });
+        Ok(StageEnd {
+            usage: held.as_ref().map(Held::usage),
+            oom_kills: held.as_ref().map_or(0, Held::oom_kills),
+            summary,
+            ..stage_end(ended, started)
+        })
     }
 
     /// Runs `cleanup`'s launcher, which runs no code of the user's, and waits with privilege kept for what
@@ -208,10 +151,14 @@ impl Start {
     ///
     /// # Errors
     /// A system refusal when it did not start or did not end in time.
-    pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<Ended, Refusal> {
+    pub(crate) fn run_and_wait(self, context: &Context<'_>) -> Result<StageEnd, Refusal> {
         let Start { way, cleanup: patience, confines, .. } = self;
+        let started = Instant::now();
         let launch = match way {
-            Way::BySudo(sudo) => return sudo.run_and_wait(&confines, context, patience),
+            Way::BySudo(sudo) => {
+                let ended = sudo.run_and_wait(&confines, context, patience)?;
+                return Ok(stage_end(ended, started));
+            }
             Way::Here(launch) | Way::InSession(launch, _) => launch,
         };
         let user = launch.ids.uid;
@@ -236,7 +183,8 @@ impl Start {
         let (out, err) = said;
         print(&lines(&out));
         print_error(&lines(&err));
-        ended.ok_or_else(|| could_not_start("cleanup did not end in time", &"the launcher is still there"))
+        let late = || could_not_start("cleanup did not end in time", &"the launcher is still there");
+        Ok(stage_end(ended.ok_or_else(late)?, started))
     }
 }
 
@@ -246,15 +194,53 @@ fn lines(said: &[u8]) -> String {
     if text.is_empty() { text } else { format!("{text}\n") }
 }
 
-/// What the launcher says of a stage in the batch scheduler. The launcher is the user's, and so is this word.
-pub(crate) fn told(summary: &File) -> Option<Summary> {
-    let mut bytes = [0; SUMMARY_SIZE];
-    summary.read_exact_at(&mut bytes, 0).ok()?;
-    Summary::parse(&bytes)
+fn stage_end(ended: Ended, started: Instant) -> StageEnd {
+    let end = match ended {
+        Ended::Exited(code) => Status::Exited(code),
+        Ended::Killed(signal) => Status::Killed(signal),
+    };
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    StageEnd { end, duration_ms, summary: None, usage: None, oom_kills: 0 }
+}
+
+fn failed(detail: &dyn Display) -> Refusal {
+    Refusal::system(Code::Launcher, "the job's launcher could not be started on this host", detail)
+}
+
+/// The launcher with everything that it gets.
+fn launcher(
+    context: &Context<'_>,
+    path: &Path,
+    isolation: Isolation,
+    ids: Ids,
+    launch: Launch,
+    opened: Opened,
+    summary: Option<&File>,
+) -> Result<Launcher, Refusal> {
+    let keeper = context.privilege.keeper();
+    let identity = FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| failed(&e))?;
+    let program = open_trusted(path, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?;
+    drop(identity);
+    let program = exec::out_of_the_way(&program).map_err(|e| failed(&e))?;
+    let handover = Envelope::plain(launch.message);
+    let named = [
+        (HANDOVER_FD, Some(exec::sealed(c"nunbird-handover", &handover).map_err(|e| failed(&e))?)),
+        (SCRIPT_FD, opened.script),
+        (EXIT_CODE_FD, opened.exit_code),
+        (SUMMARY_FD, summary.map(File::try_clone).transpose().map_err(|e| failed(&e))?),
+    ];
+    Ok(Launcher {
+        program,
+        files: named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect(),
+        argv: vec![c"nunbird".to_owned()],
+        environment: launch.environment,
+        isolation,
+        ids,
+    })
 }
 
 /// Runs the launcher as this process's child, and comes back when it has ended, as the shepherd.
-fn run_here(launch: Launch, confines: &Confines, context: &Context<'_>) -> Result<Ended, Refusal> {
+fn run_here(launch: Launcher, confines: &Confines, context: &Context<'_>) -> Result<Ended, Refusal> {
     let user = launch.ids.uid;
     let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
     let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
@@ -273,7 +259,7 @@ fn run_here(launch: Launch, confines: &Confines, context: &Context<'_>) -> Resul
 
 /// Forks; the child does `first`, becomes the launcher, and before that waits for the pipe that `first` may give.
 fn fork(
-    launch: Launch,
+    launch: Launcher,
     confines: &Confines,
     context: &Context<'_>,
     first: impl FnOnce() -> io::Result<Option<File>>,
@@ -296,7 +282,7 @@ fn fork(
 
 /// The child's way to the launcher: `nunbird_drop::launch`.
 fn become_launcher(
-    launch: Launch,
+    launch: Launcher,
     confines: &Confines,
     context: &Context<'_>,
     parent: i32,
@@ -312,20 +298,6 @@ fn become_launcher(
         gate,
     };
     launch.execute(around).map_err(|failure| could_not_start(failure.step, &failure.error))
-}
-
-/// The batch scheduler's settings with what the job's variables say. Clean-up does without what it cannot read.
-fn batch(context: &Context<'_>, record: &Record, task: &Task) -> Result<Option<Batch>, Refusal> {
-    let Some(plan) = &record.batch else { return Ok(None) };
-    let variable = |name: &str| match context.inputs.job_variable(name) {
-        Err(_) if matches!(task, Task::Cleanup | Task::Tidy) => Ok(None),
-        other => other,
-    };
-    let batch = plan.with(variable).map_err(|NotText { name }| {
-        let message = "a variable of this job is no UTF-8 text";
-        Refusal::denied(Code::Variable, message, format!("the variable {name}"))
-    })?;
-    Ok(Some(batch))
 }
 
 pub(crate) fn killed(signal: i32) -> Refusal {

@@ -3,8 +3,8 @@
 //! Everything here happens with privilege, under the filesystem ids of the groups' owner ([`holder_of`]), but for
 //! what [`Held`] tells, which the shepherd asks without any. A limit that is demanded and cannot be put in force is a refusal.
 
-use crate::card::mebibytes;
 use crate::context::Context;
+use crate::decider::failed;
 use crate::privilege::{Privilege, assume};
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::units;
@@ -14,7 +14,8 @@ use nunbird_cgroup::{
 };
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
-use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
+use nunbird_handover::{DiskLimit, GroupPlace, JobLimits};
+use nunbird_messages::{ProcessLimits, Record, Usage as Used};
 use nunbird_requests::Confine;
 use nunbird_sys::{priority, process, rlimits};
 use std::fmt::Display;
@@ -30,9 +31,44 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// A system refusal that names what it does not.
-pub(crate) fn check(context: &Context<'_>, job: &JobLimits) -> Result<(), Refusal> {
-    bounds(context, job).map_err(|e| refused(&job.name, &e))?;
-    check_standing(job.standing).map_err(|why| refused(&job.name, &why))
+fn check(context: &Context<'_>, job: &JobLimits) -> Result<(), Refusal> {
+    let r = job.rlimits;
+    let processes = ProcessLimits {
+        rlimits: [
+            r.nofile,
+            r.nproc,
+            r.fsize,
+            r.core,
+            r.stack,
+            r.stack_hard,
+            r.memlock,
+            r.address_space,
+            r.cpu_time,
+        ],
+        nice: job.standing.nice,
+        oom_score_adj: job.standing.oom_score_adj,
+    };
+    bounds(context, &processes).map_err(|e| refused(&job.name, &e))?;
+    check_nice(processes.nice).map_err(|why| refused(&job.name, &why))
+}
+
+/// Puts the job's limits in force: what the record keeps of them, and why the job runs without, where it does.
+///
+/// # Errors
+/// As [`make_group`], and for an order that cannot be read.
+pub(crate) fn establish(
+    context: &Context<'_>,
+    confine: &Confine,
+) -> Result<(Vec<u8>, Option<String>), Refusal> {
+    let malformed = |e: serde_json::Error| failed(&format!("limits: {e}"));
+    let mut job: JobLimits = serde_json::from_slice(&confine.limits).map_err(malformed)?;
+    let disks: Vec<DiskLimit> = serde_json::from_slice(&confine.disks).map_err(malformed)?;
+    if job.group.is_some() {
+        return Err(failed(&"it asks for limits with a group"));
+    }
+    check(context, &job)?;
+    let unlimited = make_group(context, confine, &disks, &mut job)?;
+    Ok((serde_json::to_vec(&job).map_err(malformed)?, unlimited))
 }
 
 /// Makes the job's group, or warns that there is none where the site lets jobs run so; the answer is why, for the admin.
@@ -40,7 +76,7 @@ pub(crate) fn check(context: &Context<'_>, job: &JobLimits) -> Result<(), Refusa
 /// # Errors
 /// A system refusal that names what is missing; a denial where amounts that the user asked for cannot be put in force: they
 /// must not be a way to run without those of the site.
-pub(crate) fn establish(
+fn make_group(
     context: &Context<'_>,
     confine: &Confine,
     disks: &[DiskLimit],
@@ -82,7 +118,7 @@ pub(crate) fn establish(
 
 /// The job log is the CI user's: where this host's groups are is the admin's to read, in the audit event, or with `-u`.
 fn warn_of_no_limits(context: &Context<'_>, name: &str, detail: &str) {
-    let name = nunbird_handover::Untrusted(name);
+    let name = nunbird_messages::Untrusted(name);
     let mut text =
         format!("nunbird: warning: this job runs WITHOUT the limits `{name}` of this site [limits]\n");
     if context.unobfuscated {
@@ -128,8 +164,15 @@ fn make(
 }
 
 /// Takes back what [`establish`] made for a job that is not admitted after all.
-pub(crate) fn abandon(privilege: Privilege, limits: &JobLimits) {
-    let _the_refusal_is_told_instead = remove_of(privilege, Some(limits), privilege.caller.uid);
+pub(crate) fn abandon(privilege: Privilege, limits: &[u8]) {
+    let limits: Option<JobLimits> = serde_json::from_slice(limits).ok();
+    let _the_refusal_is_told_instead = remove_of(privilege, limits.as_ref(), privilege.caller.uid);
+}
+
+/// The limits in a record.
+fn job_of(record: &Record) -> Result<Option<JobLimits>, Refusal> {
+    let read = |bytes: &Vec<u8>| serde_json::from_slice(bytes).map_err(|e| failed(&format!("limits: {e}")));
+    record.limits.as_ref().map(read).transpose()
 }
 
 /// What a stage's process is put under while it still has privilege.
@@ -139,11 +182,25 @@ pub(crate) struct Confines {
     pub(crate) entrance: Option<Entrance>,
     /// The limits of its processes.
     pub(crate) rlimits: rlimits::Limits,
-    /// How they stand against others.
-    pub(crate) standing: Standing,
+    /// Their nice value and score.
+    pub(crate) processes: ProcessLimits,
 }
 
 impl Confines {
+    /// Without a group.
+    ///
+    /// # Errors
+    /// When the kernel does not let one go so high.
+    pub(crate) fn of(context: &Context<'_>, processes: &ProcessLimits) -> io::Result<Self> {
+        let rlimits = match processes {
+            ProcessLimits { rlimits: [None, None, None, None, None, None, None, None, None], .. } => {
+                context.limits.clone()
+            }
+            _ => bounds(context, processes)?,
+        };
+        Ok(Confines { entrance: None, rlimits, processes: *processes })
+    }
+
     /// Enters the job's group and takes the job's place among processes: every process that this one starts has both.
     ///
     /// # Errors
@@ -159,7 +216,7 @@ impl Confines {
     /// # Errors
     /// As [`Confines::enter`].
     pub(crate) fn take_place(&self, privilege: Privilege) -> io::Result<()> {
-        if let Some(nice) = self.standing.nice {
+        if let Some(nice) = self.processes.nice {
             let named = |e| io::Error::other(format!("the nice value {nice}: {e}"));
             priority::set_nice(i32::from(nice)).map_err(named)?;
         }
@@ -172,15 +229,15 @@ impl Confines {
     /// # Errors
     /// As [`Confines::enter`].
     pub(crate) fn take_place_of_keepers(&self, privilege: Privilege) -> io::Result<()> {
-        let standing = Standing { oom_score_adj: None, ..self.standing };
-        Confines { entrance: None, rlimits: self.rlimits.clone(), standing }.take_place(privilege)
+        let processes = ProcessLimits { oom_score_adj: None, ..self.processes };
+        Confines { entrance: None, rlimits: self.rlimits.clone(), processes }.take_place(privilege)
     }
 
     fn take_oom_score(&self, privilege: Privilege) -> io::Result<()> {
         let keeper = privilege.keeper();
         let _identity = FileIdentity::assume(keeper.uid, keeper.gid)?;
         let take =
-            || self.standing.oom_score_adj.map_or_else(priority::plain_oom_score, priority::set_oom_score);
+            || self.processes.oom_score_adj.map_or_else(priority::plain_oom_score, priority::set_oom_score);
         if privilege.source.is_privileged() {
             return take();
         }
@@ -191,8 +248,8 @@ impl Confines {
 }
 
 /// Whether processes can be given their place: to go before others takes a capability that this program has not.
-fn check_standing(standing: Standing) -> Result<(), String> {
-    let (now, wanted) = (priority::nice(), standing.nice.map(i32::from));
+fn check_nice(wanted: Option<u8>) -> Result<(), String> {
+    let (now, wanted) = (priority::nice(), wanted.map(i32::from));
     match wanted.filter(|wanted| *wanted < now) {
         None => Ok(()),
         Some(wanted) => Err(format!(
@@ -206,7 +263,6 @@ fn check_standing(standing: Standing) -> Result<(), String> {
 pub(crate) struct Held {
     group: JobGroup,
     gauge: Option<Gauge>,
-    job: JobLimits,
     /// What the job had used when the stage began.
     before: Usage,
 }
@@ -216,24 +272,25 @@ pub(crate) struct Held {
 /// # Errors
 /// A system refusal when the group is gone or somebody has changed it.
 pub(crate) fn hold(privilege: Privilege, record: &Record) -> Result<Option<(Held, Entrance)>, Refusal> {
-    let Some(job) = &record.limits else { return Ok(None) };
+    let Some(job) = job_of(record)? else { return Ok(None) };
     let failed = |trouble: Trouble| refused(&job.name, &trouble);
-    let Some((_identity, group)) = open(privilege, record).map_err(failed)? else { return Ok(None) };
-    group.verify(&amounts_of(job)).map_err(failed)?;
-    let entrance = match units::entrance(job) {
+    let opened = open_of(privilege, Some(&job), record.runner_uid).map_err(failed)?;
+    let Some((_identity, group)) = opened else { return Ok(None) };
+    group.verify(&amounts_of(&job)).map_err(failed)?;
+    // Step 28c.
+    let entrance = match units::entrance(&job) {
         Some(entrance) => entrance,
         None => group.entrance().map_err(failed)?,
     };
-    Ok(Some((Held { gauge: group.gauge(), before: group.usage(), group, job: job.clone() }, entrance)))
+    Ok(Some((Held { gauge: group.gauge(), before: group.usage(), group }, entrance)))
 }
 
 /// The limits of processes for the job: the runner's, and the site's over them.
 ///
 /// # Errors
 /// When the kernel does not let one go so high.
-pub(crate) fn bounds(context: &Context<'_>, job: &JobLimits) -> io::Result<rlimits::Limits> {
-    let Rlimits { nofile, nproc, fsize, core, stack, stack_hard, memlock, address_space, cpu_time } =
-        job.rlimits;
+fn bounds(context: &Context<'_>, processes: &ProcessLimits) -> io::Result<rlimits::Limits> {
+    let [nofile, nproc, fsize, core, stack, stack_hard, memlock, address_space, cpu_time] = processes.rlimits;
     context.limits.bounded(rlimits::Bounds {
         nofile,
         nproc,
@@ -251,12 +308,19 @@ pub(crate) fn bounds(context: &Context<'_>, job: &JobLimits) -> io::Result<rlimi
 ///
 /// # Errors
 /// A system refusal when some do not end; the record stays, so that `cleanup` can be called again.
-pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>, Refusal> {
+pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Used>, Refusal> {
     let failed = |trouble: Trouble| left(&trouble);
-    let opened = open(privilege, record).or_else(gone).map_err(failed)?;
+    let job = job_of(record)?;
+    let opened = open_of(privilege, job.as_ref(), record.runner_uid).or_else(gone).map_err(failed)?;
     let Some((_identity, group)) = opened else { return Ok(None) };
     group.kill(record.account.uid, PATIENCE).map_err(failed)?;
-    Ok(Some(group.usage()))
+    Ok(Some(used(group.usage())))
+}
+
+fn used(usage: Usage) -> Used {
+    let Usage { memory_peak, cpu_time, throttled, pids_peak, read, written, oom_kills, forks_refused } =
+        usage;
+    Used { memory_peak, cpu_time, throttled, pids_peak, read, written, oom_kills, forks_refused }
 }
 
 /// Removes the group, once it is empty, or has systemd stop it. One that is gone is fine: the host has restarted, or this is the second time.
@@ -264,7 +328,7 @@ pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>
 /// # Errors
 /// As [`end`].
 pub(crate) fn remove(privilege: Privilege, record: &Record) -> Result<(), Refusal> {
-    remove_of(privilege, record.limits.as_ref(), record.runner_uid)
+    remove_of(privilege, job_of(record)?.as_ref(), record.runner_uid)
 }
 
 fn remove_of(privilege: Privilege, limits: Option<&JobLimits>, runner: u32) -> Result<(), Refusal> {
@@ -285,10 +349,6 @@ fn gone(trouble: Trouble) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
 }
 
 /// The job's group, and the ids that it is to be used under.
-fn open(privilege: Privilege, record: &Record) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
-    open_of(privilege, record.limits.as_ref(), record.runner_uid)
-}
-
 fn open_of(
     privilege: Privilege,
     limits: Option<&JobLimits>,
@@ -300,9 +360,15 @@ fn open_of(
     JobGroup::open(way, &place.directories, holder.uid).map(|group| Some((identity, group)))
 }
 
-/// Where the job's group is, and whose its directories are.
-pub(crate) fn place_of(privilege: Privilege, record: &Record) -> Option<(&GroupPlace, Caller)> {
-    place(privilege, record.limits.as_ref(), record.runner_uid)
+/// Where the job's group is, and the uid that owns its directories.
+///
+/// # Errors
+/// For limits that cannot be read.
+pub(crate) fn place_of(privilege: Privilege, record: &Record) -> Result<Option<(Vec<u8>, u32)>, Refusal> {
+    let job = job_of(record)?;
+    let Some((place, holder)) = place(privilege, job.as_ref(), record.runner_uid) else { return Ok(None) };
+    let bytes = serde_json::to_vec(place).map_err(|e| failed(&format!("limits: {e}")))?;
+    Ok(Some((bytes, holder.uid)))
 }
 
 fn place(privilege: Privilege, limits: Option<&JobLimits>, runner: u32) -> Option<(&GroupPlace, Caller)> {
@@ -343,23 +409,13 @@ fn left(trouble: &Trouble) -> Refusal {
 }
 
 impl Held {
-    /// Tells the job log that memory ran out. Without privilege: the files are open, and what is counted anybody may read.
-    pub(crate) fn tell_of_kills(&self) {
-        if let Some(kills) = self.gauge.as_ref().map(Gauge::oom_kills).filter(|kills| *kills > 0) {
-            let limit = self.job.amounts.memory.map_or_else(String::new, |n| format!(" of {}", mebibytes(n)));
-            print_error(&format!(
-                "nunbird: out of memory: the kernel killed {kills} process(es) of this job at its limit{limit}\n"
-            ));
-        }
-    }
-
-    /// What the job was given.
-    pub(crate) fn given(&self) -> &JobLimits {
-        &self.job
+    /// Processes that the kernel killed in this stage. Without privilege: the files are open, and what is counted anybody may read.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        self.gauge.as_ref().map_or(0, Gauge::oom_kills)
     }
 
     /// What the job had used when the stage began, and has used now.
-    pub(crate) fn usage(&self) -> (Usage, Usage) {
-        (self.before, self.group.usage())
+    pub(crate) fn usage(&self) -> (Used, Used) {
+        (used(self.before), used(self.group.usage()))
     }
 }

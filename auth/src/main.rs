@@ -12,12 +12,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod arguments;
-mod audit;
-
-mod card;
+mod checks;
 mod context;
 mod decider;
-mod denials;
 mod inputs;
 mod kept_session;
 mod launch;
@@ -34,14 +31,15 @@ mod stages;
 mod store;
 mod sudo;
 mod tidying;
+mod trace;
 mod units;
 
 use arguments::{Call, Request, USAGE};
 use context::Context;
 use inputs::Inputs;
 use nunbird_drop::surrender;
-use nunbird_handover::{ExitCodes, Untrusted};
 use nunbird_host::refusal;
+use nunbird_messages::{ExitCodes, Untrusted};
 use nunbird_sys::{offspring, process};
 use privilege::Privilege;
 use refusal::{Code, Refusal, print_error};
@@ -50,7 +48,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| print_error("nunbird: error: internal error [panic]\n")));
+    // Step 1.
     let inputs = Inputs::take();
+    // Step 2.
     let mut arguments = std::env::args_os();
     // Linux before 5.18 lets a caller leave out argv[0]; what follows would be misread (CVE-2021-4034).
     if arguments.next().is_none_or(|name| name.is_empty()) {
@@ -86,13 +86,16 @@ fn serve(call: &Call, inputs: &Inputs) -> u8 {
 }
 
 fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, Refusal> {
+    // Step 8.
     *decision_id = new_decision_id()?;
     // What is refused before the places of events are known leaves a line of syslog.
     let traced = |refusal: Refusal| {
-        audit::leave_trace(call.stage.name(), None, &refusal, decision_id);
+        trace::send(call.stage.name(), None, &refusal, decision_id);
         refusal
     };
+    // Steps 3, 4, 5, 5a.
     tidy_process().map_err(traced)?;
+    // Steps 6, 7.
     let (privilege, limits) = Privilege::establish().map_err(traced)?;
     let mut context = Context {
         stage: call.stage.name(),
@@ -100,11 +103,8 @@ fn start(call: &Call, inputs: &Inputs, decision_id: &mut String) -> Result<u8, R
         privilege,
         limits: &limits,
         unobfuscated: call.unobfuscated,
+        sweeps: false,
         decision_id: decision_id.clone(),
-        record: None,
-        script: None,
-        sinks: audit::Sinks::default(),
-        usage: None,
     };
     let served = stages::serve(call, &mut context);
     decision_id.clone_from(&context.decision_id);

@@ -1,20 +1,21 @@
 //! What the decider asks for, done with privilege. Each request is judged here: a decider that was taken over must get nothing that its own
 //! account has not, but admissions of accounts above the floor.
 
+use crate::checks;
 use crate::context::Context;
-use crate::decider::{Answer, Last, failed, refusal};
+use crate::decider::{Answer, Finishing, Last, Launching, Service, failed, refusal};
 use crate::launch::Start;
 use crate::limits;
-use crate::refusal::{Class, Code, Refusal};
+use crate::refusal::{Class, Refusal};
 use crate::slots::{self, Wanted};
 use crate::store::{self, Store};
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
-use nunbird_handover::{DiskLimit, JobDirectory, JobLimits, Record, Task};
 use nunbird_host::{Destination, Fetch, Floor, Here, Places, System, Validate};
-use nunbird_requests::{Confine, Confined, RefusedBy, Reply, Request, Slot};
+use nunbird_messages::{JobDirectory, Record};
+use nunbird_requests::{Confine, Confined, RefusedBy, Reply, Request, Slot, Status, Tidying};
 use nunbird_sys::answer;
-use nunbird_sys::fork::{Ended, fork_into};
+use nunbird_sys::fork::fork_into;
 use nunbird_sys::users::UserEntry;
 use nunbird_wire::Message;
 use std::fs::File;
@@ -36,10 +37,13 @@ const MAX_LINE: usize = 64 << 10;
 /// The longest answer that a program may give, in bytes.
 const MAX_OUTPUT: usize = 2 << 20;
 
+/// The most places of events.
+const MAX_PLACES: usize = 3;
+
 /// One conversation.
 pub(crate) struct Serving<'c, 'i> {
-    pub(crate) context: &'c mut Context<'i>,
-    directory: Option<&'c JobDirectory>,
+    pub(crate) context: &'c Context<'i>,
+    service: Service<'c>,
     /// The configuration that the call names.
     configuration: Option<PathBuf>,
     floor: Option<Floor>,
@@ -48,7 +52,7 @@ pub(crate) struct Serving<'c, 'i> {
     lines: Vec<bool>,
     /// What is taken back unless the job is admitted.
     slot: Option<(Store, slots::Slot, UserEntry)>,
-    limits: Option<JobLimits>,
+    limits: Option<Vec<u8>>,
     record: Option<Record>,
     /// How often places were opened, events sent, and refusals counted.
     written: [u8; 3],
@@ -71,13 +75,13 @@ impl Drop for Serving<'_, '_> {
 
 impl<'c, 'i> Serving<'c, 'i> {
     pub(crate) fn new(
-        context: &'c mut Context<'i>,
-        directory: Option<&'c JobDirectory>,
+        context: &'c Context<'i>,
         configuration: Option<PathBuf>,
+        service: Service<'c>,
     ) -> Self {
         Serving {
             context,
-            directory,
+            service,
             configuration,
             floor: None,
             places: Places::default(),
@@ -86,6 +90,14 @@ impl<'c, 'i> Serving<'c, 'i> {
             limits: None,
             record: None,
             written: [0; 3],
+        }
+    }
+
+    /// The directory of the job that is to be admitted.
+    pub(crate) fn directory(&self) -> Option<&JobDirectory> {
+        match &self.service {
+            Service::Config(directory) => directory.as_ref(),
+            _ => None,
         }
     }
 
@@ -110,42 +122,67 @@ impl<'c, 'i> Serving<'c, 'i> {
         }
         let here = self.here();
         let reply = match request {
+            // Steps 18a, 19.
             Request::Account(name) => or_trouble(here.account(&name), Reply::Account),
             Request::Group(name) => or_trouble(here.group(&name), Reply::Group),
             Request::File(path) => match here.file(&path) {
                 Ok(file) => return self.passed_on(&path, file),
                 Err(why) => Reply::Trouble(why),
             },
+            // Step 14.
             Request::KeysFile(directory, name) => {
                 or_trouble(self.keys_file(&directory, &name)?, Reply::Bytes)
             }
+            // Steps 17, 17a, 19d.
             Request::Fetch(fetch) => self.fetch(&fetch)?,
+            // Step 17b.
             Request::Validate(call) => self.validate(&call)?,
+            // Step 19c.
             Request::Expiry(account) => or_trouble(here.expiry(&account), Reply::Expiry),
+            // Step 19e.
             Request::Person(file) => or_trouble(here.person(&file), Reply::Person),
+            // Step 20c.
             Request::RememberPerson(file, line) => self.remember(&file, &line)?,
+            // Step 19b.
             Request::OwnFile(account, inside, limit) => self.own_file(&account, &inside, limit)?,
+            // Step 19a.
             Request::Nologin => or_trouble(here.nologin(), Reply::Nologin),
             Request::Variable(name) => match self.context.inputs.job_variable(&name) {
                 Ok(value) => Reply::Text(value),
                 Err(_) => Reply::Trouble("no UTF-8 text".to_owned()),
             },
+            // Step 28.
             Request::Places(places) => self.open_places(&places)?,
             Request::Event(place, durably, event) => self.send(place, durably, &event)?,
+            // Step 21b.
             Request::Turn(file) => self.turn(&file)?,
             Request::Trace(line) => {
                 check_line(&line)?;
                 nunbird_host::to_syslog(&line, Some(self.context.privilege.caller));
                 Reply::Done
             }
+            // Step 20.
             Request::Slot(slot) => refused(self.take_slot(&slot)),
+            // Steps 20a, 20b.
             Request::Confine(confine) => refused(self.confine(&confine)),
-            Request::Tidy(record) => refused(self.tidy(&record)),
+            Request::Tidy(tidying) => refused(self.tidy(tidying)),
+            // Steps 21, 21a.
             Request::Admit(record) => match self.admit(&record) {
-                Ok(()) => return Ok(Answer::Last(Last::Admitted)),
+                Ok(()) => return Ok(Answer::Last(Last::Done)),
                 Err(refusal) => Reply::Refused(message(refusal)),
             },
-            Request::Permit => return Ok(Answer::Last(Last::Permitted)),
+            Request::Launch(order) => {
+                let started = self.launching()?(self.context, order);
+                started.map_or_else(
+                    |refusal| Reply::Refused(message(refusal)),
+                    |end| Reply::Ended(Box::new(end)),
+                )
+            }
+            Request::Finish => match self.finishing()?() {
+                Ok(()) => return Ok(Answer::Last(Last::Done)),
+                Err(refusal) => Reply::Refused(message(refusal)),
+            },
+            Request::Tidied => return Ok(Answer::Last(Last::Done)),
             Request::Refuse(denied) => {
                 return Ok(Answer::Last(Last::Refused(if denied { Class::Denied } else { Class::System })));
             }
@@ -154,14 +191,43 @@ impl<'c, 'i> Serving<'c, 'i> {
         Ok(Answer::Reply(reply))
     }
 
-    /// A task that decides about no job asks for accounts and groups, and then ends.
+    /// A decider of a stage asks for accounts and groups, writes events and has the launcher started once.
     fn is_of_task(&self, request: &Request) -> bool {
-        let config = self.context.stage == "config";
+        let ours = |config, stage, tidy| match self.service {
+            Service::Config(_) => config,
+            Service::Stage { .. } => stage,
+            Service::Tidy => tidy,
+        };
         match request {
             Request::Account(_) | Request::Group(_) => true,
-            Request::Permit | Request::Deny(_) => !config,
-            Request::Tidy(_) => self.context.stage == "tidy",
-            _ => config,
+            Request::Variable(_)
+            | Request::Places(_)
+            | Request::Event(..)
+            | Request::Trace(_)
+            | Request::Refuse(_) => ours(true, true, false),
+            Request::Turn(_) => ours(true, false, false),
+            Request::Launch(_) | Request::Finish => ours(false, true, false),
+            Request::Tidy(_) | Request::Tidied | Request::Deny(_) => ours(false, false, true),
+            _ => ours(true, false, false),
+        }
+    }
+
+    /// Taken out: a second launch, or an end before the first, is no sound decider's.
+    fn launching(&mut self) -> Result<Launching<'c>, Refusal> {
+        match &mut self.service {
+            Service::Stage { launch, .. } => {
+                launch.take().ok_or_else(|| failed(&"it starts a second launcher"))
+            }
+            _ => Err(failed(&"it asks for what is not of its task")),
+        }
+    }
+
+    fn finishing(&mut self) -> Result<Finishing<'c>, Refusal> {
+        match &mut self.service {
+            Service::Stage { launch: None, finish } => {
+                finish.take().ok_or_else(|| failed(&"it finishes a second time"))
+            }
+            _ => Err(failed(&"it asks for what is not of its task")),
         }
     }
 
@@ -324,6 +390,9 @@ impl<'c, 'i> Serving<'c, 'i> {
     /// is made that another program would read as its configuration.
     fn open_places(&mut self, places: &[Destination]) -> Result<Reply, Refusal> {
         self.count(0, 2)?;
+        if places.len() > MAX_PLACES {
+            return Err(failed(&"it writes to too many places"));
+        }
         for place in places {
             if let Destination::File(path) = place
                 && !self.is_of_events(path)?
@@ -337,7 +406,9 @@ impl<'c, 'i> Serving<'c, 'i> {
     }
 
     fn is_of_events(&mut self, path: &Path) -> Result<bool, Refusal> {
-        Ok(!self.context.privilege.source.is_privileged() || self.floor()?.is_of_events(path))
+        // A floor that cannot be read must not keep that very refusal out of the default file.
+        let privileged = self.context.privilege.source.is_privileged();
+        Ok(!privileged || Floor::is_named_for_events(path) || self.floor()?.is_of_events(path))
     }
 
     /// Bounds how often something is done in one conversation.
@@ -372,7 +443,7 @@ impl<'c, 'i> Serving<'c, 'i> {
     }
 
     fn send(&mut self, place: u8, durably: bool, event: &[u8]) -> Result<Reply, Refusal> {
-        self.count(1, 8)?;
+        self.count(1, 12)?;
         if event.len() > MAX_LINE {
             return Err(failed(&"it writes an event that is too long"));
         }
@@ -407,48 +478,34 @@ impl<'c, 'i> Serving<'c, 'i> {
     /// The account of this name, which the floor lets run jobs.
     fn permitted(&mut self, name: &str) -> Result<UserEntry, Refusal> {
         let here = self.here();
-        let entry = here.account(name).map_err(|e| {
-            Refusal::system(Code::UserDatabase, "this host's user database does not answer", e)
-        })?;
-        let entry = entry.ok_or_else(|| {
-            let message = "you have no account on this host that may run CI jobs";
-            Refusal::denied(Code::Account, message, format!("account `{name}`: not in the user database"))
-        })?;
+        let entry = here.account(name).map_err(|e| checks::silent(&e))?;
+        let entry = entry.ok_or_else(|| checks::missing(name))?;
         self.floor()?.check(name, &entry, here.0, &here)?;
         Ok(entry)
     }
 
     fn confine(&mut self, confine: &Confine) -> Result<Reply, Refusal> {
-        let malformed = |e: serde_json::Error| failed(&format!("limits: {e}"));
-        let mut job: JobLimits = serde_json::from_slice(&confine.limits).map_err(malformed)?;
-        let disks: Vec<DiskLimit> = serde_json::from_slice(&confine.disks).map_err(malformed)?;
         let ours = self.slot.as_ref().is_some_and(|(.., account)| account.name == confine.account);
-        if job.group.is_some() || self.limits.is_some() || !ours {
+        if self.limits.is_some() || !ours {
             return Err(failed(&"it asks for limits out of turn"));
         }
-        limits::check(self.context, &job)?;
-        let unlimited = limits::establish(self.context, confine, &disks, &mut job)?;
-        let bytes = serde_json::to_vec(&job).map_err(malformed)?;
-        self.limits = Some(job);
-        Ok(Reply::Confined(Confined { limits: bytes, unlimited }))
+        let (limits, unlimited) = limits::establish(self.context, confine)?;
+        self.limits = Some(limits.clone());
+        Ok(Reply::Confined(Confined { limits, unlimited }))
     }
 
     /// Writes the record of a job, whose every field that this program goes by is compared with what it knows itself.
     fn admit(&mut self, record: &[u8]) -> Result<(), Refusal> {
-        let record = Record::from_bytes(record).map_err(|e| failed(&format!("record: {e}")))?;
+        let record = Record::parse(record).map_err(|e| failed(&format!("record: {e}")))?;
         let now = store::now()?;
-        let own = record.site.own_directory.as_deref();
+        let own = record.own_directory.as_deref();
         let privileges = self.context.privilege.source;
-        let of_events = match record.audit.file.as_deref() {
-            Some(file) => self.is_of_events(file)?,
-            None => true,
-        };
         let plain =
             record.pam.as_ref().is_none_or(|pam| is_plain(&pam.service) && pam.timeout <= LONGEST_PAM);
         let floor = self.floor()?;
         let privileged = privileges.is_privileged();
         let may_own = !privileged || own.is_none_or(|own| floor.may_own(own, &record.account.name));
-        let (slot, directory) = (self.slot.as_ref(), self.directory);
+        let (slot, directory) = (self.slot.as_ref(), self.directory());
         let Some(((store, slot, account), directory)) = slot.zip(directory) else {
             return Err(failed(&"it admits a job out of turn"));
         };
@@ -466,7 +523,6 @@ impl<'c, 'i> Serving<'c, 'i> {
             }
             () if record.limits != self.limits => wrong("other limits"),
             () if Some(&record.policy_path) != self.configuration.as_ref() => wrong("another policy"),
-            () if !of_events => wrong("an audit.file that /etc/nunbird/floor does not allow"),
             () if !plain => wrong("a PAM service or timeout that is out of bounds"),
             () if !may_own => wrong("a data_dir that `directories_in` of the floor does not allow"),
             () if record.expires_at > end
@@ -476,33 +532,17 @@ impl<'c, 'i> Serving<'c, 'i> {
             }
             () => {
                 store.write(&record)?;
-                self.record = Some(record.clone());
-                self.context.record = Some(record);
+                self.record = Some(record);
                 Ok(())
             }
         }
     }
 
     /// Has the launcher tidy an account's directories.
-    fn tidy(&mut self, record: &[u8]) -> Result<Reply, Refusal> {
-        let record = Record::from_bytes(record).map_err(|e| failed(&format!("record: {e}")))?;
-        let account = self.permitted(&record.account.name)?;
-        let ours = &record.account;
-        if (ours.uid, ours.gid) != (account.uid, account.gid)
-            || record.batch.is_some()
-            || record.limits.is_some()
-        {
-            return Err(failed(&"it tidies for another account"));
-        }
-        let start = Start::prepare(
-            self.context,
-            &record,
-            Task::Tidy,
-            crate::opened::Opened::default(),
-            account.groups.clone(),
-        )?;
-        let ended = start.run_and_wait(self.context)?;
-        Ok(Reply::Truth(ended == Ended::Exited(0)))
+    fn tidy(&mut self, tidying: Tidying) -> Result<Reply, Refusal> {
+        let account = self.permitted(&tidying.account)?;
+        let ended = Start::tidy(self.context, tidying, account)?.run_and_wait(self.context)?;
+        Ok(Reply::Truth(ended.end == Status::Exited(0)))
     }
 }
 
@@ -546,7 +586,7 @@ fn refused(answer: Result<Reply, Refusal>) -> Reply {
     answer.unwrap_or_else(|refusal| Reply::Refused(message(refusal)))
 }
 
-fn message(refusal: Refusal) -> RefusedBy {
+pub(crate) fn message(refusal: Refusal) -> RefusedBy {
     RefusedBy {
         denied: refusal.class == Class::Denied,
         code: refusal.code.name().to_owned(),

@@ -10,7 +10,7 @@ use std::io;
 
 /// What the shepherd calls whatever its arguments are: memory and time, waiting and signals, its open files, and
 /// the sockets of syslog and journald, which it may have to open anew.
-const WATCHING: [i64; 42] = [
+const WATCHING: [i64; 43] = [
     syscall::BIND,
     syscall::BRK,
     syscall::CLOCK_GETTIME,
@@ -38,6 +38,7 @@ const WATCHING: [i64; 42] = [
     syscall::PPOLL,
     syscall::PREAD64,
     syscall::READ,
+    syscall::RECVFROM,
     syscall::RESTART_SYSCALL,
     syscall::RT_SIGACTION,
     syscall::RT_SIGPROCMASK,

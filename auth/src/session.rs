@@ -10,17 +10,19 @@ use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal};
 use crate::shepherd::{self, Reach};
 use crate::store;
-use nunbird_drop::launch::Launch;
+use nunbird_drop::launch::Launch as Launcher;
 use nunbird_files::identity::FileIdentity;
 use nunbird_files::trusted::open_trusted;
-use nunbird_handover::{
-    CONTROL_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Keep, LAUNCHER_FD, REPORT_FD, Record, SessionGroup,
-    SessionOrder, SessionReport, SessionSpan, SessionTrouble, Task,
+use nunbird_messages::{
+    CONTROL_FD, HANDOVER_FD, Keep, LAUNCHER_FD, REPORT_FD, Record, SessionOrder, SessionReport, SessionSpan,
+    SessionTrouble, Version,
 };
+use nunbird_requests::Launch;
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::signals::Waiter;
 use nunbird_sys::{answer, exec, process};
+use nunbird_wire::Message;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::fs::File;
@@ -48,10 +50,10 @@ impl Session {
     pub(crate) fn prepare(
         context: &Context<'_>,
         record: &Record,
-        handover: &Handover,
+        launch: &Launch,
         groups: &[u32],
     ) -> Result<Option<Self>, Refusal> {
-        let clears_away = matches!(handover.task, Task::Cleanup | Task::Tidy);
+        let clears_away = context.stage == "cleanup";
         let Some(pam) = record.pam.as_ref().filter(|_| !clears_away) else {
             return Ok(None);
         };
@@ -63,25 +65,27 @@ impl Session {
             open_trusted(&path, &context.privilege.trusted_owners()).map_err(|e| failed(&e))?
         };
         let order = SessionOrder {
-            version: FORMAT_VERSION,
-            handover: handover.clone(),
+            version: Version,
+            decision_id: record.decision_id.clone(),
+            account: record.account.clone(),
             groups: groups.to_vec(),
+            exit_codes: context.inputs.exit_codes,
+            message: launch.message.clone(),
+            environment: launch.environment.clone(),
             isolation: record.isolation,
             pam: pam.clone(),
-            group: limits::place_of(context.privilege, record)
-                .map(|(place, holder)| SessionGroup { place: place.clone(), owner: holder.uid }),
-            oom_score_adj: record.limits.as_ref().and_then(|job| job.standing.oom_score_adj),
+            group: limits::place_of(context.privilege, record)?,
+            oom_score_adj: record.processes.oom_score_adj,
             keep: (pam.session == SessionSpan::Job).then(|| Keep {
                 socket: store::session_socket(record),
                 record: store::record_file(record),
-                opens: matches!(handover.task, Task::Prepare),
+                opens: context.stage == "prepare",
                 until: record.expires_at_boottime,
             }),
         };
-        let bytes = order.to_bytes().map_err(|e| failed(&e))?;
         Ok(Some(Session {
             program: exec::out_of_the_way(&program).map_err(|e| failed(&e))?,
-            order: exec::sealed(c"nunbird-session", &bytes).map_err(|e| failed(&e))?,
+            order: exec::sealed(c"nunbird-session", &order.to_bytes()).map_err(|e| failed(&e))?,
         }))
     }
 
@@ -91,7 +95,7 @@ impl Session {
     /// A denial when PAM refuses the account; a system refusal when there was no session or no launcher in it.
     pub(crate) fn run(
         self,
-        launch: Launch,
+        launch: Launcher,
         confines: &Confines,
         context: &Context<'_>,
     ) -> Result<Ended, Refusal> {

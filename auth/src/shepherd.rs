@@ -53,10 +53,13 @@ pub(crate) fn watch(
     user: u32,
 ) -> Result<Ended, Refusal> {
     let (privilege, runner) = (context.privilege, context.inputs.caller);
+    // Step 37.
     let released = become_shepherd(privilege, user).map_err(|e| e.to_string()).and_then(|()| {
         // After the last change of ids, which undoes it where fs.suid_dumpable is 1.
         process::forbid_inspection()
+            // Step 37b.
             .and_then(|()| process::signal_at_parents_end(PARENT_ENDED))
+            // Step 37a.
             .and_then(|()| sandbox::watch_only(child.pid()))
             .and_then(|()| reach.release())
             .map_err(|e| e.to_string())
@@ -73,6 +76,7 @@ pub(crate) fn watch(
             runs = false;
             reach.pass(child, signals::TERM);
         }
+        // Step 38.
         let signal = waiter.next().map_err(|e| failed(&e))?;
         if !matches!(signal, signals::CHLD | PARENT_ENDED) {
             reach.pass(child, signal);

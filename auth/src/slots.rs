@@ -7,7 +7,8 @@
 use crate::refusal::{Code, Refusal};
 use crate::store::{self, Store};
 use nunbird_files::directory::Lock;
-use nunbird_handover::{Claim, FORMAT_VERSION, Record};
+use nunbird_messages::{Claim, Record, Version};
+use nunbird_wire::Message;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -53,16 +54,15 @@ fn take_least(store: &Store, wanted: &Wanted<'_>) -> Result<Slot, Refusal> {
     let taken = records.iter().filter(|r| r.account.uid == wanted.uid).map(|r| r.slot);
     let taken: BTreeSet<u16> = taken.collect();
     let claim = Claim {
-        version: FORMAT_VERSION,
+        version: Version,
         decision_id: wanted.decision_id.to_owned(),
         runner_uid: wanted.runner_uid,
         server: wanted.server.to_owned(),
         job_id: wanted.job_id,
     };
-    let bytes = claim.to_bytes().map_err(|e| store.trouble("cannot be claimed", &io::Error::other(e)))?;
     let temporary = format!(".claim-{}", wanted.runner_uid);
     let failed = |e: io::Error| store.trouble("cannot be claimed", &e);
-    let on_its_way = store.as_keeper(|d| d.create_locked(&temporary, &bytes)).map_err(failed)?;
+    let on_its_way = store.as_keeper(|d| d.create_locked(&temporary, &claim.to_bytes())).map_err(failed)?;
     let linked = (0..MAX_SLOTS).filter(|number| !taken.contains(number)).find_map(|number| {
         let name = Claim::name(&boot, wanted.uid, number);
         match store.as_keeper(|d| d.link(&temporary, &name)) {
@@ -93,7 +93,7 @@ fn check_admissions(store: &Store, wanted: &Wanted<'_>, records: &[Record]) -> R
     let same_job = |server: &str, job_id: u64| server == wanted.server && job_id == wanted.job_id;
     let claims = claims(store)?;
     let claims = claims.iter().map(|(_, claim)| (&claim.server, claim.job_id, &claim.decision_id));
-    let records = records.iter().map(|r| (&r.identity.server, r.job_id, &r.decision_id));
+    let records = records.iter().map(|r| (&r.server, r.job_id, &r.decision_id));
     let admissions = claims.chain(records).filter(|(server, job_id, _)| same_job(server, *job_id));
     let admissions: BTreeSet<&String> = admissions.map(|(.., decision_id)| decision_id).collect();
     if admissions.len() <= MAX_ADMISSIONS {
@@ -131,7 +131,7 @@ fn claims(store: &Store) -> Result<Vec<(String, Claim)>, Refusal> {
     names.retain(|name| name.ends_with(Claim::SUFFIX));
     let read = |name: String| {
         let (bytes, ..) = store.as_keeper(|d| d.read(&name, Claim::MOST)).ok()?;
-        Some((name, Claim::from_bytes(&bytes).ok()?))
+        Some((name, Claim::parse(&bytes).ok()?))
     };
     Ok(names.into_iter().filter_map(read).collect())
 }

@@ -15,9 +15,10 @@ use nunbird_files::directory::{Directory, Lock};
 use nunbird_files::foreign::{self, Caller};
 use nunbird_files::identity::FileIdentity;
 use nunbird_files::trusted::open_trusted_directory;
-use nunbird_handover::{Claim, JobDirectory, Keep, Now, Record};
 use nunbird_host::state_directory;
+use nunbird_messages::{Claim, JobDirectory, Keep, Now, Record};
 use nunbird_sys::clock;
+use nunbird_wire::Message;
 use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
@@ -114,7 +115,7 @@ impl Store {
         let bytes = self
             .as_keeper(|d| d.read(&name, MAX_RECORD).map(|(bytes, ..)| bytes))
             .map_err(|e| none(&format!("record {name}: {e}")))?;
-        let record = Record::from_bytes(&bytes).map_err(|e| none(&format!("record {name}: {e}")))?;
+        let record = Record::parse(&bytes).map_err(|e| none(&format!("record {name}: {e}")))?;
         // The path as well: a later directory may get an earlier one's numbers.
         let same = record.job_directory == *job;
         if !same || record.runner_uid != self.caller.uid {
@@ -137,7 +138,7 @@ impl Store {
         }
         let read = self.as_keeper(|d| d.read(name, MAX_RECORD).map(|(bytes, ..)| bytes));
         let bytes = read.map_err(|e| refuse(&format!("record {name}: {e}")))?;
-        Record::from_bytes(&bytes).map_err(|e| refuse(&format!("record {name}: {e}")))
+        Record::parse(&bytes).map_err(|e| refuse(&format!("record {name}: {e}")))
     }
 
     /// The name of this job's record.
@@ -179,8 +180,7 @@ impl Store {
 
     /// Whether another job works in this record's directories by now, because the host has restarted since.
     pub(crate) fn is_succeeded(&self, record: &Record) -> Result<bool, Refusal> {
-        let same_place =
-            |r: &Record| r.slot == record.slot || r.workspace.builds_dir == record.workspace.builds_dir;
+        let same_place = |r: &Record| r.slot == record.slot || r.builds_dir == record.builds_dir;
         let another = |r: &Record| {
             r.decision_id != record.decision_id && r.account.uid == record.account.uid && same_place(r)
         };
@@ -192,7 +192,7 @@ impl Store {
         let now = now()?;
         let mut names = self.names()?;
         // A file that is no record, or of another version, holds no slot: its claim does.
-        names.retain(|name| name.ends_with(".json"));
+        names.retain(|name| name.ends_with(Record::SUFFIX));
         let records = names.iter().filter_map(|name| self.read(name).ok());
         Ok(records.filter(|record| record.holds_slot(&now)).collect())
     }
@@ -214,7 +214,7 @@ impl Store {
         let former = match self.as_keeper(|d| d.read(&name, MAX_RECORD)) {
             // Cut short, or of another version: it stays for the sweep under the new decision's id.
             Ok((bytes, ..)) => {
-                Record::from_bytes(&bytes).map_or_else(|_| record.decision_id.clone(), |r| r.decision_id)
+                Record::parse(&bytes).map_or_else(|_| record.decision_id.clone(), |r| r.decision_id)
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => return self.replace(&name, record),
             Err(e) => return Err(self.trouble("cannot be read", &e)),
@@ -243,7 +243,7 @@ impl Store {
         }
         let claim = Claim::name_for(record);
         let held = self.as_keeper(|d| d.read(&claim, Claim::MOST)).ok();
-        let held = held.and_then(|(bytes, ..)| Claim::from_bytes(&bytes).ok());
+        let held = held.and_then(|(bytes, ..)| Claim::parse(&bytes).ok());
         match held {
             Some(held) if held.decision_id == record.decision_id => self.remove_file(&claim),
             _ => Ok(()),
@@ -255,7 +255,7 @@ impl Store {
         for name in [name.to_owned(), Record::set_aside(&record.decision_id)] {
             match self.as_keeper(|d| d.read(&name, MAX_RECORD)) {
                 // What is no record is not this one.
-                Ok((bytes, ..)) => match Record::from_bytes(&bytes) {
+                Ok((bytes, ..)) => match Record::parse(&bytes) {
                     Ok(found) if found.decision_id == record.decision_id => return Ok(Some(name)),
                     _ => {}
                 },
@@ -268,11 +268,11 @@ impl Store {
 
     fn read(&self, name: &str) -> io::Result<Record> {
         let (bytes, ..) = self.as_keeper(|d| d.read(name, MAX_RECORD))?;
-        Record::from_bytes(&bytes).map_err(io::Error::other)
+        Record::parse(&bytes).map_err(io::Error::other)
     }
 
     fn replace(&self, name: &str, record: &Record) -> Result<(), Refusal> {
-        let bytes = record.to_bytes().map_err(|e| self.trouble("cannot be written", &io::Error::other(e)))?;
+        let bytes = record.to_bytes();
         // A longer one would be none to the next stage.
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_RECORD {
             let long = format!(

@@ -11,10 +11,12 @@ use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal, clean, print_error};
 use crate::shepherd::{self, Reach};
 use nunbird_drop::relay;
-use nunbird_handover::{FORMAT_VERSION, Handover, Record, SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
+use nunbird_messages::{Record, SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder, Version};
+use nunbird_requests::Launch;
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::signals::{self, Waiter};
 use nunbird_sys::{answer, exec, passing, process};
+use nunbird_wire::Message;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -53,7 +55,7 @@ impl Sudo {
     ///
     /// # Errors
     /// A system refusal when the order cannot be written.
-    pub(crate) fn prepare(record: &Record, handover: Handover, opened: Opened) -> Result<Self, Refusal> {
+    pub(crate) fn prepare(record: &Record, launch: Launch, opened: Opened) -> Result<Self, Refusal> {
         let words: [&[u8]; 7] = [
             b"sudo",
             b"-n",
@@ -64,11 +66,10 @@ impl Sudo {
             b"--sudo",
         ];
         let argv: Result<_, _> = words.into_iter().map(CString::new).collect();
-        let order = SudoOrder { version: FORMAT_VERSION, handover, isolation: record.isolation };
-        let bytes = order.to_bytes().map_err(|e| failed(&e))?;
+        let order = SudoOrder { version: Version, message: launch.message, isolation: record.isolation };
         Ok(Sudo {
             argv: argv.map_err(|e| failed(&e))?,
-            order: exec::sealed(c"nunbird-sudo", &bytes).map_err(|e| failed(&e))?,
+            order: exec::sealed(c"nunbird-sudo", &order.to_bytes()).map_err(|e| failed(&e))?,
             opened,
             user: record.account.uid,
         })

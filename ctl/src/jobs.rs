@@ -4,8 +4,9 @@ use crate::arguments::{Jobs, JobsAction};
 use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
 use crate::sweep::{auth, records};
 use crate::time;
-use nunbird_handover::{Now, Record, Scheduler, Untrusted};
+use nunbird_handover::{JobSpec, Scheduler, Untrusted};
 use nunbird_host::runner;
+use nunbird_messages::{Now, Record};
 use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, Trouble> {
@@ -22,6 +23,8 @@ pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, Trouble> {
 /// What is to be known of a job at a glance.
 struct Line<'r> {
     record: &'r Record,
+    /// None where the decider's part of the record cannot be read.
+    spec: Option<JobSpec>,
     place: String,
     runner: &'static str,
     state: &'static str,
@@ -29,7 +32,10 @@ struct Line<'r> {
 
 impl<'r> Line<'r> {
     fn of(record: &'r Record, now: &Now) -> Self {
-        let place = match record.batch.as_ref().map(|batch| &batch.settings.scheduler) {
+        let spec = JobSpec::from_bytes(&record.body).ok();
+        let batch = spec.as_ref().and_then(|spec| spec.batch.as_ref());
+        let place = match batch.map(|batch| &batch.settings.scheduler) {
+            None if record.scheduler => "unknown".to_owned(),
             None => "here".to_owned(),
             Some(Scheduler::Named(name)) => name.clone(),
             Some(Scheduler::Described(file)) => file.display().to_string(),
@@ -45,23 +51,24 @@ impl<'r> Line<'r> {
             () if !record.is_live(now) => "time is up",
             () => "admitted",
         };
-        Line { record, place, runner, state }
+        Line { record, spec, place, runner, state }
     }
 
     fn machine(&self) -> Value {
-        let Record { identity, account, .. } = self.record;
+        let Record { account, .. } = self.record;
+        let identity = self.spec.as_ref().map(|spec| &spec.identity);
         json!({
             "job_id": self.record.job_id,
             "decision_id": self.record.decision_id,
-            "server": identity.server,
-            "project": identity.project_path,
-            "user_login": identity.user_login,
+            "server": self.record.server,
+            "project": identity.map(|identity| &identity.project_path),
+            "user_login": identity.map(|identity| &identity.user_login),
             "account": account.name,
             "uid": account.uid,
-            "since": time::moment(self.record.admitted_at),
+            "since": self.spec.as_ref().map(|spec| time::moment(spec.admitted_at)),
             "until": time::moment(self.record.expires_at),
             "place": self.place,
-            "builds_dir": self.record.workspace.builds_dir,
+            "builds_dir": self.record.builds_dir,
             "runner_uid": self.record.runner_uid,
             "runner": self.runner,
             "state": self.state,
@@ -91,14 +98,18 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, Troub
             if !lines.is_empty() {
                 text.push_str("JOB         ACCOUNT       SINCE                 PLACE       RUNNER   STATE               PROJECT\n");
             }
-            for Line { record, place, runner, state } in &lines {
+            for Line { record, spec, place, runner, state } in &lines {
+                let (since, project) = spec.as_ref().map_or_else(
+                    || ("unknown".to_owned(), "unknown"),
+                    |spec| (time::moment(spec.admitted_at), spec.identity.project_path.as_str()),
+                );
                 text.push_str(&format!(
                     "{:<11} {:<13} {:<21} {:<11} {runner:<8} {state:<19} {}\n",
                     record.job_id,
                     Untrusted(&record.account.name).to_string(),
-                    time::moment(record.admitted_at),
+                    since,
                     Untrusted(place).to_string(),
-                    Untrusted(&record.identity.project_path),
+                    Untrusted(project),
                 ));
             }
             for (path, why) in &unread {
@@ -138,7 +149,7 @@ fn chosen<'f>(
         several => {
             let decisions: Vec<String> = several
                 .iter()
-                .map(|(_, record)| format!("{} on server {}", record.decision_id, record.identity.server))
+                .map(|(_, record)| format!("{} on server {}", record.decision_id, record.server))
                 .collect();
             Err(Trouble::new(format!(
                 "there are {} jobs of this number; say which by --decision:\n{}",

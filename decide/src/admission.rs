@@ -1,6 +1,6 @@
 //! The `config` stage: who the job belongs to, whether it may run, and as whom.
 
-use crate::call::{self, Call};
+use crate::call::Call;
 use crate::events::{self, Sinks};
 use crate::limits;
 use crate::means::WithoutPrivilege;
@@ -9,15 +9,16 @@ use crate::settings::Settings;
 use crate::verifier::Verifier;
 use nunbird_audit::{Event, Outcome};
 use nunbird_handover::{
-    Account, Batch, BatchPlan, FORMAT_VERSION, JobDirectory, Record, RuleRef, RunnerProcess, Scheduler,
-    Shell, SiteRules, UNLIMITED, Unserved, Workspace,
+    Account, Batch, BatchPlan, JobSpec, RuleRef, Scheduler, Shell, SiteRules, UNLIMITED, Unserved, Workspace,
 };
-use nunbird_host::refusal::{Code, Refusal, clean, print_error};
+use nunbird_host::refusal::{Code, Refusal};
 use nunbird_judge::{Course, Judged, Proof, containers, judgement, people, place, token_help};
+use nunbird_messages::{AccountIds, Record, Version};
 use nunbird_policy::{Executor, Job, Policy};
-use nunbird_requests::{Reply, Request, Runner, Slot};
+use nunbird_requests::{Reply, Request, Slot};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
+use nunbird_wire::Message;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 /// What GitLab calls itself in a job.
 const SERVER_URL: &str = "CI_SERVER_URL";
 
-/// Admits the job: its audit event is written, and its record.
+/// Admits the job: its audit event is written, and its record. What gitlab-runner reads from `config`'s standard output.
 ///
 /// # Errors
 /// Every way in which the answer is no. Nothing but an audit event is left behind then.
@@ -34,11 +35,12 @@ pub(crate) fn admit(
     call: &mut Call<'_>,
     settings: &Settings,
     verifier: &Verifier,
-) -> Result<Record, Refusal> {
+) -> Result<Vec<u8>, Refusal> {
     let policy = &settings.policy;
     let means = WithoutPrivilege::new(policy, call.monitor, verifier, call.start.caller);
     let identity = nunbird_judge::identify(&means, policy, &[]).map_err(|refusal| {
         let server_url = call.monitor.variable(SERVER_URL).ok().flatten().unwrap_or_default();
+        // Step 16a.
         token_help::add(refusal, &server_url, policy)
     })?;
     let admitted = identity.admitted.clone();
@@ -47,6 +49,7 @@ pub(crate) fn admit(
     call.admitted = Some(admitted.clone());
     let mut course = Course { subject, decision: None };
     let proof = Proof { response: &[], identity: &identity };
+    // Step 18.
     let judged = nunbird_judge::judge(&means, policy, &proof, &mut course);
     call.subject = Some(course.subject);
     let judged = judged?;
@@ -57,14 +60,19 @@ pub(crate) fn admit(
         Reply::Number(number) => u16::try_from(number).map_err(|e| decider_failed(&e))?,
         _ => return Err(decider_failed(&"another reply than was asked for")),
     };
-    let mut record = record(call, settings, &admitted, &judged, slot)?;
-    let unlimited = limits::establish(call, policy.limits_of(judged.rule), &mut record)?;
+    let mut spec = spec(call, settings, &admitted, &judged, slot)?;
+    let (limits, unlimited) = limits::establish(call, policy.limits_of(judged.rule), &mut spec)?;
+    let record = record(call, settings, &judged, &spec, slot, limits)?;
     if let Some(person) = &judged.first {
         people::remember(&call.monitor, person, &admitted.user_login)?;
     }
-    write_admission(call, &record, unlimited.as_deref())?;
-    call.monitor.have(&Request::Admit(call::bytes(&record)?))?;
-    Ok(record)
+    let answer = answer(&spec)?;
+    call.record = Some(spec);
+    let event = Event { detail: unlimited.as_deref(), ..events::event(call, Outcome::Admitted) };
+    let sinks = Sinks::open(&policy.audit, call.monitor);
+    events::demand(call, &sinks, &event, true)?;
+    call.monitor.have(&Request::Admit(record.to_bytes()))?;
+    Ok(answer)
 }
 
 /// What gitlab-runner reads from `config`'s standard output.
@@ -78,61 +86,100 @@ struct Answer<'a> {
     job_env: BTreeMap<&'static str, &'a str>,
 }
 
+fn unsaid(e: &dyn std::fmt::Display) -> Refusal {
+    Refusal::system(Code::Stdout, "the runner does not listen", format!("standard output: {e}"))
+}
+
+fn answer(spec: &JobSpec) -> Result<Vec<u8>, Refusal> {
+    let answer = Answer {
+        driver: BTreeMap::from([("name", "Nunbird"), ("version", concat!("v", env!("CARGO_PKG_VERSION")))]),
+        hostname: process::short_host_name(),
+        builds_dir: &spec.workspace.builds_dir,
+        cache_dir: &spec.workspace.cache_dir,
+        builds_dir_is_shared: false,
+        job_env: BTreeMap::from([("NUNBIRD_DECISION_ID", spec.decision_id.as_str())]),
+    };
+    let mut json = serde_json::to_vec(&answer).map_err(|e| unsaid(&e))?;
+    json.push(b'\n');
+    Ok(json)
+}
+
 /// Prints the answer for gitlab-runner.
 ///
 /// # Errors
 /// A system refusal when standard output is closed.
-pub(crate) fn answer(record: &Record) -> Result<(), Refusal> {
-    let answer = Answer {
-        driver: BTreeMap::from([("name", "Nunbird"), ("version", concat!("v", env!("CARGO_PKG_VERSION")))]),
-        hostname: process::short_host_name(),
-        builds_dir: &record.workspace.builds_dir,
-        cache_dir: &record.workspace.cache_dir,
-        builds_dir_is_shared: false,
-        job_env: BTreeMap::from([("NUNBIRD_DECISION_ID", record.decision_id.as_str())]),
-    };
-    let unsaid = |e: &dyn std::fmt::Display| {
-        Refusal::system(Code::Stdout, "the runner does not listen", format!("standard output: {e}"))
-    };
-    let mut json = serde_json::to_vec(&answer).map_err(|e| unsaid(&e))?;
-    json.push(b'\n');
-    std::io::stdout().write_all(&json).map_err(|e| unsaid(&e))
+pub(crate) fn print(answer: &[u8]) -> Result<(), Refusal> {
+    // Step 22.
+    std::io::stdout().write_all(answer).map_err(|e| unsaid(&e))
 }
 
-fn runner(runner: &Runner) -> nunbird_handover::Runner {
-    let process = |(pid, start): &(i32, u64)| RunnerProcess { pid: *pid, start: *start };
-    nunbird_handover::Runner {
-        pid_namespace: runner.pid_namespace,
-        processes: runner.processes.iter().map(process).collect(),
-    }
-}
-
+/// What `nunbird-auth` goes by in later stages.
 fn record(
+    call: &Call<'_>,
+    settings: &Settings,
+    judged: &Judged<'_>,
+    spec: &JobSpec,
+    slot: u16,
+    limits: Option<Vec<u8>>,
+) -> Result<Record, Refusal> {
+    let policy = &settings.policy;
+    let Some(job_directory) = call.start.job_directory.clone() else {
+        return Err(decider_failed(&"no directory of the job"));
+    };
+    let (epoch, boottime) = call.start.now;
+    let (job, directories) = policy.job_of(judged.rule);
+    let template = judged.data_dir.as_deref().unwrap_or(&directories.data_dir);
+    let Account { name, uid, gid, home, .. } = &spec.account;
+    let own = nunbird_policy::own_directory(template, name, home);
+    Ok(Record {
+        version: Version,
+        closed: false,
+        decision_id: spec.decision_id.clone(),
+        job_id: spec.job_id,
+        server: spec.identity.server.clone(),
+        runner_uid: call.start.caller,
+        runner: call.start.runner.clone(),
+        job_directory,
+        boot_id: call.start.boot_id.clone(),
+        expires_at: spec.expires_at,
+        expires_at_boottime: boottime.saturating_add(spec.expires_at.saturating_sub(epoch)),
+        slot,
+        account: AccountIds { name: name.clone(), uid: *uid, gid: *gid },
+        policy_path: policy.file.clone(),
+        launcher: job.launcher.clone(),
+        builds_dir: spec.workspace.builds_dir.clone(),
+        own_directory: own.filter(|_| directories.upkeep.create),
+        isolation: job.isolation,
+        pam: policy.pam.clone(),
+        processes: spec.limits.as_ref().map(limits::of_processes).unwrap_or_default(),
+        limits,
+        scheduler: spec.batch.is_some(),
+        body: spec.to_bytes().map_err(|e| decider_failed(&e))?,
+    })
+}
+
+/// What the decider keeps of the job.
+fn spec(
     call: &Call<'_>,
     settings: &Settings,
     admitted: &Admitted,
     judged: &Judged<'_>,
     slot: u16,
-) -> Result<Record, Refusal> {
+) -> Result<JobSpec, Refusal> {
     let policy = &settings.policy;
-    let (epoch, boottime) = call.start.now;
-    let Some((path, device, inode)) = call.start.job_directory.clone() else {
-        return Err(decider_failed(&"no directory of the job"));
-    };
     let expires_at = admitted.expires_at.saturating_add(policy.identity.late_stages);
     let Judged { rule, account: entry, .. } = judged;
     let (job, directories) = policy.job_of(rule);
-    let template = judged.data_dir.as_deref().unwrap_or(&directories.data_dir);
     let place::Place { data_dir, builds_root } =
         place::of(policy, rule, entry, admitted, judged.data_dir.as_deref())?;
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
     let directory = data_dir.join("batch").join(&call.start.decision_id);
     let batch = batch(policy, job, directory, admitted.expires_at)?;
-    let own = nunbird_policy::own_directory(template, &entry.name, &entry.home);
     let name = match directories.per_job {
         true => format!("{server}-{}", admitted.job_id),
         false => format!("{slot:03}"),
     };
+    // Step 19f.
     let unserved = containers::unserved(policy, rule, admitted)?.map(|asked| Unserved {
         image: asked.image.clone(),
         services: asked.services.clone(),
@@ -144,8 +191,7 @@ fn record(
         Some(root) => root.join(host).join(name),
         None => data_dir.join("builds").join(host).join(name),
     };
-    Ok(Record {
-        version: FORMAT_VERSION,
+    Ok(JobSpec {
         decision_id: call.start.decision_id.clone(),
         job_id: admitted.job_id,
         pipeline_id: admitted.pipeline_id,
@@ -157,7 +203,6 @@ fn record(
             project_path: admitted.project_path.clone(),
         },
         rule: RuleRef { name: rule.name.clone(), file: rule.place.file.clone(), line: rule.place.line },
-        policy_path: policy.file.clone(),
         policy_digest: settings.digest.clone(),
         account: Account {
             name: entry.name.clone(),
@@ -166,15 +211,8 @@ fn record(
             home: entry.home.clone(),
             shell: entry.shell.clone(),
         },
-        min_uid: policy.accounts.min_uid,
-        runner_uid: call.start.caller,
-        runner: call.start.runner.as_ref().map(runner),
-        job_directory: JobDirectory { path, device, inode },
-        boot_id: call.start.boot_id.clone(),
-        admitted_at: epoch,
+        admitted_at: call.start.now.0,
         expires_at,
-        expires_at_boottime: boottime.saturating_add(expires_at.saturating_sub(epoch)),
-        slot,
         workspace: Workspace {
             project_dir: builds_dir.join(&admitted.project_dir),
             cache_dir: data_dir.join("cache"),
@@ -183,8 +221,6 @@ fn record(
             data_dir,
         },
         shell: Shell { path: job.shell.clone(), login: job.login_shell },
-        launcher: job.launcher.clone(),
-        isolation: job.isolation,
         queued_s: admitted.queued,
         limits: limits::decide(call, policy.limits_of(rule))?,
         site: SiteRules {
@@ -192,15 +228,12 @@ fn record(
             stages: job.stages.clone(),
             unserved,
             stack: policy.limits_of(rule).and_then(|limits| limits.rlimits.stack).or(raised),
-            own_directory: own.filter(|_| directories.upkeep.create),
             upkeep: directories.upkeep.clone(),
         },
-        pam: policy.pam.clone(),
         environment: job.environment.clone(),
         batch,
         identity_source: judgement::source(admitted).name().to_owned(),
         audit: policy.audit.clone(),
-        closed: false,
     })
 }
 
@@ -245,35 +278,4 @@ fn batch(
         arguments_variables: from.arguments_variables.clone(),
         job_prefix: from.job_prefix,
     }))
-}
-
-/// `unlimited` is why the job runs without the site's limits.
-fn write_admission(call: &mut Call<'_>, record: &Record, unlimited: Option<&str>) -> Result<(), Refusal> {
-    call.record = Some(record.clone());
-    let event = Event { detail: unlimited, ..events::event(call, Outcome::Admitted) };
-    let sinks = Sinks::open(&record.audit, call.monitor);
-    match sinks.write(&event, true) {
-        Ok(()) => Ok(()),
-        Err(troubles) if sinks.required() => {
-            let message = "this cannot be written down on this host, so the job does not run";
-            Err(Refusal::system(Code::Audit, message, troubles))
-        }
-        Err(troubles) => {
-            say_not_written(call, &troubles);
-            Ok(())
-        }
-    }
-}
-
-/// The job log is the CI user's: it learns that something was not written down, the admin's words only with `-u`.
-fn say_not_written(call: &Call<'_>, troubles: &str) {
-    let mut text = "nunbird: warning: this could not be written down on this host [audit]\n".to_owned();
-    if call.start.unobfuscated {
-        for line in clean(troubles).lines() {
-            text.push_str(&format!("  = note: {line}\n"));
-        }
-    }
-    text.push_str("  = help: give your site's admins the id of this decision\n");
-    text.push_str(&format!("  = decision: {}\n", call.start.decision_id));
-    print_error(&text);
 }

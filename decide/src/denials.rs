@@ -1,4 +1,4 @@
-//! Refusals of `config`: written down before they are printed.
+//! Refusals: written before they are printed.
 
 use crate::call::Call;
 use crate::events::{self, Sinks};
@@ -42,6 +42,17 @@ pub(crate) fn write(call: &Call<'_>, settings: Option<&Settings>, refusal: Refus
     written(call, &sinks, uncounted.map_or(Ok(()), Err).and(result), refusal)
 }
 
+/// Writes that a stage of an admitted job was refused, to the places of the job's events.
+pub(crate) fn of_job(call: &Call<'_>, sinks: &Sinks<'_>, refusal: Refusal) -> Refusal {
+    let event = Event {
+        code: Some(refusal.code.name()),
+        detail: Some(&refusal.detail),
+        ..events::event(call, Outcome::Denied)
+    };
+    let result = sinks.write(&event, true);
+    written(call, sinks, result, refusal)
+}
+
 /// Whether this refusal is written. A caller without privilege writes to files of its own.
 fn turn(call: &Call<'_>, file: Option<&Path>, verified: bool) -> Result<Turn, String> {
     if verified || !call.start.privileges.is_privileged() {
@@ -81,7 +92,8 @@ fn written(call: &Call<'_>, sinks: &Sinks<'_>, result: Result<(), String>, refus
 fn leave_trace(call: &Call<'_>, refusal: &Refusal) {
     let detail = refusal.detail.replace('\n', "; ");
     let uid = call.start.caller;
-    let what = format!("denied in config for runner uid {uid}: [{}] {}", refusal.code, escaped(&detail));
+    let what =
+        format!("denied in {} for runner uid {uid}: [{}] {}", call.stage, refusal.code, escaped(&detail));
     let _done = call.monitor.ask(&Request::Trace(encode::trace(&what, &call.start.decision_id)));
 }
 

@@ -4,6 +4,7 @@ use crate::call::Call;
 use crate::monitor::Monitor;
 use nunbird_audit::{Circumstances, Claims, Event, Job, Outcome, ProviderIdentity};
 use nunbird_handover::Audit;
+use nunbird_host::refusal::{Code, Refusal, clean, print_error};
 use nunbird_policy::Subject;
 
 /// Places that `nunbird-auth` has opened.
@@ -40,13 +41,61 @@ impl<'a> Sinks<'a> {
 pub(crate) fn event<'a>(call: &'a Call<'_>, outcome: Outcome) -> Event<'a> {
     let circumstances = Circumstances {
         decision_id: &call.start.decision_id,
-        stage: "config",
+        stage: call.stage,
         script: call.script.as_ref(),
-        usage: None,
+        usage: call.used.map(nunbird_audit::Used::of),
         runner_uid: call.start.caller,
         privilege: call.start.privileges.name(),
     };
-    Event { job: job(call), ..Event::of(&circumstances, call.record.as_ref(), outcome) }
+    let event = Event::of(&circumstances, call.record.as_ref(), outcome);
+    // What has been verified just now has the claims.
+    match job(call) {
+        Some(job) => Event { job: Some(job), ..event },
+        None => event,
+    }
+}
+
+/// Writes an event without which nothing may go on.
+///
+/// # Errors
+/// A system refusal where a place does not have it and the site requires that.
+pub(crate) fn demand(
+    call: &Call<'_>,
+    sinks: &Sinks<'_>,
+    event: &Event<'_>,
+    durably: bool,
+) -> Result<(), Refusal> {
+    match sinks.write(event, durably) {
+        Ok(()) => Ok(()),
+        Err(troubles) if sinks.required() => {
+            let message = "this cannot be written down on this host, so the job does not run";
+            Err(Refusal::system(Code::Audit, message, troubles))
+        }
+        Err(troubles) => {
+            warn_of_no_event(call, &troubles);
+            Ok(())
+        }
+    }
+}
+
+/// Writes an event of something that cannot be undone; where that fails, the job log says so.
+pub(crate) fn note(call: &Call<'_>, sinks: &Sinks<'_>, event: &Event<'_>) {
+    if let Err(troubles) = sinks.write(event, false) {
+        warn_of_no_event(call, &troubles);
+    }
+}
+
+/// The job log is the CI user's: the cause, which is for the admin, is shown with `-u` alone.
+fn warn_of_no_event(call: &Call<'_>, troubles: &str) {
+    let mut text = "nunbird: warning: this could not be written down on this host [audit]\n".to_owned();
+    if call.start.unobfuscated {
+        for line in clean(troubles).lines() {
+            text.push_str(&format!("  = note: {line}\n"));
+        }
+    }
+    text.push_str("  = help: give your site's admins the id of this decision\n");
+    text.push_str(&format!("  = decision: {}\n", call.start.decision_id));
+    print_error(&text);
 }
 
 /// What is known of the job.

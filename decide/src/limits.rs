@@ -2,9 +2,10 @@
 
 use crate::call::Call;
 use crate::monitor::decider_failed;
-use nunbird_handover::{JobLimits, Record};
+use nunbird_handover::{JobLimits, JobSpec, Rlimits};
 use nunbird_host::refusal::{Refusal, print_error};
 use nunbird_judge::place;
+use nunbird_messages::ProcessLimits;
 use nunbird_policy::{Limits, NotGranted};
 use nunbird_requests::{Confine, Confined, Reply, Request};
 
@@ -30,16 +31,16 @@ pub(crate) fn decide(call: &Call<'_>, limits: Option<&Limits>) -> Result<Option<
     }))
 }
 
-/// Has the limits put in force; why the job runs without them, where it does.
+/// Has the limits put in force: what the record keeps of them, and why the job runs without them, where it does.
 ///
 /// # Errors
 /// The refusal of `nunbird-auth`.
 pub(crate) fn establish(
     call: &Call<'_>,
     limits: Option<&Limits>,
-    record: &mut Record,
-) -> Result<Option<String>, Refusal> {
-    let (Some(limits), Some(job)) = (limits, record.limits.as_ref()) else { return Ok(None) };
+    spec: &mut JobSpec,
+) -> Result<(Option<Vec<u8>>, Option<String>), Refusal> {
+    let (Some(limits), Some(job)) = (limits, spec.limits.as_ref()) else { return Ok((None, None)) };
     let malformed = |e: serde_json::Error| decider_failed(&e);
     let confine = Confine {
         limits: serde_json::to_vec(job).map_err(malformed)?,
@@ -47,15 +48,26 @@ pub(crate) fn establish(
         way: limits.way.name().to_owned(),
         require: limits.require,
         asked: job.amounts != limits.amounts,
-        job_id: record.job_id,
+        job_id: spec.job_id,
         runner_id: call.admitted.as_ref().and_then(|admitted| admitted.runner_id).unwrap_or(0),
-        account: record.account.name.clone(),
+        account: spec.account.name.clone(),
     };
     match call.monitor.have(&Request::Confine(confine))? {
         Reply::Confined(Confined { limits, unlimited }) => {
-            record.limits = Some(serde_json::from_slice(&limits).map_err(malformed)?);
-            Ok(unlimited)
+            spec.limits = Some(serde_json::from_slice(&limits).map_err(malformed)?);
+            Ok((Some(limits), unlimited))
         }
         _ => Err(decider_failed(&"another reply than was asked for")),
+    }
+}
+
+/// The part of the limits that each process gets by itself.
+pub(crate) fn of_processes(job: &JobLimits) -> ProcessLimits {
+    let Rlimits { nofile, nproc, fsize, core, stack, stack_hard, memlock, address_space, cpu_time } =
+        job.rlimits;
+    ProcessLimits {
+        rlimits: [nofile, nproc, fsize, core, stack, stack_hard, memlock, address_space, cpu_time],
+        nice: job.standing.nice,
+        oom_score_adj: job.standing.oom_score_adj,
     }
 }

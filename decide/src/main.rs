@@ -12,6 +12,7 @@
 
 mod admission;
 mod call;
+mod card;
 mod denials;
 mod events;
 mod limits;
@@ -19,6 +20,7 @@ mod means;
 mod monitor;
 mod sandbox;
 mod settings;
+mod stage;
 mod tidying;
 mod verifier;
 

@@ -4,7 +4,7 @@ use nunbird_host::refusal::{Class, Code, Refusal};
 use nunbird_host::{
     Destination, Fetch, Nologin, OwnFile, PersonFile, Report, System, Turn, Unfetched, Validate,
 };
-use nunbird_requests::{MAX_REPLY, MONITOR_FD, RefusedBy, Reply, Request, Start};
+use nunbird_requests::{MAX_REPLY, MONITOR_FD, RefusedBy, Reply, Request, Start, Task};
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::{GroupEntry, UserEntry};
 use nunbird_sys::{inherited, passing};
@@ -30,11 +30,13 @@ impl Monitor {
         Ok(Monitor(UnixStream::from(OwnedFd::from(inherited::take(MONITOR_FD)?))))
     }
 
-    /// Reads what there is to decide, and the configuration files.
+    /// Reads what there is to decide, the configuration files, and behind them a stage's script.
     pub(crate) fn start(&self) -> io::Result<(Start, Vec<File>)> {
         let bytes = read_frame(&self.0, MAX_REPLY)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let start = Start::from_bytes(&bytes).map_err(io::Error::other)?;
-        let files = start.files.iter().map(|_| self.file_behind()).collect::<io::Result<_>>()?;
+        let script = matches!(&start.task, Task::Stage(stage) if stage.script);
+        let count = start.files.len() + usize::from(script);
+        let files = (0..count).map(|_| self.file_behind()).collect::<io::Result<_>>()?;
         Ok((start, files))
     }
 

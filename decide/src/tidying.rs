@@ -1,16 +1,18 @@
 //! Which build directories of an account without a job are to be tidied: each of the site's rules for directories, once.
 
-use crate::call::{self, Call};
+use crate::call::Call;
 use crate::monitor::decider_failed;
 use crate::settings::Settings;
+use crate::stage;
 use nunbird_handover::{
-    Account, Audit, FORMAT_VERSION, Identity, JobDirectory, Record, RuleRef, Shell, SiteRules, Workspace,
+    Account, ExitCodes, FORMAT_VERSION, Handover, Identity, Shell, SiteRules, Task, Workspace,
 };
 use nunbird_host::refusal::Refusal;
 use nunbird_judge::{account, place};
 use nunbird_policy::{AccountFacts, Directories};
-use nunbird_requests::{Reply, Request};
+use nunbird_requests::{Reply, Request, Tidying};
 use nunbird_sys::process;
+use std::collections::BTreeSet;
 
 /// Has them tidied.
 ///
@@ -28,8 +30,8 @@ pub(crate) fn tidy(call: &Call<'_>, settings: &Settings, name: &str) -> Result<(
     }
     let mut all_well = true;
     for directories in places {
-        let record = no_job(call, settings, directories, &account)?;
-        match call.monitor.have(&Request::Tidy(call::bytes(&record)?))? {
+        let tidying = launcher(call, settings, directories, &account)?;
+        match call.monitor.have(&Request::Tidy(tidying))? {
             Reply::Truth(well) => all_well &= well,
             _ => return Err(decider_failed(&"another reply than was asked for")),
         }
@@ -37,33 +39,22 @@ pub(crate) fn tidy(call: &Call<'_>, settings: &Settings, name: &str) -> Result<(
     if all_well { Ok(()) } else { Err(decider_failed(&"a launcher did not end well")) }
 }
 
-/// A record of no job, by which the launcher finds the account's directories.
-fn no_job(
+/// A launcher of no job, which finds the account's directories.
+fn launcher(
     call: &Call<'_>,
     settings: &Settings,
     directories: &Directories,
     account: &AccountFacts,
-) -> Result<Record, Refusal> {
+) -> Result<Tidying, Refusal> {
     let policy = &settings.policy;
-    let (epoch, boottime) = call.start.now;
     let data_dir = place::data_dir(&directories.data_dir, &account.name, &account.home)?;
     let builds_dir = data_dir.join("builds").join(process::short_host_name()).join("none");
     let job = &policy.job;
-    Ok(Record {
+    let handover = Handover {
         version: FORMAT_VERSION,
         decision_id: call.start.decision_id.clone(),
         job_id: 0,
-        pipeline_id: 0,
-        project_id: 0,
-        identity: Identity {
-            server: String::new(),
-            user_login: String::new(),
-            user_id: 0,
-            project_path: String::new(),
-        },
-        rule: RuleRef { name: String::new(), file: policy.file.clone(), line: 0 },
-        policy_path: policy.file.clone(),
-        policy_digest: settings.digest.clone(),
+        task: Task::Tidy,
         account: Account {
             name: account.name.clone(),
             uid: account.uid,
@@ -71,15 +62,12 @@ fn no_job(
             home: account.home.clone(),
             shell: account.shell.clone(),
         },
-        min_uid: policy.accounts.min_uid,
-        runner_uid: call.start.caller,
-        runner: None,
-        job_directory: JobDirectory { path: "/".into(), device: 0, inode: 0 },
-        boot_id: call.start.boot_id.clone(),
-        admitted_at: epoch,
-        expires_at: epoch,
-        expires_at_boottime: boottime,
-        slot: 0,
+        identity: Identity {
+            server: String::new(),
+            user_login: String::new(),
+            user_id: 0,
+            project_path: String::new(),
+        },
         workspace: Workspace {
             project_dir: builds_dir.join("none"),
             cache_dir: data_dir.join("cache"),
@@ -88,16 +76,19 @@ fn no_job(
             data_dir,
         },
         shell: Shell { path: job.shell.clone(), login: job.login_shell },
-        launcher: job.launcher.clone(),
         environment: job.environment.clone(),
-        isolation: job.isolation,
-        site: SiteRules { upkeep: directories.upkeep.clone(), ..SiteRules::default() },
+        session_variables: BTreeSet::new(),
+        umask: None,
+        exit_codes: ExitCodes::default(),
+        exit_code_file: false,
         batch: None,
-        queued_s: None,
-        limits: None,
-        pam: None,
-        identity_source: String::new(),
-        audit: Audit::default(),
-        closed: true,
+        site: SiteRules { upkeep: directories.upkeep.clone(), ..SiteRules::default() },
+        expires_at: call.start.now.0,
+    };
+    Ok(Tidying {
+        account: account.name.clone(),
+        launcher: job.launcher.clone(),
+        isolation: job.isolation,
+        launch: stage::message(&handover, false)?,
     })
 }

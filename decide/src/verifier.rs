@@ -41,6 +41,7 @@ fn answer(socket: &File, response: File) -> io::Result<()> {
         if bytes.is_none() {
             bytes = Some(read(&response)?);
         }
+        // Step 16.
         write_frame(socket, &asked.answer(bytes.as_ref().map_or(&[], |bytes| bytes)))?;
     }
     Ok(())

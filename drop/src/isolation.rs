@@ -4,7 +4,7 @@
 //! (`TIOCSTI`, `TIOCLINUX`: CVE-2017-5226, CVE-2023-28339), and changing ids through a setuid program or
 //! inside a user namespace. They need `no_new_privs`, which makes setuid programs inert for the job.
 
-use nunbird_handover::Isolation;
+use nunbird_messages::Isolation;
 use nunbird_sys::{process, syscall};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition,

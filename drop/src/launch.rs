@@ -6,7 +6,7 @@ use crate::isolation;
 use crate::surrender::{self, Failure, Ids, Step};
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
-use nunbird_handover::Isolation;
+use nunbird_messages::Isolation;
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::process;
 use nunbird_sys::rlimits::Limits;
@@ -69,15 +69,19 @@ impl Launch {
     /// # Errors
     /// The first step that failed. Comes back only then.
     pub fn execute(self, around: Surroundings<'_>) -> Result<Infallible, Failure> {
+        // Step 30.
         process::new_session().step("setsid")?;
+        // Step 31.
         process::null_stdin().step("stdin")?;
         let files: Vec<(RawFd, &File)> = self.files.iter().map(|(fd, file)| (*fd, file)).collect();
         exec::place(&files).step("descriptors")?;
+        // Step 32.
         around.limits.map_or(Ok(()), Limits::restore).step("setrlimit")?;
         let identity = FileIdentity::assume(around.keeper.uid, around.keeper.gid).step("setfsuid")?;
         priority::no_protection_from_the_oom_killer().step("oom_score_adj")?;
         drop(identity);
         process::set_umask(0o077);
+        // Steps 33, 34.
         let surrendered = match around.change {
             Change::BecomeUser => surrender::become_user(&mut Linux, &self.ids),
             Change::BecomeUserWithKeyring => surrender::become_user_with_keyring(&mut Linux, &self.ids),
@@ -89,10 +93,12 @@ impl Launch {
         surrendered.map_err(io::Error::other).step("surrender of privilege")?;
         // A change of ids undoes it where fs.suid_dumpable is 1, and the descriptors are the runner's.
         process::forbid_inspection().step("prctl(PR_SET_DUMPABLE)")?;
+        // Step 35.
         process::die_with_parent(TERM, around.parent).step("prctl(PR_SET_PDEATHSIG)")?;
         if let Some(mut gate) = around.gate {
             gate.read_exact(&mut [0]).step("release by the shepherd")?;
         }
+        // Step 36.
         process::default_signals().step("signals")?;
         isolation::enter(&self.isolation, self.ids.uid, self.ids.gid).step("isolation")?;
         exec::execute(&self.program, &self.argv, &self.environment).step("execveat")

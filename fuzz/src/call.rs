@@ -5,8 +5,7 @@
 
 use crate::arguments::{Request, Stage, USAGE, parse};
 use crate::inputs::Inputs;
-use nunbird_drop::environment;
-use nunbird_handover::{ExitCodes, Record, Untrusted};
+use nunbird_handover::{ExitCodes, Handover, Untrusted};
 use nunbird_policy::Policy;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -77,7 +76,7 @@ pub fn variables(bytes: &[u8]) {
 }
 
 const CONFIGURATION: &str = include_str!("../corpus/configuration/example0");
-const RECORD: &[u8] = include_bytes!("../corpus/record/record");
+const HANDOVER: &[u8] = include_bytes!("../corpus/record/handover");
 /// As in sudo's table of bad variables: what a loader or a shell heeds before the first line of a script.
 const STEERING: [&str; 5] = ["BASH_ENV", "ENV", "IFS", "SHELLOPTS", "PS4"];
 
@@ -87,10 +86,10 @@ pub fn job_environment(bytes: &[u8]) {
     let Ok(lines) = std::str::from_utf8(bytes) else { return };
     let text = format!("{CONFIGURATION}\n[job.environment]\n{lines}\n");
     let Ok(policy) = Policy::parse(Path::new("/etc/nunbird/config.toml"), &text) else { return };
-    let mut record = Record::from_bytes(RECORD).expect("a record of the corpus");
-    record.environment = policy.job.environment;
-    let variables = environment::of(&record.account, &record.environment)
-        .expect("a configuration that was accepted makes an environment");
+    let mut handover = Handover::from_message(HANDOVER).expect("a message of the corpus");
+    handover.environment = policy.job.environment;
+    let variables =
+        handover.launch_environment().expect("a configuration that was accepted makes an environment");
     let variables: Vec<&str> = variables.iter().map(|v| v.to_str().expect("UTF-8")).collect();
     let own = ["HOME=/home/alice", "USER=alice", "LOGNAME=alice", "SHELL=/bin/bash"];
     assert_eq!(variables.get(..4), Some(&own[..]));

@@ -17,9 +17,11 @@ pub use call::{command_line, job_environment, variables};
 pub use jwks::jwks;
 
 use nunbird_cgroup::systemd::{Reply, read_reply};
-use nunbird_handover::{Handover, Record, Untrusted};
+use nunbird_handover::{Handover, JobSpec, Untrusted};
+use nunbird_messages::{Claim, Envelope, Record, SessionOrder};
 use nunbird_policy::{AccountFacts, Host, MapFile, Policy, Trouble, Verdict, check_name, decide};
 use nunbird_token::{Admitted, Claims, KeysFile, Question, Response, Server};
+use nunbird_wire::Message;
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -206,15 +208,25 @@ pub fn keys(bytes: &[u8]) {
     assert_eq!(serde_json::from_slice::<KeysFile>(&again).expect("the same"), file);
 }
 
-/// A job record and a message to the launcher: what is read is written again as the same value.
+/// A job record, a claim, an order for a session, and what the decider writes: what is read is written again as the same value, and the
+/// messages of fixed layout as the same bytes.
 pub fn record(bytes: &[u8]) {
-    if let Ok(record) = Record::from_bytes(bytes) {
-        let again = record.to_bytes().expect("a record is JSON");
-        assert_eq!(Record::from_bytes(&again).expect("the same"), record);
+    fn exact<M: Message>(bytes: &[u8]) {
+        if let Ok(message) = M::from_bytes(bytes) {
+            assert_eq!(message.to_bytes(), bytes);
+        }
     }
-    if let Ok(message) = Handover::from_bytes(bytes) {
-        let again = message.to_bytes().expect("a message is JSON");
-        assert_eq!(Handover::from_bytes(&again).expect("the same"), message);
+    exact::<Record>(bytes);
+    exact::<Claim>(bytes);
+    exact::<SessionOrder>(bytes);
+    exact::<Envelope>(bytes);
+    if let Ok(spec) = JobSpec::from_bytes(bytes) {
+        let again = spec.to_bytes().expect("what the decider keeps is JSON");
+        assert_eq!(JobSpec::from_bytes(&again).expect("the same"), spec);
+    }
+    if let Ok(handover) = Handover::from_message(bytes) {
+        let again = handover.message().expect("a message is JSON");
+        assert_eq!(Handover::from_message(&again).expect("the same"), handover);
     }
 }
 

@@ -1,50 +1,39 @@
-//! What passes between Nunbird's programs.
+//! What passes from `nunbird-decide` to the launcher, and to itself in a job's later stages.
 //!
-//! `nunbird-auth` decides with privilege, writes a [`Record`] that only root can forge, and gives the
-//! launcher one [`Handover`] message. The launcher runs as the mapped user and believes nothing else:
-//! not its environment, not its arguments. Both types are closed: an unknown field, a missing field or
-//! another version is an error, so that a half-upgraded installation refuses instead of guessing.
+//! The decider writes a [`JobSpec`] into the job's record, and gives the launcher one [`Handover`] message in each stage. Both pass through
+//! `nunbird-auth`, which reads neither; what it reads and writes itself is in the crate `messages`. The launcher runs as the mapped user and
+//! trusts nothing else: not its environment, not its arguments. Both types are closed: an unknown field, a missing field or another version
+//! is an error, so that a half-upgraded installation refuses instead of guessing.
 //!
 //! Nothing here is secret. A token or a job variable must never become a field of these types.
 
 #![forbid(unsafe_code)]
 
 mod batch;
-mod claim;
-mod code;
 mod containers;
-mod fds;
 mod limits;
 mod message;
-mod pam;
-mod record;
-mod runner;
 mod site;
-mod sudo;
+mod spec;
 mod summary;
-mod untrusted;
 
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
-pub use claim::Claim;
-pub use code::Code;
 pub use containers::Unserved;
-pub use fds::{CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD};
 pub use limits::{Amounts, DiskLimit, GroupPlace, JobLimits, JobUnits, Rlimits, Standing, UNLIMITED};
-pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
-pub use pam::{Keep, Pam, SessionGroup, SessionOrder, SessionReport, SessionSpan, SessionTrouble};
-pub use record::{Audit, Isolation, JobDirectory, Now, Record, RuleRef, Syslog};
-pub use runner::{Runner, RunnerProcess};
+pub use message::{Account, Handover, Identity, Shell, Task, Workspace};
+pub use nunbird_messages::{
+    Code, EXIT_CODE_FD, ExitCodes, FORMAT_VERSION, HANDOVER_FD, Isolation, Pam, SCRIPT_FD, SUMMARY_FD,
+    SUMMARY_SIZE, SessionSpan, Untrusted,
+};
 pub use site::{SiteRules, Upkeep};
-pub use sudo::{SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
-pub use summary::{BatchEnd, SUMMARY_SIZE, Summary};
-pub use untrusted::Untrusted;
+pub use spec::{Audit, JobSpec, RuleRef, Syslog};
+pub use summary::{BatchEnd, Summary};
 
-/// The version of [`Handover`] and [`Record`]. Both programs come from one build; a difference is an error.
-pub const FORMAT_VERSION: u32 = 3;
-
-/// Why a message or a record could not be read.
+/// Why a message could not be read.
 #[derive(Debug)]
 pub enum FormatError {
+    /// Not the layout expected.
+    Layout,
     /// Not the JSON object expected: the parser's words.
     Malformed(serde_json::Error),
     /// Written by another version of Nunbird.
@@ -54,6 +43,7 @@ pub enum FormatError {
 impl std::fmt::Display for FormatError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            FormatError::Layout => f.write_str("malformed, or of another version"),
             FormatError::Malformed(e) => write!(f, "malformed: {e}"),
             FormatError::Version(v) => {
                 write!(f, "written in format {v}, this program reads format {FORMAT_VERSION}")

@@ -1,11 +1,16 @@
-//! The message from `nunbird-auth` to the launcher.
+//! The message to the launcher, which the decider writes.
 
-use crate::{Batch, FORMAT_VERSION, FormatError, SiteRules};
+use crate::{Batch, ExitCodes, FORMAT_VERSION, FormatError, SiteRules};
+use nunbird_messages::Envelope;
+use nunbird_wire::Message;
 use serde::{Deserialize, Serialize};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CString, NulError};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// Everything the launcher needs to know about one stage, decided with privilege before the drop.
+/// Everything the launcher needs to know about one stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handover {
@@ -28,11 +33,13 @@ pub struct Handover {
     /// The job's environment beside `HOME`, `USER`, `LOGNAME` and `SHELL`, from the site's configuration.
     pub environment: BTreeMap<String, String>,
     /// Names of those that the PAM session on this host added.
-    #[serde(default)]
+    #[serde(skip)]
     pub session_variables: BTreeSet<String>,
     /// The umask of scripts, where the site's PAM session has set one; else the launcher's own.
+    #[serde(skip)]
     pub umask: Option<u32>,
     /// What the runner takes for "the script failed" and "the system failed".
+    #[serde(with = "Codes")]
     pub exit_codes: ExitCodes,
     /// True when [`crate::EXIT_CODE_FD`] is open.
     pub exit_code_file: bool,
@@ -115,41 +122,80 @@ pub struct Shell {
     pub login: bool,
 }
 
-/// Exit codes that gitlab-runner tells apart, each 1..=255.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExitCodes {
-    /// `BUILD_FAILURE_EXIT_CODE`: the job's own fault; the runner does not retry.
-    pub build_failure: u8,
-    /// `SYSTEM_FAILURE_EXIT_CODE`: not the job's fault; the runner tries `config` and `prepare` three times.
-    pub system_failure: u8,
-}
-
-impl Default for ExitCodes {
-    /// The numbers of every gitlab-runner so far (executors/custom/custom.go).
-    fn default() -> Self {
-        ExitCodes { build_failure: 1, system_failure: 2 }
-    }
+/// The layout of [`ExitCodes`] in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ExitCodes", deny_unknown_fields)]
+struct Codes {
+    build_failure: u8,
+    system_failure: u8,
 }
 
 impl Handover {
-    /// The message as JSON bytes.
+    /// What [`Envelope::message`] holds: JSON without what a session adds.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn message(&self) -> Result<Vec<u8>, FormatError> {
+        serde_json::to_vec(self).map_err(FormatError::Malformed)
+    }
+
+    /// The whole message as the launcher gets it, without a session's additions.
     ///
     /// # Errors
     /// When a path is not UTF-8.
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
-        serde_json::to_vec(self).map_err(FormatError::Malformed)
+        Ok(Envelope::plain(self.message()?))
     }
 
-    /// Reads what [`Handover::to_bytes`] wrote.
+    /// Reads an envelope. The configuration's variables win over a session's.
     ///
     /// # Errors
     /// When the bytes are anything else, or come from another version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        let envelope = Envelope::from_bytes(bytes).map_err(|_| FormatError::Layout)?;
+        let mut handover = Self::from_message(&envelope.message)?;
+        if let Some(session) = envelope.session {
+            handover.umask = Some(session.umask);
+            for (name, value) in session.variables {
+                if let Entry::Vacant(vacant) = handover.environment.entry(name) {
+                    handover.session_variables.insert(vacant.key().clone());
+                    vacant.insert(value);
+                }
+            }
+        }
+        Ok(handover)
+    }
+
+    /// Reads [`Envelope::message`].
+    ///
+    /// # Errors
+    /// When the bytes are anything else, or come from another version.
+    pub fn from_message(bytes: &[u8]) -> Result<Self, FormatError> {
         let message: Handover = serde_json::from_slice(bytes).map_err(FormatError::Malformed)?;
         match message.version {
             FORMAT_VERSION => Ok(message),
             other => Err(FormatError::Version(other)),
         }
+    }
+
+    /// The environment that the launcher starts with: `HOME`, `USER`, `LOGNAME`, `SHELL` and the configuration's variables; nothing that was
+    /// inherited. The names are of two kinds that never meet: the account's own, and the site's, which the policy keeps from being the
+    /// account's or the loader's (`check_variable`).
+    ///
+    /// # Errors
+    /// When a value holds a NUL byte.
+    pub fn launch_environment(&self) -> Result<Vec<CString>, NulError> {
+        let account = &self.account;
+        let own = [
+            ("HOME", account.home.as_os_str().as_bytes()),
+            ("USER", account.name.as_bytes()),
+            ("LOGNAME", account.name.as_bytes()),
+            ("SHELL", account.shell.as_os_str().as_bytes()),
+        ];
+        let configured = self.environment.iter().map(|(key, value)| (key.as_str(), value.as_bytes()));
+        own.into_iter()
+            .chain(configured)
+            .map(|(key, value)| CString::new([key.as_bytes(), b"=", value].concat()))
+            .collect()
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::Unserved;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// The site's say in how the stages of a job go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +16,6 @@ pub struct SiteRules {
     pub stack: Option<u64>,
     /// How the account's directories are made and kept.
     pub upkeep: Upkeep,
-    /// The directory that is made with privilege where it is missing: the first on the way to `data_dir` that is the
-    /// account's own by its name.
-    pub own_directory: Option<PathBuf>,
     /// What the job asked for beside its script and its user is to read that it does not get.
     #[serde(default)]
     pub unserved: Option<Unserved>,

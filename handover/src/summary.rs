@@ -4,10 +4,9 @@
 //! down says whose word it is. It lies in a file of fixed size behind [`crate::SUMMARY_FD`], one line and zeros, and
 //! is read once, after the launcher's end. Every summary has one form; other bytes are none.
 
+use nunbird_messages::SUMMARY_SIZE;
 use serde::Serialize;
 
-/// The size of the file in bytes.
-pub const SUMMARY_SIZE: usize = 256;
 /// Schedulers' ids are shorter: `123[7].pbs-server.example.org`.
 const LONGEST_ID: usize = 96;
 

@@ -169,13 +169,17 @@ impl Floor {
             || self.check(&account.name, account, rights, system).is_ok()
     }
 
-    /// Whether this may be a file of audit events: by its name, in no directory of configurations or of Nunbird's own, or because the file
-    /// names it.
-    pub fn is_of_events(&self, path: &Path) -> bool {
+    /// Whether this may be a file of audit events without the floor's word: by its name, in no directory of configurations or of Nunbird's
+    /// own.
+    pub fn is_named_for_events(path: &Path) -> bool {
         let named = path.extension().is_some_and(|kind| kind == "jsonl");
-        let elsewhere =
-            ["/etc", "/var/lib/nunbird", "/usr", "/opt/nunbird"].iter().all(|kept| !path.starts_with(kept));
-        (named && elsewhere) || self.audit_files.iter().any(|known| known == path)
+        let kept = ["/etc", "/var/lib/nunbird", "/usr", "/opt/nunbird"];
+        named && kept.iter().all(|kept| !path.starts_with(kept))
+    }
+
+    /// Whether this may be a file of audit events, by its name or because the file names it.
+    pub fn is_of_events(&self, path: &Path) -> bool {
+        Self::is_named_for_events(path) || self.audit_files.iter().any(|known| known == path)
     }
 
     /// Whether a directory of the account's own may be made with this path in one of root's: its last part is the account's name, or the file

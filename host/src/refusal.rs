@@ -3,8 +3,8 @@
 //! The job log belongs to the CI user: it gets a short sentence, what to do, and the decision's id. The
 //! admin gets the whole cause in the audit file under the same id. With `-u` the job log gets it, too.
 
-pub use nunbird_handover::Code;
-use nunbird_handover::{ExitCodes, Untrusted};
+pub use nunbird_messages::Code;
+use nunbird_messages::{ExitCodes, Untrusted};
 use std::borrow::Cow;
 use std::fmt::Display;
 

@@ -3,7 +3,7 @@
 //! A runner that was killed ends no job, calls no clean-up, and does not come back for either: GitLab gives the job up, and may start it
 //! again. Process ids are compared within one boot and one pid namespace alone; what cannot be compared is not gone.
 
-use nunbird_handover::{Now, Record, Runner, RunnerProcess};
+use nunbird_messages::{Now, Record, Runner, RunnerProcess};
 use nunbird_sys::ancestry::{self, Process};
 use std::io;
 

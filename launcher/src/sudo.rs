@@ -7,14 +7,16 @@
 
 use crate::{NO_HANDOVER, start};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
+use nunbird_drop::relay;
 use nunbird_drop::surrender::Ids;
-use nunbird_drop::{environment, relay};
 use nunbird_files::foreign::Caller;
-use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
+use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, Handover, Isolation, SCRIPT_FD};
+use nunbird_messages::{SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
 use nunbird_stage::{Trouble, say};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::watch::Watch;
 use nunbird_sys::{exec, passing, process};
+use nunbird_wire::Message;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, RawFd};
@@ -24,7 +26,8 @@ const HELP: &str = "nunbird-auth starts it through sudo, where the policy has do
 
 /// What came through the socket.
 struct Received {
-    order: SudoOrder,
+    handover: Handover,
+    isolation: Isolation,
     script: Option<File>,
     exit_code: Option<File>,
     control: File,
@@ -38,7 +41,7 @@ pub(crate) fn serve() -> u8 {
             NO_HANDOVER
         }
         Ok(received) => {
-            let codes = received.order.handover.exit_codes;
+            let codes = received.handover.exit_codes;
             match run(received) {
                 Ok(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
                 Ok(Ended::Killed(signal)) => process::end_by(signal),
@@ -61,27 +64,28 @@ fn receive() -> Result<Received, Trouble> {
     let mut files = files.into_iter();
     let order = files.next().ok_or_else(|| failed(&"there is no order"))?;
     let bytes = start::read_whole(&order).map_err(|e| failed(&e))?;
-    let order = SudoOrder::from_bytes(&bytes).map_err(|e| failed(&e))?;
+    let SudoOrder { message, isolation, .. } = SudoOrder::from_bytes(&bytes).map_err(|e| failed(&e))?;
+    let handover = Handover::from_message(&message).map_err(|e| failed(&e))?;
     let script = (kinds & SUDO_SCRIPT != 0).then(|| files.next()).flatten();
     let exit_code = (kinds & SUDO_EXIT_CODE != 0).then(|| files.next()).flatten();
     let control = stdin.as_fd().try_clone_to_owned().map_err(|e| failed(&e))?;
-    start::identity_is(&order.handover.account)?;
-    Ok(Received { order, script, exit_code, control: File::from(control) })
+    start::identity_is(&handover.account)?;
+    Ok(Received { handover, isolation, script, exit_code, control: File::from(control) })
 }
 
 fn run(received: Received) -> Result<Ended, Trouble> {
     let failed = |e: io::Error| Trouble::new("cannot start the launcher", e, "tell the administrators");
-    let Received { order, script, exit_code, mut control } = received;
+    let Received { handover, isolation, script, exit_code, mut control } = received;
     // Nothing is run for a shepherd that is gone.
     control.read_exact(&mut [0]).map_err(failed)?;
-    let launch = launch(&order, script, exit_code).map_err(failed)?;
+    let launch = launch(&handover, isolation, script, exit_code).map_err(failed)?;
     let watch = Watch::begin(&relay::HEEDED).map_err(failed)?;
     // From here on what happens is not sudo's fault.
     tell(&mut control, b"b");
     let parent = process::id();
-    let account = &order.handover.account;
+    let account = &handover.account;
     let keeper = Caller { uid: account.uid, gid: account.gid };
-    let system_failure = i32::from(order.handover.exit_codes.system_failure);
+    let system_failure = i32::from(handover.exit_codes.system_failure);
     let child = fork_into(move || {
         let around =
             Surroundings { change: Change::StayWithNewKeyring, limits: None, keeper, parent, gate: None };
@@ -99,8 +103,12 @@ fn run(received: Received) -> Result<Ended, Trouble> {
 }
 
 /// This very program again, without arguments: the launcher, with what it always gets.
-fn launch(order: &SudoOrder, script: Option<File>, exit_code: Option<File>) -> io::Result<Launch> {
-    let handover = &order.handover;
+fn launch(
+    handover: &Handover,
+    isolation: Isolation,
+    script: Option<File>,
+    exit_code: Option<File>,
+) -> io::Result<Launch> {
     let message = exec::sealed(c"nunbird-handover", &handover.to_bytes().map_err(io::Error::other)?)?;
     let named: [(RawFd, Option<File>); 3] =
         [(HANDOVER_FD, Some(message)), (SCRIPT_FD, script), (EXIT_CODE_FD, exit_code)];
@@ -109,9 +117,9 @@ fn launch(order: &SudoOrder, script: Option<File>, exit_code: Option<File>) -> i
         program: exec::own_program()?,
         files: named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect(),
         argv: vec![c"nunbird".to_owned()],
-        environment: environment::of(account, &handover.environment)?,
+        environment: handover.launch_environment()?,
         ids: Ids { uid: account.uid, gid: account.gid, groups: Vec::new() },
-        isolation: order.isolation,
+        isolation,
     })
 }
 

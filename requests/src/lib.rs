@@ -10,11 +10,13 @@
 mod fields;
 mod reply;
 mod request;
+mod stage;
 mod start;
 
 pub use reply::{Confined, Fetched, RefusedBy, Reply};
 pub use request::{Confine, Request, Slot};
-pub use start::{FORMAT, Privileges, Runner, Start, Task};
+pub use stage::{Launch, Stage, StageEnd, StageKind, Status, Tidying};
+pub use start::{FORMAT, Privileges, Start, Task};
 
 /// The number of the socket to `nunbird-auth` in the decider.
 pub const MONITOR_FD: i32 = 3;

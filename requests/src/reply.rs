@@ -1,6 +1,6 @@
 //! The replies.
 
-use crate::fields;
+use crate::{StageEnd, fields};
 use nunbird_host::{Nologin, OwnFile, PersonFile, Report, Turn, Unfetched};
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::{GroupEntry, UserEntry};
@@ -19,25 +19,6 @@ pub struct RefusedBy {
     pub detail: String,
     /// What the reader can do.
     pub help: String,
-}
-
-impl Message for RefusedBy {
-    fn write(&self, out: &mut Writer) {
-        out.flag(self.denied);
-        for text in [&self.code, &self.message, &self.detail, &self.help] {
-            out.text(text);
-        }
-    }
-
-    fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(RefusedBy {
-            denied: input.flag()?,
-            code: input.text()?,
-            message: input.text()?,
-            detail: input.text()?,
-            help: input.text()?,
-        })
-    }
 }
 
 /// What `nunbird-keys` has printed, or why not.
@@ -91,6 +72,8 @@ pub enum Reply {
     Turn(Turn),
     /// The job's limits.
     Confined(Confined),
+    /// The launcher has ended.
+    Ended(Box<StageEnd>),
 }
 
 impl Message for Reply {
@@ -102,7 +85,7 @@ impl Message for Reply {
             }
             Reply::Refused(refused) => {
                 out.u8(2);
-                out.message(refused);
+                refused.write(out);
             }
             Reply::Done => out.u8(3),
             Reply::Truth(truth) => {
@@ -171,13 +154,17 @@ impl Message for Reply {
                 out.bytes(limits);
                 out.optional(unlimited.as_ref(), |out, why| out.text(why));
             }
+            Reply::Ended(end) => {
+                out.u8(20);
+                end.write(out);
+            }
         }
     }
 
     fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match input.u8()? {
             1 => Reply::Trouble(input.text()?),
-            2 => Reply::Refused(input.message()?),
+            2 => Reply::Refused(RefusedBy::read(input)?),
             3 => Reply::Done,
             4 => Reply::Truth(input.flag()?),
             5 => Reply::Number(input.u64()?),
@@ -198,6 +185,7 @@ impl Message for Reply {
                 limits: input.bytes()?.to_vec(),
                 unlimited: input.optional(Reader::text)?,
             }),
+            20 => Reply::Ended(Box::new(Message::read(input)?)),
             _ => return Err(Malformed),
         })
     }

@@ -2,6 +2,7 @@
 
 use crate::fields;
 use crate::reply::RefusedBy;
+use crate::stage::{Launch, Tidying};
 use nunbird_host::{Destination, Fetch, Validate};
 use nunbird_wire::{Malformed, Message, Reader, Writer};
 use std::path::PathBuf;
@@ -50,13 +51,18 @@ pub enum Request {
     Confine(Confine),
     /// Admits the job by this record. The last request of a job that runs.
     Admit(Vec<u8>),
-    /// The account of a running job may still run jobs, or build directories have been named. The last request of the other tasks.
-    Permit,
-    /// Runs the launcher for an account without a job, by this record.
-    Tidy(Vec<u8>),
-    /// The job is refused; `true` where that is final. The refusal has been written down and printed. The last request of [`crate::Task::Config`].
+    /// Starts the launcher of a stage, and comes back when it has ended.
+    Launch(Launch),
+    /// The stage's events are written. The last request of a stage that has run.
+    Finish,
+    /// Runs the launcher for an account without a job.
+    Tidy(Tidying),
+    /// Build directories have been tidied. The last request of [`crate::Task::Tidy`].
+    Tidied,
+    /// The call is refused; `true` where that is final. The refusal has been written and printed. The last request of [`crate::Task::Config`] and
+    /// [`crate::Task::Stage`].
     Refuse(bool),
-    /// The same of the other tasks, to be written down and printed.
+    /// The same of [`crate::Task::Tidy`], to be written and printed.
     Deny(RefusedBy),
 }
 
@@ -183,10 +189,13 @@ impl Message for Request {
                 out.u8(19);
                 out.bytes(record);
             }
-            Request::Permit => out.u8(20),
-            Request::Tidy(record) => {
+            Request::Launch(launch) => {
+                out.u8(20);
+                launch.write(out);
+            }
+            Request::Tidy(tidying) => {
                 out.u8(21);
-                out.bytes(record);
+                tidying.write(out);
             }
             Request::Refuse(denied) => {
                 out.u8(22);
@@ -194,8 +203,10 @@ impl Message for Request {
             }
             Request::Deny(refused) => {
                 out.u8(23);
-                out.message(refused);
+                refused.write(out);
             }
+            Request::Finish => out.u8(24),
+            Request::Tidied => out.u8(25),
         }
     }
 
@@ -229,10 +240,12 @@ impl Message for Request {
                 account: input.text()?,
             }),
             19 => Request::Admit(input.bytes()?.to_vec()),
-            20 => Request::Permit,
-            21 => Request::Tidy(input.bytes()?.to_vec()),
+            20 => Request::Launch(Message::read(input)?),
+            21 => Request::Tidy(Message::read(input)?),
             22 => Request::Refuse(input.flag()?),
-            23 => Request::Deny(input.message()?),
+            23 => Request::Deny(Message::read(input)?),
+            24 => Request::Finish,
+            25 => Request::Tidied,
             _ => return Err(Malformed),
         })
     }

@@ -1,5 +1,7 @@
 //! What the decider is started with.
 
+use crate::{RefusedBy, Stage};
+use nunbird_messages::{JobDirectory, Runner};
 use nunbird_wire::{Malformed, Message, Reader, Writer};
 use std::path::PathBuf;
 
@@ -7,8 +9,6 @@ use std::path::PathBuf;
 pub const FORMAT: u32 = 1;
 /// The most configuration files.
 const MAX_FILES: usize = 101;
-/// The most processes of a runner.
-const MAX_PROCESSES: usize = 256;
 
 /// Where the privilege of `nunbird-auth` comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,19 +79,10 @@ impl Privileges {
 pub enum Task {
     /// Whether a job may run, and as whom.
     Config,
-    /// Whether the account of a running job may still run jobs.
-    Permit(String),
+    /// Whether the account of a job may still run jobs, and how a stage of the job is to be run.
+    Stage(Box<Stage>),
     /// Which build directories of this account are to be tidied.
     Tidy(String),
-}
-
-/// The runner that called, as far as the kernel shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runner {
-    /// The inode number of its pid namespace.
-    pub pid_namespace: u64,
-    /// Process ids and start times, the nearest first.
-    pub processes: Vec<(i32, u64)>,
 }
 
 /// The first message to the decider.
@@ -99,6 +90,8 @@ pub struct Runner {
 pub struct Start {
     /// What there is to decide.
     pub task: Task,
+    /// A refusal that `nunbird-auth` has made already, to be written and printed.
+    pub refused: Option<RefusedBy>,
     /// Where the privilege comes from.
     pub privileges: Privileges,
     /// Why there may be none where the configuration wants some.
@@ -115,8 +108,8 @@ pub struct Start {
     pub boot_id: String,
     /// Seconds since the epoch, and since boot.
     pub now: (u64, u64),
-    /// The runner's private directory of the job, with its device and inode numbers.
-    pub job_directory: Option<(PathBuf, u64, u64)>,
+    /// The runner's private directory of the job.
+    pub job_directory: Option<JobDirectory>,
     /// The runner's processes.
     pub runner: Option<Runner>,
 }
@@ -126,15 +119,16 @@ impl Message for Start {
         out.u32(FORMAT);
         match &self.task {
             Task::Config => out.u8(0),
-            Task::Permit(account) => {
+            Task::Stage(stage) => {
                 out.u8(1);
-                out.text(account);
+                stage.write(out);
             }
             Task::Tidy(account) => {
                 out.u8(2);
                 out.text(account);
             }
         }
+        self.refused.write(out);
         let kind = Privileges::ALL.iter().position(|known| *known == self.privileges);
         out.u8(kind.and_then(|kind| u8::try_from(kind).ok()).unwrap_or(u8::MAX));
         out.text(&self.lack);
@@ -145,18 +139,8 @@ impl Message for Start {
         out.text(&self.boot_id);
         out.u64(self.now.0);
         out.u64(self.now.1);
-        out.optional(self.job_directory.as_ref(), |out, (path, device, inode)| {
-            out.path(path);
-            out.u64(*device);
-            out.u64(*inode);
-        });
-        out.optional(self.runner.as_ref(), |out, runner| {
-            out.u64(runner.pid_namespace);
-            out.list(&runner.processes, |out, (pid, start)| {
-                out.u32(pid.cast_unsigned());
-                out.u64(*start);
-            });
-        });
+        self.job_directory.write(out);
+        self.runner.write(out);
     }
 
     fn read(input: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -165,13 +149,15 @@ impl Message for Start {
         }
         let task = match input.u8()? {
             0 => Task::Config,
-            1 => Task::Permit(input.text()?),
+            1 => Task::Stage(Box::new(Stage::read(input)?)),
             2 => Task::Tidy(input.text()?),
             _ => return Err(Malformed),
         };
+        let refused = Option::read(input)?;
         let kind = usize::from(input.u8()?);
         Ok(Start {
             task,
+            refused,
             privileges: *Privileges::ALL.get(kind).ok_or(Malformed)?,
             lack: input.text()?,
             caller: input.u32()?,
@@ -180,14 +166,8 @@ impl Message for Start {
             files: input.list(MAX_FILES, Reader::path)?,
             boot_id: input.text()?,
             now: (input.u64()?, input.u64()?),
-            job_directory: input.optional(|input| Ok((input.path()?, input.u64()?, input.u64()?)))?,
-            runner: input.optional(|input| {
-                Ok(Runner {
-                    pid_namespace: input.u64()?,
-                    processes: input
-                        .list(MAX_PROCESSES, |input| Ok((input.u32()?.cast_signed(), input.u64()?)))?,
-                })
-            })?,
+            job_directory: Option::read(input)?,
+            runner: Option::read(input)?,
         })
     }
 }

@@ -1,7 +1,11 @@
-use crate::{Confine, Confined, MAX_REPLY, Privileges, RefusedBy, Reply, Request, Runner, Slot, Start, Task};
+use crate::{
+    Confine, Confined, Launch, MAX_REPLY, Privileges, RefusedBy, Reply, Request, Slot, Stage, StageEnd,
+    StageKind, Start, Status, Task, Tidying,
+};
 use nunbird_host::{
     Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Turn, Unfetched, Validate,
 };
+use nunbird_messages::{ExitCodes, Isolation, JobDirectory, Runner, RunnerProcess, Usage};
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::{GroupEntry, UserEntry};
 use nunbird_wire::Message;
@@ -20,6 +24,22 @@ fn refused() -> RefusedBy {
         detail: "Ä".to_owned(),
         help: String::new(),
     }
+}
+
+fn launch() -> Launch {
+    Launch { message: b"{}".to_vec(), environment: words(), submits: true }
+}
+
+fn ends() -> [StageEnd; 2] {
+    let usage = Usage { oom_kills: Some(3), ..Usage::default() };
+    let end = StageEnd {
+        end: Status::Exited(-1),
+        duration_ms: 5,
+        summary: None,
+        usage: Some((Usage::default(), usage)),
+        oom_kills: 3,
+    };
+    [StageEnd { end: Status::Killed(9), summary: Some(vec![0; 256]), usage: None, ..end.clone() }, end]
 }
 
 fn requests() -> Vec<Request> {
@@ -76,8 +96,15 @@ fn requests() -> Vec<Request> {
             account: "a".to_owned(),
         }),
         Request::Admit(b"{}".to_vec()),
-        Request::Permit,
-        Request::Tidy(b"{}".to_vec()),
+        Request::Launch(launch()),
+        Request::Finish,
+        Request::Tidy(Tidying {
+            account: "a".to_owned(),
+            launcher: "/l".into(),
+            isolation: Isolation { limit_setuid: true, ..Isolation::default() },
+            launch: launch(),
+        }),
+        Request::Tidied,
         Request::Refuse(false),
         Request::Deny(refused()),
     ]
@@ -125,11 +152,15 @@ fn replies() -> Vec<Reply> {
         Reply::Turn(Turn::LeaveOut),
         Reply::Confined(Confined { limits: vec![1], unlimited: Some("u".to_owned()) }),
     ]
+    .into_iter()
+    .chain(ends().map(|end| Reply::Ended(Box::new(end))))
+    .collect()
 }
 
 fn starts() -> Vec<Start> {
     let start = Start {
         task: Task::Config,
+        refused: None,
         privileges: Privileges::FileCapabilities,
         lack: "l".to_owned(),
         caller: 4001,
@@ -138,12 +169,28 @@ fn starts() -> Vec<Start> {
         files: vec!["/c".into(), "/d".into()],
         boot_id: "b".to_owned(),
         now: (1, 2),
-        job_directory: Some(("/j".into(), 3, 4)),
-        runner: Some(Runner { pid_namespace: 5, processes: vec![(6, 7)] }),
+        job_directory: Some(JobDirectory { path: "/j".into(), device: 3, inode: 4 }),
+        runner: Some(Runner { pid_namespace: 5, processes: vec![RunnerProcess { pid: 6, start: 7 }] }),
     };
     let other =
         Start { task: Task::Tidy("a".to_owned()), job_directory: None, runner: None, ..start.clone() };
-    vec![start, Start { task: Task::Permit("a".to_owned()), ..other.clone() }, other]
+    let stage = |kind| Stage {
+        kind,
+        body: b"{}".to_vec(),
+        exit_codes: ExitCodes::default(),
+        exit_code_file: true,
+        script: true,
+        used: Some(Usage::default()),
+    };
+    let kinds = [
+        StageKind::Prepare,
+        StageKind::Run("build_script".to_owned()),
+        StageKind::Cleanup,
+        StageKind::CleanupOfSucceeded,
+    ];
+    let of_stage =
+        |kind| Start { task: Task::Stage(Box::new(stage(kind))), refused: Some(refused()), ..other.clone() };
+    kinds.map(of_stage).into_iter().chain([start, other.clone()]).collect()
 }
 
 /// Read as it was written, and nothing else is: neither a part, nor more, nor another first byte.
@@ -172,5 +219,6 @@ fn each_kind_has_a_number_of_its_own() {
     let first = |bytes: Vec<u8>| bytes[0];
     let mut kinds: Vec<u8> = requests().iter().map(|request| first(request.to_bytes())).collect();
     kinds.dedup();
-    assert_eq!(kinds, (1..=23).collect::<Vec<u8>>());
+    kinds.sort_unstable();
+    assert_eq!(kinds, (1..=25).collect::<Vec<u8>>());
 }

@@ -9,7 +9,7 @@ use crate::supervisor::own_keyring;
 use nunbird_drop::relay;
 use nunbird_files::outputs::Outputs;
 use nunbird_files::trusted::open_trusted;
-use nunbird_handover::{Keep, Record, SessionTrouble};
+use nunbird_messages::{Keep, Record, SessionTrouble};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::rlimits::Limits;
 use nunbird_sys::{process, watch};
@@ -19,7 +19,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Runs the stage. The code is this program's.
 pub(crate) fn run(inherited: Inherited, limits: Limits, keep: &Keep) -> u8 {
-    let codes = inherited.order.handover.exit_codes;
+    let codes = inherited.order.exit_codes;
     let report = inherited.report.try_clone();
     let ended = attend(inherited, limits, keep).unwrap_or_else(|(trouble, detail)| {
         if let Ok(report) = report {
@@ -98,8 +98,8 @@ fn job_stands(stage: Option<&Inherited>, keep: &Keep) -> Result<(), String> {
     let file = open_trusted(&keep.record, &[0]).map_err(|e| format!("the job's record: {e}"))?;
     let mut bytes = Vec::new();
     file.take(Record::MOST).read_to_end(&mut bytes).map_err(|e| format!("the job's record: {e}"))?;
-    let record = Record::from_bytes(&bytes).map_err(|e| format!("the job's record: {e}"))?;
-    let same = stage.is_some_and(|stage| stage.order.handover.decision_id == record.decision_id);
+    let record = Record::parse(&bytes).map_err(|e| format!("the job's record: {e}"))?;
+    let same = stage.is_some_and(|stage| stage.order.decision_id == record.decision_id);
     if same && !record.closed { Ok(()) } else { Err("the job has been cleaned up".to_owned()) }
 }
 

@@ -17,7 +17,7 @@ use nunbird_cgroup::Entrance;
 use nunbird_drop::launch::Change;
 use nunbird_drop::relay::{self, HEEDED};
 use nunbird_files::outputs::Outputs;
-use nunbird_handover::{Keep, SessionOrder, SessionTrouble};
+use nunbird_messages::{Keep, SessionAdditions, SessionOrder, SessionTrouble};
 use nunbird_sys::clock;
 use nunbird_sys::fork::Child;
 use nunbird_sys::kernel::session_keyring;
@@ -26,7 +26,6 @@ use nunbird_sys::rlimits::{self, Limits};
 use nunbird_sys::signals::{CHLD, CONT, KILL, TERM, USR1, USR2};
 use nunbird_sys::watch::{Ready, Watch};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -120,7 +119,7 @@ impl Keeper {
         // Before modules run: some move this process into a group of theirs, and mounts may change.
         let group =
             order.group.as_ref().map(entrance).transpose().map_err(|e| failed("control group", &e))?;
-        let mut session = Session::open(&order.pam, &order.handover.account.name, &self.limits, &voice)?;
+        let mut session = Session::open(&order.pam, &order.account.name, &self.limits, &voice)?;
         let umask = process::current_umask();
         let served = rlimits::raise_files()
             .map_err(|e| failed("RLIMIT_NOFILE", &e))
@@ -162,7 +161,7 @@ impl Keeper {
         let left = Duration::from_secs(self.keep.until.saturating_sub(now)).min(LONGEST);
         let mut until = Some(Instant::now() + left);
         // What is left out is said now, while time is limited: a stage's log may be one that nobody reads.
-        let _left_out_is_said = session.add_environment(&self.order.pam, &mut BTreeMap::new());
+        let _left_out_is_said = session.variables(&self.order.pam);
         given.voice.turn(None);
         self.say(b"o");
         drop(runners.take());
@@ -251,10 +250,10 @@ impl Keeper {
         running: &Option<Running>,
         ending: bool,
     ) -> Option<Running> {
-        let Inherited { mut order, script, exit_code, summary, launcher, control, report } = stage;
+        let Inherited { order, script, exit_code, summary, launcher, control, report } = stage;
         let files = Files { launcher, script, exit_code, summary };
-        let own = &self.order.handover;
-        let same = order.handover.account == own.account && order.handover.decision_id == own.decision_id;
+        let own = &self.order;
+        let same = order.account == own.account && order.decision_id == own.decision_id;
         let begun = if !same {
             Err((SessionTrouble::Failed, "a stage of another job".to_owned()))
         } else if running.is_some() || ending {
@@ -263,12 +262,11 @@ impl Keeper {
                 "another stage runs in the session, or it is being closed".to_owned(),
             ))
         } else {
-            order.handover.umask = Some(given.umask);
-            order.handover.session_variables =
-                session.add_environment(&self.order.pam, &mut order.handover.environment);
+            let variables = session.variables(&self.order.pam);
+            let additions = SessionAdditions { umask: given.umask, variables };
             let place =
                 Place { outputs, change: given.change, limits: &given.limits, group: given.group.as_ref() };
-            launcher::start(&order, files, place, &report)
+            launcher::start(&order, additions, files, place, &report)
         };
         match begun {
             Ok(child) => Some(Running { child, control: Some(control), client }),

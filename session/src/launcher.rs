@@ -3,17 +3,19 @@
 use crate::order;
 use crate::pam::Trouble;
 use nunbird_cgroup::{Door, Entrance, JobGroup, Units, Way};
-use nunbird_drop::environment;
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
 use nunbird_files::foreign::Caller;
 use nunbird_files::outputs::Outputs;
-use nunbird_handover::{
-    EXIT_CODE_FD, HANDOVER_FD, JobUnits, SCRIPT_FD, SUMMARY_FD, SessionGroup, SessionOrder, SessionTrouble,
+use nunbird_handover::{GroupPlace, JobUnits};
+use nunbird_messages::{
+    EXIT_CODE_FD, Envelope, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionAdditions, SessionOrder,
+    SessionTrouble, Version,
 };
 use nunbird_sys::fork::{Child, fork_into};
 use nunbird_sys::rlimits::Limits;
 use nunbird_sys::{exec, priority, process};
+use nunbird_wire::Message;
 use std::fs::File;
 use std::io;
 
@@ -42,14 +44,15 @@ pub(crate) struct Place<'a> {
     pub(crate) group: Option<&'a Entrance>,
 }
 
-/// Starts it by an order to which the session has added. Why it did not start after all is said in `report`.
+/// Starts it by an order, with what the session adds. Why it did not start after all is said in `report`.
 pub(crate) fn start(
     order: &SessionOrder,
+    additions: SessionAdditions,
     files: Files,
     place: Place<'_>,
     report: &File,
 ) -> Result<Child, Trouble> {
-    let launch = prepare(order, files).map_err(|e| failed("launcher", &e))?;
+    let launch = prepare(order, additions, files).map_err(|e| failed("launcher", &e))?;
     let score = order.oom_score_adj;
     let report = exec::out_of_the_way(report).map_err(|e| failed("report", &e))?;
     let parent = process::id();
@@ -57,22 +60,23 @@ pub(crate) fn start(
         .map_err(|e| failed("fork, which a module that leaves threads running prevents", &e))
 }
 
-fn prepare(order: &SessionOrder, files: Files) -> io::Result<Launch> {
-    let handover = &order.handover;
-    let message = exec::sealed(c"nunbird-handover", &handover.to_bytes().map_err(io::Error::other)?)?;
+fn prepare(order: &SessionOrder, additions: SessionAdditions, files: Files) -> io::Result<Launch> {
+    let mut environment = order.environment.clone();
+    environment.extend(additions.beside(&order.environment));
+    let envelope = Envelope { version: Version, message: order.message.clone(), session: Some(additions) };
+    let message = exec::sealed(c"nunbird-handover", &envelope.to_bytes())?;
     let named = [
         (HANDOVER_FD, Some(message)),
         (SCRIPT_FD, files.script),
         (EXIT_CODE_FD, files.exit_code),
         (SUMMARY_FD, files.summary),
     ];
-    let account = &handover.account;
     Ok(Launch {
         program: exec::out_of_the_way(&files.launcher)?,
         files: named.into_iter().filter_map(|(fd, file)| Some((fd, file?))).collect(),
         argv: vec![c"nunbird".to_owned()],
-        environment: environment::of(account, &handover.environment)?,
-        ids: Ids { uid: account.uid, gid: account.gid, groups: order.groups.clone() },
+        environment,
+        ids: Ids { uid: order.account.uid, gid: order.account.gid, groups: order.groups.clone() },
         isolation: order.isolation,
     })
 }
@@ -80,14 +84,15 @@ fn prepare(order: &SessionOrder, files: Files) -> io::Result<Launch> {
 /// The way into the job's control group. Opened as root: with the runner's rights the kernel lets nobody move a process out of
 /// a group that is not the runner's (cgroup-v2.rst, "Delegation Containment"). Where systemd made the group, a scope of the
 /// launcher's own is asked for when it is entered.
-pub(crate) fn entrance(group: &SessionGroup) -> io::Result<Entrance> {
-    if let Some(units) = group.place.units.clone() {
+pub(crate) fn entrance((place, owner): &(Vec<u8>, u32)) -> io::Result<Entrance> {
+    let place: GroupPlace = serde_json::from_slice(place).map_err(io::Error::other)?;
+    if let Some(units) = place.units.clone() {
         let JobUnits { slice, scopes, description } = units;
         let units = Units { slice, scopes, description };
-        return Ok(Entrance::Scope(Door::new(units, group.place.directories.clone())));
+        return Ok(Entrance::Scope(Door::new(units, place.directories.clone())));
     }
-    let way = if group.place.unified { Way::Unified } else { Way::Separate };
-    let group = JobGroup::open(way, &group.place.directories, group.owner);
+    let way = if place.unified { Way::Unified } else { Way::Separate };
+    let group = JobGroup::open(way, &place.directories, *owner);
     group.and_then(|group| group.entrance()).map_err(|trouble| io::Error::other(trouble.to_string()))
 }
 

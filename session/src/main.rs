@@ -21,7 +21,7 @@ mod stage;
 mod supervisor;
 mod voice;
 
-use nunbird_handover::{ExitCodes, Untrusted};
+use nunbird_messages::{ExitCodes, Untrusted};
 use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::process;
 use nunbird_sys::rlimits::{self, Limits};

@@ -1,10 +1,11 @@
 //! What `nunbird-auth` passes: the order, and the files of the stage, all open.
 
-use nunbird_handover::{
-    CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD, SessionOrder,
-    SessionReport, SessionTrouble,
+use nunbird_messages::{
+    CONTROL_FD, EXIT_CODE_FD, FormatError, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD,
+    SessionOrder, SessionReport, SessionTrouble,
 };
 use nunbird_sys::inherited;
+use nunbird_wire::Message;
 use std::fs::File;
 use std::io::{Read, Write};
 
@@ -43,13 +44,11 @@ impl Inherited {
 pub(crate) fn read(file: File) -> Result<SessionOrder, String> {
     let mut bytes = Vec::new();
     file.take(MAX_ORDER).read_to_end(&mut bytes).map_err(|e| format!("the order: {e}"))?;
-    SessionOrder::from_bytes(&bytes).map_err(|e| format!("the order: {e}"))
+    FormatError::read(&bytes).map_err(|e: FormatError| format!("the order: {e}"))
 }
 
 /// Tells the shepherd why there is no session. It listens, or there is nobody left to tell.
 pub(crate) fn tell(mut pipe: &File, trouble: SessionTrouble, detail: impl std::fmt::Display) {
-    let report = SessionReport { trouble, detail: detail.to_string() };
-    if let Ok(bytes) = report.to_bytes() {
-        let _unheard = pipe.write_all(&bytes);
-    }
+    let report = SessionReport::new(trouble, detail.to_string());
+    let _unheard = pipe.write_all(&report.to_bytes());
 }

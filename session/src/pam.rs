@@ -2,11 +2,10 @@
 
 use crate::voice::Voice;
 use nunbird_files::trusted::{Distrust, open_trusted};
-use nunbird_handover::{Pam, SessionTrouble, Untrusted};
+use nunbird_messages::{Pam, SessionTrouble, Untrusted};
 use nunbird_pam::{Error, Handle, Item};
 use nunbird_sys::rlimits::Limits;
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
@@ -58,13 +57,9 @@ impl Session {
         Ok(session)
     }
 
-    /// Adds the variables that the site lets pass, and gives their names; what the policy gives a job stays.
-    pub(crate) fn add_environment(
-        &mut self,
-        pam: &Pam,
-        environment: &mut BTreeMap<String, String>,
-    ) -> BTreeSet<String> {
-        let mut added = BTreeSet::new();
+    /// The variables that the site lets pass.
+    pub(crate) fn variables(&mut self, pam: &Pam) -> Vec<(String, String)> {
+        let mut passed = BTreeMap::new();
         for variable in self.handle.environment() {
             let text = variable.to_string_lossy();
             let Some((name, value)) = text.split_once('=').filter(|(name, _)| pam.passes(name)) else {
@@ -75,12 +70,9 @@ impl Session {
                 self.voice.say(&format!("nunbird: pam: variable {name} is not UTF-8 and is left out\n"));
                 continue;
             }
-            if let Entry::Vacant(vacant) = environment.entry(name.to_owned()) {
-                vacant.insert(value.to_owned());
-                added.insert(name.to_owned());
-            }
+            passed.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
-        added
+        passed.into_iter().collect()
     }
 
     /// Closes the session and ends its credentials. What fails is told, and makes the answer `false`: the stage is over.

@@ -4,10 +4,11 @@
 
 use crate::order::{self, Inherited};
 use nunbird_files::outputs::Outputs;
-use nunbird_handover::{
+use nunbird_messages::{
     CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, Keep, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD,
 };
 use nunbird_sys::{exec, passing, peer};
+use nunbird_wire::Message;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -52,7 +53,6 @@ pub(crate) fn trust(socket: &UnixStream) -> io::Result<()> {
 /// As sendmsg(2).
 pub(crate) fn send(mut socket: &UnixStream, stage: Inherited) -> io::Result<()> {
     let Inherited { order, script, exit_code, summary, launcher, control, report } = stage;
-    let bytes = order.to_bytes().map_err(io::Error::other)?;
     let named = [
         (OUTPUT, Some(File::from(io::stdout().as_fd().try_clone_to_owned()?))),
         (ERRORS, Some(File::from(io::stderr().as_fd().try_clone_to_owned()?))),
@@ -62,7 +62,7 @@ pub(crate) fn send(mut socket: &UnixStream, stage: Inherited) -> io::Result<()> 
         (CONTROL_FD, Some(control)),
         (REPORT_FD, Some(report)),
         (SUMMARY_FD, summary),
-        (HANDOVER_FD, Some(exec::sealed(c"nunbird-session", &bytes)?)),
+        (HANDOVER_FD, Some(exec::sealed(c"nunbird-session", &order.to_bytes())?)),
     ];
     for (number, file) in named.into_iter().filter_map(|(number, file)| Some((number, file?))) {
         let [byte, ..] = number.to_le_bytes();

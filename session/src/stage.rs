@@ -10,6 +10,7 @@ use nunbird_cgroup::Entrance;
 use nunbird_drop::launch::Change;
 use nunbird_drop::relay;
 use nunbird_files::outputs::Outputs;
+use nunbird_messages::SessionAdditions;
 use nunbird_sys::fork::Ended;
 use nunbird_sys::kernel::session_keyring;
 use nunbird_sys::process;
@@ -48,7 +49,7 @@ impl Stage {
         // What a login has where no module says otherwise.
         process::set_umask(0o022);
         let order = &self.inherited.order;
-        let account = &order.handover.account.name;
+        let account = &order.account.name;
         // Before modules run: some move this process into a group of theirs, and mounts may change.
         let group =
             order.group.as_ref().map(entrance).transpose().map_err(|e| failed("control group", &e))?;
@@ -75,10 +76,10 @@ impl Stage {
         outputs: &Outputs,
         group: Option<&Entrance>,
     ) -> Result<Ended, Trouble> {
-        let handover = &mut self.inherited.order.handover;
-        handover.umask = Some(process::current_umask());
-        handover.session_variables =
-            session.add_environment(&self.inherited.order.pam, &mut handover.environment);
+        let additions = SessionAdditions {
+            umask: process::current_umask(),
+            variables: session.variables(&self.inherited.order.pam),
+        };
         settle(parent)?;
         let limits = rlimits::raise_files().map_err(|e| failed("RLIMIT_NOFILE", &e))?;
         let watch = Watch::begin(&relay::HEEDED).map_err(|e| failed("signalfd", &e))?;
@@ -91,7 +92,7 @@ impl Stage {
             summary: summary.take(),
         };
         let place = Place { outputs, change: change(keyring), limits: &limits, group };
-        let child = launcher::start(order, files, place, report)?;
+        let child = launcher::start(order, additions, files, place, report)?;
         relay::follow(&child, &watch, control).map_err(|e| failed("waiting for the launcher", &e))
     }
 

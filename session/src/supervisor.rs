@@ -8,7 +8,7 @@ use crate::order::{self, Inherited};
 use crate::print_error;
 use crate::stage::Stage;
 use nunbird_drop::relay;
-use nunbird_handover::SessionTrouble;
+use nunbird_messages::SessionTrouble;
 use nunbird_sys::answer;
 use nunbird_sys::fork::{Child, Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
@@ -51,7 +51,7 @@ impl Course {
 
 /// Runs the stage in a session of its own. The code is this program's.
 pub(crate) fn run(inherited: Inherited, limits: Limits) -> u8 {
-    let codes = inherited.order.handover.exit_codes;
+    let codes = inherited.order.exit_codes;
     let report = inherited.report.try_clone();
     let course = report.and_then(|report| Ok((attend(inherited, limits, &report)?, report)));
     let (course, report) = match course {

@@ -1,6 +1,6 @@
 //! Who hears what modules say: the log of the stage that is running, or nobody.
 
-use nunbird_handover::Untrusted;
+use nunbird_messages::Untrusted;
 use nunbird_pam::{Heard, Tone};
 use std::cell::RefCell;
 use std::fs::File;

@@ -6,7 +6,7 @@ use nix::unistd::execveat;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
@@ -35,22 +35,20 @@ pub fn slate(name: &CStr, size: usize) -> io::Result<File> {
     Ok(file)
 }
 
-/// A memory file with the content of `source`, from its beginning, that nobody can change any more. `each` sees every piece;
-/// the pieces pass through `buffer`, which keeps the last ones.
+/// A memory file with the content of `source`, from its position, that nobody can change any more. The kernel copies where it can
+/// (sendfile(2)), so that no other copy is left in this process's memory.
 ///
 /// # Errors
 /// As memfd_create(2), read(2) and write(2); `EFBIG` for more than `limit` bytes.
-pub fn sealed_copy(
-    name: &CStr,
-    source: &File,
-    limit: u64,
-    buffer: &mut [u8],
-    mut each: impl FnMut(&[u8]),
-) -> io::Result<File> {
-    copy_into(memory(name, libc::MFD_NOEXEC_SEAL)?, source, limit, buffer, &mut each)
+pub fn sealed_copy(name: &CStr, source: &File, limit: u64) -> io::Result<File> {
+    let mut copy = memory(name, libc::MFD_NOEXEC_SEAL)?;
+    if io::copy(&mut source.take(limit.saturating_add(1)), &mut copy)? > limit {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
+    seal(copy)
 }
 
-/// As [`sealed_copy`], and the copy can be executed.
+/// As [`sealed_copy`], and the copy can be executed. `each` sees every piece; the pieces pass through `buffer`, which keeps the last ones.
 ///
 /// # Errors
 /// As [`sealed_copy`]; `EACCES` where `vm.memfd_noexec` forbids it.
@@ -61,16 +59,7 @@ pub fn sealed_program(
     buffer: &mut [u8],
     mut each: impl FnMut(&[u8]),
 ) -> io::Result<File> {
-    copy_into(memory(name, libc::MFD_EXEC)?, source, limit, buffer, &mut each)
-}
-
-fn copy_into(
-    mut copy: File,
-    source: &File,
-    limit: u64,
-    buffer: &mut [u8],
-    each: &mut impl FnMut(&[u8]),
-) -> io::Result<File> {
+    let mut copy = memory(name, libc::MFD_EXEC)?;
     let mut offset = 0;
     loop {
         let n = match source.read_at(buffer, offset) {

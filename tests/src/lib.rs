@@ -23,6 +23,7 @@ pub mod fake;
 pub mod groups;
 pub mod host;
 pub mod issuer;
+pub mod records;
 pub mod runner;
 pub mod scheduler;
 pub mod transcript;

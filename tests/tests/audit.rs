@@ -1,5 +1,6 @@
 //! Events of whole jobs, in every privilege mode and every place where they can go.
 
+use nunbird_tests::records;
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::enter::{Mount, Spec};
 use nunbird_tests::{Daemons, Exit, Privilege, World, needs};
@@ -23,11 +24,8 @@ fn outcomes(audit: &[Value]) -> Vec<(String, String)> {
 
 /// Changes where the events of an admitted job go.
 fn redirect(world: &World, audit: &Value) {
-    let record = world.records().pop().expect("a record");
-    let mut content: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");
-    assert!(content["audit"].is_object());
-    content["audit"] = audit.clone();
-    fs::write(&record, content.to_string()).expect("a record");
+    let audit = serde_json::from_value(audit.clone()).expect("places of events");
+    records::change_spec(&world.records().pop().expect("a record"), |spec| spec.audit = audit);
 }
 
 #[needs(root, in_each = Privilege::ALL)]
@@ -250,9 +248,7 @@ fn the_end_of_a_stage_that_cannot_be_written_is_told(privilege: Privilege) {
 }
 
 fn session_decision(world: &World) -> String {
-    let record = fs::read(world.records().pop().expect("a record")).expect("a record");
-    let content: Value = serde_json::from_slice(&record).expect("JSON");
-    content["decision_id"].as_str().expect("an id").to_owned()
+    records::read(&world.records().pop().expect("a record")).decision_id
 }
 
 #[needs(root)]

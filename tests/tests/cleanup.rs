@@ -1,10 +1,10 @@
 //! The clean-up of a job whatever came before it: a refusal, a stage that still runs, a restart of the host, another job.
 
 use nunbird_tests::needs;
+use nunbird_tests::records;
 use nunbird_tests::world::{Exit, Privilege, World};
-use serde_json::json;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 fn ready(privilege: Privilege) -> World {
@@ -28,13 +28,6 @@ fn runs(pid: &str) -> bool {
 
 fn pid(world: &World, file: &str) -> String {
     fs::read_to_string(world.host_path(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
-}
-
-fn change_record(record: &Path, change: impl FnOnce(&mut serde_json::Value)) {
-    let mut value: serde_json::Value =
-        serde_json::from_slice(&fs::read(record).expect("a record")).expect("JSON");
-    change(&mut value);
-    fs::write(record, value.to_string()).expect("a record");
 }
 
 fn builds_dir(world: &World, user: &str) -> PathBuf {
@@ -150,7 +143,7 @@ fn after_a_restart_of_the_host_a_job_is_over_and_its_place_is_free(privilege: Pr
     assert!(session.stage("get_sources").succeeded());
     let record = world.records().pop().expect("a record");
     // As if the host had restarted since.
-    change_record(&record, |value| value["boot_id"] = json!("00000000-0000-4000-8000-000000000000"));
+    records::change(&record, |record| record.boot_id = "00000000-0000-4000-8000-000000000000".to_owned());
     let late = session.run_text("build_script", "echo it ran");
     assert_eq!(late.exit, Exit::Code(2), "{privilege:?}: {}", late.log);
     assert!(late.stderr.contains("[host-restarted]"), "{}", late.stderr);
@@ -158,7 +151,7 @@ fn after_a_restart_of_the_host_a_job_is_over_and_its_place_is_free(privilege: Pr
     assert!(!builds_dir(&world, "alice").join("000/physics/lattice.tmp").exists(), "{privilege:?}");
     assert!(world.records().is_empty());
     assert!(session.config().succeeded());
-    change_record(&record, |value| value["boot_id"] = json!("00000000-0000-4000-8000-000000000000"));
+    records::change(&record, |record| record.boot_id = "00000000-0000-4000-8000-000000000000".to_owned());
     let next = world.job().id(7002);
     let mut new = next.begin();
     let answer = new.config();
@@ -175,8 +168,8 @@ fn the_clean_up_of_a_job_whose_place_another_has_ends_its_processes_alone() {
     let (mut a, mut b) = (old.begin(), new.begin());
     assert!(a.config().succeeded() && a.prepare().succeeded());
     assert!(a.run_text("build_script", &daemon("~/a")).succeeded());
-    let another_boot = json!("00000000-0000-4000-8000-000000000000");
-    change_record(&world.records().pop().expect("a record"), |value| value["boot_id"] = another_boot);
+    let another_boot = "00000000-0000-4000-8000-000000000000".to_owned();
+    records::change(&world.records().pop().expect("a record"), |record| record.boot_id = another_boot);
     assert!(b.config().stdout.contains("/000\"") && b.prepare().succeeded());
     assert!(b.run_text("build_script", &daemon("~/b")).succeeded());
     let outcome = a.cleanup();

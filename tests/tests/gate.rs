@@ -363,6 +363,45 @@ fn the_documentation_says_how_much_code_has_privilege() {
     assert!(text.contains(" ctl/src/sweep/mod.rs") && !text.contains("tests.rs"), "{text}");
 }
 
+/// The numbers in comments such as `// Steps 3, 4, 5a.`, in the order of the file.
+fn steps_in(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).expect("a source");
+    let comments = text.lines().filter_map(|line| {
+        let comment = line.trim_start().strip_prefix("// Step")?;
+        comment.strip_prefix("s ").or(comment.strip_prefix(' '))?.strip_suffix('.')
+    });
+    comments.flat_map(|numbers| numbers.split(", ").map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn every_step_of_the_documentation_is_marked_where_it_is_done_and_the_sequence_has_its_order() {
+    let text = fs::read_to_string(tree().join("docs/operation.md")).expect("the documentation");
+    let first = |line: &str| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned);
+    let is_number = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit());
+    let documented: Vec<String> = text.lines().filter_map(first).filter(is_number).collect();
+    let mut files = Vec::new();
+    for directory in ["auth/src", "decide/src", "drop/src"] {
+        sources(&tree().join(directory), &mut files);
+    }
+    let marked: BTreeSet<String> = files.iter().flat_map(|file| steps_in(file)).collect();
+    assert_eq!(marked, documented.iter().cloned().collect(), "the numbers of docs/operation.md");
+    // The first file is read to its end before the second is called, but for the decision's id.
+    let place = |step: &String| documented.iter().position(|known| known == step).expect("a step");
+    let main = steps_in(&tree().join("auth/src/main.rs"));
+    assert_eq!(main, ["1", "2", "8", "3", "4", "5", "5a", "6", "7"]);
+    let sequence: Vec<usize> = steps_in(&tree().join("auth/src/stages.rs")).iter().map(place).collect();
+    let config = sequence.iter().take_while(|at| **at < place(&"23".to_owned())).count();
+    let in_config = &sequence[..config];
+    assert!(in_config.len() >= 7, "{in_config:?}");
+    let stage = ["23", "24", "24a", "25", "26", "25a", "27", "28a", "29", "25b", "28"];
+    let steps = steps_in(&tree().join("auth/src/stages.rs"));
+    assert_eq!(
+        steps[config..][..stage.len()],
+        stage,
+        "launching (25a to 29) happens in the conversation (25b, 28)"
+    );
+}
+
 #[test]
 fn a_privileged_program_that_grows_above_its_ceiling_fails_the_check() {
     let ceilings = tempfile::NamedTempFile::new().expect("a file");

@@ -3,6 +3,7 @@
 
 use nix::sys::signal::Signal;
 use nunbird_tests::host::RUNNER_UNIT;
+use nunbird_tests::records;
 use nunbird_tests::{Cancel, Exit, Host, Job, Session, needs};
 use std::time::{Duration, Instant};
 
@@ -240,7 +241,9 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     let job = host.world().job();
     let mut session = admitted(&job);
     session.run_text("build_script", LEAVES);
-    host.root("sed -i 's/\"expires_at\":[0-9]*/\"expires_at\":1/' /var/lib/nunbird/jobs/*.json").success();
+    for record in host.world().records() {
+        records::change(&record, |record| record.expires_at = 1);
+    }
     let swept = host.root("/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner");
     assert!(swept.succeeded(), "{swept:?}");
     nothing_is_left(&host);
@@ -251,7 +254,7 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     session.run_text("build_script", LEAVES);
     let kept = host.root("/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner").success();
     assert!(!kept.contains("control-group") && units(&host).len() == 2, "a job with a record: {kept}");
-    host.root("rm /var/lib/nunbird/jobs/*.json").success();
+    host.root("rm /var/lib/nunbird/jobs/*.record").success();
     let swept = host.root("/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner").success();
     assert!(swept.contains(".slice (no record has it; 1 processes of it were ended)"), "{swept}");
     nothing_is_left(&host);

@@ -1,9 +1,10 @@
 //! What a `nunbird-decide` that was taken over gets: never root, a system account, a denied group, a file of root's, or a line in one.
 
-use nunbird_tests::{Exit, Privilege, World, needs};
+use nunbird_handover::{Account, ExitCodes, Handover, JobSpec, Task};
+use nunbird_tests::{Exit, Privilege, World, needs, records};
 
-/// Requests, and what the last of them is answered with. `ended` is the end of the conversation.
-const ATTACKS: [(&str, &str); 55] = [
+/// Requests in `config`, and what the last of them is answered with. `ended` is the end of the conversation.
+const IN_CONFIG: [(&str, &str); 57] = [
     ("slot root", "Refused"),
     ("slot nunbird", "Refused"),
     ("slot daemon", "Refused"),
@@ -12,40 +13,36 @@ const ATTACKS: [(&str, &str); 55] = [
     ("slot nobody-here", "Refused"),
     ("slot alice\nadmit account.uid 0", "Refused"),
     ("slot alice\nadmit account.gid 0", "Refused"),
-    ("slot alice\nadmit account.name \"bob\"", "Refused"),
+    ("slot alice\nadmit account.name bob", "Refused"),
     ("slot alice\nadmit account.uid 4102", "Refused"),
     ("slot alice\nadmit runner_uid 4999", "Refused"),
     ("slot alice\nadmit slot 900", "Refused"),
-    ("slot alice\nadmit decision_id \"0123456789abcdef0123456789abcdef\"", "Refused"),
+    ("slot alice\nadmit decision_id 0123456789abcdef0123456789abcdef", "Refused"),
     ("slot alice\nadmit job_directory.inode 1", "Refused"),
-    ("slot alice\nadmit boot_id \"x\"", "Refused"),
+    ("slot alice\nadmit job_directory.device 1", "Refused"),
+    ("slot alice\nadmit job_directory.path /x", "Refused"),
+    ("slot alice\nadmit boot_id x", "Refused"),
     ("slot alice\nadmit closed true", "Refused"),
     ("slot alice\nadmit expires_at 99999999999", "Refused"),
     ("slot alice\nadmit expires_at_boottime 99999999999", "Refused"),
+    ("slot alice\nadmit limits {}", "Refused"),
     ("slot alice\nslot alice", "Refused"),
     ("slot alice\nremember main:bob", "ended"),
     ("slot alice\nremember alice", "ended"),
     ("remember main:alice", "ended"),
-    ("slot alice\nadmit audit.file \"/var/lib/nunbird/jobs/4001-1-2.json\"", "Refused"),
-    ("slot alice\nadmit audit.file \"/etc/docker/daemon.json\"", "Refused"),
-    (
-        "slot alice\nadmit pam {\"service\":\"nunbird\",\"timeout\":301,\"environment\":[],\"session\":\"job\"}",
-        "Refused",
-    ),
-    ("place /var/lib/nunbird/jobs/4001-1-2.json", "Trouble"),
+    ("slot alice\nadmit pam nunbird,301", "Refused"),
+    ("place /var/lib/nunbird/jobs/4001-1-2.record", "Trouble"),
     ("place /var/lib/nunbird/jobs/x.jsonl", "Trouble"),
     ("place /etc/docker/daemon.json", "Trouble"),
     ("place /opt/nunbird/x.jsonl", "Trouble"),
     ("validate nunbird 5", "Trouble"),
-    ("permit", "ended"),
-    ("tidy", "ended"),
-    ("slot alice\nadmit policy_path \"/etc/shadow\"", "Refused"),
-    ("slot alice\nadmit audit.file \"/etc/ld.so.preload\"", "Refused"),
-    ("slot alice\nadmit site.own_directory \"/etc/systemd/system/ssh.service.d\"", "Refused"),
-    (
-        "slot alice\nadmit pam {\"service\":\"../x\",\"timeout\":1,\"environment\":[],\"session\":\"stage\"}",
-        "Refused",
-    ),
+    ("tidied", "ended"),
+    ("tidy alice /opt/nunbird/bin/nunbird", "ended"),
+    ("launch {}", "ended"),
+    ("finish", "ended"),
+    ("slot alice\nadmit policy_path /etc/shadow", "Refused"),
+    ("slot alice\nadmit own_directory /etc/systemd/system/ssh.service.d", "Refused"),
+    ("slot alice\nadmit pam ../x,1", "Refused"),
     ("admit nothing -", "Refused"),
     ("confine", "Refused"),
     ("file /etc/shadow", "Trouble"),
@@ -67,6 +64,26 @@ const ATTACKS: [(&str, &str); 55] = [
     ("trace <84>x\\n<0>forged", "ended"),
 ];
 
+/// The same in `prepare` of an admitted job of alice's.
+const IN_PREPARE: [(&str, &str); 16] = [
+    ("slot alice", "ended"),
+    ("admit nothing -", "ended"),
+    ("file /etc/nunbird/config.toml", "ended"),
+    ("keys /var/lib/nunbird/keys main.json", "ended"),
+    ("fetch /opt/nunbird/bin/nunbird-keys /var/lib/nunbird/keys", "ended"),
+    ("validate alice 1", "ended"),
+    ("own alice .config/nunbird/authorized_projects", "ended"),
+    ("person main:alice", "ended"),
+    ("confine", "ended"),
+    ("tidied", "ended"),
+    ("tidy alice /opt/nunbird/bin/nunbird", "ended"),
+    ("finish", "ended"),
+    ("place /etc/ld.so.preload", "Trouble"),
+    ("place /var/log/nunbird/x.jsonl\nevent {\"a\":1}\\n{\"b\":2}\\n", "ended"),
+    ("trace <84>x\\n<0>forged", "ended"),
+    ("launch {}\nlaunch []", "ended"),
+];
+
 #[needs(root, in_each = Privilege::PRIVILEGED)]
 fn a_decider_that_was_taken_over_gets_no_account_below_the_floor_and_nothing_of_roots(privilege: Privilege) {
     let world = World::new(privilege);
@@ -75,10 +92,11 @@ fn a_decider_that_was_taken_over_gets_no_account_below_the_floor_and_nothing_of_
     let genuine = world.job();
     let mut genuine = genuine.begin();
     assert!(genuine.config().succeeded());
-    let record = std::fs::read_to_string(&world.records()[0]).expect("the record");
-    world.write_file("/etc/nunbird/record.json", &record, "root", 0o644);
+    let record = std::fs::read(&world.records()[0]).expect("the record");
+    world.write_file("/etc/nunbird/record", record, "root", 0o644);
+    let message = of_root(&records::spec(&world.records()[0]));
     world.take_over_decider();
-    for (attack, expected) in ATTACKS {
+    for (attack, expected) in IN_CONFIG {
         if attack.ends_with("nbt_runner") && privilege == Privilege::RootRunner {
             continue;
         }
@@ -88,18 +106,55 @@ fn a_decider_that_was_taken_over_gets_no_account_below_the_floor_and_nothing_of_
         let seen = format!("{privilege:?}, {attack}: {}", outcome.log);
         assert_ne!(outcome.exit, Exit::Code(0), "{seen}");
         assert_eq!(world.records().len(), before, "{seen}");
-        let last = attack.lines().last().unwrap_or_default();
-        let answer =
-            outcome.log.lines().rev().find_map(|line| line.strip_prefix(&format!("attack: {last}: ")));
-        match (expected, answer) {
-            ("ended", None) => {}
-            (_, Some(answer)) => assert!(answer.starts_with(expected), "{seen}"),
-            (_, None) => panic!("{seen}"),
-        }
-        assert!(!outcome.log.contains("open file"), "{seen}");
+        check(attack, expected, &outcome.log, &seen);
     }
     // What it can do: an account above the floor, with a record that says what it likes.
     world.write_file("/etc/nunbird/attack", "slot alice\nadmit nothing -", "root", 0o644);
     let admitted = world.job().id(7003).config();
     assert!(admitted.log.contains("attack: admit nothing -: Done"), "{}", admitted.log);
+    for (attack, expected) in IN_PREPARE {
+        world.write_file("/etc/nunbird/attack", attack, "root", 0o644);
+        let outcome = genuine.prepare();
+        let seen = format!("{privilege:?}, prepare, {attack}: {}", outcome.log);
+        assert_ne!(outcome.exit, Exit::Code(0), "{seen}");
+        check(attack, expected, &outcome.log, &seen);
+    }
+    // What it can do: a launcher of the job's account with a message of its own, which the launcher refuses where it is of another account.
+    world.write_file("/etc/nunbird/attack", format!("launch {message}"), "root", 0o644);
+    let outcome = genuine.prepare();
+    assert!(outcome.log.contains("refusing to run a job"), "{}", outcome.log);
+}
+
+fn check(attack: &str, expected: &str, log: &str, seen: &str) {
+    let last = attack.lines().last().unwrap_or_default();
+    let answer = log.lines().rev().find_map(|line| line.strip_prefix(&format!("attack: {last}: ")));
+    match (expected, answer) {
+        ("ended", None) => {}
+        (_, Some(answer)) => assert!(answer.starts_with(expected), "{seen}"),
+        (_, None) => panic!("{seen}"),
+    }
+    assert!(!log.contains("open file"), "{seen}");
+}
+
+/// A message for the launcher of this job that says that the account is root.
+fn of_root(spec: &JobSpec) -> String {
+    let handover = Handover {
+        version: nunbird_handover::FORMAT_VERSION,
+        decision_id: spec.decision_id.clone(),
+        job_id: spec.job_id,
+        task: Task::Prepare,
+        account: Account { uid: 0, gid: 0, ..spec.account.clone() },
+        identity: spec.identity.clone(),
+        workspace: spec.workspace.clone(),
+        shell: spec.shell.clone(),
+        environment: spec.environment.clone(),
+        session_variables: std::collections::BTreeSet::new(),
+        umask: None,
+        exit_codes: ExitCodes::default(),
+        exit_code_file: false,
+        batch: None,
+        site: spec.site.clone(),
+        expires_at: spec.expires_at,
+    };
+    String::from_utf8(handover.message().expect("a message")).expect("JSON")
 }

@@ -1,6 +1,7 @@
 //! Tokens that prove nothing, tried on the installed setuid program: each is refused, said why, and audited.
 
 use nunbird_tests::issuer::{self, Reply, SigningKey};
+use nunbird_tests::records;
 use nunbird_tests::runner::{Job, RunnerVersion, StageOutcome};
 use nunbird_tests::world::{Exit, Privilege, World};
 use nunbird_tests::{JobToken, needs};
@@ -272,10 +273,8 @@ fn a_token_counts_for_jobs_of_the_server_that_signed_it_and_at_most_for_a_months
     assert_denied(&world, &at("git.example.org"), "token-of-another-server");
     let job = world.job().claim("exp", json!(u64::MAX));
     assert_eq!(job.config().exit, Exit::Code(0));
-    let record = std::fs::read(world.records().pop().expect("a record")).expect("a record");
-    let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
-    let until =
-        record["expires_at"].as_u64().expect("a time") - record["admitted_at"].as_u64().expect("a time");
+    let spec = records::spec(&world.records().pop().expect("a record"));
+    let until = spec.expires_at - spec.admitted_at;
     assert!((31 * 86_400..33 * 86_400).contains(&until), "{until}");
 }
 

@@ -1,5 +1,6 @@
 //! Rows of docs/cve-ledger.md that no other file proves.
 
+use nunbird_tests::records;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::Account;
 use nunbird_tests::{Exit, Privilege, World, needs};
@@ -189,9 +190,7 @@ fn a_call_that_is_killed_at_any_moment_leaves_whole_files() {
         let outcome = config_by(&mut session, &["/bin/bash", "-c", &script]);
         admitted += usize::from(outcome.stdout.contains("builds_dir"));
         for record in world.records() {
-            let text = fs::read_to_string(&record).expect("a record");
-            let value: serde_json::Value = serde_json::from_str(&text).expect("a whole record");
-            assert_eq!(value["account"]["name"], "alice");
+            assert_eq!(records::read(&record).account.name, "alice");
         }
         // Panics for half a line.
         let _ = world.audit();

@@ -2,9 +2,10 @@
 //!
 //! This process goes into groups of its own, below which `nunbird-auth` makes those of jobs; so everything is in one test.
 
+use nunbird_tests::records;
 use nunbird_tests::world::{Exit, Privilege, World};
 use nunbird_tests::{Groups, Job, needs, skip};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -168,10 +169,7 @@ fn a_late_job_that_does_not_end_keeps_no_other_out(groups: &Groups) {
     for group in groups.jobs() {
         fs::write(group.join("cgroup.procs"), stubborn.id().to_string()).expect("moved");
     }
-    let record = world.records().pop().expect("a record");
-    let mut value: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");
-    value["expires_at"] = json!(1);
-    fs::write(&record, value.to_string()).expect("a record");
+    records::change(&world.records().pop().expect("a record"), |record| record.expires_at = 1);
     let mut next = next.begin();
     assert!(next.config().stdout.contains("/001\""), "the late one keeps its slot until it is cleaned up");
     let (cleanup, admitted) = std::thread::scope(|scope| {
@@ -198,9 +196,8 @@ fn a_group_that_does_not_empty_keeps_no_credentials(groups: &Groups) {
     let job = world.job();
     let mut session = job.begin();
     assert!(session.config().succeeded() && session.prepare().succeeded());
-    let record = world.records().pop().expect("a record");
-    let value: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");
-    let secrets = format!("{}.tmp", value["workspace"]["project_dir"].as_str().expect("a path"));
+    let spec = records::spec(&world.records().pop().expect("a record"));
+    let secrets = format!("{}.tmp", spec.workspace.project_dir.display());
     let script = format!("mkdir -p {secrets} && echo secret >{secrets}/KEY");
     assert!(session.run_text("prepare_script", &script).succeeded());
     assert!(world.host_path(&secrets).exists());

@@ -88,8 +88,8 @@ fn closed_standard_descriptors_are_not_taken_by_files_of_the_program() {
     assert!(outcome.stdout.starts_with('{'), "{}", outcome.stdout);
     let outcome = call_through(&mut session, "exec <&- >&- 2>&-", Some("echo out; echo err >&2"));
     assert_eq!(outcome.exit, Exit::Code(0), "{outcome:?}");
-    let record = std::fs::read_to_string(world.records().pop().expect("a record")).expect("a record");
-    assert!(record.starts_with('{') && record.ends_with('}'), "{record}");
+    // A record into which something else was written is none.
+    assert_eq!(nunbird_tests::records::read(&world.records().pop().expect("a record")).account.name, "alice");
 }
 
 #[needs(root)]
@@ -247,7 +247,8 @@ fn no_secret_is_in_any_output_record_audit_line_or_argument() {
     let signature = token.rsplit('.').next().expect("a signature");
     let mut session = job.begin();
     let outcomes = [session.config(), session.prepare(), session.run_text("build_script", "ps -eo args")];
-    let record = std::fs::read_to_string(world.records().pop().expect("a record")).expect("a record");
+    let record = std::fs::read(world.records().pop().expect("a record")).expect("a record");
+    let record = String::from_utf8_lossy(&record).into_owned();
     let audit =
         std::fs::read_to_string(world.host_path("/var/log/nunbird/audit.jsonl")).expect("the audit file");
     let all: String = outcomes.iter().map(|outcome| outcome.log.clone()).chain([record, audit]).collect();

@@ -1,6 +1,8 @@
 //! The record of a job, by which every stage after `config` goes.
 
+use nunbird_messages::Record;
 use nunbird_tests::needs;
+use nunbird_tests::records;
 use nunbird_tests::world::{Exit, Privilege, World};
 use serde_json::json;
 use std::fs;
@@ -50,11 +52,15 @@ fn a_record_whose_time_is_up_runs_nothing_but_cleanup() {
     let mut session = job.begin();
     assert!(session.config().succeeded());
     let record = world.records().pop().expect("a record");
-    let text = fs::read_to_string(&record).expect("a record");
-    for clock in ["expires_at", "expires_at_boottime"] {
-        let mut changed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        changed[clock] = json!(1);
-        fs::write(&record, changed.to_string()).expect("a record");
+    let genuine = fs::read(&record).expect("a record");
+    type Change = fn(&mut Record);
+    let clocks: [(&str, Change); 2] = [
+        ("expires_at", |record| record.expires_at = 1),
+        ("expires_at_boottime", |record| record.expires_at_boottime = 1),
+    ];
+    for (clock, change) in clocks {
+        fs::write(&record, &genuine).expect("a record");
+        records::change(&record, change);
         let outcome = session.run_text("build_script", "id");
         assert_eq!(outcome.exit, Exit::Code(1), "{clock}: {}", outcome.log);
         assert!(outcome.stderr.contains("[record-expired]"), "{}", outcome.stderr);

@@ -5,6 +5,8 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nunbird_messages::Runner;
+use nunbird_tests::records;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{Exit, Finished};
@@ -132,16 +134,15 @@ fn a_runner_of_another_boot_or_another_pid_namespace_is_not_judged() {
     let shell = session.directory().join("pid");
     assert!(below_a_shell(&mut session, true, &shell, None).succeeded());
     let record = world.records().pop().expect("a record");
-    let mut value: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");
-    let namespace = value["runner"]["pid_namespace"].clone();
-    value["runner"]["pid_namespace"] = 1.into();
-    fs::write(&record, value.to_string()).expect("a record");
+    let runner = records::read(&record).runner.expect("the runner");
+    let changed = Runner { pid_namespace: 1, ..runner.clone() };
+    records::change(&record, |record| record.runner = Some(changed));
     assert!(sweep(&world, Privilege::Setuid).stdout.contains("its job may still run"));
     assert!(session.prepare().succeeded());
     // An id that another process has by now is no runner.
-    value["runner"]["pid_namespace"] = namespace;
-    value["runner"]["processes"][0]["pid"] = std::process::id().into();
-    fs::write(&record, value.to_string()).expect("a record");
+    let mut changed = runner;
+    changed.processes[0].pid = std::process::id().cast_signed();
+    records::change(&record, |record| record.runner = Some(changed));
     assert!(sweep(&world, Privilege::Setuid).stdout.contains("has ended"));
     assert!(world.records().is_empty());
 }

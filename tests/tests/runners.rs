@@ -2,13 +2,13 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nunbird_tests::records;
 use nunbird_tests::runner::{Session, StageOutcome};
 use nunbird_tests::world::{Account, Finished, RUNNER_GID};
 use nunbird_tests::{Privilege, World, needs};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// No call waits for a lock as long: five seconds are the most.
@@ -331,12 +331,6 @@ fn calls_that_are_killed_while_they_write_leave_one_file_of_a_kind() {
     assert!(left().is_empty(), "{:?}", left());
 }
 
-fn change_record(record: &Path, change: impl FnOnce(&mut Value)) {
-    let mut value: Value = serde_json::from_slice(&fs::read(record).expect("a record")).expect("JSON");
-    change(&mut value);
-    fs::write(record, value.to_string()).expect("a record");
-}
-
 #[needs(root)]
 fn a_record_that_a_failed_clean_up_kept_outlives_the_next_job_in_a_directory_of_its_numbers() {
     let world = ready(Privilege::Setuid);
@@ -355,11 +349,10 @@ fn a_record_that_a_failed_clean_up_kept_outlives_the_next_job_in_a_directory_of_
     let next = world.job().id(7002).user("bob");
     let mut next = next.begin();
     let meta = next.directory().metadata().expect("a directory");
-    change_record(&kept, |value| {
-        value["job_directory"]["device"] = json!(meta.dev());
-        value["job_directory"]["inode"] = json!(meta.ino());
+    records::change(&kept, |record| {
+        (record.job_directory.device, record.job_directory.inode) = (meta.dev(), meta.ino());
     });
-    let name = format!("4001-{:x}-{:x}.json", meta.dev(), meta.ino());
+    let name = format!("4001-{:x}-{:x}.record", meta.dev(), meta.ino());
     fs::rename(&kept, kept.with_file_name(&name)).expect("a name");
     assert!(next.config().succeeded() && next.prepare().succeeded());
     assert_eq!(world.records().len(), 2, "the record is gone: {:?}", world.records());

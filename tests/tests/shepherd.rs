@@ -144,7 +144,9 @@ fn a_launcher_that_is_killed_takes_the_job_along_and_is_no_success(privilege: Pr
 }
 
 #[needs(root, in_each = Privilege::ALL)]
-fn the_shepherd_holds_no_capability_no_group_and_no_file_but_the_audit_file(privilege: Privilege) {
+fn the_shepherd_holds_no_capability_no_group_and_nothing_open_but_the_audit_file_and_the_decider(
+    privilege: Privilege,
+) {
     let world = ready(privilege);
     let outcome = while_running(&world, "while [ ! -e ~/enough ]; do sleep 0.05; done", |pids| {
         let directory = Path::new("/proc").join(pids["shepherd"].to_string());
@@ -176,9 +178,11 @@ fn the_shepherd_holds_no_capability_no_group_and_no_file_but_the_audit_file(priv
         assert_eq!(field("Seccomp:"), "2", "{privilege:?}: a filter");
         let open = fs::read_dir(directory.join("fd")).expect("descriptors").flatten();
         let high = open.filter(|e| e.file_name().len() > 1 || e.file_name() > *"2");
-        let high: Vec<_> = high.map(|entry| fs::read_link(entry.path()).expect("a link")).collect();
-        let [audit] = &high[..] else { panic!("{privilege:?}: {high:?}") };
+        let mut high: Vec<_> = high.map(|entry| fs::read_link(entry.path()).expect("a link")).collect();
+        high.sort();
+        let [audit, decider] = &high[..] else { panic!("{privilege:?}: {high:?}") };
         assert!(audit.ends_with("audit.jsonl"), "{privilege:?}: {high:?}");
+        assert!(decider.to_string_lossy().starts_with("socket:"), "{privilege:?}: {high:?}");
         world.write_file("/home/alice/enough", "", "alice", 0o600);
     });
     assert!(outcome.succeeded(), "{}", outcome.log);

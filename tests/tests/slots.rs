@@ -1,18 +1,10 @@
 //! Concurrency slots: two jobs at once never share a directory, and a path stays the same from run to run.
 
+use nunbird_tests::records;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::{Privilege, World, needs};
-use serde_json::{Value, json};
-use std::fs;
-use std::path::Path;
 
 const ANOTHER_BOOT: &str = "00000000-0000-4000-8000-000000000000";
-
-fn change_record(record: &Path, key: &str, to: Value) {
-    let mut value: Value = serde_json::from_slice(&fs::read(record).expect("a record")).expect("JSON");
-    value[key] = to;
-    fs::write(record, value.to_string()).expect("a record");
-}
 
 fn builds_dir(outcome: &StageOutcome) -> String {
     let answer: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
@@ -76,7 +68,9 @@ fn a_job_of_before_a_restart_does_not_clean_another_jobs_directories() {
     let (old, new) = (world.job(), world.job().id(7002).with_repository().file_variable("KEY", "the key\n"));
     let (mut first, mut second) = (old.begin(), new.begin());
     assert!(first.config().succeeded());
-    change_record(&world.records().pop().expect("a record"), "boot_id", json!(ANOTHER_BOOT));
+    records::change(&world.records().pop().expect("a record"), |record| {
+        record.boot_id = ANOTHER_BOOT.to_owned();
+    });
     assert!(builds_dir(&second.config()).ends_with("/000"), "the slot is free");
     assert!(second.prepare().succeeded());
     assert!(second.stage("get_sources").succeeded());

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod frame;
+mod layout;
 mod reader;
 mod writer;
 
@@ -26,6 +27,19 @@ pub trait Message: Sized {
     /// # Errors
     /// [`Malformed`] for anything else.
     fn read(input: &mut Reader<'_>) -> Result<Self, Malformed>;
+
+    /// Writes a list of these: their count and each of them.
+    fn write_list(items: &[Self], out: &mut Writer) {
+        out.list(items, |out, item| item.write(out));
+    }
+
+    /// Reads what [`Message::write_list`] wrote.
+    ///
+    /// # Errors
+    /// As [`Message::read`].
+    fn read_list(input: &mut Reader<'_>) -> Result<Vec<Self>, Malformed> {
+        input.list(usize::MAX, Self::read)
+    }
 
     /// The message as bytes.
     fn to_bytes(&self) -> Vec<u8> {

@@ -7,7 +7,7 @@ use super::records::{self, LONGEST_JOB};
 use super::{Action, Item};
 use nix::unistd::geteuid;
 use nunbird_files::directory::Directory;
-use nunbird_handover::{Claim, Now, Record};
+use nunbird_messages::{Claim, Now, Record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -88,13 +88,13 @@ fn remove(directory: &Directory, path: &Path, now: &Now, name: &str) -> io::Resu
 
 fn read(directory: &Directory, name: &str) -> io::Result<Claim> {
     let (bytes, ..) = directory.read(name, Claim::MOST)?;
-    Claim::from_bytes(&bytes).map_err(io::Error::other)
+    Claim::parse(&bytes).map_err(io::Error::other)
 }
 
 /// Of every record that can be read.
 fn decisions(directory: &Directory) -> io::Result<BTreeSet<String>> {
     let names = directory.names()?;
     let read = |name: &String| directory.read(name, Record::MOST).ok();
-    let records = names.iter().filter(|name| name.ends_with(".json")).filter_map(read);
-    Ok(records.filter_map(|(bytes, ..)| Record::from_bytes(&bytes).ok()).map(|r| r.decision_id).collect())
+    let records = names.iter().filter(|name| name.ends_with(Record::SUFFIX)).filter_map(read);
+    Ok(records.filter_map(|(bytes, ..)| Record::parse(&bytes).ok()).map(|r| r.decision_id).collect())
 }

@@ -19,7 +19,8 @@ use nix::unistd::geteuid;
 use nunbird_cgroup::{self as cgroup, Parent, Place, Stray, Way};
 use nunbird_files::directory::Directory;
 use nunbird_files::identity::FileIdentity;
-use nunbird_handover::{Claim, Record};
+use nunbird_handover::{GroupPlace, JobLimits};
+use nunbird_messages::{Claim, Record};
 use nunbird_sys::patient;
 use nunbird_sys::users::UserEntry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,7 +109,7 @@ fn nobodys(runner: Option<&UserEntry>) -> Result<Found, Unread> {
     // What the runner's account writes must not lead root elsewhere.
     let own = stores.iter().filter(|(_, (uid, _))| *uid == geteuid().as_raw());
     let own = own.filter_map(|(path, owner)| Named::read(path, *owner).ok().flatten());
-    let own: Vec<Record> = own.flat_map(|named| named.records).collect();
+    let own: Vec<GroupPlace> = own.flat_map(|named| named.places).collect();
     let owners: Vec<u32> = match root {
         true => std::iter::once(0).chain(runner.map(|runner| runner.uid)).collect(),
         false => vec![geteuid().as_raw()],
@@ -150,17 +151,18 @@ fn stores(runner: Option<&UserEntry>) -> Vec<(PathBuf, (u32, u32))> {
 }
 
 /// What one directory of records says of groups.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Named {
-    records: Vec<Record>,
-    /// Claims whose `config` is on its way to the record.
-    admissions: Vec<Claim>,
+    /// Of the groups that records name.
+    places: Vec<GroupPlace>,
+    /// Names that groups of admissions on their way to a record will have.
+    to_be_made: Vec<String>,
     /// A file that cannot be read, which may be of any group: another version's, for example.
     unread: Option<String>,
 }
 
 /// The fields of [`Named`], as a child passes them.
-type Parts = (Vec<Record>, Vec<Claim>, Option<String>);
+type Parts = (Vec<GroupPlace>, Vec<String>, Option<String>);
 
 impl Named {
     /// None where there is no such directory. One that this account may not read is an error: its jobs may run.
@@ -172,7 +174,7 @@ impl Named {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let mut named = Named { records: Vec::new(), admissions: Vec::new(), unread: None };
+        let mut named = Named::default();
         // Admissions first: one that ends meanwhile has written its record by then.
         for name in directory.names()?.into_iter().filter(|name| name.ends_with(Claim::SUFFIX)) {
             let on_its_way = match directory.try_lock(&name) {
@@ -180,8 +182,10 @@ impl Named {
                 locked => locked?.is_none(),
             };
             let read = directory.read(&name, Claim::MOST).ok();
-            match read.and_then(|(bytes, ..)| Claim::from_bytes(&bytes).ok()) {
-                Some(claim) if on_its_way => named.admissions.push(claim),
+            match read.and_then(|(bytes, ..)| Claim::parse(&bytes).ok()) {
+                Some(claim) if on_its_way => {
+                    named.to_be_made.extend(cgroup::names_by_decision(claim.job_id, &claim.decision_id));
+                }
                 None if on_its_way => named.unread = Some(name),
                 _ => {}
             }
@@ -189,7 +193,9 @@ impl Named {
         // Twice, for a record that is set aside meanwhile: its new name may come before the place where the list is.
         let mut known = BTreeSet::new();
         for _ in 0..2 {
-            for name in directory.names()?.into_iter().filter(|name| name.ends_with(".json")) {
+            let of_record =
+                |name: &String| name.ends_with(Record::SUFFIX) || name.ends_with(records::FORMER_SUFFIX);
+            for name in directory.names()?.into_iter().filter(of_record) {
                 if known.insert(name.clone()) {
                     named.take(&directory, name);
                 }
@@ -204,8 +210,8 @@ impl Named {
             Err(e) if e.kind() == ErrorKind::NotFound => return,
             read => read.ok(),
         };
-        match bytes.and_then(|(bytes, ..)| Record::from_bytes(&bytes).ok()) {
-            Some(record) => self.records.push(record),
+        match bytes.and_then(|(bytes, ..)| place(&bytes)) {
+            Some(place) => self.places.extend(place),
             None => self.unread = Some(name),
         }
     }
@@ -214,27 +220,32 @@ impl Named {
     fn read_patiently(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
         let read = || {
             let named = Self::read(path, owner).map_err(|e| e.to_string());
-            let parts = named.map(|named| named.map(|n| (n.records, n.admissions, n.unread)));
+            let parts = named.map(|named| named.map(|n| (n.places, n.to_be_made, n.unread)));
             serde_json::to_vec(&parts).unwrap_or_default()
         };
         let said = patient::once(LOOK, read)?.ok_or(ErrorKind::TimedOut)?;
         let named: Result<Option<Parts>, String> = serde_json::from_slice(&said).map_err(io::Error::other)?;
-        let whole = |(records, admissions, unread)| Named { records, admissions, unread };
+        let whole = |(places, to_be_made, unread)| Named { places, to_be_made, unread };
         named.map(|named| named.map(whole)).map_err(io::Error::other)
     }
 
     /// By version and name, as [`cgroup::below`] has them.
     fn groups(&self) -> Vec<(bool, String)> {
-        let places = self.records.iter().filter_map(|r| r.limits.as_ref()?.group.as_ref());
-        let made = places.flat_map(|group| group.directories.values().map(|path| (group.unified, path)));
+        let made =
+            self.places.iter().flat_map(|group| group.directories.values().map(|path| (group.unified, path)));
         let made = made
             .filter_map(|(unified, path)| Some((unified, path.file_name()?.to_string_lossy().into_owned())));
-        let to_be_made = self.admissions.iter().flat_map(|claim| {
-            let names = cgroup::names_by_decision(claim.job_id, &claim.decision_id);
-            names.into_iter().flat_map(|name| [(false, name.clone()), (true, name)])
-        });
+        let to_be_made =
+            self.to_be_made.iter().flat_map(|name| [(false, name.clone()), (true, name.clone())]);
         made.chain(to_be_made).collect()
     }
+}
+
+/// The place of a record's group, which it may not have; none where the record cannot be read.
+fn place(record: &[u8]) -> Option<Option<GroupPlace>> {
+    let record = Record::parse(record).ok()?;
+    let limits = record.limits.as_deref().map(serde_json::from_slice::<JobLimits>).transpose().ok()?;
+    Some(limits.and_then(|limits| limits.group))
 }
 
 fn act_as((uid, gid): (u32, u32)) -> std::io::Result<Option<FileIdentity>> {
@@ -243,15 +254,14 @@ fn act_as((uid, gid): (u32, u32)) -> std::io::Result<Option<FileIdentity>> {
 
 /// Below what the runner has groups of jobs. A process in a container may have the runner's number and a Nunbird of its own, whose
 /// records are elsewhere: it must see the very directory of records that this one sees.
-fn parents(runner: Option<&UserEntry>, records: &[Record]) -> Vec<Parent> {
+fn parents(runner: Option<&UserEntry>, groups: &[GroupPlace]) -> Vec<Parent> {
     let mut parents: Vec<Parent> = Vec::new();
     let mut add = |parent: Parent| {
         if !parents.contains(&parent) {
             parents.push(parent);
         }
     };
-    for record in records {
-        let Some(group) = record.limits.as_ref().and_then(|limits| limits.group.as_ref()) else { continue };
+    for group in groups {
         let way = if group.unified { Way::Unified } else { Way::Separate };
         for (controller, path) in &group.directories {
             if let Some(parent) = path.parent() {

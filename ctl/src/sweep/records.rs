@@ -7,15 +7,17 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 use nunbird_files::directory::Directory;
-use nunbird_handover::{Now, Record};
 use nunbird_host::runner;
+use nunbird_messages::{Now, Record};
 use nunbird_sys::{clock, users};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub(super) const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
 pub(super) const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
-pub(super) const MAX_RECORD: u64 = 64 << 10;
+pub(super) const MAX_RECORD: u64 = Record::MOST;
+/// How the names of records of Nunbird 0.1 end, which this version cannot read.
+pub(super) const FORMER_SUFFIX: &str = ".json";
 /// A record that this version cannot read is nobody's after GitLab's longest timeout, in seconds.
 pub(super) const LONGEST_JOB: u64 = 31 * 86_400;
 
@@ -58,7 +60,7 @@ pub(crate) fn now() -> Result<Now, Trouble> {
 pub(crate) fn read(now: &Now) -> Result<Vec<Found>, Trouble> {
     let Some((path, directory)) = own()? else { return Ok(Vec::new()) };
     let mut names = directory.names().map_err(|e| Trouble::new(format!("{}: {e}", path.display())))?;
-    names.retain(|name| name.ends_with(".json"));
+    names.retain(|name| name.ends_with(Record::SUFFIX) || name.ends_with(FORMER_SUFFIX));
     names.sort();
     Ok(names.into_iter().map(|name| judge(&directory, &path, name, now)).collect())
 }
@@ -87,7 +89,7 @@ fn place() -> Result<PathBuf, Trouble> {
 
 fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
     let read = directory.read(&name, MAX_RECORD).map_err(|e| e.to_string());
-    let record = read.and_then(|(bytes, ..)| Record::from_bytes(&bytes).map_err(|e| e.to_string()));
+    let record = read.and_then(|(bytes, ..)| Record::parse(&bytes).map_err(|e| e.to_string()));
     let over = match &record {
         Ok(record) if !record.is_of_boot(now) => Ok("the host has restarted since".to_owned()),
         Ok(record) if record.is_over(now) => {

@@ -2,6 +2,7 @@
 
 use crate::world::{SYSTEM_FAILURE, World, assert_code, err, out};
 use nunbird_handover::Task;
+use nunbird_messages::Envelope;
 use nunbird_skip::needs;
 
 const TOUCH: &str = "touch \"$HOME/ran\"; exit 0";
@@ -18,12 +19,16 @@ fn without_a_handover_it_says_who_starts_it() {
 fn a_broken_handover_or_one_of_another_version_is_refused() {
     let mut world = World::new();
     world.handover.task = Task::Run("build_script".to_owned());
-    let good = String::from_utf8(world.handover.to_bytes().expect("bytes")).expect("text");
+    let good = world.handover.to_bytes().expect("bytes");
+    let message = String::from_utf8(world.handover.message().expect("bytes")).expect("text");
     let version = format!("\"version\":{}", nunbird_handover::FORMAT_VERSION);
-    for bad in ["", "{}", &good[1..], &good.replace(&version, "\"version\":1")] {
-        let output = world.start_with(bad.as_bytes(), TOUCH).finish();
+    let old = Envelope::plain(message.replace(&version, "\"version\":1").into_bytes());
+    let bad: [&[u8]; 6] =
+        [b"", b"{}", message.as_bytes(), &good[1..], &good[..good.len() - 1], &[&good[..], b"x"].concat()];
+    for bad in bad.into_iter().chain([&old[..]]) {
+        let output = world.start_with(bad, TOUCH).finish();
         assert_code(&output, 2);
-        assert!(err(&output).contains("no handover behind descriptor 3"), "{bad}: {}", err(&output));
+        assert!(err(&output).contains("no handover behind descriptor 3"), "{bad:?}: {}", err(&output));
     }
     assert!(!world.home().join("ran").exists());
 }

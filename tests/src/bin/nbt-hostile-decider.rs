@@ -1,11 +1,11 @@
 //! A `nunbird-decide` that was taken over: it asks for what `/etc/nunbird/attack` says, and prints what it gets.
 //!
-//! One request a line, as words; `admit KEY JSON` sends the record of `/etc/nunbird/record.json`, made this call's own but for that key.
+//! One request a line, as words; `admit KEY VALUE` sends the record of `/etc/nunbird/record`, made this call's own but for that key.
 
 use nunbird_host::{Destination, Fetch, Validate};
-use nunbird_requests::{Confine, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start};
+use nunbird_messages::{Isolation, Pam, Record, SessionSpan};
+use nunbird_requests::{Confine, Launch, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start, Task, Tidying};
 use nunbird_wire::{Message, read_frame, write_frame};
-use serde_json::Value;
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +21,8 @@ fn main() {
         UnixStream::from(OwnedFd::from(nunbird_sys::inherited::take(MONITOR_FD).expect("the socket")));
     let start = read_frame(&socket, MAX_REPLY).expect("a message").expect("a start");
     let start = Start::from_bytes(&start).expect("a start");
-    for _ in &start.files {
+    let script = matches!(&start.task, Task::Stage(stage) if stage.script);
+    for _ in 0..start.files.len() + usize::from(script) {
         nunbird_sys::passing::receive(socket.as_fd()).expect("a file");
     }
     let mut slot = 0;
@@ -73,8 +74,15 @@ fn request(line: &str, start: &Start, slot: u64) -> Request {
         ["trace", rest @ ..] => Request::Trace(rest.join(" ").replace("\\n", "\n").into_bytes()),
         ["person", file] => Request::Person(text(file)),
         ["remember", file] => Request::RememberPerson(text(file), b"x y 1\n".to_vec()),
-        ["permit"] => Request::Permit,
-        ["tidy"] => Request::Tidy(record(start, slot, "nothing", "")),
+        ["launch", rest @ ..] => Request::Launch(launch(&rest.join(" "))),
+        ["finish"] => Request::Finish,
+        ["tidied"] => Request::Tidied,
+        ["tidy", account, launcher] => Request::Tidy(Tidying {
+            account: text(account),
+            launcher: launcher.into(),
+            isolation: Isolation::default(),
+            launch: launch("{}"),
+        }),
         ["confine"] => Request::Confine(Confine {
             limits: b"{}".to_vec(),
             disks: b"[]".to_vec(),
@@ -94,19 +102,50 @@ fn shell(command: &str) -> Vec<CString> {
     ["sh", "-c", command].map(|word| CString::new(word).expect("a word")).to_vec()
 }
 
-/// The record with everything that the monitor compares made right, and then `key`, with dots for objects, made `value`.
+fn launch(message: &str) -> Launch {
+    let environment = vec![CString::new("LD_PRELOAD=/tmp/nbt_hostile.so").expect("a word")];
+    Launch { message: message.as_bytes().to_vec(), environment, submits: false }
+}
+
+/// The record with everything that the monitor compares made right, and then `key` made `value`.
 fn record(start: &Start, slot: u64, key: &str, value: &str) -> Vec<u8> {
-    let text = fs::read_to_string("/etc/nunbird/record.json").expect("a record");
-    let mut record: Value = serde_json::from_str(&text).expect("JSON");
-    let (path, device, inode) = start.job_directory.clone().expect("a directory");
-    record["decision_id"] = start.decision_id.clone().into();
-    record["job_directory"] = serde_json::json!({"path": path, "device": device, "inode": inode});
-    record["boot_id"] = start.boot_id.clone().into();
-    record["runner_uid"] = start.caller.into();
-    record["slot"] = slot.into();
-    let pointer = format!("/{}", key.replace('.', "/"));
-    if key != "nothing" {
-        *record.pointer_mut(&pointer).expect("a field") = serde_json::from_str(value).expect("JSON");
+    let bytes = fs::read("/etc/nunbird/record").expect("a record");
+    let mut record = Record::parse(&bytes).expect("a record");
+    record.decision_id.clone_from(&start.decision_id);
+    record.job_directory = start.job_directory.clone().expect("a directory");
+    record.boot_id.clone_from(&start.boot_id);
+    record.runner_uid = start.caller;
+    record.slot = u16::try_from(slot).expect("a slot");
+    let number = || value.parse::<u64>().expect("a number");
+    let id = || value.parse::<u32>().expect("an id");
+    match key {
+        "nothing" => {}
+        "account.name" => record.account.name = value.to_owned(),
+        "account.uid" => record.account.uid = id(),
+        "account.gid" => record.account.gid = id(),
+        "runner_uid" => record.runner_uid = id(),
+        "slot" => record.slot = u16::try_from(number()).expect("a slot"),
+        "decision_id" => record.decision_id = value.to_owned(),
+        "job_directory.inode" => record.job_directory.inode = number(),
+        "job_directory.device" => record.job_directory.device = number(),
+        "job_directory.path" => record.job_directory.path = value.into(),
+        "boot_id" => record.boot_id = value.to_owned(),
+        "closed" => record.closed = true,
+        "expires_at" => record.expires_at = number(),
+        "expires_at_boottime" => record.expires_at_boottime = number(),
+        "policy_path" => record.policy_path = value.into(),
+        "own_directory" => record.own_directory = Some(value.into()),
+        "limits" => record.limits = Some(value.as_bytes().to_vec()),
+        "pam" => {
+            let (service, timeout) = value.split_once(',').expect("service and timeout");
+            record.pam = Some(Pam {
+                service: service.to_owned(),
+                timeout: timeout.parse().expect("seconds"),
+                environment: Vec::new(),
+                session: SessionSpan::Job,
+            });
+        }
+        other => panic!("{other}"),
     }
-    record.to_string().into_bytes()
+    record.to_bytes()
 }

@@ -20,7 +20,7 @@ const WITH_PIDS: [&str; 12] = [
     "setsid",
 ];
 /// Calls that take times.
-const WITH_TIMES: [&str; 5] = ["poll", "ppoll", "rt_sigtimedwait", "clock_nanosleep", "pselect6"];
+const WITH_TIMES: [&str; 6] = ["alarm", "poll", "ppoll", "rt_sigtimedwait", "clock_nanosleep", "pselect6"];
 /// Members of structures.
 const MEMBERS: [&str; 6] = ["st_size=", "st_rdev=", "si_pid=", "si_uid=", "si_utime=", "si_stime="];
 

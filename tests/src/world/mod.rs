@@ -24,6 +24,7 @@ pub use process::{Exit, Finished, as_helper, copy_executable, write_executable};
 use crate::issuer::Issuer;
 use crate::runner::Job;
 use enter::{Ids, Mount, Spec};
+use nunbird_messages::Record;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -354,7 +355,7 @@ impl World {
         let entries = fs::read_dir(self.host_path(jobs)).into_iter().flatten().flatten();
         entries
             .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|e| e == "json"))
+            .filter(|path| path.to_string_lossy().ends_with(Record::SUFFIX))
             .collect()
     }
 

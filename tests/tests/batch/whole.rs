@@ -227,10 +227,7 @@ fn a_sweep_cancels_the_job_in_slurm_of_a_runner_that_crashed() {
     });
     assert!(jobs_of_ann(&slurm).contains("swept"), "the job lives on without its runner");
     let record = world.records().pop().expect("a record");
-    let text = std::fs::read_to_string(&record).expect("a record");
-    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    value["boot_id"] = "another boot".into();
-    std::fs::write(&record, value.to_string()).expect("a record");
+    nunbird_tests::records::change(&record, |record| record.boot_id = "another boot".to_owned());
     let program = world.paths().bin.join("nunbirdctl");
     let swept = world.run(&world.program("root", program, &["sweep", "--runner-user", "nbt_runner"]));
     assert!(swept.succeeded() && swept.stdout.contains("is over"), "{}{}", swept.stdout, swept.stderr);

@@ -259,10 +259,7 @@ fn the_session_of_a_job_that_nobody_cleans_up_ends_by_its_own_clock_or_by_the_sw
     begin(&mut session);
     let pids = keepers(&by_sweep);
     let record = by_sweep.records().pop().expect("a record");
-    let text = fs::read_to_string(&record).expect("a record");
-    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    value["expires_at"] = 1.into();
-    fs::write(&record, value.to_string()).expect("a record");
+    nunbird_tests::records::change(&record, |record| record.expires_at = 1);
     let swept = by_sweep.shell("root", "/opt/nunbird/bin/nunbirdctl sweep --runner-user nbt_runner");
     assert!(swept.succeeded(), "{swept:?}");
     assert_eq!(sessions(&by_sweep), (1, 1), "{swept:?}");

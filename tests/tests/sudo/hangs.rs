@@ -3,9 +3,9 @@
 use super::{SUDOERS, begin, machine, sudoers};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nunbird_tests::records;
 use nunbird_tests::world::{Account, Exit};
 use nunbird_tests::{StageOutcome, World, needs};
-use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
@@ -27,11 +27,10 @@ fn clean_up(world: &World, user: &str, pattern: &str) -> StageOutcome {
         let entries =
             fs::read_dir(world.host_path("/home/nbt_runner/.local/state/nunbird/jobs")).expect("records");
         let mut paths = entries.flatten().map(|entry| entry.path());
-        paths.find(|path| path.extension().is_some_and(|extension| extension == "json"))
+        paths.find(|path| path.extension().is_some_and(|extension| extension == "record"))
     };
-    let text = fs::read_to_string(record().expect("a record")).expect("a record");
-    let text: Value = serde_json::from_str(&text).expect("JSON");
-    let place = text["workspace"]["project_dir"].as_str().expect("a path").to_owned();
+    let place = records::spec(&record().expect("a record")).workspace.project_dir;
+    let place = place.to_str().expect("a path");
     let much = format!("mkdir -p {place}.tmp && cd {place}.tmp && touch {{1..60000}}");
     assert!(session.run_text("prepare_script", &much).succeeded());
     // No signal reaches what is somebody else's.

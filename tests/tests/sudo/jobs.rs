@@ -21,7 +21,7 @@ fn a_job_runs_as_its_user_from_clone_to_artifact() {
     let records = world.host_path("/home/nbt_runner/.local/state/nunbird/jobs");
     let left: Vec<_> =
         fs::read_dir(records).expect("the runner's records").flatten().map(|e| e.file_name()).collect();
-    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".json")), "{left:?}");
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".record")), "{left:?}");
 }
 
 #[needs(root)]

@@ -1,10 +1,9 @@
 //! The runner's own temporary files.
 
-use super::{action, age, change_record, items, ready, sweep};
+use super::{action, age, expire, items, ready, sweep};
 use nunbird_tests::needs;
 use nunbird_tests::world::enter::Mount;
 use nunbird_tests::world::{Exit, Privilege, World};
-use serde_json::json;
 use std::fs::{self, File};
 use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::CommandExt;
@@ -114,7 +113,7 @@ fn the_directory_of_a_job_that_is_not_over_stays_however_old_it_is() {
     let kept = sweep(&world, "root", &["--tmpdir", &place]);
     assert_eq!(action(&items(&kept), &name), "kept", "{}", kept.stdout);
     assert!(kept.stdout.contains("its job is not over"), "{}", kept.stdout);
-    change_record(&world.records().pop().expect("a record"), "expires_at", json!(1));
+    expire(&world.records().pop().expect("a record"));
     let done = sweep(&world, "root", &["--tmpdir", &place]);
     assert_eq!(action(&items(&done), &name), "removed", "{}", done.stdout);
     assert!(!directory.exists() && world.records().is_empty());
@@ -152,7 +151,7 @@ fn a_process_of_the_runners_that_blocks_who_reads_its_memory_does_not_stop_the_s
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let _session = job.prepared();
-    change_record(&world.records().pop().expect("a record"), "expires_at", json!(1));
+    expire(&world.records().pop().expect("a record"));
     let old = job_directory(&world, "custom-executor401", 4001, 9);
     let pipe = world.root().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");

@@ -1,19 +1,23 @@
 //! Records of jobs that are over, and what those jobs left.
 
-use super::{action, age, change_record, crashed, credentials, items, ready, runs, sweep};
-use nunbird_tests::needs;
+use super::{action, age, crashed, credentials, expire, items, ready, runs, sweep};
 use nunbird_tests::world::{Exit, Privilege, World};
+use nunbird_tests::{needs, records};
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 #[needs(root)]
 fn a_job_whose_runner_crashed_is_cleaned_up_as_its_user_when_it_is_over() {
-    for (privilege, key, value) in [
-        (Privilege::Setuid, "boot_id", json!("00000000-0000-4000-8000-000000000000")),
-        (Privilege::FileCaps, "expires_at", json!(1)),
-        (Privilege::RootRunner, "expires_at", json!(1)),
-        (Privilege::None, "boot_id", json!("x")),
-    ] {
+    let restart = |record: &Path| records::change(record, |record| record.boot_id = "x".to_owned());
+    type Change<'c> = &'c dyn Fn(&Path);
+    let changes: [(Privilege, Change<'_>); 4] = [
+        (Privilege::Setuid, &restart),
+        (Privilege::FileCaps, &expire),
+        (Privilege::RootRunner, &expire),
+        (Privilege::None, &restart),
+    ];
+    for (privilege, change) in changes {
         let world = ready(privilege);
         let keeper = if privilege == Privilege::None { "alice" } else { "root" };
         let job = world.job().with_repository().file_variable("KEY", "the key\n");
@@ -24,7 +28,7 @@ fn a_job_whose_runner_crashed_is_cleaned_up_as_its_user_when_it_is_over() {
         let name = record.file_name().expect("a name").to_string_lossy().into_owned();
         let kept = sweep(&world, keeper, &[]);
         assert_eq!(action(&items(&kept), &name), "kept", "{privilege:?}: {}", kept.stdout);
-        change_record(&record, key, value);
+        change(&record);
         let dry = sweep(&world, keeper, &["--dry-run"]);
         assert_eq!(action(&items(&dry), &name), "would remove", "{}", dry.stdout);
         assert!(record.exists() && runs(&daemon) && credentials(&world).exists(), "nothing is done");
@@ -43,14 +47,14 @@ fn a_job_whose_runner_crashed_is_cleaned_up_as_its_user_when_it_is_over() {
 #[needs(root)]
 fn jobs_of_a_user_whose_clean_up_fails_wait_for_those_of_others() {
     let world = ready(Privilege::Setuid);
-    let jobs = [("alice", 7001, "a1.json"), ("alice", 7002, "a2.json"), ("bob", 7003, "b1.json")];
+    let jobs = [("alice", 7001, "a1.record"), ("alice", 7002, "a2.record"), ("bob", 7003, "b1.record")];
     for (user, id, name) in jobs {
         let known = world.records();
         let job = world.job().id(id).user(user).with_repository();
         let mut session = job.prepared();
         assert!(session.stage("get_sources").succeeded());
         let record = world.records().into_iter().find(|record| !known.contains(record)).expect("a record");
-        change_record(&record, "expires_at", json!(1));
+        expire(&record);
         // By its name it stands where the test wants it.
         fs::rename(&record, record.with_file_name(name)).expect("a name");
         if user == "alice" {
@@ -67,7 +71,7 @@ fn jobs_of_a_user_whose_clean_up_fails_wait_for_those_of_others() {
         .iter()
         .map(|item| (item["path"].as_str().and_then(|path| path.rsplit('/').next()), item["action"].as_str()))
         .collect();
-    let expected = [("a1.json", "failed"), ("b1.json", "removed"), ("a2.json", "failed")];
+    let expected = [("a1.record", "failed"), ("b1.record", "removed"), ("a2.record", "failed")];
     assert_eq!(order, expected.map(|(name, action)| (Some(name), Some(action))), "{}", done.stdout);
 }
 
@@ -83,12 +87,12 @@ fn only_the_keeper_of_the_records_has_a_job_reaped_and_only_one_that_is_over(pri
     };
     let live = reap("root", name);
     assert!(live.exit == Exit::Code(1) && live.stderr.contains("[still-live]"), "{}", live.stderr);
-    change_record(&record, "expires_at", json!(1));
+    expire(&record);
     let audited = world.audit().len();
     let runner = reap("nbt_runner", name);
     assert!(runner.exit == Exit::Code(1) && runner.stderr.contains("[no-record]"), "{}", runner.stderr);
     assert!(record.exists() && world.audit().len() == audited, "the runner fills the audit file");
-    for name in ["../keys/site.json", ".lock", "0-0-0.json"] {
+    for name in ["../keys/site.record", ".lock", "0-0-0.record"] {
         assert_ne!(reap("root", name).exit, Exit::Code(0), "{name}");
     }
     assert_eq!(reap("root", name).exit, Exit::Code(0));
@@ -104,7 +108,7 @@ fn a_record_of_an_account_that_is_gone_goes_as_well() {
         let _session = job.prepared();
     }
     let record = world.records().pop().expect("a record");
-    change_record(&record, "expires_at", json!(1));
+    expire(&record);
     world.remove_account("alice");
     let done = sweep(&world, "root", &[]);
     assert!(world.records().is_empty(), "{}", done.stdout);

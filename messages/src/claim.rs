@@ -4,15 +4,15 @@
 //! admission alone without any lock that runners share. It stands from before the job's control group is made until after
 //! the job's record is removed; while `config` has not written the record yet, it holds the file's flock(2).
 
-use crate::{FORMAT_VERSION, FormatError, Record};
-use serde::{Deserialize, Serialize};
+use crate::format::Version;
+use crate::{FormatError, Record};
+use nunbird_wire::layout;
 
 /// Who has a slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// Always [`FORMAT_VERSION`].
-    pub version: u32,
+    /// Of this layout.
+    pub version: Version,
     /// Of the admission, as in its record.
     pub decision_id: String,
     /// Real uid of the process that asked.
@@ -22,6 +22,8 @@ pub struct Claim {
     /// GitLab's id of the CI job.
     pub job_id: u64,
 }
+
+layout!(Claim { version, decision_id, runner_uid, server, job_id });
 
 impl Claim {
     /// How the names of claims end.
@@ -42,23 +44,11 @@ impl Claim {
         Self::name(&record.boot_id, record.account.uid, record.slot)
     }
 
-    /// The claim as JSON bytes.
-    ///
-    /// # Errors
-    /// Never for a claim that this crate made; the parser's type is what it is.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
-        serde_json::to_vec(self).map_err(FormatError::Malformed)
-    }
-
-    /// Reads what [`Claim::to_bytes`] wrote.
+    /// Reads a claim.
     ///
     /// # Errors
     /// When the bytes are anything else, or come from another version.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
-        let claim: Claim = serde_json::from_slice(bytes).map_err(FormatError::Malformed)?;
-        match claim.version {
-            FORMAT_VERSION => Ok(claim),
-            other => Err(FormatError::Version(other)),
-        }
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        FormatError::read(bytes)
     }
 }

@@ -5,16 +5,18 @@
 
 use std::os::fd::RawFd;
 
-/// A sealed memory file with one JSON [`crate::Handover`].
+/// A sealed memory file with one [`crate::Envelope`].
 pub const HANDOVER_FD: RawFd = 3;
-/// The stage's script, opened for reading. Present for [`crate::Task::Run`] only.
+/// The stage's script, opened for reading. Present for `run` only.
 pub const SCRIPT_FD: RawFd = 4;
-/// gitlab-runner's `BUILD_EXIT_CODE_FILE`, opened for writing. Present for [`crate::Task::Run`] when the
-/// runner offers the file (17.9 and later): see [`crate::Handover::exit_code_file`].
+/// gitlab-runner's `BUILD_EXIT_CODE_FILE`, opened for writing. Present for `run` when the
+/// runner offers the file (17.9 and later).
 pub const EXIT_CODE_FD: RawFd = 5;
-/// A file of [`crate::SUMMARY_SIZE`] zeros, opened for writing, for one [`crate::Summary`]. Present for
-/// [`crate::Task::Run`] where somebody wants to know what became of the stage in the batch scheduler.
+/// A file of [`SUMMARY_SIZE`] zeros, opened for writing, for the launcher's summary of a stage in the batch scheduler. Present for
+/// `run` of a stage that goes to one.
 pub const SUMMARY_FD: RawFd = 9;
+/// The size of that file in bytes.
+pub const SUMMARY_SIZE: usize = 256;
 
 /// For `nunbird-session`, which gets a [`crate::SessionOrder`] at [`HANDOVER_FD`]: the launcher, opened for reading.
 pub const LAUNCHER_FD: RawFd = 6;

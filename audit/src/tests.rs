@@ -1,15 +1,13 @@
-use super::{Script, Sinks, event, stage_started};
-use crate::context::Context;
-use crate::inputs::Inputs;
-use crate::privilege::{Privilege, Source};
-use nunbird_audit::{Account, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Used, encode};
+use crate::{
+    Account, Circumstances, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,
+    destinations, encode,
+};
 use nunbird_files::directory::Directory;
 use nunbird_files::foreign::Caller;
 use nunbird_handover::{Audit, BatchEnd, RuleRef, Summary, Syslog};
-use nunbird_host::Sockets;
 use nunbird_host::unverified::{Turn, turn};
+use nunbird_host::{Places, Rights, Sockets};
 use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::rlimits::Limits;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -51,7 +49,8 @@ impl Scratch {
     fn open(&self, audit: &Audit) -> Sinks {
         let (journal, log) = (self.path("journal"), self.path("log"));
         let sockets = Sockets { journal: Path::new(&journal), log: Path::new(&log) };
-        Sinks::open_at(audit, privilege().rights(), sockets)
+        let places = Places::open_at(&destinations(audit), rights(), sockets);
+        Sinks { sinks: crate::Sinks::new(audit, places.closed()), places }
     }
 
     fn lines(&self) -> Vec<Value> {
@@ -66,37 +65,45 @@ impl Drop for Scratch {
     }
 }
 
-fn privilege() -> Privilege {
+fn rights() -> Rights {
     let ([uid, ..], [gid, ..]) = (Linux.uids().unwrap(), Linux.gids().unwrap());
-    Privilege { source: Source::None, caller: Caller { uid, gid } }
+    let caller = Caller { uid, gid };
+    Rights { privileged: false, can_change_user: false, keeper: caller, caller, reads_shadow: false }
 }
 
-fn context<'a>(inputs: &'a Inputs, limits: &'a Limits, sinks: Sinks) -> Context<'a> {
-    Context {
-        stage: "run",
-        inputs,
-        privilege: privilege(),
-        limits,
-        unobfuscated: false,
-        decision_id: "0123456789abcdef0123456789abcdef".to_owned(),
-        record: None,
-        script: Some(Script { name: "build_script".to_owned(), digest: "e3b0".to_owned() }),
-        sinks,
-        usage: None,
+/// The places of events, open, as `nunbird-auth` has them for the decider.
+struct Sinks {
+    sinks: crate::Sinks,
+    places: Places,
+}
+
+impl Sinks {
+    fn write(&self, event: &Event<'_>, durably: bool) -> Result<(), String> {
+        self.sinks.write(event, durably, |place, bytes, durably| self.places.send(place, bytes, durably))
     }
 }
 
-/// A call whose sinks are these, while `act` has it.
-fn with_context<T>(sinks: Sinks, act: impl FnOnce(&Context<'_>) -> T) -> T {
-    let inputs = Inputs::of(Vec::new());
-    let limits = nunbird_sys::rlimits::raise_limits().unwrap();
-    act(&context(&inputs, &limits, sinks))
+/// An event with nothing but what every one has.
+fn event<'a>(script: &'a Script) -> Event<'a> {
+    let call = Circumstances {
+        decision_id: "0123456789abcdef0123456789abcdef",
+        stage: "run",
+        script: Some(script),
+        usage: None,
+        runner_uid: 4001,
+        privilege: "setuid",
+    };
+    Event::of(&call, None, Outcome::Denied)
+}
+
+fn script() -> Script {
+    Script { name: "build_script".to_owned(), digest: "e3b0".to_owned() }
 }
 
 const GROUPS: &[String] = &[String::new()];
 
 /// An event with every field there is, and its texts chosen by somebody hostile.
-fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
+fn full<'a>(script: &'a Script, rule: &'a RuleRef) -> Event<'a> {
     Event {
         end: Some(End { exit_code: Some(1), signal: Some(9), duration_ms: 1234, batch: Some(batch()) }),
         usage: Some(Used {
@@ -150,7 +157,7 @@ fn full<'a>(context: &'a Context<'_>, rule: &'a RuleRef) -> Event<'a> {
         left_out: Some(412),
         claims_left_out: true,
         not_written: Some("tcp://192.0.2.1:601: connection refused".to_owned()),
-        ..event(context, Outcome::Denied)
+        ..event(script)
     }
 }
 
@@ -171,7 +178,7 @@ fn rule() -> RuleRef {
 }
 
 fn write(sinks: &Sinks) -> Result<(), String> {
-    with_context(Sinks::default(), |context| sinks.write(&full(context, &rule()), true))
+    sinks.write(&full(&script(), &rule()), true)
 }
 
 /// Reads journald's native protocol as its specification has it, both forms.
@@ -252,15 +259,14 @@ fn hostile_texts_end_no_line_and_no_field_in_any_sink() {
 
 #[test]
 fn every_field_is_in_the_documentation_and_nothing_else_is() {
-    let documented: BTreeSet<&str> = include_str!("../../../docs/audit.md")
+    let documented: BTreeSet<&str> = include_str!("../../docs/audit.md")
         .lines()
         .skip_while(|line| *line != "| field | type | in | meaning |")
         .skip(2)
         .take_while(|line| line.starts_with('|'))
         .map(|line| line.split('`').nth(1).unwrap())
         .collect();
-    let written =
-        with_context(Sinks::default(), |context| encode::json_line(&full(context, &rule())).unwrap());
+    let written = encode::json_line(&full(&script(), &rule())).unwrap();
     let value: Value = serde_json::from_slice(&written).unwrap();
     let written: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(written, documented);
@@ -297,7 +303,7 @@ fn a_remote_daemon_gets_rfc_5424_by_datagram_and_counted_octets_by_stream() {
 }
 
 #[test]
-fn where_the_site_requires_it_no_stage_starts_that_one_sink_does_not_have() {
+fn a_place_that_does_not_have_an_event_is_named_and_the_others_say_so() {
     let scratch = Scratch::new("down");
     let free = |kind: &str| match kind {
         "udp" => UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
@@ -312,13 +318,10 @@ fn where_the_site_requires_it_no_stage_starts_that_one_sink_does_not_have() {
     ];
     for (audit, why) in all {
         let audit = Audit { file: file.clone(), required: true, ..audit };
-        let refusal = with_context(scratch.open(&audit), stage_started).unwrap_err();
-        assert_eq!(refusal.code, crate::refusal::Code::Audit);
-        assert!(refusal.detail.contains(why), "{why}: {}", refusal.detail);
+        let refused = write(&scratch.open(&audit)).unwrap_err();
+        assert!(refused.contains(why), "{why}: {refused}");
         let line = scratch.lines().pop().expect("the file has it");
         assert!(line["not_written"].as_str().unwrap().contains(why), "{line}");
-        let audit = Audit { required: false, ..audit };
-        assert!(with_context(scratch.open(&audit), stage_started).is_ok(), "{why}");
     }
 }
 
@@ -383,8 +386,9 @@ proptest! {
     ) {
         let groups = [groups, vec![texts[0].chars().take(9).collect(); many]].concat();
         let rule = RuleRef { name: texts[1].clone(), file: texts[2].clone().into(), line: u32::MAX };
-        with_context(Sinks::default(), |context| {
-            let event = full(context, &rule);
+        {
+            let script = script();
+            let event = full(&script, &rule);
             let [a, b, c, d] = [0, 1, 2, 3].map(|n| texts[n].as_str());
             let claims = Claims {
                 git_ref: a, namespace_path: b, ref_type: Some(c), pipeline_source: Some(d), environment: Some(a), user_email: Some(b),
@@ -409,16 +413,14 @@ proptest! {
                 assert!(written == exact || cut.is_some_and(|begin| exact.starts_with(begin)), "{field}");
             }
             assert_eq!(value["claims_left_out"] == true, value["ref"].is_null());
-        });
+        }
     }
 }
 
 #[test]
 fn a_text_is_cut_where_it_would_be_too_long_when_it_is_escaped() {
     let written = |detail: &str| {
-        let line = with_context(Sinks::default(), |context| {
-            encode::json_line(&Event { detail: Some(detail), ..event(context, Outcome::Denied) }).unwrap()
-        });
+        let line = encode::json_line(&Event { detail: Some(detail), ..event(&script()) }).unwrap();
         let value: Value = serde_json::from_slice(&line).unwrap();
         value["detail"].as_str().unwrap().to_owned()
     };

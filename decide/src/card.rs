@@ -1,11 +1,10 @@
 //! The usage card at the end of a job's log: what the job has used, beside what it was given.
 //!
-//! Once a job, behind the user's script. Pure, but for the printing, which the shepherd does, without any privilege. What comes
-//! from a batch stage's launcher are numbers, in the account's word.
+//! Once a job, behind the user's script. What comes from a batch stage's launcher are numbers that the account states.
 
-use crate::refusal::print_error;
-use nunbird_cgroup::Usage;
 use nunbird_handover::{JobLimits, Summary, Untrusted};
+use nunbird_host::refusal::print_error;
+use nunbird_messages::Usage;
 use std::time::Duration;
 
 /// What there is to tell.

@@ -1,0 +1,196 @@
+//! A stage of a job that has a record: whether its account may still run jobs, what the launcher gets, and the events at both ends.
+
+use crate::call::Call;
+use crate::card::{self, Card, mebibytes};
+use crate::denials;
+use crate::events::{self, Sinks};
+use crate::monitor::{self, decider_failed};
+use crate::settings;
+use aws_lc_rs::digest;
+use nunbird_audit::{Event, Outcome, Script};
+use nunbird_handover::{Batch, ExitCodes, FORMAT_VERSION, Handover, JobSpec, SUMMARY_SIZE, Summary, Task};
+use nunbird_host::refusal::{Code, Refusal, print_error};
+use nunbird_judge::account::{self, ThisHost};
+use nunbird_requests::{Launch, Reply, Request, Stage, StageEnd, StageKind, Status};
+use nunbird_sys::clock;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// What is read of a script at once, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// Serves the stage; a refusal has been written and printed when this returns it.
+///
+/// # Errors
+/// The refusal.
+pub(crate) fn serve(call: &mut Call<'_>, stage: &Stage, mut files: Vec<File>) -> Result<(), Refusal> {
+    let spec = JobSpec::from_bytes(&stage.body).map_err(|e| decider_failed(&format!("record: {e}")))?;
+    call.record = Some(spec);
+    let script = if stage.script { files.pop() } else { None };
+    let sinks = Sinks::open(&call.spec()?.audit, call.monitor);
+    run(call, stage, files, script, &sinks).map_err(|refusal| denials::of_job(call, &sinks, refusal))
+}
+
+fn run(
+    call: &mut Call<'_>,
+    stage: &Stage,
+    files: Vec<File>,
+    script: Option<File>,
+    sinks: &Sinks<'_>,
+) -> Result<(), Refusal> {
+    if let Some(refused) = &call.start.refused {
+        return Err(monitor::refusal(refused.clone()));
+    }
+    // What clears away goes on for an account that is denied by now, and without the configuration.
+    if matches!(stage.kind, StageKind::Prepare | StageKind::Run(_)) {
+        let settings = settings::read(call.start, files)?;
+        let name = &call.spec()?.account.name;
+        account::permitted(name, &settings.policy, &ThisHost::new(call.monitor), call.start.caller)?;
+    }
+    if let (StageKind::Run(name), Some(script)) = (&stage.kind, script) {
+        let digest = digest_of(&script)
+            .map_err(|e| Refusal::system(Code::Script, "the stage's script could not be read", e))?;
+        call.script = Some(Script { name: name.clone(), digest });
+    }
+    let launch = launch(call, stage)?;
+    let started = events::event(call, Outcome::StageStarted);
+    match call.stage {
+        // Takes things away, and must not wait for a full disk.
+        "cleanup" => events::note(call, sinks, &started),
+        _ => events::demand(call, sinks, &started, false)?,
+    }
+    let end = match call.monitor.have(&Request::Launch(launch))? {
+        Reply::Ended(end) => end,
+        _ => return Err(decider_failed(&"another reply than was asked for")),
+    };
+    conclude(call, sinks, &end)?;
+    call.monitor.have(&Request::Finish).map(drop)
+}
+
+/// What the launcher is started with.
+fn launch(call: &Call<'_>, stage: &Stage) -> Result<Launch, Refusal> {
+    let spec = call.spec()?;
+    let task = match &stage.kind {
+        StageKind::Prepare => Task::Prepare,
+        StageKind::Run(name) => Task::Run(name.clone()),
+        StageKind::Cleanup => Task::Cleanup,
+        StageKind::CleanupOfSucceeded => Task::Tidy,
+    };
+    let batch = batch(call, spec, &task)?;
+    let submits = match (&task, &batch) {
+        (Task::Run(stage), Some(batch)) => batch.submits(stage),
+        _ => false,
+    };
+    let handover = handover(spec, task, batch, stage.exit_codes, stage.exit_code_file);
+    self::message(&handover, submits)
+}
+
+/// The message for a launcher, with the environment that it starts with.
+pub(crate) fn message(handover: &Handover, submits: bool) -> Result<Launch, Refusal> {
+    let failed = |detail: &dyn std::fmt::Display| {
+        Refusal::system(Code::Launcher, "the job's launcher could not be started on this host", detail)
+    };
+    Ok(Launch {
+        message: handover.message().map_err(|e| failed(&e))?,
+        environment: handover.launch_environment().map_err(|e| failed(&e))?,
+        submits,
+    })
+}
+
+/// One stage of the job, for its launcher.
+pub(crate) fn handover(
+    spec: &JobSpec,
+    task: Task,
+    batch: Option<Batch>,
+    exit_codes: ExitCodes,
+    exit_code_file: bool,
+) -> Handover {
+    Handover {
+        version: FORMAT_VERSION,
+        decision_id: spec.decision_id.clone(),
+        job_id: spec.job_id,
+        task,
+        account: spec.account.clone(),
+        identity: spec.identity.clone(),
+        workspace: spec.workspace.clone(),
+        shell: spec.shell.clone(),
+        environment: spec.environment.clone(),
+        session_variables: std::collections::BTreeSet::new(),
+        umask: None,
+        exit_codes,
+        exit_code_file,
+        batch,
+        site: spec.site.clone(),
+        expires_at: spec.expires_at,
+    }
+}
+
+/// The batch scheduler's settings with what the job's variables say. Clean-up ignores a variable that it cannot read.
+fn batch(call: &Call<'_>, spec: &JobSpec, task: &Task) -> Result<Option<Batch>, Refusal> {
+    let Some(plan) = &spec.batch else { return Ok(None) };
+    let variable = |name: &str| match call.monitor.variable(name) {
+        Err(_) if matches!(task, Task::Cleanup | Task::Tidy) => Ok(None),
+        other => other.map_err(|_| name.to_owned()),
+    };
+    let batch = plan.with(variable).map_err(|name| {
+        let message = "a variable of this job is not UTF-8";
+        Refusal::denied(Code::Variable, message, format!("the variable {name}"))
+    })?;
+    Ok(Some(batch))
+}
+
+/// SHA-256 of the script, in hexadecimal. It is a sealed copy: these bytes are the ones that run.
+fn digest_of(script: &File) -> io::Result<String> {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    // The job's variables are in it.
+    let mut buffer = Zeroizing::new(vec![0; PIECE]);
+    let mut offset = 0;
+    loop {
+        let count = script.read_at(&mut buffer, offset)?;
+        let Some(piece) = buffer.get(..count).filter(|piece| !piece.is_empty()) else { break };
+        digest.update(piece);
+        offset = offset.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+    Ok(digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Tells the user what the job has used, and writes the event.
+fn conclude(call: &Call<'_>, sinks: &Sinks<'_>, end: &StageEnd) -> Result<(), Refusal> {
+    let spec = call.spec()?;
+    let summary = end.summary.as_deref().and_then(|bytes| {
+        let bytes: &[u8; SUMMARY_SIZE] = bytes.try_into().ok()?;
+        Summary::parse(bytes)
+    });
+    if end.oom_kills > 0 {
+        let limit = spec.limits.as_ref().and_then(|job| job.amounts.memory);
+        let limit = limit.map_or_else(String::new, |bytes| format!(" of {}", mebibytes(bytes)));
+        print_error(&format!(
+            "nunbird: out of memory: the kernel killed {} process(es) of this job at its limit{limit}\n",
+            end.oom_kills
+        ));
+    }
+    let stage = call.script.as_ref().map_or("", |script| script.name.as_str());
+    if card::is_due(stage) && (end.usage.is_some() || summary.is_some()) {
+        let now = clock::now().ok();
+        let card = Card {
+            job: spec.limits.as_ref().filter(|_| end.usage.is_some()),
+            usage: end.usage,
+            script: Duration::from_millis(end.duration_ms),
+            since: now.map(|now| now.saturating_sub(spec.admitted_at)),
+            queued: spec.queued_s,
+            batch: summary.as_ref(),
+        };
+        card.print();
+    }
+    let (exit_code, signal) = match end.end {
+        Status::Exited(code) => (Some(code), None),
+        Status::Killed(signal) => (None, Some(signal)),
+    };
+    let end = nunbird_audit::End { exit_code, signal, duration_ms: end.duration_ms, batch: summary };
+    let event = Event { end: Some(end), ..events::event(call, Outcome::StageEnded) };
+    events::note(call, sinks, &event);
+    Ok(())
+}

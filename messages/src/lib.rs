@@ -1,0 +1,47 @@
+//! What the privileged programs write and read: the job record, claims on slots, and orders to `nunbird-session` and `nunbird --sudo`.
+//!
+//! Every message has a fixed layout (crate `wire`), so that no program with privilege parses JSON. The parts that only unprivileged programs
+//! read are bytes here: [`Record::body`] is the decider's, [`Envelope::message`] is the launcher's. A field too many, a field too few or
+//! another [`FORMAT_VERSION`] is an error: a half-upgraded installation refuses.
+//!
+//! Nothing here is secret. A token or a job variable must never become a field of these types.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod claim;
+mod code;
+mod envelope;
+mod exit_codes;
+mod fds;
+mod format;
+
+mod isolation;
+mod limits;
+mod pam;
+mod record;
+mod runner;
+mod session;
+mod untrusted;
+mod usage;
+
+pub use claim::Claim;
+pub use code::Code;
+pub use envelope::{Envelope, SUDO_EXIT_CODE, SUDO_SCRIPT, SessionAdditions, SudoOrder};
+pub use exit_codes::ExitCodes;
+pub use fds::{
+    CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
+};
+pub use format::{FormatError, Version};
+pub use isolation::Isolation;
+pub use limits::ProcessLimits;
+pub use pam::{Pam, SessionSpan};
+pub use record::{AccountIds, JobDirectory, Now, Record};
+pub use runner::{Runner, RunnerProcess};
+pub use session::{Keep, SessionOrder, SessionReport, SessionTrouble};
+pub use untrusted::Untrusted;
+pub use usage::Usage;
+
+/// The version of every message and of the job record. All programs come from one build; a difference is an error.
+pub const FORMAT_VERSION: u32 = 4;
