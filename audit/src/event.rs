@@ -234,7 +234,7 @@ impl<'a> Given<'a> {
 
 impl Used {
     /// What the kernel has counted.
-    pub fn of(usage: nunbird_cgroup::Usage) -> Self {
+    pub fn of(usage: nunbird_groups::Usage) -> Self {
         Used {
             cpu_time: usage.cpu_time,
             memory_peak: usage.memory_peak,

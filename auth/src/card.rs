@@ -4,7 +4,7 @@
 //! from a batch stage's launcher are numbers, in the account's word.
 
 use crate::refusal::print_error;
-use nunbird_cgroup::Usage;
+use nunbird_groups::Usage;
 use nunbird_handover::{JobLimits, Summary, Untrusted};
 use std::time::Duration;
 
@@ -195,7 +195,6 @@ mod tests {
             Amounts { memory: Some(64 << 20), cpu: Some(1500), pids: Some(50), ..Amounts::default() };
         let disk = DiskLimit {
             device: "/scratch".into(),
-            number: Some((8, 0)),
             read: Some(10 << 20),
             write: None,
             read_ops: Some(100),

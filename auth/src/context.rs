@@ -26,5 +26,5 @@ pub(crate) struct Context<'a> {
     /// Where events of a job that has a record are written, once it is found.
     pub(crate) sinks: Sinks,
     /// What the job has used, once it is over.
-    pub(crate) usage: Option<nunbird_cgroup::Usage>,
+    pub(crate) usage: Option<nunbird_groups::Usage>,
 }

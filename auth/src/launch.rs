@@ -6,7 +6,7 @@
 use crate::card::{self, Card};
 use crate::context::Context;
 use crate::inputs::NotText;
-use crate::limits::{self, Confines, Held};
+use crate::limits::{self, Confines, Group, Held};
 use crate::opened::{Opened, could_not_start};
 use crate::refusal::{Code, Refusal, clean, print, print_error};
 use crate::session::Session;
@@ -102,7 +102,7 @@ impl Start {
             None => context.limits.clone(),
         };
         let standing = record.limits.as_ref().map(|job| job.standing).unwrap_or_default();
-        let confines = Confines { entrance: None, rlimits, standing };
+        let confines = Confines { group: None, rlimits, standing };
         if Sudo::is_the_way(context.privilege, record) {
             let way = Way::BySudo(Sudo::prepare(record, message, opened)?);
             return Ok(Start { way, cleanup, summary: None, held: None, confines });
@@ -148,14 +148,16 @@ impl Start {
         Ok(Start { way, cleanup, summary, held: None, confines })
     }
 
-    /// Puts the stage into the job's control group, if it has one.
+    /// Has the stage run in the job's control group, if it has one.
     ///
     /// # Errors
-    /// A system refusal when the group is gone or its limits are not in force.
+    /// A system refusal when the group, which `nunbird-session`'s launcher is to enter, is gone or its limits are not in force.
     pub(crate) fn limited(self, context: &Context<'_>, record: &Record) -> Result<Self, Refusal> {
-        let Some((held, entrance)) = limits::hold(context.privilege, record)? else { return Ok(self) };
-        let confines = Confines { entrance: Some(entrance), ..self.confines };
-        Ok(Start { held: Some(held), confines, ..self })
+        let Some(group) = Group::of(record) else { return Ok(self) };
+        if let Way::InSession(..) = self.way {
+            return Ok(Start { held: Some(group.hold(context.privilege)?), ..self });
+        }
+        Ok(Start { confines: Confines { group: Some(group), ..self.confines }, ..self })
     }
 
     /// Where the launcher leaves what became of the stage in the batch scheduler, where it goes to one.
@@ -170,24 +172,22 @@ impl Start {
     /// # Errors
     /// A system refusal when the launcher did not start.
     pub(crate) fn run(self, context: &Context<'_>) -> Result<Ended, Refusal> {
-        let Start { way, held, confines, summary, .. } = self;
+        let Start { way, mut held, confines, summary, .. } = self;
         let started = Instant::now();
         let ended = match way {
             Way::InSession(launch, session) => session.run(launch, &confines, context)?,
-            Way::BySudo(sudo) => sudo.run(&confines, context)?,
-            Way::Here(launch) => run_here(launch, &confines, context)?,
+            Way::BySudo(sudo) => sudo.run(&confines, context, &mut held)?,
+            Way::Here(launch) => run_here(launch, &confines, context, &mut held)?,
         };
         let script = started.elapsed();
-        if let Some(held) = &held {
-            held.tell_of_kills();
-        }
+        let told_by_group = held.map(Held::read);
         let stage = context.script.as_ref().map_or("", |script| script.name.as_str());
         let summary = summary.as_ref().and_then(told);
-        if card::is_due(stage) && (held.is_some() || summary.is_some()) {
+        if card::is_due(stage) && (told_by_group.is_some() || summary.is_some()) {
             let record = context.record.as_ref();
             let card = Card {
-                job: held.as_ref().map(Held::given),
-                usage: held.as_ref().map(Held::usage),
+                job: told_by_group.as_ref().map(|told| &told.job),
+                usage: told_by_group.as_ref().map(|told| told.usage),
                 script,
                 since: record
                     .zip(clock::now().ok())
@@ -253,8 +253,13 @@ pub(crate) fn told(summary: &File) -> Option<Summary> {
     Summary::parse(&bytes)
 }
 
-/// Runs the launcher as this process's child, and comes back when it has ended, as the shepherd.
-fn run_here(launch: Launch, confines: &Confines, context: &Context<'_>) -> Result<Ended, Refusal> {
+/// Runs the launcher as this process's child, and comes back when it has ended, as the shepherd. It is `held` by the job's group by then.
+fn run_here(
+    launch: Launch,
+    confines: &Confines,
+    context: &Context<'_>,
+    held: &mut Option<Held>,
+) -> Result<Ended, Refusal> {
     let user = launch.ids.uid;
     let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
     let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
@@ -268,6 +273,9 @@ fn run_here(launch: Launch, confines: &Confines, context: &Context<'_>) -> Resul
         Ok(Some(released))
     })?;
     let Some(release) = ends else { return Err(could_not_start("pipe", &"lost")) };
+    if let Some(group) = &confines.group {
+        *held = Some(group.take(context.privilege, &child, user)?);
+    }
     shepherd::watch(&child, &waiter, Reach::Signals(Some(release)), context, user)
 }
 
@@ -302,7 +310,7 @@ fn become_launcher(
     parent: i32,
     gate: Option<File>,
 ) -> Result<Infallible, Refusal> {
-    confines.enter(context.privilege).map_err(|e| could_not_start("limits", &e))?;
+    confines.take_place(context.privilege).map_err(|e| could_not_start("limits", &e))?;
     let privileged = context.privilege.source.is_privileged();
     let around = Surroundings {
         change: if privileged { Change::BecomeUser } else { Change::Stay },

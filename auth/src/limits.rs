@@ -1,30 +1,32 @@
 //! What a job may use: decided and put in force by `config`, entered by every stage, ended and removed by `cleanup`.
 //!
-//! Everything here happens with privilege, under the filesystem ids of the groups' owner ([`holder_of`]), but for
-//! what [`Held`] tells, which the shepherd asks without any. A limit that is demanded and cannot be put in force is a refusal.
+//! Limits and place of each process are its own to take. Control groups are `nunbird-limits`' work, which this program starts with the ids
+//! of their owner: what a group is to be, and what it is, are bytes that pass through here. A limit that is demanded and cannot be put in
+//! force is a refusal.
 
 use crate::card::mebibytes;
 use crate::context::Context;
-use crate::privilege::{Privilege, assume};
+use crate::privilege::{NOBODY_AT_ALL, Privilege, Source};
 use crate::refusal::{Code, Refusal, clean, print_error};
-use crate::units;
-use nunbird_cgroup::{
-    Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Units, Usage, Way, disks_of, name_of,
-    number_of, parent_of,
-};
-use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
-use nunbird_handover::{DiskLimit, GroupPlace, JobLimits, Record, Rlimits, Standing};
-use nunbird_requests::Confine;
-use nunbird_sys::{priority, process, rlimits};
+use nunbird_groups::{Answer, As, Gauge, Make, PROGRAM, Request, Systemd, Usage};
+use nunbird_handover::{JobLimits, Record, Rlimits, SessionGroup, Standing};
+use nunbird_requests::{Confine, Without};
+use nunbird_sys::capabilities::{CAP_SETGID, CAP_SETUID};
+use nunbird_sys::fork::Child;
+use nunbird_sys::{priority, process, rlimits, signals};
 use std::fmt::Display;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
 
-/// How long the kernel may take to end and to clear away a job's processes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a group may take to be made or entered: longer than systemd is given for it.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long one may take to be emptied or removed: longer than the kernel is given for it.
+const LONG_PATIENCE: Duration = Duration::from_secs(40);
+/// The first byte of a group that is the runner's; any other is the keeper's. This program puts it there.
+const RUNNERS: u8 = b'r';
+const KEEPERS: u8 = b'k';
 
 /// Whether the kernel lets the job's processes have their limits and their place.
 ///
@@ -43,36 +45,27 @@ pub(crate) fn check(context: &Context<'_>, job: &JobLimits) -> Result<(), Refusa
 pub(crate) fn establish(
     context: &Context<'_>,
     confine: &Confine,
-    disks: &[DiskLimit],
     job: &mut JobLimits,
 ) -> Result<Option<String>, Refusal> {
-    let decision = number_of(&context.decision_id).unwrap_or(0);
-    let name = name_of(confine.job_id, decision);
-    let description = format!("CI job {} of {}", confine.job_id, confine.account);
-    let units = Units::of(confine.runner_id, confine.job_id, decision, description);
-    let made = find_disks(context.privilege, disks).and_then(|disks| {
-        job.disks = disks;
-        make(context.privilege, &confine.way, &name, &units, &amounts_of(job))
-    });
-    match made {
-        Ok((way, group)) => {
-            let units = (confine.way == "scope").then(|| units::kept(units));
-            let (unified, directories) = (way == Way::Unified, group.paths());
-            job.group = Some(GroupPlace { unified, directories, units });
-            Ok(None)
+    let trouble = match make(context, confine) {
+        Ok(group) => {
+            job.group = Some(group);
+            return Ok(None);
         }
-        // Without a group the job is only not counted.
-        Err(_) if amounts_of(job) == Amounts::default() && disks.is_empty() => Ok(None),
-        Err(trouble) if confine.require => Err(refused(&job.name, &trouble)),
-        Err(trouble) if confine.asked => {
+        Err(trouble) => trouble,
+    };
+    job.disks.clear();
+    match confine.without {
+        Without::Uncounted => Ok(None),
+        Without::Refused => Err(refused(&job.name, &trouble)),
+        Without::Denied => {
             let detail = format!("[limits.{}], with what the job asks for: {trouble}", job.name);
             let message = "the limits that this job asks for cannot be put in force on this host";
             Err(Refusal::denied(Code::Limits, message, detail).help(
                 "remove NUNBIRD_MEMORY, NUNBIRD_CPUS and NUNBIRD_PIDS from .gitlab-ci.yml, or ask for less",
             ))
         }
-        Err(trouble) => {
-            job.disks.clear();
+        Without::Warned => {
             let detail = clean(&format!("runs without [limits.{}]: {trouble}", job.name));
             warn_of_no_limits(context, &job.name, &detail);
             Ok(Some(detail))
@@ -94,37 +87,36 @@ fn warn_of_no_limits(context: &Context<'_>, name: &str, detail: &str) {
     print_error(&text);
 }
 
-/// Looks the disks up as the keeper of the configuration: it alone need see the paths.
-fn find_disks(privilege: Privilege, disks: &[DiskLimit]) -> Result<Vec<DiskLimit>, Trouble> {
-    let _identity = assume(privilege.keeper())?;
-    let numbers = disks_of(disks.iter().map(|disk| disk.device.as_path()))?;
-    let found = disks.iter().zip(numbers);
-    Ok(found.map(|(disk, number)| DiskLimit { number: Some(number), ..disk.clone() }).collect())
-}
-
-fn make(
-    privilege: Privilege,
-    way: &str,
-    name: &str,
-    units: &Units,
-    amounts: &Amounts,
-) -> Result<(Way, JobGroup), Trouble> {
-    let place = Place::own()?;
-    let by = |way| {
-        let parent = place.unified.as_ref().filter(|_| way == Way::Unified).map(parent_of);
-        let holder = holder_of(privilege, privilege.caller.uid, parent.as_deref());
-        let _identity = assume(holder)?;
-        JobGroup::make(&place, way, name, holder.uid, amounts).map(|group| (way, group))
-    };
-    match way {
-        "delegated" => by(Way::Unified),
-        "v1" => by(Way::Separate),
-        "scope" => units::make(privilege, units, amounts),
-        _ => match by(Way::Unified) {
-            Err(Trouble::Missing(_)) => by(Way::Separate),
-            other => other,
+/// The group, in bytes that later stages pass on. Whether it is the runner's `nunbird-limits` finds out, as the runner.
+fn make(context: &Context<'_>, confine: &Confine) -> Result<Vec<u8>, String> {
+    let privilege = context.privilege;
+    let request = Request::Make(Make {
+        runner: privilege.caller.uid,
+        keeper: privilege.keeper().uid,
+        systemd: match privilege.source {
+            Source::Root | Source::Setuid => Systemd::Answers,
+            Source::FileCapabilities => Systemd::Capabilities,
+            Source::None => Systemd::NoPrivilege,
         },
+        runner_id: confine.runner_id,
+        job_id: confine.job_id,
+        decision: context
+            .decision_id
+            .get(..16)
+            .and_then(|half| u64::from_str_radix(half, 16).ok())
+            .unwrap_or(0),
+        account: confine.account.clone(),
+        order: confine.order.clone(),
+    });
+    for holder in [RUNNERS, KEEPERS] {
+        let by = by(privilege, holder, privilege.caller.uid);
+        match ask(privilege, by, &request, PATIENCE)? {
+            (Answer::Made(group), _) => return Ok([&[holder], group.as_slice()].concat()),
+            (Answer::Keeper, _) if holder == RUNNERS => {}
+            (answer, _) => return Err(unexpected(answer)),
+        }
     }
+    Err(unexpected(Answer::Keeper))
 }
 
 /// Takes back what [`establish`] made for a job that is not admitted after all.
@@ -135,8 +127,8 @@ pub(crate) fn abandon(privilege: Privilege, limits: &JobLimits) {
 /// What a stage's process is put under while it still has privilege.
 #[derive(Debug)]
 pub(crate) struct Confines {
-    /// The way into the job's group, where it has one.
-    pub(crate) entrance: Option<Entrance>,
+    /// The job's group, where it has one that this process's child enters.
+    pub(crate) group: Option<Group>,
     /// The limits of its processes.
     pub(crate) rlimits: rlimits::Limits,
     /// How they stand against others.
@@ -144,20 +136,10 @@ pub(crate) struct Confines {
 }
 
 impl Confines {
-    /// Enters the job's group and takes the job's place among processes: every process that this one starts has both.
+    /// Takes the job's place among processes: every process that this one starts has it.
     ///
     /// # Errors
-    /// As write(2) to `cgroup.procs`, setpriority(2), and write(2) to `oom_score_adj`.
-    pub(crate) fn enter(&self, privilege: Privilege) -> io::Result<()> {
-        let entered = self.entrance.as_ref().map_or(Ok(()), Entrance::enter);
-        entered.map_err(|trouble| io::Error::other(format!("control group: {trouble}")))?;
-        self.take_place(privilege)
-    }
-
-    /// Takes the job's place among processes alone.
-    ///
-    /// # Errors
-    /// As [`Confines::enter`].
+    /// As setpriority(2), and write(2) to `oom_score_adj`.
     pub(crate) fn take_place(&self, privilege: Privilege) -> io::Result<()> {
         if let Some(nice) = self.standing.nice {
             let named = |e| io::Error::other(format!("the nice value {nice}: {e}"));
@@ -170,10 +152,10 @@ impl Confines {
     /// Takes the job's nice value alone, for root's processes of its session.
     ///
     /// # Errors
-    /// As [`Confines::enter`].
+    /// As [`Confines::take_place`].
     pub(crate) fn take_place_of_keepers(&self, privilege: Privilege) -> io::Result<()> {
         let standing = Standing { oom_score_adj: None, ..self.standing };
-        Confines { entrance: None, rlimits: self.rlimits.clone(), standing }.take_place(privilege)
+        Confines { group: None, rlimits: self.rlimits.clone(), standing }.take_place(privilege)
     }
 
     fn take_oom_score(&self, privilege: Privilege) -> io::Result<()> {
@@ -201,30 +183,65 @@ fn check_standing(standing: Standing) -> Result<(), String> {
     }
 }
 
+/// A job's group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    job: JobLimits,
+    runner: u32,
+}
+
 /// The group while a stage runs.
 #[derive(Debug)]
 pub(crate) struct Held {
-    group: JobGroup,
-    gauge: Option<Gauge>,
+    gauges: Vec<Gauge>,
     job: JobLimits,
     /// What the job had used when the stage began.
     before: Usage,
 }
 
-/// Opens the job's group for a stage, and makes sure that its limits are still in force.
-///
-/// # Errors
-/// A system refusal when the group is gone or somebody has changed it.
-pub(crate) fn hold(privilege: Privilege, record: &Record) -> Result<Option<(Held, Entrance)>, Refusal> {
-    let Some(job) = &record.limits else { return Ok(None) };
-    let failed = |trouble: Trouble| refused(&job.name, &trouble);
-    let Some((_identity, group)) = open(privilege, record).map_err(failed)? else { return Ok(None) };
-    group.verify(&amounts_of(job)).map_err(failed)?;
-    let entrance = match units::entrance(job) {
-        Some(entrance) => entrance,
-        None => group.entrance().map_err(failed)?,
-    };
-    Ok(Some((Held { gauge: group.gauge(), before: group.usage(), group, job: job.clone() }, entrance)))
+impl Group {
+    /// The group of the job, if it has one.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        let job = record.limits.clone().filter(|job| job.group.is_some())?;
+        Some(Group { job, runner: record.runner_uid })
+    }
+
+    /// Makes sure that the group's limits are in force, and opens its counters.
+    ///
+    /// # Errors
+    /// A system refusal when the group is gone or somebody has changed it.
+    pub(crate) fn hold(&self, privilege: Privilege) -> Result<Held, Refusal> {
+        self.open(privilege, None).map_err(|trouble| refused(&self.job.name, &trouble))
+    }
+
+    /// As [`Group::hold`], and brings this child into the group. It must wait for that, before it has run anything of the job's; it is ended
+    /// where it cannot be brought in.
+    ///
+    /// # Errors
+    /// As [`Group::hold`].
+    pub(crate) fn take(&self, privilege: Privilege, child: &Child, user: u32) -> Result<Held, Refusal> {
+        self.open(privilege, Some(child.pid())).map_err(|trouble| {
+            // It has this process's ids until it has the user's.
+            let _already_gone = child.signal(signals::KILL).or_else(|_| child.kill_as(user));
+            refused(&self.job.name, &trouble)
+        })
+    }
+
+    fn open(&self, privilege: Privilege, process: Option<i32>) -> Result<Held, String> {
+        let Some((by, group)) = parts(privilege, Some(&self.job), self.runner) else {
+            return Err("the record has no group".to_owned());
+        };
+        match ask(privilege, by, &Request::Enter(group, process), PATIENCE)? {
+            (Answer::Entered(before, _), gauges) => Ok(Held { gauges, before, job: self.job.clone() }),
+            (answer, _) => Err(unexpected(answer)),
+        }
+    }
+}
+
+/// The group for `nunbird-session`, whose launcher enters it.
+pub(crate) fn group_of_session(record: &Record) -> Option<SessionGroup> {
+    let (holder, group) = record.limits.as_ref()?.group.as_ref()?.split_first()?;
+    Some(SessionGroup { group: group.to_vec(), is_runners: *holder == RUNNERS })
 }
 
 /// The limits of processes for the job: the runner's, and the site's over them.
@@ -252,11 +269,25 @@ pub(crate) fn bounds(context: &Context<'_>, job: &JobLimits) -> io::Result<rlimi
 /// # Errors
 /// A system refusal when some do not end; the record stays, so that `cleanup` can be called again.
 pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>, Refusal> {
-    let failed = |trouble: Trouble| left(&trouble);
-    let opened = open(privilege, record).or_else(gone).map_err(failed)?;
-    let Some((_identity, group)) = opened else { return Ok(None) };
-    group.kill(record.account.uid, PATIENCE).map_err(failed)?;
-    Ok(Some(group.usage()))
+    let Some((by, group)) = parts(privilege, record.limits.as_ref(), record.runner_uid) else {
+        return Ok(None);
+    };
+    let request = Request::End(group, record.account.uid);
+    // A keeper that does not have the kernel do it acts as the user.
+    let able = match privilege.source.is_privileged() {
+        true => As { ids: Some((0, 0)), capabilities: (1 << CAP_SETUID) | (1 << CAP_SETGID) },
+        false => by,
+    };
+    let by = if by.ids == able.ids { able } else { by };
+    let answer = match ask(privilege, by, &request, LONG_PATIENCE) {
+        Ok((Answer::Keeper, _)) => ask(privilege, able, &request, LONG_PATIENCE),
+        other => other,
+    };
+    match answer.map_err(|trouble| left(&trouble))? {
+        (Answer::Ended(usage), _) => Ok(Some(usage)),
+        (Answer::Done, _) => Ok(None),
+        (answer, _) => Err(left(&unexpected(answer))),
+    }
 }
 
 /// Removes the group, once it is empty, or has systemd stop it. One that is gone is fine: the host has restarted, or this is the second time.
@@ -268,68 +299,50 @@ pub(crate) fn remove(privilege: Privilege, record: &Record) -> Result<(), Refusa
 }
 
 fn remove_of(privilege: Privilege, limits: Option<&JobLimits>, runner: u32) -> Result<(), Refusal> {
-    let failed = |trouble: Trouble| left(&trouble);
-    if let Some(stopped) = units::stop(privilege, limits, PATIENCE) {
-        return stopped.map_err(failed);
-    }
-    let opened = open_of(privilege, limits, runner).or_else(gone).map_err(failed)?;
-    let Some((_identity, group)) = opened else { return Ok(()) };
-    group.remove(PATIENCE).map_err(failed)
-}
-
-fn gone(trouble: Trouble) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
-    match trouble {
-        Trouble::File(_, _, e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => Err(other),
+    let Some((by, group)) = parts(privilege, limits, runner) else { return Ok(()) };
+    match ask(privilege, by, &Request::Remove(group), LONG_PATIENCE).map_err(|trouble| left(&trouble))? {
+        (Answer::Done, _) => Ok(()),
+        (answer, _) => Err(left(&unexpected(answer))),
     }
 }
 
-/// The job's group, and the ids that it is to be used under.
-fn open(privilege: Privilege, record: &Record) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
-    open_of(privilege, record.limits.as_ref(), record.runner_uid)
+/// As whom the job's group is used, and the group.
+fn parts(privilege: Privilege, limits: Option<&JobLimits>, runner: u32) -> Option<(As, Vec<u8>)> {
+    let (holder, group) = limits?.group.as_ref()?.split_first()?;
+    Some((by(privilege, *holder, runner), group.to_vec()))
 }
 
-fn open_of(
-    privilege: Privilege,
-    limits: Option<&JobLimits>,
-    runner: u32,
-) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
-    let Some((place, holder)) = place(privilege, limits, runner) else { return Ok(None) };
-    let way = if place.unified { Way::Unified } else { Way::Separate };
-    let identity = assume(holder)?;
-    JobGroup::open(way, &place.directories, holder.uid).map(|group| Some((identity, group)))
-}
-
-/// Where the job's group is, and whose its directories are.
-pub(crate) fn place_of(privilege: Privilege, record: &Record) -> Option<(&GroupPlace, Caller)> {
-    place(privilege, record.limits.as_ref(), record.runner_uid)
-}
-
-fn place(privilege: Privilege, limits: Option<&JobLimits>, runner: u32) -> Option<(&GroupPlace, Caller)> {
-    let place = limits?.group.as_ref()?;
-    let parent = place.directories.values().next().filter(|_| place.unified).and_then(|path| path.parent());
-    Some((place, holder_of(privilege, runner, parent)))
-}
-
-/// As whom jobs' groups below this one of version 2 are made and used. systemd gives the group that it delegates to the
-/// service's `User=` (systemd.resource-control(5)), which is the runner, and without `CAP_DAC_OVERRIDE` not even root makes
-/// a directory there. So the groups are the runner's: it has jobs' tokens anyway, their users have no right in it. All
-/// others are the keeper's. What is opened is judged again by its owner.
-///
 /// `runner` is the caller, or where root reaps a job the one that is in its record.
-fn holder_of(privilege: Privilege, runner: u32, parent: Option<&Path>) -> Caller {
-    let owner = parent.and_then(|path| std::fs::symlink_metadata(path).ok()).map(|found| found.uid());
-    if owner == Some(runner) { Caller { uid: runner, ..privilege.caller } } else { privilege.keeper() }
+fn by(privilege: Privilege, holder: u8, runner: u32) -> As {
+    let caller = privilege.caller;
+    let ids = match holder {
+        RUNNERS if runner == caller.uid => (caller.uid, caller.gid),
+        RUNNERS => (runner, NOBODY_AT_ALL),
+        _ => (0, 0),
+    };
+    As { ids: privilege.source.is_privileged().then_some(ids), capabilities: 0 }
 }
 
-fn amounts_of(job: &JobLimits) -> Amounts {
-    let nunbird_handover::Amounts { memory, swap, cpu, pids, io_weight } = job.amounts;
-    // A disk without a number was never looked up, and so never limited.
-    let amounts = |disk: &DiskLimit| {
-        let DiskLimit { read, write, read_ops, write_ops, .. } = *disk;
-        Some(DiskAmounts { number: disk.number?, read, write, read_ops, write_ops })
-    };
-    Amounts { memory, swap, cpu, pids, io_weight, disks: job.disks.iter().filter_map(amounts).collect() }
+/// Has `nunbird-limits`, which lies beside this program, do one thing.
+fn ask(
+    privilege: Privilege,
+    by: As,
+    request: &Request,
+    patience: Duration,
+) -> Result<(Answer, Vec<Gauge>), String> {
+    nunbird_groups::ask(&program(privilege)?, by, request, patience)
+}
+
+fn program(privilege: Privilege) -> Result<File, String> {
+    let path = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name(PROGRAM);
+    nunbird_host::files::open(&path, privilege.rights()).map_err(|e| e.to_string())
+}
+
+fn unexpected(answer: Answer) -> String {
+    match answer {
+        Answer::Trouble(why) => why,
+        _ => format!("{PROGRAM} answered something else than was asked"),
+    }
 }
 
 fn refused(name: &str, detail: &dyn Display) -> Refusal {
@@ -337,29 +350,32 @@ fn refused(name: &str, detail: &dyn Display) -> Refusal {
     Refusal::system(Code::Limits, message, format!("[limits.{name}]: {detail}"))
 }
 
-fn left(trouble: &Trouble) -> Refusal {
+fn left(trouble: &dyn Display) -> Refusal {
     let message = "processes of this job could not be ended on this host";
     Refusal::system(Code::LimitsCleanup, message, trouble)
 }
 
 impl Held {
-    /// Tells the job log that memory ran out. Without privilege: the files are open, and what is counted anybody may read.
-    pub(crate) fn tell_of_kills(&self) {
-        if let Some(kills) = self.gauge.as_ref().map(Gauge::oom_kills).filter(|kills| *kills > 0) {
-            let limit = self.job.amounts.memory.map_or_else(String::new, |n| format!(" of {}", mebibytes(n)));
+    /// Looks once, without privilege: the files are open. Tells the job log that memory ran out.
+    pub(crate) fn read(self) -> Told {
+        let Held { gauges, job, before } = self;
+        let now = nunbird_groups::read(&gauges);
+        let kills = now.oom_kills.unwrap_or(0).saturating_sub(before.oom_kills.unwrap_or(0));
+        if kills > 0 {
+            let limit = job.amounts.memory.map_or_else(String::new, |n| format!(" of {}", mebibytes(n)));
             print_error(&format!(
                 "nunbird: out of memory: the kernel killed {kills} process(es) of this job at its limit{limit}\n"
             ));
         }
+        Told { job, usage: (before, now) }
     }
+}
 
+/// What a stage's group has counted.
+#[derive(Debug)]
+pub(crate) struct Told {
     /// What the job was given.
-    pub(crate) fn given(&self) -> &JobLimits {
-        &self.job
-    }
-
+    pub(crate) job: JobLimits,
     /// What the job had used when the stage began, and has used now.
-    pub(crate) fn usage(&self) -> (Usage, Usage) {
-        (self.before, self.group.usage())
-    }
+    pub(crate) usage: (Usage, Usage),
 }

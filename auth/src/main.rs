@@ -34,7 +34,6 @@ mod stages;
 mod store;
 mod sudo;
 mod tidying;
-mod units;
 
 use arguments::{Call, Request, USAGE};
 use context::Context;

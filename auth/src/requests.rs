@@ -10,7 +10,7 @@ use crate::slots::{self, Wanted};
 use crate::store::{self, Store};
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
-use nunbird_handover::{DiskLimit, JobDirectory, JobLimits, Record, Task};
+use nunbird_handover::{JobDirectory, JobLimits, Record, Task};
 use nunbird_host::{Destination, Fetch, Floor, Here, Places, System, Validate};
 use nunbird_requests::{Confine, Confined, RefusedBy, Reply, Request, Slot};
 use nunbird_sys::answer;
@@ -421,13 +421,12 @@ impl<'c, 'i> Serving<'c, 'i> {
     fn confine(&mut self, confine: &Confine) -> Result<Reply, Refusal> {
         let malformed = |e: serde_json::Error| failed(&format!("limits: {e}"));
         let mut job: JobLimits = serde_json::from_slice(&confine.limits).map_err(malformed)?;
-        let disks: Vec<DiskLimit> = serde_json::from_slice(&confine.disks).map_err(malformed)?;
         let ours = self.slot.as_ref().is_some_and(|(.., account)| account.name == confine.account);
         if job.group.is_some() || self.limits.is_some() || !ours {
             return Err(failed(&"it asks for limits out of turn"));
         }
         limits::check(self.context, &job)?;
-        let unlimited = limits::establish(self.context, confine, &disks, &mut job)?;
+        let unlimited = limits::establish(self.context, confine, &mut job)?;
         let bytes = serde_json::to_vec(&job).map_err(malformed)?;
         self.limits = Some(job);
         Ok(Reply::Confined(Confined { limits: bytes, unlimited }))

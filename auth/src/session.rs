@@ -14,8 +14,8 @@ use nunbird_drop::launch::Launch;
 use nunbird_files::identity::FileIdentity;
 use nunbird_files::trusted::open_trusted;
 use nunbird_handover::{
-    CONTROL_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Keep, LAUNCHER_FD, REPORT_FD, Record, SessionGroup,
-    SessionOrder, SessionReport, SessionSpan, SessionTrouble, Task,
+    CONTROL_FD, FORMAT_VERSION, HANDOVER_FD, Handover, Keep, LAUNCHER_FD, REPORT_FD, Record, SessionOrder,
+    SessionReport, SessionSpan, SessionTrouble, Task,
 };
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
@@ -68,8 +68,7 @@ impl Session {
             groups: groups.to_vec(),
             isolation: record.isolation,
             pam: pam.clone(),
-            group: limits::place_of(context.privilege, record)
-                .map(|(place, holder)| SessionGroup { place: place.clone(), owner: holder.uid }),
+            group: limits::group_of_session(record),
             oom_score_adj: record.limits.as_ref().and_then(|job| job.standing.oom_score_adj),
             keep: (pam.session == SessionSpan::Job).then(|| Keep {
                 socket: store::session_socket(record),

@@ -2,11 +2,13 @@
 
 use crate::call::Call;
 use crate::monitor::decider_failed;
-use nunbird_handover::{JobLimits, Record};
+use nunbird_groups::{Disk, Order};
+use nunbird_handover::{Amounts, DiskLimit, JobLimits, Record};
 use nunbird_host::refusal::{Refusal, print_error};
 use nunbird_judge::place;
 use nunbird_policy::{Limits, NotGranted};
-use nunbird_requests::{Confine, Confined, Reply, Request};
+use nunbird_requests::{Confine, Confined, Reply, Request, Without};
+use nunbird_wire::Message;
 
 /// The limits of the job, its user's requests included.
 ///
@@ -25,7 +27,7 @@ pub(crate) fn decide(call: &Call<'_>, limits: Option<&Limits>) -> Result<Option<
         amounts,
         rlimits: limits.rlimits,
         standing: limits.standing,
-        disks: Vec::new(),
+        disks: limits.disks.clone(),
         group: None,
     }))
 }
@@ -43,10 +45,14 @@ pub(crate) fn establish(
     let malformed = |e: serde_json::Error| decider_failed(&e);
     let confine = Confine {
         limits: serde_json::to_vec(job).map_err(malformed)?,
-        disks: serde_json::to_vec(&limits.disks).map_err(malformed)?,
-        way: limits.way.name().to_owned(),
-        require: limits.require,
-        asked: job.amounts != limits.amounts,
+        order: order(limits.way.name(), job).to_bytes(),
+        without: match () {
+            // Without a group such a job is only not counted.
+            () if job.amounts == Amounts::default() && job.disks.is_empty() => Without::Uncounted,
+            () if limits.require => Without::Refused,
+            () if job.amounts != limits.amounts => Without::Denied,
+            () => Without::Warned,
+        },
         job_id: record.job_id,
         runner_id: call.admitted.as_ref().and_then(|admitted| admitted.runner_id).unwrap_or(0),
         account: record.account.name.clone(),
@@ -58,4 +64,15 @@ pub(crate) fn establish(
         }
         _ => Err(decider_failed(&"another reply than was asked for")),
     }
+}
+
+/// What `nunbird-limits` is to make.
+fn order(way: &str, job: &JobLimits) -> Order {
+    let Amounts { memory, swap, cpu, pids, io_weight } = job.amounts;
+    let disk = |disk: &DiskLimit| Disk {
+        device: disk.device.clone(),
+        rates: [disk.read, disk.write, disk.read_ops, disk.write_ops],
+    };
+    let disks = job.disks.iter().map(disk).collect();
+    Order { way: way.to_owned(), memory, swap, cpu, pids, io_weight, disks }
 }

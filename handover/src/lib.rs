@@ -29,7 +29,7 @@ pub use claim::Claim;
 pub use code::Code;
 pub use containers::Unserved;
 pub use fds::{CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD};
-pub use limits::{Amounts, DiskLimit, GroupPlace, JobLimits, JobUnits, Rlimits, Standing, UNLIMITED};
+pub use limits::{Amounts, DiskLimit, JobLimits, Rlimits, Standing, UNLIMITED};
 pub use message::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
 pub use pam::{Keep, Pam, SessionGroup, SessionOrder, SessionReport, SessionSpan, SessionTrouble};
 pub use record::{Audit, Isolation, JobDirectory, Now, Record, RuleRef, Syslog};

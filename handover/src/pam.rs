@@ -1,6 +1,6 @@
 //! What passes between `nunbird-auth` and `nunbird-session`, which opens a PAM session around a stage.
 
-use crate::{FORMAT_VERSION, FormatError, GroupPlace, Handover, Isolation};
+use crate::{FORMAT_VERSION, FormatError, Handover, Isolation};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -125,10 +125,10 @@ impl Keep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionGroup {
-    /// Where it is.
-    pub place: GroupPlace,
-    /// The uid whose directories these are; anybody else's are refused.
-    pub owner: u32,
+    /// In the bytes of `nunbird-limits`.
+    pub group: Vec<u8>,
+    /// Whether its directories are the runner's and not root's.
+    pub is_runners: bool,
 }
 
 impl SessionOrder {

@@ -13,7 +13,7 @@ mod request;
 mod start;
 
 pub use reply::{Confined, Fetched, RefusedBy, Reply};
-pub use request::{Confine, Request, Slot};
+pub use request::{Confine, Request, Slot, Without};
 pub use start::{FORMAT, Privileges, Runner, Start, Task};
 
 /// The number of the socket to `nunbird-auth` in the decider.

@@ -1,4 +1,6 @@
-use crate::{Confine, Confined, MAX_REPLY, Privileges, RefusedBy, Reply, Request, Runner, Slot, Start, Task};
+use crate::{
+    Confine, Confined, MAX_REPLY, Privileges, RefusedBy, Reply, Request, Runner, Slot, Start, Task, Without,
+};
 use nunbird_host::{
     Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Turn, Unfetched, Validate,
 };
@@ -67,10 +69,8 @@ fn requests() -> Vec<Request> {
         Request::Slot(Slot { server: "s".to_owned(), job_id: u64::MAX, account: "a".to_owned() }),
         Request::Confine(Confine {
             limits: b"{}".to_vec(),
-            disks: b"[]".to_vec(),
-            way: "auto".to_owned(),
-            require: true,
-            asked: false,
+            order: b"order".to_vec(),
+            without: Without::Denied,
             job_id: 1,
             runner_id: 2,
             account: "a".to_owned(),

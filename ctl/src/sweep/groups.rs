@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
-use nunbird_cgroup::{self as cgroup, Parent, Place, Stray, Way};
+use nunbird_cgroup::{self as cgroup, Kept, Parent, Place, Stray, Way};
 use nunbird_files::directory::Directory;
 use nunbird_files::identity::FileIdentity;
 use nunbird_handover::{Claim, Record};
@@ -225,16 +225,19 @@ impl Named {
 
     /// By version and name, as [`cgroup::below`] has them.
     fn groups(&self) -> Vec<(bool, String)> {
-        let places = self.records.iter().filter_map(|r| r.limits.as_ref()?.group.as_ref());
-        let made = places.flat_map(|group| group.directories.values().map(|path| (group.unified, path)));
-        let made = made
-            .filter_map(|(unified, path)| Some((unified, path.file_name()?.to_string_lossy().into_owned())));
+        let made = self.records.iter().filter_map(kept);
+        let made = made.filter_map(|group| Some((group.way == Way::Unified, group.name()?)));
         let to_be_made = self.admissions.iter().flat_map(|claim| {
             let names = cgroup::names_by_decision(claim.job_id, &claim.decision_id);
             names.into_iter().flat_map(|name| [(false, name.clone()), (true, name)])
         });
         made.chain(to_be_made).collect()
     }
+}
+
+/// The group that is kept in a record.
+fn kept(record: &Record) -> Option<Kept> {
+    Kept::in_record(record.limits.as_ref()?.group.as_ref()?)
 }
 
 fn act_as((uid, gid): (u32, u32)) -> std::io::Result<Option<FileIdentity>> {
@@ -251,9 +254,8 @@ fn parents(runner: Option<&UserEntry>, records: &[Record]) -> Vec<Parent> {
         }
     };
     for record in records {
-        let Some(group) = record.limits.as_ref().and_then(|limits| limits.group.as_ref()) else { continue };
-        let way = if group.unified { Way::Unified } else { Way::Separate };
-        for (controller, path) in &group.directories {
+        let Some(Kept { way, directories, .. }) = kept(record) else { continue };
+        for (controller, path) in &directories {
             if let Some(parent) = path.parent() {
                 add(Parent { way, controller: controller.clone(), path: parent.to_path_buf() });
             }

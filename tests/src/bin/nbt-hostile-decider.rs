@@ -3,7 +3,7 @@
 //! One request a line, as words; `admit KEY JSON` sends the record of `/etc/nunbird/record.json`, made this call's own but for that key.
 
 use nunbird_host::{Destination, Fetch, Validate};
-use nunbird_requests::{Confine, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start};
+use nunbird_requests::{Confine, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start, Without};
 use nunbird_wire::{Message, read_frame, write_frame};
 use serde_json::Value;
 use std::ffi::CString;
@@ -77,10 +77,8 @@ fn request(line: &str, start: &Start, slot: u64) -> Request {
         ["tidy"] => Request::Tidy(record(start, slot, "nothing", "")),
         ["confine"] => Request::Confine(Confine {
             limits: b"{}".to_vec(),
-            disks: b"[]".to_vec(),
-            way: "auto".to_owned(),
-            require: false,
-            asked: false,
+            order: Vec::new(),
+            without: Without::Warned,
             job_id: 7,
             runner_id: 0,
             account: "root".to_owned(),
