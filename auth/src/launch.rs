@@ -4,7 +4,7 @@
 //! shepherd. For `cleanup` the parent waits with its privilege instead, because a record is to be removed.
 
 use crate::context::Context;
-use crate::limits::{self, Confines, Held};
+use crate::limits::{Confines, Entry, Held};
 use crate::opened::{Opened, could_not_start};
 use crate::refusal::{Code, Refusal, clean, print, print_error};
 use crate::session::Session;
@@ -107,14 +107,16 @@ impl Start {
         Ok(Start { way: Way::Here(launcher), cleanup: CLEANUP, summary: None, held: None, confines })
     }
 
-    /// Puts the stage into the job's control group, if it has one.
+    /// Has the stage run in the job's control group, if it has one.
     ///
     /// # Errors
-    /// A system refusal when the group is gone or its limits are not in force.
+    /// A system refusal when the group, which `nunbird-session`'s launcher is to enter, is gone or its limits are not in force.
     pub(crate) fn limited(self, context: &Context<'_>, record: &Record) -> Result<Self, Refusal> {
-        let Some((held, entrance)) = limits::hold(context.privilege, record)? else { return Ok(self) };
-        let confines = Confines { entrance: Some(entrance), ..self.confines };
-        Ok(Start { held: Some(held), confines, ..self })
+        let Some(group) = Entry::of(record) else { return Ok(self) };
+        if let Way::InSession(..) = self.way {
+            return Ok(Start { held: Some(group.hold(context.privilege)?), ..self });
+        }
+        Ok(Start { confines: Confines { group: Some(group), ..self.confines }, ..self })
     }
 
     /// Runs the stage and comes back when it has ended, as the shepherd.
@@ -124,23 +126,18 @@ impl Start {
     /// # Errors
     /// A system refusal when the launcher did not start.
     pub(crate) fn run(self, context: &Context<'_>) -> Result<StageEnd, Refusal> {
-        let Start { way, held, confines, summary, .. } = self;
+        let Start { way, mut held, confines, summary, .. } = self;
         let started = Instant::now();
         let ended = match way {
             Way::InSession(launch, session) => session.run(launch, &confines, context)?,
-            Way::BySudo(sudo) => sudo.run(&confines, context)?,
-            Way::Here(launch) => run_here(launch, &confines, context)?,
+            Way::BySudo(sudo) => sudo.run(&confines, context, &mut held)?,
+            Way::Here(launch) => run_here(launch, &confines, context, &mut held)?,
         };
         let summary = summary.and_then(|summary| {
             let mut bytes = vec![0; SUMMARY_SIZE];
             summary.read_exact_at(&mut bytes, 0).ok().map(|()| bytes)
         });
-        Ok(StageEnd {
-            usage: held.as_ref().map(Held::usage),
-            oom_kills: held.as_ref().map_or(0, Held::oom_kills),
-            summary,
-            ..stage_end(ended, started)
-        })
+        Ok(StageEnd { usage: held.map(Held::usage), summary, ..stage_end(ended, started) })
     }
 
     /// Runs `cleanup`'s launcher, which runs no code of the user's, and waits with privilege kept for what
@@ -200,7 +197,7 @@ fn stage_end(ended: Ended, started: Instant) -> StageEnd {
         Ended::Killed(signal) => Status::Killed(signal),
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    StageEnd { end, duration_ms, summary: None, usage: None, oom_kills: 0 }
+    StageEnd { end, duration_ms, summary: None, usage: None }
 }
 
 fn failed(detail: &dyn Display) -> Refusal {
@@ -239,8 +236,13 @@ fn launcher(
     })
 }
 
-/// Runs the launcher as this process's child, and comes back when it has ended, as the shepherd.
-fn run_here(launch: Launcher, confines: &Confines, context: &Context<'_>) -> Result<Ended, Refusal> {
+/// Runs the launcher as this process's child, and comes back when it has ended, as the shepherd. It is `held` by the job's group by then.
+fn run_here(
+    launch: Launcher,
+    confines: &Confines,
+    context: &Context<'_>,
+    held: &mut Option<Held>,
+) -> Result<Ended, Refusal> {
     let user = launch.ids.uid;
     let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
     let (released, release) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
@@ -254,6 +256,10 @@ fn run_here(launch: Launcher, confines: &Confines, context: &Context<'_>) -> Res
         Ok(Some(released))
     })?;
     let Some(release) = ends else { return Err(could_not_start("pipe", &"lost")) };
+    if let Some(group) = &confines.group {
+        // Step 28c.
+        *held = Some(group.take(context.privilege, &child, user)?);
+    }
     shepherd::watch(&child, &waiter, Reach::Signals(Some(release)), context, user)
 }
 
@@ -288,7 +294,7 @@ fn become_launcher(
     parent: i32,
     gate: Option<File>,
 ) -> Result<Infallible, Refusal> {
-    confines.enter(context.privilege).map_err(|e| could_not_start("limits", &e))?;
+    confines.take_place(context.privilege).map_err(|e| could_not_start("limits", &e))?;
     let privileged = context.privilege.source.is_privileged();
     let around = Surroundings {
         change: if privileged { Change::BecomeUser } else { Change::Stay },

@@ -1,124 +1,73 @@
 //! What a job may use: decided and put in force by `config`, entered by every stage, ended and removed by `cleanup`.
 //!
-//! Everything here happens with privilege, under the filesystem ids of the groups' owner ([`holder_of`]), but for
-//! what [`Held`] tells, which the shepherd asks without any. A limit that is demanded and cannot be put in force is a refusal.
+//! Limits and place of each process are its own to take. Control groups are `nunbird-limits`' work, which this program starts with the ids
+//! of their owner: what a group is to be, and what it is, are bytes that pass through here. A limit that is demanded and cannot be put in
+//! force is a refusal.
 
 use crate::context::Context;
-use crate::decider::failed;
-use crate::privilege::{Privilege, assume};
+use crate::privilege::{NOBODY_AT_ALL, Privilege, Source};
 use crate::refusal::{Code, Refusal, clean, print_error};
-use crate::units;
-use nunbird_cgroup::{
-    Amounts, DiskAmounts, Entrance, Gauge, JobGroup, Place, Trouble, Units, Usage, Way, disks_of, name_of,
-    number_of, parent_of,
-};
-use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
-use nunbird_handover::{DiskLimit, GroupPlace, JobLimits};
-use nunbird_messages::{ProcessLimits, Record, Usage as Used};
-use nunbird_requests::Confine;
-use nunbird_sys::{priority, process, rlimits};
+use nunbird_groups::{Answer, As, Gauge, Make, PROGRAM, Request, Systemd};
+use nunbird_messages::{Group, ProcessLimits, Record, Untrusted, Usage};
+use nunbird_requests::{Confine, Without};
+use nunbird_sys::capabilities::{CAP_SETGID, CAP_SETUID};
+use nunbird_sys::fork::Child;
+use nunbird_sys::{priority, process, rlimits, signals};
 use std::fmt::Display;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
 
-/// How long the kernel may take to end and to clear away a job's processes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a group may take to be made or entered: longer than systemd is given for it.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long one may take to be emptied or removed: longer than the kernel is given for it.
+const LONG_PATIENCE: Duration = Duration::from_secs(40);
 
 /// Whether the kernel lets the job's processes have their limits and their place.
 ///
 /// # Errors
 /// A system refusal that names what it does not.
-fn check(context: &Context<'_>, job: &JobLimits) -> Result<(), Refusal> {
-    let r = job.rlimits;
-    let processes = ProcessLimits {
-        rlimits: [
-            r.nofile,
-            r.nproc,
-            r.fsize,
-            r.core,
-            r.stack,
-            r.stack_hard,
-            r.memlock,
-            r.address_space,
-            r.cpu_time,
-        ],
-        nice: job.standing.nice,
-        oom_score_adj: job.standing.oom_score_adj,
-    };
-    bounds(context, &processes).map_err(|e| refused(&job.name, &e))?;
-    check_nice(processes.nice).map_err(|why| refused(&job.name, &why))
+fn check(context: &Context<'_>, confine: &Confine) -> Result<(), Refusal> {
+    bounds(context, &confine.processes).map_err(|e| refused(&confine.name, &e))?;
+    check_nice(confine.processes.nice).map_err(|why| refused(&confine.name, &why))
 }
 
-/// Puts the job's limits in force: what the record keeps of them, and why the job runs without, where it does.
-///
-/// # Errors
-/// As [`make_group`], and for an order that cannot be read.
-pub(crate) fn establish(
-    context: &Context<'_>,
-    confine: &Confine,
-) -> Result<(Vec<u8>, Option<String>), Refusal> {
-    let malformed = |e: serde_json::Error| failed(&format!("limits: {e}"));
-    let mut job: JobLimits = serde_json::from_slice(&confine.limits).map_err(malformed)?;
-    let disks: Vec<DiskLimit> = serde_json::from_slice(&confine.disks).map_err(malformed)?;
-    if job.group.is_some() {
-        return Err(failed(&"it asks for limits with a group"));
-    }
-    check(context, &job)?;
-    let unlimited = make_group(context, confine, &disks, &mut job)?;
-    Ok((serde_json::to_vec(&job).map_err(malformed)?, unlimited))
-}
-
-/// Makes the job's group, or warns that there is none where the site lets jobs run so; the answer is why, for the admin.
+/// Makes the job's group, or warns that there is none where the site lets jobs run so, and why, for the admin.
 ///
 /// # Errors
 /// A system refusal that names what is missing; a denial where amounts that the user asked for cannot be put in force: they
 /// must not be a way to run without those of the site.
-fn make_group(
+pub(crate) fn establish(
     context: &Context<'_>,
     confine: &Confine,
-    disks: &[DiskLimit],
-    job: &mut JobLimits,
-) -> Result<Option<String>, Refusal> {
-    let decision = number_of(&context.decision_id).unwrap_or(0);
-    let name = name_of(confine.job_id, decision);
-    let description = format!("CI job {} of {}", confine.job_id, confine.account);
-    let units = Units::of(confine.runner_id, confine.job_id, decision, description);
-    let made = find_disks(context.privilege, disks).and_then(|disks| {
-        job.disks = disks;
-        make(context.privilege, &confine.way, &name, &units, &amounts_of(job))
-    });
-    match made {
-        Ok((way, group)) => {
-            let units = (confine.way == "scope").then(|| units::kept(units));
-            let (unified, directories) = (way == Way::Unified, group.paths());
-            job.group = Some(GroupPlace { unified, directories, units });
-            Ok(None)
-        }
-        // Without a group the job is only not counted.
-        Err(_) if amounts_of(job) == Amounts::default() && disks.is_empty() => Ok(None),
-        Err(trouble) if confine.require => Err(refused(&job.name, &trouble)),
-        Err(trouble) if confine.asked => {
-            let detail = format!("[limits.{}], with what the job asks for: {trouble}", job.name);
+) -> Result<(Option<Group>, Option<String>), Refusal> {
+    check(context, confine)?;
+    let trouble = match make(context, confine) {
+        Ok(group) => return Ok((Some(group), None)),
+        Err(trouble) => trouble,
+    };
+    match confine.without {
+        Without::Uncounted => Ok((None, None)),
+        Without::Refused => Err(refused(&confine.name, &trouble)),
+        Without::Denied => {
+            let detail = format!("[limits.{}], with what the job asks for: {trouble}", confine.name);
             let message = "the limits that this job asks for cannot be put in force on this host";
             Err(Refusal::denied(Code::Limits, message, detail).help(
                 "remove NUNBIRD_MEMORY, NUNBIRD_CPUS and NUNBIRD_PIDS from .gitlab-ci.yml, or ask for less",
             ))
         }
-        Err(trouble) => {
-            job.disks.clear();
-            let detail = clean(&format!("runs without [limits.{}]: {trouble}", job.name));
-            warn_of_no_limits(context, &job.name, &detail);
-            Ok(Some(detail))
+        Without::Warned => {
+            let detail = clean(&format!("runs without [limits.{}]: {trouble}", confine.name));
+            warn_of_no_limits(context, &confine.name, &detail);
+            Ok((None, Some(detail)))
         }
     }
 }
 
 /// The job log is the CI user's: where this host's groups are is the admin's to read, in the audit event, or with `-u`.
 fn warn_of_no_limits(context: &Context<'_>, name: &str, detail: &str) {
-    let name = nunbird_messages::Untrusted(name);
+    let name = Untrusted(name);
     let mut text =
         format!("nunbird: warning: this job runs WITHOUT the limits `{name}` of this site [limits]\n");
     if context.unobfuscated {
@@ -130,56 +79,50 @@ fn warn_of_no_limits(context: &Context<'_>, name: &str, detail: &str) {
     print_error(&text);
 }
 
-/// Looks the disks up as the keeper of the configuration: it alone need see the paths.
-fn find_disks(privilege: Privilege, disks: &[DiskLimit]) -> Result<Vec<DiskLimit>, Trouble> {
-    let _identity = assume(privilege.keeper())?;
-    let numbers = disks_of(disks.iter().map(|disk| disk.device.as_path()))?;
-    let found = disks.iter().zip(numbers);
-    Ok(found.map(|(disk, number)| DiskLimit { number: Some(number), ..disk.clone() }).collect())
-}
-
-fn make(
-    privilege: Privilege,
-    way: &str,
-    name: &str,
-    units: &Units,
-    amounts: &Amounts,
-) -> Result<(Way, JobGroup), Trouble> {
-    let place = Place::own()?;
-    let by = |way| {
-        let parent = place.unified.as_ref().filter(|_| way == Way::Unified).map(parent_of);
-        let holder = holder_of(privilege, privilege.caller.uid, parent.as_deref());
-        let _identity = assume(holder)?;
-        JobGroup::make(&place, way, name, holder.uid, amounts).map(|group| (way, group))
-    };
-    match way {
-        "delegated" => by(Way::Unified),
-        "v1" => by(Way::Separate),
-        "scope" => units::make(privilege, units, amounts),
-        _ => match by(Way::Unified) {
-            Err(Trouble::Missing(_)) => by(Way::Separate),
-            other => other,
+/// The group, in bytes that later stages pass on. Whether it is the runner's `nunbird-limits` finds out, as the runner.
+fn make(context: &Context<'_>, confine: &Confine) -> Result<Group, String> {
+    let privilege = context.privilege;
+    let request = Request::Make(Make {
+        runner: privilege.caller.uid,
+        keeper: privilege.keeper().uid,
+        systemd: match privilege.source {
+            Source::Root | Source::Setuid => Systemd::Answers,
+            Source::FileCapabilities => Systemd::Capabilities,
+            Source::None => Systemd::NoPrivilege,
         },
+        runner_id: confine.runner_id,
+        job_id: confine.job_id,
+        decision: context
+            .decision_id
+            .get(..16)
+            .and_then(|half| u64::from_str_radix(half, 16).ok())
+            .unwrap_or(0),
+        account: confine.account.clone(),
+        order: confine.order.clone(),
+    });
+    for is_runners in [true, false] {
+        let by = by(privilege, is_runners, privilege.caller.uid);
+        match ask(privilege, by, &request, PATIENCE)? {
+            (Answer::Made(bytes), _) => {
+                return Ok(Group { limits: confine.name.clone(), is_runners, bytes });
+            }
+            (Answer::Keeper, _) if is_runners => {}
+            (answer, _) => return Err(unexpected(answer)),
+        }
     }
+    Err(unexpected(Answer::Keeper))
 }
 
 /// Takes back what [`establish`] made for a job that is not admitted after all.
-pub(crate) fn abandon(privilege: Privilege, limits: &[u8]) {
-    let limits: Option<JobLimits> = serde_json::from_slice(limits).ok();
-    let _the_refusal_is_told_instead = remove_of(privilege, limits.as_ref(), privilege.caller.uid);
-}
-
-/// The limits in a record.
-fn job_of(record: &Record) -> Result<Option<JobLimits>, Refusal> {
-    let read = |bytes: &Vec<u8>| serde_json::from_slice(bytes).map_err(|e| failed(&format!("limits: {e}")));
-    record.limits.as_ref().map(read).transpose()
+pub(crate) fn abandon(privilege: Privilege, group: &Group) {
+    let _the_refusal_is_reported_instead = remove_of(privilege, Some(group), privilege.caller.uid);
 }
 
 /// What a stage's process is put under while it still has privilege.
 #[derive(Debug)]
 pub(crate) struct Confines {
-    /// The way into the job's group, where it has one.
-    pub(crate) entrance: Option<Entrance>,
+    /// The job's group, where it has one that this process's child enters.
+    pub(crate) group: Option<Entry>,
     /// The limits of its processes.
     pub(crate) rlimits: rlimits::Limits,
     /// Their nice value and score.
@@ -190,31 +133,15 @@ impl Confines {
     /// Without a group.
     ///
     /// # Errors
-    /// When the kernel does not let one go so high.
+    /// When the kernel does not let a limit go so high.
     pub(crate) fn of(context: &Context<'_>, processes: &ProcessLimits) -> io::Result<Self> {
-        let rlimits = match processes {
-            ProcessLimits { rlimits: [None, None, None, None, None, None, None, None, None], .. } => {
-                context.limits.clone()
-            }
-            _ => bounds(context, processes)?,
-        };
-        Ok(Confines { entrance: None, rlimits, processes: *processes })
+        Ok(Confines { group: None, rlimits: bounds(context, processes)?, processes: *processes })
     }
 
-    /// Enters the job's group and takes the job's place among processes: every process that this one starts has both.
+    /// Takes the job's place among processes: every process that this one starts has it.
     ///
     /// # Errors
-    /// As write(2) to `cgroup.procs`, setpriority(2), and write(2) to `oom_score_adj`.
-    pub(crate) fn enter(&self, privilege: Privilege) -> io::Result<()> {
-        let entered = self.entrance.as_ref().map_or(Ok(()), Entrance::enter);
-        entered.map_err(|trouble| io::Error::other(format!("control group: {trouble}")))?;
-        self.take_place(privilege)
-    }
-
-    /// Takes the job's place among processes alone.
-    ///
-    /// # Errors
-    /// As [`Confines::enter`].
+    /// As setpriority(2), and write(2) to `oom_score_adj`.
     pub(crate) fn take_place(&self, privilege: Privilege) -> io::Result<()> {
         if let Some(nice) = self.processes.nice {
             let named = |e| io::Error::other(format!("the nice value {nice}: {e}"));
@@ -227,10 +154,10 @@ impl Confines {
     /// Takes the job's nice value alone, for root's processes of its session.
     ///
     /// # Errors
-    /// As [`Confines::enter`].
+    /// As [`Confines::take_place`].
     pub(crate) fn take_place_of_keepers(&self, privilege: Privilege) -> io::Result<()> {
         let processes = ProcessLimits { oom_score_adj: None, ..self.processes };
-        Confines { entrance: None, rlimits: self.rlimits.clone(), processes }.take_place(privilege)
+        Confines { group: None, rlimits: self.rlimits.clone(), processes }.take_place(privilege)
     }
 
     fn take_oom_score(&self, privilege: Privilege) -> io::Result<()> {
@@ -258,31 +185,55 @@ fn check_nice(wanted: Option<u8>) -> Result<(), String> {
     }
 }
 
+/// The way into a job's group.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    group: Group,
+    runner: u32,
+}
+
 /// The group while a stage runs.
 #[derive(Debug)]
 pub(crate) struct Held {
-    group: JobGroup,
-    gauge: Option<Gauge>,
+    gauges: Vec<Gauge>,
     /// What the job had used when the stage began.
     before: Usage,
 }
 
-/// Opens the job's group for a stage, and makes sure that its limits are still in force.
-///
-/// # Errors
-/// A system refusal when the group is gone or somebody has changed it.
-pub(crate) fn hold(privilege: Privilege, record: &Record) -> Result<Option<(Held, Entrance)>, Refusal> {
-    let Some(job) = job_of(record)? else { return Ok(None) };
-    let failed = |trouble: Trouble| refused(&job.name, &trouble);
-    let opened = open_of(privilege, Some(&job), record.runner_uid).map_err(failed)?;
-    let Some((_identity, group)) = opened else { return Ok(None) };
-    group.verify(&amounts_of(&job)).map_err(failed)?;
-    // Step 28c.
-    let entrance = match units::entrance(&job) {
-        Some(entrance) => entrance,
-        None => group.entrance().map_err(failed)?,
-    };
-    Ok(Some((Held { gauge: group.gauge(), before: group.usage(), group }, entrance)))
+impl Entry {
+    /// Of the job's group, if it has one.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        Some(Entry { group: record.group.clone()?, runner: record.runner_uid })
+    }
+
+    /// Makes sure that the group's limits are in force, and opens its counters.
+    ///
+    /// # Errors
+    /// A system refusal when the group is gone or somebody has changed it.
+    pub(crate) fn hold(&self, privilege: Privilege) -> Result<Held, Refusal> {
+        self.open(privilege, None).map_err(|trouble| refused(&self.group.limits, &trouble))
+    }
+
+    /// As [`Entry::hold`], and brings this child into the group. It must wait for that, before it has run anything of the job's; it is ended
+    /// where it cannot be brought in.
+    ///
+    /// # Errors
+    /// As [`Entry::hold`].
+    pub(crate) fn take(&self, privilege: Privilege, child: &Child, user: u32) -> Result<Held, Refusal> {
+        self.open(privilege, Some(child.pid())).map_err(|trouble| {
+            // It has this process's ids until it has the user's.
+            let _already_gone = child.signal(signals::KILL).or_else(|_| child.kill_as(user));
+            refused(&self.group.limits, &trouble)
+        })
+    }
+
+    fn open(&self, privilege: Privilege, process: Option<i32>) -> Result<Held, String> {
+        let by = by(privilege, self.group.is_runners, self.runner);
+        match ask(privilege, by, &Request::Enter(self.group.bytes.clone(), process), PATIENCE)? {
+            (Answer::Entered(before, _), gauges) => Ok(Held { gauges, before }),
+            (answer, _) => Err(unexpected(answer)),
+        }
+    }
 }
 
 /// The limits of processes for the job: the runner's, and the site's over them.
@@ -308,19 +259,26 @@ fn bounds(context: &Context<'_>, processes: &ProcessLimits) -> io::Result<rlimit
 ///
 /// # Errors
 /// A system refusal when some do not end; the record stays, so that `cleanup` can be called again.
-pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Used>, Refusal> {
-    let failed = |trouble: Trouble| left(&trouble);
-    let job = job_of(record)?;
-    let opened = open_of(privilege, job.as_ref(), record.runner_uid).or_else(gone).map_err(failed)?;
-    let Some((_identity, group)) = opened else { return Ok(None) };
-    group.kill(record.account.uid, PATIENCE).map_err(failed)?;
-    Ok(Some(used(group.usage())))
-}
-
-fn used(usage: Usage) -> Used {
-    let Usage { memory_peak, cpu_time, throttled, pids_peak, read, written, oom_kills, forks_refused } =
-        usage;
-    Used { memory_peak, cpu_time, throttled, pids_peak, read, written, oom_kills, forks_refused }
+pub(crate) fn end(privilege: Privilege, record: &Record) -> Result<Option<Usage>, Refusal> {
+    let Some((by, group)) = parts(privilege, record.group.as_ref(), record.runner_uid) else {
+        return Ok(None);
+    };
+    let request = Request::End(group, record.account.uid);
+    // A keeper that does not have the kernel do it acts as the user.
+    let able = match privilege.source.is_privileged() {
+        true => As { ids: Some((0, 0)), capabilities: (1 << CAP_SETUID) | (1 << CAP_SETGID) },
+        false => by,
+    };
+    let by = if by.ids == able.ids { able } else { by };
+    let answer = match ask(privilege, by, &request, LONG_PATIENCE) {
+        Ok((Answer::Keeper, _)) => ask(privilege, able, &request, LONG_PATIENCE),
+        other => other,
+    };
+    match answer.map_err(|trouble| left(&trouble))? {
+        (Answer::Ended(usage), _) => Ok(Some(usage)),
+        (Answer::Done, _) => Ok(None),
+        (answer, _) => Err(left(&unexpected(answer))),
+    }
 }
 
 /// Removes the group, once it is empty, or has systemd stop it. One that is gone is fine: the host has restarted, or this is the second time.
@@ -328,74 +286,54 @@ fn used(usage: Usage) -> Used {
 /// # Errors
 /// As [`end`].
 pub(crate) fn remove(privilege: Privilege, record: &Record) -> Result<(), Refusal> {
-    remove_of(privilege, job_of(record)?.as_ref(), record.runner_uid)
+    remove_of(privilege, record.group.as_ref(), record.runner_uid)
 }
 
-fn remove_of(privilege: Privilege, limits: Option<&JobLimits>, runner: u32) -> Result<(), Refusal> {
-    let failed = |trouble: Trouble| left(&trouble);
-    if let Some(stopped) = units::stop(privilege, limits, PATIENCE) {
-        return stopped.map_err(failed);
-    }
-    let opened = open_of(privilege, limits, runner).or_else(gone).map_err(failed)?;
-    let Some((_identity, group)) = opened else { return Ok(()) };
-    group.remove(PATIENCE).map_err(failed)
-}
-
-fn gone(trouble: Trouble) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
-    match trouble {
-        Trouble::File(_, _, e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => Err(other),
+fn remove_of(privilege: Privilege, group: Option<&Group>, runner: u32) -> Result<(), Refusal> {
+    let Some((by, group)) = parts(privilege, group, runner) else { return Ok(()) };
+    match ask(privilege, by, &Request::Remove(group), LONG_PATIENCE).map_err(|trouble| left(&trouble))? {
+        (Answer::Done, _) => Ok(()),
+        (answer, _) => Err(left(&unexpected(answer))),
     }
 }
 
-/// The job's group, and the ids that it is to be used under.
-fn open_of(
-    privilege: Privilege,
-    limits: Option<&JobLimits>,
-    runner: u32,
-) -> Result<Option<(FileIdentity, JobGroup)>, Trouble> {
-    let Some((place, holder)) = place(privilege, limits, runner) else { return Ok(None) };
-    let way = if place.unified { Way::Unified } else { Way::Separate };
-    let identity = assume(holder)?;
-    JobGroup::open(way, &place.directories, holder.uid).map(|group| Some((identity, group)))
+/// As whom the job's group is used, and the group.
+fn parts(privilege: Privilege, group: Option<&Group>, runner: u32) -> Option<(As, Vec<u8>)> {
+    let Group { is_runners, bytes, .. } = group?;
+    Some((by(privilege, *is_runners, runner), bytes.clone()))
 }
 
-/// Where the job's group is, and the uid that owns its directories.
-///
-/// # Errors
-/// For limits that cannot be read.
-pub(crate) fn place_of(privilege: Privilege, record: &Record) -> Result<Option<(Vec<u8>, u32)>, Refusal> {
-    let job = job_of(record)?;
-    let Some((place, holder)) = place(privilege, job.as_ref(), record.runner_uid) else { return Ok(None) };
-    let bytes = serde_json::to_vec(place).map_err(|e| failed(&format!("limits: {e}")))?;
-    Ok(Some((bytes, holder.uid)))
-}
-
-fn place(privilege: Privilege, limits: Option<&JobLimits>, runner: u32) -> Option<(&GroupPlace, Caller)> {
-    let place = limits?.group.as_ref()?;
-    let parent = place.directories.values().next().filter(|_| place.unified).and_then(|path| path.parent());
-    Some((place, holder_of(privilege, runner, parent)))
-}
-
-/// As whom jobs' groups below this one of version 2 are made and used. systemd gives the group that it delegates to the
-/// service's `User=` (systemd.resource-control(5)), which is the runner, and without `CAP_DAC_OVERRIDE` not even root makes
-/// a directory there. So the groups are the runner's: it has jobs' tokens anyway, their users have no right in it. All
-/// others are the keeper's. What is opened is judged again by its owner.
-///
 /// `runner` is the caller, or where root reaps a job the one that is in its record.
-fn holder_of(privilege: Privilege, runner: u32, parent: Option<&Path>) -> Caller {
-    let owner = parent.and_then(|path| std::fs::symlink_metadata(path).ok()).map(|found| found.uid());
-    if owner == Some(runner) { Caller { uid: runner, ..privilege.caller } } else { privilege.keeper() }
+fn by(privilege: Privilege, is_runners: bool, runner: u32) -> As {
+    let caller = privilege.caller;
+    let ids = match is_runners {
+        true if runner == caller.uid => (caller.uid, caller.gid),
+        true => (runner, NOBODY_AT_ALL),
+        false => (0, 0),
+    };
+    As { ids: privilege.source.is_privileged().then_some(ids), capabilities: 0 }
 }
 
-fn amounts_of(job: &JobLimits) -> Amounts {
-    let nunbird_handover::Amounts { memory, swap, cpu, pids, io_weight } = job.amounts;
-    // A disk without a number was never looked up, and so never limited.
-    let amounts = |disk: &DiskLimit| {
-        let DiskLimit { read, write, read_ops, write_ops, .. } = *disk;
-        Some(DiskAmounts { number: disk.number?, read, write, read_ops, write_ops })
-    };
-    Amounts { memory, swap, cpu, pids, io_weight, disks: job.disks.iter().filter_map(amounts).collect() }
+/// Has `nunbird-limits`, which lies beside this program, do one thing.
+fn ask(
+    privilege: Privilege,
+    by: As,
+    request: &Request,
+    patience: Duration,
+) -> Result<(Answer, Vec<Gauge>), String> {
+    nunbird_groups::ask(&program(privilege)?, by, request, patience)
+}
+
+fn program(privilege: Privilege) -> Result<File, String> {
+    let path = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name(PROGRAM);
+    nunbird_host::files::open(&path, privilege.rights()).map_err(|e| e.to_string())
+}
+
+fn unexpected(answer: Answer) -> String {
+    match answer {
+        Answer::Trouble(why) => why,
+        _ => format!("{PROGRAM} answered something else than was asked"),
+    }
 }
 
 fn refused(name: &str, detail: &dyn Display) -> Refusal {
@@ -403,19 +341,14 @@ fn refused(name: &str, detail: &dyn Display) -> Refusal {
     Refusal::system(Code::Limits, message, format!("[limits.{name}]: {detail}"))
 }
 
-fn left(trouble: &Trouble) -> Refusal {
+fn left(trouble: &dyn Display) -> Refusal {
     let message = "processes of this job could not be ended on this host";
     Refusal::system(Code::LimitsCleanup, message, trouble)
 }
 
 impl Held {
-    /// Processes that the kernel killed in this stage. Without privilege: the files are open, and what is counted anybody may read.
-    pub(crate) fn oom_kills(&self) -> u64 {
-        self.gauge.as_ref().map_or(0, Gauge::oom_kills)
-    }
-
-    /// What the job had used when the stage began, and has used now.
-    pub(crate) fn usage(&self) -> (Used, Used) {
-        (used(self.before), used(self.group.usage()))
+    /// What the job had used when the stage began, and has used now. Looks once, without privilege: the files are open.
+    pub(crate) fn usage(self) -> (Usage, Usage) {
+        (self.before, nunbird_groups::read(&self.gauges))
     }
 }

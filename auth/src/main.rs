@@ -32,7 +32,6 @@ mod store;
 mod sudo;
 mod tidying;
 mod trace;
-mod units;
 
 use arguments::{Call, Request, USAGE};
 use context::Context;

@@ -1,9 +1,7 @@
 //! How this process holds its privilege, and that it holds no more than it needs.
 
 use crate::refusal::{Code, Refusal};
-use nunbird_cgroup::Trouble;
 use nunbird_files::foreign::Caller;
-use nunbird_files::identity::FileIdentity;
 use nunbird_host::{Here, Rights};
 pub(crate) use nunbird_requests::Privileges as Source;
 use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
@@ -14,14 +12,6 @@ use std::io;
 
 /// A uid and gid that no account has and no file belongs to: below 2^31, far above what sites assign.
 pub(crate) const NOBODY_AT_ALL: u32 = 2_147_483_632;
-
-/// Takes the filesystem ids of the account that control groups are used as.
-///
-/// # Errors
-/// [`Trouble::Unplaced`] when the kernel does not grant them.
-pub(crate) fn assume(holder: Caller) -> Result<FileIdentity, Trouble> {
-    FileIdentity::assume(holder.uid, holder.gid).map_err(|e| Trouble::Unplaced(format!("setfsuid: {e}")))
-}
 
 /// The saved uid with file capabilities: one that no account has, neither the verifiers' nor a shepherd's.
 ///

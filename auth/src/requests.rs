@@ -12,7 +12,7 @@ use crate::store::{self, Store};
 use nunbird_files::foreign::Caller;
 use nunbird_files::identity::FileIdentity;
 use nunbird_host::{Destination, Fetch, Floor, Here, Places, System, Validate};
-use nunbird_messages::{JobDirectory, Record};
+use nunbird_messages::{Group, JobDirectory, Record};
 use nunbird_requests::{Confine, Confined, RefusedBy, Reply, Request, Slot, Status, Tidying};
 use nunbird_sys::answer;
 use nunbird_sys::fork::fork_into;
@@ -52,7 +52,9 @@ pub(crate) struct Serving<'c, 'i> {
     lines: Vec<bool>,
     /// What is taken back unless the job is admitted.
     slot: Option<(Store, slots::Slot, UserEntry)>,
-    limits: Option<Vec<u8>>,
+    group: Option<Group>,
+    /// Whether limits have been asked for.
+    confined: bool,
     record: Option<Record>,
     /// How often places were opened, events sent, and refusals counted.
     written: [u8; 3],
@@ -60,8 +62,8 @@ pub(crate) struct Serving<'c, 'i> {
 
 impl Drop for Serving<'_, '_> {
     fn drop(&mut self) {
-        if let Some(limits) = &self.limits {
-            limits::abandon(self.context.privilege, limits);
+        if let Some(group) = &self.group {
+            limits::abandon(self.context.privilege, group);
         }
         if let Some((store, slot, _)) = &self.slot {
             if let Some(record) = &self.record {
@@ -87,7 +89,8 @@ impl<'c, 'i> Serving<'c, 'i> {
             places: Places::default(),
             lines: Vec::new(),
             slot: None,
-            limits: None,
+            group: None,
+            confined: false,
             record: None,
             written: [0; 3],
         }
@@ -103,7 +106,7 @@ impl<'c, 'i> Serving<'c, 'i> {
 
     /// Keeps what a job that is admitted needs.
     pub(crate) fn keep(&mut self) {
-        self.limits = None;
+        self.group = None;
         self.slot = None;
         self.record = None;
     }
@@ -486,12 +489,13 @@ impl<'c, 'i> Serving<'c, 'i> {
 
     fn confine(&mut self, confine: &Confine) -> Result<Reply, Refusal> {
         let ours = self.slot.as_ref().is_some_and(|(.., account)| account.name == confine.account);
-        if self.limits.is_some() || !ours {
+        if self.confined || !ours {
             return Err(failed(&"it asks for limits out of turn"));
         }
-        let (limits, unlimited) = limits::establish(self.context, confine)?;
-        self.limits = Some(limits.clone());
-        Ok(Reply::Confined(Confined { limits, unlimited }))
+        self.confined = true;
+        let (group, unlimited) = limits::establish(self.context, confine)?;
+        self.group.clone_from(&group);
+        Ok(Reply::Confined(Confined { group, unlimited }))
     }
 
     /// Writes the record of a job, whose every field that this program goes by is compared with what it knows itself.
@@ -521,7 +525,7 @@ impl<'c, 'i> Serving<'c, 'i> {
             () if (&ours.name, ours.uid, ours.gid) != (&account.name, account.uid, account.gid) => {
                 wrong("another account")
             }
-            () if record.limits != self.limits => wrong("other limits"),
+            () if record.group != self.group => wrong("another control group"),
             () if Some(&record.policy_path) != self.configuration.as_ref() => wrong("another policy"),
             () if !plain => wrong("a PAM service or timeout that is out of bounds"),
             () if !may_own => wrong("a data_dir that `directories_in` of the floor does not allow"),

@@ -4,7 +4,7 @@
 //! reaches the child by a pipe. What the session says of a failure comes by another, as one message of fixed form.
 
 use crate::context::Context;
-use crate::limits::{self, Confines};
+use crate::limits::Confines;
 use crate::opened::could_not_start;
 use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal};
@@ -74,7 +74,7 @@ impl Session {
             environment: launch.environment.clone(),
             isolation: record.isolation,
             pam: pam.clone(),
-            group: limits::place_of(context.privilege, record)?,
+            group: record.group.clone(),
             oom_score_adj: record.processes.oom_score_adj,
             keep: (pam.session == SessionSpan::Job).then(|| Keep {
                 socket: store::session_socket(record),

@@ -5,7 +5,7 @@
 //! the socket that is its standard input, through which order and files went before.
 
 use crate::context::Context;
-use crate::limits::Confines;
+use crate::limits::{Confines, Held};
 use crate::opened::{Opened, could_not_start};
 use crate::privilege::Privilege;
 use crate::refusal::{Code, Refusal, clean, print_error};
@@ -20,7 +20,7 @@ use nunbird_wire::Message;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -79,10 +79,16 @@ impl Sudo {
     ///
     /// # Errors
     /// A system refusal when sudo did not start the launcher.
-    pub(crate) fn run(self, confines: &Confines, context: &Context<'_>) -> Result<Ended, Refusal> {
+    pub(crate) fn run(
+        self,
+        confines: &Confines,
+        context: &Context<'_>,
+        held: &mut Option<Held>,
+    ) -> Result<Ended, Refusal> {
         let waiter = Waiter::block(&shepherd::HEEDED).map_err(|e| could_not_start("sigprocmask", &e))?;
         let user = self.user;
-        let Started { child, socket } = self.start(confines, context, None)?;
+        let Started { child, socket, held: by_group } = self.start(confines, context, None)?;
+        *held = by_group;
         let reach = Reach::Pipe(PipeWriter::from(OwnedFd::from(copy_of(&socket)?)));
         let ended = shepherd::watch(&child, &waiter, reach, context, user)?;
         how_it_ended(socket, ended)
@@ -101,7 +107,7 @@ impl Sudo {
         patience: Duration,
     ) -> Result<Ended, Refusal> {
         let (reader, writer) = io::pipe().map_err(|e| could_not_start("pipe", &e))?;
-        let Started { child, socket } = self.start(confines, context, Some(&writer))?;
+        let Started { child, socket, .. } = self.start(confines, context, Some(&writer))?;
         drop(writer);
         let mut reach = Reach::Pipe(PipeWriter::from(OwnedFd::from(copy_of(&socket)?)));
         process::forbid_inspection()
@@ -119,7 +125,8 @@ impl Sudo {
         how_it_ended(socket, ended.ok_or_else(late)?)
     }
 
-    /// Forks; the child becomes sudo, whose child waits for the shepherd's byte. Output goes to the runner, unless it is for us.
+    /// Forks; the child becomes sudo, whose child waits for the shepherd's byte. Before that it waits until it is in the job's group: what
+    /// sudo has started by then would not be. Output goes to the runner, unless it is for us.
     fn start(
         self,
         confines: &Confines,
@@ -135,8 +142,12 @@ impl Sudo {
             [Some(&order), script.as_ref(), exit_code.as_ref()].into_iter().flatten().collect();
         passing::send(&ours, kinds, &files).map_err(step("socket"))?;
         let theirs = File::from(OwnedFd::from(theirs));
+        let (mut gate, release) = io::pipe().map_err(step("pipe"))?;
+        let mut ends = Some(release);
         let child = fork_into(|| {
-            let became = output.map_or(Ok(()), exec::output_to);
+            // With its own copy open it would never see the parent's end close.
+            drop(ends.take());
+            let became = output.map_or(Ok(()), exec::output_to).and_then(|()| gate.read_exact(&mut [0]));
             match became.and_then(|()| become_sudo(&theirs, &argv, confines, context.privilege)) {
                 Ok(never) => match never {},
                 Err(error) => {
@@ -146,7 +157,13 @@ impl Sudo {
                 }
             }
         });
-        Ok(Started { child: child.map_err(step("fork"))?, socket: ours })
+        let child = child.map_err(step("fork"))?;
+        let group = confines.group.as_ref();
+        let held = group.map(|group| group.take(context.privilege, &child, context.privilege.caller.uid));
+        let held = held.transpose()?;
+        // One that has ended already says how.
+        let _gone = ends.map(|mut release| release.write_all(b"!"));
+        Ok(Started { child, socket: ours, held })
     }
 }
 
@@ -154,6 +171,7 @@ impl Sudo {
 struct Started {
     child: Child,
     socket: UnixStream,
+    held: Option<Held>,
 }
 
 fn copy_of(socket: &UnixStream) -> Result<UnixStream, Refusal> {
@@ -183,7 +201,7 @@ fn become_sudo(
     process::new_session()?;
     exec::input_is(stdin)?;
     process::close_on_exec_from(3)?;
-    confines.enter(privilege)?;
+    confines.take_place(privilege)?;
     confines.rlimits.restore()?;
     process::default_signals()?;
     exec::execute_path(PROGRAM, argv, &[])

@@ -115,7 +115,9 @@ fn row(name: &str, took: Duration, first: Duration) {
 fn sizes() {
     let Some(directory) = std::env::var_os("NUNBIRD_BIN_DIR") else { return };
     println!("stripped sizes");
-    for program in ["nunbird-auth", "nunbird-decide", "nunbird", "nunbird-keys", "nunbirdctl"] {
+    for program in
+        ["nunbird-auth", "nunbird-decide", "nunbird", "nunbird-keys", "nunbird-limits", "nunbirdctl"]
+    {
         let path = std::path::Path::new(&directory).join(program);
         if let Ok(meta) = path.metadata() {
             println!("{program:<46} {:>9} KiB", meta.len() / 1024);

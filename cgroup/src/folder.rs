@@ -97,11 +97,6 @@ impl Folder {
         Ok(text.trim().to_owned())
     }
 
-    /// The text of a file, none where the kernel does not have that file.
-    pub(super) fn look(&self, name: &str) -> Option<String> {
-        self.read(name).ok()
-    }
-
     /// Writes a value. The kernel takes it as a whole or not at all.
     ///
     /// # Errors

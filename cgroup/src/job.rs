@@ -1,14 +1,13 @@
 //! The group of one CI job, over all the directories that it has.
 
-use super::usage::{self, Gauge, Usage};
-use super::{Amounts, Door, Folder, Place, Trouble, Way, files, leaf};
+use super::{Amounts, Folder, Place, Trouble, Way, files, leaf, usage};
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nunbird_groups::{Count, Gauge, Usage};
 use nunbird_sys::effective::EffectiveUser;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,15 +23,9 @@ pub fn name_of(job: u64, decision: u64) -> String {
     format!("nunbird-{job}-{decision:016x}")
 }
 
-/// The number of a decision in the names of groups: the first half of its id, 32 hexadecimal digits; none for any other
-/// text.
-pub fn number_of(decision_id: &str) -> Option<u64> {
-    decision_id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok())
-}
-
 /// The names that a job's group has, by whichever way it is made.
 pub fn names_by_decision(job: u64, decision_id: &str) -> Vec<String> {
-    let decision = number_of(decision_id).unwrap_or(0);
+    let decision = decision_id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
     vec![name_of(job, decision), super::Units::of(0, job, decision, String::new()).slice]
 }
 
@@ -43,15 +36,6 @@ pub struct JobGroup {
     /// By controller; `""` is the one of the unified hierarchy.
     folders: BTreeMap<String, Folder>,
     owner: u32,
-}
-
-/// The way into the group, opened with privilege and used by the child.
-#[derive(Debug)]
-pub enum Entrance {
-    /// By the groups' own files.
-    Files(Vec<(PathBuf, File)>),
-    /// By a scope of systemd's.
-    Scope(Door),
 }
 
 impl JobGroup {
@@ -128,34 +112,57 @@ impl JobGroup {
         Ok(())
     }
 
-    /// Opens the way in.
+    /// Brings a process into the group, and makes sure that it is there. It must wait for that: what it has started before is not moved.
     ///
     /// # Errors
-    /// As open(2).
-    pub fn entrance(&self) -> Result<Entrance, Trouble> {
-        let open = |folder: &Folder| {
-            let file = folder.file("cgroup.procs", OFlag::O_RDWR)?;
-            Ok((folder.path().to_path_buf(), file))
-        };
-        self.folders.values().map(open).collect::<Result<_, _>>().map(Entrance::Files)
+    /// As write(2); `ESRCH` when the kernel took the number and the process is elsewhere all the same.
+    pub fn enter(&self, process: i32) -> Result<(), Trouble> {
+        for folder in self.folders.values() {
+            folder.write("cgroup.procs", &process.to_string())?;
+        }
+        match self.without(process)? {
+            None => Ok(()),
+            Some(folder) => {
+                let elsewhere = io::Error::from_raw_os_error(libc::ESRCH);
+                Err(Trouble::File(folder.path().to_path_buf(), "was entered in vain", elsewhere))
+            }
+        }
     }
 
-    /// Counts kills for want of memory from now on; none where the group does not count them.
-    pub fn gauge(&self) -> Option<Gauge> {
-        let memory = self.folder("memory")?;
-        let gauge = match self.is_slice() && self.way == Way::Separate {
-            true => Gauge::bell(memory),
-            false => Gauge::open(self.way, memory),
-        };
-        gauge.ok()
+    /// The first of its directories that this process is not below. By the groups' own lists: the process's files of `/proc` may be hidden
+    /// from this one (`hidepid`).
+    pub(super) fn without(&self, process: i32) -> Result<Option<&Folder>, Trouble> {
+        for folder in self.folders.values() {
+            let mut all = Vec::new();
+            folder.all_processes(&mut all)?;
+            if !all.contains(&process) {
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens what counts for the group, to be read without privilege.
+    pub fn gauges(&self) -> Vec<Gauge> {
+        let mut gauges = usage::gauges(self.way, |controller| self.folder(controller));
+        if self.is_slice() && self.way == Way::Separate {
+            gauges.retain(|gauge| gauge.parts().0.0 != Count::OomKills);
+            gauges.extend(self.folder("memory").and_then(|memory| usage::bell(memory).ok()));
+        }
+        gauges
     }
 
     /// What its processes have used up to now.
     pub fn usage(&self) -> Usage {
-        let usage = usage::read(self.way, |controller| self.folder(controller));
+        let usage = nunbird_groups::read(&usage::gauges(self.way, |controller| self.folder(controller)));
         // These are counted where a process was, which is below a slice.
         let counted = |events: Option<u64>| events.filter(|n| *n > 0 || !self.is_slice());
         Usage { oom_kills: counted(usage.oom_kills), forks_refused: counted(usage.forks_refused), ..usage }
+    }
+
+    /// Whether the kernel ends all processes of the group when it is asked to, whoever asks (Linux 5.14).
+    pub fn is_killed_by_the_kernel(&self) -> bool {
+        self.folders.get("").is_some_and(|folder| folder.file("cgroup.kill", OFlag::O_WRONLY).is_ok())
     }
 
     /// Whether its processes lie in groups below it, as systemd makes them.
@@ -242,34 +249,6 @@ impl JobGroup {
     /// As rmdir(2), after `patience`.
     pub fn remove(self, patience: Duration) -> Result<(), Trouble> {
         remove_all(&self.paths(), self.owner, patience)
-    }
-}
-
-impl Entrance {
-    /// Brings this process into the group, and makes sure that it is there.
-    ///
-    /// # Errors
-    /// As write(2); `ESRCH` when the kernel took the number and the process is elsewhere all the same. [`Trouble::Systemd`].
-    pub fn enter(&self) -> Result<(), Trouble> {
-        let files = match self {
-            Entrance::Files(files) => files,
-            Entrance::Scope(door) => return door.enter(),
-        };
-        for (path, file) in files {
-            let failed = |e: io::Error| Trouble::File(path.clone(), "cannot be entered", e);
-            let mut file = file;
-            file.write_all(b"0").map_err(failed)?;
-        }
-        let own = Place::own()?;
-        let groups: Vec<&Path> =
-            own.unified.iter().chain(own.separate.values()).map(|h| h.group.as_path()).collect();
-        match files.iter().find(|(path, _)| !groups.contains(&path.as_path())) {
-            None => Ok(()),
-            Some((path, _)) => {
-                let elsewhere = io::Error::from_raw_os_error(libc::ESRCH);
-                Err(Trouble::File(path.clone(), "was entered in vain", elsewhere))
-            }
-        }
     }
 }
 

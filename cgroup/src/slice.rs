@@ -68,6 +68,32 @@ impl JobGroup {
         group.map(|group| (way, group))
     }
 
+    /// Has systemd put a process into a new scope of the slice, and comes back when it is there.
+    ///
+    /// # Errors
+    /// [`Trouble::Systemd`]; [`Trouble::File`] with `ETIMEDOUT` when it is not in the slice in time.
+    pub fn enter_slice(&self, units: &Units, process: i32) -> Result<(), Trouble> {
+        let deadline = Instant::now() + MOVING;
+        let mut bytes = [0; 16];
+        random::fill(&mut bytes).map_err(|e| Trouble::Unplaced(format!("random numbers: {e}")))?;
+        let number = u128::from_ne_bytes(bytes);
+        let name = |number: u128| format!("{}-{:016x}.scope", units.scopes, number & u128::from(u64::MAX));
+        let names = [name(number), name(number >> 64)];
+        let [first, second] = &names;
+        let Units { slice, description, .. } = units;
+        let process = process.cast_unsigned();
+        Systemd::connect(deadline)?.start_scope([first, second], description, slice, process)?;
+        loop {
+            let Some(elsewhere) = self.without(process.cast_signed())? else { return Ok(()) };
+            if Instant::now() >= deadline {
+                let (path, late) =
+                    (elsewhere.path().to_path_buf(), io::Error::from_raw_os_error(libc::ETIMEDOUT));
+                return Err(Trouble::File(path, "was not entered by way of systemd", late));
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
     /// Has systemd stop the job's slice, and comes back when its directories are gone. A slice that is not there is fine.
     ///
     /// # Errors
@@ -130,51 +156,6 @@ fn directories(
         (false, _) => Err(Trouble::Missing(missing)),
         (true, true) => Err(Trouble::Missing(COUNTED.to_vec())),
         (true, false) => Ok((Way::Separate, paths)),
-    }
-}
-
-/// The way into a job's slice: a scope of the process's own.
-#[derive(Debug)]
-pub struct Door {
-    units: Units,
-    directories: BTreeMap<String, PathBuf>,
-}
-
-impl Door {
-    /// Into the slice with these directories.
-    pub fn new(units: Units, directories: BTreeMap<String, PathBuf>) -> Self {
-        Door { units, directories }
-    }
-
-    /// Has systemd put this process into a new scope, and comes back when it is there.
-    ///
-    /// # Errors
-    /// [`Trouble::Systemd`]; [`Trouble::File`] with `ETIMEDOUT` when it is not in the slice in time.
-    pub(super) fn enter(&self) -> Result<(), Trouble> {
-        let deadline = Instant::now() + MOVING;
-        let mut bytes = [0; 16];
-        random::fill(&mut bytes).map_err(|e| Trouble::Unplaced(format!("random numbers: {e}")))?;
-        let number = u128::from_ne_bytes(bytes);
-        let name =
-            |number: u128| format!("{}-{:016x}.scope", self.units.scopes, number & u128::from(u64::MAX));
-        let names = [name(number), name(number >> 64)];
-        let [first, second] = &names;
-        let Units { slice, description, .. } = &self.units;
-        Systemd::connect(deadline)?.start_scope([first, second], description, slice, std::process::id())?;
-        loop {
-            let own = Place::own()?;
-            let Some(elsewhere) = self.directories.iter().find(|(name, path)| {
-                let hierarchy = if name.is_empty() { own.unified.as_ref() } else { own.separate.get(*name) };
-                !hierarchy.is_some_and(|hierarchy| hierarchy.group.starts_with(path))
-            }) else {
-                return Ok(());
-            };
-            if Instant::now() >= deadline {
-                let late = io::Error::from_raw_os_error(libc::ETIMEDOUT);
-                return Err(Trouble::File(elsewhere.1.clone(), "was not entered by way of systemd", late));
-            }
-            std::thread::sleep(GLANCE);
-        }
     }
 }
 

@@ -74,7 +74,7 @@ pub struct Stray {
 }
 
 /// Whether a group has a name as [`name_of`](super::name_of) or [`Units::of`](super::Units::of) makes them.
-fn is_a_jobs(name: &str) -> bool {
+pub(super) fn is_a_jobs(name: &str) -> bool {
     let (name, between) = name.strip_suffix(".slice").map_or((name, '-'), |name| (name, '_'));
     let parts = name.strip_prefix("nunbird-").and_then(|rest| rest.split_once(between));
     parts.is_some_and(|(job, decision)| {

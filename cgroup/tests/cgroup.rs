@@ -2,12 +2,11 @@
 //!
 //! Everything in one test: acting as a user changes the ids of all threads of this process (nptl(7)).
 
-use nunbird_cgroup::{
-    Amounts, Entrance, Hierarchy, JobGroup, Parent, Place, Trouble, Way, below, make_room, name_of,
-};
+use nunbird_cgroup::{Amounts, Hierarchy, JobGroup, Parent, Place, Trouble, Way, below, make_room, name_of};
 use nunbird_skip::{needs, skip, skip_part};
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -53,19 +52,15 @@ impl Drop for Parents {
     }
 }
 
-fn command(entrance: Entrance, script: &str) -> Command {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]).uid(USER).gid(USER).stdout(Stdio::null()).stderr(Stdio::null());
-    let enter = move || entrance.enter().map_err(std::io::Error::other);
-    // SAFETY: the closure writes to files that are open and reads two of /proc; the C library's allocator is made
-    // usable in a forked child (malloc's atfork handlers), and nothing else of the parent's is locked or waited for.
-    // The ids are the user's by then, as std orders it: the kernel judges an open file by its opener.
-    unsafe { command.pre_exec(enter) };
-    command
-}
-
+/// Runs a script in the group. The shell waits until it is there, as a stage's process does.
 fn run(group: &JobGroup, script: &str) -> ExitStatus {
-    command(group.entrance().expect("entrance"), script).status().expect("sh")
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("read -r go\n{script}")]).uid(USER).gid(USER);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("sh");
+    group.enter(child.id().cast_signed()).expect("entered");
+    child.stdin.take().expect("a pipe").write_all(b"go\n").expect("it waits");
+    child.wait().expect("sh")
 }
 
 /// A group of root's below the unified hierarchy, which needs no controllers for this; removed when it goes.
@@ -149,10 +144,12 @@ fn limits_of_version_one_are_set_read_back_and_enforced() {
     assert!(make(1).is_err(), "a group that is there already is nobody's to take over");
     let group_again = JobGroup::open(Way::Separate, &group.paths(), 0).expect("found by a later stage");
 
-    let gauge = group.gauge().expect("memory is counted");
+    let gauges = group.gauges();
+    let killed = || nunbird_groups::read(&gauges).oom_kills.expect("memory is counted");
+    let before = killed();
     let hungry = run(&group_again, "perl -e '$x = q(x) x (256 << 20); print length $x'; exit $?");
     assert_eq!(hungry.code(), Some(137), "{hungry:?}");
-    assert!(gauge.oom_kills() > 0);
+    assert!(killed() > before);
     assert!(run(&group_again, "perl -e '$x = q(x) x (8 << 20)'").success(), "little memory is given");
 
     run(&group_again, "i=0; while [ $i -lt 40 ]; do sleep 600 & i=$((i+1)); done; exit 0");
@@ -169,8 +166,8 @@ fn limits_of_version_one_are_set_read_back_and_enforced() {
     assert!(usage.cpu_time.expect("counted") >= 300_000, "{usage:?}");
     assert!(usage.memory_peak.expect("counted") > 32 << 20, "{usage:?}");
     println!("limit   set                     read back  enforced");
-    println!("memory  memory.limit_in_bytes   yes        {} killed", gauge.oom_kills());
-    println!("swap    memory.memsw.limit_...  yes        {} killed", gauge.oom_kills());
+    println!("memory  memory.limit_in_bytes   yes        {} killed", killed());
+    println!("swap    memory.memsw.limit_...  yes        {} killed", killed());
     println!("pids    pids.max                yes        {:?} forks refused", usage.forks_refused);
     println!("cpu     cpu.cfs_quota_us        yes        {:?} microseconds held back", usage.throttled);
 

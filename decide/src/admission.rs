@@ -13,7 +13,7 @@ use nunbird_handover::{
 };
 use nunbird_host::refusal::{Code, Refusal};
 use nunbird_judge::{Course, Judged, Proof, containers, judgement, people, place, token_help};
-use nunbird_messages::{AccountIds, Record, Version};
+use nunbird_messages::{AccountIds, Group, Record, Version};
 use nunbird_policy::{Executor, Job, Policy};
 use nunbird_requests::{Reply, Request, Slot};
 use nunbird_sys::process;
@@ -61,8 +61,8 @@ pub(crate) fn admit(
         _ => return Err(decider_failed(&"another reply than was asked for")),
     };
     let mut spec = spec(call, settings, &admitted, &judged, slot)?;
-    let (limits, unlimited) = limits::establish(call, policy.limits_of(judged.rule), &mut spec)?;
-    let record = record(call, settings, &judged, &spec, slot, limits)?;
+    let (group, unlimited) = limits::establish(call, policy.limits_of(judged.rule), &mut spec)?;
+    let record = record(call, settings, &judged, &spec, slot, group)?;
     if let Some(person) = &judged.first {
         people::remember(&call.monitor, person, &admitted.user_login)?;
     }
@@ -120,7 +120,7 @@ fn record(
     judged: &Judged<'_>,
     spec: &JobSpec,
     slot: u16,
-    limits: Option<Vec<u8>>,
+    group: Option<Group>,
 ) -> Result<Record, Refusal> {
     let policy = &settings.policy;
     let Some(job_directory) = call.start.job_directory.clone() else {
@@ -152,7 +152,7 @@ fn record(
         isolation: job.isolation,
         pam: policy.pam.clone(),
         processes: spec.limits.as_ref().map(limits::of_processes).unwrap_or_default(),
-        limits,
+        group,
         scheduler: spec.batch.is_some(),
         body: spec.to_bytes().map_err(|e| decider_failed(&e))?,
     })

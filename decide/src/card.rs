@@ -194,21 +194,13 @@ mod tests {
             Amounts { memory: Some(64 << 20), cpu: Some(1500), pids: Some(50), ..Amounts::default() };
         let disk = DiskLimit {
             device: "/scratch".into(),
-            number: Some((8, 0)),
             read: Some(10 << 20),
             write: None,
             read_ops: Some(100),
             write_ops: None,
         };
         let (rlimits, standing) = (Rlimits::default(), Standing::default());
-        let job = JobLimits {
-            name: "small".to_owned(),
-            amounts,
-            rlimits,
-            standing,
-            disks: vec![disk],
-            group: None,
-        };
+        let job = JobLimits { name: "small".to_owned(), amounts, rlimits, standing, disks: vec![disk] };
         let before =
             Usage { cpu_time: Some(1_000_000), read: Some(5 << 20), written: Some(1), ..Usage::default() };
         let now = Usage {

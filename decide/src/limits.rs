@@ -2,12 +2,14 @@
 
 use crate::call::Call;
 use crate::monitor::decider_failed;
-use nunbird_handover::{JobLimits, JobSpec, Rlimits};
+use nunbird_groups::{Disk, Order};
+use nunbird_handover::{Amounts, DiskLimit, JobLimits, JobSpec, Rlimits};
 use nunbird_host::refusal::{Refusal, print_error};
 use nunbird_judge::place;
-use nunbird_messages::ProcessLimits;
+use nunbird_messages::{Group, ProcessLimits};
 use nunbird_policy::{Limits, NotGranted};
-use nunbird_requests::{Confine, Confined, Reply, Request};
+use nunbird_requests::{Confine, Confined, Reply, Request, Without};
+use nunbird_wire::Message;
 
 /// The limits of the job, its user's requests included.
 ///
@@ -26,12 +28,11 @@ pub(crate) fn decide(call: &Call<'_>, limits: Option<&Limits>) -> Result<Option<
         amounts,
         rlimits: limits.rlimits,
         standing: limits.standing,
-        disks: Vec::new(),
-        group: None,
+        disks: limits.disks.clone(),
     }))
 }
 
-/// Has the limits put in force: what the record keeps of them, and why the job runs without them, where it does.
+/// Has the limits put in force: the group that the record keeps, and why the job runs without one, where it does.
 ///
 /// # Errors
 /// The refusal of `nunbird-auth`.
@@ -39,26 +40,43 @@ pub(crate) fn establish(
     call: &Call<'_>,
     limits: Option<&Limits>,
     spec: &mut JobSpec,
-) -> Result<(Option<Vec<u8>>, Option<String>), Refusal> {
-    let (Some(limits), Some(job)) = (limits, spec.limits.as_ref()) else { return Ok((None, None)) };
-    let malformed = |e: serde_json::Error| decider_failed(&e);
+) -> Result<(Option<Group>, Option<String>), Refusal> {
+    let (Some(limits), Some(job)) = (limits, spec.limits.as_mut()) else { return Ok((None, None)) };
     let confine = Confine {
-        limits: serde_json::to_vec(job).map_err(malformed)?,
-        disks: serde_json::to_vec(&limits.disks).map_err(malformed)?,
-        way: limits.way.name().to_owned(),
-        require: limits.require,
-        asked: job.amounts != limits.amounts,
+        name: job.name.clone(),
+        processes: of_processes(job),
+        order: order(limits.way.name(), job).to_bytes(),
+        without: match () {
+            // Without a group such a job is only not counted.
+            () if job.amounts == Amounts::default() && job.disks.is_empty() => Without::Uncounted,
+            () if limits.require => Without::Refused,
+            () if job.amounts != limits.amounts => Without::Denied,
+            () => Without::Warned,
+        },
         job_id: spec.job_id,
         runner_id: call.admitted.as_ref().and_then(|admitted| admitted.runner_id).unwrap_or(0),
         account: spec.account.name.clone(),
     };
     match call.monitor.have(&Request::Confine(confine))? {
-        Reply::Confined(Confined { limits, unlimited }) => {
-            spec.limits = Some(serde_json::from_slice(&limits).map_err(malformed)?);
-            Ok((Some(limits), unlimited))
+        Reply::Confined(Confined { group, unlimited }) => {
+            if group.is_none() {
+                job.disks.clear();
+            }
+            Ok((group, unlimited))
         }
         _ => Err(decider_failed(&"another reply than was asked for")),
     }
+}
+
+/// What `nunbird-limits` is to make.
+fn order(way: &str, job: &JobLimits) -> Order {
+    let Amounts { memory, swap, cpu, pids, io_weight } = job.amounts;
+    let disk = |disk: &DiskLimit| Disk {
+        device: disk.device.clone(),
+        rates: [disk.read, disk.write, disk.read_ops, disk.write_ops],
+    };
+    let disks = job.disks.iter().map(disk).collect();
+    Order { way: way.to_owned(), memory, swap, cpu, pids, io_weight, disks }
 }
 
 /// The part of the limits that each process gets by itself.

@@ -11,6 +11,7 @@ use nunbird_audit::{Event, Outcome, Script};
 use nunbird_handover::{Batch, ExitCodes, FORMAT_VERSION, Handover, JobSpec, SUMMARY_SIZE, Summary, Task};
 use nunbird_host::refusal::{Code, Refusal, print_error};
 use nunbird_judge::account::{self, ThisHost};
+use nunbird_messages::Usage;
 use nunbird_requests::{Launch, Reply, Request, Stage, StageEnd, StageKind, Status};
 use nunbird_sys::clock;
 use std::fs::File;
@@ -164,12 +165,13 @@ fn conclude(call: &Call<'_>, sinks: &Sinks<'_>, end: &StageEnd) -> Result<(), Re
         let bytes: &[u8; SUMMARY_SIZE] = bytes.try_into().ok()?;
         Summary::parse(bytes)
     });
-    if end.oom_kills > 0 {
+    let kills = |usage: Usage| usage.oom_kills.unwrap_or(0);
+    let kills = end.usage.map_or(0, |(before, now)| kills(now).saturating_sub(kills(before)));
+    if kills > 0 {
         let limit = spec.limits.as_ref().and_then(|job| job.amounts.memory);
         let limit = limit.map_or_else(String::new, |bytes| format!(" of {}", mebibytes(bytes)));
         print_error(&format!(
-            "nunbird: out of memory: the kernel killed {} process(es) of this job at its limit{limit}\n",
-            end.oom_kills
+            "nunbird: out of memory: the kernel killed {kills} process(es) of this job at its limit{limit}\n"
         ));
     }
     let stage = call.script.as_ref().map_or("", |script| script.name.as_str());

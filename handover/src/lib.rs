@@ -19,7 +19,7 @@ mod summary;
 
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
 pub use containers::Unserved;
-pub use limits::{Amounts, DiskLimit, GroupPlace, JobLimits, JobUnits, Rlimits, Standing, UNLIMITED};
+pub use limits::{Amounts, DiskLimit, JobLimits, Rlimits, Standing, UNLIMITED};
 pub use message::{Account, Handover, Identity, Shell, Task, Workspace};
 pub use nunbird_messages::{
     Code, EXIT_CODE_FD, ExitCodes, FORMAT_VERSION, HANDOVER_FD, Isolation, Pam, SCRIPT_FD, SUMMARY_FD,

@@ -1,7 +1,6 @@
 //! The limits of a job, as its record keeps them for the later stages.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What a job may use at most. What is not said is not limited.
@@ -64,8 +63,6 @@ pub struct Standing {
 pub struct DiskLimit {
     /// The disk, or a path on it, as the site wrote it.
     pub device: PathBuf,
-    /// The kernel's number of the disk, once it has been looked up.
-    pub number: Option<(u32, u32)>,
     /// Bytes a second.
     pub read: Option<u64>,
     /// Bytes a second.
@@ -92,48 +89,4 @@ pub struct JobLimits {
     /// Bandwidth and operations of disks.
     #[serde(default)]
     pub disks: Vec<DiskLimit>,
-    /// The job's control group; none where the site lets jobs run without and it could not be made.
-    pub group: Option<GroupPlace>,
-}
-
-/// A control group that `nunbird-auth` made, or had systemd make.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GroupPlace {
-    /// Whether it is of version 2.
-    pub unified: bool,
-    /// Its directories by controller; version 2 has one, of the empty name.
-    pub directories: BTreeMap<String, PathBuf>,
-    /// The units whose group it is, where systemd made it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub units: Option<JobUnits>,
-}
-
-/// The transient units of a job (`nunbird_cgroup::Units`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JobUnits {
-    /// The slice that carries the limits.
-    pub slice: String,
-    /// How the names of its scopes begin.
-    pub scopes: String,
-    /// What `systemctl` says beside them.
-    pub description: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{GroupPlace, JobUnits};
-
-    #[test]
-    fn a_group_that_systemd_did_not_make_is_written_as_before_there_were_units() {
-        let text = r#"{"unified":true,"directories":{"":"/sys/fs/cgroup/x"}}"#;
-        let place: GroupPlace = serde_json::from_str(text).expect("a place");
-        assert_eq!(place.units, None);
-        assert_eq!(serde_json::to_string(&place).expect("JSON"), text);
-        let units = JobUnits { slice: "a".into(), scopes: "b".into(), description: "c".into() };
-        let place = GroupPlace { units: Some(units), ..place };
-        let text = serde_json::to_string(&place).expect("JSON");
-        assert_eq!(serde_json::from_str::<GroupPlace>(&text).expect("a place"), place);
-    }
 }

@@ -16,6 +16,7 @@ mod envelope;
 mod exit_codes;
 mod fds;
 mod format;
+mod group;
 
 mod isolation;
 mod limits;
@@ -34,6 +35,7 @@ pub use fds::{
     CONTROL_FD, EXIT_CODE_FD, HANDOVER_FD, LAUNCHER_FD, REPORT_FD, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE,
 };
 pub use format::{FormatError, Version};
+pub use group::Group;
 pub use isolation::Isolation;
 pub use limits::ProcessLimits;
 pub use pam::{Pam, SessionSpan};

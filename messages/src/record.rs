@@ -5,7 +5,7 @@
 //! write one. `nunbird-auth` goes by the fields; [`Record::body`] is for the decider, which wrote it.
 
 use crate::format::Version;
-use crate::{FormatError, Isolation, Pam, ProcessLimits, Runner};
+use crate::{FormatError, Group, Isolation, Pam, ProcessLimits, Runner};
 use nunbird_wire::layout;
 use std::path::PathBuf;
 
@@ -52,8 +52,8 @@ pub struct Record {
     pub pam: Option<Pam>,
     /// The limits of its processes.
     pub processes: ProcessLimits,
-    /// What the job may use, as `Confine` was answered; nothing is limited where there is none.
-    pub limits: Option<Vec<u8>>,
+    /// The job's control group; none where its site limits no job by one, or lets jobs run without and it could not be made.
+    pub group: Option<Group>,
     /// Whether stages of the job go to a batch scheduler.
     pub scheduler: bool,
     /// What the decider keeps for later stages.
@@ -81,7 +81,7 @@ layout!(Record {
     isolation,
     pam,
     processes,
-    limits,
+    group,
     scheduler,
     body,
 });

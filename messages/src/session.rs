@@ -1,7 +1,7 @@
 //! What passes between `nunbird-auth` and `nunbird-session`, which opens a PAM session around a stage.
 
 use crate::format::Version;
-use crate::{AccountIds, ExitCodes, Isolation, Pam};
+use crate::{AccountIds, ExitCodes, Group, Isolation, Pam};
 use nunbird_wire::{choice, layout};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ pub struct SessionOrder {
     pub isolation: Isolation,
     /// The site's settings.
     pub pam: Pam,
-    /// The job's control group and the uid that owns it, which the launcher enters: modules may have moved the process that calls them.
-    pub group: Option<(Vec<u8>, u32)>,
+    /// The job's control group, which the launcher enters: modules may have moved the process that calls them.
+    pub group: Option<Group>,
     /// The launcher's score with the out-of-memory killer; none is that of root's processes of the session, which must not be the
     /// host's first victims.
     pub oom_score_adj: Option<u16>,

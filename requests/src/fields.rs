@@ -19,11 +19,11 @@ const DOUBTS: [Doubt; 6] =
     [Doubt::Home, Doubt::Unreadable, Doubt::Kind, Doubt::Owner, Doubt::Writable, Doubt::Size];
 const EXPIRIES: [Expiry; 3] = [Expiry::Valid, Expiry::Expired, Expiry::Unknown];
 
-fn number<T: PartialEq>(known: &[T], value: &T) -> u8 {
+pub(crate) fn number<T: PartialEq>(known: &[T], value: &T) -> u8 {
     known.iter().position(|one| one == value).and_then(|n| u8::try_from(n).ok()).unwrap_or(u8::MAX)
 }
 
-fn known<T: Copy>(known: &[T], number: u8) -> Result<T, Malformed> {
+pub(crate) fn known<T: Copy>(known: &[T], number: u8) -> Result<T, Malformed> {
     known.get(usize::from(number)).copied().ok_or(Malformed)
 }
 

@@ -14,7 +14,7 @@ mod stage;
 mod start;
 
 pub use reply::{Confined, Fetched, RefusedBy, Reply};
-pub use request::{Confine, Request, Slot};
+pub use request::{Confine, Request, Slot, Without};
 pub use stage::{Launch, Stage, StageEnd, StageKind, Status, Tidying};
 pub use start::{FORMAT, Privileges, Start, Task};
 

@@ -2,6 +2,7 @@
 
 use crate::{StageEnd, fields};
 use nunbird_host::{Nologin, OwnFile, PersonFile, Report, Turn, Unfetched};
+use nunbird_messages::Group;
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::{GroupEntry, UserEntry};
 use nunbird_wire::{Malformed, Message, Reader, Writer};
@@ -27,8 +28,8 @@ pub type Fetched = Result<Vec<u8>, Unfetched>;
 /// Limits that are in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confined {
-    /// The job's limits as the record is to have them.
-    pub limits: Vec<u8>,
+    /// The job's control group as the record is to have it.
+    pub group: Option<Group>,
     /// Why the job runs without them, where it does.
     pub unlimited: Option<String>,
 }
@@ -149,9 +150,9 @@ impl Message for Reply {
                 out.u8(18);
                 fields::put_turn(out, *turn);
             }
-            Reply::Confined(Confined { limits, unlimited }) => {
+            Reply::Confined(Confined { group, unlimited }) => {
                 out.u8(19);
-                out.bytes(limits);
+                group.write(out);
                 out.optional(unlimited.as_ref(), |out, why| out.text(why));
             }
             Reply::Ended(end) => {
@@ -182,7 +183,7 @@ impl Message for Reply {
             17 => Reply::Nologin(input.optional(fields::nologin)?),
             18 => Reply::Turn(fields::turn(input)?),
             19 => Reply::Confined(Confined {
-                limits: input.bytes()?.to_vec(),
+                group: Message::read(input)?,
                 unlimited: input.optional(Reader::text)?,
             }),
             20 => Reply::Ended(Box::new(Message::read(input)?)),

@@ -4,6 +4,7 @@ use crate::fields;
 use crate::reply::RefusedBy;
 use crate::stage::{Launch, Tidying};
 use nunbird_host::{Destination, Fetch, Validate};
+use nunbird_messages::ProcessLimits;
 use nunbird_wire::{Malformed, Message, Reader, Writer};
 use std::path::PathBuf;
 
@@ -80,16 +81,14 @@ pub struct Slot {
 /// Limits to put in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confine {
-    /// The job's limits as the record has them.
-    pub limits: Vec<u8>,
-    /// The disks of the site's limits, likewise.
-    pub disks: Vec<u8>,
-    /// By which control groups: the key's word.
-    pub way: String,
-    /// Whether a job whose limits cannot be put in force is refused.
-    pub require: bool,
-    /// Whether the user asked for other amounts than the site gives.
-    pub asked: bool,
+    /// The site's name of the limits.
+    pub name: String,
+    /// The limits of the job's processes.
+    pub processes: ProcessLimits,
+    /// The order for `nunbird-limits`.
+    pub order: Vec<u8>,
+    /// What becomes of a job whose group cannot be made.
+    pub without: Without,
     /// GitLab's id of the job.
     pub job_id: u64,
     /// Its runner's id; 0 where the server does not tell it.
@@ -97,6 +96,21 @@ pub struct Confine {
     /// The account.
     pub account: String,
 }
+
+/// What becomes of a job whose control group cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Without {
+    /// It runs, and its use is not counted: no amounts are limited.
+    Uncounted,
+    /// It runs with a warning.
+    Warned,
+    /// It is denied: its user asked for other amounts than the site gives, which must not be a way to run without those of the site.
+    Denied,
+    /// It is refused.
+    Refused,
+}
+
+const WITHOUT: [Without; 4] = [Without::Uncounted, Without::Warned, Without::Denied, Without::Refused];
 
 impl Message for Request {
     fn write(&self, out: &mut Writer) {
@@ -176,11 +190,10 @@ impl Message for Request {
             }
             Request::Confine(confine) => {
                 out.u8(18);
-                out.bytes(&confine.limits);
-                out.bytes(&confine.disks);
-                out.text(&confine.way);
-                out.flag(confine.require);
-                out.flag(confine.asked);
+                out.text(&confine.name);
+                confine.processes.write(out);
+                out.bytes(&confine.order);
+                out.u8(fields::number(&WITHOUT, &confine.without));
                 out.u64(confine.job_id);
                 out.u64(confine.runner_id);
                 out.text(&confine.account);
@@ -230,11 +243,10 @@ impl Message for Request {
             16 => Request::Trace(input.bytes()?.to_vec()),
             17 => Request::Slot(Slot { server: input.text()?, job_id: input.u64()?, account: input.text()? }),
             18 => Request::Confine(Confine {
-                limits: input.bytes()?.to_vec(),
-                disks: input.bytes()?.to_vec(),
-                way: input.text()?,
-                require: input.flag()?,
-                asked: input.flag()?,
+                name: input.text()?,
+                processes: Message::read(input)?,
+                order: input.bytes()?.to_vec(),
+                without: fields::known(&WITHOUT, input.u8()?)?,
                 job_id: input.u64()?,
                 runner_id: input.u64()?,
                 account: input.text()?,

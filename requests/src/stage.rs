@@ -79,11 +79,9 @@ pub struct StageEnd {
     pub summary: Option<Vec<u8>>,
     /// What the job's control group had used before, and has used now.
     pub usage: Option<(Usage, Usage)>,
-    /// Processes that the kernel killed in this stage because the memory was used up.
-    pub oom_kills: u64,
 }
 
-layout!(StageEnd { end, duration_ms, summary, usage, oom_kills });
+layout!(StageEnd { end, duration_ms, summary, usage });
 
 /// The status of a process that has ended (wait(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,13 @@
 use crate::{
     Confine, Confined, Launch, MAX_REPLY, Privileges, RefusedBy, Reply, Request, Slot, Stage, StageEnd,
-    StageKind, Start, Status, Task, Tidying,
+    StageKind, Start, Status, Task, Tidying, Without,
 };
 use nunbird_host::{
     Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Turn, Unfetched, Validate,
 };
-use nunbird_messages::{ExitCodes, Isolation, JobDirectory, Runner, RunnerProcess, Usage};
+use nunbird_messages::{
+    ExitCodes, Group, Isolation, JobDirectory, ProcessLimits, Runner, RunnerProcess, Usage,
+};
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::{GroupEntry, UserEntry};
 use nunbird_wire::Message;
@@ -26,6 +28,10 @@ fn refused() -> RefusedBy {
     }
 }
 
+fn group() -> Group {
+    Group { limits: "l".to_owned(), is_runners: true, bytes: vec![1] }
+}
+
 fn launch() -> Launch {
     Launch { message: b"{}".to_vec(), environment: words(), submits: true }
 }
@@ -37,7 +43,6 @@ fn ends() -> [StageEnd; 2] {
         duration_ms: 5,
         summary: None,
         usage: Some((Usage::default(), usage)),
-        oom_kills: 3,
     };
     [StageEnd { end: Status::Killed(9), summary: Some(vec![0; 256]), usage: None, ..end.clone() }, end]
 }
@@ -86,11 +91,10 @@ fn requests() -> Vec<Request> {
         Request::Trace(b"line".to_vec()),
         Request::Slot(Slot { server: "s".to_owned(), job_id: u64::MAX, account: "a".to_owned() }),
         Request::Confine(Confine {
-            limits: b"{}".to_vec(),
-            disks: b"[]".to_vec(),
-            way: "auto".to_owned(),
-            require: true,
-            asked: false,
+            name: "l".to_owned(),
+            processes: ProcessLimits { nice: Some(3), ..ProcessLimits::default() },
+            order: b"order".to_vec(),
+            without: Without::Denied,
             job_id: 1,
             runner_id: 2,
             account: "a".to_owned(),
@@ -150,7 +154,7 @@ fn replies() -> Vec<Reply> {
         Reply::Nologin(Some(Nologin { file: "/etc/nologin".into(), text: "t".to_owned() })),
         Reply::Turn(Turn::Write(4)),
         Reply::Turn(Turn::LeaveOut),
-        Reply::Confined(Confined { limits: vec![1], unlimited: Some("u".to_owned()) }),
+        Reply::Confined(Confined { group: Some(group()), unlimited: Some("u".to_owned()) }),
     ]
     .into_iter()
     .chain(ends().map(|end| Reply::Ended(Box::new(end))))

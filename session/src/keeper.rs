@@ -6,14 +6,14 @@
 //! for a stage's. Requests come by a socket in the directory of the job records, which root alone reaches. The session is closed
 //! when `cleanup` asks for it, when the job's time is up and no stage runs, and when a signal says so.
 
-use crate::launcher::{self, Files, Place, entrance, failed};
+use crate::group::Group;
+use crate::launcher::{self, Files, Place, failed};
 use crate::order::{self, Inherited};
 use crate::pam::{Session, Trouble};
 use crate::passed::{self, Request};
 use crate::stage::{change, settle};
 use crate::supervisor::supervise;
 use crate::voice::Voice;
-use nunbird_cgroup::Entrance;
 use nunbird_drop::launch::Change;
 use nunbird_drop::relay::{self, HEEDED};
 use nunbird_files::outputs::Outputs;
@@ -90,7 +90,7 @@ struct Given {
     umask: u32,
     change: Change,
     limits: Limits,
-    group: Option<Entrance>,
+    group: Option<Group>,
     voice: Voice,
 }
 
@@ -116,9 +116,9 @@ impl Keeper {
         let keyring = session_keyring();
         process::set_umask(0o022);
         let order = &self.order;
-        // Before modules run: some move this process into a group of theirs, and mounts may change.
-        let group =
-            order.group.as_ref().map(entrance).transpose().map_err(|e| failed("control group", &e))?;
+        // Before modules run: mounts may change.
+        let group = order.group.as_ref().map(Group::prepare).transpose();
+        let group = group.map_err(|e| failed("control group", &e))?;
         let mut session = Session::open(&order.pam, &order.account.name, &self.limits, &voice)?;
         let umask = process::current_umask();
         let served = rlimits::raise_files()

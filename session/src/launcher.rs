@@ -1,23 +1,23 @@
 //! The launcher, started in an open session: the last steps with privilege, in a child of the process that called the modules.
 
+use crate::group::Group;
 use crate::order;
 use crate::pam::Trouble;
-use nunbird_cgroup::{Door, Entrance, JobGroup, Units, Way};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
 use nunbird_drop::surrender::Ids;
 use nunbird_files::foreign::Caller;
 use nunbird_files::outputs::Outputs;
-use nunbird_handover::{GroupPlace, JobUnits};
 use nunbird_messages::{
     EXIT_CODE_FD, Envelope, HANDOVER_FD, SCRIPT_FD, SUMMARY_FD, SessionAdditions, SessionOrder,
     SessionTrouble, Version,
 };
 use nunbird_sys::fork::{Child, fork_into};
 use nunbird_sys::rlimits::Limits;
+use nunbird_sys::signals::KILL;
 use nunbird_sys::{exec, priority, process};
 use nunbird_wire::Message;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 
 /// The status of a child that did not become the launcher; it has been reported by then.
 const NOT_STARTED: i32 = 125;
@@ -41,7 +41,7 @@ pub(crate) struct Place<'a> {
     /// What the session's modules left of the limits that its own process has raised.
     pub(crate) limits: &'a Limits,
     /// The job's control group.
-    pub(crate) group: Option<&'a Entrance>,
+    pub(crate) group: Option<&'a Group>,
 }
 
 /// Starts it by an order, with what the session adds. Why it did not start after all is said in `report`.
@@ -56,8 +56,24 @@ pub(crate) fn start(
     let score = order.oom_score_adj;
     let report = exec::out_of_the_way(report).map_err(|e| failed("report", &e))?;
     let parent = process::id();
-    fork_into(|| become_launcher(launch, place, score, parent, &report))
-        .map_err(|e| failed("fork, which a module that leaves threads running prevents", &e))
+    let (released, release) = io::pipe().map_err(|e| failed("pipe", &e))?;
+    let released = exec::out_of_the_way(&released).map_err(|e| failed("pipe", &e))?;
+    let (mut ends, mut released) = (Some(release), Some(released));
+    let child = fork_into(|| {
+        // With its own copy open it would never see the parent's end close.
+        drop(ends.take());
+        become_launcher(launch, place, score, (parent, released.take()), &report)
+    });
+    let child = child.map_err(|e| failed("fork, which a module that leaves threads running prevents", &e))?;
+    if let Err(why) = place.group.map_or(Ok(()), |group| group.take(child.pid())) {
+        // It waits, and has run nothing of the job's.
+        let _already_gone = child.signal(KILL);
+        let _reaped = child.wait();
+        return Err((SessionTrouble::Launcher, format!("control group: {why}")));
+    }
+    // One that has ended already has reported why.
+    let _gone = ends.map(|mut release| release.write_all(b"!"));
+    Ok(child)
 }
 
 fn prepare(order: &SessionOrder, additions: SessionAdditions, files: Files) -> io::Result<Launch> {
@@ -81,40 +97,28 @@ fn prepare(order: &SessionOrder, additions: SessionAdditions, files: Files) -> i
     })
 }
 
-/// The way into the job's control group. Opened as root: with the runner's rights the kernel lets nobody move a process out of
-/// a group that is not the runner's (cgroup-v2.rst, "Delegation Containment"). Where systemd made the group, a scope of the
-/// launcher's own is asked for when it is entered.
-pub(crate) fn entrance((place, owner): &(Vec<u8>, u32)) -> io::Result<Entrance> {
-    let place: GroupPlace = serde_json::from_slice(place).map_err(io::Error::other)?;
-    if let Some(units) = place.units.clone() {
-        let JobUnits { slice, scopes, description } = units;
-        let units = Units { slice, scopes, description };
-        return Ok(Entrance::Scope(Door::new(units, place.directories.clone())));
-    }
-    let way = if place.unified { Way::Unified } else { Way::Separate };
-    let group = JobGroup::open(way, &place.directories, *owner);
-    group.and_then(|group| group.entrance()).map_err(|trouble| io::Error::other(trouble.to_string()))
-}
-
 /// In the child.
-fn become_launcher(launch: Launch, place: Place<'_>, score: Option<u16>, parent: i32, report: &File) -> i32 {
+fn become_launcher(
+    launch: Launch,
+    place: Place<'_>,
+    score: Option<u16>,
+    (parent, gate): (i32, Option<File>),
+    report: &File,
+) -> i32 {
     let around = Surroundings {
         change: place.change,
         limits: Some(place.limits),
         keeper: Caller { uid: 0, gid: 0 },
         parent,
-        gate: None,
+        gate,
     };
     let failure = match place.outputs.give_back() {
         Err(e) => format!("standard output: {e}"),
-        Ok(()) => match place.group.map_or(Ok(()), Entrance::enter) {
-            Err(trouble) => format!("control group: {trouble}"),
-            Ok(()) => match score.map_or(Ok(()), priority::set_oom_score) {
-                Err(e) => format!("oom_score_adj: {e}"),
-                Ok(()) => match launch.execute(around) {
-                    Ok(never) => match never {},
-                    Err(failure) => failure.to_string(),
-                },
+        Ok(()) => match score.map_or(Ok(()), priority::set_oom_score) {
+            Err(e) => format!("oom_score_adj: {e}"),
+            Ok(()) => match launch.execute(around) {
+                Ok(never) => match never {},
+                Err(failure) => failure.to_string(),
             },
         },
     };

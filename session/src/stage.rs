@@ -2,11 +2,11 @@
 //!
 //! Its standard output and error are `/dev/null` while foreign code runs in it; the launcher gets the runner's.
 
-use crate::launcher::{self, Files, Place, entrance, failed};
+use crate::group::Group;
+use crate::launcher::{self, Files, Place, failed};
 use crate::order::{self, Inherited};
 use crate::pam::{Session, Trouble};
 use crate::voice::Voice;
-use nunbird_cgroup::Entrance;
 use nunbird_drop::launch::Change;
 use nunbird_drop::relay;
 use nunbird_files::outputs::Outputs;
@@ -50,9 +50,9 @@ impl Stage {
         process::set_umask(0o022);
         let order = &self.inherited.order;
         let account = &order.account.name;
-        // Before modules run: some move this process into a group of theirs, and mounts may change.
-        let group =
-            order.group.as_ref().map(entrance).transpose().map_err(|e| failed("control group", &e))?;
+        // Before modules run: mounts may change.
+        let group = order.group.as_ref().map(Group::prepare).transpose();
+        let group = group.map_err(|e| failed("control group", &e))?;
         let mut session = Session::open(&order.pam, account, &self.limits, &voice)?;
         let ended = self.job(&mut session, parent, keyring, &outputs, group.as_ref());
         if let Ok(ended) = &ended {
@@ -74,7 +74,7 @@ impl Stage {
         parent: i32,
         keyring: Option<i64>,
         outputs: &Outputs,
-        group: Option<&Entrance>,
+        group: Option<&Group>,
     ) -> Result<Ended, Trouble> {
         let additions = SessionAdditions {
             umask: process::current_umask(),

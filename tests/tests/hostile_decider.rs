@@ -25,7 +25,7 @@ const IN_CONFIG: [(&str, &str); 57] = [
     ("slot alice\nadmit closed true", "Refused"),
     ("slot alice\nadmit expires_at 99999999999", "Refused"),
     ("slot alice\nadmit expires_at_boottime 99999999999", "Refused"),
-    ("slot alice\nadmit limits {}", "Refused"),
+    ("slot alice\nadmit group x", "Refused"),
     ("slot alice\nslot alice", "Refused"),
     ("slot alice\nremember main:bob", "ended"),
     ("slot alice\nremember alice", "ended"),

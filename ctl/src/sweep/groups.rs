@@ -16,10 +16,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
-use nunbird_cgroup::{self as cgroup, Parent, Place, Stray, Way};
+use nunbird_cgroup::{self as cgroup, Kept, Parent, Place, Stray, Way};
 use nunbird_files::directory::Directory;
 use nunbird_files::identity::FileIdentity;
-use nunbird_handover::{GroupPlace, JobLimits};
 use nunbird_messages::{Claim, Record};
 use nunbird_sys::patient;
 use nunbird_sys::users::UserEntry;
@@ -109,7 +108,7 @@ fn nobodys(runner: Option<&UserEntry>) -> Result<Found, Unread> {
     // What the runner's account writes must not lead root elsewhere.
     let own = stores.iter().filter(|(_, (uid, _))| *uid == geteuid().as_raw());
     let own = own.filter_map(|(path, owner)| Named::read(path, *owner).ok().flatten());
-    let own: Vec<GroupPlace> = own.flat_map(|named| named.places).collect();
+    let own: Vec<Kept> = own.flat_map(|named| named.whole().collect::<Vec<_>>()).collect();
     let owners: Vec<u32> = match root {
         true => std::iter::once(0).chain(runner.map(|runner| runner.uid)).collect(),
         false => vec![geteuid().as_raw()],
@@ -153,8 +152,8 @@ fn stores(runner: Option<&UserEntry>) -> Vec<(PathBuf, (u32, u32))> {
 /// What one directory of records says of groups.
 #[derive(Debug, Default)]
 struct Named {
-    /// Of the groups that records name.
-    places: Vec<GroupPlace>,
+    /// The groups of records, as they keep them.
+    kept: Vec<Vec<u8>>,
     /// Names that groups of admissions on their way to a record will have.
     to_be_made: Vec<String>,
     /// A file that cannot be read, which may be of any group: another version's, for example.
@@ -162,7 +161,7 @@ struct Named {
 }
 
 /// The fields of [`Named`], as a child passes them.
-type Parts = (Vec<GroupPlace>, Vec<String>, Option<String>);
+type Parts = (Vec<Vec<u8>>, Vec<String>, Option<String>);
 
 impl Named {
     /// None where there is no such directory. One that this account may not read is an error: its jobs may run.
@@ -210,9 +209,10 @@ impl Named {
             Err(e) if e.kind() == ErrorKind::NotFound => return,
             read => read.ok(),
         };
-        match bytes.and_then(|(bytes, ..)| place(&bytes)) {
-            Some(place) => self.places.extend(place),
-            None => self.unread = Some(name),
+        match bytes.and_then(|(bytes, ..)| Record::parse(&bytes).ok()).map(|record| record.group) {
+            Some(Some(group)) if Kept::read_whole(&group.bytes).is_ok() => self.kept.push(group.bytes),
+            Some(None) => {}
+            _ => self.unread = Some(name),
         }
     }
 
@@ -220,32 +220,26 @@ impl Named {
     fn read_patiently(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
         let read = || {
             let named = Self::read(path, owner).map_err(|e| e.to_string());
-            let parts = named.map(|named| named.map(|n| (n.places, n.to_be_made, n.unread)));
+            let parts = named.map(|named| named.map(|n| (n.kept, n.to_be_made, n.unread)));
             serde_json::to_vec(&parts).unwrap_or_default()
         };
         let said = patient::once(LOOK, read)?.ok_or(ErrorKind::TimedOut)?;
         let named: Result<Option<Parts>, String> = serde_json::from_slice(&said).map_err(io::Error::other)?;
-        let whole = |(places, to_be_made, unread)| Named { places, to_be_made, unread };
+        let whole = |(kept, to_be_made, unread)| Named { kept, to_be_made, unread };
         named.map(|named| named.map(whole)).map_err(io::Error::other)
     }
 
     /// By version and name, as [`cgroup::below`] has them.
     fn groups(&self) -> Vec<(bool, String)> {
-        let made =
-            self.places.iter().flat_map(|group| group.directories.values().map(|path| (group.unified, path)));
-        let made = made
-            .filter_map(|(unified, path)| Some((unified, path.file_name()?.to_string_lossy().into_owned())));
+        let made = self.whole().filter_map(|group| Some((group.way == Way::Unified, group.name()?)));
         let to_be_made =
             self.to_be_made.iter().flat_map(|name| [(false, name.clone()), (true, name.clone())]);
         made.chain(to_be_made).collect()
     }
-}
 
-/// The place of a record's group, which it may not have; none where the record cannot be read.
-fn place(record: &[u8]) -> Option<Option<GroupPlace>> {
-    let record = Record::parse(record).ok()?;
-    let limits = record.limits.as_deref().map(serde_json::from_slice::<JobLimits>).transpose().ok()?;
-    Some(limits.and_then(|limits| limits.group))
+    fn whole(&self) -> impl Iterator<Item = Kept> {
+        self.kept.iter().filter_map(|bytes| Kept::read_whole(bytes).ok())
+    }
 }
 
 fn act_as((uid, gid): (u32, u32)) -> std::io::Result<Option<FileIdentity>> {
@@ -254,18 +248,17 @@ fn act_as((uid, gid): (u32, u32)) -> std::io::Result<Option<FileIdentity>> {
 
 /// Below what the runner has groups of jobs. A process in a container may have the runner's number and a Nunbird of its own, whose
 /// records are elsewhere: it must see the very directory of records that this one sees.
-fn parents(runner: Option<&UserEntry>, groups: &[GroupPlace]) -> Vec<Parent> {
+fn parents(runner: Option<&UserEntry>, groups: &[Kept]) -> Vec<Parent> {
     let mut parents: Vec<Parent> = Vec::new();
     let mut add = |parent: Parent| {
         if !parents.contains(&parent) {
             parents.push(parent);
         }
     };
-    for group in groups {
-        let way = if group.unified { Way::Unified } else { Way::Separate };
-        for (controller, path) in &group.directories {
+    for Kept { way, directories, .. } in groups {
+        for (controller, path) in directories {
             if let Some(parent) = path.parent() {
-                add(Parent { way, controller: controller.clone(), path: parent.to_path_buf() });
+                add(Parent { way: *way, controller: controller.clone(), path: parent.to_path_buf() });
             }
         }
     }

@@ -25,7 +25,6 @@ fn one(mut table: Section<'_>, known: &mut BTreeSet<std::path::PathBuf>) -> Disk
     }
     let limit = DiskLimit {
         device: t.path("device", "/"),
-        number: None,
         read: size(t, "read", LEAST_BYTES),
         write: size(t, "write", LEAST_BYTES),
         read_ops: number(t, "read_ops", 10, MOST_OPERATIONS),

@@ -3,8 +3,10 @@
 //! One request a line, as words; `admit KEY VALUE` sends the record of `/etc/nunbird/record`, made this call's own but for that key.
 
 use nunbird_host::{Destination, Fetch, Validate};
-use nunbird_messages::{Isolation, Pam, Record, SessionSpan};
-use nunbird_requests::{Confine, Launch, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start, Task, Tidying};
+use nunbird_messages::{Group, Isolation, Pam, ProcessLimits, Record, SessionSpan};
+use nunbird_requests::{
+    Confine, Launch, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start, Task, Tidying, Without,
+};
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::ffi::CString;
 use std::fs;
@@ -84,11 +86,10 @@ fn request(line: &str, start: &Start, slot: u64) -> Request {
             launch: launch("{}"),
         }),
         ["confine"] => Request::Confine(Confine {
-            limits: b"{}".to_vec(),
-            disks: b"[]".to_vec(),
-            way: "auto".to_owned(),
-            require: false,
-            asked: false,
+            name: "l".to_owned(),
+            processes: ProcessLimits::default(),
+            order: Vec::new(),
+            without: Without::Warned,
             job_id: 7,
             runner_id: 0,
             account: "root".to_owned(),
@@ -135,7 +136,10 @@ fn record(start: &Start, slot: u64, key: &str, value: &str) -> Vec<u8> {
         "expires_at_boottime" => record.expires_at_boottime = number(),
         "policy_path" => record.policy_path = value.into(),
         "own_directory" => record.own_directory = Some(value.into()),
-        "limits" => record.limits = Some(value.as_bytes().to_vec()),
+        "group" => {
+            let bytes = value.as_bytes().to_vec();
+            record.group = Some(Group { limits: "l".to_owned(), is_runners: false, bytes });
+        }
         "pam" => {
             let (service, timeout) = value.split_once(',').expect("service and timeout");
             record.pam = Some(Pam {

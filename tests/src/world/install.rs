@@ -66,8 +66,12 @@ pub(super) fn programs(world: &World) {
         copy(&under_test(name), &bin.join(name), 0o755);
     }
     let privileged = world.privilege() != Privilege::None;
+    if !privileged {
+        copy(&under_test("nunbird-limits"), &bin.join("nunbird-limits"), 0o755);
+    }
     if privileged {
         copy(&under_test("nunbird-session"), &bin.join("nunbird-session"), 0o700);
+        copy(&under_test("nunbird-limits"), &bin.join("nunbird-limits"), 0o711);
         // Not readable, so that the user cannot trace it before it has asked for that itself (execve(2)).
         fs::set_permissions(bin.join("nunbird"), fs::Permissions::from_mode(0o711)).expect("a mode");
     }
@@ -90,11 +94,20 @@ pub(super) fn programs(world: &World) {
     }
 }
 
-/// Puts the double of a decider that was taken over in the place of `nunbird-decide`.
-pub(super) fn hostile_decider(world: &World) {
-    let target = world.host_path(&world.paths().bin).join("nunbird-decide");
+/// Puts the double of a program that was taken over in its place.
+pub(super) fn hostile(world: &World, program: &str, double: &str) {
+    replace(world, program, &sibling(double));
+}
+
+/// Puts the program back.
+pub(super) fn genuine(world: &World, program: &str) {
+    replace(world, program, &under_test(program));
+}
+
+fn replace(world: &World, program: &str, with: &Path) {
+    let target = world.host_path(&world.paths().bin).join(program);
     fs::remove_file(&target).expect("removed");
-    copy(&sibling("nbt-hostile-decider"), &target, 0o755);
+    copy(with, &target, 0o755);
 }
 
 fn protect(auth: &Path, privilege: Privilege) {

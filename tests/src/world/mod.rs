@@ -343,7 +343,17 @@ impl World {
 
     /// Lets a hostile program decide from now on (`nbt-hostile-decider`).
     pub fn take_over_decider(&self) {
-        install::hostile_decider(self);
+        install::hostile(self, "nunbird-decide", "nbt-hostile-decider");
+    }
+
+    /// Lets a hostile program make control groups from now on (`nbt-hostile-limits`).
+    pub fn take_over_limits(&self) {
+        install::hostile(self, "nunbird-limits", "nbt-hostile-limits");
+    }
+
+    /// Puts the genuine one back.
+    pub fn give_back_limits(&self) {
+        install::genuine(self, "nunbird-limits");
     }
 
     /// The job records that are kept now, as the host has them (`downscope = "none"` keeps them in the user's home).

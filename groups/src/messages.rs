@@ -1,0 +1,87 @@
+//! Requests and answers.
+
+use crate::gauge::{Count, Reading};
+use nunbird_messages::Usage;
+use nunbird_wire::{choice, layout};
+
+/// The longest request, in bytes.
+pub const MAX_REQUEST: usize = 64 << 10;
+/// The longest answer, in bytes.
+pub const MAX_ANSWER: usize = 64 << 10;
+/// The most gauges of an answer.
+pub const MAX_GAUGES: usize = 8;
+
+/// One request. A group is the bytes of [`Answer::Made`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Makes a group and puts its limits in force.
+    Make(Make),
+    /// Makes sure that the limits of a group are in force, opens its counters, and brings this process into it, if one is named.
+    Enter(Vec<u8>, Option<i32>),
+    /// Ends every process of a group; its user has this uid.
+    End(Vec<u8>, u32),
+    /// Removes a group.
+    Remove(Vec<u8>),
+}
+
+/// A group to be made. All but the order is the word of `nunbird-auth`; the group's name is made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Make {
+    /// The uid of the account that runs gitlab-runner.
+    pub runner: u32,
+    /// The uid that groups have which are not the runner's.
+    pub keeper: u32,
+    /// Whether systemd would make groups for Nunbird.
+    pub systemd: Systemd,
+    /// GitLab's id of the runner.
+    pub runner_id: u64,
+    /// GitLab's id of the job.
+    pub job_id: u64,
+    /// The first half of the decision's id.
+    pub decision: u64,
+    /// The job's account.
+    pub account: String,
+    /// An [`Order`](crate::Order).
+    pub order: Vec<u8>,
+}
+
+/// To whom systemd answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Systemd {
+    /// To root, which `nunbird-auth` is.
+    Answers,
+    /// Not to file capabilities.
+    Capabilities,
+    /// Not to accounts without privilege.
+    NoPrivilege,
+}
+
+choice!(Systemd { 0 => Answers, 1 => Capabilities, 2 => NoPrivilege });
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The group that was made.
+    Made(Vec<u8>),
+    /// What its processes have used up to now, and the gauges whose files follow.
+    Entered(Usage, Vec<(Count, Reading)>),
+    /// What its processes have used.
+    Ended(Usage),
+    /// It has been done, or there is no such group any more.
+    Done,
+    /// These ids do not suffice: to be asked again with those of the keeper.
+    Keeper,
+    /// Why it could not be done, for the admin.
+    Trouble(String),
+}
+
+choice!(Request { 1 => Make(make), 2 => Enter(group, process), 3 => End(group, user), 4 => Remove(group) });
+layout!(Make { runner, keeper, systemd, runner_id, job_id, decision, account, order });
+choice!(Answer {
+    1 => Made(group),
+    2 => Entered(before, gauges),
+    3 => Ended(usage),
+    4 => Done,
+    5 => Keeper,
+    6 => Trouble(why),
+});

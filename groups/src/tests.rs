@@ -1,0 +1,66 @@
+use super::{Answer, Count, Disk, Make, Order, Reading, Request, Systemd, Usage};
+use nunbird_messages::Version;
+use nunbird_wire::Message;
+use std::fmt::Debug;
+
+fn is_whole<M: Message + PartialEq + Debug>(message: &M) {
+    let bytes = message.to_bytes();
+    assert_eq!(M::from_bytes(&bytes).as_ref(), Ok(message));
+    for end in 0..bytes.len() {
+        assert!(M::from_bytes(&bytes[..end]).is_err(), "{message:?} cut at {end}");
+    }
+    assert!(M::from_bytes(&[bytes.as_slice(), b"!"].concat()).is_err(), "{message:?} and more");
+}
+
+fn order() -> Order {
+    let disk = Disk { device: "/scratch".into(), rates: [Some(1), None, Some(u64::MAX), Some(0)] };
+    Order {
+        way: "v1".to_owned(),
+        memory: Some(1 << 30),
+        pids: Some(10),
+        disks: vec![disk],
+        ..Order::default()
+    }
+}
+
+#[test]
+fn messages_are_read_as_they_were_written_and_never_in_part() {
+    is_whole(&order());
+    for systemd in [Systemd::Answers, Systemd::Capabilities, Systemd::NoPrivilege] {
+        is_whole(&Request::Make(Make {
+            runner: 1,
+            keeper: 0,
+            systemd,
+            runner_id: 2,
+            job_id: u64::MAX,
+            decision: 3,
+            account: "alice".to_owned(),
+            order: order().to_bytes(),
+        }));
+    }
+    for process in [None, Some(4711), Some(-1)] {
+        is_whole(&Request::Enter(b"group".to_vec(), process));
+    }
+    is_whole(&Request::End(Vec::new(), 4101));
+    is_whole(&Request::Remove(b"group".to_vec()));
+    let usage =
+        Usage { memory_peak: Some(1), written: Some(u64::MAX), oom_kills: Some(0), ..Usage::default() };
+    let gauges = [Count::MemoryPeak, Count::CpuTime, Count::OomKills]
+        .map(|count| (count, Reading::Text("word".to_owned(), 1000)))
+        .to_vec();
+    is_whole(&Answer::Made(b"group".to_vec()));
+    is_whole(&Answer::Entered(usage, gauges));
+    is_whole(&Answer::Entered(usage, vec![(Count::OomKills, Reading::Event)]));
+    is_whole(&Answer::Ended(usage));
+    is_whole(&Answer::Done);
+    is_whole(&Answer::Keeper);
+    is_whole(&Answer::Trouble("why".to_owned()));
+}
+
+#[test]
+fn another_version_is_no_message() {
+    let mut bytes = (Version, Answer::Done).to_bytes();
+    assert!(<(Version, Answer)>::from_bytes(&bytes).is_ok());
+    bytes[0] += 1;
+    assert!(<(Version, Answer)>::from_bytes(&bytes).is_err());
+}
