@@ -4,7 +4,7 @@
 CARGO ?= cargo
 TOOLS ?= /var/cache/nunbird-tools
 DENY_VERSION = 0.20.2
-PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-keys -p nunbird-session -p nunbirdctl
+PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-keys -p nunbird-session -p nunbird-validate -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # Every check and test that is left out, one a line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
@@ -43,7 +43,7 @@ $(TOOLS)/bin/cargo-deny:
 programs: setup
 	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS)
 
-# All seven programs, for an installation by hand. `make test` takes the nunbird-compliance that cargo builds for the
+# All eight programs, for an installation by hand. `make test` takes the nunbird-compliance that cargo builds for the
 # tests, and before they run: the tests on booted hosts install the package.
 SUITE = suite
 suite: programs

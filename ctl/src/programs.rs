@@ -13,11 +13,13 @@ pub(crate) fn auth(policy: &Policy) -> PathBuf {
     policy.job.launcher.with_file_name("nunbird-auth")
 }
 
-/// Looks at all four.
+/// Looks at all that this policy needs.
 pub(crate) fn look(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>) {
     let launcher = &policy.job.launcher;
     let auth = auth(policy);
-    let others = ["nunbird-decide", "nunbird-keys"].map(|name| launcher.with_file_name(name));
+    let validates = policy.validation.as_ref().map(|_| "nunbird-validate");
+    let others = ["nunbird-decide", "nunbird-keys"].into_iter().chain(validates);
+    let others: Vec<PathBuf> = others.map(|name| launcher.with_file_name(name)).collect();
     for program in [launcher, &auth].into_iter().chain(&others) {
         let shown = program.display();
         match program.metadata() {

@@ -8,7 +8,7 @@
 
 use crate::refusal::{Code, Refusal};
 use nunbird_handover::Untrusted;
-use nunbird_host::{End, System, Validate};
+use nunbird_host::{End, Report, System, Validate};
 use nunbird_policy::{Validation, check_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -82,11 +82,11 @@ pub fn ask(
 ) -> Result<Validated, Refusal> {
     let name = named(question)?;
     let report = system.validate(&call(settings, question)?).map_err(|e| unusable(settings, &e))?;
-    let words = String::from_utf8_lossy(&report.errors).into_owned();
-    let uid = report.uid;
+    let Report { uid, said } = report;
+    let words = String::from_utf8_lossy(&said.errors).into_owned();
     let said_so = |what: String| unusable(settings, &format!("as uid {uid}: {what}\n{words}"));
-    match report.end {
-        End::Exited(0) => read_answer(&report.output).map_err(said_so),
+    match said.end {
+        End::Exited(0) => read_answer(&said.output).map_err(said_so),
         End::Exited(code) => {
             let text = format!("your site does not let you run as `{}`", Untrusted(name));
             let detail = format!("{} ended with exit code {code}\n{words}", settings.script.display());

@@ -1,6 +1,6 @@
 use crate::{Confine, Confined, MAX_REPLY, Privileges, RefusedBy, Reply, Request, Runner, Slot, Start, Task};
 use nunbird_host::{
-    Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Turn, Unfetched, Validate,
+    Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Said, Turn, Unfetched, Validate,
 };
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::{GroupEntry, UserEntry};
@@ -93,7 +93,7 @@ fn replies() -> Vec<Reply> {
         shell: "/s".into(),
         name_of_uid: None,
     };
-    let report = |end| Reply::Report(Report { uid: 1, output: vec![1], errors: vec![2], end });
+    let report = |end| Reply::Report(Report { uid: 1, said: Said { output: vec![1], errors: vec![2], end } });
     let own = |file| Reply::OwnFile(file);
     vec![
         Reply::Trouble("why".to_owned()),

@@ -207,20 +207,6 @@ pub fn bound_memory(bytes: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
 }
 
-/// Bounds what a site's own program may use: so many seconds of processor time, 16 MiB for a file, 256 descriptors, as many
-/// processes of its user as make a fork bomb fail, no core dumps.
-///
-/// # Errors
-/// As setrlimit(2).
-pub fn bound_resources(seconds: u64) -> io::Result<()> {
-    setrlimit(Resource::RLIMIT_CPU, seconds, seconds)?;
-    setrlimit(Resource::RLIMIT_FSIZE, 16 << 20, 16 << 20)?;
-    setrlimit(Resource::RLIMIT_NOFILE, 256, 256)?;
-    setrlimit(Resource::RLIMIT_NPROC, 1024, 1024)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    Ok(())
-}
-
 /// Ends this process by `ALRM` after so many seconds, also after an execve(2): for a child that nobody may be able to
 /// signal.
 pub fn end_after(seconds: u32) {

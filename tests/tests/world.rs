@@ -22,6 +22,7 @@ mod files;
 mod flags;
 mod help;
 mod hostile_decider;
+mod hostile_validate;
 mod identity;
 mod identity_attacks;
 mod images;

@@ -10,6 +10,7 @@
 
 mod frame;
 mod reader;
+pub mod validation;
 mod writer;
 
 pub use frame::{read_frame, write_frame};

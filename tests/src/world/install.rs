@@ -62,7 +62,9 @@ pub(super) fn programs(world: &World) {
     let paths = world.paths();
     let bin = world.host_path(&paths.bin);
     directory(&bin, 0o755, 0);
-    for name in ["nunbird-auth", "nunbird-decide", "nunbird", "nunbird-keys", "nunbirdctl"] {
+    for name in
+        ["nunbird-auth", "nunbird-decide", "nunbird-validate", "nunbird", "nunbird-keys", "nunbirdctl"]
+    {
         copy(&under_test(name), &bin.join(name), 0o755);
     }
     let privileged = world.privilege() != Privilege::None;
@@ -90,11 +92,11 @@ pub(super) fn programs(world: &World) {
     }
 }
 
-/// Puts the double of a decider that was taken over in the place of `nunbird-decide`.
-pub(super) fn hostile_decider(world: &World) {
-    let target = world.host_path(&world.paths().bin).join("nunbird-decide");
+/// Puts the double of a program that was taken over in its place.
+pub(super) fn hostile(world: &World, program: &str, double: &str) {
+    let target = world.host_path(&world.paths().bin).join(program);
     fs::remove_file(&target).expect("removed");
-    copy(&sibling("nbt-hostile-decider"), &target, 0o755);
+    copy(&sibling(double), &target, 0o755);
 }
 
 fn protect(auth: &Path, privilege: Privilege) {

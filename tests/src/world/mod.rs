@@ -342,7 +342,12 @@ impl World {
 
     /// Lets a hostile program decide from now on (`nbt-hostile-decider`).
     pub fn take_over_decider(&self) {
-        install::hostile_decider(self);
+        install::hostile(self, "nunbird-decide", "nbt-hostile-decider");
+    }
+
+    /// Replaces `nunbird-validate` by one that was taken over and reports what `/etc/nunbird/attack` says (`src/bin/nbt-hostile-validate.rs`).
+    pub fn take_over_validate(&self) {
+        install::hostile(self, "nunbird-validate", "nbt-hostile-validate");
     }
 
     /// The job records that are kept now, as the host has them (`downscope = "none"` keeps them in the user's home).
