@@ -366,8 +366,11 @@ fn the_documentation_says_how_much_code_has_privilege() {
 #[test]
 fn a_privileged_program_that_grows_above_its_ceiling_fails_the_check() {
     let ceilings = tempfile::NamedTempFile::new().expect("a file");
-    fs::write(&ceilings, "nunbird-auth 100\nnunbird-session 90000\nnunbirdctl-sweep 90000\n")
-        .expect("written");
+    fs::write(
+        &ceilings,
+        "nunbird-auth 100\nnunbird-session 90000\nnunbird-validate 90000\nnunbirdctl-sweep 90000\n",
+    )
+    .expect("written");
     let counted = privileged_lines(ceilings.path().to_str().expect("a path"));
     assert!(!counted.status.success());
     let errors = String::from_utf8(counted.stderr).expect("text");
