@@ -25,3 +25,27 @@ pub fn of(account: &Account, environment: &BTreeMap<String, String>) -> Result<V
         .map(|(key, value)| CString::new([key.as_bytes(), b"=", value].concat()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::of;
+    use nunbird_handover::Account;
+    use std::ffi::CString;
+
+    #[test]
+    fn the_environment_is_the_accounts_four_names_and_the_sites_and_no_value_has_a_nul() {
+        let account = Account {
+            name: "alice".to_owned(),
+            uid: 5001,
+            gid: 5002,
+            home: "/home/a".into(),
+            shell: "/bin/sh".into(),
+        };
+        let site = [("PATH".to_owned(), "/usr/bin".to_owned())];
+        let all = of(&account, &site.into()).unwrap();
+        let all: Vec<&str> = all.iter().map(|variable| variable.to_str().unwrap()).collect();
+        assert_eq!(all, ["HOME=/home/a", "USER=alice", "LOGNAME=alice", "SHELL=/bin/sh", "PATH=/usr/bin"]);
+        let cut: Result<Vec<CString>, _> = of(&account, &[("A".to_owned(), "a\0b".to_owned())].into());
+        assert!(cut.is_err());
+    }
+}

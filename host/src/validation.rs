@@ -7,9 +7,9 @@ use nunbird_sys::kernel::{Kernel, Linux};
 use nunbird_sys::{answer, exec, process, users};
 use nunbird_wire::Message;
 use nunbird_wire::validation::{
-    Account, MAX_ORDER, MAX_OUTPUT, MAX_REPORT, ORDER_FD, Order, PROGRAM_FD, REPORT_FD, Report as Answer,
+    Account, MAX_ORDER, MAX_REPORT, ORDER_FD, Order, PROGRAM_FD, REPORT_FD, Report as Answer,
 };
-pub use nunbird_wire::validation::{End, Said};
+pub use nunbird_wire::validation::{End, MAX_OUTPUT as MAX_VALIDATION_OUTPUT, Said};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
@@ -42,11 +42,6 @@ pub struct Validate {
     pub environment: Vec<CString>,
     /// How long it may run.
     pub seconds: u64,
-}
-
-impl Validate {
-    /// The most that it may print on each of its outputs, in bytes.
-    pub const MAX_OUTPUT: usize = MAX_OUTPUT;
 }
 
 /// What it printed, and how it ended.

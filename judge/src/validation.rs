@@ -8,7 +8,7 @@
 
 use crate::refusal::{Code, Refusal};
 use nunbird_handover::Untrusted;
-use nunbird_host::{End, Report, System, Validate};
+use nunbird_host::{End, MAX_VALIDATION_OUTPUT, Report, System, Validate};
 use nunbird_policy::{Validation, check_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ pub fn ask(
         }
         End::Killed(signal) => Err(said_so(format!("was ended by signal {signal}"))),
         End::Late => Err(said_so(format!("did not end within {} seconds", settings.timeout))),
-        End::TooLong => Err(said_so(format!("printed more than {} bytes", Validate::MAX_OUTPUT))),
+        End::TooLong => Err(said_so(format!("printed more than {} bytes", MAX_VALIDATION_OUTPUT))),
         End::Failed(why) => Err(said_so(why)),
     }
 }

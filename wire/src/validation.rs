@@ -186,7 +186,7 @@ impl Message for Said {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, End, FORMAT, MAX_OUTPUT, Order, Report, Said};
+    use super::{Account, End, FORMAT, MAX_GROUPS, MAX_ORDER, MAX_OUTPUT, MAX_REPORT, Order, Report, Said};
     use crate::{Malformed, Message};
 
     fn said(end: End) -> Report {
@@ -234,5 +234,22 @@ mod tests {
             let read = Report::from_bytes(&long.to_bytes());
             assert_eq!(read.is_ok(), output.max(errors) <= MAX_OUTPUT, "{output} {errors}");
         }
+    }
+
+    #[test]
+    fn the_longest_order_and_the_longest_report_fit_and_nothing_that_is_much_longer() {
+        let account = Account { uid: 990, gid: 991, groups: vec![7; MAX_GROUPS], change: true };
+        // As long as a request of the decider's may be.
+        let words = vec![std::ffi::CString::new(vec![b'x'; 127 << 10]).expect("a word")];
+        let order = Order { sha256: None, account, argv: words.clone(), environment: words, seconds: 60 };
+        let length = order.to_bytes().len();
+        assert!(length <= MAX_ORDER && MAX_ORDER < 3 * length, "{length} of {MAX_ORDER}");
+        let said = Said {
+            output: vec![0; MAX_OUTPUT],
+            errors: vec![0; MAX_OUTPUT],
+            end: End::Failed("why".repeat(4000)),
+        };
+        let length = Report::Said(said).to_bytes().len();
+        assert!(length <= MAX_REPORT && MAX_REPORT < length + (8 << 10), "{length} of {MAX_REPORT}");
     }
 }
