@@ -268,3 +268,17 @@ pub fn null_stdin() -> io::Result<()> {
     nix::unistd::dup2_stdin(&null)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{die_with_parent, parent};
+
+    #[test]
+    fn whose_parent_has_ended_already_is_not_left_without_a_signal_at_its_end() {
+        // Of no harm, should the parent of the tests really end.
+        let signal = libc::SIGCONT;
+        assert!(die_with_parent(signal, parent()).is_ok());
+        let other = die_with_parent(signal, parent() + 1).expect_err("another parent");
+        assert_eq!(other.raw_os_error(), Some(libc::ESRCH));
+    }
+}
