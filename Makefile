@@ -4,12 +4,13 @@
 CARGO ?= cargo
 TOOLS ?= /var/cache/nunbird-tools
 DENY_VERSION = 0.20.2
-PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-keys -p nunbird-limits -p nunbird-session -p nunbirdctl
+MUTANTS_VERSION = 27.1.0
+PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-keys -p nunbird-limits -p nunbird-session -p nunbird-validate -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # Every check and test that is left out, one a line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
-.PHONY: help demo check test test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz transcripts manual bench rpm privileged-code unsafe-code clean
+.PHONY: help demo check test test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -19,6 +20,7 @@ help:
 	@echo "make test-scheduler SCHEDULER=fake-pbs  run the compliance suite before one scheduler; before those of make test without SCHEDULER (root)"
 	@echo "make test-schedulers  the same before every one, also the Slurm and HTCondor of newer Debian releases (root)"
 	@echo "make fuzz     let libFuzzer try everything that meets bytes of strangers (FUZZ_SECONDS=60 each)"
+	@echo "make mutants  change the code in one place at a time and see which tests notice (hours; MUTANTS=\"drop token\")"
 	@echo "make bench    measure start-up time and memory against named peers"
 	@echo "make transcripts  write what strace sees of the privileged program into docs/transcripts.md (root)"
 	@echo "make manual   write man pages and completions of nunbirdctl into packaging/"
@@ -39,6 +41,9 @@ setup:
 # cargo-deny from the registry, built once into a cache outside the tree.
 $(TOOLS)/bin/cargo-deny:
 	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION)
+
+$(TOOLS)/bin/cargo-mutants:
+	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-mutants@$(MUTANTS_VERSION)
 
 programs: setup
 	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS)
@@ -141,6 +146,12 @@ fuzz: setup
 	  grep -aE 'ERROR|panicked|stat::number_of_executed|stat::average_exec|DONE' $$log; done; \
 	[ -z "$$broken" ] || { echo "broken:$$broken; the inputs are in fuzz/artifacts"; exit 1; }
 FUZZ_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+
+# Changes the code in one place at a time and looks which tests notice: docs/mutants.md. Hours; MUTANTS narrows it, to crates
+# (MUTANTS="drop token") or to files of the monitor (MUTANTS=auth/src/slots.rs), which need root.
+MUTANTS ?=
+mutants: $(TOOLS)/bin/cargo-mutants
+	PATH=$(TOOLS)/bin:$$PATH .ci/mutants $(MUTANTS)
 
 # Man pages and completions of nunbirdctl, from its own command line, and docs/codes.md; tests compare them.
 manual:

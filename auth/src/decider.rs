@@ -161,7 +161,7 @@ pub(crate) fn decide(
     question: Question,
     service: Service<'_>,
 ) -> Result<Decided, Refusal> {
-    let program = program(context.privilege)?;
+    let program = nunbird_host::files::beside(PROGRAM, context.privilege.rights()).map_err(|e| failed(&e))?;
     let account = account(context.privilege);
     let step = |name: &'static str| move |e: io::Error| failed(&format!("{name}: {e}"));
     let (ours, monitor) = UnixStream::pair().map_err(step("socketpair"))?;
@@ -308,12 +308,6 @@ pub(crate) fn refusal(refused: RefusedBy) -> Refusal {
         false => Refusal::system(*code, message, detail),
     };
     refusal.help(help)
-}
-
-fn program(privilege: Privilege) -> Result<File, Refusal> {
-    let path = std::env::current_exe().map_err(|e| failed(&e))?.with_file_name(PROGRAM);
-    let opened = nunbird_host::files::open(&path, privilege.rights()).map_err(|e| failed(&e))?;
-    exec::out_of_the_way(&opened).map_err(|e| failed(&e))
 }
 
 /// As whom the decider runs: an account of no name, which owns no file, and which no other program of Nunbird's shares.

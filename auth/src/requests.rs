@@ -14,15 +14,11 @@ use nunbird_files::identity::FileIdentity;
 use nunbird_host::{Destination, Fetch, Floor, Here, Places, System, Validate};
 use nunbird_messages::{Group, JobDirectory, Record};
 use nunbird_requests::{Confine, Confined, RefusedBy, Reply, Request, Slot, Status, Tidying};
-use nunbird_sys::answer;
-use nunbird_sys::fork::fork_into;
 use nunbird_sys::users::UserEntry;
-use nunbird_wire::Message;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// How long a record holds at most, in seconds: what the decider lets a token hold (32 days from its issue), and a day for clocks.
 const LONGEST_LIFE: u64 = 33 * 24 * 3600;
@@ -30,8 +26,6 @@ const LONGEST_LIFE: u64 = 33 * 24 * 3600;
 const LONGEST_VALIDATION: u64 = 300;
 /// The longest time for modules of PAM, in seconds, as in the configuration.
 const LONGEST_PAM: u64 = 300;
-/// How long the end of a validation program's processes may take beyond its own time.
-const SUPERVISION: Duration = Duration::from_secs(10);
 /// The longest line of an event or for syslog, in bytes.
 const MAX_LINE: usize = 64 << 10;
 /// The longest answer that a program may give, in bytes.
@@ -349,30 +343,7 @@ impl<'c, 'i> Serving<'c, 'i> {
                 return Ok(Reply::Trouble(closed(&call.script, found.mode())));
             }
         }
-        Ok(self.supervised(call))
-    }
-
-    /// Runs the program below a child of its own, which ends whatever the program leaves: among this process's children are the decider and
-    /// the verifier.
-    fn supervised(&self, call: &Validate) -> Reply {
-        let here = self.here();
-        let trouble = |e: io::Error| Reply::Trouble(format!("could not be run: {e}"));
-        let run = || {
-            let (reader, writer) = io::pipe()?;
-            let child = fork_into(|| {
-                let reply = or_trouble(here.validate(call), Reply::Report);
-                i32::from((&writer).write_all(&reply.to_bytes()).is_err())
-            })?;
-            drop(writer);
-            let patience = Duration::from_secs(call.seconds).saturating_add(SUPERVISION);
-            let said = answer::read_to_end(reader, MAX_OUTPUT, patience);
-            if said.is_err() {
-                let _already_gone = child.kill_as(0);
-            }
-            child.wait()?;
-            Reply::from_bytes(&said?).map_err(io::Error::other)
-        };
-        run().unwrap_or_else(trouble)
+        Ok(or_trouble(here.validate(call), Reply::Report))
     }
 
     fn own_file(&mut self, account: &str, inside: &Path, limit: u64) -> Result<Reply, Refusal> {

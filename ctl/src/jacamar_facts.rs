@@ -6,9 +6,10 @@
 use crate::finding::Finding;
 use crate::runner_config;
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+use nunbird_offspring::Adoption;
 use nunbird_sys::fork::{Ended, fork_into};
-use nunbird_sys::offspring::{self, Adoption};
 use nunbird_sys::{exec, process, signals};
+use nunbird_validate::foreign;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -155,7 +156,7 @@ fn ask(program: &File) -> io::Result<String> {
         error.raw_os_error().unwrap_or(1).clamp(1, 125)
     })?;
     drop((output_end, errors_end));
-    let said = offspring::listen(&child, [output, errors], MOST_SAID, PATIENCE);
+    let said = foreign::listen(&child, [output, errors], MOST_SAID, PATIENCE);
     let uid = if privileged { NOBODY } else { geteuid().as_raw() };
     adoption.end_all(uid, PATIENCE)?;
     match said.ended {
@@ -180,7 +181,7 @@ fn become_program(
     std::env::set_current_dir("/")?;
     let seconds = PATIENCE.as_secs();
     process::end_after(u32::try_from(seconds).unwrap_or(u32::MAX).saturating_add(1));
-    process::bound_resources(seconds)?;
+    foreign::bound_resources(seconds)?;
     if privileged {
         let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
         setgroups(&[])?;

@@ -13,12 +13,13 @@ pub(crate) fn auth(policy: &Policy) -> PathBuf {
     policy.job.launcher.with_file_name("nunbird-auth")
 }
 
-/// Looks at those that jobs need.
+/// Looks at all that this policy needs.
 pub(crate) fn look(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>) {
     let launcher = &policy.job.launcher;
     let auth = auth(policy);
     let limits = (!policy.limits.is_empty()).then_some("nunbird-limits");
-    let others = ["nunbird-decide", "nunbird-keys"].into_iter().chain(limits);
+    let validates = policy.validation.as_ref().map(|_| "nunbird-validate");
+    let others = ["nunbird-decide", "nunbird-keys"].into_iter().chain(limits).chain(validates);
     let others: Vec<PathBuf> = others.map(|name| launcher.with_file_name(name)).collect();
     for program in [launcher, &auth].into_iter().chain(&others) {
         let shown = program.display();

@@ -92,3 +92,75 @@ fn limit_ids(rules: &mut Rules, uid: u32, gid: u32) -> Result<(), seccompiler::B
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::enter;
+    use nunbird_messages::Isolation;
+    use std::process::Command;
+
+    const OWN: u32 = 4321;
+    /// One line for each call: its name, and `no` where it was refused by the filter. The ids are numbers, and a terminal is none.
+    const ASK: &str = r#"
+        sub tried { my ($name, @call) = @_; $! = 0; my $done = syscall($call[0], @call[1..$#call]); print "$name ", ($done == -1 && $! == 1 ? "no" : "yes"), "\n"; }
+        tried("TIOCSTI", 16, 0, 0x5412, 0); tried("TIOCSTI-64", 16, 0, 0x700005412, 0); tried("TIOCLINUX", 16, 0, 0x541C, 0); tried("TCGETS", 16, 0, 0x5401, 0);
+        for my $number (16, 514) { tried("x32-ioctl-$number", $number | 0x40000000, 0, 0x5412, 0); }
+        my @family = ([123, 1], [119, 3], [114, 2], [106, 1], [122, 1], [117, 3], [113, 2], [105, 1]);
+        for my $f (@family) {
+            my ($number, $arguments) = @$f;
+            tried("x32-$number", $number | 0x40000000, 4321, 4321, 4321);
+            for my $n (0..$arguments - 1) { my @ids = (-1) x $arguments; $ids[$n] = 0; tried("root-$number-$n", $number, @ids); }
+        }
+        # The gids first: the first uid takes the privilege for the others away.
+        for my $f (@family) { my ($number, $arguments) = @$f; tried("own-$number", $number, (4321) x $arguments); }
+        open(my $status, "<", "/proc/self/status"); print grep(/^NoNewPrivs/, <$status>);
+    "#;
+
+    /// What perl(1) finds behind the filter, which is of this thread and its children alone.
+    fn found(isolation: &Isolation) -> Vec<String> {
+        let isolation = *isolation;
+        let asked = std::thread::spawn(move || {
+            enter(&isolation, OWN, OWN).expect("a filter");
+            Command::new("perl").args(["-e", ASK]).output().expect("perl")
+        });
+        let output = asked.join().expect("the thread");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text").lines().map(str::to_owned).collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn each_of_the_sites_words_takes_what_it_says_and_nothing_else() {
+        let nothing = Isolation { no_new_privileges: false, block_tty_injection: false, limit_setuid: false };
+        let all = found(&nothing);
+        let privileged = all.iter().any(|line| line == "root-105-0 yes");
+        assert!(all.iter().any(|line| line == "NoNewPrivs:\t0"), "{all:?}");
+        assert!(all.len() > 30);
+        for no_new_privileges in [true, false] {
+            for (block_tty_injection, limit_setuid) in
+                [(false, false), (true, false), (false, true), (true, true)]
+            {
+                let isolation = Isolation { no_new_privileges, block_tty_injection, limit_setuid };
+                let filtered = block_tty_injection || limit_setuid;
+                for line in found(&isolation) {
+                    let (name, answer) = line.split_once([' ', '\t']).expect("two words");
+                    let refused = match name.split('-').next().expect("a word") {
+                        "NoNewPrivs:" => {
+                            assert_eq!(answer == "1", no_new_privileges || filtered, "{isolation:?}");
+                            continue;
+                        }
+                        "TIOCSTI" | "TIOCLINUX" => block_tty_injection,
+                        "x32" if name.starts_with("x32-ioctl") => block_tty_injection,
+                        "x32" | "root" => limit_setuid,
+                        // Without privilege the kernel refuses it.
+                        "own" if !privileged => continue,
+                        _ => false,
+                    };
+                    // Without privilege the kernel refuses what the filter does not.
+                    let by_kernel = !privileged && name.starts_with("root");
+                    assert!(by_kernel || (answer == "no") == refused, "{isolation:?}: {line}");
+                }
+            }
+        }
+    }
+}

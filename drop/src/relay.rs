@@ -61,3 +61,32 @@ pub fn ended(kind: u8, number: u8) -> Option<Ended> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{PASSED, ended, passed, words};
+    use nunbird_sys::fork::Ended;
+    use nunbird_sys::signals::{CHLD, KILL, TERM};
+
+    #[test]
+    fn a_byte_is_a_signal_only_where_it_is_one_of_those_that_are_passed_on() {
+        let byte = |signal: i32| [u8::try_from(signal).unwrap()];
+        for signal in PASSED {
+            assert_eq!(passed(byte(signal)), Some(signal));
+        }
+        assert!(PASSED.contains(&KILL) && PASSED.contains(&TERM));
+        for other in [0, CHLD, 19, 255] {
+            assert_eq!(passed(byte(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn two_bytes_say_how_a_launcher_has_ended() {
+        for end in [Ended::Exited(0), Ended::Exited(255), Ended::Killed(9), Ended::Killed(64)] {
+            let [kind, number] = words(end);
+            assert_eq!(ended(kind, number), Some(end));
+        }
+        assert_eq!((words(Ended::Exited(3)), words(Ended::Killed(9))), ([b'e', 3], [b's', 9]));
+        assert_eq!(ended(b'x', 1), None);
+    }
+}

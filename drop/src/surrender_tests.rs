@@ -1,4 +1,7 @@
-use super::{Failure, Ids, become_shepherd, become_user, become_user_with_keyring};
+use super::{
+    Failure, Ids, become_shepherd, become_user, become_user_with_keyring, stay_user,
+    stay_user_with_new_keyring,
+};
 use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::kernel::Kernel;
 use std::io;
@@ -15,6 +18,8 @@ struct Recorder {
     broken: Option<&'static str>,
     /// A call that says yes and does nothing.
     idle: Option<&'static str>,
+    /// How the call that fails does.
+    error: io::ErrorKind,
 }
 
 const CAP_SETUID: u64 = 1 << 7;
@@ -32,13 +37,14 @@ impl Recorder {
             ambient: 1,
             broken: None,
             idle: None,
+            error: io::ErrorKind::PermissionDenied,
         }
     }
 
     fn call(&mut self, name: &'static str, arguments: String) -> io::Result<bool> {
         self.calls.push(format!("{name}{arguments}"));
         if self.broken == Some(name) {
-            return Err(io::ErrorKind::PermissionDenied.into());
+            return Err(self.error.into());
         }
         Ok(self.idle != Some(name))
     }
@@ -180,7 +186,8 @@ fn a_step_that_only_pretends_is_found_out() {
 fn root_is_refused_even_where_everything_says_yes() {
     for ids in [Ids { uid: 0, ..alice() }, Ids { gid: 0, ..alice() }] {
         let mut kernel = Recorder::with_file_capabilities();
-        assert!(become_user(&mut kernel, &ids).is_err(), "{ids:?}");
+        let failure = become_user(&mut kernel, &ids).unwrap_err();
+        assert_eq!(failure.step, "a job is never root's", "{ids:?}");
     }
 }
 
@@ -207,4 +214,46 @@ fn a_keyring_that_pam_made_stays_and_everything_else_goes() {
         let mut kernel = Recorder { idle: Some(step), ..Recorder::with_file_capabilities() };
         assert!(become_user_with_keyring(&mut kernel, &alice()).is_err(), "{step}");
     }
+}
+
+#[test]
+fn a_kernel_without_keyrings_has_none_to_inherit_and_any_other_trouble_with_them_is_trouble() {
+    for (error, surrendered) in [(io::ErrorKind::Unsupported, true), (io::ErrorKind::PermissionDenied, false)]
+    {
+        let mut kernel = Recorder { broken: Some("keyring"), error, ..Recorder::with_file_capabilities() };
+        assert_eq!(become_user(&mut kernel, &alice()).is_ok(), surrendered, "{error}");
+    }
+}
+
+/// As a user who may do nothing, but whose process has got a capability from somewhere.
+fn as_alice() -> Recorder {
+    Recorder {
+        uids: [alice().uid; 3],
+        gids: [alice().gid; 3],
+        groups: alice().groups,
+        ..Recorder::with_file_capabilities()
+    }
+}
+
+#[test]
+fn who_stays_the_user_gives_up_every_capability_and_proves_it() {
+    let Ids { uid, gid, .. } = alice();
+    let stays = [(stay_user as fn(&mut Recorder, u32, u32) -> _, false), (stay_user_with_new_keyring, true)];
+    for (stay, keyring) in stays {
+        let mut kernel = as_alice();
+        stay(&mut kernel, uid, gid).unwrap();
+        assert_eq!((kernel.capabilities, kernel.ambient), (Capabilities::EMPTY, 0));
+        assert_eq!(kernel.calls.iter().any(|call| call == "keyring"), keyring, "{:?}", kernel.calls);
+        for step in ["capset", "ambient"] {
+            let mut kernel = Recorder { broken: Some(step), ..as_alice() };
+            assert!(stay(&mut kernel, uid, gid).is_err(), "{step}");
+            let mut kernel = Recorder { idle: Some(step), ..as_alice() };
+            assert!(stay(&mut kernel, uid, gid).is_err(), "{step}");
+        }
+        for (uid, gid) in [(uid + 1, gid), (uid, gid + 1), (0, gid)] {
+            assert!(stay(&mut as_alice(), uid, gid).is_err(), "{uid} {gid}");
+        }
+    }
+    let mut kernel = Recorder { broken: Some("keyring"), ..as_alice() };
+    assert!(stay_user_with_new_keyring(&mut kernel, uid, gid).is_err());
 }

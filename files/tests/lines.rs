@@ -112,3 +112,26 @@ fn whoever_locks_the_file_keeps_no_line_out_of_it() {
     lines.append(b"line\n").expect("appended");
     assert_eq!(fs::read_to_string(scratch.file()).expect("content"), "line\n");
 }
+
+/// A line of which the disk takes a part is none: a job whose event is cut short does not run.
+#[test]
+fn a_line_of_which_a_part_was_written_is_an_error() {
+    if let Some(place) = std::env::var_os(PLACE) {
+        let cut = lines(Path::new(&place)).append(&[b"x".repeat(3000), b"\n".to_vec()].concat());
+        assert_eq!(cut.expect_err("cut short").kind(), std::io::ErrorKind::WriteZero);
+        return;
+    }
+    let scratch = Scratch::new("part");
+    fs::write(scratch.file(), "y".repeat(399) + "\n").expect("written");
+    // One block, of 512 or 1024 bytes.
+    let through = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    let child = Command::new("/bin/sh")
+        .args(["-c", through])
+        .arg(std::env::current_exe().expect("own path"))
+        .args(["--exact", "a_line_of_which_a_part_was_written_is_an_error"])
+        .env(PLACE, &scratch.0)
+        .output()
+        .expect("started");
+    assert!(child.status.success(), "{child:?}");
+    assert!(fs::metadata(scratch.file()).expect("metadata").len() > 400, "nothing was written");
+}

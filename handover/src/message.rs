@@ -199,3 +199,75 @@ impl Handover {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
+    use crate::SiteRules;
+    use nunbird_messages::{Envelope, SessionAdditions, Version};
+    use nunbird_wire::Message;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn handover(value: &str) -> Handover {
+        let account = Account {
+            name: "alice".to_owned(),
+            uid: 5001,
+            gid: 5002,
+            home: "/home/a".into(),
+            shell: "/bin/sh".into(),
+        };
+        let identity = Identity {
+            server: "main".to_owned(),
+            user_login: "alice".to_owned(),
+            user_id: 7,
+            project_path: "a/b".to_owned(),
+        };
+        let workspace = Workspace {
+            data_dir: "/d".into(),
+            builds_root: "/d".into(),
+            builds_dir: "/d/b".into(),
+            cache_dir: "/d/c".into(),
+            project_dir: "/d/b/p".into(),
+        };
+        Handover {
+            version: crate::FORMAT_VERSION,
+            decision_id: "0".repeat(32),
+            job_id: 1,
+            task: Task::Prepare,
+            account,
+            identity,
+            workspace,
+            shell: Shell { path: "/bin/sh".into(), login: false },
+            environment: BTreeMap::from([("PATH".to_owned(), value.to_owned())]),
+            session_variables: BTreeSet::new(),
+            umask: None,
+            exit_codes: ExitCodes::default(),
+            exit_code_file: false,
+            batch: None,
+            site: SiteRules::default(),
+            expires_at: 9,
+        }
+    }
+
+    #[test]
+    fn the_environment_is_the_accounts_four_names_and_the_sites_and_no_value_has_a_nul() {
+        let all = handover("/usr/bin").launch_environment().expect("an environment");
+        let all: Vec<&str> = all.iter().map(|variable| variable.to_str().expect("UTF-8")).collect();
+        assert_eq!(all, ["HOME=/home/a", "USER=alice", "LOGNAME=alice", "SHELL=/bin/sh", "PATH=/usr/bin"]);
+        assert!(handover("a\0b").launch_environment().is_err());
+    }
+
+    #[test]
+    fn what_a_session_adds_is_joined_and_the_sites_variables_win() {
+        let message = handover("/usr/bin").message().expect("a message");
+        let variables = [("PATH", "/evil"), ("KRB5CCNAME", "x")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let session = Some(SessionAdditions { umask: 0o27, variables: variables.to_vec() });
+        let bytes = Envelope { version: Version, message, session }.to_bytes();
+        let joined = Handover::from_bytes(&bytes).expect("a message");
+        assert_eq!((joined.umask, joined.environment["PATH"].as_str()), (Some(0o27), "/usr/bin"));
+        assert_eq!(joined.environment["KRB5CCNAME"], "x");
+        assert_eq!(joined.session_variables, BTreeSet::from(["KRB5CCNAME".to_owned()]));
+        let plain = handover("/usr/bin");
+        assert_eq!(Handover::from_bytes(&plain.to_bytes().expect("bytes")).expect("the same"), plain);
+    }
+}

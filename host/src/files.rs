@@ -3,6 +3,7 @@
 use crate::rights::Rights;
 use nunbird_files::identity::FileIdentity;
 use nunbird_files::trusted::{Distrust, open_trusted};
+use nunbird_sys::exec;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -19,6 +20,16 @@ pub fn open(path: &Path, rights: Rights) -> Result<File, Distrust> {
     let _identity =
         FileIdentity::assume(keeper.uid, keeper.gid).map_err(|e| Distrust::Open(path.into(), e))?;
     open_trusted(path, &rights.trusted_owners())
+}
+
+/// Opens a program of Nunbird's that lies beside the one that this process runs.
+///
+/// # Errors
+/// As [`open`], and where this process's own program has no path.
+pub fn beside(name: &str, rights: Rights) -> Result<File, String> {
+    let path = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name(name);
+    let opened = open(&path, rights).map_err(|e| e.to_string())?;
+    exec::out_of_the_way(&opened).map_err(|e| e.to_string())
 }
 
 /// The bytes of such a file.

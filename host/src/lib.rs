@@ -34,4 +34,4 @@ pub use places::{Destination, Places, Sockets, to_syslog, turn};
 pub use rights::{Rights, state_directory, state_path};
 pub use system::System;
 pub use unverified::Turn;
-pub use validation::{End, Report, Validate};
+pub use validation::{End, MAX_VALIDATION_OUTPUT, Report, Said, Validate};

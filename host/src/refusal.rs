@@ -67,6 +67,10 @@ impl Refusal {
 
     /// Prints the refusal to standard error, which gitlab-runner puts into the job log.
     pub fn print(&self, decision_id: &str, unobfuscated: bool) {
+        print_error(&self.text(decision_id, unobfuscated));
+    }
+
+    fn text(&self, decision_id: &str, unobfuscated: bool) -> String {
         let mut text = format!("nunbird: error: {} [{}]\n", Untrusted(&self.message), self.code);
         if unobfuscated {
             for line in self.detail.lines() {
@@ -75,7 +79,7 @@ impl Refusal {
         }
         let help = clean(&self.help).replace('\n', "\n          ");
         text.push_str(&format!("  = help: {help}\n  = decision: {decision_id}\n"));
-        print_error(&text);
+        text
     }
 }
 
@@ -96,4 +100,30 @@ pub fn print(text: &str) {
 pub fn print_error(text: &str) {
     use std::io::Write;
     let _unheard = std::io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Code, MAX_LINES, Refusal};
+
+    #[test]
+    fn no_text_of_a_refusal_brings_a_control_character_or_a_line_of_its_own_into_the_job_log() {
+        let hostile = "a\u{1b}[31m\u{202e}\rb";
+        let refusal =
+            Refusal::denied(Code::Account, format!("{hostile}\nmessage"), format!("{hostile}\ndetail"))
+                .help(format!("{hostile}\nhelp"));
+        assert!(!refusal.detail.contains('\u{1b}') && !refusal.detail.contains('\u{202e}'), "{refusal:?}");
+        let text = refusal.text("0123", true);
+        let lines: Vec<&str> = text.split('\n').collect();
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()) && !text.contains('\u{202e}'), "{text}");
+        let begin: Vec<&str> = lines.iter().map(|line| line.get(..10).unwrap_or(line)).collect();
+        assert_eq!(
+            begin,
+            ["nunbird: e", "  = note: ", "  = note: ", "  = help: ", "          ", "  = decisi", ""],
+            "{text}"
+        );
+        assert!(!refusal.text("0123", false).contains("note"), "the cause is the admin's");
+        let long = Refusal::system(Code::Account, "m", "line\n".repeat(MAX_LINES + 1));
+        assert_eq!(long.detail.lines().count(), MAX_LINES);
+    }
 }

@@ -1,24 +1,31 @@
-//! The site's validation program: opened as root, run as its own account for a bounded time, and nothing of it left behind.
+//! The site's validation program: opened as root, and run by `nunbird-validate`, which leaves nothing of it behind.
 
 use crate::rights::Rights;
-use aws_lc_rs::digest;
-use nunbird_drop::surrender::{self, Failure, Ids};
+use nunbird_sys::capabilities::{self, CAP_SETGID, CAP_SETUID, Capabilities};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::kernel::{Kernel, Linux};
-use nunbird_sys::offspring::{self, Adoption, Said};
-use nunbird_sys::{answer, exec, process, signals, users};
+use nunbird_sys::{answer, exec, process, users};
+use nunbird_wire::Message;
+use nunbird_wire::validation::{
+    Account, MAX_ORDER, MAX_REPORT, ORDER_FD, Order, PROGRAM_FD, REPORT_FD, Report as Answer,
+};
+pub use nunbird_wire::validation::{End, MAX_OUTPUT as MAX_VALIDATION_OUTPUT, Said};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The largest program, in bytes.
-const MAX_PROGRAM: u64 = 16 << 20;
-/// How long its processes may take to end once they are killed.
-const END: Duration = Duration::from_secs(2);
+/// It lies beside this program.
+const PROGRAM: &str = "nunbird-validate";
+/// Its uid and gid, which no account has: not the decider's, the verifier's or a shepherd's.
+const SUPERVISOR: u32 = 2_147_483_628;
+/// How long the end of the program's processes may take beyond its own time.
+const SUPERVISION: Duration = Duration::from_secs(10);
+/// How long `nunbird-validate` may take to end behind its report.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
 
 /// A call of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,81 +44,37 @@ pub struct Validate {
     pub seconds: u64,
 }
 
-impl Validate {
-    /// The most that it may print on each of its outputs, in bytes.
-    pub const MAX_OUTPUT: usize = 64 << 10;
-}
-
 /// What it printed, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The uid that it ran as.
     pub uid: u32,
-    /// Standard output.
-    pub output: Vec<u8>,
-    /// Standard error, up to the limit.
-    pub errors: Vec<u8>,
-    /// How it ended.
-    pub end: End,
-}
-
-/// The end of the program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// By itself, with this exit code.
-    Exited(i32),
-    /// By this signal.
-    Killed(i32),
-    /// It did not end in time.
-    Late,
-    /// It printed more than [`Validate::MAX_OUTPUT`].
-    TooLong,
-    /// Its pipes or its process could not be read.
-    Failed(String),
-}
-
-/// Everything that the program's start needs.
-struct Start<'a> {
-    program: File,
-    call: &'a Validate,
-    ids: Ids,
+    /// The rest, by the word of `nunbird-validate`.
+    pub said: Said,
 }
 
 pub(crate) fn run(call: &Validate, rights: Rights) -> Result<Report, String> {
-    let start = Start { program: open(call, rights)?, call, ids: account(&call.user, rights)? };
-    let said = supervise(&start, rights, Duration::from_secs(call.seconds))
-        .map_err(|e| format!("could not be run: {e}"))?;
-    let end = match said.ended {
-        Ok(Ended::Exited(code)) => End::Exited(code),
-        Ok(Ended::Killed(signal)) => End::Killed(signal),
-        Err(e) if e.kind() == io::ErrorKind::TimedOut => End::Late,
-        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => End::TooLong,
-        Err(e) => End::Failed(e.to_string()),
+    let script = crate::files::open(&call.script, rights).map_err(|e| e.to_string())?;
+    let account = account(&call.user, rights)?;
+    let uid = account.uid;
+    let order = Order {
+        sha256: call.sha256.clone(),
+        account,
+        argv: call.argv.clone(),
+        environment: call.environment.clone(),
+        seconds: call.seconds,
     };
-    Ok(Report { uid: start.ids.uid, output: said.output, errors: said.errors, end })
-}
-
-/// The program in a memory file that nobody can change any more: what is hashed is what runs.
-///
-/// The program itself need not be readable by the account that runs it.
-fn open(call: &Validate, rights: Rights) -> Result<File, String> {
-    let file = crate::files::open(&call.script, rights).map_err(|e| e.to_string())?;
-    let mut digest = digest::Context::new(&digest::SHA256);
-    let mut buffer = vec![0; 64 << 10];
-    let name = c"nunbird-validation";
-    let copy = exec::sealed_program(name, &file, MAX_PROGRAM, &mut buffer, |piece| digest.update(piece))
-        .map_err(|e| format!("cannot be read: {e}"))?;
-    let found: String = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    match &call.sha256 {
-        Some(wanted) if !wanted.eq_ignore_ascii_case(&found) => {
-            Err(format!("its SHA-256 is {found} and validation.sha256 says {wanted}"))
-        }
-        _ => Ok(copy),
+    let failed = |e: &dyn std::fmt::Display| format!("{PROGRAM}: {e}");
+    let program = crate::files::beside(PROGRAM, rights).map_err(|e| failed(&e))?;
+    let report = supervised(&program, &order.to_bytes(), &script, order.seconds, rights);
+    match report.map_err(|e| failed(&e))? {
+        Answer::Said(said) => Ok(Report { uid, said }),
+        Answer::Trouble(why) => Err(why),
     }
 }
 
 /// The account that the program runs as.
-fn account(name: &str, rights: Rights) -> Result<Ids, String> {
+fn account(name: &str, rights: Rights) -> Result<Account, String> {
     let entry =
         users::by_name(name).map_err(|e| format!("validation.user `{name}` cannot be looked up: {e}"))?;
     let entry = entry.ok_or_else(|| format!("validation.user `{name}` is not in the user database"))?;
@@ -126,76 +89,66 @@ fn account(name: &str, rights: Rights) -> Result<Ids, String> {
             "validation.user `{name}` must be the account itself where downscope is \"none\""
         ));
     }
-    Ok(Ids { uid: entry.uid, gid: entry.gid, groups: entry.groups })
+    Ok(Account { uid: entry.uid, gid: entry.gid, groups: entry.groups, change: rights.can_change_user })
 }
 
-/// Runs the program to its end, and the end of everything that it started.
-fn supervise(start: &Start<'_>, rights: Rights, patience: Duration) -> io::Result<Said> {
-    let (output, output_end) = io::pipe()?;
-    let (errors, errors_end) = io::pipe()?;
-    // Closed by execve(2): what comes through it was said before the program began.
-    let (trouble, trouble_end) = io::pipe()?;
-    let trouble_end = exec::out_of_the_way(&File::from(OwnedFd::from(trouble_end)))?;
-    let adoption = Adoption::begin()?;
-    let parent = process::id();
-    let child = fork_into(|| {
-        let Err(error) = become_program(start, rights, parent, (&output_end, &errors_end));
-        i32::from((&trouble_end).write_all(error.to_string().as_bytes()).is_err())
-    })?;
-    drop((output_end, errors_end, trouble_end));
-    let said = offspring::listen(&child, [output, errors], Validate::MAX_OUTPUT, patience);
-    adoption
-        .end_all(start.ids.uid, END)
-        .map_err(|e| io::Error::new(e.kind(), format!("its processes could not be ended: {e}")))?;
-    let trouble = answer::read_to_end(trouble, Validate::MAX_OUTPUT, END)?;
-    if trouble.is_empty() {
-        Ok(said)
-    } else {
-        Err(io::Error::other(String::from_utf8_lossy(&trouble).into_owned()))
-    }
-}
-
-/// In the child: the program's ids for good, no descriptors but its own, its environment.
-fn become_program(
-    start: &Start<'_>,
+/// What `nunbird-validate` reports. Whatever it does, this process waits for a bounded time and reads a bounded message.
+fn supervised(
+    program: &File,
+    order: &[u8],
+    script: &File,
+    seconds: u64,
     rights: Rights,
-    parent: i32,
-    (output, errors): (&io::PipeWriter, &io::PipeWriter),
-) -> Result<Infallible, Failure> {
-    let step = |step: &'static str| move |error: io::Error| Failure { step, error };
-    exec::outputs_to(output, errors).map_err(step("dup2"))?;
-    process::null_stdin().map_err(step("stdin"))?;
-    process::new_session().map_err(step("setsid"))?;
-    process::set_umask(0o077);
-    std::env::set_current_dir("/").map_err(step("chdir"))?;
-    // For where the dying parent may not signal the program.
-    process::end_after(u32::try_from(start.call.seconds).unwrap_or(u32::MAX).saturating_add(1));
-    process::bound_resources(start.call.seconds).map_err(step("setrlimit"))?;
-    become_account(&start.ids, rights)?;
-    process::die_with_parent(signals::KILL, parent).map_err(step("prctl(PR_SET_PDEATHSIG)"))?;
-    if start.ids.uid != 0 {
-        process::no_new_privileges().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))?;
+) -> io::Result<Answer> {
+    if order.len() > MAX_ORDER {
+        return Err(io::ErrorKind::ArgumentListTooLong.into());
     }
-    process::default_signals().map_err(step("signals"))?;
-    exec::execute_script(&start.program, &start.call.argv, &start.call.environment).map_err(step("execveat"))
+    let order = exec::sealed(c"nunbird-validate", order)?;
+    let (reader, writer) = io::pipe()?;
+    let writer = File::from(OwnedFd::from(writer));
+    let child = fork_into(|| {
+        let files = [(ORDER_FD, &order), (PROGRAM_FD, script), (REPORT_FD, &writer)];
+        let Err(error) = become_supervisor(program, &files, rights);
+        error.raw_os_error().unwrap_or(1).clamp(1, 125)
+    })?;
+    drop(writer);
+    let patience = Duration::from_secs(seconds).saturating_add(SUPERVISION);
+    let said = answer::read_to_end(reader, MAX_REPORT, patience);
+    let ended = if said.is_ok() { child.wait_at_most(LAST_MOMENTS)? } else { None };
+    if ended.is_none() {
+        let uid = if rights.can_change_user { SUPERVISOR } else { rights.caller.uid };
+        let _already_gone = child.kill_as(uid);
+        let _reaped = child.wait_at_most(LAST_MOMENTS);
+    }
+    match (said?, ended) {
+        (said, Some(Ended::Exited(0))) => Answer::from_bytes(&said).map_err(io::Error::other),
+        (_, ended) => Err(io::Error::other(format!("it ended as {ended:?}"))),
+    }
 }
 
-fn become_account(ids: &Ids, rights: Rights) -> Result<(), Failure> {
-    match ids.uid {
-        _ if !rights.can_change_user => surrender::stay_user(&mut Linux, ids.uid, ids.gid),
-        // The site says so. There is nothing to give up but what the runner left behind.
-        0 => {
-            let become_root = || {
-                Linux.set_groups(&[0])?;
-                Linux.set_gids(0, 0, 0)?;
-                Linux.set_uids(0, 0, 0)?;
-                Linux.new_session_keyring().or_else(|e| match e.kind() {
-                    io::ErrorKind::Unsupported => Ok(()),
-                    _ => Err(e),
-                })
-            };
-            become_root().map_err(|error| Failure { step: "becoming root", error })
-        }
-        _ => surrender::become_user(&mut Linux, ids),
+/// In the child: no descriptors but these, nobody to signal it, and nothing to say but its report.
+fn become_supervisor(program: &File, files: &[(RawFd, &File)], rights: Rights) -> io::Result<Infallible> {
+    process::new_session()?;
+    process::null_stdin()?;
+    let (_, closed) = io::pipe()?;
+    exec::outputs_to(&closed, &closed)?;
+    exec::place(files)?;
+    if rights.can_change_user {
+        keep_the_change_of_ids()?;
     }
+    process::default_signals()?;
+    exec::execute(program, &[c"nunbird-validate".to_owned()], &[])
+}
+
+/// Takes a uid of no account's, and passes the right to change ids, and no other, through the next execve(2). Root's uid would come with every
+/// capability, and the runner's with the runner's signals.
+fn keep_the_change_of_ids() -> io::Result<()> {
+    capabilities::keep_at_change_of_uid()?;
+    Linux.set_groups(&[])?;
+    Linux.set_gids(SUPERVISOR, SUPERVISOR, SUPERVISOR)?;
+    Linux.set_uids(SUPERVISOR, SUPERVISOR, SUPERVISOR)?;
+    let kept = (1 << CAP_SETUID) | (1 << CAP_SETGID);
+    Capabilities { effective: kept, permitted: kept, inheritable: kept }.apply()?;
+    capabilities::raise_ambient(CAP_SETUID)?;
+    capabilities::raise_ambient(CAP_SETGID)
 }

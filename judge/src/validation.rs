@@ -8,7 +8,7 @@
 
 use crate::refusal::{Code, Refusal};
 use nunbird_handover::Untrusted;
-use nunbird_host::{End, System, Validate};
+use nunbird_host::{End, MAX_VALIDATION_OUTPUT, Report, System, Validate};
 use nunbird_policy::{Validation, check_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -82,11 +82,11 @@ pub fn ask(
 ) -> Result<Validated, Refusal> {
     let name = named(question)?;
     let report = system.validate(&call(settings, question)?).map_err(|e| unusable(settings, &e))?;
-    let words = String::from_utf8_lossy(&report.errors).into_owned();
-    let uid = report.uid;
+    let Report { uid, said } = report;
+    let words = String::from_utf8_lossy(&said.errors).into_owned();
     let said_so = |what: String| unusable(settings, &format!("as uid {uid}: {what}\n{words}"));
-    match report.end {
-        End::Exited(0) => read_answer(&report.output).map_err(said_so),
+    match said.end {
+        End::Exited(0) => read_answer(&said.output).map_err(said_so),
         End::Exited(code) => {
             let text = format!("your site does not let you run as `{}`", Untrusted(name));
             let detail = format!("{} ended with exit code {code}\n{words}", settings.script.display());
@@ -94,7 +94,7 @@ pub fn ask(
         }
         End::Killed(signal) => Err(said_so(format!("was ended by signal {signal}"))),
         End::Late => Err(said_so(format!("did not end within {} seconds", settings.timeout))),
-        End::TooLong => Err(said_so(format!("printed more than {} bytes", Validate::MAX_OUTPUT))),
+        End::TooLong => Err(said_so(format!("printed more than {} bytes", MAX_VALIDATION_OUTPUT))),
         End::Failed(why) => Err(said_so(why)),
     }
 }

@@ -1,11 +1,10 @@
 //! Fields of types that other crates define.
 
 use nunbird_files::own_file::Doubt;
-use nunbird_host::{Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Turn, Validate};
+use nunbird_host::{Destination, Fetch, Nologin, OwnFile, PersonFile, Report, Turn, Validate};
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::{GroupEntry, UserEntry};
 use nunbird_wire::{Malformed, Reader, Writer};
-use std::ffi::CString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,8 +12,6 @@ use std::time::Duration;
 const MAX_GROUPS: usize = 65_536;
 /// The most members of a group that are passed on: getgrnam(3) gives 1 MiB of them at most.
 const MAX_MEMBERS: usize = 1 << 20;
-/// The most words of a command and its environment.
-const MAX_WORDS: usize = 4096;
 const DOUBTS: [Doubt; 6] =
     [Doubt::Home, Doubt::Unreadable, Doubt::Kind, Doubt::Owner, Doubt::Writable, Doubt::Size];
 const EXPIRIES: [Expiry; 3] = [Expiry::Valid, Expiry::Expired, Expiry::Unknown];
@@ -25,14 +22,6 @@ pub(crate) fn number<T: PartialEq>(known: &[T], value: &T) -> u8 {
 
 pub(crate) fn known<T: Copy>(known: &[T], number: u8) -> Result<T, Malformed> {
     known.get(usize::from(number)).copied().ok_or(Malformed)
-}
-
-fn put_words(out: &mut Writer, words: &[CString]) {
-    out.list(words, |out, word| out.bytes(word.as_bytes()));
-}
-
-fn words(input: &mut Reader<'_>) -> Result<Vec<CString>, Malformed> {
-    input.list(MAX_WORDS, |input| CString::new(input.bytes()?).map_err(|_| Malformed))
 }
 
 pub(crate) fn put_account(out: &mut Writer, account: &UserEntry) {
@@ -70,7 +59,7 @@ pub(crate) fn put_fetch(out: &mut Writer, fetch: &Fetch) {
     out.path(&fetch.directory);
     out.flag(fetch.writes);
     out.path(&fetch.program);
-    put_words(out, &fetch.argv);
+    out.words(&fetch.argv);
     out.optional(fetch.input.as_ref(), |out, input| out.bytes(input));
     out.u32(u32::try_from(fetch.limit).unwrap_or(u32::MAX));
     out.u32(u32::try_from(fetch.patience.as_millis()).unwrap_or(u32::MAX));
@@ -81,7 +70,7 @@ pub(crate) fn fetch(input: &mut Reader<'_>) -> Result<Fetch, Malformed> {
         directory: input.path()?,
         writes: input.flag()?,
         program: input.path()?,
-        argv: words(input)?,
+        argv: input.words()?,
         input: input.optional(|input| Ok(input.bytes()?.to_vec()))?,
         limit: usize::try_from(input.u32()?).map_err(|_| Malformed)?,
         patience: Duration::from_millis(input.u32()?.into()),
@@ -92,8 +81,8 @@ pub(crate) fn put_validate(out: &mut Writer, validate: &Validate) {
     out.path(&validate.script);
     out.optional(validate.sha256.as_ref(), |out, digest| out.text(digest));
     out.text(&validate.user);
-    put_words(out, &validate.argv);
-    put_words(out, &validate.environment);
+    out.words(&validate.argv);
+    out.words(&validate.environment);
     out.u64(validate.seconds);
 }
 
@@ -102,45 +91,19 @@ pub(crate) fn validate(input: &mut Reader<'_>) -> Result<Validate, Malformed> {
         script: input.path()?,
         sha256: input.optional(Reader::text)?,
         user: input.text()?,
-        argv: words(input)?,
-        environment: words(input)?,
+        argv: input.words()?,
+        environment: input.words()?,
         seconds: input.u64()?,
     })
 }
 
 pub(crate) fn put_report(out: &mut Writer, report: &Report) {
     out.u32(report.uid);
-    out.bytes(&report.output);
-    out.bytes(&report.errors);
-    match &report.end {
-        End::Exited(code) => {
-            out.u8(0);
-            out.u32(code.cast_unsigned());
-        }
-        End::Killed(signal) => {
-            out.u8(1);
-            out.u32(signal.cast_unsigned());
-        }
-        End::Late => out.u8(2),
-        End::TooLong => out.u8(3),
-        End::Failed(why) => {
-            out.u8(4);
-            out.text(why);
-        }
-    }
+    out.message(&report.said);
 }
 
 pub(crate) fn report(input: &mut Reader<'_>) -> Result<Report, Malformed> {
-    let (uid, output, errors) = (input.u32()?, input.bytes()?.to_vec(), input.bytes()?.to_vec());
-    let end = match input.u8()? {
-        0 => End::Exited(input.u32()?.cast_signed()),
-        1 => End::Killed(input.u32()?.cast_signed()),
-        2 => End::Late,
-        3 => End::TooLong,
-        4 => End::Failed(input.text()?),
-        _ => return Err(Malformed),
-    };
-    Ok(Report { uid, output, errors, end })
+    Ok(Report { uid: input.u32()?, said: input.message()? })
 }
 
 pub(crate) fn put_expiry(out: &mut Writer, expiry: Expiry) {

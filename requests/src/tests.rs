@@ -1,9 +1,9 @@
 use crate::{
-    Confine, Confined, Launch, MAX_REPLY, Privileges, RefusedBy, Reply, Request, Slot, Stage, StageEnd,
-    StageKind, Start, Status, Task, Tidying, Without,
+    Confine, Confined, Launch, MAX_REPLY, MAX_REQUEST, Privileges, RefusedBy, Reply, Request, Slot, Stage,
+    StageEnd, StageKind, Start, Status, Task, Tidying, Without,
 };
 use nunbird_host::{
-    Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Turn, Unfetched, Validate,
+    Destination, End, Fetch, Nologin, OwnFile, PersonFile, Report, Said, Turn, Unfetched, Validate,
 };
 use nunbird_messages::{
     ExitCodes, Group, Isolation, JobDirectory, ProcessLimits, Runner, RunnerProcess, Usage,
@@ -124,7 +124,7 @@ fn replies() -> Vec<Reply> {
         shell: "/s".into(),
         name_of_uid: None,
     };
-    let report = |end| Reply::Report(Report { uid: 1, output: vec![1], errors: vec![2], end });
+    let report = |end| Reply::Report(Report { uid: 1, said: Said { output: vec![1], errors: vec![2], end } });
     let own = |file| Reply::OwnFile(file);
     vec![
         Reply::Trouble("why".to_owned()),
@@ -225,4 +225,29 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.dedup();
     kinds.sort_unstable();
     assert_eq!(kinds, (1..=25).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_keys_file_and_a_servers_answer_fit_into_a_reply_and_a_record_into_a_request() {
+    // Of host/src/keys.rs, decide and handover.
+    let [keys, answer, record] = [1 << 20, 2 << 20, 64 << 10];
+    assert!(Reply::Bytes(vec![0; keys]).to_bytes().len() < MAX_REPLY);
+    assert!(Reply::Fetched(Ok(vec![0; answer])).to_bytes().len() < MAX_REPLY);
+    assert!(Request::Admit(vec![0; record]).to_bytes().len() < MAX_REQUEST);
+}
+
+#[test]
+fn what_privilege_there_is_says_what_it_is_good_for() {
+    let [root, setuid, capabilities, none] =
+        [Privileges::Root, Privileges::Setuid, Privileges::FileCapabilities, Privileges::None];
+    let names = [root, setuid, capabilities, none].map(Privileges::name);
+    assert_eq!(names, ["root", "setuid", "file-capabilities", "none"]);
+    assert_eq!([root, setuid, capabilities, none].map(Privileges::is_privileged), [true, true, true, false]);
+    let opens_sessions = [root, setuid, capabilities, none].map(|source| source.check_pam().is_ok());
+    assert_eq!(opens_sessions, [true, true, false, false]);
+    let leaves_it_to_sudo = [root, setuid, capabilities, none].map(|source| source.check_sudo().is_ok());
+    assert_eq!(leaves_it_to_sudo, [false, false, false, true]);
+    for why in [capabilities.check_pam(), setuid.check_sudo()] {
+        assert!(why.is_err_and(|why| why.contains("from: ")));
+    }
 }

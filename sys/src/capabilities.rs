@@ -102,6 +102,24 @@ pub fn clear_ambient() -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Puts a capability, which is permitted and inheritable, into the ambient set: it is in force in the next program (prctl(2), Linux 4.3).
+///
+/// # Errors
+/// As prctl(2).
+pub fn raise_ambient(capability: u32) -> io::Result<()> {
+    // SAFETY: no pointer is passed.
+    let rc = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets permitted capabilities outlive a change from root's uid, up to the next execve(2) (prctl(2), `PR_SET_KEEPCAPS`).
+///
+/// # Errors
+/// As prctl(2).
+pub fn keep_at_change_of_uid() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_keepcaps(true)?)
+}
+
 /// How many capabilities the ambient set holds.
 ///
 /// # Errors

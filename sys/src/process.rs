@@ -207,20 +207,6 @@ pub fn bound_memory(bytes: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
 }
 
-/// Bounds what a site's own program may use: so many seconds of processor time, 16 MiB for a file, 256 descriptors, as many
-/// processes of its user as make a fork bomb fail, no core dumps.
-///
-/// # Errors
-/// As setrlimit(2).
-pub fn bound_resources(seconds: u64) -> io::Result<()> {
-    setrlimit(Resource::RLIMIT_CPU, seconds, seconds)?;
-    setrlimit(Resource::RLIMIT_FSIZE, 16 << 20, 16 << 20)?;
-    setrlimit(Resource::RLIMIT_NOFILE, 256, 256)?;
-    setrlimit(Resource::RLIMIT_NPROC, 1024, 1024)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    Ok(())
-}
-
 /// Ends this process by `ALRM` after so many seconds, also after an execve(2): for a child that nobody may be able to
 /// signal.
 pub fn end_after(seconds: u32) {
@@ -281,4 +267,18 @@ pub fn null_stdin() -> io::Result<()> {
     let null = std::fs::File::open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{die_with_parent, parent};
+
+    #[test]
+    fn whose_parent_has_ended_already_is_not_left_without_a_signal_at_its_end() {
+        // Of no harm, should the parent of the tests really end.
+        let signal = libc::SIGCONT;
+        assert!(die_with_parent(signal, parent()).is_ok());
+        let other = die_with_parent(signal, parent() + 1).expect_err("another parent");
+        assert_eq!(other.raw_os_error(), Some(libc::ESRCH));
+    }
 }

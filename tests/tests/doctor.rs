@@ -147,6 +147,17 @@ fn a_configuration_that_this_host_cannot_serve_is_found() {
     assert_one(&found, "account", "runs jobs as `queue`");
     assert_one(&found, "group", "no group `no-such-group`");
     assert_one(&found, "audit", "journald does not listen");
+    std::fs::remove_file(world.host_path("/opt/nunbird/bin/nunbird-validate")).expect("removed");
+    assert_one(&doctor(&world, "root"), "program", "/opt/nunbird/bin/nunbird-validate: ");
+}
+
+#[needs(root)]
+fn a_policy_without_a_validation_program_needs_nothing_that_runs_one() {
+    let world = world(Privilege::Setuid);
+    std::fs::remove_file(world.host_path("/opt/nunbird/bin/nunbird-validate")).expect("removed");
+    assert!(errors(&world).is_empty());
+    let outcome = world.job().config();
+    assert!(outcome.succeeded(), "{}", outcome.log);
 }
 
 #[needs(root)]

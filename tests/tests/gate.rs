@@ -407,7 +407,7 @@ fn a_privileged_program_that_grows_above_its_ceiling_fails_the_check() {
     let ceilings = tempfile::NamedTempFile::new().expect("a file");
     fs::write(
         &ceilings,
-        "nunbird-auth 100\nnunbird-limits 90000\nnunbird-session 90000\nnunbirdctl-sweep 90000\n",
+        "nunbird-auth 100\nnunbird-limits 90000\nnunbird-session 90000\nnunbird-validate 90000\nnunbirdctl-sweep 90000\n",
     )
     .expect("written");
     let counted = privileged_lines(ceilings.path().to_str().expect("a path"));
@@ -419,4 +419,25 @@ fn a_privileged_program_that_grows_above_its_ceiling_fails_the_check() {
 fn privileged_lines(ceilings: &str) -> std::process::Output {
     let mut script = Command::new(tree().join(".ci/privileged-lines"));
     script.args(["--files", "--ceiling", ceilings]).output().expect("the script")
+}
+
+/// The tests install the program with a mode of their own; this is the packages'.
+#[test]
+fn the_packages_and_the_guide_give_the_privileged_program_to_the_runners_group_alone() {
+    let text = |name: &str| fs::read_to_string(tree().join(name)).expect("a file");
+    let spec = text("rpm/nunbird.spec");
+    let rows: Vec<&str> =
+        spec.lines().filter(|line| line.starts_with('%') && line.ends_with("/bin/nunbird-auth")).collect();
+    assert_eq!(
+        rows,
+        [
+            "%attr(4750,root,%{runner_group}) %{home}/bin/nunbird-auth",
+            "%attr(0750,root,%{runner_group}) %caps(cap_setuid,cap_setgid=p) %{home}/bin/nunbird-auth",
+        ]
+    );
+    let guide = text("docs/admin-guide.md");
+    assert!(
+        guide.contains("install -m 4750 -o root -g gitlab-runner target/staging/nunbird-auth "),
+        "{guide}"
+    );
 }

@@ -7,6 +7,7 @@ grep NoNewPrivs /proc/self/status
 perl -e 'my $b = q(x) x 64; ioctl(STDIN, 0x5412, $b) or print \"TIOCSTI: $!\\n\"'
 perl -e 'my $b = q(x) x 64; ioctl(STDIN, 0x541C, $b) or print \"TIOCLINUX: $!\\n\"'
 perl -e 'my $b = q(x) x 64; ioctl(STDIN, 0x5401, $b) or print \"TCGETS: $!\\n\"'
+perl -e 'my $r = syscall(16, 0, 0x500005412, 0); print \"TIOCSTI above 32 bits: $!\n\"'
 perl -e 'my $r = syscall(514 | 0x40000000, 0, 0x5412, 0); print \"x32: $!\\n\"'
 unshare --user --map-root-user perl -e 'print \"setuid(0): \", (syscall(105, 0) == 0 ? \"done\" : \"$!\"), \"\\n\"'
 perl -e 'print \"setuid(own): \", (syscall(105, $< + 0) == 0 ? \"done\" : \"$!\"), \"\\n\"'
@@ -39,6 +40,7 @@ fn without_a_word_of_the_site_nothing_is_taken_from_jobs(privilege: Privilege) {
         &[
             "NoNewPrivs:\t0",
             "TIOCSTI: Inappropriate ioctl for device",
+            "TIOCSTI above 32 bits: Inappropriate ioctl for device",
             "setuid(0): done",
             "setuid(own): done",
         ],
@@ -61,6 +63,7 @@ fn terminal_injection_and_foreign_ids_can_be_refused_in_every_mode(privilege: Pr
             "NoNewPrivs:\t1",
             &format!("TIOCSTI: {refused}"),
             &format!("TIOCLINUX: {refused}"),
+            &format!("TIOCSTI above 32 bits: {refused}"),
             "TCGETS: Inappropriate ioctl for device",
             &format!("x32: {refused}"),
             &format!("setuid(0): {refused}"),

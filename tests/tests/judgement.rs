@@ -73,6 +73,17 @@ fn a_program_of_the_site_maps_users_and_lets_them_ask_for_service_accounts() {
     }
 }
 
+#[needs(root, in_each = Privilege::PRIVILEGED)]
+fn while_the_program_runs_the_privileged_one_holds_two_capabilities(privilege: Privilege) {
+    let script = "auth=$(sed -n 's/^PPid:.//p' /proc/$PPID/status); grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/$auth/status >&2; exit 1";
+    let world = validating(privilege, script, "");
+    let detail = assert_refused(&world, &world.job().config(), "validation");
+    let [none, both] = ["0000000000000000", "00000000000000c0"];
+    // The detail has tabs escaped.
+    let held: Vec<&str> = detail.lines().filter_map(|line| Some(line.rsplit_once('}')?.1)).collect();
+    assert_eq!(held, [none, both, both, none], "{detail}");
+}
+
 #[needs(root)]
 fn no_answer_of_the_program_goes_past_the_invariants() {
     let system = ["root", "nunbird", "-x"].map(|name| (name, "validation-program"));

@@ -13,7 +13,7 @@ fn ready(privilege: Privilege) -> World {
 }
 
 /// A stage whose call goes through a shell that prepares the process first.
-fn call_through(session: &mut Session<'_>, prelude: &str, script: Option<&str>) -> StageOutcome {
+pub(super) fn call_through(session: &mut Session<'_>, prelude: &str, script: Option<&str>) -> StageOutcome {
     let mut spec = match script {
         None => session.spec_of_config(),
         Some(text) => {

@@ -21,6 +21,17 @@ fn ready(privilege: Privilege) -> World {
 /// Runs a stage that says that it has begun once `begin` is done, calls `during` with its processes while `end` runs, and
 /// returns how the stage ended.
 fn while_running_after(world: &World, begin: &str, end: &str, during: impl FnOnce(&Pids)) -> StageOutcome {
+    while_called(world, begin, end, session_run, during)
+}
+
+/// As [`while_running_after`], with the stage called in another way.
+fn while_called(
+    world: &World,
+    begin: &str,
+    end: &str,
+    call: impl FnOnce(&mut Session<'_>, &str) -> StageOutcome + Send,
+    during: impl FnOnce(&Pids),
+) -> StageOutcome {
     let job = world.job().limit(Duration::from_secs(30));
     let mut session = job.begin();
     assert!(session.config().succeeded());
@@ -31,7 +42,7 @@ fn while_running_after(world: &World, begin: &str, end: &str, during: impl FnOnc
         "{begin}\necho $$ $PPID $(sed -n 's/^PPid:.//p' /proc/$PPID/status) > ~/pids.new; mv ~/pids.new ~/pids\n{end}\n"
     );
     std::thread::scope(|scope| {
-        let stage = scope.spawn(|| session_run(&mut session, &script));
+        let stage = scope.spawn(|| call(&mut session, &script));
         during(&pids(&told));
         stage.join().expect("the stage's thread")
     })
@@ -199,4 +210,38 @@ fn assert_ends(name: &str, pid: i32) {
         assert!(begun.elapsed() < Duration::from_secs(5), "{name} {pid} lives on");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What a caller can leave open, and its terminal, are nothing to a privileged process that stays as long as the stage.
+#[needs(root, in_each = Privilege::ALL)]
+fn shepherd_and_launcher_have_no_descriptor_no_session_and_no_core_of_the_callers(privilege: Privilege) {
+    let world = ready(privilege);
+    let prelude = "exec 0</etc/hostname 7</etc/passwd 63</etc/group; ulimit -S -c $(ulimit -H -c)";
+    let outcome = while_called(
+        &world,
+        "",
+        "while [ ! -e ~/enough ]; do sleep 0.05; done",
+        |session, script| super::process::call_through(session, prelude, Some(script)),
+        |pids| {
+            let of = |name: &str| Path::new("/proc").join(pids[name].to_string());
+            let open = fs::read_dir(of("shepherd").join("fd")).expect("descriptors").flatten();
+            let open: Vec<_> = open.map(|entry| fs::read_link(entry.path()).expect("a link")).collect();
+            let callers = ["/etc/passwd", "/etc/group"];
+            assert!(!open.iter().any(|file| callers.iter().any(|known| file.ends_with(known))), "{open:?}");
+            assert_eq!(fs::read_link(of("launcher").join("fd/0")).expect("a link"), Path::new("/dev/null"));
+            let stat = fs::read_to_string(of("launcher").join("stat")).expect("stat");
+            let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+            let [session, terminal] = [fields[3], fields[4]];
+            assert_eq!((session, terminal), (pids["launcher"].to_string().as_str(), "0"), "{stat}");
+            let limits = fs::read_to_string(of("shepherd").join("limits")).expect("limits");
+            let core =
+                limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("a limit");
+            assert_eq!(core.split_whitespace().next(), Some("0"), "{limits}");
+            // Of a process that is not dumpable they are root's (proc(5)).
+            let environment = fs::metadata(of("shepherd").join("environ")).expect("metadata");
+            assert_eq!(std::os::unix::fs::MetadataExt::uid(&environment), 0);
+            world.write_file("/home/alice/enough", "", "alice", 0o600);
+        },
+    );
+    assert!(outcome.succeeded(), "{}", outcome.log);
 }

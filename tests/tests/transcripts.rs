@@ -76,3 +76,34 @@ fn the_score_with_the_oom_killer_is_looked_at_once_more_between_the_limits_and_t
         assert!(looked_at > 0, "{mode:?}");
     }
 }
+
+/// Some files of the kernel's judge their opener by effective uid and capabilities, and keep the opener for ever.
+#[needs(root)]
+fn the_program_holds_two_capabilities_and_none_and_its_callers_uid_while_it_opens_what_that_names() {
+    for mode in Privilege::PRIVILEGED {
+        let caller = if mode == Privilege::RootRunner { 0 } else { 4001 };
+        let assumed = format!("setresuid(-1, {caller}, -1) = 0");
+        let both = "1<<CAP_SETGID|1<<CAP_SETUID";
+        let [kept, lent] = [both, "0"]
+            .map(|effective| format!("{{effective={effective}, permitted={both}, inheritable=0}}"));
+        for call in transcript::calls(mode) {
+            let lines = &call.processes.first().expect("the program").lines;
+            let (mut uid, mut capabilities, mut of_caller, mut of_root) = ("", "", 0, 0);
+            for line in lines {
+                let seen = || format!("{mode:?}, {}: {line} after {uid} and {capabilities}", call.name);
+                if line.starts_with("setresuid(-1, ") {
+                    uid = line;
+                } else if line.starts_with("capset(") {
+                    capabilities = line;
+                } else if line.starts_with("openat(AT_FDCWD, \"/runner/") {
+                    of_caller += 1;
+                    assert!(uid == assumed && capabilities.contains(&lent), "{}", seen());
+                } else if line.starts_with("open") && line.contains("nunbird") {
+                    of_root += 1;
+                    assert!(capabilities.contains(&kept), "{}", seen());
+                }
+            }
+            assert!(of_caller > 0 && of_root > 0, "{mode:?}, {}: {of_caller} {of_root}", call.name);
+        }
+    }
+}

@@ -23,6 +23,7 @@ mod flags;
 mod help;
 mod hostile_decider;
 mod hostile_limits;
+mod hostile_validate;
 mod identity;
 mod identity_attacks;
 mod images;

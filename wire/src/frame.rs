@@ -56,4 +56,25 @@ mod tests {
             assert_eq!(cut.kind(), ErrorKind::UnexpectedEof, "{end}");
         }
     }
+
+    /// A stream whose first read fails in this way.
+    struct Failing(Option<ErrorKind>, &'static [u8]);
+
+    impl std::io::Read for Failing {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            match self.0.take() {
+                Some(kind) => Err(kind.into()),
+                None => self.1.read(into),
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_that_a_signal_interrupts_is_done_again_and_any_other_error_is_one() {
+        let message = b"\x02\0\0\0ok";
+        let again = read_frame(Failing(Some(ErrorKind::Interrupted), message), 2).expect("read again");
+        assert_eq!(again, Some(b"ok".to_vec()));
+        let failed = read_frame(Failing(Some(ErrorKind::WouldBlock), message), 2).expect_err("an error");
+        assert_eq!(failed.kind(), ErrorKind::WouldBlock);
+    }
 }

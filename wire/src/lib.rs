@@ -11,6 +11,7 @@
 mod frame;
 mod layout;
 mod reader;
+pub mod validation;
 mod writer;
 
 pub use frame::{read_frame, write_frame};

@@ -6,7 +6,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How the test's process holds its privilege.
@@ -134,4 +136,31 @@ impl Machine {
         fs::set_permissions(&path, Permissions::from_mode(0o1777)).expect("a mode");
         path
     }
+}
+
+/// Starts these tests again from a directory whose whole path is root's, with `nunbird-validate` beside them: a program looks for others beside
+/// its own, and trusts them only in such a place. The directory, for the process that was started again.
+pub(crate) fn beside_the_programs() -> Option<PathBuf> {
+    let own = std::env::current_exe().expect("the path of these tests");
+    let parent = own.parent().expect("a directory");
+    if parent.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nbt_alone_")) {
+        return Some(parent.to_path_buf());
+    }
+    let built = match std::env::var_os("NUNBIRD_BIN_DIR") {
+        Some(directory) => PathBuf::from(directory),
+        None => own.ancestors().nth(3).expect("a target directory").join("staging"),
+    };
+    let directory = Path::new("/var/tmp").join(format!("nbt_alone_bin_{}", std::process::id()));
+    fs::create_dir(&directory).expect("a directory");
+    fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("a mode");
+    let copy = |from: &Path, name: &str| {
+        let to = directory.join(name);
+        fs::copy(from, &to).unwrap_or_else(|e| panic!("{}: {e}; run `make programs`", from.display()));
+        fs::set_permissions(&to, Permissions::from_mode(0o755)).expect("a mode");
+        to
+    };
+    copy(&built.join("nunbird-validate"), "nunbird-validate");
+    let copied = copy(&own, "alone");
+    let error = Command::new(copied).args(std::env::args_os().skip(1)).exec();
+    panic!("{error}");
 }

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     if !nunbird_skip::require_root() {
         return ExitCode::SUCCESS;
     }
+    let moved = machine::beside_the_programs();
     // The children change ids and mounts.
     nunbird_skip::open_list();
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
         if failed == 0 { "ok" } else { "FAILED" },
         run - failed
     );
+    if let Some(directory) = moved {
+        std::fs::remove_dir_all(directory).expect("removed");
+    }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -40,6 +40,10 @@ pub(crate) const ALL: &[Test] = &[
     ("words_that_are_no_names_never_reach_the_program", words_that_are_no_names_never_reach_the_program),
     ("the_program_runs_as_nobody_who_could_be_fooled", the_program_runs_as_nobody_who_could_be_fooled),
     ("a_program_may_run_as_root_where_the_site_says_so", a_program_may_run_as_root_where_the_site_says_so),
+    (
+        "the_program_can_neither_stop_nor_starve_nor_forge_what_runs_it",
+        the_program_can_neither_stop_nor_starve_nor_forge_what_runs_it,
+    ),
 ];
 
 fn settings(machine: &Machine, script: PathBuf) -> Validation {
@@ -379,4 +383,37 @@ fn a_program_may_run_as_root_where_the_site_says_so(machine: &Machine) {
     while !with_argument(&mark).is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(1), "a daemon of the program lives on");
     }
+}
+
+fn the_program_can_neither_stop_nor_starve_nor_forge_what_runs_it(machine: &Machine) {
+    if machine.mode == Mode::None {
+        // One account's processes are each other's.
+        return;
+    }
+    let notes = machine.notes();
+    let mark = format!("{}.3", 70_000 + std::process::id());
+    let text = format!(
+        "while ! grep -qE '^Uid:[[:space:]]2147483628[[:space:]]990[[:space:]]2147483628' /proc/$PPID/status; do sleep 0.01; done\n\
+         exec 2>/dev/null\n\
+         {{ grep -E '^(Gid|Groups|Cap(Inh|Prm|Eff|Amb))' /proc/$PPID/status\n\
+         for signal in STOP TERM KILL; do kill -$signal $PPID; echo $signal $?; done\n\
+         prlimit --pid $PPID --cpu=0; echo limit $?\n\
+         echo forged > /proc/$PPID/fd/5; echo report $?\n\
+         ls /proc/$PPID/fd > /dev/null; echo files $?; }} > {0}/out; chmod 644 {0}/out\n\
+         setsid sleep {mark} &\n\
+         echo '{{\"username\":\"hpcsvc\"}}'",
+        notes.display()
+    );
+    let answer = ask_text(machine, &text).expect("yes");
+    assert_eq!(answer.username.as_deref(), Some("hpcsvc"));
+    let said = fs::read_to_string(notes.join("out")).expect("what it found");
+    let none = "0000000000000000";
+    assert_eq!(
+        said,
+        format!(
+            "Gid:\t2147483628\t2147483628\t2147483628\t2147483628\nGroups:\t \nCapInh:\t{none}\nCapPrm:\t{none}\n\
+             CapEff:\t{none}\nCapAmb:\t{none}\nSTOP 1\nTERM 1\nKILL 1\nlimit 1\nreport 2\nfiles 2\n"
+        )
+    );
+    assert!(with_argument(&mark).is_empty(), "{:?}", with_argument(&mark));
 }

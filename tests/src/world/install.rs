@@ -62,7 +62,9 @@ pub(super) fn programs(world: &World) {
     let paths = world.paths();
     let bin = world.host_path(&paths.bin);
     directory(&bin, 0o755, 0);
-    for name in ["nunbird-auth", "nunbird-decide", "nunbird", "nunbird-keys", "nunbirdctl"] {
+    for name in
+        ["nunbird-auth", "nunbird-decide", "nunbird-validate", "nunbird", "nunbird-keys", "nunbirdctl"]
+    {
         copy(&under_test(name), &bin.join(name), 0o755);
     }
     let privileged = world.privilege() != Privilege::None;

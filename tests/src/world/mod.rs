@@ -356,6 +356,11 @@ impl World {
         install::genuine(self, "nunbird-limits");
     }
 
+    /// Replaces `nunbird-validate` by one that was taken over and reports what `/etc/nunbird/attack` says (`src/bin/nbt-hostile-validate.rs`).
+    pub fn take_over_validate(&self) {
+        install::hostile(self, "nunbird-validate", "nbt-hostile-validate");
+    }
+
     /// The job records that are kept now, as the host has them (`downscope = "none"` keeps them in the user's home).
     pub fn records(&self) -> Vec<PathBuf> {
         let jobs = match self.privilege {
