@@ -212,7 +212,7 @@ pub(crate) fn trace(
             let mark = if predicate.fits { "yes" } else { "no " };
             let relation = if predicate.exception { "unless" } else { "wanted" };
             let key = predicate.condition.key();
-            let wanted = predicate.condition.wanted();
+            let wanted = predicate.condition.wanted().to_string();
             let seen = predicate
                 .seen
                 .map_or_else(|| "not told".to_owned(), |seen| format!("`{}`", Untrusted(&seen)));

@@ -74,7 +74,7 @@ impl Explained<'_> {
                     let holds = if p.exception { p.holds } else { Some(p.holds == Some(true)) };
                     json!({
                         "under": if p.exception { "unless" } else { "when" },
-                        "fact": p.condition.key(), "wanted": p.condition.wanted(),
+                        "fact": p.condition.key(), "wanted": p.condition.wanted().to_string(),
                         "seen": p.seen, "holds": holds, "fits": p.fits,
                     })
                 })

@@ -9,7 +9,8 @@ use crate::{
 use aws_lc_rs::digest::{SHA256, digest};
 use nunbird_host::PEOPLE_DIR;
 use nunbird_policy::{
-    Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, Pinning, Policy, RunAs, Syslog, Validation, check,
+    Condition, DEFAULT_CONFIGURATION, Downscope, Local, Outcome, Pinning, Policy, RunAs, Syslog, Validation,
+    check,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -186,7 +187,7 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
         let denies = matches!(rule.outcome, Outcome::Deny(_));
         let when = rule.conditions.iter().map(|condition| (condition, denies));
         for (condition, needed) in when.chain(rule.exceptions.iter().map(|condition| (condition, true))) {
-            if let Condition::LocalGroup(names) = condition {
+            if let Condition::Local(Local::Group(names)) = condition {
                 names.iter().for_each(|name| *groups.entry(name).or_default() |= needed);
             }
         }

@@ -4,9 +4,8 @@
 //! refused as one that no rule admits, and its user would look for the cause in the project. The answer is about the user's
 //! own login alone: whether any other name is an account of this host is not told.
 
-use crate::conditions::{Failure, holds, holds_locally};
 use crate::host::{Host, Trouble};
-use crate::{Condition, Outcome, Policy, Rule, RunAs, Subject, check_name};
+use crate::{Outcome, Policy, Rule, RunAs, Subject, check_name};
 
 /// The first rule that would admit the job if only the user's account existed.
 ///
@@ -42,14 +41,14 @@ fn needs_account(rule: &Rule, subject: &Subject, host: &dyn Host) -> Result<bool
     let mut needed = false;
     let conditions = rule.conditions.iter().map(|condition| (condition, true));
     for (condition, wanted) in conditions.chain(rule.exceptions.iter().map(|exception| (exception, false))) {
-        let holds = match holds(condition, subject) {
-            Ok(holds) => holds,
-            Err(Failure::NeedsAccount) => holds_locally(condition, &subject.user_login, host)?,
+        let (holds, absence_counts) = match condition.holds(subject) {
+            Ok(holds) => (holds, false),
+            Err(local) => (local.holds(&subject.user_login, host)?, local.needs_existing_account()),
         };
-        match (holds, condition) {
-            (Some(holds), _) if holds == wanted => {}
-            (None, Condition::Uid(_) | Condition::Shell(_) | Condition::LocalGroup(_)) => needed = true,
-            _ => return Ok(false),
+        match holds {
+            Some(holds) if holds == wanted => {}
+            None if absence_counts => needed = true,
+            Some(_) | None => return Ok(false),
         }
     }
     Ok(needed)

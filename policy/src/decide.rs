@@ -5,7 +5,7 @@
 
 use crate::absent::rule_for_absent_account;
 use crate::account::{AccountFacts, Violation, check_account, check_name};
-use crate::conditions::{holds, holds_locally};
+use crate::conditions::Local;
 use crate::host::{Host, Trouble};
 use crate::pinning::is_pinned;
 use crate::server_user::{self, UserViolation};
@@ -171,16 +171,17 @@ impl Judge<'_> {
 
     /// Whether the condition holds; none where that is not known. `needed`: a local group that it names keeps jobs out.
     fn holds(&mut self, condition: &Condition, needed: bool) -> Result<Option<bool>, Trouble> {
-        if let Ok(known) = holds(condition, self.subject) {
-            return Ok(known);
-        }
+        let local = match condition.holds(self.subject) {
+            Ok(known) => return Ok(known),
+            Err(local) => local,
+        };
         let host = self.host;
-        if let (Condition::LocalGroup(groups), true) = (condition, needed) {
+        if let (Local::Group(groups), true) = (local, needed) {
             for group in groups {
                 host.group(group)?.ok_or_else(|| missing_group(group))?;
             }
         }
-        self.account()?.map_or(Ok(None), |name| holds_locally(condition, name, host))
+        self.account()?.map_or(Ok(None), |name| local.holds(name, host))
     }
 }
 

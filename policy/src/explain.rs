@@ -1,6 +1,5 @@
 //! Every condition of a rule with the value it saw, for people who ask why.
 
-use crate::conditions::{Failure, holds, holds_locally};
 use crate::decide::candidate;
 use crate::host::{Host, Trouble};
 use crate::{Condition, Outcome, Policy, Rule, Subject};
@@ -40,16 +39,15 @@ pub fn explain_rule<'p>(
         (true, None) => denies,
     };
     // Whatever needs the account may fit.
-    let needed = all().any(|(condition, _)| holds(condition, subject).is_err())
-        || all().all(|(condition, exception)| {
-            holds(condition, subject).is_ok_and(|known| fits(exception, known))
-        });
+    let needed = all().any(|(condition, _)| condition.holds(subject).is_err())
+        || all()
+            .all(|(condition, exception)| condition.holds(subject).is_ok_and(|known| fits(exception, known)));
     let account = if needed { candidate(policy, rule, subject, host)? } else { None };
     let judge = |(condition, exception): (&'p Condition, bool)| {
-        let (seen, holds) = match holds(condition, subject) {
+        let (seen, holds) = match condition.holds(subject) {
             Ok(holds) => (condition.seen(subject).map(|seen| seen.into_owned()), holds),
-            Err(Failure::NeedsAccount) => match account.as_deref() {
-                Some(name) => (local(condition, name, host)?, holds_locally(condition, name, host)?),
+            Err(local) => match account.as_deref() {
+                Some(name) => (local.seen(name, host)?, local.holds(name, host)?),
                 None => (None, None),
             },
         };
@@ -57,25 +55,4 @@ pub fn explain_rule<'p>(
     };
     let predicates = all().map(judge).collect::<Result<_, Trouble>>()?;
     Ok((predicates, account))
-}
-
-fn local(condition: &Condition, name: &str, host: &dyn Host) -> Result<Option<String>, Trouble> {
-    if matches!(condition, Condition::Account(_)) {
-        return Ok(Some(name.to_owned()));
-    }
-    if crate::check_name(name).is_err() {
-        return Ok(None);
-    }
-    let facts = host.account(name)?;
-    Ok(facts.map(|facts| match condition {
-        Condition::Uid(_) => facts.uid.to_string(),
-        Condition::Shell(_) => facts.shell.display().to_string(),
-        _ => {
-            let named = |gid: &u32| match host.group_name(*gid) {
-                Some(name) => format!("{name} ({gid})"),
-                None => gid.to_string(),
-            };
-            facts.groups.iter().map(named).collect::<Vec<_>>().join(", ")
-        }
-    }))
 }

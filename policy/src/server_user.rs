@@ -153,7 +153,7 @@ impl Policy {
 }
 
 fn can_be_chosen(condition: &Condition) -> bool {
-    matches!(condition, Condition::User(_) | Condition::UserEmail(_))
+    condition.fact().is_some_and(|fact| fact.user_chosen)
 }
 
 /// What the login alone says against the user.

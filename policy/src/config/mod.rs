@@ -4,7 +4,6 @@
 //! [`reader`] knows TOML and types; the other modules know one part of the configuration each.
 
 mod batch;
-mod claims;
 mod conditions;
 mod directories;
 mod disks;

@@ -1,10 +1,9 @@
 //! A site's configuration, complete, with every default filled in.
 
 use super::executor::{BatchSettings, Executor, SchedulerFile};
-use crate::{IdentitySource, Pattern, Place, ServerUser, Subject};
+use crate::{Condition, IdentitySource, Place, ServerUser, Subject};
 use nunbird_handover::{Audit, Isolation, Pam, Upkeep};
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// A site's whole configuration.
@@ -399,58 +398,6 @@ pub struct Rule {
     pub bots: bool,
     /// Whether the server is asked about the user, whatever the server's own setting is; none where the rule says nothing.
     pub user_check: Option<UserCheck>,
-}
-
-/// One condition of a rule: a fact, and the values of which one must fit. A fact that the identity's source does not
-/// tell never fits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Condition {
-    /// The configured name of the server.
-    Server(Vec<Pattern>),
-    /// What proved the identity.
-    IdentitySource(IdentitySource),
-    /// Full path of the project.
-    Project(Vec<Pattern>),
-    /// GitLab's id of the project.
-    ProjectId(Vec<u64>),
-    /// Full path of the project's namespace.
-    Namespace(Vec<Pattern>),
-    /// GitLab login.
-    User(Vec<Pattern>),
-    /// GitLab's numeric id of the user.
-    UserId(Vec<u64>),
-    /// Primary e-mail address.
-    UserEmail(Vec<Pattern>),
-    /// Full path of a GitLab group that the user is a direct member of.
-    Group(Vec<Pattern>),
-    /// The user's role in the project: `guest`, `developer`, `maintainer`, `owner`, …
-    AccessLevel(Vec<Pattern>),
-    /// Branch or tag.
-    Ref(Vec<Pattern>),
-    /// `branch` or `tag`.
-    RefType(Vec<Pattern>),
-    /// Protected or not.
-    RefProtected(bool),
-    /// What started the pipeline.
-    PipelineSource(Vec<Pattern>),
-    /// Whether the sources come from another project than the one that runs the job.
-    Fork(bool),
-    /// GitLab's name of an identity provider with which the user has an account.
-    Identity(Vec<Pattern>),
-    /// The environment that the job deploys to.
-    Environment(Vec<Pattern>),
-    /// Whether that environment is protected.
-    EnvironmentProtected(bool),
-    /// GitLab's id of the runner.
-    RunnerId(Vec<u64>),
-    /// Name of the local account that the rule would give; a rule that denies looks at the one the job would get as itself.
-    Account(Vec<Pattern>),
-    /// A local group that the account is a member of, by exact name.
-    LocalGroup(Vec<String>),
-    /// The account's uid.
-    Uid(Vec<RangeInclusive<u32>>),
-    /// The account's login shell.
-    Shell(Vec<PathBuf>),
 }
 
 /// What a rule does with a job that fits it.

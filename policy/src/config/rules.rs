@@ -7,7 +7,7 @@ use super::reader::{At, Kind, Raw, Section};
 use super::servers::USER_CHECK;
 use super::values::{self, Values};
 use crate::account::check_name;
-use crate::{ServerUser, Subject};
+use crate::{Condition, ServerUser, Subject};
 use std::collections::BTreeSet;
 
 pub(super) fn read(root: &mut Section<'_>, known: &Known<'_>) -> Vec<Rule> {
@@ -83,10 +83,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
 
 /// A condition by which a rule can admit certain bots and no others.
 fn names_bots(condition: &Condition) -> bool {
-    matches!(
-        condition,
-        Condition::UserId(_) | Condition::Project(_) | Condition::ProjectId(_) | Condition::Namespace(_)
-    )
+    condition.fact().is_some_and(|fact| fact.names_bots)
 }
 
 fn unique(name: &At<'_, &str>, names: &mut BTreeSet<String>, what: &str) {

@@ -6,7 +6,7 @@
 use super::directories::size_text;
 use super::model::*;
 use super::toml_text::{Writer, bare_or_quoted, inline, numbers, path, quote, seconds, texts};
-use crate::Pattern;
+use crate::{Claim, Condition, FACTS, Pattern, Wanted};
 use nunbird_handover::{Audit, Pam, Syslog};
 
 /// Writes a policy.
@@ -234,8 +234,10 @@ impl Writer<'_> {
 
     fn test(&mut self, test: &TestCase) {
         self.key("name", &quote(&test.name));
-        for (key, value) in super::claims::of(&test.subject) {
-            self.key(&format!("claims.{key}"), &value);
+        for fact in FACTS {
+            if let Some(value) = fact.claim(&test.subject) {
+                self.key(&format!("claims.{}", fact.claim), &claim(value));
+            }
         }
         if let Some(local) = &test.local {
             self.key("local.uid", &local.uid.to_string());
@@ -300,22 +302,25 @@ fn run_as_of(run_as: &RunAs) -> String {
 }
 
 fn value_of(condition: &Condition) -> String {
-    match condition {
-        Condition::RefProtected(wanted)
-        | Condition::EnvironmentProtected(wanted)
-        | Condition::Fork(wanted) => wanted.to_string(),
-        Condition::IdentitySource(source) => quote(source.name()),
-        Condition::ProjectId(ids) | Condition::UserId(ids) | Condition::RunnerId(ids) => numbers(ids),
-        Condition::LocalGroup(groups) => texts(groups),
-        Condition::Shell(shells) => texts(shells.iter().map(|shell| shell.to_string_lossy())),
-        Condition::Uid(ranges) => {
-            texts(ranges.iter().map(|range| format!("{}-{}", range.start(), range.end())))
-        }
-        other => {
-            let patterns = other.patterns().unwrap_or(&[]);
+    match condition.wanted() {
+        Wanted::Patterns(patterns) => {
             let all: Vec<String> = patterns.iter().map(pattern).collect();
             format!("[{}]", all.join(", "))
         }
+        Wanted::Ids(ids) => numbers(ids),
+        Wanted::Flag(wanted) => wanted.to_string(),
+        Wanted::Word(word) => quote(word),
+        Wanted::Texts(all) => texts(all),
+    }
+}
+
+fn claim(claim: Claim<'_>) -> String {
+    match claim {
+        Claim::Text(text) => quote(text),
+        Claim::Id(id) => id.to_string(),
+        Claim::Flag(flag) => flag.to_string(),
+        Claim::Texts(all) => texts(all),
+        Claim::Identities(all) => inline(&all.iter().cloned().collect()),
     }
 }
 

@@ -4,7 +4,7 @@ mod agreement;
 mod keys;
 mod sites;
 
-use nunbird_policy::{Condition, Place};
+use nunbird_policy::{Condition, Local, Matcher, Place};
 use nunbird_policy::{Diagnostic, Given, Migration, Pattern, Policy, SourceFile, migrate};
 use std::path::Path;
 
@@ -55,7 +55,9 @@ fn substance(policy: &Policy) -> String {
     for rule in &mut policy.rules {
         rule.place = Place { file: "".into(), line: 0, column: 0 };
         for condition in &mut rule.conditions {
-            if let Condition::Account(patterns) | Condition::PipelineSource(patterns) = condition {
+            if let Condition::Local(Local::Account(patterns))
+            | Condition::Fact(_, Matcher::Text(_, patterns)) = condition
+            {
                 for pattern in patterns {
                     *pattern = Pattern::exact(&pattern.to_string().replace('\\', ""));
                 }

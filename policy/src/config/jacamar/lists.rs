@@ -5,9 +5,10 @@
 //! whoever is on none is denied. `pipeline_source_allowlist` comes before all of them: every rule asks for a source of
 //! the list, and the last rule denies what fits none.
 
-use crate::Pattern;
-use crate::config::model::{Condition, Outcome, Rule, RunAs};
+use crate::config::model::{Outcome, Rule, RunAs};
 use crate::config::reader::{At, Spot};
+use crate::facts::{PIPELINE_SOURCE, TextField, lens};
+use crate::{Condition, Local, Matcher, Pattern};
 
 /// The lists, as they are set.
 pub(super) struct Lists<'t> {
@@ -29,7 +30,7 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     let mut add = |name: &str, spot: Option<Spot<'_>>, condition: Option<Condition>, outcome: Outcome| {
         let Some(spot) = spot else { return };
-        let sources = lists.sources.as_ref().map(|sources| Condition::PipelineSource(exact(sources)));
+        let sources = lists.sources.as_ref().map(|sources| pipeline_sources(sources));
         let conditions = sources.into_iter().chain(condition).collect();
         rules.push(Rule {
             name: name.to_owned(),
@@ -45,13 +46,13 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
         });
     };
     if let Some(users) = &lists.user_allowlist {
-        add("user_allowlist", Some(users.spot), Some(Condition::Account(exact(users))), run());
+        add("user_allowlist", Some(users.spot), Some(Condition::Local(Local::Account(exact(users)))), run());
     }
     if let Some(users) = &lists.user_blocklist {
         add(
             "user_blocklist",
             Some(users.spot),
-            Some(Condition::Account(exact(users))),
+            Some(Condition::Local(Local::Account(exact(users)))),
             deny("user_blocklist"),
         );
     }
@@ -59,12 +60,17 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
         add(
             "groups_blocklist",
             Some(groups.spot),
-            Some(Condition::LocalGroup(names(groups))),
+            Some(Condition::Local(Local::Group(names(groups)))),
             deny("groups_blocklist"),
         );
     }
     if let Some(groups) = &lists.groups_allowlist {
-        add("groups_allowlist", Some(groups.spot), Some(Condition::LocalGroup(names(groups))), run());
+        add(
+            "groups_allowlist",
+            Some(groups.spot),
+            Some(Condition::Local(Local::Group(names(groups)))),
+            run(),
+        );
     }
     if lists.user_allowlist.is_none() && lists.groups_allowlist.is_none() {
         add("everybody", lists.auth, None, run());
@@ -75,6 +81,10 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
     }
     rules.extend(lists.sources.as_ref().map(other_sources));
     rules
+}
+
+fn pipeline_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Condition {
+    Condition::Fact(&PIPELINE_SOURCE, Matcher::Text(TextField::Maybe(lens!(pipeline_source)), exact(sources)))
 }
 
 fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
