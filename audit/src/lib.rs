@@ -13,6 +13,6 @@ mod event;
 mod sinks;
 
 pub use event::{
-    Account, Circumstances, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,
+    Account, Circumstances, Claim, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,
 };
 pub use sinks::{Sinks, destinations};
