@@ -1,6 +1,7 @@
 //! Every key in which two configurations differ, defaults included, and how many past jobs each is about.
 
-use nunbird_policy::{Outcome, Policy, Rule, RunAs, to_toml};
+use nunbird_policy::{Outcome, Policy, Rule, RunAs};
+use nunbird_render::to_toml;
 use std::collections::BTreeMap;
 
 /// One key with another value.

@@ -10,7 +10,8 @@ use crate::output::{Format, INVALID, OK, TESTS_FAILED, Trouble, print, print_jso
 use crate::scheduler_facts;
 use crate::test;
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Dialect, Policy, Reading, check_map, lint, read_people, without_effect};
+use nunbird_policy::{Dialect, Policy, Reading, check_map, lint, read_people};
+use nunbird_render::keys_without_effect;
 use serde_json::{Value, json};
 
 pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
@@ -37,7 +38,7 @@ pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
 /// One remark on all keys of a Jacamar file that do nothing here: who set one expects something of it.
 pub(crate) fn lost_keys(reading: &Reading) -> Option<Finding> {
     let lost = match reading.policy.dialect {
-        Dialect::Jacamar => without_effect(&reading.origins),
+        Dialect::Jacamar => keys_without_effect(&reading.origins),
         Dialect::Native => Vec::new(),
     };
     let first = lost.first()?.1;

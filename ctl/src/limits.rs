@@ -1,7 +1,8 @@
 //! The limits that a job would get, for `explain`: what is given, what may be asked for, and whose word it is.
 
 use nunbird_handover::DiskLimit;
-use nunbird_policy::{Above, LimitsSaidBy, Reading, Rule, limits_to_toml};
+use nunbird_policy::{Above, LimitsSaidBy, Reading, Rule};
+use nunbird_render::limits_to_toml;
 use serde_json::{Value, json};
 
 /// Whose word holds for a rule's jobs, by the configuration's word for it, and where it stands; `[job]` may say nothing.

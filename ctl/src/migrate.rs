@@ -4,7 +4,8 @@ use crate::arguments::Migrate;
 use crate::files;
 use crate::output::{FAILURE, Format, INVALID, OK, Trouble, print};
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Diagnostic, Given, Migration, SourceFile, check_url, migrate};
+use nunbird_policy::{Diagnostic, SourceFile, check_url};
+use nunbird_render::{Migration, ServerOptions, migrate};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -38,12 +39,12 @@ pub(crate) fn run(options: &Migrate) -> Result<u8, Trouble> {
     }
 }
 
-fn given(options: &Migrate) -> Result<Given, Trouble> {
+fn given(options: &Migrate) -> Result<ServerOptions, Trouble> {
     let gitlab_server = options.gitlab_server.as_ref().map(|url| url.trim_end_matches('/').to_owned());
     if let Some(url) = &gitlab_server {
         check_url(url).map_err(|help| Trouble::new(format!("--gitlab-server {}: {help}", Untrusted(url))))?;
     }
-    Ok(Given { gitlab_server, audience: options.audience.clone() })
+    Ok(ServerOptions { gitlab_server, audience: options.audience.clone() })
 }
 
 /// Says what is not migrated, and what `check` would say of the text.

@@ -3,7 +3,8 @@
 use crate::arguments::Show;
 use crate::files;
 use crate::output::{Format, OK, Trouble, print, print_json};
-use nunbird_policy::{Dialect, FATES, Fate, Place, Reading, to_toml};
+use nunbird_policy::{Dialect, Place, Reading};
+use nunbird_render::{JACAMAR_KEYS, KeyEffect, to_toml};
 use serde_json::{Map, Value, json};
 
 pub(crate) fn run(options: &Show, format: Format) -> Result<u8, Trouble> {
@@ -80,9 +81,9 @@ fn jacamars<'r>(reading: &'r Reading, key: &str) -> Option<&'r Place> {
     }
     let key = key.replace("[0]", "[]");
     let honours = |native: &str| native == key || (native == "gitlab[].url" && key == "gitlab[].issuer");
-    FATES
+    JACAMAR_KEYS
         .iter()
-        .filter(|(_, _, fate)| matches!(fate, Fate::Honoured(native) if honours(native)))
+        .filter(|(_, _, effect)| matches!(effect, KeyEffect::Honoured(native) if honours(native)))
         .find_map(|(table, name, _)| reading.origins.get(&format!("{table}.{name}")))
 }
 

@@ -1,7 +1,8 @@
 //! `nunbirdctl diff` finds or names every change of a configuration.
 
 use crate::scene::Scene;
-use nunbird_policy::{Kind, Policy, every_key, to_toml};
+use nunbird_policy::{Kind, Policy, every_key};
+use nunbird_render::to_toml;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -17,7 +17,7 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
 }
 
 /// As [`bytes`] reads it; what is less than a kibibyte of it is left out.
-pub(crate) fn text(bytes: u64) -> String {
+pub fn text(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB")];
     let whole = units.iter().find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
     whole.map_or_else(|| format!("{}KiB", bytes >> 10), |(shift, unit)| format!("{}{unit}", bytes >> shift))

@@ -33,22 +33,23 @@ mod url;
 mod workplace;
 
 pub use account::{AccountFacts, Violation, check_account, check_name};
+pub use amount::text as amount_text;
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
 pub use commands::{program_command, refresh_command, shell_word};
 pub use conditions::{Condition, Local, Matcher, Wanted};
 pub use config::{
     Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, DEFAULT_KEYS_MAX_AGE, Dialect,
-    Directories, Downscope, Executor, Expectation, FATES, Fate, GitLabServer, Given, IdentitySettings,
-    Images, Job, Kind, LimitsSaidBy, LocalFacts, MapFile, MapKey, Migration, Outcome, Pinning, Policy,
+    Directories, Downscope, Executor, Expectation, GitLabServer, IdentitySettings, Images, Job, Kind,
+    LimitsSaidBy, LocalFacts, MapFile, MapKey, NO_GITLAB_SERVER, Outcome, PartialReading, Pinning, Policy,
     Profile, Reading, Rule, RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase, UserCheck, Validation,
-    conf_d, every_key, limits_to_toml, migrate, to_toml, without_effect,
+    conf_d, every_key, toml_key, toml_string,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
 pub use explain::{Predicate, explain_rule};
 pub use facts::{ByJobToken, Claim, Content, FACTS, Fact, Field, IdField, Lens, TextField};
 pub use host::{Host, Trouble};
-pub use limits::{Above, Limits, LimitsWay, Maximum, NotGranted};
+pub use limits::{Above, Limits, LimitsWay, Maximum, NotGranted, cpus_text};
 pub use lint::{Lint, lint};
 pub use map::{MapFinding, check_map};
 pub use nunbird_handover::{Audit, Syslog};

@@ -192,7 +192,7 @@ pub(crate) fn cpus(text: &str) -> Option<u64> {
 }
 
 /// As [`cpus`] reads it.
-pub(crate) fn cpus_text(thousandths: u64) -> String {
+pub fn cpus_text(thousandths: u64) -> String {
     let text = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

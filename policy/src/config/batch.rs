@@ -2,7 +2,6 @@
 
 use super::executor::{BatchSettings, Executor, SchedulerFile};
 use super::reader::{At, Section};
-use super::toml_text::{Writer, inline, path, quote, seconds, texts};
 use super::values::{self, Values};
 use crate::{amount, suggest};
 use nunbird_handover::{Rules, SCHEDULERS, Scheduler};
@@ -181,38 +180,4 @@ fn memory(table: &mut Section<'_>) -> Option<u64> {
         );
     }
     mebibytes
-}
-
-/// What a profile says otherwise than `[batch]` is written whole: every key of it is in force.
-pub(super) fn write(out: &mut Writer<'_>, batch: &BatchSettings) {
-    out.key("stages", &texts(&batch.stages));
-    if let Some(directory) = &batch.scheduler_bin {
-        out.key("scheduler_bin", &path(directory));
-    }
-    out.key("environment", &inline(&batch.environment));
-    out.key("arguments_variables", &texts(&batch.arguments_variables));
-    out.key("allow_illegal_arguments", &batch.allow_illegal_arguments.to_string());
-    out.key("job_prefix", &batch.job_prefix.to_string());
-    let rules = &batch.rules;
-    out.key("default_arguments", &texts(&rules.default));
-    out.key("forced_arguments", &texts(&rules.forced));
-    if let Some(most) = rules.most_time {
-        out.key("max_time", &seconds(most));
-    }
-    if let Some(most) = rules.most_nodes {
-        out.key("max_nodes", &most.to_string());
-    }
-    if let Some(most) = rules.most_memory {
-        out.key("max_memory", &quote(&format!("{most}MiB")));
-    }
-    for (key, names) in
-        [("partitions", &rules.partitions), ("accounts", &rules.accounts), ("qos", &rules.qos)]
-    {
-        if let Some(names) = names {
-            out.key(key, &texts(names));
-        }
-    }
-    out.key("poll_interval", &seconds(batch.poll_interval));
-    out.key("nfs_timeout", &seconds(batch.nfs_timeout));
-    out.key("grace", &seconds(batch.grace));
 }

@@ -61,16 +61,6 @@ fn size(at: &At<'_, &str>) -> Option<u64> {
     bytes
 }
 
-/// As [`size`] reads it.
-pub(super) fn size_text(bytes: u64) -> String {
-    let units = [(40, "T"), (30, "G"), (20, "M")];
-    let whole = units.iter().find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
-    match whole {
-        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
-        None => format!("{}K", bytes >> 10),
-    }
-}
-
 impl Default for Directories {
     fn default() -> Self {
         Directories {

@@ -1,9 +1,7 @@
 //! `io_max` of `[limits.NAME]`: bandwidth and operations of disks.
 
 use super::reader::Section;
-use super::toml_text::{Writer, path, quote};
 use super::values::{Values, number, size};
-use crate::amount;
 use nunbird_handover::DiskLimit;
 use std::collections::BTreeSet;
 
@@ -39,24 +37,4 @@ fn one(mut table: Section<'_>, known: &mut BTreeSet<std::path::PathBuf>) -> Disk
     }
     table.finish();
     limit
-}
-
-/// Writes the key, inline: the keys of `[limits.NAME]` go on behind it.
-pub(super) fn write(out: &mut Writer<'_>, disks: &[DiskLimit]) {
-    if disks.is_empty() {
-        return;
-    }
-    let all: Vec<String> = disks.iter().map(text).collect();
-    out.key("io_max", &format!("[{}]", all.join(", ")));
-}
-
-fn text(limit: &DiskLimit) -> String {
-    let mut parts = vec![format!("device = {}", path(&limit.device))];
-    for (key, bytes) in [("read", limit.read), ("write", limit.write)] {
-        parts.extend(bytes.map(|bytes| format!("{key} = {}", quote(&amount::text(bytes)))));
-    }
-    for (key, operations) in [("read_ops", limit.read_ops), ("write_ops", limit.write_ops)] {
-        parts.extend(operations.map(|operations| format!("{key} = {operations}")));
-    }
-    format!("{{ {} }}", parts.join(", "))
 }

@@ -2,11 +2,10 @@
 
 use super::model::RuleLimits;
 use super::reader::{At, Section};
-use super::toml_text::{Writer, quote};
 use super::values::{self, Values, number, processors, size};
 use super::{disks, rlimits};
-use crate::limits::{Above, LEAST_MEMORY, Limits, LimitsWay, Maximum, cpus_text};
-use crate::{amount, suggest};
+use crate::limits::{Above, LEAST_MEMORY, Limits, LimitsWay, Maximum};
+use crate::suggest;
 use nunbird_handover::Amounts;
 use std::collections::BTreeMap;
 
@@ -105,31 +104,4 @@ fn unknown(at: &At<'_, &str>, known: &Known) {
         None => "add a table `[limits.NAME]`".to_owned(),
     };
     at.spot.find("there are no such limits", help);
-}
-
-/// Writes the keys of one table.
-pub(super) fn write(out: &mut Writer<'_>, limits: &Limits) {
-    let Limits { amounts, maximum, .. } = limits;
-    let sizes = [("memory", amounts.memory), ("swap", amounts.swap), ("max_memory", maximum.memory)];
-    for (key, bytes) in sizes {
-        if let Some(bytes) = bytes {
-            out.key(key, &quote(&amount::text(bytes)));
-        }
-    }
-    for (key, thousandths) in [("cpus", amounts.cpu), ("max_cpus", maximum.cpu)] {
-        if let Some(thousandths) = thousandths {
-            out.key(key, &quote(&cpus_text(thousandths)));
-        }
-    }
-    let numbers = [("pids", amounts.pids), ("max_pids", maximum.pids), ("io_weight", amounts.io_weight)];
-    for (key, number) in numbers {
-        if let Some(number) = number {
-            out.key(key, &number.to_string());
-        }
-    }
-    disks::write(out, &limits.disks);
-    rlimits::write(out, &limits.rlimits, limits.standing);
-    out.key("above", &quote(if limits.above == Above::Refuse { "refuse" } else { "clamp" }));
-    out.key("require", &limits.require.to_string());
-    out.key("way", &quote(limits.way.name()));
 }

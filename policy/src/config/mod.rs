@@ -20,18 +20,17 @@ mod rules;
 mod servers;
 mod toml_text;
 mod values;
-mod write;
 
 use crate::{Diagnostic, Place};
 use document::{Document, Shared};
 pub use document::{Kind, SourceFile};
 pub use executor::{BatchSettings, Executor, SchedulerFile};
-pub use jacamar::{FATES, Fate, Given, Migration, migrate, without_effect};
+pub use jacamar::NO_GITLAB_SERVER;
 pub use model::*;
 use reader::Section;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-pub use write::{limits_to_toml, to_toml};
+pub use toml_text::{toml_key, toml_string};
 
 /// A configuration, and what its files said where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +41,20 @@ pub struct Reading {
     pub origins: BTreeMap<String, Place>,
     /// Every key that the configuration could have had, inside the tables that it has; `[]` stands for an element of an
     /// array of tables or for a name of the site's choice.
+    pub keys: BTreeMap<String, Kind>,
+}
+
+/// What could be read of files that may have findings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartialReading {
+    /// None where the syntax is broken. With findings it has defaults where a file has something else: it is shown to people
+    /// and never decides.
+    pub policy: Option<Policy>,
+    /// Every finding.
+    pub findings: Vec<Diagnostic>,
+    /// As in [`Reading`].
+    pub origins: BTreeMap<String, Place>,
+    /// As in [`Reading`].
     pub keys: BTreeMap<String, Kind>,
 }
 
@@ -62,11 +75,37 @@ impl Policy {
     /// # Errors
     /// Every finding, by file and line.
     pub fn read(files: &[SourceFile]) -> Result<Reading, Vec<Diagnostic>> {
-        let Attempt { policy, findings, origins, keys } = attempt(files);
+        let PartialReading { policy, findings, origins, keys } = Policy::read_partially(files);
         match policy {
             Some(policy) if findings.is_empty() => Ok(Reading { policy, origins, keys }),
             _ => Err(findings),
         }
+    }
+
+    /// Reads what can be read of a configuration, for `nunbirdctl migrate`.
+    pub fn read_partially(files: &[SourceFile]) -> PartialReading {
+        let shared = Shared::default();
+        let documents: Vec<Document<'_>> =
+            files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
+        let tables: Vec<_> = documents.iter().map(Document::parse).collect();
+        let parsed = shared.is_clean();
+        let policy = {
+            let root = Section::root(&documents, &tables, &shared);
+            let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
+            // With broken syntax half a table would be read, and its missing half told as well.
+            let of_runner = parsed && is_of_runner(&root);
+            if of_runner {
+                let help = "name Nunbird's configuration here; `nunbirdctl doctor --runner-config FILE` looks at this one";
+                root.find("this is gitlab-runner's own configuration, not Nunbird's or Jacamar's", help);
+            }
+            (parsed && !of_runner).then(|| {
+                if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
+            })
+        };
+        drop(tables);
+        drop(documents);
+        let (findings, origins, keys) = shared.into_parts();
+        PartialReading { policy, findings, origins, keys }
     }
 
     /// Reads files of `[[test]]` tables for this policy, which may be of either dialect, and adds the tests to it.
@@ -131,41 +170,6 @@ impl Policy {
         let profile = rule.profile.as_ref().and_then(|name| self.profiles.get(name));
         profile.map_or((&self.job, &self.directories), |profile| (&profile.job, &profile.directories))
     }
-}
-
-/// What could be made of the files. With findings the policy has defaults where the file has something else: it is shown
-/// to people and never decides.
-struct Attempt {
-    /// None where the syntax is broken.
-    policy: Option<Policy>,
-    findings: Vec<Diagnostic>,
-    origins: BTreeMap<String, Place>,
-    keys: BTreeMap<String, Kind>,
-}
-
-fn attempt(files: &[SourceFile]) -> Attempt {
-    let shared = Shared::default();
-    let documents: Vec<Document<'_>> =
-        files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
-    let tables: Vec<_> = documents.iter().map(Document::parse).collect();
-    let parsed = shared.is_clean();
-    let policy = {
-        let root = Section::root(&documents, &tables, &shared);
-        let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
-        // With broken syntax half a table would be read, and its missing half told as well.
-        let of_runner = parsed && is_of_runner(&root);
-        if of_runner {
-            let help = "name Nunbird's configuration here; `nunbirdctl doctor --runner-config FILE` looks at this one";
-            root.find("this is gitlab-runner's own configuration, not Nunbird's or Jacamar's", help);
-        }
-        (parsed && !of_runner).then(|| {
-            if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
-        })
-    };
-    drop(tables);
-    drop(documents);
-    let (findings, origins, keys) = shared.into_parts();
-    Attempt { policy, findings, origins, keys }
 }
 
 /// Whether this is config.toml of gitlab-runner: its tables would all be unknown keys.

@@ -123,10 +123,39 @@ pub enum UserCheck {
 pub const DEFAULT_KEYS_MAX_AGE: u64 = 48 * 3600;
 
 impl GitLabServer {
+    /// A server of which only the URL is known: named after its host, and without an audience.
+    pub fn with_url(url: String) -> Self {
+        GitLabServer {
+            name: server_name(&url),
+            issuer: url.clone(),
+            url,
+            audience: Vec::new(),
+            ca_file: None,
+            algorithms: vec![Algorithm::Rs256],
+            runner_ids: Vec::new(),
+            repository_urls: Vec::new(),
+            keys_max_age: DEFAULT_KEYS_MAX_AGE,
+            user_check: UserCheck::Required,
+        }
+    }
+
     /// All URLs below which its repositories are.
     pub fn repositories(&self) -> Vec<String> {
         std::iter::once(&self.url).chain(&self.repository_urls).cloned().collect()
     }
+}
+
+/// The host's name as a server's: it names the keys file.
+fn server_name(url: &str) -> String {
+    let authority = url.split("://").nth(1).unwrap_or("").split('/').next().unwrap_or("");
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or(""),
+        None => authority.split(':').next().unwrap_or(""),
+    };
+    let label = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = host.chars().map(label).take(64).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "gitlab".to_owned() } else { name.to_owned() }
 }
 
 /// Where the identity comes from and how long it holds.
@@ -447,4 +476,27 @@ pub enum LimitsSaidBy<'p> {
     Profile(&'p str, &'p Place),
     /// `[job]`'s, which may say nothing.
     Job,
+}
+
+impl UserCheck {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            UserCheck::Required => "required",
+            UserCheck::Off => "off",
+        }
+    }
+}
+
+impl MapKey {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            MapKey::UserLogin => "user_login",
+            MapKey::UserId => "user_id",
+            MapKey::UserEmail => "user_email",
+            MapKey::Project => "project_path",
+            MapKey::Namespace => "namespace_path",
+        }
+    }
 }

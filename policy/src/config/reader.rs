@@ -5,7 +5,7 @@
 
 use super::document::Shared;
 pub(super) use super::document::{At, Document, Kind, Spot};
-use super::toml_text::bare_or_quoted;
+use super::toml_text::toml_key;
 use crate::{Place, suggest};
 use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
@@ -219,7 +219,7 @@ impl<'t> Section<'t> {
             .into_iter()
             .map(|(name, spot)| {
                 let section = all.subsection(name, path.clone());
-                let origin = all.origin_of(&bare_or_quoted(name));
+                let origin = all.origin_of(&toml_key(name));
                 (At { value: name, spot }, Section { origin, ..section })
             })
             .collect()

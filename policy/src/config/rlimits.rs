@@ -5,9 +5,7 @@
 //! (as a limit) let a user go before others, which needs a capability that the privileged program does not keep.
 
 use super::reader::Section;
-use super::toml_text::{Writer, quote, seconds};
 use super::values::{Values, number, size};
-use crate::amount;
 use nunbird_handover::{Rlimits, Standing, UNLIMITED};
 
 const DAY: u64 = 86_400;
@@ -55,37 +53,4 @@ fn size_or_none(t: &mut Section<'_>, key: &'static str, least: u64) -> Option<u6
         return t.text(key).map(|_| UNLIMITED);
     }
     size(t, key, least)
-}
-
-/// Writes the keys.
-pub(super) fn write(out: &mut Writer<'_>, rlimits: &Rlimits, standing: Standing) {
-    let Rlimits { nofile, nproc, fsize, core, stack, stack_hard, memlock, address_space, cpu_time } = rlimits;
-    let sizes = [
-        ("fsize", fsize),
-        ("core", core),
-        ("stack", stack),
-        ("stack_hard", stack_hard),
-        ("memlock", memlock),
-        ("as", address_space),
-    ];
-    for (key, bytes) in sizes {
-        if let Some(bytes) = *bytes {
-            let text = if bytes == UNLIMITED { "unlimited".to_owned() } else { amount::text(bytes) };
-            out.key(key, &quote(&text));
-        }
-    }
-    if let Some(time) = *cpu_time {
-        out.key("cpu_time", &seconds(time));
-    }
-    let numbers = [
-        ("nofile", *nofile),
-        ("nproc", *nproc),
-        ("nice", standing.nice.map(u64::from)),
-        ("oom_score_adj", standing.oom_score_adj.map(u64::from)),
-    ];
-    for (key, number) in numbers {
-        if let Some(number) = number {
-            out.key(key, &number.to_string());
-        }
-    }
 }

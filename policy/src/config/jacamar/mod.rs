@@ -6,13 +6,10 @@
 
 mod auth;
 mod batch;
-mod fates;
 mod general;
 mod lists;
-mod migrate;
 
-pub use fates::{FATES, Fate};
-pub use migrate::{Given, Migration, migrate, without_effect};
+pub use general::NO_GITLAB_SERVER;
 
 use super::model::*;
 use super::reader::{At, Section};

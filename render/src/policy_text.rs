@@ -3,11 +3,9 @@
 //! Reading the text again gives a policy that decides the same. Every key is written, defaults too, so that the text says
 //! what is in force.
 
-use super::directories::size_text;
-use super::model::*;
-use super::toml_text::{Writer, bare_or_quoted, inline, numbers, path, quote, seconds, texts};
-use crate::{Claim, Condition, FACTS, Pattern, Wanted};
-use nunbird_handover::{Audit, Pam, Syslog};
+use crate::writer::{Writer, inline, numbers, path, seconds, texts, toml_key, toml_string};
+use nunbird_handover::{Audit, DiskLimit, Pam, Rlimits, SessionSpan, Standing, Syslog, UNLIMITED};
+use nunbird_policy::*;
 
 /// Writes a policy.
 ///
@@ -19,7 +17,7 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
         Downscope::Sudo => "sudo",
         Downscope::None => "none",
     };
-    out.key("downscope", &quote(downscope));
+    out.key("downscope", &toml_string(downscope));
     out.key("keys_dir", &path(&policy.keys_dir));
     for (index, server) in policy.gitlab.iter().enumerate() {
         out.array_table("gitlab", index);
@@ -32,13 +30,13 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     out.key("launcher", &path(&policy.job.launcher));
     out.job(&policy.job);
     out.open("batch");
-    super::batch::write(&mut out, &policy.job.batch);
+    batch_keys(&mut out, &policy.job.batch);
     for (name, limits) in &policy.limits {
-        out.open(&format!("limits.{}", bare_or_quoted(name)));
-        super::limits::write(&mut out, limits);
+        out.open(&format!("limits.{}", toml_key(name)));
+        limits_keys(&mut out, limits);
     }
     for (name, scheduler) in &policy.schedulers {
-        out.open(&format!("scheduler.{}", bare_or_quoted(name)));
+        out.open(&format!("scheduler.{}", toml_key(name)));
         out.key("description", &path(&scheduler.description));
     }
     out.audit(&policy.audit);
@@ -49,16 +47,16 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
         out.pam(pam);
     }
     for (name, profile) in &policy.profiles {
-        out.open(&format!("profile.{}", bare_or_quoted(name)));
-        out.key("data_dir", &quote(&profile.directories.data_dir));
+        out.open(&format!("profile.{}", toml_key(name)));
+        out.key("data_dir", &toml_string(&profile.directories.data_dir));
         out.job(&profile.job);
-        out.open(&format!("profile.{}.batch", bare_or_quoted(name)));
-        super::batch::write(&mut out, &profile.job.batch);
+        out.open(&format!("profile.{}.batch", toml_key(name)));
+        batch_keys(&mut out, &profile.job.batch);
     }
     for (name, map) in &policy.maps {
-        out.open(&format!("map.{}", bare_or_quoted(name)));
+        out.open(&format!("map.{}", toml_key(name)));
         out.key("file", &path(&map.file));
-        out.key("key", &quote(map.key.name()));
+        out.key("key", &toml_string(map.key.name()));
     }
     for (index, rule) in policy.rules.iter().enumerate() {
         out.array_table("rule", index);
@@ -72,17 +70,17 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
 }
 
 /// Writes the keys of one set of limits, a line each, as they would stand in the configuration.
-pub fn limits_to_toml(limits: &crate::Limits) -> String {
+pub fn limits_to_toml(limits: &Limits) -> String {
     let mut out = Writer::new(&|_| None);
-    super::limits::write(&mut out, limits);
+    limits_keys(&mut out, limits);
     out.text
 }
 
 impl Writer<'_> {
     fn server(&mut self, server: &GitLabServer) {
-        self.key("name", &quote(&server.name));
-        self.key("url", &quote(&server.url));
-        self.key("issuer", &quote(&server.issuer));
+        self.key("name", &toml_string(&server.name));
+        self.key("url", &toml_string(&server.url));
+        self.key("issuer", &toml_string(&server.issuer));
         self.key("audience", &texts(&server.audience));
         if let Some(file) = &server.ca_file {
             self.key("ca_file", &path(file));
@@ -98,7 +96,7 @@ impl Writer<'_> {
             self.key("repository_urls", &texts(&server.repository_urls));
         }
         self.key("keys_max_age", &seconds(server.keys_max_age));
-        self.key("user_check", &quote(server.user_check.name()));
+        self.key("user_check", &toml_string(server.user_check.name()));
     }
 
     fn identity(&mut self, identity: &IdentitySettings) {
@@ -123,9 +121,13 @@ impl Writer<'_> {
             AuthorizedProjects::Optional => "optional",
             AuthorizedProjects::Required => "required",
         };
-        self.key("authorized_projects", &quote(word));
-        let pinning = super::native::PINNING.iter().find(|(_, pinning)| *pinning == accounts.pinning);
-        self.key("pinning", &quote(pinning.map_or("remember", |(name, _)| name)));
+        self.key("authorized_projects", &toml_string(word));
+        let pinning = match accounts.pinning {
+            Pinning::Off => "off",
+            Pinning::Remember => "remember",
+            Pinning::Known => "known",
+        };
+        self.key("pinning", &toml_string(pinning));
         if let Some(file) = &accounts.people_file {
             self.key("people_file", &path(file));
         }
@@ -134,7 +136,7 @@ impl Writer<'_> {
     fn directories(&mut self, directories: &Directories) {
         let Directories { data_dir, user_builds_dir, per_job, upkeep } = directories;
         self.open("directories");
-        self.key("data_dir", &quote(data_dir));
+        self.key("data_dir", &toml_string(data_dir));
         self.key("user_builds_dir", &user_builds_dir.to_string());
         self.key("per_job", &per_job.to_string());
         self.key("create", &upkeep.create.to_string());
@@ -146,24 +148,24 @@ impl Writer<'_> {
             self.key("max_dirs", &most.to_string());
         }
         if let Some(bytes) = upkeep.min_free {
-            self.key("min_free", &quote(&size_text(bytes)));
+            self.key("min_free", &toml_string(&size_text(bytes)));
         }
         self.key("remove_at_once", &upkeep.at_once.unwrap_or(0).to_string());
     }
 
     fn job(&mut self, job: &Job) {
-        self.key("executor", &quote(job.executor.name()));
+        self.key("executor", &toml_string(job.executor.name()));
         self.key("shell", &path(&job.shell));
         self.key("login_shell", &job.login_shell.to_string());
         self.key("no_new_privileges", &job.isolation.no_new_privileges.to_string());
         self.key("block_tty_injection", &job.isolation.block_tty_injection.to_string());
         self.key("limit_setuid", &job.isolation.limit_setuid.to_string());
         self.key("environment", &inline(&job.environment));
-        self.key("message", &quote(job.message.as_deref().unwrap_or("")));
+        self.key("message", &toml_string(job.message.as_deref().unwrap_or("")));
         self.key("stages", &texts(&job.stages));
         self.key("raise_stack_limit", &job.raise_stack_limit.to_string());
-        self.key("images", &quote(job.images.name()));
-        self.key("limits", &quote(job.limits.as_ref().map_or("", |limits| limits.name.as_str())));
+        self.key("images", &toml_string(job.images.name()));
+        self.key("limits", &toml_string(job.limits.as_ref().map_or("", |limits| limits.name.as_str())));
     }
 
     fn audit(&mut self, audit: &Audit) {
@@ -172,9 +174,9 @@ impl Writer<'_> {
         self.key("journald", &audit.journald.to_string());
         match &audit.syslog {
             None => {}
-            Some(Syslog::Local) => self.key("syslog", &quote("local")),
-            Some(Syslog::Udp(address)) => self.key("syslog", &quote(&format!("udp://{address}"))),
-            Some(Syslog::Tcp(address)) => self.key("syslog", &quote(&format!("tcp://{address}"))),
+            Some(Syslog::Local) => self.key("syslog", &toml_string("local")),
+            Some(Syslog::Udp(address)) => self.key("syslog", &toml_string(&format!("udp://{address}"))),
+            Some(Syslog::Tcp(address)) => self.key("syslog", &toml_string(&format!("tcp://{address}"))),
         }
         self.key("required", &audit.required.to_string());
     }
@@ -182,12 +184,12 @@ impl Writer<'_> {
     fn validation(&mut self, validation: &Validation) {
         self.open("validation");
         self.key("script", &path(&validation.script));
-        self.key("user", &quote(&validation.user));
+        self.key("user", &toml_string(&validation.user));
         if let Some(sha256) = &validation.sha256 {
-            self.key("sha256", &quote(sha256));
+            self.key("sha256", &toml_string(sha256));
         }
         if let Some(variable) = &validation.user_variable {
-            self.key("user_variable", &quote(variable));
+            self.key("user_variable", &toml_string(variable));
         }
         self.key("environment", &inline(&validation.environment));
         self.key("timeout", &seconds(validation.timeout));
@@ -196,15 +198,18 @@ impl Writer<'_> {
 
     fn pam(&mut self, pam: &Pam) {
         self.open("pam");
-        self.key("service", &quote(&pam.service));
+        self.key("service", &toml_string(&pam.service));
         self.key("timeout", &seconds(pam.timeout));
         self.key("environment", &texts(&pam.environment));
-        let span = super::pam::SPANS.iter().find(|(_, span)| *span == pam.session);
-        self.key("session", &quote(span.map_or("stage", |(name, _)| name)));
+        let span = match pam.session {
+            SessionSpan::Stage => "stage",
+            SessionSpan::Job => "job",
+        };
+        self.key("session", &toml_string(span));
     }
 
     fn rule(&mut self, rule: &Rule) {
-        self.key("name", &quote(&rule.name));
+        self.key("name", &toml_string(&rule.name));
         for condition in &rule.conditions {
             self.key(&format!("when.{}", condition.key()), &value_of(condition));
         }
@@ -212,28 +217,28 @@ impl Writer<'_> {
             self.key(&format!("unless.{}", exception.key()), &value_of(exception));
         }
         match &rule.outcome {
-            Outcome::Deny(message) => self.key("deny", &quote(message)),
+            Outcome::Deny(message) => self.key("deny", &toml_string(message)),
             Outcome::RunAs(run_as) => self.key("run_as", &run_as_of(run_as)),
         }
         if let Some(profile) = &rule.profile {
-            self.key("profile", &quote(profile));
+            self.key("profile", &toml_string(profile));
         }
         if let Some(own) = &rule.limits {
-            self.key("limits", &quote(own.limits.as_ref().map_or("", |limits| limits.name.as_str())));
+            self.key("limits", &toml_string(own.limits.as_ref().map_or("", |limits| limits.name.as_str())));
         }
         if !rule.pinning {
-            self.key("pinning", &quote("off"));
+            self.key("pinning", &toml_string("off"));
         }
         if rule.bots {
             self.key("bots", "true");
         }
         if let Some(check) = rule.user_check {
-            self.key("user_check", &quote(check.name()));
+            self.key("user_check", &toml_string(check.name()));
         }
     }
 
     fn test(&mut self, test: &TestCase) {
-        self.key("name", &quote(&test.name));
+        self.key("name", &toml_string(&test.name));
         for fact in FACTS {
             if let Some(value) = fact.claim(&test.subject) {
                 self.key(&format!("claims.{}", fact.claim), &claim(value));
@@ -249,54 +254,33 @@ impl Writer<'_> {
         }
         let user = &test.server_user;
         self.key("server_user.id", &user.id.to_string());
-        self.key("server_user.username", &quote(&user.username));
+        self.key("server_user.username", &toml_string(&user.username));
         if let Some(bot) = user.bot {
             self.key("server_user.bot", &bot.to_string());
         }
         if let Some(state) = &user.state {
-            self.key("server_user.state", &quote(state));
+            self.key("server_user.state", &toml_string(state));
         }
         let expect = match &test.expect {
             Expectation::Account(account) => account.clone(),
             Expectation::Denied => "deny".to_owned(),
             Expectation::DeniedBy(rule) => format!("deny: {rule}"),
         };
-        self.key("expect", &quote(&expect));
-    }
-}
-
-impl UserCheck {
-    /// As the configuration writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            UserCheck::Required => "required",
-            UserCheck::Off => "off",
-        }
-    }
-}
-
-impl MapKey {
-    /// As the configuration writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            MapKey::UserLogin => "user_login",
-            MapKey::UserId => "user_id",
-            MapKey::UserEmail => "user_email",
-            MapKey::Project => "project_path",
-            MapKey::Namespace => "namespace_path",
-        }
+        self.key("expect", &toml_string(&expect));
     }
 }
 
 fn run_as_of(run_as: &RunAs) -> String {
     match run_as {
-        RunAs::UserLogin => quote("$user_login"),
-        RunAs::Validated => quote("$validated"),
-        RunAs::Account(name) => quote(name),
-        RunAs::Map(name) => format!("{{ map = {} }}", quote(name)),
-        RunAs::Identity { provider, attribute: None } => format!("{{ identity = {} }}", quote(provider)),
+        RunAs::UserLogin => toml_string("$user_login"),
+        RunAs::Validated => toml_string("$validated"),
+        RunAs::Account(name) => toml_string(name),
+        RunAs::Map(name) => format!("{{ map = {} }}", toml_string(name)),
+        RunAs::Identity { provider, attribute: None } => {
+            format!("{{ identity = {} }}", toml_string(provider))
+        }
         RunAs::Identity { provider, attribute: Some(attribute) } => {
-            format!("{{ identity = {}, attribute = {} }}", quote(provider), quote(attribute))
+            format!("{{ identity = {}, attribute = {} }}", toml_string(provider), toml_string(attribute))
         }
     }
 }
@@ -309,14 +293,14 @@ fn value_of(condition: &Condition) -> String {
         }
         Wanted::Ids(ids) => numbers(ids),
         Wanted::Flag(wanted) => wanted.to_string(),
-        Wanted::Word(word) => quote(word),
+        Wanted::Word(word) => toml_string(word),
         Wanted::Texts(all) => texts(all),
     }
 }
 
 fn claim(claim: Claim<'_>) -> String {
     match claim {
-        Claim::Text(text) => quote(text),
+        Claim::Text(text) => toml_string(text),
         Claim::Id(id) => id.to_string(),
         Claim::Flag(flag) => flag.to_string(),
         Claim::Texts(all) => texts(all),
@@ -328,10 +312,134 @@ fn claim(claim: Claim<'_>) -> String {
 fn pattern(pattern: &Pattern) -> String {
     let source = pattern.to_string();
     if pattern.is_regex() {
-        format!("{{ regex = {} }}", quote(&source))
+        format!("{{ regex = {} }}", toml_string(&source))
     } else if Pattern::new(&source).is_ok_and(|read| read == *pattern) {
-        quote(&source)
+        toml_string(&source)
     } else {
-        format!("{{ regex = {} }}", quote(&regex_lite::escape(&source)))
+        format!("{{ regex = {} }}", toml_string(&regex_lite::escape(&source)))
+    }
+}
+
+/// Writes the keys of one table.
+fn limits_keys(out: &mut Writer<'_>, limits: &Limits) {
+    let Limits { amounts, maximum, .. } = limits;
+    let sizes = [("memory", amounts.memory), ("swap", amounts.swap), ("max_memory", maximum.memory)];
+    for (key, bytes) in sizes {
+        if let Some(bytes) = bytes {
+            out.key(key, &toml_string(&amount_text(bytes)));
+        }
+    }
+    for (key, thousandths) in [("cpus", amounts.cpu), ("max_cpus", maximum.cpu)] {
+        if let Some(thousandths) = thousandths {
+            out.key(key, &toml_string(&cpus_text(thousandths)));
+        }
+    }
+    let numbers = [("pids", amounts.pids), ("max_pids", maximum.pids), ("io_weight", amounts.io_weight)];
+    for (key, number) in numbers {
+        if let Some(number) = number {
+            out.key(key, &number.to_string());
+        }
+    }
+    disks_keys(out, &limits.disks);
+    rlimits_keys(out, &limits.rlimits, limits.standing);
+    out.key("above", &toml_string(if limits.above == Above::Refuse { "refuse" } else { "clamp" }));
+    out.key("require", &limits.require.to_string());
+    out.key("way", &toml_string(limits.way.name()));
+}
+
+/// Writes the keys.
+fn rlimits_keys(out: &mut Writer<'_>, rlimits: &Rlimits, standing: Standing) {
+    let Rlimits { nofile, nproc, fsize, core, stack, stack_hard, memlock, address_space, cpu_time } = rlimits;
+    let sizes = [
+        ("fsize", fsize),
+        ("core", core),
+        ("stack", stack),
+        ("stack_hard", stack_hard),
+        ("memlock", memlock),
+        ("as", address_space),
+    ];
+    for (key, bytes) in sizes {
+        if let Some(bytes) = *bytes {
+            let text = if bytes == UNLIMITED { "unlimited".to_owned() } else { amount_text(bytes) };
+            out.key(key, &toml_string(&text));
+        }
+    }
+    if let Some(time) = *cpu_time {
+        out.key("cpu_time", &seconds(time));
+    }
+    let numbers = [
+        ("nofile", *nofile),
+        ("nproc", *nproc),
+        ("nice", standing.nice.map(u64::from)),
+        ("oom_score_adj", standing.oom_score_adj.map(u64::from)),
+    ];
+    for (key, number) in numbers {
+        if let Some(number) = number {
+            out.key(key, &number.to_string());
+        }
+    }
+}
+
+/// Writes the key, inline: the keys of `[limits.NAME]` go on behind it.
+fn disks_keys(out: &mut Writer<'_>, disks: &[DiskLimit]) {
+    if disks.is_empty() {
+        return;
+    }
+    let all: Vec<String> = disks.iter().map(disk).collect();
+    out.key("io_max", &format!("[{}]", all.join(", ")));
+}
+
+fn disk(limit: &DiskLimit) -> String {
+    let mut parts = vec![format!("device = {}", path(&limit.device))];
+    for (key, bytes) in [("read", limit.read), ("write", limit.write)] {
+        parts.extend(bytes.map(|bytes| format!("{key} = {}", toml_string(&amount_text(bytes)))));
+    }
+    for (key, operations) in [("read_ops", limit.read_ops), ("write_ops", limit.write_ops)] {
+        parts.extend(operations.map(|operations| format!("{key} = {operations}")));
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+/// What a profile says otherwise than `[batch]` is written whole: every key of it is in force.
+fn batch_keys(out: &mut Writer<'_>, batch: &BatchSettings) {
+    out.key("stages", &texts(&batch.stages));
+    if let Some(directory) = &batch.scheduler_bin {
+        out.key("scheduler_bin", &path(directory));
+    }
+    out.key("environment", &inline(&batch.environment));
+    out.key("arguments_variables", &texts(&batch.arguments_variables));
+    out.key("allow_illegal_arguments", &batch.allow_illegal_arguments.to_string());
+    out.key("job_prefix", &batch.job_prefix.to_string());
+    let rules = &batch.rules;
+    out.key("default_arguments", &texts(&rules.default));
+    out.key("forced_arguments", &texts(&rules.forced));
+    if let Some(most) = rules.most_time {
+        out.key("max_time", &seconds(most));
+    }
+    if let Some(most) = rules.most_nodes {
+        out.key("max_nodes", &most.to_string());
+    }
+    if let Some(most) = rules.most_memory {
+        out.key("max_memory", &toml_string(&format!("{most}MiB")));
+    }
+    for (key, names) in
+        [("partitions", &rules.partitions), ("accounts", &rules.accounts), ("qos", &rules.qos)]
+    {
+        if let Some(names) = names {
+            out.key(key, &texts(names));
+        }
+    }
+    out.key("poll_interval", &seconds(batch.poll_interval));
+    out.key("nfs_timeout", &seconds(batch.nfs_timeout));
+    out.key("grace", &seconds(batch.grace));
+}
+
+/// Powers of 1024.
+fn size_text(bytes: u64) -> String {
+    let units = [(40, "T"), (30, "G"), (20, "M")];
+    let whole = units.iter().find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+    match whole {
+        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+        None => format!("{}K", bytes >> 10),
     }
 }

@@ -1,7 +1,8 @@
 //! `[limits.NAME]`: amounts are read strictly, and a finding says where it stands.
 
 use nunbird_handover::UNLIMITED;
-use nunbird_policy::{Policy, SourceFile, to_toml};
+use nunbird_policy::{Policy, SourceFile};
+use nunbird_render::to_toml;
 use std::path::Path;
 
 const BASE: &str = "\

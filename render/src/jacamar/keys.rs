@@ -5,7 +5,7 @@
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum KeyEffect {
     /// It does what it does under Jacamar; the native key. `[]` stands for an element of an array of tables.
     Honoured(&'static str),
     /// It is taken and does nothing, because of this.
@@ -14,13 +14,13 @@ pub enum Fate {
     Refused,
 }
 
-use Fate::{Honoured, Refused, WithoutEffect};
+use KeyEffect::{Honoured, Refused, WithoutEffect};
 
 const UNUSED: &str = "it belongs to a feature that is refused";
 const OLD: &str = "only old or unreleased versions of Jacamar had it";
 
 /// Each key with its table.
-pub const FATES: &[(&str, &str, Fate)] = &[
+pub const JACAMAR_KEYS: &[(&str, &str, KeyEffect)] = &[
     ("general", "executor", Honoured("job.executor")),
     ("general", "data_dir", Honoured("directories.data_dir")),
     (

@@ -5,7 +5,8 @@ mod keys;
 mod sites;
 
 use nunbird_policy::{Condition, Local, Matcher, Place};
-use nunbird_policy::{Diagnostic, Given, Migration, Pattern, Policy, SourceFile, migrate};
+use nunbird_policy::{Diagnostic, Pattern, Policy, SourceFile};
+use nunbird_render::{Migration, ServerOptions, migrate};
 use std::path::Path;
 
 /// A configuration without findings.
@@ -31,10 +32,10 @@ fn told(findings: &[Diagnostic]) -> Vec<String> {
 }
 
 fn migrated(text: &str) -> (String, Vec<Diagnostic>) {
-    migrated_with(text, &Given::default())
+    migrated_with(text, &ServerOptions::default())
 }
 
-fn migrated_with(text: &str, given: &Given) -> (String, Vec<Diagnostic>) {
+fn migrated_with(text: &str, given: &ServerOptions) -> (String, Vec<Diagnostic>) {
     let source = SourceFile { path: "jacamar.toml".into(), text: text.to_owned() };
     match migrate(&source, given) {
         Migration::Migrated { text, findings, refused } => {

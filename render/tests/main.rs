@@ -1,0 +1,7 @@
+//! Policies as text: written, read again, and migrated from Jacamar CI.
+
+#![forbid(unsafe_code)]
+
+mod jacamar;
+mod limits;
+mod written;
