@@ -320,7 +320,7 @@ impl Means for AsAdmin<'_> {
                 validation::named(question)?;
                 let script = program.script.display();
                 Err(Stop::Undecided(format!(
-                    "{script} was not asked; --run-validation, as root, asks it, and --validated NAME stands for its answer"
+                    "{script} was not asked; --run-validation, as root, asks it, and --validated NAME is taken as its answer"
                 )))
             }
         }

@@ -10,7 +10,7 @@ use crate::output::{Format, INVALID, OK, TESTS_FAILED, Trouble, print, print_jso
 use crate::scheduler_facts;
 use crate::test;
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Dialect, Policy, Reading, check_map, lint, read_people};
+use nunbird_policy::{Dialect, FormerName, Policy, Reading, check_map, lint, read_people};
 use nunbird_render::keys_without_effect;
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
     let reading = files::read(options.file.as_ref().unwrap_or(&options.configuration.configuration), format)?;
     let mut findings = of_policy(&reading.policy);
     findings.extend(lost_keys(&reading));
+    findings.extend(former_names(&reading));
     let policy = reading.policy;
     if !options.no_host {
         host_facts::look(&policy, &options.runner.runner_user, &mut findings);
@@ -46,6 +47,15 @@ pub(crate) fn lost_keys(reading: &Reading) -> Option<Finding> {
     let message = "these keys of Jacamar's have no effect here";
     let help = "remove those that you can do without; docs/migration.md says what does their work";
     Some(Finding::remark("no-effect", message, help).at(first.to_string()).listing(items))
+}
+
+/// One remark on all keys and values that are written as in an earlier version.
+pub(crate) fn former_names(reading: &Reading) -> Option<Finding> {
+    let first = &reading.former.first()?.place;
+    let item = |one: &FormerName| format!("{}: `{}` is now `{}`", one.place, one.former, one.name);
+    let items = reading.former.iter().map(item).collect();
+    let message = "these names are those of an earlier version, which stay valid";
+    Some(Finding::remark("renamed", message, "write the new ones").at(first.to_string()).listing(items))
 }
 
 /// Runs the policy's tests, prints them and the findings, and gives the exit code.
@@ -146,7 +156,7 @@ fn people(policy: &Policy, findings: &mut Vec<Finding>) {
         Ok(people) => {
             let known = |name: &str| policy.gitlab.iter().any(|server| server.name == name);
             if let Some((line, person)) = people.iter().find(|(_, person)| !known(&person.server)) {
-                let message = format!("`{}` is no server of this configuration", person.server);
+                let message = format!("`{}` is not a server of this configuration", person.server);
                 let help = "write a `name` of a [[gitlab]] table, or leave the line for another host";
                 findings.push(Finding::remark("people", message, help).at(format!("{shown}:{line}")));
             }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// # Errors
 /// What is wrong, in words.
 pub(crate) fn named(value: &Value, policy: &Policy) -> Result<Subject, String> {
-    let object = value.as_object().ok_or("this is no JSON object")?;
+    let object = value.as_object().ok_or("not a JSON object")?;
     if !object.contains_key("iss")
         && let Some(unknown) = object.keys().find(|key| !names().any(|name| name == key.as_str()))
     {
@@ -154,7 +154,9 @@ impl Facts<'_> {
                 *(lens.get_mut)(subject) = match self.text(name)?.as_deref() {
                     None | Some("id_token") => IdentitySource::IdToken,
                     Some("job_token") => IdentitySource::JobToken,
-                    Some(other) => return Err(format!("`{}` is no source of an identity", Untrusted(other))),
+                    Some(other) => {
+                        return Err(format!("`{}` is not a source of an identity", Untrusted(other)));
+                    }
                 }
             }
         }
@@ -165,7 +167,7 @@ impl Facts<'_> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(format!("`{name}` is no text")),
+            Some(_) => Err(format!("`{name}` is not a string")),
         }
     }
 
@@ -173,13 +175,13 @@ impl Facts<'_> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let all =
             value.as_array().and_then(|all| all.iter().map(|v| v.as_str().map(str::to_owned)).collect());
-        all.map(Some).ok_or_else(|| format!("`{name}` is no array of texts"))
+        all.map(Some).ok_or_else(|| format!("`{name}` is not an array of strings"))
     }
 
     fn number(&self, name: &str) -> Result<Option<u64>, String> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
-        number.map(Some).ok_or_else(|| format!("`{name}` is no number"))
+        number.map(Some).ok_or_else(|| format!("`{name}` is not a number"))
     }
 
     fn flag(&self, name: &str) -> Result<Option<bool>, String> {

@@ -91,7 +91,7 @@ impl<'p> Judged<'p> {
             return Judged::Refused(format!("no server has the issuer of `{}`", Untrusted(&subject.server)));
         };
         if !policy.identity.sources.contains(&subject.source) {
-            return Judged::Refused(format!("`{}` is no source of an identity", subject.source.name()));
+            return Judged::Refused(format!("`{}` is not a source of an identity", subject.source.name()));
         }
         let named = |id: Option<u64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         if !server.runner_ids.is_empty()

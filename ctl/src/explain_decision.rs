@@ -29,7 +29,7 @@ pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<Past
     let file = log.or(policy.audit.file.as_deref()).unwrap_or(Path::new(DEFAULT_AUDIT_FILE));
     let id = id.trim().to_ascii_lowercase();
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(Trouble::new(format!("`{}` is no decision id: hexadecimal digits", Untrusted(&id))));
+        return Err(Trouble::new(format!("`{}` is not a decision id: hexadecimal digits", Untrusted(&id))));
     }
     let all = audit_files::find(file)?;
     let (mut decisions, mut later, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());

@@ -84,7 +84,7 @@ impl Job {
         claims::named(&value, policy).map_err(|e| Trouble::new(format!("{}: {e}", file.display())))?;
         match value {
             Value::Object(claims) => Ok(Job::Claims(claims)),
-            _ => Err(Trouble::new(format!("{}: this is no JSON object", file.display()))),
+            _ => Err(Trouble::new(format!("{}: not a JSON object", file.display()))),
         }
     }
 }

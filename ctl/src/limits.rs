@@ -1,7 +1,7 @@
 //! The limits that a job would get, for `explain`: what is given, what may be asked for, and whose word it is.
 
 use nunbird_handover::DiskLimit;
-use nunbird_policy::{Above, LimitsSaidBy, Reading, Rule};
+use nunbird_policy::{LimitsSaidBy, Reading, Rule};
 use nunbird_render::limits_to_toml;
 use serde_json::{Value, json};
 
@@ -47,9 +47,9 @@ pub(crate) fn machine(reading: &Reading, rule: &Rule) -> Value {
         "place": place,
         "amounts": limits.amounts,
         "maximum": { "memory": most.memory, "cpu": most.cpu, "pids": most.pids },
-        "above": if limits.above == Above::Refuse { "refuse" } else { "clamp" },
+        "on_excess": limits.on_excess.name(),
         "require": limits.require,
-        "way": limits.way.name(),
+        "cgroup_driver": limits.cgroup_driver.name(),
         "rlimits": limits.rlimits,
         "standing": limits.standing,
         "disks": disks,

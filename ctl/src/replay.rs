@@ -53,7 +53,7 @@ pub(crate) fn unread_note(file: &Path, unread: &[usize]) -> String {
         numbers.push("…".to_owned());
     }
     let file = file.to_string_lossy();
-    format!("{}: {} lines are no events: {}\n", Untrusted(&file), unread.len(), numbers.join(", "))
+    format!("{}: {} lines are not events: {}\n", Untrusted(&file), unread.len(), numbers.join(", "))
 }
 
 /// The file with those that logrotate(8) has made of it, the oldest first, without those that were last written before `since`, in

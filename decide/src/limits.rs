@@ -44,7 +44,7 @@ pub(crate) fn establish(
     let confine = Confine {
         limits: serde_json::to_vec(job).map_err(malformed)?,
         disks: serde_json::to_vec(&limits.disks).map_err(malformed)?,
-        way: limits.way.name().to_owned(),
+        way: limits.cgroup_driver.in_record().to_owned(),
         require: limits.require,
         asked: job.amounts != limits.amounts,
         job_id: record.job_id,

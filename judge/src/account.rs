@@ -178,7 +178,7 @@ pub fn refuse(name: &str, violation: &Violation) -> Refusal {
     let detail = format!("account `{name}`: {violation}");
     if let Violation::Name = violation {
         // The user's own word, which says nothing about accounts.
-        let message = format!("`{}` is no name of an account that may run CI jobs", Untrusted(name));
+        let message = format!("`{}` is not a name of an account that may run CI jobs", Untrusted(name));
         return Refusal::denied(Code::Account, message, detail).help(
             "such names have lower-case letters, digits, `_`, `.` and `-`, at most 32, and begin with a letter or `_`; ask your site's admins to map your \
              GitLab login to an account",

@@ -70,7 +70,7 @@ pub fn judge<'p, M: Means>(
         ref_protected: subject.ref_protected,
         pipeline_source: subject.pipeline_source.as_deref(),
     };
-    means.authorized_projects(policy.authorized_projects, &account, &facts)?;
+    means.authorized_projects(policy.accounts.authorized_projects, &account, &facts)?;
     means.expiry(&account.name)?;
     let first = first(means, policy, rule, &course.subject, &account)?;
     Ok(Judged { rule, account, data_dir, first })

@@ -1,8 +1,9 @@
 //! The conditions of rules: whether one holds, what it asks for, and the value that it looks at.
 
 use crate::account::AccountFacts;
-use crate::facts::{Fact, IdField, Lens, TextField};
+use crate::facts::{Fact, IdField, TextField};
 use crate::host::{Host, Trouble};
+use crate::lens::Lens;
 use crate::{IdentitySource, Pattern, Subject};
 use std::borrow::Cow;
 use std::fmt;
@@ -26,9 +27,9 @@ pub enum Matcher {
     /// One number must be equal.
     Id(IdField, Vec<u64>),
     /// The flag must be equal.
-    Flag(Lens<Option<bool>>, bool),
+    Flag(Lens<Subject, Option<bool>>, bool),
     /// The source must be equal.
-    Source(Lens<IdentitySource>, IdentitySource),
+    Source(Lens<Subject, IdentitySource>, IdentitySource),
 }
 
 /// A condition on a local account.
@@ -125,16 +126,17 @@ impl Matcher {
 }
 
 impl Local {
-    /// Every key, in the order in which conditions are judged, with what it asks for. Markdown.
-    pub const KEYS: [(&'static str, &'static str); 4] = [
-        ("account", "name of the local account that the rule would give; patterns"),
+    /// Every key, in the order in which conditions are judged, with what it takes and what it asks for. Markdown.
+    pub const KEYS: [(&'static str, &'static str, &'static str); 4] = [
+        ("account", "patterns", "name of the local account that the rule would give"),
         (
             "local_group",
-            "a local group of which the account is a member; exact names. In a rule that denies, a group that this host does \
-             not have denies every job that reaches the rule",
+            "names",
+            "a local group of which the account is a member. In a rule that denies, a group that this host does not have denies \
+             every job that reaches the rule",
         ),
-        ("uid", "its uid: `\"5000-59999\"`, or an array of such"),
-        ("shell", "its login shell; exact paths"),
+        ("uid", "ranges", "its uid: `\"5000-59999\"`, or one uid"),
+        ("shell", "paths", "its login shell"),
     ];
 
     fn key(&self) -> &'static str {

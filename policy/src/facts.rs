@@ -4,6 +4,7 @@
 //! a condition holds, what `nunbirdctl` shows and remarks on, the claims of audit events, the JSON schema, and the table of
 //! docs/policy-reference.md. docs/howto/condition.md says how to add one.
 
+use crate::lens::{Lens, lens};
 use crate::{IdentitySource, Subject};
 use std::fmt;
 
@@ -50,49 +51,33 @@ pub enum Field {
     /// Conditions have numbers.
     Id(IdField),
     /// Conditions have `true` or `false`.
-    Flag(Lens<Option<bool>>),
+    Flag(Lens<Subject, Option<bool>>),
     /// What proved the identity.
-    Source(Lens<IdentitySource>),
+    Source(Lens<Subject, IdentitySource>),
 }
 
 /// Where a [`Subject`] has a fact whose conditions have patterns.
 #[derive(Clone, Copy)]
 pub enum TextField {
     /// One text, always known.
-    Known(Lens<String>),
+    Known(Lens<Subject, String>),
     /// One text, where the source tells it.
-    Maybe(Lens<Option<String>>),
+    Maybe(Lens<Subject, Option<String>>),
     /// Several texts, where the source tells them. A condition holds when one of them fits.
-    List(Lens<Option<Vec<String>>>),
+    List(Lens<Subject, Option<Vec<String>>>),
     /// Names by identity provider; conditions ask for the providers. A user without any and one who keeps them from jobs
     /// cannot be told apart: none is "not told".
-    Providers(Lens<Vec<(String, String)>>),
+    Providers(Lens<Subject, Vec<(String, String)>>),
 }
 
 /// Where a [`Subject`] has a number.
 #[derive(Clone, Copy)]
 pub enum IdField {
     /// Always known.
-    Known(Lens<u64>),
+    Known(Lens<Subject, u64>),
     /// Where the source tells it.
-    Maybe(Lens<Option<u64>>),
+    Maybe(Lens<Subject, Option<u64>>),
 }
-
-/// A field of a [`Subject`].
-pub struct Lens<T: 'static> {
-    /// To read it.
-    pub get: fn(&Subject) -> &T,
-    /// To fill it.
-    pub get_mut: fn(&mut Subject) -> &mut T,
-}
-
-impl<T> Clone for Lens<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Lens<T> {}
 
 /// What a text is, by which `nunbirdctl check` judges the patterns of conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,19 +206,11 @@ impl fmt::Debug for Fact {
     }
 }
 
-/// The place of a field in a [`Subject`].
-macro_rules! lens {
-    ($field:ident) => {
-        $crate::facts::Lens { get: |s| &s.$field, get_mut: |s| &mut s.$field }
-    };
-}
-pub(crate) use lens;
-
-const fn known(lens: Lens<String>, content: Content) -> Field {
+const fn known(lens: Lens<Subject, String>, content: Content) -> Field {
     Field::Text(TextField::Known(lens), content)
 }
 
-const fn maybe(lens: Lens<Option<String>>, content: Content) -> Field {
+const fn maybe(lens: Lens<Subject, Option<String>>, content: Content) -> Field {
     Field::Text(TextField::Maybe(lens), content)
 }
 

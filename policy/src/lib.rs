@@ -18,6 +18,7 @@ mod duration;
 mod explain;
 mod facts;
 mod host;
+mod lens;
 mod limits;
 mod lint;
 #[cfg(test)]
@@ -33,23 +34,28 @@ mod url;
 mod workplace;
 
 pub use account::{AccountFacts, Violation, check_account, check_name};
-pub use amount::text as amount_text;
+pub use amount::{amount_text, cpus_text};
 pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
 pub use commands::{program_command, refresh_command, shell_word};
 pub use conditions::{Condition, Local, Matcher, Wanted};
 pub use config::{
-    Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, DEFAULT_KEYS_MAX_AGE, Dialect,
-    Directories, Downscope, Executor, Expectation, GitLabServer, IdentitySettings, Images, Job, Kind,
-    LimitsSaidBy, LocalFacts, MapFile, MapKey, NO_GITLAB_SERVER, Outcome, PartialReading, Pinning, Policy,
-    Profile, Reading, Rule, RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase, UserCheck, Validation,
-    conf_d, every_key, toml_key, toml_string,
+    ACCOUNTS_KEYS, AUDIT_KEYS, Accounts, Algorithm, AuthorizedProjects, BATCH_KEYS, BUILDS_VARIABLE,
+    BatchSettings, DEFAULT_KEYS_MAX_AGE, DIRECTORIES_KEYS, DISK_KEYS, Dialect, Directories, Downscope,
+    Executor, Expectation, FormerName, GITLAB_KEYS, GitLabServer, IDENTITY_KEYS, IdentitySettings, Images,
+    JOB_KEYS, Job, Key, KeyInfo, Kind, LAUNCHER_KEYS, LIMITS_KEYS, LimitsSaidBy, LocalFacts, MAP_KEYS,
+    MapFile, MapKey, NO_GITLAB_SERVER, Outcome, PAM_KEYS, PROFILE_DIRECTORIES_KEYS, PartialReading, Pinning,
+    Policy, Profile, Reading, Rule, RuleLimits, RunAs, SCHEDULER_KEYS, SchedulerFile, Setting, SourceFile,
+    TOP_LEVEL_KEYS, Table, TestCase, TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d, every_key,
+    key_info, toml_key, toml_string,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Place};
+pub use duration::duration_text;
 pub use explain::{Predicate, explain_rule};
-pub use facts::{ByJobToken, Claim, Content, FACTS, Fact, Field, IdField, Lens, TextField};
+pub use facts::{ByJobToken, Claim, Content, FACTS, Fact, Field, IdField, TextField};
 pub use host::{Host, Trouble};
-pub use limits::{Above, Limits, LimitsWay, Maximum, NotGranted, cpus_text};
+pub use lens::Lens;
+pub use limits::{CgroupDriver, Limits, Maximum, NotGranted, OnExcess};
 pub use lint::{Lint, lint};
 pub use map::{MapFinding, check_map};
 pub use nunbird_handover::{Audit, Syslog};

@@ -83,14 +83,14 @@ pub fn check_map(text: &str) -> Vec<MapFinding> {
                 }
                 match seen.insert(*key, *account) {
                     Some(first) if first != *account => {
-                        find("this key stands a second time, with another account");
+                        find("duplicate key with another account");
                     }
-                    Some(_) => find("this line stands a second time"),
+                    Some(_) => find("duplicate line"),
                     None => {}
                 }
             }
-            [_] => find("there is no account behind the key"),
-            _ => find("a line has a key and an account, and nothing else"),
+            [_] => find("no account after the key"),
+            _ => find("expected a key and an account"),
         }
     }
     findings

@@ -6,7 +6,9 @@
 
 mod jacamar;
 mod policy_text;
+mod reference;
 mod writer;
 
 pub use jacamar::{JACAMAR_KEYS, KeyEffect, Migration, ServerOptions, keys_without_effect, migrate};
 pub use policy_text::{limits_to_toml, to_toml};
+pub use reference::reference_tables;

@@ -1,8 +1,9 @@
 //! Keys, tables and values as the text of TOML.
 
+use nunbird_handover::UNLIMITED;
+use nunbird_policy::{Setting, amount_text, cpus_text, duration_text};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 
 pub(crate) use nunbird_policy::{toml_key, toml_string};
 
@@ -47,6 +48,28 @@ impl<'c> Writer<'c> {
     }
 }
 
+/// The value of a key.
+pub(crate) fn setting(value: &Setting) -> String {
+    match value {
+        Setting::Bytes(bytes) if *bytes == UNLIMITED => toml_string("unlimited"),
+        Setting::Bytes(bytes) => toml_string(&amount_text(*bytes)),
+        Setting::Cpus(thousandths) => cpus_text(*thousandths),
+        Setting::Number(number) => number.to_string(),
+        Setting::Numbers(all) => numbers(all),
+        Setting::Seconds(seconds) => toml_string(&duration_text(*seconds)),
+        Setting::Flag(flag) => flag.to_string(),
+        Setting::Text(text) => toml_string(text),
+        Setting::Texts(all) => texts(all),
+        Setting::Variables(pairs) => inline(pairs),
+        Setting::Tables(all) => {
+            let pair = |(key, value): &(&str, Setting)| format!("{key} = {}", setting(value));
+            let table =
+                |pairs: &Vec<_>| format!("{{ {} }}", pairs.iter().map(pair).collect::<Vec<_>>().join(", "));
+            format!("[{}]", all.iter().map(table).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
 pub(crate) fn texts<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
     let all: Vec<String> = all.into_iter().map(|text| toml_string(text.as_ref())).collect();
     format!("[{}]", all.join(", "))
@@ -61,20 +84,6 @@ pub(crate) fn inline(pairs: &BTreeMap<String, String>) -> String {
     let all: Vec<String> =
         pairs.iter().map(|(key, value)| format!("{} = {}", toml_key(key), toml_string(value))).collect();
     if all.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", all.join(", ")) }
-}
-
-pub(crate) fn seconds(seconds: u64) -> String {
-    let (number, unit) = match seconds {
-        n if n > 0 && n % 86400 == 0 => (n / 86400, "d"),
-        n if n > 0 && n % 3600 == 0 => (n / 3600, "h"),
-        n if n > 0 && n % 60 == 0 => (n / 60, "m"),
-        n => (n, "s"),
-    };
-    toml_string(&format!("{number}{unit}"))
-}
-
-pub(crate) fn path(path: &Path) -> String {
-    toml_string(&path.to_string_lossy())
 }
 
 fn one_line(text: &str) -> String {

@@ -4,4 +4,5 @@
 
 mod jacamar;
 mod limits;
+mod reference;
 mod written;

@@ -1,8 +1,9 @@
 //! The `when` and `unless` of a rule, and the claims of a test: the same facts by the same names.
 
-use super::model::{GitLabServer, MapFile, Profile};
+use super::model::Profile;
 use super::reader::{At, Kind, Raw, Section};
 use super::values;
+use super::{GitLabServer, MapFile};
 use crate::facts::{Content, FACTS, Fact, Field, IdField, TextField};
 use crate::{Condition, IdentitySource, Limits, Local, Matcher, Pattern, Subject, suggest};
 use std::collections::BTreeMap;
@@ -67,7 +68,7 @@ fn check_servers(table: &mut Section<'_>, patterns: &[Pattern], known: &Known<'_
 }
 
 fn patterns(table: &mut Section<'_>, key: &'static str) -> Option<Vec<Pattern>> {
-    let raw = table.raw(key, Kind::Texts)?;
+    let raw = table.raw(key, Kind::Patterns)?;
     let elements = raw.elements();
     if elements.is_empty() {
         raw.spot.find("an empty list matches nothing", "name a value, or remove the condition");
@@ -80,7 +81,7 @@ fn pattern(raw: &Raw<'_>) -> Option<Pattern> {
     let (made, source, spot) = if let Some(mut table) = raw.as_table() {
         let regex = table.text("regex");
         if regex.is_none() && !table.has("regex") {
-            table.find("this is no pattern", "write a text, or `{ regex = \"…\" }`");
+            table.find("expected a pattern", "write a text, or `{ regex = \"…\" }`");
         }
         table.finish();
         let regex = regex?;
@@ -91,7 +92,7 @@ fn pattern(raw: &Raw<'_>) -> Option<Pattern> {
         };
         (Pattern::new(text).map_err(str::to_owned), text, raw.spot)
     };
-    made.map_err(|help| spot.find(format!("`{source}` is no pattern"), help)).ok()
+    made.map_err(|help| spot.find(format!("invalid pattern `{source}`"), help)).ok()
 }
 
 fn numbers(table: &mut Section<'_>, key: &'static str) -> Option<Vec<u64>> {
@@ -135,7 +136,7 @@ fn range(at: &At<'_, &str>) -> Option<RangeInclusive<u32>> {
     match (digits(low), digits(high)) {
         (Some(low), Some(high)) if low <= high => Some(low..=high),
         _ => {
-            at.spot.find("this is no range of uids", "write \"5000-59999\", or one uid");
+            at.spot.find("invalid range of uids", "write \"5000-59999\", or one uid");
             None
         }
     }

@@ -20,6 +20,18 @@ pub(super) struct Shared {
     pub(super) findings: RefCell<Vec<Diagnostic>>,
     pub(super) origins: RefCell<BTreeMap<String, Place>>,
     pub(super) asked: RefCell<BTreeMap<String, Kind>>,
+    pub(super) former: RefCell<Vec<FormerName>>,
+}
+
+/// A key or a value that is written as in an earlier version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerName {
+    /// The place of the value.
+    pub place: Place,
+    /// What is written.
+    pub former: &'static str,
+    /// Its name today.
+    pub name: &'static str,
 }
 
 impl Shared {
@@ -27,14 +39,20 @@ impl Shared {
         self.findings.borrow().is_empty()
     }
 
-    /// Findings, where each key came from, and which keys were asked for.
-    pub(super) fn into_parts(self) -> (Vec<Diagnostic>, BTreeMap<String, Place>, BTreeMap<String, Kind>) {
+    pub(super) fn note_former(&self, place: Place, former: &'static str, name: &'static str) {
+        self.former.borrow_mut().push(FormerName { place, former, name });
+    }
+
+    /// Findings, where each key came from, which keys were asked for, and what was written by a former name.
+    pub(super) fn into_parts(
+        self,
+    ) -> (Vec<Diagnostic>, BTreeMap<String, Place>, BTreeMap<String, Kind>, Vec<FormerName>) {
         let mut findings = self.findings.into_inner();
         findings.sort_by(|a, b| {
             let key = |d: &Diagnostic| (d.place.file.clone(), d.place.line, d.place.column);
             key(a).cmp(&key(b))
         });
-        (findings, self.origins.into_inner(), self.asked.into_inner())
+        (findings, self.origins.into_inner(), self.asked.into_inner(), self.former.into_inner())
     }
 }
 
@@ -51,6 +69,10 @@ pub enum Kind {
     Integer,
     /// A text or an array of texts.
     Texts,
+    /// A pattern or an array of patterns: texts, and tables with a regular expression.
+    Patterns,
+    /// A number, or a text with one.
+    Cpus,
     /// A whole number or an array of them.
     Integers,
     /// A table.

@@ -3,34 +3,75 @@
 //! [`Policy::read`] takes the text of every file, in either dialect, and gives a [`Policy`] or every finding there is.
 //! [`reader`] knows TOML and types; the other modules know one part of the configuration each.
 
+mod accounts;
+mod audit;
 mod batch;
 mod conditions;
 mod directories;
 mod disks;
 mod document;
 mod executor;
+mod identity;
 mod jacamar;
+mod job;
+mod keys;
 mod limits;
+mod maps;
 mod model;
 mod native;
 mod pam;
 mod reader;
-mod rlimits;
 mod rules;
 mod servers;
 mod toml_text;
+mod validation;
 mod values;
 
 use crate::{Diagnostic, Place};
+pub use accounts::{ACCOUNTS_KEYS, Accounts, AuthorizedProjects, Pinning};
+pub use audit::AUDIT_KEYS;
+pub use batch::{BATCH_KEYS, BatchSettings, SCHEDULER_KEYS};
+pub use directories::{BUILDS_VARIABLE, DIRECTORIES_KEYS, Directories, PROFILE_DIRECTORIES_KEYS};
+pub use disks::DISK_KEYS;
 use document::{Document, Shared};
-pub use document::{Kind, SourceFile};
-pub use executor::{BatchSettings, Executor, SchedulerFile};
+pub use document::{FormerName, Kind, SourceFile};
+pub use executor::{Executor, SchedulerFile};
+pub use identity::{IDENTITY_KEYS, IdentitySettings};
 pub use jacamar::NO_GITLAB_SERVER;
+pub use job::{Images, JOB_KEYS, Job, LAUNCHER_KEYS};
+pub use keys::{Key, KeyInfo, Setting, Table};
+pub use limits::LIMITS_KEYS;
+pub use maps::{MAP_KEYS, MapFile, MapKey};
 pub use model::*;
+pub use native::{TOP_LEVEL_KEYS, TopLevel};
+pub use pam::PAM_KEYS;
 use reader::Section;
+pub use servers::{Algorithm, DEFAULT_KEYS_MAX_AGE, GITLAB_KEYS, GitLabServer, UserCheck};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 pub use toml_text::{toml_key, toml_string};
+pub use validation::{VALIDATION_KEYS, Validation};
+
+/// The keys of every table but `[[rule]]` and `[[test]]`, with the table's path. A profile has those of `[job]` and `[batch]`.
+pub fn key_info() -> Vec<(&'static str, Vec<KeyInfo>)> {
+    vec![
+        (TOP_LEVEL_KEYS.path, TOP_LEVEL_KEYS.info()),
+        (GITLAB_KEYS.path, GITLAB_KEYS.info()),
+        (IDENTITY_KEYS.path, IDENTITY_KEYS.info()),
+        (ACCOUNTS_KEYS.path, ACCOUNTS_KEYS.info()),
+        (DIRECTORIES_KEYS.path, DIRECTORIES_KEYS.info()),
+        (JOB_KEYS.path, LAUNCHER_KEYS.info().into_iter().chain(JOB_KEYS.info()).collect()),
+        (BATCH_KEYS.path, BATCH_KEYS.info()),
+        (SCHEDULER_KEYS.path, SCHEDULER_KEYS.info()),
+        (LIMITS_KEYS.path, LIMITS_KEYS.info()),
+        (DISK_KEYS.path, DISK_KEYS.info()),
+        (PROFILE_DIRECTORIES_KEYS.path, PROFILE_DIRECTORIES_KEYS.info()),
+        (AUDIT_KEYS.path, AUDIT_KEYS.info()),
+        (VALIDATION_KEYS.path, VALIDATION_KEYS.info()),
+        (PAM_KEYS.path, PAM_KEYS.info()),
+        (MAP_KEYS.path, MAP_KEYS.info()),
+    ]
+}
 
 /// A configuration, and what its files said where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +83,8 @@ pub struct Reading {
     /// Every key that the configuration could have had, inside the tables that it has; `[]` stands for an element of an
     /// array of tables or for a name of the site's choice.
     pub keys: BTreeMap<String, Kind>,
+    /// Keys and values that are written as in an earlier version.
+    pub former: Vec<FormerName>,
 }
 
 /// What could be read of files that may have findings.
@@ -56,6 +99,8 @@ pub struct PartialReading {
     pub origins: BTreeMap<String, Place>,
     /// As in [`Reading`].
     pub keys: BTreeMap<String, Kind>,
+    /// As in [`Reading`].
+    pub former: Vec<FormerName>,
 }
 
 impl Policy {
@@ -75,9 +120,9 @@ impl Policy {
     /// # Errors
     /// Every finding, by file and line.
     pub fn read(files: &[SourceFile]) -> Result<Reading, Vec<Diagnostic>> {
-        let PartialReading { policy, findings, origins, keys } = Policy::read_partially(files);
+        let PartialReading { policy, findings, origins, keys, former } = Policy::read_partially(files);
         match policy {
-            Some(policy) if findings.is_empty() => Ok(Reading { policy, origins, keys }),
+            Some(policy) if findings.is_empty() => Ok(Reading { policy, origins, keys, former }),
             _ => Err(findings),
         }
     }
@@ -104,8 +149,8 @@ impl Policy {
         };
         drop(tables);
         drop(documents);
-        let (findings, origins, keys) = shared.into_parts();
-        PartialReading { policy, findings, origins, keys }
+        let (findings, origins, keys, former) = shared.into_parts();
+        PartialReading { policy, findings, origins, keys, former }
     }
 
     /// Reads files of `[[test]]` tables for this policy, which may be of either dialect, and adds the tests to it.

@@ -1,8 +1,9 @@
 //! A site's configuration, complete, with every default filled in.
 
-use super::executor::{BatchSettings, Executor, SchedulerFile};
-use crate::{Condition, IdentitySource, Place, ServerUser, Subject};
-use nunbird_handover::{Audit, Isolation, Pam, Upkeep};
+use super::executor::SchedulerFile;
+use super::{Accounts, Directories, GitLabServer, IdentitySettings, Job, MapFile, UserCheck, Validation};
+use crate::{Condition, Place, ServerUser, Subject};
+use nunbird_handover::{Audit, Pam};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -41,8 +42,6 @@ pub struct Policy {
     pub validation: Option<Validation>,
     /// The PAM session around each stage, where the site wants one.
     pub pam: Option<Pam>,
-    /// Whether users have a say in who may run as them.
-    pub authorized_projects: AuthorizedProjects,
     /// Who may run as whom; the first rule that fits decides, and none means no.
     pub rules: Vec<Rule>,
     /// What the site expects of its rules.
@@ -69,229 +68,6 @@ pub enum Downscope {
     None,
 }
 
-/// A signature algorithm that a GitLab server may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256, the one that GitLab uses.
-    Rs256,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-    /// ECDSA on P-384 with SHA-384.
-    Es384,
-}
-
-/// One GitLab server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GitLabServer {
-    /// Names the keys file and appears in audit lines: lower-case letters, digits, `-`.
-    pub name: String,
-    /// Where discovery starts. HTTPS, or HTTP on loopback.
-    pub url: String,
-    /// The exact `iss` of its tokens; the URL unless the server sets another.
-    pub issuer: String,
-    /// A token must name at least one of these in `aud`.
-    pub audience: Vec<String>,
-    /// PEM file with the authorities for the server's certificate, instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Algorithms accepted for its signatures.
-    pub algorithms: Vec<Algorithm>,
-    /// When not empty, the token's `runner_id` must be one of these.
-    pub runner_ids: Vec<u64>,
-    /// URLs below which its repositories are, besides its own.
-    pub repository_urls: Vec<String>,
-    /// Seconds after which a key that the server no longer shows is not used.
-    pub keys_max_age: u64,
-    /// Whether it is asked about the user of a job.
-    pub user_check: UserCheck,
-}
-
-/// Whether the GitLab server is asked about the user of a job before the job gets an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UserCheck {
-    /// It must say that the user is the token's, active, and a person.
-    #[default]
-    Required,
-    /// It is not asked.
-    Off,
-}
-
-/// Seconds for which a key holds that the server no longer shows, unless the site says otherwise.
-///
-/// GitLab signs a job's token when it hands the job out, minutes before `config` reads it, so a key that it changed is
-/// needed for minutes; the rest is patience with a host that cannot fetch keys for two days. A key that the server had to
-/// withdraw holds as long.
-pub const DEFAULT_KEYS_MAX_AGE: u64 = 48 * 3600;
-
-impl GitLabServer {
-    /// A server of which only the URL is known: named after its host, and without an audience.
-    pub fn with_url(url: String) -> Self {
-        GitLabServer {
-            name: server_name(&url),
-            issuer: url.clone(),
-            url,
-            audience: Vec::new(),
-            ca_file: None,
-            algorithms: vec![Algorithm::Rs256],
-            runner_ids: Vec::new(),
-            repository_urls: Vec::new(),
-            keys_max_age: DEFAULT_KEYS_MAX_AGE,
-            user_check: UserCheck::Required,
-        }
-    }
-
-    /// All URLs below which its repositories are.
-    pub fn repositories(&self) -> Vec<String> {
-        std::iter::once(&self.url).chain(&self.repository_urls).cloned().collect()
-    }
-}
-
-/// The host's name as a server's: it names the keys file.
-fn server_name(url: &str) -> String {
-    let authority = url.split("://").nth(1).unwrap_or("").split('/').next().unwrap_or("");
-    let host = match authority.strip_prefix('[') {
-        Some(address) => address.split(']').next().unwrap_or(""),
-        None => authority.split(':').next().unwrap_or(""),
-    };
-    let label = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    let name: String = host.chars().map(label).take(64).collect();
-    let name = name.trim_matches('-');
-    if name.is_empty() { "gitlab".to_owned() } else { name.to_owned() }
-}
-
-/// Where the identity comes from and how long it holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdentitySettings {
-    /// What may prove an identity, in the order they are tried.
-    pub sources: Vec<IdentitySource>,
-    /// Names of the job's `id_tokens:`, each tried in order.
-    pub token_variables: Vec<String>,
-    /// Seconds by which this host's clock and the server's may differ.
-    pub clock_skew: u64,
-    /// Seconds after the token's expiry during which the job's late stages still run.
-    pub late_stages: u64,
-}
-
-/// What no rule can override.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accounts {
-    /// The least uid of a job.
-    pub min_uid: u32,
-    /// The greatest.
-    pub max_uid: u32,
-    /// Accounts that no job becomes.
-    pub deny: Vec<String>,
-    /// Local groups whose members no job becomes.
-    pub deny_groups: Vec<String>,
-    /// The login shells of accounts that jobs may become; all that let a user log in when empty.
-    pub shells: Vec<PathBuf>,
-    /// Whether `/etc/nologin` and `/run/nologin` keep jobs out.
-    pub nologin: bool,
-    /// Whether GitLab's project, group and service bots may run jobs by every rule that fits them.
-    pub allow_bots: bool,
-    /// Whether an account stays with the GitLab user whose job had it first.
-    pub pinning: Pinning,
-    /// The site's own list of which GitLab user an account belongs to; its word goes before the host's memory.
-    pub people_file: Option<PathBuf>,
-}
-
-/// Whether an account stays with the GitLab user whose job had it first. It concerns accounts that a GitLab user can choose: see
-/// [`crate::is_pinned`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Pinning {
-    /// Accounts are given by name alone.
-    Off,
-    /// The first job of an account is remembered, and no other GitLab user's jobs get the account.
-    #[default]
-    Remember,
-    /// As [`Pinning::Remember`], and accounts that nobody is remembered for are given to nobody.
-    Known,
-}
-
-impl Default for Accounts {
-    /// What holds where a site says nothing: uids from 1000, people's accounts with any login shell.
-    fn default() -> Self {
-        Accounts {
-            min_uid: 1000,
-            max_uid: u32::MAX - 1,
-            deny: Vec::new(),
-            deny_groups: Vec::new(),
-            shells: Vec::new(),
-            nologin: false,
-            allow_bots: false,
-            pinning: Pinning::default(),
-            people_file: None,
-        }
-    }
-}
-
-/// Where jobs work. `$HOME` and `$USER` stand for the account's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directories {
-    /// Root of all that Nunbird keeps for an account.
-    pub data_dir: String,
-    /// Whether users name a directory for their builds by [`BUILDS_VARIABLE`].
-    pub user_builds_dir: bool,
-    /// Whether each job has a build directory of its own instead of its slot's.
-    pub per_job: bool,
-    /// How the directories are made and kept.
-    pub upkeep: Upkeep,
-}
-
-/// The CI variable by which users name a directory for their builds, as Jacamar CI has it.
-pub const BUILDS_VARIABLE: &str = "CUSTOM_CI_BUILDS_DIR";
-
-/// What a job gets that asks for an image, services or steps, which Nunbird does not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Images {
-    /// It runs without, and nothing is said.
-    Ignore,
-    /// It runs without, and the job log says so.
-    #[default]
-    Warn,
-    /// It is refused.
-    Refuse,
-}
-
-impl Images {
-    /// The values of the key `images`.
-    pub(crate) const WORDS: [(&'static str, Images); 3] =
-        [("ignore", Images::Ignore), ("warn", Images::Warn), ("refuse", Images::Refuse)];
-
-    /// As the configuration has it.
-    pub fn name(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, images)| *images == self).map_or("", |(name, _)| *name)
-    }
-}
-
-/// How scripts run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
-    /// The unprivileged launcher.
-    pub launcher: PathBuf,
-    /// The shell that runs stage scripts.
-    pub shell: PathBuf,
-    /// Whether it reads the user's profile.
-    pub login_shell: bool,
-    /// What is taken away from jobs.
-    pub isolation: Isolation,
-    /// Where the user's script runs.
-    pub executor: Executor,
-    /// The batch scheduler's settings; they count where `executor` is not [`Executor::Shell`].
-    pub batch: BatchSettings,
-    /// Environment of every job beside `HOME`, `USER`, `LOGNAME` and `SHELL`; holds `PATH` at least.
-    pub environment: BTreeMap<String, String>,
-    /// What the user reads when the job is prepared.
-    pub message: Option<String>,
-    /// The stages that run, as [`nunbird_handover::SiteRules`] has them; all when empty.
-    pub stages: Vec<String>,
-    /// Whether the soft limit of the stack is the hard one.
-    pub raise_stack_limit: bool,
-    /// What a job gets that asks for an image, services or steps.
-    pub images: Images,
-    /// What a job may use, one of [`Policy::limits`]; nothing is limited where there is none.
-    pub limits: Option<crate::Limits>,
-}
-
 /// How the jobs of some rules run: `[job]` and `[directories]` with what the profile says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -303,32 +79,6 @@ pub struct Profile {
     pub directories: Directories,
     /// Where its own `limits` stand; none where those of `[job]` hold.
     pub limits: Option<Place>,
-}
-
-/// A table from a fact to an account: lines `value account`, `#` begins a comment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MapFile {
-    /// Where it stands in the configuration.
-    pub place: Place,
-    /// The file: root's, writable by nobody else.
-    pub file: PathBuf,
-    /// Which fact its first column has.
-    pub key: MapKey,
-}
-
-/// The fact that a map's first column has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MapKey {
-    /// GitLab login.
-    UserLogin,
-    /// GitLab's numeric id of the user.
-    UserId,
-    /// Primary e-mail address in GitLab.
-    UserEmail,
-    /// Full path of the project.
-    Project,
-    /// Full path of its namespace.
-    Namespace,
 }
 
 /// What the site expects of its rules: `[[test]]`.
@@ -370,37 +120,6 @@ pub enum Expectation {
     Denied,
     /// The job is denied by the rule of this name.
     DeniedBy(String),
-}
-
-/// The site's own program that has a say in the account of a job, as Jacamar's RunAs script.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Validation {
-    /// The program: root's, writable by nobody else.
-    pub script: PathBuf,
-    /// SHA-256 of its content in lower-case hexadecimal, checked before each run.
-    pub sha256: Option<String>,
-    /// The CI variable in which a user may name the account that the job should get.
-    pub user_variable: Option<String>,
-    /// Environment of the program beside the claims.
-    pub environment: BTreeMap<String, String>,
-    /// Seconds that it may take.
-    pub timeout: u64,
-    /// The account that it runs as; `root` where the site says so.
-    pub user: String,
-    /// Whether the rules must admit the GitLab login, too, before the program is asked.
-    pub rules_first: bool,
-}
-
-/// Whether `~/.config/nunbird/authorized_projects` is asked who may run as its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AuthorizedProjects {
-    /// It is not read.
-    #[default]
-    Off,
-    /// It is read; where there is none, everything that the policy admits may run.
-    Optional,
-    /// It is read; where there is none, nothing may run.
-    Required,
 }
 
 /// One rule.
@@ -476,27 +195,4 @@ pub enum LimitsSaidBy<'p> {
     Profile(&'p str, &'p Place),
     /// `[job]`'s, which may say nothing.
     Job,
-}
-
-impl UserCheck {
-    /// As the configuration writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            UserCheck::Required => "required",
-            UserCheck::Off => "off",
-        }
-    }
-}
-
-impl MapKey {
-    /// As the configuration writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            MapKey::UserLogin => "user_login",
-            MapKey::UserId => "user_id",
-            MapKey::UserEmail => "user_email",
-            MapKey::Project => "project_path",
-            MapKey::Namespace => "namespace_path",
-        }
-    }
 }

@@ -1,11 +1,11 @@
 //! `[[rule]]`: who may run as whom.
 
 use super::conditions::{self, Known};
+use super::keys::Word;
 use super::limits;
 use super::model::*;
 use super::reader::{At, Kind, Raw, Section};
-use super::servers::USER_CHECK;
-use super::values::{self, Values};
+use super::{UserCheck, values};
 use crate::account::check_name;
 use crate::{Condition, ServerUser, Subject};
 use std::collections::BTreeSet;
@@ -37,11 +37,11 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         && !known.profiles.contains_key(profile.value)
     {
         let help = format!("add a table `[profile.{}]`", profile.value);
-        profile.spot.find("there is no such profile", help);
+        profile.spot.find("unknown profile", help);
     }
     let limits = table.text("limits");
     let bots = table.boolean("bots");
-    let user_check = table.choice("user_check", &USER_CHECK);
+    let user_check = table.choice("user_check", UserCheck::WORDS);
     let outcome = outcome(&mut table, known);
     let pinning = table.choice("pinning", &[("on", true), ("off", false)]);
     if matches!(outcome, Some(Outcome::Deny(_))) {
@@ -145,7 +145,7 @@ fn looked_up(mut table: Section<'_>, known: &Known<'_>) -> Option<RunAs> {
     let run_as = match (&map, &identity) {
         (Some(map), None) => {
             if !known.maps.contains_key(map.value) {
-                map.spot.find("there is no such map", format!("add a table `[map.{}]`", map.value));
+                map.spot.find("unknown map", format!("add a table `[map.{}]`", map.value));
             }
             if let Some(attribute) = &attribute {
                 attribute.spot.find("an attribute belongs to an identity", "remove it");
@@ -219,10 +219,18 @@ fn local_facts(mut table: Section<'_>) -> Option<LocalFacts> {
     if !table.is_present() {
         return None;
     }
+    let uid = table.integer("uid").map_or(Some(60_000), |at| {
+        let uid = u32::try_from(at.value).ok().filter(|uid| *uid != u32::MAX);
+        if uid.is_none() {
+            at.spot.find("`uid` is out of range", "uids end at 4294967294");
+        }
+        uid
+    });
+    let groups = table.texts("groups").map_or_else(Vec::new, |all| all.value);
     let facts = LocalFacts {
-        uid: table.uid("uid", 60_000).value,
-        groups: table.owned_texts("groups"),
-        shell: table.path("shell", "/bin/bash"),
+        uid: uid.unwrap_or(60_000),
+        groups: groups.iter().map(|at| at.value.to_owned()).collect(),
+        shell: table.text("shell").map_or_else(|| "/bin/bash".into(), |at| values::path(&at)),
     };
     table.finish();
     Some(facts)

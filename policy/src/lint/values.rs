@@ -109,7 +109,7 @@ fn access_level(pattern: &Pattern, text: &str) -> Option<Fault> {
 /// Full paths of groups and projects (GitLab `lib/gitlab/path_regex.rb`).
 fn path(text: &str) -> Option<String> {
     if text.contains("://") {
-        return Some("this is a URL; write the path behind the server's name".to_owned());
+        return Some("a URL; write the path after the server's name".to_owned());
     }
     let plain = text.trim_matches('/');
     (plain != text).then(|| format!("no path begins or ends with `/`; write `{plain}`"))
@@ -119,8 +119,8 @@ fn path(text: &str) -> Option<String> {
 fn login(text: &str) -> Option<String> {
     let possible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*' | '?');
     match text.chars().find(|c| !possible(*c)) {
-        Some('@') => Some("this is no login; `user_email` asks for addresses".to_owned()),
-        Some(' ') => Some("this is no login; GitLab does not send full names".to_owned()),
+        Some('@') => Some("not a login; `user_email` asks for addresses".to_owned()),
+        Some(' ') => Some("not a login; GitLab does not send full names".to_owned()),
         Some(_) => Some("a login has letters, digits, `_`, `-` and `.` alone".to_owned()),
         None => text.starts_with('-').then(|| "no login begins with `-`".to_owned()),
     }
@@ -134,8 +134,8 @@ fn email(text: &str) -> Option<String> {
     match text.rsplit_once('@') {
         None if wild => None,
         None => Some(format!("an address has an `@`: `*@{text}`")),
-        Some(("", domain)) => Some(format!("there is nothing before the `@`; write `*@{domain}`")),
-        Some((_, "")) => Some("there is no domain behind the `@`".to_owned()),
+        Some(("", domain)) => Some(format!("nothing before the `@`; write `*@{domain}`")),
+        Some((_, "")) => Some("no domain after the `@`".to_owned()),
         Some(_) => None,
     }
 }

@@ -58,7 +58,7 @@ pub const JACAMAR_KEYS: &[(&str, &str, KeyEffect)] = &[
         WithoutEffect("it is always so: a job takes the first directory that no live job has"),
     ),
     ("general", "max_build_dir", Honoured("directories.max_dirs")),
-    ("general", "uncap_build_dir_cleanup", Honoured("directories.remove_at_once")),
+    ("general", "uncap_build_dir_cleanup", Honoured("directories.cleanup_batch")),
     ("general", "file_lock_debug", WithoutEffect("nothing is written about locks")),
     ("general", "user_enabled_limit", WithoutEffect("`limit_build_dir` is in force for every job")),
     ("general", "run_mechanism", Refused),

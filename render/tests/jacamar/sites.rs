@@ -143,7 +143,7 @@ fn jobs_of_a_scheduler_or_of_containers_never_become_jobs_on_the_runners_host() 
         let rest = rule.split_once("\n[[rule]]").map_or("", |(_, rest)| rest);
         let open = format!("{head}[[rule]]{rest}");
         let refused = Policy::parse(Path::new("n"), &open).expect_err(&open);
-        assert!(refused.iter().any(|finding| finding.message == "there is no such executor"), "{refused:?}");
+        assert!(refused.iter().any(|finding| finding.message == "unknown executor"), "{refused:?}");
         let described = open.replace("#[scheduler", "[scheduler").replace("#description", "description");
         assert_eq!(read(&described).job.executor, Executor::Described(executor.to_owned()));
     }

@@ -3,9 +3,8 @@
 use super::{assignments, duration, ignore, list, on, required, set};
 use crate::Executor;
 use crate::config::batch::executor_of;
-use crate::config::model::{Directories, GitLabServer, Job};
 use crate::config::reader::{At, Section};
-use crate::config::{servers, values};
+use crate::config::{Directories, GitLabServer, Job, servers, values};
 use nunbird_handover::Upkeep;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -7,7 +7,8 @@
 
 use crate::config::model::{Outcome, Rule, RunAs};
 use crate::config::reader::{At, Spot};
-use crate::facts::{PIPELINE_SOURCE, TextField, lens};
+use crate::facts::{PIPELINE_SOURCE, TextField};
+use crate::lens::lens;
 use crate::{Condition, Local, Matcher, Pattern};
 
 /// The lists, as they are set.

@@ -154,17 +154,17 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
     }
     for (from, to, part) in [
         ("\"shell\"", "\"pjm\"", "this scheduler is not built in"),
-        ("\"shell\"", "\"shel\"", "no such executor"),
-        ("\"setuid\"", "\"root\"", "no such downscope"),
+        ("\"shell\"", "\"shel\"", "unknown executor"),
+        ("\"setuid\"", "\"root\"", "unknown downscope"),
         ("gitlab_server = \"https://gitlab.example.org\"\n", "", "no `gitlab_server`"),
-        ("\"https://gitlab.example.org\"", "\"http://gitlab.example.org\"", "no URL"),
+        ("\"https://gitlab.example.org\"", "\"http://gitlab.example.org\"", "invalid URL"),
         ("data_dir = \"$HOME\"\n", "", "no `data_dir`"),
         ("downscope = \"setuid\"", "", "no `downscope`"),
         ("\"shell\"", "\"\"", "`executor` is empty"),
         ("\"$HOME\"", "\"\"", "`data_dir` is empty"),
         ("\"setuid\"", "\"\"", "`downscope` is empty"),
-        ("$HOME", "/ci/$USERNAME", "no data directory"),
-        ("$HOME", "/ci/$SCRATCH", "no data directory"),
+        ("$HOME", "/ci/$USERNAME", "invalid data directory"),
+        ("$HOME", "/ci/$SCRATCH", "invalid data directory"),
         ("\"setuid\"", "\"none\"\n[auth.runas]\nvalidation_script = \"/v\"", "cannot run as root"),
     ] {
         let found = findings(&SMALL.replace(from, to));
