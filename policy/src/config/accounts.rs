@@ -90,64 +90,30 @@ impl Default for Accounts {
 }
 
 /// `[accounts]`.
+#[rustfmt::skip]
 pub static ACCOUNTS_KEYS: Table<Accounts> = Table {
     path: "accounts",
     defaults: Accounts::default,
     keys: &[
-        Key::<Accounts>::new(
-            "min_uid",
-            form!(Number: min_uid, 0, MOST_UID),
-            "the least uid of a job, at least 100; below 1000 `/etc/nunbird/floor` must allow it, too",
-        ),
-        Key::<Accounts>::new("max_uid", form!(Number: max_uid, 0, MOST_UID), "the greatest uid of a job")
-            .or("none"),
-        Key::<Accounts>::new(
-            "deny",
-            Form::Texts { get: |t| Some(t.deny.clone()), set: |t, at| t.deny = texts(at) },
-            "accounts that no job gets",
-        )
-        .or("none"),
-        Key::<Accounts>::new(
-            "deny_groups",
-            Form::Texts { get: |t| Some(t.deny_groups.clone()), set: |t, at| t.deny_groups = texts(at) },
-            "local groups whose members get no jobs; a group that this host does not have denies every job",
-        )
-        .or("none"),
-        Key::<Accounts>::new(
-            "shells",
-            Form::Texts {
-                get: |t| Some(t.shells.iter().map(|shell| shell.to_string_lossy().into_owned()).collect()),
-                set: |t, at| t.shells = at.value.iter().map(values::path).collect(),
-            },
-            "the login shells of accounts that jobs may get",
-        )
-        .or("all that let a user log in"),
-        Key::<Accounts>::new(
-            "nologin",
-            form!(Flag: nologin),
-            "`/etc/nologin` and `/run/nologin` refuse jobs, and the user reads their text",
-        ),
-        Key::<Accounts>::new(
-            "allow_bots",
-            form!(Flag: allow_bots),
-            "project, group and service bots of GitLab may run jobs by every rule; `bots = true` in one rule is narrower",
-        ),
-        Key::<Accounts>::new(
-            "authorized_projects",
-            form!(Word: authorized_projects, AuthorizedProjects),
-            "whether `~/.config/nunbird/authorized_projects` is read; with `\"required\"` an account without one runs nothing",
-        ),
-        Key::<Accounts>::new(
-            "pinning",
-            form!(Word: pinning, Pinning),
-            "whether an account stays with the GitLab user whose job had it first, see \"Pinning\"",
-        ),
-        Key::<Accounts>::new(
-            "people_file",
-            form!(PathOrNone: people_file),
-            "lines `account server user_id`, which override what this host remembers, see \"Pinning\"",
-        )
-        .or("none"),
+        Key::<Accounts>::new("min_uid", form!(Number: min_uid, 0, MOST_UID),
+            "the least uid of a job, at least 100; below 1000 `/etc/nunbird/floor` must allow it, too"),
+        Key::<Accounts>::new("max_uid", form!(Number: max_uid, 0, MOST_UID), "the greatest uid of a job").or("none"),
+        Key::<Accounts>::new("deny", Form::Texts { get: |t| Some(t.deny.clone()), set: |t, at| t.deny = texts(at) },
+            "accounts that no job gets").or("none"),
+        Key::<Accounts>::new("deny_groups", Form::Texts { get: |t| Some(t.deny_groups.clone()), set: |t, at| t.deny_groups = texts(at) },
+            "local groups whose members get no jobs; a group that this host does not have denies every job").or("none"),
+        Key::<Accounts>::new("shells",
+            Form::Texts { get: |t| Some(t.shells.iter().map(|shell| shell.to_string_lossy().into_owned()).collect()), set: |t, at| t.shells = at.value.iter().map(values::path).collect() },
+            "the login shells of accounts that jobs may get").or("all that let a user log in"),
+        Key::<Accounts>::new("nologin", form!(Flag: nologin), "`/etc/nologin` and `/run/nologin` refuse jobs, and the user reads their text"),
+        Key::<Accounts>::new("allow_bots", form!(Flag: allow_bots),
+            "project, group and service bots of GitLab may run jobs by every rule; `bots = true` in one rule is narrower"),
+        Key::<Accounts>::new("authorized_projects", form!(Word: authorized_projects, AuthorizedProjects),
+            "whether `~/.config/nunbird/authorized_projects` is read; with `\"required\"` an account without one runs nothing"),
+        Key::<Accounts>::new("pinning", form!(Word: pinning, Pinning),
+            "whether an account stays with the GitLab user whose job had it first, see \"Pinning\""),
+        Key::<Accounts>::new("people_file", form!(PathOrNone: people_file),
+            "lines `account server user_id`, which override what this host remembers, see \"Pinning\"").or("none"),
     ],
 };
 

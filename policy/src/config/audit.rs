@@ -10,28 +10,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// `[audit]`.
+#[rustfmt::skip]
 pub static AUDIT_KEYS: Table<Audit> = Table {
     path: "audit",
     defaults: || Audit { file: None, journald: false, syslog: None, required: true },
     keys: &[
-        Key::<Audit>::new(
-            "file",
-            Form::Own { takes: "path or `false`", get: file_setting },
-            "one JSON object per line; `false` for no file, see below",
-        )
-        .or("`\"/var/log/nunbird/audit.jsonl\"`; `false` unless `downscope` is `\"setuid\"`"),
+        Key::<Audit>::new("file", Form::Own { takes: "path or `false`", get: file_setting },
+            "one JSON object per line; `false` for no file, see below").or("`\"/var/log/nunbird/audit.jsonl\"`; `false` unless `downscope` is `\"setuid\"`"),
         Key::<Audit>::new("journald", form!(Flag: journald), "systemd's journal"),
-        Key::<Audit>::new(
-            "syslog",
-            Form::Text { get: syslog_text, set: |t, at| t.syslog = syslog(at) },
-            "`\"local\"`, `\"udp://192.0.2.1:514\"` or `\"tcp://192.0.2.1:601\"`",
-        )
-        .or("none"),
-        Key::<Audit>::new(
-            "required",
-            form!(Flag: required),
-            "a job whose admission cannot be written to each of them does not run",
-        ),
+        Key::<Audit>::new("syslog", Form::Text { get: syslog_text, set: |t, at| t.syslog = syslog(at) },
+            "`\"local\"`, `\"udp://192.0.2.1:514\"` or `\"tcp://192.0.2.1:601\"`").or("none"),
+        Key::<Audit>::new("required", form!(Flag: required), "a job whose admission cannot be written to each of them does not run"),
     ],
 };
 

@@ -59,128 +59,47 @@ impl Default for BatchSettings {
 }
 
 /// `[batch]`.
+#[rustfmt::skip]
 pub static BATCH_KEYS: Table<BatchSettings> = Table {
     path: "batch",
     defaults: BatchSettings::default,
     keys: &[
-        Key::<BatchSettings>::new(
-            "stages",
-            Form::Texts { get: |t| Some(t.stages.clone()), set: |t, at| t.stages = stages(&at) },
-            "gitlab-runner's names of the stages that are submitted, which may end in `*`; all others run on this host",
-        ),
-        Key::<BatchSettings>::new(
-            "scheduler_bin",
-            form!(PathOrNone: scheduler_bin),
-            "directory of the scheduler's commands",
-        )
-        .or("the job's `PATH`"),
-        Key::<BatchSettings>::new(
-            "environment",
-            form!(Variables: environment, check_variable),
-            "variables for the scheduler's commands, added to the job's: `SLURM_CONF`, `LD_LIBRARY_PATH`",
-        )
-        .or("none"),
-        Key::<BatchSettings>::new(
-            "arguments_variables",
-            Form::Texts {
-                get: |t| Some(t.arguments_variables.clone()),
-                set: |t, at| {
-                    t.arguments_variables = at.value.iter().filter_map(values::variable_name).collect()
-                },
-            },
-            "CI variables that may hold arguments for the submit command, of which the first that is set counts; `[]` allows none",
-        ),
-        Key::<BatchSettings>::new(
-            "allow_illegal_arguments",
-            form!(Flag: allow_illegal_arguments),
-            "arguments that Nunbird sets itself are left out, with a line in the job log, instead of failing the stage",
-        ),
-        Key::<BatchSettings>::new(
-            "job_prefix",
-            form!(Flag: job_prefix),
-            "`SCHEDULER_JOB_PREFIX` begins the name of the scheduler's job",
-        ),
-        Key::<BatchSettings>::new(
-            "default_arguments",
-            Form::Texts {
-                get: |t| Some(t.rules.default.clone()),
-                set: |t, at| t.rules.default = arguments(&at),
-            },
-            "arguments before the user's, which override them",
-        )
-        .or("none"),
-        Key::<BatchSettings>::new(
-            "forced_arguments",
-            Form::Texts {
-                get: |t| Some(t.rules.forced.clone()),
-                set: |t, at| t.rules.forced = arguments(&at),
-            },
-            "arguments after the user's, which they override",
-        )
-        .or("none"),
-        Key::<BatchSettings>::new(
-            "max_time",
-            form!(Seconds: rules.most_time, 60, 366 * 24 * HOUR),
-            "the longest time limit; a longer one is cut to it",
-        )
-        .or("none"),
-        Key::<BatchSettings>::new(
-            "max_nodes",
-            form!(Number: rules.most_nodes, 1, u64::MAX),
-            "the most nodes; more is refused",
-        )
-        .or("none"),
+        Key::<BatchSettings>::new("stages", Form::Texts { get: |t| Some(t.stages.clone()), set: |t, at| t.stages = stages(&at) },
+            "gitlab-runner's names of the stages that are submitted, which may end in `*`; all others run on this host"),
+        Key::<BatchSettings>::new("scheduler_bin", form!(PathOrNone: scheduler_bin), "directory of the scheduler's commands").or("the job's `PATH`"),
+        Key::<BatchSettings>::new("environment", form!(Variables: environment, check_variable),
+            "variables for the scheduler's commands, added to the job's: `SLURM_CONF`, `LD_LIBRARY_PATH`").or("none"),
+        Key::<BatchSettings>::new("arguments_variables",
+            Form::Texts { get: |t| Some(t.arguments_variables.clone()), set: |t, at| { t.arguments_variables = at.value.iter().filter_map(values::variable_name).collect() } },
+            "CI variables that may hold arguments for the submit command, of which the first that is set counts; `[]` allows none"),
+        Key::<BatchSettings>::new("allow_illegal_arguments", form!(Flag: allow_illegal_arguments),
+            "arguments that Nunbird sets itself are left out, with a line in the job log, instead of failing the stage"),
+        Key::<BatchSettings>::new("job_prefix", form!(Flag: job_prefix), "`SCHEDULER_JOB_PREFIX` begins the name of the scheduler's job"),
+        Key::<BatchSettings>::new("default_arguments",
+            Form::Texts { get: |t| Some(t.rules.default.clone()), set: |t, at| t.rules.default = arguments(&at) },
+            "arguments before the user's, which override them").or("none"),
+        Key::<BatchSettings>::new("forced_arguments",
+            Form::Texts { get: |t| Some(t.rules.forced.clone()), set: |t, at| t.rules.forced = arguments(&at) },
+            "arguments after the user's, which they override").or("none"),
+        Key::<BatchSettings>::new("max_time", form!(Seconds: rules.most_time, 60, 366 * 24 * HOUR),
+            "the longest time limit; a longer one is cut to it").or("none"),
+        Key::<BatchSettings>::new("max_nodes", form!(Number: rules.most_nodes, 1, u64::MAX), "the most nodes; more is refused").or("none"),
         // The scheduler's arguments are compared in MiB.
-        Key::<BatchSettings>::new(
-            "max_memory",
-            Form::Bytes {
-                get: |t| t.rules.most_memory.map(|mebibytes| mebibytes << 20),
-                set: |t, bytes| t.rules.most_memory = Some(bytes >> 20),
-                least: 1 << 20,
-                unlimited: false,
-            },
-            "the most memory in any one argument; more is refused",
-        )
-        .or("none"),
-        Key::<BatchSettings>::new(
-            "partitions",
-            Form::Texts {
-                get: |t| t.rules.partitions.clone(),
-                set: |t, at| t.rules.partitions = Some(names(&at)),
-            },
-            "partitions or queues that may be named; others are refused",
-        )
-        .or("all"),
-        Key::<BatchSettings>::new(
-            "accounts",
-            Form::Texts {
-                get: |t| t.rules.accounts.clone(),
-                set: |t, at| t.rules.accounts = Some(names(&at)),
-            },
-            "accounts that may be charged; others are refused",
-        )
-        .or("all"),
-        Key::<BatchSettings>::new(
-            "qos",
-            Form::Texts { get: |t| t.rules.qos.clone(), set: |t, at| t.rules.qos = Some(names(&at)) },
-            "qualities of service that may be named; others are refused",
-        )
-        .or("all"),
-        Key::<BatchSettings>::new(
-            "poll_interval",
-            form!(Seconds: poll_interval, 5, HOUR),
-            "between two queries of the queue while nothing happens",
-        ),
-        Key::<BatchSettings>::new(
-            "nfs_timeout",
-            form!(Seconds: nfs_timeout, 0, HOUR),
-            "how long files of an ended job may take to appear on this host",
-        ),
-        Key::<BatchSettings>::new(
-            "grace",
-            form!(Seconds: grace, 0, LONGEST_GRACE),
-            "from a cancelled job's signal to the scheduler's cancel command",
-        ),
+        Key::<BatchSettings>::new("max_memory",
+            Form::Bytes { get: |t| t.rules.most_memory.map(|mebibytes| mebibytes << 20), set: |t, bytes| t.rules.most_memory = Some(bytes >> 20), least: 1 << 20, unlimited: false },
+            "the most memory in any one argument; more is refused").or("none"),
+        Key::<BatchSettings>::new("partitions",
+            Form::Texts { get: |t| t.rules.partitions.clone(), set: |t, at| t.rules.partitions = Some(names(&at)) },
+            "partitions or queues that may be named; others are refused").or("all"),
+        Key::<BatchSettings>::new("accounts", Form::Texts { get: |t| t.rules.accounts.clone(), set: |t, at| t.rules.accounts = Some(names(&at)) },
+            "accounts that may be charged; others are refused").or("all"),
+        Key::<BatchSettings>::new("qos", Form::Texts { get: |t| t.rules.qos.clone(), set: |t, at| t.rules.qos = Some(names(&at)) },
+            "qualities of service that may be named; others are refused").or("all"),
+        Key::<BatchSettings>::new("poll_interval", form!(Seconds: poll_interval, 5, HOUR), "between two queries of the queue while nothing happens"),
+        Key::<BatchSettings>::new("nfs_timeout", form!(Seconds: nfs_timeout, 0, HOUR),
+            "how long files of an ended job may take to appear on this host"),
+        Key::<BatchSettings>::new("grace", form!(Seconds: grace, 0, LONGEST_GRACE),
+            "from a cancelled job's signal to the scheduler's cancel command"),
     ],
 };
 

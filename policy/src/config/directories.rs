@@ -37,60 +37,29 @@ impl Default for Directories {
 }
 
 /// `[directories]`.
+#[rustfmt::skip]
 pub static DIRECTORIES_KEYS: Table<Directories> = Table {
     path: "directories",
     defaults: Directories::default,
     keys: &[
         DATA_DIR,
-        Key::<Directories>::new(
-            "user_builds_dir",
-            form!(Flag: user_builds_dir),
-            "the CI variable `CUSTOM_CI_BUILDS_DIR` names a directory, in which the account gets one of its own for builds",
-        ),
-        Key::<Directories>::new(
-            "per_job",
-            form!(Flag: per_job),
-            "each job has a build directory of its own, `<server>-<job>`, instead of its slot's",
-        ),
-        Key::<Directories>::new(
-            "create",
-            form!(Flag: upkeep.create),
-            "the first directory of `data_dir` with `$USER` in it is made where it is missing, mode 0700, see below",
-        ),
-        Key::<Directories>::new(
-            "group_access",
-            form!(Flag: upkeep.group_access),
-            "directories have mode 0750 instead of 0700, so that the account's primary group can read builds and cache",
-        ),
-        Key::<Directories>::new(
-            "max_age",
-            form!(Seconds: upkeep.max_age, HOUR, 36_500 * 24 * HOUR),
-            "a build directory that no job has used for so long is removed",
-        )
-        .or("none"),
-        Key::<Directories>::new(
-            "max_dirs",
-            form!(Number: upkeep.max_dirs, 1, u64::MAX),
-            "how many build directories stay on this host; the least recently used are removed",
-        )
-        .or("none"),
-        Key::<Directories>::new(
-            "min_free",
-            form!(Bytes: upkeep.min_free, 0),
-            "while less is free on their file system, the least recently used are removed",
-        )
-        .or("none"),
-        Key::<Directories>::new(
-            "cleanup_batch",
-            Form::Number {
-                get: |t| Some(t.upkeep.at_once.unwrap_or(0)),
-                set: |t, n| t.upkeep.at_once = (n > 0).then_some(n),
-                least: 0,
-                most: u64::MAX,
-            },
-            "how many directories the clean-up of one job removes at most; `0` for all, within a minute",
-        )
-        .was(&["remove_at_once"]),
+        Key::<Directories>::new("user_builds_dir", form!(Flag: user_builds_dir),
+            "the CI variable `CUSTOM_CI_BUILDS_DIR` names a directory, in which the account gets one of its own for builds"),
+        Key::<Directories>::new("per_job", form!(Flag: per_job),
+            "each job has a build directory of its own, `<server>-<job>`, instead of its slot's"),
+        Key::<Directories>::new("create", form!(Flag: upkeep.create),
+            "the first directory of `data_dir` with `$USER` in it is made where it is missing, mode 0700, see below"),
+        Key::<Directories>::new("group_access", form!(Flag: upkeep.group_access),
+            "directories have mode 0750 instead of 0700, so that the account's primary group can read builds and cache"),
+        Key::<Directories>::new("max_age", form!(Seconds: upkeep.max_age, HOUR, 36_500 * 24 * HOUR),
+            "a build directory that no job has used for so long is removed").or("none"),
+        Key::<Directories>::new("max_dirs", form!(Number: upkeep.max_dirs, 1, u64::MAX),
+            "how many build directories stay on this host; the least recently used are removed").or("none"),
+        Key::<Directories>::new("min_free", form!(Bytes: upkeep.min_free, 0),
+            "while less is free on their file system, the least recently used are removed").or("none"),
+        Key::<Directories>::new("cleanup_batch",
+            Form::Number { get: |t| Some(t.upkeep.at_once.unwrap_or(0)), set: |t, n| t.upkeep.at_once = (n > 0).then_some(n), least: 0, most: u64::MAX },
+            "how many directories the clean-up of one job removes at most; `0` for all, within a minute").was(&["remove_at_once"]),
     ],
 };
 

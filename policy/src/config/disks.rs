@@ -13,6 +13,7 @@ const LEAST_BYTES: u64 = 64 << 10;
 const MOST_OPERATIONS: u64 = (1 << 32) - 2;
 
 /// One table of `io_max`.
+#[rustfmt::skip]
 pub static DISK_KEYS: Table<DiskLimit> = Table {
     path: "limits[].io_max[]",
     defaults: || DiskLimit {
@@ -24,28 +25,12 @@ pub static DISK_KEYS: Table<DiskLimit> = Table {
         write_ops: None,
     },
     keys: &[
-        Key::<DiskLimit>::new(
-            "device",
-            form!(Path: device),
-            "a disk, or any path on a file system, for the whole disk on which it lies",
-        )
-        .or("required"),
-        Key::<DiskLimit>::new("read", form!(Bytes: read, LEAST_BYTES), "bytes read per second")
-            .or("not limited"),
-        Key::<DiskLimit>::new("write", form!(Bytes: write, LEAST_BYTES), "bytes written per second")
-            .or("not limited"),
-        Key::<DiskLimit>::new(
-            "read_ops",
-            form!(Number: read_ops, 10, MOST_OPERATIONS),
-            "read operations per second",
-        )
-        .or("not limited"),
-        Key::<DiskLimit>::new(
-            "write_ops",
-            form!(Number: write_ops, 10, MOST_OPERATIONS),
-            "write operations per second",
-        )
-        .or("not limited"),
+        Key::<DiskLimit>::new("device", form!(Path: device),
+            "a disk, or any path on a file system, for the whole disk on which it lies").or("required"),
+        Key::<DiskLimit>::new("read", form!(Bytes: read, LEAST_BYTES), "bytes read per second").or("not limited"),
+        Key::<DiskLimit>::new("write", form!(Bytes: write, LEAST_BYTES), "bytes written per second").or("not limited"),
+        Key::<DiskLimit>::new("read_ops", form!(Number: read_ops, 10, MOST_OPERATIONS), "read operations per second").or("not limited"),
+        Key::<DiskLimit>::new("write_ops", form!(Number: write_ops, 10, MOST_OPERATIONS), "write operations per second").or("not limited"),
     ],
 };
 

@@ -33,36 +33,21 @@ impl Default for IdentitySettings {
 }
 
 /// `[identity]`.
+#[rustfmt::skip]
 pub static IDENTITY_KEYS: Table<IdentitySettings> = Table {
     path: "identity",
     defaults: IdentitySettings::default,
     keys: &[
-        Key::<IdentitySettings>::new(
-            "sources",
-            Form::Texts {
-                get: |t| Some(t.sources.iter().map(|source| source.name().to_owned()).collect()),
-                set: |t, at| t.sources = sources(at),
-            },
-            "what proves an identity, in the order in which it is tried; `\"job_token\"` as the second serves jobs without `id_tokens:`",
-        ),
-        Key::<IdentitySettings>::new(
-            "token_variables",
-            Form::Texts {
-                get: |t| Some(t.token_variables.clone()),
-                set: |t, at| t.token_variables = token_variables(at),
-            },
-            "names of the jobs' `id_tokens:`, tried in order",
-        ),
-        Key::<IdentitySettings>::new(
-            "clock_skew",
-            form!(Seconds: clock_skew, 0, 300),
-            "by how much the clocks of this host and the server may differ",
-        ),
-        Key::<IdentitySettings>::new(
-            "late_stages",
-            form!(Seconds: late_stages, 0, HOUR),
-            "how long after the token's expiry late stages of the job still run",
-        ),
+        Key::<IdentitySettings>::new("sources",
+            Form::Texts { get: |t| Some(t.sources.iter().map(|source| source.name().to_owned()).collect()), set: |t, at| t.sources = sources(at) },
+            "what proves an identity, in the order in which it is tried; `\"job_token\"` as the second serves jobs without `id_tokens:`"),
+        Key::<IdentitySettings>::new("token_variables",
+            Form::Texts { get: |t| Some(t.token_variables.clone()), set: |t, at| t.token_variables = token_variables(at) },
+            "names of the jobs' `id_tokens:`, tried in order"),
+        Key::<IdentitySettings>::new("clock_skew", form!(Seconds: clock_skew, 0, 300),
+            "by how much the clocks of this host and the server may differ"),
+        Key::<IdentitySettings>::new("late_stages", form!(Seconds: late_stages, 0, HOUR),
+            "how long after the token's expiry late stages of the job still run"),
     ],
 };
 

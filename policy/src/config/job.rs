@@ -97,6 +97,7 @@ pub static LAUNCHER_KEYS: Table<Job> = Table {
 };
 
 /// The keys that `[job]` and profiles have.
+#[rustfmt::skip]
 pub static JOB_KEYS: Table<Job> = Table {
     path: "job",
     defaults: Job::default,
@@ -105,16 +106,16 @@ pub static JOB_KEYS: Table<Job> = Table {
             "where the user's script runs: `shell`, on this host; a scheduler, below; or a `[scheduler.NAME]`"),
         Key::<Job>::new("shell", form!(Path: shell), "a POSIX shell"),
         Key::<Job>::new("login_shell", form!(Flag: login_shell), "whether the shell reads the user's profile"),
-        Key::<Job>::new("no_new_privileges", form!(Flag: isolation.no_new_privileges), "setuid programs and file capabilities have no effect in jobs"),
+        Key::<Job>::new("no_new_privileges", form!(Flag: isolation.no_new_privileges),
+            "setuid programs and file capabilities have no effect in jobs"),
         Key::<Job>::new("block_tty_injection", form!(Flag: isolation.block_tty_injection),
             "`TIOCSTI` and `TIOCLINUX` fail with `EPERM`; needs `no_new_privileges`"),
         Key::<Job>::new("limit_setuid", form!(Flag: isolation.limit_setuid),
             "the setuid(2) family fails with `EPERM` for ids that are not the job's; needs `no_new_privileges`"),
         Key::<Job>::new("environment", form!(Variables: environment, values::check_variable),
             "variables of every job, beside `HOME`, `USER`, `LOGNAME` and `SHELL`"),
-        Key::<Job>::new("message", Form::Text {
-                get: |t| Some(t.message.clone().unwrap_or_default()), set: |t, at| t.message = values::message(at),
-            }, "what the user reads when the job is prepared, at most 4096 bytes").or("none"),
+        Key::<Job>::new("message", Form::Text { get: |t| Some(t.message.clone().unwrap_or_default()), set: |t, at| t.message = values::message(at) },
+            "what the user reads when the job is prepared, at most 4096 bytes").or("none"),
         Key::<Job>::new("stages", Form::Texts { get: |t| Some(t.stages.clone()), set: |t, at| t.stages = values::stages(&at.value) },
             "gitlab-runner's stages that run; a name may end in `*`. Others are skipped, with a line in the job log").or("all"),
         Key::<Job>::new("raise_stack_limit", form!(Flag: raise_stack_limit),

@@ -57,12 +57,13 @@ impl CgroupDriver {
 }
 
 /// `[limits.NAME]`.
+#[rustfmt::skip]
 pub static LIMITS_KEYS: Table<Limits> = Table {
     path: "limits[]",
     defaults: || Limits::unlimited(""),
     keys: &[
-        Key::<Limits>::new("memory", form!(Bytes: amounts.memory, LEAST_MEMORY), "memory of the job's processes together, page cache included")
-            .or("not limited"),
+        Key::<Limits>::new("memory", form!(Bytes: amounts.memory, LEAST_MEMORY),
+            "memory of the job's processes together, page cache included").or("not limited"),
         Key::<Limits>::new("swap", form!(Bytes: amounts.swap, 0), "swap beside the memory; needs `memory`").or("not limited"),
         Key::<Limits>::new("cpus", form!(Cpus: amounts.cpu), "processors of the job, such as `1.5`").or("not limited"),
         Key::<Limits>::new("pids", form!(Number: amounts.pids, 10, MOST_PIDS), "processes and threads of the job").or("not limited"),
@@ -75,30 +76,27 @@ pub static LIMITS_KEYS: Table<Limits> = Table {
         Key::<Limits>::new("max_cpus", form!(Cpus: maximum.cpu), "the same for `NUNBIRD_CPUS`").or("none"),
         Key::<Limits>::new("max_pids", form!(Number: maximum.pids, 10, MOST_PIDS), "the same for `NUNBIRD_PIDS`").or("none"),
         Key::<Limits>::new("on_excess", form!(Word: on_excess, OnExcess),
-            "what happens to a job that asks for more than the maximum: it is refused, or gets the maximum and a line in its log")
-            .was(&["above"]),
+            "what happens to a job that asks for more than the maximum: it is refused, or gets the maximum and a line in its log").was(&["above"]),
         Key::<Limits>::new("require", form!(Flag: require),
             "whether a job is refused when its limits cannot be set; with `false` it runs without any, with a warning in the job log"),
         Key::<Limits>::new("cgroup_driver", form!(Word: cgroup_driver, CgroupDriver), "how control groups are made, below").was(&["way"]),
-        Key::<Limits>::new("nofile", form!(Number: rlimits.nofile, LEAST_FILES, 1 << 30), "open files of a process (`RLIMIT_NOFILE`)")
-            .or("the runner's"),
-        Key::<Limits>::new("nproc", form!(Number: rlimits.nproc, 10, MOST_PIDS), "processes of the account (`RLIMIT_NPROC`)")
-            .or("the runner's"),
+        Key::<Limits>::new("nofile", form!(Number: rlimits.nofile, LEAST_FILES, 1 << 30),
+            "open files of a process (`RLIMIT_NOFILE`)").or("the runner's"),
+        Key::<Limits>::new("nproc", form!(Number: rlimits.nproc, 10, MOST_PIDS), "processes of the account (`RLIMIT_NPROC`)").or("the runner's"),
         Key::<Limits>::new("fsize", form!(BytesOrUnlimited: rlimits.fsize, 1 << 20), "size of a file (`RLIMIT_FSIZE`)").or("the runner's"),
         Key::<Limits>::new("core", form!(BytesOrUnlimited: rlimits.core, 0), "size of a core dump (`RLIMIT_CORE`)").or("the runner's"),
         Key::<Limits>::new("stack", form!(BytesOrUnlimited: rlimits.stack, LEAST_STACK),
-            "soft limit of the stack, which users can raise to `stack_hard`; `\"unlimited\"` is the hard limit. Overrides `raise_stack_limit` of `[job]`")
-            .or("the runner's"),
-        Key::<Limits>::new("stack_hard", form!(BytesOrUnlimited: rlimits.stack_hard, LEAST_STACK), "hard limit of the stack (`RLIMIT_STACK`)")
-            .or("the runner's"),
+            "soft limit of the stack, which users can raise to `stack_hard`; `\"unlimited\"` is the hard limit. Overrides `raise_stack_limit` of `[job]`").or("the runner's"),
+        Key::<Limits>::new("stack_hard", form!(BytesOrUnlimited: rlimits.stack_hard, LEAST_STACK),
+            "hard limit of the stack (`RLIMIT_STACK`)").or("the runner's"),
         Key::<Limits>::new("memlock", form!(BytesOrUnlimited: rlimits.memlock, 0),
             "memory that a process may lock (`RLIMIT_MEMLOCK`); InfiniBand needs `\"unlimited\"`").or("the runner's"),
         Key::<Limits>::new("as", form!(BytesOrUnlimited: rlimits.address_space, LEAST_ADDRESSES),
             "address space of a process (`RLIMIT_AS`)").or("the runner's"),
         Key::<Limits>::new("cpu_time", form!(Seconds: rlimits.cpu_time, 10, 36_500 * DAY),
             "processor time of a process (`RLIMIT_CPU`): it gets `SIGXCPU` then, and `SIGKILL` five seconds later").or("the runner's"),
-        Key::<Limits>::new("nice", form!(Number: standing.nice, 0, 19), "nice value of the job's processes, which users can raise and not lower")
-            .or("the runner's"),
+        Key::<Limits>::new("nice", form!(Number: standing.nice, 0, 19),
+            "nice value of the job's processes, which users can raise and not lower").or("the runner's"),
         Key::<Limits>::new("oom_score_adj", form!(Number: standing.oom_score_adj, 0, 1000),
             "added to the score of the out-of-memory killer; users can lower it to the runner's").or("the runner's"),
     ],

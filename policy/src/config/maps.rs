@@ -44,6 +44,7 @@ impl Word for MapKey {
 }
 
 /// `[map.NAME]`.
+#[rustfmt::skip]
 pub static MAP_KEYS: Table<MapFile> = Table {
     path: "map[]",
     defaults: || MapFile {
@@ -52,12 +53,7 @@ pub static MAP_KEYS: Table<MapFile> = Table {
         key: MapKey::UserLogin,
     },
     keys: &[
-        Key::<MapFile>::new(
-            "file",
-            form!(Path: file),
-            "lines `value account`, where `#` begins a comment, see below",
-        )
-        .or("required"),
+        Key::<MapFile>::new("file", form!(Path: file), "lines `value account`, where `#` begins a comment, see below").or("required"),
         Key::<MapFile>::new("key", form!(Word: key, MapKey), "what the first column has"),
     ],
 };

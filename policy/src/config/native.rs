@@ -41,15 +41,12 @@ impl Policy {
 }
 
 /// The keys above the first table.
+#[rustfmt::skip]
 pub static TOP_LEVEL_KEYS: Table<TopLevel> = Table {
     path: "",
     defaults: TopLevel::default,
     keys: &[
-        Key::<TopLevel>::new(
-            "downscope",
-            form!(Word: downscope, Downscope),
-            "how jobs get their account, below",
-        ),
+        Key::<TopLevel>::new("downscope", form!(Word: downscope, Downscope), "how jobs get their account, below"),
         Key::<TopLevel>::new("keys_dir", form!(Path: keys_dir), "where `nunbird-keys` keeps keys, below"),
     ],
 };

@@ -17,6 +17,7 @@ impl Word for SessionSpan {
 }
 
 /// `[pam]`.
+#[rustfmt::skip]
 pub static PAM_KEYS: Table<Pam> = Table {
     path: "pam",
     defaults: || Pam {
@@ -26,29 +27,12 @@ pub static PAM_KEYS: Table<Pam> = Table {
         session: SessionSpan::Stage,
     },
     keys: &[
-        Key::<Pam>::new(
-            "service",
-            Form::Text { get: |t| Some(t.service.clone()), set: |t, at| t.service = service(at) },
-            "a file of `/etc/pam.d`, root's",
-        ),
-        Key::<Pam>::new(
-            "timeout",
-            form!(Seconds: timeout, 1, 300),
-            "how long the modules may take to open a session, and again to close it",
-        ),
-        Key::<Pam>::new(
-            "session",
-            form!(Word: session, SessionSpan),
-            "what has a session of its own: each stage, or the whole job",
-        ),
-        Key::<Pam>::new(
-            "environment",
-            Form::Texts {
-                get: |t| Some(t.environment.clone()),
-                set: |t, at| t.environment = environment(&at),
-            },
-            "which variables of the session reach the job, see below; a name may end in `*`",
-        ),
+        Key::<Pam>::new("service", Form::Text { get: |t| Some(t.service.clone()), set: |t, at| t.service = service(at) },
+            "a file of `/etc/pam.d`, root's"),
+        Key::<Pam>::new("timeout", form!(Seconds: timeout, 1, 300), "how long the modules may take to open a session, and again to close it"),
+        Key::<Pam>::new("session", form!(Word: session, SessionSpan), "what has a session of its own: each stage, or the whole job"),
+        Key::<Pam>::new("environment", Form::Texts { get: |t| Some(t.environment.clone()), set: |t, at| t.environment = environment(&at) },
+            "which variables of the session reach the job, see below; a name may end in `*`"),
     ],
 };
 

@@ -118,6 +118,7 @@ fn server_name(url: &str) -> String {
 }
 
 /// `[[gitlab]]`.
+#[rustfmt::skip]
 pub static GITLAB_KEYS: Table<GitLabServer> = Table {
     path: "gitlab[]",
     defaults: || GitLabServer::with_url(String::new()),
@@ -131,20 +132,18 @@ pub static GITLAB_KEYS: Table<GitLabServer> = Table {
         Key::<GitLabServer>::new("issuer", Form::Text { get: |t| Some(t.issuer.clone()), set: |t, at| t.issuer = at.value.to_owned() },
             "the exact `iss` of its tokens").or("`url`"),
         Key::<GitLabServer>::new("ca_file", form!(PathOrNone: ca_file), "PEM file with the authorities for its certificate").or("the system's"),
-        Key::<GitLabServer>::new("algorithms", Form::Texts {
-                get: |t| Some(t.algorithms.iter().map(|one| one.word().to_owned()).collect()),
-                set: |t, at| t.algorithms = algorithms(at),
-            }, "signature algorithms accepted: `RS256`, which GitLab uses, `ES256`, `ES384`"),
+        Key::<GitLabServer>::new("algorithms",
+            Form::Texts { get: |t| Some(t.algorithms.iter().map(|one| one.word().to_owned()).collect()), set: |t, at| t.algorithms = algorithms(at) },
+            "signature algorithms accepted: `RS256`, which GitLab uses, `ES256`, `ES384`"),
         Key::<GitLabServer>::new("runner_ids", Form::Numbers(lens!(runner_ids)),
-            "ids of the runners whose jobs are accepted; other jobs are refused with `runner-ids`, and the audit event has the id")
-            .or("any"),
-        Key::<GitLabServer>::new("repository_urls", Form::Texts {
-                get: |t| (!t.repository_urls.is_empty()).then(|| t.repository_urls.clone()),
-                set: |t, at| t.repository_urls = at.value.iter().map(url).collect(),
-            }, "further URLs of its repositories, below").or("none"),
+            "ids of the runners whose jobs are accepted; other jobs are refused with `runner-ids`, and the audit event has the id").or("any"),
+        Key::<GitLabServer>::new("repository_urls",
+            Form::Texts { get: |t| (!t.repository_urls.is_empty()).then(|| t.repository_urls.clone()), set: |t, at| t.repository_urls = at.value.iter().map(url).collect() },
+            "further URLs of its repositories, below").or("none"),
         Key::<GitLabServer>::new("keys_max_age", form!(Seconds: keys_max_age, HOUR, 3650 * 24 * HOUR),
             "how long a key is used after it was last fetched, below"),
-        Key::<GitLabServer>::new("user_check", form!(Word: user_check, UserCheck), "whether the server is asked about the user of each job, see \"Who a login is\""),
+        Key::<GitLabServer>::new("user_check", form!(Word: user_check, UserCheck),
+            "whether the server is asked about the user of each job, see \"Who a login is\""),
     ],
 };
 

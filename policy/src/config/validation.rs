@@ -26,6 +26,7 @@ pub struct Validation {
 }
 
 /// `[validation]`.
+#[rustfmt::skip]
 pub static VALIDATION_KEYS: Table<Validation> = Table {
     path: "validation",
     defaults: || Validation {
@@ -40,11 +41,11 @@ pub static VALIDATION_KEYS: Table<Validation> = Table {
     keys: &[
         Key::<Validation>::new("script", form!(Path: script), "the program: root's, writable by nobody else").or("required"),
         Key::<Validation>::new("user", Form::Text { get: |t| Some(t.user.clone()), set: |t, at| t.user = at.value.to_owned() },
-            "the account that runs it: one that jobs may have, or one that `/etc/nunbird/floor` names (`validation_user`)")
-            .or("required"),
+            "the account that runs it: one that jobs may have, or one that `/etc/nunbird/floor` names (`validation_user`)").or("required"),
         Key::<Validation>::new("sha256", Form::Text { get: |t| t.sha256.clone(), set: |t, at| t.sha256 = Some(values::sha256(at)) },
             "its checksum, verified before each run").or("none"),
-        Key::<Validation>::new("user_variable", Form::Text { get: |t| t.user_variable.clone(), set: |t, at| t.user_variable = values::variable_name(at) },
+        Key::<Validation>::new("user_variable",
+            Form::Text { get: |t| t.user_variable.clone(), set: |t, at| t.user_variable = values::variable_name(at) },
             "the CI variable in which a user may name an account").or("none"),
         Key::<Validation>::new("environment", form!(Variables: environment, values::check_variable), "variables for it").or("none"),
         Key::<Validation>::new("timeout", form!(Seconds: timeout, 1, 300), "how long it may take"),
