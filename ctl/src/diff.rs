@@ -7,14 +7,14 @@ use crate::arguments::Diff;
 use crate::changed_keys::{self, Changed, Touched};
 use crate::explain::denial;
 use crate::host::{self, ThisHost};
-use crate::output::{DENIED, FAILURE, Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, DENIED, FAILURE, Format, OK, print, print_json};
 use crate::{claims, files, judgement, replay};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Decision, GitLabServer, Policy, Rule, Subject, Verdict};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, CtlError> {
     let old = files::read(&options.old, format)?.policy;
     let new = files::read(&options.new, format)?.policy;
     let host = ThisHost::of(&new, &options.runner.runner_user);

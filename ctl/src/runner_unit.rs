@@ -11,7 +11,7 @@ use crate::runner_config::Service;
 use crate::systemd::{self, Properties};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nunbird_cgroup::{Amounts, DiskAmounts, Way};
-use nunbird_policy::{CgroupDriver, Downscope, Limits, Outcome, Policy};
+use nunbird_policy::{CgroupDriver, Downscope, Limits, Policy, RuleOutcome};
 use nunbird_sys::patient;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -133,7 +133,7 @@ fn process(pid: u32) -> Option<Process> {
 }
 
 fn needs(policy: &Policy, service: Service) -> Needs {
-    let admitting = policy.rules.iter().filter(|rule| !matches!(rule.outcome, Outcome::Deny(_)));
+    let admitting = policy.rules.iter().filter(|rule| !matches!(rule.outcome, RuleOutcome::Deny(_)));
     let limits: Vec<Option<&Limits>> = admitting.map(|rule| policy.limits_of(rule)).collect();
     // Where every controller of version 2 is a hierarchy's of version 1, this file does not exist (cgroup-v2.rst).
     let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();

@@ -1,11 +1,11 @@
 //! The JSON schema of the configuration, made from what its reader asks for.
 
-use crate::output::{OK, Trouble, print_json};
+use crate::output::{CtlError, OK, print_json};
 use nunbird_policy::{KeyInfo, Kind, every_key, key_info};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-pub(crate) fn run() -> Result<u8, Trouble> {
+pub(crate) fn run() -> Result<u8, CtlError> {
     print_json(&schema())?;
     Ok(OK)
 }

@@ -123,7 +123,7 @@ fn record(
     let Judged { rule, account: entry, .. } = judged;
     let (job, directories) = policy.job_of(rule);
     let template = judged.data_dir.as_deref().unwrap_or(&directories.data_dir);
-    let place::Place { data_dir, builds_root } =
+    let place::JobDirectories { data_dir, builds_root } =
         place::of(policy, rule, entry, admitted, judged.data_dir.as_deref())?;
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
     let directory = data_dir.join("batch").join(&call.start.decision_id);

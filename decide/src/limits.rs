@@ -5,7 +5,7 @@ use crate::monitor::decider_failed;
 use nunbird_handover::{JobLimits, Record};
 use nunbird_host::refusal::{Refusal, print_error};
 use nunbird_judge::place;
-use nunbird_policy::{Limits, NotGranted};
+use nunbird_policy::{Limits, RequestRefused};
 use nunbird_requests::{Confine, Confined, Reply, Request};
 
 /// The limits of the job, its user's requests included.
@@ -14,8 +14,9 @@ use nunbird_requests::{Confine, Confined, Reply, Request};
 /// A denial for requests that are not granted.
 pub(crate) fn decide(call: &Call<'_>, limits: Option<&Limits>) -> Result<Option<JobLimits>, Refusal> {
     let Some(limits) = limits else { return Ok(None) };
-    let variable =
-        |name: &str| call.monitor.variable(name).map_err(|_| NotGranted(format!("{name} is no UTF-8 text")));
+    let variable = |name: &str| {
+        call.monitor.variable(name).map_err(|_| RequestRefused(format!("{name} is no UTF-8 text")))
+    };
     let (amounts, notes) = limits.asked(variable).map_err(|e| place::limits_refused(limits, &e))?;
     for line in notes {
         print_error(&format!("nunbird: {line}\n"));

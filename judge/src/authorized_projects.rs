@@ -6,7 +6,7 @@
 use crate::refusal::{Code, Refusal, print_error};
 use nunbird_files::own_file::Doubt;
 use nunbird_host::{OwnFile, System};
-use nunbird_policy::{AuthorizedProjects, MAX_AUTHORIZED_PROJECTS, UsersWord};
+use nunbird_policy::{AuthorizedProjects, MAX_AUTHORIZED_PROJECTS, ProjectsAnswer};
 use std::path::Path;
 
 /// Below the home directory.
@@ -30,7 +30,7 @@ pub fn check<E: From<Refusal>>(
     mode: AuthorizedProjects,
     account: &str,
     system: &impl System,
-    read: impl FnOnce(Vec<u8>) -> Result<UsersWord, E>,
+    read: impl FnOnce(Vec<u8>) -> Result<ProjectsAnswer, E>,
 ) -> Result<Option<u32>, E> {
     if mode == AuthorizedProjects::Off {
         return Ok(None);
@@ -51,7 +51,7 @@ pub fn check<E: From<Refusal>>(
     }
 }
 
-fn judge(word: &UsersWord) -> Result<Option<u32>, Refusal> {
+fn judge(word: &ProjectsAnswer) -> Result<Option<u32>, Refusal> {
     for (line, fault) in &word.faults {
         print_error(&format!("nunbird: warning: line {line} of ~/{FILE} admits nothing: {fault}\n"));
     }

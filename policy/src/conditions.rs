@@ -2,7 +2,7 @@
 
 use crate::account::AccountFacts;
 use crate::facts::{Fact, IdField, TextField};
-use crate::host::{Host, Trouble};
+use crate::host::{Host, HostError};
 use crate::lens::Lens;
 use crate::{IdentitySource, Pattern, Subject};
 use std::borrow::Cow;
@@ -160,8 +160,8 @@ impl Local {
     ///
     /// # Errors
     /// When the host does not answer.
-    pub(crate) fn holds(&self, name: &str, host: &dyn Host) -> Result<Option<bool>, Trouble> {
-        let with = |test: &dyn Fn(&AccountFacts) -> Result<bool, Trouble>| {
+    pub(crate) fn holds(&self, name: &str, host: &dyn Host) -> Result<Option<bool>, HostError> {
+        let with = |test: &dyn Fn(&AccountFacts) -> Result<bool, HostError>| {
             account(name, host)?.map(|facts| test(&facts)).transpose()
         };
         match self {
@@ -184,7 +184,7 @@ impl Local {
     ///
     /// # Errors
     /// When the host does not answer.
-    pub(crate) fn seen(&self, name: &str, host: &dyn Host) -> Result<Option<String>, Trouble> {
+    pub(crate) fn seen(&self, name: &str, host: &dyn Host) -> Result<Option<String>, HostError> {
         Ok(match self {
             Local::Account(_) => Some(name.to_owned()),
             Local::Uid(_) => account(name, host)?.map(|facts| facts.uid.to_string()),
@@ -214,7 +214,7 @@ impl Local {
 }
 
 /// The user database is not asked about a text that cannot be an account's name.
-fn account(name: &str, host: &dyn Host) -> Result<Option<AccountFacts>, Trouble> {
+fn account(name: &str, host: &dyn Host) -> Result<Option<AccountFacts>, HostError> {
     if crate::check_name(name).is_err() { Ok(None) } else { host.account(name) }
 }
 

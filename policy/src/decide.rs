@@ -6,10 +6,10 @@
 use crate::absent::rule_for_absent_account;
 use crate::account::{AccountFacts, Violation, check_account, check_name};
 use crate::conditions::Local;
-use crate::host::{Host, Trouble};
+use crate::host::{Host, HostError};
 use crate::pinning::is_pinned;
 use crate::server_user::{self, UserViolation};
-use crate::{Condition, Downscope, Outcome, Pinning, Policy, Rule, RunAs, Subject};
+use crate::{Condition, Downscope, Pinning, Policy, Rule, RuleOutcome, RunAs, Subject};
 use nunbird_handover::Code;
 
 /// What the policy says about a job, and how it came to it.
@@ -66,7 +66,7 @@ pub enum Verdict<'p> {
     /// No rule fits.
     NoRule,
     /// The host did not answer a question that the decision needs.
-    Failed(Trouble),
+    Failed(HostError),
 }
 
 /// One rule that was looked at.
@@ -105,7 +105,7 @@ fn find<'p>(
     host: &dyn Host,
     caller: u32,
     steps: &mut Vec<Step<'p>>,
-) -> Result<Verdict<'p>, Trouble> {
+) -> Result<Verdict<'p>, HostError> {
     for rule in &policy.rules {
         let failed = mismatch(policy, rule, subject, host)?;
         steps.push(Step { rule, failed });
@@ -127,7 +127,7 @@ fn mismatch<'p>(
     rule: &'p Rule,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<Option<Mismatch<'p>>, Trouble> {
+) -> Result<Option<Mismatch<'p>>, HostError> {
     let mut judge = Judge { policy, rule, subject, host, account: None };
     for condition in &rule.conditions {
         if judge.holds(condition, judge.denies())? != Some(true) {
@@ -159,10 +159,10 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn denies(&self) -> bool {
-        matches!(self.rule.outcome, Outcome::Deny(_))
+        matches!(self.rule.outcome, RuleOutcome::Deny(_))
     }
 
-    fn account(&mut self) -> Result<Option<&str>, Trouble> {
+    fn account(&mut self) -> Result<Option<&str>, HostError> {
         if self.account.is_none() {
             self.account = Some(candidate(self.policy, self.rule, self.subject, self.host)?);
         }
@@ -170,7 +170,7 @@ impl Judge<'_> {
     }
 
     /// Whether the condition holds; none where that is not known. `needed`: a local group that it names keeps jobs out.
-    fn holds(&mut self, condition: &Condition, needed: bool) -> Result<Option<bool>, Trouble> {
+    fn holds(&mut self, condition: &Condition, needed: bool) -> Result<Option<bool>, HostError> {
         let local = match condition.holds(self.subject) {
             Ok(known) => return Ok(known),
             Err(local) => local,
@@ -192,18 +192,18 @@ pub(crate) fn candidate(
     rule: &Rule,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<Option<String>, Trouble> {
+) -> Result<Option<String>, HostError> {
     let itself = || Some(subject.validated.clone().unwrap_or_else(|| subject.user_login.clone()));
     Ok(match &rule.outcome {
-        Outcome::Deny(_) => itself(),
-        Outcome::RunAs(RunAs::UserLogin) => Some(subject.user_login.clone()),
-        Outcome::RunAs(RunAs::Validated) => subject.validated.clone(),
-        Outcome::RunAs(RunAs::Account(name)) => Some(name.clone()),
-        Outcome::RunAs(RunAs::Map(name)) => match policy.maps.get(name) {
+        RuleOutcome::Deny(_) => itself(),
+        RuleOutcome::RunAs(RunAs::UserLogin) => Some(subject.user_login.clone()),
+        RuleOutcome::RunAs(RunAs::Validated) => subject.validated.clone(),
+        RuleOutcome::RunAs(RunAs::Account(name)) => Some(name.clone()),
+        RuleOutcome::RunAs(RunAs::Map(name)) => match policy.maps.get(name) {
             Some(map) => crate::map::look_up(map, subject, host)?,
             None => None,
         },
-        Outcome::RunAs(RunAs::Identity { provider, attribute }) => {
+        RuleOutcome::RunAs(RunAs::Identity { provider, attribute }) => {
             crate::map::identity(subject, provider, attribute.as_deref())
         }
     })
@@ -215,8 +215,8 @@ fn apply<'p>(
     subject: &Subject,
     host: &dyn Host,
     caller: u32,
-) -> Result<Verdict<'p>, Trouble> {
-    if let Outcome::Deny(message) = &rule.outcome {
+) -> Result<Verdict<'p>, HostError> {
+    if let RuleOutcome::Deny(message) = &rule.outcome {
         return Ok(Verdict::DeniedByRule { rule, message });
     }
     if let Some(violation) = server_user::check_login(policy, rule, subject) {
@@ -245,7 +245,7 @@ fn of_its_user<'p>(
     subject: &Subject,
     host: &dyn Host,
     account: AccountFacts,
-) -> Result<Verdict<'p>, Trouble> {
+) -> Result<Verdict<'p>, HostError> {
     if !is_pinned(policy, rule, subject, &account.name) {
         return Ok(Verdict::Admitted { rule, account });
     }
@@ -266,7 +266,7 @@ pub fn check(
     account: &str,
     host: &dyn Host,
     caller: u32,
-) -> Result<Result<AccountFacts, Violation>, Trouble> {
+) -> Result<Result<AccountFacts, Violation>, HostError> {
     if let Err(violation) = check_name(account) {
         return Ok(Err(violation));
     }
@@ -288,8 +288,8 @@ pub fn check(
 
 /// A group that keeps jobs out and does not exist, because its name is misspelt or the name service has lost it, would let
 /// everybody in.
-fn missing_group(name: &str) -> Trouble {
-    Trouble {
+fn missing_group(name: &str) -> HostError {
+    HostError {
         code: Code::Group,
         detail: format!("this host has no group `{name}`, by which the policy keeps jobs out"),
     }

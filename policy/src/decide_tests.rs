@@ -340,7 +340,7 @@ proptest! {
             let failed = predicates.iter().find(|p| !p.fits).map(|p| {
                 if p.exception { Mismatch::Exception(p.condition) } else { Mismatch::Condition(p.condition) }
             });
-            let denies = matches!(step.rule.outcome, crate::Outcome::Deny(_));
+            let denies = matches!(step.rule.outcome, crate::RuleOutcome::Deny(_));
             let nobody = (!denies && account.is_none()).then_some(Mismatch::NoAccount);
             prop_assert_eq!(step.failed, failed.or(nobody));
             match &decision.verdict {

@@ -1,8 +1,8 @@
 //! Every condition of a rule with the value it saw, for people who ask why.
 
 use crate::decide::candidate;
-use crate::host::{Host, Trouble};
-use crate::{Condition, Outcome, Policy, Rule, Subject};
+use crate::host::{Host, HostError};
+use crate::{Condition, Policy, Rule, RuleOutcome, Subject};
 
 /// One condition of a rule, judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub fn explain_rule<'p>(
     rule: &'p Rule,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<(Vec<Predicate<'p>>, Option<String>), Trouble> {
-    let denies = matches!(rule.outcome, Outcome::Deny(_));
+) -> Result<(Vec<Predicate<'p>>, Option<String>), HostError> {
+    let denies = matches!(rule.outcome, RuleOutcome::Deny(_));
     let when = rule.conditions.iter().map(|condition| (condition, false));
     let all = || when.clone().chain(rule.exceptions.iter().map(|condition| (condition, true)));
     let fits = |exception: bool, known: Option<bool>| match (exception, known) {
@@ -53,6 +53,6 @@ pub fn explain_rule<'p>(
         };
         Ok(Predicate { condition, exception, seen, holds, fits: fits(exception, holds) })
     };
-    let predicates = all().map(judge).collect::<Result<_, Trouble>>()?;
+    let predicates = all().map(judge).collect::<Result<_, HostError>>()?;
     Ok((predicates, account))
 }

@@ -35,7 +35,9 @@ mod workplace;
 
 pub use account::{AccountFacts, Violation, check_account, check_name};
 pub use amount::{amount_text, cpus_text};
-pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
+pub use authorized_projects::{
+    LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, ProjectsAnswer, projects_answer,
+};
 pub use commands::{program_command, refresh_command, shell_word};
 pub use conditions::{Condition, Local, Matcher, Wanted};
 pub use config::{
@@ -43,19 +45,19 @@ pub use config::{
     BatchSettings, DEFAULT_KEYS_MAX_AGE, DIRECTORIES_KEYS, DISK_KEYS, Dialect, Directories, Downscope,
     Executor, Expectation, FormerName, GITLAB_KEYS, GitLabServer, IDENTITY_KEYS, IdentitySettings, Images,
     JOB_KEYS, Job, Key, KeyInfo, Kind, LAUNCHER_KEYS, LIMITS_KEYS, LimitsSaidBy, LocalFacts, MAP_KEYS,
-    MapFile, MapKey, NO_GITLAB_SERVER, Outcome, PAM_KEYS, PROFILE_DIRECTORIES_KEYS, PartialReading, Pinning,
-    Policy, Profile, Reading, Rule, RuleLimits, RunAs, SCHEDULER_KEYS, SchedulerFile, Setting, SourceFile,
-    TOP_LEVEL_KEYS, Table, TestCase, TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d, every_key,
-    key_info, toml_key, toml_string,
+    MapFile, MapKey, NO_GITLAB_SERVER, PAM_KEYS, PROFILE_DIRECTORIES_KEYS, PartialReading, Pinning, Policy,
+    Profile, Reading, Rule, RuleLimits, RuleOutcome, RunAs, SCHEDULER_KEYS, SchedulerFile, Setting,
+    SourceFile, TOP_LEVEL_KEYS, Table, TestCase, TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d,
+    every_key, key_info, toml_key, toml_string,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
-pub use diagnostic::{Diagnostic, Place};
+pub use diagnostic::{Diagnostic, Location};
 pub use duration::duration_text;
 pub use explain::{Predicate, explain_rule};
 pub use facts::{ByJobToken, Claim, Content, FACTS, Fact, Field, IdField, TextField};
-pub use host::{Host, Trouble};
+pub use host::{Host, HostError};
 pub use lens::Lens;
-pub use limits::{CgroupDriver, Limits, Maximum, NotGranted, OnExcess};
+pub use limits::{CgroupDriver, Limits, Maximum, OnExcess, RequestRefused};
 pub use lint::{Lint, lint};
 pub use map::{MapFinding, check_map};
 pub use nunbird_handover::{Audit, Syslog};

@@ -95,7 +95,7 @@ impl Limits {
 }
 
 /// One of the three variables, and the amount it is about.
-struct Wish {
+struct UserRequest {
     variable: &'static str,
     what: &'static str,
     parse: fn(&str) -> Option<u64>,
@@ -103,21 +103,21 @@ struct Wish {
     form: &'static str,
 }
 
-const MEMORY: Wish = Wish {
+const MEMORY: UserRequest = UserRequest {
     variable: "NUNBIRD_MEMORY",
     what: "memory",
     parse: |text| bytes(text).filter(|bytes| *bytes >= LEAST_MEMORY),
     text: amount_text,
     form: "write a whole number with K, M, G or T, from 4MiB, such as 4G",
 };
-const CPUS: Wish = Wish {
+const CPUS: UserRequest = UserRequest {
     variable: "NUNBIRD_CPUS",
     what: "processors",
     parse: cpus,
     text: cpus_text,
     form: "write a number from 0.01 to 100000 with at most three decimals, such as 1.5",
 };
-const PIDS: Wish = Wish {
+const PIDS: UserRequest = UserRequest {
     variable: "NUNBIRD_PIDS",
     what: "processes",
     parse: pids,
@@ -132,7 +132,7 @@ pub(crate) const MOST_PIDS: u64 = 4 << 20;
 
 /// Why a user's wish is not granted, in words for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotGranted(pub String);
+pub struct RequestRefused(pub String);
 
 impl Limits {
     /// The job's amounts, with a line for the user on each wish.
@@ -142,8 +142,8 @@ impl Limits {
     /// gives the value of a CI variable, or what is wrong with it.
     pub fn asked(
         &self,
-        mut variable: impl FnMut(&str) -> Result<Option<String>, NotGranted>,
-    ) -> Result<(Amounts, Vec<String>), NotGranted> {
+        mut variable: impl FnMut(&str) -> Result<Option<String>, RequestRefused>,
+    ) -> Result<(Amounts, Vec<String>), RequestRefused> {
         let mut amounts = self.amounts;
         let mut told = Vec::new();
         let Maximum { memory, cpu, pids } = self.maximum;
@@ -162,27 +162,29 @@ impl Limits {
 
     fn grant(
         &self,
-        wish: &Wish,
+        wish: &UserRequest,
         text: &str,
         maximum: Option<u64>,
         told: &mut Vec<String>,
-    ) -> Result<u64, NotGranted> {
-        let Wish { variable, what, parse, text: show, form } = wish;
+    ) -> Result<u64, RequestRefused> {
+        let UserRequest { variable, what, parse, text: show, form } = wish;
         let Some(asked) = parse(text) else {
             let text = nunbird_handover::Untrusted(text);
-            return Err(NotGranted(format!(
+            return Err(RequestRefused(format!(
                 "{variable} is `{text}`, which is not an amount of {what}; {form}"
             )));
         };
         let Some(most) = maximum else {
-            return Err(NotGranted(format!("{variable} is set, and this site lets jobs ask for no {what}")));
+            return Err(RequestRefused(format!(
+                "{variable} is set, and this site lets jobs ask for no {what}"
+            )));
         };
         if asked <= most {
             told.push(format!("{variable}: {} as asked for", show(asked)));
             return Ok(asked);
         }
         match self.on_excess {
-            OnExcess::Refuse => Err(NotGranted(format!(
+            OnExcess::Refuse => Err(RequestRefused(format!(
                 "{variable} asks for {}, and {} is the most that this site gives",
                 show(asked),
                 show(most)
@@ -218,7 +220,7 @@ mod tests {
         }
     }
 
-    fn ask(above: OnExcess, name: &str, value: &str) -> Result<(Amounts, Vec<String>), NotGranted> {
+    fn ask(above: OnExcess, name: &str, value: &str) -> Result<(Amounts, Vec<String>), RequestRefused> {
         limits(above).asked(|asked| Ok((asked == name).then(|| value.to_owned())))
     }
 

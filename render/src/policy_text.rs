@@ -90,8 +90,8 @@ impl Writer<'_> {
             self.key(&format!("unless.{}", exception.key()), &wanted(&exception.wanted()));
         }
         match &rule.outcome {
-            Outcome::Deny(message) => self.key("deny", &toml_string(message)),
-            Outcome::RunAs(run_as) => self.key("run_as", &run_as_of(run_as)),
+            RuleOutcome::Deny(message) => self.key("deny", &toml_string(message)),
+            RuleOutcome::RunAs(run_as) => self.key("run_as", &run_as_of(run_as)),
         }
         if let Some(profile) = &rule.profile {
             self.key("profile", &toml_string(profile));

@@ -31,7 +31,7 @@ fn parse(text: &str) -> Policy {
 #[test]
 fn the_example_configuration_is_one_and_admits_nobody() {
     let policy = parse(&text("packaging/config.toml"));
-    assert!(policy.rules.iter().all(|rule| matches!(rule.outcome, nunbird_policy::Outcome::Deny(_))));
+    assert!(policy.rules.iter().all(|rule| matches!(rule.outcome, nunbird_policy::RuleOutcome::Deny(_))));
 }
 
 #[test]

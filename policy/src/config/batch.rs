@@ -4,7 +4,7 @@ use super::executor::{Executor, SchedulerFile};
 use super::keys::{Form, Key, Setting, Table, form};
 use super::reader::{At, Section};
 use super::values;
-use crate::{Place, suggest};
+use crate::{Location, suggest};
 use nunbird_handover::{DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -107,7 +107,7 @@ pub static BATCH_KEYS: Table<BatchSettings> = Table {
 pub static SCHEDULER_KEYS: Table<SchedulerFile> = Table {
     path: "scheduler[]",
     defaults: || SchedulerFile {
-        place: Place { file: "".into(), line: 0, column: 0 },
+        place: Location { file: "".into(), line: 0, column: 0 },
         description: PathBuf::new(),
     },
     keys: &[Key::<SchedulerFile>::new(

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// What rules may name.
-pub(super) struct Known<'k> {
+pub(super) struct RuleNames<'k> {
     pub(super) profiles: &'k BTreeMap<String, Profile>,
     pub(super) maps: &'k BTreeMap<String, MapFile>,
     /// Whether a validation program is configured.
@@ -24,7 +24,7 @@ const SOURCES: [(&str, IdentitySource); 2] =
     [("id_token", IdentitySource::IdToken), ("job_token", IdentitySource::JobToken)];
 
 /// Reads the conditions. One that cannot be read is a finding, so that no rule is wider than it is written.
-pub(super) fn read(mut table: Section<'_>, known: &Known<'_>) -> Vec<Condition> {
+pub(super) fn read(mut table: Section<'_>, known: &RuleNames<'_>) -> Vec<Condition> {
     let mut all = Vec::new();
     let t = &mut table;
     for &fact in FACTS {
@@ -54,7 +54,7 @@ pub(super) fn read(mut table: Section<'_>, known: &Known<'_>) -> Vec<Condition> 
 }
 
 /// A server that is not configured would make a rule that never fits, or a denial that never comes.
-fn check_servers(table: &mut Section<'_>, patterns: &[Pattern], known: &Known<'_>) {
+fn check_servers(table: &mut Section<'_>, patterns: &[Pattern], known: &RuleNames<'_>) {
     for pattern in patterns {
         if !known.gitlab.iter().any(|server| pattern.matches(&server.name)) {
             let names: Vec<&str> = known.gitlab.iter().map(|server| server.name.as_str()).collect();

@@ -1,6 +1,6 @@
 //! The files of a configuration, and what reading them gathers: findings, places, and the keys that were asked for.
 
-use crate::{Diagnostic, Place};
+use crate::{Diagnostic, Location};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(super) struct Document<'t> {
 #[derive(Default)]
 pub(super) struct Shared {
     pub(super) findings: RefCell<Vec<Diagnostic>>,
-    pub(super) origins: RefCell<BTreeMap<String, Place>>,
+    pub(super) origins: RefCell<BTreeMap<String, Location>>,
     pub(super) asked: RefCell<BTreeMap<String, Kind>>,
     pub(super) former: RefCell<Vec<FormerName>>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Shared {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormerName {
     /// The place of the value.
-    pub place: Place,
+    pub place: Location,
     /// What is written.
     pub former: &'static str,
     /// Its name today.
@@ -39,14 +39,14 @@ impl Shared {
         self.findings.borrow().is_empty()
     }
 
-    pub(super) fn note_former(&self, place: Place, former: &'static str, name: &'static str) {
+    pub(super) fn note_former(&self, place: Location, former: &'static str, name: &'static str) {
         self.former.borrow_mut().push(FormerName { place, former, name });
     }
 
     /// Findings, where each key came from, which keys were asked for, and what was written by a former name.
     pub(super) fn into_parts(
         self,
-    ) -> (Vec<Diagnostic>, BTreeMap<String, Place>, BTreeMap<String, Kind>, Vec<FormerName>) {
+    ) -> (Vec<Diagnostic>, BTreeMap<String, Location>, BTreeMap<String, Kind>, Vec<FormerName>) {
         let mut findings = self.findings.into_inner();
         findings.sort_by(|a, b| {
             let key = |d: &Diagnostic| (d.place.file.clone(), d.place.line, d.place.column);
@@ -106,7 +106,7 @@ impl Spot<'_> {
         document.shared.findings.borrow_mut().push(finding);
     }
 
-    pub(super) fn place(self) -> Place {
+    pub(super) fn place(self) -> Location {
         self.document.place(self.offset)
     }
 }
@@ -124,12 +124,12 @@ impl<'t> Document<'t> {
         Document { file, text, lines, shared }
     }
 
-    fn place(&self, offset: usize) -> Place {
+    fn place(&self, offset: usize) -> Location {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
         let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place { file: self.file.to_path_buf(), line: small(line), column: small(column) }
+        Location { file: self.file.to_path_buf(), line: small(line), column: small(column) }
     }
 
     /// Parses the file. What is no TOML is a finding; the rest of the file is read all the same.

@@ -1,6 +1,6 @@
 //! Where a job's scripts run.
 
-use crate::Place;
+use crate::Location;
 use std::path::PathBuf;
 
 /// Where the user's script runs.
@@ -29,7 +29,7 @@ impl Executor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchedulerFile {
     /// Where it stands in the configuration.
-    pub place: Place,
+    pub place: Location,
     /// The description: root's, writable by nobody else, readable by the jobs' accounts.
     pub description: PathBuf,
 }

@@ -128,13 +128,13 @@ pub static JOB_KEYS: Table<Job> = Table {
 };
 
 /// What `executor` and `limits` may name.
-pub(super) struct Named<'k> {
+pub(super) struct JobNames<'k> {
     pub(super) schedulers: &'k BTreeMap<String, SchedulerFile>,
-    pub(super) limits: &'k limits::Known,
+    pub(super) limits: &'k limits::LimitsByName,
 }
 
 /// `[job]`.
-pub(super) fn read(mut table: Section<'_>, known: &Named<'_>) -> Job {
+pub(super) fn read(mut table: Section<'_>, known: &JobNames<'_>) -> Job {
     let mut job = Job::default();
     LAUNCHER_KEYS.read(&mut table, &mut job);
     read_shared(&mut table, &mut job, known);
@@ -143,7 +143,7 @@ pub(super) fn read(mut table: Section<'_>, known: &Named<'_>) -> Job {
 }
 
 /// The keys that `[job]` and profiles have; what the table does not say stays as it is.
-pub(super) fn read_shared(table: &mut Section<'_>, job: &mut Job, known: &Named<'_>) {
+pub(super) fn read_shared(table: &mut Section<'_>, job: &mut Job, known: &JobNames<'_>) {
     JOB_KEYS.read(table, job);
     job.executor = batch::executor(table, &job.executor, known.schedulers);
     job.limits = limits::named(table, job.limits.as_ref(), known.limits);

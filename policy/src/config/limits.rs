@@ -24,7 +24,7 @@ const LEAST_ADDRESSES: u64 = 512 << 20;
 const LEAST_STACK: u64 = 1 << 20;
 
 /// Limits by name.
-pub(super) type Known = BTreeMap<String, Limits>;
+pub(super) type LimitsByName = BTreeMap<String, Limits>;
 
 impl Word for OnExcess {
     const WORDS: &'static [(&'static str, Self)] =
@@ -103,8 +103,8 @@ pub static LIMITS_KEYS: Table<Limits> = Table {
 };
 
 /// `[limits.NAME]`.
-pub(super) fn all(root: &mut Section<'_>) -> Known {
-    let mut known = Known::new();
+pub(super) fn all(root: &mut Section<'_>) -> LimitsByName {
+    let mut known = LimitsByName::new();
     for (name, table) in root.named("limits") {
         values::check_label(&name, "set of limits");
         known.insert(name.value.to_owned(), one(name.value, table));
@@ -150,16 +150,16 @@ pub(super) fn setting(limits: Option<&Limits>) -> Option<Setting> {
 }
 
 /// `limits`, of `[job]` or of a profile; an empty name takes those of `[job]` away.
-pub(super) fn named(table: &mut Section<'_>, base: Option<&Limits>, known: &Known) -> Option<Limits> {
+pub(super) fn named(table: &mut Section<'_>, base: Option<&Limits>, known: &LimitsByName) -> Option<Limits> {
     table.text("limits").map_or_else(|| base.cloned(), |at| of_name(&at, known))
 }
 
 /// `limits` of a rule; an empty name takes those of its profile and of `[job]` away.
-pub(super) fn of_rule(at: &At<'_, &str>, known: &Known) -> RuleLimits {
+pub(super) fn of_rule(at: &At<'_, &str>, known: &LimitsByName) -> RuleLimits {
     RuleLimits { limits: of_name(at, known), place: at.spot.place() }
 }
 
-fn of_name(at: &At<'_, &str>, known: &Known) -> Option<Limits> {
+fn of_name(at: &At<'_, &str>, known: &LimitsByName) -> Option<Limits> {
     let found = known.get(at.value).cloned();
     if found.is_none() && !at.value.is_empty() {
         unknown(at, known);
@@ -167,7 +167,7 @@ fn of_name(at: &At<'_, &str>, known: &Known) -> Option<Limits> {
     found
 }
 
-fn unknown(at: &At<'_, &str>, known: &Known) {
+fn unknown(at: &At<'_, &str>, known: &LimitsByName) {
     let help = match suggest::nearest(at.value, known.keys().map(String::as_str)) {
         Some(near) => format!("write `{near}`"),
         None => "add a table `[limits.NAME]`".to_owned(),

@@ -3,7 +3,7 @@
 use super::keys::{Key, Table, Word, form};
 use super::reader::Section;
 use super::values;
-use crate::Place;
+use crate::Location;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapFile {
     /// Where it stands in the configuration.
-    pub place: Place,
+    pub place: Location,
     /// The file: root's, writable by nobody else.
     pub file: PathBuf,
     /// Which fact its first column has.
@@ -48,7 +48,7 @@ impl Word for MapKey {
 pub static MAP_KEYS: Table<MapFile> = Table {
     path: "map[]",
     defaults: || MapFile {
-        place: Place { file: PathBuf::new(), line: 0, column: 0 },
+        place: Location { file: PathBuf::new(), line: 0, column: 0 },
         file: PathBuf::from("/"),
         key: MapKey::UserLogin,
     },

@@ -27,7 +27,7 @@ mod toml_text;
 mod validation;
 mod values;
 
-use crate::{Diagnostic, Place};
+use crate::{Diagnostic, Location};
 pub use accounts::{ACCOUNTS_KEYS, Accounts, AuthorizedProjects, Pinning};
 pub use audit::AUDIT_KEYS;
 pub use batch::{BATCH_KEYS, BatchSettings, SCHEDULER_KEYS};
@@ -79,7 +79,7 @@ pub struct Reading {
     /// What it means.
     pub policy: Policy,
     /// Where each key stands that is not inside a rule or a test: `accounts.min_uid`, `gitlab[0].url`, `profile.big.shell`.
-    pub origins: BTreeMap<String, Place>,
+    pub origins: BTreeMap<String, Location>,
     /// Every key that the configuration could have had, inside the tables that it has; `[]` stands for an element of an
     /// array of tables or for a name of the site's choice.
     pub keys: BTreeMap<String, Kind>,
@@ -96,7 +96,7 @@ pub struct PartialReading {
     /// Every finding.
     pub findings: Vec<Diagnostic>,
     /// As in [`Reading`].
-    pub origins: BTreeMap<String, Place>,
+    pub origins: BTreeMap<String, Location>,
     /// As in [`Reading`].
     pub keys: BTreeMap<String, Kind>,
     /// As in [`Reading`].
@@ -165,7 +165,7 @@ impl Policy {
         let mut tests = Vec::new();
         if shared.is_clean() {
             let mut root = Section::root(&documents, &tables, &shared);
-            let known = conditions::Known {
+            let known = conditions::RuleNames {
                 profiles: &self.profiles,
                 maps: &self.maps,
                 validated: self.validation.is_some(),

@@ -2,7 +2,7 @@
 
 use super::executor::SchedulerFile;
 use super::{Accounts, Directories, GitLabServer, IdentitySettings, Job, MapFile, UserCheck, Validation};
-use crate::{Condition, Place, ServerUser, Subject};
+use crate::{Condition, Location, ServerUser, Subject};
 use nunbird_handover::{Audit, Pam};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -72,13 +72,13 @@ pub enum Downscope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     /// Where it stands.
-    pub place: Place,
+    pub place: Location,
     /// How scripts run.
     pub job: Job,
     /// Where they work.
     pub directories: Directories,
     /// Where its own `limits` stand; none where those of `[job]` hold.
-    pub limits: Option<Place>,
+    pub limits: Option<Location>,
 }
 
 /// What the site expects of its rules: `[[test]]`.
@@ -87,7 +87,7 @@ pub struct TestCase {
     /// Unique.
     pub name: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: Location,
     /// The job.
     pub subject: Subject,
     /// What the host is to know about the account, in place of the user database.
@@ -128,13 +128,13 @@ pub struct Rule {
     /// Unique.
     pub name: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: Location,
     /// All must hold.
     pub conditions: Vec<Condition>,
     /// None may hold. Of a rule that gives an account, each must be known not to hold.
     pub exceptions: Vec<Condition>,
     /// What happens then.
-    pub outcome: Outcome,
+    pub outcome: RuleOutcome,
     /// The profile that the job runs by, a key of [`Policy::profiles`].
     pub profile: Option<String>,
     /// What its jobs may use, whatever the profile and `[job]` say; none where the rule says nothing.
@@ -150,7 +150,7 @@ pub struct Rule {
 
 /// What a rule does with a job that fits it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RuleOutcome {
     /// Run it.
     RunAs(RunAs),
     /// Refuse it, with words for the user.
@@ -183,16 +183,16 @@ pub struct RuleLimits {
     /// One of [`Policy::limits`]; none where the rule takes the limits away.
     pub limits: Option<crate::Limits>,
     /// Where the key stands.
-    pub place: Place,
+    pub place: Location,
 }
 
 /// Whose word on the limits of a rule's jobs holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitsSaidBy<'p> {
     /// The rule's own, and where it stands.
-    Rule(&'p Place),
+    Rule(&'p Location),
     /// That of the profile of this name, and where it stands.
-    Profile(&'p str, &'p Place),
+    Profile(&'p str, &'p Location),
     /// `[job]`'s, which may say nothing.
     Job,
 }

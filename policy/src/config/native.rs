@@ -1,7 +1,7 @@
 //! Nunbird's own configuration, table by table.
 
 use super::directories::PROFILE_DIRECTORIES_KEYS;
-use super::job::{self, Named};
+use super::job::{self, JobNames};
 use super::keys::{Key, Table, Word, form};
 use super::model::*;
 use super::reader::Section;
@@ -66,7 +66,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let directories = directories::read(root.table("directories"), downscope == Downscope::Setuid);
     let schedulers = batch::schedulers(&mut root);
     let limits = limits::all(&mut root);
-    let known = Named { schedulers: &schedulers, limits: &limits };
+    let known = JobNames { schedulers: &schedulers, limits: &limits };
     let mut job = job::read(root.table("job"), &known);
     job.batch = batch::read(root.table("batch"), &job.batch);
     let profiles = profiles(&mut root, &job, &directories, &known);
@@ -74,7 +74,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let validation = validation::read(root.table("validation"));
     let pam = pam::read(root.table("pam"), downscope);
     let audit = audit::read(root.table("audit"), downscope);
-    let known = conditions::Known {
+    let known = conditions::RuleNames {
         profiles: &profiles,
         maps: &maps,
         validated: validation.is_some(),
@@ -110,7 +110,7 @@ fn profiles(
     root: &mut Section<'_>,
     job: &Job,
     directories: &Directories,
-    known: &Named<'_>,
+    known: &JobNames<'_>,
 ) -> BTreeMap<String, Profile> {
     let mut profiles = BTreeMap::new();
     for (name, mut table) in root.named("profile") {

@@ -6,7 +6,7 @@
 use super::document::Shared;
 pub(super) use super::document::{At, Document, Kind, Spot};
 use super::toml_text::toml_key;
-use crate::{Place, suggest};
+use crate::{Location, suggest};
 use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -354,7 +354,7 @@ impl<'t> Section<'t> {
     }
 
     /// As [`Section::spot_of`].
-    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+    pub(super) fn place_of(&self, key: &str) -> Option<Location> {
         self.spot_of(key).map(Spot::place)
     }
 

@@ -1,6 +1,6 @@
 //! `[[rule]]`: who may run as whom.
 
-use super::conditions::{self, Known};
+use super::conditions::{self, RuleNames};
 use super::keys::Word;
 use super::limits;
 use super::model::*;
@@ -10,7 +10,7 @@ use crate::account::check_name;
 use crate::{Condition, ServerUser, Subject};
 use std::collections::BTreeSet;
 
-pub(super) fn read(root: &mut Section<'_>, known: &Known<'_>) -> Vec<Rule> {
+pub(super) fn read(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<Rule> {
     let tables = root.tables("rule");
     if tables.is_empty() {
         let help = "add a `[[rule]]` with `name` and `run_as`; without one every job is denied";
@@ -20,7 +20,7 @@ pub(super) fn read(root: &mut Section<'_>, known: &Known<'_>) -> Vec<Rule> {
     tables.into_iter().filter_map(|table| rule(table, &mut names, known)).collect()
 }
 
-fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>) -> Option<Rule> {
+fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &RuleNames<'_>) -> Option<Rule> {
     let place = table.spot()?.place();
     let name = table.text("name");
     match &name {
@@ -44,7 +44,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
     let user_check = table.choice("user_check", UserCheck::WORDS);
     let outcome = outcome(&mut table, known);
     let pinning = table.choice("pinning", &[("on", true), ("off", false)]);
-    if matches!(outcome, Some(Outcome::Deny(_))) {
+    if matches!(outcome, Some(RuleOutcome::Deny(_))) {
         if let Some(profile) = &profile {
             profile.spot.find("a job that is denied has no profile", "remove the line");
         }
@@ -93,12 +93,12 @@ fn unique(name: &At<'_, &str>, names: &mut BTreeSet<String>, what: &str) {
     }
 }
 
-fn outcome(table: &mut Section<'_>, known: &Known<'_>) -> Option<Outcome> {
+fn outcome(table: &mut Section<'_>, known: &RuleNames<'_>) -> Option<RuleOutcome> {
     let run_as = table.raw("run_as", Kind::Text);
     let deny = table.text("deny");
     match (run_as, deny) {
-        (Some(raw), None) => run_as_of(&raw, known).map(Outcome::RunAs),
-        (None, Some(deny)) => Some(Outcome::Deny(deny.value.to_owned())),
+        (Some(raw), None) => run_as_of(&raw, known).map(RuleOutcome::RunAs),
+        (None, Some(deny)) => Some(RuleOutcome::Deny(deny.value.to_owned())),
         (Some(_), Some(deny)) => {
             deny.spot.find("a rule cannot both run and deny a job", "keep `run_as` or `deny`");
             None
@@ -113,7 +113,7 @@ fn outcome(table: &mut Section<'_>, known: &Known<'_>) -> Option<Outcome> {
     }
 }
 
-fn run_as_of(raw: &Raw<'_>, known: &Known<'_>) -> Option<RunAs> {
+fn run_as_of(raw: &Raw<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
     if let Some(table) = raw.as_table() {
         return looked_up(table, known);
     }
@@ -140,7 +140,7 @@ fn run_as_of(raw: &Raw<'_>, known: &Known<'_>) -> Option<RunAs> {
     Some(RunAs::Account(name.to_owned()))
 }
 
-fn looked_up(mut table: Section<'_>, known: &Known<'_>) -> Option<RunAs> {
+fn looked_up(mut table: Section<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
     let (map, identity, attribute) = (table.text("map"), table.text("identity"), table.text("attribute"));
     let run_as = match (&map, &identity) {
         (Some(map), None) => {
@@ -169,12 +169,12 @@ fn looked_up(mut table: Section<'_>, known: &Known<'_>) -> Option<RunAs> {
 }
 
 /// `[[test]]`: what the site expects of its rules.
-pub(super) fn tests(root: &mut Section<'_>, known: &Known<'_>) -> Vec<TestCase> {
+pub(super) fn tests(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<TestCase> {
     let mut names = BTreeSet::new();
     root.tables("test").into_iter().filter_map(|table| test(table, &mut names, known)).collect()
 }
 
-fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>) -> Option<TestCase> {
+fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &RuleNames<'_>) -> Option<TestCase> {
     let place = table.spot()?.place();
     for key in ["name", "claims", "expect"] {
         if !table.has(key) {

@@ -1,7 +1,7 @@
 //! Whether one rule decides every job that another fits.
 
 use super::is_local;
-use crate::{Condition, Local, Outcome, Rule, RunAs, Wanted};
+use crate::{Condition, Local, Rule, RuleOutcome, RunAs, Wanted};
 
 /// Whether `wide`, standing first, decides every job that `narrow` fits.
 ///
@@ -9,8 +9,8 @@ use crate::{Condition, Local, Outcome, Rule, RunAs, Wanted};
 /// job and then does not fit; conditions on the account speak of different accounts where the outcomes differ.
 pub(super) fn decides_all_of(wide: &Rule, narrow: &Rule) -> bool {
     let always_fits = match &wide.outcome {
-        Outcome::Deny(_) | Outcome::RunAs(RunAs::UserLogin | RunAs::Account(_)) => true,
-        Outcome::RunAs(_) => wide.outcome == narrow.outcome,
+        RuleOutcome::Deny(_) | RuleOutcome::RunAs(RunAs::UserLogin | RunAs::Account(_)) => true,
+        RuleOutcome::RunAs(_) => wide.outcome == narrow.outcome,
     };
     always_fits
         && wide.conditions.iter().all(|condition| {
@@ -26,7 +26,7 @@ pub(super) fn decides_all_of(wide: &Rule, narrow: &Rule) -> bool {
 
 /// A denial fits also where a fact of its exceptions is not told.
 fn denies(rule: &Rule) -> bool {
-    matches!(rule.outcome, Outcome::Deny(_))
+    matches!(rule.outcome, RuleOutcome::Deny(_))
 }
 
 /// Whether `wide` holds wherever `narrow` does. `false` may also mean that it cannot be told.

@@ -7,7 +7,8 @@ mod values;
 use crate::facts::{ByJobToken, Content, Field, GROUP, RUNNER_ID, SERVER};
 use crate::pinning::gives_by_choice;
 use crate::{
-    Condition, IdentitySource, Local, Matcher, Outcome, Pattern, Pinning, Place, Policy, Rule, RunAs, Wanted,
+    Condition, IdentitySource, Local, Location, Matcher, Pattern, Pinning, Policy, Rule, RuleOutcome, RunAs,
+    Wanted,
 };
 
 use cover::decides_all_of;
@@ -23,7 +24,7 @@ pub struct Lint {
     /// What is remarkable: a lower-case phrase.
     pub message: String,
     /// The rule it is about.
-    pub place: Place,
+    pub place: Location,
     /// How to mend it.
     pub help: String,
 }
@@ -57,13 +58,13 @@ pub fn lint(policy: &Policy) -> Vec<Lint> {
         if !nobody::look(policy, rule, findings) && wide.is_none() {
             everybody(rule, findings);
         }
-        if matches!(rule.outcome, Outcome::Deny(_)) {
+        if matches!(rule.outcome, RuleOutcome::Deny(_)) {
             denial(policy, rule, findings);
         }
         conditions(policy, rule, findings);
         if let Some(wide) = wide {
             let contradicts =
-                matches!(wide.outcome, Outcome::Deny(_)) != matches!(rule.outcome, Outcome::Deny(_));
+                matches!(wide.outcome, RuleOutcome::Deny(_)) != matches!(rule.outcome, RuleOutcome::Deny(_));
             let (code, also) =
                 if contradicts { ("contradiction", " with the opposite outcome") } else { ("shadowed", "") };
             findings.remark(
@@ -86,17 +87,17 @@ fn everybody(rule: &Rule, findings: &mut Findings<'_>) {
     let name = &rule.name;
     let but = if rule.exceptions.is_empty() { "" } else { ", but for those of `unless`" };
     match &rule.outcome {
-        Outcome::RunAs(RunAs::Account(account)) => findings.remark(
+        RuleOutcome::RunAs(RunAs::Account(account)) => findings.remark(
             "everybody",
             format!("rule `{name}` lets every user of every project run as `{account}`{but}"),
             "add `when = { project = \"…\" }`",
         ),
-        Outcome::RunAs(_) => findings.remark(
+        RuleOutcome::RunAs(_) => findings.remark(
             "everybody",
             format!("rule `{name}` admits every user of every project{but}"),
             "add conditions under `when`, if that is not meant",
         ),
-        Outcome::Deny(_) => {}
+        RuleOutcome::Deny(_) => {}
     }
 }
 
@@ -116,7 +117,7 @@ fn unpinned(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
 /// What can be said of each condition.
 fn conditions(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     let name = &rule.name;
-    let denies = matches!(rule.outcome, Outcome::Deny(_));
+    let denies = matches!(rule.outcome, RuleOutcome::Deny(_));
     for condition in &rule.conditions {
         let key = condition.key();
         if let Some(pattern) = everything(condition) {
@@ -241,7 +242,7 @@ fn later<'p>(policy: &'p Policy, rule: &Rule) -> impl Iterator<Item = &'p Rule> 
 /// Whether a job can get an account other than the one that rules which deny ask about.
 fn gives_another_account(policy: &Policy, rule: &Rule) -> bool {
     let itself = if policy.validation.is_some() { RunAs::Validated } else { RunAs::UserLogin };
-    matches!(&rule.outcome, Outcome::RunAs(run_as) if *run_as != itself)
+    matches!(&rule.outcome, RuleOutcome::RunAs(run_as) if *run_as != itself)
 }
 
 fn is_local(condition: &Condition) -> bool {
@@ -299,7 +300,7 @@ fn never(policy: &Policy, rule: &Rule, condition: &Condition) -> Option<String> 
         }
         Condition::Fact(..) => {
             // Of denials `not-told` says it.
-            let admits = matches!(rule.outcome, Outcome::RunAs(_));
+            let admits = matches!(rule.outcome, RuleOutcome::RunAs(_));
             let by_id_token = policy.identity.sources.contains(&IdentitySource::IdToken);
             (admits && untold(condition) && !by_id_token).then(|| {
                 format!("`{}` is not told of a job that is proven by its job token", condition.key())

@@ -2,11 +2,11 @@
 
 use super::Findings;
 use crate::account::refuses_login;
-use crate::{Dialect, Downscope, IdentitySource, MapKey, Outcome, Policy, Rule, RunAs};
+use crate::{Dialect, Downscope, IdentitySource, MapKey, Policy, Rule, RuleOutcome, RunAs};
 
 /// Tells why the rule gives nobody, or nobody but the runner's own account, a job. False where it may give others some.
 pub(super) fn look(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) -> bool {
-    let Outcome::RunAs(run_as) = &rule.outcome else { return false };
+    let RuleOutcome::RunAs(run_as) = &rule.outcome else { return false };
     let name = &rule.name;
     let shells = &policy.accounts.shells;
     if !shells.is_empty() && shells.iter().all(|shell| refuses_login(shell)) {

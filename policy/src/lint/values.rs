@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::facts::{Content, FORK, Field, PIPELINE_SOURCE};
-use crate::{Condition, Outcome, Pattern, Rule};
+use crate::{Condition, Pattern, Rule, RuleOutcome};
 
 /// Values of `pipeline_source` (docs.gitlab.com/ci/jobs/job_rules, `CI_PIPELINE_SOURCE`; GitLab
 /// `app/models/concerns/enums/ci/pipeline.rb`).
@@ -146,7 +146,7 @@ pub(super) fn not_forks(rule: &Rule, findings: &mut Findings<'_>) {
     let of_source = |condition: &&Condition| condition.fact() == Some(&PIPELINE_SOURCE);
     let sources: Vec<&Pattern> =
         conditions().filter(of_source).filter_map(Condition::patterns).flatten().collect();
-    let message = if let Outcome::Deny(message) = &rule.outcome { message.as_str() } else { "" };
+    let message = if let RuleOutcome::Deny(message) = &rule.outcome { message.as_str() } else { "" };
     let said = format!("{} {message}", rule.name).to_lowercase().replace(['-', '_'], " ");
     let has = |source: &str| sources.iter().any(|pattern| pattern.to_string() == source);
     let merge_requests = said.contains("merge request") && !has("merge_request_event");

@@ -66,7 +66,7 @@ pub fn migrate(source: &SourceFile, options: &ServerOptions) -> Migration {
 }
 
 /// Puts what the admin says into the policy. Without an audience of its own a server's is its URL.
-fn set_server(policy: &mut Policy, options: &ServerOptions, origins: &BTreeMap<String, Place>) {
+fn set_server(policy: &mut Policy, options: &ServerOptions, origins: &BTreeMap<String, Location>) {
     for server in &mut policy.gitlab {
         if let Some(url) = &options.gitlab_server {
             let named = GitLabServer::with_url(url.clone());
@@ -104,10 +104,10 @@ fn not_described(name: &str) -> String {
 fn not_whole() -> Rule {
     Rule {
         name: "not migrated yet".to_owned(),
-        place: Place { file: "".into(), line: 0, column: 0 },
+        place: Location { file: "".into(), line: 0, column: 0 },
         conditions: Vec::new(),
         exceptions: Vec::new(),
-        outcome: Outcome::Deny("this host's configuration is being changed".to_owned()),
+        outcome: RuleOutcome::Deny("this host's configuration is being changed".to_owned()),
         profile: None,
         limits: None,
         pinning: true,
@@ -120,7 +120,7 @@ fn not_whole() -> Rule {
 fn header(
     source: &SourceFile,
     policy: &Policy,
-    origins: &BTreeMap<String, Place>,
+    origins: &BTreeMap<String, Location>,
     findings: &[Diagnostic],
 ) -> String {
     let file = source.path.to_string_lossy();
@@ -168,7 +168,7 @@ fn header(
 
 /// The keys of Jacamar's that a configuration sets and that do nothing under Nunbird, in the order of the file, with the
 /// reason. `origins` are those of the configuration's [`Reading`](nunbird_policy::Reading).
-pub fn keys_without_effect(origins: &BTreeMap<String, Place>) -> Vec<(&str, &Place, &'static str)> {
+pub fn keys_without_effect(origins: &BTreeMap<String, Location>) -> Vec<(&str, &Location, &'static str)> {
     let why = |path: &str| {
         let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
         let known = JACAMAR_KEYS.iter().find(|(t, k, _)| *t == table && *k == key);
@@ -185,7 +185,7 @@ pub fn keys_without_effect(origins: &BTreeMap<String, Place>) -> Vec<(&str, &Pla
 }
 
 /// Why a line of the native configuration is as it is.
-fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Place>) -> Option<String> {
+fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Location>) -> Option<String> {
     if let Some(index) = key.strip_prefix("rule[").and_then(|rest| rest.strip_suffix(']')) {
         let rule = policy.rules.get(index.parse::<usize>().ok()?)?;
         return match rule.place.line {

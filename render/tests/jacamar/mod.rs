@@ -4,7 +4,7 @@ mod agreement;
 mod keys;
 mod sites;
 
-use nunbird_policy::{Condition, Local, Matcher, Place};
+use nunbird_policy::{Condition, Local, Location, Matcher};
 use nunbird_policy::{Diagnostic, Pattern, Policy, SourceFile};
 use nunbird_render::{Migration, ServerOptions, migrate};
 use std::path::Path;
@@ -54,7 +54,7 @@ fn substance(policy: &Policy) -> String {
     policy.file = "".into();
     policy.dialect = nunbird_policy::Dialect::Native;
     for rule in &mut policy.rules {
-        rule.place = Place { file: "".into(), line: 0, column: 0 };
+        rule.place = Location { file: "".into(), line: 0, column: 0 };
         for condition in &mut rule.conditions {
             if let Condition::Local(Local::Account(patterns))
             | Condition::Fact(_, Matcher::Text(_, patterns)) = condition

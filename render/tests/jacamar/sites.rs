@@ -86,7 +86,7 @@ fn what_an_old_configuration_says_in_every_key_is_in_force_where_it_is_not_refus
             "pipeline_source_allowlist"
         ]
     );
-    assert!(matches!(policy.rules[0].outcome, nunbird_policy::Outcome::RunAs(RunAs::Validated)));
+    assert!(matches!(policy.rules[0].outcome, nunbird_policy::RuleOutcome::RunAs(RunAs::Validated)));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! whoever is on none is denied. `pipeline_source_allowlist` comes before all of them: every rule asks for a source of
 //! the list, and the last rule denies what fits none.
 
-use crate::config::model::{Outcome, Rule, RunAs};
+use crate::config::model::{Rule, RuleOutcome, RunAs};
 use crate::config::reader::{At, Spot};
 use crate::facts::{PIPELINE_SOURCE, TextField};
 use crate::lens::lens;
@@ -26,10 +26,10 @@ pub(super) struct Lists<'t> {
 }
 
 pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
-    let run = || Outcome::RunAs(if lists.validated { RunAs::Validated } else { RunAs::UserLogin });
-    let deny = |what: &str| Outcome::Deny(format!("your account may not run CI jobs here ({what})"));
+    let run = || RuleOutcome::RunAs(if lists.validated { RunAs::Validated } else { RunAs::UserLogin });
+    let deny = |what: &str| RuleOutcome::Deny(format!("your account may not run CI jobs here ({what})"));
     let mut rules = Vec::new();
-    let mut add = |name: &str, spot: Option<Spot<'_>>, condition: Option<Condition>, outcome: Outcome| {
+    let mut add = |name: &str, spot: Option<Spot<'_>>, condition: Option<Condition>, outcome: RuleOutcome| {
         let Some(spot) = spot else { return };
         let sources = lists.sources.as_ref().map(|sources| pipeline_sources(sources));
         let conditions = sources.into_iter().chain(condition).collect();
@@ -77,7 +77,7 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
         add("everybody", lists.auth, None, run());
     } else {
         let outcome =
-            Outcome::Deny("your account is on no list of those who may run CI jobs here".to_owned());
+            RuleOutcome::Deny("your account is on no list of those who may run CI jobs here".to_owned());
         add("on no list", lists.auth, None, outcome);
     }
     rules.extend(lists.sources.as_ref().map(other_sources));
@@ -94,7 +94,7 @@ fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
         place: sources.spot.place(),
         conditions: Vec::new(),
         exceptions: Vec::new(),
-        outcome: Outcome::Deny("pipelines started this way do not run here".to_owned()),
+        outcome: RuleOutcome::Deny("pipelines started this way do not run here".to_owned()),
         profile: None,
         limits: None,
         pinning: true,

@@ -1,6 +1,6 @@
 use super::go_duration;
 use crate::made_up::{MadeUp, account, subject};
-use crate::{Dialect, Downscope, Outcome, Policy, RunAs, Subject, Syslog, Verdict, decide};
+use crate::{Dialect, Downscope, Policy, RuleOutcome, RunAs, Subject, Syslog, Verdict, decide};
 use std::path::Path;
 
 const SMALL: &str = r#"
@@ -38,7 +38,7 @@ fn a_small_configuration_gets_jacamars_defaults() {
     assert_eq!(policy.gitlab[0].name, "gitlab-example-org");
     assert_eq!(policy.gitlab[0].audience, ["https://gitlab.example.org"]);
     assert!(policy.job.isolation.no_new_privileges && !policy.accounts.allow_bots);
-    assert!(matches!(policy.rules[0].outcome, Outcome::RunAs(RunAs::UserLogin)));
+    assert!(matches!(policy.rules[0].outcome, RuleOutcome::RunAs(RunAs::UserLogin)));
     assert!(policy.validation.is_none() && policy.audit.syslog.is_none());
 }
 
@@ -77,7 +77,7 @@ fn every_key_that_is_honoured_has_its_effect() {
     assert!(validation.rules_first && validation.user == "root");
     assert_eq!(validation.user_variable.as_deref(), Some("SVC"));
     assert_eq!(validation.environment["K"], "v");
-    assert!(matches!(policy.rules[0].outcome, Outcome::RunAs(RunAs::Validated)));
+    assert!(matches!(policy.rules[0].outcome, RuleOutcome::RunAs(RunAs::Validated)));
 }
 
 #[test]
