@@ -149,7 +149,7 @@ pub fn permitted(name: &str, policy: &Policy, host: &dyn Host, caller: u32) -> R
 }
 
 /// Whether the account's time is not over, where this process can know: with file capabilities it may not read shadow(5), nor
-/// where root's file has mode 0000. That a password has expired is nothing to a job: nobody logs in with it.
+/// where root's file has mode 0000. An expired password does not matter to a job, which does not log in with it.
 ///
 /// # Errors
 /// A denial for an account that has expired; a system refusal where the database does not answer.
@@ -173,7 +173,7 @@ pub fn now() -> Result<u64, Refusal> {
     nunbird_sys::clock::now().map_err(|e| Refusal::system(Code::Clock, "this host's clock cannot be read", e))
 }
 
-/// A denial that does not tell the CI user whether the account exists; the detail does, for the admin.
+/// A denial that does not reveal to the CI user whether the account exists; the detail does, for the admin.
 pub fn refuse(name: &str, violation: &Violation) -> Refusal {
     let detail = format!("account `{name}`: {violation}");
     if let Violation::Name = violation {

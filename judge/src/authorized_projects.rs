@@ -1,4 +1,4 @@
-//! The user's own word: whether `~/.config/nunbird/authorized_projects` lets a project run as its owner.
+//! The user's own consent: whether `~/.config/nunbird/authorized_projects` lets a project run as its owner.
 //!
 //! Asked when the account is known and has passed the invariants. The file is read as the user, and its lines are strangers' text to this
 //! process.
@@ -25,7 +25,7 @@ const DOUBTS: [(Doubt, &str); 6] = [
 /// in the job log, which is the user's.
 ///
 /// # Errors
-/// A denial when the user did not let this project in, or the file does not count; a system refusal when nobody could ask.
+/// A denial when the user did not let this project in, or the file does not count; a system refusal when the file could not be read.
 pub fn check<E: From<Refusal>>(
     mode: AuthorizedProjects,
     account: &str,

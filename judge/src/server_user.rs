@@ -18,7 +18,7 @@ pub(crate) struct HostOfJob<'a, M: Means> {
     means: &'a M,
     policy: &'a Policy,
     proof: &'a Proof<'a>,
-    /// What the server said, once it was asked.
+    /// The server's answer, once it was asked.
     said: OnceCell<Result<ServerUser, HostError>>,
 }
 
@@ -99,7 +99,7 @@ impl<M: Means> Host for HostOfJob<'_, M> {
         self.means.host().pinned(people_file, server, account)
     }
 
-    /// The server's word; the same at each call.
+    /// The server's answer; the same at each call.
     fn server_user(&self, job: &Subject) -> Result<ServerUser, HostError> {
         if self.means.assumes_a_person() {
             return Ok(ServerUser::person(job));

@@ -1,4 +1,4 @@
-//! The site's own program that has a say in the account of a job, as Jacamar's RunAs script.
+//! The site's own program that decides on the account of a job, as Jacamar's RunAs script.
 //!
 //! Called by `config` with privilege, when the identity is proven and before the policy is asked. The program is called as
 //! `SCRIPT LOGIN` or, when the user named an account to become, as `SCRIPT TARGET LOGIN`; it gets the claims in its environment,

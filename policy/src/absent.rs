@@ -2,7 +2,7 @@
 //!
 //! A condition about the account (`local_group`, `uid`, `shell`) does not hold where there is no account, so the job would be
 //! refused as one that no rule admits, and its user would look for the cause in the project. The answer is about the user's
-//! own login alone: whether any other name is an account of this host is not told.
+//! own login alone: whether another name is an account of this host is not revealed.
 
 use crate::host::{Host, HostError};
 use crate::{Policy, Rule, RuleOutcome, RunAs, Subject, check_name};

@@ -1,6 +1,6 @@
 //! Amounts as configurations and CI variables have them: bytes (`4G`, `4GiB`, `4 GiB`) and processors (`2`, `2.5`).
 
-/// A unit and the power of two that it stands for.
+/// A unit and its power of two.
 const UNITS: [(&str, u32); 4] = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
 
 /// Reads `<number><K|M|G|T>` or `<number><KiB|MiB|GiB|TiB>` as bytes; a space may precede the unit. Units are powers of 1024.

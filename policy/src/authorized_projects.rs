@@ -1,4 +1,4 @@
-//! A user's own word on which projects may run as them: `~/.config/nunbird/authorized_projects`.
+//! A user's own list of projects that may run as them: `~/.config/nunbird/authorized_projects`.
 //!
 //! Written for the user, as `~/.ssh/authorized_keys` is: one line for each project, and a line that cannot be read admits nothing
 //! and spoils no other line.
@@ -35,11 +35,11 @@ pub struct ProjectFacts<'a> {
 pub enum LineFault {
     /// Not UTF-8.
     Encoding,
-    /// The project or the ref is no pattern.
+    /// The project or the ref is not a pattern.
     Pattern,
-    /// An option that there is none of, one without a value, or one that stands twice.
+    /// An unknown option, one without a value, or a repeated one.
     Option,
-    /// A third word that is no option.
+    /// A third word that is not an option.
     Words,
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-/// One condition of a rule. A fact that the identity's source does not tell satisfies none.
+/// One condition of a rule. An unknown fact satisfies none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// On a fact of the job.
@@ -76,7 +76,7 @@ impl fmt::Debug for Matcher {
 }
 
 impl Matcher {
-    /// Whether the job's value fits; none where the source does not tell it.
+    /// Whether the job's value fits; none where it is unknown.
     fn holds(&self, subject: &Subject) -> Option<bool> {
         let fits = |patterns: &[Pattern], text: &str| patterns.iter().any(|p| p.matches(text));
         match self {
@@ -219,7 +219,7 @@ fn account(name: &str, host: &dyn Host) -> Result<Option<AccountFacts>, HostErro
 }
 
 impl Condition {
-    /// Whether it holds of the job; none where the source does not tell the fact: it then neither holds nor fails.
+    /// Whether it holds of the job; none where the fact is unknown: the condition then neither holds nor fails.
     ///
     /// # Errors
     /// The condition on the local account that it is, of which a job's facts say nothing.
@@ -231,7 +231,7 @@ impl Condition {
         }
     }
 
-    /// The job's value of the fact; none where the source does not tell it, and for a condition on the local account.
+    /// The job's value of the fact; none where it is unknown, and for a condition on the local account.
     /// Unchecked: show it through `Untrusted`.
     pub(crate) fn seen<'s>(&self, subject: &'s Subject) -> Option<Cow<'s, str>> {
         match self {

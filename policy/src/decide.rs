@@ -53,7 +53,7 @@ pub enum Verdict<'p> {
         rule: &'p Rule,
         /// The account, which has passed every invariant.
         account: AccountFacts,
-        /// The GitLab user that the account belongs to; none where only known people may run and it belongs to nobody.
+        /// The GitLab user that the account belongs to; none where only known people may run and its user is not known.
         pinned: Option<u64>,
     },
     /// A rule admits the job, but not its user: a bot, or one about whom the server says otherwise.
@@ -83,7 +83,7 @@ pub struct Step<'p> {
 pub enum Mismatch<'p> {
     /// This condition does not hold.
     Condition(&'p Condition),
-    /// This condition stands under `unless` and holds, or is not known not to.
+    /// This condition of `unless` holds, or is unknown.
     Exception(&'p Condition),
     /// The map or the identity provider that the rule names has no account for this job.
     NoAccount,

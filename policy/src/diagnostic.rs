@@ -29,7 +29,7 @@ pub struct Diagnostic {
     pub message: String,
     /// Where.
     pub place: Location,
-    /// The line it stands on, as the file has it.
+    /// The line, as the file has it.
     pub source_line: String,
     /// How to mend it.
     pub help: Option<String>,

@@ -9,7 +9,7 @@ use crate::{Condition, Policy, Rule, RuleOutcome, Subject};
 pub struct Predicate<'p> {
     /// The condition.
     pub condition: &'p Condition,
-    /// Whether it stands under `unless` instead of `when`.
+    /// Whether it is under `unless` instead of `when`.
     pub exception: bool,
     /// The value that it looked at; none where there is none. Unchecked: show it through `Untrusted`.
     pub seen: Option<String>,
@@ -19,7 +19,7 @@ pub struct Predicate<'p> {
     pub fits: bool,
 }
 
-/// Judges every condition of a rule, also those behind the first that fails, and the account it would give: looked up where
+/// Judges every condition of a rule, also those after the first that fails, and the account it would give: looked up where
 /// the rule asks about it or fits the job, since a map can be long.
 ///
 /// # Errors

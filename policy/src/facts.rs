@@ -22,7 +22,7 @@ pub struct Fact {
     pub field: Field,
     /// What the server's answer to a job token says of it. An id token may prove every fact.
     pub by_job_token: ByJobToken,
-    /// Whether GitLab users choose the value, so that nobody keeps it for good.
+    /// Whether GitLab users choose the value, so that it can pass to another user.
     pub user_chosen: bool,
     /// Whether neither a bot nor a user who took another's name can satisfy a condition on it.
     pub proves_person: bool,
@@ -61,12 +61,12 @@ pub enum Field {
 pub enum TextField {
     /// One text, always known.
     Known(Lens<Subject, String>),
-    /// One text, where the source tells it.
+    /// One text, where it is known.
     Maybe(Lens<Subject, Option<String>>),
-    /// Several texts, where the source tells them. A condition holds when one of them fits.
+    /// Several texts, where they are known. A condition holds when one of them fits.
     List(Lens<Subject, Option<Vec<String>>>),
     /// Names by identity provider; conditions ask for the providers. A user without any and one who keeps them from jobs
-    /// cannot be told apart: none is "not told".
+    /// look alike: none is unknown.
     Providers(Lens<Subject, Vec<(String, String)>>),
 }
 
@@ -75,7 +75,7 @@ pub enum TextField {
 pub enum IdField {
     /// Always known.
     Known(Lens<Subject, u64>),
-    /// Where the source tells it.
+    /// Where it is known.
     Maybe(Lens<Subject, Option<u64>>),
 }
 
@@ -144,7 +144,7 @@ pub enum Claim<'s> {
 }
 
 impl Fact {
-    /// The value in a job; none where the source does not tell it.
+    /// The value in a job; none where it is unknown.
     pub fn claim<'s>(&self, subject: &'s Subject) -> Option<Claim<'s>> {
         match self.field {
             Field::Text(TextField::Known(lens), _) => Some(Claim::Text((lens.get)(subject))),

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
-/// The host's user database and map files, and the GitLab server's word on the job's user.
+/// The host's user database and map files, and the GitLab server's answer about the job's user.
 pub trait Host {
     /// The account of this name, if there is one.
     ///
@@ -56,7 +56,7 @@ pub trait Host {
     /// What the server that the job comes from says about the job's user.
     ///
     /// # Errors
-    /// When the server does not answer, or not about this very job: that is no word on the user.
+    /// When the server does not answer, or not about this very job: the user is then unknown.
     fn server_user(&self, job: &Subject) -> Result<ServerUser, HostError>;
 }
 

@@ -1,6 +1,6 @@
 //! The site's policy: reading it, judging a job by it, and the rules that no policy can override.
 //!
-//! Pure: no file is opened, no clock read, no user database asked. Whoever calls hands in text and facts and
+//! Pure: no file is opened, no clock read, no user database asked. Callers pass text and facts and
 //! gets a value back, so that `nunbird-auth`, `nunbirdctl explain` and the tests run the very same functions.
 
 #![forbid(unsafe_code)]

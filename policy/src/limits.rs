@@ -24,7 +24,7 @@ pub struct Limits {
     pub cgroup_driver: CgroupDriver,
     /// Limits of each process, by setrlimit(2).
     pub rlimits: Rlimits,
-    /// How processes stand against others.
+    /// Priority against other processes.
     pub standing: Standing,
     /// Bandwidth and operations of disks; users have no say in them.
     pub disks: Vec<DiskLimit>,
@@ -66,7 +66,7 @@ pub enum CgroupDriver {
 }
 
 impl CgroupDriver {
-    /// The word for it in messages to `nunbird-auth` and in job records.
+    /// Its name in messages to `nunbird-auth` and in job records.
     pub fn in_record(self) -> &'static str {
         match self {
             CgroupDriver::Auto => "auto",
@@ -130,15 +130,15 @@ pub(crate) const LEAST_MEMORY: u64 = 4 << 20;
 /// `PID_MAX_LIMIT` of the kernel.
 pub(crate) const MOST_PIDS: u64 = 4 << 20;
 
-/// Why a user's wish is not granted, in words for the user.
+/// Why a user's request is refused. The user reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestRefused(pub String);
 
 impl Limits {
-    /// The job's amounts, with a line for the user on each wish.
+    /// The job's amounts, with a line for the user on each request.
     ///
     /// # Errors
-    /// A wish that is no amount, is not the user's to have, or is above the maximum where the site refuses that. `variable`
+    /// A request that is not an amount, that the site does not allow, or that exceeds the maximum where the site refuses that. `variable`
     /// gives the value of a CI variable, or what is wrong with it.
     pub fn asked(
         &self,

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Everybody exists with a uid of their own, unless told otherwise.
+/// Every account exists with a uid of its own, unless the test sets another.
 #[derive(Default)]
 pub(crate) struct MadeUp {
     pub(crate) accounts: BTreeMap<String, AccountFacts>,

@@ -72,7 +72,7 @@ fn entry(text: &str, at: usize, length: usize) -> Option<&str> {
     }
 }
 
-/// Reads a whole map, as `nunbirdctl check` does: lines that no decision would ever take, and keys that stand twice.
+/// Reads a whole map, as `nunbirdctl check` does: lines that no decision would ever take, and duplicate keys.
 pub fn check_map(text: &str) -> Vec<MapFinding> {
     let mut findings = Vec::new();
     let mut seen = std::collections::BTreeMap::new();

@@ -95,7 +95,7 @@ impl Pattern {
         }
     }
 
-    /// Whether this pattern matches every text that `other` matches. `false` may also mean that it cannot be told.
+    /// Whether this pattern matches every text that `other` matches. `false` also where that is not known.
     pub fn covers(&self, other: &Pattern) -> bool {
         match (&self.matcher, &other.matcher) {
             _ if self == other => true,
@@ -117,7 +117,7 @@ impl Pattern {
 /// Bytes of a compiled regular expression.
 const REGEX_SIZE: usize = 64 << 10;
 
-/// What stands before the first wildcard.
+/// The text before the first wildcard.
 fn prefix(source: &str) -> &str {
     source.split(['*', '?']).next().unwrap_or("")
 }

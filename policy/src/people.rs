@@ -59,7 +59,7 @@ pub fn read_person_file(text: &str, server: &str, account: &str) -> Result<u64, 
     Ok(person.user_id)
 }
 
-/// Reads a whole file of people: each with the line it stands on, from 1.
+/// Reads a whole file of people: each with its line, from 1.
 ///
 /// # Errors
 /// Every line that cannot be read, and every line that gives another user for an account and server of an earlier line.

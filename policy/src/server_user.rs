@@ -1,7 +1,7 @@
 //! What the GitLab server says about the user of a running job, and when a rule needs it.
 //!
 //! A login can be chosen: by a person who renames themselves, and since GitLab 18.11 by every Maintainer of a project, who
-//! may create a service account under any free name (CVE-2026-107589 in Jacamar CI). No claim of an id token tells the kind
+//! may create a service account under any free name (CVE-2026-107589 in Jacamar CI). No claim of an id token has the kind
 //! of a user. The job's own entity does (`GET /api/v4/job`, docs.gitlab.com/api/jobs).
 
 use crate::account::is_bot;
@@ -26,7 +26,7 @@ pub struct ServerUser {
 }
 
 impl ServerUser {
-    /// The word of a server for which the job's user is an active person.
+    /// The answer of a server for which the job's user is an active person.
     pub fn person(subject: &Subject) -> Self {
         ServerUser {
             id: subject.user_id,

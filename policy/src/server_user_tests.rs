@@ -138,7 +138,7 @@ fn a_rule_that_admits_robots_says_which() {
     }
     for when in ["", "user = \"robot\"", "ref_protected = true", "group = \"hpc\""] {
         let error = parse(&rule(&format!("bots = true\nwhen = {{ {when} }}\n{SELF}"))).unwrap_err();
-        assert!(error.contains("does not say which bots"), "{when}: {error}");
+        assert!(error.contains("admits any bot"), "{when}: {error}");
         parse(&rule(&format!("bots = false\nwhen = {{ {when} }}\n{SELF}"))).unwrap();
     }
     for key in ["bots = true\nwhen.project_id = 3", "user_check = \"off\""] {

@@ -23,7 +23,7 @@ impl IdentitySource {
 /// The verified facts of one job. Filled by `nunbird-auth` from a token whose signature, issuer, audience,
 /// time and binding to this very job have been checked; never from a CI variable.
 ///
-/// `None`, and no identities, mean that the source does not tell: no condition of `when` on such a fact holds, and none of
+/// `None`, and no identities, mean unknown: no condition of `when` on such a fact holds, and none of
 /// `unless` counts as failing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subject {

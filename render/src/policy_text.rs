@@ -8,7 +8,7 @@ use nunbird_policy::*;
 
 /// Writes a policy.
 ///
-/// `comment` gives the words that stand behind a key, which is named by its path (`accounts.min_uid`, `rule[0].name`).
+/// `comment` gives the comment after a key, which is named by its path (`accounts.min_uid`, `rule[0].name`).
 pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = Writer::new(comment);
     out.keys(&TOP_LEVEL_KEYS, &policy.top_level());
@@ -60,7 +60,7 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     out.text
 }
 
-/// Writes the keys of one set of limits, a line each, as they would stand in the configuration.
+/// Writes the keys of one set of limits, a line each, as in the configuration.
 pub fn limits_to_toml(limits: &Limits) -> String {
     let mut out = Writer::new(&|_| None);
     out.keys(&LIMITS_KEYS, limits);

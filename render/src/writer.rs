@@ -14,7 +14,7 @@ pub(crate) struct Writer<'c> {
 }
 
 impl<'c> Writer<'c> {
-    /// `comment` gives the words that stand behind a key or a table, which is named by its path.
+    /// `comment` gives the comment after a key or a table, which is named by its path.
     pub(crate) fn new(comment: &'c dyn Fn(&str) -> Option<String>) -> Self {
         Writer { text: String::new(), table: String::new(), comment }
     }

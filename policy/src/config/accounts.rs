@@ -29,7 +29,7 @@ pub struct Accounts {
     pub pinning: Pinning,
     /// Whether users decide who may run as them.
     pub authorized_projects: AuthorizedProjects,
-    /// The site's own list of which GitLab user an account belongs to; its word goes before the host's memory.
+    /// The site's own list of which GitLab user an account belongs to; it overrides what the host remembers.
     pub people_file: Option<PathBuf>,
 }
 
@@ -42,7 +42,7 @@ pub enum Pinning {
     /// The first job of an account is remembered, and no other GitLab user's jobs get the account.
     #[default]
     Remember,
-    /// As [`Pinning::Remember`], and accounts that nobody is remembered for are given to nobody.
+    /// As [`Pinning::Remember`], and an account without a known user runs nothing.
     Known,
 }
 

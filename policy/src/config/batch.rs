@@ -19,7 +19,7 @@ pub(super) const DEFAULT_ARGUMENTS_VARIABLE: &str = "SCHEDULER_PARAMETERS";
 /// How stages run by a batch scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchSettings {
-    /// The stages that are submitted; a name that ends in `*` stands for all that begin so.
+    /// The stages that are submitted; a name that ends in `*` is a prefix.
     pub stages: Vec<String>,
     /// Where the scheduler's commands are; none for the job's `PATH`.
     pub scheduler_bin: Option<PathBuf>,
@@ -205,7 +205,7 @@ pub(super) fn check_variable(name: &At<'_, &str>, value: &At<'_, &str>) {
     values::check_variable(&At { value: stand_in, spot: name.spot }, value);
 }
 
-/// Words for the submit command: one word each, as execve(2) gets them.
+/// Arguments of the submit command, as execve(2) gets them.
 fn arguments(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<String> {
     for one in at.value.iter().filter(|one| one.value.is_empty() || one.value.contains('\0')) {
         one.spot.find("invalid argument", "write one word of the submit command in each text");

@@ -23,7 +23,7 @@ pub(super) struct RuleNames<'k> {
 const SOURCES: [(&str, IdentitySource); 2] =
     [("id_token", IdentitySource::IdToken), ("job_token", IdentitySource::JobToken)];
 
-/// Reads the conditions. One that cannot be read is a finding, so that no rule is wider than it is written.
+/// Reads the conditions. One that cannot be read is a finding, so that no rule is wider than its text.
 pub(super) fn read(mut table: Section<'_>, known: &RuleNames<'_>) -> Vec<Condition> {
     let mut all = Vec::new();
     let t = &mut table;

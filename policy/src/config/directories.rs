@@ -6,10 +6,10 @@ use super::values;
 use nunbird_handover::Upkeep;
 
 const HOUR: u64 = 3600;
-/// gitlab-runner's slot is kept until a clean-up ends, and nobody sees what it does: one directory a job, as Jacamar CI does.
+/// gitlab-runner's slot is kept until a clean-up ends, and its output is not shown: one directory per job, as Jacamar CI does.
 const CLEANUP_BATCH: u64 = 1;
 
-/// Where jobs work. `$HOME` and `$USER` stand for the account's.
+/// Where jobs work. `$HOME` and `$USER` are the account's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directories {
     /// Root of all that Nunbird keeps for an account.

@@ -111,7 +111,7 @@ impl Spot<'_> {
     }
 }
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone)]
 pub(super) struct At<'t, T> {
     pub(super) value: T,
@@ -144,7 +144,7 @@ impl<'t> Document<'t> {
                 _ if rest.contains(['“', '”', '„', '‘', '’', '«', '»']) => {
                     "these are typographic quotes; write the plain `\"`"
                 }
-                _ => "see toml.io for the syntax; texts stand in quotes",
+                _ => "see toml.io for the syntax; strings are in quotes",
             };
             Spot { document: self, offset }.find(message, help);
         }

@@ -28,7 +28,7 @@ impl Executor {
 /// A batch scheduler that Nunbird does not know: `[scheduler.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchedulerFile {
-    /// Where it stands in the configuration.
+    /// Its place in the configuration.
     pub place: Location,
     /// The description: root's, writable by nobody else, readable by the jobs' accounts.
     pub description: PathBuf,

@@ -16,9 +16,9 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What a job gets that asks for an image, services or steps, which Nunbird does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Images {
-    /// It runs without, and nothing is said.
+    /// It runs without.
     Ignore,
-    /// It runs without, and the job log says so.
+    /// It runs without, with a warning in the job log.
     #[default]
     Warn,
     /// It is refused.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// A table from a fact to an account: lines `value account`, `#` begins a comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapFile {
-    /// Where it stands in the configuration.
+    /// Its place in the configuration.
     pub place: Location,
     /// The file: root's, writable by nobody else.
     pub file: PathBuf,

@@ -73,14 +73,14 @@ pub fn key_info() -> Vec<(&'static str, Vec<KeyInfo>)> {
     ]
 }
 
-/// A configuration, and what its files said where.
+/// A configuration, and where its files have which key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// What it means.
     pub policy: Policy,
-    /// Where each key stands that is not inside a rule or a test: `accounts.min_uid`, `gitlab[0].url`, `profile.big.shell`.
+    /// The place of each key outside of rules and tests: `accounts.min_uid`, `gitlab[0].url`, `profile.big.shell`.
     pub origins: BTreeMap<String, Location>,
-    /// Every key that the configuration could have had, inside the tables that it has; `[]` stands for an element of an
+    /// Every key that the configuration could have had, inside the tables that it has; `[]` is an element of an
     /// array of tables or for a name of the site's choice.
     pub keys: BTreeMap<String, Kind>,
     /// Keys and values that are written as in an earlier version.
@@ -191,7 +191,7 @@ impl Policy {
         self.gitlab.iter().find(|server| server.name == name)
     }
 
-    /// What the jobs of a rule may use: the rule's word goes before its profile's, and that before `[job]`'s.
+    /// What the jobs of a rule may use: the rule overrides its profile, and that `[job]`.
     pub fn limits_of<'p>(&'p self, rule: &'p Rule) -> Option<&'p crate::Limits> {
         match &rule.limits {
             Some(own) => own.limits.as_ref(),
@@ -199,7 +199,7 @@ impl Policy {
         }
     }
 
-    /// Who said what [`Policy::limits_of`] has.
+    /// What sets [`Policy::limits_of`].
     pub fn limits_said_by<'p>(&'p self, rule: &'p Rule) -> LimitsSaidBy<'p> {
         let profile =
             rule.profile.as_ref().and_then(|name| Some((name, self.profiles.get(name)?.limits.as_ref()?)));
@@ -222,14 +222,14 @@ fn is_of_runner(root: &Section<'_>) -> bool {
     root.has("runners") && !["gitlab", "rule", "general", "auth"].iter().any(|table| root.has(table))
 }
 
-/// The directory whose `*.toml` files belong to a configuration, read behind it in the order of their names: `conf.d`
+/// The directory whose `*.toml` files belong to a configuration, read after it in the order of their names: `conf.d`
 /// beside a file of the name `config.toml`. Other names have none, so that two configurations in one directory do not share it.
 pub fn conf_d(configuration: &Path) -> Option<PathBuf> {
     let is_main = configuration.file_name().is_some_and(|name| name == "config.toml");
     is_main.then(|| configuration.with_file_name("conf.d"))
 }
 
-/// Every key of Nunbird's own configuration, with what it holds. `[]` stands for an element of an array of tables or for
+/// Every key of Nunbird's own configuration, with what it holds. `[]` is an element of an array of tables or for
 /// a name of the site's choice.
 pub fn every_key() -> BTreeMap<String, Kind> {
     let source = SourceFile { path: "sample.toml".into(), text: include_str!("sample.toml").to_owned() };

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub struct Policy {
     /// The file it was read from; those beside it in `conf.d` follow it.
     pub file: PathBuf,
-    /// Whose keys the files have.
+    /// Whose keys the files use.
     pub dialect: Dialect,
     /// How a job gets its account.
     pub downscope: Downscope,
@@ -36,19 +36,19 @@ pub struct Policy {
     pub schedulers: BTreeMap<String, SchedulerFile>,
     /// Tables from facts to accounts, by name.
     pub maps: BTreeMap<String, MapFile>,
-    /// What is written down.
+    /// Where events are written.
     pub audit: Audit,
-    /// The site's own program that has a say in the account.
+    /// The site's own program that decides on the account.
     pub validation: Option<Validation>,
     /// The PAM session around each stage, where the site wants one.
     pub pam: Option<Pam>,
-    /// Who may run as whom; the first rule that fits decides, and none means no.
+    /// Who may run as whom; the first rule that matches decides, and without one the job is denied.
     pub rules: Vec<Rule>,
     /// What the site expects of its rules.
     pub tests: Vec<TestCase>,
 }
 
-/// Whose keys a configuration has.
+/// Whose keys a configuration uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// Nunbird's own.
@@ -71,13 +71,13 @@ pub enum Downscope {
 /// How the jobs of some rules run: `[job]` and `[directories]` with what the profile says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// Where it stands.
+    /// Its place in the configuration.
     pub place: Location,
     /// How scripts run.
     pub job: Job,
     /// Where they work.
     pub directories: Directories,
-    /// Where its own `limits` stand; none where those of `[job]` hold.
+    /// The place of its own key `limits`; none where those of `[job]` apply.
     pub limits: Option<Location>,
 }
 
@@ -86,7 +86,7 @@ pub struct Profile {
 pub struct TestCase {
     /// Unique.
     pub name: String,
-    /// Where it stands.
+    /// Its place in the configuration.
     pub place: Location,
     /// The job.
     pub subject: Subject,
@@ -127,7 +127,7 @@ pub enum Expectation {
 pub struct Rule {
     /// Unique.
     pub name: String,
-    /// Where it stands.
+    /// Its place in the configuration.
     pub place: Location,
     /// All must hold.
     pub conditions: Vec<Condition>,
@@ -182,17 +182,17 @@ pub enum RunAs {
 pub struct RuleLimits {
     /// One of [`Policy::limits`]; none where the rule takes the limits away.
     pub limits: Option<crate::Limits>,
-    /// Where the key stands.
+    /// The key's place.
     pub place: Location,
 }
 
-/// Whose word on the limits of a rule's jobs holds.
+/// What sets the limits of a rule's jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitsSaidBy<'p> {
-    /// The rule's own, and where it stands.
+    /// The rule, and the key's place.
     Rule(&'p Location),
-    /// That of the profile of this name, and where it stands.
+    /// The profile of this name, and the key's place.
     Profile(&'p str, &'p Location),
-    /// `[job]`'s, which may say nothing.
+    /// `[job]`, which may set none.
     Job,
 }

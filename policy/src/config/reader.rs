@@ -1,7 +1,7 @@
 //! Typed reading of TOML that keeps every finding: the value or a default goes on, the finding stays.
 //!
 //! A [`Section`] is one table, or the same table of several files read as one. Each key is asked for by name and
-//! type; what nobody asked for is an unknown key, told together with its nearest neighbour among the names that were.
+//! type; a key that is never asked for is unknown, and is reported with the nearest known name.
 
 use super::document::Shared;
 pub(super) use super::document::{At, Document, Kind, Spot};
@@ -80,7 +80,7 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// Where the table begins; none where it does not stand in any file.
+    /// Where the table begins; none where no file has it.
     pub(super) fn spot(&self) -> Option<Spot<'t>> {
         self.parts.first().map(|part| Spot { document: part.document, offset: part.start })
     }
@@ -89,7 +89,7 @@ impl<'t> Section<'t> {
         !self.parts.is_empty()
     }
 
-    /// Tells that something is missing here: at the table's start, or at the file's.
+    /// Reports a finding at the table's start, or at the file's.
     pub(super) fn find(&self, message: impl Into<String>, help: impl Into<String>) {
         if let Some(spot) = self.spot() {
             spot.find(message, help);
@@ -282,7 +282,7 @@ impl<'t> Section<'t> {
             .collect()
     }
 
-    /// Keys of the site's choice with texts behind them.
+    /// Keys of the site's choice with texts as values.
     pub(super) fn pairs(&mut self, key: &'static str) -> Vec<(At<'t, &'t str>, At<'t, &'t str>)> {
         self.ask(key, Kind::Named);
         if let Some((spot, _)) = self.values(key).first() {
@@ -339,7 +339,7 @@ impl<'t> Section<'t> {
         sections
     }
 
-    /// Whether the key stands here, whatever it holds.
+    /// Whether the table has the key, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.names_of(key).any(|name| self.has_name(name))
     }
@@ -371,7 +371,7 @@ impl<'t> Section<'t> {
         self.allowed = Some(prefix);
     }
 
-    /// Tells every key that nobody asked for.
+    /// Reports every key that was never asked for.
     pub(super) fn finish(self) {
         for part in &self.parts {
             for (key, _) in part.table.iter() {

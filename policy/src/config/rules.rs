@@ -64,7 +64,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &RuleNames<
         && !conditions.iter().any(names_bots)
     {
         let help = "add a condition on `user_id`, `project`, `project_id` or `namespace` to `when`: anybody can create a bot in a project of their own";
-        bots.spot.find("this rule does not say which bots it admits", help);
+        bots.spot.find("this rule admits any bot", help);
     }
     table.finish();
     Some(Rule {
@@ -157,10 +157,8 @@ fn looked_up(mut table: Section<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
             attribute: attribute.map(|at| at.value.to_owned()),
         }),
         _ => {
-            table.find(
-                "this does not say where the account is looked up",
-                "write `{ map = \"…\" }` or `{ identity = \"…\" }`",
-            );
+            table
+                .find("missing key `map` or `identity`", "write `{ map = \"…\" }` or `{ identity = \"…\" }`");
             None
         }
     };

@@ -252,7 +252,7 @@ fn outcomes_that_name_what_is_not_there_are_refused() {
         ("run_as = \"$validated\"", "no validation program"),
         ("run_as = { map = \"users\" }", "unknown map"),
         ("run_as = { mapp = \"users\" }", "unknown key"),
-        ("run_as = { map = \"a\", identity = \"b\" }", "where the account is looked up"),
+        ("run_as = { map = \"a\", identity = \"b\" }", "`map` or `identity`"),
         ("run_as = \"$user_login\"\nprofile = \"big\"", "unknown profile"),
         ("run_as = \"$user_login\"\nwhen = { server = \"mian\" }", "no configured server"),
         ("run_as = \"$user_login\"\nwhen = { uid = \"9-1\" }", "invalid range of uids"),

@@ -6,7 +6,7 @@ use super::values;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The site's own program that has a say in the account of a job, as Jacamar's RunAs script.
+/// The site's own program that decides on the account of a job, as Jacamar's RunAs script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validation {
     /// The program: root's, writable by nobody else.

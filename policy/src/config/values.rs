@@ -29,7 +29,7 @@ pub(super) fn data_dir(at: &At<'_, &str>) -> String {
             .all(|after| !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
     });
     if !absolute || !whole || plain.contains(['$', '"', '`', '\\', '\n', '\0']) || has_dots(text) {
-        let help = "write an absolute path; `$HOME` and `$USER` stand for the account's";
+        let help = "write an absolute path; `$HOME` and `$USER` are the account's";
         at.spot.find("invalid data directory", help);
     } else if shared {
         let help = "put `$USER` or `$HOME` into the path, so that each account has its own";
@@ -67,7 +67,7 @@ pub(super) fn check_variable(name: &At<'_, &str>, value: &At<'_, &str>) {
     }
 }
 
-/// Names of rules, profiles, maps and tests stand in logs and messages.
+/// Names of rules, profiles, maps and tests appear in logs and messages.
 pub(super) fn check_label(name: &At<'_, &str>, what: &str) {
     let text = name.value;
     if text.is_empty() || text.len() > 64 || text.chars().any(nunbird_handover::Untrusted::is_deceptive) {

@@ -24,12 +24,12 @@ pub(super) fn decides_all_of(wide: &Rule, narrow: &Rule) -> bool {
         })
 }
 
-/// A denial fits also where a fact of its exceptions is not told.
+/// A denial also matches where a fact of its exceptions is unknown.
 fn denies(rule: &Rule) -> bool {
     matches!(rule.outcome, RuleOutcome::Deny(_))
 }
 
-/// Whether `wide` holds wherever `narrow` does. `false` may also mean that it cannot be told.
+/// Whether `wide` holds wherever `narrow` does. `false` also where that is not known.
 fn follows(wide: &Condition, narrow: &Condition) -> bool {
     if wide.key() != narrow.key() {
         return false;

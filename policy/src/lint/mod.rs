@@ -19,7 +19,7 @@ pub struct Lint {
     /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`,
     /// `other-account`, `unknown-value`, `not-forks`, `nobody`, `own-account`, `chosen-name`, `unpinned`.
     pub code: &'static str,
-    /// Whether the policy does otherwise than it is written: it lets in whom a rule is to keep out, or runs nobody's job.
+    /// Whether the policy does something else than it seems to: it admits jobs that a rule is to deny, or denies all.
     pub error: bool,
     /// What is remarkable: a lower-case phrase.
     pub message: String,
@@ -114,7 +114,7 @@ fn unpinned(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     }
 }
 
-/// What can be said of each condition.
+/// Remarks on each condition.
 fn conditions(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     let name = &rule.name;
     let denies = matches!(rule.outcome, RuleOutcome::Deny(_));
@@ -204,7 +204,7 @@ fn denial(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
             findings.remark(
                 "not-told",
                 format!(
-                    "rule `{name}` denies no job that is proven by its job token: `{key}` is not told there"
+                    "rule `{name}` denies no job that is proven by its job token: `{key}` is unknown there"
                 ),
                 "admit what is meant to run instead, or add a rule that denies `identity_source = \"job_token\"`",
             );
@@ -234,7 +234,7 @@ fn denial(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     }
 }
 
-/// The rules behind this one.
+/// The rules after this one.
 fn later<'p>(policy: &'p Policy, rule: &Rule) -> impl Iterator<Item = &'p Rule> {
     policy.rules.iter().skip_while(|other| other.name != rule.name).skip(1)
 }
@@ -302,9 +302,8 @@ fn never(policy: &Policy, rule: &Rule, condition: &Condition) -> Option<String> 
             // Of denials `not-told` says it.
             let admits = matches!(rule.outcome, RuleOutcome::RunAs(_));
             let by_id_token = policy.identity.sources.contains(&IdentitySource::IdToken);
-            (admits && untold(condition) && !by_id_token).then(|| {
-                format!("`{}` is not told of a job that is proven by its job token", condition.key())
-            })
+            (admits && untold(condition) && !by_id_token)
+                .then(|| format!("`{}` is unknown for a job that a job token proves", condition.key()))
         }
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn look(condition: &Condition, opens: bool, findings: &mut Findings<'
         let said = format!("rule `{rule}`: `{key}` = `{pattern}`");
         match fault(condition, pattern) {
             Some(Fault::Never(why)) => {
-                let effect = if opens { "so the rule keeps nobody out by it" } else { "so nothing fits it" };
+                let effect = if opens { "so the rule denies no job by it" } else { "so nothing fits it" };
                 let message = format!("{said} never holds, {effect}: {why}");
                 findings.add(opens, "never-fits", message, "correct the value, or remove it");
             }

@@ -1,12 +1,12 @@
 //! Every key that Jacamar's configurations have, and what becomes of it.
 //!
-//! The reader acts by its own code; this table is what people are told: `nunbirdctl migrate` explains lines by it, and
+//! The reader acts by its own code; this table is for people: `nunbirdctl migrate` explains lines by it, and
 //! `docs/migration.md` has the same keys and words. Tests hold all three together.
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyEffect {
-    /// It does what it does under Jacamar; the native key. `[]` stands for an element of an array of tables.
+    /// It does what it does under Jacamar; the native key. `[]` is an element of an array of tables.
     Honoured(&'static str),
     /// It is taken and does nothing, because of this.
     WithoutEffect(&'static str),
@@ -60,7 +60,7 @@ pub const JACAMAR_KEYS: &[(&str, &str, KeyEffect)] = &[
     ("general", "max_build_dir", Honoured("directories.max_dirs")),
     ("general", "uncap_build_dir_cleanup", Honoured("directories.cleanup_batch")),
     ("general", "file_lock_debug", WithoutEffect("nothing is written about locks")),
-    ("general", "user_enabled_limit", WithoutEffect("`limit_build_dir` is in force for every job")),
+    ("general", "user_enabled_limit", WithoutEffect("`limit_build_dir` applies to every job")),
     ("general", "run_mechanism", Refused),
     ("general", "variable_data_dir", WithoutEffect(OLD)),
     ("general", "force_mechanism", WithoutEffect(OLD)),

@@ -16,7 +16,7 @@ use std::path::Path;
 pub enum Migration {
     /// It is Nunbird's own already.
     Native,
-    /// It is no TOML, so nothing can be said about its keys.
+    /// It is not TOML, so its keys are unknown.
     Unreadable(Vec<Diagnostic>),
     /// It is Jacamar's.
     Migrated {
@@ -81,7 +81,7 @@ fn set_server(policy: &mut Policy, options: &ServerOptions, origins: &BTreeMap<S
     }
 }
 
-/// Why a line is as it is that the admin's word decided.
+/// The comment on a line that an option decided.
 fn option_comment(key: &str, options: &ServerOptions) -> Option<String> {
     let option = match key {
         "gitlab[0].url" => options.gitlab_server.as_ref().map(|_| "--gitlab-server"),

@@ -1,4 +1,4 @@
-//! Jacamar CI's configuration as Nunbird's own. `nunbird_policy` reads it; here is what an admin is told of it.
+//! Jacamar CI's configuration as Nunbird's own. `nunbird_policy` reads it; here is how it is written as Nunbird's own.
 
 mod keys;
 mod migrate;

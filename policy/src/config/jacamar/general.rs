@@ -71,7 +71,7 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
 }
 
 /// What there is no executor for gets a name that none has: with its finding the file is no policy, and what `migrate` writes
-/// of it is none before the site has said how its jobs are to run. It must never become jobs on the runner's host.
+/// of it is none before the site decides how its jobs run. It must never become jobs on the runner's host.
 fn executor(table: &mut Section<'_>) -> Executor {
     match required(table, "executor", "write `executor = \"shell\"`") {
         None => Executor::Described("NAME".to_owned()),

@@ -2,7 +2,7 @@
 //! `groups_allowlist`. Each rule has the name and the place of its key.
 //!
 //! The lists speak of local accounts and local groups, after the RunAs script has had its say. With an allow list,
-//! whoever is on none is denied. `pipeline_source_allowlist` comes before all of them: every rule asks for a source of
+//! users on none are denied. `pipeline_source_allowlist` comes before all of them: every rule asks for a source of
 //! the list, and the last rule denies what fits none.
 
 use crate::config::model::{Rule, RuleOutcome, RunAs};

@@ -1,7 +1,7 @@
 //! Jacamar CI's configuration (`[general]`, `[auth]`, `[batch]`), read into the same [`Policy`].
 //!
 //! Every documented key is known here. A key is honoured, or it has no effect on what Nunbird does, or the value is a
-//! finding that says how Nunbird's own configuration has it: nothing that a site set is dropped without a word.
+//! finding that says how Nunbird's own configuration has it: nothing that a site sets is dropped without a finding.
 //! `docs/migration.md` has the table.
 
 mod auth;
@@ -86,12 +86,12 @@ fn required<'t>(table: &mut Section<'t>, key: &'static str, help: &str) -> Optio
 /// A list of names that decides who may run; none when it is empty.
 ///
 /// An empty name in it is a finding: without it the list would be empty and let everybody pass, where Jacamar compares
-/// every name with it and lets nobody pass.
+/// every name with it and admits no job.
 fn names<'t>(table: &mut Section<'t>, key: &'static str) -> Option<At<'t, Vec<At<'t, &'t str>>>> {
     let At { mut value, spot } = table.texts(key)?;
     value.retain(|one| {
         if one.value.is_empty() {
-            let help = "remove it; a list that is not to be in force is `[]`, or no line at all";
+            let help = "remove it; a list without effect is `[]`, or no line at all";
             one.spot.find("empty name in a list", help);
         }
         !one.value.is_empty()
