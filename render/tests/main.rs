@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod howto;
 mod jacamar;
 mod limits;
 mod reference;
