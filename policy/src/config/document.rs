@@ -1,6 +1,7 @@
 //! The files of a configuration, and what reading them gathers: findings, places, and the keys that were asked for.
 
-use crate::{Diagnostic, Location};
+use super::PartialReading;
+use crate::{Diagnostic, Location, Policy};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,16 +44,20 @@ impl Shared {
         self.former.borrow_mut().push(FormerName { place, former, name });
     }
 
-    /// Findings, where each key came from, which keys were asked for, and what was written by a former name.
-    pub(super) fn into_parts(
-        self,
-    ) -> (Vec<Diagnostic>, BTreeMap<String, Location>, BTreeMap<String, Kind>, Vec<FormerName>) {
+    /// All that was gathered, with the policy that was read.
+    pub(super) fn into_reading(self, policy: Option<Policy>) -> PartialReading {
         let mut findings = self.findings.into_inner();
         findings.sort_by(|a, b| {
             let key = |d: &Diagnostic| (d.place.file.clone(), d.place.line, d.place.column);
             key(a).cmp(&key(b))
         });
-        (findings, self.origins.into_inner(), self.asked.into_inner(), self.former.into_inner())
+        PartialReading {
+            policy,
+            findings,
+            origins: self.origins.into_inner(),
+            keys: self.asked.into_inner(),
+            former: self.former.into_inner(),
+        }
     }
 }
 

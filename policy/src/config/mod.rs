@@ -149,8 +149,7 @@ impl Policy {
         };
         drop(tables);
         drop(documents);
-        let (findings, origins, keys, former) = shared.into_parts();
-        PartialReading { policy, findings, origins, keys, former }
+        shared.into_reading(policy)
     }
 
     /// Reads files of `[[test]]` tables for this policy, which may be of either dialect, and adds the tests to it.
@@ -177,7 +176,7 @@ impl Policy {
         }
         drop(tables);
         drop(documents);
-        let (findings, ..) = shared.into_parts();
+        let findings = shared.into_reading(None).findings;
         if findings.is_empty() {
             self.tests.extend(tests);
             Ok(())
