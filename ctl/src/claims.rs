@@ -151,12 +151,9 @@ impl Facts<'_> {
             Field::Id(IdField::Maybe(lens)) => *(lens.get_mut)(subject) = self.number(name)?,
             Field::Flag(lens) => *(lens.get_mut)(subject) = self.flag(name)?,
             Field::Source(lens) => {
-                *(lens.get_mut)(subject) = match self.text(name)?.as_deref() {
-                    None | Some("id_token") => IdentitySource::IdToken,
-                    Some("job_token") => IdentitySource::JobToken,
-                    Some(other) => {
-                        return Err(format!("`{}` is not a source of an identity", Untrusted(other)));
-                    }
+                if let Some(text) = self.text(name)? {
+                    *(lens.get_mut)(subject) = IdentitySource::of_name(&text)
+                        .ok_or_else(|| format!("`{}` is not a source of an identity", Untrusted(&text)))?;
                 }
             }
         }

@@ -11,12 +11,21 @@ pub enum IdentitySource {
 }
 
 impl IdentitySource {
+    /// Every source with its name in configurations and audit events.
+    pub(crate) const NAMES: [(&'static str, IdentitySource); 2] =
+        [("id_token", IdentitySource::IdToken), ("job_token", IdentitySource::JobToken)];
+
     /// As configurations and audit events write it.
     pub fn name(self) -> &'static str {
         match self {
             IdentitySource::IdToken => "id_token",
             IdentitySource::JobToken => "job_token",
         }
+    }
+
+    /// The source of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `when` and `unless` of a rule, and the claims of a test: the same facts by the same names.
 
+use super::keys::Word;
 use super::model::Profile;
 use super::reader::{At, Kind, Raw, Section};
 use super::values;
@@ -20,8 +21,9 @@ pub(super) struct RuleNames<'k> {
     pub(super) limits: &'k BTreeMap<String, Limits>,
 }
 
-const SOURCES: [(&str, IdentitySource); 2] =
-    [("id_token", IdentitySource::IdToken), ("job_token", IdentitySource::JobToken)];
+impl Word for IdentitySource {
+    const WORDS: &'static [(&'static str, Self)] = &IdentitySource::NAMES;
+}
 
 /// Reads the conditions. One that cannot be read is a finding, so that no rule is wider than its text.
 pub(super) fn read(mut table: Section<'_>, known: &RuleNames<'_>) -> Vec<Condition> {
@@ -33,7 +35,7 @@ pub(super) fn read(mut table: Section<'_>, known: &RuleNames<'_>) -> Vec<Conditi
             Field::Text(field, _) => patterns(t, key).map(|patterns| Matcher::Text(field, patterns)),
             Field::Id(field) => numbers(t, key).map(|ids| Matcher::Id(field, ids)),
             Field::Flag(lens) => t.boolean(key).map(|at| Matcher::Flag(lens, at.value)),
-            Field::Source(lens) => t.choice(key, &SOURCES).map(|at| Matcher::Source(lens, at.value)),
+            Field::Source(lens) => t.choice(key).map(|at| Matcher::Source(lens, at.value)),
         };
         if let (Field::Text(_, Content::ServerName), Some(Matcher::Text(_, patterns))) =
             (fact.field, &matcher)
@@ -195,7 +197,7 @@ fn claim(t: &mut Section<'_>, fact: &Fact, subject: &mut Subject) {
         }
         Field::Flag(lens) => *(lens.get_mut)(subject) = t.boolean(fact.claim).map(|at| at.value),
         Field::Source(lens) => {
-            t.choice(fact.claim, &SOURCES).into_iter().for_each(|at| *(lens.get_mut)(subject) = at.value);
+            t.choice(fact.claim).into_iter().for_each(|at| *(lens.get_mut)(subject) = at.value);
         }
     }
 }

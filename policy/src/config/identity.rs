@@ -72,8 +72,7 @@ fn token_variables(names: At<'_, Vec<At<'_, &str>>>) -> Vec<String> {
 fn sources(names: At<'_, Vec<At<'_, &str>>>) -> Vec<IdentitySource> {
     let mut sources = Vec::new();
     for name in &names.value {
-        match [IdentitySource::IdToken, IdentitySource::JobToken].into_iter().find(|s| s.name() == name.value)
-        {
+        match IdentitySource::of_name(name.value) {
             Some(source) if !sources.contains(&source) => sources.push(source),
             Some(_) => name.spot.find("this source is listed twice", "remove one of the two"),
             None => name.spot.find("unknown source of an identity", "write `id_token` or `job_token`"),

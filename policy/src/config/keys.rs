@@ -244,7 +244,7 @@ impl<T> Key<T> {
             }
             Form::Word { words, former, set, .. } => {
                 if let Some(word) = section.word(name, &words(), former) {
-                    set(target, word);
+                    set(target, word.value);
                 }
             }
             Form::Path { set, .. } => {

@@ -5,6 +5,7 @@
 
 use super::document::Shared;
 pub(super) use super::document::{At, Document, Kind, Spot};
+use super::keys::Word;
 use super::toml_text::toml_key;
 use crate::{Location, suggest};
 use nunbird_handover::Untrusted;
@@ -171,19 +172,11 @@ impl<'t> Section<'t> {
         text(spot, value)
     }
 
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        key: &'static str,
-        choices: &[(&'static str, T)],
-    ) -> Option<At<'t, T>> {
-        let names: Vec<&'static str> = choices.iter().map(|(name, _)| *name).collect();
-        let (spot, value) = self.one(key, Kind::Choice(names.clone()))?;
-        let given = text(spot, value)?;
-        let found = choices.iter().find(|(name, _)| *name == given.value);
-        if found.is_none() {
-            unknown(spot, "value", given.value, &names);
-        }
-        found.map(|(_, value)| At { value: *value, spot })
+    /// A word of a [`Word`].
+    pub(super) fn choice<T: Word>(&mut self, key: &'static str) -> Option<At<'t, T>> {
+        let words: Vec<&'static str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        let At { value, spot } = self.word(key, &words, T::FORMER)?;
+        T::of(value).map(|value| At { value, spot })
     }
 
     /// One of `words`, or a word of an earlier version, of which `former` has today's.
@@ -192,18 +185,18 @@ impl<'t> Section<'t> {
         key: &'static str,
         words: &[&'static str],
         former: &[(&'static str, &'static str)],
-    ) -> Option<&'static str> {
+    ) -> Option<At<'t, &'static str>> {
         let (spot, value) = self.one(key, Kind::Choice(words.to_vec()))?;
         let given = text(spot, value)?.value;
         if let Some((old, new)) = former.iter().find(|(old, _)| *old == given) {
             self.shared.note_former(spot.place(), old, new);
-            return Some(new);
+            return Some(At { value: *new, spot });
         }
         let found = words.iter().find(|word| **word == given);
         if found.is_none() {
             unknown(spot, "value", given, words);
         }
-        found.copied()
+        found.map(|word| At { value: *word, spot })
     }
 
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<At<'t, bool>> {

@@ -1,7 +1,6 @@
 //! `[[rule]]`: who may run as whom.
 
 use super::conditions::{self, RuleNames};
-use super::keys::Word;
 use super::limits;
 use super::model::*;
 use super::reader::{At, Kind, Raw, Section};
@@ -41,9 +40,9 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &RuleNames<
     }
     let limits = table.text("limits");
     let bots = table.boolean("bots");
-    let user_check = table.choice("user_check", UserCheck::WORDS);
+    let user_check = table.choice::<UserCheck>("user_check");
     let outcome = outcome(&mut table, known);
-    let pinning = table.choice("pinning", &[("on", true), ("off", false)]);
+    let pinning = table.word("pinning", &["on", "off"], &[]);
     if matches!(outcome, Some(RuleOutcome::Deny(_))) {
         if let Some(profile) = &profile {
             profile.spot.find("a job that is denied has no profile", "remove the line");
@@ -75,7 +74,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &RuleNames<
         outcome: outcome?,
         profile: profile.map(|at| at.value.to_owned()),
         limits: limits.map(|at| limits::of_rule(&at, known.limits)),
-        pinning: pinning.is_none_or(|at| at.value),
+        pinning: pinning.is_none_or(|at| at.value == "on"),
         bots: bots.is_some_and(|at| at.value),
         user_check: user_check.map(|at| at.value),
     })
