@@ -1,5 +1,5 @@
 //! What `explain` judges a job with: the functions of `nunbird-auth`, with the rights of the admin who asks. What those rights do
-//! not reach is told and never taken for a yes.
+//! not reach is reported and never taken for a yes.
 
 use crate::host::group_name;
 use crate::{fetched, floor_facts, programs};

@@ -114,7 +114,7 @@ fn remarks(policy: &Policy) -> Vec<Finding> {
         .collect()
 }
 
-/// Lines of map files that no decision would ever take, and keys that deny whoever has them.
+/// Lines of map files that no decision would ever take, and keys that deny every job that has them.
 fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
     for (name, map) in &policy.maps {
         let shown = map.file.display();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The most ids that are told where several begin alike.
+/// The most ids that are listed where several begin alike.
 const MAX_IDS: usize = 10;
 
 /// One decision and what came of it.

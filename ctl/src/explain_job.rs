@@ -56,7 +56,7 @@ pub(crate) enum Job {
     Response(Vec<u8>),
     /// An id token, without a response that it could be held against.
     Token(String),
-    /// Facts that nobody has proven.
+    /// Unproven facts.
     Claims(Map<String, Value>),
 }
 
@@ -157,7 +157,7 @@ fn by_proof<'p>(
     }
 }
 
-/// Judges a job whose identity is taken as it stands in the claims.
+/// Judges a job whose identity is taken from the claims, unproven.
 fn by_claims<'p>(
     policy: &'p Policy,
     claims: &Map<String, Value>,
@@ -277,7 +277,7 @@ fn answer<'p>(stop: Stop) -> Answer<'p> {
     }
 }
 
-/// The job's variables as far as a job response tells what gitlab-runner makes of them.
+/// The job's variables as far as a job response has what gitlab-runner makes of them.
 #[derive(Default)]
 struct Variables(Vec<Variable>);
 
@@ -305,7 +305,7 @@ impl Variables {
         Variables(all.into_iter().flatten().map(variable).collect())
     }
 
-    /// The last of this name counts. One that the runner expands is none that could be told here.
+    /// The last of this name counts. The value of one that the runner expands is unknown here.
     fn value(&self, name: &str, unchecked: &mut Vec<String>) -> Result<Option<String>, RequestRefused> {
         let Some(found) = self.0.iter().rfind(|variable| variable.key == name) else { return Ok(None) };
         if !found.plain {

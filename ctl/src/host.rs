@@ -174,7 +174,7 @@ impl Host for MadeUp<'_> {
     }
 }
 
-/// The uid of the account that runs gitlab-runner. Without privilege it is whoever asks; an account that does not exist
+/// The uid of the account that runs gitlab-runner. Without privilege it is the caller; an account that does not exist
 /// runs nothing, and no job can become it.
 pub(crate) fn runner(policy: &Policy, name: &str) -> u32 {
     match policy.downscope {

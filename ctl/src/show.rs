@@ -1,4 +1,4 @@
-//! The configuration that is in force, each value with the place where it stands.
+//! The effective configuration, each value with its place.
 
 use crate::arguments::Show;
 use crate::files;
@@ -39,7 +39,7 @@ const NAMED: [&str; 4] = ["profile.", "map.", "limits.", "scheduler."];
 const TABLES: [&str; 8] =
     ["identity", "accounts", "directories", "job", "batch", "audit", "validation", "pam"];
 
-/// Where a key stands. Keys of rules and tests have their table's place.
+/// The place of a key. Keys of rules and tests have their table's place.
 fn origin(reading: &Reading, key: &str) -> Option<String> {
     let place = |index: &str, places: &dyn Fn(usize) -> Option<String>| {
         let number = index.split(']').next().and_then(|n| n.parse().ok());
@@ -74,7 +74,7 @@ fn is_named_head(key: &str) -> bool {
     matches!(rest.get(name_end..), Some("" | ".batch"))
 }
 
-/// Where the key of Jacamar's stands that this one comes from; the first that is set, where several are.
+/// The place of the key of Jacamar's from which this one comes; of several the first that is set.
 fn jacamars<'r>(reading: &'r Reading, key: &str) -> Option<&'r Location> {
     if reading.policy.dialect != Dialect::Jacamar {
         return None;
