@@ -96,25 +96,6 @@ impl Matcher {
         }
     }
 
-    fn seen<'s>(&self, subject: &'s Subject) -> Option<Cow<'s, str>> {
-        let text = |t: &'s str| Some(Cow::Borrowed(t));
-        match self {
-            Matcher::Text(TextField::Known(lens), _) => text((lens.get)(subject)),
-            Matcher::Text(TextField::Maybe(lens), _) => (lens.get)(subject).as_deref().and_then(text),
-            Matcher::Text(TextField::List(lens), _) => {
-                (lens.get)(subject).as_ref().map(|all| Cow::Owned(all.join(", ")))
-            }
-            Matcher::Text(TextField::Providers(lens), _) => {
-                let names: Vec<&str> = (lens.get)(subject).iter().map(|(name, _)| name.as_str()).collect();
-                (!names.is_empty()).then(|| Cow::Owned(names.join(", ")))
-            }
-            Matcher::Id(IdField::Known(lens), _) => Some(Cow::Owned((lens.get)(subject).to_string())),
-            Matcher::Id(IdField::Maybe(lens), _) => (lens.get)(subject).map(|id| Cow::Owned(id.to_string())),
-            Matcher::Flag(lens, _) => (lens.get)(subject).map(|flag| Cow::Owned(flag.to_string())),
-            Matcher::Source(lens, _) => text((lens.get)(subject).name()),
-        }
-    }
-
     fn wanted(&self) -> Wanted<'_> {
         match self {
             Matcher::Text(_, patterns) => Wanted::Patterns(patterns),
@@ -233,11 +214,8 @@ impl Condition {
 
     /// The job's value of the fact; none where it is unknown, and for a condition on the local account.
     /// Unchecked: show it through `Untrusted`.
-    pub(crate) fn seen<'s>(&self, subject: &'s Subject) -> Option<Cow<'s, str>> {
-        match self {
-            Condition::Fact(_, matcher) => matcher.seen(subject),
-            Condition::Local(_) => None,
-        }
+    pub(crate) fn seen(&self, subject: &Subject) -> Option<String> {
+        self.fact()?.claim(subject).map(|claim| claim.to_string())
     }
 
     /// The condition's key in the configuration.

@@ -45,7 +45,7 @@ pub fn explain_rule<'p>(
     let account = if needed { candidate(policy, rule, subject, host)? } else { None };
     let judge = |(condition, exception): (&'p Condition, bool)| {
         let (seen, holds) = match condition.holds(subject) {
-            Ok(holds) => (condition.seen(subject).map(|seen| seen.into_owned()), holds),
+            Ok(holds) => (condition.seen(subject), holds),
             Err(local) => match account.as_deref() {
                 Some(name) => (local.seen(name, host)?, local.holds(name, host)?),
                 None => (None, None),

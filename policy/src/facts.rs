@@ -143,6 +143,22 @@ pub enum Claim<'s> {
     Identities(&'s [(String, String)]),
 }
 
+impl fmt::Display for Claim<'_> {
+    /// As a condition looks at it: of identities only the providers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Claim::Text(text) => f.write_str(text),
+            Claim::Id(id) => id.fmt(f),
+            Claim::Flag(flag) => flag.fmt(f),
+            Claim::Texts(all) => f.write_str(&all.join(", ")),
+            Claim::Identities(all) => {
+                let providers: Vec<&str> = all.iter().map(|(provider, _)| provider.as_str()).collect();
+                f.write_str(&providers.join(", "))
+            }
+        }
+    }
+}
+
 impl Fact {
     /// The value in a job; none where it is unknown.
     pub fn claim<'s>(&self, subject: &'s Subject) -> Option<Claim<'s>> {
