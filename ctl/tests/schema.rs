@@ -150,3 +150,39 @@ fn the_schema_refuses_what_the_reader_refuses() {
         assert_eq!(scene.run(&["check", "--no-host"]).code, 3, "the reader takes {wrong}");
     }
 }
+
+#[test]
+fn the_schema_has_bounds_descriptions_and_former_names_as_the_reader_has_them() {
+    let scene = Scene::new();
+    let schema = scene.run_bare(&["schema"]).json();
+    let limits = &schema["properties"]["limits"]["additionalProperties"]["properties"];
+    assert_eq!((&limits["nice"]["minimum"], &limits["nice"]["maximum"]), (&json!(0), &json!(19)));
+    assert_eq!(
+        (&limits["way"]["deprecated"], &limits["cgroup_driver"]["deprecated"]),
+        (&json!(true), &Value::Null)
+    );
+    assert!(
+        limits["memory"]["description"].as_str().is_some_and(|text| text.contains("page cache")),
+        "{limits}"
+    );
+    let profile = &schema["properties"]["profile"]["additionalProperties"]["properties"];
+    assert!(
+        profile["shell"]["description"].is_string()
+            && profile["batch"]["properties"]["grace"]["description"].is_string()
+    );
+    for (lines, taken) in [
+        ("[limits.a]\nway = \"v1\"\nabove = \"clamp\"\n", true),
+        ("[limits.a]\ncgroup_driver = \"cgroupfs-v1\"\ncpus = 2.5\n", true),
+        ("[limits.a]\ncpus = 2\n", true),
+        ("[limits.a]\nnice = 20\n", false),
+        ("[directories]\nmax_dirs = 0\n", false),
+        ("[[rule]]\nname = \"r\"\nunless = { project = { regex = \"a\" } }\ndeny = \"no\"\n", true),
+        ("[[rule]]\nname = \"r\"\nwhen = { uid = { regex = \"a\" } }\ndeny = \"no\"\n", false),
+    ] {
+        let text = scene.policy() + lines;
+        assert_eq!(validate(&schema, &text).is_ok(), taken, "the schema: {lines}");
+        let scene = Scene::new();
+        scene.configure(&text);
+        assert_eq!(scene.run(&["check", "--no-host"]).code == 0, taken, "the reader: {lines}");
+    }
+}
