@@ -268,7 +268,7 @@ fn a_later_stage_reads_the_configuration_only_where_nobody_else_can_have_written
 fn without_privilege_only_the_runners_own_user_runs_jobs() {
     let world = World::new(Privilege::None);
     assert!(world.refresh_keys().succeeded());
-    assert_no_account(&world, &world.job().user("bob").config(), "serves nobody else");
+    assert_no_account(&world, &world.job().user("bob").config(), "serves no other account");
     assert_eq!(world.job().config().exit, Exit::Code(0));
 }
 
