@@ -4,7 +4,7 @@
 
 use nunbird_handover::{Amounts, JobLimits, JobSpec, RuleRef, Summary};
 use nunbird_sys::{clock, process};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt::Write;
 
 /// Goes up when a field changes its meaning or goes; a new field does not raise it.
@@ -112,36 +112,31 @@ pub struct Job<'a> {
     pub claims: Option<Claims<'a>>,
 }
 
-/// Whatever else rules may ask, so that a decision can be made again by another policy (`nunbirdctl diff`).
-#[derive(Debug, Clone, Serialize, Default)]
-pub struct Claims<'a> {
-    #[serde(rename = "ref")]
-    pub git_ref: &'a str,
-    pub namespace_path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ref_type: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ref_protected: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pipeline_source: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fork: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment_protected: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub runner_id: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_email: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_access_level: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub groups_direct: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub user_identities: Vec<ProviderIdentity<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub validated: Option<&'a str>,
+impl Job<'_> {
+    /// The facts that it has as fields of its own, in the events of every stage.
+    pub const FACTS: [&'static str; 6] =
+        ["server", "project_id", "project_path", "user_login", "user_id", "identity_source"];
+}
+
+/// All other facts that rules may ask for, by name, so that a decision can be made again by another policy (`nunbirdctl diff`).
+#[derive(Debug, Clone, Default)]
+pub struct Claims<'a>(pub Vec<(&'static str, Claim<'a>)>);
+
+/// The value of a fact.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Claim<'a> {
+    Text(&'a str),
+    Number(u64),
+    Flag(bool),
+    Texts(&'a [String]),
+    Identities(Vec<ProviderIdentity<'a>>),
+}
+
+impl Serialize for Claims<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
 }
 
 /// One of the user's accounts with identity providers, as the claim has it: there may be two with one provider.

@@ -15,6 +15,6 @@ mod sinks;
 mod tests;
 
 pub use event::{
-    Account, Circumstances, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,
+    Account, Circumstances, Claim, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,
 };
 pub use sinks::{Sinks, destinations};

@@ -1,5 +1,5 @@
 use crate::{
-    Account, Circumstances, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,
+    Account, Circumstances, Claim, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,
     destinations, encode,
 };
 use nunbird_files::directory::Directory;
@@ -130,25 +130,28 @@ fn full<'a>(script: &'a Script, rule: &'a RuleRef) -> Event<'a> {
             user_login: HOSTILE,
             user_id: 210,
             identity_source: "id_token",
-            claims: Some(Claims {
-                git_ref: HOSTILE,
-                namespace_path: HOSTILE,
-                ref_type: Some("branch"),
-                ref_protected: Some(true),
-                pipeline_source: Some("push"),
-                fork: Some(true),
-                environment: Some(HOSTILE),
-                environment_protected: Some(false),
-                runner_id: Some(12),
-                user_email: Some(HOSTILE),
-                user_access_level: Some("developer"),
-                groups_direct: Some(GROUPS),
-                user_identities: vec![
-                    ProviderIdentity { provider: "ldap", extern_uid: HOSTILE },
-                    ProviderIdentity { provider: PROVIDER, extern_uid: "ten bytes!" },
-                ],
-                validated: Some(HOSTILE),
-            }),
+            claims: Some(Claims(vec![
+                ("ref", Claim::Text(HOSTILE)),
+                ("namespace_path", Claim::Text(HOSTILE)),
+                ("ref_type", Claim::Text("branch")),
+                ("ref_protected", Claim::Flag(true)),
+                ("pipeline_source", Claim::Text("push")),
+                ("fork", Claim::Flag(true)),
+                ("environment", Claim::Text(HOSTILE)),
+                ("environment_protected", Claim::Flag(false)),
+                ("runner_id", Claim::Number(12)),
+                ("user_email", Claim::Text(HOSTILE)),
+                ("user_access_level", Claim::Text("developer")),
+                ("groups_direct", Claim::Texts(GROUPS)),
+                (
+                    "user_identities",
+                    Claim::Identities(vec![
+                        ProviderIdentity { provider: "ldap", extern_uid: HOSTILE },
+                        ProviderIdentity { provider: PROVIDER, extern_uid: "ten bytes!" },
+                    ]),
+                ),
+                ("validated", Claim::Text(HOSTILE)),
+            ])),
         }),
         account: Some(Account { name: "alice", uid: 4101 }),
         executor: Some("slurm"),
@@ -390,12 +393,13 @@ proptest! {
             let script = script();
             let event = full(&script, &rule);
             let [a, b, c, d] = [0, 1, 2, 3].map(|n| texts[n].as_str());
-            let claims = Claims {
-                git_ref: a, namespace_path: b, ref_type: Some(c), pipeline_source: Some(d), environment: Some(a), user_email: Some(b),
-                user_access_level: Some(c), groups_direct: Some(&groups), validated: Some(d),
-                user_identities: groups.iter().map(|g| ProviderIdentity { provider: a, extern_uid: g }).collect(),
-                ..Claims::default()
-            };
+            let identities = groups.iter().map(|g| ProviderIdentity { provider: a, extern_uid: g }).collect();
+            let claims = Claims(vec![
+                ("ref", Claim::Text(a)), ("namespace_path", Claim::Text(b)), ("ref_type", Claim::Text(c)),
+                ("pipeline_source", Claim::Text(d)), ("environment", Claim::Text(a)), ("user_email", Claim::Text(b)),
+                ("user_access_level", Claim::Text(c)), ("groups_direct", Claim::Texts(&groups)),
+                ("validated", Claim::Text(d)), ("user_identities", Claim::Identities(identities)),
+            ]);
             let job = Job { server: a, project_path: b, user_login: c, identity_source: d, claims: Some(claims), ..event.job.clone().unwrap() };
             let event = Event {
                 detail: Some(a), code: Some(b), job: Some(job), account: Some(Account { name: d, uid: u32::MAX }), executor: Some(a),

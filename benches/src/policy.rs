@@ -1,7 +1,7 @@
 //! What a very large policy costs: ten thousand rules, of which the last fits, and a map of fifty thousand lines.
 
 use nunbird_policy::{
-    AccountFacts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Verdict, decide, find_person,
+    AccountFacts, Host, HostError, MapFile, Policy, ServerUser, Subject, Verdict, decide, find_person,
 };
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -17,7 +17,7 @@ struct Site {
 }
 
 impl Host for Site {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         Ok(Some(AccountFacts {
             name: name.to_owned(),
             uid: 5001,
@@ -29,23 +29,23 @@ impl Host for Site {
         }))
     }
 
-    fn group(&self, _: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, _: &str) -> Result<Option<u32>, HostError> {
         Ok(None)
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         Ok(self.group(group)?.map(|gid| account.is_in(gid)))
     }
 
-    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, HostError> {
         Ok(Cow::Borrowed(&self.map))
     }
 
-    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, HostError> {
         Ok(None)
     }
 
-    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, HostError> {
         Ok(ServerUser::person(job))
     }
 }

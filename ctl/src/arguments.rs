@@ -20,10 +20,10 @@ pub(crate) struct Cli {
     pub(crate) format: Format,
 }
 
-/// What a command is for, how it is used, and then its options: whoever asks for help wants to see it done.
+/// What a command is for, how it is used, and then its options: an example says more than a list.
 const EXAMPLES_FIRST: &str = "{about}{after-help}\n\n{usage-heading} {usage}\n\n{all-args}";
 
-/// The command line, for whoever parses or describes it.
+/// The command line, to parse or to describe it.
 pub(crate) fn command_line() -> clap::Command {
     Cli::command().mut_subcommands(|command| {
         command.help_template(EXAMPLES_FIRST).mut_subcommands(|below| below.help_template(EXAMPLES_FIRST))
@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// Run the policy's own tests, `[[test]]` in the configuration and in more files.
     #[command(after_help = "example:\n  nunbirdctl test --configuration new.toml more-tests.toml")]
     Test(Test),
-    /// Print the configuration that is in force, with the place where each value stands.
+    /// Print the effective configuration, with the place of each value.
     #[command(after_help = "examples:\n  nunbirdctl show\n  nunbirdctl show --key accounts.min_uid")]
     Show(Show),
     /// Decide past jobs again by another configuration, and print which decisions change.

@@ -1,5 +1,5 @@
 //! What `explain` judges a job with: the functions of `nunbird-auth`, with the rights of the admin who asks. What those rights do
-//! not reach is told and never taken for a yes.
+//! not reach is reported and never taken for a yes.
 
 use crate::host::group_name;
 use crate::{fetched, floor_facts, programs};
@@ -13,8 +13,8 @@ use nunbird_judge::keys::{self, Keys};
 use nunbird_judge::validation::{self, Question, Validated};
 use nunbird_judge::{Fetched, Means, Refusal, nologin};
 use nunbird_policy::{
-    AccountFacts, AuthorizedProjects, Downscope, GitLabServer, Host, MapFile, Policy, ProjectFacts,
-    ServerUser, Subject, Trouble, Validation, users_word,
+    AccountFacts, AuthorizedProjects, Downscope, GitLabServer, Host, HostError, MapFile, Policy,
+    ProjectFacts, ServerUser, Subject, Validation, projects_answer,
 };
 use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::users;
@@ -320,7 +320,7 @@ impl Means for AsAdmin<'_> {
                 validation::named(question)?;
                 let script = program.script.display();
                 Err(Stop::Undecided(format!(
-                    "{script} was not asked; --run-validation, as root, asks it, and --validated NAME stands for its answer"
+                    "{script} was not asked; --run-validation, as root, asks it, and --validated NAME is taken as its answer"
                 )))
             }
         }
@@ -345,7 +345,7 @@ impl Means for AsAdmin<'_> {
             return Ok(());
         }
         if let Some(line) = authorized_projects::check(mode, &account.name, &Here(self.rights), |content| {
-            Ok::<_, Stop>(users_word(&content, facts))
+            Ok::<_, Stop>(projects_answer(&content, facts))
         })? {
             self.notes.borrow_mut().push(format!("line {line} of ~/{} admits it", authorized_projects::FILE));
         }
@@ -400,15 +400,15 @@ impl Watched {
 }
 
 impl Host for Watched {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         self.host.account(name)
     }
 
-    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, name: &str) -> Result<Option<u32>, HostError> {
         self.host.group(name)
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         self.host.is_member(account, group)
     }
 
@@ -416,7 +416,7 @@ impl Host for Watched {
         group_name(gid)
     }
 
-    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, HostError> {
         let text = self.host.map(map);
         if text.is_err() && is_closed(&map.file, self.rights) {
             *self.withheld.borrow_mut() = Some(format!("{}: you may not read this map", map.file.display()));
@@ -431,7 +431,7 @@ impl Host for Watched {
         text
     }
 
-    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, HostError> {
         self.host.server_user(job)
     }
 
@@ -440,7 +440,7 @@ impl Host for Watched {
         people_file: Option<&Path>,
         server: &str,
         account: &str,
-    ) -> Result<Option<u64>, Trouble> {
+    ) -> Result<Option<u64>, HostError> {
         let own = self.user_id.get();
         if self.anybody.get() {
             self.skip(format!("whether `{account}` belongs to this user: the claims have no user_id"));

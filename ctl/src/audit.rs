@@ -3,7 +3,7 @@
 use crate::arguments::Audit;
 use crate::audit_summary::{Counts, Jobs};
 use crate::event::{Event, plain, shown};
-use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
 use crate::replay;
 use jiff::Timestamp;
 use nunbird_handover::Untrusted;
@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, CtlError> {
     let story = options.job.is_some() || options.decision.is_some();
     let mut found = VecDeque::new();
     let mut count = 0_usize;
@@ -81,8 +81,8 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
 }
 
 /// Prints the file's events, or only new ones, and goes on as they are written. A file that was renamed is read to its end before the new one is opened.
-fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, Trouble> {
-    let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", options.file.display()));
+fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, CtlError> {
+    let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", options.file.display()));
     let mut file = File::open(&options.file).map_err(failed)?;
     if !whole {
         file.seek(SeekFrom::End(0)).map_err(failed)?;
@@ -102,7 +102,7 @@ fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, Trouble> {
                 let mut out = std::io::stdout();
                 match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
                     Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(OK),
-                    written => written.map_err(Trouble::new)?,
+                    written => written.map_err(CtlError::new)?,
                 }
             }
             half.clear();

@@ -1,6 +1,7 @@
 //! Every key in which two configurations differ, defaults included, and how many past jobs each is about.
 
-use nunbird_policy::{Outcome, Policy, Rule, RunAs, to_toml};
+use nunbird_policy::{Policy, Rule, RuleOutcome, RunAs};
+use nunbird_render::to_toml;
 use std::collections::BTreeMap;
 
 /// One key with another value.
@@ -89,7 +90,7 @@ impl Touched {
             });
             parts.push(format!("scheduler.{}", policy.job_of(rule).0.executor.name()));
             parts.extend(policy.limits_of(rule).map(|limits| format!("limits.{}", limits.name)));
-            if let Outcome::RunAs(RunAs::Map(map)) = &rule.outcome {
+            if let RuleOutcome::RunAs(RunAs::Map(map)) = &rule.outcome {
                 parts.push(format!("map.{map}"));
             }
         }

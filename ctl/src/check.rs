@@ -6,17 +6,19 @@ use crate::finding::Finding;
 use crate::host;
 use crate::host_facts;
 use crate::limit_facts;
-use crate::output::{Format, INVALID, OK, TESTS_FAILED, Trouble, print, print_json};
+use crate::output::{CtlError, Format, INVALID, OK, TESTS_FAILED, print, print_json};
 use crate::scheduler_facts;
 use crate::test;
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Dialect, Policy, Reading, check_map, lint, read_people, without_effect};
+use nunbird_policy::{Dialect, FormerName, Policy, Reading, check_map, lint, read_people};
+use nunbird_render::keys_without_effect;
 use serde_json::{Value, json};
 
-pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Check, format: Format) -> Result<u8, CtlError> {
     let reading = files::read(options.file.as_ref().unwrap_or(&options.configuration.configuration), format)?;
     let mut findings = of_policy(&reading.policy);
     findings.extend(lost_keys(&reading));
+    findings.extend(former_names(&reading));
     let policy = reading.policy;
     if !options.no_host {
         host_facts::look(&policy, &options.runner.runner_user, &mut findings);
@@ -37,7 +39,7 @@ pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
 /// One remark on all keys of a Jacamar file that do nothing here: who set one expects something of it.
 pub(crate) fn lost_keys(reading: &Reading) -> Option<Finding> {
     let lost = match reading.policy.dialect {
-        Dialect::Jacamar => without_effect(&reading.origins),
+        Dialect::Jacamar => keys_without_effect(&reading.origins),
         Dialect::Native => Vec::new(),
     };
     let first = lost.first()?.1;
@@ -47,6 +49,15 @@ pub(crate) fn lost_keys(reading: &Reading) -> Option<Finding> {
     Some(Finding::remark("no-effect", message, help).at(first.to_string()).listing(items))
 }
 
+/// One remark on all keys and values that are written as in an earlier version.
+pub(crate) fn former_names(reading: &Reading) -> Option<Finding> {
+    let first = &reading.former.first()?.place;
+    let item = |one: &FormerName| format!("{}: `{}` is now `{}`", one.place, one.former, one.name);
+    let items = reading.former.iter().map(item).collect();
+    let message = "these names are those of an earlier version, which stay valid";
+    Some(Finding::remark("renamed", message, "write the new ones").at(first.to_string()).listing(items))
+}
+
 /// Runs the policy's tests, prints them and the findings, and gives the exit code.
 pub(crate) fn report(
     policy: &Policy,
@@ -54,9 +65,9 @@ pub(crate) fn report(
     findings: &[Finding],
     strict: bool,
     format: Format,
-) -> Result<u8, Trouble> {
+) -> Result<u8, CtlError> {
     let tests = test::all(policy, host::runner(policy, runner))?;
-    let failed: Vec<&test::Outcome<'_>> = tests.iter().filter(|outcome| !outcome.passed()).collect();
+    let failed: Vec<&test::TestResult<'_>> = tests.iter().filter(|outcome| !outcome.passed()).collect();
     let errors = findings.iter().filter(|f| f.is_error() || strict).count();
     let remarks = findings.len() - errors;
     match format {
@@ -103,17 +114,17 @@ fn remarks(policy: &Policy) -> Vec<Finding> {
         .collect()
 }
 
-/// Lines of map files that no decision would ever take, and keys that deny whoever has them.
+/// Lines of map files that no decision would ever take, and keys that deny every job that has them.
 fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
     for (name, map) in &policy.maps {
         let shown = map.file.display();
         match files::text(&map.file) {
-            Err(Trouble::Failure(why)) => findings.push(Finding::error(
+            Err(CtlError::Failure(why)) => findings.push(Finding::error(
                 "map",
                 why,
                 format!("write the file, root's and readable, or remove [map.{}]", Untrusted(name)),
             )),
-            Err(Trouble::Invalid(..)) => {}
+            Err(CtlError::Invalid(..)) => {}
             Ok(text) => findings.extend(check_map(&text).into_iter().map(|finding| {
                 let help = "a line has a value and an account: `ada ada1`".to_owned();
                 Finding::error("map", finding.message.to_owned(), help)
@@ -128,12 +139,12 @@ fn people(policy: &Policy, findings: &mut Vec<Finding>) {
     let Some(file) = &policy.accounts.people_file else { return };
     let shown = file.display();
     let text = match files::text(file) {
-        Err(Trouble::Failure(why)) => {
+        Err(CtlError::Failure(why)) => {
             let help = "write the file, root's and readable, or remove accounts.people_file";
             findings.push(Finding::error("people", why, help));
             return;
         }
-        Err(Trouble::Invalid(..)) => return,
+        Err(CtlError::Invalid(..)) => return,
         Ok(text) => text,
     };
     let help = "a line has an account, a server and the id of a GitLab user: `ada example 42`";
@@ -145,7 +156,7 @@ fn people(policy: &Policy, findings: &mut Vec<Finding>) {
         Ok(people) => {
             let known = |name: &str| policy.gitlab.iter().any(|server| server.name == name);
             if let Some((line, person)) = people.iter().find(|(_, person)| !known(&person.server)) {
-                let message = format!("`{}` is no server of this configuration", person.server);
+                let message = format!("`{}` is not a server of this configuration", person.server);
                 let help = "write a `name` of a [[gitlab]] table, or leave the line for another host";
                 findings.push(Finding::remark("people", message, help).at(format!("{shown}:{line}")));
             }

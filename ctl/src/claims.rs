@@ -2,35 +2,10 @@
 //! writes down by hand.
 
 use nunbird_handover::Untrusted;
-use nunbird_policy::{IdentitySource, Policy, Subject};
+use nunbird_policy::{FACTS, Fact, Field, IdField, IdentitySource, Policy, Subject, TextField};
 use nunbird_token::{Admitted, Source, UserIdentity, fork_by_pipeline};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
-
-/// Names that facts have when an admin writes them, as in `[[test]]`.
-const NAMES: [&str; 21] = [
-    "server",
-    "identity_source",
-    "user_login",
-    "user_id",
-    "user_email",
-    "user_access_level",
-    "groups_direct",
-    "user_identities",
-    "project_path",
-    "project_id",
-    "namespace_path",
-    "ref",
-    "ref_type",
-    "ref_protected",
-    "pipeline_source",
-    "fork",
-    "environment",
-    "environment_protected",
-    "runner_id",
-    "validated",
-    "namespace_id",
-];
 
 /// Reads an object that an admin names. One without `iss` is no token's payload, and then a name that is not known here is
 /// a misspelt one.
@@ -38,11 +13,12 @@ const NAMES: [&str; 21] = [
 /// # Errors
 /// What is wrong, in words.
 pub(crate) fn named(value: &Value, policy: &Policy) -> Result<Subject, String> {
-    let object = value.as_object().ok_or("this is no JSON object")?;
+    let object = value.as_object().ok_or("not a JSON object")?;
     if !object.contains_key("iss")
-        && let Some(unknown) = object.keys().find(|key| !NAMES.contains(&key.as_str()))
+        && let Some(unknown) = object.keys().find(|key| !names().any(|name| name == key.as_str()))
     {
-        return Err(format!("unknown fact `{}`; known: {}", Untrusted(unknown), NAMES.join(", ")));
+        let known: Vec<&str> = names().collect();
+        return Err(format!("unknown fact `{}`; known: {}", Untrusted(unknown), known.join(", ")));
     }
     read(object, policy)
 }
@@ -53,64 +29,53 @@ pub(crate) fn named(value: &Value, policy: &Policy) -> Result<Subject, String> {
 /// What is wrong, in words.
 pub(crate) fn read(object: &Map<String, Value>, policy: &Policy) -> Result<Subject, String> {
     let facts = Facts(object);
-    let needed = |name: &str| facts.text(name)?.ok_or_else(|| format!("there is no `{name}`"));
-    // In a merge request from a fork `project_path` is the fork's, and the job's project has a claim of its own.
-    let project_path = match facts.text("job_project_path")? {
-        Some(path) => path,
-        None => needed("project_path")?,
-    };
-    let parent = || project_path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
-    let namespace_path = match facts.text("job_namespace_path")? {
-        Some(path) => path,
-        None => facts.text("namespace_path")?.unwrap_or_else(parent),
-    };
-    let source = match facts.text("identity_source")?.as_deref() {
-        None | Some("id_token") => IdentitySource::IdToken,
-        Some("job_token") => IdentitySource::JobToken,
-        Some(other) => return Err(format!("`{}` is no source of an identity", Untrusted(other))),
-    };
-    // As in a token: the role in a fork is none in the project that runs the job.
+    let is_payload = object.contains_key("iss");
+    let mut subject = Subject::default();
+    for fact in FACTS {
+        // A payload has no claim of this name, whatever it says.
+        if !(is_payload && fact.claim == "fork") {
+            facts.fill(fact, &mut subject)?;
+        }
+    }
+    // In a merge request from a fork `project_path` is the fork's, and the job's project has claims of its own. As in a
+    // token, the role in a fork is none in the project that runs the job.
     let sources = facts.number("project_id")?;
-    let own_sources = facts.number("job_project_id")?.is_none_or(|id| Some(id) == sources);
-    let project_id = match facts.number("job_project_id")? {
-        Some(id) => id,
-        None => sources.unwrap_or(0),
-    };
-    let git_ref = facts.text("ref")?.unwrap_or_default();
-    let pipeline_source = facts.text("pipeline_source")?;
-    // A payload has no such claim.
-    let fork = match facts.number("job_project_id")? {
-        Some(_) => Some(!own_sources),
-        None if object.contains_key("iss") => fork_by_pipeline(pipeline_source.as_deref(), &git_ref),
-        None => facts.flag("fork")?,
-    };
-    Ok(Subject {
-        server: facts.text("server")?.unwrap_or_else(|| server(&facts, policy)),
-        source,
-        user_login: needed("user_login")?,
-        user_id: facts.number("user_id")?.unwrap_or(0),
-        user_email: facts.text("user_email")?,
-        access_level: facts.text("user_access_level")?.filter(|_| own_sources),
-        groups: facts.texts("groups_direct")?,
-        // As in a token: an account without a name fits nobody.
-        identities: facts
-            .identities()?
-            .into_iter()
-            .filter(|(p, name)| !p.is_empty() && !name.is_empty())
-            .collect(),
-        namespace_path,
-        project_path,
-        project_id,
-        git_ref,
-        ref_type: facts.text("ref_type")?,
-        ref_protected: facts.flag("ref_protected")?,
-        pipeline_source,
-        fork,
-        environment: facts.text("environment")?,
-        environment_protected: facts.flag("environment_protected")?,
-        runner_id: facts.number("runner_id")?,
-        validated: facts.text("validated")?,
-    })
+    let job_project = facts.number("job_project_id")?;
+    let from_fork = job_project.is_some_and(|id| Some(id) != sources);
+    subject.project_id = job_project.unwrap_or(subject.project_id);
+    if from_fork {
+        subject.access_level = None;
+    }
+    subject.project_path = facts.text("job_project_path")?.unwrap_or(subject.project_path);
+    for (name, value) in [("project_path", &subject.project_path), ("user_login", &subject.user_login)] {
+        if value.is_empty() && facts.get(name).is_none() {
+            return Err(format!("there is no `{name}`"));
+        }
+    }
+    match facts.text("job_namespace_path")? {
+        Some(path) => subject.namespace_path = path,
+        None if facts.get("namespace_path").is_some() => {}
+        None => {
+            let parent = subject.project_path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            subject.namespace_path = parent.to_owned();
+        }
+    }
+    if job_project.is_some() {
+        subject.fork = Some(from_fork);
+    } else if is_payload {
+        subject.fork = fork_by_pipeline(subject.pipeline_source.as_deref(), &subject.git_ref);
+    }
+    if facts.get("server").is_none() {
+        subject.server = server(&facts, policy);
+    }
+    // As in a token: an account without a name belongs to nobody.
+    subject.identities.retain(|(provider, name)| !provider.is_empty() && !name.is_empty());
+    Ok(subject)
+}
+
+/// Names that an admin may give facts, as in `[[test]]`. The namespace's id is for the validation program alone.
+fn names() -> impl Iterator<Item = &'static str> {
+    FACTS.iter().map(|fact| fact.claim).chain(["namespace_id"])
 }
 
 /// The identity that these claims would prove if a server had signed them. Ids that are not among them are 0.
@@ -172,11 +137,34 @@ impl Facts<'_> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
+    /// Reads one fact into `subject`.
+    fn fill(&self, fact: &Fact, subject: &mut Subject) -> Result<(), String> {
+        let name = fact.claim;
+        match fact.field {
+            Field::Text(TextField::Known(lens), _) => {
+                *(lens.get_mut)(subject) = self.text(name)?.unwrap_or_default();
+            }
+            Field::Text(TextField::Maybe(lens), _) => *(lens.get_mut)(subject) = self.text(name)?,
+            Field::Text(TextField::List(lens), _) => *(lens.get_mut)(subject) = self.texts(name)?,
+            Field::Text(TextField::Providers(lens), _) => *(lens.get_mut)(subject) = self.identities(name)?,
+            Field::Id(IdField::Known(lens)) => *(lens.get_mut)(subject) = self.number(name)?.unwrap_or(0),
+            Field::Id(IdField::Maybe(lens)) => *(lens.get_mut)(subject) = self.number(name)?,
+            Field::Flag(lens) => *(lens.get_mut)(subject) = self.flag(name)?,
+            Field::Source(lens) => {
+                if let Some(text) = self.text(name)? {
+                    *(lens.get_mut)(subject) = IdentitySource::of_name(&text)
+                        .ok_or_else(|| format!("`{}` is not a source of an identity", Untrusted(&text)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn text(&self, name: &str) -> Result<Option<String>, String> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(format!("`{name}` is no text")),
+            Some(_) => Err(format!("`{name}` is not a string")),
         }
     }
 
@@ -184,13 +172,13 @@ impl Facts<'_> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let all =
             value.as_array().and_then(|all| all.iter().map(|v| v.as_str().map(str::to_owned)).collect());
-        all.map(Some).ok_or_else(|| format!("`{name}` is no array of texts"))
+        all.map(Some).ok_or_else(|| format!("`{name}` is not an array of strings"))
     }
 
     fn number(&self, name: &str) -> Result<Option<u64>, String> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
-        number.map(Some).ok_or_else(|| format!("`{name}` is no number"))
+        number.map(Some).ok_or_else(|| format!("`{name}` is not a number"))
     }
 
     fn flag(&self, name: &str) -> Result<Option<bool>, String> {
@@ -204,9 +192,9 @@ impl Facts<'_> {
     }
 
     /// GitLab's array of objects, or the short form of a test.
-    fn identities(&self) -> Result<Vec<(String, String)>, String> {
-        let wrong = || "`user_identities` has another form".to_owned();
-        match self.get("user_identities") {
+    fn identities(&self, name: &str) -> Result<Vec<(String, String)>, String> {
+        let wrong = || format!("`{name}` has another form");
+        match self.get(name) {
             None => Ok(Vec::new()),
             Some(Value::Object(pairs)) => pairs
                 .iter()

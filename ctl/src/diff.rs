@@ -7,14 +7,14 @@ use crate::arguments::Diff;
 use crate::changed_keys::{self, Changed, Touched};
 use crate::explain::denial;
 use crate::host::{self, ThisHost};
-use crate::output::{DENIED, FAILURE, Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, DENIED, FAILURE, Format, OK, print, print_json};
 use crate::{claims, files, judgement, replay};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Decision, GitLabServer, Policy, Rule, Subject, Verdict};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, CtlError> {
     let old = files::read(&options.old, format)?.policy;
     let new = files::read(&options.new, format)?.policy;
     let host = ThisHost::of(&new, &options.runner.runner_user);
@@ -91,7 +91,7 @@ impl<'p> Judged<'p> {
             return Judged::Refused(format!("no server has the issuer of `{}`", Untrusted(&subject.server)));
         };
         if !policy.identity.sources.contains(&subject.source) {
-            return Judged::Refused(format!("`{}` is no source of an identity", subject.source.name()));
+            return Judged::Refused(format!("`{}` is not a source of an identity", subject.source.name()));
         }
         let named = |id: Option<u64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         if !server.runner_ids.is_empty()

@@ -1,13 +1,13 @@
 //! Everything that keeps jobs from running, or makes them run otherwise than the site means, on this host now.
 
 use crate::arguments::Doctor;
-use crate::output::{Format, Trouble};
+use crate::output::{CtlError, Format};
 use crate::{
     check, files, host, host_facts, jacamar_facts, machine, runner_config, runner_processes, runner_unit,
     systemd,
 };
 
-pub(crate) fn run(options: &Doctor, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Doctor, format: Format) -> Result<u8, CtlError> {
     let reading = files::read(&options.configuration.configuration, format)?;
     let runner = &options.runner.runner_user;
     let mut findings = check::of_policy(&reading.policy);

@@ -4,7 +4,7 @@ use crate::arguments::Explain;
 use crate::as_admin::{AsAdmin, Ask};
 use crate::explain_job::{self, Answer, Job as Known, Told};
 use crate::host::group_name;
-use crate::output::{Colour, DENIED, FAILED, Format, OK, Trouble, UNDECIDED, paint, print, print_json};
+use crate::output::{Colour, CtlError, DENIED, FAILED, Format, OK, UNDECIDED, paint, print, print_json};
 use crate::{explain_decision, files, limits};
 use nunbird_handover::{Code, Untrusted};
 use nunbird_judge::{Class, Refusal};
@@ -15,13 +15,13 @@ use nunbird_policy::{
 use std::fmt::Write;
 use std::path::Path;
 
-pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, CtlError> {
     let reading = files::read(&options.configuration.configuration, format)?;
     let policy = &reading.policy;
     let digest = nunbird_judge::files::digest_of(&files::sources(&options.configuration.configuration)?);
     let which = &options.job;
     if options.run_validation && !nix::unistd::geteuid().is_root() {
-        return Err(Trouble::new("--run-validation: only root may run the validation program"));
+        return Err(CtlError::new("--run-validation: only root may run the validation program"));
     }
     let (job, past) = match (&which.claims, &which.token, &which.job, &which.decision) {
         (Some(file), ..) => (Some(Known::from_claims(file, policy)?), None),
@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
             let past = explain_decision::find(id, options.log.as_deref(), policy)?;
             (past.claims().map(Known::Claims), Some(past))
         }
-        _ => return Err(Trouble::new("name --claims, --token, --job or --decision")),
+        _ => return Err(CtlError::new("name --claims, --token, --job or --decision")),
     };
     let runner = options.runner.runner_user.as_str();
     let ask = match &options.validated {
@@ -102,7 +102,7 @@ impl Explained<'_> {
         }
     }
 
-    fn text(&self, host: &dyn Host) -> Result<String, Trouble> {
+    fn text(&self, host: &dyn Host) -> Result<String, CtlError> {
         let mut text = self.told.signature.as_ref().map(|line| format!("{line}\n\n")).unwrap_or_default();
         if let Some(course) = &self.told.course
             && let Some(decision) = &course.decision
@@ -195,7 +195,7 @@ pub(crate) fn trace(
     decision: &Decision<'_>,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<String, Trouble> {
+) -> Result<String, CtlError> {
     let mut text = String::new();
     for (index, step) in decision.steps.iter().enumerate() {
         let rule = step.rule;
@@ -207,12 +207,12 @@ pub(crate) fn trace(
         // A String takes everything.
         let _ = writeln!(text, "{:>3}. {} ({}): {fits}", index + 1, Untrusted(&rule.name), place(rule));
         let (predicates, _) =
-            explain_rule(policy, rule, subject, host).map_err(|e| Trouble::new(e.detail))?;
+            explain_rule(policy, rule, subject, host).map_err(|e| CtlError::new(e.detail))?;
         for predicate in predicates {
             let mark = if predicate.fits { "yes" } else { "no " };
             let relation = if predicate.exception { "unless" } else { "wanted" };
             let key = predicate.condition.key();
-            let wanted = predicate.condition.wanted();
+            let wanted = predicate.condition.wanted().to_string();
             let seen = predicate
                 .seen
                 .map_or_else(|| "not told".to_owned(), |seen| format!("`{}`", Untrusted(&seen)));

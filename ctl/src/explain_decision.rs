@@ -1,7 +1,7 @@
 //! A past decision, found by its id in the audit file and those that were rotated from it.
 
 use crate::audit_files;
-use crate::output::Trouble;
+use crate::output::CtlError;
 use crate::replay;
 use nunbird_handover::Untrusted;
 use nunbird_policy::{DEFAULT_AUDIT_FILE, Policy};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The most ids that are told where several begin alike.
+/// The most ids that are listed where several begin alike.
 const MAX_IDS: usize = 10;
 
 /// One decision and what came of it.
@@ -25,11 +25,11 @@ pub(crate) struct Past {
 ///
 /// # Errors
 /// When there is none, with the places where its trace may be; when there are several; when a file cannot be read.
-pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<Past, Trouble> {
+pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<Past, CtlError> {
     let file = log.or(policy.audit.file.as_deref()).unwrap_or(Path::new(DEFAULT_AUDIT_FILE));
     let id = id.trim().to_ascii_lowercase();
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(Trouble::new(format!("`{}` is no decision id: hexadecimal digits", Untrusted(&id))));
+        return Err(CtlError::new(format!("`{}` is not a decision id: hexadecimal digits", Untrusted(&id))));
     }
     let all = audit_files::find(file)?;
     let (mut decisions, mut later, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -50,16 +50,16 @@ pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<Past
     }
     if ids.len() > 1 {
         let some: Vec<&str> = ids.iter().take(MAX_IDS).map(String::as_str).collect();
-        return Err(Trouble::new(format!("{} decisions begin with {id}: {}", ids.len(), some.join(", "))));
+        return Err(CtlError::new(format!("{} decisions begin with {id}: {}", ids.len(), some.join(", "))));
     }
     match decisions.pop() {
         Some(decision) => Ok(Past { decision, later }),
-        None if !later.is_empty() => Err(Trouble::new(format!(
+        None if !later.is_empty() => Err(CtlError::new(format!(
             "{}: refusals of later stages, and not the decision of `config`: it lies in an older file\n\
              nunbirdctl audit --decision {id} shows them",
             file.display()
         ))),
-        None => Err(Trouble::new(elsewhere(&id, file, &all.unread, policy))),
+        None => Err(CtlError::new(elsewhere(&id, file, &all.unread, policy))),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::as_admin::{AsAdmin, Ask, Stop};
 use crate::claims;
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nunbird_judge::{Class, Course, Identity, Means, Proof, Refusal, containers, identify, place};
-use nunbird_policy::{AccountFacts, NotGranted, Policy, Rule, Subject};
+use nunbird_policy::{AccountFacts, Policy, RequestRefused, Rule, Subject};
 use nunbird_token::{MAX_RESPONSE, Rejection, Response};
 use serde_json::{Map, Value, json};
 use std::fs::File;
@@ -56,14 +56,14 @@ pub(crate) enum Job {
     Response(Vec<u8>),
     /// An id token, without a response that it could be held against.
     Token(String),
-    /// Facts that nobody has proven.
+    /// Unproven facts.
     Claims(Map<String, Value>),
 }
 
 impl Job {
     /// Reads a job response.
-    pub(crate) fn from_response(file: &Path) -> Result<Self, Trouble> {
-        let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", file.display()));
+    pub(crate) fn from_response(file: &Path) -> Result<Self, CtlError> {
+        let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", file.display()));
         let mut bytes = Vec::new();
         // One more than there may be: then the answer is the program's.
         File::open(file).map_err(failed)?.take(MAX_RESPONSE + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -71,20 +71,20 @@ impl Job {
     }
 
     /// Reads a token.
-    pub(crate) fn from_token(file: &Path) -> Result<Self, Trouble> {
+    pub(crate) fn from_token(file: &Path) -> Result<Self, CtlError> {
         Ok(Job::Token(crate::files::text(file)?.trim().to_owned()))
     }
 
     /// Reads an object of claims.
-    pub(crate) fn from_claims(file: &Path, policy: &Policy) -> Result<Self, Trouble> {
+    pub(crate) fn from_claims(file: &Path, policy: &Policy) -> Result<Self, CtlError> {
         let text = crate::files::text(file)?;
         let value: Value = serde_json::from_str(&text).map_err(|e| {
-            Trouble::new(format!("{}:{}:{}: no JSON: {e}", file.display(), e.line(), e.column()))
+            CtlError::new(format!("{}:{}:{}: no JSON: {e}", file.display(), e.line(), e.column()))
         })?;
-        claims::named(&value, policy).map_err(|e| Trouble::new(format!("{}: {e}", file.display())))?;
+        claims::named(&value, policy).map_err(|e| CtlError::new(format!("{}: {e}", file.display())))?;
         match value {
             Value::Object(claims) => Ok(Job::Claims(claims)),
-            _ => Err(Trouble::new(format!("{}: this is no JSON object", file.display()))),
+            _ => Err(CtlError::new(format!("{}: not a JSON object", file.display()))),
         }
     }
 }
@@ -93,7 +93,7 @@ impl Job {
 ///
 /// # Errors
 /// For claims that are none.
-pub(crate) fn judge<'p>(policy: &'p Policy, job: &Job, runner: &str, ask: Ask) -> Result<Told<'p>, Trouble> {
+pub(crate) fn judge<'p>(policy: &'p Policy, job: &Job, runner: &str, ask: Ask) -> Result<Told<'p>, CtlError> {
     match job {
         Job::Response(bytes) => Ok(by_proof(policy, bytes.clone(), runner, ask, Vec::new())),
         Job::Token(token) => {
@@ -157,14 +157,14 @@ fn by_proof<'p>(
     }
 }
 
-/// Judges a job whose identity is taken as it stands in the claims.
+/// Judges a job whose identity is taken from the claims, unproven.
 fn by_claims<'p>(
     policy: &'p Policy,
     claims: &Map<String, Value>,
     runner: &str,
     ask: Ask,
-) -> Result<Told<'p>, Trouble> {
-    let subject = claims::read(claims, policy).map_err(Trouble::new)?;
+) -> Result<Told<'p>, CtlError> {
+    let subject = claims::read(claims, policy).map_err(CtlError::new)?;
     let means = AsAdmin::new(policy, runner, Vec::new(), ask);
     let mut notes = vec!["signature, time and binding to a job are assumed: claims prove nothing".to_owned()];
     let is_payload = claims.contains_key("iss");
@@ -277,7 +277,7 @@ fn answer<'p>(stop: Stop) -> Answer<'p> {
     }
 }
 
-/// The job's variables as far as a job response tells what gitlab-runner makes of them.
+/// The job's variables as far as a job response has what gitlab-runner makes of them.
 #[derive(Default)]
 struct Variables(Vec<Variable>);
 
@@ -305,8 +305,8 @@ impl Variables {
         Variables(all.into_iter().flatten().map(variable).collect())
     }
 
-    /// The last of this name counts. One that the runner expands is none that could be told here.
-    fn value(&self, name: &str, unchecked: &mut Vec<String>) -> Result<Option<String>, NotGranted> {
+    /// The last of this name counts. The value of one that the runner expands is unknown here.
+    fn value(&self, name: &str, unchecked: &mut Vec<String>) -> Result<Option<String>, RequestRefused> {
         let Some(found) = self.0.iter().rfind(|variable| variable.key == name) else { return Ok(None) };
         if !found.plain {
             unchecked.push(format!("{name}: gitlab-runner expands its value"));

@@ -4,13 +4,13 @@ use crate::explain::{Explained, isolation};
 use crate::explain_job::Answer;
 use crate::host::group_name;
 use crate::limits;
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nunbird_policy::{Host, explain_rule};
 use serde_json::{Value, json};
 
 impl Explained<'_> {
     /// docs/nunbirdctl.md has the fields.
-    pub(crate) fn machine(&self, host: &dyn Host) -> Result<Value, Trouble> {
+    pub(crate) fn machine(&self, host: &dyn Host) -> Result<Value, CtlError> {
         let told = self.told;
         let decided_by = self.decided_by();
         let unchecked = match &told.answer {
@@ -61,12 +61,12 @@ impl Explained<'_> {
     }
 
     /// Every rule that was looked at.
-    fn rules(&self, host: &dyn Host) -> Result<Vec<Value>, Trouble> {
+    fn rules(&self, host: &dyn Host) -> Result<Vec<Value>, CtlError> {
         let Some(course) = &self.told.course else { return Ok(Vec::new()) };
         let Some(decision) = &course.decision else { return Ok(Vec::new()) };
         let rule = |step: &nunbird_policy::Step<'_>| {
             let (predicates, account) = explain_rule(&self.reading.policy, step.rule, &course.subject, host)
-                .map_err(|e| Trouble::new(e.detail))?;
+                .map_err(|e| CtlError::new(e.detail))?;
             let conditions: Vec<Value> = predicates
                 .iter()
                 .map(|p| {
@@ -74,7 +74,7 @@ impl Explained<'_> {
                     let holds = if p.exception { p.holds } else { Some(p.holds == Some(true)) };
                     json!({
                         "under": if p.exception { "unless" } else { "when" },
-                        "fact": p.condition.key(), "wanted": p.condition.wanted(),
+                        "fact": p.condition.key(), "wanted": p.condition.wanted().to_string(),
                         "seen": p.seen, "holds": holds, "fits": p.fits,
                     })
                 })

@@ -3,7 +3,7 @@
 use crate::people::{self, Store};
 use nunbird_handover::Code;
 use nunbird_policy::{
-    AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, ServerUser, Subject, Trouble,
+    AccountFacts, Downscope, Host, HostError, LocalFacts, MapFile, Policy, ServerUser, Subject,
 };
 use nunbird_sys::users;
 use std::borrow::Cow;
@@ -46,7 +46,7 @@ impl ThisHost {
 }
 
 impl Host for ThisHost {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         let entry = users::by_name(name).map_err(|e| silent(name, &e))?;
         Ok(entry.map(|entry| AccountFacts {
             name: entry.name,
@@ -59,11 +59,11 @@ impl Host for ThisHost {
         }))
     }
 
-    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, name: &str) -> Result<Option<u32>, HostError> {
         Ok(users::group_by_name(name).map_err(|e| silent(name, &e))?.map(|entry| entry.gid))
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         let entry = users::group_by_name(group).map_err(|e| silent(group, &e))?;
         Ok(entry.map(|entry| entry.has(&account.name, account.gid, &account.groups)))
     }
@@ -72,12 +72,12 @@ impl Host for ThisHost {
         group_name(gid)
     }
 
-    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, HostError> {
         if let Some(text) = self.maps.borrow().get(&map.file) {
             return Ok(Cow::Owned(text.clone()));
         }
         let text = std::fs::read_to_string(&map.file)
-            .map_err(|e| Trouble { code: Code::Map, detail: format!("{}: {e}", map.file.display()) })?;
+            .map_err(|e| HostError { code: Code::Map, detail: format!("{}: {e}", map.file.display()) })?;
         self.maps.borrow_mut().insert(map.file.clone(), text.clone());
         Ok(Cow::Owned(text))
     }
@@ -87,8 +87,8 @@ impl Host for ThisHost {
         people_file: Option<&Path>,
         server: &str,
         account: &str,
-    ) -> Result<Option<u64>, Trouble> {
-        let failed = |detail| Trouble { code: Code::PinStore, detail };
+    ) -> Result<Option<u64>, HostError> {
+        let failed = |detail| HostError { code: Code::PinStore, detail };
         let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
         let known = match said.flatten() {
             Some(user_id) => Some(user_id),
@@ -98,7 +98,7 @@ impl Host for ThisHost {
     }
 
     /// No server is asked here, and a job that is over would get no answer: what can be said is what comes of a person's job.
-    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, HostError> {
         Ok(ServerUser::person(job))
     }
 }
@@ -108,8 +108,8 @@ pub(crate) fn group_name(gid: u32) -> Option<String> {
     nix::unistd::Group::from_gid(gid.into()).ok().flatten().map(|group| group.name)
 }
 
-fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
-    Trouble { code: Code::UserDatabase, detail: format!("looking up `{name}`: {error}") }
+fn silent(name: &str, error: &dyn std::fmt::Display) -> HostError {
+    HostError { code: Code::UserDatabase, detail: format!("looking up `{name}`: {error}") }
 }
 
 /// This host, with the facts that a test makes up.
@@ -127,7 +127,7 @@ pub(crate) struct MadeUp<'a> {
 const FIRST_GID: u32 = 4_000_000_000;
 
 impl Host for MadeUp<'_> {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         let Some(facts) = self.facts else { return self.host.account(name) };
         let gids = (FIRST_GID..).zip(&facts.groups).map(|(gid, _)| gid);
         Ok(Some(AccountFacts {
@@ -141,14 +141,14 @@ impl Host for MadeUp<'_> {
         }))
     }
 
-    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, name: &str) -> Result<Option<u32>, HostError> {
         let Some(facts) = self.facts else { return self.host.group(name) };
         // Every other group is there, and the account is not in it.
         let of_account = (FIRST_GID..).zip(&facts.groups).find(|(_, group)| *group == name);
         Ok(Some(of_account.map_or(FIRST_GID - 2, |(gid, _)| gid)))
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         if self.facts.is_none() {
             return self.host.is_member(account, group);
         }
@@ -161,20 +161,20 @@ impl Host for MadeUp<'_> {
         of_test.map(|(_, name)| name.clone())
     }
 
-    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, HostError> {
         self.host.map(map)
     }
 
-    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, HostError> {
         Ok(self.pinned)
     }
 
-    fn server_user(&self, _: &Subject) -> Result<ServerUser, Trouble> {
+    fn server_user(&self, _: &Subject) -> Result<ServerUser, HostError> {
         Ok(self.user.clone())
     }
 }
 
-/// The uid of the account that runs gitlab-runner. Without privilege it is whoever asks; an account that does not exist
+/// The uid of the account that runs gitlab-runner. Without privilege it is the caller; an account that does not exist
 /// runs nothing, and no job can become it.
 pub(crate) fn runner(policy: &Policy, name: &str) -> u32 {
     match policy.downscope {

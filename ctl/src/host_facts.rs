@@ -9,7 +9,8 @@ use crate::{
 use aws_lc_rs::digest::{SHA256, digest};
 use nunbird_host::PEOPLE_DIR;
 use nunbird_policy::{
-    Condition, DEFAULT_CONFIGURATION, Downscope, Outcome, Pinning, Policy, RunAs, Syslog, Validation, check,
+    Condition, DEFAULT_CONFIGURATION, Downscope, Local, Pinning, Policy, RuleOutcome, RunAs, Syslog,
+    Validation, check,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -163,7 +164,7 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     let caller = crate::host::runner(policy, runner);
     let mut seen = BTreeSet::new();
     for rule in &policy.rules {
-        if let Outcome::RunAs(RunAs::Account(name)) = &rule.outcome
+        if let RuleOutcome::RunAs(RunAs::Account(name)) = &rule.outcome
             && seen.insert(name)
         {
             let trouble = match check(policy, name, &host, caller) {
@@ -183,10 +184,10 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     let mut groups: BTreeMap<&String, bool> =
         policy.accounts.deny_groups.iter().map(|group| (group, true)).collect();
     for rule in &policy.rules {
-        let denies = matches!(rule.outcome, Outcome::Deny(_));
+        let denies = matches!(rule.outcome, RuleOutcome::Deny(_));
         let when = rule.conditions.iter().map(|condition| (condition, denies));
         for (condition, needed) in when.chain(rule.exceptions.iter().map(|condition| (condition, true))) {
-            if let Condition::LocalGroup(names) = condition {
+            if let Condition::Local(Local::Group(names)) = condition {
                 names.iter().for_each(|name| *groups.entry(name).or_default() |= needed);
             }
         }

@@ -1,7 +1,7 @@
 //! `nunbirdctl jobs`: the jobs that this host has records of, and the end of one of them.
 
 use crate::arguments::{Jobs, JobsAction};
-use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
 use crate::sweep::{auth, records};
 use crate::time;
 use nunbird_handover::{JobSpec, Scheduler, Untrusted};
@@ -9,7 +9,7 @@ use nunbird_host::runner;
 use nunbird_messages::{Now, Record};
 use serde_json::{Value, json};
 
-pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, CtlError> {
     let now = records::now()?;
     let found = records::read(&now)?;
     match options.action.as_ref().unwrap_or(&JobsAction::List) {
@@ -76,7 +76,7 @@ impl<'r> Line<'r> {
     }
 }
 
-fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, Trouble> {
+fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, CtlError> {
     let lines: Vec<Line<'_>> =
         found.iter().filter_map(|found| Some(Line::of(found.record.as_ref()?, now))).collect();
     let unread: Vec<(String, &str)> = found
@@ -129,7 +129,7 @@ fn chosen<'f>(
     found: &'f [records::Found],
     job: u64,
     decision: Option<&str>,
-) -> Result<(&'f records::Found, &'f Record), Trouble> {
+) -> Result<(&'f records::Found, &'f Record), CtlError> {
     let fits = |record: &Record| {
         record.job_id == job && decision.is_none_or(|beginning| record.decision_id.starts_with(beginning))
     };
@@ -142,7 +142,7 @@ fn chosen<'f>(
         [one] => Ok(*one),
         [] => {
             let of = decision.map(|decision| format!(" with decision {decision}")).unwrap_or_default();
-            Err(Trouble::new(format!(
+            Err(CtlError::new(format!(
                 "this account keeps no record of a job {job}{of}; `nunbirdctl jobs` lists those that there are"
             )))
         }
@@ -151,7 +151,7 @@ fn chosen<'f>(
                 .iter()
                 .map(|(_, record)| format!("{} on server {}", record.decision_id, record.server))
                 .collect();
-            Err(Trouble::new(format!(
+            Err(CtlError::new(format!(
                 "there are {} jobs of this number; say which by --decision:\n{}",
                 several.len(),
                 decisions.join("\n")
@@ -160,7 +160,7 @@ fn chosen<'f>(
     }
 }
 
-fn end((found, record): &(&records::Found, &Record), dry_run: bool, format: Format) -> Result<u8, Trouble> {
+fn end((found, record): &(&records::Found, &Record), dry_run: bool, format: Format) -> Result<u8, CtlError> {
     let whose = format!("job {} of {}", record.job_id, record.account.name);
     let (done, said) = match dry_run {
         true => (true, Vec::new()),

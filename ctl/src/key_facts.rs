@@ -74,7 +74,7 @@ fn asks_servers(policy: &Policy) -> bool {
             .any(|rule| policy.gitlab.iter().any(|server| policy.asks_about_user(rule, Some(server))))
 }
 
-/// Whether nobody but root can have made what decides which keys are believed.
+/// Whether only root can have made what decides which keys are trusted.
 fn in_own_directory(code: &'static str, path: &Path, findings: &mut Vec<Finding>) {
     if let Some(parent) = path.parent()
         && let Ok(meta) = parent.metadata()

@@ -3,7 +3,7 @@
 use crate::finding::Finding;
 use nunbird_cgroup::{Trouble, disk_of, disks_of};
 use nunbird_handover::Untrusted;
-use nunbird_policy::{Limits, LimitsWay, Policy};
+use nunbird_policy::{CgroupDriver, Limits, Policy};
 use std::path::Path;
 
 /// What can be said of the configuration alone.
@@ -24,7 +24,7 @@ pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
             remark(message, "remove `nice`, if it was to keep jobs behind others");
         }
         let writes = limits.disks.iter().any(|disk| disk.write.is_some() || disk.write_ops.is_some());
-        if writes && limits.way == LimitsWay::Separate {
+        if writes && limits.cgroup_driver == CgroupDriver::CgroupfsV1 {
             let message = "version 1 does not count writes that go through the page cache, which are most";
             remark(message, "use version 2, or expect the limit for O_DIRECT and O_SYNC alone");
         }

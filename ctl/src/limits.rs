@@ -1,10 +1,11 @@
-//! The limits that a job would get, for `explain`: what is given, what may be asked for, and whose word it is.
+//! The limits that a job would get, for `explain`: the amounts, what may be asked for, and what sets them.
 
 use nunbird_handover::DiskLimit;
-use nunbird_policy::{Above, LimitsSaidBy, Reading, Rule, limits_to_toml};
+use nunbird_policy::{LimitsSaidBy, Reading, Rule};
+use nunbird_render::limits_to_toml;
 use serde_json::{Value, json};
 
-/// Whose word holds for a rule's jobs, by the configuration's word for it, and where it stands; `[job]` may say nothing.
+/// What sets the limits of a rule's jobs, and the key's place; `[job]` may set none.
 fn said_by(reading: &Reading, rule: &Rule) -> (&'static str, Option<String>) {
     match reading.policy.limits_said_by(rule) {
         LimitsSaidBy::Rule(place) => ("rule", Some(place.to_string())),
@@ -13,7 +14,7 @@ fn said_by(reading: &Reading, rule: &Rule) -> (&'static str, Option<String>) {
     }
 }
 
-/// For people, by the configuration's keys. The first line says which limits and whose word they are.
+/// For people, by the configuration's keys. The first line has the name of the limits and what sets them.
 pub(crate) fn lines(reading: &Reading, rule: &Rule) -> Vec<String> {
     let whose = match said_by(reading, rule) {
         ("job", Some(place)) => format!(", by [job] at {place}"),
@@ -46,9 +47,9 @@ pub(crate) fn machine(reading: &Reading, rule: &Rule) -> Value {
         "place": place,
         "amounts": limits.amounts,
         "maximum": { "memory": most.memory, "cpu": most.cpu, "pids": most.pids },
-        "above": if limits.above == Above::Refuse { "refuse" } else { "clamp" },
+        "on_excess": limits.on_excess.name(),
         "require": limits.require,
-        "way": limits.way.name(),
+        "cgroup_driver": limits.cgroup_driver.name(),
         "rlimits": limits.rlimits,
         "standing": limits.standing,
         "disks": disks,

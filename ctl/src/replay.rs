@@ -1,7 +1,7 @@
 //! The audit file, line by line. It can be larger than memory.
 
 use crate::audit_files;
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nunbird_handover::Untrusted;
 use serde_json::{Map, Value};
 use std::io::{BufRead, Read};
@@ -14,9 +14,9 @@ const LONGEST_LINE: u64 = 1 << 20;
 /// Calls `each` with every event and its line number, in order. Gives the numbers of the lines that are no events.
 pub(crate) fn events(
     file: &Path,
-    mut each: impl FnMut(usize, Map<String, Value>) -> Result<(), Trouble>,
-) -> Result<Vec<usize>, Trouble> {
-    let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", file.display()));
+    mut each: impl FnMut(usize, Map<String, Value>) -> Result<(), CtlError>,
+) -> Result<Vec<usize>, CtlError> {
+    let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", file.display()));
     let mut reader = audit_files::open(file)?;
     let (mut unread, mut number) = (Vec::new(), 0);
     let mut line = Vec::new();
@@ -53,7 +53,7 @@ pub(crate) fn unread_note(file: &Path, unread: &[usize]) -> String {
         numbers.push("…".to_owned());
     }
     let file = file.to_string_lossy();
-    format!("{}: {} lines are no events: {}\n", Untrusted(&file), unread.len(), numbers.join(", "))
+    format!("{}: {} lines are not events: {}\n", Untrusted(&file), unread.len(), numbers.join(", "))
 }
 
 /// The file with those that logrotate(8) has made of it, the oldest first, without those that were last written before `since`, in
@@ -61,7 +61,7 @@ pub(crate) fn unread_note(file: &Path, unread: &[usize]) -> String {
 ///
 /// # Errors
 /// When the directory cannot be listed.
-pub(crate) fn with_rotated(file: &Path, since: Option<u64>) -> Result<Vec<PathBuf>, Trouble> {
+pub(crate) fn with_rotated(file: &Path, since: Option<u64>) -> Result<Vec<PathBuf>, CtlError> {
     let recent = |path: &PathBuf| {
         let changed = path.metadata().and_then(|meta| meta.modified());
         let seconds =

@@ -180,7 +180,7 @@ struct Arguments {
 impl Arguments {
     fn read(custom: &DeTable<'_>, stage: &str) -> Result<Arguments, String> {
         let key = format!("{stage}_args");
-        let wrong = || format!("{key} is no array of texts");
+        let wrong = || format!("{key} is not an array of strings");
         let all: Vec<String> = match custom.get(key.as_str()).map(|value| value.get_ref()) {
             None => Vec::new(),
             Some(DeValue::Array(array)) => {

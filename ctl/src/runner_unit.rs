@@ -11,7 +11,7 @@ use crate::runner_config::Service;
 use crate::systemd::{self, Properties};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nunbird_cgroup::{Amounts, DiskAmounts, Way};
-use nunbird_policy::{Downscope, Limits, LimitsWay, Outcome, Policy};
+use nunbird_policy::{CgroupDriver, Downscope, Limits, Policy, RuleOutcome};
 use nunbird_sys::patient;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -133,14 +133,14 @@ fn process(pid: u32) -> Option<Process> {
 }
 
 fn needs(policy: &Policy, service: Service) -> Needs {
-    let admitting = policy.rules.iter().filter(|rule| !matches!(rule.outcome, Outcome::Deny(_)));
+    let admitting = policy.rules.iter().filter(|rule| !matches!(rule.outcome, RuleOutcome::Deny(_)));
     let limits: Vec<Option<&Limits>> = admitting.map(|rule| policy.limits_of(rule)).collect();
     // Where every controller of version 2 is a hierarchy's of version 1, this file does not exist (cgroup-v2.rst).
     let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    let delegated = limits.iter().flatten().filter(|limits| match limits.way {
-        LimitsWay::Auto => unified,
-        LimitsWay::Delegated => true,
-        LimitsWay::Separate | LimitsWay::Scope => false,
+    let delegated = limits.iter().flatten().filter(|limits| match limits.cgroup_driver {
+        CgroupDriver::Auto => unified,
+        CgroupDriver::CgroupfsV2 => true,
+        CgroupDriver::CgroupfsV1 | CgroupDriver::Systemd => false,
     });
     let pids: Option<Vec<u64>> = limits
         .iter()
@@ -149,7 +149,7 @@ fn needs(policy: &Policy, service: Service) -> Needs {
     Needs {
         privileged: policy.downscope != Downscope::None,
         // Those that systemd makes are not below this unit.
-        groups: limits.iter().flatten().any(|limits| limits.way != LimitsWay::Scope),
+        groups: limits.iter().flatten().any(|limits| limits.cgroup_driver != CgroupDriver::Systemd),
         delegated: delegated.flat_map(|limits| controllers(limits)).collect(),
         pids: pids.and_then(|all| all.into_iter().max()),
         sessions: policy.pam.is_some(),

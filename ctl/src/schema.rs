@@ -1,21 +1,27 @@
 //! The JSON schema of the configuration, made from what its reader asks for.
 
-use crate::output::{OK, Trouble, print_json};
-use nunbird_policy::{Kind, every_key};
+use crate::output::{CtlError, OK, print_json};
+use nunbird_policy::{KeyInfo, Kind, every_key, key_info};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
-pub(crate) fn run() -> Result<u8, Trouble> {
+pub(crate) fn run() -> Result<u8, CtlError> {
     print_json(&schema())?;
     Ok(OK)
 }
 
 /// The schema (JSON Schema 2020-12) of `/etc/nunbird/config.toml`.
 pub(crate) fn schema() -> Value {
-    let keys: Vec<(Vec<String>, Kind)> = every_key()
-        .into_iter()
-        .map(|(path, kind)| (path.replace("[]", ".[]").split('.').map(str::to_owned).collect(), kind))
-        .collect();
-    let mut root = object(&keys, &[]);
+    let parts = |path: &str| path.replace("[]", ".[]").split('.').map(str::to_owned).collect::<Vec<_>>();
+    let keys = every_key().into_iter().map(|(path, kind)| (parts(&path), kind)).collect();
+    let info = key_info().into_iter().flat_map(|(table, keys)| {
+        let path = move |key: &KeyInfo| {
+            if table.is_empty() { key.name.to_owned() } else { format!("{table}.{}", key.name) }
+        };
+        keys.into_iter().map(move |key| (path(&key), key))
+    });
+    let keys = Keys { keys, info: info.map(|(path, key)| (parts(&path), key)).collect() };
+    let mut root = keys.object(&[]);
     if let Some(fields) = root.as_object_mut() {
         fields.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
         let regex = json!({ "type": "object", "required": ["regex"], "additionalProperties": false,
@@ -27,46 +33,90 @@ pub(crate) fn schema() -> Value {
     root
 }
 
-/// The object whose keys begin with `prefix`.
-fn object(keys: &[(Vec<String>, Kind)], prefix: &[String]) -> Value {
-    let mut properties = Map::new();
-    for (path, kind) in keys {
-        if path.len() == prefix.len() + 1
-            && path.starts_with(prefix)
-            && let Some(name) = path.last()
-            && name != "[]"
-        {
-            properties.insert(name.clone(), value(keys, path, kind));
-        }
-    }
-    json!({ "type": "object", "additionalProperties": false, "properties": properties })
+/// Every key by its path, and what is known of those of Nunbird's tables.
+struct Keys {
+    keys: Vec<(Vec<String>, Kind)>,
+    info: BTreeMap<Vec<String>, KeyInfo>,
 }
 
-fn value(keys: &[(Vec<String>, Kind)], path: &[String], kind: &Kind) -> Value {
-    let below = |more: &str| [path, &[more.to_owned()]].concat();
-    let one_or_many = |one: Value| json!({ "anyOf": [one, { "type": "array", "items": one }] });
-    match kind {
-        // An account may be looked up, and the audit file may be turned off.
-        Kind::Text if path.ends_with(&["run_as".to_owned()]) => {
-            json!({ "anyOf": [{ "type": "string" }, object(keys, path)] })
+impl Keys {
+    /// The object whose keys begin with `prefix`.
+    fn object(&self, prefix: &[String]) -> Value {
+        let mut properties = Map::new();
+        for (path, kind) in &self.keys {
+            if path.len() == prefix.len() + 1
+                && path.starts_with(prefix)
+                && let Some(name) = path.last()
+                && name != "[]"
+            {
+                let info = self.info_of(path);
+                let value = self.described(path, kind, info);
+                for former in info.map_or(&[][..], |info| info.former) {
+                    let mut deprecated = value.clone();
+                    deprecated["deprecated"] = json!(true);
+                    deprecated["description"] = json!(format!("the former name of `{name}`"));
+                    properties.insert((*former).to_owned(), deprecated);
+                }
+                properties.insert(name.clone(), value);
+            }
         }
-        Kind::Text if path == ["audit", "file"] => json!({ "type": ["string", "boolean"] }),
-        Kind::Text => json!({ "type": "string" }),
-        Kind::Choice(names) => json!({ "enum": names }),
-        Kind::Boolean => json!({ "type": "boolean" }),
-        Kind::Integer => json!({ "type": "integer", "minimum": 0 }),
-        Kind::Integers => one_or_many(json!({ "type": "integer", "minimum": 0 })),
-        Kind::Texts if path.iter().any(|part| part == "when") => {
-            one_or_many(json!({ "$ref": "#/$defs/pattern" }))
+        json!({ "type": "object", "additionalProperties": false, "properties": properties })
+    }
+
+    /// A profile has the keys of `[job]` and of `[batch]` as well as its own.
+    fn info_of(&self, path: &[String]) -> Option<&KeyInfo> {
+        self.info.get(path).or_else(|| match path {
+            [profile, _, name] if profile == "profile" => {
+                self.info.get(&["job".to_owned(), name.clone()][..])
+            }
+            [profile, _, batch, name] if profile == "profile" => {
+                self.info.get(&[batch.clone(), name.clone()][..])
+            }
+            _ => None,
+        })
+    }
+
+    fn described(&self, path: &[String], kind: &Kind, info: Option<&KeyInfo>) -> Value {
+        let mut value = self.value(path, kind);
+        let Some(info) = info else { return value };
+        value["description"] = json!(info.doc);
+        if let (Kind::Integer, Some((least, most))) = (kind, info.bounds) {
+            value["minimum"] = json!(least);
+            if most != u64::MAX {
+                value["maximum"] = json!(most);
+            }
         }
-        Kind::Texts => one_or_many(json!({ "type": "string" })),
-        Kind::Table => object(keys, path),
-        Kind::Tables => json!({ "type": "array", "items": object(keys, &below("[]")) }),
-        Kind::Named => {
-            let inner = below("[]");
-            let known = keys.iter().any(|(path, _)| path.starts_with(&inner));
-            let each = if known { object(keys, &inner) } else { json!({ "type": "string" }) };
-            json!({ "type": "object", "additionalProperties": each })
+        if let Some(Value::Array(words)) = value.get_mut("enum") {
+            words.extend(info.former_words.iter().map(|(former, _)| json!(former)));
+        }
+        value
+    }
+
+    fn value(&self, path: &[String], kind: &Kind) -> Value {
+        let below = |more: &str| [path, &[more.to_owned()]].concat();
+        let one_or_many = |one: Value| json!({ "anyOf": [one, { "type": "array", "items": one }] });
+        match kind {
+            // An account may be looked up, and the audit file may be turned off.
+            Kind::Text if path.ends_with(&["run_as".to_owned()]) => {
+                json!({ "anyOf": [{ "type": "string" }, self.object(path)] })
+            }
+            Kind::Text if path == ["audit", "file"] => json!({ "type": ["string", "boolean"] }),
+            Kind::Text => json!({ "type": "string" }),
+            Kind::Choice(names) => json!({ "enum": names }),
+            Kind::Boolean => json!({ "type": "boolean" }),
+            Kind::Integer => json!({ "type": "integer", "minimum": 0 }),
+            Kind::Cpus => json!({ "type": ["number", "string"] }),
+            Kind::Integers => one_or_many(json!({ "type": "integer", "minimum": 0 })),
+            Kind::Patterns => one_or_many(json!({ "$ref": "#/$defs/pattern" })),
+            Kind::Texts => one_or_many(json!({ "type": "string" })),
+            Kind::Table => self.object(path),
+            Kind::Tables => json!({ "type": "array", "items": self.object(&below("[]")) }),
+            Kind::Named => {
+                let inner = below("[]");
+                let known = self.keys.iter().any(|(path, _)| path.starts_with(&inner));
+                let each = if known { self.object(&inner) } else { json!({ "type": "string" }) };
+                json!({ "type": "object", "additionalProperties": each })
+            }
         }
     }
 }

@@ -1,19 +1,20 @@
-//! The configuration that is in force, each value with the place where it stands.
+//! The effective configuration, each value with its place.
 
 use crate::arguments::Show;
 use crate::files;
-use crate::output::{Format, OK, Trouble, print, print_json};
-use nunbird_policy::{Dialect, FATES, Fate, Place, Reading, to_toml};
+use crate::output::{CtlError, Format, OK, print, print_json};
+use nunbird_policy::{Dialect, Location, Reading};
+use nunbird_render::{JACAMAR_KEYS, KeyEffect, to_toml};
 use serde_json::{Map, Value, json};
 
-pub(crate) fn run(options: &Show, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Show, format: Format) -> Result<u8, CtlError> {
     let reading = files::read(&options.configuration.configuration, format)?;
     let text = to_toml(&reading.policy, &|key| origin(&reading, key));
     let wanted = options.key.as_deref();
     let rows = rows(&text);
     let rows: Vec<&Row<'_>> = rows.iter().filter(|row| wanted.is_none_or(|key| row.key == key)).collect();
     if let (Some(key), true) = (wanted, rows.is_empty()) {
-        return Err(Trouble::new(format!("there is no key `{key}`; `nunbirdctl show` lists them all")));
+        return Err(CtlError::new(format!("there is no key `{key}`; `nunbirdctl show` lists them all")));
     }
     match (format, wanted) {
         (Format::Text, None) => print(&text)?,
@@ -38,7 +39,7 @@ const NAMED: [&str; 4] = ["profile.", "map.", "limits.", "scheduler."];
 const TABLES: [&str; 8] =
     ["identity", "accounts", "directories", "job", "batch", "audit", "validation", "pam"];
 
-/// Where a key stands. Keys of rules and tests have their table's place.
+/// The place of a key. Keys of rules and tests have their table's place.
 fn origin(reading: &Reading, key: &str) -> Option<String> {
     let place = |index: &str, places: &dyn Fn(usize) -> Option<String>| {
         let number = index.split(']').next().and_then(|n| n.parse().ok());
@@ -73,16 +74,16 @@ fn is_named_head(key: &str) -> bool {
     matches!(rest.get(name_end..), Some("" | ".batch"))
 }
 
-/// Where the key of Jacamar's stands that this one comes from; the first that is set, where several are.
-fn jacamars<'r>(reading: &'r Reading, key: &str) -> Option<&'r Place> {
+/// The place of the key of Jacamar's from which this one comes; of several the first that is set.
+fn jacamars<'r>(reading: &'r Reading, key: &str) -> Option<&'r Location> {
     if reading.policy.dialect != Dialect::Jacamar {
         return None;
     }
     let key = key.replace("[0]", "[]");
     let honours = |native: &str| native == key || (native == "gitlab[].url" && key == "gitlab[].issuer");
-    FATES
+    JACAMAR_KEYS
         .iter()
-        .filter(|(_, _, fate)| matches!(fate, Fate::Honoured(native) if honours(native)))
+        .filter(|(_, _, effect)| matches!(effect, KeyEffect::Honoured(native) if honours(native)))
         .find_map(|(table, name, _)| reading.origins.get(&format!("{table}.{name}")))
 }
 

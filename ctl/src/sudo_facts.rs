@@ -94,7 +94,7 @@ fn faults(text: &str, launcher: &Path, runner: &str) -> Vec<String> {
     faults
 }
 
-/// What stands in the first parentheses of a rule.
+/// The text in the first parentheses of a rule.
 fn run_as(rule: &str) -> Option<&str> {
     Some(rule.split_once('(')?.1.split_once(')')?.0.trim())
 }

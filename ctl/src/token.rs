@@ -6,7 +6,7 @@ use nunbird_policy::Policy;
 use nunbird_token::{KEYS_VERSION, KeysFile, StoredKey};
 use serde_json::{Map, Value};
 
-/// What a token says, whoever signed it; none for what is no token.
+/// The claims of a token, whatever its signature; none for a text that is not a token.
 pub(crate) fn payload(token: &str) -> Option<Map<String, Value>> {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     match serde_json::from_slice(&payload) {

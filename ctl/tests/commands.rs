@@ -249,7 +249,7 @@ fn a_check_looks_at_maps_line_by_line_and_at_the_host() {
     for part in [
         "users.map:2",
         "users.map:3",
-        "no account behind the key",
+        "no account after the key",
         "another account",
         "error[program]",
         "error[keys]",

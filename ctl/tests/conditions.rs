@@ -134,3 +134,29 @@ fn a_group_under_unless_that_this_host_does_not_know_is_an_error() {
         "{found}"
     );
 }
+
+#[test]
+fn names_of_earlier_versions_are_remarked_upon_with_those_of_today_and_show_writes_these() {
+    let scene = Scene::new();
+    scene.configure(&format!(
+        "{}limits = \"a\"\n[limits.a]\nway = \"scope\"\n[directories]\nremove_at_once = 3\n",
+        scene.policy()
+    ));
+    let output = scene.run(&["check", "--no-host", "--format", "json"]);
+    let findings = output.json()["findings"].as_array().expect("findings").clone();
+    let renamed: Vec<_> = findings.iter().filter(|one| one["code"] == "renamed").collect();
+    assert_eq!(renamed.len(), 1, "{findings:?}");
+    assert_eq!((&renamed[0]["severity"], output.code), (&"remark".into(), 0));
+    let items = renamed[0]["items"].to_string();
+    for words in [
+        "`way` is now `cgroup_driver`",
+        "`scope` is now `systemd`",
+        "`remove_at_once` is now `cleanup_batch`",
+    ] {
+        assert!(items.contains(words), "{words}: {items}");
+    }
+    let shown = scene.run(&["show"]).out;
+    scene.configure(&shown);
+    let again = scene.run(&["check", "--no-host"]);
+    assert!(again.code == 0 && !again.out.contains("renamed"), "{}\n{shown}", again.out);
+}

@@ -31,7 +31,7 @@ fn past_decisions_are_made_again_and_changes_are_counted() {
     assert_eq!(same.code, 0, "{same:?}");
     assert!(same.out.contains("0 of 3 decisions change"), "{}", same.out);
     assert!(same.out.contains("line 7 cannot be decided again"), "{}", same.out);
-    assert!(same.out.contains("1 lines are no events: 4"), "{}", same.out);
+    assert!(same.out.contains("1 lines are not events: 4"), "{}", same.out);
     let new = scene.file(
         "new.toml",
         &scene.policy().replace(

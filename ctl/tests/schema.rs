@@ -9,7 +9,7 @@ fn check(schema: &Value, value: &Value, root: &Value, path: &str) -> Result<(), 
     let wrong = |what: &str| Err(format!("{path}: {what}: {value}"));
     for (word, rule) in schema.as_object().expect("a schema") {
         match word.as_str() {
-            "$schema" | "$defs" | "title" => {}
+            "$schema" | "$defs" | "title" | "description" | "deprecated" => {}
             "$ref" => {
                 let pointer = rule.as_str().unwrap().strip_prefix('#').unwrap();
                 check(root.pointer(pointer).expect("a definition"), value, root, path)?;
@@ -21,6 +21,7 @@ fn check(schema: &Value, value: &Value, root: &Value, path: &str) -> Result<(), 
                     "string" => value.is_string(),
                     "boolean" => value.is_boolean(),
                     "integer" => value.is_i64() || value.is_u64(),
+                    "number" => value.is_number(),
                     other => panic!("unknown type {other}"),
                 };
                 let fits = rule.as_array().map_or_else(|| is(rule), |names| names.iter().any(is));
@@ -31,6 +32,9 @@ fn check(schema: &Value, value: &Value, root: &Value, path: &str) -> Result<(), 
             "enum" if !rule.as_array().unwrap().contains(value) => return wrong("not one of the values"),
             "minimum" if value.as_i64().is_some_and(|n| n < rule.as_i64().unwrap()) => {
                 return wrong("too small");
+            }
+            "maximum" if value.as_u64().is_some_and(|n| n > rule.as_u64().unwrap()) => {
+                return wrong("too great");
             }
             "anyOf" if !rule.as_array().unwrap().iter().any(|s| check(s, value, root, path).is_ok()) => {
                 return wrong("fits none");
@@ -59,7 +63,7 @@ fn check(schema: &Value, value: &Value, root: &Value, path: &str) -> Result<(), 
                     }
                 }
             }
-            "enum" | "minimum" | "anyOf" | "required" => {}
+            "enum" | "minimum" | "maximum" | "anyOf" | "required" => {}
             other => panic!("the schema has a word that this test does not know: {other}"),
         }
     }
@@ -70,6 +74,7 @@ fn to_json(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => json!(text),
         DeValue::Integer(number) => json!(i64::from_str_radix(number.as_str(), number.radix()).unwrap()),
+        DeValue::Float(number) => json!(number.as_str().parse::<f64>().unwrap()),
         DeValue::Boolean(flag) => json!(flag),
         DeValue::Array(all) => all.iter().map(|one| to_json(one.get_ref())).collect(),
         DeValue::Table(table) => Value::Object(object(table)),
@@ -143,5 +148,41 @@ fn the_schema_refuses_what_the_reader_refuses() {
         assert!(validate(&schema, &text).is_err(), "the schema takes {wrong}");
         scene.configure(&text);
         assert_eq!(scene.run(&["check", "--no-host"]).code, 3, "the reader takes {wrong}");
+    }
+}
+
+#[test]
+fn the_schema_has_bounds_descriptions_and_former_names_as_the_reader_has_them() {
+    let scene = Scene::new();
+    let schema = scene.run_bare(&["schema"]).json();
+    let limits = &schema["properties"]["limits"]["additionalProperties"]["properties"];
+    assert_eq!((&limits["nice"]["minimum"], &limits["nice"]["maximum"]), (&json!(0), &json!(19)));
+    assert_eq!(
+        (&limits["way"]["deprecated"], &limits["cgroup_driver"]["deprecated"]),
+        (&json!(true), &Value::Null)
+    );
+    assert!(
+        limits["memory"]["description"].as_str().is_some_and(|text| text.contains("page cache")),
+        "{limits}"
+    );
+    let profile = &schema["properties"]["profile"]["additionalProperties"]["properties"];
+    assert!(
+        profile["shell"]["description"].is_string()
+            && profile["batch"]["properties"]["grace"]["description"].is_string()
+    );
+    for (lines, taken) in [
+        ("[limits.a]\nway = \"v1\"\nabove = \"clamp\"\n", true),
+        ("[limits.a]\ncgroup_driver = \"cgroupfs-v1\"\ncpus = 2.5\n", true),
+        ("[limits.a]\ncpus = 2\n", true),
+        ("[limits.a]\nnice = 20\n", false),
+        ("[directories]\nmax_dirs = 0\n", false),
+        ("[[rule]]\nname = \"r\"\nunless = { project = { regex = \"a\" } }\ndeny = \"no\"\n", true),
+        ("[[rule]]\nname = \"r\"\nwhen = { uid = { regex = \"a\" } }\ndeny = \"no\"\n", false),
+    ] {
+        let text = scene.policy() + lines;
+        assert_eq!(validate(&schema, &text).is_ok(), taken, "the schema: {lines}");
+        let scene = Scene::new();
+        scene.configure(&text);
+        assert_eq!(scene.run(&["check", "--no-host"]).code == 0, taken, "the reader: {lines}");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::scene::Scene;
 
-const EVERY_KEY: &str = include_str!("../../policy/tests/jacamar/every_key.toml");
+const EVERY_KEY: &str = include_str!("../../render/tests/jacamar/every_key.toml");
 
 /// The origin of a key by `show --format json`, without the file's name.
 fn origin(scene: &Scene, file: &str, key: &str) -> String {

@@ -170,7 +170,7 @@ fn spec(
     let expires_at = admitted.expires_at.saturating_add(policy.identity.late_stages);
     let Judged { rule, account: entry, .. } = judged;
     let (job, directories) = policy.job_of(rule);
-    let place::Place { data_dir, builds_root } =
+    let place::JobDirectories { data_dir, builds_root } =
         place::of(policy, rule, entry, admitted, judged.data_dir.as_deref())?;
     let server = policy.gitlab.get(admitted.server).map(|s| s.name.clone()).unwrap_or_default();
     let directory = data_dir.join("batch").join(&call.start.decision_id);

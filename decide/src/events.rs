@@ -2,10 +2,10 @@
 
 use crate::call::Call;
 use crate::monitor::Monitor;
-use nunbird_audit::{Circumstances, Claims, Event, Job, Outcome, ProviderIdentity};
+use nunbird_audit::{Circumstances, Claim, Claims, Event, Job, Outcome, ProviderIdentity};
 use nunbird_handover::Audit;
 use nunbird_host::refusal::{Code, Refusal, clean, print_error};
-use nunbird_policy::Subject;
+use nunbird_policy::{FACTS, Subject};
 
 /// Places that `nunbird-auth` has opened.
 #[derive(Debug)]
@@ -115,24 +115,50 @@ fn job<'a>(call: &'a Call<'_>) -> Option<Job<'a>> {
 }
 
 fn claims(subject: &Subject) -> Claims<'_> {
-    Claims {
-        git_ref: &subject.git_ref,
-        namespace_path: &subject.namespace_path,
-        ref_type: subject.ref_type.as_deref(),
-        ref_protected: subject.ref_protected,
-        pipeline_source: subject.pipeline_source.as_deref(),
-        fork: subject.fork,
-        environment: subject.environment.as_deref(),
-        environment_protected: subject.environment_protected,
-        runner_id: subject.runner_id,
-        user_email: subject.user_email.as_deref(),
-        user_access_level: subject.access_level.as_deref(),
-        groups_direct: subject.groups.as_deref(),
-        user_identities: subject
-            .identities
-            .iter()
-            .map(|(provider, extern_uid)| ProviderIdentity { provider, extern_uid })
-            .collect(),
-        validated: subject.validated.as_deref(),
+    let others = FACTS.iter().filter(|fact| !Job::FACTS.contains(&fact.claim));
+    Claims(others.filter_map(|fact| Some((fact.claim, claim(fact.claim(subject)?)))).collect())
+}
+
+fn claim(claim: nunbird_policy::Claim<'_>) -> Claim<'_> {
+    match claim {
+        nunbird_policy::Claim::Text(text) => Claim::Text(text),
+        nunbird_policy::Claim::Id(id) => Claim::Number(id),
+        nunbird_policy::Claim::Flag(flag) => Claim::Flag(flag),
+        nunbird_policy::Claim::Texts(all) => Claim::Texts(all),
+        nunbird_policy::Claim::Identities(all) => Claim::Identities(
+            all.iter().map(|(provider, extern_uid)| ProviderIdentity { provider, extern_uid }).collect(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Job, claims};
+    use nunbird_policy::{FACTS, Subject};
+
+    #[test]
+    fn an_event_has_every_fact_of_its_job_once() {
+        let text = || Some("x".to_owned());
+        let subject = Subject {
+            user_email: text(),
+            access_level: text(),
+            groups: Some(vec!["x".to_owned()]),
+            identities: vec![("x".to_owned(), "x".to_owned())],
+            ref_type: text(),
+            ref_protected: Some(true),
+            pipeline_source: text(),
+            fork: Some(true),
+            environment: text(),
+            environment_protected: Some(true),
+            runner_id: Some(1),
+            validated: text(),
+            ..Subject::default()
+        };
+        let mut names: Vec<&str> = claims(&subject).0.iter().map(|(name, _)| *name).collect();
+        names.extend(Job::FACTS);
+        names.sort_unstable();
+        let mut known: Vec<&str> = FACTS.iter().map(|fact| fact.claim).collect();
+        known.sort_unstable();
+        assert_eq!(names, known);
     }
 }

@@ -7,7 +7,7 @@ use nunbird_handover::{Amounts, DiskLimit, JobLimits, JobSpec, Rlimits};
 use nunbird_host::refusal::{Refusal, print_error};
 use nunbird_judge::place;
 use nunbird_messages::{Group, ProcessLimits};
-use nunbird_policy::{Limits, NotGranted};
+use nunbird_policy::{Limits, RequestRefused};
 use nunbird_requests::{Confine, Confined, Reply, Request, Without};
 use nunbird_wire::Message;
 
@@ -17,8 +17,9 @@ use nunbird_wire::Message;
 /// A denial for requests that are not granted.
 pub(crate) fn decide(call: &Call<'_>, limits: Option<&Limits>) -> Result<Option<JobLimits>, Refusal> {
     let Some(limits) = limits else { return Ok(None) };
-    let variable =
-        |name: &str| call.monitor.variable(name).map_err(|_| NotGranted(format!("{name} is no UTF-8 text")));
+    let variable = |name: &str| {
+        call.monitor.variable(name).map_err(|_| RequestRefused(format!("{name} is no UTF-8 text")))
+    };
     let (amounts, notes) = limits.asked(variable).map_err(|e| place::limits_refused(limits, &e))?;
     for line in notes {
         print_error(&format!("nunbird: {line}\n"));
@@ -45,7 +46,7 @@ pub(crate) fn establish(
     let confine = Confine {
         name: job.name.clone(),
         processes: of_processes(job),
-        order: order(limits.way.name(), job).to_bytes(),
+        order: order(limits.cgroup_driver.in_record(), job).to_bytes(),
         without: match () {
             // Without a group such a job is only not counted.
             () if job.amounts == Amounts::default() && job.disks.is_empty() => Without::Uncounted,

@@ -5,8 +5,8 @@
 
 use crate::sandbox::{self, Part};
 use nunbird_host::refusal::{Code, Refusal};
-use nunbird_judge::questions::{Asked, Word};
-use nunbird_policy::UsersWord;
+use nunbird_judge::questions::{Asked, ProjectsMessage};
+use nunbird_policy::ProjectsAnswer;
 use nunbird_requests::{PEER_FD, RESPONSE_FD};
 use nunbird_sys::inherited;
 use nunbird_token::{MAX_MESSAGE, MAX_RESPONSE};
@@ -87,8 +87,10 @@ impl Verifier {
     ///
     /// # Errors
     /// As [`Verifier::ask`].
-    pub(crate) fn word(&self, asked: &Asked) -> Result<UsersWord, Refusal> {
-        Word::from_bytes(&self.ask(asked)?).map(|Word(word)| word).map_err(|_| malformed())
+    pub(crate) fn word(&self, asked: &Asked) -> Result<ProjectsAnswer, Refusal> {
+        ProjectsMessage::from_bytes(&self.ask(asked)?)
+            .map(|ProjectsMessage(word)| word)
+            .map_err(|_| malformed())
     }
 }
 

@@ -19,7 +19,7 @@ pub use jwks::jwks;
 use nunbird_cgroup::systemd::{Reply, read_reply};
 use nunbird_handover::{Handover, JobSpec, Untrusted};
 use nunbird_messages::{Claim, Envelope, Record, SessionOrder};
-use nunbird_policy::{AccountFacts, Host, MapFile, Policy, Trouble, Verdict, check_name, decide};
+use nunbird_policy::{AccountFacts, Host, HostError, MapFile, Policy, Verdict, check_name, decide};
 use nunbird_token::{Admitted, Claims, KeysFile, Question, Response, Server};
 use nunbird_wire::Message;
 use std::borrow::Cow;
@@ -168,7 +168,7 @@ pub fn configuration(bytes: &[u8]) {
 struct Everybody;
 
 impl Host for Everybody {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         Ok(Some(AccountFacts {
             name: name.to_owned(),
             uid: 5000,
@@ -180,23 +180,23 @@ impl Host for Everybody {
         }))
     }
 
-    fn group(&self, _: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, _: &str) -> Result<Option<u32>, HostError> {
         Ok(None)
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         Ok(self.group(group)?.map(|gid| account.is_in(gid)))
     }
 
-    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, HostError> {
         Ok(Cow::Borrowed("root root\n"))
     }
 
-    fn pinned(&self, _: Option<&std::path::Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+    fn pinned(&self, _: Option<&std::path::Path>, _: &str, _: &str) -> Result<Option<u64>, HostError> {
         Ok(None)
     }
 
-    fn server_user(&self, job: &nunbird_policy::Subject) -> Result<nunbird_policy::ServerUser, Trouble> {
+    fn server_user(&self, job: &nunbird_policy::Subject) -> Result<nunbird_policy::ServerUser, HostError> {
         Ok(nunbird_policy::ServerUser::person(job))
     }
 }

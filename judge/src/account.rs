@@ -5,7 +5,7 @@ use crate::refusal::{Code, Refusal};
 use nunbird_handover::Untrusted;
 use nunbird_host::{System, files};
 use nunbird_policy::{
-    AccountFacts, Accounts, Host, MapFile, Policy, ServerUser, Subject, Trouble, Violation,
+    AccountFacts, Accounts, Host, HostError, MapFile, Policy, ServerUser, Subject, Violation,
 };
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::GroupEntry;
@@ -32,7 +32,7 @@ impl<S: System> ThisHost<S> {
         ThisHost { system, accounts, groups, people }
     }
 
-    fn group_entry(&self, name: &str) -> Result<Option<GroupEntry>, Trouble> {
+    fn group_entry(&self, name: &str) -> Result<Option<GroupEntry>, HostError> {
         if let Some(known) = self.groups.borrow().get(name) {
             return Ok(known.clone());
         }
@@ -43,7 +43,7 @@ impl<S: System> ThisHost<S> {
 }
 
 impl<S: System> Host for ThisHost<S> {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         if let Some(known) = self.accounts.borrow().get(name) {
             return Ok(known.clone());
         }
@@ -52,17 +52,17 @@ impl<S: System> Host for ThisHost<S> {
         Ok(facts)
     }
 
-    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, name: &str) -> Result<Option<u32>, HostError> {
         Ok(self.group_entry(name)?.map(|entry| entry.gid))
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         let entry = self.group_entry(group)?;
         Ok(entry.map(|entry| entry.has(&account.name, account.gid, &account.groups)))
     }
 
-    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
-        let failed = |detail: String| Trouble { code: Code::Map, detail };
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, HostError> {
+        let failed = |detail: String| HostError { code: Code::Map, detail };
         let bytes = self.read(&map.file).map_err(failed)?;
         let text = String::from_utf8(bytes).map_err(|e| failed(format!("{}: {e}", map.file.display())))?;
         Ok(Cow::Owned(text))
@@ -73,12 +73,12 @@ impl<S: System> Host for ThisHost<S> {
         people_file: Option<&Path>,
         server: &str,
         account: &str,
-    ) -> Result<Option<u64>, Trouble> {
+    ) -> Result<Option<u64>, HostError> {
         let key = (server.to_owned(), account.to_owned());
         if let Some(known) = self.people.borrow().get(&key) {
             return Ok(*known);
         }
-        let failed = |detail: String| Trouble { code: people::CODE, detail };
+        let failed = |detail: String| HostError { code: people::CODE, detail };
         let said = people_file.map(|file| self.of_site(file, server, account)).transpose().map_err(failed)?;
         let known = match said.flatten() {
             Some(user_id) => Some(user_id),
@@ -89,8 +89,8 @@ impl<S: System> Host for ThisHost<S> {
     }
 
     /// A host alone knows of no job that a server could be asked about.
-    fn server_user(&self, _: &Subject) -> Result<ServerUser, Trouble> {
-        Err(Trouble { code: Code::UserCheck, detail: "no server can be asked without a job".to_owned() })
+    fn server_user(&self, _: &Subject) -> Result<ServerUser, HostError> {
+        Err(HostError { code: Code::UserCheck, detail: "no server can be asked without a job".to_owned() })
     }
 }
 
@@ -109,7 +109,7 @@ impl<S: System> ThisHost<S> {
     }
 }
 
-fn look_up(system: &impl System, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+fn look_up(system: &impl System, name: &str) -> Result<Option<AccountFacts>, HostError> {
     let entry = system.account(name).map_err(silent)?;
     Ok(entry.map(|entry| AccountFacts {
         name: entry.name,
@@ -122,8 +122,8 @@ fn look_up(system: &impl System, name: &str) -> Result<Option<AccountFacts>, Tro
     }))
 }
 
-fn silent(detail: String) -> Trouble {
-    Trouble { code: Code::UserDatabase, detail }
+fn silent(detail: String) -> HostError {
+    HostError { code: Code::UserDatabase, detail }
 }
 
 /// An account that has been admitted before, judged again by what no configuration can change.
@@ -149,7 +149,7 @@ pub fn permitted(name: &str, policy: &Policy, host: &dyn Host, caller: u32) -> R
 }
 
 /// Whether the account's time is not over, where this process can know: with file capabilities it may not read shadow(5), nor
-/// where root's file has mode 0000. That a password has expired is nothing to a job: nobody logs in with it.
+/// where root's file has mode 0000. An expired password does not matter to a job, which does not log in with it.
 ///
 /// # Errors
 /// A denial for an account that has expired; a system refusal where the database does not answer.
@@ -173,12 +173,12 @@ pub fn now() -> Result<u64, Refusal> {
     nunbird_sys::clock::now().map_err(|e| Refusal::system(Code::Clock, "this host's clock cannot be read", e))
 }
 
-/// A denial that does not tell the CI user whether the account exists; the detail does, for the admin.
+/// A denial that does not reveal to the CI user whether the account exists; the detail does, for the admin.
 pub fn refuse(name: &str, violation: &Violation) -> Refusal {
     let detail = format!("account `{name}`: {violation}");
     if let Violation::Name = violation {
         // The user's own word, which says nothing about accounts.
-        let message = format!("`{}` is no name of an account that may run CI jobs", Untrusted(name));
+        let message = format!("`{}` is not a name of an account that may run CI jobs", Untrusted(name));
         return Refusal::denied(Code::Account, message, detail).help(
             "such names have lower-case letters, digits, `_`, `.` and `-`, at most 32, and begin with a letter or `_`; ask your site's admins to map your \
              GitLab login to an account",
@@ -190,7 +190,7 @@ pub fn refuse(name: &str, violation: &Violation) -> Refusal {
 }
 
 /// A decision that needs an answer which the host did not give is a no, and not the job's fault.
-pub fn unanswered(trouble: &Trouble) -> Refusal {
+pub fn unanswered(trouble: &HostError) -> Refusal {
     let message = match trouble.code {
         Code::UserDatabase => "this host's user database does not answer",
         Code::Group => "this host does not know a group that its policy names",

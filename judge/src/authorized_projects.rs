@@ -1,4 +1,4 @@
-//! The user's own word: whether `~/.config/nunbird/authorized_projects` lets a project run as its owner.
+//! The user's own consent: whether `~/.config/nunbird/authorized_projects` lets a project run as its owner.
 //!
 //! Asked when the account is known and has passed the invariants. The file is read as the user, and its lines are strangers' text to this
 //! process.
@@ -6,7 +6,7 @@
 use crate::refusal::{Code, Refusal, print_error};
 use nunbird_files::own_file::Doubt;
 use nunbird_host::{OwnFile, System};
-use nunbird_policy::{AuthorizedProjects, MAX_AUTHORIZED_PROJECTS, UsersWord};
+use nunbird_policy::{AuthorizedProjects, MAX_AUTHORIZED_PROJECTS, ProjectsAnswer};
 use std::path::Path;
 
 /// Below the home directory.
@@ -25,12 +25,12 @@ const DOUBTS: [(Doubt, &str); 6] = [
 /// in the job log, which is the user's.
 ///
 /// # Errors
-/// A denial when the user did not let this project in, or the file does not count; a system refusal when nobody could ask.
+/// A denial when the user did not let this project in, or the file does not count; a system refusal when the file could not be read.
 pub fn check<E: From<Refusal>>(
     mode: AuthorizedProjects,
     account: &str,
     system: &impl System,
-    read: impl FnOnce(Vec<u8>) -> Result<UsersWord, E>,
+    read: impl FnOnce(Vec<u8>) -> Result<ProjectsAnswer, E>,
 ) -> Result<Option<u32>, E> {
     if mode == AuthorizedProjects::Off {
         return Ok(None);
@@ -51,7 +51,7 @@ pub fn check<E: From<Refusal>>(
     }
 }
 
-fn judge(word: &UsersWord) -> Result<Option<u32>, Refusal> {
+fn judge(word: &ProjectsAnswer) -> Result<Option<u32>, Refusal> {
     for (line, fault) in &word.faults {
         print_error(&format!("nunbird: warning: line {line} of ~/{FILE} admits nothing: {fault}\n"));
     }

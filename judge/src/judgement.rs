@@ -1,4 +1,4 @@
-//! The judgement of a job whose identity is known: the site's program, the policy, and the user's own word, in this order.
+//! The judgement of a job whose identity is known: the site's program, the policy, and the user's own list, in this order.
 
 use crate::account;
 use crate::identify::Proof;
@@ -22,7 +22,7 @@ pub struct Judged<'p> {
     pub account: AccountFacts,
     /// The data directory that the site's program names, in place of the configured one.
     pub data_dir: Option<String>,
-    /// Whose account this is from now on, where nobody is known for it.
+    /// The user to whom the account belongs from now on, where none was known.
     pub first: Option<Person>,
 }
 
@@ -70,7 +70,7 @@ pub fn judge<'p, M: Means>(
         ref_protected: subject.ref_protected,
         pipeline_source: subject.pipeline_source.as_deref(),
     };
-    means.authorized_projects(policy.authorized_projects, &account, &facts)?;
+    means.authorized_projects(policy.accounts.authorized_projects, &account, &facts)?;
     means.expiry(&account.name)?;
     let first = first(means, policy, rule, &course.subject, &account)?;
     Ok(Judged { rule, account, data_dir, first })
@@ -147,7 +147,7 @@ fn validated<M: Means>(
     Ok((answer.username.unwrap_or(asked), directory.transpose()?))
 }
 
-/// The policy's word: the rule that decided, and the account.
+/// The policy's decision: the rule, and the account.
 fn by_rules<'p, M: Means>(
     means: &M,
     policy: &'p Policy,
@@ -186,7 +186,7 @@ fn by_rules<'p, M: Means>(
     }
 }
 
-/// A denial of the job's user. The CI user does not learn what the server said; the detail has it, for the admin.
+/// A denial of the job's user. The CI user does not see the server's answer; the detail has it, for the admin.
 fn refuse_user(rule: &Rule, subject: &Subject, violation: &UserViolation) -> Refusal {
     let message = match violation {
         UserViolation::BotLogin | UserViolation::Bot => {

@@ -1,8 +1,8 @@
 //! The whole judgement of a job: who it belongs to, what the site's program and its rules say, which account it gets and whether
 //! the account's owner agrees. [`identify`] and [`judge`] are the sequence, [`Means`] is what a caller has to do it with.
 //!
-//! `nunbird-decide` calls it, with a verifier that reads what strangers wrote; `nunbirdctl explain` with the rights
-//! of the admin who asks. So explain cannot say another thing than the program (docs/adr/0018-one-judgement.md).
+//! `nunbird-decide` calls it, with a verifier that reads untrusted text; `nunbirdctl explain` with the rights
+//! of the admin who asks. So explain cannot differ from the program (docs/adr/0018-one-judgement.md).
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

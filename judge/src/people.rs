@@ -63,7 +63,7 @@ pub fn mismatch(person: &Person, login: &str, pinned: u64, people_file: Option<&
         .help("if your GitLab account was made anew, ask your site's admins to forget the former one")
 }
 
-/// The account belongs to nobody yet, and the site admits known people alone.
+/// No user is known for the account, and the site admits known people only.
 pub fn unknown(person: &Person, login: &str, people_file: Option<&Path>) -> Refusal {
     let Person { account, server, user_id } = person;
     let login = nunbird_handover::Untrusted(login);

@@ -2,13 +2,13 @@
 
 use crate::refusal::{Code, Refusal};
 use nunbird_handover::Untrusted;
-use nunbird_policy::{AccountFacts, BUILDS_VARIABLE, Directories, Limits, NotGranted, Policy, Rule};
+use nunbird_policy::{AccountFacts, BUILDS_VARIABLE, Directories, Limits, Policy, RequestRefused, Rule};
 use nunbird_token::Admitted;
 use std::path::{Path, PathBuf};
 
 /// A job's directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct JobDirectories {
     /// The account's, below which everything of its jobs lies.
     pub data_dir: PathBuf,
     /// The one that the user named for builds, where the site lets users name one.
@@ -25,11 +25,11 @@ pub fn of(
     account: &AccountFacts,
     admitted: &Admitted,
     validated: Option<&str>,
-) -> Result<Place, Refusal> {
+) -> Result<JobDirectories, Refusal> {
     let (_, directories) = policy.job_of(rule);
     let template = validated.unwrap_or(&directories.data_dir);
     let data_dir = data_dir(template, &account.name, &account.home)?;
-    Ok(Place { data_dir, builds_root: users_builds_root(admitted, directories, account)? })
+    Ok(JobDirectories { data_dir, builds_root: users_builds_root(admitted, directories, account)? })
 }
 
 /// The directory of the account's jobs.
@@ -66,7 +66,7 @@ fn users_builds_root(
 }
 
 /// A user's request for more than the site's limits give, refused.
-pub fn limits_refused(limits: &Limits, NotGranted(why): &NotGranted) -> Refusal {
+pub fn limits_refused(limits: &Limits, RequestRefused(why): &RequestRefused) -> Refusal {
     Refusal::denied(Code::Limits, why.clone(), format!("[limits.{}]: {why}", limits.name))
         .help("change or remove the variable in .gitlab-ci.yml")
 }

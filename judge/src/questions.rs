@@ -1,7 +1,8 @@
 //! The questions about strangers' bytes, as messages: `nunbird-decide` asks them of a process that reads nothing else.
 
 use nunbird_policy::{
-    Algorithm, BUILDS_VARIABLE, GitLabServer, LineFault, Policy, ProjectFacts, UsersWord, users_word,
+    Algorithm, BUILDS_VARIABLE, GitLabServer, LineFault, Policy, ProjectFacts, ProjectsAnswer,
+    projects_answer,
 };
 use nunbird_token::{
     Admitted, JobQuestion, JobUser, KEYS_VERSION, KeysFile, MAX_KEYS, Question, Rejection, Server,
@@ -237,7 +238,7 @@ fn builds_variable(policy: &Policy) -> Option<String> {
 }
 
 impl Asked {
-    /// The answer, as a message: those of the crate `token`, or a [`Word`].
+    /// The answer, as a message: those of the crate `token`, or a [`ProjectsMessage`].
     pub fn answer(&self, response: &[u8]) -> Vec<u8> {
         match self {
             Asked::Tokens(question) => nunbird_token::encode(&question.answer(response)),
@@ -249,9 +250,9 @@ impl Asked {
             }
             Asked::JobAnswer(question) => nunbird_token::encode(&question.answer(response)),
             Asked::Projects(content, project) => {
-                let mut word = users_word(content, &project.facts());
+                let mut word = projects_answer(content, &project.facts());
                 word.faults.truncate(MAX_FAULTS);
-                Word(word).to_bytes()
+                ProjectsMessage(word).to_bytes()
             }
         }
     }
@@ -259,9 +260,9 @@ impl Asked {
 
 /// The answer to [`Asked::Projects`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Word(pub UsersWord);
+pub struct ProjectsMessage(pub ProjectsAnswer);
 
-impl Message for Word {
+impl Message for ProjectsMessage {
     fn write(&self, out: &mut Writer) {
         out.optional(self.0.admitted_by, Writer::u32);
         out.list(&self.0.faults, |out, (line, fault)| {
@@ -278,7 +279,7 @@ impl Message for Word {
             let fault = LineFault::ALL.get(usize::from(input.u8()?)).ok_or(Malformed)?;
             Ok((line, *fault))
         })?;
-        Ok(Word(UsersWord { admitted_by, faults }))
+        Ok(ProjectsMessage(ProjectsAnswer { admitted_by, faults }))
     }
 }
 

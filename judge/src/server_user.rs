@@ -6,7 +6,7 @@
 use crate::identify::Proof;
 use crate::means::Means;
 use nunbird_handover::Code;
-use nunbird_policy::{AccountFacts, Host, MapFile, Policy, ServerUser, Subject, Trouble};
+use nunbird_policy::{AccountFacts, Host, HostError, MapFile, Policy, ServerUser, Subject};
 use nunbird_token::JobUser;
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -18,8 +18,8 @@ pub(crate) struct HostOfJob<'a, M: Means> {
     means: &'a M,
     policy: &'a Policy,
     proof: &'a Proof<'a>,
-    /// What the server said, once it was asked.
-    said: OnceCell<Result<ServerUser, Trouble>>,
+    /// The server's answer, once it was asked.
+    said: OnceCell<Result<ServerUser, HostError>>,
 }
 
 impl<'a, M: Means> HostOfJob<'a, M> {
@@ -27,7 +27,7 @@ impl<'a, M: Means> HostOfJob<'a, M> {
         HostOfJob { means, policy, proof, said: OnceCell::new() }
     }
 
-    fn ask(&self) -> Result<ServerUser, Trouble> {
+    fn ask(&self) -> Result<ServerUser, HostError> {
         let (means, response) = (self.means, self.proof.response);
         let admitted = &self.proof.identity.admitted;
         let server = self
@@ -70,15 +70,15 @@ impl<'a, M: Means> HostOfJob<'a, M> {
 }
 
 impl<M: Means> Host for HostOfJob<'_, M> {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         self.means.host().account(name)
     }
 
-    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, name: &str) -> Result<Option<u32>, HostError> {
         self.means.host().group(name)
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         self.means.host().is_member(account, group)
     }
 
@@ -86,7 +86,7 @@ impl<M: Means> Host for HostOfJob<'_, M> {
         self.means.host().group_name(gid)
     }
 
-    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+    fn map(&self, map: &MapFile) -> Result<Cow<'_, str>, HostError> {
         self.means.host().map(map)
     }
 
@@ -95,12 +95,12 @@ impl<M: Means> Host for HostOfJob<'_, M> {
         people_file: Option<&Path>,
         server: &str,
         account: &str,
-    ) -> Result<Option<u64>, Trouble> {
+    ) -> Result<Option<u64>, HostError> {
         self.means.host().pinned(people_file, server, account)
     }
 
-    /// The server's word; the same at each call.
-    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+    /// The server's answer; the same at each call.
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, HostError> {
         if self.means.assumes_a_person() {
             return Ok(ServerUser::person(job));
         }
@@ -108,6 +108,6 @@ impl<M: Means> Host for HostOfJob<'_, M> {
     }
 }
 
-fn trouble(detail: &str) -> Trouble {
-    Trouble { code: Code::UserCheck, detail: detail.to_owned() }
+fn trouble(detail: &str) -> HostError {
+    HostError { code: Code::UserCheck, detail: detail.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! The site's own program that has a say in the account of a job, as Jacamar's RunAs script.
+//! The site's own program that decides on the account of a job, as Jacamar's RunAs script.
 //!
 //! Called by `config` with privilege, when the identity is proven and before the policy is asked. The program is called as
 //! `SCRIPT LOGIN` or, when the user named an account to become, as `SCRIPT TARGET LOGIN`; it gets the claims in its environment,
@@ -131,7 +131,7 @@ pub fn named<'a>(question: &Question<'a>) -> Result<&'a str, Refusal> {
     let login = question.claims.user_login;
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if login.is_empty() || login.len() > 255 || login.starts_with(['-', '.']) || !login.bytes().all(plain) {
-        let detail = format!("login `{}` is no name that a program could be given", Untrusted(login));
+        let detail = format!("login `{}` is not a name that can be passed to a program", Untrusted(login));
         return Err(Refusal::denied(
             Code::Validation,
             "your GitLab login cannot be validated on this host",
@@ -218,7 +218,7 @@ fn read_answer(output: &[u8]) -> Result<Validated, String> {
         let dots = path.components().any(|part| matches!(part, std::path::Component::ParentDir));
         if !path.is_absolute() || !plain || dots {
             return Err(format!(
-                "it answers with data_dir `{}`, which is no plain absolute path",
+                "it answers with data_dir `{}`, which is not a plain absolute path",
                 Untrusted(&path.to_string_lossy())
             ));
         }

@@ -2,11 +2,10 @@
 //!
 //! A condition about the account (`local_group`, `uid`, `shell`) does not hold where there is no account, so the job would be
 //! refused as one that no rule admits, and its user would look for the cause in the project. The answer is about the user's
-//! own login alone: whether any other name is an account of this host is not told.
+//! own login alone: whether another name is an account of this host is not revealed.
 
-use crate::conditions::{Failure, holds, holds_locally};
-use crate::host::{Host, Trouble};
-use crate::{Condition, Outcome, Policy, Rule, RunAs, Subject, check_name};
+use crate::host::{Host, HostError};
+use crate::{Policy, Rule, RuleOutcome, RunAs, Subject, check_name};
 
 /// The first rule that would admit the job if only the user's account existed.
 ///
@@ -16,7 +15,7 @@ pub(crate) fn rule_for_absent_account<'p>(
     policy: &'p Policy,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<Option<&'p Rule>, Trouble> {
+) -> Result<Option<&'p Rule>, HostError> {
     let login = &subject.user_login;
     if check_name(login).is_err() {
         return Ok(None);
@@ -31,25 +30,25 @@ pub(crate) fn rule_for_absent_account<'p>(
 
 fn gives_own_account(rule: &Rule, subject: &Subject) -> bool {
     match &rule.outcome {
-        Outcome::RunAs(RunAs::UserLogin) => true,
-        Outcome::RunAs(RunAs::Validated) => subject.validated.as_ref() == Some(&subject.user_login),
+        RuleOutcome::RunAs(RunAs::UserLogin) => true,
+        RuleOutcome::RunAs(RunAs::Validated) => subject.validated.as_ref() == Some(&subject.user_login),
         _ => false,
     }
 }
 
 /// Whether all that keeps the job from the rule is a condition that no absent account fulfils.
-fn needs_account(rule: &Rule, subject: &Subject, host: &dyn Host) -> Result<bool, Trouble> {
+fn needs_account(rule: &Rule, subject: &Subject, host: &dyn Host) -> Result<bool, HostError> {
     let mut needed = false;
     let conditions = rule.conditions.iter().map(|condition| (condition, true));
     for (condition, wanted) in conditions.chain(rule.exceptions.iter().map(|exception| (exception, false))) {
-        let holds = match holds(condition, subject) {
-            Ok(holds) => holds,
-            Err(Failure::NeedsAccount) => holds_locally(condition, &subject.user_login, host)?,
+        let (holds, absence_counts) = match condition.holds(subject) {
+            Ok(holds) => (holds, false),
+            Err(local) => (local.holds(&subject.user_login, host)?, local.needs_existing_account()),
         };
-        match (holds, condition) {
-            (Some(holds), _) if holds == wanted => {}
-            (None, Condition::Uid(_) | Condition::Shell(_) | Condition::LocalGroup(_)) => needed = true,
-            _ => return Ok(false),
+        match holds {
+            Some(holds) if holds == wanted => {}
+            None if absence_counts => needed = true,
+            Some(_) | None => return Ok(false),
         }
     }
     Ok(needed)

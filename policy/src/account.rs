@@ -89,7 +89,10 @@ impl fmt::Display for Violation {
             Violation::Missing => f.write_str("not in the user database"),
             Violation::Runner => f.write_str("it is the account that runs gitlab-runner"),
             Violation::NotTheRunner(uid) => {
-                write!(f, "this runner belongs to uid {uid} and serves nobody else (downscope = \"none\")")
+                write!(
+                    f,
+                    "this runner belongs to uid {uid} and serves no other account (downscope = \"none\")"
+                )
             }
             Violation::Shell(shell) => {
                 write!(f, "its login shell is {}", Untrusted(&shell.to_string_lossy()))
@@ -104,7 +107,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Names that stand for the system or for privilege on one distribution or another, whatever their uid.
+/// Names of the system or of privilege on one distribution or another, whatever their uid.
 const SYSTEM_NAMES: [&str; 14] = [
     "root",
     "toor",
@@ -146,7 +149,7 @@ pub fn check_name(name: &str) -> Result<(), Violation> {
 /// Whether a GitLab login is a bot's: project and group access tokens, service accounts, GitLab's own.
 ///
 /// The names are those that GitLab gives (`project_<id>_bot…`, `group_<id>_bot…`, `service_account_…`);
-/// a service account that was renamed cannot be told from a person here.
+/// a service account that was renamed cannot be distinguished from a person here.
 pub(crate) fn is_bot(login: &str) -> bool {
     let numbered = |prefix: &str| {
         login.strip_prefix(prefix).is_some_and(|rest| {

@@ -1,4 +1,4 @@
-//! A user's own word on which projects may run as them: `~/.config/nunbird/authorized_projects`.
+//! A user's own list of projects that may run as them: `~/.config/nunbird/authorized_projects`.
 //!
 //! Written for the user, as `~/.ssh/authorized_keys` is: one line for each project, and a line that cannot be read admits nothing
 //! and spoils no other line.
@@ -35,11 +35,11 @@ pub struct ProjectFacts<'a> {
 pub enum LineFault {
     /// Not UTF-8.
     Encoding,
-    /// The project or the ref is no pattern.
+    /// The project or the ref is not a pattern.
     Pattern,
-    /// An option that there is none of, one without a value, or one that stands twice.
+    /// An unknown option, one without a value, or a repeated one.
     Option,
-    /// A third word that is no option.
+    /// A third word that is not an option.
     Words,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for LineFault {
 
 /// What a file says about a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsersWord {
+pub struct ProjectsAnswer {
     /// The first line that admits it, from 1.
     pub admitted_by: Option<u32>,
     /// Lines that cannot be read, and why.
@@ -70,9 +70,9 @@ pub struct UsersWord {
 }
 
 /// Holds a job against a file's content. Total: any bytes have an answer.
-pub fn users_word(content: &[u8], facts: &ProjectFacts<'_>) -> UsersWord {
+pub fn projects_answer(content: &[u8], facts: &ProjectFacts<'_>) -> ProjectsAnswer {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    let mut word = UsersWord { admitted_by: None, faults: Vec::new() };
+    let mut word = ProjectsAnswer { admitted_by: None, faults: Vec::new() };
     for (number, line) in (1..).zip(content.split(|byte| *byte == b'\n')) {
         match Line::parse(line) {
             Ok(Some(line)) if word.admitted_by.is_none() && line.admits(facts) => {
@@ -143,7 +143,7 @@ impl<'a> Line<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LineFault, ProjectFacts, UsersWord, users_word};
+    use super::{LineFault, ProjectFacts, ProjectsAnswer, projects_answer};
     use proptest::prelude::*;
 
     const FACTS: ProjectFacts<'_> = ProjectFacts {
@@ -154,8 +154,8 @@ mod tests {
         pipeline_source: Some("push"),
     };
 
-    fn word(text: &str) -> UsersWord {
-        users_word(text.as_bytes(), &FACTS)
+    fn word(text: &str) -> ProjectsAnswer {
+        projects_answer(text.as_bytes(), &FACTS)
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
             "hpc/app source=pus",
             "HPC/app",
         ] {
-            assert_eq!(word(line), UsersWord { admitted_by: None, faults: Vec::new() }, "{line}");
+            assert_eq!(word(line), ProjectsAnswer { admitted_by: None, faults: Vec::new() }, "{line}");
         }
     }
 
@@ -191,9 +191,9 @@ mod tests {
     fn a_fact_that_is_not_known_fits_no_line_that_asks_for_it() {
         let facts = ProjectFacts { git_ref: None, ref_protected: None, pipeline_source: None, ..FACTS };
         for line in ["hpc/app **", "hpc/app protected", "hpc/app source=push"] {
-            assert_eq!(users_word(line.as_bytes(), &facts).admitted_by, None, "{line}");
+            assert_eq!(projects_answer(line.as_bytes(), &facts).admitted_by, None, "{line}");
         }
-        assert_eq!(users_word(b"hpc/app", &facts).admitted_by, Some(1));
+        assert_eq!(projects_answer(b"hpc/app", &facts).admitted_by, Some(1));
     }
 
     #[test]
@@ -210,13 +210,17 @@ mod tests {
             ("hpc/app source=push source=web", LineFault::Option),
             ("hpc/app colour=red", LineFault::Option),
         ] {
-            assert_eq!(word(line), UsersWord { admitted_by: None, faults: vec![(1, fault)] }, "{line}");
+            assert_eq!(word(line), ProjectsAnswer { admitted_by: None, faults: vec![(1, fault)] }, "{line}");
             let text = format!("# mine\n{line}\nhpc/app");
-            assert_eq!(word(&text), UsersWord { admitted_by: Some(3), faults: vec![(2, fault)] }, "{line}");
+            assert_eq!(
+                word(&text),
+                ProjectsAnswer { admitted_by: Some(3), faults: vec![(2, fault)] },
+                "{line}"
+            );
         }
         let bytes = b"\xef\xbb\xbfhpc/other\n\xff\nhpc/app\n";
-        let expected = UsersWord { admitted_by: Some(3), faults: vec![(2, LineFault::Encoding)] };
-        assert_eq!(users_word(bytes, &FACTS), expected);
+        let expected = ProjectsAnswer { admitted_by: Some(3), faults: vec![(2, LineFault::Encoding)] };
+        assert_eq!(projects_answer(bytes, &FACTS), expected);
     }
 
     proptest! {
@@ -225,7 +229,7 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..300)
         ) {
             let plain = !bytes.contains(&b'*') && !bytes.contains(&b'?');
-            let word = users_word(&bytes, &FACTS);
+            let word = projects_answer(&bytes, &FACTS);
             if plain && !bytes.windows(7).any(|w| w == b"hpc/app") {
                 prop_assert_eq!(word.admitted_by, None);
             }

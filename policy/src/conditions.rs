@@ -1,190 +1,264 @@
-//! Whether a condition holds, and the value it looks at.
+//! The conditions of rules: whether one holds, what it asks for, and the value that it looks at.
 
-use crate::host::{Host, Trouble};
-use crate::{Condition, IdentitySource, Pattern, Subject};
+use crate::account::AccountFacts;
+use crate::facts::{Fact, IdField, TextField};
+use crate::host::{Host, HostError};
+use crate::lens::Lens;
+use crate::{IdentitySource, Pattern, Subject};
 use std::borrow::Cow;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
-/// Why a condition cannot be judged by the job's facts alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// It asks about the local account.
-    NeedsAccount,
+/// One condition of a rule. An unknown fact satisfies none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// On a fact of the job.
+    Fact(&'static Fact, Matcher),
+    /// On the local account that the rule would give. A rule that denies looks at the one that the job would get as itself.
+    Local(Local),
 }
 
-/// None where the source does not tell the fact: the condition neither holds nor fails then.
-pub(crate) fn holds(condition: &Condition, subject: &Subject) -> Result<Option<bool>, Failure> {
-    let fits = |patterns: &[Pattern], text: &str| patterns.iter().any(|p| p.matches(text));
-    let told = |patterns: &[Pattern], text: &Option<String>| text.as_deref().map(|t| fits(patterns, t));
-    let is = |wanted: bool, flag: Option<bool>| flag.map(|flag| flag == wanted);
-    // A token has these claims for every job that names an environment, and for no other.
-    let without_environment = subject.environment.is_none() && subject.source == IdentitySource::IdToken;
-    Ok(match condition {
-        Condition::Server(p) => Some(fits(p, &subject.server)),
-        Condition::IdentitySource(source) => Some(*source == subject.source),
-        Condition::Project(p) => Some(fits(p, &subject.project_path)),
-        Condition::ProjectId(ids) => Some(ids.contains(&subject.project_id)),
-        Condition::Namespace(p) => Some(fits(p, &subject.namespace_path)),
-        Condition::User(p) => Some(fits(p, &subject.user_login)),
-        Condition::UserId(ids) => Some(ids.contains(&subject.user_id)),
-        Condition::UserEmail(p) => told(p, &subject.user_email),
-        Condition::Group(p) => subject.groups.as_ref().map(|groups| groups.iter().any(|g| fits(p, g))),
-        Condition::AccessLevel(p) => told(p, &subject.access_level),
-        Condition::Ref(p) => Some(fits(p, &subject.git_ref)),
-        Condition::RefType(p) => told(p, &subject.ref_type),
-        Condition::RefProtected(wanted) => is(*wanted, subject.ref_protected),
-        Condition::PipelineSource(p) => told(p, &subject.pipeline_source),
-        Condition::Fork(wanted) => is(*wanted, subject.fork),
-        // A user without identities and one who keeps them from jobs look alike.
-        Condition::Identity(p) => {
-            let all = &subject.identities;
-            (!all.is_empty()).then(|| all.iter().any(|(provider, _)| fits(p, provider)))
-        }
-        Condition::Environment(_) | Condition::EnvironmentProtected(_) if without_environment => Some(false),
-        Condition::Environment(p) => told(p, &subject.environment),
-        Condition::EnvironmentProtected(wanted) => is(*wanted, subject.environment_protected),
-        Condition::RunnerId(ids) => subject.runner_id.map(|id| ids.contains(&id)),
-        Condition::Account(_) | Condition::LocalGroup(_) | Condition::Uid(_) | Condition::Shell(_) => {
-            return Err(Failure::NeedsAccount);
-        }
-    })
+/// What a fact is compared with, and where the job has it.
+#[derive(Clone)]
+pub enum Matcher {
+    /// One pattern must match.
+    Text(TextField, Vec<Pattern>),
+    /// One number must be equal.
+    Id(IdField, Vec<u64>),
+    /// The flag must be equal.
+    Flag(Lens<Subject, Option<bool>>, bool),
+    /// The source must be equal.
+    Source(Lens<Subject, IdentitySource>, IdentitySource),
 }
 
-/// A condition on the local account `name`: none where this host does not have the account.
-///
-/// # Errors
-/// When the host does not answer.
-pub(crate) fn holds_locally(
-    condition: &Condition,
-    name: &str,
-    host: &dyn Host,
-) -> Result<Option<bool>, Trouble> {
-    if let Condition::Account(patterns) = condition {
-        return Ok(Some(patterns.iter().any(|p| p.matches(name))));
+/// A condition on a local account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Local {
+    /// Its name.
+    Account(Vec<Pattern>),
+    /// A local group of which it is a member, by exact name.
+    Group(Vec<String>),
+    /// Its uid.
+    Uid(Vec<RangeInclusive<u32>>),
+    /// Its login shell.
+    Shell(Vec<PathBuf>),
+}
+
+/// The values of a condition, as a configuration has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted<'c> {
+    /// One of these must match.
+    Patterns(&'c [Pattern]),
+    /// One of these must be equal.
+    Ids(&'c [u64]),
+    /// This must be equal.
+    Flag(bool),
+    /// This word must be equal.
+    Word(&'static str),
+    /// One of these must be equal.
+    Texts(Vec<Cow<'c, str>>),
+}
+
+impl PartialEq for Matcher {
+    /// By the values: the condition's fact says where the job has its value.
+    fn eq(&self, other: &Self) -> bool {
+        self.wanted() == other.wanted()
     }
-    // The user database is not asked about a name that may not even be one.
-    if crate::check_name(name).is_err() {
-        return Ok(None);
+}
+
+impl Eq for Matcher {}
+
+impl fmt::Debug for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.wanted(), f)
     }
-    let Some(facts) = host.account(name)? else { return Ok(None) };
-    Ok(Some(match condition {
-        Condition::Uid(ranges) => ranges.iter().any(|range| range.contains(&facts.uid)),
-        Condition::Shell(shells) => shells.contains(&facts.shell),
-        Condition::LocalGroup(groups) => {
-            for group in groups {
-                if host.is_member(&facts, group)? == Some(true) {
-                    return Ok(Some(true));
-                }
+}
+
+impl Matcher {
+    /// Whether the job's value fits; none where it is unknown.
+    fn holds(&self, subject: &Subject) -> Option<bool> {
+        let fits = |patterns: &[Pattern], text: &str| patterns.iter().any(|p| p.matches(text));
+        match self {
+            Matcher::Text(TextField::Known(lens), p) => Some(fits(p, (lens.get)(subject))),
+            Matcher::Text(TextField::Maybe(lens), p) => (lens.get)(subject).as_deref().map(|t| fits(p, t)),
+            Matcher::Text(TextField::List(lens), p) => {
+                (lens.get)(subject).as_ref().map(|all| all.iter().any(|t| fits(p, t)))
             }
-            false
+            Matcher::Text(TextField::Providers(lens), p) => {
+                let all = (lens.get)(subject);
+                (!all.is_empty()).then(|| all.iter().any(|(provider, _)| fits(p, provider)))
+            }
+            Matcher::Id(IdField::Known(lens), ids) => Some(ids.contains((lens.get)(subject))),
+            Matcher::Id(IdField::Maybe(lens), ids) => (lens.get)(subject).map(|id| ids.contains(&id)),
+            Matcher::Flag(lens, wanted) => (lens.get)(subject).map(|flag| flag == *wanted),
+            Matcher::Source(lens, source) => Some((lens.get)(subject) == source),
         }
-        _ => false,
-    }))
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        match self {
+            Matcher::Text(_, patterns) => Wanted::Patterns(patterns),
+            Matcher::Id(_, ids) => Wanted::Ids(ids),
+            Matcher::Flag(_, wanted) => Wanted::Flag(*wanted),
+            Matcher::Source(_, source) => Wanted::Word(source.name()),
+        }
+    }
+}
+
+impl Local {
+    /// Every key, in the order in which conditions are judged, with what it takes and what it asks for. Markdown.
+    pub const KEYS: [(&'static str, &'static str, &'static str); 4] = [
+        ("account", "patterns", "name of the local account that the rule would give"),
+        (
+            "local_group",
+            "names",
+            "a local group of which the account is a member. In a rule that denies, a group that this host does not have denies \
+             every job that reaches the rule",
+        ),
+        ("uid", "ranges", "its uid: `\"5000-59999\"`, or one uid"),
+        ("shell", "paths", "its login shell"),
+    ];
+
+    fn key(&self) -> &'static str {
+        match self {
+            Local::Account(_) => "account",
+            Local::Group(_) => "local_group",
+            Local::Uid(_) => "uid",
+            Local::Shell(_) => "shell",
+        }
+    }
+
+    /// Whether an account that does not exist keeps the condition from being known: all but its name.
+    pub(crate) fn needs_existing_account(&self) -> bool {
+        match self {
+            Local::Account(_) => false,
+            Local::Group(_) | Local::Uid(_) | Local::Shell(_) => true,
+        }
+    }
+
+    /// Whether it holds of the account `name`; none where this host does not have the account.
+    ///
+    /// # Errors
+    /// When the host does not answer.
+    pub(crate) fn holds(&self, name: &str, host: &dyn Host) -> Result<Option<bool>, HostError> {
+        let with = |test: &dyn Fn(&AccountFacts) -> Result<bool, HostError>| {
+            account(name, host)?.map(|facts| test(&facts)).transpose()
+        };
+        match self {
+            Local::Account(patterns) => Ok(Some(patterns.iter().any(|p| p.matches(name)))),
+            Local::Uid(ranges) => with(&|facts| Ok(ranges.iter().any(|range| range.contains(&facts.uid)))),
+            Local::Shell(shells) => with(&|facts| Ok(shells.contains(&facts.shell))),
+            Local::Group(groups) => with(&|facts| {
+                for group in groups {
+                    if host.is_member(facts, group)? == Some(true) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }),
+        }
+    }
+
+    /// The value that it looks at, for an explanation; none where this host does not have the account. Unchecked: show it
+    /// through `Untrusted`.
+    ///
+    /// # Errors
+    /// When the host does not answer.
+    pub(crate) fn seen(&self, name: &str, host: &dyn Host) -> Result<Option<String>, HostError> {
+        Ok(match self {
+            Local::Account(_) => Some(name.to_owned()),
+            Local::Uid(_) => account(name, host)?.map(|facts| facts.uid.to_string()),
+            Local::Shell(_) => account(name, host)?.map(|facts| facts.shell.display().to_string()),
+            Local::Group(_) => account(name, host)?.map(|facts| {
+                let named = |gid: &u32| match host.group_name(*gid) {
+                    Some(name) => format!("{name} ({gid})"),
+                    None => gid.to_string(),
+                };
+                facts.groups.iter().map(named).collect::<Vec<_>>().join(", ")
+            }),
+        })
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        match self {
+            Local::Account(patterns) => Wanted::Patterns(patterns),
+            Local::Group(groups) => Wanted::Texts(groups.iter().map(Cow::from).collect()),
+            Local::Uid(ranges) => Wanted::Texts(
+                ranges.iter().map(|range| Cow::from(format!("{}-{}", range.start(), range.end()))).collect(),
+            ),
+            Local::Shell(shells) => {
+                Wanted::Texts(shells.iter().map(|shell| shell.to_string_lossy()).collect())
+            }
+        }
+    }
+}
+
+/// The user database is not asked about a text that cannot be an account's name.
+fn account(name: &str, host: &dyn Host) -> Result<Option<AccountFacts>, HostError> {
+    if crate::check_name(name).is_err() { Ok(None) } else { host.account(name) }
 }
 
 impl Condition {
+    /// Whether it holds of the job; none where the fact is unknown: the condition then neither holds nor fails.
+    ///
+    /// # Errors
+    /// The condition on the local account that it is, of which a job's facts say nothing.
+    pub(crate) fn holds(&self, subject: &Subject) -> Result<Option<bool>, &Local> {
+        match self {
+            Condition::Fact(fact, _) if fact.is_absent(subject) => Ok(Some(false)),
+            Condition::Fact(_, matcher) => Ok(matcher.holds(subject)),
+            Condition::Local(local) => Err(local),
+        }
+    }
+
+    /// The job's value of the fact; none where it is unknown, and for a condition on the local account.
+    /// Unchecked: show it through `Untrusted`.
+    pub(crate) fn seen(&self, subject: &Subject) -> Option<String> {
+        self.fact()?.claim(subject).map(|claim| claim.to_string())
+    }
+
     /// The condition's key in the configuration.
     pub fn key(&self) -> &'static str {
         match self {
-            Condition::Server(_) => "server",
-            Condition::IdentitySource(_) => "identity_source",
-            Condition::Project(_) => "project",
-            Condition::ProjectId(_) => "project_id",
-            Condition::Namespace(_) => "namespace",
-            Condition::User(_) => "user",
-            Condition::UserId(_) => "user_id",
-            Condition::UserEmail(_) => "user_email",
-            Condition::Group(_) => "group",
-            Condition::AccessLevel(_) => "access_level",
-            Condition::Ref(_) => "ref",
-            Condition::RefType(_) => "ref_type",
-            Condition::RefProtected(_) => "ref_protected",
-            Condition::PipelineSource(_) => "pipeline_source",
-            Condition::Fork(_) => "fork",
-            Condition::Identity(_) => "identity",
-            Condition::Environment(_) => "environment",
-            Condition::EnvironmentProtected(_) => "environment_protected",
-            Condition::RunnerId(_) => "runner_id",
-            Condition::Account(_) => "account",
-            Condition::LocalGroup(_) => "local_group",
-            Condition::Uid(_) => "uid",
-            Condition::Shell(_) => "shell",
+            Condition::Fact(fact, _) => fact.key.unwrap_or(fact.claim),
+            Condition::Local(local) => local.key(),
+        }
+    }
+
+    /// The fact that it asks for; none for a condition on the local account.
+    pub fn fact(&self) -> Option<&'static Fact> {
+        match self {
+            Condition::Fact(fact, _) => Some(fact),
+            Condition::Local(_) => None,
+        }
+    }
+
+    /// The values that it accepts.
+    pub fn wanted(&self) -> Wanted<'_> {
+        match self {
+            Condition::Fact(_, matcher) => matcher.wanted(),
+            Condition::Local(local) => local.wanted(),
         }
     }
 
     /// The patterns of which one must fit; none for a condition of another kind.
     pub fn patterns(&self) -> Option<&[Pattern]> {
-        match self {
-            Condition::Server(p)
-            | Condition::Project(p)
-            | Condition::Namespace(p)
-            | Condition::User(p)
-            | Condition::UserEmail(p)
-            | Condition::Group(p)
-            | Condition::AccessLevel(p)
-            | Condition::Ref(p)
-            | Condition::RefType(p)
-            | Condition::PipelineSource(p)
-            | Condition::Identity(p)
-            | Condition::Environment(p)
-            | Condition::Account(p) => Some(p),
-            _ => None,
-        }
+        if let Wanted::Patterns(patterns) = self.wanted() { Some(patterns) } else { None }
     }
+}
 
-    /// The values it accepts, as the configuration writes them.
-    pub fn wanted(&self) -> String {
-        let join = |values: Vec<String>| values.join(" or ");
-        let numbers = |n: &[u64]| join(n.iter().map(ToString::to_string).collect());
-        if let Some(patterns) = self.patterns() {
-            return join(patterns.iter().map(ToString::to_string).collect());
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn join<T: ToString>(values: &[T]) -> String {
+            values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
         }
-        match self {
-            Condition::ProjectId(n) | Condition::UserId(n) | Condition::RunnerId(n) => numbers(n),
-            Condition::RefProtected(wanted)
-            | Condition::EnvironmentProtected(wanted)
-            | Condition::Fork(wanted) => wanted.to_string(),
-            Condition::IdentitySource(source) => source.name().to_owned(),
-            Condition::LocalGroup(groups) => join(groups.clone()),
-            Condition::Uid(ranges) => {
-                join(ranges.iter().map(|r| format!("{}-{}", r.start(), r.end())).collect())
-            }
-            Condition::Shell(shells) => join(shells.iter().map(|s| s.display().to_string()).collect()),
-            _ => String::new(),
-        }
-    }
-
-    /// The job's value of the fact; none where the source does not tell. Unchecked: show it through `Untrusted`.
-    pub(crate) fn seen<'s>(&self, subject: &'s Subject) -> Option<Cow<'s, str>> {
-        let number = |n: u64| Some(Cow::Owned(n.to_string()));
-        let flag = |f: Option<bool>| f.map(|f| Cow::Owned(f.to_string()));
-        let text = |t: &'s str| Some(Cow::Borrowed(t));
-        match self {
-            Condition::Server(_) => text(&subject.server),
-            Condition::IdentitySource(_) => text(subject.source.name()),
-            Condition::Project(_) => text(&subject.project_path),
-            Condition::ProjectId(_) => number(subject.project_id),
-            Condition::Namespace(_) => text(&subject.namespace_path),
-            Condition::User(_) => text(&subject.user_login),
-            Condition::UserId(_) => number(subject.user_id),
-            Condition::UserEmail(_) => subject.user_email.as_deref().and_then(text),
-            Condition::Group(_) => subject.groups.as_ref().map(|groups| Cow::Owned(groups.join(", "))),
-            Condition::AccessLevel(_) => subject.access_level.as_deref().and_then(text),
-            Condition::Ref(_) => text(&subject.git_ref),
-            Condition::RefType(_) => subject.ref_type.as_deref().and_then(text),
-            Condition::RefProtected(_) => flag(subject.ref_protected),
-            Condition::PipelineSource(_) => subject.pipeline_source.as_deref().and_then(text),
-            Condition::Fork(_) => flag(subject.fork),
-            Condition::Identity(_) => {
-                let providers: Vec<&str> =
-                    subject.identities.iter().map(|(provider, _)| provider.as_str()).collect();
-                (!providers.is_empty()).then(|| Cow::Owned(providers.join(", ")))
-            }
-            Condition::Environment(_) => subject.environment.as_deref().and_then(text),
-            Condition::EnvironmentProtected(_) => flag(subject.environment_protected),
-            Condition::RunnerId(_) => subject.runner_id.and_then(number),
-            Condition::Account(_) | Condition::LocalGroup(_) | Condition::Uid(_) | Condition::Shell(_) => {
-                None
-            }
-        }
+        f.write_str(&match self {
+            Wanted::Patterns(patterns) => join(patterns),
+            Wanted::Ids(ids) => join(ids),
+            Wanted::Flag(wanted) => wanted.to_string(),
+            Wanted::Word(word) => (*word).to_owned(),
+            Wanted::Texts(texts) => join(texts),
+        })
     }
 }

@@ -5,11 +5,11 @@
 
 use crate::absent::rule_for_absent_account;
 use crate::account::{AccountFacts, Violation, check_account, check_name};
-use crate::conditions::{holds, holds_locally};
-use crate::host::{Host, Trouble};
+use crate::conditions::Local;
+use crate::host::{Host, HostError};
 use crate::pinning::is_pinned;
 use crate::server_user::{self, UserViolation};
-use crate::{Condition, Downscope, Outcome, Pinning, Policy, Rule, RunAs, Subject};
+use crate::{Condition, Downscope, Pinning, Policy, Rule, RuleOutcome, RunAs, Subject};
 use nunbird_handover::Code;
 
 /// What the policy says about a job, and how it came to it.
@@ -53,7 +53,7 @@ pub enum Verdict<'p> {
         rule: &'p Rule,
         /// The account, which has passed every invariant.
         account: AccountFacts,
-        /// The GitLab user that the account belongs to; none where only known people may run and it belongs to nobody.
+        /// The GitLab user that the account belongs to; none where only known people may run and its user is not known.
         pinned: Option<u64>,
     },
     /// A rule admits the job, but not its user: a bot, or one about whom the server says otherwise.
@@ -66,7 +66,7 @@ pub enum Verdict<'p> {
     /// No rule fits.
     NoRule,
     /// The host did not answer a question that the decision needs.
-    Failed(Trouble),
+    Failed(HostError),
 }
 
 /// One rule that was looked at.
@@ -83,7 +83,7 @@ pub struct Step<'p> {
 pub enum Mismatch<'p> {
     /// This condition does not hold.
     Condition(&'p Condition),
-    /// This condition stands under `unless` and holds, or is not known not to.
+    /// This condition of `unless` holds, or is unknown.
     Exception(&'p Condition),
     /// The map or the identity provider that the rule names has no account for this job.
     NoAccount,
@@ -105,7 +105,7 @@ fn find<'p>(
     host: &dyn Host,
     caller: u32,
     steps: &mut Vec<Step<'p>>,
-) -> Result<Verdict<'p>, Trouble> {
+) -> Result<Verdict<'p>, HostError> {
     for rule in &policy.rules {
         let failed = mismatch(policy, rule, subject, host)?;
         steps.push(Step { rule, failed });
@@ -127,7 +127,7 @@ fn mismatch<'p>(
     rule: &'p Rule,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<Option<Mismatch<'p>>, Trouble> {
+) -> Result<Option<Mismatch<'p>>, HostError> {
     let mut judge = Judge { policy, rule, subject, host, account: None };
     for condition in &rule.conditions {
         if judge.holds(condition, judge.denies())? != Some(true) {
@@ -159,10 +159,10 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn denies(&self) -> bool {
-        matches!(self.rule.outcome, Outcome::Deny(_))
+        matches!(self.rule.outcome, RuleOutcome::Deny(_))
     }
 
-    fn account(&mut self) -> Result<Option<&str>, Trouble> {
+    fn account(&mut self) -> Result<Option<&str>, HostError> {
         if self.account.is_none() {
             self.account = Some(candidate(self.policy, self.rule, self.subject, self.host)?);
         }
@@ -170,17 +170,18 @@ impl Judge<'_> {
     }
 
     /// Whether the condition holds; none where that is not known. `needed`: a local group that it names keeps jobs out.
-    fn holds(&mut self, condition: &Condition, needed: bool) -> Result<Option<bool>, Trouble> {
-        if let Ok(known) = holds(condition, self.subject) {
-            return Ok(known);
-        }
+    fn holds(&mut self, condition: &Condition, needed: bool) -> Result<Option<bool>, HostError> {
+        let local = match condition.holds(self.subject) {
+            Ok(known) => return Ok(known),
+            Err(local) => local,
+        };
         let host = self.host;
-        if let (Condition::LocalGroup(groups), true) = (condition, needed) {
+        if let (Local::Group(groups), true) = (local, needed) {
             for group in groups {
                 host.group(group)?.ok_or_else(|| missing_group(group))?;
             }
         }
-        self.account()?.map_or(Ok(None), |name| holds_locally(condition, name, host))
+        self.account()?.map_or(Ok(None), |name| local.holds(name, host))
     }
 }
 
@@ -191,18 +192,18 @@ pub(crate) fn candidate(
     rule: &Rule,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<Option<String>, Trouble> {
+) -> Result<Option<String>, HostError> {
     let itself = || Some(subject.validated.clone().unwrap_or_else(|| subject.user_login.clone()));
     Ok(match &rule.outcome {
-        Outcome::Deny(_) => itself(),
-        Outcome::RunAs(RunAs::UserLogin) => Some(subject.user_login.clone()),
-        Outcome::RunAs(RunAs::Validated) => subject.validated.clone(),
-        Outcome::RunAs(RunAs::Account(name)) => Some(name.clone()),
-        Outcome::RunAs(RunAs::Map(name)) => match policy.maps.get(name) {
+        RuleOutcome::Deny(_) => itself(),
+        RuleOutcome::RunAs(RunAs::UserLogin) => Some(subject.user_login.clone()),
+        RuleOutcome::RunAs(RunAs::Validated) => subject.validated.clone(),
+        RuleOutcome::RunAs(RunAs::Account(name)) => Some(name.clone()),
+        RuleOutcome::RunAs(RunAs::Map(name)) => match policy.maps.get(name) {
             Some(map) => crate::map::look_up(map, subject, host)?,
             None => None,
         },
-        Outcome::RunAs(RunAs::Identity { provider, attribute }) => {
+        RuleOutcome::RunAs(RunAs::Identity { provider, attribute }) => {
             crate::map::identity(subject, provider, attribute.as_deref())
         }
     })
@@ -214,8 +215,8 @@ fn apply<'p>(
     subject: &Subject,
     host: &dyn Host,
     caller: u32,
-) -> Result<Verdict<'p>, Trouble> {
-    if let Outcome::Deny(message) = &rule.outcome {
+) -> Result<Verdict<'p>, HostError> {
+    if let RuleOutcome::Deny(message) = &rule.outcome {
         return Ok(Verdict::DeniedByRule { rule, message });
     }
     if let Some(violation) = server_user::check_login(policy, rule, subject) {
@@ -244,7 +245,7 @@ fn of_its_user<'p>(
     subject: &Subject,
     host: &dyn Host,
     account: AccountFacts,
-) -> Result<Verdict<'p>, Trouble> {
+) -> Result<Verdict<'p>, HostError> {
     if !is_pinned(policy, rule, subject, &account.name) {
         return Ok(Verdict::Admitted { rule, account });
     }
@@ -265,7 +266,7 @@ pub fn check(
     account: &str,
     host: &dyn Host,
     caller: u32,
-) -> Result<Result<AccountFacts, Violation>, Trouble> {
+) -> Result<Result<AccountFacts, Violation>, HostError> {
     if let Err(violation) = check_name(account) {
         return Ok(Err(violation));
     }
@@ -287,8 +288,8 @@ pub fn check(
 
 /// A group that keeps jobs out and does not exist, because its name is misspelt or the name service has lost it, would let
 /// everybody in.
-fn missing_group(name: &str) -> Trouble {
-    Trouble {
+fn missing_group(name: &str) -> HostError {
+    HostError {
         code: Code::Group,
         detail: format!("this host has no group `{name}`, by which the policy keeps jobs out"),
     }

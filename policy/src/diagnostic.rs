@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// A place in a file, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The file as it was named.
     pub file: PathBuf,
     /// Line.
@@ -15,7 +15,7 @@ pub struct Place {
     pub column: u32,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.to_string_lossy();
         write!(f, "{}:{}:{}", Untrusted(&file), self.line, self.column)
@@ -28,8 +28,8 @@ pub struct Diagnostic {
     /// What is wrong: a lower-case phrase without a full stop.
     pub message: String,
     /// Where.
-    pub place: Place,
-    /// The line it stands on, as the file has it.
+    pub place: Location,
+    /// The line, as the file has it.
     pub source_line: String,
     /// How to mend it.
     pub help: Option<String>,

@@ -1,16 +1,15 @@
 //! Every condition of a rule with the value it saw, for people who ask why.
 
-use crate::conditions::{Failure, holds, holds_locally};
 use crate::decide::candidate;
-use crate::host::{Host, Trouble};
-use crate::{Condition, Outcome, Policy, Rule, Subject};
+use crate::host::{Host, HostError};
+use crate::{Condition, Policy, Rule, RuleOutcome, Subject};
 
 /// One condition of a rule, judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Predicate<'p> {
     /// The condition.
     pub condition: &'p Condition,
-    /// Whether it stands under `unless` instead of `when`.
+    /// Whether it is under `unless` instead of `when`.
     pub exception: bool,
     /// The value that it looked at; none where there is none. Unchecked: show it through `Untrusted`.
     pub seen: Option<String>,
@@ -20,7 +19,7 @@ pub struct Predicate<'p> {
     pub fits: bool,
 }
 
-/// Judges every condition of a rule, also those behind the first that fails, and the account it would give: looked up where
+/// Judges every condition of a rule, also those after the first that fails, and the account it would give: looked up where
 /// the rule asks about it or fits the job, since a map can be long.
 ///
 /// # Errors
@@ -30,8 +29,8 @@ pub fn explain_rule<'p>(
     rule: &'p Rule,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<(Vec<Predicate<'p>>, Option<String>), Trouble> {
-    let denies = matches!(rule.outcome, Outcome::Deny(_));
+) -> Result<(Vec<Predicate<'p>>, Option<String>), HostError> {
+    let denies = matches!(rule.outcome, RuleOutcome::Deny(_));
     let when = rule.conditions.iter().map(|condition| (condition, false));
     let all = || when.clone().chain(rule.exceptions.iter().map(|condition| (condition, true)));
     let fits = |exception: bool, known: Option<bool>| match (exception, known) {
@@ -40,42 +39,20 @@ pub fn explain_rule<'p>(
         (true, None) => denies,
     };
     // Whatever needs the account may fit.
-    let needed = all().any(|(condition, _)| holds(condition, subject).is_err())
-        || all().all(|(condition, exception)| {
-            holds(condition, subject).is_ok_and(|known| fits(exception, known))
-        });
+    let needed = all().any(|(condition, _)| condition.holds(subject).is_err())
+        || all()
+            .all(|(condition, exception)| condition.holds(subject).is_ok_and(|known| fits(exception, known)));
     let account = if needed { candidate(policy, rule, subject, host)? } else { None };
     let judge = |(condition, exception): (&'p Condition, bool)| {
-        let (seen, holds) = match holds(condition, subject) {
-            Ok(holds) => (condition.seen(subject).map(|seen| seen.into_owned()), holds),
-            Err(Failure::NeedsAccount) => match account.as_deref() {
-                Some(name) => (local(condition, name, host)?, holds_locally(condition, name, host)?),
+        let (seen, holds) = match condition.holds(subject) {
+            Ok(holds) => (condition.seen(subject), holds),
+            Err(local) => match account.as_deref() {
+                Some(name) => (local.seen(name, host)?, local.holds(name, host)?),
                 None => (None, None),
             },
         };
         Ok(Predicate { condition, exception, seen, holds, fits: fits(exception, holds) })
     };
-    let predicates = all().map(judge).collect::<Result<_, Trouble>>()?;
+    let predicates = all().map(judge).collect::<Result<_, HostError>>()?;
     Ok((predicates, account))
-}
-
-fn local(condition: &Condition, name: &str, host: &dyn Host) -> Result<Option<String>, Trouble> {
-    if matches!(condition, Condition::Account(_)) {
-        return Ok(Some(name.to_owned()));
-    }
-    if crate::check_name(name).is_err() {
-        return Ok(None);
-    }
-    let facts = host.account(name)?;
-    Ok(facts.map(|facts| match condition {
-        Condition::Uid(_) => facts.uid.to_string(),
-        Condition::Shell(_) => facts.shell.display().to_string(),
-        _ => {
-            let named = |gid: &u32| match host.group_name(*gid) {
-                Some(name) => format!("{name} ({gid})"),
-                None => gid.to_string(),
-            };
-            facts.groups.iter().map(named).collect::<Vec<_>>().join(", ")
-        }
-    }))
 }

@@ -1,6 +1,6 @@
 //! The site's policy: reading it, judging a job by it, and the rules that no policy can override.
 //!
-//! Pure: no file is opened, no clock read, no user database asked. Whoever calls hands in text and facts and
+//! Pure: no file is opened, no clock read, no user database asked. Callers pass text and facts and
 //! gets a value back, so that `nunbird-auth`, `nunbirdctl explain` and the tests run the very same functions.
 
 #![forbid(unsafe_code)]
@@ -16,7 +16,9 @@ mod decide;
 mod diagnostic;
 mod duration;
 mod explain;
+mod facts;
 mod host;
+mod lens;
 mod limits;
 mod lint;
 #[cfg(test)]
@@ -32,20 +34,30 @@ mod url;
 mod workplace;
 
 pub use account::{AccountFacts, Violation, check_account, check_name};
-pub use authorized_projects::{LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, UsersWord, users_word};
+pub use amount::{amount_text, cpus_text};
+pub use authorized_projects::{
+    LineFault, MAX_AUTHORIZED_PROJECTS, ProjectFacts, ProjectsAnswer, projects_answer,
+};
 pub use commands::{program_command, refresh_command, shell_word};
+pub use conditions::{Condition, Local, Matcher, Wanted};
 pub use config::{
-    Accounts, Algorithm, AuthorizedProjects, BUILDS_VARIABLE, BatchSettings, Condition, DEFAULT_KEYS_MAX_AGE,
-    Dialect, Directories, Downscope, Executor, Expectation, FATES, Fate, GitLabServer, Given,
-    IdentitySettings, Images, Job, Kind, LimitsSaidBy, LocalFacts, MapFile, MapKey, Migration, Outcome,
-    Pinning, Policy, Profile, Reading, Rule, RuleLimits, RunAs, SchedulerFile, SourceFile, TestCase,
-    UserCheck, Validation, conf_d, every_key, limits_to_toml, migrate, to_toml, without_effect,
+    ACCOUNTS_KEYS, AUDIT_KEYS, Accounts, Algorithm, AuthorizedProjects, BATCH_KEYS, BUILDS_VARIABLE,
+    BatchSettings, DEFAULT_KEYS_MAX_AGE, DIRECTORIES_KEYS, DISK_KEYS, Dialect, Directories, Downscope,
+    Executor, Expectation, FormerName, GITLAB_KEYS, GitLabServer, IDENTITY_KEYS, IdentitySettings, Images,
+    JOB_KEYS, Job, Key, KeyInfo, Kind, LAUNCHER_KEYS, LIMITS_KEYS, LimitsSaidBy, LocalFacts, MAP_KEYS,
+    MapFile, MapKey, NO_GITLAB_SERVER, PAM_KEYS, PROFILE_DIRECTORIES_KEYS, PartialReading, Pinning, Policy,
+    Profile, Reading, Rule, RuleLimits, RuleOutcome, RunAs, SCHEDULER_KEYS, SchedulerFile, Setting,
+    SourceFile, TOP_LEVEL_KEYS, Table, TestCase, TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d,
+    every_key, key_info, toml_key, toml_string,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
-pub use diagnostic::{Diagnostic, Place};
+pub use diagnostic::{Diagnostic, Location};
+pub use duration::duration_text;
 pub use explain::{Predicate, explain_rule};
-pub use host::{Host, Trouble};
-pub use limits::{Above, Limits, LimitsWay, Maximum, NotGranted};
+pub use facts::{ByJobToken, Claim, Content, FACTS, Fact, Field, IdField, TextField};
+pub use host::{Host, HostError};
+pub use lens::Lens;
+pub use limits::{CgroupDriver, Limits, Maximum, OnExcess, RequestRefused};
 pub use lint::{Lint, lint};
 pub use map::{MapFinding, check_map};
 pub use nunbird_handover::{Audit, Syslog};

@@ -1,7 +1,7 @@
 //! A host for tests: accounts, groups and maps as the test wants them.
 
 use crate::account::AccountFacts;
-use crate::host::{Host, Trouble};
+use crate::host::{Host, HostError};
 use crate::{MapFile, ServerUser, Subject};
 use nunbird_handover::Code;
 use std::borrow::Cow;
@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Everybody exists with a uid of their own, unless told otherwise.
+/// Every account exists with a uid of its own, unless the test sets another.
 #[derive(Default)]
 pub(crate) struct MadeUp {
     pub(crate) accounts: BTreeMap<String, AccountFacts>,
@@ -18,7 +18,7 @@ pub(crate) struct MadeUp {
     pub(crate) silent: bool,
     pub(crate) people: BTreeMap<(String, String), u64>,
     /// What the server says about the user, who is an active person where there is nothing.
-    pub(crate) user: Option<Result<ServerUser, Trouble>>,
+    pub(crate) user: Option<Result<ServerUser, HostError>>,
     /// How often it was asked.
     pub(crate) asked: Cell<usize>,
 }
@@ -43,30 +43,30 @@ pub(crate) fn account(name: &str, uid: u32) -> AccountFacts {
 }
 
 impl Host for MadeUp {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         if self.silent {
-            return Err(Trouble { code: Code::UserDatabase, detail: "no answer".to_owned() });
+            return Err(HostError { code: Code::UserDatabase, detail: "no answer".to_owned() });
         }
         Ok(self.accounts.get(name).cloned())
     }
 
-    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, name: &str) -> Result<Option<u32>, HostError> {
         Ok(self.groups.get(name).copied())
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         Ok(self.group(group)?.map(|gid| account.is_in(gid)))
     }
 
-    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, HostError> {
         Ok(Cow::Borrowed(&self.map))
     }
 
-    fn pinned(&self, _: Option<&Path>, server: &str, account: &str) -> Result<Option<u64>, Trouble> {
+    fn pinned(&self, _: Option<&Path>, server: &str, account: &str) -> Result<Option<u64>, HostError> {
         Ok(self.people.get(&(server.to_owned(), account.to_owned())).copied())
     }
 
-    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, HostError> {
         self.asked.set(self.asked.get() + 1);
         self.user.clone().unwrap_or_else(|| Ok(ServerUser::person(job)))
     }

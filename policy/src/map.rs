@@ -1,6 +1,6 @@
 //! From a fact about a job to the name of an account: by a table of the site, or by an identity provider's name.
 
-use crate::host::{Host, Trouble};
+use crate::host::{Host, HostError};
 use crate::{MapFile, MapKey, Subject};
 use nunbird_handover::Code;
 
@@ -17,7 +17,11 @@ pub struct MapFinding {
 ///
 /// # Errors
 /// When the file cannot be read, or has two different accounts for one key: neither can be meant.
-pub(crate) fn look_up(map: &MapFile, subject: &Subject, host: &dyn Host) -> Result<Option<String>, Trouble> {
+pub(crate) fn look_up(
+    map: &MapFile,
+    subject: &Subject,
+    host: &dyn Host,
+) -> Result<Option<String>, HostError> {
     let key = match map.key {
         MapKey::UserLogin => subject.user_login.clone(),
         MapKey::UserId => subject.user_id.to_string(),
@@ -39,7 +43,7 @@ pub(crate) fn look_up(map: &MapFile, subject: &Subject, host: &dyn Host) -> Resu
         match found {
             Some(first) if first != account => {
                 let detail = format!("{}: two accounts for one key", map.file.display());
-                return Err(Trouble { code: Code::MapAmbiguous, detail });
+                return Err(HostError { code: Code::MapAmbiguous, detail });
             }
             _ => found = Some(account),
         }
@@ -68,7 +72,7 @@ fn entry(text: &str, at: usize, length: usize) -> Option<&str> {
     }
 }
 
-/// Reads a whole map, as `nunbirdctl check` does: lines that no decision would ever take, and keys that stand twice.
+/// Reads a whole map, as `nunbirdctl check` does: lines that no decision would ever take, and duplicate keys.
 pub fn check_map(text: &str) -> Vec<MapFinding> {
     let mut findings = Vec::new();
     let mut seen = std::collections::BTreeMap::new();
@@ -83,14 +87,14 @@ pub fn check_map(text: &str) -> Vec<MapFinding> {
                 }
                 match seen.insert(*key, *account) {
                     Some(first) if first != *account => {
-                        find("this key stands a second time, with another account");
+                        find("duplicate key with another account");
                     }
-                    Some(_) => find("this line stands a second time"),
+                    Some(_) => find("duplicate line"),
                     None => {}
                 }
             }
-            [_] => find("there is no account behind the key"),
-            _ => find("a line has a key and an account, and nothing else"),
+            [_] => find("no account after the key"),
+            _ => find("expected a key and an account"),
         }
     }
     findings

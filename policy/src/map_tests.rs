@@ -1,9 +1,9 @@
 use super::{check_map, look_up};
 use crate::made_up::{MadeUp, subject};
-use crate::{MapFile, MapKey, Place, Subject};
+use crate::{Location, MapFile, MapKey, Subject};
 
 fn found(text: &str, login: &str) -> Option<String> {
-    let place = Place { file: "c".into(), line: 1, column: 1 };
+    let place = Location { file: "c".into(), line: 1, column: 1 };
     let map = MapFile { place, file: "/m".into(), key: MapKey::UserLogin };
     let host = MadeUp { map: text.to_owned(), ..MadeUp::default() };
     look_up(&map, &Subject { user_login: login.to_owned(), ..subject() }, &host).expect("an unambiguous map")

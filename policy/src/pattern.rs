@@ -11,11 +11,11 @@ use std::fmt;
 #[derive(Debug, Clone)]
 pub struct Pattern {
     source: String,
-    matcher: Matcher,
+    matcher: Compiled,
 }
 
 #[derive(Debug, Clone)]
-enum Matcher {
+enum Compiled {
     /// The source itself, the commonest by far.
     Exact,
     Glob(Vec<Piece>),
@@ -55,13 +55,13 @@ impl Pattern {
             return Err("only `*`, `**` and `?` are special in a pattern; list alternatives in an array");
         }
         let matcher =
-            if source.contains(['*', '?']) { Matcher::Glob(pieces(source)) } else { Matcher::Exact };
+            if source.contains(['*', '?']) { Compiled::Glob(pieces(source)) } else { Compiled::Exact };
         Ok(Pattern { source: source.to_owned(), matcher })
     }
 
     /// A pattern that matches this text alone, whatever characters it has.
     pub fn exact(text: &str) -> Self {
-        Pattern { source: text.to_owned(), matcher: Matcher::Exact }
+        Pattern { source: text.to_owned(), matcher: Compiled::Exact }
     }
 
     /// Reads a regular expression, which is to cover the whole text whether it has anchors or not.
@@ -78,7 +78,7 @@ impl Pattern {
             .size_limit(REGEX_SIZE)
             .build()
             .map_err(|e| format!("no regular expression: {e}"))?;
-        Ok(Pattern { source: source.to_owned(), matcher: Matcher::Regex(anchored) })
+        Ok(Pattern { source: source.to_owned(), matcher: Compiled::Regex(anchored) })
     }
 
     /// Whether the pattern covers the whole text.
@@ -87,20 +87,20 @@ impl Pattern {
     /// length × length steps.
     pub fn matches(&self, text: &str) -> bool {
         match &self.matcher {
-            Matcher::Exact => self.source == text,
-            Matcher::Glob(pieces) => glob(pieces, text.chars().map(Piece::Literal)),
+            Compiled::Exact => self.source == text,
+            Compiled::Glob(pieces) => glob(pieces, text.chars().map(Piece::Literal)),
             // `$` alone would let a trailing line break pass in some dialects; this one has none, and claims have no
             // line breaks.
-            Matcher::Regex(regex) => regex.is_match(text),
+            Compiled::Regex(regex) => regex.is_match(text),
         }
     }
 
-    /// Whether this pattern matches every text that `other` matches. `false` may also mean that it cannot be told.
+    /// Whether this pattern matches every text that `other` matches. `false` also where that is not known.
     pub fn covers(&self, other: &Pattern) -> bool {
         match (&self.matcher, &other.matcher) {
             _ if self == other => true,
-            (_, Matcher::Exact) => self.matches(&other.source),
-            (Matcher::Glob(own), Matcher::Glob(pieces)) => {
+            (_, Compiled::Exact) => self.matches(&other.source),
+            (Compiled::Glob(own), Compiled::Glob(pieces)) => {
                 // Policies have thousands of rules, and each is held against each: most differ early.
                 prefix(&other.source).starts_with(prefix(&self.source)) && glob(own, pieces.iter().copied())
             }
@@ -110,14 +110,14 @@ impl Pattern {
 
     /// Whether the pattern is a regular expression.
     pub fn is_regex(&self) -> bool {
-        matches!(self.matcher, Matcher::Regex(_))
+        matches!(self.matcher, Compiled::Regex(_))
     }
 }
 
 /// Bytes of a compiled regular expression.
 const REGEX_SIZE: usize = 64 << 10;
 
-/// What stands before the first wildcard.
+/// The text before the first wildcard.
 fn prefix(source: &str) -> &str {
     source.split(['*', '?']).next().unwrap_or("")
 }

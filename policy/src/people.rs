@@ -59,7 +59,7 @@ pub fn read_person_file(text: &str, server: &str, account: &str) -> Result<u64, 
     Ok(person.user_id)
 }
 
-/// Reads a whole file of people: each with the line it stands on, from 1.
+/// Reads a whole file of people: each with its line, from 1.
 ///
 /// # Errors
 /// Every line that cannot be read, and every line that gives another user for an account and server of an earlier line.
@@ -125,9 +125,9 @@ struct Words<'a> {
     user_id: u64,
 }
 
-type LineFault = (usize, &'static str);
+type FaultAt = (usize, &'static str);
 
-fn read_line(line: &str) -> Result<Option<Person>, LineFault> {
+fn read_line(line: &str) -> Result<Option<Person>, FaultAt> {
     Ok(words_of(line)?.map(|words| Person {
         account: words.account.to_owned(),
         server: words.server.to_owned(),
@@ -136,7 +136,7 @@ fn read_line(line: &str) -> Result<Option<Person>, LineFault> {
 }
 
 /// None for an empty line or a comment.
-fn words_of(line: &str) -> Result<Option<Words<'_>>, LineFault> {
+fn words_of(line: &str) -> Result<Option<Words<'_>>, FaultAt> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
     let Some(account) = words.next() else { return Ok(None) };
     let column = |word: &str| {

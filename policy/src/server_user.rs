@@ -1,12 +1,12 @@
 //! What the GitLab server says about the user of a running job, and when a rule needs it.
 //!
 //! A login can be chosen: by a person who renames themselves, and since GitLab 18.11 by every Maintainer of a project, who
-//! may create a service account under any free name (CVE-2026-107589 in Jacamar CI). No claim of an id token tells the kind
+//! may create a service account under any free name (CVE-2026-107589 in Jacamar CI). No claim of an id token has the kind
 //! of a user. The job's own entity does (`GET /api/v4/job`, docs.gitlab.com/api/jobs).
 
 use crate::account::is_bot;
-use crate::host::{Host, Trouble};
-use crate::{Condition, GitLabServer, MapKey, Outcome, Policy, Rule, RunAs, Subject, UserCheck};
+use crate::host::{Host, HostError};
+use crate::{Condition, GitLabServer, MapKey, Policy, Rule, RuleOutcome, RunAs, Subject, UserCheck};
 use nunbird_handover::Code;
 use nunbird_handover::Untrusted;
 use std::fmt;
@@ -26,7 +26,7 @@ pub struct ServerUser {
 }
 
 impl ServerUser {
-    /// The word of a server for which the job's user is an active person.
+    /// The answer of a server for which the job's user is an active person.
     pub fn person(subject: &Subject) -> Self {
         ServerUser {
             id: subject.user_id,
@@ -94,7 +94,7 @@ impl fmt::Display for UserViolation {
 
 /// What a rule needs to hear from the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Question {
+enum ServerQuestion {
     /// Nothing.
     None,
     /// That this job is its own, and whose. An account that follows from the user's id, or from an identity provider of the site,
@@ -108,18 +108,18 @@ enum Question {
 impl Policy {
     /// Whether the server must be asked about the user before this rule gives an account to a job of `server`.
     pub fn asks_about_user(&self, rule: &Rule, server: Option<&GitLabServer>) -> bool {
-        self.question(rule, server) != Question::None
+        self.question(rule, server) != ServerQuestion::None
     }
 
-    fn question(&self, rule: &Rule, server: Option<&GitLabServer>) -> Question {
-        let Outcome::RunAs(run_as) = &rule.outcome else { return Question::None };
+    fn question(&self, rule: &Rule, server: Option<&GitLabServer>) -> ServerQuestion {
+        let RuleOutcome::RunAs(run_as) = &rule.outcome else { return ServerQuestion::None };
         match rule.user_check {
-            Some(UserCheck::Required) => return Question::User,
-            Some(UserCheck::Off) => return Question::None,
+            Some(UserCheck::Required) => return ServerQuestion::User,
+            Some(UserCheck::Off) => return ServerQuestion::None,
             None => {}
         }
         if server.is_some_and(|server| server.user_check == UserCheck::Off) {
-            return Question::None;
+            return ServerQuestion::None;
         }
         let by_id = match run_as {
             RunAs::Map(name) => self.maps.get(name).is_some_and(|map| map.key == MapKey::UserId),
@@ -127,15 +127,15 @@ impl Policy {
             RunAs::UserLogin | RunAs::Validated | RunAs::Account(_) => false,
         };
         match (by_id && !rule.conditions.iter().any(can_be_chosen), self.gitlab.len()) {
-            (false, _) => Question::User,
-            (true, 0 | 1) => Question::None,
-            (true, _) => Question::Job,
+            (false, _) => ServerQuestion::User,
+            (true, 0 | 1) => ServerQuestion::None,
+            (true, _) => ServerQuestion::Job,
         }
     }
 
     /// Whether names that a GitLab user can choose decide the account that this rule gives, or who gets it.
     pub(crate) fn goes_by_chosen_name(&self, rule: &Rule) -> bool {
-        let Outcome::RunAs(run_as) = &rule.outcome else { return false };
+        let RuleOutcome::RunAs(run_as) = &rule.outcome else { return false };
         let by_name = match run_as {
             RunAs::UserLogin | RunAs::Validated => true,
             RunAs::Map(name) => self
@@ -153,7 +153,7 @@ impl Policy {
 }
 
 fn can_be_chosen(condition: &Condition) -> bool {
-    matches!(condition, Condition::User(_) | Condition::UserEmail(_))
+    condition.fact().is_some_and(|fact| fact.user_chosen)
 }
 
 /// What the login alone says against the user.
@@ -170,14 +170,14 @@ pub(crate) fn check(
     rule: &Rule,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<Option<UserViolation>, Trouble> {
+) -> Result<Option<UserViolation>, HostError> {
     let question = policy.question(rule, policy.server(&subject.server));
-    if question == Question::None {
+    if question == ServerQuestion::None {
         return Ok(None);
     }
     let user = host.server_user(subject)?;
     let another = another_user(&user, subject);
-    let asked = question == Question::User;
+    let asked = question == ServerQuestion::User;
     Ok(another.or_else(|| violation(&user, policy.admits_bots(rule)).filter(|_| asked)))
 }
 

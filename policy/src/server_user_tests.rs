@@ -1,6 +1,6 @@
 use super::{ServerUser, UserViolation};
 use crate::made_up::{MadeUp, account, subject};
-use crate::{Policy, Subject, Trouble, Verdict, decide, lint};
+use crate::{HostError, Policy, Subject, Verdict, decide, lint};
 use nunbird_handover::Code;
 use std::path::Path;
 
@@ -73,7 +73,7 @@ fn an_active_person_with_the_tokens_id_and_login_passes_and_nobody_else() {
 #[test]
 fn a_server_that_does_not_answer_is_trouble_and_no_admission() {
     let policy = parse(&rule(SELF)).unwrap();
-    let trouble = Trouble { code: Code::UserCheck, detail: "down".to_owned() };
+    let trouble = HostError { code: Code::UserCheck, detail: "down".to_owned() };
     let host = MadeUp { user: Some(Err(trouble.clone())), ..MadeUp::default() }.with(account("alice", 5001));
     assert_eq!(decide(&policy, &subject(), &host, 990).verdict, Verdict::Failed(trouble));
 }
@@ -138,7 +138,7 @@ fn a_rule_that_admits_robots_says_which() {
     }
     for when in ["", "user = \"robot\"", "ref_protected = true", "group = \"hpc\""] {
         let error = parse(&rule(&format!("bots = true\nwhen = {{ {when} }}\n{SELF}"))).unwrap_err();
-        assert!(error.contains("does not say which bots"), "{when}: {error}");
+        assert!(error.contains("admits any bot"), "{when}: {error}");
         parse(&rule(&format!("bots = false\nwhen = {{ {when} }}\n{SELF}"))).unwrap();
     }
     for key in ["bots = true\nwhen.project_id = 3", "user_check = \"off\""] {

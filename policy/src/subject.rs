@@ -11,6 +11,10 @@ pub enum IdentitySource {
 }
 
 impl IdentitySource {
+    /// Every source with its name in configurations and audit events.
+    pub(crate) const NAMES: [(&'static str, IdentitySource); 2] =
+        [("id_token", IdentitySource::IdToken), ("job_token", IdentitySource::JobToken)];
+
     /// As configurations and audit events write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -18,12 +22,17 @@ impl IdentitySource {
             IdentitySource::JobToken => "job_token",
         }
     }
+
+    /// The source of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source)
+    }
 }
 
 /// The verified facts of one job. Filled by `nunbird-auth` from a token whose signature, issuer, audience,
 /// time and binding to this very job have been checked; never from a CI variable.
 ///
-/// `None`, and no identities, mean that the source does not tell: no condition of `when` on such a fact holds, and none of
+/// `None`, and no identities, mean unknown: no condition of `when` on such a fact holds, and none of
 /// `unless` counts as failing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subject {

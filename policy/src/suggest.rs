@@ -1,6 +1,6 @@
 //! The nearest name to a misspelt one.
 
-/// The candidate closest to `word`, if it is close enough to be what was meant.
+/// The candidate closest to `word`, if it is close enough.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(1);
     candidates

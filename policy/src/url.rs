@@ -22,7 +22,7 @@ pub fn check_url(url: &str) -> Result<(), &'static str> {
     }
 }
 
-/// An authority without its port. An IPv6 address stands in brackets and has colons of its own (RFC 3986, 3.2.2).
+/// An authority without its port. An IPv6 address is in brackets and has colons of its own (RFC 3986, 3.2.2).
 fn host(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => host,

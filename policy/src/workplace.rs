@@ -10,7 +10,7 @@ pub fn data_dir(template: &str, user: &str, home: &Path) -> Option<PathBuf> {
     is_plain(&path).then(|| PathBuf::from(path))
 }
 
-/// The first directory on the way to [`data_dir`] whose name is the account's own, because `$USER` stands in it; none where
+/// The first directory on the way to [`data_dir`] whose name is the account's own, because `$USER` is in it; none where
 /// the way leads through the home directory.
 pub fn own_directory(template: &str, user: &str, home: &Path) -> Option<PathBuf> {
     if template.contains("$HOME") {

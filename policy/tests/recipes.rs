@@ -1,7 +1,7 @@
 //! The recipes do what they say: each is read out of its document and judges jobs, the denied ones above all.
 
 use nunbird_policy::{
-    AccountFacts, Host, IdentitySource, MapFile, Policy, ServerUser, Subject, Trouble, Verdict, decide,
+    AccountFacts, Host, HostError, IdentitySource, MapFile, Policy, ServerUser, Subject, Verdict, decide,
 };
 use std::borrow::Cow;
 use std::path::Path;
@@ -23,7 +23,7 @@ const BOTS: std::ops::Range<u64> = 90..100;
 struct Site;
 
 impl Host for Site {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         let uid = if name == "ci-hpc" { RUNNER } else { 5001 };
         let groups = if matches!(name, "ada" | "grace") { vec![uid, 4242] } else { vec![uid] };
         Ok(Some(AccountFacts {
@@ -37,23 +37,23 @@ impl Host for Site {
         }))
     }
 
-    fn group(&self, _: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, _: &str) -> Result<Option<u32>, HostError> {
         Ok(Some(4242))
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         Ok(self.group(group)?.map(|gid| account.is_in(gid)))
     }
 
-    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, HostError> {
         Ok(Cow::Borrowed(""))
     }
 
-    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+    fn pinned(&self, _: Option<&Path>, _: &str, _: &str) -> Result<Option<u64>, HostError> {
         Ok(None)
     }
 
-    fn server_user(&self, subject: &Subject) -> Result<ServerUser, Trouble> {
+    fn server_user(&self, subject: &Subject) -> Result<ServerUser, HostError> {
         let bot = Some(BOTS.contains(&subject.user_id));
         Ok(ServerUser { bot, ..ServerUser::person(subject) })
     }

@@ -178,7 +178,7 @@ fn a_name_that_no_account_here_can_have_is_told_as_such() {
     for login in ["JDoe", "1abc", "jd@site.example"] {
         let outcome = world.job().claim("user_login", login.into()).config();
         assert_eq!(outcome.exit, Exit::Code(1), "{login}: {}", outcome.log);
-        let text = format!("`{login}` is no name of an account that may run CI jobs [account]");
+        let text = format!("`{login}` is not a name of an account that may run CI jobs [account]");
         assert!(outcome.stderr.contains(&text), "{}", outcome.stderr);
         assert!(outcome.stderr.contains("to map your GitLab login"), "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("must equal"), "{}", outcome.stderr);
@@ -268,7 +268,7 @@ fn a_later_stage_reads_the_configuration_only_where_nobody_else_can_have_written
 fn without_privilege_only_the_runners_own_user_runs_jobs() {
     let world = World::new(Privilege::None);
     assert!(world.refresh_keys().succeeded());
-    assert_no_account(&world, &world.job().user("bob").config(), "serves nobody else");
+    assert_no_account(&world, &world.job().user("bob").config(), "serves no other account");
     assert_eq!(world.job().config().exit, Exit::Code(0));
 }
 

@@ -168,7 +168,7 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
         ("run_args = [\"run\"]", "run_args = [\"prepare\"]", "runner-stage", "run_args say `prepare`"),
         ("cleanup_exec = ", "cleanup_exac = ", "runner-stage", "cleanup_exec is not set"),
         ("prepare_exec = \"/opt", "prepare_exec = \"/usr", "runner-stage", "prepare_exec is /usr/nunbird"),
-        ("run_args = [\"run\"]", "run_args = \"run\"", "runner-stage", "run_args is no array"),
+        ("run_args = [\"run\"]", "run_args = \"run\"", "runner-stage", "run_args is not an array"),
         ("[\"prepare\"]", "[\"-u\", \"prepare\"]", "runner-unobfuscated", "prepare_args have -u"),
         ("/etc/nunbird/config.toml\"]", "/etc/other.toml\"]", "runner-other", "config reads /etc/other.toml"),
         ("\"custom\"", "\"shell\"", "runner-executor", "runner `hpc`"),

@@ -122,16 +122,20 @@ fn the_limits_of_a_job_are_told_with_their_amounts_and_whose_word_they_are() {
         (&limits["amounts"]["cpu"], &limits["maximum"]["memory"]),
         (&1500.into(), &(4_u64 << 30).into())
     );
-    assert_eq!((&limits["rlimits"]["nofile"], &limits["way"]), (&512.into(), &"v1".into()), "{limits}");
-    assert_eq!((&limits["require"], &limits["above"]), (&false.into(), &"refuse".into()), "{limits}");
+    assert_eq!(
+        (&limits["rlimits"]["nofile"], &limits["cgroup_driver"]),
+        (&512.into(), &"cgroupfs-v1".into()),
+        "{limits}"
+    );
+    assert_eq!((&limits["require"], &limits["on_excess"]), (&false.into(), &"refuse".into()), "{limits}");
     let program = world.paths().bin.join("nunbirdctl");
     let words = ["explain", "--claims", "/etc/nunbird/claims.json", "--runner-user", "nbt_runner"];
     let told = world.run(&world.program("root", program, &words)).stdout;
     for part in [
         "  limits     small, by [job] at /etc/nunbird/config.toml:",
-        "\n             memory = \"1GiB\"\n             max_memory = \"4GiB\"\n",
+        "\n             memory = \"1GiB\"\n             cpus = 1.5\n             max_memory = \"4GiB\"\n",
         "\n             nofile = 512\n",
-        "\n             require = false\n             way = \"v1\"\n",
+        "\n             require = false\n             cgroup_driver = \"cgroupfs-v1\"\n",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }

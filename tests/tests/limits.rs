@@ -242,9 +242,9 @@ fn wishes_are_granted_or_told(groups: &Groups) {
     );
     for (name, value, words) in [
         ("NUNBIRD_MEMORY", "129MiB", "asks for 129MiB, and 128MiB is the most that this site gives"),
-        ("NUNBIRD_MEMORY", "-1", "`-1`, which is no amount of memory"),
-        ("NUNBIRD_MEMORY", "1e99", "no amount of memory"),
-        ("NUNBIRD_MEMORY", "∞", "no amount of memory"),
+        ("NUNBIRD_MEMORY", "-1", "`-1`, which is not an amount of memory"),
+        ("NUNBIRD_MEMORY", "1e99", "not an amount of memory"),
+        ("NUNBIRD_MEMORY", "∞", "not an amount of memory"),
         ("NUNBIRD_CPUS", "0.1", "this site lets jobs ask for no processors"),
     ] {
         let (exit, log, _) = config(&world, name, value);

@@ -495,7 +495,7 @@ fn explain_check_and_doctor_say_of_pins_what_the_program_says() {
     world.write_file("/etc/nunbird/people", format!("alice {server} 1\nalice {server}\n"), "root", 0o644);
     assert!(check().contains(&format!("/etc/nunbird/people:2:{}", 7 + server.len())), "{}", check());
     world.write_file("/etc/nunbird/people", "alice elsewhere 1\n", "root", 0o644);
-    assert!(check().contains("`elsewhere` is no server"), "{}", check());
+    assert!(check().contains("`elsewhere` is not a server"), "{}", check());
     fs::set_permissions(store(&world), fs::Permissions::from_mode(0o755)).expect("a mode");
     assert!(check().contains("/var/lib/nunbird/people: owned by uid 0, mode 0755"), "{}", check());
 }

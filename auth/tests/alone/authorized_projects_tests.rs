@@ -6,7 +6,7 @@ use crate::machine::{Machine, Mode};
 use crate::refusal::{Class, Code, Refusal};
 use nix::sys::stat::Mode as Permission;
 use nunbird_policy::AuthorizedProjects::{self, Off, Optional, Required};
-use nunbird_policy::{ProjectFacts, users_word};
+use nunbird_policy::{ProjectFacts, projects_answer};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ fn asked(machine: &Machine, mode: AuthorizedProjects, facts: &ProjectFacts<'_>) 
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let child = nunbird_sys::fork::fork_into(|| {
         let here = machine.privileged();
-        let read = |content: Vec<u8>| Ok::<_, Refusal>(users_word(&content, facts));
+        let read = |content: Vec<u8>| Ok::<_, Refusal>(projects_answer(&content, facts));
         let said = match check(mode, "alice", &here.privilege.here(), read) {
             Ok(_) => return 0,
             Err(refusal) => refusal,

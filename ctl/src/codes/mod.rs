@@ -4,7 +4,7 @@ mod entry;
 mod page;
 mod table;
 
-use crate::output::{Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, Format, OK, print, print_json};
 use entry::Entry;
 use nunbird_handover::{Code, Untrusted};
 use nunbird_policy::nearest;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Explains one code, or lists all where none is named.
-pub(crate) fn run(word: Option<&str>, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(word: Option<&str>, format: Format) -> Result<u8, CtlError> {
     let Some(word) = word else { return list(format) };
     let code = find(word)?;
     match format {
@@ -23,12 +23,12 @@ pub(crate) fn run(word: Option<&str>, format: Format) -> Result<u8, Trouble> {
 }
 
 /// Prints docs/codes.md.
-pub(crate) fn page() -> Result<u8, Trouble> {
+pub(crate) fn page() -> Result<u8, CtlError> {
     print(&page::markdown())?;
     Ok(OK)
 }
 
-fn list(format: Format) -> Result<u8, Trouble> {
+fn list(format: Format) -> Result<u8, CtlError> {
     match format {
         Format::Text => {
             let lines = Code::ALL.iter().fold(String::new(), |lines, code| {
@@ -45,7 +45,7 @@ fn list(format: Format) -> Result<u8, Trouble> {
 }
 
 /// The code of this name, with or without the brackets that a job log has around it.
-fn find(word: &str) -> Result<Code, Trouble> {
+fn find(word: &str) -> Result<Code, CtlError> {
     let bare = word.trim_start_matches('[').trim_end_matches(']');
     let names = || Code::ALL.iter().map(|code| code.name());
     Code::ALL.iter().find(|code| code.name() == bare).copied().ok_or_else(|| {
@@ -53,7 +53,7 @@ fn find(word: &str) -> Result<Code, Trouble> {
             Some(name) => format!("did you mean `{name}`?"),
             None => "`nunbirdctl explain --codes` lists all".to_owned(),
         };
-        Trouble::new(format!("no refusal has the code `{}`\n{help}", Untrusted(word)))
+        CtlError::new(format!("no refusal has the code `{}`\n{help}", Untrusted(word)))
     })
 }
 

@@ -4,7 +4,7 @@ mod store;
 
 use crate::arguments::{People, PeopleAction};
 use crate::files;
-use crate::output::{DENIED, FAILURE, Format, INVALID, OK, Trouble, print, print_json};
+use crate::output::{CtlError, DENIED, FAILURE, Format, INVALID, OK, print, print_json};
 use crate::time;
 use nunbird_handover::Untrusted;
 use nunbird_policy::{PeopleFinding, Person, read_people};
@@ -13,11 +13,11 @@ use std::path::Path;
 use store::{Entry, own_directory};
 pub(crate) use store::{Store, directory, of_site};
 
-pub(crate) fn run(options: &People, format: Format) -> Result<u8, Trouble> {
-    let path = own_directory().map_err(Trouble::new)?;
-    let store = Store::open(&path).map_err(Trouble::new)?;
+pub(crate) fn run(options: &People, format: Format) -> Result<u8, CtlError> {
+    let path = own_directory().map_err(CtlError::new)?;
+    let store = Store::open(&path).map_err(CtlError::new)?;
     let store = store.ok_or_else(|| {
-        Trouble::new(format!("{}: no such directory; this host remembers nobody", path.display()))
+        CtlError::new(format!("{}: no such directory; this host remembers nobody", path.display()))
     })?;
     match &options.action {
         PeopleAction::List => list(&store, |_| true, format),
@@ -32,11 +32,11 @@ fn account_of(entry: &Entry) -> &str {
     entry.name.split_once(':').map_or("", |(_, account)| account)
 }
 
-fn read(store: &Store) -> Result<Vec<Entry>, Trouble> {
-    store.entries().map_err(Trouble::new)
+fn read(store: &Store) -> Result<Vec<Entry>, CtlError> {
+    store.entries().map_err(CtlError::new)
 }
 
-fn list(store: &Store, wanted: impl Fn(&Entry) -> bool, format: Format) -> Result<u8, Trouble> {
+fn list(store: &Store, wanted: impl Fn(&Entry) -> bool, format: Format) -> Result<u8, CtlError> {
     let entries: Vec<Entry> = read(store)?.into_iter().filter(wanted).collect();
     match format {
         Format::Json => print_json(&machine(store, &entries))?,
@@ -55,7 +55,7 @@ fn list(store: &Store, wanted: impl Fn(&Entry) -> bool, format: Format) -> Resul
         }
     }
     if entries.is_empty() && format == Format::Text {
-        return Err(Trouble::new("nobody is known by this name"));
+        return Err(CtlError::new("nobody is known by this name"));
     }
     Ok(if damaged(&entries) { FAILURE } else { OK })
 }
@@ -87,7 +87,7 @@ fn damaged(entries: &[Entry]) -> bool {
     any
 }
 
-fn forget(store: &Store, account: &str, server: Option<&str>, format: Format) -> Result<u8, Trouble> {
+fn forget(store: &Store, account: &str, server: Option<&str>, format: Format) -> Result<u8, CtlError> {
     let of_server = |entry: &Entry| {
         server.is_none_or(|server| entry.name.split_once(':').is_some_and(|(found, _)| found == server))
     };
@@ -95,10 +95,10 @@ fn forget(store: &Store, account: &str, server: Option<&str>, format: Format) ->
         read(store)?.into_iter().filter(|entry| account_of(entry) == account && of_server(entry)).collect();
     if entries.is_empty() {
         let on = server.map(|server| format!(" on {server}")).unwrap_or_default();
-        return Err(Trouble::new(format!("nobody is known for account {account}{on}")));
+        return Err(CtlError::new(format!("nobody is known for account {account}{on}")));
     }
     for entry in &entries {
-        store.forget(&entry.name).map_err(Trouble::new)?;
+        store.forget(&entry.name).map_err(CtlError::new)?;
     }
     store.tidy();
     match format {
@@ -118,7 +118,7 @@ fn forget(store: &Store, account: &str, server: Option<&str>, format: Format) ->
     Ok(OK)
 }
 
-fn import(store: &Store, file: &Path, replace: bool, format: Format) -> Result<u8, Trouble> {
+fn import(store: &Store, file: &Path, replace: bool, format: Format) -> Result<u8, CtlError> {
     let people = match read_people(&files::text(file)?) {
         Ok(people) => people,
         Err(findings) => return refuse(file, &findings, INVALID, format),
@@ -147,7 +147,7 @@ fn import(store: &Store, file: &Path, replace: bool, format: Format) -> Result<u
     if !conflicts.is_empty() {
         return refuse(file, &conflicts, DENIED, format);
     }
-    store.write(&wanted, replace).map_err(Trouble::new)?;
+    store.write(&wanted, replace).map_err(CtlError::new)?;
     store.tidy();
     let added = wanted.len() - replaced;
     match format {
@@ -158,7 +158,7 @@ fn import(store: &Store, file: &Path, replace: bool, format: Format) -> Result<u
 }
 
 /// Says why nothing of a file was taken over.
-fn refuse(file: &Path, findings: &[PeopleFinding], code: u8, format: Format) -> Result<u8, Trouble> {
+fn refuse(file: &Path, findings: &[PeopleFinding], code: u8, format: Format) -> Result<u8, CtlError> {
     match format {
         Format::Json => {
             let all: Vec<Value> = findings
@@ -184,7 +184,7 @@ fn refuse(file: &Path, findings: &[PeopleFinding], code: u8, format: Format) -> 
     Ok(code)
 }
 
-fn export(store: &Store, format: Format) -> Result<u8, Trouble> {
+fn export(store: &Store, format: Format) -> Result<u8, CtlError> {
     let entries = read(store)?;
     // A list that lacks somebody would let another user in where it is imported.
     if damaged(&entries) {

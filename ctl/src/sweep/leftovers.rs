@@ -5,7 +5,7 @@ use super::records::Found;
 use super::use_of::Live;
 use super::{Action, Item, tree};
 use crate::arguments::{DEFAULT_RUNNER, Sweep};
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
 use nix::libc;
@@ -21,12 +21,12 @@ use std::path::Path;
 ///
 /// # Errors
 /// Where this process may not act for it. Root may, and finds no files of an account that does not exist.
-pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, Trouble> {
+pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, CtlError> {
     let name = &options.runner.runner_user;
-    let runner = users::by_name(name).map_err(Trouble::new)?;
+    let runner = users::by_name(name).map_err(CtlError::new)?;
     let own = geteuid().as_raw();
     if own != 0 && runner.as_ref().is_none_or(|runner| runner.uid != own) {
-        return Err(Trouble::new(format!(
+        return Err(CtlError::new(format!(
             "run this as root or as `{name}`, or name the runner's account by --runner-user"
         )));
     }
@@ -38,7 +38,7 @@ pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, Trouble> {
 ///
 /// # Errors
 /// Where the user database does not answer.
-pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Vec<UserEntry>, Trouble> {
+pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Vec<UserEntry>, CtlError> {
     let mut runners: Vec<UserEntry> = named.cloned().into_iter().collect();
     if !geteuid().is_root() {
         return Ok(runners);
@@ -46,7 +46,7 @@ pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Ve
     let of_records = records.iter().filter_map(|found| Some(found.record.as_ref()?.runner_uid));
     for uid in std::iter::once(0).chain(of_records) {
         if !runners.iter().any(|known| known.uid == uid) {
-            runners.extend(users::by_uid(uid).map_err(Trouble::new)?);
+            runners.extend(users::by_uid(uid).map_err(CtlError::new)?);
         }
     }
     Ok(runners)
@@ -58,7 +58,7 @@ pub(super) fn sweep(
     runners: &[UserEntry],
     live: &Live,
     now: u64,
-) -> Result<Vec<Item>, Trouble> {
+) -> Result<Vec<Item>, CtlError> {
     let mut items = Vec::new();
     let name = &options.runner.runner_user;
     if name != DEFAULT_RUNNER && !runners.iter().any(|runner| runner.name == *name) {
@@ -81,8 +81,8 @@ fn in_directory(
     options: &Sweep,
     live: &Live,
     now: u64,
-) -> Result<Vec<Item>, Trouble> {
-    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", path.display()));
+) -> Result<Vec<Item>, CtlError> {
+    let failed = |e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", path.display()));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = match open(path, flags, Mode::empty()) {
         Ok(fd) => fd,

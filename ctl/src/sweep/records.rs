@@ -1,7 +1,7 @@
 //! Job records, and with them all that their jobs left: processes, credentials, jobs of the scheduler, old directories.
 
 use super::{Action, Item, auth};
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -45,7 +45,7 @@ impl Found {
 }
 
 /// The time by which records are judged.
-pub(crate) fn now() -> Result<Now, Trouble> {
+pub(crate) fn now() -> Result<Now, CtlError> {
     let read = || {
         Ok::<_, std::io::Error>(Now {
             epoch: clock::now()?,
@@ -53,22 +53,22 @@ pub(crate) fn now() -> Result<Now, Trouble> {
             boot_id: clock::boot_id()?,
         })
     };
-    read().map_err(|e| Trouble::new(format!("the clock: {e}")))
+    read().map_err(|e| CtlError::new(format!("the clock: {e}")))
 }
 
 /// Every record that this account keeps.
-pub(crate) fn read(now: &Now) -> Result<Vec<Found>, Trouble> {
+pub(crate) fn read(now: &Now) -> Result<Vec<Found>, CtlError> {
     let Some((path, directory)) = own()? else { return Ok(Vec::new()) };
-    let mut names = directory.names().map_err(|e| Trouble::new(format!("{}: {e}", path.display())))?;
+    let mut names = directory.names().map_err(|e| CtlError::new(format!("{}: {e}", path.display())))?;
     names.retain(|name| name.ends_with(Record::SUFFIX) || name.ends_with(FORMER_SUFFIX));
     names.sort();
     Ok(names.into_iter().map(|name| judge(&directory, &path, name, now)).collect())
 }
 
 /// The directory of the records that this account keeps; none where there is none.
-pub(super) fn own() -> Result<Option<(PathBuf, Directory)>, Trouble> {
+pub(super) fn own() -> Result<Option<(PathBuf, Directory)>, CtlError> {
     let path = place()?;
-    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", path.display()));
+    let failed = |e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", path.display()));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = match open(&path, flags, Mode::empty()) {
         Ok(fd) => Directory::new(fd),
@@ -79,11 +79,11 @@ pub(super) fn own() -> Result<Option<(PathBuf, Directory)>, Trouble> {
     Ok((owner == geteuid().as_raw()).then_some((path, directory)))
 }
 
-fn place() -> Result<PathBuf, Trouble> {
+fn place() -> Result<PathBuf, CtlError> {
     if geteuid().is_root() {
         return Ok(PathBuf::from(PRIVILEGED));
     }
-    let user = users::by_uid(geteuid().as_raw()).map_err(Trouble::new)?;
+    let user = users::by_uid(geteuid().as_raw()).map_err(CtlError::new)?;
     Ok(user.map_or_else(PathBuf::new, |user| user.home.join(UNPRIVILEGED)))
 }
 

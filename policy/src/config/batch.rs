@@ -1,16 +1,122 @@
 //! Where scripts run: `executor`, `[batch]`, and the schedulers that a site describes itself.
 
-use super::executor::{BatchSettings, Executor, SchedulerFile};
+use super::executor::{Executor, SchedulerFile};
+use super::keys::{Form, Key, Setting, Table, form};
 use super::reader::{At, Section};
-use super::toml_text::{Writer, inline, path, quote, seconds, texts};
-use super::values::{self, Values};
-use crate::{amount, suggest};
-use nunbird_handover::{Rules, SCHEDULERS, Scheduler};
+use super::values;
+use crate::{Location, suggest};
+use nunbird_handover::{DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 const HOUR: u64 = 3600;
 /// The launcher sees a cancelled job gone within 180 seconds, of which the user's part is this at most.
 pub(super) const LONGEST_GRACE: u64 = 90;
+
+/// The CI variable with arguments for the submit command, as Jacamar names it.
+pub(super) const DEFAULT_ARGUMENTS_VARIABLE: &str = "SCHEDULER_PARAMETERS";
+
+/// How stages run by a batch scheduler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchSettings {
+    /// The stages that are submitted; a name that ends in `*` is a prefix.
+    pub stages: Vec<String>,
+    /// Where the scheduler's commands are; none for the job's `PATH`.
+    pub scheduler_bin: Option<PathBuf>,
+    /// Environment of the scheduler's commands, on top of the job's.
+    pub environment: BTreeMap<String, String>,
+    /// CI variables that may hold arguments for the submit command; the first that is set counts.
+    pub arguments_variables: Vec<String>,
+    /// Whether arguments that Nunbird sets itself are left out, instead of failing the stage.
+    pub allow_illegal_arguments: bool,
+    /// Whether users may begin the name of the scheduler's job.
+    pub job_prefix: bool,
+    /// Bounds on the user's arguments.
+    pub rules: Rules,
+    /// Seconds between two looks at the queue while nothing happens.
+    pub poll_interval: u64,
+    /// Seconds to wait for files of an ended job to appear.
+    pub nfs_timeout: u64,
+    /// Seconds from a cancelled job's signal to the scheduler's cancel command.
+    pub grace: u64,
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        BatchSettings {
+            stages: DEFAULT_STAGES.map(str::to_owned).to_vec(),
+            scheduler_bin: None,
+            environment: BTreeMap::new(),
+            arguments_variables: vec![DEFAULT_ARGUMENTS_VARIABLE.to_owned()],
+            allow_illegal_arguments: false,
+            job_prefix: true,
+            rules: Rules::default(),
+            poll_interval: 60,
+            nfs_timeout: 60,
+            grace: 30,
+        }
+    }
+}
+
+/// `[batch]`.
+#[rustfmt::skip]
+pub static BATCH_KEYS: Table<BatchSettings> = Table {
+    path: "batch",
+    defaults: BatchSettings::default,
+    keys: &[
+        Key::<BatchSettings>::new("stages", Form::Texts { get: |t| Some(t.stages.clone()), set: |t, at| t.stages = stages(&at) },
+            "gitlab-runner's names of the stages that are submitted, which may end in `*`; all others run on this host"),
+        Key::<BatchSettings>::new("scheduler_bin", form!(PathOrNone: scheduler_bin), "directory of the scheduler's commands").or("the job's `PATH`"),
+        Key::<BatchSettings>::new("environment", form!(Variables: environment, check_variable),
+            "variables for the scheduler's commands, added to the job's: `SLURM_CONF`, `LD_LIBRARY_PATH`").or("none"),
+        Key::<BatchSettings>::new("arguments_variables",
+            Form::Texts { get: |t| Some(t.arguments_variables.clone()), set: |t, at| { t.arguments_variables = at.value.iter().filter_map(values::variable_name).collect() } },
+            "CI variables that may hold arguments for the submit command, of which the first that is set counts; `[]` allows none"),
+        Key::<BatchSettings>::new("allow_illegal_arguments", form!(Flag: allow_illegal_arguments),
+            "arguments that Nunbird sets itself are left out, with a line in the job log, instead of failing the stage"),
+        Key::<BatchSettings>::new("job_prefix", form!(Flag: job_prefix), "`SCHEDULER_JOB_PREFIX` begins the name of the scheduler's job"),
+        Key::<BatchSettings>::new("default_arguments",
+            Form::Texts { get: |t| Some(t.rules.default.clone()), set: |t, at| t.rules.default = arguments(&at) },
+            "arguments before the user's, which override them").or("none"),
+        Key::<BatchSettings>::new("forced_arguments",
+            Form::Texts { get: |t| Some(t.rules.forced.clone()), set: |t, at| t.rules.forced = arguments(&at) },
+            "arguments after the user's, which they override").or("none"),
+        Key::<BatchSettings>::new("max_time", form!(Seconds: rules.most_time, 60, 366 * 24 * HOUR),
+            "the longest time limit; a longer one is cut to it").or("none"),
+        Key::<BatchSettings>::new("max_nodes", form!(Number: rules.most_nodes, 1, u64::MAX), "the most nodes; more is refused").or("none"),
+        // The scheduler's arguments are compared in MiB.
+        Key::<BatchSettings>::new("max_memory",
+            Form::Bytes { get: |t| t.rules.most_memory.map(|mebibytes| mebibytes << 20), set: |t, bytes| t.rules.most_memory = Some(bytes >> 20), least: 1 << 20, unlimited: false },
+            "the most memory in any one argument; more is refused").or("none"),
+        Key::<BatchSettings>::new("partitions",
+            Form::Texts { get: |t| t.rules.partitions.clone(), set: |t, at| t.rules.partitions = Some(names(&at)) },
+            "partitions or queues that may be named; others are refused").or("all"),
+        Key::<BatchSettings>::new("accounts", Form::Texts { get: |t| t.rules.accounts.clone(), set: |t, at| t.rules.accounts = Some(names(&at)) },
+            "accounts that may be charged; others are refused").or("all"),
+        Key::<BatchSettings>::new("qos", Form::Texts { get: |t| t.rules.qos.clone(), set: |t, at| t.rules.qos = Some(names(&at)) },
+            "qualities of service that may be named; others are refused").or("all"),
+        Key::<BatchSettings>::new("poll_interval", form!(Seconds: poll_interval, 5, HOUR), "between two queries of the queue while nothing happens"),
+        Key::<BatchSettings>::new("nfs_timeout", form!(Seconds: nfs_timeout, 0, HOUR),
+            "how long files of an ended job may take to appear on this host"),
+        Key::<BatchSettings>::new("grace", form!(Seconds: grace, 0, LONGEST_GRACE),
+            "from a cancelled job's signal to the scheduler's cancel command"),
+    ],
+};
+
+/// `[scheduler.NAME]`.
+pub static SCHEDULER_KEYS: Table<SchedulerFile> = Table {
+    path: "scheduler[]",
+    defaults: || SchedulerFile {
+        place: Location { file: "".into(), line: 0, column: 0 },
+        description: PathBuf::new(),
+    },
+    keys: &[Key::<SchedulerFile>::new(
+        "description",
+        form!(Path: description),
+        "a file as schedulers.md has it: root's, writable by nobody else, readable by the jobs' accounts",
+    )
+    .or("required")],
+};
 
 /// `[scheduler.NAME]`.
 pub(super) fn schedulers(root: &mut Section<'_>) -> BTreeMap<String, SchedulerFile> {
@@ -24,9 +130,9 @@ pub(super) fn schedulers(root: &mut Section<'_>) -> BTreeMap<String, SchedulerFi
             let help = "add `description = \"/etc/nunbird/schedulers/pjm.toml\"`; docs/schedulers.md says how to write it";
             name.spot.find("this scheduler has no description", help);
         }
-        let description = table.path("description", "/");
+        let mut file = SchedulerFile { place: name.spot.place(), description: "/".into() };
+        SCHEDULER_KEYS.read(&mut table, &mut file);
         table.finish();
-        let file = SchedulerFile { place: name.spot.place(), description };
         schedulers.insert(name.value.to_owned(), file);
     }
     schedulers
@@ -61,35 +167,24 @@ pub(super) fn executor_of<'d>(
         Some(name) => format!("write `{name}`"),
         None => format!("known: {}; add a table `[scheduler.NAME]` for one of your own", known.join(", ")),
     };
-    at.spot.find("there is no such executor", help);
+    at.spot.find("unknown executor", help);
     None
 }
 
 /// `[batch]`, or the same keys of a profile over those of `base`.
 pub(super) fn read(mut table: Section<'_>, base: &BatchSettings) -> BatchSettings {
-    let t = &mut table;
-    let mut environment = base.environment.clone();
-    environment.extend(scheduler_environment(t));
-    let settings = BatchSettings {
-        stages: stages(t).unwrap_or_else(|| base.stages.clone()),
-        scheduler_bin: t
-            .text("scheduler_bin")
-            .map_or_else(|| base.scheduler_bin.clone(), |at| Some(values::path(&at))),
-        environment,
-        arguments_variables: variables(t).unwrap_or_else(|| base.arguments_variables.clone()),
-        allow_illegal_arguments: t.flag("allow_illegal_arguments", base.allow_illegal_arguments),
-        job_prefix: t.flag("job_prefix", base.job_prefix),
-        rules: rules(t, &base.rules),
-        poll_interval: t.seconds("poll_interval", base.poll_interval, 5..=HOUR),
-        nfs_timeout: t.seconds("nfs_timeout", base.nfs_timeout, 0..=HOUR),
-        grace: t.seconds("grace", base.grace, 0..=LONGEST_GRACE),
-    };
+    let mut settings = base.clone();
+    BATCH_KEYS.read(&mut table, &mut settings);
     table.finish();
     settings
 }
 
-fn stages(table: &mut Section<'_>) -> Option<Vec<String>> {
-    let at = table.texts("stages")?;
+/// The value of the key `executor`.
+pub(super) fn executor_setting(executor: &Executor) -> Option<Setting> {
+    Some(Setting::Text(executor.name().to_owned()))
+}
+
+fn stages(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<String> {
     if at.value.is_empty() {
         at.spot.find("no stage would go to the scheduler", "write `executor = \"shell\"`, or name a stage");
     }
@@ -97,122 +192,34 @@ fn stages(table: &mut Section<'_>) -> Option<Vec<String>> {
         let name = one.value.strip_suffix('*').unwrap_or(one.value);
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') || one.value.is_empty()
         {
-            let help = "write gitlab-runner's name of it, such as `build_script`; a `*` may stand at its end";
-            one.spot.find("this is no name of a stage", help);
+            let help = "write gitlab-runner's name of it, such as `build_script`; it may end in `*`";
+            one.spot.find("invalid name of a stage", help);
         }
     }
-    Some(at.value.iter().map(|one| one.value.to_owned()).collect())
+    at.value.iter().map(|one| one.value.to_owned()).collect()
 }
 
-fn variables(table: &mut Section<'_>) -> Option<Vec<String>> {
-    let at = table.texts("arguments_variables")?;
-    Some(at.value.iter().filter_map(values::variable_name).collect())
-}
-
-/// The scheduler's own libraries are often in places of their own, so `LD_LIBRARY_PATH` may stand here.
-fn scheduler_environment(table: &mut Section<'_>) -> BTreeMap<String, String> {
-    let mut environment = BTreeMap::new();
-    for (name, value) in table.pairs("environment") {
-        check_variable(&name, &value);
-        environment.insert(name.value.to_owned(), value.value.to_owned());
-    }
-    environment
-}
-
+/// The scheduler's own libraries are often in places of their own, so `LD_LIBRARY_PATH` may be set here.
 pub(super) fn check_variable(name: &At<'_, &str>, value: &At<'_, &str>) {
     let stand_in = if name.value == "LD_LIBRARY_PATH" { "PATH" } else { name.value };
     values::check_variable(&At { value: stand_in, spot: name.spot }, value);
 }
 
-fn rules(table: &mut Section<'_>, base: &Rules) -> Rules {
-    let list =
-        |t: &mut Section<'_>, key, base: &Vec<String>| arguments(t, key).unwrap_or_else(|| base.clone());
-    let some = |t: &mut Section<'_>, key, base: &Option<Vec<String>>| names(t, key).or_else(|| base.clone());
-    let most_time = table.seconds("max_time", base.most_time.unwrap_or(0), 60..=366 * 24 * HOUR);
-    Rules {
-        default: list(table, "default_arguments", &base.default),
-        forced: list(table, "forced_arguments", &base.forced),
-        most_time: (most_time != 0).then_some(most_time),
-        most_nodes: positive(table, "max_nodes").or(base.most_nodes),
-        most_memory: memory(table).or(base.most_memory),
-        partitions: some(table, "partitions", &base.partitions),
-        accounts: some(table, "accounts", &base.accounts),
-        qos: some(table, "qos", &base.qos),
-    }
-}
-
-/// Words for the submit command: one word each, as execve(2) gets them.
-fn arguments(table: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
-    let at = table.texts(key)?;
+/// Arguments of the submit command, as execve(2) gets them.
+fn arguments(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<String> {
     for one in at.value.iter().filter(|one| one.value.is_empty() || one.value.contains('\0')) {
-        one.spot.find("this is no argument", "write one word of the submit command in each text");
+        one.spot.find("invalid argument", "write one word of the submit command in each text");
     }
-    Some(at.value.iter().map(|one| one.value.to_owned()).collect())
+    at.value.iter().map(|one| one.value.to_owned()).collect()
 }
 
 /// A list that allows nothing is a finding: leaving the key out allows all, and one of the two was meant.
-fn names(table: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
-    let at = table.texts(key)?;
+fn names(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<String> {
     if at.value.is_empty() {
         at.spot.find(
             "an empty list allows nothing",
             "name what may be asked for, or remove the line to allow all",
         );
     }
-    Some(at.value.iter().map(|one| one.value.to_owned()).collect())
-}
-
-fn positive(table: &mut Section<'_>, key: &'static str) -> Option<u64> {
-    let at = table.integer(key)?;
-    if at.value == 0 {
-        at.spot.find("nothing could run", "write a number from 1, or remove the line for no bound");
-    }
-    Some(at.value)
-}
-
-/// In MiB, rounded down.
-fn memory(table: &mut Section<'_>) -> Option<u64> {
-    let at = table.text("max_memory")?;
-    let mebibytes = amount::bytes(at.value).map(|bytes| bytes >> 20).filter(|mebibytes| *mebibytes > 0);
-    if mebibytes.is_none() {
-        at.spot.find(
-            "this is no amount of memory",
-            "write a whole number with `MiB`, `GiB` or `TiB`, such as `64GiB`",
-        );
-    }
-    mebibytes
-}
-
-/// What a profile says otherwise than `[batch]` is written whole: every key of it is in force.
-pub(super) fn write(out: &mut Writer<'_>, batch: &BatchSettings) {
-    out.key("stages", &texts(&batch.stages));
-    if let Some(directory) = &batch.scheduler_bin {
-        out.key("scheduler_bin", &path(directory));
-    }
-    out.key("environment", &inline(&batch.environment));
-    out.key("arguments_variables", &texts(&batch.arguments_variables));
-    out.key("allow_illegal_arguments", &batch.allow_illegal_arguments.to_string());
-    out.key("job_prefix", &batch.job_prefix.to_string());
-    let rules = &batch.rules;
-    out.key("default_arguments", &texts(&rules.default));
-    out.key("forced_arguments", &texts(&rules.forced));
-    if let Some(most) = rules.most_time {
-        out.key("max_time", &seconds(most));
-    }
-    if let Some(most) = rules.most_nodes {
-        out.key("max_nodes", &most.to_string());
-    }
-    if let Some(most) = rules.most_memory {
-        out.key("max_memory", &quote(&format!("{most}MiB")));
-    }
-    for (key, names) in
-        [("partitions", &rules.partitions), ("accounts", &rules.accounts), ("qos", &rules.qos)]
-    {
-        if let Some(names) = names {
-            out.key(key, &texts(names));
-        }
-    }
-    out.key("poll_interval", &seconds(batch.poll_interval));
-    out.key("nfs_timeout", &seconds(batch.nfs_timeout));
-    out.key("grace", &seconds(batch.grace));
+    at.value.iter().map(|one| one.value.to_owned()).collect()
 }

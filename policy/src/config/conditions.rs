@@ -1,15 +1,18 @@
 //! The `when` and `unless` of a rule, and the claims of a test: the same facts by the same names.
 
-use super::model::{Condition, GitLabServer, MapFile, Profile};
+use super::keys::Word;
+use super::model::Profile;
 use super::reader::{At, Kind, Raw, Section};
 use super::values;
-use crate::{IdentitySource, Limits, Pattern, Subject, suggest};
+use super::{GitLabServer, MapFile};
+use crate::facts::{Content, FACTS, Fact, Field, IdField, TextField};
+use crate::{Condition, IdentitySource, Limits, Local, Matcher, Pattern, Subject, suggest};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// What rules may name.
-pub(super) struct Known<'k> {
+pub(super) struct RuleNames<'k> {
     pub(super) profiles: &'k BTreeMap<String, Profile>,
     pub(super) maps: &'k BTreeMap<String, MapFile>,
     /// Whether a validation program is configured.
@@ -18,45 +21,42 @@ pub(super) struct Known<'k> {
     pub(super) limits: &'k BTreeMap<String, Limits>,
 }
 
-const SOURCES: [(&str, IdentitySource); 2] =
-    [("id_token", IdentitySource::IdToken), ("job_token", IdentitySource::JobToken)];
+impl Word for IdentitySource {
+    const WORDS: &'static [(&'static str, Self)] = &IdentitySource::NAMES;
+}
 
-/// Reads the conditions. One that cannot be read is a finding, so that no rule is wider than it is written.
-pub(super) fn read(mut table: Section<'_>, known: &Known<'_>) -> Vec<Condition> {
+/// Reads the conditions. One that cannot be read is a finding, so that no rule is wider than its text.
+pub(super) fn read(mut table: Section<'_>, known: &RuleNames<'_>) -> Vec<Condition> {
     let mut all = Vec::new();
     let t = &mut table;
-    if let Some(patterns) = patterns(t, "server") {
-        check_servers(t, &patterns, known);
-        all.push(Condition::Server(patterns));
+    for &fact in FACTS {
+        let Some(key) = fact.key else { continue };
+        let matcher = match fact.field {
+            Field::Text(field, _) => patterns(t, key).map(|patterns| Matcher::Text(field, patterns)),
+            Field::Id(field) => numbers(t, key).map(|ids| Matcher::Id(field, ids)),
+            Field::Flag(lens) => t.boolean(key).map(|at| Matcher::Flag(lens, at.value)),
+            Field::Source(lens) => t.choice(key).map(|at| Matcher::Source(lens, at.value)),
+        };
+        if let (Field::Text(_, Content::ServerName), Some(Matcher::Text(_, patterns))) =
+            (fact.field, &matcher)
+        {
+            check_servers(t, patterns, known);
+        }
+        all.extend(matcher.map(|matcher| Condition::Fact(fact, matcher)));
     }
-    all.extend(t.choice("identity_source", &SOURCES).map(|at| Condition::IdentitySource(at.value)));
-    all.extend(patterns(t, "project").map(Condition::Project));
-    all.extend(numbers(t, "project_id").map(Condition::ProjectId));
-    all.extend(patterns(t, "namespace").map(Condition::Namespace));
-    all.extend(patterns(t, "user").map(Condition::User));
-    all.extend(numbers(t, "user_id").map(Condition::UserId));
-    all.extend(patterns(t, "user_email").map(Condition::UserEmail));
-    all.extend(patterns(t, "group").map(Condition::Group));
-    all.extend(patterns(t, "access_level").map(Condition::AccessLevel));
-    all.extend(patterns(t, "ref").map(Condition::Ref));
-    all.extend(patterns(t, "ref_type").map(Condition::RefType));
-    all.extend(t.boolean("ref_protected").map(|at| Condition::RefProtected(at.value)));
-    all.extend(patterns(t, "pipeline_source").map(Condition::PipelineSource));
-    all.extend(t.boolean("fork").map(|at| Condition::Fork(at.value)));
-    all.extend(patterns(t, "identity").map(Condition::Identity));
-    all.extend(patterns(t, "environment").map(Condition::Environment));
-    all.extend(t.boolean("environment_protected").map(|at| Condition::EnvironmentProtected(at.value)));
-    all.extend(numbers(t, "runner_id").map(Condition::RunnerId));
-    all.extend(patterns(t, "account").map(Condition::Account));
-    all.extend(local_groups(t).map(Condition::LocalGroup));
-    all.extend(uids(t).map(Condition::Uid));
-    all.extend(shells(t).map(Condition::Shell));
+    let local = [
+        patterns(t, "account").map(Local::Account),
+        local_groups(t).map(Local::Group),
+        uids(t).map(Local::Uid),
+        shells(t).map(Local::Shell),
+    ];
+    all.extend(local.into_iter().flatten().map(Condition::Local));
     table.finish();
     all
 }
 
 /// A server that is not configured would make a rule that never fits, or a denial that never comes.
-fn check_servers(table: &mut Section<'_>, patterns: &[Pattern], known: &Known<'_>) {
+fn check_servers(table: &mut Section<'_>, patterns: &[Pattern], known: &RuleNames<'_>) {
     for pattern in patterns {
         if !known.gitlab.iter().any(|server| pattern.matches(&server.name)) {
             let names: Vec<&str> = known.gitlab.iter().map(|server| server.name.as_str()).collect();
@@ -70,7 +70,7 @@ fn check_servers(table: &mut Section<'_>, patterns: &[Pattern], known: &Known<'_
 }
 
 fn patterns(table: &mut Section<'_>, key: &'static str) -> Option<Vec<Pattern>> {
-    let raw = table.raw(key, Kind::Texts)?;
+    let raw = table.raw(key, Kind::Patterns)?;
     let elements = raw.elements();
     if elements.is_empty() {
         raw.spot.find("an empty list matches nothing", "name a value, or remove the condition");
@@ -83,7 +83,7 @@ fn pattern(raw: &Raw<'_>) -> Option<Pattern> {
     let (made, source, spot) = if let Some(mut table) = raw.as_table() {
         let regex = table.text("regex");
         if regex.is_none() && !table.has("regex") {
-            table.find("this is no pattern", "write a text, or `{ regex = \"…\" }`");
+            table.find("expected a pattern", "write a text, or `{ regex = \"…\" }`");
         }
         table.finish();
         let regex = regex?;
@@ -94,7 +94,7 @@ fn pattern(raw: &Raw<'_>) -> Option<Pattern> {
         };
         (Pattern::new(text).map_err(str::to_owned), text, raw.spot)
     };
-    made.map_err(|help| spot.find(format!("`{source}` is no pattern"), help)).ok()
+    made.map_err(|help| spot.find(format!("invalid pattern `{source}`"), help)).ok()
 }
 
 fn numbers(table: &mut Section<'_>, key: &'static str) -> Option<Vec<u64>> {
@@ -138,7 +138,7 @@ fn range(at: &At<'_, &str>) -> Option<RangeInclusive<u32>> {
     match (digits(low), digits(high)) {
         (Some(low), Some(high)) if low <= high => Some(low..=high),
         _ => {
-            at.spot.find("this is no range of uids", "write \"5000-59999\", or one uid");
+            at.spot.find("invalid range of uids", "write \"5000-59999\", or one uid");
             None
         }
     }
@@ -155,36 +155,49 @@ pub(super) fn subject(mut table: Section<'_>, first_server: &str) -> Option<Subj
             t.find(format!("these claims have no `{key}`"), "a test says at least who and which project");
         }
     }
-    let text = |t: &mut Section<'_>, key| t.text(key).map(|at| at.value.to_owned());
-    let number = |t: &mut Section<'_>, key| t.integer(key).map(|at| at.value);
-    let project_path = text(t, "project_path").unwrap_or_default();
-    let parent = project_path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
-    let subject = Subject {
-        server: text(t, "server").unwrap_or_else(|| first_server.to_owned()),
-        source: t.choice("identity_source", &SOURCES).map_or(IdentitySource::IdToken, |at| at.value),
-        user_login: text(t, "user_login").unwrap_or_default(),
-        user_id: number(t, "user_id").unwrap_or(1),
-        user_email: text(t, "user_email"),
-        access_level: text(t, "user_access_level"),
-        groups: t.texts("groups_direct").map(|at| at.value.iter().map(|one| one.value.to_owned()).collect()),
-        identities: t
-            .pairs("user_identities")
-            .into_iter()
-            .map(|(provider, uid)| (provider.value.to_owned(), uid.value.to_owned()))
-            .collect(),
-        namespace_path: text(t, "namespace_path").unwrap_or(parent),
-        project_path,
-        project_id: number(t, "project_id").unwrap_or(1),
-        git_ref: text(t, "ref").unwrap_or_else(|| "main".to_owned()),
-        ref_type: text(t, "ref_type"),
-        ref_protected: t.boolean("ref_protected").map(|at| at.value),
-        pipeline_source: text(t, "pipeline_source"),
-        fork: t.boolean("fork").map(|at| at.value),
-        environment: text(t, "environment"),
-        environment_protected: t.boolean("environment_protected").map(|at| at.value),
-        runner_id: number(t, "runner_id"),
-        validated: text(t, "validated"),
+    let mut subject = Subject {
+        server: first_server.to_owned(),
+        user_id: 1,
+        project_id: 1,
+        git_ref: "main".to_owned(),
+        ..Subject::default()
     };
+    for fact in FACTS {
+        claim(t, fact, &mut subject);
+    }
+    if !t.has("namespace_path") {
+        let parent = subject.project_path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        subject.namespace_path = parent.to_owned();
+    }
     table.finish();
     Some(subject)
+}
+
+/// Reads one claim; without its key the fact stays as it is.
+fn claim(t: &mut Section<'_>, fact: &Fact, subject: &mut Subject) {
+    let owned = |at: At<'_, &str>| at.value.to_owned();
+    match fact.field {
+        Field::Text(TextField::Known(lens), _) => {
+            t.text(fact.claim).into_iter().for_each(|at| *(lens.get_mut)(subject) = owned(at));
+        }
+        Field::Text(TextField::Maybe(lens), _) => *(lens.get_mut)(subject) = t.text(fact.claim).map(owned),
+        Field::Text(TextField::List(lens), _) => {
+            let all = t.texts(fact.claim);
+            *(lens.get_mut)(subject) = all.map(|at| at.value.into_iter().map(owned).collect());
+        }
+        Field::Text(TextField::Providers(lens), _) => {
+            let all = t.pairs(fact.claim).into_iter();
+            *(lens.get_mut)(subject) = all.map(|(provider, name)| (owned(provider), owned(name))).collect();
+        }
+        Field::Id(IdField::Known(lens)) => {
+            t.integer(fact.claim).into_iter().for_each(|at| *(lens.get_mut)(subject) = at.value);
+        }
+        Field::Id(IdField::Maybe(lens)) => {
+            *(lens.get_mut)(subject) = t.integer(fact.claim).map(|at| at.value);
+        }
+        Field::Flag(lens) => *(lens.get_mut)(subject) = t.boolean(fact.claim).map(|at| at.value),
+        Field::Source(lens) => {
+            t.choice(fact.claim).into_iter().for_each(|at| *(lens.get_mut)(subject) = at.value);
+        }
+    }
 }

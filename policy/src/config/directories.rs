@@ -1,75 +1,29 @@
 //! `[directories]`: where an account's jobs work, and how its directories are made and kept.
 
-use super::model::Directories;
-use super::reader::{At, Section};
-use super::values::{self, Values};
+use super::keys::{Form, Key, Table, form};
+use super::reader::Section;
+use super::values;
 use nunbird_handover::Upkeep;
 
-const DAY: u64 = 86_400;
-/// A clean-up keeps gitlab-runner's slot, and nobody sees what it does: one directory a job, as Jacamar CI does.
-const AT_ONCE: u64 = 1;
+const HOUR: u64 = 3600;
+/// gitlab-runner's slot is kept until a clean-up ends, and its output is not shown: one directory per job, as Jacamar CI does.
+const CLEANUP_BATCH: u64 = 1;
 
-pub(super) fn read(mut table: Section<'_>, has_privilege: bool) -> Directories {
-    let base = Directories::default();
-    let data_dir = table.text("data_dir").map_or(base.data_dir, |at| values::data_dir(&at));
-    let create = table.boolean("create").filter(|at| at.value);
-    if let Some(at) = create.as_ref().filter(|_| !has_privilege) {
-        let help = "remove the line: the launcher makes the directory as the user";
-        at.spot.find("without privilege no directory is made for anybody else", help);
-    }
-    let has_age = table.has("max_age");
-    let max_age = table.seconds("max_age", DAY, 3600..=36_500 * DAY);
-    let at_once = table.integer("remove_at_once").map_or(AT_ONCE, |at| at.value);
-    let directories = Directories {
-        data_dir,
-        user_builds_dir: table.flag("user_builds_dir", false),
-        per_job: table.flag("per_job", false),
-        upkeep: Upkeep {
-            create: create.is_some(),
-            group_access: table.flag("group_access", false),
-            max_age: has_age.then_some(max_age),
-            max_dirs: least_one(&mut table, "max_dirs"),
-            min_free: table.text("min_free").and_then(|at| size(&at)),
-            at_once: (at_once > 0).then_some(at_once),
-        },
-    };
-    table.finish();
-    directories
+/// Where jobs work. `$HOME` and `$USER` are the account's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directories {
+    /// Root of all that Nunbird keeps for an account.
+    pub data_dir: String,
+    /// Whether users name a directory for their builds by [`BUILDS_VARIABLE`].
+    pub user_builds_dir: bool,
+    /// Whether each job has a build directory of its own instead of its slot's.
+    pub per_job: bool,
+    /// How the directories are made and kept.
+    pub upkeep: Upkeep,
 }
 
-fn least_one(table: &mut Section<'_>, key: &'static str) -> Option<u64> {
-    let at = table.integer(key)?;
-    if at.value == 0 {
-        at.spot.find("a job needs a directory", "write 1 or more, or remove the line");
-    }
-    Some(at.value)
-}
-
-/// Bytes, as `500M`, `20G` or `1T`: powers of 1024.
-fn size(at: &At<'_, &str>) -> Option<u64> {
-    let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
-    let (digits, shift) = units
-        .iter()
-        .find_map(|(unit, shift)| Some((at.value.strip_suffix(unit)?, *shift)))
-        .unwrap_or((at.value, 64));
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    let bytes = digits.parse::<u64>().ok().filter(|_| plain && shift < 64);
-    let bytes = bytes.and_then(|number| number.checked_mul(1 << shift));
-    if bytes.is_none() {
-        at.spot.find("this is no amount of space", "write a number with `K`, `M`, `G` or `T`, such as `20G`");
-    }
-    bytes
-}
-
-/// As [`size`] reads it.
-pub(super) fn size_text(bytes: u64) -> String {
-    let units = [(40, "T"), (30, "G"), (20, "M")];
-    let whole = units.iter().find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
-    match whole {
-        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
-        None => format!("{}K", bytes >> 10),
-    }
-}
+/// The CI variable by which users name a directory for their builds, as Jacamar CI has it.
+pub const BUILDS_VARIABLE: &str = "CUSTOM_CI_BUILDS_DIR";
 
 impl Default for Directories {
     fn default() -> Self {
@@ -77,7 +31,56 @@ impl Default for Directories {
             data_dir: "$HOME/.nunbird".to_owned(),
             user_builds_dir: false,
             per_job: false,
-            upkeep: Upkeep { at_once: Some(AT_ONCE), ..Upkeep::default() },
+            upkeep: Upkeep { at_once: Some(CLEANUP_BATCH), ..Upkeep::default() },
         }
     }
+}
+
+/// `[directories]`.
+#[rustfmt::skip]
+pub static DIRECTORIES_KEYS: Table<Directories> = Table {
+    path: "directories",
+    defaults: Directories::default,
+    keys: &[
+        DATA_DIR,
+        Key::<Directories>::new("user_builds_dir", form!(Flag: user_builds_dir),
+            "the CI variable `CUSTOM_CI_BUILDS_DIR` names a directory, in which the account gets one of its own for builds"),
+        Key::<Directories>::new("per_job", form!(Flag: per_job),
+            "each job has a build directory of its own, `<server>-<job>`, instead of its slot's"),
+        Key::<Directories>::new("create", form!(Flag: upkeep.create),
+            "the first directory of `data_dir` with `$USER` in it is made where it is missing, mode 0700, see below"),
+        Key::<Directories>::new("group_access", form!(Flag: upkeep.group_access),
+            "directories have mode 0750 instead of 0700, so that the account's primary group can read builds and cache"),
+        Key::<Directories>::new("max_age", form!(Seconds: upkeep.max_age, HOUR, 36_500 * 24 * HOUR),
+            "a build directory that no job has used for so long is removed").or("none"),
+        Key::<Directories>::new("max_dirs", form!(Number: upkeep.max_dirs, 1, u64::MAX),
+            "how many build directories stay on this host; the least recently used are removed").or("none"),
+        Key::<Directories>::new("min_free", form!(Bytes: upkeep.min_free, 0),
+            "while less is free on their file system, the least recently used are removed").or("none"),
+        Key::<Directories>::new("cleanup_batch",
+            Form::Number { get: |t| Some(t.upkeep.at_once.unwrap_or(0)), set: |t, n| t.upkeep.at_once = (n > 0).then_some(n), least: 0, most: u64::MAX },
+            "how many directories the clean-up of one job removes at most; `0` for all, within a minute").was(&["remove_at_once"]),
+    ],
+};
+
+/// `data_dir`, also of a profile.
+const DATA_DIR: Key<Directories> = Key::<Directories>::new(
+    "data_dir",
+    Form::Text { get: |t| Some(t.data_dir.clone()), set: |t, at| t.data_dir = values::data_dir(at) },
+    "root of all that Nunbird keeps for an account, with `$HOME` or `$USER` of the account in it",
+);
+
+/// The keys of a profile that belong to [`Directories`].
+pub static PROFILE_DIRECTORIES_KEYS: Table<Directories> =
+    Table { path: "profile[]", defaults: Directories::default, keys: &[DATA_DIR] };
+
+pub(super) fn read(mut table: Section<'_>, has_privilege: bool) -> Directories {
+    let mut directories = Directories::default();
+    DIRECTORIES_KEYS.read(&mut table, &mut directories);
+    if directories.upkeep.create && !has_privilege {
+        let help = "remove the line: the launcher makes the directory as the user";
+        table.find_at("create", "without privilege no directory is made for another user", help);
+    }
+    table.finish();
+    directories
 }

@@ -1,61 +1,66 @@
 //! `io_max` of `[limits.NAME]`: bandwidth and operations of disks.
 
+use super::keys::{Key, Setting, Table, form};
 use super::reader::Section;
-use super::toml_text::{Writer, path, quote};
-use super::values::{Values, number, size};
-use crate::amount;
+use crate::Limits;
 use nunbird_handover::DiskLimit;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// With less, a job hangs for minutes in calls that no signal ends.
 const LEAST_BYTES: u64 = 64 << 10;
 /// The kernel's greatest number of operations is no limit (`blk-throttle.c`).
 const MOST_OPERATIONS: u64 = (1 << 32) - 2;
 
+/// One table of `io_max`.
+#[rustfmt::skip]
+pub static DISK_KEYS: Table<DiskLimit> = Table {
+    path: "limits[].io_max[]",
+    defaults: || DiskLimit {
+        device: PathBuf::new(),
+        read: None,
+        write: None,
+        read_ops: None,
+        write_ops: None,
+    },
+    keys: &[
+        Key::<DiskLimit>::new("device", form!(Path: device),
+            "a disk, or any path on a file system, for the whole disk on which it lies").or("required"),
+        Key::<DiskLimit>::new("read", form!(Bytes: read, LEAST_BYTES), "bytes read per second").or("not limited"),
+        Key::<DiskLimit>::new("write", form!(Bytes: write, LEAST_BYTES), "bytes written per second").or("not limited"),
+        Key::<DiskLimit>::new("read_ops", form!(Number: read_ops, 10, MOST_OPERATIONS), "read operations per second").or("not limited"),
+        Key::<DiskLimit>::new("write_ops", form!(Number: write_ops, 10, MOST_OPERATIONS), "write operations per second").or("not limited"),
+    ],
+};
+
 pub(super) fn read(table: &mut Section<'_>) -> Vec<DiskLimit> {
     let mut known = BTreeSet::new();
     table.tables("io_max").into_iter().map(|table| one(table, &mut known)).collect()
 }
 
-fn one(mut table: Section<'_>, known: &mut BTreeSet<std::path::PathBuf>) -> DiskLimit {
+fn one(mut table: Section<'_>, known: &mut BTreeSet<PathBuf>) -> DiskLimit {
     let t = &mut table;
     if !t.has("device") {
         let help = "add `device = \"/dev/sda\"`, or a path on the file system whose disk is meant";
-        t.find("this limit is for no disk", help);
+        t.find("missing key `device`", help);
     }
-    let limit = DiskLimit {
-        device: t.path("device", "/"),
-        read: size(t, "read", LEAST_BYTES),
-        write: size(t, "write", LEAST_BYTES),
-        read_ops: number(t, "read_ops", 10, MOST_OPERATIONS),
-        write_ops: number(t, "write_ops", 10, MOST_OPERATIONS),
-    };
+    let mut limit = DiskLimit { device: "/".into(), ..(DISK_KEYS.defaults)() };
+    DISK_KEYS.read(t, &mut limit);
     if !["read", "write", "read_ops", "write_ops"].iter().any(|key| t.has(key)) {
-        t.find("this limit says nothing", "add `read`, `write`, `read_ops` or `write_ops`");
+        t.find("this table limits nothing", "add `read`, `write`, `read_ops` or `write_ops`");
     }
     if !known.insert(limit.device.clone()) {
-        t.find("two limits are for this device", "join the two");
+        t.find("two tables limit this device", "join the two");
     }
     table.finish();
     limit
 }
 
-/// Writes the key, inline: the keys of `[limits.NAME]` go on behind it.
-pub(super) fn write(out: &mut Writer<'_>, disks: &[DiskLimit]) {
-    if disks.is_empty() {
-        return;
-    }
-    let all: Vec<String> = disks.iter().map(text).collect();
-    out.key("io_max", &format!("[{}]", all.join(", ")));
-}
-
-fn text(limit: &DiskLimit) -> String {
-    let mut parts = vec![format!("device = {}", path(&limit.device))];
-    for (key, bytes) in [("read", limit.read), ("write", limit.write)] {
-        parts.extend(bytes.map(|bytes| format!("{key} = {}", quote(&amount::text(bytes)))));
-    }
-    for (key, operations) in [("read_ops", limit.read_ops), ("write_ops", limit.write_ops)] {
-        parts.extend(operations.map(|operations| format!("{key} = {operations}")));
-    }
-    format!("{{ {} }}", parts.join(", "))
+pub(super) fn setting(limits: &Limits) -> Option<Setting> {
+    let of_one = |limit: &DiskLimit| {
+        let value = |key: &Key<DiskLimit>| Some((key.name(), key.value(limit)?));
+        DISK_KEYS.keys.iter().filter_map(value).collect()
+    };
+    let all: Vec<_> = limits.disks.iter().map(of_one).collect();
+    (!all.is_empty()).then_some(Setting::Tables(all))
 }

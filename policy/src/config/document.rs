@@ -1,6 +1,7 @@
 //! The files of a configuration, and what reading them gathers: findings, places, and the keys that were asked for.
 
-use crate::{Diagnostic, Place};
+use super::PartialReading;
+use crate::{Diagnostic, Location, Policy};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,20 @@ pub(super) struct Document<'t> {
 #[derive(Default)]
 pub(super) struct Shared {
     pub(super) findings: RefCell<Vec<Diagnostic>>,
-    pub(super) origins: RefCell<BTreeMap<String, Place>>,
+    pub(super) origins: RefCell<BTreeMap<String, Location>>,
     pub(super) asked: RefCell<BTreeMap<String, Kind>>,
+    pub(super) former: RefCell<Vec<FormerName>>,
+}
+
+/// A key or a value that is written as in an earlier version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerName {
+    /// The place of the value.
+    pub place: Location,
+    /// What is written.
+    pub former: &'static str,
+    /// Its name today.
+    pub name: &'static str,
 }
 
 impl Shared {
@@ -27,14 +40,24 @@ impl Shared {
         self.findings.borrow().is_empty()
     }
 
-    /// Findings, where each key came from, and which keys were asked for.
-    pub(super) fn into_parts(self) -> (Vec<Diagnostic>, BTreeMap<String, Place>, BTreeMap<String, Kind>) {
+    pub(super) fn note_former(&self, place: Location, former: &'static str, name: &'static str) {
+        self.former.borrow_mut().push(FormerName { place, former, name });
+    }
+
+    /// All that was gathered, with the policy that was read.
+    pub(super) fn into_reading(self, policy: Option<Policy>) -> PartialReading {
         let mut findings = self.findings.into_inner();
         findings.sort_by(|a, b| {
             let key = |d: &Diagnostic| (d.place.file.clone(), d.place.line, d.place.column);
             key(a).cmp(&key(b))
         });
-        (findings, self.origins.into_inner(), self.asked.into_inner())
+        PartialReading {
+            policy,
+            findings,
+            origins: self.origins.into_inner(),
+            keys: self.asked.into_inner(),
+            former: self.former.into_inner(),
+        }
     }
 }
 
@@ -51,6 +74,10 @@ pub enum Kind {
     Integer,
     /// A text or an array of texts.
     Texts,
+    /// A pattern or an array of patterns: texts, and tables with a regular expression.
+    Patterns,
+    /// A number, or a text with one.
+    Cpus,
     /// A whole number or an array of them.
     Integers,
     /// A table.
@@ -84,12 +111,12 @@ impl Spot<'_> {
         document.shared.findings.borrow_mut().push(finding);
     }
 
-    pub(super) fn place(self) -> Place {
+    pub(super) fn place(self) -> Location {
         self.document.place(self.offset)
     }
 }
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone)]
 pub(super) struct At<'t, T> {
     pub(super) value: T,
@@ -102,12 +129,12 @@ impl<'t> Document<'t> {
         Document { file, text, lines, shared }
     }
 
-    fn place(&self, offset: usize) -> Place {
+    fn place(&self, offset: usize) -> Location {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
         let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place { file: self.file.to_path_buf(), line: small(line), column: small(column) }
+        Location { file: self.file.to_path_buf(), line: small(line), column: small(column) }
     }
 
     /// Parses the file. What is no TOML is a finding; the rest of the file is read all the same.
@@ -122,7 +149,7 @@ impl<'t> Document<'t> {
                 _ if rest.contains(['“', '”', '„', '‘', '’', '«', '»']) => {
                     "these are typographic quotes; write the plain `\"`"
                 }
-                _ => "see toml.io for the syntax; texts stand in quotes",
+                _ => "see toml.io for the syntax; strings are in quotes",
             };
             Spot { document: self, offset }.find(message, help);
         }

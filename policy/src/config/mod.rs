@@ -3,47 +3,104 @@
 //! [`Policy::read`] takes the text of every file, in either dialect, and gives a [`Policy`] or every finding there is.
 //! [`reader`] knows TOML and types; the other modules know one part of the configuration each.
 
+mod accounts;
+mod audit;
 mod batch;
-mod claims;
 mod conditions;
 mod directories;
 mod disks;
 mod document;
 mod executor;
+mod identity;
 mod jacamar;
+mod job;
+mod keys;
 mod limits;
+mod maps;
 mod model;
 mod native;
 mod pam;
 mod reader;
-mod rlimits;
 mod rules;
 mod servers;
 mod toml_text;
+mod validation;
 mod values;
-mod write;
 
-use crate::{Diagnostic, Place};
+use crate::{Diagnostic, Location};
+pub use accounts::{ACCOUNTS_KEYS, Accounts, AuthorizedProjects, Pinning};
+pub use audit::AUDIT_KEYS;
+pub use batch::{BATCH_KEYS, BatchSettings, SCHEDULER_KEYS};
+pub use directories::{BUILDS_VARIABLE, DIRECTORIES_KEYS, Directories, PROFILE_DIRECTORIES_KEYS};
+pub use disks::DISK_KEYS;
 use document::{Document, Shared};
-pub use document::{Kind, SourceFile};
-pub use executor::{BatchSettings, Executor, SchedulerFile};
-pub use jacamar::{FATES, Fate, Given, Migration, migrate, without_effect};
+pub use document::{FormerName, Kind, SourceFile};
+pub use executor::{Executor, SchedulerFile};
+pub use identity::{IDENTITY_KEYS, IdentitySettings};
+pub use jacamar::NO_GITLAB_SERVER;
+pub use job::{Images, JOB_KEYS, Job, LAUNCHER_KEYS};
+pub use keys::{Key, KeyInfo, Setting, Table};
+pub use limits::LIMITS_KEYS;
+pub use maps::{MAP_KEYS, MapFile, MapKey};
 pub use model::*;
+pub use native::{TOP_LEVEL_KEYS, TopLevel};
+pub use pam::PAM_KEYS;
 use reader::Section;
+pub use servers::{Algorithm, DEFAULT_KEYS_MAX_AGE, GITLAB_KEYS, GitLabServer, UserCheck};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-pub use write::{limits_to_toml, to_toml};
+pub use toml_text::{toml_key, toml_string};
+pub use validation::{VALIDATION_KEYS, Validation};
 
-/// A configuration, and what its files said where.
+/// The keys of every table but `[[rule]]` and `[[test]]`, with the table's path. A profile has those of `[job]` and `[batch]`.
+pub fn key_info() -> Vec<(&'static str, Vec<KeyInfo>)> {
+    vec![
+        (TOP_LEVEL_KEYS.path, TOP_LEVEL_KEYS.info()),
+        (GITLAB_KEYS.path, GITLAB_KEYS.info()),
+        (IDENTITY_KEYS.path, IDENTITY_KEYS.info()),
+        (ACCOUNTS_KEYS.path, ACCOUNTS_KEYS.info()),
+        (DIRECTORIES_KEYS.path, DIRECTORIES_KEYS.info()),
+        (JOB_KEYS.path, LAUNCHER_KEYS.info().into_iter().chain(JOB_KEYS.info()).collect()),
+        (BATCH_KEYS.path, BATCH_KEYS.info()),
+        (SCHEDULER_KEYS.path, SCHEDULER_KEYS.info()),
+        (LIMITS_KEYS.path, LIMITS_KEYS.info()),
+        (DISK_KEYS.path, DISK_KEYS.info()),
+        (PROFILE_DIRECTORIES_KEYS.path, PROFILE_DIRECTORIES_KEYS.info()),
+        (AUDIT_KEYS.path, AUDIT_KEYS.info()),
+        (VALIDATION_KEYS.path, VALIDATION_KEYS.info()),
+        (PAM_KEYS.path, PAM_KEYS.info()),
+        (MAP_KEYS.path, MAP_KEYS.info()),
+    ]
+}
+
+/// A configuration, and where its files have which key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// What it means.
     pub policy: Policy,
-    /// Where each key stands that is not inside a rule or a test: `accounts.min_uid`, `gitlab[0].url`, `profile.big.shell`.
-    pub origins: BTreeMap<String, Place>,
-    /// Every key that the configuration could have had, inside the tables that it has; `[]` stands for an element of an
+    /// The place of each key outside of rules and tests: `accounts.min_uid`, `gitlab[0].url`, `profile.big.shell`.
+    pub origins: BTreeMap<String, Location>,
+    /// Every key that the configuration could have had, inside the tables that it has; `[]` is an element of an
     /// array of tables or for a name of the site's choice.
     pub keys: BTreeMap<String, Kind>,
+    /// Keys and values that are written as in an earlier version.
+    pub former: Vec<FormerName>,
+}
+
+/// What could be read of files that may have findings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartialReading {
+    /// None where the syntax is broken. With findings it has defaults where a file has something else: it is shown to people
+    /// and never decides.
+    pub policy: Option<Policy>,
+    /// Every finding.
+    pub findings: Vec<Diagnostic>,
+    /// As in [`Reading`].
+    pub origins: BTreeMap<String, Location>,
+    /// As in [`Reading`].
+    pub keys: BTreeMap<String, Kind>,
+    /// As in [`Reading`].
+    pub former: Vec<FormerName>,
 }
 
 impl Policy {
@@ -63,11 +120,36 @@ impl Policy {
     /// # Errors
     /// Every finding, by file and line.
     pub fn read(files: &[SourceFile]) -> Result<Reading, Vec<Diagnostic>> {
-        let Attempt { policy, findings, origins, keys } = attempt(files);
+        let PartialReading { policy, findings, origins, keys, former } = Policy::read_partially(files);
         match policy {
-            Some(policy) if findings.is_empty() => Ok(Reading { policy, origins, keys }),
+            Some(policy) if findings.is_empty() => Ok(Reading { policy, origins, keys, former }),
             _ => Err(findings),
         }
+    }
+
+    /// Reads what can be read of a configuration, for `nunbirdctl migrate`.
+    pub fn read_partially(files: &[SourceFile]) -> PartialReading {
+        let shared = Shared::default();
+        let documents: Vec<Document<'_>> =
+            files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
+        let tables: Vec<_> = documents.iter().map(Document::parse).collect();
+        let parsed = shared.is_clean();
+        let policy = {
+            let root = Section::root(&documents, &tables, &shared);
+            let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
+            // With broken syntax half a table would be read, and its missing half told as well.
+            let of_runner = parsed && is_of_runner(&root);
+            if of_runner {
+                let help = "name Nunbird's configuration here; `nunbirdctl doctor --runner-config FILE` looks at this one";
+                root.find("this is gitlab-runner's own configuration, not Nunbird's or Jacamar's", help);
+            }
+            (parsed && !of_runner).then(|| {
+                if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
+            })
+        };
+        drop(tables);
+        drop(documents);
+        shared.into_reading(policy)
     }
 
     /// Reads files of `[[test]]` tables for this policy, which may be of either dialect, and adds the tests to it.
@@ -82,7 +164,7 @@ impl Policy {
         let mut tests = Vec::new();
         if shared.is_clean() {
             let mut root = Section::root(&documents, &tables, &shared);
-            let known = conditions::Known {
+            let known = conditions::RuleNames {
                 profiles: &self.profiles,
                 maps: &self.maps,
                 validated: self.validation.is_some(),
@@ -94,7 +176,7 @@ impl Policy {
         }
         drop(tables);
         drop(documents);
-        let (findings, ..) = shared.into_parts();
+        let findings = shared.into_reading(None).findings;
         if findings.is_empty() {
             self.tests.extend(tests);
             Ok(())
@@ -108,7 +190,7 @@ impl Policy {
         self.gitlab.iter().find(|server| server.name == name)
     }
 
-    /// What the jobs of a rule may use: the rule's word goes before its profile's, and that before `[job]`'s.
+    /// What the jobs of a rule may use: the rule overrides its profile, and that `[job]`.
     pub fn limits_of<'p>(&'p self, rule: &'p Rule) -> Option<&'p crate::Limits> {
         match &rule.limits {
             Some(own) => own.limits.as_ref(),
@@ -116,7 +198,7 @@ impl Policy {
         }
     }
 
-    /// Who said what [`Policy::limits_of`] has.
+    /// What sets [`Policy::limits_of`].
     pub fn limits_said_by<'p>(&'p self, rule: &'p Rule) -> LimitsSaidBy<'p> {
         let profile =
             rule.profile.as_ref().and_then(|name| Some((name, self.profiles.get(name)?.limits.as_ref()?)));
@@ -134,54 +216,19 @@ impl Policy {
     }
 }
 
-/// What could be made of the files. With findings the policy has defaults where the file has something else: it is shown
-/// to people and never decides.
-struct Attempt {
-    /// None where the syntax is broken.
-    policy: Option<Policy>,
-    findings: Vec<Diagnostic>,
-    origins: BTreeMap<String, Place>,
-    keys: BTreeMap<String, Kind>,
-}
-
-fn attempt(files: &[SourceFile]) -> Attempt {
-    let shared = Shared::default();
-    let documents: Vec<Document<'_>> =
-        files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
-    let tables: Vec<_> = documents.iter().map(Document::parse).collect();
-    let parsed = shared.is_clean();
-    let policy = {
-        let root = Section::root(&documents, &tables, &shared);
-        let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
-        // With broken syntax half a table would be read, and its missing half told as well.
-        let of_runner = parsed && is_of_runner(&root);
-        if of_runner {
-            let help = "name Nunbird's configuration here; `nunbirdctl doctor --runner-config FILE` looks at this one";
-            root.find("this is gitlab-runner's own configuration, not Nunbird's or Jacamar's", help);
-        }
-        (parsed && !of_runner).then(|| {
-            if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
-        })
-    };
-    drop(tables);
-    drop(documents);
-    let (findings, origins, keys) = shared.into_parts();
-    Attempt { policy, findings, origins, keys }
-}
-
 /// Whether this is config.toml of gitlab-runner: its tables would all be unknown keys.
 fn is_of_runner(root: &Section<'_>) -> bool {
     root.has("runners") && !["gitlab", "rule", "general", "auth"].iter().any(|table| root.has(table))
 }
 
-/// The directory whose `*.toml` files belong to a configuration, read behind it in the order of their names: `conf.d`
+/// The directory whose `*.toml` files belong to a configuration, read after it in the order of their names: `conf.d`
 /// beside a file of the name `config.toml`. Other names have none, so that two configurations in one directory do not share it.
 pub fn conf_d(configuration: &Path) -> Option<PathBuf> {
     let is_main = configuration.file_name().is_some_and(|name| name == "config.toml");
     is_main.then(|| configuration.with_file_name("conf.d"))
 }
 
-/// Every key of Nunbird's own configuration, with what it holds. `[]` stands for an element of an array of tables or for
+/// Every key of Nunbird's own configuration, with what it holds. `[]` is an element of an array of tables or for
 /// a name of the site's choice.
 pub fn every_key() -> BTreeMap<String, Kind> {
     let source = SourceFile { path: "sample.toml".into(), text: include_str!("sample.toml").to_owned() };

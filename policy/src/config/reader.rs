@@ -1,12 +1,13 @@
 //! Typed reading of TOML that keeps every finding: the value or a default goes on, the finding stays.
 //!
 //! A [`Section`] is one table, or the same table of several files read as one. Each key is asked for by name and
-//! type; what nobody asked for is an unknown key, told together with its nearest neighbour among the names that were.
+//! type; a key that is never asked for is unknown, and is reported with the nearest known name.
 
 use super::document::Shared;
 pub(super) use super::document::{At, Document, Kind, Spot};
-use super::toml_text::bare_or_quoted;
-use crate::{Place, suggest};
+use super::keys::Word;
+use super::toml_text::toml_key;
+use crate::{Location, suggest};
 use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -32,6 +33,8 @@ pub(super) struct Section<'t> {
     asked: Vec<&'static str>,
     /// What unknown keys may begin with.
     allowed: Option<&'static str>,
+    /// Keys with the names that they had in earlier versions.
+    former: Vec<(&'static str, &'static [&'static str])>,
     /// Whether what is asked for is noted for the schema. Rules come by the thousand, and the first says it all.
     noting: bool,
 }
@@ -45,7 +48,16 @@ impl<'t> Section<'t> {
             .map(|(document, table)| Part { document, table, start: 0 })
             .collect();
         let (path, origin) = (String::new(), Some(String::new()));
-        Section { parts, shared, path, origin, asked: Vec::new(), allowed: None, noting: true }
+        Section {
+            parts,
+            shared,
+            path,
+            origin,
+            asked: Vec::new(),
+            allowed: None,
+            former: Vec::new(),
+            noting: true,
+        }
     }
 
     /// One table of one file, which begins at `spot`.
@@ -57,10 +69,19 @@ impl<'t> Section<'t> {
         noting: bool,
     ) -> Self {
         let part = Part { document: spot.document, table, start: spot.offset };
-        Section { parts: vec![part], shared, path, origin: None, asked: Vec::new(), allowed: None, noting }
+        Section {
+            parts: vec![part],
+            shared,
+            path,
+            origin: None,
+            asked: Vec::new(),
+            allowed: None,
+            former: Vec::new(),
+            noting,
+        }
     }
 
-    /// Where the table begins; none where it does not stand in any file.
+    /// Where the table begins; none where no file has it.
     pub(super) fn spot(&self) -> Option<Spot<'t>> {
         self.parts.first().map(|part| Spot { document: part.document, offset: part.start })
     }
@@ -69,7 +90,7 @@ impl<'t> Section<'t> {
         !self.parts.is_empty()
     }
 
-    /// Tells that something is missing here: at the table's start, or at the file's.
+    /// Reports a finding at the table's start, or at the file's.
     pub(super) fn find(&self, message: impl Into<String>, help: impl Into<String>) {
         if let Some(spot) = self.spot() {
             spot.find(message, help);
@@ -103,10 +124,23 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Lets the key be read by names that it had in earlier versions.
+    pub(super) fn rename(&mut self, key: &'static str, former: &'static [&'static str]) {
+        if !former.is_empty() {
+            self.former.push((key, former));
+        }
+    }
+
+    /// The names by which the key can be read.
+    fn names_of<'k>(&self, key: &'k str) -> impl Iterator<Item = &'k str> + use<'k> {
+        let renamed = self.former.iter().find(|(name, _)| *name == key);
+        std::iter::once(key).chain(renamed.map_or(&[][..], |(_, former)| *former).iter().copied())
+    }
+
     /// Every file's value of the key.
     fn values(&self, key: &str) -> Vec<(Spot<'t>, &'t DeValue<'t>)> {
-        let in_part = |part: &Part<'t>| {
-            let (name, value) = part.table.get_key_value(key)?;
+        let in_part = |part: &'_ Part<'t>, name: &str| {
+            let (name, value) = part.table.get_key_value(name)?;
             // A table's header is the key's span; a value's own span is more exact.
             let offset = match value.get_ref() {
                 DeValue::Table(_) => name.span().start,
@@ -114,7 +148,8 @@ impl<'t> Section<'t> {
             };
             Some((Spot { document: part.document, offset }, value.get_ref()))
         };
-        self.parts.iter().filter_map(in_part).collect()
+        let of_part = |part| self.names_of(key).filter_map(move |name| in_part(part, name));
+        self.parts.iter().flat_map(of_part).collect()
     }
 
     /// The one value of the key. A second one, in another file, is a finding.
@@ -126,6 +161,9 @@ impl<'t> Section<'t> {
             set_twice(*spot, &self.key_path(key), first.0);
         }
         self.keep_origin(key, first.0);
+        for former in self.names_of(key).skip(1).filter(|former| self.has_name(former)) {
+            self.shared.note_former(first.0.place(), former, key);
+        }
         Some(first)
     }
 
@@ -134,19 +172,31 @@ impl<'t> Section<'t> {
         text(spot, value)
     }
 
-    pub(super) fn choice<T: Copy>(
+    /// A word of a [`Word`].
+    pub(super) fn choice<T: Word>(&mut self, key: &'static str) -> Option<At<'t, T>> {
+        let words: Vec<&'static str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        let At { value, spot } = self.word(key, &words, T::FORMER)?;
+        T::of(value).map(|value| At { value, spot })
+    }
+
+    /// One of `words`, or a word of an earlier version, of which `former` has today's.
+    pub(super) fn word(
         &mut self,
         key: &'static str,
-        choices: &[(&'static str, T)],
-    ) -> Option<At<'t, T>> {
-        let names: Vec<&'static str> = choices.iter().map(|(name, _)| *name).collect();
-        let (spot, value) = self.one(key, Kind::Choice(names.clone()))?;
-        let given = text(spot, value)?;
-        let found = choices.iter().find(|(name, _)| *name == given.value);
-        if found.is_none() {
-            unknown(spot, "value", given.value, &names);
+        words: &[&'static str],
+        former: &[(&'static str, &'static str)],
+    ) -> Option<At<'t, &'static str>> {
+        let (spot, value) = self.one(key, Kind::Choice(words.to_vec()))?;
+        let given = text(spot, value)?.value;
+        if let Some((old, new)) = former.iter().find(|(old, _)| *old == given) {
+            self.shared.note_former(spot.place(), old, new);
+            return Some(At { value: *new, spot });
         }
-        found.map(|(_, value)| At { value: *value, spot })
+        let found = words.iter().find(|word| **word == given);
+        if found.is_none() {
+            unknown(spot, "value", given, words);
+        }
+        found.map(|word| At { value: *word, spot })
     }
 
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<At<'t, bool>> {
@@ -200,7 +250,7 @@ impl<'t> Section<'t> {
         }
         let origin = self.origin_of(key);
         let (shared, noting) = (self.shared, self.noting);
-        Section { parts, shared, path, origin, asked: Vec::new(), allowed: None, noting }
+        Section { parts, shared, path, origin, asked: Vec::new(), allowed: None, former: Vec::new(), noting }
     }
 
     /// Tables by name, `[key.NAME]`, in the order of their names.
@@ -219,13 +269,13 @@ impl<'t> Section<'t> {
             .into_iter()
             .map(|(name, spot)| {
                 let section = all.subsection(name, path.clone());
-                let origin = all.origin_of(&bare_or_quoted(name));
+                let origin = all.origin_of(&toml_key(name));
                 (At { value: name, spot }, Section { origin, ..section })
             })
             .collect()
     }
 
-    /// Keys of the site's choice with texts behind them.
+    /// Keys of the site's choice with texts as values.
     pub(super) fn pairs(&mut self, key: &'static str) -> Vec<(At<'t, &'t str>, At<'t, &'t str>)> {
         self.ask(key, Kind::Named);
         if let Some((spot, _)) = self.values(key).first() {
@@ -282,19 +332,31 @@ impl<'t> Section<'t> {
         sections
     }
 
-    /// Whether the key stands here, whatever it holds.
+    /// Whether the table has the key, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.parts.iter().any(|part| part.table.contains_key(key))
+        self.names_of(key).any(|name| self.has_name(name))
     }
 
-    /// The text of a key that is still to be asked for by its type.
-    pub(super) fn peek_text(&self, key: &str) -> Option<&'t str> {
-        self.values(key).first().and_then(|(_, value)| value.as_str())
+    fn has_name(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| part.table.contains_key(name))
     }
 
-    /// Where the key's value stands; none where it does not.
-    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
-        self.values(key).first().map(|(spot, _)| spot.place())
+    /// The place of the key's value, for a finding about it.
+    pub(super) fn spot_of(&self, key: &str) -> Option<Spot<'t>> {
+        self.values(key).first().map(|(spot, _)| *spot)
+    }
+
+    /// As [`Section::spot_of`].
+    pub(super) fn place_of(&self, key: &str) -> Option<Location> {
+        self.spot_of(key).map(Spot::place)
+    }
+
+    /// A finding about a key: at its value, or at the table's start where it has none.
+    pub(super) fn find_at(&self, key: &str, message: impl Into<String>, help: impl Into<String>) {
+        match self.spot_of(key) {
+            Some(spot) => spot.find(message, help),
+            None => self.find(message, help),
+        }
     }
 
     /// Lets keys pass that begin with this, such as those of features that come and go.
@@ -302,7 +364,7 @@ impl<'t> Section<'t> {
         self.allowed = Some(prefix);
     }
 
-    /// Tells every key that nobody asked for.
+    /// Reports every key that was never asked for.
     pub(super) fn finish(self) {
         for part in &self.parts {
             for (key, _) in part.table.iter() {
@@ -311,7 +373,7 @@ impl<'t> Section<'t> {
                 if allowed {
                     let place = Spot { document: part.document, offset: key.span().start }.place();
                     self.shared.origins.borrow_mut().insert(self.key_path(name), place);
-                } else if !self.asked.contains(&name) {
+                } else if !self.asked.iter().any(|key| self.names_of(key).any(|known| known == name)) {
                     let spot = Spot { document: part.document, offset: key.span().start };
                     unknown(spot, "key", name, &self.asked);
                 }
@@ -414,8 +476,8 @@ fn each<'t, T>(
 
 /// Two files set one key. Neither can be meant over the other.
 fn set_twice(second: Spot<'_>, path: &str, first: Spot<'_>) {
-    let help = format!("the first stands at {}; remove one of the two", first.place());
-    second.find(format!("`{path}` is set a second time"), help);
+    let help = format!("the first is at {}; remove one of the two", first.place());
+    second.find(format!("duplicate key `{path}`"), help);
 }
 
 /// A value of another type than the key has, in TOML's words for both.

@@ -1,16 +1,15 @@
 //! `[[rule]]`: who may run as whom.
 
-use super::conditions::{self, Known};
+use super::conditions::{self, RuleNames};
 use super::limits;
 use super::model::*;
 use super::reader::{At, Kind, Raw, Section};
-use super::servers::USER_CHECK;
-use super::values::{self, Values};
+use super::{UserCheck, values};
 use crate::account::check_name;
-use crate::{ServerUser, Subject};
+use crate::{Condition, ServerUser, Subject};
 use std::collections::BTreeSet;
 
-pub(super) fn read(root: &mut Section<'_>, known: &Known<'_>) -> Vec<Rule> {
+pub(super) fn read(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<Rule> {
     let tables = root.tables("rule");
     if tables.is_empty() {
         let help = "add a `[[rule]]` with `name` and `run_as`; without one every job is denied";
@@ -20,7 +19,7 @@ pub(super) fn read(root: &mut Section<'_>, known: &Known<'_>) -> Vec<Rule> {
     tables.into_iter().filter_map(|table| rule(table, &mut names, known)).collect()
 }
 
-fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>) -> Option<Rule> {
+fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &RuleNames<'_>) -> Option<Rule> {
     let place = table.spot()?.place();
     let name = table.text("name");
     match &name {
@@ -37,14 +36,14 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         && !known.profiles.contains_key(profile.value)
     {
         let help = format!("add a table `[profile.{}]`", profile.value);
-        profile.spot.find("there is no such profile", help);
+        profile.spot.find("unknown profile", help);
     }
     let limits = table.text("limits");
     let bots = table.boolean("bots");
-    let user_check = table.choice("user_check", &USER_CHECK);
+    let user_check = table.choice::<UserCheck>("user_check");
     let outcome = outcome(&mut table, known);
-    let pinning = table.choice("pinning", &[("on", true), ("off", false)]);
-    if matches!(outcome, Some(Outcome::Deny(_))) {
+    let pinning = table.word("pinning", &["on", "off"], &[]);
+    if matches!(outcome, Some(RuleOutcome::Deny(_))) {
         if let Some(profile) = &profile {
             profile.spot.find("a job that is denied has no profile", "remove the line");
         }
@@ -64,7 +63,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         && !conditions.iter().any(names_bots)
     {
         let help = "add a condition on `user_id`, `project`, `project_id` or `namespace` to `when`: anybody can create a bot in a project of their own";
-        bots.spot.find("this rule does not say which bots it admits", help);
+        bots.spot.find("this rule admits any bot", help);
     }
     table.finish();
     Some(Rule {
@@ -75,7 +74,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
         outcome: outcome?,
         profile: profile.map(|at| at.value.to_owned()),
         limits: limits.map(|at| limits::of_rule(&at, known.limits)),
-        pinning: pinning.is_none_or(|at| at.value),
+        pinning: pinning.is_none_or(|at| at.value == "on"),
         bots: bots.is_some_and(|at| at.value),
         user_check: user_check.map(|at| at.value),
     })
@@ -83,10 +82,7 @@ fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>)
 
 /// A condition by which a rule can admit certain bots and no others.
 fn names_bots(condition: &Condition) -> bool {
-    matches!(
-        condition,
-        Condition::UserId(_) | Condition::Project(_) | Condition::ProjectId(_) | Condition::Namespace(_)
-    )
+    condition.fact().is_some_and(|fact| fact.names_bots)
 }
 
 fn unique(name: &At<'_, &str>, names: &mut BTreeSet<String>, what: &str) {
@@ -96,12 +92,12 @@ fn unique(name: &At<'_, &str>, names: &mut BTreeSet<String>, what: &str) {
     }
 }
 
-fn outcome(table: &mut Section<'_>, known: &Known<'_>) -> Option<Outcome> {
+fn outcome(table: &mut Section<'_>, known: &RuleNames<'_>) -> Option<RuleOutcome> {
     let run_as = table.raw("run_as", Kind::Text);
     let deny = table.text("deny");
     match (run_as, deny) {
-        (Some(raw), None) => run_as_of(&raw, known).map(Outcome::RunAs),
-        (None, Some(deny)) => Some(Outcome::Deny(deny.value.to_owned())),
+        (Some(raw), None) => run_as_of(&raw, known).map(RuleOutcome::RunAs),
+        (None, Some(deny)) => Some(RuleOutcome::Deny(deny.value.to_owned())),
         (Some(_), Some(deny)) => {
             deny.spot.find("a rule cannot both run and deny a job", "keep `run_as` or `deny`");
             None
@@ -116,7 +112,7 @@ fn outcome(table: &mut Section<'_>, known: &Known<'_>) -> Option<Outcome> {
     }
 }
 
-fn run_as_of(raw: &Raw<'_>, known: &Known<'_>) -> Option<RunAs> {
+fn run_as_of(raw: &Raw<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
     if let Some(table) = raw.as_table() {
         return looked_up(table, known);
     }
@@ -143,12 +139,12 @@ fn run_as_of(raw: &Raw<'_>, known: &Known<'_>) -> Option<RunAs> {
     Some(RunAs::Account(name.to_owned()))
 }
 
-fn looked_up(mut table: Section<'_>, known: &Known<'_>) -> Option<RunAs> {
+fn looked_up(mut table: Section<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
     let (map, identity, attribute) = (table.text("map"), table.text("identity"), table.text("attribute"));
     let run_as = match (&map, &identity) {
         (Some(map), None) => {
             if !known.maps.contains_key(map.value) {
-                map.spot.find("there is no such map", format!("add a table `[map.{}]`", map.value));
+                map.spot.find("unknown map", format!("add a table `[map.{}]`", map.value));
             }
             if let Some(attribute) = &attribute {
                 attribute.spot.find("an attribute belongs to an identity", "remove it");
@@ -160,10 +156,8 @@ fn looked_up(mut table: Section<'_>, known: &Known<'_>) -> Option<RunAs> {
             attribute: attribute.map(|at| at.value.to_owned()),
         }),
         _ => {
-            table.find(
-                "this does not say where the account is looked up",
-                "write `{ map = \"…\" }` or `{ identity = \"…\" }`",
-            );
+            table
+                .find("missing key `map` or `identity`", "write `{ map = \"…\" }` or `{ identity = \"…\" }`");
             None
         }
     };
@@ -172,12 +166,12 @@ fn looked_up(mut table: Section<'_>, known: &Known<'_>) -> Option<RunAs> {
 }
 
 /// `[[test]]`: what the site expects of its rules.
-pub(super) fn tests(root: &mut Section<'_>, known: &Known<'_>) -> Vec<TestCase> {
+pub(super) fn tests(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<TestCase> {
     let mut names = BTreeSet::new();
     root.tables("test").into_iter().filter_map(|table| test(table, &mut names, known)).collect()
 }
 
-fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &Known<'_>) -> Option<TestCase> {
+fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &RuleNames<'_>) -> Option<TestCase> {
     let place = table.spot()?.place();
     for key in ["name", "claims", "expect"] {
         if !table.has(key) {
@@ -222,10 +216,18 @@ fn local_facts(mut table: Section<'_>) -> Option<LocalFacts> {
     if !table.is_present() {
         return None;
     }
+    let uid = table.integer("uid").map_or(Some(60_000), |at| {
+        let uid = u32::try_from(at.value).ok().filter(|uid| *uid != u32::MAX);
+        if uid.is_none() {
+            at.spot.find("`uid` is out of range", "uids end at 4294967294");
+        }
+        uid
+    });
+    let groups = table.texts("groups").map_or_else(Vec::new, |all| all.value);
     let facts = LocalFacts {
-        uid: table.uid("uid", 60_000).value,
-        groups: table.owned_texts("groups"),
-        shell: table.path("shell", "/bin/bash"),
+        uid: uid.unwrap_or(60_000),
+        groups: groups.iter().map(|at| at.value.to_owned()).collect(),
+        shell: table.text("shell").map_or_else(|| "/bin/bash".into(), |at| values::path(&at)),
     };
     table.finish();
     Some(facts)

@@ -1,5 +1,6 @@
-use super::{SourceFile, every_key};
+use super::{Kind, SourceFile, every_key, key_info};
 use crate::{Diagnostic, Policy};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const GOOD: &str = r#"
@@ -158,7 +159,7 @@ fn unknown_keys_wrong_types_and_bad_values_are_all_told_at_once() {
     assert_eq!(
         messages,
         [
-            (2, "this server has no `audience`"),
+            (2, "missing key `audience`"),
             (5, "unknown key `audiance`"),
             (8, "expected string, found integer"),
             (9, "unknown key `projekt`"),
@@ -185,7 +186,7 @@ fn files_of_conf_d_are_read_as_one_with_the_configuration() {
 
     let twice = [files[0].clone(), file("conf.d/20.toml", "[accounts]\nmin_uid = 3000\n")];
     let found = Policy::read(&twice).unwrap_err();
-    assert_eq!(found[0].message, "`accounts.min_uid` is set a second time");
+    assert_eq!(found[0].message, "duplicate key `accounts.min_uid`");
     assert!(found[0].help.as_deref().unwrap().contains("config.toml:11:11"), "{}", found[0]);
 }
 
@@ -197,7 +198,7 @@ fn a_variable_that_two_files_set_is_a_finding_as_any_key_is() {
     let again = file("conf.d/20.toml", "[job.environment]\nSITE = \"two\"\n".to_owned());
     assert!(Policy::read(&[first.clone(), other]).is_ok());
     let found = Policy::read(&[first, again]).unwrap_err();
-    assert_eq!(found[0].message, "`job.environment.SITE` is set a second time");
+    assert_eq!(found[0].message, "duplicate key `job.environment.SITE`");
     assert_eq!(found[0].place.to_string(), "conf.d/20.toml:2:1");
 }
 
@@ -224,18 +225,39 @@ fn the_sample_has_every_table_so_that_every_key_is_known() {
     assert!(keys.len() > 90, "{}", keys.len());
 }
 
+/// A key that its table lists and no code reads would be an unknown key in every file.
+#[test]
+fn every_key_of_a_table_is_read_and_every_key_that_is_read_is_one_of_a_table() {
+    let tables = key_info();
+    let path =
+        |table: &str, name: &str| if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
+    let listed: BTreeSet<String> = tables
+        .iter()
+        .flat_map(|(table, keys)| keys.iter().map(move |key| path(table, key.name)))
+        .filter(|key| !key.starts_with("profile[]"))
+        .collect();
+    let is_table = |kind: &Kind| matches!(kind, Kind::Table | Kind::Tables | Kind::Named);
+    let read: BTreeSet<String> = every_key()
+        .into_iter()
+        .filter(|(key, kind)| listed.contains(key) || !is_table(kind))
+        .map(|(key, _)| key)
+        .filter(|key| !["rule[]", "test[]", "profile[]"].iter().any(|table| key.starts_with(table)))
+        .collect();
+    assert_eq!(listed, read);
+}
+
 #[test]
 fn outcomes_that_name_what_is_not_there_are_refused() {
     for (to, part) in [
         ("run_as = \"$validated\"", "no validation program"),
-        ("run_as = { map = \"users\" }", "no such map"),
+        ("run_as = { map = \"users\" }", "unknown map"),
         ("run_as = { mapp = \"users\" }", "unknown key"),
-        ("run_as = { map = \"a\", identity = \"b\" }", "where the account is looked up"),
-        ("run_as = \"$user_login\"\nprofile = \"big\"", "no such profile"),
+        ("run_as = { map = \"a\", identity = \"b\" }", "`map` or `identity`"),
+        ("run_as = \"$user_login\"\nprofile = \"big\"", "unknown profile"),
         ("run_as = \"$user_login\"\nwhen = { server = \"mian\" }", "no configured server"),
-        ("run_as = \"$user_login\"\nwhen = { uid = \"9-1\" }", "no range of uids"),
+        ("run_as = \"$user_login\"\nwhen = { uid = \"9-1\" }", "invalid range of uids"),
         ("run_as = \"$user_login\"\nwhen = { local_group = \"hpc*\" }", "exact name"),
-        ("run_as = \"$user_login\"\nwhen = { project = { regex = \"(\" } }", "no pattern"),
+        ("run_as = \"$user_login\"\nwhen = { project = { regex = \"(\" } }", "invalid pattern"),
         ("run_as = \"$user_login\"\nwhen = { ref_protected = \"true\" }", "expected boolean, found string"),
     ] {
         let found = findings("run_as = \"$user_login\"", to);

@@ -1,97 +1,13 @@
 //! Checks of single values that several tables share.
 
-use super::reader::{At, Section, Spot};
-use crate::amount;
-use crate::duration::Seconds;
-use crate::limits::cpus;
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-
-/// A value that need not stand in the file.
-pub(super) struct Maybe<'t, T> {
-    pub(super) value: T,
-    spot: Option<Spot<'t>>,
-}
-
-impl<T> Maybe<'_, T> {
-    pub(super) fn find(&self, message: &str, help: &str) {
-        if let Some(spot) = self.spot {
-            spot.find(message, help);
-        }
-    }
-}
-
-/// Typed keys with defaults.
-pub(super) trait Values<'t> {
-    fn flag(&mut self, key: &'static str, default: bool) -> bool;
-    fn uid(&mut self, key: &'static str, default: u32) -> Maybe<'t, u32>;
-    fn path(&mut self, key: &'static str, default: &str) -> PathBuf;
-    fn path_or(&mut self, key: &'static str, default: &Path) -> PathBuf;
-    fn paths(&mut self, key: &'static str) -> Vec<PathBuf>;
-    fn owned_texts(&mut self, key: &'static str) -> Vec<String>;
-    fn seconds(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64;
-    fn environment(&mut self, key: &'static str) -> BTreeMap<String, String>;
-}
-
-impl<'t> Values<'t> for Section<'t> {
-    fn flag(&mut self, key: &'static str, default: bool) -> bool {
-        self.boolean(key).map_or(default, |at| at.value)
-    }
-
-    fn uid(&mut self, key: &'static str, default: u32) -> Maybe<'t, u32> {
-        let Some(at) = self.integer(key) else { return Maybe { value: default, spot: None } };
-        let value = u32::try_from(at.value).ok().filter(|uid| *uid != u32::MAX);
-        if value.is_none() {
-            at.spot.find("this is no uid", "uids end at 4294967294");
-        }
-        Maybe { value: value.unwrap_or(default), spot: Some(at.spot) }
-    }
-
-    fn path(&mut self, key: &'static str, default: &str) -> PathBuf {
-        self.path_or(key, Path::new(default))
-    }
-
-    fn path_or(&mut self, key: &'static str, default: &Path) -> PathBuf {
-        self.text(key).map_or_else(|| default.to_path_buf(), |at| path(&at))
-    }
-
-    fn paths(&mut self, key: &'static str) -> Vec<PathBuf> {
-        self.texts(key).map_or_else(Vec::new, |all| all.value.iter().map(path).collect())
-    }
-
-    fn owned_texts(&mut self, key: &'static str) -> Vec<String> {
-        self.texts(key).map_or_else(Vec::new, |all| all.value.iter().map(|at| at.value.to_owned()).collect())
-    }
-
-    fn seconds(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        let Some(at) = self.text(key) else { return default };
-        match Seconds::parse(at.value) {
-            Some(Seconds(n)) if range.contains(&n) => n,
-            _ => {
-                let (least, most) = (Seconds(*range.start()), Seconds(*range.end()));
-                let help = format!("write a number with `s`, `m`, `h` or `d`, from {least} to {most}");
-                at.spot.find("this is no duration for this key", help);
-                default
-            }
-        }
-    }
-
-    fn environment(&mut self, key: &'static str) -> BTreeMap<String, String> {
-        let mut environment = BTreeMap::new();
-        for (name, value) in self.pairs(key) {
-            check_variable(&name, &value);
-            environment.insert(name.value.to_owned(), value.value.to_owned());
-        }
-        environment
-    }
-}
+use super::document::At;
+use std::path::PathBuf;
 
 /// An absolute path without detours.
 pub(super) fn path(at: &At<'_, &str>) -> PathBuf {
     let text = at.value;
     if !text.starts_with('/') || text.contains('\0') || has_dots(text) {
-        at.spot.find("this is no absolute path", "start with `/`, without `.` and `..`");
+        at.spot.find("expected an absolute path", "start with `/`, without `.` and `..`");
     }
     PathBuf::from(text)
 }
@@ -113,8 +29,8 @@ pub(super) fn data_dir(at: &At<'_, &str>) -> String {
             .all(|after| !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
     });
     if !absolute || !whole || plain.contains(['$', '"', '`', '\\', '\n', '\0']) || has_dots(text) {
-        let help = "write an absolute path; `$HOME` and `$USER` stand for the account's";
-        at.spot.find("this is no data directory", help);
+        let help = "write an absolute path; `$HOME` and `$USER` are the account's";
+        at.spot.find("invalid data directory", help);
     } else if shared {
         let help = "put `$USER` or `$HOME` into the path, so that each account has its own";
         at.spot.find("all accounts would share this directory", help);
@@ -130,7 +46,7 @@ pub(super) fn is_variable(name: &str) -> bool {
 /// The name of a CI variable; an empty text is none.
 pub(super) fn variable_name(at: &At<'_, &str>) -> Option<String> {
     if !at.value.is_empty() && !is_variable(at.value) {
-        at.spot.find("this is no name of a variable", "use letters, digits and `_`");
+        at.spot.find("invalid name of a variable", "use letters, digits and `_`");
     }
     (!at.value.is_empty()).then(|| at.value.to_owned())
 }
@@ -139,7 +55,7 @@ pub(super) fn variable_name(at: &At<'_, &str>) -> Option<String> {
 pub(super) fn check_variable(name: &At<'_, &str>, value: &At<'_, &str>) {
     let key = name.value;
     if !is_variable(key) {
-        name.spot.find("this is no name of a variable", "use letters, digits and `_`");
+        name.spot.find("invalid name of a variable", "use letters, digits and `_`");
     } else if ["HOME", "USER", "LOGNAME", "SHELL"].contains(&key) {
         name.spot.find("this variable comes from the account", "remove the line");
     } else if key.starts_with("LD_") || ["BASH_ENV", "ENV", "IFS", "SHELLOPTS", "PS4"].contains(&key) {
@@ -151,18 +67,18 @@ pub(super) fn check_variable(name: &At<'_, &str>, value: &At<'_, &str>) {
     }
 }
 
-/// Names of rules, profiles, maps and tests stand in logs and messages.
+/// Names of rules, profiles, maps and tests appear in logs and messages.
 pub(super) fn check_label(name: &At<'_, &str>, what: &str) {
     let text = name.value;
     if text.is_empty() || text.len() > 64 || text.chars().any(nunbird_handover::Untrusted::is_deceptive) {
-        name.spot.find(format!("this is no name for a {what}"), "use 1 to 64 printable characters");
+        name.spot.find(format!("invalid name of a {what}"), "use 1 to 64 printable characters");
     }
 }
 
 /// 64 hexadecimal digits, in lower case.
 pub(super) fn sha256(at: &At<'_, &str>) -> String {
     if at.value.len() != 64 || !at.value.bytes().all(|b| b.is_ascii_hexdigit()) {
-        at.spot.find("this is no SHA-256", "write the 64 digits that `sha256sum` prints");
+        at.spot.find("invalid SHA-256 digest", "write the 64 digits that `sha256sum` prints");
     }
     at.value.to_ascii_lowercase()
 }
@@ -184,36 +100,8 @@ pub(super) fn stages(all: &[At<'_, &str>]) -> Vec<String> {
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if one.value.is_empty() || one.value.len() > 128 || !plain {
             let help = "write names such as `get_sources` and `step_script`; one may end in `*`";
-            one.spot.find("this is no name of a stage", help);
+            one.spot.find("invalid name of a stage", help);
         }
     }
     all.iter().map(|one| one.value.to_owned()).collect()
-}
-
-pub(super) fn size(table: &mut Section<'_>, key: &'static str, least: u64) -> Option<u64> {
-    let at = table.text(key)?;
-    let bytes = amount::bytes(at.value).filter(|bytes| *bytes >= least);
-    if bytes.is_none() {
-        let help = "write a whole number with `KiB`, `MiB`, `GiB` or `TiB`, such as `4GiB`";
-        at.spot.find("this is no amount for this key", format!("{help}; {} at least", amount::text(least)));
-    }
-    bytes
-}
-
-pub(super) fn processors(table: &mut Section<'_>, key: &'static str) -> Option<u64> {
-    let at = table.text(key)?;
-    let thousandths = cpus(at.value);
-    if thousandths.is_none() {
-        let help = "write a text such as `\"1.5\"`, from 0.01 to 100000 with at most three decimals";
-        at.spot.find("this is no number of processors", help);
-    }
-    thousandths
-}
-
-pub(super) fn number(table: &mut Section<'_>, key: &'static str, least: u64, most: u64) -> Option<u64> {
-    let at = table.integer(key)?;
-    if !(least..=most).contains(&at.value) {
-        at.spot.find("this is no number for this key", format!("write one from {least} to {most}"));
-    }
-    Some(at.value)
 }

@@ -1,7 +1,7 @@
 //! Whether one rule decides every job that another fits.
 
 use super::is_local;
-use crate::{Condition, Outcome, Rule, RunAs};
+use crate::{Condition, Local, Rule, RuleOutcome, RunAs, Wanted};
 
 /// Whether `wide`, standing first, decides every job that `narrow` fits.
 ///
@@ -9,8 +9,8 @@ use crate::{Condition, Outcome, Rule, RunAs};
 /// job and then does not fit; conditions on the account speak of different accounts where the outcomes differ.
 pub(super) fn decides_all_of(wide: &Rule, narrow: &Rule) -> bool {
     let always_fits = match &wide.outcome {
-        Outcome::Deny(_) | Outcome::RunAs(RunAs::UserLogin | RunAs::Account(_)) => true,
-        Outcome::RunAs(_) => wide.outcome == narrow.outcome,
+        RuleOutcome::Deny(_) | RuleOutcome::RunAs(RunAs::UserLogin | RunAs::Account(_)) => true,
+        RuleOutcome::RunAs(_) => wide.outcome == narrow.outcome,
     };
     always_fits
         && wide.conditions.iter().all(|condition| {
@@ -24,26 +24,23 @@ pub(super) fn decides_all_of(wide: &Rule, narrow: &Rule) -> bool {
         })
 }
 
-/// A denial fits also where a fact of its exceptions is not told.
+/// A denial also matches where a fact of its exceptions is unknown.
 fn denies(rule: &Rule) -> bool {
-    matches!(rule.outcome, Outcome::Deny(_))
+    matches!(rule.outcome, RuleOutcome::Deny(_))
 }
 
-/// Whether `wide` holds wherever `narrow` does.
+/// Whether `wide` holds wherever `narrow` does. `false` also where that is not known.
 fn follows(wide: &Condition, narrow: &Condition) -> bool {
-    if let (Some(wide_patterns), Some(narrow_patterns)) = (wide.patterns(), narrow.patterns()) {
-        return wide.key() == narrow.key()
-            && narrow_patterns.iter().all(|n| wide_patterns.iter().any(|w| w.covers(n)));
+    if wide.key() != narrow.key() {
+        return false;
     }
-    match (wide, narrow) {
-        (Condition::ProjectId(w), Condition::ProjectId(n))
-        | (Condition::UserId(w), Condition::UserId(n))
-        | (Condition::RunnerId(w), Condition::RunnerId(n)) => n.iter().all(|id| w.contains(id)),
-        (Condition::LocalGroup(w), Condition::LocalGroup(n)) => n.iter().all(|group| w.contains(group)),
-        (Condition::Shell(w), Condition::Shell(n)) => n.iter().all(|shell| w.contains(shell)),
-        (Condition::Uid(w), Condition::Uid(n)) => {
-            n.iter().all(|n| w.iter().any(|w| w.start() <= n.start() && n.end() <= w.end()))
-        }
-        _ => wide == narrow,
+    if let (Condition::Local(Local::Uid(w)), Condition::Local(Local::Uid(n))) = (wide, narrow) {
+        return n.iter().all(|n| w.iter().any(|w| w.start() <= n.start() && n.end() <= w.end()));
+    }
+    match (wide.wanted(), narrow.wanted()) {
+        (Wanted::Patterns(w), Wanted::Patterns(n)) => n.iter().all(|n| w.iter().any(|w| w.covers(n))),
+        (Wanted::Ids(w), Wanted::Ids(n)) => n.iter().all(|id| w.contains(id)),
+        (Wanted::Texts(w), Wanted::Texts(n)) => n.iter().all(|text| w.contains(text)),
+        (wide, narrow) => wide == narrow,
     }
 }

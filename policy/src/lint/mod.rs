@@ -4,8 +4,12 @@ mod cover;
 mod nobody;
 mod values;
 
+use crate::facts::{ByJobToken, Content, Field, GROUP, RUNNER_ID, SERVER};
 use crate::pinning::gives_by_choice;
-use crate::{Condition, IdentitySource, Outcome, Pattern, Pinning, Place, Policy, Rule, RunAs};
+use crate::{
+    Condition, IdentitySource, Local, Location, Matcher, Pattern, Pinning, Policy, Rule, RuleOutcome, RunAs,
+    Wanted,
+};
 
 use cover::decides_all_of;
 
@@ -15,12 +19,12 @@ pub struct Lint {
     /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`,
     /// `other-account`, `unknown-value`, `not-forks`, `nobody`, `own-account`, `chosen-name`, `unpinned`.
     pub code: &'static str,
-    /// Whether the policy does otherwise than it is written: it lets in whom a rule is to keep out, or runs nobody's job.
+    /// Whether the policy does something else than it seems to: it admits jobs that a rule is to deny, or denies all.
     pub error: bool,
     /// What is remarkable: a lower-case phrase.
     pub message: String,
     /// The rule it is about.
-    pub place: Place,
+    pub place: Location,
     /// How to mend it.
     pub help: String,
 }
@@ -54,13 +58,13 @@ pub fn lint(policy: &Policy) -> Vec<Lint> {
         if !nobody::look(policy, rule, findings) && wide.is_none() {
             everybody(rule, findings);
         }
-        if matches!(rule.outcome, Outcome::Deny(_)) {
+        if matches!(rule.outcome, RuleOutcome::Deny(_)) {
             denial(policy, rule, findings);
         }
         conditions(policy, rule, findings);
         if let Some(wide) = wide {
             let contradicts =
-                matches!(wide.outcome, Outcome::Deny(_)) != matches!(rule.outcome, Outcome::Deny(_));
+                matches!(wide.outcome, RuleOutcome::Deny(_)) != matches!(rule.outcome, RuleOutcome::Deny(_));
             let (code, also) =
                 if contradicts { ("contradiction", " with the opposite outcome") } else { ("shadowed", "") };
             findings.remark(
@@ -83,17 +87,17 @@ fn everybody(rule: &Rule, findings: &mut Findings<'_>) {
     let name = &rule.name;
     let but = if rule.exceptions.is_empty() { "" } else { ", but for those of `unless`" };
     match &rule.outcome {
-        Outcome::RunAs(RunAs::Account(account)) => findings.remark(
+        RuleOutcome::RunAs(RunAs::Account(account)) => findings.remark(
             "everybody",
             format!("rule `{name}` lets every user of every project run as `{account}`{but}"),
             "add `when = { project = \"…\" }`",
         ),
-        Outcome::RunAs(_) => findings.remark(
+        RuleOutcome::RunAs(_) => findings.remark(
             "everybody",
             format!("rule `{name}` admits every user of every project{but}"),
             "add conditions under `when`, if that is not meant",
         ),
-        Outcome::Deny(_) => {}
+        RuleOutcome::Deny(_) => {}
     }
 }
 
@@ -110,10 +114,10 @@ fn unpinned(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     }
 }
 
-/// What can be said of each condition.
+/// Remarks on each condition.
 fn conditions(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     let name = &rule.name;
-    let denies = matches!(rule.outcome, Outcome::Deny(_));
+    let denies = matches!(rule.outcome, RuleOutcome::Deny(_));
     for condition in &rule.conditions {
         let key = condition.key();
         if let Some(pattern) = everything(condition) {
@@ -151,20 +155,16 @@ fn everything(condition: &Condition) -> Option<&Pattern> {
     condition.patterns()?.iter().find(|pattern| matches_everything(pattern, condition))
 }
 
-/// Conditions that no bot and nobody who took another's name can satisfy: an identity of the site's provider.
-const IDENTITY_CONDITIONS: [&str; 1] = ["identity"];
-
 /// A rule that gives an account by a name which GitLab users can choose, while the server is not asked who that is.
 fn chosen_name(policy: &Policy, rule: &Rule) -> Option<Lint> {
-    let guarded = rule.conditions.iter().any(|condition| IDENTITY_CONDITIONS.contains(&condition.key()));
+    let guarded = rule.conditions.iter().filter_map(Condition::fact).any(|fact| fact.proves_person);
     if guarded || !policy.goes_by_chosen_name(rule) {
         return None;
     }
     let serves = |name: &str| {
-        rule.conditions.iter().all(|condition| match condition {
-            Condition::Server(patterns) => patterns.iter().any(|pattern| pattern.matches(name)),
-            _ => true,
-        })
+        let of_server = |condition: &&Condition| condition.fact() == Some(&SERVER);
+        let mut all = rule.conditions.iter().filter(of_server).filter_map(Condition::patterns);
+        all.all(|patterns| patterns.iter().any(|pattern| pattern.matches(name)))
     };
     let open: Vec<&str> = policy
         .gitlab
@@ -204,11 +204,11 @@ fn denial(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
             findings.remark(
                 "not-told",
                 format!(
-                    "rule `{name}` denies no job that is proven by its job token: `{key}` is not told there"
+                    "rule `{name}` denies no job that is proven by its job token: `{key}` is unknown there"
                 ),
                 "admit what is meant to run instead, or add a rule that denies `identity_source = \"job_token\"`",
             );
-        } else if matches!(condition, Condition::Group(_)) {
+        } else if condition.fact() == Some(&GROUP) {
             findings.remark(
                 "not-told",
                 format!(
@@ -234,7 +234,7 @@ fn denial(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     }
 }
 
-/// The rules behind this one.
+/// The rules after this one.
 fn later<'p>(policy: &'p Policy, rule: &Rule) -> impl Iterator<Item = &'p Rule> {
     policy.rules.iter().skip_while(|other| other.name != rule.name).skip(1)
 }
@@ -242,79 +242,69 @@ fn later<'p>(policy: &'p Policy, rule: &Rule) -> impl Iterator<Item = &'p Rule> 
 /// Whether a job can get an account other than the one that rules which deny ask about.
 fn gives_another_account(policy: &Policy, rule: &Rule) -> bool {
     let itself = if policy.validation.is_some() { RunAs::Validated } else { RunAs::UserLogin };
-    matches!(&rule.outcome, Outcome::RunAs(run_as) if *run_as != itself)
+    matches!(&rule.outcome, RuleOutcome::RunAs(run_as) if *run_as != itself)
 }
 
 fn is_local(condition: &Condition) -> bool {
-    matches!(
-        condition,
-        Condition::Account(_) | Condition::LocalGroup(_) | Condition::Uid(_) | Condition::Shell(_)
-    )
+    condition.fact().is_none()
 }
 
 /// Facts that the server's answer to a job token does not have.
 fn untold(condition: &Condition) -> bool {
-    matches!(
-        condition,
-        Condition::RefProtected(_)
-            | Condition::Environment(_)
-            | Condition::EnvironmentProtected(_)
-            | Condition::Group(_)
-            | Condition::UserEmail(_)
-            | Condition::AccessLevel(_)
-            | Condition::Identity(_)
-            | Condition::Fork(true)
-    )
+    condition.fact().is_some_and(|fact| match fact.by_job_token {
+        ByJobToken::Proven => false,
+        ByJobToken::OnlyFalse => condition.wanted() == Wanted::Flag(true),
+        ByJobToken::Unknown => true,
+    })
 }
 
 /// `*` covers a name without `/`; a path needs `**`.
 fn matches_everything(pattern: &Pattern, condition: &Condition) -> bool {
-    let names = matches!(
-        condition,
-        Condition::Server(_)
-            | Condition::User(_)
-            | Condition::PipelineSource(_)
-            | Condition::RefType(_)
-            | Condition::Account(_)
-            | Condition::AccessLevel(_)
-            | Condition::Identity(_)
-    );
+    let content = match condition {
+        Condition::Fact(fact, _) => match fact.field {
+            Field::Text(_, content) => Some(content),
+            Field::Id(_) | Field::Flag(_) | Field::Source(_) => None,
+        },
+        Condition::Local(Local::Account(_)) => Some(Content::AccountName),
+        Condition::Local(Local::Group(_) | Local::Uid(_) | Local::Shell(_)) => None,
+    };
     let text = pattern.to_string();
     text == "**"
         || (pattern.is_regex() && matches!(text.trim_matches(['^', '$']), ".*" | ".+"))
-        || (names && text == "*")
+        || (content.is_some_and(Content::is_one_component) && text == "*")
 }
 
 /// Why the condition never holds, by what the rest of the policy says.
 fn never(policy: &Policy, rule: &Rule, condition: &Condition) -> Option<String> {
     match condition {
-        Condition::Uid(ranges) => {
+        Condition::Local(Local::Uid(ranges)) => {
             let (min, max) = (policy.accounts.min_uid, policy.accounts.max_uid);
             let outside = ranges.iter().all(|range| *range.end() < min || *range.start() > max);
             outside.then(|| format!("its uids are outside of {min} to {max}, and no job runs there"))
         }
-        Condition::RunnerId(ids) => {
+        Condition::Local(Local::Shell(shells)) => {
+            let listed = &policy.accounts.shells;
+            let none = !listed.is_empty() && !shells.iter().any(|shell| listed.contains(shell));
+            none.then(|| "`accounts.shells` does not have its shell".to_owned())
+        }
+        Condition::Local(Local::Account(_) | Local::Group(_)) => None,
+        Condition::Fact(fact, Matcher::Id(_, ids)) if **fact == RUNNER_ID => {
             let known: Vec<u64> = policy.gitlab.iter().flat_map(|s| s.runner_ids.iter().copied()).collect();
             let limited = policy.gitlab.iter().all(|server| !server.runner_ids.is_empty());
             let none = limited && !ids.iter().any(|id| known.contains(id));
             none.then(|| "no server's `runner_ids` has its runner".to_owned())
         }
-        Condition::IdentitySource(source) => {
+        Condition::Fact(_, Matcher::Source(_, source)) => {
             let off = !policy.identity.sources.contains(source);
             off.then(|| format!("`identity.sources` does not have `{}`", source.name()))
         }
-        Condition::Shell(shells) => {
-            let listed = &policy.accounts.shells;
-            let none = !listed.is_empty() && !shells.iter().any(|shell| listed.contains(shell));
-            none.then(|| "`accounts.shells` does not have its shell".to_owned())
+        Condition::Fact(..) => {
+            // Of denials `not-told` says it.
+            let admits = matches!(rule.outcome, RuleOutcome::RunAs(_));
+            let by_id_token = policy.identity.sources.contains(&IdentitySource::IdToken);
+            (admits && untold(condition) && !by_id_token)
+                .then(|| format!("`{}` is unknown for a job that a job token proves", condition.key()))
         }
-        // Of denials `not-told` says it.
-        other if matches!(rule.outcome, Outcome::RunAs(_)) && untold(other) => {
-            let tells = policy.identity.sources.contains(&IdentitySource::IdToken);
-            (!tells)
-                .then(|| format!("`{}` is not told of a job that is proven by its job token", other.key()))
-        }
-        _ => None,
     }
 }
 

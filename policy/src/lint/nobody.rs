@@ -1,24 +1,23 @@
-//! Rules that seem to admit jobs which an invariant then denies, whoever's they are.
+//! Rules that seem to admit jobs, all of which an invariant then denies.
 
 use super::Findings;
 use crate::account::refuses_login;
-use crate::{Dialect, Downscope, IdentitySource, MapKey, Outcome, Policy, Rule, RunAs};
+use crate::{Dialect, Downscope, IdentitySource, MapKey, Policy, Rule, RuleOutcome, RunAs};
 
-/// Tells why the rule gives nobody, or nobody but the runner's own account, a job. False where it may give others some.
+/// Reports why the rule admits no job, or only jobs of the runner's own account. False where it may admit others.
 pub(super) fn look(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) -> bool {
-    let Outcome::RunAs(run_as) = &rule.outcome else { return false };
+    let RuleOutcome::RunAs(run_as) = &rule.outcome else { return false };
     let name = &rule.name;
     let shells = &policy.accounts.shells;
     if !shells.is_empty() && shells.iter().all(|shell| refuses_login(shell)) {
-        let message =
-            format!("rule `{name}` runs nobody's job: every shell of `accounts.shells` refuses logins");
+        let message = format!("rule `{name}` admits no job: every shell of `accounts.shells` refuses logins");
         findings.add(true, "nobody", message, "list the users' login shells, such as `/bin/bash`");
         return true;
     }
     if let RunAs::Account(account) = run_as
         && policy.accounts.deny.contains(account)
     {
-        let message = format!("rule `{name}` runs nobody's job: `accounts.deny` has `{account}`");
+        let message = format!("rule `{name}` admits no job: `accounts.deny` has `{account}`");
         findings.add(true, "nobody", message, "name another account, or remove it from `accounts.deny`");
         return true;
     }
@@ -26,7 +25,7 @@ pub(super) fn look(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) ->
         && let Some(fact) = untold(policy, run_as)
     {
         let message = format!(
-            "rule `{name}` runs nobody's job: it looks the account up by {fact}, which no job token tells"
+            "rule `{name}` admits no job: it looks the account up by {fact}, which no job token proves"
         );
         findings.add(true, "nobody", message, "add `id_token` to `identity.sources`");
         return true;

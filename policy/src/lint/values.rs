@@ -1,7 +1,8 @@
 //! Values that GitLab never sends, so that a condition on them never holds.
 
 use super::Findings;
-use crate::{Condition, Outcome, Pattern, Rule};
+use crate::facts::{Content, FORK, Field, PIPELINE_SOURCE};
+use crate::{Condition, Pattern, Rule, RuleOutcome};
 
 /// Values of `pipeline_source` (docs.gitlab.com/ci/jobs/job_rules, `CI_PIPELINE_SOURCE`; GitLab
 /// `app/models/concerns/enums/ci/pipeline.rb`).
@@ -45,7 +46,7 @@ pub(super) fn look(condition: &Condition, opens: bool, findings: &mut Findings<'
         let said = format!("rule `{rule}`: `{key}` = `{pattern}`");
         match fault(condition, pattern) {
             Some(Fault::Never(why)) => {
-                let effect = if opens { "so the rule keeps nobody out by it" } else { "so nothing fits it" };
+                let effect = if opens { "so the rule denies no job by it" } else { "so nothing fits it" };
                 let message = format!("{said} never holds, {effect}: {why}");
                 findings.add(opens, "never-fits", message, "correct the value, or remove it");
             }
@@ -58,35 +59,37 @@ pub(super) fn look(condition: &Condition, opens: bool, findings: &mut Findings<'
 }
 
 fn fault(condition: &Condition, pattern: &Pattern) -> Option<Fault> {
+    let Field::Text(_, content) = condition.fact()?.field else { return None };
     let text = pattern.to_string();
     let never = |why: Option<String>| why.map(Fault::Never);
-    match condition {
-        Condition::RefType(_) => {
+    match content {
+        Content::RefType => {
             let neither = !pattern.matches("branch") && !pattern.matches("tag");
             neither.then(|| Fault::Never("a ref is a `branch` or a `tag`".to_owned()))
         }
-        Condition::PipelineSource(_) => {
+        Content::PipelineSource => {
             let none = !PIPELINE_SOURCES.iter().any(|source| pattern.matches(source));
             none.then(|| Fault::Unknown("no pipeline source of GitLab's that is known here".to_owned()))
         }
-        Condition::AccessLevel(_) => access_level(pattern, &text),
+        Content::Role => access_level(pattern, &text),
         // A regular expression says what it matches in too many ways.
         _ if pattern.is_regex() => None,
-        Condition::Project(_) => never(path(&text).or_else(|| {
+        Content::ProjectPath => never(path(&text).or_else(|| {
             let in_one = !text.contains('/') && !text.contains("**");
             in_one.then(|| match text.contains(['*', '?']) {
                 true => "a project's path has a `/`, which `*` and `?` do not match; `**` does".to_owned(),
                 false => format!("a project's path begins with its group or user: `{text}/…` or `…/{text}`"),
             })
         })),
-        Condition::Namespace(_) | Condition::Group(_) => never(path(&text)),
-        Condition::User(_) => never(login(&text)),
-        Condition::UserEmail(_) => never(email(&text)),
-        Condition::Ref(_) => {
+        Content::NamespacePath => never(path(&text)),
+        Content::Login => never(login(&text)),
+        Content::Email => never(email(&text)),
+        Content::Ref => {
             let full = ["refs/heads/", "refs/tags/"].into_iter().find_map(|prefix| text.strip_prefix(prefix));
             full.map(|short| Fault::Unknown(format!("GitLab sends the short name, `{short}`")))
         }
-        _ => None,
+        // Names of the site's own choice.
+        Content::ServerName | Content::ProviderName | Content::EnvironmentName | Content::AccountName => None,
     }
 }
 
@@ -106,7 +109,7 @@ fn access_level(pattern: &Pattern, text: &str) -> Option<Fault> {
 /// Full paths of groups and projects (GitLab `lib/gitlab/path_regex.rb`).
 fn path(text: &str) -> Option<String> {
     if text.contains("://") {
-        return Some("this is a URL; write the path behind the server's name".to_owned());
+        return Some("a URL; write the path after the server's name".to_owned());
     }
     let plain = text.trim_matches('/');
     (plain != text).then(|| format!("no path begins or ends with `/`; write `{plain}`"))
@@ -116,8 +119,8 @@ fn path(text: &str) -> Option<String> {
 fn login(text: &str) -> Option<String> {
     let possible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*' | '?');
     match text.chars().find(|c| !possible(*c)) {
-        Some('@') => Some("this is no login; `user_email` asks for addresses".to_owned()),
-        Some(' ') => Some("this is no login; GitLab does not send full names".to_owned()),
+        Some('@') => Some("not a login; `user_email` asks for addresses".to_owned()),
+        Some(' ') => Some("not a login; GitLab does not send full names".to_owned()),
         Some(_) => Some("a login has letters, digits, `_`, `-` and `.` alone".to_owned()),
         None => text.starts_with('-').then(|| "no login begins with `-`".to_owned()),
     }
@@ -131,24 +134,23 @@ fn email(text: &str) -> Option<String> {
     match text.rsplit_once('@') {
         None if wild => None,
         None => Some(format!("an address has an `@`: `*@{text}`")),
-        Some(("", domain)) => Some(format!("there is nothing before the `@`; write `*@{domain}`")),
-        Some((_, "")) => Some("there is no domain behind the `@`".to_owned()),
+        Some(("", domain)) => Some(format!("nothing before the `@`; write `*@{domain}`")),
+        Some((_, "")) => Some("no domain after the `@`".to_owned()),
         Some(_) => None,
     }
 }
 
 /// `external_pull_request_event` where a rule speaks of forks or merge requests.
 pub(super) fn not_forks(rule: &Rule, findings: &mut Findings<'_>) {
-    let sources = rule.conditions.iter().chain(&rule.exceptions).filter_map(|condition| match condition {
-        Condition::PipelineSource(patterns) => Some(patterns),
-        _ => None,
-    });
-    let sources: Vec<&Pattern> = sources.flatten().collect();
-    let message = if let Outcome::Deny(message) = &rule.outcome { message.as_str() } else { "" };
+    let conditions = || rule.conditions.iter().chain(&rule.exceptions);
+    let of_source = |condition: &&Condition| condition.fact() == Some(&PIPELINE_SOURCE);
+    let sources: Vec<&Pattern> =
+        conditions().filter(of_source).filter_map(Condition::patterns).flatten().collect();
+    let message = if let RuleOutcome::Deny(message) = &rule.outcome { message.as_str() } else { "" };
     let said = format!("{} {message}", rule.name).to_lowercase().replace(['-', '_'], " ");
     let has = |source: &str| sources.iter().any(|pattern| pattern.to_string() == source);
     let merge_requests = said.contains("merge request") && !has("merge_request_event");
-    let forks = rule.conditions.iter().chain(&rule.exceptions).any(|c| matches!(c, Condition::Fork(_)));
+    let forks = conditions().any(|condition| condition.fact() == Some(&FORK));
     if has("external_pull_request_event") && (merge_requests || (said.contains("fork") && !forks)) {
         findings.remark(
             "not-forks",

@@ -9,6 +9,7 @@ use crate::DEFAULT_AUDIT_FILE;
 use crate::config::model::*;
 use crate::config::reader::{At, Kind, Section};
 use crate::config::values;
+use crate::config::{Accounts, Validation};
 use nunbird_handover::Isolation;
 use nunbird_handover::{Audit, Syslog};
 use std::net::SocketAddr;
@@ -85,7 +86,7 @@ fn downscope(table: &mut Section<'_>) -> Downscope {
         Some(at) if at.value == "setuid" => {}
         // Jacamar's `su` is an older way to the same, through sudo and su.
         Some(at) if matches!(at.value, "sudo" | "su") => return Downscope::Sudo,
-        Some(at) => at.spot.find("there is no such downscope", "write `setuid`, `sudo` or `none`"),
+        Some(at) => at.spot.find("unknown downscope", "write `setuid`, `sudo` or `none`"),
         None => {}
     }
     Downscope::Setuid
@@ -137,7 +138,7 @@ fn logging(mut table: Section<'_>, downscope: Downscope) -> Audit {
     if let Some(level) = set(&mut table, "level")
         && !["error", "warn", "info", "debug"].contains(&level.value)
     {
-        level.spot.find("there is no such level", "write `error`, `warn`, `info` or `debug`");
+        level.spot.find("unknown level", "write `error`, `warn`, `info` or `debug`");
     }
     let mut audit = Audit { file: default, journald: false, syslog: None, required: true };
     match location {
@@ -168,14 +169,14 @@ fn syslog(network: Option<At<'_, &str>>, address: Option<At<'_, &str>>) -> Optio
     let text = address.value.replacen("localhost:", "127.0.0.1:", 1);
     let Ok(socket) = text.parse::<SocketAddr>() else {
         let help = "write `192.0.2.1:514`: no name is looked up with privilege";
-        address.spot.find("this is no address and port", help);
+        address.spot.find("expected an address and a port", help);
         return None;
     };
     match network.value {
         "tcp" | "tcp4" | "tcp6" => Some(Syslog::Tcp(socket)),
         "udp" | "udp4" | "udp6" => Some(Syslog::Udp(socket)),
         _ => {
-            network.spot.find("there is no such network", "write `tcp` or `udp`");
+            network.spot.find("unknown network", "write `tcp` or `udp`");
             None
         }
     }

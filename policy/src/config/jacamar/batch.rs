@@ -2,9 +2,8 @@
 
 use super::general::expand;
 use super::{duration, ignore, list, on, set};
-use crate::config::batch::check_variable;
-use crate::config::executor::{BatchSettings, DEFAULT_ARGUMENTS_VARIABLE};
-use crate::config::model::Job;
+use crate::config::Job;
+use crate::config::batch::{BatchSettings, DEFAULT_ARGUMENTS_VARIABLE, check_variable};
 use crate::config::reader::{At, Section};
 use crate::config::values;
 use std::collections::BTreeMap;
@@ -57,7 +56,7 @@ fn environment(table: &mut Section<'_>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for one in list(table, "env_vars").into_iter().flat_map(|at| at.value) {
         let Some((name, value)) = one.value.split_once('=') else {
-            one.spot.find("this is no assignment", "write `NAME=value`");
+            one.spot.find("expected an assignment", "write `NAME=value`");
             continue;
         };
         let value = without_unset(value, "LD_LIBRARY_PATH", &known);

@@ -1,11 +1,10 @@
 //! `[general]` and `[general.podman]`.
 
 use super::{assignments, duration, ignore, list, on, required, set};
+use crate::Executor;
 use crate::config::batch::executor_of;
-use crate::config::model::{DEFAULT_KEYS_MAX_AGE, Directories, GitLabServer, Job, UserCheck};
 use crate::config::reader::{At, Section};
-use crate::config::{servers, values};
-use crate::{Algorithm, Executor};
+use crate::config::{Directories, GitLabServer, Job, servers, values};
 use nunbird_handover::Upkeep;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,7 +25,7 @@ pub(super) struct General {
 const DAY: u64 = 86_400;
 
 /// What is found where the server is not named: `migrate --gitlab-server` settles it.
-pub(super) const NO_SERVER: &str = "there is no `gitlab_server`";
+pub const NO_GITLAB_SERVER: &str = "there is no `gitlab_server`";
 
 pub(super) fn read(root: &mut Section<'_>) -> General {
     let mut t = root.table("general");
@@ -72,7 +71,7 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
 }
 
 /// What there is no executor for gets a name that none has: with its finding the file is no policy, and what `migrate` writes
-/// of it is none before the site has said how its jobs are to run. It must never become jobs on the runner's host.
+/// of it is none before the site decides how its jobs run. It must never become jobs on the runner's host.
 fn executor(table: &mut Section<'_>) -> Executor {
     match required(table, "executor", "write `executor = \"shell\"`") {
         None => Executor::Described("NAME".to_owned()),
@@ -113,39 +112,10 @@ fn server(table: &mut Section<'_>) -> GitLabServer {
     let url = set(table, "gitlab_server").map(|at| servers::url(&at));
     if url.is_none() {
         let help = "add `gitlab_server = \"https://your.gitlab.server\"`, a key of Jacamar's own: Nunbird trusts no URL that a job brings along";
-        table.find(NO_SERVER, help);
+        table.find(NO_GITLAB_SERVER, help);
     }
     let ca_file = set(table, "tls-ca-file").map(|at| values::path(&at));
-    GitLabServer { ca_file, ..server_of(url.unwrap_or_default()) }
-}
-
-/// A server as Jacamar's files know it: by its URL alone.
-pub(super) fn server_of(url: String) -> GitLabServer {
-    GitLabServer {
-        name: server_name(&url),
-        issuer: url.clone(),
-        url,
-        audience: Vec::new(),
-        ca_file: None,
-        algorithms: vec![Algorithm::Rs256],
-        runner_ids: Vec::new(),
-        repository_urls: Vec::new(),
-        keys_max_age: DEFAULT_KEYS_MAX_AGE,
-        user_check: UserCheck::Required,
-    }
-}
-
-/// The host's name as a server's: it names the keys file.
-fn server_name(url: &str) -> String {
-    let authority = url.split("://").nth(1).unwrap_or("").split('/').next().unwrap_or("");
-    let host = match authority.strip_prefix('[') {
-        Some(address) => address.split(']').next().unwrap_or(""),
-        None => authority.split(':').next().unwrap_or(""),
-    };
-    let label = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    let name: String = host.chars().map(label).take(64).collect();
-    let name = name.trim_matches('-');
-    if name.is_empty() { "gitlab".to_owned() } else { name.to_owned() }
+    GitLabServer { ca_file, ..GitLabServer::with_url(url.unwrap_or_default()) }
 }
 
 /// The build directories. A job always takes the first that no other live job of the account has, which is what

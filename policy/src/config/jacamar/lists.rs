@@ -2,12 +2,14 @@
 //! `groups_allowlist`. Each rule has the name and the place of its key.
 //!
 //! The lists speak of local accounts and local groups, after the RunAs script has had its say. With an allow list,
-//! whoever is on none is denied. `pipeline_source_allowlist` comes before all of them: every rule asks for a source of
+//! users on none are denied. `pipeline_source_allowlist` comes before all of them: every rule asks for a source of
 //! the list, and the last rule denies what fits none.
 
-use crate::Pattern;
-use crate::config::model::{Condition, Outcome, Rule, RunAs};
+use crate::config::model::{Rule, RuleOutcome, RunAs};
 use crate::config::reader::{At, Spot};
+use crate::facts::{PIPELINE_SOURCE, TextField};
+use crate::lens::lens;
+use crate::{Condition, Local, Matcher, Pattern};
 
 /// The lists, as they are set.
 pub(super) struct Lists<'t> {
@@ -24,12 +26,12 @@ pub(super) struct Lists<'t> {
 }
 
 pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
-    let run = || Outcome::RunAs(if lists.validated { RunAs::Validated } else { RunAs::UserLogin });
-    let deny = |what: &str| Outcome::Deny(format!("your account may not run CI jobs here ({what})"));
+    let run = || RuleOutcome::RunAs(if lists.validated { RunAs::Validated } else { RunAs::UserLogin });
+    let deny = |what: &str| RuleOutcome::Deny(format!("your account may not run CI jobs here ({what})"));
     let mut rules = Vec::new();
-    let mut add = |name: &str, spot: Option<Spot<'_>>, condition: Option<Condition>, outcome: Outcome| {
+    let mut add = |name: &str, spot: Option<Spot<'_>>, condition: Option<Condition>, outcome: RuleOutcome| {
         let Some(spot) = spot else { return };
-        let sources = lists.sources.as_ref().map(|sources| Condition::PipelineSource(exact(sources)));
+        let sources = lists.sources.as_ref().map(|sources| pipeline_sources(sources));
         let conditions = sources.into_iter().chain(condition).collect();
         rules.push(Rule {
             name: name.to_owned(),
@@ -45,13 +47,13 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
         });
     };
     if let Some(users) = &lists.user_allowlist {
-        add("user_allowlist", Some(users.spot), Some(Condition::Account(exact(users))), run());
+        add("user_allowlist", Some(users.spot), Some(Condition::Local(Local::Account(exact(users)))), run());
     }
     if let Some(users) = &lists.user_blocklist {
         add(
             "user_blocklist",
             Some(users.spot),
-            Some(Condition::Account(exact(users))),
+            Some(Condition::Local(Local::Account(exact(users)))),
             deny("user_blocklist"),
         );
     }
@@ -59,22 +61,31 @@ pub(super) fn rules(lists: &Lists<'_>) -> Vec<Rule> {
         add(
             "groups_blocklist",
             Some(groups.spot),
-            Some(Condition::LocalGroup(names(groups))),
+            Some(Condition::Local(Local::Group(names(groups)))),
             deny("groups_blocklist"),
         );
     }
     if let Some(groups) = &lists.groups_allowlist {
-        add("groups_allowlist", Some(groups.spot), Some(Condition::LocalGroup(names(groups))), run());
+        add(
+            "groups_allowlist",
+            Some(groups.spot),
+            Some(Condition::Local(Local::Group(names(groups)))),
+            run(),
+        );
     }
     if lists.user_allowlist.is_none() && lists.groups_allowlist.is_none() {
         add("everybody", lists.auth, None, run());
     } else {
         let outcome =
-            Outcome::Deny("your account is on no list of those who may run CI jobs here".to_owned());
+            RuleOutcome::Deny("your account is on no list of those who may run CI jobs here".to_owned());
         add("on no list", lists.auth, None, outcome);
     }
     rules.extend(lists.sources.as_ref().map(other_sources));
     rules
+}
+
+fn pipeline_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Condition {
+    Condition::Fact(&PIPELINE_SOURCE, Matcher::Text(TextField::Maybe(lens!(pipeline_source)), exact(sources)))
 }
 
 fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
@@ -83,7 +94,7 @@ fn other_sources(sources: &At<'_, Vec<At<'_, &str>>>) -> Rule {
         place: sources.spot.place(),
         conditions: Vec::new(),
         exceptions: Vec::new(),
-        outcome: Outcome::Deny("pipelines started this way do not run here".to_owned()),
+        outcome: RuleOutcome::Deny("pipelines started this way do not run here".to_owned()),
         profile: None,
         limits: None,
         pinning: true,

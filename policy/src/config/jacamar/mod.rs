@@ -1,23 +1,21 @@
 //! Jacamar CI's configuration (`[general]`, `[auth]`, `[batch]`), read into the same [`Policy`].
 //!
 //! Every documented key is known here. A key is honoured, or it has no effect on what Nunbird does, or the value is a
-//! finding that says how Nunbird's own configuration has it: nothing that a site set is dropped without a word.
+//! finding that says how Nunbird's own configuration has it: nothing that a site sets is dropped without a finding.
 //! `docs/migration.md` has the table.
 
 mod auth;
 mod batch;
-mod fates;
 mod general;
 mod lists;
-mod migrate;
 
-pub use fates::{FATES, Fate};
-pub use migrate::{Given, Migration, migrate, without_effect};
+pub use general::NO_GITLAB_SERVER;
 
 use super::model::*;
 use super::reader::{At, Section};
 use super::values;
-use crate::{DEFAULT_KEYS_DIR, IdentitySource};
+use super::{Directories, GitLabServer, IdentitySettings, Job};
+use crate::DEFAULT_KEYS_DIR;
 use general::General;
 use nunbird_handover::Upkeep;
 use std::collections::BTreeMap;
@@ -50,10 +48,9 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         keys_dir: PathBuf::from(DEFAULT_KEYS_DIR),
         gitlab: vec![GitLabServer { audience: auth.audience, ..server }],
         identity: IdentitySettings {
-            sources: vec![IdentitySource::IdToken],
             token_variables: vec![token_variable],
-            clock_skew: 60,
             late_stages: auth.late_stages,
+            ..IdentitySettings::default()
         },
         accounts: auth.accounts,
         directories: Directories { upkeep, ..directories },
@@ -64,7 +61,6 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         audit: auth.audit,
         validation: auth.validation,
         pam: None,
-        authorized_projects: AuthorizedProjects::Off,
         rules: auth.rules,
         tests: Vec::new(),
     }
@@ -90,13 +86,13 @@ fn required<'t>(table: &mut Section<'t>, key: &'static str, help: &str) -> Optio
 /// A list of names that decides who may run; none when it is empty.
 ///
 /// An empty name in it is a finding: without it the list would be empty and let everybody pass, where Jacamar compares
-/// every name with it and lets nobody pass.
+/// every name with it and admits no job.
 fn names<'t>(table: &mut Section<'t>, key: &'static str) -> Option<At<'t, Vec<At<'t, &'t str>>>> {
     let At { mut value, spot } = table.texts(key)?;
     value.retain(|one| {
         if one.value.is_empty() {
-            let help = "remove it; a list that is not to be in force is `[]`, or no line at all";
-            one.spot.find("an empty name stands in this list", help);
+            let help = "remove it; a list without effect is `[]`, or no line at all";
+            one.spot.find("empty name in a list", help);
         }
         !one.value.is_empty()
     });
@@ -164,8 +160,7 @@ fn duration(table: &mut Section<'_>, key: &'static str, default: u64, most: u64)
             default
         }
         None => {
-            at.spot
-                .find("this is no duration", "write a number with `s`, `m` or `h`, such as `30s` or `1h30m`");
+            at.spot.find("invalid duration", "write a number with `s`, `m` or `h`, such as `30s` or `1h30m`");
             default
         }
     }
@@ -219,7 +214,7 @@ fn assignments<'v>(texts: impl IntoIterator<Item = At<'v, &'v str>>) -> BTreeMap
                 values::check_variable(&At { value: key, spot: one.spot }, &At { value, spot: one.spot });
                 all.insert(key.to_owned(), value.to_owned());
             }
-            None => one.spot.find("this is no assignment", "write `NAME=value`"),
+            None => one.spot.find("expected an assignment", "write `NAME=value`"),
         }
     }
     all

@@ -1,6 +1,6 @@
 use super::go_duration;
 use crate::made_up::{MadeUp, account, subject};
-use crate::{Dialect, Downscope, Outcome, Policy, RunAs, Subject, Syslog, Verdict, decide};
+use crate::{Dialect, Downscope, Policy, RuleOutcome, RunAs, Subject, Syslog, Verdict, decide};
 use std::path::Path;
 
 const SMALL: &str = r#"
@@ -38,7 +38,7 @@ fn a_small_configuration_gets_jacamars_defaults() {
     assert_eq!(policy.gitlab[0].name, "gitlab-example-org");
     assert_eq!(policy.gitlab[0].audience, ["https://gitlab.example.org"]);
     assert!(policy.job.isolation.no_new_privileges && !policy.accounts.allow_bots);
-    assert!(matches!(policy.rules[0].outcome, Outcome::RunAs(RunAs::UserLogin)));
+    assert!(matches!(policy.rules[0].outcome, RuleOutcome::RunAs(RunAs::UserLogin)));
     assert!(policy.validation.is_none() && policy.audit.syslog.is_none());
 }
 
@@ -77,7 +77,7 @@ fn every_key_that_is_honoured_has_its_effect() {
     assert!(validation.rules_first && validation.user == "root");
     assert_eq!(validation.user_variable.as_deref(), Some("SVC"));
     assert_eq!(validation.environment["K"], "v");
-    assert!(matches!(policy.rules[0].outcome, Outcome::RunAs(RunAs::Validated)));
+    assert!(matches!(policy.rules[0].outcome, RuleOutcome::RunAs(RunAs::Validated)));
 }
 
 #[test]
@@ -154,17 +154,17 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
     }
     for (from, to, part) in [
         ("\"shell\"", "\"pjm\"", "this scheduler is not built in"),
-        ("\"shell\"", "\"shel\"", "no such executor"),
-        ("\"setuid\"", "\"root\"", "no such downscope"),
+        ("\"shell\"", "\"shel\"", "unknown executor"),
+        ("\"setuid\"", "\"root\"", "unknown downscope"),
         ("gitlab_server = \"https://gitlab.example.org\"\n", "", "no `gitlab_server`"),
-        ("\"https://gitlab.example.org\"", "\"http://gitlab.example.org\"", "no URL"),
+        ("\"https://gitlab.example.org\"", "\"http://gitlab.example.org\"", "invalid URL"),
         ("data_dir = \"$HOME\"\n", "", "no `data_dir`"),
         ("downscope = \"setuid\"", "", "no `downscope`"),
         ("\"shell\"", "\"\"", "`executor` is empty"),
         ("\"$HOME\"", "\"\"", "`data_dir` is empty"),
         ("\"setuid\"", "\"\"", "`downscope` is empty"),
-        ("$HOME", "/ci/$USERNAME", "no data directory"),
-        ("$HOME", "/ci/$SCRATCH", "no data directory"),
+        ("$HOME", "/ci/$USERNAME", "invalid data directory"),
+        ("$HOME", "/ci/$SCRATCH", "invalid data directory"),
         ("\"setuid\"", "\"none\"\n[auth.runas]\nvalidation_script = \"/v\"", "cannot run as root"),
     ] {
         let found = findings(&SMALL.replace(from, to));

@@ -3,8 +3,8 @@
 
 use super::{findings, migrated, read, substance};
 use nunbird_policy::{
-    AccountFacts, Host, IdentitySource, MapFile, Outcome, Policy, ServerUser, Subject, Trouble, Verdict,
-    Violation, decide,
+    AccountFacts, Host, HostError, IdentitySource, MapFile, Policy, RuleOutcome, ServerUser, Subject,
+    Verdict, Violation, decide,
 };
 use proptest::prelude::*;
 use std::borrow::Cow;
@@ -34,7 +34,7 @@ fn gid(group: &str) -> Option<u32> {
 }
 
 impl Host for Site {
-    fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
+    fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         Ok(Site::person(name).map(|(uid, groups, shell)| AccountFacts {
             name: name.to_owned(),
             uid,
@@ -46,23 +46,23 @@ impl Host for Site {
         }))
     }
 
-    fn group(&self, name: &str) -> Result<Option<u32>, Trouble> {
+    fn group(&self, name: &str) -> Result<Option<u32>, HostError> {
         Ok(gid(name))
     }
 
-    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, Trouble> {
+    fn is_member(&self, account: &AccountFacts, group: &str) -> Result<Option<bool>, HostError> {
         Ok(self.group(group)?.map(|gid| account.is_in(gid)))
     }
 
-    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, Trouble> {
+    fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, HostError> {
         Ok(Cow::Borrowed(""))
     }
 
-    fn pinned(&self, _: Option<&std::path::Path>, _: &str, _: &str) -> Result<Option<u64>, Trouble> {
+    fn pinned(&self, _: Option<&std::path::Path>, _: &str, _: &str) -> Result<Option<u64>, HostError> {
         Ok(None)
     }
 
-    fn server_user(&self, job: &Subject) -> Result<ServerUser, Trouble> {
+    fn server_user(&self, job: &Subject) -> Result<ServerUser, HostError> {
         Ok(ServerUser::person(job))
     }
 }
@@ -307,7 +307,7 @@ proptest! {
                 // It may be no policy at all, which admits nobody either.
                 if let Ok(policy) = Policy::parse(Path::new("n"), &native) {
                     let first = &policy.rules[0];
-                    prop_assert!(first.conditions.is_empty() && matches!(first.outcome, Outcome::Deny(_)), "{}", native);
+                    prop_assert!(first.conditions.is_empty() && matches!(first.outcome, RuleOutcome::Deny(_)), "{}", native);
                 }
             }
         }

@@ -2,7 +2,8 @@
 
 use super::{findings, read, substance};
 use Does::{Nothing, Something, Stops};
-use nunbird_policy::{FATES, Fate, Policy, SourceFile};
+use nunbird_policy::{Policy, SourceFile};
+use nunbird_render::{JACAMAR_KEYS, KeyEffect};
 
 /// What setting a key to a value does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,13 +265,17 @@ fn line_of(text: &str, key: &str, line: u32) -> u32 {
 
 #[test]
 fn a_key_does_something_exactly_where_the_table_of_fates_says_so() {
-    for (table, key, fate) in FATES {
+    for (table, key, fate) in JACAMAR_KEYS {
         let does: Vec<Does> = VALUES.iter().filter(|v| v.0 == *table && v.1 == *key).map(|v| v.3).collect();
         let right = match fate {
             // no_new_privs is on already with the filter's default.
-            Fate::Honoured(_) => does.contains(&Something) || ["no_new_privs", "downscope"].contains(key),
-            Fate::WithoutEffect(_) => does.contains(&Nothing) && !does.contains(&Something),
-            Fate::Refused => does.contains(&Stops) && does.contains(&Nothing) && !does.contains(&Something),
+            KeyEffect::Honoured(_) => {
+                does.contains(&Something) || ["no_new_privs", "downscope"].contains(key)
+            }
+            KeyEffect::WithoutEffect(_) => does.contains(&Nothing) && !does.contains(&Something),
+            KeyEffect::Refused => {
+                does.contains(&Stops) && does.contains(&Nothing) && !does.contains(&Something)
+            }
         };
         assert!(right, "{table}.{key}: {fate:?}, {does:?}");
     }
@@ -283,7 +288,8 @@ fn the_table_of_fates_has_the_keys_that_the_reader_asks_for() {
     let tables = ["general", "general.podman", "auth", "auth.runas", "auth.logging", "auth.seccomp", "batch"];
     let asked: Vec<&str> =
         reading.keys.keys().map(String::as_str).filter(|key| !tables.contains(key)).collect();
-    let mut known: Vec<String> = FATES.iter().map(|(table, key, _)| format!("{table}.{key}")).collect();
+    let mut known: Vec<String> =
+        JACAMAR_KEYS.iter().map(|(table, key, _)| format!("{table}.{key}")).collect();
     known.sort();
     assert_eq!(asked, known);
 }
@@ -291,13 +297,13 @@ fn the_table_of_fates_has_the_keys_that_the_reader_asks_for() {
 #[test]
 fn the_migration_guide_has_a_line_for_every_key_with_its_fate() {
     let guide = include_str!("../../../docs/migration.md");
-    for (table, key, fate) in FATES {
+    for (table, key, fate) in JACAMAR_KEYS {
         let section = guide.split(&format!("\n### `[{table}]`\n")).nth(1).unwrap_or("");
         let section = section.split("\n##").next().unwrap_or("");
         let word = match fate {
-            Fate::Honoured(_) => "honoured",
-            Fate::WithoutEffect(_) => "no effect",
-            Fate::Refused => "refused",
+            KeyEffect::Honoured(_) => "honoured",
+            KeyEffect::WithoutEffect(_) => "no effect",
+            KeyEffect::Refused => "refused",
         };
         let first =
             |line: &&str| line.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{key}`")));

@@ -1,6 +1,7 @@
 //! A policy that is written and read again is the same. What comes from Jacamar: `jacamar/agreement.rs`.
 
-use nunbird_policy::{Policy, to_toml};
+use nunbird_policy::Policy;
+use nunbird_render::to_toml;
 use std::path::Path;
 
 fn read(text: &str) -> Policy {
@@ -38,7 +39,7 @@ fn every_example_of_the_reference_is_the_same_when_it_is_written_and_read_again(
 
 #[test]
 fn a_comment_stands_behind_its_key_and_cannot_end_its_line() {
-    let policy = read(include_str!("../src/config/sample.toml"));
+    let policy = read(include_str!("../../policy/src/config/sample.toml"));
     let text = to_toml(&policy, &|key| (key == "accounts.min_uid").then(|| "a\nb = 1".to_owned()));
     assert!(text.contains("min_uid = 1000  # a b = 1\n"), "{text}");
 }

@@ -3,12 +3,10 @@
 //! A file without findings gives a text that decides as the file does. With findings the text has what could be read, the
 //! findings as comments, and a first rule that denies every job: what was dropped may have been what kept somebody out.
 
-use super::general::{NO_SERVER, server_of};
-use super::{FATES, Fate};
-use crate::config::model::*;
-use crate::config::{Attempt, Executor, SourceFile, attempt, write};
-use crate::{Diagnostic, Place};
+use super::{JACAMAR_KEYS, KeyEffect};
+use crate::to_toml;
 use nunbird_handover::Untrusted;
+use nunbird_policy::*;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -18,7 +16,7 @@ use std::path::Path;
 pub enum Migration {
     /// It is Nunbird's own already.
     Native,
-    /// It is no TOML, so nothing can be said about its keys.
+    /// It is not TOML, so its keys are unknown.
     Unreadable(Vec<Diagnostic>),
     /// It is Jacamar's.
     Migrated {
@@ -33,31 +31,32 @@ pub enum Migration {
 
 /// What the admin says of the server, in place of what the file says or leaves out.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
-    /// The server's URL, which has passed [`crate::check_url`].
+pub struct ServerOptions {
+    /// The server's URL, which has passed [`nunbird_policy::check_url`].
     pub gitlab_server: Option<String>,
     /// The audience of the jobs' id tokens.
     pub audience: Option<String>,
 }
 
 /// Writes Jacamar's configuration as Nunbird's own.
-pub fn migrate(source: &SourceFile, given: &Given) -> Migration {
-    let Attempt { policy, mut findings, origins, .. } = attempt(std::slice::from_ref(source));
+pub fn migrate(source: &SourceFile, options: &ServerOptions) -> Migration {
+    let PartialReading { policy, mut findings, origins, .. } =
+        Policy::read_partially(std::slice::from_ref(source));
     let Some(mut policy) = policy else { return Migration::Unreadable(findings) };
     if policy.dialect == Dialect::Native {
         return Migration::Native;
     }
-    if given.gitlab_server.is_some() {
-        findings.retain(|finding| finding.message != NO_SERVER);
+    if options.gitlab_server.is_some() {
+        findings.retain(|finding| finding.message != NO_GITLAB_SERVER);
     }
-    give(&mut policy, given, &origins);
+    set_server(&mut policy, options, &origins);
     let mut text = header(source, &policy, &origins, &findings);
     if !findings.is_empty() {
         policy.rules.insert(0, not_whole());
     }
     text.push('\n');
-    text.push_str(&write::to_toml(&policy, &|key| {
-        said(key, given).or_else(|| comment(key, &policy, &origins))
+    text.push_str(&to_toml(&policy, &|key| {
+        option_comment(key, options).or_else(|| comment(key, &policy, &origins))
     }));
     if let Executor::Described(name) = &policy.job.executor {
         text.push_str(&not_described(name));
@@ -67,26 +66,26 @@ pub fn migrate(source: &SourceFile, given: &Given) -> Migration {
 }
 
 /// Puts what the admin says into the policy. Without an audience of its own a server's is its URL.
-fn give(policy: &mut Policy, given: &Given, origins: &BTreeMap<String, Place>) {
+fn set_server(policy: &mut Policy, options: &ServerOptions, origins: &BTreeMap<String, Location>) {
     for server in &mut policy.gitlab {
-        if let Some(url) = &given.gitlab_server {
-            let named = server_of(url.clone());
+        if let Some(url) = &options.gitlab_server {
+            let named = GitLabServer::with_url(url.clone());
             (server.name, server.issuer, server.url) = (named.name, named.issuer, named.url);
             if !origins.contains_key("auth.jwt_required_aud") {
                 server.audience = vec![url.clone()];
             }
         }
-        if let Some(audience) = &given.audience {
+        if let Some(audience) = &options.audience {
             server.audience = vec![audience.clone()];
         }
     }
 }
 
-/// Why a line is as it is that the admin's word decided.
-fn said(key: &str, given: &Given) -> Option<String> {
+/// The comment on a line that an option decided.
+fn option_comment(key: &str, options: &ServerOptions) -> Option<String> {
     let option = match key {
-        "gitlab[0].url" => given.gitlab_server.as_ref().map(|_| "--gitlab-server"),
-        "gitlab[0].audience" => given.audience.as_ref().map(|_| "--audience"),
+        "gitlab[0].url" => options.gitlab_server.as_ref().map(|_| "--gitlab-server"),
+        "gitlab[0].audience" => options.audience.as_ref().map(|_| "--audience"),
         _ => None,
     };
     option.map(|option| format!("given by {option}"))
@@ -105,10 +104,10 @@ fn not_described(name: &str) -> String {
 fn not_whole() -> Rule {
     Rule {
         name: "not migrated yet".to_owned(),
-        place: Place { file: "".into(), line: 0, column: 0 },
+        place: Location { file: "".into(), line: 0, column: 0 },
         conditions: Vec::new(),
         exceptions: Vec::new(),
-        outcome: Outcome::Deny("this host's configuration is being changed".to_owned()),
+        outcome: RuleOutcome::Deny("this host's configuration is being changed".to_owned()),
         profile: None,
         limits: None,
         pinning: true,
@@ -121,7 +120,7 @@ fn not_whole() -> Rule {
 fn header(
     source: &SourceFile,
     policy: &Policy,
-    origins: &BTreeMap<String, Place>,
+    origins: &BTreeMap<String, Location>,
     findings: &[Diagnostic],
 ) -> String {
     let file = source.path.to_string_lossy();
@@ -146,7 +145,7 @@ fn header(
             let _ = writeln!(text, "#     {}", one_line(help));
         }
     }
-    let without = without_effect(origins);
+    let without = keys_without_effect(origins);
     if !without.is_empty() {
         text.push_str("#\n# Without effect under Nunbird:\n");
     }
@@ -168,13 +167,13 @@ fn header(
 }
 
 /// The keys of Jacamar's that a configuration sets and that do nothing under Nunbird, in the order of the file, with the
-/// reason. `origins` are those of the configuration's [`Reading`](crate::Reading).
-pub fn without_effect(origins: &BTreeMap<String, Place>) -> Vec<(&str, &Place, &'static str)> {
+/// reason. `origins` are those of the configuration's [`Reading`](nunbird_policy::Reading).
+pub fn keys_without_effect(origins: &BTreeMap<String, Location>) -> Vec<(&str, &Location, &'static str)> {
     let why = |path: &str| {
         let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
-        let known = FATES.iter().find(|(t, k, _)| *t == table && *k == key);
+        let known = JACAMAR_KEYS.iter().find(|(t, k, _)| *t == table && *k == key);
         match known {
-            Some((_, _, Fate::WithoutEffect(why))) => Some(*why),
+            Some((_, _, KeyEffect::WithoutEffect(why))) => Some(*why),
             Some(_) => None,
             None => key.starts_with("ff_").then_some("a feature flag of Jacamar's"),
         }
@@ -186,7 +185,7 @@ pub fn without_effect(origins: &BTreeMap<String, Place>) -> Vec<(&str, &Place, &
 }
 
 /// Why a line of the native configuration is as it is.
-fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Place>) -> Option<String> {
+fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Location>) -> Option<String> {
     if let Some(index) = key.strip_prefix("rule[").and_then(|rest| rest.strip_suffix(']')) {
         let rule = policy.rules.get(index.parse::<usize>().ok()?)?;
         return match rule.place.line {
@@ -203,8 +202,11 @@ fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Place>) -> Opt
         return Some("Jacamar has no such bound".to_owned());
     }
     let key = key.replace("[0]", "[]");
-    let sources =
-        || FATES.iter().filter(|(_, _, fate)| matches!(fate, Fate::Honoured(native) if *native == key));
+    let sources = || {
+        JACAMAR_KEYS
+            .iter()
+            .filter(|(_, _, effect)| matches!(effect, KeyEffect::Honoured(native) if *native == key))
+    };
     let set: Vec<String> = sources()
         .filter_map(|(table, name, _)| {
             let place = origins.get(&format!("{table}.{name}"))?;

@@ -1,12 +1,12 @@
 //! Every key that Jacamar's configurations have, and what becomes of it.
 //!
-//! The reader acts by its own code; this table is what people are told: `nunbirdctl migrate` explains lines by it, and
+//! The reader acts by its own code; this table is for people: `nunbirdctl migrate` explains lines by it, and
 //! `docs/migration.md` has the same keys and words. Tests hold all three together.
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It does what it does under Jacamar; the native key. `[]` stands for an element of an array of tables.
+pub enum KeyEffect {
+    /// It does what it does under Jacamar; the native key. `[]` is an element of an array of tables.
     Honoured(&'static str),
     /// It is taken and does nothing, because of this.
     WithoutEffect(&'static str),
@@ -14,13 +14,13 @@ pub enum Fate {
     Refused,
 }
 
-use Fate::{Honoured, Refused, WithoutEffect};
+use KeyEffect::{Honoured, Refused, WithoutEffect};
 
 const UNUSED: &str = "it belongs to a feature that is refused";
 const OLD: &str = "only old or unreleased versions of Jacamar had it";
 
 /// Each key with its table.
-pub const FATES: &[(&str, &str, Fate)] = &[
+pub const JACAMAR_KEYS: &[(&str, &str, KeyEffect)] = &[
     ("general", "executor", Honoured("job.executor")),
     ("general", "data_dir", Honoured("directories.data_dir")),
     (
@@ -58,9 +58,9 @@ pub const FATES: &[(&str, &str, Fate)] = &[
         WithoutEffect("it is always so: a job takes the first directory that no live job has"),
     ),
     ("general", "max_build_dir", Honoured("directories.max_dirs")),
-    ("general", "uncap_build_dir_cleanup", Honoured("directories.remove_at_once")),
+    ("general", "uncap_build_dir_cleanup", Honoured("directories.cleanup_batch")),
     ("general", "file_lock_debug", WithoutEffect("nothing is written about locks")),
-    ("general", "user_enabled_limit", WithoutEffect("`limit_build_dir` is in force for every job")),
+    ("general", "user_enabled_limit", WithoutEffect("`limit_build_dir` applies to every job")),
     ("general", "run_mechanism", Refused),
     ("general", "variable_data_dir", WithoutEffect(OLD)),
     ("general", "force_mechanism", WithoutEffect(OLD)),

@@ -1,7 +1,8 @@
 //! Configurations that sites publish, in their own words where they are short.
 
 use super::{findings, migrated, migrated_with, read, substance};
-use nunbird_policy::{Downscope, Executor, Given, Policy, RunAs, Syslog};
+use nunbird_policy::{Downscope, Executor, Policy, RunAs, Syslog};
+use nunbird_render::ServerOptions;
 use std::path::Path;
 
 const CINECA: &str = include_str!("cineca.toml");
@@ -85,7 +86,7 @@ fn what_an_old_configuration_says_in_every_key_is_in_force_where_it_is_not_refus
             "pipeline_source_allowlist"
         ]
     );
-    assert!(matches!(policy.rules[0].outcome, nunbird_policy::Outcome::RunAs(RunAs::Validated)));
+    assert!(matches!(policy.rules[0].outcome, nunbird_policy::RuleOutcome::RunAs(RunAs::Validated)));
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn every_site_that_can_switch_can_migrate_as_well() {
 #[test]
 fn every_site_migrates_unchanged_when_the_admin_names_the_server() {
     let url = "https://gitlab.example.org";
-    let given = Given { gitlab_server: Some(url.to_owned()), audience: None };
+    let given = ServerOptions { gitlab_server: Some(url.to_owned()), audience: None };
     for text in [CINECA, RIKEN, INSTALLER, COLLABORATION] {
         let (without, findings) = migrated(text);
         assert_eq!(findings.len(), 1, "{findings:?}");
@@ -110,7 +111,7 @@ fn every_site_migrates_unchanged_when_the_admin_names_the_server() {
         assert!(findings.is_empty(), "{findings:?}");
         assert_eq!(substance(&read(&native)), substance(&read(&mended(text))), "{native}");
         assert!(native.contains(&format!("url = \"{url}\"  # given by --gitlab-server\n")), "{native}");
-        let other = Given { audience: Some("hpc".to_owned()), ..given.clone() };
+        let other = ServerOptions { audience: Some("hpc".to_owned()), ..given.clone() };
         assert_eq!(read(&migrated_with(text, &other).0).gitlab[0].audience, ["hpc"]);
     }
 }
@@ -142,7 +143,7 @@ fn jobs_of_a_scheduler_or_of_containers_never_become_jobs_on_the_runners_host() 
         let rest = rule.split_once("\n[[rule]]").map_or("", |(_, rest)| rest);
         let open = format!("{head}[[rule]]{rest}");
         let refused = Policy::parse(Path::new("n"), &open).expect_err(&open);
-        assert!(refused.iter().any(|finding| finding.message == "there is no such executor"), "{refused:?}");
+        assert!(refused.iter().any(|finding| finding.message == "unknown executor"), "{refused:?}");
         let described = open.replace("#[scheduler", "[scheduler").replace("#description", "description");
         assert_eq!(read(&described).job.executor, Executor::Described(executor.to_owned()));
     }

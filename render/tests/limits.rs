@@ -1,7 +1,8 @@
 //! `[limits.NAME]`: amounts are read strictly, and a finding says where it stands.
 
 use nunbird_handover::UNLIMITED;
-use nunbird_policy::{Policy, SourceFile, to_toml};
+use nunbird_policy::{Policy, SourceFile};
+use nunbird_render::to_toml;
 use std::path::Path;
 
 const BASE: &str = "\
@@ -36,14 +37,19 @@ fn an_amount_that_is_none_is_told_with_its_place() {
         "memory = 4",
         "cpus = \"0\"",
         "cpus = \"1.2345\"",
-        "cpus = 1.5",
+        "cpus = 1.2345",
+        "cpus = 0",
+        "cpus = -1",
+        "cpus = 1e3",
+        "cpus = true",
         "pids = 5",
         "pids = -1",
         "swap = \"1GiB\"",
         "io_weight = 1001",
-        "above = \"ignore\"",
-        "way = \"scopes\"",
-        "io_max = [{ device = \"/srv\", read = \"1MiB\" }]\nway = \"scope\"",
+        "on_excess = \"ignore\"",
+        "cgroup_driver = \"scopes\"",
+        "io_max = [{ device = \"/srv\", read = \"1MiB\" }]\ncgroup_driver = \"systemd\"",
+        "above = \"refuse\"\non_excess = \"refuse\"",
         "nofile = 255",
         "memory = \"2GiB\"\nmax_memory = \"1GiB\"",
         "nice = 20",
@@ -77,7 +83,7 @@ fn an_amount_that_is_none_is_told_with_its_place() {
 #[test]
 fn limits_that_nobody_wrote_cannot_be_named() {
     let found = findings("[limits.small]\n[job]\nlimits = \"smal\"\n");
-    assert!(found[0].contains("there are no such limits") && found[0].contains("write `small`"), "{found:?}");
+    assert!(found[0].contains("unknown limits") && found[0].contains("write `small`"), "{found:?}");
 }
 
 #[test]
@@ -140,4 +146,49 @@ fn a_rules_limits_that_cannot_be_are_told_with_their_place() {
     assert!(found[0].contains("c.toml:9:") && found[0].contains("write `small`"), "{found:?}");
     let found = findings("[[rule]]\nname = \"no\"\ndeny = \"no\"\nlimits = \"small\"\n[limits.small]\n");
     assert!(found[0].contains("c.toml:12:") && found[0].contains("denied has no limits"), "{found:?}");
+}
+
+/// The written limits of one table, and the former names that reading it found.
+fn written(lines: &str) -> (String, Vec<(&'static str, &'static str)>) {
+    let text = format!("{BASE}[limits.x]\n{lines}\n");
+    let reading = Policy::read(&[SourceFile { path: "c.toml".into(), text }])
+        .unwrap_or_else(|found| panic!("{lines}: {}", found[0]));
+    let former = reading.former.iter().map(|one| (one.former, one.name)).collect();
+    (nunbird_render::limits_to_toml(&reading.policy.limits["x"]), former)
+}
+
+#[test]
+fn an_amount_and_a_number_of_processors_mean_the_same_in_every_spelling() {
+    for lines in ["memory = \"4GiB\"", "memory = \"4G\"", "memory = \"4 GiB\"", "memory = \"4096M\""] {
+        assert!(written(lines).0.contains("memory = \"4GiB\"\n"), "{lines}");
+    }
+    for (lines, shown) in [
+        ("cpus = 2", "cpus = 2\n"),
+        ("cpus = \"2\"", "cpus = 2\n"),
+        ("cpus = 2.0", "cpus = 2\n"),
+        ("cpus = 2.5", "cpus = 2.5\n"),
+        ("cpu_time = \"1h30m\"", "cpu_time = \"90m\"\n"),
+    ] {
+        assert!(written(lines).0.contains(shown), "{lines}: {}", written(lines).0);
+    }
+    let directories = |free: &str| {
+        let text = format!("{BASE}[directories]\nmin_free = \"{free}\"\n");
+        Policy::parse(Path::new("c.toml"), &text).expect(free).directories.upkeep.min_free
+    };
+    for free in ["20G", "20GiB", "20 GiB"] {
+        assert_eq!(directories(free), Some(20 << 30), "{free}");
+    }
+}
+
+#[test]
+fn keys_and_words_of_earlier_versions_are_read_and_named_with_those_of_today() {
+    for (old, new) in [("delegated", "cgroupfs-v2"), ("v1", "cgroupfs-v1"), ("scope", "systemd")] {
+        let (text, former) = written(&format!("way = \"{old}\""));
+        assert!(text.contains(&format!("cgroup_driver = \"{new}\"\n")), "{text}");
+        assert_eq!(former, [("way", "cgroup_driver"), (old, new)]);
+    }
+    let (text, former) = written("above = \"clamp\"");
+    assert!(text.contains("on_excess = \"clamp\"\n"), "{text}");
+    assert_eq!(former, [("above", "on_excess")]);
+    assert_eq!(written("on_excess = \"clamp\"\ncgroup_driver = \"cgroupfs-v1\"").1, []);
 }

@@ -4,8 +4,9 @@ mod agreement;
 mod keys;
 mod sites;
 
-use nunbird_policy::{Condition, Place};
-use nunbird_policy::{Diagnostic, Given, Migration, Pattern, Policy, SourceFile, migrate};
+use nunbird_policy::{Condition, Local, Location, Matcher};
+use nunbird_policy::{Diagnostic, Pattern, Policy, SourceFile};
+use nunbird_render::{Migration, ServerOptions, migrate};
 use std::path::Path;
 
 /// A configuration without findings.
@@ -31,10 +32,10 @@ fn told(findings: &[Diagnostic]) -> Vec<String> {
 }
 
 fn migrated(text: &str) -> (String, Vec<Diagnostic>) {
-    migrated_with(text, &Given::default())
+    migrated_with(text, &ServerOptions::default())
 }
 
-fn migrated_with(text: &str, given: &Given) -> (String, Vec<Diagnostic>) {
+fn migrated_with(text: &str, given: &ServerOptions) -> (String, Vec<Diagnostic>) {
     let source = SourceFile { path: "jacamar.toml".into(), text: text.to_owned() };
     match migrate(&source, given) {
         Migration::Migrated { text, findings, refused } => {
@@ -53,9 +54,11 @@ fn substance(policy: &Policy) -> String {
     policy.file = "".into();
     policy.dialect = nunbird_policy::Dialect::Native;
     for rule in &mut policy.rules {
-        rule.place = Place { file: "".into(), line: 0, column: 0 };
+        rule.place = Location { file: "".into(), line: 0, column: 0 };
         for condition in &mut rule.conditions {
-            if let Condition::Account(patterns) | Condition::PipelineSource(patterns) = condition {
+            if let Condition::Local(Local::Account(patterns))
+            | Condition::Fact(_, Matcher::Text(_, patterns)) = condition
+            {
                 for pattern in patterns {
                     *pattern = Pattern::exact(&pattern.to_string().replace('\\', ""));
                 }
