@@ -1,4 +1,4 @@
-//! From an order to a command's words, and from a command's output to an answer.
+//! Builds the command line for an order, and turns a command's output into a query result.
 
 use super::amounts;
 use super::command::{Call, Said};
@@ -10,19 +10,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitStatus;
 
-/// What the commands of one stage are made of.
+/// What the commands of one stage are built from.
 #[derive(Debug)]
 pub(crate) struct Asking<'d> {
     pub(crate) description: &'d Description,
-    /// Placeholders that do not change.
+    /// Placeholders with fixed values.
     pub(crate) values: BTreeMap<&'static str, String>,
-    /// Of the submit command.
+    /// Arguments of the submit command.
     pub(crate) arguments: Vec<String>,
     pub(crate) uid: u32,
     pub(crate) tag: String,
-    /// How many commands have been asked for the present question.
+    /// How many commands have been run for the current query.
     step: usize,
-    /// Whether one of them said that the job is not there.
+    /// Whether one of them reported that the job does not exist.
     absent: bool,
 }
 
@@ -37,8 +37,8 @@ impl<'d> Asking<'d> {
         Asking { description, values, arguments, uid, tag, step: 0, absent: false }
     }
 
-    /// The words of a command, and its standard input; none where the description has no such command, or where it
-    /// goes by an id that is not known.
+    /// The command line and its standard input. `None` if the description has no such command, or
+    /// if the command needs an id that is not known.
     pub(crate) fn call(&self, order: Order, id: Option<&str>) -> Option<Call> {
         let description = self.description;
         let command = match order {
@@ -60,7 +60,7 @@ impl<'d> Asking<'d> {
         Some(Call { words: fill(command, &values, &self.arguments), input })
     }
 
-    /// Where this question stands: some descriptions ask one thing after the other.
+    /// The position within this query: some descriptions run several commands, one after the other.
     fn question(&self, order: Order) -> Option<&Query> {
         let description = self.description;
         let mut query = match order {
@@ -77,7 +77,7 @@ impl<'d> Asking<'d> {
         Some(query)
     }
 
-    /// The answer to a question as a whole; none when there is another command to ask first.
+    /// The result of a query as a whole; `None` if another command must be run first.
     pub(crate) fn settle(&mut self, order: Order, answer: Answer) -> Option<Answer> {
         let other_form = order == Order::Submit && answer == Answer::Disabled;
         if other_form
@@ -90,11 +90,12 @@ impl<'d> Asking<'d> {
         }
         let absent = std::mem::take(&mut self.absent);
         self.step = 0;
-        // Who does not have the service says nothing against the one who does not have the job.
+        // A missing service does not contradict another command's report that the job does not
+        // exist.
         Some(if answer == Answer::Disabled && absent { Answer::Absent } else { answer })
     }
 
-    /// What it means that a command is not there.
+    /// What it means that a command cannot be started.
     pub(crate) fn missing(&self, order: Order, words: &[String], error: &io::Error) -> Answer {
         let text = format!("cannot run {}: {error}", words[0]);
         match (order, error.kind()) {
@@ -102,7 +103,7 @@ impl<'d> Asking<'d> {
             (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
                 Answer::Impossible(text)
             }
-            // execve(2) takes no longer ones next time either.
+            // execve(2) does not accept a longer command line next time either.
             (Order::Submit, io::ErrorKind::ArgumentListTooLong | io::ErrorKind::InvalidInput) => {
                 Answer::Rejected(text)
             }
@@ -112,13 +113,13 @@ impl<'d> Asking<'d> {
         }
     }
 
-    /// The command about all jobs of the account; none where the description has none.
+    /// The command that lists all jobs of the account; `None` if the description has none.
     pub(crate) fn call_about_all(&self) -> Option<Call> {
         let words = fill(&self.description.many.as_ref()?.command, &self.values, &[]);
         Some(Call { words, input: None })
     }
 
-    /// What a command's end means.
+    /// Interprets how a command ended.
     pub(crate) fn answer(&self, order: Order, said: &Said) -> Answer {
         let everything = format!("{}\n{}", said.err, said.out);
         let Some(status) = said.status else {
@@ -142,7 +143,7 @@ impl<'d> Asking<'d> {
         self.question(order).map_or(Answer::Disabled, |query| self.read(query, said))
     }
 
-    /// What the end of the command about all jobs means for ours.
+    /// What the result of the command that lists all jobs means for our job.
     pub(crate) fn answer_about_all(&self, said: &Said) -> Answer {
         self.description.many.as_ref().map_or(Answer::Disabled, |query| self.read(query, said))
     }
@@ -156,9 +157,9 @@ impl<'d> Asking<'d> {
         let read = if status.success() { query.read(&said.out) } else { Err(String::new()) };
         match read {
             Ok(jobs) if !jobs.is_empty() => match (self.ours(query, &jobs), query.unread(&said.out)) {
-                // A line that cannot be read may be ours, cut off.
+                // A line that cannot be parsed may be our job's, truncated.
                 (Answer::Absent, Some(line)) => {
-                    Answer::Unclear(format!("an answer that cannot be read: {line}"))
+                    Answer::Unclear(format!("cannot parse the scheduler's output: {line}"))
                 }
                 (answer, _) => answer,
             },
@@ -166,7 +167,7 @@ impl<'d> Asking<'d> {
             _ if says(&query.absent, &words) => Answer::Absent,
             Ok(_) => Answer::Absent,
             Err(_) if !status.success() => Answer::Unclear(everything),
-            Err(part) => Answer::Unclear(format!("an answer that cannot be read: {part}")),
+            Err(part) => Answer::Unclear(format!("cannot parse the scheduler's output: {part}")),
         }
     }
 
@@ -177,7 +178,7 @@ impl<'d> Asking<'d> {
                 .out
                 .lines()
                 .find_map(|line| Some(submit.id.0.captures(line.trim())?.name("id")?.as_str().to_owned()));
-            // Accepted, it seems, but as what? It will be looked for by its tag.
+            // Apparently accepted, but the id is unknown: the job is looked up by its tag.
             return id.map_or_else(|| Answer::Unclear(everything.to_owned()), Answer::Id);
         }
         if self.step == 0 && submit.has_other_form(everything) {
@@ -196,7 +197,7 @@ impl<'d> Asking<'d> {
         Answer::Rejected(text)
     }
 
-    /// What is said about our job: of our account, with our tag, whatever its id.
+    /// The entry of our job: of our account and with our tag, whatever its id.
     fn ours(&self, query: &Query, jobs: &[Fields]) -> Answer {
         let (uid, user) = (self.uid.to_string(), self.values.get("user").map_or("", String::as_str));
         let ours = |job: &&Fields| {
@@ -207,7 +208,7 @@ impl<'d> Asking<'d> {
             is("uid", &uid) && is("user", user) && is("name", &self.tag)
         };
         let get = |job: &Fields, name: &str| job.get(name).cloned().unwrap_or_default();
-        // The last: a requeued job has several lines in the accounting.
+        // The last entry: a requeued job has several lines in the accounting.
         jobs.iter().rfind(ours).map_or(Answer::Absent, |job| {
             Answer::Row(Row {
                 id: get(job, "id"),
@@ -222,8 +223,8 @@ impl<'d> Asking<'d> {
         })
     }
 
-    /// The longest time in seconds that all of these partitions allow, or the default one, or, where none is the
-    /// default, any; none without limit.
+    /// The longest time in seconds that all of these partitions allow; without partitions, the
+    /// limit of the default one or, if there is no default, of any. `None` means no limit.
     pub(crate) fn longest(&self, partitions: Option<&str>, out: &str) -> Option<u64> {
         let rows = self.description.limits.as_ref()?.read(out).ok()?;
         let options = &self.description.options;
@@ -250,13 +251,13 @@ impl<'d> Asking<'d> {
     }
 }
 
-/// Why a command was killed. Some say what they wait for.
+/// Adds the reason when a command was killed. Some commands print what they wait for.
 fn late(said: &Said) -> String {
     let text = format!("{}\n{}", said.err, said.out);
-    format!("its command did not end in time\n{}", text.trim())
+    format!("the command timed out\n{}", text.trim())
 }
 
-/// The time limit of a job as its scheduler writes it, or from a number of seconds.
+/// The time limit of a job in the scheduler's notation, or made from a number of seconds.
 fn limit(job: &Fields) -> String {
     let seconds = job.get("limit_seconds").and_then(|text| text.parse::<f64>().ok());
     match seconds {
@@ -265,7 +266,8 @@ fn limit(job: &Fields) -> String {
     }
 }
 
-/// What a command said, behind a line with its exit code: some tell by it what they mean.
+/// A command's output, preceded by a line with its exit code, because some commands carry their
+/// meaning in it.
 fn with_code(status: ExitStatus, everything: &str) -> String {
     let code = status.code().map_or_else(|| "signal".to_owned(), |code| code.to_string());
     format!("exit {code}\n{everything}")

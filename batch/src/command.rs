@@ -1,7 +1,8 @@
-//! One command of the scheduler: started, given a time to end, its answer collected.
+//! One command of the scheduler: starts it, limits its time and collects its output.
 //!
-//! It runs in a session of its own, so that a signal of the runner to our process group does not cut a submission
-//! in two, and dies with us, so that a submission which nobody waits for does not come late.
+//! It runs in its own session, so that a signal from the runner to our process group does not
+//! interrupt a submission, and is killed when this process dies, so that a submission that nothing
+//! waits for does not arrive late.
 
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -15,21 +16,22 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// More than a queue says about one user: ten thousand jobs are a mebibyte.
+/// Bound on the output. More than a queue lists for one user: ten thousand jobs take about a
+/// mebibyte.
 const LONGEST_ANSWER: u64 = 32 << 20;
 
-/// What a question may still take when a cancel waits behind it.
+/// Time left to a query when a cancel waits for it.
 const HURRIED: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) words: Vec<String>,
-    /// Standard input; nothing where none.
+    /// Standard input; empty if `None`.
     pub(crate) input: Option<String>,
 }
 
-/// A command at work.
+/// A running command.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -43,7 +45,7 @@ pub(crate) struct Running {
 /// How it ended.
 #[derive(Debug)]
 pub(crate) struct Said {
-    /// None when it had to be killed, or said more than anybody can have asked for.
+    /// `None` if it was killed, or printed more than the bound on output.
     pub(crate) status: Option<ExitStatus>,
     pub(crate) out: String,
     pub(crate) err: String,
@@ -64,7 +66,7 @@ impl Running {
         let (out, err) = (memory()?, memory()?);
         command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
         if let Some(bin) = bin.filter(|_| program.starts_with('/')) {
-            // A script of the site's, which calls the scheduler's commands itself.
+            // A site's wrapper script, which calls the scheduler's commands itself.
             let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
             let mut all = bin.as_os_str().to_owned();
             if let Some(more) = path.filter(|path| !path.is_empty()) {
@@ -83,17 +85,17 @@ impl Running {
         Ok(Running { child, out, err, begun, deadline: begun + time, late: false })
     }
 
-    /// Since its start.
+    /// Time since its start.
     pub(crate) fn age(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// There is something more urgent to do than to wait for it.
+    /// Shortens the time left, because something more urgent waits.
     pub(crate) fn hurry(&mut self) {
         self.deadline = self.deadline.min(self.begun + HURRIED);
     }
 
-    /// What it said, once it has ended. One that takes too long is killed.
+    /// The result once it has ended. A command that exceeds its time is killed.
     pub(crate) fn ended(&mut self) -> io::Result<Option<Said>> {
         let Some(status) = self.child.try_wait()? else {
             if Instant::now() >= self.deadline {
@@ -108,18 +110,18 @@ impl Running {
         Ok(Some(Said { status, out: text(&mut self.out)?, err: text(&mut self.err)? }))
     }
 
-    /// When it will have taken too long.
+    /// When its time is over.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 }
 
-/// A file, so that nobody has to read while it writes.
+/// An anonymous file for output, so that nothing has to read while the command writes.
 fn memory() -> Result<File, Errno> {
     memfd_create(c"nunbird-answer", MFdFlags::MFD_CLOEXEC).map(File::from)
 }
 
-/// Standard input that is all there from the beginning, whether or not the command reads it.
+/// Standard input that is complete from the beginning, whether or not the command reads it.
 fn input(text: &str) -> io::Result<File> {
     let mut file = memory()?;
     file.write_all(text.as_bytes())?;

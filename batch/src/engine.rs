@@ -1,12 +1,13 @@
-//! The loop around a submitted stage: files, commands, signals and output become news for the [`Machine`], and its
-//! orders become commands.
+//! The event loop around a submitted stage: files, commands, signals and output become events for
+//! the [`Machine`], and its orders become commands.
 //!
-//! Everything arrives at one poll(2). Nothing in the loop waits elsewhere: a stage can be cancelled while the
-//! scheduler does not answer and while nobody reads the output.
+//! Everything arrives at one poll(2), and nothing in the loop blocks elsewhere: a stage can be
+//! cancelled while the scheduler does not respond and while nothing reads the output.
 //!
-//! Where the description has a command for all jobs of an account, the questions about one job are answered from
-//! its answer: by what another launcher has just asked, or by asking for all. A launcher that must know how things
-//! are now accepts only a question that began after it wanted to know.
+//! If the description has a command that lists all jobs of an account, queries about one job are
+//! answered from its result: either the result that another launcher has just stored, or one of our
+//! own. A launcher that needs the current state accepts only a query that began after the need
+//! arose.
 
 use super::answer_time::AnswerTime;
 use super::asking::Asking;
@@ -32,11 +33,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often files are looked at where no event comes: on file systems that other hosts write to.
+/// How often files are checked when no inotify event comes: on file systems that other hosts write
+/// to.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long to wait for another launcher's question: a little longer than a question may take.
+/// How long to wait for another launcher's query: a little longer than a query may take.
 const OTHERS: Duration = Duration::from_secs(35);
-/// The same for a launcher in doubt, which may have a job to end.
+/// The same for a launcher that needs the current state, because it may have a job to end.
 const OTHERS_IN_DOUBT: Duration = Duration::from_secs(5);
 
 /// What one stage needs to run.
@@ -47,7 +49,7 @@ pub(crate) struct Engine<'a> {
     pub(crate) asking: Asking<'a>,
     pub(crate) bin: Option<PathBuf>,
     pub(crate) environment: Vec<(OsString, OsString)>,
-    /// Seconds that the CI job still has, for a time limit that nobody set; none where somebody did.
+    /// Seconds left to the CI job, for a time limit that nothing else set; `None` if one is set.
     pub(crate) remaining: Option<u64>,
     /// The time limit that this launcher chose, in seconds.
     pub(crate) chosen_limit: Option<u64>,
@@ -59,50 +61,54 @@ pub(crate) struct Engine<'a> {
     pub(crate) clock: Instant,
     pub(crate) answer_time: AnswerTime,
     pub(crate) watch: Option<Inotify>,
-    /// The watch on `out`.
+    /// The inotify watch on `out`.
     pub(crate) output_watch: Option<WatchDescriptor>,
-    /// The watch on the directory of answers that are shared.
+    /// The inotify watch on the directory of shared query results.
     pub(crate) shared_watch: Option<WatchDescriptor>,
     pub(crate) command: Option<Asked>,
-    /// None where every launcher asks for itself.
+    /// `None` if every launcher runs its own queries.
     pub(crate) shared: Option<Shared>,
-    /// The order that another launcher's question may answer.
+    /// The order that another launcher's query may answer.
     pub(crate) waiting: Option<Waiting>,
-    /// When anything but output was last heard of the job.
+    /// When the last event of the job other than output arrived.
     pub(crate) news: Moment,
-    /// The id that the stage's files have.
+    /// The id that is stored in the stage's files.
     pub(crate) kept: Option<String>,
     pub(crate) log_size: Option<u64>,
     pub(crate) looked: Option<Instant>,
     pub(crate) asked: Option<Instant>,
-    /// A second request to cancel within this time is the same one.
+    /// A second request to cancel within this time counts as the same one.
     pub(crate) repeat: Duration,
 }
 
-/// An order that waits for another launcher's answer.
+/// An order that waits for another launcher's query.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {
     pub(crate) order: Order,
-    /// The oldest question whose answer will do.
+    /// The earliest start of a query whose result is accepted.
     since: Moment,
     until: Moment,
 }
 
-/// A command at work.
+/// A running command.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) order: Order,
     pub(crate) running: Running,
-    /// It asks about all jobs of the account, since then.
+    /// Set if it lists all jobs of the account: when it began.
     pub(crate) for_all: Option<Moment>,
 }
 
 impl Engine<'_> {
-    /// Comes back when the stage's end is known and its output is passed on.
+    /// Returns when the stage's end is known and its output is passed on.
     pub(crate) fn run(&mut self) -> Result<Outcome, Trouble> {
         self.watch = self.watched();
         let failed = |e: Errno| {
-            Trouble::new("cannot watch the job", e, "run the job again, or tell the administrators")
+            Trouble::new(
+                "cannot wait for events of the job",
+                e,
+                "run the job again, or report it to the administrators",
+            )
         };
         loop {
             self.look();
@@ -122,7 +128,7 @@ impl Engine<'_> {
         }
     }
 
-    /// What became of the stage, for the audit.
+    /// The result of the stage, for the audit.
     pub(crate) fn summary(&self, outcome: &Outcome) -> Summary {
         let machine = &self.machine;
         let seconds = |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).ok();
@@ -136,7 +142,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Writes what is left to say, as long as somebody reads.
+    /// Writes the remaining log lines, as long as the runner reads them.
     pub(crate) fn finish(&mut self, text: &str, patience: Duration) {
         self.log.close(&mut self.tails[1]);
         self.tails[1].say(text);
@@ -154,12 +160,12 @@ impl Engine<'_> {
     }
 
     fn watched(&mut self) -> Option<Inotify> {
-        // A host that has no watches left is served by looking every second.
+        // If the host has no inotify watches left, files are checked every second.
         let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         watch.add_watch(self.stage.path(), AddWatchFlags::IN_MOVED_TO).ok()?;
         for name in ["out", "err", "log"] {
             let added = watch.add_watch(&self.stage.path().join(name), AddWatchFlags::IN_MODIFY);
-            // A file that has gone is found again by looking.
+            // A file that was removed and made again is found at the next check.
             if let (Ok(added), "out") = (added, name) {
                 self.output_watch = Some(added);
             }
@@ -178,7 +184,7 @@ impl Engine<'_> {
         self.machine.take(now, event);
     }
 
-    /// Looks at the agent's files, when something moved or a second has passed.
+    /// Checks the agent's files, after an inotify event or when a second has passed.
     fn look(&mut self) {
         let events = self.watch.as_ref().and_then(|watch| watch.read_events().ok()).unwrap_or_default();
         let due = self.looked.is_none_or(|at| at.elapsed() >= LOOK);
@@ -187,13 +193,13 @@ impl Engine<'_> {
         }
         if due {
             self.looked = Some(Instant::now());
-            // A network file system forgets what it remembers of missing files when the directory is opened.
+            // A network file system drops its cached negative lookups when the directory is opened.
             drop(fs::read_dir(self.stage.path()));
         }
         for tail in &mut self.tails {
             tail.stir(due);
         }
-        // Much output is no reason to look at the other files as often.
+        // Much output is no reason to check the other files equally often.
         let other = [self.output_watch, self.shared_watch];
         if due || events.iter().any(|event| !other.contains(&Some(event.wd))) {
             self.look_at_records();
@@ -220,7 +226,7 @@ impl Engine<'_> {
         {
             self.event(Event::Recorded(record));
         }
-        // None when somebody removed it, which is news as well.
+        // `None` if the file was removed, which is an event as well.
         let size = fs::metadata(self.stage.path().join("log")).ok().map(|log| log.len());
         if size != self.log_size {
             self.log_size = size;
@@ -230,7 +236,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Takes the answer of the command that has ended.
+    /// Takes the result of the command that has ended.
     fn collect(&mut self) {
         let Some(Asked { order, running, for_all }) = &mut self.command else { return };
         let (order, for_all) = (*order, *for_all);
@@ -262,7 +268,7 @@ impl Engine<'_> {
         self.hear(order, answer);
     }
 
-    /// An answer is news, unless there is another command to ask first.
+    /// Passes the result on as an event, unless another command of the same query must run first.
     fn hear(&mut self, order: Order, answer: Answer) {
         match self.asking.settle(order, answer) {
             Some(answer) => self.event(Event::Answer(order, answer)),
@@ -278,7 +284,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// What the CI job still has, but no more than the partition gives, becomes the time limit.
+    /// Sets the time limit: the CI job's remaining time, but no more than the partition allows.
     fn limit(&mut self, out: &str) {
         let Some(remaining) = self.remaining.take() else { return };
         let longest = self.asking.longest(self.partition.as_deref(), out);
@@ -291,7 +297,7 @@ impl Engine<'_> {
 
     fn start(&mut self, order: Order) {
         if order == Order::Submit && self.remaining.is_some() {
-            // The scheduler did not tell its limits; ours stands alone.
+            // The scheduler did not report its limits; ours applies alone.
             self.limit("");
         }
         if !self.ask_together(order) {
@@ -373,11 +379,11 @@ impl Engine<'_> {
         match self.asked {
             None => {
                 self.asked = Some(Instant::now());
-                self.log.remark(&mut self.tails[1], "cancelled: the scheduler's job is being ended");
+                self.log.remark(&mut self.tails[1], "cancelled: ending the scheduler's job");
                 self.event(Event::Cancel(false));
             }
             Some(at) if at.elapsed() >= self.repeat => {
-                self.log.remark(&mut self.tails[1], "cancelled again: the scheduler's job is being killed");
+                self.log.remark(&mut self.tails[1], "cancelled again: killing the scheduler's job");
                 self.event(Event::Cancel(true));
             }
             Some(_) => {}
@@ -394,14 +400,14 @@ impl Engine<'_> {
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
 
-    /// Whether this order may be answered by a question about all jobs; if so it is under way.
+    /// Tries to answer this order by a query of all jobs; true if such a query is under way.
     fn ask_together(&mut self, order: Order) -> bool {
         if self.shared.is_none() || !matches!(order, Order::Query | Order::Find) {
             return false;
         }
         let now = now();
         let (since, patience) = match order {
-            // In the second half of the time since the last news.
+            // In the second half of the time since the last event.
             Order::Query if !self.machine.doubts() => (self.news + now.saturating_sub(self.news) / 2, OTHERS),
             _ => (now, OTHERS_IN_DOUBT),
         };
@@ -410,7 +416,7 @@ impl Engine<'_> {
         true
     }
 
-    /// Takes another's answer, or the turn to ask, when there is one to take.
+    /// Takes another launcher's result, or the lock to run a query, if one of them is available.
     fn take_turn(&mut self) {
         let Some(waiting) = self.waiting else { return };
         if self.take_answer(waiting) {
@@ -424,13 +430,14 @@ impl Engine<'_> {
                 self.waiting = None;
                 self.run_alone(waiting.order);
             }
-            // The one before may have answered between our look and its end.
+            // The previous holder may have stored a result between our check and its release of the
+            // lock.
             Turn::Ours if self.take_answer(waiting) => self.leave_turn(),
             Turn::Ours => self.ask_for_all(waiting.order),
         }
     }
 
-    /// Forgets the question that waits for another's answer: there is something better to do.
+    /// Drops the order that waits for another launcher's query: something more urgent is due.
     fn stop_waiting(&mut self) {
         if self.waiting.take().is_some() {
             self.machine.withdraw();

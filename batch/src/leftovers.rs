@@ -1,6 +1,8 @@
-//! What the stages of a job left with the scheduler: cancelled, seen to be gone, and their files removed.
+//! Ends what the stages of a job left with the scheduler: cancels the jobs, waits for their
+//! confirmed end and removes their files.
 //!
-//! May run beside a stage that has not ended, several times for one job, and when nothing was ever submitted.
+//! May run beside a stage that has not ended, several times for one job, and when nothing was ever
+//! submitted.
 
 use super::machine::{ABSENT_FOR, Machine};
 use super::news::{Event, Limits};
@@ -17,18 +19,19 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// The variable that processes have in an allocation, where the scheduler sets one.
+/// The variable that the scheduler sets for processes in an allocation, if it sets one.
 pub fn job_variable(batch: &Batch) -> Option<String> {
     described(batch).ok()?.agent.id
 }
 
-/// Cancels what the job's stages left with the scheduler, and removes their files. May run beside a stage.
+/// Cancels what the job's stages left with the scheduler, and removes their files. May run beside a
+/// stage.
 pub fn cleanup(handover: &Handover, batch: &Batch, patience: Patience) -> Result<(), Trouble> {
     set_umask(0o077);
     if directory(handover, &batch.directory, false)?.is_none() {
         return Ok(());
     }
-    // One stage that cannot be ended keeps nobody from the others; the files stay for the next clean-up then.
+    // A stage that cannot be ended does not stop the loop; its files stay for the next cleanup.
     let mut trouble = Ok(());
     for entry in fs::read_dir(&batch.directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -52,7 +55,7 @@ fn cancel_stage(handover: &Handover, batch: &Batch, name: &str, patience: Patien
     if ending.as_ref().is_some_and(|ending| ending.over) {
         return Ok(());
     }
-    // What was refused need not be waited for until it appears.
+    // A refused submission need not be waited for until it appears.
     let absent_for =
         if ending.is_some_and(|ending| ending.is_refusal()) { Duration::ZERO } else { ABSENT_FOR };
     let Some(intent) = stage.intent()? else { return Ok(()) };
@@ -64,7 +67,7 @@ fn cancel_stage(handover: &Handover, batch: &Batch, name: &str, patience: Patien
 fn cancel_left(parts: &Parts<'_>, intent: &Intent, absent_for: Duration) -> Result<(), Trouble> {
     let Parts { batch, stage, description, .. } = *parts;
     let signals = Signals::block()
-        .map_err(|e| Trouble::new("cannot wait for signals", e, "tell the administrators"))?;
+        .map_err(|e| Trouble::new("cannot wait for signals", e, "report it to the administrators"))?;
     let limits = Limits {
         absent_for,
         nfs: Duration::ZERO,
@@ -75,9 +78,11 @@ fn cancel_left(parts: &Parts<'_>, intent: &Intent, absent_for: Duration) -> Resu
     let mut machine = Machine::new(description, limits, true, stage.job()?);
     machine.take(Duration::ZERO, Event::Cancel(false));
     machine.take(Duration::ZERO, Event::Cancel(true));
-    // gitlab-runner writes what a cleanup prints into its own log: nobody wants the job's output there.
+    // gitlab-runner writes a cleanup's output into its own log, where the job's output does not
+    // belong.
     let null = File::options().write(true).open("/dev/null");
-    let null = null.map_err(|e| Trouble::new("cannot open /dev/null", e, "tell the administrators"))?;
+    let null =
+        null.map_err(|e| Trouble::new("cannot open /dev/null", e, "report it to the administrators"))?;
     let sinks = [null.as_fd(), null.as_fd()];
     let mut engine = engine(parts, intent, machine, Arguments::default(), signals, sinks)?;
     let outcome = engine.run()?;
@@ -100,6 +105,6 @@ fn cancel_left(parts: &Parts<'_>, intent: &Intent, absent_for: Duration) -> Resu
 }
 
 fn println_quietly(line: &str) {
-    // The work is done, whether or not somebody reads about it.
+    // The work is done, whether or not the runner reads this line.
     drop(io::stdout().write_all(line.as_bytes()));
 }

@@ -1,8 +1,9 @@
 //! Stages in the batch scheduler: submitted, followed, cancelled, cleaned up, as the mapped user.
 //!
-//! [`run`] serves one stage, [`cleanup`] sees to what all stages of a job left. What may have happened is on disk before
-//! it happens (`stage.rs`), so that a launcher that is killed anywhere leaves nothing that the next one does not
-//! find. What is believed about a job is decided in `machine.rs` alone.
+//! [`run`] serves one stage, [`cleanup`] handles what all stages of a job left. Every action is
+//! recorded on disk before it happens (`stage.rs`), so a launcher that is killed at any point
+//! leaves nothing that the next one does not find. The state of a job is decided in `machine.rs`
+//! alone.
 
 #![forbid(unsafe_code)]
 
@@ -63,10 +64,12 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 use submission::intend;
 
-/// Stages that gitlab-runner tries again by itself (`GET_SOURCES_ATTEMPTS` and its like). All others run once.
+/// Stages that gitlab-runner repeats by itself (`GET_SOURCES_ATTEMPTS` and the like). All others
+/// run once.
 const RETRIED: [&str; 3] = ["get_sources", "restore_cache", "download_artifacts"];
 
-/// The longest grace in seconds that is left to a scheduler which signals and kills by itself: its kill has to come before Nunbird's.
+/// The longest grace period in seconds if a scheduler signals and kills by itself: its kill has to
+/// come before Nunbird's.
 const LONGEST_SCHEDULERS_GRACE: u32 = 30;
 
 /// Runs one stage in the scheduler.
@@ -81,7 +84,7 @@ pub fn run(
 ) -> Result<Verdict, Trouble> {
     set_umask(0o077);
     let signals = Signals::block().map_err(|e| {
-        Trouble::new("cannot wait for signals", e, "run the job again, or tell the administrators")
+        Trouble::new("cannot wait for signals", e, "run the job again, or report it to the administrators")
     })?;
     let description = described(batch)?;
     let arguments = match options::arguments(batch, &handover.account, &description.options) {
@@ -100,12 +103,12 @@ pub fn run(
             "refusing to follow",
             stage.path(),
             "another launcher does",
-            "wait for its end",
+            "wait until it ends",
         ));
     };
     if let Some(ending) = stage.ending()? {
         if !RETRIED.contains(&name) || ending.verdict == Told::Success || !ending.over {
-            say("this stage has ended before; it is not run a second time");
+            say("this stage has already ended; it is not run a second time");
             return told(&ending, exit_code.as_ref());
         }
         empty(&stage)?;
@@ -118,8 +121,9 @@ pub fn run(
     told(&ending, exit_code.as_ref())
 }
 
-/// Submits the stage, or finds what an earlier launcher submitted, and follows it to its end. A job that the scheduler refuses for a time
-/// limit that the user did not set is submitted once more without one.
+/// Submits the stage, or finds what an earlier launcher submitted, and follows it to its end. If
+/// the scheduler refuses a job for a time limit that the user did not set, the job is submitted
+/// once more without one.
 fn submit_and_follow(
     parts: &Parts<'_>,
     arguments: Arguments,
@@ -157,7 +161,8 @@ fn submit_and_follow(
         outcome = outcome.out_of_memory();
     }
     if let Some(summary) = summary {
-        // Where it fails, the event of the stage's end has less to say, and the job ends as it does.
+        // If this fails, the event of the stage's end has fewer fields, and the job ends as it
+        // would.
         drop(summary.write_all_at(&engine.summary(&outcome).to_bytes(), 0));
     }
     let ending = end(&mut engine, &outcome, &description.title, patience)?;
@@ -170,15 +175,17 @@ fn submit_and_follow(
     Ok((ending, intent))
 }
 
-/// Whether stages can be submitted with these settings, for whoever looks at a configuration before a job comes.
+/// Checks that stages can be submitted with these settings, for a check of a configuration before
+/// any job.
 ///
 /// # Errors
-/// What is wrong with the scheduler's description or with the site's own arguments, in words that may hold text of the file.
+/// What is wrong with the scheduler's description or with the site's own arguments; the text may
+/// quote the file.
 pub fn check(scheduler: &Scheduler, rules: &Rules) -> Result<(), String> {
     options::check(rules, &Description::of(scheduler)?.options)
 }
 
-/// The programs without which no stage can be submitted, seen to its end or cancelled.
+/// The programs without which no stage can be submitted, followed to its end or cancelled.
 ///
 /// # Errors
 /// As [`check`].
@@ -191,7 +198,11 @@ pub fn programs(scheduler: &Scheduler) -> Result<BTreeSet<String>, String> {
 
 fn described(batch: &Batch) -> Result<Description, Trouble> {
     Description::of(&batch.scheduler).map_err(|e| {
-        Trouble::new("cannot use the scheduler of the configuration", e.trim(), "tell the administrators")
+        Trouble::new(
+            "cannot use the scheduler of the configuration",
+            e.trim(),
+            "report it to the administrators",
+        )
     })
 }
 
@@ -207,14 +218,14 @@ fn limits(batch: &Batch, intent: &Intent) -> Limits {
     }
 }
 
-/// The seconds that a job may run for which nobody set a time limit: to leave it out gets nobody round the site's
-/// bound. None where nothing is known.
+/// The time limit in seconds of a job without one in its arguments; omitting it does not avoid the
+/// site's limit. `None` if nothing is known.
 fn longest_run(batch: &Batch, now: u64) -> Option<u64> {
     let left = batch.deadline.map(|deadline| deadline.saturating_sub(now));
     [left, batch.rules.most_time].into_iter().flatten().min()
 }
 
-/// One stage and what it is submitted by.
+/// One stage and the means to submit it.
 #[derive(Clone, Copy)]
 struct Parts<'a> {
     handover: &'a Handover,
@@ -262,7 +273,7 @@ fn engine<'a>(
     }
     let passed_path = stage.path().join("passed");
     let passed_failed = |e: io::Error| {
-        Trouble::at("cannot use", &passed_path, e, "run the job again, or tell the administrators")
+        Trouble::at("cannot use", &passed_path, e, "run the job again, or report it to the administrators")
     };
     let passed = Passed::open(&passed_path).map_err(passed_failed)?;
     let tail = |name: &str, number: u64| -> Result<Tail<'a>, Trouble> {
@@ -310,17 +321,18 @@ fn engine<'a>(
     })
 }
 
-/// Where the account's launchers on this host share what this scheduler says; none where it is asked job by job.
+/// The directory in which the account's launchers on this host share the scheduler's query results;
+/// `None` if it is queried job by job.
 fn shared_answers(handover: &Handover, batch: &Batch, asking: &Asking<'_>) -> Option<Shared> {
     let mut question = asking.call_about_all()?.words;
-    // The same words ask another cluster where these differ.
+    // The same words refer to another cluster if these differ.
     question.extend(batch.scheduler_bin.iter().map(|bin| bin.to_string_lossy().into_owned()));
     let variables = [&handover.environment, &batch.environment];
     question.extend(variables.into_iter().flatten().map(|(name, value)| format!("{name}={value}")));
     Some(Shared::new(batch.directory.parent()?, &question))
 }
 
-/// A signal's name as scheduler commands take it; anything else than a name is none.
+/// A signal's name as scheduler commands accept it; `None` if the text is not a signal name.
 fn signal_name(wanted: Option<&str>) -> String {
     let name = wanted.map(|name| name.trim().to_ascii_uppercase()).unwrap_or_default();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
@@ -329,12 +341,12 @@ fn signal_name(wanted: Option<&str>) -> String {
         return name.to_owned();
     }
     if wanted.is_some_and(|wanted| !wanted.trim().is_empty()) {
-        say("SCHEDULER_SIGNAL is no signal that a job can get; using TERM");
+        say("SCHEDULER_SIGNAL is not a signal that can be sent to a job; using TERM");
     }
     "TERM".to_owned()
 }
 
-/// Keeps the end, tells it, and removes the script.
+/// Stores the end, reports it, and removes the script.
 fn end(
     engine: &mut Engine<'_>,
     outcome: &Outcome,
@@ -374,7 +386,7 @@ fn end(
     Ok(ending)
 }
 
-/// What the runner is told.
+/// What is reported to the runner.
 fn told(ending: &Ending, exit_code: Option<&File>) -> Result<Verdict, Trouble> {
     match ending.verdict.verdict() {
         Some(Verdict::BuildFailure) if ending.code != 0 => {
@@ -386,7 +398,7 @@ fn told(ending: &Ending, exit_code: Option<&File>) -> Result<Verdict, Trouble> {
     }
 }
 
-/// Removes the files of an attempt that is over, for the runner's next one.
+/// Removes the files of a finished attempt, for the runner's next attempt.
 fn empty(stage: &Stage) -> Result<(), Trouble> {
     for name in [
         "record",
@@ -413,7 +425,7 @@ fn empty(stage: &Stage) -> Result<(), Trouble> {
         }
         _ => {}
     }
-    // Last: until then it is the old attempt.
+    // Last: until then the old attempt counts.
     stage.remove("intent")?;
     stage.remove("ending")
 }

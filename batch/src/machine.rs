@@ -1,9 +1,10 @@
-//! What a submitted stage is known to be doing, and what to do next. No I/O: time and news come in, orders and an
-//! outcome come out, so that every case can be played in a test.
+//! What is known of a submitted stage, and what to do next. No I/O: time and events come in, orders
+//! and an outcome come out, so that every case can be tested without a scheduler.
 //!
-//! Two witnesses tell how a job ended: its own record and the scheduler. Success takes both. The scheduler alone
-//! says why a job was killed, the record alone says with which number a script ended. A command that fails says
-//! nothing; neither does a state that nobody knows. At most one command of the scheduler runs at a time.
+//! Two witnesses report how a job ended: its own record and the scheduler. Success takes both. Only
+//! the scheduler knows why a job was killed, only the record knows the exit code of the script. A
+//! command that fails is no evidence; neither is an unknown state. At most one command of the
+//! scheduler runs at a time.
 
 use super::cancelling::Cancel;
 use super::description::Description;
@@ -19,27 +20,30 @@ mod hearing;
 #[cfg(test)]
 mod tests;
 
-/// Before GitLab's own end of the job, so that the user reads why.
+/// Cancels this long before GitLab ends the job, so that the user reads why.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(60);
-/// [`Limits::absent_for`] of a job that the scheduler may have taken; also how far two looks at a reason lie apart.
+/// [`Limits::absent_for`] of a job that the scheduler may have accepted; also the interval between
+/// two checks of a reason.
 pub(crate) const ABSENT_FOR: Duration = Duration::from_secs(5);
-/// What the controller knows reaches the accounting later (slurmdbd(8) is told in batches). Only it knows who cancelled.
+/// How long the accounting may lag behind the controller (slurmdbd(8) gets its updates in batches).
+/// Only the accounting knows who cancelled.
 const ACCOUNTED: Duration = Duration::from_secs(6);
-/// What a killed job may still have to tell.
+/// How long a killed job may still take to write its record.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// How often a submission is repeated that failed by the scheduler's own fault; with growing pauses, about a minute.
+/// How often a submission that failed by the scheduler's own fault is repeated; with growing
+/// pauses, over about a minute.
 const FAULTS: u8 = 5;
 
-/// How long a cancelled job's last output may take to be passed on.
+/// How long passing on a cancelled job's last output may take.
 const UNWANTED: Duration = Duration::from_secs(10);
 
 /// Whether the scheduler has the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Submission {
-    /// Nothing has been tried.
+    /// Nothing has been submitted.
     Intended,
-    /// It may have it: the command failed half-way, or an earlier launcher did.
+    /// It may have the job: the command failed half-way, or an earlier launcher submitted.
     Unclear,
     Known,
 }
@@ -53,18 +57,18 @@ pub(crate) struct Machine<'d> {
     pub(crate) began: Option<Began>,
     pub(crate) record: Option<Record>,
     refused: Option<Refused>,
-    /// The last line about the job.
+    /// The last log line about the job.
     row: Option<Row>,
-    /// The scheduler's last word, and when it came.
+    /// The last state that the scheduler reported, and when.
     word: Option<(End, Duration)>,
     detailed: bool,
     no_accounting: bool,
     output: Output,
-    /// When output last moved.
+    /// When output last arrived.
     flowed: Duration,
-    /// How often the limits are still asked for.
+    /// How many attempts to query the limits are left.
     limits_left: u8,
-    /// How often a submission that fails by the scheduler's own fault is still repeated.
+    /// How many attempts are left for a submission that fails by the scheduler's own fault.
     faults_left: u8,
     absent_since: Option<Duration>,
     absent_by_tag: bool,
@@ -81,8 +85,8 @@ pub(crate) struct Machine<'d> {
 }
 
 impl<'d> Machine<'d> {
-    /// For a stage that was never submitted (`id` and `earlier` unset), one that an earlier launcher may have
-    /// submitted (`earlier`), or one that has this id.
+    /// For a stage that was never submitted (`id` and `earlier` unset), one that an earlier
+    /// launcher may have submitted (`earlier`), or one that has this id.
     pub(crate) fn new(
         description: &'d Description,
         limits: Limits,
@@ -125,7 +129,7 @@ impl<'d> Machine<'d> {
         }
     }
 
-    /// Has the longest time limits asked for before the submission.
+    /// Queries the longest time limits before the submission.
     pub(crate) fn ask_limits(&mut self) {
         self.limits_left = 3;
     }
@@ -138,7 +142,7 @@ impl<'d> Machine<'d> {
         std::mem::take(&mut self.notices)
     }
 
-    /// Whether things may be otherwise than they were last heard, so that only how they are now counts.
+    /// Whether the state may have changed since the last query, so that only a new one counts.
     pub(crate) fn doubts(&self) -> bool {
         self.absent_since.is_some()
             || self.doomed.is_some()
@@ -146,12 +150,12 @@ impl<'d> Machine<'d> {
             || self.submission != Submission::Known
     }
 
-    /// The order is not being carried out; it comes again when nothing more urgent does.
+    /// The order is not carried out; it is issued again when nothing more urgent is due.
     pub(crate) fn withdraw(&mut self) {
         self.outstanding = None;
     }
 
-    /// When [`Machine::next`] may have something to say without any news.
+    /// When [`Machine::next`] may return an order without any event.
     pub(crate) fn wake(&self, now: Duration) -> Option<Duration> {
         let mut times = vec![
             self.word.map(|(_, at)| at + self.limits.nfs),
@@ -169,7 +173,7 @@ impl<'d> Machine<'d> {
         times.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// Whether the job is, as far as anybody knows, not running yet.
+    /// Whether the job is, as far as is known, not running yet.
     fn waits(&self) -> bool {
         let state = self.row.as_ref().map(|row| self.description.state(&row.state));
         self.began.is_none()
@@ -177,7 +181,7 @@ impl<'d> Machine<'d> {
             && matches!(state, None | Some(State::Pending | State::Held | State::Elsewhere | State::Unknown))
     }
 
-    /// Takes news in.
+    /// Handles an event.
     pub(crate) fn take(&mut self, now: Duration, event: Event) {
         match event {
             Event::Began(began) => self.has_begun(now, began),
@@ -209,7 +213,7 @@ impl<'d> Machine<'d> {
         self.conclude(now);
     }
 
-    /// The command to run now, if any; its answer must come back before the next.
+    /// The command to run now, if any; its result must be handled before the next.
     pub(crate) fn next(&mut self, now: Duration) -> Option<Order> {
         if self.waits() && self.cancel.is_none() {
             let deadline = self.limits.deadline.map(|at| at.saturating_sub(DEADLINE_MARGIN));
@@ -237,7 +241,7 @@ impl<'d> Machine<'d> {
             && (self.id.is_some() || self.description.cancels_by_tag())
             && let Some(cancel) = &mut self.cancel
         {
-            // The queue's last line may be older than what the agent told.
+            // The queue's last state may be older than the agent's report.
             let state = self.row.as_ref().map(|row| self.description.state(&row.state));
             let runs = match self.began {
                 Some(_) => cancel.why != Why::Requeued,
@@ -254,7 +258,7 @@ impl<'d> Machine<'d> {
             Submission::Intended if self.limits_left > 0 => Some(Order::Limits),
             Submission::Intended => Some(Order::Submit),
             Submission::Unclear => Some(Order::Find),
-            // The job has told of itself, and not under which number.
+            // The job has reported itself, but not its id.
             Submission::Known if self.id.is_none() && self.absent_since.is_none() => Some(Order::Find),
             Submission::Known if self.absent_since.is_none() => Some(Order::Query),
             Submission::Known if !self.absent_by_tag => Some(Order::Find),
@@ -269,7 +273,7 @@ impl<'d> Machine<'d> {
             return;
         }
         if !began.id.is_empty() {
-            // Two submissions may have met, and this is the one that runs.
+            // Two submissions may have collided, and this is the one that runs.
             self.id = Some(began.id.clone());
         }
         self.submission = Submission::Known;

@@ -1,4 +1,4 @@
-//! How a submitted stage ended, and the words for it.
+//! How a submitted stage ended, and its description for the user.
 
 use super::news::Row;
 use super::state::End;
@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 /// Why a job is cancelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// By gitlab-runner: the user, a timeout, its own stop.
+    /// By gitlab-runner: the user, a timeout, or its own stop.
     Asked,
-    /// It did not start before the CI job's time was up.
+    /// The job did not start before the CI job's time was up.
     TooLate,
-    /// It can never start as it was asked for.
+    /// The job can never start as requested.
     Never(String),
-    /// The scheduler failed to start it.
+    /// The scheduler failed to start the job.
     Broken(String),
-    /// The scheduler means to run it again.
+    /// The scheduler is going to run the job again.
     Requeued,
 }
 
@@ -26,41 +26,43 @@ pub(crate) enum Why {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Success,
-    /// The script ended with this code.
+    /// The script ended with this exit code.
     Failed(i32),
-    /// The shell ended before the script.
+    /// The shell ended before the script began.
     NeverBegan(i32),
-    /// The scheduler refused the submission, in its words.
+    /// The scheduler refused the submission, with this message.
     Rejected(String),
     /// The submit command cannot be started.
     Impossible(String),
-    /// The scheduler could not take the job, for trouble of its own.
+    /// The scheduler could not accept the job because of its own fault.
     Faulty(String),
-    /// Cancelled by us, and gone.
+    /// Cancelled by us, and the end is confirmed.
     Cancelled(Why),
-    /// Cancelled by us, and not known to be gone. The scheduler's last word for its state, where it answers.
+    /// Cancelled by us, and the end is not confirmed. The last state that the scheduler reported,
+    /// if it responds.
     NotCancelled(Why, Option<String>),
-    /// By the scheduler, somebody else, or the kernel.
+    /// Cancelled or killed by the scheduler, another user, or the kernel.
     Killed(End, Row),
-    /// The scheduler gave it up before the agent began.
+    /// The scheduler gave up the job before the agent began.
     NotStarted(Row),
-    /// The same, because what the job asks for cannot be had.
+    /// The same, because what the job asks for is not available.
     Infeasible(Row),
-    /// It succeeded, says the scheduler; the job's own record is missing.
+    /// The scheduler reports success; the job's own record is missing.
     NoRecord(Row),
     /// The agent could not write its record.
     Untold(Row),
-    /// It succeeded, say both; some of its output is missing.
+    /// Record and scheduler report success; some of the output is missing.
     OutputMissing,
-    /// The record says success, the scheduler does not.
+    /// The record reports success, the scheduler does not.
     Contradiction(Row),
-    /// The scheduler started it again.
+    /// The scheduler started the job again.
     StartedTwice(String),
-    /// The scheduler does not know it any more.
+    /// The scheduler does not know the job any more.
     Lost(Option<i32>),
 }
 
-/// What the runner is told, kept beside the job so that a second run of the stage says the same.
+/// What is reported to the runner, stored beside the job so that a second run of the stage reports
+/// the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ending {
@@ -75,7 +77,7 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// Whether the scheduler refused the submission. Its word is checked once, at the clean-up.
+    /// Whether the scheduler refused the submission. The refusal is verified once, at the cleanup.
     pub(crate) fn is_refusal(&self) -> bool {
         self.verdict == Told::BuildFailure && !self.over
     }
@@ -100,11 +102,11 @@ impl Told {
     }
 }
 
-/// What a shell makes of a process that SIGKILL ended.
+/// The exit code that a shell reports for a process ended by SIGKILL.
 const KILLED: i32 = 137;
 
 impl Outcome {
-    /// The same end by the cause that only the scheduler's lines in the job's log tell.
+    /// The same end, with the cause that only the scheduler's lines in the job's log contain.
     pub(crate) fn out_of_memory(self) -> Self {
         match self {
             Outcome::Killed(End::Failed | End::Cancelled, row) => Outcome::Killed(End::OutOfMemory, row),
@@ -113,7 +115,8 @@ impl Outcome {
         }
     }
 
-    /// The outcome for the runner and the user. `script` is the record's code, `title` the scheduler's name.
+    /// The outcome for the runner and the user. `script` is the exit code in the record, `title`
+    /// the scheduler's name.
     pub(crate) fn ending(&self, script: Option<i32>, title: &str) -> Ending {
         let (verdict, text) = self.words(title);
         let code = match (self, script) {
@@ -129,7 +132,7 @@ impl Outcome {
         Ending { verdict, code, text, over }
     }
 
-    /// The same in one word.
+    /// The same as one word.
     pub(crate) fn end(&self) -> BatchEnd {
         match self {
             Outcome::Success => BatchEnd::Success,
@@ -160,7 +163,7 @@ impl Outcome {
     }
 
     fn words(&self, title: &str) -> (Told, String) {
-        let again = "run the job again, or tell the administrators";
+        let again = "run the job again, or report it to the administrators";
         match self {
             Outcome::Success => (Told::Success, String::new()),
             Outcome::Failed(code) => (Told::BuildFailure, format!("the script ended with exit code {code}")),
@@ -172,27 +175,28 @@ impl Outcome {
                 ),
             ),
             Outcome::Rejected(text) => {
-                (Told::BuildFailure, format!("{title} does not take the job: {}", lines(text)))
+                (Told::BuildFailure, format!("{title} refused the job: {}", lines(text)))
             }
             Outcome::Impossible(text) => (
                 Told::SystemFailure,
                 format!(
-                    "{}; tell the administrators: `scheduler_bin` may name another directory",
+                    "{}; report it to the administrators: `scheduler_bin` may name another directory",
                     lines(text)
                 ),
             ),
             Outcome::Faulty(text) => (
                 Told::SystemFailure,
-                format!("{title} cannot take jobs at present: {}; {again}", lines(text)),
+                format!("{title} cannot accept jobs at present: {}; {again}", lines(text)),
             ),
             Outcome::Cancelled(why) => why.words(title),
             Outcome::NotCancelled(_, still) => {
                 let says = match still.as_deref() {
-                    None | Some("") => "does not answer".to_owned(),
-                    Some(state) => format!("still says {}", Untrusted(state)),
+                    None | Some("") => "does not respond".to_owned(),
+                    Some(state) => format!("still reports {}", Untrusted(state)),
                 };
                 let text = format!(
-                    "cannot see the cancelled job's end: {title} {says}; the cleanup stage will cancel it again"
+                    "cannot confirm the end of the cancelled job: {title} {says}; the cleanup \
+                     stage will cancel it again"
                 );
                 (Told::SystemFailure, text)
             }
@@ -204,33 +208,34 @@ impl Outcome {
             Outcome::Infeasible(row) => (
                 Told::BuildFailure,
                 format!(
-                    "{title} can never start it ({}); change the job's scheduler arguments",
+                    "{title} can never start the job ({}); change the job's scheduler arguments",
                     Untrusted(&row.reason)
                 ),
             ),
             Outcome::NoRecord(row) => (
                 Told::SystemFailure,
                 format!(
-                    "{title} says that the job ended well on {}, but its own record did not appear here, so nobody \
-                     knows; the file system of the job's directory may be full, slow or not shared with the nodes: {again}",
+                    "{title} reports that the job succeeded on {}, but its own record did not \
+                     appear here, so the result is unknown; the file system of the job's \
+                     directory may be full, slow or not shared with the nodes: {again}",
                     node(row)
                 ),
             ),
             Outcome::Untold(row) => (
                 Told::SystemFailure,
                 format!(
-                    "the script ended on {}, but its record could not be written; the file system of the job's directory may be \
-                     full, or somebody removed the directory: {again}",
+                    "the script ended on {}, but its record could not be written; the file system \
+                     of the job's directory may be full, or the directory was removed: {again}",
                     node(row)
                 ),
             ),
             Outcome::OutputMissing => (
                 Told::SystemFailure,
-                format!("the job ended well, but a part of its output did not appear here; {again}"),
+                format!("the job succeeded, but a part of its output did not appear here; {again}"),
             ),
             Outcome::Contradiction(row) => (
                 Told::SystemFailure,
-                format!("the script ended with 0, but {title} says {}; {again}", because(row)),
+                format!("the script ended with 0, but {title} reports {}; {again}", because(row)),
             ),
             Outcome::StartedTwice(host) => (
                 Told::SystemFailure,
@@ -241,7 +246,7 @@ impl Outcome {
             ),
             Outcome::Lost(code) => {
                 let known = match code {
-                    Some(code) => format!("its own record says that the script ended with {code}"),
+                    Some(code) => format!("its own record shows that the script ended with {code}"),
                     None => "it left no record".to_owned(),
                 };
                 (Told::SystemFailure, format!("{title} does not know the job any more, and {known}; {again}"))
@@ -253,7 +258,7 @@ impl Outcome {
 impl Why {
     fn words(&self, title: &str) -> (Told, String) {
         match self {
-            Why::Asked => (Told::BuildFailure, "cancelled by the request of gitlab-runner".to_owned()),
+            Why::Asked => (Told::BuildFailure, "cancelled at the request of gitlab-runner".to_owned()),
             Why::TooLate => (
                 Told::BuildFailure,
                 format!(
@@ -264,21 +269,23 @@ impl Why {
             Why::Requeued => (
                 Told::SystemFailure,
                 format!(
-                    "{title} put the job back into its queue after the script had begun; a stage is not run a second \
-                     time: run the job again, or tell the administrators"
+                    "{title} put the job back into its queue after the script had begun; a stage \
+                     is not run a second time: run the job again, or report it to the \
+                     administrators"
                 ),
             ),
             Why::Never(reason) => (
                 Told::BuildFailure,
                 format!(
-                    "cancelled: {title} can never start it ({}); change the job's scheduler arguments",
+                    "cancelled: {title} can never start the job ({}); change the job's scheduler arguments",
                     Untrusted(reason)
                 ),
             ),
             Why::Broken(reason) => (
                 Told::SystemFailure,
                 format!(
-                    "cancelled: {title} failed to start it and will not try again ({}); tell the administrators",
+                    "cancelled: {title} failed to start the job and will not try again ({}); \
+                     report it to the administrators",
                     Untrusted(reason)
                 ),
             ),
@@ -316,12 +323,12 @@ fn killed(end: End, row: &Row, title: &str) -> (Told, String) {
         ),
         End::Completed | End::Failed | End::Infeasible => (
             Told::BuildFailure,
-            format!("killed on {node} before it could tell its exit code: {title} says {}", because(row)),
+            format!("killed on {node} before its exit code was recorded: {title} reports {}", because(row)),
         ),
     }
 }
 
-/// Who cancelled: the number, and the name where this host knows it.
+/// Who cancelled: the uid, and the user name if this host knows it.
 fn by(uid: &str) -> String {
     let user =
         uid.parse().ok().and_then(|uid| nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok()?);
@@ -338,7 +345,7 @@ fn node(row: &Row) -> String {
     }
 }
 
-/// The scheduler's reason in parentheses, where it has one.
+/// The scheduler's reason in parentheses, if there is one.
 fn why(row: &Row) -> String {
     match row.reason.as_str() {
         "" | "None" => String::new(),

@@ -1,26 +1,28 @@
-//! When to ask the scheduler next.
+//! When to query the scheduler next.
 //!
-//! Files tell most of what happens, so the scheduler is asked rarely: once soon after the submission, then ever
-//! more seldom, again around the end. While it does not answer, the pauses double. Each pause has jitter, so
-//! that a hundred jobs of one pipeline do not ask in step.
+//! Most events come from files, so the scheduler is queried rarely: once soon after the submission,
+//! then at growing intervals, and again around the end. While it does not respond, the intervals
+//! double. Each interval has jitter, so that a hundred jobs of one pipeline do not query at the
+//! same moment.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(2);
-/// How long the scheduler may be silent before the user is told, and how often again.
+/// How long the scheduler may be silent before the user is informed, and the interval of
+/// repetition.
 const TELL_AFTER: Duration = Duration::from_secs(45);
 const TELL_AGAIN: Duration = Duration::from_secs(600);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// None when no question is open.
+    /// `None` if no query is pending.
     due: Option<Duration>,
     /// The site's interval.
     interval: Duration,
-    /// The pause that comes next while waiting in the queue.
+    /// The next interval while waiting in the queue.
     waiting: Duration,
-    /// The pause that comes next around the end.
+    /// The next interval around the end.
     closing: Duration,
     retry: Duration,
     silent: Option<Duration>,
@@ -58,7 +60,7 @@ impl Pace {
         self.due = Some(now + pause);
     }
 
-    /// After the submission: one look whether the job is there.
+    /// After the submission: one query whether the job exists.
     pub(crate) fn confirm(&mut self, now: Duration) {
         self.due = Some(now + FIRST.min(self.interval));
     }
@@ -69,7 +71,7 @@ impl Pace {
         self.due = Some(now + self.jittered(self.waiting));
     }
 
-    /// Running: files tell what happens.
+    /// Running: files report what happens.
     pub(crate) fn calm(&mut self, now: Duration) {
         self.due = Some(now + self.jittered(self.interval));
     }
@@ -80,7 +82,8 @@ impl Pace {
         self.due = Some(now + Duration::from_millis(200));
     }
 
-    /// The job is ending and the last word is not there yet. Nobody waits where nothing of the job is left.
+    /// The job is ending and its final state is not known yet. Nothing is scheduled if nothing of
+    /// the job is left.
     pub(crate) fn closing(&mut self, now: Duration, near: bool) {
         if !near {
             return self.calm(now);
@@ -89,7 +92,7 @@ impl Pace {
         self.closing = (self.closing * 2).min(self.interval).min(Duration::from_secs(10));
     }
 
-    /// The scheduler answered.
+    /// The scheduler responded.
     pub(crate) fn answered(&mut self) {
         self.silent = None;
         self.retry = Duration::from_secs(1);
@@ -101,15 +104,15 @@ impl Pace {
         self.silent.is_some()
     }
 
-    /// The scheduler did not answer a question. Some: since when, if it is time to tell the user.
+    /// The scheduler did not answer a query. Returns since when, if the user is to be informed.
     pub(crate) fn failed(&mut self, now: Duration) -> Option<Duration> {
         self.due = Some(now + self.jittered(self.retry));
         self.retry = (self.retry * 2).min(LONGEST_RETRY);
         self.told(now)
     }
 
-    /// It did not do as it was told, which may be an answer, too: a question is due soon, and none is put off. The value
-    /// is as that of [`Pace::failed`].
+    /// The scheduler did not carry out an order, which may be a result, too: a query is due soon,
+    /// and none is delayed. Returns the same as [`Pace::failed`].
     pub(crate) fn refused(&mut self, now: Duration) -> Option<Duration> {
         let soon = now + self.jittered(self.retry);
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
@@ -125,7 +128,7 @@ impl Pace {
         Some(since)
     }
 
-    /// A fifth more or less (xorshift; nothing depends on its quality).
+    /// Up to a fifth more or less (xorshift; nothing depends on its quality).
     fn jittered(&mut self, pause: Duration) -> Duration {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -1,4 +1,5 @@
-//! The built-in descriptions, held against what schedulers really said (`tests/fixtures/schedulers`).
+//! Checks the built-in descriptions against recorded output of schedulers
+//! (`tests/fixtures/schedulers`).
 
 use super::asking::Asking;
 use super::command::Said;
@@ -19,7 +20,7 @@ mod htcondor;
 mod lsf;
 mod pbs;
 
-/// The commands of a job of ann's with this tag.
+/// The commands of a job of user ann with this tag.
 fn asking<'d>(description: &'d Description, tag: &str) -> Asking<'d> {
     let values = [
         ("tag", tag),
@@ -33,7 +34,7 @@ fn asking<'d>(description: &'d Description, tag: &str) -> Asking<'d> {
     Asking::new(description, values, vec!["-q".to_owned(), "x".to_owned()], 1002, tag.to_owned())
 }
 
-/// The record of that title.
+/// The record with that title.
 fn record(file: &str, title: &str) -> Said {
     let mut records = file.split("### ").filter_map(|record| record.split_once('\n'));
     let (_, text) = records.find(|(found, _)| *found == title).expect(title);
@@ -49,7 +50,7 @@ fn said(code: i32, out: &str, err: &str) -> Said {
     Said { status: Some(ExitStatus::from_raw(code << 8)), out: out.to_owned(), err: err.to_owned() }
 }
 
-/// The answer to a question that is asked in as many steps as there are.
+/// The result of a query that takes several commands.
 fn told(asking: &mut Asking<'_>, order: Order, steps: &[Said]) -> Answer {
     for said in steps {
         let answer = asking.answer(order, said);
@@ -162,7 +163,7 @@ fn the_documented_example_of_a_sites_own_scheduler_works() {
     assert_eq!(ask("echo 9 ann RUN 0 0 1:00 nb8-x\n"), Answer::Absent);
     assert!(is_unclear(&ask("echo down >&2; exit 1\n")));
 
-    // What pipelines of Fugaku write, and the ways around a site's bounds.
+    // What pipelines on Fugaku write, and attempts to avoid a site's limits.
     let mut batch = Batch::new(Scheduler::Named("slurm".to_owned()), "/d".into());
     batch.rules = Rules {
         most_nodes: Some(4),

@@ -1,7 +1,8 @@
-//! Whether a submission that failed is tried once more, without what this launcher added to it.
+//! Whether a failed submission is repeated without what this launcher added to it.
 //!
-//! A user who names no time limit gets the rest of the CI job's time as one. A QOS, an association or a queue may allow less, which no command
-//! tells before: there the same job without a time limit runs, under the scheduler's own.
+//! If the user sets no time limit, Nunbird sets the CI job's remaining time. A QOS, an association
+//! or a queue may allow less, which no command reports beforehand: then the same job without a time
+//! limit runs, under the scheduler's own.
 
 use super::amounts;
 use super::description::Description;
@@ -10,7 +11,8 @@ use super::news::Row;
 use super::outcome::{Outcome, Why};
 use nunbird_handover::{Rules, Untrusted};
 
-/// The words for the user about a second submission without a time limit; none where there is to be none.
+/// The message for the user about a second submission without a time limit; `None` if there is to
+/// be none.
 pub(super) fn without_time_limit(
     engine: &Engine<'_>,
     outcome: &Outcome,
@@ -23,18 +25,19 @@ pub(super) fn without_time_limit(
     }
     let reason = refusal(outcome, description, rules)?;
     Some(format!(
-        "{} does not take the time limit {}, which nobody asked for ({}): submitting the job again without one",
+        "{} does not accept the time limit {}, which Nunbird chose ({}): submitting the job again without one",
         description.title,
         amounts::time(chosen),
         Untrusted(reason),
     ))
 }
 
-/// The scheduler's words, where a submission without the limit may fare better.
+/// The scheduler's message, if a submission without the limit may succeed.
 ///
-/// A submit command's refusal can have any cause, and its words are those of any site's plugins, or an echo of the user's arguments: one more
-/// try costs a command. Where the site bounds the time, a refusal is final: only the queue's own reason for a waiting job counts, which says
-/// that a shorter limit bounds it.
+/// A refusal by the submit command can have any cause, and its message may come from a site's
+/// plugin or echo the user's arguments: one more attempt costs a command. If the site limits the
+/// time, a refusal is final: only the queue's own reason for a waiting job counts, which states
+/// that a shorter limit is required.
 fn refusal<'o>(outcome: &'o Outcome, description: &Description, rules: &Rules) -> Option<&'o str> {
     match outcome {
         Outcome::Cancelled(Why::Never(reason)) | Outcome::Infeasible(Row { reason, .. }) => description

@@ -1,4 +1,4 @@
-//! What a submission needs, on disk before it happens.
+//! Writes to disk what a submission needs, before it happens.
 
 use super::description::{Description, Submit};
 use super::stage::{Intent, Stage};
@@ -10,7 +10,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
-/// Writes down what is about to be submitted, with everything that the job needs.
+/// Records the submission to come, with everything that the job needs.
 pub(super) fn intend(
     handover: &Handover,
     batch: &Batch,
@@ -33,7 +33,12 @@ pub(super) fn intend(
     // Cobalt starts it as a program.
     let agent = stage.path().join("agent");
     fs::set_permissions(&agent, Permissions::from_mode(0o700)).map_err(|e| {
-        Trouble::at("cannot change the mode of", &agent, e, "run the job again, or tell the administrators")
+        Trouble::at(
+            "cannot change the mode of",
+            &agent,
+            e,
+            "run the job again, or report it to the administrators",
+        )
     })?;
     for file in ["out", "err", "log"] {
         stage.touch(file)?;
@@ -43,7 +48,7 @@ pub(super) fn intend(
     Ok(intent)
 }
 
-/// A name that no other job has, as long as the scheduler takes it.
+/// A name that no other job has, within the length that the scheduler accepts.
 fn tag(wanted: &str, job: u64, nonce: &str, submit: &Submit) -> String {
     let longest = submit.longest_name.unwrap_or(usize::MAX);
     let mut prefix = prefix(wanted);
@@ -53,10 +58,10 @@ fn tag(wanted: &str, job: u64, nonce: &str, submit: &Submit) -> String {
         prefix.clear();
     }
     if name.len() > longest {
-        // More digits of the nonce stand for the job's number.
+        // Digits of the nonce take the place of the job's number.
         return format!("nb{nonce}").chars().take(longest).collect();
     }
-    // What is before the name is for people; it gives way.
+    // The prefix is for humans; it is cut first.
     prefix.truncate(longest - name.len());
     prefix + &name
 }
@@ -72,7 +77,7 @@ fn prefix(wanted: &str) -> String {
     if prefix.is_empty() { prefix } else { prefix + "-" }
 }
 
-/// From its beginning, whatever the descriptor's position.
+/// Copied from its beginning, whatever the descriptor's offset.
 fn read_whole(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0)?;

@@ -278,7 +278,7 @@ fn a_check_reads_the_description_of_the_sites_own_scheduler_and_the_sites_argume
     configure(", \"ci\"");
     let output = scene.run(&["check", "--no-host"]);
     assert!(output.code == 3 && output.out.contains("error[scheduler]"), "{output:?}");
-    assert!(output.out.contains("[batch]: forced_arguments: `ci` is no option"), "{}", output.out);
+    assert!(output.out.contains("[batch]: forced_arguments: `ci` is not an option"), "{}", output.out);
     configure("");
     scene.file("ours.toml", &good.replace("[cancel]", "[canzel]"));
     let output = scene.run(&["check", "--no-host"]);

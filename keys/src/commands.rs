@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands of the program.
 
 use crate::arguments::{Cli, Command, Job, Pin, Refresh};
 use crate::server::{ALL_ALGORITHMS, DEFAULT_KEYS_MAX_AGE, Server, check_name};
@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// How long a fetch may take when a job waits for it: nunbird-auth ends this program after five seconds.
+/// The timeout of a fetch while a job waits for it: nunbird-auth ends this program after five
+/// seconds.
 const WITH_A_JOB: Duration = Duration::from_millis(4500);
-/// How long a fetch may take when no job waits for it.
+/// The timeout of a fetch while no job waits for it.
 const WITHOUT_A_JOB: Duration = Duration::from_secs(10);
 
-/// Does what the command line says.
+/// Runs the command that the arguments name.
 ///
 /// # Errors
-/// What went wrong, to be reported by the caller.
+/// Any failure; the caller reports it.
 pub fn run(cli: Cli) -> Result<(), Trouble> {
     match cli.command {
         Command::Refresh(refresh) => refresh.run(),
@@ -35,7 +36,7 @@ pub fn run(cli: Cli) -> Result<(), Trouble> {
 }
 
 impl Job {
-    /// The answer is printed whole or not at all, and nothing beside it.
+    /// The answer is printed completely or not at all, and nothing besides it.
     fn run(self) -> Result<(), Trouble> {
         check_url(&self.url)?;
         let mut token = Zeroizing::new(String::with_capacity(MAX_JOB_TOKEN + 1));
@@ -43,7 +44,7 @@ impl Job {
         let failed = |e: io::Error| Trouble::new(format!("standard input: {e}"));
         io::stdin().take(most + 1).read_to_string(&mut token).map_err(failed)?;
         if token.is_empty() || token.len() > MAX_JOB_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Trouble::Usage("standard input holds no job token".to_owned()));
+            return Err(Trouble::Usage("standard input contains no job token".to_owned()));
         }
         let answer = fetch::job(&self.url, self.ca_file.as_deref(), &token, WITH_A_JOB)?;
         io::stdout().write_all(&answer).map_err(|e| Trouble::new(format!("standard output: {e}")))
@@ -82,7 +83,7 @@ fn refresh_configured(configuration: &Path, only: &[String]) -> Result<(), Troub
             .and_then(|()| refresh(&server, &policy.keys_dir, WITHOUT_A_JOB));
         troubles.extend(done.err().map(|trouble| format!("{}: {trouble}", server.name)));
     }
-    // One server that is down must not keep the others' keys from being fetched.
+    // A server that is down must not prevent the keys of the others from being fetched.
     if troubles.is_empty() { Ok(()) } else { Err(Trouble::new(troubles.join("\nerror: "))) }
 }
 
@@ -122,13 +123,13 @@ fn configured(configuration: &Path, name: &str) -> Result<(Server, PathBuf), Tro
 }
 
 fn no_server(configuration: &Path, name: &str) -> Trouble {
-    Trouble::Usage(format!("--server {name}: {} names no such server", configuration.display()))
+    Trouble::Usage(format!("--server {name}: {} has no server of this name", configuration.display()))
 }
 
-/// Judges a key set that came from `source` and puts its keys into the server's file.
+/// Checks a key set that came from `source` and puts its keys into the server's file.
 fn take(server: &Server, source: &str, text: &[u8], keys_dir: &Path, pinned: bool) -> Result<(), Trouble> {
     let judged = jwks::judge(text, &server.algorithms)
-        .map_err(|e| Trouble::new(format!("{source}: {e}; the known keys are as they were")))?;
+        .map_err(|e| Trouble::new(format!("{source}: {e}; the known keys are unchanged")))?;
     for skipped in &judged.skipped {
         terminal::note(&format!("{}: {skipped}", server.name));
     }

@@ -1,9 +1,11 @@
-//! Requests over HTTPS: OIDC discovery, and the key set that it names; or what a server says of a job.
+//! HTTPS requests: OIDC discovery and the key set that it names, or the job that a job token
+//! belongs to.
 //!
-//! Nothing is taken from the environment: no proxy, no authorities (`SSL_CERT_FILE` and the like are not looked at).
-//! A server without a `ca_file` is judged by the distribution's bundle of authorities, one with it by that file
-//! alone. No redirect is followed, an answer is at most a mebibyte, both requests together have a deadline, and the
-//! key set must lie on the server that was asked.
+//! Nothing is taken from the environment: no proxy and no certificate authorities (`SSL_CERT_FILE`
+//! and the like are ignored). A server without a `ca_file` is verified by the distribution's bundle
+//! of certificate authorities, one with it by that file alone. No redirect is followed, a response
+//! is at most a mebibyte, both requests together have a deadline, and the key set must be on the
+//! server that was queried.
 
 use crate::files;
 use crate::server::Server;
@@ -20,12 +22,13 @@ use ureq::http::StatusCode;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
-/// The longest answer, in bytes.
+/// The longest response, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
-/// The largest file of authorities, in bytes; a distribution's has a quarter of a mebibyte.
+/// The largest bundle of certificate authorities, in bytes; a distribution's has a quarter of a
+/// mebibyte.
 const MAX_AUTHORITIES: u64 = 4 << 20;
 
-/// Where distributions keep the system's authorities in one file.
+/// Where distributions keep the system's certificate authorities in one file.
 const SYSTEM_AUTHORITIES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -40,11 +43,11 @@ struct Discovery {
     jwks_uri: String,
 }
 
-/// The server's key set, as it came.
+/// The server's key set, as received.
 ///
 /// # Errors
-/// When either answer does not come in time, whole and from the server meant, or discovery names another issuer or
-/// another place for the keys.
+/// If either response does not arrive in time, complete and from the intended server, or if
+/// discovery names another issuer or a key set on another server.
 pub(crate) fn jwks(server: &Server, patience: Duration) -> Result<Vec<u8>, Trouble> {
     let deadline = Instant::now() + patience;
     let agent = agent(&server.url, server.ca_file.as_deref())?;
@@ -63,18 +66,19 @@ pub(crate) fn jwks(server: &Server, patience: Duration) -> Result<Vec<u8>, Troub
     }
     if origin(&discovery.jwks_uri) != origin(&server.url) {
         return Err(Trouble::new(format!(
-            "{discovery_url}: names keys at {}, which is another server; pin the keys if that is right",
+            "{discovery_url}: names keys at {}, which is another server; pin the keys if that is intended",
             Untrusted(&discovery.jwks_uri)
         )));
     }
     get(&agent, &discovery.jwks_uri, None, deadline)
 }
 
-/// What the server says of the running job that a job token is of, as it came (docs.gitlab.com/api/jobs, "Get job token's
-/// job").
+/// The server's description of the running job that a job token belongs to, as received
+/// (docs.gitlab.com/api/jobs, "Get job token's job").
 ///
 /// # Errors
-/// When the answer does not come in time, whole and from the server meant; the token is in no message.
+/// If the response does not arrive in time, complete and from the intended server; no message
+/// contains the token.
 pub(crate) fn job(
     url: &str,
     ca_file: Option<&Path>,
@@ -111,7 +115,10 @@ fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, Trouble> {
         None => {
             let found = SYSTEM_AUTHORITIES.iter().find(|file| Path::new(file).is_file());
             let file = found.ok_or_else(|| {
-                Trouble::new("this host has no file of certificate authorities; install ca-certificates or set `ca_file`")
+                Trouble::new(
+                    "this host has no bundle of certificate authorities; install \
+                              ca-certificates or set `ca_file`",
+                )
             })?;
             ((*file).to_owned(), files::read(Path::new(file), MAX_AUTHORITIES))
         }
@@ -124,7 +131,7 @@ fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, Trouble> {
         })
         .collect();
     if certificates.is_empty() {
-        return Err(Trouble::new(format!("{name}: holds no certificate in PEM form")));
+        return Err(Trouble::new(format!("{name}: contains no certificate in PEM form")));
     }
     Ok(RootCerts::Specific(Arc::new(certificates)))
 }
@@ -137,7 +144,7 @@ fn get(agent: &Agent, url: &str, job_token: Option<&str>, deadline: Instant) -> 
         request = request.header("JOB-TOKEN", token);
     }
     let response = request.config().timeout_global(Some(left)).build().call().map_err(failed)?;
-    // An agent that follows no redirect hands it out as an answer, and it may well have a body.
+    // An agent that follows no redirect returns it as a response, and it may have a body.
     if response.status() != StatusCode::OK {
         let status = response.status();
         let hint = if status.is_redirection() {
@@ -145,14 +152,14 @@ fn get(agent: &Agent, url: &str, job_token: Option<&str>, deadline: Instant) -> 
         } else {
             ""
         };
-        return Err(Trouble::new(format!("{}: the answer is {status}{hint}", Untrusted(url))));
+        return Err(Trouble::new(format!("{}: the response is {status}{hint}", Untrusted(url))));
     }
     response.into_body().into_with_config().limit(MAX_ANSWER).read_to_vec().map_err(failed)
 }
 
 fn hint(error: &ureq::Error) -> &'static str {
     match error {
-        ureq::Error::BodyExceedsLimit(_) => "; that is no GitLab server's answer",
+        ureq::Error::BodyExceedsLimit(_) => "; that is not a GitLab server's response",
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) => CERTIFICATE,
         ureq::Error::Io(e) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => CERTIFICATE,
         _ => "",

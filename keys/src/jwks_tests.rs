@@ -54,9 +54,9 @@ fn keys_that_are_weak_or_for_something_else_are_skipped_and_told() {
         ("alg", json!("RS512"), "algorithm"),
         ("alg", json!("none"), "algorithm"),
         ("alg", json!("HS256"), "algorithm"),
-        ("kty", json!("oct"), "kind"),
+        ("kty", json!("oct"), "key type"),
         ("kid", json!(""), "kid"),
-        ("kid", json!("a\u{1b}[m"), "plain"),
+        ("kid", json!("a\u{1b}[m"), "not plain text"),
     ] {
         let good = with("kid", json!("good"));
         let judged = set(&[with(name, value.clone()), good]).unwrap();
@@ -119,7 +119,7 @@ fn points_of_the_two_curves_are_used_and_others_skipped() {
         json!({"kty": "EC", "kid": crv, "crv": crv, "x": part, "y": part})
     };
     assert_eq!(set(&[ec("P-256", 32), ec("P-384", 48)]).unwrap().keys.len(), 2);
-    for (crv, length, why) in [("P-256", 31, "31 bytes"), ("P-521", 66, "kind"), ("secp256k1", 32, "kind")] {
+    for (crv, length, why) in [("P-256", 31, "31 bytes"), ("P-521", 66, "key type"), ("secp256k1", 32, "key type")] {
         let told = set(&[ec(crv, length)]).unwrap_err();
         assert!(told.contains(why), "{told}");
     }

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Prints the keys of all servers.
 ///
 /// # Errors
-/// When the directory or one of its files cannot be read; the others' keys are printed first.
+/// If the directory or one of its files cannot be read; the keys of the others are printed first.
 pub(crate) fn print(keys_dir: &Path) -> Result<(), Trouble> {
     let failed = |e: io::Error| Trouble::new(format!("{}: {e}", keys_dir.display()));
     let mut paths: Vec<PathBuf> = std::fs::read_dir(keys_dir)

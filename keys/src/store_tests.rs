@@ -76,7 +76,7 @@ fn a_directory_that_cannot_be_written_leaves_the_old_keys() {
     std::fs::create_dir(scratch.path().join("main.json.new")).unwrap();
     std::fs::write(scratch.path().join("main.json.new/x"), "").unwrap();
     let trouble = merge(scratch.path(), &server(), vec![key("b")], false).unwrap_err();
-    assert!(trouble.to_string().contains("as they were"), "{trouble}");
+    assert!(trouble.to_string().contains("the keys are unchanged"), "{trouble}");
     assert_eq!(names(&read(scratch.path()).keys), ["a"]);
 }
 
@@ -134,6 +134,6 @@ fn an_old_file_that_cannot_be_read_is_not_overwritten() {
     // A directory in its place fails with EISDIR, for root as well.
     std::fs::create_dir(scratch.path().join("main.json")).unwrap();
     let trouble = merge(scratch.path(), &server(), vec![key("a")], false).unwrap_err();
-    assert!(trouble.to_string().contains("as they were"), "{trouble}");
+    assert!(trouble.to_string().contains("the keys are unchanged"), "{trouble}");
     assert!(scratch.path().join("main.json").is_dir());
 }

@@ -1,7 +1,7 @@
-//! What is printed: control characters escaped, and a reader that has gone away is no failure.
+//! Output to terminals: control characters are escaped, and a closed reader is not a failure.
 //!
-//! Servers' words reach these functions, and what they print reaches terminals and the journal. `println!` is not
-//! used because it panics when nobody reads any more.
+//! Text from servers reaches these functions, and their output reaches terminals and the journal.
+//! `println!` is not used because it panics when the reader has closed.
 
 use nunbird_handover::Untrusted;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ pub(crate) fn say(text: &str) {
     let _nobody_reads = std::io::stdout().write_all(plain(text, "").as_bytes());
 }
 
-/// Prints one or more lines to standard error, each behind the program's name.
+/// Prints one or more lines to standard error, each prefixed by the program's name.
 pub(crate) fn note(text: &str) {
     let _nobody_reads = std::io::stderr().write_all(plain(text, "nunbird-keys: ").as_bytes());
 }

@@ -1,16 +1,16 @@
-//! What can go wrong, and how the program ends then.
+//! Failures, and the exit status for each.
 
 use crate::terminal;
 use std::fmt;
 
-/// A failure, in lines that say what, where and how to mend it.
+/// A failure, in lines that state what failed, where, and what to do.
 #[derive(Debug)]
 pub enum Trouble {
     /// Something failed.
     Failed(String),
-    /// An argument is wrong in a way that the parser of the command line cannot see.
+    /// An argument is wrong in a way that the command line parser cannot detect.
     Usage(String),
-    /// Nothing failed, but it is too early to ask again.
+    /// Nothing failed, but it is too early to query again.
     TryLater(String),
 }
 
@@ -19,8 +19,8 @@ impl Trouble {
         Trouble::Failed(what.to_string())
     }
 
-    /// 1 for a failure, 2 for a wrong argument as clap has it, or 75 (`EX_TEMPFAIL` of sysexits.h) for a caller who
-    /// should come back later.
+    /// 1 for a failure, 2 for a wrong argument as clap uses it, or 75 (`EX_TEMPFAIL` of sysexits.h)
+    /// for a caller that should try later.
     pub fn exit_code(&self) -> u8 {
         match self {
             Trouble::Failed(_) => 1,
@@ -32,7 +32,7 @@ impl Trouble {
     /// Prints it to standard error.
     pub fn report(&self) {
         let text = self.to_string();
-        // A finding in the configuration is laid out over several lines and says itself that it is an error.
+        // A finding in the configuration spans several lines and contains the word "error" already.
         let prefix = if text.starts_with("error: ") { "" } else { "error: " };
         terminal::note(&format!("{prefix}{text}"));
     }

@@ -1,9 +1,10 @@
-//! The cleanup stage: file variables and git credentials of the job go, however it ended.
+//! The cleanup stage: removes file variables and git credentials of the job, however it ended.
 //!
-//! gitlab-runner removes them itself only when a job ends in order ([`credentials`]); a cancelled
-//! or timed-out job leaves keys and tokens behind. The stage may run several times for one job, beside itself and
-//! beside a stage that has not ended yet, and when nothing was ever made. It never follows a symbolic link.
-//! What it prints goes to gitlab-runner's own log. Build directories are kept and removed by `upkeep`.
+//! gitlab-runner removes them itself only when a job ends normally ([`credentials`]); a cancelled
+//! or timed-out job leaves keys and tokens behind. The stage may run several times for one job,
+//! beside another cleanup and beside a stage that has not ended yet, and when no directory was ever
+//! created. It never follows a symbolic link. gitlab-runner writes its output to its own log.
+//! `upkeep` keeps or removes build directories.
 
 use crate::fled::Mark;
 use crate::{credentials, upkeep};
@@ -11,7 +12,7 @@ use nunbird_handover::{Handover, Task};
 use nunbird_stage::directory::Directory;
 use nunbird_stage::{Patience, Trouble, Verdict, tell};
 
-/// Removes credentials, then what the site's rules say of build directories.
+/// Removes credentials, then the build directories that the site's rules select.
 pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
     let workspace = &handover.workspace;
     let Some(root) = Directory::data_dir(&workspace.builds_root, handover.account.uid)? else {
@@ -26,15 +27,15 @@ pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
     Ok(Verdict::Success)
 }
 
-/// Ends what the job left running on this host and carries this mark.
+/// Ends the processes that the job left on this host and that carry this mark.
 pub(crate) fn end_processes(mark: &Mark, patience: Patience) {
     let (found, left) = mark.end(patience);
     match (found, left) {
         (0, _) => {}
-        (_, 0) => tell(&format!("ended {found} processes that the job left")),
+        (_, 0) => tell(&format!("ended {found} processes that the job left behind")),
         _ => tell(&format!(
-            "{left} processes that the job left do not end, not even by KILL; they may wait for a file system that does not \
-             answer"
+            "{left} processes that the job left behind do not end, not even by KILL; they may be \
+             waiting for a file system that does not respond"
         )),
     }
 }

@@ -1,13 +1,15 @@
-//! Processes that left the session of their stage: daemons (`setsid`, double forks) and what they started.
+//! Processes that left the session of their stage: daemons (`setsid`, double forks) and their
+//! descendants.
 //!
-//! Each process of a job inherits the job's mark, `NUNBIRD_DECISION_ID` with its 128 random bits, in its environment, which
-//! the account may read of its own processes (proc_pid_environ(5)). So they are found wherever they went, and no other process of
-//! the account is touched. What a process does to its own environment cannot be helped without a cgroup: one that left the
-//! session and started another program with an empty environment is not found.
+//! Each process of a job inherits the job's mark, `NUNBIRD_DECISION_ID` with its 128 random bits,
+//! in its environment, which an account may read for its own processes (proc_pid_environ(5)). So
+//! these processes are found wherever they went, and no other process of the account is touched. A
+//! process that hides its mark cannot be found without a cgroup: one that left the session and
+//! started another program with an empty environment.
 //!
-//! Killing alone loses against processes that fork faster than they are looked up, so they are stopped first: a stopped
-//! process makes no new ones. Numbers of processes are given out in a circle, so the number that has just been read is not
-//! another's by the time that it is signalled.
+//! Killing alone loses against processes that fork faster than they are looked up, so they are
+//! stopped first: a stopped process does not fork. The kernel hands out pids in a circle, so a pid
+//! that has just been read does not belong to another process by the time that it is signalled.
 
 use crate::session::{Stat, stat};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -18,18 +20,19 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-/// How long a daemon that a job left gets from `TERM` to `KILL` at most: the runner's slot waits for it.
+/// The longest time from `TERM` to `KILL` for a daemon that a job left behind: the runner's slot is
+/// blocked meanwhile.
 const GRACE: Duration = Duration::from_secs(10);
-/// Between two looks while processes end.
+/// Between two scans while processes end.
 const LOOK: Duration = Duration::from_millis(20);
-/// How many looks a round of stopping takes at most.
+/// The most scans in a round of stopping.
 const ROUNDS: usize = 200;
 
 /// The mark of one job.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
     variable: Vec<u8>,
-    /// The name of a variable of processes that are spared, and `=`.
+    /// The name of a variable and `=`; processes with this variable are spared.
     spared: Option<Vec<u8>>,
 }
 
@@ -39,17 +42,19 @@ impl Mark {
         Mark { variable, spared: None }
     }
 
-    /// The same but for processes that have this variable.
+    /// The same, except for processes that have this variable.
     pub(crate) fn without(&self, variable: &str) -> Self {
         Mark { spared: Some(format!("{variable}=").into_bytes()), ..self.clone() }
     }
 
-    /// Asks every process that carries the mark to end, but those of a session that has been asked: many programs take a
-    /// second `TERM` for more than the first. How many there are.
+    /// Asks every process that carries the mark to end, except those of a session that has been
+    /// asked already: many programs treat a second `TERM` differently from the first. Returns the
+    /// number of processes.
     pub(crate) fn ask(&self, asked: Option<Pid>) -> usize {
         self.each(|found| {
             if asked.is_none_or(|session| found.stat.session != session.as_raw()) {
-                // A stopped process acts on no signal but CONT and KILL. Failures as in `deliver`.
+                // A stopped process acts on no signal but CONT and KILL. Errors are handled as in
+                // `deliver`.
                 for signal in [Signal::SIGTERM, Signal::SIGCONT] {
                     let _ = kill(Pid::from_raw(found.pid), signal);
                 }
@@ -57,8 +62,8 @@ impl Mark {
         })
     }
 
-    /// Ends every process that carries the mark: `TERM`, some time, then [`Mark::kill`]. How many there were, and how many
-    /// are left.
+    /// Ends every process that carries the mark: `TERM`, a grace period, then [`Mark::kill`].
+    /// Returns how many there were, and how many are left.
     pub(crate) fn end(&self, patience: Patience) -> (usize, usize) {
         let found = self.ask(None);
         if found == 0 {
@@ -74,8 +79,8 @@ impl Mark {
         (found, 0)
     }
 
-    /// Stops every process that carries the mark, then kills them all, until none is left or the time is over. How many
-    /// are left.
+    /// Stops every process that carries the mark, then kills them all, until none is left or the
+    /// time is over. Returns how many are left.
     pub(crate) fn kill(&self, limit: Duration) -> usize {
         let deadline = Instant::now() + limit;
         loop {
@@ -99,8 +104,8 @@ impl Mark {
         }
     }
 
-    /// Acts on each process that carries the mark at once, the youngest first: one that forks and ends would be gone by the
-    /// end of the list. How many there are.
+    /// Acts on each process that carries the mark at once, the youngest first: one that forks and
+    /// exits would be gone by the end of the list. Returns the number of processes.
     fn each(&self, mut act: impl FnMut(&Found)) -> usize {
         let (own, own_group, uid) = (getpid().as_raw(), getpgrp().as_raw(), getuid().as_raw());
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -128,7 +133,8 @@ impl Mark {
         variables.clone().any(|variable| variable == self.variable) && !variables.any(spares)
     }
 
-    /// Whether all of a process group is the job's: its leader is, or has ended and left it to its children.
+    /// Whether all of a process group belongs to the job: its leader does, or has ended and left
+    /// the group to its children.
     fn leads(&self, group: i32) -> bool {
         stat(group).is_none_or(|leader| leader.has_ended()) || self.marks(group)
     }
@@ -137,7 +143,7 @@ impl Mark {
 /// A process that carries the mark.
 struct Found {
     pid: i32,
-    /// Whether its group can be signalled as one, which no fork in it escapes (kill(2)).
+    /// Whether its group can be signalled as a whole, which no fork in it escapes (kill(2)).
     whole_group: bool,
     stat: Stat,
 }

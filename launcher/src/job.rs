@@ -1,8 +1,9 @@
-//! The run stage: the stage's script by the configured shell, as the user, and what became of it.
+//! The run stage: runs the stage's script in the configured shell as the user, and reports the
+//! result.
 //!
-//! The shell's environment is built from nothing: the runner's script exports the job's variables itself. The
-//! script's failure is told to the runner with its exact number; success is believed only when the script has
-//! begun and nobody cancelled it.
+//! The shell's environment is built from scratch: the runner's script exports the job's variables
+//! itself. A failure of the script is reported to the runner with its exact exit code; success is
+//! reported only if the script has begun and the job was not cancelled.
 
 use crate::fled::Mark;
 use crate::relay::Stream;
@@ -34,7 +35,7 @@ pub(crate) fn run(
     patience: Patience,
 ) -> Result<Verdict, Trouble> {
     let internal = |what: &'static str| {
-        move |e: io::Error| Trouble::new(what, e, "run the job again, or tell the administrators")
+        move |e: io::Error| Trouble::new(what, e, "run the job again, or report it to the administrators")
     };
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     let script = script.ok_or_else(missing).map_err(internal("cannot read the script"))?;
@@ -48,7 +49,7 @@ pub(crate) fn run(
     enter_directory(handover);
     set_umask(handover.umask.unwrap_or(0o022));
     if let Some(bytes) = handover.site.stack {
-        rlimits::set_soft_stack(bytes).map_err(internal("cannot set the limit of the stack"))?;
+        rlimits::set_soft_stack(bytes).map_err(internal("cannot set the stack limit"))?;
     }
     let mut child = job_command::spawn(command(handover, stage), &[memory.as_fd(), tell_begun.as_fd()])
         .map_err(|e| not_started(handover, &e))?;
@@ -69,12 +70,11 @@ pub(crate) fn run(
         }
     }
     if end == End::Abandoned {
-        say(
-            "the job's processes do not end, not even by KILL; they may wait for a file system that does not answer",
-        );
+        say("the job's processes do not end, not even by KILL; they may be waiting for a file \
+             system that does not respond");
         return Ok(Verdict::BuildFailure);
     }
-    let status = child.wait().map_err(internal("cannot tell how the job ended"))?;
+    let status = child.wait().map_err(internal("cannot determine how the job ended"))?;
     verdict(handover, status, end, has_begun(begun), exit_code)
 }
 
@@ -101,9 +101,9 @@ fn not_started(handover: &Handover, error: &io::Error) -> Trouble {
             "install it on this host, or name another `shell` under [job] of the configuration"
         }
         io::ErrorKind::PermissionDenied => {
-            "it must be executable for the job's account; tell the administrators"
+            "the job's account must be allowed to execute it; report it to the administrators"
         }
-        _ => "run the job again; if that does not help, tell the administrators",
+        _ => "run the job again; if that does not help, report it to the administrators",
     };
     Trouble::at("cannot start the shell", shell, error, help)
 }
@@ -131,7 +131,7 @@ fn tell_losses(losses: [Option<Loss>; 2]) {
     }
 }
 
-/// What the runner is told.
+/// What is reported to the runner.
 fn verdict(
     handover: &Handover,
     status: ExitStatus,
@@ -150,14 +150,15 @@ fn verdict(
     }
     match code {
         0 if begun && end == End::OfItself => return Ok(Verdict::Success),
-        // A cancelled script may well end with 0, and a profile that replaces the shell ends before it.
+        // A cancelled script may well end with 0, and a profile that replaces the shell ends before
+        // the script.
         0 => {}
         code => tell_code(exit_code.as_ref(), code)?,
     }
     Ok(Verdict::BuildFailure)
 }
 
-/// As a shell counts: 128 and the number of the signal.
+/// As a shell counts: 128 plus the signal number.
 fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

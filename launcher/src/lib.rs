@@ -1,13 +1,14 @@
 //! The launcher: serves one stage of a CI job as the mapped user, without any privilege.
 //!
-//! `nunbird-auth` gives up its privilege, becomes the user for good and executes this program by descriptor.
-//! All it believes is the handover message behind descriptor 3: not its arguments, not its environment. It
-//! makes the job's directories, runs a stage's script by the configured shell or in the site's batch scheduler, or
-//! removes what a job left.
+//! `nunbird-auth` gives up its privilege, becomes the user irrevocably and executes this program by
+//! descriptor. The only input that the launcher trusts is the handover message behind descriptor 3,
+//! not its arguments and not its environment. It creates the job's directories, runs a stage's
+//! script in the configured shell or in the site's batch scheduler, or removes what a job left
+//! behind.
 //!
-//! Exit status: 0 when the stage succeeded; `build_failure` of the handover when the script failed or was
-//! cancelled; `system_failure` for everything of ours, with the reason on standard error; 2 when there is no
-//! handover to go by. One thread, no signal handlers.
+//! Exit status: 0 if the stage succeeded; `build_failure` of the handover if the script failed or
+//! was cancelled; `system_failure` for any other failure, with the reason on standard error; 2
+//! without a valid handover. One thread, no signal handlers.
 
 #![forbid(unsafe_code)]
 
@@ -34,8 +35,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// The exit status when there is no handover, and so no number from the runner: its `SYSTEM_FAILURE_EXIT_CODE`
-/// in every release so far.
+/// The exit status without a valid handover, and so without a number from the runner: the value of
+/// `SYSTEM_FAILURE_EXIT_CODE` in every release of gitlab-runner so far.
 const NO_HANDOVER: u8 = 2;
 
 const HELP: &str = "\
@@ -47,7 +48,7 @@ it needs in open files; it takes no arguments.
   --help     print this text
 ";
 
-/// The whole program; `arguments` without the program's name.
+/// The whole program; `arguments` excludes the program's name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Patience) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let status = match arguments.as_slice() {
@@ -56,7 +57,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Patience) -
         [only] if only == "--version" => print(&format!("nunbird {}\n", env!("CARGO_PKG_VERSION"))),
         [only] if only == "--help" => print(HELP),
         _ => {
-            say("takes no arguments: it is started by nunbird-auth; try `nunbird --help`");
+            say("takes no arguments: nunbird-auth starts it; try `nunbird --help`");
             NO_HANDOVER
         }
     };
@@ -90,7 +91,7 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
         Task::Prepare => prepare::prepare(&handover),
         Task::Run(stage) if !handover.site.runs(stage) => {
             say(&format!(
-                "the stage {} does not run on this host: your site has not listed it",
+                "the stage {} is not allowed on this host: it is not in your site's list",
                 Untrusted(stage)
             ));
             Ok(Verdict::Success)
@@ -102,19 +103,21 @@ fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
         Task::Cleanup | Task::Tidy => {
             let mark = Mark::of(&handover.decision_id);
             let in_allocations = handover.batch.as_ref().and_then(nunbird_batch::job_variable);
-            // First: what still runs would write into directories that go. But the end of what runs in an allocation on
-            // this host is the scheduler's to bring about: it would book a failure where it is to book a cancellation.
+            // First: processes that still run would write into directories that are being removed.
+            // But the scheduler must end what runs in an allocation on this host: otherwise it
+            // would record a failure in place of a cancellation.
             cleanup::end_processes(
                 &in_allocations.map_or(mark.clone(), |name| mark.without(&name)),
                 patience,
             );
             let verdict = cleanup::cleanup(&handover);
-            // Late: a scheduler that does not answer takes minutes, after which whoever waits for us ends us.
+            // Late: a scheduler that does not respond takes minutes, after which nunbird-auth ends
+            // this process.
             let left = handover
                 .batch
                 .as_ref()
                 .map_or(Ok(()), |batch| nunbird_batch::cleanup(&handover, batch, patience));
-            // Last: what the scheduler did not end, and what only looked as if it was in an allocation.
+            // Last: what the scheduler did not end, and what only appeared to be in an allocation.
             cleanup::end_processes(&mark, patience);
             left.and(verdict)
         }

@@ -1,4 +1,5 @@
-//! The prepare stage: the job's directories are there, private and writable, and the user is told who runs where.
+//! The prepare stage: makes sure that the job's directories exist and are private and writable, and
+//! writes the greeting.
 //!
 //! gitlab-runner calls it up to three times for a job, so everything may exist already.
 
@@ -17,7 +18,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
-/// Makes `data_dir`, `builds_dir` and `cache_dir`, tries to write, and greets.
+/// Creates `data_dir`, `builds_dir` and `cache_dir`, tests that they are writable, and writes the
+/// greeting.
 pub(crate) fn prepare(handover: &Handover) -> Result<Verdict, Trouble> {
     set_umask(0o077);
     let workspace = &handover.workspace;
@@ -41,8 +43,9 @@ pub(crate) fn prepare(handover: &Handover) -> Result<Verdict, Trouble> {
     Ok(Verdict::Success)
 }
 
-/// A job before this one may have taken the owner's permission from the directories that git and the file variables need.
-/// What cannot be opened is left to the stage that needs it: its own words say what is wrong.
+/// An earlier job may have taken the owner's permissions from the directories that git and the file
+/// variables need. A directory that cannot be opened is left to the stage that needs it, which
+/// reports what is wrong.
 fn reopen(root: &Directory, workspace: &Workspace) {
     let project = &workspace.project_dir;
     let (Some(parent), Some(name)) = (project.parent(), project.file_name()) else { return };
@@ -54,8 +57,8 @@ fn reopen(root: &Directory, workspace: &Workspace) {
     }
 }
 
-/// gitlab-runner makes `<project>.tmp` for everybody's eyes and relies on the directories above it: it holds file variables
-/// and credentials, which are not the group's.
+/// gitlab-runner makes `<project>.tmp` readable by everybody and relies on the directories above
+/// it: it holds file variables and credentials, which the group must not read either.
 fn hide_credentials(root: &Directory, workspace: &Workspace, permissions: u32) -> Result<(), Trouble> {
     let project = &workspace.project_dir;
     let (Some(parent), Some(name)) = (project.parent(), project.file_name()) else { return Ok(()) };
@@ -64,7 +67,7 @@ fn hide_credentials(root: &Directory, workspace: &Workspace, permissions: u32) -
     make_below(root, &workspace.builds_root, parent, permissions)?.make_child(&hidden).map(drop)
 }
 
-/// Makes a directory that all others lie in; one that is there may be behind a link of the account's.
+/// Creates a top directory; an existing one may be reached through a link that the account owns.
 fn make_root(path: &Path, account: &Account, permissions: u32) -> Result<Directory, Trouble> {
     let directory = match Directory::data_dir(path, account.uid)? {
         Some(directory) => directory,
@@ -86,8 +89,8 @@ fn make_root(path: &Path, account: &Account, permissions: u32) -> Result<Directo
     Ok(directory)
 }
 
-/// Parents are made inside the account's own directories only: elsewhere a missing directory is more likely a file system
-/// that is not mounted.
+/// Parents are created inside the account's own directories only: elsewhere a missing directory is
+/// more likely a file system that is not mounted.
 fn make_parents(parent: &Path, account: &Account) -> Result<(), Trouble> {
     if parent.is_dir() {
         return Ok(());
@@ -100,12 +103,12 @@ fn make_parents(parent: &Path, account: &Account) -> Result<(), Trouble> {
     }
     let nearest = parent.ancestors().find_map(|path| path.metadata().ok());
     if nearest.is_none_or(|nearest| nearest.uid() != account.uid) {
-        let cause = "it is missing, and directories are made only inside those of your own";
+        let cause = "it is missing, and directories are created only inside those that you own";
         return Err(Trouble::at(
             "cannot use",
             parent,
             cause,
-            "make it, or ask the administrators whether it is mounted",
+            "create it, or ask the administrators whether it is mounted",
         ));
     }
     DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|e| {
@@ -114,11 +117,16 @@ fn make_parents(parent: &Path, account: &Account) -> Result<(), Trouble> {
     })
 }
 
-/// Makes each directory from `root`, which is `prefix`, down to `path`.
+/// Creates each directory from `root`, which is `prefix`, down to `path`.
 fn make_below(root: &Directory, prefix: &Path, path: &Path, permissions: u32) -> Result<Directory, Trouble> {
     let mut components = path.strip_prefix(prefix).unwrap_or(Path::new("")).components();
     let first = components.next().ok_or_else(|| {
-        Trouble::at("cannot use", path, "it is not below the data directory", "tell the administrators")
+        Trouble::at(
+            "cannot use",
+            path,
+            "it is not below the data directory",
+            "report it to the administrators",
+        )
     })?;
     components.try_fold(root.make_child_with(first.as_os_str(), permissions)?, |directory, name| {
         directory.make_child_with(name.as_os_str(), permissions)

@@ -1,4 +1,5 @@
-//! The first steps: own process in order, the handover read, and the check that it is meant for us.
+//! The first steps: sets up this process, reads the handover, and checks that it is meant for this
+//! process.
 //!
 //! The descriptors are taken before anything else is opened, so that no number can be confused.
 
@@ -15,11 +16,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path};
 
-/// A handover holds a few paths and a site's environment. Anything longer is none.
+/// Bound on the handover, which holds a few paths and a site's environment.
 const LONGEST_HANDOVER: u64 = 4 << 20;
 
 const STARTED_BY: &str =
-    "nunbird is started by nunbird-auth; to run jobs, name nunbird-auth in gitlab-runner's config.toml";
+    "nunbird-auth starts nunbird; to run jobs, name nunbird-auth in gitlab-runner's config.toml";
 
 /// What `nunbird-auth` passed.
 #[derive(Debug)]
@@ -27,13 +28,14 @@ pub(crate) struct Inherited {
     pub(crate) handover: Handover,
     /// The stage's script, for [`Task::Run`].
     pub(crate) script: Option<File>,
-    /// The runner's exit-code file, where it offers one.
+    /// The runner's exit-code file, if it offers one.
     pub(crate) exit_code: Option<File>,
-    /// Where to tell what became of the stage in the batch scheduler.
+    /// Where to report the result of the stage in the batch scheduler.
     pub(crate) summary: Option<File>,
 }
 
-/// Default signals, no inspection by other processes of the user, and a name that `ps` shows.
+/// Sets default signals, forbids inspection by other processes of the user, and sets a name for
+/// `ps`.
 pub(crate) fn process_in_order() -> Result<(), Trouble> {
     let order = || -> io::Result<()> {
         process::default_signals()?;
@@ -41,7 +43,7 @@ pub(crate) fn process_in_order() -> Result<(), Trouble> {
         process::forbid_inspection()?;
         Ok(prctl::set_name(c"nunbird")?)
     };
-    order().map_err(|e| Trouble::new("cannot put the own process in order", e, "tell the administrators"))
+    order().map_err(|e| Trouble::new("cannot set up this process", e, "report it to the administrators"))
 }
 
 impl Inherited {
@@ -68,12 +70,12 @@ impl Inherited {
     }
 }
 
-/// Nothing else of this number is written to.
+/// Nothing else with this number is written to.
 fn is_for_a_summary(file: &File) -> bool {
     file.metadata().is_ok_and(|file| file.is_file() && file.len() == SUMMARY_SIZE as u64)
 }
 
-/// From its beginning: the writer's position is shared with us and stands at the end.
+/// Reads from the beginning: the offset is shared with the writer and is at the end.
 pub(crate) fn read_whole(file: &File) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > LONGEST_HANDOVER {
@@ -84,11 +86,13 @@ pub(crate) fn read_whole(file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether this process is, in every sense, the account of the handover and not root.
+/// Checks that all ids of this process are those of the handover's account, and that it is not
+/// root.
 pub(crate) fn identity_is(account: &Account) -> Result<(), Trouble> {
-    let help = "nothing was run; tell the administrators, this is a fault of Nunbird or of its installation";
+    let help =
+        "nothing was run; report it to the administrators: this is a fault of Nunbird or of its installation";
     let ids = || -> nix::Result<_> { Ok((getresuid()?, getresgid()?)) };
-    let (uids, gids) = ids().map_err(|e| Trouble::new("cannot read the own ids", e, help))?;
+    let (uids, gids) = ids().map_err(|e| Trouble::new("cannot read this process's ids", e, help))?;
     let uids = [uids.real, uids.effective, uids.saved].map(nix::unistd::Uid::as_raw);
     let gids = [gids.real, gids.effective, gids.saved].map(nix::unistd::Gid::as_raw);
     if account.uid == 0 || uids.contains(&0) {
@@ -104,7 +108,7 @@ pub(crate) fn identity_is(account: &Account) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Whether the directories lie in each other as they should and contain no `..`.
+/// Checks that the directories are nested as they should be and contain no `..`.
 pub(crate) fn paths_are_sound(workspace: &Workspace) -> Result<(), Trouble> {
     let Workspace { data_dir, builds_root, builds_dir, cache_dir, project_dir } = workspace;
     for (inner, outer) in [(builds_dir, builds_root), (cache_dir, data_dir), (project_dir, builds_dir)] {

@@ -1,9 +1,10 @@
-//! `nunbird --sudo`: the launcher's parent where sudo has changed the user, not `nunbird-auth`.
+//! `nunbird --sudo`: the launcher's parent if sudo has changed the user in place of `nunbird-auth`.
 //!
-//! sudo(8) closes every descriptor but the standard ones, so everything comes through the socket that is standard input: the
-//! order, the script, the runner's exit-code file, then one byte for each signal. This process is the user's from its
-//! first moment, and whoever starts it by hand has nothing but what they had. Its child becomes the launcher by the same
-//! steps, with the same proof, as under `nunbird-auth`.
+//! sudo(8) closes every descriptor but the standard ones, so everything comes through the socket
+//! that is standard input: the order, the script, the runner's exit-code file, then one byte for
+//! each signal. This process belongs to the user from the start, so a user who starts it by hand
+//! gains nothing. Its child becomes the launcher by the same steps, with the same checks, as under
+//! `nunbird-auth`.
 
 use crate::{NO_HANDOVER, start};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
@@ -19,8 +20,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, RawFd};
 
-const HELP: &str = "nunbird-auth starts it through sudo, where the policy has downscope = \"sudo\"; the sudoers file must \
-                    neither use a pty nor log input: see docs/sudo.md";
+const HELP: &str = "nunbird-auth starts it through sudo if the policy has downscope = \"sudo\"; \
+                    the sudoers file must neither use a pty nor log input: see docs/sudo.md";
 
 /// What came through the socket.
 struct Received {
@@ -52,10 +53,10 @@ pub(crate) fn serve() -> u8 {
 }
 
 fn receive() -> Result<Received, Trouble> {
-    // What sudo has made of the environment counts for nothing.
+    // The environment that sudo set up is ignored.
     drop(nunbird_sys::environment::take());
     start::process_in_order()?;
-    let failed = |e: &dyn std::fmt::Display| Trouble::new("no stage came by standard input", e, HELP);
+    let failed = |e: &dyn std::fmt::Display| Trouble::new("standard input did not supply a stage", e, HELP);
     let stdin = io::stdin();
     let (kinds, files) = passing::receive(stdin.as_fd()).map_err(|e| failed(&e))?;
     let mut files = files.into_iter();
@@ -70,13 +71,14 @@ fn receive() -> Result<Received, Trouble> {
 }
 
 fn run(received: Received) -> Result<Ended, Trouble> {
-    let failed = |e: io::Error| Trouble::new("cannot start the launcher", e, "tell the administrators");
+    let failed =
+        |e: io::Error| Trouble::new("cannot start the launcher", e, "report it to the administrators");
     let Received { order, script, exit_code, mut control } = received;
-    // Nothing is run for a shepherd that is gone.
+    // Nothing is run for a shepherd that has ended.
     control.read_exact(&mut [0]).map_err(failed)?;
     let launch = launch(&order, script, exit_code).map_err(failed)?;
     let watch = Watch::begin(&relay::HEEDED).map_err(failed)?;
-    // From here on what happens is not sudo's fault.
+    // A failure from here on is not sudo's fault.
     tell(&mut control, b"b");
     let parent = process::id();
     let account = &order.handover.account;
@@ -88,7 +90,7 @@ fn run(received: Received) -> Result<Ended, Trouble> {
         match launch.execute(around) {
             Ok(never) => match never {},
             Err(failure) => {
-                say(&format!("cannot start the launcher: {failure}; tell the administrators"));
+                say(&format!("cannot start the launcher: {failure}; report it to the administrators"));
                 system_failure
             }
         }
@@ -98,7 +100,7 @@ fn run(received: Received) -> Result<Ended, Trouble> {
     Ok(ended)
 }
 
-/// This very program again, without arguments: the launcher, with what it always gets.
+/// Executes this program again, without arguments: the launcher, with its usual descriptors.
 fn launch(order: &SudoOrder, script: Option<File>, exit_code: Option<File>) -> io::Result<Launch> {
     let handover = &order.handover;
     let message = exec::sealed(c"nunbird-handover", &handover.to_bytes().map_err(io::Error::other)?)?;
@@ -115,7 +117,7 @@ fn launch(order: &SudoOrder, script: Option<File>, exit_code: Option<File>) -> i
     })
 }
 
-/// The shepherd may be gone; then nobody needs to know.
+/// The shepherd may have ended; then the report is not needed.
 fn tell(control: &mut File, bytes: &[u8]) {
     let _unheard = control.write_all(bytes);
 }

@@ -1,8 +1,8 @@
-//! The loop around a running job: output, its end, and requests to cancel it.
+//! The event loop around a running job: output, its end, and requests to cancel it.
 //!
-//! Everything that can happen arrives at one poll(2): bytes of the job, room at the runner's side, and signals by
-//! signalfd(2), which the caller has blocked. Nothing in the loop blocks elsewhere, so a job can be cancelled
-//! even when nobody reads its output.
+//! All events arrive at one poll(2): bytes from the job, space on the runner's side, and signals by
+//! signalfd(2), which the caller has blocked. Nothing in the loop blocks elsewhere, so a job can be
+//! cancelled even when nothing reads its output.
 
 use crate::fled::Mark;
 use crate::relay::Stream;
@@ -16,12 +16,12 @@ use nunbird_stage::signals::Signals;
 use nunbird_stage::{Patience, Trouble};
 use std::time::{Duration, Instant};
 
-/// How a job came to its end.
+/// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Its first process ended by itself and can be waited for.
+    /// Its first process ended by itself and can be reaped.
     OfItself,
-    /// It was cancelled and can be waited for.
+    /// It was cancelled and can be reaped.
     Cancelled,
     /// It was cancelled and does not end, not even by `KILL`.
     Abandoned,
@@ -48,7 +48,7 @@ pub(crate) struct Supervisor<'fd> {
 }
 
 impl<'fd> Supervisor<'fd> {
-    /// For the job whose first process is `job`, leader of its session.
+    /// For the job whose first process is `job`, the leader of its session.
     pub(crate) fn new(
         job: Pid,
         mark: Mark,
@@ -60,10 +60,14 @@ impl<'fd> Supervisor<'fd> {
         Supervisor { job, mark, signals, out, err, patience, cancel: None, ended: None }
     }
 
-    /// Comes back when the job has ended and its output is passed on.
+    /// Returns when the job has ended and its output is passed on.
     pub(crate) fn run(&mut self) -> Result<End, Trouble> {
         let failed = |e: Errno| {
-            Trouble::new("cannot watch the job", e, "run the job again, or tell the administrators")
+            Trouble::new(
+                "cannot wait for events of the job",
+                e,
+                "run the job again, or report it to the administrators",
+            )
         };
         loop {
             self.keep_time();
@@ -75,7 +79,7 @@ impl<'fd> Supervisor<'fd> {
         }
     }
 
-    /// What the runner's side did not take, of standard output and of standard error.
+    /// The output that the runner's side did not accept, of standard output and of standard error.
     pub(crate) fn losses(&self) -> [Option<nunbird_stage::Loss>; 2] {
         [self.out.loss(), self.err.loss()]
     }
@@ -89,7 +93,7 @@ impl<'fd> Supervisor<'fd> {
             Err(Errno::EINTR) => return Ok(()),
             Err(e) => return Err(e),
         }
-        // POLLHUP and POLLERR count: reading and writing tell what they mean.
+        // POLLHUP and POLLERR count as ready: reading and writing show what they mean.
         let mut ready = fds[1..].iter().map(|fd| fd.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
         let [out, err] = interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false));
         if out {
@@ -111,7 +115,7 @@ impl<'fd> Supervisor<'fd> {
         Ok(())
     }
 
-    /// Looks without waiting for it: until the session is signalled, its number must stay taken.
+    /// Checks without reaping: until the session is signalled, its pid must not be reused.
     fn look_for_end(&mut self) -> nix::Result<()> {
         if self.ended.is_some() {
             return Ok(());
@@ -119,7 +123,7 @@ impl<'fd> Supervisor<'fd> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
         match waitid(Id::Pid(self.job), flags) {
             Ok(WaitStatus::StillAlive) => return Ok(()),
-            // EINVAL: ended by a real-time signal, which nix has no name for.
+            // EINVAL: ended by a real-time signal, for which nix has no name.
             Ok(_) | Err(Errno::EINVAL) => {}
             Err(e) => return Err(e),
         }
@@ -193,7 +197,7 @@ impl<'fd> Supervisor<'fd> {
         Some(killed + self.patience.abandon)
     }
 
-    /// Until the next thing is due.
+    /// Time until the next action is due.
     fn timeout(&self) -> PollTimeout {
         let kill = self.cancel.as_ref().filter(|cancel| cancel.killed.is_none());
         let kill = kill.map(|cancel| cancel.asked + self.patience.grace);
@@ -201,7 +205,7 @@ impl<'fd> Supervisor<'fd> {
         let now = Instant::now();
         let due = [kill, drain, self.give_up_at()].into_iter().flatten().filter(|at| *at > now).min();
         let Some(due) = due else { return PollTimeout::NONE };
-        // Rounded up: a millisecond early would only turn the loop once more.
+        // Rounded up: waking a millisecond early would only run the loop once more.
         let wait = due.duration_since(now) + Duration::from_millis(1);
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }

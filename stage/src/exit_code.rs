@@ -5,19 +5,19 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The exact number goes into the runner's file, which holds `1` from `nunbird-auth`. It is overwritten before
-/// it is cut: the runner takes an empty file for a system failure.
+/// Writes the exact code into the runner's file, which holds `1` from `nunbird-auth`. The file is
+/// overwritten before it is truncated: the runner takes an empty file as a system failure.
 pub fn tell_code(file: Option<&File>, code: i32) -> Result<(), Trouble> {
     let Some(file) = file else { return Ok(()) };
     let line = format!("{code}\n");
     let written = file.write_all_at(line.as_bytes(), 0).and_then(|()| file.set_len(line.len() as u64));
     written.map_err(|e| {
-        let what = format!("cannot tell gitlab-runner the script's exit code {code} in");
+        let what = format!("cannot report the script's exit code {code} to gitlab-runner in");
         Trouble::at(
             &what,
             Path::new("BUILD_EXIT_CODE_FILE"),
             e,
-            "tell the administrators: its file system may be full",
+            "report it to the administrators: its file system may be full",
         )
     })
 }

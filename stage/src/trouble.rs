@@ -1,23 +1,23 @@
-//! What went wrong on our side, in words for the job log.
+//! Failures of Nunbird's own, worded for the job log.
 //!
-//! A user reads it in the browser and must know what to do, or what to tell the administrators: so each
-//! names what was tried, where, why it failed and what helps.
+//! A user reads the text in the browser and must know what to do, or what to report to the
+//! administrators: so each message names what was tried, where, why it failed and what helps.
 
 use nunbird_handover::Untrusted;
 use std::fmt::{self, Display};
 use std::path::Path;
 
-/// A failure that is not the script's: the stage ends with `system_failure` and this text.
+/// A failure that the script did not cause: the stage ends with `system_failure` and this text.
 #[derive(Debug)]
 pub struct Trouble(String);
 
 impl Trouble {
-    /// `what` failed because of `cause`; `help` says what to do.
+    /// `what` failed because of `cause`; `help` is the advice to the user.
     pub fn new(what: &str, cause: impl Display, help: &str) -> Self {
         Trouble(format!("{what}: {cause}; {help}"))
     }
 
-    /// A whole sentence, with what helps.
+    /// A whole sentence that includes the advice.
     pub fn told(text: &str) -> Self {
         Trouble(text.to_owned())
     }
@@ -36,7 +36,7 @@ impl Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
-/// A path as it may be printed: users and GitLab name the directories.
+/// A path made printable: users and GitLab choose the names of directories.
 pub fn shown(path: &Path) -> String {
     Untrusted(&path.to_string_lossy()).to_string()
 }

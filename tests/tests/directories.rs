@@ -99,8 +99,8 @@ fn a_directory_that_jobs_cannot_work_in_is_refused_with_words_for_the_user() {
     for (wish, why) in [
         ("/tmp", "belongs to uid 4102"),
         ("/root/ci", "cannot"),
-        ("/opt/missing/ci", "only inside those of your own"),
-        ("/home/bob", "symbolic link of somebody else"),
+        ("/opt/missing/ci", "only inside those that you own"),
+        ("/home/bob", "symbolic link that another user owns"),
     ] {
         let job = world.job().variable("CUSTOM_CI_BUILDS_DIR", wish);
         let mut session = job.begin();

@@ -1,4 +1,4 @@
-//! Whether enough is known to call it the end, and which end it is.
+//! Decides whether enough is known to conclude the stage, and how it ended.
 
 use super::{ACCOUNTED, LAST_WORDS, Machine, Order, Output, Submission, UNWANTED};
 use crate::outcome::Outcome;
@@ -6,11 +6,12 @@ use crate::record::Record;
 use crate::state::End;
 use std::time::Duration;
 
-/// What the agent ends with when it cannot tell how the script ended. A script that ends so has a record.
+/// The agent's exit code when it cannot determine how the script ended. A script that itself ends
+/// with this code has a record.
 const UNTOLD: &str = "75";
 
 impl Machine<'_> {
-    /// Whether the scheduler has more to say that the user should read.
+    /// Whether the scheduler may report more that the user should read.
     pub(super) fn wants_detail(&self) -> bool {
         let explained = matches!(
             (self.word, &self.record),
@@ -20,7 +21,7 @@ impl Machine<'_> {
         !self.detailed && !explained && can && self.id.is_some() && self.cancel.is_none()
     }
 
-    /// Sees whether enough is known.
+    /// Concludes if enough is known.
     pub(super) fn conclude(&mut self, now: Duration) {
         if self.outcome.is_some() || self.outstanding == Some(Order::Submit) {
             return;
@@ -38,7 +39,8 @@ impl Machine<'_> {
         }
         let flowing = self.output == Output::Flowing;
         let waited = |since: Duration, most: Duration| {
-            // Output that is here is passed on, however long that takes; unless nobody wants it any more.
+            // Output that has arrived is passed on, however long that takes, unless the job was
+            // cancelled.
             let held_up = flowing && (self.cancel.is_none() || now < since + UNWANTED);
             now >= since.max(self.flowed) + most && !held_up
         };
@@ -65,7 +67,8 @@ impl Machine<'_> {
         }
     }
 
-    /// How long the files of a job that is gone are waited for. One that was cancelled need not have written any.
+    /// How long to wait for the files of a job that is gone. A cancelled job need not have written
+    /// any.
     fn last_words(&self) -> Duration {
         let expected = self.description.forgets && self.cancel.is_some();
         if expected { LAST_WORDS.min(self.limits.nfs) } else { self.limits.nfs }
@@ -95,7 +98,7 @@ impl Machine<'_> {
             (End::Failed, None) if self.began.is_some() => Outcome::Killed(end, row),
             (End::Failed, None) => Outcome::NotStarted(row),
             (End::Infeasible, None) if self.began.is_none() => Outcome::Infeasible(row),
-            // Whoever was cancelled does not end with 0 before it knows.
+            // A cancelled stage does not end with 0 before its end is known.
             (End::Failed | End::Cancelled, Some(Record { code: 0, .. })) => Outcome::Contradiction(row),
             (end, _) => Outcome::Killed(end, row),
         }

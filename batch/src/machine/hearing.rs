@@ -1,4 +1,4 @@
-//! What an answer of the scheduler changes.
+//! How a result from the scheduler changes the state.
 
 use super::{ABSENT_FOR, ACCOUNTED, Answer, Machine, Notice, Order, Row, Submission};
 use crate::cancelling::Cancel;
@@ -7,17 +7,17 @@ use crate::state::{End, State};
 use crate::template::Whole;
 use std::time::Duration;
 
-/// Of the accounting, when it has not heard yet of what the queue knows.
+/// How long to wait for the accounting to catch up with the queue.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Machine<'_> {
-    /// Whether the accounting may still come to know who cancelled.
+    /// Whether the accounting may still report who cancelled.
     fn accounting_lags(&self, now: Duration) -> bool {
         matches!(self.word, Some((End::Cancelled, at)) if now + ASK_AGAIN < at + ACCOUNTED)
     }
 
     pub(super) fn answered(&mut self, now: Duration, order: Order, answer: Answer) {
-        // That the queue does not have the job is no answer to who could not submit it.
+        // That the job is not in the queue does not explain a submission that could not be made.
         let unsubmitted = order == Order::Find && self.submission == Submission::Unclear;
         let no_word = matches!(answer, Answer::Unclear(_) | Answer::Faulty(_))
             || (unsubmitted && answer == Answer::Absent);
@@ -58,7 +58,7 @@ impl Machine<'_> {
                     cancel.answered(now, order, matches!(answer, Answer::Done));
                 }
                 let Answer::Unclear(text) = answer else { return self.pace.soon(now) };
-                // Often there is nothing to cancel any more, and only a question tells.
+                // Often there is nothing to cancel any more, and only a query shows that.
                 let told = self.pace.refused(now);
                 self.tell_silence(now, told, text);
             }
@@ -77,8 +77,8 @@ impl Machine<'_> {
             }
             (Order::Detail, Answer::Unclear(_)) => self.detailed = true,
             (_, Answer::Unclear(text)) => self.silence(now, text),
-            // An answer that does not fit its question says nothing.
-            (_, _) => self.silence(now, "an answer that makes no sense".to_owned()),
+            // A result that does not fit its order is ignored.
+            (_, _) => self.silence(now, "unexpected output of the scheduler's command".to_owned()),
         }
     }
 
@@ -130,9 +130,9 @@ impl Machine<'_> {
             State::Pending | State::Held => self.is_waiting(now, &row),
             State::Elsewhere if self.ends_by_record(now) => {}
             State::Elsewhere if self.began.is_none() => self.is_waiting(now, &row),
-            // The tag led to an id and to nothing else: what is with the id is still to be asked.
+            // The tag led to an id and nothing else: the job with this id still has to be queried.
             State::Unknown if order == Order::Find && row.state.is_empty() => self.pace.soon(now),
-            // The record is there, or the end is near: the last word is due.
+            // The record exists, or the end is near: the final state is due.
             _ => self.pace.closing(now, self.record.is_some() || state == State::Ending),
         }
         self.row = Some(row);
@@ -152,7 +152,7 @@ impl Machine<'_> {
             self.doomed = None;
             return;
         }
-        // A reason is as old as the last round of the scheduler, so a second look decides.
+        // The reason is as old as the scheduler's last cycle, so a second check decides.
         match self.doomed {
             Some(since) if now >= since + ABSENT_FOR && self.cancel.is_none() => {
                 let reason = row.reason.clone();
@@ -168,8 +168,8 @@ impl Machine<'_> {
         }
     }
 
-    /// The script has begun and the queue says that the job waits: the scheduler means to run it again. The
-    /// question may be older than the beginning, so a second look decides.
+    /// The script has begun and the queue reports the job as waiting: the scheduler is going to run
+    /// it again. The query may have begun before the script, so a second check decides.
     fn is_requeued(&mut self, now: Duration) {
         match self.doomed {
             Some(since) if now >= since + ABSENT_FOR && self.cancel.is_none() => {
@@ -184,7 +184,8 @@ impl Machine<'_> {
         }
     }
 
-    /// A queue that should not have the job does: the second look, or whether the cancel has worked.
+    /// The queue still lists a job that should be gone: check again, or see whether the cancel
+    /// worked.
     fn look_again(&mut self, now: Duration, since: Duration) {
         match self.cancel {
             Some(_) => self.pace.closing(now, true),
@@ -192,7 +193,8 @@ impl Machine<'_> {
         }
     }
 
-    /// Where the queue forgets what has ended, a record alone tells the end of a job that it does not see any more.
+    /// If the queue drops ended jobs, the record alone shows how a job ended that the queue no
+    /// longer lists.
     fn ends_by_record(&mut self, now: Duration) -> bool {
         let Some(record) = self.record.as_ref().filter(|_| self.description.forgets) else { return false };
         if self.cancel.is_some() {
@@ -220,7 +222,7 @@ impl Machine<'_> {
         }
         match self.submission {
             Submission::Unclear if self.began.is_none() => {
-                // Looked for twice, never there: it was not submitted.
+                // Looked up twice, never found: it was not submitted.
                 if self.cancel.is_some() {
                     self.gone.get_or_insert(now);
                 } else {

@@ -1,8 +1,8 @@
-//! From an argument text to options with their values.
+//! Parses an argument text into options with their values.
 //!
-//! getopt_long(3) accepts any unambiguous beginning of an option's name, so a beginning of an option that matters
-//! here is refused: otherwise `--outp=x` would pass for something unknown. Where a program has a parser of its own,
-//! only options that the description knows are taken.
+//! getopt_long(3) accepts any unambiguous prefix of an option's name, so a prefix of an option that
+//! matters here is refused: otherwise `--outp=x` would pass as an unknown option. For a program
+//! with a parser of its own, only options in the description are accepted.
 
 use super::{Options, Style};
 use nunbird_handover::{Account, Untrusted};
@@ -13,7 +13,7 @@ pub(super) struct Given {
     /// `-t`, `--time`, or `time` for an assignment.
     name: String,
     value: Option<String>,
-    /// What the value holds, where it holds several resources.
+    /// The resources in the value, if it holds several.
     parts: Vec<Part>,
     /// As it was written.
     pub(super) words: Vec<String>,
@@ -22,25 +22,25 @@ pub(super) struct Given {
 /// A resource inside a value: `walltime=1:00:00`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
-    /// With the option's: `-l walltime`.
+    /// The name with the option: `-l walltime`.
     name: String,
     key: String,
     value: Option<String>,
-    /// Whether it stands inside another one's value: `mem` in `select=2:mem=1gb`.
+    /// Whether it is inside another one's value: `mem` in `select=2:mem=1gb`.
     nested: bool,
 }
 
-/// A new value, none where the old one stays.
+/// A new value; `None` keeps the old one.
 type Change = Result<Option<String>, String>;
 
 impl Given {
-    /// Everything that it sets: name and value.
+    /// Everything that the option sets: names and values.
     pub(super) fn amounts(&self) -> impl Iterator<Item = (&String, Option<&String>)> {
         let parts = self.parts.iter().map(|part| (&part.name, part.value.as_ref()));
         std::iter::once((&self.name, self.value.as_ref())).chain(parts)
     }
 
-    /// Replaces values by what the function makes of them.
+    /// Replaces values by the function's results.
     pub(super) fn change(&mut self, new: &mut dyn FnMut(&String, &str) -> Change) -> Result<(), String> {
         if let Some(value) = new(&self.name, self.value.as_deref().unwrap_or_default())? {
             self.words = match self.name.starts_with('-') {
@@ -69,8 +69,8 @@ impl Given {
     }
 }
 
-/// Splits as a shell would. GitLab expands its own variables; `$HOME` and `$USER` are not GitLab's, and users are
-/// used to writing them, so these two are replaced, as text.
+/// Splits as a shell would. GitLab expands its own variables; `$HOME` and `$USER` are not among
+/// them, but users write them from habit, so these two are replaced, as text.
 pub(super) fn split(text: &str, account: &Account) -> Result<Vec<String>, String> {
     let words = shell_words::split(text).map_err(|_| "a quote is not closed".to_owned())?;
     let home = account.home.to_string_lossy();
@@ -86,13 +86,14 @@ pub(super) fn shown(words: &[String]) -> String {
     format!("`{}`", Untrusted(&words.join(" ")))
 }
 
-/// The next word. One that looks like an option is none: the submit command may see it otherwise than we do.
+/// The next word, as a value. A word that looks like an option is not accepted as one: the submit
+/// command may parse it differently.
 fn value_of<'a>(name: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<&'a String, String> {
     match words.next() {
         Some(value) if !value.starts_with('-') => Ok(value),
         Some(_) => Err(format!(
-            "{0} has no value; one that begins with `-` is written {0}=-…; if {0} takes none, the administrators list it \
-                 under `flags` in a copy of the scheduler's description",
+            "{0} has no value; write a value that begins with `-` as {0}=-…; if {0} takes no \
+             value, the administrators add it to `flags` in a copy of the scheduler's description",
             Untrusted(name)
         )),
         None => Err(format!("{} has no value", Untrusted(name))),
@@ -101,7 +102,7 @@ fn value_of<'a>(name: &str, words: &mut impl Iterator<Item = &'a String>) -> Res
 
 fn no_option(word: &str) -> String {
     let word = shown(&[word.to_owned()]);
-    format!("{word} is no option; only options are taken, the script is the stage's")
+    format!("{word} is not an option; only options are accepted, the script is the stage's")
 }
 
 impl Options {
@@ -148,7 +149,10 @@ impl Options {
         if !self.known().any(|known| is(&known))
             && let Some(full) = self.known().find(|known| known.starts_with(name.as_str()))
         {
-            return Err(format!("{} may mean {full}; write it in full", shown(std::slice::from_ref(&name))));
+            return Err(format!(
+                "{} may mean {full}; write the whole name",
+                shown(std::slice::from_ref(&name))
+            ));
         }
         if value.is_some() || self.flags.contains(&name) {
             self.check_space(&name, word)?;
@@ -156,14 +160,15 @@ impl Options {
         }
         let value = value_of(&name, words)?.clone();
         self.check_space(&name, &value)?;
-        // One word: where the submit command has a flag by this name, it refuses this, and would take a second word for the
-        // script and all that follows, the site's arguments and ours, for that script's.
+        // One word: if the submit command has a flag of this name, it refuses this; given two
+        // words, it would take the second one as the script, and all that follows, the site's
+        // arguments and ours, as that script's arguments.
         let words = vec![format!("{word}={value}")];
         Ok(self.given(name, Some(value), words))
     }
 
-    /// `-N2`, `-N 2`, and several letters in one word. What is written in one word stays one: `-N=2` is 2 nodes for argparse, as
-    /// `-N` and `=2` it is no number.
+    /// `-N2`, `-N 2`, and several letters in one word. What is written in one word stays one word:
+    /// `-N=2` means 2 nodes for argparse, but `-N` and `=2` is not a number.
     fn short<'a>(
         &self,
         letters: &str,
@@ -173,7 +178,7 @@ impl Options {
         let mut rest = letters.chars();
         while let Some(letter) = rest.next() {
             let name = format!("-{letter}");
-            // argparse takes `-5` and `-.5` for numbers, and so for the script.
+            // argparse takes `-5` and `-.5` as numbers, and so as the script.
             if self.style == Style::Argparse && !letter.is_ascii_alphabetic() {
                 return Err(no_option(&name));
             }
@@ -203,20 +208,21 @@ impl Options {
         Ok(())
     }
 
-    /// argparse takes a word with a space for the script, whatever it begins with, unless it knows the option: what follows, the site's
-    /// arguments and ours, would be that script's.
+    /// argparse takes a word with a space as the script, whatever it begins with, unless it knows
+    /// the option: all that follows, the site's arguments and ours, would be that script's
+    /// arguments.
     fn check_space(&self, name: &str, text: &str) -> Result<(), String> {
         if self.style != Style::Argparse || !text.contains(' ') || self.known().any(|known| known == name) {
             return Ok(());
         }
         Err(format!(
-            "{} cannot have a space in its value; if it may, the administrators list it under `values` in a copy of the \
-             scheduler's description",
+            "{} cannot have a space in its value; if it may, the administrators add it to \
+             `values` in a copy of the scheduler's description",
             Untrusted(name)
         ))
     }
 
-    /// `-pe mpi 4`. A program with a parser of its own may read an unknown word in any way.
+    /// `-pe mpi 4`. A program with a parser of its own may interpret an unknown word in any way.
     fn word<'a>(&self, word: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<Given, String> {
         if !word.starts_with('-') {
             return Err(no_option(word));
@@ -232,7 +238,7 @@ impl Options {
         }
         if !self.known().any(|known| *known == name) {
             return Err(format!(
-                "{} is not among the options that are known here; an option and its value are two words",
+                "{} is not a known option here; write an option and its value as two words",
                 shown(&[name])
             ));
         }
@@ -249,17 +255,18 @@ impl Options {
         Given { name, value, parts, words }
     }
 
-    /// `request_cpus=4`. The name may hold nothing that makes it another one, the value no second line. HTCondor takes the
-    /// names of attributes as well, `RequestCpus`, which differ in case and underscores.
+    /// `request_cpus=4`. The name may contain nothing that makes it another one, the value no
+    /// second line. HTCondor also accepts the names of attributes, `RequestCpus`, which differ in
+    /// case and underscores.
     fn assignment(&self, word: &str) -> Result<Given, String> {
         let (name, value) = word.split_once('=').ok_or_else(|| {
-            format!("{} is no assignment; only `name=value` is taken", shown(&[word.to_owned()]))
+            format!("{} is not an assignment; only `name=value` is accepted", shown(&[word.to_owned()]))
         })?;
         let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         if name.is_empty() || !name.bytes().all(plain) || value.contains(|c: char| c.is_control()) {
             return Err(format!(
-                "{} cannot be taken: its name or value is not plain",
+                "{} is not accepted: its name or value has characters that are not allowed",
                 shown(&[word.to_owned()])
             ));
         }
@@ -280,8 +287,8 @@ impl Options {
     }
 }
 
-/// `select=2:mem=1gb+1:mem=4gb,walltime=1:00:00`. Names count without regard to case, as PBS has them: to take one
-/// for another that is bounded is the safe side.
+/// `select=2:mem=1gb+1:mem=4gb,walltime=1:00:00`. Names are case-insensitive, as in PBS; taking one
+/// name for another that is limited errs on the safe side.
 fn parts(option: &str, value: &str) -> Vec<Part> {
     let part = |text: &str, nested| {
         let (key, value) = match text.split_once('=') {

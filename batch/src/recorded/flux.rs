@@ -4,7 +4,7 @@ use super::{Answer, End, Order, State, asking, is_unclear, named, record, row, s
 
 const FILE: &str = include_str!("../../tests/fixtures/schedulers/flux.txt");
 
-/// A line in the format of the description, of values as they were recorded in another one.
+/// A line in the format of the description, made of values that were recorded in another format.
 fn line(status: &str, urgency: &str, exception: &str, note: &str) -> String {
     let severity = if exception.is_empty() { "" } else { "0" };
     format!("fBqbkVD|1002|{status}|{urgency}|0|{severity}|{exception}|n1|300.0|nb7-x|{note}\n")
@@ -55,7 +55,7 @@ fn states_and_exceptions_tell_how_a_job_stands_and_ended() {
         ),
         (line("FAILED", "16", "dependency", "dependency afterok failed"), State::Ended(End::Infeasible)),
         (line("FAILED", "16", "prolog", "prolog exited with exit code=1"), State::Ended(End::Failed)),
-        // By `flux job raise`, whose severities above 0 end nothing.
+        // By `flux job raise`, whose severities above 0 do not end the job.
         (line("FAILED", "16", "foo", "because I can"), State::Ended(End::Cancelled)),
         (line("FAILED", "16", "foo", "").replace("|0|foo|", "|7|foo|"), State::Ended(End::Failed)),
         (line("CANCELED", "0", "cancel", "ci says stop"), State::Ended(End::Cancelled)),
@@ -64,7 +64,7 @@ fn states_and_exceptions_tell_how_a_job_stands_and_ended() {
     ] {
         let row = row(told(&mut asking(&flux, "nb7-x"), Order::Query, &[said(0, &line, "")]));
         assert_eq!(flux.state(&row.state), expected, "{line}");
-        // As `flux batch` printed it, and as people write times.
+        // As `flux batch` printed it, and as users write times.
         assert_eq!((row.id.as_str(), row.limit.as_str()), ("fBqbkVD", "0-00:05:00"));
     }
 }

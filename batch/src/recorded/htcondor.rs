@@ -4,7 +4,7 @@ use super::{Answer, End, Order, Said, State, asking, is_unclear, named, record, 
 
 const FILE: &str = include_str!("../../tests/fixtures/schedulers/htcondor.txt");
 
-/// The job of this cluster in a record that did not ask for owner and name, with both.
+/// The job of this cluster, from a record without owner and name, with both added.
 fn of(title: &str, cluster: u32) -> Said {
     let mut said = record(FILE, title);
     let id = format!("\"ClusterId\": {cluster},");
@@ -37,7 +37,7 @@ fn the_queue_tells_states_and_why_a_job_is_held() {
         (11, State::Pending),
         // Held by the user.
         (12, State::Held),
-        // Held by HTCondor, which the submission has it remove.
+        // Held by HTCondor; the submission asks for removal in that case.
         (13, State::Ending),
         (5, State::Ending),
     ] {
@@ -53,14 +53,15 @@ fn the_queue_tells_states_and_why_a_job_is_held() {
 #[test]
 fn the_history_tells_how_a_job_ended() {
     let condor = named("htcondor");
-    // An empty answer is an empty text.
+    // An empty result is empty output.
     let gone = || said(0, "", "");
     for (cluster, expected) in [
         (30, End::Completed),
         (31, End::Failed),
         // By a signal.
         (32, End::Failed),
-        // By its own `periodic_remove`, which is how a job of ours goes that was put back.
+        // By its own `periodic_remove`, which removes a job of ours that was put back into the
+        // queue.
         (35, End::Preempted),
     ] {
         let steps = [gone(), of("condor_history: JSON of all", cluster)];
@@ -110,7 +111,8 @@ fn jobs_without_our_owner_and_name_are_not_ours() {
 fn a_cancel_that_may_not_have_been_heard_is_repeated() {
     let condor = named("htcondor");
     let asking = asking(&condor, "nb7-x");
-    // The same words come when the queue cannot be reached: only the queue says that the job is gone.
+    // The same words are printed if the queue is unreachable: only the queue shows that the job is
+    // gone.
     let refused = said(1, "", "Couldn't find/remove all jobs in cluster 99");
     assert!(is_unclear(&asking.answer(Order::Cancel, &refused)));
     assert_eq!(words(&asking, Order::Cancel, None), "condor_rm -constraint JobBatchName == \"nb7-x\"");

@@ -4,7 +4,7 @@ use super::{Answer, End, Order, Said, State, asking, is_unclear, named, record, 
 
 const FILE: &str = include_str!("../../tests/fixtures/schedulers/pbs.txt");
 
-/// Records of selected lines do not have the two that say whose job it is.
+/// Records of selected lines lack the two that identify the owner and the job.
 fn completed(mut said: Said, name: &str) -> Said {
     let (id, rest) = said.out.split_once('\n').expect("lines");
     said.out = format!("{id}\n    Job_Name = {name}\n    Job_Owner = ann@pbshost\n{rest}");
@@ -83,7 +83,7 @@ fn the_history_tells_how_a_job_ended() {
         ("qstat -x -f walltime (selected)", End::TimedOut, "-29"),
         ("qstat -x -f qdel-running (selected)", End::Cancelled, "271"),
         ("qstat -x -f qdel-held (selected)", End::Cancelled, ""),
-        // PBS lost the output and says that all is well: the job's own record is the other witness.
+        // PBS lost the output and reports success: the job's own record is the other witness.
         ("qstat -x -f bad-output-dir (selected)", End::Completed, "0"),
     ] {
         let steps = [gone(), completed(record(FILE, title), "nb7-x")];

@@ -123,7 +123,7 @@ fn an_answer_without_an_end_is_cut_off_in_size_and_in_time() {
         (0..50).try_for_each(|_| out.write_all(&vec![b' '; 1 << 20]))
     });
     let finished = ask(&huge);
-    finished.expect(1, "no GitLab server's answer");
+    finished.expect(1, "not a GitLab server's response");
     assert_eq!(finished.stdout, "");
     let drip = Double::start(Certificate::Good, |_, out| {
         write!(out, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")?;

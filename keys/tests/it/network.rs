@@ -55,7 +55,7 @@ fn an_answer_of_fifty_megabytes_is_cut_off() {
             Ok(())
         });
         let scene = Scene::new();
-        scene.refresh(&double).expect(1, "no GitLab server's answer");
+        scene.refresh(&double).expect(1, "not a GitLab server's response");
         assert!(sent.load(Ordering::SeqCst) < 40, "announced: {announced}");
         assert!(!scene.has_keys());
     }
@@ -179,7 +179,7 @@ fn a_key_set_that_shows_a_private_key_is_refused_loudly() {
         lost["d"] = "AQAB".into();
         gitlab(request, out, || jwks(&[jwk("a"), lost]))
     });
-    scene.refresh(&double).expect(1, "shows the private part of a key");
+    scene.refresh(&double).expect(1, "contains the private part of a key");
     assert!(!scene.has_keys());
 }
 

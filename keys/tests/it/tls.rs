@@ -51,7 +51,7 @@ fn an_expired_certificate_is_refused() {
 #[test]
 fn a_ca_file_without_a_certificate_is_told() {
     let double = ordinary(Certificate::Good);
-    refused(&Scene::new(), &double, Some("no PEM"), "holds no certificate");
+    refused(&Scene::new(), &double, Some("no PEM"), "contains no certificate");
     assert_eq!(double.connections(), 0);
 }
 

@@ -11,7 +11,7 @@ fn without_a_handover_it_says_who_starts_it() {
     let world = World::new();
     let output = world.bare(&[]);
     assert_code(&output, 2);
-    assert!(err(&output).contains("nunbird is started by nunbird-auth"), "{}", err(&output));
+    assert!(err(&output).contains("nunbird-auth starts nunbird"), "{}", err(&output));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn held(cluster: &dyn Cluster) -> Possible<()> {
 fn refused(cluster: &dyn Cluster) -> Possible<()> {
     let job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::NoSuchQueue)?);
     let ended = job.run("true");
-    ended.failed(1, "does not take the job: ");
+    ended.failed(1, "refused the job: ");
     job.cleanup().succeeded();
     Ok(())
 }
@@ -36,7 +36,7 @@ fn refused(cluster: &dyn Cluster) -> Possible<()> {
 fn too_much(cluster: &dyn Cluster) -> Possible<()> {
     let job = job(cluster, "nbt_bea").arguments(&cluster.want(Want::TooMuch)?);
     let ended = job.run("true");
-    ended.failed(1, "can never start it (");
+    ended.failed(1, "can never start the job (");
     is_over(cluster, &job.wait_for_id());
     Ok(())
 }

@@ -23,10 +23,10 @@ fn accounting_tells_who_cancelled_and_that_an_account_is_none() {
     let ended = job.run("scontrol -o show job $SLURM_JOB_ID | grep -o 'TimeLimit=[^ ]*'");
     ended.succeeded();
     assert_eq!(ended.text(), "TimeLimit=00:02:00\n");
-    assert!(ended.err.contains("which nobody asked for (QOSMaxWallDurationPerJobLimit)"), "{}", ended.err);
+    assert!(ended.err.contains("which Nunbird chose (QOSMaxWallDurationPerJobLimit)"), "{}", ended.err);
     assert_eq!(job.submitted(), 2);
     let job = slurm.job("nbt_ann").arguments("-A science --qos=short --time=10");
-    job.run("true").failed(1, "can never start it (QOSMaxWallDurationPerJobLimit)");
+    job.run("true").failed(1, "can never start the job (QOSMaxWallDurationPerJobLimit)");
     assert_eq!(job.submitted(), 1);
 
     limits_of_submitted_jobs_pass_by_themselves(&slurm);
@@ -54,7 +54,7 @@ fn limits_of_submitted_jobs_pass_by_themselves(slurm: &Slurm) {
     first.wait_for_state("RUNNING");
     let [mut waiting, cancelled] = [second.start("echo ran"), third.start("true")];
     for stage in [&waiting, &cancelled] {
-        stage.wait_for_word("waiting to submit: Slurm takes no more jobs of yours for now (sbatch: error: AssocMaxSubmitJobLimit");
+        stage.wait_for_word("waiting to submit: Slurm accepts no more of your jobs for now (sbatch: error: AssocMaxSubmitJobLimit");
     }
     // Nothing of it is with Slurm that would have to be cancelled there.
     cancelled.signal(nix::sys::signal::Signal::SIGTERM);

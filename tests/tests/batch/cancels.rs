@@ -99,11 +99,11 @@ fn a_request_to_cancel_during_the_submission_leaves_no_job() {
         let stage = job.start("sleep 100");
         job.wait_for_stop();
         stage.signal(Signal::SIGTERM);
-        stage.wait_for_word("cancelled: the scheduler's job is being ended");
+        stage.wait_for_word("cancelled: ending the scheduler's job");
         job.let_go();
         let ended = stage.finish();
         assert_eq!(ended.status, Some(110), "{stop:?}: {}", ended.err);
-        assert!(ended.err.contains("cancelled by the request of gitlab-runner"), "{stop:?}: {}", ended.err);
+        assert!(ended.err.contains("cancelled at the request of gitlab-runner"), "{stop:?}: {}", ended.err);
         assert_eq!(job.left(), 0, "{stop:?}");
     }
 }
@@ -123,7 +123,7 @@ fn a_suspended_job_is_waited_for_and_can_be_cancelled() {
     }
     let [one, other] = stages;
     other.signal(Signal::SIGTERM);
-    other.finish().failed(1, "cancelled by the request of gitlab-runner");
+    other.finish().failed(1, "cancelled at the request of gitlab-runner");
     assert_eq!(cancelled.left(), 0);
     std::fs::write(waited.home().join("resumed"), "").expect("a file");
     slurm.admin(&format!("scontrol resume {}", waited.id().expect("an id")));
@@ -145,6 +145,6 @@ fn a_launcher_that_is_stopped_while_it_asks_for_all_does_not_keep_the_others_fro
     let stage = job.start("touch \"$HOME/alone\"; sleep 100");
     job.wait_for_file("alone");
     stage.signal(Signal::SIGTERM);
-    stage.finish().failed(143, "cancelled by the request of gitlab-runner");
+    stage.finish().failed(143, "cancelled at the request of gitlab-runner");
     assert_eq!(job.left(), 0);
 }

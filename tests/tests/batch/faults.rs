@@ -143,6 +143,6 @@ fn a_named_pipe_among_a_stages_files_holds_nobody_up() {
     let stage = job.stage_directory();
     slurm.as_user("nbt_bea", &format!("cd {} && rm ending intent && mkfifo intent", stage.display()));
     // What a cleanup cannot read it tells, and keeps.
-    job.cleanup().system_failed("no regular file");
+    job.cleanup().system_failed("not a regular file");
     assert!(stage.exists());
 }

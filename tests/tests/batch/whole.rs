@@ -202,7 +202,7 @@ fn a_scheduler_that_the_site_describes_is_used_by_its_name() {
     world.write_file("/etc/nunbird/ours.toml", &description, "nbt_runner", 0o644);
     let refused = job().run();
     assert_eq!(refused.status, Status::failed(Reason::SystemFailure), "{}", refused.log());
-    assert!(refused.log().contains("root's that nobody else may write"), "{}", refused.log());
+    assert!(refused.log().contains("owned by root and not writable by anybody else"), "{}", refused.log());
 }
 
 #[needs(root)]

@@ -137,5 +137,5 @@ fn a_submission_that_fails_by_the_schedulers_own_fault_is_repeated_and_then_the_
     assert!(play.now.as_secs() < 120, "{:?}", play.now);
     let ending = play.machine.outcome().expect("an end").ending(None, "Slurm");
     assert_eq!(ending.verdict, Told::SystemFailure);
-    assert!(ending.text.contains("Slurm cannot take jobs at present: I/O error"), "{}", ending.text);
+    assert!(ending.text.contains("Slurm cannot accept jobs at present: I/O error"), "{}", ending.text);
 }

@@ -42,5 +42,5 @@ fn a_job_that_stays_in_the_queue_after_its_cancel_is_asked_about_ever_more_seldo
         );
     }
     let words = requeued.machine.outcome().expect("an end").ending(None, "Slurm").text;
-    assert!(words.contains("Slurm still says PENDING"), "{words}");
+    assert!(words.contains("Slurm still reports PENDING"), "{words}");
 }

@@ -133,7 +133,7 @@ fn a_time_is_cut_where_it_stands_and_in_the_form_of_its_scheduler() {
         let result = under_bounds(scheduler, text).expect(text);
         assert_eq!(result.words.join(" "), expected, "{scheduler}");
         assert!(
-            result.has_time && result.remarks.iter().any(|remark| remark.contains("cut to")),
+            result.has_time && result.remarks.iter().any(|remark| remark.contains("reduced to")),
             "{scheduler} {text}"
         );
     }
