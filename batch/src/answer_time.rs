@@ -4,7 +4,7 @@
 //! it. So a query gets a short timeout as long as the scheduler is not known to be slow, and now
 //! and then a longer one in case it is.
 
-use super::news::Order;
+use super::messages::Order;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ impl AnswerTime {
 #[cfg(test)]
 mod tests {
     use super::{AnswerTime, LONG, SHORT, SUBMISSION};
-    use crate::news::Order;
+    use crate::messages::Order;
     use std::time::Duration;
 
     #[test]

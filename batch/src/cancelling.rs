@@ -5,8 +5,8 @@
 //! beside it, so the sequence here takes well below that. The cleanup continues where it stopped.
 
 use super::description::Description;
-use super::news::Order;
-use super::outcome::Why;
+use super::messages::Order;
+use super::outcome::CancelReason;
 use std::time::Duration;
 
 /// From the scheduler's cancel command to its kill command: sites give a job 30 seconds after TERM
@@ -25,7 +25,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(16);
 
 #[derive(Debug)]
 pub(crate) struct Cancel {
-    pub(crate) why: Why,
+    pub(crate) why: CancelReason,
     asked: Duration,
     hurried: bool,
     signalled: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Cancel {
 }
 
 impl Cancel {
-    pub(crate) fn new(now: Duration, why: Why) -> Self {
+    pub(crate) fn new(now: Duration, why: CancelReason) -> Self {
         Cancel {
             why,
             asked: now,
@@ -136,7 +136,8 @@ mod tests {
     fn orders(grace: u64, runs: bool) -> Vec<(Order, u64)> {
         let (slurm, grace) = (slurm(), Duration::from_secs(grace));
         let asked = Duration::from_secs(1000);
-        let (mut cancel, mut now, mut orders) = (Cancel::new(asked, Why::Asked), asked, Vec::new());
+        let (mut cancel, mut now, mut orders) =
+            (Cancel::new(asked, CancelReason::Requested), asked, Vec::new());
         while !cancel.given_up(now) {
             match cancel.order(now, grace, runs, &slurm) {
                 Some(order) => {
@@ -162,7 +163,8 @@ mod tests {
     #[test]
     fn a_scheduler_that_is_away_is_asked_ever_more_seldom_and_at_once_when_it_is_back() {
         let (slurm, asked) = (slurm(), Duration::from_secs(1000));
-        let (mut cancel, mut now, mut times) = (Cancel::new(asked, Why::Asked), asked, Vec::new());
+        let (mut cancel, mut now, mut times) =
+            (Cancel::new(asked, CancelReason::Requested), asked, Vec::new());
         while !cancel.given_up(now) {
             if let Some(order) = cancel.order(now, Duration::ZERO, false, &slurm) {
                 assert_eq!(order, Order::Cancel);

@@ -25,7 +25,7 @@ const HURRIED: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct CommandLine {
     pub(crate) words: Vec<String>,
     /// Standard input; empty if `None`.
     pub(crate) input: Option<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Call {
 
 /// A running command.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningCommand {
     child: Child,
     out: File,
     err: File,
@@ -44,16 +44,16 @@ pub(crate) struct Running {
 
 /// How it ended.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct CommandOutput {
     /// `None` if it was killed, or printed more than the bound on output.
     pub(crate) status: Option<ExitStatus>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Running {
+impl RunningCommand {
     pub(crate) fn start(
-        call: &Call,
+        call: &CommandLine,
         bin: Option<&Path>,
         environment: &[(OsString, OsString)],
         time: Duration,
@@ -82,7 +82,7 @@ impl Running {
         command.stdout(out.try_clone()?).stderr(err.try_clone()?);
         let child = job_command::spawn(command, &[])?;
         let begun = Instant::now();
-        Ok(Running { child, out, err, begun, deadline: begun + time, late: false })
+        Ok(RunningCommand { child, out, err, begun, deadline: begun + time, late: false })
     }
 
     /// Time since its start.
@@ -96,7 +96,7 @@ impl Running {
     }
 
     /// The result once it has ended. A command that exceeds its time is killed.
-    pub(crate) fn ended(&mut self) -> io::Result<Option<Said>> {
+    pub(crate) fn ended(&mut self) -> io::Result<Option<CommandOutput>> {
         let Some(status) = self.child.try_wait()? else {
             if Instant::now() >= self.deadline {
                 self.late = true;
@@ -107,7 +107,7 @@ impl Running {
         };
         let whole = self.out.metadata()?.len() <= LONGEST_ANSWER;
         let status = (whole && !self.late).then_some(status);
-        Ok(Some(Said { status, out: text(&mut self.out)?, err: text(&mut self.err)? }))
+        Ok(Some(CommandOutput { status, out: text(&mut self.out)?, err: text(&mut self.err)? }))
     }
 
     /// When its time is over.
@@ -138,21 +138,21 @@ fn text(file: &mut File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Call, Running, Said};
+    use super::{CommandLine, CommandOutput, RunningCommand};
     use std::time::{Duration, Instant};
 
-    fn said(words: &[&str], time: Duration) -> Said {
-        told(words, None, time)
+    fn output(words: &[&str], time: Duration) -> CommandOutput {
+        run_to_end(words, None, time)
     }
 
-    fn told(words: &[&str], input: Option<&str>, time: Duration) -> Said {
+    fn run_to_end(words: &[&str], input: Option<&str>, time: Duration) -> CommandOutput {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        let call = Call { words, input: input.map(str::to_owned) };
-        let mut running = Running::start(&call, Some("/bin".as_ref()), &[], time).expect("start");
+        let call = CommandLine { words, input: input.map(str::to_owned) };
+        let mut running = RunningCommand::start(&call, Some("/bin".as_ref()), &[], time).expect("start");
         let end = Instant::now() + Duration::from_secs(10);
         loop {
-            if let Some(said) = running.ended().expect("wait") {
-                return said;
+            if let Some(output) = running.ended().expect("wait") {
+                return output;
             }
             assert!(Instant::now() < end, "it does not end");
             std::thread::yield_now();
@@ -161,9 +161,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_collected_with_its_status() {
-        let said = said(&["sh", "-c", "echo a; echo b >&2; exit 3"], Duration::from_secs(5));
-        assert_eq!((said.out.as_str(), said.err.as_str()), ("a\n", "b\n"));
-        assert_eq!(said.status.and_then(|status| status.code()), Some(3));
+        let output = output(&["sh", "-c", "echo a; echo b >&2; exit 3"], Duration::from_secs(5));
+        assert_eq!((output.out.as_str(), output.err.as_str()), ("a\n", "b\n"));
+        assert_eq!(output.status.and_then(|status| status.code()), Some(3));
     }
 
     #[test]
@@ -175,47 +175,48 @@ mod tests {
             .expect("its mode");
         let words = ["/bin/sh", "-c", "pjstat"].map(str::to_owned).to_vec();
         let environment = [("PATH".into(), "/usr/bin:/bin".into())];
-        let call = Call { words, input: None };
+        let call = CommandLine { words, input: None };
         let mut running =
-            Running::start(&call, Some(bin.path()), &environment, Duration::from_secs(600)).expect("start");
-        let said = loop {
-            if let Some(said) = running.ended().expect("wait") {
-                break said;
+            RunningCommand::start(&call, Some(bin.path()), &environment, Duration::from_secs(600))
+                .expect("start");
+        let output = loop {
+            if let Some(output) = running.ended().expect("wait") {
+                break output;
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        assert_eq!(said.out, "found\n", "{}", said.err);
+        assert_eq!(output.out, "found\n", "{}", output.err);
     }
 
     #[test]
     fn a_question_that_a_cancel_waits_for_is_cut_short() {
         let words = ["sleep", "600"].map(str::to_owned).to_vec();
-        let call = Call { words, input: None };
-        let mut running =
-            Running::start(&call, Some("/bin".as_ref()), &[], Duration::from_secs(600)).expect("start");
+        let call = CommandLine { words, input: None };
+        let mut running = RunningCommand::start(&call, Some("/bin".as_ref()), &[], Duration::from_secs(600))
+            .expect("start");
         running.hurry();
-        let said = loop {
-            if let Some(said) = running.ended().expect("wait") {
-                break said;
+        let output = loop {
+            if let Some(output) = running.ended().expect("wait") {
+                break output;
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        assert!(said.status.is_none());
+        assert!(output.status.is_none());
     }
 
     #[test]
     fn a_command_reads_its_input_and_without_one_finds_none() {
         let time = Duration::from_secs(5);
         let long = "a line\n".repeat(100_000);
-        assert_eq!(told(&["cat"], Some(&long), time).out, long);
-        assert_eq!(told(&["cat"], None, time).out, "");
+        assert_eq!(run_to_end(&["cat"], Some(&long), time).out, long);
+        assert_eq!(run_to_end(&["cat"], None, time).out, "");
     }
 
     #[test]
     fn a_command_that_does_not_end_is_killed_with_its_children_and_says_nothing() {
         let begin = Instant::now();
-        let said = said(&["sh", "-c", "sleep 20 & wait"], Duration::from_millis(50));
-        assert!(said.status.is_none());
+        let output = output(&["sh", "-c", "sleep 20 & wait"], Duration::from_millis(50));
+        assert!(output.status.is_none());
         assert!(begin.elapsed() < Duration::from_secs(5));
     }
 }

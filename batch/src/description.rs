@@ -136,8 +136,8 @@ impl Submit {
     }
 
     /// Whether a failed command of the first form is repeated in the second form.
-    pub(crate) fn has_other_form(&self, said: &str) -> bool {
-        self.then.is_some() && self.disabled.iter().any(|pattern| pattern.0.is_match(said))
+    pub(crate) fn has_other_form(&self, output: &str) -> bool {
+        self.then.is_some() && self.disabled.iter().any(|pattern| pattern.0.is_match(output))
     }
 }
 
@@ -194,7 +194,7 @@ pub(crate) struct LogLines {
 
 impl LogLines {
     /// Whether the scheduler reports that it ended the job for its memory use.
-    pub(crate) fn says_out_of_memory(&self, log: &str) -> bool {
+    pub(crate) fn reports_out_of_memory(&self, log: &str) -> bool {
         self.out_of_memory.iter().any(|pattern| pattern.0.is_match(log))
     }
 }

@@ -10,21 +10,21 @@
 //! arose.
 
 use super::answer_time::AnswerTime;
-use super::asking::Asking;
-use super::command::Running;
+use super::command::RunningCommand;
 use super::follow::{Passed, Tail};
 use super::log::Log;
 use super::machine::Machine;
-use super::news::{Answer, Event, Order, Output};
-use super::outcome::Outcome;
+use super::messages::{CommandResult, Event, Order, Output};
+use super::outcome::StageOutcome;
+use super::query_state::QueryState;
 use super::record::{Began, Record, Refused};
-use super::shared::{self, Moment, Shared, Turn, now};
+use super::shared::{self, Moment, QueryLock, Shared, now};
 use super::stage::{Intent, Stage};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nunbird_handover::Summary;
-use nunbird_stage::Trouble;
+use nunbird_stage::StageError;
 use nunbird_stage::signals::Signals;
 use std::ffi::OsString;
 use std::fs;
@@ -35,18 +35,18 @@ use std::time::{Duration, Instant};
 
 /// How often files are checked when no inotify event comes: on file systems that other hosts write
 /// to.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait for another launcher's query: a little longer than a query may take.
-const OTHERS: Duration = Duration::from_secs(35);
+const SHARED_QUERY: Duration = Duration::from_secs(35);
 /// The same for a launcher that needs the current state, because it may have a job to end.
-const OTHERS_IN_DOUBT: Duration = Duration::from_secs(5);
+const SHARED_QUERY_FRESH: Duration = Duration::from_secs(5);
 
 /// What one stage needs to run.
 pub(crate) struct Engine<'a> {
     pub(crate) stage: &'a Stage,
     pub(crate) intent: &'a Intent,
     pub(crate) machine: Machine<'a>,
-    pub(crate) asking: Asking<'a>,
+    pub(crate) queries: QueryState<'a>,
     pub(crate) bin: Option<PathBuf>,
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Seconds left to the CI job, for a time limit that nothing else set; `None` if one is set.
@@ -65,25 +65,25 @@ pub(crate) struct Engine<'a> {
     pub(crate) output_watch: Option<WatchDescriptor>,
     /// The inotify watch on the directory of shared query results.
     pub(crate) shared_watch: Option<WatchDescriptor>,
-    pub(crate) command: Option<Asked>,
+    pub(crate) command: Option<StartedCommand>,
     /// `None` if every launcher runs its own queries.
     pub(crate) shared: Option<Shared>,
     /// The order that another launcher's query may answer.
-    pub(crate) waiting: Option<Waiting>,
+    pub(crate) pending_query: Option<PendingQuery>,
     /// When the last event of the job other than output arrived.
-    pub(crate) news: Moment,
+    pub(crate) last_event: Moment,
     /// The id that is stored in the stage's files.
-    pub(crate) kept: Option<String>,
+    pub(crate) stored_id: Option<String>,
     pub(crate) log_size: Option<u64>,
-    pub(crate) looked: Option<Instant>,
-    pub(crate) asked: Option<Instant>,
+    pub(crate) checked: Option<Instant>,
+    pub(crate) cancel_requested: Option<Instant>,
     /// A second request to cancel within this time counts as the same one.
     pub(crate) repeat: Duration,
 }
 
 /// An order that waits for another launcher's query.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiting {
+pub(crate) struct PendingQuery {
     pub(crate) order: Order,
     /// The earliest start of a query whose result is accepted.
     since: Moment,
@@ -92,33 +92,33 @@ pub(crate) struct Waiting {
 
 /// A running command.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct StartedCommand {
     pub(crate) order: Order,
-    pub(crate) running: Running,
+    pub(crate) running: RunningCommand,
     /// Set if it lists all jobs of the account: when it began.
     pub(crate) for_all: Option<Moment>,
 }
 
 impl Engine<'_> {
     /// Returns when the stage's end is known and its output is passed on.
-    pub(crate) fn run(&mut self) -> Result<Outcome, Trouble> {
+    pub(crate) fn run(&mut self) -> Result<StageOutcome, StageError> {
         self.watch = self.watched();
         let failed = |e: Errno| {
-            Trouble::new(
+            StageError::new(
                 "cannot wait for events of the job",
                 e,
                 "run the job again, or report it to the administrators",
             )
         };
         loop {
-            self.look();
-            self.collect();
-            self.keep_id()?;
-            self.pass_on();
+            self.check_files();
+            self.collect_output();
+            self.store_id()?;
+            self.pass_output_on();
             while let Some(order) = self.machine.next(self.now()) {
                 self.start(order);
             }
-            self.tell();
+            self.log_notices();
             if let Some(outcome) = self.machine.outcome()
                 && self.command.is_none()
             {
@@ -129,7 +129,7 @@ impl Engine<'_> {
     }
 
     /// The result of the stage, for the audit.
-    pub(crate) fn summary(&self, outcome: &Outcome) -> Summary {
+    pub(crate) fn summary(&self, outcome: &StageOutcome) -> Summary {
         let machine = &self.machine;
         let seconds = |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).ok();
         Summary {
@@ -143,10 +143,10 @@ impl Engine<'_> {
     }
 
     /// Writes the remaining log lines, as long as the runner reads them.
-    pub(crate) fn finish(&mut self, text: &str, patience: Duration) {
+    pub(crate) fn finish(&mut self, text: &str, timeout: Duration) {
         self.log.close(&mut self.tails[1]);
-        self.tails[1].say(text);
-        let end = Instant::now() + patience;
+        self.tails[1].add_text(text);
+        let end = Instant::now() + timeout;
         while self.tails[1].fill() && Instant::now() < end {
             let mut fds = [PollFd::new(self.tails[1].sink(), PollFlags::POLLOUT)];
             if matches!(poll(&mut fds, PollTimeout::from(200_u8)), Ok(1..)) {
@@ -179,50 +179,50 @@ impl Engine<'_> {
     fn event(&mut self, event: Event) {
         let now = self.now();
         if !matches!(event, Event::Output(_)) {
-            self.news = shared::now();
+            self.last_event = shared::now();
         }
-        self.machine.take(now, event);
+        self.machine.handle(now, event);
     }
 
     /// Checks the agent's files, after an inotify event or when a second has passed.
-    fn look(&mut self) {
+    fn check_files(&mut self) {
         let events = self.watch.as_ref().and_then(|watch| watch.read_events().ok()).unwrap_or_default();
-        let due = self.looked.is_none_or(|at| at.elapsed() >= LOOK);
+        let due = self.checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL);
         if events.is_empty() && !due {
             return;
         }
         if due {
-            self.looked = Some(Instant::now());
+            self.checked = Some(Instant::now());
             // A network file system drops its cached negative lookups when the directory is opened.
             drop(fs::read_dir(self.stage.path()));
         }
         for tail in &mut self.tails {
-            tail.stir(due);
+            tail.reopen_if_grown(due);
         }
         // Much output is no reason to check the other files equally often.
         let other = [self.output_watch, self.shared_watch];
         if due || events.iter().any(|event| !other.contains(&Some(event.wd))) {
-            self.look_at_records();
+            self.check_records();
         }
         if due || events.iter().any(|event| Some(event.wd) == self.shared_watch) {
-            self.take_turn();
+            self.poll_shared_query();
         }
     }
 
-    fn look_at_records(&mut self) {
+    fn check_records(&mut self) {
         let nonce = &self.intent.nonce;
         if self.machine.began.is_none()
-            && let Some(began) = self.stage.told("began").and_then(|text| Began::parse(&text, nonce))
+            && let Some(began) = self.stage.read_text("began").and_then(|text| Began::parse(&text, nonce))
         {
             self.event(Event::Began(began));
         }
         let nonce = &self.intent.nonce;
-        if let Some(refused) = self.stage.told("refused").and_then(|text| Refused::parse(&text, nonce)) {
+        if let Some(refused) = self.stage.read_text("refused").and_then(|text| Refused::parse(&text, nonce)) {
             self.event(Event::Refused(refused));
         }
         let nonce = &self.intent.nonce;
         if self.machine.record.is_none()
-            && let Some(record) = self.stage.told("record").and_then(|text| Record::parse(&text, nonce))
+            && let Some(record) = self.stage.read_text("record").and_then(|text| Record::parse(&text, nonce))
         {
             self.event(Event::Recorded(record));
         }
@@ -231,55 +231,55 @@ impl Engine<'_> {
         if size != self.log_size {
             self.log_size = size;
             if self.machine.record.is_none() {
-                self.event(Event::Stirred);
+                self.event(Event::LogGrew);
             }
         }
     }
 
     /// Takes the result of the command that has ended.
-    fn collect(&mut self) {
-        let Some(Asked { order, running, for_all }) = &mut self.command else { return };
+    fn collect_output(&mut self) {
+        let Some(StartedCommand { order, running, for_all }) = &mut self.command else { return };
         let (order, for_all) = (*order, *for_all);
-        let said = match running.ended() {
+        let output = match running.ended() {
             Ok(None) => return,
-            Ok(Some(said)) => Ok(said),
+            Ok(Some(output)) => Ok(output),
             Err(e) => Err(e),
         };
-        if let (Ok(said), true) = (&said, order != Order::Submit) {
-            self.answer_time.took(said.status.is_some().then(|| running.age()));
+        if let (Ok(output), true) = (&output, order != Order::Submit) {
+            self.answer_time.took(output.status.is_some().then(|| running.age()));
         }
         self.command = None;
         if let (Some(asked), Some(shared)) = (for_all, &mut self.shared) {
-            match &said {
-                Ok(said) => shared.keep(asked, said),
-                Err(_) => shared.leave(),
+            match &output {
+                Ok(output) => shared.store(asked, output),
+                Err(_) => shared.release(),
             }
         }
-        let answer = match said {
-            Ok(said) if for_all.is_some() => self.asking.answer_about_all(&said),
-            Ok(said) => {
+        let result = match output {
+            Ok(output) if for_all.is_some() => self.queries.result_for_all_jobs(&output),
+            Ok(output) => {
                 if order == Order::Limits {
-                    self.limit(&said.out);
+                    self.limit(&output.out);
                 }
-                self.asking.answer(order, &said)
+                self.queries.result(order, &output)
             }
-            Err(e) => Answer::Unclear(e.to_string()),
+            Err(e) => CommandResult::Unclear(e.to_string()),
         };
-        self.hear(order, answer);
+        self.on_result(order, result);
     }
 
     /// Passes the result on as an event, unless another command of the same query must run first.
-    fn hear(&mut self, order: Order, answer: Answer) {
-        match self.asking.settle(order, answer) {
-            Some(answer) => self.event(Event::Answer(order, answer)),
+    fn on_result(&mut self, order: Order, result: CommandResult) {
+        match self.queries.finish_query(order, result) {
+            Some(result) => self.event(Event::CommandResult(order, result)),
             None => self.start(order),
         }
     }
 
-    fn keep_id(&mut self) -> Result<(), Trouble> {
-        if self.machine.id != self.kept {
-            self.kept.clone_from(&self.machine.id);
-            self.stage.keep("job", &self.kept)?;
+    fn store_id(&mut self) -> Result<(), StageError> {
+        if self.machine.id != self.stored_id {
+            self.stored_id.clone_from(&self.machine.id);
+            self.stage.store("job", &self.stored_id)?;
         }
         Ok(())
     }
@@ -287,11 +287,11 @@ impl Engine<'_> {
     /// Sets the time limit: the CI job's remaining time, but no more than the partition allows.
     fn limit(&mut self, out: &str) {
         let Some(remaining) = self.remaining.take() else { return };
-        let longest = self.asking.longest(self.partition.as_deref(), out);
+        let longest = self.queries.longest(self.partition.as_deref(), out);
         let seconds = (remaining.min(longest.unwrap_or(u64::MAX)) / 60 * 60).max(60);
-        let arguments = self.asking.time_limit(seconds);
+        let arguments = self.queries.time_limit(seconds);
         self.log.remark(&mut self.tails[1], &super::log::time_limit(seconds, longest == Some(seconds)));
-        self.asking.arguments.extend(arguments);
+        self.queries.arguments.extend(arguments);
         self.chosen_limit = Some(seconds);
     }
 
@@ -300,29 +300,29 @@ impl Engine<'_> {
             // The scheduler did not report its limits; ours applies alone.
             self.limit("");
         }
-        if !self.ask_together(order) {
-            self.run_alone(order);
+        if !self.use_shared_query(order) {
+            self.run_own_command(order);
         }
     }
 
     /// Runs the order's own command.
-    fn run_alone(&mut self, order: Order) {
-        let Some(call) = self.asking.call(order, self.machine.id.as_deref()) else {
-            return self.hear(order, Answer::Disabled);
+    fn run_own_command(&mut self, order: Order) {
+        let Some(call) = self.queries.command(order, self.machine.id.as_deref()) else {
+            return self.on_result(order, CommandResult::Disabled);
         };
         let time = self.answer_time.of(order);
-        match Running::start(&call, self.bin.as_deref(), &self.environment, time) {
-            Ok(running) => self.command = Some(Asked { order, running, for_all: None }),
-            Err(e) => self.could_not_start(order, &call.words, &e),
+        match RunningCommand::start(&call, self.bin.as_deref(), &self.environment, time) {
+            Ok(running) => self.command = Some(StartedCommand { order, running, for_all: None }),
+            Err(e) => self.on_start_failure(order, &call.words, &e),
         }
     }
 
-    fn could_not_start(&mut self, order: Order, words: &[String], error: &io::Error) {
-        let answer = self.asking.missing(order, words, error);
-        self.hear(order, answer);
+    fn on_start_failure(&mut self, order: Order, words: &[String], error: &io::Error) {
+        let result = self.queries.not_started(order, words, error);
+        self.on_result(order, result);
     }
 
-    fn pass_on(&mut self) {
+    fn pass_output_on(&mut self) {
         let expected = self.machine.record.as_ref().map(|record| record.bytes);
         let mut all = Output::All;
         for (tail, stream) in self.tails.iter_mut().zip(0..) {
@@ -336,7 +336,7 @@ impl Engine<'_> {
         self.event(Event::Output(all));
     }
 
-    fn tell(&mut self) {
+    fn log_notices(&mut self) {
         for notice in self.machine.notices() {
             self.log.notice(&mut self.tails[1], &notice, self.machine.id.as_deref());
         }
@@ -364,21 +364,21 @@ impl Engine<'_> {
             }
         }
         if self.signals.request()?.is_some() {
-            self.asked_to_cancel();
+            self.on_cancel_request();
         }
         Ok(())
     }
 
-    fn asked_to_cancel(&mut self) {
-        self.stop_waiting();
-        if let Some(Asked { order, running, .. }) = &mut self.command
+    fn on_cancel_request(&mut self) {
+        self.drop_pending_query();
+        if let Some(StartedCommand { order, running, .. }) = &mut self.command
             && !matches!(order, Order::Submit | Order::Signal | Order::Cancel | Order::Kill)
         {
             running.hurry();
         }
-        match self.asked {
+        match self.cancel_requested {
             None => {
-                self.asked = Some(Instant::now());
+                self.cancel_requested = Some(Instant::now());
                 self.log.remark(&mut self.tails[1], "cancelled: ending the scheduler's job");
                 self.event(Event::Cancel(false));
             }
@@ -392,83 +392,85 @@ impl Engine<'_> {
 
     fn timeout(&self) -> PollTimeout {
         let now = Instant::now();
-        let look = self.looked.map_or(now, |at| at + LOOK);
+        let look = self.checked.map_or(now, |at| at + CHECK_INTERVAL);
         let command = self.command.as_ref().map(|asked| asked.running.deadline());
-        let wake = self.machine.wake(self.now()).map(|at| self.clock + at);
+        let wake = self.machine.next_wakeup(self.now()).map(|at| self.clock + at);
         let due = [Some(look), command, wake].into_iter().flatten().min().unwrap_or(look);
         let wait = due.saturating_duration_since(now) + Duration::from_millis(1);
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
 
     /// Tries to answer this order by a query of all jobs; true if such a query is under way.
-    fn ask_together(&mut self, order: Order) -> bool {
+    fn use_shared_query(&mut self, order: Order) -> bool {
         if self.shared.is_none() || !matches!(order, Order::Query | Order::Find) {
             return false;
         }
         let now = now();
-        let (since, patience) = match order {
+        let (since, timeout) = match order {
             // In the second half of the time since the last event.
-            Order::Query if !self.machine.doubts() => (self.news + now.saturating_sub(self.news) / 2, OTHERS),
-            _ => (now, OTHERS_IN_DOUBT),
+            Order::Query if !self.machine.needs_fresh_state() => {
+                (self.last_event + now.saturating_sub(self.last_event) / 2, SHARED_QUERY)
+            }
+            _ => (now, SHARED_QUERY_FRESH),
         };
-        self.waiting = Some(Waiting { order, since, until: now + patience });
-        self.take_turn();
+        self.pending_query = Some(PendingQuery { order, since, until: now + timeout });
+        self.poll_shared_query();
         true
     }
 
     /// Takes another launcher's result, or the lock to run a query, if one of them is available.
-    fn take_turn(&mut self) {
-        let Some(waiting) = self.waiting else { return };
-        if self.take_answer(waiting) {
+    fn poll_shared_query(&mut self) {
+        let Some(pending_query) = self.pending_query else { return };
+        if self.take_shared_result(pending_query) {
             return;
         }
         let Some(shared) = &mut self.shared else { return };
-        match shared.turn() {
-            Turn::Theirs if now() < waiting.until => {}
+        match shared.try_lock() {
+            QueryLock::HeldByOther if now() < pending_query.until => {}
             // A stopped process must not block the others.
-            Turn::Theirs | Turn::Alone => {
-                self.waiting = None;
-                self.run_alone(waiting.order);
+            QueryLock::HeldByOther | QueryLock::Unavailable => {
+                self.pending_query = None;
+                self.run_own_command(pending_query.order);
             }
             // The previous holder may have stored a result between our check and its release of the
             // lock.
-            Turn::Ours if self.take_answer(waiting) => self.leave_turn(),
-            Turn::Ours => self.ask_for_all(waiting.order),
+            QueryLock::Acquired if self.take_shared_result(pending_query) => self.release_query_lock(),
+            QueryLock::Acquired => self.query_all_jobs(pending_query.order),
         }
     }
 
     /// Drops the order that waits for another launcher's query: something more urgent is due.
-    fn stop_waiting(&mut self) {
-        if self.waiting.take().is_some() {
-            self.machine.withdraw();
+    fn drop_pending_query(&mut self) {
+        if self.pending_query.take().is_some() {
+            self.machine.withdraw_order();
         }
     }
 
-    fn take_answer(&mut self, waiting: Waiting) -> bool {
-        let said = self.shared.as_ref().and_then(|shared| shared.answer(waiting.since));
-        let Some(said) = said else { return false };
-        self.waiting = None;
-        let answer = self.asking.answer_about_all(&said);
-        self.event(Event::Answer(waiting.order, answer));
+    fn take_shared_result(&mut self, pending_query: PendingQuery) -> bool {
+        let output = self.shared.as_ref().and_then(|shared| shared.result(pending_query.since));
+        let Some(output) = output else { return false };
+        self.pending_query = None;
+        let result = self.queries.result_for_all_jobs(&output);
+        self.event(Event::CommandResult(pending_query.order, result));
         true
     }
 
-    fn leave_turn(&mut self) {
+    fn release_query_lock(&mut self) {
         if let Some(shared) = &mut self.shared {
-            shared.leave();
+            shared.release();
         }
     }
 
-    fn ask_for_all(&mut self, order: Order) {
-        self.waiting = None;
-        let Some(call) = self.asking.call_about_all() else { return self.run_alone(order) };
+    fn query_all_jobs(&mut self, order: Order) {
+        self.pending_query = None;
+        let Some(call) = self.queries.command_for_all_jobs() else { return self.run_own_command(order) };
         let at = now();
         let time = self.answer_time.of(order);
-        match Running::start(&call, self.bin.as_deref(), &self.environment, time) {
-            Ok(running) => self.command = Some(Asked { order, running, for_all: Some(at) }),
+        match RunningCommand::start(&call, self.bin.as_deref(), &self.environment, time) {
+            Ok(running) => self.command = Some(StartedCommand { order, running, for_all: Some(at) }),
             Err(e) => {
-                self.leave_turn();
-                self.could_not_start(order, &call.words, &e);
+                self.release_query_lock();
+                self.on_start_failure(order, &call.words, &e);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! hint when to read. The number of bytes passed on is kept in a file beside them, for a launcher
 //! that continues after this one.
 
-use super::news::Output;
+use super::messages::Output;
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::write;
@@ -92,7 +92,7 @@ impl<'fd> Tail<'fd> {
 
     /// The file may have grown. A shared file system shows new data only to a process that opens
     /// the file again.
-    pub(crate) fn stir(&mut self, anew: bool) {
+    pub(crate) fn reopen_if_grown(&mut self, anew: bool) {
         self.at_end = false;
         if anew {
             self.file = None;
@@ -100,7 +100,7 @@ impl<'fd> Tail<'fd> {
     }
 
     /// Appends our own text behind what was read so far.
-    pub(crate) fn say(&mut self, text: &str) {
+    pub(crate) fn add_text(&mut self, text: &str) {
         self.lines.extend_from_slice(text.as_bytes());
     }
 
@@ -213,7 +213,7 @@ impl<'fd> Tail<'fd> {
 #[cfg(test)]
 mod tests {
     use super::{Passed, Tail};
-    use crate::news::Output;
+    use crate::messages::Output;
     use std::io::{Read, Write, pipe};
     use std::os::fd::AsFd;
 
@@ -233,15 +233,15 @@ mod tests {
         file.write_all(b"one\ntw").expect("write");
         drain(&mut tail);
         // An unterminated line is terminated before ours; a terminated one stays as it is.
-        tail.say("ours\n");
+        tail.add_text("ours\n");
         drain(&mut tail);
-        tail.say("more\n");
+        tail.add_text("more\n");
         file.write_all(b"o\nfo").expect("write");
-        tail.stir(true);
+        tail.reopen_if_grown(true);
         drain(&mut tail);
-        tail.say("last\n");
+        tail.add_text("last\n");
         file.write_all(b"ur\nfi").expect("write");
-        tail.stir(true);
+        tail.reopen_if_grown(true);
         drain(&mut tail);
         assert_eq!(tail.progress(Some(15)), Output::All);
         assert_eq!(tail.progress(Some(16)), Output::Missing);

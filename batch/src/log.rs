@@ -4,7 +4,7 @@
 //! sections"). Lines are written when something changes, and rarely otherwise.
 
 use super::follow::Tail;
-use super::news::{Notice, Row};
+use super::messages::{Notice, Row};
 use super::record::{Began, Record};
 use super::words::lines;
 use nunbird_handover::Untrusted;
@@ -29,7 +29,7 @@ impl Log {
     }
 
     pub(crate) fn remark(&self, tail: &mut Tail<'_>, text: &str) {
-        tail.say(&format!("nunbird: {text}\n"));
+        tail.add_text(&format!("nunbird: {text}\n"));
     }
 
     pub(crate) fn notice(&mut self, tail: &mut Tail<'_>, notice: &Notice, id: Option<&str>) {
@@ -37,7 +37,7 @@ impl Log {
         match notice {
             Notice::Submitted(id) => {
                 self.open = true;
-                tail.say(&format!("\x1b[0Ksection_start:{}:nunbird_queue\r\x1b[0K", epoch()));
+                tail.add_text(&format!("\x1b[0Ksection_start:{}:nunbird_queue\r\x1b[0K", epoch()));
                 self.remark(tail, &format!("{title} job {} ({})", Untrusted(id), Untrusted(&self.tag)));
             }
             Notice::Waits(row) => {
@@ -76,7 +76,7 @@ impl Log {
     /// Ends the section of the queue.
     pub(crate) fn close(&mut self, tail: &mut Tail<'_>) {
         if std::mem::take(&mut self.open) {
-            tail.say(&format!("\x1b[0Ksection_end:{}:nunbird_queue\r\x1b[0K\n", epoch()));
+            tail.add_text(&format!("\x1b[0Ksection_end:{}:nunbird_queue\r\x1b[0K\n", epoch()));
         }
     }
 }

@@ -8,15 +8,15 @@
 
 use super::cancelling::Cancel;
 use super::description::Description;
-use super::news::{Answer, Event, Limits, Notice, Order, Output, Row};
-use super::outcome::{Outcome, Why};
+use super::messages::{CommandResult, Event, Limits, Notice, Order, Output, Row};
+use super::outcome::{CancelReason, StageOutcome};
 use super::polling::Pace;
 use super::record::{Began, Record, Refused};
 use super::state::{End, State};
 use std::time::Duration;
 
-mod concluding;
-mod hearing;
+mod conclusion;
+mod results;
 #[cfg(test)]
 mod tests;
 
@@ -27,16 +27,16 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(60);
 pub(crate) const ABSENT_FOR: Duration = Duration::from_secs(5);
 /// How long the accounting may lag behind the controller (slurmdbd(8) gets its updates in batches).
 /// Only the accounting knows who cancelled.
-const ACCOUNTED: Duration = Duration::from_secs(6);
+const ACCOUNTING_LAG: Duration = Duration::from_secs(6);
 /// How long a killed job may still take to write its record.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const RECORD_GRACE: Duration = Duration::from_secs(3);
 
 /// How often a submission that failed by the scheduler's own fault is repeated; with growing
 /// pauses, over about a minute.
 const FAULTS: u8 = 5;
 
 /// How long passing on a cancelled job's last output may take.
-const UNWANTED: Duration = Duration::from_secs(10);
+const CANCELLED_OUTPUT: Duration = Duration::from_secs(10);
 
 /// Whether the scheduler has the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(crate) struct Machine<'d> {
     /// The last log line about the job.
     row: Option<Row>,
     /// The last state that the scheduler reported, and when.
-    word: Option<(End, Duration)>,
+    reported_end: Option<(End, Duration)>,
     detailed: bool,
     no_accounting: bool,
     output: Output,
@@ -78,10 +78,10 @@ pub(crate) struct Machine<'d> {
     pace: Pace,
     outstanding: Option<Order>,
     cancel: Option<Cancel>,
-    told: Option<(String, String)>,
-    told_running: bool,
+    reported: Option<(String, String)>,
+    reported_running: bool,
     notices: Vec<Notice>,
-    outcome: Option<Outcome>,
+    outcome: Option<StageOutcome>,
 }
 
 impl<'d> Machine<'d> {
@@ -107,7 +107,7 @@ impl<'d> Machine<'d> {
             record: None,
             refused: None,
             row: None,
-            word: None,
+            reported_end: None,
             detailed: false,
             no_accounting: description.accounting.is_none(),
             output: Output::Flowing,
@@ -122,19 +122,19 @@ impl<'d> Machine<'d> {
             pace: Pace::new(limits.poll, limits.seed),
             outstanding: None,
             cancel: None,
-            told: None,
-            told_running: false,
+            reported: None,
+            reported_running: false,
             notices: Vec::new(),
             outcome: None,
         }
     }
 
     /// Queries the longest time limits before the submission.
-    pub(crate) fn ask_limits(&mut self) {
+    pub(crate) fn query_limits(&mut self) {
         self.limits_left = 3;
     }
 
-    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+    pub(crate) fn outcome(&self) -> Option<&StageOutcome> {
         self.outcome.as_ref()
     }
 
@@ -143,7 +143,7 @@ impl<'d> Machine<'d> {
     }
 
     /// Whether the state may have changed since the last query, so that only a new one counts.
-    pub(crate) fn doubts(&self) -> bool {
+    pub(crate) fn needs_fresh_state(&self) -> bool {
         self.absent_since.is_some()
             || self.doomed.is_some()
             || self.cancel.is_some()
@@ -151,38 +151,38 @@ impl<'d> Machine<'d> {
     }
 
     /// The order is not carried out; it is issued again when nothing more urgent is due.
-    pub(crate) fn withdraw(&mut self) {
+    pub(crate) fn withdraw_order(&mut self) {
         self.outstanding = None;
     }
 
     /// When [`Machine::next`] may return an order without any event.
-    pub(crate) fn wake(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn next_wakeup(&self, now: Duration) -> Option<Duration> {
         let mut times = vec![
-            self.word.map(|(_, at)| at + self.limits.nfs),
-            self.word.map(|(_, at)| at + LAST_WORDS),
-            self.word.map(|(_, at)| at + ACCOUNTED),
+            self.reported_end.map(|(_, at)| at + self.limits.nfs),
+            self.reported_end.map(|(_, at)| at + RECORD_GRACE),
+            self.reported_end.map(|(_, at)| at + ACCOUNTING_LAG),
             self.gone.map(|at| at + self.limits.nfs),
         ];
         if self.outstanding.is_none() {
             times.push(self.pace.due());
             times.push(self.cancel.as_ref().map(|cancel| cancel.due(self.limits.grace)));
         }
-        if self.waits() {
+        if self.is_pending() {
             times.push(self.limits.deadline.map(|at| at.saturating_sub(DEADLINE_MARGIN)));
         }
         times.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Whether the job is, as far as is known, not running yet.
-    fn waits(&self) -> bool {
+    fn is_pending(&self) -> bool {
         let state = self.row.as_ref().map(|row| self.description.state(&row.state));
         self.began.is_none()
-            && self.word.is_none()
+            && self.reported_end.is_none()
             && matches!(state, None | Some(State::Pending | State::Held | State::Elsewhere | State::Unknown))
     }
 
     /// Handles an event.
-    pub(crate) fn take(&mut self, now: Duration, event: Event) {
+    pub(crate) fn handle(&mut self, now: Duration, event: Event) {
         match event {
             Event::Began(began) => self.has_begun(now, began),
             Event::Recorded(record) => {
@@ -193,7 +193,7 @@ impl<'d> Machine<'d> {
                 }
             }
             Event::Refused(refused) => self.refused = Some(refused),
-            Event::Stirred => self.pace.soon(now),
+            Event::LogGrew => self.pace.soon(now),
             Event::Output(output) => {
                 self.output = output;
                 if output == Output::Flowing {
@@ -203,11 +203,11 @@ impl<'d> Machine<'d> {
             Event::Cancel(again) => match &mut self.cancel {
                 Some(cancel) if again => cancel.hurry(now),
                 Some(_) => {}
-                None => self.cancel = Some(Cancel::new(now, Why::Asked)),
+                None => self.cancel = Some(Cancel::new(now, CancelReason::Requested)),
             },
-            Event::Answer(order, answer) => {
+            Event::CommandResult(order, result) => {
                 self.outstanding = None;
-                self.answered(now, order, answer);
+                self.on_result(now, order, result);
             }
         }
         self.conclude(now);
@@ -215,10 +215,10 @@ impl<'d> Machine<'d> {
 
     /// The command to run now, if any; its result must be handled before the next.
     pub(crate) fn next(&mut self, now: Duration) -> Option<Order> {
-        if self.waits() && self.cancel.is_none() {
+        if self.is_pending() && self.cancel.is_none() {
             let deadline = self.limits.deadline.map(|at| at.saturating_sub(DEADLINE_MARGIN));
             if deadline.is_some_and(|at| now >= at) {
-                self.cancel = Some(Cancel::new(now, Why::TooLate));
+                self.cancel = Some(Cancel::new(now, CancelReason::TooLate));
             }
         }
         self.conclude(now);
@@ -231,7 +231,7 @@ impl<'d> Machine<'d> {
     }
 
     fn choose(&mut self, now: Duration) -> Option<Order> {
-        if self.word.is_some() {
+        if self.reported_end.is_some() {
             let order =
                 if self.no_accounting || self.in_accounting { Order::Detail } else { Order::Accounting };
             return (self.wants_detail() && self.pace.is_due(now)).then_some(order);
@@ -244,7 +244,7 @@ impl<'d> Machine<'d> {
             // The queue's last state may be older than the agent's report.
             let state = self.row.as_ref().map(|row| self.description.state(&row.state));
             let runs = match self.began {
-                Some(_) => cancel.why != Why::Requeued,
+                Some(_) => cancel.why != CancelReason::Requeued,
                 None => matches!(state, Some(State::Running | State::Suspended)),
             };
             if let Some(order) = cancel.order(now, self.limits.grace, runs, self.description) {
@@ -281,8 +281,8 @@ impl<'d> Machine<'d> {
         if self.record.is_none() {
             self.pace.calm(now);
         }
-        if !self.told_running {
-            self.told_running = true;
+        if !self.reported_running {
+            self.reported_running = true;
             self.notices.push(Notice::Runs(began.host.clone()));
         }
         self.began = Some(began);

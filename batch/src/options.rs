@@ -15,7 +15,7 @@ mod parsing;
 #[cfg(test)]
 mod tests;
 
-use parsing::{Given, shown, split};
+use parsing::{ParsedOption, shown, split};
 
 /// The options of a submit command, as far as Nunbird must understand them. A resource inside an
 /// option's value is named by both: `-l walltime`.
@@ -126,7 +126,7 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
     all.extend(user);
     all.extend(forced);
     options.bound(&mut all, rules, &mut result.remarks)?;
-    let amounts = || all.iter().flat_map(Given::amounts);
+    let amounts = || all.iter().flat_map(ParsedOption::amounts);
     result.has_time = amounts().any(|(name, _)| options.time.contains(name));
     result.has_size = amounts().any(|(name, _)| options.nodes.contains(name) || options.size.contains(name));
     result.has_nodes = amounts().any(|(name, _)| options.nodes.contains(name));
@@ -149,11 +149,11 @@ impl Options {
     /// Removes or refuses the options that Nunbird sets.
     fn judge(
         &self,
-        given: Vec<Given>,
+        given: Vec<ParsedOption>,
         batch: &Batch,
         variable: &str,
         remarks: &mut Vec<String>,
-    ) -> Result<Vec<Given>, String> {
+    ) -> Result<Vec<ParsedOption>, String> {
         let mut kept = Vec::new();
         for one in given {
             match self.reason_against(&one) {
@@ -170,7 +170,7 @@ impl Options {
     }
 
     /// Why only Nunbird may set an option; `None` if the user may.
-    fn reason_against(&self, given: &Given) -> Option<&str> {
+    fn reason_against(&self, given: &ParsedOption) -> Option<&str> {
         let is = |owned: &String, name: &str| match owned.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
             None => owned == name,
@@ -181,7 +181,7 @@ impl Options {
     }
 
     /// Checks the site's arguments, which must not contain what Nunbird sets either.
-    fn sites(&self, list: &[String]) -> Result<Vec<Given>, String> {
+    fn sites(&self, list: &[String]) -> Result<Vec<ParsedOption>, String> {
         let all = self.parse(list)?;
         let owned = all.iter().find_map(|one| Some((one, self.reason_against(one)?)));
         owned.map_or(Ok(()), |(one, reason)| {
@@ -191,7 +191,7 @@ impl Options {
     }
 
     /// Whether two options set the same thing.
-    fn same(&self, one: &Given, other: &Given) -> bool {
+    fn same(&self, one: &ParsedOption, other: &ParsedOption) -> bool {
         let lists = [&self.time, &self.nodes, &self.memory, &self.partition, &self.account, &self.qos];
         let same = |one: &String, other: &String| {
             one == other && !self.resources.contains(one)
@@ -208,8 +208,14 @@ impl Options {
         }
     }
 
-    fn bound(&self, all: &mut [Given], rules: &Rules, remarks: &mut Vec<String>) -> Result<(), String> {
-        let says_nodes = all.iter().flat_map(Given::amounts).any(|(name, _)| self.nodes.contains(name));
+    fn bound(
+        &self,
+        all: &mut [ParsedOption],
+        rules: &Rules,
+        remarks: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let says_nodes =
+            all.iter().flat_map(ParsedOption::amounts).any(|(name, _)| self.nodes.contains(name));
         for given in all {
             if let Some(most) = rules.most_time {
                 self.cut(given, most, remarks)?;
@@ -244,7 +250,7 @@ impl Options {
     }
 
     /// Reduces a time to the limit of the site.
-    fn cut(&self, given: &mut Given, most: u64, remarks: &mut Vec<String>) -> Result<(), String> {
+    fn cut(&self, given: &mut ParsedOption, most: u64, remarks: &mut Vec<String>) -> Result<(), String> {
         let before = shown(&given.words);
         let form = self.time_form.as_deref().unwrap_or("time");
         let limit = amounts::forms(most).remove(form).unwrap_or_else(|| amounts::time(most));
@@ -285,7 +291,7 @@ impl Options {
     }
 
     /// Refuses an option that could hold a limited amount that cannot be parsed.
-    fn refuse_opaque(&self, given: &Given, rules: &Rules) -> Result<(), String> {
+    fn refuse_opaque(&self, given: &ParsedOption, rules: &Rules) -> Result<(), String> {
         for (options, bounded, what) in [
             (&self.opaque.time, rules.most_time.is_some(), "the time of jobs"),
             (&self.opaque.nodes, rules.most_nodes.is_some(), "the number of nodes"),

@@ -10,8 +10,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(2);
 /// How long the scheduler may be silent before the user is informed, and the interval of
 /// repetition.
-const TELL_AFTER: Duration = Duration::from_secs(45);
-const TELL_AGAIN: Duration = Duration::from_secs(600);
+const REPORT_AFTER: Duration = Duration::from_secs(45);
+const REPORT_AGAIN: Duration = Duration::from_secs(600);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Pace {
             closing: Duration::from_millis(250),
             retry: Duration::from_secs(1),
             silent: None,
-            tell: TELL_AFTER,
+            tell: REPORT_AFTER,
             random: seed | 1,
         }
     }
@@ -96,7 +96,7 @@ impl Pace {
     pub(crate) fn answered(&mut self) {
         self.silent = None;
         self.retry = Duration::from_secs(1);
-        self.tell = TELL_AFTER;
+        self.tell = REPORT_AFTER;
     }
 
     /// Whether the last command failed.
@@ -108,7 +108,7 @@ impl Pace {
     pub(crate) fn failed(&mut self, now: Duration) -> Option<Duration> {
         self.due = Some(now + self.jittered(self.retry));
         self.retry = (self.retry * 2).min(LONGEST_RETRY);
-        self.told(now)
+        self.due_report(now)
     }
 
     /// The scheduler did not carry out an order, which may be a result, too: a query is due soon,
@@ -116,15 +116,15 @@ impl Pace {
     pub(crate) fn refused(&mut self, now: Duration) -> Option<Duration> {
         let soon = now + self.jittered(self.retry);
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
-        self.told(now)
+        self.due_report(now)
     }
 
-    fn told(&mut self, now: Duration) -> Option<Duration> {
+    fn due_report(&mut self, now: Duration) -> Option<Duration> {
         let since = *self.silent.get_or_insert(now);
         if now.saturating_sub(since) < self.tell {
             return None;
         }
-        self.tell = now.saturating_sub(since) + TELL_AGAIN;
+        self.tell = now.saturating_sub(since) + REPORT_AGAIN;
         Some(since)
     }
 

@@ -1,7 +1,7 @@
 //! A query of the scheduler, and how its output is parsed: a line for each job, a block of lines
 //! for each job, or JSON.
 //!
-//! Pure: text comes in, fields come out. `asking.rs` decides which job is ours.
+//! Pure: text comes in, fields come out. `query_state.rs` decides which job is ours.
 
 use super::template::{Pattern, Whole, fill_with};
 use serde::Deserialize;
@@ -117,7 +117,7 @@ impl Query {
     }
 
     /// Whether an output has this field for every job that it lists completely.
-    pub(crate) fn promises(&self, field: &str) -> bool {
+    pub(crate) fn always_has(&self, field: &str) -> bool {
         match &self.form {
             Form::Lines(_) => false,
             Form::Blocks { fields, .. } => fields.contains_key(field),
@@ -195,8 +195,8 @@ fn json(jobs: &str, fields: &BTreeMap<String, Paths>, out: &str) -> Result<Vec<F
     if out.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let answer: Value = serde_json::from_str(out).map_err(|e| e.to_string())?;
-    let jobs = at(vec![(String::new(), &answer)], jobs);
+    let result: Value = serde_json::from_str(out).map_err(|e| e.to_string())?;
+    let jobs = at(vec![(String::new(), &result)], jobs);
     let read = |(key, job): &(String, &Value)| {
         let value = |path: &String| match path.as_str() {
             "@" => Some(key.clone()),

@@ -8,7 +8,7 @@
 //! query. The account's own programs could write the file as well, as they could replace everything
 //! else here; the result is trusted for that account's jobs only.
 
-use super::command::Said;
+use super::command::CommandOutput;
 use super::stage::NEITHER_LINK_NOR_PIPE;
 use nix::fcntl::{Flock, FlockArg};
 use nix::time::{ClockId, clock_gettime};
@@ -38,18 +38,18 @@ pub(crate) struct Shared {
 
 /// Which launcher runs the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    Ours,
+pub(crate) enum QueryLock {
+    Acquired,
     /// Another launcher runs it.
-    Theirs,
+    HeldByOther,
     /// This file system has no locks, or no space: every launcher runs its own queries.
-    Alone,
+    Unavailable,
 }
 
 /// A stored result. Only complete results are stored, and only those of this boot are read.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct StoredResult {
     clock: String,
     /// When the query began, in nanoseconds.
     asked: u64,
@@ -72,54 +72,56 @@ impl Shared {
     }
 
     /// The stored result, if its query began no earlier than `since`.
-    pub(crate) fn answer(&self, since: Moment) -> Option<Said> {
+    pub(crate) fn result(&self, since: Moment) -> Option<CommandOutput> {
         let mut options = OpenOptions::new();
         let file = options.read(true).custom_flags(NEITHER_LINK_NOR_PIPE).open(self.path()).ok()?;
         let mut bytes = Vec::new();
         file.take(LONGEST).read_to_end(&mut bytes).ok()?;
-        let kept: Kept = serde_json::from_slice(&bytes).ok()?;
+        let kept: StoredResult = serde_json::from_slice(&bytes).ok()?;
         let asked = Duration::from_nanos(kept.asked);
         // A time in the future comes from another clock.
         if self.clock.is_empty() || kept.clock != self.clock || asked < since || asked > now() {
             return None;
         }
         let status = kept.status.map(ExitStatus::from_raw);
-        Some(Said { status, out: kept.out, err: kept.err })
+        Some(CommandOutput { status, out: kept.out, err: kept.err })
     }
 
     /// Tries to take the lock; it is held until [`Shared::keep`] or [`Shared::leave`].
-    pub(crate) fn turn(&mut self) -> Turn {
+    pub(crate) fn try_lock(&mut self) -> QueryLock {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let path = self.directory.join(format!("{}.lock", self.name));
-        let Ok(file) = options.custom_flags(nix::libc::O_NOFOLLOW).open(path) else { return Turn::Alone };
+        let Ok(file) = options.custom_flags(nix::libc::O_NOFOLLOW).open(path) else {
+            return QueryLock::Unavailable;
+        };
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => {
                 self.lock = Some(lock);
-                Turn::Ours
+                QueryLock::Acquired
             }
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Turn::Theirs,
-            Err(_) => Turn::Alone,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => QueryLock::HeldByOther,
+            Err(_) => QueryLock::Unavailable,
         }
     }
 
     /// Releases the lock without a result.
-    pub(crate) fn leave(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.lock = None;
     }
 
     /// Stores the result for the others and releases the lock. If it cannot be stored, the others
     /// run their own queries.
-    pub(crate) fn keep(&mut self, asked: Moment, said: &Said) {
+    pub(crate) fn store(&mut self, asked: Moment, output: &CommandOutput) {
         // Released first, because the others wait for the result file: when it appears, the lock is
         // free.
-        self.leave();
-        let kept = Kept {
+        self.release();
+        let kept = StoredResult {
             clock: self.clock.clone(),
             asked: u64::try_from(asked.as_nanos()).unwrap_or(0),
-            status: said.status.map(ExitStatus::into_raw),
-            out: said.out.clone(),
-            err: said.err.clone(),
+            status: output.status.map(ExitStatus::into_raw),
+            out: output.out.clone(),
+            err: output.err.clone(),
         };
         let new = self.directory.join(format!("{}.{}", self.name, std::process::id()));
         let write = || -> io::Result<()> {
@@ -170,8 +172,8 @@ fn hash<'a>(words: impl Iterator<Item = &'a str>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shared, Turn, now};
-    use crate::command::Said;
+    use super::{QueryLock, Shared, now};
+    use crate::command::CommandOutput;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::ExitStatusExt;
     use std::path::Path;
@@ -182,8 +184,8 @@ mod tests {
         Shared::new(directory, &["squeue".to_owned(), "--user=41".to_owned()])
     }
 
-    fn said(out: &str) -> Said {
-        Said { status: Some(ExitStatus::from_raw(256)), out: out.to_owned(), err: "e\n".to_owned() }
+    fn output(out: &str) -> CommandOutput {
+        CommandOutput { status: Some(ExitStatus::from_raw(256)), out: out.to_owned(), err: "e\n".to_owned() }
     }
 
     #[test]
@@ -191,35 +193,35 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let (mut asker, other) = (shared(directory.path()), shared(directory.path()));
         let before = now();
-        assert_eq!(asker.turn(), Turn::Ours);
+        assert_eq!(asker.try_lock(), QueryLock::Acquired);
         let asked = now();
-        asker.keep(asked, &said("row\n"));
-        let heard = other.answer(before).expect("an answer");
+        asker.store(asked, &output("row\n"));
+        let heard = other.result(before).expect("an answer");
         assert_eq!((heard.out.as_str(), heard.err.as_str()), ("row\n", "e\n"));
         assert_eq!(heard.status.and_then(|status| status.code()), Some(1));
         // It was stored after this moment, but its query began earlier.
-        assert!(other.answer(asked + Duration::from_nanos(1)).is_none());
+        assert!(other.result(asked + Duration::from_nanos(1)).is_none());
         let another = Shared::new(directory.path(), &["squeue".to_owned(), "--user=42".to_owned()]);
-        assert!(another.answer(before).is_none());
+        assert!(another.result(before).is_none());
     }
 
     #[test]
     fn one_asks_at_a_time_and_nobody_waits_for_the_dead() {
         let directory = tempfile::tempdir().expect("a directory");
         let (mut one, mut other) = (shared(directory.path()), shared(directory.path()));
-        assert_eq!((one.turn(), other.turn()), (Turn::Ours, Turn::Theirs));
+        assert_eq!((one.try_lock(), other.try_lock()), (QueryLock::Acquired, QueryLock::HeldByOther));
         drop(one);
-        assert_eq!(other.turn(), Turn::Ours);
-        other.leave();
-        assert_eq!(shared(directory.path()).turn(), Turn::Ours);
-        assert_eq!(shared(&directory.path().join("none")).turn(), Turn::Alone);
+        assert_eq!(other.try_lock(), QueryLock::Acquired);
+        other.release();
+        assert_eq!(shared(directory.path()).try_lock(), QueryLock::Acquired);
+        assert_eq!(shared(&directory.path().join("none")).try_lock(), QueryLock::Unavailable);
     }
 
     #[test]
     fn an_answer_is_private_whole_and_of_this_boot() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut one = shared(directory.path());
-        one.keep(now(), &said("row\n"));
+        one.store(now(), &output("row\n"));
         let path = one.path();
         let mode = path.metadata().expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -231,14 +233,14 @@ mod tests {
         );
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).expect("a part");
-            assert!(one.answer(Duration::ZERO).is_none(), "{length}");
+            assert!(one.result(Duration::ZERO).is_none(), "{length}");
         }
         let boot = one.clock.split(' ').next().expect("a boot");
         std::fs::write(&path, whole.replace(boot, "another")).expect("another boot");
-        assert!(one.answer(Duration::ZERO).is_none());
+        assert!(one.result(Duration::ZERO).is_none());
         std::fs::write(&path, &whole).expect("the same");
-        assert!(one.answer(Duration::ZERO).is_some());
-        one.keep(now() + Duration::from_secs(9), &said("row\n"));
-        assert!(one.answer(Duration::ZERO).is_none(), "from the future");
+        assert!(one.result(Duration::ZERO).is_some());
+        one.store(now() + Duration::from_secs(9), &output("row\n"));
+        assert!(one.result(Duration::ZERO).is_none(), "from the future");
     }
 }

@@ -18,7 +18,7 @@ use super::outcome::Ending;
 use nix::fcntl::{Flock, FlockArg};
 use nunbird_handover::{Batch, Handover};
 use nunbird_stage::directory::Directory;
-use nunbird_stage::{Trouble, trouble::shown};
+use nunbird_stage::{StageError, error::shown};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -58,7 +58,7 @@ impl Stage {
         batch: &Batch,
         name: &str,
         make: bool,
-    ) -> Result<Option<Stage>, Trouble> {
+    ) -> Result<Option<Stage>, StageError> {
         let path = batch.directory.join(name);
         let directory = directory(handover, &path, make)?;
         Ok(directory.map(|directory| Stage { path, _directory: directory }))
@@ -70,7 +70,7 @@ impl Stage {
 
     /// Takes the lock, so that one launcher follows a stage; `None` if another launcher holds it. A
     /// file system without locks counts as locked.
-    pub(crate) fn lock(&self) -> Result<Option<Option<Flock<File>>>, Trouble> {
+    pub(crate) fn lock(&self) -> Result<Option<Option<Flock<File>>>, StageError> {
         let path = self.path.join("lock");
         let options = options().create(true).truncate(false).clone();
         let file = options.open(&path).map_err(|e| failed("cannot open", &path, &e))?;
@@ -81,27 +81,27 @@ impl Stage {
         }
     }
 
-    pub(crate) fn intent(&self) -> Result<Option<Intent>, Trouble> {
+    pub(crate) fn intent(&self) -> Result<Option<Intent>, StageError> {
         self.json("intent")
     }
 
-    pub(crate) fn ending(&self) -> Result<Option<Ending>, Trouble> {
+    pub(crate) fn ending(&self) -> Result<Option<Ending>, StageError> {
         self.json("ending")
     }
 
-    pub(crate) fn job(&self) -> Result<Option<String>, Trouble> {
+    pub(crate) fn job(&self) -> Result<Option<String>, StageError> {
         self.json("job")
     }
 
     /// Writes one of our values so that it is complete or absent, even after a crash of the host.
-    pub(crate) fn keep(&self, name: &str, value: &impl Serialize) -> Result<(), Trouble> {
+    pub(crate) fn store(&self, name: &str, value: &impl Serialize) -> Result<(), StageError> {
         let path = self.path.join(name);
         let bytes = serde_json::to_vec(value).map_err(|e| failed("cannot write", &path, &e.into()))?;
         self.write(name, &[&bytes])
     }
 
     /// The same for bytes.
-    pub(crate) fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), Trouble> {
+    pub(crate) fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), StageError> {
         let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
         let write = || -> io::Result<()> {
             let mut file = options().create(true).truncate(true).open(&new)?;
@@ -116,7 +116,7 @@ impl Stage {
     }
 
     /// Creates an empty file that does not exist yet; the agent and the scheduler append to it.
-    pub(crate) fn touch(&self, name: &str) -> Result<(), Trouble> {
+    pub(crate) fn touch(&self, name: &str) -> Result<(), StageError> {
         let path = self.path.join(name);
         options().create(true).append(true).open(&path).map_err(|e| failed("cannot make", &path, &e))?;
         Ok(())
@@ -124,11 +124,11 @@ impl Stage {
 
     /// A file of the agent's, as text; `None` while it is missing. A file that cannot be read now
     /// may be readable later.
-    pub(crate) fn told(&self, name: &str) -> Option<String> {
+    pub(crate) fn read_text(&self, name: &str) -> Option<String> {
         String::from_utf8(beginning(&self.path.join(name)).ok()?).ok()
     }
 
-    pub(crate) fn remove(&self, name: &str) -> Result<(), Trouble> {
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StageError> {
         let path = self.path.join(name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("cannot remove", &path, &e)),
@@ -136,7 +136,7 @@ impl Stage {
         }
     }
 
-    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Trouble> {
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StageError> {
         let path = self.path.join(name);
         match beginning(&path) {
             Ok(bytes) => {
@@ -149,19 +149,23 @@ impl Stage {
 }
 
 /// A directory below `data_dir`, or `data_dir` itself, opened component by component.
-pub(crate) fn directory(handover: &Handover, path: &Path, make: bool) -> Result<Option<Directory>, Trouble> {
+pub(crate) fn directory(
+    handover: &Handover,
+    path: &Path,
+    make: bool,
+) -> Result<Option<Directory>, StageError> {
     let data_dir = &handover.workspace.data_dir;
     let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     let way = path.strip_prefix(data_dir).ok().filter(|_| plain).ok_or_else(|| {
         let cause = format!("it must lie below {}, without `..`", shown(data_dir));
-        Trouble::at("refusing to use", path, cause, "report it to the administrators")
+        StageError::at("refusing to use", path, cause, "report it to the administrators")
     })?;
     let Some(mut directory) = Directory::data_dir(data_dir, handover.account.uid)? else {
         if !make {
             return Ok(None);
         }
         let help = "run the job again; its prepare stage makes it";
-        return Err(Trouble::at("cannot use", data_dir, "it is missing", help));
+        return Err(StageError::at("cannot use", data_dir, "it is missing", help));
     };
     for name in way.components() {
         if make {
@@ -210,9 +214,9 @@ fn options() -> OpenOptions {
     options
 }
 
-fn failed(what: &str, path: &Path, error: &io::Error) -> Trouble {
+fn failed(what: &str, path: &Path, error: &io::Error) -> StageError {
     let help = "make sure that its file system has space and quota left, and run the job again";
-    Trouble::at(what, path, error, help)
+    StageError::at(what, path, error, help)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub fn jwks(bytes: &[u8]) {
     let both = [Algorithm::Rs256, Algorithm::Es384];
     for accepted in [&both[..], &[Algorithm::Es256], &[]] {
-        match nunbird_keys::judge(bytes, accepted) {
+        match nunbird_keys::parse_key_set(bytes, accepted) {
             Err(why) => assert!(!why.is_empty() && !why.chars().any(Untrusted::is_deceptive)),
             Ok(judged) => {
                 assert!(std::str::from_utf8(bytes).is_ok());

@@ -7,9 +7,9 @@
 //! is at most a mebibyte, both requests together have a deadline, and the key set must be on the
 //! server that was queried.
 
+use crate::error::KeysError;
 use crate::files;
 use crate::server::Server;
-use crate::trouble::Trouble;
 use nunbird_handover::Untrusted;
 use nunbird_policy::origin;
 use rustls::crypto::aws_lc_rs;
@@ -48,24 +48,24 @@ struct Discovery {
 /// # Errors
 /// If either response does not arrive in time, complete and from the intended server, or if
 /// discovery names another issuer or a key set on another server.
-pub(crate) fn jwks(server: &Server, patience: Duration) -> Result<Vec<u8>, Trouble> {
+pub(crate) fn jwks(server: &Server, patience: Duration) -> Result<Vec<u8>, KeysError> {
     let deadline = Instant::now() + patience;
     let agent = agent(&server.url, server.ca_file.as_deref())?;
     let discovery_url = format!("{}{DISCOVERY}", server.url.trim_end_matches('/'));
     let discovery = get(&agent, &discovery_url, None, deadline)?;
     let discovery: Discovery = serde_json::from_slice(&discovery).map_err(|e| {
         let e = e.to_string();
-        Trouble::new(format!("{discovery_url}: not an OIDC discovery document: {}", Untrusted(&e)))
+        KeysError::new(format!("{discovery_url}: not an OIDC discovery document: {}", Untrusted(&e)))
     })?;
     if discovery.issuer != server.issuer {
-        return Err(Trouble::new(format!(
+        return Err(KeysError::new(format!(
             "{discovery_url}: the server's issuer is {}, the configuration's is {}; set `issuer` if that is right",
             Untrusted(&discovery.issuer),
             server.issuer
         )));
     }
     if origin(&discovery.jwks_uri) != origin(&server.url) {
-        return Err(Trouble::new(format!(
+        return Err(KeysError::new(format!(
             "{discovery_url}: names keys at {}, which is another server; pin the keys if that is intended",
             Untrusted(&discovery.jwks_uri)
         )));
@@ -84,13 +84,13 @@ pub(crate) fn job(
     ca_file: Option<&Path>,
     token: &str,
     patience: Duration,
-) -> Result<Vec<u8>, Trouble> {
+) -> Result<Vec<u8>, KeysError> {
     let agent = agent(url, ca_file)?;
     let url = format!("{}/api/v4/job", url.trim_end_matches('/'));
     get(&agent, &url, Some(token), Instant::now() + patience)
 }
 
-fn agent(url: &str, ca_file: Option<&Path>) -> Result<Agent, Trouble> {
+fn agent(url: &str, ca_file: Option<&Path>) -> Result<Agent, KeysError> {
     let mut tls =
         TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()));
     if url.starts_with("https://") {
@@ -106,7 +106,7 @@ fn agent(url: &str, ca_file: Option<&Path>) -> Result<Agent, Trouble> {
     Ok(config.into())
 }
 
-fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, Trouble> {
+fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, KeysError> {
     let (name, pem) = match ca_file {
         Some(file) => {
             files::check_trusted(file)?;
@@ -115,7 +115,7 @@ fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, Trouble> {
         None => {
             let found = SYSTEM_AUTHORITIES.iter().find(|file| Path::new(file).is_file());
             let file = found.ok_or_else(|| {
-                Trouble::new(
+                KeysError::new(
                     "this host has no bundle of certificate authorities; install \
                               ca-certificates or set `ca_file`",
                 )
@@ -123,7 +123,7 @@ fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, Trouble> {
             ((*file).to_owned(), files::read(Path::new(file), MAX_AUTHORITIES))
         }
     };
-    let pem = pem.map_err(|e| Trouble::new(format!("{name}: {e}")))?;
+    let pem = pem.map_err(|e| KeysError::new(format!("{name}: {e}")))?;
     let certificates: Vec<_> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -131,14 +131,14 @@ fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, Trouble> {
         })
         .collect();
     if certificates.is_empty() {
-        return Err(Trouble::new(format!("{name}: contains no certificate in PEM form")));
+        return Err(KeysError::new(format!("{name}: contains no certificate in PEM form")));
     }
     Ok(RootCerts::Specific(Arc::new(certificates)))
 }
 
-fn get(agent: &Agent, url: &str, job_token: Option<&str>, deadline: Instant) -> Result<Vec<u8>, Trouble> {
+fn get(agent: &Agent, url: &str, job_token: Option<&str>, deadline: Instant) -> Result<Vec<u8>, KeysError> {
     let left = deadline.saturating_duration_since(Instant::now());
-    let failed = |e: ureq::Error| Trouble::new(format!("{}: {e}{}", Untrusted(url), hint(&e)));
+    let failed = |e: ureq::Error| KeysError::new(format!("{}: {e}{}", Untrusted(url), hint(&e)));
     let mut request = agent.get(url);
     if let Some(token) = job_token {
         request = request.header("JOB-TOKEN", token);
@@ -152,7 +152,7 @@ fn get(agent: &Agent, url: &str, job_token: Option<&str>, deadline: Instant) -> 
         } else {
             ""
         };
-        return Err(Trouble::new(format!("{}: the response is {status}{hint}", Untrusted(url))));
+        return Err(KeysError::new(format!("{}: the response is {status}{hint}", Untrusted(url))));
     }
     response.into_body().into_with_config().limit(MAX_ANSWER).read_to_vec().map_err(failed)
 }

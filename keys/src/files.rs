@@ -1,6 +1,6 @@
 //! Reads whole files, up to a size that is never reached by files of their kind.
 
-use crate::trouble::Trouble;
+use crate::error::KeysError;
 use nix::unistd::geteuid;
 use nunbird_policy::{Policy, SourceFile, conf_d};
 use std::fs::File;
@@ -33,13 +33,14 @@ pub(crate) fn read(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// What is wrong with it, and where.
-pub(crate) fn check_trusted(file: &Path) -> Result<(), Trouble> {
-    let looked = |path: &Path| path.metadata().map_err(|e| Trouble::new(format!("{}: {e}", path.display())));
-    let whole = file.canonicalize().map_err(|e| Trouble::new(format!("{}: {e}", file.display())))?;
+pub(crate) fn check_trusted(file: &Path) -> Result<(), KeysError> {
+    let looked =
+        |path: &Path| path.metadata().map_err(|e| KeysError::new(format!("{}: {e}", path.display())));
+    let whole = file.canonicalize().map_err(|e| KeysError::new(format!("{}: {e}", file.display())))?;
     for directory in [file, &whole].into_iter().filter_map(Path::parent) {
         let mode = looked(directory)?.mode();
         if mode & 0o022 != 0 {
-            return Err(Trouble::new(format!(
+            return Err(KeysError::new(format!(
                 "{}: others can create files in it (mode {:04o}), so {} may have been written by \
                  anybody; move it to a directory in which only root can create files (mode 0755)",
                 directory.display(),
@@ -51,11 +52,11 @@ pub(crate) fn check_trusted(file: &Path) -> Result<(), Trouble> {
     let meta = looked(&whole)?;
     if ![0, geteuid().as_raw()].contains(&meta.uid()) {
         let (shown, uid) = (whole.display(), meta.uid());
-        return Err(Trouble::new(format!("{shown}: owned by uid {uid}; make root the owner (chown root)")));
+        return Err(KeysError::new(format!("{shown}: owned by uid {uid}; make root the owner (chown root)")));
     }
     if meta.mode() & 0o022 != 0 {
         let shown = whole.display();
-        return Err(Trouble::new(format!(
+        return Err(KeysError::new(format!(
             "{shown}: writable by others; remove that permission (chmod go-w)"
         )));
     }
@@ -66,27 +67,27 @@ pub(crate) fn check_trusted(file: &Path) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// If it cannot be read, and every finding in it.
-pub(crate) fn policy(file: &Path) -> Result<Policy, Trouble> {
+pub(crate) fn policy(file: &Path) -> Result<Policy, KeysError> {
     let mut sources = vec![source(file)?];
     for path in more(file)? {
         sources.push(source(&path)?);
     }
     Policy::read(&sources).map(|reading| reading.policy).map_err(|findings| {
-        Trouble::new(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        KeysError::new(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })
 }
 
-fn source(file: &Path) -> Result<SourceFile, Trouble> {
-    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", file.display()));
+fn source(file: &Path) -> Result<SourceFile, KeysError> {
+    let failed = |e: &dyn std::fmt::Display| KeysError::new(format!("{}: {e}", file.display()));
     let bytes = read(file, MAX_CONFIGURATION).map_err(|e| failed(&e))?;
     let text = String::from_utf8(bytes).map_err(|e| failed(&e))?;
     Ok(SourceFile { path: file.to_path_buf(), text })
 }
 
 /// The files of `conf.d`, in the order of their names.
-fn more(file: &Path) -> Result<Vec<PathBuf>, Trouble> {
+fn more(file: &Path) -> Result<Vec<PathBuf>, KeysError> {
     let Some(directory) = conf_d(file) else { return Ok(Vec::new()) };
-    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", directory.display()));
+    let failed = |e: io::Error| KeysError::new(format!("{}: {e}", directory.display()));
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

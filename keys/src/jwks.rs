@@ -26,7 +26,7 @@ pub struct Key {
 
 /// The contents of a key set.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Judged {
+pub struct UsableKeys {
     /// At least one, at most [`MAX_KEYS`], each with a name of its own.
     pub keys: Vec<Key>,
     /// Keys that cannot be used here, and why.
@@ -63,7 +63,7 @@ struct Jwk {
 }
 
 impl Jwk {
-    fn shows_a_secret(&self) -> bool {
+    fn contains_a_secret(&self) -> bool {
         let parts = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k];
         parts.into_iter().any(Option::is_some)
     }
@@ -74,7 +74,7 @@ impl Jwk {
 /// # Errors
 /// For a set that is malformed, has no usable keys, is too large, contains a secret or names a key
 /// twice. Nothing of it is used then.
-pub fn judge(text: &[u8], accepted: &[Algorithm]) -> Result<Judged, String> {
+pub fn parse_key_set(text: &[u8], accepted: &[Algorithm]) -> Result<UsableKeys, String> {
     // serde_json accepts any bytes in members that it skips; JSON is UTF-8 throughout (RFC 8259,
     // 8.1).
     let text = std::str::from_utf8(text).map_err(|e| format!("not a JWKS: {e}"))?;
@@ -86,12 +86,12 @@ pub fn judge(text: &[u8], accepted: &[Algorithm]) -> Result<Judged, String> {
             set.keys.len()
         ));
     }
-    if set.keys.iter().any(Jwk::shows_a_secret) {
+    if set.keys.iter().any(Jwk::contains_a_secret) {
         return Err("contains the private part of a key: anybody can sign tokens; inform the \
              administrators of that server"
             .to_owned());
     }
-    let mut judged = Judged { keys: Vec::new(), skipped: Vec::new() };
+    let mut judged = UsableKeys { keys: Vec::new(), skipped: Vec::new() };
     let mut names = BTreeSet::new();
     for jwk in set.keys {
         let name = jwk.kid.clone().unwrap_or_default();

@@ -9,6 +9,7 @@
 
 mod arguments;
 mod commands;
+mod error;
 mod fetch;
 mod files;
 mod jwks;
@@ -16,13 +17,12 @@ mod list;
 mod server;
 mod store;
 mod terminal;
-mod trouble;
 
 pub use arguments::Cli;
 pub use commands::run;
 // For fuzz/.
-pub use jwks::{Judged, Key, judge};
-pub use trouble::Trouble;
+pub use error::KeysError;
+pub use jwks::{Key, UsableKeys, parse_key_set};
 
 #[cfg(test)]
 mod tests {

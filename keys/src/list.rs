@@ -1,10 +1,10 @@
 //! The known keys as a table.
 
+use crate::error::KeysError;
 use crate::files::{self, MAX_FILE};
 use crate::jwks::{algorithm, bits};
 use crate::server::algorithm_name;
 use crate::terminal;
-use crate::trouble::Trouble;
 use nunbird_handover::Untrusted;
 use nunbird_token::{KeysFile, StoredKey};
 use std::io;
@@ -15,8 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 ///
 /// # Errors
 /// If the directory or one of its files cannot be read; the keys of the others are printed first.
-pub(crate) fn print(keys_dir: &Path) -> Result<(), Trouble> {
-    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", keys_dir.display()));
+pub(crate) fn print(keys_dir: &Path) -> Result<(), KeysError> {
+    let failed = |e: io::Error| KeysError::new(format!("{}: {e}", keys_dir.display()));
     let mut paths: Vec<PathBuf> = std::fs::read_dir(keys_dir)
         .map_err(failed)?
         .map(|entry| entry.map(|e| e.path()))
@@ -37,8 +37,8 @@ pub(crate) fn print(keys_dir: &Path) -> Result<(), Trouble> {
             Err(why) => troubles.push(format!("{}: {why}", path.display())),
         }
     }
-    terminal::say(&table);
-    if troubles.is_empty() { Ok(()) } else { Err(Trouble::new(troubles.join("\nerror: "))) }
+    terminal::print(&table);
+    if troubles.is_empty() { Ok(()) } else { Err(KeysError::new(troubles.join("\nerror: "))) }
 }
 
 fn read(path: &Path) -> Result<KeysFile, String> {

@@ -1,6 +1,6 @@
 //! One GitLab server, as a configuration or the command line describes it.
 
-use crate::trouble::Trouble;
+use crate::error::KeysError;
 use nunbird_policy::{Algorithm, GitLabServer};
 use std::path::PathBuf;
 
@@ -44,13 +44,13 @@ impl From<&GitLabServer> for Server {
 /// rule.
 ///
 /// # Errors
-/// [`Trouble::Usage`].
-pub(crate) fn check_name(flag: &str, name: &str) -> Result<(), Trouble> {
+/// [`KeysError::Usage`].
+pub(crate) fn check_name(flag: &str, name: &str) -> Result<(), KeysError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if !name.is_empty() && name.len() <= 64 && name.bytes().all(plain) && !name.starts_with('-') {
         return Ok(());
     }
-    Err(Trouble::Usage(format!("{flag} {name}: use 1 to 64 lower-case letters, digits and `-`")))
+    Err(KeysError::Usage(format!("{flag} {name}: use 1 to 64 lower-case letters, digits and `-`")))
 }
 
 /// The name that tokens' headers and the configuration use.

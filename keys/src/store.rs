@@ -4,11 +4,11 @@
 //! replace, and would follow links that the owner, or an attacker with the owner's rights, has
 //! created.
 
+use crate::error::KeysError;
 use crate::files::{self, MAX_FILE};
 use crate::jwks::Key;
 use crate::server::Server;
-use crate::terminal::note;
-use crate::trouble::Trouble;
+use crate::terminal::print_error;
 use nix::unistd::{Uid, User, geteuid};
 use nunbird_policy::shell_word;
 use nunbird_token::{KEYS_VERSION, KeysFile, MAX_KEYS, StoredKey};
@@ -23,13 +23,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// three seconds apart: a job with a new key fails while no request is allowed.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
 /// The lock is held while a small file is written; a process that holds it longer has been stopped.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Records that the server is about to be queried.
 ///
 /// # Errors
-/// With `limited`: [`Trouble::TryLater`] if it was queried less than five seconds ago.
-pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<(), Trouble> {
+/// With `limited`: [`KeysError::TryLater`] if it was queried less than five seconds ago.
+pub(crate) fn record_attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<(), KeysError> {
     let path = keys_dir.join(format!("{server}.attempt"));
     let _lock = lock(keys_dir)?;
     if limited && let Ok(last) = path.metadata().and_then(|meta| meta.modified()) {
@@ -37,7 +37,7 @@ pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<()
         let ago = SystemTime::now().duration_since(last).unwrap_or(BETWEEN_ATTEMPTS);
         if ago < BETWEEN_ATTEMPTS {
             let left = (BETWEEN_ATTEMPTS - ago).as_secs() + 1;
-            return Err(Trouble::TryLater(format!(
+            return Err(KeysError::TryLater(format!(
                 "{server} was queried a moment ago; try again in {left} s"
             )));
         }
@@ -45,8 +45,8 @@ pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<()
     touch(&path, SystemTime::now())
 }
 
-fn touch(path: &Path, time: SystemTime) -> Result<(), Trouble> {
-    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", path.display()));
+fn touch(path: &Path, time: SystemTime) -> Result<(), KeysError> {
+    let failed = |e: io::Error| KeysError::new(format!("{}: {e}", path.display()));
     let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path);
     // Truncating a file of length 0 does not change its mtime.
     options.map_err(failed)?.set_modified(time).map_err(failed)
@@ -57,11 +57,17 @@ fn touch(path: &Path, time: SystemTime) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// If the old file cannot be read or replaced; it is unchanged then.
-pub(crate) fn merge(keys_dir: &Path, server: &Server, fresh: Vec<Key>, pinned: bool) -> Result<(), Trouble> {
+pub(crate) fn merge(
+    keys_dir: &Path,
+    server: &Server,
+    fresh: Vec<Key>,
+    pinned: bool,
+) -> Result<(), KeysError> {
     let _lock = lock(keys_dir)?;
     let path = keys_dir.join(format!("{}.json", server.name));
-    let failed =
-        |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}; the keys are unchanged", path.display()));
+    let failed = |e: &dyn std::fmt::Display| {
+        KeysError::new(format!("{}: {e}; the keys are unchanged", path.display()))
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let old = read(&path, server).map_err(|e| failed(&e))?;
     let file = KeysFile {
@@ -69,9 +75,9 @@ pub(crate) fn merge(keys_dir: &Path, server: &Server, fresh: Vec<Key>, pinned: b
         server: server.name.clone(),
         issuer: server.issuer.clone(),
         fetched_at: now,
-        keys: united(old, fresh, pinned, now, server.keys_max_age).map_err(|e| failed(&e))?,
+        keys: merged(old, fresh, pinned, now, server.keys_max_age).map_err(|e| failed(&e))?,
     };
-    let text = serde_json::to_vec_pretty(&file).map_err(Trouble::new)?;
+    let text = serde_json::to_vec_pretty(&file).map_err(KeysError::new)?;
     replace(&path, &text).map_err(|e| failed(&e))
 }
 
@@ -90,13 +96,13 @@ fn read(path: &Path, server: &Server) -> io::Result<Vec<StoredKey>> {
         Ok(file) => return Ok(file.keys),
         Err(e) => format!("not a keys file: {e}"),
     };
-    note(&format!("{}: {why}; its keys are dropped and it is written anew", path.display()));
+    print_error(&format!("{}: {why}; its keys are dropped and it is written anew", path.display()));
     Ok(Vec::new())
 }
 
 /// The new contents of the file: all that the server publishes now, all pinned keys, and the
 /// youngest of the others.
-fn united(
+fn merged(
     old: Vec<StoredKey>,
     fresh: Vec<Key>,
     pinned: bool,
@@ -158,21 +164,21 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Waits until no other process writes. Only the owner may open the lock's file: any process that
 /// can open it could hold it.
-fn lock(keys_dir: &Path) -> Result<File, Trouble> {
+fn lock(keys_dir: &Path) -> Result<File, KeysError> {
     check_owner(keys_dir)?;
     let path = keys_dir.join(".lock");
-    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", path.display()));
+    let failed = |e: io::Error| KeysError::new(format!("{}: {e}", path.display()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(&path).map_err(failed)?;
-    let deadline = Instant::now() + LOCK_PATIENCE;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(e)) => return Err(failed(e)),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                 let shown = path.display();
-                return Err(Trouble::new(format!(
+                return Err(KeysError::new(format!(
                     "{shown}: locked by another nunbird-keys that does not finish"
                 )));
             }
@@ -182,7 +188,7 @@ fn lock(keys_dir: &Path) -> Result<File, Trouble> {
 }
 
 /// This command line for another account.
-fn again_as(owner: Uid, name: &str) -> String {
+fn command_as(owner: Uid, name: &str) -> String {
     let program = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
     let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let words: Vec<String> = program.into_iter().chain(arguments).map(|word| shell_word(&word)).collect();
@@ -193,22 +199,22 @@ fn again_as(owner: Uid, name: &str) -> String {
     format!("{user} -- {}", words.join(" "))
 }
 
-fn check_owner(keys_dir: &Path) -> Result<(), Trouble> {
+fn check_owner(keys_dir: &Path) -> Result<(), KeysError> {
     let shown = keys_dir.display();
     let meta = std::fs::metadata(keys_dir).map_err(|e| {
-        Trouble::new(format!("{shown}: {e}; create it and make the user that runs nunbird-keys its owner"))
+        KeysError::new(format!("{shown}: {e}; create it and make the user that runs nunbird-keys its owner"))
     })?;
     let owner = Uid::from_raw(meta.uid());
     if owner != geteuid() {
         let known = User::from_uid(owner).ok().flatten().map(|user| user.name);
         let name = known.unwrap_or_else(|| format!("uid {owner}"));
-        return Err(Trouble::new(format!(
+        return Err(KeysError::new(format!(
             "{shown}: belongs to {name}, and only its owner writes keys; run `{}`",
-            again_as(owner, &name)
+            command_as(owner, &name)
         )));
     }
     if meta.mode() & 0o022 != 0 {
-        return Err(Trouble::new(format!("{shown}: others could write keys into it; chmod go-w")));
+        return Err(KeysError::new(format!("{shown}: others could write keys into it; chmod go-w")));
     }
     Ok(())
 }

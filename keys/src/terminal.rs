@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 /// Prints one or more lines to standard output.
-pub(crate) fn say(text: &str) {
+pub(crate) fn print(text: &str) {
     let _nobody_reads = std::io::stdout().write_all(plain(text, "").as_bytes());
 }
 
 /// Prints one or more lines to standard error, each prefixed by the program's name.
-pub(crate) fn note(text: &str) {
+pub(crate) fn print_error(text: &str) {
     let _nobody_reads = std::io::stderr().write_all(plain(text, "nunbird-keys: ").as_bytes());
 }
 

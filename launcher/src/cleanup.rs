@@ -4,36 +4,36 @@
 //! or timed-out job leaves keys and tokens behind. The stage may run several times for one job,
 //! beside another cleanup and beside a stage that has not ended yet, and when no directory was ever
 //! created. It never follows a symbolic link. gitlab-runner writes its output to its own log.
-//! `upkeep` keeps or removes build directories.
+//! `build_directories` keeps or removes build directories.
 
-use crate::fled::Mark;
-use crate::{credentials, upkeep};
+use crate::escaped::Mark;
+use crate::{build_directories, credentials};
 use nunbird_handover::{Handover, Task};
 use nunbird_stage::directory::Directory;
-use nunbird_stage::{Patience, Trouble, Verdict, tell};
+use nunbird_stage::{StageError, StageResult, Timeouts, log_to_runner};
 
 /// Removes credentials, then the build directories that the site's rules select.
-pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
+pub(crate) fn cleanup(handover: &Handover) -> Result<StageResult, StageError> {
     let workspace = &handover.workspace;
     let Some(root) = Directory::data_dir(&workspace.builds_root, handover.account.uid)? else {
-        return Ok(Verdict::Success);
+        return Ok(StageResult::Success);
     };
     if handover.task == Task::Tidy {
-        upkeep::tidy(&root, handover);
-        return Ok(Verdict::Success);
+        build_directories::tidy(&root, handover);
+        return Ok(StageResult::Success);
     }
     credentials::remove_all(&root, workspace)?;
-    upkeep::release(&root, handover);
-    Ok(Verdict::Success)
+    build_directories::release(&root, handover);
+    Ok(StageResult::Success)
 }
 
 /// Ends the processes that the job left on this host and that carry this mark.
-pub(crate) fn end_processes(mark: &Mark, patience: Patience) {
+pub(crate) fn end_processes(mark: &Mark, patience: Timeouts) {
     let (found, left) = mark.end(patience);
     match (found, left) {
         (0, _) => {}
-        (_, 0) => tell(&format!("ended {found} processes that the job left behind")),
-        _ => tell(&format!(
+        (_, 0) => log_to_runner(&format!("ended {found} processes that the job left behind")),
+        _ => log_to_runner(&format!(
             "{left} processes that the job left behind do not end, not even by KILL; they may be \
              waiting for a file system that does not respond"
         )),

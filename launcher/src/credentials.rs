@@ -10,9 +10,9 @@
 use nix::sys::stat::SFlag;
 use nunbird_handover::Workspace;
 use nunbird_stage::directory::{Directory, is};
+use nunbird_stage::error::shown;
 use nunbird_stage::trees::{descend, names, remove};
-use nunbird_stage::trouble::shown;
-use nunbird_stage::{Trouble, tell};
+use nunbird_stage::{StageError, log_to_runner};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -28,12 +28,12 @@ const DEEPEST: usize = 32;
 const MOST_DIRECTORIES: usize = 10_000;
 
 /// Removes all of them from the builds directory.
-pub(crate) fn remove_all(root: &Directory, workspace: &Workspace) -> Result<(), Trouble> {
+pub(crate) fn remove_all(root: &Directory, workspace: &Workspace) -> Result<(), StageError> {
     remove_within(root, workspace, MOST_DIRECTORIES)
 }
 
 /// The same, limited to this number of directories.
-fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result<(), Trouble> {
+fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result<(), StageError> {
     let Workspace { builds_root, builds_dir, project_dir, .. } = workspace;
     let Some(builds) = descend(root, builds_root, builds_dir)? else { return Ok(()) };
     // The project's own directories are removed first, whatever they contain: the runner may have
@@ -53,7 +53,7 @@ fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result
     let mut search = Search { project_dir, left: most };
     search.directory(&builds, 0)?;
     if search.left == 0 {
-        tell(&format!(
+        log_to_runner(&format!(
             "{} has {most} directories or more outside of work trees: not all of them were searched for credentials",
             shown(builds_dir)
         ));
@@ -62,9 +62,9 @@ fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result
 }
 
 /// Removes it and reports it.
-fn removed(directory: &Directory, name: &OsStr) -> Result<(), Trouble> {
+fn removed(directory: &Directory, name: &OsStr) -> Result<(), StageError> {
     if remove(directory, name, 0, None)? {
-        tell(&format!("removed {}", shown(&directory.path().join(name))));
+        log_to_runner(&format!("removed {}", shown(&directory.path().join(name))));
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn directory(&mut self, directory: &Directory, depth: usize) -> Result<(), Trouble> {
+    fn directory(&mut self, directory: &Directory, depth: usize) -> Result<(), StageError> {
         for name in names(directory)? {
             if directory.path().join(&name) == self.project_dir || self.left == 0 {
                 continue;

@@ -7,7 +7,7 @@ use nunbird_handover::{Handover, Unserved, Untrusted};
 use nunbird_sys::process::short_host_name;
 
 /// What the job asks for in .gitlab-ci.yml and Nunbird does not support.
-fn unserved(asked: &Unserved) -> String {
+fn unsupported(asked: &Unserved) -> String {
     let mut text = String::new();
     let mut warn = |what: String| {
         text.push_str(&format!("warning: {what}\n"));
@@ -50,7 +50,7 @@ pub(crate) fn greeting(handover: &Handover) -> String {
         decision = Untrusted(&handover.decision_id),
     );
     if let Some(asked) = &handover.site.unserved {
-        text.push_str(&unserved(asked));
+        text.push_str(&unsupported(asked));
     }
     for line in handover.site.message.iter().flat_map(|message| message.lines()) {
         text.push_str(&format!("{}\n", Untrusted(line)));

@@ -12,9 +12,10 @@
 
 #![forbid(unsafe_code)]
 
+mod build_directories;
 mod cleanup;
 mod credentials;
-mod fled;
+mod escaped;
 mod greeting;
 mod job;
 mod prepare;
@@ -24,12 +25,11 @@ mod session;
 mod start;
 mod sudo;
 mod supervise;
-mod upkeep;
 
-use fled::Mark;
+use escaped::Mark;
 use nunbird_handover::{Task, Untrusted};
-pub use nunbird_stage::Patience;
-use nunbird_stage::{Trouble, Verdict, say};
+pub use nunbird_stage::Timeouts;
+use nunbird_stage::{StageError, StageResult, print_message};
 use start::Inherited;
 use std::ffi::OsString;
 use std::io::Write;
@@ -49,7 +49,7 @@ it needs in open files; it takes no arguments.
 ";
 
 /// The whole program; `arguments` excludes the program's name.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Patience) -> ExitCode {
+pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Timeouts) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let status = match arguments.as_slice() {
         [] => serve(patience),
@@ -57,44 +57,44 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Patience) -
         [only] if only == "--version" => print(&format!("nunbird {}\n", env!("CARGO_PKG_VERSION"))),
         [only] if only == "--help" => print(HELP),
         _ => {
-            say("takes no arguments: nunbird-auth starts it; try `nunbird --help`");
+            print_message("takes no arguments: nunbird-auth starts it; try `nunbird --help`");
             NO_HANDOVER
         }
     };
     ExitCode::from(status)
 }
 
-fn serve(patience: Patience) -> u8 {
-    let inherited = match start::process_in_order().and_then(|()| Inherited::take()) {
+fn serve(patience: Timeouts) -> u8 {
+    let inherited = match start::set_up_process().and_then(|()| Inherited::take()) {
         Ok(inherited) => inherited,
         Err(trouble) => {
-            say(&trouble.to_string());
+            print_message(&trouble.to_string());
             return NO_HANDOVER;
         }
     };
     let codes = inherited.handover.exit_codes;
     match stage(inherited, patience) {
-        Ok(Verdict::Success) => 0,
-        Ok(Verdict::BuildFailure) => codes.build_failure,
+        Ok(StageResult::Success) => 0,
+        Ok(StageResult::BuildFailure) => codes.build_failure,
         Err(trouble) => {
-            say(&trouble.to_string());
+            print_message(&trouble.to_string());
             codes.system_failure
         }
     }
 }
 
-fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
+fn stage(inherited: Inherited, patience: Timeouts) -> Result<StageResult, StageError> {
     let Inherited { handover, script, exit_code, summary } = inherited;
-    start::identity_is(&handover.account)?;
-    start::paths_are_sound(&handover.workspace)?;
+    start::check_identity(&handover.account)?;
+    start::check_paths(&handover.workspace)?;
     match &handover.task {
         Task::Prepare => prepare::prepare(&handover),
         Task::Run(stage) if !handover.site.runs(stage) => {
-            say(&format!(
+            print_message(&format!(
                 "the stage {} is not allowed on this host: it is not in your site's list",
                 Untrusted(stage)
             ));
-            Ok(Verdict::Success)
+            Ok(StageResult::Success)
         }
         Task::Run(stage) => match handover.batch.as_ref().filter(|batch| batch.submits(stage)) {
             Some(batch) => nunbird_batch::run(&handover, batch, stage, script, exit_code, summary, patience),

@@ -18,7 +18,7 @@ const CHUNK: usize = 64 * 1024;
 const AT_ONCE: usize = libc::PIPE_BUF;
 /// The most that a pipe can hold, unless root changed its size (pipe(7),
 /// `/proc/sys/fs/pipe-max-size`).
-const MOST_IN_A_PIPE: usize = 1 << 20;
+const PIPE_CAPACITY: usize = 1 << 20;
 
 /// A stream and its buffer.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl<'fd> Stream<'fd> {
     /// is within what the pipe can hold.
     pub(crate) fn drain(&mut self) {
         let capacity = self.source.as_ref().and_then(|source| fcntl(source, FcntlArg::F_GETPIPE_SZ).ok());
-        let capacity = capacity.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(MOST_IN_A_PIPE);
+        let capacity = capacity.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(PIPE_CAPACITY);
         self.left.get_or_insert(capacity);
         while self.source.is_some() && !self.has_pending() {
             self.pull();
@@ -67,7 +67,7 @@ impl<'fd> Stream<'fd> {
     }
 
     /// Appends a line of ours.
-    pub(crate) fn say(&mut self, message: &str) {
+    pub(crate) fn add_line(&mut self, message: &str) {
         self.take_in(format!("nunbird: {message}\n").as_bytes());
     }
 

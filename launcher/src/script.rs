@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nunbird_stage::Trouble;
+use nunbird_stage::StageError;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -20,10 +20,10 @@ const BEGIN: &[u8] = b"printf s >&4; exec 3<&- 4>&-; ";
 const CHUNK: usize = 1 << 20;
 
 /// Copies the script from its beginning, whatever the descriptor's offset.
-pub(crate) fn in_memory(script: &File) -> Result<File, Trouble> {
+pub(crate) fn in_memory(script: &File) -> Result<File, StageError> {
     copy(script).map_err(|e| {
         let help = "the host may be short of memory; run the job again, or report it to the administrators";
-        Trouble::new("cannot copy the stage's script into memory", e, help)
+        StageError::new("cannot copy the stage's script into memory", e, help)
     })
 }
 

@@ -12,7 +12,7 @@ use nunbird_drop::surrender::Ids;
 use nunbird_drop::{environment, relay};
 use nunbird_files::foreign::Caller;
 use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, SCRIPT_FD, SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
-use nunbird_stage::{Trouble, say};
+use nunbird_stage::{StageError, print_message};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::watch::Watch;
 use nunbird_sys::{exec, passing, process};
@@ -35,7 +35,7 @@ struct Received {
 pub(crate) fn serve() -> u8 {
     match receive() {
         Err(trouble) => {
-            say(&trouble.to_string());
+            print_message(&trouble.to_string());
             NO_HANDOVER
         }
         Ok(received) => {
@@ -44,7 +44,7 @@ pub(crate) fn serve() -> u8 {
                 Ok(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
                 Ok(Ended::Killed(signal)) => process::end_by(signal),
                 Err(trouble) => {
-                    say(&trouble.to_string());
+                    print_message(&trouble.to_string());
                     codes.system_failure
                 }
             }
@@ -52,11 +52,12 @@ pub(crate) fn serve() -> u8 {
     }
 }
 
-fn receive() -> Result<Received, Trouble> {
+fn receive() -> Result<Received, StageError> {
     // The environment that sudo set up is ignored.
     drop(nunbird_sys::environment::take());
-    start::process_in_order()?;
-    let failed = |e: &dyn std::fmt::Display| Trouble::new("standard input did not supply a stage", e, HELP);
+    start::set_up_process()?;
+    let failed =
+        |e: &dyn std::fmt::Display| StageError::new("standard input did not supply a stage", e, HELP);
     let stdin = io::stdin();
     let (kinds, files) = passing::receive(stdin.as_fd()).map_err(|e| failed(&e))?;
     let mut files = files.into_iter();
@@ -66,20 +67,20 @@ fn receive() -> Result<Received, Trouble> {
     let script = (kinds & SUDO_SCRIPT != 0).then(|| files.next()).flatten();
     let exit_code = (kinds & SUDO_EXIT_CODE != 0).then(|| files.next()).flatten();
     let control = stdin.as_fd().try_clone_to_owned().map_err(|e| failed(&e))?;
-    start::identity_is(&order.handover.account)?;
+    start::check_identity(&order.handover.account)?;
     Ok(Received { order, script, exit_code, control: File::from(control) })
 }
 
-fn run(received: Received) -> Result<Ended, Trouble> {
+fn run(received: Received) -> Result<Ended, StageError> {
     let failed =
-        |e: io::Error| Trouble::new("cannot start the launcher", e, "report it to the administrators");
+        |e: io::Error| StageError::new("cannot start the launcher", e, "report it to the administrators");
     let Received { order, script, exit_code, mut control } = received;
     // Nothing is run for a shepherd that has ended.
     control.read_exact(&mut [0]).map_err(failed)?;
     let launch = launch(&order, script, exit_code).map_err(failed)?;
     let watch = Watch::begin(&relay::HEEDED).map_err(failed)?;
     // A failure from here on is not sudo's fault.
-    tell(&mut control, b"b");
+    report(&mut control, b"b");
     let parent = process::id();
     let account = &order.handover.account;
     let keeper = Caller { uid: account.uid, gid: account.gid };
@@ -90,13 +91,15 @@ fn run(received: Received) -> Result<Ended, Trouble> {
         match launch.execute(around) {
             Ok(never) => match never {},
             Err(failure) => {
-                say(&format!("cannot start the launcher: {failure}; report it to the administrators"));
+                print_message(&format!(
+                    "cannot start the launcher: {failure}; report it to the administrators"
+                ));
                 system_failure
             }
         }
     });
     let ended = relay::follow(&child.map_err(failed)?, &watch, &control).map_err(failed)?;
-    tell(&mut control, &relay::words(ended));
+    report(&mut control, &relay::words(ended));
     Ok(ended)
 }
 
@@ -118,6 +121,6 @@ fn launch(order: &SudoOrder, script: Option<File>, exit_code: Option<File>) -> i
 }
 
 /// The shepherd may have ended; then the report is not needed.
-fn tell(control: &mut File, bytes: &[u8]) {
+fn report(control: &mut File, bytes: &[u8]) {
     let _unheard = control.write_all(bytes);
 }

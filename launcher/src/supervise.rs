@@ -4,7 +4,7 @@
 //! signalfd(2), which the caller has blocked. Nothing in the loop blocks elsewhere, so a job can be
 //! cancelled even when nothing reads its output.
 
-use crate::fled::Mark;
+use crate::escaped::Mark;
 use crate::relay::Stream;
 use crate::session;
 use nix::errno::Errno;
@@ -13,12 +13,12 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use nunbird_stage::signals::Signals;
-use nunbird_stage::{Patience, Trouble};
+use nunbird_stage::{StageError, Timeouts};
 use std::time::{Duration, Instant};
 
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum JobEnd {
     /// Its first process ended by itself and can be reaped.
     OfItself,
     /// It was cancelled and can be reaped.
@@ -42,7 +42,7 @@ pub(crate) struct Supervisor<'fd> {
     signals: Signals,
     out: Stream<'fd>,
     err: Stream<'fd>,
-    patience: Patience,
+    timeouts: Timeouts,
     cancel: Option<Cancel>,
     ended: Option<Instant>,
 }
@@ -55,22 +55,22 @@ impl<'fd> Supervisor<'fd> {
         signals: Signals,
         out: Stream<'fd>,
         err: Stream<'fd>,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> Self {
-        Supervisor { job, mark, signals, out, err, patience, cancel: None, ended: None }
+        Supervisor { job, mark, signals, out, err, timeouts, cancel: None, ended: None }
     }
 
     /// Returns when the job has ended and its output is passed on.
-    pub(crate) fn run(&mut self) -> Result<End, Trouble> {
+    pub(crate) fn run(&mut self) -> Result<JobEnd, StageError> {
         let failed = |e: Errno| {
-            Trouble::new(
+            StageError::new(
                 "cannot wait for events of the job",
                 e,
                 "run the job again, or report it to the administrators",
             )
         };
         loop {
-            self.keep_time();
+            self.do_due_actions();
             if let Some(end) = self.end() {
                 return Ok(end);
             }
@@ -108,15 +108,15 @@ impl<'fd> Supervisor<'fd> {
     fn take_signals(&mut self) -> nix::Result<()> {
         while let Some(signal) = self.signals.take()? {
             match signal {
-                Signal::SIGCHLD => self.look_for_end()?,
-                request => self.asked_to_cancel(request),
+                Signal::SIGCHLD => self.check_for_end()?,
+                request => self.on_cancel_request(request),
             }
         }
         Ok(())
     }
 
     /// Checks without reaping: until the session is signalled, its pid must not be reused.
-    fn look_for_end(&mut self) -> nix::Result<()> {
+    fn check_for_end(&mut self) -> nix::Result<()> {
         if self.ended.is_some() {
             return Ok(());
         }
@@ -134,7 +134,7 @@ impl<'fd> Supervisor<'fd> {
         Ok(())
     }
 
-    fn asked_to_cancel(&mut self, request: Signal) {
+    fn on_cancel_request(&mut self, request: Signal) {
         let now = Instant::now();
         match &self.cancel {
             None => {
@@ -142,15 +142,16 @@ impl<'fd> Supervisor<'fd> {
                 if self.ended.is_some() {
                     return self.kill();
                 }
-                let grace = self.patience.grace.as_secs_f32();
-                self.err.say(&format!("cancelled by {request}: the job's processes have {grace} s to end"));
+                let grace = self.timeouts.grace.as_secs_f32();
+                self.err
+                    .add_line(&format!("cancelled by {request}: the job's processes have {grace} s to end"));
                 session::signal(self.job, Signal::SIGTERM);
                 // A stopped process acts on no signal but these two.
                 session::signal(self.job, Signal::SIGCONT);
                 self.mark.ask(Some(self.job));
             }
-            Some(cancel) if cancel.killed.is_none() && now >= cancel.asked + self.patience.repeat => {
-                self.err.say(&format!("cancelled again by {request}: killing the job's processes"));
+            Some(cancel) if cancel.killed.is_none() && now >= cancel.asked + self.timeouts.repeat => {
+                self.err.add_line(&format!("cancelled again by {request}: killing the job's processes"));
                 self.kill();
             }
             Some(_) => {}
@@ -165,43 +166,43 @@ impl<'fd> Supervisor<'fd> {
     }
 
     /// Does what is due by now.
-    fn keep_time(&mut self) {
+    fn do_due_actions(&mut self) {
         let now = Instant::now();
         if self.ended.is_none()
             && let Some(Cancel { asked, killed: None }) = self.cancel
-            && now >= asked + self.patience.grace
+            && now >= asked + self.timeouts.grace
         {
-            let grace = self.patience.grace.as_secs_f32();
-            self.err.say(&format!("the job's processes did not end within {grace} s: killing them"));
+            let grace = self.timeouts.grace.as_secs_f32();
+            self.err.add_line(&format!("the job's processes did not end within {grace} s: killing them"));
             self.kill();
         }
-        if self.ended.is_some_and(|ended| now >= ended + self.patience.linger) {
+        if self.ended.is_some_and(|ended| now >= ended + self.timeouts.linger) {
             self.out.drain();
             self.err.drain();
         }
     }
 
-    fn end(&self) -> Option<End> {
+    fn end(&self) -> Option<JobEnd> {
         let passed_on = self.out.interest().is_none() && self.err.interest().is_none();
         let given_up = self.give_up_at().is_some_and(|at| Instant::now() >= at);
         match (self.ended.is_some(), self.cancel.is_some()) {
-            (true, true) if passed_on || given_up => Some(End::Cancelled),
-            (true, false) if passed_on => Some(End::OfItself),
-            (false, _) if given_up => Some(End::Abandoned),
+            (true, true) if passed_on || given_up => Some(JobEnd::Cancelled),
+            (true, false) if passed_on => Some(JobEnd::OfItself),
+            (false, _) if given_up => Some(JobEnd::Abandoned),
             _ => None,
         }
     }
 
     fn give_up_at(&self) -> Option<Instant> {
         let killed = self.cancel.as_ref()?.killed?;
-        Some(killed + self.patience.abandon)
+        Some(killed + self.timeouts.abandon)
     }
 
     /// Time until the next action is due.
     fn timeout(&self) -> PollTimeout {
         let kill = self.cancel.as_ref().filter(|cancel| cancel.killed.is_none());
-        let kill = kill.map(|cancel| cancel.asked + self.patience.grace);
-        let drain = self.ended.map(|ended| ended + self.patience.linger);
+        let kill = kill.map(|cancel| cancel.asked + self.timeouts.grace);
+        let drain = self.ended.map(|ended| ended + self.timeouts.linger);
         let now = Instant::now();
         let due = [kill, drain, self.give_up_at()].into_iter().flatten().filter(|at| *at > now).min();
         let Some(due) = due else { return PollTimeout::NONE };

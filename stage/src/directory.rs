@@ -9,8 +9,8 @@
 //! A job may take its own permissions away (`chmod 000`); they are restored for the owner on
 //! whatever is opened here, through a descriptor of the directory that was checked.
 
-use crate::trouble::shown;
-use crate::{Trouble, say};
+use crate::error::shown;
+use crate::{StageError, print_message};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
@@ -38,20 +38,20 @@ pub struct Directory {
 
 impl Directory {
     /// Opens the account's `data_dir`; `None` if it does not exist.
-    pub fn data_dir(path: &Path, owner: u32) -> Result<Option<Self>, Trouble> {
+    pub fn data_dir(path: &Path, owner: u32) -> Result<Option<Self>, StageError> {
         let opened = match open(path, OPEN | OFlag::O_NOFOLLOW, Mode::empty()) {
             Err(Errno::ELOOP | Errno::ENOTDIR) => follow_own_link(path, owner)?,
-            Err(Errno::EACCES) => open_shut(AT_FDCWD, path, owner),
+            Err(Errno::EACCES) => open_unreadable(AT_FDCWD, path, owner),
             other => other,
         };
-        Self::judge(opened, path.to_owned(), owner)
+        Self::check_owner(opened, path.to_owned(), owner)
     }
 
     /// Opens the directory of this name; `None` if it does not exist.
-    pub fn child(&self, name: &OsStr) -> Result<Option<Self>, Trouble> {
+    pub fn child(&self, name: &OsStr) -> Result<Option<Self>, StageError> {
         let path = self.path.join(name);
         let opened = match openat(&self.fd, name, OPEN | OFlag::O_NOFOLLOW, Mode::empty()) {
-            Err(Errno::EACCES) => open_shut(self.fd.as_fd(), Path::new(name), self.owner),
+            Err(Errno::EACCES) => open_unreadable(self.fd.as_fd(), Path::new(name), self.owner),
             other => other,
         };
         if matches!(opened, Err(Errno::ELOOP | Errno::ENOTDIR)) {
@@ -60,30 +60,30 @@ impl Directory {
             } else {
                 "is not a directory"
             };
-            return Err(Trouble::at("refusing to use", &path, cause, "remove it, or move it away"));
+            return Err(StageError::at("refusing to use", &path, cause, "remove it, or move it away"));
         }
-        Self::judge(opened, path, self.owner)
+        Self::check_owner(opened, path, self.owner)
     }
 
     /// Opens the directory of this name, creates it if it is missing, and makes sure that it is
     /// private.
-    pub fn make_child(&self, name: &OsStr) -> Result<Self, Trouble> {
+    pub fn make_child(&self, name: &OsStr) -> Result<Self, StageError> {
         self.make_child_with(name, PRIVATE)
     }
 
     /// As [`Directory::make_child`], with these permissions.
-    pub fn make_child_with(&self, name: &OsStr, permissions: u32) -> Result<Self, Trouble> {
+    pub fn make_child_with(&self, name: &OsStr, permissions: u32) -> Result<Self, StageError> {
         let path = self.path.join(name);
         make(self.fd.as_fd(), name, &path)?;
         let child = self.child(name)?.ok_or_else(|| {
-            Trouble::at("cannot keep", &path, "something removes it at the same time", "run the job again")
+            StageError::at("cannot keep", &path, "something removes it at the same time", "run the job again")
         })?;
-        child.give(permissions)?;
+        child.set_permissions(permissions)?;
         Ok(child)
     }
 
     /// Sets exactly these permissions, and reports which permissions other users lose.
-    pub fn give(&self, permissions: u32) -> Result<(), Trouble> {
+    pub fn set_permissions(&self, permissions: u32) -> Result<(), StageError> {
         let help = &format!("give it these permissions yourself (chmod {permissions:04o})");
         let mode = fstat(&self.fd).map_err(|e| self.trouble("cannot inspect", e, help))?.st_mode;
         if mode & PERMISSIONS == permissions {
@@ -94,7 +94,7 @@ impl Directory {
         fchmod(&self.fd, wanted).map_err(|e| self.trouble("cannot change the mode of", e, help))?;
         if mode & 0o077 & !permissions != 0 {
             let others = if permissions == PRIVATE { "no other user" } else { "nobody outside your group" };
-            say(&format!(
+            print_message(&format!(
                 "changed the mode of {} from {:04o} to {permissions:04o}, so that {others} can read your jobs' files",
                 shown(&self.path),
                 mode & PERMISSIONS
@@ -114,7 +114,7 @@ impl Directory {
 
     /// Writes and removes a file, so that a full or read-only file system is reported before the
     /// job begins.
-    pub fn trial(&self) -> Result<(), Trouble> {
+    pub fn test_writable(&self) -> Result<(), StageError> {
         let name = format!(".nunbird-trial-{}", std::process::id());
         // A file that a killed process with the same pid left.
         self.unlink(OsStr::new(&name)).map_err(|e| self.not_writable(e))?;
@@ -146,29 +146,33 @@ impl Directory {
         &self.path
     }
 
-    fn judge(opened: nix::Result<OwnedFd>, path: PathBuf, owner: u32) -> Result<Option<Self>, Trouble> {
+    fn check_owner(
+        opened: nix::Result<OwnedFd>,
+        path: PathBuf,
+        owner: u32,
+    ) -> Result<Option<Self>, StageError> {
         let help = "make sure that it is a directory of yours that you can enter and read";
         let fd = match opened {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
-            Err(e) => return Err(Trouble::at("cannot open", &path, e, help)),
+            Err(e) => return Err(StageError::at("cannot open", &path, e, help)),
         };
-        let stat = fstat(&fd).map_err(|e| Trouble::at("cannot inspect", &path, e, help))?;
+        let stat = fstat(&fd).map_err(|e| StageError::at("cannot inspect", &path, e, help))?;
         if stat.st_uid != owner {
             let cause = format!("it belongs to uid {}, but the job runs as uid {owner}", stat.st_uid);
             let help = "ask its owner to remove it, or the administrators for another `data_dir`";
-            return Err(Trouble::at("refusing to use", &path, cause, help));
+            return Err(StageError::at("refusing to use", &path, cause, help));
         }
         let directory = Directory { fd, path, owner };
         directory.make_accessible().map_err(|e| directory.trouble("cannot change the mode of", e, help))?;
         Ok(Some(directory))
     }
 
-    fn trouble(&self, what: &str, cause: impl std::fmt::Display, help: &str) -> Trouble {
-        Trouble::at(what, &self.path, cause, help)
+    fn trouble(&self, what: &str, cause: impl std::fmt::Display, help: &str) -> StageError {
+        StageError::at(what, &self.path, cause, help)
     }
 
-    fn not_writable(&self, cause: impl std::fmt::Display) -> Trouble {
+    fn not_writable(&self, cause: impl std::fmt::Display) -> StageError {
         let help = "free some space or quota there; if the file system is read-only, report it to the administrators";
         self.trouble("cannot write in", cause, help)
     }
@@ -181,13 +185,13 @@ impl AsFd for Directory {
 }
 
 /// Creates a directory of mode 0700; an existing one is not an error.
-pub fn make(parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), Trouble> {
+pub fn make(parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), StageError> {
     match mkdirat(parent, name, Mode::S_IRWXU) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(e) => {
             let help =
                 "make sure that the directory above it is yours, writable and has space and quota left";
-            Err(Trouble::at("cannot make", path, e, help))
+            Err(StageError::at("cannot make", path, e, help))
         }
     }
 }
@@ -198,7 +202,7 @@ pub fn make(parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), Tro
 /// The mode is changed through the descriptor's link in /proc, which leads to the directory itself
 /// whatever its name now refers to: fchmod(2) refuses such a descriptor, and older kernels lack
 /// fchmodat2(2).
-fn open_shut(parent: BorrowedFd<'_>, name: &Path, owner: u32) -> nix::Result<OwnedFd> {
+fn open_unreadable(parent: BorrowedFd<'_>, name: &Path, owner: u32) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let shut = openat(parent, name, flags, Mode::empty())?;
     let stat = fstat(&shut)?;
@@ -212,10 +216,10 @@ fn open_shut(parent: BorrowedFd<'_>, name: &Path, owner: u32) -> nix::Result<Own
 }
 
 /// The directory behind a link of the owner's; the caller checks where it leads.
-fn follow_own_link(path: &Path, owner: u32) -> Result<nix::Result<OwnedFd>, Trouble> {
-    let refuse = |cause: &str, help: &str| Err(Trouble::at("refusing to use", path, cause, help));
+fn follow_own_link(path: &Path, owner: u32) -> Result<nix::Result<OwnedFd>, StageError> {
+    let refuse = |cause: &str, help: &str| Err(StageError::at("refusing to use", path, cause, help));
     let stat = nix::sys::stat::lstat(path);
-    let stat = stat.map_err(|e| Trouble::at("cannot inspect", path, e, "run the job again"))?;
+    let stat = stat.map_err(|e| StageError::at("cannot inspect", path, e, "run the job again"))?;
     if !is(&stat, SFlag::S_IFLNK) {
         return refuse("it is not a directory", "remove it, or move it away");
     }

@@ -7,22 +7,22 @@
 #![forbid(unsafe_code)]
 
 pub mod directory;
+pub mod error;
 pub mod exit_code;
 pub mod shell;
 pub mod signals;
 pub mod trees;
-pub mod trouble;
 
+pub use error::StageError;
 use nix::errno::Errno;
 use std::io::Write;
 use std::time::Duration;
-pub use trouble::Trouble;
 
 /// How long the launcher waits for events that may never come.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// From the `TERM` of a cancelled job to its `KILL`. Below the 30 seconds of gitlab-runner's
-    /// default `shutdown_timeout`. Together with [`Patience::abandon`] well below the 300 seconds
+    /// default `shutdown_timeout`. Together with [`Timeouts::abandon`] well below the 300 seconds
     /// after which gitlab-runner starts the cleanup beside a stage that has not ended.
     pub grace: Duration,
     /// A second request to cancel that comes within this time is the same one: a signal to our process group
@@ -37,9 +37,9 @@ pub struct Patience {
     pub linger: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
-        Patience {
+        Timeouts {
             grace: Duration::from_secs(25),
             repeat: Duration::from_secs(1),
             abandon: Duration::from_secs(10),
@@ -50,7 +50,7 @@ impl Default for Patience {
 
 /// How a stage ended if Nunbird itself did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum StageResult {
     /// The stage succeeded.
     Success,
     /// The script failed or was cancelled.
@@ -58,14 +58,14 @@ pub enum Verdict {
 }
 
 /// Prints a message for the user to standard error. A reader that has gone is not a failure.
-pub fn say(message: &str) {
+pub fn print_message(message: &str) {
     let line = format!("nunbird: {message}\n");
     drop(std::io::stderr().write_all(line.as_bytes()));
 }
 
 /// Writes a line to gitlab-runner's own log. The work is done, whether or not the runner reads the
 /// line.
-pub fn tell(message: &str) {
+pub fn log_to_runner(message: &str) {
     drop(std::io::stdout().write_all(format!("nunbird: {message}\n").as_bytes()));
 }
 

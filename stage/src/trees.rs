@@ -1,7 +1,7 @@
 //! Directories below the account's own: entered and removed without following a symbolic link, while the job's processes
 //! may still change them.
 
-use crate::Trouble;
+use crate::StageError;
 use crate::directory::{Directory, is};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -20,17 +20,17 @@ const DEEPEST: usize = 128;
 const ATTEMPTS: usize = 5;
 
 /// Removes this name with everything below it.
-pub fn remove_tree(parent: &Directory, name: &OsStr) -> Result<(), Trouble> {
+pub fn remove_tree(parent: &Directory, name: &OsStr) -> Result<(), StageError> {
     remove(parent, name, 0, None).map(drop)
 }
 
 /// As [`remove_tree`], with an error if `deadline` passes first.
-pub fn remove_tree_until(parent: &Directory, name: &OsStr, deadline: Instant) -> Result<(), Trouble> {
+pub fn remove_tree_until(parent: &Directory, name: &OsStr, deadline: Instant) -> Result<(), StageError> {
     remove(parent, name, 0, Some(deadline)).map(drop)
 }
 
 /// The directory at `path`, opened from `root` down; `None` if a part of the path is missing.
-pub fn descend(root: &Directory, prefix: &Path, path: &Path) -> Result<Option<Directory>, Trouble> {
+pub fn descend(root: &Directory, prefix: &Path, path: &Path) -> Result<Option<Directory>, StageError> {
     let way = path.strip_prefix(prefix).map_err(|e| refuse(path, &e.to_string()))?;
     let mut names = way.components();
     let first = names.next().ok_or_else(|| refuse(path, "it is the top directory"))?;
@@ -48,10 +48,10 @@ pub fn remove(
     name: &OsStr,
     depth: usize,
     deadline: Option<Instant>,
-) -> Result<bool, Trouble> {
+) -> Result<bool, StageError> {
     let path = parent.path().join(name);
     let failed =
-        |e: Errno| Trouble::at("cannot remove", &path, e, "remove it by hand: it may hold credentials");
+        |e: Errno| StageError::at("cannot remove", &path, e, "remove it by hand: it may hold credentials");
     for _ in 0..ATTEMPTS {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(failed(Errno::ETIME));
@@ -84,7 +84,7 @@ pub fn remove(
     Err(failed(Errno::ENOTEMPTY))
 }
 
-fn empty(directory: &Directory, depth: usize, deadline: Option<Instant>) -> Result<(), Trouble> {
+fn empty(directory: &Directory, depth: usize, deadline: Option<Instant>) -> Result<(), StageError> {
     for name in names(directory)? {
         remove(directory, &name, depth + 1, deadline)?;
     }
@@ -92,9 +92,9 @@ fn empty(directory: &Directory, depth: usize, deadline: Option<Instant>) -> Resu
 }
 
 /// The entries of the directory.
-pub fn names(directory: &Directory) -> Result<Vec<OsString>, Trouble> {
+pub fn names(directory: &Directory) -> Result<Vec<OsString>, StageError> {
     let failed = |e: Errno| {
-        Trouble::at("cannot read", directory.path(), e, "remove it by hand: it may hold credentials")
+        StageError::at("cannot read", directory.path(), e, "remove it by hand: it may hold credentials")
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut listing = Dir::openat(directory.as_fd(), ".", flags, Mode::empty()).map_err(failed)?;
@@ -108,6 +108,6 @@ pub fn names(directory: &Directory) -> Result<Vec<OsString>, Trouble> {
     Ok(names)
 }
 
-fn refuse(path: &Path, cause: &str) -> Trouble {
-    Trouble::at("refusing to clean up", path, cause, "report it to the administrators")
+fn refuse(path: &Path, cause: &str) -> StageError {
+    StageError::at("refusing to clean up", path, cause, "report it to the administrators")
 }

@@ -9,19 +9,19 @@ use nunbird_handover::{Account, Untrusted};
 
 /// One option of an argument list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Given {
+pub(super) struct ParsedOption {
     /// `-t`, `--time`, or `time` for an assignment.
     name: String,
     value: Option<String>,
     /// The resources in the value, if it holds several.
-    parts: Vec<Part>,
+    parts: Vec<Resource>,
     /// As it was written.
     pub(super) words: Vec<String>,
 }
 
 /// A resource inside a value: `walltime=1:00:00`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Part {
+struct Resource {
     /// The name with the option: `-l walltime`.
     name: String,
     key: String,
@@ -33,7 +33,7 @@ struct Part {
 /// A new value; `None` keeps the old one.
 type Change = Result<Option<String>, String>;
 
-impl Given {
+impl ParsedOption {
     /// Everything that the option sets: names and values.
     pub(super) fn amounts(&self) -> impl Iterator<Item = (&String, Option<&String>)> {
         let parts = self.parts.iter().map(|part| (&part.name, part.value.as_ref()));
@@ -57,7 +57,7 @@ impl Given {
             }
         }
         if changed {
-            let written = |part: &Part| match &part.value {
+            let written = |part: &Resource| match &part.value {
                 Some(value) => format!("{}={value}", part.key),
                 None => part.key.clone(),
             };
@@ -100,13 +100,13 @@ fn value_of<'a>(name: &str, words: &mut impl Iterator<Item = &'a String>) -> Res
     }
 }
 
-fn no_option(word: &str) -> String {
+fn not_an_option(word: &str) -> String {
     let word = shown(&[word.to_owned()]);
     format!("{word} is not an option; only options are accepted, the script is the stage's")
 }
 
 impl Options {
-    pub(super) fn parse(&self, words: &[String]) -> Result<Vec<Given>, String> {
+    pub(super) fn parse(&self, words: &[String]) -> Result<Vec<ParsedOption>, String> {
         let mut given = Vec::new();
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -123,7 +123,7 @@ impl Options {
         &self,
         word: &str,
         words: &mut impl Iterator<Item = &'a String>,
-        all: &mut Vec<Given>,
+        all: &mut Vec<ParsedOption>,
     ) -> Result<(), String> {
         if let Some(long) = word.strip_prefix("--").filter(|long| !long.is_empty()) {
             all.push(self.long(word, long, words)?);
@@ -131,7 +131,7 @@ impl Options {
         }
         match word.strip_prefix('-').filter(|short| !short.is_empty() && *short != "-") {
             Some(short) => self.short(short, words, all),
-            None => Err(no_option(word)),
+            None => Err(not_an_option(word)),
         }
     }
 
@@ -140,7 +140,7 @@ impl Options {
         word: &str,
         long: &str,
         words: &mut impl Iterator<Item = &'a String>,
-    ) -> Result<Given, String> {
+    ) -> Result<ParsedOption, String> {
         let (name, value) = match long.split_once('=') {
             Some((name, value)) => (format!("--{name}"), Some(value.to_owned())),
             None => (format!("--{long}"), None),
@@ -173,14 +173,14 @@ impl Options {
         &self,
         letters: &str,
         words: &mut impl Iterator<Item = &'a String>,
-        all: &mut Vec<Given>,
+        all: &mut Vec<ParsedOption>,
     ) -> Result<(), String> {
         let mut rest = letters.chars();
         while let Some(letter) = rest.next() {
             let name = format!("-{letter}");
             // argparse takes `-5` and `-.5` as numbers, and so as the script.
             if self.style == Style::Argparse && !letter.is_ascii_alphabetic() {
-                return Err(no_option(&name));
+                return Err(not_an_option(&name));
             }
             if self.flags.contains(&name) {
                 all.push(self.given(name.clone(), None, vec![name]));
@@ -223,9 +223,13 @@ impl Options {
     }
 
     /// `-pe mpi 4`. A program with a parser of its own may interpret an unknown word in any way.
-    fn word<'a>(&self, word: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<Given, String> {
+    fn word<'a>(
+        &self,
+        word: &str,
+        words: &mut impl Iterator<Item = &'a String>,
+    ) -> Result<ParsedOption, String> {
         if !word.starts_with('-') {
-            return Err(no_option(word));
+            return Err(not_an_option(word));
         }
         let name = word.to_owned();
         if self.flags.contains(&name) {
@@ -247,18 +251,18 @@ impl Options {
         Ok(self.given(name, Some(value), words))
     }
 
-    fn given(&self, name: String, value: Option<String>, words: Vec<String>) -> Given {
+    fn given(&self, name: String, value: Option<String>, words: Vec<String>) -> ParsedOption {
         let parts = match &value {
             Some(value) if self.resources.contains(&name) => parts(&name, value),
             _ => Vec::new(),
         };
-        Given { name, value, parts, words }
+        ParsedOption { name, value, parts, words }
     }
 
     /// `request_cpus=4`. The name may contain nothing that makes it another one, the value no
     /// second line. HTCondor also accepts the names of attributes, `RequestCpus`, which differ in
     /// case and underscores.
-    fn assignment(&self, word: &str) -> Result<Given, String> {
+    fn assignment(&self, word: &str) -> Result<ParsedOption, String> {
         let (name, value) = word.split_once('=').ok_or_else(|| {
             format!("{} is not an assignment; only `name=value` is accepted", shown(&[word.to_owned()]))
         })?;
@@ -274,7 +278,7 @@ impl Options {
         let known = self.known().find(|known| bare(known) == bare(&name));
         let name = known.cloned().unwrap_or(name);
         let words = vec![format!("{name}={value}")];
-        Ok(Given { name, value: Some(value), parts: Vec::new(), words })
+        Ok(ParsedOption { name, value: Some(value), parts: Vec::new(), words })
     }
 
     /// Every option that has a meaning here.
@@ -289,14 +293,14 @@ impl Options {
 
 /// `select=2:mem=1gb+1:mem=4gb,walltime=1:00:00`. Names are case-insensitive, as in PBS; taking one
 /// name for another that is limited errs on the safe side.
-fn parts(option: &str, value: &str) -> Vec<Part> {
+fn parts(option: &str, value: &str) -> Vec<Resource> {
     let part = |text: &str, nested| {
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key.trim(), Some(value.trim().to_owned())),
             None => (text.trim(), None),
         };
         let name = format!("{option} {}", key.to_ascii_lowercase());
-        Part { name, key: key.to_owned(), value, nested }
+        Resource { name, key: key.to_owned(), value, nested }
     };
     let mut parts = Vec::new();
     for piece in value.split(',') {

@@ -1,4 +1,4 @@
-//! What users may write, what becomes of it, and what they are told.
+//! Which arguments of users are accepted, changed or refused, and the messages.
 
 use super::{Arguments, arguments, check};
 use crate::description::slurm;
@@ -36,8 +36,8 @@ fn flags_of_later_releases_and_of_pyxis_take_no_word_that_follows() {
     assert!(error.contains("to `flags` in a copy"), "{error}");
 }
 
-/// An option that is not known here may take no value. Two words would make a script of the second, and what follows it,
-/// the site's arguments and ours, would be that script's.
+/// An unknown option may take no value. With two words, the second would be the script, and what
+/// follows it, the site's arguments and ours, would be that script's arguments.
 #[test]
 fn an_option_that_nobody_knows_here_cannot_make_a_script_of_its_value() {
     let mut batch = batch("--frobnicate /home/ann/mine.sh -p x");

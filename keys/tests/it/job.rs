@@ -1,4 +1,5 @@
-//! `nunbird-keys job`: a token goes to one server, in one header, and the answer comes back as it is.
+//! `nunbird-keys job`: a token goes to one server, in one header, and the response is passed on
+//! unchanged.
 
 use crate::double::{Certificate, Double, answer, trap};
 use crate::scene::{Finished, Scene, program};
@@ -25,7 +26,7 @@ fn with_input(command: &mut Command, input: &[u8]) -> Finished {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program runs");
-    // One that has seen enough closes its end.
+    // A program that has read enough closes its end.
     let _read_or_not = child.stdin.take().expect("a pipe").write_all(input);
     child.wait_with_output().expect("an end").into()
 }

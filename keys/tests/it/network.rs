@@ -1,4 +1,4 @@
-//! Answers that are late, endless, or lead elsewhere.
+//! Responses that are late, endless, or lead elsewhere.
 
 use crate::double::{Certificate, Double, answer, trap};
 use crate::scene::{Scene, finish, gitlab, jwk, jwks, ordinary};
@@ -108,7 +108,7 @@ fn a_failing_server_leaves_the_known_keys_as_they_were() {
     assert_eq!(scene.keys_file(), before);
 }
 
-/// A server whose discovery document says this, with the server's own URL for `$URL`.
+/// A server with this discovery document, in which `$URL` becomes the server's own URL.
 fn discovering(document: &'static str) -> Double {
     Double::start(Certificate::Good, move |request, out| match request.path {
         DISCOVERY => answer(out, "200 OK", "", &document.replace("$URL", request.url)),

@@ -1,5 +1,5 @@
-//! What the packages install: the example configuration shows every key with its true default, and the other
-//! files agree with the programs about names and places.
+//! What the packages install: the example configuration shows every key with its true default, and
+//! the other files agree with the programs about names and paths.
 
 use nunbird_policy::{DEFAULT_AUDIT_FILE, DEFAULT_CONFIGURATION, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, Policy};
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ fn the_example_shows_every_key_that_there_is() {
         .flat_map(|line| line.split(['[', ']', '{', '}', ',', '=', ' ', '.']))
         .collect();
     let known = nunbird_policy::every_key();
-    // The claims of a test have GitLab's names; the reference has them all.
+    // The claims of a test have GitLab's names; the reference lists them all.
     let known = known.keys().filter(|path| !path.contains("claims."));
     let fields: Vec<&str> = known.filter_map(|path| path.trim_end_matches("[]").rsplit('.').next()).collect();
     assert!(fields.len() > 60, "{fields:?}");

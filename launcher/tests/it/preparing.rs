@@ -160,7 +160,7 @@ fn missing_parents_are_made_inside_directories_of_the_accounts_own_only() {
     move_data_dir(&mut world, "scratch/more/.nunbird");
     assert_code(&world.prepare(), 0);
     assert_private(&world, &world.path("scratch/more"));
-    // Root's: more likely a file system that is not mounted.
+    // Owned by root: more likely a file system that is not mounted.
     move_data_dir(&mut world, "/nbt_missing/more/.nunbird");
     assert_refused(&mut world, "directories are created only inside those that you own");
     assert!(!Path::new("/nbt_missing").exists());

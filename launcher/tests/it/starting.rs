@@ -1,4 +1,4 @@
-//! What the launcher demands before it does anything.
+//! What the launcher checks before it does anything.
 
 use crate::world::{SYSTEM_FAILURE, World, assert_code, err, out};
 use nunbird_handover::Task;

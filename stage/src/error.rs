@@ -9,32 +9,32 @@ use std::path::Path;
 
 /// A failure that the script did not cause: the stage ends with `system_failure` and this text.
 #[derive(Debug)]
-pub struct Trouble(String);
+pub struct StageError(String);
 
-impl Trouble {
+impl StageError {
     /// `what` failed because of `cause`; `help` is the advice to the user.
     pub fn new(what: &str, cause: impl Display, help: &str) -> Self {
-        Trouble(format!("{what}: {cause}; {help}"))
+        StageError(format!("{what}: {cause}; {help}"))
     }
 
     /// A whole sentence that includes the advice.
-    pub fn told(text: &str) -> Self {
-        Trouble(text.to_owned())
+    pub fn sentence(text: &str) -> Self {
+        StageError(text.to_owned())
     }
 
     /// The same about a file or directory.
     pub fn at(what: &str, path: &Path, cause: impl Display, help: &str) -> Self {
-        Trouble(format!("{what} {}: {cause}; {help}", shown(path)))
+        StageError(format!("{what} {}: {cause}; {help}", shown(path)))
     }
 }
 
-impl Display for Trouble {
+impl Display for StageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Trouble {}
+impl std::error::Error for StageError {}
 
 /// A path made printable: users and GitLab choose the names of directories.
 pub fn shown(path: &Path) -> String {

@@ -1,20 +1,20 @@
 //! Decides whether enough is known to conclude the stage, and how it ended.
 
-use super::{ACCOUNTED, LAST_WORDS, Machine, Order, Output, Submission, UNWANTED};
-use crate::outcome::Outcome;
+use super::{ACCOUNTING_LAG, CANCELLED_OUTPUT, Machine, Order, Output, RECORD_GRACE, Submission};
+use crate::outcome::StageOutcome;
 use crate::record::Record;
 use crate::state::End;
 use std::time::Duration;
 
 /// The agent's exit code when it cannot determine how the script ended. A script that itself ends
 /// with this code has a record.
-const UNTOLD: &str = "75";
+const UNKNOWN_EXIT: &str = "75";
 
 impl Machine<'_> {
     /// Whether the scheduler may report more that the user should read.
     pub(super) fn wants_detail(&self) -> bool {
         let explained = matches!(
-            (self.word, &self.record),
+            (self.reported_end, &self.record),
             (Some((End::Completed, _)), _) | (Some((End::Failed, _)), Some(Record { code: 1.., .. }))
         );
         let can = self.description.detail.is_some() || !self.no_accounting && !self.in_accounting;
@@ -28,12 +28,12 @@ impl Machine<'_> {
         }
         if let Some(cancel) = &self.cancel {
             if self.submission == Submission::Intended || (self.gone.is_some() && self.began.is_none()) {
-                self.outcome = Some(Outcome::Cancelled(cancel.why.clone()));
+                self.outcome = Some(StageOutcome::Cancelled(cancel.why.clone()));
                 return;
             }
-            if cancel.given_up(now) && self.word.is_none() {
+            if cancel.given_up(now) && self.reported_end.is_none() {
                 let still = self.row.as_ref().filter(|_| !self.pace.is_silent()).map(|row| row.state.clone());
-                self.outcome = Some(Outcome::NotCancelled(cancel.why.clone(), still));
+                self.outcome = Some(StageOutcome::NotCancelled(cancel.why.clone(), still));
                 return;
             }
         }
@@ -41,27 +41,27 @@ impl Machine<'_> {
         let waited = |since: Duration, most: Duration| {
             // Output that has arrived is passed on, however long that takes, unless the job was
             // cancelled.
-            let held_up = flowing && (self.cancel.is_none() || now < since + UNWANTED);
+            let held_up = flowing && (self.cancel.is_none() || now < since + CANCELLED_OUTPUT);
             now >= since.max(self.flowed) + most && !held_up
         };
-        if let Some((end, since)) = self.word {
+        if let Some((end, since)) = self.reported_end {
             let decisive = matches!(end, End::Completed | End::Failed) && self.cancel.is_none();
-            let patience = match end {
+            let limit = match end {
                 _ if decisive => self.limits.nfs,
-                End::Cancelled if self.wants_detail() && !self.no_accounting => ACCOUNTED,
-                _ => LAST_WORDS.min(self.limits.nfs),
+                End::Cancelled if self.wants_detail() && !self.no_accounting => ACCOUNTING_LAG,
+                _ => RECORD_GRACE.min(self.limits.nfs),
             };
             // A job that never began has no record and no output to wait for.
-            let nothing = self.began.is_none() && matches!(end, End::Cancelled | End::Infeasible);
-            let heard_out = nothing
+            let never_ran = self.began.is_none() && matches!(end, End::Cancelled | End::Infeasible);
+            let complete = never_ran
                 || (self.record.is_some() && self.output == Output::All)
                 || (self.refused.is_some() && self.record.is_none())
-                || waited(since, patience);
-            if heard_out && (self.outstanding.is_none() && !self.wants_detail() || waited(since, patience)) {
+                || waited(since, limit);
+            if complete && (self.outstanding.is_none() && !self.wants_detail() || waited(since, limit)) {
                 self.outcome = Some(self.ended(end));
             }
         } else if let Some(since) = self.gone
-            && ((self.record.is_some() && self.output == Output::All) || waited(since, self.last_words()))
+            && ((self.record.is_some() && self.output == Output::All) || waited(since, self.record_grace()))
         {
             self.outcome = Some(self.vanished());
         }
@@ -69,52 +69,58 @@ impl Machine<'_> {
 
     /// How long to wait for the files of a job that is gone. A cancelled job need not have written
     /// any.
-    fn last_words(&self) -> Duration {
+    fn record_grace(&self) -> Duration {
         let expected = self.description.forgets && self.cancel.is_some();
-        if expected { LAST_WORDS.min(self.limits.nfs) } else { self.limits.nfs }
+        if expected { RECORD_GRACE.min(self.limits.nfs) } else { self.limits.nfs }
     }
 
-    fn ended(&self, end: End) -> Outcome {
+    fn ended(&self, end: End) -> StageOutcome {
         if let Some(refused) = &self.refused
             && self.cancel.is_none()
         {
-            return Outcome::StartedTwice(refused.host.clone());
+            return StageOutcome::StartedTwice(refused.host.clone());
         }
         let row = self.row.clone().unwrap_or_default();
         if let Some(cancel) = &self.cancel {
-            return Outcome::Cancelled(cancel.why.clone());
+            return StageOutcome::Cancelled(cancel.why.clone());
         }
         match (end, &self.record) {
             (End::Completed, Some(Record { code: 0, begun: true, .. })) if self.output == Output::All => {
-                Outcome::Success
+                StageOutcome::Success
             }
-            (End::Completed, Some(Record { code: 0, begun: true, .. })) => Outcome::OutputMissing,
-            (End::Completed | End::Failed, Some(record)) if !record.begun => Outcome::NeverBegan(record.code),
-            (End::Completed | End::Failed, Some(Record { code: code @ 1.., .. })) => Outcome::Failed(*code),
-            (End::Completed, None) => Outcome::NoRecord(row),
-            (End::Failed, None) if self.began.is_some() && row.exit.split(':').next() == Some(UNTOLD) => {
-                Outcome::Untold(row)
+            (End::Completed, Some(Record { code: 0, begun: true, .. })) => StageOutcome::OutputMissing,
+            (End::Completed | End::Failed, Some(record)) if !record.begun => {
+                StageOutcome::NeverBegan(record.code)
             }
-            (End::Failed, None) if self.began.is_some() => Outcome::Killed(end, row),
-            (End::Failed, None) => Outcome::NotStarted(row),
-            (End::Infeasible, None) if self.began.is_none() => Outcome::Infeasible(row),
+            (End::Completed | End::Failed, Some(Record { code: code @ 1.., .. })) => {
+                StageOutcome::Failed(*code)
+            }
+            (End::Completed, None) => StageOutcome::NoRecord(row),
+            (End::Failed, None)
+                if self.began.is_some() && row.exit.split(':').next() == Some(UNKNOWN_EXIT) =>
+            {
+                StageOutcome::ExitUnknown(row)
+            }
+            (End::Failed, None) if self.began.is_some() => StageOutcome::Killed(end, row),
+            (End::Failed, None) => StageOutcome::NotStarted(row),
+            (End::Infeasible, None) if self.began.is_none() => StageOutcome::Infeasible(row),
             // A cancelled stage does not end with 0 before its end is known.
-            (End::Failed | End::Cancelled, Some(Record { code: 0, .. })) => Outcome::Contradiction(row),
-            (end, _) => Outcome::Killed(end, row),
+            (End::Failed | End::Cancelled, Some(Record { code: 0, .. })) => StageOutcome::Contradiction(row),
+            (end, _) => StageOutcome::Killed(end, row),
         }
     }
 
-    fn vanished(&self) -> Outcome {
+    fn vanished(&self) -> StageOutcome {
         match &self.record {
             Some(Record { code: code @ 1.., begun: true, .. }) if self.cancel.is_none() => {
-                Outcome::Failed(*code)
+                StageOutcome::Failed(*code)
             }
             _ => match &self.cancel {
                 Some(cancel) if self.record.is_some() || self.description.forgets => {
-                    Outcome::Cancelled(cancel.why.clone())
+                    StageOutcome::Cancelled(cancel.why.clone())
                 }
-                Some(cancel) => Outcome::NotCancelled(cancel.why.clone(), None),
-                None => Outcome::Lost(self.record.as_ref().map(|record| record.code)),
+                Some(cancel) => StageOutcome::NotCancelled(cancel.why.clone(), None),
+                None => StageOutcome::Lost(self.record.as_ref().map(|record| record.code)),
             },
         }
     }

@@ -22,7 +22,7 @@ pub(crate) enum Order {
 
 /// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum CommandResult {
     /// Submitted, with this id.
     Id(String),
     /// Not submitted, and why.
@@ -61,12 +61,12 @@ pub(crate) struct Row {
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    Answer(Order, Answer),
+    CommandResult(Order, CommandResult),
     Began(Began),
     Recorded(Record),
     Refused(Refused),
     /// The scheduler wrote something into the job's log.
-    Stirred,
+    LogGrew,
     Output(Output),
     /// The runner requests a cancel; true for a repeated request.
     Cancel(bool),

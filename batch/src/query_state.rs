@@ -1,9 +1,9 @@
 //! Builds the command line for an order, and turns a command's output into a query result.
 
 use super::amounts;
-use super::command::{Call, Said};
+use super::command::{CommandLine, CommandOutput};
 use super::description::Description;
-use super::news::{Answer, Order, Row};
+use super::messages::{CommandResult, Order, Row};
 use super::query::{Fields, Query};
 use super::template::{Pattern, fill, fill_word};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::process::ExitStatus;
 
 /// What the commands of one stage are built from.
 #[derive(Debug)]
-pub(crate) struct Asking<'d> {
+pub(crate) struct QueryState<'d> {
     pub(crate) description: &'d Description,
     /// Placeholders with fixed values.
     pub(crate) values: BTreeMap<&'static str, String>,
@@ -26,7 +26,7 @@ pub(crate) struct Asking<'d> {
     absent: bool,
 }
 
-impl<'d> Asking<'d> {
+impl<'d> QueryState<'d> {
     pub(crate) fn new(
         description: &'d Description,
         values: BTreeMap<&'static str, String>,
@@ -34,12 +34,12 @@ impl<'d> Asking<'d> {
         uid: u32,
         tag: String,
     ) -> Self {
-        Asking { description, values, arguments, uid, tag, step: 0, absent: false }
+        QueryState { description, values, arguments, uid, tag, step: 0, absent: false }
     }
 
     /// The command line and its standard input. `None` if the description has no such command, or
     /// if the command needs an id that is not known.
-    pub(crate) fn call(&self, order: Order, id: Option<&str>) -> Option<Call> {
+    pub(crate) fn command(&self, order: Order, id: Option<&str>) -> Option<CommandLine> {
         let description = self.description;
         let command = match order {
             Order::Submit => description.submit.form(self.step),
@@ -47,7 +47,7 @@ impl<'d> Asking<'d> {
             Order::Cancel => &description.cancel.command,
             Order::Kill => &description.kill.as_ref()?.command,
             Order::Limits | Order::Query | Order::Find | Order::Accounting | Order::Detail => {
-                &self.question(order)?.command
+                &self.query(order)?.command
             }
         };
         if id.is_none() && command.iter().any(|word| word.contains("{id}")) {
@@ -57,11 +57,11 @@ impl<'d> Asking<'d> {
         values.insert("id", id.unwrap_or_default().to_owned());
         let input = description.submit.input.as_ref().filter(|_| order == Order::Submit);
         let input = input.map(|input| fill_word(input, &values));
-        Some(Call { words: fill(command, &values, &self.arguments), input })
+        Some(CommandLine { words: fill(command, &values, &self.arguments), input })
     }
 
     /// The position within this query: some descriptions run several commands, one after the other.
-    fn question(&self, order: Order) -> Option<&Query> {
+    fn query(&self, order: Order) -> Option<&Query> {
         let description = self.description;
         let mut query = match order {
             Order::Query => &description.query,
@@ -78,13 +78,13 @@ impl<'d> Asking<'d> {
     }
 
     /// The result of a query as a whole; `None` if another command must be run first.
-    pub(crate) fn settle(&mut self, order: Order, answer: Answer) -> Option<Answer> {
-        let other_form = order == Order::Submit && answer == Answer::Disabled;
+    pub(crate) fn finish_query(&mut self, order: Order, result: CommandResult) -> Option<CommandResult> {
+        let other_form = order == Order::Submit && result == CommandResult::Disabled;
         if other_form
-            || matches!(answer, Answer::Absent | Answer::Disabled)
-                && self.question(order).is_some_and(|query| query.then.is_some())
+            || matches!(result, CommandResult::Absent | CommandResult::Disabled)
+                && self.query(order).is_some_and(|query| query.then.is_some())
         {
-            self.absent |= answer == Answer::Absent;
+            self.absent |= result == CommandResult::Absent;
             self.step += 1;
             return None;
         }
@@ -92,44 +92,48 @@ impl<'d> Asking<'d> {
         self.step = 0;
         // A missing service does not contradict another command's report that the job does not
         // exist.
-        Some(if answer == Answer::Disabled && absent { Answer::Absent } else { answer })
+        Some(if result == CommandResult::Disabled && absent { CommandResult::Absent } else { result })
     }
 
     /// What it means that a command cannot be started.
-    pub(crate) fn missing(&self, order: Order, words: &[String], error: &io::Error) -> Answer {
+    pub(crate) fn not_started(&self, order: Order, words: &[String], error: &io::Error) -> CommandResult {
         let text = format!("cannot run {}: {error}", words[0]);
         match (order, error.kind()) {
             // Nothing was started, so nothing was submitted.
             (Order::Submit, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-                Answer::Impossible(text)
+                CommandResult::Impossible(text)
             }
             // execve(2) does not accept a longer command line next time either.
             (Order::Submit, io::ErrorKind::ArgumentListTooLong | io::ErrorKind::InvalidInput) => {
-                Answer::Rejected(text)
+                CommandResult::Rejected(text)
             }
-            (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => Answer::Disabled,
-            (_, io::ErrorKind::NotFound) if self.step > 0 => Answer::Disabled,
-            _ => Answer::Unclear(text),
+            (Order::Accounting | Order::Detail, io::ErrorKind::NotFound) => CommandResult::Disabled,
+            (_, io::ErrorKind::NotFound) if self.step > 0 => CommandResult::Disabled,
+            _ => CommandResult::Unclear(text),
         }
     }
 
     /// The command that lists all jobs of the account; `None` if the description has none.
-    pub(crate) fn call_about_all(&self) -> Option<Call> {
+    pub(crate) fn command_for_all_jobs(&self) -> Option<CommandLine> {
         let words = fill(&self.description.many.as_ref()?.command, &self.values, &[]);
-        Some(Call { words, input: None })
+        Some(CommandLine { words, input: None })
     }
 
     /// Interprets how a command ended.
-    pub(crate) fn answer(&self, order: Order, said: &Said) -> Answer {
-        let everything = format!("{}\n{}", said.err, said.out);
-        let Some(status) = said.status else {
-            return Answer::Unclear(late(said));
+    pub(crate) fn result(&self, order: Order, output: &CommandOutput) -> CommandResult {
+        let text_of_both = format!("{}\n{}", output.err, output.out);
+        let Some(status) = output.status else {
+            return CommandResult::Unclear(timed_out(output));
         };
         let description = self.description;
         let action = match order {
-            Order::Submit => return self.submitted(status.success(), said, &everything),
+            Order::Submit => return self.submitted(status.success(), output, &text_of_both),
             Order::Limits => {
-                return if status.success() { Answer::Done } else { Answer::Unclear(everything) };
+                return if status.success() {
+                    CommandResult::Done
+                } else {
+                    CommandResult::Unclear(text_of_both)
+                };
             }
             Order::Signal => description.signal.as_ref(),
             Order::Cancel => Some(&description.cancel),
@@ -137,80 +141,80 @@ impl<'d> Asking<'d> {
             Order::Query | Order::Find | Order::Accounting | Order::Detail => None,
         };
         if let Some(action) = action {
-            let done = status.success() || says(&action.absent, &with_code(status, &everything));
-            return if done { Answer::Done } else { Answer::Unclear(everything) };
+            let done = status.success() || matches_any(&action.absent, &with_code(status, &text_of_both));
+            return if done { CommandResult::Done } else { CommandResult::Unclear(text_of_both) };
         }
-        self.question(order).map_or(Answer::Disabled, |query| self.read(query, said))
+        self.query(order).map_or(CommandResult::Disabled, |query| self.read(query, output))
     }
 
     /// What the result of the command that lists all jobs means for our job.
-    pub(crate) fn answer_about_all(&self, said: &Said) -> Answer {
-        self.description.many.as_ref().map_or(Answer::Disabled, |query| self.read(query, said))
+    pub(crate) fn result_for_all_jobs(&self, output: &CommandOutput) -> CommandResult {
+        self.description.many.as_ref().map_or(CommandResult::Disabled, |query| self.read(query, output))
     }
 
-    fn read(&self, query: &Query, said: &Said) -> Answer {
-        let everything = format!("{}\n{}", said.err, said.out);
-        let Some(status) = said.status else {
-            return Answer::Unclear(late(said));
+    fn read(&self, query: &Query, output: &CommandOutput) -> CommandResult {
+        let text_of_both = format!("{}\n{}", output.err, output.out);
+        let Some(status) = output.status else {
+            return CommandResult::Unclear(timed_out(output));
         };
-        let words = with_code(status, &everything);
-        let read = if status.success() { query.read(&said.out) } else { Err(String::new()) };
+        let words = with_code(status, &text_of_both);
+        let read = if status.success() { query.read(&output.out) } else { Err(String::new()) };
         match read {
-            Ok(jobs) if !jobs.is_empty() => match (self.ours(query, &jobs), query.unread(&said.out)) {
+            Ok(jobs) if !jobs.is_empty() => match (self.own_job(query, &jobs), query.unread(&output.out)) {
                 // A line that cannot be parsed may be our job's, truncated.
-                (Answer::Absent, Some(line)) => {
-                    Answer::Unclear(format!("cannot parse the scheduler's output: {line}"))
+                (CommandResult::Absent, Some(line)) => {
+                    CommandResult::Unclear(format!("cannot parse the scheduler's output: {line}"))
                 }
-                (answer, _) => answer,
+                (result, _) => result,
             },
-            _ if says(&query.disabled, &words) => Answer::Disabled,
-            _ if says(&query.absent, &words) => Answer::Absent,
-            Ok(_) => Answer::Absent,
-            Err(_) if !status.success() => Answer::Unclear(everything),
-            Err(part) => Answer::Unclear(format!("cannot parse the scheduler's output: {part}")),
+            _ if matches_any(&query.disabled, &words) => CommandResult::Disabled,
+            _ if matches_any(&query.absent, &words) => CommandResult::Absent,
+            Ok(_) => CommandResult::Absent,
+            Err(_) if !status.success() => CommandResult::Unclear(text_of_both),
+            Err(part) => CommandResult::Unclear(format!("cannot parse the scheduler's output: {part}")),
         }
     }
 
-    fn submitted(&self, success: bool, said: &Said, everything: &str) -> Answer {
+    fn submitted(&self, success: bool, output: &CommandOutput, text_of_both: &str) -> CommandResult {
         let submit = &self.description.submit;
         if success {
-            let id = said
+            let id = output
                 .out
                 .lines()
                 .find_map(|line| Some(submit.id.0.captures(line.trim())?.name("id")?.as_str().to_owned()));
             // Apparently accepted, but the id is unknown: the job is looked up by its tag.
-            return id.map_or_else(|| Answer::Unclear(everything.to_owned()), Answer::Id);
+            return id.map_or_else(|| CommandResult::Unclear(text_of_both.to_owned()), CommandResult::Id);
         }
-        if self.step == 0 && submit.has_other_form(everything) {
-            return Answer::Disabled;
+        if self.step == 0 && submit.has_other_form(text_of_both) {
+            return CommandResult::Disabled;
         }
-        let text = everything.to_owned();
-        if says(&submit.unclear, everything) {
-            return Answer::Unclear(text);
+        let text = text_of_both.to_owned();
+        if matches_any(&submit.unclear, text_of_both) {
+            return CommandResult::Unclear(text);
         }
-        if says(&submit.later, everything) {
-            return Answer::Later(text);
+        if matches_any(&submit.later, text_of_both) {
+            return CommandResult::Later(text);
         }
-        if says(&submit.faulty, everything) {
-            return Answer::Faulty(text);
+        if matches_any(&submit.faulty, text_of_both) {
+            return CommandResult::Faulty(text);
         }
-        Answer::Rejected(text)
+        CommandResult::Rejected(text)
     }
 
     /// The entry of our job: of our account and with our tag, whatever its id.
-    fn ours(&self, query: &Query, jobs: &[Fields]) -> Answer {
+    fn own_job(&self, query: &Query, jobs: &[Fields]) -> CommandResult {
         let (uid, user) = (self.uid.to_string(), self.values.get("user").map_or("", String::as_str));
-        let ours = |job: &&Fields| {
+        let own_job = |job: &&Fields| {
             let is = |name: &str, value: &str| match job.get(name) {
                 Some(found) => found == value,
-                None => !query.promises(name),
+                None => !query.always_has(name),
             };
             is("uid", &uid) && is("user", user) && is("name", &self.tag)
         };
         let get = |job: &Fields, name: &str| job.get(name).cloned().unwrap_or_default();
         // The last entry: a requeued job has several lines in the accounting.
-        jobs.iter().rfind(ours).map_or(Answer::Absent, |job| {
-            Answer::Row(Row {
+        jobs.iter().rfind(own_job).map_or(CommandResult::Absent, |job| {
+            CommandResult::Row(Row {
                 id: get(job, "id"),
                 state: get(job, "state"),
                 reason: get(job, "reason"),
@@ -252,8 +256,8 @@ impl<'d> Asking<'d> {
 }
 
 /// Adds the reason when a command was killed. Some commands print what they wait for.
-fn late(said: &Said) -> String {
-    let text = format!("{}\n{}", said.err, said.out);
+fn timed_out(output: &CommandOutput) -> String {
+    let text = format!("{}\n{}", output.err, output.out);
     format!("the command timed out\n{}", text.trim())
 }
 
@@ -268,21 +272,21 @@ fn limit(job: &Fields) -> String {
 
 /// A command's output, preceded by a line with its exit code, because some commands carry their
 /// meaning in it.
-fn with_code(status: ExitStatus, everything: &str) -> String {
+fn with_code(status: ExitStatus, text_of_both: &str) -> String {
     let code = status.code().map_or_else(|| "signal".to_owned(), |code| code.to_string());
-    format!("exit {code}\n{everything}")
+    format!("exit {code}\n{text_of_both}")
 }
 
-fn says(patterns: &[Pattern], text: &str) -> bool {
+fn matches_any(patterns: &[Pattern], text: &str) -> bool {
     patterns.iter().any(|pattern| pattern.0.is_match(text))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Asking;
-    use crate::command::Said;
+    use super::QueryState;
+    use crate::command::CommandOutput;
     use crate::description::{Description, slurm};
-    use crate::news::{Answer, Order, Row};
+    use crate::messages::{CommandResult, Order, Row};
     use std::collections::BTreeMap;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
@@ -290,36 +294,41 @@ mod tests {
     #[test]
     fn the_answer_about_all_jobs_is_read_for_ours_and_says_nothing_in_part() {
         let slurm = slurm();
-        let asking = asking(&slurm);
-        let words = asking.call_about_all().expect("a command").words;
+        let queries = queries(&slurm);
+        let words = queries.command_for_all_jobs().expect("a command").words;
         assert!(words.contains(&"--user=41".to_owned()) && !words.iter().any(|word| word.contains("nb7-x")));
         let row = |uid: u32, name: &str| format!("{uid}|8|RUNNING|None|N/A|n1|1:00:00|{name}\n");
-        let all = |out: &str| asking.answer_about_all(&said(0, out, ""));
+        let all = |out: &str| queries.result_for_all_jobs(&output(0, out, ""));
         let others = format!("{}{}", row(41, "mine"), row(41, "nb8-x"));
-        assert_eq!(all(""), Answer::Absent);
-        assert_eq!(all(&others), Answer::Absent);
-        assert!(matches!(all(&format!("{others}{}", row(41, "nb7-x"))), Answer::Row(_)));
-        assert_eq!(all(&row(42, "nb7-x")), Answer::Absent);
-        assert!(matches!(all(&format!("{others}41|9|RUNN")), Answer::Unclear(_)));
-        let failed = said(1, &row(41, "nb8-x"), "slurm_load_jobs error: Socket timed out");
-        assert!(matches!(asking.answer_about_all(&failed), Answer::Unclear(_)));
+        assert_eq!(all(""), CommandResult::Absent);
+        assert_eq!(all(&others), CommandResult::Absent);
+        assert!(matches!(all(&format!("{others}{}", row(41, "nb7-x"))), CommandResult::Row(_)));
+        assert_eq!(all(&row(42, "nb7-x")), CommandResult::Absent);
+        assert!(matches!(all(&format!("{others}41|9|RUNN")), CommandResult::Unclear(_)));
+        let failed = output(1, &row(41, "nb8-x"), "slurm_load_jobs error: Socket timed out");
+        assert!(matches!(queries.result_for_all_jobs(&failed), CommandResult::Unclear(_)));
     }
 
-    fn asking(description: &Description) -> Asking<'_> {
+    fn queries(description: &Description) -> QueryState<'_> {
         let values = BTreeMap::from([("tag", "nb7-x".to_owned()), ("uid", "41".to_owned())]);
-        Asking::new(description, values, vec!["-N".to_owned(), "2".to_owned()], 41, "nb7-x".to_owned())
+        QueryState::new(description, values, vec!["-N".to_owned(), "2".to_owned()], 41, "nb7-x".to_owned())
     }
 
-    fn said(code: i32, out: &str, err: &str) -> Said {
-        Said { status: Some(ExitStatus::from_raw(code << 8)), out: out.to_owned(), err: err.to_owned() }
+    fn output(code: i32, out: &str, err: &str) -> CommandOutput {
+        CommandOutput {
+            status: Some(ExitStatus::from_raw(code << 8)),
+            out: out.to_owned(),
+            err: err.to_owned(),
+        }
     }
 
     #[test]
     fn an_id_is_believed_only_with_our_owner_and_our_tag() {
         let slurm = slurm();
-        let asking = asking(&slurm);
+        let queries = queries(&slurm);
         let line = "41|8|RUNNING|None|2026-11-21T03:31:42|n1|1:00:00|nb7-x\n";
-        let Answer::Row(Row { id, state, nodes, .. }) = asking.answer(Order::Query, &said(0, line, ""))
+        let CommandResult::Row(Row { id, state, nodes, .. }) =
+            queries.result(Order::Query, &output(0, line, ""))
         else {
             panic!("a row");
         };
@@ -330,71 +339,79 @@ mod tests {
             "42|8|COMPLETED|None|x|n1|1:00:00|a|41|8|COMPLETED|None|x|n1|1:00:00|nb7-x\n",
             "",
         ] {
-            assert_eq!(asking.answer(Order::Query, &said(0, other, "")), Answer::Absent, "{other}");
+            assert_eq!(queries.result(Order::Query, &output(0, other, "")), CommandResult::Absent, "{other}");
         }
     }
 
     #[test]
     fn a_failed_command_and_an_unreadable_answer_say_nothing() {
         let slurm = slurm();
-        let asking = asking(&slurm);
-        let unclear = |said: Said| matches!(asking.answer(Order::Query, &said), Answer::Unclear(_));
-        assert!(unclear(said(
+        let queries = queries(&slurm);
+        let unclear = |output: CommandOutput| {
+            matches!(queries.result(Order::Query, &output), CommandResult::Unclear(_))
+        };
+        assert!(unclear(output(
             1,
             "",
             "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
         )));
-        assert!(unclear(said(0, "Dear user, maintenance on Monday\n", "")));
+        assert!(unclear(output(0, "Dear user, maintenance on Monday\n", "")));
         let hangs = "batch system daemon not responding ... still trying";
-        let late = Said { status: None, out: String::new(), err: hangs.to_owned() };
-        assert!(matches!(asking.answer(Order::Query, &late), Answer::Unclear(text) if text.ends_with(hangs)));
-        let absent = said(1, "", "slurm_load_jobs error: Invalid job id specified");
-        assert_eq!(asking.answer(Order::Query, &absent), Answer::Absent);
-        let disabled = said(1, "", "Slurm accounting storage is disabled");
-        assert_eq!(asking.answer(Order::Accounting, &disabled), Answer::Disabled);
+        let late = CommandOutput { status: None, out: String::new(), err: hangs.to_owned() };
+        assert!(
+            matches!(queries.result(Order::Query, &late), CommandResult::Unclear(text) if text.ends_with(hangs))
+        );
+        let absent = output(1, "", "slurm_load_jobs error: Invalid job id specified");
+        assert_eq!(queries.result(Order::Query, &absent), CommandResult::Absent);
+        let disabled = output(1, "", "Slurm accounting storage is disabled");
+        assert_eq!(queries.result(Order::Accounting, &disabled), CommandResult::Disabled);
     }
 
     #[test]
     fn a_submission_is_accepted_rejected_or_unclear() {
         let slurm = slurm();
-        let asking = asking(&slurm);
-        let submit = |said: Said| asking.answer(Order::Submit, &said);
-        assert_eq!(submit(said(0, "Welcome\n17;ci\n", "")), Answer::Id("17".to_owned()));
-        assert!(matches!(submit(said(0, "job 17\n", "")), Answer::Unclear(_)));
+        let queries = queries(&slurm);
+        let submit = |output: CommandOutput| queries.result(Order::Submit, &output);
+        assert_eq!(submit(output(0, "Welcome\n17;ci\n", "")), CommandResult::Id("17".to_owned()));
+        assert!(matches!(submit(output(0, "job 17\n", "")), CommandResult::Unclear(_)));
         let invalid = "sbatch: error: Batch job submission failed: Invalid partition name specified";
-        assert!(matches!(submit(said(1, "", invalid)), Answer::Rejected(_)));
+        assert!(matches!(submit(output(1, "", invalid)), CommandResult::Rejected(_)));
         for text in [
             "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
             "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
             "sbatch: error: Batch job submission failed: Protocol authentication error",
         ] {
-            assert!(matches!(submit(said(1, "", text)), Answer::Unclear(_)), "{text}");
+            assert!(matches!(submit(output(1, "", text)), CommandResult::Unclear(_)), "{text}");
         }
     }
 
     #[test]
     fn the_accounting_tells_who_cancelled_and_the_detail_why_a_job_failed() {
         let slurm = slurm();
-        let asking = asking(&slurm);
+        let queries = queries(&slurm);
         let line = "41|8|CANCELLED by 1000|None|n1|01:00:00|0:0|nb7-x\n";
-        let Answer::Row(row) = asking.answer(Order::Accounting, &said(0, line, "")) else { panic!("a row") };
+        let CommandResult::Row(row) = queries.result(Order::Accounting, &output(0, line, "")) else {
+            panic!("a row")
+        };
         assert_eq!((row.state.as_str(), row.by.as_str()), ("CANCELLED", "1000"));
         let line = "JobId=8 JobName=nb7-x UserId=ann(41) GroupId=ann(41) Account=(null) QOS=(null) JobState=FAILED \
             Reason=RaisedSignal:53(Real-time_signal_19) Dependency=(null) Requeue=0 Restarts=0 ExitCode=0:53 \
             RunTime=00:00:00 TimeLimit=UNLIMITED TimeMin=N/A ReqNodeList=(null) ExcNodeList=(null) NodeList=n1 BatchHost=n1\n";
-        let Answer::Row(row) = asking.answer(Order::Detail, &said(0, line, "")) else { panic!("a row") };
+        let CommandResult::Row(row) = queries.result(Order::Detail, &output(0, line, "")) else {
+            panic!("a row")
+        };
         assert_eq!((row.exit.as_str(), row.nodes.as_str(), row.state.as_str()), ("0:53", "n1", "FAILED"));
     }
 
     #[test]
     fn the_shortest_limit_of_the_partitions_counts() {
         let slurm = slurm();
-        let asking = asking(&slurm);
+        let queries = queries(&slurm);
         let out = "debug*|1:00:00\nlong|7-00:00:00\nfree|infinite\n";
-        assert_eq!(asking.longest(None, out), Some(3600));
-        assert_eq!(asking.longest(Some("long,free"), out), Some(7 * 86_400));
-        assert_eq!(asking.longest(Some("free"), out), None);
-        assert_eq!(asking.time_limit(3600), ["--time=0-01:00:00"]);
-        assert_eq!(asking.call(Order::Submit, None).expect("words").words[..3], ["sbatch", "-N", "2"]);
+        assert_eq!(queries.longest(None, out), Some(3600));
+        assert_eq!(queries.longest(Some("long,free"), out), Some(7 * 86_400));
+        assert_eq!(queries.longest(Some("free"), out), None);
+        assert_eq!(queries.time_limit(3600), ["--time=0-01:00:00"]);
+        assert_eq!(queries.command(Order::Submit, None).expect("words").words[..3], ["sbatch", "-N", "2"]);
     }
 }

@@ -14,7 +14,7 @@
 use crate::session::{Stat, stat};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgrp, getpid, getuid};
-use nunbird_stage::Patience;
+use nunbird_stage::Timeouts;
 use nunbird_stage::shell::MARK;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -64,7 +64,7 @@ impl Mark {
 
     /// Ends every process that carries the mark: `TERM`, a grace period, then [`Mark::kill`].
     /// Returns how many there were, and how many are left.
-    pub(crate) fn end(&self, patience: Patience) -> (usize, usize) {
+    pub(crate) fn end(&self, patience: Timeouts) -> (usize, usize) {
         let found = self.ask(None);
         if found == 0 {
             return (0, 0);
@@ -106,7 +106,7 @@ impl Mark {
 
     /// Acts on each process that carries the mark at once, the youngest first: one that forks and
     /// exits would be gone by the end of the list. Returns the number of processes.
-    fn each(&self, mut act: impl FnMut(&Found)) -> usize {
+    fn each(&self, mut act: impl FnMut(&MarkedProcess)) -> usize {
         let (own, own_group, uid) = (getpid().as_raw(), getpgrp().as_raw(), getuid().as_raw());
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let mut pids: Vec<i32> = entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
@@ -119,8 +119,8 @@ impl Mark {
             let Some(stat) = stat(pid).filter(|stat| !stat.has_ended() && stat.group != own_group) else {
                 continue;
             };
-            let whole_group = stat.group > 1 && (stat.group == pid || self.leads(stat.group));
-            act(&Found { pid, whole_group, stat });
+            let whole_group = stat.group > 1 && (stat.group == pid || self.owns_group(stat.group));
+            act(&MarkedProcess { pid, whole_group, stat });
             count += 1;
         }
         count
@@ -135,20 +135,20 @@ impl Mark {
 
     /// Whether all of a process group belongs to the job: its leader does, or has ended and left
     /// the group to its children.
-    fn leads(&self, group: i32) -> bool {
+    fn owns_group(&self, group: i32) -> bool {
         stat(group).is_none_or(|leader| leader.has_ended()) || self.marks(group)
     }
 }
 
 /// A process that carries the mark.
-struct Found {
+struct MarkedProcess {
     pid: i32,
     /// Whether its group can be signalled as a whole, which no fork in it escapes (kill(2)).
     whole_group: bool,
     stat: Stat,
 }
 
-fn deliver(found: &Found, signal: Signal) {
+fn deliver(found: &MarkedProcess, signal: Signal) {
     // ESRCH: it has ended. EPERM: a program with other ids, which the user could not signal either.
     let _ = match found.whole_group {
         true => killpg(Pid::from_raw(found.stat.group), signal),

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A failure, in lines that state what failed, where, and what to do.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum KeysError {
     /// Something failed.
     Failed(String),
     /// An argument is wrong in a way that the command line parser cannot detect.
@@ -14,18 +14,18 @@ pub enum Trouble {
     TryLater(String),
 }
 
-impl Trouble {
+impl KeysError {
     pub(crate) fn new(what: impl fmt::Display) -> Self {
-        Trouble::Failed(what.to_string())
+        KeysError::Failed(what.to_string())
     }
 
     /// 1 for a failure, 2 for a wrong argument as clap uses it, or 75 (`EX_TEMPFAIL` of sysexits.h)
     /// for a caller that should try later.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Trouble::Failed(_) => 1,
-            Trouble::Usage(_) => 2,
-            Trouble::TryLater(_) => 75,
+            KeysError::Failed(_) => 1,
+            KeysError::Usage(_) => 2,
+            KeysError::TryLater(_) => 75,
         }
     }
 
@@ -34,16 +34,16 @@ impl Trouble {
         let text = self.to_string();
         // A finding in the configuration spans several lines and contains the word "error" already.
         let prefix = if text.starts_with("error: ") { "" } else { "error: " };
-        terminal::note(&format!("{prefix}{text}"));
+        terminal::print_error(&format!("{prefix}{text}"));
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for KeysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Failed(text) | Trouble::Usage(text) | Trouble::TryLater(text) => f.write_str(text),
+            KeysError::Failed(text) | KeysError::Usage(text) | KeysError::TryLater(text) => f.write_str(text),
         }
     }
 }
 
-impl std::error::Error for Trouble {}
+impl std::error::Error for KeysError {}
