@@ -1,4 +1,4 @@
-//! Searching the audit file. docs/audit.md has the events.
+//! Searches the audit file. docs/audit.md lists the events.
 
 use crate::arguments::Audit;
 use crate::audit_summary::{Counts, Jobs};
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
     let (mut notes, mut unread_lines) = (String::new(), Vec::new());
     let stream = format == Format::Text && !story && options.lines.is_none();
     let mut files = replay::with_rotated(&options.file, options.since)?;
-    // What is written between a first reading and the following would be told twice or never.
+    // What is written between a first reading and the following would be printed twice or never.
     let follows_whole = options.follow && options.lines.is_none();
     if follows_whole {
         files.pop();
@@ -76,11 +76,12 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
     if options.follow {
         return follow(options, follows_whole, format);
     }
-    // As grep(1): nothing found is no success.
+    // As grep(1): no match is not success.
     Ok(if count == 0 { FAILURE } else { OK })
 }
 
-/// Prints the file's events, or only new ones, and goes on as they are written. A file that was renamed is read to its end before the new one is opened.
+/// Prints the file's events, or only new ones, and continues as they are written. A file that was
+/// renamed is read to its end before the new one is opened.
 fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, Trouble> {
     let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", options.file.display()));
     let mut file = File::open(&options.file).map_err(failed)?;
@@ -116,7 +117,7 @@ fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, Trouble> {
     }
 }
 
-/// Whether the name leads to another file by now, or the file was cut.
+/// Whether the name now refers to another file, or the file was truncated.
 fn replaced(open: &File, path: &Path) -> bool {
     let (Ok(open_meta), Ok(now)) = (open.metadata(), path.metadata()) else { return false };
     let mut open = open;
@@ -152,7 +153,7 @@ fn line(event: &Event) -> String {
     format!("{} {} {}\n", when(event), subject(event), what(event))
 }
 
-/// The events of one job or more, each job under its own head.
+/// The events of one job or more, each job with its own heading.
 fn tell(events: &[Event]) -> String {
     let mut text = String::new();
     let mut last = "";

@@ -1,4 +1,5 @@
-//! Every key in which two configurations differ, defaults included, and how many past jobs each is about.
+//! Every key in which two configurations differ, defaults included, and how many past jobs each
+//! concerns.
 
 use nunbird_policy::{Outcome, Policy, Rule, RunAs, to_toml};
 use std::collections::BTreeMap;
@@ -7,11 +8,11 @@ use std::collections::BTreeMap;
 pub(crate) struct Changed {
     /// As `rule.NAME.run_as`: rules, servers and tests by their names.
     pub(crate) key: String,
-    /// As TOML; none where the key is not there.
+    /// As TOML; `None` if the key is missing.
     pub(crate) old: Option<String>,
-    /// As TOML; none where the key is not there.
+    /// As TOML; `None` if the key is missing.
     pub(crate) new: Option<String>,
-    /// Whether past decisions were made again by it.
+    /// Whether past decisions were made again with it.
     pub(crate) replayed: bool,
 }
 
@@ -32,7 +33,8 @@ pub(crate) fn between(old: &Policy, new: &Policy) -> Vec<Changed> {
         .collect()
 }
 
-/// The values by their keys. What is in an array of tables is known by its name, and the order of names is a value.
+/// The values by their keys. Entries of an array of tables are identified by name, and the order of
+/// names is a value.
 fn keys(policy: &Policy) -> BTreeMap<String, String> {
     let (mut keys, mut table, mut array) = (BTreeMap::new(), String::new(), false);
     for line in to_toml(policy, &|_| None).lines() {
@@ -66,7 +68,7 @@ fn is_replayed(key: &str) -> bool {
     }
 }
 
-/// How many past decisions each part of the two configurations is about.
+/// How many past decisions each part of the two configurations concerns.
 #[derive(Default)]
 pub(crate) struct Touched {
     decisions: usize,
@@ -75,7 +77,8 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
-    /// Counts one decision: its server, and the rule that admits it by the old configuration and by the new.
+    /// Counts one decision: its server, and the rule that admits it by the old configuration and by
+    /// the new one.
     pub(crate) fn count(&mut self, server: &str, admitted_by: &[(&Policy, Option<&Rule>)]) {
         self.decisions += 1;
         self.admitted += usize::from(admitted_by.iter().any(|(_, rule)| rule.is_some()));
@@ -100,7 +103,7 @@ impl Touched {
         }
     }
 
-    /// How many the key is about.
+    /// How many decisions the key concerns.
     pub(crate) fn by(&self, key: &str) -> usize {
         let named = |table: &str| {
             let rest = key.strip_prefix(table)?.strip_prefix('.')?;

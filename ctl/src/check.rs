@@ -1,4 +1,4 @@
-//! Everything that can be said of a configuration before a job meets it.
+//! All findings about a configuration that need no job.
 
 use crate::arguments::Check;
 use crate::files;
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
     report(&policy, &options.runner.runner_user, &findings, options.strict, format)
 }
 
-/// What can be said of the files alone.
+/// Findings from the files alone.
 pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
     let mut findings = remarks(policy);
     maps(policy, &mut findings);
@@ -34,7 +34,8 @@ pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
     findings
 }
 
-/// One remark on all keys of a Jacamar file that do nothing here: who set one expects something of it.
+/// One remark on all keys of a Jacamar file that have no effect here: an admin who sets one expects
+/// an effect.
 pub(crate) fn lost_keys(reading: &Reading) -> Option<Finding> {
     let lost = match reading.policy.dialect {
         Dialect::Jacamar => without_effect(&reading.origins),
@@ -43,7 +44,7 @@ pub(crate) fn lost_keys(reading: &Reading) -> Option<Finding> {
     let first = lost.first()?.1;
     let items = lost.iter().map(|(key, place, why)| format!("line {}, {key}: {why}", place.line)).collect();
     let message = "these keys of Jacamar's have no effect here";
-    let help = "remove those that you can do without; docs/migration.md says what does their work";
+    let help = "remove those that you do not need; docs/migration.md describes what replaces them";
     Some(Finding::remark("no-effect", message, help).at(first.to_string()).listing(items))
 }
 
@@ -103,7 +104,7 @@ fn remarks(policy: &Policy) -> Vec<Finding> {
         .collect()
 }
 
-/// Lines of map files that no decision would ever take, and keys that deny whoever has them.
+/// Lines of map files that no decision would ever use, and keys that deny every user with that key.
 fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
     for (name, map) in &policy.maps {
         let shown = map.file.display();
@@ -111,7 +112,7 @@ fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
             Err(Trouble::Failure(why)) => findings.push(Finding::error(
                 "map",
                 why,
-                format!("write the file, root's and readable, or remove [map.{}]", Untrusted(name)),
+                format!("create the file, owned by root and readable, or remove [map.{}]", Untrusted(name)),
             )),
             Err(Trouble::Invalid(..)) => {}
             Ok(text) => findings.extend(check_map(&text).into_iter().map(|finding| {
@@ -123,13 +124,14 @@ fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Lines of the site's list of people that cannot be read, and those about servers that the policy does not name.
+/// Lines of the site's list of people that cannot be parsed, and those about servers that the
+/// policy does not contain.
 fn people(policy: &Policy, findings: &mut Vec<Finding>) {
     let Some(file) = &policy.accounts.people_file else { return };
     let shown = file.display();
     let text = match files::text(file) {
         Err(Trouble::Failure(why)) => {
-            let help = "write the file, root's and readable, or remove accounts.people_file";
+            let help = "create the file, owned by root and readable, or remove accounts.people_file";
             findings.push(Finding::error("people", why, help));
             return;
         }
@@ -145,7 +147,7 @@ fn people(policy: &Policy, findings: &mut Vec<Finding>) {
         Ok(people) => {
             let known = |name: &str| policy.gitlab.iter().any(|server| server.name == name);
             if let Some((line, person)) = people.iter().find(|(_, person)| !known(&person.server)) {
-                let message = format!("`{}` is no server of this configuration", person.server);
+                let message = format!("`{}` is not a server of this configuration", person.server);
                 let help = "write a `name` of a [[gitlab]] table, or leave the line for another host";
                 findings.push(Finding::remark("people", message, help).at(format!("{shown}:{line}")));
             }

@@ -1,7 +1,8 @@
-//! Past decisions, made again by two configurations.
+//! Past decisions, made again with two configurations.
 //!
-//! What the audit file does not tell of a job (local accounts and groups at that time) is taken from this host as it is now,
-//! for both: so a difference comes from the configurations alone.
+//! What the audit file does not contain about a job (local accounts and groups at that time) is
+//! taken from the present state of this host, for both: so every difference comes from the
+//! configurations.
 
 use crate::arguments::Diff;
 use crate::changed_keys::{self, Changed, Touched};
@@ -48,7 +49,8 @@ pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, Trouble> {
     })
 }
 
-/// The facts of a decision of `config`; none for other events, and for denials before the identity was known.
+/// The facts of a decision of `config`; `None` for other events, and for denials before the
+/// identity was known.
 fn decided(event: &Map<String, Value>, policy: &Policy) -> Option<Result<Subject, String>> {
     let text = |name: &str| event.get(name).and_then(Value::as_str);
     let is_decision =
@@ -62,26 +64,27 @@ fn decided(event: &Map<String, Value>, policy: &Policy) -> Option<Result<Subject
 #[derive(Default)]
 struct Tally {
     decisions: usize,
-    /// What changes, by what it is, with how often and an example.
+    /// The changes by kind, each with its count and an example.
     changes: BTreeMap<(String, String), (usize, Value)>,
     unusable: Vec<(usize, String)>,
-    /// How many decisions this host could not make, and why the first.
+    /// How many decisions this host could not make, and the reason of the first.
     undecided: (usize, String),
     touched: Touched,
     /// Every key that differs.
     keys: Vec<Changed>,
 }
 
-/// A past job, judged once more.
+/// A past job, judged again.
 enum Judged<'p> {
     /// By the rules.
     Decided(Decision<'p>),
-    /// The configuration does not get as far as its rules.
+    /// The configuration refuses the job before its rules.
     Refused(String),
 }
 
 impl<'p> Judged<'p> {
-    /// `old` is the configuration that the subject's server is of: by another one it is the server with the same issuer.
+    /// `old` is the configuration that contains the subject's server; in another configuration the
+    /// server is found by the same issuer.
     fn of(policy: &'p Policy, subject: &Subject, old: &Policy, host: &ThisHost, caller: u32) -> Self {
         let of_name = |server: &&GitLabServer| server.name == subject.server;
         let issuer = old.gitlab.iter().find(of_name).map(|server| server.issuer.as_str());
@@ -91,7 +94,7 @@ impl<'p> Judged<'p> {
             return Judged::Refused(format!("no server has the issuer of `{}`", Untrusted(&subject.server)));
         };
         if !policy.identity.sources.contains(&subject.source) {
-            return Judged::Refused(format!("`{}` is no source of an identity", subject.source.name()));
+            return Judged::Refused(format!("`{}` is not a source of identity", subject.source.name()));
         }
         let named = |id: Option<u64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         if !server.runner_ids.is_empty()
@@ -206,7 +209,7 @@ impl Tally {
     }
 }
 
-/// What decided, for people who look for the line.
+/// What decided, for humans who look for the line.
 fn rule(judged: &Judged<'_>) -> String {
     let Judged::Decided(decision) = judged else { return "no rule".to_owned() };
     match decision.verdict {
@@ -219,8 +222,8 @@ fn rule(judged: &Judged<'_>) -> String {
     }
 }
 
-/// A decision as two configurations can be compared by: the account, or the class of the denial. A rule's name may change
-/// without anything changing for a job.
+/// A decision in the form in which two configurations are compared: the account, or the class of
+/// the denial. A rule's name may change without changing anything for a job.
 fn outcome(judged: &Judged<'_>) -> String {
     let decision = match judged {
         Judged::Decided(decision) => decision,

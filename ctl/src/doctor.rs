@@ -1,4 +1,5 @@
-//! Everything that keeps jobs from running, or makes them run otherwise than the site means, on this host now.
+//! Everything on this host that prevents jobs from running, or makes them run differently than the
+//! site intends.
 
 use crate::arguments::Doctor;
 use crate::output::{Format, Trouble};

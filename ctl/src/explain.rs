@@ -70,7 +70,8 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
     Ok(explained.code())
 }
 
-/// Why `nunbird-auth` would not read the installed configuration. A draft elsewhere need not be root's yet.
+/// Why `nunbird-auth` would not read the installed configuration. A draft elsewhere need not belong
+/// to root yet.
 fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal> {
     let file = &options.configuration.configuration;
     if file != Path::new(DEFAULT_CONFIGURATION) {
@@ -86,7 +87,7 @@ fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal>
     })
 }
 
-/// A job, and all that is known of what comes of it.
+/// A job, and all that is known of its result.
 pub(crate) struct Explained<'a> {
     pub(crate) reading: &'a Reading,
     pub(crate) told: &'a Told<'a>,
@@ -116,7 +117,7 @@ impl Explained<'_> {
         Ok(text)
     }
 
-    /// The answer in words.
+    /// The answer as text.
     fn verdict(&self) -> String {
         match &self.told.answer {
             Answer::Admitted { rule, account, data_dir } => {
@@ -172,14 +173,14 @@ impl Explained<'_> {
     }
 }
 
-/// The account's groups, each with its name where the host knows one.
+/// The account's groups, each with its name if the host knows one.
 fn groups(account: &AccountFacts) -> String {
     let named =
         |gid: &u32| group_name(*gid).map_or_else(|| gid.to_string(), |name| format!("{name} ({gid})"));
     account.groups.iter().map(named).collect::<Vec<_>>().join(", ")
 }
 
-/// What is taken away from the job, by the configuration's keys.
+/// The restrictions of the job, by the configuration's keys.
 pub(crate) fn isolation(job: &Job) -> Vec<&'static str> {
     let taken = [
         (job.isolation.no_new_privileges, "no_new_privileges"),
@@ -189,7 +190,7 @@ pub(crate) fn isolation(job: &Job) -> Vec<&'static str> {
     taken.into_iter().filter_map(|(on, name)| on.then_some(name)).collect()
 }
 
-/// Every rule that was looked at, with every condition and the value it saw.
+/// Every rule that was evaluated, with every condition and the value it saw.
 pub(crate) fn trace(
     policy: &Policy,
     decision: &Decision<'_>,
@@ -204,7 +205,7 @@ pub(crate) fn trace(
             Some(Mismatch::Condition(_) | Mismatch::Exception(_)) => "does not fit",
             Some(Mismatch::NoAccount) => "does not fit: it has no account for this job",
         };
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "{:>3}. {} ({}): {fits}", index + 1, Untrusted(&rule.name), place(rule));
         let (predicates, _) =
             explain_rule(policy, rule, subject, host).map_err(|e| Trouble::new(e.detail))?;
@@ -213,9 +214,8 @@ pub(crate) fn trace(
             let relation = if predicate.exception { "unless" } else { "wanted" };
             let key = predicate.condition.key();
             let wanted = predicate.condition.wanted();
-            let seen = predicate
-                .seen
-                .map_or_else(|| "not told".to_owned(), |seen| format!("`{}`", Untrusted(&seen)));
+            let seen =
+                predicate.seen.map_or_else(|| "unknown".to_owned(), |seen| format!("`{}`", Untrusted(&seen)));
             let _ = writeln!(text, "       {mark}  {key} is {seen}, {relation} {}", Untrusted(&wanted));
         }
     }
@@ -226,7 +226,7 @@ pub(crate) fn place(rule: &Rule) -> String {
     rule.place.to_string()
 }
 
-/// Why the answer is no, in words.
+/// Why the answer is no, as text.
 pub(crate) fn denial(decision: &Decision<'_>) -> String {
     match &decision.verdict {
         Verdict::DeniedByRule { rule, message } => {
@@ -234,13 +234,15 @@ pub(crate) fn denial(decision: &Decision<'_>) -> String {
         }
         Verdict::DeniedAccount { rule, account, violation } => {
             let (name, account) = (Untrusted(&rule.name), Untrusted(account));
-            format!("rule `{name}` gives `{account}`, which no job may become: {violation}")
+            format!("rule `{name}` gives `{account}`, which may not run jobs: {violation}")
         }
         Verdict::DeniedPin { rule, account, pinned } => {
             let name = Untrusted(&rule.name);
             let owner = match pinned {
-                Some(user_id) => format!("which belongs to GitLab user id {user_id}, not to this job's user"),
-                None => "which nobody is known for, and accounts.pinning is \"known\"".to_owned(),
+                Some(user_id) => {
+                    format!("which is bound to GitLab user id {user_id}, not to this job's user")
+                }
+                None => "which is not bound to a user, and accounts.pinning is \"known\"".to_owned(),
             };
             format!("rule `{name}` gives `{}`, {owner}", Untrusted(&account.name))
         }

@@ -1,4 +1,5 @@
-//! Judging a job for `explain`: from a job response, a token or bare claims to what `nunbird-auth config` would answer.
+//! Judges a job for `explain`: from a job response, a token or claims to what `nunbird-auth config`
+//! would answer.
 
 use crate::as_admin::{AsAdmin, Ask, Stop};
 use crate::claims;
@@ -17,19 +18,19 @@ pub(crate) enum Answer<'p> {
     Admitted { rule: &'p Rule, account: AccountFacts, data_dir: PathBuf },
     /// The program's own refusal.
     Refused(Refusal),
-    /// What could not be found out.
+    /// It could not be determined, and why.
     Undecided(Vec<String>),
 }
 
-/// What `nunbird-auth` would answer, and what is known of the way there.
+/// What `nunbird-auth` would answer, and the findings on the way to it.
 pub(crate) struct Told<'p> {
     pub(crate) answer: Answer<'p>,
-    /// None where the identity was not proven.
+    /// `None` if the identity was not verified.
     pub(crate) course: Option<Course<'p>>,
-    /// For people: what was assumed, or not checked.
+    /// For humans: what was assumed, or not checked.
     pub(crate) notes: Vec<String>,
     pub(crate) signature: Option<String>,
-    /// What would come of an undecided job if everything that was not checked were in order.
+    /// The result of an undecided job if everything that was not checked were in order.
     admission: Option<(&'p Rule, AccountFacts, PathBuf)>,
 }
 
@@ -39,7 +40,7 @@ impl<'p> Told<'p> {
         Told { answer, course: None, notes: Vec::new(), signature: None, admission: None }
     }
 
-    /// One word for machines.
+    /// One word for programs.
     pub(crate) fn verdict(&self) -> &'static str {
         match &self.answer {
             Answer::Admitted { .. } => "admitted",
@@ -54,9 +55,9 @@ impl<'p> Told<'p> {
 pub(crate) enum Job {
     /// `JOB_RESPONSE_FILE`.
     Response(Vec<u8>),
-    /// An id token, without a response that it could be held against.
+    /// An id token without a response to compare it with.
     Token(String),
-    /// Facts that nobody has proven.
+    /// Unverified facts.
     Claims(Map<String, Value>),
 }
 
@@ -65,7 +66,7 @@ impl Job {
     pub(crate) fn from_response(file: &Path) -> Result<Self, Trouble> {
         let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", file.display()));
         let mut bytes = Vec::new();
-        // One more than there may be: then the answer is the program's.
+        // One byte over the limit: then the refusal is the program's.
         File::open(file).map_err(failed)?.take(MAX_RESPONSE + 1).read_to_end(&mut bytes).map_err(failed)?;
         Ok(Job::Response(bytes))
     }
@@ -92,7 +93,7 @@ impl Job {
 /// Judges the job.
 ///
 /// # Errors
-/// For claims that are none.
+/// For malformed claims.
 pub(crate) fn judge<'p>(policy: &'p Policy, job: &Job, runner: &str, ask: Ask) -> Result<Told<'p>, Trouble> {
     match job {
         Job::Response(bytes) => Ok(by_proof(policy, bytes.clone(), runner, ask, Vec::new())),
@@ -132,7 +133,7 @@ fn by_proof<'p>(
 ) -> Told<'p> {
     let variables = Variables::of(&response);
     let mut means = AsAdmin::new(policy, runner, response, ask);
-    // The notes of a token alone say that there is no job.
+    // The notes of a token already state that there is no job.
     means.no_job = !notes.is_empty();
     let identified = means.response().and_then(|response| {
         let identity = identify(&means, policy, &response)?;
@@ -157,7 +158,7 @@ fn by_proof<'p>(
     }
 }
 
-/// Judges a job whose identity is taken as it stands in the claims.
+/// Judges a job whose identity is taken from the claims.
 fn by_claims<'p>(
     policy: &'p Policy,
     claims: &Map<String, Value>,
@@ -208,7 +209,8 @@ fn by_claims<'p>(
     let identity = Identity { admitted: claims::admitted(claims, &subject, server), answer: None };
     let proof = Proof { response: &[], identity: &identity };
     let mut told = known(policy, &means, &proof, subject, &Variables::default(), notes);
-    // Nothing of a made-up job is certain: what else was not looked at is one more assumption.
+    // Nothing about a hypothetical job is certain: what else was not checked is one more
+    // assumption.
     if let (Answer::Undecided(unchecked), Some((rule, account, data_dir))) =
         (&told.answer, told.admission.take())
     {
@@ -218,14 +220,14 @@ fn by_claims<'p>(
     Ok(told)
 }
 
-/// Whether a token's `aud`, a text or an array of texts, has one of these.
+/// Whether a token's `aud`, a string or an array of strings, contains one of these.
 fn names_one(aud: &Value, audience: &[String]) -> bool {
     let is_one =
         |value: &Value| value.as_str().is_some_and(|text| audience.iter().any(|known| known == text));
     is_one(aud) || aud.as_array().is_some_and(|all| all.iter().any(is_one))
 }
 
-/// The way of a job whose identity is known.
+/// The decision on a job whose identity is known.
 fn known<'p>(
     policy: &'p Policy,
     means: &AsAdmin<'_>,
@@ -277,14 +279,15 @@ fn answer<'p>(stop: Stop) -> Answer<'p> {
     }
 }
 
-/// The job's variables as far as a job response tells what gitlab-runner makes of them.
+/// The job's variables, as far as a job response shows their values after gitlab-runner has
+/// processed them.
 #[derive(Default)]
 struct Variables(Vec<Variable>);
 
 struct Variable {
     key: String,
     value: String,
-    /// Whether the runner passes the value on as it is.
+    /// Whether the runner passes the value on unchanged.
     plain: bool,
 }
 
@@ -305,7 +308,7 @@ impl Variables {
         Variables(all.into_iter().flatten().map(variable).collect())
     }
 
-    /// The last of this name counts. One that the runner expands is none that could be told here.
+    /// The last of this name counts. A variable that the runner expands counts as unknown.
     fn value(&self, name: &str, unchecked: &mut Vec<String>) -> Result<Option<String>, NotGranted> {
         let Some(found) = self.0.iter().rfind(|variable| variable.key == name) else { return Ok(None) };
         if !found.plain {

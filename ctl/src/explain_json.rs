@@ -1,4 +1,4 @@
-//! A decision for machines. Texts are as they came: JSON escapes what could deceive.
+//! A decision for programs. Strings are unchanged: JSON escapes deceptive characters.
 
 use crate::explain::{Explained, isolation};
 use crate::explain_job::Answer;
@@ -9,7 +9,7 @@ use nunbird_policy::{Host, explain_rule};
 use serde_json::{Value, json};
 
 impl Explained<'_> {
-    /// docs/nunbirdctl.md has the fields.
+    /// docs/nunbirdctl.md lists the fields.
     pub(crate) fn machine(&self, host: &dyn Host) -> Result<Value, Trouble> {
         let told = self.told;
         let decided_by = self.decided_by();
@@ -60,7 +60,7 @@ impl Explained<'_> {
         Ok(answer)
     }
 
-    /// Every rule that was looked at.
+    /// Every rule that was evaluated.
     fn rules(&self, host: &dyn Host) -> Result<Vec<Value>, Trouble> {
         let Some(course) = &self.told.course else { return Ok(Vec::new()) };
         let Some(decision) = &course.decision else { return Ok(Vec::new()) };
@@ -70,7 +70,8 @@ impl Explained<'_> {
             let conditions: Vec<Value> = predicates
                 .iter()
                 .map(|p| {
-                    // Under `when` what is not known is as good as no; under `unless` it is not.
+                    // Under `when` an unknown value counts as not matching; under `unless` it does
+                    // not.
                     let holds = if p.exception { p.holds } else { Some(p.holds == Some(true)) };
                     json!({
                         "under": if p.exception { "unless" } else { "when" },

@@ -1,4 +1,4 @@
-//! `nunbirdctl jobs`: the jobs that this host has records of, and the end of one of them.
+//! `nunbirdctl jobs`: lists the jobs that this host has records of, and ends one of them.
 
 use crate::arguments::{Jobs, JobsAction};
 use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
@@ -19,7 +19,7 @@ pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, Trouble> {
     }
 }
 
-/// What is to be known of a job at a glance.
+/// The columns of a job.
 struct Line<'r> {
     record: &'r Record,
     place: String,
@@ -105,7 +105,7 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, Troub
                 text.push_str(&format!("{}: {}\n", Untrusted(path), Untrusted(why)));
             }
             if text.is_empty() {
-                text.push_str("this host has no job\n");
+                text.push_str("this host has no jobs\n");
             }
             print(&text)?;
         }
@@ -113,7 +113,7 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, Troub
     Ok(if unread.is_empty() { OK } else { FAILURE })
 }
 
-/// The one record of this job. GitLab servers number their jobs each for itself.
+/// The only record of this job. Each GitLab server numbers its jobs independently.
 fn chosen<'f>(
     found: &'f [records::Found],
     job: u64,
@@ -132,7 +132,7 @@ fn chosen<'f>(
         [] => {
             let of = decision.map(|decision| format!(" with decision {decision}")).unwrap_or_default();
             Err(Trouble::new(format!(
-                "this account keeps no record of a job {job}{of}; `nunbirdctl jobs` lists those that there are"
+                "this account has no record of a job {job}{of}; `nunbirdctl jobs` lists the existing ones"
             )))
         }
         several => {
@@ -141,7 +141,7 @@ fn chosen<'f>(
                 .map(|(_, record)| format!("{} on server {}", record.decision_id, record.identity.server))
                 .collect();
             Err(Trouble::new(format!(
-                "there are {} jobs of this number; say which by --decision:\n{}",
+                "there are {} jobs with this id; select one with --decision:\n{}",
                 several.len(),
                 decisions.join("\n")
             )))
@@ -155,7 +155,7 @@ fn end((found, record): &(&records::Found, &Record), dry_run: bool, format: Form
         true => (true, Vec::new()),
         false => auth(&["-u".as_ref(), "end".as_ref(), found.name().as_ref()]),
     };
-    // Another clean-up may have been faster.
+    // Another cleanup may have been faster.
     let done = done || found.path().symlink_metadata().is_err();
     let action = match (dry_run, done) {
         (true, _) => "would end",

@@ -1,10 +1,11 @@
-//! The limits that a job would get, for `explain`: what is given, what may be asked for, and whose word it is.
+//! The limits that a job would get, for `explain`: the values, what may be requested, and which
+//! table sets them.
 
 use nunbird_handover::DiskLimit;
 use nunbird_policy::{Above, LimitsSaidBy, Reading, Rule, limits_to_toml};
 use serde_json::{Value, json};
 
-/// Whose word holds for a rule's jobs, by the configuration's word for it, and where it stands; `[job]` may say nothing.
+/// Which table sets the limits of a rule's jobs, and where it is; `[job]` may set none.
 fn said_by(reading: &Reading, rule: &Rule) -> (&'static str, Option<String>) {
     match reading.policy.limits_said_by(rule) {
         LimitsSaidBy::Rule(place) => ("rule", Some(place.to_string())),
@@ -13,7 +14,8 @@ fn said_by(reading: &Reading, rule: &Rule) -> (&'static str, Option<String>) {
     }
 }
 
-/// For people, by the configuration's keys. The first line says which limits and whose word they are.
+/// For humans, by the configuration's keys. The first line names the limits and the table that sets
+/// them.
 pub(crate) fn lines(reading: &Reading, rule: &Rule) -> Vec<String> {
     let whose = match said_by(reading, rule) {
         ("job", Some(place)) => format!(", by [job] at {place}"),
@@ -26,7 +28,7 @@ pub(crate) fn lines(reading: &Reading, rule: &Rule) -> Vec<String> {
     lines
 }
 
-/// For machines: bytes, thousandths of a processor, seconds. docs/nunbirdctl.md has the fields.
+/// For programs: bytes, thousandths of a CPU, seconds. docs/nunbirdctl.md lists the fields.
 pub(crate) fn machine(reading: &Reading, rule: &Rule) -> Value {
     let (from, place) = said_by(reading, rule);
     let Some(limits) = reading.policy.limits_of(rule) else {

@@ -1,4 +1,4 @@
-//! A Jacamar configuration as Nunbird's own.
+//! Converts a Jacamar configuration to a Nunbird configuration.
 
 use crate::arguments::Migrate;
 use crate::files;
@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Migrate) -> Result<u8, Trouble> {
     match migrate(&source, &given) {
         Migration::Native => {
             let shown = file.display();
-            Err(Trouble::new(format!("{shown}: this is Nunbird's own configuration already")))
+            Err(Trouble::new(format!("{shown}: this is a Nunbird configuration already")))
         }
         Migration::Unreadable(findings) => Err(Trouble::Invalid(findings, Format::Text)),
         Migration::Migrated { text, findings, refused } => {
@@ -46,7 +46,7 @@ fn given(options: &Migrate) -> Result<Given, Trouble> {
     Ok(Given { gitlab_server, audience: options.audience.clone() })
 }
 
-/// Says what is not migrated, and what `check` would say of the text.
+/// Reports what is not migrated, and what `check` would find in the text.
 fn tell(findings: Vec<Diagnostic>, refused: &[Diagnostic], output: Option<&Path>) -> u8 {
     let code = if findings.is_empty() { FAILURE } else { Trouble::Invalid(findings, Format::Text).tell() };
     let mut text = match output {
@@ -55,9 +55,11 @@ fn tell(findings: Vec<Diagnostic>, refused: &[Diagnostic], output: Option<&Path>
             Untrusted(&target.to_string_lossy())
         ),
         None if refused.is_empty() => {
-            "what is printed denies every job until its first rule is removed\n".to_owned()
+            "the printed configuration denies every job until its first rule is removed\n".to_owned()
         }
-        None => "what is printed is no configuration yet; `nunbirdctl check` refuses it:\n".to_owned(),
+        None => {
+            "the printed text is not a valid configuration yet; `nunbirdctl check` refuses it:\n".to_owned()
+        }
     };
     if output.is_none() {
         for finding in refused {
@@ -76,10 +78,10 @@ fn is_same(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Writes the whole file beside its place and renames it there: who reads it sees the old text or the new one. A file that
-/// is there keeps its mode; its owner is the caller's.
+/// Writes the whole file under another name and renames it: a reader sees the old text or the new
+/// one. An existing file keeps its mode; its owner is the caller.
 fn write(target: &Path, text: &str) -> io::Result<()> {
-    // A symbolic link stays one.
+    // A symbolic link is kept.
     let target = target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
     let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let directory = match target.parent() {

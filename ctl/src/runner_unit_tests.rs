@@ -1,7 +1,7 @@
 use super::{Needs, Process, judge};
 use crate::systemd::{Properties, parse};
 
-/// What systemd 252 shows of a service with `User=`, `Delegate=yes` and nothing else.
+/// What systemd 252 prints for a service with `User=`, `Delegate=yes` and nothing else.
 const SHOWN: &str = "\
 MainPID=43
 Delegate=yes
@@ -30,7 +30,7 @@ TimeoutStopUSec=2h 30s
 LoadState=loaded
 ";
 
-/// Of `/proc/PID/status` what counts, of a service that may do what it wants.
+/// The relevant part of `/proc/PID/status`, of a service without restrictions.
 const STATUS: &str =
     "Name:\tgitlab-runner\nUid:\t990\t990\t990\t990\nCapBnd:\t000001ffffffffff\nNoNewPrivs:\t0\n";
 
@@ -56,7 +56,7 @@ fn needs() -> Needs {
     }
 }
 
-/// Every finding, as people read it.
+/// Every finding, as it is printed.
 fn found(properties: &Properties, process: Option<&Process>, needs: &Needs) -> Vec<String> {
     judge("ci.service", properties, process, needs).iter().map(ToString::to_string).collect()
 }
@@ -84,10 +84,13 @@ fn what_keeps_jobs_from_their_limits_is_found_with_the_way_out() {
     );
     assert_one(
         &of("io memory pids", "io"),
-        &["error", "delegates cpu, cpuset, io,", "need memory, pids, too", help],
+        &["error", "delegates cpu, cpuset, io,", "need memory, pids", help],
     );
     assert_one(&of("KillMode=control-group", "KillMode=process"), &["error", "cannot start it again", help]);
-    assert_one(&of("=28909", "=2000"), &["remark", "TasksMax=2000, and 4 jobs at once may have 2100", help]);
+    assert_one(
+        &of("=28909", "=2000"),
+        &["remark", "TasksMax=2000, but 4 concurrent jobs may have 2100", help],
+    );
     assert_one(&of("Groups=no", "Groups=yes"), &["error", "ProtectControlGroups=no` under [Service]"]);
     assert_eq!(of("=28909", "=infinity"), Vec::<String>::new());
     assert_eq!(of("=28909", "=18446744073709551615"), Vec::<String>::new());

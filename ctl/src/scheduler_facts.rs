@@ -1,4 +1,5 @@
-//! Batch schedulers of a configuration: whether the launcher can use them, and whether their commands are on this host.
+//! The batch schedulers of a configuration: whether the launcher can use them, and whether their
+//! commands are on this host.
 
 use crate::finding::Finding;
 use nunbird_handover::{Scheduler, Untrusted};
@@ -6,7 +7,8 @@ use nunbird_policy::{Executor, Job, Policy};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A scheduler that some jobs use: the table with its settings, the jobs' settings, and how it is spoken to.
+/// A scheduler that some jobs use: the table with its settings, the jobs' settings, and its
+/// description.
 struct Used<'p> {
     table: String,
     job: &'p Job,
@@ -30,12 +32,13 @@ fn used(policy: &Policy) -> Vec<Used<'_>> {
     .collect()
 }
 
-/// Schedulers whose description the launcher could not use, and arguments of the site's that it could not read.
+/// Schedulers whose description the launcher could not use, and arguments of the site that it could
+/// not parse.
 pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
     for Used { table, job, scheduler } in used(policy) {
         if let Err(why) = nunbird_batch::check(&scheduler, &job.batch.rules) {
             let help = format!(
-                "every stage that `{}` gets fails until it is mended; docs/schedulers.md has the keys",
+                "every stage of `{}` fails until this is corrected; docs/schedulers.md lists the keys",
                 Untrusted(job.executor.name())
             );
             let why: Vec<String> = why.lines().map(|line| Untrusted(line).to_string()).collect();
@@ -63,13 +66,13 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
                     Untrusted(program),
                     Untrusted(&shown.join(", "))
                 ),
-                "install the scheduler's commands here, or say in `scheduler_bin` where they are",
+                "install the scheduler's commands here, or set `scheduler_bin` to their directory",
             ));
         }
     }
 }
 
-/// As the launcher has it: `scheduler_bin`, or the `PATH` of the commands.
+/// As in the launcher: `scheduler_bin`, or the `PATH` of the commands.
 fn places(job: &Job) -> Vec<PathBuf> {
     if let Some(directory) = &job.batch.scheduler_bin {
         return vec![directory.clone()];

@@ -5,12 +5,13 @@ use crate::programs;
 use nunbird_policy::{Downscope, LimitsWay, Policy};
 use std::path::Path;
 
-/// Exists where systemd is the first process (sd_booted(3)); its socket for root, beside it, only root may see.
+/// Exists if systemd is the first process (sd_booted(3)); only root may see its socket for root,
+/// beside it.
 const BOOTED: &str = "/run/systemd/system";
-/// Exists where the hierarchy of version 2 is systemd's own.
+/// Exists if the v2 hierarchy is systemd's own.
 const UNIFIED: &str = "/sys/fs/cgroup/cgroup.controllers";
 
-/// Looks, for each table that has this way.
+/// Checks each table with this value.
 pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
     let rootless =
         policy.downscope != Downscope::Setuid || programs::has_capabilities(&programs::auth(policy));
@@ -24,7 +25,8 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
         };
         if rootless {
             find(
-                "needs root, to which alone systemd answers, and nunbird-auth has file capabilities or no privilege",
+                "needs root, because systemd accepts no other caller, but nunbird-auth has file \
+                 capabilities or no privilege",
                 "install the package `nunbird` instead of `nunbird-caps`, or write `way = \"delegated\"`",
             );
         }
@@ -35,7 +37,7 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
             );
         } else if !unified && limits.amounts.swap.is_some() {
             find(
-                "limits swap, which systemd does not do on version 1 of control groups",
+                "limits swap, which systemd does not support on cgroup version 1",
                 "write `way = \"v1\"`, or no `swap`",
             );
         }

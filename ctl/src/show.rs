@@ -1,4 +1,4 @@
-//! The configuration that is in force, each value with the place where it stands.
+//! The effective configuration, each value with its file and line.
 
 use crate::arguments::Show;
 use crate::files;
@@ -32,17 +32,17 @@ pub(crate) fn run(options: &Show, format: Format) -> Result<u8, Trouble> {
     Ok(OK)
 }
 
-/// Tables that are not whole by themselves: a key that does not stand there has another table's value.
+/// Tables that inherit: a key that is missing there has another table's value.
 const NAMED: [&str; 4] = ["profile.", "map.", "limits.", "scheduler."];
 /// Tables with a name of their own.
 const TABLES: [&str; 8] =
     ["identity", "accounts", "directories", "job", "batch", "audit", "validation", "pam"];
 
-/// Where a key stands. Keys of rules and tests have their table's place.
+/// Where a key is. Keys of rules and tests have their table's place.
 fn origin(reading: &Reading, key: &str) -> Option<String> {
     let place = |index: &str, places: &dyn Fn(usize) -> Option<String>| {
         let number = index.split(']').next().and_then(|n| n.parse().ok());
-        // The line of the table's head says it once.
+        // The line of the table's header already has it.
         (number.filter(|_| index.ends_with(']'))).and_then(places)
     };
     if let Some(index) = key.strip_prefix("rule[") {
@@ -63,7 +63,7 @@ fn origin(reading: &Reading, key: &str) -> Option<String> {
     }
 }
 
-/// `profile.NAME` and `profile.NAME.batch`, where NAME may be in quotes with dots in it.
+/// `profile.NAME` and `profile.NAME.batch`, where NAME may be quoted and contain dots.
 fn is_named_head(key: &str) -> bool {
     let Some(rest) = NAMED.iter().find_map(|table| key.strip_prefix(table)) else { return false };
     let name_end = match rest.strip_prefix('"') {
@@ -73,7 +73,7 @@ fn is_named_head(key: &str) -> bool {
     matches!(rest.get(name_end..), Some("" | ".batch"))
 }
 
-/// Where the key of Jacamar's stands that this one comes from; the first that is set, where several are.
+/// Where the Jacamar key is that this one comes from; the first that is set, if there are several.
 fn jacamars<'r>(reading: &'r Reading, key: &str) -> Option<&'r Place> {
     if reading.policy.dialect != Dialect::Jacamar {
         return None;
@@ -114,7 +114,7 @@ fn rows(text: &str) -> Vec<Row<'_>> {
     rows
 }
 
-/// Where the comment behind a value begins: at the first `  # ` outside of a text.
+/// Where the comment after a value begins: at the first `  # ` outside of a string.
 fn comment(rest: &str) -> Option<usize> {
     let (mut in_text, mut escaped) = (false, false);
     for (at, c) in rest.char_indices() {

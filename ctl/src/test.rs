@@ -33,8 +33,8 @@ pub(crate) fn run(options: &Test, format: Format) -> Result<u8, Trouble> {
     Ok(if failed == 0 { OK } else { TESTS_FAILED })
 }
 
-/// The policy with the tests of all files. Those of a native configuration are read as a part of it; Jacamar's dialect has no
-/// tests, so files of them are read by themselves.
+/// The policy with the tests of all files. Those of a native configuration are read as a part of
+/// it; Jacamar's dialect has no tests, so their files are read separately.
 fn with_tests(options: &Test, format: Format) -> Result<Policy, Trouble> {
     let mut sources = files::sources(&options.configuration.configuration)?;
     let tests: Vec<SourceFile> = options
@@ -58,7 +58,7 @@ fn with_tests(options: &Test, format: Format) -> Result<Policy, Trouble> {
 pub(crate) struct Outcome<'p> {
     test: &'p TestCase,
     expected: String,
-    /// What came out, in the words of an expectation.
+    /// The result, in the form of an expectation.
     got: String,
     why: String,
     passed: bool,

@@ -328,11 +328,11 @@ fn limits_that_make_no_sense_are_remarked_upon() {
             .collect::<Vec<_>>()
     };
     for (limits, words) in [
-        ("nice = 5\ncpus = \"2\"", "orders its processes among each other alone"),
+        ("nice = 5\ncpus = \"2\"", "only orders its processes among each other"),
         ("io_max = [{ device = \"/\", write = \"1MiB\" }]\nway = \"v1\"", "version 1 does not count writes"),
         ("memory = \"4GiB\"\nas = \"1GiB\"", "`as` is less than `memory`"),
         ("pids = 100\nnproc = 50", "`nproc` is less than `pids`"),
-        ("stack = \"8MiB\"\n[job]\nraise_stack_limit = true", "`stack` goes before `raise_stack_limit`"),
+        ("stack = \"8MiB\"\n[job]\nraise_stack_limit = true", "`stack` overrides `raise_stack_limit`"),
         ("[limits.b]\npids = 50", "[limits.b]: no rule's jobs have these limits"),
     ] {
         let found = check(limits, &["--no-host"]);

@@ -22,7 +22,7 @@ fn explain_shows_which_exception_kept_a_rule_from_fitting_and_the_value_it_saw()
     assert!(forked.out.contains("no   fork is `true`, unless true\n"), "{}", forked.out);
     assert!(forked.out.contains("yes  user is `eve`, unless root-*\n"), "{}", forked.out);
     let untold = explain(r#"{"user_login":"eve","project_path":"hpc/app"}"#);
-    assert!(untold.out.contains("no   fork is not told, unless true\n"), "{}", untold.out);
+    assert!(untold.out.contains("no   fork is unknown, unless true\n"), "{}", untold.out);
     let own = explain(&format!("{{{PAYLOAD},\"project_id\":\"3\",\"project_path\":\"hpc/app\"}}"));
     assert!(own.out.contains("yes  fork is `false`, unless true\n"), "{}", own.out);
 

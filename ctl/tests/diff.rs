@@ -252,7 +252,7 @@ fn servers_runners_and_sources_are_judged_and_what_is_not_is_listed_with_its_job
     let found = diff("url = \"https://gitlab.example.org\"", "url = \"https://git.example.org\"");
     assert!(found.contains("now: denied: no server has the issuer of `main`"), "{found}");
     let found = diff("[[gitlab]]", "[identity]\nsources = [\"job_token\"]\n[[gitlab]]");
-    assert!(found.contains("now: denied: `id_token` is no source of an identity"), "{found}");
+    assert!(found.contains("now: denied: `id_token` is not a source of identity"), "{found}");
     let found = diff(audience, "audience = \"https://other.example.org\"");
     let listed = "not replayed, but changed:\n  gitlab.main.audience (1 past jobs)\n    old: [\"https://gitlab.example.org\"]\n    new: [\"https://other.example.org\"]";
     assert!(found.contains(listed), "{found}");

@@ -81,7 +81,7 @@ fn help_shows_examples_before_options_for_every_command() {
         scene
             .run_bare(&["--help"])
             .out
-            .contains("exit status: 0 ok, 1 failure, 2 usage, 3 configuration invalid")
+            .contains("exit status: 0 success, 1 failure, 2 usage, 3 configuration invalid")
     );
 }
 

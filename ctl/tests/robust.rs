@@ -255,7 +255,7 @@ fn files_of_any_kind_that_cannot_be_read_are_told_by_name_and_end_with_1() {
     std::fs::write(scene.path("log"), b"{\"outcome\":\"denied\",\"job_id\":1}\r\n{\"detail\":\"\xff\"}\n")
         .unwrap();
     let log = scene.run_bare(&["audit", "--file", scene.path("log").to_str().unwrap()]);
-    assert!(log.code == 0 && log.out.contains("1 lines are no events: 2"), "{log:?}");
+    assert!(log.code == 0 && log.out.contains("1 lines are not events: 2"), "{log:?}");
 }
 
 #[test]

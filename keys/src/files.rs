@@ -41,7 +41,7 @@ pub(crate) fn check_trusted(file: &Path) -> Result<(), KeysError> {
         let mode = looked(directory)?.mode();
         if mode & 0o022 != 0 {
             return Err(KeysError::new(format!(
-                "{}: others can create files in it (mode {:04o}), so {} may have been written by \
+                "{}: others can make files in it (mode {:04o}), so {} may have been written by \
                  anybody; move it to a directory in which only root can create files (mode 0755)",
                 directory.display(),
                 mode & 0o7777,

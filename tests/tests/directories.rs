@@ -273,7 +273,7 @@ fn a_directory_that_cannot_be_removed_is_told_and_keeps_nobody_else() {
     chown(place.join("008/sub"), Some(4101), Some(4101)).expect("an owner");
     let outcome = whole(&mut job.begin());
     assert!(outcome.succeeded(), "the job's own things are gone: {}", outcome.log);
-    assert!(outcome.log.contains("is not gone yet") && outcome.log.contains("uid 0"), "{}", outcome.log);
+    assert!(outcome.log.contains("is not removed yet") && outcome.log.contains("uid 0"), "{}", outcome.log);
     let left = names(&place);
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(left[0].starts_with(".gone-") && left[0].ends_with("-007") && left[1] == "000", "{left:?}");

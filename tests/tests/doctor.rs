@@ -210,12 +210,12 @@ fn what_a_pam_table_needs_and_this_host_does_not_have_is_found() {
     assert_one(&errors(&world), "pam-service", "writable by others (mode 0666)");
     let program = world.host_path("/opt/nunbird/bin/nunbird-session");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
-    assert_one(&errors(&world), "program", "mode 0755, not root's alone");
+    assert_one(&errors(&world), "program", "mode 0755, which lets others than root execute it");
     std::fs::remove_file(program).expect("no program");
     assert_one(&errors(&world), "program", "nunbird-session");
     let capabilities = self::world(Privilege::FileCaps);
     capabilities.reconfigure("[audit]", "[pam]\n\n[audit]");
-    assert_one(&errors(&capabilities), "pam-privilege", "file capabilities alone");
+    assert_one(&errors(&capabilities), "pam-privilege", "only file capabilities");
 }
 
 #[needs(root)]
@@ -251,7 +251,7 @@ fn what_sudo_mode_needs_and_this_host_does_not_have_is_found() {
     let found = errors(&world);
     assert!(!found.iter().any(|f| f.contains("sudo")), "{found:#?}");
     world.write_file("/etc/sudoers.d/nunbird", good.replace("(%lattice)", "(ALL)"), "root", 0o440);
-    assert_one(&errors(&world), "sudoers", "may become root or anybody");
+    assert_one(&errors(&world), "sudoers", "may become root or any user");
 }
 
 #[needs(root)]

@@ -297,7 +297,7 @@ fn where_systemd_makes_no_scopes_for_a_job_it_is_refused_and_the_site_reads_why(
 
     let auth = "/opt/nunbird/bin/nunbird-auth";
     host.root(&format!("chmod 0750 {auth}; setcap cap_setuid,cap_setgid=p {auth}")).success();
-    refused("needs root, to which alone systemd answers, and nunbird-auth has file capabilities");
+    refused("needs root, because systemd accepts no other caller, but nunbird-auth has file capabilities");
     host.root(&format!("setcap -r {auth}; chmod 4750 {auth}")).success();
 
     host.root("mount --bind /run/nologin-none /run/systemd/private 2>/dev/null || { touch /run/nbt; mount --bind /run/nbt /run/systemd/private; }").success();

@@ -464,16 +464,16 @@ fn explain_check_and_doctor_say_of_pins_what_the_program_says() {
     assert_eq!(explain("root", ",\"user_id\":42").exit, Exit::Code(0));
     let denied = explain("root", ",\"user_id\":77");
     assert_eq!(denied.exit, Exit::Code(4), "{denied:?}");
-    assert!(denied.stdout.contains("belongs to GitLab user id 42"), "{denied:?}");
+    assert!(denied.stdout.contains("is bound to GitLab user id 42"), "{denied:?}");
     let partly = explain("root", "");
     assert!(
         partly.exit == Exit::Code(0)
-            && partly.stdout.contains("belongs to this user: the claims have no user_id"),
+            && partly.stdout.contains("is bound to this user: the claims have no user_id"),
         "{partly:?}"
     );
     let blind = explain("bob", ",\"user_id\":77");
     let assumed =
-        "assumed, not checked: whether `alice` belongs to GitLab user 77: only root reads the list of people";
+        "assumed, not checked: whether `alice` is bound to GitLab user 77: only root reads the list of people";
     assert!(blind.exit == Exit::Code(0) && blind.stdout.contains(assumed), "{blind:?}");
     // A test of the policy's does not depend on what this host remembers.
     let test = |pinned: &str, expect: &str| {
@@ -495,7 +495,7 @@ fn explain_check_and_doctor_say_of_pins_what_the_program_says() {
     world.write_file("/etc/nunbird/people", format!("alice {server} 1\nalice {server}\n"), "root", 0o644);
     assert!(check().contains(&format!("/etc/nunbird/people:2:{}", 7 + server.len())), "{}", check());
     world.write_file("/etc/nunbird/people", "alice elsewhere 1\n", "root", 0o644);
-    assert!(check().contains("`elsewhere` is no server"), "{}", check());
+    assert!(check().contains("`elsewhere` is not a server"), "{}", check());
     fs::set_permissions(store(&world), fs::Permissions::from_mode(0o755)).expect("a mode");
     assert!(check().contains("/var/lib/nunbird/people: owned by uid 0, mode 0755"), "{}", check());
 }

@@ -11,7 +11,7 @@ use nunbird_policy::nearest;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// Explains one code, or lists all where none is named.
+/// Explains one code, or lists all if none is given.
 pub(crate) fn run(word: Option<&str>, format: Format) -> Result<u8, Trouble> {
     let Some(word) = word else { return list(format) };
     let code = find(word)?;
@@ -44,7 +44,7 @@ fn list(format: Format) -> Result<u8, Trouble> {
     Ok(OK)
 }
 
-/// The code of this name, with or without the brackets that a job log has around it.
+/// The code of this name, with or without the brackets around it in a job log.
 fn find(word: &str) -> Result<Code, Trouble> {
     let bare = word.trim_start_matches('[').trim_end_matches(']');
     let names = || Code::ALL.iter().map(|code| code.name());
@@ -61,10 +61,10 @@ fn text(code: Code) -> String {
     let Entry { class, reader, meaning, user, admin } = table::entry(code);
     let mut text = format!("{code}: {} ({})\n", class.name(), exit_status(class));
     for (title, words) in [("meaning", meaning), ("for the CI user", user), ("for the admin", admin)] {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(text, "\n{title}:\n{}", wrapped(&pasteable(words)));
     }
-    let _ = writeln!(text, "\nwho can do something about it: {}", reader.name());
+    let _ = writeln!(text, "\nwho can act on it: {}", reader.name());
     text
 }
 
@@ -120,7 +120,7 @@ mod tests {
     fn docs_codes_md_is_what_the_table_makes() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/codes.md");
         let kept = std::fs::read_to_string(path).expect("docs/codes.md");
-        assert!(kept == page::markdown(), "docs/codes.md is old: run `make manual`");
+        assert!(kept == page::markdown(), "docs/codes.md is out of date: run `make manual`");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `nunbirdctl people`: which GitLab user each account belongs to.
+//! `nunbirdctl people`: which GitLab user each account is bound to.
 
 mod store;
 
@@ -17,7 +17,7 @@ pub(crate) fn run(options: &People, format: Format) -> Result<u8, Trouble> {
     let path = own_directory().map_err(Trouble::new)?;
     let store = Store::open(&path).map_err(Trouble::new)?;
     let store = store.ok_or_else(|| {
-        Trouble::new(format!("{}: no such directory; this host remembers nobody", path.display()))
+        Trouble::new(format!("{}: no such directory; this host has no bindings", path.display()))
     })?;
     match &options.action {
         PeopleAction::List => list(&store, |_| true, format),
@@ -55,7 +55,7 @@ fn list(store: &Store, wanted: impl Fn(&Entry) -> bool, format: Format) -> Resul
         }
     }
     if entries.is_empty() && format == Format::Text {
-        return Err(Trouble::new("nobody is known by this name"));
+        return Err(Trouble::new("no account has this name"));
     }
     Ok(if damaged(&entries) { FAILURE } else { OK })
 }
@@ -73,7 +73,7 @@ fn machine(store: &Store, entries: &[Entry]) -> Value {
     json!({ "people": good.collect::<Vec<Value>>(), "damaged": bad })
 }
 
-/// Tells of files that cannot be used, each of which denies its account's jobs.
+/// Reports files that cannot be used, each of which denies its account's jobs.
 fn damaged(entries: &[Entry]) -> bool {
     let mut any = false;
     for (entry, why) in entries.iter().filter_map(|entry| Some((entry, entry.person.as_ref().err()?))) {
@@ -95,7 +95,7 @@ fn forget(store: &Store, account: &str, server: Option<&str>, format: Format) ->
         read(store)?.into_iter().filter(|entry| account_of(entry) == account && of_server(entry)).collect();
     if entries.is_empty() {
         let on = server.map(|server| format!(" on {server}")).unwrap_or_default();
-        return Err(Trouble::new(format!("nobody is known for account {account}{on}")));
+        return Err(Trouble::new(format!("account {account} has no binding{on}")));
     }
     for entry in &entries {
         store.forget(&entry.name).map_err(Trouble::new)?;
@@ -132,14 +132,14 @@ fn import(store: &Store, file: &Path, replace: bool, format: Format) -> Result<u
             Ok(Some(known)) => {
                 let Person { account, server, user_id } = &person;
                 let message = format!(
-                    "{account} on {server} belongs to user {known} here, not to {user_id}; --replace changes it"
+                    "{account} on {server} is bound to user {known} here, not to {user_id}; --replace changes it"
                 );
                 conflicts.push(PeopleFinding { line, column: 1, message });
             }
             Err(why) => conflicts.push(PeopleFinding {
                 line,
                 column: 1,
-                message: format!("{why}; --replace mends it"),
+                message: format!("{why}; --replace corrects it"),
             }),
         }
         wanted.push(person);
@@ -157,7 +157,7 @@ fn import(store: &Store, file: &Path, replace: bool, format: Format) -> Result<u
     Ok(OK)
 }
 
-/// Says why nothing of a file was taken over.
+/// Reports why nothing of a file was imported.
 fn refuse(file: &Path, findings: &[PeopleFinding], code: u8, format: Format) -> Result<u8, Trouble> {
     match format {
         Format::Json => {
@@ -186,7 +186,7 @@ fn refuse(file: &Path, findings: &[PeopleFinding], code: u8, format: Format) -> 
 
 fn export(store: &Store, format: Format) -> Result<u8, Trouble> {
     let entries = read(store)?;
-    // A list that lacks somebody would let another user in where it is imported.
+    // A list that lacks a binding would admit another user where it is imported.
     if damaged(&entries) {
         return Ok(FAILURE);
     }

@@ -1,5 +1,6 @@
-//! gitlab-runner's own temporary files, which it removes itself unless it is killed: the directory of a job
-//! (`custom-executor…`, with the job response and every secret in it) and a job's log (`trace…`).
+//! gitlab-runner's own temporary files, which it removes itself unless it is killed: the directory
+//! of a job (`custom-executor…`, with the job response and every secret in it) and a job's log
+//! (`trace…`).
 
 use super::records::Found;
 use super::use_of::Live;
@@ -20,24 +21,25 @@ use std::path::Path;
 /// The account that runs gitlab-runner.
 ///
 /// # Errors
-/// Where this process may not act for it. Root may, and finds no files of an account that does not exist.
+/// If this process may not act for it. Root may, and finds no files of an account that does not
+/// exist.
 pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, Trouble> {
     let name = &options.runner.runner_user;
     let runner = users::by_name(name).map_err(Trouble::new)?;
     let own = geteuid().as_raw();
     if own != 0 && runner.as_ref().is_none_or(|runner| runner.uid != own) {
         return Err(Trouble::new(format!(
-            "run this as root or as `{name}`, or name the runner's account by --runner-user"
+            "run this as root or as `{name}`, or name the runner's account with --runner-user"
         )));
     }
     Ok(runner)
 }
 
-/// The accounts whose temporary files are looked at: the one that is named, and for root also root, which GitLab's own packages run
-/// gitlab-runner as, and every account whose runner has a job here.
+/// The accounts whose temporary files are inspected: the named one, and for root also root, which
+/// GitLab's own packages run gitlab-runner as, and every account whose runner has a job here.
 ///
 /// # Errors
-/// Where the user database does not answer.
+/// If the user database does not respond.
 pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Vec<UserEntry>, Trouble> {
     let mut runners: Vec<UserEntry> = named.cloned().into_iter().collect();
     if !geteuid().is_root() {
@@ -52,7 +54,7 @@ pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Ve
     Ok(runners)
 }
 
-/// Looks through each directory for temporary files and removes those that are old and that nobody uses.
+/// Searches each directory for temporary files and removes those that are old and not in use.
 pub(super) fn sweep(
     options: &Sweep,
     runners: &[UserEntry],
@@ -62,7 +64,7 @@ pub(super) fn sweep(
     let mut items = Vec::new();
     let name = &options.runner.runner_user;
     if name != DEFAULT_RUNNER && !runners.iter().any(|runner| runner.name == *name) {
-        let reason = format!("there is no account `{name}`; name the runner's by --runner-user");
+        let reason = format!("there is no account `{name}`; name the runner's with --runner-user");
         let (kind, path, said) =
             ("job-directory", options.tmpdir.first().cloned().unwrap_or_default(), Vec::new());
         items.push(Item { kind, path, action: Action::Failed, reason, said });
@@ -96,7 +98,7 @@ fn in_directory(
     for name in names {
         let Some(kind) = kind(&name) else { continue };
         let Ok(stat) = fstatat(&directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-        // A link or a file of somebody else's with such a name is not the runner's.
+        // A link or another account's file with such a name is not the runner's.
         if stat.st_uid != runner.uid || stat.st_mode & libc::S_IFMT != format_of(kind) {
             continue;
         }
@@ -131,14 +133,14 @@ fn format_of(kind: &str) -> libc::mode_t {
     if kind == "trace" { libc::S_IFREG } else { libc::S_IFDIR }
 }
 
-/// When it was last changed: each stage makes a directory for its script in a job's directory.
+/// The time of the last change: each stage creates a directory for its script in a job's directory.
 fn youngest(directory: &OwnedFd, name: &str, stat: &FileStat) -> i64 {
     let inside = tree::open_directory(directory, name).ok().map(Directory::new);
     let changed = inside.iter().flat_map(|inside| tree::changed(inside).unwrap_or_default());
     changed.chain([stat.st_mtime]).max().unwrap_or(stat.st_mtime)
 }
 
-/// As the runner, which cannot touch anybody else's files.
+/// As the runner, which cannot touch the files of other accounts.
 fn remove(directory: &OwnedFd, name: &str, runner: &UserEntry, reason: String) -> (Action, String) {
     let identity = match geteuid().is_root() {
         true => FileIdentity::assume(runner.uid, runner.gid).map(Some),

@@ -1,4 +1,5 @@
-//! Job records, and with them all that their jobs left: processes, credentials, jobs of the scheduler, old directories.
+//! Job records, and everything that their jobs left: processes, credentials, jobs of the scheduler,
+//! old directories.
 
 use super::{Action, Item, auth};
 use crate::output::Trouble;
@@ -16,17 +17,18 @@ use std::path::{Path, PathBuf};
 pub(super) const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
 pub(super) const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
 pub(super) const MAX_RECORD: u64 = 64 << 10;
-/// A record that this version cannot read is nobody's after GitLab's longest timeout, in seconds.
+/// The age in seconds, GitLab's longest timeout, after which a record that this version cannot
+/// parse is removed.
 pub(super) const LONGEST_JOB: u64 = 31 * 86_400;
 
-/// A record, and whether its job is over.
+/// A record, and whether its job has ended.
 #[derive(Debug)]
 pub(crate) struct Found {
     directory: PathBuf,
     name: String,
-    /// None for one that cannot be read.
+    /// `None` for one that cannot be parsed.
     pub(crate) record: Option<Record>,
-    /// Why it goes; otherwise why it stays.
+    /// Why it is removed, or else why it stays.
     pub(crate) over: Result<String, String>,
 }
 
@@ -36,7 +38,7 @@ impl Found {
         &self.name
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.join(&self.name)
     }
@@ -63,7 +65,7 @@ pub(crate) fn read(now: &Now) -> Result<Vec<Found>, Trouble> {
     Ok(names.into_iter().map(|name| judge(&directory, &path, name, now)).collect())
 }
 
-/// The directory of the records that this account keeps; none where there is none.
+/// The directory of the records that this account keeps; `None` if there is none.
 pub(super) fn own() -> Result<Option<(PathBuf, Directory)>, Trouble> {
     let path = place()?;
     let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", path.display()));
@@ -95,16 +97,18 @@ fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
             Ok(format!("the job's time was up {hours} hours ago"))
         }
         Ok(record) if record.is_abandoned(&name) => {
-            Ok("its clean-up did not succeed, and its directory is another job's by now".to_owned())
+            Ok("its cleanup failed, and its directory now belongs to another job".to_owned())
         }
         Ok(record) => match runner::is_gone(record, now) {
             Ok(true) => Ok("the gitlab-runner that started it has ended".to_owned()),
             Ok(false) => Err("its job may still run".to_owned()),
-            Err(e) => Err(format!("its job may still run; whether its runner does cannot be told: {e}")),
+            Err(e) => {
+                Err(format!("its job may still run; whether its runner does cannot be determined: {e}"))
+            }
         },
         Err(why) => match age(&path.join(&name), now) {
             Some(age) if age > LONGEST_JOB => {
-                Ok(format!("it cannot be read ({why}), and no job lasts as long"))
+                Ok(format!("it cannot be read ({why}), and no job lasts this long"))
             }
             _ => Err(format!("it cannot be read ({why})")),
         },
@@ -118,8 +122,8 @@ pub(super) fn age(file: &Path, now: &Now) -> Option<u64> {
     Some(now.epoch.saturating_sub(changed))
 }
 
-/// Has every job that is over cleaned up after. Those of accounts with a job that could not be, come last: a user
-/// can stop the clean-up of each of their jobs until its time is up, and others must not wait for that.
+/// Cleans up after every ended job. Accounts with a job whose cleanup failed come last: a user can
+/// stop the cleanup of each of their jobs until its time is up, and others must not wait for that.
 pub(super) fn sweep_all(records: Vec<Found>, dry_run: bool) -> Progress {
     let mut progress = Progress::default();
     for found in records {
@@ -137,17 +141,17 @@ pub(super) fn sweep_all(records: Vec<Found>, dry_run: bool) -> Progress {
     progress
 }
 
-/// What became of the records.
+/// The results for the records.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// What was looked at.
+    /// The inspected items.
     pub(super) items: Vec<Item>,
-    /// What is to be looked at last.
+    /// The items to inspect last.
     pub(super) put_off: Vec<Found>,
     failing: BTreeSet<String>,
 }
 
-/// Has the job cleaned up after, as its user, and its record removed.
+/// Cleans up after the job, as its user, and removes its record.
 pub(super) fn sweep(found: Found, dry_run: bool) -> Item {
     let path = found.path();
     let whose = found
