@@ -93,10 +93,7 @@ fn what_is_not_jacamars_is_not_migrated() {
     let scene = Scene::new();
     let native = scene.file("native.toml", &scene.policy());
     let migrated = scene.run_bare(&["migrate", &native]);
-    assert!(
-        migrated.code == 1 && migrated.err.contains("a Nunbird configuration already"),
-        "{migrated:?}"
-    );
+    assert!(migrated.code == 1 && migrated.err.contains("a Nunbird configuration already"), "{migrated:?}");
     let broken = scene.file("broken.toml", "[general\nexecutor = \"shell\"\n");
     let migrated = scene.run_bare(&["migrate", &broken]);
     assert!(

@@ -91,7 +91,7 @@ fn stage(inherited: Inherited, patience: Timeouts) -> Result<StageResult, StageE
         Task::Prepare => prepare::prepare(&handover),
         Task::Run(stage) if !handover.site.runs(stage) => {
             print_message(&format!(
-                "the stage {} is not allowed on this host: it is not in your site's list",
+                "the stage {} does not run on this host: it is not in your site's list of stages",
                 Untrusted(stage)
             ));
             Ok(StageResult::Success)

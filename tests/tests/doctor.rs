@@ -154,10 +154,10 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
     let world = world(Privilege::Setuid);
     let good = std::fs::read_to_string(world.host_path(RUNNER)).expect("a runner");
     for (old, new, code, words) in [
-        ("run_args = [\"run\"]", "run_args = [\"prepare\"]", "runner-stage", "run_args say `prepare`"),
+        ("run_args = [\"run\"]", "run_args = [\"prepare\"]", "runner-stage", "run_args are `prepare`"),
         ("cleanup_exec = ", "cleanup_exac = ", "runner-stage", "cleanup_exec is not set"),
         ("prepare_exec = \"/opt", "prepare_exec = \"/usr", "runner-stage", "prepare_exec is /usr/nunbird"),
-        ("run_args = [\"run\"]", "run_args = \"run\"", "runner-stage", "run_args is no array"),
+        ("run_args = [\"run\"]", "run_args = \"run\"", "runner-stage", "run_args is not an array"),
         ("[\"prepare\"]", "[\"-u\", \"prepare\"]", "runner-unobfuscated", "prepare_args have -u"),
         ("/etc/nunbird/config.toml\"]", "/etc/other.toml\"]", "runner-other", "config reads /etc/other.toml"),
         ("\"custom\"", "\"shell\"", "runner-executor", "runner `hpc`"),
@@ -172,7 +172,7 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
             "its canary job has no user",
         ),
         ("/nunbird-auth", "/jacamar-auth", "no-runner", "no runner calls /opt/nunbird/bin/nunbird-auth"),
-        ("[[runners]]", "[[runners", "runner-config", "no TOML"),
+        ("[[runners]]", "[[runners", "runner-config", "not valid TOML"),
     ] {
         assert!(good.contains(old), "{old}");
         world.write_file(RUNNER, good.replace(old, new), "nbt_runner", 0o600);

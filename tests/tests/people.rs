@@ -464,7 +464,7 @@ fn explain_check_and_doctor_say_of_pins_what_the_program_says() {
     assert_eq!(explain("root", ",\"user_id\":42").exit, Exit::Code(0));
     let denied = explain("root", ",\"user_id\":77");
     assert_eq!(denied.exit, Exit::Code(4), "{denied:?}");
-    assert!(denied.stdout.contains("is bound to GitLab user id 42"), "{denied:?}");
+    assert!(denied.stdout.contains("belongs to GitLab user id 42"), "{denied:?}");
     let partly = explain("root", "");
     assert!(
         partly.exit == Exit::Code(0)
@@ -472,8 +472,7 @@ fn explain_check_and_doctor_say_of_pins_what_the_program_says() {
         "{partly:?}"
     );
     let blind = explain("bob", ",\"user_id\":77");
-    let assumed =
-        "assumed, not checked: whether `alice` is bound to GitLab user 77: only root reads the list of people";
+    let assumed = "assumed, not checked: whether `alice` is bound to GitLab user 77: only root reads the list of people";
     assert!(blind.exit == Exit::Code(0) && blind.stdout.contains(assumed), "{blind:?}");
     // A test of the policy's does not depend on what this host remembers.
     let test = |pinned: &str, expect: &str| {

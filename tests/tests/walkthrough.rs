@@ -15,7 +15,7 @@ struct Block<'g> {
 }
 
 fn blocks() -> Vec<Block<'static>> {
-    let section = GUIDE.split("## From an empty machine").nth(1).expect("the section");
+    let section = GUIDE.split("## Walkthrough").nth(1).expect("the section");
     let section = section.split("\n## ").next().unwrap_or("");
     let mut path = "";
     let mut blocks = Vec::new();

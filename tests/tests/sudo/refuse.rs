@@ -64,7 +64,10 @@ fn the_runners_account_may_start_the_launcher_and_nothing_else() {
     assert!(outcome.exit == Exit::Code(1) && outcome.stderr.contains("sudo: "), "{outcome:?}");
     // Reached, and without a stage it does nothing.
     let outcome = sudo("nbt_runner", &format!("-u alice -- {LAUNCHER} --sudo"));
-    assert!(outcome.exit == Exit::Code(2) && outcome.stderr.contains("did not supply a stage"), "{outcome:?}");
+    assert!(
+        outcome.exit == Exit::Code(2) && outcome.stderr.contains("did not supply a stage"),
+        "{outcome:?}"
+    );
 }
 
 #[needs(root, in_each = Privilege::PRIVILEGED)]
