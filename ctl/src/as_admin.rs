@@ -43,7 +43,7 @@ impl From<Refusal> for Stop {
 
 /// What to do with the site's validation program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ask {
+pub(crate) enum ValidationMode {
     /// It is run only if it would have no other permissions than the caller has already.
     Unprivileged,
     /// The caller is root and requests that it runs.
@@ -61,14 +61,14 @@ pub(crate) struct AsAdmin<'a> {
     /// Whether there is no response, only claims or a token: then no server can be asked about the
     /// job.
     pub(crate) no_job: bool,
-    ask: Ask,
-    host: Watched,
+    ask: ValidationMode,
+    host: RecordingHost,
     notes: RefCell<Vec<String>>,
     signature: RefCell<Option<String>>,
 }
 
 impl<'a> AsAdmin<'a> {
-    pub(crate) fn new(policy: &'a Policy, runner: &str, response: Vec<u8>, ask: Ask) -> Self {
+    pub(crate) fn new(policy: &'a Policy, runner: &str, response: Vec<u8>, ask: ValidationMode) -> Self {
         let (rights, known) = rights(policy, runner);
         let given_up = if rights.can_change_user { give_up_override() } else { Ok(()) };
         let means = AsAdmin {
@@ -77,7 +77,7 @@ impl<'a> AsAdmin<'a> {
             no_job: response.is_empty(),
             response,
             ask,
-            host: Watched::new(rights),
+            host: RecordingHost::new(rights),
             notes: RefCell::default(),
             signature: RefCell::default(),
         };
@@ -161,7 +161,7 @@ impl<'a> AsAdmin<'a> {
         self.rights.can_change_user
     }
 
-    fn say_signature(&self, answer: &Result<Admitted, Rejection>) {
+    fn report_signature(&self, answer: &Result<Admitted, Rejection>) {
         let genuine = |server: &str| format!("signature verified with a key of {server}");
         let text = match answer {
             Ok(admitted) => {
@@ -252,7 +252,7 @@ impl Means for AsAdmin<'_> {
 
     fn by_id_tokens(&self, evidence: &Evidence<'_>) -> Result<Result<Admitted, Rejection>, Stop> {
         let answer = evidence::by_id_tokens(evidence, self.policy);
-        self.say_signature(&answer);
+        self.report_signature(&answer);
         Ok(answer)
     }
 
@@ -318,11 +318,13 @@ impl Means for AsAdmin<'_> {
     fn validate(&self, program: &Validation, question: &Question<'_>) -> Result<Validated, Stop> {
         let own = !self.rights.privileged && self.rights.keeper.uid == self.rights.caller.uid;
         match &self.ask {
-            Ask::Answer(name) => {
+            ValidationMode::Answer(name) => {
                 validation::named(question)?;
                 Ok(Validated { username: Some(name.clone()), data_dir: None })
             }
-            Ask::Run if self.is_root() => Ok(validation::ask(program, question, &Here(self.rights))?),
+            ValidationMode::Run if self.is_root() => {
+                Ok(validation::ask(program, question, &Here(self.rights))?)
+            }
             _ if own && !self.is_root() => Ok(validation::ask(program, question, &Here(self.rights))?),
             _ => {
                 validation::named(question)?;
@@ -371,7 +373,7 @@ impl Means for AsAdmin<'_> {
 }
 
 /// The host, which also records what the caller may not read on it.
-struct Watched {
+struct RecordingHost {
     host: ThisHost<Here>,
     rights: Rights,
     withheld: RefCell<Option<String>>,
@@ -385,9 +387,9 @@ struct Watched {
     is_draft: Cell<bool>,
 }
 
-impl Watched {
+impl RecordingHost {
     fn new(rights: Rights) -> Self {
-        Watched {
+        RecordingHost {
             host: ThisHost::new(Here(rights)),
             rights,
             withheld: RefCell::default(),
@@ -399,7 +401,7 @@ impl Watched {
     }
 }
 
-impl Watched {
+impl RecordingHost {
     fn skip(&self, what: String) {
         let mut unchecked = self.unchecked.borrow_mut();
         if !unchecked.contains(&what) {
@@ -408,7 +410,7 @@ impl Watched {
     }
 }
 
-impl Host for Watched {
+impl Host for RecordingHost {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
         self.host.account(name)
     }

@@ -3,7 +3,7 @@
 use crate::arguments::Audit;
 use crate::audit_summary::{Counts, Jobs};
 use crate::event::{Event, plain, shown};
-use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
 use crate::replay;
 use jiff::Timestamp;
 use nunbird_handover::Untrusted;
@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, CtlError> {
     let story = options.job.is_some() || options.decision.is_some();
     let mut found = VecDeque::new();
     let mut count = 0_usize;
@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
     }
     for file in &files {
         let unread = replay::events(file, |_, event| {
-            if !fits(options, &event) {
+            if !is_selected(options, &event) {
                 return Ok(());
             }
             count += 1;
@@ -60,7 +60,7 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
     match format {
         Format::Text if options.jobs => print(&(jobs.text(options.lines) + &notes))?,
         Format::Text if options.counts => print(&(counts.text() + &notes))?,
-        Format::Text if story => print(&(tell(&found) + &notes))?,
+        Format::Text if story => print(&(print_jobs(&found) + &notes))?,
         Format::Text => print(&(text_so_far + &found.iter().map(line).collect::<String>() + &notes))?,
         Format::Json if options.jobs => {
             print_json(&json!({ "jobs": jobs.machine(options.lines), "unread_lines": unread_lines }))?;
@@ -82,8 +82,8 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, Trouble> {
 
 /// Prints the file's events, or only new ones, and continues as they are written. A file that was
 /// renamed is read to its end before the new one is opened.
-fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, Trouble> {
-    let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", options.file.display()));
+fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, CtlError> {
+    let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", options.file.display()));
     let mut file = File::open(&options.file).map_err(failed)?;
     if !whole {
         file.seek(SeekFrom::End(0)).map_err(failed)?;
@@ -94,7 +94,7 @@ fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, Trouble> {
         let rotated = replaced(reader.get_ref(), &options.file);
         while reader.read_until(b'\n', &mut half).map_err(failed)? > 0 && half.ends_with(b"\n") {
             if let Ok(Value::Object(event)) = serde_json::from_slice(&half)
-                && fits(options, &event)
+                && is_selected(options, &event)
             {
                 let text = match format {
                     Format::Text => line(&event),
@@ -103,7 +103,7 @@ fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, Trouble> {
                 let mut out = std::io::stdout();
                 match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
                     Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(OK),
-                    written => written.map_err(Trouble::new)?,
+                    written => written.map_err(CtlError::new)?,
                 }
             }
             half.clear();
@@ -125,7 +125,7 @@ fn replaced(open: &File, path: &Path) -> bool {
         || open.stream_position().is_ok_and(|position| position > now.len())
 }
 
-fn fits(options: &Audit, event: &Event) -> bool {
+fn is_selected(options: &Audit, event: &Event) -> bool {
     let text = |name: &str| event.get(name).and_then(Value::as_str);
     let number = |name: &str| event.get(name).and_then(Value::as_u64);
     let user = |wanted: &String| [text("user_login"), text("account")].contains(&Some(wanted.as_str()));
@@ -154,7 +154,7 @@ fn line(event: &Event) -> String {
 }
 
 /// The events of one job or more, each job with its own heading.
-fn tell(events: &[Event]) -> String {
+fn print_jobs(events: &[Event]) -> String {
     let mut text = String::new();
     let mut last = "";
     for event in events {

@@ -1,7 +1,7 @@
 //! The audit file and its rotated files by logrotate(8): `audit.jsonl.1`, `audit.jsonl-20261128`,
 //! each perhaps compressed with gzip(1).
 
-use crate::output::Trouble;
+use crate::output::CtlError;
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -27,10 +27,10 @@ pub(crate) struct AuditFiles {
 ///
 /// # Errors
 /// If the directory cannot be listed.
-pub(crate) fn find(file: &Path) -> Result<AuditFiles, Trouble> {
+pub(crate) fn find(file: &Path) -> Result<AuditFiles, CtlError> {
     let directory = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("");
-    let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", directory.display()));
+    let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", directory.display()));
     let (mut rotated, mut unread) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -68,8 +68,8 @@ fn is_rotation(rest: &str) -> bool {
 ///
 /// # Errors
 /// If it cannot be opened or read; the name is in the message.
-pub(crate) fn open(file: &Path) -> Result<Box<dyn BufRead>, Trouble> {
-    let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", file.display()));
+pub(crate) fn open(file: &Path) -> Result<Box<dyn BufRead>, CtlError> {
+    let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", file.display()));
     let mut opened = File::open(file).map_err(failed)?;
     let mut first = Vec::with_capacity(GZIP.len());
     opened.by_ref().take(2).read_to_end(&mut first).map_err(failed)?;

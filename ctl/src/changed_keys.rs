@@ -5,7 +5,7 @@ use nunbird_policy::{Outcome, Policy, Rule, RunAs, to_toml};
 use std::collections::BTreeMap;
 
 /// One key with another value.
-pub(crate) struct Changed {
+pub(crate) struct ChangedKey {
     /// As `rule.NAME.run_as`: rules, servers and tests by their names.
     pub(crate) key: String,
     /// As TOML; `None` if the key is missing.
@@ -17,14 +17,14 @@ pub(crate) struct Changed {
 }
 
 /// Every key that differs, in the order of their names.
-pub(crate) fn between(old: &Policy, new: &Policy) -> Vec<Changed> {
+pub(crate) fn between(old: &Policy, new: &Policy) -> Vec<ChangedKey> {
     let (old, new) = (keys(old), keys(new));
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();
     names.dedup();
     let changed = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
     changed
-        .map(|name| Changed {
+        .map(|name| ChangedKey {
             key: name.clone(),
             old: old.get(name).cloned(),
             new: new.get(name).cloned(),
@@ -70,13 +70,13 @@ fn is_replayed(key: &str) -> bool {
 
 /// How many past decisions each part of the two configurations concerns.
 #[derive(Default)]
-pub(crate) struct Touched {
+pub(crate) struct AffectedDecisions {
     decisions: usize,
     admitted: usize,
     parts: BTreeMap<String, usize>,
 }
 
-impl Touched {
+impl AffectedDecisions {
     /// Counts one decision: its server, and the rule that admits it by the old configuration and by
     /// the new one.
     pub(crate) fn count(&mut self, server: &str, admitted_by: &[(&Policy, Option<&Rule>)]) {

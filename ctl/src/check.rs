@@ -6,20 +6,20 @@ use crate::finding::Finding;
 use crate::host;
 use crate::host_facts;
 use crate::limit_facts;
-use crate::output::{Format, INVALID, OK, TESTS_FAILED, Trouble, print, print_json};
+use crate::output::{CtlError, Format, INVALID, OK, TESTS_FAILED, print, print_json};
 use crate::scheduler_facts;
 use crate::test;
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Dialect, Policy, Reading, check_map, lint, read_people, without_effect};
 use serde_json::{Value, json};
 
-pub(crate) fn run(options: &Check, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Check, format: Format) -> Result<u8, CtlError> {
     let reading = files::read(options.file.as_ref().unwrap_or(&options.configuration.configuration), format)?;
     let mut findings = of_policy(&reading.policy);
     findings.extend(lost_keys(&reading));
     let policy = reading.policy;
     if !options.no_host {
-        host_facts::look(&policy, &options.runner.runner_user, &mut findings);
+        host_facts::inspect(&policy, &options.runner.runner_user, &mut findings);
     }
     report(&policy, &options.runner.runner_user, &findings, options.strict, format)
 }
@@ -55,9 +55,9 @@ pub(crate) fn report(
     findings: &[Finding],
     strict: bool,
     format: Format,
-) -> Result<u8, Trouble> {
+) -> Result<u8, CtlError> {
     let tests = test::all(policy, host::runner(policy, runner))?;
-    let failed: Vec<&test::Outcome<'_>> = tests.iter().filter(|outcome| !outcome.passed()).collect();
+    let failed: Vec<&test::TestResult<'_>> = tests.iter().filter(|outcome| !outcome.passed()).collect();
     let errors = findings.iter().filter(|f| f.is_error() || strict).count();
     let remarks = findings.len() - errors;
     match format {
@@ -109,12 +109,12 @@ fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
     for (name, map) in &policy.maps {
         let shown = map.file.display();
         match files::text(&map.file) {
-            Err(Trouble::Failure(why)) => findings.push(Finding::error(
+            Err(CtlError::Failure(why)) => findings.push(Finding::error(
                 "map",
                 why,
                 format!("create the file, owned by root and readable, or remove [map.{}]", Untrusted(name)),
             )),
-            Err(Trouble::Invalid(..)) => {}
+            Err(CtlError::Invalid(..)) => {}
             Ok(text) => findings.extend(check_map(&text).into_iter().map(|finding| {
                 let help = "a line has a value and an account: `ada ada1`".to_owned();
                 Finding::error("map", finding.message.to_owned(), help)
@@ -130,12 +130,12 @@ fn people(policy: &Policy, findings: &mut Vec<Finding>) {
     let Some(file) = &policy.accounts.people_file else { return };
     let shown = file.display();
     let text = match files::text(file) {
-        Err(Trouble::Failure(why)) => {
+        Err(CtlError::Failure(why)) => {
             let help = "create the file, owned by root and readable, or remove accounts.people_file";
             findings.push(Finding::error("people", why, help));
             return;
         }
-        Err(Trouble::Invalid(..)) => return,
+        Err(CtlError::Invalid(..)) => return,
         Ok(text) => text,
     };
     let help = "a line has an account, a server and the id of a GitLab user: `ada example 42`";

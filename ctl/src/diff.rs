@@ -5,17 +5,17 @@
 //! configurations.
 
 use crate::arguments::Diff;
-use crate::changed_keys::{self, Changed, Touched};
+use crate::changed_keys::{self, AffectedDecisions, ChangedKey};
 use crate::explain::denial;
 use crate::host::{self, ThisHost};
-use crate::output::{DENIED, FAILURE, Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, DENIED, FAILURE, Format, OK, print, print_json};
 use crate::{claims, files, judgement, replay};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Decision, GitLabServer, Policy, Rule, Subject, Verdict};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, CtlError> {
     let old = files::read(&options.old, format)?.policy;
     let new = files::read(&options.new, format)?.policy;
     let host = ThisHost::of(&new, &options.runner.runner_user);
@@ -31,8 +31,8 @@ pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, Trouble> {
                 return Ok(());
             }
         };
-        let before = Judged::of(&old, &subject, &old, &host, callers.0);
-        let after = Judged::of(&new, &subject, &old, &host, callers.1);
+        let before = ReplayedJob::of(&old, &subject, &old, &host, callers.0);
+        let after = ReplayedJob::of(&new, &subject, &old, &host, callers.1);
         tally.touched.count(&subject.server, &[(&old, before.admitted_by()), (&new, after.admitted_by())]);
         tally.count(&event, (&before, &after));
         Ok(())
@@ -69,20 +69,20 @@ struct Tally {
     unusable: Vec<(usize, String)>,
     /// How many decisions this host could not make, and the reason of the first.
     undecided: (usize, String),
-    touched: Touched,
+    touched: AffectedDecisions,
     /// Every key that differs.
-    keys: Vec<Changed>,
+    keys: Vec<ChangedKey>,
 }
 
 /// A past job, judged again.
-enum Judged<'p> {
+enum ReplayedJob<'p> {
     /// By the rules.
     Decided(Decision<'p>),
     /// The configuration refuses the job before its rules.
     Refused(String),
 }
 
-impl<'p> Judged<'p> {
+impl<'p> ReplayedJob<'p> {
     /// `old` is the configuration that contains the subject's server; in another configuration the
     /// server is found by the same issuer.
     fn of(policy: &'p Policy, subject: &Subject, old: &Policy, host: &ThisHost, caller: u32) -> Self {
@@ -91,35 +91,38 @@ impl<'p> Judged<'p> {
         let same =
             |server: &&GitLabServer| issuer.map_or(server.name == subject.server, |i| server.issuer == i);
         let Some(server) = policy.gitlab.iter().find(same) else {
-            return Judged::Refused(format!("no server has the issuer of `{}`", Untrusted(&subject.server)));
+            return ReplayedJob::Refused(format!(
+                "no server has the issuer of `{}`",
+                Untrusted(&subject.server)
+            ));
         };
         if !policy.identity.sources.contains(&subject.source) {
-            return Judged::Refused(format!("`{}` is not a source of identity", subject.source.name()));
+            return ReplayedJob::Refused(format!("`{}` is not a source of identity", subject.source.name()));
         }
         let named = |id: Option<u64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         if !server.runner_ids.is_empty()
             && !subject.runner_id.is_some_and(|id| server.runner_ids.contains(&id))
         {
             let (id, name) = (named(subject.runner_id), Untrusted(&server.name));
-            return Judged::Refused(format!("runner {id} is not among the runner_ids of `{name}`"));
+            return ReplayedJob::Refused(format!("runner {id} is not among the runner_ids of `{name}`"));
         }
         let subject = Subject { server: server.name.clone(), ..subject.clone() };
-        Judged::Decided(judgement::decision(policy, &subject, host, caller))
+        ReplayedJob::Decided(judgement::decision(policy, &subject, host, caller))
     }
 
     fn admitted_by(&self) -> Option<&'p Rule> {
         match self {
-            Judged::Decided(Decision { verdict: Verdict::Admitted { rule, .. }, .. }) => Some(rule),
+            ReplayedJob::Decided(Decision { verdict: Verdict::Admitted { rule, .. }, .. }) => Some(rule),
             _ => None,
         }
     }
 }
 
 impl Tally {
-    fn count(&mut self, event: &Map<String, Value>, (before, after): (&Judged<'_>, &Judged<'_>)) {
+    fn count(&mut self, event: &Map<String, Value>, (before, after): (&ReplayedJob<'_>, &ReplayedJob<'_>)) {
         self.decisions += 1;
         for judged in [before, after] {
-            if let Judged::Decided(Decision { verdict: Verdict::Failed(trouble), .. }) = judged {
+            if let ReplayedJob::Decided(Decision { verdict: Verdict::Failed(trouble), .. }) = judged {
                 if self.undecided.0 == 0 {
                     self.undecided.1.clone_from(&trouble.detail);
                 }
@@ -168,7 +171,7 @@ impl Tally {
         }
         for (replayed, title) in [(true, "changed, and judged above:"), (false, "not replayed, but changed:")]
         {
-            let keys: Vec<&Changed> = self.keys.iter().filter(|key| key.replayed == replayed).collect();
+            let keys: Vec<&ChangedKey> = self.keys.iter().filter(|key| key.replayed == replayed).collect();
             if !keys.is_empty() {
                 text.push_str(&format!("{title}\n"));
             }
@@ -210,8 +213,8 @@ impl Tally {
 }
 
 /// What decided, for humans who look for the line.
-fn rule(judged: &Judged<'_>) -> String {
-    let Judged::Decided(decision) = judged else { return "no rule".to_owned() };
+fn rule(judged: &ReplayedJob<'_>) -> String {
+    let ReplayedJob::Decided(decision) = judged else { return "no rule".to_owned() };
     match decision.verdict {
         Verdict::Admitted { rule, .. }
         | Verdict::DeniedByRule { rule, .. }
@@ -224,10 +227,10 @@ fn rule(judged: &Judged<'_>) -> String {
 
 /// A decision in the form in which two configurations are compared: the account, or the class of
 /// the denial. A rule's name may change without changing anything for a job.
-fn outcome(judged: &Judged<'_>) -> String {
+fn outcome(judged: &ReplayedJob<'_>) -> String {
     let decision = match judged {
-        Judged::Decided(decision) => decision,
-        Judged::Refused(why) => return format!("denied: {why}"),
+        ReplayedJob::Decided(decision) => decision,
+        ReplayedJob::Refused(why) => return format!("denied: {why}"),
     };
     match &decision.verdict {
         Verdict::Admitted { account, .. } => format!("runs as {}", Untrusted(&account.name)),

@@ -13,7 +13,7 @@ const SHADOW: &str = "/etc/shadow";
 const OWNER_READS: u32 = 0o400;
 
 /// Checks, if nothing else checks accounts.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     if policy.downscope != Downscope::Setuid || policy.pam.is_some() {
         return;
     }

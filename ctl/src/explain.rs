@@ -1,10 +1,10 @@
 //! One decision, rule by rule, condition by condition.
 
 use crate::arguments::Explain;
-use crate::as_admin::{AsAdmin, Ask};
-use crate::explain_job::{self, Answer, Job as Known, Told};
+use crate::as_admin::{AsAdmin, ValidationMode};
+use crate::explain_job::{self, ConfigResult, Job as Known, JobVerdict};
 use crate::host::group_name;
-use crate::output::{Colour, DENIED, FAILED, Format, OK, Trouble, UNDECIDED, paint, print, print_json};
+use crate::output::{Colour, CtlError, DENIED, FAILED, Format, OK, UNDECIDED, paint, print, print_json};
 use crate::{explain_decision, files, limits};
 use nunbird_handover::{Code, Untrusted};
 use nunbird_judge::{Class, Refusal};
@@ -15,13 +15,13 @@ use nunbird_policy::{
 use std::fmt::Write;
 use std::path::Path;
 
-pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, CtlError> {
     let reading = files::read(&options.configuration.configuration, format)?;
     let policy = &reading.policy;
     let digest = nunbird_judge::files::digest_of(&files::sources(&options.configuration.configuration)?);
     let which = &options.job;
     if options.run_validation && !nix::unistd::geteuid().is_root() {
-        return Err(Trouble::new("--run-validation: only root may run the validation program"));
+        return Err(CtlError::new("--run-validation: only root may run the validation program"));
     }
     let (job, past) = match (&which.claims, &which.token, &which.job, &which.decision) {
         (Some(file), ..) => (Some(Known::from_claims(file, policy)?), None),
@@ -31,28 +31,29 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, Trouble> {
             let past = explain_decision::find(id, options.log.as_deref(), policy)?;
             (past.claims().map(Known::Claims), Some(past))
         }
-        _ => return Err(Trouble::new("name --claims, --token, --job or --decision")),
+        _ => return Err(CtlError::new("name --claims, --token, --job or --decision")),
     };
     let runner = options.runner.runner_user.as_str();
     let ask = match &options.validated {
-        Some(name) => Ask::Answer(name.clone()),
-        None if options.run_validation => Ask::Run,
-        None => {
-            past.as_ref().and_then(explain_decision::Past::validated).map_or(Ask::Unprivileged, Ask::Answer)
-        }
+        Some(name) => ValidationMode::Answer(name.clone()),
+        None if options.run_validation => ValidationMode::Run,
+        None => past
+            .as_ref()
+            .and_then(explain_decision::PastDecision::validated)
+            .map_or(ValidationMode::Unprivileged, ValidationMode::Answer),
     };
     let told = match &job {
         Some(job) => explain_job::judge(policy, job, runner, ask)?,
-        None => Told::of(Answer::Undecided(vec![
+        None => JobVerdict::of(ConfigResult::Undecided(vec![
             "the job was refused before its identity was known, so there are no claims to judge".to_owned(),
         ])),
     };
     let mut told = told;
     if let Some(refusal) = unusable(options, policy, runner) {
-        told.answer = Answer::Refused(refusal);
+        told.answer = ConfigResult::Refused(refusal);
     }
-    let means = AsAdmin::new(policy, runner, Vec::new(), Ask::Unprivileged);
-    let explained = Explained { reading: &reading, told: &told };
+    let means = AsAdmin::new(policy, runner, Vec::new(), ValidationMode::Unprivileged);
+    let explained = Explanation { reading: &reading, told: &told };
     match format {
         Format::Text => {
             let mut text = past.as_ref().map(|past| past.text(&digest)).unwrap_or_default();
@@ -77,7 +78,7 @@ fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal>
     if file != Path::new(DEFAULT_CONFIGURATION) {
         return None;
     }
-    let rights = AsAdmin::new(policy, runner, Vec::new(), Ask::Unprivileged).rights;
+    let rights = AsAdmin::new(policy, runner, Vec::new(), ValidationMode::Unprivileged).rights;
     let more = files::more(file).unwrap_or_default();
     let refused = std::iter::once(file)
         .chain(&more)
@@ -88,22 +89,22 @@ fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal>
 }
 
 /// A job, and all that is known of its result.
-pub(crate) struct Explained<'a> {
+pub(crate) struct Explanation<'a> {
     pub(crate) reading: &'a Reading,
-    pub(crate) told: &'a Told<'a>,
+    pub(crate) told: &'a JobVerdict<'a>,
 }
 
-impl Explained<'_> {
+impl Explanation<'_> {
     fn code(&self) -> u8 {
         match &self.told.answer {
-            Answer::Admitted { .. } => OK,
-            Answer::Refused(refusal) if refusal.class == Class::Denied => DENIED,
-            Answer::Refused(_) => FAILED,
-            Answer::Undecided(_) => UNDECIDED,
+            ConfigResult::Admitted { .. } => OK,
+            ConfigResult::Refused(refusal) if refusal.class == Class::Denied => DENIED,
+            ConfigResult::Refused(_) => FAILED,
+            ConfigResult::Undecided(_) => UNDECIDED,
         }
     }
 
-    fn text(&self, host: &dyn Host) -> Result<String, Trouble> {
+    fn text(&self, host: &dyn Host) -> Result<String, CtlError> {
         let mut text = self.told.signature.as_ref().map(|line| format!("{line}\n\n")).unwrap_or_default();
         if let Some(course) = &self.told.course
             && let Some(decision) = &course.decision
@@ -120,12 +121,12 @@ impl Explained<'_> {
     /// The answer as text.
     fn verdict(&self) -> String {
         match &self.told.answer {
-            Answer::Admitted { rule, account, data_dir } => {
+            ConfigResult::Admitted { rule, account, data_dir } => {
                 let admitted = paint(Colour::Green, "admitted");
                 let (name, place) = (Untrusted(&rule.name), place(rule));
                 format!("{admitted} by `{name}` at {place}\n{}", self.result(rule, account, data_dir))
             }
-            Answer::Refused(refusal) => {
+            ConfigResult::Refused(refusal) => {
                 let word = if refusal.class == Class::Denied { "denied" } else { "failed" };
                 let Refusal { code, message, detail, help, .. } = refusal;
                 let mut text = format!("{} [{code}]: {}\n", paint(Colour::Red, word), Untrusted(message));
@@ -138,7 +139,7 @@ impl Explained<'_> {
                 let _ = writeln!(text, "  help for the user: {}", Untrusted(help));
                 text
             }
-            Answer::Undecided(unchecked) => unchecked.iter().fold(String::new(), |text, what| {
+            ConfigResult::Undecided(unchecked) => unchecked.iter().fold(String::new(), |text, what| {
                 text + &format!("{}: {}\n", paint(Colour::Yellow, "undecided"), Untrusted(what))
             }),
         }
@@ -196,7 +197,7 @@ pub(crate) fn trace(
     decision: &Decision<'_>,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<String, Trouble> {
+) -> Result<String, CtlError> {
     let mut text = String::new();
     for (index, step) in decision.steps.iter().enumerate() {
         let rule = step.rule;
@@ -208,7 +209,7 @@ pub(crate) fn trace(
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{:>3}. {} ({}): {fits}", index + 1, Untrusted(&rule.name), place(rule));
         let (predicates, _) =
-            explain_rule(policy, rule, subject, host).map_err(|e| Trouble::new(e.detail))?;
+            explain_rule(policy, rule, subject, host).map_err(|e| CtlError::new(e.detail))?;
         for predicate in predicates {
             let mark = if predicate.fits { "yes" } else { "no " };
             let relation = if predicate.exception { "unless" } else { "wanted" };

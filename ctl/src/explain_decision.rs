@@ -1,7 +1,7 @@
 //! A past decision, found by its id in the audit file and its rotated files.
 
 use crate::audit_files;
-use crate::output::Trouble;
+use crate::output::CtlError;
 use crate::replay;
 use nunbird_handover::Untrusted;
 use nunbird_policy::{DEFAULT_AUDIT_FILE, Policy};
@@ -14,7 +14,7 @@ const MAX_IDS: usize = 10;
 
 /// One decision and its result.
 #[derive(Debug)]
-pub(crate) struct Past {
+pub(crate) struct PastDecision {
     /// Of `config`: admitted or denied.
     decision: Map<String, Value>,
     /// Refusals of the job's later stages.
@@ -26,11 +26,11 @@ pub(crate) struct Past {
 /// # Errors
 /// If there is none, with the other places where its trace may be; if there are several; if a file
 /// cannot be read.
-pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<Past, Trouble> {
+pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<PastDecision, CtlError> {
     let file = log.or(policy.audit.file.as_deref()).unwrap_or(Path::new(DEFAULT_AUDIT_FILE));
     let id = id.trim().to_ascii_lowercase();
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(Trouble::new(format!("`{}` is not a decision id: hexadecimal digits", Untrusted(&id))));
+        return Err(CtlError::new(format!("`{}` is not a decision id: hexadecimal digits", Untrusted(&id))));
     }
     let all = audit_files::find(file)?;
     let (mut decisions, mut later, mut ids) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -51,16 +51,16 @@ pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<Past
     }
     if ids.len() > 1 {
         let some: Vec<&str> = ids.iter().take(MAX_IDS).map(String::as_str).collect();
-        return Err(Trouble::new(format!("{} decisions begin with {id}: {}", ids.len(), some.join(", "))));
+        return Err(CtlError::new(format!("{} decisions begin with {id}: {}", ids.len(), some.join(", "))));
     }
     match decisions.pop() {
-        Some(decision) => Ok(Past { decision, later }),
-        None if !later.is_empty() => Err(Trouble::new(format!(
+        Some(decision) => Ok(PastDecision { decision, later }),
+        None if !later.is_empty() => Err(CtlError::new(format!(
             "{}: refusals of later stages, but not the decision of `config`, which is in an older \
              file\nnunbirdctl audit --decision {id} shows them",
             file.display()
         ))),
-        None => Err(Trouble::new(elsewhere(&id, file, &all.unread, policy))),
+        None => Err(CtlError::new(elsewhere(&id, file, &all.unread, policy))),
     }
 }
 
@@ -90,7 +90,7 @@ fn elsewhere(id: &str, file: &Path, unread: &[std::path::PathBuf], policy: &Poli
     lines.join("\n")
 }
 
-impl Past {
+impl PastDecision {
     fn text_of<'e>(&'e self, name: &str) -> Option<&'e str> {
         self.decision.get(name).and_then(Value::as_str)
     }

@@ -1,9 +1,9 @@
 //! Judges a job for `explain`: from a job response, a token or claims to what `nunbird-auth config`
 //! would answer.
 
-use crate::as_admin::{AsAdmin, Ask, Stop};
+use crate::as_admin::{AsAdmin, Stop, ValidationMode};
 use crate::claims;
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nunbird_judge::{Class, Course, Identity, Means, Proof, Refusal, containers, identify, place};
 use nunbird_policy::{AccountFacts, NotGranted, Policy, Rule, Subject};
 use nunbird_token::{MAX_RESPONSE, Rejection, Response};
@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The answer.
-pub(crate) enum Answer<'p> {
+pub(crate) enum ConfigResult<'p> {
     /// Every check was made, and passed.
     Admitted { rule: &'p Rule, account: AccountFacts, data_dir: PathBuf },
     /// The program's own refusal.
@@ -23,8 +23,8 @@ pub(crate) enum Answer<'p> {
 }
 
 /// What `nunbird-auth` would answer, and the findings on the way to it.
-pub(crate) struct Told<'p> {
-    pub(crate) answer: Answer<'p>,
+pub(crate) struct JobVerdict<'p> {
+    pub(crate) answer: ConfigResult<'p>,
     /// `None` if the identity was not verified.
     pub(crate) course: Option<Course<'p>>,
     /// For humans: what was assumed, or not checked.
@@ -34,19 +34,19 @@ pub(crate) struct Told<'p> {
     admission: Option<(&'p Rule, AccountFacts, PathBuf)>,
 }
 
-impl<'p> Told<'p> {
+impl<'p> JobVerdict<'p> {
     /// An answer about a job of which nothing else is known.
-    pub(crate) fn of(answer: Answer<'p>) -> Self {
-        Told { answer, course: None, notes: Vec::new(), signature: None, admission: None }
+    pub(crate) fn of(answer: ConfigResult<'p>) -> Self {
+        JobVerdict { answer, course: None, notes: Vec::new(), signature: None, admission: None }
     }
 
     /// One word for programs.
     pub(crate) fn verdict(&self) -> &'static str {
         match &self.answer {
-            Answer::Admitted { .. } => "admitted",
-            Answer::Refused(refusal) if refusal.class == Class::Denied => "denied",
-            Answer::Refused(_) => "failed",
-            Answer::Undecided(_) => "undecided",
+            ConfigResult::Admitted { .. } => "admitted",
+            ConfigResult::Refused(refusal) if refusal.class == Class::Denied => "denied",
+            ConfigResult::Refused(_) => "failed",
+            ConfigResult::Undecided(_) => "undecided",
         }
     }
 }
@@ -63,8 +63,8 @@ pub(crate) enum Job {
 
 impl Job {
     /// Reads a job response.
-    pub(crate) fn from_response(file: &Path) -> Result<Self, Trouble> {
-        let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", file.display()));
+    pub(crate) fn from_response(file: &Path) -> Result<Self, CtlError> {
+        let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", file.display()));
         let mut bytes = Vec::new();
         // One byte over the limit: then the refusal is the program's.
         File::open(file).map_err(failed)?.take(MAX_RESPONSE + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -72,20 +72,20 @@ impl Job {
     }
 
     /// Reads a token.
-    pub(crate) fn from_token(file: &Path) -> Result<Self, Trouble> {
+    pub(crate) fn from_token(file: &Path) -> Result<Self, CtlError> {
         Ok(Job::Token(crate::files::text(file)?.trim().to_owned()))
     }
 
     /// Reads an object of claims.
-    pub(crate) fn from_claims(file: &Path, policy: &Policy) -> Result<Self, Trouble> {
+    pub(crate) fn from_claims(file: &Path, policy: &Policy) -> Result<Self, CtlError> {
         let text = crate::files::text(file)?;
         let value: Value = serde_json::from_str(&text).map_err(|e| {
-            Trouble::new(format!("{}:{}:{}: no JSON: {e}", file.display(), e.line(), e.column()))
+            CtlError::new(format!("{}:{}:{}: no JSON: {e}", file.display(), e.line(), e.column()))
         })?;
-        claims::named(&value, policy).map_err(|e| Trouble::new(format!("{}: {e}", file.display())))?;
+        claims::named(&value, policy).map_err(|e| CtlError::new(format!("{}: {e}", file.display())))?;
         match value {
             Value::Object(claims) => Ok(Job::Claims(claims)),
-            _ => Err(Trouble::new(format!("{}: this is no JSON object", file.display()))),
+            _ => Err(CtlError::new(format!("{}: this is no JSON object", file.display()))),
         }
     }
 }
@@ -94,7 +94,12 @@ impl Job {
 ///
 /// # Errors
 /// For malformed claims.
-pub(crate) fn judge<'p>(policy: &'p Policy, job: &Job, runner: &str, ask: Ask) -> Result<Told<'p>, Trouble> {
+pub(crate) fn judge<'p>(
+    policy: &'p Policy,
+    job: &Job,
+    runner: &str,
+    ask: ValidationMode,
+) -> Result<JobVerdict<'p>, CtlError> {
     match job {
         Job::Response(bytes) => Ok(by_proof(policy, bytes.clone(), runner, ask, Vec::new())),
         Job::Token(token) => {
@@ -128,9 +133,9 @@ fn by_proof<'p>(
     policy: &'p Policy,
     response: Vec<u8>,
     runner: &str,
-    ask: Ask,
+    ask: ValidationMode,
     notes: Vec<String>,
-) -> Told<'p> {
+) -> JobVerdict<'p> {
     let variables = Variables::of(&response);
     let mut means = AsAdmin::new(policy, runner, response, ask);
     // The notes of a token already state that there is no job.
@@ -147,7 +152,7 @@ fn by_proof<'p>(
         }
         Err(stop) => {
             let answer = answer(means.honest(stop));
-            Told {
+            JobVerdict {
                 answer,
                 course: None,
                 notes: [notes, means.notes()].concat(),
@@ -163,16 +168,16 @@ fn by_claims<'p>(
     policy: &'p Policy,
     claims: &Map<String, Value>,
     runner: &str,
-    ask: Ask,
-) -> Result<Told<'p>, Trouble> {
-    let subject = claims::read(claims, policy).map_err(Trouble::new)?;
+    ask: ValidationMode,
+) -> Result<JobVerdict<'p>, CtlError> {
+    let subject = claims::read(claims, policy).map_err(CtlError::new)?;
     let means = AsAdmin::new(policy, runner, Vec::new(), ask);
     let mut notes = vec!["signature, time and binding to a job are assumed: claims prove nothing".to_owned()];
     let is_payload = claims.contains_key("iss");
     let Some(server) = policy.gitlab.iter().position(|server| server.name == subject.server) else {
         let refusal = nunbird_judge::identify::refuse(Rejection::Issuer, &[], true, policy);
-        return Ok(Told {
-            answer: Answer::Refused(refusal),
+        return Ok(JobVerdict {
+            answer: ConfigResult::Refused(refusal),
             course: None,
             notes,
             signature: None,
@@ -198,8 +203,8 @@ fn by_claims<'p>(
     };
     if let Some(rejection) = rejection {
         let refusal = nunbird_judge::identify::refuse(rejection, &[], true, policy);
-        return Ok(Told {
-            answer: Answer::Refused(refusal),
+        return Ok(JobVerdict {
+            answer: ConfigResult::Refused(refusal),
             course: None,
             notes,
             signature: None,
@@ -211,11 +216,11 @@ fn by_claims<'p>(
     let mut told = known(policy, &means, &proof, subject, &Variables::default(), notes);
     // Nothing about a hypothetical job is certain: what else was not checked is one more
     // assumption.
-    if let (Answer::Undecided(unchecked), Some((rule, account, data_dir))) =
+    if let (ConfigResult::Undecided(unchecked), Some((rule, account, data_dir))) =
         (&told.answer, told.admission.take())
     {
         told.notes.extend(unchecked.iter().map(|what| format!("assumed, not checked: {what}")));
-        told.answer = Answer::Admitted { rule, account, data_dir };
+        told.answer = ConfigResult::Admitted { rule, account, data_dir };
     }
     Ok(told)
 }
@@ -235,7 +240,7 @@ fn known<'p>(
     subject: Subject,
     variables: &Variables,
     mut notes: Vec<String>,
-) -> Told<'p> {
+) -> JobVerdict<'p> {
     let from_claims = means.response_is_empty();
     means.is_of(subject.user_id, subject.user_id != 0 || !from_claims);
     let mut course = Course { subject, decision: None };
@@ -259,23 +264,25 @@ fn known<'p>(
     notes.extend(means.notes());
     let mut admission = None;
     let answer = match judged {
-        Ok((rule, account, data_dir)) if unchecked.is_empty() => Answer::Admitted { rule, account, data_dir },
+        Ok((rule, account, data_dir)) if unchecked.is_empty() => {
+            ConfigResult::Admitted { rule, account, data_dir }
+        }
         Ok(found) => {
             admission = Some(found);
-            Answer::Undecided(unchecked)
+            ConfigResult::Undecided(unchecked)
         }
         Err(stop) => {
             notes.extend(unchecked.into_iter().map(|what| format!("not checked: {what}")));
             answer(means.honest(stop))
         }
     };
-    Told { answer, admission, course: Some(course), notes, signature: means.signature() }
+    JobVerdict { answer, admission, course: Some(course), notes, signature: means.signature() }
 }
 
-fn answer<'p>(stop: Stop) -> Answer<'p> {
+fn answer<'p>(stop: Stop) -> ConfigResult<'p> {
     match stop {
-        Stop::Refused(refusal) => Answer::Refused(refusal),
-        Stop::Undecided(why) => Answer::Undecided(vec![why]),
+        Stop::Refused(refusal) => ConfigResult::Refused(refusal),
+        Stop::Undecided(why) => ConfigResult::Undecided(vec![why]),
     }
 }
 

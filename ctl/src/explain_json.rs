@@ -1,20 +1,20 @@
 //! A decision for programs. Strings are unchanged: JSON escapes deceptive characters.
 
-use crate::explain::{Explained, isolation};
-use crate::explain_job::Answer;
+use crate::explain::{Explanation, isolation};
+use crate::explain_job::ConfigResult;
 use crate::host::group_name;
 use crate::limits;
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nunbird_policy::{Host, explain_rule};
 use serde_json::{Value, json};
 
-impl Explained<'_> {
+impl Explanation<'_> {
     /// docs/nunbirdctl.md lists the fields.
-    pub(crate) fn machine(&self, host: &dyn Host) -> Result<Value, Trouble> {
+    pub(crate) fn machine(&self, host: &dyn Host) -> Result<Value, CtlError> {
         let told = self.told;
         let decided_by = self.decided_by();
         let unchecked = match &told.answer {
-            Answer::Undecided(unchecked) => unchecked.as_slice(),
+            ConfigResult::Undecided(unchecked) => unchecked.as_slice(),
             _ => &[],
         };
         let mut answer = json!({
@@ -28,7 +28,7 @@ impl Explained<'_> {
             "notes": told.notes,
         });
         let more = match &told.answer {
-            Answer::Admitted { rule, account, data_dir } => {
+            ConfigResult::Admitted { rule, account, data_dir } => {
                 let (job, _) = self.reading.policy.job_of(rule);
                 let names: Vec<Option<String>> = account.groups.iter().map(|gid| group_name(*gid)).collect();
                 json!({
@@ -46,13 +46,13 @@ impl Explained<'_> {
                     "isolation": isolation(job),
                 })
             }
-            Answer::Refused(refusal) => json!({
+            ConfigResult::Refused(refusal) => json!({
                 "code": refusal.code.name(),
                 "reason": refusal.message,
                 "detail": refusal.detail,
                 "help": refusal.help,
             }),
-            Answer::Undecided(unchecked) => json!({ "reason": unchecked.join("; ") }),
+            ConfigResult::Undecided(unchecked) => json!({ "reason": unchecked.join("; ") }),
         };
         if let (Some(fields), Value::Object(more)) = (answer.as_object_mut(), more) {
             fields.extend(more);
@@ -61,12 +61,12 @@ impl Explained<'_> {
     }
 
     /// Every rule that was evaluated.
-    fn rules(&self, host: &dyn Host) -> Result<Vec<Value>, Trouble> {
+    fn rules(&self, host: &dyn Host) -> Result<Vec<Value>, CtlError> {
         let Some(course) = &self.told.course else { return Ok(Vec::new()) };
         let Some(decision) = &course.decision else { return Ok(Vec::new()) };
         let rule = |step: &nunbird_policy::Step<'_>| {
             let (predicates, account) = explain_rule(&self.reading.policy, step.rule, &course.subject, host)
-                .map_err(|e| Trouble::new(e.detail))?;
+                .map_err(|e| CtlError::new(e.detail))?;
             let conditions: Vec<Value> = predicates
                 .iter()
                 .map(|p| {

@@ -1,18 +1,18 @@
 //! Reads configurations as `nunbird-auth` does, except for the check of ownership, which `check`
 //! makes.
 
-use crate::output::{Format, Trouble};
+use crate::output::{CtlError, Format};
 use nunbird_policy::{Policy, Reading, SourceFile, conf_d};
 use std::path::{Path, PathBuf};
 
 /// Reads a configuration with its `conf.d`.
-pub(crate) fn read(file: &Path, format: Format) -> Result<Reading, Trouble> {
+pub(crate) fn read(file: &Path, format: Format) -> Result<Reading, CtlError> {
     let sources = sources(file)?;
-    Policy::read(&sources).map_err(|findings| Trouble::Invalid(findings, format))
+    Policy::read(&sources).map_err(|findings| CtlError::Invalid(findings, format))
 }
 
 /// The texts of a configuration: the named file, and those of its `conf.d`.
-pub(crate) fn sources(file: &Path) -> Result<Vec<SourceFile>, Trouble> {
+pub(crate) fn sources(file: &Path) -> Result<Vec<SourceFile>, CtlError> {
     let mut sources = vec![source(file)?];
     for path in more(file)? {
         sources.push(source(&path)?);
@@ -21,16 +21,16 @@ pub(crate) fn sources(file: &Path) -> Result<Vec<SourceFile>, Trouble> {
 }
 
 /// The files of `conf.d`, in the order of their names.
-pub(crate) fn more(file: &Path) -> Result<Vec<PathBuf>, Trouble> {
+pub(crate) fn more(file: &Path) -> Result<Vec<PathBuf>, CtlError> {
     let Some(directory) = conf_d(file) else { return Ok(Vec::new()) };
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Trouble::new(format!("{}: {e}", directory.display()))),
+        Err(e) => return Err(CtlError::new(format!("{}: {e}", directory.display()))),
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|e| Trouble::new(format!("{}: {e}", directory.display())))?.path();
+        let path = entry.map_err(|e| CtlError::new(format!("{}: {e}", directory.display())))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
         if name.ends_with(".toml") && !name.starts_with('.') {
             paths.push(path);
@@ -40,16 +40,16 @@ pub(crate) fn more(file: &Path) -> Result<Vec<PathBuf>, Trouble> {
     Ok(paths)
 }
 
-fn source(path: &Path) -> Result<SourceFile, Trouble> {
+fn source(path: &Path) -> Result<SourceFile, CtlError> {
     Ok(SourceFile { path: path.to_path_buf(), text: text(path)? })
 }
 
 /// The text of a file; the error names the line that is not UTF-8.
-pub(crate) fn text(path: &Path) -> Result<String, Trouble> {
-    let bytes = std::fs::read(path).map_err(|e| Trouble::new(format!("{}: {e}", path.display())))?;
+pub(crate) fn text(path: &Path) -> Result<String, CtlError> {
+    let bytes = std::fs::read(path).map_err(|e| CtlError::new(format!("{}: {e}", path.display())))?;
     String::from_utf8(bytes).map_err(|e| {
         let valid = e.utf8_error().valid_up_to();
         let line = e.as_bytes().iter().take(valid).filter(|b| **b == b'\n').count() + 1;
-        Trouble::new(format!("{}:{line}: not UTF-8; save the file as UTF-8", path.display()))
+        CtlError::new(format!("{}:{line}: not UTF-8; save the file as UTF-8", path.display()))
     })
 }

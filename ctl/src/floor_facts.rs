@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) const FILE: &str = "/etc/nunbird/floor";
 
 /// Compares the two.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     if policy.downscope != Downscope::Setuid {
         return;
     }

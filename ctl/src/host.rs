@@ -1,6 +1,6 @@
 //! The hosts that decisions are made for: this one, and the one that a test describes.
 
-use crate::people::{self, Store};
+use crate::people::{self, PeopleStore};
 use nunbird_handover::Code;
 use nunbird_policy::{
     AccountFacts, Downscope, Host, LocalFacts, MapFile, Policy, ServerUser, Subject, Trouble,
@@ -38,7 +38,7 @@ impl ThisHost {
 
     fn remembered(&self, server: &str, account: &str) -> Result<Option<u64>, String> {
         let Some(directory) = self.people.as_deref() else { return Ok(None) };
-        match Store::open(directory)? {
+        match PeopleStore::open(directory)? {
             Some(store) => store.find(server, account),
             None => Ok(None),
         }
@@ -114,7 +114,7 @@ fn silent(name: &str, error: &dyn std::fmt::Display) -> Trouble {
 }
 
 /// This host, with the facts that a test describes.
-pub(crate) struct MadeUp<'a> {
+pub(crate) struct TestHost<'a> {
     /// Replaces every account of the user database.
     pub(crate) facts: Option<&'a LocalFacts>,
     /// The GitLab user that every account is bound to; `None` for accounts that have had no job
@@ -128,7 +128,7 @@ pub(crate) struct MadeUp<'a> {
 /// Invented groups get gids from here on.
 const FIRST_GID: u32 = 4_000_000_000;
 
-impl Host for MadeUp<'_> {
+impl Host for TestHost<'_> {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, Trouble> {
         let Some(facts) = self.facts else { return self.host.account(name) };
         let gids = (FIRST_GID..).zip(&facts.groups).map(|(gid, _)| gid);

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const JOBS: &str = "/var/lib/nunbird/jobs";
 
 /// Inspects files, programs, keys, accounts, directories and audit destinations.
-pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     let owners = owners(policy, runner);
     let mut files = vec![policy.file.clone()];
     files.extend(crate::files::more(&policy.file).unwrap_or_default());
@@ -34,27 +34,27 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
             private(Path::new(PEOPLE_DIR), findings);
         }
     }
-    programs::look(policy, &owners, findings);
-    pam_facts::look(policy, findings);
-    expiry_facts::look(policy, findings);
-    scope_facts::look(policy, findings);
-    scheduler_facts::look(policy, findings);
-    sudo_facts::look(policy, runner, findings);
+    programs::inspect(policy, &owners, findings);
+    pam_facts::inspect(policy, findings);
+    expiry_facts::inspect(policy, findings);
+    scope_facts::inspect(policy, findings);
+    scheduler_facts::inspect(policy, findings);
+    sudo_facts::inspect(policy, runner, findings);
     for map in policy.maps.values() {
         trusted(&map.file, "map", &owners, findings);
     }
     if let Some(file) = &policy.accounts.people_file {
         trusted(file, "people", &owners, findings);
     }
-    key_facts::look(policy, runner, findings);
+    key_facts::inspect(policy, runner, findings);
     audit(policy, &owners, findings);
     accounts(policy, runner, findings);
     if let Some(validation) = &policy.validation {
         validation_program(validation, &owners, findings);
     }
-    floor_facts::look(policy, findings);
+    floor_facts::inspect(policy, findings);
     jobs(policy, findings);
-    limit_facts::look(policy, findings);
+    limit_facts::inspect(policy, findings);
 }
 
 /// The owners whose files `nunbird-auth` trusts: root, and without privilege also the one user.

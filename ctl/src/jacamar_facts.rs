@@ -32,7 +32,7 @@ const MOST_SAID: usize = 16 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks in the usual places, in `PATH`, and at what gitlab-runner's configuration calls.
-pub(crate) fn look(config: &Path, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(config: &Path, findings: &mut Vec<Finding>) {
     let called: BTreeSet<PathBuf> = runner_config::programs(config)
         .into_iter()
         .filter(|program| PROGRAMS.iter().any(|name| program.file_name().is_some_and(|n| n == *name)))

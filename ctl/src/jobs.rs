@@ -1,14 +1,14 @@
 //! `nunbirdctl jobs`: lists the jobs that this host has records of, and ends one of them.
 
 use crate::arguments::{Jobs, JobsAction};
-use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
 use crate::sweep::{auth, records};
 use crate::time;
 use nunbird_handover::{Now, Record, Scheduler, Untrusted};
 use nunbird_host::runner;
 use serde_json::{Value, json};
 
-pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, CtlError> {
     let now = records::now()?;
     let found = records::read(&now)?;
     match options.action.as_ref().unwrap_or(&JobsAction::List) {
@@ -20,14 +20,14 @@ pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, Trouble> {
 }
 
 /// The columns of a job.
-struct Line<'r> {
+struct JobRow<'r> {
     record: &'r Record,
     place: String,
     runner: &'static str,
     state: &'static str,
 }
 
-impl<'r> Line<'r> {
+impl<'r> JobRow<'r> {
     fn of(record: &'r Record, now: &Now) -> Self {
         let place = match record.batch.as_ref().map(|batch| &batch.settings.scheduler) {
             None => "here".to_owned(),
@@ -45,7 +45,7 @@ impl<'r> Line<'r> {
             () if !record.is_live(now) => "time is up",
             () => "admitted",
         };
-        Line { record, place, runner, state }
+        JobRow { record, place, runner, state }
     }
 
     fn machine(&self) -> Value {
@@ -69,9 +69,9 @@ impl<'r> Line<'r> {
     }
 }
 
-fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, Trouble> {
-    let lines: Vec<Line<'_>> =
-        found.iter().filter_map(|found| Some(Line::of(found.record.as_ref()?, now))).collect();
+fn list(found: &[records::FoundRecord], now: &Now, format: Format) -> Result<u8, CtlError> {
+    let lines: Vec<JobRow<'_>> =
+        found.iter().filter_map(|found| Some(JobRow::of(found.record.as_ref()?, now))).collect();
     let unread: Vec<(String, &str)> = found
         .iter()
         .filter(|found| found.record.is_none())
@@ -81,7 +81,7 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, Troub
         .collect();
     match format {
         Format::Json => {
-            let jobs: Vec<Value> = lines.iter().map(Line::machine).collect();
+            let jobs: Vec<Value> = lines.iter().map(JobRow::machine).collect();
             let unread: Vec<Value> =
                 unread.iter().map(|(path, why)| json!({ "path": path, "why": why })).collect();
             print_json(&json!({ "jobs": jobs, "unreadable": unread }))?;
@@ -91,7 +91,7 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, Troub
             if !lines.is_empty() {
                 text.push_str("JOB         ACCOUNT       SINCE                 PLACE       RUNNER   STATE               PROJECT\n");
             }
-            for Line { record, place, runner, state } in &lines {
+            for JobRow { record, place, runner, state } in &lines {
                 text.push_str(&format!(
                     "{:<11} {:<13} {:<21} {:<11} {runner:<8} {state:<19} {}\n",
                     record.job_id,
@@ -115,14 +115,14 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, Troub
 
 /// The only record of this job. Each GitLab server numbers its jobs independently.
 fn chosen<'f>(
-    found: &'f [records::Found],
+    found: &'f [records::FoundRecord],
     job: u64,
     decision: Option<&str>,
-) -> Result<(&'f records::Found, &'f Record), Trouble> {
+) -> Result<(&'f records::FoundRecord, &'f Record), CtlError> {
     let fits = |record: &Record| {
         record.job_id == job && decision.is_none_or(|beginning| record.decision_id.starts_with(beginning))
     };
-    let all: Vec<(&records::Found, &Record)> = found
+    let all: Vec<(&records::FoundRecord, &Record)> = found
         .iter()
         .filter_map(|found| Some((found, found.record.as_ref()?)))
         .filter(|(_, record)| fits(record))
@@ -131,7 +131,7 @@ fn chosen<'f>(
         [one] => Ok(*one),
         [] => {
             let of = decision.map(|decision| format!(" with decision {decision}")).unwrap_or_default();
-            Err(Trouble::new(format!(
+            Err(CtlError::new(format!(
                 "this account has no record of a job {job}{of}; `nunbirdctl jobs` lists the existing ones"
             )))
         }
@@ -140,7 +140,7 @@ fn chosen<'f>(
                 .iter()
                 .map(|(_, record)| format!("{} on server {}", record.decision_id, record.identity.server))
                 .collect();
-            Err(Trouble::new(format!(
+            Err(CtlError::new(format!(
                 "there are {} jobs with this id; select one with --decision:\n{}",
                 several.len(),
                 decisions.join("\n")
@@ -149,7 +149,11 @@ fn chosen<'f>(
     }
 }
 
-fn end((found, record): &(&records::Found, &Record), dry_run: bool, format: Format) -> Result<u8, Trouble> {
+fn end(
+    (found, record): &(&records::FoundRecord, &Record),
+    dry_run: bool,
+    format: Format,
+) -> Result<u8, CtlError> {
     let whose = format!("job {} of {}", record.job_id, record.account.name);
     let (done, said) = match dry_run {
         true => (true, Vec::new()),

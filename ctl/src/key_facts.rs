@@ -11,7 +11,7 @@ use std::path::Path;
 /// Seconds.
 const STALE: u64 = 24 * 3600;
 
-pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     let owner = directory(policy, runner, findings);
     let Ok(now) = nunbird_sys::clock::now() else { return };
     for server in &policy.gitlab {

@@ -1,7 +1,7 @@
 //! The servers' signing keys, as their files contain them.
 
 use crate::arguments::Keys;
-use crate::output::{FAILURE, Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
 use crate::{files, token};
 use nix::unistd::{Uid, User, geteuid};
 use nunbird_handover::Untrusted;
@@ -10,9 +10,9 @@ use nunbird_token::{KeyMaterial, StoredKey};
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
 
-pub(crate) fn run(options: &Keys, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Keys, format: Format) -> Result<u8, CtlError> {
     let policy = files::read(&options.configuration.configuration, format)?.policy;
-    let now = nunbird_sys::clock::now().map_err(Trouble::new)?;
+    let now = nunbird_sys::clock::now().map_err(CtlError::new)?;
     let (mut text, mut all, mut whole) = (String::new(), Vec::new(), true);
     for server in &policy.gitlab {
         text.push_str(&format!("{} ({})\n", server.name, Untrusted(&server.url)));

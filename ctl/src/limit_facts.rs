@@ -46,7 +46,7 @@ pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
 }
 
 /// The limits compared with this host.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     let memory = total("MemTotal:");
     let swap = total("SwapTotal:");
     let processors = std::thread::available_parallelism().ok();

@@ -10,7 +10,7 @@ use nunbird_policy::{Downscope, Policy};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     if systemd::is_booted() {
         timer(policy, findings);
         sweep_timer(policy, findings);

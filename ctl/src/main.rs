@@ -62,7 +62,7 @@ mod time;
 mod token;
 
 use arguments::Command;
-use output::Trouble;
+use output::CtlError;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -89,5 +89,5 @@ fn main() -> ExitCode {
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::pages(&directory),
     };
-    ExitCode::from(done.unwrap_or_else(Trouble::tell))
+    ExitCode::from(done.unwrap_or_else(CtlError::report))
 }

@@ -1,12 +1,12 @@
 //! Man pages and completions, generated from the definition of the command line.
 
 use crate::arguments::command_line;
-use crate::output::{OK, Trouble, print};
+use crate::output::{CtlError, OK, print};
 use clap_complete::Shell;
 use std::path::Path;
 
 /// Prints completions.
-pub(crate) fn completions(shell: Shell) -> Result<u8, Trouble> {
+pub(crate) fn completions(shell: Shell) -> Result<u8, CtlError> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command_line(), "nunbirdctl", &mut text);
     print(&String::from_utf8_lossy(&text))?;
@@ -14,7 +14,7 @@ pub(crate) fn completions(shell: Shell) -> Result<u8, Trouble> {
 }
 
 /// Writes `nunbirdctl.1` and a page for each command and for each action of a command.
-pub(crate) fn pages(directory: &Path) -> Result<u8, Trouble> {
+pub(crate) fn pages(directory: &Path) -> Result<u8, CtlError> {
     let mut command = command_line().disable_help_subcommand(true);
     command.build();
     page(&command, "nunbirdctl", "EXIT STATUS", directory)?;
@@ -30,9 +30,9 @@ pub(crate) fn pages(directory: &Path) -> Result<u8, Trouble> {
 }
 
 /// `last` is the title for what clap calls the help after the arguments.
-fn page(command: &clap::Command, name: &str, last: &str, directory: &Path) -> Result<(), Trouble> {
+fn page(command: &clap::Command, name: &str, last: &str, directory: &Path) -> Result<(), CtlError> {
     let file = directory.join(format!("{name}.1"));
-    let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", file.display()));
+    let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", file.display()));
     // Neither a date nor a version: a page changes only when its contents change.
     let command = command.clone().version(None);
     let mut text = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::arguments::Migrate;
 use crate::files;
-use crate::output::{FAILURE, Format, INVALID, OK, Trouble, print};
+use crate::output::{CtlError, FAILURE, Format, INVALID, OK, print};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Diagnostic, Given, Migration, SourceFile, check_url, migrate};
 use std::fs::{File, OpenOptions};
@@ -10,45 +10,46 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-pub(crate) fn run(options: &Migrate) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Migrate) -> Result<u8, CtlError> {
     let file = &options.file;
     if let Some(target) = options.output.as_deref().filter(|target| is_same(file, target)) {
         let shown = target.display();
-        return Err(Trouble::new(format!("{shown}: this is the file to migrate; name another one")));
+        return Err(CtlError::new(format!("{shown}: this is the file to migrate; name another one")));
     }
     let given = given(options)?;
     let source = SourceFile { path: file.clone(), text: files::text(file)? };
     match migrate(&source, &given) {
         Migration::Native => {
             let shown = file.display();
-            Err(Trouble::new(format!("{shown}: this is a Nunbird configuration already")))
+            Err(CtlError::new(format!("{shown}: this is a Nunbird configuration already")))
         }
-        Migration::Unreadable(findings) => Err(Trouble::Invalid(findings, Format::Text)),
+        Migration::Unreadable(findings) => Err(CtlError::Invalid(findings, Format::Text)),
         Migration::Migrated { text, findings, refused } => {
             let whole = findings.is_empty() && refused.is_empty();
             match &options.output {
                 None => print(&text)?,
                 Some(target) if whole => {
-                    write(target, &text).map_err(|e| Trouble::new(format!("{}: {e}", target.display())))?;
+                    write(target, &text).map_err(|e| CtlError::new(format!("{}: {e}", target.display())))?;
                 }
                 Some(_) => {}
             }
-            if whole { Ok(OK) } else { Ok(tell(findings, &refused, options.output.as_deref())) }
+            if whole { Ok(OK) } else { Ok(report(findings, &refused, options.output.as_deref())) }
         }
     }
 }
 
-fn given(options: &Migrate) -> Result<Given, Trouble> {
+fn given(options: &Migrate) -> Result<Given, CtlError> {
     let gitlab_server = options.gitlab_server.as_ref().map(|url| url.trim_end_matches('/').to_owned());
     if let Some(url) = &gitlab_server {
-        check_url(url).map_err(|help| Trouble::new(format!("--gitlab-server {}: {help}", Untrusted(url))))?;
+        check_url(url)
+            .map_err(|help| CtlError::new(format!("--gitlab-server {}: {help}", Untrusted(url))))?;
     }
     Ok(Given { gitlab_server, audience: options.audience.clone() })
 }
 
 /// Reports what is not migrated, and what `check` would find in the text.
-fn tell(findings: Vec<Diagnostic>, refused: &[Diagnostic], output: Option<&Path>) -> u8 {
-    let code = if findings.is_empty() { FAILURE } else { Trouble::Invalid(findings, Format::Text).tell() };
+fn report(findings: Vec<Diagnostic>, refused: &[Diagnostic], output: Option<&Path>) -> u8 {
+    let code = if findings.is_empty() { FAILURE } else { CtlError::Invalid(findings, Format::Text).report() };
     let mut text = match output {
         Some(target) => format!(
             "{}: not written; without --output the part that could be migrated is printed\n",

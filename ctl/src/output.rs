@@ -54,41 +54,41 @@ fn paint_on<'w>(stream: &impl IsTerminal, colour: Colour, word: &'w str) -> Cow<
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum CtlError {
     /// A file cannot be read, or a similar failure.
     Failure(String),
     /// The configuration has these findings.
     Invalid(Vec<Diagnostic>, Format),
 }
 
-impl Trouble {
+impl CtlError {
     pub(crate) fn new(text: impl std::fmt::Display) -> Self {
-        Trouble::Failure(text.to_string())
+        CtlError::Failure(text.to_string())
     }
 
     /// Prints it, and returns the exit code.
-    pub(crate) fn tell(self) -> u8 {
+    pub(crate) fn report(self) -> u8 {
         match self {
-            Trouble::Failure(text) => {
+            CtlError::Failure(text) => {
                 let lines: Vec<String> = text.lines().map(|line| Untrusted(line).to_string()).collect();
                 let error = paint_on(&io::stderr(), Colour::Red, "error");
-                say(&format!("nunbirdctl: {error}: {}\n", lines.join("\n  ")));
+                write_stdout(&format!("nunbirdctl: {error}: {}\n", lines.join("\n  ")));
                 FAILURE
             }
-            Trouble::Invalid(findings, Format::Json) => {
+            CtlError::Invalid(findings, Format::Json) => {
                 let all: Vec<Value> = findings.iter().map(finding).collect();
                 let _unheard = print(&format!("{:#}\n", json!({ "valid": false, "findings": all })));
                 INVALID
             }
-            Trouble::Invalid(findings, Format::Text) => {
+            CtlError::Invalid(findings, Format::Text) => {
                 for finding in &findings {
                     let text = finding.to_string();
                     let rest = text.strip_prefix("error").unwrap_or(&text);
-                    say(&format!("{}{rest}\n\n", paint_on(&io::stderr(), Colour::Red, "error")));
+                    write_stdout(&format!("{}{rest}\n\n", paint_on(&io::stderr(), Colour::Red, "error")));
                 }
                 let count = findings.len();
                 let errors = if count == 1 { "1 error" } else { &format!("{count} errors") };
-                say(&format!("{errors}; every job is denied until they are corrected\n"));
+                write_stdout(&format!("{errors}; every job is denied until they are corrected\n"));
                 INVALID
             }
         }
@@ -107,18 +107,20 @@ pub(crate) fn finding(finding: &Diagnostic) -> Value {
 }
 
 /// Prints to standard output. A closed reader is not a failure.
-pub(crate) fn print(text: &str) -> Result<(), Trouble> {
+pub(crate) fn print(text: &str) -> Result<(), CtlError> {
     match io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Trouble::new(format!("standard output: {e}"))),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CtlError::new(format!("standard output: {e}")))
+        }
         _ => Ok(()),
     }
 }
 
 /// Prints a value for programs.
-pub(crate) fn print_json(value: &Value) -> Result<(), Trouble> {
+pub(crate) fn print_json(value: &Value) -> Result<(), CtlError> {
     print(&format!("{value:#}\n"))
 }
 
-fn say(text: &str) {
+fn write_stdout(text: &str) {
     let _unheard = io::stderr().write_all(text.as_bytes());
 }

@@ -13,7 +13,7 @@ const SERVICES: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
 const KINDS: [&str; 3] = ["auth", "account", "session"];
 
 /// Checks, if the policy has the table.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     let Some(pam) = &policy.pam else { return };
     if pam.environment.iter().any(|name| name == "*") {
         findings.push(Finding::remark(
@@ -125,7 +125,7 @@ mod tests {
             let policy =
                 nunbird_policy::Policy::parse(std::path::Path::new("c.toml"), &text).expect("a policy");
             let mut findings = Vec::new();
-            super::look(&policy, &mut findings);
+            super::inspect(&policy, &mut findings);
             let codes: Vec<_> = findings.iter().map(|finding| finding.machine()["code"].clone()).collect();
             assert_eq!(codes.contains(&"pam-environment".into()), told, "{codes:?}");
         }

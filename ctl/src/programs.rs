@@ -14,7 +14,7 @@ pub(crate) fn auth(policy: &Policy) -> PathBuf {
 }
 
 /// Inspects all four.
-pub(crate) fn look(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>) {
     let launcher = &policy.job.launcher;
     let auth = auth(policy);
     let others = ["nunbird-decide", "nunbird-keys"].map(|name| launcher.with_file_name(name));

@@ -1,7 +1,7 @@
 //! Reads the audit file line by line. It can be larger than memory.
 
 use crate::audit_files;
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nunbird_handover::Untrusted;
 use serde_json::{Map, Value};
 use std::io::{BufRead, Read};
@@ -15,9 +15,9 @@ const LONGEST_LINE: u64 = 1 << 20;
 /// that are not events.
 pub(crate) fn events(
     file: &Path,
-    mut each: impl FnMut(usize, Map<String, Value>) -> Result<(), Trouble>,
-) -> Result<Vec<usize>, Trouble> {
-    let failed = |e: std::io::Error| Trouble::new(format!("{}: {e}", file.display()));
+    mut each: impl FnMut(usize, Map<String, Value>) -> Result<(), CtlError>,
+) -> Result<Vec<usize>, CtlError> {
+    let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", file.display()));
     let mut reader = audit_files::open(file)?;
     let (mut unread, mut number) = (Vec::new(), 0);
     let mut line = Vec::new();
@@ -62,7 +62,7 @@ pub(crate) fn unread_note(file: &Path, unread: &[usize]) -> String {
 ///
 /// # Errors
 /// If the directory cannot be listed.
-pub(crate) fn with_rotated(file: &Path, since: Option<u64>) -> Result<Vec<PathBuf>, Trouble> {
+pub(crate) fn with_rotated(file: &Path, since: Option<u64>) -> Result<Vec<PathBuf>, CtlError> {
     let recent = |path: &PathBuf| {
         let changed = path.metadata().and_then(|meta| meta.modified());
         let seconds =

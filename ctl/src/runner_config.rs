@@ -15,9 +15,9 @@ use toml::de::{DeTable, DeValue};
 /// The stages, as the runner's keys and Nunbird's arguments name them.
 const STAGES: [&str; 4] = ["config", "prepare", "run", "cleanup"];
 /// Seconds that the launcher gives the processes of a cancelled job.
-const LAUNCHER_PATIENCE: u64 = 25;
+const LAUNCHER_GRACE: u64 = 25;
 /// Total seconds that gitlab-runner gives a cancelled job; then it kills what is left.
-const RUNNER_PATIENCE: u64 = 300;
+const RUNNER_CANCEL_TIME: u64 = 300;
 /// gitlab-runner's defaults, if the keys are not set or 0 (executors/custom/command).
 const DEFAULT_GRACEFUL: u64 = 600;
 const DEFAULT_FORCE: u64 = 10;
@@ -37,7 +37,7 @@ pub(crate) struct Service {
 }
 
 /// Inspects the file, and returns what matters for the service's unit.
-pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> Service {
+pub(crate) fn inspect(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> Service {
     let unknown = Service { concurrent: 1, shutdown: DEFAULT_SHUTDOWN };
     let shown = file.display();
     let text = match std::fs::read_to_string(file) {
@@ -255,16 +255,15 @@ fn patience(custom: &DeTable<'_>, shutdown: u64, say: &mut impl FnMut(bool, &'st
     let seconds = |key: &str, default| positive(custom, key).unwrap_or(default);
     let graceful = seconds("graceful_kill_timeout", DEFAULT_GRACEFUL);
     let force = seconds("force_kill_timeout", DEFAULT_FORCE);
-    if graceful <= LAUNCHER_PATIENCE {
-        let message = format!(
-            "graceful_kill_timeout is {graceful} s, but the launcher needs up to {LAUNCHER_PATIENCE} s"
-        );
+    if graceful <= LAUNCHER_GRACE {
+        let message =
+            format!("graceful_kill_timeout is {graceful} s, but the launcher needs up to {LAUNCHER_GRACE} s");
         say(false, "runner-patience", message, "graceful_kill_timeout = 60");
     }
-    if graceful.saturating_add(force) >= RUNNER_PATIENCE {
+    if graceful.saturating_add(force) >= RUNNER_CANCEL_TIME {
         let message = format!(
             "graceful_kill_timeout and force_kill_timeout are {graceful} s and {force} s; a \
-             cancelled job has {RUNNER_PATIENCE} s in total"
+             cancelled job has {RUNNER_CANCEL_TIME} s in total"
         );
         say(false, "runner-patience", message, "graceful_kill_timeout = 60 and force_kill_timeout = 10");
     }

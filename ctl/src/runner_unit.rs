@@ -70,7 +70,7 @@ const PROPERTIES: [&str; 16] = [
 
 /// What the policy needs of the unit.
 #[derive(Debug, Clone, Default)]
-struct Needs {
+struct PolicyNeeds {
     /// Jobs run as another user than the runner's.
     privileged: bool,
     /// Some jobs have cgroups.
@@ -89,7 +89,7 @@ struct Needs {
 
 /// The main process of a running service.
 #[derive(Debug, Clone, Default)]
-struct Process {
+struct RunnerProcess {
     /// `/proc/PID/status` (proc_pid_status(5)).
     status: String,
     /// Whether it cannot write job records.
@@ -98,7 +98,7 @@ struct Process {
     blind: bool,
 }
 
-pub(crate) fn look(policy: &Policy, unit: &str, service: Service, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, unit: &str, service: Service, findings: &mut Vec<Finding>) {
     let names = [PROPERTIES.as_slice(), IMPLYING.as_slice()].concat();
     let Some(properties) = systemd::show(unit, &names) else {
         return findings.push(Finding::remark(
@@ -118,7 +118,7 @@ pub(crate) fn look(policy: &Policy, unit: &str, service: Service, findings: &mut
     findings.extend(judge(unit, &properties, pid.and_then(process).as_ref(), &needs(policy, service)));
 }
 
-fn process(pid: u32) -> Option<Process> {
+fn process(pid: u32) -> Option<RunnerProcess> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     // In its own mount namespace. Only root can look there.
     let root = format!("/proc/{pid}/root");
@@ -132,10 +132,10 @@ fn process(pid: u32) -> Option<Process> {
         vec![u8::from(read_only), u8::from(blind)]
     });
     let [read_only, blind] = looked.ok()??.try_into().ok()?;
-    Some(Process { status, read_only: read_only == 1, blind: blind == 1 })
+    Some(RunnerProcess { status, read_only: read_only == 1, blind: blind == 1 })
 }
 
-fn needs(policy: &Policy, service: Service) -> Needs {
+fn needs(policy: &Policy, service: Service) -> PolicyNeeds {
     let admitting = policy.rules.iter().filter(|rule| !matches!(rule.outcome, Outcome::Deny(_)));
     let limits: Vec<Option<&Limits>> = admitting.map(|rule| policy.limits_of(rule)).collect();
     // If every controller belongs to a v1 hierarchy, this file does not exist (cgroup-v2.rst).
@@ -149,7 +149,7 @@ fn needs(policy: &Policy, service: Service) -> Needs {
         .iter()
         .map(|limits| limits.and_then(|limits| limits.maximum.pids.max(limits.amounts.pids)))
         .collect();
-    Needs {
+    PolicyNeeds {
         privileged: policy.downscope != Downscope::None,
         // Those that systemd makes are not below this unit.
         groups: limits.iter().flatten().any(|limits| limits.way != LimitsWay::Scope),
@@ -193,7 +193,12 @@ fn seconds(text: &str) -> Option<u64> {
     text.split_whitespace().try_fold(0_u64, |sum, text| sum.checked_add(part(text)?))
 }
 
-fn judge(unit: &str, properties: &Properties, process: Option<&Process>, needs: &Needs) -> Vec<Finding> {
+fn judge(
+    unit: &str,
+    properties: &Properties,
+    process: Option<&RunnerProcess>,
+    needs: &PolicyNeeds,
+) -> Vec<Finding> {
     let mut unit = Unit { unit, properties, process, findings: Vec::new() };
     if needs.privileged {
         unit.privilege();
@@ -207,7 +212,7 @@ fn judge(unit: &str, properties: &Properties, process: Option<&Process>, needs: 
 struct Unit<'a> {
     unit: &'a str,
     properties: &'a Properties,
-    process: Option<&'a Process>,
+    process: Option<&'a RunnerProcess>,
     findings: Vec<Finding>,
 }
 
@@ -238,7 +243,7 @@ impl Unit<'_> {
     }
 
     /// systemd kills what is left after its own timeout, whatever gitlab-runner still waits for.
-    fn time_to_stop(&mut self, needs: &Needs) {
+    fn time_to_stop(&mut self, needs: &PolicyNeeds) {
         let Some(stop) = seconds(self.value("TimeoutStopUSec")) else { return };
         if stop <= needs.shutdown {
             let what = format!(
@@ -341,7 +346,7 @@ impl Unit<'_> {
     }
 
     /// What the cgroups of jobs need, and all jobs when the service is stopped.
-    fn groups(&mut self, needs: &Needs) {
+    fn groups(&mut self, needs: &PolicyNeeds) {
         if needs.groups && self.value("ProtectControlGroups") == "yes" {
             self.error(
                 "has ProtectControlGroups=yes, so jobs cannot get their limits",

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 /// A scheduler that some jobs use: the table with its settings, the jobs' settings, and its
 /// description.
-struct Used<'p> {
+struct UsedScheduler<'p> {
     table: String,
     job: &'p Job,
     scheduler: Scheduler,
 }
 
-fn used(policy: &Policy) -> Vec<Used<'_>> {
+fn used(policy: &Policy) -> Vec<UsedScheduler<'_>> {
     let profiles =
         policy.profiles.iter().map(|(name, profile)| (format!("[profile.{name}.batch]"), &profile.job));
     let all = [("[batch]".to_owned(), &policy.job)].into_iter().chain(profiles);
@@ -27,7 +27,7 @@ fn used(policy: &Policy) -> Vec<Used<'_>> {
                 Scheduler::Described(policy.schedulers.get(name)?.description.clone())
             }
         };
-        Some(Used { table, job, scheduler })
+        Some(UsedScheduler { table, job, scheduler })
     })
     .collect()
 }
@@ -35,7 +35,7 @@ fn used(policy: &Policy) -> Vec<Used<'_>> {
 /// Schedulers whose description the launcher could not use, and arguments of the site that it could
 /// not parse.
 pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
-    for Used { table, job, scheduler } in used(policy) {
+    for UsedScheduler { table, job, scheduler } in used(policy) {
         if let Err(why) = nunbird_batch::check(&scheduler, &job.batch.rules) {
             let help = format!(
                 "every stage of `{}` fails until this is corrected; docs/schedulers.md lists the keys",
@@ -52,8 +52,8 @@ pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
 }
 
 /// Commands that are not where the launcher will look for them.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
-    for Used { table, job, scheduler } in used(policy) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
+    for UsedScheduler { table, job, scheduler } in used(policy) {
         let places = places(job);
         let programs = nunbird_batch::programs(&scheduler).unwrap_or_default();
         for program in programs.iter().filter(|program| !is_there(program, &places)) {

@@ -1,10 +1,10 @@
 //! The JSON schema of the configuration, generated from what its reader asks for.
 
-use crate::output::{OK, Trouble, print_json};
+use crate::output::{CtlError, OK, print_json};
 use nunbird_policy::{Kind, every_key};
 use serde_json::{Map, Value, json};
 
-pub(crate) fn run() -> Result<u8, Trouble> {
+pub(crate) fn run() -> Result<u8, CtlError> {
     print_json(&schema())?;
     Ok(OK)
 }

@@ -12,7 +12,7 @@ const BOOTED: &str = "/run/systemd/system";
 const UNIFIED: &str = "/sys/fs/cgroup/cgroup.controllers";
 
 /// Checks each table with this value.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     let rootless =
         policy.downscope != Downscope::Setuid || programs::has_capabilities(&programs::auth(policy));
     let booted = Path::new(BOOTED).is_dir();

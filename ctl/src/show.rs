@@ -2,18 +2,18 @@
 
 use crate::arguments::Show;
 use crate::files;
-use crate::output::{Format, OK, Trouble, print, print_json};
+use crate::output::{CtlError, Format, OK, print, print_json};
 use nunbird_policy::{Dialect, FATES, Fate, Place, Reading, to_toml};
 use serde_json::{Map, Value, json};
 
-pub(crate) fn run(options: &Show, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Show, format: Format) -> Result<u8, CtlError> {
     let reading = files::read(&options.configuration.configuration, format)?;
     let text = to_toml(&reading.policy, &|key| origin(&reading, key));
     let wanted = options.key.as_deref();
     let rows = rows(&text);
     let rows: Vec<&Row<'_>> = rows.iter().filter(|row| wanted.is_none_or(|key| row.key == key)).collect();
     if let (Some(key), true) = (wanted, rows.is_empty()) {
-        return Err(Trouble::new(format!("there is no key `{key}`; `nunbirdctl show` lists them all")));
+        return Err(CtlError::new(format!("there is no key `{key}`; `nunbirdctl show` lists them all")));
     }
     match (format, wanted) {
         (Format::Text, None) => print(&text)?,

@@ -16,7 +16,7 @@ const SUDOERS: &str = "/etc/sudoers.d/nunbird";
 const SETTINGS: [&str; 5] = ["env_reset", "!setenv", "!env_keep", "!log_input", "!use_pty"];
 
 /// Checks, if the policy has this mode.
-pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     if policy.downscope != Downscope::Sudo {
         return;
     }

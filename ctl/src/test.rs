@@ -3,25 +3,25 @@
 use crate::arguments::Test;
 use crate::explain::{denial, trace};
 use crate::files;
-use crate::host::{self, MadeUp, ThisHost};
+use crate::host::{self, TestHost, ThisHost};
 use crate::judgement;
-use crate::output::{Colour, Format, OK, TESTS_FAILED, Trouble, paint, print, print_json};
+use crate::output::{Colour, CtlError, Format, OK, TESTS_FAILED, paint, print, print_json};
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Dialect, Expectation, Host, Policy, SourceFile, TestCase, Verdict};
 use serde_json::{Value, json};
 
-pub(crate) fn run(options: &Test, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Test, format: Format) -> Result<u8, CtlError> {
     let policy = with_tests(options, format)?;
     let caller = host::runner(&policy, &options.runner.runner_user);
     let outcomes = all(&policy, caller)?;
     let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
     match format {
         Format::Json => {
-            let tests: Vec<Value> = outcomes.iter().map(Outcome::machine).collect();
+            let tests: Vec<Value> = outcomes.iter().map(TestResult::machine).collect();
             print_json(&json!({ "tests": tests, "failed": failed }))?;
         }
         Format::Text => {
-            let mut text: String = outcomes.iter().map(Outcome::text).collect();
+            let mut text: String = outcomes.iter().map(TestResult::text).collect();
             if outcomes.is_empty() {
                 let file = options.configuration.configuration.to_string_lossy();
                 text.push_str(&format!("{}: no tests; add `[[test]]` tables\n", Untrusted(&file)));
@@ -35,14 +35,14 @@ pub(crate) fn run(options: &Test, format: Format) -> Result<u8, Trouble> {
 
 /// The policy with the tests of all files. Those of a native configuration are read as a part of
 /// it; Jacamar's dialect has no tests, so their files are read separately.
-fn with_tests(options: &Test, format: Format) -> Result<Policy, Trouble> {
+fn with_tests(options: &Test, format: Format) -> Result<Policy, CtlError> {
     let mut sources = files::sources(&options.configuration.configuration)?;
     let tests: Vec<SourceFile> = options
         .files
         .iter()
         .map(|file| Ok(SourceFile { path: file.clone(), text: files::text(file)? }))
-        .collect::<Result<_, Trouble>>()?;
-    let invalid = |findings| Trouble::Invalid(findings, format);
+        .collect::<Result<_, CtlError>>()?;
+    let invalid = |findings| CtlError::Invalid(findings, format);
     let policy = Policy::read(&sources).map(|reading| reading.policy);
     if let Ok(mut policy) = policy
         && policy.dialect == Dialect::Jacamar
@@ -55,7 +55,7 @@ fn with_tests(options: &Test, format: Format) -> Result<Policy, Trouble> {
 }
 
 /// One test that was run.
-pub(crate) struct Outcome<'p> {
+pub(crate) struct TestResult<'p> {
     test: &'p TestCase,
     expected: String,
     /// The result, in the form of an expectation.
@@ -64,7 +64,7 @@ pub(crate) struct Outcome<'p> {
     passed: bool,
 }
 
-impl Outcome<'_> {
+impl TestResult<'_> {
     pub(crate) fn passed(&self) -> bool {
         self.passed
     }
@@ -91,7 +91,7 @@ impl Outcome<'_> {
 }
 
 /// Runs every test of the policy.
-pub(crate) fn all(policy: &Policy, caller: u32) -> Result<Vec<Outcome<'_>>, Trouble> {
+pub(crate) fn all(policy: &Policy, caller: u32) -> Result<Vec<TestResult<'_>>, CtlError> {
     let host = ThisHost::default();
     policy.tests.iter().map(|test| one(policy, test, &host, caller)).collect()
 }
@@ -101,9 +101,9 @@ fn one<'p>(
     test: &'p TestCase,
     host: &ThisHost,
     caller: u32,
-) -> Result<Outcome<'p>, Trouble> {
+) -> Result<TestResult<'p>, CtlError> {
     let (facts, pinned, user) = (test.local.as_ref(), test.pinned, &test.server_user);
-    let host: &dyn Host = &MadeUp { facts, pinned, user, host };
+    let host: &dyn Host = &TestHost { facts, pinned, user, host };
     let decision = judgement::decision(policy, &test.subject, host, caller);
     let (expected, passed) = match (&test.expect, &decision.verdict) {
         (Expectation::Account(name), Verdict::Admitted { account, .. }) => {
@@ -124,5 +124,5 @@ fn one<'p>(
         _ => format!("deny: {}", denial(&decision)),
     };
     let why = if passed { String::new() } else { trace(policy, &decision, &test.subject, host)? };
-    Ok(Outcome { test, expected, got, why, passed })
+    Ok(TestResult { test, expected, got, why, passed })
 }

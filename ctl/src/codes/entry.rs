@@ -2,7 +2,7 @@
 
 /// What a code means to a user or an admin who sees it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
+pub(crate) struct CodeEntry {
     pub(crate) class: Class,
     /// Who can act on it.
     pub(crate) reader: Reader,
@@ -75,11 +75,11 @@ pub(crate) const fn denial(
     meaning: &'static str,
     user: &'static str,
     admin: &'static str,
-) -> Entry {
-    Entry { class: Class::Denial, reader, meaning, user, admin }
+) -> CodeEntry {
+    CodeEntry { class: Class::Denial, reader, meaning, user, admin }
 }
 
 /// A system failure, which only an admin can fix.
-pub(crate) const fn system(meaning: &'static str, user: &'static str, admin: &'static str) -> Entry {
-    Entry { class: Class::System, reader: Reader::Admin, meaning, user, admin }
+pub(crate) const fn system(meaning: &'static str, user: &'static str, admin: &'static str) -> CodeEntry {
+    CodeEntry { class: Class::System, reader: Reader::Admin, meaning, user, admin }
 }

@@ -4,15 +4,15 @@ mod entry;
 mod page;
 mod table;
 
-use crate::output::{Format, OK, Trouble, print, print_json};
-use entry::Entry;
+use crate::output::{CtlError, Format, OK, print, print_json};
+use entry::CodeEntry;
 use nunbird_handover::{Code, Untrusted};
 use nunbird_policy::nearest;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Explains one code, or lists all if none is given.
-pub(crate) fn run(word: Option<&str>, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(word: Option<&str>, format: Format) -> Result<u8, CtlError> {
     let Some(word) = word else { return list(format) };
     let code = find(word)?;
     match format {
@@ -23,12 +23,12 @@ pub(crate) fn run(word: Option<&str>, format: Format) -> Result<u8, Trouble> {
 }
 
 /// Prints docs/codes.md.
-pub(crate) fn page() -> Result<u8, Trouble> {
+pub(crate) fn page() -> Result<u8, CtlError> {
     print(&page::markdown())?;
     Ok(OK)
 }
 
-fn list(format: Format) -> Result<u8, Trouble> {
+fn list(format: Format) -> Result<u8, CtlError> {
     match format {
         Format::Text => {
             let lines = Code::ALL.iter().fold(String::new(), |lines, code| {
@@ -45,7 +45,7 @@ fn list(format: Format) -> Result<u8, Trouble> {
 }
 
 /// The code of this name, with or without the brackets around it in a job log.
-fn find(word: &str) -> Result<Code, Trouble> {
+fn find(word: &str) -> Result<Code, CtlError> {
     let bare = word.trim_start_matches('[').trim_end_matches(']');
     let names = || Code::ALL.iter().map(|code| code.name());
     Code::ALL.iter().find(|code| code.name() == bare).copied().ok_or_else(|| {
@@ -53,12 +53,12 @@ fn find(word: &str) -> Result<Code, Trouble> {
             Some(name) => format!("did you mean `{name}`?"),
             None => "`nunbirdctl explain --codes` lists all".to_owned(),
         };
-        Trouble::new(format!("no refusal has the code `{}`\n{help}", Untrusted(word)))
+        CtlError::new(format!("no refusal has the code `{}`\n{help}", Untrusted(word)))
     })
 }
 
 fn text(code: Code) -> String {
-    let Entry { class, reader, meaning, user, admin } = table::entry(code);
+    let CodeEntry { class, reader, meaning, user, admin } = table::entry(code);
     let mut text = format!("{code}: {} ({})\n", class.name(), exit_status(class));
     for (title, words) in [("meaning", meaning), ("for the CI user", user), ("for the admin", admin)] {
         // Writing to a String cannot fail.
@@ -69,7 +69,7 @@ fn text(code: Code) -> String {
 }
 
 fn machine(code: Code) -> Value {
-    let Entry { class, reader, meaning, user, admin } = table::entry(code);
+    let CodeEntry { class, reader, meaning, user, admin } = table::entry(code);
     json!({
         "code": code.name(),
         "class": class.name(),
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn every_entry_has_whole_sentences_for_both_readers_that_fit_a_table() {
         for code in Code::ALL {
-            let entry::Entry { meaning, user, admin, .. } = table::entry(*code);
+            let entry::CodeEntry { meaning, user, admin, .. } = table::entry(*code);
             for text in [meaning, user, admin] {
                 assert!(
                     text.starts_with(|c: char| !c.is_whitespace()) && !text.contains("  "),

@@ -1,11 +1,11 @@
 //! What each code means. The compiler requires an entry for every code that is added to [`Code`].
 
-use super::entry::{AGAIN, Class, Entry, Reader, TELL, denial, system};
+use super::entry::{AGAIN, Class, CodeEntry, Reader, TELL, denial, system};
 use nunbird_handover::Code;
 
 /// The entry of a code.
 #[allow(clippy::too_many_lines, reason = "one table")]
-pub(crate) fn entry(code: Code) -> Entry {
+pub(crate) fn entry(code: Code) -> CodeEntry {
     use Reader::{Admin, Both, User};
     match code {
         Code::Account => denial(
@@ -43,7 +43,7 @@ pub(crate) fn entry(code: Code) -> Entry {
             "Check free space, owner and mode of the audit file; the journal's socket; the syslog \
              server. `nunbirdctl doctor`.",
         ),
-        Code::AuthorizedProjects => Entry {
+        Code::AuthorizedProjects => CodeEntry {
             class: Class::Either,
             reader: User,
             meaning: "The policy lets users decide which projects may run as them, and \
@@ -139,7 +139,7 @@ pub(crate) fn entry(code: Code) -> Entry {
             "`images` of `[job]` or of the rule's profile: `warn` runs such jobs without them, \
              with a warning in their logs.",
         ),
-        Code::JobAnswer => Entry {
+        Code::JobAnswer => CodeEntry {
             class: Class::Either,
             reader: Both,
             meaning: "The job has no id token, and the GitLab server's answer about its job token \
@@ -168,7 +168,7 @@ pub(crate) fn entry(code: Code) -> Entry {
             AGAIN,
             "The detail has the signal; `journalctl -k` shows whether memory ran out.",
         ),
-        Code::Limits => Entry {
+        Code::Limits => CodeEntry {
             class: Class::Either,
             reader: Both,
             meaning: "The job requests by a variable more than its limits allow (denial), or the \
@@ -441,7 +441,7 @@ pub(crate) fn entry(code: Code) -> Entry {
             "`issuer` and `url` of each `[[gitlab]]` must belong to the same server. Otherwise \
              check the job: a token of one server was used on another.",
         ),
-        Code::TokenUnknownKey => Entry {
+        Code::TokenUnknownKey => CodeEntry {
             class: Class::Either,
             reader: Both,
             meaning: "The token's signature matches no key that this host has of the configured \

@@ -17,13 +17,13 @@ const MAX_LINE: u64 = 128;
 const DRAFT_AGE: Duration = Duration::from_secs(3600);
 
 /// The store, opened.
-pub(crate) struct Store {
+pub(crate) struct PeopleStore {
     directory: Directory,
     path: PathBuf,
 }
 
 /// The contents of one file of the store.
-pub(super) struct Entry {
+pub(super) struct PeopleEntry {
     pub(super) name: String,
     /// Why it cannot be used, if it cannot.
     pub(super) person: Result<Person, String>,
@@ -64,7 +64,7 @@ pub(crate) fn of_site(file: &Path) -> Result<HashMap<(String, String), u64>, Str
     }
 }
 
-impl Store {
+impl PeopleStore {
     /// Opens the store as `nunbird-auth` does. `None` if this host has no Nunbird at all, or no job
     /// has run yet without privilege, which creates the directory.
     ///
@@ -104,7 +104,7 @@ impl Store {
         if mode & 0o077 != 0 {
             return Err(explain(&format!("owned by uid {uid}, mode {mode:04o}; it must be mode 0700")));
         }
-        Ok(Some(Store { directory, path: path.to_path_buf() }))
+        Ok(Some(PeopleStore { directory, path: path.to_path_buf() }))
     }
 
     /// The GitLab user that the account is bound to; `None` for one that has had no job yet.
@@ -121,21 +121,21 @@ impl Store {
     }
 
     /// Every file, in the order of accounts and servers. One that is removed meanwhile is left out.
-    pub(super) fn entries(&self) -> Result<Vec<Entry>, String> {
+    pub(super) fn entries(&self) -> Result<Vec<PeopleEntry>, String> {
         let names = self.directory.names().map_err(|e| format!("{}: {e}", self.path.display()))?;
-        let mut entries: Vec<Entry> = names.into_iter().filter_map(|name| self.entry(name)).collect();
+        let mut entries: Vec<PeopleEntry> = names.into_iter().filter_map(|name| self.entry(name)).collect();
         entries.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
         Ok(entries)
     }
 
-    fn entry(&self, name: String) -> Option<Entry> {
+    fn entry(&self, name: String) -> Option<PeopleEntry> {
         let (server, account) = name.split_once(':').unwrap_or(("", ""));
         let person = match self.directory.read(&name, MAX_LINE) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
             Err(e) => Err(self.explain(&name, &e)),
             Ok((bytes, ..)) => self.person(&name, &bytes, server, account),
         };
-        Some(Entry { name, person })
+        Some(PeopleEntry { name, person })
     }
 
     /// The time when the file was written, in seconds since the epoch.

@@ -4,7 +4,7 @@
 
 use super::{Action, Item, auth};
 use crate::arguments::Sweep;
-use crate::output::{Format, Trouble};
+use crate::output::{CtlError, Format};
 use crate::{files, replay};
 use nix::unistd::geteuid;
 use nunbird_policy::{Downscope, Policy};
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Cleans up the directories of every known account.
-pub(super) fn sweep(options: &Sweep, format: Format) -> Result<Vec<Item>, Trouble> {
+pub(super) fn sweep(options: &Sweep, format: Format) -> Result<Vec<Item>, CtlError> {
     let file = &options.configuration.configuration;
     if !file.exists() {
         return Ok(Vec::new());
@@ -30,10 +30,10 @@ pub(super) fn sweep(options: &Sweep, format: Format) -> Result<Vec<Item>, Troubl
 }
 
 /// The named accounts, and those whose jobs were admitted according to the audit file.
-fn accounts(options: &Sweep, policy: &Policy) -> Result<BTreeSet<String>, Trouble> {
+fn accounts(options: &Sweep, policy: &Policy) -> Result<BTreeSet<String>, CtlError> {
     let mut accounts: BTreeSet<String> = options.account.iter().cloned().collect();
     if !geteuid().is_root() {
-        let own = users::by_uid(geteuid().as_raw()).map_err(Trouble::new)?;
+        let own = users::by_uid(geteuid().as_raw()).map_err(CtlError::new)?;
         let mine = own.filter(|_| policy.downscope == Downscope::None).map(|own| own.name);
         return Ok(mine.into_iter().collect());
     }

@@ -37,12 +37,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Removes the groups that are nobody's.
 pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
-    match nobodys(runner) {
-        Ok(Found { groups, unseen }) => {
+    match unrecorded(runner) {
+        Ok(UnrecordedGroups { groups, unseen }) => {
             let deadline = Instant::now() + PATIENCE;
             let judge = |group: &Stray| match unseen.iter().find(|unseen| unseen.may_have(group)) {
                 None => end(group, dry_run, deadline),
-                Some(Unseen { path, .. }) => {
+                Some(UnreadRecords { path, .. }) => {
                     let why = format!("it may be of {}, which cannot be read", path.display());
                     Some(item(group.path().to_path_buf(), Action::Kept, why))
                 }
@@ -57,26 +57,26 @@ pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
 }
 
 /// Groups that no record names.
-struct Found {
+struct UnrecordedGroups {
     groups: BTreeMap<(bool, String), Stray>,
-    unseen: Vec<Unseen>,
+    unseen: Vec<UnreadRecords>,
 }
 
 /// A record, or all of a directory, that could not be read.
-struct Unseen {
+struct UnreadRecords {
     path: PathBuf,
     /// Whose records they are.
     owner: u32,
 }
 
-impl Unseen {
+impl UnreadRecords {
     fn may_have(&self, group: &Stray) -> bool {
-        speaks_for(self.owner, group)
+        covers(self.owner, group)
     }
 }
 
 /// Root's records are of groups of all owners. Any other account's are of jobs without privilege, whose groups are its own.
-fn speaks_for(owner: u32, group: &Stray) -> bool {
+fn covers(owner: u32, group: &Stray) -> bool {
     owner == 0 || owner == group.owner()
 }
 
@@ -102,12 +102,12 @@ fn end(group: &Stray, dry_run: bool, deadline: Instant) -> Option<Item> {
 /// What could not be read, and why.
 type Unread = (PathBuf, String);
 
-fn nobodys(runner: Option<&UserEntry>) -> Result<Found, Unread> {
+fn unrecorded(runner: Option<&UserEntry>) -> Result<UnrecordedGroups, Unread> {
     let root = geteuid().is_root();
     let stores = stores(runner);
     // What the runner's account writes must not lead root elsewhere.
     let own = stores.iter().filter(|(_, (uid, _))| *uid == geteuid().as_raw());
-    let own = own.filter_map(|(path, owner)| Named::read(path, *owner).ok().flatten());
+    let own = own.filter_map(|(path, owner)| NamedGroups::read(path, *owner).ok().flatten());
     let own: Vec<Record> = own.flat_map(|named| named.records).collect();
     let owners: Vec<u32> = match root {
         true => std::iter::once(0).chain(runner.map(|runner| runner.uid)).collect(),
@@ -120,25 +120,30 @@ fn nobodys(runner: Option<&UserEntry>) -> Result<Found, Unread> {
     let mut unseen = Vec::new();
     for (path, owner) in stores {
         let foreign = root && owner.0 != 0;
-        let named = if foreign { Named::read_patiently(&path, owner) } else { Named::read(&path, owner) };
+        let named = if foreign {
+            NamedGroups::read_with_deadline(&path, owner)
+        } else {
+            NamedGroups::read(&path, owner)
+        };
         let named = match named {
             Ok(None) => continue,
             Ok(Some(named)) => named,
             // The runner's account has the groups of its own jobs alone, and root does without what is the runner's.
             Err(e) if foreign || (!root && e.kind() == ErrorKind::PermissionDenied) => {
-                unseen.push(Unseen { path, owner: owner.0 });
+                unseen.push(UnreadRecords { path, owner: owner.0 });
                 continue;
             }
             Err(e) => return Err((path, e.to_string())),
         };
-        unseen.extend(named.unread.iter().map(|name| Unseen { path: path.join(name), owner: owner.0 }));
+        unseen
+            .extend(named.unread.iter().map(|name| UnreadRecords { path: path.join(name), owner: owner.0 }));
         for key in named.groups() {
-            if groups.get(&key).is_some_and(|group| speaks_for(owner.0, group)) {
+            if groups.get(&key).is_some_and(|group| covers(owner.0, group)) {
                 groups.remove(&key);
             }
         }
     }
-    Ok(Found { groups, unseen })
+    Ok(UnrecordedGroups { groups, unseen })
 }
 
 /// Where records of jobs with groups can lie, and whose they are, by uid and gid: root's, and with `downscope = "sudo"` or `"none"`
@@ -151,7 +156,7 @@ fn stores(runner: Option<&UserEntry>) -> Vec<(PathBuf, (u32, u32))> {
 
 /// What one directory of records says of groups.
 #[derive(Debug)]
-struct Named {
+struct NamedGroups {
     records: Vec<Record>,
     /// Claims whose `config` is on its way to the record.
     admissions: Vec<Claim>,
@@ -159,10 +164,10 @@ struct Named {
     unread: Option<String>,
 }
 
-/// The fields of [`Named`], as a child passes them.
+/// The fields of [`NamedGroups`], as a child passes them.
 type Parts = (Vec<Record>, Vec<Claim>, Option<String>);
 
-impl Named {
+impl NamedGroups {
     /// None where there is no such directory. One that this account may not read is an error: its jobs may run.
     fn read(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
         let _identity = act_as(owner)?;
@@ -172,7 +177,7 @@ impl Named {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let mut named = Named { records: Vec::new(), admissions: Vec::new(), unread: None };
+        let mut named = NamedGroups { records: Vec::new(), admissions: Vec::new(), unread: None };
         // Admissions first: one that ends meanwhile has written its record by then.
         for name in directory.names()?.into_iter().filter(|name| name.ends_with(Claim::SUFFIX)) {
             let on_its_way = match directory.try_lock(&name) {
@@ -211,7 +216,7 @@ impl Named {
     }
 
     /// The same where the directory is another account's, whose file system need not answer.
-    fn read_patiently(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
+    fn read_with_deadline(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
         let read = || {
             let named = Self::read(path, owner).map_err(|e| e.to_string());
             let parts = named.map(|named| named.map(|n| (n.records, n.admissions, n.unread)));
@@ -219,7 +224,7 @@ impl Named {
         };
         let said = patient::once(LOOK, read)?.ok_or(ErrorKind::TimedOut)?;
         let named: Result<Option<Parts>, String> = serde_json::from_slice(&said).map_err(io::Error::other)?;
-        let whole = |(records, admissions, unread)| Named { records, admissions, unread };
+        let whole = |(records, admissions, unread)| NamedGroups { records, admissions, unread };
         named.map(|named| named.map(whole)).map_err(io::Error::other)
     }
 

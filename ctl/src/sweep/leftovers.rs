@@ -2,11 +2,11 @@
 //! of a job (`custom-executor…`, with the job response and every secret in it) and a job's log
 //! (`trace…`).
 
-use super::records::Found;
-use super::use_of::Live;
+use super::records::FoundRecord;
+use super::use_of::LiveProcesses;
 use super::{Action, Item, tree};
 use crate::arguments::{DEFAULT_RUNNER, Sweep};
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
 use nix::libc;
@@ -23,12 +23,12 @@ use std::path::Path;
 /// # Errors
 /// If this process may not act for it. Root may, and finds no files of an account that does not
 /// exist.
-pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, Trouble> {
+pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, CtlError> {
     let name = &options.runner.runner_user;
-    let runner = users::by_name(name).map_err(Trouble::new)?;
+    let runner = users::by_name(name).map_err(CtlError::new)?;
     let own = geteuid().as_raw();
     if own != 0 && runner.as_ref().is_none_or(|runner| runner.uid != own) {
-        return Err(Trouble::new(format!(
+        return Err(CtlError::new(format!(
             "run this as root or as `{name}`, or name the runner's account with --runner-user"
         )));
     }
@@ -40,7 +40,10 @@ pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, Trouble> {
 ///
 /// # Errors
 /// If the user database does not respond.
-pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Vec<UserEntry>, Trouble> {
+pub(super) fn runners(
+    named: Option<&UserEntry>,
+    records: &[FoundRecord],
+) -> Result<Vec<UserEntry>, CtlError> {
     let mut runners: Vec<UserEntry> = named.cloned().into_iter().collect();
     if !geteuid().is_root() {
         return Ok(runners);
@@ -48,7 +51,7 @@ pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Ve
     let of_records = records.iter().filter_map(|found| Some(found.record.as_ref()?.runner_uid));
     for uid in std::iter::once(0).chain(of_records) {
         if !runners.iter().any(|known| known.uid == uid) {
-            runners.extend(users::by_uid(uid).map_err(Trouble::new)?);
+            runners.extend(users::by_uid(uid).map_err(CtlError::new)?);
         }
     }
     Ok(runners)
@@ -58,9 +61,9 @@ pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Ve
 pub(super) fn sweep(
     options: &Sweep,
     runners: &[UserEntry],
-    live: &Live,
+    live: &LiveProcesses,
     now: u64,
-) -> Result<Vec<Item>, Trouble> {
+) -> Result<Vec<Item>, CtlError> {
     let mut items = Vec::new();
     let name = &options.runner.runner_user;
     if name != DEFAULT_RUNNER && !runners.iter().any(|runner| runner.name == *name) {
@@ -81,10 +84,10 @@ fn in_directory(
     path: &Path,
     runner: &UserEntry,
     options: &Sweep,
-    live: &Live,
+    live: &LiveProcesses,
     now: u64,
-) -> Result<Vec<Item>, Trouble> {
-    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", path.display()));
+) -> Result<Vec<Item>, CtlError> {
+    let failed = |e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", path.display()));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = match open(path, flags, Mode::empty()) {
         Ok(fd) => fd,

@@ -15,7 +15,7 @@ mod tree;
 mod use_of;
 
 use crate::arguments::Sweep;
-use crate::output::{Colour, FAILURE, Format, OK, Trouble, paint, print, print_json};
+use crate::output::{Colour, CtlError, FAILURE, Format, OK, paint, print, print_json};
 use nunbird_handover::Untrusted;
 use nunbird_sys::patient;
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ impl Action {
 /// The time limit for inspecting and removing the runner's temporary files.
 const LEFTOVERS: Duration = Duration::from_secs(300);
 
-pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
+pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, CtlError> {
     let (now, runner) = (records::now()?, leftovers::runner(options)?);
     let records = records::read(&now)?;
     let directories = use_of::Directories::of(&records);
@@ -80,11 +80,14 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
     items.extend(groups::sweep(runner.as_ref(), options.dry_run));
     let built = builds::sweep(options, format);
     let last: Vec<Item> = put_off.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
-    let live = use_of::Live::of(directories, &runners.iter().map(|runner| runner.uid).collect::<Vec<u32>>());
+    let live = use_of::LiveProcesses::of(
+        directories,
+        &runners.iter().map(|runner| runner.uid).collect::<Vec<u32>>(),
+    );
     // In a child: the runner's account may have mounted a file system over one of its own
     // directories.
     let left = patient::once(LEFTOVERS, || passed(leftovers::sweep(options, &runners, &live, now.epoch)));
-    let left = received(left.map_err(Trouble::new)?, options)?;
+    let left = received(left.map_err(CtlError::new)?, options)?;
     items.extend(left.into_iter().chain(built?).chain(last));
     let failed = items.iter().filter(|item| item.action == Action::Failed).count();
     match format {
@@ -98,17 +101,17 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, Trouble> {
 }
 
 /// The child's report.
-fn passed(left: Result<Vec<Item>, Trouble>) -> Vec<u8> {
+fn passed(left: Result<Vec<Item>, CtlError>) -> Vec<u8> {
     let said = match left {
         Ok(items) => json!({ "items": items.iter().map(machine).collect::<Vec<Value>>() }),
-        Err(Trouble::Failure(text)) => json!({ "trouble": text }),
-        Err(Trouble::Invalid(..)) => json!({ "trouble": "the configuration is not valid" }),
+        Err(CtlError::Failure(text)) => json!({ "trouble": text }),
+        Err(CtlError::Invalid(..)) => json!({ "trouble": "the configuration is not valid" }),
     };
     said.to_string().into_bytes()
 }
 
 /// The result for the runner's temporary files.
-fn received(said: Option<Vec<u8>>, options: &Sweep) -> Result<Vec<Item>, Trouble> {
+fn received(said: Option<Vec<u8>>, options: &Sweep) -> Result<Vec<Item>, CtlError> {
     let Some(said) = said else {
         let path = options.tmpdir.first().cloned().unwrap_or_default();
         let reason = format!("its temporary files were not gone after {} seconds", LEFTOVERS.as_secs());
@@ -120,9 +123,9 @@ fn received(said: Option<Vec<u8>>, options: &Sweep) -> Result<Vec<Item>, Trouble
             said: Vec::new(),
         }]);
     };
-    let said: Value = serde_json::from_slice(&said).map_err(Trouble::new)?;
+    let said: Value = serde_json::from_slice(&said).map_err(CtlError::new)?;
     if let Some(trouble) = said.get("trouble").and_then(Value::as_str) {
-        return Err(Trouble::new(trouble));
+        return Err(CtlError::new(trouble));
     }
     let items = said.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).unwrap_or("").to_owned();

@@ -2,7 +2,7 @@
 //! old directories.
 
 use super::{Action, Item, auth};
-use crate::output::Trouble;
+use crate::output::CtlError;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -23,7 +23,7 @@ pub(super) const LONGEST_JOB: u64 = 31 * 86_400;
 
 /// A record, and whether its job has ended.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundRecord {
     directory: PathBuf,
     name: String,
     /// `None` for one that cannot be parsed.
@@ -32,7 +32,7 @@ pub(crate) struct Found {
     pub(crate) over: Result<String, String>,
 }
 
-impl Found {
+impl FoundRecord {
     /// The name of its file.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -45,7 +45,7 @@ impl Found {
 }
 
 /// The time by which records are judged.
-pub(crate) fn now() -> Result<Now, Trouble> {
+pub(crate) fn now() -> Result<Now, CtlError> {
     let read = || {
         Ok::<_, std::io::Error>(Now {
             epoch: clock::now()?,
@@ -53,22 +53,22 @@ pub(crate) fn now() -> Result<Now, Trouble> {
             boot_id: clock::boot_id()?,
         })
     };
-    read().map_err(|e| Trouble::new(format!("the clock: {e}")))
+    read().map_err(|e| CtlError::new(format!("the clock: {e}")))
 }
 
 /// Every record that this account keeps.
-pub(crate) fn read(now: &Now) -> Result<Vec<Found>, Trouble> {
+pub(crate) fn read(now: &Now) -> Result<Vec<FoundRecord>, CtlError> {
     let Some((path, directory)) = own()? else { return Ok(Vec::new()) };
-    let mut names = directory.names().map_err(|e| Trouble::new(format!("{}: {e}", path.display())))?;
+    let mut names = directory.names().map_err(|e| CtlError::new(format!("{}: {e}", path.display())))?;
     names.retain(|name| name.ends_with(".json"));
     names.sort();
     Ok(names.into_iter().map(|name| judge(&directory, &path, name, now)).collect())
 }
 
 /// The directory of the records that this account keeps; `None` if there is none.
-pub(super) fn own() -> Result<Option<(PathBuf, Directory)>, Trouble> {
+pub(super) fn own() -> Result<Option<(PathBuf, Directory)>, CtlError> {
     let path = place()?;
-    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", path.display()));
+    let failed = |e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", path.display()));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = match open(&path, flags, Mode::empty()) {
         Ok(fd) => Directory::new(fd),
@@ -79,15 +79,15 @@ pub(super) fn own() -> Result<Option<(PathBuf, Directory)>, Trouble> {
     Ok((owner == geteuid().as_raw()).then_some((path, directory)))
 }
 
-fn place() -> Result<PathBuf, Trouble> {
+fn place() -> Result<PathBuf, CtlError> {
     if geteuid().is_root() {
         return Ok(PathBuf::from(PRIVILEGED));
     }
-    let user = users::by_uid(geteuid().as_raw()).map_err(Trouble::new)?;
+    let user = users::by_uid(geteuid().as_raw()).map_err(CtlError::new)?;
     Ok(user.map_or_else(PathBuf::new, |user| user.home.join(UNPRIVILEGED)))
 }
 
-fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
+fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> FoundRecord {
     let read = directory.read(&name, MAX_RECORD).map_err(|e| e.to_string());
     let record = read.and_then(|(bytes, ..)| Record::from_bytes(&bytes).map_err(|e| e.to_string()));
     let over = match &record {
@@ -113,7 +113,7 @@ fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
             _ => Err(format!("it cannot be read ({why})")),
         },
     };
-    Found { directory: path.to_owned(), name, record: record.ok(), over }
+    FoundRecord { directory: path.to_owned(), name, record: record.ok(), over }
 }
 
 pub(super) fn age(file: &Path, now: &Now) -> Option<u64> {
@@ -124,7 +124,7 @@ pub(super) fn age(file: &Path, now: &Now) -> Option<u64> {
 
 /// Cleans up after every ended job. Accounts with a job whose cleanup failed come last: a user can
 /// stop the cleanup of each of their jobs until its time is up, and others must not wait for that.
-pub(super) fn sweep_all(records: Vec<Found>, dry_run: bool) -> Progress {
+pub(super) fn sweep_all(records: Vec<FoundRecord>, dry_run: bool) -> Progress {
     let mut progress = Progress::default();
     for found in records {
         let account = found.record.as_ref().map(|record| record.account.name.clone());
@@ -147,12 +147,12 @@ pub(super) struct Progress {
     /// The inspected items.
     pub(super) items: Vec<Item>,
     /// The items to inspect last.
-    pub(super) put_off: Vec<Found>,
+    pub(super) put_off: Vec<FoundRecord>,
     failing: BTreeSet<String>,
 }
 
 /// Cleans up after the job, as its user, and removes its record.
-pub(super) fn sweep(found: Found, dry_run: bool) -> Item {
+pub(super) fn sweep(found: FoundRecord, dry_run: bool) -> Item {
     let path = found.path();
     let whose = found
         .record
