@@ -56,7 +56,7 @@ fn what_ended_stays_ended() {
     for (stage, (code, job)) in stages.into_iter().zip(&jobs) {
         stage.finish().failed(*code, &format!("ended with exit code {code}"));
         // The runner is told the same again, and nothing is submitted.
-        job.run("echo again; exit 0").failed(*code, "ended before");
+        job.run("echo again; exit 0").failed(*code, "has already ended");
         assert_eq!(job.calls().iter().filter(|call| call.starts_with("sbatch")).count(), 1);
     }
 }
