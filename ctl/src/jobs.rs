@@ -69,7 +69,7 @@ impl<'r> JobRow<'r> {
     }
 }
 
-fn list(found: &[records::FoundRecord], now: &Now, format: Format) -> Result<u8, CtlError> {
+fn list(found: &[records::JobRecord], now: &Now, format: Format) -> Result<u8, CtlError> {
     let lines: Vec<JobRow<'_>> =
         found.iter().filter_map(|found| Some(JobRow::of(found.record.as_ref()?, now))).collect();
     let unread: Vec<(String, &str)> = found
@@ -115,14 +115,14 @@ fn list(found: &[records::FoundRecord], now: &Now, format: Format) -> Result<u8,
 
 /// The only record of this job. Each GitLab server numbers its jobs independently.
 fn chosen<'f>(
-    found: &'f [records::FoundRecord],
+    found: &'f [records::JobRecord],
     job: u64,
     decision: Option<&str>,
-) -> Result<(&'f records::FoundRecord, &'f Record), CtlError> {
+) -> Result<(&'f records::JobRecord, &'f Record), CtlError> {
     let fits = |record: &Record| {
         record.job_id == job && decision.is_none_or(|beginning| record.decision_id.starts_with(beginning))
     };
-    let all: Vec<(&records::FoundRecord, &Record)> = found
+    let all: Vec<(&records::JobRecord, &Record)> = found
         .iter()
         .filter_map(|found| Some((found, found.record.as_ref()?)))
         .filter(|(_, record)| fits(record))
@@ -150,7 +150,7 @@ fn chosen<'f>(
 }
 
 fn end(
-    (found, record): &(&records::FoundRecord, &Record),
+    (found, record): &(&records::JobRecord, &Record),
     dry_run: bool,
     format: Format,
 ) -> Result<u8, CtlError> {

@@ -378,3 +378,100 @@ fn privileged_lines(ceilings: &str) -> std::process::Output {
     let mut script = Command::new(tree().join(".ci/privileged-lines"));
     script.args(["--files", "--ceiling", ceilings]).output().expect("the script")
 }
+
+/// Words between backticks in prose: fenced blocks are left out.
+fn quoted_words(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The repository's directories and files at its top.
+fn top() -> BTreeSet<String> {
+    let entries = fs::read_dir(tree()).expect("the tree").flatten();
+    entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect()
+}
+
+#[test]
+fn every_file_that_the_guides_for_developers_name_exists() {
+    let mut documents = vec![tree().join("docs/house.md")];
+    let guides = fs::read_dir(tree().join("docs/howto")).expect("the guides").flatten();
+    documents.extend(guides.map(|guide| guide.path()));
+    assert!(documents.len() > 2);
+    let top = top();
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("a document");
+        let is_path = |word: &&str| {
+            word.contains(['/', '.']) && !word.contains(['*', '<', ' ', '=']) && !word.starts_with('/')
+        };
+        let named = quoted_words(&text).into_iter().filter(is_path);
+        let named: Vec<&str> =
+            named.filter(|word| top.contains(word.split('/').next().unwrap_or(""))).collect();
+        assert!(named.len() > 5, "{}", document.display());
+        for word in named {
+            assert!(tree().join(word).exists(), "{} names {word}, which does not exist", document.display());
+        }
+        let links = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap_or(""));
+        for link in links {
+            let target = document.parent().expect("a directory").join(link);
+            assert!(target.exists(), "{} links to {link}", document.display());
+        }
+    }
+}
+
+#[test]
+fn the_picture_of_the_crates_has_each_crate_above_all_that_it_uses() {
+    let text = fs::read_to_string(tree().join("docs/house.md")).expect("the picture");
+    let picture = text.split("```").nth(1).expect("a picture");
+    let mut levels = std::collections::BTreeMap::new();
+    let mut level = None;
+    for line in picture.lines() {
+        let mut words = line.split_whitespace().peekable();
+        if let Some(number) = words.peek().and_then(|word| word.parse::<u32>().ok()) {
+            level = Some(number);
+            words.next();
+        }
+        levels.extend(words.filter_map(|word| Some((word.strip_suffix('/')?.to_owned(), level?))));
+    }
+    let workspace = fs::read_to_string(tree().join("Cargo.toml")).expect("the workspace");
+    let members = workspace.split("members = [").nth(1).and_then(|rest| rest.split(']').next());
+    for member in members.expect("members").split(',').map(|name| name.trim().trim_matches('"')) {
+        assert!(text.contains(&format!("`{member}/`")), "docs/house.md has no row for {member}/");
+        let Some(own) = levels.get(member) else {
+            assert!(
+                ["tests", "fuzz", "benches", "skip/macros"].contains(&member),
+                "{member} is not in the picture"
+            );
+            continue;
+        };
+        let manifest = fs::read_to_string(tree().join(member).join("Cargo.toml")).expect("a manifest");
+        let used =
+            manifest.split("\n[dependencies]\n").nth(1).unwrap_or("").split("\n[").next().unwrap_or("");
+        for line in used.lines() {
+            let Some(name) =
+                line.split(['.', ' ', '=']).next().and_then(|name| name.strip_prefix("nunbird-"))
+            else {
+                continue;
+            };
+            let Some(other) = levels.get(name) else { continue };
+            assert!(other < own, "{member}/ uses {name}/, which is not on a lower level of the picture");
+        }
+    }
+}
+
+/// The number is a hint that a file may hold more than one idea, not a limit.
+#[test]
+fn a_file_of_more_than_600_lines_says_why_it_is_not_split() {
+    let mut files = Vec::new();
+    sources(&tree(), &mut files);
+    assert!(files.len() > 100);
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a source");
+        let head: Vec<&str> = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        let says_why = head.iter().any(|line| line.contains("600 lines"));
+        assert!(
+            text.lines().count() <= 600 || says_why,
+            "{} does not say why it is not split",
+            file.display()
+        );
+    }
+}

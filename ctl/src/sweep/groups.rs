@@ -38,11 +38,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Removes the groups that are nobody's.
 pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
     match unrecorded(runner) {
-        Ok(UnrecordedGroups { groups, unseen }) => {
+        Ok(Unrecorded { groups, unseen }) => {
             let deadline = Instant::now() + PATIENCE;
             let judge = |group: &Stray| match unseen.iter().find(|unseen| unseen.may_have(group)) {
                 None => end(group, dry_run, deadline),
-                Some(UnreadRecords { path, .. }) => {
+                Some(Unreadable { path, .. }) => {
                     let why = format!("it may be of {}, which cannot be read", path.display());
                     Some(item(group.path().to_path_buf(), Action::Kept, why))
                 }
@@ -57,19 +57,19 @@ pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
 }
 
 /// Groups that no record names.
-struct UnrecordedGroups {
+struct Unrecorded {
     groups: BTreeMap<(bool, String), Stray>,
-    unseen: Vec<UnreadRecords>,
+    unseen: Vec<Unreadable>,
 }
 
 /// A record, or all of a directory, that could not be read.
-struct UnreadRecords {
+struct Unreadable {
     path: PathBuf,
     /// Whose records they are.
     owner: u32,
 }
 
-impl UnreadRecords {
+impl Unreadable {
     fn may_have(&self, group: &Stray) -> bool {
         covers(self.owner, group)
     }
@@ -102,12 +102,12 @@ fn end(group: &Stray, dry_run: bool, deadline: Instant) -> Option<Item> {
 /// What could not be read, and why.
 type Unread = (PathBuf, String);
 
-fn unrecorded(runner: Option<&UserEntry>) -> Result<UnrecordedGroups, Unread> {
+fn unrecorded(runner: Option<&UserEntry>) -> Result<Unrecorded, Unread> {
     let root = geteuid().is_root();
     let stores = stores(runner);
     // What the runner's account writes must not lead root elsewhere.
     let own = stores.iter().filter(|(_, (uid, _))| *uid == geteuid().as_raw());
-    let own = own.filter_map(|(path, owner)| NamedGroups::read(path, *owner).ok().flatten());
+    let own = own.filter_map(|(path, owner)| Recorded::read(path, *owner).ok().flatten());
     let own: Vec<Record> = own.flat_map(|named| named.records).collect();
     let owners: Vec<u32> = match root {
         true => std::iter::once(0).chain(runner.map(|runner| runner.uid)).collect(),
@@ -120,30 +120,26 @@ fn unrecorded(runner: Option<&UserEntry>) -> Result<UnrecordedGroups, Unread> {
     let mut unseen = Vec::new();
     for (path, owner) in stores {
         let foreign = root && owner.0 != 0;
-        let named = if foreign {
-            NamedGroups::read_with_deadline(&path, owner)
-        } else {
-            NamedGroups::read(&path, owner)
-        };
+        let named =
+            if foreign { Recorded::read_in_child(&path, owner) } else { Recorded::read(&path, owner) };
         let named = match named {
             Ok(None) => continue,
             Ok(Some(named)) => named,
             // The runner's account has the groups of its own jobs alone, and root does without what is the runner's.
             Err(e) if foreign || (!root && e.kind() == ErrorKind::PermissionDenied) => {
-                unseen.push(UnreadRecords { path, owner: owner.0 });
+                unseen.push(Unreadable { path, owner: owner.0 });
                 continue;
             }
             Err(e) => return Err((path, e.to_string())),
         };
-        unseen
-            .extend(named.unread.iter().map(|name| UnreadRecords { path: path.join(name), owner: owner.0 }));
+        unseen.extend(named.unread.iter().map(|name| Unreadable { path: path.join(name), owner: owner.0 }));
         for key in named.groups() {
             if groups.get(&key).is_some_and(|group| covers(owner.0, group)) {
                 groups.remove(&key);
             }
         }
     }
-    Ok(UnrecordedGroups { groups, unseen })
+    Ok(Unrecorded { groups, unseen })
 }
 
 /// Where records of jobs with groups can lie, and whose they are, by uid and gid: root's, and with `downscope = "sudo"` or `"none"`
@@ -156,7 +152,7 @@ fn stores(runner: Option<&UserEntry>) -> Vec<(PathBuf, (u32, u32))> {
 
 /// What one directory of records says of groups.
 #[derive(Debug)]
-struct NamedGroups {
+struct Recorded {
     records: Vec<Record>,
     /// Claims whose `config` is on its way to the record.
     admissions: Vec<Claim>,
@@ -164,10 +160,10 @@ struct NamedGroups {
     unread: Option<String>,
 }
 
-/// The fields of [`NamedGroups`], as a child passes them.
+/// The fields of [`Recorded`], as a child passes them.
 type Parts = (Vec<Record>, Vec<Claim>, Option<String>);
 
-impl NamedGroups {
+impl Recorded {
     /// None where there is no such directory. One that this account may not read is an error: its jobs may run.
     fn read(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
         let _identity = act_as(owner)?;
@@ -177,7 +173,7 @@ impl NamedGroups {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let mut named = NamedGroups { records: Vec::new(), admissions: Vec::new(), unread: None };
+        let mut named = Recorded { records: Vec::new(), admissions: Vec::new(), unread: None };
         // Admissions first: one that ends meanwhile has written its record by then.
         for name in directory.names()?.into_iter().filter(|name| name.ends_with(Claim::SUFFIX)) {
             let on_its_way = match directory.try_lock(&name) {
@@ -216,7 +212,7 @@ impl NamedGroups {
     }
 
     /// The same where the directory is another account's, whose file system need not answer.
-    fn read_with_deadline(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
+    fn read_in_child(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
         let read = || {
             let named = Self::read(path, owner).map_err(|e| e.to_string());
             let parts = named.map(|named| named.map(|n| (n.records, n.admissions, n.unread)));
@@ -224,7 +220,7 @@ impl NamedGroups {
         };
         let said = patient::once(LOOK, read)?.ok_or(ErrorKind::TimedOut)?;
         let named: Result<Option<Parts>, String> = serde_json::from_slice(&said).map_err(io::Error::other)?;
-        let whole = |(records, admissions, unread)| NamedGroups { records, admissions, unread };
+        let whole = |(records, admissions, unread)| Recorded { records, admissions, unread };
         named.map(|named| named.map(whole)).map_err(io::Error::other)
     }
 

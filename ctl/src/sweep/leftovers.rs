@@ -2,8 +2,8 @@
 //! of a job (`custom-executor…`, with the job response and every secret in it) and a job's log
 //! (`trace…`).
 
-use super::records::FoundRecord;
-use super::use_of::LiveProcesses;
+use super::records::JobRecord;
+use super::use_of::InUse;
 use super::{Action, Item, tree};
 use crate::arguments::{DEFAULT_RUNNER, Sweep};
 use crate::output::CtlError;
@@ -40,10 +40,7 @@ pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, CtlError> {
 ///
 /// # Errors
 /// If the user database does not respond.
-pub(super) fn runners(
-    named: Option<&UserEntry>,
-    records: &[FoundRecord],
-) -> Result<Vec<UserEntry>, CtlError> {
+pub(super) fn runners(named: Option<&UserEntry>, records: &[JobRecord]) -> Result<Vec<UserEntry>, CtlError> {
     let mut runners: Vec<UserEntry> = named.cloned().into_iter().collect();
     if !geteuid().is_root() {
         return Ok(runners);
@@ -61,7 +58,7 @@ pub(super) fn runners(
 pub(super) fn sweep(
     options: &Sweep,
     runners: &[UserEntry],
-    live: &LiveProcesses,
+    live: &InUse,
     now: u64,
 ) -> Result<Vec<Item>, CtlError> {
     let mut items = Vec::new();
@@ -84,7 +81,7 @@ fn in_directory(
     path: &Path,
     runner: &UserEntry,
     options: &Sweep,
-    live: &LiveProcesses,
+    live: &InUse,
     now: u64,
 ) -> Result<Vec<Item>, CtlError> {
     let failed = |e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", path.display()));

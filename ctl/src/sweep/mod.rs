@@ -80,10 +80,7 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, CtlError> {
     items.extend(groups::sweep(runner.as_ref(), options.dry_run));
     let built = builds::sweep(options, format);
     let last: Vec<Item> = put_off.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
-    let live = use_of::LiveProcesses::of(
-        directories,
-        &runners.iter().map(|runner| runner.uid).collect::<Vec<u32>>(),
-    );
+    let live = use_of::InUse::of(directories, &runners.iter().map(|runner| runner.uid).collect::<Vec<u32>>());
     // In a child: the runner's account may have mounted a file system over one of its own
     // directories.
     let left = patient::once(LEFTOVERS, || passed(leftovers::sweep(options, &runners, &live, now.epoch)));

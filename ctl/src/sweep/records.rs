@@ -23,7 +23,7 @@ pub(super) const LONGEST_JOB: u64 = 31 * 86_400;
 
 /// A record, and whether its job has ended.
 #[derive(Debug)]
-pub(crate) struct FoundRecord {
+pub(crate) struct JobRecord {
     directory: PathBuf,
     name: String,
     /// `None` for one that cannot be parsed.
@@ -32,7 +32,7 @@ pub(crate) struct FoundRecord {
     pub(crate) over: Result<String, String>,
 }
 
-impl FoundRecord {
+impl JobRecord {
     /// The name of its file.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -57,7 +57,7 @@ pub(crate) fn now() -> Result<Now, CtlError> {
 }
 
 /// Every record that this account keeps.
-pub(crate) fn read(now: &Now) -> Result<Vec<FoundRecord>, CtlError> {
+pub(crate) fn read(now: &Now) -> Result<Vec<JobRecord>, CtlError> {
     let Some((path, directory)) = own()? else { return Ok(Vec::new()) };
     let mut names = directory.names().map_err(|e| CtlError::new(format!("{}: {e}", path.display())))?;
     names.retain(|name| name.ends_with(".json"));
@@ -87,7 +87,7 @@ fn place() -> Result<PathBuf, CtlError> {
     Ok(user.map_or_else(PathBuf::new, |user| user.home.join(UNPRIVILEGED)))
 }
 
-fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> FoundRecord {
+fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> JobRecord {
     let read = directory.read(&name, MAX_RECORD).map_err(|e| e.to_string());
     let record = read.and_then(|(bytes, ..)| Record::from_bytes(&bytes).map_err(|e| e.to_string()));
     let over = match &record {
@@ -102,9 +102,7 @@ fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> FoundRe
         Ok(record) => match runner::is_gone(record, now) {
             Ok(true) => Ok("the gitlab-runner that started it has ended".to_owned()),
             Ok(false) => Err("its job may still run".to_owned()),
-            Err(e) => {
-                Err(format!("its job may still run; whether its runner does cannot be determined: {e}"))
-            }
+            Err(e) => Err(format!("its job may still run; its runner cannot be checked: {e}")),
         },
         Err(why) => match age(&path.join(&name), now) {
             Some(age) if age > LONGEST_JOB => {
@@ -113,7 +111,7 @@ fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> FoundRe
             _ => Err(format!("it cannot be read ({why})")),
         },
     };
-    FoundRecord { directory: path.to_owned(), name, record: record.ok(), over }
+    JobRecord { directory: path.to_owned(), name, record: record.ok(), over }
 }
 
 pub(super) fn age(file: &Path, now: &Now) -> Option<u64> {
@@ -124,7 +122,7 @@ pub(super) fn age(file: &Path, now: &Now) -> Option<u64> {
 
 /// Cleans up after every ended job. Accounts with a job whose cleanup failed come last: a user can
 /// stop the cleanup of each of their jobs until its time is up, and others must not wait for that.
-pub(super) fn sweep_all(records: Vec<FoundRecord>, dry_run: bool) -> Progress {
+pub(super) fn sweep_all(records: Vec<JobRecord>, dry_run: bool) -> Progress {
     let mut progress = Progress::default();
     for found in records {
         let account = found.record.as_ref().map(|record| record.account.name.clone());
@@ -147,12 +145,12 @@ pub(super) struct Progress {
     /// The inspected items.
     pub(super) items: Vec<Item>,
     /// The items to inspect last.
-    pub(super) put_off: Vec<FoundRecord>,
+    pub(super) put_off: Vec<JobRecord>,
     failing: BTreeSet<String>,
 }
 
 /// Cleans up after the job, as its user, and removes its record.
-pub(super) fn sweep(found: FoundRecord, dry_run: bool) -> Item {
+pub(super) fn sweep(found: JobRecord, dry_run: bool) -> Item {
     let path = found.path();
     let whose = found
         .record

@@ -1,7 +1,7 @@
 //! Whether a temporary file is still in use: by its job's record, or by a process that has it open
 //! or names it.
 
-use super::records::FoundRecord;
+use super::records::JobRecord;
 use nix::sys::stat::FileStat;
 use nunbird_sys::patient;
 use std::fs;
@@ -21,7 +21,7 @@ const TOTAL: Duration = Duration::from_secs(10);
 pub(super) struct Directories(Vec<(u64, u64)>);
 
 impl Directories {
-    pub(super) fn of(records: &[FoundRecord]) -> Self {
+    pub(super) fn of(records: &[JobRecord]) -> Self {
         let live = records.iter().filter(|found| found.over.is_err());
         let directories = live.filter_map(|found| found.record.as_ref());
         Directories(directories.map(|r| (r.job_directory.device, r.job_directory.inode)).collect())
@@ -30,14 +30,14 @@ impl Directories {
 
 /// What is in use on this host, as far as this account can see.
 #[derive(Debug)]
-pub(super) struct LiveProcesses {
+pub(super) struct InUse {
     directories: Directories,
     /// For each process of root's or the runner's: its pid, and its arguments, environment,
     /// directory and open files as one text; `None` if its memory cannot be read.
     processes: Vec<(u32, Option<String>)>,
 }
 
-impl LiveProcesses {
+impl InUse {
     /// Processes of other accounts are ignored: they could name every file to keep it. A stage's
     /// shepherd has the runner's real uid, or root starts it.
     pub(super) fn of(directories: Directories, runners: &[u32]) -> Self {
@@ -54,7 +54,7 @@ impl LiveProcesses {
             let text = text.map(|text| String::from_utf8_lossy(&text).into_owned() + &links_of(pid));
             (pid, text)
         };
-        LiveProcesses { directories, processes: processes.into_iter().zip(texts).map(names).collect() }
+        InUse { directories, processes: processes.into_iter().zip(texts).map(names).collect() }
     }
 
     /// What uses it; `None` if nothing does. A process in another mount namespace has another path

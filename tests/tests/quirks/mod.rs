@@ -1,4 +1,6 @@
 //! A sound job of a sound policy, and what can be wrong with them.
+//!
+//! More than 600 lines, because it is one list: every quirk beside the state that it changes.
 
 use nunbird_tests::issuer::{JWKS, Reply, SigningKey, forge};
 use nunbird_tests::runner::{Job, RunnerVersion};
