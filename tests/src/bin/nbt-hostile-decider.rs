@@ -1,6 +1,8 @@
-//! A `nunbird-decide` that was taken over: it asks for what `/etc/nunbird/attack` says, and prints what it gets.
+//! A compromised `nunbird-decide`: sends the requests in `/etc/nunbird/attack`, and prints the
+//! replies.
 //!
-//! One request a line, as words; `admit KEY JSON` sends the record of `/etc/nunbird/record.json`, made this call's own but for that key.
+//! One request per line, as words; `admit KEY JSON` sends the record in `/etc/nunbird/record.json`,
+//! adapted to this call except for that key.
 
 use nunbird_host::{Destination, Fetch, Validate};
 use nunbird_requests::{Confine, MAX_REPLY, MONITOR_FD, Reply, Request, Slot, Start};
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 fn main() {
     if std::env::args_os().nth(1).is_some() {
-        // The verifier's place: nobody asks.
+        // In place of the verifier: nothing is asked of it.
         return;
     }
     let socket =
@@ -94,7 +96,8 @@ fn shell(command: &str) -> Vec<CString> {
     ["sh", "-c", command].map(|word| CString::new(word).expect("a word")).to_vec()
 }
 
-/// The record with everything that the monitor compares made right, and then `key`, with dots for objects, made `value`.
+/// The record with everything that the monitor compares made correct, and then `key`, with dots for
+/// objects, set to `value`.
 fn record(start: &Start, slot: u64, key: &str, value: &str) -> Vec<u8> {
     let text = fs::read_to_string("/etc/nunbird/record.json").expect("a record");
     let mut record: Value = serde_json::from_str(&text).expect("JSON");

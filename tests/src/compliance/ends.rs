@@ -1,4 +1,4 @@
-//! How a stage ends when nothing goes wrong but the script.
+//! How a stage ends if only the script can fail.
 
 use super::support::{Case, begun, case, go, job, no_success, submissions, users_failure, waiting};
 use crate::scheduler::{Cluster, Possible, Stage, Want};

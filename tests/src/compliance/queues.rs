@@ -1,4 +1,4 @@
-//! Stages that wait, and submissions that are not taken.
+//! Stages that wait, and submissions that are refused.
 
 use super::support::{Case, case, is_over, job, pending, runs_nothing, users_failure};
 use crate::scheduler::{Cluster, Fault, Possible, Want};

@@ -1,7 +1,8 @@
 //! Cobalt, by its manual pages: `qsub qstat qdel qhold qrls`. There are the queues `default` and `debug`, and one node.
 //!
-//! Ended jobs are gone from the queue at once. What is left is the job's own log, `--debuglog`. What `qstat` ends with for
-//! a job that is not there is not documented; here it says nothing and ends with 0.
+//! Ended jobs disappear from the queue at once. What is left is the job's own log, `--debuglog`.
+//! The exit code of `qstat` for a missing job is not documented; here it prints nothing and exits
+//! with 0.
 
 use super::command::{Call, Said, script};
 use super::options::{Words, gnu};

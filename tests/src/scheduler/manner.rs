@@ -1,7 +1,8 @@
-//! How the suite itself asks a site's scheduler: the commands, and how their answers are read.
+//! How the suite itself queries a site's scheduler: the commands, and how their output is parsed.
 //!
-//! Commands stand alone, never before a pipe, whose exit status is that of its last command: a question that fails says nothing about a job,
-//! and only some words of a failure mean that the job is not there. The formats are those of recorded answers.
+//! Commands run alone, never in a pipe, whose exit status is that of its last command: a failed
+//! query is no evidence about a job, and only some messages of a failure mean that the job does not
+//! exist. The formats are those of recorded output.
 
 use super::cluster::Standing;
 use crate::fake::Dialect;
@@ -19,7 +20,7 @@ impl Manner {
         if name == "slurm" { Some(Manner::Slurm) } else { dialect }
     }
 
-    /// The question about one job.
+    /// The query about one job.
     pub(super) fn question(self, id: &str) -> String {
         match self {
             Manner::Slurm => format!("squeue -h -a -t all -j {id} -o %T"),
@@ -32,7 +33,7 @@ impl Manner {
         }
     }
 
-    /// How that question fails for a job that is not there any more.
+    /// The message of that query for a job that does not exist any more.
     fn absent(self) -> &'static [&'static str] {
         match self {
             Manner::Slurm => &["Invalid job id specified"],
@@ -44,10 +45,10 @@ impl Manner {
         }
     }
 
-    /// What a job is doing, by the answer to [`Manner::question`].
+    /// The state of a job, from the output of [`Manner::question`].
     ///
     /// # Errors
-    /// When the question failed otherwise than for a job that is not there.
+    /// If the query failed otherwise than for a job that does not exist.
     pub(super) fn standing(self, id: &str, answer: Result<String, String>) -> Result<Standing, String> {
         let absent = |why: &str| self.absent().iter().any(|word| why.contains(word));
         let answer = match answer {
@@ -85,7 +86,7 @@ impl Manner {
         })
     }
 
-    /// The question about all jobs of the caller's that have not ended.
+    /// The query about all of the caller's jobs that have not ended.
     pub(super) fn list(self) -> &'static str {
         match self {
             Manner::Slurm => "squeue -h -a -u \"$(id -un)\" -o '%A %j'",
@@ -93,7 +94,7 @@ impl Manner {
             Manner::Of(Dialect::Lsf) => "bjobs -w",
             Manner::Of(Dialect::Flux) => "flux jobs -no '{id} {name}'",
             Manner::Of(Dialect::Cobalt) => "qstat -u \"$(id -un)\" -f -l --header JobID:JobName",
-            // Removed and completed ones are on their way out.
+            // Removed and completed ones are about to disappear.
             Manner::Of(Dialect::HtCondor) => {
                 "condor_q -constraint 'JobStatus != 3 && JobStatus != 4' -af ClusterId JobBatchName"
             }

@@ -90,7 +90,7 @@ pub(super) fn programs(world: &World) {
     }
 }
 
-/// Puts the double of a decider that was taken over in the place of `nunbird-decide`.
+/// Replaces `nunbird-decide` by the double of a compromised decider.
 pub(super) fn hostile_decider(world: &World) {
     let target = world.host_path(&world.paths().bin).join("nunbird-decide");
     fs::remove_file(&target).expect("removed");
