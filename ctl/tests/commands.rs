@@ -183,7 +183,7 @@ fn what_is_in_force_is_shown_with_where_it_stands() {
     assert_eq!(scene.run(&["show", "--key", "accounts.min_uids"]).code, 1);
     let json = scene.run(&["show", "--format", "json"]).json();
     assert_eq!(json["accounts.nologin"]["origin"], "default");
-    // What is shown is a configuration that decides the same.
+    // The printed configuration decides alike.
     scene.configure(&shown.out);
     assert_eq!(scene.run(&["check", "--no-host"]).code, 0);
 }

@@ -1,10 +1,11 @@
-//! Forks, identities and exceptions in what `nunbirdctl` says, and policies that run nobody's job.
+//! Forks, identities and exceptions in the output of `nunbirdctl`, and policies under which no job
+//! runs.
 
 use crate::scene::Scene;
 
 const RULE: &str = "[[rule]]\nname = \"hpc-only\"\n";
 
-/// A scene whose rule `hpc-only` has these lines as well.
+/// A scene whose rule `hpc-only` also has these lines.
 fn with(lines: &str) -> Scene {
     let scene = Scene::new();
     scene.configure(&scene.policy().replace(RULE, &format!("{RULE}{lines}\n")));

@@ -50,7 +50,7 @@ fn base(key: &str) -> Text {
     text
 }
 
-/// Where a key stands: the header of its table, its name there, and what stands around its value.
+/// The place of a key: the header of its table, its name there, and the text around its value.
 fn place(key: &str) -> (String, String, &'static str, &'static str) {
     if let Some(name) = key.strip_prefix("limits[].io_max[].") {
         let around = match name {
@@ -108,7 +108,7 @@ fn with(key: &str, value: Option<&str>) -> String {
         .collect()
 }
 
-/// Values of every kind, of which each key takes two at least.
+/// Values of every type, of which each key accepts at least two.
 const VALUES: [&str; 63] = [
     "\"main\"",
     "true",

@@ -219,7 +219,7 @@ fn keys_are_listed_with_their_age_and_a_missing_file_is_told() {
     assert!(listed.out.contains("NOT used"), "{}", listed.out);
 }
 
-/// Three jobs: one that fails, one that is denied, one that is not over.
+/// Three jobs: one that fails, one that is denied, one that has not ended.
 fn three_jobs() -> String {
     let rule = ",\"account\":\"ada\",\"uid\":5001,\"rule\":{\"name\":\"hpc\",\"file\":\"/etc/nunbird/config.toml\",\"line\":7}";
     let end = |time: u64, stage: &str, more: &str| {
@@ -302,7 +302,7 @@ fn rotated_files_are_read_compressed_or_not_and_none_that_is_too_old_or_another(
     };
     assert_eq!(ids(&[]), [1, 2, 3]);
     assert_eq!(ids(&["--job", "1"]), [1]);
-    // What was last written before that time has nothing to say, and is not opened.
+    // A file last written before that time has no matching event, and is not opened.
     std::fs::write(format!("{plain}.gz"), "no gzip").unwrap();
     touch(&format!("{plain}.gz"), "2026-11-01");
     assert_eq!(ids(&["--since", "2026-11-10"]), [2, 3]);

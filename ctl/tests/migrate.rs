@@ -1,4 +1,4 @@
-//! Jacamar's configuration as Nunbird's own.
+//! Conversion of Jacamar's configuration.
 
 use crate::scene::{Scene, claims};
 

@@ -1,4 +1,4 @@
-//! Events of whole jobs, in every privilege mode and every place where they can go.
+//! Events of whole jobs, in every privilege mode and with every destination.
 
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::enter::{Mount, Spec};
@@ -21,7 +21,7 @@ fn outcomes(audit: &[Value]) -> Vec<(String, String)> {
     audit.iter().map(|line| (text(&line["outcome"]), text(&line["stage"]))).collect()
 }
 
-/// Changes where the events of an admitted job go.
+/// Changes the destinations of an admitted job's events.
 fn redirect(world: &World, audit: &Value) {
     let record = world.records().pop().expect("a record");
     let mut content: Value = serde_json::from_slice(&fs::read(&record).expect("a record")).expect("JSON");

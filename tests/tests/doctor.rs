@@ -1,4 +1,4 @@
-//! What `nunbirdctl doctor` finds on a machine where Nunbird is installed, and what it finds when one thing is wrong.
+//! What `nunbirdctl doctor` finds in an intact installation, and what it finds with one fault.
 
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
@@ -34,7 +34,7 @@ fn doctor(world: &World, account: &str) -> Vec<String> {
     all
 }
 
-/// The errors that the private machine is the cause of: its systemd, its kernel and its disk are the host's.
+/// The errors that the private system causes: its systemd, its kernel and its disk are the host's.
 fn errors(world: &World) -> Vec<String> {
     let of_host = ["keys-timer", "runner-unit", "kernel", "space"];
     let mut all = doctor(world, "root");

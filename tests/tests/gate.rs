@@ -1,4 +1,5 @@
-//! CI sees every test that is left out, and there is one way to leave one out.
+//! Rules for this repository: CI sees every skipped test, there is one way to skip one, and
+//! documents match the sources.
 
 use nunbird_tests::needs;
 use nunbird_tests::world::{copy_executable, write_executable};
@@ -13,17 +14,17 @@ fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the tree")
 }
 
-/// Guards that write the test to the list before they say no.
+/// Guards that record the test in the list before they return false.
 const GUARDS: &[&str] = &["with_groups()"];
 
-/// What `#[needs(…)]` asks, at the one place where that is said of a test.
+/// What `#[needs(…)]` calls, at the one place where a test declares it.
 const NEEDS: &[&str] = &["require_root()", "require_host()"];
 
 fn begins_test(code: &str) -> bool {
     code == "#[test]" || code.starts_with("#[needs(")
 }
 
-/// Ways to leave a test out, or a part of one, without the list.
+/// Ways to skip a test, or a part of one, without the list.
 fn ways_out(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let lines: Vec<&str> = text.lines().collect();
@@ -161,7 +162,7 @@ fn follow(file: PathBuf, is_root: bool, found: &mut BTreeSet<PathBuf>) {
     found.insert(file.canonicalize().expect("a file"));
 }
 
-/// Where no test program is found by its place, a file without a `mod` is compiled by nobody.
+/// A file with tests that no test program includes is never compiled.
 #[test]
 fn every_file_with_tests_is_a_part_of_a_program_that_runs_them() {
     let (mut with_tests, mut run) = (BTreeSet::new(), BTreeSet::new());
@@ -202,7 +203,8 @@ fn every_file_with_tests_is_a_part_of_a_program_that_runs_them() {
     assert!(lost.is_empty(), "no test program has these files as modules: {lost:#?}");
 }
 
-/// `.ci/run` with a make(1) that prints and writes what is given, and ends with this code, on a machine of this kind.
+/// `.ci/run` with a make(1) that prints and writes this text, and ends with this code, on a machine
+/// of this kind.
 fn ci_on(machine: Option<&str>, printed: &str, skips: &str, code: i32) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     let make = directory.path().join("make");
@@ -260,7 +262,7 @@ fn ci_counts_what_is_left_out_and_fails_for_all_but_the_known() {
     assert!(said.contains("SKIPPED (known) advisories, Makefile: out of reach\n"), "{said}");
 }
 
-/// A line for a machine of one kind is a pattern, and fits no other name.
+/// A line for a machine of one kind is a pattern, and matches no other name.
 #[test]
 fn ci_on_a_machine_without_groups_of_version_1_may_leave_out_what_needs_them() {
     let passed = "test result: ok. 5 passed; 0 failed\\n";
@@ -291,7 +293,7 @@ fn the_workflow_of_the_forge_runs_the_check_and_every_test_without_secrets() {
     }
 }
 
-/// What is left out is on the list even though the harness hides what a passing test prints.
+/// A skipped test is on the list even though the harness hides what a passing test prints.
 #[test]
 fn a_test_that_is_left_out_is_on_the_list_with_place_and_reason() {
     let directory = tempfile::tempdir().expect("a directory");

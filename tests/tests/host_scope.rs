@@ -17,10 +17,10 @@ way = \"scope\"
 limits = \"small\"
 ";
 
-/// What the scripts of jobs have in common: the directory of the job's slice in a hierarchy of version 1.
+/// Common code of the job scripts: the directory of the job's slice in a v1 hierarchy.
 const SLICE: &str = "slice() { echo /sys/fs/cgroup/$1$(sed -n \"s/^[0-9]*:$1://p\" /proc/self/cgroup | sed 's|/[^/]*\\.scope$||'); }\n";
 
-/// Leaves a process that is in no session and has no mark of its job any more.
+/// Leaves a process that is in no session and does not carry the mark of its job any more.
 const LEAVES: &str =
     "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & until pgrep -x sleep >/dev/null; do :; done";
 
@@ -117,7 +117,7 @@ fn is_seen_in_systemctl_and_systemd_cgls(host: &Host, session: &mut Session<'_>,
     });
 }
 
-/// Limits, what the kernel says of each, and how each shows.
+/// Limits, the kernel's value of each, and its effect.
 fn enforced(session: &mut Session<'_>) -> Vec<(&'static str, &'static str, String)> {
     let hungry = session.run_text("build_script", "perl -e '$x = q(x) x (256 << 20)'; exit $?");
     let told = "out of memory: the kernel killed 1 process(es) of this job at its limit of 96 MiB";
@@ -154,7 +154,8 @@ fn jobs_by_scopes_end_when_they_are_cancelled_and_when_the_runners_service_stops
     assert!(outcome.names().contains(&"cleanup"), "{:?}", outcome.names());
     nothing_is_left(&host);
 
-    // What has left the job's session is in nobody's way of signals: a scope does not end with the service.
+    // A process that has left the job's session gets no signals: a scope does not end with the
+    // service.
     let job = host.world().job();
     let mut session = admitted(&job);
     let stays = format!("{LEAVES}\ntouch ~/busy; sleep 601");
@@ -256,7 +257,7 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     assert!(swept.contains(".slice (no record has it; 1 processes of it were ended)"), "{swept}");
     nothing_is_left(&host);
 
-    // Somebody has stopped the slice, and with it the job's processes and limits.
+    // The slice was stopped, and with it the job's processes and limits.
     let job = host.world().job();
     let mut session = admitted(&job);
     host.root("systemctl stop nunbird.slice").success();
@@ -265,7 +266,7 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     assert_eq!(session.cleanup().exit, Exit::Code(0));
     nothing_is_left(&host);
 
-    // Somebody has lifted a limit.
+    // A limit was removed.
     let job = host.world().job();
     let mut session = admitted(&job);
     host.root("systemctl set-property --runtime $(systemctl list-units --plain --no-legend 'nunbird-*.slice' | cut -d' ' -f1) MemoryMax=infinity").success();

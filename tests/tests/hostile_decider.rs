@@ -1,8 +1,9 @@
-//! What a `nunbird-decide` that was taken over gets: never root, a system account, a denied group, a file of root's, or a line in one.
+//! What a compromised `nunbird-decide` gets: never root, a system account, a denied group, a
+//! root-only file, or a line in one.
 
 use nunbird_tests::{Exit, Privilege, World, needs};
 
-/// Requests, and what the last of them is answered with. `ended` is the end of the conversation.
+/// Requests, and the reply to the last of them. `ended` is the end of the conversation.
 const ATTACKS: [(&str, &str); 55] = [
     ("slot root", "Refused"),
     ("slot nunbird", "Refused"),
@@ -98,7 +99,7 @@ fn a_decider_that_was_taken_over_gets_no_account_below_the_floor_and_nothing_of_
         }
         assert!(!outcome.log.contains("open file"), "{seen}");
     }
-    // What it can do: an account above the floor, with a record that says what it likes.
+    // What it can do: an account above the floor, with a record of its choice.
     world.write_file("/etc/nunbird/attack", "slot alice\nadmit nothing -", "root", 0o644);
     let admitted = world.job().id(7003).config();
     assert!(admitted.log.contains("attack: admit nothing -: Done"), "{}", admitted.log);

@@ -3,7 +3,7 @@
 use super::support::{
     Case, alone, begun, both, case, go, job, more_calls, pending, submissions, times_begun, waiting,
 };
-use crate::scheduler::{Cluster, Fault, Possible, Standing, Want};
+use crate::scheduler::{Cluster, Fault, JobState, Possible, Want};
 
 pub(super) const CASES: &[Case] = &[
     case("a second run follows a waiting job of a killed launcher", follow_pending),
@@ -56,7 +56,7 @@ fn ended_alone(cluster: &dyn Cluster) -> Possible<()> {
     let id = begun(&job);
     drop(stage.kill());
     go(&job);
-    cluster.bed().wait_for("its end", || matches!(cluster.standing(&id), Standing::Ended | Standing::Gone));
+    cluster.bed().wait_for("its end", || matches!(cluster.standing(&id), JobState::Ended | JobState::Gone));
     let ended = job.run(&script);
     ended.failed(6, "exit code 6");
     assert_eq!((ended.text().as_str(), times_begun(&job)), ("late\n", 1));

@@ -1,6 +1,6 @@
 //! What cases have in common.
 
-use crate::scheduler::{Cluster, Ended, Job, Possible, Stage, Standing};
+use crate::scheduler::{Cluster, Ended, Job, JobState, Possible, Stage};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One line of the table.
@@ -61,7 +61,7 @@ pub(super) fn go(job: &AnyJob<'_>) {
 /// Waits until the queue lists the job as waiting, and returns its id.
 pub(super) fn pending(cluster: &dyn Cluster, job: &AnyJob<'_>) -> String {
     let id = job.wait_for_id();
-    cluster.bed().wait_for("a waiting job", || cluster.standing(&id) == Standing::Waiting);
+    cluster.bed().wait_for("a waiting job", || cluster.standing(&id) == JobState::Waiting);
     id
 }
 
@@ -95,7 +95,7 @@ pub(super) fn is_over(cluster: &dyn Cluster, id: &str) {
         return;
     }
     let standing = cluster.standing(id);
-    assert!(matches!(standing, Standing::Ended | Standing::Gone), "{standing:?}");
+    assert!(matches!(standing, JobState::Ended | JobState::Gone), "{standing:?}");
 }
 
 /// Fails unless the stage failed as a script failure with this message.

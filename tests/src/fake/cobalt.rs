@@ -6,7 +6,7 @@
 
 use super::command::{Call, Said, script};
 use super::options::{Words, gnu};
-use super::queue::{Job, Standing, Wish};
+use super::queue::{Job, JobState, MomRequest};
 use super::times::hms;
 use std::fmt::Write;
 use std::io;
@@ -105,11 +105,11 @@ fn qsub(call: &mut Call) -> io::Result<Said> {
 
 fn state(job: &Job) -> &'static str {
     match (job.standing, job.held) {
-        (Standing::Waiting, true) => "user_hold",
-        (Standing::Waiting, false) => "queued",
-        (Standing::Running, _) => "running",
-        (Standing::Leaving, _) => "killing",
-        (Standing::Ended, _) => "done",
+        (JobState::Waiting, true) => "user_hold",
+        (JobState::Waiting, false) => "queued",
+        (JobState::Running, _) => "running",
+        (JobState::Leaving, _) => "killing",
+        (JobState::Ended, _) => "done",
     }
 }
 
@@ -172,8 +172,8 @@ fn act(call: &mut Call, command: &str) -> io::Result<Said> {
             continue;
         };
         match command {
-            "qhold" => call.queue.wish(job.number, Wish::Hold)?,
-            "qrls" => call.queue.wish(job.number, Wish::Release)?,
+            "qhold" => call.queue.wish(job.number, MomRequest::Hold)?,
+            "qrls" => call.queue.wish(job.number, MomRequest::Release)?,
             _ => {
                 call.cancel(&job, false)?;
                 writeln!(

@@ -1,6 +1,6 @@
 //! One command of a scheduler: the caller, injected faults, and the output.
 
-use super::queue::{Job, Queue, Wish};
+use super::queue::{Job, MomRequest, Queue};
 use super::{Dialect, cobalt, flux, gridengine, htcondor, lsf, mom, pbs};
 use nix::unistd::{User, getuid};
 use std::io::{self, Read};
@@ -162,7 +162,7 @@ impl Call {
     /// Cancels one.
     pub(super) fn cancel(&self, job: &Job, force: bool) -> io::Result<()> {
         let by = self.me.uid.as_raw();
-        self.queue.wish(job.number, if force { Wish::Kill(by) } else { Wish::Cancel(by) })
+        self.queue.wish(job.number, if force { MomRequest::Kill(by) } else { MomRequest::Cancel(by) })
     }
 
     pub(super) fn home(&self) -> String {

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `next` | the next job's number |
 //! | `jobs/N/job` | the job ([`Job`]), JSON, replaced by rename |
-//! | `jobs/N/wish` | one request per line ([`Wish`]); commands append, the mom reads |
+//! | `jobs/N/wish` | one request per line ([`MomRequest`]); commands append, the mom reads |
 //! | `jobs/N/forgotten`, `unrecorded` | when they are there, the queue or the accounting does not know the job |
 //! | `jobs/N/word` | a state that replaces the scheduler's own |
 //! | `faults/down` | commands cannot reach the scheduler |
@@ -37,7 +37,7 @@ mod queue;
 mod times;
 
 pub use command::main;
-pub use queue::{Cause, Job, Queue, Standing, Wish};
+pub use queue::{Cause, Job, JobState, MomRequest, Queue};
 
 /// Whose commands they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,12 +99,12 @@ impl Dialect {
 }
 
 /// What a job is doing, for tests.
-pub fn standing_of(queue: &Queue, number: u64) -> crate::scheduler::Standing {
+pub fn standing_of(queue: &Queue, number: u64) -> crate::scheduler::JobState {
     let job = queue.known().into_iter().find(|job| job.number == number);
     match job.map(|job| job.standing) {
-        None => crate::scheduler::Standing::Gone,
-        Some(Standing::Waiting) => crate::scheduler::Standing::Waiting,
-        Some(Standing::Running | Standing::Leaving) => crate::scheduler::Standing::Running,
-        Some(Standing::Ended) => crate::scheduler::Standing::Ended,
+        None => crate::scheduler::JobState::Gone,
+        Some(JobState::Waiting) => crate::scheduler::JobState::Waiting,
+        Some(JobState::Running | JobState::Leaving) => crate::scheduler::JobState::Running,
+        Some(JobState::Ended) => crate::scheduler::JobState::Ended,
     }
 }

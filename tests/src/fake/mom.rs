@@ -7,7 +7,7 @@
 //! the vacate time; Cobalt: TERM, KILL), their pauses are one second in place of five to six
 //! hundred.
 
-use super::queue::{Cause, End, Job, Queue, Standing, Wish, now};
+use super::queue::{Cause, End, Job, JobState, MomRequest, Queue, now};
 use super::{Dialect, cobalt, htcondor};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, setsid};
@@ -90,36 +90,36 @@ impl Mom<'_> {
         }
     }
 
-    fn wishes(&mut self) -> Vec<Wish> {
+    fn wishes(&mut self) -> Vec<MomRequest> {
         let path = self.at.join("jobs").join(self.job.number.to_string()).join("wish");
         // A job that the queue has lost continues without requests.
         let text = fs::read_to_string(path).unwrap_or_default();
-        let wishes: Vec<Wish> =
+        let wishes: Vec<MomRequest> =
             text.lines().skip(self.done).filter_map(|line| serde_json::from_str(line).ok()).collect();
         self.done += wishes.len();
         wishes
     }
 
-    fn take(&mut self, wish: Wish) -> io::Result<()> {
+    fn take(&mut self, wish: MomRequest) -> io::Result<()> {
         match wish {
-            Wish::Hold => self.job.held = true,
-            Wish::Release => self.job.held = false,
-            Wish::Signal(number) => {
+            MomRequest::Hold => self.job.held = true,
+            MomRequest::Release => self.job.held = false,
+            MomRequest::Signal(number) => {
                 if let Ok(signal) = Signal::try_from(number) {
                     self.send(signal);
                 }
                 return Ok(());
             }
-            Wish::Cancel(uid) => self.tell_to_end(Cause::Cancelled, uid),
-            Wish::Kill(uid) => {
+            MomRequest::Cancel(uid) => self.tell_to_end(Cause::Cancelled, uid),
+            MomRequest::Kill(uid) => {
                 self.tell_to_end(Cause::Cancelled, uid);
                 self.send(Signal::SIGKILL);
             }
-            Wish::End(cause) => {
+            MomRequest::End(cause) => {
                 self.tell_to_end(cause, 0);
                 self.send(Signal::SIGKILL);
             }
-            Wish::Requeue => {
+            MomRequest::Requeue => {
                 self.requeue = true;
                 self.send(Signal::SIGKILL);
             }
@@ -131,7 +131,7 @@ impl Mom<'_> {
         if self.ending.is_none() {
             self.ending = Some((cause, by, Instant::now()));
             if self.child.is_some() {
-                self.job.standing = Standing::Leaving;
+                self.job.standing = JobState::Leaving;
             }
         }
     }
@@ -198,7 +198,7 @@ impl Mom<'_> {
         command.args(arguments).env_clear().envs(&job.environment).process_group(0);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         command.current_dir(if job.directory.is_dir() { job.directory.as_path() } else { Path::new("/tmp") });
-        job.standing = Standing::Running;
+        job.standing = JobState::Running;
         job.started = Some(now());
         job.runs += 1;
         self.begun = Instant::now();
@@ -216,7 +216,7 @@ impl Mom<'_> {
         self.child = None;
         if self.requeue && self.ending.is_none() {
             self.requeue = false;
-            self.job.standing = Standing::Waiting;
+            self.job.standing = JobState::Waiting;
             self.job.started = None;
             self.again = Instant::now() + PAUSE * 2;
             return self.save();
@@ -231,7 +231,7 @@ impl Mom<'_> {
     }
 
     fn end(&mut self, end: End) -> io::Result<()> {
-        self.job.standing = Standing::Ended;
+        self.job.standing = JobState::Ended;
         self.job.ended = Some(now());
         self.job.end = Some(end);
         if self.dialect == Dialect::Cobalt {

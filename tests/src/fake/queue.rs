@@ -29,7 +29,7 @@ pub struct Job {
     /// The queue's or partition's name.
     pub queue: String,
     /// What it is doing.
-    pub standing: Standing,
+    pub standing: JobState,
     /// Whether it is held.
     pub held: bool,
     /// When it was submitted, in seconds since the epoch.
@@ -62,7 +62,7 @@ pub struct Job {
 
 /// What a job is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Standing {
+pub enum JobState {
     /// It waits, held or not.
     Waiting,
     /// It runs.
@@ -107,7 +107,7 @@ pub enum Cause {
 
 /// A request to a job's mom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Wish {
+pub enum MomRequest {
     /// It must not start.
     Hold,
     /// It may start.
@@ -197,7 +197,7 @@ impl Queue {
 
     /// The ended jobs that accounting knows.
     pub(super) fn recorded(&self) -> Vec<Job> {
-        let ended = |job: &Job| job.standing == Standing::Ended && !self.has(job.number, "unrecorded");
+        let ended = |job: &Job| job.standing == JobState::Ended && !self.has(job.number, "unrecorded");
         self.all().into_iter().filter(ended).collect()
     }
 
@@ -205,7 +205,7 @@ impl Queue {
     ///
     /// # Errors
     /// When the job is another account's.
-    pub fn wish(&self, number: u64, wish: Wish) -> io::Result<()> {
+    pub fn wish(&self, number: u64, wish: MomRequest) -> io::Result<()> {
         let mut file = OpenOptions::new().append(true).open(self.directory(number).join("wish"))?;
         writeln!(file, "{}", serde_json::to_string(&wish)?)
     }
@@ -264,7 +264,7 @@ impl Job {
             uid,
             name: String::new(),
             queue: String::new(),
-            standing: Standing::Waiting,
+            standing: JobState::Waiting,
             held: false,
             submitted: now(),
             started: None,
@@ -289,7 +289,7 @@ impl Job {
 
     /// Whether it waits or runs.
     pub(super) fn is_live(&self) -> bool {
-        self.standing != Standing::Ended
+        self.standing != JobState::Ended
     }
 
     /// The cause of its end.

@@ -39,7 +39,7 @@ pub enum Want {
 
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum JobState {
     /// In the queue.
     Waiting,
     /// On a node.
@@ -154,7 +154,7 @@ pub trait Cluster: Sync {
     }
 
     /// The state of a job.
-    fn standing(&self, id: &str) -> Standing;
+    fn standing(&self, id: &str) -> JobState;
 
     /// Injects a fault.
     ///

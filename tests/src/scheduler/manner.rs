@@ -4,7 +4,7 @@
 //! query is no evidence about a job, and only some messages of a failure mean that the job does not
 //! exist. The formats are those of recorded output.
 
-use super::cluster::Standing;
+use super::cluster::JobState;
 use crate::fake::Dialect;
 
 /// Whose commands there are.
@@ -49,11 +49,11 @@ impl Manner {
     ///
     /// # Errors
     /// If the query failed otherwise than for a job that does not exist.
-    pub(super) fn standing(self, id: &str, answer: Result<String, String>) -> Result<Standing, String> {
+    pub(super) fn standing(self, id: &str, answer: Result<String, String>) -> Result<JobState, String> {
         let absent = |why: &str| self.absent().iter().any(|word| why.contains(word));
         let answer = match answer {
             // 127: it is the command that is not found.
-            Err(why) if absent(&why) && !why.contains("(Code(127))") => return Ok(Standing::Gone),
+            Err(why) if absent(&why) && !why.contains("(Code(127))") => return Ok(JobState::Gone),
             answer => answer?,
         };
         let word = match self {
@@ -73,16 +73,16 @@ impl Manner {
             }
         };
         Ok(match word {
-            None => Standing::Gone,
+            None => JobState::Gone,
             Some(
                 "PENDING" | "Q" | "H" | "W" | "PEND" | "PSUSP" | "SCHED" | "DEPEND" | "queued" | "user_hold"
                 | "1" | "5" | "qw" | "hqw",
-            ) => Standing::Waiting,
+            ) => JobState::Waiting,
             Some(
                 "RUNNING" | "COMPLETING" | "CONFIGURING" | "R" | "E" | "RUN" | "CLEANUP" | "running"
                 | "starting" | "killing" | "exiting" | "2" | "3" | "r" | "t" | "dr",
-            ) => Standing::Running,
-            Some(_) => Standing::Ended,
+            ) => JobState::Running,
+            Some(_) => JobState::Ended,
         })
     }
 
@@ -187,7 +187,7 @@ fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 mod tests {
     use super::Manner;
     use crate::fake::Dialect;
-    use crate::scheduler::Standing;
+    use crate::scheduler::JobState;
 
     fn failed(text: &str) -> Result<String, String> {
         Err(format!("`question` failed (Code(1)): {text}"))
@@ -240,24 +240,24 @@ mod tests {
             (Manner::Of(Dialect::HtCondor), Ok("\n".to_owned())),
             (Manner::Of(Dialect::GridEngine), Ok(GRID.to_owned())),
         ] {
-            assert_eq!(manner.standing("99999", answer), Ok(Standing::Gone), "{manner:?}");
+            assert_eq!(manner.standing("99999", answer), Ok(JobState::Gone), "{manner:?}");
         }
     }
 
     #[test]
     fn a_job_is_found_by_its_own_id_and_the_states_are_read() {
         for (manner, id, answer, standing) in [
-            (Manner::Slurm, "16", "PENDING\n", Standing::Waiting),
-            (Manner::Slurm, "16", "CANCELLED\n", Standing::Ended),
-            (Manner::Of(Dialect::Pbs), "16.pbshost", PBS, Standing::Waiting),
-            (Manner::Of(Dialect::Lsf), "16", LSF, Standing::Waiting),
-            (Manner::Of(Dialect::Lsf), "17", LSF, Standing::Running),
-            (Manner::Of(Dialect::Flux), "ƒ2", "SCHED\n", Standing::Waiting),
-            (Manner::Of(Dialect::Cobalt), "16", COBALT, Standing::Waiting),
-            (Manner::Of(Dialect::HtCondor), "16", "5\n", Standing::Waiting),
-            (Manner::Of(Dialect::HtCondor), "16", "4\n", Standing::Ended),
-            (Manner::Of(Dialect::GridEngine), "7", GRID, Standing::Running),
-            (Manner::Of(Dialect::GridEngine), "17", GRID, Standing::Waiting),
+            (Manner::Slurm, "16", "PENDING\n", JobState::Waiting),
+            (Manner::Slurm, "16", "CANCELLED\n", JobState::Ended),
+            (Manner::Of(Dialect::Pbs), "16.pbshost", PBS, JobState::Waiting),
+            (Manner::Of(Dialect::Lsf), "16", LSF, JobState::Waiting),
+            (Manner::Of(Dialect::Lsf), "17", LSF, JobState::Running),
+            (Manner::Of(Dialect::Flux), "ƒ2", "SCHED\n", JobState::Waiting),
+            (Manner::Of(Dialect::Cobalt), "16", COBALT, JobState::Waiting),
+            (Manner::Of(Dialect::HtCondor), "16", "5\n", JobState::Waiting),
+            (Manner::Of(Dialect::HtCondor), "16", "4\n", JobState::Ended),
+            (Manner::Of(Dialect::GridEngine), "7", GRID, JobState::Running),
+            (Manner::Of(Dialect::GridEngine), "17", GRID, JobState::Waiting),
         ] {
             assert_eq!(manner.standing(id, Ok(answer.to_owned())), Ok(standing), "{manner:?}: {id}");
         }

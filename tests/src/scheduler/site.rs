@@ -4,7 +4,7 @@
 //! job is started for them.
 
 use super::bed::{Bed, variable};
-use super::cluster::{Cluster, Fault, Possible, Standing, Want};
+use super::cluster::{Cluster, Fault, JobState, Possible, Want};
 use super::interrupt::{is_interrupted, patience};
 use super::manner::Manner;
 use nunbird_handover::{SCHEDULERS, Scheduler};
@@ -235,7 +235,7 @@ impl Cluster for Site {
     /// # Panics
     /// If the query fails otherwise than for a job that does not exist: that is no evidence about
     /// the job.
-    fn standing(&self, id: &str) -> Standing {
+    fn standing(&self, id: &str) -> JobState {
         let manner = self.manner.expect("a question");
         manner.standing(id, self.bed.asked(&manner.question(id))).unwrap_or_else(|why| panic!("{why}"))
     }

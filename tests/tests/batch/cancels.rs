@@ -65,7 +65,7 @@ fn a_cleanup_cancels_what_a_killed_launcher_left_and_removes_its_files() {
         let stage = job.start("touch \"$HOME/left_alone\"; exec sleep 100");
         let id = job.wait_for_state(state);
         if state == "RUNNING" {
-            // A job whose agent has not begun yet fails when its files go.
+            // A job whose agent has not begun yet fails when its files are removed.
             job.wait_for_file("left_alone");
         }
         drop(stage.kill());
@@ -73,7 +73,7 @@ fn a_cleanup_cancels_what_a_killed_launcher_left_and_removes_its_files() {
         let left = slurm.admin(&format!("squeue -h -a -t all -j {id} -o %T"));
         assert_eq!(left.trim(), "CANCELLED", "{state}: {:#?}", job.calls());
         assert!(!job.stage_directory().parent().expect("a parent").exists());
-        // A second cleanup, and one of a job that never was, have nothing to do.
+        // A second cleanup, and one of a job that never existed, have nothing to do.
         job.cleanup().succeeded();
     }
 }
@@ -135,7 +135,7 @@ fn a_launcher_that_is_stopped_while_it_asks_for_all_does_not_keep_the_others_fro
     let slurm = Slurm::start();
     let job = slurm.job("nbt_ann");
     job.run("true").succeeded();
-    // As that launcher would: its lock is held, and no answer comes.
+    // In place of that launcher: its lock is held, and no result comes.
     let shared = fs::read_dir(job.home().join(".nunbird/batch")).expect("a directory");
     let lock =
         shared.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "lock"));

@@ -1,4 +1,4 @@
-//! Stages that wait, and submissions that Slurm does not take.
+//! Stages that wait, and submissions that Slurm refuses.
 
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
@@ -47,7 +47,7 @@ fn tasks_and_lists_of_nodes_stay_within_the_nodes_that_the_site_allows() {
         bounded(arguments, 1).failed(1, "Slurm refused the job");
     }
     assert_eq!(bounded("-n2 --ntasks-per-node=1", 2).succeeded().text(), "2\n");
-    // A bound is no wish.
+    // A limit is not a request.
     assert_eq!(bounded("-n2", 2).succeeded().text(), "1\n");
 }
 

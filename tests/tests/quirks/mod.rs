@@ -31,7 +31,7 @@ impl Random {
     }
 }
 
-/// What the token's text is.
+/// How the token's text is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Signed,
@@ -639,7 +639,7 @@ impl Plan {
         }
     }
 
-    /// Takes away what another case must not see.
+    /// Removes what another case must not see.
     pub(crate) fn clear_away(&self, world: &World) {
         for (path, ..) in &self.files {
             let _twice = fs::remove_file(world.host_path(path));
@@ -729,7 +729,7 @@ impl Plan {
         job
     }
 
-    /// What stands in the place of the job response.
+    /// What replaces the job response.
     pub(crate) fn response_bytes(&self) -> Option<&[u8]> {
         self.bytes.as_deref()
     }
