@@ -26,7 +26,7 @@ pub fn job_variable(batch: &Batch) -> Option<String> {
 
 /// Cancels what the job's stages left with the scheduler, and removes their files. May run beside a
 /// stage.
-pub fn cleanup(handover: &Handover, batch: &Batch, patience: Timeouts) -> Result<(), StageError> {
+pub fn cleanup(handover: &Handover, batch: &Batch, timeouts: Timeouts) -> Result<(), StageError> {
     set_umask(0o077);
     if directory(handover, &batch.directory, false)?.is_none() {
         return Ok(());
@@ -36,7 +36,7 @@ pub fn cleanup(handover: &Handover, batch: &Batch, patience: Timeouts) -> Result
     for entry in fs::read_dir(&batch.directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            trouble = trouble.and(cancel_stage(handover, batch, &name, patience));
+            trouble = trouble.and(cancel_stage(handover, batch, &name, timeouts));
         }
     }
     trouble?;
@@ -53,7 +53,7 @@ fn cancel_stage(
     handover: &Handover,
     batch: &Batch,
     name: &str,
-    patience: Timeouts,
+    timeouts: Timeouts,
 ) -> Result<(), StageError> {
     let Some(stage) = Stage::open(handover, batch, name, false)? else { return Ok(()) };
     let ending = stage.ending().ok().flatten();
@@ -65,7 +65,7 @@ fn cancel_stage(
         if ending.is_some_and(|ending| ending.is_refusal()) { Duration::ZERO } else { ABSENT_FOR };
     let Some(intent) = stage.intent()? else { return Ok(()) };
     let description = described(batch)?;
-    let parts = StageContext { handover, batch, name, stage: &stage, description: &description, patience };
+    let parts = StageContext { handover, batch, name, stage: &stage, description: &description, timeouts };
     cancel_left(&parts, &intent, absent_for)
 }
 

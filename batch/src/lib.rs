@@ -80,7 +80,7 @@ pub fn run(
     script: Option<File>,
     exit_code: Option<File>,
     summary: Option<File>,
-    patience: Timeouts,
+    timeouts: Timeouts,
 ) -> Result<StageResult, StageError> {
     set_umask(0o077);
     let signals = Signals::block().map_err(|e| {
@@ -113,7 +113,7 @@ pub fn run(
         }
         empty(&stage)?;
     }
-    let parts = StageContext { handover, batch, name, stage: &stage, description: &description, patience };
+    let parts = StageContext { handover, batch, name, stage: &stage, description: &description, timeouts };
     let (ending, intent) = submit_and_follow(&parts, arguments, signals, script.as_ref(), summary.as_ref())?;
     if let Some(directory) = &batch.copy_logs {
         print_message(&copies::copy(directory, &handover.account, &stage, &intent.tag));
@@ -131,7 +131,7 @@ fn submit_and_follow(
     script: Option<&File>,
     summary: Option<&File>,
 ) -> Result<(Ending, Intent), StageError> {
-    let StageContext { handover, batch, name, stage, description, patience } = *parts;
+    let StageContext { handover, batch, name, stage, description, timeouts } = *parts;
     let earlier = stage.intent()?;
     let mut intent = match &earlier {
         Some(intent) => {
@@ -150,7 +150,7 @@ fn submit_and_follow(
     let mut engine = engine(parts, &intent, machine, arguments.clone(), signals, sinks)?;
     let mut outcome = engine.run()?;
     if let Some(remark) = retry::without_time_limit(&engine, &outcome, description, &batch.rules) {
-        engine.finish(&format!("nunbird: {remark}\n"), patience.abandon);
+        engine.finish(&format!("nunbird: {remark}\n"), timeouts.abandon);
         let signals = engine.signals;
         empty(stage)?;
         let next = intend(handover, batch, name, description, stage, script)?;
@@ -168,7 +168,7 @@ fn submit_and_follow(
         // would.
         drop(summary.write_all_at(&engine.summary(&outcome).to_bytes(), 0));
     }
-    let ending = end(&mut engine, &outcome, &description.title, patience)?;
+    let ending = end(&mut engine, &outcome, &description.title, timeouts)?;
     for (tail, which) in engine.tails.iter().zip(["standard output", "standard error"]) {
         if let Some(loss) = tail.loss() {
             print_message(&format!(
@@ -240,7 +240,7 @@ struct StageContext<'a> {
     name: &'a str,
     stage: &'a Stage,
     description: &'a Description,
-    patience: Timeouts,
+    timeouts: Timeouts,
 }
 
 fn engine<'a>(
@@ -251,7 +251,7 @@ fn engine<'a>(
     signals: Signals,
     sinks: [std::os::fd::BorrowedFd<'a>; 2],
 ) -> Result<Engine<'a>, StageError> {
-    let StageContext { handover, batch, name, stage, description, patience } = *parts;
+    let StageContext { handover, batch, name, stage, description, timeouts } = *parts;
     if !arguments.has_size {
         arguments.words.extend_from_slice(&description.submit.size);
     }
@@ -324,7 +324,7 @@ fn engine<'a>(
         log_size: Some(0),
         checked: None,
         cancel_requested: None,
-        repeat: patience.repeat,
+        repeat: timeouts.repeat,
     })
 }
 
@@ -358,7 +358,7 @@ fn end(
     engine: &mut Engine<'_>,
     outcome: &StageOutcome,
     title: &str,
-    patience: Timeouts,
+    timeouts: Timeouts,
 ) -> Result<Ending, StageError> {
     let machine = &engine.machine;
     let code = machine.record.as_ref().map(|record| record.code);
@@ -388,7 +388,7 @@ fn end(
     }
     let stored = engine.stage.store("ending", &ending);
     let removed = engine.stage.remove("script");
-    engine.finish(&text, patience.abandon);
+    engine.finish(&text, timeouts.abandon);
     stored.and(removed)?;
     Ok(ending)
 }

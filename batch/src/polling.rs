@@ -166,13 +166,13 @@ mod tests {
     #[test]
     fn a_silent_scheduler_is_asked_ever_more_seldom_and_the_user_is_told_once_in_a_while() {
         let mut pace = Pace::new(SECOND * 60, 3);
-        let (mut now, mut told, mut asked) = (Duration::ZERO, 0, 0);
+        let (mut now, mut reports, mut asked) = (Duration::ZERO, 0, 0);
         while now < SECOND * 1500 {
-            told += usize::from(pace.failed(now).is_some());
+            reports += usize::from(pace.failed(now).is_some());
             asked += 1;
             now = pace.due().expect("due");
         }
-        assert!((2..=3).contains(&told), "{told}");
+        assert!((2..=3).contains(&reports), "{reports}");
         assert!((20..=45).contains(&asked), "{asked}");
     }
 }

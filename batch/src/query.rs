@@ -287,9 +287,9 @@ mod tests {
         );
         let text = r#"{"Jobs":{"1.a":{"s":"F","x":{"a":null,"b":0}},"2.a":{"s":"F"},"3.a":{"s":"R","x":7}}}"#;
         let jobs = query.read(text).expect("jobs");
-        let told: Vec<(&str, &str)> =
+        let states: Vec<(&str, &str)> =
             jobs.iter().map(|job| (job["id"].as_str(), job["state"].as_str())).collect();
-        assert_eq!(told, [("1.a", "well"), ("2.a", "badly"), ("3.a", "R")]);
+        assert_eq!(states, [("1.a", "well"), ("2.a", "badly"), ("3.a", "R")]);
         assert!(query.read("{\"Jobs\":{\"1\":{\"a\":nan}}}").is_err());
         assert!(query.read("").expect("nothing").is_empty() && query.read("{}").expect("nothing").is_empty());
     }

@@ -42,18 +42,18 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, CtlError> {
             .and_then(explain_decision::PastDecision::validated)
             .map_or(ValidationMode::Unprivileged, ValidationMode::Answer),
     };
-    let told = match &job {
+    let judged = match &job {
         Some(job) => explain_job::judge(policy, job, runner, ask)?,
         None => JobVerdict::of(ConfigResult::Undecided(vec![
             "the job was refused before its identity was known, so there are no claims to judge".to_owned(),
         ])),
     };
-    let mut told = told;
+    let mut judged = judged;
     if let Some(refusal) = unusable(options, policy, runner) {
-        told.answer = ConfigResult::Refused(refusal);
+        judged.answer = ConfigResult::Refused(refusal);
     }
     let means = AsAdmin::new(policy, runner, Vec::new(), ValidationMode::Unprivileged);
-    let explained = Explanation { reading: &reading, told: &told };
+    let explained = Explanation { reading: &reading, judged: &judged };
     match format {
         Format::Text => {
             let mut text = past.as_ref().map(|past| past.text(&digest)).unwrap_or_default();
@@ -91,12 +91,12 @@ fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal>
 /// A job, and all that is known of its result.
 pub(crate) struct Explanation<'a> {
     pub(crate) reading: &'a Reading,
-    pub(crate) told: &'a JobVerdict<'a>,
+    pub(crate) judged: &'a JobVerdict<'a>,
 }
 
 impl Explanation<'_> {
     fn code(&self) -> u8 {
-        match &self.told.answer {
+        match &self.judged.answer {
             ConfigResult::Admitted { .. } => OK,
             ConfigResult::Refused(refusal) if refusal.class == Class::Denied => DENIED,
             ConfigResult::Refused(_) => FAILED,
@@ -105,14 +105,14 @@ impl Explanation<'_> {
     }
 
     fn text(&self, host: &dyn Host) -> Result<String, CtlError> {
-        let mut text = self.told.signature.as_ref().map(|line| format!("{line}\n\n")).unwrap_or_default();
-        if let Some(course) = &self.told.course
+        let mut text = self.judged.signature.as_ref().map(|line| format!("{line}\n\n")).unwrap_or_default();
+        if let Some(course) = &self.judged.course
             && let Some(decision) = &course.decision
         {
             text.push_str(&trace(&self.reading.policy, decision, &course.subject, host)?);
         }
         text.push_str(&self.verdict());
-        for note in &self.told.notes {
+        for note in &self.judged.notes {
             let _ = writeln!(text, "note: {}", Untrusted(note));
         }
         Ok(text)
@@ -120,7 +120,7 @@ impl Explanation<'_> {
 
     /// The answer as text.
     fn verdict(&self) -> String {
-        match &self.told.answer {
+        match &self.judged.answer {
             ConfigResult::Admitted { rule, account, data_dir } => {
                 let admitted = paint(Colour::Green, "admitted");
                 let (name, place) = (Untrusted(&rule.name), place(rule));
@@ -147,7 +147,7 @@ impl Explanation<'_> {
 
     /// Name and place of the rule that decided.
     pub(crate) fn decided_by(&self) -> Option<(String, String)> {
-        let decision = self.told.course.as_ref()?.decision.as_ref()?;
+        let decision = self.judged.course.as_ref()?.decision.as_ref()?;
         let step = decision.steps.last().filter(|step| step.failed.is_none())?;
         Some((step.rule.name.clone(), place(step.rule)))
     }

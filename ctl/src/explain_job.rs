@@ -213,16 +213,16 @@ fn by_claims<'p>(
     }
     let identity = Identity { admitted: claims::admitted(claims, &subject, server), answer: None };
     let proof = Proof { response: &[], identity: &identity };
-    let mut told = known(policy, &means, &proof, subject, &Variables::default(), notes);
+    let mut judged = known(policy, &means, &proof, subject, &Variables::default(), notes);
     // Nothing about a hypothetical job is certain: what else was not checked is one more
     // assumption.
     if let (ConfigResult::Undecided(unchecked), Some((rule, account, data_dir))) =
-        (&told.answer, told.admission.take())
+        (&judged.answer, judged.admission.take())
     {
-        told.notes.extend(unchecked.iter().map(|what| format!("assumed, not checked: {what}")));
-        told.answer = ConfigResult::Admitted { rule, account, data_dir };
+        judged.notes.extend(unchecked.iter().map(|what| format!("assumed, not checked: {what}")));
+        judged.answer = ConfigResult::Admitted { rule, account, data_dir };
     }
-    Ok(told)
+    Ok(judged)
 }
 
 /// Whether a token's `aud`, a string or an array of strings, contains one of these.

@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 impl Explanation<'_> {
     /// docs/nunbirdctl.md lists the fields.
     pub(crate) fn machine(&self, host: &dyn Host) -> Result<Value, CtlError> {
-        let told = self.told;
+        let judged = self.judged;
         let decided_by = self.decided_by();
-        let unchecked = match &told.answer {
+        let unchecked = match &judged.answer {
             ConfigResult::Undecided(unchecked) => unchecked.as_slice(),
             _ => &[],
         };
         let mut answer = json!({
-            "verdict": told.verdict(),
+            "verdict": judged.verdict(),
             "code": null,
             "rules": self.rules(host)?,
-            "signature": told.signature,
+            "signature": judged.signature,
             "rule": decided_by.as_ref().map(|(name, _)| name),
             "place": decided_by.as_ref().map(|(_, place)| place),
             "unchecked": unchecked,
-            "notes": told.notes,
+            "notes": judged.notes,
         });
-        let more = match &told.answer {
+        let more = match &judged.answer {
             ConfigResult::Admitted { rule, account, data_dir } => {
                 let (job, _) = self.reading.policy.job_of(rule);
                 let names: Vec<Option<String>> = account.groups.iter().map(|gid| group_name(*gid)).collect();
@@ -62,7 +62,7 @@ impl Explanation<'_> {
 
     /// Every rule that was evaluated.
     fn rules(&self, host: &dyn Host) -> Result<Vec<Value>, CtlError> {
-        let Some(course) = &self.told.course else { return Ok(Vec::new()) };
+        let Some(course) = &self.judged.course else { return Ok(Vec::new()) };
         let Some(decision) = &course.decision else { return Ok(Vec::new()) };
         let rule = |step: &nunbird_policy::Step<'_>| {
             let (predicates, account) = explain_rule(&self.reading.policy, step.rule, &course.subject, host)

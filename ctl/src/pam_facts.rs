@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_bare_star_in_the_environment_is_remarked_on() {
-        for (names, told) in [("\"*\"", true), ("\"XDG_*\"", false)] {
+        for (names, reported) in [("\"*\"", true), ("\"XDG_*\"", false)] {
             let text = format!(
                 "[[gitlab]]\nname = \"main\"\nurl = \"https://gitlab.example.org\"\naudience = \"https://x.example.org\"\n\
                  [pam]\nenvironment = [{names}]\n[[rule]]\nname = \"all\"\nrun_as = \"$user_login\"\n"
@@ -127,7 +127,7 @@ mod tests {
             let mut findings = Vec::new();
             super::inspect(&policy, &mut findings);
             let codes: Vec<_> = findings.iter().map(|finding| finding.machine()["code"].clone()).collect();
-            assert_eq!(codes.contains(&"pam-environment".into()), told, "{codes:?}");
+            assert_eq!(codes.contains(&"pam-environment".into()), reported, "{codes:?}");
         }
     }
 }

@@ -156,7 +156,7 @@ fn one(
             }
         }
     }
-    patience(custom, shutdown, &mut say);
+    check_timeouts(custom, shutdown, &mut say);
     if is_boot_verified(runner) {
         let message = "experimental.boot_verify is on, but its canary job has no user: it is \
                        refused, and the runner exits";
@@ -251,7 +251,11 @@ fn table_of<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeTable<'i>
 /// Whether a cancelled job has the time that its launcher needs, and a stopped runner the time for
 /// its jobs and their cleanup: when its time is over it exits, and leaves records, credentials and
 /// temporary files of the others.
-fn patience(custom: &DeTable<'_>, shutdown: u64, say: &mut impl FnMut(bool, &'static str, String, &str)) {
+fn check_timeouts(
+    custom: &DeTable<'_>,
+    shutdown: u64,
+    say: &mut impl FnMut(bool, &'static str, String, &str),
+) {
     let seconds = |key: &str, default| positive(custom, key).unwrap_or(default);
     let graceful = seconds("graceful_kill_timeout", DEFAULT_GRACEFUL);
     let force = seconds("force_kill_timeout", DEFAULT_FORCE);

@@ -14,7 +14,7 @@ use std::time::Duration;
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 /// The most output, in bytes: a filter of system calls is a long line.
 const MOST: usize = 256 << 10;
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Properties of a unit by name, as `systemctl show` prints them.
 pub(crate) type Properties = BTreeMap<String, String>;
@@ -38,12 +38,12 @@ pub(crate) fn show(unit: &str, names: &[&str]) -> Option<Properties> {
         .spawn()
         .ok()?;
     let pipe = PipeReader::from(OwnedFd::from(child.stdout.take()?));
-    let said = answer::read_to_end(pipe, MOST, PATIENCE);
-    if said.is_err() {
+    let output = answer::read_to_end(pipe, MOST, TIMEOUT);
+    if output.is_err() {
         let _already_ended = child.kill();
     }
     let ended = child.wait();
-    said.ok().filter(|_| ended.is_ok_and(|status| status.success())).map(|said| parse(&said))
+    output.ok().filter(|_| ended.is_ok_and(|status| status.success())).map(|output| parse(&output))
 }
 
 /// One property of a unit.
@@ -52,8 +52,8 @@ pub(crate) fn property(unit: &str, name: &str) -> Option<String> {
 }
 
 /// Lines `NAME=value`.
-pub(crate) fn parse(said: &[u8]) -> Properties {
-    let text = String::from_utf8_lossy(said);
+pub(crate) fn parse(output: &[u8]) -> Properties {
+    let text = String::from_utf8_lossy(output);
     let lines = text.lines().filter_map(|line| line.split_once('='));
     lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
 }

@@ -87,8 +87,8 @@ fn refresh_configured(configuration: &Path, only: &[String]) -> Result<(), KeysE
     if troubles.is_empty() { Ok(()) } else { Err(KeysError::new(troubles.join("\nerror: "))) }
 }
 
-fn refresh(server: &Server, keys_dir: &Path, patience: Duration) -> Result<(), KeysError> {
-    fetch::jwks(server, patience).and_then(|text| store_keys(server, &server.url, &text, keys_dir, false))
+fn refresh(server: &Server, keys_dir: &Path, timeout: Duration) -> Result<(), KeysError> {
+    fetch::jwks(server, timeout).and_then(|text| store_keys(server, &server.url, &text, keys_dir, false))
 }
 
 impl Pin {

@@ -48,8 +48,8 @@ struct Discovery {
 /// # Errors
 /// If either response does not arrive in time, complete and from the intended server, or if
 /// discovery names another issuer or a key set on another server.
-pub(crate) fn jwks(server: &Server, patience: Duration) -> Result<Vec<u8>, KeysError> {
-    let deadline = Instant::now() + patience;
+pub(crate) fn jwks(server: &Server, timeout: Duration) -> Result<Vec<u8>, KeysError> {
+    let deadline = Instant::now() + timeout;
     let agent = agent(&server.url, server.ca_file.as_deref())?;
     let discovery_url = format!("{}{DISCOVERY}", server.url.trim_end_matches('/'));
     let discovery = get(&agent, &discovery_url, None, deadline)?;
@@ -83,11 +83,11 @@ pub(crate) fn job(
     url: &str,
     ca_file: Option<&Path>,
     token: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<u8>, KeysError> {
     let agent = agent(url, ca_file)?;
     let url = format!("{}/api/v4/job", url.trim_end_matches('/'));
-    get(&agent, &url, Some(token), Instant::now() + patience)
+    get(&agent, &url, Some(token), Instant::now() + timeout)
 }
 
 fn agent(url: &str, ca_file: Option<&Path>) -> Result<Agent, KeysError> {

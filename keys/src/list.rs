@@ -78,10 +78,10 @@ mod tests {
 
     #[test]
     fn an_age_is_told_in_the_unit_that_fits() {
-        for (seconds, told) in
+        for (seconds, text) in
             [(0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"), (7200, "2 h ago"), (172_800, "2 d ago")]
         {
-            assert_eq!(age(1_000_000 - seconds, 1_000_000), told);
+            assert_eq!(age(1_000_000 - seconds, 1_000_000), text);
         }
         assert_eq!(age(1_000_001, 1_000_000), "0 s ago");
     }

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 fn main() -> ExitCode {
-    let patience = nunbird::Timeouts {
+    let timeouts = nunbird::Timeouts {
         grace: Duration::from_millis(1500),
         repeat: Duration::from_millis(300),
         abandon: Duration::from_secs(2),
         ..nunbird::Timeouts::default()
     };
-    nunbird::main(std::env::args_os().skip(1), patience)
+    nunbird::main(std::env::args_os().skip(1), timeouts)
 }

@@ -28,8 +28,8 @@ pub(crate) fn cleanup(handover: &Handover) -> Result<StageResult, StageError> {
 }
 
 /// Ends the processes that the job left on this host and that carry this mark.
-pub(crate) fn end_processes(mark: &Mark, patience: Timeouts) {
-    let (found, left) = mark.end(patience);
+pub(crate) fn end_processes(mark: &Mark, timeouts: Timeouts) {
+    let (found, left) = mark.end(timeouts);
     match (found, left) {
         (0, _) => {}
         (_, 0) => log_to_runner(&format!("ended {found} processes that the job left behind")),

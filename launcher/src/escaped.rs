@@ -64,15 +64,15 @@ impl Mark {
 
     /// Ends every process that carries the mark: `TERM`, a grace period, then [`Mark::kill`].
     /// Returns how many there were, and how many are left.
-    pub(crate) fn end(&self, patience: Timeouts) -> (usize, usize) {
+    pub(crate) fn end(&self, timeouts: Timeouts) -> (usize, usize) {
         let found = self.ask(None);
         if found == 0 {
             return (0, 0);
         }
-        let deadline = Instant::now() + patience.grace.min(GRACE);
+        let deadline = Instant::now() + timeouts.grace.min(GRACE);
         while self.each(|_| ()) > 0 {
             if Instant::now() >= deadline {
-                return (found, self.kill(patience.abandon));
+                return (found, self.kill(timeouts.abandon));
             }
             std::thread::sleep(LOOK);
         }

@@ -32,7 +32,7 @@ pub(crate) fn run(
     stage: &str,
     script: Option<File>,
     exit_code: Option<File>,
-    patience: Timeouts,
+    timeouts: Timeouts,
 ) -> Result<StageResult, StageError> {
     let internal = |what: &'static str| {
         move |e: io::Error| StageError::new(what, e, "run the job again, or report it to the administrators")
@@ -60,11 +60,11 @@ pub(crate) fn run(
     let (out, err) = streams.map_err(internal("cannot read the job's output"))?;
     let pid = Pid::from_raw(child.id().cast_signed());
     let mark = Mark::of(&handover.decision_id);
-    let mut supervisor = Supervisor::new(pid, mark.clone(), signals, out, err, patience);
+    let mut supervisor = Supervisor::new(pid, mark.clone(), signals, out, err, timeouts);
     let end = supervisor.run()?;
     report_losses(supervisor.losses());
     if end != JobEnd::OfItself {
-        let left = mark.kill(patience.abandon);
+        let left = mark.kill(timeouts.abandon);
         if left > 0 {
             print_message(&format!("{left} processes of the job do not end, not even by KILL"));
         }

@@ -49,10 +49,10 @@ it needs in open files; it takes no arguments.
 ";
 
 /// The whole program; `arguments` excludes the program's name.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Timeouts) -> ExitCode {
+pub fn main(arguments: impl IntoIterator<Item = OsString>, timeouts: Timeouts) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let status = match arguments.as_slice() {
-        [] => serve(patience),
+        [] => serve(timeouts),
         [only] if only == "--sudo" => sudo::serve(),
         [only] if only == "--version" => print(&format!("nunbird {}\n", env!("CARGO_PKG_VERSION"))),
         [only] if only == "--help" => print(HELP),
@@ -64,7 +64,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Timeouts) -
     ExitCode::from(status)
 }
 
-fn serve(patience: Timeouts) -> u8 {
+fn serve(timeouts: Timeouts) -> u8 {
     let inherited = match start::set_up_process().and_then(|()| Inherited::take()) {
         Ok(inherited) => inherited,
         Err(trouble) => {
@@ -73,7 +73,7 @@ fn serve(patience: Timeouts) -> u8 {
         }
     };
     let codes = inherited.handover.exit_codes;
-    match stage(inherited, patience) {
+    match stage(inherited, timeouts) {
         Ok(StageResult::Success) => 0,
         Ok(StageResult::BuildFailure) => codes.build_failure,
         Err(trouble) => {
@@ -83,7 +83,7 @@ fn serve(patience: Timeouts) -> u8 {
     }
 }
 
-fn stage(inherited: Inherited, patience: Timeouts) -> Result<StageResult, StageError> {
+fn stage(inherited: Inherited, timeouts: Timeouts) -> Result<StageResult, StageError> {
     let Inherited { handover, script, exit_code, summary } = inherited;
     start::check_identity(&handover.account)?;
     start::check_paths(&handover.workspace)?;
@@ -97,8 +97,8 @@ fn stage(inherited: Inherited, patience: Timeouts) -> Result<StageResult, StageE
             Ok(StageResult::Success)
         }
         Task::Run(stage) => match handover.batch.as_ref().filter(|batch| batch.submits(stage)) {
-            Some(batch) => nunbird_batch::run(&handover, batch, stage, script, exit_code, summary, patience),
-            None => job::run(&handover, stage, script, exit_code, patience),
+            Some(batch) => nunbird_batch::run(&handover, batch, stage, script, exit_code, summary, timeouts),
+            None => job::run(&handover, stage, script, exit_code, timeouts),
         },
         Task::Cleanup | Task::Tidy => {
             let mark = Mark::of(&handover.decision_id);
@@ -108,7 +108,7 @@ fn stage(inherited: Inherited, patience: Timeouts) -> Result<StageResult, StageE
             // would record a failure in place of a cancellation.
             cleanup::end_processes(
                 &in_allocations.map_or(mark.clone(), |name| mark.without(&name)),
-                patience,
+                timeouts,
             );
             let verdict = cleanup::cleanup(&handover);
             // Late: a scheduler that does not respond takes minutes, after which nunbird-auth ends
@@ -116,9 +116,9 @@ fn stage(inherited: Inherited, patience: Timeouts) -> Result<StageResult, StageE
             let left = handover
                 .batch
                 .as_ref()
-                .map_or(Ok(()), |batch| nunbird_batch::cleanup(&handover, batch, patience));
+                .map_or(Ok(()), |batch| nunbird_batch::cleanup(&handover, batch, timeouts));
             // Last: what the scheduler did not end, and what only appeared to be in an allocation.
-            cleanup::end_processes(&mark, patience);
+            cleanup::end_processes(&mark, timeouts);
             left.and(verdict)
         }
     }

@@ -160,8 +160,8 @@ fn a_day_in_the_queue_and_on_a_node_costs_about_a_question_a_minute_and_no_more(
         play.on(Order::Query, reported("RUNNING"));
     }
     assert!((90..=160).contains(&play.orders.len()), "{}", play.orders.len());
-    let told = play.notices.iter().filter(|notice| matches!(notice, Notice::Waits(_))).count();
-    assert_eq!(told, 1, "nothing changed, so nothing is told");
+    let reports = play.notices.iter().filter(|notice| matches!(notice, Notice::Waits(_))).count();
+    assert_eq!(reports, 1, "nothing changed, so nothing is told");
 }
 
 #[test]
@@ -251,8 +251,8 @@ fn the_user_is_told_of_a_long_silence() {
     while play.now < Duration::from_secs(300) {
         play.on(Order::Query, silent());
     }
-    let told = play.notices.iter().filter(|notice| matches!(notice, Notice::Silence(_, _))).count();
-    assert_eq!(told, 1);
+    let reports = play.notices.iter().filter(|notice| matches!(notice, Notice::Silence(_, _))).count();
+    assert_eq!(reports, 1);
 }
 
 /// A scheduler whose queue does not list ended jobs, and whose commands take ids.

@@ -14,9 +14,9 @@ fn a_submission_that_fails_again_and_again_is_told_though_the_queue_answers() {
         play.on(Order::Find, CommandResult::Absent);
         play.on(Order::Find, CommandResult::Absent);
     }
-    let told =
+    let reports =
         |notice: &Notice| matches!(notice, Notice::Silence(_, text) if text.contains("Unable to contact"));
-    assert_eq!(play.notices.iter().filter(|notice| told(notice)).count(), 1, "{:?}", play.notices);
+    assert_eq!(play.notices.iter().filter(|notice| reports(notice)).count(), 1, "{:?}", play.notices);
     // Attempts become rarer, too.
     assert!(play.counted(Order::Submit) < 20, "{}", play.counted(Order::Submit));
     play.on(Order::Submit, CommandResult::Id("7".to_owned()));
