@@ -37,7 +37,7 @@ impl Machine<'_> {
             }
             (Order::Limits, _) => self.limits_left = 0,
             (Order::Submit, CommandResult::Impossible(text)) => {
-                self.outcome = Some(StageOutcome::Impossible(text))
+                self.outcome = Some(StageOutcome::Impossible(text));
             }
             (Order::Submit, CommandResult::Later(text)) => {
                 self.submission = Submission::Intended;
@@ -55,7 +55,7 @@ impl Machine<'_> {
             }
             (Order::Submit, CommandResult::Faulty(text)) => self.outcome = Some(StageOutcome::Faulty(text)),
             (Order::Submit, CommandResult::Rejected(text)) => {
-                self.outcome = Some(StageOutcome::Rejected(text))
+                self.outcome = Some(StageOutcome::Rejected(text));
             }
             (Order::Signal | Order::Cancel | Order::Kill, result) => {
                 if let Some(cancel) = &mut self.cancel {
@@ -68,14 +68,14 @@ impl Machine<'_> {
             }
             (order, CommandResult::Row(row)) => self.on_row(now, order, row),
             (Order::Detail, CommandResult::Absent | CommandResult::Disabled | CommandResult::Done) => {
-                self.detailed = true
+                self.detailed = true;
             }
             (Order::Accounting, CommandResult::Disabled) => self.no_accounting = true,
             (Order::Accounting, CommandResult::Absent) if self.accounting_lags(now) => {
                 self.pace.after(now, ASK_AGAIN);
             }
             (Order::Accounting, CommandResult::Absent) if self.reported_end.is_some() => {
-                self.in_accounting = true
+                self.in_accounting = true;
             }
             (order, CommandResult::Absent) => self.is_absent(now, order),
             (Order::Submit, CommandResult::Unclear(text)) => {
