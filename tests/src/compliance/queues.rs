@@ -9,7 +9,7 @@ pub(super) const CASES: &[Case] = &[
     case("a job that can never start is cancelled with the reason", too_much),
     case("an argument that Nunbird sets itself is refused", owned),
     case("a request beyond the site's bounds is refused", bounds),
-    case("a longer time than the site gives is cut, and told", cut),
+    case("a longer time than the site allows is reduced and reported", cut),
 ];
 
 fn held(cluster: &dyn Cluster) -> Possible<()> {
@@ -64,6 +64,6 @@ fn cut(cluster: &dyn Cluster) -> Possible<()> {
     job.batch().rules.most_time = Some(60);
     let ended = job.run("sleep 300");
     users_failure(&ended, "1");
-    assert!(ended.err.contains("2:00") || ended.err.contains("cut"), "{}", ended.err);
+    assert!(ended.err.contains("2:00") || ended.err.contains("reduced"), "{}", ended.err);
     Ok(())
 }
