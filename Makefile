@@ -7,22 +7,22 @@ DENY_VERSION = 0.20.2
 MUTANTS_VERSION = 27.1.0
 PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-keys -p nunbird-limits -p nunbird-session -p nunbird-validate -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
-# Every check and test that is left out, one a line: skip/src/lib.rs.
+# The list of skipped checks and tests, one per line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
 .PHONY: help demo check test test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
-	@echo "make check    format, lints and the tests that need no root, in less than two minutes once all is built"
+	@echo "make check    format, lints and the tests that need no root, in less than two minutes after the first build"
 	@echo "make test     install what the tests need, then run every check and every test (root)"
 	@echo "make test-host  the long suite on booted hosts: a thousand jobs, a virtual machine with cgroup 2 (root)"
-	@echo "make test-scheduler SCHEDULER=fake-pbs  run the compliance suite before one scheduler; before those of make test without SCHEDULER (root)"
-	@echo "make test-schedulers  the same before every one, also the Slurm and HTCondor of newer Debian releases (root)"
-	@echo "make fuzz     let libFuzzer try everything that meets bytes of strangers (FUZZ_SECONDS=60 each)"
+	@echo "make test-scheduler SCHEDULER=fake-pbs  run the compliance suite with one scheduler; without SCHEDULER, with those of make test (root)"
+	@echo "make test-schedulers  the same with all of them, including the Slurm and HTCondor of newer Debian releases (root)"
+	@echo "make fuzz     run libFuzzer on all parsers of untrusted bytes (FUZZ_SECONDS=60 each)"
 	@echo "make mutants  change the code in one place at a time and see which tests notice (hours; MUTANTS=\"drop token\")"
 	@echo "make bench    measure start-up time and memory against named peers"
-	@echo "make transcripts  write what strace sees of the privileged program into docs/transcripts.md (root)"
+	@echo "make transcripts  write the system calls of the privileged program into docs/transcripts.md (root)"
 	@echo "make manual   write man pages and completions of nunbirdctl into packaging/"
 	@echo "make rpm      build both RPMs"
 
@@ -48,7 +48,7 @@ $(TOOLS)/bin/cargo-mutants:
 programs: setup
 	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS)
 
-# All eight programs, for an installation by hand. `make test` takes the nunbird-compliance that cargo builds for the
+# All nine programs, for a manual installation. `make test` uses the nunbird-compliance that cargo builds for the
 # tests, and before they run: the tests on booted hosts install the package.
 SUITE = suite
 suite: programs
@@ -62,8 +62,8 @@ lint: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
 
-# Advisories need the public advisory database; where it is out of reach the other three checks still run,
-# and the list of what was left out says so.
+# Advisories need the public advisory database; if it is unreachable the other three checks still run,
+# and the list of skipped checks contains it.
 deny: $(TOOLS)/bin/cargo-deny | no-skips
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 	@$(TOOLS)/bin/cargo-deny --locked check advisories 2>/tmp/nunbird-advisories.log \
@@ -78,7 +78,7 @@ deny: $(TOOLS)/bin/cargo-deny | no-skips
 # Tests of one program at once. Most of them wait, for a limit of time, a scheduler or a boot; two programs never run at once.
 TEST_THREADS ?= $(shell echo $$((3 * $$(nproc))))
 
-# For the time between two commits. Without root the few tests of these programs that need it are left out, and listed.
+# For use before each commit. Without root the few tests of these programs that need it are skipped, and listed.
 check: export NUNBIRD_TESTS_ALLOW_SKIP = 1
 check: no-skips
 	$(CARGO) fmt --all --check
@@ -107,13 +107,13 @@ test-host: no-skips programs
 
 # The compliance suite: one table of schedulers and cases. SCHEDULER is `slurm`, `gridengine` or `fake-NAME`, or one of
 # a newer Debian release, from a tree that is made once: `slurm-trixie`, `slurm-sid`, `htcondor-trixie`. Each is a
-# cluster of its own (root). Before a site's scheduler the same cases run by nunbird-compliance.
+# separate cluster (root). nunbird-compliance runs the same cases with a site's scheduler.
 SCHEDULER ?= usual
 test-scheduler: setup
 	$(CARGO) build --locked --quiet --profile staging -p nunbird
 	SCHEDULER=$(SCHEDULER) $(CARGO) test --locked --quiet -p nunbird-tests --test compliance
 
-# Every one of them. What Debian's unstable release has changes by itself, so this is no part of `make test`.
+# All of them. Debian's unstable release changes by itself, so this is not a part of `make test`.
 test-schedulers:
 	@$(MAKE) --no-print-directory test-scheduler SCHEDULER=every
 
@@ -122,7 +122,7 @@ bench: setup
 	$(CARGO) build --locked --quiet --release -p nunbird-tests --bins
 	NUNBIRD_BIN_DIR=$(CURDIR)/target/release $(CARGO) run --locked --quiet --release -p nunbird-benches
 
-# What strace sees, into docs/transcripts.md; a test compares its numbers with the programs.
+# System calls by strace, into docs/transcripts.md; a test compares its numbers with the programs.
 transcripts: programs
 	$(CARGO) build --locked --quiet -p nunbird-tests --bins
 	$(CARGO) run --locked --quiet -p nunbird-tests --bin nunbird-transcripts -- docs/transcripts.md

@@ -1,7 +1,8 @@
-//! The agent: a POSIX shell script, made for one submission, that the scheduler runs instead of the stage's.
+//! The agent: a POSIX shell script, generated for one submission, that the scheduler runs in place
+//! of the stage's script.
 //!
-//! It is what the scheduler copies, so it holds no secret; the stage's script, which does, lies in the account's
-//! private directory until the agent removes it.
+//! The scheduler copies the agent into its own spool, so the agent holds no secret. The stage's
+//! script does; it stays in the account's private directory until the agent removes it.
 
 use super::session_variables::of_host;
 use super::words::{is_name, quoted};
@@ -15,11 +16,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 const TEMPLATE: &str = include_str!("agent.sh");
-/// On the script's first line, so that line numbers stay: says that the script has begun.
+/// Prepended to the script's first line, so that line numbers do not change: reports that the
+/// script has begun.
 pub(crate) const BEGIN: &[u8] = b"printf s >&4; exec 4>&-; ";
 
-/// For a scheduler that signals the first process of a job alone. timeout(1) from GNU coreutils passes HUP, INT, QUIT and TERM on to its
-/// process group; a shell cannot: what it runs behind `&`, to be free for traps, ignores INT and QUIT for good (POSIX, 2.11).
+/// For a scheduler that signals only the first process of a job. timeout(1) from GNU coreutils
+/// passes HUP, INT, QUIT and TERM on to its process group. The shell cannot: a command that it
+/// starts with `&`, which it needs to stay free for traps, ignores INT and QUIT for its lifetime
+/// (POSIX, 2.11).
 const FORWARD: &str = r#"
 case $1 in
   forwarded) ;;
@@ -33,15 +37,17 @@ esac
 pub(crate) struct AgentVariables {
     pub(crate) id: Option<String>,
     pub(crate) nodes: Option<String>,
-    /// What the name of the job's control group begins with; the id follows.
+    /// Prefix of the name of the job's control group; the id follows.
     pub(crate) cgroup: Option<String>,
-    /// Whether other numbers than 0 and 1 mean something to the scheduler, such as "run it again".
+    /// Whether the scheduler interprets exit codes other than 0 and 1, for instance as "run it
+    /// again".
     pub(crate) plain_exit: bool,
-    /// Whether the scheduler signals the job's first process alone, so that the agent has to pass signals on.
+    /// Whether the scheduler signals only the job's first process, so that the agent has to forward
+    /// signals.
     pub(crate) signals_first_process: bool,
 }
 
-/// The agent's text, for the stage whose files are in `directory`.
+/// The agent's text for the stage whose files are in `directory`.
 pub(crate) fn text(
     handover: &Handover,
     batch: &Batch,
@@ -54,7 +60,8 @@ pub(crate) fn text(
     let of_host: BTreeMap<&str, &str> = of_host(handover, batch).collect();
     for (name, value) in &of_host {
         if is_name(name.as_bytes()) {
-            // Some schedulers pass the environment of their commands on; others set the same name anew for the job.
+            // Some schedulers pass the environment of their commands on to the job; others set the
+            // same names anew.
             let value = quoted(OsStr::new(value));
             writeln!(exports, "[ \"${{{name}-}}\" != {value} ] || unset {name}").unwrap_or_default();
         }
@@ -64,7 +71,8 @@ pub(crate) fn text(
         .into_iter()
         .filter(|(name, _)| !name.to_str().is_some_and(|name| of_host.contains_key(name)))
     {
-        // A name that is no shell name cannot be exported; execve(2) would have passed it on.
+        // A name that is not a shell identifier cannot be exported, although execve(2) would have
+        // passed it on.
         if is_name(name.as_bytes()) {
             let name = name.to_string_lossy();
             writeln!(exports, "export {name}={}", quoted(&value)).unwrap_or_default();
@@ -87,14 +95,15 @@ pub(crate) fn text(
         ("@WORK@", quoted(handover.workspace.builds_dir.as_os_str())),
         ("@SHELL@", shell(handover, stage, directory)),
         ("@CGROUP@", cgroup),
-        // Of the session, not of the scheduler, whose daemons have their own.
+        // These come from the session, not from the scheduler, whose daemons have an environment of
+        // their own.
         ("@UMASK@", format!("{:04o}", handover.umask.unwrap_or(0o022) & 0o777)),
         ("@EXIT@", exit.to_owned()),
         ("@FORWARD@", if variables.signals_first_process { FORWARD } else { "" }.to_owned()),
         ("@EXPORTS@", exports),
     ];
     let mut text = TEMPLATE.to_owned();
-    // The exports come last, so that nothing in a value is taken for a placeholder.
+    // The exports are substituted last, so that nothing in a value is taken for a placeholder.
     for (name, value) in values {
         text = text.replace(name, &value);
     }

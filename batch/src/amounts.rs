@@ -6,9 +6,9 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// A time limit in seconds. A shape is letters for units and what stands between the numbers: `m:s`, `d-h:m:s`;
-/// `units` is a number with its unit, such as `1.5h` (RFC 23 of Flux). `Some(None)`: without limit, which 0 means
-/// to most schedulers.
+/// A time limit in seconds. A shape consists of letters for units and the separators between the
+/// numbers: `m:s`, `d-h:m:s`; `units` is a number with its unit, such as `1.5h` (RFC 23 of Flux).
+/// `Some(None)` means no limit, which most schedulers write as 0.
 pub(crate) fn seconds(text: &str, shapes: &[impl AsRef<str>]) -> Option<Option<u64>> {
     if matches!(text.to_ascii_lowercase().as_str(), "unlimited" | "infinite" | "infinity" | "inf" | "-1") {
         return Some(None);
@@ -50,7 +50,7 @@ fn with_unit(text: &str) -> Option<u64> {
         _ => return None,
     };
     let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-    // Three digits are enough: what is cut off is less than a limit can be exact.
+    // Three digits are enough: the rest is below the resolution of a limit.
     let part: String = part.chars().chain("000".chars()).take(3).collect();
     let amount = number(whole)?.checked_mul(1000)?.checked_add(number(&part)?)?;
     Some(amount.checked_mul(thousandths)?.div_ceil(1_000_000))
@@ -62,20 +62,21 @@ pub(crate) fn time(seconds: u64) -> String {
     format!("{days}-{:02}:{:02}:{:02}", rest / HOUR, rest % HOUR / MINUTE, rest % MINUTE)
 }
 
-/// A time in all its forms, by the names that they have in descriptions.
+/// A time in all its forms, by their names in descriptions.
 pub(crate) fn forms(seconds: u64) -> BTreeMap<&'static str, String> {
     let (minutes, hours) = (seconds / MINUTE, seconds / HOUR);
     BTreeMap::from([
         ("time", time(seconds)),
         ("hms", format!("{hours}:{:02}:{:02}", minutes % 60, seconds % 60)),
-        // 0 would be none at all.
+        // 0 would mean no limit.
         ("minutes", minutes.max(1).to_string()),
         ("seconds", seconds.to_string()),
         ("fsd", format!("{seconds}s")),
     ])
 }
 
-/// The most nodes of `4`, `2-4`, `1,3`, `2k`, or the sum of `2:ncpus=4+n7`, where a name is one node.
+/// The largest number of nodes in `4`, `2-4`, `1,3`, `2k`, or the sum of `2:ncpus=4+n7`, where a
+/// name counts as one node.
 pub(crate) fn nodes(text: &str) -> Option<u64> {
     if text.contains([':', '+', '=']) {
         return text.split('+').map(chunk).try_fold(0_u64, |sum, chunk| sum.checked_add(chunk?));
@@ -97,8 +98,8 @@ fn chunk(text: &str) -> Option<u64> {
     number(first)
 }
 
-/// Memory in MiB. `unit` is that of a number without one: `B`, `K`, `M` or `G`; anything else where such
-/// a number says nothing.
+/// Memory in MiB. `unit` is the unit of a number without one: `B`, `K`, `M` or `G`; with any other
+/// value, a number without a unit is not accepted.
 pub(crate) fn mebibytes(text: &str, unit: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));

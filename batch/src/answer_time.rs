@@ -1,18 +1,20 @@
 //! How long a command of the scheduler may take.
 //!
-//! A controller that hangs is no different from one that is away, but each command waits for it. So a question gets little time, as
-//! long as the scheduler is not known to be slow, and now and then more, for one that is.
+//! A controller that hangs is no different from one that is unreachable, but each command waits for
+//! it. So a query gets a short timeout as long as the scheduler is not known to be slow, and now
+//! and then a longer one in case it is.
 
-use super::news::Order;
+use super::messages::Order;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(30);
-/// A submission that is cut off may have been accepted, and has to be looked for.
+/// The timeout of a submission. One that is cut off may have been accepted, and has to be looked
+/// up.
 const SUBMISSION: Duration = Duration::from_secs(60);
-/// A question may take this many times as long as the last one that was answered.
+/// The timeout of a query is this multiple of the time that the last answered one took.
 const SLACK: u32 = 4;
-/// Of so many questions in a row without an answer, the last one gets more time.
+/// After this many queries in a row without an answer, the last of them gets a longer timeout.
 const ROUND: u32 = 3;
 
 #[derive(Debug)]
@@ -26,7 +28,7 @@ impl AnswerTime {
         AnswerTime { usual: SHORT, unanswered: 0 }
     }
 
-    /// The most that this command may take now.
+    /// The timeout of this command now.
     pub(crate) fn of(&self, order: Order) -> Duration {
         match order {
             Order::Submit => SUBMISSION,
@@ -35,7 +37,8 @@ impl AnswerTime {
         }
     }
 
-    /// A command other than a submission took so long to end by itself, or did not.
+    /// Records that a command other than a submission ended by itself after this time, or was
+    /// killed.
     pub(crate) fn took(&mut self, time: Option<Duration>) {
         match time {
             Some(time) => {
@@ -50,7 +53,7 @@ impl AnswerTime {
 #[cfg(test)]
 mod tests {
     use super::{AnswerTime, LONG, SHORT, SUBMISSION};
-    use crate::news::Order;
+    use crate::messages::Order;
     use std::time::Duration;
 
     #[test]

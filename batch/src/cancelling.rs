@@ -1,41 +1,44 @@
-//! Ending a job: a signal, time to act on it, the scheduler's cancel, its kill, and the end seen.
+//! Ends a job: a signal, a grace period, the scheduler's cancel command, its kill command, and the
+//! wait for the confirmed end.
 //!
-//! gitlab-runner waits at most 300 seconds for a stage that it has cancelled before it starts the cleanup beside
-//! it, so everything here is over well before. The cleanup goes on where this ended.
+//! gitlab-runner waits at most 300 seconds for a cancelled stage before it starts the cleanup
+//! beside it, so the sequence here takes well below that. The cleanup continues where it stopped.
 
 use super::description::Description;
-use super::news::Order;
-use super::outcome::Why;
+use super::messages::Order;
+use super::outcome::CancelReason;
 use std::time::Duration;
 
-/// From the scheduler's cancel to its kill: sites give a job 30 seconds after TERM (Slurm's `KillWait`).
+/// From the scheduler's cancel command to its kill command: sites give a job 30 seconds after TERM
+/// (Slurm's `KillWait`).
 const BEFORE_KILL: Duration = Duration::from_secs(40);
-/// From the request to leaving the rest to the cleanup.
+/// From the request until the rest is left to the cleanup.
 const GIVE_UP: Duration = Duration::from_secs(180);
-/// Policies allow less, in either dialect. A longer grace from anywhere would leave the scheduler's cancel and kill, and
-/// their repetition while it is out of reach, no time before [`GIVE_UP`].
+/// The longest grace period. Policies allow less, in either dialect; a longer one would leave the
+/// cancel and kill commands, and their repetition while the scheduler is unreachable, no time
+/// before [`GIVE_UP`].
 const LONGEST_GRACE: Duration = Duration::from_secs(120);
 const HURRIED_KILL: Duration = Duration::from_secs(5);
-/// From a command that failed to the next try, twice as long after each failure.
+/// From a command that failed to the next attempt; doubled after each failure.
 const RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(16);
 
 #[derive(Debug)]
 pub(crate) struct Cancel {
-    pub(crate) why: Why,
+    pub(crate) why: CancelReason,
     asked: Duration,
     hurried: bool,
     signalled: bool,
     cancelled: Option<Duration>,
     killed: bool,
-    /// Not before this: the last command failed.
+    /// The earliest time of the next command, after one that failed.
     not_before: Duration,
-    /// The pause after the next failure.
+    /// The delay after the next failure.
     retry: Duration,
 }
 
 impl Cancel {
-    pub(crate) fn new(now: Duration, why: Why) -> Self {
+    pub(crate) fn new(now: Duration, why: CancelReason) -> Self {
         Cancel {
             why,
             asked: now,
@@ -48,7 +51,7 @@ impl Cancel {
         }
     }
 
-    /// Asked again: no more grace.
+    /// A second request: no more grace.
     pub(crate) fn hurry(&mut self, now: Duration) {
         self.hurried = true;
         self.not_before = now;
@@ -59,7 +62,7 @@ impl Cancel {
         now >= self.asked + GIVE_UP
     }
 
-    /// When something is due.
+    /// When the next command is due.
     pub(crate) fn due(&self, grace: Duration) -> Duration {
         let step = match self.cancelled {
             None if !self.signalled || self.hurried => self.asked,
@@ -102,7 +105,8 @@ impl Cancel {
 
     pub(crate) fn answered(&mut self, now: Duration, order: Order, done: bool) {
         if !done {
-            // The scheduler is out of reach: the same again. A signal that did not arrive is not worth it.
+            // The scheduler is unreachable: repeat the same command. A signal that could not be
+            // delivered is not repeated.
             self.killed = self.killed && order != Order::Kill;
             self.not_before = now + self.retry;
             self.retry = (self.retry * 2).min(LONGEST_RETRY);
@@ -128,11 +132,12 @@ mod tests {
     use super::*;
     use crate::description::slurm;
 
-    /// What is ordered and when, in seconds from the request, where each command is done at once.
+    /// The orders and their times, in seconds from the request, if each command completes at once.
     fn orders(grace: u64, runs: bool) -> Vec<(Order, u64)> {
         let (slurm, grace) = (slurm(), Duration::from_secs(grace));
         let asked = Duration::from_secs(1000);
-        let (mut cancel, mut now, mut orders) = (Cancel::new(asked, Why::Asked), asked, Vec::new());
+        let (mut cancel, mut now, mut orders) =
+            (Cancel::new(asked, CancelReason::Requested), asked, Vec::new());
         while !cancel.given_up(now) {
             match cancel.order(now, grace, runs, &slurm) {
                 Some(order) => {
@@ -158,7 +163,8 @@ mod tests {
     #[test]
     fn a_scheduler_that_is_away_is_asked_ever_more_seldom_and_at_once_when_it_is_back() {
         let (slurm, asked) = (slurm(), Duration::from_secs(1000));
-        let (mut cancel, mut now, mut times) = (Cancel::new(asked, Why::Asked), asked, Vec::new());
+        let (mut cancel, mut now, mut times) =
+            (Cancel::new(asked, CancelReason::Requested), asked, Vec::new());
         while !cancel.given_up(now) {
             if let Some(order) = cancel.order(now, Duration::ZERO, false, &slurm) {
                 assert_eq!(order, Order::Cancel);

@@ -1,7 +1,8 @@
-//! One command of the scheduler: started, given a time to end, its answer collected.
+//! One command of the scheduler: starts it, limits its time and collects its output.
 //!
-//! It runs in a session of its own, so that a signal of the runner to our process group does not cut a submission
-//! in two, and dies with us, so that a submission which nobody waits for does not come late.
+//! It runs in its own session, so that a signal from the runner to our process group does not
+//! interrupt a submission, and is killed when this process dies, so that a submission that nothing
+//! waits for does not arrive late.
 
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -15,23 +16,24 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// More than a queue says about one user: ten thousand jobs are a mebibyte.
+/// Bound on the output. More than a queue lists for one user: ten thousand jobs take about a
+/// mebibyte.
 const LONGEST_ANSWER: u64 = 32 << 20;
 
-/// What a question may still take when a cancel waits behind it.
+/// Time left to a query when a cancel waits for it.
 const HURRIED: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct CommandLine {
     pub(crate) words: Vec<String>,
-    /// Standard input; nothing where none.
+    /// Standard input; empty if `None`.
     pub(crate) input: Option<String>,
 }
 
-/// A command at work.
+/// A running command.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningCommand {
     child: Child,
     out: File,
     err: File,
@@ -42,16 +44,16 @@ pub(crate) struct Running {
 
 /// How it ended.
 #[derive(Debug)]
-pub(crate) struct Said {
-    /// None when it had to be killed, or said more than anybody can have asked for.
+pub(crate) struct CommandOutput {
+    /// `None` if it was killed, or printed more than the bound on output.
     pub(crate) status: Option<ExitStatus>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Running {
+impl RunningCommand {
     pub(crate) fn start(
-        call: &Call,
+        call: &CommandLine,
         bin: Option<&Path>,
         environment: &[(OsString, OsString)],
         time: Duration,
@@ -64,7 +66,7 @@ impl Running {
         let (out, err) = (memory()?, memory()?);
         command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
         if let Some(bin) = bin.filter(|_| program.starts_with('/')) {
-            // A script of the site's, which calls the scheduler's commands itself.
+            // A site's wrapper script, which calls the scheduler's commands itself.
             let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
             let mut all = bin.as_os_str().to_owned();
             if let Some(more) = path.filter(|path| !path.is_empty()) {
@@ -80,21 +82,21 @@ impl Running {
         command.stdout(out.try_clone()?).stderr(err.try_clone()?);
         let child = job_command::spawn(command, &[])?;
         let begun = Instant::now();
-        Ok(Running { child, out, err, begun, deadline: begun + time, late: false })
+        Ok(RunningCommand { child, out, err, begun, deadline: begun + time, late: false })
     }
 
-    /// Since its start.
+    /// Time since its start.
     pub(crate) fn age(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// There is something more urgent to do than to wait for it.
+    /// Shortens the time left, because something more urgent waits.
     pub(crate) fn hurry(&mut self) {
         self.deadline = self.deadline.min(self.begun + HURRIED);
     }
 
-    /// What it said, once it has ended. One that takes too long is killed.
-    pub(crate) fn ended(&mut self) -> io::Result<Option<Said>> {
+    /// The result once it has ended. A command that exceeds its time is killed.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<CommandOutput>> {
         let Some(status) = self.child.try_wait()? else {
             if Instant::now() >= self.deadline {
                 self.late = true;
@@ -105,21 +107,21 @@ impl Running {
         };
         let whole = self.out.metadata()?.len() <= LONGEST_ANSWER;
         let status = (whole && !self.late).then_some(status);
-        Ok(Some(Said { status, out: text(&mut self.out)?, err: text(&mut self.err)? }))
+        Ok(Some(CommandOutput { status, out: text(&mut self.out)?, err: text(&mut self.err)? }))
     }
 
-    /// When it will have taken too long.
+    /// When its time is over.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 }
 
-/// A file, so that nobody has to read while it writes.
+/// An anonymous file for output, so that nothing has to read while the command writes.
 fn memory() -> Result<File, Errno> {
     memfd_create(c"nunbird-answer", MFdFlags::MFD_CLOEXEC).map(File::from)
 }
 
-/// Standard input that is all there from the beginning, whether or not the command reads it.
+/// Standard input that is complete from the beginning, whether or not the command reads it.
 fn input(text: &str) -> io::Result<File> {
     let mut file = memory()?;
     file.write_all(text.as_bytes())?;
@@ -136,21 +138,21 @@ fn text(file: &mut File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Call, Running, Said};
+    use super::{CommandLine, CommandOutput, RunningCommand};
     use std::time::{Duration, Instant};
 
-    fn said(words: &[&str], time: Duration) -> Said {
-        told(words, None, time)
+    fn output(words: &[&str], time: Duration) -> CommandOutput {
+        run_to_end(words, None, time)
     }
 
-    fn told(words: &[&str], input: Option<&str>, time: Duration) -> Said {
+    fn run_to_end(words: &[&str], input: Option<&str>, time: Duration) -> CommandOutput {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        let call = Call { words, input: input.map(str::to_owned) };
-        let mut running = Running::start(&call, Some("/bin".as_ref()), &[], time).expect("start");
+        let call = CommandLine { words, input: input.map(str::to_owned) };
+        let mut running = RunningCommand::start(&call, Some("/bin".as_ref()), &[], time).expect("start");
         let end = Instant::now() + Duration::from_secs(10);
         loop {
-            if let Some(said) = running.ended().expect("wait") {
-                return said;
+            if let Some(output) = running.ended().expect("wait") {
+                return output;
             }
             assert!(Instant::now() < end, "it does not end");
             std::thread::yield_now();
@@ -159,9 +161,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_collected_with_its_status() {
-        let said = said(&["sh", "-c", "echo a; echo b >&2; exit 3"], Duration::from_secs(5));
-        assert_eq!((said.out.as_str(), said.err.as_str()), ("a\n", "b\n"));
-        assert_eq!(said.status.and_then(|status| status.code()), Some(3));
+        let output = output(&["sh", "-c", "echo a; echo b >&2; exit 3"], Duration::from_secs(5));
+        assert_eq!((output.out.as_str(), output.err.as_str()), ("a\n", "b\n"));
+        assert_eq!(output.status.and_then(|status| status.code()), Some(3));
     }
 
     #[test]
@@ -173,47 +175,48 @@ mod tests {
             .expect("its mode");
         let words = ["/bin/sh", "-c", "pjstat"].map(str::to_owned).to_vec();
         let environment = [("PATH".into(), "/usr/bin:/bin".into())];
-        let call = Call { words, input: None };
+        let call = CommandLine { words, input: None };
         let mut running =
-            Running::start(&call, Some(bin.path()), &environment, Duration::from_secs(600)).expect("start");
-        let said = loop {
-            if let Some(said) = running.ended().expect("wait") {
-                break said;
+            RunningCommand::start(&call, Some(bin.path()), &environment, Duration::from_secs(600))
+                .expect("start");
+        let output = loop {
+            if let Some(output) = running.ended().expect("wait") {
+                break output;
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        assert_eq!(said.out, "found\n", "{}", said.err);
+        assert_eq!(output.out, "found\n", "{}", output.err);
     }
 
     #[test]
     fn a_question_that_a_cancel_waits_for_is_cut_short() {
         let words = ["sleep", "600"].map(str::to_owned).to_vec();
-        let call = Call { words, input: None };
-        let mut running =
-            Running::start(&call, Some("/bin".as_ref()), &[], Duration::from_secs(600)).expect("start");
+        let call = CommandLine { words, input: None };
+        let mut running = RunningCommand::start(&call, Some("/bin".as_ref()), &[], Duration::from_secs(600))
+            .expect("start");
         running.hurry();
-        let said = loop {
-            if let Some(said) = running.ended().expect("wait") {
-                break said;
+        let output = loop {
+            if let Some(output) = running.ended().expect("wait") {
+                break output;
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        assert!(said.status.is_none());
+        assert!(output.status.is_none());
     }
 
     #[test]
     fn a_command_reads_its_input_and_without_one_finds_none() {
         let time = Duration::from_secs(5);
         let long = "a line\n".repeat(100_000);
-        assert_eq!(told(&["cat"], Some(&long), time).out, long);
-        assert_eq!(told(&["cat"], None, time).out, "");
+        assert_eq!(run_to_end(&["cat"], Some(&long), time).out, long);
+        assert_eq!(run_to_end(&["cat"], None, time).out, "");
     }
 
     #[test]
     fn a_command_that_does_not_end_is_killed_with_its_children_and_says_nothing() {
         let begin = Instant::now();
-        let said = said(&["sh", "-c", "sleep 20 & wait"], Duration::from_millis(50));
-        assert!(said.status.is_none());
+        let output = output(&["sh", "-c", "sleep 20 & wait"], Duration::from_millis(50));
+        assert!(output.status.is_none());
         assert!(begin.elapsed() < Duration::from_secs(5));
     }
 }

@@ -1,6 +1,7 @@
 //! Copies of a batch job's files for its user: `COPY_SCHEDULER_LOGS`, as Jacamar CI has it.
 //!
-//! Everything happens as the user, in a directory that the user names. Trouble with it is told and fails nothing.
+//! Everything happens as the user, in a directory that the user names. A failure is reported and
+//! does not fail the stage.
 
 use super::stage::{Stage, open_file};
 use nunbird_handover::{Account, Untrusted};
@@ -9,10 +10,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The stage's files that hold what the job and the scheduler said.
+/// The stage's files with the output of the job and of the scheduler.
 const FILES: [&str; 3] = ["out", "err", "log"];
 
-/// Copies the stage's files to `<directory>/<tag>.<file>`. Gives what to tell the user.
+/// Copies the stage's files to `<directory>/<tag>.<file>`. Returns the message for the user.
 pub(super) fn copy(directory: &str, account: &Account, stage: &Stage, tag: &str) -> String {
     let shown = Untrusted(directory);
     match place(directory, account).and_then(|place| copy_to(&place, stage.path(), tag)) {
@@ -21,7 +22,7 @@ pub(super) fn copy(directory: &str, account: &Account, stage: &Stage, tag: &str)
     }
 }
 
-/// `$HOME` and `$USER` are not GitLab's variables, and users are used to writing them.
+/// `$HOME` and `$USER` are not GitLab variables, but users write them from habit.
 fn place(directory: &str, account: &Account) -> io::Result<PathBuf> {
     let home = account.home.to_string_lossy();
     let text = directory.replace("${HOME}", "$HOME").replace("${USER}", "$USER");
@@ -29,7 +30,7 @@ fn place(directory: &str, account: &Account) -> io::Result<PathBuf> {
     if place.is_absolute() { Ok(place) } else { Err(io::Error::other("write an absolute path")) }
 }
 
-/// A link that somebody has put in the place of a copy is not followed.
+/// Does not follow a link that was put in the place of a copy.
 fn copy_to(place: &Path, stage: &Path, tag: &str) -> io::Result<()> {
     fs::create_dir_all(place)?;
     for name in FILES {
@@ -37,7 +38,7 @@ fn copy_to(place: &Path, stage: &Path, tag: &str) -> io::Result<()> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             other => other?,
         };
-        // As long as it is now: something that the job left may write on.
+        // Up to its present length: a process that the job left behind may still write to it.
         let mut from = from.metadata().map(|now| from.take(now.len()))?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);

@@ -1,7 +1,9 @@
-//! A scheduler, as data: its commands, how their answers read, its words for states, its options.
+//! A scheduler, described as data: its commands, how to parse their output, its names for states,
+//! its options.
 //!
-//! The built-in schedulers and those of a site are the same thing: a TOML text (docs/schedulers.md). A command is
-//! a list of words with placeholders and never passes through a shell, so no value of a user can become syntax.
+//! The built-in schedulers and those of a site have the same form: a TOML text
+//! (docs/schedulers.md). A command is a list of words with placeholders and never passes through a
+//! shell, so a user's value cannot become syntax.
 
 use super::agent::AgentVariables;
 use super::options::Options;
@@ -29,38 +31,38 @@ const DESCRIPTIONS: [&str; SCHEDULERS.len()] = [
     include_str!("schedulers/htcondor.toml"),
 ];
 
-/// How one scheduler is spoken to.
+/// How to use one scheduler.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description {
     /// Its name in messages.
     pub(crate) title: String,
-    /// Whether its answers about the queue leave ended jobs out. Then a job's own record, and that the queue has it no
-    /// more, are the two witnesses of its end.
+    /// Whether its query of the queue leaves out ended jobs. Then the end of a job takes two
+    /// witnesses: the job's own record, and its absence from the queue.
     #[serde(default)]
     pub(crate) forgets: bool,
-    /// Set for its commands.
+    /// Environment variables set for its commands.
     #[serde(default)]
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) submit: Submit,
-    /// About one id.
+    /// Query by id.
     pub(crate) query: Query,
-    /// About one tag; `query` where it goes by the tag already.
+    /// Query by tag; unset if `query` already goes by the tag.
     find: Option<Query>,
-    /// About all jobs of the account. Where it is given, the account's launchers on a host share its answers, and it takes
-    /// the place of the two above.
+    /// Query of all jobs of the account. If set, it replaces the two above, and the account's
+    /// launchers on a host share its result.
     pub(crate) many: Option<Query>,
-    /// What is known about jobs that left the queue.
+    /// Query of jobs that have left the queue.
     pub(crate) accounting: Option<Query>,
-    /// More about a job that ended without a word of its own.
+    /// Further details on a job that ended without a reported state.
     pub(crate) detail: Option<Query>,
-    /// The longest time limits.
+    /// Query of the longest time limits.
     pub(crate) limits: Option<Query>,
     /// Sends a signal to all processes of a running job.
     pub(crate) signal: Option<Action>,
-    /// Takes a job out of the queue or ends it.
+    /// Removes a job from the queue or ends it.
     pub(crate) cancel: Action,
-    /// Ends a job that does not end.
+    /// Kills a job that has not ended.
     pub(crate) kill: Option<Action>,
     states: States,
     #[serde(default)]
@@ -78,42 +80,46 @@ pub(crate) struct Description {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Submit {
     pub(crate) command: Vec<String>,
-    /// What the command reads from standard input; nothing where none.
+    /// Standard input of the command; empty if `None`.
     pub(crate) input: Option<String>,
-    /// The longest name of a job, in bytes.
+    /// The longest job name, in bytes.
     pub(crate) longest_name: Option<usize>,
-    /// Whether a name begins with a letter.
+    /// Whether a job name must begin with a letter.
     #[serde(default)]
     pub(crate) letter_first: bool,
-    /// The arguments that set the time limit, from `{time}` (`d-hh:mm:ss`), `{hms}`, `{minutes}` or `{seconds}`.
+    /// Arguments that set the time limit, from `{time}` (`d-hh:mm:ss`), `{hms}`, `{minutes}` or
+    /// `{seconds}`.
     #[serde(default)]
     pub(crate) time: Vec<String>,
-    /// The arguments that keep a job within `{nodes}` nodes, where the site bounds them and nobody said how many: tasks and
-    /// lists of nodes ask for more than one as well.
+    /// Arguments that keep a job within `{nodes}` nodes, used if the site limits them and no
+    /// argument sets a number of nodes: a number of tasks or a node list can ask for more than one
+    /// as well.
     #[serde(default)]
     pub(crate) nodes: Vec<String>,
-    /// The arguments for a job's size where nobody set one and the scheduler has no default.
+    /// Arguments for a job's size, used if none was given and the scheduler has no default.
     #[serde(default)]
     pub(crate) size: Vec<String>,
-    /// Finds the id in a line of standard output: group `id`.
+    /// Matches the id in a line of standard output: group `id`.
     pub(crate) id: Pattern,
-    /// In the output of a failed command: it may have been accepted, or may be accepted later.
+    /// Matches the output of a failed command whose job may have been accepted, or may be accepted
+    /// later.
     #[serde(default)]
     pub(crate) unclear: Vec<Pattern>,
-    /// The same: refused, because the account has as many jobs as it may have at once.
+    /// Matches the output of a command refused because the account has reached its limit of jobs.
     #[serde(default)]
     pub(crate) later: Vec<Pattern>,
-    /// The same: refused, for trouble that is the scheduler's own.
+    /// Matches the output of a command that failed because of a fault of the scheduler.
     #[serde(default)]
     pub(crate) faulty: Vec<Pattern>,
-    /// In the output of a failed command: this release lacks one of the command's own options, and took no job.
+    /// Matches the output of a failed command if this release lacks one of the command's own
+    /// options, and accepted no job.
     #[serde(default)]
     disabled: Vec<Pattern>,
-    /// The command without them.
+    /// The command without these options.
     then: Option<OtherSubmit>,
 }
 
-/// A second form of the command that submits.
+/// A second form of the submit command.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OtherSubmit {
@@ -129,18 +135,18 @@ impl Submit {
         }
     }
 
-    /// Whether a failed command of the first form leaves the second one to try.
-    pub(crate) fn has_other_form(&self, said: &str) -> bool {
-        self.then.is_some() && self.disabled.iter().any(|pattern| pattern.0.is_match(said))
+    /// Whether a failed command of the first form is repeated in the second form.
+    pub(crate) fn has_other_form(&self, output: &str) -> bool {
+        self.then.is_some() && self.disabled.iter().any(|pattern| pattern.0.is_match(output))
     }
 }
 
-/// A command that does something to a job.
+/// A command that acts on a job.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Action {
     pub(crate) command: Vec<String>,
-    /// In the output of a failed command: there is nothing left to act on.
+    /// Matches the output of a failed command if there is nothing left to act on.
     #[serde(default)]
     pub(crate) absent: Vec<Pattern>,
 }
@@ -164,21 +170,22 @@ struct States {
     infeasible: Vec<String>,
 }
 
-/// Why a job waits, where waiting will not do.
+/// Reasons of a waiting job that will not go away by waiting.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Reasons {
-    /// It can never start as it was asked for.
+    /// The job can never start as requested.
     pub(crate) never: Vec<Whole>,
-    /// Those of `never` that a shorter time limit would cure, or none.
+    /// Those of `never` that a shorter time limit would resolve; `None` if there are none.
     pub(crate) time_limit: Vec<Whole>,
-    /// The scheduler failed to start it and will not try again.
+    /// The scheduler failed to start the job and will not try again.
     pub(crate) broken: Vec<Whole>,
-    /// Somebody holds it.
+    /// The job is held.
     pub(crate) held: Vec<Whole>,
 }
 
-/// What the scheduler itself writes into the job's log, where that alone has the cause of an end.
+/// Patterns for lines that the scheduler writes into the job's log, used if they alone contain the
+/// cause of an end.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LogLines {
@@ -186,14 +193,14 @@ pub(crate) struct LogLines {
 }
 
 impl LogLines {
-    /// Whether the scheduler says that it ended the job for its memory.
-    pub(crate) fn says_out_of_memory(&self, log: &str) -> bool {
+    /// Whether the scheduler reports that it ended the job for its memory use.
+    pub(crate) fn reports_out_of_memory(&self, log: &str) -> bool {
         self.out_of_memory.iter().any(|pattern| pattern.0.is_match(log))
     }
 }
 
 impl Description {
-    /// The description that the site names or gives. The error says what is wrong with it.
+    /// The description that the site names or supplies. The error describes what is wrong with it.
     pub(crate) fn of(scheduler: &Scheduler) -> Result<Self, String> {
         match scheduler {
             Scheduler::Named(name) => {
@@ -207,12 +214,12 @@ impl Description {
         }
     }
 
-    /// Reads a description. The error says what is wrong and where.
+    /// Parses a description. The error describes what is wrong and where.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|e| e.to_string())
     }
 
-    /// Whether a job can be ended by its tag, before its id is known.
+    /// Whether a job can be cancelled by its tag, before its id is known.
     pub(crate) fn cancels_by_tag(&self) -> bool {
         !self.cancel.command.iter().any(|word| word.contains("{id}"))
     }
@@ -221,7 +228,7 @@ impl Description {
         self.find.as_ref().unwrap_or(&self.query)
     }
 
-    /// What a word of the scheduler means.
+    /// The state that one of the scheduler's names stands for.
     pub(crate) fn state(&self, word: &str) -> State {
         let states = &self.states;
         let table = [
@@ -245,13 +252,14 @@ impl Description {
     }
 }
 
-/// The text of a site's description. It names the programs that run as the user, so nobody else may have written it.
+/// The text of a site's description. It names programs that run as the user, so only root may be
+/// able to write it.
 fn site_file(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let meta = file.metadata()?;
     let owners = [0, nix::unistd::geteuid().as_raw()];
     if !meta.is_file() || !owners.contains(&meta.uid()) || meta.mode() & 0o022 != 0 {
-        return Err(io::Error::other("it must be a file of root's that nobody else may write"));
+        return Err(io::Error::other("it must be owned by root and not writable by anybody else"));
     }
     let mut text = String::new();
     file.by_ref().take(MOST).read_to_string(&mut text)?;

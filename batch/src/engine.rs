@@ -1,29 +1,30 @@
-//! The loop around a submitted stage: files, commands, signals and output become news for the [`Machine`], and its
-//! orders become commands.
+//! The event loop around a submitted stage: files, commands, signals and output become events for
+//! the [`Machine`], and its orders become commands.
 //!
-//! Everything arrives at one poll(2). Nothing in the loop waits elsewhere: a stage can be cancelled while the
-//! scheduler does not answer and while nobody reads the output.
+//! Everything arrives at one poll(2), and nothing in the loop blocks elsewhere: a stage can be
+//! cancelled while the scheduler does not respond and while nothing reads the output.
 //!
-//! Where the description has a command for all jobs of an account, the questions about one job are answered from
-//! its answer: by what another launcher has just asked, or by asking for all. A launcher that must know how things
-//! are now accepts only a question that began after it wanted to know.
+//! If the description has a command that lists all jobs of an account, queries about one job are
+//! answered from its result: either the result that another launcher has just stored, or one of our
+//! own. A launcher that needs the current state accepts only a query that began after the need
+//! arose.
 
 use super::answer_time::AnswerTime;
-use super::asking::Asking;
-use super::command::Running;
+use super::command::RunningCommand;
 use super::follow::{Passed, Tail};
 use super::log::Log;
 use super::machine::Machine;
-use super::news::{Answer, Event, Order, Output};
-use super::outcome::Outcome;
+use super::messages::{CommandResult, Event, Order, Output};
+use super::outcome::StageOutcome;
+use super::query_state::QueryState;
 use super::record::{Began, Record, Refused};
-use super::shared::{self, Moment, Shared, Turn, now};
+use super::shared::{self, Moment, QueryLock, Shared, now};
 use super::stage::{Intent, Stage};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nunbird_handover::Summary;
-use nunbird_stage::Trouble;
+use nunbird_stage::StageError;
 use nunbird_stage::signals::Signals;
 use std::ffi::OsString;
 use std::fs;
@@ -32,22 +33,23 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often files are looked at where no event comes: on file systems that other hosts write to.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long to wait for another launcher's question: a little longer than a question may take.
-const OTHERS: Duration = Duration::from_secs(35);
-/// The same for a launcher in doubt, which may have a job to end.
-const OTHERS_IN_DOUBT: Duration = Duration::from_secs(5);
+/// How often files are checked when no inotify event comes: on file systems that other hosts write
+/// to.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait for another launcher's query: a little longer than a query may take.
+const SHARED_QUERY: Duration = Duration::from_secs(35);
+/// The same for a launcher that needs the current state, because it may have a job to end.
+const SHARED_QUERY_FRESH: Duration = Duration::from_secs(5);
 
 /// What one stage needs to run.
 pub(crate) struct Engine<'a> {
     pub(crate) stage: &'a Stage,
     pub(crate) intent: &'a Intent,
     pub(crate) machine: Machine<'a>,
-    pub(crate) asking: Asking<'a>,
+    pub(crate) queries: QueryState<'a>,
     pub(crate) bin: Option<PathBuf>,
     pub(crate) environment: Vec<(OsString, OsString)>,
-    /// Seconds that the CI job still has, for a time limit that nobody set; none where somebody did.
+    /// Seconds left to the CI job, for a time limit that nothing else set; `None` if one is set.
     pub(crate) remaining: Option<u64>,
     /// The time limit that this launcher chose, in seconds.
     pub(crate) chosen_limit: Option<u64>,
@@ -59,60 +61,64 @@ pub(crate) struct Engine<'a> {
     pub(crate) clock: Instant,
     pub(crate) answer_time: AnswerTime,
     pub(crate) watch: Option<Inotify>,
-    /// The watch on `out`.
+    /// The inotify watch on `out`.
     pub(crate) output_watch: Option<WatchDescriptor>,
-    /// The watch on the directory of answers that are shared.
+    /// The inotify watch on the directory of shared query results.
     pub(crate) shared_watch: Option<WatchDescriptor>,
-    pub(crate) command: Option<Asked>,
-    /// None where every launcher asks for itself.
+    pub(crate) command: Option<StartedCommand>,
+    /// `None` if every launcher runs its own queries.
     pub(crate) shared: Option<Shared>,
-    /// The order that another launcher's question may answer.
-    pub(crate) waiting: Option<Waiting>,
-    /// When anything but output was last heard of the job.
-    pub(crate) news: Moment,
-    /// The id that the stage's files have.
-    pub(crate) kept: Option<String>,
+    /// The order that another launcher's query may answer.
+    pub(crate) pending_query: Option<PendingQuery>,
+    /// When the last event of the job other than output arrived.
+    pub(crate) last_event: Moment,
+    /// The id that is stored in the stage's files.
+    pub(crate) stored_id: Option<String>,
     pub(crate) log_size: Option<u64>,
-    pub(crate) looked: Option<Instant>,
-    pub(crate) asked: Option<Instant>,
-    /// A second request to cancel within this time is the same one.
+    pub(crate) checked: Option<Instant>,
+    pub(crate) cancel_requested: Option<Instant>,
+    /// A second request to cancel within this time counts as the same one.
     pub(crate) repeat: Duration,
 }
 
-/// An order that waits for another launcher's answer.
+/// An order that waits for another launcher's query.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiting {
+pub(crate) struct PendingQuery {
     pub(crate) order: Order,
-    /// The oldest question whose answer will do.
+    /// The earliest start of a query whose result is accepted.
     since: Moment,
     until: Moment,
 }
 
-/// A command at work.
+/// A running command.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct StartedCommand {
     pub(crate) order: Order,
-    pub(crate) running: Running,
-    /// It asks about all jobs of the account, since then.
+    pub(crate) running: RunningCommand,
+    /// Set if it lists all jobs of the account: when it began.
     pub(crate) for_all: Option<Moment>,
 }
 
 impl Engine<'_> {
-    /// Comes back when the stage's end is known and its output is passed on.
-    pub(crate) fn run(&mut self) -> Result<Outcome, Trouble> {
+    /// Returns when the stage's end is known and its output is passed on.
+    pub(crate) fn run(&mut self) -> Result<StageOutcome, StageError> {
         self.watch = self.watched();
         let failed = |e: Errno| {
-            Trouble::new("cannot watch the job", e, "run the job again, or tell the administrators")
+            StageError::new(
+                "cannot wait for events of the job",
+                e,
+                "run the job again, or report it to the administrators",
+            )
         };
         loop {
-            self.look();
-            self.collect();
-            self.keep_id()?;
-            self.pass_on();
+            self.check_files();
+            self.collect_output();
+            self.store_id()?;
+            self.pass_output_on();
             while let Some(order) = self.machine.next(self.now()) {
                 self.start(order);
             }
-            self.tell();
+            self.log_notices();
             if let Some(outcome) = self.machine.outcome()
                 && self.command.is_none()
             {
@@ -122,8 +128,8 @@ impl Engine<'_> {
         }
     }
 
-    /// What became of the stage, for the audit.
-    pub(crate) fn summary(&self, outcome: &Outcome) -> Summary {
+    /// The result of the stage, for the audit.
+    pub(crate) fn summary(&self, outcome: &StageOutcome) -> Summary {
         let machine = &self.machine;
         let seconds = |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).ok();
         Summary {
@@ -136,11 +142,11 @@ impl Engine<'_> {
         }
     }
 
-    /// Writes what is left to say, as long as somebody reads.
-    pub(crate) fn finish(&mut self, text: &str, patience: Duration) {
+    /// Writes the remaining log lines, as long as the runner reads them.
+    pub(crate) fn finish(&mut self, text: &str, timeout: Duration) {
         self.log.close(&mut self.tails[1]);
-        self.tails[1].say(text);
-        let end = Instant::now() + patience;
+        self.tails[1].add_text(text);
+        let end = Instant::now() + timeout;
         while self.tails[1].fill() && Instant::now() < end {
             let mut fds = [PollFd::new(self.tails[1].sink(), PollFlags::POLLOUT)];
             if matches!(poll(&mut fds, PollTimeout::from(200_u8)), Ok(1..)) {
@@ -154,12 +160,12 @@ impl Engine<'_> {
     }
 
     fn watched(&mut self) -> Option<Inotify> {
-        // A host that has no watches left is served by looking every second.
+        // If the host has no inotify watches left, files are checked every second.
         let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         watch.add_watch(self.stage.path(), AddWatchFlags::IN_MOVED_TO).ok()?;
         for name in ["out", "err", "log"] {
             let added = watch.add_watch(&self.stage.path().join(name), AddWatchFlags::IN_MODIFY);
-            // A file that has gone is found again by looking.
+            // A file that was removed and made again is found at the next check.
             if let (Ok(added), "out") = (added, name) {
                 self.output_watch = Some(added);
             }
@@ -173,150 +179,150 @@ impl Engine<'_> {
     fn event(&mut self, event: Event) {
         let now = self.now();
         if !matches!(event, Event::Output(_)) {
-            self.news = shared::now();
+            self.last_event = shared::now();
         }
-        self.machine.take(now, event);
+        self.machine.handle(now, event);
     }
 
-    /// Looks at the agent's files, when something moved or a second has passed.
-    fn look(&mut self) {
+    /// Checks the agent's files, after an inotify event or when a second has passed.
+    fn check_files(&mut self) {
         let events = self.watch.as_ref().and_then(|watch| watch.read_events().ok()).unwrap_or_default();
-        let due = self.looked.is_none_or(|at| at.elapsed() >= LOOK);
+        let due = self.checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL);
         if events.is_empty() && !due {
             return;
         }
         if due {
-            self.looked = Some(Instant::now());
-            // A network file system forgets what it remembers of missing files when the directory is opened.
+            self.checked = Some(Instant::now());
+            // A network file system drops its cached negative lookups when the directory is opened.
             drop(fs::read_dir(self.stage.path()));
         }
         for tail in &mut self.tails {
-            tail.stir(due);
+            tail.reopen_if_grown(due);
         }
-        // Much output is no reason to look at the other files as often.
+        // Much output is no reason to check the other files equally often.
         let other = [self.output_watch, self.shared_watch];
         if due || events.iter().any(|event| !other.contains(&Some(event.wd))) {
-            self.look_at_records();
+            self.check_records();
         }
         if due || events.iter().any(|event| Some(event.wd) == self.shared_watch) {
-            self.take_turn();
+            self.poll_shared_query();
         }
     }
 
-    fn look_at_records(&mut self) {
+    fn check_records(&mut self) {
         let nonce = &self.intent.nonce;
         if self.machine.began.is_none()
-            && let Some(began) = self.stage.told("began").and_then(|text| Began::parse(&text, nonce))
+            && let Some(began) = self.stage.read_text("began").and_then(|text| Began::parse(&text, nonce))
         {
             self.event(Event::Began(began));
         }
         let nonce = &self.intent.nonce;
-        if let Some(refused) = self.stage.told("refused").and_then(|text| Refused::parse(&text, nonce)) {
+        if let Some(refused) = self.stage.read_text("refused").and_then(|text| Refused::parse(&text, nonce)) {
             self.event(Event::Refused(refused));
         }
         let nonce = &self.intent.nonce;
         if self.machine.record.is_none()
-            && let Some(record) = self.stage.told("record").and_then(|text| Record::parse(&text, nonce))
+            && let Some(record) = self.stage.read_text("record").and_then(|text| Record::parse(&text, nonce))
         {
             self.event(Event::Recorded(record));
         }
-        // None when somebody removed it, which is news as well.
+        // `None` if the file was removed, which is an event as well.
         let size = fs::metadata(self.stage.path().join("log")).ok().map(|log| log.len());
         if size != self.log_size {
             self.log_size = size;
             if self.machine.record.is_none() {
-                self.event(Event::Stirred);
+                self.event(Event::LogGrew);
             }
         }
     }
 
-    /// Takes the answer of the command that has ended.
-    fn collect(&mut self) {
-        let Some(Asked { order, running, for_all }) = &mut self.command else { return };
+    /// Takes the result of the command that has ended.
+    fn collect_output(&mut self) {
+        let Some(StartedCommand { order, running, for_all }) = &mut self.command else { return };
         let (order, for_all) = (*order, *for_all);
-        let said = match running.ended() {
+        let output = match running.ended() {
             Ok(None) => return,
-            Ok(Some(said)) => Ok(said),
+            Ok(Some(output)) => Ok(output),
             Err(e) => Err(e),
         };
-        if let (Ok(said), true) = (&said, order != Order::Submit) {
-            self.answer_time.took(said.status.is_some().then(|| running.age()));
+        if let (Ok(output), true) = (&output, order != Order::Submit) {
+            self.answer_time.took(output.status.is_some().then(|| running.age()));
         }
         self.command = None;
         if let (Some(asked), Some(shared)) = (for_all, &mut self.shared) {
-            match &said {
-                Ok(said) => shared.keep(asked, said),
-                Err(_) => shared.leave(),
+            match &output {
+                Ok(output) => shared.store(asked, output),
+                Err(_) => shared.release(),
             }
         }
-        let answer = match said {
-            Ok(said) if for_all.is_some() => self.asking.answer_about_all(&said),
-            Ok(said) => {
+        let result = match output {
+            Ok(output) if for_all.is_some() => self.queries.result_for_all_jobs(&output),
+            Ok(output) => {
                 if order == Order::Limits {
-                    self.limit(&said.out);
+                    self.limit(&output.out);
                 }
-                self.asking.answer(order, &said)
+                self.queries.result(order, &output)
             }
-            Err(e) => Answer::Unclear(e.to_string()),
+            Err(e) => CommandResult::Unclear(e.to_string()),
         };
-        self.hear(order, answer);
+        self.on_result(order, result);
     }
 
-    /// An answer is news, unless there is another command to ask first.
-    fn hear(&mut self, order: Order, answer: Answer) {
-        match self.asking.settle(order, answer) {
-            Some(answer) => self.event(Event::Answer(order, answer)),
+    /// Passes the result on as an event, unless another command of the same query must run first.
+    fn on_result(&mut self, order: Order, result: CommandResult) {
+        match self.queries.finish_query(order, result) {
+            Some(result) => self.event(Event::CommandResult(order, result)),
             None => self.start(order),
         }
     }
 
-    fn keep_id(&mut self) -> Result<(), Trouble> {
-        if self.machine.id != self.kept {
-            self.kept.clone_from(&self.machine.id);
-            self.stage.keep("job", &self.kept)?;
+    fn store_id(&mut self) -> Result<(), StageError> {
+        if self.machine.id != self.stored_id {
+            self.stored_id.clone_from(&self.machine.id);
+            self.stage.store("job", &self.stored_id)?;
         }
         Ok(())
     }
 
-    /// What the CI job still has, but no more than the partition gives, becomes the time limit.
+    /// Sets the time limit: the CI job's remaining time, but no more than the partition allows.
     fn limit(&mut self, out: &str) {
         let Some(remaining) = self.remaining.take() else { return };
-        let longest = self.asking.longest(self.partition.as_deref(), out);
+        let longest = self.queries.longest(self.partition.as_deref(), out);
         let seconds = (remaining.min(longest.unwrap_or(u64::MAX)) / 60 * 60).max(60);
-        let arguments = self.asking.time_limit(seconds);
+        let arguments = self.queries.time_limit(seconds);
         self.log.remark(&mut self.tails[1], &super::log::time_limit(seconds, longest == Some(seconds)));
-        self.asking.arguments.extend(arguments);
+        self.queries.arguments.extend(arguments);
         self.chosen_limit = Some(seconds);
     }
 
     fn start(&mut self, order: Order) {
         if order == Order::Submit && self.remaining.is_some() {
-            // The scheduler did not tell its limits; ours stands alone.
+            // The scheduler did not report its limits; ours applies alone.
             self.limit("");
         }
-        if !self.ask_together(order) {
-            self.run_alone(order);
+        if !self.use_shared_query(order) {
+            self.run_own_command(order);
         }
     }
 
     /// Runs the order's own command.
-    fn run_alone(&mut self, order: Order) {
-        let Some(call) = self.asking.call(order, self.machine.id.as_deref()) else {
-            return self.hear(order, Answer::Disabled);
+    fn run_own_command(&mut self, order: Order) {
+        let Some(call) = self.queries.command(order, self.machine.id.as_deref()) else {
+            return self.on_result(order, CommandResult::Disabled);
         };
         let time = self.answer_time.of(order);
-        match Running::start(&call, self.bin.as_deref(), &self.environment, time) {
-            Ok(running) => self.command = Some(Asked { order, running, for_all: None }),
-            Err(e) => self.could_not_start(order, &call.words, &e),
+        match RunningCommand::start(&call, self.bin.as_deref(), &self.environment, time) {
+            Ok(running) => self.command = Some(StartedCommand { order, running, for_all: None }),
+            Err(e) => self.on_start_failure(order, &call.words, &e),
         }
     }
 
-    fn could_not_start(&mut self, order: Order, words: &[String], error: &io::Error) {
-        let answer = self.asking.missing(order, words, error);
-        self.hear(order, answer);
+    fn on_start_failure(&mut self, order: Order, words: &[String], error: &io::Error) {
+        let result = self.queries.not_started(order, words, error);
+        self.on_result(order, result);
     }
 
-    fn pass_on(&mut self) {
+    fn pass_output_on(&mut self) {
         let expected = self.machine.record.as_ref().map(|record| record.bytes);
         let mut all = Output::All;
         for (tail, stream) in self.tails.iter_mut().zip(0..) {
@@ -330,7 +336,7 @@ impl Engine<'_> {
         self.event(Event::Output(all));
     }
 
-    fn tell(&mut self) {
+    fn log_notices(&mut self) {
         for notice in self.machine.notices() {
             self.log.notice(&mut self.tails[1], &notice, self.machine.id.as_deref());
         }
@@ -358,26 +364,26 @@ impl Engine<'_> {
             }
         }
         if self.signals.request()?.is_some() {
-            self.asked_to_cancel();
+            self.on_cancel_request();
         }
         Ok(())
     }
 
-    fn asked_to_cancel(&mut self) {
-        self.stop_waiting();
-        if let Some(Asked { order, running, .. }) = &mut self.command
+    fn on_cancel_request(&mut self) {
+        self.drop_pending_query();
+        if let Some(StartedCommand { order, running, .. }) = &mut self.command
             && !matches!(order, Order::Submit | Order::Signal | Order::Cancel | Order::Kill)
         {
             running.hurry();
         }
-        match self.asked {
+        match self.cancel_requested {
             None => {
-                self.asked = Some(Instant::now());
-                self.log.remark(&mut self.tails[1], "cancelled: the scheduler's job is being ended");
+                self.cancel_requested = Some(Instant::now());
+                self.log.remark(&mut self.tails[1], "cancelled: ending the scheduler's job");
                 self.event(Event::Cancel(false));
             }
             Some(at) if at.elapsed() >= self.repeat => {
-                self.log.remark(&mut self.tails[1], "cancelled again: the scheduler's job is being killed");
+                self.log.remark(&mut self.tails[1], "cancelled again: killing the scheduler's job");
                 self.event(Event::Cancel(true));
             }
             Some(_) => {}
@@ -386,82 +392,85 @@ impl Engine<'_> {
 
     fn timeout(&self) -> PollTimeout {
         let now = Instant::now();
-        let look = self.looked.map_or(now, |at| at + LOOK);
+        let look = self.checked.map_or(now, |at| at + CHECK_INTERVAL);
         let command = self.command.as_ref().map(|asked| asked.running.deadline());
-        let wake = self.machine.wake(self.now()).map(|at| self.clock + at);
+        let wake = self.machine.next_wakeup(self.now()).map(|at| self.clock + at);
         let due = [Some(look), command, wake].into_iter().flatten().min().unwrap_or(look);
         let wait = due.saturating_duration_since(now) + Duration::from_millis(1);
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
 
-    /// Whether this order may be answered by a question about all jobs; if so it is under way.
-    fn ask_together(&mut self, order: Order) -> bool {
+    /// Tries to answer this order by a query of all jobs; true if such a query is under way.
+    fn use_shared_query(&mut self, order: Order) -> bool {
         if self.shared.is_none() || !matches!(order, Order::Query | Order::Find) {
             return false;
         }
         let now = now();
-        let (since, patience) = match order {
-            // In the second half of the time since the last news.
-            Order::Query if !self.machine.doubts() => (self.news + now.saturating_sub(self.news) / 2, OTHERS),
-            _ => (now, OTHERS_IN_DOUBT),
+        let (since, timeout) = match order {
+            // In the second half of the time since the last event.
+            Order::Query if !self.machine.needs_fresh_state() => {
+                (self.last_event + now.saturating_sub(self.last_event) / 2, SHARED_QUERY)
+            }
+            _ => (now, SHARED_QUERY_FRESH),
         };
-        self.waiting = Some(Waiting { order, since, until: now + patience });
-        self.take_turn();
+        self.pending_query = Some(PendingQuery { order, since, until: now + timeout });
+        self.poll_shared_query();
         true
     }
 
-    /// Takes another's answer, or the turn to ask, when there is one to take.
-    fn take_turn(&mut self) {
-        let Some(waiting) = self.waiting else { return };
-        if self.take_answer(waiting) {
+    /// Takes another launcher's result, or the lock to run a query, if one of them is available.
+    fn poll_shared_query(&mut self) {
+        let Some(pending_query) = self.pending_query else { return };
+        if self.take_shared_result(pending_query) {
             return;
         }
         let Some(shared) = &mut self.shared else { return };
-        match shared.turn() {
-            Turn::Theirs if now() < waiting.until => {}
+        match shared.try_lock() {
+            QueryLock::HeldByOther if now() < pending_query.until => {}
             // A stopped process must not block the others.
-            Turn::Theirs | Turn::Alone => {
-                self.waiting = None;
-                self.run_alone(waiting.order);
+            QueryLock::HeldByOther | QueryLock::Unavailable => {
+                self.pending_query = None;
+                self.run_own_command(pending_query.order);
             }
-            // The one before may have answered between our look and its end.
-            Turn::Ours if self.take_answer(waiting) => self.leave_turn(),
-            Turn::Ours => self.ask_for_all(waiting.order),
+            // The previous holder may have stored a result between our check and its release of the
+            // lock.
+            QueryLock::Acquired if self.take_shared_result(pending_query) => self.release_query_lock(),
+            QueryLock::Acquired => self.query_all_jobs(pending_query.order),
         }
     }
 
-    /// Forgets the question that waits for another's answer: there is something better to do.
-    fn stop_waiting(&mut self) {
-        if self.waiting.take().is_some() {
-            self.machine.withdraw();
+    /// Drops the order that waits for another launcher's query: something more urgent is due.
+    fn drop_pending_query(&mut self) {
+        if self.pending_query.take().is_some() {
+            self.machine.withdraw_order();
         }
     }
 
-    fn take_answer(&mut self, waiting: Waiting) -> bool {
-        let said = self.shared.as_ref().and_then(|shared| shared.answer(waiting.since));
-        let Some(said) = said else { return false };
-        self.waiting = None;
-        let answer = self.asking.answer_about_all(&said);
-        self.event(Event::Answer(waiting.order, answer));
+    fn take_shared_result(&mut self, pending_query: PendingQuery) -> bool {
+        let output = self.shared.as_ref().and_then(|shared| shared.result(pending_query.since));
+        let Some(output) = output else { return false };
+        self.pending_query = None;
+        let result = self.queries.result_for_all_jobs(&output);
+        self.event(Event::CommandResult(pending_query.order, result));
         true
     }
 
-    fn leave_turn(&mut self) {
+    fn release_query_lock(&mut self) {
         if let Some(shared) = &mut self.shared {
-            shared.leave();
+            shared.release();
         }
     }
 
-    fn ask_for_all(&mut self, order: Order) {
-        self.waiting = None;
-        let Some(call) = self.asking.call_about_all() else { return self.run_alone(order) };
+    fn query_all_jobs(&mut self, order: Order) {
+        self.pending_query = None;
+        let Some(call) = self.queries.command_for_all_jobs() else { return self.run_own_command(order) };
         let at = now();
         let time = self.answer_time.of(order);
-        match Running::start(&call, self.bin.as_deref(), &self.environment, time) {
-            Ok(running) => self.command = Some(Asked { order, running, for_all: Some(at) }),
+        match RunningCommand::start(&call, self.bin.as_deref(), &self.environment, time) {
+            Ok(running) => self.command = Some(StartedCommand { order, running, for_all: Some(at) }),
             Err(e) => {
-                self.leave_turn();
-                self.could_not_start(order, &call.words, &e);
+                self.release_query_lock();
+                self.on_start_failure(order, &call.words, &e);
             }
         }
     }

@@ -1,9 +1,11 @@
-//! The job's output on its way from files to the runner: every byte once, in order, as soon as it is there.
+//! Passes the job's output from files on to the runner: every byte once, in order, as soon as it is
+//! available.
 //!
-//! The files may grow on another host, so nothing but reading tells how far they are; inotify(7) only says when
-//! to look. How much was passed on is kept in a file beside them, for a launcher that comes after this one.
+//! The files may grow on another host, so only reading shows their length; inotify(7) is just a
+//! hint when to read. The number of bytes passed on is kept in a file beside them, for a launcher
+//! that continues after this one.
 
-use super::news::Output;
+use super::messages::Output;
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::write;
@@ -15,7 +17,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const CHUNK: usize = 128 * 1024;
-/// After `POLLOUT` a pipe takes this much without blocking (pipe(7)).
+/// After `POLLOUT` a pipe accepts this much without blocking (pipe(7)).
 const AT_ONCE: usize = libc::PIPE_BUF;
 
 /// How many bytes of both streams were passed on.
@@ -56,11 +58,11 @@ pub(crate) struct Tail<'fd> {
     passed: u64,
     pending: Vec<u8>,
     written: usize,
-    /// Whether `pending` is ours and not the file's.
+    /// Whether `pending` holds our own text and not the file's.
     own: bool,
-    /// Lines of ours that wait for the file's bytes to be out.
+    /// Our own lines that wait until the file's bytes are written.
     lines: Vec<u8>,
-    /// Whether they have waited for the end of a line already.
+    /// Whether they have already waited for the end of a line.
     put_off: bool,
     in_line: bool,
     at_end: bool,
@@ -68,7 +70,7 @@ pub(crate) struct Tail<'fd> {
 }
 
 impl<'fd> Tail<'fd> {
-    /// Follows the file from where the last launcher stopped.
+    /// Follows the file from where the previous launcher stopped.
     pub(crate) fn new(path: PathBuf, number: u64, sink: BorrowedFd<'fd>, passed: u64) -> Self {
         Tail {
             path,
@@ -88,26 +90,27 @@ impl<'fd> Tail<'fd> {
         }
     }
 
-    /// Somebody may have written. A file system that is shared shows news to who opens a file anew.
-    pub(crate) fn stir(&mut self, anew: bool) {
+    /// The file may have grown. A shared file system shows new data only to a process that opens
+    /// the file again.
+    pub(crate) fn reopen_if_grown(&mut self, anew: bool) {
         self.at_end = false;
         if anew {
             self.file = None;
         }
     }
 
-    /// Adds text of ours behind what was read so far.
-    pub(crate) fn say(&mut self, text: &str) {
+    /// Appends our own text behind what was read so far.
+    pub(crate) fn add_text(&mut self, text: &str) {
         self.lines.extend_from_slice(text.as_bytes());
     }
 
-    /// Fills up; true when there is something to write.
+    /// Reads more; true if there is something to write.
     pub(crate) fn fill(&mut self) -> bool {
         if self.has_pending() {
             return true;
         }
         let waits = !self.lines.is_empty();
-        // A line of the script's that is being read comes to its end first, if that is near.
+        // A partial line of the script is completed first, if its end arrives soon.
         if waits && self.in_line && !self.put_off && !self.at_end {
             self.put_off = true;
             self.pull();
@@ -126,13 +129,13 @@ impl<'fd> Tail<'fd> {
         self.has_pending()
     }
 
-    /// Leaves what is behind the first `kept` bytes in the file.
+    /// Drops everything behind the first `kept` bytes of the file from `pending`.
     fn unread(&mut self, kept: usize) {
         self.read -= (self.pending.len() - kept) as u64;
         self.pending.truncate(kept);
     }
 
-    /// Writes what the sink takes now; poll(2) has said that it takes something.
+    /// Writes what the sink accepts now; poll(2) has reported that it accepts something.
     pub(crate) fn push(&mut self, passed: &Passed) {
         let rest = &self.pending[self.written..];
         let done = match (&self.loss, write(self.sink, &rest[..rest.len().min(AT_ONCE)])) {
@@ -150,7 +153,7 @@ impl<'fd> Tail<'fd> {
             if let Some(loss) = &mut self.loss {
                 loss.bytes += done;
             }
-            // A launcher after this one would repeat some bytes; that is no reason to stop here.
+            // The next launcher would repeat some bytes; that is no reason to stop here.
             let _ = passed.set(self.number, self.passed);
         }
         if !self.has_pending() {
@@ -166,7 +169,7 @@ impl<'fd> Tail<'fd> {
         self.sink
     }
 
-    /// How far this stream is. `expected` counts its bytes, where the record does.
+    /// The state of this stream. `expected` is its length according to the record, if there is one.
     pub(crate) fn progress(&self, expected: Option<u64>) -> Output {
         if self.has_pending() || !self.lines.is_empty() || !self.at_end {
             Output::Flowing
@@ -177,7 +180,7 @@ impl<'fd> Tail<'fd> {
         }
     }
 
-    /// What the runner's side did not take.
+    /// The output that the runner's side did not accept.
     pub(crate) fn loss(&self) -> Option<Loss> {
         self.loss
     }
@@ -199,7 +202,7 @@ impl<'fd> Tail<'fd> {
             return;
         };
         self.pending.resize(CHUNK, 0);
-        // An error is no end: the next look may read on.
+        // An error is not the end of the file: the next attempt may succeed.
         let n = file.read_at(&mut self.pending, self.read).unwrap_or(0);
         self.pending.truncate(n);
         self.read += n as u64;
@@ -210,7 +213,7 @@ impl<'fd> Tail<'fd> {
 #[cfg(test)]
 mod tests {
     use super::{Passed, Tail};
-    use crate::news::Output;
+    use crate::messages::Output;
     use std::io::{Read, Write, pipe};
     use std::os::fd::AsFd;
 
@@ -229,22 +232,22 @@ mod tests {
         };
         file.write_all(b"one\ntw").expect("write");
         drain(&mut tail);
-        // A line that nobody has ended is ended for ours; one whose end is there already is left whole.
-        tail.say("ours\n");
+        // An unterminated line is terminated before ours; a terminated one stays as it is.
+        tail.add_text("ours\n");
         drain(&mut tail);
-        tail.say("more\n");
+        tail.add_text("more\n");
         file.write_all(b"o\nfo").expect("write");
-        tail.stir(true);
+        tail.reopen_if_grown(true);
         drain(&mut tail);
-        tail.say("last\n");
+        tail.add_text("last\n");
         file.write_all(b"ur\nfi").expect("write");
-        tail.stir(true);
+        tail.reopen_if_grown(true);
         drain(&mut tail);
         assert_eq!(tail.progress(Some(15)), Output::All);
         assert_eq!(tail.progress(Some(16)), Output::Missing);
         drop(tail);
 
-        // Another launcher goes on where this one stopped.
+        // Another launcher continues where this one stopped.
         file.write_all(b"ve").expect("write");
         let again = Passed::open(&state).expect("passed");
         assert_eq!((again.get(0).expect("offset"), again.get(1).expect("offset")), (15, 0));

@@ -1,15 +1,15 @@
 //! Stages in the batch scheduler: submitted, followed, cancelled, cleaned up, as the mapped user.
 //!
-//! [`run`] serves one stage, [`cleanup`] sees to what all stages of a job left. What may have happened is on disk before
-//! it happens (`stage.rs`), so that a launcher that is killed anywhere leaves nothing that the next one does not
-//! find. What is believed about a job is decided in `machine.rs` alone.
+//! [`run`] serves one stage, [`cleanup`] handles what all stages of a job left. Every action is
+//! recorded on disk before it happens (`stage.rs`), so a launcher that is killed at any point
+//! leaves nothing that the next one does not find. The state of a job is decided in `machine.rs`
+//! alone.
 
 #![forbid(unsafe_code)]
 
 mod agent;
 mod amounts;
 mod answer_time;
-mod asking;
 mod cancelling;
 mod command;
 mod copies;
@@ -19,11 +19,12 @@ mod follow;
 mod leftovers;
 mod log;
 mod machine;
-mod news;
+mod messages;
 mod options;
 mod outcome;
 mod polling;
 mod query;
+mod query_state;
 mod record;
 #[cfg(test)]
 mod recorded;
@@ -37,22 +38,22 @@ mod template;
 mod words;
 
 use answer_time::AnswerTime;
-use asking::Asking;
 use description::Description;
 use engine::Engine;
 use follow::{Passed, Tail};
 pub use leftovers::{cleanup, job_variable};
 use log::Log;
 use machine::{ABSENT_FOR, Machine};
-use news::Limits;
+use messages::Limits;
 use nunbird_handover::{Batch, Handover, Rules, Scheduler, Untrusted};
-use nunbird_stage::exit_code::tell_code;
+use nunbird_stage::exit_code::report_exit_code;
 use nunbird_stage::shell::{enter_directory, environment};
 use nunbird_stage::signals::Signals;
-use nunbird_stage::{Patience, Trouble, Verdict, say};
+use nunbird_stage::{StageError, StageResult, Timeouts, print_message};
 use nunbird_sys::process::set_umask;
 use options::Arguments;
-use outcome::{Ending, Outcome, Told};
+use outcome::{Ending, RunnerStatus, StageOutcome};
+use query_state::QueryState;
 use shared::Shared;
 use stage::{Intent, Stage, file_name};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,10 +64,12 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 use submission::intend;
 
-/// Stages that gitlab-runner tries again by itself (`GET_SOURCES_ATTEMPTS` and its like). All others run once.
+/// Stages that gitlab-runner repeats by itself (`GET_SOURCES_ATTEMPTS` and the like). All others
+/// run once.
 const RETRIED: [&str; 3] = ["get_sources", "restore_cache", "download_artifacts"];
 
-/// The longest grace in seconds that is left to a scheduler which signals and kills by itself: its kill has to come before Nunbird's.
+/// The longest grace period in seconds if a scheduler signals and kills by itself: its kill has to
+/// come before Nunbird's.
 const LONGEST_SCHEDULERS_GRACE: u32 = 30;
 
 /// Runs one stage in the scheduler.
@@ -77,61 +80,65 @@ pub fn run(
     script: Option<File>,
     exit_code: Option<File>,
     summary: Option<File>,
-    patience: Patience,
-) -> Result<Verdict, Trouble> {
+    timeouts: Timeouts,
+) -> Result<StageResult, StageError> {
     set_umask(0o077);
     let signals = Signals::block().map_err(|e| {
-        Trouble::new("cannot wait for signals", e, "run the job again, or tell the administrators")
+        StageError::new("cannot wait for signals", e, "run the job again, or report it to the administrators")
     })?;
     let description = described(batch)?;
     let arguments = match options::arguments(batch, &handover.account, &description.options) {
         Ok(arguments) => arguments,
         Err(text) => {
-            say(&text);
-            return Ok(Verdict::BuildFailure);
+            print_message(&text);
+            return Ok(StageResult::BuildFailure);
         }
     };
     let stage = Stage::open(handover, batch, &file_name(name), true)?;
     let stage = stage.ok_or_else(|| {
-        Trouble::new("cannot make the stage's directory", "it is missing", "run the job again")
+        StageError::new("cannot make the stage's directory", "it is missing", "run the job again")
     })?;
     let Some(_lock) = stage.lock()? else {
-        return Err(Trouble::at(
+        return Err(StageError::at(
             "refusing to follow",
             stage.path(),
             "another launcher does",
-            "wait for its end",
+            "wait until it ends",
         ));
     };
     if let Some(ending) = stage.ending()? {
-        if !RETRIED.contains(&name) || ending.verdict == Told::Success || !ending.over {
-            say("this stage has ended before; it is not run a second time");
-            return told(&ending, exit_code.as_ref());
+        if !RETRIED.contains(&name) || ending.verdict == RunnerStatus::Success || !ending.over {
+            print_message("this stage has already ended; it is not run a second time");
+            return report(&ending, exit_code.as_ref());
         }
         empty(&stage)?;
     }
-    let parts = Parts { handover, batch, name, stage: &stage, description: &description, patience };
+    let parts = StageContext { handover, batch, name, stage: &stage, description: &description, timeouts };
     let (ending, intent) = submit_and_follow(&parts, arguments, signals, script.as_ref(), summary.as_ref())?;
     if let Some(directory) = &batch.copy_logs {
-        say(&copies::copy(directory, &handover.account, &stage, &intent.tag));
+        print_message(&copies::copy(directory, &handover.account, &stage, &intent.tag));
     }
-    told(&ending, exit_code.as_ref())
+    report(&ending, exit_code.as_ref())
 }
 
-/// Submits the stage, or finds what an earlier launcher submitted, and follows it to its end. A job that the scheduler refuses for a time
-/// limit that the user did not set is submitted once more without one.
+/// Submits the stage, or finds what an earlier launcher submitted, and follows it to its end. If
+/// the scheduler refuses a job for a time limit that the user did not set, the job is submitted
+/// once more without one.
 fn submit_and_follow(
-    parts: &Parts<'_>,
+    parts: &StageContext<'_>,
     arguments: Arguments,
     signals: Signals,
     script: Option<&File>,
     summary: Option<&File>,
-) -> Result<(Ending, Intent), Trouble> {
-    let Parts { handover, batch, name, stage, description, patience } = *parts;
+) -> Result<(Ending, Intent), StageError> {
+    let StageContext { handover, batch, name, stage, description, timeouts } = *parts;
     let earlier = stage.intent()?;
     let mut intent = match &earlier {
         Some(intent) => {
-            say(&format!("following the job {} that an earlier launcher submitted", Untrusted(&intent.tag)));
+            print_message(&format!(
+                "following the job {} that an earlier launcher submitted",
+                Untrusted(&intent.tag)
+            ));
             intent.clone()
         }
         None => intend(handover, batch, name, description, stage, script)?,
@@ -143,7 +150,7 @@ fn submit_and_follow(
     let mut engine = engine(parts, &intent, machine, arguments.clone(), signals, sinks)?;
     let mut outcome = engine.run()?;
     if let Some(remark) = retry::without_time_limit(&engine, &outcome, description, &batch.rules) {
-        engine.finish(&format!("nunbird: {remark}\n"), patience.abandon);
+        engine.finish(&format!("nunbird: {remark}\n"), timeouts.abandon);
         let signals = engine.signals;
         empty(stage)?;
         let next = intend(handover, batch, name, description, stage, script)?;
@@ -153,32 +160,38 @@ fn submit_and_follow(
             self::engine(parts, &intent, machine, Arguments { has_time: true, ..arguments }, signals, sinks)?;
         outcome = engine.run()?;
     }
-    if stage.told("log").is_some_and(|log| description.log.says_out_of_memory(&log)) {
+    if stage.read_text("log").is_some_and(|log| description.log.reports_out_of_memory(&log)) {
         outcome = outcome.out_of_memory();
     }
     if let Some(summary) = summary {
-        // Where it fails, the event of the stage's end has less to say, and the job ends as it does.
+        // If this fails, the event of the stage's end has fewer fields, and the job ends as it
+        // would.
         drop(summary.write_all_at(&engine.summary(&outcome).to_bytes(), 0));
     }
-    let ending = end(&mut engine, &outcome, &description.title, patience)?;
+    let ending = end(&mut engine, &outcome, &description.title, timeouts)?;
     for (tail, which) in engine.tails.iter().zip(["standard output", "standard error"]) {
         if let Some(loss) = tail.loss() {
-            say(&format!("the last {} bytes of the job's {which} are lost: {}", loss.bytes, loss.cause));
+            print_message(&format!(
+                "the last {} bytes of the job's {which} are lost: {}",
+                loss.bytes, loss.cause
+            ));
         }
     }
     drop(engine);
     Ok((ending, intent))
 }
 
-/// Whether stages can be submitted with these settings, for whoever looks at a configuration before a job comes.
+/// Checks that stages can be submitted with these settings, for a check of a configuration before
+/// any job.
 ///
 /// # Errors
-/// What is wrong with the scheduler's description or with the site's own arguments, in words that may hold text of the file.
+/// What is wrong with the scheduler's description or with the site's own arguments; the text may
+/// quote the file.
 pub fn check(scheduler: &Scheduler, rules: &Rules) -> Result<(), String> {
     options::check(rules, &Description::of(scheduler)?.options)
 }
 
-/// The programs without which no stage can be submitted, seen to its end or cancelled.
+/// The programs without which no stage can be submitted, followed to its end or cancelled.
 ///
 /// # Errors
 /// As [`check`].
@@ -189,9 +202,13 @@ pub fn programs(scheduler: &Scheduler) -> Result<BTreeSet<String>, String> {
     Ok(commands.into_iter().filter_map(|words| words.first().cloned()).collect())
 }
 
-fn described(batch: &Batch) -> Result<Description, Trouble> {
+fn described(batch: &Batch) -> Result<Description, StageError> {
     Description::of(&batch.scheduler).map_err(|e| {
-        Trouble::new("cannot use the scheduler of the configuration", e.trim(), "tell the administrators")
+        StageError::new(
+            "cannot use the scheduler of the configuration",
+            e.trim(),
+            "report it to the administrators",
+        )
     })
 }
 
@@ -207,34 +224,34 @@ fn limits(batch: &Batch, intent: &Intent) -> Limits {
     }
 }
 
-/// The seconds that a job may run for which nobody set a time limit: to leave it out gets nobody round the site's
-/// bound. None where nothing is known.
+/// The time limit in seconds of a job without one in its arguments; omitting it does not avoid the
+/// site's limit. `None` if nothing is known.
 fn longest_run(batch: &Batch, now: u64) -> Option<u64> {
     let left = batch.deadline.map(|deadline| deadline.saturating_sub(now));
     [left, batch.rules.most_time].into_iter().flatten().min()
 }
 
-/// One stage and what it is submitted by.
+/// One stage and the means to submit it.
 #[derive(Clone, Copy)]
-struct Parts<'a> {
+struct StageContext<'a> {
     handover: &'a Handover,
     batch: &'a Batch,
     /// The runner's name of the stage.
     name: &'a str,
     stage: &'a Stage,
     description: &'a Description,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
 fn engine<'a>(
-    parts: &Parts<'a>,
+    parts: &StageContext<'a>,
     intent: &'a Intent,
     mut machine: Machine<'a>,
     mut arguments: Arguments,
     signals: Signals,
     sinks: [std::os::fd::BorrowedFd<'a>; 2],
-) -> Result<Engine<'a>, Trouble> {
-    let Parts { handover, batch, name, stage, description, patience } = *parts;
+) -> Result<Engine<'a>, StageError> {
+    let StageContext { handover, batch, name, stage, description, timeouts } = *parts;
     if !arguments.has_size {
         arguments.words.extend_from_slice(&description.submit.size);
     }
@@ -258,14 +275,14 @@ fn engine<'a>(
     let settable = !arguments.has_time && !description.submit.time.is_empty();
     let remaining = longest_run(batch, log::epoch()).filter(|_| settable);
     if remaining.is_some() && description.limits.is_some() {
-        machine.ask_limits();
+        machine.query_limits();
     }
     let passed_path = stage.path().join("passed");
     let passed_failed = |e: io::Error| {
-        Trouble::at("cannot use", &passed_path, e, "run the job again, or tell the administrators")
+        StageError::at("cannot use", &passed_path, e, "run the job again, or report it to the administrators")
     };
     let passed = Passed::open(&passed_path).map_err(passed_failed)?;
-    let tail = |name: &str, number: u64| -> Result<Tail<'a>, Trouble> {
+    let tail = |name: &str, number: u64| -> Result<Tail<'a>, StageError> {
         let from = passed.get(number).map_err(passed_failed)?;
         Ok(Tail::new(stage.path().join(name), number, sinks[usize::from(number == 1)], from))
     };
@@ -274,19 +291,20 @@ fn engine<'a>(
     for remark in &arguments.remarks {
         log.remark(&mut tails[1], remark);
     }
-    let kept = machine.id.clone();
+    let stored_id = machine.id.clone();
     let mut environment = environment(handover, name);
     environment.extend(description.environment.iter().map(|(name, value)| (name.into(), value.into())));
     environment.extend(batch.environment.iter().map(|(name, value)| (name.into(), value.into())));
-    let asking = Asking::new(description, values, arguments.words, handover.account.uid, intent.tag.clone());
+    let queries =
+        QueryState::new(description, values, arguments.words, handover.account.uid, intent.tag.clone());
     Ok(Engine {
         stage,
         intent,
         machine,
-        shared: shared_answers(handover, batch, &asking),
-        waiting: None,
-        news: shared::now(),
-        asking,
+        shared: shared_answers(handover, batch, &queries),
+        pending_query: None,
+        last_event: shared::now(),
+        queries,
         bin: batch.scheduler_bin.clone(),
         environment,
         remaining,
@@ -302,25 +320,26 @@ fn engine<'a>(
         output_watch: None,
         shared_watch: None,
         command: None,
-        kept,
+        stored_id,
         log_size: Some(0),
-        looked: None,
-        asked: None,
-        repeat: patience.repeat,
+        checked: None,
+        cancel_requested: None,
+        repeat: timeouts.repeat,
     })
 }
 
-/// Where the account's launchers on this host share what this scheduler says; none where it is asked job by job.
-fn shared_answers(handover: &Handover, batch: &Batch, asking: &Asking<'_>) -> Option<Shared> {
-    let mut question = asking.call_about_all()?.words;
-    // The same words ask another cluster where these differ.
+/// The directory in which the account's launchers on this host share the scheduler's query results;
+/// `None` if it is queried job by job.
+fn shared_answers(handover: &Handover, batch: &Batch, queries: &QueryState<'_>) -> Option<Shared> {
+    let mut question = queries.command_for_all_jobs()?.words;
+    // The same words refer to another cluster if these differ.
     question.extend(batch.scheduler_bin.iter().map(|bin| bin.to_string_lossy().into_owned()));
     let variables = [&handover.environment, &batch.environment];
     question.extend(variables.into_iter().flatten().map(|(name, value)| format!("{name}={value}")));
     Some(Shared::new(batch.directory.parent()?, &question))
 }
 
-/// A signal's name as scheduler commands take it; anything else than a name is none.
+/// A signal's name as scheduler commands accept it; `None` if the text is not a signal name.
 fn signal_name(wanted: Option<&str>) -> String {
     let name = wanted.map(|name| name.trim().to_ascii_uppercase()).unwrap_or_default();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
@@ -329,32 +348,32 @@ fn signal_name(wanted: Option<&str>) -> String {
         return name.to_owned();
     }
     if wanted.is_some_and(|wanted| !wanted.trim().is_empty()) {
-        say("SCHEDULER_SIGNAL is no signal that a job can get; using TERM");
+        print_message("SCHEDULER_SIGNAL is not a signal that can be sent to a job; using TERM");
     }
     "TERM".to_owned()
 }
 
-/// Keeps the end, tells it, and removes the script.
+/// Stores the end, reports it, and removes the script.
 fn end(
     engine: &mut Engine<'_>,
-    outcome: &Outcome,
+    outcome: &StageOutcome,
     title: &str,
-    patience: Patience,
-) -> Result<Ending, Trouble> {
+    timeouts: Timeouts,
+) -> Result<Ending, StageError> {
     let machine = &engine.machine;
     let code = machine.record.as_ref().map(|record| record.code);
     let ending = outcome.ending(code, title);
     let mut text = String::new();
-    if ending.verdict != Told::Success
+    if ending.verdict != RunnerStatus::Success
         && code.is_none_or(|code| code == 0)
-        && let Some(log) = engine.stage.told("log")
+        && let Some(log) = engine.stage.read_text("log")
     {
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         for line in &lines[lines.len().saturating_sub(10)..] {
             text.push_str(&format!("nunbird: {title}'s log: {}\n", Untrusted(line)));
         }
     }
-    if ending.verdict == Told::BuildFailure {
+    if ending.verdict == RunnerStatus::BuildFailure {
         text.push_str(&format!("nunbird: {}\n", ending.text));
     }
     let summary = log::summary(
@@ -367,27 +386,27 @@ fn end(
     if let Some(summary) = summary {
         text.push_str(&format!("nunbird: {summary}\n"));
     }
-    let kept = engine.stage.keep("ending", &ending);
+    let stored = engine.stage.store("ending", &ending);
     let removed = engine.stage.remove("script");
-    engine.finish(&text, patience.abandon);
-    kept.and(removed)?;
+    engine.finish(&text, timeouts.abandon);
+    stored.and(removed)?;
     Ok(ending)
 }
 
-/// What the runner is told.
-fn told(ending: &Ending, exit_code: Option<&File>) -> Result<Verdict, Trouble> {
+/// What is reported to the runner.
+fn report(ending: &Ending, exit_code: Option<&File>) -> Result<StageResult, StageError> {
     match ending.verdict.verdict() {
-        Some(Verdict::BuildFailure) if ending.code != 0 => {
-            tell_code(exit_code, ending.code)?;
-            Ok(Verdict::BuildFailure)
+        Some(StageResult::BuildFailure) if ending.code != 0 => {
+            report_exit_code(exit_code, ending.code)?;
+            Ok(StageResult::BuildFailure)
         }
         Some(verdict) => Ok(verdict),
-        None => Err(Trouble::told(&ending.text)),
+        None => Err(StageError::sentence(&ending.text)),
     }
 }
 
-/// Removes the files of an attempt that is over, for the runner's next one.
-fn empty(stage: &Stage) -> Result<(), Trouble> {
+/// Removes the files of a finished attempt, for the runner's next attempt.
+fn empty(stage: &Stage) -> Result<(), StageError> {
     for name in [
         "record",
         "began",
@@ -409,11 +428,11 @@ fn empty(stage: &Stage) -> Result<(), Trouble> {
     }
     match fs::remove_dir(stage.path().join("started")) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(Trouble::at("cannot empty", stage.path(), e, "run the job again"));
+            return Err(StageError::at("cannot empty", stage.path(), e, "run the job again"));
         }
         _ => {}
     }
-    // Last: until then it is the old attempt.
+    // Last: until then the old attempt counts.
     stage.remove("intent")?;
     stage.remove("ending")
 }

@@ -1,16 +1,16 @@
-//! What the user reads in the job log while the stage waits and when it is over.
+//! What the user reads in the job log while the stage waits and when it has ended.
 //!
-//! The queue's part is a section of GitLab's, which folds (GitLab's documentation, "custom collapsible sections").
-//! Lines come when something changes, and seldom otherwise.
+//! The queue's part is a GitLab section, which folds (GitLab's documentation, "custom collapsible
+//! sections"). Lines are written when something changes, and rarely otherwise.
 
 use super::follow::Tail;
-use super::news::{Notice, Row};
+use super::messages::{Notice, Row};
 use super::record::{Began, Record};
 use super::words::lines;
 use nunbird_handover::Untrusted;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A queue whose reasons change all the time is told no more often than this.
+/// The shortest interval between two lines about a queue whose reasons change all the time.
 const SELDOM: Duration = Duration::from_secs(20);
 
 /// The log of one stage.
@@ -29,7 +29,7 @@ impl Log {
     }
 
     pub(crate) fn remark(&self, tail: &mut Tail<'_>, text: &str) {
-        tail.say(&format!("nunbird: {text}\n"));
+        tail.add_text(&format!("nunbird: {text}\n"));
     }
 
     pub(crate) fn notice(&mut self, tail: &mut Tail<'_>, notice: &Notice, id: Option<&str>) {
@@ -37,7 +37,7 @@ impl Log {
         match notice {
             Notice::Submitted(id) => {
                 self.open = true;
-                tail.say(&format!("\x1b[0Ksection_start:{}:nunbird_queue\r\x1b[0K", epoch()));
+                tail.add_text(&format!("\x1b[0Ksection_start:{}:nunbird_queue\r\x1b[0K", epoch()));
                 self.remark(tail, &format!("{title} job {} ({})", Untrusted(id), Untrusted(&self.tag)));
             }
             Notice::Waits(row) => {
@@ -52,8 +52,8 @@ impl Log {
             Notice::Later(text) => self.remark(
                 tail,
                 &format!(
-                    "waiting to submit: {title} takes no more jobs of yours for now ({}); trying again until the CI job's time \
-                     is up",
+                    "waiting to submit: {title} accepts no more of your jobs for now ({}); trying \
+                     again until the CI job's time is up",
                     lines(text)
                 ),
             ),
@@ -65,7 +65,7 @@ impl Log {
             Notice::Silence(time, text) => self.remark(
                 tail,
                 &format!(
-                    "{title} has not answered for {} s, asking on; its last words: {}",
+                    "{title} has not responded for {} s, trying again; its last output: {}",
                     time.as_secs(),
                     lines(text)
                 ),
@@ -76,22 +76,22 @@ impl Log {
     /// Ends the section of the queue.
     pub(crate) fn close(&mut self, tail: &mut Tail<'_>) {
         if std::mem::take(&mut self.open) {
-            tail.say(&format!("\x1b[0Ksection_end:{}:nunbird_queue\r\x1b[0K\n", epoch()));
+            tail.add_text(&format!("\x1b[0Ksection_end:{}:nunbird_queue\r\x1b[0K\n", epoch()));
         }
     }
 }
 
-/// A line about the limit that was set for the user.
+/// A line about the time limit that Nunbird set.
 pub(crate) fn time_limit(seconds: u64, of_partition: bool) -> String {
     let of = if of_partition {
-        "the most that the partition gives"
+        "the most that the partition allows"
     } else {
         "the rest of the CI job's time, or the most that this site allows"
     };
     format!("time limit {} ({of}); set your own in the scheduler arguments", super::amounts::time(seconds))
 }
 
-/// The last line: how long it waited and ran, and what it used.
+/// The last line: how long the job waited and ran, and what it used.
 pub(crate) fn summary(
     title: &str,
     id: Option<&str>,

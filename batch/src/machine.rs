@@ -1,45 +1,49 @@
-//! What a submitted stage is known to be doing, and what to do next. No I/O: time and news come in, orders and an
-//! outcome come out, so that every case can be played in a test.
+//! What is known of a submitted stage, and what to do next. No I/O: time and events come in, orders
+//! and an outcome come out, so that every case can be tested without a scheduler.
 //!
-//! Two witnesses tell how a job ended: its own record and the scheduler. Success takes both. The scheduler alone
-//! says why a job was killed, the record alone says with which number a script ended. A command that fails says
-//! nothing; neither does a state that nobody knows. At most one command of the scheduler runs at a time.
+//! Two witnesses report how a job ended: its own record and the scheduler. Success takes both. Only
+//! the scheduler knows why a job was killed, only the record knows the exit code of the script. A
+//! command that fails is no evidence; neither is an unknown state. At most one command of the
+//! scheduler runs at a time.
 
 use super::cancelling::Cancel;
 use super::description::Description;
-use super::news::{Answer, Event, Limits, Notice, Order, Output, Row};
-use super::outcome::{Outcome, Why};
+use super::messages::{CommandResult, Event, Limits, Notice, Order, Output, Row};
+use super::outcome::{CancelReason, StageOutcome};
 use super::polling::Pace;
 use super::record::{Began, Record, Refused};
 use super::state::{End, State};
 use std::time::Duration;
 
-mod concluding;
-mod hearing;
+mod conclusion;
+mod results;
 #[cfg(test)]
 mod tests;
 
-/// Before GitLab's own end of the job, so that the user reads why.
+/// Cancels this long before GitLab ends the job, so that the user reads why.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(60);
-/// [`Limits::absent_for`] of a job that the scheduler may have taken; also how far two looks at a reason lie apart.
+/// [`Limits::absent_for`] of a job that the scheduler may have accepted; also the interval between
+/// two checks of a reason.
 pub(crate) const ABSENT_FOR: Duration = Duration::from_secs(5);
-/// What the controller knows reaches the accounting later (slurmdbd(8) is told in batches). Only it knows who cancelled.
-const ACCOUNTED: Duration = Duration::from_secs(6);
-/// What a killed job may still have to tell.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long the accounting may lag behind the controller (slurmdbd(8) gets its updates in batches).
+/// Only the accounting knows who cancelled.
+const ACCOUNTING_LAG: Duration = Duration::from_secs(6);
+/// How long a killed job may still take to write its record.
+const RECORD_GRACE: Duration = Duration::from_secs(3);
 
-/// How often a submission is repeated that failed by the scheduler's own fault; with growing pauses, about a minute.
+/// How often a submission that failed by the scheduler's own fault is repeated; with growing
+/// pauses, over about a minute.
 const FAULTS: u8 = 5;
 
-/// How long a cancelled job's last output may take to be passed on.
-const UNWANTED: Duration = Duration::from_secs(10);
+/// How long passing on a cancelled job's last output may take.
+const CANCELLED_OUTPUT: Duration = Duration::from_secs(10);
 
 /// Whether the scheduler has the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Submission {
-    /// Nothing has been tried.
+    /// Nothing has been submitted.
     Intended,
-    /// It may have it: the command failed half-way, or an earlier launcher did.
+    /// It may have the job: the command failed half-way, or an earlier launcher submitted.
     Unclear,
     Known,
 }
@@ -53,18 +57,18 @@ pub(crate) struct Machine<'d> {
     pub(crate) began: Option<Began>,
     pub(crate) record: Option<Record>,
     refused: Option<Refused>,
-    /// The last line about the job.
+    /// The last log line about the job.
     row: Option<Row>,
-    /// The scheduler's last word, and when it came.
-    word: Option<(End, Duration)>,
+    /// The last state that the scheduler reported, and when.
+    reported_end: Option<(End, Duration)>,
     detailed: bool,
     no_accounting: bool,
     output: Output,
-    /// When output last moved.
+    /// When output last arrived.
     flowed: Duration,
-    /// How often the limits are still asked for.
+    /// How many attempts to query the limits are left.
     limits_left: u8,
-    /// How often a submission that fails by the scheduler's own fault is still repeated.
+    /// How many attempts are left for a submission that fails by the scheduler's own fault.
     faults_left: u8,
     absent_since: Option<Duration>,
     absent_by_tag: bool,
@@ -74,15 +78,15 @@ pub(crate) struct Machine<'d> {
     pace: Pace,
     outstanding: Option<Order>,
     cancel: Option<Cancel>,
-    told: Option<(String, String)>,
-    told_running: bool,
+    reported: Option<(String, String)>,
+    reported_running: bool,
     notices: Vec<Notice>,
-    outcome: Option<Outcome>,
+    outcome: Option<StageOutcome>,
 }
 
 impl<'d> Machine<'d> {
-    /// For a stage that was never submitted (`id` and `earlier` unset), one that an earlier launcher may have
-    /// submitted (`earlier`), or one that has this id.
+    /// For a stage that was never submitted (`id` and `earlier` unset), one that an earlier
+    /// launcher may have submitted (`earlier`), or one that has this id.
     pub(crate) fn new(
         description: &'d Description,
         limits: Limits,
@@ -103,7 +107,7 @@ impl<'d> Machine<'d> {
             record: None,
             refused: None,
             row: None,
-            word: None,
+            reported_end: None,
             detailed: false,
             no_accounting: description.accounting.is_none(),
             output: Output::Flowing,
@@ -118,19 +122,19 @@ impl<'d> Machine<'d> {
             pace: Pace::new(limits.poll, limits.seed),
             outstanding: None,
             cancel: None,
-            told: None,
-            told_running: false,
+            reported: None,
+            reported_running: false,
             notices: Vec::new(),
             outcome: None,
         }
     }
 
-    /// Has the longest time limits asked for before the submission.
-    pub(crate) fn ask_limits(&mut self) {
+    /// Queries the longest time limits before the submission.
+    pub(crate) fn query_limits(&mut self) {
         self.limits_left = 3;
     }
 
-    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+    pub(crate) fn outcome(&self) -> Option<&StageOutcome> {
         self.outcome.as_ref()
     }
 
@@ -138,47 +142,47 @@ impl<'d> Machine<'d> {
         std::mem::take(&mut self.notices)
     }
 
-    /// Whether things may be otherwise than they were last heard, so that only how they are now counts.
-    pub(crate) fn doubts(&self) -> bool {
+    /// Whether the state may have changed since the last query, so that only a new one counts.
+    pub(crate) fn needs_fresh_state(&self) -> bool {
         self.absent_since.is_some()
             || self.doomed.is_some()
             || self.cancel.is_some()
             || self.submission != Submission::Known
     }
 
-    /// The order is not being carried out; it comes again when nothing more urgent does.
-    pub(crate) fn withdraw(&mut self) {
+    /// The order is not carried out; it is issued again when nothing more urgent is due.
+    pub(crate) fn withdraw_order(&mut self) {
         self.outstanding = None;
     }
 
-    /// When [`Machine::next`] may have something to say without any news.
-    pub(crate) fn wake(&self, now: Duration) -> Option<Duration> {
+    /// When [`Machine::next`] may return an order without any event.
+    pub(crate) fn next_wakeup(&self, now: Duration) -> Option<Duration> {
         let mut times = vec![
-            self.word.map(|(_, at)| at + self.limits.nfs),
-            self.word.map(|(_, at)| at + LAST_WORDS),
-            self.word.map(|(_, at)| at + ACCOUNTED),
+            self.reported_end.map(|(_, at)| at + self.limits.nfs),
+            self.reported_end.map(|(_, at)| at + RECORD_GRACE),
+            self.reported_end.map(|(_, at)| at + ACCOUNTING_LAG),
             self.gone.map(|at| at + self.limits.nfs),
         ];
         if self.outstanding.is_none() {
             times.push(self.pace.due());
             times.push(self.cancel.as_ref().map(|cancel| cancel.due(self.limits.grace)));
         }
-        if self.waits() {
+        if self.is_pending() {
             times.push(self.limits.deadline.map(|at| at.saturating_sub(DEADLINE_MARGIN)));
         }
         times.into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// Whether the job is, as far as anybody knows, not running yet.
-    fn waits(&self) -> bool {
+    /// Whether the job is, as far as is known, not running yet.
+    fn is_pending(&self) -> bool {
         let state = self.row.as_ref().map(|row| self.description.state(&row.state));
         self.began.is_none()
-            && self.word.is_none()
+            && self.reported_end.is_none()
             && matches!(state, None | Some(State::Pending | State::Held | State::Elsewhere | State::Unknown))
     }
 
-    /// Takes news in.
-    pub(crate) fn take(&mut self, now: Duration, event: Event) {
+    /// Handles an event.
+    pub(crate) fn handle(&mut self, now: Duration, event: Event) {
         match event {
             Event::Began(began) => self.has_begun(now, began),
             Event::Recorded(record) => {
@@ -189,7 +193,7 @@ impl<'d> Machine<'d> {
                 }
             }
             Event::Refused(refused) => self.refused = Some(refused),
-            Event::Stirred => self.pace.soon(now),
+            Event::LogGrew => self.pace.soon(now),
             Event::Output(output) => {
                 self.output = output;
                 if output == Output::Flowing {
@@ -199,22 +203,22 @@ impl<'d> Machine<'d> {
             Event::Cancel(again) => match &mut self.cancel {
                 Some(cancel) if again => cancel.hurry(now),
                 Some(_) => {}
-                None => self.cancel = Some(Cancel::new(now, Why::Asked)),
+                None => self.cancel = Some(Cancel::new(now, CancelReason::Requested)),
             },
-            Event::Answer(order, answer) => {
+            Event::CommandResult(order, result) => {
                 self.outstanding = None;
-                self.answered(now, order, answer);
+                self.on_result(now, order, result);
             }
         }
         self.conclude(now);
     }
 
-    /// The command to run now, if any; its answer must come back before the next.
+    /// The command to run now, if any; its result must be handled before the next.
     pub(crate) fn next(&mut self, now: Duration) -> Option<Order> {
-        if self.waits() && self.cancel.is_none() {
+        if self.is_pending() && self.cancel.is_none() {
             let deadline = self.limits.deadline.map(|at| at.saturating_sub(DEADLINE_MARGIN));
             if deadline.is_some_and(|at| now >= at) {
-                self.cancel = Some(Cancel::new(now, Why::TooLate));
+                self.cancel = Some(Cancel::new(now, CancelReason::TooLate));
             }
         }
         self.conclude(now);
@@ -227,7 +231,7 @@ impl<'d> Machine<'d> {
     }
 
     fn choose(&mut self, now: Duration) -> Option<Order> {
-        if self.word.is_some() {
+        if self.reported_end.is_some() {
             let order =
                 if self.no_accounting || self.in_accounting { Order::Detail } else { Order::Accounting };
             return (self.wants_detail() && self.pace.is_due(now)).then_some(order);
@@ -237,10 +241,10 @@ impl<'d> Machine<'d> {
             && (self.id.is_some() || self.description.cancels_by_tag())
             && let Some(cancel) = &mut self.cancel
         {
-            // The queue's last line may be older than what the agent told.
+            // The queue's last state may be older than the agent's report.
             let state = self.row.as_ref().map(|row| self.description.state(&row.state));
             let runs = match self.began {
-                Some(_) => cancel.why != Why::Requeued,
+                Some(_) => cancel.why != CancelReason::Requeued,
                 None => matches!(state, Some(State::Running | State::Suspended)),
             };
             if let Some(order) = cancel.order(now, self.limits.grace, runs, self.description) {
@@ -254,7 +258,7 @@ impl<'d> Machine<'d> {
             Submission::Intended if self.limits_left > 0 => Some(Order::Limits),
             Submission::Intended => Some(Order::Submit),
             Submission::Unclear => Some(Order::Find),
-            // The job has told of itself, and not under which number.
+            // The job has reported itself, but not its id.
             Submission::Known if self.id.is_none() && self.absent_since.is_none() => Some(Order::Find),
             Submission::Known if self.absent_since.is_none() => Some(Order::Query),
             Submission::Known if !self.absent_by_tag => Some(Order::Find),
@@ -269,7 +273,7 @@ impl<'d> Machine<'d> {
             return;
         }
         if !began.id.is_empty() {
-            // Two submissions may have met, and this is the one that runs.
+            // Two submissions may have collided, and this is the one that runs.
             self.id = Some(began.id.clone());
         }
         self.submission = Submission::Known;
@@ -277,8 +281,8 @@ impl<'d> Machine<'d> {
         if self.record.is_none() {
             self.pace.calm(now);
         }
-        if !self.told_running {
-            self.told_running = true;
+        if !self.reported_running {
+            self.reported_running = true;
             self.notices.push(Notice::Runs(began.host.clone()));
         }
         self.began = Some(began);

@@ -1,8 +1,9 @@
-//! The user's arguments for the submit command, in the light of what Nunbird needs and the site allows.
+//! The user's arguments for the submit command, checked against what Nunbird needs and the site
+//! allows.
 //!
-//! The text is split as a shell splits words and never evaluated. What Nunbird sets itself is refused with the
-//! reason; what the site bounds is judged, also inside a value that holds several resources, and refused where it
-//! cannot be judged.
+//! The text is split as a shell splits words and never evaluated. Options that Nunbird sets itself
+//! are refused with the reason. Values that the site limits are checked, also inside a value that
+//! holds several resources, and refused if they cannot be checked.
 
 use super::amounts;
 use super::words::lines;
@@ -14,43 +15,44 @@ mod parsing;
 #[cfg(test)]
 mod tests;
 
-use parsing::{Given, shown, split};
+use parsing::{ParsedOption, shown, split};
 
-/// The options of a submit command, as far as Nunbird must understand them. A resource inside an option's value is
-/// named by both: `-l walltime`.
+/// The options of a submit command, as far as Nunbird must understand them. A resource inside an
+/// option's value is named by both: `-l walltime`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Options {
     style: Style,
-    /// Options that take no word after them.
+    /// Options without an argument.
     flags: Vec<String>,
-    /// Options that take one word after them. With the style `getopt` these are all others, too.
+    /// Options with one argument. With the style `getopt` these are all others, too.
     values: Vec<String>,
-    /// Options that take two words.
+    /// Options with two arguments.
     pairs: Vec<String>,
-    /// Options whose value is a list of `name=value`, separated by commas.
+    /// Options whose value is a comma-separated list of `name=value`.
     resources: Vec<String>,
     time: Vec<String>,
     nodes: Vec<String>,
-    /// Options besides `nodes` that say how large the job is.
+    /// Options besides `nodes` that set the size of the job.
     size: Vec<String>,
     memory: Vec<String>,
     partition: Vec<String>,
     account: Vec<String>,
     qos: Vec<String>,
-    /// Options that cannot be judged where the site bounds something, by what it bounds.
+    /// Options whose value cannot be checked, by the limit that they may exceed: refused if the
+    /// site sets that limit.
     opaque: Opaque,
-    /// How times are written; see [`amounts::seconds`].
+    /// The notation of times; see [`amounts::seconds`].
     time_shapes: Option<Vec<String>>,
-    /// How a time that is cut is written: a placeholder of [`amounts::forms`].
+    /// The notation of a time that is reduced to the limit: a placeholder of [`amounts::forms`].
     time_form: Option<String>,
-    /// The unit of memory without one; see [`amounts::mebibytes`]. MiB when not given.
+    /// The unit of memory without one; see [`amounts::mebibytes`]. MiB if not given.
     memory_unit: Option<String>,
-    /// Options that Nunbird sets, by the reason; `*` at the end of one stands for any rest.
+    /// Options that Nunbird sets, with the reason; a trailing `*` matches any rest.
     owned: BTreeMap<String, Vec<String>>,
 }
 
-/// How options are written.
+/// The syntax of options.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Style {
@@ -59,9 +61,10 @@ enum Style {
     Getopt,
     /// Python's argparse: the same, and `-N=2` for `-N 2`.
     Argparse,
-    /// A word for the name, however many dashes, and one for the value: `-pe mpi 4`. Only known options pass.
+    /// A word for the name, with any number of dashes, and one for the value: `-pe mpi 4`. Only
+    /// known options are accepted.
     Words,
-    /// `name=value`, without regard to case.
+    /// `name=value`, case-insensitive.
     Assignments,
 }
 
@@ -74,23 +77,24 @@ struct Opaque {
     partition: Vec<String>,
 }
 
-/// What goes onto the submit command's line.
+/// The arguments of the submit command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) words: Vec<String>,
     /// What was changed, for the user.
     pub(crate) remarks: Vec<String>,
-    /// Whether somebody set a time limit.
+    /// Whether a time limit is set.
     pub(crate) has_time: bool,
-    /// Whether somebody said how large the job is.
+    /// Whether a size of the job is set.
     pub(crate) has_size: bool,
-    /// Whether somebody said how many nodes.
+    /// Whether a number of nodes is set.
     pub(crate) has_nodes: bool,
-    /// The partitions asked for, where they are named.
+    /// The requested partitions, if any are named.
     pub(crate) partition: Option<String>,
 }
 
-/// Puts the site's defaults, the user's arguments and the site's forced ones together. The error is for the user.
+/// Combines the site's default arguments, the user's arguments and the site's forced arguments. The
+/// error is for the user.
 pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> Result<Arguments, String> {
     let mut result = Arguments::default();
     let user = match &batch.arguments {
@@ -103,7 +107,9 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
         None => Vec::new(),
     };
     let site = |list: &[String], which: &str| {
-        options.sites(list).map_err(|e| format!("the site's {which} arguments: {e}; tell the administrators"))
+        options
+            .sites(list)
+            .map_err(|e| format!("the site's {which} arguments: {e}; report it to the administrators"))
     };
     let rules = &batch.rules;
     let forced = site(&rules.forced, "forced")?;
@@ -120,7 +126,7 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
     all.extend(user);
     all.extend(forced);
     options.bound(&mut all, rules, &mut result.remarks)?;
-    let amounts = || all.iter().flat_map(Given::amounts);
+    let amounts = || all.iter().flat_map(ParsedOption::amounts);
     result.has_time = amounts().any(|(name, _)| options.time.contains(name));
     result.has_size = amounts().any(|(name, _)| options.nodes.contains(name) || options.size.contains(name));
     result.has_nodes = amounts().any(|(name, _)| options.nodes.contains(name));
@@ -130,7 +136,7 @@ pub(crate) fn arguments(batch: &Batch, account: &Account, options: &Options) -> 
     Ok(result)
 }
 
-/// Whether the site's own arguments can be read, and are within its own bounds.
+/// Checks that the site's own arguments can be parsed and are within its own limits.
 pub(crate) fn check(rules: &Rules, options: &Options) -> Result<(), String> {
     for (which, list) in [("default", &rules.default), ("forced", &rules.forced)] {
         let mut given = options.sites(list).map_err(|e| format!("{which}_arguments: {e}"))?;
@@ -140,14 +146,14 @@ pub(crate) fn check(rules: &Rules, options: &Options) -> Result<(), String> {
 }
 
 impl Options {
-    /// Takes out what Nunbird owns, or refuses it.
+    /// Removes or refuses the options that Nunbird sets.
     fn judge(
         &self,
-        given: Vec<Given>,
+        given: Vec<ParsedOption>,
         batch: &Batch,
         variable: &str,
         remarks: &mut Vec<String>,
-    ) -> Result<Vec<Given>, String> {
+    ) -> Result<Vec<ParsedOption>, String> {
         let mut kept = Vec::new();
         for one in given {
             match self.reason_against(&one) {
@@ -163,8 +169,8 @@ impl Options {
         Ok(kept)
     }
 
-    /// Why nobody but Nunbird sets an option; none where anybody may.
-    fn reason_against(&self, given: &Given) -> Option<&str> {
+    /// Why only Nunbird may set an option; `None` if the user may.
+    fn reason_against(&self, given: &ParsedOption) -> Option<&str> {
         let is = |owned: &String, name: &str| match owned.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
             None => owned == name,
@@ -174,18 +180,18 @@ impl Options {
         self.owned.iter().find(|(_, names)| is_owned(names)).map(|(reason, _)| reason.as_str())
     }
 
-    /// The site's arguments, which must not have what Nunbird sets either.
-    fn sites(&self, list: &[String]) -> Result<Vec<Given>, String> {
+    /// Checks the site's arguments, which must not contain what Nunbird sets either.
+    fn sites(&self, list: &[String]) -> Result<Vec<ParsedOption>, String> {
         let all = self.parse(list)?;
         let owned = all.iter().find_map(|one| Some((one, self.reason_against(one)?)));
         owned.map_or(Ok(()), |(one, reason)| {
-            Err(format!("{} must not stand here: {reason}", shown(&one.words)))
+            Err(format!("{} is not allowed here: {reason}", shown(&one.words)))
         })?;
         Ok(all)
     }
 
     /// Whether two options set the same thing.
-    fn same(&self, one: &Given, other: &Given) -> bool {
+    fn same(&self, one: &ParsedOption, other: &ParsedOption) -> bool {
         let lists = [&self.time, &self.nodes, &self.memory, &self.partition, &self.account, &self.qos];
         let same = |one: &String, other: &String| {
             one == other && !self.resources.contains(one)
@@ -194,7 +200,7 @@ impl Options {
         one.amounts().any(|(one, _)| other.amounts().any(|(other, _)| same(one, other)))
     }
 
-    /// A time limit in seconds, as this scheduler writes it; see [`amounts::seconds`].
+    /// A time limit in seconds, in the notation of this scheduler; see [`amounts::seconds`].
     pub(crate) fn seconds(&self, text: &str) -> Option<Option<u64>> {
         match &self.time_shapes {
             Some(shapes) => amounts::seconds(text, shapes),
@@ -202,8 +208,14 @@ impl Options {
         }
     }
 
-    fn bound(&self, all: &mut [Given], rules: &Rules, remarks: &mut Vec<String>) -> Result<(), String> {
-        let says_nodes = all.iter().flat_map(Given::amounts).any(|(name, _)| self.nodes.contains(name));
+    fn bound(
+        &self,
+        all: &mut [ParsedOption],
+        rules: &Rules,
+        remarks: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let says_nodes =
+            all.iter().flat_map(ParsedOption::amounts).any(|(name, _)| self.nodes.contains(name));
         for given in all {
             if let Some(most) = rules.most_time {
                 self.cut(given, most, remarks)?;
@@ -213,7 +225,7 @@ impl Options {
             let unreadable = |what: &str| format!("cannot read the {what} in {words}");
             for (name, value) in given.amounts() {
                 let value = value.map_or("", String::as_str);
-                // Each slot may get a node of its own.
+                // Each slot may be placed on a node of its own.
                 if (self.nodes.contains(name) || !says_nodes && self.size.contains(name))
                     && let Some(most) = rules.most_nodes
                     && amounts::nodes(value).ok_or_else(|| unreadable("number of nodes"))? > most
@@ -225,7 +237,7 @@ impl Options {
                 {
                     let unit = self.memory_unit.as_deref().unwrap_or("M");
                     let asked = amounts::mebibytes(value, unit).ok_or_else(|| unreadable("memory"))?;
-                    // 0 is all memory of a node.
+                    // 0 means all memory of a node.
                     if asked > most || asked == 0 {
                         return Err(too_much(format!("{most} MiB")));
                     }
@@ -237,8 +249,8 @@ impl Options {
         Ok(())
     }
 
-    /// Cuts a time to the most that the site allows.
-    fn cut(&self, given: &mut Given, most: u64, remarks: &mut Vec<String>) -> Result<(), String> {
+    /// Reduces a time to the limit of the site.
+    fn cut(&self, given: &mut ParsedOption, most: u64, remarks: &mut Vec<String>) -> Result<(), String> {
         let before = shown(&given.words);
         let form = self.time_form.as_deref().unwrap_or("time");
         let limit = amounts::forms(most).remove(form).unwrap_or_else(|| amounts::time(most));
@@ -253,7 +265,7 @@ impl Options {
             Ok(is_over.then(|| limit.clone()))
         })?;
         if is_cut {
-            remarks.push(format!("{before} is cut to {limit}, the most that this site allows"));
+            remarks.push(format!("{before} is reduced to {limit}, the most that this site allows"));
         }
         Ok(())
     }
@@ -278,8 +290,8 @@ impl Options {
         Ok(())
     }
 
-    /// Refuses what could hold an amount that the site bounds and nobody can read.
-    fn refuse_opaque(&self, given: &Given, rules: &Rules) -> Result<(), String> {
+    /// Refuses an option that could hold a limited amount that cannot be parsed.
+    fn refuse_opaque(&self, given: &ParsedOption, rules: &Rules) -> Result<(), String> {
         for (options, bounded, what) in [
             (&self.opaque.time, rules.most_time.is_some(), "the time of jobs"),
             (&self.opaque.nodes, rules.most_nodes.is_some(), "the number of nodes"),
@@ -288,7 +300,8 @@ impl Options {
         ] {
             if bounded && given.amounts().any(|(name, _)| options.contains(name)) {
                 return Err(format!(
-                    "{} cannot be used here: this site bounds {what}, and what it asks for cannot be told",
+                    "{} cannot be used here: this site limits {what}, and Nunbird cannot \
+                     determine what the option asks for",
                     shown(&given.words)
                 ));
             }

@@ -1,71 +1,73 @@
-//! How a submitted stage ended, and the words for it.
+//! How a submitted stage ended, and its description for the user.
 
-use super::news::Row;
+use super::messages::Row;
 use super::state::End;
 use super::words::lines;
 use nunbird_handover::{BatchEnd, Untrusted};
-use nunbird_stage::Verdict;
+use nunbird_stage::StageResult;
 use serde::{Deserialize, Serialize};
 
 /// Why a job is cancelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// By gitlab-runner: the user, a timeout, its own stop.
-    Asked,
-    /// It did not start before the CI job's time was up.
+pub(crate) enum CancelReason {
+    /// By gitlab-runner: the user, a timeout, or its own stop.
+    Requested,
+    /// The job did not start before the CI job's time was up.
     TooLate,
-    /// It can never start as it was asked for.
+    /// The job can never start as requested.
     Never(String),
-    /// The scheduler failed to start it.
+    /// The scheduler failed to start the job.
     Broken(String),
-    /// The scheduler means to run it again.
+    /// The scheduler is going to run the job again.
     Requeued,
 }
 
 /// The end of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum StageOutcome {
     Success,
-    /// The script ended with this code.
+    /// The script ended with this exit code.
     Failed(i32),
-    /// The shell ended before the script.
+    /// The shell ended before the script began.
     NeverBegan(i32),
-    /// The scheduler refused the submission, in its words.
+    /// The scheduler refused the submission, with this message.
     Rejected(String),
     /// The submit command cannot be started.
     Impossible(String),
-    /// The scheduler could not take the job, for trouble of its own.
+    /// The scheduler could not accept the job because of its own fault.
     Faulty(String),
-    /// Cancelled by us, and gone.
-    Cancelled(Why),
-    /// Cancelled by us, and not known to be gone. The scheduler's last word for its state, where it answers.
-    NotCancelled(Why, Option<String>),
-    /// By the scheduler, somebody else, or the kernel.
+    /// Cancelled by us, and the end is confirmed.
+    Cancelled(CancelReason),
+    /// Cancelled by us, and the end is not confirmed. The last state that the scheduler reported,
+    /// if it responds.
+    NotCancelled(CancelReason, Option<String>),
+    /// Cancelled or killed by the scheduler, another user, or the kernel.
     Killed(End, Row),
-    /// The scheduler gave it up before the agent began.
+    /// The scheduler gave up the job before the agent began.
     NotStarted(Row),
-    /// The same, because what the job asks for cannot be had.
+    /// The same, because what the job asks for is not available.
     Infeasible(Row),
-    /// It succeeded, says the scheduler; the job's own record is missing.
+    /// The scheduler reports success; the job's own record is missing.
     NoRecord(Row),
     /// The agent could not write its record.
-    Untold(Row),
-    /// It succeeded, say both; some of its output is missing.
+    ExitUnknown(Row),
+    /// Record and scheduler report success; some of the output is missing.
     OutputMissing,
-    /// The record says success, the scheduler does not.
+    /// The record reports success, the scheduler does not.
     Contradiction(Row),
-    /// The scheduler started it again.
+    /// The scheduler started the job again.
     StartedTwice(String),
-    /// The scheduler does not know it any more.
+    /// The scheduler does not know the job any more.
     Lost(Option<i32>),
 }
 
-/// What the runner is told, kept beside the job so that a second run of the stage says the same.
+/// What is reported to the runner, stored beside the job so that a second run of the stage reports
+/// the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ending {
     /// `success`, `build_failure` or `system_failure`.
-    pub(crate) verdict: Told,
+    pub(crate) verdict: RunnerStatus,
     /// The number for the runner's exit-code file.
     pub(crate) code: i32,
     /// Why, where it was not success.
@@ -75,210 +77,230 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// Whether the scheduler refused the submission. Its word is checked once, at the clean-up.
+    /// Whether the scheduler refused the submission. The refusal is verified once, at the cleanup.
     pub(crate) fn is_refusal(&self) -> bool {
-        self.verdict == Told::BuildFailure && !self.over
+        self.verdict == RunnerStatus::BuildFailure && !self.over
     }
 }
 
 /// Whose fault it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Told {
+pub(crate) enum RunnerStatus {
     Success,
     BuildFailure,
     SystemFailure,
 }
 
-impl Told {
-    pub(crate) fn verdict(self) -> Option<Verdict> {
+impl RunnerStatus {
+    pub(crate) fn verdict(self) -> Option<StageResult> {
         match self {
-            Told::Success => Some(Verdict::Success),
-            Told::BuildFailure => Some(Verdict::BuildFailure),
-            Told::SystemFailure => None,
+            RunnerStatus::Success => Some(StageResult::Success),
+            RunnerStatus::BuildFailure => Some(StageResult::BuildFailure),
+            RunnerStatus::SystemFailure => None,
         }
     }
 }
 
-/// What a shell makes of a process that SIGKILL ended.
+/// The exit code that a shell reports for a process ended by SIGKILL.
 const KILLED: i32 = 137;
 
-impl Outcome {
-    /// The same end by the cause that only the scheduler's lines in the job's log tell.
+impl StageOutcome {
+    /// The same end, with the cause that only the scheduler's lines in the job's log contain.
     pub(crate) fn out_of_memory(self) -> Self {
         match self {
-            Outcome::Killed(End::Failed | End::Cancelled, row) => Outcome::Killed(End::OutOfMemory, row),
-            Outcome::Failed(KILLED) => Outcome::Killed(End::OutOfMemory, Row::default()),
+            StageOutcome::Killed(End::Failed | End::Cancelled, row) => {
+                StageOutcome::Killed(End::OutOfMemory, row)
+            }
+            StageOutcome::Failed(KILLED) => StageOutcome::Killed(End::OutOfMemory, Row::default()),
             other => other,
         }
     }
 
-    /// The outcome for the runner and the user. `script` is the record's code, `title` the scheduler's name.
+    /// The outcome for the runner and the user. `script` is the exit code in the record, `title`
+    /// the scheduler's name.
     pub(crate) fn ending(&self, script: Option<i32>, title: &str) -> Ending {
         let (verdict, text) = self.words(title);
         let code = match (self, script) {
-            (Outcome::Failed(code) | Outcome::NeverBegan(code), _) => *code,
-            (Outcome::Success, _) => 0,
+            (StageOutcome::Failed(code) | StageOutcome::NeverBegan(code), _) => *code,
+            (StageOutcome::Success, _) => 0,
             (_, Some(code)) => code,
             (_, None) => 1,
         };
         let over = !matches!(
             self,
-            Outcome::NotCancelled(..) | Outcome::Lost(_) | Outcome::StartedTwice(_) | Outcome::Rejected(_)
+            StageOutcome::NotCancelled(..)
+                | StageOutcome::Lost(_)
+                | StageOutcome::StartedTwice(_)
+                | StageOutcome::Rejected(_)
         );
         Ending { verdict, code, text, over }
     }
 
-    /// The same in one word.
+    /// The same as one word.
     pub(crate) fn end(&self) -> BatchEnd {
         match self {
-            Outcome::Success => BatchEnd::Success,
-            Outcome::Failed(_) | Outcome::NeverBegan(_) => BatchEnd::Failed,
-            Outcome::Rejected(_) => BatchEnd::Rejected,
-            Outcome::Impossible(_)
-            | Outcome::Faulty(_)
-            | Outcome::NotStarted(_)
-            | Outcome::Cancelled(Why::Broken(_)) => BatchEnd::NotStarted,
-            Outcome::Infeasible(_) | Outcome::Cancelled(Why::TooLate | Why::Never(_)) => {
+            StageOutcome::Success => BatchEnd::Success,
+            StageOutcome::Failed(_) | StageOutcome::NeverBegan(_) => BatchEnd::Failed,
+            StageOutcome::Rejected(_) => BatchEnd::Rejected,
+            StageOutcome::Impossible(_)
+            | StageOutcome::Faulty(_)
+            | StageOutcome::NotStarted(_)
+            | StageOutcome::Cancelled(CancelReason::Broken(_)) => BatchEnd::NotStarted,
+            StageOutcome::Infeasible(_)
+            | StageOutcome::Cancelled(CancelReason::TooLate | CancelReason::Never(_)) => {
                 BatchEnd::NeverStarted
             }
-            Outcome::Cancelled(Why::Asked) => BatchEnd::Cancelled,
-            Outcome::Cancelled(Why::Requeued) | Outcome::StartedTwice(_) => BatchEnd::Requeued,
-            Outcome::Killed(End::Cancelled, _) => BatchEnd::CancelledByOthers,
-            Outcome::Killed(End::OutOfMemory, _) => BatchEnd::OutOfMemory,
-            Outcome::Killed(End::TimedOut, _) => BatchEnd::TimedOut,
-            Outcome::Killed(End::NodeFail, _) => BatchEnd::NodeFailed,
-            Outcome::Killed(End::Preempted, _) => BatchEnd::Preempted,
-            Outcome::Killed(End::Completed | End::Failed | End::Infeasible, _) => BatchEnd::Killed,
-            Outcome::NotCancelled(..)
-            | Outcome::NoRecord(_)
-            | Outcome::Untold(_)
-            | Outcome::OutputMissing
-            | Outcome::Contradiction(_)
-            | Outcome::Lost(_) => BatchEnd::Unknown,
+            StageOutcome::Cancelled(CancelReason::Requested) => BatchEnd::Cancelled,
+            StageOutcome::Cancelled(CancelReason::Requeued) | StageOutcome::StartedTwice(_) => {
+                BatchEnd::Requeued
+            }
+            StageOutcome::Killed(End::Cancelled, _) => BatchEnd::CancelledByOthers,
+            StageOutcome::Killed(End::OutOfMemory, _) => BatchEnd::OutOfMemory,
+            StageOutcome::Killed(End::TimedOut, _) => BatchEnd::TimedOut,
+            StageOutcome::Killed(End::NodeFail, _) => BatchEnd::NodeFailed,
+            StageOutcome::Killed(End::Preempted, _) => BatchEnd::Preempted,
+            StageOutcome::Killed(End::Completed | End::Failed | End::Infeasible, _) => BatchEnd::Killed,
+            StageOutcome::NotCancelled(..)
+            | StageOutcome::NoRecord(_)
+            | StageOutcome::ExitUnknown(_)
+            | StageOutcome::OutputMissing
+            | StageOutcome::Contradiction(_)
+            | StageOutcome::Lost(_) => BatchEnd::Unknown,
         }
     }
 
-    fn words(&self, title: &str) -> (Told, String) {
-        let again = "run the job again, or tell the administrators";
+    fn words(&self, title: &str) -> (RunnerStatus, String) {
+        let again = "run the job again, or report it to the administrators";
         match self {
-            Outcome::Success => (Told::Success, String::new()),
-            Outcome::Failed(code) => (Told::BuildFailure, format!("the script ended with exit code {code}")),
-            Outcome::NeverBegan(code) => (
-                Told::BuildFailure,
+            StageOutcome::Success => (RunnerStatus::Success, String::new()),
+            StageOutcome::Failed(code) => {
+                (RunnerStatus::BuildFailure, format!("the script ended with exit code {code}"))
+            }
+            StageOutcome::NeverBegan(code) => (
+                RunnerStatus::BuildFailure,
                 format!(
                     "the shell ended with {code} before the stage's script began: look at your login profile for \
                      `exit`, for `exec`, and for uses of descriptor 4"
                 ),
             ),
-            Outcome::Rejected(text) => {
-                (Told::BuildFailure, format!("{title} does not take the job: {}", lines(text)))
+            StageOutcome::Rejected(text) => {
+                (RunnerStatus::BuildFailure, format!("{title} refused the job: {}", lines(text)))
             }
-            Outcome::Impossible(text) => (
-                Told::SystemFailure,
+            StageOutcome::Impossible(text) => (
+                RunnerStatus::SystemFailure,
                 format!(
-                    "{}; tell the administrators: `scheduler_bin` may name another directory",
+                    "{}; report it to the administrators: `scheduler_bin` may name another directory",
                     lines(text)
                 ),
             ),
-            Outcome::Faulty(text) => (
-                Told::SystemFailure,
-                format!("{title} cannot take jobs at present: {}; {again}", lines(text)),
+            StageOutcome::Faulty(text) => (
+                RunnerStatus::SystemFailure,
+                format!("{title} cannot accept jobs at present: {}; {again}", lines(text)),
             ),
-            Outcome::Cancelled(why) => why.words(title),
-            Outcome::NotCancelled(_, still) => {
+            StageOutcome::Cancelled(why) => why.words(title),
+            StageOutcome::NotCancelled(_, still) => {
                 let says = match still.as_deref() {
-                    None | Some("") => "does not answer".to_owned(),
-                    Some(state) => format!("still says {}", Untrusted(state)),
+                    None | Some("") => "does not respond".to_owned(),
+                    Some(state) => format!("still reports {}", Untrusted(state)),
                 };
                 let text = format!(
-                    "cannot see the cancelled job's end: {title} {says}; the cleanup stage will cancel it again"
+                    "cannot confirm the end of the cancelled job: {title} {says}; the cleanup \
+                     stage will cancel it again"
                 );
-                (Told::SystemFailure, text)
+                (RunnerStatus::SystemFailure, text)
             }
-            Outcome::Killed(end, row) => killed(*end, row, title),
-            Outcome::NotStarted(row) => (
-                Told::SystemFailure,
+            StageOutcome::Killed(end, row) => killed(*end, row, title),
+            StageOutcome::NotStarted(row) => (
+                RunnerStatus::SystemFailure,
                 format!("{title} could not start the job on {}: {}; {again}", node(row), because(row)),
             ),
-            Outcome::Infeasible(row) => (
-                Told::BuildFailure,
+            StageOutcome::Infeasible(row) => (
+                RunnerStatus::BuildFailure,
                 format!(
-                    "{title} can never start it ({}); change the job's scheduler arguments",
+                    "{title} can never start the job ({}); change the job's scheduler arguments",
                     Untrusted(&row.reason)
                 ),
             ),
-            Outcome::NoRecord(row) => (
-                Told::SystemFailure,
+            StageOutcome::NoRecord(row) => (
+                RunnerStatus::SystemFailure,
                 format!(
-                    "{title} says that the job ended well on {}, but its own record did not appear here, so nobody \
-                     knows; the file system of the job's directory may be full, slow or not shared with the nodes: {again}",
+                    "{title} reports that the job succeeded on {}, but its own record did not \
+                     appear here, so the result is unknown; the file system of the job's \
+                     directory may be full, slow or not shared with the nodes: {again}",
                     node(row)
                 ),
             ),
-            Outcome::Untold(row) => (
-                Told::SystemFailure,
+            StageOutcome::ExitUnknown(row) => (
+                RunnerStatus::SystemFailure,
                 format!(
-                    "the script ended on {}, but its record could not be written; the file system of the job's directory may be \
-                     full, or somebody removed the directory: {again}",
+                    "the script ended on {}, but its record could not be written; the file system \
+                     of the job's directory may be full, or the directory was removed: {again}",
                     node(row)
                 ),
             ),
-            Outcome::OutputMissing => (
-                Told::SystemFailure,
-                format!("the job ended well, but a part of its output did not appear here; {again}"),
+            StageOutcome::OutputMissing => (
+                RunnerStatus::SystemFailure,
+                format!("the job succeeded, but a part of its output did not appear here; {again}"),
             ),
-            Outcome::Contradiction(row) => (
-                Told::SystemFailure,
-                format!("the script ended with 0, but {title} says {}; {again}", because(row)),
+            StageOutcome::Contradiction(row) => (
+                RunnerStatus::SystemFailure,
+                format!("the script ended with 0, but {title} reports {}; {again}", because(row)),
             ),
-            Outcome::StartedTwice(host) => (
-                Told::SystemFailure,
+            StageOutcome::StartedTwice(host) => (
+                RunnerStatus::SystemFailure,
                 format!(
                     "{title} started the job again on {}; a stage that has begun is not run a second time: {again}",
                     Untrusted(host)
                 ),
             ),
-            Outcome::Lost(code) => {
+            StageOutcome::Lost(code) => {
                 let known = match code {
-                    Some(code) => format!("its own record says that the script ended with {code}"),
+                    Some(code) => format!("its own record shows that the script ended with {code}"),
                     None => "it left no record".to_owned(),
                 };
-                (Told::SystemFailure, format!("{title} does not know the job any more, and {known}; {again}"))
+                (
+                    RunnerStatus::SystemFailure,
+                    format!("{title} does not know the job any more, and {known}; {again}"),
+                )
             }
         }
     }
 }
 
-impl Why {
-    fn words(&self, title: &str) -> (Told, String) {
+impl CancelReason {
+    fn words(&self, title: &str) -> (RunnerStatus, String) {
         match self {
-            Why::Asked => (Told::BuildFailure, "cancelled by the request of gitlab-runner".to_owned()),
-            Why::TooLate => (
-                Told::BuildFailure,
+            CancelReason::Requested => {
+                (RunnerStatus::BuildFailure, "cancelled at the request of gitlab-runner".to_owned())
+            }
+            CancelReason::TooLate => (
+                RunnerStatus::BuildFailure,
                 format!(
                     "cancelled: the CI job's time was nearly up and {title} had not started it; give the CI job more \
                      time (`timeout:`), or ask for less"
                 ),
             ),
-            Why::Requeued => (
-                Told::SystemFailure,
+            CancelReason::Requeued => (
+                RunnerStatus::SystemFailure,
                 format!(
-                    "{title} put the job back into its queue after the script had begun; a stage is not run a second \
-                     time: run the job again, or tell the administrators"
+                    "{title} put the job back into its queue after the script had begun; a stage \
+                     is not run a second time: run the job again, or report it to the \
+                     administrators"
                 ),
             ),
-            Why::Never(reason) => (
-                Told::BuildFailure,
+            CancelReason::Never(reason) => (
+                RunnerStatus::BuildFailure,
                 format!(
-                    "cancelled: {title} can never start it ({}); change the job's scheduler arguments",
+                    "cancelled: {title} can never start the job ({}); change the job's scheduler arguments",
                     Untrusted(reason)
                 ),
             ),
-            Why::Broken(reason) => (
-                Told::SystemFailure,
+            CancelReason::Broken(reason) => (
+                RunnerStatus::SystemFailure,
                 format!(
-                    "cancelled: {title} failed to start it and will not try again ({}); tell the administrators",
+                    "cancelled: {title} failed to start the job and will not try again ({}); \
+                     report it to the administrators",
                     Untrusted(reason)
                 ),
             ),
@@ -286,7 +308,7 @@ impl Why {
     }
 }
 
-fn killed(end: End, row: &Row, title: &str) -> (Told, String) {
+fn killed(end: End, row: &Row, title: &str) -> (RunnerStatus, String) {
     let node = node(row);
     let by = if row.by.is_empty() {
         format!("by its owner, an administrator or {title} itself")
@@ -295,7 +317,7 @@ fn killed(end: End, row: &Row, title: &str) -> (Told, String) {
     };
     match end {
         End::OutOfMemory => (
-            Told::BuildFailure,
+            RunnerStatus::BuildFailure,
             format!("killed: out of memory on {node}; ask for more memory in the job's scheduler arguments"),
         ),
         End::TimedOut => {
@@ -303,25 +325,27 @@ fn killed(end: End, row: &Row, title: &str) -> (Told, String) {
                 "" => String::new(),
                 limit => format!(" {}", Untrusted(limit)),
             };
-            (Told::BuildFailure, format!("killed: time limit{limit} reached on {node}"))
+            (RunnerStatus::BuildFailure, format!("killed: time limit{limit} reached on {node}"))
         }
-        End::Cancelled => (Told::BuildFailure, format!("cancelled {by}, not by this CI job{}", why(row))),
+        End::Cancelled => {
+            (RunnerStatus::BuildFailure, format!("cancelled {by}, not by this CI job{}", why(row)))
+        }
         End::NodeFail => (
-            Told::SystemFailure,
+            RunnerStatus::SystemFailure,
             format!("node failure: {title} lost {node} while the job ran there; run the job again"),
         ),
         End::Preempted => (
-            Told::SystemFailure,
+            RunnerStatus::SystemFailure,
             format!("preempted: {title} gave {node} to a job of higher priority; run the job again"),
         ),
         End::Completed | End::Failed | End::Infeasible => (
-            Told::BuildFailure,
-            format!("killed on {node} before it could tell its exit code: {title} says {}", because(row)),
+            RunnerStatus::BuildFailure,
+            format!("killed on {node} before its exit code was recorded: {title} reports {}", because(row)),
         ),
     }
 }
 
-/// Who cancelled: the number, and the name where this host knows it.
+/// Who cancelled: the uid, and the user name if this host knows it.
 fn by(uid: &str) -> String {
     let user =
         uid.parse().ok().and_then(|uid| nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok()?);
@@ -338,7 +362,7 @@ fn node(row: &Row) -> String {
     }
 }
 
-/// The scheduler's reason in parentheses, where it has one.
+/// The scheduler's reason in parentheses, if there is one.
 fn why(row: &Row) -> String {
     match row.reason.as_str() {
         "" | "None" => String::new(),
@@ -366,8 +390,8 @@ fn because(row: &Row) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Told, Why};
-    use crate::news::Row;
+    use super::{CancelReason, RunnerStatus, StageOutcome};
+    use crate::messages::Row;
     use crate::state::End;
 
     fn row(state: &str, limit: &str, exit: &str, by: &str) -> Row {
@@ -383,35 +407,35 @@ mod tests {
 
     #[test]
     fn causes_are_told_in_plain_words_and_as_the_fault_of_whom_they_are() {
-        let killed = |end, row| Outcome::Killed(end, row).ending(Some(137), "Slurm");
+        let killed = |end, row| StageOutcome::Killed(end, row).ending(Some(137), "Slurm");
         for (ending, verdict, words) in [
             (
                 killed(End::OutOfMemory, row("OUT_OF_MEMORY", "", "0:125", "")),
-                Told::BuildFailure,
+                RunnerStatus::BuildFailure,
                 "out of memory on n12",
             ),
             (
                 killed(End::TimedOut, row("TIMEOUT", "00:30:00", "0:15", "")),
-                Told::BuildFailure,
+                RunnerStatus::BuildFailure,
                 "time limit 00:30:00 reached",
             ),
             (
                 killed(End::Cancelled, row("CANCELLED", "", "", "0")),
-                Told::BuildFailure,
+                RunnerStatus::BuildFailure,
                 "cancelled by root (uid 0)",
             ),
             (
                 killed(End::NodeFail, row("NODE_FAIL", "", "", "")),
-                Told::SystemFailure,
+                RunnerStatus::SystemFailure,
                 "node failure: Slurm lost n12",
             ),
-            (killed(End::Preempted, row("PREEMPTED", "", "", "")), Told::SystemFailure, "preempted"),
+            (killed(End::Preempted, row("PREEMPTED", "", "", "")), RunnerStatus::SystemFailure, "preempted"),
         ] {
             assert_eq!(ending.verdict, verdict, "{words}");
             assert!(ending.text.contains(words), "{}", ending.text);
             assert_eq!(ending.code, 137);
         }
-        let ending = Outcome::NotStarted(row("FAILED", "", "0:53", "")).ending(None, "Slurm");
+        let ending = StageOutcome::NotStarted(row("FAILED", "", "0:53", "")).ending(None, "Slurm");
         assert!(ending.text.contains("on n12: FAILED, signal 53"), "{}", ending.text);
     }
 
@@ -420,13 +444,13 @@ mod tests {
         let evil = "x\u{1b}[31m\r\nsection_start:1:a\r";
         let row = Row { nodes: evil.to_owned(), ..row(evil, evil, evil, "4294967290") };
         for outcome in [
-            Outcome::Killed(End::TimedOut, row.clone()),
-            Outcome::Killed(End::Cancelled, row.clone()),
-            Outcome::NotStarted(row.clone()),
-            Outcome::Contradiction(row),
-            Outcome::Rejected(evil.to_owned()),
-            Outcome::Cancelled(Why::Never(evil.to_owned())),
-            Outcome::StartedTwice(evil.to_owned()),
+            StageOutcome::Killed(End::TimedOut, row.clone()),
+            StageOutcome::Killed(End::Cancelled, row.clone()),
+            StageOutcome::NotStarted(row.clone()),
+            StageOutcome::Contradiction(row),
+            StageOutcome::Rejected(evil.to_owned()),
+            StageOutcome::Cancelled(CancelReason::Never(evil.to_owned())),
+            StageOutcome::StartedTwice(evil.to_owned()),
         ] {
             let text = outcome.ending(None, "Slurm").text;
             assert!(!text.contains(|c: char| c.is_control()), "{text:?}");
@@ -435,9 +459,18 @@ mod tests {
 
     #[test]
     fn only_an_end_that_was_seen_spares_the_cleanup_its_cancel() {
-        let over = |outcome: Outcome| outcome.ending(None, "Slurm").over;
-        assert!(over(Outcome::Success) && over(Outcome::Failed(3)) && over(Outcome::Cancelled(Why::Asked)));
-        assert!(!over(Outcome::Lost(Some(0))) && !over(Outcome::NotCancelled(Why::Asked, None)));
-        assert!(!over(Outcome::Rejected(String::new())) && !over(Outcome::StartedTwice(String::new())));
+        let over = |outcome: StageOutcome| outcome.ending(None, "Slurm").over;
+        assert!(
+            over(StageOutcome::Success)
+                && over(StageOutcome::Failed(3))
+                && over(StageOutcome::Cancelled(CancelReason::Requested))
+        );
+        assert!(
+            !over(StageOutcome::Lost(Some(0)))
+                && !over(StageOutcome::NotCancelled(CancelReason::Requested, None))
+        );
+        assert!(
+            !over(StageOutcome::Rejected(String::new())) && !over(StageOutcome::StartedTwice(String::new()))
+        );
     }
 }

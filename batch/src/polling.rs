@@ -1,26 +1,28 @@
-//! When to ask the scheduler next.
+//! When to query the scheduler next.
 //!
-//! Files tell most of what happens, so the scheduler is asked rarely: once soon after the submission, then ever
-//! more seldom, again around the end. While it does not answer, the pauses double. Each pause has jitter, so
-//! that a hundred jobs of one pipeline do not ask in step.
+//! Most events come from files, so the scheduler is queried rarely: once soon after the submission,
+//! then at growing intervals, and again around the end. While it does not respond, the intervals
+//! double. Each interval has jitter, so that a hundred jobs of one pipeline do not query at the
+//! same moment.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(2);
-/// How long the scheduler may be silent before the user is told, and how often again.
-const TELL_AFTER: Duration = Duration::from_secs(45);
-const TELL_AGAIN: Duration = Duration::from_secs(600);
+/// How long the scheduler may be silent before the user is informed, and the interval of
+/// repetition.
+const REPORT_AFTER: Duration = Duration::from_secs(45);
+const REPORT_AGAIN: Duration = Duration::from_secs(600);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// None when no question is open.
+    /// `None` if no query is pending.
     due: Option<Duration>,
     /// The site's interval.
     interval: Duration,
-    /// The pause that comes next while waiting in the queue.
+    /// The next interval while waiting in the queue.
     waiting: Duration,
-    /// The pause that comes next around the end.
+    /// The next interval around the end.
     closing: Duration,
     retry: Duration,
     silent: Option<Duration>,
@@ -37,7 +39,7 @@ impl Pace {
             closing: Duration::from_millis(250),
             retry: Duration::from_secs(1),
             silent: None,
-            tell: TELL_AFTER,
+            tell: REPORT_AFTER,
             random: seed | 1,
         }
     }
@@ -58,7 +60,7 @@ impl Pace {
         self.due = Some(now + pause);
     }
 
-    /// After the submission: one look whether the job is there.
+    /// After the submission: one query whether the job exists.
     pub(crate) fn confirm(&mut self, now: Duration) {
         self.due = Some(now + FIRST.min(self.interval));
     }
@@ -69,7 +71,7 @@ impl Pace {
         self.due = Some(now + self.jittered(self.waiting));
     }
 
-    /// Running: files tell what happens.
+    /// Running: files report what happens.
     pub(crate) fn calm(&mut self, now: Duration) {
         self.due = Some(now + self.jittered(self.interval));
     }
@@ -80,7 +82,8 @@ impl Pace {
         self.due = Some(now + Duration::from_millis(200));
     }
 
-    /// The job is ending and the last word is not there yet. Nobody waits where nothing of the job is left.
+    /// The job is ending and its final state is not known yet. Nothing is scheduled if nothing of
+    /// the job is left.
     pub(crate) fn closing(&mut self, now: Duration, near: bool) {
         if !near {
             return self.calm(now);
@@ -89,11 +92,11 @@ impl Pace {
         self.closing = (self.closing * 2).min(self.interval).min(Duration::from_secs(10));
     }
 
-    /// The scheduler answered.
+    /// The scheduler responded.
     pub(crate) fn answered(&mut self) {
         self.silent = None;
         self.retry = Duration::from_secs(1);
-        self.tell = TELL_AFTER;
+        self.tell = REPORT_AFTER;
     }
 
     /// Whether the last command failed.
@@ -101,31 +104,31 @@ impl Pace {
         self.silent.is_some()
     }
 
-    /// The scheduler did not answer a question. Some: since when, if it is time to tell the user.
+    /// The scheduler did not answer a query. Returns since when, if the user is to be informed.
     pub(crate) fn failed(&mut self, now: Duration) -> Option<Duration> {
         self.due = Some(now + self.jittered(self.retry));
         self.retry = (self.retry * 2).min(LONGEST_RETRY);
-        self.told(now)
+        self.due_report(now)
     }
 
-    /// It did not do as it was told, which may be an answer, too: a question is due soon, and none is put off. The value
-    /// is as that of [`Pace::failed`].
+    /// The scheduler did not carry out an order, which may be a result, too: a query is due soon,
+    /// and none is delayed. Returns the same as [`Pace::failed`].
     pub(crate) fn refused(&mut self, now: Duration) -> Option<Duration> {
         let soon = now + self.jittered(self.retry);
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
-        self.told(now)
+        self.due_report(now)
     }
 
-    fn told(&mut self, now: Duration) -> Option<Duration> {
+    fn due_report(&mut self, now: Duration) -> Option<Duration> {
         let since = *self.silent.get_or_insert(now);
         if now.saturating_sub(since) < self.tell {
             return None;
         }
-        self.tell = now.saturating_sub(since) + TELL_AGAIN;
+        self.tell = now.saturating_sub(since) + REPORT_AGAIN;
         Some(since)
     }
 
-    /// A fifth more or less (xorshift; nothing depends on its quality).
+    /// Up to a fifth more or less (xorshift; nothing depends on its quality).
     fn jittered(&mut self, pause: Duration) -> Duration {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -163,13 +166,13 @@ mod tests {
     #[test]
     fn a_silent_scheduler_is_asked_ever_more_seldom_and_the_user_is_told_once_in_a_while() {
         let mut pace = Pace::new(SECOND * 60, 3);
-        let (mut now, mut told, mut asked) = (Duration::ZERO, 0, 0);
+        let (mut now, mut reports, mut asked) = (Duration::ZERO, 0, 0);
         while now < SECOND * 1500 {
-            told += usize::from(pace.failed(now).is_some());
+            reports += usize::from(pace.failed(now).is_some());
             asked += 1;
             now = pace.due().expect("due");
         }
-        assert!((2..=3).contains(&told), "{told}");
+        assert!((2..=3).contains(&reports), "{reports}");
         assert!((20..=45).contains(&asked), "{asked}");
     }
 }

@@ -1,30 +1,31 @@
-//! A question to the scheduler, and how its answer is read: a line for each job, a block of lines for each job, or JSON.
+//! A query of the scheduler, and how its output is parsed: a line for each job, a block of lines
+//! for each job, or JSON.
 //!
-//! Pure: text comes in, fields come out. What is ours among them is decided in `asking.rs`.
+//! Pure: text comes in, fields come out. `query_state.rs` decides which job is ours.
 
 use super::template::{Pattern, Whole, fill_with};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What a scheduler says about one job. The names with a meaning are in docs/schedulers.md; a description may have
-/// more, for `word`.
+/// What a scheduler reports about one job. docs/schedulers.md lists the fields with a meaning; a
+/// description may have more, for `word`.
 pub(crate) type Fields = BTreeMap<String, String>;
 
-/// A command that asks, and how its answer reads.
+/// A query command, and how its output is parsed.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Keys")]
 pub(crate) struct Query {
     pub(crate) command: Vec<String>,
     form: Form,
-    /// What the state's word is made of; the field `state` when none.
+    /// What the state's name is composed of; the field `state` if unset.
     word: Option<String>,
     words: Vec<(Whole, String)>,
-    /// The job is not there.
+    /// Matches if the job does not exist.
     pub(crate) absent: Vec<Pattern>,
-    /// This site does not have the service.
+    /// Matches if this site does not have the service.
     pub(crate) disabled: Vec<Pattern>,
-    /// The next to ask where this one does not have the job.
+    /// The query to run next if this one does not find the job.
     pub(crate) then: Option<Box<Query>>,
 }
 
@@ -32,7 +33,8 @@ pub(crate) struct Query {
 enum Form {
     /// One line for each job.
     Lines(Pattern),
-    /// Several lines for each job, from one that matches to the next. Lines that begin with `fold` go on the one before.
+    /// Several lines for each job, from one that matches to the next. Lines that begin with `fold`
+    /// continue the previous one.
     Blocks { begin: Pattern, fold: Option<Pattern>, fields: BTreeMap<String, Pattern> },
     /// The jobs at a path, and paths within each.
     Json { jobs: String, fields: BTreeMap<String, Paths> },
@@ -59,7 +61,7 @@ struct Keys {
     then: Option<Box<Query>>,
 }
 
-/// One path, or several of which the first that leads to something counts.
+/// One path, or several of which the first that matches counts.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Paths {
@@ -85,7 +87,7 @@ impl TryFrom<Keys> for Query {
             }
             _ => {
                 return Err(
-                    "a question has either `row`, or `begin` with `fields` (and `fold`), or `jobs` with `paths`",
+                    "a query has either `row`, or `begin` with `fields` (and `fold`), or `jobs` with `paths`",
                 );
             }
         };
@@ -95,7 +97,7 @@ impl TryFrom<Keys> for Query {
 }
 
 impl Query {
-    /// What the answer says about each job. The error is a part of it that cannot be read.
+    /// The fields of each job in the output. The error is the part that cannot be parsed.
     pub(crate) fn read(&self, out: &str) -> Result<Vec<Fields>, String> {
         let mut jobs = match &self.form {
             Form::Lines(row) => lines(row, out)?,
@@ -108,14 +110,14 @@ impl Query {
         Ok(jobs)
     }
 
-    /// The first line that is about no job, where each line is about one.
+    /// The first line that is not about a job, if each line must be about one.
     pub(crate) fn unread<'o>(&self, out: &'o str) -> Option<&'o str> {
         let Form::Lines(row) = &self.form else { return None };
         out.lines().find(|line| !line.trim().is_empty() && !row.0.is_match(line))
     }
 
-    /// Whether an answer has this field for every job that it is complete about.
-    pub(crate) fn promises(&self, field: &str) -> bool {
+    /// Whether an output has this field for every job that it lists completely.
+    pub(crate) fn always_has(&self, field: &str) -> bool {
         match &self.form {
             Form::Lines(_) => false,
             Form::Blocks { fields, .. } => fields.contains_key(field),
@@ -128,7 +130,7 @@ impl Query {
         self.words.iter().map(|(_, word)| word.as_str())
     }
 
-    /// Replaces the state by the word for it.
+    /// Replaces the state by its composed name.
     fn name_state(&self, job: &mut Fields) {
         let look = |name: &str| Some(job.get(name).cloned().unwrap_or_default());
         let word = fill_with(self.word.as_deref().unwrap_or("{state}"), &look);
@@ -140,7 +142,7 @@ impl Query {
     }
 }
 
-/// Lines that the pattern does not read may be somebody's banner; see [`Query::unread`].
+/// Lines that do not match the pattern may be a login banner; see [`Query::unread`].
 fn lines(row: &Pattern, out: &str) -> Result<Vec<Fields>, String> {
     let filled = || out.lines().filter(|line| !line.trim().is_empty());
     let jobs: Vec<Fields> = filled()
@@ -179,7 +181,7 @@ fn blocks(
     }
     let read = |block: &Vec<String>| {
         let field = |(name, pattern): (&String, &Pattern)| {
-            // The first line: what users can write stands behind what the scheduler writes.
+            // The first match: text that users can write comes after what the scheduler writes.
             let found = block.iter().find_map(|line| pattern.0.captures(line))?;
             let text = found.get(1).or(found.get(0))?.as_str().trim();
             Some((name.clone(), text.to_owned()))
@@ -193,8 +195,8 @@ fn json(jobs: &str, fields: &BTreeMap<String, Paths>, out: &str) -> Result<Vec<F
     if out.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let answer: Value = serde_json::from_str(out).map_err(|e| e.to_string())?;
-    let jobs = at(vec![(String::new(), &answer)], jobs);
+    let result: Value = serde_json::from_str(out).map_err(|e| e.to_string())?;
+    let jobs = at(vec![(String::new(), &result)], jobs);
     let read = |(key, job): &(String, &Value)| {
         let value = |path: &String| match path.as_str() {
             "@" => Some(key.clone()),
@@ -212,7 +214,7 @@ fn json(jobs: &str, fields: &BTreeMap<String, Paths>, out: &str) -> Result<Vec<F
     Ok(jobs.iter().map(read).collect())
 }
 
-/// The values at a path, each with its key. `*` is every member of an array or object.
+/// The values at a path, each with its key. `*` matches every member of an array or object.
 fn at<'a>(mut here: Vec<(String, &'a Value)>, path: &str) -> Vec<(String, &'a Value)> {
     for step in path.split('.') {
         let mut next = Vec::new();
@@ -285,9 +287,9 @@ mod tests {
         );
         let text = r#"{"Jobs":{"1.a":{"s":"F","x":{"a":null,"b":0}},"2.a":{"s":"F"},"3.a":{"s":"R","x":7}}}"#;
         let jobs = query.read(text).expect("jobs");
-        let told: Vec<(&str, &str)> =
+        let states: Vec<(&str, &str)> =
             jobs.iter().map(|job| (job["id"].as_str(), job["state"].as_str())).collect();
-        assert_eq!(told, [("1.a", "well"), ("2.a", "badly"), ("3.a", "R")]);
+        assert_eq!(states, [("1.a", "well"), ("2.a", "badly"), ("3.a", "R")]);
         assert!(query.read("{\"Jobs\":{\"1\":{\"a\":nan}}}").is_err());
         assert!(query.read("").expect("nothing").is_empty() && query.read("{}").expect("nothing").is_empty());
     }

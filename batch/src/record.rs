@@ -1,16 +1,18 @@
 //! What the agent writes: that the stage has begun, and how it ended.
 //!
-//! Both are lines `key value` with `end NONCE` as the last one, so that half a file is none. The nonce is of the
-//! submission: a record of any other job, or of a user's own making, is not believed by accident.
+//! Both files consist of lines `key value` and end with `end NONCE`, so that a truncated file does
+//! not count. The nonce belongs to the submission: a record of another job, or one that a user
+//! made, is not accepted by accident.
 
 use std::collections::BTreeMap;
 
 /// The stage has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Began {
-    /// The scheduler's id of the job that the agent runs in; empty where it does not say.
+    /// The scheduler's id of the job that the agent runs in; empty if it sets none.
     pub(crate) id: String,
-    /// Where, by the scheduler's names for its nodes, or the node's own where the scheduler does not say.
+    /// The nodes by the scheduler's names, or the node's own name if the scheduler does not report
+    /// any.
     pub(crate) host: String,
     /// Seconds since the epoch by the node's clock.
     pub(crate) time: u64,
@@ -19,7 +21,7 @@ pub(crate) struct Began {
 /// The stage has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// As a shell counts: 128 and the number of the signal for a shell that a signal ended.
+    /// As a shell counts: 128 plus the signal number for a shell that a signal ended.
     pub(crate) code: i32,
     /// Whether the stage's script began at all, after the user's login profile.
     pub(crate) begun: bool,
@@ -33,11 +35,11 @@ pub(crate) struct Record {
     pub(crate) bytes: [u64; 2],
     /// CPU time of all processes that ended, in milliseconds.
     pub(crate) cpu: Option<u64>,
-    /// Most memory that the job's control group held, in bytes.
+    /// Peak memory of the job's control group, in bytes.
     pub(crate) memory: Option<u64>,
 }
 
-/// The agent met the marks of another one and ran nothing.
+/// The agent found the marks of another one and ran nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) id: String,
@@ -53,7 +55,7 @@ fn fields<'a>(text: &'a str, nonce: &str) -> Option<BTreeMap<&'a str, &'a str>> 
 }
 
 impl Began {
-    /// None for anything but a whole file of this submission.
+    /// `None` for anything but a whole file of this submission.
     pub(crate) fn parse(text: &str, nonce: &str) -> Option<Self> {
         let fields = fields(text, nonce)?;
         let get = |name| fields.get(name).copied();
@@ -66,7 +68,7 @@ impl Began {
 }
 
 impl Refused {
-    /// None for anything but a whole file of this submission.
+    /// `None` for anything but a whole file of this submission.
     pub(crate) fn parse(text: &str, nonce: &str) -> Option<Self> {
         let fields = fields(text, nonce)?;
         let get = |name| fields.get(name).copied();
@@ -75,7 +77,7 @@ impl Refused {
 }
 
 impl Record {
-    /// None for anything but a whole file of this submission.
+    /// `None` for anything but a whole file of this submission.
     pub(crate) fn parse(text: &str, nonce: &str) -> Option<Self> {
         let fields = fields(text, nonce)?;
         let get = |name| fields.get(name).copied();

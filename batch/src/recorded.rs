@@ -1,10 +1,11 @@
-//! The built-in descriptions, held against what schedulers really said (`tests/fixtures/schedulers`).
+//! Checks the built-in descriptions against recorded output of schedulers
+//! (`tests/fixtures/schedulers`).
 
-use super::asking::Asking;
-use super::command::Said;
+use super::command::CommandOutput;
 use super::description::{Description, named};
-use super::news::{Answer, Order, Row};
+use super::messages::{CommandResult, Order, Row};
 use super::options;
+use super::query_state::QueryState;
 use super::state::{End, State};
 use nunbird_handover::{Account, Batch, Rules, Scheduler, UserText};
 use std::collections::BTreeMap;
@@ -19,8 +20,8 @@ mod htcondor;
 mod lsf;
 mod pbs;
 
-/// The commands of a job of ann's with this tag.
-fn asking<'d>(description: &'d Description, tag: &str) -> Asking<'d> {
+/// The commands of a job of user ann with this tag.
+fn queries<'d>(description: &'d Description, tag: &str) -> QueryState<'d> {
     let values = [
         ("tag", tag),
         ("user", "ann"),
@@ -30,11 +31,11 @@ fn asking<'d>(description: &'d Description, tag: &str) -> Asking<'d> {
         ("log", "/s/log"),
     ];
     let values = BTreeMap::from(values.map(|(name, value)| (name, value.to_owned())));
-    Asking::new(description, values, vec!["-q".to_owned(), "x".to_owned()], 1002, tag.to_owned())
+    QueryState::new(description, values, vec!["-q".to_owned(), "x".to_owned()], 1002, tag.to_owned())
 }
 
-/// The record of that title.
-fn record(file: &str, title: &str) -> Said {
+/// The record with that title.
+fn record(file: &str, title: &str) -> CommandOutput {
     let mut records = file.split("### ").filter_map(|record| record.split_once('\n'));
     let (_, text) = records.find(|(found, _)| *found == title).expect(title);
     let between = |from: &str, to: &str| {
@@ -42,51 +43,51 @@ fn record(file: &str, title: &str) -> Said {
         after.split_once(to).expect(to).0.to_owned()
     };
     let code: i32 = text.rsplit_once("--- exit ").expect("exit").1.trim().parse().expect("a number");
-    said(code, &between("--- stdout\n", "--- stderr\n"), &between("--- stderr\n", "--- exit "))
+    output(code, &between("--- stdout\n", "--- stderr\n"), &between("--- stderr\n", "--- exit "))
 }
 
-fn said(code: i32, out: &str, err: &str) -> Said {
-    Said { status: Some(ExitStatus::from_raw(code << 8)), out: out.to_owned(), err: err.to_owned() }
+fn output(code: i32, out: &str, err: &str) -> CommandOutput {
+    CommandOutput { status: Some(ExitStatus::from_raw(code << 8)), out: out.to_owned(), err: err.to_owned() }
 }
 
-/// The answer to a question that is asked in as many steps as there are.
-fn told(asking: &mut Asking<'_>, order: Order, steps: &[Said]) -> Answer {
-    for said in steps {
-        let answer = asking.answer(order, said);
-        if let Some(answer) = asking.settle(order, answer) {
-            return answer;
+/// The result of a query that takes several commands.
+fn result_of(queries: &mut QueryState<'_>, order: Order, steps: &[CommandOutput]) -> CommandResult {
+    for output in steps {
+        let result = queries.result(order, output);
+        if let Some(result) = queries.finish_query(order, result) {
+            return result;
         }
     }
     panic!("{order:?} asks for more than {} commands", steps.len());
 }
 
-fn row(answer: Answer) -> Row {
-    match answer {
-        Answer::Row(row) => row,
+fn row(result: CommandResult) -> Row {
+    match result {
+        CommandResult::Row(row) => row,
         other => panic!("no row: {other:?}"),
     }
 }
 
-fn is_unclear(answer: &Answer) -> bool {
-    matches!(answer, Answer::Unclear(_))
+fn is_unclear(result: &CommandResult) -> bool {
+    matches!(result, CommandResult::Unclear(_))
 }
 
-fn words(asking: &Asking<'_>, order: Order, id: Option<&str>) -> String {
-    asking.call(order, id).map_or_else(|| "none".to_owned(), |call| call.words.join(" "))
+fn words(queries: &QueryState<'_>, order: Order, id: Option<&str>) -> String {
+    queries.command(order, id).map_or_else(|| "none".to_owned(), |call| call.words.join(" "))
 }
 
 #[test]
 fn no_command_goes_by_an_id_that_nobody_knows() {
     for name in ["pbs", "flux", "cobalt"] {
         let description = named(name);
-        let asking = asking(&description, "nb7-x");
-        assert!(asking.call(Order::Cancel, None).is_none(), "{name}");
-        assert!(asking.call(Order::Cancel, Some("9")).is_some(), "{name}");
+        let queries = queries(&description, "nb7-x");
+        assert!(queries.command(Order::Cancel, None).is_none(), "{name}");
+        assert!(queries.command(Order::Cancel, Some("9")).is_some(), "{name}");
     }
     for name in ["slurm", "lsf", "gridengine", "htcondor"] {
         let description = named(name);
-        let asking = asking(&description, "nb7-x");
-        assert!(words(&asking, Order::Cancel, None).contains("nb7-x"), "{name} cancels by name");
+        let queries = queries(&description, "nb7-x");
+        assert!(words(&queries, Order::Cancel, None).contains("nb7-x"), "{name} cancels by name");
     }
 }
 
@@ -94,7 +95,7 @@ fn no_command_goes_by_an_id_that_nobody_knows() {
 fn the_users_arguments_stand_before_those_of_nunbird() {
     for name in ["slurm", "pbs", "lsf", "flux", "cobalt", "gridengine", "htcondor"] {
         let description = named(name);
-        let command = words(&asking(&description, "nb7-x"), Order::Submit, None);
+        let command = words(&queries(&description, "nb7-x"), Order::Submit, None);
         let (user, tag) = (command.find(" -q x").expect("user"), command.find("nb7-x"));
         assert!(tag.is_none_or(|tag| user < tag), "{command}");
         if name == "htcondor" {
@@ -146,8 +147,12 @@ fn the_documented_example_of_a_sites_own_scheduler_works() {
         let output =
             std::process::Command::new(&script).args(["jid", "9"]).env("PATH", path).output().expect("run");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let said = Said { status: Some(output.status), out: text(&output.stdout), err: text(&output.stderr) };
-        told(&mut asking(&pjm, "nb7-x"), Order::Query, &[said])
+        let output = CommandOutput {
+            status: Some(output.status),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        };
+        result_of(&mut queries(&pjm, "nb7-x"), Order::Query, &[output])
     };
     let state = |line: &str, old: bool| {
         let when = if old { "case \"$*\" in *' -H '*) ;; *) exit 0 ;; esac\n" } else { "" };
@@ -158,11 +163,11 @@ fn the_documented_example_of_a_sites_own_scheduler_works() {
     assert_eq!(state("9 ann EXT 0 0 0001:00:00 nb7-x", true), State::Ended(End::Completed));
     assert_eq!(state("9 ann EXT 0 7 0001:00:00 nb7-x", true), State::Ended(End::Failed));
     assert_eq!(state("9 ann EXT 11 143 0001:00:00 nb7-x", true), State::Ended(End::TimedOut));
-    assert_eq!(ask("echo 9 bob RUN 0 0 1:00 nb7-x\n"), Answer::Absent);
-    assert_eq!(ask("echo 9 ann RUN 0 0 1:00 nb8-x\n"), Answer::Absent);
+    assert_eq!(ask("echo 9 bob RUN 0 0 1:00 nb7-x\n"), CommandResult::Absent);
+    assert_eq!(ask("echo 9 ann RUN 0 0 1:00 nb8-x\n"), CommandResult::Absent);
     assert!(is_unclear(&ask("echo down >&2; exit 1\n")));
 
-    // What pipelines of Fugaku write, and the ways around a site's bounds.
+    // What pipelines on Fugaku write, and attempts to avoid a site's limits.
     let mut batch = Batch::new(Scheduler::Named("slurm".to_owned()), "/d".into());
     batch.rules = Rules {
         most_nodes: Some(4),
@@ -205,7 +210,7 @@ fn refusals_that_pass_by_themselves_and_faults_of_the_scheduler_are_no_refusals_
     let policy = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)";
     let submit = |name: &str, err: &str| {
         let description = named(name);
-        asking(&description, "nb7-x").answer(Order::Submit, &said(1, "", err))
+        queries(&description, "nb7-x").result(Order::Submit, &output(1, "", err))
     };
     for (name, text) in [
         ("slurm", "sbatch: error: AssocMaxSubmitJobLimit"),
@@ -224,7 +229,7 @@ fn refusals_that_pass_by_themselves_and_faults_of_the_scheduler_are_no_refusals_
         ("flux", "flux-batch: ERROR: [Errno 22] user has max active jobs"),
     ] {
         let err = if name == "slurm" { format!("{text}\n{policy}") } else { text.to_owned() };
-        assert!(matches!(submit(name, &err), Answer::Later(_)), "{text}");
+        assert!(matches!(submit(name, &err), CommandResult::Later(_)), "{text}");
     }
     for (name, text) in [
         ("slurm", "sbatch: error: Batch job submission failed: I/O error writing script/environment to file"),
@@ -236,7 +241,7 @@ fn refusals_that_pass_by_themselves_and_faults_of_the_scheduler_are_no_refusals_
         ("slurm", "sbatch: error: Batch job submission failed: Invalid user id"),
         ("pbs", "qsub: Failed to save job/resv, refer server logs for details"),
     ] {
-        assert!(matches!(submit(name, text), Answer::Faulty(_)), "{text}");
+        assert!(matches!(submit(name, text), CommandResult::Faulty(_)), "{text}");
     }
     for (name, text) in [
         ("slurm", policy),
@@ -244,6 +249,6 @@ fn refusals_that_pass_by_themselves_and_faults_of_the_scheduler_are_no_refusals_
         ("pbs", "qsub: would exceed per-user limit on resource ncpus in complex"),
         ("htcondor", "ERROR: Number of submitted jobs would exceed MAX_JOBS_PER_SUBMISSION"),
     ] {
-        assert!(matches!(submit(name, text), Answer::Rejected(_)), "{text}");
+        assert!(matches!(submit(name, text), CommandResult::Rejected(_)), "{text}");
     }
 }

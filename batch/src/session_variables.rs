@@ -1,13 +1,14 @@
-//! Variables of the PAM session on the runner's host that mean nothing on the nodes.
+//! Variables of the PAM session on the runner's host that have no meaning on the nodes.
 //!
-//! A session names sockets, directories and caches of its own host. The scheduler's commands run there and get them all: a credential
-//! cache, for example, may be how the user proves who they are. A job on a node must not: what is not there, or is another session's,
-//! breaks programs (systemd issue 3355, podman issue 25663).
+//! A session names sockets, directories and caches of its own host. The scheduler's commands run
+//! there and get them all: a credential cache, for example, may be how the user authenticates. A
+//! job on a node must not get them: a path that is missing, or belongs to another session, breaks
+//! programs (systemd issue 3355, podman issue 25663).
 
 use nunbird_handover::{Batch, Handover};
 use std::path::Path;
 
-/// Names that are of a host whatever their value. `*` at the end of one stands for any rest.
+/// Names that belong to a host whatever their value. A trailing `*` matches any rest.
 const OF_HOST: [&str; 13] = [
     "XDG_RUNTIME_DIR",
     "XDG_SESSION_*",
@@ -26,8 +27,8 @@ const OF_HOST: [&str; 13] = [
 /// Directories that each host has of its own (file-hierarchy(7)).
 const LOCAL: [&str; 5] = ["/tmp", "/run", "/var/run", "/var/tmp", "/dev"];
 
-/// The session's variables that stay on the runner's host, with their values. What the site gives the scheduler's commands by the same name
-/// is meant for the job.
+/// The session's variables that stay on the runner's host, with their values. A variable that the
+/// site sets for the scheduler's commands by the same name is passed to the job.
 pub(super) fn of_host<'h>(
     handover: &'h Handover,
     batch: &'h Batch,
@@ -42,7 +43,7 @@ fn is_of_host(name: &str, value: &str) -> bool {
         Some(beginning) => name.starts_with(beginning),
         None => name == *known,
     });
-    // `FILE:/tmp/krb5cc_1000`, `unix:path=/run/…`; a keyring is the kernel's.
+    // `FILE:/tmp/krb5cc_1000`, `unix:path=/run/…`; a keyring belongs to the kernel.
     let place = value.rsplit_once([':', '=']).map_or(value, |(_, rest)| rest);
     let local = LOCAL.iter().any(|directory| Path::new(place).starts_with(directory));
     listed || local || ["KEYRING:", "KCM:", "MEMORY:"].iter().any(|kind| value.starts_with(kind))

@@ -1,12 +1,14 @@
-//! What the queue says of all jobs of the account, asked by one launcher for all that run on this host.
+//! The queue's state for all jobs of the account, queried by one launcher for all launchers on this
+//! host.
 //!
-//! The answer lies in the account's private directory, with the time at which the question began. Who may use it
-//! is decided by that time alone: an answer to a question that is older than what a launcher knows already says
-//! nothing to it, least of all that its job is not there. One launcher asks at a time, by a lock; an answer that
-//! was not kept, and a lock that cannot be had, only cost a question. The account's own programs could write the file
-//! as well, as they could replace everything else here: it is nobody else's word that is at stake.
+//! The result is stored in the account's private directory, with the time at which the query began.
+//! That time alone decides which launcher may use it: a query older than what a launcher already
+//! knows is no evidence to it, least of all that its job does not exist. A lock admits one query at
+//! a time. A result that could not be stored, or a lock that cannot be taken, only costs another
+//! query. The account's own programs could write the file as well, as they could replace everything
+//! else here; the result is trusted for that account's jobs only.
 
-use super::command::Said;
+use super::command::CommandOutput;
 use super::stage::NEITHER_LINK_NOR_PIPE;
 use nix::fcntl::{Flock, FlockArg};
 use nix::time::{ClockId, clock_gettime};
@@ -19,13 +21,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Answers are bounded by `command.rs`; JSON makes them longer.
+/// Bound on a stored result. The output is bounded by `command.rs`; its JSON form is longer.
 const LONGEST: u64 = 64 << 20;
 
 /// A time by `CLOCK_MONOTONIC`, which all processes of a host share (`clock_gettime(2)`).
 pub(crate) type Moment = Duration;
 
-/// The place where the answers of one scheduler are kept.
+/// Where the results of one scheduler are stored.
 #[derive(Debug)]
 pub(crate) struct Shared {
     directory: PathBuf,
@@ -34,31 +36,31 @@ pub(crate) struct Shared {
     lock: Option<Flock<File>>,
 }
 
-/// Who asks.
+/// Which launcher runs the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    Ours,
-    /// Another launcher is asking.
-    Theirs,
-    /// This file system has no locks, or no room: everybody asks alone.
-    Alone,
+pub(crate) enum QueryLock {
+    Acquired,
+    /// Another launcher runs it.
+    HeldByOther,
+    /// This file system has no locks, or no space: every launcher runs its own queries.
+    Unavailable,
 }
 
-/// An answer as it is kept. Only whole ones are, and only those of this boot are read.
+/// A stored result. Only complete results are stored, and only those of this boot are read.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct StoredResult {
     clock: String,
-    /// When the question began, in nanoseconds.
+    /// When the query began, in nanoseconds.
     asked: u64,
-    /// As wait(2) gave it; none when the command had to be killed.
+    /// The status of wait(2); `None` if the command was killed.
     status: Option<i32>,
     out: String,
     err: String,
 }
 
 impl Shared {
-    /// For launchers that would ask with these words. Nothing is opened yet.
+    /// For launchers that would run a query with these words. Opens nothing yet.
     pub(crate) fn new(directory: &Path, question: &[String]) -> Self {
         let host = nix::unistd::gethostname().unwrap_or_default();
         Shared {
@@ -69,53 +71,57 @@ impl Shared {
         }
     }
 
-    /// The answer that is kept, if its question began no earlier than `since`.
-    pub(crate) fn answer(&self, since: Moment) -> Option<Said> {
+    /// The stored result, if its query began no earlier than `since`.
+    pub(crate) fn result(&self, since: Moment) -> Option<CommandOutput> {
         let mut options = OpenOptions::new();
         let file = options.read(true).custom_flags(NEITHER_LINK_NOR_PIPE).open(self.path()).ok()?;
         let mut bytes = Vec::new();
         file.take(LONGEST).read_to_end(&mut bytes).ok()?;
-        let kept: Kept = serde_json::from_slice(&bytes).ok()?;
+        let kept: StoredResult = serde_json::from_slice(&bytes).ok()?;
         let asked = Duration::from_nanos(kept.asked);
-        // One from the future is by another clock.
+        // A time in the future comes from another clock.
         if self.clock.is_empty() || kept.clock != self.clock || asked < since || asked > now() {
             return None;
         }
         let status = kept.status.map(ExitStatus::from_raw);
-        Some(Said { status, out: kept.out, err: kept.err })
+        Some(CommandOutput { status, out: kept.out, err: kept.err })
     }
 
-    /// Asks for the turn; ours until [`Shared::keep`] or [`Shared::leave`].
-    pub(crate) fn turn(&mut self) -> Turn {
+    /// Tries to take the lock; it is held until [`Shared::keep`] or [`Shared::leave`].
+    pub(crate) fn try_lock(&mut self) -> QueryLock {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let path = self.directory.join(format!("{}.lock", self.name));
-        let Ok(file) = options.custom_flags(nix::libc::O_NOFOLLOW).open(path) else { return Turn::Alone };
+        let Ok(file) = options.custom_flags(nix::libc::O_NOFOLLOW).open(path) else {
+            return QueryLock::Unavailable;
+        };
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => {
                 self.lock = Some(lock);
-                Turn::Ours
+                QueryLock::Acquired
             }
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Turn::Theirs,
-            Err(_) => Turn::Alone,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => QueryLock::HeldByOther,
+            Err(_) => QueryLock::Unavailable,
         }
     }
 
-    /// Gives the turn away without an answer.
-    pub(crate) fn leave(&mut self) {
+    /// Releases the lock without a result.
+    pub(crate) fn release(&mut self) {
         self.lock = None;
     }
 
-    /// Keeps the answer for the others and gives the turn away. Where it cannot be kept, the others ask themselves.
-    pub(crate) fn keep(&mut self, asked: Moment, said: &Said) {
-        // First, because the answer's coming is what the others wait for: they find the turn free.
-        self.leave();
-        let kept = Kept {
+    /// Stores the result for the others and releases the lock. If it cannot be stored, the others
+    /// run their own queries.
+    pub(crate) fn store(&mut self, asked: Moment, output: &CommandOutput) {
+        // Released first, because the others wait for the result file: when it appears, the lock is
+        // free.
+        self.release();
+        let kept = StoredResult {
             clock: self.clock.clone(),
             asked: u64::try_from(asked.as_nanos()).unwrap_or(0),
-            status: said.status.map(ExitStatus::into_raw),
-            out: said.out.clone(),
-            err: said.err.clone(),
+            status: output.status.map(ExitStatus::into_raw),
+            out: output.out.clone(),
+            err: output.err.clone(),
         };
         let new = self.directory.join(format!("{}.{}", self.name, std::process::id()));
         let write = || -> io::Result<()> {
@@ -129,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// The directory whose changes tell that an answer came.
+    /// The directory to watch for a new result.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -139,12 +145,13 @@ impl Shared {
     }
 }
 
-/// Now, on the clock that answers are dated by.
+/// The present time by the clock of stored results.
 pub(crate) fn now() -> Moment {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
-/// What tells one clock from another: the boot, and the time namespace (time_namespaces(7)). Empty: nothing is shared.
+/// Identifies the clock: the boot id and the time namespace (time_namespaces(7)). Empty: nothing is
+/// shared.
 fn clock() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     match (boot.trim(), fs::read_link("/proc/self/ns/time")) {
@@ -155,7 +162,8 @@ fn clock() -> String {
     }
 }
 
-/// FNV-1a. Two questions whose hashes met would share answers in which each finds its own tag or nothing.
+/// FNV-1a. Two queries whose hashes collide would share results in which each finds its own tag or
+/// nothing.
 fn hash<'a>(words: impl Iterator<Item = &'a str>) -> u64 {
     words
         .flat_map(|word| word.bytes().chain([0]))
@@ -164,8 +172,8 @@ fn hash<'a>(words: impl Iterator<Item = &'a str>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shared, Turn, now};
-    use crate::command::Said;
+    use super::{QueryLock, Shared, now};
+    use crate::command::CommandOutput;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::ExitStatusExt;
     use std::path::Path;
@@ -176,8 +184,8 @@ mod tests {
         Shared::new(directory, &["squeue".to_owned(), "--user=41".to_owned()])
     }
 
-    fn said(out: &str) -> Said {
-        Said { status: Some(ExitStatus::from_raw(256)), out: out.to_owned(), err: "e\n".to_owned() }
+    fn output(out: &str) -> CommandOutput {
+        CommandOutput { status: Some(ExitStatus::from_raw(256)), out: out.to_owned(), err: "e\n".to_owned() }
     }
 
     #[test]
@@ -185,35 +193,35 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let (mut asker, other) = (shared(directory.path()), shared(directory.path()));
         let before = now();
-        assert_eq!(asker.turn(), Turn::Ours);
+        assert_eq!(asker.try_lock(), QueryLock::Acquired);
         let asked = now();
-        asker.keep(asked, &said("row\n"));
-        let heard = other.answer(before).expect("an answer");
+        asker.store(asked, &output("row\n"));
+        let heard = other.result(before).expect("an answer");
         assert_eq!((heard.out.as_str(), heard.err.as_str()), ("row\n", "e\n"));
         assert_eq!(heard.status.and_then(|status| status.code()), Some(1));
-        // It came after this moment, and yet its question was older.
-        assert!(other.answer(asked + Duration::from_nanos(1)).is_none());
+        // It was stored after this moment, but its query began earlier.
+        assert!(other.result(asked + Duration::from_nanos(1)).is_none());
         let another = Shared::new(directory.path(), &["squeue".to_owned(), "--user=42".to_owned()]);
-        assert!(another.answer(before).is_none());
+        assert!(another.result(before).is_none());
     }
 
     #[test]
     fn one_asks_at_a_time_and_nobody_waits_for_the_dead() {
         let directory = tempfile::tempdir().expect("a directory");
         let (mut one, mut other) = (shared(directory.path()), shared(directory.path()));
-        assert_eq!((one.turn(), other.turn()), (Turn::Ours, Turn::Theirs));
+        assert_eq!((one.try_lock(), other.try_lock()), (QueryLock::Acquired, QueryLock::HeldByOther));
         drop(one);
-        assert_eq!(other.turn(), Turn::Ours);
-        other.leave();
-        assert_eq!(shared(directory.path()).turn(), Turn::Ours);
-        assert_eq!(shared(&directory.path().join("none")).turn(), Turn::Alone);
+        assert_eq!(other.try_lock(), QueryLock::Acquired);
+        other.release();
+        assert_eq!(shared(directory.path()).try_lock(), QueryLock::Acquired);
+        assert_eq!(shared(&directory.path().join("none")).try_lock(), QueryLock::Unavailable);
     }
 
     #[test]
     fn an_answer_is_private_whole_and_of_this_boot() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut one = shared(directory.path());
-        one.keep(now(), &said("row\n"));
+        one.store(now(), &output("row\n"));
         let path = one.path();
         let mode = path.metadata().expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -225,14 +233,14 @@ mod tests {
         );
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).expect("a part");
-            assert!(one.answer(Duration::ZERO).is_none(), "{length}");
+            assert!(one.result(Duration::ZERO).is_none(), "{length}");
         }
         let boot = one.clock.split(' ').next().expect("a boot");
         std::fs::write(&path, whole.replace(boot, "another")).expect("another boot");
-        assert!(one.answer(Duration::ZERO).is_none());
+        assert!(one.result(Duration::ZERO).is_none());
         std::fs::write(&path, &whole).expect("the same");
-        assert!(one.answer(Duration::ZERO).is_some());
-        one.keep(now() + Duration::from_secs(9), &said("row\n"));
-        assert!(one.answer(Duration::ZERO).is_none(), "from the future");
+        assert!(one.result(Duration::ZERO).is_some());
+        one.store(now() + Duration::from_secs(9), &output("row\n"));
+        assert!(one.result(Duration::ZERO).is_none(), "from the future");
     }
 }

@@ -2,39 +2,40 @@
 //!
 //! | file | written by | what |
 //! |---|---|---|
-//! | `intent` | launcher, before the submission | tag and nonce: what a later launcher finds the job by |
+//! | `intent` | launcher, before the submission | tag and nonce, by which a later launcher finds the job |
 //! | `job` | launcher, after it | the scheduler's id |
-//! | `script` | launcher | the stage's script, mode 0600, removed when it has run: it holds the job's secrets |
+//! | `script` | launcher | mode 0600, removed when it has run: it holds the job's secrets |
 //! | `agent` | launcher | what the scheduler runs |
 //! | `out`, `err` | the job | its output |
-//! | `log` | the scheduler, the agent | what they have to say themselves |
+//! | `log` | the scheduler, the agent | their own messages |
 //! | `started/`, `began`, `record`, `refused` | agent | see `record.rs` |
 //! | `passed` | launcher | how many bytes of `out` and `err` were passed on |
-//! | `ending` | launcher, last | what the runner was told |
+//! | `ending` | launcher, last | what was reported to the runner |
 //!
-//! Whole files are written beside, synced and renamed, so that they are there completely or not at all.
+//! Files are written under another name, synced and renamed, so that they are complete or absent.
 
 use super::outcome::Ending;
 use nix::fcntl::{Flock, FlockArg};
 use nunbird_handover::{Batch, Handover};
 use nunbird_stage::directory::Directory;
-use nunbird_stage::{Trouble, trouble::shown};
+use nunbird_stage::{StageError, error::shown};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
-/// A record of the agent is a few hundred bytes.
+/// Bound on a record of the agent, which takes a few hundred bytes.
 const LONGEST_RECORD: u64 = 64 * 1024;
-/// A link is not followed, and a pipe that nobody reads is an error (open(2)). Regular files do not heed the second.
+/// Does not follow a link, and fails on a FIFO that nothing reads (open(2)). Regular files ignore
+/// the second flag.
 pub(super) const NEITHER_LINK_NOR_PIPE: i32 = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
 
 /// What is about to be submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Intent {
-    /// The job's name with the scheduler, like no other's.
+    /// The job's name in the scheduler; unique.
     pub(crate) tag: String,
     /// 32 hexadecimal digits that the agent's records must end with.
     pub(crate) nonce: String,
@@ -50,13 +51,14 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Opens the directory of this file name; makes it when `make` is set, else none where it is missing.
+    /// Opens the directory of this file name; creates it if `make` is set, else returns `None` if
+    /// it is missing.
     pub(crate) fn open(
         handover: &Handover,
         batch: &Batch,
         name: &str,
         make: bool,
-    ) -> Result<Option<Stage>, Trouble> {
+    ) -> Result<Option<Stage>, StageError> {
         let path = batch.directory.join(name);
         let directory = directory(handover, &path, make)?;
         Ok(directory.map(|directory| Stage { path, _directory: directory }))
@@ -66,8 +68,9 @@ impl Stage {
         &self.path
     }
 
-    /// One launcher follows a stage. None when another one does. A file system without locks has none to give.
-    pub(crate) fn lock(&self) -> Result<Option<Option<Flock<File>>>, Trouble> {
+    /// Takes the lock, so that one launcher follows a stage; `None` if another launcher holds it. A
+    /// file system without locks counts as locked.
+    pub(crate) fn lock(&self) -> Result<Option<Option<Flock<File>>>, StageError> {
         let path = self.path.join("lock");
         let options = options().create(true).truncate(false).clone();
         let file = options.open(&path).map_err(|e| failed("cannot open", &path, &e))?;
@@ -78,27 +81,27 @@ impl Stage {
         }
     }
 
-    pub(crate) fn intent(&self) -> Result<Option<Intent>, Trouble> {
+    pub(crate) fn intent(&self) -> Result<Option<Intent>, StageError> {
         self.json("intent")
     }
 
-    pub(crate) fn ending(&self) -> Result<Option<Ending>, Trouble> {
+    pub(crate) fn ending(&self) -> Result<Option<Ending>, StageError> {
         self.json("ending")
     }
 
-    pub(crate) fn job(&self) -> Result<Option<String>, Trouble> {
+    pub(crate) fn job(&self) -> Result<Option<String>, StageError> {
         self.json("job")
     }
 
-    /// Writes a value of ours so that it is there whole, or not at all, even after a crash of the host.
-    pub(crate) fn keep(&self, name: &str, value: &impl Serialize) -> Result<(), Trouble> {
+    /// Writes one of our values so that it is complete or absent, even after a crash of the host.
+    pub(crate) fn store(&self, name: &str, value: &impl Serialize) -> Result<(), StageError> {
         let path = self.path.join(name);
         let bytes = serde_json::to_vec(value).map_err(|e| failed("cannot write", &path, &e.into()))?;
         self.write(name, &[&bytes])
     }
 
     /// The same for bytes.
-    pub(crate) fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), Trouble> {
+    pub(crate) fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), StageError> {
         let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
         let write = || -> io::Result<()> {
             let mut file = options().create(true).truncate(true).open(&new)?;
@@ -112,19 +115,20 @@ impl Stage {
         write().map_err(|e| failed("cannot write", &path, &e))
     }
 
-    /// Makes an empty file that does not exist yet; the agent and the scheduler append to it.
-    pub(crate) fn touch(&self, name: &str) -> Result<(), Trouble> {
+    /// Creates an empty file that does not exist yet; the agent and the scheduler append to it.
+    pub(crate) fn touch(&self, name: &str) -> Result<(), StageError> {
         let path = self.path.join(name);
         options().create(true).append(true).open(&path).map_err(|e| failed("cannot make", &path, &e))?;
         Ok(())
     }
 
-    /// A file of the agent's, as text; none while it is missing. What cannot be read now may be readable later.
-    pub(crate) fn told(&self, name: &str) -> Option<String> {
+    /// A file of the agent's, as text; `None` while it is missing. A file that cannot be read now
+    /// may be readable later.
+    pub(crate) fn read_text(&self, name: &str) -> Option<String> {
         String::from_utf8(beginning(&self.path.join(name)).ok()?).ok()
     }
 
-    pub(crate) fn remove(&self, name: &str) -> Result<(), Trouble> {
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StageError> {
         let path = self.path.join(name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("cannot remove", &path, &e)),
@@ -132,7 +136,7 @@ impl Stage {
         }
     }
 
-    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Trouble> {
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StageError> {
         let path = self.path.join(name);
         match beginning(&path) {
             Ok(bytes) => {
@@ -144,20 +148,24 @@ impl Stage {
     }
 }
 
-/// A directory below `data_dir`, or that one, opened from it down.
-pub(crate) fn directory(handover: &Handover, path: &Path, make: bool) -> Result<Option<Directory>, Trouble> {
+/// A directory below `data_dir`, or `data_dir` itself, opened component by component.
+pub(crate) fn directory(
+    handover: &Handover,
+    path: &Path,
+    make: bool,
+) -> Result<Option<Directory>, StageError> {
     let data_dir = &handover.workspace.data_dir;
     let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     let way = path.strip_prefix(data_dir).ok().filter(|_| plain).ok_or_else(|| {
         let cause = format!("it must lie below {}, without `..`", shown(data_dir));
-        Trouble::at("refusing to use", path, cause, "tell the administrators")
+        StageError::at("refusing to use", path, cause, "report it to the administrators")
     })?;
     let Some(mut directory) = Directory::data_dir(data_dir, handover.account.uid)? else {
         if !make {
             return Ok(None);
         }
         let help = "run the job again; its prepare stage makes it";
-        return Err(Trouble::at("cannot use", data_dir, "it is missing", help));
+        return Err(StageError::at("cannot use", data_dir, "it is missing", help));
     };
     for name in way.components() {
         if make {
@@ -171,12 +179,12 @@ pub(crate) fn directory(handover: &Handover, path: &Path, make: bool) -> Result<
     Ok(Some(directory))
 }
 
-/// The runner's name of the stage as a file name; names of steps are the CI user's.
+/// The runner's name of the stage as a file name; names of steps come from the CI user.
 pub(crate) fn file_name(stage: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' };
     let mut name: String = stage.chars().map(plain).take(64).collect();
     if name != stage {
-        // Two names must not become one.
+        // Two names must not map to the same file name.
         let sum = stage
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
@@ -185,12 +193,13 @@ pub(crate) fn file_name(stage: &str) -> String {
     name
 }
 
-/// Opens a regular file of the stage's for reading. The account's programs can put a link or a named pipe in its place, and
-/// open(2) would wait for a writer of a pipe for ever, with all requests to cancel blocked.
+/// Opens a regular file of the stage's for reading. The account's programs can put a link or a FIFO
+/// in its place, and open(2) would wait for a writer of the FIFO forever, with all requests to
+/// cancel blocked.
 pub(super) fn open_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(NEITHER_LINK_NOR_PIPE).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 fn beginning(path: &Path) -> io::Result<Vec<u8>> {
@@ -205,9 +214,9 @@ fn options() -> OpenOptions {
     options
 }
 
-fn failed(what: &str, path: &Path, error: &io::Error) -> Trouble {
+fn failed(what: &str, path: &Path, error: &io::Error) -> StageError {
     let help = "make sure that its file system has space and quota left, and run the job again";
-    Trouble::at(what, path, error, help)
+    StageError::at(what, path, error, help)
 }
 
 #[cfg(test)]

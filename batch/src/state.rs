@@ -1,4 +1,4 @@
-//! The states of a job that all schedulers have, and its ends.
+//! The states of a job that all schedulers have in common, and the ways it ends.
 
 /// A state of a job that all schedulers have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,14 +8,14 @@ pub(crate) enum State {
     Running,
     Suspended,
     Ending,
-    /// Another server of the scheduler's has it, into which this one does not see. Never an end.
+    /// The job is with another server, whose state this one does not see. Never an end.
     Elsewhere,
     Ended(End),
-    /// A word that the description does not have. Never an end.
+    /// A name that the description does not list. Never an end.
     Unknown,
 }
 
-/// How a job ended, in the scheduler's judgement.
+/// How a job ended, according to the scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Completed,
@@ -25,6 +25,6 @@ pub(crate) enum End {
     OutOfMemory,
     NodeFail,
     Preempted,
-    /// The scheduler gave the job up before it began: what it asks for cannot be had.
+    /// The scheduler gave up the job before it began: what it asks for is not available.
     Infeasible,
 }

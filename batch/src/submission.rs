@@ -1,16 +1,16 @@
-//! What a submission needs, on disk before it happens.
+//! Writes to disk what a submission needs, before it happens.
 
 use super::description::{Description, Submit};
 use super::stage::{Intent, Stage};
 use super::{agent, log};
 use nunbird_handover::{Batch, Handover};
-use nunbird_stage::{Trouble, say};
+use nunbird_stage::{StageError, print_message};
 use nunbird_sys::random;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
-/// Writes down what is about to be submitted, with everything that the job needs.
+/// Records the submission to come, with everything that the job needs.
 pub(super) fn intend(
     handover: &Handover,
     batch: &Batch,
@@ -18,45 +18,50 @@ pub(super) fn intend(
     description: &Description,
     stage: &Stage,
     script: Option<&File>,
-) -> Result<Intent, Trouble> {
+) -> Result<Intent, StageError> {
     let mut bytes = [0; 16];
     random::fill(&mut bytes)
-        .map_err(|e| Trouble::new("cannot get random numbers", e, "run the job again"))?;
+        .map_err(|e| StageError::new("cannot get random numbers", e, "run the job again"))?;
     let nonce: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let tag =
         tag(batch.job_prefix.as_deref().unwrap_or_default(), handover.job_id, &nonce, &description.submit);
     let script = script.ok_or(io::ErrorKind::NotFound).map_err(io::Error::from);
     let script = script.and_then(read_whole);
-    let script = script.map_err(|e| Trouble::new("cannot read the script", e, "run the job again"))?;
+    let script = script.map_err(|e| StageError::new("cannot read the script", e, "run the job again"))?;
     stage.write("script", &[agent::BEGIN, &script])?;
     stage.write("agent", &[&agent::text(handover, batch, name, stage.path(), &nonce, &description.agent)])?;
     // Cobalt starts it as a program.
     let agent = stage.path().join("agent");
     fs::set_permissions(&agent, Permissions::from_mode(0o700)).map_err(|e| {
-        Trouble::at("cannot change the mode of", &agent, e, "run the job again, or tell the administrators")
+        StageError::at(
+            "cannot change the mode of",
+            &agent,
+            e,
+            "run the job again, or report it to the administrators",
+        )
     })?;
     for file in ["out", "err", "log"] {
         stage.touch(file)?;
     }
     let intent = Intent { tag, nonce, time: log::epoch() };
-    stage.keep("intent", &intent)?;
+    stage.store("intent", &intent)?;
     Ok(intent)
 }
 
-/// A name that no other job has, as long as the scheduler takes it.
+/// A name that no other job has, within the length that the scheduler accepts.
 fn tag(wanted: &str, job: u64, nonce: &str, submit: &Submit) -> String {
     let longest = submit.longest_name.unwrap_or(usize::MAX);
     let mut prefix = prefix(wanted);
     let name = format!("nb{job}-{}", &nonce[..10]);
     if submit.letter_first && prefix.starts_with(|c: char| !c.is_ascii_alphabetic()) {
-        say("leaving SCHEDULER_JOB_PREFIX out: here it must begin with a letter");
+        print_message("leaving SCHEDULER_JOB_PREFIX out: here it must begin with a letter");
         prefix.clear();
     }
     if name.len() > longest {
-        // More digits of the nonce stand for the job's number.
+        // Digits of the nonce take the place of the job's number.
         return format!("nb{nonce}").chars().take(longest).collect();
     }
-    // What is before the name is for people; it gives way.
+    // The prefix is for humans; it is cut first.
     prefix.truncate(longest - name.len());
     prefix + &name
 }
@@ -65,14 +70,14 @@ fn tag(wanted: &str, job: u64, nonce: &str, submit: &Submit) -> String {
 fn prefix(wanted: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c) || c == '-';
     if !wanted.chars().all(plain) || wanted.starts_with('-') {
-        say("leaving SCHEDULER_JOB_PREFIX out: it may have letters, digits, `_`, `.` and `-` only");
+        print_message("leaving SCHEDULER_JOB_PREFIX out: it may have letters, digits, `_`, `.` and `-` only");
         return String::new();
     }
     let prefix: String = wanted.chars().take(32).collect();
     if prefix.is_empty() { prefix } else { prefix + "-" }
 }
 
-/// From its beginning, whatever the descriptor's position.
+/// Copied from its beginning, whatever the descriptor's offset.
 fn read_whole(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0)?;

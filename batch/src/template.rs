@@ -1,4 +1,4 @@
-//! What a description writes with: placeholders in words, and regular expressions.
+//! The parts of a description: placeholders in words, and regular expressions.
 
 use super::words::quoted;
 use regex_lite::Regex;
@@ -17,7 +17,7 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
-/// A regular expression for a whole word.
+/// A regular expression that must match a whole word.
 #[derive(Debug)]
 pub(crate) struct Whole(Regex);
 
@@ -34,7 +34,8 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
-/// Fills the placeholders of a command's words. The word `{arguments}` becomes any number of words.
+/// Fills in the placeholders of a command's words. The word `{arguments}` becomes any number of
+/// words.
 pub(crate) fn fill(
     words: &[String],
     values: &BTreeMap<&'static str, String>,
@@ -51,7 +52,8 @@ pub(crate) fn fill(
     filled
 }
 
-/// The same for one word, or for a text. `{name:sh}` is the value as one word of a POSIX shell.
+/// The same for one word, or for a text. `{name:sh}` is the value quoted as one word of a POSIX
+/// shell.
 pub(crate) fn fill_word(word: &str, values: &BTreeMap<&'static str, String>) -> String {
     fill_with(word, &|name| match name.strip_suffix(":sh") {
         Some(name) => values.get(name).map(|value| quoted(OsStr::new(value))),
@@ -59,7 +61,7 @@ pub(crate) fn fill_word(word: &str, values: &BTreeMap<&'static str, String>) -> 
     })
 }
 
-/// One pass from left to right: a value that looks like a placeholder stays what it is.
+/// One pass from left to right: a value that looks like a placeholder is not expanded.
 pub(crate) fn fill_with(word: &str, look: &dyn Fn(&str) -> Option<String>) -> String {
     let mut filled = String::new();
     let mut rest = word;

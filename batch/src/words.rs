@@ -1,4 +1,4 @@
-//! Text of others as a word of a shell, and as a line for a person.
+//! Untrusted text as a word of a shell, and as a line for humans.
 
 use nunbird_handover::Untrusted;
 use std::ffi::OsStr;
@@ -8,13 +8,14 @@ pub(crate) fn quoted(word: &OsStr) -> String {
     format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 
-/// Whether a shell takes this for the name of a variable.
+/// Whether a shell accepts this as a variable name.
 pub(crate) fn is_name(name: &[u8]) -> bool {
     name.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
         && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
 
-/// A command's words on one line, without empty lines: the first, which may be followed by a screen of usage, and the last three.
+/// A command's output on one line, without empty lines: the first line, which may be followed by a
+/// screen of usage, and the last three.
 pub(crate) fn lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let Some((first, rest)) = lines.split_first() else { return "without a word".to_owned() };

@@ -1,5 +1,6 @@
-//! What a stage in a real Slurm costs the scheduler and the user: commands for each job, and the time from the script's
-//! end to the stage's, against `sbatch --wait` and a loop that asks every second, which is what scripts of sites do.
+//! The cost of a stage in a real Slurm, for the scheduler and for the user: commands per job, and
+//! the time from the script's end to the stage's end, compared with `sbatch --wait` and with a loop
+//! that queries every second, as site scripts do.
 
 use nunbird_tests::scheduler::Slurm;
 use std::fs;
@@ -10,9 +11,9 @@ const ROUNDS: usize = 5;
 const CROWD: usize = 20;
 const USER: &str = "nbt_ann";
 
-/// What one way of waiting took.
+/// The result of one way of waiting.
 struct Cost {
-    /// From the script's end to that of whoever waited for it.
+    /// From the script's end until the waiting program ended.
     late: Duration,
     commands: usize,
 }
@@ -38,7 +39,7 @@ pub(crate) fn rows() {
     println!("{:<46} {:>16} {:>7} {commands:>13.1}", format!("nunbird, {CROWD} jobs at once"), "", "");
 }
 
-/// The script's end, by the one clock of this host.
+/// The script's end, by the clock of this host.
 fn since_end(home: &Path) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let end: f64 = fs::read_to_string(home.join("end")).expect("a time").trim().parse().expect("a time");
@@ -47,7 +48,7 @@ fn since_end(home: &Path) -> Duration {
 
 const SCRIPT: &str = "sleep 2; date +%s.%N >\"$HOME/end\"";
 
-/// With what the runner gives: a CI job whose time becomes the time limit.
+/// With the runner's settings: a CI job whose remaining time becomes the time limit.
 fn launcher(slurm: &Slurm) -> Cost {
     let mut job = slurm.job(USER);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
@@ -58,7 +59,7 @@ fn launcher(slurm: &Slurm) -> Cost {
     Cost { late, commands: job.calls().len() }
 }
 
-/// The wrapped script goes through a file: it has quotes.
+/// The wrapped script goes through a file, because it contains quotes.
 fn script(slurm: &Slurm) -> String {
     let path = slurm.path("small").join("peer");
     fs::write(&path, format!("#!/bin/sh\n{SCRIPT}\n")).expect("a script");
@@ -89,7 +90,7 @@ fn poll(slurm: &Slurm) -> Cost {
     Cost { late, commands: said.trim().parse().expect("a number of commands") }
 }
 
-/// Commands for each of many jobs of one account at once.
+/// Commands per job, for many concurrent jobs of one account.
 fn crowd(slurm: &Slurm) -> f64 {
     let jobs: Vec<_> = (0..CROWD).map(|_| slurm.job(USER)).collect();
     let stages: Vec<_> = jobs.iter().map(|job| job.start(SCRIPT)).collect();

@@ -1,8 +1,9 @@
-//! What a stage costs, as ratios against named peers in the same run.
+//! The cost of a stage, as ratios to named peers in the same run.
 //!
-//! Absolute times change from machine to machine; how many times `bash -c :` a stage costs does not, much. Each
-//! program is started through the same helper that enters the private machine, so the helper's own time, measured
-//! as a program that does nothing, is taken off. `nunbird-benches batch` measures the stages in Slurm alone.
+//! Absolute times differ between machines; the ratio of a stage to `bash -c :` hardly does. Each
+//! program is started through the same helper that enters the private system, so the helper's own
+//! time, measured with a program that does nothing, is subtracted. `nunbird-benches batch` measures
+//! only the stages in Slurm.
 
 #![forbid(unsafe_code)]
 
@@ -69,14 +70,14 @@ fn row_set(world: &World, session: &mut Session<'_>, privilege: Privilege) {
     );
 }
 
-/// Medians of `config` without and with the request to the server about the job's user, in turn.
+/// Medians of `config` without and with the query of the server about the job's user, alternately.
 fn with_and_without_user_check(world: &World, config: &Spec) -> (Duration, Duration) {
     let asks = world.configuration();
     let asks_not = asks.replace("audience =", "user_check = \"off\"\naudience =");
     let (mut unchecked, mut checked) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         for (text, times) in [(&asks_not, &mut unchecked), (&asks, &mut checked)] {
-            // One job is admitted a few times at most.
+            // One job is admitted only a few times.
             forget_jobs(world);
             world.configure(text);
             times.push(once(world, config));
@@ -135,5 +136,5 @@ fn sizes() {
         );
     }
     let crates = include_str!("../../auth/dependencies.txt").lines().count();
-    println!("{:<46} {crates:>9}", "crates linked into nunbird-auth, its own too");
+    println!("{:<46} {crates:>9}", "crates linked into nunbird-auth, including its own");
 }

@@ -1,4 +1,5 @@
-//! What a very large policy costs: ten thousand rules, of which the last fits, and a map of fifty thousand lines.
+//! The cost of a very large policy: ten thousand rules, of which the last fits, and a map of fifty
+//! thousand lines.
 
 use nunbird_policy::{
     AccountFacts, Host, HostError, MapFile, Policy, ServerUser, Subject, Verdict, decide, find_person,
@@ -62,7 +63,7 @@ fn text() -> String {
     text + "[[rule]]\nname = \"last\"\nrun_as = { map = \"users\" }\n"
 }
 
-/// Prints what reading the policy and deciding by it take.
+/// Prints the times for reading the policy and for a decision.
 pub(crate) fn rows(bash: Duration) {
     let text = text();
     let site = Site { map: (0..LINES).map(|n| format!("user{n} u{n}\n")).collect() };

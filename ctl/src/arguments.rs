@@ -10,20 +10,21 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "exit status: 0 ok, 1 failure, 2 usage, 3 configuration invalid, 4 denied or changed, 5 tests failed, 6 undecided, 7 the host would fail the job"
+    after_help = "exit status: 0 success, 1 failure, 2 usage, 3 configuration invalid, 4 denied \
+                  or changed, 5 tests failed, 6 undecided, 7 the job would fail on this host"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// For people or for machines.
+    /// Output for humans or for programs.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
 
-/// What a command is for, how it is used, and then its options: an example says more than a list.
+/// The purpose of a command, examples, and then its options: help should show how to use it first.
 const EXAMPLES_FIRST: &str = "{about}{after-help}\n\n{usage-heading} {usage}\n\n{all-args}";
 
-/// The command line, to parse or to describe it.
+/// The command line, for parsing or for generating its documentation.
 pub(crate) fn command_line() -> clap::Command {
     Cli::command().mut_subcommands(|command| {
         command.help_template(EXAMPLES_FIRST).mut_subcommands(|below| below.help_template(EXAMPLES_FIRST))
@@ -37,46 +38,50 @@ pub(crate) fn read() -> Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Read a configuration, run its tests and look at this host; print every finding.
+    /// Read a configuration, run its tests and inspect this host; print every finding.
     #[command(after_help = "examples:\n  nunbirdctl check\n  nunbirdctl check new.toml --no-host --strict")]
     Check(Check),
-    /// Do all that check does, and look at gitlab-runner's configuration, at systemd, space and kernel.
+    /// Do everything that check does, and inspect gitlab-runner's configuration, systemd, disk
+    /// space and the kernel.
     #[command(
         after_help = "examples:\n  nunbirdctl doctor\n  nunbirdctl doctor --runner-config /srv/runner/config.toml --format json"
     )]
     Doctor(Doctor),
-    /// Show how a job would be decided: every rule, every condition, the value seen; or what the code of a refusal means.
-    #[command(
-        after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain token-audience\n  nunbirdctl explain --token token.jwt --runner-user gitlab-runner\n  \
-        nunbirdctl explain --job response.json --format json\n  nunbirdctl explain --decision 7f3a9c\n\n\
-        exit status: 0 admitted, 4 denied, 6 undecided (a check could not be made), 7 failed (trouble of this host)\n\nada.json holds a token's payload, or as little as\n  \
-        {\"user_login\": \"ada\", \"project_path\": \"hpc/app\", \"ref\": \"main\", \"ref_protected\": true, \"pipeline_source\": \"push\"}"
-    )]
+    /// Show how a job would be decided: every rule, every condition, the actual value; or what the
+    /// code of a refusal means.
+    #[command(after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain \
+                      token-audience\n  nunbirdctl explain --token token.jwt --runner-user \
+                      gitlab-runner\n  nunbirdctl explain --job response.json --format json\n  \
+                      nunbirdctl explain --decision 7f3a9c\n\nexit status: 0 admitted, 4 denied, \
+                      6 undecided (a check could not be made), 7 failed (a fault of this \
+                      host)\n\nada.json holds a token's payload, or as little as\n  \
+                      {\"user_login\": \"ada\", \"project_path\": \"hpc/app\", \"ref\": \"main\", \
+                      \"ref_protected\": true, \"pipeline_source\": \"push\"}")]
     Explain(Explain),
     /// Run the policy's own tests, `[[test]]` in the configuration and in more files.
     #[command(after_help = "example:\n  nunbirdctl test --configuration new.toml more-tests.toml")]
     Test(Test),
-    /// Print the effective configuration, with the place of each value.
+    /// Print the effective configuration, with the file and line of each value.
     #[command(after_help = "examples:\n  nunbirdctl show\n  nunbirdctl show --key accounts.min_uid")]
     Show(Show),
-    /// Decide past jobs again by another configuration, and print which decisions change.
+    /// Decide past jobs again with another configuration, and print which decisions change.
     #[command(
         after_help = "example:\n  nunbirdctl diff /etc/nunbird/config.toml new.toml --log /var/log/nunbird/audit.jsonl"
     )]
     Diff(Diff),
-    /// Search the audit file, and tell one job's whole story.
+    /// Search the audit file, and print all events of one job.
     #[command(
         after_help = "examples:\n  nunbirdctl audit --denied --since 1h\n  nunbirdctl audit --jobs --since yesterday --account ada\n  nunbirdctl audit --counts --since 7d\n  nunbirdctl audit --follow --code no-rule\n  nunbirdctl audit --job 4711\n  nunbirdctl audit --decision 7f3a9c"
     )]
     Audit(Audit),
-    /// Show and change which GitLab user each account belongs to, as this host remembers it.
-    #[command(
-        after_help = "examples:\n  nunbirdctl people list\n  nunbirdctl people forget ada --server main\n  \
-        nunbirdctl people export > people; nunbirdctl people import people   on another host\n\n\
-        As root; without root, the list of the account that runs gitlab-runner without privilege."
-    )]
+    /// Show and change which GitLab user each account is bound to on this host.
+    #[command(after_help = "examples:\n  nunbirdctl people list\n  nunbirdctl people forget ada \
+                      --server main\n  nunbirdctl people export > people; nunbirdctl people \
+                      import people   on another host\n\nAs root; without root, the list of the \
+                      account that runs gitlab-runner without privilege.")]
     People(People),
-    /// List the jobs on this host: whose they are, since when, where they run; end one of them and clean up after it.
+    /// List the jobs on this host with their users, start times and hosts; end one of them and
+    /// clean up after it.
     #[command(
         after_help = "examples:\n  nunbirdctl jobs\n  nunbirdctl jobs --format json\n  nunbirdctl jobs end 4711\n\n\
         As root; without root, those of the account that runs gitlab-runner without privilege."
@@ -85,14 +90,15 @@ pub(crate) enum Command {
     /// List the signing keys of the servers, as nunbird-auth would use them.
     #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbirdctl keys --configuration new.toml")]
     Keys(Keys),
-    /// Print a Jacamar CI configuration as Nunbird's own.
-    #[command(
-        after_help = "examples:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml \
-        --gitlab-server https://gitlab.example.org --output new.toml\n\n\
-        Exit status 3: something has no counterpart, and the printed text is refused by check or denies every job."
-    )]
+    /// Print a Jacamar CI configuration as a Nunbird configuration.
+    #[command(after_help = "examples:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml\n  \
+                      nunbirdctl migrate /etc/gitlab-runner/jacamar.toml --gitlab-server \
+                      https://gitlab.example.org --output new.toml\n\nExit status 3: something \
+                      has no counterpart, and check refuses the printed text or the text denies \
+                      every job.")]
     Migrate(Migrate),
-    /// Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories.
+    /// Remove what a crashed gitlab-runner left behind: ended jobs, its old temporary files, and
+    /// old build directories.
     #[command(
         after_help = "examples:\n  nunbirdctl sweep --dry-run\n  nunbirdctl sweep --runner-user ci --tmpdir /srv/ci/tmp --older-than 7d\n\n\
         As root, or as the account that runs gitlab-runner. nunbird-sweep.timer runs it every hour."
@@ -122,7 +128,7 @@ pub(crate) enum Command {
     },
 }
 
-/// The account that gitlab-runner's packages make.
+/// The account that gitlab-runner's packages create.
 pub(crate) const DEFAULT_RUNNER: &str = "gitlab-runner";
 
 #[derive(Args)]
@@ -134,7 +140,7 @@ pub(crate) struct Configuration {
 
 #[derive(Args)]
 pub(crate) struct RunnerUser {
-    /// The account that runs gitlab-runner, which no job becomes.
+    /// The account that runs gitlab-runner, as which no job runs.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_RUNNER)]
     pub(crate) runner_user: String,
 }
@@ -148,10 +154,10 @@ pub(crate) struct Check {
     pub(crate) configuration: Configuration,
     #[command(flatten)]
     pub(crate) runner: RunnerUser,
-    /// Read the files alone; do not look at programs, accounts, directories and keys.
+    /// Read only the files; do not inspect programs, accounts, directories and keys.
     #[arg(long)]
     pub(crate) no_host: bool,
-    /// Take remarks for errors.
+    /// Treat remarks as errors.
     #[arg(long)]
     pub(crate) strict: bool,
 }
@@ -165,10 +171,10 @@ pub(crate) struct Doctor {
     /// gitlab-runner's own configuration.
     #[arg(long, value_name = "FILE", default_value = "/etc/gitlab-runner/config.toml")]
     pub(crate) runner_config: PathBuf,
-    /// gitlab-runner's unit; the service that its processes run in, unless it is said.
+    /// gitlab-runner's unit; by default the service that its processes run in.
     #[arg(long, value_name = "NAME")]
     pub(crate) unit: Option<String>,
-    /// Take remarks for errors.
+    /// Treat remarks as errors.
     #[arg(long)]
     pub(crate) strict: bool,
 }
@@ -181,13 +187,13 @@ pub(crate) struct Explain {
     pub(crate) runner: RunnerUser,
     #[command(flatten)]
     pub(crate) job: WhichJob,
-    /// The account that the site's validation program would name.
+    /// The account that the site's validation program would return.
     #[arg(long, value_name = "NAME", conflicts_with = "run_validation")]
     pub(crate) validated: Option<String>,
     /// As root: run the site's validation program.
     #[arg(long)]
     pub(crate) run_validation: bool,
-    /// The audit file, for --decision; the configuration's unless it is said.
+    /// The audit file, for --decision; by default the one in the configuration.
     #[arg(long, value_name = "FILE", requires = "decision")]
     pub(crate) log: Option<PathBuf>,
 }
@@ -204,7 +210,8 @@ pub(crate) struct WhichJob {
     /// A job response of gitlab-runner (`JOB_RESPONSE_FILE`) with an id token in it.
     #[arg(long, value_name = "FILE")]
     pub(crate) job: Option<PathBuf>,
-    /// The id of a past decision, or its first digits: what was decided, and what today's policy says.
+    /// The id of a past decision, or its first digits: the decision, and the decision by today's
+    /// policy.
     #[arg(long, value_name = "ID")]
     pub(crate) decision: Option<String>,
     /// The code of a refusal, the word in brackets: what it means and what to do.
@@ -237,10 +244,10 @@ pub(crate) struct Show {
 
 #[derive(Args)]
 pub(crate) struct Diff {
-    /// The configuration that decided.
+    /// The configuration that made the decisions.
     #[arg(value_name = "OLD")]
     pub(crate) old: PathBuf,
-    /// The one that is to decide.
+    /// The configuration to decide with.
     #[arg(value_name = "NEW")]
     pub(crate) new: PathBuf,
     /// The audit file with the past jobs.
@@ -261,13 +268,13 @@ pub(crate) struct Audit {
     /// Full path of the project.
     #[arg(long, value_name = "PATH")]
     pub(crate) project: Option<String>,
-    /// GitLab's id of the job: its whole story.
+    /// GitLab's id of the job: prints all of its events.
     #[arg(long, value_name = "ID")]
     pub(crate) job: Option<u64>,
-    /// The id of a decision, or its first digits: the whole story of its job.
+    /// The id of a decision, or its first digits: prints all events of its job.
     #[arg(long, value_name = "ID")]
     pub(crate) decision: Option<String>,
-    /// Local account alone.
+    /// Local account only.
     #[arg(long, value_name = "NAME")]
     pub(crate) account: Option<String>,
     /// Denials with this code.
@@ -276,25 +283,26 @@ pub(crate) struct Audit {
     /// Events of this stage: `config`, `prepare`, `run`, `cleanup`, or gitlab-runner's name of a script.
     #[arg(long, value_name = "NAME")]
     pub(crate) stage: Option<String>,
-    /// The last N alone.
+    /// Only the last N.
     #[arg(short = 'n', long = "lines", value_name = "N")]
     pub(crate) lines: Option<usize>,
     /// One line for each job.
     #[arg(long, conflicts_with_all = ["counts", "follow"])]
     pub(crate) jobs: bool,
-    /// How many events there are by outcome, code, rule and account.
+    /// The number of events by outcome, code, rule and account.
     #[arg(long, conflicts_with = "follow")]
     pub(crate) counts: bool,
-    /// Go on with events as they are written, also after a rotation, until interrupted.
+    /// Continue with events as they are written, also after a rotation, until interrupted.
     #[arg(long, short = 'f')]
     pub(crate) follow: bool,
-    /// From this time, UTC: 1h, 2d (ago), today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z, or seconds since the epoch.
+    /// From this time, UTC: 1h, 2d (ago), today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z, or
+    /// seconds since the epoch.
     #[arg(long, value_name = "TIME", value_parser = crate::time::time)]
     pub(crate) since: Option<u64>,
     /// Until this time.
     #[arg(long, value_name = "TIME", value_parser = crate::time::time)]
     pub(crate) until: Option<u64>,
-    /// Denials alone.
+    /// Only denials.
     #[arg(long)]
     pub(crate) denied: bool,
 }
@@ -305,39 +313,39 @@ pub(crate) struct People {
     pub(crate) action: PeopleAction,
 }
 
-/// What to do with the people.
+/// What to do with the list of people.
 #[derive(Subcommand)]
 pub(crate) enum PeopleAction {
-    /// Print every account, with its server and the id of the GitLab user that it belongs to.
+    /// Print every account, with its server and the id of the GitLab user that it is bound to.
     #[command(after_help = "example:\n  nunbirdctl people list --format json")]
     List,
-    /// Print whose an account is, on every server.
+    /// Print which user an account is bound to, on every server.
     #[command(after_help = "example:\n  nunbirdctl people show ada")]
     Show {
         /// The local account.
         account: String,
     },
-    /// Forget whose an account is: the next job of it makes it its user's.
+    /// Remove the binding of an account: its next job binds it to that job's user.
     #[command(after_help = "example:\n  nunbirdctl people forget ada --server main")]
     Forget {
         /// The local account.
         account: String,
-        /// On this server alone.
+        /// Only on this server.
         #[arg(long, value_name = "NAME")]
         server: Option<String>,
     },
-    /// Take over lines `account server user_id`: all of a file, or nothing.
+    /// Import lines `account server user_id`: the whole file or nothing.
     #[command(
         after_help = "example:\n  ssh login1 nunbirdctl people export > people; nunbirdctl people import people"
     )]
     Import {
         /// The file.
         file: PathBuf,
-        /// Take the file's word for accounts that belong to another user here.
+        /// Overwrite the bindings of accounts that are bound to another user here.
         #[arg(long)]
         replace: bool,
     },
-    /// Print all as a file that import and `accounts.people_file` read.
+    /// Print all bindings as a file that import and `accounts.people_file` read.
     #[command(after_help = "example:\n  nunbirdctl people export > people")]
     Export,
 }
@@ -359,12 +367,12 @@ pub(crate) enum JobsAction {
         after_help = "examples:\n  nunbirdctl jobs end 4711 --dry-run\n  nunbirdctl jobs end 4711 --decision 7f3a9c"
     )]
     End {
-        /// GitLab's number of the job.
+        /// GitLab's id of the job.
         job: u64,
-        /// The decision id, or its beginning, where jobs of several servers have this number.
+        /// The decision id, or its beginning, if jobs of several servers have this id.
         #[arg(long, value_name = "ID")]
         decision: Option<String>,
-        /// Say which job would be ended, and end none.
+        /// Print which job would be ended, without ending it.
         #[arg(long)]
         dry_run: bool,
     },
@@ -381,13 +389,14 @@ pub(crate) struct Migrate {
     /// Jacamar's configuration.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// The URL of the GitLab server, where the file has no `gitlab_server` or another one.
+    /// The URL of the GitLab server, if the file has no `gitlab_server` or another one.
     #[arg(long, value_name = "URL")]
     pub(crate) gitlab_server: Option<String>,
-    /// The audience of the jobs' id tokens, where the file has no `jwt_required_aud` or another one.
+    /// The audience of the jobs' id tokens, if the file has no `jwt_required_aud` or another one.
     #[arg(long, value_name = "URL")]
     pub(crate) audience: Option<String>,
-    /// Write the text to this file, at once and only if all of it could be migrated, instead of printing it.
+    /// Write the text to this file in place of printing it, atomically and only if all of it could
+    /// be migrated.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -398,13 +407,14 @@ pub(crate) struct Sweep {
     pub(crate) configuration: Configuration,
     #[command(flatten)]
     pub(crate) runner: RunnerUser,
-    /// Say what would be removed, and remove nothing.
+    /// Print what would be removed, without removing it.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Where gitlab-runner keeps temporary files (its TMPDIR).
     #[arg(long, value_name = "DIRECTORY", default_value = "/tmp")]
     pub(crate) tmpdir: Vec<PathBuf>,
-    /// An account whose old build directories go, beside those whose jobs the audit file has.
+    /// An account whose old build directories are removed, in addition to those whose jobs are in
+    /// the audit file.
     #[arg(long, value_name = "NAME")]
     pub(crate) account: Vec<String>,
     /// How old a temporary file must be: a number with h or d.

@@ -1,5 +1,5 @@
-//! What `explain` judges a job with: the functions of `nunbird-auth`, with the rights of the admin who asks. What those rights do
-//! not reach is reported and never taken for a yes.
+//! How `explain` judges a job: with the functions of `nunbird-auth`, with the permissions of the
+//! calling admin. A check that these permissions do not allow is reported, never assumed to pass.
 
 use crate::host::group_name;
 use crate::{fetched, floor_facts, programs};
@@ -41,33 +41,34 @@ impl From<Refusal> for Stop {
     }
 }
 
-/// What becomes of the site's validation program.
+/// What to do with the site's validation program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ask {
-    /// It is run only where it would have no other rights than the caller has already.
+pub(crate) enum ValidationMode {
+    /// It is run only if it would have no other permissions than the caller has already.
     Unprivileged,
-    /// The caller is root and wants it run.
+    /// The caller is root and requests that it runs.
     Run,
-    /// It is not run: this is its answer.
+    /// It is not run: this is taken as its answer.
     Answer(String),
 }
 
-/// The means of an admin.
+/// What an admin can check with.
 pub(crate) struct AsAdmin<'a> {
     policy: &'a Policy,
     pub(crate) rights: Rights,
     /// The bytes of the job response.
     response: Vec<u8>,
-    /// Whether there is none, but claims or a token alone: then no server can be asked about the job.
+    /// Whether there is no response, only claims or a token: then no server can be asked about the
+    /// job.
     pub(crate) no_job: bool,
-    ask: Ask,
-    host: Watched,
+    ask: ValidationMode,
+    host: RecordingHost,
     notes: RefCell<Vec<String>>,
     signature: RefCell<Option<String>>,
 }
 
 impl<'a> AsAdmin<'a> {
-    pub(crate) fn new(policy: &'a Policy, runner: &str, response: Vec<u8>, ask: Ask) -> Self {
+    pub(crate) fn new(policy: &'a Policy, runner: &str, response: Vec<u8>, ask: ValidationMode) -> Self {
         let (rights, known) = rights(policy, runner);
         let given_up = if rights.can_change_user { give_up_override() } else { Ok(()) };
         let means = AsAdmin {
@@ -76,26 +77,29 @@ impl<'a> AsAdmin<'a> {
             no_job: response.is_empty(),
             response,
             ask,
-            host: Watched::new(rights),
+            host: RecordingHost::new(rights),
             notes: RefCell::default(),
             signature: RefCell::default(),
         };
         means.host.is_draft.set(means.no_job);
         if let Err(e) = given_up {
-            means.skip(format!("files were read with more rights than nunbird-auth has: {e}"));
+            means.skip(format!("files were read with more permissions than nunbird-auth has: {e}"));
         }
         if !known && !means.no_job {
-            means.skip(format!("this host has no account `{runner}`, and no job becomes the runner's account: name it with --runner-user"));
+            means.skip(format!(
+                "this host has no account `{runner}`, and no job runs as the \
+                                runner's account: name it with --runner-user"
+            ));
         }
         means
     }
 
-    /// Notes a check that was not made.
+    /// Records a check that was not made.
     fn skip(&self, what: String) {
         self.host.skip(what);
     }
 
-    /// Tells whose job it is. `known` is false for claims that do not say it.
+    /// Sets the job's user. `known` is false for claims that do not contain it.
     pub(crate) fn is_of(&self, user_id: u64, known: bool) {
         self.host.user_id.set(user_id);
         self.host.anybody.set(!known);
@@ -109,12 +113,12 @@ impl<'a> AsAdmin<'a> {
         self.notes.borrow().clone()
     }
 
-    /// What is known of the id token's signature; none where there is no token.
+    /// What is known of the id token's signature; `None` if there is no token.
     pub(crate) fn signature(&self) -> Option<String> {
         self.signature.borrow().clone()
     }
 
-    /// The same stop, but for a refusal that comes of what the caller may not read.
+    /// The same end, except for a refusal caused by a file that the caller may not read.
     pub(crate) fn honest(&self, stop: Stop) -> Stop {
         match (stop, self.host.withheld.borrow().clone()) {
             (Stop::Refused(refusal), Some(why)) if refusal.class == nunbird_judge::Class::System => {
@@ -129,7 +133,7 @@ impl<'a> AsAdmin<'a> {
         self.response.is_empty()
     }
 
-    /// What `nunbird-auth` holds an account against, whatever the policy says.
+    /// What `nunbird-auth` requires of an account, whatever the policy states.
     pub(crate) fn above_floor(&self, account: &str, own: Option<&Path>) -> Result<(), Stop> {
         let here = Here(self.rights);
         let unknown = |why: String| Stop::Undecided(why);
@@ -141,12 +145,13 @@ impl<'a> AsAdmin<'a> {
             None => Ok(()),
             Some(own) => {
                 let detail = format!(
-                    "{}: the floor of this host allows no account a directory there; write `directories_in {}` into {}",
+                    "{}: the floor of this host does not allow an account's directory there; \
+                     write `directories_in {}` into {}",
                     own.display(),
                     own.parent().unwrap_or(own).display(),
                     floor_facts::FILE,
                 );
-                let message = "this job could not be decided about on this host";
+                let message = "this job could not be decided on this host";
                 Err(Refusal::system(Code::Decider, message, detail).into())
             }
         }
@@ -156,7 +161,7 @@ impl<'a> AsAdmin<'a> {
         self.rights.can_change_user
     }
 
-    fn say_signature(&self, answer: &Result<Admitted, Rejection>) {
+    fn report_signature(&self, answer: &Result<Admitted, Rejection>) {
         let genuine = |server: &str| format!("signature verified with a key of {server}");
         let text = match answer {
             Ok(admitted) => {
@@ -177,7 +182,8 @@ impl<'a> AsAdmin<'a> {
     }
 }
 
-/// Gives up reading whatever a mode forbids: `nunbird-auth` keeps two capabilities, and these are not among them (capabilities(7)).
+/// Gives up capabilities that override file modes: `nunbird-auth` keeps two capabilities, and these
+/// are not among them (capabilities(7)).
 fn give_up_override() -> std::io::Result<()> {
     const OVERRIDE: u64 = (1 << 1) | (1 << 2);
     let held = Capabilities::current()?;
@@ -186,7 +192,8 @@ fn give_up_override() -> std::io::Result<()> {
     Capabilities { effective, permitted, ..held }.apply()
 }
 
-/// The rights of the caller for the `nunbird-auth` of this policy, and whether the runner's account is known.
+/// The caller's permissions applied to the `nunbird-auth` of this policy, and whether the runner's
+/// account is known.
 fn rights(policy: &Policy, runner: &str) -> (Rights, bool) {
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let own = Caller { uid, gid };
@@ -205,7 +212,8 @@ fn rights(policy: &Policy, runner: &str) -> (Rights, bool) {
     (Rights { privileged, can_change_user: is_root, keeper, caller, reads_shadow }, known)
 }
 
-/// Whether the caller's own rights keep it from a file that is there. Root reads what the program reads.
+/// Whether the caller's own permissions deny access to an existing file. Root reads what the
+/// program reads.
 fn is_closed(path: &Path, rights: Rights) -> bool {
     !rights.can_change_user && matches!(File::open(path), Err(e) if e.kind() == ErrorKind::PermissionDenied)
 }
@@ -239,12 +247,12 @@ impl Means for AsAdmin<'_> {
     fn fetched_keys(&self) -> Result<Fetched, Stop> {
         let before = keys::read(self.policy, &Here(self.rights));
         fetched::keys(self.policy, self.rights, before)
-            .map_err(|e| Stop::Undecided(format!("the keys could not be fetched anew: {e}")))
+            .map_err(|e| Stop::Undecided(format!("the keys could not be fetched again: {e}")))
     }
 
     fn by_id_tokens(&self, evidence: &Evidence<'_>) -> Result<Result<Admitted, Rejection>, Stop> {
         let answer = evidence::by_id_tokens(evidence, self.policy);
-        self.say_signature(&answer);
+        self.report_signature(&answer);
         Ok(answer)
     }
 
@@ -268,7 +276,7 @@ impl Means for AsAdmin<'_> {
     fn assumes_a_person(&self) -> bool {
         if self.no_job {
             let what =
-                "the server was not asked about the user, who is taken for an active person: no job response"
+                "the server was not asked about the user, who is assumed to be an active person: no job response"
                     .to_owned();
             if !self.notes.borrow().contains(&what) {
                 self.notes.borrow_mut().push(what);
@@ -290,7 +298,7 @@ impl Means for AsAdmin<'_> {
     fn ask_about_job(&self, server: &GitLabServer, token: &str) -> Result<Result<Vec<u8>, String>, Stop> {
         let program = self.policy.job.launcher.with_file_name("nunbird-keys");
         if is_closed(&program, self.rights) {
-            return Err(Stop::Undecided(format!("{}: you may not run it", program.display())));
+            return Err(Stop::Undecided(format!("{}: you may not execute it", program.display())));
         }
         Ok(keys::ask_about_job(self.policy, server, token, &Here(self.rights)))
     }
@@ -310,17 +318,20 @@ impl Means for AsAdmin<'_> {
     fn validate(&self, program: &Validation, question: &Question<'_>) -> Result<Validated, Stop> {
         let own = !self.rights.privileged && self.rights.keeper.uid == self.rights.caller.uid;
         match &self.ask {
-            Ask::Answer(name) => {
+            ValidationMode::Answer(name) => {
                 validation::named(question)?;
                 Ok(Validated { username: Some(name.clone()), data_dir: None })
             }
-            Ask::Run if self.is_root() => Ok(validation::ask(program, question, &Here(self.rights))?),
+            ValidationMode::Run if self.is_root() => {
+                Ok(validation::ask(program, question, &Here(self.rights))?)
+            }
             _ if own && !self.is_root() => Ok(validation::ask(program, question, &Here(self.rights))?),
             _ => {
                 validation::named(question)?;
                 let script = program.script.display();
                 Err(Stop::Undecided(format!(
-                    "{script} was not asked; --run-validation, as root, asks it, and --validated NAME is taken as its answer"
+                    "{script} was not asked; --run-validation, as root, asks it, and --validated \
+                     NAME replaces its answer"
                 )))
             }
         }
@@ -361,24 +372,24 @@ impl Means for AsAdmin<'_> {
     }
 }
 
-/// The host, with a memory of what the caller may not read on it.
-struct Watched {
+/// The host, which also records what the caller may not read on it.
+struct RecordingHost {
     host: ThisHost<Here>,
     rights: Rights,
     withheld: RefCell<Option<String>>,
     /// What was not checked, and what that means.
     unchecked: RefCell<Vec<String>>,
-    /// GitLab's id of the job's user; 0 where the claims do not tell it.
+    /// GitLab's id of the job's user; 0 if the claims do not contain it.
     user_id: Cell<u64>,
-    /// Whether it is not known.
+    /// Whether it is unknown.
     anybody: Cell<bool>,
-    /// Whether claims alone are judged, by a policy that need not be installed.
+    /// Whether only claims are judged, by a policy that need not be installed.
     is_draft: Cell<bool>,
 }
 
-impl Watched {
+impl RecordingHost {
     fn new(rights: Rights) -> Self {
-        Watched {
+        RecordingHost {
             host: ThisHost::new(Here(rights)),
             rights,
             withheld: RefCell::default(),
@@ -390,7 +401,7 @@ impl Watched {
     }
 }
 
-impl Watched {
+impl RecordingHost {
     fn skip(&self, what: String) {
         let mut unchecked = self.unchecked.borrow_mut();
         if !unchecked.contains(&what) {
@@ -399,7 +410,7 @@ impl Watched {
     }
 }
 
-impl Host for Watched {
+impl Host for RecordingHost {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         self.host.account(name)
     }
@@ -421,7 +432,7 @@ impl Host for Watched {
         if text.is_err() && is_closed(&map.file, self.rights) {
             *self.withheld.borrow_mut() = Some(format!("{}: you may not read this map", map.file.display()));
         }
-        // A draft of a map need not be root's yet.
+        // A draft of a map need not belong to root yet.
         if let (Err(trouble), true) = (&text, self.is_draft.get())
             && let Ok(draft) = std::fs::read_to_string(&map.file)
         {
@@ -443,12 +454,12 @@ impl Host for Watched {
     ) -> Result<Option<u64>, HostError> {
         let own = self.user_id.get();
         if self.anybody.get() {
-            self.skip(format!("whether `{account}` belongs to this user: the claims have no user_id"));
+            self.skip(format!("whether `{account}` is bound to this user: the claims have no user_id"));
             return Ok(Some(own));
         }
         if self.rights.privileged && !self.rights.can_change_user {
             self.skip(format!(
-                "whether `{account}` belongs to GitLab user {own}: only root reads the list of people"
+                "whether `{account}` is bound to GitLab user {own}: only root reads the list of people"
             ));
             return Ok(Some(own));
         }

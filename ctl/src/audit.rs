@@ -1,4 +1,4 @@
-//! Searching the audit file. docs/audit.md has the events.
+//! Searches the audit file. docs/audit.md lists the events.
 
 use crate::arguments::Audit;
 use crate::audit_summary::{Counts, Jobs};
@@ -24,14 +24,14 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, CtlError> {
     let (mut notes, mut unread_lines) = (String::new(), Vec::new());
     let stream = format == Format::Text && !story && options.lines.is_none();
     let mut files = replay::with_rotated(&options.file, options.since)?;
-    // What is written between a first reading and the following would be told twice or never.
+    // What is written between a first reading and the following would be printed twice or never.
     let follows_whole = options.follow && options.lines.is_none();
     if follows_whole {
         files.pop();
     }
     for file in &files {
         let unread = replay::events(file, |_, event| {
-            if !fits(options, &event) {
+            if !is_selected(options, &event) {
                 return Ok(());
             }
             count += 1;
@@ -60,7 +60,7 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, CtlError> {
     match format {
         Format::Text if options.jobs => print(&(jobs.text(options.lines) + &notes))?,
         Format::Text if options.counts => print(&(counts.text() + &notes))?,
-        Format::Text if story => print(&(tell(&found) + &notes))?,
+        Format::Text if story => print(&(print_jobs(&found) + &notes))?,
         Format::Text => print(&(text_so_far + &found.iter().map(line).collect::<String>() + &notes))?,
         Format::Json if options.jobs => {
             print_json(&json!({ "jobs": jobs.machine(options.lines), "unread_lines": unread_lines }))?;
@@ -76,11 +76,12 @@ pub(crate) fn run(options: &Audit, format: Format) -> Result<u8, CtlError> {
     if options.follow {
         return follow(options, follows_whole, format);
     }
-    // As grep(1): nothing found is no success.
+    // As grep(1): no match is not success.
     Ok(if count == 0 { FAILURE } else { OK })
 }
 
-/// Prints the file's events, or only new ones, and goes on as they are written. A file that was renamed is read to its end before the new one is opened.
+/// Prints the file's events, or only new ones, and continues as they are written. A file that was
+/// renamed is read to its end before the new one is opened.
 fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, CtlError> {
     let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", options.file.display()));
     let mut file = File::open(&options.file).map_err(failed)?;
@@ -93,7 +94,7 @@ fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, CtlError> 
         let rotated = replaced(reader.get_ref(), &options.file);
         while reader.read_until(b'\n', &mut half).map_err(failed)? > 0 && half.ends_with(b"\n") {
             if let Ok(Value::Object(event)) = serde_json::from_slice(&half)
-                && fits(options, &event)
+                && is_selected(options, &event)
             {
                 let text = match format {
                     Format::Text => line(&event),
@@ -116,7 +117,7 @@ fn follow(options: &Audit, whole: bool, format: Format) -> Result<u8, CtlError> 
     }
 }
 
-/// Whether the name leads to another file by now, or the file was cut.
+/// Whether the name now refers to another file, or the file was truncated.
 fn replaced(open: &File, path: &Path) -> bool {
     let (Ok(open_meta), Ok(now)) = (open.metadata(), path.metadata()) else { return false };
     let mut open = open;
@@ -124,7 +125,7 @@ fn replaced(open: &File, path: &Path) -> bool {
         || open.stream_position().is_ok_and(|position| position > now.len())
 }
 
-fn fits(options: &Audit, event: &Event) -> bool {
+fn is_selected(options: &Audit, event: &Event) -> bool {
     let text = |name: &str| event.get(name).and_then(Value::as_str);
     let number = |name: &str| event.get(name).and_then(Value::as_u64);
     let user = |wanted: &String| [text("user_login"), text("account")].contains(&Some(wanted.as_str()));
@@ -152,8 +153,8 @@ fn line(event: &Event) -> String {
     format!("{} {} {}\n", when(event), subject(event), what(event))
 }
 
-/// The events of one job or more, each job under its own head.
-fn tell(events: &[Event]) -> String {
+/// The events of one job or more, each job with its own heading.
+fn print_jobs(events: &[Event]) -> String {
     let mut text = String::new();
     let mut last = "";
     for event in events {

@@ -1,5 +1,5 @@
-//! The audit file and those that logrotate(8) has made of it: `audit.jsonl.1`, `audit.jsonl-20261128`, each perhaps compressed
-//! with gzip(1).
+//! The audit file and its rotated files by logrotate(8): `audit.jsonl.1`, `audit.jsonl-20261128`,
+//! each perhaps compressed with gzip(1).
 
 use crate::output::CtlError;
 use flate2::read::MultiGzDecoder;
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 /// The first bytes of a gzip file (RFC 1952 §2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Names of compressed files that are not read here.
+/// Extensions of compressed files that cannot be read here.
 const UNREAD: [&str; 4] = [".bz2", ".xz", ".zst", ".lz4"];
 
 /// The audit file with its rotated files.
@@ -18,15 +18,15 @@ const UNREAD: [&str; 4] = [".bz2", ".xz", ".zst", ".lz4"];
 pub(crate) struct AuditFiles {
     /// Oldest first, the audit file itself last.
     pub(crate) files: Vec<PathBuf>,
-    /// Rotated files of a compression that is not read here.
+    /// Rotated files with a compression that cannot be read here.
     pub(crate) unread: Vec<PathBuf>,
 }
 
-/// Finds the rotated files beside the audit file. The audit file itself is in the list even where it does not exist: opening it
-/// says why not.
+/// Finds the rotated files beside the audit file. The audit file itself is in the list even if it
+/// does not exist: opening it reports why.
 ///
 /// # Errors
-/// When the directory cannot be listed.
+/// If the directory cannot be listed.
 pub(crate) fn find(file: &Path) -> Result<AuditFiles, CtlError> {
     let directory = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("");
@@ -43,7 +43,7 @@ pub(crate) fn find(file: &Path) -> Result<AuditFiles, CtlError> {
                 unread.push(entry.path());
             }
         } else if is_rotation(rest.strip_suffix(".gz").unwrap_or(&rest)) {
-            // A file that goes while we look has no time, and opening it says so.
+            // A file that is removed meanwhile has no time, and opening it reports that.
             let changed = entry.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             rotated.push((changed, entry.path()));
         }
@@ -55,18 +55,19 @@ pub(crate) fn find(file: &Path) -> Result<AuditFiles, CtlError> {
     Ok(AuditFiles { files, unread })
 }
 
-/// Whether this is what logrotate(8) adds to a name: `.N`, or with `dateext` a date behind a hyphen or a dot.
+/// Whether this is a suffix that logrotate(8) appends: `.N`, or with `dateext` a date after a
+/// hyphen or a dot.
 fn is_rotation(rest: &str) -> bool {
     let numbers = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
     rest.strip_prefix(['.', '-'])
         .is_some_and(|rest| rest.bytes().next().is_some_and(|first| first.is_ascii_digit()) && numbers(rest))
 }
 
-/// Opens one of the files for reading its lines. It is compressed when its first bytes or its name say so: a file `.gz` that is
-/// no gzip file is damaged, and reading it fails.
+/// Opens one of the files for reading its lines. It is compressed if its first bytes or its name
+/// indicate it: a file `.gz` that is not a gzip file is damaged, and reading it fails.
 ///
 /// # Errors
-/// When it cannot be opened or read; the name is in the message.
+/// If it cannot be opened or read; the name is in the message.
 pub(crate) fn open(file: &Path) -> Result<Box<dyn BufRead>, CtlError> {
     let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", file.display()));
     let mut opened = File::open(file).map_err(failed)?;
@@ -119,7 +120,8 @@ mod tests {
         assert_eq!(found, AuditFiles { files, unread: vec![at("audit.jsonl.3.xz")] });
         let all: Vec<String> = found.files.iter().flat_map(|file| lines(file)).collect();
         assert_eq!(all, ["a", "b", "c", "d"]);
-        // Two compressed files put together are one (gzip(1)), and one needs no name that says so.
+        // Two concatenated gzip files are one (gzip(1)), and the file's name need not show that it
+        // is compressed.
         let joined = [gzip("e\n"), gzip("f\n")].concat();
         std::fs::write(at("audit.jsonl.1"), joined).unwrap();
         assert_eq!(lines(&at("audit.jsonl.1")), ["e", "f"]);

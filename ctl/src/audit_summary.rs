@@ -1,4 +1,4 @@
-//! Past events in few lines: one for each job, or how many there are of each kind.
+//! Past events in few lines: one for each job, or the number of events of each kind.
 
 use crate::event::{Event, shown};
 use crate::time::moment;
@@ -13,16 +13,16 @@ pub(crate) struct Jobs {
     all: Vec<Job>,
 }
 
-/// One job, as far as its events tell.
+/// One job, as far as its events show.
 #[derive(Default)]
 struct Job {
     decision: String,
     start: u64,
-    /// Of its `cleanup`, or of its denial.
+    /// The time of its `cleanup`, or of its denial.
     end: Option<u64>,
     /// `job_id`, `project_path`, `user_login`, `account`, `rule`.
     known: BTreeMap<&'static str, String>,
-    /// What did not succeed first.
+    /// The first failure.
     failed: Option<String>,
     usage: BTreeMap<&'static str, u64>,
 }
@@ -104,7 +104,7 @@ impl Job {
             usage.push_str(&format!(", {seconds} s"));
         }
         if let Some(cpu) = self.usage.get("used_cpu_us") {
-            usage.push_str(&format!(", {} s of processors", cpu / 1_000_000));
+            usage.push_str(&format!(", {} s CPU time", cpu / 1_000_000));
         }
         if let Some(memory) = self.usage.get("used_memory_peak") {
             usage.push_str(&format!(", {} MiB", memory >> 20));
@@ -138,7 +138,7 @@ impl Job {
     }
 }
 
-/// How many events there are of each kind.
+/// The number of events of each kind.
 #[derive(Default)]
 pub(crate) struct Counts(BTreeMap<&'static str, BTreeMap<String, usize>>);
 

@@ -1,30 +1,31 @@
-//! Every key in which two configurations differ, defaults included, and how many past jobs each is about.
+//! Every key in which two configurations differ, defaults included, and how many past jobs each
+//! concerns.
 
 use nunbird_policy::{Policy, Rule, RuleOutcome, RunAs};
 use nunbird_render::to_toml;
 use std::collections::BTreeMap;
 
 /// One key with another value.
-pub(crate) struct Changed {
+pub(crate) struct ChangedKey {
     /// As `rule.NAME.run_as`: rules, servers and tests by their names.
     pub(crate) key: String,
-    /// As TOML; none where the key is not there.
+    /// As TOML; `None` if the key is missing.
     pub(crate) old: Option<String>,
-    /// As TOML; none where the key is not there.
+    /// As TOML; `None` if the key is missing.
     pub(crate) new: Option<String>,
-    /// Whether past decisions were made again by it.
+    /// Whether past decisions were made again with it.
     pub(crate) replayed: bool,
 }
 
 /// Every key that differs, in the order of their names.
-pub(crate) fn between(old: &Policy, new: &Policy) -> Vec<Changed> {
+pub(crate) fn between(old: &Policy, new: &Policy) -> Vec<ChangedKey> {
     let (old, new) = (keys(old), keys(new));
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();
     names.dedup();
     let changed = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
     changed
-        .map(|name| Changed {
+        .map(|name| ChangedKey {
             key: name.clone(),
             old: old.get(name).cloned(),
             new: new.get(name).cloned(),
@@ -33,7 +34,8 @@ pub(crate) fn between(old: &Policy, new: &Policy) -> Vec<Changed> {
         .collect()
 }
 
-/// The values by their keys. What is in an array of tables is known by its name, and the order of names is a value.
+/// The values by their keys. Entries of an array of tables are identified by name, and the order of
+/// names is a value.
 fn keys(policy: &Policy) -> BTreeMap<String, String> {
     let (mut keys, mut table, mut array) = (BTreeMap::new(), String::new(), false);
     for line in to_toml(policy, &|_| None).lines() {
@@ -67,16 +69,17 @@ fn is_replayed(key: &str) -> bool {
     }
 }
 
-/// How many past decisions each part of the two configurations is about.
+/// How many past decisions each part of the two configurations concerns.
 #[derive(Default)]
-pub(crate) struct Touched {
+pub(crate) struct AffectedDecisions {
     decisions: usize,
     admitted: usize,
     parts: BTreeMap<String, usize>,
 }
 
-impl Touched {
-    /// Counts one decision: its server, and the rule that admits it by the old configuration and by the new.
+impl AffectedDecisions {
+    /// Counts one decision: its server, and the rule that admits it by the old configuration and by
+    /// the new one.
     pub(crate) fn count(&mut self, server: &str, admitted_by: &[(&Policy, Option<&Rule>)]) {
         self.decisions += 1;
         self.admitted += usize::from(admitted_by.iter().any(|(_, rule)| rule.is_some()));
@@ -101,7 +104,7 @@ impl Touched {
         }
     }
 
-    /// How many the key is about.
+    /// How many decisions the key concerns.
     pub(crate) fn by(&self, key: &str) -> usize {
         let named = |table: &str| {
             let rest = key.strip_prefix(table)?.strip_prefix('.')?;

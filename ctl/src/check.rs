@@ -1,4 +1,4 @@
-//! Everything that can be said of a configuration before a job meets it.
+//! All findings about a configuration that need no job.
 
 use crate::arguments::Check;
 use crate::files;
@@ -21,12 +21,12 @@ pub(crate) fn run(options: &Check, format: Format) -> Result<u8, CtlError> {
     findings.extend(former_names(&reading));
     let policy = reading.policy;
     if !options.no_host {
-        host_facts::look(&policy, &options.runner.runner_user, &mut findings);
+        host_facts::inspect(&policy, &options.runner.runner_user, &mut findings);
     }
     report(&policy, &options.runner.runner_user, &findings, options.strict, format)
 }
 
-/// What can be said of the files alone.
+/// Findings from the files alone.
 pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
     let mut findings = remarks(policy);
     maps(policy, &mut findings);
@@ -36,7 +36,8 @@ pub(crate) fn of_policy(policy: &Policy) -> Vec<Finding> {
     findings
 }
 
-/// One remark on all keys of a Jacamar file that do nothing here: who set one expects something of it.
+/// One remark on all keys of a Jacamar file that have no effect here: an admin who sets one expects
+/// an effect.
 pub(crate) fn lost_keys(reading: &Reading) -> Option<Finding> {
     let lost = match reading.policy.dialect {
         Dialect::Jacamar => keys_without_effect(&reading.origins),
@@ -45,7 +46,7 @@ pub(crate) fn lost_keys(reading: &Reading) -> Option<Finding> {
     let first = lost.first()?.1;
     let items = lost.iter().map(|(key, place, why)| format!("line {}, {key}: {why}", place.line)).collect();
     let message = "these keys of Jacamar's have no effect here";
-    let help = "remove those that you can do without; docs/migration.md says what does their work";
+    let help = "remove those that you do not need; docs/migration.md describes what replaces them";
     Some(Finding::remark("no-effect", message, help).at(first.to_string()).listing(items))
 }
 
@@ -114,7 +115,7 @@ fn remarks(policy: &Policy) -> Vec<Finding> {
         .collect()
 }
 
-/// Lines of map files that no decision would ever take, and keys that deny every job that has them.
+/// Lines of map files that no decision would ever use, and keys that deny every user with that key.
 fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
     for (name, map) in &policy.maps {
         let shown = map.file.display();
@@ -122,7 +123,7 @@ fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
             Err(CtlError::Failure(why)) => findings.push(Finding::error(
                 "map",
                 why,
-                format!("write the file, root's and readable, or remove [map.{}]", Untrusted(name)),
+                format!("create the file, owned by root and readable, or remove [map.{}]", Untrusted(name)),
             )),
             Err(CtlError::Invalid(..)) => {}
             Ok(text) => findings.extend(check_map(&text).into_iter().map(|finding| {
@@ -134,13 +135,14 @@ fn maps(policy: &Policy, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Lines of the site's list of people that cannot be read, and those about servers that the policy does not name.
+/// Lines of the site's list of people that cannot be parsed, and those about servers that the
+/// policy does not contain.
 fn people(policy: &Policy, findings: &mut Vec<Finding>) {
     let Some(file) = &policy.accounts.people_file else { return };
     let shown = file.display();
     let text = match files::text(file) {
         Err(CtlError::Failure(why)) => {
-            let help = "write the file, root's and readable, or remove accounts.people_file";
+            let help = "create the file, owned by root and readable, or remove accounts.people_file";
             findings.push(Finding::error("people", why, help));
             return;
         }

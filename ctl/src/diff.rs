@@ -1,10 +1,11 @@
-//! Past decisions, made again by two configurations.
+//! Past decisions, made again with two configurations.
 //!
-//! What the audit file does not tell of a job (local accounts and groups at that time) is taken from this host as it is now,
-//! for both: so a difference comes from the configurations alone.
+//! What the audit file does not contain about a job (local accounts and groups at that time) is
+//! taken from the present state of this host, for both: so every difference comes from the
+//! configurations.
 
 use crate::arguments::Diff;
-use crate::changed_keys::{self, Changed, Touched};
+use crate::changed_keys::{self, AffectedDecisions, ChangedKey};
 use crate::explain::denial;
 use crate::host::{self, ThisHost};
 use crate::output::{CtlError, DENIED, FAILURE, Format, OK, print, print_json};
@@ -30,8 +31,8 @@ pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, CtlError> {
                 return Ok(());
             }
         };
-        let before = Judged::of(&old, &subject, &old, &host, callers.0);
-        let after = Judged::of(&new, &subject, &old, &host, callers.1);
+        let before = ReplayedJob::of(&old, &subject, &old, &host, callers.0);
+        let after = ReplayedJob::of(&new, &subject, &old, &host, callers.1);
         tally.touched.count(&subject.server, &[(&old, before.admitted_by()), (&new, after.admitted_by())]);
         tally.count(&event, (&before, &after));
         Ok(())
@@ -48,7 +49,8 @@ pub(crate) fn run(options: &Diff, format: Format) -> Result<u8, CtlError> {
     })
 }
 
-/// The facts of a decision of `config`; none for other events, and for denials before the identity was known.
+/// The facts of a decision of `config`; `None` for other events, and for denials before the
+/// identity was known.
 fn decided(event: &Map<String, Value>, policy: &Policy) -> Option<Result<Subject, String>> {
     let text = |name: &str| event.get(name).and_then(Value::as_str);
     let is_decision =
@@ -62,61 +64,65 @@ fn decided(event: &Map<String, Value>, policy: &Policy) -> Option<Result<Subject
 #[derive(Default)]
 struct Tally {
     decisions: usize,
-    /// What changes, by what it is, with how often and an example.
+    /// The changes by kind, each with its count and an example.
     changes: BTreeMap<(String, String), (usize, Value)>,
     unusable: Vec<(usize, String)>,
-    /// How many decisions this host could not make, and why the first.
+    /// How many decisions this host could not make, and the reason of the first.
     undecided: (usize, String),
-    touched: Touched,
+    touched: AffectedDecisions,
     /// Every key that differs.
-    keys: Vec<Changed>,
+    keys: Vec<ChangedKey>,
 }
 
-/// A past job, judged once more.
-enum Judged<'p> {
+/// A past job, judged again.
+enum ReplayedJob<'p> {
     /// By the rules.
     Decided(Decision<'p>),
-    /// The configuration does not get as far as its rules.
+    /// The configuration refuses the job before its rules.
     Refused(String),
 }
 
-impl<'p> Judged<'p> {
-    /// `old` is the configuration that the subject's server is of: by another one it is the server with the same issuer.
+impl<'p> ReplayedJob<'p> {
+    /// `old` is the configuration that contains the subject's server; in another configuration the
+    /// server is found by the same issuer.
     fn of(policy: &'p Policy, subject: &Subject, old: &Policy, host: &ThisHost, caller: u32) -> Self {
         let of_name = |server: &&GitLabServer| server.name == subject.server;
         let issuer = old.gitlab.iter().find(of_name).map(|server| server.issuer.as_str());
         let same =
             |server: &&GitLabServer| issuer.map_or(server.name == subject.server, |i| server.issuer == i);
         let Some(server) = policy.gitlab.iter().find(same) else {
-            return Judged::Refused(format!("no server has the issuer of `{}`", Untrusted(&subject.server)));
+            return ReplayedJob::Refused(format!(
+                "no server has the issuer of `{}`",
+                Untrusted(&subject.server)
+            ));
         };
         if !policy.identity.sources.contains(&subject.source) {
-            return Judged::Refused(format!("`{}` is not a source of an identity", subject.source.name()));
+            return ReplayedJob::Refused(format!("`{}` is not a source of identity", subject.source.name()));
         }
         let named = |id: Option<u64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         if !server.runner_ids.is_empty()
             && !subject.runner_id.is_some_and(|id| server.runner_ids.contains(&id))
         {
             let (id, name) = (named(subject.runner_id), Untrusted(&server.name));
-            return Judged::Refused(format!("runner {id} is not among the runner_ids of `{name}`"));
+            return ReplayedJob::Refused(format!("runner {id} is not among the runner_ids of `{name}`"));
         }
         let subject = Subject { server: server.name.clone(), ..subject.clone() };
-        Judged::Decided(judgement::decision(policy, &subject, host, caller))
+        ReplayedJob::Decided(judgement::decision(policy, &subject, host, caller))
     }
 
     fn admitted_by(&self) -> Option<&'p Rule> {
         match self {
-            Judged::Decided(Decision { verdict: Verdict::Admitted { rule, .. }, .. }) => Some(rule),
+            ReplayedJob::Decided(Decision { verdict: Verdict::Admitted { rule, .. }, .. }) => Some(rule),
             _ => None,
         }
     }
 }
 
 impl Tally {
-    fn count(&mut self, event: &Map<String, Value>, (before, after): (&Judged<'_>, &Judged<'_>)) {
+    fn count(&mut self, event: &Map<String, Value>, (before, after): (&ReplayedJob<'_>, &ReplayedJob<'_>)) {
         self.decisions += 1;
         for judged in [before, after] {
-            if let Judged::Decided(Decision { verdict: Verdict::Failed(trouble), .. }) = judged {
+            if let ReplayedJob::Decided(Decision { verdict: Verdict::Failed(trouble), .. }) = judged {
                 if self.undecided.0 == 0 {
                     self.undecided.1.clone_from(&trouble.detail);
                 }
@@ -165,7 +171,7 @@ impl Tally {
         }
         for (replayed, title) in [(true, "changed, and judged above:"), (false, "not replayed, but changed:")]
         {
-            let keys: Vec<&Changed> = self.keys.iter().filter(|key| key.replayed == replayed).collect();
+            let keys: Vec<&ChangedKey> = self.keys.iter().filter(|key| key.replayed == replayed).collect();
             if !keys.is_empty() {
                 text.push_str(&format!("{title}\n"));
             }
@@ -206,9 +212,9 @@ impl Tally {
     }
 }
 
-/// What decided, for people who look for the line.
-fn rule(judged: &Judged<'_>) -> String {
-    let Judged::Decided(decision) = judged else { return "no rule".to_owned() };
+/// What decided, for humans who look for the line.
+fn rule(judged: &ReplayedJob<'_>) -> String {
+    let ReplayedJob::Decided(decision) = judged else { return "no rule".to_owned() };
     match decision.verdict {
         Verdict::Admitted { rule, .. }
         | Verdict::DeniedByRule { rule, .. }
@@ -219,12 +225,12 @@ fn rule(judged: &Judged<'_>) -> String {
     }
 }
 
-/// A decision as two configurations can be compared by: the account, or the class of the denial. A rule's name may change
-/// without anything changing for a job.
-fn outcome(judged: &Judged<'_>) -> String {
+/// A decision in the form in which two configurations are compared: the account, or the class of
+/// the denial. A rule's name may change without changing anything for a job.
+fn outcome(judged: &ReplayedJob<'_>) -> String {
     let decision = match judged {
-        Judged::Decided(decision) => decision,
-        Judged::Refused(why) => return format!("denied: {why}"),
+        ReplayedJob::Decided(decision) => decision,
+        ReplayedJob::Refused(why) => return format!("denied: {why}"),
     };
     match &decision.verdict {
         Verdict::Admitted { account, .. } => format!("runs as {}", Untrusted(&account.name)),

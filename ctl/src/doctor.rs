@@ -1,4 +1,5 @@
-//! Everything that keeps jobs from running, or makes them run otherwise than the site means, on this host now.
+//! Everything on this host that prevents jobs from running, or makes them run differently than the
+//! site intends.
 
 use crate::arguments::Doctor;
 use crate::output::{CtlError, Format};
@@ -13,14 +14,19 @@ pub(crate) fn run(options: &Doctor, format: Format) -> Result<u8, CtlError> {
     let mut findings = check::of_policy(&reading.policy);
     findings.extend(check::lost_keys(&reading));
     let policy = reading.policy;
-    host_facts::look(&policy, runner, &mut findings);
-    let service = runner_config::look(&policy, &options.runner_config, &mut findings);
-    machine::look(&policy, &mut findings);
-    jacamar_facts::look(&options.runner_config, &mut findings);
+    host_facts::inspect(&policy, runner, &mut findings);
+    let service = runner_config::inspect(&policy, &options.runner_config, &mut findings);
+    machine::inspect(&policy, &mut findings);
+    jacamar_facts::inspect(&options.runner_config, &mut findings);
     if systemd::is_booted() {
         let running = || runner_processes::unit(&runner_processes::of(host::runner(&policy, runner)));
         let unit = options.unit.clone().or_else(running);
-        runner_unit::look(&policy, unit.as_deref().unwrap_or(runner_unit::DEFAULT), service, &mut findings);
+        runner_unit::inspect(
+            &policy,
+            unit.as_deref().unwrap_or(runner_unit::DEFAULT),
+            service,
+            &mut findings,
+        );
     }
     check::report(&policy, runner, &findings, options.strict, format)
 }

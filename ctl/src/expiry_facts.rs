@@ -1,4 +1,5 @@
-//! Whether `nunbird-auth` can see that an account has expired: shadow(5) is not everybody's to read.
+//! Whether `nunbird-auth` can see that an account has expired: not every account may read
+//! shadow(5).
 
 use crate::finding::Finding;
 use crate::programs;
@@ -7,11 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const SHADOW: &str = "/etc/shadow";
-/// `nunbird-auth` keeps no right over modes, so not even root reads what its mode closes to root.
+/// `nunbird-auth` keeps no capability that overrides modes, so even root cannot read what the mode
+/// denies to root.
 const OWNER_READS: u32 = 0o400;
 
-/// Looks, where nothing else judges accounts.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+/// Checks, if nothing else checks accounts.
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     if policy.downscope != Downscope::Setuid || policy.pam.is_some() {
         return;
     }
@@ -19,14 +21,14 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
     let why = if programs::has_capabilities(&programs::auth(policy)) {
         "with file capabilities it may not read shadow(5)".to_owned()
     } else if closed {
-        format!("{SHADOW} is closed by its mode, to root as well")
+        format!("{SHADOW} is not readable by its mode, not even for root")
     } else {
         return;
     };
     findings.push(Finding::remark(
         "expiry",
         format!("nunbird-auth does not see that an account has expired: {why}"),
-        "use `[pam]` with pam_unix(8) in `account`, or lock accounts otherwise: with a login shell that no job may have, or a \
-         group that a rule denies",
+        "use `[pam]` with pam_unix(8) in `account`, or lock accounts in another way: with a login \
+         shell that jobs may not have, or a group that a rule denies",
     ));
 }

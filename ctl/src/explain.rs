@@ -1,8 +1,8 @@
 //! One decision, rule by rule, condition by condition.
 
 use crate::arguments::Explain;
-use crate::as_admin::{AsAdmin, Ask};
-use crate::explain_job::{self, Answer, Job as Known, Told};
+use crate::as_admin::{AsAdmin, ValidationMode};
+use crate::explain_job::{self, ConfigResult, Job as Known, JobVerdict};
 use crate::host::group_name;
 use crate::output::{Colour, CtlError, DENIED, FAILED, Format, OK, UNDECIDED, paint, print, print_json};
 use crate::{explain_decision, files, limits};
@@ -35,24 +35,25 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, CtlError> {
     };
     let runner = options.runner.runner_user.as_str();
     let ask = match &options.validated {
-        Some(name) => Ask::Answer(name.clone()),
-        None if options.run_validation => Ask::Run,
-        None => {
-            past.as_ref().and_then(explain_decision::Past::validated).map_or(Ask::Unprivileged, Ask::Answer)
-        }
+        Some(name) => ValidationMode::Answer(name.clone()),
+        None if options.run_validation => ValidationMode::Run,
+        None => past
+            .as_ref()
+            .and_then(explain_decision::PastDecision::validated)
+            .map_or(ValidationMode::Unprivileged, ValidationMode::Answer),
     };
-    let told = match &job {
+    let judged = match &job {
         Some(job) => explain_job::judge(policy, job, runner, ask)?,
-        None => Told::of(Answer::Undecided(vec![
+        None => JobVerdict::of(ConfigResult::Undecided(vec![
             "the job was refused before its identity was known, so there are no claims to judge".to_owned(),
         ])),
     };
-    let mut told = told;
+    let mut judged = judged;
     if let Some(refusal) = unusable(options, policy, runner) {
-        told.answer = Answer::Refused(refusal);
+        judged.answer = ConfigResult::Refused(refusal);
     }
-    let means = AsAdmin::new(policy, runner, Vec::new(), Ask::Unprivileged);
-    let explained = Explained { reading: &reading, told: &told };
+    let means = AsAdmin::new(policy, runner, Vec::new(), ValidationMode::Unprivileged);
+    let explained = Explanation { reading: &reading, judged: &judged };
     match format {
         Format::Text => {
             let mut text = past.as_ref().map(|past| past.text(&digest)).unwrap_or_default();
@@ -70,13 +71,14 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, CtlError> {
     Ok(explained.code())
 }
 
-/// Why `nunbird-auth` would not read the installed configuration. A draft elsewhere need not be root's yet.
+/// Why `nunbird-auth` would not read the installed configuration. A draft elsewhere need not belong
+/// to root yet.
 fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal> {
     let file = &options.configuration.configuration;
     if file != Path::new(DEFAULT_CONFIGURATION) {
         return None;
     }
-    let rights = AsAdmin::new(policy, runner, Vec::new(), Ask::Unprivileged).rights;
+    let rights = AsAdmin::new(policy, runner, Vec::new(), ValidationMode::Unprivileged).rights;
     let more = files::more(file).unwrap_or_default();
     let refused = std::iter::once(file)
         .chain(&more)
@@ -86,45 +88,45 @@ fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal>
     })
 }
 
-/// A job, and all that is known of what comes of it.
-pub(crate) struct Explained<'a> {
+/// A job, and all that is known of its result.
+pub(crate) struct Explanation<'a> {
     pub(crate) reading: &'a Reading,
-    pub(crate) told: &'a Told<'a>,
+    pub(crate) judged: &'a JobVerdict<'a>,
 }
 
-impl Explained<'_> {
+impl Explanation<'_> {
     fn code(&self) -> u8 {
-        match &self.told.answer {
-            Answer::Admitted { .. } => OK,
-            Answer::Refused(refusal) if refusal.class == Class::Denied => DENIED,
-            Answer::Refused(_) => FAILED,
-            Answer::Undecided(_) => UNDECIDED,
+        match &self.judged.answer {
+            ConfigResult::Admitted { .. } => OK,
+            ConfigResult::Refused(refusal) if refusal.class == Class::Denied => DENIED,
+            ConfigResult::Refused(_) => FAILED,
+            ConfigResult::Undecided(_) => UNDECIDED,
         }
     }
 
     fn text(&self, host: &dyn Host) -> Result<String, CtlError> {
-        let mut text = self.told.signature.as_ref().map(|line| format!("{line}\n\n")).unwrap_or_default();
-        if let Some(course) = &self.told.course
+        let mut text = self.judged.signature.as_ref().map(|line| format!("{line}\n\n")).unwrap_or_default();
+        if let Some(course) = &self.judged.course
             && let Some(decision) = &course.decision
         {
             text.push_str(&trace(&self.reading.policy, decision, &course.subject, host)?);
         }
         text.push_str(&self.verdict());
-        for note in &self.told.notes {
+        for note in &self.judged.notes {
             let _ = writeln!(text, "note: {}", Untrusted(note));
         }
         Ok(text)
     }
 
-    /// The answer in words.
+    /// The answer as text.
     fn verdict(&self) -> String {
-        match &self.told.answer {
-            Answer::Admitted { rule, account, data_dir } => {
+        match &self.judged.answer {
+            ConfigResult::Admitted { rule, account, data_dir } => {
                 let admitted = paint(Colour::Green, "admitted");
                 let (name, place) = (Untrusted(&rule.name), place(rule));
                 format!("{admitted} by `{name}` at {place}\n{}", self.result(rule, account, data_dir))
             }
-            Answer::Refused(refusal) => {
+            ConfigResult::Refused(refusal) => {
                 let word = if refusal.class == Class::Denied { "denied" } else { "failed" };
                 let Refusal { code, message, detail, help, .. } = refusal;
                 let mut text = format!("{} [{code}]: {}\n", paint(Colour::Red, word), Untrusted(message));
@@ -137,7 +139,7 @@ impl Explained<'_> {
                 let _ = writeln!(text, "  help for the user: {}", Untrusted(help));
                 text
             }
-            Answer::Undecided(unchecked) => unchecked.iter().fold(String::new(), |text, what| {
+            ConfigResult::Undecided(unchecked) => unchecked.iter().fold(String::new(), |text, what| {
                 text + &format!("{}: {}\n", paint(Colour::Yellow, "undecided"), Untrusted(what))
             }),
         }
@@ -145,7 +147,7 @@ impl Explained<'_> {
 
     /// Name and place of the rule that decided.
     pub(crate) fn decided_by(&self) -> Option<(String, String)> {
-        let decision = self.told.course.as_ref()?.decision.as_ref()?;
+        let decision = self.judged.course.as_ref()?.decision.as_ref()?;
         let step = decision.steps.last().filter(|step| step.failed.is_none())?;
         Some((step.rule.name.clone(), place(step.rule)))
     }
@@ -172,14 +174,14 @@ impl Explained<'_> {
     }
 }
 
-/// The account's groups, each with its name where the host knows one.
+/// The account's groups, each with its name if the host knows one.
 fn groups(account: &AccountFacts) -> String {
     let named =
         |gid: &u32| group_name(*gid).map_or_else(|| gid.to_string(), |name| format!("{name} ({gid})"));
     account.groups.iter().map(named).collect::<Vec<_>>().join(", ")
 }
 
-/// What is taken away from the job, by the configuration's keys.
+/// The restrictions of the job, by the configuration's keys.
 pub(crate) fn isolation(job: &Job) -> Vec<&'static str> {
     let taken = [
         (job.isolation.no_new_privileges, "no_new_privileges"),
@@ -189,7 +191,7 @@ pub(crate) fn isolation(job: &Job) -> Vec<&'static str> {
     taken.into_iter().filter_map(|(on, name)| on.then_some(name)).collect()
 }
 
-/// Every rule that was looked at, with every condition and the value it saw.
+/// Every rule that was evaluated, with every condition and the value it saw.
 pub(crate) fn trace(
     policy: &Policy,
     decision: &Decision<'_>,
@@ -204,7 +206,7 @@ pub(crate) fn trace(
             Some(Mismatch::Condition(_) | Mismatch::Exception(_)) => "does not fit",
             Some(Mismatch::NoAccount) => "does not fit: it has no account for this job",
         };
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "{:>3}. {} ({}): {fits}", index + 1, Untrusted(&rule.name), place(rule));
         let (predicates, _) =
             explain_rule(policy, rule, subject, host).map_err(|e| CtlError::new(e.detail))?;
@@ -213,9 +215,8 @@ pub(crate) fn trace(
             let relation = if predicate.exception { "unless" } else { "wanted" };
             let key = predicate.condition.key();
             let wanted = predicate.condition.wanted().to_string();
-            let seen = predicate
-                .seen
-                .map_or_else(|| "not told".to_owned(), |seen| format!("`{}`", Untrusted(&seen)));
+            let seen =
+                predicate.seen.map_or_else(|| "unknown".to_owned(), |seen| format!("`{}`", Untrusted(&seen)));
             let _ = writeln!(text, "       {mark}  {key} is {seen}, {relation} {}", Untrusted(&wanted));
         }
     }
@@ -226,7 +227,7 @@ pub(crate) fn place(rule: &Rule) -> String {
     rule.place.to_string()
 }
 
-/// Why the answer is no, in words.
+/// Why the answer is no, as text.
 pub(crate) fn denial(decision: &Decision<'_>) -> String {
     match &decision.verdict {
         Verdict::DeniedByRule { rule, message } => {
@@ -234,13 +235,15 @@ pub(crate) fn denial(decision: &Decision<'_>) -> String {
         }
         Verdict::DeniedAccount { rule, account, violation } => {
             let (name, account) = (Untrusted(&rule.name), Untrusted(account));
-            format!("rule `{name}` gives `{account}`, which no job may become: {violation}")
+            format!("rule `{name}` gives `{account}`, which may not run jobs: {violation}")
         }
         Verdict::DeniedPin { rule, account, pinned } => {
             let name = Untrusted(&rule.name);
             let owner = match pinned {
-                Some(user_id) => format!("which belongs to GitLab user id {user_id}, not to this job's user"),
-                None => "which nobody is known for, and accounts.pinning is \"known\"".to_owned(),
+                Some(user_id) => {
+                    format!("which is bound to GitLab user id {user_id}, not to this job's user")
+                }
+                None => "which is not bound to a user, and accounts.pinning is \"known\"".to_owned(),
             };
             format!("rule `{name}` gives `{}`, {owner}", Untrusted(&account.name))
         }

@@ -1,4 +1,4 @@
-//! A past decision, found by its id in the audit file and those that were rotated from it.
+//! A past decision, found by its id in the audit file and its rotated files.
 
 use crate::audit_files;
 use crate::output::CtlError;
@@ -9,23 +9,24 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The most ids that are listed where several begin alike.
+/// The most ids that are listed if several begin alike.
 const MAX_IDS: usize = 10;
 
-/// One decision and what came of it.
+/// One decision and its result.
 #[derive(Debug)]
-pub(crate) struct Past {
+pub(crate) struct PastDecision {
     /// Of `config`: admitted or denied.
     decision: Map<String, Value>,
     /// Refusals of the job's later stages.
     later: Vec<Map<String, Value>>,
 }
 
-/// Finds the decision whose id begins so.
+/// Finds the decision whose id begins with this text.
 ///
 /// # Errors
-/// When there is none, with the places where its trace may be; when there are several; when a file cannot be read.
-pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<Past, CtlError> {
+/// If there is none, with the other places where its trace may be; if there are several; if a file
+/// cannot be read.
+pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<PastDecision, CtlError> {
     let file = log.or(policy.audit.file.as_deref()).unwrap_or(Path::new(DEFAULT_AUDIT_FILE));
     let id = id.trim().to_ascii_lowercase();
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -53,26 +54,22 @@ pub(crate) fn find(id: &str, log: Option<&Path>, policy: &Policy) -> Result<Past
         return Err(CtlError::new(format!("{} decisions begin with {id}: {}", ids.len(), some.join(", "))));
     }
     match decisions.pop() {
-        Some(decision) => Ok(Past { decision, later }),
+        Some(decision) => Ok(PastDecision { decision, later }),
         None if !later.is_empty() => Err(CtlError::new(format!(
-            "{}: refusals of later stages, and not the decision of `config`: it lies in an older file\n\
-             nunbirdctl audit --decision {id} shows them",
+            "{}: refusals of later stages, but not the decision of `config`, which is in an older \
+             file\nnunbirdctl audit --decision {id} shows them",
             file.display()
         ))),
         None => Err(CtlError::new(elsewhere(&id, file, &all.unread, policy))),
     }
 }
 
-/// Where the trace of a decision may be that is not in the audit file.
+/// Other places where the trace of a decision may be.
 fn elsewhere(id: &str, file: &Path, unread: &[std::path::PathBuf], policy: &Policy) -> String {
     let mut lines =
-        vec![format!("{}: no decision {id}, nor in the files rotated from it; look also", file.display())];
-    lines.extend(
-        unread
-            .iter()
-            .map(|path| format!("in {}, which is compressed otherwise than with gzip", path.display())),
-    );
-    lines.push("on the other hosts that run jobs: each has an audit file of its own".to_owned());
+        vec![format!("{}: no decision {id}, nor in its rotated files; look also", file.display())];
+    lines.extend(unread.iter().map(|path| format!("in {}, whose compression is not gzip", path.display())));
+    lines.push("on the other hosts that run jobs: each has its own audit file".to_owned());
     if policy.audit.journald {
         lines.push(format!(
             "in the journal: journalctl SYSLOG_IDENTIFIER=nunbird-auth NUNBIRD_DECISION_ID={id}"
@@ -82,23 +79,23 @@ fn elsewhere(id: &str, file: &Path, unread: &[std::path::PathBuf], policy: &Poli
         lines.push("in syslog, facility authpriv, message `@cee:`".to_owned());
     }
     lines.push(
-        "in the job log for its code: [privilege], [process], [configuration-file] and [audit] can leave nothing in this file; \
-         nunbirdctl doctor finds the cause of these"
+        "in the job log for its code: [privilege], [process], [configuration-file] and [audit] \
+         may leave nothing in this file; nunbirdctl doctor finds their cause"
             .to_owned(),
     );
     lines.push(
-        "in the audit file of another configuration, where gitlab-runner names one (--configuration, --log)"
+        "in the audit file of another configuration, if gitlab-runner names one (--configuration, --log)"
             .to_owned(),
     );
     lines.join("\n")
 }
 
-impl Past {
+impl PastDecision {
     fn text_of<'e>(&'e self, name: &str) -> Option<&'e str> {
         self.decision.get(name).and_then(Value::as_str)
     }
 
-    /// The job's facts as they were; none where the identity was not known.
+    /// The job's facts at that time; `None` if the identity was not known.
     pub(crate) fn claims(&self) -> Option<Map<String, Value>> {
         // `validated` was the program's answer and not a fact of the job.
         let mut claims = self.decision.clone();
@@ -106,17 +103,17 @@ impl Past {
         claims.contains_key("user_login").then_some(claims)
     }
 
-    /// What the site's program answered then.
+    /// The answer of the site's program at that time.
     pub(crate) fn validated(&self) -> Option<String> {
         self.text_of("validated").map(str::to_owned)
     }
 
-    /// Whether the policy was another one; none where the event does not tell.
+    /// Whether the policy was another one; `None` if the event does not contain it.
     fn has_changed(&self, digest: &str) -> Option<bool> {
         self.text_of("policy_digest").map(|then| then != digest)
     }
 
-    /// What was decided then, for people. `digest` is of today's policy.
+    /// The decision at that time, for humans. `digest` belongs to today's policy.
     pub(crate) fn text(&self, digest: &str) -> String {
         let shown = |name: &str| match self.decision.get(name) {
             Some(Value::String(text)) => Untrusted(text).to_string(),
@@ -167,7 +164,7 @@ impl Past {
         text.push_str(match self.has_changed(digest) {
             Some(false) => "  the policy is the same today\n",
             Some(true) => "  the policy has CHANGED since\n",
-            None => "  the event does not say by which policy\n",
+            None => "  the event does not contain the policy's digest\n",
         });
         text + "\nby today's policy:\n"
     }
@@ -180,7 +177,7 @@ impl Past {
         format!(" by rule `{}` at {}:{line}", Untrusted(name), Untrusted(file))
     }
 
-    /// The same for machines.
+    /// The same for programs.
     pub(crate) fn machine(&self, digest: &str) -> Value {
         json!({
             "event": self.decision,

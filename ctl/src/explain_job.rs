@@ -1,6 +1,7 @@
-//! Judging a job for `explain`: from a job response, a token or bare claims to what `nunbird-auth config` would answer.
+//! Judges a job for `explain`: from a job response, a token or claims to what `nunbird-auth config`
+//! would answer.
 
-use crate::as_admin::{AsAdmin, Ask, Stop};
+use crate::as_admin::{AsAdmin, Stop, ValidationMode};
 use crate::claims;
 use crate::output::CtlError;
 use nunbird_judge::{Class, Course, Identity, Means, Proof, Refusal, containers, identify, place};
@@ -12,40 +13,40 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The answer.
-pub(crate) enum Answer<'p> {
+pub(crate) enum ConfigResult<'p> {
     /// Every check was made, and passed.
     Admitted { rule: &'p Rule, account: AccountFacts, data_dir: PathBuf },
     /// The program's own refusal.
     Refused(Refusal),
-    /// What could not be found out.
+    /// It could not be determined, and why.
     Undecided(Vec<String>),
 }
 
-/// What `nunbird-auth` would answer, and what is known of the way there.
-pub(crate) struct Told<'p> {
-    pub(crate) answer: Answer<'p>,
-    /// None where the identity was not proven.
+/// What `nunbird-auth` would answer, and the findings on the way to it.
+pub(crate) struct JobVerdict<'p> {
+    pub(crate) answer: ConfigResult<'p>,
+    /// `None` if the identity was not verified.
     pub(crate) course: Option<Course<'p>>,
-    /// For people: what was assumed, or not checked.
+    /// For humans: what was assumed, or not checked.
     pub(crate) notes: Vec<String>,
     pub(crate) signature: Option<String>,
-    /// What would come of an undecided job if everything that was not checked were in order.
+    /// The result of an undecided job if everything that was not checked were in order.
     admission: Option<(&'p Rule, AccountFacts, PathBuf)>,
 }
 
-impl<'p> Told<'p> {
+impl<'p> JobVerdict<'p> {
     /// An answer about a job of which nothing else is known.
-    pub(crate) fn of(answer: Answer<'p>) -> Self {
-        Told { answer, course: None, notes: Vec::new(), signature: None, admission: None }
+    pub(crate) fn of(answer: ConfigResult<'p>) -> Self {
+        JobVerdict { answer, course: None, notes: Vec::new(), signature: None, admission: None }
     }
 
-    /// One word for machines.
+    /// One word for programs.
     pub(crate) fn verdict(&self) -> &'static str {
         match &self.answer {
-            Answer::Admitted { .. } => "admitted",
-            Answer::Refused(refusal) if refusal.class == Class::Denied => "denied",
-            Answer::Refused(_) => "failed",
-            Answer::Undecided(_) => "undecided",
+            ConfigResult::Admitted { .. } => "admitted",
+            ConfigResult::Refused(refusal) if refusal.class == Class::Denied => "denied",
+            ConfigResult::Refused(_) => "failed",
+            ConfigResult::Undecided(_) => "undecided",
         }
     }
 }
@@ -54,9 +55,9 @@ impl<'p> Told<'p> {
 pub(crate) enum Job {
     /// `JOB_RESPONSE_FILE`.
     Response(Vec<u8>),
-    /// An id token, without a response that it could be held against.
+    /// An id token without a response to compare it with.
     Token(String),
-    /// Unproven facts.
+    /// Unverified facts.
     Claims(Map<String, Value>),
 }
 
@@ -65,7 +66,7 @@ impl Job {
     pub(crate) fn from_response(file: &Path) -> Result<Self, CtlError> {
         let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", file.display()));
         let mut bytes = Vec::new();
-        // One more than there may be: then the answer is the program's.
+        // One byte over the limit: then the refusal is the program's.
         File::open(file).map_err(failed)?.take(MAX_RESPONSE + 1).read_to_end(&mut bytes).map_err(failed)?;
         Ok(Job::Response(bytes))
     }
@@ -92,8 +93,13 @@ impl Job {
 /// Judges the job.
 ///
 /// # Errors
-/// For claims that are none.
-pub(crate) fn judge<'p>(policy: &'p Policy, job: &Job, runner: &str, ask: Ask) -> Result<Told<'p>, CtlError> {
+/// For malformed claims.
+pub(crate) fn judge<'p>(
+    policy: &'p Policy,
+    job: &Job,
+    runner: &str,
+    ask: ValidationMode,
+) -> Result<JobVerdict<'p>, CtlError> {
     match job {
         Job::Response(bytes) => Ok(by_proof(policy, bytes.clone(), runner, ask, Vec::new())),
         Job::Token(token) => {
@@ -127,12 +133,12 @@ fn by_proof<'p>(
     policy: &'p Policy,
     response: Vec<u8>,
     runner: &str,
-    ask: Ask,
+    ask: ValidationMode,
     notes: Vec<String>,
-) -> Told<'p> {
+) -> JobVerdict<'p> {
     let variables = Variables::of(&response);
     let mut means = AsAdmin::new(policy, runner, response, ask);
-    // The notes of a token alone say that there is no job.
+    // The notes of a token already state that there is no job.
     means.no_job = !notes.is_empty();
     let identified = means.response().and_then(|response| {
         let identity = identify(&means, policy, &response)?;
@@ -146,7 +152,7 @@ fn by_proof<'p>(
         }
         Err(stop) => {
             let answer = answer(means.honest(stop));
-            Told {
+            JobVerdict {
                 answer,
                 course: None,
                 notes: [notes, means.notes()].concat(),
@@ -157,21 +163,21 @@ fn by_proof<'p>(
     }
 }
 
-/// Judges a job whose identity is taken from the claims, unproven.
+/// Judges a job whose identity is taken from the claims.
 fn by_claims<'p>(
     policy: &'p Policy,
     claims: &Map<String, Value>,
     runner: &str,
-    ask: Ask,
-) -> Result<Told<'p>, CtlError> {
+    ask: ValidationMode,
+) -> Result<JobVerdict<'p>, CtlError> {
     let subject = claims::read(claims, policy).map_err(CtlError::new)?;
     let means = AsAdmin::new(policy, runner, Vec::new(), ask);
     let mut notes = vec!["signature, time and binding to a job are assumed: claims prove nothing".to_owned()];
     let is_payload = claims.contains_key("iss");
     let Some(server) = policy.gitlab.iter().position(|server| server.name == subject.server) else {
         let refusal = nunbird_judge::identify::refuse(Rejection::Issuer, &[], true, policy);
-        return Ok(Told {
-            answer: Answer::Refused(refusal),
+        return Ok(JobVerdict {
+            answer: ConfigResult::Refused(refusal),
             course: None,
             notes,
             signature: None,
@@ -197,8 +203,8 @@ fn by_claims<'p>(
     };
     if let Some(rejection) = rejection {
         let refusal = nunbird_judge::identify::refuse(rejection, &[], true, policy);
-        return Ok(Told {
-            answer: Answer::Refused(refusal),
+        return Ok(JobVerdict {
+            answer: ConfigResult::Refused(refusal),
             course: None,
             notes,
             signature: None,
@@ -207,25 +213,26 @@ fn by_claims<'p>(
     }
     let identity = Identity { admitted: claims::admitted(claims, &subject, server), answer: None };
     let proof = Proof { response: &[], identity: &identity };
-    let mut told = known(policy, &means, &proof, subject, &Variables::default(), notes);
-    // Nothing of a made-up job is certain: what else was not looked at is one more assumption.
-    if let (Answer::Undecided(unchecked), Some((rule, account, data_dir))) =
-        (&told.answer, told.admission.take())
+    let mut judged = known(policy, &means, &proof, subject, &Variables::default(), notes);
+    // Nothing about a hypothetical job is certain: what else was not checked is one more
+    // assumption.
+    if let (ConfigResult::Undecided(unchecked), Some((rule, account, data_dir))) =
+        (&judged.answer, judged.admission.take())
     {
-        told.notes.extend(unchecked.iter().map(|what| format!("assumed, not checked: {what}")));
-        told.answer = Answer::Admitted { rule, account, data_dir };
+        judged.notes.extend(unchecked.iter().map(|what| format!("assumed, not checked: {what}")));
+        judged.answer = ConfigResult::Admitted { rule, account, data_dir };
     }
-    Ok(told)
+    Ok(judged)
 }
 
-/// Whether a token's `aud`, a text or an array of texts, has one of these.
+/// Whether a token's `aud`, a string or an array of strings, contains one of these.
 fn names_one(aud: &Value, audience: &[String]) -> bool {
     let is_one =
         |value: &Value| value.as_str().is_some_and(|text| audience.iter().any(|known| known == text));
     is_one(aud) || aud.as_array().is_some_and(|all| all.iter().any(is_one))
 }
 
-/// The way of a job whose identity is known.
+/// The decision on a job whose identity is known.
 fn known<'p>(
     policy: &'p Policy,
     means: &AsAdmin<'_>,
@@ -233,7 +240,7 @@ fn known<'p>(
     subject: Subject,
     variables: &Variables,
     mut notes: Vec<String>,
-) -> Told<'p> {
+) -> JobVerdict<'p> {
     let from_claims = means.response_is_empty();
     means.is_of(subject.user_id, subject.user_id != 0 || !from_claims);
     let mut course = Course { subject, decision: None };
@@ -257,34 +264,37 @@ fn known<'p>(
     notes.extend(means.notes());
     let mut admission = None;
     let answer = match judged {
-        Ok((rule, account, data_dir)) if unchecked.is_empty() => Answer::Admitted { rule, account, data_dir },
+        Ok((rule, account, data_dir)) if unchecked.is_empty() => {
+            ConfigResult::Admitted { rule, account, data_dir }
+        }
         Ok(found) => {
             admission = Some(found);
-            Answer::Undecided(unchecked)
+            ConfigResult::Undecided(unchecked)
         }
         Err(stop) => {
             notes.extend(unchecked.into_iter().map(|what| format!("not checked: {what}")));
             answer(means.honest(stop))
         }
     };
-    Told { answer, admission, course: Some(course), notes, signature: means.signature() }
+    JobVerdict { answer, admission, course: Some(course), notes, signature: means.signature() }
 }
 
-fn answer<'p>(stop: Stop) -> Answer<'p> {
+fn answer<'p>(stop: Stop) -> ConfigResult<'p> {
     match stop {
-        Stop::Refused(refusal) => Answer::Refused(refusal),
-        Stop::Undecided(why) => Answer::Undecided(vec![why]),
+        Stop::Refused(refusal) => ConfigResult::Refused(refusal),
+        Stop::Undecided(why) => ConfigResult::Undecided(vec![why]),
     }
 }
 
-/// The job's variables as far as a job response has what gitlab-runner makes of them.
+/// The job's variables, as far as a job response shows their values after gitlab-runner has
+/// processed them.
 #[derive(Default)]
 struct Variables(Vec<Variable>);
 
 struct Variable {
     key: String,
     value: String,
-    /// Whether the runner passes the value on as it is.
+    /// Whether the runner passes the value on unchanged.
     plain: bool,
 }
 
@@ -305,7 +315,7 @@ impl Variables {
         Variables(all.into_iter().flatten().map(variable).collect())
     }
 
-    /// The last of this name counts. The value of one that the runner expands is unknown here.
+    /// The last of this name counts. A variable that the runner expands counts as unknown.
     fn value(&self, name: &str, unchecked: &mut Vec<String>) -> Result<Option<String>, RequestRefused> {
         let Some(found) = self.0.iter().rfind(|variable| variable.key == name) else { return Ok(None) };
         if !found.plain {

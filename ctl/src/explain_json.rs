@@ -1,34 +1,34 @@
-//! A decision for machines. Texts are as they came: JSON escapes what could deceive.
+//! A decision for programs. Strings are unchanged: JSON escapes deceptive characters.
 
-use crate::explain::{Explained, isolation};
-use crate::explain_job::Answer;
+use crate::explain::{Explanation, isolation};
+use crate::explain_job::ConfigResult;
 use crate::host::group_name;
 use crate::limits;
 use crate::output::CtlError;
 use nunbird_policy::{Host, explain_rule};
 use serde_json::{Value, json};
 
-impl Explained<'_> {
-    /// docs/nunbirdctl.md has the fields.
+impl Explanation<'_> {
+    /// docs/nunbirdctl.md lists the fields.
     pub(crate) fn machine(&self, host: &dyn Host) -> Result<Value, CtlError> {
-        let told = self.told;
+        let judged = self.judged;
         let decided_by = self.decided_by();
-        let unchecked = match &told.answer {
-            Answer::Undecided(unchecked) => unchecked.as_slice(),
+        let unchecked = match &judged.answer {
+            ConfigResult::Undecided(unchecked) => unchecked.as_slice(),
             _ => &[],
         };
         let mut answer = json!({
-            "verdict": told.verdict(),
+            "verdict": judged.verdict(),
             "code": null,
             "rules": self.rules(host)?,
-            "signature": told.signature,
+            "signature": judged.signature,
             "rule": decided_by.as_ref().map(|(name, _)| name),
             "place": decided_by.as_ref().map(|(_, place)| place),
             "unchecked": unchecked,
-            "notes": told.notes,
+            "notes": judged.notes,
         });
-        let more = match &told.answer {
-            Answer::Admitted { rule, account, data_dir } => {
+        let more = match &judged.answer {
+            ConfigResult::Admitted { rule, account, data_dir } => {
                 let (job, _) = self.reading.policy.job_of(rule);
                 let names: Vec<Option<String>> = account.groups.iter().map(|gid| group_name(*gid)).collect();
                 json!({
@@ -46,13 +46,13 @@ impl Explained<'_> {
                     "isolation": isolation(job),
                 })
             }
-            Answer::Refused(refusal) => json!({
+            ConfigResult::Refused(refusal) => json!({
                 "code": refusal.code.name(),
                 "reason": refusal.message,
                 "detail": refusal.detail,
                 "help": refusal.help,
             }),
-            Answer::Undecided(unchecked) => json!({ "reason": unchecked.join("; ") }),
+            ConfigResult::Undecided(unchecked) => json!({ "reason": unchecked.join("; ") }),
         };
         if let (Some(fields), Value::Object(more)) = (answer.as_object_mut(), more) {
             fields.extend(more);
@@ -60,9 +60,9 @@ impl Explained<'_> {
         Ok(answer)
     }
 
-    /// Every rule that was looked at.
+    /// Every rule that was evaluated.
     fn rules(&self, host: &dyn Host) -> Result<Vec<Value>, CtlError> {
-        let Some(course) = &self.told.course else { return Ok(Vec::new()) };
+        let Some(course) = &self.judged.course else { return Ok(Vec::new()) };
         let Some(decision) = &course.decision else { return Ok(Vec::new()) };
         let rule = |step: &nunbird_policy::Step<'_>| {
             let (predicates, account) = explain_rule(&self.reading.policy, step.rule, &course.subject, host)
@@ -70,7 +70,8 @@ impl Explained<'_> {
             let conditions: Vec<Value> = predicates
                 .iter()
                 .map(|p| {
-                    // Under `when` what is not known is as good as no; under `unless` it is not.
+                    // Under `when` an unknown value counts as not matching; under `unless` it does
+                    // not.
                     let holds = if p.exception { p.holds } else { Some(p.holds == Some(true)) };
                     json!({
                         "under": if p.exception { "unless" } else { "when" },

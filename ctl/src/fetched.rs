@@ -1,5 +1,6 @@
-//! Signing keys as `nunbird-auth` would have them after asking the servers, without a change to the keys directory: `nunbird-keys` works
-//! on a copy of it, under the same limit on how often a server is asked.
+//! Signing keys as `nunbird-auth` would have them after asking the servers, without a change to the
+//! keys directory: `nunbird-keys` works on a copy of it, under the same limit on how often a server
+//! is asked.
 
 use nunbird_files::directory::Directory;
 use nunbird_files::foreign::Caller;
@@ -17,12 +18,13 @@ use std::path::Path;
 /// The largest keys file, in bytes.
 const MAX_KEYS_FILE: u64 = 1 << 20;
 
-/// Fetches the keys of every server. `before` is what its keys files hold now.
+/// Fetches the keys of every server. `before` is what its keys files contain now.
 ///
 /// # Errors
-/// When no copy can be made.
+/// If no copy can be made.
 pub(crate) fn keys(policy: &Policy, rights: Rights, before: Keys) -> io::Result<Fetched> {
-    // As their owner, as nunbird-keys would: root gives nobody a copy of what that account could not read.
+    // As their owner, as nunbird-keys would: root does not copy files that this account could not
+    // read.
     let owner = match std::fs::metadata(&policy.keys_dir) {
         Ok(meta) if rights.can_change_user => Caller { uid: meta.uid(), gid: meta.gid() },
         _ => rights.keeper,
@@ -53,13 +55,14 @@ pub(crate) fn keys(policy: &Policy, rights: Rights, before: Keys) -> io::Result<
     Ok(Fetched { keys: Keys { files, troubles }, done })
 }
 
-/// Copies a file with its time, if there is one. One that its owner may not read is as closed in the copy.
+/// Copies a file with its mtime, if it exists. A file that its owner may not read is unreadable in
+/// the copy as well.
 fn copy(keys_dir: &Path, name: &str, to: &Path) -> io::Result<()> {
     let Ok(directory) = File::open(keys_dir) else { return Ok(()) };
     let (bytes, mode) = match Directory::new(OwnedFd::from(directory)).read(name, MAX_KEYS_FILE) {
         Ok((bytes, ..)) => (bytes, 0o600),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // nunbird-keys takes one that is too large for one that is none.
+        // nunbird-keys treats a file that is too large as damaged.
         Err(e) if e.kind() == io::ErrorKind::FileTooLarge => (Vec::new(), 0o600),
         Err(_) => (Vec::new(), 0),
     };
@@ -69,7 +72,7 @@ fn copy(keys_dir: &Path, name: &str, to: &Path) -> io::Result<()> {
     target.set_modified(meta.modified()?)
 }
 
-/// What a file is told from its successor by: `nunbird-keys` writes beside it and renames.
+/// What distinguishes a file from its successor: `nunbird-keys` writes to another name and renames.
 fn inode(path: &Path) -> Option<u64> {
     std::fs::symlink_metadata(path).ok().map(|meta| meta.ino())
 }

@@ -1,4 +1,5 @@
-//! Reading configurations as `nunbird-auth` does, but for whom they belong to: that is `check`'s concern.
+//! Reads configurations as `nunbird-auth` does, except for the check of ownership, which `check`
+//! makes.
 
 use crate::output::{CtlError, Format};
 use nunbird_policy::{Policy, Reading, SourceFile, conf_d};
@@ -10,7 +11,7 @@ pub(crate) fn read(file: &Path, format: Format) -> Result<Reading, CtlError> {
     Policy::read(&sources).map_err(|findings| CtlError::Invalid(findings, format))
 }
 
-/// The texts of a configuration: the file that is named, and those of its `conf.d`.
+/// The texts of a configuration: the named file, and those of its `conf.d`.
 pub(crate) fn sources(file: &Path) -> Result<Vec<SourceFile>, CtlError> {
     let mut sources = vec![source(file)?];
     for path in more(file)? {

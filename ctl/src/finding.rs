@@ -1,4 +1,5 @@
-//! What `check` and `doctor` have to say, each with a stable code. docs/nunbirdctl.md has a row for every one.
+//! The findings of `check` and `doctor`, each with a stable code. docs/nunbirdctl.md has a row for
+//! every one.
 
 use crate::output::{Colour, paint};
 use nunbird_handover::Untrusted;
@@ -13,13 +14,13 @@ pub(crate) struct Finding {
     code: &'static str,
     message: String,
     place: Option<String>,
-    /// What the message is about, one by one.
+    /// The subject of the message, for grouping.
     items: Vec<String>,
     help: String,
 }
 
 impl Finding {
-    /// Jobs will fail, or run otherwise than is written.
+    /// Jobs will fail, or run differently than the configuration states.
     pub(crate) fn error(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
         Finding {
             error: true,
@@ -43,12 +44,12 @@ impl Finding {
         }
     }
 
-    /// A file that could not be looked at. Without root that says nothing about the file.
+    /// A file that could not be inspected. Without root this is no finding about the file.
     pub(crate) fn unseen(code: &'static str, path: &Path, error: &std::io::Error, help: &str) -> Self {
         let message = format!("{}: {error}", path.display());
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => {
-                Finding::remark("unseen", message, "run this as root to have it looked at")
+                Finding::remark("unseen", message, "run this as root to have it inspected")
             }
             _ => Finding::error(code, message, help),
         }

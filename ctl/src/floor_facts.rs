@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) const FILE: &str = "/etc/nunbird/floor";
 
 /// Compares the two.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     if policy.downscope != Downscope::Setuid {
         return;
     }
@@ -24,7 +24,7 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
             findings.push(Finding::error(
                 "floor",
                 message,
-                "mend the line, or the owner and mode of the file",
+                "correct the line, or the owner and mode of the file",
             ));
             return;
         }
@@ -42,7 +42,7 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
         if let Some(own) = own.filter(|own| !floor.may_own(own, "user")) {
             let above = own.parent().unwrap_or(Path::new("/")).display();
             let message = format!(
-                "data_dir `{}` makes directories that do not bear the account's name alone, so every job is refused",
+                "data_dir `{}` makes directories whose name is not the account's name alone, so every job is refused",
                 directories.data_dir
             );
             findings.push(Finding::error(

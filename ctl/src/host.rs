@@ -1,6 +1,6 @@
-//! The hosts that decisions are made for: this one, and one that a test makes up.
+//! The hosts that decisions are made for: this one, and the one that a test describes.
 
-use crate::people::{self, Store};
+use crate::people::{self, PeopleStore};
 use nunbird_handover::Code;
 use nunbird_policy::{
     AccountFacts, Downscope, Host, HostError, LocalFacts, MapFile, Policy, ServerUser, Subject,
@@ -15,16 +15,16 @@ use std::path::{Path, PathBuf};
 #[derive(Default)]
 pub(crate) struct ThisHost {
     maps: RefCell<BTreeMap<PathBuf, String>>,
-    /// Where this host remembers whose accounts are; nothing is remembered where there is none.
+    /// Where this host stores the bindings of accounts to users; nothing is stored if `None`.
     people: Option<PathBuf>,
     people_files: RefCell<BTreeMap<PathBuf, PeopleFile>>,
 }
 
-/// By server and account, or why the file is of no use.
+/// By server and account, or why the file cannot be used.
 type PeopleFile = Result<HashMap<(String, String), u64>, String>;
 
 impl ThisHost {
-    /// This host, with the people that the policy's jobs are held against.
+    /// This host, with the people that the policy's jobs are checked against.
     pub(crate) fn of(policy: &Policy, runner: &str) -> Self {
         ThisHost { people: people::directory(policy, runner), ..ThisHost::default() }
     }
@@ -38,7 +38,7 @@ impl ThisHost {
 
     fn remembered(&self, server: &str, account: &str) -> Result<Option<u64>, String> {
         let Some(directory) = self.people.as_deref() else { return Ok(None) };
-        match Store::open(directory)? {
+        match PeopleStore::open(directory)? {
             Some(store) => store.find(server, account),
             None => Ok(None),
         }
@@ -97,13 +97,14 @@ impl Host for ThisHost {
         Ok(known)
     }
 
-    /// No server is asked here, and a job that is over would get no answer: what can be said is what comes of a person's job.
+    /// No server is asked here, and a job that has ended would get no answer: the result is that of
+    /// a person's job.
     fn server_user(&self, job: &Subject) -> Result<ServerUser, HostError> {
         Ok(ServerUser::person(job))
     }
 }
 
-/// The name of a group, where the host knows one.
+/// The name of a group, if the host knows one.
 pub(crate) fn group_name(gid: u32) -> Option<String> {
     nix::unistd::Group::from_gid(gid.into()).ok().flatten().map(|group| group.name)
 }
@@ -112,21 +113,22 @@ fn silent(name: &str, error: &dyn std::fmt::Display) -> HostError {
     HostError { code: Code::UserDatabase, detail: format!("looking up `{name}`: {error}") }
 }
 
-/// This host, with the facts that a test makes up.
-pub(crate) struct MadeUp<'a> {
-    /// In place of every account of the user database.
+/// This host, with the facts that a test describes.
+pub(crate) struct TestHost<'a> {
+    /// Replaces every account of the user database.
     pub(crate) facts: Option<&'a LocalFacts>,
-    /// The GitLab user that every account belongs to; none for accounts that no job has had yet.
+    /// The GitLab user that every account is bound to; `None` for accounts that have had no job
+    /// yet.
     pub(crate) pinned: Option<u64>,
-    /// What the GitLab server says about the user.
+    /// What the GitLab server reports about the user.
     pub(crate) user: &'a ServerUser,
     pub(crate) host: &'a ThisHost,
 }
 
-/// Made-up groups get gids from here on.
+/// Invented groups get gids from here on.
 const FIRST_GID: u32 = 4_000_000_000;
 
-impl Host for MadeUp<'_> {
+impl Host for TestHost<'_> {
     fn account(&self, name: &str) -> Result<Option<AccountFacts>, HostError> {
         let Some(facts) = self.facts else { return self.host.account(name) };
         let gids = (FIRST_GID..).zip(&facts.groups).map(|(gid, _)| gid);
@@ -143,7 +145,7 @@ impl Host for MadeUp<'_> {
 
     fn group(&self, name: &str) -> Result<Option<u32>, HostError> {
         let Some(facts) = self.facts else { return self.host.group(name) };
-        // Every other group is there, and the account is not in it.
+        // Every other group exists, and the account is not in it.
         let of_account = (FIRST_GID..).zip(&facts.groups).find(|(_, group)| *group == name);
         Ok(Some(of_account.map_or(FIRST_GID - 2, |(gid, _)| gid)))
     }
@@ -174,8 +176,8 @@ impl Host for MadeUp<'_> {
     }
 }
 
-/// The uid of the account that runs gitlab-runner. Without privilege it is the caller; an account that does not exist
-/// runs nothing, and no job can become it.
+/// The uid of the account that runs gitlab-runner. Without privilege it is the caller; an account
+/// that does not exist runs nothing, and no job can run as it.
 pub(crate) fn runner(policy: &Policy, name: &str) -> u32 {
     match policy.downscope {
         Downscope::None => nix::unistd::getuid().as_raw(),

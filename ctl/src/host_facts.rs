@@ -1,4 +1,5 @@
-//! What the configuration needs of this host, looked at from outside. Nothing is changed, and no server is asked.
+//! What the configuration needs of this host, inspected from outside. Nothing is changed, and no
+//! server is asked.
 
 use crate::finding::Finding;
 use crate::owner::{owner_and_mode, shared};
@@ -16,11 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where job records lie.
+/// The directory of job records.
 pub(crate) const JOBS: &str = "/var/lib/nunbird/jobs";
 
-/// Looks at files, programs, keys, accounts, directories and places for audit events.
-pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
+/// Inspects files, programs, keys, accounts, directories and audit destinations.
+pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     let owners = owners(policy, runner);
     let mut files = vec![policy.file.clone()];
     files.extend(crate::files::more(&policy.file).unwrap_or_default());
@@ -34,30 +35,30 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
             private(Path::new(PEOPLE_DIR), findings);
         }
     }
-    programs::look(policy, &owners, findings);
-    pam_facts::look(policy, findings);
-    expiry_facts::look(policy, findings);
-    scope_facts::look(policy, findings);
-    scheduler_facts::look(policy, findings);
-    sudo_facts::look(policy, runner, findings);
+    programs::inspect(policy, &owners, findings);
+    pam_facts::inspect(policy, findings);
+    expiry_facts::inspect(policy, findings);
+    scope_facts::inspect(policy, findings);
+    scheduler_facts::inspect(policy, findings);
+    sudo_facts::inspect(policy, runner, findings);
     for map in policy.maps.values() {
         trusted(&map.file, "map", &owners, findings);
     }
     if let Some(file) = &policy.accounts.people_file {
         trusted(file, "people", &owners, findings);
     }
-    key_facts::look(policy, runner, findings);
+    key_facts::inspect(policy, runner, findings);
     audit(policy, &owners, findings);
     accounts(policy, runner, findings);
     if let Some(validation) = &policy.validation {
         validation_program(validation, &owners, findings);
     }
-    floor_facts::look(policy, findings);
+    floor_facts::inspect(policy, findings);
     jobs(policy, findings);
-    limit_facts::look(policy, findings);
+    limit_facts::inspect(policy, findings);
 }
 
-/// Whose files `nunbird-auth` believes: root's, and without privilege also those of the one user.
+/// The owners whose files `nunbird-auth` trusts: root, and without privilege also the one user.
 fn owners(policy: &Policy, runner: &str) -> Vec<u32> {
     match policy.downscope {
         Downscope::Setuid => vec![0],
@@ -66,7 +67,7 @@ fn owners(policy: &Policy, runner: &str) -> Vec<u32> {
     }
 }
 
-/// Of a trusted owner and writable by nobody else, with every directory above.
+/// Has a trusted owner and is writable by no other account, including every directory above.
 fn trusted(file: &Path, code: &'static str, owners: &[u32], findings: &mut Vec<Finding>) {
     let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     for (index, path) in whole.ancestors().enumerate() {
@@ -75,7 +76,7 @@ fn trusted(file: &Path, code: &'static str, owners: &[u32], findings: &mut Vec<F
             |what: &str, help: &str| findings.push(Finding::error(code, format!("{shown}: {what}"), help));
         match path.symlink_metadata() {
             Err(e) => {
-                findings.push(Finding::unseen(code, path, &e, "write it, root's and readable"));
+                findings.push(Finding::unseen(code, path, &e, "create it, owned by root and readable"));
                 return;
             }
             Ok(meta) if meta.is_symlink() => {
@@ -145,7 +146,7 @@ fn audit(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>) {
     if audit.syslog == Some(Syslog::Local) && !Path::new("/dev/log").exists() {
         find("/dev/log: no syslog daemon listens".to_owned(), "start one, or remove audit.syslog".to_owned());
     }
-    // A file that others may write proves nothing. One that does not exist yet is made by the first event.
+    // A file that others may write is no evidence. A missing file is created by the first event.
     let file = audit.file.as_deref().filter(|file| file.symlink_metadata().is_ok());
     if let Some(path) = file.or(parent.filter(|parent| parent.is_dir())) {
         let shown = path.display();
@@ -173,14 +174,14 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
                 Err(trouble) => trouble.detail,
             };
             let message =
-                format!("rule `{}` runs jobs as `{name}`, which no job may become: {trouble}", rule.name);
+                format!("rule `{}` runs jobs as `{name}`, which may not run jobs: {trouble}", rule.name);
             findings.push(
-                Finding::error("account", message, "make the account, or name another")
+                Finding::error("account", message, "create the account, or name another")
                     .at(rule.place.to_string()),
             );
         }
     }
-    // A group that keeps jobs out must be there: without it every job that gets to it is denied.
+    // A group that keeps jobs out must exist: without it every job that reaches the rule is denied.
     let mut groups: BTreeMap<&String, bool> =
         policy.accounts.deny_groups.iter().map(|group| (group, true)).collect();
     for rule in &policy.rules {
@@ -200,18 +201,18 @@ fn accounts(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
         findings.push(if denies {
             Finding::error(
                 "group",
-                format!("this host has no group `{group}`, by which jobs are kept out: they are all denied"),
+                format!("this host has no group `{group}`, which keeps jobs out: all of them are denied"),
                 help,
             )
         } else {
-            Finding::remark("group", format!("this host has no group `{group}`, so nobody is a member"), help)
+            Finding::remark("group", format!("this host has no group `{group}`, so it has no members"), help)
         });
     }
     if policy.downscope != Downscope::None && nunbird_sys::users::by_name(runner).ok().flatten().is_none() {
         findings.push(Finding::remark(
             "runner-user",
             format!("this host has no account `{runner}` that could run gitlab-runner"),
-            "name the one that does with --runner-user",
+            "name the account that does with --runner-user",
         ));
     }
 }
@@ -224,7 +225,7 @@ fn validation_program(validation: &Validation, owners: &[u32], findings: &mut Ve
         let found: String = digest(&SHA256, &bytes).as_ref().iter().map(|b| format!("{b:02x}")).collect();
         if *wanted != found {
             let what = format!("{shown}: its SHA-256 is {found}, so every job is denied");
-            error(what, "look at the program, then set validation.sha256");
+            error(what, "inspect the program, then set validation.sha256");
         }
     }
     if validation.script.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 == 0) {
@@ -236,7 +237,7 @@ fn validation_program(validation: &Validation, owners: &[u32], findings: &mut Ve
     }
 }
 
-/// What jobs find: their shell, and the directory in which theirs are made.
+/// What jobs need: their shell, and the parent of their directories.
 fn jobs(policy: &Policy, findings: &mut Vec<Finding>) {
     let plain = std::iter::once((&policy.job, &policy.directories));
     let profiles = policy.profiles.values().map(|profile| (&profile.job, &profile.directories));
@@ -259,13 +260,14 @@ fn jobs(policy: &Policy, findings: &mut Vec<Finding>) {
     for parent in parents.iter().filter(|parent| !parent.is_dir()) {
         findings.push(Finding::error(
             "data-dir",
-            format!("{}: no such directory, so jobs find no place to work", parent.display()),
-            "make or mount it, or set directories.data_dir",
+            format!("{}: no such directory, so jobs cannot create theirs", parent.display()),
+            "create or mount it, or set directories.data_dir",
         ));
     }
 }
 
-/// The directory above the first part of `data_dir` that depends on the account; none where that is its home.
+/// The directory above the first part of `data_dir` that depends on the account; `None` if that is
+/// its home.
 fn fixed_part(data_dir: &str) -> Option<PathBuf> {
     let fixed = data_dir.split('$').next().unwrap_or("");
     let directory = fixed.rsplit_once('/').map(|(directory, _)| directory)?;

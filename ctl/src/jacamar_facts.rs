@@ -29,11 +29,11 @@ const MENDED: (u32, u32, u32) = (0, 30, 0);
 const NOBODY: u32 = 65534;
 /// Bytes of a program, and of what it says.
 const LARGEST: u64 = 256 << 20;
-const MOST_SAID: usize = 16 << 10;
-const PATIENCE: Duration = Duration::from_secs(5);
+const MOST_OUTPUT: usize = 16 << 10;
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Looks in the usual places, in `PATH`, and at what gitlab-runner's configuration calls.
-pub(crate) fn look(config: &Path, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(config: &Path, findings: &mut Vec<Finding>) {
     let called: BTreeSet<PathBuf> = runner_config::programs(config)
         .into_iter()
         .filter(|program| PROGRAMS.iter().any(|name| program.file_name().is_some_and(|n| n == *name)))
@@ -102,8 +102,8 @@ struct Version {
 
 impl Version {
     /// From the line `Version: 0.27.4` of `--version`. Something like `-rc1` behind the numbers comes before the release.
-    fn read(said: &str) -> Option<Version> {
-        let value = said.lines().find_map(|line| line.trim().strip_prefix("Version:"))?.trim();
+    fn read(output: &str) -> Option<Version> {
+        let value = output.lines().find_map(|line| line.trim().strip_prefix("Version:"))?.trim();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '~' | '_');
         if value.is_empty() || value.len() > 40 || !value.chars().all(plain) {
             return None;
@@ -124,8 +124,8 @@ impl Version {
 }
 
 fn version(program: &Path) -> io::Result<Version> {
-    let said = ask(&trusted(program)?)?;
-    Version::read(&said).ok_or_else(|| io::Error::other("`--version` prints no version"))
+    let output = ask(&trusted(program)?)?;
+    Version::read(&output).ok_or_else(|| io::Error::other("`--version` prints no version"))
 }
 
 /// Opens a program that its owner alone may write, who is root or the account that asks: the others' are not run, not even as
@@ -156,11 +156,11 @@ fn ask(program: &File) -> io::Result<String> {
         error.raw_os_error().unwrap_or(1).clamp(1, 125)
     })?;
     drop((output_end, errors_end));
-    let said = foreign::listen(&child, [output, errors], MOST_SAID, PATIENCE);
+    let output = foreign::listen(&child, [output, errors], MOST_OUTPUT, TIMEOUT);
     let uid = if privileged { NOBODY } else { geteuid().as_raw() };
-    adoption.end_all(uid, PATIENCE)?;
-    match said.ended {
-        Ok(Ended::Exited(0)) => Ok(String::from_utf8_lossy(&said.output).into_owned()),
+    adoption.end_all(uid, TIMEOUT)?;
+    match output.ended {
+        Ok(Ended::Exited(0)) => Ok(String::from_utf8_lossy(&output.output).into_owned()),
         Ok(Ended::Exited(code)) => Err(io::Error::other(format!("`--version` ends with {code}"))),
         Ok(Ended::Killed(signal)) => Err(io::Error::other(format!("`--version` ends by signal {signal}"))),
         Err(e) => Err(e),
@@ -179,7 +179,7 @@ fn become_program(
     process::new_session()?;
     process::set_umask(0o077);
     std::env::set_current_dir("/")?;
-    let seconds = PATIENCE.as_secs();
+    let seconds = TIMEOUT.as_secs();
     process::end_after(u32::try_from(seconds).unwrap_or(u32::MAX).saturating_add(1));
     foreign::bound_resources(seconds)?;
     if privileged {

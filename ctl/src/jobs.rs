@@ -1,4 +1,4 @@
-//! `nunbirdctl jobs`: the jobs that this host has records of, and the end of one of them.
+//! `nunbirdctl jobs`: lists the jobs that this host has records of, and ends one of them.
 
 use crate::arguments::{Jobs, JobsAction};
 use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
@@ -20,8 +20,8 @@ pub(crate) fn run(options: &Jobs, format: Format) -> Result<u8, CtlError> {
     }
 }
 
-/// What is to be known of a job at a glance.
-struct Line<'r> {
+/// The columns of a job.
+struct JobRow<'r> {
     record: &'r Record,
     /// None where the decider's part of the record cannot be read.
     spec: Option<JobSpec>,
@@ -30,7 +30,7 @@ struct Line<'r> {
     state: &'static str,
 }
 
-impl<'r> Line<'r> {
+impl<'r> JobRow<'r> {
     fn of(record: &'r Record, now: &Now) -> Self {
         let spec = JobSpec::from_bytes(&record.body).ok();
         let batch = spec.as_ref().and_then(|spec| spec.batch.as_ref());
@@ -51,7 +51,7 @@ impl<'r> Line<'r> {
             () if !record.is_live(now) => "time is up",
             () => "admitted",
         };
-        Line { record, spec, place, runner, state }
+        JobRow { record, spec, place, runner, state }
     }
 
     fn machine(&self) -> Value {
@@ -76,9 +76,9 @@ impl<'r> Line<'r> {
     }
 }
 
-fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, CtlError> {
-    let lines: Vec<Line<'_>> =
-        found.iter().filter_map(|found| Some(Line::of(found.record.as_ref()?, now))).collect();
+fn list(found: &[records::JobRecord], now: &Now, format: Format) -> Result<u8, CtlError> {
+    let lines: Vec<JobRow<'_>> =
+        found.iter().filter_map(|found| Some(JobRow::of(found.record.as_ref()?, now))).collect();
     let unread: Vec<(String, &str)> = found
         .iter()
         .filter(|found| found.record.is_none())
@@ -88,7 +88,7 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, CtlEr
         .collect();
     match format {
         Format::Json => {
-            let jobs: Vec<Value> = lines.iter().map(Line::machine).collect();
+            let jobs: Vec<Value> = lines.iter().map(JobRow::machine).collect();
             let unread: Vec<Value> =
                 unread.iter().map(|(path, why)| json!({ "path": path, "why": why })).collect();
             print_json(&json!({ "jobs": jobs, "unreadable": unread }))?;
@@ -98,7 +98,7 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, CtlEr
             if !lines.is_empty() {
                 text.push_str("JOB         ACCOUNT       SINCE                 PLACE       RUNNER   STATE               PROJECT\n");
             }
-            for Line { record, spec, place, runner, state } in &lines {
+            for JobRow { record, spec, place, runner, state } in &lines {
                 let (since, project) = spec.as_ref().map_or_else(
                     || ("unknown".to_owned(), "unknown"),
                     |spec| (time::moment(spec.admitted_at), spec.identity.project_path.as_str()),
@@ -116,7 +116,7 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, CtlEr
                 text.push_str(&format!("{}: {}\n", Untrusted(path), Untrusted(why)));
             }
             if text.is_empty() {
-                text.push_str("this host has no job\n");
+                text.push_str("this host has no jobs\n");
             }
             print(&text)?;
         }
@@ -124,16 +124,16 @@ fn list(found: &[records::Found], now: &Now, format: Format) -> Result<u8, CtlEr
     Ok(if unread.is_empty() { OK } else { FAILURE })
 }
 
-/// The one record of this job. GitLab servers number their jobs each for itself.
+/// The only record of this job. Each GitLab server numbers its jobs independently.
 fn chosen<'f>(
-    found: &'f [records::Found],
+    found: &'f [records::JobRecord],
     job: u64,
     decision: Option<&str>,
-) -> Result<(&'f records::Found, &'f Record), CtlError> {
+) -> Result<(&'f records::JobRecord, &'f Record), CtlError> {
     let fits = |record: &Record| {
         record.job_id == job && decision.is_none_or(|beginning| record.decision_id.starts_with(beginning))
     };
-    let all: Vec<(&records::Found, &Record)> = found
+    let all: Vec<(&records::JobRecord, &Record)> = found
         .iter()
         .filter_map(|found| Some((found, found.record.as_ref()?)))
         .filter(|(_, record)| fits(record))
@@ -160,13 +160,17 @@ fn chosen<'f>(
     }
 }
 
-fn end((found, record): &(&records::Found, &Record), dry_run: bool, format: Format) -> Result<u8, CtlError> {
+fn end(
+    (found, record): &(&records::JobRecord, &Record),
+    dry_run: bool,
+    format: Format,
+) -> Result<u8, CtlError> {
     let whose = format!("job {} of {}", record.job_id, record.account.name);
     let (done, said) = match dry_run {
         true => (true, Vec::new()),
         false => auth(&["-u".as_ref(), "end".as_ref(), found.name().as_ref()]),
     };
-    // Another clean-up may have been faster.
+    // Another cleanup may have been faster.
     let done = done || found.path().symlink_metadata().is_err();
     let action = match (dry_run, done) {
         (true, _) => "would end",

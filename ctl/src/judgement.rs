@@ -1,10 +1,12 @@
-//! The rules' decision alone, for tests of the policy and for comparing two configurations. `explain` judges the whole job.
+//! The decision by the rules alone, for tests of the policy and for comparing two configurations.
+//! `explain` judges the whole job.
 
 use nunbird_policy::{Decision, Host, Policy, Subject, Verdict, decide};
 
 /// The policy's decision.
 ///
-/// With `validation.rules_first` a job whose login the rules refuse is refused before the program is asked.
+/// With `validation.rules_first` a job whose login the rules refuse is refused before the program
+/// is asked.
 pub(crate) fn decision<'p>(
     policy: &'p Policy,
     subject: &Subject,

@@ -1,4 +1,4 @@
-//! The keys directory, and whether a token could be verified with what is in it now.
+//! The keys directory, and whether a token could be verified with its present contents.
 
 use crate::finding::Finding;
 use crate::owner::shared;
@@ -7,10 +7,11 @@ use nunbird_policy::{Downscope, GitLabServer, IdentitySource, Policy};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Keys that the server showed longer ago were missed by the hourly timer several times. Seconds.
+/// Keys that the server published longer ago were missed by the hourly timer several times.
+/// Seconds.
 const STALE: u64 = 24 * 3600;
 
-pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     let owner = directory(policy, runner, findings);
     let Ok(now) = nunbird_sys::clock::now() else { return };
     for server in &policy.gitlab {
@@ -21,13 +22,13 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
         if let Some(file) = &server.ca_file
             && let Err(e) = std::fs::File::open(file)
         {
-            let help = format!("put the authorities of {} there, readable", server.url);
+            let help = format!("put the certificate authorities of {} there, readable", server.url);
             findings.push(Finding::unseen("ca-file", file, &e, &help));
         }
     }
 }
 
-/// Whoever owns the directory decides which keys there are. Gives that uid.
+/// The owner of the directory decides which keys it contains. Returns that uid.
 fn directory(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) -> Option<u32> {
     let path = &policy.keys_dir;
     let shown = path.display();
@@ -52,7 +53,7 @@ fn directory(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) -> Opti
         && meta.uid() == crate::host::runner(policy, runner)
     {
         let what =
-            format!("{shown}: belongs to `{runner}`, which runs gitlab-runner and would bring its own keys");
+            format!("{shown}: belongs to `{runner}`, which runs gitlab-runner and could write its own keys");
         findings.push(Finding::error("keys", what, "give it to a user of its own: chown nunbird"));
     }
     if policy.downscope == Downscope::Setuid && meta.uid() == 0 && asks_servers(policy) {
@@ -74,7 +75,7 @@ fn asks_servers(policy: &Policy) -> bool {
             .any(|rule| policy.gitlab.iter().any(|server| policy.asks_about_user(rule, Some(server))))
 }
 
-/// Whether only root can have made what decides which keys are trusted.
+/// Whether only root can have written what decides which keys are trusted.
 fn in_own_directory(code: &'static str, path: &Path, findings: &mut Vec<Finding>) {
     if let Some(parent) = path.parent()
         && let Ok(meta) = parent.metadata()

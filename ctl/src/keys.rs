@@ -1,4 +1,4 @@
-//! The servers' signing keys, as their files have them.
+//! The servers' signing keys, as their files contain them.
 
 use crate::arguments::Keys;
 use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
@@ -55,7 +55,7 @@ pub(crate) fn refresh_command(policy: &Policy, server: Option<&str>) -> String {
             Ok(Some(user)) => format!("runuser -u {} -- {command}", shell_word(&user.name)),
             _ => format!("setpriv --reuid {uid} --clear-groups -- {command}"),
         },
-        // The package gives it to this account.
+        // The package makes this account the owner.
         None => format!("runuser -u nunbird -- {command}"),
     }
 }

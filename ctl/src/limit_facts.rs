@@ -1,4 +1,4 @@
-//! Limits that are allowed and yet seldom meant, alone and on this host.
+//! Limits that are allowed but rarely intended, from the configuration and on this host.
 
 use crate::finding::Finding;
 use nunbird_cgroup::{Trouble, disk_of, disks_of};
@@ -6,7 +6,7 @@ use nunbird_handover::Untrusted;
 use nunbird_policy::{CgroupDriver, Limits, Policy};
 use std::path::Path;
 
-/// What can be said of the configuration alone.
+/// Findings from the configuration alone.
 pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
     for limits in policy.limits.values() {
         let mut remark = |message: &str, help: &str| {
@@ -20,8 +20,9 @@ pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
             );
         }
         if limits.standing.nice.is_some() && limits.amounts.cpu.is_some() {
-            let message = "with `cpus` the job has a group of its own for processors, and `nice` orders its processes among each other alone";
-            remark(message, "remove `nice`, if it was to keep jobs behind others");
+            let message = "with `cpus` the job has its own cpu cgroup, and `nice` only orders its \
+                           processes among each other";
+            remark(message, "remove `nice`, if it was meant to give jobs lower priority than others");
         }
         let writes = limits.disks.iter().any(|disk| disk.write.is_some() || disk.write_ops.is_some());
         if writes && limits.cgroup_driver == CgroupDriver::CgroupfsV1 {
@@ -30,22 +31,22 @@ pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
         }
         if limits.rlimits.address_space.zip(limits.amounts.memory).is_some_and(|(most, memory)| most < memory)
         {
-            let message = "`as` is less than `memory`, which no single process can use up then";
+            let message = "`as` is less than `memory`, so no single process can use all of the memory";
             remark(message, "raise `as`: programs reserve more addresses than they use");
         }
         if limits.rlimits.nproc.zip(limits.amounts.pids).is_some_and(|(most, pids)| most < pids) {
             let message =
-                "`nproc` is less than `pids`, and counts what the account runs elsewhere on this host";
-            remark(message, "remove `nproc`: `pids` is the job's own");
+                "`nproc` is less than `pids`, and also counts the account's other processes on this host";
+            remark(message, "remove `nproc`: `pids` counts only the job's own");
         }
         if limits.rlimits.stack.is_some() && jobs_of(policy, limits).any(|job| job.raise_stack_limit) {
-            remark("its `stack` goes before `raise_stack_limit`", "keep one of the two");
+            remark("its `stack` overrides `raise_stack_limit`", "keep one of the two");
         }
     }
 }
 
-/// The amounts held against this host.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+/// The limits compared with this host.
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     let memory = total("MemTotal:");
     let swap = total("SwapTotal:");
     let processors = std::thread::available_parallelism().ok();
@@ -74,7 +75,7 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
         let twice = disks_of(paths()).err().filter(|_| nowhere.is_empty());
         for trouble in nowhere.into_iter().chain(twice) {
             let message = format!("[limits.{name}]: {}", Untrusted(&trouble.to_string()));
-            let help = "name a disk of this host, or a path on one, and each disk once";
+            let help = "name a block device of this host, or a path on one, and each device once";
             findings.push(match limits.require {
                 true => Finding::error("limits", format!("{message}, so its jobs are refused"), help),
                 false => {
@@ -94,7 +95,7 @@ fn jobs_of<'p>(policy: &'p Policy, limits: &Limits) -> impl Iterator<Item = &'p 
     rules.map(|rule| policy.job_of(rule).0).collect::<Vec<_>>().into_iter()
 }
 
-/// Bytes by a line of `/proc/meminfo` (proc_meminfo(5)).
+/// Bytes in a line of `/proc/meminfo` (proc_meminfo(5)).
 fn total(word: &str) -> Option<u64> {
     let text = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(word))?;

@@ -6,7 +6,7 @@ use nunbird_render::limits_to_toml;
 use serde_json::{Value, json};
 
 /// What sets the limits of a rule's jobs, and the key's place; `[job]` may set none.
-fn said_by(reading: &Reading, rule: &Rule) -> (&'static str, Option<String>) {
+fn set_by(reading: &Reading, rule: &Rule) -> (&'static str, Option<String>) {
     match reading.policy.limits_said_by(rule) {
         LimitsSaidBy::Rule(place) => ("rule", Some(place.to_string())),
         LimitsSaidBy::Profile(_, place) => ("profile", Some(place.to_string())),
@@ -16,7 +16,7 @@ fn said_by(reading: &Reading, rule: &Rule) -> (&'static str, Option<String>) {
 
 /// For people, by the configuration's keys. The first line has the name of the limits and what sets them.
 pub(crate) fn lines(reading: &Reading, rule: &Rule) -> Vec<String> {
-    let whose = match said_by(reading, rule) {
+    let whose = match set_by(reading, rule) {
         ("job", Some(place)) => format!(", by [job] at {place}"),
         (from, Some(place)) => format!(", by the {from} at {place}"),
         (_, None) => String::new(),
@@ -27,9 +27,9 @@ pub(crate) fn lines(reading: &Reading, rule: &Rule) -> Vec<String> {
     lines
 }
 
-/// For machines: bytes, thousandths of a processor, seconds. docs/nunbirdctl.md has the fields.
+/// For programs: bytes, thousandths of a CPU, seconds. docs/nunbirdctl.md lists the fields.
 pub(crate) fn machine(reading: &Reading, rule: &Rule) -> Value {
-    let (from, place) = said_by(reading, rule);
+    let (from, place) = set_by(reading, rule);
     let Some(limits) = reading.policy.limits_of(rule) else {
         return json!({ "name": null, "from": from, "place": place });
     };

@@ -1,4 +1,5 @@
-//! The machine under Nunbird: systemd's units, free space, what the kernel offers, and what keeps everybody out at present.
+//! The host under Nunbird: systemd's units, free space, kernel features, and what denies every
+//! login at present.
 
 use crate::finding::Finding;
 use crate::host_facts::JOBS;
@@ -9,14 +10,14 @@ use nunbird_policy::{Downscope, Policy};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     if systemd::is_booted() {
         timer(policy, findings);
         sweep_timer(policy, findings);
     } else {
         findings.push(Finding::remark(
             "no-systemd",
-            "systemd does not run here, so no timer fetches keys and the settings of no unit were looked at",
+            "systemd does not run here, so no timer fetches keys and no unit settings were inspected",
             format!("have cron run this every hour: {}", keys::refresh_command(policy, None)),
         ));
     }
@@ -33,7 +34,7 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Keys that are pinned by hand lie in a directory of root's, and nothing fetches any.
+/// Keys that are pinned by hand are in a directory that root owns, and nothing fetches any.
 fn timer(policy: &Policy, findings: &mut Vec<Finding>) {
     let pinned = policy.keys_dir.metadata().is_ok_and(|meta| meta.uid() == 0);
     if pinned || property("nunbird-keys.timer", "ActiveState").as_deref() == Some("active") {
@@ -41,12 +42,13 @@ fn timer(policy: &Policy, findings: &mut Vec<Finding>) {
     }
     findings.push(Finding::error(
         "keys-timer",
-        "nunbird-keys.timer is not active, so keys are fetched only when a job finds none that fits",
+        "nunbird-keys.timer is not active, so keys are fetched only when a job's token matches none",
         "systemctl enable --now nunbird-keys.timer",
     ));
 }
 
-/// Without it a crashed runner's jobs keep their credentials, and their slots until their time is up.
+/// Without it a crashed runner's jobs keep their credentials, and their slots until their time is
+/// up.
 fn sweep_timer(policy: &Policy, findings: &mut Vec<Finding>) {
     let privileged = policy.downscope != Downscope::None;
     if !privileged || property("nunbird-sweep.timer", "ActiveState").as_deref() == Some("active") {
@@ -54,24 +56,24 @@ fn sweep_timer(policy: &Policy, findings: &mut Vec<Finding>) {
     }
     findings.push(Finding::remark(
         "sweep-timer",
-        "nunbird-sweep.timer is not active, so what a crashed gitlab-runner leaves stays",
+        "nunbird-sweep.timer is not active, so what a crashed gitlab-runner leaves behind stays",
         "systemctl enable --now nunbird-sweep.timer",
     ));
 }
 
-/// Bytes below which a place is nearly full: some ten thousand decisions.
+/// Bytes below which a file system is nearly full: about ten thousand decisions.
 const SCARCE: u64 = 64 << 20;
 /// Bytes below which the next write may fail.
 const NONE: u64 = 1 << 20;
 
-/// The places without which no job runs.
+/// The directories without which no job runs.
 fn space(policy: &Policy, findings: &mut Vec<Finding>) {
     let audit = policy.audit.file.as_deref().and_then(Path::parent);
     let jobs = (policy.downscope == Downscope::Setuid).then(|| Path::new(JOBS));
     for place in audit.into_iter().chain(jobs).chain([policy.keys_dir.as_path()]) {
         let Ok(fs) = statvfs(place) else { continue };
         let free = fs.blocks_available().saturating_mul(fs.fragment_size());
-        // File systems such as btrfs count no inodes: they say 0 of 0.
+        // File systems such as btrfs do not count inodes: they report 0 of 0.
         let no_inodes = fs.files() > 0 && fs.files_available() == 0;
         let shown = place.display();
         if free < NONE || no_inodes {
@@ -80,20 +82,20 @@ fn space(policy: &Policy, findings: &mut Vec<Finding>) {
             findings.push(Finding::error(
                 "space",
                 format!("{shown}: {what}, so jobs are denied"),
-                "make room",
+                "free some space",
             ));
         } else if free < SCARCE {
             let message = format!("{shown}: {} MiB are free", free >> 20);
             findings.push(Finding::remark(
                 "space",
                 message,
-                "make room: a job that cannot be written down does not run",
+                "free some space: a job that cannot be recorded does not run",
             ));
         }
     }
 }
 
-/// What the privileged sequence and the filters of jobs ask of the kernel (docs/operation.md).
+/// What the privileged sequence and the jobs' filters need of the kernel (docs/operation.md).
 fn kernel(policy: &Policy, findings: &mut Vec<Finding>) {
     let setting =
         |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).map(|text| text.trim().to_owned());
@@ -105,7 +107,8 @@ fn kernel(policy: &Policy, findings: &mut Vec<Finding>) {
             "use a kernel with CONFIG_SECCOMP_FILTER, and mount /proc",
         )),
     }
-    // proc_sys_fs(5): what these are against are ways to make a privileged program act on another file.
+    // proc_sys_fs(5): these settings prevent attacks that make a privileged program act on another
+    // file.
     for name in ["fs/protected_symlinks", "fs/protected_hardlinks"] {
         if setting(name).is_ok_and(|value| value == "0") {
             let shown = name.replace('/', ".");

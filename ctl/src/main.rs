@@ -1,9 +1,10 @@
-//! `nunbirdctl`: what a site's admins ask before they trust a configuration, and after.
+//! `nunbirdctl`: checks a configuration, explains decisions and reads the audit file.
 //!
-//! Runs without privilege, reads the files it is given, and judges with the very functions of `nunbird-auth`. `sweep`, `people`
-//! and `jobs end` alone change something.
-//! Exit codes: 0 ok, 1 failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some change),
-//! 5 a test of the policy failed, 6 a job is undecided, 7 this host would fail it.
+//! Runs without privilege, reads the files it is given, and judges with the same functions as
+//! `nunbird-auth`. Only `sweep`, `people` and `jobs end` change something. Exit codes: 0 success, 1
+//! failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some decision
+//! changes), 5 a test of the policy failed, 6 a job is undecided, 7 the job would fail on this
+//! host.
 
 #![forbid(unsafe_code)]
 
@@ -88,5 +89,5 @@ fn main() -> ExitCode {
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::pages(&directory),
     };
-    ExitCode::from(done.unwrap_or_else(CtlError::tell))
+    ExitCode::from(done.unwrap_or_else(CtlError::report))
 }

@@ -1,4 +1,4 @@
-//! Man pages and completions, from the very definition of the command line.
+//! Man pages and completions, generated from the definition of the command line.
 
 use crate::arguments::command_line;
 use crate::output::{CtlError, OK, print};
@@ -29,11 +29,11 @@ pub(crate) fn pages(directory: &Path) -> Result<u8, CtlError> {
     Ok(OK)
 }
 
-/// `last` is the title of what clap calls the help after the arguments.
+/// `last` is the title for what clap calls the help after the arguments.
 fn page(command: &clap::Command, name: &str, last: &str, directory: &Path) -> Result<(), CtlError> {
     let file = directory.join(format!("{name}.1"));
     let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", file.display()));
-    // Neither a date nor a version: a page changes when what it says does.
+    // Neither a date nor a version: a page changes only when its contents change.
     let command = command.clone().version(None);
     let mut text = Vec::new();
     clap_mangen::Man::new(command)

@@ -1,4 +1,4 @@
-//! A Jacamar configuration as Nunbird's own.
+//! Converts a Jacamar configuration to a Nunbird configuration.
 
 use crate::arguments::Migrate;
 use crate::files;
@@ -22,7 +22,7 @@ pub(crate) fn run(options: &Migrate) -> Result<u8, CtlError> {
     match migrate(&source, &given) {
         Migration::Native => {
             let shown = file.display();
-            Err(CtlError::new(format!("{shown}: this is Nunbird's own configuration already")))
+            Err(CtlError::new(format!("{shown}: this is a Nunbird configuration already")))
         }
         Migration::Unreadable(findings) => Err(CtlError::Invalid(findings, Format::Text)),
         Migration::Migrated { text, findings, refused } => {
@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Migrate) -> Result<u8, CtlError> {
                 }
                 Some(_) => {}
             }
-            if whole { Ok(OK) } else { Ok(tell(findings, &refused, options.output.as_deref())) }
+            if whole { Ok(OK) } else { Ok(report(findings, &refused, options.output.as_deref())) }
         }
     }
 }
@@ -48,18 +48,20 @@ fn given(options: &Migrate) -> Result<ServerOptions, CtlError> {
     Ok(ServerOptions { gitlab_server, audience: options.audience.clone() })
 }
 
-/// Says what is not migrated, and what `check` would say of the text.
-fn tell(findings: Vec<Diagnostic>, refused: &[Diagnostic], output: Option<&Path>) -> u8 {
-    let code = if findings.is_empty() { FAILURE } else { CtlError::Invalid(findings, Format::Text).tell() };
+/// Reports what is not migrated, and what `check` would find in the text.
+fn report(findings: Vec<Diagnostic>, refused: &[Diagnostic], output: Option<&Path>) -> u8 {
+    let code = if findings.is_empty() { FAILURE } else { CtlError::Invalid(findings, Format::Text).report() };
     let mut text = match output {
         Some(target) => format!(
             "{}: not written; without --output the part that could be migrated is printed\n",
             Untrusted(&target.to_string_lossy())
         ),
         None if refused.is_empty() => {
-            "what is printed denies every job until its first rule is removed\n".to_owned()
+            "the printed configuration denies every job until its first rule is removed\n".to_owned()
         }
-        None => "what is printed is no configuration yet; `nunbirdctl check` refuses it:\n".to_owned(),
+        None => {
+            "the printed text is not a valid configuration yet; `nunbirdctl check` refuses it:\n".to_owned()
+        }
     };
     if output.is_none() {
         for finding in refused {
@@ -78,10 +80,10 @@ fn is_same(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Writes the whole file beside its place and renames it there: who reads it sees the old text or the new one. A file that
-/// is there keeps its mode; its owner is the caller's.
+/// Writes the whole file under another name and renames it: a reader sees the old text or the new
+/// one. An existing file keeps its mode; its owner is the caller.
 fn write(target: &Path, text: &str) -> io::Result<()> {
-    // A symbolic link stays one.
+    // A symbolic link is kept.
     let target = target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
     let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let directory = match target.parent() {

@@ -16,16 +16,16 @@ pub(crate) const TESTS_FAILED: u8 = 5;
 pub(crate) const UNDECIDED: u8 = 6;
 pub(crate) const FAILED: u8 = 7;
 
-/// For whom the output is.
+/// The audience of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// People.
+    /// Humans.
     Text,
-    /// Machines.
+    /// Programs.
     Json,
 }
 
-/// What a word on a terminal says at a glance. Never more than the word itself says.
+/// The meaning of a colour on a terminal. It never adds information to the word itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Colour {
     Green,
@@ -33,7 +33,7 @@ pub(crate) enum Colour {
     Yellow,
 }
 
-/// A word of ours in colour, on a terminal whose owner has not said `NO_COLOR` (no-color.org).
+/// Colours a fixed word, on a terminal unless `NO_COLOR` is set (no-color.org).
 pub(crate) fn paint(colour: Colour, word: &str) -> Cow<'_, str> {
     paint_on(&io::stdout(), colour, word)
 }
@@ -52,10 +52,10 @@ fn paint_on<'w>(stream: &impl IsTerminal, colour: Colour, word: &'w str) -> Cow<
     Cow::Owned(format!("\u{1b}[{code}m{word}\u{1b}[0m"))
 }
 
-/// Why a command could not do its work.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum CtlError {
-    /// A file cannot be read, or something like it.
+    /// A file cannot be read, or a similar failure.
     Failure(String),
     /// The configuration has these findings.
     Invalid(Vec<Diagnostic>, Format),
@@ -66,13 +66,13 @@ impl CtlError {
         CtlError::Failure(text.to_string())
     }
 
-    /// Says it, and gives the exit code.
-    pub(crate) fn tell(self) -> u8 {
+    /// Prints it, and returns the exit code.
+    pub(crate) fn report(self) -> u8 {
         match self {
             CtlError::Failure(text) => {
                 let lines: Vec<String> = text.lines().map(|line| Untrusted(line).to_string()).collect();
                 let error = paint_on(&io::stderr(), Colour::Red, "error");
-                say(&format!("nunbirdctl: {error}: {}\n", lines.join("\n  ")));
+                write_stdout(&format!("nunbirdctl: {error}: {}\n", lines.join("\n  ")));
                 FAILURE
             }
             CtlError::Invalid(findings, Format::Json) => {
@@ -84,18 +84,18 @@ impl CtlError {
                 for finding in &findings {
                     let text = finding.to_string();
                     let rest = text.strip_prefix("error").unwrap_or(&text);
-                    say(&format!("{}{rest}\n\n", paint_on(&io::stderr(), Colour::Red, "error")));
+                    write_stdout(&format!("{}{rest}\n\n", paint_on(&io::stderr(), Colour::Red, "error")));
                 }
                 let count = findings.len();
                 let errors = if count == 1 { "1 error" } else { &format!("{count} errors") };
-                say(&format!("{errors}; every job is denied until they are mended\n"));
+                write_stdout(&format!("{errors}; every job is denied until they are corrected\n"));
                 INVALID
             }
         }
     }
 }
 
-/// A finding for machines.
+/// A finding for programs.
 pub(crate) fn finding(finding: &Diagnostic) -> Value {
     json!({
         "message": finding.message,
@@ -106,7 +106,7 @@ pub(crate) fn finding(finding: &Diagnostic) -> Value {
     })
 }
 
-/// Prints to standard output. A reader who has gone away is no failure.
+/// Prints to standard output. A closed reader is not a failure.
 pub(crate) fn print(text: &str) -> Result<(), CtlError> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
@@ -116,11 +116,11 @@ pub(crate) fn print(text: &str) -> Result<(), CtlError> {
     }
 }
 
-/// Prints a value for machines.
+/// Prints a value for programs.
 pub(crate) fn print_json(value: &Value) -> Result<(), CtlError> {
     print(&format!("{value:#}\n"))
 }
 
-fn say(text: &str) {
+fn write_stdout(text: &str) {
     let _unheard = io::stderr().write_all(text.as_bytes());
 }

@@ -12,21 +12,22 @@ const SERVICES: [&str; 2] = ["/etc/pam.d", "/usr/lib/pam.d"];
 /// Kinds of modules that a session calls.
 const KINDS: [&str; 3] = ["auth", "account", "session"];
 
-/// Looks, where the policy has the table.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+/// Checks, if the policy has the table.
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     let Some(pam) = &policy.pam else { return };
     if pam.environment.iter().any(|name| name == "*") {
         findings.push(Finding::remark(
             "pam-environment",
-            "`*` in `environment` of `[pam]` passes every variable of PAM's to jobs, those of modules to come as well",
-            "name the variables that jobs need, or their beginnings (`XDG_*`)",
+            "`*` in `environment` of `[pam]` passes every PAM variable to jobs, including those \
+             of modules that are added later",
+            "list the variables that jobs need, or their prefixes (`XDG_*`)",
         ));
     }
     program(&policy.job.launcher.with_file_name("nunbird-session"), findings);
     if programs::has_capabilities(&programs::auth(policy)) {
         findings.push(Finding::error(
             "pam-privilege",
-            "`[pam]` needs root, and nunbird-auth has file capabilities alone, so no job runs",
+            "`[pam]` needs root, but nunbird-auth has only file capabilities, so no job runs",
             "install the package `nunbird` instead of `nunbird-caps`, or remove `[pam]`",
         ));
     }
@@ -36,12 +37,12 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
         None => findings.push(Finding::error(
             "pam-service",
             format!("/etc/pam.d/{}: no such file, so no job runs", pam.service),
-            "copy /opt/nunbird/share/pam.d/nunbird, or nunbird.debian beside it, and fit it to the site",
+            "copy /opt/nunbird/share/pam.d/nunbird, or nunbird.debian beside it, and adapt it to the site",
         )),
     }
 }
 
-/// Root's, and nobody else's to run.
+/// Owned by root and executable by root only.
 fn program(program: &Path, findings: &mut Vec<Finding>) {
     let shown = program.display();
     match program.metadata() {
@@ -52,7 +53,10 @@ fn program(program: &Path, findings: &mut Vec<Finding>) {
             };
             owner_and_mode(&meta, &[0], &mut find);
             if meta.mode() & 0o7077 != 0 {
-                find(&format!("mode {:04o}, not root's alone", meta.mode() & 0o7777), "chmod 0700");
+                find(
+                    &format!("mode {:04o}, which lets others than root execute it", meta.mode() & 0o7777),
+                    "chmod 0700",
+                );
             }
         }
     }
@@ -65,7 +69,7 @@ fn service(file: &PathBuf, findings: &mut Vec<Finding>) {
     };
     let meta = file.symlink_metadata();
     if meta.as_ref().is_ok_and(|meta| !meta.is_file()) {
-        find("not a regular file, which nunbird-session refuses", "write the file itself");
+        find("not a regular file, which nunbird-session refuses", "create a regular file");
     }
     if let Ok(meta) = &meta {
         owner_and_mode(meta, &[0], &mut find);
@@ -76,16 +80,17 @@ fn service(file: &PathBuf, findings: &mut Vec<Finding>) {
         findings.push(Finding::remark(
             "pam-service",
             format!("{shown}: no line of `{}`, so PAM asks the service `other`", missing.join("`, `")),
-            "add a line of each kind, `required pam_permit.so` where nothing is to happen",
+            "add a line of each kind, `required pam_permit.so` if nothing has to be done",
         ));
     }
 }
 
-/// Whether a service has a line of the kind, or takes one from elsewhere (pam.d(5)).
+/// Whether a service has a line of the kind, or includes one (pam.d(5)).
 fn has_kind(text: &str, kind: &str) -> bool {
     text.lines().any(|line| {
         let first = line.split_whitespace().next().unwrap_or("");
-        // Debian's includes hold any kind: `common-session`, `common-session-noninteractive`.
+        // Debian's includes may contain any kind: `common-session`,
+        // `common-session-noninteractive`.
         let included = line.trim().strip_prefix("@include").is_some_and(|name| name.contains(kind));
         included || first.trim_start_matches('-').eq_ignore_ascii_case(kind)
     })
@@ -112,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_bare_star_in_the_environment_is_remarked_on() {
-        for (names, told) in [("\"*\"", true), ("\"XDG_*\"", false)] {
+        for (names, reported) in [("\"*\"", true), ("\"XDG_*\"", false)] {
             let text = format!(
                 "[[gitlab]]\nname = \"main\"\nurl = \"https://gitlab.example.org\"\naudience = \"https://x.example.org\"\n\
                  [pam]\nenvironment = [{names}]\n[[rule]]\nname = \"all\"\nrun_as = \"$user_login\"\n"
@@ -120,9 +125,9 @@ mod tests {
             let policy =
                 nunbird_policy::Policy::parse(std::path::Path::new("c.toml"), &text).expect("a policy");
             let mut findings = Vec::new();
-            super::look(&policy, &mut findings);
+            super::inspect(&policy, &mut findings);
             let codes: Vec<_> = findings.iter().map(|finding| finding.machine()["code"].clone()).collect();
-            assert_eq!(codes.contains(&"pam-environment".into()), told, "{codes:?}");
+            assert_eq!(codes.contains(&"pam-environment".into()), reported, "{codes:?}");
         }
     }
 }

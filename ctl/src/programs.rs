@@ -8,13 +8,13 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where `nunbird-auth` lies: beside the launcher.
+/// The path of `nunbird-auth`: beside the launcher.
 pub(crate) fn auth(policy: &Policy) -> PathBuf {
     policy.job.launcher.with_file_name("nunbird-auth")
 }
 
 /// Looks at all that this policy needs.
-pub(crate) fn look(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>) {
     let launcher = &policy.job.launcher;
     let auth = auth(policy);
     let limits = (!policy.limits.is_empty()).then_some("nunbird-limits");
@@ -46,7 +46,7 @@ pub(crate) fn look(policy: &Policy, owners: &[u32], findings: &mut Vec<Finding>)
     }
 }
 
-/// Whether a file has capabilities of its own.
+/// Whether a file has capabilities.
 pub(crate) fn has_capabilities(file: &Path) -> bool {
     Capabilities::of(file).is_some()
 }
@@ -100,7 +100,7 @@ fn privilege(auth: &Path, meta: &Metadata, findings: &mut Vec<Finding>) {
 struct Capabilities {
     permitted: u64,
     inheritable: u64,
-    /// Raised in the effective set by execve(2): auth raises what it needs by itself.
+    /// Raised in the effective set by execve(2): auth raises what it needs itself.
     effective: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The audit file, line by line. It can be larger than memory.
+//! Reads the audit file line by line. It can be larger than memory.
 
 use crate::audit_files;
 use crate::output::CtlError;
@@ -11,7 +11,8 @@ use std::time::{Duration, UNIX_EPOCH};
 /// In bytes; `nunbird-auth` writes 32 KiB at most.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// Calls `each` with every event and its line number, in order. Gives the numbers of the lines that are no events.
+/// Calls `each` with every event and its line number, in order. Returns the numbers of the lines
+/// that are not events.
 pub(crate) fn events(
     file: &Path,
     mut each: impl FnMut(usize, Map<String, Value>) -> Result<(), CtlError>,
@@ -26,7 +27,7 @@ pub(crate) fn events(
             return Ok(unread);
         }
         number += 1;
-        // An event is never so long: what is, must not fill the memory.
+        // No event is this long; a longer line must not fill the memory.
         if line.len() as u64 == LONGEST_LINE && line.last() != Some(&b'\n') {
             unread.push(number);
             reader.skip_until(b'\n').map_err(failed)?;
@@ -37,13 +38,13 @@ pub(crate) fn events(
         }
         match serde_json::from_slice::<Value>(&line) {
             Ok(Value::Object(event)) => each(number, event)?,
-            // A write that a full disk cut short leaves half a line.
+            // A write that failed on a full disk leaves a partial line.
             _ => unread.push(number),
         }
     }
 }
 
-/// What to say of lines that could not be read.
+/// The message about lines that could not be parsed.
 pub(crate) fn unread_note(file: &Path, unread: &[usize]) -> String {
     if unread.is_empty() {
         return String::new();
@@ -56,17 +57,17 @@ pub(crate) fn unread_note(file: &Path, unread: &[usize]) -> String {
     format!("{}: {} lines are not events: {}\n", Untrusted(&file), unread.len(), numbers.join(", "))
 }
 
-/// The file with those that logrotate(8) has made of it, the oldest first, without those that were last written before `since`, in
-/// seconds since the epoch.
+/// The file with its rotated files, the oldest first, without those that were last written before
+/// `since`, in seconds since the epoch.
 ///
 /// # Errors
-/// When the directory cannot be listed.
+/// If the directory cannot be listed.
 pub(crate) fn with_rotated(file: &Path, since: Option<u64>) -> Result<Vec<PathBuf>, CtlError> {
     let recent = |path: &PathBuf| {
         let changed = path.metadata().and_then(|meta| meta.modified());
         let seconds =
             |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-        // One that cannot be looked at is opened, which says why not.
+        // A file that cannot be inspected is opened, which reports why.
         path == file || changed.map_or(true, |time| since.is_none_or(|since| seconds(time) >= since))
     };
     let mut files = audit_files::find(file)?.files;

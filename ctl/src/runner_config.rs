@@ -1,7 +1,9 @@
-//! gitlab-runner's `config.toml`: whether each of its runners that uses Nunbird calls it right in every stage.
+//! gitlab-runner's `config.toml`: whether each of its runners that uses Nunbird calls it correctly
+//! in every stage.
 //!
-//! The keys are those of `[runners.custom]` (docs.gitlab.com/runner/configuration/advanced-configuration). The file holds the
-//! runners' tokens: nothing but paths, names and numbers is ever taken from it into a finding.
+//! The keys are those of `[runners.custom]`
+//! (docs.gitlab.com/runner/configuration/advanced-configuration). The file contains the runners'
+//! tokens: only paths, names and numbers are ever copied from it into a finding.
 
 use crate::finding::Finding;
 use crate::programs;
@@ -13,28 +15,29 @@ use toml::de::{DeTable, DeValue};
 /// The stages, as the runner's keys and Nunbird's arguments name them.
 const STAGES: [&str; 4] = ["config", "prepare", "run", "cleanup"];
 /// Seconds that the launcher gives the processes of a cancelled job.
-const LAUNCHER_PATIENCE: u64 = 25;
-/// Seconds in all that gitlab-runner gives a cancelled job; it kills what is left then.
-const RUNNER_PATIENCE: u64 = 300;
-/// gitlab-runner's own, where the keys are not set or 0 (executors/custom/command).
+const LAUNCHER_GRACE: u64 = 25;
+/// Total seconds that gitlab-runner gives a cancelled job; then it kills what is left.
+const RUNNER_CANCEL_TIME: u64 = 300;
+/// gitlab-runner's defaults, if the keys are not set or 0 (executors/custom/command).
 const DEFAULT_GRACEFUL: u64 = 600;
 const DEFAULT_FORCE: u64 = 10;
-/// Seconds after which a runner that is stopped exits, whatever its jobs do (config.toml, `shutdown_timeout`).
+/// Seconds after which a stopped runner exits, whatever its jobs do (config.toml,
+/// `shutdown_timeout`).
 const DEFAULT_SHUTDOWN: u64 = 30;
-/// Seconds that `cleanup` takes of them at most, where nothing holds it up.
+/// Seconds of them that `cleanup` takes at most, if nothing delays it.
 const CLEANUP: u64 = 15;
 
-/// What the runner's configuration says of the whole service.
+/// What the runner's configuration states about the whole service.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Service {
-    /// Jobs at once: the key `concurrent`, 1 where it is not known.
+    /// The number of concurrent jobs: the key `concurrent`, 1 if it is unknown.
     pub(crate) concurrent: u64,
     /// Seconds that a stopped runner waits for its jobs.
     pub(crate) shutdown: u64,
 }
 
-/// Looks, and gives what counts for the service's unit.
-pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> Service {
+/// Inspects the file, and returns what matters for the service's unit.
+pub(crate) fn inspect(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> Service {
     let unknown = Service { concurrent: 1, shutdown: DEFAULT_SHUTDOWN };
     let shown = file.display();
     let text = match std::fs::read_to_string(file) {
@@ -58,7 +61,8 @@ pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) ->
         Ok(table) => table.into_inner(),
         Err(e) => {
             let line = e.span().map_or(1, |span| line_of(&text, span.start));
-            let found = Finding::error("runner-config", format!("no TOML: {}", e.message()), "mend it");
+            let found =
+                Finding::error("runner-config", format!("not valid TOML: {}", e.message()), "correct it");
             findings.push(found.at(format!("{shown}:{line}")));
             return unknown;
         }
@@ -74,12 +78,12 @@ pub(crate) fn look(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) ->
     }
     if used == 0 {
         let message = format!("{shown}: no runner calls {}", programs::auth(policy).display());
-        findings.push(Finding::remark("no-runner", message, "the admin guide has what it needs"));
+        findings.push(Finding::remark("no-runner", message, "the admin guide lists the needed settings"));
     }
     Service { concurrent: positive(&table, "concurrent").unwrap_or(1), shutdown }
 }
 
-/// Every program that one of the runners calls for a stage; none where the file cannot be read.
+/// Every program that one of the runners calls for a stage; empty if the file cannot be read.
 pub(crate) fn programs(file: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let Ok(table) = DeTable::parse(&text) else { return Vec::new() };
@@ -94,7 +98,7 @@ pub(crate) fn programs(file: &Path) -> Vec<PathBuf> {
     named.flatten().map(PathBuf::from).collect()
 }
 
-/// A whole number above 0.
+/// An integer above 0.
 fn positive(table: &DeTable<'_>, key: &str) -> Option<u64> {
     match table.get(key).map(|value| value.get_ref()) {
         Some(DeValue::Integer(number)) => {
@@ -108,7 +112,7 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
-/// Looks at one `[[runners]]`. Says whether it uses Nunbird.
+/// Inspects one `[[runners]]`. Returns whether it uses Nunbird.
 fn one(
     policy: &Policy,
     runner: &DeTable<'_>,
@@ -152,9 +156,10 @@ fn one(
             }
         }
     }
-    patience(custom, shutdown, &mut say);
+    check_timeouts(custom, shutdown, &mut say);
     if is_boot_verified(runner) {
-        let message = "experimental.boot_verify is on, and its canary job has no user: it is refused, and the runner ends";
+        let message = "experimental.boot_verify is on, but its canary job has no user: it is \
+                       refused, and the runner exits";
         say(true, "runner-boot-verify", message.to_owned(), "remove [runners.experimental.boot_verify]");
     }
     true
@@ -209,20 +214,20 @@ impl Arguments {
     fn judge(&self, policy: &Policy, stage: &str, say: &mut impl FnMut(bool, &'static str, String, &str)) {
         if self.words != [stage] {
             let words = self.words.join(" ");
-            let message = format!("{stage}_args say `{words}`, and not `{stage}` alone");
+            let message = format!("{stage}_args are `{words}`, not `{stage}` alone");
             say(true, "runner-stage", message, &format!("{stage}_args = [\"{stage}\"]"));
         }
-        // The later stages go by the record of the one that decided.
+        // The later stages use the record of the stage that decided.
         let configured = std::path::absolute(&policy.file).unwrap_or_else(|_| policy.file.clone());
         let implied = (stage == "config").then_some(DEFAULT_CONFIGURATION);
         if let Some(named) = self.configuration.as_deref().or(implied)
             && Path::new(named) != configured
         {
-            let message = format!("{stage} reads {named}, and this is {}", configured.display());
-            say(false, "runner-other", message, "name the file that you mean with --configuration");
+            let message = format!("{stage} reads {named}, but this is {}", configured.display());
+            say(false, "runner-other", message, "name the intended file with --configuration");
         }
         if self.unobfuscated {
-            let message = format!("{stage}_args have -u, so CI users read the whole cause of a refusal");
+            let message = format!("{stage}_args have -u, so CI users see the full cause of a refusal");
             say(false, "runner-unobfuscated", message, "remove it when you have finished testing");
         }
     }
@@ -243,28 +248,34 @@ fn table_of<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeTable<'i>
     }
 }
 
-/// Whether a cancelled job has the time that its launcher takes, and a stopped runner that of its jobs and their clean-up: it exits then,
-/// and leaves records, credentials and temporary files of the others.
-fn patience(custom: &DeTable<'_>, shutdown: u64, say: &mut impl FnMut(bool, &'static str, String, &str)) {
+/// Whether a cancelled job has the time that its launcher needs, and a stopped runner the time for
+/// its jobs and their cleanup: when its time is over it exits, and leaves records, credentials and
+/// temporary files of the others.
+fn check_timeouts(
+    custom: &DeTable<'_>,
+    shutdown: u64,
+    say: &mut impl FnMut(bool, &'static str, String, &str),
+) {
     let seconds = |key: &str, default| positive(custom, key).unwrap_or(default);
     let graceful = seconds("graceful_kill_timeout", DEFAULT_GRACEFUL);
     let force = seconds("force_kill_timeout", DEFAULT_FORCE);
-    if graceful <= LAUNCHER_PATIENCE {
-        let message = format!(
-            "graceful_kill_timeout is {graceful} s, and the launcher takes up to {LAUNCHER_PATIENCE} s"
-        );
+    if graceful <= LAUNCHER_GRACE {
+        let message =
+            format!("graceful_kill_timeout is {graceful} s, but the launcher needs up to {LAUNCHER_GRACE} s");
         say(false, "runner-patience", message, "graceful_kill_timeout = 60");
     }
-    if graceful.saturating_add(force) >= RUNNER_PATIENCE {
+    if graceful.saturating_add(force) >= RUNNER_CANCEL_TIME {
         let message = format!(
-            "graceful_kill_timeout and force_kill_timeout are {graceful} s and {force} s; a cancelled job has {RUNNER_PATIENCE} s in all"
+            "graceful_kill_timeout and force_kill_timeout are {graceful} s and {force} s; a \
+             cancelled job has {RUNNER_CANCEL_TIME} s in total"
         );
         say(false, "runner-patience", message, "graceful_kill_timeout = 60 and force_kill_timeout = 10");
     }
     let jobs = graceful.saturating_add(force);
     if shutdown < jobs.saturating_add(CLEANUP) {
         let message = format!(
-            "shutdown_timeout is {shutdown} s; when the runner is stopped, a job may take {jobs} s to end, and its clean-up comes after that"
+            "shutdown_timeout is {shutdown} s; when the runner is stopped, a job may take {jobs} \
+             s to end, and its cleanup follows"
         );
         say(false, "runner-patience", message, &format!("shutdown_timeout = {}", jobs.saturating_add(50)));
     }

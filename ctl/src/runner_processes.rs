@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// The numbers of an account's processes by their real uid, which the shepherds of jobs have as well; of root's, which runs much
-/// else, those that are called gitlab-runner.
+/// The pids of an account's processes by their real uid, which the jobs' shepherds have as well; of
+/// root's processes, which include much else, those that are called gitlab-runner.
 pub(crate) fn of(uid: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -13,19 +13,20 @@ pub(crate) fn of(uid: u32) -> Vec<u32> {
 }
 
 fn is_one(pid: u32, uid: u32) -> bool {
-    // The owner of a process's files is root's for any that forbids inspection.
+    // The files of a process that forbids inspection belong to root.
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let real = field("Uid:").and_then(|uids| uids.split_whitespace().next()?.parse::<u32>().ok());
     real == Some(uid) && (uid != 0 || field("Name:") == Some("gitlab-runner"))
 }
 
-/// The service that one of these processes belongs to, by its control group; none where none of them is a service's.
+/// The service that one of these processes belongs to, by its cgroup; `None` if none of them
+/// belongs to a service.
 pub(crate) fn unit(processes: &[u32]) -> Option<String> {
     processes.iter().find_map(|pid| unit_in(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?))
 }
 
-/// From `/proc/PID/cgroup` (cgroups(7)). A login of the account is no runner.
+/// From `/proc/PID/cgroup` (cgroups(7)). A login of the account is not a runner.
 fn unit_in(cgroup: &str) -> Option<String> {
     let paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let services = paths.filter(|path| !path.starts_with("/user.slice/"));

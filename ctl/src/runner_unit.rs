@@ -1,9 +1,10 @@
-//! What systemd does to the programs that gitlab-runner starts: settings of its unit that take `nunbird-auth` its privilege, its
-//! files or the control groups of jobs, and those that jobs with limits need.
+//! What systemd changes for the programs that gitlab-runner starts: settings of its unit that
+//! deprive `nunbird-auth` of its privilege, its files or the cgroups of jobs, and those that jobs
+//! with limits need.
 //!
-//! A setting is not always what is in force: many imply `NoNewPrivileges=`, and `systemctl show` does not say so (systemd.exec(5)).
-//! Where the service runs, its main process is looked at as well. What each setting does to a job is seen on a booted host by
-//! `tests/tests/host_runner_unit.rs`.
+//! A setting is not always the effective one: many imply `NoNewPrivileges=`, and `systemctl show`
+//! does not report it (systemd.exec(5)). If the service runs, its main process is inspected as
+//! well. `tests/tests/host_runner_unit.rs` shows on a booted host what each setting does to a job.
 
 use crate::finding::Finding;
 use crate::host_facts::JOBS;
@@ -17,18 +18,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-/// What gitlab-runner's packages call it.
+/// The name in gitlab-runner's packages.
 pub(crate) const DEFAULT: &str = "gitlab-runner.service";
-/// How to have what the package's drop-in sets.
+/// How to get the settings of the package's drop-in.
 const DROP_IN: &str = "mkdir -p /etc/systemd/system/UNIT.d && cp /opt/nunbird/share/gitlab-runner.service.d/10-nunbird.conf \
                        /etc/systemd/system/UNIT.d/ && systemctl daemon-reload && systemctl restart UNIT";
-/// Tasks of gitlab-runner itself and of what waits for the jobs.
+/// Tasks of gitlab-runner itself and of the processes that wait for the jobs.
 const OWN_TASKS: u64 = 100;
-/// How long a look at what the runner's process sees may take.
+/// The time limit of an inspection of what the runner's process sees.
 const LOOK: Duration = Duration::from_secs(2);
-/// `cap_setgid` and `cap_setuid` (linux/capability.h): name as systemd has it, bit.
+/// `cap_setgid` and `cap_setuid` (linux/capability.h): systemd's name, bit.
 const NEEDED: [(&str, u64); 2] = [("cap_setgid", 1 << 6), ("cap_setuid", 1 << 7)];
-/// Settings that imply `NoNewPrivileges=` for a service with a `User=` (systemd.exec(5)), and their values that do not.
+/// Settings that imply `NoNewPrivileges=` for a service with a `User=` (systemd.exec(5)), and their
+/// values that do not.
 const IMPLYING: [&str; 15] = [
     "DynamicUser",
     "LockPersonality",
@@ -46,7 +48,7 @@ const IMPLYING: [&str; 15] = [
     "SystemCallArchitectures",
     "SystemCallFilter",
 ];
-/// All other properties that are asked for.
+/// All other queried properties.
 const PROPERTIES: [&str; 16] = [
     "LoadState",
     "MainPID",
@@ -68,47 +70,47 @@ const PROPERTIES: [&str; 16] = [
 
 /// What the policy needs of the unit.
 #[derive(Debug, Clone, Default)]
-struct Needs {
-    /// Jobs get another user than the runner's.
+struct PolicyNeeds {
+    /// Jobs run as another user than the runner's.
     privileged: bool,
-    /// Some jobs have control groups.
+    /// Some jobs have cgroups.
     groups: bool,
-    /// Controllers of version 2 that are to be delegated; none where jobs' groups are of version 1.
+    /// cgroup v2 controllers that must be delegated; empty if jobs' cgroups are v1.
     delegated: BTreeSet<&'static str>,
-    /// The most processes that one job may have, where all have such a limit.
+    /// The most processes that one job may have, if all have such a limit.
     pids: Option<u64>,
-    /// Jobs have PAM sessions, which a stop should close.
+    /// Jobs have PAM sessions, which should be closed on stop.
     sessions: bool,
-    /// Jobs at once, as gitlab-runner's configuration has it.
+    /// Concurrent jobs, from gitlab-runner's configuration.
     concurrent: u64,
     /// Seconds that a stopped runner waits for its jobs, likewise.
     shutdown: u64,
 }
 
-/// The main process of a service that runs.
+/// The main process of a running service.
 #[derive(Debug, Clone, Default)]
-struct Process {
+struct RunnerProcess {
     /// `/proc/PID/status` (proc_pid_status(5)).
     status: String,
     /// Whether it cannot write job records.
     read_only: bool,
-    /// Whether it sees nothing of `/proc` but processes.
+    /// Whether it sees only processes in `/proc`.
     blind: bool,
 }
 
-pub(crate) fn look(policy: &Policy, unit: &str, service: Service, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, unit: &str, service: Service, findings: &mut Vec<Finding>) {
     let names = [PROPERTIES.as_slice(), IMPLYING.as_slice()].concat();
     let Some(properties) = systemd::show(unit, &names) else {
         return findings.push(Finding::remark(
             "runner-unit",
-            format!("systemctl does not answer, so the settings of {unit} were not looked at"),
+            format!("systemctl does not respond, so the settings of {unit} were not inspected"),
             format!("systemctl show {unit}"),
         ));
     };
     if properties.get("LoadState").map(String::as_str) != Some("loaded") {
         return findings.push(Finding::remark(
             "runner-unit",
-            format!("there is no {unit}, so its settings were not looked at"),
+            format!("there is no {unit}, so its settings were not inspected"),
             "name the runner's unit with --unit; it must not have NoNewPrivileges=yes",
         ));
     }
@@ -116,11 +118,12 @@ pub(crate) fn look(policy: &Policy, unit: &str, service: Service, findings: &mut
     findings.extend(judge(unit, &properties, pid.and_then(process).as_ref(), &needs(policy, service)));
 }
 
-fn process(pid: u32) -> Option<Process> {
+fn process(pid: u32) -> Option<RunnerProcess> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    // In its own mount namespace. Only root sees that far.
+    // In its own mount namespace. Only root can look there.
     let root = format!("/proc/{pid}/root");
-    // In a child: what is below its root is the runner's to choose, a file system that never answers among it.
+    // In a child: the runner chooses what is below its root, including a file system that never
+    // responds.
     let looked = patient::once(LOOK, || {
         let records = statvfs(format!("{root}{JOBS}").as_str());
         let read_only = records.is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY));
@@ -129,13 +132,13 @@ fn process(pid: u32) -> Option<Process> {
         vec![u8::from(read_only), u8::from(blind)]
     });
     let [read_only, blind] = looked.ok()??.try_into().ok()?;
-    Some(Process { status, read_only: read_only == 1, blind: blind == 1 })
+    Some(RunnerProcess { status, read_only: read_only == 1, blind: blind == 1 })
 }
 
-fn needs(policy: &Policy, service: Service) -> Needs {
+fn needs(policy: &Policy, service: Service) -> PolicyNeeds {
     let admitting = policy.rules.iter().filter(|rule| !matches!(rule.outcome, RuleOutcome::Deny(_)));
     let limits: Vec<Option<&Limits>> = admitting.map(|rule| policy.limits_of(rule)).collect();
-    // Where every controller of version 2 is a hierarchy's of version 1, this file does not exist (cgroup-v2.rst).
+    // If every controller belongs to a v1 hierarchy, this file does not exist (cgroup-v2.rst).
     let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let delegated = limits.iter().flatten().filter(|limits| match limits.cgroup_driver {
         CgroupDriver::Auto => unified,
@@ -146,7 +149,7 @@ fn needs(policy: &Policy, service: Service) -> Needs {
         .iter()
         .map(|limits| limits.and_then(|limits| limits.maximum.pids.max(limits.amounts.pids)))
         .collect();
-    Needs {
+    PolicyNeeds {
         privileged: policy.downscope != Downscope::None,
         // Those that systemd makes are not below this unit.
         groups: limits.iter().flatten().any(|limits| limits.cgroup_driver != CgroupDriver::Systemd),
@@ -161,13 +164,14 @@ fn needs(policy: &Policy, service: Service) -> Needs {
 fn controllers(limits: &Limits) -> Vec<&'static str> {
     let nunbird_handover::Amounts { memory, swap, cpu, pids, io_weight } = limits.amounts;
     let (memory, cpu) = (memory.or(limits.maximum.memory), cpu.or(limits.maximum.cpu));
-    // Only whether there are any counts.
+    // Only whether there are any matters.
     let disks = limits.disks.iter().map(|_| DiskAmounts::default()).collect();
     Amounts { memory, swap, cpu, pids: pids.or(limits.maximum.pids), io_weight, disks }
         .controllers(Way::Unified)
 }
 
-/// A time span as systemctl(1) shows it, `1min 30s`; none for `infinity` and for what cannot be read.
+/// A time span as systemctl(1) prints it, `1min 30s`; `None` for `infinity` and for what cannot be
+/// parsed.
 fn seconds(text: &str) -> Option<u64> {
     let part = |part: &str| {
         let digits = part.find(|c: char| !c.is_ascii_digit())?;
@@ -189,7 +193,12 @@ fn seconds(text: &str) -> Option<u64> {
     text.split_whitespace().try_fold(0_u64, |sum, text| sum.checked_add(part(text)?))
 }
 
-fn judge(unit: &str, properties: &Properties, process: Option<&Process>, needs: &Needs) -> Vec<Finding> {
+fn judge(
+    unit: &str,
+    properties: &Properties,
+    process: Option<&RunnerProcess>,
+    needs: &PolicyNeeds,
+) -> Vec<Finding> {
     let mut unit = Unit { unit, properties, process, findings: Vec::new() };
     if needs.privileged {
         unit.privilege();
@@ -203,12 +212,12 @@ fn judge(unit: &str, properties: &Properties, process: Option<&Process>, needs: 
 struct Unit<'a> {
     unit: &'a str,
     properties: &'a Properties,
-    process: Option<&'a Process>,
+    process: Option<&'a RunnerProcess>,
     findings: Vec<Finding>,
 }
 
 impl Unit<'_> {
-    /// A property's value, empty where systemd does not know it.
+    /// A property's value, empty if systemd does not know it.
     fn value(&self, name: &str) -> &str {
         self.properties.get(name).map_or("", String::as_str)
     }
@@ -227,18 +236,18 @@ impl Unit<'_> {
         self.findings.push(Finding::error("runner-unit", format!("{} {what}", self.unit), help));
     }
 
-    /// Something that the package's drop-in puts right.
+    /// Something that the package's drop-in fixes.
     fn lacks(&mut self, make: fn(&'static str, String, String) -> Finding, what: &str) {
         let help = DROP_IN.replace("UNIT", self.unit);
         self.findings.push(make("runner-unit", format!("{} {what}", self.unit), help));
     }
 
-    /// systemd kills what is left after its own time, whatever gitlab-runner still waits for.
-    fn time_to_stop(&mut self, needs: &Needs) {
+    /// systemd kills what is left after its own timeout, whatever gitlab-runner still waits for.
+    fn time_to_stop(&mut self, needs: &PolicyNeeds) {
         let Some(stop) = seconds(self.value("TimeoutStopUSec")) else { return };
         if stop <= needs.shutdown {
             let what = format!(
-                "has TimeoutStopSec={stop}, and gitlab-runner's shutdown_timeout is {} s",
+                "has TimeoutStopSec={stop}, but gitlab-runner's shutdown_timeout is {} s",
                 needs.shutdown
             );
             let more = needs.shutdown.saturating_add(30);
@@ -251,7 +260,8 @@ impl Unit<'_> {
         matches!(self.value("User"), "" | "root" | "0")
     }
 
-    /// What leaves a setuid bit, file capabilities, sudo or a root runner without the right to become a user.
+    /// What prevents a setuid bit, file capabilities, sudo or a root runner from becoming another
+    /// user.
     fn privilege(&mut self) {
         if !self.is_roots() {
             self.no_new_privileges();
@@ -290,7 +300,7 @@ impl Unit<'_> {
     fn no_new_privileges(&mut self) {
         let implying: Vec<&str> =
             IMPLYING.into_iter().filter(|name| !matches!(self.value(name), "" | "no" | "0" | "~")).collect();
-        let inert = "makes setuid bit and capabilities of nunbird-auth inert";
+        let inert = "makes the setuid bit and the capabilities of nunbird-auth ineffective";
         if self.value("NoNewPrivileges") == "yes" {
             self.error(&format!("has NoNewPrivileges=yes, which {inert}"), "NoNewPrivileges=no");
         } else if self.field("NoNewPrivs") == Some("1") {
@@ -314,12 +324,12 @@ impl Unit<'_> {
         }
     }
 
-    /// Directories that the service cannot write or see, and so no stage of a job.
+    /// Directories that the service, and so no stage of a job, can write or see.
     fn files(&mut self) {
-        // A kernel or a container that cannot, is passed over in silence.
+        // A kernel or container that does not support it ignores it silently.
         if self.value("ProcSubset") == "pid" && self.process.is_none_or(|process| process.blind) {
             self.error(
-                "has ProcSubset=pid, which hides the boot's id, so no job is admitted",
+                "has ProcSubset=pid, which hides the boot id, so no job is admitted",
                 "ProcSubset=all",
             );
         }
@@ -330,13 +340,13 @@ impl Unit<'_> {
         }
         let home = self.value("ProtectHome");
         if matches!(home, "yes" | "read-only" | "tmpfs") {
-            let what = format!("has ProtectHome={home}, so no job finds or writes its home directory");
+            let what = format!("has ProtectHome={home}, so no job can find or write its home directory");
             self.error(&what, "ProtectHome=no");
         }
     }
 
-    /// What the control groups of jobs need, and all jobs where the service is stopped.
-    fn groups(&mut self, needs: &Needs) {
+    /// What the cgroups of jobs need, and all jobs when the service is stopped.
+    fn groups(&mut self, needs: &PolicyNeeds) {
         if needs.groups && self.value("ProtectControlGroups") == "yes" {
             self.error(
                 "has ProtectControlGroups=yes, so jobs cannot get their limits",
@@ -350,7 +360,7 @@ impl Unit<'_> {
             self.lacks(Finding::error, "has no Delegate=yes, without which jobs cannot get their limits");
         } else if !missing.is_empty() {
             let what = format!(
-                "delegates {}, and limits of jobs need {}, too",
+                "delegates {}, but limits of jobs also need {}",
                 given.join(", "),
                 missing.join(", ")
             );
@@ -358,13 +368,14 @@ impl Unit<'_> {
         }
         let kill = self.value("KillMode").to_owned();
         if needs.sessions && kill == "mixed" {
-            let what = "has KillMode=mixed, which kills PAM sessions as soon as gitlab-runner has ended: they are not closed";
+            let what = "has KillMode=mixed, which kills PAM sessions as soon as gitlab-runner has \
+                        ended: they are not closed";
             self.lacks(Finding::remark, what);
         }
         if !matches!(kill.as_str(), "" | "control-group" | "mixed") {
             let (make, more): (fn(_, _, _) -> _, _) = match needs.delegated.is_empty() {
                 true => (Finding::remark, ""),
-                false => (Finding::error, ", and systemd cannot start it again above their control groups"),
+                false => (Finding::error, ", and systemd cannot start it again above their cgroups"),
             };
             self.lacks(make, &format!("has KillMode={kill}: jobs outlive its stop{more}"));
         }
@@ -374,7 +385,7 @@ impl Unit<'_> {
             && most < wanted
         {
             let what = format!(
-                "has TasksMax={most}, and {} jobs at once may have {wanted} processes with the runner's own",
+                "has TasksMax={most}, but {} concurrent jobs may have {wanted} processes including the runner's own",
                 needs.concurrent
             );
             self.lacks(Finding::remark, &what);

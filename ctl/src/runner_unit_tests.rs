@@ -1,7 +1,7 @@
-use super::{Needs, Process, judge};
+use super::{PolicyNeeds, RunnerProcess, judge};
 use crate::systemd::{Properties, parse};
 
-/// What systemd 252 shows of a service with `User=`, `Delegate=yes` and nothing else.
+/// What systemd 252 prints for a service with `User=`, `Delegate=yes` and nothing else.
 const SHOWN: &str = "\
 MainPID=43
 Delegate=yes
@@ -30,7 +30,7 @@ TimeoutStopUSec=2h 30s
 LoadState=loaded
 ";
 
-/// Of `/proc/PID/status` what counts, of a service that may do what it wants.
+/// The relevant part of `/proc/PID/status`, of a service without restrictions.
 const STATUS: &str =
     "Name:\tgitlab-runner\nUid:\t990\t990\t990\t990\nCapBnd:\t000001ffffffffff\nNoNewPrivs:\t0\n";
 
@@ -39,13 +39,13 @@ fn shown(from: &str, to: &str) -> Properties {
     parse(SHOWN.replace(from, to).as_bytes())
 }
 
-fn running(from: &str, to: &str) -> Process {
+fn running(from: &str, to: &str) -> RunnerProcess {
     assert!(STATUS.contains(from), "{from}");
-    Process { status: STATUS.replace(from, to), ..Process::default() }
+    RunnerProcess { status: STATUS.replace(from, to), ..RunnerProcess::default() }
 }
 
-fn needs() -> Needs {
-    Needs {
+fn needs() -> PolicyNeeds {
+    PolicyNeeds {
         privileged: true,
         groups: true,
         delegated: ["memory", "pids"].into(),
@@ -56,8 +56,8 @@ fn needs() -> Needs {
     }
 }
 
-/// Every finding, as people read it.
-fn found(properties: &Properties, process: Option<&Process>, needs: &Needs) -> Vec<String> {
+/// Every finding, as it is printed.
+fn found(properties: &Properties, process: Option<&RunnerProcess>, needs: &PolicyNeeds) -> Vec<String> {
     judge("ci.service", properties, process, needs).iter().map(ToString::to_string).collect()
 }
 
@@ -84,15 +84,18 @@ fn what_keeps_jobs_from_their_limits_is_found_with_the_way_out() {
     );
     assert_one(
         &of("io memory pids", "io"),
-        &["error", "delegates cpu, cpuset, io,", "need memory, pids, too", help],
+        &["error", "delegates cpu, cpuset, io,", "need memory, pids", help],
     );
     assert_one(&of("KillMode=control-group", "KillMode=process"), &["error", "cannot start it again", help]);
-    assert_one(&of("=28909", "=2000"), &["remark", "TasksMax=2000, and 4 jobs at once may have 2100", help]);
+    assert_one(
+        &of("=28909", "=2000"),
+        &["remark", "TasksMax=2000, but 4 concurrent jobs may have 2100", help],
+    );
     assert_one(&of("Groups=no", "Groups=yes"), &["error", "ProtectControlGroups=no` under [Service]"]);
     assert_eq!(of("=28909", "=infinity"), Vec::<String>::new());
     assert_eq!(of("=28909", "=18446744073709551615"), Vec::<String>::new());
     assert_eq!(of("KillMode=control-group", "KillMode=mixed"), Vec::<String>::new());
-    let sessions = Needs { sessions: true, ..needs() };
+    let sessions = PolicyNeeds { sessions: true, ..needs() };
     assert_one(
         &found(&shown("KillMode=control-group", "KillMode=mixed"), None, &sessions),
         &["remark", "KillMode=mixed", "they are not closed", help],
@@ -101,7 +104,7 @@ fn what_keeps_jobs_from_their_limits_is_found_with_the_way_out() {
 
 #[test]
 fn jobs_without_control_groups_need_no_delegation() {
-    let without = Needs { groups: false, delegated: [].into(), pids: None, ..needs() };
+    let without = PolicyNeeds { groups: false, delegated: [].into(), pids: None, ..needs() };
     let of = |from: &str, to: &str| found(&shown(from, to), None, &without);
     for (from, to) in [("Delegate=yes", "Delegate=no"), ("=28909", "=50"), ("Groups=no", "Groups=yes")] {
         assert_eq!(of(from, to), Vec::<String>::new(), "{to}");
@@ -133,7 +136,7 @@ fn what_leaves_the_privileged_program_without_privilege_is_found() {
 
 #[test]
 fn the_process_itself_says_more_than_the_settings_of_its_unit() {
-    let of = |from: &str, to: &str, process: &Process| found(&shown(from, to), Some(process), &needs());
+    let of = |from: &str, to: &str, process: &RunnerProcess| found(&shown(from, to), Some(process), &needs());
     let inert = running("NoNewPrivs:\t0", "NoNewPrivs:\t1");
     let words = ["error", "implied by LockPersonality=, which", "`LockPersonality=` under"];
     assert_one(&of("LockPersonality=no", "LockPersonality=yes", &inert), &words);
@@ -144,7 +147,7 @@ fn the_process_itself_says_more_than_the_settings_of_its_unit() {
     assert_eq!(of("ProtectSystem=no", "ProtectSystem=strict", &free), Vec::<String>::new());
     assert_eq!(of("ProcSubset=all", "ProcSubset=pid", &free), Vec::<String>::new());
     assert_one(&of("", "", &running("1ffffffffff", "1ffffffff7f")), &["error", "without cap_setuid,"]);
-    let read_only = Process { read_only: true, ..free };
+    let read_only = RunnerProcess { read_only: true, ..free };
     assert_one(&of("", "", &read_only), &["error", "cannot write"]);
 }
 
@@ -153,7 +156,7 @@ fn a_root_runner_needs_no_new_privileges_and_jobs_of_ones_own_none_at_all() {
     let root = shown("User=gitlab-runner", "User=");
     let inert = running("NoNewPrivs:\t0", "NoNewPrivs:\t1");
     assert_eq!(found(&root, Some(&inert), &needs()), Vec::<String>::new());
-    let own = Needs { privileged: false, ..needs() };
+    let own = PolicyNeeds { privileged: false, ..needs() };
     let all = shown("PrivateUsers=no\nProtectHome=no", "PrivateUsers=yes\nProtectHome=yes");
     assert_eq!(found(&all, Some(&inert), &own), Vec::<String>::new());
     assert_eq!(found(&all, Some(&inert), &needs()).len(), 3);

@@ -1,4 +1,5 @@
-//! Batch schedulers of a configuration: whether the launcher can use them, and whether their commands are on this host.
+//! The batch schedulers of a configuration: whether the launcher can use them, and whether their
+//! commands are on this host.
 
 use crate::finding::Finding;
 use nunbird_handover::{Scheduler, Untrusted};
@@ -6,14 +7,15 @@ use nunbird_policy::{Executor, Job, Policy};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A scheduler that some jobs use: the table with its settings, the jobs' settings, and how it is spoken to.
-struct Used<'p> {
+/// A scheduler that some jobs use: the table with its settings, the jobs' settings, and its
+/// description.
+struct UsedScheduler<'p> {
     table: String,
     job: &'p Job,
     scheduler: Scheduler,
 }
 
-fn used(policy: &Policy) -> Vec<Used<'_>> {
+fn used(policy: &Policy) -> Vec<UsedScheduler<'_>> {
     let profiles =
         policy.profiles.iter().map(|(name, profile)| (format!("[profile.{name}.batch]"), &profile.job));
     let all = [("[batch]".to_owned(), &policy.job)].into_iter().chain(profiles);
@@ -25,17 +27,18 @@ fn used(policy: &Policy) -> Vec<Used<'_>> {
                 Scheduler::Described(policy.schedulers.get(name)?.description.clone())
             }
         };
-        Some(Used { table, job, scheduler })
+        Some(UsedScheduler { table, job, scheduler })
     })
     .collect()
 }
 
-/// Schedulers whose description the launcher could not use, and arguments of the site's that it could not read.
+/// Schedulers whose description the launcher could not use, and arguments of the site that it could
+/// not parse.
 pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
-    for Used { table, job, scheduler } in used(policy) {
+    for UsedScheduler { table, job, scheduler } in used(policy) {
         if let Err(why) = nunbird_batch::check(&scheduler, &job.batch.rules) {
             let help = format!(
-                "every stage that `{}` gets fails until it is mended; docs/schedulers.md has the keys",
+                "every stage of `{}` fails until this is corrected; docs/schedulers.md lists the keys",
                 Untrusted(job.executor.name())
             );
             let why: Vec<String> = why.lines().map(|line| Untrusted(line).to_string()).collect();
@@ -49,8 +52,8 @@ pub(crate) fn check(policy: &Policy, findings: &mut Vec<Finding>) {
 }
 
 /// Commands that are not where the launcher will look for them.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
-    for Used { table, job, scheduler } in used(policy) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
+    for UsedScheduler { table, job, scheduler } in used(policy) {
         let places = places(job);
         let programs = nunbird_batch::programs(&scheduler).unwrap_or_default();
         for program in programs.iter().filter(|program| !is_there(program, &places)) {
@@ -63,13 +66,13 @@ pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
                     Untrusted(program),
                     Untrusted(&shown.join(", "))
                 ),
-                "install the scheduler's commands here, or say in `scheduler_bin` where they are",
+                "install the scheduler's commands here, or set `scheduler_bin` to their directory",
             ));
         }
     }
 }
 
-/// As the launcher has it: `scheduler_bin`, or the `PATH` of the commands.
+/// As in the launcher: `scheduler_bin`, or the `PATH` of the commands.
 fn places(job: &Job) -> Vec<PathBuf> {
     if let Some(directory) = &job.batch.scheduler_bin {
         return vec![directory.clone()];

@@ -1,4 +1,4 @@
-//! The JSON schema of the configuration, made from what its reader asks for.
+//! The JSON schema of the configuration, generated from what its reader asks for.
 
 use crate::output::{CtlError, OK, print_json};
 use nunbird_policy::{KeyInfo, Kind, every_key, key_info};

@@ -5,13 +5,14 @@ use crate::programs;
 use nunbird_policy::{CgroupDriver, Downscope, Policy};
 use std::path::Path;
 
-/// Exists where systemd is the first process (sd_booted(3)); its socket for root, beside it, only root may see.
+/// Exists if systemd is the first process (sd_booted(3)); only root may see its socket for root,
+/// beside it.
 const BOOTED: &str = "/run/systemd/system";
-/// Exists where the hierarchy of version 2 is systemd's own.
+/// Exists if the v2 hierarchy is systemd's own.
 const UNIFIED: &str = "/sys/fs/cgroup/cgroup.controllers";
 
 /// Looks, for each table that has this driver.
-pub(crate) fn look(policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
     let rootless =
         policy.downscope != Downscope::Setuid || programs::has_capabilities(&programs::auth(policy));
     let booted = Path::new(BOOTED).is_dir();

@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Show, format: Format) -> Result<u8, CtlError> {
     Ok(OK)
 }
 
-/// Tables that are not whole by themselves: a key that does not stand there has another table's value.
+/// Tables that inherit: a key that is missing there has another table's value.
 const NAMED: [&str; 4] = ["profile.", "map.", "limits.", "scheduler."];
 /// Tables with a name of their own.
 const TABLES: [&str; 8] =
@@ -43,7 +43,7 @@ const TABLES: [&str; 8] =
 fn origin(reading: &Reading, key: &str) -> Option<String> {
     let place = |index: &str, places: &dyn Fn(usize) -> Option<String>| {
         let number = index.split(']').next().and_then(|n| n.parse().ok());
-        // The line of the table's head says it once.
+        // The line of the table's header already has it.
         (number.filter(|_| index.ends_with(']'))).and_then(places)
     };
     if let Some(index) = key.strip_prefix("rule[") {
@@ -64,7 +64,7 @@ fn origin(reading: &Reading, key: &str) -> Option<String> {
     }
 }
 
-/// `profile.NAME` and `profile.NAME.batch`, where NAME may be in quotes with dots in it.
+/// `profile.NAME` and `profile.NAME.batch`, where NAME may be quoted and contain dots.
 fn is_named_head(key: &str) -> bool {
     let Some(rest) = NAMED.iter().find_map(|table| key.strip_prefix(table)) else { return false };
     let name_end = match rest.strip_prefix('"') {
@@ -115,7 +115,7 @@ fn rows(text: &str) -> Vec<Row<'_>> {
     rows
 }
 
-/// Where the comment behind a value begins: at the first `  # ` outside of a text.
+/// Where the comment after a value begins: at the first `  # ` outside of a string.
 fn comment(rest: &str) -> Option<usize> {
     let (mut in_text, mut escaped) = (false, false);
     for (at, c) in rest.char_indices() {

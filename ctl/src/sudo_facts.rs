@@ -1,4 +1,5 @@
-//! What `downscope = "sudo"` needs of this host: sudo, the sudoers file, and a `nunbird-auth` without privilege.
+//! What `downscope = "sudo"` needs of this host: sudo, the sudoers file, and a `nunbird-auth`
+//! without privilege.
 
 use crate::finding::Finding;
 use crate::owner::owner_and_mode;
@@ -8,13 +9,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const SUDO: &str = "/usr/bin/sudo";
-/// Where the package's file goes. A site may keep the lines elsewhere, which is not looked for.
+/// The path of the package's file. A site may keep the lines elsewhere, which is not checked.
 const SUDOERS: &str = "/etc/sudoers.d/nunbird";
-/// Settings without which a stage does not reach the launcher, or the runner's environment reaches sudo's modules.
+/// Settings without which a stage does not reach the launcher, or the runner's environment reaches
+/// sudo's modules.
 const SETTINGS: [&str; 5] = ["env_reset", "!setenv", "!env_keep", "!log_input", "!use_pty"];
 
-/// Looks, where the policy has this mode.
-pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
+/// Checks, if the policy has this mode.
+pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
     if policy.downscope != Downscope::Sudo {
         return;
     }
@@ -34,7 +36,8 @@ pub(crate) fn look(policy: &Policy, runner: &str, findings: &mut Vec<Finding>) {
 }
 
 fn sudoers(file: &Path, launcher: &Path, runner: &str, findings: &mut Vec<Finding>) {
-    let help = "copy /opt/nunbird/share/sudoers.d/nunbird there with mode 0440, and fit runner and group to the site";
+    let help = "copy /opt/nunbird/share/sudoers.d/nunbird there with mode 0440, and adapt runner \
+                and group to the site";
     let mut error = |what: String, help: &str| {
         findings.push(Finding::error("sudoers", format!("{SUDOERS}: {what}"), help));
     };
@@ -52,13 +55,13 @@ fn sudoers(file: &Path, launcher: &Path, runner: &str, findings: &mut Vec<Findin
         if nunbird_sys::users::group_by_name(group).ok().flatten().is_none() {
             error(
                 format!("no group `{group}`, so sudo runs no job"),
-                "groupadd, and add the people whose jobs run here",
+                "groupadd, and add the users whose jobs run here",
             );
         }
     }
 }
 
-/// What of the package's lines is missing, or says more than they do.
+/// Which of the package's lines are missing, or grant more than they do.
 fn faults(text: &str, launcher: &Path, runner: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
     let mut faults = Vec::new();
@@ -88,7 +91,7 @@ fn faults(text: &str, launcher: &Path, runner: &str) -> Vec<String> {
         if run_as(rule)
             .is_none_or(|who| who.split(',').any(|one| matches!(one.trim(), "ALL" | "root" | "" | "#0")))
         {
-            faults.push(format!("`{runner}` may become root or anybody: name a group, `(%nunbird-jobs)`"));
+            faults.push(format!("`{runner}` may become root or any user: name a group, `(%nunbird-jobs)`"));
         }
     }
     faults

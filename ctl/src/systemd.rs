@@ -1,5 +1,6 @@
-//! What systemd knows of a unit, asked by systemctl(1): a fixed program, nothing of this environment, a bounded answer in a
-//! bounded time. This may run as root, and a service manager that hangs must not keep an admin waiting.
+//! What systemd knows of a unit, queried with systemctl(1): a fixed program, an empty environment,
+//! a bounded output in a bounded time. This may run as root, and a service manager that hangs must
+//! not block an admin.
 
 use nunbird_sys::answer;
 use std::collections::BTreeMap;
@@ -9,21 +10,22 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Where every distribution has it; `/bin` is the same directory on all that are supported.
+/// Its path in every distribution; `/bin` is the same directory on all supported ones.
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
-/// The most that an answer may hold, in bytes: a filter of system calls is a long line.
+/// The most output, in bytes: a filter of system calls is a long line.
 const MOST: usize = 256 << 10;
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Properties of a unit by name, as `systemctl show` prints them.
 pub(crate) type Properties = BTreeMap<String, String>;
 
-/// Whether systemd is what runs this host (sd_booted(3)).
+/// Whether systemd is this host's init (sd_booted(3)).
 pub(crate) fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// These properties of a unit; those that this version of systemd does not know are left out. None where it does not answer.
+/// These properties of a unit; those that this version of systemd does not know are left out.
+/// `None` if it does not respond.
 pub(crate) fn show(unit: &str, names: &[&str]) -> Option<Properties> {
     let mut child = Command::new(SYSTEMCTL)
         .args(["--no-pager", "show", "--property", &names.join(","), "--", unit])
@@ -36,12 +38,12 @@ pub(crate) fn show(unit: &str, names: &[&str]) -> Option<Properties> {
         .spawn()
         .ok()?;
     let pipe = PipeReader::from(OwnedFd::from(child.stdout.take()?));
-    let said = answer::read_to_end(pipe, MOST, PATIENCE);
-    if said.is_err() {
+    let output = answer::read_to_end(pipe, MOST, TIMEOUT);
+    if output.is_err() {
         let _already_ended = child.kill();
     }
     let ended = child.wait();
-    said.ok().filter(|_| ended.is_ok_and(|status| status.success())).map(|said| parse(&said))
+    output.ok().filter(|_| ended.is_ok_and(|status| status.success())).map(|output| parse(&output))
 }
 
 /// One property of a unit.
@@ -50,8 +52,8 @@ pub(crate) fn property(unit: &str, name: &str) -> Option<String> {
 }
 
 /// Lines `NAME=value`.
-pub(crate) fn parse(said: &[u8]) -> Properties {
-    let text = String::from_utf8_lossy(said);
+pub(crate) fn parse(output: &[u8]) -> Properties {
+    let text = String::from_utf8_lossy(output);
     let lines = text.lines().filter_map(|line| line.split_once('='));
     lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
 }

@@ -3,7 +3,7 @@
 use crate::arguments::Test;
 use crate::explain::{denial, trace};
 use crate::files;
-use crate::host::{self, MadeUp, ThisHost};
+use crate::host::{self, TestHost, ThisHost};
 use crate::judgement;
 use crate::output::{Colour, CtlError, Format, OK, TESTS_FAILED, paint, print, print_json};
 use nunbird_handover::Untrusted;
@@ -33,8 +33,8 @@ pub(crate) fn run(options: &Test, format: Format) -> Result<u8, CtlError> {
     Ok(if failed == 0 { OK } else { TESTS_FAILED })
 }
 
-/// The policy with the tests of all files. Those of a native configuration are read as a part of it; Jacamar's dialect has no
-/// tests, so files of them are read by themselves.
+/// The policy with the tests of all files. Those of a native configuration are read as a part of
+/// it; Jacamar's dialect has no tests, so their files are read separately.
 fn with_tests(options: &Test, format: Format) -> Result<Policy, CtlError> {
     let mut sources = files::sources(&options.configuration.configuration)?;
     let tests: Vec<SourceFile> = options
@@ -58,7 +58,7 @@ fn with_tests(options: &Test, format: Format) -> Result<Policy, CtlError> {
 pub(crate) struct TestResult<'p> {
     test: &'p TestCase,
     expected: String,
-    /// What came out, in the words of an expectation.
+    /// The result, in the form of an expectation.
     got: String,
     why: String,
     passed: bool,
@@ -103,7 +103,7 @@ fn one<'p>(
     caller: u32,
 ) -> Result<TestResult<'p>, CtlError> {
     let (facts, pinned, user) = (test.local.as_ref(), test.pinned, &test.server_user);
-    let host: &dyn Host = &MadeUp { facts, pinned, user, host };
+    let host: &dyn Host = &TestHost { facts, pinned, user, host };
     let decision = judgement::decision(policy, &test.subject, host, caller);
     let (expected, passed) = match (&test.expect, &decision.verdict) {
         (Expectation::Account(name), Verdict::Admitted { account, .. }) => {

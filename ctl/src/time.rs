@@ -1,4 +1,4 @@
-//! Times, as admins write them and as answers show them.
+//! Times, as admins write them and as output shows them.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -7,10 +7,11 @@ use jiff::tz::TimeZone;
 /// In seconds.
 const DAY: u64 = 86_400;
 
-/// A time that an admin writes: a time ago, `today` or `yesterday` in UTC, a date, an RFC 3339 time, or seconds since the epoch.
+/// A time that an admin writes: a time ago, `today` or `yesterday` in UTC, a date, an RFC 3339
+/// time, or seconds since the epoch.
 ///
 /// # Errors
-/// What may be written.
+/// The accepted forms.
 pub(crate) fn time(text: &str) -> Result<u64, String> {
     let wrong = || {
         "write 1h, 2d, today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z or seconds since the epoch"

@@ -1,4 +1,4 @@
-//! What a token says, and the keys that tokens are verified with. No token is ever printed.
+//! What a token contains, and the keys that tokens are verified with. No token is ever printed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +15,7 @@ pub(crate) fn payload(token: &str) -> Option<Map<String, Value>> {
     }
 }
 
-/// The keys of a server as its file has them.
+/// The keys of a server from its file.
 pub(crate) fn stored(
     policy: &Policy,
     server: &nunbird_policy::GitLabServer,
@@ -23,7 +23,8 @@ pub(crate) fn stored(
     let path = policy.keys_dir.join(format!("{}.json", server.name));
     let shown = path.display();
     let bytes = std::fs::read(&path).map_err(|e| format!("{shown}: {e}"))?;
-    let file: KeysFile = serde_json::from_slice(&bytes).map_err(|e| format!("{shown}: no keys file: {e}"))?;
+    let file: KeysFile =
+        serde_json::from_slice(&bytes).map_err(|e| format!("{shown}: not a keys file: {e}"))?;
     if file.version != KEYS_VERSION || file.server != server.name || file.issuer != server.issuer {
         return Err(format!("{shown}: keys of another server or issuer"));
     }

@@ -1,4 +1,4 @@
-//! Every code of a refusal has an entry, and every entry is about a refusal.
+//! Every refusal code has an entry, and every entry belongs to a code.
 
 use crate::scene::Scene;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ fn sources(directory: &Path, all: &mut String) {
     }
 }
 
-/// `token-audience` as the source spells it: `TokenAudience`.
+/// `token-audience` as spelled in the source: `TokenAudience`.
 fn variant(code: &str) -> String {
     code.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
@@ -107,7 +107,7 @@ fn the_guides_name_no_code_that_is_not_in_the_list() {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        // A refusal as the job log has it: a sentence, and the code in brackets at the end of its line.
+        // A refusal as in a job log: a sentence, and the code in brackets at the end of its line.
         for line in text.lines().filter(|line| line.starts_with("nunbird: error: ")) {
             let code = line.strip_suffix(']').and_then(|line| line.rsplit_once('[')).expect("a code").1;
             assert!(codes.contains(code), "{}: {line}", path.display());

@@ -183,7 +183,7 @@ fn what_is_in_force_is_shown_with_where_it_stands() {
     assert_eq!(scene.run(&["show", "--key", "accounts.min_uids"]).code, 1);
     let json = scene.run(&["show", "--format", "json"]).json();
     assert_eq!(json["accounts.nologin"]["origin"], "default");
-    // What is shown is a configuration that decides the same.
+    // The printed configuration decides alike.
     scene.configure(&shown.out);
     assert_eq!(scene.run(&["check", "--no-host"]).code, 0);
 }
@@ -278,7 +278,7 @@ fn a_check_reads_the_description_of_the_sites_own_scheduler_and_the_sites_argume
     configure(", \"ci\"");
     let output = scene.run(&["check", "--no-host"]);
     assert!(output.code == 3 && output.out.contains("error[scheduler]"), "{output:?}");
-    assert!(output.out.contains("[batch]: forced_arguments: `ci` is no option"), "{}", output.out);
+    assert!(output.out.contains("[batch]: forced_arguments: `ci` is not an option"), "{}", output.out);
     configure("");
     scene.file("ours.toml", &good.replace("[cancel]", "[canzel]"));
     let output = scene.run(&["check", "--no-host"]);
@@ -328,11 +328,11 @@ fn limits_that_make_no_sense_are_remarked_upon() {
             .collect::<Vec<_>>()
     };
     for (limits, words) in [
-        ("nice = 5\ncpus = \"2\"", "orders its processes among each other alone"),
+        ("nice = 5\ncpus = \"2\"", "only orders its processes among each other"),
         ("io_max = [{ device = \"/\", write = \"1MiB\" }]\nway = \"v1\"", "version 1 does not count writes"),
         ("memory = \"4GiB\"\nas = \"1GiB\"", "`as` is less than `memory`"),
         ("pids = 100\nnproc = 50", "`nproc` is less than `pids`"),
-        ("stack = \"8MiB\"\n[job]\nraise_stack_limit = true", "`stack` goes before `raise_stack_limit`"),
+        ("stack = \"8MiB\"\n[job]\nraise_stack_limit = true", "`stack` overrides `raise_stack_limit`"),
         ("[limits.b]\npids = 50", "[limits.b]: no rule's jobs have these limits"),
     ] {
         let found = check(limits, &["--no-host"]);

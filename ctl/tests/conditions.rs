@@ -1,10 +1,11 @@
-//! Forks, identities and exceptions in what `nunbirdctl` says, and policies that run nobody's job.
+//! Forks, identities and exceptions in the output of `nunbirdctl`, and policies under which no job
+//! runs.
 
 use crate::scene::Scene;
 
 const RULE: &str = "[[rule]]\nname = \"hpc-only\"\n";
 
-/// A scene whose rule `hpc-only` has these lines as well.
+/// A scene whose rule `hpc-only` also has these lines.
 fn with(lines: &str) -> Scene {
     let scene = Scene::new();
     scene.configure(&scene.policy().replace(RULE, &format!("{RULE}{lines}\n")));
@@ -22,7 +23,7 @@ fn explain_shows_which_exception_kept_a_rule_from_fitting_and_the_value_it_saw()
     assert!(forked.out.contains("no   fork is `true`, unless true\n"), "{}", forked.out);
     assert!(forked.out.contains("yes  user is `eve`, unless root-*\n"), "{}", forked.out);
     let untold = explain(r#"{"user_login":"eve","project_path":"hpc/app"}"#);
-    assert!(untold.out.contains("no   fork is not told, unless true\n"), "{}", untold.out);
+    assert!(untold.out.contains("no   fork is unknown, unless true\n"), "{}", untold.out);
     let own = explain(&format!("{{{PAYLOAD},\"project_id\":\"3\",\"project_path\":\"hpc/app\"}}"));
     assert!(own.out.contains("yes  fork is `false`, unless true\n"), "{}", own.out);
 

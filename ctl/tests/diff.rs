@@ -51,7 +51,7 @@ fn base(key: &str) -> Text {
     text
 }
 
-/// Where a key stands: the header of its table, its name there, and what stands around its value.
+/// The place of a key: the header of its table, its name there, and the text around its value.
 fn place(key: &str) -> (String, String, &'static str, &'static str) {
     if let Some(name) = key.strip_prefix("limits[].io_max[].") {
         let around = match name {
@@ -109,7 +109,7 @@ fn with(key: &str, value: Option<&str>) -> String {
         .collect()
 }
 
-/// Values of every kind, of which each key takes two at least.
+/// Values of every type, of which each key accepts at least two.
 const VALUES: [&str; 63] = [
     "\"main\"",
     "true",
@@ -253,7 +253,7 @@ fn servers_runners_and_sources_are_judged_and_what_is_not_is_listed_with_its_job
     let found = diff("url = \"https://gitlab.example.org\"", "url = \"https://git.example.org\"");
     assert!(found.contains("now: denied: no server has the issuer of `main`"), "{found}");
     let found = diff("[[gitlab]]", "[identity]\nsources = [\"job_token\"]\n[[gitlab]]");
-    assert!(found.contains("now: denied: `id_token` is not a source of an identity"), "{found}");
+    assert!(found.contains("now: denied: `id_token` is not a source of identity"), "{found}");
     let found = diff(audience, "audience = \"https://other.example.org\"");
     let listed = "not replayed, but changed:\n  gitlab.main.audience (1 past jobs)\n    old: [\"https://gitlab.example.org\"]\n    new: [\"https://other.example.org\"]";
     assert!(found.contains(listed), "{found}");

@@ -1,4 +1,4 @@
-//! The admin guide is true: its tested policy passes, and its commands print what it says.
+//! The admin guide is correct: its tested policy passes, and its commands print the output shown.
 
 use crate::scene::Scene;
 

@@ -177,7 +177,7 @@ fn a_jacamar_configuration_is_printed_as_one_that_decides_the_same() {
     let diff = scene.run_bare(&["diff", &jacamar, &native, "--log", &log]);
     assert_eq!((diff.code, diff.out.contains("0 of 2")), (0, true), "{diff:?}");
     let again = scene.run_bare(&["migrate", &native]);
-    assert!(again.code == 1 && again.err.contains("Nunbird's own"), "{again:?}");
+    assert!(again.code == 1 && again.err.contains("a Nunbird configuration already"), "{again:?}");
     let refused = scene.file("refused.toml", &JACAMAR.replace("\"shell\"", "\"pjm\""));
     let refused = scene.run_bare(&["migrate", &refused]);
     assert!(refused.code == 3 && refused.err.contains("refused.toml:3:12"), "{refused:?}");
@@ -219,7 +219,7 @@ fn keys_are_listed_with_their_age_and_a_missing_file_is_told() {
     assert!(listed.out.contains("NOT used"), "{}", listed.out);
 }
 
-/// Three jobs: one that fails, one that is denied, one that is not over.
+/// Three jobs: one that fails, one that is denied, one that has not ended.
 fn three_jobs() -> String {
     let rule = ",\"account\":\"ada\",\"uid\":5001,\"rule\":{\"name\":\"hpc\",\"file\":\"/etc/nunbird/config.toml\",\"line\":7}";
     let end = |time: u64, stage: &str, more: &str| {
@@ -252,7 +252,7 @@ fn each_job_is_one_line_with_its_end_time_and_usage_and_kinds_are_counted() {
     let lines: Vec<&str> = jobs.out.lines().collect();
     assert_eq!(lines.len(), 3, "{}", jobs.out);
     for part in
-        ["job 1 of hpc/app by ada as ada (hpc)", "exit code 1 in step_script, 30 s, 2 s of processors, 3 MiB"]
+        ["job 1 of hpc/app by ada as ada (hpc)", "exit code 1 in step_script, 30 s, 2 s CPU time, 3 MiB"]
     {
         assert!(lines[0].contains(part), "{part}: {}", lines[0]);
     }
@@ -302,7 +302,7 @@ fn rotated_files_are_read_compressed_or_not_and_none_that_is_too_old_or_another(
     };
     assert_eq!(ids(&[]), [1, 2, 3]);
     assert_eq!(ids(&["--job", "1"]), [1]);
-    // What was last written before that time has nothing to say, and is not opened.
+    // A file last written before that time has no matching event, and is not opened.
     std::fs::write(format!("{plain}.gz"), "no gzip").unwrap();
     touch(&format!("{plain}.gz"), "2026-11-01");
     assert_eq!(ids(&["--since", "2026-11-10"]), [2, 3]);

@@ -1,4 +1,4 @@
-//! What is checked in under packaging/ is what the program says of itself.
+//! The files under packaging/ are what the program generates.
 
 use crate::scene::Scene;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,11 +81,11 @@ fn help_shows_examples_before_options_for_every_command() {
         scene
             .run_bare(&["--help"])
             .out
-            .contains("exit status: 0 ok, 1 failure, 2 usage, 3 configuration invalid")
+            .contains("exit status: 0 success, 1 failure, 2 usage, 3 configuration invalid")
     );
 }
 
-/// The codes that the sources give to findings: the first literal behind a call that makes one.
+/// The codes of findings in the sources: the first literal of each call that creates one.
 fn codes_in_sources() -> BTreeSet<String> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let lint = files(&crates.join("policy/src/lint"));

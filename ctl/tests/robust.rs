@@ -1,4 +1,4 @@
-//! Input that is hostile, broken, huge or changing, and readers that go away.
+//! Input that is hostile, damaged, huge or changing, and readers that close.
 
 use crate::scene::{Scene, claims};
 use std::fmt::Write;
@@ -10,13 +10,15 @@ const EVIL: &str = "a\u{1b}c\r\u{202e}\n~";
 /// The same inside a text of TOML or JSON.
 const ESCAPED: &str = "a\\u001bc\\r\\u202e\\n~";
 
-/// The command ends with this code, so it came as far as the hostile text, and prints nothing that deceives.
+/// The command ends with this exit code, so it reached the hostile text, and prints nothing
+/// deceptive.
 #[track_caller]
 fn assert_harmless(scene: &Scene, code: i32, arguments: &[&str]) {
     let output = scene.run_bare(arguments);
     assert!(!output.out.is_empty() || !output.err.is_empty(), "{arguments:?}");
     assert_eq!(output.code, code, "{arguments:?}: {output:?}");
-    // JSON is for machines: it escapes control characters, and a parser gives the texts as they came.
+    // JSON is for programs: it escapes control characters, and a parser returns the original
+    // strings.
     let machine = arguments.contains(&"json");
     for text in [&output.out, &output.err] {
         let bad = |c: char| (c.is_control() && c != '\n') || (c == '\u{202e}' && !machine);
@@ -102,7 +104,7 @@ fn what_is_shown_for_machines_is_the_value_and_nothing_of_its_comment() {
     assert_eq!(shown["downscope"], serde_json::json!({ "value": "\"setuid\"", "origin": "default" }));
 }
 
-/// Rules of which each admits the projects of one group, by a map of fifty thousand lines.
+/// Rules that each admit the projects of one group, by a map of fifty thousand lines.
 fn many_rules(scene: &Scene, count: usize) -> String {
     let map: String = (0..50_000).map(|n| format!("user{n} acct{n}\n")).collect();
     let map = scene.file("users.map", &map);
@@ -251,7 +253,7 @@ fn files_of_any_kind_that_cannot_be_read_are_told_by_name_and_end_with_1() {
     assert!(output.code == 7 && output.out.contains("failed [response-malformed]"), "{output:?}");
     let log = scene.run_bare(&["audit", "--file", &directory]);
     assert!(log.code == 1 && log.err.contains("Is a directory"), "{log:?}");
-    // An audit file with a line that is not UTF-8 has one line that is no event.
+    // An audit file with a line that is not UTF-8 has one line that is not an event.
     std::fs::write(scene.path("log"), b"{\"outcome\":\"denied\",\"job_id\":1}\r\n{\"detail\":\"\xff\"}\n")
         .unwrap();
     let log = scene.run_bare(&["audit", "--file", scene.path("log").to_str().unwrap()]);

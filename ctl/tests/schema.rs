@@ -1,10 +1,11 @@
-//! The schema takes what the configuration's reader takes, and refuses what it refuses.
+//! The schema accepts what the configuration's reader accepts, and refuses what it refuses.
 
 use crate::scene::Scene;
 use serde_json::{Map, Value, json};
 use toml::de::{DeTable, DeValue};
 
-/// The part of JSON Schema 2020-12 that `nunbirdctl schema` uses. A word that is not known here is a failed test.
+/// The part of JSON Schema 2020-12 that `nunbirdctl schema` uses. An unknown keyword fails the
+/// test.
 fn check(schema: &Value, value: &Value, root: &Value, path: &str) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{path}: {what}: {value}"));
     for (word, rule) in schema.as_object().expect("a schema") {

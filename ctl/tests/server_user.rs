@@ -1,4 +1,4 @@
-//! What the commands say about the check of a job's user by the server.
+//! The output of the commands about the check of a job's user by the server.
 
 use crate::scene::Scene;
 

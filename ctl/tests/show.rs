@@ -1,4 +1,4 @@
-//! `nunbirdctl show` gives each value's place, in either dialect.
+//! `nunbirdctl show` prints each value's file and line, in either dialect.
 
 use crate::scene::Scene;
 

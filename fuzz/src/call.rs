@@ -1,7 +1,8 @@
-//! What gitlab-runner, or whoever has taken over its account, hands to `nunbird-auth`: the arguments, the four variables,
-//! and, by way of the site's configuration, the variables of the job.
+//! What gitlab-runner, or an attacker who controls its account, passes to `nunbird-auth`: the
+//! arguments, the four variables, and, through the site's configuration, the variables of the job.
 //!
-//! `nunbird-auth` is a program and no library; the files under test are its own, compiled a second time.
+//! `nunbird-auth` is a program and not a library; the files under test are its own, compiled a
+//! second time.
 
 use crate::arguments::{Request, Stage, USAGE, parse};
 use crate::inputs::Inputs;
@@ -12,7 +13,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// The command line, its words divided by NUL: what is accepted was said, in that form, by the caller.
+/// The command line, its words separated by NUL: what is accepted is what the caller wrote, in that
+/// form.
 pub fn command_line(bytes: &[u8]) {
     let words: Vec<&[u8]> = bytes.split(|b| *b == 0).collect();
     let said = |word: &[u8]| words.contains(&word);
@@ -21,7 +23,7 @@ pub fn command_line(bytes: &[u8]) {
         Ok(Request::Help) => assert!(said(b"--help") || said(b"-h")),
         Ok(Request::Stage(call)) => {
             assert!(said(call.stage.name().as_bytes()) && USAGE.contains(call.stage.name()));
-            // Not the other way round: a configuration file may have that name.
+            // The reverse need not hold: a configuration file may have that name.
             assert!(!call.unobfuscated || said(b"-u") || said(b"--unobfuscated"));
             if let Some(file) = call.configuration {
                 let file = file.as_os_str().as_bytes();
@@ -38,8 +40,9 @@ pub fn command_line(bytes: &[u8]) {
     }
 }
 
-/// The values of the four variables and one of the job's, divided by NUL, missing ones last: no failure becomes a success,
-/// no two of them one, and the job's variable is nobody else's.
+/// The values of the four variables and one of the job's, separated by NUL, missing ones last: a
+/// failure never becomes a success, no two failures get the same exit code, and the job's variable
+/// keeps its name.
 pub fn variables(bytes: &[u8]) {
     let mut parts = bytes.split(|b| *b == 0).map(|part| OsString::from_vec(part.to_vec()));
     let names = [
@@ -77,11 +80,12 @@ pub fn variables(bytes: &[u8]) {
 
 const CONFIGURATION: &str = include_str!("../corpus/configuration/example0");
 const HANDOVER: &[u8] = include_bytes!("../corpus/record/handover");
-/// As in sudo's table of bad variables: what a loader or a shell heeds before the first line of a script.
+/// As in sudo's table of bad variables: those that a loader or a shell interprets before the first
+/// line of a script.
 const STEERING: [&str; 5] = ["BASH_ENV", "ENV", "IFS", "SHELLOPTS", "PS4"];
 
-/// The lines of `[job.environment]`: every variable has a name of its own, four are the account's and stay so, and none
-/// steers the loader or a shell.
+/// The lines of `[job.environment]`: every variable is unique, four belong to the account and keep
+/// their values, and none controls the loader or a shell.
 pub fn job_environment(bytes: &[u8]) {
     let Ok(lines) = std::str::from_utf8(bytes) else { return };
     let text = format!("{CONFIGURATION}\n[job.environment]\n{lines}\n");
@@ -96,7 +100,7 @@ pub fn job_environment(bytes: &[u8]) {
     let mut names = BTreeSet::new();
     for variable in variables {
         let (name, _) = variable.split_once('=').expect("a name and a value");
-        assert!(names.insert(name), "{name} stands twice");
+        assert!(names.insert(name), "{name} is duplicated");
         assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
         assert!(!name.starts_with("LD_") && !STEERING.contains(&name), "{name}");
     }

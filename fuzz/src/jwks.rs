@@ -1,4 +1,4 @@
-//! What a GitLab server, or whoever answers in its place, sends to `nunbird-keys`.
+//! What a GitLab server, or an attacker in its place, sends to `nunbird-keys`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,12 +8,12 @@ use nunbird_token::{KeyMaterial, MAX_KEYS};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// A key set: keys that come out of it have names of their own, are as long as they have to be, and are for the algorithms
-/// that the site accepts; nothing comes out of one that shows a secret.
+/// A key set: the resulting keys have unique names, the required length, and an algorithm that the
+/// site accepts; a set that contains a secret is refused.
 pub fn jwks(bytes: &[u8]) {
     let both = [Algorithm::Rs256, Algorithm::Es384];
     for accepted in [&both[..], &[Algorithm::Es256], &[]] {
-        match nunbird_keys::judge(bytes, accepted) {
+        match nunbird_keys::parse_key_set(bytes, accepted) {
             Err(why) => assert!(!why.is_empty() && !why.chars().any(Untrusted::is_deceptive)),
             Ok(judged) => {
                 assert!(std::str::from_utf8(bytes).is_ok());
@@ -31,7 +31,7 @@ pub fn jwks(bytes: &[u8]) {
     }
 }
 
-/// The algorithm of a key, after a look at its numbers.
+/// The algorithm of a key, after a check of its numbers.
 fn strong(material: &KeyMaterial) -> Algorithm {
     let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).expect("base64url without padding");
     match material {
@@ -53,8 +53,8 @@ fn strong(material: &KeyMaterial) -> Algorithm {
     }
 }
 
-/// Asked of another reader than the one under test. It refuses numbers that no machine has (`1e999`) in members that are of
-/// no interest, and then does not know.
+/// Parsed with another reader than the one under test. It refuses numbers outside of the range of
+/// f64 (`1e999`) in irrelevant members, and then has no result.
 fn shows_a_secret(bytes: &[u8]) -> bool {
     let Ok(set) = serde_json::from_slice::<Value>(bytes) else { return false };
     let keys = set["keys"].as_array().expect("a set that was accepted has keys");

@@ -1,7 +1,9 @@
-//! One function for each kind of bytes that strangers write, each with what must hold for any of them.
+//! One function for each kind of untrusted bytes, with the properties that must hold for any of
+//! them.
 //!
-//! `make test` runs them on the corpora and on a fixed number of generated inputs; `make fuzz` runs each under libFuzzer,
-//! which finds its way by coverage. An input that breaks one becomes a file of its corpus, and so a test.
+//! `make test` runs them on the corpora and on a fixed number of generated inputs; `make fuzz` runs
+//! each under libFuzzer, which is guided by coverage. An input that breaks one is added to its
+//! corpus, and so becomes a test.
 
 #![forbid(unsafe_code)]
 
@@ -28,7 +30,7 @@ use std::path::Path;
 /// A target by name.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All targets. Each has a directory of its name below `corpus/`.
+/// All targets. Each has a directory with its name below `corpus/`.
 pub const TARGETS: [Target; 14] = [
     ("token", token),
     ("claims", claims),
@@ -46,7 +48,7 @@ pub const TARGETS: [Target; 14] = [
     ("systemd", systemd),
 ];
 
-/// A job's id token, whoever set the variable: without a known key nothing is ever proven.
+/// A job's id token from any source: without a known key, no identity is ever verified.
 pub fn token(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let server = Server {
@@ -61,7 +63,7 @@ pub fn token(bytes: &[u8]) {
     assert!(nunbird_token::verify(text, &[server], 1).is_err());
 }
 
-/// The signed payload: what is accepted is plain text and whole ids.
+/// The signed payload: what is accepted is plain text and valid ids.
 pub fn claims(bytes: &[u8]) {
     let Some(claims) = Claims::parse(bytes) else { return };
     for text in [&claims.user_login, &claims.project_path, &claims.git_ref, &claims.pipeline_source] {
@@ -70,7 +72,7 @@ pub fn claims(bytes: &[u8]) {
     assert!(claims.job_id.0 != 0 && claims.user_id.0 != 0);
 }
 
-/// A server's answer about a job: what is accepted is of this very job and below this very server.
+/// A server's answer about a job: what is accepted belongs to this job and this server.
 pub fn job_answer(bytes: &[u8]) {
     let response = br#"{"id":7,"token":"x","job_info":{"project_id":3},"git_info":{"repo_url":"https://g.example.org/a/b.git"}}"#;
     let question = nunbird_token::JobQuestion {
@@ -100,7 +102,8 @@ pub fn job_answer(bytes: &[u8]) {
     }
 }
 
-/// The worker's answer: what is accepted is written again as it came, and stays below the builds directory.
+/// The worker's answer: what is accepted is encoded again to the same bytes, and its path stays
+/// below the builds directory.
 pub fn message(bytes: &[u8]) {
     if let Ok(found) = nunbird_token::decode_job_user(bytes) {
         assert_eq!(nunbird_token::decode_job_user(&nunbird_token::encode_job_user(&found)), Ok(found));
@@ -116,7 +119,8 @@ pub fn message(bytes: &[u8]) {
     }
 }
 
-/// The runner's job response: without keys no job is admitted, and a project's directory never leaves its place.
+/// The runner's job response: without keys no job is admitted, and a project's directory never
+/// leaves the builds directory.
 pub fn response(bytes: &[u8]) {
     if let Some(response) = Response::parse(bytes)
         && let Some(directory) = response.project_dir()
@@ -164,7 +168,7 @@ pub fn configuration(bytes: &[u8]) {
     }
 }
 
-/// A host where every name is somebody's.
+/// A host where every name exists.
 struct Everybody;
 
 impl Host for Everybody {
@@ -201,7 +205,7 @@ impl Host for Everybody {
     }
 }
 
-/// A keys file: what is read is written again as the same value.
+/// A keys file: what is parsed is encoded again as the same value.
 pub fn keys(bytes: &[u8]) {
     let Ok(file) = serde_json::from_slice::<KeysFile>(bytes) else { return };
     let again = serde_json::to_vec(&file).expect("a keys file is JSON");
@@ -230,17 +234,18 @@ pub fn record(bytes: &[u8]) {
     }
 }
 
-/// What systemd sends: a reply is found, or what is wrong is said, with no more kept than fits a log's line.
+/// What systemd sends: a reply is found, or the error is reported, with no more of the text than
+/// fits in a log line.
 pub fn systemd(bytes: &[u8]) {
     for serial in [1, 2] {
         if let Ok(Reply::Error(name, words)) = read_reply(bytes, serial) {
-            // A piece of a character that was cut or is none becomes one of three bytes.
+            // A truncated or invalid character becomes a replacement of three bytes.
             assert!(name.len() <= 1500 && words.len() <= 1500);
         }
     }
 }
 
-/// Text that is printed: nothing that deceives a reader is left in it.
+/// Printed text: no deceptive character is left in it.
 pub fn untrusted(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     assert!(!Untrusted(&text).to_string().chars().any(Untrusted::is_deceptive));

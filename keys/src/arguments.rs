@@ -7,7 +7,11 @@ use std::path::PathBuf;
 
 /// Fetches the signing keys of the configured GitLab servers.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "exit status: 0 ok, 1 failure, 2 usage, 75 asked too often, try later")]
+#[command(
+    version,
+    after_help = "exit status: 0 success, 1 failure, 2 usage, 75 the server was \
+                                 queried less than five seconds ago, try later"
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -15,18 +19,21 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Fetch keys now: of all servers of the configuration, or of one that the flags describe.
+    /// Fetch keys now: from all servers of the configuration, or from one that the flags describe.
     #[command(after_help = "example:\n  runuser -u nunbird -- /opt/nunbird/bin/nunbird-keys refresh")]
     Refresh(Refresh),
     /// Show the known keys.
     List(List),
-    /// Ask a server whose running job a job token is. nunbird-auth calls it for jobs without an id token.
+    /// Ask a server which running job a job token belongs to. nunbird-auth calls this for jobs
+    /// without an id token.
     #[command(
         hide = true,
-        after_help = "The token comes on standard input and is sent in a header; the answer goes to standard output."
+        after_help = "The token is read from standard input and sent in a header; the server's \
+                      answer is printed to standard output."
     )]
     Job(Job),
-    /// Take the keys of a JWKS file, for a site without a way to the server. Pinned keys never age.
+    /// Import the keys of a JWKS file, for a site that cannot reach the server. Pinned keys do not
+    /// expire.
     #[command(
         after_help = "example:\n  runuser -u nunbird -- /opt/nunbird/bin/nunbird-keys pin keys.json --server example\n\nwhere keys.json is \
         a copy of https://gitlab.example.org/oauth/discovery/keys"
@@ -39,10 +46,11 @@ pub(crate) struct Refresh {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIGURATION)]
     pub(crate) configuration: PathBuf,
-    /// Only this server of the configuration; may stand several times.
+    /// Only this server of the configuration; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub(crate) server: Vec<String>,
-    /// Without a configuration, as nunbird-auth calls it, at most once in five seconds: the server's name …
+    /// Without a configuration, as nunbird-auth calls it, at most once in five seconds: the
+    /// server's name …
     #[arg(long, value_name = "NAME", requires_all = ["url", "issuer", "keys_dir"],
         conflicts_with_all = ["configuration", "server"])]
     pub(crate) server_name: Option<String>,
@@ -52,16 +60,16 @@ pub(crate) struct Refresh {
     /// … the `issuer` of its discovery document …
     #[arg(long, requires = "server_name")]
     pub(crate) issuer: Option<String>,
-    /// … where to write …
+    /// … the directory to write to …
     #[arg(long, value_name = "DIRECTORY", requires = "server_name")]
     pub(crate) keys_dir: Option<PathBuf>,
-    /// … authorities for its certificate instead of the system's …
+    /// … certificate authorities for its certificate in place of the system's …
     #[arg(long, value_name = "FILE", requires = "server_name")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// … seconds after which a key that the server no longer shows is dropped …
+    /// … seconds after which a key that the server no longer publishes is dropped …
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_KEYS_MAX_AGE, requires = "server_name")]
     pub(crate) keys_max_age: u64,
-    /// … and the algorithms for which keys are taken, with commas between them.
+    /// … and the accepted algorithms, separated by commas.
     #[arg(long, value_delimiter = ',', value_parser = algorithm, default_value = "RS256,ES256,ES384",
         requires = "server_name")]
     pub(crate) algorithms: Vec<Algorithm>,
@@ -72,7 +80,7 @@ pub(crate) struct Job {
     /// The server's URL.
     #[arg(long)]
     pub(crate) url: String,
-    /// Authorities for its certificate instead of the system's.
+    /// Certificate authorities for its certificate in place of the system's.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 }

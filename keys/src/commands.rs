@@ -1,8 +1,8 @@
-//! What each command does.
+//! The commands of the program.
 
 use crate::arguments::{Cli, Command, Job, Pin, Refresh};
+use crate::error::KeysError;
 use crate::server::{ALL_ALGORITHMS, DEFAULT_KEYS_MAX_AGE, Server, check_name};
-use crate::trouble::Trouble;
 use crate::{fetch, files, jwks, list, store, terminal};
 use nunbird_token::MAX_JOB_TOKEN;
 use std::io::{self, Read, Write};
@@ -10,16 +10,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// How long a fetch may take when a job waits for it: nunbird-auth ends this program after five seconds.
+/// The timeout of a fetch while a job waits for it: nunbird-auth ends this program after five
+/// seconds.
 const WITH_A_JOB: Duration = Duration::from_millis(4500);
-/// How long a fetch may take when no job waits for it.
+/// The timeout of a fetch while no job waits for it.
 const WITHOUT_A_JOB: Duration = Duration::from_secs(10);
 
-/// Does what the command line says.
+/// Runs the command that the arguments name.
 ///
 /// # Errors
-/// What went wrong, to be reported by the caller.
-pub fn run(cli: Cli) -> Result<(), Trouble> {
+/// Any failure; the caller reports it.
+pub fn run(cli: Cli) -> Result<(), KeysError> {
     match cli.command {
         Command::Refresh(refresh) => refresh.run(),
         Command::List(list) => {
@@ -35,27 +36,27 @@ pub fn run(cli: Cli) -> Result<(), Trouble> {
 }
 
 impl Job {
-    /// The answer is printed whole or not at all, and nothing beside it.
-    fn run(self) -> Result<(), Trouble> {
+    /// The answer is printed completely or not at all, and nothing besides it.
+    fn run(self) -> Result<(), KeysError> {
         check_url(&self.url)?;
         let mut token = Zeroizing::new(String::with_capacity(MAX_JOB_TOKEN + 1));
         let most = u64::try_from(MAX_JOB_TOKEN).unwrap_or(u64::MAX);
-        let failed = |e: io::Error| Trouble::new(format!("standard input: {e}"));
+        let failed = |e: io::Error| KeysError::new(format!("standard input: {e}"));
         io::stdin().take(most + 1).read_to_string(&mut token).map_err(failed)?;
         if token.is_empty() || token.len() > MAX_JOB_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Trouble::Usage("standard input holds no job token".to_owned()));
+            return Err(KeysError::Usage("standard input contains no job token".to_owned()));
         }
         let answer = fetch::job(&self.url, self.ca_file.as_deref(), &token, WITH_A_JOB)?;
-        io::stdout().write_all(&answer).map_err(|e| Trouble::new(format!("standard output: {e}")))
+        io::stdout().write_all(&answer).map_err(|e| KeysError::new(format!("standard output: {e}")))
     }
 }
 
-fn check_url(url: &str) -> Result<(), Trouble> {
-    nunbird_policy::check_url(url).map_err(|help| Trouble::Usage(format!("--url {url}: {help}")))
+fn check_url(url: &str) -> Result<(), KeysError> {
+    nunbird_policy::check_url(url).map_err(|help| KeysError::Usage(format!("--url {url}: {help}")))
 }
 
 impl Refresh {
-    fn run(self) -> Result<(), Trouble> {
+    fn run(self) -> Result<(), KeysError> {
         let (Some(name), Some(url), Some(issuer), Some(keys_dir)) =
             (self.server_name, self.url, self.issuer, self.keys_dir)
         else {
@@ -65,12 +66,12 @@ impl Refresh {
         check_url(&url)?;
         let (ca_file, keys_max_age, algorithms) = (self.ca_file, self.keys_max_age, self.algorithms);
         let server = Server { name, url, issuer, ca_file, keys_max_age, algorithms };
-        store::attempt(&keys_dir, &server.name, true)?;
+        store::record_attempt(&keys_dir, &server.name, true)?;
         refresh(&server, &keys_dir, WITH_A_JOB)
     }
 }
 
-fn refresh_configured(configuration: &Path, only: &[String]) -> Result<(), Trouble> {
+fn refresh_configured(configuration: &Path, only: &[String]) -> Result<(), KeysError> {
     let policy = files::policy(configuration)?;
     if let Some(unknown) = only.iter().find(|name| policy.server(name).is_none()) {
         return Err(no_server(configuration, unknown));
@@ -78,32 +79,32 @@ fn refresh_configured(configuration: &Path, only: &[String]) -> Result<(), Troub
     let mut troubles = Vec::new();
     for server in policy.gitlab.iter().filter(|s| only.is_empty() || only.contains(&s.name)) {
         let server = Server::from(server);
-        let done = store::attempt(&policy.keys_dir, &server.name, false)
+        let done = store::record_attempt(&policy.keys_dir, &server.name, false)
             .and_then(|()| refresh(&server, &policy.keys_dir, WITHOUT_A_JOB));
         troubles.extend(done.err().map(|trouble| format!("{}: {trouble}", server.name)));
     }
-    // One server that is down must not keep the others' keys from being fetched.
-    if troubles.is_empty() { Ok(()) } else { Err(Trouble::new(troubles.join("\nerror: "))) }
+    // A server that is down must not prevent the keys of the others from being fetched.
+    if troubles.is_empty() { Ok(()) } else { Err(KeysError::new(troubles.join("\nerror: "))) }
 }
 
-fn refresh(server: &Server, keys_dir: &Path, patience: Duration) -> Result<(), Trouble> {
-    fetch::jwks(server, patience).and_then(|text| take(server, &server.url, &text, keys_dir, false))
+fn refresh(server: &Server, keys_dir: &Path, timeout: Duration) -> Result<(), KeysError> {
+    fetch::jwks(server, timeout).and_then(|text| store_keys(server, &server.url, &text, keys_dir, false))
 }
 
 impl Pin {
-    fn run(self) -> Result<(), Trouble> {
+    fn run(self) -> Result<(), KeysError> {
         let (server, keys_dir) = match (self.keys_dir, self.issuer) {
             (Some(keys_dir), Some(issuer)) => (described(self.server, issuer)?, keys_dir),
             _ => configured(&self.configuration, &self.server)?,
         };
         let shown = self.file.display().to_string();
         let text =
-            files::read(&self.file, files::MAX_FILE).map_err(|e| Trouble::new(format!("{shown}: {e}")))?;
-        take(&server, &shown, &text, &keys_dir, true)
+            files::read(&self.file, files::MAX_FILE).map_err(|e| KeysError::new(format!("{shown}: {e}")))?;
+        store_keys(&server, &shown, &text, &keys_dir, true)
     }
 }
 
-fn described(name: String, issuer: String) -> Result<Server, Trouble> {
+fn described(name: String, issuer: String) -> Result<Server, KeysError> {
     check_name("--server", &name)?;
     Ok(Server {
         name,
@@ -115,27 +116,33 @@ fn described(name: String, issuer: String) -> Result<Server, Trouble> {
     })
 }
 
-fn configured(configuration: &Path, name: &str) -> Result<(Server, PathBuf), Trouble> {
+fn configured(configuration: &Path, name: &str) -> Result<(Server, PathBuf), KeysError> {
     let policy = files::policy(configuration)?;
     let server = policy.server(name).ok_or_else(|| no_server(configuration, name))?;
     Ok((Server::from(server), policy.keys_dir.clone()))
 }
 
-fn no_server(configuration: &Path, name: &str) -> Trouble {
-    Trouble::Usage(format!("--server {name}: {} names no such server", configuration.display()))
+fn no_server(configuration: &Path, name: &str) -> KeysError {
+    KeysError::Usage(format!("--server {name}: {} has no server of this name", configuration.display()))
 }
 
-/// Judges a key set that came from `source` and puts its keys into the server's file.
-fn take(server: &Server, source: &str, text: &[u8], keys_dir: &Path, pinned: bool) -> Result<(), Trouble> {
-    let judged = jwks::judge(text, &server.algorithms)
-        .map_err(|e| Trouble::new(format!("{source}: {e}; the known keys are as they were")))?;
+/// Checks a key set that came from `source` and puts its keys into the server's file.
+fn store_keys(
+    server: &Server,
+    source: &str,
+    text: &[u8],
+    keys_dir: &Path,
+    pinned: bool,
+) -> Result<(), KeysError> {
+    let judged = jwks::parse_key_set(text, &server.algorithms)
+        .map_err(|e| KeysError::new(format!("{source}: {e}; the known keys are unchanged")))?;
     for skipped in &judged.skipped {
-        terminal::note(&format!("{}: {skipped}", server.name));
+        terminal::print_error(&format!("{}: {skipped}", server.name));
     }
     let count = judged.keys.len();
     store::merge(keys_dir, server, judged.keys, pinned)?;
     let done = if pinned { "pinned" } else { "fetched" };
     let noun = if count == 1 { "key" } else { "keys" };
-    terminal::say(&format!("{}: {count} {noun} {done} from {source}", server.name));
+    terminal::print(&format!("{}: {count} {noun} {done} from {source}", server.name));
     Ok(())
 }

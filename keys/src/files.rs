@@ -1,6 +1,6 @@
-//! Files read whole, up to a size that their kind never reaches.
+//! Reads whole files, up to a size that is never reached by files of their kind.
 
-use crate::trouble::Trouble;
+use crate::error::KeysError;
 use nix::unistd::geteuid;
 use nunbird_policy::{Policy, SourceFile, conf_d};
 use std::fs::File;
@@ -8,12 +8,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The largest configuration, in bytes: nunbird-auth takes no longer one.
+/// The largest configuration, in bytes: nunbird-auth does not accept a longer one.
 const MAX_CONFIGURATION: u64 = 4 << 20;
 /// The largest key set or keys file, in bytes.
 pub(crate) const MAX_FILE: u64 = 1 << 20;
 
-/// Reads a file of at most `limit` bytes. A longer one is refused, not cut: half a configuration may well parse.
+/// Reads a file of at most `limit` bytes. A longer one is refused, not truncated: half a
+/// configuration may well parse.
 ///
 /// # Errors
 /// Those of opening and reading, and [`io::ErrorKind::FileTooLarge`].
@@ -26,20 +27,22 @@ pub(crate) fn read(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")))
 }
 
-/// Whether a file that decides which servers are believed is root's or this account's, and lies where nobody else could have
-/// made it. A symbolic link is followed: distributions have bundles of authorities behind some.
+/// Checks that a file that decides which servers are trusted belongs to root or this account, in a
+/// directory where only they can create files. A symbolic link is followed: distributions have
+/// bundles of certificate authorities behind some.
 ///
 /// # Errors
 /// What is wrong with it, and where.
-pub(crate) fn check_trusted(file: &Path) -> Result<(), Trouble> {
-    let looked = |path: &Path| path.metadata().map_err(|e| Trouble::new(format!("{}: {e}", path.display())));
-    let whole = file.canonicalize().map_err(|e| Trouble::new(format!("{}: {e}", file.display())))?;
+pub(crate) fn check_trusted(file: &Path) -> Result<(), KeysError> {
+    let looked =
+        |path: &Path| path.metadata().map_err(|e| KeysError::new(format!("{}: {e}", path.display())));
+    let whole = file.canonicalize().map_err(|e| KeysError::new(format!("{}: {e}", file.display())))?;
     for directory in [file, &whole].into_iter().filter_map(Path::parent) {
         let mode = looked(directory)?.mode();
         if mode & 0o022 != 0 {
-            return Err(Trouble::new(format!(
-                "{}: others can make files in it (mode {:04o}), so {} may be anybody's; move that to a directory in which only \
-                 root can (mode 0755)",
+            return Err(KeysError::new(format!(
+                "{}: others can make files in it (mode {:04o}), so {} may have been written by \
+                 anybody; move it to a directory in which only root can create files (mode 0755)",
                 directory.display(),
                 mode & 0o7777,
                 file.display()
@@ -49,11 +52,13 @@ pub(crate) fn check_trusted(file: &Path) -> Result<(), Trouble> {
     let meta = looked(&whole)?;
     if ![0, geteuid().as_raw()].contains(&meta.uid()) {
         let (shown, uid) = (whole.display(), meta.uid());
-        return Err(Trouble::new(format!("{shown}: owned by uid {uid}; make it root's (chown root)")));
+        return Err(KeysError::new(format!("{shown}: owned by uid {uid}; make root the owner (chown root)")));
     }
     if meta.mode() & 0o022 != 0 {
         let shown = whole.display();
-        return Err(Trouble::new(format!("{shown}: writable by others; take that away (chmod go-w)")));
+        return Err(KeysError::new(format!(
+            "{shown}: writable by others; remove that permission (chmod go-w)"
+        )));
     }
     Ok(())
 }
@@ -61,28 +66,28 @@ pub(crate) fn check_trusted(file: &Path) -> Result<(), Trouble> {
 /// The site's configuration with its `conf.d`, in either dialect, as nunbird-auth reads it.
 ///
 /// # Errors
-/// When it cannot be read, and every finding in it.
-pub(crate) fn policy(file: &Path) -> Result<Policy, Trouble> {
+/// If it cannot be read, and every finding in it.
+pub(crate) fn policy(file: &Path) -> Result<Policy, KeysError> {
     let mut sources = vec![source(file)?];
     for path in more(file)? {
         sources.push(source(&path)?);
     }
     Policy::read(&sources).map(|reading| reading.policy).map_err(|findings| {
-        Trouble::new(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        KeysError::new(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })
 }
 
-fn source(file: &Path) -> Result<SourceFile, Trouble> {
-    let failed = |e: &dyn std::fmt::Display| Trouble::new(format!("{}: {e}", file.display()));
+fn source(file: &Path) -> Result<SourceFile, KeysError> {
+    let failed = |e: &dyn std::fmt::Display| KeysError::new(format!("{}: {e}", file.display()));
     let bytes = read(file, MAX_CONFIGURATION).map_err(|e| failed(&e))?;
     let text = String::from_utf8(bytes).map_err(|e| failed(&e))?;
     Ok(SourceFile { path: file.to_path_buf(), text })
 }
 
 /// The files of `conf.d`, in the order of their names.
-fn more(file: &Path) -> Result<Vec<PathBuf>, Trouble> {
+fn more(file: &Path) -> Result<Vec<PathBuf>, KeysError> {
     let Some(directory) = conf_d(file) else { return Ok(Vec::new()) };
-    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", directory.display()));
+    let failed = |e: io::Error| KeysError::new(format!("{}: {e}", directory.display()));
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! Which keys of a key set are fit to verify id tokens (RFC 7517, RFC 7518 §6).
+//! Which keys of a key set can verify id tokens (RFC 7517, RFC 7518 §6).
 
 use crate::server::algorithm_name;
 use base64::Engine as _;
@@ -20,16 +20,16 @@ const RSA_EXPONENTS: std::ops::RangeInclusive<u64> = 3..=4_294_967_297;
 pub struct Key {
     /// Its name: not empty, at most 256 bytes, printable.
     pub kid: String,
-    /// Its numbers, and with them its algorithm.
+    /// Its numbers, which determine its algorithm.
     pub material: KeyMaterial,
 }
 
-/// What a key set holds.
+/// The contents of a key set.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Judged {
-    /// At least one, at most [`MAX_KEYS`], each of another name.
+pub struct UsableKeys {
+    /// At least one, at most [`MAX_KEYS`], each with a name of its own.
     pub keys: Vec<Key>,
-    /// Keys that are of no use here, and why.
+    /// Keys that cannot be used here, and why.
     pub skipped: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ struct KeySet {
     keys: Vec<Jwk>,
 }
 
-/// Members of a JWK. serde refuses one that stands twice.
+/// Members of a JWK. serde refuses duplicates.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -51,7 +51,7 @@ struct Jwk {
     crv: Option<String>,
     x: Option<String>,
     y: Option<String>,
-    // Private or symmetric parts: a server that shows one has lost its key.
+    // Private or symmetric parts: a server that publishes one has leaked its key.
     d: Option<IgnoredAny>,
     p: Option<IgnoredAny>,
     q: Option<IgnoredAny>,
@@ -63,19 +63,20 @@ struct Jwk {
 }
 
 impl Jwk {
-    fn shows_a_secret(&self) -> bool {
+    fn contains_a_secret(&self) -> bool {
         let parts = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k];
         parts.into_iter().any(Option::is_some)
     }
 }
 
-/// Judges a key set; keys for other algorithms than those `accepted` are skipped.
+/// Checks a key set; keys for other algorithms than those `accepted` are skipped.
 ///
 /// # Errors
-/// For a set that is not one, is empty of usable keys, is too large, shows a secret or names a key twice. Nothing of it
-/// is used then.
-pub fn judge(text: &[u8], accepted: &[Algorithm]) -> Result<Judged, String> {
-    // serde_json lets any bytes pass in members that it skips; JSON is UTF-8 throughout (RFC 8259, 8.1).
+/// For a set that is malformed, has no usable keys, is too large, contains a secret or names a key
+/// twice. Nothing of it is used then.
+pub fn parse_key_set(text: &[u8], accepted: &[Algorithm]) -> Result<UsableKeys, String> {
+    // serde_json accepts any bytes in members that it skips; JSON is UTF-8 throughout (RFC 8259,
+    // 8.1).
     let text = std::str::from_utf8(text).map_err(|e| format!("not a JWKS: {e}"))?;
     let set: KeySet =
         serde_json::from_str(text).map_err(|e| format!("not a JWKS: {}", Untrusted(&e.to_string())))?;
@@ -85,12 +86,12 @@ pub fn judge(text: &[u8], accepted: &[Algorithm]) -> Result<Judged, String> {
             set.keys.len()
         ));
     }
-    if set.keys.iter().any(Jwk::shows_a_secret) {
-        return Err(
-            "shows the private part of a key: anybody can sign; tell whoever runs that server".to_owned()
-        );
+    if set.keys.iter().any(Jwk::contains_a_secret) {
+        return Err("contains the private part of a key: anybody can sign tokens; inform the \
+             administrators of that server"
+            .to_owned());
     }
-    let mut judged = Judged { keys: Vec::new(), skipped: Vec::new() };
+    let mut judged = UsableKeys { keys: Vec::new(), skipped: Vec::new() };
     let mut names = BTreeSet::new();
     for jwk in set.keys {
         let name = jwk.kid.clone().unwrap_or_default();
@@ -113,7 +114,7 @@ pub fn judge(text: &[u8], accepted: &[Algorithm]) -> Result<Judged, String> {
 fn key(jwk: Jwk, accepted: &[Algorithm]) -> Result<Key, String> {
     let kid = jwk.kid.filter(|kid| !kid.is_empty()).ok_or("it has no `kid`")?;
     if kid.len() > 256 || kid.chars().any(Untrusted::is_deceptive) {
-        return Err("its `kid` is no plain text".to_owned());
+        return Err("its `kid` is not plain text".to_owned());
     }
     if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
         return Err("it is not for signatures".to_owned());
@@ -128,7 +129,7 @@ fn key(jwk: Jwk, accepted: &[Algorithm]) -> Result<Key, String> {
             let (x, y) = point(jwk.x, jwk.y, 48)?;
             KeyMaterial::Es384 { x, y }
         }
-        (kty, _) => return Err(format!("its kind is {}", Untrusted(kty))),
+        (kty, _) => return Err(format!("its key type is {}", Untrusted(kty))),
     };
     let name = algorithm_name(algorithm(&material));
     match jwk.alg {
@@ -170,7 +171,7 @@ fn rsa(n: Option<&str>, e: Option<&str>) -> Result<KeyMaterial, String> {
     }
     let value = exponent.iter().try_fold(0_u64, |sum, byte| Some(sum.checked_mul(256)? + u64::from(*byte)));
     if !value.is_some_and(|value| value % 2 == 1 && RSA_EXPONENTS.contains(&value)) {
-        return Err("its exponent is none that RSA keys have".to_owned());
+        return Err("its exponent is not one that RSA keys use".to_owned());
     }
     // Without leading zeros, which some servers write and verifiers refuse.
     Ok(KeyMaterial::Rs256 { n: URL_SAFE_NO_PAD.encode(modulus), e: URL_SAFE_NO_PAD.encode(exponent) })

@@ -1,4 +1,4 @@
-use super::{bits, judge};
+use super::{bits, parse_key_set};
 use crate::server::ALL_ALGORITHMS;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,8 +22,8 @@ fn with(name: &str, value: Value) -> Value {
     key
 }
 
-fn set(keys: &[Value]) -> Result<super::Judged, String> {
-    judge(json!({ "keys": keys }).to_string().as_bytes(), &ALL_ALGORITHMS)
+fn set(keys: &[Value]) -> Result<super::UsableKeys, String> {
+    parse_key_set(json!({ "keys": keys }).to_string().as_bytes(), &ALL_ALGORITHMS)
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn keys_that_are_weak_or_for_something_else_are_skipped_and_told() {
         ("alg", json!("RS512"), "algorithm"),
         ("alg", json!("none"), "algorithm"),
         ("alg", json!("HS256"), "algorithm"),
-        ("kty", json!("oct"), "kind"),
+        ("kty", json!("oct"), "key type"),
         ("kid", json!(""), "kid"),
-        ("kid", json!("a\u{1b}[m"), "plain"),
+        ("kid", json!("a\u{1b}[m"), "not plain text"),
     ] {
         let good = with("kid", json!("good"));
         let judged = set(&[with(name, value.clone()), good]).unwrap();
@@ -77,7 +77,7 @@ fn a_set_that_shows_a_secret_or_names_a_key_twice_or_is_too_large_is_refused_who
     assert!(set(&[]).unwrap_err().contains("empty"));
     for text in ["", "[]", "{}", "{\"keys\":{}}", "{\"keys\":[{\"kty\":\"RSA\",\"kty\":\"RSA\"}]}", "<html>"]
     {
-        assert!(judge(text.as_bytes(), &ALL_ALGORITHMS).is_err(), "{text}");
+        assert!(parse_key_set(text.as_bytes(), &ALL_ALGORITHMS).is_err(), "{text}");
     }
 }
 
@@ -107,9 +107,9 @@ fn numbers_are_kept_without_leading_zeros() {
 #[test]
 fn a_key_for_an_algorithm_that_is_not_asked_for_is_skipped_and_told() {
     let text = json!({ "keys": [rsa()] }).to_string();
-    let none = judge(text.as_bytes(), &[Algorithm::Es256]).unwrap_err();
+    let none = parse_key_set(text.as_bytes(), &[Algorithm::Es256]).unwrap_err();
     assert!(none.contains("RS256, which `algorithms` does not list"), "{none}");
-    assert_eq!(judge(text.as_bytes(), &[Algorithm::Rs256]).unwrap().keys.len(), 1);
+    assert_eq!(parse_key_set(text.as_bytes(), &[Algorithm::Rs256]).unwrap().keys.len(), 1);
 }
 
 #[test]
@@ -119,7 +119,9 @@ fn points_of_the_two_curves_are_used_and_others_skipped() {
         json!({"kty": "EC", "kid": crv, "crv": crv, "x": part, "y": part})
     };
     assert_eq!(set(&[ec("P-256", 32), ec("P-384", 48)]).unwrap().keys.len(), 2);
-    for (crv, length, why) in [("P-256", 31, "31 bytes"), ("P-521", 66, "kind"), ("secp256k1", 32, "kind")] {
+    for (crv, length, why) in
+        [("P-256", 31, "31 bytes"), ("P-521", 66, "key type"), ("secp256k1", 32, "key type")]
+    {
         let told = set(&[ec(crv, length)]).unwrap_err();
         assert!(told.contains(why), "{told}");
     }

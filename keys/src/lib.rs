@@ -1,14 +1,15 @@
 //! Fetches the signing keys of the configured GitLab servers.
 //!
-//! Runs as the system user `nunbird` from a timer, and for a moment when `nunbird-auth` meets a token that no
-//! known key signed; as the user itself for `downscope = "none"`. The only program of Nunbird that speaks to the
-//! network. It takes nothing from the environment, writes nowhere but into a keys directory of its own user, and
-//! what it writes is judged again by whoever reads it.
+//! Runs as the system user `nunbird` from a timer, and on demand when `nunbird-auth` receives a
+//! token that no known key signed; as the user itself for `downscope = "none"`. The only program of
+//! Nunbird that uses the network. It takes nothing from the environment, writes only into a keys
+//! directory that its own user owns, and every program that reads the result checks it again.
 
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod commands;
+mod error;
 mod fetch;
 mod files;
 mod jwks;
@@ -16,17 +17,16 @@ mod list;
 mod server;
 mod store;
 mod terminal;
-mod trouble;
 
 pub use arguments::Cli;
 pub use commands::run;
 // For fuzz/.
-pub use jwks::{Judged, Key, judge};
-pub use trouble::Trouble;
+pub use error::KeysError;
+pub use jwks::{Key, UsableKeys, parse_key_set};
 
 #[cfg(test)]
 mod tests {
-    /// `.cargo/config.toml`: with it a question to a server takes 5 ms, without it 40 (`make bench`).
+    /// `.cargo/config.toml`: with it a query of a server takes 5 ms, without it 40 (`make bench`).
     #[test]
     fn the_crypto_library_is_built_without_its_slow_seed() {
         assert_eq!(option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY"), Some("1"));

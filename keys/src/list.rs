@@ -1,10 +1,10 @@
 //! The known keys as a table.
 
+use crate::error::KeysError;
 use crate::files::{self, MAX_FILE};
 use crate::jwks::{algorithm, bits};
 use crate::server::algorithm_name;
 use crate::terminal;
-use crate::trouble::Trouble;
 use nunbird_handover::Untrusted;
 use nunbird_token::{KeysFile, StoredKey};
 use std::io;
@@ -14,9 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Prints the keys of all servers.
 ///
 /// # Errors
-/// When the directory or one of its files cannot be read; the others' keys are printed first.
-pub(crate) fn print(keys_dir: &Path) -> Result<(), Trouble> {
-    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", keys_dir.display()));
+/// If the directory or one of its files cannot be read; the keys of the others are printed first.
+pub(crate) fn print(keys_dir: &Path) -> Result<(), KeysError> {
+    let failed = |e: io::Error| KeysError::new(format!("{}: {e}", keys_dir.display()));
     let mut paths: Vec<PathBuf> = std::fs::read_dir(keys_dir)
         .map_err(failed)?
         .map(|entry| entry.map(|e| e.path()))
@@ -37,8 +37,8 @@ pub(crate) fn print(keys_dir: &Path) -> Result<(), Trouble> {
             Err(why) => troubles.push(format!("{}: {why}", path.display())),
         }
     }
-    terminal::say(&table);
-    if troubles.is_empty() { Ok(()) } else { Err(Trouble::new(troubles.join("\nerror: "))) }
+    terminal::print(&table);
+    if troubles.is_empty() { Ok(()) } else { Err(KeysError::new(troubles.join("\nerror: "))) }
 }
 
 fn read(path: &Path) -> Result<KeysFile, String> {
@@ -78,10 +78,10 @@ mod tests {
 
     #[test]
     fn an_age_is_told_in_the_unit_that_fits() {
-        for (seconds, told) in
+        for (seconds, text) in
             [(0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"), (7200, "2 h ago"), (172_800, "2 d ago")]
         {
-            assert_eq!(age(1_000_000 - seconds, 1_000_000), told);
+            assert_eq!(age(1_000_000 - seconds, 1_000_000), text);
         }
         assert_eq!(age(1_000_001, 1_000_000), "0 s ago");
     }

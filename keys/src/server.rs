@@ -1,26 +1,27 @@
 //! One GitLab server, as a configuration or the command line describes it.
 
-use crate::trouble::Trouble;
+use crate::error::KeysError;
 use nunbird_policy::{Algorithm, GitLabServer};
 use std::path::PathBuf;
 
-/// For callers without a configuration: what a configuration that says nothing has as well.
+/// For callers without a configuration: the default of a configuration as well.
 pub(crate) use nunbird_policy::DEFAULT_KEYS_MAX_AGE;
-/// For callers without a configuration. Whoever verifies chooses among the keys by its own configuration.
+/// For callers without a configuration. The verifier selects among the keys by its own
+/// configuration.
 pub(crate) const ALL_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384];
 
 /// A server to fetch from, or to pin keys of.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// Names the files: lower-case letters, digits, `-`.
+    /// Used in file names: lower-case letters, digits, `-`.
     pub(crate) name: String,
-    /// Passed [`nunbird_policy::check_url`]; empty where keys are pinned without a configuration.
+    /// Passed [`nunbird_policy::check_url`]; empty if keys are pinned without a configuration.
     pub(crate) url: String,
     /// The exact `issuer` of its discovery document.
     pub(crate) issuer: String,
-    /// Authorities for its certificate, instead of the system's.
+    /// Certificate authorities for its certificate, in place of the system's.
     pub(crate) ca_file: Option<PathBuf>,
-    /// Seconds for which a key stays that the server no longer shows.
+    /// Seconds for which a key is kept that the server no longer publishes.
     pub(crate) keys_max_age: u64,
     /// Keys for other algorithms are skipped.
     pub(crate) algorithms: Vec<Algorithm>,
@@ -39,16 +40,17 @@ impl From<&GitLabServer> for Server {
     }
 }
 
-/// Whether a name from the command line can become a file's: the configuration has the same rule.
+/// Checks that a name from the command line can be a file name: the configuration has the same
+/// rule.
 ///
 /// # Errors
-/// [`Trouble::Usage`].
-pub(crate) fn check_name(flag: &str, name: &str) -> Result<(), Trouble> {
+/// [`KeysError::Usage`].
+pub(crate) fn check_name(flag: &str, name: &str) -> Result<(), KeysError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if !name.is_empty() && name.len() <= 64 && name.bytes().all(plain) && !name.starts_with('-') {
         return Ok(());
     }
-    Err(Trouble::Usage(format!("{flag} {name}: use 1 to 64 lower-case letters, digits and `-`")))
+    Err(KeysError::Usage(format!("{flag} {name}: use 1 to 64 lower-case letters, digits and `-`")))
 }
 
 /// The name that tokens' headers and the configuration use.

@@ -1,13 +1,14 @@
-//! The keys files: old keys and new ones brought together, replaced in one step.
+//! The keys files: old and new keys are merged, and the file is replaced atomically.
 //!
-//! Only the owner of the keys directory writes there. root would leave files behind that the owner cannot replace,
-//! and would follow links that the owner, or who took it over, has laid.
+//! Only the owner of the keys directory writes there. root would leave files that the owner cannot
+//! replace, and would follow links that the owner, or an attacker with the owner's rights, has
+//! created.
 
+use crate::error::KeysError;
 use crate::files::{self, MAX_FILE};
 use crate::jwks::Key;
 use crate::server::Server;
-use crate::terminal::note;
-use crate::trouble::Trouble;
+use crate::terminal::print_error;
 use nix::unistd::{Uid, User, geteuid};
 use nunbird_policy::shell_word;
 use nunbird_token::{KEYS_VERSION, KeysFile, MAX_KEYS, StoredKey};
@@ -17,17 +18,18 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A job's bad token must not make the server answer more often than this. Shorter than gitlab-runner's three tries of `config` together,
-/// which come three seconds apart: a job whose key is new fails for as long as nobody may ask.
+/// The shortest interval between requests to a server, so that jobs with bad tokens cannot make it
+/// answer more often. Shorter than gitlab-runner's three attempts of `config` together, which are
+/// three seconds apart: a job with a new key fails while no request is allowed.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
-/// The lock is held for the time of writing a small file; who holds it longer was stopped.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+/// The lock is held while a small file is written; a process that holds it longer has been stopped.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Notes that the server is about to be asked.
+/// Records that the server is about to be queried.
 ///
 /// # Errors
-/// With `limited`: [`Trouble::TryLater`] when it was asked less than five seconds ago.
-pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<(), Trouble> {
+/// With `limited`: [`KeysError::TryLater`] if it was queried less than five seconds ago.
+pub(crate) fn record_attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<(), KeysError> {
     let path = keys_dir.join(format!("{server}.attempt"));
     let _lock = lock(keys_dir)?;
     if limited && let Ok(last) = path.metadata().and_then(|meta| meta.modified()) {
@@ -35,29 +37,36 @@ pub(crate) fn attempt(keys_dir: &Path, server: &str, limited: bool) -> Result<()
         let ago = SystemTime::now().duration_since(last).unwrap_or(BETWEEN_ATTEMPTS);
         if ago < BETWEEN_ATTEMPTS {
             let left = (BETWEEN_ATTEMPTS - ago).as_secs() + 1;
-            return Err(Trouble::TryLater(format!("{server} was asked a moment ago; try again in {left} s")));
+            return Err(KeysError::TryLater(format!(
+                "{server} was queried a moment ago; try again in {left} s"
+            )));
         }
     }
     touch(&path, SystemTime::now())
 }
 
-fn touch(path: &Path, time: SystemTime) -> Result<(), Trouble> {
-    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", path.display()));
+fn touch(path: &Path, time: SystemTime) -> Result<(), KeysError> {
+    let failed = |e: io::Error| KeysError::new(format!("{}: {e}", path.display()));
     let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path);
-    // The time of a file of length 0 does not change by truncating it.
+    // Truncating a file of length 0 does not change its mtime.
     options.map_err(failed)?.set_modified(time).map_err(failed)
 }
 
-/// Adds keys to a server's file. Keys that the server no longer shows stay until they are too old: GitLab changes
-/// its key without overlap, and tokens that it signed before are still around.
+/// Adds keys to a server's file. Keys that the server no longer publishes stay until they expire:
+/// GitLab changes its key without overlap, and tokens that the old key signed are still in use.
 ///
 /// # Errors
-/// When the old file cannot be read or replaced; it is then as it was.
-pub(crate) fn merge(keys_dir: &Path, server: &Server, fresh: Vec<Key>, pinned: bool) -> Result<(), Trouble> {
+/// If the old file cannot be read or replaced; it is unchanged then.
+pub(crate) fn merge(
+    keys_dir: &Path,
+    server: &Server,
+    fresh: Vec<Key>,
+    pinned: bool,
+) -> Result<(), KeysError> {
     let _lock = lock(keys_dir)?;
     let path = keys_dir.join(format!("{}.json", server.name));
     let failed = |e: &dyn std::fmt::Display| {
-        Trouble::new(format!("{}: {e}; the keys are as they were", path.display()))
+        KeysError::new(format!("{}: {e}; the keys are unchanged", path.display()))
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let old = read(&path, server).map_err(|e| failed(&e))?;
@@ -66,13 +75,14 @@ pub(crate) fn merge(keys_dir: &Path, server: &Server, fresh: Vec<Key>, pinned: b
         server: server.name.clone(),
         issuer: server.issuer.clone(),
         fetched_at: now,
-        keys: united(old, fresh, pinned, now, server.keys_max_age).map_err(|e| failed(&e))?,
+        keys: merged(old, fresh, pinned, now, server.keys_max_age).map_err(|e| failed(&e))?,
     };
-    let text = serde_json::to_vec_pretty(&file).map_err(Trouble::new)?;
+    let text = serde_json::to_vec_pretty(&file).map_err(KeysError::new)?;
     replace(&path, &text).map_err(|e| failed(&e))
 }
 
-/// The keys of a file that is there and whole; a broken one, or one of another server, is told and then replaced.
+/// The keys of an intact file; a damaged one, or one of another issuer, is reported and then
+/// replaced.
 fn read(path: &Path, server: &Server) -> io::Result<Vec<StoredKey>> {
     let bytes = match files::read(path, MAX_FILE) {
         Ok(bytes) => bytes,
@@ -86,12 +96,13 @@ fn read(path: &Path, server: &Server) -> io::Result<Vec<StoredKey>> {
         Ok(file) => return Ok(file.keys),
         Err(e) => format!("not a keys file: {e}"),
     };
-    note(&format!("{}: {why}; its keys are dropped and it is written anew", path.display()));
+    print_error(&format!("{}: {why}; its keys are dropped and it is written anew", path.display()));
     Ok(Vec::new())
 }
 
-/// What the file holds then: all that the server shows now, all that is pinned, and of the rest the youngest.
-fn united(
+/// The new contents of the file: all that the server publishes now, all pinned keys, and the
+/// youngest of the others.
+fn merged(
     old: Vec<StoredKey>,
     fresh: Vec<Key>,
     pinned: bool,
@@ -108,13 +119,13 @@ fn united(
     let (kept, mut aging): (Vec<StoredKey>, Vec<StoredKey>) = old
         .into_iter()
         .filter(|o| !all.iter().any(|new| new.kid == o.kid && new.material == o.material))
-        // A clock that was ahead once must not keep a key for ever.
+        // A clock that was ahead once must not keep a key forever.
         .map(|o| StoredKey { last_seen: o.last_seen.min(now), ..o })
         .partition(|o| o.pinned);
     all.extend(kept);
     if all.len() > MAX_KEYS {
         return Err(format!(
-            "{} keys together with the pinned ones, and at most {MAX_KEYS} fit; remove the file to begin anew",
+            "{} keys together with the pinned ones, but at most {MAX_KEYS} fit; remove the file to start again",
             all.len()
         ));
     }
@@ -125,12 +136,12 @@ fn united(
     Ok(all)
 }
 
-/// Writes beside the file and renames: a reader sees the old content or the new.
+/// Writes to another name and renames: a reader sees the old content or the new.
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let temporary = PathBuf::from(format!("{}.new", path.display()));
     let written = write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
-        // What a full disk left of it.
+        // Left by a full disk.
         let _absent = std::fs::remove_file(&temporary);
     }
     written?;
@@ -138,36 +149,37 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    // One that a killed process left; the lock is held.
+    // Left by a killed process; we hold the lock.
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-    // Whatever the umask: nunbird-auth may run as anybody when it reads this.
+    // Whatever the umask: nunbird-auth may read this under any account.
     file.set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(text)?;
     file.write_all(b"\n")?;
     file.sync_all()
 }
 
-/// Waits until no other process is writing. The lock's file is for the owner alone: whoever can open it could hold it.
-fn lock(keys_dir: &Path) -> Result<File, Trouble> {
+/// Waits until no other process writes. Only the owner may open the lock's file: any process that
+/// can open it could hold it.
+fn lock(keys_dir: &Path) -> Result<File, KeysError> {
     check_owner(keys_dir)?;
     let path = keys_dir.join(".lock");
-    let failed = |e: io::Error| Trouble::new(format!("{}: {e}", path.display()));
+    let failed = |e: io::Error| KeysError::new(format!("{}: {e}", path.display()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(&path).map_err(failed)?;
-    let deadline = Instant::now() + LOCK_PATIENCE;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(e)) => return Err(failed(e)),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                 let shown = path.display();
-                return Err(Trouble::new(format!(
-                    "{shown}: held by another nunbird-keys that does not go on"
+                return Err(KeysError::new(format!(
+                    "{shown}: locked by another nunbird-keys that does not finish"
                 )));
             }
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
@@ -175,8 +187,8 @@ fn lock(keys_dir: &Path) -> Result<File, Trouble> {
     }
 }
 
-/// This very call for another account.
-fn again_as(owner: Uid, name: &str) -> String {
+/// This command line for another account.
+fn command_as(owner: Uid, name: &str) -> String {
     let program = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
     let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let words: Vec<String> = program.into_iter().chain(arguments).map(|word| shell_word(&word)).collect();
@@ -187,22 +199,22 @@ fn again_as(owner: Uid, name: &str) -> String {
     format!("{user} -- {}", words.join(" "))
 }
 
-fn check_owner(keys_dir: &Path) -> Result<(), Trouble> {
+fn check_owner(keys_dir: &Path) -> Result<(), KeysError> {
     let shown = keys_dir.display();
     let meta = std::fs::metadata(keys_dir).map_err(|e| {
-        Trouble::new(format!("{shown}: {e}; make it and give it to the user that runs nunbird-keys"))
+        KeysError::new(format!("{shown}: {e}; create it and make the user that runs nunbird-keys its owner"))
     })?;
     let owner = Uid::from_raw(meta.uid());
     if owner != geteuid() {
         let known = User::from_uid(owner).ok().flatten().map(|user| user.name);
         let name = known.unwrap_or_else(|| format!("uid {owner}"));
-        return Err(Trouble::new(format!(
+        return Err(KeysError::new(format!(
             "{shown}: belongs to {name}, and only its owner writes keys; run `{}`",
-            again_as(owner, &name)
+            command_as(owner, &name)
         )));
     }
     if meta.mode() & 0o022 != 0 {
-        return Err(Trouble::new(format!("{shown}: others could write keys into it; chmod go-w")));
+        return Err(KeysError::new(format!("{shown}: others could write keys into it; chmod go-w")));
     }
     Ok(())
 }

@@ -1,19 +1,19 @@
-//! What is printed: control characters escaped, and a reader that has gone away is no failure.
+//! Output to terminals: control characters are escaped, and a closed reader is not a failure.
 //!
-//! Servers' words reach these functions, and what they print reaches terminals and the journal. `println!` is not
-//! used because it panics when nobody reads any more.
+//! Text from servers reaches these functions, and their output reaches terminals and the journal.
+//! `println!` is not used because it panics when the reader has closed.
 
 use nunbird_handover::Untrusted;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 /// Prints one or more lines to standard output.
-pub(crate) fn say(text: &str) {
+pub(crate) fn print(text: &str) {
     let _nobody_reads = std::io::stdout().write_all(plain(text, "").as_bytes());
 }
 
-/// Prints one or more lines to standard error, each behind the program's name.
-pub(crate) fn note(text: &str) {
+/// Prints one or more lines to standard error, each prefixed by the program's name.
+pub(crate) fn print_error(text: &str) {
     let _nobody_reads = std::io::stderr().write_all(plain(text, "nunbird-keys: ").as_bytes());
 }
 

@@ -1,4 +1,5 @@
-//! The launcher with short waits: tests of cancelling run it instead of waiting half a minute each.
+//! The launcher with short timeouts: tests of cancelling run it to avoid waiting half a minute
+//! each.
 
 #![forbid(unsafe_code)]
 
@@ -6,11 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 fn main() -> ExitCode {
-    let patience = nunbird::Patience {
+    let timeouts = nunbird::Timeouts {
         grace: Duration::from_millis(1500),
         repeat: Duration::from_millis(300),
         abandon: Duration::from_secs(2),
-        ..nunbird::Patience::default()
+        ..nunbird::Timeouts::default()
     };
-    nunbird::main(std::env::args_os().skip(1), patience)
+    nunbird::main(std::env::args_os().skip(1), timeouts)
 }

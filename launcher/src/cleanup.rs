@@ -1,40 +1,41 @@
-//! The cleanup stage: file variables and git credentials of the job go, however it ended.
+//! The cleanup stage: removes file variables and git credentials of the job, however it ended.
 //!
-//! gitlab-runner removes them itself only when a job ends in order ([`credentials`]); a cancelled
-//! or timed-out job leaves keys and tokens behind. The stage may run several times for one job, beside itself and
-//! beside a stage that has not ended yet, and when nothing was ever made. It never follows a symbolic link.
-//! What it prints goes to gitlab-runner's own log. Build directories are kept and removed by `upkeep`.
+//! gitlab-runner removes them itself only when a job ends normally ([`credentials`]); a cancelled
+//! or timed-out job leaves keys and tokens behind. The stage may run several times for one job,
+//! beside another cleanup and beside a stage that has not ended yet, and when no directory was ever
+//! created. It never follows a symbolic link. gitlab-runner writes its output to its own log.
+//! `build_directories` keeps or removes build directories.
 
-use crate::fled::Mark;
-use crate::{credentials, upkeep};
+use crate::escaped::Mark;
+use crate::{build_directories, credentials};
 use nunbird_handover::{Handover, Task};
 use nunbird_stage::directory::Directory;
-use nunbird_stage::{Patience, Trouble, Verdict, tell};
+use nunbird_stage::{StageError, StageResult, Timeouts, log_to_runner};
 
-/// Removes credentials, then what the site's rules say of build directories.
-pub(crate) fn cleanup(handover: &Handover) -> Result<Verdict, Trouble> {
+/// Removes credentials, then the build directories that the site's rules select.
+pub(crate) fn cleanup(handover: &Handover) -> Result<StageResult, StageError> {
     let workspace = &handover.workspace;
     let Some(root) = Directory::data_dir(&workspace.builds_root, handover.account.uid)? else {
-        return Ok(Verdict::Success);
+        return Ok(StageResult::Success);
     };
     if handover.task == Task::Tidy {
-        upkeep::tidy(&root, handover);
-        return Ok(Verdict::Success);
+        build_directories::tidy(&root, handover);
+        return Ok(StageResult::Success);
     }
     credentials::remove_all(&root, workspace)?;
-    upkeep::release(&root, handover);
-    Ok(Verdict::Success)
+    build_directories::release(&root, handover);
+    Ok(StageResult::Success)
 }
 
-/// Ends what the job left running on this host and carries this mark.
-pub(crate) fn end_processes(mark: &Mark, patience: Patience) {
-    let (found, left) = mark.end(patience);
+/// Ends the processes that the job left on this host and that carry this mark.
+pub(crate) fn end_processes(mark: &Mark, timeouts: Timeouts) {
+    let (found, left) = mark.end(timeouts);
     match (found, left) {
         (0, _) => {}
-        (_, 0) => tell(&format!("ended {found} processes that the job left")),
-        _ => tell(&format!(
-            "{left} processes that the job left do not end, not even by KILL; they may wait for a file system that does not \
-             answer"
+        (_, 0) => log_to_runner(&format!("ended {found} processes that the job left behind")),
+        _ => log_to_runner(&format!(
+            "{left} processes that the job left behind do not end, not even by KILL; they may be \
+             waiting for a file system that does not respond"
         )),
     }
 }

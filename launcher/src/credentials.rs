@@ -1,38 +1,44 @@
-//! What gitlab-runner keeps of a job's secrets in the directory for builds: file variables, the job token, git credentials.
+//! The secrets of a job that gitlab-runner keeps in the builds directory: file variables, the job
+//! token, git credentials.
 //!
-//! They lie in a directory beside the work tree, named like it with `.tmp`. The work tree is `<project>`, or `<project>-empty` with
-//! `GIT_STRATEGY: empty`, or wherever `GIT_CLONE_PATH` says. The runner removes them when a job ends in order; after a cancel or a timeout they
-//! stay. So all of the slot is searched: each directory that is no work tree, for each `*.tmp` that has a file by which the runner's can be told.
+//! They are in a directory beside the work tree, with the same name and `.tmp` appended. The work
+//! tree is `<project>`, or `<project>-empty` with `GIT_STRATEGY: empty`, or wherever
+//! `GIT_CLONE_PATH` points. The runner removes them when a job ends normally; after a cancel or a
+//! timeout they stay. So the whole slot is searched: each directory that is not a work tree, for
+//! each `*.tmp` that contains a file by which the runner's own can be recognized.
 
 use nix::sys::stat::SFlag;
 use nunbird_handover::Workspace;
 use nunbird_stage::directory::{Directory, is};
+use nunbird_stage::error::shown;
 use nunbird_stage::trees::{descend, names, remove};
-use nunbird_stage::trouble::shown;
-use nunbird_stage::{Trouble, tell};
+use nunbird_stage::{StageError, log_to_runner};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 const SUFFIX: &str = ".tmp";
-/// What gitlab-runner writes into such a directory before anything of the job's (shells/abstract.go, shells/bash.go).
+/// What gitlab-runner writes into such a directory before anything of the job (shells/abstract.go,
+/// shells/bash.go).
 const MARKS: [&str; 4] = ["gitlab_runner_env", ".gitlab-runner.ext.conf", "git-template", "masking.db"];
 /// GitLab nests groups 20 deep; `GIT_CLONE_PATH` may add some.
 const DEEPEST: usize = 32;
-/// A directory for builds holds a few groups and projects. More directories than this are a job's own files.
+/// A builds directory holds a few groups and projects. More directories than this are a job's own
+/// files.
 const MOST_DIRECTORIES: usize = 10_000;
 
-/// Removes them all from the directory for builds.
-pub(crate) fn remove_all(root: &Directory, workspace: &Workspace) -> Result<(), Trouble> {
+/// Removes all of them from the builds directory.
+pub(crate) fn remove_all(root: &Directory, workspace: &Workspace) -> Result<(), StageError> {
     remove_within(root, workspace, MOST_DIRECTORIES)
 }
 
-/// The same by a search of at most so many directories.
-fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result<(), Trouble> {
+/// The same, limited to this number of directories.
+fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result<(), StageError> {
     let Workspace { builds_root, builds_dir, project_dir, .. } = workspace;
     let Some(builds) = descend(root, builds_root, builds_dir)? else { return Ok(()) };
-    // The project's own go first and whatever they are: the runner may not have come far. A link or another account's directory on the way
-    // to them is an error; elsewhere it is passed over.
+    // The project's own directories are removed first, whatever they contain: the runner may have
+    // been interrupted early. A link or another account's directory on the way to them is an error;
+    // elsewhere it is skipped.
     let project = project_dir.file_name().zip(project_dir.parent());
     if let Some((name, parent)) = project
         && let Some(parent) = descend(root, builds_root, parent)?
@@ -47,7 +53,7 @@ fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result
     let mut search = Search { project_dir, left: most };
     search.directory(&builds, 0)?;
     if search.left == 0 {
-        tell(&format!(
+        log_to_runner(&format!(
             "{} has {most} directories or more outside of work trees: not all of them were searched for credentials",
             shown(builds_dir)
         ));
@@ -55,22 +61,22 @@ fn remove_within(root: &Directory, workspace: &Workspace, most: usize) -> Result
     Ok(())
 }
 
-/// Removes it and says so.
-fn removed(directory: &Directory, name: &OsStr) -> Result<(), Trouble> {
+/// Removes it and reports it.
+fn removed(directory: &Directory, name: &OsStr) -> Result<(), StageError> {
     if remove(directory, name, 0, None)? {
-        tell(&format!("removed {}", shown(&directory.path().join(name))));
+        log_to_runner(&format!("removed {}", shown(&directory.path().join(name))));
     }
     Ok(())
 }
 
 struct Search<'a> {
     project_dir: &'a Path,
-    /// How many directories are still looked at.
+    /// How many directories may still be searched.
     left: usize,
 }
 
 impl Search<'_> {
-    fn directory(&mut self, directory: &Directory, depth: usize) -> Result<(), Trouble> {
+    fn directory(&mut self, directory: &Directory, depth: usize) -> Result<(), StageError> {
         for name in names(directory)? {
             if directory.path().join(&name) == self.project_dir || self.left == 0 {
                 continue;
@@ -82,7 +88,8 @@ impl Search<'_> {
                 }
             } else if depth < DEEPEST && kind.is_ok_and(|stat| is(&stat, SFlag::S_IFDIR)) {
                 self.left -= 1;
-                // What belongs to another account, or is gone by now, holds nothing of this job's.
+                // What belongs to another account, or has been removed by now, contains nothing of
+                // this job.
                 let Ok(Some(child)) = directory.child(&name) else { continue };
                 if child.stat(OsStr::new(".git")).is_err() {
                     self.directory(&child, depth + 1)?;

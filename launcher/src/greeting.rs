@@ -1,12 +1,13 @@
-//! The first lines of every job log that are ours: who, as whom, where, and what to quote when asking.
+//! Our first lines in every job log: which user, which account, which host, and the id to quote to
+//! the administrators.
 //!
 //! Names come from GitLab and from users, so everything goes through [`Untrusted`].
 
 use nunbird_handover::{Handover, Unserved, Untrusted};
 use nunbird_sys::process::short_host_name;
 
-/// What the job asked for in .gitlab-ci.yml and does not get.
-fn unserved(asked: &Unserved) -> String {
+/// What the job asks for in .gitlab-ci.yml and Nunbird does not support.
+fn unsupported(asked: &Unserved) -> String {
     let mut text = String::new();
     let mut warn = |what: String| {
         text.push_str(&format!("warning: {what}\n"));
@@ -21,12 +22,16 @@ fn unserved(asked: &Unserved) -> String {
         warn(format!("`services:` ({}) are not started", Untrusted(services)));
     }
     if asked.steps {
-        warn("`run:` needs the program step-runner in the job's PATH, which Nunbird does not bring: use `script:`".to_owned());
+        warn(
+            "`run:` needs the program step-runner in the job's PATH, which Nunbird does not \
+              include: use `script:`"
+                .to_owned(),
+        );
     }
     text
 }
 
-/// The greeting, lines ending in a newline.
+/// The greeting; its lines end in a newline.
 pub(crate) fn greeting(handover: &Handover) -> String {
     let Handover { identity, account, workspace, .. } = handover;
     let mut text = format!(
@@ -45,7 +50,7 @@ pub(crate) fn greeting(handover: &Handover) -> String {
         decision = Untrusted(&handover.decision_id),
     );
     if let Some(asked) = &handover.site.unserved {
-        text.push_str(&unserved(asked));
+        text.push_str(&unsupported(asked));
     }
     for line in handover.site.message.iter().flat_map(|message| message.lines()) {
         text.push_str(&format!("{}\n", Untrusted(line)));

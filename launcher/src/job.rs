@@ -1,21 +1,22 @@
-//! The run stage: the stage's script by the configured shell, as the user, and what became of it.
+//! The run stage: runs the stage's script in the configured shell as the user, and reports the
+//! result.
 //!
-//! The shell's environment is built from nothing: the runner's script exports the job's variables itself. The
-//! script's failure is told to the runner with its exact number; success is believed only when the script has
-//! begun and nobody cancelled it.
+//! The shell's environment is built from scratch: the runner's script exports the job's variables
+//! itself. A failure of the script is reported to the runner with its exact exit code; success is
+//! reported only if the script has begun and the job was not cancelled.
 
-use crate::fled::Mark;
+use crate::escaped::Mark;
 use crate::relay::Stream;
 use crate::script::in_memory;
-use crate::supervise::{End, Supervisor};
+use crate::supervise::{JobEnd, Supervisor};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::Pid;
 use nunbird_handover::{Handover, Untrusted};
-use nunbird_stage::exit_code::tell_code;
+use nunbird_stage::error::shown;
+use nunbird_stage::exit_code::report_exit_code;
 use nunbird_stage::shell::{enter_directory, environment, shell_command};
 use nunbird_stage::signals::Signals;
-use nunbird_stage::trouble::shown;
-use nunbird_stage::{Loss, Patience, Trouble, Verdict, say};
+use nunbird_stage::{Loss, StageError, StageResult, Timeouts, print_message};
 use nunbird_sys::process::set_umask;
 use nunbird_sys::{job_command, rlimits};
 use std::ffi::OsStr;
@@ -31,10 +32,10 @@ pub(crate) fn run(
     stage: &str,
     script: Option<File>,
     exit_code: Option<File>,
-    patience: Patience,
-) -> Result<Verdict, Trouble> {
+    timeouts: Timeouts,
+) -> Result<StageResult, StageError> {
     let internal = |what: &'static str| {
-        move |e: io::Error| Trouble::new(what, e, "run the job again, or tell the administrators")
+        move |e: io::Error| StageError::new(what, e, "run the job again, or report it to the administrators")
     };
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     let script = script.ok_or_else(missing).map_err(internal("cannot read the script"))?;
@@ -48,10 +49,10 @@ pub(crate) fn run(
     enter_directory(handover);
     set_umask(handover.umask.unwrap_or(0o022));
     if let Some(bytes) = handover.site.stack {
-        rlimits::set_soft_stack(bytes).map_err(internal("cannot set the limit of the stack"))?;
+        rlimits::set_soft_stack(bytes).map_err(internal("cannot set the stack limit"))?;
     }
     let mut child = job_command::spawn(command(handover, stage), &[memory.as_fd(), tell_begun.as_fd()])
-        .map_err(|e| not_started(handover, &e))?;
+        .map_err(|e| start_error(handover, &e))?;
     drop((memory, tell_begun));
 
     let (out, err) = (io::stdout(), io::stderr());
@@ -59,22 +60,23 @@ pub(crate) fn run(
     let (out, err) = streams.map_err(internal("cannot read the job's output"))?;
     let pid = Pid::from_raw(child.id().cast_signed());
     let mark = Mark::of(&handover.decision_id);
-    let mut supervisor = Supervisor::new(pid, mark.clone(), signals, out, err, patience);
+    let mut supervisor = Supervisor::new(pid, mark.clone(), signals, out, err, timeouts);
     let end = supervisor.run()?;
-    tell_losses(supervisor.losses());
-    if end != End::OfItself {
-        let left = mark.kill(patience.abandon);
+    report_losses(supervisor.losses());
+    if end != JobEnd::OfItself {
+        let left = mark.kill(timeouts.abandon);
         if left > 0 {
-            say(&format!("{left} processes of the job do not end, not even by KILL"));
+            print_message(&format!("{left} processes of the job do not end, not even by KILL"));
         }
     }
-    if end == End::Abandoned {
-        say(
-            "the job's processes do not end, not even by KILL; they may wait for a file system that does not answer",
+    if end == JobEnd::Abandoned {
+        print_message(
+            "the job's processes do not end, not even by KILL; they may be waiting for a file \
+             system that does not respond",
         );
-        return Ok(Verdict::BuildFailure);
+        return Ok(StageResult::BuildFailure);
     }
-    let status = child.wait().map_err(internal("cannot tell how the job ended"))?;
+    let status = child.wait().map_err(internal("cannot determine how the job ended"))?;
     verdict(handover, status, end, has_begun(begun), exit_code)
 }
 
@@ -94,18 +96,18 @@ fn command(handover: &Handover, stage: &str) -> Command {
     command
 }
 
-fn not_started(handover: &Handover, error: &io::Error) -> Trouble {
+fn start_error(handover: &Handover, error: &io::Error) -> StageError {
     let shell = &handover.shell.path;
     let help = match error.kind() {
         io::ErrorKind::NotFound => {
             "install it on this host, or name another `shell` under [job] of the configuration"
         }
         io::ErrorKind::PermissionDenied => {
-            "it must be executable for the job's account; tell the administrators"
+            "the job's account must be allowed to execute it; report it to the administrators"
         }
-        _ => "run the job again; if that does not help, tell the administrators",
+        _ => "run the job again; if that does not help, report it to the administrators",
     };
-    Trouble::at("cannot start the shell", shell, error, help)
+    StageError::at("cannot start the shell", shell, error, help)
 }
 
 fn streams<'fd>(
@@ -123,41 +125,42 @@ fn has_begun(mut begun: io::PipeReader) -> bool {
     matches!(begun.read(&mut [0]), Ok(1))
 }
 
-fn tell_losses(losses: [Option<Loss>; 2]) {
+fn report_losses(losses: [Option<Loss>; 2]) {
     for (stream, loss) in ["standard output", "standard error"].into_iter().zip(losses) {
         if let Some(Loss { bytes, cause }) = loss {
-            say(&format!("the last {bytes} bytes of the job's {stream} are lost: {cause}"));
+            print_message(&format!("the last {bytes} bytes of the job's {stream} are lost: {cause}"));
         }
     }
 }
 
-/// What the runner is told.
+/// What is reported to the runner.
 fn verdict(
     handover: &Handover,
     status: ExitStatus,
-    end: End,
+    end: JobEnd,
     begun: bool,
     exit_code: Option<File>,
-) -> Result<Verdict, Trouble> {
+) -> Result<StageResult, StageError> {
     let code = code(status);
-    if !begun && end == End::OfItself {
+    if !begun && end == JobEnd::OfItself {
         let account = Untrusted(&handover.account.name);
-        say(&format!(
+        print_message(&format!(
             "the shell {} ended with {code} before the stage's script began: look at the login profile of \
              {account} for `exit`, for `exec`, and for uses of descriptors 3 and 4",
             shown(&handover.shell.path)
         ));
     }
     match code {
-        0 if begun && end == End::OfItself => return Ok(Verdict::Success),
-        // A cancelled script may well end with 0, and a profile that replaces the shell ends before it.
+        0 if begun && end == JobEnd::OfItself => return Ok(StageResult::Success),
+        // A cancelled script may well end with 0, and a profile that replaces the shell ends before
+        // the script.
         0 => {}
-        code => tell_code(exit_code.as_ref(), code)?,
+        code => report_exit_code(exit_code.as_ref(), code)?,
     }
-    Ok(Verdict::BuildFailure)
+    Ok(StageResult::BuildFailure)
 }
 
-/// As a shell counts: 128 and the number of the signal.
+/// As a shell counts: 128 plus the signal number.
 fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -1,19 +1,21 @@
 //! The launcher: serves one stage of a CI job as the mapped user, without any privilege.
 //!
-//! `nunbird-auth` gives up its privilege, becomes the user for good and executes this program by descriptor.
-//! All it believes is the handover message behind descriptor 3: not its arguments, not its environment. It
-//! makes the job's directories, runs a stage's script by the configured shell or in the site's batch scheduler, or
-//! removes what a job left.
+//! `nunbird-auth` gives up its privilege, becomes the user irrevocably and executes this program by
+//! descriptor. The only input that the launcher trusts is the handover message behind descriptor 3,
+//! not its arguments and not its environment. It creates the job's directories, runs a stage's
+//! script in the configured shell or in the site's batch scheduler, or removes what a job left
+//! behind.
 //!
-//! Exit status: 0 when the stage succeeded; `build_failure` of the handover when the script failed or was
-//! cancelled; `system_failure` for everything of ours, with the reason on standard error; 2 when there is no
-//! handover to go by. One thread, no signal handlers.
+//! Exit status: 0 if the stage succeeded; `build_failure` of the handover if the script failed or
+//! was cancelled; `system_failure` for any other failure, with the reason on standard error; 2
+//! without a valid handover. One thread, no signal handlers.
 
 #![forbid(unsafe_code)]
 
+mod build_directories;
 mod cleanup;
 mod credentials;
-mod fled;
+mod escaped;
 mod greeting;
 mod job;
 mod prepare;
@@ -23,19 +25,18 @@ mod session;
 mod start;
 mod sudo;
 mod supervise;
-mod upkeep;
 
-use fled::Mark;
+use escaped::Mark;
 use nunbird_handover::{Task, Untrusted};
-pub use nunbird_stage::Patience;
-use nunbird_stage::{Trouble, Verdict, say};
+pub use nunbird_stage::Timeouts;
+use nunbird_stage::{StageError, StageResult, print_message};
 use start::Inherited;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// The exit status when there is no handover, and so no number from the runner: its `SYSTEM_FAILURE_EXIT_CODE`
-/// in every release so far.
+/// The exit status without a valid handover, and so without a number from the runner: the value of
+/// `SYSTEM_FAILURE_EXIT_CODE` in every release of gitlab-runner so far.
 const NO_HANDOVER: u8 = 2;
 
 const HELP: &str = "\
@@ -47,75 +48,77 @@ it needs in open files; it takes no arguments.
   --help     print this text
 ";
 
-/// The whole program; `arguments` without the program's name.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, patience: Patience) -> ExitCode {
+/// The whole program; `arguments` excludes the program's name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, timeouts: Timeouts) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let status = match arguments.as_slice() {
-        [] => serve(patience),
+        [] => serve(timeouts),
         [only] if only == "--sudo" => sudo::serve(),
         [only] if only == "--version" => print(&format!("nunbird {}\n", env!("CARGO_PKG_VERSION"))),
         [only] if only == "--help" => print(HELP),
         _ => {
-            say("takes no arguments: it is started by nunbird-auth; try `nunbird --help`");
+            print_message("takes no arguments: nunbird-auth starts it; try `nunbird --help`");
             NO_HANDOVER
         }
     };
     ExitCode::from(status)
 }
 
-fn serve(patience: Patience) -> u8 {
-    let inherited = match start::process_in_order().and_then(|()| Inherited::take()) {
+fn serve(timeouts: Timeouts) -> u8 {
+    let inherited = match start::set_up_process().and_then(|()| Inherited::take()) {
         Ok(inherited) => inherited,
         Err(trouble) => {
-            say(&trouble.to_string());
+            print_message(&trouble.to_string());
             return NO_HANDOVER;
         }
     };
     let codes = inherited.handover.exit_codes;
-    match stage(inherited, patience) {
-        Ok(Verdict::Success) => 0,
-        Ok(Verdict::BuildFailure) => codes.build_failure,
+    match stage(inherited, timeouts) {
+        Ok(StageResult::Success) => 0,
+        Ok(StageResult::BuildFailure) => codes.build_failure,
         Err(trouble) => {
-            say(&trouble.to_string());
+            print_message(&trouble.to_string());
             codes.system_failure
         }
     }
 }
 
-fn stage(inherited: Inherited, patience: Patience) -> Result<Verdict, Trouble> {
+fn stage(inherited: Inherited, timeouts: Timeouts) -> Result<StageResult, StageError> {
     let Inherited { handover, script, exit_code, summary } = inherited;
-    start::identity_is(&handover.account)?;
-    start::paths_are_sound(&handover.workspace)?;
+    start::check_identity(&handover.account)?;
+    start::check_paths(&handover.workspace)?;
     match &handover.task {
         Task::Prepare => prepare::prepare(&handover),
         Task::Run(stage) if !handover.site.runs(stage) => {
-            say(&format!(
-                "the stage {} does not run on this host: your site has not listed it",
+            print_message(&format!(
+                "the stage {} does not run on this host: it is not in your site's list of stages",
                 Untrusted(stage)
             ));
-            Ok(Verdict::Success)
+            Ok(StageResult::Success)
         }
         Task::Run(stage) => match handover.batch.as_ref().filter(|batch| batch.submits(stage)) {
-            Some(batch) => nunbird_batch::run(&handover, batch, stage, script, exit_code, summary, patience),
-            None => job::run(&handover, stage, script, exit_code, patience),
+            Some(batch) => nunbird_batch::run(&handover, batch, stage, script, exit_code, summary, timeouts),
+            None => job::run(&handover, stage, script, exit_code, timeouts),
         },
         Task::Cleanup | Task::Tidy => {
             let mark = Mark::of(&handover.decision_id);
             let in_allocations = handover.batch.as_ref().and_then(nunbird_batch::job_variable);
-            // First: what still runs would write into directories that go. But the end of what runs in an allocation on
-            // this host is the scheduler's to bring about: it would book a failure where it is to book a cancellation.
+            // First: processes that still run would write into directories that are being removed.
+            // But the scheduler must end what runs in an allocation on this host: otherwise it
+            // would record a failure in place of a cancellation.
             cleanup::end_processes(
                 &in_allocations.map_or(mark.clone(), |name| mark.without(&name)),
-                patience,
+                timeouts,
             );
             let verdict = cleanup::cleanup(&handover);
-            // Late: a scheduler that does not answer takes minutes, after which whoever waits for us ends us.
+            // Late: a scheduler that does not respond takes minutes, after which nunbird-auth ends
+            // this process.
             let left = handover
                 .batch
                 .as_ref()
-                .map_or(Ok(()), |batch| nunbird_batch::cleanup(&handover, batch, patience));
-            // Last: what the scheduler did not end, and what only looked as if it was in an allocation.
-            cleanup::end_processes(&mark, patience);
+                .map_or(Ok(()), |batch| nunbird_batch::cleanup(&handover, batch, timeouts));
+            // Last: what the scheduler did not end, and what only appeared to be in an allocation.
+            cleanup::end_processes(&mark, timeouts);
             left.and(verdict)
         }
     }

@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    nunbird::main(std::env::args_os().skip(1), nunbird::Patience::default())
+    nunbird::main(std::env::args_os().skip(1), nunbird::Timeouts::default())
 }

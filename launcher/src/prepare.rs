@@ -1,15 +1,16 @@
-//! The prepare stage: the job's directories are there, private and writable, and the user is told who runs where.
+//! The prepare stage: makes sure that the job's directories exist and are private and writable, and
+//! writes the greeting.
 //!
 //! gitlab-runner calls it up to three times for a job, so everything may exist already.
 
+use crate::build_directories;
 use crate::greeting::greeting;
-use crate::upkeep;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nunbird_handover::{Account, Handover, Workspace};
 use nunbird_stage::directory::{Directory, GROUP, PRIVATE, make};
 use nunbird_stage::trees::descend;
-use nunbird_stage::{Trouble, Verdict};
+use nunbird_stage::{StageError, StageResult};
 use nunbird_sys::process::set_umask;
 use std::fs::DirBuilder;
 use std::io::Write;
@@ -17,8 +18,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
-/// Makes `data_dir`, `builds_dir` and `cache_dir`, tries to write, and greets.
-pub(crate) fn prepare(handover: &Handover) -> Result<Verdict, Trouble> {
+/// Creates `data_dir`, `builds_dir` and `cache_dir`, tests that they are writable, and writes the
+/// greeting.
+pub(crate) fn prepare(handover: &Handover) -> Result<StageResult, StageError> {
     set_umask(0o077);
     let workspace = &handover.workspace;
     let group_access = handover.site.upkeep.group_access;
@@ -29,20 +31,21 @@ pub(crate) fn prepare(handover: &Handover) -> Result<Verdict, Trouble> {
         true => data_dir,
         false => make_root(&workspace.builds_root, &handover.account, permissions)?,
     };
-    make_below(&root, &workspace.builds_root, &workspace.builds_dir, permissions)?.trial()?;
+    make_below(&root, &workspace.builds_root, &workspace.builds_dir, permissions)?.test_writable()?;
     reopen(&root, workspace);
     if group_access {
         hide_credentials(&root, workspace, permissions)?;
     }
-    upkeep::occupy(&root, handover)?;
+    build_directories::record_use(&root, handover)?;
     std::io::stdout()
         .write_all(greeting(handover).as_bytes())
-        .map_err(|e| Trouble::new("cannot write to the job log", e, "look at gitlab-runner's own log"))?;
-    Ok(Verdict::Success)
+        .map_err(|e| StageError::new("cannot write to the job log", e, "look at gitlab-runner's own log"))?;
+    Ok(StageResult::Success)
 }
 
-/// A job before this one may have taken the owner's permission from the directories that git and the file variables need.
-/// What cannot be opened is left to the stage that needs it: its own words say what is wrong.
+/// An earlier job may have taken the owner's permissions from the directories that git and the file
+/// variables need. A directory that cannot be opened is left to the stage that needs it, which
+/// reports what is wrong.
 fn reopen(root: &Directory, workspace: &Workspace) {
     let project = &workspace.project_dir;
     let (Some(parent), Some(name)) = (project.parent(), project.file_name()) else { return };
@@ -54,9 +57,9 @@ fn reopen(root: &Directory, workspace: &Workspace) {
     }
 }
 
-/// gitlab-runner makes `<project>.tmp` for everybody's eyes and relies on the directories above it: it holds file variables
-/// and credentials, which are not the group's.
-fn hide_credentials(root: &Directory, workspace: &Workspace, permissions: u32) -> Result<(), Trouble> {
+/// gitlab-runner makes `<project>.tmp` readable by everybody and relies on the directories above
+/// it: it holds file variables and credentials, which the group must not read either.
+fn hide_credentials(root: &Directory, workspace: &Workspace, permissions: u32) -> Result<(), StageError> {
     let project = &workspace.project_dir;
     let (Some(parent), Some(name)) = (project.parent(), project.file_name()) else { return Ok(()) };
     let mut hidden = name.to_owned();
@@ -64,31 +67,37 @@ fn hide_credentials(root: &Directory, workspace: &Workspace, permissions: u32) -
     make_below(root, &workspace.builds_root, parent, permissions)?.make_child(&hidden).map(drop)
 }
 
-/// Makes a directory that all others lie in; one that is there may be behind a link of the account's.
-fn make_root(path: &Path, account: &Account, permissions: u32) -> Result<Directory, Trouble> {
+/// Creates a top directory; an existing one may be reached through a link that the account owns.
+fn make_root(path: &Path, account: &Account, permissions: u32) -> Result<Directory, StageError> {
     let directory = match Directory::data_dir(path, account.uid)? {
         Some(directory) => directory,
         None => {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-                return Err(Trouble::at("cannot use", path, "it has no name", "set another `data_dir`"));
+                return Err(StageError::at("cannot use", path, "it has no name", "set another `data_dir`"));
             };
             make_parents(parent, account)?;
-            let parent =
-                open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-                    .map_err(|e| Trouble::at("cannot open", parent, e, "make sure that you can enter it"))?;
+            let parent = open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .map_err(|e| {
+                StageError::at("cannot open", parent, e, "make sure that you can enter it")
+            })?;
             make(parent.as_fd(), name, path)?;
             Directory::data_dir(path, account.uid)?.ok_or_else(|| {
-                Trouble::at("cannot keep", path, "something removes it at the same time", "run the job again")
+                StageError::at(
+                    "cannot keep",
+                    path,
+                    "something removes it at the same time",
+                    "run the job again",
+                )
             })?
         }
     };
-    directory.give(permissions)?;
+    directory.set_permissions(permissions)?;
     Ok(directory)
 }
 
-/// Parents are made inside the account's own directories only: elsewhere a missing directory is more likely a file system
-/// that is not mounted.
-fn make_parents(parent: &Path, account: &Account) -> Result<(), Trouble> {
+/// Parents are created inside the account's own directories only: elsewhere a missing directory is
+/// more likely a file system that is not mounted.
+fn make_parents(parent: &Path, account: &Account) -> Result<(), StageError> {
     if parent.is_dir() {
         return Ok(());
     }
@@ -96,29 +105,39 @@ fn make_parents(parent: &Path, account: &Account) -> Result<(), Trouble> {
     if parent.starts_with(home) && !home.is_dir() {
         let cause = "the home directory is missing on this host, or you cannot enter it";
         let help = "log in to this host once, or ask the administrators to make or mount it";
-        return Err(Trouble::at("cannot use", home, cause, help));
+        return Err(StageError::at("cannot use", home, cause, help));
     }
     let nearest = parent.ancestors().find_map(|path| path.metadata().ok());
     if nearest.is_none_or(|nearest| nearest.uid() != account.uid) {
-        let cause = "it is missing, and directories are made only inside those of your own";
-        return Err(Trouble::at(
+        let cause = "it is missing, and directories are created only inside those that you own";
+        return Err(StageError::at(
             "cannot use",
             parent,
             cause,
-            "make it, or ask the administrators whether it is mounted",
+            "create it, or ask the administrators whether it is mounted",
         ));
     }
     DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|e| {
         let help = "make sure that the directory above it is writable and has space and quota left";
-        Trouble::at("cannot make", parent, e, help)
+        StageError::at("cannot make", parent, e, help)
     })
 }
 
-/// Makes each directory from `root`, which is `prefix`, down to `path`.
-fn make_below(root: &Directory, prefix: &Path, path: &Path, permissions: u32) -> Result<Directory, Trouble> {
+/// Creates each directory from `root`, which is `prefix`, down to `path`.
+fn make_below(
+    root: &Directory,
+    prefix: &Path,
+    path: &Path,
+    permissions: u32,
+) -> Result<Directory, StageError> {
     let mut components = path.strip_prefix(prefix).unwrap_or(Path::new("")).components();
     let first = components.next().ok_or_else(|| {
-        Trouble::at("cannot use", path, "it is not below the data directory", "tell the administrators")
+        StageError::at(
+            "cannot use",
+            path,
+            "it is not below the data directory",
+            "report it to the administrators",
+        )
     })?;
     components.try_fold(root.make_child_with(first.as_os_str(), permissions)?, |directory, name| {
         directory.make_child_with(name.as_os_str(), permissions)

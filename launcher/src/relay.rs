@@ -1,9 +1,9 @@
-//! One stream of output on its way from the job to the runner.
+//! One output stream on its way from the job to the runner.
 //!
-//! The job writes into a pipe of ours, so that a background process which keeps its end open does not keep the
-//! runner waiting. Our end never blocks; the runner's may, so it is written only when poll(2) says that it takes
-//! bytes, and then no more than a pipe takes at once. A reader that has gone does not stop the job: the rest is
-//! read and dropped, and counted.
+//! The job writes into our pipe, so that a background process that keeps its end open does not keep
+//! the runner waiting. Our end never blocks; the runner's may, so it is written only when poll(2)
+//! reports that it accepts bytes, and then no more than a pipe accepts at once. A reader that has
+//! closed does not stop the job: the rest is read, counted and dropped.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -14,19 +14,20 @@ use nunbird_stage::Loss;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const CHUNK: usize = 64 * 1024;
-/// After `POLLOUT` a pipe takes this much without blocking (pipe(7)).
+/// After `POLLOUT` a pipe accepts this much without blocking (pipe(7)).
 const AT_ONCE: usize = libc::PIPE_BUF;
-/// What a pipe can hold at most, unless root sized it (pipe(7), `/proc/sys/fs/pipe-max-size`).
-const MOST_IN_A_PIPE: usize = 1 << 20;
+/// The most that a pipe can hold, unless root changed its size (pipe(7),
+/// `/proc/sys/fs/pipe-max-size`).
+const PIPE_CAPACITY: usize = 1 << 20;
 
-/// A stream and the bytes in between.
+/// A stream and its buffer.
 #[derive(Debug)]
 pub(crate) struct Stream<'fd> {
-    /// None once it has ended.
+    /// `None` once it has ended.
     source: Option<OwnedFd>,
     sink: BorrowedFd<'fd>,
     pending: Vec<u8>,
-    /// How much of `pending` is written.
+    /// How much of `pending` has been written.
     written: usize,
     loss: Option<Loss>,
     /// While draining: how many bytes may still be read.
@@ -40,7 +41,7 @@ impl<'fd> Stream<'fd> {
         Ok(Stream { source: Some(source), sink, pending: Vec::new(), written: 0, loss: None, left: None })
     }
 
-    /// What to wait for before [`Stream::ready`]; none when there is nothing to do any more.
+    /// What to poll for before [`Stream::ready`]; `None` if there is nothing left to do.
     pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         if self.has_pending() {
             return Some((self.sink, PollFlags::POLLOUT));
@@ -48,24 +49,25 @@ impl<'fd> Stream<'fd> {
         self.source.as_ref().map(|source| (source.as_fd(), PollFlags::POLLIN))
     }
 
-    /// Takes the step that [`Stream::interest`] waited for.
+    /// Does the work that [`Stream::interest`] waited for.
     pub(crate) fn ready(&mut self) {
         if self.has_pending() { self.push() } else { self.pull() }
     }
 
-    /// Reads what is in the pipe now and no more: its writer has ended, and whoever else holds it may write for
-    /// ever. A pipe is first in, first out, so all that the writer wrote is among what the pipe can hold.
+    /// Reads what is in the pipe now and no more: its writer has ended, and another process with
+    /// the same end may write forever. A pipe is first in, first out, so all that the writer wrote
+    /// is within what the pipe can hold.
     pub(crate) fn drain(&mut self) {
         let capacity = self.source.as_ref().and_then(|source| fcntl(source, FcntlArg::F_GETPIPE_SZ).ok());
-        let capacity = capacity.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(MOST_IN_A_PIPE);
+        let capacity = capacity.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(PIPE_CAPACITY);
         self.left.get_or_insert(capacity);
         while self.source.is_some() && !self.has_pending() {
             self.pull();
         }
     }
 
-    /// Adds a line of our own.
-    pub(crate) fn say(&mut self, message: &str) {
+    /// Appends a line of ours.
+    pub(crate) fn add_line(&mut self, message: &str) {
         self.take_in(format!("nunbird: {message}\n").as_bytes());
     }
 

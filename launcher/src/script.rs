@@ -1,28 +1,29 @@
-//! The stage's script in a memory file of our own.
+//! The stage's script in a memory file that this process owns.
 //!
-//! The shell opens its script by name, `/dev/fd/3`, and may not open the runner's file so; a pipe or standard
-//! input would not do either, because a login profile that reads its standard input would eat the script. The
-//! memory file is sealed: nothing changes it while a shell reads on.
+//! The shell opens its script by name, `/dev/fd/3`, and may not open the runner's file that way. A
+//! pipe or standard input would not work either, because a login profile that reads standard input
+//! would consume the script. The memory file is sealed: nothing changes it while a shell reads it.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nunbird_stage::Trouble;
+use nunbird_stage::StageError;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
-/// What runs before the script, on its first line so that line numbers stay: says on descriptor 4 that the
-/// script has begun, and closes both descriptors, so that the job's processes hold neither.
+/// Runs before the script, on its first line so that line numbers do not change: reports on
+/// descriptor 4 that the script has begun, and closes both descriptors, so that the job's processes
+/// do not inherit them.
 const BEGIN: &[u8] = b"printf s >&4; exec 3<&- 4>&-; ";
 const CHUNK: usize = 1 << 20;
 
-/// Copies the script, from its beginning whatever the descriptor's position.
-pub(crate) fn in_memory(script: &File) -> Result<File, Trouble> {
+/// Copies the script from its beginning, whatever the descriptor's offset.
+pub(crate) fn in_memory(script: &File) -> Result<File, StageError> {
     copy(script).map_err(|e| {
-        let help = "the host may be short of memory; run the job again, or tell the administrators";
-        Trouble::new("cannot copy the stage's script into memory", e, help)
+        let help = "the host may be short of memory; run the job again, or report it to the administrators";
+        StageError::new("cannot copy the stage's script into memory", e, help)
     })
 }
 

@@ -1,19 +1,21 @@
 //! All processes of a job: the session that its first process leads.
 //!
-//! One process group is not enough: `timeout`, `srun` and shells with job control put their children into
-//! groups of their own, which the job's group signal would miss. All of them stay in the session, so the
-//! groups are looked up in `/proc`. The job's first process must not be waited for before this is done, so
-//! that its number, which names the session, belongs to nobody else.
+//! One process group is not enough: `timeout`, `srun` and shells with job control put their
+//! children into groups of their own, which a signal to the job's group would miss. All of them
+//! stay in the session, so the groups are looked up in `/proc`. The job's first process must not be
+//! reaped before this is done, so that its pid, which names the session, is not reused.
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// A new group can appear between a look and the signals; a job that makes them faster than this is not chased.
+/// A new group can appear between a scan and the signals; a job that creates groups faster than
+/// this is not pursued further.
 const LOOKS: usize = 8;
 
-/// Sends a signal to every process group of the session. Groups that the account may not signal are left.
+/// Sends a signal to every process group of the session. Groups that the account may not signal are
+/// skipped.
 pub(crate) fn signal(leader: Pid, signal: Signal) {
     let mut signalled = BTreeSet::new();
     for _ in 0..LOOKS {
@@ -36,11 +38,11 @@ fn groups(leader: Pid) -> BTreeSet<i32> {
     let processes =
         entries.filter(|e| e.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit));
     let stats = processes.filter_map(|e| parse(&fs::read(e.path().join("stat")).ok()?));
-    // 0 and 1 are no groups of a job: killpg(2) would signal our own, or everything.
+    // 0 and 1 are not groups of a job: killpg(2) would signal our own group, or every process.
     stats.filter(|stat| stat.session == leader.as_raw() && stat.group > 1).map(|stat| stat.group).collect()
 }
 
-/// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
+/// The fields of `/proc/PID/stat` (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
     state: u8,
@@ -49,7 +51,7 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// It waits to be reaped.
+    /// It is a zombie that waits to be reaped.
     pub(crate) fn has_ended(self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
@@ -59,13 +61,13 @@ impl Stat {
     }
 }
 
-/// None for a process that is gone.
+/// `None` for a process that is gone.
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
     parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
 fn parse(stat: &[u8]) -> Option<Stat> {
-    // The name before it may hold anything, even `)`.
+    // The name before it may contain any character, even `)`.
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(&stat[after_name..]).ok()?;
     let mut fields = rest.split_ascii_whitespace();

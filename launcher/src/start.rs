@@ -1,4 +1,5 @@
-//! The first steps: own process in order, the handover read, and the check that it is meant for us.
+//! The first steps: sets up this process, reads the handover, and checks that it is meant for this
+//! process.
 //!
 //! The descriptors are taken before anything else is opened, so that no number can be confused.
 
@@ -7,19 +8,19 @@ use nix::unistd::{getresgid, getresuid};
 use nunbird_handover::{
     Account, EXIT_CODE_FD, HANDOVER_FD, Handover, SCRIPT_FD, SUMMARY_FD, SUMMARY_SIZE, Task, Workspace,
 };
-use nunbird_stage::Trouble;
-use nunbird_stage::trouble::shown;
+use nunbird_stage::StageError;
+use nunbird_stage::error::shown;
 use nunbird_sys::{inherited, process};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path};
 
-/// A handover holds a few paths and a site's environment. Anything longer is none.
+/// Bound on the handover, which holds a few paths and a site's environment.
 const LONGEST_HANDOVER: u64 = 4 << 20;
 
 const STARTED_BY: &str =
-    "nunbird is started by nunbird-auth; to run jobs, name nunbird-auth in gitlab-runner's config.toml";
+    "nunbird-auth starts nunbird; to run jobs, name nunbird-auth in gitlab-runner's config.toml";
 
 /// What `nunbird-auth` passed.
 #[derive(Debug)]
@@ -27,32 +28,33 @@ pub(crate) struct Inherited {
     pub(crate) handover: Handover,
     /// The stage's script, for [`Task::Run`].
     pub(crate) script: Option<File>,
-    /// The runner's exit-code file, where it offers one.
+    /// The runner's exit-code file, if it offers one.
     pub(crate) exit_code: Option<File>,
-    /// Where to tell what became of the stage in the batch scheduler.
+    /// Where to report the result of the stage in the batch scheduler.
     pub(crate) summary: Option<File>,
 }
 
-/// Default signals, no inspection by other processes of the user, and a name that `ps` shows.
-pub(crate) fn process_in_order() -> Result<(), Trouble> {
+/// Sets default signals, forbids inspection by other processes of the user, and sets a name for
+/// `ps`.
+pub(crate) fn set_up_process() -> Result<(), StageError> {
     let order = || -> io::Result<()> {
         process::default_signals()?;
         process::ignore_failed_writes();
         process::forbid_inspection()?;
         Ok(prctl::set_name(c"nunbird")?)
     };
-    order().map_err(|e| Trouble::new("cannot put the own process in order", e, "tell the administrators"))
+    order().map_err(|e| StageError::new("cannot set up this process", e, "report it to the administrators"))
 }
 
 impl Inherited {
     /// Takes the descriptors and reads the handover.
-    pub(crate) fn take() -> Result<Self, Trouble> {
+    pub(crate) fn take() -> Result<Self, StageError> {
         let message = inherited::take(HANDOVER_FD);
         let script = inherited::take(SCRIPT_FD).ok();
         let exit_code = inherited::take(EXIT_CODE_FD).ok();
         let summary = inherited::take(SUMMARY_FD).ok().filter(is_for_a_summary);
         let no_handover = |cause: &dyn std::fmt::Display| {
-            Trouble::new(&format!("no handover behind descriptor {HANDOVER_FD}"), cause, STARTED_BY)
+            StageError::new(&format!("no handover behind descriptor {HANDOVER_FD}"), cause, STARTED_BY)
         };
         let bytes = message.and_then(|file| read_whole(&file)).map_err(|e| no_handover(&e))?;
         process::close_on_exec_from(HANDOVER_FD).map_err(|e| no_handover(&e))?;
@@ -68,12 +70,12 @@ impl Inherited {
     }
 }
 
-/// Nothing else of this number is written to.
+/// Nothing else with this number is written to.
 fn is_for_a_summary(file: &File) -> bool {
     file.metadata().is_ok_and(|file| file.is_file() && file.len() == SUMMARY_SIZE as u64)
 }
 
-/// From its beginning: the writer's position is shared with us and stands at the end.
+/// Reads from the beginning: the offset is shared with the writer and is at the end.
 pub(crate) fn read_whole(file: &File) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > LONGEST_HANDOVER {
@@ -84,28 +86,30 @@ pub(crate) fn read_whole(file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether this process is, in every sense, the account of the handover and not root.
-pub(crate) fn identity_is(account: &Account) -> Result<(), Trouble> {
-    let help = "nothing was run; tell the administrators, this is a fault of Nunbird or of its installation";
+/// Checks that all ids of this process are those of the handover's account, and that it is not
+/// root.
+pub(crate) fn check_identity(account: &Account) -> Result<(), StageError> {
+    let help =
+        "nothing was run; report it to the administrators: this is a fault of Nunbird or of its installation";
     let ids = || -> nix::Result<_> { Ok((getresuid()?, getresgid()?)) };
-    let (uids, gids) = ids().map_err(|e| Trouble::new("cannot read the own ids", e, help))?;
+    let (uids, gids) = ids().map_err(|e| StageError::new("cannot read this process's ids", e, help))?;
     let uids = [uids.real, uids.effective, uids.saved].map(nix::unistd::Uid::as_raw);
     let gids = [gids.real, gids.effective, gids.saved].map(nix::unistd::Gid::as_raw);
     if account.uid == 0 || uids.contains(&0) {
-        return Err(Trouble::new("refusing to run a job", "root runs no jobs", help));
+        return Err(StageError::new("refusing to run a job", "root runs no jobs", help));
     }
     if uids != [account.uid; 3] || gids != [account.gid; 3] {
         let cause = format!(
             "this process has uids {uids:?} and gids {gids:?}, the job's account has uid {} and gid {}",
             account.uid, account.gid
         );
-        return Err(Trouble::new("refusing to run a job", cause, help));
+        return Err(StageError::new("refusing to run a job", cause, help));
     }
     Ok(())
 }
 
-/// Whether the directories lie in each other as they should and contain no `..`.
-pub(crate) fn paths_are_sound(workspace: &Workspace) -> Result<(), Trouble> {
+/// Checks that the directories are nested as they should be and contain no `..`.
+pub(crate) fn check_paths(workspace: &Workspace) -> Result<(), StageError> {
     let Workspace { data_dir, builds_root, builds_dir, cache_dir, project_dir } = workspace;
     for (inner, outer) in [(builds_dir, builds_root), (cache_dir, data_dir), (project_dir, builds_dir)] {
         let below = inner.strip_prefix(outer).is_ok_and(|rest| rest != Path::new(""));
@@ -115,7 +119,7 @@ pub(crate) fn paths_are_sound(workspace: &Workspace) -> Result<(), Trouble> {
         };
         if !below || !plain(inner) || !plain(outer) {
             let cause = format!("it must lie below {}, without `..`", shown(outer));
-            return Err(Trouble::at(
+            return Err(StageError::at(
                 "refusing to use",
                 inner,
                 cause,
@@ -128,7 +132,7 @@ pub(crate) fn paths_are_sound(workspace: &Workspace) -> Result<(), Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Workspace, paths_are_sound};
+    use super::{Workspace, check_paths};
 
     fn workspace(data: &str, builds: &str, project: &str) -> Workspace {
         let (data_dir, builds_dir) = (data.into(), builds.into());
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn directories_must_lie_in_each_other() {
-        assert!(paths_are_sound(&workspace("/h/.n", "/h/.n/builds/x/0", "/h/.n/builds/x/0/g/p")).is_ok());
+        assert!(check_paths(&workspace("/h/.n", "/h/.n/builds/x/0", "/h/.n/builds/x/0/g/p")).is_ok());
         for (data, builds, project) in [
             ("/h/.n", "/h/builds", "/h/builds/g/p"),
             ("/h/.n", "/h/.n", "/h/.n/g/p"),
@@ -152,7 +156,7 @@ mod tests {
             ("h/.n", "h/.n/b", "h/.n/b/p"),
             ("/h/../etc", "/h/../etc/b", "/h/../etc/b/p"),
         ] {
-            assert!(paths_are_sound(&workspace(data, builds, project)).is_err(), "{data} {builds} {project}");
+            assert!(check_paths(&workspace(data, builds, project)).is_err(), "{data} {builds} {project}");
         }
     }
 }

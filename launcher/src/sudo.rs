@@ -1,9 +1,10 @@
-//! `nunbird --sudo`: the launcher's parent where sudo has changed the user, not `nunbird-auth`.
+//! `nunbird --sudo`: the launcher's parent if sudo has changed the user in place of `nunbird-auth`.
 //!
-//! sudo(8) closes every descriptor but the standard ones, so everything comes through the socket that is standard input: the
-//! order, the script, the runner's exit-code file, then one byte for each signal. This process is the user's from its
-//! first moment, and whoever starts it by hand has nothing but what they had. Its child becomes the launcher by the same
-//! steps, with the same proof, as under `nunbird-auth`.
+//! sudo(8) closes every descriptor but the standard ones, so everything comes through the socket
+//! that is standard input: the order, the script, the runner's exit-code file, then one byte for
+//! each signal. This process belongs to the user from the start, so a user who starts it by hand
+//! gains nothing. Its child becomes the launcher by the same steps, with the same checks, as under
+//! `nunbird-auth`.
 
 use crate::{NO_HANDOVER, start};
 use nunbird_drop::launch::{Change, Launch, Surroundings};
@@ -12,7 +13,7 @@ use nunbird_drop::surrender::Ids;
 use nunbird_files::foreign::Caller;
 use nunbird_handover::{EXIT_CODE_FD, HANDOVER_FD, Handover, Isolation, SCRIPT_FD};
 use nunbird_messages::{SUDO_EXIT_CODE, SUDO_SCRIPT, SudoOrder};
-use nunbird_stage::{Trouble, say};
+use nunbird_stage::{StageError, print_message};
 use nunbird_sys::fork::{Ended, fork_into};
 use nunbird_sys::watch::Watch;
 use nunbird_sys::{exec, passing, process};
@@ -21,8 +22,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, RawFd};
 
-const HELP: &str = "nunbird-auth starts it through sudo, where the policy has downscope = \"sudo\"; the sudoers file must \
-                    neither use a pty nor log input: see docs/sudo.md";
+const HELP: &str = "nunbird-auth starts it through sudo if the policy has downscope = \"sudo\"; \
+                    the sudoers file must neither use a pty nor log input: see docs/sudo.md";
 
 /// What came through the socket.
 struct Received {
@@ -37,7 +38,7 @@ struct Received {
 pub(crate) fn serve() -> u8 {
     match receive() {
         Err(trouble) => {
-            say(&trouble.to_string());
+            print_message(&trouble.to_string());
             NO_HANDOVER
         }
         Ok(received) => {
@@ -46,7 +47,7 @@ pub(crate) fn serve() -> u8 {
                 Ok(Ended::Exited(code)) => u8::try_from(code).unwrap_or(codes.system_failure),
                 Ok(Ended::Killed(signal)) => process::end_by(signal),
                 Err(trouble) => {
-                    say(&trouble.to_string());
+                    print_message(&trouble.to_string());
                     codes.system_failure
                 }
             }
@@ -54,11 +55,12 @@ pub(crate) fn serve() -> u8 {
     }
 }
 
-fn receive() -> Result<Received, Trouble> {
-    // What sudo has made of the environment counts for nothing.
+fn receive() -> Result<Received, StageError> {
+    // The environment that sudo set up is ignored.
     drop(nunbird_sys::environment::take());
-    start::process_in_order()?;
-    let failed = |e: &dyn std::fmt::Display| Trouble::new("no stage came by standard input", e, HELP);
+    start::set_up_process()?;
+    let failed =
+        |e: &dyn std::fmt::Display| StageError::new("standard input did not supply a stage", e, HELP);
     let stdin = io::stdin();
     let (kinds, files) = passing::receive(stdin.as_fd()).map_err(|e| failed(&e))?;
     let mut files = files.into_iter();
@@ -69,19 +71,19 @@ fn receive() -> Result<Received, Trouble> {
     let script = (kinds & SUDO_SCRIPT != 0).then(|| files.next()).flatten();
     let exit_code = (kinds & SUDO_EXIT_CODE != 0).then(|| files.next()).flatten();
     let control = stdin.as_fd().try_clone_to_owned().map_err(|e| failed(&e))?;
-    start::identity_is(&handover.account)?;
+    start::check_identity(&handover.account)?;
     Ok(Received { handover, isolation, script, exit_code, control: File::from(control) })
 }
 
-fn run(received: Received) -> Result<Ended, Trouble> {
-    let failed = |e: io::Error| Trouble::new("cannot start the launcher", e, "tell the administrators");
+fn run(received: Received) -> Result<Ended, StageError> {
+    let failed = |e: io::Error| StageError::new("cannot start the launcher", e, "tell the administrators");
     let Received { handover, isolation, script, exit_code, mut control } = received;
     // Nothing is run for a shepherd that is gone.
     control.read_exact(&mut [0]).map_err(failed)?;
     let launch = launch(&handover, isolation, script, exit_code).map_err(failed)?;
     let watch = Watch::begin(&relay::HEEDED).map_err(failed)?;
-    // From here on what happens is not sudo's fault.
-    tell(&mut control, b"b");
+    // A failure from here on is not sudo's fault.
+    report(&mut control, b"b");
     let parent = process::id();
     let account = &handover.account;
     let keeper = Caller { uid: account.uid, gid: account.gid };
@@ -92,13 +94,15 @@ fn run(received: Received) -> Result<Ended, Trouble> {
         match launch.execute(around) {
             Ok(never) => match never {},
             Err(failure) => {
-                say(&format!("cannot start the launcher: {failure}; tell the administrators"));
+                print_message(&format!(
+                    "cannot start the launcher: {failure}; report it to the administrators"
+                ));
                 system_failure
             }
         }
     });
     let ended = relay::follow(&child.map_err(failed)?, &watch, &control).map_err(failed)?;
-    tell(&mut control, &relay::words(ended));
+    report(&mut control, &relay::words(ended));
     Ok(ended)
 }
 
@@ -123,7 +127,7 @@ fn launch(
     })
 }
 
-/// The shepherd may be gone; then nobody needs to know.
-fn tell(control: &mut File, bytes: &[u8]) {
+/// The shepherd may have ended; then the report is not needed.
+fn report(control: &mut File, bytes: &[u8]) {
     let _unheard = control.write_all(bytes);
 }

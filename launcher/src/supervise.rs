@@ -1,10 +1,10 @@
-//! The loop around a running job: output, its end, and requests to cancel it.
+//! The event loop around a running job: output, its end, and requests to cancel it.
 //!
-//! Everything that can happen arrives at one poll(2): bytes of the job, room at the runner's side, and signals by
-//! signalfd(2), which the caller has blocked. Nothing in the loop blocks elsewhere, so a job can be cancelled
-//! even when nobody reads its output.
+//! All events arrive at one poll(2): bytes from the job, space on the runner's side, and signals by
+//! signalfd(2), which the caller has blocked. Nothing in the loop blocks elsewhere, so a job can be
+//! cancelled even when nothing reads its output.
 
-use crate::fled::Mark;
+use crate::escaped::Mark;
 use crate::relay::Stream;
 use crate::session;
 use nix::errno::Errno;
@@ -13,15 +13,15 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use nunbird_stage::signals::Signals;
-use nunbird_stage::{Patience, Trouble};
+use nunbird_stage::{StageError, Timeouts};
 use std::time::{Duration, Instant};
 
-/// How a job came to its end.
+/// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Its first process ended by itself and can be waited for.
+pub(crate) enum JobEnd {
+    /// Its first process ended by itself and can be reaped.
     OfItself,
-    /// It was cancelled and can be waited for.
+    /// It was cancelled and can be reaped.
     Cancelled,
     /// It was cancelled and does not end, not even by `KILL`.
     Abandoned,
@@ -42,31 +42,35 @@ pub(crate) struct Supervisor<'fd> {
     signals: Signals,
     out: Stream<'fd>,
     err: Stream<'fd>,
-    patience: Patience,
+    timeouts: Timeouts,
     cancel: Option<Cancel>,
     ended: Option<Instant>,
 }
 
 impl<'fd> Supervisor<'fd> {
-    /// For the job whose first process is `job`, leader of its session.
+    /// For the job whose first process is `job`, the leader of its session.
     pub(crate) fn new(
         job: Pid,
         mark: Mark,
         signals: Signals,
         out: Stream<'fd>,
         err: Stream<'fd>,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> Self {
-        Supervisor { job, mark, signals, out, err, patience, cancel: None, ended: None }
+        Supervisor { job, mark, signals, out, err, timeouts, cancel: None, ended: None }
     }
 
-    /// Comes back when the job has ended and its output is passed on.
-    pub(crate) fn run(&mut self) -> Result<End, Trouble> {
+    /// Returns when the job has ended and its output is passed on.
+    pub(crate) fn run(&mut self) -> Result<JobEnd, StageError> {
         let failed = |e: Errno| {
-            Trouble::new("cannot watch the job", e, "run the job again, or tell the administrators")
+            StageError::new(
+                "cannot wait for events of the job",
+                e,
+                "run the job again, or report it to the administrators",
+            )
         };
         loop {
-            self.keep_time();
+            self.do_due_actions();
             if let Some(end) = self.end() {
                 return Ok(end);
             }
@@ -75,7 +79,7 @@ impl<'fd> Supervisor<'fd> {
         }
     }
 
-    /// What the runner's side did not take, of standard output and of standard error.
+    /// The output that the runner's side did not accept, of standard output and of standard error.
     pub(crate) fn losses(&self) -> [Option<nunbird_stage::Loss>; 2] {
         [self.out.loss(), self.err.loss()]
     }
@@ -89,7 +93,7 @@ impl<'fd> Supervisor<'fd> {
             Err(Errno::EINTR) => return Ok(()),
             Err(e) => return Err(e),
         }
-        // POLLHUP and POLLERR count: reading and writing tell what they mean.
+        // POLLHUP and POLLERR count as ready: reading and writing show what they mean.
         let mut ready = fds[1..].iter().map(|fd| fd.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
         let [out, err] = interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false));
         if out {
@@ -104,22 +108,22 @@ impl<'fd> Supervisor<'fd> {
     fn take_signals(&mut self) -> nix::Result<()> {
         while let Some(signal) = self.signals.take()? {
             match signal {
-                Signal::SIGCHLD => self.look_for_end()?,
-                request => self.asked_to_cancel(request),
+                Signal::SIGCHLD => self.check_for_end()?,
+                request => self.on_cancel_request(request),
             }
         }
         Ok(())
     }
 
-    /// Looks without waiting for it: until the session is signalled, its number must stay taken.
-    fn look_for_end(&mut self) -> nix::Result<()> {
+    /// Checks without reaping: until the session is signalled, its pid must not be reused.
+    fn check_for_end(&mut self) -> nix::Result<()> {
         if self.ended.is_some() {
             return Ok(());
         }
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
         match waitid(Id::Pid(self.job), flags) {
             Ok(WaitStatus::StillAlive) => return Ok(()),
-            // EINVAL: ended by a real-time signal, which nix has no name for.
+            // EINVAL: ended by a real-time signal, for which nix has no name.
             Ok(_) | Err(Errno::EINVAL) => {}
             Err(e) => return Err(e),
         }
@@ -130,7 +134,7 @@ impl<'fd> Supervisor<'fd> {
         Ok(())
     }
 
-    fn asked_to_cancel(&mut self, request: Signal) {
+    fn on_cancel_request(&mut self, request: Signal) {
         let now = Instant::now();
         match &self.cancel {
             None => {
@@ -138,15 +142,16 @@ impl<'fd> Supervisor<'fd> {
                 if self.ended.is_some() {
                     return self.kill();
                 }
-                let grace = self.patience.grace.as_secs_f32();
-                self.err.say(&format!("cancelled by {request}: the job's processes have {grace} s to end"));
+                let grace = self.timeouts.grace.as_secs_f32();
+                self.err
+                    .add_line(&format!("cancelled by {request}: the job's processes have {grace} s to end"));
                 session::signal(self.job, Signal::SIGTERM);
                 // A stopped process acts on no signal but these two.
                 session::signal(self.job, Signal::SIGCONT);
                 self.mark.ask(Some(self.job));
             }
-            Some(cancel) if cancel.killed.is_none() && now >= cancel.asked + self.patience.repeat => {
-                self.err.say(&format!("cancelled again by {request}: killing the job's processes"));
+            Some(cancel) if cancel.killed.is_none() && now >= cancel.asked + self.timeouts.repeat => {
+                self.err.add_line(&format!("cancelled again by {request}: killing the job's processes"));
                 self.kill();
             }
             Some(_) => {}
@@ -161,47 +166,47 @@ impl<'fd> Supervisor<'fd> {
     }
 
     /// Does what is due by now.
-    fn keep_time(&mut self) {
+    fn do_due_actions(&mut self) {
         let now = Instant::now();
         if self.ended.is_none()
             && let Some(Cancel { asked, killed: None }) = self.cancel
-            && now >= asked + self.patience.grace
+            && now >= asked + self.timeouts.grace
         {
-            let grace = self.patience.grace.as_secs_f32();
-            self.err.say(&format!("the job's processes did not end within {grace} s: killing them"));
+            let grace = self.timeouts.grace.as_secs_f32();
+            self.err.add_line(&format!("the job's processes did not end within {grace} s: killing them"));
             self.kill();
         }
-        if self.ended.is_some_and(|ended| now >= ended + self.patience.linger) {
+        if self.ended.is_some_and(|ended| now >= ended + self.timeouts.linger) {
             self.out.drain();
             self.err.drain();
         }
     }
 
-    fn end(&self) -> Option<End> {
+    fn end(&self) -> Option<JobEnd> {
         let passed_on = self.out.interest().is_none() && self.err.interest().is_none();
         let given_up = self.give_up_at().is_some_and(|at| Instant::now() >= at);
         match (self.ended.is_some(), self.cancel.is_some()) {
-            (true, true) if passed_on || given_up => Some(End::Cancelled),
-            (true, false) if passed_on => Some(End::OfItself),
-            (false, _) if given_up => Some(End::Abandoned),
+            (true, true) if passed_on || given_up => Some(JobEnd::Cancelled),
+            (true, false) if passed_on => Some(JobEnd::OfItself),
+            (false, _) if given_up => Some(JobEnd::Abandoned),
             _ => None,
         }
     }
 
     fn give_up_at(&self) -> Option<Instant> {
         let killed = self.cancel.as_ref()?.killed?;
-        Some(killed + self.patience.abandon)
+        Some(killed + self.timeouts.abandon)
     }
 
-    /// Until the next thing is due.
+    /// Time until the next action is due.
     fn timeout(&self) -> PollTimeout {
         let kill = self.cancel.as_ref().filter(|cancel| cancel.killed.is_none());
-        let kill = kill.map(|cancel| cancel.asked + self.patience.grace);
-        let drain = self.ended.map(|ended| ended + self.patience.linger);
+        let kill = kill.map(|cancel| cancel.asked + self.timeouts.grace);
+        let drain = self.ended.map(|ended| ended + self.timeouts.linger);
         let now = Instant::now();
         let due = [kill, drain, self.give_up_at()].into_iter().flatten().filter(|at| *at > now).min();
         let Some(due) = due else { return PollTimeout::NONE };
-        // Rounded up: a millisecond early would only turn the loop once more.
+        // Rounded up: waking a millisecond early would only run the loop once more.
         let wait = due.duration_since(now) + Duration::from_millis(1);
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }

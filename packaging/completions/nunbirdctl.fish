@@ -24,189 +24,189 @@ function __fish_nunbirdctl_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -s V -l version -d 'Print version'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "check" -d 'Read a configuration, run its tests and look at this host; print every finding'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "doctor" -d 'Do all that check does, and look at gitlab-runner\'s configuration, at systemd, space and kernel'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the value seen; or what the code of a refusal means'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "check" -d 'Read a configuration, run its tests and inspect this host; print every finding'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "doctor" -d 'Do everything that check does, and inspect gitlab-runner\'s configuration, systemd, disk space and the kernel'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the actual value; or what the code of a refusal means'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "test" -d 'Run the policy\'s own tests, `[[test]]` in the configuration and in more files'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "show" -d 'Print the effective configuration, with the place of each value'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "diff" -d 'Decide past jobs again by another configuration, and print which decisions change'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "audit" -d 'Search the audit file, and tell one job\'s whole story'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "people" -d 'Show and change which GitLab user each account belongs to, as this host remembers it'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "jobs" -d 'List the jobs on this host: whose they are, since when, where they run; end one of them and clean up after it'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "show" -d 'Print the effective configuration, with the file and line of each value'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "diff" -d 'Decide past jobs again with another configuration, and print which decisions change'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "audit" -d 'Search the audit file, and print all events of one job'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "people" -d 'Show and change which GitLab user each account is bound to on this host'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "jobs" -d 'List the jobs on this host with their users, start times and hosts; end one of them and clean up after it'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "keys" -d 'List the signing keys of the servers, as nunbird-auth would use them'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "migrate" -d 'Print a Jacamar CI configuration as Nunbird\'s own'
-complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "migrate" -d 'Print a Jacamar CI configuration as a Nunbird configuration'
+complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left behind: ended jobs, its old temporary files, and old build directories'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "codes-page" -d 'Print docs/codes.md'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "man" -d 'Write the man pages into a directory'
 complete -c nunbirdctl -n "__fish_nunbirdctl_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l configuration -d 'The configuration' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l no-host -d 'Read the files alone; do not look at programs, accounts, directories and keys'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l strict -d 'Take remarks for errors'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l runner-user -d 'The account that runs gitlab-runner, as which no job runs' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l no-host -d 'Read only the files; do not inspect programs, accounts, directories and keys'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -l strict -d 'Treat remarks as errors'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l configuration -d 'The configuration' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l runner-user -d 'The account that runs gitlab-runner, as which no job runs' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l runner-config -d 'gitlab-runner\'s own configuration' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l unit -d 'gitlab-runner\'s unit; the service that its processes run in, unless it is said' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l strict -d 'Take remarks for errors'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l unit -d 'gitlab-runner\'s unit; by default the service that its processes run in' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -l strict -d 'Treat remarks as errors'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l configuration -d 'The configuration' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l runner-user -d 'The account that runs gitlab-runner, as which no job runs' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l claims -d 'JSON object with facts of the job: a token\'s payload, or the names of `[[test]]`' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l token -d 'An id token. It is not printed' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l job -d 'A job response of gitlab-runner (`JOB_RESPONSE_FILE`) with an id token in it' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l decision -d 'The id of a past decision, or its first digits: what was decided, and what today\'s policy says' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l validated -d 'The account that the site\'s validation program would name' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l log -d 'The audit file, for --decision; the configuration\'s unless it is said' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l decision -d 'The id of a past decision, or its first digits: the decision, and the decision by today\'s policy' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l validated -d 'The account that the site\'s validation program would return' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l log -d 'The audit file, for --decision; by default the one in the configuration' -r -F
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l codes -d 'List the codes of all refusals'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -l run-validation -d 'As root: run the site\'s validation program'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand test" -l configuration -d 'The configuration' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand test" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand test" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand test" -l runner-user -d 'The account that runs gitlab-runner, as which no job runs' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand test" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand test" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand show" -l configuration -d 'The configuration' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand show" -l key -d 'One key, such as `accounts.min_uid`' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand show" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand show" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand show" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand diff" -l log -d 'The audit file with the past jobs' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand diff" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand diff" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand diff" -l runner-user -d 'The account that runs gitlab-runner, as which no job runs' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand diff" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l file -d 'The audit file' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l user -d 'GitLab login or local account' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l project -d 'Full path of the project' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l job -d 'GitLab\'s id of the job: its whole story' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l decision -d 'The id of a decision, or its first digits: the whole story of its job' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l account -d 'Local account alone' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l job -d 'GitLab\'s id of the job: prints all of its events' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l decision -d 'The id of a decision, or its first digits: prints all events of its job' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l account -d 'Local account only' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l code -d 'Denials with this code' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l stage -d 'Events of this stage: `config`, `prepare`, `run`, `cleanup`, or gitlab-runner\'s name of a script' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -s n -l lines -d 'The last N alone' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -s n -l lines -d 'Only the last N' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l since -d 'From this time, UTC: 1h, 2d (ago), today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z, or seconds since the epoch' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l until -d 'Until this time' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l jobs -d 'One line for each job'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l counts -d 'How many events there are by outcome, code, rule and account'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -s f -l follow -d 'Go on with events as they are written, also after a rotation, until interrupted'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l denied -d 'Denials alone'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l counts -d 'The number of events by outcome, code, rule and account'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -s f -l follow -d 'Continue with events as they are written, also after a rotation, until interrupted'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -l denied -d 'Only denials'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "list" -d 'Print every account, with its server and the id of the GitLab user that it belongs to'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "show" -d 'Print whose an account is, on every server'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "forget" -d 'Forget whose an account is: the next job of it makes it its user\'s'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "import" -d 'Take over lines `account server user_id`: all of a file, or nothing'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "export" -d 'Print all as a file that import and `accounts.people_file` read'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "list" -d 'Print every account, with its server and the id of the GitLab user that it is bound to'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "show" -d 'Print which user an account is bound to, on every server'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "forget" -d 'Remove the binding of an account: its next job binds it to that job\'s user'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "import" -d 'Import lines `account server user_id`: the whole file or nothing'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "export" -d 'Print all bindings as a file that import and `accounts.people_file` read'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and not __fish_seen_subcommand_from list show forget import export help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from list" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from list" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from show" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from show" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from forget" -l server -d 'On this server alone' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from forget" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from forget" -l server -d 'Only on this server' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from forget" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from import" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from import" -l replace -d 'Take the file\'s word for accounts that belong to another user here'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from import" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from import" -l replace -d 'Overwrite the bindings of accounts that are bound to another user here'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from export" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from export" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "list" -d 'Print every account, with its server and the id of the GitLab user that it belongs to'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print whose an account is, on every server'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "forget" -d 'Forget whose an account is: the next job of it makes it its user\'s'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "import" -d 'Take over lines `account server user_id`: all of a file, or nothing'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "export" -d 'Print all as a file that import and `accounts.people_file` read'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "list" -d 'Print every account, with its server and the id of the GitLab user that it is bound to'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print which user an account is bound to, on every server'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "forget" -d 'Remove the binding of an account: its next job binds it to that job\'s user'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "import" -d 'Import lines `account server user_id`: the whole file or nothing'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "export" -d 'Print all bindings as a file that import and `accounts.people_file` read'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand people; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and not __fish_seen_subcommand_from list end help" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and not __fish_seen_subcommand_from list end help" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and not __fish_seen_subcommand_from list end help" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and not __fish_seen_subcommand_from list end help" -f -a "list" -d 'Print every job that this host has a record of'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and not __fish_seen_subcommand_from list end help" -f -a "end" -d 'End a job\'s processes and its jobs in the scheduler, and clean up after it as its user'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and not __fish_seen_subcommand_from list end help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from list" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from list" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from end" -l decision -d 'The decision id, or its beginning, where jobs of several servers have this number' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from end" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from end" -l dry-run -d 'Say which job would be ended, and end none'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from end" -l decision -d 'The decision id, or its beginning, if jobs of several servers have this id' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from end" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from end" -l dry-run -d 'Print which job would be ended, without ending it'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from end" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from help" -f -a "list" -d 'Print every job that this host has a record of'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from help" -f -a "end" -d 'End a job\'s processes and its jobs in the scheduler, and clean up after it as its user'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand jobs; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -l configuration -d 'The configuration' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand keys" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l gitlab-server -d 'The URL of the GitLab server, where the file has no `gitlab_server` or another one' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l audience -d 'The audience of the jobs\' id tokens, where the file has no `jwt_required_aud` or another one' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l output -d 'Write the text to this file, at once and only if all of it could be migrated, instead of printing it' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l gitlab-server -d 'The URL of the GitLab server, if the file has no `gitlab_server` or another one' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l audience -d 'The audience of the jobs\' id tokens, if the file has no `jwt_required_aud` or another one' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l output -d 'Write the text to this file in place of printing it, atomically and only if all of it could be migrated' -r -F
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l configuration -d 'The configuration' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l runner-user -d 'The account that runs gitlab-runner, which no job becomes' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l runner-user -d 'The account that runs gitlab-runner, as which no job runs' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l tmpdir -d 'Where gitlab-runner keeps temporary files (its TMPDIR)' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l account -d 'An account whose old build directories go, beside those whose jobs the audit file has' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l account -d 'An account whose old build directories are removed, in addition to those whose jobs are in the audit file' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l older-than -d 'How old a temporary file must be: a number with h or d' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l dry-run -d 'Say what would be removed, and remove nothing'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l dry-run -d 'Print what would be removed, without removing it'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand schema" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand schema" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand schema" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand completions" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand completions" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand codes-page" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand codes-page" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand codes-page" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand man" -l format -d 'For people or for machines' -r -f -a "text\t'People'
-json\t'Machines'"
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand man" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
+json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "check" -d 'Read a configuration, run its tests and look at this host; print every finding'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "doctor" -d 'Do all that check does, and look at gitlab-runner\'s configuration, at systemd, space and kernel'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the value seen; or what the code of a refusal means'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "check" -d 'Read a configuration, run its tests and inspect this host; print every finding'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "doctor" -d 'Do everything that check does, and inspect gitlab-runner\'s configuration, systemd, disk space and the kernel'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "explain" -d 'Show how a job would be decided: every rule, every condition, the actual value; or what the code of a refusal means'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "test" -d 'Run the policy\'s own tests, `[[test]]` in the configuration and in more files'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "show" -d 'Print the effective configuration, with the place of each value'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "diff" -d 'Decide past jobs again by another configuration, and print which decisions change'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "audit" -d 'Search the audit file, and tell one job\'s whole story'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "people" -d 'Show and change which GitLab user each account belongs to, as this host remembers it'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "jobs" -d 'List the jobs on this host: whose they are, since when, where they run; end one of them and clean up after it'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "show" -d 'Print the effective configuration, with the file and line of each value'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "diff" -d 'Decide past jobs again with another configuration, and print which decisions change'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "audit" -d 'Search the audit file, and print all events of one job'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "people" -d 'Show and change which GitLab user each account is bound to on this host'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "jobs" -d 'List the jobs on this host with their users, start times and hosts; end one of them and clean up after it'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "keys" -d 'List the signing keys of the servers, as nunbird-auth would use them'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "migrate" -d 'Print a Jacamar CI configuration as Nunbird\'s own'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left: jobs that are over, its old temporary files; and old build directories'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "migrate" -d 'Print a Jacamar CI configuration as a Nunbird configuration'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "sweep" -d 'Remove what a crashed gitlab-runner left behind: ended jobs, its old temporary files, and old build directories'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "schema" -d 'Print the JSON schema of the configuration, for editors'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "completions" -d 'Print completions for a shell'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "codes-page" -d 'Print docs/codes.md'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "man" -d 'Write the man pages into a directory'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and not __fish_seen_subcommand_from check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "list" -d 'Print every account, with its server and the id of the GitLab user that it belongs to'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "show" -d 'Print whose an account is, on every server'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "forget" -d 'Forget whose an account is: the next job of it makes it its user\'s'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "import" -d 'Take over lines `account server user_id`: all of a file, or nothing'
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "export" -d 'Print all as a file that import and `accounts.people_file` read'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "list" -d 'Print every account, with its server and the id of the GitLab user that it is bound to'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "show" -d 'Print which user an account is bound to, on every server'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "forget" -d 'Remove the binding of an account: its next job binds it to that job\'s user'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "import" -d 'Import lines `account server user_id`: the whole file or nothing'
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from people" -f -a "export" -d 'Print all bindings as a file that import and `accounts.people_file` read'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from jobs" -f -a "list" -d 'Print every job that this host has a record of'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand help; and __fish_seen_subcommand_from jobs" -f -a "end" -d 'End a job\'s processes and its jobs in the scheduler, and clean up after it as its user'

@@ -1,32 +1,35 @@
-//! What modules say and ask (pam_conv(3)). They are heard, and asked questions fail: nobody sits at a job's terminal.
+//! Messages and prompts of modules (pam_conv(3)). Messages are collected, and prompts fail, because
+//! a job has no terminal.
 
 use crate::raw;
 use std::ffi::{CStr, c_int, c_void};
 
-/// The most of one message that is heard, in bytes: `PAM_MAX_MSG_SIZE` of Linux-PAM, which no module is kept to, is 512.
+/// The most bytes that are kept of one message. `PAM_MAX_MSG_SIZE` of Linux-PAM is 512, but it is
+/// not enforced for modules.
 const MAX_TEXT: usize = 4096;
 
-/// How a module means its words.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// `PAM_TEXT_INFO`.
     Information,
     /// `PAM_ERROR_MSG`.
     Trouble,
-    /// A question, which was not answered.
+    /// A prompt, which was not answered.
     Question,
 }
 
-/// What a module said, its first 4096 bytes. Foreign text: bytes that are not UTF-8 are replaced, nothing else is.
+/// A message of a module, its first 4096 bytes. Untrusted text: bytes that are not UTF-8 are
+/// replaced, nothing else is changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
-    /// How it is meant.
+    /// Its kind.
     pub tone: Tone,
-    /// The words.
+    /// The text.
     pub text: String,
 }
 
-/// Who listens.
+/// The caller's function for messages.
 pub(crate) struct Listener {
     hear: Box<dyn FnMut(Heard)>,
 }
@@ -48,7 +51,7 @@ impl Listener {
     }
 }
 
-/// libpam's way to the listener.
+/// The callback through which libpam reaches the listener.
 pub(crate) unsafe extern "C" fn converse(
     count: c_int,
     messages: *mut *const raw::pam_message,
@@ -62,7 +65,8 @@ pub(crate) unsafe extern "C" fn converse(
         return raw::PAM_CONV_ERR;
     }
     for index in 0..count {
-        // SAFETY: Linux-PAM passes an array of `count` pointers to messages (pam_conv(3)); each text ends with NUL or is null.
+        // SAFETY: Linux-PAM passes an array of `count` pointers to messages (pam_conv(3)); each
+        // text ends with NUL or is null.
         let (style, text) = unsafe {
             let message = *messages.add(index);
             if message.is_null() {
@@ -72,8 +76,9 @@ pub(crate) unsafe extern "C" fn converse(
             let text = if text.is_null() { c"" } else { CStr::from_ptr(text) }.to_bytes();
             ((*message).msg_style, String::from_utf8_lossy(text.get(..MAX_TEXT).unwrap_or(text)).into_owned())
         };
-        // SAFETY: `appdata_ptr` is the listener that Handle::start leaked; it lives until after pam_end, and libpam calls this
-        // function only from within calls of its one thread, so nobody else has it now.
+        // SAFETY: `appdata_ptr` is the listener that Handle::start leaked; it lives until after
+        // pam_end, and libpam calls this function only from within calls of its one thread, so
+        // there is no other reference to it now.
         if !unsafe { &mut *listener.cast::<Listener>() }.heard(style, text) {
             return raw::PAM_CONV_ERR;
         }
@@ -83,7 +88,7 @@ pub(crate) unsafe extern "C" fn converse(
     if answers.is_null() {
         return raw::PAM_BUF_ERR;
     }
-    // SAFETY: `responses` is libpam's place for a pointer, and not null.
+    // SAFETY: `responses` is libpam's location for a pointer, and not null.
     unsafe { *responses = answers.cast() };
     raw::PAM_SUCCESS
 }

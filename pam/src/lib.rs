@@ -1,9 +1,9 @@
-//! The binding to libpam (pam(3)), by hand: the few functions that a session needs. `nunbird-session` alone links it, with
-//! root's rights; docs/adr/0010 says why it is not in `sys/`.
+//! The binding to libpam (pam(3)), written by hand: the few functions that a session needs. Only
+//! `nunbird-session` links it, as root; docs/adr/0010 explains why it is not in `sys/`.
 //!
-//! Modules are foreign code. What they say comes to one function of the caller; what they ask is never answered: a job has
-//! nobody at a terminal. A [`Handle`] calls nothing by itself when it goes but pam_end(3): sessions are closed by name, because
-//! closing can fail and hang.
+//! Modules are foreign code. Their messages are passed to one function of the caller; their prompts
+//! are never answered, because a job has no terminal. Dropping a [`Handle`] calls only pam_end(3):
+//! sessions are closed explicitly, because closing can fail and hang.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -16,20 +16,20 @@ use std::ffi::{CStr, CString, c_int};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-/// What libpam said no with.
+/// An error of libpam.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    /// The function, as its manual page is called.
+    /// The function, by the name of its manual page.
     pub function: &'static str,
-    /// The number (`_pam_types.h`).
+    /// The error number (`_pam_types.h`).
     pub code: i32,
-    /// Its words.
+    /// The error text.
     pub text: String,
 }
 
 impl Error {
-    /// Whether the modules have judged the account and refuse it, rather than failed: the values that pam_acct_mgmt(3) gives
-    /// for that.
+    /// Whether the modules have judged the account and refuse it, rather than failed: the values
+    /// that pam_acct_mgmt(3) returns in that case.
     pub fn is_denial(&self) -> bool {
         matches!(
             self.code,
@@ -51,10 +51,10 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Items that say where a user comes from (pam_set_item(3)).
+/// Items that describe where a user comes from (pam_set_item(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item {
-    /// The user who asks.
+    /// The requesting user.
     RemoteUser,
     /// Their host.
     RemoteHost,
@@ -66,15 +66,15 @@ pub enum Item {
 #[derive(Debug)]
 pub struct Handle {
     raw: NonNull<raw::pam_handle>,
-    /// libpam keeps a pointer to it, so it neither moves nor goes before `raw`.
+    /// libpam keeps a pointer to it, so it is neither moved nor dropped before `raw`.
     listener: NonNull<Listener>,
     last: c_int,
-    /// libpam is not to be called from two threads.
+    /// libpam must not be called from two threads.
     _alone: PhantomData<*mut ()>,
 }
 
 impl Handle {
-    /// pam_start(3). `hear` gets what modules say.
+    /// pam_start(3). `hear` gets the messages of modules.
     ///
     /// # Errors
     /// As pam_start(3).
@@ -84,14 +84,16 @@ impl Handle {
         let conversation =
             raw::pam_conv { conv: Some(conversation::converse), appdata_ptr: listener.as_ptr().cast() };
         let mut raw = std::ptr::null_mut();
-        // SAFETY: both texts end with NUL and live through the call, which copies them and `conversation`. The listener behind
-        // `appdata_ptr` is freed after pam_end alone, and `converse` takes it for what it is.
+        // SAFETY: both texts end with NUL and live through the call, which copies them and
+        // `conversation`. The listener behind `appdata_ptr` is freed only after pam_end, and
+        // `converse` uses it with its real type.
         let code =
             unsafe { raw::pam_start(service.as_ptr(), user.as_ptr(), &raw const conversation, &raw mut raw) };
         match NonNull::new(raw).filter(|_| code == raw::PAM_SUCCESS) {
             Some(raw) => Ok(Handle { raw, listener, last: code, _alone: PhantomData }),
             None => {
-                // SAFETY: it came from Box::leak above, and without a transaction nobody keeps a pointer to it.
+                // SAFETY: it came from Box::leak above, and without a transaction nothing keeps a
+                // pointer to it.
                 drop(unsafe { Box::from_raw(listener.as_ptr()) });
                 Err(Error { function: "pam_start", code, text: "no transaction with PAM".to_owned() })
             }
@@ -113,13 +115,13 @@ impl Handle {
         self.answer("pam_set_item", code)
     }
 
-    /// The user as the modules have it now (`PAM_USER`, pam_get_item(3)).
+    /// The user as the modules see it now (`PAM_USER`, pam_get_item(3)).
     ///
     /// # Errors
-    /// As pam_get_item(3); also when there is none.
+    /// As pam_get_item(3); also if there is none.
     pub fn user(&mut self) -> Result<CString, Error> {
         let mut item = std::ptr::null();
-        // SAFETY: the transaction is open, and `item` is a live place for a pointer.
+        // SAFETY: the transaction is open, and `item` is a live location for a pointer.
         let code = unsafe { raw::pam_get_item(self.raw.as_ptr(), raw::PAM_USER, &raw mut item) };
         self.answer("pam_get_item", code)?;
         if item.is_null() {
@@ -180,7 +182,7 @@ impl Handle {
         self.answer("pam_close_session", code)
     }
 
-    /// The environment that modules have made, `NAME=value` each (pam_getenvlist(3)).
+    /// The environment that modules have set, `NAME=value` each (pam_getenvlist(3)).
     pub fn environment(&mut self) -> Vec<CString> {
         let mut all = Vec::new();
         // SAFETY: the transaction is open.
@@ -189,8 +191,9 @@ impl Handle {
             return all;
         }
         let mut at = list;
-        // SAFETY: pam_getenvlist gives an array of pointers that ends with a null pointer, each to a text that ends with NUL.
-        // Array and texts are malloc's and this function's to free (pam_getenvlist(3)); each is freed once, after it is copied.
+        // SAFETY: pam_getenvlist returns an array of pointers that ends with a null pointer, each
+        // to a text that ends with NUL. Array and texts are allocated with malloc, and this
+        // function must free them (pam_getenvlist(3)); each is freed once, after it is copied.
         unsafe {
             while !(*at).is_null() {
                 all.push(CStr::from_ptr(*at).to_owned());
@@ -218,8 +221,8 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: the transaction is open and not used after this. Then libpam has no pointer to the listener any more, which
-        // came from Box::leak and is freed once.
+        // SAFETY: the transaction is open and not used after this. Then libpam has no pointer to
+        // the listener any more, which came from Box::leak and is freed once.
         unsafe {
             raw::pam_end(self.raw.as_ptr(), self.last);
             drop(Box::from_raw(self.listener.as_ptr()));

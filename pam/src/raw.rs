@@ -1,5 +1,5 @@
-//! What `security/_pam_types.h` and `security/pam_appl.h` of Linux-PAM declare, as far as it is used. Its numbers and
-//! structures have not changed since 0.77.
+//! The declarations of `security/_pam_types.h` and `security/pam_appl.h` of Linux-PAM that are used
+//! here. Its numbers and structures have not changed since 0.77.
 
 #![allow(missing_docs, non_camel_case_types, reason = "names and meanings are libpam's")]
 

@@ -1,41 +1,45 @@
-//! What stages by a shell and stages by a batch scheduler have in common: the account's directories, the words for what went
-//! wrong, the shell's command and environment, requests to cancel, and what the runner is told.
+//! What stages in a shell and stages in a batch scheduler have in common: the account's
+//! directories, the error type, the shell's command and environment, requests to cancel, and the
+//! report to the runner.
 //!
-//! As the mapped user, in the launcher. Nothing here needs privilege.
+//! Used by the launcher, as the mapped user. Nothing here needs privilege.
 
 #![forbid(unsafe_code)]
 
 pub mod directory;
+pub mod error;
 pub mod exit_code;
 pub mod shell;
 pub mod signals;
 pub mod trees;
-pub mod trouble;
 
+pub use error::StageError;
 use nix::errno::Errno;
 use std::io::Write;
 use std::time::Duration;
-pub use trouble::Trouble;
 
-/// How long the launcher waits for what may never come.
+/// How long the launcher waits for events that may never come.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// From the `TERM` of a cancelled job to its `KILL`. Below the 30 seconds of gitlab-runner's default `shutdown_timeout`. Together with [`Patience::abandon`] well below the 300
-    /// seconds after which gitlab-runner starts the cleanup beside a stage that has not ended.
+pub struct Timeouts {
+    /// From the `TERM` of a cancelled job to its `KILL`. Below the 30 seconds of gitlab-runner's
+    /// default `shutdown_timeout`. Together with [`Timeouts::abandon`] well below the 300 seconds
+    /// after which gitlab-runner starts the cleanup beside a stage that has not ended.
     pub grace: Duration,
     /// A second request to cancel that comes within this time is the same one: a signal to our process group
     /// reaches us directly and again through `nunbird-auth`.
     pub repeat: Duration,
-    /// How long a killed process may take to end, and a reader to take the last output of a cancelled job.
+    /// How long a killed process may take to end, and a reader to accept the last output of a
+    /// cancelled job.
     pub abandon: Duration,
-    /// How long processes that the script piped its output through (`exec > >(tee log)`) may go on writing
-    /// after it ended. A background process that keeps the pipe open costs a stage this much, no more.
+    /// How long processes that the script piped its output through (`exec > >(tee log)`) may
+    /// continue to write after it ended. A background process that keeps the pipe open delays a
+    /// stage by no more than this.
     pub linger: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
-        Patience {
+        Timeouts {
             grace: Duration::from_secs(25),
             repeat: Duration::from_secs(1),
             abandon: Duration::from_secs(10),
@@ -44,27 +48,28 @@ impl Default for Patience {
     }
 }
 
-/// How a stage went when nothing of ours went wrong.
+/// How a stage ended if Nunbird itself did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The stage did what it should.
+pub enum StageResult {
+    /// The stage succeeded.
     Success,
     /// The script failed or was cancelled.
     BuildFailure,
 }
 
-/// Tells the user something on standard error. That nobody listens is no reason to stop.
-pub fn say(message: &str) {
+/// Prints a message for the user to standard error. A reader that has gone is not a failure.
+pub fn print_message(message: &str) {
     let line = format!("nunbird: {message}\n");
     drop(std::io::stderr().write_all(line.as_bytes()));
 }
 
-/// Says something to gitlab-runner's own log. What is done is done, whether or not somebody reads about it.
-pub fn tell(message: &str) {
+/// Writes a line to gitlab-runner's own log. The work is done, whether or not the runner reads the
+/// line.
+pub fn log_to_runner(message: &str) {
     drop(std::io::stdout().write_all(format!("nunbird: {message}\n").as_bytes()));
 }
 
-/// What a reader that went away did not get.
+/// The output that a closed reader did not get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
     /// Bytes dropped.

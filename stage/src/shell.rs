@@ -1,17 +1,20 @@
-//! What the shell of a stage runs, where, and in which environment.
+//! What the shell of a stage runs, in which directory and in which environment.
 
 use nunbird_handover::Handover;
 use std::ffi::OsString;
 
-/// The variable whose value, the id of the decision, marks each process of a job.
+/// The variable whose value, the decision id, marks each process of a job.
 pub const MARK: &str = "NUNBIRD_DECISION_ID";
 
-/// Keeps what a login shell reads, before the script and after it, out of the script's status.
+/// Prevents files that a login shell reads, before the script and after it, from changing the
+/// script's exit status.
 ///
-/// Profiles may leave a trap on EXIT or, in bash, on ERR. bash's `exit` reads `~/.bash_logout` in the shell that ends, with the script's
-/// `set -e` in force: Debian's and Ubuntu's fails where there is no terminal, and so did every script of an account with it. Therefore `exit`
-/// switches `set -e` off, and does nothing where the logout file calls it. Without an argument its status is that of the command before, or,
-/// in a trap, that from before the trap (bash(1), `exit`): the subshell passes the first on, and the second is bash's own.
+/// Profiles may leave a trap on EXIT or, in bash, on ERR. bash's `exit` reads `~/.bash_logout` in
+/// the exiting shell, where the script's `set -e` still applies: the logout file of Debian and
+/// Ubuntu fails without a terminal, and with it failed every script of an account that has it.
+/// Therefore `exit` switches `set -e` off, and does nothing if the logout file calls it. Without an
+/// argument its status is that of the command before or, in a trap, that from before the trap
+/// (bash(1), `exit`): the subshell passes the first on, and bash handles the second.
 const OWN_STATUS: &str = r#"trap - EXIT; [ -z "${BASH_VERSION-}" ] || { trap - ERR; eval 'exit() {
   local nunbird_status=$?
   case ${BASH_SOURCE[1]-} in */.bash_logout | */bash.bash_logout | */bash_logout) return ;; esac
@@ -22,8 +25,9 @@ const OWN_STATUS: &str = r#"trap - EXIT; [ -z "${BASH_VERSION-}" ] || { trap - E
   esac
 }'; }; "#;
 
-/// What the shell does after its profiles; `script` is a word of the shell, `login` whether it is a login shell. The stages of caches and
-/// artifacts call `gitlab-runner` by name and succeed without it; a warning says why nothing was stored.
+/// What the shell does after its profiles; `script` is a word of the shell, `login` is set for a
+/// login shell. The stages of caches and artifacts call `gitlab-runner` by name and succeed without
+/// it, so a warning explains why nothing was stored.
 pub fn shell_command(stage: &str, script: &str, login: bool) -> String {
     let needs_runner = matches!(stage, "restore_cache" | "download_artifacts")
         || stage.starts_with("archive_cache")
@@ -40,11 +44,11 @@ pub fn shell_command(stage: &str, script: &str, login: bool) -> String {
     format!("{own_status}{check}. {script}")
 }
 
-/// The stage's environment: the site's, and who the user is.
+/// The stage's environment: the site's variables, and the variables that identify the user.
 pub fn environment(handover: &Handover, stage: &str) -> Vec<(OsString, OsString)> {
     let Handover { account, environment, .. } = handover;
     let configured = environment.iter().map(|(name, value)| (name.into(), value.into()));
-    // Later ones win: what says who the user is comes from the user database.
+    // Later ones win: the variables that identify the user come from the user database.
     let ours: [(&str, OsString); 7] = [
         ("HOME", account.home.clone().into()),
         ("USER", account.name.clone().into()),
@@ -57,11 +61,11 @@ pub fn environment(handover: &Handover, stage: &str) -> Vec<(OsString, OsString)
     configured.chain(ours.map(|(name, value)| (name.into(), value))).collect()
 }
 
-/// The stage's script changes directory itself; until then profiles run where the user would be.
+/// The stage's script changes directory itself; until then, profiles run in the home directory.
 pub fn enter_directory(handover: &Handover) {
     let candidates = [&handover.workspace.builds_dir, &handover.account.home];
     if !candidates.into_iter().any(|directory| std::env::set_current_dir(directory).is_ok()) {
-        // Where nunbird-auth left us is `/` as well.
+        // nunbird-auth left this process in `/` as well.
         drop(std::env::set_current_dir("/"));
     }
 }

@@ -4,15 +4,16 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Requests to cancel. gitlab-runner sends `TERM`; the others come from terminals and service managers.
+/// The signals that request a cancel. gitlab-runner sends `TERM`; the others come from terminals
+/// and service managers.
 const REQUESTS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
-/// Signals as events. Made before the job starts, so that none is missed.
+/// Signals as events. Created before the job starts, so that none is missed.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks the requests and `CHLD` for this process and waits for them instead.
+    /// Blocks these signals and `CHLD` for this process and reads them as events.
     pub fn block() -> nix::Result<Self> {
         let mut set = SigSet::from_iter(REQUESTS);
         set.add(Signal::SIGCHLD);
@@ -20,12 +21,12 @@ impl Signals {
         Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
 
-    /// Readable when one has come.
+    /// Readable when one has arrived.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// Takes the next one that has come, of those that [`Signals::block`] names.
+    /// Takes the next one that has arrived, of those that [`Signals::block`] names.
     ///
     /// # Errors
     /// As read(2).
@@ -34,7 +35,7 @@ impl Signals {
         Signal::try_from(i32::try_from(info.ssi_signo).unwrap_or(0)).map(Some)
     }
 
-    /// Takes all that have come; the first request to cancel among them.
+    /// Takes all that have arrived; returns the first request to cancel among them.
     ///
     /// # Errors
     /// As read(2).

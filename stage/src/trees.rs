@@ -1,7 +1,7 @@
 //! Directories below the account's own: entered and removed without following a symbolic link, while the job's processes
 //! may still change them.
 
-use crate::Trouble;
+use crate::StageError;
 use crate::directory::{Directory, is};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -14,26 +14,26 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Instant;
 
-/// Deeper trees than this are nobody's file variables; each level costs a descriptor.
+/// Deeper trees than this do not hold file variables; each level costs a descriptor.
 const DEEPEST: usize = 128;
 /// How often a directory is emptied that a live process fills again.
 const ATTEMPTS: usize = 5;
 
-/// Removes what is behind the name, with all below it.
-pub fn remove_tree(parent: &Directory, name: &OsStr) -> Result<(), Trouble> {
+/// Removes this name with everything below it.
+pub fn remove_tree(parent: &Directory, name: &OsStr) -> Result<(), StageError> {
     remove(parent, name, 0, None).map(drop)
 }
 
-/// As [`remove_tree`], and an error when `deadline` comes first.
-pub fn remove_tree_until(parent: &Directory, name: &OsStr, deadline: Instant) -> Result<(), Trouble> {
+/// As [`remove_tree`], with an error if `deadline` passes first.
+pub fn remove_tree_until(parent: &Directory, name: &OsStr, deadline: Instant) -> Result<(), StageError> {
     remove(parent, name, 0, Some(deadline)).map(drop)
 }
 
-/// The directory at `path`, from `root` down; none when a part of the way is missing.
-pub fn descend(root: &Directory, prefix: &Path, path: &Path) -> Result<Option<Directory>, Trouble> {
+/// The directory at `path`, opened from `root` down; `None` if a part of the path is missing.
+pub fn descend(root: &Directory, prefix: &Path, path: &Path) -> Result<Option<Directory>, StageError> {
     let way = path.strip_prefix(prefix).map_err(|e| refuse(path, &e.to_string()))?;
     let mut names = way.components();
-    let first = names.next().ok_or_else(|| refuse(path, "it is the directory that all others lie in"))?;
+    let first = names.next().ok_or_else(|| refuse(path, "it is the top directory"))?;
     let mut directory = root.child(first.as_os_str())?;
     for name in names {
         let Some(parent) = directory else { return Ok(None) };
@@ -42,16 +42,16 @@ pub fn descend(root: &Directory, prefix: &Path, path: &Path) -> Result<Option<Di
     Ok(directory)
 }
 
-/// Removes what is behind the name, with all below it. False when there was nothing.
+/// Removes this name with everything below it. False if there was nothing.
 pub fn remove(
     parent: &Directory,
     name: &OsStr,
     depth: usize,
     deadline: Option<Instant>,
-) -> Result<bool, Trouble> {
+) -> Result<bool, StageError> {
     let path = parent.path().join(name);
     let failed =
-        |e: Errno| Trouble::at("cannot remove", &path, e, "remove it by hand: it may hold credentials");
+        |e: Errno| StageError::at("cannot remove", &path, e, "remove it by hand: it may hold credentials");
     for _ in 0..ATTEMPTS {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(failed(Errno::ETIME));
@@ -61,7 +61,7 @@ pub fn remove(
             Err(e) => return Err(failed(e)),
             Ok(stat) if !is(&stat, SFlag::S_IFDIR) => match parent.unlink(name) {
                 Ok(()) => return Ok(true),
-                // Replaced by a directory since.
+                // It has been replaced by a directory since.
                 Err(Errno::EISDIR) => continue,
                 Err(e) => return Err(failed(e)),
             },
@@ -70,7 +70,7 @@ pub fn remove(
         if depth == DEEPEST {
             return Err(failed(Errno::ENAMETOOLONG));
         }
-        // None: another cleanup was faster, or the job replaced it; the next look tells.
+        // None: another cleanup was faster, or the job replaced it; the next iteration shows which.
         if let Some(directory) = parent.child(name)? {
             empty(&directory, depth, deadline)?;
         }
@@ -84,17 +84,17 @@ pub fn remove(
     Err(failed(Errno::ENOTEMPTY))
 }
 
-fn empty(directory: &Directory, depth: usize, deadline: Option<Instant>) -> Result<(), Trouble> {
+fn empty(directory: &Directory, depth: usize, deadline: Option<Instant>) -> Result<(), StageError> {
     for name in names(directory)? {
         remove(directory, &name, depth + 1, deadline)?;
     }
     Ok(())
 }
 
-/// What is in the directory.
-pub fn names(directory: &Directory) -> Result<Vec<OsString>, Trouble> {
+/// The entries of the directory.
+pub fn names(directory: &Directory) -> Result<Vec<OsString>, StageError> {
     let failed = |e: Errno| {
-        Trouble::at("cannot read", directory.path(), e, "remove it by hand: it may hold credentials")
+        StageError::at("cannot read", directory.path(), e, "remove it by hand: it may hold credentials")
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut listing = Dir::openat(directory.as_fd(), ".", flags, Mode::empty()).map_err(failed)?;
@@ -108,6 +108,6 @@ pub fn names(directory: &Directory) -> Result<Vec<OsString>, Trouble> {
     Ok(names)
 }
 
-fn refuse(path: &Path, cause: &str) -> Trouble {
-    Trouble::at("refusing to clean up", path, cause, "tell the administrators")
+fn refuse(path: &Path, cause: &str) -> StageError {
+    StageError::at("refusing to clean up", path, cause, "report it to the administrators")
 }

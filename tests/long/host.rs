@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Jobs in a row, by four at once, of three users.
+/// Jobs in total, four at once, of three users.
 const JOBS: u64 = 1000;
 const LANES: u64 = 4;
 
-/// What there is of files, records and mounts; what jobs keep by design (build trees, the audit file, the journal) aside.
+/// The present files, records and mounts, except what jobs keep by design (build trees, the audit
+/// file, the journal).
 fn inventory(host: &Host) -> BTreeSet<String> {
     let inside = format!("/proc/{}/root", host.pid1());
     let mut found = BTreeSet::new();
@@ -38,7 +39,7 @@ fn walk(directory: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// One job by its shortest way.
+/// One job with the fewest stages.
 fn job(host: &Host, number: u64) {
     let user = ["alice", "bob", "ada"][usize::try_from(number % 3).expect("a small number")];
     let job = host.world().job().id(100_000 + number).user(user).file_variable("KEY", "the key\n");
@@ -55,7 +56,7 @@ fn job(host: &Host, number: u64) {
 #[needs(host)]
 fn a_thousand_jobs_leave_no_process_record_file_or_mount() {
     let host = Host::boot();
-    // Each user's first jobs make directories that stay: one for each slot.
+    // Each user's first jobs create directories that stay: one per slot.
     for number in 0..3 {
         job(&host, number);
     }

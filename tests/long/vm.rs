@@ -35,7 +35,7 @@ fn with_cgroup_2_a_job_runs_below_a_delegated_service_and_is_told_of_a_real_rebo
             fs::write(place.join(name), serde_json::to_vec(&call).expect("JSON")).expect("a call");
         }
         let copy = world.host_path("/job");
-        // The session takes its directory away with it.
+        // The session removes its directory.
         let copied = std::process::Command::new("cp").arg("-a").arg(session.directory()).arg(&copy).status();
         assert!(copied.expect("cp").success());
         fs::write(place.join("directory"), session.directory().display().to_string()).expect("a name");

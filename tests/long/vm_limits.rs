@@ -1,7 +1,9 @@
-//! The limits of jobs on cgroup version 2, below the runner's service, by a kernel that has the controllers.
+//! The limits of jobs on cgroup v2, below the runner's service, with a kernel that has the
+//! controllers.
 //!
-//! One boot runs `vm_limits.sh`, which makes the runner's calls and writes what it sees as lines `fact …`; they are judged
-//! here. The lines of the jobs themselves begin with the job's name and the call's.
+//! One boot runs `vm_limits.sh`, which makes the runner's calls and prints what it observes as
+//! lines `fact …`; they are checked here. The lines of the jobs themselves begin with the job's
+//! name and the call's.
 
 use nunbird_tests::host::vm::Vm;
 use nunbird_tests::needs;
@@ -101,7 +103,7 @@ fn write_job(world: &World, name: &str, user: &str, calls: &Path, copies: &Path)
         fs::write(calls.join(format!("{name}-{call}")), serde_json::to_vec(&spec).expect("JSON"))
             .expect("a call");
     }
-    // The session takes its directory away with it.
+    // The session removes its directory.
     let copied = Command::new("cp").arg("-a").arg(session.directory()).arg(copies).status();
     assert!(copied.expect("cp").success());
     let place = session.directory().parent().expect("a parent");
@@ -122,7 +124,7 @@ pub(super) fn machine(jobs: &[(&str, &str)]) -> Vm {
     })
 }
 
-/// What the script has to see.
+/// What the script must observe.
 const FACTS: [&str; 30] = [
     "swap is on",
     "plain has no Delegate=yes",
@@ -156,7 +158,8 @@ const FACTS: [&str; 30] = [
     "end active groups 0 alice 0",
 ];
 
-/// What a line must be, one for each row of the table: limit, what was read back, and how it showed.
+/// The expected form of a line, one for each row of the table: limit, what was read back, and its
+/// effect.
 const ENFORCED: [(&str, &str, &str); 4] = [
     (
         "memory",
@@ -168,7 +171,7 @@ const ENFORCED: [(&str, &str, &str); 4] = [
     ("pids", "one look: pids.max:60", "one forks: refused: Resource temporarily unavailable"),
 ];
 
-/// Prints the rows of the table for a way, and makes sure that job `one` showed each.
+/// Prints the rows of the table for a value of `way`, and checks that job `one` showed each.
 pub(super) fn rows(output: &str, way: &str) {
     let begins = |wanted: &str| output.lines().find(|line| line.starts_with(wanted));
     println!("| limit | way | set and read back | enforced |\n|---|---|---|---|");
@@ -180,7 +183,7 @@ pub(super) fn rows(output: &str, way: &str) {
     }
     let value = |words: &str| begins(words).and_then(|line| line[words.len()..].trim().parse::<u64>().ok());
     assert!(value("one spin: nr_throttled ") > Some(10), "{output}");
-    // Two loops for four seconds on half a processor; eight seconds without the limit, or nearly.
+    // Two loops for four seconds on half a CPU; eight seconds without the limit, or nearly.
     assert!(value("one spin: throttled_usec ") > Some(1_000_000), "{output}");
     assert!(!output.contains("one escape: wrote") && !output.contains("one escape: made"), "{output}");
 }

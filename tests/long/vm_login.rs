@@ -1,5 +1,5 @@
-//! Login sessions of jobs on cgroup version 2: logind's scope is a group elsewhere, and the job's belongs to the runner's account,
-//! so only root can bring a process from the one into the other.
+//! Login sessions of jobs on cgroup v2: logind's scope is a cgroup elsewhere, and the job's belongs
+//! to the runner's account, so only root can move a process from one to the other.
 
 use nunbird_tests::host::vm::Vm;
 use nunbird_tests::needs;
@@ -37,7 +37,7 @@ fn with_cgroup_2_a_job_in_a_session_of_logind_keeps_its_limits() {
                 let text = serde_json::to_vec(&spec).expect("JSON");
                 fs::write(calls.join(format!("{name}-{call}")), text).expect("a call");
             }
-            // The session takes its directory away with it.
+            // The session removes its directory.
             let copied = Command::new("cp").arg("-a").arg(session.directory()).arg(&copies).status();
             assert!(copied.expect("cp").success());
             let place = session.directory().parent().expect("a parent");

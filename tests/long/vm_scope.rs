@@ -1,11 +1,11 @@
 //! The limits of jobs on cgroup version 2 by transient units of systemd (`way = "scope"`).
 //!
-//! As `vm_limits.rs`, whose jobs these are, with `vm_scope.sh`.
+//! Like `vm_limits.rs`, with the same jobs, and `vm_scope.sh`.
 
 use super::limits::{machine, rows};
 use nunbird_tests::needs;
 
-/// What the script has to see.
+/// What the script must observe.
 const FACTS: [&str; 10] = [
     "swap is on",
     "slices 2 of nunbird.slice 2",

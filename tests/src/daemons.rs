@@ -1,4 +1,4 @@
-//! Doubles of journald and of a syslog daemon, for one machine.
+//! Doubles of journald and of a syslog daemon, for one private system.
 
 use crate::runner::{Session, StageOutcome};
 use crate::world::World;
@@ -9,10 +9,11 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
-/// A machine whose `/run` and `/dev` are the test's, with the sockets of journald and syslog.
+/// A private system whose `/run` and `/dev` belong to the test, with the sockets of journald and
+/// syslog.
 #[derive(Debug)]
 pub struct Daemons {
-    /// What journald listens at.
+    /// journald's socket.
     pub journal: UnixDatagram,
     /// `/dev/log`.
     pub log: UnixDatagram,
@@ -20,10 +21,10 @@ pub struct Daemons {
 }
 
 impl Daemons {
-    /// Makes the directories and the sockets; the machine itself stays as it is.
+    /// Creates the directories and the sockets; the private system itself is unchanged.
     ///
     /// # Panics
-    /// When that fails.
+    /// If that fails.
     pub fn start(world: &World) -> Self {
         let (run, dev) = (world.root().join("run"), world.root().join("dev"));
         fs::create_dir_all(run.join("systemd/journal")).expect("a directory");
@@ -52,7 +53,7 @@ impl Daemons {
         }
     }
 
-    /// Runs a stage in the machine with the daemons.
+    /// Runs a stage in the private system with the daemons.
     ///
     /// # Panics
     /// On a booted host, which has its own.

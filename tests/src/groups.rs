@@ -1,6 +1,7 @@
-//! Control groups of a test program's own, below which `nunbird-auth` makes those of jobs.
+//! A test program's own cgroups, below which `nunbird-auth` makes those of jobs.
 //!
-//! A process has one place in each hierarchy: the tests of a program that uses this take turns, and all of them use it.
+//! A process has one place in each hierarchy: the tests of a program that uses this take turns, and
+//! all of them use it.
 
 use nunbird_cgroup::Place;
 use std::fs;
@@ -18,12 +19,13 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Enters them once no other test is in groups; none where the machine has no hierarchies of version 1 that it may write to.
+    /// Enters them when no other test is in cgroups; `None` if the machine has no v1 hierarchies
+    /// that it may write to.
     ///
     /// # Panics
     /// When a group that was made cannot be entered.
     pub fn enter() -> Option<Self> {
-        // A test that failed has left its groups all the same.
+        // A test that failed has left its cgroups nevertheless.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let place = Place::own().expect("proc").separate;
         let mut groups = Groups { entered: Vec::new(), _turn: turn };

@@ -1,19 +1,19 @@
-//! The test bed of Nunbird: doubles of everything around it, and a private machine to run it on.
+//! The test bed of Nunbird: doubles of everything around it, and a private system to run it on.
 //!
 //! - [`compliance`]: cases that every batch scheduler must pass.
-//! - [`daemons`]: what journald and syslog daemons listen at.
+//! - [`daemons`]: sockets of journald and syslog daemons.
 //! - [`fake`]: commands of batch schedulers that cannot be installed here.
-//! - [`groups`]: control groups of a test program's own.
+//! - [`groups`]: a test program's own cgroups.
 //! - [`host`]: a booted machine with systemd, journald, PAM and the package installed.
 //! - [`issuer`]: a GitLab server as far as Nunbird and a job's scripts see it.
 //! - [`runner`]: gitlab-runner's custom executor.
-//! - [`scheduler`]: batch schedulers, real and fake, and the launcher before them.
-//! - [`transcript`]: what strace(1) sees of the privileged program.
+//! - [`scheduler`]: batch schedulers, real and fake, with the launcher.
+//! - [`transcript`]: system calls of the privileged program, recorded by strace(1).
 //! - [`world`]: a machine with its own accounts, configuration and installation, in a mount namespace.
 //!
-//! Most tests need one line: `World::new(Privilege::Setuid).job().script("id -un").run()`. A test that
-//! needs root says so by [`#[needs(root)]`](needs). Everything here panics where a product would return an error:
-//! a test bed that does not stand is a failed test.
+//! Most tests need one line: `World::new(Privilege::Setuid).job().script("id -un").run()`. A test
+//! that needs root has [`#[needs(root)]`](needs). Everything here panics where a product would
+//! return an error: a broken test bed is a failed test.
 
 #![forbid(unsafe_code)]
 

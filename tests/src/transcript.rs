@@ -1,4 +1,5 @@
-//! What strace(1) sees of `nunbird-auth`, made the same from run to run: docs/transcripts.md is written from it.
+//! System calls of `nunbird-auth` as strace(1) records them, normalized to be the same from run to
+//! run: docs/transcripts.md is written from them.
 //!
 //! execve(2) ignores setuid bits and file capabilities of a traced program unless the tracer may trace everything. So strace
 //! runs as root here and takes the runner's ids for the program alone (`strace -u`): the transcript is that of the real
@@ -13,7 +14,7 @@ use std::path::Path;
 
 mod tidy;
 
-/// Not looked at by strace.
+/// Not traced by strace.
 const MEMORY: &str = "trace=!mmap,munmap,mremap,brk,madvise,mprotect,futex";
 
 /// One process of a call.
@@ -41,7 +42,7 @@ pub struct Call {
 /// An allowed and a denied `config` and `run`, each traced.
 ///
 /// # Panics
-/// Without root or strace, and when a call ends otherwise than it should.
+/// Without root or strace, and if a call ends unexpectedly.
 pub fn calls(privilege: Privilege) -> Vec<Call> {
     let world = World::new(privilege);
     world.write_keys();

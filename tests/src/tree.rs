@@ -49,7 +49,8 @@ pub(crate) fn cached(kind: &str, suite: &str, packages: &str, finish: &str) -> P
         must(Command::new("rm").arg("-rf").arg(&unfinished));
         let mut make = Command::new("mmdebstrap");
         if suite == UNSTABLE {
-            // A mirror that is a few days old is no reason to run no test: its lists are signed all the same.
+            // A mirror that is a few days old is no reason to skip tests: its lists are signed
+            // nevertheless.
             make.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
         }
         must(

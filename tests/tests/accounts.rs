@@ -1,4 +1,4 @@
-//! Accounts that no job becomes, whatever the token says.
+//! Accounts as which no job runs, whatever the token contains.
 
 use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
@@ -20,7 +20,7 @@ fn assert_no_account(world: &World, outcome: &StageOutcome, why: &str) {
     assert!(world.records().is_empty());
 }
 
-/// A login and what the audit file must say of it.
+/// A login and the expected text in the audit file.
 const REFUSED: [(&str, &str); 22] = [
     ("root", "belongs to the system"),
     ("rootalias", "id 0 is never"),
@@ -60,7 +60,7 @@ fn logins_that_are_no_ordinary_users_get_no_account() {
     }
 }
 
-/// Sets the day of an account's end, in days since the epoch.
+/// Sets the expiry date of an account, in days since the epoch.
 fn expire(world: &World, day: &str) {
     let shadow = world.host_path("/etc/shadow");
     let text = std::fs::read_to_string(&shadow).expect("shadow");
@@ -81,7 +81,7 @@ fn an_account_that_has_expired_gets_no_job_where_shadow_can_be_read(privilege: P
         assert_eq!(outcome.exit == Exit::Code(1), expired, "{end}: {}", outcome.log);
         assert_eq!(outcome.stderr.contains("[account-expired]"), expired, "{end}: {}", outcome.log);
     }
-    // Between two stages; clean-up must work all the same.
+    // Between two stages; cleanup must work nevertheless.
     let job = world.job().id(7001);
     let mut session = job.begin();
     assert!(session.config().succeeded());

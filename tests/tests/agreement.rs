@@ -1,8 +1,9 @@
 //! `nunbird-auth config` and `nunbirdctl explain --job` give the same verdict, code and account, whatever the job, the policy, the keys
 //! and the host are.
 //!
-//! Each case is the sound job of a sound policy with some quirks put on it at random. `NUNBIRD_AGREEMENT_SECONDS` says for how long
-//! cases are made (50 s), `NUNBIRD_AGREEMENT_SEED` by which numbers. A case that differs is made smaller before it is printed.
+//! Each case is the sound job of a sound policy with some quirks applied at random.
+//! `NUNBIRD_AGREEMENT_SECONDS` sets how long cases are generated (50 s), `NUNBIRD_AGREEMENT_SEED`
+//! the seed. A case that differs is reduced before it is printed.
 
 use crate::quirks::{self, Plan, QUIRKS};
 use nunbird_tests::needs;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Quirks by their index, each with a number of its own.
 type Case = Vec<(usize, u64)>;
 
-/// What a program says of a job: verdict, code, account.
+/// A program's result for a job: verdict, code, account.
 type Said = (String, Option<String>, Option<String>);
 
 #[needs(root)]
@@ -54,7 +55,7 @@ fn explain_and_config_agree_on_any_job_policy_keys_and_host() {
     );
 }
 
-/// Ends that some thousands of cases must have; the rarest come once in some hundreds.
+/// Results that some thousands of cases must include; the rarest occur once in some hundreds.
 const EXPECTED: [&str; 18] = [
     "admitted",
     "account",
@@ -106,7 +107,7 @@ fn shown(case: &Case) -> String {
     case.iter().map(|(index, number)| format!("  {} with {number}\n", QUIRKS[*index].0)).collect()
 }
 
-/// What explain says of a case, and then what the program does.
+/// The result of explain for a case, and then that of the program.
 fn both(world: &World, case: &Case, id: u64) -> (Said, Said) {
     let mut plan = Plan::new(10_000 + id);
     for (index, number) in case {

@@ -1,4 +1,4 @@
-//! Events of whole jobs, in every privilege mode and every place where they can go.
+//! Events of whole jobs, in every privilege mode and with every destination.
 
 use nunbird_tests::records;
 use nunbird_tests::runner::Session;
@@ -22,7 +22,7 @@ fn outcomes(audit: &[Value]) -> Vec<(String, String)> {
     audit.iter().map(|line| (text(&line["outcome"]), text(&line["stage"]))).collect()
 }
 
-/// Changes where the events of an admitted job go.
+/// Changes the destinations of an admitted job's events.
 fn redirect(world: &World, audit: &Value) {
     let audit = serde_json::from_value(audit.clone()).expect("places of events");
     records::change_spec(&world.records().pop().expect("a record"), |spec| spec.audit = audit);

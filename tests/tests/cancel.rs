@@ -1,4 +1,5 @@
-//! What the end of a job from outside leaves: no process, no file variable, and the stages that GitLab promises.
+//! What is left when a job is ended from outside: no process, no file variable, and the stages that
+//! GitLab guarantees.
 
 use nunbird_tests::{Cancel, Exit, Job, Outcome, Privilege, Reason, RunnerVersion, Status, World, needs};
 use std::fs;
@@ -84,7 +85,7 @@ fn an_old_runner_whose_scripts_end_with_0_after_a_signal_does_not_see_success() 
 
 #[needs(root)]
 fn a_script_that_ignores_the_signal_is_killed_with_its_processes() {
-    // Half a minute each, which is how long the launcher waits.
+    // Half a minute each, which is the launcher's grace period.
     std::thread::scope(|scope| {
         for (n, privilege) in Privilege::PRIVILEGED.into_iter().enumerate() {
             scope.spawn(move || {

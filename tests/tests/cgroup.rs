@@ -1,4 +1,5 @@
-//! Jobs with control groups of version 1. This process goes into groups of its own, so its tests take turns (`Groups::enter`).
+//! Jobs with v1 cgroups. This process enters cgroups of its own, so its tests take turns
+//! (`Groups::enter`).
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! The clean-up of a job whatever came before it: a refusal, a stage that still runs, a restart of the host, another job.
+//! The cleanup of a job after any history: a refusal, a stage that still runs, a restart of the
+//! host, another job.
 
 use nunbird_tests::needs;
 use nunbird_tests::records;
@@ -13,7 +14,7 @@ fn ready(privilege: Privilege) -> World {
     world
 }
 
-/// A daemon in a session of its own, whose number is in this file when the script ends.
+/// A daemon in its own session, whose pid is in this file when the script ends.
 fn daemon(file: &str) -> String {
     format!(
         "setsid sh -c 'echo $$ >{file}.new; mv {file}.new {file}; exec sleep 300' </dev/null >/dev/null 2>&1 &\n\

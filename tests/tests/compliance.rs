@@ -1,6 +1,8 @@
-//! The compliance suite before clusters of its own. `SCHEDULER` names one or several, with commas: `slurm`, `gridengine` and `fake-…`, and
-//! `slurm-trixie`, `slurm-sid` and `htcondor-trixie` from trees of newer Debian releases; or `usual`, those of `make test`, or `every`, all. All as
-//! root; arguments choose cases by a part of their names. A site's own scheduler is `nunbird-compliance`'s.
+//! The compliance suite with its own clusters. `SCHEDULER` names one or several, separated by
+//! commas: `slurm`, `gridengine` and `fake-…`, and `slurm-trixie`, `slurm-sid` and
+//! `htcondor-trixie` from trees of newer Debian releases; or `usual`, those of `make test`, or
+//! `every`, all. All as root; arguments select cases by a part of their names. `nunbird-compliance`
+//! tests a site's own scheduler.
 
 #![forbid(unsafe_code)]
 
@@ -46,7 +48,7 @@ fn every() -> String {
     format!("{},slurm-sid,htcondor-trixie", usual())
 }
 
-/// A Slurm of another release than the host's, whose version begins so.
+/// A Slurm of another release than the host's, with this prefix of its version.
 fn newer(release: Release, version: &str) -> Place {
     let slurm = Slurm::start_release(release);
     let own = slurm.version();

@@ -34,7 +34,7 @@ fn merge_request(world: &World) -> Job<'_> {
     world.job().facts(|facts| facts.pipeline_source = "merge_request_event".to_owned())
 }
 
-/// The same from a fork: everything but `job_…` is the fork's.
+/// The same from a fork: everything but `job_…` belongs to the fork.
 fn from_fork(world: &World) -> Job<'_> {
     merge_request(world)
         .claim("project_id", json!("9"))
@@ -125,7 +125,7 @@ fn an_exception_about_the_local_account_keeps_members_out_and_needs_its_group() 
     assert_refused(&world, &world.job().id(8001).user("bob").config(), "group", "nbt_no_such_group");
 }
 
-/// The account that nunbirdctl says, or `denied`.
+/// The account that nunbirdctl prints, or `denied`.
 fn explain(world: &World, token: &str) -> String {
     world.write_file("/etc/nunbird/token", token, "root", 0o600);
     let program = world.paths().bin.join("nunbirdctl");

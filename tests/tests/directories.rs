@@ -1,4 +1,5 @@
-//! Where jobs work: directories that users name, that the site has made for them, and those that go.
+//! Where jobs work: directories that users name, that the site has created for them, and those that
+//! are removed.
 
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
@@ -9,7 +10,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-/// The name that Nunbird has for this host.
+/// Nunbird's name for this host.
 fn short_host_name() -> String {
     let name = nix::unistd::gethostname().expect("a name").to_string_lossy().into_owned();
     name.split('.').next().unwrap_or("").chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
@@ -91,7 +92,7 @@ fn a_directory_that_jobs_cannot_work_in_is_refused_with_words_for_the_user() {
         assert!(outcome.stderr.contains("CUSTOM_CI_BUILDS_DIR"), "{wish}: {}", outcome.stderr);
         assert!(world.records().is_empty());
     }
-    // What only the user's own eyes can tell, `prepare` tells.
+    // What only the user may see, `prepare` reports.
     fs::create_dir(world.host_path("/tmp/alice")).expect("a directory");
     chown(world.host_path("/tmp/alice"), Some(4102), Some(4102)).expect("an owner");
     symlink("/home/alice", world.host_path("/home/bob/alice")).expect("a link");
@@ -99,8 +100,8 @@ fn a_directory_that_jobs_cannot_work_in_is_refused_with_words_for_the_user() {
     for (wish, why) in [
         ("/tmp", "belongs to uid 4102"),
         ("/root/ci", "cannot"),
-        ("/opt/missing/ci", "only inside those of your own"),
-        ("/home/bob", "symbolic link of somebody else"),
+        ("/opt/missing/ci", "only inside those that you own"),
+        ("/home/bob", "symbolic link that another user owns"),
     ] {
         let job = world.job().variable("CUSTOM_CI_BUILDS_DIR", wish);
         let mut session = job.begin();
@@ -166,7 +167,7 @@ fn a_directory_of_the_users_is_made_in_one_of_roots(privilege: Privilege) {
     assert_eq!((meta.uid(), meta.gid(), mode(&made)), (4101, 4101, 0o700), "{privilege:?}");
     assert_eq!(made.join("ci").metadata().expect("the launcher's").uid(), 4101);
     assert!(prepared().succeeded(), "it is there");
-    // The directory above is the site's.
+    // The directory above belongs to the site.
     fs::rename(&ecp, world.host_path("/opt/unmounted")).expect("renamed");
     let outcome = prepared();
     assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
@@ -198,7 +199,7 @@ fn the_group_may_look_where_the_site_says_so_but_not_at_credentials() {
 #[needs(root)]
 fn old_build_directories_go_one_a_job_and_never_one_in_use_or_behind_a_link() {
     let world = world_with(Privilege::Setuid, "max_dirs = 1");
-    // Three jobs at once need three directories.
+    // Three concurrent jobs need three directories.
     let jobs: Vec<_> = (0..3).map(|n| world.job().id(8100 + n)).collect();
     let mut sessions: Vec<_> = jobs.iter().map(|job| job.begin()).collect();
     for session in &mut sessions {
@@ -273,7 +274,7 @@ fn a_directory_that_cannot_be_removed_is_told_and_keeps_nobody_else() {
     chown(place.join("008/sub"), Some(4101), Some(4101)).expect("an owner");
     let outcome = whole(&mut job.begin());
     assert!(outcome.succeeded(), "the job's own things are gone: {}", outcome.log);
-    assert!(outcome.log.contains("is not gone yet") && outcome.log.contains("uid 0"), "{}", outcome.log);
+    assert!(outcome.log.contains("is not removed yet") && outcome.log.contains("uid 0"), "{}", outcome.log);
     let left = names(&place);
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(left[0].starts_with(".gone-") && left[0].ends_with("-007") && left[1] == "000", "{left:?}");

@@ -1,4 +1,4 @@
-//! What `nunbirdctl doctor` finds on a machine where Nunbird is installed, and what it finds when one thing is wrong.
+//! What `nunbirdctl doctor` finds in an intact installation, and what it finds with one fault.
 
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};
@@ -34,7 +34,7 @@ fn doctor(world: &World, account: &str) -> Vec<String> {
     all
 }
 
-/// The errors that the private machine is the cause of: its systemd, its kernel and its disk are the host's.
+/// The errors that the private system causes: its systemd, its kernel and its disk are the host's.
 fn errors(world: &World) -> Vec<String> {
     let of_host = ["keys-timer", "runner-unit", "kernel", "space"];
     let mut all = doctor(world, "root");
@@ -165,7 +165,7 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
     let world = world(Privilege::Setuid);
     let good = std::fs::read_to_string(world.host_path(RUNNER)).expect("a runner");
     for (old, new, code, words) in [
-        ("run_args = [\"run\"]", "run_args = [\"prepare\"]", "runner-stage", "run_args say `prepare`"),
+        ("run_args = [\"run\"]", "run_args = [\"prepare\"]", "runner-stage", "run_args are `prepare`"),
         ("cleanup_exec = ", "cleanup_exac = ", "runner-stage", "cleanup_exec is not set"),
         ("prepare_exec = \"/opt", "prepare_exec = \"/usr", "runner-stage", "prepare_exec is /usr/nunbird"),
         ("run_args = [\"run\"]", "run_args = \"run\"", "runner-stage", "run_args is not an array"),
@@ -183,7 +183,7 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
             "its canary job has no user",
         ),
         ("/nunbird-auth", "/jacamar-auth", "no-runner", "no runner calls /opt/nunbird/bin/nunbird-auth"),
-        ("[[runners]]", "[[runners", "runner-config", "no TOML"),
+        ("[[runners]]", "[[runners", "runner-config", "not valid TOML"),
     ] {
         assert!(good.contains(old), "{old}");
         world.write_file(RUNNER, good.replace(old, new), "nbt_runner", 0o600);
@@ -221,12 +221,12 @@ fn what_a_pam_table_needs_and_this_host_does_not_have_is_found() {
     assert_one(&errors(&world), "pam-service", "writable by others (mode 0666)");
     let program = world.host_path("/opt/nunbird/bin/nunbird-session");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a mode");
-    assert_one(&errors(&world), "program", "mode 0755, not root's alone");
+    assert_one(&errors(&world), "program", "mode 0755, which lets others than root execute it");
     std::fs::remove_file(program).expect("no program");
     assert_one(&errors(&world), "program", "nunbird-session");
     let capabilities = self::world(Privilege::FileCaps);
     capabilities.reconfigure("[audit]", "[pam]\n\n[audit]");
-    assert_one(&errors(&capabilities), "pam-privilege", "file capabilities alone");
+    assert_one(&errors(&capabilities), "pam-privilege", "only file capabilities");
 }
 
 #[needs(root)]
@@ -262,7 +262,7 @@ fn what_sudo_mode_needs_and_this_host_does_not_have_is_found() {
     let found = errors(&world);
     assert!(!found.iter().any(|f| f.contains("sudo")), "{found:#?}");
     world.write_file("/etc/sudoers.d/nunbird", good.replace("(%lattice)", "(ALL)"), "root", 0o440);
-    assert_one(&errors(&world), "sudoers", "may become root or anybody");
+    assert_one(&errors(&world), "sudoers", "may become root or any user");
 }
 
 #[needs(root)]

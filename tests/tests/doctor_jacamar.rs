@@ -1,4 +1,5 @@
-//! A Jacamar CI beside Nunbird: `nunbirdctl doctor` names an old one, and asking it for its version gives it nothing.
+//! A Jacamar CI beside Nunbird: `nunbirdctl doctor` reports an old one, and asking it for its
+//! version gives it no privilege.
 
 use nunbird_tests::needs;
 use nunbird_tests::world::{Privilege, World};
@@ -28,7 +29,7 @@ fn found(world: &World) -> Vec<String> {
     found_by(world, "root")
 }
 
-/// A Jacamar CI that does this when it is asked for its version.
+/// A Jacamar CI that does this when asked for its version.
 fn installed(script: &str, mode: u32) -> World {
     let world = World::new(Privilege::Setuid);
     world.write_file(PROGRAM, format!("#!/bin/sh\n{script}\n"), "root", mode);
@@ -52,7 +53,7 @@ fn an_old_jacamar_is_named_and_is_an_error_where_the_runner_calls_it() {
     world.write_file(RUNNER, runners, "root", 0o600);
     assert_one(&found(&world), &["error", PROGRAM, "gitlab-runner calls it"]);
 
-    // Beside it, in a place that only the runner's configuration names.
+    // Beside it, at a path that only the runner's configuration names.
     let elsewhere = "/opt/site/jacamar-auth";
     world.write_file(elsewhere, "#!/bin/sh\necho Version: 0.9.0\n", "root", 0o755);
     world.write_file(PROGRAM, "#!/bin/sh\necho Version: 0.30.0\n", "root", 0o755);
@@ -70,7 +71,8 @@ fn a_program_that_is_asked_for_its_version_has_no_privilege_and_no_environment()
                   nnp=$(grep ^NoNewPrivs: /proc/self/status | tr -dc 0-9)\n\
                   secret=$(env | grep -vc -e ^PATH= -e ^LC_ALL= -e ^HOME= -e ^PWD= -e ^OLDPWD= -e ^_=)\n\
                   echo Version: 0.0.0-i$id.g$groups.c$held.n$nnp.s$secret";
-    // A setuid bit would make a shell script no more, and a program root: what runs is a copy without it.
+    // A setuid bit has no effect on a shell script, but would make a program root: what runs is a
+    // copy without it.
     for mode in [0o700, 0o4755] {
         let world = installed(script, mode);
         assert_one(&found(&world), &["0.0.0-i65534.65534.g.c4.n1.s0"]);

@@ -1,4 +1,4 @@
-//! What the script's end becomes in GitLab.
+//! How GitLab sees the end of the script.
 
 use nunbird_tests::{Privilege, Reason, RunnerVersion, Status, World, needs};
 

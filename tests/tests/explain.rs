@@ -1,6 +1,6 @@
-//! `nunbirdctl explain` and the installed `nunbird-auth` say the same of what is asked behind the rules.
+//! `nunbirdctl explain` and the installed `nunbird-auth` agree on the checks after the rules.
 //!
-//! tests/tests/judgement.rs holds the two against each other for a table of rules, claims and validation programs.
+//! tests/tests/judgement.rs compares the two for a table of rules, claims and validation programs.
 
 use nunbird_tests::issuer::{JOB, now};
 use nunbird_tests::needs;
@@ -8,7 +8,7 @@ use nunbird_tests::runner::Job;
 use nunbird_tests::world::{Exit, Finished, Privilege, World};
 use serde_json::{Value, json};
 
-/// What explain says of a push by `user`, asked by `account`.
+/// The result of explain for a push by `user`, called by `account`.
 fn explain(world: &World, account: &str, user: &str) -> Value {
     let claims = format!("{{\"user_login\":\"{user}\",\"project_path\":\"hpc/app\",\"ref\":\"main\"}}");
     world.write_file("/etc/nunbird/claims.json", claims, "root", 0o644);
@@ -34,7 +34,7 @@ fn explain(world: &World, account: &str, user: &str) -> Value {
     answer
 }
 
-/// The code of the refusal by `nunbird-auth`; none where it admits.
+/// The code of the refusal by `nunbird-auth`; `None` if it admits.
 fn decided(world: &World, user: &str) -> Option<String> {
     let job = world.job().user(user).facts(|facts| facts.project_path = "hpc/app".to_owned());
     let mut session = job.begin();
@@ -185,7 +185,7 @@ fn a_wrong_audience_another_runner_a_forged_signature_and_an_expired_token_are_d
         (sound().without_token(), "no-token"),
     ] {
         assert_eq!(of_job(&world, "root", &job), denied(code));
-        // The same by the token alone, but for the job that it is of, which no token tells.
+        // The same by the token alone, except for the job that it belongs to, which no token shows.
         if !["no-token", "token-of-another-job"].contains(&code) {
             world.write_file("/etc/nunbird/token", job.token_text(), "root", 0o600);
             let told = ask(&world, "root", &["--token", "/etc/nunbird/token"]);
@@ -219,7 +219,7 @@ fn root_asks_keys_and_server_about_a_job_of_any_mode_as_the_program_would(privil
 #[needs(root)]
 fn what_the_caller_may_not_read_or_run_makes_a_job_undecided_and_never_admitted() {
     let world = world();
-    // Whether the account has expired, and whose it is, only root can see.
+    // Only root can see whether the account has expired, and which user it is bound to.
     assert_eq!(of_job(&world, "bob", &world.job()), ("undecided".to_owned(), String::new(), Exit::Code(6)));
     assert_eq!(of_job(&world, "root", &world.job()).0, "admitted");
     let script = "/etc/nunbird/validate";
@@ -248,7 +248,7 @@ fn explain_leaves_keys_people_and_temporary_files_as_they_were() {
         done.stdout
     };
     let before = listing();
-    // There are no keys yet: they are fetched for the answer, and not kept.
+    // There are no keys yet: they are fetched for the answer, and not stored.
     assert_eq!(of_job(&world, "root", &world.job()).0, "admitted");
     assert_eq!(listing(), before);
 }

@@ -1,4 +1,4 @@
-//! Files that somebody else could have written, and places where nothing can be written: each is refused.
+//! Files that others could have written, and destinations that cannot be written: each is refused.
 
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome};
@@ -85,7 +85,8 @@ fn a_taken_over_runner_cannot_bring_a_configuration_of_its_own(privilege: Privil
             .config()
     };
     assert_system(&world, &with(&own), "configuration-file", "is not listed");
-    // Root's files are no better: a backup may hold an older policy, and a finding would quote a secret.
+    // Root's files are no better: a backup may contain an older policy, and a finding would quote a
+    // secret.
     let laxer = world.configuration().replace("run_as = \"$user_login\"", "run_as = \"bob\"");
     for file in ["/etc/nunbird/config.toml.rpmsave", "/opt/config.toml"] {
         world.write_file(file, &laxer, "root", 0o600);
@@ -96,7 +97,7 @@ fn a_taken_over_runner_cannot_bring_a_configuration_of_its_own(privilege: Privil
     });
     let shown = secret.config();
     assert!(!shown.log.contains("20000") && shown.log.contains("is not listed"), "{}", shown.log);
-    // Root's word makes a file one of the site's; it is judged as the default one.
+    // If root lists a file, it becomes one of the site's; it is checked like the default one.
     world.write_file("/etc/nunbird/configurations", format!("/opt/config.toml\n{own}\n"), "root", 0o644);
     assert_eq!(with("/opt/config.toml").exit, Exit::Code(0));
     assert_system(&world, &with(&own), "configuration-file", "owned by uid 4001");
@@ -195,7 +196,7 @@ fn keys_that_are_missing_stale_or_somebody_elses_are_not_used() {
         key["last_seen"] = json!(1);
     }
     fs::write(&file, stale.to_string()).expect("keys");
-    // Whether it is a new one cannot be told while the server does not answer.
+    // Whether it is a new one is unknown while the server does not respond.
     let outcome = world.job().config();
     assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
     assert!(outcome.stderr.contains("[token-unknown-key]"), "{}", outcome.stderr);
@@ -229,7 +230,7 @@ fn what_lies_where_everybody_can_make_files_is_not_trusted_and_the_directory_is_
     let shared = world.host_path("/tmp/shared");
     fs::create_dir(&shared).expect("a directory");
     fs::set_permissions(&shared, Permissions::from_mode(0o1777)).expect("a mode");
-    // Whoever comes first has the name: here a user, with keys of their own.
+    // The first to create the name owns it: here a user, with keys of their own.
     let keys = shared.join("keys");
     fs::create_dir(&keys).expect("a directory");
     let own = world.host_path("/var/lib/nunbird/keys/site.json");
@@ -295,7 +296,7 @@ fn a_job_directory_that_others_can_enter_or_own_is_refused() {
     assert_eq!(session.call_spec("config", &spec).exit, Exit::Code(2));
 }
 
-/// `config` with a full file system over a place.
+/// `config` with a full file system over a path.
 fn config_with_full(job: &Job<'_>, place: &str) -> StageOutcome {
     let mut session = job.begin();
     let mut spec = session.spec_of_config();

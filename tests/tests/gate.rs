@@ -1,4 +1,5 @@
-//! CI sees every test that is left out, and there is one way to leave one out.
+//! Rules for this repository: CI sees every skipped test, there is one way to skip one, and
+//! documents match the sources.
 
 use nunbird_tests::needs;
 use nunbird_tests::world::{copy_executable, write_executable};
@@ -13,17 +14,17 @@ fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the tree")
 }
 
-/// Guards that write the test to the list before they say no.
+/// Guards that record the test in the list before they return false.
 const GUARDS: &[&str] = &["with_groups()"];
 
-/// What `#[needs(…)]` asks, at the one place where that is said of a test.
+/// What `#[needs(…)]` calls, at the one place where a test declares it.
 const NEEDS: &[&str] = &["require_root()", "require_host()"];
 
 fn begins_test(code: &str) -> bool {
     code == "#[test]" || code.starts_with("#[needs(")
 }
 
-/// Ways to leave a test out, or a part of one, without the list.
+/// Ways to skip a test, or a part of one, without the list.
 fn ways_out(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let lines: Vec<&str> = text.lines().collect();
@@ -161,7 +162,7 @@ fn follow(file: PathBuf, is_root: bool, found: &mut BTreeSet<PathBuf>) {
     found.insert(file.canonicalize().expect("a file"));
 }
 
-/// Where no test program is found by its place, a file without a `mod` is compiled by nobody.
+/// A file with tests that no test program includes is never compiled.
 #[test]
 fn every_file_with_tests_is_a_part_of_a_program_that_runs_them() {
     let (mut with_tests, mut run) = (BTreeSet::new(), BTreeSet::new());
@@ -202,7 +203,8 @@ fn every_file_with_tests_is_a_part_of_a_program_that_runs_them() {
     assert!(lost.is_empty(), "no test program has these files as modules: {lost:#?}");
 }
 
-/// `.ci/run` with a make(1) that prints and writes what is given, and ends with this code, on a machine of this kind.
+/// `.ci/run` with a make(1) that prints and writes this text, and ends with this code, on a machine
+/// of this kind.
 fn ci_on(machine: Option<&str>, printed: &str, skips: &str, code: i32) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     let make = directory.path().join("make");
@@ -260,7 +262,7 @@ fn ci_counts_what_is_left_out_and_fails_for_all_but_the_known() {
     assert!(said.contains("SKIPPED (known) advisories, Makefile: out of reach\n"), "{said}");
 }
 
-/// A line for a machine of one kind is a pattern, and fits no other name.
+/// A line for a machine of one kind is a pattern, and matches no other name.
 #[test]
 fn ci_on_a_machine_without_groups_of_version_1_may_leave_out_what_needs_them() {
     let passed = "test result: ok. 5 passed; 0 failed\\n";
@@ -291,7 +293,7 @@ fn the_workflow_of_the_forge_runs_the_check_and_every_test_without_secrets() {
     }
 }
 
-/// What is left out is on the list even though the harness hides what a passing test prints.
+/// A skipped test is on the list even though the harness hides what a passing test prints.
 #[test]
 fn a_test_that_is_left_out_is_on_the_list_with_place_and_reason() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -440,4 +442,102 @@ fn the_packages_and_the_guide_give_the_privileged_program_to_the_runners_group_a
         guide.contains("install -m 4750 -o root -g gitlab-runner target/staging/nunbird-auth "),
         "{guide}"
     );
+}
+
+/// Words between backticks in prose: fenced blocks are left out.
+fn quoted_words(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The repository's directories and files at its top.
+fn top() -> BTreeSet<String> {
+    let entries = fs::read_dir(tree()).expect("the tree").flatten();
+    entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect()
+}
+
+#[test]
+fn every_file_that_the_guides_for_developers_name_exists() {
+    let mut documents = vec![tree().join("docs/house.md")];
+    let guides = fs::read_dir(tree().join("docs/howto")).expect("the guides").flatten();
+    documents.extend(guides.map(|guide| guide.path()));
+    assert!(documents.len() > 2);
+    let top = top();
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("a document");
+        let is_path = |word: &&str| {
+            word.contains(['/', '.']) && !word.contains(['*', '<', ' ', '=']) && !word.starts_with('/')
+        };
+        let named = quoted_words(&text).into_iter().filter(is_path);
+        let named: Vec<&str> =
+            named.filter(|word| top.contains(word.split('/').next().unwrap_or(""))).collect();
+        let links = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap_or(""));
+        let links: Vec<&str> = links.collect();
+        assert!(named.len() + links.len() > 5, "{}", document.display());
+        for word in named {
+            assert!(tree().join(word).exists(), "{} names {word}, which does not exist", document.display());
+        }
+        for link in links {
+            let target = document.parent().expect("a directory").join(link);
+            assert!(target.exists(), "{} links to {link}", document.display());
+        }
+    }
+}
+
+#[test]
+fn the_picture_of_the_crates_has_each_crate_above_all_that_it_uses() {
+    let text = fs::read_to_string(tree().join("docs/house.md")).expect("the picture");
+    let picture = text.split("```").nth(1).expect("a picture");
+    let mut levels = std::collections::BTreeMap::new();
+    let mut level = None;
+    for line in picture.lines() {
+        let mut words = line.split_whitespace().peekable();
+        if let Some(number) = words.peek().and_then(|word| word.parse::<u32>().ok()) {
+            level = Some(number);
+            words.next();
+        }
+        levels.extend(words.filter_map(|word| Some((word.strip_suffix('/')?.to_owned(), level?))));
+    }
+    let workspace = fs::read_to_string(tree().join("Cargo.toml")).expect("the workspace");
+    let members = workspace.split("members = [").nth(1).and_then(|rest| rest.split(']').next());
+    for member in members.expect("members").split(',').map(|name| name.trim().trim_matches('"')) {
+        assert!(text.contains(&format!("`{member}/`")), "docs/house.md has no row for {member}/");
+        let Some(own) = levels.get(member) else {
+            assert!(
+                ["tests", "fuzz", "benches", "skip/macros"].contains(&member),
+                "{member} is not in the picture"
+            );
+            continue;
+        };
+        let manifest = fs::read_to_string(tree().join(member).join("Cargo.toml")).expect("a manifest");
+        let used =
+            manifest.split("\n[dependencies]\n").nth(1).unwrap_or("").split("\n[").next().unwrap_or("");
+        for line in used.lines() {
+            let Some(name) =
+                line.split(['.', ' ', '=']).next().and_then(|name| name.strip_prefix("nunbird-"))
+            else {
+                continue;
+            };
+            let Some(other) = levels.get(name) else { continue };
+            assert!(other < own, "{member}/ uses {name}/, which is not on a lower level of the picture");
+        }
+    }
+}
+
+/// The number is a hint that a file may hold more than one idea, not a limit.
+#[test]
+fn a_file_of_more_than_600_lines_says_why_it_is_not_split() {
+    let mut files = Vec::new();
+    sources(&tree(), &mut files);
+    assert!(files.len() > 100);
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a source");
+        let head: Vec<&str> = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        let says_why = head.iter().any(|line| line.contains("600 lines"));
+        assert!(
+            text.lines().count() <= 600 || says_why,
+            "{} does not say why it is not split",
+            file.display()
+        );
+    }
 }

@@ -1,10 +1,10 @@
-//! What a refusal tells the CI user to write works when it is written.
+//! What a refusal advises the CI user to write works when it is written.
 
 use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
 use nunbird_tests::world::{AUDIENCE, Exit, Privilege, World};
 
-/// A second server, for jobs that are of the first.
+/// A second server, for jobs of the first.
 const SECOND: &str = "[[gitlab]]\nname = \"second\"\nurl = \"https://second.example.org\"\naudience = [\"hpc\", \"hpc-old\"]\n\n";
 
 fn world() -> World {
@@ -14,7 +14,7 @@ fn world() -> World {
     world
 }
 
-/// The lines behind `help:`, without the indentation of the job log.
+/// The lines after `help:`, without the indentation of the job log.
 fn help(outcome: &StageOutcome) -> String {
     let text = outcome.stderr.split_once("  = help: ").expect("a help").1;
     let text = text.split_once("  = decision:").expect("a decision").0;

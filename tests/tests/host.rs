@@ -1,20 +1,22 @@
-//! Jobs on a booted systemd host with the package installed: who runs them, what the journal has of them, and what a stop
-//! of the runner's service, a reboot and a power cut leave.
+//! Jobs on a booted systemd host with the package installed: which account runs them, what the
+//! journal contains, and what a stop of the runner's service, a reboot and a power cut leave.
 
 use nunbird_tests::host::{Process, RUNNER_UNIT};
 use nunbird_tests::{Exit, Host, Session, needs};
 use serde_json::Value;
 use std::fs;
 
-/// What a call says when the runner's service ended before it.
+/// The message of a call whose runner's service ended before it.
 const SERVICE_ENDED: Exit = Exit::Code(nunbird_tests::host::service::SERVICE_ENDED as i32);
 
-/// A script that fills its process group, its session and others with processes, and says so by a file.
+/// A script that fills its process group, its session and others with processes, and reports it
+/// with a file.
 const BUSY: &str = "sleep 301 & setsid sleep 302 </dev/null >/dev/null 2>&1 & (setsid sh -c 'sleep 303 &' >/dev/null 2>&1)\n\
     (kill -STOP $BASHPID; exec sleep 304) & (trap '' TERM; exec sleep 305) &\n\
     touch \"$HOME/busy\"; wait";
 
-/// Runs `BUSY` as a stage and `act` once all of its five processes are there; returns how the call ended.
+/// Runs `BUSY` as a stage and `act` once all of its five processes exist; returns how the call
+/// ended.
 fn while_busy(host: &Host, session: &mut Session<'_>, act: impl FnOnce()) -> Exit {
     std::thread::scope(|scope| {
         let call = scope.spawn(|| session.run_text("build_script", BUSY));
@@ -59,7 +61,7 @@ fn an_account_that_chage_has_ended_gets_no_job() {
     assert!(host.world().job().config().succeeded(), "a day is left");
 }
 
-/// The journal's entries of `nunbird-auth`, and of whoever says so.
+/// The journal's entries of `nunbird-auth`, and of others that claim the name.
 fn journal(host: &Host) -> Vec<Value> {
     let text = host
         .root("journalctl --sync; journalctl --no-pager -o json SYSLOG_IDENTIFIER=nunbird-auth")
@@ -77,7 +79,8 @@ fn a_real_journald_tells_our_events_from_forged_ones_and_rsyslog_has_them_too() 
     let written = host.world().audit();
     let entries = journal(&host);
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-    // The kernel tells journald the uid with the datagram; the program it looks up by the process, which may be gone by then.
+    // The kernel passes the uid with the datagram; journald looks up the program by the process,
+    // which may be gone by then.
     let ours = |entry: &&Value| text(entry, "_UID") == "4001";
     // By its native socket, and once more by the syslog socket, which journald reads as well.
     let (native, others): (Vec<&Value>, Vec<&Value>) =
@@ -136,7 +139,7 @@ fn stopping_and_restarting_the_runners_service_leaves_no_process_of_a_job() {
         let mut session = job.prepared();
         let exit = while_busy(&host, &mut session, || {
             host.root(&format!("systemctl {verb} {RUNNER_UNIT}")).success();
-            // Not waited for: the stop has ended them before it answers.
+            // Not waited for: the stop has ended them before it returns.
             assert_eq!(host.processes_of("alice"), [], "after {verb}");
         });
         assert_eq!(exit, SERVICE_ENDED, "{verb}");

@@ -1,6 +1,6 @@
 //! Login sessions of jobs: pam_systemd(8) and a real logind, with the service of the package, on a booted host.
 //!
-//! logind puts the process that opens a session into a scope of its own, whose control group is not the job's.
+//! logind puts the process that opens a session into its own scope, whose cgroup is not the job's.
 
 use nunbird_tests::{Host, StageOutcome, needs};
 
@@ -99,7 +99,7 @@ fn one_session_of_logind_serves_a_whole_job_that_keeps_its_limits() {
         host.processes()
     );
 
-    // What a user may do to a session of one's own ends one's own job, and is no harm.
+    // What users may do to their own session ends their own job, and does no harm.
     let job = host.world().job();
     let mut session = job.begin();
     for call in [session.config(), session.prepare()] {
@@ -137,7 +137,7 @@ fn a_session_of_logind_does_not_take_a_stage_out_of_the_jobs_limits() {
     assert!(host.wait_until(|host| left(host).is_empty()), "{}", left(&host));
 }
 
-/// A user's signals to the first process of one's own session, which is root's: logind sends them.
+/// A user's signals to the leader of their own session, which belongs to root: logind sends them.
 const SIGNAL: &str = "loginctl kill-session --kill-whom=leader --signal=@ \"$XDG_SESSION_ID\" \
      || loginctl kill-session --kill-who=leader --signal=@ \"$XDG_SESSION_ID\"\n";
 
@@ -174,14 +174,15 @@ fn a_user_who_stops_or_kills_the_process_of_root_that_holds_the_session_holds_no
         assert!(cleanup.succeeded() && !cleanup.log.contains("warning"), "{span}: {}", cleanup.log);
         nothing_left();
 
-        // One who does it again and again loses the session, and the stage with it.
+        // A user who does it repeatedly loses the session, and the stage with it.
         for signals in [format!("while :; do {stop}done"), format!("{}sleep 60", SIGNAL.replace('@', "KILL"))]
         {
             let mut session = begun();
             let ended = session.run_text("build_script", &signals);
             assert!(!ended.succeeded(), "{span}: {}", ended.log);
             let cleanup = session.cleanup();
-            // A session that is the stage's own is told by its stage; of a job's, that nothing has closed it.
+            // For a stage's own session the stage reports it; for a job's, cleanup reports that it
+            // was not closed.
             let lost = span == "job";
             assert_eq!(cleanup.succeeded(), !lost, "{span}: {}", cleanup.log);
             assert_eq!(cleanup.log.contains("[pam-session-lost]"), lost, "{span}: {}", cleanup.log);

@@ -1,15 +1,15 @@
 //! Jobs that misbehave, one of each kind, on a booted systemd host: what is left of them when the runner has gone through
 //! all its stages, `cleanup` included, and whether the next job of the same user runs.
 //!
-//! What is left today and why is part of the table. A kind that leaves more fails, and so does one that no longer
-//! leaves what the table says: then the table is corrected.
+//! The table contains what is left today, and why. A kind that leaves more fails, and so does one
+//! that leaves less than the table states: then the table is corrected.
 
 use nunbird_tests::{Cancel, Host, Status, needs};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Left by right: the account's own file, which the next login of the same user finds as well.
+/// Left legitimately: the account's own file, which the next login of the same user finds as well.
 const OWN_FILE: &str = "the user's own file in a place that is the user's to write to";
 
 /// One kind of misbehaviour.
@@ -157,7 +157,7 @@ fn run(host: &Host, number: u64, kind: &Kind) -> BTreeSet<String> {
     if matches!(kind.name, "setsid daemon" | "nohup" | "huge output") {
         assert_eq!(outcome.status, Status::Success, "{}: {}", kind.name, outcome.log());
     }
-    // Processes that were told to end are given the time to; those of the table stay.
+    // Processes that were signalled get time to end; those of the table stay.
     let stays = matches("process", kind.left);
     host.wait_until(|host| host.processes_of("alice").is_empty() != stays);
     let mut left: BTreeSet<String> = traces(host, &runner).difference(&before).cloned().collect();
@@ -216,7 +216,7 @@ fn each_kind_of_misbehaving_job_leaves_what_the_table_says_and_the_next_job_runs
             wrong.push(format!("{}: no longer left, take it off the table: {less:?}", kind.name));
         }
         if !runs {
-            // So that one kind does not spoil the next.
+            // So that one kind does not affect the next.
             host.root("rm -rf /home/alice/.nunbird /var/lib/nunbird/jobs/*").success();
         }
         assert_eq!(host.root("cat /home/alice/precious/file").success(), "kept", "{}", kind.name);

@@ -1,5 +1,5 @@
-//! The runner's unit under a real systemd: which settings keep jobs from running, whether `nunbirdctl doctor` says so, and the
-//! drop-in of the package.
+//! The runner's unit under a real systemd: which settings prevent jobs from running, whether
+//! `nunbirdctl doctor` reports them, and the drop-in of the package.
 
 use nunbird_tests::host::RUNNER_UNIT;
 use nunbird_tests::{Host, needs};
@@ -9,8 +9,8 @@ const AUTH: &str = "/opt/nunbird/bin/nunbird-auth";
 const LIMITS: &str =
     "[limits.small]\nmemory = \"96MiB\"\npids = 60\nway = \"v1\"\n\n[job]\nlimits = \"small\"\n";
 
-/// Settings of the unit, and what of doctor's words belongs to each; empty where jobs run. `SOCKET` is the directory that the tests'
-/// runner itself has to write.
+/// Settings of the unit, and doctor's message for each; empty if jobs run. `SOCKET` is the
+/// directory that the tests' runner itself must write.
 const SETTINGS: [(&str, &str); 21] = [
     ("Nice=1", ""),
     ("NoNewPrivileges=yes", "NoNewPrivileges=yes"),
@@ -35,7 +35,7 @@ const SETTINGS: [(&str, &str); 21] = [
     ("ProtectProc=invisible", ""),
 ];
 
-/// Has these settings in force.
+/// Applies these settings.
 fn set(host: &Host, settings: &str) {
     let socket = host.world().runner_directory();
     let settings = settings.replace("SOCKET", &socket.display().to_string());
@@ -45,7 +45,7 @@ fn set(host: &Host, settings: &str) {
     host.root(&format!("systemctl daemon-reload && systemctl restart {RUNNER_UNIT}")).success();
 }
 
-/// What doctor says of the unit, as `severity message`.
+/// doctor's findings about the unit, as `severity message`.
 fn doctor(host: &Host) -> Vec<String> {
     let runner = &host.world().runner().name;
     let said = host.root(&format!("/opt/nunbird/bin/nunbirdctl doctor --format json --runner-user {runner}"));
@@ -129,7 +129,7 @@ fn jobs_with_limits_run_below_the_runners_service_with_the_packages_drop_in() {
         ["Delegate=yes", "KillMode=control-group"]
     );
     let verified = host.root(&format!("systemd-analyze verify --recursive-errors=no {RUNNER_UNIT}"));
-    // systemd 252 has no DelegateSubgroup=, and goes on.
+    // systemd 252 has no DelegateSubgroup=, and continues.
     let trouble = verified
         .stderr
         .lines()

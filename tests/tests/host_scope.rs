@@ -18,10 +18,10 @@ way = \"scope\"
 limits = \"small\"
 ";
 
-/// What the scripts of jobs have in common: the directory of the job's slice in a hierarchy of version 1.
+/// Common code of the job scripts: the directory of the job's slice in a v1 hierarchy.
 const SLICE: &str = "slice() { echo /sys/fs/cgroup/$1$(sed -n \"s/^[0-9]*:$1://p\" /proc/self/cgroup | sed 's|/[^/]*\\.scope$||'); }\n";
 
-/// Leaves a process that is in no session and has no mark of its job any more.
+/// Leaves a process that is in no session and does not carry the mark of its job any more.
 const LEAVES: &str =
     "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & until pgrep -x sleep >/dev/null; do :; done";
 
@@ -118,7 +118,7 @@ fn is_seen_in_systemctl_and_systemd_cgls(host: &Host, session: &mut Session<'_>,
     });
 }
 
-/// Limits, what the kernel says of each, and how each shows.
+/// Limits, the kernel's value of each, and its effect.
 fn enforced(session: &mut Session<'_>) -> Vec<(&'static str, &'static str, String)> {
     let hungry = session.run_text("build_script", "perl -e '$x = q(x) x (256 << 20)'; exit $?");
     let told = "out of memory: the kernel killed 1 process(es) of this job at its limit of 96 MiB";
@@ -155,7 +155,8 @@ fn jobs_by_scopes_end_when_they_are_cancelled_and_when_the_runners_service_stops
     assert!(outcome.names().contains(&"cleanup"), "{:?}", outcome.names());
     nothing_is_left(&host);
 
-    // What has left the job's session is in nobody's way of signals: a scope does not end with the service.
+    // A process that has left the job's session gets no signals: a scope does not end with the
+    // service.
     let job = host.world().job();
     let mut session = admitted(&job);
     let stays = format!("{LEAVES}\ntouch ~/busy; sleep 601");
@@ -259,7 +260,7 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     assert!(swept.contains(".slice (no record has it; 1 processes of it were ended)"), "{swept}");
     nothing_is_left(&host);
 
-    // Somebody has stopped the slice, and with it the job's processes and limits.
+    // The slice was stopped, and with it the job's processes and limits.
     let job = host.world().job();
     let mut session = admitted(&job);
     host.root("systemctl stop nunbird.slice").success();
@@ -268,7 +269,7 @@ fn no_unit_stays_after_fifty_jobs_by_scopes_nor_after_jobs_that_were_lost() {
     assert_eq!(session.cleanup().exit, Exit::Code(0));
     nothing_is_left(&host);
 
-    // Somebody has lifted a limit.
+    // A limit was removed.
     let job = host.world().job();
     let mut session = admitted(&job);
     host.root("systemctl set-property --runtime $(systemctl list-units --plain --no-legend 'nunbird-*.slice' | cut -d' ' -f1) MemoryMax=infinity").success();
@@ -300,7 +301,7 @@ fn where_systemd_makes_no_scopes_for_a_job_it_is_refused_and_the_site_reads_why(
 
     let auth = "/opt/nunbird/bin/nunbird-auth";
     host.root(&format!("chmod 0750 {auth}; setcap cap_setuid,cap_setgid=p {auth}")).success();
-    refused("needs root, to which alone systemd answers, and nunbird-auth has file capabilities");
+    refused("needs root, because systemd accepts no other caller, but nunbird-auth has file capabilities");
     host.root(&format!("setcap -r {auth}; chmod 4750 {auth}")).success();
 
     host.root("mount --bind /run/nologin-none /run/systemd/private 2>/dev/null || { touch /run/nbt; mount --bind /run/nbt /run/systemd/private; }").success();

@@ -1,4 +1,4 @@
-//! The package's units under a real systemd: they are sound, sandboxed, and the timer fetches keys.
+//! The package's units under a real systemd: they are valid, sandboxed, and the timer fetches keys.
 
 use nunbird_tests::{Host, needs};
 use std::fs;

@@ -1,4 +1,5 @@
-//! What a `nunbird-decide` that was taken over gets: never root, a system account, a denied group, a file of root's, or a line in one.
+//! What a compromised `nunbird-decide` gets: never root, a system account, a denied group, a
+//! root-only file, or a line in one.
 
 use nunbird_handover::{Account, ExitCodes, Handover, JobSpec, Task};
 use nunbird_tests::{Exit, Privilege, World, needs, records};
@@ -108,7 +109,7 @@ fn a_decider_that_was_taken_over_gets_no_account_below_the_floor_and_nothing_of_
         assert_eq!(world.records().len(), before, "{seen}");
         check(attack, expected, &outcome.log, &seen);
     }
-    // What it can do: an account above the floor, with a record that says what it likes.
+    // What it can do: an account above the floor, with a record of its choice.
     world.write_file("/etc/nunbird/attack", "slot alice\nadmit nothing -", "root", 0o644);
     let admitted = world.job().id(7003).config();
     assert!(admitted.log.contains("attack: admit nothing -: Done"), "{}", admitted.log);

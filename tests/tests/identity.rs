@@ -1,4 +1,5 @@
-//! Tokens that prove nothing, tried on the installed setuid program: each is refused, said why, and audited.
+//! Tokens that prove nothing, tried with the installed setuid program: each is refused, explained,
+//! and audited.
 
 use nunbird_tests::issuer::{self, Reply, SigningKey};
 use nunbird_tests::records;
@@ -13,8 +14,8 @@ fn code(outcome: &StageOutcome) -> &str {
     end.rsplit_once('[').map_or("", |(_, code)| code)
 }
 
-/// Asserts that `config` ended with the build failure's code, printed nothing for the runner to parse, left no
-/// record, and wrote the cause down.
+/// Asserts that `config` ended with the build failure's code, printed nothing for the runner to
+/// parse, left no record, and recorded the cause.
 #[track_caller]
 fn assert_denied(world: &World, job: &Job<'_>, expected: &str) {
     let before = world.audit().len();
@@ -51,7 +52,7 @@ fn a_job_without_a_token_with_an_empty_one_or_with_rubbish_is_refused() {
         assert_denied(&world, &world.job().token(text), "token-malformed");
     }
     let huge = format!("{}.b.c", "a".repeat(1 << 20));
-    // Such a variable would not fit into an environment; a response file takes it.
+    // Such a variable would not fit into an environment; a response file can contain it.
     let edited = world.job().token("tiny").response(move |response| {
         for variable in response["variables"].as_array_mut().expect("variables") {
             if variable["key"] == "SITE_ID_TOKEN" {
@@ -97,7 +98,7 @@ fn a_token_signed_by_nobody_known_is_refused_after_asking_the_server_once() {
     assert_denied(&world, &world.job().forge(move |token, _| token.sign(&stranger)), "token-unknown-key");
     assert_eq!(world.issuer().requests(issuer::JWKS), asked + 1);
     assert_denied(&world, &world.job().forge(|token, _| token.unsigned()), "token-malformed");
-    // The server may not be asked again, so that it may be a new key of its, as far as this host knows.
+    // The server may not be queried again, so that it may be a new key, as far as this host knows.
     let symmetric = world.job().forge(|token, issuer| token.hs256(&issuer.key(), b"secret")).config();
     assert_eq!((symmetric.exit, code(&symmetric)), (Exit::Code(2), "token-unknown-key"), "{}", symmetric.log);
     world.allow_refresh();
@@ -110,13 +111,13 @@ fn a_token_signed_by_nobody_known_is_refused_after_asking_the_server_once() {
     assert_eq!(world.issuer().requests(issuer::JWKS), asked + 1, "not more than once in five seconds");
 }
 
-/// What gitlab-runner tries three times with three seconds in between.
+/// What gitlab-runner tries three times, three seconds apart.
 #[needs(root)]
 fn a_key_that_is_new_right_after_a_fetch_is_the_systems_failure_until_the_server_may_be_asked() {
     let world = world();
     world.allow_refresh();
     let stranger = SigningKey::rsa();
-    // A stranger's key stays one, and has the keys fetched.
+    // An unknown key stays unknown, and causes a fetch of the keys.
     assert_denied(&world, &world.job().forge(move |token, _| token.sign(&stranger)), "token-unknown-key");
     world.issuer().rotate();
     let asked = world.issuer().requests(issuer::JWKS);

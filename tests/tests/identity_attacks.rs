@@ -1,5 +1,6 @@
-//! Attacks on whose job it is: one table, run against the installed program in every privilege mode, with the policy that the
-//! reference shows first. None is admitted, and each is refused with its own code.
+//! Attacks on the identity of jobs: one table, run against the installed program in every privilege
+//! mode, with the first policy of the reference. None is admitted, and each is refused with its own
+//! code.
 //!
 //! The victim is `alice`, who has an account on the machine. `mallory` has a GitLab user and none here.
 
@@ -9,7 +10,7 @@ use nunbird_tests::world::{Exit, Privilege, World};
 use nunbird_tests::{JobToken, needs};
 use serde_json::{Value, json};
 
-/// One attack: the job as the attacker brings it about, and the code of its refusal.
+/// One attack: the job as the attacker creates it, and the code of its refusal.
 struct Attack {
     name: &'static str,
     code: &'static str,
@@ -92,7 +93,7 @@ const ATTACKS: &[Attack] = &[
     attack("a server that says the kind of the user in another type", "user-check", |job| {
         job.server_says("/user/bot", json!("false"))
     }),
-    // People who are not, or no longer, who they were.
+    // Users whose identity has changed.
     attack("a blocked user", "user-inactive", |job| state(job, "blocked")),
     attack("a banned user", "user-inactive", |job| state(job, "banned")),
     attack("a deactivated user", "user-inactive", |job| state(job, "deactivated")),
@@ -110,7 +111,7 @@ const ATTACKS: &[Attack] = &[
     attack("a new alice's job with the old alice's token", "token-of-another-job", |job| {
         job.response(|response| response["job_info"]["user_id"] = json!(666))
     }),
-    // Somebody else's proof.
+    // Another user's proof.
     attack("alice's token of another job", "token-of-another-job", |job| claim(job, "job_id", "7002")),
     attack("alice's token of another project", "token-of-another-job", |job| {
         claim(job, "job_project_id", "32")
@@ -169,7 +170,7 @@ const ATTACKS: &[Attack] = &[
     }),
     attack("two logins in one token", "token-claims", |job| mallory(job).forge(twice)),
     attack("a login in a list", "token-claims", |job| job.claim("user_login", json!(["alice"]))),
-    // Logins that read like another name.
+    // Logins that look like another name.
     attack("Alice", "account", |job| job.user("Alice")),
     attack("alice with a space behind", "account", |job| job.user("alice ")),
     attack("alice in letters that look alike", "account", |job| job.user("аlice")),
@@ -182,7 +183,7 @@ const ATTACKS: &[Attack] = &[
     attack("a second name of alice's uid", "account", |job| job.user("twin")),
     attack("an account of the system", "account", |job| job.user("queue")),
     attack("the account that owns the keys", "account", |job| job.user("nunbird")),
-    // Ways to start a pipeline that make nobody somebody else.
+    // Ways to start a pipeline that do not change the user.
     attack("mallory's merge request from a fork", "account", |job| {
         mallory(job)
             .facts(|facts| facts.pipeline_source = "merge_request_event".to_owned())
@@ -203,7 +204,7 @@ fn person<'w>(job: Job<'w>, login: &str, id: u64) -> Job<'w> {
     job.user(login).facts(move |facts| facts.user_id = id)
 }
 
-/// Attacks on the account of alice, GitLab user 210, when a job of hers has run.
+/// Attacks on the account of alice, GitLab user 210, after one of her jobs has run.
 const ON_A_KNOWN_ACCOUNT: &[Attack] = &[
     attack("a person who has renamed themselves alice", "pin-mismatch", |job| person(job, "alice", 666)),
     attack("a person whom GitLab gave the deleted name alice", "pin-mismatch", |job| {

@@ -1,4 +1,4 @@
-//! Jobs that ask for an image, services or steps, which are not run.
+//! Jobs that ask for an image, services or steps, which are not supported.
 
 use nunbird_tests::{Job, Privilege, World, needs};
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! What a process was before it became the privileged program: a parent of others, and with privilege when it only prints.
+//! What a process was before it became the privileged program: a parent of others, or privileged
+//! when it only prints.
 
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Privilege, World};

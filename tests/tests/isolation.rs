@@ -1,4 +1,4 @@
-//! What a site can take away from jobs, and that nothing is taken where it does not ask.
+//! What a site can take away from jobs, and that nothing is taken unless configured.
 
 use nunbird_tests::{Privilege, World, needs};
 

@@ -7,7 +7,8 @@ use std::ffi::OsString;
 
 const FILE: &str = "/etc/gitlab-runner/jacamar.toml";
 
-/// A machine whose runner names Jacamar's file as sites do: on `config` and `cleanup`. `auth` goes into `[auth]`.
+/// A private system whose runner names Jacamar's file as sites do: for `config` and `cleanup`.
+/// `auth` is added to `[auth]`.
 fn world(privilege: Privilege, auth: &str) -> World {
     let world = World::new(privilege);
     write(&world, auth);
@@ -137,7 +138,7 @@ fn a_runner_that_is_not_root_names_the_file_only_where_root_has_listed_it() {
 #[needs(root)]
 fn nunbird_keys_reads_the_same_file() {
     let world = world(Privilege::Setuid, "");
-    // As the guide says: the file's group is one that `nunbird` is in, or everybody may read it.
+    // As in the guide: `nunbird` is in the file's group, or the file is world-readable.
     world.write_file(FILE, std::fs::read(world.host_path(FILE)).expect("a file"), "root", 0o644);
     let program = world.paths().bin.join("nunbird-keys");
     let fetched = world.run(&world.program("nunbird", program, &["refresh", "--configuration", FILE]));

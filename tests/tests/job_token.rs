@@ -1,4 +1,4 @@
-//! Jobs without `id_tokens:`, proven by what the GitLab server says of their own token.
+//! Jobs without `id_tokens:`, verified by the GitLab server's answer about their own token.
 
 use nunbird_tests::issuer::{JOB, JWKS, Reply};
 use nunbird_tests::needs;
@@ -161,7 +161,7 @@ fn the_job_token_stands_in_no_argument_environment_log_or_audit_line() {
     let job = job(&world);
     let token = job.job_token_text().to_owned();
     world.issuer().replace(JOB, with(&world, "/tag", json!(false)).after(Duration::from_secs(2)));
-    // Looked at while the server takes its time: the process that has shown it the token is there and waits.
+    // Inspected while the server delays: the process that has sent it the token exists and waits.
     let (looked_at, found) = std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
             let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! The site's validation program and the user's own word, on the way of a real job.
+//! The site's validation program and `authorized_projects`, in a real job.
 
 use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
@@ -12,7 +12,7 @@ fn world(privilege: Privilege) -> World {
     world
 }
 
-/// A world whose program is this shell script, and whose rule believes it.
+/// A world whose program is this shell script, with a rule that uses its answer.
 fn validating(privilege: Privilege, script: &str, more: &str) -> World {
     let world = world(privilege);
     world.write_file(SCRIPT, format!("#!/bin/sh\n{script}\n"), "root", 0o755);
@@ -178,7 +178,7 @@ fn a_user_says_which_projects_may_run_as_them() {
     }
 }
 
-/// Writes a file of alice's as alice, so that the directories on the way are hers.
+/// Writes a file of alice's as alice, so that she owns the directories above it.
 fn write_as_alice(world: &World, file: &str, text: &str) {
     let command = format!("umask 077; mkdir -p \"$(dirname {file})\" && printf '%s' '{text}' > {file}");
     let done = world.shell("alice", &command);
@@ -250,7 +250,7 @@ fn explain_and_the_privileged_program_always_agree() {
     assert!(seen.len() >= 4, "the table has few outcomes: {seen:?}");
 }
 
-/// The account that nunbirdctl says, or `denied`.
+/// The account that nunbirdctl prints, or `denied`.
 fn explain(world: &World) -> String {
     let program = world.paths().bin.join("nunbirdctl");
     let arguments =
@@ -278,8 +278,8 @@ fn a_runner_cannot_starve_the_programs_lookups() {
             let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
             spec.arguments.splice(0..0, ["-c".into(), script.into(), program]);
             let outcome = session.call_spec("config", &spec);
-            // A program that may raise limits is not starved; one that may not is told which.
-            // Nor does one run whose loader finds too little memory for it.
+            // A program that may raise limits is not starved; one that may not reports which limit.
+            // Nor does one run whose loader has too little memory.
             let not_loaded = matches!(outcome.exit, Exit::Signal(_) | Exit::Code(127));
             let told = ["[validation]", "[process]"].iter().any(|code| outcome.stderr.contains(code));
             let kept_out = told || not_loaded;

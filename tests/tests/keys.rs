@@ -1,7 +1,7 @@
-//! A job that needs keys to be fetched: `nunbird-auth` and the installed `nunbird-keys` together, as they meet on a machine.
+//! A job that needs keys to be fetched: `nunbird-auth` and the installed `nunbird-keys` together.
 //!
-//! What `nunbird-keys` does with each hostile answer is proven beside it (`keys/tests`); here it is whose server a job
-//! makes it believe, and what the job and the admin learn.
+//! `keys/tests` tests `nunbird-keys` with each hostile response; here it is which server a job
+//! makes it trust, and what the job and the admin learn.
 
 use nunbird_tests::issuer::{DISCOVERY, Reply};
 use nunbird_tests::runner::StageOutcome;
@@ -13,7 +13,8 @@ use std::time::Duration;
 
 const KEYS: &str = "/var/lib/nunbird/keys/site.json";
 
-/// Asserts that a job was refused for want of keys, told the admin `word`, and told the user nothing of it.
+/// Asserts that a job was refused for lack of keys, with `word` for the admin, and no cause for the
+/// user.
 #[track_caller]
 fn assert_no_keys(world: &World, outcome: &StageOutcome, word: &str) {
     assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
@@ -88,7 +89,7 @@ fn proxies_and_authorities_of_the_runners_environment_are_not_the_fetchers() {
 
 #[needs(root)]
 fn a_server_that_does_not_answer_keeps_no_other_server_from_being_asked_for_its_keys() {
-    // They accept connections, and say nothing.
+    // They accept connections, and do not respond.
     let silent = [2, 3, 4].map(|n| TcpListener::bind(format!("127.0.0.{n}:0")).expect("a port"));
     let world = World::new(Privilege::Setuid);
     let mut servers = String::new();

@@ -1,4 +1,4 @@
-//! Rows of docs/cve-ledger.md that no other file proves.
+//! Rows of docs/cve-ledger.md that no other file tests.
 
 use nunbird_tests::records;
 use nunbird_tests::runner::{Session, StageOutcome};
@@ -112,7 +112,7 @@ impl<'a> Crowd<'a> {
 
 impl Drop for Crowd<'_> {
     fn drop(&mut self) {
-        // All processes of this account are the test's, the one that says so included.
+        // All processes of this account belong to the test, including the one that reports it.
         let _killed_itself_too = self.0.shell("crowd", "kill -KILL -1");
     }
 }
@@ -222,7 +222,7 @@ fn a_user_who_stops_the_launcher_of_cleanup_does_not_hold_the_runner(privilege: 
     world.write_keys();
     let job = world.job().user("hunter").limit(Duration::from_secs(4));
     let mut session = job.prepared();
-    // As a daemon of the user's would: everything that becomes the user's is stopped at once.
+    // As a daemon of the user would: everything that becomes the user's is stopped at once.
     let hunt = "for i in $(seq 400); do pkill -STOP -u hunter -f 'nunbir[d]' || true; sleep 0.01; done";
     let outcome = std::thread::scope(|scope| {
         let hunter = scope.spawn(|| world.shell("hunter", hunt));

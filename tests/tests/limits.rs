@@ -1,6 +1,7 @@
-//! The limits of a job, in force: one control group for all its stages, gone when it is over.
+//! The limits of a job: one cgroup for all its stages, removed when the job has ended.
 //!
-//! This process goes into groups of its own, below which `nunbird-auth` makes those of jobs; so everything is in one test.
+//! This process enters cgroups of its own, below which `nunbird-auth` makes those of jobs; so
+//! everything is in one test.
 
 use nunbird_tests::records;
 use nunbird_tests::world::{Exit, Privilege, World};
@@ -159,7 +160,7 @@ fn limits_of_a_disk_hold(groups: &Groups) {
     assert_eq!(session.cleanup().exit, Exit::Code(0));
 }
 
-/// A process of root's stands for a setuid program of the job's, which its user cannot end.
+/// A root process stands for a setuid program of the job, which its user cannot end.
 fn a_late_job_that_does_not_end_keeps_no_other_out(groups: &Groups) {
     let world = ready(Privilege::Setuid, "", "");
     let (late, next, others) = (world.job(), world.job().id(7002), world.job().id(7003).user("bob"));
@@ -269,13 +270,13 @@ fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
     let (exit, log, _) = config(&world, "A", "b");
     assert_eq!(exit, Exit::Code(0), "{log}");
     assert!(log.contains("warning: this job runs WITHOUT the limits `small`"), "{log}");
-    // What is not there on this host is for the admin to read.
+    // What is missing on this host is reported to the admin.
     assert!(!log.contains("controllers"), "{log}");
     let admitted = |event: &&serde_json::Value| event["outcome"] == "admitted";
     let events = world.audit();
     let detail = events.iter().rev().find(admitted).expect("an event")["detail"].to_string();
     assert!(detail.contains("controllers memory, cpu, pids are not available"), "{detail}");
-    // A wish, which here cannot be in force either, is no way to run without limits.
+    // A user's request, which cannot be applied here either, is no way to run without limits.
     let (exit, log, _) = config(&world, "NUNBIRD_MEMORY", "128MiB");
     assert_eq!(exit, Exit::Code(1), "{log}");
     assert!(log.contains("the limits that this job asks for cannot be put in force"), "{log}");
@@ -304,7 +305,7 @@ fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
     }
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
 
-    // Without privilege nothing can be made in groups that are root's.
+    // Without privilege nothing can be created in cgroups that root owns.
     let world = ready(Privilege::None, "", "");
     let (exit, log, _) = config(&world, "A", "b");
     assert!(exit != Exit::Code(0) && log.contains("[limits]"), "{log}");
@@ -322,8 +323,8 @@ fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
     assert_eq!(session.cleanup().exit, Exit::Code(0));
 }
 
-/// On version 1 a group cannot be given more processor time than the one above it: the user's wish would make every limit fail,
-/// and the job would run without any where the site lets jobs do so.
+/// On v1 a cgroup cannot get more CPU time than its parent: the user's request would make every
+/// limit fail, and the job would run without any if the site allows it.
 fn more_than_the_service_has_is_refused(groups: &Groups) {
     let own = groups.own("cpu");
     fs::write(own.join("cpu.cfs_quota_us"), "50000").expect("half a processor");

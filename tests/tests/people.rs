@@ -1,4 +1,5 @@
-//! An account stays with the GitLab user whose job had it first, through the installed program in every privilege mode.
+//! An account is bound to the GitLab user whose job used it first, tested with the installed
+//! program in every privilege mode.
 
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Job, StageOutcome, assert_refused};
@@ -19,7 +20,7 @@ fn world(privilege: Privilege) -> World {
     world
 }
 
-/// A job of the GitLab user with this login and number.
+/// A job of the GitLab user with this login and id.
 fn job<'w>(world: &'w World, login: &str, user_id: u64) -> Job<'w> {
     world.job().facts(|facts| {
         login.clone_into(&mut facts.user_login);
@@ -102,10 +103,10 @@ fn a_login_that_is_renamed_and_taken_by_another_does_not_bring_the_account_along
     let world = world(Privilege::Setuid);
     assert_admitted(&world, &config(&world, "alice", 42), "alice");
     assert_admitted(&world, &config(&world, "bob", 43), "bob");
-    // Alice calls herself bob for a while, then takes her own name again.
+    // Alice changes her login to bob for a while, then takes her own back.
     assert_another(&world, &config(&world, "bob", 42), 43, 42);
     assert_admitted(&world, &config(&world, "alice", 42), "alice");
-    // Alice's user is deleted, and her name is given to a newcomer.
+    // Alice's user is deleted, and a new user gets her name.
     assert_another(&world, &config(&world, "alice", 4711), 42, 4711);
     assert_admitted(&world, &config(&world, "bob", 43), "bob");
 }
@@ -155,7 +156,7 @@ fn the_sites_list_goes_before_the_hosts_memory_and_counts_only_whole() {
     world.write_file("/etc/nunbird/people", format!("alice {server} 77\n"), "root", 0o644);
     assert_another(&world, &config(&world, "alice", 42), 77, 42);
     assert_admitted(&world, &config(&world, "alice", 77), "alice");
-    // The list does not have bob, so the host remembers him.
+    // The list does not contain bob, so the host stores his binding.
     assert_admitted(&world, &config(&world, "bob", 43), "bob");
     assert_another(&world, &config(&world, "bob", 44), 43, 44);
     for (text, owner, mode, why) in [
@@ -292,7 +293,7 @@ fn a_pin_that_is_torn_empty_moved_or_somebody_elses_is_trouble_and_never_no_pin(
     assert_eq!(listed.exit, Exit::Code(1), "{listed:?}");
     assert!(listed.stderr.contains("mode 0755"), "{listed:?}");
     fs::set_permissions(store(&world), fs::Permissions::from_mode(0o700)).expect("a mode");
-    // What a torn file is mended by.
+    // What corrects a damaged file.
     fs::write(&file, "").expect("a file");
     let listed = people(&world, &["list"]);
     assert!(listed.exit == Exit::Code(1) && listed.stderr.contains("people forget alice"), "{listed:?}");
@@ -397,7 +398,7 @@ fn what_a_host_remembers_is_listed_forgotten_exported_and_imported() {
     expected.sort();
     assert_eq!(lines, expected);
 
-    // Another host takes the list over, and its people are these.
+    // Another host imports the list, and has the same bindings.
     second.write_file("/etc/nunbird/list", &exported, "root", 0o644);
     assert_eq!(people(&second, &["import", "/etc/nunbird/list"]).success(), "3 added, 0 replaced");
     assert_eq!(files(&second), files(&world));
@@ -405,7 +406,7 @@ fn what_a_host_remembers_is_listed_forgotten_exported_and_imported() {
     assert_another(&second, &config(&second, "alice", 77), 42, 77);
     assert_admitted(&second, &config(&second, "alice", 42), "alice");
 
-    // One line that is wrong, or that contradicts, and nothing of the file counts.
+    // One line that is wrong, or contradicts, and nothing of the file applies.
     let before = files(&second);
     second.write_file("/etc/nunbird/list", format!("carol {server} 1\nalice {server} x\n"), "root", 0o644);
     let refused = people(&second, &["import", "/etc/nunbird/list"]);
@@ -468,14 +469,13 @@ fn explain_check_and_doctor_say_of_pins_what_the_program_says() {
     let partly = explain("root", "");
     assert!(
         partly.exit == Exit::Code(0)
-            && partly.stdout.contains("belongs to this user: the claims have no user_id"),
+            && partly.stdout.contains("is bound to this user: the claims have no user_id"),
         "{partly:?}"
     );
     let blind = explain("bob", ",\"user_id\":77");
-    let assumed =
-        "assumed, not checked: whether `alice` belongs to GitLab user 77: only root reads the list of people";
+    let assumed = "assumed, not checked: whether `alice` is bound to GitLab user 77: only root reads the list of people";
     assert!(blind.exit == Exit::Code(0) && blind.stdout.contains(assumed), "{blind:?}");
-    // A test of the policy's does not depend on what this host remembers.
+    // A test of the policy does not depend on the bindings of this host.
     let test = |pinned: &str, expect: &str| {
         format!(
             "[[test]]\nname = \"t{pinned}{expect}\"\nclaims = {{ user_login = \"alice\", project_path = \"physics/lattice\", user_id = 77 }}\n{pinned}\nexpect = \"{expect}\"\n"

@@ -1,4 +1,5 @@
-//! What a site's policy can say beyond "everybody as themselves", decided by the installed program.
+//! What a site's policy can express beyond "everybody as themselves", decided by the installed
+//! program.
 
 use nunbird_tests::needs;
 use nunbird_tests::runner::{StageOutcome, assert_refused};

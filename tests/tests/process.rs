@@ -1,4 +1,5 @@
-//! What a caller can leave in a process for a program with more privilege, and what the job gets to see.
+//! What a caller can pass on through a process to a program with more privilege, and what the job
+//! can see of it.
 
 use nunbird_tests::needs;
 use nunbird_tests::runner::{Session, StageOutcome};
@@ -103,7 +104,8 @@ fn limits_of_the_caller_cannot_cut_the_audit_file_short() {
         let before = world.audit().len();
         for hard in ["0", "1000000"] {
             let outcome = call_through(&mut session, &format!("trap '' XFSZ; ulimit -f {hard}"), None);
-            // One that may raise it writes everything; one that may not starts nothing and says which limit it is.
+            // A program that may raise it writes everything; one that may not starts nothing and
+            // reports the limit.
             if outcome.exit == Exit::Code(0) {
                 assert!(privilege == Privilege::Setuid && world.audit().len() > before, "{}", outcome.log);
                 continue;

@@ -1,4 +1,4 @@
-//! Limits of each process, and how processes stand against others: in force in every mode, and nobody's to undo.
+//! Limits of each process, and priorities: applied in every mode, and not reversible by users.
 
 use nunbird_tests::world::{Exit, Privilege, World};
 use nunbird_tests::{Session, StageOutcome, needs};
@@ -78,7 +78,7 @@ fn a_soft_stack_alone_leaves_the_hard_one_and_goes_before_the_jobs_word() {
     assert!(session.config().succeeded());
     let looked = through(&mut session, "ulimit -s 16384; ulimit -S -s 1024", "ulimit -S -s; ulimit -H -s\n");
     assert_eq!(looked.stdout, "3072\n16384\n", "{}", looked.log);
-    // The stack that was admitted is above what this caller may have.
+    // The stack limit that was admitted is above what this caller may set.
     let refused = through(&mut session, "ulimit -s 2048", "echo it ran\n");
     assert!(!refused.succeeded() && !refused.log.contains("it ran"), "{}", refused.log);
     assert!(session.cleanup().succeeded());
@@ -99,7 +99,7 @@ fn what_the_runner_may_not_give_is_refused_with_what_is_in_the_way() {
         ),
         ("nice = 3", "renice -n 5 $$ >/dev/null", "the nice value cannot be 3: that of gitlab-runner is 5"),
     ] {
-        // Whatever `require` says: it is about control groups.
+        // Whatever `require` is: it applies to cgroups.
         let world = ready(
             Privilege::Setuid,
             &format!("[limits.small]\n{limit}\nrequire = false\n[job]\nlimits = \"small\"\n"),

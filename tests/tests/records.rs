@@ -1,4 +1,4 @@
-//! The record of a job, by which every stage after `config` goes.
+//! The record of a job, which every stage after `config` uses.
 
 use nunbird_messages::Record;
 use nunbird_tests::needs;

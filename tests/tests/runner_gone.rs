@@ -1,7 +1,7 @@
 //! The end of gitlab-runner itself, by SIGKILL, while its jobs run: they are cancelled, and cleaned up after without it.
 //!
-//! The runner is a shell between the test and the program; what the program takes for its runner is decided by sessions, so a shell
-//! with a session of its own is a runner that comes and goes.
+//! The runner is a shell between the test and the program; the program identifies its runner by
+//! sessions, so a shell with its own session is a runner that can end.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -106,7 +106,7 @@ fn a_job_of_a_runner_that_has_ended_is_over_and_one_of_a_runner_that_runs_is_not
     let shell = gone.directory().join("pid");
     assert!(below_a_shell(&mut gone, true, &shell, None).succeeded());
     assert!(lives.config().succeeded() && lives.prepare().succeeded());
-    // What a runner does that has ended at this very moment.
+    // What a runner does that has just ended.
     let refused = gone.prepare();
     assert!(!refused.succeeded() && refused.stderr.contains("[runner-gone]"), "{}", refused.log);
 
@@ -203,6 +203,6 @@ fn an_admin_lists_jobs_and_ends_one_that_runs(privilege: Privilege) {
     assert_eq!(world.records().len(), 1, "{privilege:?}");
     assert!(other.cleanup().succeeded());
     assert!(ctl(&world, keeper, &["jobs"]).success().contains("no job"));
-    // The call of a runner that finds its record gone.
+    // The call of a runner whose record is gone.
     assert!(one.cleanup().succeeded());
 }

@@ -1,4 +1,5 @@
-//! Two accounts that run gitlab-runner on one host: neither holds up the other, whatever it does to its own calls.
+//! Two accounts that run gitlab-runner on one host: neither delays the other, whatever it does to
+//! its own calls.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -11,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::time::{Duration, Instant};
 
-/// No call waits for a lock as long: five seconds are the most.
+/// No call waits this long for a lock: five seconds are the limit.
 const PROMPT: Duration = Duration::from_secs(4);
 
 fn ready(privilege: Privilege) -> World {
@@ -74,8 +75,8 @@ fn holder(world: &World, wanted: fn(&str) -> bool) -> Option<Pid> {
     })
 }
 
-/// Starts calls of `config` until one is stopped while it holds the lock of such a file; `act` comes meanwhile. What the
-/// stopped call says when it has been continued.
+/// Starts calls of `config` until one is stopped while it holds the lock of such a file; `act` runs
+/// meanwhile. Returns the output of the stopped call after it has been continued.
 fn stopped_while_it_holds(
     world: &World,
     session: &mut Session<'_>,
@@ -252,7 +253,7 @@ fn one_job_is_not_admitted_more_often_by_two_runner_accounts() {
         }
         all.iter().filter(|outcome| outcome.succeeded()).count()
     });
-    // Of calls at the very same moment all may see each other and be refused.
+    // Of simultaneous calls all may see each other and be refused.
     assert!((1..=4).contains(&admitted), "{admitted}");
     assert_eq!(world.records().len(), admitted);
 }
@@ -337,7 +338,7 @@ fn a_record_that_a_failed_clean_up_kept_outlives_the_next_job_in_a_directory_of_
     let job = world.job().with_repository();
     let mut session = job.prepared();
     assert!(session.stage("get_sources").succeeded());
-    // Root's, so that the account cannot remove it: the clean-up fails.
+    // Owned by root, so that the account cannot remove it: the cleanup fails.
     let builds = world.host_path("/home/alice/.nunbird/builds");
     let host = fs::read_dir(builds).expect("builds").flatten().next().expect("this host's").path();
     let obstacle = host.join("000/physics/lattice.tmp/roots");
@@ -357,7 +358,7 @@ fn a_record_that_a_failed_clean_up_kept_outlives_the_next_job_in_a_directory_of_
     assert!(next.config().succeeded() && next.prepare().succeeded());
     assert_eq!(world.records().len(), 2, "the record is gone: {:?}", world.records());
 
-    // The first job's directory is not given to another while its record stands.
+    // The first job's directory is not given to another while its record exists.
     let third = world.job().id(7003);
     let mut third = third.begin();
     assert!(builds_dir(&third.config().stdout).ends_with("/001"));
@@ -369,7 +370,7 @@ fn a_record_that_a_failed_clean_up_kept_outlives_the_next_job_in_a_directory_of_
     let failed = sweep();
     assert!(failed.stdout.contains("failed /var/lib/nunbird/jobs/orphan-"), "{}", failed.stdout);
     fs::remove_dir_all(&obstacle).expect("removed");
-    // At once: nobody else can clean up after it, and it has not run out of time.
+    // At once: nothing else can clean up after it, and its time is not over.
     let swept = sweep();
     assert!(swept.stdout.contains("removed /var/lib/nunbird/jobs/orphan-"), "{}", swept.stdout);
     assert!(!obstacle.parent().expect("a parent").exists());

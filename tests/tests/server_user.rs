@@ -1,5 +1,6 @@
-//! What the GitLab server says about a job's user: a login can be chosen, so that a service account or somebody who took a
-//! person's name must not become the local account of that name (CVE-2026-107589 in Jacamar CI).
+//! The GitLab server's answer about a job's user: a login can be chosen, so a service account or a
+//! user who took a person's name must not run as the local account of that name (CVE-2026-107589 in
+//! Jacamar CI).
 
 use nunbird_tests::issuer::{JOB, Reply};
 use nunbird_tests::needs;
@@ -18,7 +19,7 @@ fn world(privilege: Privilege) -> World {
     world
 }
 
-/// Checks the refusal, that nothing is left of the job, and gives the admin's detail.
+/// Checks the refusal, that nothing is left of the job, and returns the admin's detail.
 #[track_caller]
 fn assert_refused(world: &World, outcome: &StageOutcome, exit: i32, code: &str) -> String {
     assert_eq!(outcome.exit, Exit::Code(exit), "{}", outcome.log);
@@ -153,7 +154,7 @@ fn the_server_is_asked_once_a_job_and_by_config_alone() {
     let world = world(Privilege::Setuid);
     world.job().run().expect_success();
     assert_eq!(world.issuer().requests(JOB), 1);
-    // The rules are asked twice here, before the program and after it.
+    // The rules are evaluated twice here, before the program and after it.
     world.write_file("/etc/nunbird/validate", "#!/bin/sh\nexit 0\n", "root", 0o755);
     world.write_file("/etc/nunbird/floor", "validation_user root\n", "root", 0o644);
     world.reconfigure(
@@ -184,7 +185,7 @@ fn an_account_by_user_id_or_by_an_identity_provider_needs_no_word_of_the_server(
     world.reconfigure(plain, by_id);
     assert!(service_account(world.job()).config().succeeded());
     assert_eq!(world.issuer().requests(JOB), 0);
-    // A name among the conditions, and it is asked again.
+    // With a name among the conditions, it is asked again.
     world.reconfigure("run_as = { map", "when.user = \"alice\"\nrun_as = { map");
     assert_refused_again(&world, 7002);
     world.reconfigure("when.user = \"alice\"\n", "user_check = \"required\"\n");
@@ -240,7 +241,7 @@ fn a_rule_for_the_robot_of_one_project_admits_it_there_and_nowhere_else() {
         let outcome = robot(login, "physics/lattice", id + 100).config();
         assert!(outcome.stderr.contains("[bot]"), "{login}: {}", outcome.log);
     }
-    // It is still asked who that is.
+    // The server is still asked about the user.
     let blocked = robot("alice", "physics/bench", 7010).server_says("/user/state", json!("blocked"));
     assert!(blocked.config().stderr.contains("[user-inactive]"));
     let other = robot("alice", "physics/bench", 7011).server_says("/user/id", json!(1));

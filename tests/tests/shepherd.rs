@@ -18,8 +18,8 @@ fn ready(privilege: Privilege) -> World {
     world
 }
 
-/// Runs a stage that says that it has begun once `begin` is done, calls `during` with its processes while `end` runs, and
-/// returns how the stage ended.
+/// Runs a stage that reports when `begin` is done, calls `during` with its processes while `end`
+/// runs, and returns how the stage ended.
 fn while_running_after(world: &World, begin: &str, end: &str, during: impl FnOnce(&Pids)) -> StageOutcome {
     while_called(world, begin, end, session_run, during)
 }

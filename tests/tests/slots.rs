@@ -1,4 +1,5 @@
-//! Concurrency slots: two jobs at once never share a directory, and a path stays the same from run to run.
+//! Concurrency slots: concurrent jobs never share a directory, and a path stays the same from run
+//! to run.
 
 use nunbird_tests::records;
 use nunbird_tests::runner::StageOutcome;

@@ -1,4 +1,4 @@
-//! A runner's account that was taken over, and what it can do to the lookups of a program that is running.
+//! A compromised runner account, and what it can do to the lookups of a running program.
 
 use nunbird_tests::needs;
 use nunbird_tests::runner::StageOutcome;
@@ -67,7 +67,7 @@ fn race(world: &World, tries: u32) -> StageOutcome {
     session.call_spec("config", &spec)
 }
 
-/// What keeps alice out: her group `lattice`.
+/// Denies alice by her group `lattice`.
 fn by_deny_groups(world: &World) {
     world.reconfigure("[audit]", "[accounts]\ndeny_groups = [\"lattice\"]\n\n[audit]");
 }
@@ -100,7 +100,8 @@ fn a_runner_that_lowers_the_limits_of_the_running_program_hides_no_membership() 
     }
 }
 
-/// getgrouplist(3) asks the database `initgroups`, if nsswitch.conf(5) has it; everything else still answers.
+/// getgrouplist(3) queries the database `initgroups`, if nsswitch.conf(5) has it; everything else
+/// still works.
 fn lose_memberships(world: &World) {
     let file = "/etc/nsswitch.conf";
     let text = std::fs::read_to_string(world.host_path(file)).expect("nsswitch.conf");

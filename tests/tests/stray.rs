@@ -1,6 +1,7 @@
-//! Control groups of jobs that nobody knows of any more, and those that a killed clean-up left frozen.
+//! Cgroups of jobs without a record, and those that a killed cleanup left frozen.
 //!
-//! This process goes into groups of its own, below which `nunbird-auth` makes those of jobs; so everything is in one test.
+//! This process enters cgroups of its own, below which `nunbird-auth` makes those of jobs; so
+//! everything is in one test.
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
@@ -24,7 +25,7 @@ fn ready() -> World {
     world
 }
 
-/// A process of the runner's account that the machine has for gitlab-runner.
+/// A process of the runner's account that counts as gitlab-runner.
 struct Runner(Pid);
 
 impl Runner {
@@ -40,7 +41,7 @@ impl Drop for Runner {
     }
 }
 
-/// What became of control groups: action, directory, reason.
+/// The result for cgroups: action, directory, reason.
 fn swept(world: &World, more: &[&str]) -> Vec<(String, PathBuf, String)> {
     swept_by(world, "root", more)
 }
@@ -58,7 +59,7 @@ fn swept_by(world: &World, account: &str, more: &[&str]) -> Vec<(String, PathBuf
         .collect()
 }
 
-/// A job with a daemon in its group, and the daemon's number.
+/// A job with a daemon in its cgroup, and the daemon's pid.
 fn with_daemon(session: &mut Session<'_>) -> String {
     assert!(session.config().succeeded() && session.prepare().succeeded());
     session.run_text("build_script", DAEMON).stdout.trim().to_owned()
@@ -110,7 +111,7 @@ fn what_no_record_has_goes_and_what_one_has_stays(groups: &Groups) {
         .map(|n| pids.join(n));
     others.iter().for_each(|other| fs::create_dir(other).expect("a group"));
     chown(&others[0], Some(4101), Some(4101)).expect("an owner");
-    // As a clean-up leaves it that was killed at the wrong moment.
+    // As a cleanup leaves it that was killed at the wrong moment.
     fs::write(of_controller(&strays, "freezer").join("freezer.state"), "FROZEN").expect("frozen");
 
     let dry = swept(&world, &["--dry-run"]);
@@ -148,7 +149,7 @@ fn a_group_is_found_by_the_runners_own_processes_of_this_machine(groups: &Groups
     assert!(!is_running(&daemon) && groups.jobs().is_empty());
 }
 
-/// First step by step, with this test in the place of `config`, then as it comes.
+/// First step by step, with this test in place of `config`, then with the real program.
 fn an_admission_that_goes_on_keeps_its_group(groups: &Groups) {
     let world = ready();
     let _runner = Runner::start(&world);
@@ -291,7 +292,7 @@ fn what_a_killed_clean_up_left_frozen_is_thawed_by_the_next(groups: &Groups) {
     let job_groups = groups.jobs();
     let state = of_controller(&job_groups, "freezer").join("freezer.state");
     let read = || fs::read_to_string(&state).unwrap_or_default().trim().to_owned();
-    // Root's, so that the clean-up goes on freezing and thawing.
+    // Owned by root, so that the cleanup continues to freeze and thaw.
     let mut stubborn = Command::new("/bin/sleep").arg("300").spawn().expect("a process");
     for group in &job_groups {
         fs::write(group.join("cgroup.procs"), stubborn.id().to_string()).expect("moved");

@@ -1,4 +1,4 @@
-//! The test bed itself: what the double of gitlab-runner does with drivers that are not Nunbird.
+//! The test bed itself: how the double of gitlab-runner handles drivers other than Nunbird.
 
 use nunbird_tests::{Cancel, Exit, Privilege, Reason, RunnerVersion, Status, World, needs};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Refusals that no event can tell of, and how many of those that anybody can bring about are written.
+//! Refusals without an event, and how many of those that any caller can cause are written.
 
 use nunbird_tests::world::enter::{Mount, Spec};
 use nunbird_tests::{Daemons, Exit, Privilege, Session, StageOutcome, World, needs};
@@ -15,7 +15,7 @@ fn ready(privilege: Privilege) -> World {
     world
 }
 
-/// The decision that the job log names.
+/// The decision id in the job log.
 fn decision(outcome: &StageOutcome) -> String {
     let id = outcome.stderr.lines().find_map(|line| line.split_once("decision: "));
     id.unwrap_or_else(|| panic!("no decision: {}", outcome.log)).1.trim().to_owned()
@@ -54,7 +54,7 @@ fn a_refusal_without_privilege_leaves_its_decision_in_syslog() {
         assert_traced(&daemons, &outcome, "privilege");
         assert!(world.audit().is_empty(), "without privilege nothing is written to root's file");
     }
-    // Before it is known what privilege there is.
+    // Before the privilege is known.
     let world = ready(Privilege::RootRunner);
     let daemons = Daemons::start(&world);
     let job = world.job();
@@ -81,7 +81,7 @@ fn a_refusal_that_the_audit_file_cannot_take_leaves_its_decision_in_syslog(privi
     let spec = full(session.spec_of_config());
     let outcome = daemons.call("config", &mut session, spec);
     assert_traced(&daemons, &outcome, "audit");
-    // Without a token, where nobody can count either.
+    // Without a token, where counting is impossible too.
     let job = world.job().without_token();
     let mut session = job.begin();
     let spec = full(session.spec_of_config());
@@ -113,7 +113,7 @@ fn a_later_stage_of_no_job_leaves_its_decision_in_syslog_once_a_second_at_most(p
     assert_eq!(lines + left_out(&world), CALLS, "{privilege:?}");
 }
 
-/// Refusals of the runner that are counted and not told of yet.
+/// Refusals of the runner that are counted and not reported yet.
 fn left_out(world: &World) -> u64 {
     let entries = fs::read_dir(world.host_path("/var/log/nunbird")).expect("a directory").flatten();
     let counters = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".unverified-"));
@@ -130,7 +130,7 @@ const CALLS: u64 = 20;
 /// What is left of a minute after [`count_ahead`] of 55, for calls that take two minutes at most.
 const FIVE_A_MINUTE: std::ops::RangeInclusive<u64> = 5..=10;
 
-/// Has so many refusals of the runner counted in each minute of this test.
+/// Sets the counter of the runner's refusals to this in each minute of this test.
 fn count_ahead(world: &World, refusals: usize) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
     let minute = now.as_secs() / 60;

@@ -1,10 +1,11 @@
-//! docs/transcripts.md is of today's program.
+//! docs/transcripts.md matches today's program.
 
 use nunbird_tests::{Privilege, needs, transcript};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Own system calls by privilege, call and process; processes of one name are counted together.
+/// System calls of our own code by privilege, call and process; processes of one name are counted
+/// together.
 fn counts(table: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in table.lines() {
@@ -29,7 +30,8 @@ fn the_numbers_of_system_calls_are_as_the_documentation_says() {
     let rows = |of: &BTreeMap<String, usize>| of.keys().cloned().collect::<Vec<_>>();
     assert_eq!(rows(&written), rows(&today), "run `make transcripts`");
     for (row, number) in &today {
-        // Another libc or user database makes a few calls more or less, and so does a lock that is waited for.
+        // Another libc or user database makes a few calls more or less, and so does waiting for a
+        // lock.
         let tolerated = 5 + number / 10;
         assert!(
             written[row].abs_diff(*number) <= tolerated,

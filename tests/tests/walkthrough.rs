@@ -1,10 +1,11 @@
-//! The admin guide's walk-through is true: every command in it is run, and prints what it shows.
+//! The admin guide's walkthrough is correct: every command in it is run, and prints the output
+//! shown.
 
 use nunbird_tests::needs;
 use nunbird_tests::world::{Account, Privilege, World};
 
 const GUIDE: &str = include_str!("../../docs/admin-guide.md");
-/// The server that the guide speaks of; the machine's own has another URL.
+/// The server in the guide; the private system's own has another URL.
 const SERVER: &str = "https://gitlab.example.org";
 
 /// A fenced block of the guide: its language, its text, and the last path that was named before it.
@@ -15,7 +16,7 @@ struct Block<'g> {
 }
 
 fn blocks() -> Vec<Block<'static>> {
-    let section = GUIDE.split("## From an empty machine").nth(1).expect("the section");
+    let section = GUIDE.split("## Walkthrough").nth(1).expect("the section");
     let section = section.split("\n## ").next().unwrap_or("");
     let mut path = "";
     let mut blocks = Vec::new();
@@ -31,7 +32,8 @@ fn blocks() -> Vec<Block<'static>> {
     blocks
 }
 
-/// Runs a command of the guide as root, or as the account that it names, and gives what a terminal would show.
+/// Runs a command of the guide as root, or as the account that it names, and returns what a
+/// terminal would show.
 fn run(world: &mut World, command: &str) -> String {
     if let Some(name) = command.strip_prefix("useradd --create-home ") {
         world.add_account(Account::new(name, 4190));

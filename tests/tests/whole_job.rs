@@ -1,4 +1,4 @@
-//! A whole job through the installed programs, in each way in which Nunbird can hold its privilege.
+//! A whole job through the installed programs, with each source of privilege.
 
 use nunbird_tests::{Privilege, RunnerVersion, World, needs};
 use serde_json::json;

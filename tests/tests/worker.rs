@@ -1,9 +1,10 @@
-//! The sandboxes of the two processes that decide, seen from outside by strace(1).
+//! The sandboxes of the two processes without privilege, observed from outside with strace(1).
 
 use nunbird_tests::{Privilege, World, needs};
 use std::path::Path;
 
-/// What the verifier does once its filter is in force: memory, randomness, what is open already, its end.
+/// What the verifier does once its filter is active: memory, randomness, open descriptors, its
+/// exit.
 const VERIFYING: [&str; 16] = [
     "brk",
     "close",
@@ -22,7 +23,7 @@ const VERIFYING: [&str; 16] = [
     "statx",
     "write",
 ];
-/// What the decider does beside that.
+/// What the decider does in addition.
 const DECIDING: [&str; 7] = ["clock_gettime", "fcntl", "getpid", "recvfrom", "recvmsg", "sendto", "uname"];
 
 /// System calls of the process that became `nunbird-decide` with these arguments, in order.
@@ -35,7 +36,8 @@ fn calls_of(directory: &Path, arguments: &str) -> Vec<String> {
 
 #[needs(root)]
 fn decider_and_verifier_do_nothing_but_compute_once_they_are_in_their_sandboxes() {
-    // Under a tracer a setuid bit is inert, so the runner is root here; what the two do is the same.
+    // Under a tracer a setuid bit has no effect, so the runner is root here; what the two do is the
+    // same.
     let world = World::new(Privilege::RootRunner);
     world.write_keys();
     for (job, expected) in
@@ -85,7 +87,7 @@ fn only_computes(calls: &[String], id: u32, bound: &str, allowed: &[&str]) {
     assert!(exit.starts_with("exit_group(0)"), "{exit}");
     for call in computing {
         let name = call.split('(').next().unwrap_or("");
-        // What is refused is harmless, but the C library asks for little that it does not get.
+        // Refused calls are harmless, but the C library makes few calls that are refused.
         assert!(allowed.contains(&name), "{call}");
     }
 }

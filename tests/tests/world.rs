@@ -1,5 +1,6 @@
-//! Jobs on private machines: each test has accounts, configuration and an installation of its own (`World`), so any number of them
-//! runs at once. Nothing in this program changes the process itself; what has to is a program of its own (docs/testing.md).
+//! Jobs in private systems: each test has its own accounts, configuration and installation
+//! (`World`), so any number of them runs at once. Nothing in this program changes the process
+//! itself; a test that must is in a separate program (docs/testing.md).
 
 #![forbid(unsafe_code)]
 

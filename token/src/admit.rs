@@ -1,14 +1,16 @@
-//! The whole question that the worker answers: is there a token that proves who this job belongs to?
+//! The question that the worker answers: is there a token that proves which user this job belongs
+//! to?
 
 use crate::claims::{Claims, Flag, ProviderIdentity};
 use crate::place::servers_of;
 use crate::{Admitted, Bound, Rejection, Response, Source, StoredKey, verify};
 use std::path::PathBuf;
 
-/// How long a token holds at most from its issue, in seconds: GitLab's greatest timeout of a job, a month, and some.
+/// The longest validity of a token from its issue, in seconds: GitLab's longest timeout of a job, a
+/// month, plus a margin.
 const LONGEST_LIFE: u64 = 32 * 24 * 3600;
 
-/// One GitLab server as far as tokens are concerned.
+/// One GitLab server, as far as tokens are concerned.
 #[derive(Debug, Clone)]
 pub struct Server {
     /// The exact `iss`.
@@ -19,15 +21,16 @@ pub struct Server {
     pub algorithms: Vec<&'static str>,
     /// When not empty, the token's `runner_id` must be one of these.
     pub runner_ids: Vec<u64>,
-    /// URLs below which its repositories are. Where several servers are configured, a job's must be of the server whose key signed.
+    /// URLs below which its repositories are. If several servers are configured, a job's must
+    /// belong to the server whose key signed.
     pub repositories: Vec<String>,
-    /// Seconds after which a key that the server no longer shows is not used.
+    /// Seconds after which a key that the server no longer publishes is not used.
     pub keys_max_age: u64,
     /// Its known keys.
     pub keys: Vec<StoredKey>,
 }
 
-/// What is asked.
+/// The input of the question.
 #[derive(Debug)]
 pub struct Question<'a> {
     /// The bytes of `JOB_RESPONSE_FILE`.
@@ -46,13 +49,15 @@ pub struct Question<'a> {
     pub builds_variable: Option<&'a str>,
 }
 
-/// Tries every token of the job; the first that is genuine, in time and of this job decides.
+/// Tries every token of the job; the first that is genuine, valid at this time and belongs to this
+/// job decides.
 ///
-/// Anybody who can set a variable can add an entry with a token's name, so a bad one must not hide a good
-/// one; and a good one proves the same identity wherever it stands, because it must be of this very job.
+/// Any user who can set a variable can add an entry with a token's name, so a bad token must not
+/// hide a good one. A good one proves the same identity in any position, because it must belong to
+/// this job.
 ///
 /// # Errors
-/// The rejection of the token that came furthest.
+/// The rejection of the token that passed the most checks.
 pub fn admit(question: &Question<'_>) -> Result<Admitted, Rejection> {
     let response = Response::parse(question.response).ok_or(Rejection::Response)?;
     let mut furthest = Rejection::NoToken;
@@ -79,7 +84,8 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     let project = claims.running_project().ok_or(Rejection::Claims)?;
     let requested_account = question.account_variable.and_then(|name| response.requested_account(name));
     let requested_builds_dir = question.builds_variable.and_then(|name| response.requested_builds_dir(name));
-    // GitLab measures the role against the project of the sources, and in a merge request from a fork its author owns that.
+    // GitLab reports the role in the project of the sources, which in a merge request from a fork
+    // belongs to its author.
     let own_sources = claims.project_id.0 == project.id;
     let fork = claims.fork();
     Ok(Admitted {
@@ -119,8 +125,8 @@ fn judge(token: &str, response: &Response, question: &Question<'_>) -> Result<Ad
     })
 }
 
-/// A key of the server also signs tokens that are no job's (GitLab is an OpenID provider for logins, too):
-/// issuer and audience tell what this one is for.
+/// A key of the server also signs tokens that do not belong to jobs (GitLab is an OpenID provider
+/// for logins, too): issuer and audience show the purpose of this one.
 fn check_purpose(claims: &Claims, server: &Server) -> Result<(), Rejection> {
     if claims.iss != server.issuer {
         return Err(Rejection::Issuer);
@@ -131,8 +137,8 @@ fn check_purpose(claims: &Claims, server: &Server) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// When the token ends, in seconds since the epoch. No job lasts longer than GitLab's longest timeout, so neither does the
-/// identity of one, whatever a server has signed while it was in somebody else's hands.
+/// When the token expires, in seconds since the epoch. No job lasts longer than GitLab's longest
+/// timeout, so neither does a job's identity, whatever a compromised server may have signed.
 fn check_time(claims: &Claims, now: u64, skew: u64) -> Result<u64, Rejection> {
     let expires_at = claims.exp.min(claims.iat.min(now).saturating_add(LONGEST_LIFE));
     if now >= expires_at.saturating_add(skew) {
@@ -145,16 +151,17 @@ fn check_time(claims: &Claims, now: u64, skew: u64) -> Result<u64, Rejection> {
     Ok(expires_at)
 }
 
-/// Two servers number their jobs alike, so a user of one could wait for a job with the ids of another's token: the token counts for
-/// jobs of the server that signed it. The URL is the word of the server that the job comes from, which could lie.
+/// Two servers number their jobs alike, so a user of one could wait for a job with the ids of
+/// another's token: the token counts only for jobs of the server that signed it. The URL comes from
+/// the server of the job, which could lie.
 fn check_server(signer: usize, servers: &[Server], response: &Response) -> Result<(), Rejection> {
     let places: Vec<&[String]> = servers.iter().map(|server| server.repositories.as_slice()).collect();
     let of_signer = servers.len() == 1 || servers_of(&response.git_info.repo_url, &places).contains(&signer);
     if of_signer { Ok(()) } else { Err(Rejection::OtherServer) }
 }
 
-/// Any script can print its own token, so a genuine one may be in anybody's hands: it counts for its own
-/// job only.
+/// Any script can print its own token, so an attacker may have a genuine one: it counts only for
+/// its own job.
 fn check_binding(claims: &Claims, response: &Response) -> Result<(), Rejection> {
     let project = claims.running_project().ok_or(Rejection::Claims)?;
     let sent = |id: Option<u64>| id.filter(|id| *id != 0);
@@ -173,8 +180,8 @@ fn check_binding(claims: &Claims, response: &Response) -> Result<(), Rejection> 
     fails.map_or(Ok(()), |bound| Err(Rejection::OtherJob(bound)))
 }
 
-/// Whether the job's runner is one of the configured ones; any runner where none is configured. A server that does not name
-/// the runner has named none of them.
+/// Checks that the job's runner is one of the configured ones; without configured ones, any runner
+/// is accepted. A server that does not name the runner fails the check.
 ///
 /// # Errors
 /// [`Rejection::OtherRunner`].

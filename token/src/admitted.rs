@@ -1,9 +1,9 @@
-//! The proven identity of a job, whatever proved it.
+//! The verified identity of a job, whatever its source.
 
 use crate::Containers;
 use std::path::PathBuf;
 
-/// What proved an identity.
+/// The source of a verified identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// An id token that the server signed.
@@ -12,7 +12,7 @@ pub enum Source {
     JobToken,
 }
 
-/// An account of the user with an identity provider of GitLab's.
+/// An account of the user with an identity provider of GitLab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserIdentity {
     /// GitLab's name of the provider.
@@ -21,12 +21,12 @@ pub struct UserIdentity {
     pub extern_uid: String,
 }
 
-/// The proven identity of a job. `None` stands for what the source does not tell.
+/// The verified identity of a job. `None` stands for facts that the source does not contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
     /// Index of the server.
     pub server: usize,
-    /// What proved it.
+    /// The source.
     pub source: Source,
     /// Seconds since the epoch at which the proof expires.
     pub expires_at: u64,
@@ -44,11 +44,11 @@ pub struct Admitted {
     pub user_login: String,
     /// Primary e-mail address of the user.
     pub user_email: Option<String>,
-    /// The user's role in the project that runs the job. A merge request from a fork tells none.
+    /// The user's role in the project that runs the job. Unknown in a merge request from a fork.
     pub access_level: Option<String>,
     /// Full paths of the groups that the user is a direct member of.
     pub groups: Option<Vec<String>>,
-    /// The user's accounts with identity providers; empty where the source tells none.
+    /// The user's accounts with identity providers; empty if the source contains none.
     pub identities: Vec<UserIdentity>,
     /// Whether the sources come from another project than the one that runs the job: a merge request from a fork.
     pub fork: Option<bool>,
@@ -66,18 +66,20 @@ pub struct Admitted {
     pub ref_protected: Option<bool>,
     /// What started the pipeline.
     pub pipeline_source: Option<String>,
-    /// Environment, where the job names one.
+    /// Environment, if the job names one.
     pub environment: Option<String>,
     /// Whether that environment is protected.
     pub environment_protected: Option<bool>,
     /// The project's directory below `builds_dir`.
     pub project_dir: PathBuf,
-    /// Seconds that the job waited for a runner, as gitlab-runner has it from the server. Nothing is decided by it.
+    /// Seconds that the job waited for a runner, as the server reported to gitlab-runner. No
+    /// decision depends on it.
     pub queued: Option<u64>,
-    /// What the job asks for beside its script. Likewise.
+    /// What the job asks for besides its script. No decision depends on it either.
     pub containers: Containers,
-    /// The account that the user asks for by the CI variable that the question named. The user's wish, not a fact.
+    /// The account that the user requests by the CI variable that the question named: a request,
+    /// not a fact.
     pub requested_account: Option<String>,
-    /// The directory that the user asks for by the CI variable that the question named. Likewise.
+    /// The directory that the user requests by the CI variable that the question named. Likewise.
     pub requested_builds_dir: Option<String>,
 }

@@ -1,9 +1,9 @@
 //! The claims of GitLab's id tokens, with the types that GitLab sends.
 //!
-//! A closed struct: serde refuses a claim that appears twice, a number where GitLab sends a string, and a
-//! string where it sends a number. Claims that are not listed are skipped, because GitLab adds some with
-//! every few releases; nothing here is ever read through a generic JSON value, which would silently keep the
-//! last of two claims.
+//! A closed struct: serde refuses a claim that appears twice, a number where GitLab sends a string,
+//! and a string where it sends a number. Claims that are not listed are skipped, because GitLab
+//! adds some with every few releases; nothing here is ever read through a generic JSON value, which
+//! would silently keep the last of two claims.
 //!
 //! Source: GitLab `lib/gitlab/ci/jwt_v2.rb`, `lib/json_web_token/user_project_token_claims.rb`, and
 //! docs.gitlab.com/ci/secrets/id_token_authentication.
@@ -23,7 +23,7 @@ pub(crate) const MAX_GROUPS: usize = 200;
 /// The most identities; GitLab sends all, and users have one or two.
 pub(crate) const MAX_IDENTITIES: usize = 64;
 
-/// Claims of one id token, still to be judged.
+/// Claims of one id token, before any check.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Claims {
     /// Issuer.
@@ -67,7 +67,7 @@ pub struct Claims {
     pub git_ref: String,
     /// Whether it is protected.
     pub ref_protected: Flag,
-    /// Environment, where the job names one.
+    /// Environment, if the job names one.
     pub environment: Option<String>,
     /// Runner; a number, unlike the other ids.
     pub runner_id: Option<Id>,
@@ -81,7 +81,7 @@ pub struct Claims {
     pub environment_protected: Option<Flag>,
     /// Full paths of the groups that the user is a direct member of; absent above 200.
     pub groups_direct: Option<Vec<String>>,
-    /// The user's accounts with identity providers, where the server and the user tell them.
+    /// The user's accounts with identity providers, if the server and the user disclose them.
     pub user_identities: Option<Vec<ProviderIdentity>>,
 }
 
@@ -95,14 +95,15 @@ pub struct ProviderIdentity {
 }
 
 impl ProviderIdentity {
-    /// None for an account without a name, which GitLab sends as an empty text: it must not fit anybody.
+    /// `None` for an account without a name, which GitLab sends as an empty string: it must not
+    /// match any user.
     pub(crate) fn named(self) -> Option<UserIdentity> {
         let ProviderIdentity { provider, extern_uid } = self;
         (!provider.is_empty() && !extern_uid.is_empty()).then_some(UserIdentity { provider, extern_uid })
     }
 }
 
-/// The project that runs the job, as far as the server tells.
+/// The project that runs the job, as far as the server reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunningProject<'a> {
     pub(crate) id: u64,
@@ -114,8 +115,9 @@ pub(crate) struct RunningProject<'a> {
 impl Claims {
     /// Reads the decoded payload of a token whose signature has been checked.
     ///
-    /// Returns `None` unless it is one JSON object with every claim in its type, and no text in it is longer
-    /// than a kilobyte or holds characters that change how the text around it is shown.
+    /// Returns `None` unless it is one JSON object with every claim in its type, and no string in
+    /// it is longer than a kilobyte or contains characters that change how the surrounding text is
+    /// displayed.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         // serde reads an array into a struct as well, claim after claim in the order of the fields.
         if !payload.trim_ascii_start().starts_with(b"{") {
@@ -157,8 +159,8 @@ impl Claims {
 
     /// Whether the sources come from another project than the one that runs the job.
     ///
-    /// GitLab 18.4 and later names both projects. Older servers name one, which was not the sources' in every release, so
-    /// that a merge request's pipeline says nothing there.
+    /// GitLab 18.4 and later names both projects. Older servers name one, which was not the
+    /// sources' in every release, so a merge request's pipeline is no evidence there.
     pub fn fork(&self) -> Option<bool> {
         match self.job_project_id {
             Some(id) => Some(id != self.project_id),
@@ -189,8 +191,9 @@ impl Claims {
 /// `merge_request_from_forked_project?`).
 const ON_OWN_REFS: [&str; 7] = ["api", "chat", "push", "schedule", "trigger", "web", "webide"];
 
-/// Whether the sources are another project's, as far as the pipeline's source and its ref tell. `Some(true)` is never
-/// returned: a merge request may come from a fork or from a branch of the project.
+/// Whether the sources belong to another project, as far as the pipeline's source and its ref show.
+/// `Some(true)` is never returned: a merge request may come from a fork or from a branch of the
+/// project.
 pub fn fork_by_pipeline(source: Option<&str>, git_ref: &str) -> Option<bool> {
     let own = source.is_some_and(|source| ON_OWN_REFS.contains(&source));
     (own && !git_ref.starts_with("refs/merge-requests/")).then_some(false)
@@ -203,8 +206,8 @@ pub(crate) fn is_plain(text: &str) -> bool {
 /// The largest id: 18 digits.
 const MAX_ID: u64 = 999_999_999_999_999_999;
 
-/// An id that GitLab sends as a string of digits: not 0, no sign, no leading zero. An integer means the same: GitLab's documentation has
-/// both.
+/// An id that GitLab sends as a string of digits: not 0, no sign, no leading zero. An integer means
+/// the same: GitLab's documentation shows both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Id(pub u64);
 
@@ -235,7 +238,7 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// A truth value that GitLab sends as the string `"true"` or `"false"`.
+/// A boolean that GitLab sends as the string `"true"` or `"false"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Flag {
     /// `"true"`.

@@ -1,4 +1,5 @@
-//! What a job asks for beside a script: an image, services, steps. Nunbird runs scripts alone, and says so.
+//! What a job asks for besides a script: an image, services, steps. Nunbird runs only scripts, and
+//! reports the rest.
 
 use crate::claims::is_plain;
 use crate::response::Response;
@@ -7,7 +8,7 @@ use serde_json::Value;
 /// The longest text about images or services, in bytes.
 const MOST: usize = 1024;
 
-/// `image:`, `services:` and `run:` of a job. The user's words.
+/// `image:`, `services:` and `run:` of a job. Written by the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Containers {
     /// The name of the image.
@@ -19,14 +20,15 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// Whether the job asks for none of it.
+    /// Whether the job asks for none of them.
     pub fn is_empty(&self) -> bool {
         *self == Containers::default()
     }
 }
 
 impl Containers {
-    /// What a job response has of them (gitlab-runner, common/spec/spec.go, `Job`). Whatever else stands there asks for nothing.
+    /// The relevant part of a job response (gitlab-runner, common/spec/spec.go, `Job`). Anything of
+    /// another form counts as absent.
     pub(crate) fn of(response: &Response) -> Self {
         let name = |value: &Value| value.get("name").and_then(Value::as_str).map(str::to_owned);
         let services = response.services.as_array().map_or(&[][..], Vec::as_slice);

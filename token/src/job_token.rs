@@ -1,8 +1,8 @@
 //! Identity by the job's own token, for jobs without `id_tokens:`.
 //!
-//! The token goes to the GitLab server that issued it (`GET /api/v4/job`, docs.gitlab.com/api/jobs), whose answer over
-//! verified TLS names job, project and user. Here the token is found, and the answer is judged: it must be of this very
-//! job, as an id token must be.
+//! The token goes to the GitLab server that issued it (`GET /api/v4/job`,
+//! docs.gitlab.com/api/jobs), whose answer over verified TLS names job, project and user. This file
+//! finds the token and checks the answer: it must belong to this job, as an id token must.
 
 use crate::admit::check_runner;
 use crate::claims::{fork_by_pipeline, is_plain};
@@ -17,12 +17,13 @@ pub const MAX_JOB_TOKEN: usize = 8 << 10;
 /// The longest answer, in bytes.
 pub const MAX_JOB_ANSWER: u64 = 1 << 20;
 
-/// Seconds that gitlab-runner gives a job whose server sends no timeout.
+/// The timeout in seconds that gitlab-runner uses for a job whose server sends none.
 const DEFAULT_LIFE: u64 = 7200;
-/// How long an identity holds at least and at most, in seconds: GitLab's least and greatest timeout of a job.
+/// The shortest and longest validity of an identity, in seconds: GitLab's shortest and longest
+/// timeout of a job.
 const LIFE: std::ops::RangeInclusive<u64> = 600..=30 * 24 * 3600;
 
-/// A job token, and the server that it is for.
+/// A job token, and the server to send it to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JobToken {
     /// Index into the servers.
@@ -38,8 +39,8 @@ impl std::fmt::Debug for JobToken {
     }
 }
 
-/// Finds the job's token, and the server that its repository is on, by the URLs of each; the only one, where there is one
-/// alone.
+/// Finds the job's token, and the server of its repository, by the URLs of each; with only one
+/// server, that one.
 ///
 /// # Errors
 /// [`Rejection::Response`] and [`Rejection::NoToken`].
@@ -59,18 +60,18 @@ pub fn job_token(response: &[u8], servers: &[Vec<String>]) -> Result<JobToken, R
     Ok(JobToken { server, token: response.token })
 }
 
-/// What is asked about an answer.
+/// The input for checking an answer.
 #[derive(Debug)]
 pub struct JobQuestion<'a> {
     /// The bytes of `JOB_RESPONSE_FILE`.
     pub response: &'a [u8],
     /// The server's answer.
     pub answer: &'a [u8],
-    /// Index of the server that gave it.
+    /// Index of the server that sent it.
     pub server: usize,
     /// Its URL, without a slash at the end.
     pub url: &'a str,
-    /// When not empty, the runner must be one of these.
+    /// If not empty, the runner must be one of these.
     pub runner_ids: &'a [u64],
     /// Seconds since the epoch.
     pub now: u64,
@@ -80,7 +81,7 @@ pub struct JobQuestion<'a> {
     pub builds_variable: Option<&'a str>,
 }
 
-/// The part of GitLab's `Job` entity that names a job. Everything else in it is skipped.
+/// The part of GitLab's `Job` entity that identifies a job. Everything else in it is skipped.
 #[derive(Deserialize)]
 struct Answer {
     id: u64,
@@ -114,11 +115,11 @@ struct Runner {
     id: u64,
 }
 
-/// Judges the server's answer.
+/// Checks the server's answer.
 ///
 /// # Errors
-/// [`Rejection::Response`]; [`Rejection::JobAnswer`] for anything but GitLab's entity of a running job on this server;
-/// [`Rejection::OtherJob`] where it is of another job.
+/// [`Rejection::Response`]; [`Rejection::JobAnswer`] for anything but GitLab's entity of a running
+/// job on this server; [`Rejection::OtherJob`] if it belongs to another job.
 pub fn admit_by_job_token(question: &JobQuestion<'_>) -> Result<Admitted, Rejection> {
     let response = Response::parse(question.response).ok_or(Rejection::Response)?;
     // serde reads an array into a struct as well.
@@ -192,11 +193,11 @@ pub(crate) struct JobIds {
     pub(crate) job: u64,
     pub(crate) project: u64,
     pub(crate) pipeline: u64,
-    /// None where the caller compares the user.
+    /// `None` if the caller compares the user.
     pub(crate) user: Option<u64>,
 }
 
-/// Holds the ids in an answer against the job that the runner was given.
+/// Compares the ids in an answer with the job that the runner got.
 ///
 /// # Errors
 /// [`Rejection::OtherJob`].

@@ -1,8 +1,9 @@
-//! What the server says about the user of a running job: an answer to the job's own token, for jobs whose identity is proven
-//! already.
+//! The server's answer about the user of a running job, obtained with the job's own token, for jobs
+//! whose identity is already verified.
 //!
-//! No claim of an id token tells the kind of a user. The entity of the job does (`user.bot`, `user.state`;
-//! docs.gitlab.com/api/jobs, docs.gitlab.com/api/users), and it must be of this very job.
+//! No claim of an id token contains the kind of a user. The entity of the job does (`user.bot`,
+//! `user.state`; docs.gitlab.com/api/jobs, docs.gitlab.com/api/users), and it must belong to this
+//! job.
 
 use crate::Rejection;
 use crate::admit::check_runner;
@@ -18,24 +19,24 @@ pub struct JobUser {
     pub id: u64,
     /// Login; never empty.
     pub username: String,
-    /// Whether it is a bot; none where the server does not say.
+    /// Whether it is a bot; `None` if the server does not report it.
     pub bot: Option<bool>,
-    /// `active`, `blocked`, …, never empty; none where the server does not say.
+    /// `active`, `blocked`, …, never empty; `None` if the server does not report it.
     pub state: Option<String>,
 }
 
-/// What is asked about an answer.
+/// The input for checking an answer.
 #[derive(Debug)]
 pub struct UserQuestion<'a> {
     /// The bytes of `JOB_RESPONSE_FILE`.
     pub response: &'a [u8],
     /// The server's answer.
     pub answer: &'a [u8],
-    /// When not empty, the runner must be one of these.
+    /// If not empty, the runner must be one of these.
     pub runner_ids: &'a [u64],
 }
 
-/// The index of the only server that such a question is about.
+/// The index of the only server in such a question.
 const ASKED: usize = 0;
 
 /// The part of GitLab's `Job` entity that is needed here. Everything else in it is skipped.
@@ -70,11 +71,12 @@ struct Runner {
     id: u64,
 }
 
-/// Judges the server's answer. The user is whom the server names, whatever the response says: the caller compares.
+/// Checks the server's answer. It returns the user that the server names, whatever the response
+/// contains: the caller compares.
 ///
 /// # Errors
-/// [`Rejection::Response`]; [`Rejection::JobAnswer`] for anything but GitLab's entity of a running job;
-/// [`Rejection::OtherJob`] where it is of another job; [`Rejection::OtherRunner`].
+/// [`Rejection::Response`]; [`Rejection::JobAnswer`] for anything but GitLab's entity of a running
+/// job; [`Rejection::OtherJob`] if it belongs to another job; [`Rejection::OtherRunner`].
 pub fn job_user(question: &UserQuestion<'_>) -> Result<JobUser, Rejection> {
     let response = Response::parse(question.response).ok_or(Rejection::Response)?;
     // serde reads an array into a struct as well.

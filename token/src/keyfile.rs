@@ -1,13 +1,14 @@
 //! The file that `nunbird-keys` writes and `nunbird-auth` verifies with: one for each GitLab server.
 //!
-//! It holds public keys only. `nunbird-auth` checks that root or the owner of the keys directory owns it and
-//! that nobody else can write it; its content is parsed in the sandboxed worker all the same.
+//! It contains only public keys. `nunbird-auth` checks that root or the owner of the keys directory
+//! owns it and that no other account can write it; its content is parsed in the sandboxed worker
+//! nevertheless.
 
 use serde::{Deserialize, Serialize};
 
 /// The version of [`KeysFile`].
 pub const KEYS_VERSION: u32 = 1;
-/// A GitLab server shows two or three keys; more than this is not a GitLab server.
+/// A GitLab server publishes two or three keys; more than this is not a GitLab server.
 pub const MAX_KEYS: usize = 16;
 
 /// Signing keys of one server.
@@ -18,7 +19,7 @@ pub struct KeysFile {
     pub version: u32,
     /// The server's configured name.
     pub server: String,
-    /// The `issuer` that discovery showed, or the configured one for pinned keys.
+    /// The `issuer` in the discovery document, or the configured one for pinned keys.
     pub issuer: String,
     /// Seconds since the epoch of the last successful fetch or pin.
     pub fetched_at: u64,
@@ -34,9 +35,9 @@ pub struct StoredKey {
     pub kid: String,
     /// The key itself.
     pub material: KeyMaterial,
-    /// Seconds since the epoch when the server last showed it.
+    /// Seconds since the epoch when the server last published it.
     pub last_seen: u64,
-    /// Given by the admin (`nunbird-keys pin`): never ages.
+    /// Supplied by the admin (`nunbird-keys pin`): does not expire.
     pub pinned: bool,
 }
 

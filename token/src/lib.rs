@@ -1,11 +1,12 @@
 //! From a job response and a server's keys to verified claims.
 //!
-//! Pure: bytes and a clock reading in, a value out. `nunbird-decide` runs [`admit`] in a process that has
-//! neither a useful uid nor files, because everything here was written by somebody else: the response by the
-//! runner with a CI user's text in it, the tokens by whoever set the variables, the keys by the network.
+//! Pure: bytes and a clock reading in, a value out. `nunbird-decide` runs [`admit`] in a process
+//! that has neither a useful uid nor files, because none of the input is trusted: the runner writes
+//! the response with a CI user's text in it, any user can set a variable with a token, and the keys
+//! come from the network.
 //!
-//! A token's signature is checked over its raw bytes before anything inside it is decoded, so that only
-//! JSON which the GitLab server signed is ever parsed (see [`mod@verify`]).
+//! A token's signature is checked over its raw bytes before anything inside it is decoded, so that
+//! only JSON that the GitLab server signed is ever parsed (see [`mod@verify`]).
 
 #![forbid(unsafe_code)]
 

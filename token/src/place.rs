@@ -1,19 +1,20 @@
-//! Which of the configured servers a job's repository is on.
+//! Finds which of the configured servers hosts a job's repository.
 //!
-//! gitlab-runner passes `git_info.repo_url` on as the server sent it: the project's HTTP URL with the job token as password.
-//! It lies below the server's `external_url` (with its port, and its path under a relative URL), or below the
-//! "Custom Git clone URL for HTTP(S)" of the server's settings. `clone_url` of the runner's config.toml is not in it.
+//! gitlab-runner passes `git_info.repo_url` on as the server sent it: the project's HTTP URL with
+//! the job token as password. It is below the server's `external_url` (with its port, and its path
+//! under a relative URL), or below the "Custom Git clone URL for HTTP(S)" of the server's settings.
+//! `clone_url` of the runner's config.toml does not affect it.
 
-/// The parts of a URL that say whose it is.
-struct Place<'a> {
+/// The parts of a URL that identify its server.
+struct ServerUrl<'a> {
     host: &'a str,
     port: &'a str,
     /// Without a slash at either end.
     path: &'a str,
 }
 
-/// Reads a URL, without its credentials.
-fn place(url: &str) -> Option<Place<'_>> {
+/// Parses a URL, without its credentials.
+fn parse(url: &str) -> Option<ServerUrl<'_>> {
     let (scheme, rest) = url.split_once("://")?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
@@ -24,27 +25,28 @@ fn place(url: &str) -> Option<Place<'_>> {
     let (host, port) = address.split_at_checked(end)?;
     let known = if scheme.eq_ignore_ascii_case("http") { "80" } else { "443" };
     let port = port.strip_prefix(':').filter(|port| !port.is_empty()).unwrap_or(known);
-    (!host.is_empty()).then_some(Place { host, port, path: path.trim_matches('/') })
+    (!host.is_empty()).then_some(ServerUrl { host, port, path: path.trim_matches('/') })
 }
 
-impl Place<'_> {
-    fn has_host_of(&self, other: &Place<'_>) -> bool {
+impl ServerUrl<'_> {
+    fn has_host_of(&self, other: &ServerUrl<'_>) -> bool {
         self.host.eq_ignore_ascii_case(other.host)
     }
 
-    fn is_above(&self, other: &Place<'_>) -> bool {
+    fn is_above(&self, other: &ServerUrl<'_>) -> bool {
         let below = other.path.strip_prefix(self.path);
         let path = self.path.is_empty() || below.is_some_and(|rest| rest.starts_with('/'));
         self.has_host_of(other) && self.port == other.port && path
     }
 }
 
-/// Indices of the servers that the repository is on, by the URLs of each: the only one of its host; where several share
-/// a host, those whose URL is the longest that the repository lies below. Several are one server that is configured twice.
+/// Indices of the servers that host the repository, by the URLs of each: the only one with its
+/// host; if several share a host, those with the longest URL that the repository is below. Several
+/// results are one server that is configured twice.
 pub(crate) fn servers_of(repository: &str, servers: &[&[String]]) -> Vec<usize> {
-    let Some(repository) = place(repository) else { return Vec::new() };
+    let Some(repository) = parse(repository) else { return Vec::new() };
     let places =
-        |index: &usize| servers.get(*index).into_iter().copied().flatten().filter_map(|url| place(url));
+        |index: &usize| servers.get(*index).into_iter().copied().flatten().filter_map(|url| parse(url));
     let on_host: Vec<usize> = (0..servers.len())
         .filter(|index| places(index).any(|place| place.has_host_of(&repository)))
         .collect();

@@ -1,12 +1,12 @@
-//! Reading a message of the worker's, byte by byte.
+//! Reads a message of the worker byte by byte.
 
 use crate::claims::is_plain;
 
-/// The message is not what a sound worker sends.
+/// The message is not one that an intact worker sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WireError;
 
-/// What is left of the message.
+/// The rest of the message.
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         self.text().and_then(|text| if text.is_empty() { Err(WireError) } else { Ok(text) })
     }
 
-    /// A count, and so many texts.
+    /// A count, and that many strings.
     pub(crate) fn texts(&mut self, most: usize) -> Result<Vec<String>, WireError> {
         let count = usize::from(self.byte()?);
         if count > most {

@@ -1,11 +1,12 @@
-//! Why a job's identity was not proven.
+//! Why a job's identity was not verified.
 
 use nunbird_handover::Code;
 use std::fmt;
 
-/// Why no token of the job was accepted, from the least to the most progress a token made.
+/// Why no token of the job was accepted, in the order of the checks that a token passed.
 ///
-/// Where several tokens fail, the one that came furthest is reported: its owner most likely meant it.
+/// If several tokens fail, the one that passed the most checks is reported: most likely it is the
+/// intended one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rejection {
     /// The job response is not the runner's JSON.
@@ -22,7 +23,8 @@ pub enum Rejection {
     UnknownKey,
     /// The header names another algorithm, or has parts that GitLab never sends (`jwk`, `jku`, `crit`, …).
     Header,
-    /// The claims are not an object with GitLab's names and types, or hold characters that deceive a reader.
+    /// The claims are not an object with GitLab's names and types, or contain characters that
+    /// deceive a reader.
     Claims,
     /// Another issuer than the key's server.
     Issuer,
@@ -34,15 +36,16 @@ pub enum Rejection {
     NotYetValid,
     /// The job's repository is on another server than the one whose key signed.
     OtherServer,
-    /// The server's answer to the job's token is not GitLab's about a running job of its own.
+    /// The server's answer about the job's token is not GitLab's entity of a running job of its
+    /// own.
     JobAnswer,
-    /// Genuine, but of another job: a replay.
+    /// Genuine, but from another job: a replay.
     OtherJob(Bound),
-    /// Of this job, but of a runner that is none of the server's configured ones.
+    /// From this job, but with a runner that is not among the server's configured ones.
     OtherRunner {
         /// Index of the server among [`crate::Question::servers`].
         server: usize,
-        /// The runner's id, if the server tells it.
+        /// The runner's id, if the server reports it.
         runner_id: Option<u64>,
     },
 }
@@ -52,7 +55,7 @@ pub enum Rejection {
 pub enum Bound {
     /// `job_id`.
     Job,
-    /// `job_project_id`, or `project_id` where the server does not send the first.
+    /// `job_project_id`, or `project_id` if the server does not send the first.
     Project,
     /// `pipeline_id`.
     Pipeline,

@@ -1,7 +1,7 @@
-//! The runner's job response: the part of it that names this job.
+//! The runner's job response: the part of it that identifies this job.
 //!
-//! gitlab-runner writes what GitLab sent it to `JOB_RESPONSE_FILE` (14.1 and later). A CI user chooses the
-//! variables in it, but not the ids: those bind a token to this job.
+//! gitlab-runner writes what GitLab sent it to `JOB_RESPONSE_FILE` (14.1 and later). A CI user
+//! chooses the variables in it, but not the ids: those bind a token to this job.
 
 use crate::claims::is_plain;
 use serde::Deserialize;
@@ -9,16 +9,17 @@ use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-/// The largest response that is read, in bytes. Real ones hold every variable of the job, seldom a megabyte.
+/// The largest response that is read, in bytes. Real ones contain every variable of the job, seldom
+/// a megabyte.
 pub const MAX_RESPONSE: u64 = 16 << 20;
 
-/// The longest name of an account that a user may ask for, in bytes.
+/// The longest account name that a user may request, in bytes.
 const MAX_ACCOUNT: usize = 256;
-/// The longest path that a user may ask for, in bytes.
+/// The longest path that a user may request, in bytes.
 const MAX_DIRECTORY: usize = 1024;
-/// The longest time in a queue that is told, in seconds: ten years.
+/// The longest time in a queue that is reported, in seconds: ten years.
 const LONGEST_QUEUE: u64 = 3650 * 86_400;
-/// Stands for a text that cannot be shown. No account has this name, and it is no absolute path.
+/// Replaces a text that cannot be shown. It is neither a valid account name nor an absolute path.
 const UNUSABLE: &str = "?";
 
 /// What Nunbird reads of a job response. Everything else in it is skipped.
@@ -31,7 +32,7 @@ pub struct Response {
     /// Where the repository is.
     #[serde(default)]
     pub git_info: GitInfo,
-    /// The job's own token, which GitLab takes while the job runs.
+    /// The job's own token, which GitLab accepts while the job runs.
     #[serde(default)]
     pub token: String,
     /// How long the job may take.
@@ -68,7 +69,7 @@ pub struct JobInfo {
 }
 
 impl JobInfo {
-    /// Whole seconds in the queue; none for what is no time.
+    /// Whole seconds in the queue; `None` for a value that is not a time.
     pub(crate) fn queued(&self) -> Option<u64> {
         let seconds = self.time_in_queue_seconds?;
         Duration::try_from_secs_f64(seconds)
@@ -89,7 +90,7 @@ pub struct GitInfo {
 /// How long the job may take.
 #[derive(Debug, Default, Deserialize)]
 pub struct RunnerInfo {
-    /// Seconds. 0 or none means that the server did not send it.
+    /// Seconds. 0 or absent means that the server did not send it.
     #[serde(default)]
     pub timeout: Option<u64>,
 }
@@ -139,9 +140,9 @@ impl Response {
         self.variables.iter().filter(move |v| v.key == name).map(|v| v.value.as_str())
     }
 
-    /// The account that the user names in a variable. The last one of that name counts, as in the job's scripts; an empty
-    /// one asks for nothing. A text that no account's name could be is as good as none named, but must not pass for nothing asked: it is kept
-    /// as far as it can be shown.
+    /// The account that the user names in a variable. The last one of that name counts, as in the
+    /// job's scripts; an empty one requests nothing. A text that cannot be an account name must not
+    /// count as no request: it is kept as far as it can be shown.
     pub(crate) fn requested_account(&self, name: &str) -> Option<String> {
         self.requested(name, MAX_ACCOUNT)
     }

@@ -1,4 +1,4 @@
-//! Signature first, content afterwards.
+//! Verifies the signature before anything is decoded.
 //!
 //! The token is split at its dots, and every key of every configured server is tried over the raw bytes:
 //! three servers with three keys cost a third of a millisecond. Only then is the header decoded, to make sure
@@ -12,19 +12,21 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use std::iter;
 
-/// The longest token that is looked at, in bytes. GitLab's are below 3 KiB; 200 groups of 255 characters make 73 KiB.
+/// The longest accepted token, in bytes. GitLab's are below 3 KiB; 200 groups of 255 characters
+/// make 73 KiB.
 pub const MAX_TOKEN: usize = 96 << 10;
 
 /// A token with a genuine signature.
 #[derive(Debug)]
 pub struct Verified {
-    /// Index of the server whose key verified it: of several with that key, the one that the token names as its issuer.
+    /// Index of the server whose key verified it: of several with that key, the one that the token
+    /// names as its issuer.
     pub server: usize,
     /// The decoded payload, signed by that server.
     pub payload: Vec<u8>,
 }
 
-/// GitLab's header, and nothing beside it: `jwk`, `jku`, `x5u`, `x5c`, `crit` and all others are refused.
+/// GitLab's header and nothing else: `jwk`, `jku`, `x5u`, `x5c`, `crit` and all others are refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -50,14 +52,15 @@ pub fn verify(token: &str, servers: &[Server], now: u64) -> Result<Verified, Rej
     let header = URL_SAFE_NO_PAD.decode(parts.header).map_err(|_| Rejection::Header)?;
     check_header(&header, algorithm)?;
     let payload = URL_SAFE_NO_PAD.decode(parts.payload).map_err(|_| Rejection::Claims)?;
-    // Keys are public, so a server can show another's as its own: that must not make the other's tokens its own.
+    // Keys are public, so a server can publish another server's key as its own: that must not make
+    // the other's tokens its own.
     let issuer = serde_json::from_slice::<Named>(&payload).map(|named| named.iss).ok();
     let is_issuer = |server: &usize| servers.get(*server).map(|server| &server.issuer) == issuer.as_ref();
     let server = iter::once(first).chain(signers.map(|(server, _)| server)).find(is_issuer).unwrap_or(first);
     Ok(Verified { server, payload })
 }
 
-/// Whom a payload names as its issuer.
+/// The issuer that a payload names.
 #[derive(Deserialize)]
 struct Named {
     iss: String,
@@ -82,7 +85,8 @@ fn split(token: &str) -> Option<Parts<'_>> {
     whole.then_some(Parts { signing_input, header, payload, signature })
 }
 
-/// The servers that have the key that made the signature, in their order, with its algorithm. Each is looked for when it is asked for.
+/// The servers that have the key that made the signature, in their order, with its algorithm.
+/// Evaluated lazily.
 fn signers<'a>(
     parts: &'a Parts<'a>,
     servers: &'a [Server],

@@ -1,8 +1,8 @@
-//! The messages that the worker sends back: fixed layout, no choices, no room for more.
+//! The messages that the worker sends back: fixed layout, no alternatives, no trailing bytes.
 //!
-//! Whoever takes over the worker writes these bytes, so the reader believes nothing: every length is bounded,
-//! every text is checked again, and a byte too many or too few is an error. Numbers are little-endian;
-//! texts have a u16 length before them.
+//! An attacker who controls the worker writes these bytes, so the reader trusts nothing: every
+//! length is bounded, every string is checked again, and a byte too many or too few is an error.
+//! Numbers are little-endian; strings have a u16 length prefix.
 //!
 //! ```text
 //! "NBW6"  0  code  bound                                              a rejection

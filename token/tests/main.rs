@@ -1,4 +1,4 @@
-//! Tokens, job responses and the worker's messages, from outside.
+//! Tokens, job responses and the worker's messages, through the public interface.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The worker's messages come back as they went, and nothing else is one.
+//! The worker's messages are decoded to what was encoded, and nothing else is accepted.
 
 use nunbird_token::{
     Admitted, Bound, Containers, JobToken, Rejection, Source, UserIdentity, WireError, decode,

@@ -1,46 +1,46 @@
-//! From an argument text to options with their values.
+//! Parses an argument text into options with their values.
 //!
-//! getopt_long(3) accepts any unambiguous beginning of an option's name, so a beginning of an option that matters
-//! here is refused: otherwise `--outp=x` would pass for something unknown. Where a program has a parser of its own,
-//! only options that the description knows are taken.
+//! getopt_long(3) accepts any unambiguous prefix of an option's name, so a prefix of an option that
+//! matters here is refused: otherwise `--outp=x` would pass as an unknown option. For a program
+//! with a parser of its own, only options in the description are accepted.
 
 use super::{Options, Style};
 use nunbird_handover::{Account, Untrusted};
 
 /// One option of an argument list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Given {
+pub(super) struct ParsedOption {
     /// `-t`, `--time`, or `time` for an assignment.
     name: String,
     value: Option<String>,
-    /// What the value holds, where it holds several resources.
-    parts: Vec<Part>,
+    /// The resources in the value, if it holds several.
+    parts: Vec<Resource>,
     /// As it was written.
     pub(super) words: Vec<String>,
 }
 
 /// A resource inside a value: `walltime=1:00:00`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Part {
-    /// With the option's: `-l walltime`.
+struct Resource {
+    /// The name with the option: `-l walltime`.
     name: String,
     key: String,
     value: Option<String>,
-    /// Whether it stands inside another one's value: `mem` in `select=2:mem=1gb`.
+    /// Whether it is inside another one's value: `mem` in `select=2:mem=1gb`.
     nested: bool,
 }
 
-/// A new value, none where the old one stays.
+/// A new value; `None` keeps the old one.
 type Change = Result<Option<String>, String>;
 
-impl Given {
-    /// Everything that it sets: name and value.
+impl ParsedOption {
+    /// Everything that the option sets: names and values.
     pub(super) fn amounts(&self) -> impl Iterator<Item = (&String, Option<&String>)> {
         let parts = self.parts.iter().map(|part| (&part.name, part.value.as_ref()));
         std::iter::once((&self.name, self.value.as_ref())).chain(parts)
     }
 
-    /// Replaces values by what the function makes of them.
+    /// Replaces values by the function's results.
     pub(super) fn change(&mut self, new: &mut dyn FnMut(&String, &str) -> Change) -> Result<(), String> {
         if let Some(value) = new(&self.name, self.value.as_deref().unwrap_or_default())? {
             self.words = match self.name.starts_with('-') {
@@ -57,7 +57,7 @@ impl Given {
             }
         }
         if changed {
-            let written = |part: &Part| match &part.value {
+            let written = |part: &Resource| match &part.value {
                 Some(value) => format!("{}={value}", part.key),
                 None => part.key.clone(),
             };
@@ -69,8 +69,8 @@ impl Given {
     }
 }
 
-/// Splits as a shell would. GitLab expands its own variables; `$HOME` and `$USER` are not GitLab's, and users are
-/// used to writing them, so these two are replaced, as text.
+/// Splits as a shell would. GitLab expands its own variables; `$HOME` and `$USER` are not among
+/// them, but users write them from habit, so these two are replaced, as text.
 pub(super) fn split(text: &str, account: &Account) -> Result<Vec<String>, String> {
     let words = shell_words::split(text).map_err(|_| "a quote is not closed".to_owned())?;
     let home = account.home.to_string_lossy();
@@ -86,26 +86,27 @@ pub(super) fn shown(words: &[String]) -> String {
     format!("`{}`", Untrusted(&words.join(" ")))
 }
 
-/// The next word. One that looks like an option is none: the submit command may see it otherwise than we do.
+/// The next word, as a value. A word that looks like an option is not accepted as one: the submit
+/// command may parse it differently.
 fn value_of<'a>(name: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<&'a String, String> {
     match words.next() {
         Some(value) if !value.starts_with('-') => Ok(value),
         Some(_) => Err(format!(
-            "{0} has no value; one that begins with `-` is written {0}=-…; if {0} takes none, the administrators list it \
-                 under `flags` in a copy of the scheduler's description",
+            "{0} has no value; write a value that begins with `-` as {0}=-…; if {0} takes no \
+             value, the administrators add it to `flags` in a copy of the scheduler's description",
             Untrusted(name)
         )),
         None => Err(format!("{} has no value", Untrusted(name))),
     }
 }
 
-fn no_option(word: &str) -> String {
+fn not_an_option(word: &str) -> String {
     let word = shown(&[word.to_owned()]);
-    format!("{word} is no option; only options are taken, the script is the stage's")
+    format!("{word} is not an option; only options are accepted, the script is the stage's")
 }
 
 impl Options {
-    pub(super) fn parse(&self, words: &[String]) -> Result<Vec<Given>, String> {
+    pub(super) fn parse(&self, words: &[String]) -> Result<Vec<ParsedOption>, String> {
         let mut given = Vec::new();
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -122,7 +123,7 @@ impl Options {
         &self,
         word: &str,
         words: &mut impl Iterator<Item = &'a String>,
-        all: &mut Vec<Given>,
+        all: &mut Vec<ParsedOption>,
     ) -> Result<(), String> {
         if let Some(long) = word.strip_prefix("--").filter(|long| !long.is_empty()) {
             all.push(self.long(word, long, words)?);
@@ -130,7 +131,7 @@ impl Options {
         }
         match word.strip_prefix('-').filter(|short| !short.is_empty() && *short != "-") {
             Some(short) => self.short(short, words, all),
-            None => Err(no_option(word)),
+            None => Err(not_an_option(word)),
         }
     }
 
@@ -139,7 +140,7 @@ impl Options {
         word: &str,
         long: &str,
         words: &mut impl Iterator<Item = &'a String>,
-    ) -> Result<Given, String> {
+    ) -> Result<ParsedOption, String> {
         let (name, value) = match long.split_once('=') {
             Some((name, value)) => (format!("--{name}"), Some(value.to_owned())),
             None => (format!("--{long}"), None),
@@ -148,7 +149,10 @@ impl Options {
         if !self.known().any(|known| is(&known))
             && let Some(full) = self.known().find(|known| known.starts_with(name.as_str()))
         {
-            return Err(format!("{} may mean {full}; write it in full", shown(std::slice::from_ref(&name))));
+            return Err(format!(
+                "{} may mean {full}; write the whole name",
+                shown(std::slice::from_ref(&name))
+            ));
         }
         if value.is_some() || self.flags.contains(&name) {
             self.check_space(&name, word)?;
@@ -156,26 +160,27 @@ impl Options {
         }
         let value = value_of(&name, words)?.clone();
         self.check_space(&name, &value)?;
-        // One word: where the submit command has a flag by this name, it refuses this, and would take a second word for the
-        // script and all that follows, the site's arguments and ours, for that script's.
+        // One word: if the submit command has a flag of this name, it refuses this; given two
+        // words, it would take the second one as the script, and all that follows, the site's
+        // arguments and ours, as that script's arguments.
         let words = vec![format!("{word}={value}")];
         Ok(self.given(name, Some(value), words))
     }
 
-    /// `-N2`, `-N 2`, and several letters in one word. What is written in one word stays one: `-N=2` is 2 nodes for argparse, as
-    /// `-N` and `=2` it is no number.
+    /// `-N2`, `-N 2`, and several letters in one word. What is written in one word stays one word:
+    /// `-N=2` means 2 nodes for argparse, but `-N` and `=2` is not a number.
     fn short<'a>(
         &self,
         letters: &str,
         words: &mut impl Iterator<Item = &'a String>,
-        all: &mut Vec<Given>,
+        all: &mut Vec<ParsedOption>,
     ) -> Result<(), String> {
         let mut rest = letters.chars();
         while let Some(letter) = rest.next() {
             let name = format!("-{letter}");
-            // argparse takes `-5` and `-.5` for numbers, and so for the script.
+            // argparse takes `-5` and `-.5` as numbers, and so as the script.
             if self.style == Style::Argparse && !letter.is_ascii_alphabetic() {
-                return Err(no_option(&name));
+                return Err(not_an_option(&name));
             }
             if self.flags.contains(&name) {
                 all.push(self.given(name.clone(), None, vec![name]));
@@ -203,23 +208,28 @@ impl Options {
         Ok(())
     }
 
-    /// argparse takes a word with a space for the script, whatever it begins with, unless it knows the option: what follows, the site's
-    /// arguments and ours, would be that script's.
+    /// argparse takes a word with a space as the script, whatever it begins with, unless it knows
+    /// the option: all that follows, the site's arguments and ours, would be that script's
+    /// arguments.
     fn check_space(&self, name: &str, text: &str) -> Result<(), String> {
         if self.style != Style::Argparse || !text.contains(' ') || self.known().any(|known| known == name) {
             return Ok(());
         }
         Err(format!(
-            "{} cannot have a space in its value; if it may, the administrators list it under `values` in a copy of the \
-             scheduler's description",
+            "{} cannot have a space in its value; if it may, the administrators add it to \
+             `values` in a copy of the scheduler's description",
             Untrusted(name)
         ))
     }
 
-    /// `-pe mpi 4`. A program with a parser of its own may read an unknown word in any way.
-    fn word<'a>(&self, word: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<Given, String> {
+    /// `-pe mpi 4`. A program with a parser of its own may interpret an unknown word in any way.
+    fn word<'a>(
+        &self,
+        word: &str,
+        words: &mut impl Iterator<Item = &'a String>,
+    ) -> Result<ParsedOption, String> {
         if !word.starts_with('-') {
-            return Err(no_option(word));
+            return Err(not_an_option(word));
         }
         let name = word.to_owned();
         if self.flags.contains(&name) {
@@ -232,7 +242,7 @@ impl Options {
         }
         if !self.known().any(|known| *known == name) {
             return Err(format!(
-                "{} is not among the options that are known here; an option and its value are two words",
+                "{} is not a known option here; write an option and its value as two words",
                 shown(&[name])
             ));
         }
@@ -241,25 +251,26 @@ impl Options {
         Ok(self.given(name, Some(value), words))
     }
 
-    fn given(&self, name: String, value: Option<String>, words: Vec<String>) -> Given {
+    fn given(&self, name: String, value: Option<String>, words: Vec<String>) -> ParsedOption {
         let parts = match &value {
             Some(value) if self.resources.contains(&name) => parts(&name, value),
             _ => Vec::new(),
         };
-        Given { name, value, parts, words }
+        ParsedOption { name, value, parts, words }
     }
 
-    /// `request_cpus=4`. The name may hold nothing that makes it another one, the value no second line. HTCondor takes the
-    /// names of attributes as well, `RequestCpus`, which differ in case and underscores.
-    fn assignment(&self, word: &str) -> Result<Given, String> {
+    /// `request_cpus=4`. The name may contain nothing that makes it another one, the value no
+    /// second line. HTCondor also accepts the names of attributes, `RequestCpus`, which differ in
+    /// case and underscores.
+    fn assignment(&self, word: &str) -> Result<ParsedOption, String> {
         let (name, value) = word.split_once('=').ok_or_else(|| {
-            format!("{} is no assignment; only `name=value` is taken", shown(&[word.to_owned()]))
+            format!("{} is not an assignment; only `name=value` is accepted", shown(&[word.to_owned()]))
         })?;
         let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         if name.is_empty() || !name.bytes().all(plain) || value.contains(|c: char| c.is_control()) {
             return Err(format!(
-                "{} cannot be taken: its name or value is not plain",
+                "{} is not accepted: its name or value has characters that are not allowed",
                 shown(&[word.to_owned()])
             ));
         }
@@ -267,7 +278,7 @@ impl Options {
         let known = self.known().find(|known| bare(known) == bare(&name));
         let name = known.cloned().unwrap_or(name);
         let words = vec![format!("{name}={value}")];
-        Ok(Given { name, value: Some(value), parts: Vec::new(), words })
+        Ok(ParsedOption { name, value: Some(value), parts: Vec::new(), words })
     }
 
     /// Every option that has a meaning here.
@@ -280,16 +291,16 @@ impl Options {
     }
 }
 
-/// `select=2:mem=1gb+1:mem=4gb,walltime=1:00:00`. Names count without regard to case, as PBS has them: to take one
-/// for another that is bounded is the safe side.
-fn parts(option: &str, value: &str) -> Vec<Part> {
+/// `select=2:mem=1gb+1:mem=4gb,walltime=1:00:00`. Names are case-insensitive, as in PBS; taking one
+/// name for another that is limited errs on the safe side.
+fn parts(option: &str, value: &str) -> Vec<Resource> {
     let part = |text: &str, nested| {
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key.trim(), Some(value.trim().to_owned())),
             None => (text.trim(), None),
         };
         let name = format!("{option} {}", key.to_ascii_lowercase());
-        Part { name, key: key.to_owned(), value, nested }
+        Resource { name, key: key.to_owned(), value, nested }
     };
     let mut parts = Vec::new();
     for piece in value.split(',') {

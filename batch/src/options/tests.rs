@@ -1,4 +1,4 @@
-//! What users may write, what becomes of it, and what they are told.
+//! Which arguments of users are accepted, changed or refused, and the messages.
 
 use super::{Arguments, arguments, check};
 use crate::description::slurm;
@@ -33,11 +33,11 @@ fn flags_of_later_releases_and_of_pyxis_take_no_word_that_follows() {
         "--no-container-mount-home --consolidate-segments --container-writable -N 2 --container-remap-root";
     assert_eq!(judged(&batch(text)).expect("good").words.join(" "), text);
     let error = judged(&batch("--frobnicate -N 2")).expect_err("no value");
-    assert!(error.contains("under `flags` in a copy"), "{error}");
+    assert!(error.contains("to `flags` in a copy"), "{error}");
 }
 
-/// An option that is not known here may take no value. Two words would make a script of the second, and what follows it,
-/// the site's arguments and ours, would be that script's.
+/// An unknown option may take no value. With two words, the second would be the script, and what
+/// follows it, the site's arguments and ours, would be that script's arguments.
 #[test]
 fn an_option_that_nobody_knows_here_cannot_make_a_script_of_its_value() {
     let mut batch = batch("--frobnicate /home/ann/mine.sh -p x");
@@ -54,16 +54,16 @@ fn what_nunbird_sets_is_refused_in_every_spelling_with_the_reason() {
         ("--job-name x", "finds it again"),
         ("-o x", "job log"),
         ("-HOox", "job log"),
-        ("--outp=x", "write it in full"),
-        ("--wra=id", "write it in full"),
+        ("--outp=x", "write the whole name"),
+        ("--wra=id", "write the whole name"),
         ("--output=/x", "job log"),
         ("-W", "itself"),
         ("--array 1-3", "one job"),
         ("--requeue", "never again"),
         ("--export=ALL", "environment"),
-        ("script.sh", "no option"),
-        ("-- x", "no option"),
-        (":", "no option"),
+        ("script.sh", "not an option"),
+        ("-- x", "not an option"),
+        (":", "not an option"),
         ("--time", "no value"),
         ("--unknown-flag --output=/x", "no value"),
         ("-X -ox", "no value"),
@@ -89,7 +89,7 @@ fn the_site_bounds_what_users_ask_for_and_says_so() {
     batch.rules.most_nodes = Some(4);
     let result = judged(&batch).expect("good");
     assert_eq!(result.words, ["-t", "0-01:00:00", "-N", "4"]);
-    assert!(result.has_time && result.remarks[0].contains("cut to"), "{:?}", result.remarks);
+    assert!(result.has_time && result.remarks[0].contains("reduced to"), "{:?}", result.remarks);
     batch.rules.most_nodes = Some(3);
     assert!(judged(&batch).expect_err("nodes").contains("more than this site allows"));
 }
@@ -141,7 +141,7 @@ fn the_sites_own_arguments_cannot_set_what_nunbird_sets() {
     let mut batch = batch("-N 1");
     batch.rules.forced = vec!["--output=/shared/log".to_owned()];
     let error = super::check(&batch.rules, &slurm().options).expect_err("the output is ours");
-    assert!(error.contains("forced_arguments: `--output=/shared/log` must not stand here"), "{error}");
+    assert!(error.contains("forced_arguments: `--output=/shared/log` is not allowed here"), "{error}");
     let error = judged(&batch).expect_err("no job is submitted so");
     assert!(error.contains("the site's forced arguments") && error.contains("administrators"), "{error}");
 }

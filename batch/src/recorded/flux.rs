@@ -1,10 +1,12 @@
 //! flux-core 0.88.
 
-use super::{Answer, End, Order, State, asking, is_unclear, named, record, row, said, told, words};
+use super::{
+    CommandResult, End, Order, State, is_unclear, named, output, queries, record, result_of, row, words,
+};
 
 const FILE: &str = include_str!("../../tests/fixtures/schedulers/flux.txt");
 
-/// A line in the format of the description, of values as they were recorded in another one.
+/// A line in the format of the description, made of values that were recorded in another format.
 fn line(status: &str, urgency: &str, exception: &str, note: &str) -> String {
     let severity = if exception.is_empty() { "" } else { "0" };
     format!("fBqbkVD|1002|{status}|{urgency}|0|{severity}|{exception}|n1|300.0|nb7-x|{note}\n")
@@ -13,20 +15,20 @@ fn line(status: &str, urgency: &str, exception: &str, note: &str) -> String {
 #[test]
 fn ids_of_both_spellings_are_taken_and_failures_told_apart() {
     let flux = named("flux");
-    let asking = asking(&flux, "nb7-x");
-    let submit = |title: &str| asking.answer(Order::Submit, &record(FILE, title));
-    assert!(matches!(submit("flux batch success"), Answer::Id(id) if id.starts_with('ƒ')));
-    assert!(matches!(submit("flux batch ASCII id"), Answer::Id(id) if id.starts_with('f')));
-    assert!(matches!(submit("bad queue"), Answer::Rejected(_)));
+    let queries = queries(&flux, "nb7-x");
+    let submit = |title: &str| queries.result(Order::Submit, &record(FILE, title));
+    assert!(matches!(submit("flux batch success"), CommandResult::Id(id) if id.starts_with('ƒ')));
+    assert!(matches!(submit("flux batch ASCII id"), CommandResult::Id(id) if id.starts_with('f')));
+    assert!(matches!(submit("bad queue"), CommandResult::Rejected(_)));
     assert!(is_unclear(&submit("outside of an instance (no FLUX_URI)")));
     assert_eq!(flux.submit.size, ["--nslots=1"]);
-    assert_eq!(asking.time_limit(5400), ["--time-limit=90m"]);
+    assert_eq!(queries.time_limit(5400), ["--time-limit=90m"]);
 }
 
 #[test]
 fn the_format_reaches_flux_as_it_is_written() {
     let flux = named("flux");
-    let command = words(&asking(&flux, "nb7-x"), Order::Query, Some("fBqbkVD"));
+    let command = words(&queries(&flux, "nb7-x"), Order::Query, Some("fBqbkVD"));
     assert!(command.starts_with("flux jobs -n -o {id.f58}|{userid}|{status}|"), "{command}");
     assert!(command.ends_with("|{name}|{exception.note} fBqbkVD"), "{command}");
 }
@@ -55,16 +57,16 @@ fn states_and_exceptions_tell_how_a_job_stands_and_ended() {
         ),
         (line("FAILED", "16", "dependency", "dependency afterok failed"), State::Ended(End::Infeasible)),
         (line("FAILED", "16", "prolog", "prolog exited with exit code=1"), State::Ended(End::Failed)),
-        // By `flux job raise`, whose severities above 0 end nothing.
+        // By `flux job raise`, whose severities above 0 do not end the job.
         (line("FAILED", "16", "foo", "because I can"), State::Ended(End::Cancelled)),
         (line("FAILED", "16", "foo", "").replace("|0|foo|", "|7|foo|"), State::Ended(End::Failed)),
         (line("CANCELED", "0", "cancel", "ci says stop"), State::Ended(End::Cancelled)),
         (line("TIMEOUT", "16", "timeout", "resource allocation expired"), State::Ended(End::TimedOut)),
         (line("NEW", "16", "", ""), State::Unknown),
     ] {
-        let row = row(told(&mut asking(&flux, "nb7-x"), Order::Query, &[said(0, &line, "")]));
+        let row = row(result_of(&mut queries(&flux, "nb7-x"), Order::Query, &[output(0, &line, "")]));
         assert_eq!(flux.state(&row.state), expected, "{line}");
-        // As `flux batch` printed it, and as people write times.
+        // As `flux batch` printed it, and as users write times.
         assert_eq!((row.id.as_str(), row.limit.as_str()), ("fBqbkVD", "0-00:05:00"));
     }
 }
@@ -80,21 +82,23 @@ fn other_peoples_lines_and_names_that_look_like_ours_are_not_ours() {
         String::new(),
     ] {
         assert_eq!(
-            told(&mut asking(&flux, "nb7-x"), Order::Find, &[said(0, &other, "")]),
-            Answer::Absent,
+            result_of(&mut queries(&flux, "nb7-x"), Order::Find, &[output(0, &other, "")]),
+            CommandResult::Absent,
             "{other}"
         );
     }
     let unknown = record(FILE, "flux jobs unknown id");
-    assert_eq!(told(&mut asking(&flux, "nb7-x"), Order::Query, &[unknown]), Answer::Absent);
+    assert_eq!(result_of(&mut queries(&flux, "nb7-x"), Order::Query, &[unknown]), CommandResult::Absent);
 }
 
 #[test]
 fn a_job_that_is_gone_needs_no_cancel() {
     let flux = named("flux");
-    let asking = asking(&flux, "nb7-x");
+    let queries = queries(&flux, "nb7-x");
     for title in ["flux cancel inactive", "flux cancel unknown"] {
-        assert_eq!(asking.answer(Order::Cancel, &record(FILE, title)), Answer::Done, "{title}");
+        assert_eq!(queries.result(Order::Cancel, &record(FILE, title)), CommandResult::Done, "{title}");
     }
-    assert!(is_unclear(&asking.answer(Order::Cancel, &record(FILE, "outside of an instance (no FLUX_URI)"))));
+    assert!(is_unclear(
+        &queries.result(Order::Cancel, &record(FILE, "outside of an instance (no FLUX_URI)"))
+    ));
 }

@@ -1,24 +1,27 @@
 //! Son of Grid Engine 8.1.9.
 
-use super::{Answer, End, Order, Said, State, asking, is_unclear, named, record, row, said, told, words};
+use super::{
+    CommandOutput, CommandResult, End, Order, State, is_unclear, named, output, queries, record, result_of,
+    row, words,
+};
 
 const FILE: &str = include_str!("../../tests/fixtures/schedulers/gridengine.txt");
 const EMPTY: &str = "<?xml version='1.0'?>\n<job_info  xmlns:xsd=\"x\">\n  <queue_info>\n  </queue_info>\n  <job_info>\n  </job_info>\n</job_info>\n";
 
-fn empty() -> Said {
-    said(0, EMPTY, "")
+fn empty() -> CommandOutput {
+    output(0, EMPTY, "")
 }
 
 #[test]
 fn a_submission_is_accepted_rejected_or_unclear() {
     let sge = named("gridengine");
-    let asking = asking(&sge, "nb7-x");
-    let submit = |title: &str| asking.answer(Order::Submit, &record(FILE, title));
-    assert_eq!(submit("success -terse"), Answer::Id("2".to_owned()));
-    assert!(matches!(submit("bad queue"), Answer::Rejected(_)));
-    assert!(matches!(submit("unsatisfiable resource with -w e"), Answer::Rejected(_)));
+    let queries = queries(&sge, "nb7-x");
+    let submit = |title: &str| queries.result(Order::Submit, &record(FILE, title));
+    assert_eq!(submit("success -terse"), CommandResult::Id("2".to_owned()));
+    assert!(matches!(submit("bad queue"), CommandResult::Rejected(_)));
+    assert!(matches!(submit("unsatisfiable resource with -w e"), CommandResult::Rejected(_)));
     assert!(is_unclear(&submit("qmaster down: qsub")));
-    assert_eq!(asking.time_limit(5400), ["-l", "h_rt=5400"]);
+    assert_eq!(queries.time_limit(5400), ["-l", "h_rt=5400"]);
 }
 
 #[test]
@@ -48,7 +51,7 @@ fn the_letters_of_a_state_are_read() {
         ("ds", State::Ending),
         ("z", State::Unknown),
     ] {
-        let row = row(told(&mut asking(&sge, "nb7-x"), Order::Query, &[said(0, &job(letters), "")]));
+        let row = row(result_of(&mut queries(&sge, "nb7-x"), Order::Query, &[output(0, &job(letters), "")]));
         assert_eq!(sge.state(&row.state), expected, "{letters}");
         assert_eq!(row.nodes, "n1");
         let is_broken = sge.reasons.broken.iter().any(|reason| reason.is_match(&row.reason));
@@ -60,7 +63,11 @@ fn the_letters_of_a_state_are_read() {
 fn a_job_is_found_among_all_of_the_account() {
     let sge = named("gridengine");
     let ask = |tag: &str, title: &str| {
-        told(&mut asking(&sge, tag), Order::Query, &[record(FILE, title), record(FILE, "qacct unknown")])
+        result_of(
+            &mut queries(&sge, tag),
+            Order::Query,
+            &[record(FILE, title), record(FILE, "qacct unknown")],
+        )
     };
     let row = row(ask("toobig", "qstat -xml mixed"));
     assert_eq!((row.id.as_str(), row.state.as_str()), ("9", "QUEUED"));
@@ -68,9 +75,9 @@ fn a_job_is_found_among_all_of_the_account() {
     assert_eq!((row.id.as_str(), row.state.as_str(), row.nodes.as_str()), ("26", "RUNNING", "sgehost"));
     let row = super::row(ask("baddir", "qstat -xml after drain"));
     assert_eq!((row.state.as_str(), row.reason.as_str()), ("ERROR", "Eqw"));
-    assert_eq!(ask("nb7-x", "qstat -xml"), Answer::Absent);
-    assert!(is_unclear(&told(
-        &mut asking(&sge, "nb7-x"),
+    assert_eq!(ask("nb7-x", "qstat -xml"), CommandResult::Absent);
+    assert!(is_unclear(&result_of(
+        &mut queries(&sge, "nb7-x"),
         Order::Query,
         &[record(FILE, "qmaster down: qstat -xml")]
     )));
@@ -85,40 +92,43 @@ fn the_accounting_tells_how_a_job_ended() {
         ("baddir", "qacct of Eqw job", State::Ended(End::Failed), "sgehost"),
         ("long", "qacct of the two deleted jobs", State::Ended(End::Failed), "sgehost"),
     ] {
-        let row = row(told(&mut asking(&sge, tag), Order::Query, &[empty(), record(FILE, title)]));
+        let row = row(result_of(&mut queries(&sge, tag), Order::Query, &[empty(), record(FILE, title)]));
         assert_eq!((sge.state(&row.state), row.nodes.as_str()), (state, nodes), "{title}");
     }
-    let row =
-        row(told(&mut asking(&sge, "baddir"), Order::Query, &[empty(), record(FILE, "qacct of Eqw job")]));
+    let row = row(result_of(
+        &mut queries(&sge, "baddir"),
+        Order::Query,
+        &[empty(), record(FILE, "qacct of Eqw job")],
+    ));
     assert_eq!((row.state.as_str(), row.reason.as_str()), ("NOT STARTED", "opening input/output file"));
     let mut over = record(FILE, "qacct of finished ok job");
     over.out = over
         .out
         .replace("failed       0", "failed       37  : qmaster enforced h_rt, h_cpu, or h_vmem limit");
-    let row = super::row(told(&mut asking(&sge, "okjob"), Order::Query, &[empty(), over]));
+    let row = super::row(result_of(&mut queries(&sge, "okjob"), Order::Query, &[empty(), over]));
     assert_eq!(sge.state(&row.state), State::Ended(End::TimedOut));
 }
 
 #[test]
 fn a_command_that_this_host_does_not_have_is_no_reason_to_wait_for_ever() {
     let sge = named("gridengine");
-    let mut asking = asking(&sge, "nb7-x");
+    let mut queries = queries(&sge, "nb7-x");
     let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-    let queue = asking.answer(Order::Query, &empty());
-    assert_eq!(asking.settle(Order::Query, queue), None);
-    let accounting = asking.missing(Order::Query, &["qacct".to_owned()], &missing);
-    assert_eq!(asking.settle(Order::Query, accounting), Some(Answer::Absent));
-    let queue = asking.missing(Order::Query, &["qstat".to_owned()], &missing);
-    assert!(is_unclear(&asking.settle(Order::Query, queue).expect("an answer")));
+    let queue = queries.result(Order::Query, &empty());
+    assert_eq!(queries.finish_query(Order::Query, queue), None);
+    let accounting = queries.not_started(Order::Query, &["qacct".to_owned()], &missing);
+    assert_eq!(queries.finish_query(Order::Query, accounting), Some(CommandResult::Absent));
+    let queue = queries.not_started(Order::Query, &["qstat".to_owned()], &missing);
+    assert!(is_unclear(&queries.finish_query(Order::Query, queue).expect("an answer")));
 }
 
 #[test]
 fn a_job_that_is_gone_needs_no_cancel() {
     let sge = named("gridengine");
-    let asking = asking(&sge, "nb7-x");
+    let queries = queries(&sge, "nb7-x");
     for title in ["qdel unknown", "second qdel while dr", "qdel running (no -notify: SIGKILL at once)"] {
-        assert_eq!(asking.answer(Order::Cancel, &record(FILE, title)), Answer::Done, "{title}");
+        assert_eq!(queries.result(Order::Cancel, &record(FILE, title)), CommandResult::Done, "{title}");
     }
-    assert_eq!(words(&asking, Order::Cancel, None), "qdel nb7-x");
-    assert!(asking.call(Order::Signal, Some("9")).is_none());
+    assert_eq!(words(&queries, Order::Cancel, None), "qdel nb7-x");
+    assert!(queries.command(Order::Signal, Some("9")).is_none());
 }

@@ -1,33 +1,36 @@
 //! HTCondor 23.9.6.
 
-use super::{Answer, End, Order, Said, State, asking, is_unclear, named, record, row, said, told, words};
+use super::{
+    CommandOutput, CommandResult, End, Order, State, is_unclear, named, output, queries, record, result_of,
+    row, words,
+};
 
 const FILE: &str = include_str!("../../tests/fixtures/schedulers/htcondor.txt");
 
-/// The job of this cluster in a record that did not ask for owner and name, with both.
-fn of(title: &str, cluster: u32) -> Said {
-    let mut said = record(FILE, title);
+/// The job of this cluster, from a record without owner and name, with both added.
+fn of(title: &str, cluster: u32) -> CommandOutput {
+    let mut output = record(FILE, title);
     let id = format!("\"ClusterId\": {cluster},");
-    assert!(said.out.contains(&id), "{title}: {cluster}");
-    said.out = said.out.replace(&id, &format!("{id} \"Owner\": \"ann\", \"JobBatchName\": \"nb7-x\","));
-    said
+    assert!(output.out.contains(&id), "{title}: {cluster}");
+    output.out = output.out.replace(&id, &format!("{id} \"Owner\": \"ann\", \"JobBatchName\": \"nb7-x\","));
+    output
 }
 
 #[test]
 fn a_submission_is_accepted_rejected_or_unclear() {
     let condor = named("htcondor");
-    let asking = asking(&condor, "nb7-x");
-    let submit = |said: &Said| asking.answer(Order::Submit, said);
-    assert_eq!(submit(&record(FILE, "success -terse")), Answer::Id("2".to_owned()));
-    assert!(matches!(submit(&record(FILE, "missing executable")), Answer::Rejected(_)));
-    assert!(matches!(submit(&record(FILE, "bad request_memory")), Answer::Rejected(_)));
+    let queries = queries(&condor, "nb7-x");
+    let submit = |output: &CommandOutput| queries.result(Order::Submit, output);
+    assert_eq!(submit(&record(FILE, "success -terse")), CommandResult::Id("2".to_owned()));
+    assert!(matches!(submit(&record(FILE, "missing executable")), CommandResult::Rejected(_)));
+    assert!(matches!(submit(&record(FILE, "bad request_memory")), CommandResult::Rejected(_)));
     let down = record(FILE, "schedd SIGKILLed (master restarts it after ~10 s)");
-    assert!(is_unclear(&submit(&said(1, "", &down.err))));
-    let input = asking.call(Order::Submit, None).expect("a command").input.expect("a description");
+    assert!(is_unclear(&submit(&output(1, "", &down.err))));
+    let input = queries.command(Order::Submit, None).expect("a command").input.expect("a description");
     for line in ["batch_name = nb7-x", "initialdir = /s", "output = /s/log", "max_retries = 0", "queue 1"] {
         assert!(input.lines().any(|found| found == line), "{line}: {input}");
     }
-    assert_eq!(asking.time_limit(5400), ["allowed_execute_duration=5400"]);
+    assert_eq!(queries.time_limit(5400), ["allowed_execute_duration=5400"]);
 }
 
 #[test]
@@ -37,12 +40,12 @@ fn the_queue_tells_states_and_why_a_job_is_held() {
         (11, State::Pending),
         // Held by the user.
         (12, State::Held),
-        // Held by HTCondor, which the submission has it remove.
+        // Held by HTCondor; the submission asks for removal in that case.
         (13, State::Ending),
         (5, State::Ending),
     ] {
-        let row = row(told(
-            &mut asking(&condor, "nb7-x"),
+        let row = row(result_of(
+            &mut queries(&condor, "nb7-x"),
             Order::Query,
             &[of("condor_q -json -attributes", cluster)],
         ));
@@ -53,18 +56,19 @@ fn the_queue_tells_states_and_why_a_job_is_held() {
 #[test]
 fn the_history_tells_how_a_job_ended() {
     let condor = named("htcondor");
-    // An empty answer is an empty text.
-    let gone = || said(0, "", "");
+    // An empty result is empty output.
+    let gone = || output(0, "", "");
     for (cluster, expected) in [
         (30, End::Completed),
         (31, End::Failed),
         // By a signal.
         (32, End::Failed),
-        // By its own `periodic_remove`, which is how a job of ours goes that was put back.
+        // By its own `periodic_remove`, which removes a job of ours that was put back into the
+        // queue.
         (35, End::Preempted),
     ] {
         let steps = [gone(), of("condor_history: JSON of all", cluster)];
-        let row = row(told(&mut asking(&condor, "nb7-x"), Order::Query, &steps));
+        let row = row(result_of(&mut queries(&condor, "nb7-x"), Order::Query, &steps));
         assert_eq!(condor.state(&row.state), State::Ended(expected), "{cluster}");
     }
     let memory = "Error from slot1_4@localhost: memory usage exceeded request_memory";
@@ -86,13 +90,13 @@ fn the_history_tells_how_a_job_ended() {
              \"AllowedExecuteDuration\": 90, \"Owner\""
         );
         steps[1].out = steps[1].out.replacen("\"Owner\"", &ad, 1);
-        let row = row(told(&mut asking(&condor, "nb7-x"), Order::Query, &steps));
+        let row = row(result_of(&mut queries(&condor, "nb7-x"), Order::Query, &steps));
         assert_eq!(condor.state(&row.state), State::Ended(expected), "{hold} {reason}");
         assert_eq!((row.state.as_str(), row.limit.as_str()), (word, "0-00:01:30"), "{hold} {reason}");
     }
     assert_eq!(
-        told(&mut asking(&condor, "nb7-x"), Order::Query, &[gone(), said(0, "[\n]\n", "")]),
-        Answer::Absent
+        result_of(&mut queries(&condor, "nb7-x"), Order::Query, &[gone(), output(0, "[\n]\n", "")]),
+        CommandResult::Absent
     );
 }
 
@@ -101,17 +105,18 @@ fn jobs_without_our_owner_and_name_are_not_ours() {
     let condor = named("htcondor");
     let queue = record(FILE, "condor_q -json -attributes");
     assert_eq!(
-        told(&mut asking(&condor, "nb7-x"), Order::Query, &[queue, said(0, "[\n]\n", "")]),
-        Answer::Absent
+        result_of(&mut queries(&condor, "nb7-x"), Order::Query, &[queue, output(0, "[\n]\n", "")]),
+        CommandResult::Absent
     );
 }
 
 #[test]
 fn a_cancel_that_may_not_have_been_heard_is_repeated() {
     let condor = named("htcondor");
-    let asking = asking(&condor, "nb7-x");
-    // The same words come when the queue cannot be reached: only the queue says that the job is gone.
-    let refused = said(1, "", "Couldn't find/remove all jobs in cluster 99");
-    assert!(is_unclear(&asking.answer(Order::Cancel, &refused)));
-    assert_eq!(words(&asking, Order::Cancel, None), "condor_rm -constraint JobBatchName == \"nb7-x\"");
+    let queries = queries(&condor, "nb7-x");
+    // The same words are printed if the queue is unreachable: only the queue shows that the job is
+    // gone.
+    let refused = output(1, "", "Couldn't find/remove all jobs in cluster 99");
+    assert!(is_unclear(&queries.result(Order::Cancel, &refused)));
+    assert_eq!(words(&queries, Order::Cancel, None), "condor_rm -constraint JobBatchName == \"nb7-x\"");
 }

@@ -1,19 +1,22 @@
 //! OpenLava 2.2, and IBM's LSF 10.1 by its documentation.
 
-use super::{Answer, End, Order, Said, State, asking, is_unclear, named, record, row, said, told, words};
+use super::{
+    CommandOutput, CommandResult, End, Order, State, is_unclear, named, output, queries, record, result_of,
+    row, words,
+};
 
 const FILE: &str = include_str!("../../tests/fixtures/schedulers/lsf.txt");
 
 /// bjobs without `-o` and `-json`.
-fn old() -> Said {
-    said(255, "", &record(FILE, "bjobs -o / -json / -noheader (IBM LSF >= 9.1.3/10.1 only)").err)
+fn old() -> CommandOutput {
+    output(255, "", &record(FILE, "bjobs -o / -json / -noheader (IBM LSF >= 9.1.3/10.1 only)").err)
 }
 
-fn json(records: &str) -> Said {
-    said(0, &format!("{{\"COMMAND\":\"bjobs\",\"JOBS\":1,\"RECORDS\":[{records}]}}"), "")
+fn json(records: &str) -> CommandOutput {
+    output(0, &format!("{{\"COMMAND\":\"bjobs\",\"JOBS\":1,\"RECORDS\":[{records}]}}"), "")
 }
 
-fn job(state: &str, exit_reason: &str, pend_reason: &str) -> Said {
+fn job(state: &str, exit_reason: &str, pend_reason: &str) -> CommandOutput {
     json(&format!(
         r#"{{"JOBID":"9","USER":"ann","STAT":"{state}","EXIT_CODE":"","EXIT_REASON":"{exit_reason}","PEND_REASON":"{pend_reason}","EXEC_HOST":"n1","JOB_NAME":"nb7-x"}}"#
     ))
@@ -22,33 +25,33 @@ fn job(state: &str, exit_reason: &str, pend_reason: &str) -> Said {
 #[test]
 fn a_submission_is_accepted_rejected_or_unclear() {
     let lsf = named("lsf");
-    let asking = asking(&lsf, "nb7-x");
-    let submit = |said: &Said| asking.answer(Order::Submit, said);
+    let queries = queries(&lsf, "nb7-x");
+    let submit = |output: &CommandOutput| queries.result(Order::Submit, output);
     let accepted = record(FILE, "success: script on stdin (#BSUB lines are read only from stdin)");
-    assert_eq!(submit(&accepted), Answer::Id("1".to_owned()));
-    assert!(matches!(submit(&record(FILE, "bad queue")), Answer::Rejected(_)));
-    assert!(matches!(submit(&record(FILE, "too long for the queue")), Answer::Rejected(_)));
-    assert!(is_unclear(&submit(&said(255, "", "LSF is down. Please wait ..."))));
-    let call = asking.call(Order::Submit, None).expect("a command");
+    assert_eq!(submit(&accepted), CommandResult::Id("1".to_owned()));
+    assert!(matches!(submit(&record(FILE, "bad queue")), CommandResult::Rejected(_)));
+    assert!(matches!(submit(&record(FILE, "too long for the queue")), CommandResult::Rejected(_)));
+    assert!(is_unclear(&submit(&output(255, "", "LSF is down. Please wait ..."))));
+    let call = queries.command(Order::Submit, None).expect("a command");
     assert_eq!(call.words.join(" "), "bsub -q x -J nb7-x -rn -oo /s/log");
     assert_eq!(call.input.as_deref(), Some("#!/bin/sh\nexec /bin/sh '/s/a b'\n"));
-    assert_eq!(asking.time_limit(5400), ["-W", "90"]);
+    assert_eq!(queries.time_limit(5400), ["-W", "90"]);
 }
 
 #[test]
 fn a_bsub_without_rn_gets_the_command_without_it_once() {
     let lsf = named("lsf");
-    let mut asking = asking(&lsf, "nb7-x");
+    let mut queries = queries(&lsf, "nb7-x");
     let refused = record(FILE, "bsub -rn (IBM LSF >= 10.1 only)");
-    let mut submit = |said: &Said| {
-        let answer = asking.answer(Order::Submit, said);
-        (asking.settle(Order::Submit, answer), words(&asking, Order::Submit, None))
+    let mut submit = |output: &CommandOutput| {
+        let result = queries.result(Order::Submit, output);
+        (queries.finish_query(Order::Submit, result), words(&queries, Order::Submit, None))
     };
     assert_eq!(submit(&refused), (None, "bsub -q x -J nb7-x -o /s/log".to_owned()));
     // Refused in this form as well: the user reads why.
-    let (answer, next) = submit(&refused);
+    let (result, next) = submit(&refused);
     assert!(
-        matches!(answer, Some(Answer::Rejected(text)) if text.contains("option cannot have an argument"))
+        matches!(result, Some(CommandResult::Rejected(text)) if text.contains("option cannot have an argument"))
     );
     assert_eq!(next, "bsub -q x -J nb7-x -rn -oo /s/log");
 }
@@ -75,11 +78,14 @@ fn json_tells_the_state_and_why_a_job_ended() {
         ("UNKWN", "", State::Unknown),
         ("ZOMBI", "", State::Unknown),
     ] {
-        let row = row(told(&mut asking(&lsf, "nb7-x"), Order::Query, &[job(state, why, "")]));
+        let row = row(result_of(&mut queries(&lsf, "nb7-x"), Order::Query, &[job(state, why, "")]));
         assert_eq!(lsf.state(&row.state), expected, "{state} {why}");
     }
-    let row =
-        row(told(&mut asking(&lsf, "nb7-x"), Order::Query, &[job("PEND", "", "Job slot limit reached;")]));
+    let row = row(result_of(
+        &mut queries(&lsf, "nb7-x"),
+        Order::Query,
+        &[job("PEND", "", "Job slot limit reached;")],
+    ));
     assert_eq!((row.id.as_str(), row.reason.as_str()), ("9", "Job slot limit reached;"));
 }
 
@@ -93,26 +99,30 @@ fn another_users_job_and_an_unknown_one_are_not_ours() {
         "",
     ] {
         let steps = [json(records), record(FILE, "bjobs unknown")];
-        assert_eq!(told(&mut asking(&lsf, "nb7-x"), Order::Query, &steps), Answer::Absent, "{records}");
+        assert_eq!(
+            result_of(&mut queries(&lsf, "nb7-x"), Order::Query, &steps),
+            CommandResult::Absent,
+            "{records}"
+        );
     }
 }
 
 #[test]
 fn where_there_is_no_json_the_table_is_read() {
     let lsf = named("lsf");
-    let row = row(told(&mut asking(&lsf, "lg"), Order::Query, &[old(), record(FILE, "bjobs -w")]));
+    let row = row(result_of(&mut queries(&lsf, "lg"), Order::Query, &[old(), record(FILE, "bjobs -w")]));
     assert_eq!((row.id.as_str(), row.state.as_str(), row.nodes.as_str()), ("23", "RUN", "lavahost"));
     for (name, state) in [("./ec.sh 7", End::Failed), ("badout", End::Completed), ("held", End::Cancelled)] {
-        let row = super::row(told(
-            &mut asking(&lsf, name),
+        let row = super::row(result_of(
+            &mut queries(&lsf, name),
             Order::Query,
             &[old(), record(FILE, "bjobs -d finished")],
         ));
         assert_eq!(lsf.state(&row.state), State::Ended(state), "{name}");
     }
     assert_eq!(
-        told(&mut asking(&lsf, "lg"), Order::Query, &[old(), record(FILE, "bjobs unknown")]),
-        Answer::Absent
+        result_of(&mut queries(&lsf, "lg"), Order::Query, &[old(), record(FILE, "bjobs unknown")]),
+        CommandResult::Absent
     );
 }
 
@@ -122,17 +132,17 @@ fn the_event_log_knows_what_the_queue_forgot() {
     let mut record = record(FILE, "bhist -l");
     // The recorded job has no name.
     record.out = record.out.replace("Job <4>, User", "Job <4>, Job Name <nb7-x>, User");
-    let row = row(told(&mut asking(&lsf, "nb7-x"), Order::Accounting, &[record]));
+    let row = row(result_of(&mut queries(&lsf, "nb7-x"), Order::Accounting, &[record]));
     assert_eq!((row.id.as_str(), row.state.as_str(), row.exit.as_str()), ("4", "EXIT", "3"));
     let unknown = super::record(FILE, "bhist unknown");
-    assert_eq!(told(&mut asking(&lsf, "nb7-x"), Order::Accounting, &[unknown]), Answer::Absent);
+    assert_eq!(result_of(&mut queries(&lsf, "nb7-x"), Order::Accounting, &[unknown]), CommandResult::Absent);
 }
 
 #[test]
 fn a_job_that_is_gone_needs_no_cancel() {
     let lsf = named("lsf");
-    let asking = asking(&lsf, "nb7-x");
+    let queries = queries(&lsf, "nb7-x");
     let finished = record(FILE, "bkill finished / unknown / bad").err;
-    assert_eq!(asking.answer(Order::Cancel, &said(255, "", &finished)), Answer::Done);
-    assert_eq!(words(&asking, Order::Cancel, None), "bkill -J nb7-x 0");
+    assert_eq!(queries.result(Order::Cancel, &output(255, "", &finished)), CommandResult::Done);
+    assert_eq!(words(&queries, Order::Cancel, None), "bkill -J nb7-x 0");
 }

@@ -1,10 +1,10 @@
-//! What there is to say about a code.
+//! The parts of a code's description.
 
-/// What a code means to those who meet it.
+/// What a code means to a user or an admin who sees it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
+pub(crate) struct CodeEntry {
     pub(crate) class: Class,
-    /// Who can do something about it.
+    /// Who can act on it.
     pub(crate) reader: Reader,
     /// What happened, in one or two sentences.
     pub(crate) meaning: &'static str,
@@ -14,18 +14,20 @@ pub(crate) struct Entry {
     pub(crate) admin: &'static str,
 }
 
-/// What gitlab-runner makes of the refusal.
+/// How gitlab-runner treats the refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// The job may not run here: exit status `BUILD_FAILURE_EXIT_CODE`, 1 unless gitlab-runner says otherwise.
+    /// The job may not run here: exit status `BUILD_FAILURE_EXIT_CODE`, 1 unless gitlab-runner sets
+    /// another one.
     Denial,
-    /// Something on the host or the server failed: exit status `SYSTEM_FAILURE_EXIT_CODE`, 2 unless gitlab-runner says otherwise.
+    /// Something on the host or the server failed: exit status `SYSTEM_FAILURE_EXIT_CODE`, 2 unless
+    /// gitlab-runner sets another one.
     System,
-    /// Either, by the cause.
+    /// Either, depending on the cause.
     Either,
 }
 
-/// Who can do something about a refusal.
+/// Who can act on a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     User,
@@ -42,7 +44,7 @@ impl Class {
         }
     }
 
-    /// The exit status of `nunbird-auth`, unless gitlab-runner names other numbers.
+    /// The exit status of `nunbird-auth`, unless gitlab-runner sets other numbers.
     pub(crate) fn exit(self) -> &'static [u8] {
         match self {
             Class::Denial => &[1],
@@ -62,9 +64,9 @@ impl Reader {
     }
 }
 
-/// Nothing in the job's own files changes the answer.
+/// Nothing in the job's own files changes the result.
 pub(crate) const TELL: &str = "Give the admins the decision id of the job log.";
-/// As [`TELL`], for failures that may be over by the next run.
+/// As [`TELL`], for failures that may be gone by the next run.
 pub(crate) const AGAIN: &str =
     "Run the job again; if it fails again, give the admins the decision id of the job log.";
 
@@ -73,11 +75,11 @@ pub(crate) const fn denial(
     meaning: &'static str,
     user: &'static str,
     admin: &'static str,
-) -> Entry {
-    Entry { class: Class::Denial, reader, meaning, user, admin }
+) -> CodeEntry {
+    CodeEntry { class: Class::Denial, reader, meaning, user, admin }
 }
 
-/// A failure of the system, which only an admin can mend.
-pub(crate) const fn system(meaning: &'static str, user: &'static str, admin: &'static str) -> Entry {
-    Entry { class: Class::System, reader: Reader::Admin, meaning, user, admin }
+/// A system failure, which only an admin can fix.
+pub(crate) const fn system(meaning: &'static str, user: &'static str, admin: &'static str) -> CodeEntry {
+    CodeEntry { class: Class::System, reader: Reader::Admin, meaning, user, admin }
 }

@@ -5,13 +5,13 @@ mod page;
 mod table;
 
 use crate::output::{CtlError, Format, OK, print, print_json};
-use entry::Entry;
+use entry::CodeEntry;
 use nunbird_handover::{Code, Untrusted};
 use nunbird_policy::nearest;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// Explains one code, or lists all where none is named.
+/// Explains one code, or lists all if none is given.
 pub(crate) fn run(word: Option<&str>, format: Format) -> Result<u8, CtlError> {
     let Some(word) = word else { return list(format) };
     let code = find(word)?;
@@ -44,7 +44,7 @@ fn list(format: Format) -> Result<u8, CtlError> {
     Ok(OK)
 }
 
-/// The code of this name, with or without the brackets that a job log has around it.
+/// The code of this name, with or without the brackets around it in a job log.
 fn find(word: &str) -> Result<Code, CtlError> {
     let bare = word.trim_start_matches('[').trim_end_matches(']');
     let names = || Code::ALL.iter().map(|code| code.name());
@@ -58,18 +58,18 @@ fn find(word: &str) -> Result<Code, CtlError> {
 }
 
 fn text(code: Code) -> String {
-    let Entry { class, reader, meaning, user, admin } = table::entry(code);
+    let CodeEntry { class, reader, meaning, user, admin } = table::entry(code);
     let mut text = format!("{code}: {} ({})\n", class.name(), exit_status(class));
     for (title, words) in [("meaning", meaning), ("for the CI user", user), ("for the admin", admin)] {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(text, "\n{title}:\n{}", wrapped(&pasteable(words)));
     }
-    let _ = writeln!(text, "\nwho can do something about it: {}", reader.name());
+    let _ = writeln!(text, "\nwho can act on it: {}", reader.name());
     text
 }
 
 fn machine(code: Code) -> Value {
-    let Entry { class, reader, meaning, user, admin } = table::entry(code);
+    let CodeEntry { class, reader, meaning, user, admin } = table::entry(code);
     json!({
         "code": code.name(),
         "class": class.name(),
@@ -120,13 +120,13 @@ mod tests {
     fn docs_codes_md_is_what_the_table_makes() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/codes.md");
         let kept = std::fs::read_to_string(path).expect("docs/codes.md");
-        assert!(kept == page::markdown(), "docs/codes.md is old: run `make manual`");
+        assert!(kept == page::markdown(), "docs/codes.md is out of date: run `make manual`");
     }
 
     #[test]
     fn every_entry_has_whole_sentences_for_both_readers_that_fit_a_table() {
         for code in Code::ALL {
-            let entry::Entry { meaning, user, admin, .. } = table::entry(*code);
+            let entry::CodeEntry { meaning, user, admin, .. } = table::entry(*code);
             for text in [meaning, user, admin] {
                 assert!(
                     text.starts_with(|c: char| !c.is_whitespace()) && !text.contains("  "),

@@ -28,8 +28,8 @@ runner_system_failure` runs the job again. A script that fails has no code: GitL
 pub(super) fn markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
     let sections: [(&str, &[Reader]); 2] = [
-        ("What a CI user can do something about", &[Reader::User, Reader::Both]),
-        ("What only an admin can do something about", &[Reader::Admin]),
+        ("Refusals that a CI user can act on", &[Reader::User, Reader::Both]),
+        ("Refusals that only an admin can act on", &[Reader::Admin]),
     ];
     for (title, readers) in sections {
         page.push_str(&format!(

@@ -1,25 +1,27 @@
-//! What each code means. The compiler asks for an entry for every code that [`Code`] gains.
+//! What each code means. The compiler requires an entry for every code that is added to [`Code`].
 
-use super::entry::{AGAIN, Class, Entry, Reader, TELL, denial, system};
+use super::entry::{AGAIN, Class, CodeEntry, Reader, TELL, denial, system};
 use nunbird_handover::Code;
 
 /// The entry of a code.
 #[allow(clippy::too_many_lines, reason = "one table")]
-pub(crate) fn entry(code: Code) -> Entry {
+pub(crate) fn entry(code: Code) -> CodeEntry {
     use Reader::{Admin, Both, User};
     match code {
         Code::Account => denial(
             Both,
-            "The account that the site's policy gives this job does not exist on this host or may not run jobs: a system account, the runner's own, \
-             one without the uid, shell or group that `[accounts]` demands.",
+            "The account that the site's policy gives this job does not exist on this host or may \
+             not run jobs: a system account, the runner's own, one without the uid, shell or \
+             group that `[accounts]` requires.",
             "Ask the admins whether you have an account on this host under your GitLab login.",
             "`nunbirdctl audit --decision ID` names account and cause. Compare with `getent passwd NAME`, `id NAME` and `[accounts]` of the policy.",
         ),
         Code::AccountChanged => denial(
             Admin,
-            "The account has another uid or gid than when the job was admitted. Nothing more runs as it.",
+            "The account's uid or gid has changed since the job was admitted. Nothing more runs as it.",
             TELL,
-            "The detail has both. If the change is meant, run the job again; `nunbirdctl sweep` removes what is left.",
+            "The detail has both. If the change is intended, run the job again; `nunbirdctl \
+             sweep` removes what is left.",
         ),
         Code::AccountExpired => denial(
             Both,
@@ -29,24 +31,29 @@ pub(crate) fn entry(code: Code) -> Entry {
         ),
         Code::AdmittedTooOften => denial(
             Both,
-            "The same job has been admitted on this host several times and none of them has ended: one token must not take every slot.",
-            "Run the job as a new one.",
+            "The same job has been admitted on this host several times and none of them has \
+             ended: one token must not occupy every slot.",
+            "Start the job again as a new job.",
             "`nunbirdctl audit --job ID`; `nunbirdctl sweep` removes the records of runs that crashed.",
         ),
         Code::Audit => system(
-            "The decision could not be written to every place of `[audit]`, and the policy demands it (`required = true`).",
+            "The decision could not be written to every destination of `[audit]`, and the policy \
+             requires it (`required = true`).",
             AGAIN,
-            "Free space, owner and mode of the audit file; the journal's socket; the syslog server. `nunbirdctl doctor`.",
+            "Check free space, owner and mode of the audit file; the journal's socket; the syslog \
+             server. `nunbirdctl doctor`.",
         ),
-        Code::AuthorizedProjects => Entry {
+        Code::AuthorizedProjects => CodeEntry {
             class: Class::Either,
             reader: User,
-            meaning: "The policy asks the user which projects may run as them, and ~/.config/nunbird/authorized_projects does not admit this one; \
-                      or the home directory did not answer in time (system failure).",
+            meaning: "The policy lets users decide which projects may run as them, and \
+                      ~/.config/nunbird/authorized_projects does not admit this one; or the home \
+                      directory did not respond in time (system failure).",
             user: "Add a line for the project to ~/.config/nunbird/authorized_projects, and make sure that only you can write to the file and the \
                    directories above it (`chmod go-w`).",
-            admin: "The detail has the fault and the line. `authorized_projects` in the policy says what holds without a file. For a system failure look \
-                    at the file server of the home directories.",
+            admin: "The detail has the error and the line. `authorized_projects` in the policy \
+                    sets what applies without a file. For a system failure check the file server \
+                    of the home directories.",
         },
         Code::Bot => denial(
             Both,
@@ -56,55 +63,63 @@ pub(crate) fn entry(code: Code) -> Entry {
         ),
         Code::BuildsDir => denial(
             User,
-            "`CUSTOM_CI_BUILDS_DIR` of the job names no directory that jobs can work in.",
+            "`CUSTOM_CI_BUILDS_DIR` of the job is not a directory that jobs can work in.",
             "Write an absolute path of letters, digits and `-_.+@,=:`; `$HOME` and `$USER` are your account's. Or remove the variable.",
-            "`user_builds_dir` in `[directories]` lets users name one.",
+            "`user_builds_dir` in `[directories]` allows users to set one.",
         ),
         Code::Clock => system(
             "The host's clock could not be read.",
             AGAIN,
-            "A filter for system calls around gitlab-runner: the detail has the error.",
+            "Check for a filter for system calls around gitlab-runner: the detail has the error.",
         ),
         Code::ConfigurationDiffers => system(
-            "A later stage was called with another configuration file than the one that admitted the job.",
+            "A later stage was called with another configuration file than the stage that admitted the job.",
             TELL,
-            "Name the same `--configuration` in `config_args`, `prepare_args`, `run_args` and `cleanup_args` of the runner's config.toml, or in \
-             `config_args` alone.",
+            "Name the same `--configuration` in `config_args`, `prepare_args`, `run_args` and \
+             `cleanup_args` of the runner's config.toml, or only in `config_args`.",
         ),
         Code::ConfigurationFile => system(
-            "The configuration is missing, cannot be read, others than root can write to it, or root has not listed it in /etc/nunbird/configurations.",
+            "The configuration is missing, cannot be read, can be written by others than root, or \
+             is not listed in /etc/nunbird/configurations.",
             TELL,
-            "`nunbirdctl check --configuration FILE`; owner root, no write permission for group and others, up to /.",
+            "`nunbirdctl check --configuration FILE`; the owner must be root, without write \
+             permission for group and others, up to /.",
         ),
         Code::ConfigurationInvalid => system(
-            "The configuration has errors. Until they are corrected no job runs.",
+            "The configuration has errors. No job runs until they are corrected.",
             TELL,
             "`nunbirdctl check` prints each with file, line and column.",
         ),
         Code::DataDir => system(
-            "The account's own directory could not be made (`create` in `[directories]`).",
+            "The account's own directory could not be created (`create` in `[directories]`).",
             TELL,
-            "Owner, mode, free space and quota of the directory above it: root's, writable by root only.",
+            "Check owner, mode, free space and quota of the directory above it: owned by root, \
+             writable by root only.",
         ),
         Code::Decider => system(
-            "nunbird-decide, which reads the configuration and judges without privilege, could not be run, or gave no usable answer.",
+            "nunbird-decide, which reads the configuration and judges without privilege, could \
+             not be run, or did not give a usable answer.",
             AGAIN,
-            "The package is whole and of one version (`rpm -V nunbird`, `nunbirdctl doctor`); the account `nunbird` exists; no limit or filter around gitlab-runner forbids a fork. Where the detail names a directory or an audit file, `/etc/nunbird/floor` must allow it (`directories_in`, `audit_file`).",
+            "The package must be complete and of one version (`rpm -V nunbird`, `nunbirdctl \
+             doctor`); the account `nunbird` must exist; no limit or filter around gitlab-runner \
+             may forbid a fork. If the detail names a directory or an audit file, \
+             `/etc/nunbird/floor` must allow it (`directories_in`, `audit_file`).",
         ),
         Code::Executor => system(
-            "The job's executor names a scheduler that the configuration does not describe.",
+            "The job's executor names a scheduler that the configuration does not contain.",
             TELL,
             "Add `[scheduler.NAME]`, or name another `executor`; docs/schedulers.md.",
         ),
         Code::ExitCodeFile => system(
             "gitlab-runner's file for the script's exit status could not be written.",
             AGAIN,
-            "Free space and mode of gitlab-runner's temporary directory.",
+            "Check free space and mode of gitlab-runner's temporary directory.",
         ),
         Code::Group => system(
-            "A group by which the policy keeps jobs out does not exist on this host. Without it everybody would pass.",
+            "A group that the policy uses to keep jobs out does not exist on this host. Without \
+             it everybody would pass.",
             TELL,
-            "`getent group NAME`: a misspelt name in the policy, or the name service has lost it.",
+            "`getent group NAME`: a misspelt name in the policy, or the name service no longer has it.",
         ),
         Code::Home => denial(
             Both,
@@ -113,77 +128,87 @@ pub(crate) fn entry(code: Code) -> Entry {
             "Give the account another home directory, or name a `data_dir` without `$HOME`.",
         ),
         Code::HostRestarted => system(
-            "The host has restarted since the job began, so that its processes are gone.",
+            "The host has restarted since the job began, so its processes are gone.",
             "Run the job again.",
-            "Nothing, unless the restart was not meant.",
+            "Nothing, unless the restart was not intended.",
         ),
         Code::Images => denial(
             User,
-            "The job has `image:`, `services:` or `run:`, and this site runs scripts alone (`images = \"refuse\"`).",
-            "Remove them from the job, or choose another runner by `tags:`.",
-            "`images` of `[job]` or of the rule's profile: `warn` lets such jobs run without, and says so in their logs.",
+            "The job has `image:`, `services:` or `run:`, and this site runs only scripts (`images = \"refuse\"`).",
+            "Remove them from the job, or select another runner with `tags:`.",
+            "`images` of `[job]` or of the rule's profile: `warn` runs such jobs without them, \
+             with a warning in their logs.",
         ),
-        Code::JobAnswer => Entry {
+        Code::JobAnswer => CodeEntry {
             class: Class::Either,
             reader: Both,
-            meaning: "The job has no id token, and what the GitLab server answers about its job token cannot be used: it does not answer (system \
-                      failure), or its answer is not about this running job (denial).",
+            meaning: "The job has no id token, and the GitLab server's answer about its job token \
+                      cannot be used: the server does not respond (system failure), or the answer \
+                      is not about this running job (denial).",
             user: "Give the job an id token (`id_tokens:` in .gitlab-ci.yml), or run it again.",
-            admin: "`nunbirdctl doctor` asks the server. Look at its certificate, at the proxy and at `sources` in `[identity]`.",
+            admin: "`nunbirdctl doctor` asks the server. Check its certificate, the proxy and \
+                    `sources` in `[identity]`.",
         },
         Code::JobDirectory => system(
-            "nunbird-auth was not started by gitlab-runner's custom executor, or its directory for the job is open to others.",
+            "nunbird-auth was not started by gitlab-runner's custom executor, or its directory \
+             for the job is accessible to others.",
             TELL,
-            "config.toml of gitlab-runner: `executor = \"custom\"` and `[runners.custom]`; `TMPDIR` of the service; docs/admin-guide.md.",
+            "Check config.toml of gitlab-runner: `executor = \"custom\"` and `[runners.custom]`; \
+             `TMPDIR` of the service; docs/admin-guide.md.",
         ),
         Code::Launcher => system(
             "The program that runs the job as the user could not be started.",
             AGAIN,
-            "/opt/nunbird/bin/nunbird must be root's with mode 0711. `EAGAIN`: the user's limit of processes is used up.",
+            "/opt/nunbird/bin/nunbird must belong to root with mode 0711. `EAGAIN`: the user's \
+             limit of processes is reached.",
         ),
         Code::LauncherKilled => system(
-            "The program that runs the job was killed by a signal: by the kernel for lack of memory, by an admin, or by the user.",
+            "The program that runs the job was killed by a signal: by the kernel for lack of \
+             memory, by an admin, or by the user.",
             AGAIN,
-            "The detail has the signal; `journalctl -k` for lack of memory.",
+            "The detail has the signal; `journalctl -k` shows whether memory ran out.",
         ),
-        Code::Limits => Entry {
+        Code::Limits => CodeEntry {
             class: Class::Either,
             reader: Both,
-            meaning: "The job asks by a variable for more than its limits allow (denial), or the limits of `[limits.NAME]` cannot be put in force on this \
-                      host (system failure).",
+            meaning: "The job requests by a variable more than its limits allow (denial), or the \
+                      limits of `[limits.NAME]` cannot be applied on this host (system failure).",
             user: "Change or remove the variable that the message names. For a system failure give the admins the decision id.",
-            admin: "`nunbirdctl doctor` says what control groups lack. RHEL needs the package's drop-in for gitlab-runner.service (`Delegate=`).",
+            admin: "`nunbirdctl doctor` reports which cgroup settings are missing. RHEL needs the \
+                    package's drop-in for gitlab-runner.service (`Delegate=`).",
         },
         Code::LimitsCleanup => system(
-            "Processes of the job could not be ended, or its control group could not be removed.",
+            "Processes of the job could not be ended, or its cgroup could not be removed.",
             TELL,
             "`nunbirdctl sweep --dry-run`; a process in uninterruptible sleep waits for a file server.",
         ),
         Code::Map => system(
-            "A file of accounts (`[map.NAME]`) is missing, not UTF-8, or others than root can write to it.",
+            "A map file (`[map.NAME]`) is missing, not UTF-8, or can be written by others than root.",
             TELL,
             "The detail has the file; `nunbirdctl check` reads all of them.",
         ),
         Code::MapAmbiguous => system(
-            "A file of accounts has several accounts for this user.",
+            "A map file has several accounts for this user.",
             TELL,
             "The detail has both lines: remove one.",
         ),
         Code::NoKeys => system(
-            "This host has no signing key of any configured GitLab server, so it cannot tell whose job this is.",
+            "This host has no signing key of any configured GitLab server, so it cannot verify the job's token.",
             TELL,
-            "`nunbirdctl keys` prints the command that fetches them; `systemctl status nunbird-keys.timer`; the server's certificate, the proxy.",
+            "`nunbirdctl keys` prints the command that fetches them; check `systemctl status \
+             nunbird-keys.timer`, the server's certificate, the proxy.",
         ),
         Code::NoRecord => denial(
             Both,
-            "This host has no record of an admission of this job, so that no stage of it may run.",
+            "This host has no record that this job was admitted, so none of its stages may run.",
             "Look further up in the job log: the job was refused when it was prepared.",
             "If it was admitted: the directory of records was emptied, or two runners share a temporary directory.",
         ),
         Code::NoRule => denial(
             Both,
-            "No rule of the site's policy admits this job: it may depend on project, ref, group, role or the way in which the pipeline was started.",
-            "Ask the admins what this host is for; tell them the decision id.",
+            "No rule of the site's policy admits this job: admission may depend on project, ref, \
+             group, role or how the pipeline was started.",
+            "Ask the admins what this host is for; give them the decision id.",
             "`nunbirdctl explain` with the job's claims shows each rule and the first condition that does not hold.",
         ),
         Code::NoToken => denial(
@@ -194,85 +219,92 @@ pub(crate) fn entry(code: Code) -> Entry {
         ),
         Code::Nologin => system(
             "The host takes no logins at the moment (/etc/nologin or /run/nologin exists).",
-            "Run the job again when your site says that the host is back.",
+            "Run the job again when your site reports that the host is available again.",
             "nologin(5); `nologin` in `[accounts]`.",
         ),
         Code::NotTheKeeper => denial(
             Admin,
-            "A call by which `nunbirdctl sweep` tidies directories came from another account than root's.",
+            "An account other than root made a call that only `nunbirdctl sweep` makes, to clean up directories.",
             TELL,
             "Run `nunbirdctl sweep` as root, with the runner account's name in `--runner-user`.",
         ),
         Code::Pam => system(
             "The session of `[pam]` could not be opened: a module or PAM itself failed.",
             TELL,
-            "/etc/pam.d/nunbird, and the journal of the modules; `nunbirdctl doctor` reads the file.",
+            "Check /etc/pam.d/nunbird and the journal of the modules; `nunbirdctl doctor` reads the file.",
         ),
         Code::PamAccount => denial(
             Both,
             "The site's PAM modules refuse the account at present.",
             "The lines above in the job log have the site's reason, if there is one; ask the admins.",
-            "The `account` lines of /etc/pam.d/nunbird; pam_unix(8) also refuses a password that has to be changed.",
+            "Check the `account` lines of /etc/pam.d/nunbird; pam_unix(8) also refuses a password \
+             that has to be changed.",
         ),
         Code::PamSession => denial(
             Both,
             "The job's PAM session has ended before the job.",
             "Run the job again; if it fails again, give the admins the decision id.",
-            "Somebody ended the process that holds the session: systemd-logind (`KillUserProcesses=`), lack of memory, or an admin.",
+            "The process that holds the session was ended: by systemd-logind \
+             (`KillUserProcesses=`), lack of memory, or an admin.",
         ),
         Code::PamSessionLost => system(
-            "The process that held the job's PAM session is gone without having closed it.",
+            "The process that held the job's PAM session ended without closing it.",
             TELL,
-            "The detail has what is known. Somebody killed a process of root's: look at the runner's account; close what the modules left (`loginctl`).",
+            "The detail has what is known. A root process was killed: check the runner's account; \
+             close what the modules left (`loginctl`).",
         ),
         Code::PamSessionOpen => system(
             "The job's PAM session could not be closed.",
             TELL,
-            "The detail has the socket; the process that holds the session. `nunbirdctl sweep` closes those of jobs that are over.",
+            "The detail has the socket of the process that holds the session. `nunbirdctl sweep` \
+             closes sessions of ended jobs.",
         ),
         Code::PamTimeout => system(
-            "The PAM modules did not end in time.",
+            "The PAM modules did not finish in time.",
             AGAIN,
-            "`timeout` in `[pam]`; a module waits for a server.",
+            "Check `timeout` in `[pam]`; a module waits for a server.",
         ),
         Code::PamUser => denial(
             Admin,
-            "A PAM module changed the user's name. The session would be another account's.",
+            "A PAM module changed the user's name. The session would belong to another account.",
             TELL,
             "Remove the module that maps names from /etc/pam.d/nunbird.",
         ),
         Code::PinMismatch => denial(
             Both,
-            "The local account belongs to another GitLab user than the one who started the job. A name on GitLab can be changed, deleted and given \
-             to somebody else; the user's id cannot.",
-            "If your GitLab account was made anew, ask the admins to forget the old one.",
+            "The local account is bound to another GitLab user than the one who started the job. \
+             A user name on GitLab can be changed, deleted and given to another user; the user's \
+             id cannot.",
+            "If your GitLab account was created again, ask the admins to remove the old binding.",
             "The detail has both user ids. When you are sure that both are the same person: `nunbirdctl people forget ACCOUNT`.",
         ),
         Code::PinStore => system(
-            "The store of known people cannot be read or written, so that nobody can be recognised.",
+            "The store of known people cannot be read or written, so no user can be recognized.",
             TELL,
-            "Owner, mode and free space of the store's directory; `nunbirdctl people list`.",
+            "Check owner, mode and free space of the store's directory; `nunbirdctl people list`.",
         ),
         Code::PinUnknown => denial(
             Admin,
-            "The policy admits known people only, and this account is bound to no GitLab user yet.",
-            "Ask the admins to add you; tell them the decision id.",
+            "The policy admits known people only, and this account is not bound to a GitLab user yet.",
+            "Ask the admins to add you; give them the decision id.",
             "`nunbirdctl people import` with the account and the user's id, which the audit event has.",
         ),
         Code::Privilege => system(
-            "nunbird-auth does not have the privilege that the configuration needs, or was started in a state that it does not accept.",
+            "nunbird-auth does not have the privilege that the configuration needs, or was \
+             started in a state that it does not accept.",
             TELL,
-            "Mode and capabilities of /opt/nunbird/bin/nunbird-auth (`getcap`), `nosuid` of its file system, `NoNewPrivileges=` of the runner's service.",
+            "Check mode and capabilities of /opt/nunbird/bin/nunbird-auth (`getcap`), `nosuid` of \
+             its file system, `NoNewPrivileges=` of the runner's service.",
         ),
         Code::Process => system(
             "The process could not be set up.",
             AGAIN,
-            "A filter for system calls or limits around gitlab-runner.",
+            "Check for a filter for system calls or limits around gitlab-runner.",
         ),
         Code::Random => system(
-            "The host gave no random numbers.",
+            "The host supplied no random numbers.",
             AGAIN,
-            "A filter for system calls around gitlab-runner.",
+            "Check for a filter for system calls around gitlab-runner.",
         ),
         Code::RecordExpired => denial(
             User,
@@ -283,43 +315,48 @@ pub(crate) fn entry(code: Code) -> Entry {
         Code::RecordStore => system(
             "The directory of job records cannot be used.",
             TELL,
-            "/var/lib/nunbird/jobs must be root's with mode 0700; free space and inodes.",
+            "/var/lib/nunbird/jobs must belong to root with mode 0700; check free space and inodes.",
         ),
         Code::ResponseFile => system(
             "gitlab-runner's file about the job could not be read.",
             TELL,
-            "gitlab-runner 14.1 or later writes it; is the program called by the custom executor, and the temporary directory the runner's?",
+            "gitlab-runner 14.1 or later writes it; check that the custom executor calls the \
+             program and that the temporary directory belongs to the runner.",
         ),
         Code::ResponseMalformed => system(
             "gitlab-runner's file about the job is not the JSON that gitlab-runner writes.",
             TELL,
-            "A file system that is full, or another program than gitlab-runner.",
+            "Check for a full file system, or another program than gitlab-runner as the caller.",
         ),
         Code::Rule => denial(
             Both,
-            "A rule of the site's policy denies this job; the message has the site's words.",
-            "Do what the message says, or ask the admins.",
+            "A rule of the site's policy denies this job; the message has the site's text.",
+            "Do as the message advises, or ask the admins.",
             "The detail names the rule with file and line.",
         ),
         Code::RunnerGone => system(
-            "The gitlab-runner that started the job was killed before this stage began: GitLab has given the job up, and may start it again.",
+            "The gitlab-runner that started the job was killed before this stage began: GitLab \
+             has given the job up, and may start it again.",
             AGAIN,
-            "Why gitlab-runner ended: its journal, the kernel's out-of-memory killer. `nunbirdctl sweep` cleans up after its jobs.",
+            "Find out why gitlab-runner ended: its journal, the kernel's out-of-memory killer. \
+             `nunbirdctl sweep` cleans up after its jobs.",
         ),
         Code::RunnerIds => denial(
             Admin,
-            "The token is of a job of a runner that is not in the server's `runner_ids`. The job is right; the list may be old, or another runner's \
-             jobs come to this host.",
+            "The token belongs to a job of a runner that is not in the server's `runner_ids`. The \
+             job is correct; the list may be outdated, or another runner sends its jobs to this \
+             host.",
             TELL,
-            "The detail has the runner's id and the configured ones. A runner that was registered again has a new id: change `runner_ids` of `[[gitlab]]`.",
+            "The detail has the runner's id and the configured ones. A runner that was registered \
+             again has a new id: change `runner_ids` of `[[gitlab]]`.",
         ),
         Code::Script => system(
             "The stage's script could not be read from gitlab-runner's directory, or is too large.",
             AGAIN,
-            "Free space and mode of gitlab-runner's temporary directory.",
+            "Check free space and mode of gitlab-runner's temporary directory.",
         ),
         Code::Shepherd => system(
-            "The job's process cannot be watched.",
+            "The job's process cannot be monitored.",
             AGAIN,
             "The detail has the error: a limit of processes or open files of the runner's account.",
         ),
@@ -332,12 +369,13 @@ pub(crate) fn entry(code: Code) -> Entry {
             Admin,
             "`nunbirdctl sweep` asked to clean up a job that may still run.",
             TELL,
-            "Nothing: the next sweep after the job's time, or after its runner's end, removes it. `nunbirdctl jobs end` ends a job that runs.",
+            "Nothing: the next sweep after the end of the job's time, or of its runner, removes \
+             it. `nunbirdctl jobs end` ends a running job.",
         ),
         Code::Sudo => system(
             "With `downscope = \"sudo\"`: sudo did not start the job's launcher.",
             TELL,
-            "The line for the runner's account in sudoers(5): docs/sudo.md. `nunbirdctl doctor` asks sudo.",
+            "Check the line for the runner's account in sudoers(5): docs/sudo.md. `nunbirdctl doctor` asks sudo.",
         ),
         Code::TokenAudience => denial(
             User,
@@ -347,27 +385,29 @@ pub(crate) fn entry(code: Code) -> Entry {
         ),
         Code::TokenClaims => denial(
             Both,
-            "The id token is signed by the server, but does not hold the claims that GitLab writes for a job, or a name in it has control characters.",
+            "The id token is signed by the server, but does not contain the claims that GitLab \
+             writes for a job, or a name in it has control characters.",
             AGAIN,
             "An old GitLab, or a changed format: `nunbirdctl explain --token FILE` names the claim.",
         ),
         Code::TokenEmpty => denial(
             User,
             "The variable of the id token is there, but empty.",
-            "Use `id_tokens:` in .gitlab-ci.yml, and define no variable of the same name. A job that is no pipeline job has no token.",
+            "Use `id_tokens:` in .gitlab-ci.yml, and define no variable of the same name. A job \
+             outside of a pipeline has no token.",
             "As `no-token`.",
         ),
         Code::TokenExpired => denial(
             Both,
             "The id token's time is over: it was issued for another run, or a clock is wrong.",
-            "Run the job again; if it fails again, tell the admins.",
+            "Run the job again; if it fails again, inform the admins.",
             "Compare this host's clock with the server's (`timedatectl`); `clock_skew` in `[identity]`.",
         ),
         Code::TokenHeader => denial(
             Both,
             "The id token's header has an algorithm or fields that GitLab never sends.",
             "Use the token that `id_tokens:` gives, unchanged.",
-            "Somebody made the token, or a proxy changed it. Look at the user and the project.",
+            "The token was forged, or a proxy changed it. Check the user and the project.",
         ),
         Code::TokenIssuer => denial(
             Both,
@@ -377,7 +417,7 @@ pub(crate) fn entry(code: Code) -> Entry {
         ),
         Code::TokenMalformed => denial(
             User,
-            "The variable holds something that is no signed token.",
+            "The variable contains something other than a signed token.",
             "Use `id_tokens:` in .gitlab-ci.yml, and define no variable of the same name.",
             "As `no-token`.",
         ),
@@ -389,74 +429,85 @@ pub(crate) fn entry(code: Code) -> Entry {
         ),
         Code::TokenOfAnotherJob => denial(
             User,
-            "The id token is genuine, but of another job, project, pipeline or user than the one that runs.",
+            "The id token is genuine, but belongs to another job, project, pipeline or user than the one that runs.",
             "Use the job's own token: do not copy tokens between jobs or keep one in a CI/CD variable.",
-            "The message names the claim that differs. A copied token is how one user acts as another: look at both jobs.",
+            "The message names the claim that differs. With a copied token one user can act as \
+             another: check both jobs.",
         ),
         Code::TokenOfAnotherServer => denial(
             Both,
-            "The id token is of another GitLab server than the one that the job comes from.",
+            "The id token belongs to another GitLab server than the job.",
             "Use the token that `id_tokens:` gives to this job.",
-            "`issuer` and `url` of each `[[gitlab]]` must be of the same server. Otherwise look at the job: a token of one server was used on another.",
+            "`issuer` and `url` of each `[[gitlab]]` must belong to the same server. Otherwise \
+             check the job: a token of one server was used on another.",
         ),
-        Code::TokenUnknownKey => Entry {
+        Code::TokenUnknownKey => CodeEntry {
             class: Class::Either,
             reader: Both,
-            meaning: "No key that this host knows of the configured servers made the token's signature. A denial where the servers have just been asked for their \
-                      keys; a system failure, which gitlab-runner tries again, where one did not answer or was asked less than five seconds ago: it may have \
-                      changed its keys.",
-            user: "Run the job again in a moment; if it fails again, tell the admins.",
-            admin: "`nunbirdctl keys` prints the known keys and the command that fetches them; is the job's server in the policy?",
+            meaning: "The token's signature matches no key that this host has of the configured \
+                      servers. A denial if the servers have just been asked for their keys; a \
+                      system failure, after which gitlab-runner tries again, if one did not \
+                      respond or was asked less than five seconds ago: it may have changed its \
+                      keys.",
+            user: "Run the job again in a moment; if it fails again, inform the admins.",
+            admin: "`nunbirdctl keys` prints the known keys and the command that fetches them; \
+                    check that the policy contains the job's server.",
         },
         Code::UserCheck => system(
-            "The GitLab server was asked about the user who started the job, and did not answer in a way that can be used.",
+            "The GitLab server was asked about the user who started the job, and its answer \
+             cannot be used or did not come.",
             AGAIN,
-            "The detail has the server and the error: its certificate, the proxy, the network. Without the answer no job runs.",
+            "The detail has the server and the error: check its certificate, the proxy, the \
+             network. Without the answer no job runs.",
         ),
         Code::UserDatabase => system(
-            "The host's user database (SSSD, nslcd, NIS) does not answer. This is not taken for \"no such account\".",
+            "The host's user database (SSSD, nslcd, NIS) does not respond. This is not treated as \
+             \"no such account\".",
             AGAIN,
-            "`getent passwd NAME`; the service that the detail names.",
+            "`getent passwd NAME`; check the service that the detail names.",
         ),
         Code::UserInactive => denial(
             Both,
             "The GitLab user who started the job is blocked, banned or deactivated.",
             "Sign in to GitLab, or ask its admins.",
-            "The detail has the state that the server names.",
+            "The detail has the state that the server reports.",
         ),
         Code::UserKind => denial(
             Admin,
-            "The GitLab server does not say whether a person or a bot started the job.",
+            "The GitLab server does not report whether a person or a bot started the job.",
             TELL,
-            "The server is too old to say it: docs/policy-reference.md has the key that does without, and `nunbirdctl check` what that opens.",
+            "The server is too old to report it: docs/policy-reference.md has the key to do \
+             without, and `nunbirdctl check` reports the risk.",
         ),
         Code::UserMismatch => denial(
             Both,
-            "The GitLab server names another user for this job than the token does.",
+            "The GitLab server reports another user for this job than the token.",
             "Run the job anew, as yourself.",
-            "The detail has both user ids. A token of another job, or a job that somebody else started again: look at both users.",
+            "The detail has both user ids. A token of another job, or a job that another user \
+             started again: check both users.",
         ),
         Code::Validation => denial(
             Both,
             "The site's own program refuses the job.",
-            "Do what the message says, or ask the admins.",
+            "Do as the message advises, or ask the admins.",
             "The detail has the program's exit status and what it printed: docs/validation.md.",
         ),
         Code::ValidationProgram => system(
-            "The site's validation program could not be started, took too long, or answered something else than it should.",
+            "The site's validation program could not be started, took too long, or printed an invalid answer.",
             TELL,
-            "The detail has the cause: owner and mode of the program, its output. docs/validation.md has its interface.",
+            "The detail has the cause: owner and mode of the program, its output. \
+             docs/validation.md has its interface.",
         ),
         Code::Variable => denial(
             User,
-            "A variable of the job that the batch scheduler is to get is not UTF-8.",
+            "A variable of the job that is passed to the batch scheduler is not UTF-8.",
             "Change the variable that the detail names, or remove it.",
             "The detail has the variable's name.",
         ),
         Code::Worker => system(
             "The process that checks tokens without privilege did not start, was ended, or gave no answer.",
             AGAIN,
-            "A filter for system calls or a limit of processes around gitlab-runner that forbids a fork.",
+            "Check for a filter for system calls or a limit of processes around gitlab-runner that forbids a fork.",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! `nunbirdctl people`: which GitLab user each account belongs to.
+//! `nunbirdctl people`: which GitLab user each account is bound to.
 
 mod store;
 
@@ -10,14 +10,14 @@ use nunbird_handover::Untrusted;
 use nunbird_policy::{PeopleFinding, Person, read_people};
 use serde_json::{Value, json};
 use std::path::Path;
-use store::{Entry, own_directory};
-pub(crate) use store::{Store, directory, of_site};
+use store::{PeopleEntry, own_directory};
+pub(crate) use store::{PeopleStore, directory, of_site};
 
 pub(crate) fn run(options: &People, format: Format) -> Result<u8, CtlError> {
     let path = own_directory().map_err(CtlError::new)?;
-    let store = Store::open(&path).map_err(CtlError::new)?;
+    let store = PeopleStore::open(&path).map_err(CtlError::new)?;
     let store = store.ok_or_else(|| {
-        CtlError::new(format!("{}: no such directory; this host remembers nobody", path.display()))
+        CtlError::new(format!("{}: no such directory; this host has no bindings", path.display()))
     })?;
     match &options.action {
         PeopleAction::List => list(&store, |_| true, format),
@@ -28,16 +28,16 @@ pub(crate) fn run(options: &People, format: Format) -> Result<u8, CtlError> {
     }
 }
 
-fn account_of(entry: &Entry) -> &str {
+fn account_of(entry: &PeopleEntry) -> &str {
     entry.name.split_once(':').map_or("", |(_, account)| account)
 }
 
-fn read(store: &Store) -> Result<Vec<Entry>, CtlError> {
+fn read(store: &PeopleStore) -> Result<Vec<PeopleEntry>, CtlError> {
     store.entries().map_err(CtlError::new)
 }
 
-fn list(store: &Store, wanted: impl Fn(&Entry) -> bool, format: Format) -> Result<u8, CtlError> {
-    let entries: Vec<Entry> = read(store)?.into_iter().filter(wanted).collect();
+fn list(store: &PeopleStore, wanted: impl Fn(&PeopleEntry) -> bool, format: Format) -> Result<u8, CtlError> {
+    let entries: Vec<PeopleEntry> = read(store)?.into_iter().filter(wanted).collect();
     match format {
         Format::Json => print_json(&machine(store, &entries))?,
         Format::Text => {
@@ -55,12 +55,12 @@ fn list(store: &Store, wanted: impl Fn(&Entry) -> bool, format: Format) -> Resul
         }
     }
     if entries.is_empty() && format == Format::Text {
-        return Err(CtlError::new("nobody is known by this name"));
+        return Err(CtlError::new("no account has this name"));
     }
     Ok(if damaged(&entries) { FAILURE } else { OK })
 }
 
-fn machine(store: &Store, entries: &[Entry]) -> Value {
+fn machine(store: &PeopleStore, entries: &[PeopleEntry]) -> Value {
     let good = entries.iter().filter_map(|entry| {
         let person = entry.person.as_ref().ok()?;
         Some(json!({
@@ -73,8 +73,8 @@ fn machine(store: &Store, entries: &[Entry]) -> Value {
     json!({ "people": good.collect::<Vec<Value>>(), "damaged": bad })
 }
 
-/// Tells of files that cannot be used, each of which denies its account's jobs.
-fn damaged(entries: &[Entry]) -> bool {
+/// Reports files that cannot be used, each of which denies its account's jobs.
+fn damaged(entries: &[PeopleEntry]) -> bool {
     let mut any = false;
     for (entry, why) in entries.iter().filter_map(|entry| Some((entry, entry.person.as_ref().err()?))) {
         any = true;
@@ -87,15 +87,15 @@ fn damaged(entries: &[Entry]) -> bool {
     any
 }
 
-fn forget(store: &Store, account: &str, server: Option<&str>, format: Format) -> Result<u8, CtlError> {
-    let of_server = |entry: &Entry| {
+fn forget(store: &PeopleStore, account: &str, server: Option<&str>, format: Format) -> Result<u8, CtlError> {
+    let of_server = |entry: &PeopleEntry| {
         server.is_none_or(|server| entry.name.split_once(':').is_some_and(|(found, _)| found == server))
     };
-    let entries: Vec<Entry> =
+    let entries: Vec<PeopleEntry> =
         read(store)?.into_iter().filter(|entry| account_of(entry) == account && of_server(entry)).collect();
     if entries.is_empty() {
         let on = server.map(|server| format!(" on {server}")).unwrap_or_default();
-        return Err(CtlError::new(format!("nobody is known for account {account}{on}")));
+        return Err(CtlError::new(format!("account {account} has no binding{on}")));
     }
     for entry in &entries {
         store.forget(&entry.name).map_err(CtlError::new)?;
@@ -118,7 +118,7 @@ fn forget(store: &Store, account: &str, server: Option<&str>, format: Format) ->
     Ok(OK)
 }
 
-fn import(store: &Store, file: &Path, replace: bool, format: Format) -> Result<u8, CtlError> {
+fn import(store: &PeopleStore, file: &Path, replace: bool, format: Format) -> Result<u8, CtlError> {
     let people = match read_people(&files::text(file)?) {
         Ok(people) => people,
         Err(findings) => return refuse(file, &findings, INVALID, format),
@@ -132,14 +132,14 @@ fn import(store: &Store, file: &Path, replace: bool, format: Format) -> Result<u
             Ok(Some(known)) => {
                 let Person { account, server, user_id } = &person;
                 let message = format!(
-                    "{account} on {server} belongs to user {known} here, not to {user_id}; --replace changes it"
+                    "{account} on {server} is bound to user {known} here, not to {user_id}; --replace changes it"
                 );
                 conflicts.push(PeopleFinding { line, column: 1, message });
             }
             Err(why) => conflicts.push(PeopleFinding {
                 line,
                 column: 1,
-                message: format!("{why}; --replace mends it"),
+                message: format!("{why}; --replace corrects it"),
             }),
         }
         wanted.push(person);
@@ -157,7 +157,7 @@ fn import(store: &Store, file: &Path, replace: bool, format: Format) -> Result<u
     Ok(OK)
 }
 
-/// Says why nothing of a file was taken over.
+/// Reports why nothing of a file was imported.
 fn refuse(file: &Path, findings: &[PeopleFinding], code: u8, format: Format) -> Result<u8, CtlError> {
     match format {
         Format::Json => {
@@ -184,9 +184,9 @@ fn refuse(file: &Path, findings: &[PeopleFinding], code: u8, format: Format) -> 
     Ok(code)
 }
 
-fn export(store: &Store, format: Format) -> Result<u8, CtlError> {
+fn export(store: &PeopleStore, format: Format) -> Result<u8, CtlError> {
     let entries = read(store)?;
-    // A list that lacks somebody would let another user in where it is imported.
+    // A list that lacks a binding would admit another user where it is imported.
     if damaged(&entries) {
         return Ok(FAILURE);
     }

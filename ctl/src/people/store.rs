@@ -1,4 +1,5 @@
-//! The host's memory of whose accounts are, read and written beside running jobs: each file appears, changes and goes at once.
+//! The host's bindings of accounts to GitLab users, read and written beside running jobs: each file
+//! is created, changed and removed atomically.
 
 use nunbird_files::directory::Directory;
 use nunbird_files::trusted::{Distrust, open_trusted_directory};
@@ -16,19 +17,19 @@ const MAX_LINE: u64 = 128;
 const DRAFT_AGE: Duration = Duration::from_secs(3600);
 
 /// The store, opened.
-pub(crate) struct Store {
+pub(crate) struct PeopleStore {
     directory: Directory,
     path: PathBuf,
 }
 
-/// What one file of the store says.
-pub(super) struct Entry {
+/// The contents of one file of the store.
+pub(super) struct PeopleEntry {
     pub(super) name: String,
-    /// Why it cannot be used, where it cannot.
+    /// Why it cannot be used, if it cannot.
     pub(super) person: Result<Person, String>,
 }
 
-/// Where this policy's jobs have their people; none where the account that runs them has no home.
+/// The store for this policy's jobs; `None` if the account that runs them has no home.
 pub(crate) fn directory(policy: &Policy, runner: &str) -> Option<PathBuf> {
     let user = match policy.downscope {
         Downscope::Setuid => return Some(PathBuf::from(PEOPLE_DIR)),
@@ -38,7 +39,8 @@ pub(crate) fn directory(policy: &Policy, runner: &str) -> Option<PathBuf> {
     Some(user.ok().flatten()?.home.join(UNPRIVILEGED_PEOPLE_DIR))
 }
 
-/// Where the people are that this process may change: root's, or those of an account that runs jobs without privilege.
+/// The store that this process may change: root's, or that of an account that runs jobs without
+/// privilege.
 pub(super) fn own_directory() -> Result<PathBuf, String> {
     let uid = nix::unistd::geteuid();
     if uid.is_root() {
@@ -49,7 +51,7 @@ pub(super) fn own_directory() -> Result<PathBuf, String> {
     Ok(user.home.join(UNPRIVILEGED_PEOPLE_DIR))
 }
 
-/// Reads a file of the site's.
+/// Reads a file of the site.
 pub(crate) fn of_site(file: &Path) -> Result<HashMap<(String, String), u64>, String> {
     let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
     match read_people(&text) {
@@ -62,16 +64,16 @@ pub(crate) fn of_site(file: &Path) -> Result<HashMap<(String, String), u64>, Str
     }
 }
 
-impl Store {
-    /// Opens the store as `nunbird-auth` does. None where there is no Nunbird at all on this host, or no job has run yet without
-    /// privilege, which makes the directory.
+impl PeopleStore {
+    /// Opens the store as `nunbird-auth` does. `None` if this host has no Nunbird at all, or no job
+    /// has run yet without privilege, which creates the directory.
     ///
     /// # Errors
-    /// When it is missing, cannot be read, or somebody else could write in it.
+    /// If it is missing, cannot be read, or another account could write in it.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, String> {
         let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let privileged = path == Path::new(PEOPLE_DIR);
-        // The home may be reached by a link, as nunbird-auth has it.
+        // The home may be reached by a link, as in nunbird-auth.
         let whole = if privileged { Ok(path.to_path_buf()) } else { path.canonicalize() };
         let owners = match nix::unistd::geteuid().as_raw() {
             _ if privileged => vec![0],
@@ -102,13 +104,13 @@ impl Store {
         if mode & 0o077 != 0 {
             return Err(explain(&format!("owned by uid {uid}, mode {mode:04o}; it must be mode 0700")));
         }
-        Ok(Some(Store { directory, path: path.to_path_buf() }))
+        Ok(Some(PeopleStore { directory, path: path.to_path_buf() }))
     }
 
-    /// The GitLab user that the account belongs to; none for one that no job has had yet.
+    /// The GitLab user that the account is bound to; `None` for one that has had no job yet.
     ///
     /// # Errors
-    /// When the file cannot be read or is damaged.
+    /// If the file cannot be read or is damaged.
     pub(crate) fn find(&self, server: &str, account: &str) -> Result<Option<u64>, String> {
         let Some(name) = person_file(server, account) else { return Ok(None) };
         match self.directory.read(&name, MAX_LINE) {
@@ -118,37 +120,37 @@ impl Store {
         }
     }
 
-    /// Every file, in the order of accounts and servers. One that goes meanwhile is left out.
-    pub(super) fn entries(&self) -> Result<Vec<Entry>, String> {
+    /// Every file, in the order of accounts and servers. One that is removed meanwhile is left out.
+    pub(super) fn entries(&self) -> Result<Vec<PeopleEntry>, String> {
         let names = self.directory.names().map_err(|e| format!("{}: {e}", self.path.display()))?;
-        let mut entries: Vec<Entry> = names.into_iter().filter_map(|name| self.entry(name)).collect();
+        let mut entries: Vec<PeopleEntry> = names.into_iter().filter_map(|name| self.entry(name)).collect();
         entries.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
         Ok(entries)
     }
 
-    fn entry(&self, name: String) -> Option<Entry> {
+    fn entry(&self, name: String) -> Option<PeopleEntry> {
         let (server, account) = name.split_once(':').unwrap_or(("", ""));
         let person = match self.directory.read(&name, MAX_LINE) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
             Err(e) => Err(self.explain(&name, &e)),
             Ok((bytes, ..)) => self.person(&name, &bytes, server, account),
         };
-        Some(Entry { name, person })
+        Some(PeopleEntry { name, person })
     }
 
-    /// When the file was written, in seconds since the epoch.
+    /// The time when the file was written, in seconds since the epoch.
     pub(super) fn since(&self, name: &str) -> Option<u64> {
         let written = self.path.join(name).symlink_metadata().and_then(|meta| meta.modified()).ok()?;
         written.duration_since(std::time::UNIX_EPOCH).ok().map(|age| age.as_secs())
     }
 
-    /// Forgets one account, whatever its file holds.
+    /// Removes one account's binding, whatever its file contains.
     pub(super) fn forget(&self, name: &str) -> Result<(), String> {
         let gone = self.directory.remove(name).and_then(|()| self.directory.sync());
         gone.map_err(|e| self.explain(name, &e))
     }
 
-    /// Writes all of these, or none. Files are on the disk before the first gets its name.
+    /// Writes all of these, or none. The files are on disk before the first gets its name.
     pub(super) fn write(&self, people: &[Person], replace: bool) -> Result<(), String> {
         let mut drafts = Vec::new();
         let mut done = Vec::new();
@@ -179,14 +181,14 @@ impl Store {
         self.directory.sync_all().map_err(|e| self.explain("", &e))
     }
 
-    /// Gives one draft its name; `done` gets what was there before.
+    /// Gives one draft its name; `done` gets the previous content.
     fn publish(
         &self,
         (draft, person): &(String, &Person),
         replace: bool,
         done: &mut Vec<(String, Option<Vec<u8>>)>,
     ) -> Result<(), String> {
-        let name = person_file(&person.server, &person.account).ok_or("a name that no account has")?;
+        let name = person_file(&person.server, &person.account).ok_or("not a valid account name")?;
         let failed = |e: &io::Error| self.explain(&name, e);
         if self.directory.publish(draft, &name).map_err(|e| failed(&e))? {
             done.push((name, None));
@@ -197,7 +199,7 @@ impl Store {
             return Ok(());
         }
         if !replace {
-            return Err(self.explain(&name, &"a job has made the account another user's meanwhile"));
+            return Err(self.explain(&name, &"a job has bound the account to another user meanwhile"));
         }
         let draft = self.directory.draft(person.line().as_bytes()).map_err(|e| failed(&e))?;
         self.directory.publish_over(&draft, &name).map_err(|e| failed(&e))?;

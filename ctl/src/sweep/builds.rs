@@ -1,5 +1,6 @@
-//! Old build directories of accounts, by the rules of the site's configuration: `nunbird-auth tidy` removes them as the
-//! account. Each job's own clean-up does the same; this is for people who start no jobs any more.
+//! Old build directories of accounts, by the rules of the site's configuration: `nunbird-auth tidy`
+//! removes them as the account. Each job's own cleanup does the same; this is for users who no
+//! longer start jobs.
 
 use super::{Action, Item, auth};
 use crate::arguments::Sweep;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Has the directories of every known account tidied.
+/// Cleans up the directories of every known account.
 pub(super) fn sweep(options: &Sweep, format: Format) -> Result<Vec<Item>, CtlError> {
     let file = &options.configuration.configuration;
     if !file.exists() {
@@ -28,7 +29,7 @@ pub(super) fn sweep(options: &Sweep, format: Format) -> Result<Vec<Item>, CtlErr
     Ok(accounts.iter().filter_map(|account| tidy(account, file, options.dry_run)).collect())
 }
 
-/// Those that are named, and those whose jobs were admitted by the audit file.
+/// The named accounts, and those whose jobs were admitted according to the audit file.
 fn accounts(options: &Sweep, policy: &Policy) -> Result<BTreeSet<String>, CtlError> {
     let mut accounts: BTreeSet<String> = options.account.iter().cloned().collect();
     if !geteuid().is_root() {
@@ -48,7 +49,7 @@ fn accounts(options: &Sweep, policy: &Policy) -> Result<BTreeSet<String>, CtlErr
     Ok(accounts)
 }
 
-/// None where there was nothing to do.
+/// `None` if there was nothing to do.
 fn tidy(account: &str, configuration: &Path, dry_run: bool) -> Option<Item> {
     let item = |action, reason: &str, said| Item {
         kind: "build-directories",
@@ -60,7 +61,7 @@ fn tidy(account: &str, configuration: &Path, dry_run: bool) -> Option<Item> {
     if dry_run {
         return Some(item(
             Action::Kept,
-            "its build directories would be looked at, as the account",
+            "its build directories would be inspected, as the account",
             Vec::new(),
         ));
     }
@@ -73,11 +74,11 @@ fn tidy(account: &str, configuration: &Path, dry_run: bool) -> Option<Item> {
     ];
     let (done, said) = auth(&words);
     match (done, said.is_empty()) {
-        // One that the audit file remembers and the user database does not.
+        // In the audit file, but not in the user database.
         (false, _) if said.iter().any(|line| line.ends_with("[account]")) => {
-            Some(item(Action::Kept, "no job may become this account any more", said))
+            Some(item(Action::Kept, "jobs may no longer run as this account", said))
         }
-        (false, _) => Some(item(Action::Failed, "its build directories could not be tidied", said)),
+        (false, _) => Some(item(Action::Failed, "its build directories could not be cleaned up", said)),
         (true, true) => None,
         (true, false) if said.iter().any(|line| line.contains("removed the build directory")) => {
             Some(item(Action::Removed, "old build directories", said))

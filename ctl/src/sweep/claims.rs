@@ -1,7 +1,9 @@
-//! Claims on slots that an admission left which was killed before it wrote the record, and those of former boots.
+//! Slot claims of admissions that were killed before they wrote their record, and those of earlier
+//! boots.
 //!
-//! Such a claim is removed under the lock of its runner account, as `config` does: nothing of that account can make another
-//! under the same name meanwhile. A runner that stops its `config` keeps claims of its own alone.
+//! Such a claim is removed under the lock of its runner account, as in `config`: meanwhile no
+//! process of that account can make another of the same name. A runner that stops its `config` only
+//! keeps its own claims.
 
 use super::records::{self, LONGEST_JOB};
 use super::{Action, Item};
@@ -16,7 +18,7 @@ use std::time::Duration;
 /// How long calls of one runner account may hold its lock.
 const LOCK: Duration = Duration::from_secs(1);
 
-/// Removes the claims that are void.
+/// Removes invalid claims.
 pub(super) fn sweep(now: &Now, dry_run: bool) -> Vec<Item> {
     let Ok(Some((path, directory))) = records::own() else { return Vec::new() };
     let item = |name: &str, action, reason: String| Item {
@@ -45,24 +47,22 @@ pub(super) fn sweep(now: &Now, dry_run: bool) -> Vec<Item> {
         }
         items
     });
-    swept.unwrap_or_else(|e| {
-        vec![item("", Action::Failed, format!("claims on slots were not looked at: {e}"))]
-    })
+    swept.unwrap_or_else(|e| vec![item("", Action::Failed, format!("slot claims were not inspected: {e}"))])
 }
 
-/// By the runner account whose lock their removal takes.
+/// By the runner account whose lock their removal needs.
 fn void(directory: &Directory, path: &Path, now: &Now) -> io::Result<BTreeMap<u32, Vec<String>>> {
     let names = directory.names()?;
     let mut void: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     let mut claims = Vec::new();
     for name in names.iter().filter(|name| name.ends_with(Claim::SUFFIX)) {
-        // What cannot be read is another version's: it may be of a job that runs.
+        // What cannot be parsed comes from another version: it may belong to a running job.
         let Ok(claim) = read(directory, name) else { continue };
         if directory.try_lock(name).is_ok_and(|held| held.is_some()) && is_judged_here(name, path, now) {
             claims.push((name.clone(), claim));
         }
     }
-    // After the locks: an admission writes its record before it lets go of its claim.
+    // After taking the locks: an admission writes its record before it releases its claim.
     let decisions = decisions(directory)?;
     for (name, claim) in claims {
         if !decisions.contains(&claim.decision_id) {
@@ -72,7 +72,8 @@ fn void(directory: &Directory, path: &Path, now: &Now) -> io::Result<BTreeMap<u3
     Ok(void)
 }
 
-/// A home directory may be that of several hosts: there, what has another boot in its name may be of a job that runs.
+/// Several hosts may share a home directory: there, a name with another boot id may belong to a
+/// running job.
 fn is_judged_here(name: &str, path: &Path, now: &Now) -> bool {
     let old = || records::age(&path.join(name), now).is_some_and(|age| age > LONGEST_JOB);
     geteuid().is_root() || name.starts_with(&now.boot_id) || old()
@@ -91,7 +92,7 @@ fn read(directory: &Directory, name: &str) -> io::Result<Claim> {
     Claim::parse(&bytes).map_err(io::Error::other)
 }
 
-/// Of every record that can be read.
+/// From every record that can be parsed.
 fn decisions(directory: &Directory) -> io::Result<BTreeSet<String>> {
     let names = directory.names()?;
     let read = |name: &String| directory.read(name, Record::MOST).ok();

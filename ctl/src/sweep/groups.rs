@@ -1,14 +1,17 @@
-//! Control groups that `nunbird-auth` made for jobs of which no record is left: a call that was killed between the group and
-//! its record, or a record that went without its group. Their processes hold what nobody counts any more.
+//! Cgroups that `nunbird-auth` created for jobs without a record: after a call that was killed
+//! between the cgroup and its record, or a record that was removed without its cgroup. Their
+//! processes are no longer accounted to any job.
 //!
-//! A group is looked at where the runner has its jobs' groups: below those of its own processes, beside those of other
-//! jobs, and in systemd's `nunbird.slice`. It is nobody's when no record and no admission on its way names it. No lock is needed
-//! for that: `config` claims a slot before it makes the group, and keeps the claim locked until the record is written, so who
-//! sees the group first and looks for both after that finds one of them. A group's name has the random number of one decision, so
-//! it is never made again.
+//! Cgroups are searched where the runner has those of its jobs: below the cgroups of its own
+//! processes, beside those of other jobs, and in systemd's `nunbird.slice`. A cgroup is removed if
+//! neither a record nor an admission in progress names it. This needs no lock: `config` claims a
+//! slot before it creates the cgroup, and keeps the claim locked until the record is written, so a
+//! sweep that sees the cgroup first and then looks for both finds one of them. A cgroup's name
+//! contains the random number of one decision, so it is never created again.
 //!
-//! The runner's account is not trusted with more than its own: its records speak for groups of its own uid alone, and what is
-//! the runner's, its home directory and its processes' roots, is looked at in a child with a deadline.
+//! The runner's account is trusted only with its own cgroups: its records count only for cgroups of
+//! its own uid, and what it controls, its home directory and the roots of its processes, is
+//! inspected in a child with a timeout.
 
 use super::{Action, Item, records};
 use crate::runner_processes;
@@ -28,21 +31,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a look at what is the runner's may take.
+/// Time limit of one inspection of what the runner controls.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long the looks at all of its processes together may take.
+/// Time limit of the inspections of all of its processes together.
 const LOOKS: Duration = Duration::from_secs(10);
-/// How long the kernel may take to end and to clear away the processes of all groups together.
+/// Time limit for the kernel to end and remove the processes of all cgroups together.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Removes the groups that are nobody's.
+/// Removes the cgroups without a record.
 pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
-    match nobodys(runner) {
-        Ok(Found { groups, unseen }) => {
+    match unrecorded(runner) {
+        Ok(Unrecorded { groups, unseen }) => {
             let deadline = Instant::now() + PATIENCE;
             let judge = |group: &Stray| match unseen.iter().find(|unseen| unseen.may_have(group)) {
                 None => end(group, dry_run, deadline),
-                Some(Unseen { path, .. }) => {
+                Some(Unreadable { path, .. }) => {
                     let why = format!("it may be of {}, which cannot be read", path.display());
                     Some(item(group.path().to_path_buf(), Action::Kept, why))
                 }
@@ -50,33 +53,34 @@ pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
             groups.values().filter_map(judge).collect()
         }
         Err((path, why)) => {
-            let why = format!("control groups of jobs were not looked at: {why}");
+            let why = format!("cgroups of jobs were not inspected: {why}");
             vec![item(path, Action::Failed, why)]
         }
     }
 }
 
-/// Groups that no record names.
-struct Found {
+/// Cgroups that no record names.
+struct Unrecorded {
     groups: BTreeMap<(bool, String), Stray>,
-    unseen: Vec<Unseen>,
+    unseen: Vec<Unreadable>,
 }
 
-/// A record, or all of a directory, that could not be read.
-struct Unseen {
+/// A record, or a whole directory, that could not be read.
+struct Unreadable {
     path: PathBuf,
-    /// Whose records they are.
+    /// The owner of the records.
     owner: u32,
 }
 
-impl Unseen {
+impl Unreadable {
     fn may_have(&self, group: &Stray) -> bool {
-        speaks_for(self.owner, group)
+        covers(self.owner, group)
     }
 }
 
-/// Root's records are of groups of all owners. Any other account's are of jobs without privilege, whose groups are its own.
-fn speaks_for(owner: u32, group: &Stray) -> bool {
+/// Root's records concern cgroups of all owners. Those of any other account concern jobs without
+/// privilege, whose cgroups it owns.
+fn covers(owner: u32, group: &Stray) -> bool {
     owner == 0 || owner == group.owner()
 }
 
@@ -84,7 +88,8 @@ fn item(path: PathBuf, action: Action, reason: String) -> Item {
     Item { kind: "control-group", path, action, reason, said: Vec::new() }
 }
 
-/// None where the group went by itself: the clean-up of its job removed both between the looks at groups and at records.
+/// `None` if the cgroup is gone: the cleanup of its job removed both between the scans of cgroups
+/// and of records.
 fn end(group: &Stray, dry_run: bool, deadline: Instant) -> Option<Item> {
     let path = group.path().to_path_buf();
     if dry_run {
@@ -102,12 +107,12 @@ fn end(group: &Stray, dry_run: bool, deadline: Instant) -> Option<Item> {
 /// What could not be read, and why.
 type Unread = (PathBuf, String);
 
-fn nobodys(runner: Option<&UserEntry>) -> Result<Found, Unread> {
+fn unrecorded(runner: Option<&UserEntry>) -> Result<Unrecorded, Unread> {
     let root = geteuid().is_root();
     let stores = stores(runner);
-    // What the runner's account writes must not lead root elsewhere.
+    // What the runner's account writes must not lead root to other paths.
     let own = stores.iter().filter(|(_, (uid, _))| *uid == geteuid().as_raw());
-    let own = own.filter_map(|(path, owner)| Named::read(path, *owner).ok().flatten());
+    let own = own.filter_map(|(path, owner)| Recorded::read(path, *owner).ok().flatten());
     let own: Vec<Kept> = own.flat_map(|named| named.whole().collect::<Vec<_>>()).collect();
     let owners: Vec<u32> = match root {
         true => std::iter::once(0).chain(runner.map(|runner| runner.uid)).collect(),
@@ -120,29 +125,31 @@ fn nobodys(runner: Option<&UserEntry>) -> Result<Found, Unread> {
     let mut unseen = Vec::new();
     for (path, owner) in stores {
         let foreign = root && owner.0 != 0;
-        let named = if foreign { Named::read_patiently(&path, owner) } else { Named::read(&path, owner) };
+        let named =
+            if foreign { Recorded::read_in_child(&path, owner) } else { Recorded::read(&path, owner) };
         let named = match named {
             Ok(None) => continue,
             Ok(Some(named)) => named,
-            // The runner's account has the groups of its own jobs alone, and root does without what is the runner's.
+            // The runner's account only sees the cgroups of its own jobs, and root does not need
+            // what the runner controls.
             Err(e) if foreign || (!root && e.kind() == ErrorKind::PermissionDenied) => {
-                unseen.push(Unseen { path, owner: owner.0 });
+                unseen.push(Unreadable { path, owner: owner.0 });
                 continue;
             }
             Err(e) => return Err((path, e.to_string())),
         };
-        unseen.extend(named.unread.iter().map(|name| Unseen { path: path.join(name), owner: owner.0 }));
+        unseen.extend(named.unread.iter().map(|name| Unreadable { path: path.join(name), owner: owner.0 }));
         for key in named.groups() {
-            if groups.get(&key).is_some_and(|group| speaks_for(owner.0, group)) {
+            if groups.get(&key).is_some_and(|group| covers(owner.0, group)) {
                 groups.remove(&key);
             }
         }
     }
-    Ok(Found { groups, unseen })
+    Ok(Unrecorded { groups, unseen })
 }
 
-/// Where records of jobs with groups can lie, and whose they are, by uid and gid: root's, and with `downscope = "sudo"` or `"none"`
-/// the runner's.
+/// The directories of records of jobs with cgroups, and their owners, by uid and gid: root's, and
+/// with `downscope = "sudo"` or `"none"` the runner's.
 fn stores(runner: Option<&UserEntry>) -> Vec<(PathBuf, (u32, u32))> {
     let of_runner = runner.map(|runner| (runner.home.join(records::UNPRIVILEGED), (runner.uid, runner.gid)));
     let of_runner = of_runner.filter(|(_, (uid, _))| *uid != 0);
@@ -151,7 +158,7 @@ fn stores(runner: Option<&UserEntry>) -> Vec<(PathBuf, (u32, u32))> {
 
 /// What one directory of records says of groups.
 #[derive(Debug, Default)]
-struct Named {
+struct Recorded {
     /// The groups of records, as they keep them.
     kept: Vec<Vec<u8>>,
     /// Names that groups of admissions on their way to a record will have.
@@ -160,11 +167,12 @@ struct Named {
     unread: Option<String>,
 }
 
-/// The fields of [`Named`], as a child passes them.
+/// The fields of [`Recorded`], as a child passes them.
 type Parts = (Vec<Vec<u8>>, Vec<String>, Option<String>);
 
-impl Named {
-    /// None where there is no such directory. One that this account may not read is an error: its jobs may run.
+impl Recorded {
+    /// `None` if there is no such directory. One that this account may not read is an error: its
+    /// jobs may run.
     fn read(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
         let _identity = act_as(owner)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -173,7 +181,7 @@ impl Named {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let mut named = Named::default();
+        let mut named = Recorded::default();
         // Admissions first: one that ends meanwhile has written its record by then.
         for name in directory.names()?.into_iter().filter(|name| name.ends_with(Claim::SUFFIX)) {
             let on_its_way = match directory.try_lock(&name) {
@@ -189,21 +197,21 @@ impl Named {
                 _ => {}
             }
         }
-        // Twice, for a record that is set aside meanwhile: its new name may come before the place where the list is.
+        // Twice, for a record that is renamed meanwhile: its new name may come before the present
+        // position in the list.
         let mut known = BTreeSet::new();
         for _ in 0..2 {
-            let of_record =
-                |name: &String| name.ends_with(Record::SUFFIX) || name.ends_with(records::FORMER_SUFFIX);
+            let of_record = |name: &String| records::SUFFIXES.iter().any(|end| name.ends_with(end));
             for name in directory.names()?.into_iter().filter(of_record) {
                 if known.insert(name.clone()) {
-                    named.take(&directory, name);
+                    named.add(&directory, name);
                 }
             }
         }
         Ok(Some(named))
     }
 
-    fn take(&mut self, directory: &Directory, name: String) {
+    fn add(&mut self, directory: &Directory, name: String) {
         let bytes = match directory.read(&name, records::MAX_RECORD) {
             // It has been cleaned up after.
             Err(e) if e.kind() == ErrorKind::NotFound => return,
@@ -216,8 +224,8 @@ impl Named {
         }
     }
 
-    /// The same where the directory is another account's, whose file system need not answer.
-    fn read_patiently(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
+    /// The same for a directory of another account, whose file system need not respond.
+    fn read_in_child(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
         let read = || {
             let named = Self::read(path, owner).map_err(|e| e.to_string());
             let parts = named.map(|named| named.map(|n| (n.kept, n.to_be_made, n.unread)));
@@ -225,11 +233,11 @@ impl Named {
         };
         let said = patient::once(LOOK, read)?.ok_or(ErrorKind::TimedOut)?;
         let named: Result<Option<Parts>, String> = serde_json::from_slice(&said).map_err(io::Error::other)?;
-        let whole = |(kept, to_be_made, unread)| Named { kept, to_be_made, unread };
+        let whole = |(kept, to_be_made, unread)| Recorded { kept, to_be_made, unread };
         named.map(|named| named.map(whole)).map_err(io::Error::other)
     }
 
-    /// By version and name, as [`cgroup::below`] has them.
+    /// By version and name, as in [`cgroup::below`].
     fn groups(&self) -> Vec<(bool, String)> {
         let made = self.whole().filter_map(|group| Some((group.way == Way::Unified, group.name()?)));
         let to_be_made =
@@ -262,7 +270,7 @@ fn parents(runner: Option<&UserEntry>, groups: &[Kept]) -> Vec<Parent> {
             }
         }
     }
-    // systemd's own place: this process may be in a container, or moved into one.
+    // systemd's own path: this process may be in a container, or moved into one.
     if let Ok(place) = Place::of_process(1) {
         Parent::of_slices(&place).into_iter().for_each(&mut add);
     }
@@ -282,7 +290,7 @@ fn parents(runner: Option<&UserEntry>, groups: &[Kept]) -> Vec<Parent> {
         id(path).is_some_and(|own| id(&theirs) == Some(own))
     };
     let pids = runner_processes::of(runner.uid);
-    // A process chooses what is below its root, a file system that never answers among it.
+    // A process chooses what is below its root, including a file system that never responds.
     let see = |pid: &u32| vec![u8::from(!stores.is_empty() && stores.iter().all(|store| sees(*pid, store)))];
     let seen = patient::each(&pids, LOOK, LOOKS, see).unwrap_or_default();
     for (pid, seen) in pids.into_iter().zip(seen) {

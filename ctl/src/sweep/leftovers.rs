@@ -1,8 +1,9 @@
-//! gitlab-runner's own temporary files, which it removes itself unless it is killed: the directory of a job
-//! (`custom-executor…`, with the job response and every secret in it) and a job's log (`trace…`).
+//! gitlab-runner's own temporary files, which it removes itself unless it is killed: the directory
+//! of a job (`custom-executor…`, with the job response and every secret in it) and a job's log
+//! (`trace…`).
 
-use super::records::Found;
-use super::use_of::Live;
+use super::records::JobRecord;
+use super::use_of::InUse;
 use super::{Action, Item, tree};
 use crate::arguments::{DEFAULT_RUNNER, Sweep};
 use crate::output::CtlError;
@@ -20,25 +21,26 @@ use std::path::Path;
 /// The account that runs gitlab-runner.
 ///
 /// # Errors
-/// Where this process may not act for it. Root may, and finds no files of an account that does not exist.
+/// If this process may not act for it. Root may, and finds no files of an account that does not
+/// exist.
 pub(super) fn runner(options: &Sweep) -> Result<Option<UserEntry>, CtlError> {
     let name = &options.runner.runner_user;
     let runner = users::by_name(name).map_err(CtlError::new)?;
     let own = geteuid().as_raw();
     if own != 0 && runner.as_ref().is_none_or(|runner| runner.uid != own) {
         return Err(CtlError::new(format!(
-            "run this as root or as `{name}`, or name the runner's account by --runner-user"
+            "run this as root or as `{name}`, or name the runner's account with --runner-user"
         )));
     }
     Ok(runner)
 }
 
-/// The accounts whose temporary files are looked at: the one that is named, and for root also root, which GitLab's own packages run
-/// gitlab-runner as, and every account whose runner has a job here.
+/// The accounts whose temporary files are inspected: the named one, and for root also root, which
+/// GitLab's own packages run gitlab-runner as, and every account whose runner has a job here.
 ///
 /// # Errors
-/// Where the user database does not answer.
-pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Vec<UserEntry>, CtlError> {
+/// If the user database does not respond.
+pub(super) fn runners(named: Option<&UserEntry>, records: &[JobRecord]) -> Result<Vec<UserEntry>, CtlError> {
     let mut runners: Vec<UserEntry> = named.cloned().into_iter().collect();
     if !geteuid().is_root() {
         return Ok(runners);
@@ -52,17 +54,17 @@ pub(super) fn runners(named: Option<&UserEntry>, records: &[Found]) -> Result<Ve
     Ok(runners)
 }
 
-/// Looks through each directory for temporary files and removes those that are old and that nobody uses.
+/// Searches each directory for temporary files and removes those that are old and not in use.
 pub(super) fn sweep(
     options: &Sweep,
     runners: &[UserEntry],
-    live: &Live,
+    live: &InUse,
     now: u64,
 ) -> Result<Vec<Item>, CtlError> {
     let mut items = Vec::new();
     let name = &options.runner.runner_user;
     if name != DEFAULT_RUNNER && !runners.iter().any(|runner| runner.name == *name) {
-        let reason = format!("there is no account `{name}`; name the runner's by --runner-user");
+        let reason = format!("there is no account `{name}`; name the runner's with --runner-user");
         let (kind, path, said) =
             ("job-directory", options.tmpdir.first().cloned().unwrap_or_default(), Vec::new());
         items.push(Item { kind, path, action: Action::Failed, reason, said });
@@ -79,7 +81,7 @@ fn in_directory(
     path: &Path,
     runner: &UserEntry,
     options: &Sweep,
-    live: &Live,
+    live: &InUse,
     now: u64,
 ) -> Result<Vec<Item>, CtlError> {
     let failed = |e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", path.display()));
@@ -96,7 +98,7 @@ fn in_directory(
     for name in names {
         let Some(kind) = kind(&name) else { continue };
         let Ok(stat) = fstatat(&directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-        // A link or a file of somebody else's with such a name is not the runner's.
+        // A link or another account's file with such a name is not the runner's.
         if stat.st_uid != runner.uid || stat.st_mode & libc::S_IFMT != format_of(kind) {
             continue;
         }
@@ -131,14 +133,14 @@ fn format_of(kind: &str) -> libc::mode_t {
     if kind == "trace" { libc::S_IFREG } else { libc::S_IFDIR }
 }
 
-/// When it was last changed: each stage makes a directory for its script in a job's directory.
+/// The time of the last change: each stage creates a directory for its script in a job's directory.
 fn youngest(directory: &OwnedFd, name: &str, stat: &FileStat) -> i64 {
     let inside = tree::open_directory(directory, name).ok().map(Directory::new);
     let changed = inside.iter().flat_map(|inside| tree::changed(inside).unwrap_or_default());
     changed.chain([stat.st_mtime]).max().unwrap_or(stat.st_mtime)
 }
 
-/// As the runner, which cannot touch anybody else's files.
+/// As the runner, which cannot touch the files of other accounts.
 fn remove(directory: &OwnedFd, name: &str, runner: &UserEntry, reason: String) -> (Action, String) {
     let identity = match geteuid().is_root() {
         true => FileIdentity::assume(runner.uid, runner.gid).map(Some),

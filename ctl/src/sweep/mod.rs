@@ -1,9 +1,10 @@
-//! What a crashed gitlab-runner left: records of jobs that are over, with everything that those jobs left, control groups
-//! without a record, and its own temporary files.
+//! What a crashed gitlab-runner left behind: records of ended jobs with everything that those jobs
+//! left, cgroups without a record, and its own temporary files.
 //!
-//! Run by root, from a timer, or by the account that runs gitlab-runner, which sees less. The one command that changes
-//! something: files of the runner go under the runner's own filesystem ids, what a job left goes by `nunbird-auth reap`,
-//! as the job's user. Nothing is removed by its path, no symbolic link is followed.
+//! Run by root, from a timer, or by the account that runs gitlab-runner, which can see less. It
+//! changes the host: files of the runner are removed under the runner's own filesystem ids, and
+//! what a job left is removed by `nunbird-auth reap`, as the job's user. Nothing is removed by its
+//! path, no symbolic link is followed.
 
 mod builds;
 mod claims;
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// What became of one thing that was looked at.
+/// The result for one item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     Removed,
@@ -33,7 +34,7 @@ pub(crate) enum Action {
     Failed,
 }
 
-/// One thing that was looked at.
+/// One inspected item.
 #[derive(Debug)]
 pub(crate) struct Item {
     /// `record`, `slot`, `control-group`, `job-directory`, `trace` or `build-directories`.
@@ -41,7 +42,7 @@ pub(crate) struct Item {
     pub(crate) path: PathBuf,
     pub(crate) action: Action,
     pub(crate) reason: String,
-    /// What a program said.
+    /// What a program printed.
     pub(crate) said: Vec<String>,
 }
 
@@ -64,7 +65,7 @@ impl Action {
     }
 }
 
-/// How long the runner's temporary files may take to be looked through and removed.
+/// The time limit for inspecting and removing the runner's temporary files.
 const LEFTOVERS: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, CtlError> {
@@ -72,15 +73,16 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, CtlError> {
     let records = records::read(&now)?;
     let directories = use_of::Directories::of(&records);
     let runners = leftovers::runners(runner.as_ref(), &records)?;
-    // What can be cleaned without a look at anybody's processes and file systems comes first.
+    // First what can be cleaned up without inspecting other accounts' processes and file systems.
     let records::Progress { mut items, put_off, .. } = records::sweep_all(records, options.dry_run);
-    // After the records: what one leaves behind is nobody's then.
+    // After the records: what a record leaves behind has no owner then.
     items.extend(claims::sweep(&now, options.dry_run));
     items.extend(groups::sweep(runner.as_ref(), options.dry_run));
     let built = builds::sweep(options, format);
     let last: Vec<Item> = put_off.into_iter().map(|record| records::sweep(record, options.dry_run)).collect();
-    let live = use_of::Live::of(directories, &runners.iter().map(|runner| runner.uid).collect::<Vec<u32>>());
-    // In a child: the runner's account may have mounted a file system over a directory of its own.
+    let live = use_of::InUse::of(directories, &runners.iter().map(|runner| runner.uid).collect::<Vec<u32>>());
+    // In a child: the runner's account may have mounted a file system over one of its own
+    // directories.
     let left = patient::once(LEFTOVERS, || passed(leftovers::sweep(options, &runners, &live, now.epoch)));
     let left = received(left.map_err(CtlError::new)?, options)?;
     items.extend(left.into_iter().chain(built?).chain(last));
@@ -95,7 +97,7 @@ pub(crate) fn run(options: &Sweep, format: Format) -> Result<u8, CtlError> {
     Ok(if failed == 0 { OK } else { FAILURE })
 }
 
-/// What the child says.
+/// The child's report.
 fn passed(left: Result<Vec<Item>, CtlError>) -> Vec<u8> {
     let said = match left {
         Ok(items) => json!({ "items": items.iter().map(machine).collect::<Vec<Value>>() }),
@@ -105,7 +107,7 @@ fn passed(left: Result<Vec<Item>, CtlError>) -> Vec<u8> {
     said.to_string().into_bytes()
 }
 
-/// What became of the runner's temporary files.
+/// The result for the runner's temporary files.
 fn received(said: Option<Vec<u8>>, options: &Sweep) -> Result<Vec<Item>, CtlError> {
     let Some(said) = said else {
         let path = options.tmpdir.first().cloned().unwrap_or_default();
@@ -135,7 +137,8 @@ fn received(said: Option<Vec<u8>>, options: &Sweep) -> Result<Vec<Item>, CtlErro
     Ok(items.iter().map(item).collect())
 }
 
-/// Calls the `nunbird-auth` beside this program with nothing of this environment: whether it went well, and what was said.
+/// Calls the `nunbird-auth` beside this program with an empty environment; returns whether it
+/// succeeded, and its output.
 pub(crate) fn auth(words: &[&OsStr]) -> (bool, Vec<String>) {
     let auth = std::env::current_exe().map(|own| own.with_file_name("nunbird-auth"));
     let output = auth.and_then(|auth| {

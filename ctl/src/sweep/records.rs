@@ -1,4 +1,5 @@
-//! Job records, and with them all that their jobs left: processes, credentials, jobs of the scheduler, old directories.
+//! Job records, and everything that their jobs left: processes, credentials, jobs of the scheduler,
+//! old directories.
 
 use super::{Action, Item, auth};
 use crate::output::CtlError;
@@ -16,29 +17,29 @@ use std::path::{Path, PathBuf};
 pub(super) const PRIVILEGED: &str = "/var/lib/nunbird/jobs";
 pub(super) const UNPRIVILEGED: &str = ".local/state/nunbird/jobs";
 pub(super) const MAX_RECORD: u64 = Record::MOST;
-/// How the names of records of Nunbird 0.1 end, which this version cannot read.
-pub(super) const FORMER_SUFFIX: &str = ".json";
+/// How the names of records end, those of Nunbird 0.1 last, which this version cannot read.
+pub(super) const SUFFIXES: [&str; 2] = [Record::SUFFIX, ".json"];
 /// A record that this version cannot read is nobody's after GitLab's longest timeout, in seconds.
 pub(super) const LONGEST_JOB: u64 = 31 * 86_400;
 
-/// A record, and whether its job is over.
+/// A record, and whether its job has ended.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct JobRecord {
     directory: PathBuf,
     name: String,
-    /// None for one that cannot be read.
+    /// `None` for one that cannot be parsed.
     pub(crate) record: Option<Record>,
-    /// Why it goes; otherwise why it stays.
+    /// Why it is removed, or else why it stays.
     pub(crate) over: Result<String, String>,
 }
 
-impl Found {
+impl JobRecord {
     /// The name of its file.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.join(&self.name)
     }
@@ -57,10 +58,10 @@ pub(crate) fn now() -> Result<Now, CtlError> {
 }
 
 /// Every record that this account keeps.
-pub(crate) fn read(now: &Now) -> Result<Vec<Found>, CtlError> {
+pub(crate) fn read(now: &Now) -> Result<Vec<JobRecord>, CtlError> {
     let Some((path, directory)) = own()? else { return Ok(Vec::new()) };
     let mut names = directory.names().map_err(|e| CtlError::new(format!("{}: {e}", path.display())))?;
-    names.retain(|name| name.ends_with(Record::SUFFIX) || name.ends_with(FORMER_SUFFIX));
+    names.retain(|name| SUFFIXES.iter().any(|end| name.ends_with(end)));
     names.sort();
     Ok(names.into_iter().map(|name| judge(&directory, &path, name, now)).collect())
 }
@@ -87,7 +88,7 @@ fn place() -> Result<PathBuf, CtlError> {
     Ok(user.map_or_else(PathBuf::new, |user| user.home.join(UNPRIVILEGED)))
 }
 
-fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
+fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> JobRecord {
     let read = directory.read(&name, MAX_RECORD).map_err(|e| e.to_string());
     let record = read.and_then(|(bytes, ..)| Record::parse(&bytes).map_err(|e| e.to_string()));
     let over = match &record {
@@ -97,21 +98,21 @@ fn judge(directory: &Directory, path: &Path, name: String, now: &Now) -> Found {
             Ok(format!("the job's time was up {hours} hours ago"))
         }
         Ok(record) if record.is_abandoned(&name) => {
-            Ok("its clean-up did not succeed, and its directory is another job's by now".to_owned())
+            Ok("its cleanup failed, and its directory now belongs to another job".to_owned())
         }
         Ok(record) => match runner::is_gone(record, now) {
             Ok(true) => Ok("the gitlab-runner that started it has ended".to_owned()),
             Ok(false) => Err("its job may still run".to_owned()),
-            Err(e) => Err(format!("its job may still run; whether its runner does cannot be told: {e}")),
+            Err(e) => Err(format!("its job may still run; its runner cannot be checked: {e}")),
         },
         Err(why) => match age(&path.join(&name), now) {
             Some(age) if age > LONGEST_JOB => {
-                Ok(format!("it cannot be read ({why}), and no job lasts as long"))
+                Ok(format!("it cannot be read ({why}), and no job lasts this long"))
             }
             _ => Err(format!("it cannot be read ({why})")),
         },
     };
-    Found { directory: path.to_owned(), name, record: record.ok(), over }
+    JobRecord { directory: path.to_owned(), name, record: record.ok(), over }
 }
 
 pub(super) fn age(file: &Path, now: &Now) -> Option<u64> {
@@ -120,9 +121,9 @@ pub(super) fn age(file: &Path, now: &Now) -> Option<u64> {
     Some(now.epoch.saturating_sub(changed))
 }
 
-/// Has every job that is over cleaned up after. Those of accounts with a job that could not be, come last: a user
-/// can stop the clean-up of each of their jobs until its time is up, and others must not wait for that.
-pub(super) fn sweep_all(records: Vec<Found>, dry_run: bool) -> Progress {
+/// Cleans up after every ended job. Accounts with a job whose cleanup failed come last: a user can
+/// stop the cleanup of each of their jobs until its time is up, and others must not wait for that.
+pub(super) fn sweep_all(records: Vec<JobRecord>, dry_run: bool) -> Progress {
     let mut progress = Progress::default();
     for found in records {
         let account = found.record.as_ref().map(|record| record.account.name.clone());
@@ -139,18 +140,18 @@ pub(super) fn sweep_all(records: Vec<Found>, dry_run: bool) -> Progress {
     progress
 }
 
-/// What became of the records.
+/// The results for the records.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// What was looked at.
+    /// The inspected items.
     pub(super) items: Vec<Item>,
-    /// What is to be looked at last.
-    pub(super) put_off: Vec<Found>,
+    /// The items to inspect last.
+    pub(super) put_off: Vec<JobRecord>,
     failing: BTreeSet<String>,
 }
 
-/// Has the job cleaned up after, as its user, and its record removed.
-pub(super) fn sweep(found: Found, dry_run: bool) -> Item {
+/// Cleans up after the job, as its user, and removes its record.
+pub(super) fn sweep(found: JobRecord, dry_run: bool) -> Item {
     let path = found.path();
     let whose = found
         .record

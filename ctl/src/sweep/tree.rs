@@ -1,4 +1,5 @@
-//! Removing a tree by descriptors: one component at a time, no symbolic link followed, no file system left.
+//! Removes a tree by descriptors: one component at a time, without following symbolic links or
+//! leaving the file system.
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -10,15 +11,15 @@ use nunbird_files::directory::Directory;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Deeper trees than this are no runner's; each level costs a descriptor.
+/// Deeper trees than this do not come from a runner; each level costs a descriptor.
 const DEEPEST: usize = 64;
 
-/// All names of a directory that are text; gitlab-runner makes no others.
+/// All names in a directory that are UTF-8; gitlab-runner makes no others.
 pub(super) fn names(directory: &Directory) -> io::Result<Vec<String>> {
     directory.text_names()
 }
 
-/// When the entries of a directory were last changed, in seconds since the epoch.
+/// The mtime of a directory, in seconds since the epoch.
 pub(super) fn changed(directory: &Directory) -> io::Result<Vec<i64>> {
     directory.times()
 }
@@ -29,7 +30,7 @@ pub(super) fn open_directory(parent: &OwnedFd, name: &str) -> nix::Result<OwnedF
     openat(parent, name, flags, Mode::empty())
 }
 
-/// Removes what is behind the name, with all below it; one that is not there is fine.
+/// Removes this name with everything below it; a missing one is not an error.
 ///
 /// # Errors
 /// As unlinkat(2); `EPERM` for a directory of another owner, `EXDEV` for one of another file system.
@@ -58,7 +59,7 @@ fn remove_below(
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = openat(parent, name, flags, Mode::empty())?;
     judge(&fstat(&directory)?, owner, device)?;
-    // Names cannot be removed from a directory without write permission, whoever owns it.
+    // Names cannot be removed from a directory without write permission, not even by its owner.
     fchmod(&directory, Mode::S_IRWXU)?;
     let mut names = Vec::new();
     for entry in Dir::openat(directory.as_fd(), ".", flags, Mode::empty())?.iter() {
@@ -73,7 +74,7 @@ fn remove_below(
     gone(unlinkat(parent, name, UnlinkatFlags::RemoveDir))
 }
 
-/// On what was opened: what lay there a moment ago may have been another.
+/// On what was opened: the name may have referred to another file before.
 fn judge(stat: &FileStat, owner: u32, device: libc::dev_t) -> io::Result<()> {
     if stat.st_uid != owner {
         return Err(Errno::EPERM.into());

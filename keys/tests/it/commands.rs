@@ -43,7 +43,7 @@ fn pinned_keys_are_listed_and_stay_when_the_server_shows_others() {
             key
         }]),
     );
-    pin(&lost).expect(1, "shows the private part");
+    pin(&lost).expect(1, "contains the private part");
     pin(Path::new("/nonexistent")).expect(1, "/nonexistent: No such file");
     assert_eq!(scene.kids(), ["a", "by-hand"]);
 }
@@ -91,7 +91,7 @@ fn one_server_that_is_down_does_not_keep_the_others_keys_from_being_fetched() {
     finish(only.args(["refresh", "--server", "main", "--configuration"]).arg(&configuration)).expect_ok();
     let mut unknown = program();
     finish(unknown.args(["refresh", "--server", "x", "--configuration"]).arg(&configuration))
-        .expect(2, "names no such server");
+        .expect(2, "has no server of this name");
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn words(command: &Command) -> Vec<OsString> {
 fn a_directory_that_is_missing_is_told() {
     let (scene, double) = (Scene::new(), ordinary(Certificate::Good));
     std::fs::remove_dir(scene.keys_dir()).unwrap();
-    scene.refresh(&double).expect(1, "make it and give it to the user");
+    scene.refresh(&double).expect(1, "create it and make the user");
     assert_eq!(double.connections(), 0);
 }
 
@@ -133,7 +133,7 @@ fn a_process_that_was_stopped_with_the_lock_in_its_hands_holds_up_no_other() {
     let lock = std::fs::File::create(scene.keys_dir().join(".lock")).unwrap();
     lock.lock().unwrap();
     let began = std::time::Instant::now();
-    scene.refresh(&double).expect(1, "held by another nunbird-keys");
+    scene.refresh(&double).expect(1, "locked by another nunbird-keys");
     assert!(began.elapsed() < std::time::Duration::from_secs(5));
     drop(lock);
     scene.refresh(&double).expect_ok();

@@ -1,7 +1,7 @@
 //! A double of a GitLab server: TLS by rustls, and as much HTTP as two GET requests need.
 //!
-//! Certificates come from an authority made for each server. Handlers write their answer byte by byte, so that
-//! they can be slow, endless or wrong. The threads end with the test process.
+//! Each server has its own certificate authority. Handlers write their response byte by byte, so
+//! that they can be slow, endless or wrong. The threads end with the test process.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) enum Certificate {
     /// For 127.0.0.1 and localhost, valid.
     Good,
-    /// For somebody else.
+    /// For another host.
     WrongName,
     /// Valid in 2020.
     Expired,
@@ -62,7 +62,7 @@ impl Double {
                 let shared = Arc::clone(&shared);
                 std::thread::spawn(move || {
                     let (tls, url, handler) = &*shared;
-                    // A client that hangs up, or refuses the certificate, is what some tests are about.
+                    // Some tests are about a client that hangs up or refuses the certificate.
                     let _client_gone = match tls {
                         Some(config) => ServerConnection::new(Arc::clone(config))
                             .map_err(std::io::Error::other)
@@ -75,7 +75,7 @@ impl Double {
         Double { url, ca_pem, connections }
     }
 
-    /// How often somebody connected.
+    /// The number of connections.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
     }
@@ -128,7 +128,7 @@ fn tls(certificate: Certificate) -> (Option<Arc<ServerConfig>>, String) {
     (Some(Arc::new(config)), ca.pem())
 }
 
-/// Writes a whole answer.
+/// Writes a complete response.
 pub(crate) fn answer(out: &mut dyn Write, status: &str, headers: &str, body: &str) -> std::io::Result<()> {
     write!(out, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
 }

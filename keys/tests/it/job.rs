@@ -1,4 +1,5 @@
-//! `nunbird-keys job`: a token goes to one server, in one header, and the answer comes back as it is.
+//! `nunbird-keys job`: a token goes to one server, in one header, and the response is passed on
+//! unchanged.
 
 use crate::double::{Certificate, Double, answer, trap};
 use crate::scene::{Finished, Scene, program};
@@ -25,7 +26,7 @@ fn with_input(command: &mut Command, input: &[u8]) -> Finished {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program runs");
-    // One that has seen enough closes its end.
+    // A program that has read enough closes its end.
     let _read_or_not = child.stdin.take().expect("a pipe").write_all(input);
     child.wait_with_output().expect("an end").into()
 }
@@ -123,7 +124,7 @@ fn an_answer_without_an_end_is_cut_off_in_size_and_in_time() {
         (0..50).try_for_each(|_| out.write_all(&vec![b' '; 1 << 20]))
     });
     let finished = ask(&huge);
-    finished.expect(1, "no GitLab server's answer");
+    finished.expect(1, "not a GitLab server's response");
     assert_eq!(finished.stdout, "");
     let drip = Double::start(Certificate::Good, |_, out| {
         write!(out, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")?;

@@ -1,4 +1,4 @@
-//! Answers that are late, endless, or lead elsewhere.
+//! Responses that are late, endless, or lead elsewhere.
 
 use crate::double::{Certificate, Double, answer, trap};
 use crate::scene::{Scene, finish, gitlab, jwk, jwks, ordinary};
@@ -55,7 +55,7 @@ fn an_answer_of_fifty_megabytes_is_cut_off() {
             Ok(())
         });
         let scene = Scene::new();
-        scene.refresh(&double).expect(1, "no GitLab server's answer");
+        scene.refresh(&double).expect(1, "not a GitLab server's response");
         assert!(sent.load(Ordering::SeqCst) < 40, "announced: {announced}");
         assert!(!scene.has_keys());
     }
@@ -108,7 +108,7 @@ fn a_failing_server_leaves_the_known_keys_as_they_were() {
     assert_eq!(scene.keys_file(), before);
 }
 
-/// A server whose discovery document says this, with the server's own URL for `$URL`.
+/// A server with this discovery document, in which `$URL` becomes the server's own URL.
 fn discovering(document: &'static str) -> Double {
     Double::start(Certificate::Good, move |request, out| match request.path {
         DISCOVERY => answer(out, "200 OK", "", &document.replace("$URL", request.url)),
@@ -179,7 +179,7 @@ fn a_key_set_that_shows_a_private_key_is_refused_loudly() {
         lost["d"] = "AQAB".into();
         gitlab(request, out, || jwks(&[jwk("a"), lost]))
     });
-    scene.refresh(&double).expect(1, "shows the private part of a key");
+    scene.refresh(&double).expect(1, "contains the private part of a key");
     assert!(!scene.has_keys());
 }
 

@@ -1,5 +1,5 @@
-//! What the packages install: the example configuration shows every key with its true default, and the other
-//! files agree with the programs about names and places.
+//! What the packages install: the example configuration shows every key with its true default, and
+//! the other files agree with the programs about names and paths.
 
 use nunbird_policy::{DEFAULT_AUDIT_FILE, DEFAULT_CONFIGURATION, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, Policy};
 use std::path::{Path, PathBuf};

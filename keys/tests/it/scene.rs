@@ -1,4 +1,5 @@
-//! What most tests need: a keys directory, a server that shows keys, and a way to run the program.
+//! What most tests need: a keys directory, a server that publishes keys, and a way to run the
+//! program.
 
 use crate::double::{Certificate, Double, Request, answer};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// The exit status, and a word that standard error must contain.
+    /// Checks the exit status, and that standard error contains this text.
     #[track_caller]
     pub(crate) fn expect(&self, code: i32, word: &str) {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
@@ -81,7 +82,7 @@ impl Scene {
         std::fs::remove_file(self.keys_dir().join("main.attempt")).expect("an attempt was made");
     }
 
-    /// Has the last attempt happened some seconds earlier than it did.
+    /// Moves the last attempt a few seconds into the past.
     pub(crate) fn age_attempt(&self, seconds: u64) {
         let file = std::fs::OpenOptions::new().write(true).open(self.keys_dir().join("main.attempt"));
         let file = file.expect("an attempt was made");
@@ -100,12 +101,12 @@ impl Scene {
         command
     }
 
-    /// Fetches from a server by its own authority.
+    /// Fetches from a server with its own certificate authority.
     pub(crate) fn refresh(&self, double: &Double) -> Finished {
         finish(&mut self.refresh_command(&double.url, Some(&double.ca_pem)))
     }
 
-    /// A configuration with one server `main`, and `more` behind its table.
+    /// A configuration with one server `main`, and `more` appended to its table.
     pub(crate) fn configuration(&self, double: &Double, more: &str) -> PathBuf {
         let ca_file = self.file("ca.pem", &double.ca_pem);
         let text = format!(
@@ -129,7 +130,7 @@ pub(crate) fn finish(command: &mut Command) -> Finished {
     command.output().expect("the program runs").into()
 }
 
-/// Runs a shell script as root of a mount namespace of its own; its words are `$1`, `$2` and so on.
+/// Runs a shell script as root of its own mount namespace; its arguments are `$1`, `$2` and so on.
 pub(crate) fn in_own_mounts<S: AsRef<OsStr>>(script: &str, words: &[S]) -> Finished {
     let mut command = Command::new("unshare");
     // An ordinary user becomes root of a user namespace; root needs none.
@@ -138,7 +139,7 @@ pub(crate) fn in_own_mounts<S: AsRef<OsStr>>(script: &str, words: &[S]) -> Finis
     finish(&mut command)
 }
 
-/// An RSA key as GitLab shows it. Its modulus is of the right size and no more.
+/// An RSA key as GitLab publishes it. Only the size of its modulus is right.
 pub(crate) fn jwk(kid: &str) -> Value {
     let seed = kid.bytes().fold(7_u8, u8::wrapping_add);
     let mut modulus = "gA".to_owned();
@@ -152,7 +153,7 @@ pub(crate) fn jwks(keys: &[Value]) -> String {
     json!({ "keys": keys }).to_string()
 }
 
-/// Discovery as GitLab answers it, and `keys` at the place that it names.
+/// A discovery response as GitLab sends it, and `keys` at the path that it names.
 pub(crate) fn gitlab(
     request: &Request<'_>,
     out: &mut dyn Write,

@@ -1,4 +1,4 @@
-//! Whose certificates are believed, and where the list of authorities comes from.
+//! Which certificates are trusted, and where the list of certificate authorities comes from.
 
 use crate::double::{Certificate, Double, trap};
 use crate::scene::{Scene, finish, in_own_mounts, ordinary};
@@ -22,7 +22,7 @@ fn keys_come_over_https_from_a_server_that_the_ca_file_vouches_for() {
     assert_eq!(mode & 0o7777, 0o644);
 }
 
-/// The certificate is refused: no request was sent and no file written.
+/// The certificate is refused: no request is sent and no file written.
 #[track_caller]
 fn refused(scene: &Scene, double: &Double, ca_pem: Option<&str>, word: &str) {
     finish(&mut scene.refresh_command(&double.url, ca_pem)).expect(1, word);
@@ -51,7 +51,7 @@ fn an_expired_certificate_is_refused() {
 #[test]
 fn a_ca_file_without_a_certificate_is_told() {
     let double = ordinary(Certificate::Good);
-    refused(&Scene::new(), &double, Some("no PEM"), "holds no certificate");
+    refused(&Scene::new(), &double, Some("no PEM"), "contains no certificate");
     assert_eq!(double.connections(), 0);
 }
 

@@ -1,4 +1,4 @@
-//! What a job leaves.
+//! What a job leaves behind.
 
 use crate::world::{SYSTEM_FAILURE, World, assert_code, err};
 use nix::sys::signal::Signal;
@@ -11,7 +11,7 @@ fn temporary(world: &World) -> PathBuf {
     world.handover.workspace.builds_dir.join("group/sub/project.tmp")
 }
 
-/// A world with file variables, and a file outside that must stay.
+/// A world with file variables, and a file outside of it that must stay.
 fn used() -> (World, PathBuf) {
     let world = World::new();
     let outside = world.path("outside");
@@ -46,7 +46,8 @@ fn file_variables_and_credentials_go_and_nothing_else() {
 fn credentials_go_wherever_the_runner_put_them_in_the_slot_and_jobs_own_files_stay() {
     let (mut world, _) = used();
     let builds = world.handover.workspace.builds_dir.clone();
-    // `GIT_STRATEGY: empty`, `GIT_CLONE_PATH`, and one that a cancel left before it had anything but a file variable.
+    // `GIT_STRATEGY: empty`, `GIT_CLONE_PATH`, and one that was cancelled when it contained only a
+    // file variable.
     let secrets = [
         ("group/sub/project-empty.tmp", "KEY"),
         ("else/where.tmp", "gitlab_runner_env"),
@@ -65,7 +66,7 @@ fn credentials_go_wherever_the_runner_put_them_in_the_slot_and_jobs_own_files_st
     for directory in own {
         world.mkdir(&builds.join(directory), 0o700);
     }
-    // Inside of work trees nothing is looked at, even what looks like the runner's.
+    // Work trees are not searched, even for what looks like the runner's.
     world.write(&builds.join("else/where/x.tmp/gitlab_runner_env"), "kept");
     world.write(&builds.join("group/sub/project/mine.tmp/gitlab_runner_env"), "kept");
     assert_code(&world.cleanup(), 0);
@@ -133,7 +134,7 @@ fn a_link_on_the_way_is_not_followed() {
     for name in ["builds/node01/0/group/sub", "builds/node01/0/group", "builds/node01/0", "builds"] {
         let (mut world, outside) = used();
         let place = world.handover.workspace.data_dir.join(name);
-        // The same tree lies outside, so that a cleanup that follows the link would find it.
+        // The same tree is outside, so that a cleanup that follows the link would find it.
         fs::rename(&place, outside.join("moved")).expect("moved");
         world.link(&outside.join("moved"), &place);
         assert!(temporary(&world).join("CERT").exists(), "the way through the link is there");

@@ -5,7 +5,7 @@
 
 mod cancelling;
 mod cleaning;
-mod fleeing;
+mod escaping;
 mod output;
 mod preparing;
 mod running;

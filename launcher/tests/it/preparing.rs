@@ -100,7 +100,7 @@ fn a_link_of_somebody_else_is_refused() {
     let scratch = world.path("scratch");
     world.mkdir(&scratch, 0o700);
     std::os::unix::fs::symlink(&scratch, &world.handover.workspace.data_dir).expect("link");
-    assert_refused(&mut world, "symbolic link of somebody else");
+    assert_refused(&mut world, "symbolic link that another user owns");
     assert_eq!(fs::read_dir(&scratch).expect("scratch").count(), 0);
 }
 
@@ -160,9 +160,9 @@ fn missing_parents_are_made_inside_directories_of_the_accounts_own_only() {
     move_data_dir(&mut world, "scratch/more/.nunbird");
     assert_code(&world.prepare(), 0);
     assert_private(&world, &world.path("scratch/more"));
-    // Root's: more likely a file system that is not mounted.
+    // Owned by root: more likely a file system that is not mounted.
     move_data_dir(&mut world, "/nbt_missing/more/.nunbird");
-    assert_refused(&mut world, "directories are made only inside those of your own");
+    assert_refused(&mut world, "directories are created only inside those that you own");
     assert!(!Path::new("/nbt_missing").exists());
 }
 

@@ -78,7 +78,8 @@ fn a_profile_that_ends_or_replaces_the_shell_is_no_success() {
     }
 }
 
-/// As Debian's and Ubuntu's, which `useradd -m` copies into each home: `clear_console` fails where there is no terminal.
+/// As on Debian and Ubuntu, where `useradd -m` copies it into each home: `clear_console` fails
+/// without a terminal.
 const DEBIAN_LOGOUT: &str = "if [ \"$SHLVL\" = 1 ]; then\n    false\nfi\n";
 
 #[test]

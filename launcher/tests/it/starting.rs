@@ -1,4 +1,4 @@
-//! What the launcher demands before it does anything.
+//! What the launcher checks before it does anything.
 
 use crate::world::{SYSTEM_FAILURE, World, assert_code, err, out};
 use nunbird_handover::Task;
@@ -12,7 +12,7 @@ fn without_a_handover_it_says_who_starts_it() {
     let world = World::new();
     let output = world.bare(&[]);
     assert_code(&output, 2);
-    assert!(err(&output).contains("nunbird is started by nunbird-auth"), "{}", err(&output));
+    assert!(err(&output).contains("nunbird-auth starts nunbird"), "{}", err(&output));
 }
 
 #[test]

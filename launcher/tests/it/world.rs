@@ -12,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
-/// Told apart from every number that a script of these tests ends with.
+/// Differs from every exit code that a script of these tests ends with.
 pub(crate) const BUILD_FAILURE: i32 = 10;
 pub(crate) const SYSTEM_FAILURE: i32 = 20;
 const UNPRIVILEGED: u32 = 65532;
@@ -21,11 +21,11 @@ pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// Removed when it goes.
+/// Removed on drop.
 pub(crate) struct World {
     dir: TempDir,
     pub(crate) handover: Handover,
-    /// Run by root in a mount namespace of its own, before the launcher.
+    /// Run by root in its own mount namespace, before the launcher.
     pub(crate) mounts: Option<String>,
     /// A command that starts the launcher.
     pub(crate) prefix: String,
@@ -39,7 +39,7 @@ impl World {
         Self::with(Path::new(env!("CARGO_BIN_EXE_nunbird")))
     }
 
-    /// With the launcher that waits only shortly.
+    /// With the launcher that uses short timeouts.
     pub(crate) fn impatient() -> World {
         let own = std::env::current_exe().expect("own path");
         let example =
@@ -71,7 +71,7 @@ impl World {
         self.handover.account.home.clone()
     }
 
-    /// Makes a directory of the account's, with those above it.
+    /// Creates a directory that the account owns, with its parents.
     pub(crate) fn mkdir(&self, path: &Path, mode: u32) {
         if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
             self.mkdir(parent, 0o700);
@@ -81,13 +81,13 @@ impl World {
         fs::set_permissions(path, Permissions::from_mode(mode)).expect("mode");
     }
 
-    /// Writes a file of the account's.
+    /// Writes a file that the account owns.
     pub(crate) fn write(&self, path: &Path, text: &str) {
         fs::write(path, text).expect("file");
         self.own(path);
     }
 
-    /// Makes a symbolic link of the account's.
+    /// Creates a symbolic link that the account owns.
     pub(crate) fn link(&self, target: &Path, path: &Path) {
         std::os::unix::fs::symlink(target, path).expect("link");
         if is_root() {
@@ -125,12 +125,12 @@ impl World {
         self.start(script)
     }
 
-    /// Starts the launcher with what the handover says now.
+    /// Starts the launcher with the present state of the handover.
     pub(crate) fn start(&self, script: impl AsRef<[u8]>) -> Running {
         self.start_with(&self.handover.to_bytes().expect("handover"), script)
     }
 
-    /// Starts the launcher with these bytes for a handover.
+    /// Starts the launcher with these bytes as the handover.
     pub(crate) fn start_with(&self, handover: &[u8], script: impl AsRef<[u8]>) -> Running {
         for (name, bytes) in [("handover", handover), ("script", script.as_ref()), ("exit_code", b"1\n")] {
             // A new file each time: a launcher that has just been started may not have opened the old one yet.
@@ -168,13 +168,13 @@ impl World {
         command.stdin(Stdio::null()).output().expect("output")
     }
 
-    /// What the runner would read in its exit-code file.
+    /// The content of the exit-code file, as the runner would read it.
     pub(crate) fn exit_code(&self) -> String {
         fs::read_to_string(self.path("exit_code")).expect("exit code")
     }
 }
 
-/// No two jobs have the same: a job's processes are found by it.
+/// Unique for each job: a job's processes are found by it.
 fn decision_id() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("{:024x}{:08x}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
@@ -220,7 +220,7 @@ fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
     }
 }
 
-/// The launcher at work.
+/// A running launcher.
 pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
@@ -244,7 +244,7 @@ impl Running {
     }
 }
 
-/// The launcher, with a script that has come so far as to say so.
+/// The launcher, with a script that has printed `ready`.
 pub(crate) struct ReadyRunning {
     running: Running,
     out: BufReader<std::process::ChildStdout>,
@@ -255,7 +255,7 @@ impl ReadyRunning {
         self.running.signal(signal);
     }
 
-    /// Whether the launcher has not ended.
+    /// Whether the launcher is still running.
     pub(crate) fn runs(&self) -> bool {
         runs(&self.running.0.id().to_string())
     }
@@ -275,7 +275,7 @@ pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Fails with the output when the launcher ended with another number.
+/// Fails with the output if the launcher ended with another exit code.
 #[track_caller]
 pub(crate) fn assert_code(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{:?}\n{}\n{}", output.status, out(output), err(output));

@@ -1,8 +1,9 @@
-//! `make demo`: one job on a private machine, told as it happens, and what Nunbird refuses.
+//! `make demo`: runs one job in a private system with a commentary, and shows what Nunbird refuses.
 //!
-//! As root it installs the setuid program on a machine of its own (see `world`) and lets an unprivileged
-//! account run gitlab-runner. Without root it shows `downscope = "none"`: the same programs, for the current
-//! user alone. The exit code is 1 when anything went otherwise than it is meant to.
+//! As root it installs the setuid program in a private system (see `world`) and lets an
+//! unprivileged account run gitlab-runner. Without root it shows `downscope = "none"`: the same
+//! programs, only for the current user. The exit code is 1 if anything differed from what is
+//! expected.
 
 #![forbid(unsafe_code)]
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     tale.end()
 }
 
-/// What is told, and how much of it was not as it should be.
+/// The commentary, and how many expectations failed.
 struct Tale {
     colour: bool,
     steps: u32,
@@ -203,7 +204,7 @@ fn refuse_root(tale: &mut Tale, world: &World) {
     refused(tale, world, &world.job().user("root").id(7004).run());
 }
 
-/// Tells a refusal: what the user reads, what the admin reads, and that nothing ran.
+/// Shows a refusal: what the user reads, what the admin reads, and that nothing ran.
 fn refused(tale: &mut Tale, world: &World, outcome: &Outcome) {
     let log = outcome.log();
     let first = log.lines().find(|line| line.contains("error: ")).unwrap_or("no refusal");

@@ -1,4 +1,4 @@
-//! Enters the private machine of a test and becomes the program under test: see `world::enter`.
+//! Enters a test's private system and becomes the program under test: see `world::enter`.
 
 #![forbid(unsafe_code)]
 

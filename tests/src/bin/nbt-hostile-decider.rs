@@ -1,4 +1,5 @@
-//! A `nunbird-decide` that was taken over: it asks for what `/etc/nunbird/attack` says, and prints what it gets.
+//! A compromised `nunbird-decide`: sends the requests in `/etc/nunbird/attack`, and prints the
+//! replies.
 //!
 //! One request a line, as words; `admit KEY VALUE` sends the record of `/etc/nunbird/record`, made this call's own but for that key.
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 fn main() {
     if std::env::args_os().nth(1).is_some() {
-        // The verifier's place: nobody asks.
+        // In place of the verifier: nothing is asked of it.
         return;
     }
     let socket =

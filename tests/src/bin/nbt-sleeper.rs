@@ -1,4 +1,4 @@
-//! A program that does nothing for a minute, whatever it is told.
+//! A program that sleeps for a minute, whatever its arguments.
 
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,12 @@
-//! `nunbird-compliance`: runs the cases that every batch scheduler must pass before a site's own, as an ordinary user of it.
+//! `nunbird-compliance`: runs the cases that every batch scheduler must pass with a site's own
+//! scheduler, as an ordinary user of it.
 //!
-//! For an admin who wants to know whether Nunbird and the site's scheduler agree, on a login node, without a toolchain. It submits short
-//! jobs of the caller's account, breaks nothing on purpose, and leaves nothing: each case cleans up after itself, also when it fails or the
-//! suite is interrupted, and in the end the queue is asked for what is left.
+//! For an admin who wants to check that Nunbird and the site's scheduler work together, on a login
+//! node, without a toolchain. It submits short jobs of the caller's account, breaks nothing on
+//! purpose, and leaves nothing behind: each case cleans up after itself, also if it fails or the
+//! suite is interrupted, and at the end the queue is searched for leftovers.
 //!
-//! Exit codes: 0 all that is possible passed, 1 a case failed or something was left, 2 usage.
+//! Exit codes: 0 all possible cases passed, 1 a case failed or something was left, 2 usage.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +17,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Runs Nunbird's cases for batch schedulers before a site's own, with jobs of your account.
+/// Runs Nunbird's cases for batch schedulers with a site's own scheduler, with jobs of your
+/// account.
 #[derive(Debug, Parser)]
 #[command(
     name = "nunbird-compliance",
@@ -25,16 +28,19 @@ use std::sync::Arc;
         exit status: 0 passed, 1 a case failed or something was left behind, 2 usage"
 )]
 struct Cli {
-    /// The scheduler: slurm, pbs, lsf, flux, cobalt, gridengine or htcondor. With --description, the one whose commands it has.
+    /// The scheduler: slurm, pbs, lsf, flux, cobalt, gridengine or htcondor. With --description,
+    /// the one with the same commands.
     #[arg(required_unless_present_any = ["description", "list"])]
     scheduler: Option<String>,
-    /// The site's own description of its scheduler. Without a scheduler's name, cases that need its arguments are left out.
+    /// The site's own description of its scheduler. Without a scheduler's name, cases that need its
+    /// arguments are skipped.
     #[arg(long, value_name = "FILE")]
     description: Option<PathBuf>,
     /// Arguments of every job, such as a queue or a project.
     #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
     arguments: String,
-    /// A variable of your environment that the scheduler's commands need, beside SLURM_CONF, FLUX_URI and the like; may stand several times.
+    /// A variable of your environment that the scheduler's commands need, besides SLURM_CONF,
+    /// FLUX_URI and the like; may be given several times.
     #[arg(long, value_name = "NAME")]
     environment: Vec<String>,
     /// How many cases run at once; most have one job in the queue.
@@ -43,16 +49,16 @@ struct Cli {
     /// How long a job may wait in the queue, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     patience: u64,
-    /// Only cases with this in their names; may stand several times.
+    /// Only cases whose names contain this text; may be given several times.
     #[arg(long = "case", value_name = "PART")]
     cases: Vec<String>,
-    /// The launcher; the one beside this program unless it is named.
+    /// The launcher; by default the one beside this program.
     #[arg(long, value_name = "FILE")]
     launcher: Option<PathBuf>,
-    /// Where files go; the nodes must share it. Your home directory unless it is named.
+    /// The directory for files, which the nodes must share; by default your home directory.
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
-    /// Say what would be submitted, and submit nothing.
+    /// Print what would be submitted, and submit nothing.
     #[arg(long)]
     dry_run: bool,
     /// Print the names of all cases.

@@ -64,7 +64,7 @@ fn cancel_deaf(cluster: &dyn Cluster) -> Possible<()> {
     is_over(cluster, &id);
     let deaf = std::fs::read_to_string(job.home().join("deaf")).expect("a host and a pid");
     let (host, pid) = deaf.trim().split_once(' ').expect("both");
-    // On another host the queue's word has to do.
+    // On another host only the queue can show it.
     if nix::unistd::gethostname().is_ok_and(|own| own == host) {
         cluster.bed().wait_for("the script's end", || !std::path::Path::new("/proc").join(pid).exists());
     }
@@ -73,13 +73,13 @@ fn cancel_deaf(cluster: &dyn Cluster) -> Possible<()> {
 
 fn second_request(cluster: &dyn Cluster) -> Possible<()> {
     let mut job = job(cluster, "nbt_cyn");
-    // Longer than any wait of the suite: whoever waits for it fails.
+    // Longer than any wait of the suite: a case that waits for it fails.
     job.batch().grace = 3000;
     let stage = job.start(&format!("trap '' HUP INT TERM; {}", waiting("echo never")));
     let id = begun(&job);
     stage.signal(Signal::SIGTERM);
     stage.wait_for_word("cancelled: ");
-    // Requests that come at once are one; a later one is the second.
+    // Simultaneous requests count as one; a later one is the second.
     cluster.bed().wait_for("a second request", || {
         stage.signal(Signal::SIGTERM);
         stage.err().contains("cancelled again")

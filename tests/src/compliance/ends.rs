@@ -1,4 +1,4 @@
-//! How a stage ends when nothing goes wrong but the script.
+//! How a stage ends if only the script can fail.
 
 use super::support::{Case, begun, case, go, job, no_success, submissions, users_failure, waiting};
 use crate::scheduler::{Cluster, Possible, Stage, Want};
@@ -119,7 +119,7 @@ fn ended_before(cluster: &dyn Cluster) -> Possible<()> {
     begun(&job);
     go(&job);
     stage.finish().failed(5, "exit code 5");
-    job.run("exit 0").failed(5, "ended before");
+    job.run("exit 0").failed(5, "has already ended");
     assert!(submissions(&job) <= 1);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What schedulers and clusters do to jobs: lose nodes, take places, forget, answer slowly, wrongly or in new words.
+//! What schedulers and clusters do to jobs: lose nodes, preempt, forget, respond slowly, wrongly or
+//! with unknown states.
 
 use super::support::{
     Case, alone, begun, case, go, job, more_calls, no_success, times_begun, users_failure, waiting,
@@ -81,7 +82,7 @@ fn out_of_memory(cluster: &dyn Cluster) -> Possible<()> {
     Ok(())
 }
 
-/// The fault, or an end of what was started for it.
+/// Injects the fault, or ends what was started for it.
 fn inflicted(cluster: &dyn Cluster, fault: Fault<'_>) -> Possible<()> {
     cluster.inflict(fault)
 }
@@ -93,7 +94,7 @@ fn strange_word(cluster: &dyn Cluster) -> Possible<()> {
     let id = begun(&job);
     inflicted(cluster, Fault::StrangeWord(&id))?;
     if !cluster.shows_ended() {
-        // What has ended has no word there; what runs has.
+        // A job that has ended has no state there; one that runs has.
         more_calls(cluster, &job, 3);
         assert!(!stage.has_ended(), "{}", stage.err());
         inflicted(cluster, Fault::PlainWord(&id))?;
@@ -186,7 +187,8 @@ fn given_away(cluster: &dyn Cluster) -> Possible<()> {
     more_calls(cluster, &first, 1);
     go(&first);
     let ended = stage.finish();
-    // Its own record is all that is left of it, which is enough where a queue forgets what has ended, and only there.
+    // Only its own record is left of it, which is enough if the queue drops ended jobs, and only
+    // then.
     assert!(ended.text() == "first\n" || ended.status != Some(0), "{}", ended.err);
     go(&second);
     let ended = others.finish();

@@ -1,7 +1,8 @@
-//! One suite for all schedulers: each case runs before each of them, and a table says what passed.
+//! One suite for all schedulers: each case runs with each of them, and a table shows what passed.
 //!
-//! `tests/tests/compliance.rs` runs it before clusters of its own, `nunbird-compliance` before a site's scheduler. A case ends as passed,
-//! as failed, or as not possible there, with the reason; the table shows all of them, so that nothing is left out without a word.
+//! `tests/tests/compliance.rs` runs it with its own clusters, `nunbird-compliance` with a site's
+//! scheduler. A case ends as passed, as failed, or as not possible there, with the reason; the
+//! table shows all of them, so that nothing is skipped silently.
 
 mod cancels;
 mod ends;
@@ -24,13 +25,13 @@ pub use table::Table;
 /// Where cases run.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// A Slurm that others use, too, and one of its own for a case that breaks it.
+    /// A shared Slurm, and a private one for a case that breaks it.
     Slurm(Arc<Slurm>),
     /// The same with Grid Engine.
     GridEngine(Arc<GridEngine>),
     /// The same with HTCondor.
     HtCondor(Arc<HtCondor>),
-    /// A fake of its own for each case.
+    /// A private fake for each case.
     Fake(Dialect),
     /// The fake of LSF with OpenLava's commands.
     OpenLava,
@@ -39,7 +40,7 @@ pub enum Place {
 }
 
 thread_local! {
-    /// Where the last panic of this thread was, and what it said.
+    /// Where the last panic of this thread occurred, and its message.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -52,15 +53,16 @@ fn all() -> Vec<Case> {
     [ends::CASES, cancels::CASES, queues::CASES, restarts::CASES, faults::CASES].concat()
 }
 
-/// Runs the cases whose names contain one of `parts`, or all, before each of the places, so many at once.
+/// Runs the cases whose names contain one of `parts`, or all, with each of the schedulers, this
+/// many at once.
 pub fn run(places: &[(String, Place)], parts: &[String], at_once: usize) -> Table {
     let mut cases = all();
     cases.retain(|case| parts.is_empty() || parts.iter().any(|part| case.name.contains(part.as_str())));
-    // What does not start says so itself; later, panics are lines of the table.
+    // A scheduler that does not start reports it itself; later panics become lines of the table.
     std::panic::set_hook(Box::new(|info| PANIC.with(|last| drop(last.replace(info.to_string())))));
     let names: Vec<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
     let mut table = Table::new(&names, cases.iter().map(|case| case.name));
-    // Those that start daemons first: they take longest.
+    // First those that start daemons: they take longest.
     let mut work: Vec<(usize, usize)> =
         (0..cases.len()).flat_map(|case| (0..places.len()).map(move |place| (case, place))).collect();
     work.sort_by_key(|(case, place)| {

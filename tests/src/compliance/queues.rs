@@ -1,4 +1,4 @@
-//! Stages that wait, and submissions that are not taken.
+//! Stages that wait, and submissions that are refused.
 
 use super::support::{Case, case, is_over, job, pending, runs_nothing, users_failure};
 use crate::scheduler::{Cluster, Fault, Possible, Want};
@@ -9,7 +9,7 @@ pub(super) const CASES: &[Case] = &[
     case("a job that can never start is cancelled with the reason", too_much),
     case("an argument that Nunbird sets itself is refused", owned),
     case("a request beyond the site's bounds is refused", bounds),
-    case("a longer time than the site gives is cut, and told", cut),
+    case("a longer time than the site allows is reduced and reported", cut),
 ];
 
 fn held(cluster: &dyn Cluster) -> Possible<()> {
@@ -28,7 +28,7 @@ fn held(cluster: &dyn Cluster) -> Possible<()> {
 fn refused(cluster: &dyn Cluster) -> Possible<()> {
     let job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::NoSuchQueue)?);
     let ended = job.run("true");
-    ended.failed(1, "does not take the job: ");
+    ended.failed(1, "refused the job: ");
     job.cleanup().succeeded();
     Ok(())
 }
@@ -36,7 +36,7 @@ fn refused(cluster: &dyn Cluster) -> Possible<()> {
 fn too_much(cluster: &dyn Cluster) -> Possible<()> {
     let job = job(cluster, "nbt_bea").arguments(&cluster.want(Want::TooMuch)?);
     let ended = job.run("true");
-    ended.failed(1, "can never start it (");
+    ended.failed(1, "can never start the job (");
     is_over(cluster, &job.wait_for_id());
     Ok(())
 }
@@ -64,6 +64,6 @@ fn cut(cluster: &dyn Cluster) -> Possible<()> {
     job.batch().rules.most_time = Some(60);
     let ended = job.run("sleep 300");
     users_failure(&ended, "1");
-    assert!(ended.err.contains("2:00") || ended.err.contains("cut"), "{}", ended.err);
+    assert!(ended.err.contains("2:00") || ended.err.contains("reduced"), "{}", ended.err);
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Launchers that are killed and come back, and a scheduler that is away.
+//! Launchers that are killed and restarted, and a scheduler that is unreachable.
 
 use super::support::{
     Case, alone, begun, both, case, go, job, more_calls, pending, submissions, times_begun, waiting,
 };
-use crate::scheduler::{Cluster, Fault, Possible, Standing, Want};
+use crate::scheduler::{Cluster, Fault, JobState, Possible, Want};
 
 pub(super) const CASES: &[Case] = &[
     case("a second run follows a waiting job of a killed launcher", follow_pending),
@@ -40,7 +40,8 @@ fn follow_running(cluster: &dyn Cluster) -> Possible<()> {
     go(&job);
     let ended = stage.finish();
     ended.failed(5, "exit code 5");
-    // Each byte comes once; what the killed launcher printed last may not have been written down.
+    // Each byte comes once; the position of the killed launcher's last output may not have been
+    // recorded.
     assert!(["late\n", "early\nlate\n"].contains(&ended.text().as_str()), "{}", ended.text());
     assert_eq!(times_begun(&job), 1);
     assert!(submissions(&job) <= 1, "{:?}", job.calls());
@@ -55,7 +56,7 @@ fn ended_alone(cluster: &dyn Cluster) -> Possible<()> {
     let id = begun(&job);
     drop(stage.kill());
     go(&job);
-    cluster.bed().wait_for("its end", || matches!(cluster.standing(&id), Standing::Ended | Standing::Gone));
+    cluster.bed().wait_for("its end", || matches!(cluster.standing(&id), JobState::Ended | JobState::Gone));
     let ended = job.run(&script);
     ended.failed(6, "exit code 6");
     assert_eq!((ended.text().as_str(), times_begun(&job)), ("late\n", 1));
@@ -67,7 +68,7 @@ fn away_at_submission(cluster: &dyn Cluster) -> Possible<()> {
     let job = job(cluster, "nbt_ann");
     cluster.inflict(Fault::Down)?;
     let stage = job.start(&waiting("echo ran"));
-    // A submission in vain, and questions in vain whether it was.
+    // A failed submission, and failed queries whether it was accepted.
     cluster.bed().wait_for("questions in vain", || job.calls().len() >= 2);
     cluster.inflict(Fault::Up)?;
     begun(&job);
@@ -86,7 +87,7 @@ fn away(cluster: &dyn Cluster) -> Possible<()> {
     let id = held.as_ref().map(|held| pending(cluster, held));
     begun(&running);
     cluster.inflict(Fault::Down)?;
-    // The script ends while nobody can be asked.
+    // The script ends while the scheduler is unreachable.
     go(&running);
     cluster.bed().wait_for("the record", || running.stage_directory().join("record").exists());
     more_calls(cluster, &running, 1);

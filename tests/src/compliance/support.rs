@@ -1,6 +1,6 @@
 //! What cases have in common.
 
-use crate::scheduler::{Cluster, Ended, Job, Possible, Stage, Standing};
+use crate::scheduler::{Cluster, Ended, Job, JobState, Possible, Stage};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One line of the table.
@@ -17,24 +17,24 @@ pub(super) const fn case(name: &'static str, run: fn(&dyn Cluster) -> Possible<(
     Case { name, alone: false, run }
 }
 
-/// A case that needs a scheduler of its own.
+/// A case that needs its own scheduler.
 pub(super) const fn alone(name: &'static str, run: fn(&dyn Cluster) -> Possible<()>) -> Case {
     Case { name, alone: true, run }
 }
 
 pub(super) type AnyJob<'c> = Job<'c, dyn Cluster + 'c>;
 
-/// A CI job with quick looks at the queue.
+/// A CI job that queries the queue frequently.
 pub(super) fn job<'c>(cluster: &'c dyn Cluster, user: &str) -> AnyJob<'c> {
     let mut job = Job::of(cluster, user).arguments("");
     job.batch().poll_interval = 2;
-    // As GitLab always gives one. It becomes the time limit where a case asks for none.
+    // As GitLab always sends it. It becomes the time limit if a case requests none.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
     job.batch().deadline = Some(now + 7200);
     job
 }
 
-/// A script that makes the file `began`, waits for the file `go`, and goes on.
+/// A script that creates the file `began`, waits for the file `go`, and continues.
 pub(super) fn waiting(then: &str) -> String {
     format!(
         "echo began >>\"$HOME/began-$NUNBIRD_JOB_ID\"; until [ -e \"$HOME/go-$NUNBIRD_JOB_ID\" ]; do sleep 0.1; done; {then}"
@@ -47,21 +47,21 @@ pub(super) fn begun(job: &AnyJob<'_>) -> String {
     job.wait_for_id()
 }
 
-/// How many times it has begun.
+/// How often it has begun.
 pub(super) fn times_begun(job: &AnyJob<'_>) -> usize {
     let path = job.home().join(format!("began-{}", job.handover.job_id));
     std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
 
-/// Lets it go on.
+/// Lets it continue.
 pub(super) fn go(job: &AnyJob<'_>) {
     job.write_home(&format!("go-{}", job.handover.job_id));
 }
 
-/// Waits until the queue says that the job waits, and gives its id.
+/// Waits until the queue lists the job as waiting, and returns its id.
 pub(super) fn pending(cluster: &dyn Cluster, job: &AnyJob<'_>) -> String {
     let id = job.wait_for_id();
-    cluster.bed().wait_for("a waiting job", || cluster.standing(&id) == Standing::Waiting);
+    cluster.bed().wait_for("a waiting job", || cluster.standing(&id) == JobState::Waiting);
     id
 }
 
@@ -77,12 +77,12 @@ pub(super) fn submissions(job: &AnyJob<'_>) -> usize {
     let calls = job.calls();
     let all: Vec<&String> =
         calls.iter().filter(|call| submits.iter().any(|word| call.starts_with(word))).collect();
-    // A bsub that has no -rn refuses it, and is called again without.
+    // A bsub without -rn refuses it, and is called again without.
     let without = all.iter().filter(|call| call.starts_with("bsub ") && !call.contains(" -rn ")).count();
     if without > 0 { without } else { all.len() }
 }
 
-/// Fails if the launcher has run a command, where they are written down.
+/// Fails if the launcher has run a command, if commands are recorded.
 #[track_caller]
 pub(super) fn runs_nothing(cluster: &dyn Cluster, job: &AnyJob<'_>) {
     assert!(!cluster.counts_calls() || job.calls().is_empty(), "{:?}", job.calls());
@@ -95,10 +95,10 @@ pub(super) fn is_over(cluster: &dyn Cluster, id: &str) {
         return;
     }
     let standing = cluster.standing(id);
-    assert!(matches!(standing, Standing::Ended | Standing::Gone), "{standing:?}");
+    assert!(matches!(standing, JobState::Ended | JobState::Gone), "{standing:?}");
 }
 
-/// Fails unless the stage failed as one of the user's and said this.
+/// Fails unless the stage failed as a script failure with this message.
 #[track_caller]
 pub(super) fn users_failure(ended: &Ended, word: &str) {
     ended.failed(ended.exit_code.parse().unwrap_or(-1), word);

@@ -2,17 +2,17 @@
 
 use std::fmt::{self, Display, Formatter};
 
-/// How a case ended before a scheduler.
+/// The result of a case with a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cell {
     Passed,
     /// With the reason.
     NotPossible(String),
-    /// With what was seen.
+    /// With what was observed.
     Failed(String),
 }
 
-/// How every case ended before every scheduler.
+/// The results of every case with every scheduler.
 #[derive(Debug)]
 pub struct Table {
     schedulers: Vec<String>,
@@ -32,7 +32,7 @@ impl Table {
         self.cells[case][scheduler] = Some(cell);
     }
 
-    /// How many did not pass; one that never ran has not.
+    /// How many did not pass, including those that never ran.
     pub fn failed(&self) -> usize {
         let bad = |cell: &&Option<Cell>| matches!(cell, None | Some(Cell::Failed(_)));
         self.cells.iter().flatten().filter(bad).count()
@@ -72,7 +72,8 @@ impl Display for Table {
         let count = |wanted: fn(&Cell) -> bool| {
             self.cells.iter().flatten().flatten().filter(|cell| wanted(cell)).count()
         };
-        // As the usual harness ends, so that whoever adds up its lines counts these as well.
+        // Ends like the usual harness, so that a program that adds up its lines counts these as
+        // well.
         write!(
             f,
             "\n\ntest result: {}. {} passed; {} failed; 0 ignored; {} not possible",

@@ -1,5 +1,5 @@
-//! As much of HTCondor's expressions as constraints and policies of CI jobs have: `&& || ! == != =?= =!= < > <= >=`,
-//! parentheses, numbers, strings, `True`, `False`, `Undefined`, and names.
+//! The part of HTCondor's expressions that constraints and policies of CI jobs use: `&& || ! == !=
+//! =?= =!= < > <= >=`, parentheses, numbers, strings, `True`, `False`, `Undefined`, and names.
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +18,7 @@ pub(super) fn evaluate(text: &str, names: &dyn Fn(&str) -> Value) -> Option<Valu
     (reader.at == tokens.len()).then_some(value)
 }
 
-/// Whether it is true; what cannot be read and what is undefined is not.
+/// Whether it is true; an expression that cannot be parsed or is undefined is not.
 pub(super) fn is_true(text: &str, names: &dyn Fn(&str) -> Value) -> bool {
     evaluate(text, names) == Some(Value::Truth(true))
 }
@@ -110,7 +110,7 @@ impl Reader<'_> {
         };
         let right = self.one()?;
         let same = match (&left, &right) {
-            // `==` of texts has no case.
+            // `==` of strings is case-insensitive.
             (Value::Text(a), Value::Text(b)) if sign == "==" || sign == "!=" => a.eq_ignore_ascii_case(b),
             (a, b) => a == b,
         };

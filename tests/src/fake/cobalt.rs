@@ -1,11 +1,12 @@
 //! Cobalt, by its manual pages: `qsub qstat qdel qhold qrls`. There are the queues `default` and `debug`, and one node.
 //!
-//! Ended jobs are gone from the queue at once. What is left is the job's own log, `--debuglog`. What `qstat` ends with for
-//! a job that is not there is not documented; here it says nothing and ends with 0.
+//! Ended jobs disappear from the queue at once. What is left is the job's own log, `--debuglog`.
+//! The exit code of `qstat` for a missing job is not documented; here it prints nothing and exits
+//! with 0.
 
 use super::command::{Call, Said, script};
 use super::options::{Words, gnu};
-use super::queue::{Job, Standing, Wish};
+use super::queue::{Job, JobState, MomRequest};
 use super::times::hms;
 use std::fmt::Write;
 use std::io;
@@ -104,11 +105,11 @@ fn qsub(call: &mut Call) -> io::Result<Said> {
 
 fn state(job: &Job) -> &'static str {
     match (job.standing, job.held) {
-        (Standing::Waiting, true) => "user_hold",
-        (Standing::Waiting, false) => "queued",
-        (Standing::Running, _) => "running",
-        (Standing::Leaving, _) => "killing",
-        (Standing::Ended, _) => "done",
+        (JobState::Waiting, true) => "user_hold",
+        (JobState::Waiting, false) => "queued",
+        (JobState::Running, _) => "running",
+        (JobState::Leaving, _) => "killing",
+        (JobState::Ended, _) => "done",
     }
 }
 
@@ -171,8 +172,8 @@ fn act(call: &mut Call, command: &str) -> io::Result<Said> {
             continue;
         };
         match command {
-            "qhold" => call.queue.wish(job.number, Wish::Hold)?,
-            "qrls" => call.queue.wish(job.number, Wish::Release)?,
+            "qhold" => call.queue.wish(job.number, MomRequest::Hold)?,
+            "qrls" => call.queue.wish(job.number, MomRequest::Release)?,
             _ => {
                 call.cancel(&job, false)?;
                 writeln!(

@@ -1,6 +1,6 @@
-//! One command of a scheduler: who calls, what went wrong on purpose, and the answer.
+//! One command of a scheduler: the caller, injected faults, and the output.
 
-use super::queue::{Job, Queue, Wish};
+use super::queue::{Job, MomRequest, Queue};
 use super::{Dialect, cobalt, flux, gridengine, htcondor, lsf, mom, pbs};
 use nix::unistd::{User, getuid};
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-/// A command at work.
+/// A running command.
 pub(super) struct Call {
     pub(super) queue: Queue,
     pub(super) me: User,
@@ -16,7 +16,7 @@ pub(super) struct Call {
     moms: Vec<u64>,
 }
 
-/// What it answers.
+/// Its output.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) out: String,
@@ -77,7 +77,7 @@ fn run(dialect: Dialect, at: &Path, command: &str, arguments: Vec<String>) -> io
         Dialect::GridEngine => gridengine::run(&mut call, command),
     }?;
     let moms = std::mem::take(&mut call.moms);
-    // The lock goes first.
+    // The lock is released first.
     drop(call);
     for number in moms {
         let program = std::env::current_exe()?;
@@ -88,7 +88,7 @@ fn run(dialect: Dialect, at: &Path, command: &str, arguments: Vec<String>) -> io
     Ok(said)
 }
 
-/// What each command says that finds nobody.
+/// What each command prints if the scheduler is unreachable.
 fn unreachable(dialect: Dialect, command: &str, first: &str) -> Said {
     let text = match (dialect, command) {
         (Dialect::Pbs, "qstat") => {
@@ -147,7 +147,7 @@ impl Call {
         self.add(&job, Some(script))
     }
 
-    /// Submits a job that has its program.
+    /// Submits a job that already has its program.
     pub(super) fn add(&mut self, job: &Job, script: Option<&[u8]>) -> io::Result<()> {
         self.queue.add(job, script)?;
         self.moms.push(job.number);
@@ -162,7 +162,7 @@ impl Call {
     /// Cancels one.
     pub(super) fn cancel(&self, job: &Job, force: bool) -> io::Result<()> {
         let by = self.me.uid.as_raw();
-        self.queue.wish(job.number, if force { Wish::Kill(by) } else { Wish::Cancel(by) })
+        self.queue.wish(job.number, if force { MomRequest::Kill(by) } else { MomRequest::Cancel(by) })
     }
 
     pub(super) fn home(&self) -> String {

@@ -4,7 +4,7 @@
 
 use super::command::{Call, Said, inherited, script};
 use super::options::{Words, gnu};
-use super::queue::{Cause, Job, Standing, Wish};
+use super::queue::{Cause, Job, JobState, MomRequest};
 use super::times::signal;
 use std::fmt::Write;
 use std::io;
@@ -183,9 +183,9 @@ fn batch(call: &mut Call, arguments: &[String]) -> io::Result<Said> {
 /// State, status, result, as `flux jobs` has them.
 fn words_of(job: &Job) -> (&'static str, &'static str, &'static str) {
     match job.standing {
-        Standing::Waiting => ("SCHED", "SCHED", ""),
-        Standing::Running | Standing::Leaving => ("RUN", "RUN", ""),
-        Standing::Ended => {
+        JobState::Waiting => ("SCHED", "SCHED", ""),
+        JobState::Running | JobState::Leaving => ("RUN", "RUN", ""),
+        JobState::Ended => {
             let result = match job.cause() {
                 Some(Cause::Cancelled) => "CANCELED",
                 Some(Cause::Time) => "TIMEOUT",
@@ -328,7 +328,7 @@ fn job(call: &mut Call, arguments: &[String]) -> io::Result<Said> {
             let number = words.get("--signal").and_then(signal).unwrap_or(15);
             for id in ids {
                 match own(call, id, "flux-job: kill ") {
-                    Ok(job) => call.queue.wish(job.number, Wish::Signal(number))?,
+                    Ok(job) => call.queue.wish(job.number, MomRequest::Signal(number))?,
                     Err(said) => return Ok(said),
                 }
             }
@@ -345,7 +345,7 @@ fn job(call: &mut Call, arguments: &[String]) -> io::Result<Said> {
         Some("urgency") => {
             if let Some(job) = ids.first().and_then(|id| own(call, id, "flux-job: ").ok()) {
                 let held = ids.get(1).is_some_and(|value| value == "0" || value == "hold");
-                call.queue.wish(job.number, if held { Wish::Hold } else { Wish::Release })?;
+                call.queue.wish(job.number, if held { MomRequest::Hold } else { MomRequest::Release })?;
             }
             Ok(Said::default())
         }

@@ -4,7 +4,7 @@
 
 use super::command::{Call, Said, inherited, script};
 use super::options::{Words, dashed};
-use super::queue::{Cause, Job, Standing, Wish};
+use super::queue::{Cause, Job, JobState, MomRequest};
 use super::times::{Date, seconds};
 use std::fmt::Write;
 use std::io;
@@ -57,8 +57,8 @@ pub(super) fn run(call: &mut Call, command: &str) -> io::Result<Said> {
         "qsub" => qsub(call),
         "qstat" => Ok(qstat(call)),
         "qacct" => Ok(qacct(call)),
-        "qhold" => act(call, Some(Wish::Hold)),
-        "qrls" => act(call, Some(Wish::Release)),
+        "qhold" => act(call, Some(MomRequest::Hold)),
+        "qrls" => act(call, Some(MomRequest::Release)),
         _ => act(call, None),
     }
 }
@@ -171,13 +171,13 @@ fn ask(words: &Words, job: &mut Job) -> Option<Said> {
 
 fn state(job: &Job) -> &'static str {
     match (job.standing, job.held, job.runs) {
-        (Standing::Waiting, true, _) => "hqw",
-        (Standing::Waiting, false, 0) => "qw",
-        (Standing::Waiting, false, _) => "Rq",
-        (Standing::Running, _, 2..) => "Rr",
-        (Standing::Running, ..) => "r",
-        (Standing::Leaving, ..) => "dr",
-        (Standing::Ended, ..) => "",
+        (JobState::Waiting, true, _) => "hqw",
+        (JobState::Waiting, false, 0) => "qw",
+        (JobState::Waiting, false, _) => "Rq",
+        (JobState::Running, _, 2..) => "Rr",
+        (JobState::Running, ..) => "r",
+        (JobState::Leaving, ..) => "dr",
+        (JobState::Ended, ..) => "",
     }
 }
 
@@ -229,7 +229,7 @@ fn qstat(call: &mut Call) -> Said {
 fn xml(call: &Call, jobs: &[Job]) -> String {
     let list = |runs: bool| -> String {
         let mut text = String::new();
-        for job in jobs.iter().filter(|job| (job.standing != Standing::Waiting) == runs) {
+        for job in jobs.iter().filter(|job| (job.standing != JobState::Waiting) == runs) {
             let (kind, time) = match job.started.filter(|_| runs) {
                 Some(time) => {
                     ("running", format!("<JAT_start_time>{}</JAT_start_time>", Date::of(time).iso()))
@@ -331,7 +331,7 @@ fn qacct(call: &mut Call) -> Said {
 }
 
 /// Deletes, holds or releases, by id or by name.
-fn act(call: &mut Call, wish: Option<Wish>) -> io::Result<Said> {
+fn act(call: &mut Call, wish: Option<MomRequest>) -> io::Result<Said> {
     let known = [("-f", 0), ("-h", 1)];
     let words = dashed(&call.arguments, &known).unwrap_or_default();
     let me = call.me.name.clone();
@@ -360,7 +360,7 @@ fn act(call: &mut Call, wish: Option<Wish>) -> io::Result<Said> {
                 writeln!(said.out, "{text}").expect("text");
             } else if let Some(wish) = wish {
                 call.queue.wish(id, wish)?;
-                let word = if wish == Wish::Hold { "hold" } else { "hold release" };
+                let word = if wish == MomRequest::Hold { "hold" } else { "hold release" };
                 writeln!(said.out, "modified {word} of job {id}").expect("text");
             } else {
                 call.cancel(&job, false)?;

@@ -5,7 +5,7 @@
 
 use super::classad::{Value, evaluate, is_true};
 use super::command::{Call, Said};
-use super::queue::{Cause, Job, Standing, Wish};
+use super::queue::{Cause, Job, JobState, MomRequest};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -174,24 +174,24 @@ pub(super) fn holds(job: &mut Job, cause: Cause) -> bool {
         Cause::Node | Cause::Preempted => {}
         Cause::Itself | Cause::Cancelled | Cause::Infeasible => return false,
     }
-    job.standing = Standing::Waiting;
+    job.standing = JobState::Waiting;
     true
 }
 
 /// Whether the job's own policy removes it now.
 pub(super) fn periodic_remove(job: &Job) -> bool {
     let policy = job.more("periodic_remove");
-    job.standing == Standing::Waiting && !policy.is_empty() && is_true(policy, &|name| value(job, name, None))
+    job.standing == JobState::Waiting && !policy.is_empty() && is_true(policy, &|name| value(job, name, None))
 }
 
 fn status(job: &Job) -> i32 {
     match (job.standing, job.held, job.cause()) {
-        (Standing::Waiting, true, _) => 5,
-        (Standing::Waiting, false, _) => 1,
-        (Standing::Running, ..) => 2,
-        (Standing::Leaving, ..) => 3,
-        (Standing::Ended, _, Some(Cause::Itself)) => 4,
-        (Standing::Ended, ..) => 3,
+        (JobState::Waiting, true, _) => 5,
+        (JobState::Waiting, false, _) => 1,
+        (JobState::Running, ..) => 2,
+        (JobState::Leaving, ..) => 3,
+        (JobState::Ended, _, Some(Cause::Itself)) => 4,
+        (JobState::Ended, ..) => 3,
     }
 }
 
@@ -204,7 +204,7 @@ fn value(job: &Job, name: &str, word: Option<&str>) -> Value {
     let number = |value: Option<i32>| value.map_or(Value::Undefined, |value| Value::Number(f64::from(value)));
     let end = job.end.as_ref();
     let itself = job.cause() == Some(Cause::Itself);
-    let removed = job.standing == Standing::Ended && !itself;
+    let removed = job.standing == JobState::Ended && !itself;
     let hold_code = job.more("HoldReasonCode").parse::<f64>().map_or(Value::Undefined, Value::Number);
     match name.to_lowercase().as_str() {
         "clusterid" => Value::Number(job.number as f64),
@@ -221,7 +221,7 @@ fn value(job: &Job, name: &str, word: Option<&str>) -> Value {
         "holdreason" if job.held && !removed => text(job.more("HoldReason")),
         "lastholdreasoncode" if job.held && removed => hold_code,
         "lastholdreason" if job.held && removed => text(job.more("HoldReason")),
-        "remotehost" if matches!(job.standing, Standing::Running | Standing::Leaving) => {
+        "remotehost" if matches!(job.standing, JobState::Running | JobState::Leaving) => {
             text("slot1_1@condorhost")
         }
         "lastremotehost" if job.started.is_some() => text("slot1_1@condorhost"),
@@ -363,8 +363,8 @@ fn act(call: &mut Call, verb: &str, done: &str) -> io::Result<Said> {
     }
     for job in &jobs {
         match verb {
-            "hold" => call.queue.wish(job.number, Wish::Hold)?,
-            "release" => call.queue.wish(job.number, Wish::Release)?,
+            "hold" => call.queue.wish(job.number, MomRequest::Hold)?,
+            "release" => call.queue.wish(job.number, MomRequest::Release)?,
             _ => call.cancel(job, force)?,
         }
     }

@@ -7,7 +7,7 @@ mod answers;
 
 use super::command::{Call, Said, inherited};
 use super::options::{Words, dashed};
-use super::queue::{Job, Wish};
+use super::queue::{Job, MomRequest};
 use super::times::signal;
 use answers::{bhist, bjobs};
 use std::fmt::Write;
@@ -249,13 +249,13 @@ fn act(call: &mut Call, command: &str) -> io::Result<Said> {
             said.code = 255;
             writeln!(said.err, "Job <{id}>: Job has already finished").expect("text");
         } else if command == "bstop" {
-            call.queue.wish(id, Wish::Hold)?;
+            call.queue.wish(id, MomRequest::Hold)?;
             writeln!(said.out, "Job <{id}> is being stopped").expect("text");
         } else if command == "bresume" {
-            call.queue.wish(id, Wish::Release)?;
+            call.queue.wish(id, MomRequest::Release)?;
             writeln!(said.out, "Job <{id}> is being resumed").expect("text");
         } else if let Some(number) = words.get("-s").and_then(signal) {
-            call.queue.wish(id, Wish::Signal(number))?;
+            call.queue.wish(id, MomRequest::Signal(number))?;
             writeln!(said.out, "Job <{id}> is being signaled").expect("text");
         } else {
             call.cancel(&job, words.has("-r"))?;

@@ -1,26 +1,27 @@
 //! Fakes of batch schedulers that cannot be installed here: their commands, with a queue in a directory.
 //!
-//! They are written from transcripts of the real programs (OpenPBS 23.06, Flux 0.88, Son of Grid Engine 8.1.9, HTCondor
-//! 23.9, OpenLava 2.2) and, for what IBM's LSF and Cobalt print, from their manual pages; never from Nunbird's own
-//! descriptions, which they check. Each command has the options that a CI job has a use for, and refuses others as the
-//! real one does. Nothing is played back: `nbt-fake-scheduler DIALECT QUEUE COMMAND ARGUMENTS…` (tests/src/bin) puts a
-//! job into the queue as the account that calls it, and a process of that account, the job's [`mom`], runs it, keeps its
-//! time limit and takes wishes: hold, release, signal, cancel.
+//! They are written from transcripts of the real programs (OpenPBS 23.06, Flux 0.88, Son of Grid
+//! Engine 8.1.9, HTCondor 23.9, OpenLava 2.2) and, for the output of IBM's LSF and Cobalt, from
+//! their manual pages; never from Nunbird's own descriptions, which they check. Each command has
+//! the options that a CI job can use, and refuses others as the real one does. They are stateful:
+//! `nbt-fake-scheduler DIALECT QUEUE COMMAND ARGUMENTS…` (tests/src/bin) puts a job into the queue
+//! as the account that calls it, and a process of that account, the job's [`mom`], runs it,
+//! enforces its time limit and handles requests: hold, release, signal, cancel.
 //!
 //! | file below the queue | what |
 //! |---|---|
 //! | `next` | the next job's number |
 //! | `jobs/N/job` | the job ([`Job`]), JSON, replaced by rename |
-//! | `jobs/N/wish` | one wish in each line ([`Wish`]); commands append, the mom reads |
+//! | `jobs/N/wish` | one request per line ([`MomRequest`]); commands append, the mom reads |
 //! | `jobs/N/forgotten`, `unrecorded` | when they are there, the queue or the accounting does not know the job |
-//! | `jobs/N/word` | its state in another word than the scheduler's own |
+//! | `jobs/N/word` | a state that replaces the scheduler's own |
 //! | `faults/down` | commands cannot reach the scheduler |
-//! | `faults/nonsense` | questions are answered with something else |
-//! | `faults/slow` | seconds that each command takes longer |
+//! | `faults/nonsense` | queries are answered with garbage |
+//! | `faults/slow` | extra seconds that each command takes |
 //! | `openlava` | when it is there, LSF's commands are those of OpenLava 2.2 |
-//! | `minute` | seconds of a minute of a time limit, so that tests need not wait for one |
+//! | `minute` | length of a minute of a time limit in seconds, to shorten tests |
 //!
-//! What is shorter than in reality: a minute, and the pauses between the signals of a cancel ([`mom`]).
+//! Shorter than in reality: a minute, and the pauses between the signals of a cancel ([`mom`]).
 
 mod classad;
 mod cobalt;
@@ -36,7 +37,7 @@ mod queue;
 mod times;
 
 pub use command::main;
-pub use queue::{Cause, Job, Queue, Standing, Wish};
+pub use queue::{Cause, Job, JobState, MomRequest, Queue};
 
 /// Whose commands they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +99,12 @@ impl Dialect {
 }
 
 /// What a job is doing, for tests.
-pub fn standing_of(queue: &Queue, number: u64) -> crate::scheduler::Standing {
+pub fn standing_of(queue: &Queue, number: u64) -> crate::scheduler::JobState {
     let job = queue.known().into_iter().find(|job| job.number == number);
     match job.map(|job| job.standing) {
-        None => crate::scheduler::Standing::Gone,
-        Some(Standing::Waiting) => crate::scheduler::Standing::Waiting,
-        Some(Standing::Running | Standing::Leaving) => crate::scheduler::Standing::Running,
-        Some(Standing::Ended) => crate::scheduler::Standing::Ended,
+        None => crate::scheduler::JobState::Gone,
+        Some(JobState::Waiting) => crate::scheduler::JobState::Waiting,
+        Some(JobState::Running | JobState::Leaving) => crate::scheduler::JobState::Running,
+        Some(JobState::Ended) => crate::scheduler::JobState::Ended,
     }
 }

@@ -1,11 +1,13 @@
 //! A job's mom: one process of the job's account for each job, from its submission to its end.
 //!
-//! It looks for wishes and for the end of what it runs fifty times a second; nobody waits for it but through the queue.
-//! A scheduler tells a job to end by a row of signals. Their order is the real one (OpenPBS: TERM and KILL after
-//! kill_delay; LSF: INT, TERM, KILL; Flux: TERM for a batch script, then KILL; Grid Engine: KILL; HTCondor: TERM to the first
-//! process alone, then KILL after the vacate time; Cobalt: TERM, KILL), their pauses are one second instead of five to six hundred.
+//! It polls for requests and for the end of what it runs fifty times a second; other processes see
+//! it only through the queue. A scheduler ends a job by a sequence of signals. Their order is the
+//! real one (OpenPBS: TERM and KILL after kill_delay; LSF: INT, TERM, KILL; Flux: TERM for a batch
+//! script, then KILL; Grid Engine: KILL; HTCondor: TERM to the first process alone, then KILL after
+//! the vacate time; Cobalt: TERM, KILL), their pauses are one second in place of five to six
+//! hundred.
 
-use super::queue::{Cause, End, Job, Queue, Standing, Wish, now};
+use super::queue::{Cause, End, Job, JobState, MomRequest, Queue, now};
 use super::{Dialect, cobalt, htcondor};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, setsid};
@@ -25,9 +27,9 @@ struct Mom<'a> {
     job: Job,
     child: Option<Child>,
     begun: Instant,
-    /// How many wishes are done.
+    /// How many requests have been handled.
     done: usize,
-    /// Why the job was told to end, by whom, and when.
+    /// Why the job was asked to end, by whom, and when.
     ending: Option<(Cause, u32, Instant)>,
     signals_sent: usize,
     requeue: bool,
@@ -37,7 +39,7 @@ struct Mom<'a> {
 
 /// Lives as long as the job.
 pub(super) fn main(dialect: Dialect, at: &Path, number: u64) -> io::Result<()> {
-    // Out of the reach of whoever ends the command that submitted. EPERM: it is a leader already.
+    // Out of reach of a process that kills the submitting command. EPERM: it is a leader already.
     let _ = setsid();
     let job = Queue::open(at)?.job(number).ok_or(io::ErrorKind::NotFound)?;
     let begun = Instant::now();
@@ -88,36 +90,36 @@ impl Mom<'_> {
         }
     }
 
-    fn wishes(&mut self) -> Vec<Wish> {
+    fn wishes(&mut self) -> Vec<MomRequest> {
         let path = self.at.join("jobs").join(self.job.number.to_string()).join("wish");
-        // A job that the queue has lost goes on without wishes.
+        // A job that the queue has lost continues without requests.
         let text = fs::read_to_string(path).unwrap_or_default();
-        let wishes: Vec<Wish> =
+        let wishes: Vec<MomRequest> =
             text.lines().skip(self.done).filter_map(|line| serde_json::from_str(line).ok()).collect();
         self.done += wishes.len();
         wishes
     }
 
-    fn take(&mut self, wish: Wish) -> io::Result<()> {
+    fn take(&mut self, wish: MomRequest) -> io::Result<()> {
         match wish {
-            Wish::Hold => self.job.held = true,
-            Wish::Release => self.job.held = false,
-            Wish::Signal(number) => {
+            MomRequest::Hold => self.job.held = true,
+            MomRequest::Release => self.job.held = false,
+            MomRequest::Signal(number) => {
                 if let Ok(signal) = Signal::try_from(number) {
                     self.send(signal);
                 }
                 return Ok(());
             }
-            Wish::Cancel(uid) => self.tell_to_end(Cause::Cancelled, uid),
-            Wish::Kill(uid) => {
+            MomRequest::Cancel(uid) => self.tell_to_end(Cause::Cancelled, uid),
+            MomRequest::Kill(uid) => {
                 self.tell_to_end(Cause::Cancelled, uid);
                 self.send(Signal::SIGKILL);
             }
-            Wish::End(cause) => {
+            MomRequest::End(cause) => {
                 self.tell_to_end(cause, 0);
                 self.send(Signal::SIGKILL);
             }
-            Wish::Requeue => {
+            MomRequest::Requeue => {
                 self.requeue = true;
                 self.send(Signal::SIGKILL);
             }
@@ -129,12 +131,12 @@ impl Mom<'_> {
         if self.ending.is_none() {
             self.ending = Some((cause, by, Instant::now()));
             if self.child.is_some() {
-                self.job.standing = Standing::Leaving;
+                self.job.standing = JobState::Leaving;
             }
         }
     }
 
-    /// Sends what of the row of signals is due.
+    /// Sends the signals that are due.
     fn press(&mut self) {
         let Some((cause, _, since)) = self.ending else { return };
         let row: &[Signal] = match (self.dialect, cause) {
@@ -196,11 +198,11 @@ impl Mom<'_> {
         command.args(arguments).env_clear().envs(&job.environment).process_group(0);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         command.current_dir(if job.directory.is_dir() { job.directory.as_path() } else { Path::new("/tmp") });
-        job.standing = Standing::Running;
+        job.standing = JobState::Running;
         job.started = Some(now());
         job.runs += 1;
         self.begun = Instant::now();
-        // Before it begins: whoever sees that it runs must see that the queue knows.
+        // Before it begins: an observer that sees it run must see that the queue knows.
         self.save()?;
         self.child = Some(command.spawn()?);
         Ok(())
@@ -214,14 +216,14 @@ impl Mom<'_> {
         self.child = None;
         if self.requeue && self.ending.is_none() {
             self.requeue = false;
-            self.job.standing = Standing::Waiting;
+            self.job.standing = JobState::Waiting;
             self.job.started = None;
             self.again = Instant::now() + PAUSE * 2;
             return self.save();
         }
         let (cause, by) = self.ending.map_or((Cause::Itself, 0), |(cause, by, _)| (cause, by));
         if self.dialect == Dialect::HtCondor && htcondor::holds(&mut self.job, cause) {
-            // It stays in the queue, held, until somebody removes it.
+            // It stays in the queue, held, until it is removed.
             self.ending = None;
             return self.save();
         }
@@ -229,7 +231,7 @@ impl Mom<'_> {
     }
 
     fn end(&mut self, end: End) -> io::Result<()> {
-        self.job.standing = Standing::Ended;
+        self.job.standing = JobState::Ended;
         self.job.ended = Some(now());
         self.job.end = Some(end);
         if self.dialect == Dialect::Cobalt {

@@ -1,4 +1,4 @@
-//! Reading a command line as the schedulers' commands do.
+//! Parses a command line as the schedulers' commands do.
 
 /// What a command was called with: options with their values, then the rest.
 #[derive(Debug, Default)]

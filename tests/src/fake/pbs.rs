@@ -7,7 +7,7 @@ mod whole;
 
 use super::command::{Call, Said, script};
 use super::options::{Words, letters};
-use super::queue::{Job, Standing, Wish};
+use super::queue::{Job, JobState, MomRequest};
 use super::times::{seconds, signal};
 use std::fmt::Write;
 use std::io;
@@ -32,10 +32,10 @@ pub(super) fn run(call: &mut Call, command: &str) -> io::Result<Said> {
         }
         "qsig" => each(call, command, "s:", |call, words, job| {
             let number = signal(words.get("s").unwrap_or("TERM")).unwrap_or(15);
-            call.queue.wish(job.number, Wish::Signal(number))
+            call.queue.wish(job.number, MomRequest::Signal(number))
         }),
-        "qhold" => each(call, command, "h:", |call, _, job| call.queue.wish(job.number, Wish::Hold)),
-        _ => each(call, command, "h:", |call, _, job| call.queue.wish(job.number, Wish::Release)),
+        "qhold" => each(call, command, "h:", |call, _, job| call.queue.wish(job.number, MomRequest::Hold)),
+        _ => each(call, command, "h:", |call, _, job| call.queue.wish(job.number, MomRequest::Release)),
     }
 }
 
@@ -206,7 +206,7 @@ fn each(
                 said.code = 35;
                 writeln!(said.err, "{command}: Job has finished {}", full(id)).expect("text");
             }
-            Some(job) if command == "qsig" && job.standing == Standing::Waiting => {
+            Some(job) if command == "qsig" && job.standing == JobState::Waiting => {
                 said.code = 168;
                 writeln!(said.err, "{command}: Request invalid for state of job {}", full(id)).expect("text");
             }
@@ -305,10 +305,10 @@ fn queues() -> Said {
 
 fn state(job: &Job) -> &'static str {
     match job.standing {
-        Standing::Waiting if job.held && !job.more.contains_key("never") && job.queue != "stopped" => "H",
-        Standing::Waiting => "Q",
+        JobState::Waiting if job.held && !job.more.contains_key("never") && job.queue != "stopped" => "H",
+        JobState::Waiting => "Q",
         // qdel does not show until the job's processes are gone.
-        Standing::Running | Standing::Leaving => "R",
-        Standing::Ended => "F",
+        JobState::Running | JobState::Leaving => "R",
+        JobState::Ended => "F",
     }
 }

@@ -29,8 +29,8 @@ pub struct Job {
     /// The queue's or partition's name.
     pub queue: String,
     /// What it is doing.
-    pub standing: Standing,
-    /// Whether somebody holds it.
+    pub standing: JobState,
+    /// Whether it is held.
     pub held: bool,
     /// When it was submitted, in seconds since the epoch.
     pub submitted: u64,
@@ -56,18 +56,18 @@ pub struct Job {
     pub output: PathBuf,
     /// Where its errors go, where that is another place.
     pub error: Option<PathBuf>,
-    /// What only its own scheduler knows of.
+    /// Data that only its own scheduler uses.
     pub more: BTreeMap<String, String>,
 }
 
 /// What a job is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Standing {
+pub enum JobState {
     /// It waits, held or not.
     Waiting,
     /// It runs.
     Running,
-    /// It was told to end and has not.
+    /// It was asked to end and has not.
     Leaving,
     /// It has ended.
     Ended,
@@ -76,47 +76,47 @@ pub enum Standing {
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// Whose doing it was.
+    /// The cause.
     pub cause: Cause,
     /// The exit code of what ran.
     pub code: Option<i32>,
     /// Or the signal that ended it.
     pub signal: Option<i32>,
-    /// The uid that wished it.
+    /// The uid that requested it.
     pub by: u32,
 }
 
-/// Whose doing an end was.
+/// The cause of an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// The job's own.
     Itself,
-    /// Somebody cancelled it.
+    /// A user cancelled it.
     Cancelled,
     /// The time limit.
     Time,
     /// The memory limit.
     Memory,
-    /// The node is gone.
+    /// The node is lost.
     Node,
-    /// Another job took its place.
+    /// Another job preempted it.
     Preempted,
-    /// What it asks for is not there.
+    /// What it asks for is not available.
     Infeasible,
 }
 
-/// What is asked of a job's mom.
+/// A request to a job's mom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Wish {
-    /// It shall not start.
+pub enum MomRequest {
+    /// It must not start.
     Hold,
     /// It may start.
     Release,
     /// It gets this signal.
     Signal(i32),
-    /// It shall end, says this uid.
+    /// It must end, requested by this uid.
     Cancel(u32),
-    /// It shall be gone, says this uid.
+    /// It must be killed, requested by this uid.
     Kill(u32),
     /// It ends for this reason: a fault.
     End(Cause),
@@ -170,14 +170,14 @@ impl Queue {
         self.save(job)
     }
 
-    /// Replaces what is known of a job, if it is in the queue at all.
+    /// Replaces the data of a job, if it is in the queue at all.
     pub(super) fn save(&self, job: &Job) -> io::Result<()> {
         let new = self.directory(job.number).join("job.new");
         fs::write(&new, serde_json::to_vec(job)?)?;
         fs::rename(new, self.directory(job.number).join("job"))
     }
 
-    /// A job, whoever forgot it.
+    /// A job, whether or not queue or accounting list it.
     pub(super) fn job(&self, number: u64) -> Option<Job> {
         serde_json::from_slice(&fs::read(self.directory(number).join("job")).ok()?).ok()
     }
@@ -197,25 +197,25 @@ impl Queue {
 
     /// The ended jobs that accounting knows.
     pub(super) fn recorded(&self) -> Vec<Job> {
-        let ended = |job: &Job| job.standing == Standing::Ended && !self.has(job.number, "unrecorded");
+        let ended = |job: &Job| job.standing == JobState::Ended && !self.has(job.number, "unrecorded");
         self.all().into_iter().filter(ended).collect()
     }
 
-    /// Tells a job's mom.
+    /// Sends a request to a job's mom.
     ///
     /// # Errors
     /// When the job is another account's.
-    pub fn wish(&self, number: u64, wish: Wish) -> io::Result<()> {
+    pub fn wish(&self, number: u64, wish: MomRequest) -> io::Result<()> {
         let mut file = OpenOptions::new().append(true).open(self.directory(number).join("wish"))?;
         writeln!(file, "{}", serde_json::to_string(&wish)?)
     }
 
-    /// The state in words that a fault wants instead of the right ones.
+    /// The state that an injected fault sets in place of the real one.
     pub(super) fn word(&self, number: u64, right: &str) -> String {
         fs::read_to_string(self.directory(number).join("word")).unwrap_or_else(|_| right.to_owned())
     }
 
-    /// Marks a job, or takes the mark away.
+    /// Marks a job, or removes the mark.
     ///
     /// # Errors
     /// When its directory is not the caller's.
@@ -256,7 +256,7 @@ impl Queue {
 }
 
 impl Job {
-    /// A job of an account, as everything is before options say otherwise.
+    /// A job of an account, with defaults before options are applied.
     pub(super) fn new(number: u64, owner: &str, uid: u32) -> Job {
         Job {
             number,
@@ -264,7 +264,7 @@ impl Job {
             uid,
             name: String::new(),
             queue: String::new(),
-            standing: Standing::Waiting,
+            standing: JobState::Waiting,
             held: false,
             submitted: now(),
             started: None,
@@ -289,10 +289,10 @@ impl Job {
 
     /// Whether it waits or runs.
     pub(super) fn is_live(&self) -> bool {
-        self.standing != Standing::Ended
+        self.standing != JobState::Ended
     }
 
-    /// Whose doing its end was.
+    /// The cause of its end.
     pub(super) fn cause(&self) -> Option<Cause> {
         self.end.as_ref().map(|end| end.cause)
     }

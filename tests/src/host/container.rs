@@ -1,5 +1,5 @@
-//! The booted container: systemd-nspawn(1) with groups of its own in each hierarchy of cgroup v1, so that hosts of
-//! tests that run at the same time do not share one, and systemd in it may set limits.
+//! The booted container: systemd-nspawn(1) with its own cgroups in each v1 hierarchy, so that hosts
+//! of tests that run at the same time do not share one, and systemd in it may set limits.
 //!
 //! The container shares the machine's network, because the double of the GitLab server listens there, and its
 //! kernel: clock and boot id are the machine's.
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Hierarchies of the machine in which a container gets a group. `cpuset` would need its sets written first.
+/// Hierarchies of the machine in which a container gets a cgroup. `cpuset` would need its sets
+/// written first.
 const HIERARCHIES: [&str; 9] =
     ["cpu", "cpuacct", "memory", "pids", "blkio", "freezer", "devices", "systemd", "unified"];
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -107,7 +108,8 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         if self.nspawn.try_wait().is_ok_and(|ended| ended.is_none()) {
-            // The end of its process 1 ends a pid namespace; the child is ours and not reaped, so the numbers are still theirs.
+            // The end of its process 1 ends a pid namespace; the child is ours and not reaped, so
+            // the pids are not reused.
             if self.pid1 > 0 && child_named(self.nspawn.id(), "systemd") == Some(self.pid1) {
                 let _gone =
                     nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid1), nix::sys::signal::SIGKILL);
@@ -158,7 +160,8 @@ fn child_named(parent: u32, name: &str) -> Option<i32> {
         .and_then(|pid| pid.parse().ok())
 }
 
-/// Removes a group and those below it, waiting for the kernel to let go of processes that have ended.
+/// Removes a cgroup and those below it, waiting for the kernel to release processes that have
+/// ended.
 fn remove_groups(group: &Path) {
     for below in fs::read_dir(group).into_iter().flatten().flatten() {
         if below.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -5,8 +5,8 @@
 //! (`nbt-runner.service`, see [`service`]), all others by nsenter(1). So every job that runs in a `World` runs here as
 //! well: `host.world().job().script("id -un").run()`.
 //!
-//! What the host is not: its kernel, network, clock and boot id are the machine's, and its cgroups are version 1, where a
-//! service's controllers cannot be delegated.
+//! Limitations: its kernel, network, clock and boot id are the machine's, and its cgroups are v1,
+//! where a service's controllers cannot be delegated.
 
 mod container;
 pub mod service;
@@ -29,12 +29,12 @@ pub const RUNNER_UNIT: &str = "nbt-runner.service";
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// A systemd host. Everything of it ends and goes when it is dropped.
+/// A systemd host. Everything in it ends and is removed when it is dropped.
 ///
 /// It is bound to the thread that booted it, whose end ends the container even when nothing is dropped.
 #[derive(Debug)]
 pub struct Host {
-    // First, so that the container ends before its files go.
+    // First, so that the container ends before its files are removed.
     container: Mutex<Option<Container>>,
     world: World,
     name: String,
@@ -42,8 +42,8 @@ pub struct Host {
 
 /// Whether this test can boot a host: as [`require_root`](crate::require_root), for tests that need a [`Host`].
 ///
-/// Where the machine has no version 1 hierarchies of cgroups that it may write to, the test is on the list of skipped
-/// tests: no set-up can give them to it.
+/// If the machine has no v1 hierarchies of cgroups that it may write to, the test is on the list of
+/// skipped tests: no setup can provide them.
 #[must_use]
 #[track_caller]
 pub fn require_host() -> bool {
@@ -106,7 +106,7 @@ impl Host {
         container.expect("a running host").power_off();
     }
 
-    /// Ends the host as a power cut does: every process by SIGKILL.
+    /// Ends the host like a power cut: every process by SIGKILL.
     pub fn cut_power(&self) {
         self.world.set_container(None);
         let container = self.container().take();

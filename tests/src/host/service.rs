@@ -1,9 +1,9 @@
 //! The runner's service in the host, and the way to it.
 //!
-//! `nbt-runner` is the half of gitlab-runner that calls the driver: a systemd service under the runner's account that is told
-//! each call through a socket and makes it as its own child, in a process group of its own. The other half,
-//! which knows what a job is, stays in the test ([`crate::runner`]) and has `nbt-enter` in the place of the
-//! driver's process: it passes output, signals and the end on.
+//! `nbt-runner` is the half of gitlab-runner that calls the driver: a systemd service under the
+//! runner's account that gets each call through a socket and runs it as its own child, in its own
+//! process group. The other half, which knows the job, stays in the test ([`crate::runner`]) and
+//! has `nbt-enter` in place of the driver's process: it forwards output, signals and the end.
 //!
 //! A call is one connection. It begins with the length (4 bytes, little endian) and the text of a
 //! [`Spec`](crate::world::enter::Spec). The service sends frames: a kind, a length, bytes. The test sends a byte `T` for
@@ -117,7 +117,7 @@ fn frame(frames: &Mutex<UnixStream>, kind: u8, bytes: &[u8]) -> io::Result<()> {
     frames.lock().unwrap_or_else(PoisonError::into_inner).write_all(&message)
 }
 
-/// Signals the group as the test says, as long as its number is sure to be its.
+/// Signals the group as the test requests, as long as its id cannot have been reused.
 fn obey(mut commands: UnixStream, group: Pid, ended: &Mutex<bool>) {
     let mut byte = [0];
     loop {
@@ -177,7 +177,7 @@ fn pass_on(stream: &mut UnixStream) -> Option<(u8, i32)> {
         if stream.read_exact(&mut bytes).is_err() {
             return end;
         }
-        // Nobody reads any more when the test has given up.
+        // The test has given up and no longer reads.
         let _unread = match kind {
             STDOUT => io::stdout().write_all(&bytes).and_then(|()| io::stdout().flush()),
             STDERR => io::stderr().write_all(&bytes),

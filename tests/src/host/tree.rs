@@ -9,12 +9,13 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What the tree holds beyond Debian's essential packages: systemd with logind and D-Bus, a syslog daemon, what jobs
-/// call (git, python3), and what misbehaving jobs try to hide behind (at, cron, screen).
+/// What the tree contains besides Debian's essential packages: systemd with logind and D-Bus, a
+/// syslog daemon, what jobs call (git, python3), and what misbehaving jobs use to hide (at, cron,
+/// screen).
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,passwd,util-linux,\
     python3,cron,at,screen,rsyslog,git,ca-certificates,rpm,logrotate,bash,libcap2-bin";
 
-/// Units that make no sense in a container that shares the host's network and kernel.
+/// Units that are useless in a container that shares the host's network and kernel.
 const MASKED: [&str; 8] = [
     "systemd-journald-audit.socket",
     "systemd-networkd.service",

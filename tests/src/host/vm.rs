@@ -2,7 +2,8 @@
 //! controllers, a boot id that changes, all capabilities. The guest is the same tree as a [`Host`](super::Host)'s, under
 //! Debian's cloud kernel. It has no network: keys are written before, and sources are not fetched.
 //!
-//! QEMU, the kernel and busybox live in a tree of their own in the cache: their packages stay off the machine.
+//! QEMU, the kernel and busybox are in a separate tree in the cache: their packages are not
+//! installed on the machine.
 
 use super::tree;
 use crate::tree::{cached, must, own_suite};
@@ -58,7 +59,7 @@ pub struct Vm {
     tools: PathBuf,
 }
 
-/// What a boot gave.
+/// The result of a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
     /// The script's exit code; none when the guest did not come so far.
@@ -73,7 +74,7 @@ impl Vm {
         let tools = cached("vm", &own_suite(), PACKAGES, INITRAMFS);
         let world = World::in_tree(tree::make, tree::install_package);
         super::write_runner_unit(&world);
-        // No server can be asked without a network.
+        // Without a network no server can be asked.
         world.reconfigure("audience =", "user_check = \"off\"\naudience =");
         let guest = world.host_path("/");
         fs::copy(sibling("nbt-enter"), guest.join("usr/local/bin/nbt-enter"))
@@ -132,7 +133,7 @@ impl Vm {
             .args(["--mount", "--propagation=private", "sh", "-c", enter, "sh"])
             .arg(&self.tools)
             .arg(root);
-        // The test's end is QEMU's, whatever ends the test.
+        // The end of the test ends QEMU, whatever the reason.
         command.args(["timeout", "--foreground", PATIENCE, "setpriv", "--pdeathsig", "KILL", "chroot"]);
         command.arg(&self.tools).args(qemu.split_whitespace()).args(["-append", append]);
         let ran = command.stdin(std::process::Stdio::null()).output().expect("unshare starts");

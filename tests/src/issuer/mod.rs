@@ -1,12 +1,12 @@
 //! A GitLab server as far as Nunbird and a job's scripts see it.
 //!
-//! Over HTTPS with an authority of its own ([`Issuer::ca_pem`]) and, for git and artifacts, over plain
-//! HTTP, both on 127.0.0.1:
+//! Over HTTPS with its own certificate authority ([`Issuer::ca_pem`]) and, for git and artifacts,
+//! over plain HTTP, both on 127.0.0.1:
 //!
 //! | path | what |
 //! |---|---|
 //! | `/.well-known/openid-configuration` | discovery |
-//! | `/oauth/discovery/keys` | the JWKS: the login key and the CI key, as GitLab shows them |
+//! | `/oauth/discovery/keys` | the JWKS: the login key and the CI key, as GitLab publishes them |
 //! | `/<group>/<project>.git/…` | git, with `gitlab-ci-token:<job token>` |
 //! | `/api/v4/job` | the running job of a job token, with `JOB-TOKEN: <job token>` |
 //! | `POST /api/v4/jobs/<id>/artifacts` | artifacts, with `JOB-TOKEN: <job token>` |
@@ -66,7 +66,7 @@ struct State {
     requests: HashMap<String, usize>,
     replaced: HashMap<String, Reply>,
     job_tokens: HashSet<String>,
-    /// What `GET /api/v4/job` says, by job token.
+    /// The reply to `GET /api/v4/job`, by job token.
     running: HashMap<String, serde_json::Value>,
     artifacts: Vec<Artifact>,
 }
@@ -197,7 +197,7 @@ impl Issuer {
         lock(&self.state).running.insert(token.to_owned(), answer);
     }
 
-    /// Knows no job of this token any longer.
+    /// Rejects the job with this token from now on.
     pub fn forget_job(&self, token: &str) {
         lock(&self.state).running.remove(token);
     }

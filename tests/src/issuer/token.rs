@@ -1,4 +1,4 @@
-//! Id tokens with GitLab's claims in GitLab's types, and every way to spoil one.
+//! Id tokens with GitLab's claims in GitLab's types, and every way to corrupt one.
 //!
 //! [`JobToken::gitlab`] is what `lib/gitlab/ci/jwt_v2.rb` of GitLab issues for a job; the other methods
 //! change it. [`forge`] takes any bytes for header and payload, for what JSON values cannot say, such as a

@@ -1,4 +1,5 @@
-//! What a job is: the facts GitLab knows, its token, its scripts, and how the runner is configured.
+//! What a job is: the facts that GitLab knows, its token, its scripts, and the runner's
+//! configuration.
 
 use super::outcome::{Outcome, StageOutcome};
 use super::session::Session;
@@ -58,7 +59,7 @@ pub struct Job<'w> {
     known: Known,
 }
 
-/// What `GET /api/v4/job` says of a job.
+/// The reply to `GET /api/v4/job` about a job.
 enum Known {
     /// The job, with these changes.
     Job(Vec<ResponseEdit>),
@@ -133,7 +134,8 @@ impl<'w> Job<'w> {
         self.facts(|facts| facts.job_id = job_id)
     }
 
-    /// Changes what the server says of the job by its job token; by default it is a running job of an active person.
+    /// Changes the server's answer about the job token; by default it is a running job of an active
+    /// person.
     #[must_use]
     pub fn edit_server_answer(mut self, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         if let Known::Job(edits) = &mut self.known {
@@ -142,7 +144,7 @@ impl<'w> Job<'w> {
         self
     }
 
-    /// Sets a member of what the server says of the job, such as `/user/bot`.
+    /// Sets a member of the server's answer, such as `/user/bot`.
     #[must_use]
     pub fn server_says(self, pointer: &str, value: Value) -> Self {
         let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
@@ -152,7 +154,7 @@ impl<'w> Job<'w> {
         })
     }
 
-    /// Leaves a member of `user` out of what the server says of the job.
+    /// Removes a member of `user` from the server's answer.
     #[must_use]
     pub fn server_omits(self, member: &str) -> Self {
         let member = member.to_owned();
@@ -168,7 +170,7 @@ impl<'w> Job<'w> {
         self
     }
 
-    /// Has the server know the job as it is now.
+    /// Registers the job with the server as it is now.
     pub fn tell_server(&self) {
         let issuer = self.world.issuer();
         match &self.known {
@@ -307,8 +309,8 @@ impl<'w> Job<'w> {
         self
     }
 
-    /// Cancels the job as soon as these words are in the log of this stage. Words of the script itself are
-    /// in the log as the command that is run, so let the script put them together (`echo go''ing`).
+    /// Cancels the job as soon as this text is in the log of this stage. Text of the script itself
+    /// is in the log as the command that is run, so let the script compose it (`echo go''ing`).
     #[must_use]
     pub fn cancel_when(mut self, stage: &str, words: &str, how: Cancel) -> Self {
         self.triggers.push(Trigger { stage: stage.to_owned(), words: words.to_owned(), how });
@@ -327,7 +329,7 @@ impl<'w> Job<'w> {
         self
     }
 
-    /// After how long a call is ended as by a timeout of the job (60 s).
+    /// The time after which a call is ended like by a timeout of the job (60 s).
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;

@@ -1,11 +1,12 @@
 //! gitlab-runner's custom executor, as its driver sees it (gitlab-runner 16.11 to 19.3).
 //!
-//! [`Job`] says what the job is, [`Session`] is one attempt at it with its private directory, and
-//! [`Job::run`] goes through all stages as `common/build.go` does: up to three attempts to prepare with a
-//! cleanup after each failed one, the stages that the job needs, cleanup.
+//! [`Job`] describes the job, [`Session`] is one attempt at it with its private directory, and
+//! [`Job::run`] goes through all stages like `common/build.go`: up to three attempts to prepare
+//! with a cleanup after each failed one, the stages that the job needs, cleanup.
 //!
-//! What differs from the real one on purpose: a failed attempt is followed by the next at once instead of
-//! after 3 s; no masking and no section markers in the log; the archive of artifacts is made by `tar`.
+//! Intended differences from the real one: a failed attempt is followed by the next at once in
+//! place of after 3 s; no masking and no section markers in the log; the archive of artifacts is
+//! made by `tar`.
 
 mod environment;
 pub mod helper;

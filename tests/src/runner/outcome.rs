@@ -1,4 +1,4 @@
-//! What came of a job.
+//! The result of a job.
 
 use crate::world::{Exit, World};
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl StageOutcome {
     }
 }
 
-/// What GitLab is told about the job.
+/// What is reported to GitLab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// It succeeded.
@@ -45,7 +45,7 @@ pub enum Status {
     },
 }
 
-/// GitLab's reasons of failure, as far as a driver can bring them about.
+/// GitLab's failure reasons, as far as a driver can cause them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// `script_failure`: the job's own fault.
@@ -75,7 +75,7 @@ impl Status {
 /// A whole job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// What GitLab is told.
+    /// What is reported to GitLab.
     pub status: Status,
     /// Every call of the driver, in order, those of failed attempts too.
     pub stages: Vec<StageOutcome>,
@@ -99,7 +99,8 @@ impl Outcome {
         self.stages.iter().map(|stage| stage.name.as_str()).collect()
     }
 
-    /// The job log: all that the CI user sees. Standard output of `config` and all of `cleanup` are not in it.
+    /// The job log: everything that the CI user sees. Standard output of `config` and all of
+    /// `cleanup` are not in it.
     pub fn log(&self) -> String {
         let shown = |stage: &StageOutcome| match stage.name.as_str() {
             "cleanup" => String::new(),
@@ -118,7 +119,7 @@ impl Outcome {
         self.expect(&Status::Success)
     }
 
-    /// Asserts what GitLab is told, and returns the outcome.
+    /// Asserts what is reported to GitLab, and returns the outcome.
     ///
     /// # Panics
     /// When it is something else, with every call and the log.
@@ -134,7 +135,8 @@ impl Outcome {
     }
 }
 
-/// Fails unless a call was refused with this code, which the user reads, and with a detail that holds this, which the admin does.
+/// Fails unless a call was refused with this code, which the user reads, and with a detail that
+/// contains this text, which the admin reads.
 ///
 /// # Panics
 /// When the audit file has no line with a detail.

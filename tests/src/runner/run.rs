@@ -1,4 +1,4 @@
-//! The way of a whole job, as `Build.Run` of gitlab-runner goes it.
+//! The sequence of a whole job, like `Build.Run` of gitlab-runner.
 
 use super::job::Job;
 use super::outcome::{Outcome, Reason, StageOutcome, Status};
@@ -52,7 +52,7 @@ fn prepare(session: &mut Session<'_>, stages: &mut Vec<StageOutcome>) -> Result<
     judged
 }
 
-/// Takes the answer of `config` over: one JSON object, or nothing.
+/// Applies the output of `config`: one JSON object, or nothing.
 pub(super) fn take_answer(stdout: &str, session: &mut Session<'_>) -> Result<(), Reason> {
     let answer: Value = match stdout.trim() {
         "" => Value::Object(serde_json::Map::new()),
@@ -82,7 +82,7 @@ fn build(session: &mut Session<'_>, stages: &mut Vec<StageOutcome>) -> Status {
         let outcome = session.stage(name);
         let judged = judge(&outcome, session);
         stages.push(outcome);
-        // After a cancel at once no stage is generated any more, whatever the exit code was.
+        // After an immediate cancel no further stage is generated, whatever the exit code was.
         match job.canceller.cancelled() {
             Some(Cancel::AtOnce) => Err((Status::failed(Reason::Canceled), false)),
             Some(Cancel::Timeout) => Err((Status::failed(Reason::Timeout), false)),

@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where the job is, as its scripts see it. Everything is empty until `config` has answered.
+/// The job's directories, as its scripts see them. Everything is empty until `config` has answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Places {
     pub(super) builds_dir: String,
@@ -39,7 +39,7 @@ impl Places {
     }
 }
 
-/// One attempt at a job. Its directory goes when it is dropped.
+/// One attempt at a job. Its directory is removed when it is dropped.
 #[derive(Debug)]
 pub struct Session<'a> {
     job: &'a Job<'a>,
@@ -100,12 +100,12 @@ impl<'a> Session<'a> {
         self.directory.join("build_exit_code")
     }
 
-    /// Calls `config` and takes its answer over, when there is one.
+    /// Calls `config` and applies its output, if there is any.
     pub fn config(&mut self) -> StageOutcome {
         let spec = self.spec_of_config();
         let outcome = self.call("config", &spec, true);
         if outcome.succeeded() {
-            // An answer that cannot be used leaves the places empty: `Job::run` reports it.
+            // Output that cannot be used leaves the directories empty: `Job::run` reports it.
             let _unusable = run::take_answer(&outcome.stdout, self);
         }
         outcome
@@ -185,7 +185,7 @@ impl<'a> Session<'a> {
         self.spec(&self.job.commands.cleanup, &[])
     }
 
-    /// Makes any call, with the runner's patience and signals.
+    /// Makes any call, with the runner's timeouts and signals.
     pub fn call_spec(&mut self, name: &str, spec: &Spec) -> StageOutcome {
         self.call(name, spec, true)
     }

@@ -1,8 +1,9 @@
 //! One call of the driver: its process group, its pipes, and its end by itself or by the runner's signals.
 //!
-//! As in `helpers/process/killer_unix.go`: SIGTERM to the group, then SIGKILL after a while, then the
-//! process is left alone. A call has ended when the process has and both pipes are at their end, so a
-//! daemon that keeps a pipe holds the stage up. Signals are sent with the ids of the runner's account.
+//! As in `helpers/process/killer_unix.go`: SIGTERM to the group, then SIGKILL after a while, then
+//! the process is abandoned. A call has ended when the process has and both pipes are at their end,
+//! so a daemon that keeps a pipe open delays the stage. Signals are sent with the ids of the
+//! runner's account.
 
 use super::outcome::StageOutcome;
 use crate::world::enter::{Ids, Spec};
@@ -51,7 +52,7 @@ impl Canceller {
     }
 }
 
-/// A cancel that waits for words in the log of a stage.
+/// A cancel that waits for text in the log of a stage.
 #[derive(Debug, Clone)]
 pub(super) struct Trigger {
     pub(super) stage: String,
@@ -59,7 +60,7 @@ pub(super) struct Trigger {
     pub(super) how: Cancel,
 }
 
-/// What a call is watched for.
+/// The events for which a call is watched.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     pub(super) canceller: &'a Canceller,
@@ -80,7 +81,7 @@ struct Chunks {
     both: Vec<u8>,
 }
 
-/// Calls the driver and waits for the end of it. A process that could not be ended is pushed to `left`.
+/// Calls the driver and waits for its end. A process that could not be ended is added to `left`.
 pub(super) fn call(name: &str, spec: &Spec, watch: &Watch<'_>, left: &mut Vec<i32>) -> StageOutcome {
     let started = Instant::now();
     let mut child = process::spawn(spec);
@@ -200,7 +201,8 @@ impl Killer<'_> {
     }
 }
 
-/// Signals a process group with the ids of an account; none for the own ones. Says whether kill(2) allowed it.
+/// Signals a process group with the ids of an account; `None` for our own ids. Returns whether
+/// kill(2) allowed it.
 pub(super) fn signal_group(group: i32, signal: &str, ids: Option<&Ids>) -> bool {
     let spec = Spec {
         mounts: None,

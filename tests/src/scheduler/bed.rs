@@ -1,8 +1,10 @@
-//! What every bed has: a directory, accounts, and a mount namespace that shows them.
+//! What every test bed of a scheduler has: a directory, accounts, and a mount namespace that shows
+//! them.
 //!
-//! Everything of a bed runs in mount namespaces that show other `passwd` and `group` files, which is also how all that
-//! belongs to it is found in the end: daemons, steps, jobs and launchers alike. A bed of the caller's own account, for
-//! a site's real scheduler, has neither: it changes nothing on the host but files below one directory.
+//! Everything of a bed runs in mount namespaces that show other `passwd` and `group` files, which
+//! is also how all its processes are found at the end: daemons, steps, jobs and launchers alike. A
+//! bed of the caller's own account, for a site's real scheduler, has neither: it changes nothing on
+//! the host but files below one directory.
 
 use super::interrupt::{patience, stop_if_interrupted};
 use crate::world::enter::{Mount, Spec};
@@ -25,19 +27,19 @@ const USERS: [(&str, u32); 3] = [("nbt_ann", 41101), ("nbt_bea", 41102), ("nbt_c
 /// A directory with accounts of its own.
 #[derive(Debug)]
 pub struct Bed {
-    /// The caller's account, where the bed has none of its own.
+    /// The caller's account, if the bed has none of its own.
     own: Option<User>,
     /// The launcher that the caller names.
     launcher: Option<PathBuf>,
     /// Names that the launchers gave jobs in the queue, in a bed of the caller's account.
     tags: Mutex<Vec<String>>,
-    /// Which clean-ups failed there, and how.
+    /// Which cleanups failed there, and how.
     not_cleaned: Mutex<Vec<String>>,
-    /// The tree whose `/usr` and `/etc` its programs have; none has them use the host's.
+    /// The tree whose `/usr` and `/etc` its programs see; `None` for the host's.
     tree: Option<PathBuf>,
     /// What its programs find besides the accounts.
     pub(super) mounts: Vec<Mount>,
-    /// The process whose host name and network its programs have; none keeps the host's.
+    /// The process whose host name and network its programs use; `None` for the host's.
     pub(super) host: Option<u32>,
     /// The environment of an administrator.
     pub(super) environment: Vec<(String, String)>,
@@ -60,7 +62,7 @@ pub(super) fn variable(name: &str) -> String {
 }
 
 impl Bed {
-    /// Lays one out, with three accounts that nothing else on the host knows.
+    /// Creates one, with three accounts that do not exist elsewhere on the host.
     ///
     /// # Panics
     /// Without root.
@@ -68,8 +70,8 @@ impl Bed {
         Self::on(prefix, None)
     }
 
-    /// The same, whose programs and configuration are those of a Debian tree, where one is named. The tree is read-only
-    /// there; all else is the host's.
+    /// The same, with programs and configuration from a Debian tree, if one is named. The tree is
+    /// read-only there; everything else is the host's.
     ///
     /// # Panics
     /// Without root.
@@ -122,7 +124,8 @@ impl Bed {
     }
 
     fn in_directory(directory: TempDir, own: Option<User>) -> Bed {
-        // Others on a login node must not enter: handovers and scripts for the caller's launcher lie there.
+        // Other users of a login node must not enter: handovers and scripts for the caller's
+        // launcher are there.
         let outermost = if own.is_some() { 0o700 } else { 0o755 };
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(outermost)).expect("a mode");
         for (name, mode) in [
@@ -238,7 +241,7 @@ impl Bed {
         format!("exec setpriv --reuid={uid} --regid={gid} --clear-groups sh -c '{command}'")
     }
 
-    /// What a shell command says, or how it failed.
+    /// The output of a shell command, or how it failed.
     pub(super) fn asked(&self, command: &str) -> Result<String, String> {
         let mut spec = self.spec(command);
         if let Some(user) = &self.own {
@@ -259,13 +262,13 @@ impl Bed {
         }
     }
 
-    /// What a shell command says. Its failure is an empty answer.
+    /// The output of a shell command; empty if it fails.
     pub fn admin(&self, command: &str) -> String {
         let finished = process::run(&self.spec(command));
         if finished.succeeded() { finished.stdout } else { String::new() }
     }
 
-    /// Waits for something, asking some times a second.
+    /// Waits for a condition, polling a few times a second.
     ///
     /// # Panics
     /// When it has not come in time.
@@ -316,12 +319,13 @@ impl Bed {
         self.not_cleaned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where the commands' wrappers write down what the launchers of a CI job ran.
+    /// Where the commands' wrappers record what the launchers of a CI job ran.
     pub(super) fn calls(&self, job: u64) -> PathBuf {
         self.path("calls").join(job.to_string())
     }
 
-    /// No two beds have a number in common, as no two CI jobs of an account have: launchers end what is left of theirs.
+    /// Unique across beds, like the id of a CI job: launchers end the processes that carry their
+    /// job's id.
     pub(super) fn next_job(&self) -> u64 {
         static JOBS: AtomicU64 = AtomicU64::new(1);
         u64::from(std::process::id()) * 10_000 + JOBS.fetch_add(1, Ordering::Relaxed)

@@ -1,25 +1,27 @@
-//! A scheduler as the compliance suite sees it: how to ask for something, what a job is doing, and what can go wrong.
+//! A scheduler as the compliance suite sees it: how to request something, the state of a job, and
+//! which faults can be injected.
 //!
-//! What cannot be had, or cannot be made to go wrong on purpose, is an `Err` with the reason, which the suite prints.
+//! What is not available, or cannot be injected, is an `Err` with the reason, which the suite
+//! prints.
 
 use super::bed::Bed;
 use nunbird_handover::Scheduler;
 
-/// Something, or why it cannot be had here.
+/// A value, or why it is not available here.
 pub type Possible<T> = Result<T, String>;
 
-/// What a test asks for with the user's arguments.
+/// What a test requests with the user's arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// To wait until [`Fault::Release`].
     Hold,
     /// The shortest time limit that a site has.
     ShortTime,
-    /// A place that does not exist, and which the scheduler refuses at once.
+    /// A partition that does not exist, which the scheduler refuses at once.
     NoSuchQueue,
     /// More than the cluster has.
     TooMuch,
-    /// A place where others take precedence.
+    /// A partition where other jobs have precedence.
     Preemptible,
     /// A memory limit of 50 MiB.
     LittleMemory,
@@ -35,57 +37,57 @@ pub enum Want {
     TwoHours,
 }
 
-/// What a job is doing.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum JobState {
     /// In the queue.
     Waiting,
     /// On a node.
     Running,
     /// Ended, as the scheduler still knows.
     Ended,
-    /// Not there.
+    /// Not listed.
     Gone,
 }
 
-/// What goes wrong, on purpose. Jobs are named by the scheduler's ids.
+/// An injected fault. Jobs are identified by the scheduler's ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault<'a> {
     /// A held job may start.
     Release(&'a str),
-    /// The scheduler answers nobody.
+    /// The scheduler does not respond.
     Down,
-    /// It answers again, with all that it knew.
+    /// It responds again, with all its state.
     Up,
-    /// A job's node is lost, and what ran there.
+    /// A job's node is lost, with everything that ran there.
     NodeDown(&'a str),
-    /// A job of higher priority takes the place.
+    /// A job of higher priority preempts it.
     Preempt(&'a str),
-    /// The scheduler stops the job and means to start it again.
+    /// The scheduler stops the job and is going to start it again.
     Requeue(&'a str),
-    /// Somebody else with the right to do so cancels it.
+    /// Another authorized user cancels it.
     CancelByAdmin(&'a str),
     /// The job takes more memory than it asked for.
     OutOfMemory(&'a str),
-    /// The queue forgets the job, which goes on; what it leaves in accounting stays.
+    /// The queue forgets the job, which continues; its accounting data stays.
     Forget(&'a str),
-    /// The same, and accounting never hears of it.
+    /// The same, and the accounting never records it.
     ForgetAll(&'a str),
     /// The same, and the next job gets its id.
     GiveAway(&'a str),
-    /// A state that no release known here has.
+    /// A state that no known release has.
     StrangeWord(&'a str),
     /// States as they are, again.
     PlainWord(&'a str),
-    /// Answers that make no sense.
+    /// Garbage output.
     Nonsense,
-    /// The next questions take this many seconds.
+    /// The next queries take this many seconds.
     Slow(u32),
     /// Neither.
     Sane,
 }
 
-/// A scheduler with accounts and launchers before it.
+/// A scheduler with accounts and launchers.
 pub trait Cluster: Sync {
     /// Its name in the table.
     fn name(&self) -> &str;
@@ -98,10 +100,10 @@ pub trait Cluster: Sync {
         Scheduler::Named(self.scheduler().to_owned())
     }
 
-    /// Where it lives.
+    /// Its bed.
     fn bed(&self) -> &Bed;
 
-    /// Whether this can be made to go wrong, which is asked before a job is started for it.
+    /// Whether this fault can be injected; asked before a job is started for it.
     ///
     /// # Errors
     /// Why it cannot.
@@ -109,7 +111,7 @@ pub trait Cluster: Sync {
         Ok(())
     }
 
-    /// Whether the suite has a question of its own about a job.
+    /// Whether the suite has its own query about a job.
     ///
     /// # Errors
     /// Why it has none.
@@ -120,7 +122,7 @@ pub trait Cluster: Sync {
     /// Environment of its commands, as a site configures it.
     fn environment(&self) -> Vec<(String, String)>;
 
-    /// Whether each of the launcher's commands is written down.
+    /// Whether each of the launcher's commands is recorded.
     fn counts_calls(&self) -> bool {
         true
     }
@@ -130,14 +132,15 @@ pub trait Cluster: Sync {
         String::new()
     }
 
-    /// The user's arguments for something.
+    /// The user's arguments for a request.
     ///
     /// # Errors
     /// Why this scheduler has no such thing.
     fn want(&self, want: Want) -> Possible<String>;
 
-    /// Whether the scheduler knows this cause of an end: `time limit`, `out of memory`, `node failure`, `preempted`,
-    /// `cancelled`. Where it does not, a case asks only that there is no success.
+    /// Whether the scheduler reports this cause of an end: `time limit`, `out of memory`, `node
+    /// failure`, `preempted`, `cancelled`. If it does not, a case only requires that there is no
+    /// success.
     ///
     /// # Errors
     /// Why it does not.
@@ -145,15 +148,15 @@ pub trait Cluster: Sync {
         Ok(())
     }
 
-    /// Whether the queue or its history has a word for jobs that have ended.
+    /// Whether the queue or its history lists jobs that have ended.
     fn shows_ended(&self) -> bool {
         true
     }
 
-    /// What a job is doing.
-    fn standing(&self, id: &str) -> Standing;
+    /// The state of a job.
+    fn standing(&self, id: &str) -> JobState;
 
-    /// Makes something go wrong.
+    /// Injects a fault.
     ///
     /// # Errors
     /// Why it cannot be made to.

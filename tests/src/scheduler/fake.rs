@@ -1,8 +1,8 @@
 //! A fake scheduler in the compliance suite: a queue in a directory of its own for each bed.
 
 use super::bed::Bed;
-use super::cluster::{Cluster, Fault, Possible, Standing, Want};
-use crate::fake::{Cause, Dialect, Queue, Wish, standing_of};
+use super::cluster::{Cluster, Fault, JobState, Possible, Want};
+use crate::fake::{Cause, Dialect, MomRequest, Queue, standing_of};
 use crate::world::process;
 use std::fs;
 use std::io;
@@ -76,7 +76,7 @@ impl Fake {
         Queue::open(&self.queue()).and_then(|queue| act(&queue)).expect("the queue");
     }
 
-    fn wish(&self, id: &str, wish: Wish) {
+    fn wish(&self, id: &str, wish: MomRequest) {
         self.with_queue(|queue| queue.wish(self.number(id), wish));
     }
 
@@ -138,7 +138,7 @@ impl Cluster for Fake {
         !matches!(self.dialect, Dialect::Cobalt | Dialect::GridEngine)
     }
 
-    fn standing(&self, id: &str) -> Standing {
+    fn standing(&self, id: &str) -> JobState {
         let queue = Queue::open(&self.queue()).expect("the queue");
         standing_of(&queue, self.number(id))
     }
@@ -146,14 +146,14 @@ impl Cluster for Fake {
     fn inflict(&self, fault: Fault<'_>) -> Possible<()> {
         super::wants::can(self.dialect, fault)?;
         match fault {
-            Fault::Release(id) => self.wish(id, Wish::Release),
+            Fault::Release(id) => self.wish(id, MomRequest::Release),
             Fault::Down => self.fault("down", Some("")),
             Fault::Up => self.fault("down", None),
-            Fault::NodeDown(id) => self.wish(id, Wish::End(Cause::Node)),
-            Fault::Preempt(id) => self.wish(id, Wish::End(Cause::Preempted)),
-            Fault::Requeue(id) => self.wish(id, Wish::Requeue),
-            Fault::CancelByAdmin(id) => self.wish(id, Wish::Cancel(0)),
-            Fault::OutOfMemory(id) => self.wish(id, Wish::End(Cause::Memory)),
+            Fault::NodeDown(id) => self.wish(id, MomRequest::End(Cause::Node)),
+            Fault::Preempt(id) => self.wish(id, MomRequest::End(Cause::Preempted)),
+            Fault::Requeue(id) => self.wish(id, MomRequest::Requeue),
+            Fault::CancelByAdmin(id) => self.wish(id, MomRequest::Cancel(0)),
+            Fault::OutOfMemory(id) => self.wish(id, MomRequest::End(Cause::Memory)),
             Fault::Forget(id) => self.mark(id, &["forgotten"]),
             Fault::ForgetAll(id) => self.mark(id, &["forgotten", "unrecorded"]),
             Fault::GiveAway(id) => self.with_queue(|queue| queue.lose(self.number(id))),

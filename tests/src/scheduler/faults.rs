@@ -1,4 +1,4 @@
-//! What goes wrong on purpose: submissions that stop half-way, and a disk that fills up.
+//! Injected faults: submissions that stop half-way, and a disk that fills up.
 
 use super::{Job, Slurm};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub enum Stop {
     /// Before the controller is asked.
     Before,
-    /// When it has accepted the job and the launcher has not heard of it.
+    /// When it has accepted the job and the launcher does not know it yet.
     After,
 }
 
@@ -40,8 +40,8 @@ impl SmallDisk {
     }
 }
 
-/// A scheduler's command as launchers of a bed run it: it writes down that it was called, and a submission stops where
-/// a test wants it to.
+/// A scheduler's command as launchers of a bed run it: it records each call, and a submission stops
+/// where a test requests it.
 pub(super) fn wrapper(command: &str) -> String {
     let begin = format!(
         "#!/bin/sh\n[ -n \"$NBT_CALLS\" ] || exec /usr/bin/{command} \"$@\"\n\

@@ -1,7 +1,7 @@
 //! A real Grid Engine in the compliance suite.
 
 use super::bed::Bed;
-use super::cluster::{Cluster, Fault, Possible, Standing, Want};
+use super::cluster::{Cluster, Fault, JobState, Possible, Want};
 use super::gridengine::GridEngine;
 use super::wants;
 use crate::fake::Dialect;
@@ -45,12 +45,12 @@ impl Cluster for GridEngine {
         false
     }
 
-    fn standing(&self, id: &str) -> Standing {
+    fn standing(&self, id: &str) -> JobState {
         let state = self.bed.admin(&format!("qstat -u \\* | awk '$1 == \"{id}\" {{print $5}}'"));
         match state.trim() {
-            "" => Standing::Gone,
-            "qw" | "hqw" => Standing::Waiting,
-            _ => Standing::Running,
+            "" => JobState::Gone,
+            "qw" | "hqw" => JobState::Waiting,
+            _ => JobState::Running,
         }
     }
 

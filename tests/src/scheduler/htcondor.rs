@@ -14,8 +14,9 @@ use std::os::unix::fs::PermissionsExt;
 const COMMANDS: [&str; 4] = ["condor_submit", "condor_q", "condor_history", "condor_rm"];
 const PACKAGES: &str = "condor";
 
-/// As fast as HTCondor gets: rounds every second or two. Who calls is found by the file system, and nothing listens
-/// beyond the host. Directories that jobs find are the host's, not the job's own.
+/// Settings that make HTCondor as fast as possible: cycles every second or two. Callers are
+/// authenticated by the file system, and nothing listens beyond the host. Jobs see the host's
+/// directories.
 const CONFIGURATION: &str = "\
 RELEASE_DIR = /usr
 LIB = $(RELEASE_DIR)/lib/condor
@@ -128,8 +129,9 @@ impl HtCondor {
     pub(super) fn stop_queue(&self) {
         self.signal("condor_master", Signal::SIGSTOP);
         self.signal("condor_schedd", Signal::SIGKILL);
-        // A shadow that outlives its queue takes a job's end from the node and can tell nobody: HTCondor then starts
-        // the job again. Without one the node keeps the end until the queue asks.
+        // A shadow that outlives its queue takes a job's end from the node and cannot report it:
+        // HTCondor then starts the job again. Without a shadow the node keeps the end until the
+        // queue asks.
         for shadow in self.bed.named("condor_shadow") {
             // ESRCH: it ended meanwhile.
             let _ = kill(shadow, Signal::SIGKILL);

@@ -1,7 +1,7 @@
 //! A real HTCondor in the compliance suite.
 
 use super::bed::Bed;
-use super::cluster::{Cluster, Fault, Possible, Standing, Want};
+use super::cluster::{Cluster, Fault, JobState, Possible, Want};
 use super::htcondor::HtCondor;
 use super::manner::Manner;
 use super::wants;
@@ -69,7 +69,7 @@ impl Cluster for HtCondor {
         Err(why.to_owned())
     }
 
-    fn standing(&self, id: &str) -> Standing {
+    fn standing(&self, id: &str) -> JobState {
         let manner = Manner::Of(Dialect::HtCondor);
         manner.standing(id, self.bed.asked(&manner.question(id))).unwrap_or_else(|why| panic!("{why}"))
     }

@@ -1,4 +1,4 @@
-//! How long the suite waits for a scheduler, and whether it still should.
+//! How long the suite waits for a scheduler, and whether it was interrupted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 static PATIENCE: AtomicU64 = AtomicU64::new(60);
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// How long a job may take to start, and a queue to say something.
+/// How long a job may take to start, and a queue to respond.
 pub(super) fn patience() -> Duration {
     Duration::from_secs(PATIENCE.load(Ordering::Relaxed))
 }

@@ -15,13 +15,14 @@ const MEMORY: &str = "/sys/fs/cgroup/memory";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Plain,
-    /// As patient as an overloaded host needs, where Slurm would otherwise give up jobs whose start it does not hear of.
+    /// Timeouts for an overloaded host, where Slurm would otherwise give up jobs whose start it
+    /// does not notice.
     Patient,
     /// slurmdbd and MariaDB. All accounts of the bed may use the account `science`.
     Accounting,
     /// `proctrack/cgroup` and `task/cgroup`.
     Groups,
-    /// Memory is bounded without control groups, by what Slurm gathers each second (`OverMemoryKill`).
+    /// Memory is limited without cgroups, by Slurm's own sampling each second (`OverMemoryKill`).
     OverMemoryKill,
 }
 

@@ -219,7 +219,8 @@ impl<C: ?Sized> Job<'_, C> {
     }
 }
 
-/// A job at a site is nobody else's to clean up after: a case may have failed, or been interrupted, anywhere.
+/// A site's job must be cleaned up by its case: a case may have failed, or been interrupted,
+/// anywhere.
 impl<C: ?Sized> Drop for Job<'_, C> {
     fn drop(&mut self) {
         if self.bed.is_private() {

@@ -1,9 +1,10 @@
-//! How the suite itself asks a site's scheduler: the commands, and how their answers are read.
+//! How the suite itself queries a site's scheduler: the commands, and how their output is parsed.
 //!
-//! Commands stand alone, never before a pipe, whose exit status is that of its last command: a question that fails says nothing about a job,
-//! and only some words of a failure mean that the job is not there. The formats are those of recorded answers.
+//! Commands run alone, never in a pipe, whose exit status is that of its last command: a failed
+//! query is no evidence about a job, and only some messages of a failure mean that the job does not
+//! exist. The formats are those of recorded output.
 
-use super::cluster::Standing;
+use super::cluster::JobState;
 use crate::fake::Dialect;
 
 /// Whose commands there are.
@@ -19,7 +20,7 @@ impl Manner {
         if name == "slurm" { Some(Manner::Slurm) } else { dialect }
     }
 
-    /// The question about one job.
+    /// The query about one job.
     pub(super) fn question(self, id: &str) -> String {
         match self {
             Manner::Slurm => format!("squeue -h -a -t all -j {id} -o %T"),
@@ -32,7 +33,7 @@ impl Manner {
         }
     }
 
-    /// How that question fails for a job that is not there any more.
+    /// The message of that query for a job that does not exist any more.
     fn absent(self) -> &'static [&'static str] {
         match self {
             Manner::Slurm => &["Invalid job id specified"],
@@ -44,15 +45,15 @@ impl Manner {
         }
     }
 
-    /// What a job is doing, by the answer to [`Manner::question`].
+    /// The state of a job, from the output of [`Manner::question`].
     ///
     /// # Errors
-    /// When the question failed otherwise than for a job that is not there.
-    pub(super) fn standing(self, id: &str, answer: Result<String, String>) -> Result<Standing, String> {
+    /// If the query failed otherwise than for a job that does not exist.
+    pub(super) fn standing(self, id: &str, answer: Result<String, String>) -> Result<JobState, String> {
         let absent = |why: &str| self.absent().iter().any(|word| why.contains(word));
         let answer = match answer {
             // 127: it is the command that is not found.
-            Err(why) if absent(&why) && !why.contains("(Code(127))") => return Ok(Standing::Gone),
+            Err(why) if absent(&why) && !why.contains("(Code(127))") => return Ok(JobState::Gone),
             answer => answer?,
         };
         let word = match self {
@@ -72,20 +73,20 @@ impl Manner {
             }
         };
         Ok(match word {
-            None => Standing::Gone,
+            None => JobState::Gone,
             Some(
                 "PENDING" | "Q" | "H" | "W" | "PEND" | "PSUSP" | "SCHED" | "DEPEND" | "queued" | "user_hold"
                 | "1" | "5" | "qw" | "hqw",
-            ) => Standing::Waiting,
+            ) => JobState::Waiting,
             Some(
                 "RUNNING" | "COMPLETING" | "CONFIGURING" | "R" | "E" | "RUN" | "CLEANUP" | "running"
                 | "starting" | "killing" | "exiting" | "2" | "3" | "r" | "t" | "dr",
-            ) => Standing::Running,
-            Some(_) => Standing::Ended,
+            ) => JobState::Running,
+            Some(_) => JobState::Ended,
         })
     }
 
-    /// The question about all jobs of the caller's that have not ended.
+    /// The query about all of the caller's jobs that have not ended.
     pub(super) fn list(self) -> &'static str {
         match self {
             Manner::Slurm => "squeue -h -a -u \"$(id -un)\" -o '%A %j'",
@@ -93,7 +94,7 @@ impl Manner {
             Manner::Of(Dialect::Lsf) => "bjobs -w",
             Manner::Of(Dialect::Flux) => "flux jobs -no '{id} {name}'",
             Manner::Of(Dialect::Cobalt) => "qstat -u \"$(id -un)\" -f -l --header JobID:JobName",
-            // Removed and completed ones are on their way out.
+            // Removed and completed ones are about to disappear.
             Manner::Of(Dialect::HtCondor) => {
                 "condor_q -constraint 'JobStatus != 3 && JobStatus != 4' -af ClusterId JobBatchName"
             }
@@ -186,7 +187,7 @@ fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 mod tests {
     use super::Manner;
     use crate::fake::Dialect;
-    use crate::scheduler::Standing;
+    use crate::scheduler::JobState;
 
     fn failed(text: &str) -> Result<String, String> {
         Err(format!("`question` failed (Code(1)): {text}"))
@@ -239,24 +240,24 @@ mod tests {
             (Manner::Of(Dialect::HtCondor), Ok("\n".to_owned())),
             (Manner::Of(Dialect::GridEngine), Ok(GRID.to_owned())),
         ] {
-            assert_eq!(manner.standing("99999", answer), Ok(Standing::Gone), "{manner:?}");
+            assert_eq!(manner.standing("99999", answer), Ok(JobState::Gone), "{manner:?}");
         }
     }
 
     #[test]
     fn a_job_is_found_by_its_own_id_and_the_states_are_read() {
         for (manner, id, answer, standing) in [
-            (Manner::Slurm, "16", "PENDING\n", Standing::Waiting),
-            (Manner::Slurm, "16", "CANCELLED\n", Standing::Ended),
-            (Manner::Of(Dialect::Pbs), "16.pbshost", PBS, Standing::Waiting),
-            (Manner::Of(Dialect::Lsf), "16", LSF, Standing::Waiting),
-            (Manner::Of(Dialect::Lsf), "17", LSF, Standing::Running),
-            (Manner::Of(Dialect::Flux), "ƒ2", "SCHED\n", Standing::Waiting),
-            (Manner::Of(Dialect::Cobalt), "16", COBALT, Standing::Waiting),
-            (Manner::Of(Dialect::HtCondor), "16", "5\n", Standing::Waiting),
-            (Manner::Of(Dialect::HtCondor), "16", "4\n", Standing::Ended),
-            (Manner::Of(Dialect::GridEngine), "7", GRID, Standing::Running),
-            (Manner::Of(Dialect::GridEngine), "17", GRID, Standing::Waiting),
+            (Manner::Slurm, "16", "PENDING\n", JobState::Waiting),
+            (Manner::Slurm, "16", "CANCELLED\n", JobState::Ended),
+            (Manner::Of(Dialect::Pbs), "16.pbshost", PBS, JobState::Waiting),
+            (Manner::Of(Dialect::Lsf), "16", LSF, JobState::Waiting),
+            (Manner::Of(Dialect::Lsf), "17", LSF, JobState::Running),
+            (Manner::Of(Dialect::Flux), "ƒ2", "SCHED\n", JobState::Waiting),
+            (Manner::Of(Dialect::Cobalt), "16", COBALT, JobState::Waiting),
+            (Manner::Of(Dialect::HtCondor), "16", "5\n", JobState::Waiting),
+            (Manner::Of(Dialect::HtCondor), "16", "4\n", JobState::Ended),
+            (Manner::Of(Dialect::GridEngine), "7", GRID, JobState::Running),
+            (Manner::Of(Dialect::GridEngine), "17", GRID, JobState::Waiting),
         ] {
             assert_eq!(manner.standing(id, Ok(answer.to_owned())), Ok(standing), "{manner:?}: {id}");
         }

@@ -21,7 +21,7 @@ mod stage;
 mod wants;
 
 pub use bed::Bed;
-pub use cluster::{Cluster, Fault, Possible, Standing, Want};
+pub use cluster::{Cluster, Fault, JobState, Possible, Want};
 pub use fake::Fake;
 pub use faults::Stop;
 pub use gridengine::GridEngine;

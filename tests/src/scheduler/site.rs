@@ -1,9 +1,10 @@
 //! A site's real scheduler in the compliance suite: the commands in `PATH`, and jobs of the caller's own account.
 //!
-//! Nothing is broken on purpose there: cases that need it are shown as not possible, before a job is started for them.
+//! Nothing is broken on purpose there: cases that need it are reported as not possible, before a
+//! job is started for them.
 
 use super::bed::{Bed, variable};
-use super::cluster::{Cluster, Fault, Possible, Standing, Want};
+use super::cluster::{Cluster, Fault, JobState, Possible, Want};
 use super::interrupt::{is_interrupted, patience};
 use super::manner::Manner;
 use nunbird_handover::{SCHEDULERS, Scheduler};
@@ -30,8 +31,8 @@ const LEADS: [&str; 16] = [
     "CONDOR_CONFIG",
     "CONDOR_HOST",
 ];
-/// How long jobs whose stage has ended may take to leave the queue: the suite's patience within these bounds. Somebody who interrupts
-/// waits for the shorter one.
+/// How long jobs whose stage has ended may take to leave the queue: the suite's timeout within
+/// these limits. After an interrupt the shorter one applies.
 const LEAVING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
 /// A scheduler that is there already.
@@ -109,7 +110,7 @@ impl Site {
         bed.environment.extend(environment.clone());
         let manner = name.as_deref().and_then(Manner::of);
         if let Some(manner) = manner {
-            // Cases would wait for minutes for each answer.
+            // Cases would wait for minutes for each response.
             let jobs = manner.named(bed.asked(manner.list()), &[]);
             jobs.map_err(|why| format!("the scheduler does not answer: {why}"))?;
         }
@@ -121,9 +122,11 @@ impl Site {
         self.bed.path("")
     }
 
-    /// What is left of the suite's jobs: those whose clean-up failed, and those that are still in the queue, which are cancelled.
+    /// What is left of the suite's jobs: those whose cleanup failed, and those that are still in
+    /// the queue, which are cancelled.
     ///
-    /// Jobs are told apart by their whole names, which are random in part: the account may have other CI jobs.
+    /// Jobs are identified by their full names, which are partly random: the account may have other
+    /// CI jobs.
     ///
     /// # Errors
     /// Where the queue cannot be asked.
@@ -230,8 +233,9 @@ impl Cluster for Site {
     }
 
     /// # Panics
-    /// When the question fails otherwise than for a job that is not there: that says nothing about the job.
-    fn standing(&self, id: &str) -> Standing {
+    /// If the query fails otherwise than for a job that does not exist: that is no evidence about
+    /// the job.
+    fn standing(&self, id: &str) -> JobState {
         let manner = self.manner.expect("a question");
         manner.standing(id, self.bed.asked(&manner.question(id))).unwrap_or_else(|why| panic!("{why}"))
     }

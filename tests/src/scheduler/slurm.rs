@@ -126,7 +126,8 @@ impl Slurm {
         Bed::uid(name)
     }
 
-    /// What a shell command says that root runs with this Slurm's configuration. Its failure is an empty answer.
+    /// The output of a shell command that root runs with this Slurm's configuration; empty if it
+    /// fails.
     pub fn admin(&self, command: &str) -> String {
         self.bed.admin(command)
     }
@@ -205,7 +206,8 @@ impl Slurm {
         }
     }
 
-    /// As fast as Slurm gets: decisions every second, short waits, no limits of the two real processors.
+    /// Settings that make Slurm as fast as possible: decisions every second, short waits, no limits
+    /// of the two real CPUs.
     fn configuration(&self) -> String {
         let at = self.path("");
         let at = at.display();

@@ -1,7 +1,7 @@
 //! A real Slurm in the compliance suite. What breaks more than one job needs a Slurm of its own.
 
 use super::bed::Bed;
-use super::cluster::{Cluster, Fault, Possible, Standing, Want};
+use super::cluster::{Cluster, Fault, JobState, Possible, Want};
 use super::release::Release;
 use super::slurm::Slurm;
 use nix::sys::signal::Signal;
@@ -45,13 +45,13 @@ impl Cluster for Slurm {
         Ok(text.to_owned())
     }
 
-    fn standing(&self, id: &str) -> Standing {
+    fn standing(&self, id: &str) -> JobState {
         let word = self.admin(&format!("squeue -h -a -t all -j {id} -o %T"));
         match word.trim() {
-            "" => Standing::Gone,
-            "PENDING" => Standing::Waiting,
-            "RUNNING" | "COMPLETING" | "CONFIGURING" => Standing::Running,
-            _ => Standing::Ended,
+            "" => JobState::Gone,
+            "PENDING" => JobState::Waiting,
+            "RUNNING" | "COMPLETING" | "CONFIGURING" => JobState::Running,
+            _ => JobState::Ended,
         }
     }
 

@@ -1,4 +1,4 @@
-//! A stage of a CI job in a scheduler: the launcher at work, and how it ended.
+//! A stage of a CI job in a scheduler: the running launcher, and how it ended.
 
 use super::interrupt::{patience, stop_if_interrupted};
 use nix::sys::signal::{Signal, kill};
@@ -11,11 +11,11 @@ use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Told apart from what scripts of tests end with.
+/// Differs from the exit codes of test scripts.
 pub(super) const BUILD_FAILURE: u8 = 110;
 pub(super) const SYSTEM_FAILURE: u8 = 120;
 
-/// A stage at work.
+/// A running stage.
 #[derive(Debug)]
 pub struct Stage {
     child: Child,
@@ -37,7 +37,7 @@ pub struct Ended {
     pub err: String,
     /// What the runner's exit-code file holds.
     pub exit_code: String,
-    /// What the launcher told for the audit.
+    /// The launcher's report for the audit.
     pub summary: Option<Summary>,
 }
 
@@ -68,7 +68,7 @@ impl Stage {
         String::from_utf8_lossy(&err).into_owned()
     }
 
-    /// Waits until standard error says this.
+    /// Waits until standard error contains this text.
     #[track_caller]
     pub fn wait_for_word(&self, word: &str) {
         let end = Instant::now() + patience() + Duration::from_secs(30);
@@ -99,7 +99,7 @@ impl Stage {
     /// When it does not end.
     #[track_caller]
     pub fn finish(mut self) -> Ended {
-        // The launcher gives a cancel up after 180 s.
+        // The launcher gives up a cancel after 180 s.
         let end = Instant::now() + patience() + Duration::from_secs(140);
         while !self.has_ended() {
             stop_if_interrupted();
@@ -137,7 +137,7 @@ impl Stage {
     }
 }
 
-/// A case that fails or is interrupted leaves its launcher at work.
+/// A case that fails or is interrupted leaves its launcher running.
 impl Drop for Stage {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {

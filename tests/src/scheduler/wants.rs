@@ -1,4 +1,5 @@
-//! How each scheduler's users ask for things, and what cannot go wrong with it. The reasons are printed.
+//! How each scheduler's users request things, and which faults are not possible with it. The
+//! reasons are printed.
 
 use super::cluster::{Fault, Possible, Want};
 use crate::fake::Dialect;
@@ -30,7 +31,7 @@ pub(super) fn want(dialect: Dialect, want: Want) -> Possible<String> {
         (Dialect::Flux, Want::ShortTime) => "-t 1m",
         (Dialect::Flux, Want::TwoHours) => "-t 2h",
         (Dialect::Flux, Want::NoSuchQueue) => "-q nonesuch",
-        // More than any instance has: Flux takes the job and fails it at once.
+        // More than any instance has: Flux accepts the job and fails it at once.
         (Dialect::Flux, Want::TooMuch) => "-N 100000",
         (Dialect::Flux, Want::LittleMemory) => "",
         (Dialect::Flux, Want::Owned) => "--output=mine.txt",

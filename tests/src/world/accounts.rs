@@ -1,4 +1,4 @@
-//! The accounts of the private machine: ordinary ones and every kind that must never run a job.
+//! The accounts of the private system: ordinary ones and every kind that must never run a job.
 
 use super::enter::Ids;
 use std::fmt::Write;

@@ -1,10 +1,10 @@
-//! Entering the private machine: what `nbt-enter` does before it becomes the program under test.
+//! Enters the private system: what `nbt-enter` does before it becomes the program under test.
 //!
 //! [`Spec`] travels as JSON through standard input, because arguments and environments of test programs are
 //! any bytes. The program starts with standard input at `/dev/null`, signal mask and SIGPIPE as a Go program
 //! leaves them (`std`'s `exec` sees to that), and only the descriptors 0 to 2.
 //!
-//! A name that stands twice in the environment gets its last value, as with Go's `exec.Cmd`.
+//! A duplicated name in the environment gets its last value, as with Go's `exec.Cmd`.
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -24,7 +24,7 @@ pub const NOT_STARTED: u8 = 127;
 /// A program to start and the place to start it in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
-    /// Mounts of a fresh namespace, in order; none stays in the namespace of the caller.
+    /// Mounts of a fresh namespace, in order; if empty, the caller's namespace is kept.
     pub mounts: Option<Vec<Mount>>,
     /// Ids to take; none keeps the caller's.
     pub ids: Option<Ids>,
@@ -89,7 +89,7 @@ pub enum Mount {
         /// Where.
         target: PathBuf,
     },
-    /// `target` is a file system without room for a single file, root's, mode 0700.
+    /// `target` is a file system without room for a single file, owned by root, mode 0700.
     Full {
         /// Where.
         target: PathBuf,

@@ -1,8 +1,10 @@
-//! A private machine: accounts, configuration and an installation of Nunbird that only its own programs see.
+//! A private system: accounts, configuration and an installation of Nunbird that only its own
+//! programs see.
 //!
-//! Everything lies below one directory `/var/tmp/nbt_…`, which goes when the [`World`] is dropped. Each
-//! program of the machine starts in a fresh mount namespace where parts of that directory lie over the real
-//! places (see [`World::host_path`]); nothing is ever mounted for the rest of the host.
+//! Everything is below one directory `/var/tmp/nbt_…`, which is removed when the [`World`] is
+//! dropped. Each program of the private system starts in a fresh mount namespace where parts of
+//! that directory are mounted over the real paths (see [`World::host_path`]); nothing is ever
+//! mounted for the rest of the host.
 //!
 //! | in the machine | what it shows |
 //! |---|---|
@@ -36,7 +38,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use tempfile::TempDir;
 
-/// How `nunbird-auth` comes to its privilege, which also says who runs gitlab-runner.
+/// The source of the privilege of `nunbird-auth`, which also decides which account runs
+/// gitlab-runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privilege {
     /// gitlab-runner runs as root, `nunbird-auth` is mode 0755.
@@ -98,8 +101,8 @@ pub struct World {
 }
 
 impl Drop for World {
-    /// A test that fails leaves jobs without their `cleanup`, and the keeper of a PAM session would wait for it until the
-    /// job's time is up.
+    /// A failed test leaves jobs without their `cleanup`, and the keeper of a PAM session would
+    /// wait for it until the job's time is up.
     fn drop(&mut self) {
         if self.is_host() {
             return;

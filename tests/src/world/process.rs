@@ -13,7 +13,7 @@ pub enum Exit {
     Code(i32),
     /// It was ended by this signal.
     Signal(i32),
-    /// It did not end even after SIGKILL to its group, and was left alone.
+    /// It did not end even after SIGKILL to its group, and was abandoned.
     Abandoned,
 }
 
@@ -90,8 +90,9 @@ pub(crate) fn run(spec: &Spec) -> Finished {
 
 /// Copies a file that is to be executed, with its mode.
 ///
-/// Another process writes it: were it written here, a child that another thread starts at that moment would hold the file open for
-/// writing for as long as it has not become its program, and execve(2) of the file would fail meanwhile (`ETXTBSY`).
+/// Another process writes it: if this process wrote it, a child that another thread starts at that
+/// moment would keep the file open for writing until it executes its program, and execve(2) of the
+/// file would fail meanwhile (`ETXTBSY`).
 ///
 /// # Panics
 /// When cp(1) fails.

@@ -1,18 +1,18 @@
-//! What only a Slurm with accounting knows.
+//! Information that only a Slurm with accounting has.
 
 use nunbird_handover::BatchEnd;
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Slurm, Stage};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// One test, because MariaDB takes its time to start.
+/// One test, because MariaDB takes long to start.
 #[needs(root)]
 fn accounting_tells_who_cancelled_and_that_an_account_is_none() {
     let slurm = Slurm::with_accounting();
     let job = slurm.job("nbt_ann").arguments("-A nonesuch");
     job.run("true").failed(1, "Invalid account");
 
-    // A time limit that the user never asked for is no reason to refuse the job.
+    // A time limit that the user did not set is no reason to refuse the job.
     let made = slurm.admin(
         "sacctmgr -iQ add qos short set MaxWall=2 && sacctmgr -iQ modify user nbt_ann set qos+=short && echo made",
     );
@@ -23,10 +23,10 @@ fn accounting_tells_who_cancelled_and_that_an_account_is_none() {
     let ended = job.run("scontrol -o show job $SLURM_JOB_ID | grep -o 'TimeLimit=[^ ]*'");
     ended.succeeded();
     assert_eq!(ended.text(), "TimeLimit=00:02:00\n");
-    assert!(ended.err.contains("which nobody asked for (QOSMaxWallDurationPerJobLimit)"), "{}", ended.err);
+    assert!(ended.err.contains("which Nunbird chose (QOSMaxWallDurationPerJobLimit)"), "{}", ended.err);
     assert_eq!(job.submitted(), 2);
     let job = slurm.job("nbt_ann").arguments("-A science --qos=short --time=10");
-    job.run("true").failed(1, "can never start it (QOSMaxWallDurationPerJobLimit)");
+    job.run("true").failed(1, "can never start the job (QOSMaxWallDurationPerJobLimit)");
     assert_eq!(job.submitted(), 1);
 
     limits_of_submitted_jobs_pass_by_themselves(&slurm);
@@ -54,9 +54,9 @@ fn limits_of_submitted_jobs_pass_by_themselves(slurm: &Slurm) {
     first.wait_for_state("RUNNING");
     let [mut waiting, cancelled] = [second.start("echo ran"), third.start("true")];
     for stage in [&waiting, &cancelled] {
-        stage.wait_for_word("waiting to submit: Slurm takes no more jobs of yours for now (sbatch: error: AssocMaxSubmitJobLimit");
+        stage.wait_for_word("waiting to submit: Slurm accepts no more of your jobs for now (sbatch: error: AssocMaxSubmitJobLimit");
     }
-    // Nothing of it is with Slurm that would have to be cancelled there.
+    // Slurm has no job of it that would have to be cancelled.
     cancelled.signal(nix::sys::signal::Signal::SIGTERM);
     cancelled.finish().failed(1, "cancelled");
     assert!(!waiting.has_ended());

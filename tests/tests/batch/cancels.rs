@@ -65,7 +65,7 @@ fn a_cleanup_cancels_what_a_killed_launcher_left_and_removes_its_files() {
         let stage = job.start("touch \"$HOME/left_alone\"; exec sleep 100");
         let id = job.wait_for_state(state);
         if state == "RUNNING" {
-            // A job whose agent has not begun yet fails when its files go.
+            // A job whose agent has not begun yet fails when its files are removed.
             job.wait_for_file("left_alone");
         }
         drop(stage.kill());
@@ -73,7 +73,7 @@ fn a_cleanup_cancels_what_a_killed_launcher_left_and_removes_its_files() {
         let left = slurm.admin(&format!("squeue -h -a -t all -j {id} -o %T"));
         assert_eq!(left.trim(), "CANCELLED", "{state}: {:#?}", job.calls());
         assert!(!job.stage_directory().parent().expect("a parent").exists());
-        // A second cleanup, and one of a job that never was, have nothing to do.
+        // A second cleanup, and one of a job that never existed, have nothing to do.
         job.cleanup().succeeded();
     }
 }
@@ -99,11 +99,11 @@ fn a_request_to_cancel_during_the_submission_leaves_no_job() {
         let stage = job.start("sleep 100");
         job.wait_for_stop();
         stage.signal(Signal::SIGTERM);
-        stage.wait_for_word("cancelled: the scheduler's job is being ended");
+        stage.wait_for_word("cancelled: ending the scheduler's job");
         job.let_go();
         let ended = stage.finish();
         assert_eq!(ended.status, Some(110), "{stop:?}: {}", ended.err);
-        assert!(ended.err.contains("cancelled by the request of gitlab-runner"), "{stop:?}: {}", ended.err);
+        assert!(ended.err.contains("cancelled at the request of gitlab-runner"), "{stop:?}: {}", ended.err);
         assert_eq!(job.left(), 0, "{stop:?}");
     }
 }
@@ -123,7 +123,7 @@ fn a_suspended_job_is_waited_for_and_can_be_cancelled() {
     }
     let [one, other] = stages;
     other.signal(Signal::SIGTERM);
-    other.finish().failed(1, "cancelled by the request of gitlab-runner");
+    other.finish().failed(1, "cancelled at the request of gitlab-runner");
     assert_eq!(cancelled.left(), 0);
     std::fs::write(waited.home().join("resumed"), "").expect("a file");
     slurm.admin(&format!("scontrol resume {}", waited.id().expect("an id")));
@@ -135,7 +135,7 @@ fn a_launcher_that_is_stopped_while_it_asks_for_all_does_not_keep_the_others_fro
     let slurm = Slurm::start();
     let job = slurm.job("nbt_ann");
     job.run("true").succeeded();
-    // As that launcher would: its lock is held, and no answer comes.
+    // In place of that launcher: its lock is held, and no result comes.
     let shared = fs::read_dir(job.home().join(".nunbird/batch")).expect("a directory");
     let lock =
         shared.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "lock"));
@@ -145,6 +145,6 @@ fn a_launcher_that_is_stopped_while_it_asks_for_all_does_not_keep_the_others_fro
     let stage = job.start("touch \"$HOME/alone\"; sleep 100");
     job.wait_for_file("alone");
     stage.signal(Signal::SIGTERM);
-    stage.finish().failed(143, "cancelled by the request of gitlab-runner");
+    stage.finish().failed(143, "cancelled at the request of gitlab-runner");
     assert_eq!(job.left(), 0);
 }

@@ -18,12 +18,12 @@ fn twenty_jobs_of_a_user_ask_the_scheduler_together() {
     }
     let calls: Vec<String> = jobs.iter().flat_map(|job| job.calls()).collect();
     let of = |command: &str| calls.iter().filter(|call| call.starts_with(command)).count();
-    // Each was told by the queue that it is held and that it has ended: forty answers.
+    // The queue reported to each that it is held and that it has ended: forty queries.
     assert_eq!(of("sbatch"), 20);
     assert!(of("squeue") <= 20, "{} questions: {calls:#?}", of("squeue"));
 }
 
-/// One job for each number, so that it is also the test of every number.
+/// One job for each exit code, so that it also tests every exit code.
 #[needs(root)]
 fn two_hundred_and_fifty_six_jobs_of_three_users_at_once_end_with_their_own_output_and_exit_code() {
     let slurm = Slurm::patient();

@@ -1,4 +1,4 @@
-//! How a stage ends when nobody cancels it.
+//! How a stage ends that is not cancelled.
 
 use nix::sys::signal::Signal;
 use nunbird_handover::BatchEnd;
@@ -55,8 +55,8 @@ fn what_ended_stays_ended() {
     let stages = jobs.each_ref().map(|(code, job)| job.start(&format!("exit {code}")));
     for (stage, (code, job)) in stages.into_iter().zip(&jobs) {
         stage.finish().failed(*code, &format!("ended with exit code {code}"));
-        // The runner is told the same again, and nothing is submitted.
-        job.run("echo again; exit 0").failed(*code, "ended before");
+        // The runner gets the same result again, and nothing is submitted.
+        job.run("echo again; exit 0").failed(*code, "has already ended");
         assert_eq!(job.calls().iter().filter(|call| call.starts_with("sbatch")).count(), 1);
     }
 }

@@ -1,4 +1,5 @@
-//! What breaks under a stage: its launcher while it submits, its files, its disk, its place in the queue.
+//! What fails during a stage: its launcher while it submits, its files, its disk, its place in the
+//! queue.
 
 use nunbird_handover::BatchEnd;
 use nunbird_tests::needs;
@@ -70,9 +71,9 @@ fn output_and_directory_that_vanish_under_a_running_script_make_no_success() {
 fn a_disk_that_fills_up_makes_no_success_and_is_cleaned_up_all_the_same() {
     let slurm = Slurm::start();
     let (filling, late) = (slurm.job_on_a_small_disk("nbt_bea"), slurm.job_on_a_small_disk("nbt_cyn"));
-    // The script does not care that its output is lost.
+    // The script does not notice that its output is lost.
     filling.run("head -c 8000000 /dev/zero || true; exit 0").system_failed("cannot write");
-    // What is full before anything was submitted.
+    // A disk that is full before anything was submitted.
     late.run("true").system_failed("No space left");
     assert_eq!((filling.submitted(), late.submitted()), (1, 0));
     for job in [filling, late] {
@@ -100,11 +101,11 @@ fn a_preempted_job_is_told_as_such_and_the_script_is_not_run_again() {
 fn a_script_that_takes_too_much_memory_is_killed_and_the_user_reads_why() {
     let Some(slurm) = Slurm::with_groups() else { return };
     let much = slurm.job("nbt_ann").arguments("--mem=50");
-    // The script goes on and ends with 0: the kernel killed one of its processes.
+    // The script continues and ends with 0: the kernel killed one of its processes.
     let ended = much.run("head -c 300000000 /dev/zero | tail -c 300000000 | wc -c; exit 0");
     ended.failed(1, "killed: out of memory on nbt");
     assert_eq!(ended.summary.expect("a summary").end, BatchEnd::OutOfMemory);
-    // One that keeps to its limit ends well, and the last line tells what it took.
+    // A script within its limit succeeds, and the last line shows what it used.
     let little = slurm.job("nbt_bea").arguments("--mem=200");
     let ended = little.run("head -c 50000000 /dev/zero | tail -c 50000000 | wc -c");
     assert_eq!(ended.succeeded().text(), "50000000\n");
@@ -123,7 +124,8 @@ fn too_much_memory_is_told_where_slurm_bounds_it_without_control_groups() {
     assert_eq!(ended.text(), "begun\n");
 }
 
-/// The account's programs can put anything in the place of a stage's file, on any host that shares the directory.
+/// The account's programs can replace a stage's file by anything, on any host that shares the
+/// directory.
 #[needs(root)]
 fn a_named_pipe_among_a_stages_files_holds_nobody_up() {
     let slurm = Slurm::shared();
@@ -142,7 +144,7 @@ fn a_named_pipe_among_a_stages_files_holds_nobody_up() {
     job.run("true").succeeded();
     let stage = job.stage_directory();
     slurm.as_user("nbt_bea", &format!("cd {} && rm ending intent && mkfifo intent", stage.display()));
-    // What a cleanup cannot read it tells, and keeps.
-    job.cleanup().system_failed("no regular file");
+    // What a cleanup cannot read it reports, and keeps.
+    job.cleanup().system_failed("not a regular file");
     assert!(stage.exists());
 }

@@ -1,4 +1,4 @@
-//! The launcher before a real Slurm: slurmctld, two slurmd and munge, jobs of several users.
+//! The launcher with a real Slurm: slurmctld, two slurmd and munge, jobs of several users.
 
 #![forbid(unsafe_code)]
 

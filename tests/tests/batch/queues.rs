@@ -1,4 +1,4 @@
-//! Stages that wait, and submissions that Slurm does not take.
+//! Stages that wait, and submissions that Slurm refuses.
 
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
@@ -14,7 +14,7 @@ fn what_slurm_does_not_take_is_told_in_its_words() {
     for (arguments, word) in [
         ("-p nonesuch", "invalid partition specified: nonesuch"),
         ("--nonesuch=1", "unrecognized option"),
-        ("-N 1000", "can never start it (PartitionConfig)"),
+        ("-N 1000", "can never start the job (PartitionConfig)"),
     ] {
         let job = slurm.job("nbt_ann").arguments(arguments);
         job.run("true").failed(1, word);
@@ -44,10 +44,10 @@ fn tasks_and_lists_of_nodes_stay_within_the_nodes_that_the_site_allows() {
         job.run("echo $SLURM_JOB_NUM_NODES")
     };
     for arguments in ["-n2 --ntasks-per-node=1", "-w n1,n2", "-n 100", "-N1 -w n1,n2"] {
-        bounded(arguments, 1).failed(1, "Slurm does not take the job");
+        bounded(arguments, 1).failed(1, "Slurm refused the job");
     }
     assert_eq!(bounded("-n2 --ntasks-per-node=1", 2).succeeded().text(), "2\n");
-    // A bound is no wish.
+    // A limit is not a request.
     assert_eq!(bounded("-n2", 2).succeeded().text(), "1\n");
 }
 
@@ -58,7 +58,7 @@ fn arguments_that_no_command_can_be_given_fail_the_stage_at_once() {
     let job = slurm.job("nbt_ann").arguments(&format!("--constraint={}", "$USER".repeat(20_000)));
     let stage = job.start("true");
     stage.wait_for_word("Argument list too long");
-    stage.finish().failed(1, "Slurm does not take the job");
+    stage.finish().failed(1, "Slurm refused the job");
     assert_eq!(job.submitted(), 0);
 }
 
@@ -99,7 +99,7 @@ fn a_held_job_waits_says_so_in_a_section_and_runs_when_it_is_released() {
 fn a_job_that_can_never_start_is_cancelled_with_the_reason() {
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_bea").arguments("-p hour -t 5:00:00");
-    job.run("true").failed(1, "can never start it (PartitionTimeLimit)");
+    job.run("true").failed(1, "can never start the job (PartitionTimeLimit)");
     assert_eq!(job.state().as_deref(), Some("CANCELLED"));
 }
 

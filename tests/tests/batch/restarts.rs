@@ -1,4 +1,4 @@
-//! Launchers and daemons that are killed and come back.
+//! Launchers and daemons that are killed and restarted.
 
 use nix::sys::signal::Signal;
 use nunbird_tests::needs;
@@ -55,7 +55,7 @@ fn a_controller_that_is_restarted_costs_no_job() {
     let id = held.wait_for_state("PENDING");
     running.wait_for_file("r");
     slurm.stop("slurmctld", Signal::SIGTERM);
-    // The script ends while nobody can be asked.
+    // The script ends while the scheduler is unreachable.
     std::fs::write(running.home().join("go"), "").expect("a file");
     slurm.wait_for("the record", || running.stage_directory().join("record").exists());
     slurm.wait_for("a question in vain", || running.calls().len() > 1);
@@ -87,7 +87,7 @@ fn a_controller_killed_right_after_a_submission_makes_no_success_and_no_second_r
     job.wait_for_file("ran");
     slurm.stop("slurmctld", Signal::SIGKILL);
     slurm.start_controller();
-    // Its number may be the next user's now.
+    // Its id may now belong to another user's job.
     let other = slurm.job("nbt_bea");
     let others = other.start("sleep 15");
     // The controller that forgot the start may start it again; one that did not waits for its end.
@@ -103,7 +103,7 @@ fn a_controller_killed_right_after_a_submission_makes_no_success_and_no_second_r
             "nbt_ann"
         );
     } else {
-        // Or Slurm itself cancelled it, because it believes that the node is down.
+        // Or Slurm itself cancelled it, because it considers the node down.
         assert!(matches!(ended.status, Some(110 | 120)), "{ended:?}");
     }
     assert_eq!(std::fs::read_to_string(job.home().join("ran")).expect("a file"), "ran\n");

@@ -1,4 +1,5 @@
-//! `nunbird-compliance`, as an ordinary user of a Slurm or a Grid Engine who has nothing but the program and the launcher.
+//! `nunbird-compliance`, as an ordinary user of a Slurm or a Grid Engine who has only the program
+//! and the launcher.
 
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Cluster, GridEngine, Slurm};
@@ -19,7 +20,7 @@ struct Login<C> {
 
 impl Login<Slurm> {
     fn new(test: &str) -> Self {
-        // Its own: the tests look at all that the account has.
+        // A private one: the tests inspect all that the account has.
         Self::before(Slurm::start(), test, "squeue -h -u $(id -u) -o '%A %j'")
     }
 }
@@ -51,7 +52,7 @@ impl<C: Cluster> Login<C> {
         bed.admin(&bed.as_user(USER, &format!("sh {} 2>&1", file.display())))
     }
 
-    /// The user's jobs, what is left in the home directory, and launchers at work.
+    /// The user's jobs, what is left in the home directory, and running launchers.
     fn left(&self) -> String {
         let launcher = self.programs.join("nunbird");
         self.script(&format!(
@@ -61,7 +62,7 @@ impl<C: Cluster> Login<C> {
         ))
     }
 
-    /// A command before the scheduler's own in the user's `PATH`.
+    /// A command that shadows the scheduler's own in the user's `PATH`.
     fn command(&self, name: &str, text: &str) -> String {
         let file = self.programs.join(name);
         write_executable(&file, format!("#!/bin/sh\n{text}").as_bytes());
@@ -140,7 +141,7 @@ fn a_question_of_nunbird_compliance_that_fails_fails_its_case() {
 #[needs(root)]
 fn nunbird_compliance_ends_only_jobs_of_its_own() {
     let login = Login::new("others");
-    // A launcher that takes nothing away again: what it left, the suite itself finds.
+    // A launcher that removes nothing: the suite itself finds what it left.
     let launcher = login.programs.join("careless");
     let text = format!(
         "#!/bin/sh\ncase $(head -c 4096 <&3 | tr -d ' ') in *'\"task\":\"cleanup\"'*) exit 0 ;; esac\n\

@@ -1,4 +1,5 @@
-//! The whole way: gitlab-runner's calls, the privileged program, the site's configuration, and a real Slurm.
+//! End to end: gitlab-runner's calls, the privileged program, the site's configuration, and a real
+//! Slurm.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -8,7 +9,7 @@ use nunbird_tests::{Cancel, Privilege, Reason, Status, World, needs};
 use std::path::Path;
 use std::time::Duration;
 
-/// A private machine whose jobs of `nbt_ann` go to this Slurm. `more` stands in its `[batch]`.
+/// A private system whose jobs of `nbt_ann` go to this Slurm. `more` is added to its `[batch]`.
 fn machine(slurm: &Slurm, privilege: Privilege, more: &str) -> World {
     let mut world = World::new(privilege);
     let home = slurm.path("home/nbt_ann").display().to_string();
@@ -27,12 +28,13 @@ fn machine(slurm: &Slurm, privilege: Privilege, more: &str) -> World {
     world
 }
 
-/// One for each machine: two of them would take the same directories for two jobs of one account.
+/// One for each private system: two of them would use the same directories for two jobs of one
+/// account.
 fn data_dir(world: &World) -> String {
     world.root().file_name().expect("a name").to_string_lossy().into_owned()
 }
 
-/// The launchers at work in a machine.
+/// The running launchers in a private system.
 fn launchers(machine: &Path) -> Vec<Pid> {
     let mark = machine.display().to_string();
     let is_one = |pid: &i32| {
@@ -47,7 +49,7 @@ fn launchers(machine: &Path) -> Vec<Pid> {
 /// The account's jobs that have not ended.
 fn jobs_of_ann(slurm: &Slurm) -> String {
     let mut answer = String::new();
-    // A command that fails says nothing.
+    // A command that fails is no evidence.
     slurm.wait_for("an answer", || {
         answer =
             slurm.admin("squeue -h -u nbt_ann -t PENDING,RUNNING,COMPLETING,SUSPENDED -o %j && echo end");
@@ -202,7 +204,7 @@ fn a_scheduler_that_the_site_describes_is_used_by_its_name() {
     world.write_file("/etc/nunbird/ours.toml", &description, "nbt_runner", 0o644);
     let refused = job().run();
     assert_eq!(refused.status, Status::failed(Reason::SystemFailure), "{}", refused.log());
-    assert!(refused.log().contains("root's that nobody else may write"), "{}", refused.log());
+    assert!(refused.log().contains("owned by root and not writable by anybody else"), "{}", refused.log());
 }
 
 #[needs(root)]
@@ -219,7 +221,7 @@ fn a_sweep_cancels_the_job_in_slurm_of_a_runner_that_crashed() {
     std::thread::scope(|scope| {
         let running = scope.spawn(|| world.run(&run));
         slurm.wait_for("a job in the queue", || jobs_of_ann(&slurm).contains("swept"));
-        // What a crash of the runner's host does to the launcher; the scheduler does not notice.
+        // As a crash of the runner's host would; the scheduler does not notice.
         for launcher in launchers(world.root()) {
             kill(launcher, Signal::SIGKILL).expect("kill");
         }

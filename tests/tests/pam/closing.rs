@@ -1,4 +1,4 @@
-//! The end of a job's session when something is in its way.
+//! The end of a job's session under adverse conditions.
 
 use super::job::{ACCOUNT, PER_JOB, door, gone, keepers, kill, machine, sockets};
 use super::{begin, machine_with, sessions, wait};
@@ -30,14 +30,15 @@ fn a_session_that_does_not_open_keeps_no_process_and_one_that_does_not_close_is_
     assert!(cleanup.succeeded(), "{}", cleanup.log);
     assert!(cleanup.log.contains("was not closed as it should be"), "{}", cleanup.log);
     pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
-    // The last of the keepers has waited for it.
+    // The last of the keepers has reaped it.
     assert!(super::is_gone(&super::pid_in(&world.host_path("/var/log/nbt_hang"))));
     assert_eq!((sockets(&world), world.records()), (vec![], vec![]));
 }
 
 #[needs(root)]
 fn two_clean_ups_at_once_both_wait_for_the_end_of_the_session() {
-    // The stage goes on for a while after `TERM`, so both ask before the session is closed.
+    // The stage continues for a while after `TERM`, so both requests come before the session is
+    // closed.
     let world = machine(Privilege::Setuid, "");
     let job = world.job();
     let mut session = job.begin();
@@ -112,7 +113,7 @@ fn a_keeper_that_is_killed_while_cleanup_waits_for_it_leaves_no_record_and_is_an
     let mut session = job.begin();
     begin(&mut session);
     let pids = keepers(&world);
-    // The one that waits would set the other going again.
+    // The other keeper would continue it.
     pids.iter().for_each(|pid| kill(&world, "STOP", *pid));
     let cleanup = std::thread::scope(|scope| {
         let cleanup = scope.spawn(|| session.cleanup());

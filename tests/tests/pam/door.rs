@@ -1,4 +1,5 @@
-//! Who may start `nunbird-session`, who reaches its processes, and what their end means for the job.
+//! Which accounts may start `nunbird-session`, which may signal its processes, and what their end
+//! means for the job.
 
 use super::{NOTE, begin, is_gone, machine, sessions, wait};
 use nunbird_tests::{Exit, Privilege, World, needs};
@@ -23,7 +24,7 @@ fn nobody_gets_anything_from_the_session_program_by_starting_it() {
         let outcome = world.shell("root", &command);
         assert_eq!(outcome.exit, Exit::Code(2), "{command}: {outcome:?}");
     }
-    // Were it executable, it would still refuse.
+    // If it were executable, it would still refuse.
     fs::set_permissions(world.host_path(PROGRAM), std::os::unix::fs::PermissionsExt::from_mode(0o4755))
         .expect("a mode");
     let outcome = world.shell("alice", PROGRAM);

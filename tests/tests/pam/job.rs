@@ -1,4 +1,5 @@
-//! One session for a whole job: opened by `prepare`, closed by `cleanup`, and what happens when either end is missing.
+//! One session for a whole job: opened by `prepare`, closed by `cleanup`, and what happens if
+//! either is missing.
 
 use super::{NOTE, WITH_ROOT, begin, machine_with, notes, sessions, wait};
 use nunbird_tests::{Exit, Privilege, Status, World, needs};
@@ -159,7 +160,7 @@ fn the_processes_of_a_jobs_session_hold_nothing_of_a_stage_and_nobody_reaches_th
         let refused = world.shell(account, &connect);
         assert!(refused.stderr.contains("PermissionError"), "{account}: {refused:?}");
     }
-    // Nobody listens to words that are no request.
+    // Text that is not a request is ignored.
     let nonsense = connect.replace("b\"c\"", "b\"x\"");
     assert_eq!(world.shell("root", &nonsense).stdout.trim(), "b''");
     assert!(session.run_text("build_script", "true").succeeded(), "it goes on");
@@ -243,7 +244,7 @@ fn the_session_of_a_job_that_nobody_cleans_up_ends_by_its_own_clock_or_by_the_sw
         &format!("{ACCOUNT}{NOTE}"),
         &format!("{PER_JOB}\n[identity]\nlate_stages = \"33s\"\n"),
     );
-    // GitLab's token has run out, and the late stages' time will in three seconds.
+    // GitLab's token has expired, and the late stages' time will in three seconds.
     let job = by_clock.job().claim("exp", (nunbird_tests::issuer::now() - 30).into());
     let mut session = job.begin();
     begin(&mut session);

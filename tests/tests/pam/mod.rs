@@ -1,7 +1,8 @@
-//! PAM sessions around stages, with the system's own modules and services of the private machine.
+//! PAM sessions around stages, with the system's own modules and services of the private system.
 //!
-//! `open.rs`: what a session gives a job, and that it is closed. `job.rs`: one for the whole job. `closing.rs`: its end, with something in the way. `refuse.rs`: what keeps a job out. `door.rs`: who may start
-//! and signal what.
+//! `open.rs`: what a session gives a job, and that it is closed. `job.rs`: one for the whole job.
+//! `closing.rs`: its end under adverse conditions. `refuse.rs`: what denies a job. `door.rs`: who
+//! may start and signal what.
 
 mod closing;
 mod door;
@@ -66,7 +67,7 @@ pub(crate) fn pid_in(file: &Path) -> PathBuf {
     Path::new("/proc").join(text.trim())
 }
 
-/// Waits until there is something.
+/// Waits for a condition.
 pub(crate) fn wait<T>(mut what: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -78,13 +79,13 @@ pub(crate) fn wait<T>(mut what: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Whether a process has ended; one that nobody has waited for yet has.
+/// Whether a process has ended; a zombie has.
 pub(crate) fn is_gone(process: &Path) -> bool {
     let status = fs::read_to_string(process.join("status")).unwrap_or_default();
     !status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
-/// Builds a module of C text and puts it beside the programs.
+/// Compiles a module from C source and installs it beside the programs.
 pub(crate) fn build_module(world: &World, name: &str, text: &str) {
     let source = world.root().join(format!("{name}.c"));
     fs::write(&source, text).expect("a source");

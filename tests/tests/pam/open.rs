@@ -3,7 +3,7 @@
 use super::{NOTE, WITH_ROOT, begin, machine, machine_with, notes, sessions};
 use nunbird_tests::{Cancel, Exit, Privilege, Reason, Status, needs};
 
-/// A line of each kind: for a kind without one PAM would ask the service `other`.
+/// A line of each type: for a type without one PAM would use the service `other`.
 const ACCOUNT: &str =
     "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n";
 
@@ -93,7 +93,8 @@ fn limits_umask_and_listed_variables_of_pam_are_the_jobs() {
     }
 }
 
-/// Of what the session gives, the agent of a job in a scheduler leaves out what names something of this host.
+/// The agent of a job in a scheduler drops those of the session's variables that name something of
+/// this host.
 #[needs(root)]
 fn variables_of_a_sessions_host_stay_there_when_the_job_goes_to_a_scheduler() {
     let service =
@@ -102,7 +103,7 @@ fn variables_of_a_sessions_host_stay_there_when_the_job_goes_to_a_scheduler() {
         let world = machine_with(privilege, &service, more);
         let variables = "XDG_RUNTIME_DIR DEFAULT=/run/user/4101\nLC_TIME DEFAULT=de_DE\n";
         world.write_file("/etc/nunbird/pam_env.conf", variables, "root", 0o644);
-        // A scheduler that shows what it would run, and refuses it.
+        // A scheduler that prints what it would run, and refuses it.
         let sbatch = "#!/bin/sh\nfor agent; do :; done\necho \"command $XDG_RUNTIME_DIR\" >&2\n\
              grep -E 'XDG_RUNTIME|LC_TIME' \"$agent\" >&2\nexit 1\n";
         world.write_file("/usr/local/bin/sbatch", sbatch, "root", 0o755);

@@ -1,10 +1,11 @@
-//! What keeps a job out: modules that refuse, fail, hang or change the user, and services that are not there.
+//! What denies a job: modules that refuse, fail, hang or change the user, and services that do not
+//! exist.
 
 use super::{WITH_ROOT, is_gone, machine, machine_with, pid_in, sessions};
 use nunbird_tests::{Exit, Privilege, World, needs};
 use std::fs;
 
-/// Runs `prepare`, the first stage with a session, and holds its end against what is expected.
+/// Runs `prepare`, the first stage with a session, and compares its end with the expectation.
 #[track_caller]
 fn assert_refused(world: &World, exit: i32, code: &str, words: &str) {
     let job = world.job();
@@ -70,7 +71,7 @@ fn a_module_that_hangs_is_ended_with_all_that_it_has_started(privilege: Privileg
         let service =
             format!("account required pam_permit.so\n{kind} required pam_exec.so /usr/local/bin/nbt_hang\n");
         let world = machine_with(privilege, &service, "timeout = \"1s\"\n");
-        // A grandchild in a session of its own, too.
+        // A grandchild in its own session, too.
         let script = "#!/bin/bash\nsetsid sh -c 'echo $$ > /var/log/nbt_far; exec sleep 300' &\n\
                       echo $$ > /var/log/nbt_near; exec sleep 300\n";
         world.write_file("/usr/local/bin/nbt_hang", script, "root", 0o755);
@@ -126,7 +127,7 @@ fn a_module_that_changes_the_user_is_a_denial() {
 fn a_service_that_is_missing_or_somebody_elses_is_not_taken_for_another() {
     let world = machine(Privilege::Setuid, "account required pam_permit.so\n");
     world.reconfigure("[pam]\n", "[pam]\nservice = \"nbt-missing\"\n");
-    // What PAM would take in its place.
+    // What PAM would use in its place.
     world.write_file("/etc/pam.d/other", "account required pam_permit.so\n", "root", 0o644);
     assert_refused(&world, 2, "pam", "there is no /etc/pam.d/nbt-missing");
     world.write_file("/etc/pam.d/nbt-missing", "account required pam_permit.so\n", "alice", 0o644);

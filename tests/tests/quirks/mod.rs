@@ -1,4 +1,6 @@
 //! A sound job of a sound policy, and what can be wrong with them.
+//!
+//! More than 600 lines, because it is one list: every quirk beside the state that it changes.
 
 use nunbird_tests::issuer::{JWKS, Reply, SigningKey, forge};
 use nunbird_tests::runner::{Job, RunnerVersion};
@@ -29,7 +31,7 @@ impl Random {
     }
 }
 
-/// What the token's text is.
+/// How the token's text is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Signed,
@@ -637,7 +639,7 @@ impl Plan {
         }
     }
 
-    /// Takes away what another case must not see.
+    /// Removes what another case must not see.
     pub(crate) fn clear_away(&self, world: &World) {
         for (path, ..) in &self.files {
             let _twice = fs::remove_file(world.host_path(path));
@@ -727,7 +729,7 @@ impl Plan {
         job
     }
 
-    /// What stands in the place of the job response.
+    /// What replaces the job response.
     pub(crate) fn response_bytes(&self) -> Option<&[u8]> {
         self.bytes.as_deref()
     }

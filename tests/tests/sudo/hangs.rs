@@ -1,4 +1,4 @@
-//! Clean-ups that their users do not let end. Each takes the time that a clean-up has.
+//! Cleanups that their users keep from ending. Each takes the full time of a cleanup.
 
 use super::{SUDOERS, begin, machine, sudoers};
 use nix::sys::signal::{Signal, kill};
@@ -9,7 +9,7 @@ use nunbird_tests::{StageOutcome, World, needs};
 use std::fs;
 use std::time::Duration;
 
-/// A machine with an account of its own: other tests' launchers run on this host at the same time.
+/// A private system with its own account: other tests' launchers run on this host at the same time.
 fn hunted(uid: u32) -> (World, String) {
     let mut world = machine();
     let name = format!("hunter{uid}");
@@ -18,7 +18,8 @@ fn hunted(uid: u32) -> (World, String) {
     (world, name)
 }
 
-/// A clean-up while a daemon of the user's stops what `pattern` finds. The job leaves it enough to do to be caught.
+/// A cleanup while a daemon of the user stops what matches `pattern`. The job leaves it enough to
+/// do to be caught.
 fn clean_up(world: &World, user: &str, pattern: &str) -> StageOutcome {
     let job = world.job().user(user).limit(Duration::from_secs(200));
     let mut session = job.begin();
@@ -33,7 +34,7 @@ fn clean_up(world: &World, user: &str, pattern: &str) -> StageOutcome {
     let place = place.to_str().expect("a path");
     let much = format!("mkdir -p {place}.tmp && cd {place}.tmp && touch {{1..60000}}");
     assert!(session.run_text("prepare_script", &much).succeeded());
-    // No signal reaches what is somebody else's.
+    // Signals do not reach processes of other accounts.
     let hunt = format!(
         "perl -e '$end = time + 20; while (time < $end) {{ for (glob q(/proc/[0-9]*/cmdline)) {{ open my $f, $_ or next; \
          $line = <$f>; kill STOP => m(([0-9]+)) if $line =~ /{pattern}/ }} }}'"

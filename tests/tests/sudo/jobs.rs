@@ -1,4 +1,4 @@
-//! Jobs that sudo has made the user's.
+//! Jobs whose user sudo has set.
 
 use super::{begin, machine};
 use nunbird_tests::{Cancel, Reason, Status, needs};
@@ -82,7 +82,7 @@ fn a_cancelled_job_leaves_no_process_although_its_runner_may_signal_none() {
     for (n, how) in [Cancel::Gracefully, Cancel::AtOnce].into_iter().enumerate() {
         let world = machine();
         let mark = format!("nbt-sudo-{n}-{}", std::process::id());
-        // An answer to TERM, which comes through the socket alone.
+        // A reaction to TERM, which arrives only through the socket.
         let script =
             format!("trap 'echo he''ard; exit 1' TERM; (exec -a {mark} sleep 300) & echo go''ing; wait");
         let outcome = world

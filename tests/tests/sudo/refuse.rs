@@ -1,4 +1,4 @@
-//! What keeps a job out where sudo changes the user, and what the sudoers file does not allow.
+//! What denies a job if sudo changes the user, and what the sudoers file does not allow.
 
 use super::{SUDOERS, machine, sudoers};
 use nunbird_tests::{Exit, Privilege, World, needs};
@@ -62,9 +62,12 @@ fn the_runners_account_may_start_the_launcher_and_nothing_else() {
     }
     let outcome = sudo("bob", &format!("-u alice -- {LAUNCHER} --sudo"));
     assert!(outcome.exit == Exit::Code(1) && outcome.stderr.contains("sudo: "), "{outcome:?}");
-    // Reached, and without a stage it does nothing.
+    // Started, but without a stage it does nothing.
     let outcome = sudo("nbt_runner", &format!("-u alice -- {LAUNCHER} --sudo"));
-    assert!(outcome.exit == Exit::Code(2) && outcome.stderr.contains("no stage came"), "{outcome:?}");
+    assert!(
+        outcome.exit == Exit::Code(2) && outcome.stderr.contains("did not supply a stage"),
+        "{outcome:?}"
+    );
 }
 
 #[needs(root, in_each = Privilege::PRIVILEGED)]

@@ -39,7 +39,7 @@ fn old_temporary_files_of_the_runner_go_and_nothing_else() {
     for account in ["root", "nbt_runner"] {
         let world = ready(Privilege::Setuid);
         world.write_file("/home/alice/precious", "kept", "alice", 0o600);
-        // Numbers that no job of another test has: what they use is kept.
+        // Ids that no job of another test has: what they use is kept.
         let old = job_directory(&world, "custom-executor999101", RUNNER, 3);
         let old_trace = trace(&world, "trace999102", RUNNER, 3);
         let stay = [
@@ -52,7 +52,7 @@ fn old_temporary_files_of_the_runner_go_and_nothing_else() {
         ];
         let link = world.host_path("/tmp/custom-executor999109");
         symlink("/home/alice", &link).expect("a link");
-        // A stage has made a directory for its script just now.
+        // A stage has just created a directory for its script.
         let busy = job_directory(&world, "custom-executor999110", RUNNER, 9);
         age(&busy.join("response.json"), 0);
         let used = trace(&world, "trace999111", RUNNER, 9);
@@ -144,8 +144,8 @@ fn a_sweep_by_anybody_else_is_refused() {
     assert!(none.exit == Exit::Code(1) && none.stdout.contains("--runner-user"), "{}", none.stdout);
 }
 
-/// A named pipe over `/proc/PID/cmdline` stands in for a process that holds its mmap_lock, which takes a FUSE file system that
-/// does not answer: whoever opens it waits for ever.
+/// A FIFO over `/proc/PID/cmdline` stands in for a process that holds its mmap_lock, which takes a
+/// FUSE file system that does not respond: a process that opens it waits forever.
 #[needs(root)]
 fn a_process_of_the_runners_that_blocks_who_reads_its_memory_does_not_stop_the_sweep() {
     let world = ready(Privilege::Setuid);
@@ -169,7 +169,7 @@ fn a_process_of_the_runners_that_blocks_who_reads_its_memory_does_not_stop_the_s
     assert!(done.succeeded(), "{:?} {}{}", done.exit, done.stdout, done.stderr);
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert!(world.records().is_empty(), "the record of a job that is over stays: {}", done.stdout);
-    // What that process names is not known, and it could be this.
+    // What that process names is unknown, and it could be this file.
     assert!(old.exists() && done.stdout.contains("its arguments cannot be read"), "{}", done.stdout);
     let next = sweep(&world, "root", &[]);
     assert_eq!(action(&items(&next), "custom-executor401"), "removed", "{}", next.stdout);

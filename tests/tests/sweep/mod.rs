@@ -1,4 +1,4 @@
-//! What a crashed gitlab-runner left, and `nunbirdctl sweep`, which removes it.
+//! What a crashed gitlab-runner left behind, and `nunbirdctl sweep`, which removes it.
 
 mod builds;
 mod leftovers;
@@ -74,7 +74,7 @@ pub(crate) fn credentials(world: &World) -> PathBuf {
     host.join("000/physics/lattice.tmp")
 }
 
-/// Makes it look as if it had been changed so many days ago.
+/// Sets its mtime this many days back.
 pub(crate) fn age(path: &Path, days: i64) {
     let inside = if path.is_symlink() { None } else { fs::read_dir(path).ok() };
     for entry in inside.into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! Records of jobs that are over, and what those jobs left.
+//! Records of ended jobs, and what those jobs left behind.
 
 use super::{action, age, crashed, credentials, expire, items, ready, runs, sweep};
 use nunbird_tests::world::{Exit, Privilege, World};
@@ -58,7 +58,7 @@ fn jobs_of_a_user_whose_clean_up_fails_wait_for_those_of_others() {
         // By its name it stands where the test wants it.
         fs::rename(&record, record.with_file_name(name)).expect("a name");
         if user == "alice" {
-            // Root's, so that the account cannot remove it: its clean-up fails.
+            // Owned by root, so that the account cannot remove it: its cleanup fails.
             let tmp = credentials(&world).to_string_lossy().replace("/000/", &format!("/{:03}/", id - 7001));
             fs::create_dir_all(format!("{tmp}/roots/own")).expect("directories");
         }

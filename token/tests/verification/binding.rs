@@ -1,4 +1,5 @@
-//! What a genuine token says: its issuer, audience and time, the types of its claims, and the job that it is for.
+//! The contents of a genuine token: its issuer, audience and time, the types of its claims, and the
+//! job that it belongs to.
 
 use super::scene::{HEADER, KEY, NOW, ask_claims, ask_with, claims, response, server, sign, with};
 use nunbird_token::{Bound, Rejection, Server};
@@ -87,7 +88,7 @@ fn an_id_is_the_same_as_a_string_and_as_an_integer() {
     }
     integers["runner_id"] = json!(integers["runner_id"].to_string());
     assert_eq!(ask_claims(&integers.to_string()), Ok(by_strings));
-    // And another job's is another job's.
+    // And another job's belongs to another job.
     integers["job_id"] = json!(501);
     assert!(matches!(ask_claims(&integers.to_string()), Err(Rejection::OtherJob(_))));
 }
@@ -228,7 +229,7 @@ fn a_token_counts_for_jobs_of_the_server_that_signed_it() {
     let mut none = job_at("");
     none.as_object_mut().unwrap().remove("git_info");
     assert_eq!(ask_with(&none, &two), Err(Rejection::OtherServer));
-    // Its repositories lie elsewhere, and the site says so.
+    // Its repositories are elsewhere, and the site configures it.
     let urls = ["https://gitlab.example.org", "https://git.example.org"].map(str::to_owned).to_vec();
     let told = [Server { repositories: urls, ..server(&KEY) }, other(&["https://other.example.org"])];
     assert!(ask_with(&job_at("https://git.example.org/hpc/app.git"), &told).is_ok());

@@ -1,4 +1,4 @@
-//! What is read of the response and of a token that counts.
+//! What is read from the response and from an accepted token.
 
 use super::scene::{HEADER, KEY, ask_claims, ask_with, claims, response, server, sign, with};
 use nunbird_token::{Rejection, decode, encode};

@@ -1,4 +1,4 @@
-//! What makes a token count, and every way in which one does not.
+//! What makes a token acceptable, and every reason for which one is not.
 
 mod binding;
 mod facts;

@@ -1,4 +1,4 @@
-//! Who signed a token, by what key and algorithm, and what is no token at all.
+//! Which server signed a token, with which key and algorithm, and what is not a token at all.
 
 use super::scene::{
     HEADER, KEY, NOW, OTHER_KEY, ask, ask_claims, ask_with, claims, response, server, sign, with,

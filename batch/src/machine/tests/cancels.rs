@@ -1,9 +1,9 @@
-//! The machine, played: requests to cancel, and jobs that will not start.
+//! The machine with requests to cancel, and jobs that will not start.
 
-use super::super::{Answer, Event, Limits, Order, Row};
-use super::{LIMITS, Play, record, row, says, silent, waits};
+use super::super::{CommandResult, Event, Limits, Order, Row};
+use super::{LIMITS, Play, record, reported, row, silent, waits};
 use crate::description::{named, slurm};
-use crate::outcome::{Outcome, Told, Why};
+use crate::outcome::{CancelReason, RunnerStatus, StageOutcome};
 use crate::record::Began;
 use crate::state::End;
 use std::time::Duration;
@@ -17,16 +17,19 @@ fn a_running_job_gets_a_signal_then_time_then_the_cancel_then_the_kill() {
     let mut steps = Vec::new();
     for _ in 0..500 {
         let Some(order) = play.order() else { break };
-        let answer = if order == Order::Query {
-            says("RUNNING")
+        let result = if order == Order::Query {
+            reported("RUNNING")
         } else {
             steps.push((order, (play.now - asked).as_secs()));
-            Answer::Done
+            CommandResult::Done
         };
-        play.event(Event::Answer(order, answer));
+        play.event(Event::CommandResult(order, result));
     }
     assert_eq!(steps, [(Order::Signal, 0), (Order::Cancel, 20), (Order::Kill, 60)]);
-    assert_eq!(play.machine.outcome(), Some(&Outcome::NotCancelled(Why::Asked, Some("RUNNING".to_owned()))));
+    assert_eq!(
+        play.machine.outcome(),
+        Some(&StageOutcome::NotCancelled(CancelReason::Requested, Some("RUNNING".to_owned())))
+    );
     assert!(play.now - asked < Duration::from_secs(300), "the runner's patience");
 }
 
@@ -35,10 +38,10 @@ fn a_waiting_job_is_cancelled_at_once_and_its_end_is_seen() {
     let slurm = slurm();
     let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
     play.event(Event::Cancel(false));
-    play.on(Order::Cancel, Answer::Done);
-    play.on(Order::Query, says("PENDING"));
-    play.on(Order::Query, says("CANCELLED"));
-    play.ends(Outcome::Cancelled(Why::Asked));
+    play.on(Order::Cancel, CommandResult::Done);
+    play.on(Order::Query, reported("PENDING"));
+    play.on(Order::Query, reported("CANCELLED"));
+    play.ends(StageOutcome::Cancelled(CancelReason::Requested));
 }
 
 #[test]
@@ -47,7 +50,7 @@ fn a_job_that_began_since_the_last_look_is_signalled_first() {
     let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
     play.event(Event::Began(Began { id: "7".to_owned(), host: "n1".to_owned(), time: 1 }));
     play.event(Event::Cancel(false));
-    play.on(Order::Signal, Answer::Done);
+    play.on(Order::Signal, CommandResult::Done);
 }
 
 #[test]
@@ -55,12 +58,12 @@ fn a_second_request_takes_the_grace_away() {
     let slurm = slurm();
     let mut play = Play::begun(&slurm);
     play.event(Event::Cancel(false));
-    play.on(Order::Signal, Answer::Done);
+    play.on(Order::Signal, CommandResult::Done);
     play.event(Event::Cancel(true));
-    play.on(Order::Cancel, Answer::Done);
+    play.on(Order::Cancel, CommandResult::Done);
     let cancelled = play.now;
     while play.order() != Some(Order::Kill) {
-        play.event(Event::Answer(Order::Query, says("COMPLETING")));
+        play.event(Event::CommandResult(Order::Query, reported("COMPLETING")));
     }
     assert!(play.now <= cancelled + Duration::from_secs(6));
 }
@@ -70,25 +73,28 @@ fn a_cancel_before_the_submission_submits_nothing_and_one_during_it_cancels_what
     let slurm = slurm();
     let mut play = Play::new(&slurm, LIMITS, false, None);
     play.event(Event::Cancel(false));
-    play.ends(Outcome::Cancelled(Why::Asked));
+    play.ends(StageOutcome::Cancelled(CancelReason::Requested));
     assert!(play.orders.is_empty());
 
     let mut play = Play::new(&slurm, LIMITS, false, None);
     assert_eq!(play.order(), Some(Order::Submit));
     play.event(Event::Cancel(false));
     assert_eq!(play.machine.outcome(), None);
-    play.event(Event::Answer(Order::Submit, Answer::Id("7".to_owned())));
-    play.on(Order::Cancel, Answer::Done);
+    play.event(Event::CommandResult(Order::Submit, CommandResult::Id("7".to_owned())));
+    play.on(Order::Cancel, CommandResult::Done);
 
     let mut play = Play::new(&slurm, LIMITS, false, None);
     assert_eq!(play.order(), Some(Order::Submit));
     play.event(Event::Cancel(false));
-    play.event(Event::Answer(Order::Submit, silent()));
+    play.event(Event::CommandResult(Order::Submit, silent()));
     play.on(Order::Cancel, silent());
     while let Some(order) = play.order() {
-        play.event(Event::Answer(order, if order == Order::Cancel { Answer::Done } else { Answer::Absent }));
+        play.event(Event::CommandResult(
+            order,
+            if order == Order::Cancel { CommandResult::Done } else { CommandResult::Absent },
+        ));
     }
-    play.ends(Outcome::Cancelled(Why::Asked));
+    play.ends(StageOutcome::Cancelled(CancelReason::Requested));
     assert_eq!(play.counted(Order::Submit), 1);
     assert!(play.counted(Order::Find) >= 2, "one look may come before the submission");
 }
@@ -99,9 +105,9 @@ fn success_after_a_cancel_is_never_success() {
     let mut play = Play::begun(&slurm);
     play.event(Event::Cancel(false));
     play.event(Event::Recorded(record(0)));
-    play.on(Order::Signal, Answer::Done);
-    play.on(Order::Query, says("COMPLETED"));
-    play.ends(Outcome::Cancelled(Why::Asked));
+    play.on(Order::Signal, CommandResult::Done);
+    play.on(Order::Query, reported("COMPLETED"));
+    play.ends(StageOutcome::Cancelled(CancelReason::Requested));
 }
 
 #[test]
@@ -110,9 +116,9 @@ fn a_job_that_can_never_start_is_cancelled_after_a_second_look() {
     let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
     play.on(Order::Query, waits("PartitionTimeLimit"));
     play.on(Order::Query, waits("PartitionTimeLimit"));
-    play.on(Order::Cancel, Answer::Done);
-    play.on(Order::Query, says("CANCELLED"));
-    play.ends(Outcome::Cancelled(Why::Never("PartitionTimeLimit".to_owned())));
+    play.on(Order::Cancel, CommandResult::Done);
+    play.on(Order::Query, reported("CANCELLED"));
+    play.ends(StageOutcome::Cancelled(CancelReason::Never("PartitionTimeLimit".to_owned())));
 
     let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
     play.on(Order::Query, waits("PartitionTimeLimit"));
@@ -126,13 +132,13 @@ fn a_job_that_cannot_start_in_time_is_cancelled_before_gitlab_ends_the_ci_job() 
     let limits = Limits { deadline: Some(Duration::from_secs(600)), ..LIMITS };
     let mut play = Play::submitted(&slurm, limits, "PENDING");
     while play.order() == Some(Order::Query) {
-        play.event(Event::Answer(Order::Query, waits("Resources")));
+        play.event(Event::CommandResult(Order::Query, waits("Resources")));
     }
     assert_eq!(play.orders.last(), Some(&Order::Cancel));
     assert!((540..545).contains(&play.now.as_secs()), "{:?}", play.now);
-    play.event(Event::Answer(Order::Cancel, Answer::Done));
-    play.on(Order::Query, says("CANCELLED"));
-    play.ends(Outcome::Cancelled(Why::TooLate));
+    play.event(Event::CommandResult(Order::Cancel, CommandResult::Done));
+    play.on(Order::Query, reported("CANCELLED"));
+    play.ends(StageOutcome::Cancelled(CancelReason::TooLate));
 }
 
 #[test]
@@ -140,8 +146,8 @@ fn a_job_whose_id_is_not_known_is_found_before_a_cancel_that_takes_ids() {
     let forgetful = super::forgetful();
     let mut play = Play::new(&forgetful, LIMITS, true, None);
     play.event(Event::Cancel(true));
-    play.on(Order::Find, says("PENDING"));
-    play.on(Order::Cancel, Answer::Done);
+    play.on(Order::Find, reported("PENDING"));
+    play.on(Order::Cancel, CommandResult::Done);
 }
 
 #[test]
@@ -150,7 +156,7 @@ fn a_job_that_tells_of_itself_without_its_id_is_found_by_its_tag() {
     let mut play = Play::new(&forgetful, LIMITS, true, None);
     play.event(Event::Cancel(true));
     play.event(Event::Began(Began { id: String::new(), host: "n1".to_owned(), time: 1 }));
-    play.on(Order::Find, says("RUNNING"));
+    play.on(Order::Find, reported("RUNNING"));
     assert!(play.order().is_some_and(|order| matches!(order, Order::Signal | Order::Cancel)));
 }
 
@@ -159,25 +165,26 @@ fn an_accounting_that_lags_behind_is_asked_again_for_who_cancelled_but_not_for_e
     let slurm = slurm();
     let by = Row { by: "0".to_owned(), ..row("CANCELLED") };
     let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
-    play.on(Order::Query, says("CANCELLED"));
-    play.on(Order::Accounting, Answer::Absent);
-    play.on(Order::Accounting, says("PENDING"));
-    play.on(Order::Accounting, Answer::Row(by.clone()));
-    play.ends(Outcome::Killed(End::Cancelled, by));
+    play.on(Order::Query, reported("CANCELLED"));
+    play.on(Order::Accounting, CommandResult::Absent);
+    play.on(Order::Accounting, reported("PENDING"));
+    play.on(Order::Accounting, CommandResult::Row(by.clone()));
+    play.ends(StageOutcome::Killed(End::Cancelled, by));
 
     let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
-    play.on(Order::Query, says("CANCELLED"));
+    play.on(Order::Query, reported("CANCELLED"));
     let begun = play.now;
     while play.order() == Some(Order::Accounting) {
-        play.event(Event::Answer(Order::Accounting, Answer::Absent));
+        play.event(Event::CommandResult(Order::Accounting, CommandResult::Absent));
     }
     assert_eq!(play.orders.last(), Some(&Order::Detail));
-    play.event(Event::Answer(Order::Detail, Answer::Absent));
-    play.ends(Outcome::Killed(End::Cancelled, row("CANCELLED")));
+    play.event(Event::CommandResult(Order::Detail, CommandResult::Absent));
+    play.ends(StageOutcome::Killed(End::Cancelled, row("CANCELLED")));
     assert!(play.now <= begun + Duration::from_secs(10), "{:?}", play.now);
 }
 
-/// A cancel by name that finds nothing fails, as many schedulers' do. Whatever the jitter, the questions come between.
+/// A cancel by name that finds nothing fails, as with many schedulers. Whatever the jitter, a query
+/// comes between two cancels.
 #[test]
 fn a_cancel_that_finds_nothing_to_cancel_keeps_nobody_from_asking() {
     let slurm = slurm();
@@ -185,10 +192,10 @@ fn a_cancel_that_finds_nothing_to_cancel_keeps_nobody_from_asking() {
         let mut play = Play::new(&slurm, Limits { seed, ..LIMITS }, true, None);
         play.event(Event::Cancel(true));
         while let Some(order) = play.order() {
-            let answer = if order == Order::Find { Answer::Absent } else { silent() };
-            play.event(Event::Answer(order, answer));
+            let result = if order == Order::Find { CommandResult::Absent } else { silent() };
+            play.event(Event::CommandResult(order, result));
         }
-        assert_eq!(play.machine.outcome(), Some(&Outcome::Cancelled(Why::Asked)), "{seed}");
+        assert_eq!(play.machine.outcome(), Some(&StageOutcome::Cancelled(CancelReason::Requested)), "{seed}");
         assert!(play.now.as_secs() < 15, "{seed}: {:?}", play.now);
     }
 }
@@ -197,12 +204,12 @@ fn a_cancel_that_finds_nothing_to_cancel_keeps_nobody_from_asking() {
 fn a_job_that_the_scheduler_gave_up_for_what_it_asks_is_told_at_once() {
     let flux = named("flux");
     let mut play = Play::new(&flux, LIMITS, false, None);
-    play.on(Order::Submit, Answer::Id("f7".to_owned()));
+    play.on(Order::Submit, CommandResult::Id("f7".to_owned()));
     let given_up = Row { reason: "unsatisfiable request".to_owned(), ..row("UNSATISFIABLE") };
-    play.on(Order::Query, Answer::Row(given_up.clone()));
+    play.on(Order::Query, CommandResult::Row(given_up.clone()));
     let heard = play.now;
-    play.ends(Outcome::Infeasible(given_up.clone()));
+    play.ends(StageOutcome::Infeasible(given_up.clone()));
     assert_eq!(play.now, heard, "nothing is waited for");
-    let ending = Outcome::Infeasible(given_up).ending(None, "Flux");
-    assert_eq!((ending.verdict, ending.code, ending.over), (Told::BuildFailure, 1, true));
+    let ending = StageOutcome::Infeasible(given_up).ending(None, "Flux");
+    assert_eq!((ending.verdict, ending.code, ending.over), (RunnerStatus::BuildFailure, 1, true));
 }

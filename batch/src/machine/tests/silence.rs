@@ -1,28 +1,28 @@
-//! A scheduler that answers some commands and not others.
+//! A scheduler that responds to some commands and not to others.
 
-use super::{Answer, Event, LIMITS, Notice, Order, Play, silent, waits};
+use super::{CommandResult, Event, LIMITS, Notice, Order, Play, silent, waits};
 use crate::description::slurm;
-use crate::outcome::Outcome;
+use crate::outcome::StageOutcome;
 
-/// A queue that answers says nothing of why nothing can be submitted.
+/// A queue that responds does not explain why nothing can be submitted.
 #[test]
 fn a_submission_that_fails_again_and_again_is_told_though_the_queue_answers() {
     let slurm = slurm();
     let mut play = Play::new(&slurm, LIMITS, false, None);
     while play.now.as_secs() < 300 {
         play.on(Order::Submit, silent());
-        play.on(Order::Find, Answer::Absent);
-        play.on(Order::Find, Answer::Absent);
+        play.on(Order::Find, CommandResult::Absent);
+        play.on(Order::Find, CommandResult::Absent);
     }
-    let told =
+    let reports =
         |notice: &Notice| matches!(notice, Notice::Silence(_, text) if text.contains("Unable to contact"));
-    assert_eq!(play.notices.iter().filter(|notice| told(notice)).count(), 1, "{:?}", play.notices);
-    // And ever more seldom tried.
+    assert_eq!(play.notices.iter().filter(|notice| reports(notice)).count(), 1, "{:?}", play.notices);
+    // Attempts become rarer, too.
     assert!(play.counted(Order::Submit) < 20, "{}", play.counted(Order::Submit));
-    play.on(Order::Submit, Answer::Id("7".to_owned()));
+    play.on(Order::Submit, CommandResult::Id("7".to_owned()));
 }
 
-/// A cancel may be without effect, and the scheduler is then not asked as fast as it answers.
+/// A cancel may have no effect; then the scheduler is not queried as fast as it responds.
 #[test]
 fn a_job_that_stays_in_the_queue_after_its_cancel_is_asked_about_ever_more_seldom() {
     let slurm = slurm();
@@ -30,11 +30,13 @@ fn a_job_that_stays_in_the_queue_after_its_cancel_is_asked_about_ever_more_seldo
     let mut never = Play::submitted(&slurm, LIMITS, "PENDING");
     for play in [&mut requeued, &mut never] {
         while let Some(order) = play.order() {
-            let answer = if order == Order::Query { waits("BadConstraints") } else { Answer::Done };
-            play.event(Event::Answer(order, answer));
+            let result = if order == Order::Query { waits("BadConstraints") } else { CommandResult::Done };
+            play.event(Event::CommandResult(order, result));
         }
         let still = Some("PENDING".to_owned());
-        assert!(matches!(play.machine.outcome(), Some(Outcome::NotCancelled(_, said)) if *said == still));
+        assert!(
+            matches!(play.machine.outcome(), Some(StageOutcome::NotCancelled(_, output)) if *output == still)
+        );
         assert!(
             play.now.as_secs() > 180 && play.counted(Order::Query) < 40,
             "{}",
@@ -42,5 +44,5 @@ fn a_job_that_stays_in_the_queue_after_its_cancel_is_asked_about_ever_more_seldo
         );
     }
     let words = requeued.machine.outcome().expect("an end").ending(None, "Slurm").text;
-    assert!(words.contains("Slurm still says PENDING"), "{words}");
+    assert!(words.contains("Slurm still reports PENDING"), "{words}");
 }

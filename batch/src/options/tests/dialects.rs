@@ -1,10 +1,10 @@
-//! The options of schedulers other than Slurm, each in its own way of writing.
+//! The options of schedulers other than Slurm, each in its own syntax.
 
 use super::{Arguments, arguments};
 use crate::description::named;
 use nunbird_handover::{Account, Batch, Scheduler, UserText};
 
-/// A site that bounds everything: one hour, 4 nodes, 8 GiB, the queue `ci`, the account `phys`.
+/// A site that limits everything: one hour, 4 nodes, 8 GiB, the queue `ci`, the account `phys`.
 fn bounded(scheduler: &str) -> Batch {
     let mut batch = Batch::new(Scheduler::Named(scheduler.to_owned()), "/d".into());
     batch.rules.most_time = Some(3600);
@@ -82,7 +82,7 @@ fn what_a_site_bounds_is_refused_in_every_dialect() {
     ] {
         let result = under_bounds(scheduler, text);
         assert!(result.is_err(), "{scheduler} {text}: {result:?}");
-        // It is the bound that refuses it, but for what no site allows.
+        // The limit refuses it, but the option is one that no site allows.
         assert!(free(scheduler, text).is_ok(), "{scheduler} {text}");
     }
 }
@@ -94,7 +94,7 @@ fn what_stays_within_the_bounds_passes_as_it_was_written() {
         ("pbs", "-l walltime=3600 -W depend=afterok:12,group_list=phys"),
         ("lsf", "-W 1:00 -n 4 -M 8GB -q ci -P phys -x -app mpi"),
         ("flux", "-t 1h -N 4 -n 8 -q ci -B phys -g 1"),
-        // As argparse takes it, which would refuse `-N` and `=4`.
+        // As argparse parses it, which would refuse `-N` and `=4`.
         ("flux", "-N=4 -n=8 -t=1h -q=ci -B=phys"),
         (
             "flux",
@@ -133,7 +133,7 @@ fn a_time_is_cut_where_it_stands_and_in_the_form_of_its_scheduler() {
         let result = under_bounds(scheduler, text).expect(text);
         assert_eq!(result.words.join(" "), expected, "{scheduler}");
         assert!(
-            result.has_time && result.remarks.iter().any(|remark| remark.contains("cut to")),
+            result.has_time && result.remarks.iter().any(|remark| remark.contains("reduced to")),
             "{scheduler} {text}"
         );
     }
@@ -184,7 +184,7 @@ fn what_nunbird_sets_is_refused_in_every_dialect() {
         ("flux", "--setattr=^gpumode=/file.json"),
         ("flux", "--setattr=gpumode=TPX --setattr=shell.options.output.stdout.path=x"),
         ("flux", "--broker-opts=-Sx=y"),
-        // What argparse takes for the script.
+        // What argparse takes as the script.
         ("flux", "-55"),
         ("flux", "-5 x"),
         ("flux", "-x5 x"),

@@ -3,18 +3,18 @@
 use super::{HOST, meant};
 use crate::fake::command::{Call, Said};
 use crate::fake::options::dashed;
-use crate::fake::queue::{Cause, Job, Standing};
+use crate::fake::queue::{Cause, Job, JobState};
 use crate::fake::times::Date;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 fn stat(job: &Job) -> &'static str {
     match (job.standing, job.held) {
-        (Standing::Waiting, true) => "PSUSP",
-        (Standing::Waiting, false) => "PEND",
-        (Standing::Running | Standing::Leaving, _) => "RUN",
-        (Standing::Ended, _) if job.cause() == Some(Cause::Itself) && job.code() == Some(0) => "DONE",
-        (Standing::Ended, _) => "EXIT",
+        (JobState::Waiting, true) => "PSUSP",
+        (JobState::Waiting, false) => "PEND",
+        (JobState::Running | JobState::Leaving, _) => "RUN",
+        (JobState::Ended, _) if job.cause() == Some(Cause::Itself) && job.code() == Some(0) => "DONE",
+        (JobState::Ended, _) => "EXIT",
     }
 }
 
@@ -139,10 +139,10 @@ fn value(call: &Call, job: &Job, field: &str) -> String {
         "job_name" => job.name.clone(),
         "exit_code" => code().map(|code| code.to_string()).unwrap_or_default(),
         "exit_reason" => exit_reason(job).to_owned(),
-        "pend_reason" if job.standing == Standing::Waiting && job.held => {
+        "pend_reason" if job.standing == JobState::Waiting && job.held => {
             "The job was suspended by the user while pending;".to_owned()
         }
-        "pend_reason" if job.standing == Standing::Waiting => "New job is waiting for scheduling;".to_owned(),
+        "pend_reason" if job.standing == JobState::Waiting => "New job is waiting for scheduling;".to_owned(),
         "exec_host" if job.started.is_some() => HOST.to_owned(),
         "submit_time" => date(Some(job.submitted)),
         "start_time" => date(job.started),

@@ -1,7 +1,7 @@
 //! A job in whole, as `qstat -f` prints it.
 
 use super::{HOST, state};
-use crate::fake::queue::{Cause, Job, Standing};
+use crate::fake::queue::{Cause, Job, JobState};
 use crate::fake::times::{Date, hms};
 
 /// `Exit_status`; none for a job that never ran. Below 0 PBS's own codes (job.h), from 256 on the signal that it sent.
@@ -18,14 +18,14 @@ fn exit_status(job: &Job) -> Option<i32> {
 
 fn substate(job: &Job) -> u32 {
     match (job.standing, job.cause(), job.code()) {
-        (Standing::Waiting, ..) => {
+        (JobState::Waiting, ..) => {
             if state(job) == "H" {
                 20
             } else {
                 10
             }
         }
-        (Standing::Running | Standing::Leaving, ..) => 42,
+        (JobState::Running | JobState::Leaving, ..) => 42,
         (_, Some(Cause::Cancelled | Cause::Preempted), _) => 91,
         (_, Some(Cause::Itself), Some(0)) => 92,
         _ => 93,
@@ -35,11 +35,11 @@ fn substate(job: &Job) -> u32 {
 fn comment(job: &Job) -> String {
     let Some(started) = job.started else { return job.reason.clone() };
     let how = match (job.standing, job.cause(), job.code()) {
-        (Standing::Ended, Some(Cause::Itself), Some(0)) => " and finished",
-        (Standing::Ended, Some(Cause::Cancelled | Cause::Preempted), _) => " and terminated",
-        (Standing::Ended, Some(Cause::Time), _) => " and exceeded resource walltime",
-        (Standing::Ended, Some(Cause::Memory), _) => " and exceeded resource mem",
-        (Standing::Ended, ..) => " and failed",
+        (JobState::Ended, Some(Cause::Itself), Some(0)) => " and finished",
+        (JobState::Ended, Some(Cause::Cancelled | Cause::Preempted), _) => " and terminated",
+        (JobState::Ended, Some(Cause::Time), _) => " and exceeded resource walltime",
+        (JobState::Ended, Some(Cause::Memory), _) => " and exceeded resource mem",
+        (JobState::Ended, ..) => " and failed",
         _ => "",
     };
     format!("Job run at {} on ({HOST}:ncpus=1){how}", Date::of(started).at())

@@ -1,99 +1,107 @@
-//! What an answer of the scheduler changes.
+//! How a result from the scheduler changes the state.
 
-use super::{ABSENT_FOR, ACCOUNTED, Answer, Machine, Notice, Order, Row, Submission};
+use super::{ABSENT_FOR, ACCOUNTING_LAG, CommandResult, Machine, Notice, Order, Row, Submission};
 use crate::cancelling::Cancel;
-use crate::outcome::{Outcome, Why};
+use crate::outcome::{CancelReason, StageOutcome};
 use crate::state::{End, State};
 use crate::template::Whole;
 use std::time::Duration;
 
-/// Of the accounting, when it has not heard yet of what the queue knows.
+/// How long to wait for the accounting to catch up with the queue.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Machine<'_> {
-    /// Whether the accounting may still come to know who cancelled.
+    /// Whether the accounting may still report who cancelled.
     fn accounting_lags(&self, now: Duration) -> bool {
-        matches!(self.word, Some((End::Cancelled, at)) if now + ASK_AGAIN < at + ACCOUNTED)
+        matches!(self.reported_end, Some((End::Cancelled, at)) if now + ASK_AGAIN < at + ACCOUNTING_LAG)
     }
 
-    pub(super) fn answered(&mut self, now: Duration, order: Order, answer: Answer) {
-        // That the queue does not have the job is no answer to who could not submit it.
+    pub(super) fn on_result(&mut self, now: Duration, order: Order, result: CommandResult) {
+        // That the job is not in the queue does not explain a submission that could not be made.
         let unsubmitted = order == Order::Find && self.submission == Submission::Unclear;
-        let no_word = matches!(answer, Answer::Unclear(_) | Answer::Faulty(_))
-            || (unsubmitted && answer == Answer::Absent);
-        if !no_word {
+        let no_evidence = matches!(result, CommandResult::Unclear(_) | CommandResult::Faulty(_))
+            || (unsubmitted && result == CommandResult::Absent);
+        if !no_evidence {
             self.pace.answered();
         }
-        match (order, answer) {
-            (Order::Submit, Answer::Id(id)) => {
+        match (order, result) {
+            (Order::Submit, CommandResult::Id(id)) => {
                 self.submission = Submission::Known;
                 self.notices.push(Notice::Submitted(id.clone()));
                 self.id.get_or_insert(id);
                 self.pace.confirm(now);
             }
-            (Order::Limits, Answer::Unclear(text)) => {
+            (Order::Limits, CommandResult::Unclear(text)) => {
                 self.limits_left -= 1;
-                self.silence(now, text);
+                self.on_failure(now, text);
             }
             (Order::Limits, _) => self.limits_left = 0,
-            (Order::Submit, Answer::Impossible(text)) => self.outcome = Some(Outcome::Impossible(text)),
-            (Order::Submit, Answer::Later(text)) => {
+            (Order::Submit, CommandResult::Impossible(text)) => {
+                self.outcome = Some(StageOutcome::Impossible(text));
+            }
+            (Order::Submit, CommandResult::Later(text)) => {
                 self.submission = Submission::Intended;
-                let says = (String::new(), text.clone());
-                if self.told.as_ref() != Some(&says) {
-                    self.told = Some(says);
+                let state_and_reason = (String::new(), text.clone());
+                if self.reported.as_ref() != Some(&state_and_reason) {
+                    self.reported = Some(state_and_reason);
                     self.notices.push(Notice::Later(text));
                 }
                 self.pace.waiting(now);
             }
-            (Order::Submit, Answer::Faulty(text)) if self.faults_left > 0 => {
+            (Order::Submit, CommandResult::Faulty(text)) if self.faults_left > 0 => {
                 self.submission = Submission::Intended;
                 self.faults_left -= 1;
-                self.silence(now, text);
+                self.on_failure(now, text);
             }
-            (Order::Submit, Answer::Faulty(text)) => self.outcome = Some(Outcome::Faulty(text)),
-            (Order::Submit, Answer::Rejected(text)) => self.outcome = Some(Outcome::Rejected(text)),
-            (Order::Signal | Order::Cancel | Order::Kill, answer) => {
+            (Order::Submit, CommandResult::Faulty(text)) => self.outcome = Some(StageOutcome::Faulty(text)),
+            (Order::Submit, CommandResult::Rejected(text)) => {
+                self.outcome = Some(StageOutcome::Rejected(text));
+            }
+            (Order::Signal | Order::Cancel | Order::Kill, result) => {
                 if let Some(cancel) = &mut self.cancel {
-                    cancel.answered(now, order, matches!(answer, Answer::Done));
+                    cancel.answered(now, order, matches!(result, CommandResult::Done));
                 }
-                let Answer::Unclear(text) = answer else { return self.pace.soon(now) };
-                // Often there is nothing to cancel any more, and only a question tells.
-                let told = self.pace.refused(now);
-                self.tell_silence(now, told, text);
+                let CommandResult::Unclear(text) = result else { return self.pace.soon(now) };
+                // Often there is nothing to cancel any more, and only a query shows that.
+                let since = self.pace.refused(now);
+                self.report_silence(now, since, text);
             }
-            (order, Answer::Row(row)) => self.heard(now, order, row),
-            (Order::Detail, Answer::Absent | Answer::Disabled | Answer::Done) => self.detailed = true,
-            (Order::Accounting, Answer::Disabled) => self.no_accounting = true,
-            (Order::Accounting, Answer::Absent) if self.accounting_lags(now) => {
+            (order, CommandResult::Row(row)) => self.on_row(now, order, row),
+            (Order::Detail, CommandResult::Absent | CommandResult::Disabled | CommandResult::Done) => {
+                self.detailed = true;
+            }
+            (Order::Accounting, CommandResult::Disabled) => self.no_accounting = true,
+            (Order::Accounting, CommandResult::Absent) if self.accounting_lags(now) => {
                 self.pace.after(now, ASK_AGAIN);
             }
-            (Order::Accounting, Answer::Absent) if self.word.is_some() => self.in_accounting = true,
-            (order, Answer::Absent) => self.is_absent(now, order),
-            (Order::Submit, Answer::Unclear(text)) => {
+            (Order::Accounting, CommandResult::Absent) if self.reported_end.is_some() => {
+                self.in_accounting = true;
+            }
+            (order, CommandResult::Absent) => self.is_absent(now, order),
+            (Order::Submit, CommandResult::Unclear(text)) => {
                 self.submission = Submission::Unclear;
                 self.absent_since = None;
-                self.silence(now, text);
+                self.on_failure(now, text);
             }
-            (Order::Detail, Answer::Unclear(_)) => self.detailed = true,
-            (_, Answer::Unclear(text)) => self.silence(now, text),
-            // An answer that does not fit its question says nothing.
-            (_, _) => self.silence(now, "an answer that makes no sense".to_owned()),
+            (Order::Detail, CommandResult::Unclear(_)) => self.detailed = true,
+            (_, CommandResult::Unclear(text)) => self.on_failure(now, text),
+            // A result that does not fit its order is ignored.
+            (_, _) => self.on_failure(now, "unexpected output of the scheduler's command".to_owned()),
         }
     }
 
-    fn silence(&mut self, now: Duration, text: String) {
-        let told = self.pace.failed(now);
-        self.tell_silence(now, told, text);
+    fn on_failure(&mut self, now: Duration, text: String) {
+        let since = self.pace.failed(now);
+        self.report_silence(now, since, text);
     }
 
-    fn tell_silence(&mut self, now: Duration, since: Option<Duration>, text: String) {
+    fn report_silence(&mut self, now: Duration, since: Option<Duration>, text: String) {
         if let Some(since) = since {
             self.notices.push(Notice::Silence(now.saturating_sub(since), text));
         }
     }
 
-    fn heard(&mut self, now: Duration, order: Order, row: Row) {
+    fn on_row(&mut self, now: Duration, order: Order, row: Row) {
         let state = self.description.state(&row.state);
         self.submission = Submission::Known;
         self.absent_since = None;
@@ -104,7 +112,7 @@ impl Machine<'_> {
             return self.pace.after(now, ASK_AGAIN);
         }
         self.detailed |= matches!(order, Order::Detail | Order::Accounting);
-        if self.word.is_some() {
+        if self.reported_end.is_some() {
             self.row = Some(row);
             return;
         }
@@ -116,12 +124,12 @@ impl Machine<'_> {
         }
         match state {
             State::Ended(end) => {
-                self.word.get_or_insert((end, now));
+                self.reported_end.get_or_insert((end, now));
                 self.pace.soon(now);
             }
             State::Running | State::Suspended if self.began.is_none() && self.record.is_none() => {
-                if !self.told_running {
-                    self.told_running = true;
+                if !self.reported_running {
+                    self.reported_running = true;
                     self.notices.push(Notice::Runs(row.nodes.clone()));
                 }
                 self.pace.waiting(now);
@@ -130,19 +138,19 @@ impl Machine<'_> {
             State::Pending | State::Held => self.is_waiting(now, &row),
             State::Elsewhere if self.ends_by_record(now) => {}
             State::Elsewhere if self.began.is_none() => self.is_waiting(now, &row),
-            // The tag led to an id and to nothing else: what is with the id is still to be asked.
+            // The tag led to an id and nothing else: the job with this id still has to be queried.
             State::Unknown if order == Order::Find && row.state.is_empty() => self.pace.soon(now),
-            // The record is there, or the end is near: the last word is due.
+            // The record exists, or the end is near: the final state is due.
             _ => self.pace.closing(now, self.record.is_some() || state == State::Ending),
         }
         self.row = Some(row);
     }
 
     fn is_waiting(&mut self, now: Duration, row: &Row) {
-        let says = (row.state.clone(), row.reason.clone());
-        if self.told.as_ref() != Some(&says) {
+        let state_and_reason = (row.state.clone(), row.reason.clone());
+        if self.reported.as_ref() != Some(&state_and_reason) {
             self.notices.push(Notice::Waits(row.clone()));
-            self.told = Some(says);
+            self.reported = Some(state_and_reason);
         }
         self.pace.waiting(now);
         let reasons = &self.description.reasons;
@@ -152,15 +160,17 @@ impl Machine<'_> {
             self.doomed = None;
             return;
         }
-        // A reason is as old as the last round of the scheduler, so a second look decides.
+        // The reason is as old as the scheduler's last cycle, so a second check decides.
         match self.doomed {
             Some(since) if now >= since + ABSENT_FOR && self.cancel.is_none() => {
                 let reason = row.reason.clone();
-                self.cancel =
-                    Some(Cancel::new(now, if broken { Why::Broken(reason) } else { Why::Never(reason) }));
+                self.cancel = Some(Cancel::new(
+                    now,
+                    if broken { CancelReason::Broken(reason) } else { CancelReason::Never(reason) },
+                ));
                 self.pace.soon(now);
             }
-            Some(since) => self.look_again(now, since),
+            Some(since) => self.check_again(now, since),
             None => {
                 self.doomed = Some(now);
                 self.pace.after(now, ABSENT_FOR);
@@ -168,15 +178,15 @@ impl Machine<'_> {
         }
     }
 
-    /// The script has begun and the queue says that the job waits: the scheduler means to run it again. The
-    /// question may be older than the beginning, so a second look decides.
+    /// The script has begun and the queue reports the job as waiting: the scheduler is going to run
+    /// it again. The query may have begun before the script, so a second check decides.
     fn is_requeued(&mut self, now: Duration) {
         match self.doomed {
             Some(since) if now >= since + ABSENT_FOR && self.cancel.is_none() => {
-                self.cancel = Some(Cancel::new(now, Why::Requeued));
+                self.cancel = Some(Cancel::new(now, CancelReason::Requeued));
                 self.pace.soon(now);
             }
-            Some(since) => self.look_again(now, since),
+            Some(since) => self.check_again(now, since),
             None => {
                 self.doomed = Some(now);
                 self.pace.after(now, ABSENT_FOR);
@@ -184,22 +194,24 @@ impl Machine<'_> {
         }
     }
 
-    /// A queue that should not have the job does: the second look, or whether the cancel has worked.
-    fn look_again(&mut self, now: Duration, since: Duration) {
+    /// The queue still lists a job that should be gone: check again, or see whether the cancel
+    /// worked.
+    fn check_again(&mut self, now: Duration, since: Duration) {
         match self.cancel {
             Some(_) => self.pace.closing(now, true),
             None => self.pace.after(now, (since + ABSENT_FOR).saturating_sub(now)),
         }
     }
 
-    /// Where the queue forgets what has ended, a record alone tells the end of a job that it does not see any more.
+    /// If the queue drops ended jobs, the record alone shows how a job ended that the queue no
+    /// longer lists.
     fn ends_by_record(&mut self, now: Duration) -> bool {
         let Some(record) = self.record.as_ref().filter(|_| self.description.forgets) else { return false };
         if self.cancel.is_some() {
             self.gone.get_or_insert(now);
         } else {
             let end = if record.code == 0 { End::Completed } else { End::Failed };
-            self.word.get_or_insert((end, now));
+            self.reported_end.get_or_insert((end, now));
         }
         self.pace.soon(now);
         true
@@ -220,7 +232,7 @@ impl Machine<'_> {
         }
         match self.submission {
             Submission::Unclear if self.began.is_none() => {
-                // Looked for twice, never there: it was not submitted.
+                // Looked up twice, never found: it was not submitted.
                 if self.cancel.is_some() {
                     self.gone.get_or_insert(now);
                 } else {

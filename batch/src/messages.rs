@@ -1,4 +1,4 @@
-//! What passes between the machine and the world around it.
+//! The messages between the machine and the code around it.
 
 use super::record::{Began, Record, Refused};
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 /// A command to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// The longest time limits, before a submission that leaves ours to us.
+    /// Queries the longest time limits, before a submission with a limit that Nunbird chooses.
     Limits,
     Submit,
-    /// By id.
+    /// Queries by id.
     Query,
-    /// By tag.
+    /// Queries by tag.
     Find,
     Accounting,
     Detail,
@@ -20,32 +20,32 @@ pub(crate) enum Order {
     Kill,
 }
 
-/// What a command said.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum CommandResult {
     /// Submitted, with this id.
     Id(String),
     /// Not submitted, and why.
     Rejected(String),
-    /// Not submitted as long as the account has so many jobs, and why.
+    /// Not submitted because the account has reached its limit of jobs; the scheduler's message.
     Later(String),
-    /// Not submitted for trouble that is the scheduler's own.
+    /// Not submitted because of a fault of the scheduler.
     Faulty(String),
     /// The command cannot be started on this host, so nothing was submitted.
     Impossible(String),
-    /// The job, whose owner and tag are ours.
+    /// The job, checked to be ours by owner and tag.
     Row(Row),
-    /// The scheduler answers and has no such job of ours.
+    /// The scheduler responds and has no such job of ours.
     Absent,
-    /// This site has no such service.
+    /// This site does not have the service.
     Disabled,
-    /// The command did what it should.
+    /// The command succeeded.
     Done,
-    /// Nothing is known.
+    /// No evidence: the command failed or its output cannot be parsed.
     Unclear(String),
 }
 
-/// A line about the job.
+/// A log line about the job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) id: String,
@@ -58,55 +58,56 @@ pub(crate) struct Row {
     pub(crate) exit: String,
 }
 
-/// What happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    Answer(Order, Answer),
+    CommandResult(Order, CommandResult),
     Began(Began),
     Recorded(Record),
     Refused(Refused),
     /// The scheduler wrote something into the job's log.
-    Stirred,
+    LogGrew,
     Output(Output),
-    /// The runner asks to cancel; true when it asks again.
+    /// The runner requests a cancel; true for a repeated request.
     Cancel(bool),
 }
 
-/// How far the output is.
+/// How much of the output has been passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// All that there is has been passed on; with the record: all that it counts.
+    /// All available output has been passed on; with a record: all that the record counts.
     All,
     /// There is more to pass on.
     Flowing,
-    /// The record counts more than there is to see here.
+    /// The record counts more than is visible here.
     Missing,
 }
 
-/// Something to tell the user.
+/// A message for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
     Submitted(String),
-    /// State, reason and expected start of a job that waits.
+    /// State, reason and expected start of a waiting job.
     Waits(Row),
     /// Why it cannot be submitted yet.
     Later(String),
-    /// Where it runs.
+    /// The nodes that it runs on.
     Runs(String),
-    /// The scheduler has not answered for so long.
+    /// The scheduler has not responded for this long.
     Silence(Duration, String),
 }
 
-/// What the site and the handover say.
+/// Limits from the site's configuration and the handover.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Two looks that find nothing must lie this far apart before a job counts as gone or never submitted.
+    /// A job counts as gone, or never submitted, only after two queries this far apart do not find
+    /// it.
     pub(crate) absent_for: Duration,
     pub(crate) poll: Duration,
     pub(crate) nfs: Duration,
     pub(crate) grace: Duration,
     /// When GitLab ends the job, on the machine's clock.
     pub(crate) deadline: Option<Duration>,
-    /// For jitter.
+    /// Seed of the jitter.
     pub(crate) seed: u64,
 }

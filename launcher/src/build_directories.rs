@@ -1,9 +1,10 @@
-//! Build directories: which are in use, and which go.
+//! Build directories: which are in use, and which are removed.
 //!
-//! Beside each build directory `<name>` lies a note `.<name>.job` of the job that has it, written by `prepare` and changed
-//! by `cleanup`; its time of change is the directory's last use. All decisions are made under the lock of the directory
-//! that holds them (one for each host), and a directory that goes is renamed under the lock, so that a job which starts at
-//! the same time gets a new one and never half an old one. Everything happens as the user, no symbolic link is followed.
+//! Beside each build directory `<name>` there is a note `.<name>.job` about the job that uses it,
+//! written by `prepare` and changed by `cleanup`; its mtime is the directory's last use. All
+//! decisions are made under a lock on the parent directory (one for each host), and a directory to
+//! remove is renamed under the lock, so that a job that starts at the same time gets a new one and
+//! never a partial old one. Everything happens as the user, and no symbolic link is followed.
 
 use nix::fcntl::renameat;
 use nix::sys::stat::SFlag;
@@ -11,9 +12,9 @@ use nix::sys::statvfs::fstatvfs;
 use nunbird_files::directory::{Directory as Files, Lock};
 use nunbird_handover::{Handover, Upkeep};
 use nunbird_stage::directory::{Directory, is};
+use nunbird_stage::error::shown;
 use nunbird_stage::trees::{descend, remove_tree_until};
-use nunbird_stage::trouble::shown;
-use nunbird_stage::{Trouble, say, tell};
+use nunbird_stage::{StageError, log_to_runner, print_message};
 use nunbird_sys::clock;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -21,26 +22,26 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long another job of the account may hold the lock; it is held for some system calls.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long one clean-up may remove directories. `nunbird-auth` gives all of it two minutes.
-const TIME: Duration = Duration::from_secs(60);
-/// A stage that began in time may still run for a while when the job's time is up.
+/// How long another job of the account may hold the lock; it is held for a few system calls.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one cleanup may remove directories. `nunbird-auth` gives the whole cleanup two minutes.
+const REMOVAL_TIME: Duration = Duration::from_secs(60);
+/// A stage that began in time may continue for a while after the job's time is up.
 const SLACK: u64 = 3600;
 const MAX_NOTE: u64 = 4096;
-/// Begins the name of a directory that is being removed.
-const GONE: &str = ".gone-";
+/// Prefix of the name of a directory that is being removed.
+const REMOVED_PREFIX: &str = ".gone-";
 
-/// Who has a build directory.
+/// The job that uses a build directory.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     /// Seconds since the epoch until which a job may work there; 0 when it has ended.
     until: u64,
-    /// The kernel's boot id: no job outlives its host.
+    /// The kernel's boot id: a job does not survive a reboot of its host.
     boot: String,
 }
 
-/// A build directory that no job has.
+/// A build directory that no job uses.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Unused {
     /// Seconds since the epoch of its last use.
@@ -48,7 +49,7 @@ struct Unused {
     name: String,
 }
 
-/// Why a directory goes.
+/// Why a directory is removed.
 #[derive(Debug)]
 enum Reason {
     Age,
@@ -56,65 +57,71 @@ enum Reason {
     Space,
 }
 
-/// Notes that the job has its build directory.
+/// Records that the job uses its build directory.
 ///
 /// # Errors
-/// Where the site has directories removed and this cannot be noted: another job would take the directory for an old one.
-pub(crate) fn occupy(root: &Directory, handover: &Handover) -> Result<(), Trouble> {
-    let Some(place) = Place::of(root, handover)? else { return Ok(()) };
+/// If the site has directories removed and this cannot be recorded: another job would take the
+/// directory for an old one.
+pub(crate) fn record_use(root: &Directory, handover: &Handover) -> Result<(), StageError> {
+    let Some(place) = SlotDirectories::of(root, handover)? else { return Ok(()) };
     let note = Note { until: handover.expires_at.saturating_add(SLACK), boot: boot_id() };
     match place.write(&note) {
-        Err(e) if place.rules.is_in_force() => Err(Trouble::at(
-            "cannot note that this job works in",
+        Err(e) if place.rules.is_in_force() => Err(StageError::at(
+            "cannot record that this job works in",
             place.directory.path(),
             e,
-            "free some space or quota there; if that does not help, tell the administrators",
+            "free some space or quota there; if that does not help, report it to the administrators",
         )),
-        // Nobody looks at it.
+        // Nothing will read it.
         _ => Ok(()),
     }
 }
 
-/// Notes that the job has ended, and removes what the site's rules say.
+/// Records that the job has ended, and removes the directories that the site's rules select.
 pub(crate) fn release(root: &Directory, handover: &Handover) {
-    in_place(root, handover, |place| {
+    report_failure(root, handover, |place| {
         let noted = place.write(&Note { until: 0, boot: boot_id() });
         if place.rules.is_in_force() {
-            noted.map_err(|e| place.trouble("cannot note the end of the job in", &e))?;
+            noted.map_err(|e| place.trouble("cannot record the end of the job in", &e))?;
             place.tidy(&handover.decision_id)?;
         }
         Ok(())
     });
 }
 
-/// Removes what the site's rules say, where the job has no directory of its own any more.
+/// Removes the directories that the site's rules select, if the job has no directory of its own any
+/// more.
 pub(crate) fn tidy(root: &Directory, handover: &Handover) {
-    in_place(root, handover, |place| match place.rules.is_in_force() {
+    report_failure(root, handover, |place| match place.rules.is_in_force() {
         true => place.tidy(&handover.decision_id),
         false => Ok(()),
     });
 }
 
-/// What stands in the way is told and waits for the next clean-up: the job's own things are gone by now.
-fn in_place(root: &Directory, handover: &Handover, act: impl FnOnce(&Place<'_>) -> Result<(), Trouble>) {
-    let place = Place::of(root, handover);
+/// A failure is reported and left to the next cleanup: the job's own secrets are removed by now.
+fn report_failure(
+    root: &Directory,
+    handover: &Handover,
+    act: impl FnOnce(&SlotDirectories<'_>) -> Result<(), StageError>,
+) {
+    let place = SlotDirectories::of(root, handover);
     if let Err(trouble) = place.and_then(|place| place.as_ref().map_or(Ok(()), act)) {
-        say(&trouble.to_string());
+        print_message(&trouble.to_string());
     }
 }
 
 /// The directory that holds this host's build directories.
-struct Place<'a> {
+struct SlotDirectories<'a> {
     directory: Directory,
     files: Files,
-    /// Of the job's own directory.
+    /// The job's own build directory.
     name: &'a str,
     rules: &'a Upkeep,
 }
 
-impl<'a> Place<'a> {
-    /// None where it does not exist.
-    fn of(root: &Directory, handover: &'a Handover) -> Result<Option<Self>, Trouble> {
+impl<'a> SlotDirectories<'a> {
+    /// `None` if it does not exist.
+    fn of(root: &Directory, handover: &'a Handover) -> Result<Option<Self>, StageError> {
         let workspace = &handover.workspace;
         let builds_dir = &workspace.builds_dir;
         let name = builds_dir.file_name().and_then(OsStr::to_str);
@@ -125,21 +132,26 @@ impl<'a> Place<'a> {
         let Some(directory) = descend(root, &workspace.builds_root, parent)? else { return Ok(None) };
         let copy = directory.as_fd().try_clone_to_owned();
         let files = Files::new(copy.map_err(|e| {
-            Trouble::at("cannot open", directory.path(), e, "run the job again, or tell the administrators")
+            StageError::at(
+                "cannot open",
+                directory.path(),
+                e,
+                "run the job again, or report it to the administrators",
+            )
         })?);
-        Ok(Some(Place { directory, files, name, rules: &handover.site.upkeep }))
+        Ok(Some(SlotDirectories { directory, files, name, rules: &handover.site.upkeep }))
     }
 
     fn write(&self, note: &Note) -> io::Result<()> {
-        let _lock = self.files.lock(".lock", PATIENCE)?;
+        let _lock = self.files.lock(".lock", LOCK_TIMEOUT)?;
         let name = note_name(self.name);
         self.files.replace(&name, &format!(".{name}.new"), &serde_json::to_vec(note)?)
     }
 
-    fn tidy(&self, decision_id: &str) -> Result<(), Trouble> {
-        let deadline = Instant::now() + TIME;
-        // What an earlier clean-up did not finish.
-        for name in self.gone().map_err(|e| self.trouble("cannot read", &e))? {
+    fn tidy(&self, decision_id: &str) -> Result<(), StageError> {
+        let deadline = Instant::now() + REMOVAL_TIME;
+        // What an earlier cleanup did not finish.
+        for name in self.removal_name().map_err(|e| self.trouble("cannot read", &e))? {
             self.remove(&name, deadline);
         }
         let mut removed = 0;
@@ -155,17 +167,20 @@ impl<'a> Place<'a> {
                 Reason::Number => "the site keeps no more of them",
                 Reason::Space => "the file system is short of space",
             };
-            tell(&format!("removed the build directory {}: {why}", shown(&self.directory.path().join(name))));
+            log_to_runner(&format!(
+                "removed the build directory {}: {why}",
+                shown(&self.directory.path().join(name))
+            ));
         }
         Ok(())
     }
 
-    /// Renames the next directory that goes; its name and its new name.
-    fn take_one(&self, decision_id: &str) -> Result<Option<(String, String, Reason)>, Trouble> {
-        let failed = |e: io::Error| self.trouble("cannot tidy", &e);
-        let lock = self.files.lock(".lock", PATIENCE).map_err(failed)?;
+    /// Renames the next directory to remove; returns its name and its new name.
+    fn take_one(&self, decision_id: &str) -> Result<Option<(String, String, Reason)>, StageError> {
+        let failed = |e: io::Error| self.trouble("cannot clean up", &e);
+        let lock = self.files.lock(".lock", LOCK_TIMEOUT).map_err(failed)?;
         let Some((name, reason)) = self.next(&lock).map_err(failed)? else { return Ok(None) };
-        let gone = format!("{GONE}{decision_id}-{name}");
+        let gone = format!("{REMOVED_PREFIX}{decision_id}-{name}");
         renameat(&self.directory, name.as_str(), &self.directory, gone.as_str())
             .map_err(|e| failed(e.into()))?;
         self.files.remove(&note_name(&name)).map_err(failed)?;
@@ -197,7 +212,7 @@ impl<'a> Place<'a> {
         Ok(now.blocks_available().saturating_mul(now.fragment_size()) < least)
     }
 
-    /// The directories that no live job has. The lock keeps them so.
+    /// The directories that no live job uses. The lock keeps it that way.
     fn unused(&self, _lock: &Lock) -> io::Result<Vec<Unused>> {
         let (now, boot) = (clock::now()?, boot_id());
         let mut unused = Vec::new();
@@ -226,24 +241,25 @@ impl<'a> Place<'a> {
         Ok(names)
     }
 
-    fn gone(&self) -> io::Result<Vec<String>> {
+    fn removal_name(&self) -> io::Result<Vec<String>> {
         let mut names = self.files.hidden_names()?;
-        names.retain(|name| name.starts_with(GONE));
+        names.retain(|name| name.starts_with(REMOVED_PREFIX));
         Ok(names)
     }
 
-    /// Whether it is gone. One that a job has filled with files of somebody else's stays, and keeps no other.
+    /// Whether it has been removed. A directory that contains another user's files stays, and does
+    /// not prevent the removal of others.
     fn remove(&self, name: &str, deadline: Instant) -> bool {
         let removed = remove_tree_until(&self.directory, OsStr::new(name), deadline);
         if let Err(trouble) = &removed {
-            say(&format!("an old build directory is not gone yet: {trouble}"));
+            print_message(&format!("an old build directory is not removed yet: {trouble}"));
         }
         removed.is_ok()
     }
 
-    fn trouble(&self, what: &str, e: &io::Error) -> Trouble {
-        let help = "old build directories stay; look at the directory, or tell the administrators";
-        Trouble::at(what, self.directory.path(), e, help)
+    fn trouble(&self, what: &str, e: &io::Error) -> StageError {
+        let help = "old build directories stay; look at the directory, or report it to the administrators";
+        StageError::at(what, self.directory.path(), e, help)
     }
 }
 
@@ -251,7 +267,7 @@ fn note_name(name: &str) -> String {
     format!(".{name}.job")
 }
 
-/// Without one every note counts as of this boot.
+/// Without a boot id, every note counts as of this boot.
 fn boot_id() -> String {
     clock::boot_id().unwrap_or_default()
 }

@@ -1,35 +1,38 @@
-//! Processes that left the session of their stage: daemons (`setsid`, double forks) and what they started.
+//! Processes that left the session of their stage: daemons (`setsid`, double forks) and their
+//! descendants.
 //!
-//! Each process of a job inherits the job's mark, `NUNBIRD_DECISION_ID` with its 128 random bits, in its environment, which
-//! the account may read of its own processes (proc_pid_environ(5)). So they are found wherever they went, and no other process of
-//! the account is touched. What a process does to its own environment cannot be helped without a cgroup: one that left the
-//! session and started another program with an empty environment is not found.
+//! Each process of a job inherits the job's mark, `NUNBIRD_DECISION_ID` with its 128 random bits,
+//! in its environment, which an account may read for its own processes (proc_pid_environ(5)). So
+//! these processes are found wherever they went, and no other process of the account is touched. A
+//! process that hides its mark cannot be found without a cgroup: one that left the session and
+//! started another program with an empty environment.
 //!
-//! Killing alone loses against processes that fork faster than they are looked up, so they are stopped first: a stopped
-//! process makes no new ones. Numbers of processes are given out in a circle, so the number that has just been read is not
-//! another's by the time that it is signalled.
+//! Killing alone loses against processes that fork faster than they are looked up, so they are
+//! stopped first: a stopped process does not fork. The kernel hands out pids in a circle, so a pid
+//! that has just been read does not belong to another process by the time that it is signalled.
 
 use crate::session::{Stat, stat};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgrp, getpid, getuid};
-use nunbird_stage::Patience;
+use nunbird_stage::Timeouts;
 use nunbird_stage::shell::MARK;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-/// How long a daemon that a job left gets from `TERM` to `KILL` at most: the runner's slot waits for it.
+/// The longest time from `TERM` to `KILL` for a daemon that a job left behind: the runner's slot is
+/// blocked meanwhile.
 const GRACE: Duration = Duration::from_secs(10);
-/// Between two looks while processes end.
+/// Between two scans while processes end.
 const LOOK: Duration = Duration::from_millis(20);
-/// How many looks a round of stopping takes at most.
+/// The most scans in a round of stopping.
 const ROUNDS: usize = 200;
 
 /// The mark of one job.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
     variable: Vec<u8>,
-    /// The name of a variable of processes that are spared, and `=`.
+    /// The name of a variable and `=`; processes with this variable are spared.
     spared: Option<Vec<u8>>,
 }
 
@@ -39,17 +42,19 @@ impl Mark {
         Mark { variable, spared: None }
     }
 
-    /// The same but for processes that have this variable.
+    /// The same, except for processes that have this variable.
     pub(crate) fn without(&self, variable: &str) -> Self {
         Mark { spared: Some(format!("{variable}=").into_bytes()), ..self.clone() }
     }
 
-    /// Asks every process that carries the mark to end, but those of a session that has been asked: many programs take a
-    /// second `TERM` for more than the first. How many there are.
+    /// Asks every process that carries the mark to end, except those of a session that has been
+    /// asked already: many programs treat a second `TERM` differently from the first. Returns the
+    /// number of processes.
     pub(crate) fn ask(&self, asked: Option<Pid>) -> usize {
         self.each(|found| {
             if asked.is_none_or(|session| found.stat.session != session.as_raw()) {
-                // A stopped process acts on no signal but CONT and KILL. Failures as in `deliver`.
+                // A stopped process acts on no signal but CONT and KILL. Errors are handled as in
+                // `deliver`.
                 for signal in [Signal::SIGTERM, Signal::SIGCONT] {
                     let _ = kill(Pid::from_raw(found.pid), signal);
                 }
@@ -57,25 +62,25 @@ impl Mark {
         })
     }
 
-    /// Ends every process that carries the mark: `TERM`, some time, then [`Mark::kill`]. How many there were, and how many
-    /// are left.
-    pub(crate) fn end(&self, patience: Patience) -> (usize, usize) {
+    /// Ends every process that carries the mark: `TERM`, a grace period, then [`Mark::kill`].
+    /// Returns how many there were, and how many are left.
+    pub(crate) fn end(&self, timeouts: Timeouts) -> (usize, usize) {
         let found = self.ask(None);
         if found == 0 {
             return (0, 0);
         }
-        let deadline = Instant::now() + patience.grace.min(GRACE);
+        let deadline = Instant::now() + timeouts.grace.min(GRACE);
         while self.each(|_| ()) > 0 {
             if Instant::now() >= deadline {
-                return (found, self.kill(patience.abandon));
+                return (found, self.kill(timeouts.abandon));
             }
             std::thread::sleep(LOOK);
         }
         (found, 0)
     }
 
-    /// Stops every process that carries the mark, then kills them all, until none is left or the time is over. How many
-    /// are left.
+    /// Stops every process that carries the mark, then kills them all, until none is left or the
+    /// time is over. Returns how many are left.
     pub(crate) fn kill(&self, limit: Duration) -> usize {
         let deadline = Instant::now() + limit;
         loop {
@@ -99,9 +104,9 @@ impl Mark {
         }
     }
 
-    /// Acts on each process that carries the mark at once, the youngest first: one that forks and ends would be gone by the
-    /// end of the list. How many there are.
-    fn each(&self, mut act: impl FnMut(&Found)) -> usize {
+    /// Acts on each process that carries the mark at once, the youngest first: one that forks and
+    /// exits would be gone by the end of the list. Returns the number of processes.
+    fn each(&self, mut act: impl FnMut(&MarkedProcess)) -> usize {
         let (own, own_group, uid) = (getpid().as_raw(), getpgrp().as_raw(), getuid().as_raw());
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let mut pids: Vec<i32> = entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
@@ -114,8 +119,8 @@ impl Mark {
             let Some(stat) = stat(pid).filter(|stat| !stat.has_ended() && stat.group != own_group) else {
                 continue;
             };
-            let whole_group = stat.group > 1 && (stat.group == pid || self.leads(stat.group));
-            act(&Found { pid, whole_group, stat });
+            let whole_group = stat.group > 1 && (stat.group == pid || self.owns_group(stat.group));
+            act(&MarkedProcess { pid, whole_group, stat });
             count += 1;
         }
         count
@@ -128,21 +133,22 @@ impl Mark {
         variables.clone().any(|variable| variable == self.variable) && !variables.any(spares)
     }
 
-    /// Whether all of a process group is the job's: its leader is, or has ended and left it to its children.
-    fn leads(&self, group: i32) -> bool {
+    /// Whether all of a process group belongs to the job: its leader does, or has ended and left
+    /// the group to its children.
+    fn owns_group(&self, group: i32) -> bool {
         stat(group).is_none_or(|leader| leader.has_ended()) || self.marks(group)
     }
 }
 
 /// A process that carries the mark.
-struct Found {
+struct MarkedProcess {
     pid: i32,
-    /// Whether its group can be signalled as one, which no fork in it escapes (kill(2)).
+    /// Whether its group can be signalled as a whole, which no fork in it escapes (kill(2)).
     whole_group: bool,
     stat: Stat,
 }
 
-fn deliver(found: &Found, signal: Signal) {
+fn deliver(found: &MarkedProcess, signal: Signal) {
     // ESRCH: it has ended. EPERM: a program with other ids, which the user could not signal either.
     let _ = match found.whole_group {
         true => killpg(Pid::from_raw(found.stat.group), signal),

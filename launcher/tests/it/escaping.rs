@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The ways of daemons, each writes its number to `$HOME/<name>` first.
+/// The ways in which daemons detach; each writes its pid to `$HOME/<name>` first.
 const DAEMONS: &str = r#"
     daemon() { setsid sh -c "echo \$\$ >\"$HOME/$1.new\"; mv \"$HOME/$1.new\" \"$HOME/$1\"; $2" </dev/null >/dev/null 2>&1 & }
     daemon polite 'exec sleep 300'
@@ -32,7 +32,7 @@ fn assert_gone(world: &World) {
     }
 }
 
-/// Processes whose environment carries the job's mark, seen from outside the launcher.
+/// Processes whose environment contains the job's mark, seen from outside the launcher.
 fn marked(world: &World) -> Vec<String> {
     let mark = format!("NUNBIRD_DECISION_ID={}", world.handover.decision_id);
     let entries = fs::read_dir("/proc").expect("proc").flatten();
@@ -105,10 +105,11 @@ fn the_accounts_other_processes_are_left_alone() {
     }
 }
 
-/// Starts a storm in the background, and ends it by a clean-up; `each` is what each of its processes does.
+/// Starts a fork storm in the background and ends it by a cleanup; `each` is what each of its
+/// processes does.
 fn storm(number: u32, each: &str) {
     let mut world = World::impatient();
-    // At most some hundred at once, so that the host of the tests stays usable.
+    // A few hundred at once at most, so that the test host stays usable.
     world.prefix = "prlimit --nproc=300".to_owned();
     world.handover.account.uid = 65_000 + number;
     world.handover.account.gid = 65_000 + number;
