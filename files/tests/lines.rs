@@ -116,11 +116,18 @@ fn whoever_locks_the_file_keeps_no_line_out_of_it() {
 /// A line of which the disk takes a part is none: a job whose event is cut short does not run.
 #[test]
 fn a_line_of_which_a_part_was_written_is_an_error() {
-    if let Some(place) = std::env::var_os(PLACE) {
-        let cut = lines(Path::new(&place)).append(&[b"x".repeat(3000), b"\n".to_vec()].concat());
-        assert_eq!(cut.expect_err("cut short").kind(), std::io::ErrorKind::WriteZero);
-        return;
+    match std::env::var_os(PLACE) {
+        Some(place) => append_where_a_part_fits(Path::new(&place)),
+        None => append_in_a_process_of_small_files(),
     }
+}
+
+fn append_where_a_part_fits(place: &Path) {
+    let cut = lines(place).append(&[b"x".repeat(3000), b"\n".to_vec()].concat());
+    assert_eq!(cut.expect_err("cut short").kind(), std::io::ErrorKind::WriteZero);
+}
+
+fn append_in_a_process_of_small_files() {
     let scratch = Scratch::new("part");
     fs::write(scratch.file(), "y".repeat(399) + "\n").expect("written");
     // One block, of 512 or 1024 bytes.

@@ -1,16 +1,15 @@
 //! Open files that pass to another process through a socket (unix(7), `SCM_RIGHTS`), where execve(2) closes all others.
 
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 /// The most files of one message.
 const MOST: usize = 3;
-/// The bytes of their numbers.
-const NUMBERS: libc::c_uint = (MOST * size_of::<RawFd>()) as libc::c_uint;
-/// Room for the control message, aligned as cmsg(3) demands: more than `CMSG_SPACE` of three numbers on any architecture.
-type Room = [u64; 8];
+/// The most that the kernel lets a sender pass (`SCM_MAX_FD`, include/net/scm.h): with room for them all none is left open unseen.
+const MOST_OF_ANY: usize = 253;
 
 /// Sends one byte with these files, at most three.
 ///
@@ -20,29 +19,11 @@ pub fn send(socket: &UnixStream, byte: u8, files: &[&File]) -> io::Result<()> {
     if files.is_empty() || files.len() > MOST {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    let (mut byte, mut room): (_, Room) = ([byte], [0; 8]);
-    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
-    let mut message = message(&mut part, &mut room);
-    let length = (files.len() * size_of::<RawFd>()) as libc::c_uint;
-    // SAFETY: CMSG_SPACE and CMSG_LEN only count. The room is zeroed, aligned and larger than CMSG_SPACE of three numbers, so
-    // CMSG_FIRSTHDR is not null and the numbers written behind the header lie in it. sendmsg reads what `message` points to,
-    // all of which lives until it returns.
-    let sent = unsafe {
-        message.msg_controllen = libc::CMSG_SPACE(length) as _;
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(length) as _;
-        let numbers = libc::CMSG_DATA(header).cast::<RawFd>();
-        for (index, file) in files.iter().enumerate() {
-            numbers.add(index).write_unaligned(file.as_raw_fd());
-        }
-        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
-    };
-    match sent {
-        1 => Ok(()),
-        0 => Err(io::Error::from(io::ErrorKind::WriteZero)),
-        _ => Err(io::Error::last_os_error()),
+    let numbers: Vec<RawFd> = files.iter().map(|file| file.as_raw_fd()).collect();
+    let (bytes, rights) = ([byte], [ControlMessage::ScmRights(&numbers)]);
+    match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], &rights, MsgFlags::MSG_NOSIGNAL, None)? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(()),
     }
 }
 
@@ -51,46 +32,20 @@ pub fn send(socket: &UnixStream, byte: u8, files: &[&File]) -> io::Result<()> {
 /// # Errors
 /// As recvmsg(2): `ENOTSOCK` when it is no socket. `EBADMSG` when it is no such message.
 pub fn receive(socket: BorrowedFd<'_>) -> io::Result<(u8, Vec<File>)> {
-    let (mut byte, mut room): (_, Room) = ([0], [0; 8]);
-    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
-    let mut message = message(&mut part, &mut room);
+    let mut bytes = [0];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let mut room = nix::cmsg_space!([RawFd; MOST_OF_ANY]);
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut files = Vec::new();
-    // SAFETY: recvmsg writes within the byte and the room, whose lengths `message` has, and both live on. What it gives are whole
-    // headers: CMSG_FIRSTHDR is null or the first of them, and `cmsg_len` counts the numbers behind it, which the kernel has
-    // just opened in this process for the receiver, so that nobody else owns them.
-    let received = unsafe {
-        message.msg_controllen = libc::CMSG_SPACE(NUMBERS) as _;
-        let received = libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC);
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        if received >= 0
-            && !header.is_null()
-            && (*header).cmsg_level == libc::SOL_SOCKET
-            && (*header).cmsg_type == libc::SCM_RIGHTS
-        {
-            let bytes = ((*header).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
-            let numbers = libc::CMSG_DATA(header).cast::<RawFd>();
-            for index in 0..(bytes / size_of::<RawFd>()).min(MOST) {
-                files.push(File::from_raw_fd(numbers.add(index).read_unaligned()));
-            }
+    for rights in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = rights {
+            // SAFETY: the kernel has just opened these descriptors in this process for the receiver; nobody else owns them.
+            files.extend(numbers.into_iter().map(|number| unsafe { File::from_raw_fd(number) }));
         }
-        received
-    };
-    if received < 0 {
-        return Err(io::Error::last_os_error());
     }
-    let [byte] = byte;
-    let whole = received == 1 && message.msg_flags & libc::MSG_CTRUNC == 0;
+    let whole = message.bytes == 1 && files.len() <= MOST;
+    let [byte] = bytes;
     if whole { Ok((byte, files)) } else { Err(io::Error::from_raw_os_error(libc::EBADMSG)) }
-}
-
-/// A message of one piece. The pointers in it are those of its arguments, which must live as long as it is used.
-fn message(part: &mut libc::iovec, room: &mut Room) -> libc::msghdr {
-    // SAFETY: msghdr holds numbers and pointers, for which all zeros are valid: null and none.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = part;
-    message.msg_iovlen = 1;
-    message.msg_control = room.as_mut_ptr().cast();
-    message
 }
 
 #[cfg(test)]
@@ -128,6 +83,26 @@ mod tests {
             })
             .collect();
         assert_eq!((byte, texts), (7, vec!["one".to_owned(), "two".to_owned(), "three".to_owned()]));
+    }
+
+    #[test]
+    fn more_files_than_a_message_has_are_closed_and_no_message() {
+        let (ours, theirs) = UnixStream::pair().expect("a socket");
+        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
+        let file = File::from(nix::sys::memfd::memfd_create(c"nbt-many", flags).expect("memory"));
+        let numbers = [std::os::fd::AsRawFd::as_raw_fd(&file); super::MOST + 1];
+        let rights = [nix::sys::socket::ControlMessage::ScmRights(&numbers)];
+        let (byte, flags) = ([std::io::IoSlice::new(b"x")], nix::sys::socket::MsgFlags::empty());
+        let socket = std::os::fd::AsRawFd::as_raw_fd(&ours);
+        nix::sys::socket::sendmsg::<()>(socket, &byte, &rights, flags, None).expect("sent");
+        let open = || std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten();
+        let of_memory = || open().filter(|e| std::fs::read_link(e.path()).is_ok_and(is_of_this_test)).count();
+        assert_eq!(receive(theirs.as_fd()).expect_err("too many").raw_os_error(), Some(libc::EBADMSG));
+        assert_eq!(of_memory(), 1, "the sender's own");
+    }
+
+    fn is_of_this_test(link: std::path::PathBuf) -> bool {
+        link.to_string_lossy().contains("nbt-many")
     }
 
     #[test]
