@@ -113,13 +113,16 @@ fn whoever_locks_the_file_keeps_no_line_out_of_it() {
     assert_eq!(fs::read_to_string(scratch.file()).expect("content"), "line\n");
 }
 
+fn write_a_part(place: &Path) {
+    let cut = lines(place).append(&[b"x".repeat(3000), b"\n".to_vec()].concat());
+    assert_eq!(cut.expect_err("cut short").kind(), std::io::ErrorKind::WriteZero);
+}
+
 /// A line of which the disk takes a part is none: a job whose event is cut short does not run.
 #[test]
 fn a_line_of_which_a_part_was_written_is_an_error() {
     if let Some(place) = std::env::var_os(PLACE) {
-        let cut = lines(Path::new(&place)).append(&[b"x".repeat(3000), b"\n".to_vec()].concat());
-        assert_eq!(cut.expect_err("cut short").kind(), std::io::ErrorKind::WriteZero);
-        return;
+        return write_a_part(Path::new(&place));
     }
     let scratch = Scratch::new("part");
     fs::write(scratch.file(), "y".repeat(399) + "\n").expect("written");

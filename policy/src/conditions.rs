@@ -188,3 +188,36 @@ impl Condition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::made_up::subject;
+    use crate::{Condition, IdentitySource, Subject};
+
+    #[test]
+    fn what_a_condition_accepts_is_written_as_in_the_configuration() {
+        for (condition, expected) in [
+            (Condition::ProjectId(vec![3, 4]), "3 or 4"),
+            (Condition::UserId(vec![5]), "5"),
+            (Condition::RunnerId(vec![6]), "6"),
+            (Condition::RefProtected(true), "true"),
+            (Condition::EnvironmentProtected(false), "false"),
+            (Condition::Fork(true), "true"),
+            (Condition::IdentitySource(IdentitySource::IdToken), IdentitySource::IdToken.name()),
+            (Condition::LocalGroup(vec!["hpc".to_owned(), "lab".to_owned()]), "hpc or lab"),
+            (Condition::Uid(vec![1000..=1999, 5000..=5000]), "1000-1999 or 5000-5000"),
+            (Condition::Shell(vec!["/bin/sh".into(), "/bin/bash".into()]), "/bin/sh or /bin/bash"),
+        ] {
+            assert_eq!(condition.wanted(), expected, "{condition:?}");
+        }
+    }
+
+    #[test]
+    fn the_providers_of_a_users_identities_are_seen_and_none_where_there_are_none() {
+        let condition = Condition::Identity(Vec::new());
+        let identities = ["ldap", "saml"].map(|provider| (provider.to_owned(), "a".to_owned())).to_vec();
+        let with = Subject { identities, ..subject() };
+        assert_eq!(condition.seen(&with).as_deref(), Some("ldap, saml"));
+        assert_eq!(condition.seen(&Subject { identities: Vec::new(), ..subject() }), None);
+    }
+}
