@@ -262,3 +262,26 @@ impl fmt::Display for Wanted<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Local, Wanted};
+
+    #[test]
+    fn what_a_condition_accepts_is_written_as_in_the_configuration() {
+        let group = Local::Group(vec!["hpc".to_owned(), "lab".to_owned()]);
+        let uid = Local::Uid(vec![1000..=1999, 5000..=5000]);
+        let shell = Local::Shell(vec!["/bin/sh".into(), "/bin/bash".into()]);
+        for (wanted, expected) in [
+            (Wanted::Ids(&[3, 4]), "3 or 4"),
+            (Wanted::Flag(true), "true"),
+            (Wanted::Flag(false), "false"),
+            (Wanted::Word("id_token"), "id_token"),
+            (group.wanted(), "hpc or lab"),
+            (uid.wanted(), "1000-1999 or 5000-5000"),
+            (shell.wanted(), "/bin/sh or /bin/bash"),
+        ] {
+            assert_eq!(wanted.to_string(), expected);
+        }
+    }
+}

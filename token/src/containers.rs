@@ -72,6 +72,9 @@ mod tests {
             steps: true,
         };
         assert_eq!(containers(json), expected);
+        assert!(!expected.is_empty());
+        let steps = [r#"{"run":[{}]}"#, r#"{"run":[]}"#].map(|json| containers(json).steps);
+        assert_eq!(steps, [true, false]);
         for nothing in [
             "{}",
             r#"{"image":{"name":""},"services":[],"run":""}"#,

@@ -173,3 +173,14 @@ fn a_job_token_goes_to_the_server_of_its_repository_or_to_the_only_one() {
     let shown = format!("{:?}", job_token(response().to_string().as_bytes(), &[vec![URL.to_owned()]]));
     assert!(!shown.contains("secret"), "{shown}");
 }
+
+#[test]
+fn a_job_token_of_eight_kibibytes_is_one_and_a_longer_one_is_none() {
+    let servers = [vec![URL.to_owned()]];
+    let with = |length: usize| {
+        let mut response = response();
+        response["token"] = json!("x".repeat(length));
+        job_token(response.to_string().as_bytes(), &servers).map(|found| found.token.len())
+    };
+    assert_eq!((with(8192), with(8193)), (Ok(8192), Err(Rejection::NoToken)));
+}

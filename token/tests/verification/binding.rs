@@ -256,3 +256,21 @@ fn no_token_holds_longer_than_the_longest_job() {
     assert_eq!(expiry(&[("exp", json!(u64::MAX)), ("iat", json!(0))]), Err(Rejection::Expired));
     assert_eq!(expiry(&[("exp", json!(u64::MAX)), ("iat", json!(NOW + 60))]), Ok(NOW + longest));
 }
+
+#[test]
+fn a_token_has_sixty_four_audiences_at_most_and_names_the_running_project_whole_or_not_at_all() {
+    let audiences = |n: usize| {
+        let mut all = vec!["https://other.example.org".to_owned(); n - 1];
+        all.push("https://gitlab.example.org".to_owned());
+        ask_claims(&with(&[("aud", json!(all))])).map(drop)
+    };
+    assert_eq!((audiences(64), audiences(65)), (Ok(()), Err(Rejection::Claims)));
+    for (path, namespace) in [("", "lab"), ("lab/app", ""), ("", "")] {
+        let named = with(&[
+            ("job_project_id", json!("3")),
+            ("job_project_path", json!(path)),
+            ("job_namespace_path", json!(namespace)),
+        ]);
+        assert_eq!(ask_claims(&named).map(drop), Err(Rejection::Claims), "{path} {namespace}");
+    }
+}
