@@ -112,7 +112,7 @@ fn the_directory_of_a_job_that_is_not_over_stays_however_old_it_is() {
     let name = directory.file_name().expect("a name").to_string_lossy().into_owned();
     let kept = sweep(&world, "root", &["--tmpdir", &place]);
     assert_eq!(action(&items(&kept), &name), "kept", "{}", kept.stdout);
-    assert!(kept.stdout.contains("its job is not over"), "{}", kept.stdout);
+    assert!(kept.stdout.contains("its job has not ended"), "{}", kept.stdout);
     expire(&world.records().pop().expect("a record"));
     let done = sweep(&world, "root", &["--tmpdir", &place]);
     assert_eq!(action(&items(&done), &name), "removed", "{}", done.stdout);
