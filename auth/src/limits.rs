@@ -82,6 +82,8 @@ fn warn_of_no_limits(context: &Context<'_>, name: &str, detail: &str) {
 /// The group, in bytes that later stages pass on. Whether it is the runner's `nunbird-limits` finds out, as the runner.
 fn make(context: &Context<'_>, confine: &Confine) -> Result<Group, String> {
     let privilege = context.privilege;
+    let decision =
+        context.decision_id.get(..16).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or(0);
     let request = Request::Make(Make {
         runner: privilege.caller.uid,
         keeper: privilege.keeper().uid,
@@ -92,11 +94,7 @@ fn make(context: &Context<'_>, confine: &Confine) -> Result<Group, String> {
         },
         runner_id: confine.runner_id,
         job_id: confine.job_id,
-        decision: context
-            .decision_id
-            .get(..16)
-            .and_then(|half| u64::from_str_radix(half, 16).ok())
-            .unwrap_or(0),
+        decision,
         account: confine.account.clone(),
         order: confine.order.clone(),
     });
@@ -104,7 +102,9 @@ fn make(context: &Context<'_>, confine: &Confine) -> Result<Group, String> {
         let by = by(privilege, is_runners, privilege.caller.uid);
         match ask(privilege, by, &request, PATIENCE)? {
             (Answer::Made(bytes), _) => {
-                return Ok(Group { limits: confine.name.clone(), is_runners, bytes });
+                let owner = by.ids.map_or(privilege.caller.uid, |(uid, _)| uid);
+                let (limits, job_id) = (confine.name.clone(), confine.job_id);
+                return Ok(Group { limits, is_runners, owner, job_id, decision, bytes });
             }
             (Answer::Keeper, _) if is_runners => {}
             (answer, _) => return Err(unexpected(answer)),
@@ -229,7 +229,7 @@ impl Entry {
 
     fn open(&self, privilege: Privilege, process: Option<i32>) -> Result<Held, String> {
         let by = by(privilege, self.group.is_runners, self.runner);
-        match ask(privilege, by, &Request::Enter(self.group.bytes.clone(), process), PATIENCE)? {
+        match ask(privilege, by, &Request::Enter(self.group.clone(), process), PATIENCE)? {
             (Answer::Entered(before, _), gauges) => Ok(Held { gauges, before }),
             (answer, _) => Err(unexpected(answer)),
         }
@@ -298,9 +298,8 @@ fn remove_of(privilege: Privilege, group: Option<&Group>, runner: u32) -> Result
 }
 
 /// As whom the job's group is used, and the group.
-fn parts(privilege: Privilege, group: Option<&Group>, runner: u32) -> Option<(As, Vec<u8>)> {
-    let Group { is_runners, bytes, .. } = group?;
-    Some((by(privilege, *is_runners, runner), bytes.clone()))
+fn parts(privilege: Privilege, group: Option<&Group>, runner: u32) -> Option<(As, Group)> {
+    Some((by(privilege, group?.is_runners, runner), group?.clone()))
 }
 
 /// `runner` is the caller, or where root reaps a job the one that is in its record.

@@ -26,7 +26,12 @@ pub fn name_of(job: u64, decision: u64) -> String {
 /// The names that a job's group has, by whichever way it is made.
 pub fn names_by_decision(job: u64, decision_id: &str) -> Vec<String> {
     let decision = decision_id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
-    vec![name_of(job, decision), super::Units::of(0, job, decision, String::new()).slice]
+    names_of(job, decision).to_vec()
+}
+
+/// As [`names_by_decision`], by the first half of the decision's id.
+pub(crate) fn names_of(job: u64, decision: u64) -> [String; 2] {
+    [name_of(job, decision), super::Units::of(0, job, decision, String::new()).slice]
 }
 
 /// A job's group.

@@ -1,7 +1,9 @@
 //! A job's group as the job's record keeps it between stages: bytes that only this crate reads.
 
+use super::job::names_of;
 use super::stray::is_a_jobs;
 use super::{Amounts, DiskAmounts, JobGroup, Trouble, Units, Way};
+use nunbird_groups::Group;
 use nunbird_wire::{Malformed, Message, Reader, Writer};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -40,15 +42,17 @@ impl Kept {
         JobGroup::open(self.way, &self.directories, self.owner)
     }
 
-    /// Reads what was kept. The bytes come from a record that only root can have written, and are believed no further than a job's group
-    /// can be: every directory has the name of one and the same.
+    /// Reads what was kept. The bytes are the word of a process that may have had fewer rights than this one, and are believed no further
+    /// than the group of this job can be: every directory has its name, and the owner is the one that the maker had.
     ///
     /// # Errors
     /// [`Trouble::Unplaced`].
-    pub fn read_whole(bytes: &[u8]) -> Result<Self, Trouble> {
-        let no_group = || Trouble::Unplaced("the record has no group of a job's".to_owned());
-        let kept = Kept::from_bytes(bytes).map_err(|_| no_group())?;
-        if kept.is_a_jobs() { Ok(kept) } else { Err(no_group()) }
+    pub fn read_whole(group: &Group) -> Result<Self, Trouble> {
+        let no_group = || Trouble::Unplaced("the record has no group of this job's".to_owned());
+        let kept = Kept::from_bytes(&group.bytes).map_err(|_| no_group())?;
+        let names = names_of(group.job_id, group.decision);
+        let is_its_own = kept.owner == group.owner && kept.name().is_some_and(|name| names.contains(&name));
+        if is_its_own && kept.is_a_jobs() { Ok(kept) } else { Err(no_group()) }
     }
 
     /// The name that all its directories have.
@@ -151,7 +155,14 @@ impl Message for Kept {
 mod tests {
     use super::{Kept, Message};
     use crate::{Amounts, DiskAmounts, Units, Way, name_of};
+    use nunbird_groups::Group;
     use std::path::PathBuf;
+
+    /// As the monitor keeps it.
+    fn group(bytes: &[u8], job_id: u64, decision: u64) -> Group {
+        let limits = "l".to_owned();
+        Group { limits, is_runners: false, owner: 0, job_id, decision, bytes: bytes.to_vec() }
+    }
 
     fn separate(name: &str) -> Kept {
         let at = |controller: &str| {
@@ -183,11 +194,25 @@ mod tests {
 
     #[test]
     fn a_group_is_read_as_it_was_kept() {
-        for kept in [separate(&name_of(1, 2)), slice()] {
+        for (kept, job, decision) in [(separate(&name_of(1, 2)), 1, 2), (slice(), 7001, 0xab)] {
             let bytes = kept.to_bytes();
-            assert_eq!(Kept::read_whole(&bytes).ok(), Some(kept));
+            assert_eq!(Kept::read_whole(&group(&bytes, job, decision)).ok(), Some(kept));
             for end in 0..bytes.len() {
-                assert!(Kept::read_whole(&bytes[..end]).is_err(), "{end}");
+                assert!(Kept::read_whole(&group(&bytes[..end], job, decision)).is_err(), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_jobs_group_and_another_owner_are_refused() {
+        for (kept, job, decision) in [(separate(&name_of(1, 2)), 1, 2), (slice(), 7001, 0xab)] {
+            let own = group(&kept.to_bytes(), job, decision);
+            for other in [
+                Group { job_id: job + 1, ..own.clone() },
+                Group { decision: decision + 1, ..own.clone() },
+                Group { owner: 990, ..own },
+            ] {
+                assert!(Kept::read_whole(&other).is_err(), "{other:?}");
             }
         }
     }
@@ -223,7 +248,8 @@ mod tests {
             units(|units| units.scopes = "nunbird-1-x".to_owned()),
             units(|units| units.description = "two\nlines".to_owned()),
         ] {
-            assert!(Kept::read_whole(&bad.to_bytes()).is_err(), "{bad:?}");
+            let (job, decision) = if bad.units.is_some() { (7001, 0xab) } else { (1, 2) };
+            assert!(Kept::read_whole(&group(&bad.to_bytes(), job, decision)).is_err(), "{bad:?}");
         }
     }
 }

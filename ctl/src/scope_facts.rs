@@ -26,7 +26,7 @@ pub(crate) fn inspect(policy: &Policy, findings: &mut Vec<Finding>) {
         };
         if rootless {
             find(
-                "needs root, to which alone systemd answers, and nunbird-auth has file capabilities or no privilege",
+                "needs root, because systemd accepts no other caller, but nunbird-auth has file capabilities or no privilege",
                 "install the package `nunbird` instead of `nunbird-caps`, or write `cgroup_driver = \"cgroupfs-v2\"`",
             );
         }

@@ -3,7 +3,7 @@
 //! They are opened by `nunbird-limits` and read by it, and by the shepherd, which has no privilege and whose user must not be able to make
 //! it wait: a file that is on no control group file system is none of these, but for the event of version 1.
 
-use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, fstatfs};
 use nunbird_messages::Usage;
 use nunbird_sys::answer;
 use nunbird_wire::choice;
@@ -14,6 +14,9 @@ use std::os::unix::fs::FileExt;
 
 /// More than any of these files has, in bytes, but for disks without number, of which the first count.
 const MOST: usize = 16 << 10;
+
+/// Of eventfd(2) and its like: `ANON_INODE_FS_MAGIC` (linux/magic.h).
+const ANON_INODE: FsType = FsType(0x0904_1934);
 
 /// One of the numbers of [`Usage`](nunbird_messages::Usage).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +66,14 @@ impl Gauge {
     /// A counter in this file.
     ///
     /// # Errors
-    /// As fstatfs(2); `EINVAL` for a file that is on no control group file system, and no event either.
+    /// As fstatfs(2); `EINVAL` for a file that is neither on a control group file system nor, for an event, one of the kernel's without a name.
     pub fn new(count: Count, reading: Reading, file: File) -> io::Result<Self> {
         let kind = fstatfs(&file)?.filesystem_type();
-        if reading != Reading::Event && kind != CGROUP_SUPER_MAGIC && kind != CGROUP2_SUPER_MAGIC {
+        let expected: &[FsType] = match reading {
+            Reading::Event => &[ANON_INODE],
+            Reading::Text(..) => &[CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC],
+        };
+        if !expected.contains(&kind) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         Ok(Gauge { count, reading, file })

@@ -15,7 +15,7 @@ mod start;
 
 pub use gauge::{Count, Gauge, Reading, read};
 pub use messages::{Answer, MAX_ANSWER, MAX_GAUGES, MAX_REQUEST, Make, Request, Systemd};
-pub use nunbird_messages::Usage;
+pub use nunbird_messages::{Group, Usage};
 pub use order::{Disk, MAX_DISKS, Order};
 pub use start::{As, PROGRAM, SOCKET_FD, ask};
 

@@ -1,7 +1,7 @@
 //! Requests and answers.
 
 use crate::gauge::{Count, Reading};
-use nunbird_messages::Usage;
+use nunbird_messages::{Group, Usage};
 use nunbird_wire::{choice, layout};
 
 /// The longest request, in bytes.
@@ -11,17 +11,17 @@ pub const MAX_ANSWER: usize = 64 << 10;
 /// The most gauges of an answer.
 pub const MAX_GAUGES: usize = 8;
 
-/// One request. A group is the bytes of [`Answer::Made`].
+/// One request. A group has the bytes of [`Answer::Made`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Makes a group and puts its limits in force.
     Make(Make),
     /// Makes sure that the limits of a group are in force, opens its counters, and brings this process into it, if one is named.
-    Enter(Vec<u8>, Option<i32>),
+    Enter(Group, Option<i32>),
     /// Ends every process of a group; its user has this uid.
-    End(Vec<u8>, u32),
+    End(Group, u32),
     /// Removes a group.
-    Remove(Vec<u8>),
+    Remove(Group),
 }
 
 /// A group to be made. All but the order is the word of `nunbird-auth`; the group's name is made of it.

@@ -1,4 +1,4 @@
-use super::{Answer, Count, Disk, Make, Order, Reading, Request, Systemd, Usage};
+use super::{Answer, Count, Disk, Group, Make, Order, Reading, Request, Systemd, Usage};
 use nunbird_messages::Version;
 use nunbird_wire::Message;
 use std::fmt::Debug;
@@ -23,6 +23,11 @@ fn order() -> Order {
     }
 }
 
+fn group() -> Group {
+    let (limits, bytes) = ("l".to_owned(), b"group".to_vec());
+    Group { limits, is_runners: true, owner: 990, job_id: 1, decision: u64::MAX, bytes }
+}
+
 #[test]
 fn messages_are_read_as_they_were_written_and_never_in_part() {
     is_whole(&order());
@@ -39,10 +44,10 @@ fn messages_are_read_as_they_were_written_and_never_in_part() {
         }));
     }
     for process in [None, Some(4711), Some(-1)] {
-        is_whole(&Request::Enter(b"group".to_vec(), process));
+        is_whole(&Request::Enter(group(), process));
     }
-    is_whole(&Request::End(Vec::new(), 4101));
-    is_whole(&Request::Remove(b"group".to_vec()));
+    is_whole(&Request::End(group(), 4101));
+    is_whole(&Request::Remove(group()));
     let usage =
         Usage { memory_peak: Some(1), written: Some(u64::MAX), oom_kills: Some(0), ..Usage::default() };
     let gauges = [Count::MemoryPeak, Count::CpuTime, Count::OomKills]

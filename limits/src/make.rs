@@ -51,13 +51,13 @@ fn slice(make: &Make, order: &Order, uid: u32) -> Result<Answer, Trouble> {
         Systemd::Answers => {}
         Systemd::Capabilities => {
             return Err(Trouble::Unfit(
-                "`way = \"scope\"` needs root, to which alone systemd answers, and nunbird-auth has file capabilities; make it \
+                "`way = \"scope\"` needs root, because systemd accepts no other caller, but nunbird-auth has file capabilities; make it \
                  setuid-root (chmod 4750, setcap -r), or write `way = \"delegated\"`",
             ));
         }
         Systemd::NoPrivilege => {
             return Err(Trouble::Unfit(
-                "`way = \"scope\"` needs root, to which alone systemd answers, and nunbird-auth has no privilege",
+                "`way = \"scope\"` needs root, because systemd accepts no other caller, but nunbird-auth has no privilege",
             ));
         }
     }

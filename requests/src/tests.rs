@@ -29,7 +29,7 @@ fn refused() -> RefusedBy {
 }
 
 fn group() -> Group {
-    Group { limits: "l".to_owned(), is_runners: true, bytes: vec![1] }
+    Group { limits: "l".to_owned(), is_runners: true, owner: 0, job_id: 1, decision: 2, bytes: vec![1] }
 }
 
 fn launch() -> Launch {

@@ -33,7 +33,7 @@ impl Group {
     pub(crate) fn take(&self, process: i32) -> Result<(), String> {
         let capabilities = if self.group.is_runners { 1 << CAP_DAC_OVERRIDE } else { 0 };
         let by = As { ids: Some((0, 0)), capabilities };
-        let request = Request::Enter(self.group.bytes.clone(), Some(process));
+        let request = Request::Enter(self.group.clone(), Some(process));
         match nunbird_groups::ask(&self.program, by, &request, PATIENCE)? {
             (Answer::Entered(..), _) => Ok(()),
             (Answer::Trouble(why), _) => Err(why),

@@ -22,9 +22,10 @@ use nix::unistd::geteuid;
 use nunbird_cgroup::{self as cgroup, Kept, Parent, Place, Stray, Way};
 use nunbird_files::directory::Directory;
 use nunbird_files::identity::FileIdentity;
-use nunbird_messages::{Claim, Record};
+use nunbird_messages::{Claim, Group, Record};
 use nunbird_sys::patient;
 use nunbird_sys::users::UserEntry;
+use nunbird_wire::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -218,7 +219,7 @@ impl Recorded {
             read => read.ok(),
         };
         match bytes.and_then(|(bytes, ..)| Record::parse(&bytes).ok()).map(|record| record.group) {
-            Some(Some(group)) if Kept::read_whole(&group.bytes).is_ok() => self.kept.push(group.bytes),
+            Some(Some(group)) if Kept::read_whole(&group).is_ok() => self.kept.push(group.to_bytes()),
             Some(None) => {}
             _ => self.unread = Some(name),
         }
@@ -246,7 +247,7 @@ impl Recorded {
     }
 
     fn whole(&self) -> impl Iterator<Item = Kept> {
-        self.kept.iter().filter_map(|bytes| Kept::read_whole(bytes).ok())
+        self.kept.iter().filter_map(|bytes| Kept::read_whole(&Group::from_bytes(bytes).ok()?).ok())
     }
 }
 

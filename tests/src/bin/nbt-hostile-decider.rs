@@ -139,7 +139,14 @@ fn record(start: &Start, slot: u64, key: &str, value: &str) -> Vec<u8> {
         "own_directory" => record.own_directory = Some(value.into()),
         "group" => {
             let bytes = value.as_bytes().to_vec();
-            record.group = Some(Group { limits: "l".to_owned(), is_runners: false, bytes });
+            record.group = Some(Group {
+                limits: "l".to_owned(),
+                is_runners: false,
+                owner: 0,
+                job_id: 1,
+                decision: 2,
+                bytes,
+            });
         }
         "pam" => {
             let (service, timeout) = value.split_once(',').expect("service and timeout");

@@ -1,7 +1,7 @@
 //! A `nunbird-limits` that was taken over: at the request that `/etc/nunbird/attack` names first it does what stands there behind it, and all
 //! others it answers as if all were well.
 
-use nunbird_cgroup::{Amounts, Kept, Way};
+use nunbird_cgroup::{Amounts, Kept, Way, name_of};
 use nunbird_groups::{Answer, Count, MAX_REQUEST, Reading, Request, SOCKET_FD, Usage};
 use nunbird_messages::Version;
 use nunbird_sys::passing;
@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 fn main() {
@@ -89,14 +90,19 @@ fn act(mut socket: &UnixStream, request: &Request, what: &str, usual: &Answer) -
                 writeln!(io::stdout(), "forged").and_then(|()| writeln!(io::stderr(), "forged"));
             say(socket, usual)
         }
-        // The group of the runner's own service.
-        "place" => {
-            let directories = [(String::new(), "/sys/fs/cgroup/system.slice/gitlab-runner.service".into())];
-            let amounts = Amounts::default();
-            let kept =
-                Kept { owner: 0, way: Way::Unified, directories: directories.into(), units: None, amounts };
-            say(socket, &Answer::Made(kept.to_bytes()))
+        // The group of the runner's own service, of another job, and of this job's name with another owner.
+        "place" => group(socket, "system.slice/gitlab-runner.service", 0),
+        "job" => group(socket, "nunbird-1-0000000000000001", 0),
+        "owner" => {
+            let Request::Make(make) = request else { return Ok(()) };
+            group(socket, &name_of(make.job_id, make.decision), 4_711)
         }
         other => panic!("{other}"),
     }
+}
+
+fn group(socket: &UnixStream, place: &str, owner: u32) -> io::Result<()> {
+    let directories = [(String::new(), Path::new("/sys/fs/cgroup").join(place))].into();
+    let kept = Kept { owner, way: Way::Unified, directories, units: None, amounts: Amounts::default() };
+    say(socket, &Answer::Made(kept.to_bytes()))
 }
