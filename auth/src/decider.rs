@@ -28,7 +28,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Uid and gid of the decider. Not the verifier's, nor a shepherd's: none of them must be in a place to signal another.
 const DECIDER: u32 = NOBODY_AT_ALL - 3;
@@ -38,8 +38,12 @@ const PROGRAM: &str = "nunbird-decide";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take to end behind its last request.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
+/// How long it may think in all.
+const ALL_PATIENCE: Duration = Duration::from_secs(300);
 /// After so many seconds both end by themselves, should this program be unable to signal them: longer than any admission takes.
 const SECONDS: u32 = 900;
+/// What a stage may go on for after its job's time has run out, in seconds; longer than any after_script.
+const DAY: u32 = 24 * 60 * 60;
 
 /// What there is to decide, and the open files for it.
 #[derive(Debug)]
@@ -58,7 +62,8 @@ pub(crate) struct Question {
 impl Question {
     pub(crate) fn new(task: Task) -> Self {
         let configuration = settings::Opened::default();
-        Question { task, refused: None, seconds: SECONDS, configuration, script: None, response: None }
+        let seconds = if matches!(task, Task::Config) { SECONDS } else { DAY };
+        Question { task, refused: None, seconds, configuration, script: None, response: None }
     }
 
     /// About a stage of an admitted job.
@@ -82,7 +87,7 @@ impl Question {
         };
         // It waits for the end of the stage.
         let left = record.expires_at.saturating_sub(store::now()?.epoch);
-        let seconds = SECONDS.saturating_add(u32::try_from(left).unwrap_or(u32::MAX));
+        let seconds = DAY.saturating_add(u32::try_from(left).unwrap_or(u32::MAX));
         Ok(Question { seconds, ..Question::new(Task::Stage(Box::new(stage))) })
     }
 
@@ -167,7 +172,9 @@ pub(crate) fn decide(
     let (ours, monitor) = UnixStream::pair().map_err(step("socketpair"))?;
     let (peer, verifier) = UnixStream::pair().map_err(step("socketpair"))?;
     let seconds = question.seconds;
-    let part = Part { program: &program, privilege: context.privilege, parent: process::id(), seconds };
+    let stays = matches!(question.task, Task::Stage(_) | Task::Tidy(_));
+    let part =
+        Part { program: &program, privilege: context.privilege, parent: process::id(), seconds, stays };
     let (monitor, peer, answers) = (file(monitor), file(peer), file(verifier));
     let verifier = match &question.response {
         Some(response) => {
@@ -243,8 +250,11 @@ fn converse(socket: &UnixStream, question: Question, serving: &mut Serving<'_, '
         passing::send(socket, b'f', &[file]).map_err(step)?;
     }
     drop((configuration.files, script));
+    let mut patience = ALL_PATIENCE;
     loop {
+        let asked = Instant::now();
         let bytes = read_frame(socket, MAX_REQUEST).map_err(step)?;
+        patience = patience.checked_sub(asked.elapsed()).ok_or_else(|| failed(&"it takes too long"))?;
         let bytes = bytes.ok_or_else(|| failed(&"it ended without a decision"))?;
         let request = Request::from_bytes(&bytes).map_err(|e| failed(&e))?;
         match serving.serve(request)? {
@@ -269,9 +279,13 @@ fn start(
 ) -> Result<Start, Refusal> {
     let (context, now) = (serving.context, store::now()?);
     // Step 20d.
-    let runner = runner::calling().map_err(|e| {
-        Refusal::system(Code::Process, "this host does not say which runner runs this job", e)
-    })?;
+    let runner = if matches!(task, Task::Config) {
+        runner::calling().map_err(|e| {
+            Refusal::system(Code::Process, "this host does not say which runner runs this job", e)
+        })?
+    } else {
+        None
+    };
     Ok(Start {
         task,
         refused,
@@ -324,7 +338,9 @@ struct Part<'a> {
     program: &'a File,
     privilege: Privilege,
     parent: i32,
-    pub(crate) seconds: u32,
+    seconds: u32,
+    /// Whether the decider waits for the end of a launcher.
+    stays: bool,
 }
 
 impl Part<'_> {
@@ -349,7 +365,11 @@ impl Part<'_> {
     ) -> io::Result<std::convert::Infallible> {
         // Step 15.
         process::end_after(self.seconds);
-        memory::bound(self.privilege.rights())?;
+        if self.stays {
+            memory::bound_address_space()?;
+        } else {
+            memory::bound(self.privilege.rights())?;
+        }
         process::null_stdin()?;
         if silent {
             // Its messages must not reach gitlab-runner: they go to a pipe without a reader.
@@ -367,6 +387,11 @@ impl Part<'_> {
         process::no_new_privileges()?;
         process::die_with_parent(signals::KILL, self.parent)?;
         process::default_signals()?;
+        if self.stays {
+            // A cancelled job, and a service that stops, ask every process of the runner's to end: the stage's end is still to be written.
+            process::new_session()?;
+            process::ignore_requests_to_end();
+        }
         exec::execute(self.program, argv, &[])
     }
 }

@@ -113,6 +113,9 @@ fn stage(call: &Call, context: &mut Context<'_>, script: Option<(&Path, &str)>) 
     let mut ended = None;
     let launch = |context: &Context<'_>, launch: Launch| -> Result<StageEnd, Refusal> {
         let (account, script) = ready.ok_or_else(|| decider::failed(&"it runs what was refused"))?;
+        // Once more: the decider has had its time.
+        Store::check_live(&record)?;
+        checks::runner_runs(&record)?;
         if script.is_none() {
             // Step 25a.
             opened::make_own_directory(context, &record)?;
@@ -126,15 +129,31 @@ fn stage(call: &Call, context: &mut Context<'_>, script: Option<(&Path, &str)>) 
     };
     let service = Service::stage(launch, || Ok(()));
     // Steps 25b, 28.
-    served(decider::decide(context, question, service)?, ended)
+    let decided = decider::decide(context, question, service);
+    served(context, decided, ended)
 }
 
-fn served(decided: Decided, ended: Option<Status>) -> Result<Served, Refusal> {
+/// What became of a stage. How its launcher ended is known, whatever the decider does after that.
+fn served(
+    context: &Context<'_>,
+    decided: Result<Decided, Refusal>,
+    ended: Option<Status>,
+) -> Result<Served, Refusal> {
     match (decided, ended) {
-        (Decided::Refused(class), _) => Ok(Served::Refused(class)),
-        (Decided::Done, Some(status)) => Ok(Served::Ended(status)),
-        (Decided::Done, None) => Err(decider::failed(&"it ended before the stage")),
+        (Ok(Decided::Refused(class)), _) => Ok(Served::Refused(class)),
+        (Ok(Decided::Done), None) => Err(decider::failed(&"it ended before the stage")),
+        (Ok(Decided::Done), Some(status)) => Ok(Served::Ended(status)),
+        (Err(refusal), None) => Err(refusal),
+        (Err(refusal), Some(status)) => {
+            report(context, refusal);
+            Ok(Served::Ended(status))
+        }
     }
+}
+
+/// Reports what changes nothing about the call's end.
+fn report(context: &Context<'_>, refusal: Refusal) {
+    trace::leave(context, refusal).print(&context.decision_id, context.unobfuscated);
 }
 
 fn cleanup(call: &Call, context: &mut Context<'_>) -> Result<Served, Refusal> {
@@ -194,7 +213,8 @@ fn finish(
         Err(refusal) => {
             let question = Question::of_stage(context, StageKind::Cleanup, &record, false, None)?;
             let service = Service::stage(|_, _| Err(decider::failed(&"it runs what was refused")), || Ok(()));
-            return served(decider::decide(context, question.refused(refusal), service)?, None);
+            let decided = decider::decide(context, question.refused(refusal), service);
+            return served(context, decided, None);
         }
         Ok((true, _)) => {
             print_error(
@@ -220,9 +240,11 @@ fn end(
 ) -> Result<Served, Refusal> {
     let privilege = context.privilege;
     // A group that does not empty is reported last: credentials go all the same.
-    let (used, emptied) = match limits::end(privilege, record) {
-        Ok(used) => (used, limits::remove(privilege, record)),
-        Err(refusal) => (None, Err(refusal)),
+    // The kernel keeps none when the host restarts.
+    let (used, emptied) = match record.is_of_boot(&store::now()?).then(|| limits::end(privilege, record)) {
+        Some(Ok(used)) => (used, limits::remove(privilege, record)),
+        Some(Err(refusal)) => (None, Err(refusal)),
+        None => (None, Ok(())),
     };
     let account = checks::same_account(context, record);
     // Nothing can be done as an account that does not exist any more; only the sweep comes for such a record.
@@ -233,14 +255,14 @@ fn end(
         Ok(account) => (question, Some(account)),
         Err(refusal) => (question.refused(refusal), None),
     };
-    let (ended, finished) = (Cell::new(None), Cell::new(false));
+    let (ended, emptied) = (Cell::new(None), Cell::new(Some(emptied)));
     let launch = |context: &Context<'_>, launch: Launch| -> Result<StageEnd, Refusal> {
         let account = account.ok_or_else(|| decider::failed(&"it runs what was refused"))?;
         let start = Start::prepare(context, record, launch, Opened::default(), account.groups)?;
         start.run_and_wait(context).inspect(|end| ended.set(Some(end.end)))
     };
     let finish = || {
-        finished.set(true);
+        let Some(emptied) = emptied.take() else { return Ok(()) };
         // Whatever came of that: processes of root's must not outlive the job.
         // Step 28b.
         let closed = kept_session::close(privilege, record);
@@ -251,18 +273,15 @@ fn end(
         }
         lost.map_or(Ok(()), Err)
     };
-    let service = Service::stage(launch, finish);
-    let decided = decider::decide(context, question, service);
-    if !finished.get()
-        && let Err(refusal) = kept_session::close(privilege, record)
-    {
-        trace::leave(context, refusal).print(&context.decision_id, context.unobfuscated);
-    }
+    let decided = decider::decide(context, question, Service::stage(launch, finish));
+    // A decider that refused or failed has not asked for it.
+    let left = finish().map_err(|refusal| report(context, refusal));
     // Step 29c.
     if forget {
         store.remove(name, record)?;
     }
-    served(decided?, ended.get())
+    let served = served(context, decided, ended.get())?;
+    Ok(left.map_or(Served::Refused(Class::System), |()| served))
 }
 
 /// The record of this job.

@@ -20,6 +20,8 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
+/// The longest variable for a scheduler, in bytes: all of them fit into one [`Launch`].
+const LONGEST: usize = 16 << 10;
 /// What is read of a script at once, in bytes.
 const PIECE: usize = 64 << 10;
 
@@ -133,12 +135,16 @@ pub(crate) fn handover(
 fn batch(call: &Call<'_>, spec: &JobSpec, task: &Task) -> Result<Option<Batch>, Refusal> {
     let Some(plan) = &spec.batch else { return Ok(None) };
     let variable = |name: &str| match call.monitor.variable(name) {
-        Err(_) if matches!(task, Task::Cleanup | Task::Tidy) => Ok(None),
-        other => other.map_err(|_| name.to_owned()),
+        Ok(Some(text)) if text.len() > LONGEST => {
+            Err(("a variable of this job is too long", name.to_owned()))
+        }
+        other => other.map_err(|_| ("a variable of this job is not UTF-8", name.to_owned())),
     };
-    let batch = plan.with(variable).map_err(|name| {
-        let message = "a variable of this job is not UTF-8";
-        Refusal::denied(Code::Variable, message, format!("the variable {name}"))
+    let takes_away = matches!(task, Task::Cleanup | Task::Tidy);
+    let batch = plan.with(|name| if takes_away { variable(name).or(Ok(None)) } else { variable(name) });
+    let batch = batch.map_err(|(message, name)| {
+        let detail = format!("the variable {name}; the most are {LONGEST} bytes of UTF-8");
+        Refusal::denied(Code::Variable, message, detail)
     })?;
     Ok(Some(batch))
 }
@@ -158,13 +164,22 @@ fn digest_of(script: &File) -> io::Result<String> {
     Ok(digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Tells the user what the job has used, and writes the event.
+/// Writes the event, and tells the user what the job has used.
 fn conclude(call: &Call<'_>, sinks: &Sinks<'_>, end: &StageEnd) -> Result<(), Refusal> {
     let spec = call.spec()?;
     let summary = end.summary.as_deref().and_then(|bytes| {
         let bytes: &[u8; SUMMARY_SIZE] = bytes.try_into().ok()?;
         Summary::parse(bytes)
     });
+    // First: who reads the job log may be slow.
+    let (exit_code, signal) = match end.end {
+        Status::Exited(code) => (Some(code), None),
+        Status::Killed(signal) => (None, Some(signal)),
+    };
+    let ended =
+        nunbird_audit::End { exit_code, signal, duration_ms: end.duration_ms, batch: summary.clone() };
+    let event = Event { end: Some(ended), ..events::event(call, Outcome::StageEnded) };
+    events::note(call, sinks, &event);
     let kills = |usage: Usage| usage.oom_kills.unwrap_or(0);
     let kills = end.usage.map_or(0, |(before, now)| kills(now).saturating_sub(kills(before)));
     if kills > 0 {
@@ -187,12 +202,5 @@ fn conclude(call: &Call<'_>, sinks: &Sinks<'_>, end: &StageEnd) -> Result<(), Re
         };
         card.print();
     }
-    let (exit_code, signal) = match end.end {
-        Status::Exited(code) => (Some(code), None),
-        Status::Killed(signal) => (None, Some(signal)),
-    };
-    let end = nunbird_audit::End { exit_code, signal, duration_ms: end.duration_ms, batch: summary };
-    let event = Event { end: Some(end), ..events::event(call, Outcome::StageEnded) };
-    events::note(call, sinks, &event);
     Ok(())
 }

@@ -9,7 +9,8 @@ use std::io;
 /// the_largest_job_responses_fit_into_the_workers_memory).
 const MEMORY: u64 = 256 << 20;
 
-/// Bounds the memory of this process, and has the out-of-memory killer take it first. To be called in the child, before it changes its ids.
+/// Bounds the address space of this process, and has the out-of-memory killer take it first. To be called in the child, before it changes its
+/// ids; not for one that waits while a job runs, which could choose the moment of its end.
 ///
 /// # Errors
 /// As setfsuid(2), write(2) to `oom_score_adj`, and setrlimit(2).
@@ -22,5 +23,13 @@ pub fn bound(rights: Rights) -> io::Result<()> {
     } else {
         process::while_inspection_is_allowed(priority::first_for_the_oom_killer)?;
     }
+    bound_address_space()
+}
+
+/// Bounds the address space alone.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn bound_address_space() -> io::Result<()> {
     process::bound_memory(MEMORY)
 }

@@ -173,10 +173,10 @@ pub fn turn(file: &Path, rights: Rights) -> Result<Turn, String> {
 }
 
 /// Sends a line to the local syslog daemon with the caller's rights, as logger(1) does: any account may send such a line, so it proves
-/// nothing. Without a daemon there is no place that is left.
+/// nothing. A process that has given up its privileges has no more than those. Without a daemon there is no place that is left.
 pub fn to_syslog(line: &[u8], caller: Option<Caller>) {
     let send = || {
-        let _identity = caller.map(|caller| FileIdentity::assume(caller.uid, caller.gid)).transpose()?;
+        let _identity = caller.and_then(|caller| FileIdentity::assume(caller.uid, caller.gid).ok());
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.send_to(line, LOG)

@@ -123,7 +123,7 @@ mod tests {
             "{text}"
         );
         assert!(!refusal.text("0123", false).contains("note"), "the cause is the admin's");
-        let long = Refusal::system(Code::Account, "m", "line\n".repeat(MAX_LINES + 1));
+        let long = Refusal::system(Code::Process, "m", "line\n".repeat(MAX_LINES + 1));
         assert_eq!(long.detail.lines().count(), MAX_LINES);
     }
 }

@@ -102,10 +102,10 @@ pub fn ignore_failed_writes() {
     ignore([libc::SIGPIPE, libc::SIGXFSZ]);
 }
 
-/// Ignores `HUP`, `INT` and `TERM`, and so do the programs that this process starts, unless they say otherwise (execve(2)): for
-/// work that is to be done although everybody is told to end. Whoever has it done ends it by `KILL`.
+/// Ignores the signals by which processes ask each other to end or to do something, and so do the programs that this process starts,
+/// unless they say otherwise (execve(2)): for work that must be done although every process around it is asked to end. `KILL` ends it.
 pub fn ignore_requests_to_end() {
-    ignore([libc::SIGHUP, libc::SIGINT, libc::SIGTERM]);
+    ignore([libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2]);
 }
 
 fn ignore<const N: usize>(signals: [i32; N]) {

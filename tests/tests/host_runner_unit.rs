@@ -89,7 +89,8 @@ fn doctor_finds_each_setting_of_the_runners_unit_that_keeps_jobs_from_running() 
     set(&host, "KillMode=process\\nTasksMax=50");
     let said = doctor(&host).join("\n");
     assert!(
-        said.contains("KillMode=process: jobs outlive") && said.contains("TasksMax=50, and 1 jobs at once"),
+        said.contains("KillMode=process: jobs outlive")
+            && said.contains("TasksMax=50, but 1 concurrent jobs"),
         "{said}"
     );
     host.root(&format!("systemctl stop {RUNNER_UNIT}")).success();

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_tests::runner::Session;
 use nunbird_tests::{Groups, Privilege, World, needs, skip};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -198,9 +198,9 @@ fn a_record_that_cannot_be_read_may_have_any_group(groups: &Groups) {
     let daemon = with_daemon(&mut session);
     let record = world.records().pop().expect("a record");
     let text = fs::read(&record).expect("a record");
-    let mut value: Value = serde_json::from_slice(&text).expect("JSON");
-    value["version"] = json!(1_000_000);
-    fs::write(&record, value.to_string()).expect("a record");
+    // Of another version.
+    let other: Vec<u8> = text.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == 0)).collect();
+    fs::write(&record, other).expect("a record");
     let done = swept(&world, &[]);
     assert!(done.len() == 1 && done[0].0 == "kept" && done[0].2.contains("which cannot be read"), "{done:?}");
     assert!(is_running(&daemon) && !groups.jobs().is_empty());
@@ -225,7 +225,7 @@ fn what_the_runners_account_writes_keeps_its_own_groups_alone(groups: &Groups) {
         let mut session = job.begin();
         let daemon = with_daemon(&mut session);
         let record = world.records().pop().expect("a record");
-        let text = fs::read_to_string(&record).expect("a record");
+        let bytes = fs::read(&record).expect("a record");
         fs::remove_file(record).expect("a record");
         let own = of_the_runner(groups, "nunbird-7009-0123456789abcdef");
         let store = "/home/nbt_runner/.local/state/nunbird/jobs";
@@ -239,9 +239,9 @@ fn what_the_runners_account_writes_keeps_its_own_groups_alone(groups: &Groups) {
                 held = Some(Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("locked"));
             }
             "a copy of root's record" => {
-                world.write_file(&format!("{store}/x.json"), &text, "nbt_runner", 0o600);
+                world.write_file(&format!("{store}/x.record"), &bytes, "nbt_runner", 0o600);
             }
-            _ => world.write_file(&format!("{store}/x.json"), "x", "nbt_runner", 0o600),
+            _ => world.write_file(&format!("{store}/x.record"), "x", "nbt_runner", 0o600),
         }
         let done = swept(&world, &[]);
         drop(held);

@@ -2,6 +2,7 @@
 
 use super::support::{Case, begun, case, go, job, no_success, submissions, users_failure, waiting};
 use crate::scheduler::{Cluster, Possible, Stage, Want};
+use nunbird_messages::SessionAdditions;
 
 pub(super) const CASES: &[Case] = &[
     case("a script runs as its user and succeeds", success),
@@ -38,15 +39,14 @@ fn environment(cluster: &dyn Cluster) -> Possible<()> {
 
 fn session_variables(cluster: &dyn Cluster) -> Possible<()> {
     let mut job = job(cluster, "nbt_ann");
-    for (name, value) in [
+    let variables = [
         ("XDG_RUNTIME_DIR", "/run/user/4101"),
         ("KRB5CCNAME", "FILE:/tmp/krb5cc_4101"),
         ("TMPDIR", "/tmp/session-4711"),
         ("NBT_SITE", "kept"),
-    ] {
-        job.handover.environment.insert(name.to_owned(), value.to_owned());
-        job.handover.session_variables.insert(name.to_owned());
-    }
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    job.session = Some(SessionAdditions { umask: 0o022, variables: variables.to_vec() });
     // Set by the site itself, for jobs.
     job.handover.environment.insert("XDG_SESSION_ID".to_owned(), "site".to_owned());
     let ended =

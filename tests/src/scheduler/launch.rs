@@ -7,6 +7,8 @@ use crate::world::process;
 use nunbird_handover::{
     Account, Batch, ExitCodes, Handover, Identity, SUMMARY_SIZE, Shell, SiteRules, Task, UserText, Workspace,
 };
+use nunbird_messages::{Envelope, SessionAdditions, Version};
+use nunbird_wire::Message;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,6 +22,8 @@ pub struct Job<'s, C: ?Sized = Slurm> {
     directory: PathBuf,
     /// What the launcher is given; change it before a stage.
     pub handover: Handover,
+    /// What a PAM session around the next stage adds.
+    pub session: Option<SessionAdditions>,
     starts: std::cell::Cell<u32>,
 }
 
@@ -63,7 +67,7 @@ impl<'s, C: Cluster + ?Sized> Job<'s, C> {
         batch.grace = 3;
         let path = bed.environment.iter().find(|(name, _)| name == "PATH").expect("a PATH").1.clone();
         let handover = handover(&person, &path, number, batch);
-        let job = Job { cluster, bed, directory, handover, starts: 0.into() };
+        let job = Job { cluster, bed, directory, handover, session: None, starts: 0.into() };
         let prepared = job.start_task(Task::Prepare, "").finish();
         assert_eq!(prepared.status, Some(0), "{}", prepared.err);
         job
@@ -194,8 +198,10 @@ impl<C: ?Sized> Job<'_, C> {
         let at = self.directory.join(self.starts.get().to_string());
         fs::create_dir(&at).expect("a directory");
         let handover = Handover { task, ..self.handover.clone() };
+        let message = handover.message().expect("a handover");
+        let envelope = Envelope { version: Version, message, session: self.session.clone() };
         for (name, bytes) in [
-            ("handover", handover.to_bytes().expect("a handover")),
+            ("handover", envelope.to_bytes()),
             ("script", script.into()),
             ("exit_code", b"1\n".to_vec()),
             ("summary", vec![0; SUMMARY_SIZE]),

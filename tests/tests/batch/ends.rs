@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 use nunbird_handover::BatchEnd;
+use nunbird_messages::SessionAdditions;
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
 use std::fs;
@@ -30,8 +31,8 @@ fn a_script_runs_in_the_allocation_as_its_user_with_its_output_and_success() {
 fn the_umask_of_the_session_is_the_scripts_in_the_allocation() {
     let slurm = Slurm::shared();
     let mut job = slurm.job("nbt_ann");
-    // As pam_umask leaves it: `nunbird-session` tells the launcher.
-    job.handover.umask = Some(0o027);
+    // As pam_umask leaves it: `nunbird-session` adds it.
+    job.session = Some(SessionAdditions { umask: 0o027, variables: Vec::new() });
     let ended =
         job.run("umask; : > \"$HOME/nbt_umask\"; stat -c %a \"$HOME/nbt_umask\"; rm \"$HOME/nbt_umask\"");
     ended.succeeded();
