@@ -386,11 +386,12 @@ impl Part<'_> {
         process::forbid_inspection()?;
         process::no_new_privileges()?;
         process::die_with_parent(signals::KILL, self.parent)?;
-        process::default_signals()?;
         if self.stays {
             // A cancelled job, and a service that stops, ask every process of the runner's to end: the stage's end is still to be written.
             process::new_session()?;
-            process::ignore_requests_to_end();
+            process::default_signals_but(&process::REQUESTS_TO_END)?;
+        } else {
+            process::default_signals()?;
         }
         exec::execute(self.program, argv, &[])
     }

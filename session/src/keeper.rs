@@ -132,11 +132,11 @@ impl Keeper {
         // A later stage must not wait at a door that nobody opens any more.
         let _also_when_it_is_gone = std::fs::remove_file(&self.keep.socket);
         self.say(b"c");
-        // The job's limits and signals are not the modules'.
-        let _as_they_are = process::default_signals().and_then(|()| rlimits::raise_limits());
+        // The job's limits and signals are not the modules'. systemd asks a service's processes twice to end, the modules' own programs
+        // among them, and the second request may wait already; the time for it is limited.
+        let _as_they_are =
+            process::default_signals_but(&process::REQUESTS_TO_END).and_then(|()| rlimits::raise_limits());
         process::ignore_failed_writes();
-        // systemd tells a service's processes twice to end, the modules' own programs among them; the time for it is limited.
-        process::ignore_requests_to_end();
         let closers = served.as_deref().unwrap_or_default();
         voice.turn(
             closers.first().and_then(|closer| closer.try_clone().ok()).map(|s| File::from(OwnedFd::from(s))),

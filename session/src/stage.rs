@@ -58,11 +58,11 @@ impl Stage {
         if let Ok(ended) = &ended {
             self.say(&relay::words(*ended));
         }
-        // The job's limits and signals are not the modules'.
-        let _as_they_are = process::default_signals().and_then(|()| rlimits::raise_limits());
+        // The job's limits and signals are not the modules'. systemd asks a service's processes twice to end, the modules' own programs
+        // among them, and the second request may wait already; the time for it is limited.
+        let _as_they_are =
+            process::default_signals_but(&process::REQUESTS_TO_END).and_then(|()| rlimits::raise_limits());
         process::ignore_failed_writes();
-        // systemd tells a service's processes twice to end, the modules' own programs among them; the time for it is limited.
-        process::ignore_requests_to_end();
         session.close();
         ended.map(drop)
     }

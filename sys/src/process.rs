@@ -84,32 +84,43 @@ pub fn close_all_but(keep: RawFd) -> io::Result<()> {
 /// # Errors
 /// As sigprocmask(2).
 pub fn default_signals() -> io::Result<()> {
+    default_signals_but(&[])
+}
+
+/// As [`default_signals`], but ignores these, also for the programs that this process starts. One that waits behind a mask is dropped, and
+/// there is no moment in which it would act.
+///
+/// # Errors
+/// As sigprocmask(2).
+pub fn default_signals_but(ignored: &[i32]) -> io::Result<()> {
     // The kernel's `struct sigaction`, all zero: SIG_DFL, no flags, no mask. By the system call, because libc
     // refuses to touch 32 and 33, which it keeps for threads and which a caller can leave ignored all the same.
     let default = [0_u64; 4];
-    for signal in 1..=64_usize {
+    for signal in (1..=64).filter(|signal| !ignored.contains(signal)) {
         // SAFETY: `default` is readable and no shorter than the kernel's structure; SIG_DFL installs no handler, so
         // no code of ours can run in signal context. KILL and STOP answer EINVAL, which is right for them.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0_usize, 8_usize) };
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, i64::from(signal), default.as_ptr(), 0_usize, 8_usize)
+        };
     }
+    ignore(ignored);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())
 }
 
+/// The signals by which processes ask each other to end or to do something: ignored by work that must be done although every process
+/// around it is asked to end. `KILL` ends it.
+pub const REQUESTS_TO_END: [i32; 6] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
+
 /// Ignores `PIPE` and `XFSZ`, so that neither a closed standard error nor a limit on file sizes can end the program
 /// between two steps: the write fails instead, and is a refusal.
 pub fn ignore_failed_writes() {
-    ignore([libc::SIGPIPE, libc::SIGXFSZ]);
+    ignore(&[libc::SIGPIPE, libc::SIGXFSZ]);
 }
 
-/// Ignores the signals by which processes ask each other to end or to do something, and so do the programs that this process starts,
-/// unless they say otherwise (execve(2)): for work that must be done although every process around it is asked to end. `KILL` ends it.
-pub fn ignore_requests_to_end() {
-    ignore([libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2]);
-}
-
-fn ignore<const N: usize>(signals: [i32; N]) {
-    for signal in signals {
+fn ignore(signals: &[i32]) {
+    for &signal in signals {
         // SAFETY: SIG_IGN installs no handler.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
