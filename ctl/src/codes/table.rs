@@ -500,8 +500,8 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::Variable => denial(
             User,
-            "A variable of the job that is passed to the batch scheduler is not UTF-8.",
-            "Change the variable that the detail names, or remove it.",
+            "A variable of the job that is passed to the batch scheduler is not UTF-8, or is longer than 16 KiB.",
+            "Shorten or remove the variable for the scheduler: its arguments, `SCHEDULER_JOB_PREFIX`, `SCHEDULER_SIGNAL` or `COPY_SCHEDULER_LOGS`.",
             "The detail has the variable's name.",
         ),
         Code::Worker => system(
