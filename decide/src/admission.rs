@@ -232,6 +232,7 @@ fn spec(
         },
         environment: job.environment.clone(),
         batch,
+        container: None,
         identity_source: judgement::source(admitted).name().to_owned(),
         audit: policy.audit.clone(),
     })

@@ -8,7 +8,9 @@ use crate::monitor::{self, decider_failed};
 use crate::settings;
 use aws_lc_rs::digest;
 use nunbird_audit::{Event, Outcome, Script};
-use nunbird_handover::{Batch, ExitCodes, FORMAT_VERSION, Handover, JobSpec, SUMMARY_SIZE, Summary, Task};
+use nunbird_handover::{
+    Batch, Credentials, ExitCodes, FORMAT_VERSION, Handover, JobSpec, SUMMARY_SIZE, Summary, Task,
+};
 use nunbird_host::refusal::{Code, Refusal, print_error};
 use nunbird_judge::account::{self, ThisHost};
 use nunbird_messages::Usage;
@@ -126,6 +128,8 @@ pub(crate) fn handover(
         exit_codes,
         exit_code_file,
         batch,
+        container: spec.container.clone(),
+        credentials: Credentials::default(),
         site: spec.site.clone(),
         expires_at: spec.expires_at,
     }

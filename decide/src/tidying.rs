@@ -5,7 +5,7 @@ use crate::monitor::decider_failed;
 use crate::settings::Settings;
 use crate::stage;
 use nunbird_handover::{
-    Account, ExitCodes, FORMAT_VERSION, Handover, Identity, Shell, SiteRules, Task, Workspace,
+    Account, Credentials, ExitCodes, FORMAT_VERSION, Handover, Identity, Shell, SiteRules, Task, Workspace,
 };
 use nunbird_host::refusal::Refusal;
 use nunbird_judge::{account, place};
@@ -82,6 +82,8 @@ fn launcher(
         exit_codes: ExitCodes::default(),
         exit_code_file: false,
         batch: None,
+        container: None,
+        credentials: Credentials::default(),
         site: SiteRules { upkeep: directories.upkeep.clone(), ..SiteRules::default() },
         expires_at: call.start.now.0,
     };

@@ -5,11 +5,13 @@
 //! trusts nothing else: not its environment, not its arguments. Both types are closed: an unknown field, a missing field or another version
 //! is an error, so that a half-upgraded installation refuses instead of guessing.
 //!
-//! Nothing here is secret. A token or a job variable must never become a field of these types.
+//! Nothing here is secret, with one exception: [`Credentials`], which are in the message of `prepare` alone, never in a record, and print
+//! nothing. A token or any other variable of a job must never become a field of these types.
 
 #![forbid(unsafe_code)]
 
 mod batch;
+mod container;
 mod containers;
 mod limits;
 mod message;
@@ -18,6 +20,10 @@ mod spec;
 mod summary;
 
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
+pub use container::{
+    Bind, CONTAINER_STAGES, CacheBounds, Container, Credential, Credentials, ENGINES, Engine, Gpu, Image,
+    PullPolicy, Service,
+};
 pub use containers::Unserved;
 pub use limits::{Amounts, DiskLimit, JobLimits, Rlimits, Standing, UNLIMITED};
 pub use message::{Account, Handover, Identity, Shell, Task, Workspace};

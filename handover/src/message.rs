@@ -1,6 +1,6 @@
 //! The message to the launcher, which the decider writes.
 
-use crate::{Batch, ExitCodes, FORMAT_VERSION, FormatError, SiteRules};
+use crate::{Batch, Container, Credentials, ExitCodes, FORMAT_VERSION, FormatError, SiteRules};
 use nunbird_messages::Envelope;
 use nunbird_wire::Message;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,10 @@ pub struct Handover {
     pub exit_code_file: bool,
     /// The batch scheduler, where stages of the job go to one.
     pub batch: Option<Batch>,
+    /// The container that stages of the job run in, where the site has one for it.
+    pub container: Option<Container>,
+    /// Passwords for its images' registries; in [`Task::Prepare`] alone.
+    pub credentials: Credentials,
     /// The site's say in how the stages go.
     pub site: SiteRules,
     /// Seconds since the epoch after which no stage but `cleanup` runs.
@@ -203,7 +207,7 @@ impl Handover {
 #[cfg(test)]
 mod tests {
     use super::{Account, ExitCodes, Handover, Identity, Shell, Task, Workspace};
-    use crate::SiteRules;
+    use crate::{Credentials, SiteRules};
     use nunbird_messages::{Envelope, SessionAdditions, Version};
     use nunbird_wire::Message;
     use std::collections::{BTreeMap, BTreeSet};
@@ -244,6 +248,8 @@ mod tests {
             exit_codes: ExitCodes::default(),
             exit_code_file: false,
             batch: None,
+            container: None,
+            credentials: Credentials::default(),
             site: SiteRules::default(),
             expires_at: 9,
         }

@@ -1,6 +1,6 @@
 //! What the decider keeps of an admitted job for its later stages: the body of the job's record.
 
-use crate::{Account, BatchPlan, FormatError, Identity, JobLimits, Shell, SiteRules, Workspace};
+use crate::{Account, BatchPlan, Container, FormatError, Identity, JobLimits, Shell, SiteRules, Workspace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,6 +38,8 @@ pub struct JobSpec {
     pub environment: BTreeMap<String, String>,
     /// The batch scheduler, where stages of the job go to one.
     pub batch: Option<BatchPlan>,
+    /// The container that stages of the job run in, where the site has one for it.
+    pub container: Option<Container>,
     /// Seconds that the job waited in GitLab for a runner, where that is known. For people to read.
     pub queued_s: Option<u64>,
     /// What the job may use; nothing is limited where there is none.

@@ -154,6 +154,8 @@ fn of_root(spec: &JobSpec) -> String {
         exit_codes: ExitCodes::default(),
         exit_code_file: false,
         batch: None,
+        container: None,
+        credentials: nunbird_handover::Credentials::default(),
         site: spec.site.clone(),
         expires_at: spec.expires_at,
     };

@@ -2,7 +2,9 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chown, getegid, geteuid};
-use nunbird_handover::{Account, ExitCodes, Handover, Identity, Shell, SiteRules, Task, Workspace};
+use nunbird_handover::{
+    Account, Credentials, ExitCodes, Handover, Identity, Shell, SiteRules, Task, Workspace,
+};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
@@ -215,6 +217,8 @@ fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
         exit_code_file: true,
         umask: None,
         batch: None,
+        container: None,
+        credentials: Credentials::default(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
     }

@@ -288,6 +288,8 @@ fn handover(person: &Person, path: &str, number: u64, batch: Batch) -> Handover 
         exit_code_file: true,
         umask: None,
         batch: Some(batch),
+        container: None,
+        credentials: nunbird_handover::Credentials::default(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
     }

@@ -1,0 +1,212 @@
+//! The container that stages of a job run in: which engine, which image, what of the host is in it.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Container engines with a built-in description.
+pub const ENGINES: [&str; 4] = ["podman", "apptainer", "charliecloud", "bwrap"];
+
+/// The stages that run in the container where the site names none: the user's own scripts.
+pub const CONTAINER_STAGES: [&str; 4] = ["build_script", "step_*", "after_script", "run_script"];
+
+/// A job's container, as the policy and the job have it together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// The NAME of its `[container.NAME]`.
+    pub name: String,
+    /// How containers are made.
+    pub engine: Engine,
+    /// The engine's program; none for the first of its name on the engine's PATH.
+    pub program: Option<PathBuf>,
+    /// The image; none for an engine without images.
+    pub image: Option<Image>,
+    /// Started before the script, in the order of the job.
+    pub services: Vec<Service>,
+    /// gitlab-runner's names of the stages that run inside; a name that ends in `*` is a prefix.
+    pub stages: Vec<String>,
+    /// The job's own directory of control files, below `data_dir`: the same path inside and outside.
+    pub directory: PathBuf,
+    /// Where the engine keeps images of this account: a local file system.
+    pub store: Option<PathBuf>,
+    /// Images that were converted to files or directories, for the account's jobs on all hosts.
+    pub cache: PathBuf,
+    /// Images that the site has converted, read-only for jobs; looked at before `cache`.
+    pub shared_cache: Option<PathBuf>,
+    /// Bounds on `cache`.
+    pub cache_bounds: CacheBounds,
+    /// What of the host is in the container beside the job's directories.
+    pub binds: Vec<Bind>,
+    /// Whether the account's home directory is.
+    pub home: bool,
+    /// The graphics processors that are.
+    pub gpu: Option<Gpu>,
+    /// Whether the script runs as the container's root, which outside is the account.
+    pub root: bool,
+    /// Whether the network is the host's; else the container has one of its own.
+    pub host_network: bool,
+    /// Words of the site's for the engine's `create` and `enter`.
+    pub options: Vec<String>,
+    /// Variables for the engine's commands.
+    pub engine_environment: BTreeMap<String, String>,
+    /// Whether setuid programs have no effect for the engine's commands either.
+    pub no_new_privileges: bool,
+    /// Seconds that a pull may take.
+    pub pull_timeout: u64,
+    /// Seconds that a service may take until it listens.
+    pub service_timeout: u64,
+    /// Whether a service that ends ends the job.
+    pub service_required: bool,
+    /// Whether the services' output goes to the job log (`CI_DEBUG_SERVICES`).
+    #[serde(default)]
+    pub service_logs: bool,
+}
+
+/// A container engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// One of [`ENGINES`].
+    Named(String),
+    /// A file with a description in TOML, as docs/containers.md has it: root's, or the account's own.
+    Described(PathBuf),
+}
+
+/// An image that the policy allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// Its name in the words of the job or of the site, with variables expanded.
+    pub name: String,
+    /// Replaces the image's own entrypoint; empty for none at all.
+    pub entrypoint: Option<Vec<String>>,
+    /// `docker: user` of the job.
+    pub user: Option<String>,
+    /// `docker: platform` of the job: `linux/arm64`.
+    pub platform: Option<String>,
+    /// The policies to try in this order; never empty.
+    pub pull: Vec<PullPolicy>,
+    /// Whether a name without digest is refused once it is resolved.
+    pub digest_required: bool,
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PullPolicy {
+    /// The registry is asked for each job.
+    Always,
+    /// Only where no copy is there.
+    IfNotPresent,
+    /// Never: a copy must be there.
+    Never,
+}
+
+/// A server that the job needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Its image.
+    pub image: Image,
+    /// The names by which the job reaches it, the first one for messages.
+    pub aliases: Vec<String>,
+    /// Replaces the image's command.
+    pub command: Option<Vec<String>>,
+    /// Variables of the service alone.
+    pub variables: BTreeMap<String, String>,
+    /// TCP ports that it listens on, where the job or `HEALTHCHECK_TCP_PORT` names them.
+    pub ports: Vec<u16>,
+}
+
+/// A directory or file of the host in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// Its path on the host.
+    pub source: PathBuf,
+    /// Its path in the container.
+    pub target: PathBuf,
+    /// Whether the container may write there, as far as the account may.
+    pub writable: bool,
+    /// Whether a missing source is passed over, instead of failing the job.
+    pub optional: bool,
+}
+
+/// Whose graphics processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gpu {
+    /// NVIDIA: CDI, or the engine's own option.
+    Nvidia,
+    /// AMD: `/dev/kfd` and `/dev/dri`, or the engine's own option.
+    Amd,
+}
+
+/// When an image leaves the cache; those unused for longest go first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheBounds {
+    /// Seconds since its last use.
+    pub max_age: Option<u64>,
+    /// Bytes of all images.
+    pub max_size: Option<u64>,
+    /// Number of images.
+    pub max_count: Option<u64>,
+}
+
+/// Passwords for registries, for one pull. Prints nothing of them.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Credentials(pub Vec<Credential>);
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    /// `registry.example.org`, with port if it has one, or with a path: `registry.example.org/group`.
+    pub registry: String,
+    /// The user name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl Container {
+    /// Whether a stage runs inside.
+    pub fn holds(&self, stage: &str) -> bool {
+        self.stages.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => stage.starts_with(beginning),
+            None => stage == pattern,
+        })
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({})", self.0.len())
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential").field("registry", &self.registry).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Credential, Credentials};
+
+    #[test]
+    fn credentials_print_neither_user_nor_password() {
+        let one = Credential {
+            registry: "r.example.org".to_owned(),
+            user: "hidden-user".to_owned(),
+            password: "hidden-password".to_owned(),
+        };
+        let text = format!("{one:?} {:?}", Credentials(vec![one.clone()]));
+        assert!(text.contains("r.example.org") && !text.contains("hidden"), "{text}");
+    }
+}
