@@ -113,7 +113,7 @@ pub(crate) fn text(
 fn shell(handover: &Handover, stage: &str, directory: &Path) -> String {
     let shell = &handover.shell;
     let name = shell.path.file_name().unwrap_or(OsStr::new("sh"));
-    let script = quoted(directory.join("script").as_os_str());
+    let script = format!(". {}", quoted(directory.join("script").as_os_str()));
     let command = shell_command(stage, &script, shell.login);
     let login = if shell.login { "-l " } else { "" };
     format!("{} {login}-c {} {}", quoted(shell.path.as_os_str()), quoted(OsStr::new(&command)), quoted(name))

@@ -11,15 +11,10 @@ use super::query::Query;
 use super::state::{End, State};
 use super::template::{Pattern, Whole};
 use nunbird_handover::{SCHEDULERS, Scheduler};
+use nunbird_stage::site_text::site_text;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
-/// The longest description, in bytes; the built-in ones have less than 10 KiB.
-const MOST: u64 = 256 << 10;
 /// In the order of [`SCHEDULERS`].
 const DESCRIPTIONS: [&str; SCHEDULERS.len()] = [
     include_str!("schedulers/slurm.toml"),
@@ -209,7 +204,7 @@ impl Description {
                 Self::parse(found.ok_or_else(|| format!("there is no built-in scheduler `{name}`"))?.1)
             }
             Scheduler::Described(file) => {
-                Self::parse(&site_file(file).map_err(|e| format!("{}: {e}", file.display()))?)
+                Self::parse(&site_text(file).map_err(|e| format!("{}: {e}", file.display()))?)
             }
         }
     }
@@ -250,20 +245,6 @@ impl Description {
         let known = table.into_iter().find(|(words, _)| words.iter().any(|known| known == word));
         known.map_or(State::Unknown, |(_, state)| state)
     }
-}
-
-/// The text of a site's description. It names programs that run as the user, so only root may be
-/// able to write it.
-fn site_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let meta = file.metadata()?;
-    let owners = [0, nix::unistd::geteuid().as_raw()];
-    if !meta.is_file() || !owners.contains(&meta.uid()) || meta.mode() & 0o022 != 0 {
-        return Err(io::Error::other("it must be owned by root and not writable by anybody else"));
-    }
-    let mut text = String::new();
-    file.by_ref().take(MOST).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 #[cfg(test)]

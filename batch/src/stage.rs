@@ -17,19 +17,17 @@
 use super::outcome::Ending;
 use nix::fcntl::{Flock, FlockArg};
 use nunbird_handover::{Batch, Handover};
+use nunbird_stage::StageError;
 use nunbird_stage::directory::Directory;
-use nunbird_stage::{StageError, error::shown};
+pub(super) use nunbird_stage::small_files::{NEITHER_LINK_NOR_PIPE, directory, open_file};
+use nunbird_stage::small_files::{beginning, options, write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// Bound on a record of the agent, which takes a few hundred bytes.
 const LONGEST_RECORD: u64 = 64 * 1024;
-/// Does not follow a link, and fails on a FIFO that nothing reads (open(2)). Regular files ignore
-/// the second flag.
-pub(super) const NEITHER_LINK_NOR_PIPE: i32 = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
 
 /// What is about to be submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,17 +100,8 @@ impl Stage {
 
     /// The same for bytes.
     pub(crate) fn write(&self, name: &str, parts: &[&[u8]]) -> Result<(), StageError> {
-        let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
-        let write = || -> io::Result<()> {
-            let mut file = options().create(true).truncate(true).open(&new)?;
-            for part in parts {
-                file.write_all(part)?;
-            }
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(|e| failed("cannot write", &path, &e))
+        let path = self.path.join(name);
+        write(&path, parts).map_err(|e| failed("cannot write", &path, &e))
     }
 
     /// Creates an empty file that does not exist yet; the agent and the scheduler append to it.
@@ -125,7 +114,7 @@ impl Stage {
     /// A file of the agent's, as text; `None` while it is missing. A file that cannot be read now
     /// may be readable later.
     pub(crate) fn read_text(&self, name: &str) -> Option<String> {
-        String::from_utf8(beginning(&self.path.join(name)).ok()?).ok()
+        String::from_utf8(beginning(&self.path.join(name), LONGEST_RECORD).ok()?).ok()
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<(), StageError> {
@@ -138,7 +127,7 @@ impl Stage {
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StageError> {
         let path = self.path.join(name);
-        match beginning(&path) {
+        match beginning(&path, LONGEST_RECORD) {
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).map(Some).map_err(|e| failed("cannot read", &path, &e.into()))
             }
@@ -146,37 +135,6 @@ impl Stage {
             Err(e) => Err(failed("cannot read", &path, &e)),
         }
     }
-}
-
-/// A directory below `data_dir`, or `data_dir` itself, opened component by component.
-pub(crate) fn directory(
-    handover: &Handover,
-    path: &Path,
-    make: bool,
-) -> Result<Option<Directory>, StageError> {
-    let data_dir = &handover.workspace.data_dir;
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    let way = path.strip_prefix(data_dir).ok().filter(|_| plain).ok_or_else(|| {
-        let cause = format!("it must lie below {}, without `..`", shown(data_dir));
-        StageError::at("refusing to use", path, cause, "report it to the administrators")
-    })?;
-    let Some(mut directory) = Directory::data_dir(data_dir, handover.account.uid)? else {
-        if !make {
-            return Ok(None);
-        }
-        let help = "run the job again; its prepare stage makes it";
-        return Err(StageError::at("cannot use", data_dir, "it is missing", help));
-    };
-    for name in way.components() {
-        if make {
-            directory = directory.make_child(name.as_os_str())?;
-        } else if let Some(child) = directory.child(name.as_os_str())? {
-            directory = child;
-        } else {
-            return Ok(None);
-        }
-    }
-    Ok(Some(directory))
 }
 
 /// The runner's name of the stage as a file name; names of steps come from the CI user.
@@ -191,27 +149,6 @@ pub(crate) fn file_name(stage: &str) -> String {
         name.push_str(&format!("-{sum:016x}"));
     }
     name
-}
-
-/// Opens a regular file of the stage's for reading. The account's programs can put a link or a FIFO
-/// in its place, and open(2) would wait for a writer of the FIFO forever, with all requests to
-/// cancel blocked.
-pub(super) fn open_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let file = options.read(true).custom_flags(NEITHER_LINK_NOR_PIPE).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
-}
-
-fn beginning(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_file(path)?.take(LONGEST_RECORD).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600).custom_flags(NEITHER_LINK_NOR_PIPE);
-    options
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> StageError {

@@ -5,9 +5,10 @@
 //! itself. A failure of the script is reported to the runner with its exact exit code; success is
 //! reported only if the script has begun and the job was not cancelled.
 
+use crate::contained;
 use crate::escaped::Mark;
 use crate::relay::Stream;
-use crate::script::in_memory;
+use crate::script::{BEGIN, in_memory};
 use crate::supervise::{JobEnd, Supervisor};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::Pid;
@@ -34,13 +35,13 @@ pub(crate) fn run(
     exit_code: Option<File>,
     timeouts: Timeouts,
 ) -> Result<StageResult, StageError> {
-    let internal = |what: &'static str| {
-        move |e: io::Error| StageError::new(what, e, "run the job again, or report it to the administrators")
-    };
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     let script = script.ok_or_else(missing).map_err(internal("cannot read the script"))?;
+    if let Some(container) = handover.container.as_ref().filter(|container| container.holds(stage)) {
+        return contained::run(handover, container, stage, &script, exit_code, timeouts);
+    }
     let signals = Signals::block().map_err(|e| internal("cannot wait for signals")(e.into()))?;
-    let memory = in_memory(&script)?;
+    let memory = in_memory(BEGIN, &script)?;
     drop(script);
     let (begun, tell_begun) = io::pipe().map_err(internal("cannot make a pipe"))?;
     fcntl(&begun, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
@@ -64,20 +65,33 @@ pub(crate) fn run(
     let end = supervisor.run()?;
     report_losses(supervisor.losses());
     if end != JobEnd::OfItself {
-        let left = mark.kill(timeouts.abandon);
-        if left > 0 {
-            print_message(&format!("{left} processes of the job do not end, not even by KILL"));
-        }
+        kill_marked(&mark, timeouts);
     }
     if end == JobEnd::Abandoned {
-        print_message(
-            "the job's processes do not end, not even by KILL; they may be waiting for a file \
-             system that does not respond",
-        );
+        report_abandoned();
         return Ok(StageResult::BuildFailure);
     }
     let status = child.wait().map_err(internal("cannot determine how the job ended"))?;
     verdict(handover, status, end, has_begun(begun), exit_code)
+}
+
+pub(crate) fn internal(what: &'static str) -> impl Fn(io::Error) -> StageError {
+    move |e: io::Error| StageError::new(what, e, "run the job again, or report it to the administrators")
+}
+
+/// Kills what a cancelled script has left.
+pub(crate) fn kill_marked(mark: &Mark, timeouts: Timeouts) {
+    let left = mark.kill(timeouts.abandon);
+    if left > 0 {
+        print_message(&format!("{left} processes of the job do not end, not even by KILL"));
+    }
+}
+
+pub(crate) fn report_abandoned() {
+    print_message(
+        "the job's processes do not end, not even by KILL; they may be waiting for a file \
+         system that does not respond",
+    );
 }
 
 fn command(handover: &Handover, stage: &str) -> Command {
@@ -86,7 +100,7 @@ fn command(handover: &Handover, stage: &str) -> Command {
     if shell.login {
         command.arg("-l");
     }
-    let script = format!("/dev/fd/{}", job_command::FIRST_FD);
+    let script = format!(". /dev/fd/{}", job_command::FIRST_FD);
     command
         .arg("-c")
         .arg(shell_command(stage, &script, shell.login))
@@ -110,7 +124,7 @@ fn start_error(handover: &Handover, error: &io::Error) -> StageError {
     StageError::at("cannot start the shell", shell, error, help)
 }
 
-fn streams<'fd>(
+pub(crate) fn streams<'fd>(
     child: &mut Child,
     out: std::os::fd::BorrowedFd<'fd>,
     err: std::os::fd::BorrowedFd<'fd>,
@@ -125,7 +139,7 @@ fn has_begun(mut begun: io::PipeReader) -> bool {
     matches!(begun.read(&mut [0]), Ok(1))
 }
 
-fn report_losses(losses: [Option<Loss>; 2]) {
+pub(crate) fn report_losses(losses: [Option<Loss>; 2]) {
     for (stream, loss) in ["standard output", "standard error"].into_iter().zip(losses) {
         if let Some(Loss { bytes, cause }) = loss {
             print_message(&format!("the last {bytes} bytes of the job's {stream} are lost: {cause}"));

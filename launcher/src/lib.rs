@@ -14,6 +14,7 @@
 
 mod build_directories;
 mod cleanup;
+mod contained;
 mod credentials;
 mod escaped;
 mod greeting;
@@ -110,6 +111,11 @@ fn stage(inherited: Inherited, timeouts: Timeouts) -> Result<StageResult, StageE
                 &in_allocations.map_or(mark.clone(), |name| mark.without(&name)),
                 timeouts,
             );
+            // With the processes in it that the mark does not show.
+            let contained = handover
+                .container
+                .as_ref()
+                .map_or(Ok(()), |container| nunbird_container::destroy(&handover, container));
             let verdict = cleanup::cleanup(&handover);
             // Late: a scheduler that does not respond takes minutes, after which nunbird-auth ends
             // this process.
@@ -119,7 +125,7 @@ fn stage(inherited: Inherited, timeouts: Timeouts) -> Result<StageResult, StageE
                 .map_or(Ok(()), |batch| nunbird_batch::cleanup(&handover, batch, timeouts));
             // Last: what the scheduler did not end, and what only appeared to be in an allocation.
             cleanup::end_processes(&mark, timeouts);
-            left.and(verdict)
+            contained.and(left).and(verdict)
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The prepare stage: makes sure that the job's directories exist and are private and writable, and
-//! writes the greeting.
+//! The prepare stage: makes sure that the job's directories exist and are private and writable,
+//! writes the greeting, and makes the job's container.
 //!
 //! gitlab-runner calls it up to three times for a job, so everything may exist already.
 
@@ -7,10 +7,11 @@ use crate::build_directories;
 use crate::greeting::greeting;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nunbird_handover::{Account, Handover, Workspace};
+use nunbird_handover::{Account, Container, Handover, Workspace};
 use nunbird_stage::directory::{Directory, GROUP, PRIVATE, make};
+use nunbird_stage::signals::Signals;
 use nunbird_stage::trees::descend;
-use nunbird_stage::{StageError, StageResult};
+use nunbird_stage::{StageError, StageResult, print_message};
 use nunbird_sys::process::set_umask;
 use std::fs::DirBuilder;
 use std::io::Write;
@@ -37,10 +38,33 @@ pub(crate) fn prepare(handover: &Handover) -> Result<StageResult, StageError> {
         hide_credentials(&root, workspace, permissions)?;
     }
     build_directories::record_use(&root, handover)?;
+    say(&greeting(handover))?;
+    match &handover.container {
+        Some(container) => prepare_container(handover, container),
+        None => Ok(StageResult::Success),
+    }
+}
+
+/// After the greeting: a pull may take minutes, and the user shall know what for.
+fn prepare_container(handover: &Handover, container: &Container) -> Result<StageResult, StageError> {
+    let signals = Signals::block().map_err(|e| {
+        StageError::new("cannot wait for signals", e, "run the job again, or report it to the administrators")
+    })?;
+    // A reader that has gone does not keep the container from being made.
+    let tell = |line: &str| drop(say(&format!("{line}\n")));
+    match nunbird_container::prepare(handover, container, &signals, &tell) {
+        Ok(lines) => {
+            lines.iter().for_each(|line| tell(line));
+            Ok(StageResult::Success)
+        }
+        Err(failure) => failure.report(print_message),
+    }
+}
+
+fn say(text: &str) -> Result<(), StageError> {
     std::io::stdout()
-        .write_all(greeting(handover).as_bytes())
-        .map_err(|e| StageError::new("cannot write to the job log", e, "look at gitlab-runner's own log"))?;
-    Ok(StageResult::Success)
+        .write_all(text.as_bytes())
+        .map_err(|e| StageError::new("cannot write to the job log", e, "look at gitlab-runner's own log"))
 }
 
 /// An earlier job may have taken the owner's permissions from the directories that git and the file

@@ -14,6 +14,8 @@ use nunbird_stage::Loss;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const CHUNK: usize = 64 * 1024;
+/// What of a job's last words is kept.
+const TAIL: usize = 2048;
 /// After `POLLOUT` a pipe accepts this much without blocking (pipe(7)).
 const AT_ONCE: usize = libc::PIPE_BUF;
 /// The most that a pipe can hold, unless root changed its size (pipe(7),
@@ -32,13 +34,23 @@ pub(crate) struct Stream<'fd> {
     loss: Option<Loss>,
     /// While draining: how many bytes may still be read.
     left: Option<usize>,
+    /// The last bytes from the job.
+    tail: Vec<u8>,
 }
 
 impl<'fd> Stream<'fd> {
     /// From the reading end of a pipe to `sink`.
     pub(crate) fn new(source: OwnedFd, sink: BorrowedFd<'fd>) -> nix::Result<Self> {
         fcntl(&source, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Stream { source: Some(source), sink, pending: Vec::new(), written: 0, loss: None, left: None })
+        Ok(Stream {
+            source: Some(source),
+            sink,
+            pending: Vec::new(),
+            written: 0,
+            loss: None,
+            left: None,
+            tail: Vec::new(),
+        })
     }
 
     /// What to poll for before [`Stream::ready`]; `None` if there is nothing left to do.
@@ -71,6 +83,11 @@ impl<'fd> Stream<'fd> {
         self.take_in(format!("nunbird: {message}\n").as_bytes());
     }
 
+    /// The end of what the job has written, at least [`TAIL`] bytes if there were so many.
+    pub(crate) fn tail(&self) -> String {
+        String::from_utf8_lossy(&self.tail).into_owned()
+    }
+
     /// What could not be written.
     pub(crate) fn loss(&self) -> Option<Loss> {
         self.loss
@@ -89,6 +106,10 @@ impl<'fd> Stream<'fd> {
             Ok(n) => {
                 self.left = self.left.map(|left| left - n);
                 self.take_in(&chunk[..n]);
+                self.tail.extend_from_slice(&chunk[n.saturating_sub(TAIL)..n]);
+                if self.tail.len() > 2 * TAIL {
+                    self.tail.drain(..self.tail.len() - TAIL);
+                }
             }
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) if self.left.is_none() => {}

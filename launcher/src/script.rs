@@ -2,7 +2,8 @@
 //!
 //! The shell opens its script by name, `/dev/fd/3`, and may not open the runner's file that way. A
 //! pipe or standard input would not work either, because a login profile that reads standard input
-//! would consume the script. The memory file is sealed: nothing changes it while a shell reads it.
+//! would consume the script. The memory file is sealed: nothing changes it while a shell reads it. A
+//! container has none of our descriptors but standard input, where the inner script reads it.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -10,26 +11,27 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nunbird_stage::StageError;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::FileExt;
 
 /// Runs before the script, on its first line so that line numbers do not change: reports on
 /// descriptor 4 that the script has begun, and closes both descriptors, so that the job's processes
 /// do not inherit them.
-const BEGIN: &[u8] = b"printf s >&4; exec 3<&- 4>&-; ";
+pub(crate) const BEGIN: &[u8] = b"printf s >&4; exec 3<&- 4>&-; ";
 const CHUNK: usize = 1 << 20;
 
-/// Copies the script from its beginning, whatever the descriptor's offset.
-pub(crate) fn in_memory(script: &File) -> Result<File, StageError> {
-    copy(script).map_err(|e| {
+/// Copies the script from its beginning, whatever the descriptor's offset, behind these bytes. The
+/// copy is read from its beginning.
+pub(crate) fn in_memory(before: &[u8], script: &File) -> Result<File, StageError> {
+    copy(before, script).map_err(|e| {
         let help = "the host may be short of memory; run the job again, or report it to the administrators";
         StageError::new("cannot copy the stage's script into memory", e, help)
     })
 }
 
-fn copy(script: &File) -> io::Result<File> {
+fn copy(before: &[u8], script: &File) -> io::Result<File> {
     let mut memory = create()?;
-    memory.write_all(BEGIN)?;
+    memory.write_all(before)?;
     let mut chunk = vec![0; CHUNK];
     let mut offset = 0;
     loop {
@@ -46,6 +48,7 @@ fn copy(script: &File) -> io::Result<File> {
     let all =
         SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
     fcntl(&memory, FcntlArg::F_ADD_SEALS(all))?;
+    memory.rewind()?;
     Ok(memory)
 }
 
@@ -70,7 +73,7 @@ mod tests {
         let mut script = tempfile::tempfile().expect("file");
         let text = vec![b'x'; super::CHUNK * 2 + 7];
         script.write_all(&text).expect("write");
-        let mut copy = in_memory(&script).expect("copy");
+        let mut copy = in_memory(super::BEGIN, &script).expect("copy");
         copy.seek(SeekFrom::Start(super::BEGIN.len() as u64)).expect("seek");
         let mut read = Vec::new();
         copy.read_to_end(&mut read).expect("read");

@@ -39,6 +39,8 @@ struct Cancel {
 pub(crate) struct Supervisor<'fd> {
     job: Pid,
     mark: Mark,
+    /// Whether the session has the script; else only what enters its container.
+    asks_session: bool,
     signals: Signals,
     out: Stream<'fd>,
     err: Stream<'fd>,
@@ -57,7 +59,18 @@ impl<'fd> Supervisor<'fd> {
         err: Stream<'fd>,
         timeouts: Timeouts,
     ) -> Self {
-        Supervisor { job, mark, signals, out, err, timeouts, cancel: None, ended: None }
+        Supervisor { job, mark, asks_session: true, signals, out, err, timeouts, cancel: None, ended: None }
+    }
+
+    /// The same for a script in a container: its first process here is the engine's command, which
+    /// has to live until the script has ended, because it passes the output on.
+    pub(crate) fn in_container(self) -> Self {
+        Supervisor { asks_session: false, ..self }
+    }
+
+    /// The end of what the job has written to standard error.
+    pub(crate) fn last_errors(&self) -> String {
+        self.err.tail()
     }
 
     /// Returns when the job has ended and its output is passed on.
@@ -145,10 +158,7 @@ impl<'fd> Supervisor<'fd> {
                 let grace = self.timeouts.grace.as_secs_f32();
                 self.err
                     .add_line(&format!("cancelled by {request}: the job's processes have {grace} s to end"));
-                session::signal(self.job, Signal::SIGTERM);
-                // A stopped process acts on no signal but these two.
-                session::signal(self.job, Signal::SIGCONT);
-                self.mark.ask(Some(self.job));
+                self.ask();
             }
             Some(cancel) if cancel.killed.is_none() && now >= cancel.asked + self.timeouts.repeat => {
                 self.err.add_line(&format!("cancelled again by {request}: killing the job's processes"));
@@ -156,6 +166,16 @@ impl<'fd> Supervisor<'fd> {
             }
             Some(_) => {}
         }
+    }
+
+    fn ask(&self) {
+        if !self.asks_session && self.mark.ask(None) > 0 {
+            return;
+        }
+        session::signal(self.job, Signal::SIGTERM);
+        // A stopped process acts on no signal but these two.
+        session::signal(self.job, Signal::SIGCONT);
+        self.mark.ask(Some(self.job));
     }
 
     fn kill(&mut self) {

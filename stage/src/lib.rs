@@ -1,17 +1,22 @@
 //! What stages in a shell and stages in a batch scheduler have in common: the account's
-//! directories, the error type, the shell's command and environment, requests to cancel, and the
-//! report to the runner.
+//! directories, the error type, the shell's command and environment, requests to cancel, the report
+//! to the runner, and the parts of descriptions: words with placeholders, patterns, commands.
 //!
 //! Used by the launcher, as the mapped user. Nothing here needs privilege.
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod directory;
 pub mod error;
 pub mod exit_code;
 pub mod shell;
 pub mod signals;
+pub mod site_text;
+pub mod small_files;
+pub mod template;
 pub mod trees;
+pub mod words;
 
 pub use error::StageError;
 use nix::errno::Errno;

@@ -25,8 +25,8 @@ const OWN_STATUS: &str = r#"trap - EXIT; [ -z "${BASH_VERSION-}" ] || { trap - E
   esac
 }'; }; "#;
 
-/// What the shell does after its profiles; `script` is a word of the shell, `login` is set for a
-/// login shell. The stages of caches and artifacts call `gitlab-runner` by name and succeed without
+/// What the shell does after its profiles; `script` is the command that runs the script, `login` is
+/// set for a login shell. The stages of caches and artifacts call `gitlab-runner` by name and succeed without
 /// it, so a warning explains why nothing was stored.
 pub fn shell_command(stage: &str, script: &str, login: bool) -> String {
     let needs_runner = matches!(stage, "restore_cache" | "download_artifacts")
@@ -41,7 +41,7 @@ pub fn shell_command(stage: &str, script: &str, login: bool) -> String {
         ""
     };
     let own_status = if login { OWN_STATUS } else { "" };
-    format!("{own_status}{check}. {script}")
+    format!("{own_status}{check}{script}")
 }
 
 /// The stage's environment: the site's variables, and the variables that identify the user.
@@ -83,7 +83,7 @@ mod tests {
         }
         for stage in ["build_script", "step_release", "after_script", "get_sources", "cleanup_file_variables"]
         {
-            assert_eq!(shell_command(stage, "x", false), ". x");
+            assert_eq!(shell_command(stage, ". x", false), ". x");
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod cancelling;
 mod cleaning;
+mod container_world;
+mod containers;
 mod escaping;
 mod output;
 mod preparing;

@@ -1,6 +1,6 @@
 //! The parts of a description: placeholders in words, and regular expressions.
 
-use super::words::quoted;
+use crate::words::quoted;
 use regex_lite::Regex;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 
 /// A regular expression, checked when the description is read.
 #[derive(Debug)]
-pub(crate) struct Pattern(pub(crate) Regex);
+pub struct Pattern(pub Regex);
 
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -17,12 +17,18 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
+/// Whether one of these matches a part of the text.
+pub fn any_matches(patterns: &[Pattern], text: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.0.is_match(text))
+}
+
 /// A regular expression that must match a whole word.
 #[derive(Debug)]
-pub(crate) struct Whole(Regex);
+pub struct Whole(Regex);
 
 impl Whole {
-    pub(crate) fn is_match(&self, text: &str) -> bool {
+    /// Whether it does.
+    pub fn is_match(&self, text: &str) -> bool {
         self.0.is_match(text)
     }
 }
@@ -36,11 +42,7 @@ impl<'de> Deserialize<'de> for Whole {
 
 /// Fills in the placeholders of a command's words. The word `{arguments}` becomes any number of
 /// words.
-pub(crate) fn fill(
-    words: &[String],
-    values: &BTreeMap<&'static str, String>,
-    arguments: &[String],
-) -> Vec<String> {
+pub fn fill(words: &[String], values: &BTreeMap<&'static str, String>, arguments: &[String]) -> Vec<String> {
     let mut filled = Vec::new();
     for word in words {
         if word == "{arguments}" {
@@ -54,7 +56,7 @@ pub(crate) fn fill(
 
 /// The same for one word, or for a text. `{name:sh}` is the value quoted as one word of a POSIX
 /// shell.
-pub(crate) fn fill_word(word: &str, values: &BTreeMap<&'static str, String>) -> String {
+pub fn fill_word(word: &str, values: &BTreeMap<&'static str, String>) -> String {
     fill_with(word, &|name| match name.strip_suffix(":sh") {
         Some(name) => values.get(name).map(|value| quoted(OsStr::new(value))),
         None => values.get(name).cloned(),
@@ -62,7 +64,7 @@ pub(crate) fn fill_word(word: &str, values: &BTreeMap<&'static str, String>) -> 
 }
 
 /// One pass from left to right: a value that looks like a placeholder is not expanded.
-pub(crate) fn fill_with(word: &str, look: &dyn Fn(&str) -> Option<String>) -> String {
+pub fn fill_with(word: &str, look: &dyn Fn(&str) -> Option<String>) -> String {
     let mut filled = String::new();
     let mut rest = word;
     while let Some((before, after)) = rest.split_once('{') {

@@ -4,19 +4,19 @@ use nunbird_handover::Untrusted;
 use std::ffi::OsStr;
 
 /// One word of a POSIX shell. Text that is not UTF-8 does not get here: the handover is JSON.
-pub(crate) fn quoted(word: &OsStr) -> String {
+pub fn quoted(word: &OsStr) -> String {
     format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 
 /// Whether a shell accepts this as a variable name.
-pub(crate) fn is_name(name: &[u8]) -> bool {
+pub fn is_name(name: &[u8]) -> bool {
     name.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
         && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
 
 /// A command's output on one line, without empty lines: the first line, which may be followed by a
 /// screen of usage, and the last three.
-pub(crate) fn lines(text: &str) -> String {
+pub fn lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let Some((first, rest)) = lines.split_first() else { return "without a word".to_owned() };
     let mut shown = vec![Untrusted(first).to_string()];

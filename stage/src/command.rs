@@ -1,4 +1,4 @@
-//! One command of the scheduler: starts it, limits its time and collects its output.
+//! One command of a scheduler or a container engine: starts it, limits its time and collects its output.
 //!
 //! It runs in its own session, so that a signal from the runner to our process group does not
 //! interrupt a submission, and is killed when this process dies, so that a submission that nothing
@@ -25,15 +25,16 @@ const HURRIED: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Debug)]
-pub(crate) struct CommandLine {
-    pub(crate) words: Vec<String>,
+pub struct CommandLine {
+    /// The program, and its arguments.
+    pub words: Vec<String>,
     /// Standard input; empty if `None`.
-    pub(crate) input: Option<String>,
+    pub input: Option<String>,
 }
 
 /// A running command.
 #[derive(Debug)]
-pub(crate) struct RunningCommand {
+pub struct RunningCommand {
     child: Child,
     out: File,
     err: File,
@@ -44,15 +45,21 @@ pub(crate) struct RunningCommand {
 
 /// How it ended.
 #[derive(Debug)]
-pub(crate) struct CommandOutput {
+pub struct CommandOutput {
     /// `None` if it was killed, or printed more than the bound on output.
-    pub(crate) status: Option<ExitStatus>,
-    pub(crate) out: String,
-    pub(crate) err: String,
+    pub status: Option<ExitStatus>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
 }
 
 impl RunningCommand {
-    pub(crate) fn start(
+    /// Starts it; a program without a slash is looked for in `bin`, or else on the PATH.
+    ///
+    /// # Errors
+    /// As fork(2) and execve(2).
+    pub fn start(
         call: &CommandLine,
         bin: Option<&Path>,
         environment: &[(OsString, OsString)],
@@ -86,17 +93,20 @@ impl RunningCommand {
     }
 
     /// Time since its start.
-    pub(crate) fn age(&self) -> Duration {
+    pub fn age(&self) -> Duration {
         self.begun.elapsed()
     }
 
     /// Shortens the time left, because something more urgent waits.
-    pub(crate) fn hurry(&mut self) {
+    pub fn hurry(&mut self) {
         self.deadline = self.deadline.min(self.begun + HURRIED);
     }
 
     /// The result once it has ended. A command that exceeds its time is killed.
-    pub(crate) fn ended(&mut self) -> io::Result<Option<CommandOutput>> {
+    ///
+    /// # Errors
+    /// As waitpid(2) and read(2).
+    pub fn ended(&mut self) -> io::Result<Option<CommandOutput>> {
         let Some(status) = self.child.try_wait()? else {
             if Instant::now() >= self.deadline {
                 self.late = true;
@@ -110,8 +120,13 @@ impl RunningCommand {
         Ok(Some(CommandOutput { status, out: text(&mut self.out)?, err: text(&mut self.err)? }))
     }
 
+    /// Ends it at the next [`RunningCommand::ended`].
+    pub fn give_up(&mut self) {
+        self.deadline = Instant::now();
+    }
+
     /// When its time is over.
-    pub(crate) fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         self.deadline
     }
 }

@@ -1,0 +1,347 @@
+//! A container engine, described as data: its commands, how to read their output, its words for
+//! what a job may have.
+//!
+//! The built-in engines and those of a site have the same form: a TOML text (docs/containers.md). A
+//! command is a list of words with placeholders. Launcher and generated scripts quote each word, so
+//! no value of a user becomes syntax.
+
+use nunbird_handover::Engine;
+use nunbird_stage::site_text::site_text;
+use nunbird_stage::template::Pattern;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The built-in engines, by their names in [`nunbird_handover::ENGINES`].
+const BUILT_IN: [(&str, &str); 1] = [("podman", include_str!("engines/podman.toml"))];
+
+/// How to use one engine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// Its name in messages.
+    pub title: String,
+    /// Its program, where the site names none.
+    pub program: String,
+    /// Environment variables of its commands; nothing else is in their environment but `PATH` and
+    /// the site's own.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Files below the private runtime directory, by their path there, mode 0600.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// What it takes for an image.
+    pub images: Images,
+    /// Fetches an image: into the store, or as `{file}`.
+    pub pull: Option<Pull>,
+    /// Says what an image is.
+    pub inspect: Option<Inspect>,
+    /// Writes an image of the store into `{file}`.
+    pub save: Option<Save>,
+    /// Takes it from there.
+    pub load: Option<Action>,
+    /// Makes the container that lives for all stages of a job in one place, and starts it.
+    pub create: Option<Create>,
+    /// Says whether it runs.
+    pub running: Option<Running>,
+    /// Starts it again after `stop`, with the files that it had.
+    pub start: Option<Action>,
+    /// Runs the words that follow inside, with standard input.
+    pub enter: Action,
+    /// Ends all processes inside, and keeps its files.
+    pub stop: Option<Action>,
+    /// Ends and removes it.
+    pub destroy: Option<Action>,
+    /// Removes `{layers}` and `{directory}` where that takes more than rm(1).
+    pub clear: Option<Action>,
+    /// The user namespace that its commands share.
+    pub namespace: Option<Namespace>,
+    /// Its words for what a job may have.
+    #[serde(default)]
+    pub words: Words,
+}
+
+/// What an engine takes for an image.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Images {
+    /// Where it keeps images.
+    pub kind: Kind,
+    /// Names with a scheme that it takes: `docker` for `docker://…`. A plain name is one of `docker`.
+    #[serde(default)]
+    pub schemes: Vec<String>,
+    /// Ends of file names that it takes as images: `.sif`.
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    /// Whether it takes directories.
+    #[serde(default)]
+    pub directories: bool,
+    /// The registry of a name that has none.
+    pub default_registry: Option<String>,
+    /// The form of a registry's name that it takes, from `{name}` (registry, repository, tag or
+    /// digest).
+    #[serde(default = "plain")]
+    pub form: String,
+    /// The end of the file's name in the cache.
+    #[serde(default)]
+    pub cached: String,
+}
+
+fn plain() -> String {
+    "{name}".to_owned()
+}
+
+/// Where images are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// In a store of the engine's, on the host.
+    Store,
+    /// Files in the account's cache.
+    File,
+    /// Directories in the account's cache.
+    Directory,
+    /// There are none: the container has the host's files.
+    None,
+}
+
+/// A command.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    /// Its words.
+    pub command: Vec<String>,
+}
+
+/// The command that fetches an image, and what its output says when it fails.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pull {
+    /// Its words.
+    pub command: Vec<String>,
+    /// Variables of this command alone; `{auth}` is a file with the registries' passwords, in the
+    /// form of `docker login`.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Variables of this command alone, if there is one password: for engines that read no such
+    /// file. `{user}` and `{password}`.
+    #[serde(default)]
+    pub login: BTreeMap<String, String>,
+    /// Password missing or wrong.
+    #[serde(default)]
+    pub unauthorized: Vec<Pattern>,
+    /// No such image.
+    #[serde(default)]
+    pub absent: Vec<Pattern>,
+    /// The registry refuses so many requests.
+    #[serde(default)]
+    pub limited: Vec<Pattern>,
+    /// The image is not for this kind of machine.
+    #[serde(default)]
+    pub wrong_platform: Vec<Pattern>,
+    /// Disk or quota is full.
+    #[serde(default)]
+    pub no_space: Vec<Pattern>,
+    /// The registry does not answer as one.
+    #[serde(default)]
+    pub unreachable: Vec<Pattern>,
+}
+
+/// The command that says what an image is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inspect {
+    /// Its words.
+    pub command: Vec<String>,
+    /// Matches a line of its output: groups `id`, `digest`, `platform` (`linux/amd64`), `user`,
+    /// `entrypoint` (a JSON list), `ports` (a JSON object with names such as `80/tcp`). All but
+    /// `id` may be missing.
+    pub row: Pattern,
+    /// Matches its output if there is no such image here.
+    #[serde(default)]
+    pub absent: Vec<Pattern>,
+}
+
+/// The command that writes an image into a file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Save {
+    /// Its words.
+    pub command: Vec<String>,
+    /// The end of the file's name.
+    pub extension: String,
+}
+
+/// The command that makes the container.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    /// Its words; `{idle}` is a shell command that does nothing.
+    pub command: Vec<String>,
+    /// Matches its output if the image has no `/bin/sh`.
+    #[serde(default)]
+    pub no_shell: Vec<Pattern>,
+}
+
+/// The command that says whether the container runs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Running {
+    /// Its words.
+    pub command: Vec<String>,
+    /// All that it prints if the container runs.
+    pub says: String,
+}
+
+/// The user namespace that an engine's commands share.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Namespace {
+    /// A file with the id of the engine's own process that keeps the namespace.
+    pub pause: Option<String>,
+    /// Begins the command that makes a namespace with one id and stays there.
+    pub holder: Vec<String>,
+    /// Begins each command of the engine's in such a namespace; `{holder}` is the process in it.
+    pub enter: Vec<String>,
+    /// Variables of the engine's commands in such a namespace.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// An engine's words for what a job may have. A word of a command that is a placeholder and nothing
+/// else stands for all of the list, which may be empty.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Words {
+    /// `{platform}`: where the job names one, as `{value}`.
+    pub platform: Vec<String>,
+    /// `{binds}`: for each `{source}` and `{target}`.
+    pub bind: Vec<String>,
+    /// The same for what may not be written.
+    pub bind_read_only: Vec<String>,
+    /// Characters that separate parts of these words, and so cannot be in a path.
+    pub bind_forbids: String,
+    /// `{gpu}`.
+    pub gpu_nvidia: Vec<String>,
+    /// The other `{gpu}`.
+    pub gpu_amd: Vec<String>,
+    /// `{network}`: the host's.
+    pub network_host: Vec<String>,
+    /// The other `{network}`: one of the container's own.
+    pub network_own: Vec<String>,
+    /// `{no_new_privileges}`: setuid programs have no effect.
+    pub no_new_privileges: Vec<String>,
+    /// Where the engine has many ids, or needs no namespace.
+    pub many: Identities,
+    /// In a namespace with one id.
+    pub one: Identities,
+}
+
+/// Words that depend on the ids there are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identities {
+    /// `{storage}`: for commands on images.
+    pub storage: Vec<String>,
+    /// `{job_storage}`: for commands on the container.
+    pub job_storage: Vec<String>,
+    /// `{identity}`: the script is the account.
+    pub account: Vec<String>,
+    /// The other `{identity}`: the script is root inside, and the account outside.
+    pub root: Vec<String>,
+}
+
+impl Description {
+    /// The description that the site names or supplies.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn of(engine: &Engine) -> Result<Self, String> {
+        match engine {
+            Engine::Named(name) => {
+                let found = BUILT_IN.iter().find(|(known, _)| known == name);
+                Self::parse(found.ok_or_else(|| format!("there is no built-in engine `{name}`"))?.1)
+            }
+            Engine::Described(file) => {
+                let named = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+                Self::parse(&site_text(file).map_err(|e| named(&e))?).map_err(|e| named(&e))
+            }
+        }
+    }
+
+    /// Parses a description.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let description: Description = toml::from_str(text).map_err(|e| e.to_string())?;
+        description.check()?;
+        Ok(description)
+    }
+
+    /// Verbs that make no sense alone.
+    fn check(&self) -> Result<(), String> {
+        if self.create.is_some() && (self.running.is_none() || self.destroy.is_none()) {
+            return Err("[create] needs [running] and [destroy]".to_owned());
+        }
+        if self.images.kind == Kind::Store && self.inspect.is_none() {
+            return Err("images of kind \"store\" need [inspect]".to_owned());
+        }
+        if self.images.kind == Kind::None && self.pull.is_some() {
+            return Err("[pull] needs images of another kind than \"none\"".to_owned());
+        }
+        if self.files.keys().any(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")) {
+            return Err("[files] must have paths below the runtime directory".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether images are in a store of the host's.
+    pub fn has_store(&self) -> bool {
+        self.images.kind == Kind::Store
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn podman() -> Description {
+    Description::of(&Engine::Named("podman".to_owned())).expect("a built-in description")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUILT_IN, Description, podman};
+    use nunbird_handover::{ENGINES, Engine};
+
+    #[test]
+    fn every_built_in_description_parses_and_has_the_name_of_an_engine() {
+        for (name, _) in BUILT_IN {
+            let description = Description::of(&Engine::Named(name.to_owned()));
+            assert!(description.is_ok(), "{name}: {description:?}");
+            assert!(ENGINES.contains(&name), "{name}");
+        }
+        assert!(Description::of(&Engine::Named("dokcer".to_owned())).is_err());
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_verb_without_the_verbs_that_it_needs_are_refused() {
+        let text = BUILT_IN[0].1;
+        for (old, new) in [
+            ("title =", "titel ="),
+            ("[words.many]", "[words.mani]"),
+            ("[running]\n", "[start2]\n"),
+            ("kind = \"store\"", "kind = \"stor\""),
+            ("kind = \"store\"", "kind = \"none\""),
+            ("\"containers.conf\" = ", "\"../containers.conf\" = "),
+            ("(?<id>", "(?<id"),
+        ] {
+            let changed = text.replacen(old, new, 1);
+            assert_ne!(changed, text, "{old}");
+            assert!(Description::parse(&changed).is_err(), "{new}");
+        }
+    }
+
+    #[test]
+    fn podman_never_pulls_while_it_makes_a_container() {
+        let create = podman().create.expect("a verb").command;
+        assert!(create.iter().any(|word| word == "--pull=never"), "{create:?}");
+    }
+}

@@ -1,0 +1,23 @@
+# Nunbird's inner script: read by the image's /bin/sh, in the container. It runs the stage's script, which is standard input, and
+# tells how it ended.
+exec 3<&0 </dev/null
+# It lives on to tell, whatever signals the script gets.
+trap : 1 2 3 10 12 14 15 24
+umask 077
+command -v cat >/dev/null 2>&1 || PATH=${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin
+export PATH
+printf 'end %s\n' @NONCE@ >@DIRECTORY@/began || exit 75
+@EXPORTS@
+cd @WORK@ 2>/dev/null || cd "$HOME" 2>/dev/null || cd /
+umask @UMASK@
+if command -v bash >/dev/null 2>&1; then
+  bash @LOGIN@-c @COMMAND@ bash
+else
+  /bin/sh @LOGIN@-c @COMMAND@ sh
+fi
+code=$?
+umask 077
+begun=no
+[ -s @DIRECTORY@/script ] && begun=yes
+printf 'code %s\nbegun %s\nend %s\n' "$code" "$begun" @NONCE@ >@DIRECTORY@/record || exit 75
+exit "$code"

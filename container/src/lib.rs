@@ -1,0 +1,31 @@
+//! The container around a stage's script, in whatever place it runs (docs/adr/0022).
+//!
+//! An engine is data ([`description`]). `prepare` brings the image to this host ([`pull`]) and makes
+//! the container; each stage enters it by a generated script ([`outer`]) that needs nothing of
+//! Nunbird, and learns how it ended from a record that the inside writes ([`inner`], [`record`]).
+//! Used by the launcher and by `batch/`, as the mapped user. Nothing here needs privilege.
+
+#![forbid(unsafe_code)]
+
+mod auth;
+pub mod binds;
+mod call;
+pub mod description;
+pub mod inner;
+pub mod names;
+pub mod networks;
+pub mod outer;
+mod prepare;
+mod pull;
+pub mod record;
+pub mod resolved;
+mod stage;
+#[cfg(test)]
+mod testing;
+mod trouble;
+mod words;
+
+pub use prepare::prepare;
+pub use stage::{Stage, StageEnd, base_environment, destroy, shell, stop};
+pub use trouble::Failure;
+pub use words::Ids;

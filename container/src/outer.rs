@@ -1,0 +1,374 @@
+//! The outer script: a POSIX shell script, generated for one stage, that puts the container around
+//! it, on this host or on a node that has nothing of Nunbird.
+//!
+//! Every word of an engine's command is quoted here. What only the node knows (the runtime
+//! directory, the ids) is a variable of the script's, between the quotes.
+
+use crate::binds::inside;
+use crate::description::{Action, Description};
+use crate::networks::NETWORKS;
+use crate::resolved::Resolved;
+use crate::words::{Ids, Lists, Values};
+use nunbird_handover::{Bind, Container, Handover};
+use nunbird_stage::template::fill_word;
+use nunbird_stage::words::{is_name, quoted};
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+const TEMPLATE: &str = include_str!("outer.sh");
+/// Where no site has said another: the directories of a Debian or a Red Hat.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+/// Places for the runtime directory, the first that fits. Not `/run/user`: it goes with the last
+/// session of the account.
+const BASES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+/// Marks a variable of the script in a word until it is quoted. No word of a job or a site has it.
+const MARK: char = '\u{1}';
+/// What the container's first process does. It ends when it is asked to, takes in orphans, and does
+/// not run in circles in an image without sleep(1).
+const IDLE: &str = "trap 'exit 0' TERM; while :; do sleep 2147483647 & wait \"$!\"; case $? in 126 | 127) exit 1 ;; esac; done";
+
+/// Everything that an outer script is made from.
+#[derive(Debug)]
+pub struct Outer<'a> {
+    /// The engine.
+    pub description: &'a Description,
+    /// The job and its account.
+    pub handover: &'a Handover,
+    /// The job's container.
+    pub container: &'a Container,
+    /// Its image, once it is there.
+    pub image: Option<&'a Resolved>,
+    /// What of the host's files is in it.
+    pub binds: &'a [Bind],
+    /// 32 hexadecimal digits that the record of the stage ends with.
+    pub nonce: &'a str,
+    /// Seconds that a script may take to end after a signal.
+    pub grace: u64,
+}
+
+/// The name of a job's container, and of its directories.
+pub fn name(handover: &Handover) -> String {
+    format!("nb-{}", handover.decision_id.get(..20).unwrap_or(&handover.decision_id))
+}
+
+impl Outer<'_> {
+    /// The script.
+    pub fn text(&self) -> String {
+        let Outer { description, handover, container, .. } = self;
+        let name = name(handover);
+        let values = self.values();
+        let namespace = description.namespace.as_ref();
+        let many = Lists::new(description, container, self.binds.to_vec(), Ids::Many);
+        let pause = namespace.and_then(|namespace| namespace.pause.as_ref());
+        let entry = self.image.and_then(|image| image.entrypoint(container)).unwrap_or_default();
+        let shell = ["/bin/sh".to_owned(), "-c".to_owned(), self.read_inner()];
+        let action = |action: Option<&Action>| {
+            action.map_or("  return 0\n".to_owned(), |action| self.call(&action.command, &[], " </dev/null"))
+        };
+        let entered: Vec<String> = entry.into_iter().chain(shell).collect();
+        let parts = [
+            ("@DIRECTORY@", quoted(inside(container).as_os_str())),
+            ("@NAME@", quoted(OsStr::new(&name))),
+            ("@TITLE@", quoted(OsStr::new(&description.title))),
+            ("@PATH@", quoted(OsStr::new(self.path()))),
+            ("@NETWORKS@", networks()),
+            ("@IDS@", self.choose_ids()),
+            ("@BASES@", BASES.join(" ")),
+            ("@BASES_SHOWN@", BASES.join(", ")),
+            ("@STORE@", quoted(self.store().as_os_str())),
+            (
+                "@IMAGES@",
+                if description.has_store() { "$store/images-$ids".to_owned() } else { "''".to_owned() },
+            ),
+            (
+                "@LAYERS@",
+                if description.has_store() { "$store/jobs/$name".to_owned() } else { "''".to_owned() },
+            ),
+            ("@ENVIRONMENT@", self.environment(&values)),
+            ("@MAKE_STORE@", self.make_store()),
+            ("@FILES@", self.files(&values)),
+            ("@HOLDER@", namespace.map_or("true".to_owned(), |one| words(&many.fill(&one.holder, &values)))),
+            (
+                "@ENTER_NAMESPACE@",
+                namespace.map_or(String::new(), |one| words(&many.fill(&one.enter, &values)) + " "),
+            ),
+            ("@OWNER@", quoted(OsStr::new(&handover.account.name))),
+            ("@UID@", handover.account.uid.to_string()),
+            ("@SAYS@", self.says()),
+            ("@RUNNING@", self.running()),
+            ("@START@", action(description.start.as_ref())),
+            (
+                "@CREATE@",
+                match &description.create {
+                    Some(create) => self.call(&create.command, &[], " </dev/null"),
+                    None => "  return 0\n".to_owned(),
+                },
+            ),
+            ("@ENSURE@", self.ensure()),
+            ("@ENTER@", self.call(&description.enter.command, &entered, "")),
+            ("@STOP@", action(description.stop.as_ref().or(description.destroy.as_ref()))),
+            ("@DESTROY@", action(description.destroy.as_ref())),
+            ("@CLEAR@", action(description.clear.as_ref())),
+            ("@PAUSE@", pause.map_or(String::new(), |file| word(&fill_word(file, &values)))),
+            ("@NONCE@", self.nonce.to_owned()),
+            ("@GRACE@", self.grace.to_string()),
+        ];
+        fill(TEMPLATE, &parts)
+    }
+
+    fn values(&self) -> Values {
+        let account = &self.handover.account;
+        let program = match &self.container.program {
+            Some(program) => program.display().to_string(),
+            None => self.description.program.clone(),
+        };
+        let variable = |name: &str| format!("{MARK}{name}{MARK}");
+        let mut values = Values::from([
+            ("program", program),
+            ("name", name(self.handover)),
+            ("uid", account.uid.to_string()),
+            ("gid", account.gid.to_string()),
+            ("user", account.name.clone()),
+            ("runtime", variable("r")),
+            ("layers", variable("layers")),
+            ("images", variable("images")),
+            ("holder", variable("holder")),
+            ("idle", IDLE.to_owned()),
+            ("directory", inside(self.container).display().to_string()),
+        ]);
+        if let Some(image) = self.image {
+            values.insert("image", image.for_create.clone());
+        }
+        values
+    }
+
+    fn path(&self) -> &str {
+        self.container.engine_environment.get("PATH").map_or(PATH, String::as_str)
+    }
+
+    fn store(&self) -> PathBuf {
+        store(self.container, self.handover.account.uid)
+    }
+
+    /// What the image's entrypoint gets behind `/bin/sh -c`.
+    fn read_inner(&self) -> String {
+        format!(". {}", quoted(inside(self.container).join("inner").as_os_str()))
+    }
+
+    /// Lines that run a command of the engine's in the script's function `engine`.
+    fn call(&self, command: &[String], more: &[String], redirections: &str) -> String {
+        let set = |ids: Ids| self.set(command, more, ids);
+        let mut text = match &self.description.namespace {
+            Some(_) => {
+                format!("  if [ \"$ids\" = one ]; then\n{}  else\n{}  fi\n", set(Ids::One), set(Ids::Many))
+            }
+            None => set(Ids::Many),
+        };
+        writeln!(text, "  engine \"$@\"{redirections}").unwrap_or_default();
+        text
+    }
+
+    /// Lines that make the command's words the arguments of the function they stand in.
+    fn set(&self, command: &[String], more: &[String], ids: Ids) -> String {
+        let values = self.values();
+        let mut text = "    set --\n".to_owned();
+        let mut add = |list: &[String]| {
+            if !list.is_empty() {
+                writeln!(text, "    set -- \"$@\" {}", words(list)).unwrap_or_default();
+            }
+        };
+        for part in command.split_inclusive(|word| word == "{binds}") {
+            let (binds, plain) = match part.split_last() {
+                Some((last, plain)) if last == "{binds}" => (self.binds, plain),
+                _ => (&[][..], part),
+            };
+            let fill = |binds: &[Bind], list: &[String]| {
+                Lists::new(self.description, self.container, binds.to_vec(), ids).fill(list, &values)
+            };
+            add(&fill(&[], plain));
+            for bind in binds {
+                add(&fill(std::slice::from_ref(bind), &["{binds}".to_owned()]));
+            }
+        }
+        add(more);
+        text
+    }
+
+    fn environment(&self, values: &Values) -> String {
+        let mut text = String::new();
+        let mut export = |name: &str, value: &str, indent: &str| {
+            if is_name(name.as_bytes()) && name != "PATH" {
+                writeln!(text, "{indent}{name}={}\n{indent}export {name}", word(&fill_word(value, values)))
+                    .unwrap_or_default();
+            }
+        };
+        for (name, value) in &self.description.environment {
+            export(name, value, "  ");
+        }
+        for (name, value) in &self.container.engine_environment {
+            // No placeholders in a site's value.
+            export(name, &value.replace(['{', MARK], ""), "  ");
+        }
+        if let Some(namespace) = &self.description.namespace {
+            text.push_str("  if [ \"$ids\" = one ]; then\n");
+            for (name, value) in &namespace.environment {
+                if is_name(name.as_bytes()) {
+                    writeln!(text, "    {name}={}\n    export {name}", word(&fill_word(value, values)))
+                        .unwrap_or_default();
+                }
+            }
+            text.push_str("    :\n  fi\n");
+        }
+        text
+    }
+
+    fn files(&self, values: &Values) -> String {
+        let mut text = String::new();
+        for (path, content) in &self.description.files {
+            let path = format!("{MARK}r{MARK}/{path}");
+            if let Some((parent, _)) = path.rsplit_once('/') {
+                writeln!(text, "  mkdir -p {}", word(parent)).unwrap_or_default();
+            }
+            writeln!(text, "  printf '%s\\n' {} >{}", word(&fill_word(content, values)), word(&path))
+                .unwrap_or_default();
+        }
+        text
+    }
+
+    fn make_store(&self) -> String {
+        if !self.description.has_store() {
+            return "  :\n".to_owned();
+        }
+        let name = &self.container.name;
+        format!(
+            "  mkdir -p \"$store\" 2>/dev/null\n  \
+             [ -d \"$store\" ] && [ -O \"$store\" ] || fail \"cannot use the store $store of $title: it cannot be made, or it is another \
+             user's; ask the administrators to set \\`store\\` of [container.{name}] to a directory of yours on a local disk\"\n  \
+             if kind=$(network \"$store\"); then\n    \
+             fail \"cannot use the store $store of $title: it is on $kind, where $title cannot keep images; ask the administrators to set \
+             \\`store\\` of [container.{name}] to a directory on a local disk\"\n  fi\n  \
+             mkdir -p \"$images\" \"$layers/tmp\" || fail \"cannot make $layers: make sure that its file system has space and quota left\"\n"
+        )
+    }
+
+    /// Which ids the engine's commands have on this host, and why they are few.
+    fn choose_ids(&self) -> String {
+        if self.description.namespace.is_none() {
+            return "  return 0\n".to_owned();
+        }
+        let forced = if self.container.no_new_privileges { "true" } else { "false" };
+        format!(
+            "  if {forced} || grep -q '^NoNewPrivs:[[:space:]]*1$' /proc/self/status 2>/dev/null; then\n    \
+             ids=one why='setuid programs such as newuidmap have no effect in this job'\n  \
+             elif ! command -v newuidmap >/dev/null 2>&1 || ! command -v newgidmap >/dev/null 2>&1; then\n    \
+             ids=one why='newuidmap and newgidmap are not installed on this host'\n  \
+             elif ! subordinate /etc/subuid || ! subordinate /etc/subgid; then\n    \
+             ids=one why='the account has no subordinate ids on this host'\n  fi\n"
+        )
+    }
+
+    /// What the engine prints of a container that runs.
+    fn says(&self) -> String {
+        match &self.description.running {
+            Some(running) => word(&fill_word(&running.says, &self.values())),
+            None => "nothing".to_owned(),
+        }
+    }
+
+    fn running(&self) -> String {
+        match &self.description.running {
+            Some(running) => self.call(&running.command, &[], " </dev/null 2>/dev/null"),
+            None => "  return 1\n".to_owned(),
+        }
+    }
+
+    fn ensure(&self) -> String {
+        if self.description.create.is_none() {
+            return "  return 0\n".to_owned();
+        }
+        let start = match self.description.start {
+            Some(_) => {
+                "  if [ -e \"$r/made\" ] && start >\"$r/said\" 2>&1 && running; then\n    return 0\n  fi\n"
+            }
+            None => "",
+        };
+        format!(
+            "  running && return 0\n{start}  [ ! -e \"$r/made\" ] || destroy >/dev/null 2>&1\n  : >\"$r/made\"\n  \
+             create >\"$r/said\" 2>&1 || fail \"$title cannot make the job's container: $(said)\"\n"
+        )
+    }
+}
+
+/// The store of an account's images.
+pub fn store(container: &Container, uid: u32) -> PathBuf {
+    container.store.clone().unwrap_or_else(|| format!("/var/tmp/nunbird-{uid}").into())
+}
+
+fn networks() -> String {
+    let line = |(number, name): &(i64, &str)| format!("    {number:x}) echo '{name}' ;;");
+    NETWORKS.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// One word of the shell, with the script's variables in it.
+fn word(text: &str) -> String {
+    let mut parts = text.split(MARK);
+    let mut line = quoted(OsStr::new(parts.next().unwrap_or_default()));
+    let mut is_variable = true;
+    for part in parts {
+        if is_variable {
+            write!(line, "\"${part}\"").unwrap_or_default();
+        } else if !part.is_empty() {
+            line.push_str(&quoted(OsStr::new(part)));
+        }
+        is_variable = !is_variable;
+    }
+    line
+}
+
+fn words(list: &[String]) -> String {
+    list.iter().map(|one| word(one)).collect::<Vec<_>>().join(" ")
+}
+
+/// One pass from left to right: a value with a placeholder in it stays as it is.
+pub(crate) fn fill(template: &str, parts: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('@') {
+        text.push_str(before);
+        let found = parts.iter().find_map(|(name, value)| {
+            let name = name.strip_prefix('@')?;
+            Some((value, after.strip_prefix(name)?))
+        });
+        match found {
+            Some((value, after)) => {
+                text.push_str(value);
+                rest = after;
+            }
+            None => {
+                text.push('@');
+                rest = after;
+            }
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MARK, fill, word};
+
+    #[test]
+    fn variables_of_the_script_stand_between_quotes() {
+        assert_eq!(word("a b"), "'a b'");
+        assert_eq!(word(&format!("--root={MARK}layers{MARK}/x'y")), r#"'--root='"$layers"'/x'\''y'"#);
+        assert_eq!(word(&format!("{MARK}r{MARK}")), "''\"$r\"");
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_placeholder_stays() {
+        let parts = [("@A@", "@B@ $@".to_owned()), ("@B@", "b".to_owned())];
+        assert_eq!(fill("x@A@@B@ \"$@\" a@b", &parts), "x@B@ $@b \"$@\" a@b");
+    }
+}

@@ -1,0 +1,220 @@
+#!/bin/sh
+# Nunbird's outer script: puts a container around one stage of a CI job. Plain POSIX: it needs nothing of Nunbird on the node.
+#
+#   setup            make the private runtime directory; print what was chosen
+#   engine WORD...   run one command of the engine as all of them are run
+#   create           make the container, unless it runs
+#   run              make it, unless it runs; run the stage in it, whose script is standard input
+#   stop             end all processes in it, and keep its files
+#   destroy          remove it, and all that setup and create have made
+umask 077
+d=@DIRECTORY@
+name=@NAME@
+title=@TITLE@
+ids=many
+why=
+PATH=@PATH@
+export PATH
+NUNBIRD_CONTAINER=$name
+export NUNBIRD_CONTAINER
+
+fail() {
+  printf 'nunbird: %s\n' "$1" >&2
+  exit 75
+}
+
+# The network file system that holds a path; nothing for any other.
+network() {
+  case $(stat -f -c %t "$1" 2>/dev/null) in
+@NETWORKS@
+    *) return 1 ;;
+  esac
+}
+
+# Ours alone, and no link of anybody's.
+private() {
+  mkdir -m 700 "$1" 2>/dev/null || { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
+}
+
+choose_ids() {
+@IDS@
+}
+
+# Whether the account has subordinate ids: in the file, or where the name service has them.
+subordinate() {
+  while IFS=: read -r owner _ count; do
+    case $owner in @OWNER@ | @UID@) [ "$count" -gt 0 ] 2>/dev/null && return 0 ;; esac
+  done 2>/dev/null <"$1"
+  grep -q '^subid:' /etc/nsswitch.conf 2>/dev/null || return 1
+  case $1 in *gid) getsubids -g @OWNER@ ;; *) getsubids @OWNER@ ;; esac >/dev/null 2>&1
+}
+
+# The same on each call: the first place that fits.
+runtime() {
+  r=
+  for base in @BASES@; do
+    if [ -d "$base" ] && [ -w "$base" ] && [ -x "$base" ] && ! network "$base" >/dev/null && private "$base/$name"; then
+      r=$base/$name
+      break
+    fi
+  done
+  [ -n "$r" ] || fail "cannot make a private directory for $title: neither of @BASES_SHOWN@ is on a local file system and writable; report it to the administrators"
+}
+
+places() {
+  choose_ids
+  runtime
+  store=@STORE@
+  images=@IMAGES@
+  layers=@LAYERS@
+@ENVIRONMENT@
+}
+
+# The engine's store on the disk of this host.
+make_store() {
+@MAKE_STORE@
+}
+
+write_files() {
+@FILES@
+  :
+}
+
+# A process that keeps the namespace with one id, for all of the engine's commands.
+holder=
+hold() {
+  [ "$ids" = one ] || return 0
+  if holder=$(cat "$r/holder" 2>/dev/null) && [ -n "$holder" ] && ours "$holder"; then
+    return 0
+  fi
+  holder=$(setsid @HOLDER@ /bin/sh -c 'echo "$$"; exec sleep 2147483647 >/dev/null 2>&1' </dev/null &)
+  [ -n "$holder" ] || fail "cannot make a user namespace on this host: user namespaces are switched off (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or unshare(1) is missing; report it to the administrators"
+  echo "$holder" >"$r/holder"
+}
+
+# Whether a process belongs to this container, and not to whoever has its number by now.
+ours() {
+  tr '\0' '\n' 2>/dev/null <"/proc/$1/environ" | grep -qxF "NUNBIRD_CONTAINER=$name"
+}
+
+set_up() {
+  places
+  make_store
+  write_files
+  hold
+}
+
+engine() {
+  if [ "$ids" = one ]; then
+    @ENTER_NAMESPACE@"$@"
+  else
+    "$@"
+  fi
+}
+
+running() {
+  [ "$(running_says)" = @SAYS@ ]
+}
+
+running_says() {
+@RUNNING@
+}
+
+start() {
+@START@
+}
+
+create() {
+@CREATE@
+}
+
+ensure() {
+@ENSURE@
+}
+
+enter() {
+@ENTER@
+}
+
+stop() {
+@STOP@
+}
+
+destroy() {
+@DESTROY@
+}
+
+clear_layers() {
+@CLEAR@
+}
+
+# The last words of the engine, on one line.
+said() {
+  tail -n 4 "$r/said" 2>/dev/null | tr '\n\r\t' '   ' | tr -d '\000-\037'
+}
+
+case $1 in
+  setup)
+    set_up
+    printf 'ids %s\nwhy %s\nruntime %s\nimages %s\nlayers %s\n' "$ids" "$why" "$r" "$images" "$layers"
+    ;;
+  engine)
+    shift
+    set_up
+    cd "$r" || exit 75
+    engine "$@" </dev/null
+    ;;
+  create)
+    set_up
+    cd "$r" || exit 75
+    ensure
+    ;;
+  run)
+    set_up
+    cd "$r" || exit 75
+    ensure
+    # Signals are the script's to act on. A shell runs a trap only after its foreground command.
+    asked=
+    trap 'asked=1' 1 2 3 10 12 14 15 24
+    enter
+    code=$?
+    # A signal that ended the engine's command has not ended the script, which may still have its time to end.
+    left=@GRACE@
+    while [ -n "$asked" ] && [ "$left" -gt 0 ] && ! grep -qxF 'end @NONCE@' "$d/record" 2>/dev/null && running; do
+      sleep 1
+      left=$((left - 1))
+    done
+    exit "$code"
+    ;;
+  stop)
+    set_up
+    cd "$r" || exit 75
+    if running; then
+      stop
+    fi
+    ;;
+  destroy)
+    places
+    if [ -e "$layers" ] || [ -e "$r/made" ]; then
+      write_files
+      hold
+      cd "$r" || exit 75
+      destroy >"$r/said" 2>&1 </dev/null || echo "nunbird: $title could not remove the container $name: $(said)" >&2
+      # One command for both: they may have files of other ids.
+      if ! rm -rf -- "$d" ${layers:+"$layers"} 2>/dev/null; then
+        clear_layers >/dev/null 2>&1 </dev/null
+        rm -rf -- "$d" ${layers:+"$layers"}
+      fi
+    fi
+    cd /
+    for pid in $(cat "$r/holder" @PAUSE@ 2>/dev/null); do
+      if ours "$pid"; then
+        kill -9 "$pid" 2>/dev/null
+      fi
+    done
+    rm -rf -- "$r"
+    ;;
+  *)
+    fail "the outer script of a container takes no command '$1'"
+    ;;
+esac

@@ -1,0 +1,326 @@
+//! The `prepare` stage: makes the job's control directory, brings the image to this host and makes
+//! the container.
+
+use crate::binds::{self, empty_home, inside, make_places};
+use crate::call::{Called, call};
+use crate::description::{Description, Kind};
+use crate::names::ImageName;
+use crate::outer::{Outer, name, store};
+use crate::pull::{Puller, kept, make_place, said};
+use crate::resolved::Resolved;
+use crate::stage::{nonce, outer_path, write, write_outer};
+use crate::trouble::Failure;
+use crate::words::{Ids, Lists, Values, inexpressible};
+use nunbird_handover::{Bind, Container, Handover, Image, Untrusted};
+use nunbird_stage::signals::Signals;
+use nunbird_stage::small_files::directory;
+use nunbird_stage::template::any_matches;
+use nunbird_stage::{StageError, error::shown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Time to make the private directories and a user namespace, and to make a container.
+const MAKE: Duration = Duration::from_secs(120);
+
+/// What the outer script has chosen on this host.
+#[derive(Debug)]
+struct Places {
+    ids: Ids,
+    why: String,
+    runtime: PathBuf,
+    images: PathBuf,
+}
+
+/// Prepares the job's container. Each line for the job log is passed to `say` when it is due; the
+/// lines returned are for the greeting.
+///
+/// # Errors
+/// Whose fault it is, in words for the user.
+pub fn prepare(
+    handover: &Handover,
+    container: &Container,
+    signals: &Signals,
+    say: &dyn Fn(&str),
+) -> Result<Vec<String>, Failure> {
+    let description = description(container)?;
+    make_directories(handover, container)?;
+    let binds = binds(handover, container)?;
+    check_binds(&description, container, &binds)?;
+    let name = match &container.image {
+        Some(image) => Some((image, check_name(&description, image)?)),
+        None if description.images.kind == Kind::None => None,
+        None => return Err(no_image(container)),
+    };
+    let nonce = nonce()?;
+    let mut outer = Outer {
+        description: &description,
+        handover,
+        container,
+        image: None,
+        binds: &binds,
+        nonce: &nonce,
+        grace: 0,
+    };
+    let path = outer_path(container);
+    write_outer(&outer)?;
+    let places = places(&description, &path, signals)?;
+    let image = match &name {
+        Some((image, name)) => {
+            Some(fetch(&description, handover, container, image, name, &path, &places, signals, say)?)
+        }
+        None => None,
+    };
+    if let Some(image) = &image {
+        write(&container.directory.join("image"), &serde_json::json!(image).to_string())?;
+    }
+    outer.image = image.as_ref();
+    write_outer(&outer)?;
+    if description.create.is_some() {
+        make(&description, &path, signals, image.as_ref())?;
+    }
+    Ok(greeting(&description, container, image.as_ref(), &places))
+}
+
+pub(crate) fn description(container: &Container) -> Result<Description, StageError> {
+    Description::of(&container.engine).map_err(|e| {
+        let what = format!("cannot use the container engine of [container.{}]", Untrusted(&container.name));
+        StageError::new(&what, e, "report it to the administrators")
+    })
+}
+
+/// What the job's image is, if `prepare` has brought one.
+pub(crate) fn image(container: &Container) -> Option<Resolved> {
+    kept(&container.directory)
+}
+
+/// The binds, without the optional ones that are not here: for a node, its own script would look.
+pub(crate) fn binds(handover: &Handover, container: &Container) -> Result<Vec<Bind>, StageError> {
+    let mut all = binds::all(handover, container);
+    all.retain(|bind| !bind.optional || bind.source.exists());
+    Ok(all)
+}
+
+fn make_directories(handover: &Handover, container: &Container) -> Result<(), StageError> {
+    let made = if container.home { inside(container) } else { empty_home(container) };
+    directory(handover, &made, true).map(drop)
+}
+
+fn check_binds(description: &Description, container: &Container, binds: &[Bind]) -> Result<(), StageError> {
+    if let Some(path) = inexpressible(description, binds) {
+        let cause = format!("{} cannot have a path with such a character in a container", description.title);
+        return Err(StageError::at("cannot use", path, cause, "report it to the administrators"));
+    }
+    for bind in binds {
+        if let Err(e) = bind.source.metadata() {
+            let what = format!("the container has no {}", shown(&bind.target));
+            let help = format!(
+                "ask the administrators to correct `binds` of [container.{}], or to make it `optional`",
+                Untrusted(&container.name)
+            );
+            return Err(StageError::at(&format!("{what}: cannot use"), &bind.source, e, &help));
+        }
+    }
+    make_places(binds).map_err(|(path, e)| {
+        StageError::at("cannot make a place in the container:", &path, e, "report it to the administrators")
+    })
+}
+
+fn check_name(description: &Description, image: &Image) -> Result<ImageName, Failure> {
+    ImageName::parse(&image.name, &description.images).map_err(|e| {
+        let what = format!("{} cannot use the image `{}`", description.title, Untrusted(&image.name));
+        Failure::Job(StageError::new(&what, e, "correct `image:` in .gitlab-ci.yml"))
+    })
+}
+
+fn no_image(container: &Container) -> Failure {
+    let text = format!(
+        "the job has no `image:`, and [container.{}] has none for such jobs; name one in .gitlab-ci.yml",
+        Untrusted(&container.name)
+    );
+    Failure::Job(StageError::sentence(&text))
+}
+
+fn places(description: &Description, outer: &Path, signals: &Signals) -> Result<Places, Failure> {
+    let output = match start(outer, "setup", signals)? {
+        Called::Ended(output) => output,
+        Called::Cancelled => return Err(Failure::Cancelled),
+        Called::Late => return Err(late(description).into()),
+    };
+    let value = |key: &str| {
+        output.out.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).map(str::to_owned)
+    };
+    let (Some(ids), Some(runtime), Some(images), true) = (
+        value("ids"),
+        value("runtime"),
+        value("images"),
+        output.status.is_some_and(|status| status.success()),
+    ) else {
+        // The script's own sentence, with what helps.
+        let text = output.err.lines().next_back().unwrap_or("the container's script failed without a word");
+        return Err(StageError::sentence(text.strip_prefix("nunbird: ").unwrap_or(text)).into());
+    };
+    Ok(Places {
+        ids: if ids == "one" { Ids::One } else { Ids::Many },
+        why: value("why").unwrap_or_default(),
+        runtime: runtime.into(),
+        images: images.into(),
+    })
+}
+
+fn start(outer: &Path, verb: &str, signals: &Signals) -> Result<Called, StageError> {
+    call(outer, &[verb.to_owned()], &[], MAKE, Some(signals))
+        .map_err(|e| StageError::new("cannot start /bin/sh", e, "report it to the administrators"))
+}
+
+fn late(description: &Description) -> StageError {
+    let text = format!(
+        "{} did not make the container within {} s; the host or its disk may be overloaded: run the job again, or report it to the \
+         administrators",
+        description.title,
+        MAKE.as_secs()
+    );
+    StageError::sentence(&text)
+}
+
+#[expect(clippy::too_many_arguments, reason = "called once, with what `prepare` has collected")]
+fn fetch(
+    description: &Description,
+    handover: &Handover,
+    container: &Container,
+    image: &Image,
+    name: &ImageName,
+    outer: &Path,
+    places: &Places,
+    signals: &Signals,
+    say: &dyn Fn(&str),
+) -> Result<Resolved, Failure> {
+    let place = match description.images.kind {
+        Kind::Store => store(container, handover.account.uid).join(match places.ids {
+            Ids::Many => "images-many",
+            Ids::One => "images-one",
+        }),
+        _ => container.cache.clone(),
+    };
+    make_place(&place)?;
+    let program = match &container.program {
+        Some(program) => program.display().to_string(),
+        None => description.program.clone(),
+    };
+    let values = Values::from([
+        ("program", program),
+        ("name", self::name(handover)),
+        ("uid", handover.account.uid.to_string()),
+        ("gid", handover.account.gid.to_string()),
+        ("runtime", places.runtime.display().to_string()),
+        ("images", places.images.display().to_string()),
+    ]);
+    let puller = Puller {
+        description,
+        container,
+        image,
+        name,
+        credentials: &handover.credentials,
+        outer,
+        runtime: &places.runtime,
+        place: &place,
+        lists: Lists::new(description, container, Vec::new(), places.ids),
+        values,
+        signals,
+        say,
+    };
+    let resolved = puller.image()?;
+    if image.digest_required && name.digest().is_none() {
+        let now = match (&resolved.digest, name) {
+            (Some(digest), ImageName::Registry(reference)) => {
+                format!("; at the moment it is {}/{}@{digest}", reference.registry, reference.repository)
+            }
+            _ => String::new(),
+        };
+        let text = format!(
+            "cannot use the image {}: the site takes only names with a digest, which always mean the same image{now}; write that into \
+             `image:`",
+            name.full()
+        );
+        return Err(Failure::Job(StageError::sentence(&text)));
+    }
+    Ok(resolved)
+}
+
+fn make(
+    description: &Description,
+    outer: &Path,
+    signals: &Signals,
+    image: Option<&Resolved>,
+) -> Result<(), Failure> {
+    let output = match start(outer, "create", signals)? {
+        Called::Ended(output) => output,
+        Called::Cancelled => return Err(Failure::Cancelled),
+        Called::Late => return Err(late(description).into()),
+    };
+    if output.status.is_some_and(|status| status.success()) {
+        return Ok(());
+    }
+    let name = image.map_or("", |image| image.name.as_str());
+    let no_shell =
+        description.create.as_ref().is_some_and(|create| any_matches(&create.no_shell, &output.err));
+    if no_shell {
+        let text = format!(
+            "cannot use the image {name}: it has no /bin/sh, which the job's script needs ({}); use an image with a shell",
+            said(&output)
+        );
+        return Err(Failure::Job(StageError::sentence(&text)));
+    }
+    let text = output.err.lines().next_back().unwrap_or_default();
+    let text = text.strip_prefix("nunbird: ").unwrap_or(text);
+    let help = match image.and_then(foreign) {
+        Some(platform) => {
+            format!("the image is for {platform}, and this host is not such a machine: use another image")
+        }
+        None => "if the message does not help, report it to the administrators".to_owned(),
+    };
+    Err(StageError::sentence(&format!("{text}; {help}")).into())
+}
+
+/// The platform of an image that is not this host's.
+fn foreign(image: &Resolved) -> Option<&str> {
+    let platform = image.platform.as_deref()?;
+    let own = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "powerpc64" => "ppc64le",
+        other => other,
+    };
+    (platform.split('/').nth(1) != Some(own)).then_some(platform)
+}
+
+fn greeting(
+    description: &Description,
+    container: &Container,
+    image: Option<&Resolved>,
+    places: &Places,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    match image {
+        Some(image) => {
+            let digest = image.digest.as_ref().map(|digest| format!(" ({digest})")).unwrap_or_default();
+            lines.push(format!("in a container of {}: image {}{digest}", description.title, image.name));
+        }
+        None => lines.push(format!("in a container of {}", description.title)),
+    }
+    if places.ids == Ids::One {
+        lines.push(format!(
+            "the container has one user id, because {}: files of other owners in the image are yours, and programs that change ids fail",
+            places.why
+        ));
+    }
+    if let Some(platform) = image.and_then(foreign) {
+        lines.push(format!("warning: the image is for {platform}, which is not the kind of this host"));
+    }
+    if let Some(user) = container.image.as_ref().and_then(|image| image.user.as_ref()) {
+        lines.push(format!(
+            "warning: `docker: user: {}` is not used: the script runs as your account, so that its files are yours",
+            Untrusted(user)
+        ));
+    }
+    lines
+}

@@ -1,0 +1,427 @@
+//! Brings an image to this host: once, however many jobs of the account ask for it at once.
+//!
+//! The engine's store is complete or without the image by itself. A file or directory in the cache
+//! is made under another name and renamed.
+
+use crate::auth::{AuthFile, matching};
+use crate::call::{Called, call, wait};
+use crate::description::{Description, Inspect, Kind, Pull};
+use crate::names::{ImageName, Reference};
+use crate::resolved::{Resolved, tcp_ports};
+use crate::trouble::{Cause, Failure};
+use crate::words::{Lists, Values};
+use nix::fcntl::{Flock, FlockArg};
+use nunbird_handover::{Container, Credentials, Image, PullPolicy};
+use nunbird_stage::StageError;
+use nunbird_stage::command::CommandOutput;
+use nunbird_stage::signals::Signals;
+use nunbird_stage::small_files;
+use nunbird_stage::template::{any_matches, fill_word};
+use nunbird_stage::words::lines;
+use nunbird_sys::clock;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Time for a command that only looks.
+const LOOK: Duration = Duration::from_secs(60);
+/// Between two attempts to get a lock that another job holds.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Everything that a pull needs to know.
+pub(crate) struct Puller<'a> {
+    pub(crate) description: &'a Description,
+    pub(crate) container: &'a Container,
+    pub(crate) image: &'a Image,
+    pub(crate) name: &'a ImageName,
+    pub(crate) credentials: &'a Credentials,
+    /// The outer script.
+    pub(crate) outer: &'a Path,
+    /// The private runtime directory.
+    pub(crate) runtime: &'a Path,
+    /// Where locks and images of this kind lie.
+    pub(crate) place: &'a Path,
+    pub(crate) lists: Lists<'a>,
+    pub(crate) values: Values,
+    pub(crate) signals: &'a Signals,
+    /// Writes a line into the job log.
+    pub(crate) say: &'a dyn Fn(&str),
+}
+
+impl Puller<'_> {
+    /// The image, by the first of the job's pull policies that has it.
+    pub(crate) fn image(&self) -> Result<Resolved, Failure> {
+        if let ImageName::Path(path) = self.name {
+            return self.given(path);
+        }
+        let mut failure = None;
+        for (n, policy) in self.image.pull.iter().enumerate() {
+            let found = match policy {
+                PullPolicy::Always => self.pull_once(),
+                PullPolicy::IfNotPresent => match self.present()? {
+                    Some(image) => Ok(image),
+                    None => self.pull_once(),
+                },
+                PullPolicy::Never => match self.present()? {
+                    Some(image) => Ok(image),
+                    None => Err(self.not_here()),
+                },
+            };
+            match found {
+                Ok(image) => return Ok(image),
+                Err(Failure::Cancelled) => return Err(Failure::Cancelled),
+                Err(failed) => {
+                    let (Failure::Job(error) | Failure::System(error)) = &failed else { return Err(failed) };
+                    if n + 1 < self.image.pull.len() {
+                        (self.say)(&format!("{error}; trying the next pull policy"));
+                    }
+                    // The reason of a pull says more than that no copy is here.
+                    if failure.is_none() || *policy != PullPolicy::Never {
+                        failure = Some(failed);
+                    }
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| self.not_here()))
+    }
+
+    fn not_here(&self) -> Failure {
+        let text = format!(
+            "cannot use the image {}: no copy of it is on this host, and the pull policy `never` forbids to fetch one; use another \
+             `pull_policy`, or ask the administrators to provide the image",
+            self.name.full()
+        );
+        Failure::Job(StageError::sentence(&text))
+    }
+
+    /// A file or directory that the job names.
+    fn given(&self, path: &Path) -> Result<Resolved, Failure> {
+        let absent = |e: &dyn std::fmt::Display| {
+            let help =
+                "check `image:` in .gitlab-ci.yml; the account that runs the job must be able to read it";
+            Failure::Job(StageError::at("cannot use the image", path, e, help))
+        };
+        let meta = fs::metadata(path).map_err(|e| absent(&e))?;
+        if meta.is_dir() && !self.description.images.directories {
+            return Err(absent(&"it is a directory"));
+        }
+        self.inspected(path.display().to_string())
+    }
+
+    /// The image, if a copy is here.
+    fn present(&self) -> Result<Option<Resolved>, Failure> {
+        match self.description.images.kind {
+            Kind::Store => {
+                let Some(inspect) = &self.description.inspect else { return Ok(None) };
+                self.inspect(inspect, &self.name.for_engine(&self.description.images), None)
+            }
+            _ => {
+                let file = self.file_name();
+                let shared = self.container.shared_cache.as_ref().map(|shared| shared.join(&file));
+                let own = self.place.join(&file);
+                match shared.into_iter().chain([own]).find(|path| path.exists()) {
+                    Some(path) => self.inspected(path.display().to_string()).map(Some),
+                    None => Ok(None),
+                }
+            }
+        }
+    }
+
+    fn file_name(&self) -> String {
+        self.name.file_name(self.image.platform.as_deref()) + &self.description.images.cached
+    }
+
+    /// Pulls, unless another job of the account pulls the same image meanwhile: then its result
+    /// counts.
+    fn pull_once(&self) -> Result<Resolved, Failure> {
+        let Some(pull) = &self.description.pull else {
+            return Err(self.not_here());
+        };
+        let asked = now();
+        let deadline = Instant::now() + Duration::from_secs(self.container.pull_timeout);
+        let mut lock = self.lock(deadline)?;
+        // A clock that is set back makes one pull more.
+        if lock.pulled_at().is_some_and(|at| at >= asked)
+            && let Some(image) = self.present()?
+        {
+            return Ok(image);
+        }
+        let begin = Instant::now();
+        (self.say)(&format!("pulling the image {} …", self.name.full()));
+        let target = self.place.join(self.file_name());
+        let partial = Partial(self.place.join(format!(".{}-{}", std::process::id(), self.file_name())));
+        self.run(pull, &partial.0, deadline)?;
+        if self.description.images.kind != Kind::Store {
+            partial.publish(&target).map_err(|e| {
+                StageError::at(
+                    "cannot keep the image as",
+                    &target,
+                    e,
+                    "make sure that its file system has space and quota left",
+                )
+            })?;
+        }
+        lock.set_pulled();
+        let image = self.present()?.ok_or_else(|| self.not_here())?;
+        (self.say)(&format!("pulled it in {} s", begin.elapsed().as_secs()));
+        Ok(image)
+    }
+
+    /// One pull at a time for an image and account.
+    fn lock(&self, deadline: Instant) -> Result<Lock, Failure> {
+        let directory = self.place.join("locks");
+        let path = directory.join(self.name.file_name(self.image.platform.as_deref()));
+        let failed = |e: &dyn std::fmt::Display| {
+            StageError::at("cannot lock", &path, e, "make sure that its file system has space and quota left")
+        };
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
+        let open = || -> std::io::Result<File> {
+            DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+            options.open(&path)
+        };
+        let mut file = open().map_err(|e| failed(&e))?;
+        let mut told = false;
+        loop {
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Lock::Held(lock)),
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
+                // A file system without locks: two pulls of an image cost time, and harm nothing.
+                Err((_, _)) => return Ok(Lock::None),
+            };
+            if Instant::now() >= deadline {
+                let text = format!(
+                    "cannot pull the image {}: another job of this account has been pulling it for {} s; run the job again later",
+                    self.name.full(),
+                    self.container.pull_timeout
+                );
+                return Err(Failure::System(StageError::sentence(&text)));
+            }
+            if !told {
+                (self.say)(&format!(
+                    "another job of this account is pulling the image {}; waiting for it …",
+                    self.name.full()
+                ));
+                told = true;
+            }
+            wait(Some(self.signals), RETRY).map_err(|e| failed(&e))?;
+            if self.signals.request().map_err(|e| failed(&e))?.is_some() {
+                return Err(Failure::Cancelled);
+            }
+        }
+    }
+
+    fn run(&self, pull: &Pull, file: &Path, deadline: Instant) -> Result<(), Failure> {
+        let reference = match self.name {
+            ImageName::Registry(reference) => Some(reference),
+            _ => None,
+        };
+        let auth = AuthFile::write(self.runtime, reference, self.credentials).map_err(|e| {
+            StageError::at(
+                "cannot write a file in",
+                self.runtime,
+                e,
+                "its file system may be full; report it to the administrators",
+            )
+        })?;
+        let mut values = self.values.clone();
+        values.insert("reference", self.name.for_engine(&self.description.images));
+        values.insert("file", file.display().to_string());
+        values.insert("auth", auth.path().display().to_string());
+        let mut environment: Vec<(OsString, OsString)> = pull
+            .environment
+            .iter()
+            .map(|(name, value)| (name.into(), fill_word(value, &values).into()))
+            .collect();
+        environment.extend(self.login(pull, reference));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let output = match self.engine(&pull.command, &values, &environment, left)? {
+            Called::Ended(output) => output,
+            Called::Cancelled => return Err(Failure::Cancelled),
+            Called::Late => {
+                let text = format!(
+                    "cannot pull the image {}: it took more than {} s (`pull_timeout`); the registry may be slow or the image large: run the \
+                     job again, use a smaller image, or ask the administrators to raise the limit",
+                    self.name.full(),
+                    self.container.pull_timeout
+                );
+                return Err(Failure::System(StageError::sentence(&text)));
+            }
+        };
+        if output.status.is_some_and(|status| status.success()) {
+            return Ok(());
+        }
+        let said = format!("{}\n{}", output.out, output.err);
+        let has_password = matching(reference, self.credentials).next().is_some();
+        Err(Cause::of(pull, &said).failure(&self.name.full(), &said, has_password))
+    }
+
+    /// For an engine that takes a user name and a password from its environment, where no process
+    /// of another account sees them.
+    fn login(&self, pull: &Pull, reference: Option<&Reference>) -> Vec<(OsString, OsString)> {
+        let Some(one) = matching(reference, self.credentials).next() else { return Vec::new() };
+        let values = Values::from([("user", one.user.clone()), ("password", one.password.clone())]);
+        pull.login.iter().map(|(name, value)| (name.into(), fill_word(value, &values).into())).collect()
+    }
+
+    /// What an image at this path or of this id is.
+    fn inspected(&self, word: String) -> Result<Resolved, Failure> {
+        let plain = Resolved {
+            name: self.name.full(),
+            for_create: word.clone(),
+            digest: self.name.digest().map(str::to_owned),
+            platform: None,
+            user: None,
+            entrypoint: Vec::new(),
+            ports: Vec::new(),
+        };
+        let Some(inspect) = &self.description.inspect else { return Ok(plain) };
+        Ok(self.inspect(inspect, &word, Some(&word))?.unwrap_or(plain))
+    }
+
+    /// `None` if there is no such image. `keep` is the word for `create`, else that is the id.
+    fn inspect(
+        &self,
+        inspect: &Inspect,
+        word: &str,
+        keep: Option<&str>,
+    ) -> Result<Option<Resolved>, Failure> {
+        let mut values = self.values.clone();
+        values.insert("reference", word.to_owned());
+        let output = match self.engine(&inspect.command, &values, &[], LOOK)? {
+            Called::Ended(output) => output,
+            Called::Cancelled => return Err(Failure::Cancelled),
+            Called::Late => return Err(self.not_inspected("it did not answer within a minute")),
+        };
+        let row = output.out.lines().find_map(|line| inspect.row.0.captures(line));
+        let Some(row) = row else {
+            let said = format!("{}\n{}", output.out, output.err);
+            return match any_matches(&inspect.absent, &said) {
+                true => Ok(None),
+                false => Err(self.not_inspected(&lines(&said))),
+            };
+        };
+        let group = |name: &str| {
+            row.name(name)
+                .map(|found| found.as_str().to_owned())
+                .filter(|text| !text.is_empty() && text != "<none>")
+        };
+        let id = group("id").unwrap_or_else(|| word.to_owned());
+        Ok(Some(Resolved {
+            name: self.name.full(),
+            for_create: keep.map_or(id, str::to_owned),
+            digest: self.name.digest().map(str::to_owned).or_else(|| group("digest")),
+            platform: group("platform"),
+            user: group("user"),
+            entrypoint: group("entrypoint")
+                .and_then(|json| serde_json::from_str::<Option<Vec<String>>>(&json).ok().flatten())
+                .unwrap_or_default(),
+            ports: group("ports").map(|json| tcp_ports(&json)).unwrap_or_default(),
+        }))
+    }
+
+    fn not_inspected(&self, cause: &str) -> Failure {
+        let what = format!("{} cannot say what the image {} is", self.description.title, self.name.full());
+        Failure::System(StageError::new(
+            &what,
+            cause,
+            "if the message does not help, report it to the administrators",
+        ))
+    }
+
+    fn engine(
+        &self,
+        command: &[String],
+        values: &Values,
+        environment: &[(OsString, OsString)],
+        time: Duration,
+    ) -> Result<Called, Failure> {
+        let mut words = vec!["engine".to_owned()];
+        words.extend(self.lists.fill(command, values));
+        call(self.outer, &words, environment, time, Some(self.signals)).map_err(|e| {
+            Failure::System(StageError::new("cannot start /bin/sh", e, "report it to the administrators"))
+        })
+    }
+}
+
+/// A file or directory in the making, removed on drop.
+struct Partial(PathBuf);
+
+impl Partial {
+    /// An older image of this name gives way.
+    fn publish(&self, target: &Path) -> std::io::Result<()> {
+        if target.is_dir() {
+            let old = Partial(self.0.with_extension("old"));
+            fs::rename(target, &old.0)?;
+        }
+        fs::rename(&self.0, target)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        drop(match self.0.is_dir() {
+            true => fs::remove_dir_all(&self.0),
+            false => fs::remove_file(&self.0),
+        });
+    }
+}
+
+/// The right to pull an image.
+enum Lock {
+    Held(Flock<File>),
+    /// Locks do not work there.
+    None,
+}
+
+impl Lock {
+    /// Seconds since the epoch at the end of the last pull.
+    fn pulled_at(&mut self) -> Option<u64> {
+        let Lock::Held(file) = self else { return None };
+        let mut text = String::new();
+        file.rewind().ok()?;
+        Read::by_ref(&mut **file).take(32).read_to_string(&mut text).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// Without the time, the next job pulls once more.
+    fn set_pulled(&mut self) {
+        if let Lock::Held(file) = self {
+            let write = |file: &mut Flock<File>| -> std::io::Result<()> {
+                file.rewind()?;
+                file.set_len(0)?;
+                file.write_all(format!("{}\n", now()).as_bytes())
+            };
+            drop(write(file));
+        }
+    }
+}
+
+fn now() -> u64 {
+    clock::now().unwrap_or(0)
+}
+
+/// The last words of a command that failed.
+pub(crate) fn said(output: &CommandOutput) -> String {
+    lines(&format!("{}\n{}", output.err, output.out))
+}
+
+/// Makes the account's directory of images.
+pub(crate) fn make_place(path: &Path) -> Result<(), StageError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| {
+        StageError::at(
+            "cannot make",
+            path,
+            e,
+            "make sure that the directory above it is writable and has space and quota left",
+        )
+    })
+}
+
+/// Reads what a job's `prepare` has kept.
+pub(crate) fn kept(directory: &Path) -> Option<Resolved> {
+    serde_json::from_slice(&small_files::beginning(&directory.join("image"), 1 << 20).ok()?).ok()
+}

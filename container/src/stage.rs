@@ -1,0 +1,249 @@
+//! One stage in the job's container: the files that it takes, how it ended, and why it may have
+//! ended without a record.
+
+use crate::binds::inside;
+use crate::call::{Called, call};
+use crate::inner;
+use crate::outer::Outer;
+use crate::prepare::{binds, description, image};
+use crate::record::{Record, has_begun};
+use nunbird_handover::{Container, Handover};
+use nunbird_stage::StageError;
+use nunbird_stage::small_files::{self, directory};
+use nunbird_stage::words::lines;
+use nunbird_sys::random;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest record, in bytes.
+const LONGEST_RECORD: u64 = 4096;
+/// Time to end what is in a container, and to remove it.
+const END: Duration = Duration::from_secs(120);
+
+/// A stage that is about to run.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    container: &'a Container,
+    title: String,
+    nonce: String,
+}
+
+/// How a stage ended that was not cancelled.
+#[derive(Debug)]
+pub enum StageEnd {
+    /// The script has told.
+    Told(Record),
+    /// Nobody has told: Nunbird's failure, in words for the user.
+    Untold(StageError),
+}
+
+impl<'a> Stage<'a> {
+    /// Writes the scripts for one stage. `grace` is the time that a script may take to end after a
+    /// signal.
+    ///
+    /// # Errors
+    /// In words for the user.
+    pub fn write(
+        handover: &Handover,
+        container: &'a Container,
+        stage: &str,
+        grace: Duration,
+    ) -> Result<Self, StageError> {
+        let description = description(container)?;
+        directory(handover, &inside(container), true)?;
+        let nonce = nonce()?;
+        let image = image(container);
+        if image.is_none() && container.image.is_some() {
+            let help = "run the job again; its prepare stage brings the image";
+            let cause = "the file `image` is missing or broken";
+            return Err(StageError::at("cannot find the job's image in", &container.directory, cause, help));
+        }
+        let binds = binds(handover, container)?;
+        let outer = Outer {
+            description: &description,
+            handover,
+            container,
+            image: image.as_ref(),
+            binds: &binds,
+            nonce: &nonce,
+            grace: grace.as_secs(),
+        };
+        write_outer(&outer)?;
+        for name in ["began", "record", "script"] {
+            remove(&inside(container).join(name))?;
+        }
+        let inner = inner::text(handover, container, stage, &nonce);
+        write(&inside(container).join("inner"), &inner)?;
+        Ok(Stage { container, title: description.title, nonce })
+    }
+
+    /// The outer script: `/bin/sh PATH run`, with the stage's script as standard input and an
+    /// environment without anything of the job's.
+    pub fn outer(&self) -> PathBuf {
+        outer_path(self.container)
+    }
+
+    /// How it ended; `errors` is the end of its standard error.
+    pub fn end(&self, errors: &str) -> StageEnd {
+        match self.read("record").and_then(|text| Record::parse(&text, &self.nonce)) {
+            Some(record) => StageEnd::Told(record),
+            None => StageEnd::Untold(self.untold(errors)),
+        }
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        let bytes = small_files::beginning(&inside(self.container).join(name), LONGEST_RECORD).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    fn untold(&self, errors: &str) -> StageError {
+        let begun = self.read("began").is_some_and(|text| has_begun(&text, &self.nonce));
+        let (cause, help) = cause(errors, begun);
+        let said = match errors.trim().is_empty() {
+            true => String::new(),
+            false => format!(" ({})", lines(last(errors))),
+        };
+        let what = match begun {
+            true => "the stage ended in its container without a result",
+            false => "the stage did not begin in its container",
+        };
+        StageError::sentence(&format!("{what} of {}: {cause}{said}; {help}", self.title))
+    }
+}
+
+/// The lines at the end that may have the cause.
+fn last(errors: &str) -> &str {
+    let mut starts = errors.rmatch_indices('\n').map(|(at, _)| at + 1);
+    let from = starts.nth(4).unwrap_or(0);
+    errors.get(from..).unwrap_or(errors)
+}
+
+fn cause(errors: &str, begun: bool) -> (&'static str, &'static str) {
+    let has = |texts: &[&str]| texts.iter().any(|text| errors.contains(text));
+    if begun {
+        return (
+            "the container or all of its processes were killed",
+            "if the job needs much memory, it may have met its limit: ask for more or use less; else run it again",
+        );
+    }
+    if has(&["Exec format error", "exec format error"]) {
+        return ("the image is for another kind of machine", "use an image for this host");
+    }
+    if has(&["No space left on device", "no space left on device", "isk quota exceeded"]) {
+        return (
+            "the disk or the account's quota is full",
+            "free some space, or report it to the administrators",
+        );
+    }
+    if has(&["not found", "no such file", "No such file"]) {
+        return (
+            "a program is missing in the image: /bin/sh, or the image's or the job's entrypoint",
+            "use an image with a shell, or set `image:entrypoint` to [\"\"]",
+        );
+    }
+    if has(&["nunbird: "]) {
+        return ("see the message above", "if it does not help, report it to the administrators");
+    }
+    (
+        "the entrypoint has not run the shell that it was given, or the engine failed",
+        "set `image:entrypoint` to [\"\"], and if that does not help, report it to the administrators",
+    )
+}
+
+/// What the outer script starts with: no variable of the job's or the site's.
+pub fn base_environment() -> [(OsString, OsString); 1] {
+    [("LC_ALL".into(), "C.UTF-8".into())]
+}
+
+/// Ends all processes in the job's container on this host, and keeps its files for the next stage.
+///
+/// # Errors
+/// In words for the user.
+pub fn stop(handover: &Handover, container: &Container) -> Result<(), StageError> {
+    run(handover, container, "stop")
+}
+
+/// Removes the job's container from this host, with all that was made for it. Nothing is done where
+/// nothing is left.
+///
+/// # Errors
+/// In words for the administrators.
+pub fn destroy(handover: &Handover, container: &Container) -> Result<(), StageError> {
+    if directory(handover, &container.directory, false)?.is_none() {
+        return Ok(());
+    }
+    run(handover, container, "destroy")?;
+    // The directory goes only if nothing of the container is left, so that the next cleanup tries again.
+    if let (Some(parent), Some(name)) = (container.directory.parent(), container.directory.file_name())
+        && let Some(parent) = directory(handover, parent, false)?
+    {
+        nunbird_stage::trees::remove_tree(&parent, name)?;
+    }
+    Ok(())
+}
+
+fn run(handover: &Handover, container: &Container, verb: &str) -> Result<(), StageError> {
+    let description = description(container)?;
+    let outer = Outer {
+        description: &description,
+        handover,
+        container,
+        image: None,
+        binds: &[],
+        nonce: "none",
+        grace: 0,
+    };
+    write_outer(&outer)?;
+    let failed = |cause: &dyn std::fmt::Display| {
+        let what = format!("cannot {verb} the job's container");
+        StageError::new(&what, cause, "report it to the administrators")
+    };
+    let words = [verb.to_owned()];
+    match call(&outer_path(container), &words, &base_environment(), END, None).map_err(|e| failed(&e))? {
+        Called::Ended(output) if output.status.is_some_and(|status| status.success()) => Ok(()),
+        Called::Ended(output) => Err(failed(&crate::pull::said(&output))),
+        Called::Late | Called::Cancelled => Err(failed(&format!("it took more than {} s", END.as_secs()))),
+    }
+}
+
+/// Where the outer script lies: not in the container, whose job could change what runs outside.
+pub(crate) fn outer_path(container: &Container) -> PathBuf {
+    container.directory.join("outer")
+}
+
+/// Writes the outer script anew: what lies there may be another one by now.
+pub(crate) fn write_outer(outer: &Outer<'_>) -> Result<(), StageError> {
+    write(&outer_path(outer.container), &outer.text())
+}
+
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), StageError> {
+    small_files::write(path, &[text.as_bytes()]).map_err(|e| {
+        let help = "make sure that its file system has space and quota left, and run the job again";
+        StageError::at("cannot write", path, e, help)
+    })
+}
+
+/// 32 hexadecimal digits that nobody can know before.
+pub(crate) fn nonce() -> Result<String, StageError> {
+    let mut bytes = [0; 16];
+    random::fill(&mut bytes)
+        .map_err(|e| StageError::new("cannot get random bytes", e, "report it to the administrators"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn remove(path: &Path) -> Result<(), StageError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(StageError::at("cannot remove", path, e, "remove it by hand"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The shell that reads the outer script.
+pub fn shell() -> &'static OsStr {
+    OsStr::new("/bin/sh")
+}

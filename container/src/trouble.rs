@@ -1,0 +1,188 @@
+//! Why an image is not here: told apart by what the engine says, each with what helps, and with
+//! whose fault it is.
+
+use crate::description::Pull;
+use nunbird_stage::template::{Pattern, any_matches};
+use nunbird_stage::words::lines;
+use nunbird_stage::{StageError, StageResult};
+
+/// A failure of `prepare`.
+#[derive(Debug)]
+pub enum Failure {
+    /// The job's own: another attempt would fail as well.
+    Job(StageError),
+    /// The host's or the registry's.
+    System(StageError),
+    /// The job was cancelled.
+    Cancelled,
+}
+
+impl From<StageError> for Failure {
+    fn from(error: StageError) -> Self {
+        Failure::System(error)
+    }
+}
+
+impl Failure {
+    /// What the launcher reports: a message is printed where the job failed by itself.
+    ///
+    /// # Errors
+    /// The message of a system failure.
+    pub fn report(self, print: impl Fn(&str)) -> Result<StageResult, StageError> {
+        match self {
+            Failure::System(error) => Err(error),
+            Failure::Job(error) => {
+                print(&error.to_string());
+                Ok(StageResult::BuildFailure)
+            }
+            Failure::Cancelled => {
+                print("cancelled while the container was prepared");
+                Ok(StageResult::BuildFailure)
+            }
+        }
+    }
+}
+
+/// Why a pull failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Unauthorized,
+    Absent,
+    Limited,
+    WrongPlatform,
+    NoSpace,
+    Unreachable,
+    Other,
+}
+
+impl Cause {
+    /// By what the engine has printed.
+    pub(crate) fn of(pull: &Pull, output: &str) -> Self {
+        // An answer of the registry's is more precise than a connection that failed after it.
+        let table: [(&Vec<Pattern>, Cause); 6] = [
+            (&pull.no_space, Cause::NoSpace),
+            (&pull.limited, Cause::Limited),
+            (&pull.wrong_platform, Cause::WrongPlatform),
+            (&pull.unauthorized, Cause::Unauthorized),
+            (&pull.absent, Cause::Absent),
+            (&pull.unreachable, Cause::Unreachable),
+        ];
+        let found = table.into_iter().find(|(patterns, _)| any_matches(patterns, output));
+        found.map_or(Cause::Other, |(_, cause)| cause)
+    }
+
+    /// The failure, in words for the user. `has_password` tells whether the job has one for the
+    /// registry.
+    pub(crate) fn failure(self, image: &str, output: &str, has_password: bool) -> Failure {
+        let (cause, help) = match self {
+            Cause::Unauthorized if has_password => (
+                "the registry refuses the job's user name and password",
+                "check them in DOCKER_AUTH_CONFIG or in the registry's settings, and that they may read this image",
+            ),
+            Cause::Unauthorized => (
+                "the registry wants a user name and password, or has no such image",
+                "check the name; for a private image set the CI variable DOCKER_AUTH_CONFIG",
+            ),
+            Cause::Absent => ("the registry has no such image or tag", "check `image:` in .gitlab-ci.yml"),
+            Cause::Limited => (
+                "the registry refuses further requests from here for now",
+                "run the job again later, log in to the registry with DOCKER_AUTH_CONFIG, or use GitLab's dependency proxy",
+            ),
+            Cause::WrongPlatform => (
+                "the image is not made for this kind of machine",
+                "use an image for it, or name one with `image:docker:platform`",
+            ),
+            Cause::NoSpace => (
+                "the disk or the account's quota for images is full",
+                "free some space there, or report it to the administrators",
+            ),
+            Cause::Unreachable => (
+                "the registry does not answer",
+                "check its name; if that is right, run the job again later or ask the administrators whether this host reaches it",
+            ),
+            Cause::Other => {
+                ("the engine failed", "if its message does not help, report it to the administrators")
+            }
+        };
+        let text = format!("cannot pull the image {image}: {cause} ({}); {help}", lines(output));
+        let error = StageError::sentence(&text);
+        match self {
+            Cause::Unauthorized | Cause::Absent | Cause::WrongPlatform => Failure::Job(error),
+            Cause::Limited | Cause::NoSpace | Cause::Unreachable | Cause::Other => Failure::System(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, Failure};
+    use crate::description::podman;
+
+    #[test]
+    fn what_podman_prints_is_told_apart() {
+        let pull = podman().pull.expect("a verb");
+        for (output, cause) in [
+            (
+                "Error: initializing source docker://r.example.org/a:1: reading manifest 1 in r.example.org/a: manifest unknown: manifest unknown",
+                Cause::Absent,
+            ),
+            (
+                "Error: initializing source docker://r.example.org/a:1: reading manifest 1 in r.example.org/a: unauthorized: authentication required",
+                Cause::Unauthorized,
+            ),
+            (
+                "Error: initializing source docker://r.example.org/a:1: unable to retrieve auth token: invalid username/password: unauthorized: authentication required",
+                Cause::Unauthorized,
+            ),
+            (
+                "Error: initializing source docker://docker.io/library/nope:latest: reading manifest latest in docker.io/library/nope: errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required",
+                Cause::Unauthorized,
+            ),
+            (
+                "Error: initializing source docker://a/b:1: pinging container registry a: Get \"https://a/v2/\": dial tcp 127.0.0.1:5: connect: connection refused",
+                Cause::Unreachable,
+            ),
+            (
+                "Error: initializing source docker://a/b:1: pinging container registry a: Get \"https://a/v2/\": dial tcp: lookup a: no such host",
+                Cause::Unreachable,
+            ),
+            (
+                "Error: reading manifest latest in docker.io/library/alpine: toomanyrequests: You have reached your pull rate limit.",
+                Cause::Limited,
+            ),
+            (
+                "Error: choosing an image from manifest list docker://a/b:1: no image found in manifest list for architecture amd64, variant \"\", OS linux",
+                Cause::WrongPlatform,
+            ),
+            (
+                "Error: writing blob: adding layer with blob \"sha256:1\": Error processing tar file(exit status 1): write /x: no space left on device",
+                Cause::NoSpace,
+            ),
+            (
+                "Error: writing blob: adding layer with blob \"sha256:1\": Error processing tar file(exit status 1): write /x: disk quota exceeded",
+                Cause::NoSpace,
+            ),
+            ("Error: something new", Cause::Other),
+        ] {
+            assert_eq!(Cause::of(&pull, output), cause, "{output}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_is_down_is_not_the_jobs_fault_and_a_wrong_name_is() {
+        for (cause, of_job) in [
+            (Cause::Unauthorized, true),
+            (Cause::Absent, true),
+            (Cause::WrongPlatform, true),
+            (Cause::Limited, false),
+            (Cause::Unreachable, false),
+            (Cause::NoSpace, false),
+            (Cause::Other, false),
+        ] {
+            let failure = cause.failure("a:1", "said\n\u{1b}[31m", true);
+            assert_eq!(matches!(failure, Failure::Job(_)), of_job, "{failure:?}");
+            let (Failure::Job(error) | Failure::System(error)) = failure else { panic!("cancelled") };
+            assert!(!error.to_string().contains('\u{1b}') && error.to_string().contains("a:1"), "{error}");
+        }
+    }
+}

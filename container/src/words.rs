@@ -1,0 +1,162 @@
+//! The words of an engine's commands: placeholders filled in, and lists that stand only where there
+//! is something to say.
+
+use crate::description::{Description, Identities};
+use nunbird_handover::{Bind, Container, Gpu};
+use nunbird_stage::template::fill_word;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Values of placeholders.
+pub(crate) type Values = BTreeMap<&'static str, String>;
+
+/// Which ids the engine's commands have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// Subordinate ids beside the account's own, or an engine that needs none.
+    Many,
+    /// The account's own id alone, in a user namespace of ours.
+    One,
+}
+
+/// The words of an engine's lists for one job.
+#[derive(Debug)]
+pub(crate) struct Lists<'d> {
+    description: &'d Description,
+    container: &'d Container,
+    binds: Vec<Bind>,
+    ids: Ids,
+}
+
+impl<'d> Lists<'d> {
+    /// `binds` is all that the container has of the host's files.
+    pub(crate) fn new(
+        description: &'d Description,
+        container: &'d Container,
+        binds: Vec<Bind>,
+        ids: Ids,
+    ) -> Self {
+        Lists { description, container, binds, ids }
+    }
+
+    fn identities(&self) -> &'d Identities {
+        match self.ids {
+            Ids::Many => &self.description.words.many,
+            Ids::One => &self.description.words.one,
+        }
+    }
+
+    /// A command with all of its placeholders filled in.
+    pub(crate) fn fill(&self, command: &[String], values: &Values) -> Vec<String> {
+        let mut filled = Vec::new();
+        for word in command {
+            match self.list(word, values) {
+                Some(list) => filled.extend(list),
+                None => filled.push(fill_word(word, values)),
+            }
+        }
+        filled
+    }
+
+    fn list(&self, word: &str, values: &Values) -> Option<Vec<String>> {
+        let words = &self.description.words;
+        let all = |list: &[String]| list.iter().map(|word| fill_word(word, values)).collect::<Vec<_>>();
+        Some(match word {
+            "{storage}" => all(&self.identities().storage),
+            "{job_storage}" => all(&self.identities().job_storage),
+            "{identity}" if self.container.root => all(&self.identities().root),
+            "{identity}" => all(&self.identities().account),
+            "{network}" if self.container.host_network => all(&words.network_host),
+            "{network}" => all(&words.network_own),
+            "{no_new_privileges}" if self.container.no_new_privileges => all(&words.no_new_privileges),
+            "{no_new_privileges}" => Vec::new(),
+            "{gpu}" => match self.container.gpu {
+                Some(Gpu::Nvidia) => all(&words.gpu_nvidia),
+                Some(Gpu::Amd) => all(&words.gpu_amd),
+                None => Vec::new(),
+            },
+            "{platform}" => match self.container.image.as_ref().and_then(|image| image.platform.as_ref()) {
+                Some(platform) => with(&words.platform, values, &[("value", platform)]),
+                None => Vec::new(),
+            },
+            "{options}" => self.container.options.clone(),
+            "{binds}" => self.bind_words(values),
+            _ => return None,
+        })
+    }
+
+    fn bind_words(&self, values: &Values) -> Vec<String> {
+        let words = &self.description.words;
+        let mut filled = Vec::new();
+        for bind in &self.binds {
+            let list = if bind.writable { &words.bind } else { &words.bind_read_only };
+            let (source, target) = (bind.source.display().to_string(), bind.target.display().to_string());
+            filled.extend(with(list, values, &[("source", &source), ("target", &target)]));
+        }
+        filled
+    }
+}
+
+fn with(list: &[String], values: &Values, more: &[(&'static str, &String)]) -> Vec<String> {
+    let mut values = values.clone();
+    values.extend(more.iter().map(|(name, value)| (*name, (*value).clone())));
+    list.iter().map(|word| fill_word(word, &values)).collect()
+}
+
+/// A path that the engine's words for binds cannot express.
+pub(crate) fn inexpressible<'b>(description: &Description, binds: &'b [Bind]) -> Option<&'b PathBuf> {
+    let forbidden = |path: &&PathBuf| {
+        let text = path.to_string_lossy();
+        text.chars().any(|c| c.is_control() || description.words.bind_forbids.contains(c))
+    };
+    binds.iter().flat_map(|bind| [&bind.source, &bind.target]).find(forbidden)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ids, Lists, Values, inexpressible};
+    use crate::description::podman;
+    use crate::testing::{bind, container};
+    use nunbird_handover::Gpu;
+
+    #[test]
+    fn lists_stand_only_where_the_job_has_what_they_say() {
+        let description = podman();
+        let mut container = container();
+        container.host_network = false;
+        let values = Values::from([("uid", "7".to_owned()), ("gid", "8".to_owned())]);
+        let words =
+            ["{platform}", "{gpu}", "{identity}", "{network}", "{no_new_privileges}", "{binds}", "{options}"]
+                .map(str::to_owned);
+        let fill = |container: &_, ids| {
+            Lists::new(&description, container, vec![bind("/a", "/b", false)], ids)
+                .fill(&words, &values)
+                .join(" ")
+        };
+        assert_eq!(
+            fill(&container, Ids::Many),
+            "--userns=keep-id --user=7:8 --group-add=keep-groups --network=private --volume=/a:/b:ro,rslave"
+        );
+        container.root = true;
+        container.host_network = true;
+        container.no_new_privileges = true;
+        container.gpu = Some(Gpu::Amd);
+        container.options = vec!["{uid}".to_owned(), "--x y".to_owned()];
+        container.image.as_mut().expect("an image").platform = Some("linux/arm64".to_owned());
+        assert_eq!(
+            fill(&container, Ids::One),
+            "--platform=linux/arm64 --device=/dev/kfd --device=/dev/dri --uidmap=0:0:1 --gidmap=0:0:1 --user=0:0 \
+             --network=host --security-opt=no-new-privileges --volume=/a:/b:ro,rslave {uid} --x y"
+        );
+    }
+
+    #[test]
+    fn a_path_with_a_separator_of_the_engines_is_found() {
+        let description = podman();
+        for path in ["/a:b", "/a,b", "/a\nb"] {
+            assert!(inexpressible(&description, &[bind("/a", "/a", true), bind(path, "/x", true)]).is_some());
+            assert!(inexpressible(&description, &[bind("/x", path, true)]).is_some());
+        }
+        assert!(inexpressible(&description, &[bind("/a b", "/a'b", true)]).is_none());
+    }
+}
