@@ -30,7 +30,7 @@ impl AuthFile {
             auths.insert(plain(&one.registry).to_owned(), serde_json::json!({ "auth": auth }));
         }
         let text = serde_json::json!({ "auths": auths }).to_string();
-        small_files::write(&file.0, &[text.as_bytes()])?;
+        small_files::replace(&file.0, &[text.as_bytes()])?;
         Ok(file)
     }
 

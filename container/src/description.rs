@@ -182,13 +182,18 @@ pub struct Create {
     pub no_shell: Vec<Pattern>,
 }
 
-/// The command that says whether the container runs.
+/// How to know whether the container runs.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Running {
-    /// Its words.
+    /// A file with the id of a process that lives as long as the container and has its name in its
+    /// arguments: quicker than a command.
+    pub pid_file: Option<String>,
+    /// The words of a command, where there is no such file.
+    #[serde(default)]
     pub command: Vec<String>,
-    /// All that it prints if the container runs.
+    /// All that the command prints if the container runs.
+    #[serde(default)]
     pub says: String,
 }
 
@@ -282,6 +287,9 @@ impl Description {
     fn check(&self) -> Result<(), String> {
         if self.create.is_some() && (self.running.is_none() || self.destroy.is_none()) {
             return Err("[create] needs [running] and [destroy]".to_owned());
+        }
+        if self.running.as_ref().is_some_and(|one| one.pid_file.is_none() && one.command.is_empty()) {
+            return Err("[running] needs `pid_file` or `command`".to_owned());
         }
         if self.images.kind == Kind::Store && self.inspect.is_none() {
             return Err("images of kind \"store\" need [inspect]".to_owned());

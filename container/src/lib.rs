@@ -25,6 +25,7 @@ mod testing;
 mod trouble;
 mod words;
 
+pub use outer::name;
 pub use prepare::prepare;
 pub use stage::{Stage, StageEnd, base_environment, destroy, shell, stop};
 pub use trouble::Failure;

@@ -24,7 +24,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
 const BASES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// Marks a variable of the script in a word until it is quoted. No word of a job or a site has it.
 const MARK: char = '\u{1}';
-/// What the container's first process does. It ends when it is asked to, takes in orphans, and does
+/// What the container's first process does, behind the container's name. It ends when it is asked to, takes in orphans, and does
 /// not run in circles in an image without sleep(1).
 const IDLE: &str = "trap 'exit 0' TERM; while :; do sleep 2147483647 & wait \"$!\"; case $? in 126 | 127) exit 1 ;; esac; done";
 
@@ -49,7 +49,7 @@ pub struct Outer<'a> {
 
 /// The name of a job's container, and of its directories.
 pub fn name(handover: &Handover) -> String {
-    format!("nb-{}", handover.decision_id.get(..20).unwrap_or(&handover.decision_id))
+    format!("nb-{}", handover.decision_id)
 }
 
 impl Outer<'_> {
@@ -96,6 +96,7 @@ impl Outer<'_> {
             ("@OWNER@", quoted(OsStr::new(&handover.account.name))),
             ("@UID@", handover.account.uid.to_string()),
             ("@SAYS@", self.says()),
+            ("@LIVES@", self.lives()),
             ("@RUNNING@", self.running()),
             ("@START@", action(description.start.as_ref())),
             (
@@ -134,7 +135,7 @@ impl Outer<'_> {
             ("layers", variable("layers")),
             ("images", variable("images")),
             ("holder", variable("holder")),
-            ("idle", IDLE.to_owned()),
+            ("idle", format!(": {}; {IDLE}", name(self.handover))),
             ("directory", inside(self.container).display().to_string()),
         ]);
         if let Some(image) = self.image {
@@ -268,18 +269,33 @@ impl Outer<'_> {
         )
     }
 
+    /// Whether the container's process on the host is there: its command line has the name.
+    fn lives(&self) -> String {
+        match self.description.running.as_ref().and_then(|running| running.pid_file.as_ref()) {
+            Some(file) => {
+                let file = word(&fill_word(file, &self.values()));
+                format!(
+                    "  pid=$(cat {file} 2>/dev/null) && [ -n \"$pid\" ] && grep -qF \"$name\" \"/proc/$pid/cmdline\" 2>/dev/null\n"
+                )
+            }
+            None => "  [ \"$(running_says)\" = \"$says\" ]\n".to_owned(),
+        }
+    }
+
     /// What the engine prints of a container that runs.
     fn says(&self) -> String {
         match &self.description.running {
-            Some(running) => word(&fill_word(&running.says, &self.values())),
-            None => "nothing".to_owned(),
+            Some(running) => quoted(OsStr::new(&running.says)),
+            None => "''".to_owned(),
         }
     }
 
     fn running(&self) -> String {
         match &self.description.running {
-            Some(running) => self.call(&running.command, &[], " </dev/null 2>/dev/null"),
-            None => "  return 1\n".to_owned(),
+            Some(running) if !running.command.is_empty() => {
+                self.call(&running.command, &[], " </dev/null 2>/dev/null")
+            }
+            _ => "  return 1\n".to_owned(),
         }
     }
 

@@ -53,6 +53,12 @@ subordinate() {
 runtime() {
   r=
   for base in @BASES@; do
+    if [ -e "$base/$name/ready" ] && private "$base/$name"; then
+      r=$base/$name
+      return 0
+    fi
+  done
+  for base in @BASES@; do
     if [ -d "$base" ] && [ -w "$base" ] && [ -x "$base" ] && ! network "$base" >/dev/null && private "$base/$name"; then
       r=$base/$name
       break
@@ -99,8 +105,11 @@ ours() {
 
 set_up() {
   places
-  make_store
-  write_files
+  if [ ! -e "$r/ready" ]; then
+    make_store
+    write_files
+    : >"$r/ready"
+  fi
   hold
 }
 
@@ -112,8 +121,9 @@ engine() {
   fi
 }
 
+says=@SAYS@
 running() {
-  [ "$(running_says)" = @SAYS@ ]
+@LIVES@
 }
 
 running_says() {
@@ -146,6 +156,16 @@ destroy() {
 
 clear_layers() {
 @CLEAR@
+}
+
+# The engine's own processes may still write for a moment.
+remove() {
+  left=20
+  while ! rm -rf -- "$@" 2>/dev/null; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || return 1
+    sleep 0.1 2>/dev/null || sleep 1
+  done
 }
 
 # The last words of the engine, on one line.
@@ -190,7 +210,12 @@ case $1 in
     set_up
     cd "$r" || exit 75
     if running; then
-      stop
+      stop >"$r/said" 2>&1 || fail "$title cannot end what runs in the container: $(said)"
+      left=100
+      while running && [ "$left" -gt 0 ]; do
+        sleep 0.1 2>/dev/null || sleep 1
+        left=$((left - 1))
+      done
     fi
     ;;
   destroy)
@@ -203,7 +228,7 @@ case $1 in
       # One command for both: they may have files of other ids.
       if ! rm -rf -- "$d" ${layers:+"$layers"} 2>/dev/null; then
         clear_layers >/dev/null 2>&1 </dev/null
-        rm -rf -- "$d" ${layers:+"$layers"}
+        remove "$d" ${layers:+"$layers"} || fail "cannot remove $d and $layers; remove them by hand"
       fi
     fi
     cd /
@@ -212,7 +237,7 @@ case $1 in
         kill -9 "$pid" 2>/dev/null
       fi
     done
-    rm -rf -- "$r"
+    remove "$r" || fail "cannot remove $r; remove it by hand"
     ;;
   *)
     fail "the outer script of a container takes no command '$1'"

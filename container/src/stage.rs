@@ -167,15 +167,24 @@ pub fn stop(handover: &Handover, container: &Container) -> Result<(), StageError
 }
 
 /// Removes the job's container from this host, with all that was made for it. Nothing is done where
-/// nothing is left.
+/// nothing is left. `kill` ends the processes that have the container's name in their environment,
+/// for what the engine has lost sight of, and returns how many there were.
 ///
 /// # Errors
 /// In words for the administrators.
-pub fn destroy(handover: &Handover, container: &Container) -> Result<(), StageError> {
+pub fn destroy(
+    handover: &Handover,
+    container: &Container,
+    kill: impl FnOnce() -> usize,
+) -> Result<(), StageError> {
     if directory(handover, &container.directory, false)?.is_none() {
         return Ok(());
     }
-    run(handover, container, "destroy")?;
+    let first = run(handover, container, "destroy");
+    // They may have held a file system, or have written while it was removed.
+    if kill() > 0 || first.is_err() {
+        run(handover, container, "destroy")?;
+    }
     // The directory goes only if nothing of the container is left, so that the next cleanup tries again.
     if let (Some(parent), Some(name)) = (container.directory.parent(), container.directory.file_name())
         && let Some(parent) = directory(handover, parent, false)?
@@ -220,7 +229,8 @@ pub(crate) fn write_outer(outer: &Outer<'_>) -> Result<(), StageError> {
 }
 
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), StageError> {
-    small_files::write(path, &[text.as_bytes()]).map_err(|e| {
+    // Nothing of it is worth anything after a crash of the host, so nothing waits for the disk.
+    small_files::replace(path, &[text.as_bytes()]).map_err(|e| {
         let help = "make sure that its file system has space and quota left, and run the job again";
         StageError::at("cannot write", path, e, help)
     })

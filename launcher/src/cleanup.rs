@@ -27,6 +27,20 @@ pub(crate) fn cleanup(handover: &Handover) -> Result<StageResult, StageError> {
     Ok(StageResult::Success)
 }
 
+/// Removes the job's container from this host.
+pub(crate) fn container(handover: &Handover, timeouts: Timeouts) -> Result<(), StageError> {
+    let Some(container) = &handover.container else { return Ok(()) };
+    nunbird_container::destroy(handover, container, || {
+        let mark = Mark::of_container(&nunbird_container::name(handover));
+        let found = mark.count();
+        let left = mark.kill(timeouts.abandon);
+        if left > 0 {
+            log_to_runner(&format!("{left} processes of the job's container do not end, not even by KILL"));
+        }
+        found
+    })
+}
+
 /// Ends the processes that the job left on this host and that carry this mark.
 pub(crate) fn end_processes(mark: &Mark, timeouts: Timeouts) {
     let (found, left) = mark.end(timeouts);

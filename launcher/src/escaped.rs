@@ -32,6 +32,8 @@ const ROUNDS: usize = 200;
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
     variable: Vec<u8>,
+    /// Whether a part of a variable is enough.
+    part: bool,
     /// The name of a variable and `=`; processes with this variable are spared.
     spared: Option<Vec<u8>>,
 }
@@ -39,7 +41,14 @@ pub(crate) struct Mark {
 impl Mark {
     pub(crate) fn of(decision_id: &str) -> Self {
         let variable = format!("{}={decision_id}", MARK).into_bytes();
-        Mark { variable, spared: None }
+        Mark { variable, part: false, spared: None }
+    }
+
+    /// The mark of what a container engine has started for a job: its own processes, and what they
+    /// started in the container. The name is in one variable or another, because engines choose
+    /// which variables their helpers have.
+    pub(crate) fn of_container(name: &str) -> Self {
+        Mark { variable: name.as_bytes().to_owned(), part: true, spared: None }
     }
 
     /// The same, except for processes that have this variable.
@@ -77,6 +86,11 @@ impl Mark {
             std::thread::sleep(LOOK);
         }
         (found, 0)
+    }
+
+    /// The number of processes that carry the mark.
+    pub(crate) fn count(&self) -> usize {
+        self.each(|_| ())
     }
 
     /// Stops every process that carries the mark, then kills them all, until none is left or the
@@ -130,7 +144,11 @@ impl Mark {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let mut variables = environment.split(|byte| *byte == 0);
         let spares = |variable: &[u8]| self.spared.as_ref().is_some_and(|name| variable.starts_with(name));
-        variables.clone().any(|variable| variable == self.variable) && !variables.any(spares)
+        let has = |variable: &[u8]| match self.part {
+            true => variable.windows(self.variable.len().max(1)).any(|part| part == self.variable),
+            false => variable == self.variable,
+        };
+        variables.clone().any(has) && !variables.any(spares)
     }
 
     /// Whether all of a process group belongs to the job: its leader does, or has ended and left

@@ -112,10 +112,7 @@ fn stage(inherited: Inherited, timeouts: Timeouts) -> Result<StageResult, StageE
                 timeouts,
             );
             // With the processes in it that the mark does not show.
-            let contained = handover
-                .container
-                .as_ref()
-                .map_or(Ok(()), |container| nunbird_container::destroy(&handover, container));
+            let contained = cleanup::container(&handover, timeouts);
             let verdict = cleanup::cleanup(&handover);
             // Late: a scheduler that does not respond takes minutes, after which nunbird-auth ends
             // this process.

@@ -48,6 +48,18 @@ pub fn options() -> OpenOptions {
 /// # Errors
 /// As open(2), write(2), fsync(2) and rename(2).
 pub fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    put(path, parts, true)
+}
+
+/// The same, as long as the host lives.
+///
+/// # Errors
+/// As open(2), write(2) and rename(2).
+pub fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    put(path, parts, false)
+}
+
+fn put(path: &Path, parts: &[&[u8]], synced: bool) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -58,9 +70,11 @@ pub fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()?;
+    if synced {
+        file.sync_all()?;
+    }
     fs::rename(&new, path)?;
-    File::open(parent)?.sync_all()
+    if synced { File::open(parent)?.sync_all() } else { Ok(()) }
 }
 
 /// A directory below `data_dir`, or `data_dir` itself, opened component by component; made where

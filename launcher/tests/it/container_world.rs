@@ -3,11 +3,11 @@
 //! The account, its subordinate ids and everything that Podman keeps exist in private mount
 //! namespaces and in the test's own directory alone. Images are made from Debian's static busybox.
 
-use crate::world::World;
+use crate::world::{World, assert_code, runs};
 use nunbird_handover::{Bind, CONTAINER_STAGES, CacheBounds, Container, Engine, Image, PullPolicy};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -95,7 +95,6 @@ pub(crate) fn with(mut world: World, ids: AccountIds) -> World {
     world
 }
 
-#[expect(dead_code, reason = "the next tests change it")]
 pub(crate) fn container(world: &mut World) -> &mut Container {
     world.handover.container.as_mut().expect("a container")
 }
@@ -107,7 +106,7 @@ pub(crate) fn import(world: &mut World, name: &str, instructions: &[&str], chang
     let archive = world.path("image.tar");
     let script = format!(
         "rm -rf {tree}; mkdir -p {tree}/bin {tree}/etc {tree}/tmp {tree}/data; cp /bin/busybox {tree}/bin/; \
-         for name in $(/bin/busybox --list); do [ $name = busybox ] || ln -s busybox {tree}/bin/$name; done; \
+         for name in sh cat id ls echo sleep touch env mount ip ps kill setsid grep stat wc mkdir mv rm tr true false head nc chmod trap sed; do ln -s busybox {tree}/bin/$name; done; \
          printf 'root:x:0:0::/:/bin/sh\\n' >{tree}/etc/passwd; chmod 1777 {tree}/tmp; chown 33:33 {tree}/data; cd {tree}; {change}; \
          tar -cf {archive} .; chmod 644 {archive}",
         tree = tree.display(),
@@ -168,4 +167,41 @@ pub(crate) fn engine(world: &mut World, line: &str) -> Output {
         .current_dir(&runtime)
         .output()
         .expect("unshare")
+}
+
+/// A world whose container is there.
+pub(crate) fn prepared(ids: AccountIds) -> World {
+    let mut world = world(ids);
+    import(&mut world, IMAGE, &[], ":");
+    assert_code(&world.prepare(), 0);
+    world
+}
+
+/// What is left of a job's container on this host: processes, directories, mounts.
+pub(crate) fn left(world: &World) -> Vec<String> {
+    let decision = &world.handover.decision_id;
+    let name = format!("nb-{decision}");
+    let mut left = Vec::new();
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        let is_own = fs::metadata(entry.path()).is_ok_and(|meta| meta.uid() == world.handover.account.uid);
+        if !pid.bytes().all(|byte| byte.is_ascii_digit()) || !is_own || !runs(&pid) {
+            continue;
+        }
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let text = ["environ", "cmdline", "mountinfo"].map(read).concat();
+        let text = String::from_utf8_lossy(&text).replace('\0', " ");
+        if text.contains(decision.as_str())
+            || text.contains(&world.handover.workspace.builds_dir.display().to_string())
+        {
+            left.push(format!("{pid} {}", String::from_utf8_lossy(&read("cmdline")).replace('\0', " ")));
+        }
+    }
+    let store = world.path("store/jobs").join(&name);
+    let directories =
+        [Path::new("/tmp").join(&name), store, world.handover.workspace.data_dir.join("containers/4711")];
+    left.extend(directories.iter().filter(|path| path.exists()).map(|path| path.display().to_string()));
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    left.extend(mounts.lines().filter(|line| line.contains(&name)).map(str::to_owned));
+    left
 }

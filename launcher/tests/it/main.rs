@@ -7,6 +7,7 @@ mod cancelling;
 mod cleaning;
 mod container_world;
 mod containers;
+mod containers_ending;
 mod escaping;
 mod output;
 mod preparing;

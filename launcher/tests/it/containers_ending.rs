@@ -1,0 +1,122 @@
+//! Ends of containers: cancelled stages, killed launchers, cleanup.
+
+use crate::container_world::{AccountIds, EVERY, IMAGE, container, import, left, prepared, with, world};
+use crate::world::{BUILD_FAILURE, SYSTEM_FAILURE, World, assert_code, err, out, runs};
+use nix::sys::signal::Signal;
+use nunbird_handover::PullPolicy;
+use nunbird_skip::needs;
+use std::fs;
+use std::net::TcpListener;
+
+/// With short waits.
+fn impatient(ids: AccountIds) -> World {
+    let mut world = with(World::impatient(), ids);
+    import(&mut world, IMAGE, &[], ":");
+    assert_code(&world.prepare(), 0);
+    world
+}
+
+#[needs(root, in_each = EVERY)]
+fn a_cancel_reaches_the_script_inside_and_its_last_words_arrive(ids: AccountIds) {
+    let mut world = prepared(ids);
+    let script = "trap 'echo asked; exit 5' TERM; echo ready; while :; do sleep 600 & wait $!; done";
+    let ready = world.start_stage("build_script", script).ready();
+    ready.signal(Signal::SIGTERM);
+    let output = ready.finish();
+    assert_code(&output, BUILD_FAILURE);
+    assert_eq!((out(&output).as_str(), world.exit_code().as_str()), ("asked\n", "5\n"), "{}", err(&output));
+    // As in GitLab's own executor, the script after it finds the files and none of the processes.
+    let output = world.start_stage("after_script", "ps | grep -c '[s]leep 600'; exit 0").finish();
+    assert_code(&output, 0);
+    assert_eq!(out(&output), "0\n", "{}", err(&output));
+    assert_code(&world.cleanup(), 0);
+    assert_eq!(left(&world), Vec::<String>::new());
+}
+
+#[needs(root, in_each = EVERY)]
+fn processes_that_ignore_term_and_leave_their_session_and_environment_are_killed(ids: AccountIds) {
+    let mut world = impatient(ids);
+    let script = "trap '' TERM HUP; echo kept >/tmp/kept; setsid sleep 801 & env -i /bin/busybox setsid /bin/busybox sleep 802 & \
+                  (setsid sh -c 'trap \"\" TERM; sleep 803; sleep 804' &) ; echo ready; while :; do sleep 805; done";
+    let ready = world.start_stage("build_script", script).ready();
+    ready.signal(Signal::SIGTERM);
+    let output = ready.finish();
+    assert_code(&output, BUILD_FAILURE);
+    assert!(err(&output).contains("did not end within"), "{}", err(&output));
+    let output =
+        world.start_stage("after_script", "ps | grep -c '[s]leep 80'; cat /tmp/kept; exit 0").finish();
+    assert_code(&output, 0);
+    assert_eq!(out(&output), "0\nkept\n", "{}", err(&output));
+    assert_code(&world.cleanup(), 0);
+    assert_eq!(left(&world), Vec::<String>::new());
+}
+
+#[needs(root, in_each = EVERY)]
+fn cleanup_after_a_killed_launcher_ends_everything(ids: AccountIds) {
+    let mut world = prepared(ids);
+    let script =
+        "setsid sleep 811 & env -i /bin/busybox setsid /bin/busybox sleep 812 & echo ready; sleep 813";
+    let ready = world.start_stage("build_script", script).ready();
+    ready.signal(Signal::SIGKILL);
+    drop(ready);
+    let output = world.cleanup();
+    assert_code(&output, 0);
+    assert_eq!(left(&world), Vec::<String>::new(), "{}", err(&output));
+}
+
+#[needs(root)]
+fn cleanup_without_a_prepare_and_after_a_half_one_is_fine() {
+    let mut world = world(AccountIds::Many);
+    assert_code(&world.cleanup(), 0);
+    import(&mut world, IMAGE, &[], ":");
+    assert_code(&world.prepare(), 0);
+    // gitlab-runner prepares up to three times.
+    assert_code(&world.prepare(), 0);
+    let output = world.run("echo again; exit 0");
+    assert_eq!(out(&output), "again\n", "{}", err(&output));
+    // What the engine keeps is lost: something has tidied up the host's temporary files.
+    let lost = world.path("lost");
+    fs::rename(format!("/tmp/nb-{}", world.handover.decision_id), &lost).expect("another place");
+    let output = world.cleanup();
+    assert_code(&output, 0);
+    assert_eq!(left(&world), Vec::<String>::new(), "{}", err(&output));
+}
+
+#[needs(root)]
+fn a_pull_ends_at_its_limit_of_time_and_when_the_job_is_cancelled() {
+    // Takes connections and says nothing.
+    let registry = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let name = format!("127.0.0.1:{}/nbt/slow:1", registry.local_addr().expect("an address").port());
+    let mut world = world(AccountIds::Many);
+    let of = container(&mut world);
+    of.pull_timeout = 2;
+    let image = of.image.as_mut().expect("an image");
+    image.name = name;
+    image.pull = vec![PullPolicy::IfNotPresent];
+    let output = world.prepare();
+    assert_code(&output, SYSTEM_FAILURE);
+    assert!(err(&output).contains("it took more than 2 s"), "{}", err(&output));
+    registry.set_nonblocking(true).expect("a listener");
+    while registry.accept().is_ok() {}
+    registry.set_nonblocking(false).expect("a listener");
+    container(&mut world).pull_timeout = 600;
+    let running = world.start("");
+    let connection = registry.accept().expect("a pull");
+    running.signal(Signal::SIGTERM);
+    let output = running.finish();
+    drop(connection);
+    assert_code(&output, BUILD_FAILURE);
+    assert!(err(&output).contains("cancelled while"), "{}", err(&output));
+    assert_code(&world.cleanup(), 0);
+    assert_eq!(left(&world), Vec::<String>::new());
+}
+
+#[needs(root)]
+fn a_stage_whose_prepare_was_never_done_says_so() {
+    let mut world = world(AccountIds::Many);
+    world.mkdir(&world.handover.workspace.data_dir.clone(), 0o700);
+    let output = world.run("exit 0");
+    assert_code(&output, SYSTEM_FAILURE);
+    assert!(err(&output).contains("cannot find the job's image"), "{}", err(&output));
+    assert!(!runs("0"));
+}
