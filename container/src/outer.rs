@@ -71,6 +71,7 @@ impl Outer<'_> {
             ("@DIRECTORY@", quoted(inside(container).as_os_str())),
             ("@NAME@", quoted(OsStr::new(&name))),
             ("@TITLE@", quoted(OsStr::new(&description.title))),
+            ("@PROGRAM@", quoted(OsStr::new(&program(description, container)))),
             ("@PATH@", quoted(OsStr::new(self.path()))),
             ("@NETWORKS@", networks()),
             ("@IDS@", self.choose_ids()),
@@ -120,13 +121,9 @@ impl Outer<'_> {
 
     fn values(&self) -> Values {
         let account = &self.handover.account;
-        let program = match &self.container.program {
-            Some(program) => program.display().to_string(),
-            None => self.description.program.clone(),
-        };
         let variable = |name: &str| format!("{MARK}{name}{MARK}");
         let mut values = Values::from([
-            ("program", program),
+            ("program", program(self.description, self.container)),
             ("name", name(self.handover)),
             ("uid", account.uid.to_string()),
             ("gid", account.gid.to_string()),
@@ -313,6 +310,14 @@ impl Outer<'_> {
             "  running && return 0\n{start}  [ ! -e \"$r/made\" ] || destroy >/dev/null 2>&1\n  : >\"$r/made\"\n  \
              create >\"$r/said\" 2>&1 || fail \"$title cannot make the job's container: $(said)\"\n"
         )
+    }
+}
+
+/// The engine's program.
+pub(crate) fn program(description: &Description, container: &Container) -> String {
+    match &container.program {
+        Some(program) => program.display().to_string(),
+        None => description.program.clone(),
     }
 }
 

@@ -19,7 +19,7 @@ NUNBIRD_CONTAINER=$name
 export NUNBIRD_CONTAINER
 
 fail() {
-  printf 'nunbird: %s\n' "$1" >&2
+  printf 'nunbird: %s\n' "$*" >&2
   exit 75
 }
 
@@ -104,6 +104,7 @@ ours() {
 }
 
 set_up() {
+  command -v @PROGRAM@ >/dev/null 2>&1 || fail "$title is not installed on the host $(uname -n): there is no program" @PROGRAM@ "on $PATH; report it to the administrators"
   places
   if [ ! -e "$r/ready" ]; then
     make_store

@@ -5,7 +5,7 @@ use crate::binds::{self, empty_home, inside, make_places};
 use crate::call::{Called, call};
 use crate::description::{Description, Kind};
 use crate::names::ImageName;
-use crate::outer::{Outer, name, store};
+use crate::outer::{Outer, name, program, store};
 use crate::pull::{Puller, kept, make_place, said};
 use crate::resolved::Resolved;
 use crate::stage::{nonce, outer_path, write, write_outer};
@@ -202,12 +202,8 @@ fn fetch(
         _ => container.cache.clone(),
     };
     make_place(&place)?;
-    let program = match &container.program {
-        Some(program) => program.display().to_string(),
-        None => description.program.clone(),
-    };
     let values = Values::from([
-        ("program", program),
+        ("program", program(description, container)),
         ("name", self::name(handover)),
         ("uid", handover.account.uid.to_string()),
         ("gid", handover.account.gid.to_string()),

@@ -2,7 +2,7 @@
 
 use crate::container_world::{AccountIds, EVERY, IMAGE, container, engine, import, left, prepared, world};
 use crate::world::{BUILD_FAILURE, SYSTEM_FAILURE, assert_code, err, out};
-use nunbird_handover::{Bind, PullPolicy};
+use nunbird_handover::{Bind, Engine, PullPolicy};
 use nunbird_skip::needs;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -358,6 +358,57 @@ fn owner_is(process: &std::path::Path, world: &crate::world::World) -> bool {
     let links = [process.join("root"), process.join("mountinfo")];
     let mounts = fs::read_to_string(&links[1]).unwrap_or_default();
     mounts.contains(&world.handover.workspace.builds_dir.display().to_string())
+}
+
+/// An engine without images and without a container between stages, by a description of the site's.
+const PRIVATE_VIEW: &str = r#"
+title = "Bubblewrap"
+program = "bwrap"
+[images]
+kind = "none"
+[enter]
+command = ["{program}", "--unshare-pid", "--die-with-parent", "--ro-bind", "/", "/", "--tmpfs", "/tmp", "--dev", "/dev", "--proc", "/proc", "{binds}", "{options}"]
+[words]
+bind = ["--bind", "{source}", "{target}"]
+bind_read_only = ["--ro-bind", "{source}", "{target}"]
+"#;
+
+#[needs(root)]
+fn a_site_describes_an_engine_without_images_which_starts_anew_for_each_stage() {
+    let mut world = world(AccountIds::One);
+    let file = world.path("engine.toml");
+    fs::write(&file, PRIVATE_VIEW).expect("a file");
+    let of = container(&mut world);
+    of.engine = Engine::Described(file.clone());
+    of.image = None;
+    of.options = vec!["--setenv".to_owned(), "OPTION".to_owned(), "a b".to_owned()];
+    let output = world.prepare();
+    assert_code(&output, 0);
+    assert!(out(&output).ends_with("in a container of Bubblewrap\n"), "{}", out(&output));
+    world.write(&world.home().join("private"), "private\n");
+    let output =
+        world.run("ls -A /tmp | wc -l; ls ~/private; echo $OPTION; touch made /tmp/x; read x; exit 42");
+    assert_code(&output, BUILD_FAILURE);
+    assert_eq!(
+        (out(&output), world.exit_code()),
+        ("1\na b\n".to_owned(), "42\n".to_owned()),
+        "{}",
+        err(&output)
+    );
+    assert!(world.handover.workspace.builds_dir.join("made").exists());
+    let ready = world
+        .start_stage("build_script", "trap 'echo asked; exit 5' TERM; echo ready; sleep 600 & wait")
+        .ready();
+    ready.signal(nix::sys::signal::Signal::SIGTERM);
+    let output = ready.finish();
+    assert_code(&output, BUILD_FAILURE);
+    assert_eq!(out(&output), "asked\n", "{}", err(&output));
+    assert_code(&world.cleanup(), 0);
+    assert_eq!(left(&world), Vec::<String>::new());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("a mode");
+    let output = world.prepare();
+    assert_code(&output, SYSTEM_FAILURE);
+    assert!(err(&output).contains("not writable by anybody else"), "{}", err(&output));
 }
 
 #[needs(root)]

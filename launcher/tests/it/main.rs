@@ -5,6 +5,7 @@
 
 mod cancelling;
 mod cleaning;
+mod container_pulls;
 mod container_world;
 mod containers;
 mod containers_ending;
