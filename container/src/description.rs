@@ -288,8 +288,9 @@ impl Description {
         if self.create.is_some() && (self.running.is_none() || self.destroy.is_none()) {
             return Err("[create] needs [running] and [destroy]".to_owned());
         }
-        if self.running.as_ref().is_some_and(|one| one.pid_file.is_none() && one.command.is_empty()) {
-            return Err("[running] needs `pid_file` or `command`".to_owned());
+        let tells = |one: &Running| one.pid_file.is_some() || !one.command.is_empty() && !one.says.is_empty();
+        if !self.running.as_ref().is_none_or(tells) {
+            return Err("[running] needs `pid_file`, or `command` and `says`".to_owned());
         }
         if self.images.kind == Kind::Store && self.inspect.is_none() {
             return Err("images of kind \"store\" need [inspect]".to_owned());
@@ -336,6 +337,7 @@ mod tests {
             ("title =", "titel ="),
             ("[words.many]", "[words.mani]"),
             ("[running]\n", "[start2]\n"),
+            ("pid_file = ", "command = [\"x\"]\n#"),
             ("kind = \"store\"", "kind = \"stor\""),
             ("kind = \"store\"", "kind = \"none\""),
             ("\"containers.conf\" = ", "\"../containers.conf\" = "),

@@ -133,7 +133,7 @@ impl Outer<'_> {
             ("images", variable("images")),
             ("holder", variable("holder")),
             ("idle", format!(": {}; {IDLE}", name(self.handover))),
-            ("directory", inside(self.container).display().to_string()),
+            ("directory", variable("d")),
         ]);
         if let Some(image) = self.image {
             values.insert("image", image.for_create.clone());
@@ -268,15 +268,14 @@ impl Outer<'_> {
 
     /// Whether the container's process on the host is there: its command line has the name.
     fn lives(&self) -> String {
-        match self.description.running.as_ref().and_then(|running| running.pid_file.as_ref()) {
-            Some(file) => {
-                let file = word(&fill_word(file, &self.values()));
-                format!(
-                    "  pid=$(cat {file} 2>/dev/null) && [ -n \"$pid\" ] && grep -qF \"$name\" \"/proc/$pid/cmdline\" 2>/dev/null\n"
-                )
-            }
-            None => "  [ \"$(running_says)\" = \"$says\" ]\n".to_owned(),
-        }
+        let Some(running) = &self.description.running else { return "  return 1\n".to_owned() };
+        let Some(file) = &running.pid_file else {
+            return "  [ \"$(running_says)\" = \"$says\" ]\n".to_owned();
+        };
+        let file = word(&fill_word(file, &self.values()));
+        format!(
+            "  pid=$(cat {file} 2>/dev/null) && [ -n \"$pid\" ] && grep -qF \"$name\" \"/proc/$pid/cmdline\" 2>/dev/null\n"
+        )
     }
 
     /// What the engine prints of a container that runs.

@@ -6,7 +6,8 @@
 #   create           make the container, unless it runs
 #   run              make it, unless it runs; run the stage in it, whose script is standard input
 #   stop             end all processes in it, and keep its files
-#   destroy          remove it, and all that setup and create have made
+#   destroy          remove it, and all that setup and create have made on this host
+#   remove           the same, and the files that the job's containers share
 umask 077
 d=@DIRECTORY@
 name=@NAME@
@@ -219,17 +220,18 @@ case $1 in
       done
     fi
     ;;
-  destroy)
+  destroy | remove)
     places
+    [ "$1" = remove ] || d=
     if [ -e "$layers" ] || [ -e "$r/made" ]; then
       write_files
       hold
       cd "$r" || exit 75
       destroy >"$r/said" 2>&1 </dev/null || echo "nunbird: $title could not remove the container $name: $(said)" >&2
-      # One command for both: they may have files of other ids.
-      if ! rm -rf -- "$d" ${layers:+"$layers"} 2>/dev/null; then
+      # They may have files of other ids.
+      if ! rm -rf -- ${d:+"$d"} ${layers:+"$layers"} 2>/dev/null; then
         clear_layers >/dev/null 2>&1 </dev/null
-        remove "$d" ${layers:+"$layers"} || fail "cannot remove $d and $layers; remove them by hand"
+        remove ${d:+"$d"} ${layers:+"$layers"} || fail "cannot remove $d $layers; remove them by hand"
       fi
     fi
     cd /

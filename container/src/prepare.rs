@@ -100,12 +100,17 @@ pub(crate) fn binds(handover: &Handover, container: &Container) -> Result<Vec<Bi
     Ok(all)
 }
 
-fn make_directories(handover: &Handover, container: &Container) -> Result<(), StageError> {
+pub(crate) fn make_directories(handover: &Handover, container: &Container) -> Result<(), StageError> {
     let made = if container.home { inside(container) } else { empty_home(container) };
     directory(handover, &made, true).map(drop)
 }
 
-fn check_binds(description: &Description, container: &Container, binds: &[Bind]) -> Result<(), StageError> {
+/// Checks that the engine can have the binds, and makes places for them.
+pub(crate) fn check_binds(
+    description: &Description,
+    container: &Container,
+    binds: &[Bind],
+) -> Result<(), StageError> {
     if let Some(path) = inexpressible(description, binds) {
         let cause = format!("{} cannot have a path with such a character in a container", description.title);
         return Err(StageError::at("cannot use", path, cause, "report it to the administrators"));

@@ -5,7 +5,7 @@ use crate::binds::inside;
 use crate::call::{Called, call};
 use crate::inner;
 use crate::outer::Outer;
-use crate::prepare::{binds, description, image};
+use crate::prepare::{binds, check_binds, description, image, make_directories};
 use crate::record::{Record, has_begun};
 use nunbird_handover::{Container, Handover};
 use nunbird_stage::StageError;
@@ -53,7 +53,7 @@ impl<'a> Stage<'a> {
         grace: Duration,
     ) -> Result<Self, StageError> {
         let description = description(container)?;
-        directory(handover, &inside(container), true)?;
+        make_directories(handover, container)?;
         let nonce = nonce()?;
         let image = image(container);
         if image.is_none() && container.image.is_some() {
@@ -62,6 +62,7 @@ impl<'a> Stage<'a> {
             return Err(StageError::at("cannot find the job's image in", &container.directory, cause, help));
         }
         let binds = binds(handover, container)?;
+        check_binds(&description, container, &binds)?;
         let outer = Outer {
             description: &description,
             handover,
@@ -180,10 +181,10 @@ pub fn destroy(
     if directory(handover, &container.directory, false)?.is_none() {
         return Ok(());
     }
-    let first = run(handover, container, "destroy");
+    let first = run(handover, container, "remove");
     // They may have held a file system, or have written while it was removed.
     if kill() > 0 || first.is_err() {
-        run(handover, container, "destroy")?;
+        run(handover, container, "remove")?;
     }
     // The directory goes only if nothing of the container is left, so that the next cleanup tries again.
     if let (Some(parent), Some(name)) = (container.directory.parent(), container.directory.file_name())

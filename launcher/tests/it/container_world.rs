@@ -205,3 +205,20 @@ pub(crate) fn left(world: &World) -> Vec<String> {
     left.extend(mounts.lines().filter(|line| line.contains(&name)).map(str::to_owned));
     left
 }
+
+/// Runs the outer script of the last stage by itself, with an empty environment, as on a node that has nothing of
+/// Nunbird.
+pub(crate) fn alone(world: &World, verb: &str, script: &str) -> Output {
+    let uid = world.handover.account.uid;
+    let outer = world.handover.container.as_ref().expect("a container").directory.join("outer");
+    let file = world.path("input");
+    world.write(&file, script);
+    let text = format!(
+        "{}; exec {} setpriv --reuid={uid} --regid={uid} --clear-groups env -i /bin/sh {} {verb} <{}",
+        world.mounts.as_deref().expect("mounts"),
+        world.prefix,
+        outer.display(),
+        file.display()
+    );
+    Command::new("unshare").args(["-m", "/bin/sh", "-euc", &text]).output().expect("unshare")
+}

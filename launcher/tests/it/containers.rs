@@ -401,6 +401,7 @@ fn a_site_describes_an_engine_without_images_which_starts_anew_for_each_stage() 
         .ready();
     ready.signal(nix::sys::signal::Signal::SIGTERM);
     let output = ready.finish();
+
     assert_code(&output, BUILD_FAILURE);
     assert_eq!(out(&output), "asked\n", "{}", err(&output));
     assert_code(&world.cleanup(), 0);

@@ -1,6 +1,8 @@
 //! Ends of containers: cancelled stages, killed launchers, cleanup.
 
-use crate::container_world::{AccountIds, EVERY, IMAGE, container, import, left, prepared, with, world};
+use crate::container_world::{
+    AccountIds, EVERY, IMAGE, alone, container, import, left, prepared, with, world,
+};
 use crate::world::{BUILD_FAILURE, SYSTEM_FAILURE, World, assert_code, err, out, runs};
 use nix::sys::signal::Signal;
 use nunbird_handover::PullPolicy;
@@ -62,6 +64,30 @@ fn cleanup_after_a_killed_launcher_ends_everything(ids: AccountIds) {
     let output = world.cleanup();
     assert_code(&output, 0);
     assert_eq!(left(&world), Vec::<String>::new(), "{}", err(&output));
+}
+
+#[needs(root, in_each = EVERY)]
+fn the_outer_script_needs_nothing_of_nunbird(ids: AccountIds) {
+    let mut world = prepared(ids);
+    let directory = container(&mut world).directory.clone();
+    assert_code(&world.run("exit 3"), BUILD_FAILURE);
+    let removed = alone(&world, "destroy", "");
+    assert!(removed.status.success(), "{removed:?}");
+    let only: Vec<String> =
+        left(&world).into_iter().filter(|one| *one != directory.display().to_string()).collect();
+    assert_eq!(only, Vec::<String>::new());
+    // What the script has told is for whoever reads it later.
+    assert!(fs::read_to_string(directory.join("inside/record")).expect("a record").starts_with("code 3\n"));
+    // As at the beginning of an allocation: the container is not there.
+    let output = alone(&world, "run", "echo of the node; sleep 821 & exit 6");
+    assert_eq!((out(&output).as_str(), output.status.code()), ("of the node\n", Some(6)), "{output:?}");
+    let record = fs::read_to_string(directory.join("inside/record")).expect("a record");
+    assert!(record.starts_with("code 6\nbegun yes\nend "), "{record}");
+    assert!(alone(&world, "stop", "").status.success());
+    assert!(alone(&world, "destroy", "").status.success());
+    assert!(alone(&world, "destroy", "").status.success());
+    assert_code(&world.cleanup(), 0);
+    assert_eq!(left(&world), Vec::<String>::new());
 }
 
 #[needs(root)]
