@@ -24,9 +24,11 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
 const BASES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// Marks a variable of the script in a word until it is quoted. No word of a job or a site has it.
 const MARK: char = '\u{1}';
+/// The exit status of `create` and `run` if the image cannot even do nothing.
+pub(crate) const ENDED_AT_ONCE: i32 = 76;
 /// What the container's first process does, behind the container's name. It ends when it is asked to, takes in orphans, and does
 /// not run in circles in an image without sleep(1).
-const IDLE: &str = "trap 'exit 0' TERM; while :; do sleep 2147483647 & wait \"$!\"; case $? in 126 | 127) exit 1 ;; esac; done";
+const IDLE: &str = "PATH=${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin; trap 'exit 0' TERM; while :; do sleep 2147483647 & wait \"$!\"; case $? in 126 | 127) exit 1 ;; esac; done";
 
 /// Everything that an outer script is made from.
 #[derive(Debug)]
@@ -301,13 +303,16 @@ impl Outer<'_> {
         }
         let start = match self.description.start {
             Some(_) => {
-                "  if [ -e \"$r/made\" ] && start >\"$r/said\" 2>&1 && running; then\n    return 0\n  fi\n"
+                "  if [ -e \"$r/made\" ] && start >\"$r/said\" 2>&1 && settled; then\n    return 0\n  fi\n"
             }
             None => "",
         };
         format!(
             "  running && return 0\n{start}  [ ! -e \"$r/made\" ] || destroy >/dev/null 2>&1\n  : >\"$r/made\"\n  \
-             create >\"$r/said\" 2>&1 || fail \"$title cannot make the job's container: $(said)\"\n"
+             create >\"$r/said\" 2>&1 || fail \"$title cannot make the job's container: $(said)\"\n  \
+             settled && return 0\n  \
+             echo \"nunbird: the container of $title ended as soon as it was made: the image lacks the program sleep, or its programs are for \
+             another kind of machine than this host ($(uname -m))\" >&2\n  exit {ENDED_AT_ONCE}\n"
         )
     }
 }

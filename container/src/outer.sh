@@ -123,7 +123,18 @@ engine() {
   fi
 }
 
+# Whether it runs, once its first process is what it is going to be: engines do not wait for that.
+settled() {
+  left=100
+  while ! running; do
+    { [ -n "$pid" ] && [ -d "/proc/$pid" ] && [ "$left" -gt 0 ]; } || return 1
+    left=$((left - 1))
+    sleep 0.1 2>/dev/null || sleep 1
+  done
+}
+
 says=@SAYS@
+pid=
 running() {
 @LIVES@
 }

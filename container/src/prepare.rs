@@ -5,7 +5,7 @@ use crate::binds::{self, empty_home, inside, make_places};
 use crate::call::{Called, call};
 use crate::description::{Description, Kind};
 use crate::names::ImageName;
-use crate::outer::{Outer, name, program, store};
+use crate::outer::{ENDED_AT_ONCE, Outer, name, program, store};
 use crate::pull::{Puller, kept, make_place, said};
 use crate::resolved::Resolved;
 use crate::stage::{nonce, outer_path, write, write_outer};
@@ -274,12 +274,14 @@ fn make(
     let text = output.err.lines().next_back().unwrap_or_default();
     let text = text.strip_prefix("nunbird: ").unwrap_or(text);
     let help = match image.and_then(foreign) {
-        Some(platform) => {
-            format!("the image is for {platform}, and this host is not such a machine: use another image")
-        }
+        Some(platform) => format!("the image is for {platform}: use one for this host"),
         None => "if the message does not help, report it to the administrators".to_owned(),
     };
-    Err(StageError::sentence(&format!("{text}; {help}")).into())
+    let error = StageError::sentence(&format!("cannot use the image {name}: {text}; {help}"));
+    match output.status.and_then(|status| status.code()) {
+        Some(ENDED_AT_ONCE) => Err(Failure::Job(error)),
+        _ => Err(error.into()),
+    }
 }
 
 /// The platform of an image that is not this host's.

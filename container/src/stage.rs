@@ -130,6 +130,12 @@ fn cause(errors: &str, begun: bool) -> (&'static str, &'static str) {
             "if the job needs much memory, it may have met its limit: ask for more or use less; else run it again",
         );
     }
+    if has(&["container state improper", "is not running", "ended as soon as"]) {
+        return (
+            "the container has ended",
+            "use an image for this kind of machine, with the program sleep; if it is one, run the job again",
+        );
+    }
     if has(&["Exec format error", "exec format error"]) {
         return ("the image is for another kind of machine", "use an image for this host");
     }

@@ -193,6 +193,37 @@ fn a_hostile_image_changes_neither_who_the_script_is_nor_what_it_sees() {
     assert_code(&world.cleanup(), 0);
 }
 
+/// Shell commands that put programs of this host, with their libraries, into an image's tree.
+fn with_programs(programs: &[(&str, &str)]) -> String {
+    let copy = |(from, to): &(&str, &str)| {
+        format!(
+            "rm -f {to}; cp -L {from} {to}; for lib in $(ldd {from} | grep -o '/[^ ]*'); do mkdir -p .$(dirname $lib); cp -L $lib .$lib; done"
+        )
+    };
+    programs.iter().map(copy).collect::<Vec<_>>().join("; ")
+}
+
+#[needs(root)]
+fn bash_runs_the_script_where_the_image_has_it_and_else_sh_even_without_a_path() {
+    let mut world = world(AccountIds::Many);
+    let change =
+        with_programs(&[("/bin/dash", "bin/sh"), ("/bin/cat", "bin/cat"), ("/bin/bash", "bin/bash")]);
+    import(&mut world, IMAGE, &[], &change);
+    assert_code(&world.prepare(), 0);
+    let output = world.run("a=(x y); echo ${a[1]}; read -r z; return 7 2>/dev/null; exit 0");
+    assert_code(&output, 0);
+    assert_eq!(out(&output), "y\n", "{}", err(&output));
+    assert_code(&world.cleanup(), 0);
+    // dash has no commands of its own to read a script with.
+    let change = with_programs(&[("/bin/dash", "bin/sh"), ("/bin/cat", "bin/cat")]);
+    import(&mut world, IMAGE, &["ENV PATH=/nowhere", "ENV LD_PRELOAD=/nowhere.so"], &change);
+    assert_code(&world.prepare(), 0);
+    let output = world.run("echo $PATH; exit 0");
+    assert_code(&output, 0);
+    assert_eq!(out(&output), "/nowhere:/usr/local/bin:/usr/bin:/bin\n", "{}", err(&output));
+    assert_code(&world.cleanup(), 0);
+}
+
 #[needs(root)]
 fn an_image_without_a_shell_and_a_name_that_is_none_are_the_jobs_own_failure() {
     let mut world = world(AccountIds::Many);
@@ -200,6 +231,15 @@ fn an_image_without_a_shell_and_a_name_that_is_none_are_the_jobs_own_failure() {
     let output = world.prepare();
     assert_code(&output, BUILD_FAILURE);
     assert!(err(&output).contains("it has no /bin/sh"), "{}", err(&output));
+    // The number of a machine in an executable's head (elf(5), e_machine): AArch64, or else x86-64.
+    let other = if cfg!(target_arch = "aarch64") { "\\076\\000" } else { "\\267\\000" };
+    let change = format!(
+        "rm bin/sh; cp bin/busybox bin/sh; printf '{other}' | dd of=bin/sh bs=1 seek=18 conv=notrunc status=none"
+    );
+    import(&mut world, IMAGE, &[], &change);
+    let output = world.prepare();
+    assert_code(&output, BUILD_FAILURE);
+    assert!(err(&output).contains("for another kind of machine"), "{}", err(&output));
     for (name, said) in [
         ("--privileged", "begins with `-`"),
         ("/etc/passwd", "takes none"),

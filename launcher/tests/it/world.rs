@@ -176,10 +176,13 @@ impl World {
     }
 }
 
-/// Unique for each job: a job's processes are found by it.
+/// Unique for each job, and for each test program that has ever run here: a job's processes and its
+/// container's directories are found by it.
 fn decision_id() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    format!("{:024x}{:08x}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_nanos();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{:016x}{:08x}{number:08x}", time & u128::from(u64::MAX), std::process::id())
 }
 
 fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
