@@ -47,7 +47,8 @@ pub(crate) struct AgentVariables {
     pub(crate) signals_first_process: bool,
 }
 
-/// The agent's text for the stage whose files are in `directory`.
+/// The agent's text for the stage whose files are in `directory`; `contained` is the script that puts
+/// the job's container around the stage.
 pub(crate) fn text(
     handover: &Handover,
     batch: &Batch,
@@ -55,6 +56,7 @@ pub(crate) fn text(
     directory: &Path,
     nonce: &str,
     variables: &AgentVariables,
+    contained: Option<&Path>,
 ) -> Vec<u8> {
     let mut exports = String::new();
     let of_host: BTreeMap<&str, &str> = of_host(handover, batch).collect();
@@ -93,7 +95,28 @@ pub(crate) fn text(
         ("@HOSTS@", variable(&variables.nodes)),
         ("@NONCE@", nonce.to_owned()),
         ("@WORK@", quoted(handover.workspace.builds_dir.as_os_str())),
-        ("@SHELL@", shell(handover, stage, directory)),
+        (
+            "@SHELL@",
+            match contained {
+                Some(outer) => format!("/bin/sh {} once", quoted(outer.as_os_str())),
+                None => shell(handover, stage, directory),
+            },
+        ),
+        (
+            "@INPUT@",
+            match contained {
+                Some(_) => quoted(directory.join("script").as_os_str()),
+                None => "/dev/null".to_owned(),
+            },
+        ),
+        (
+            "@RESULT@",
+            match contained {
+                Some(_) => "no; [ -n \"$told\" ] && result=yes",
+                None => "yes",
+            }
+            .to_owned(),
+        ),
         ("@CGROUP@", cgroup),
         // These come from the session, not from the scheduler, whose daemons have an environment of
         // their own.

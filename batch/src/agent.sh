@@ -46,7 +46,7 @@ trap : 1 2 3 10 12 14 15 24
 @EXPORTS@
 cd @WORK@ 2>/dev/null || cd "$HOME" 2>/dev/null || cd /
 umask @UMASK@
-@SHELL@ </dev/null >>"$d/out" 2>>"$d/err" 4>"$d/script-began"
+@SHELL@ <@INPUT@ >>"$d/out" 2>>"$d/err" 4>"$d/script-began"
 code=$?
 umask 077
 
@@ -54,8 +54,11 @@ finish=$(date +%s)
 # Not in a subshell, which would print its own times. The second line is that of all children.
 times >"$d/times"
 cpu=$(tail -n 1 "$d/times")
+# A shell tells only that the script has begun; a container also that it has ended without having begun.
+told=$(cat "$d/script-began" 2>/dev/null)
 begun=no
-[ -s "$d/script-began" ] && begun=yes
+[ "$told" = s ] && begun=yes
+result=@RESULT@
 
 memory=
 group=@CGROUP@
@@ -80,6 +83,7 @@ stdout=$(wc -c <"$d/out") && stderr=$(wc -c <"$d/err") || untold
 tell record <<EOF || untold
 code $code
 begun $begun
+result $result
 start $start
 finish $finish
 host $host

@@ -30,6 +30,8 @@ pub(crate) enum StageOutcome {
     Failed(i32),
     /// The shell ended before the script began.
     NeverBegan(i32),
+    /// The container that the script ran in did not tell how it ended.
+    NoResult,
     /// The scheduler refused the submission, with this message.
     Rejected(String),
     /// The submit command cannot be started.
@@ -165,6 +167,7 @@ impl StageOutcome {
             | StageOutcome::NoRecord(_)
             | StageOutcome::ExitUnknown(_)
             | StageOutcome::OutputMissing
+            | StageOutcome::NoResult
             | StageOutcome::Contradiction(_)
             | StageOutcome::Lost(_) => BatchEnd::Unknown,
         }
@@ -182,6 +185,12 @@ impl StageOutcome {
                 format!(
                     "the shell ended with {code} before the stage's script began: look at your login profile for \
                      `exit`, for `exec`, and for uses of descriptor 4"
+                ),
+            ),
+            StageOutcome::NoResult => (
+                RunnerStatus::SystemFailure,
+                format!(
+                    "it is not known how the script ended in its container; see the lines above, and {again}"
                 ),
             ),
             StageOutcome::Rejected(text) => {

@@ -25,6 +25,8 @@ pub(crate) struct Record {
     pub(crate) code: i32,
     /// Whether the stage's script began at all, after the user's login profile.
     pub(crate) begun: bool,
+    /// Whether it is known how the script ended; the container that it ran in may not have told.
+    pub(crate) result: bool,
     /// Seconds since the epoch by the node's clock.
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -84,6 +86,7 @@ impl Record {
         Some(Record {
             code: get("code")?.parse().ok().filter(|code| (0..=255).contains(code))?,
             begun: get("begun")? == "yes",
+            result: get("result")? == "yes",
             start: get("start")?.parse().ok()?,
             end: get("finish")?.parse().ok()?,
             host: get("host")?.to_owned(),
@@ -115,7 +118,7 @@ fn cpu(text: &str) -> Option<u64> {
 mod tests {
     use super::{Began, Record, cpu};
 
-    const WHOLE: &str = "code 3\nbegun yes\nstart 10\nfinish 12\nhost n1\nhosts n[1-2]\nstdout 5\nstderr 0\n\
+    const WHOLE: &str = "code 3\nbegun yes\nresult yes\nstart 10\nfinish 12\nhost n1\nhosts n[1-2]\nstdout 5\nstderr 0\n\
         cpu 0m1.5s 1m0.25s\nmemory \nend abc\n";
 
     #[test]

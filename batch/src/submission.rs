@@ -3,6 +3,7 @@
 use super::description::{Description, Submit};
 use super::stage::{Intent, Stage};
 use super::{agent, log};
+use nunbird_container::write_for_allocation;
 use nunbird_handover::{Batch, Handover};
 use nunbird_stage::{StageError, print_message};
 use nunbird_sys::random;
@@ -28,8 +29,18 @@ pub(super) fn intend(
     let script = script.ok_or(io::ErrorKind::NotFound).map_err(io::Error::from);
     let script = script.and_then(read_whole);
     let script = script.map_err(|e| StageError::new("cannot read the script", e, "run the job again"))?;
-    stage.write("script", &[agent::BEGIN, &script])?;
-    stage.write("agent", &[&agent::text(handover, batch, name, stage.path(), &nonce, &description.agent)])?;
+    let container = handover.container.as_ref().filter(|container| container.holds(name));
+    let contained = match container {
+        Some(container) => {
+            let grace = u64::from(batch.grace);
+            Some(write_for_allocation(handover, container, name, stage.path(), &nonce, grace)?)
+        }
+        None => None,
+    };
+    stage.write("script", &[if contained.is_some() { b"" } else { agent::BEGIN }, &script])?;
+    let contained = contained.as_deref();
+    let agent = agent::text(handover, batch, name, stage.path(), &nonce, &description.agent, contained);
+    stage.write("agent", &[&agent])?;
     // Cobalt starts it as a program.
     let agent = stage.path().join("agent");
     fs::set_permissions(&agent, Permissions::from_mode(0o700)).map_err(|e| {

@@ -165,7 +165,9 @@ pub struct Inspect {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Save {
-    /// Its words.
+    /// Gives `{image}` the name `{saved}`, which it has in the file.
+    pub tag: Vec<String>,
+    /// Writes `{saved}` into `{file}`.
     pub command: Vec<String>,
     /// The end of the file's name.
     pub extension: String,

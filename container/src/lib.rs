@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allocation;
 mod auth;
 pub mod binds;
 mod call;
@@ -19,12 +20,14 @@ mod prepare;
 mod pull;
 pub mod record;
 pub mod resolved;
+pub mod save;
 mod stage;
 #[cfg(test)]
 mod testing;
 mod trouble;
 mod words;
 
+pub use allocation::write_for_allocation;
 pub use outer::name;
 pub use prepare::prepare;
 pub use stage::{Stage, StageEnd, base_environment, destroy, shell, stop};

@@ -8,6 +8,7 @@ use crate::binds::inside;
 use crate::description::{Action, Description};
 use crate::networks::NETWORKS;
 use crate::resolved::Resolved;
+use crate::save::SavedImage;
 use crate::words::{Ids, Lists, Values};
 use nunbird_handover::{Bind, Container, Handover};
 use nunbird_stage::template::fill_word;
@@ -47,18 +48,29 @@ pub struct Outer<'a> {
     pub nonce: &'a str,
     /// Seconds that a script may take to end after a signal.
     pub grace: u64,
+    /// The allocation that it is for; `None` for this host.
+    pub allocation: Option<&'a Allocation>,
 }
 
-/// The name of a job's container, and of its directories.
+/// The name of a job's container on this host, and of its directories.
 pub fn name(handover: &Handover) -> String {
     format!("nb-{}", handover.decision_id)
+}
+
+/// An allocation of a batch scheduler, in which one stage runs.
+#[derive(Debug)]
+pub struct Allocation {
+    /// Part of the container's name: the node may be this host.
+    pub suffix: String,
+    /// The image as a file.
+    pub image: Option<SavedImage>,
 }
 
 impl Outer<'_> {
     /// The script.
     pub fn text(&self) -> String {
         let Outer { description, handover, container, .. } = self;
-        let name = name(handover);
+        let name = self.name();
         let values = self.values();
         let namespace = description.namespace.as_ref();
         let many = Lists::new(description, container, self.binds.to_vec(), Ids::Many);
@@ -110,6 +122,7 @@ impl Outer<'_> {
                 },
             ),
             ("@ENSURE@", self.ensure()),
+            ("@PROVIDE@", self.provide()),
             ("@ENTER@", self.call(&description.enter.command, &entered, "")),
             ("@STOP@", action(description.stop.as_ref().or(description.destroy.as_ref()))),
             ("@DESTROY@", action(description.destroy.as_ref())),
@@ -126,7 +139,7 @@ impl Outer<'_> {
         let variable = |name: &str| format!("{MARK}{name}{MARK}");
         let mut values = Values::from([
             ("program", program(self.description, self.container)),
-            ("name", name(self.handover)),
+            ("name", self.name()),
             ("uid", account.uid.to_string()),
             ("gid", account.gid.to_string()),
             ("user", account.name.clone()),
@@ -134,13 +147,39 @@ impl Outer<'_> {
             ("layers", variable("layers")),
             ("images", variable("images")),
             ("holder", variable("holder")),
-            ("idle", format!(": {}; {IDLE}", name(self.handover))),
+            ("idle", format!(": {}; {IDLE}", self.name())),
             ("directory", variable("d")),
         ]);
         if let Some(image) = self.image {
             values.insert("image", image.for_create.clone());
         }
+        if let Some(saved) = self.saved() {
+            values.insert("image", saved.name.clone());
+            values.insert("file", saved.file.display().to_string());
+        }
         values
+    }
+
+    fn name(&self) -> String {
+        let name = name(self.handover);
+        self.allocation.map_or(name.clone(), |allocation| format!("{name}-{}", allocation.suffix))
+    }
+
+    fn saved(&self) -> Option<&SavedImage> {
+        self.allocation?.image.as_ref()
+    }
+
+    fn provide(&self) -> String {
+        let (Some(saved), Some(inspect), Some(load)) =
+            (self.saved(), &self.description.inspect, &self.description.load)
+        else {
+            return "  return 0\n".to_owned();
+        };
+        let mut values = self.values();
+        values.insert("reference", saved.name.clone());
+        let look = self.call_with(&inspect.command, &values, &[], " </dev/null >/dev/null 2>&1 && return 0");
+        // Two jobs that load one image at once cost time, and harm nothing.
+        format!("{look}{}", self.call_with(&load.command, &values, &[], " </dev/null"))
     }
 
     fn path(&self) -> &str {
@@ -158,7 +197,11 @@ impl Outer<'_> {
 
     /// Lines that run a command of the engine's in the script's function `engine`.
     fn call(&self, command: &[String], more: &[String], redirections: &str) -> String {
-        let set = |ids: Ids| self.set(command, more, ids);
+        self.call_with(command, &self.values(), more, redirections)
+    }
+
+    fn call_with(&self, command: &[String], values: &Values, more: &[String], redirections: &str) -> String {
+        let set = |ids: Ids| self.set(command, values, more, ids);
         let mut text = match &self.description.namespace {
             Some(_) => {
                 format!("  if [ \"$ids\" = one ]; then\n{}  else\n{}  fi\n", set(Ids::One), set(Ids::Many))
@@ -170,8 +213,7 @@ impl Outer<'_> {
     }
 
     /// Lines that make the command's words the arguments of the function they stand in.
-    fn set(&self, command: &[String], more: &[String], ids: Ids) -> String {
-        let values = self.values();
+    fn set(&self, command: &[String], values: &Values, more: &[String], ids: Ids) -> String {
         let mut text = "    set --\n".to_owned();
         let mut add = |list: &[String]| {
             if !list.is_empty() {
@@ -184,7 +226,7 @@ impl Outer<'_> {
                 _ => (&[][..], part),
             };
             let fill = |binds: &[Bind], list: &[String]| {
-                Lists::new(self.description, self.container, binds.to_vec(), ids).fill(list, &values)
+                Lists::new(self.description, self.container, binds.to_vec(), ids).fill(list, values)
             };
             add(&fill(&[], plain));
             for bind in binds {

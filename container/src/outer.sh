@@ -5,6 +5,8 @@
 #   engine WORD...   run one command of the engine as all of them are run
 #   create           make the container, unless it runs
 #   run              make it, unless it runs; run the stage in it, whose script is standard input
+#   once             in an allocation: bring the image, make the container, run the stage, remove the container; prints
+#                    on descriptor 4 `s` if the script has begun and ended, `t` if it has ended without having begun
 #   stop             end all processes in it, and keep its files
 #   destroy          remove it, and all that setup and create have made on this host
 #   remove           the same, and the files that the job's containers share
@@ -155,6 +157,11 @@ ensure() {
 @ENSURE@
 }
 
+# The image, from the file that the runner's host has written, unless this host has it.
+provide() {
+@PROVIDE@
+}
+
 enter() {
 @ENTER@
 }
@@ -179,6 +186,42 @@ remove() {
     [ "$left" -gt 0 ] || return 1
     sleep 0.1 2>/dev/null || sleep 1
   done
+}
+
+# Runs the stage. Signals are the script's to act on; a shell runs a trap only after its foreground command.
+run() {
+  asked=
+  trap 'asked=1' 1 2 3 10 12 14 15 24
+  enter
+  code=$?
+  # A signal that ended the engine's command has not ended the script, which may still have its time to end.
+  left=@GRACE@
+  while [ -n "$asked" ] && [ "$left" -gt 0 ] && ! grep -qxF 'end @NONCE@' "$d/record" 2>/dev/null && running; do
+    sleep 1
+    left=$((left - 1))
+  done
+}
+
+# Removes the container, all that was made for it, and the files in $d if that is set.
+take_away() {
+  if [ -e "$layers" ] || [ -e "$r/made" ]; then
+    write_files
+    hold
+    cd "$r" || exit 75
+    destroy >"$r/said" 2>&1 </dev/null || echo "nunbird: $title could not remove the container $name: $(said)" >&2
+    # They may have files of other ids.
+    if ! rm -rf -- ${d:+"$d"} ${layers:+"$layers"} 2>/dev/null; then
+      clear_layers >/dev/null 2>&1 </dev/null
+      remove ${d:+"$d"} ${layers:+"$layers"} || fail "cannot remove $d $layers; remove them by hand"
+    fi
+  fi
+  cd /
+  for pid in $(cat "$r/holder" @PAUSE@ 2>/dev/null); do
+    if ours "$pid"; then
+      kill -9 "$pid" 2>/dev/null
+    fi
+  done
+  remove "$r" || fail "cannot remove $r; remove it by hand"
 }
 
 # The last words of the engine, on one line.
@@ -206,18 +249,33 @@ case $1 in
     set_up
     cd "$r" || exit 75
     ensure
-    # Signals are the script's to act on. A shell runs a trap only after its foreground command.
-    asked=
-    trap 'asked=1' 1 2 3 10 12 14 15 24
-    enter
-    code=$?
-    # A signal that ended the engine's command has not ended the script, which may still have its time to end.
-    left=@GRACE@
-    while [ -n "$asked" ] && [ "$left" -gt 0 ] && ! grep -qxF 'end @NONCE@' "$d/record" 2>/dev/null && running; do
-      sleep 1
-      left=$((left - 1))
-    done
+    run
     exit "$code"
+    ;;
+  once)
+    # A signal of the scheduler's must not leave a container behind.
+    trap 'asked=1' 1 2 3 10 12 14 15 24
+    # In a subshell, so that what fails does not keep the rest from being removed.
+    (
+      set_up
+      cd "$r" || exit 75
+      provide >"$r/said" 2>&1 || fail "$title cannot take the image from the file that the job's prepare stage has written: $(said)"
+      ensure
+      run
+      exit "$code"
+    ) 4>&-
+    code=$?
+    told=
+    if grep -qxF 'end @NONCE@' "$d/record" 2>/dev/null; then
+      told=$(sed -n 's/^code //p' "$d/record")
+      began=$(sed -n 's/^begun //p' "$d/record")
+    fi
+    places
+    # The node's part alone.
+    (d= && take_away) 4>&-
+    [ -n "$told" ] || fail "the stage ended in its container without a result: its processes were killed, the image has no shell, or its entrypoint has not run the shell that it was given ($title ended with $code)"
+    case $began in yes) printf s ;; *) printf t ;; esac >&4
+    exit "$told"
     ;;
   stop)
     set_up
@@ -234,24 +292,7 @@ case $1 in
   destroy | remove)
     places
     [ "$1" = remove ] || d=
-    if [ -e "$layers" ] || [ -e "$r/made" ]; then
-      write_files
-      hold
-      cd "$r" || exit 75
-      destroy >"$r/said" 2>&1 </dev/null || echo "nunbird: $title could not remove the container $name: $(said)" >&2
-      # They may have files of other ids.
-      if ! rm -rf -- ${d:+"$d"} ${layers:+"$layers"} 2>/dev/null; then
-        clear_layers >/dev/null 2>&1 </dev/null
-        remove ${d:+"$d"} ${layers:+"$layers"} || fail "cannot remove $d $layers; remove them by hand"
-      fi
-    fi
-    cd /
-    for pid in $(cat "$r/holder" @PAUSE@ 2>/dev/null); do
-      if ours "$pid"; then
-        kill -9 "$pid" 2>/dev/null
-      fi
-    done
-    remove "$r" || fail "cannot remove $r; remove it by hand"
+    take_away
     ;;
   *)
     fail "the outer script of a container takes no command '$1'"

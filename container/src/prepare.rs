@@ -8,6 +8,7 @@ use crate::names::ImageName;
 use crate::outer::{ENDED_AT_ONCE, Outer, name, program, store};
 use crate::pull::{Puller, kept, make_place, said};
 use crate::resolved::Resolved;
+use crate::save::{self, is_needed, keep};
 use crate::stage::{nonce, outer_path, write, write_outer};
 use crate::trouble::Failure;
 use crate::words::{Ids, Lists, Values, inexpressible};
@@ -60,6 +61,7 @@ pub fn prepare(
         binds: &binds,
         nonce: &nonce,
         grace: 0,
+        allocation: None,
     };
     let path = outer_path(container);
     write_outer(&outer)?;
@@ -75,7 +77,8 @@ pub fn prepare(
     }
     outer.image = image.as_ref();
     write_outer(&outer)?;
-    if description.create.is_some() {
+    // In an allocation each stage makes its own; on this host the first stage that needs it does.
+    if description.create.is_some() && handover.batch.is_none() {
         make(&description, &path, signals, image.as_ref())?;
     }
     Ok(greeting(&description, container, image.as_ref(), &places))
@@ -243,6 +246,11 @@ fn fetch(
             name.full()
         );
         return Err(Failure::Job(StageError::sentence(&text)));
+    }
+    if let Some(save) = &description.save
+        && is_needed(handover, container)
+    {
+        keep(&container.directory, &save::save(&puller, save, &resolved)?)?;
     }
     Ok(resolved)
 }

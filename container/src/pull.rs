@@ -171,7 +171,7 @@ impl Puller<'_> {
     }
 
     /// One pull at a time for an image and account.
-    fn lock(&self, deadline: Instant) -> Result<Lock, Failure> {
+    pub(crate) fn lock(&self, deadline: Instant) -> Result<Lock, Failure> {
         let directory = self.place.join("locks");
         let path = directory.join(self.name.file_name(self.image.platform.as_deref()));
         let failed = |e: &dyn std::fmt::Display| {
@@ -332,7 +332,7 @@ impl Puller<'_> {
         ))
     }
 
-    fn engine(
+    pub(crate) fn engine(
         &self,
         command: &[String],
         values: &Values,
@@ -348,11 +348,11 @@ impl Puller<'_> {
 }
 
 /// A file or directory in the making, removed on drop.
-struct Partial(PathBuf);
+pub(crate) struct Partial(pub(crate) PathBuf);
 
 impl Partial {
     /// An older image of this name gives way.
-    fn publish(&self, target: &Path) -> std::io::Result<()> {
+    pub(crate) fn publish(&self, target: &Path) -> std::io::Result<()> {
         if target.is_dir() {
             let old = Partial(self.0.with_extension("old"));
             fs::rename(target, &old.0)?;
@@ -371,7 +371,7 @@ impl Drop for Partial {
 }
 
 /// The right to pull an image.
-enum Lock {
+pub(crate) enum Lock {
     Held(Flock<File>),
     /// Locks do not work there.
     None,

@@ -7,6 +7,7 @@ use crate::inner;
 use crate::outer::Outer;
 use crate::prepare::{binds, check_binds, description, image, make_directories};
 use crate::record::{Record, has_begun};
+use crate::resolved::Resolved;
 use nunbird_handover::{Container, Handover};
 use nunbird_stage::StageError;
 use nunbird_stage::small_files::{self, directory};
@@ -55,12 +56,7 @@ impl<'a> Stage<'a> {
         let description = description(container)?;
         make_directories(handover, container)?;
         let nonce = nonce()?;
-        let image = image(container);
-        if image.is_none() && container.image.is_some() {
-            let help = "run the job again; its prepare stage brings the image";
-            let cause = "the file `image` is missing or broken";
-            return Err(StageError::at("cannot find the job's image in", &container.directory, cause, help));
-        }
+        let image = image_of(container)?;
         let binds = binds(handover, container)?;
         check_binds(&description, container, &binds)?;
         let outer = Outer {
@@ -71,11 +67,10 @@ impl<'a> Stage<'a> {
             binds: &binds,
             nonce: &nonce,
             grace: grace.as_secs(),
+            allocation: None,
         };
         write_outer(&outer)?;
-        for name in ["began", "record", "script"] {
-            remove(&inside(container).join(name))?;
-        }
+        clear_records(container)?;
         let inner = inner::text(handover, container, stage, &nonce);
         write(&inside(container).join("inner"), &inner)?;
         Ok(Stage { container, title: description.title, nonce })
@@ -211,6 +206,7 @@ fn run(handover: &Handover, container: &Container, verb: &str) -> Result<(), Sta
         binds: &[],
         nonce: "none",
         grace: 0,
+        allocation: None,
     };
     write_outer(&outer)?;
     let failed = |cause: &dyn std::fmt::Display| {
@@ -223,6 +219,22 @@ fn run(handover: &Handover, container: &Container, verb: &str) -> Result<(), Sta
         Called::Ended(output) => Err(failed(&crate::pull::said(&output))),
         Called::Late | Called::Cancelled => Err(failed(&format!("it took more than {} s", END.as_secs()))),
     }
+}
+
+/// The image that `prepare` has brought; `None` for an engine without images.
+pub(crate) fn image_of(container: &Container) -> Result<Option<Resolved>, StageError> {
+    let image = image(container);
+    if image.is_none() && container.image.is_some() {
+        let help = "run the job again; its prepare stage brings the image";
+        let cause = "the file `image` is missing or broken";
+        return Err(StageError::at("cannot find the job's image in", &container.directory, cause, help));
+    }
+    Ok(image)
+}
+
+/// Removes what an earlier stage has told.
+pub(crate) fn clear_records(container: &Container) -> Result<(), StageError> {
+    ["began", "record", "script"].iter().try_for_each(|name| remove(&inside(container).join(name)))
 }
 
 /// Where the outer script lies: not in the container, whose job could change what runs outside.

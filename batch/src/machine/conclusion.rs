@@ -89,6 +89,7 @@ impl Machine<'_> {
                 StageOutcome::Success
             }
             (End::Completed, Some(Record { code: 0, begun: true, .. })) => StageOutcome::OutputMissing,
+            (End::Completed | End::Failed, Some(Record { result: false, .. })) => StageOutcome::NoResult,
             (End::Completed | End::Failed, Some(record)) if !record.begun => {
                 StageOutcome::NeverBegan(record.code)
             }

@@ -42,6 +42,7 @@ fn record(code: i32) -> Record {
     Record {
         code,
         begun: true,
+        result: true,
         start: 1,
         end: 2,
         host: "n1".to_owned(),

@@ -150,6 +150,15 @@ impl<C: Cluster + ?Sized> Job<'_, C> {
         self.start_task(Task::Run(name.to_owned()), script)
     }
 
+    /// Runs the prepare stage once more, after a change of what the launcher is given.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn prepare(&self) {
+        let prepared = self.start_task(Task::Prepare, "").finish();
+        assert_eq!(prepared.status, Some(0), "{}", prepared.err);
+    }
+
     /// Runs the cleanup stage.
     pub fn cleanup(&self) -> Ended {
         self.start_task(Task::Cleanup, "").finish()

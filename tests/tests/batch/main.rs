@@ -4,6 +4,7 @@
 
 mod accounting;
 mod cancels;
+mod containers;
 mod crowds;
 mod ends;
 mod faults;

@@ -1,0 +1,97 @@
+//! A container around the script, in an allocation.
+//!
+//! The engine is Bubblewrap by a description as a site writes one, so that no image is needed: what
+//! the place does is the same for all engines.
+
+use nunbird_handover::{CONTAINER_STAGES, CacheBounds, Container, Engine};
+use nunbird_tests::needs;
+use nunbird_tests::scheduler::{Job, Slurm};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// `/mnt` is empty, and the job's directories are as outside.
+const DESCRIPTION: &str = r#"
+title = "Bubblewrap"
+program = "bwrap"
+[images]
+kind = "none"
+[enter]
+command = ["{program}", "--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/mnt", "--tmpfs", "/home", "{binds}", "--"]
+[words]
+bind = ["--bind", "{source}", "{target}"]
+bind_read_only = ["--ro-bind", "{source}", "{target}"]
+"#;
+
+fn contained<'s>(slurm: &'s Slurm, user: &str) -> Job<'s> {
+    let mut job = slurm.job(user);
+    let description = job.home().join("bwrap.toml");
+    fs::write(&description, DESCRIPTION).expect("a description");
+    fs::set_permissions(&description, fs::Permissions::from_mode(0o644)).expect("its mode");
+    let data_dir = job.handover.workspace.data_dir.clone();
+    job.handover.container = Some(Container {
+        name: "view".to_owned(),
+        engine: Engine::Described(description),
+        program: None,
+        image: None,
+        services: Vec::new(),
+        stages: CONTAINER_STAGES.map(str::to_owned).to_vec(),
+        directory: data_dir.join("containers").join(&job.handover.decision_id),
+        store: None,
+        cache: data_dir.join("images"),
+        shared_cache: None,
+        cache_bounds: CacheBounds::default(),
+        binds: Vec::new(),
+        home: false,
+        gpu: None,
+        root: false,
+        host_network: true,
+        options: Vec::new(),
+        engine_environment: BTreeMap::new(),
+        no_new_privileges: false,
+        pull_timeout: 60,
+        service_timeout: 30,
+        service_required: false,
+        service_logs: false,
+    });
+    job.prepare();
+    job
+}
+
+#[needs(root)]
+fn the_script_runs_in_its_container_in_the_allocation_with_its_exit_code_and_leaves_nothing() {
+    let slurm = Slurm::shared();
+    let job = contained(&slurm, "nbt_ann");
+    let name = format!("nb-{}", &job.handover.decision_id[..20]);
+    let ended = job.run(
+        "set -e; id -un; echo \"$SLURM_JOB_ID\" >>\"$HOME/id\"; ls /mnt | wc -l; pwd; cat; echo \"leak:$LEAKED\"; \
+         : >in_builds; echo error >&2; exit 3",
+    );
+    ended.failed(3, "ended with exit code 3");
+    let builds = &job.handover.workspace.builds_dir;
+    assert_eq!(ended.text(), format!("nbt_ann\n0\n{}\nleak:\n", builds.display()));
+    assert!(ended.err.contains("error\n"), "{}", ended.err);
+    assert!(builds.join("in_builds").exists(), "the build directory is the host's");
+    assert!(!job.home().join("id").exists(), "the home directory is the container's own");
+    assert!(!job.stage_directory().join("script").exists(), "the script holds secrets");
+    let left = |directory: &str| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name)).count()
+    };
+    assert_eq!(
+        left("/tmp") + left("/var/tmp") + left("/dev/shm"),
+        0,
+        "the runtime directory goes with the stage"
+    );
+}
+
+#[needs(root)]
+fn a_container_that_does_not_tell_how_the_script_ended_is_a_failure_of_the_system() {
+    let slurm = Slurm::shared();
+    let job = contained(&slurm, "nbt_ann");
+    // The inner script is the one that would tell.
+    let ended = job.run("echo begun; kill -9 $PPID; sleep 1");
+    ended.system_failed("not known how the script ended in its container");
+    assert!(ended.text().starts_with("begun\n"), "{}", ended.text());
+    assert!(ended.err.contains("without a result"), "{}", ended.err);
+}
