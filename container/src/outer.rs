@@ -162,7 +162,11 @@ impl Outer<'_> {
 
     fn name(&self) -> String {
         let name = name(self.handover);
-        self.allocation.map_or(name.clone(), |allocation| format!("{name}-{}", allocation.suffix))
+        match self.allocation {
+            // Podman takes no path of more than 50 characters for what is in the runtime directory.
+            Some(allocation) => format!("{}-{}", name.get(..23).unwrap_or(&name), allocation.suffix),
+            None => name,
+        }
     }
 
     fn saved(&self) -> Option<&SavedImage> {
