@@ -202,6 +202,16 @@ run() {
   done
 }
 
+# The engine tidies up behind each container that has ended, and would make directories anew. One that is found is grep(1) itself.
+settle() {
+  [ -n "$layers" ] || return 0
+  left=50
+  while [ "$left" -gt 0 ] && [ "$(grep -lsF -e "$layers" /proc/[0-9]*/cmdline | wc -l)" -gt 1 ]; do
+    sleep 0.1 2>/dev/null || sleep 1
+    left=$((left - 1))
+  done
+}
+
 # Removes the container, all that was made for it, and the files in $d if that is set.
 take_away() {
   if [ -e "$layers" ] || [ -e "$r/made" ]; then
@@ -209,6 +219,7 @@ take_away() {
     hold
     cd "$r" || exit 75
     destroy >"$r/said" 2>&1 </dev/null || echo "nunbird: $title could not remove the container $name: $(said)" >&2
+    settle
     # They may have files of other ids.
     if ! rm -rf -- ${d:+"$d"} ${layers:+"$layers"} 2>/dev/null; then
       clear_layers >/dev/null 2>&1 </dev/null
