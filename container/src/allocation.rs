@@ -5,6 +5,7 @@ use crate::inner;
 use crate::outer::{Allocation, Outer};
 use crate::prepare::description;
 use crate::save::kept;
+use crate::services;
 use crate::stage::{clear_records, image_of, write};
 use nunbird_handover::{Container, Handover};
 use nunbird_stage::StageError;
@@ -28,6 +29,7 @@ pub fn write_for_allocation(
     let description = description(container)?;
     directory(handover, &crate::binds::inside(container), true)?;
     let image = image_of(container)?;
+    let services = services::kept(container)?;
     let allocation =
         Allocation { suffix: nonce.get(..8).unwrap_or(nonce).to_owned(), image: kept(&container.directory) };
     // What is optional may be on the nodes although it is not here, and the other way round; the nodes
@@ -38,12 +40,14 @@ pub fn write_for_allocation(
         handover,
         container,
         image: image.as_ref(),
+        services: &services,
         binds: &binds,
         nonce,
         grace,
         allocation: Some(&allocation),
     };
     clear_records(container)?;
+    services::write_variables(container, description.services.as_ref())?;
     let path = place.join("container");
     write(&path, &outer.text())?;
     write(&crate::binds::inside(container).join("inner"), &inner::text(handover, container, stage, nonce))?;

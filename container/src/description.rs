@@ -12,7 +12,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The built-in engines, by their names in [`nunbird_handover::ENGINES`].
-const BUILT_IN: [(&str, &str); 1] = [("podman", include_str!("engines/podman.toml"))];
+pub(crate) const BUILT_IN: [(&str, &str); 1] = [("podman", include_str!("engines/podman.toml"))];
 
 /// How to use one engine.
 #[derive(Debug, Deserialize)]
@@ -53,6 +53,8 @@ pub struct Description {
     pub destroy: Option<Action>,
     /// Removes `{layers}` and `{directory}` where that takes more than rm(1).
     pub clear: Option<Action>,
+    /// Servers beside the container, in its network; none for an engine that cannot start any.
+    pub services: Option<Services>,
     /// The user namespace that its commands share.
     pub namespace: Option<Namespace>,
     /// Its words for what a job may have.
@@ -199,6 +201,54 @@ pub struct Running {
     pub says: String,
 }
 
+/// The commands for services: containers of their own in the network of the job's container.
+/// `{service}` is the name of one. [`Description::destroy`] removes them as well.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Services {
+    /// `{services}` of `create`: what the job's container has more for them. `{hosts}` is a file with
+    /// their names.
+    pub join: Vec<String>,
+    /// A file with the id of a process in the network namespace of the job's container.
+    pub network_process: String,
+    /// Starts one. Lists of its own: `{service_identity}`, `{user}`, `{entrypoint}`, `{variables}` and
+    /// `{command}`.
+    pub create: Vec<String>,
+    /// Starts it again, with the files and variables that it had.
+    pub start: Vec<String>,
+    /// Kills it.
+    pub stop: Vec<String>,
+    /// Prints the exit code of one that has ended.
+    pub exit_code: Vec<String>,
+    /// A file with the id of a process of the engine's that lives as long as the service and has its
+    /// name in its arguments.
+    pub process: String,
+    /// A file with its output, which the engine keeps short.
+    pub log: String,
+    /// How many columns the engine writes before each line there.
+    #[serde(default)]
+    pub log_columns: usize,
+    /// `{user}`: `docker: user` of the job, as `{value}`.
+    #[serde(default)]
+    pub user: Vec<String>,
+    /// `{entrypoint}`: the job's, as `{value}`, a JSON list.
+    pub entrypoint: Vec<String>,
+    /// `{variables}`: `{value}` is a file with lines `NAME=VALUE`.
+    pub variables: Vec<String>,
+    /// For values that no line of such a file can have; without it, they are left out.
+    pub value: Option<OddValue>,
+}
+
+/// How a service gets the value of a variable that has several lines or quotes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OddValue {
+    /// Makes the value in `{file}` known as `{value}`.
+    pub command: Vec<String>,
+    /// In `{variables}`: the variable `{name}` has the value `{value}`.
+    pub words: Vec<String>,
+}
+
 /// The user namespace that an engine's commands share.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,6 +285,9 @@ pub struct Words {
     pub network_host: Vec<String>,
     /// The other `{network}`: one of the container's own.
     pub network_own: Vec<String>,
+    /// The third `{network}`, for a job with services where the engine cannot make the second on this
+    /// host: the loopback alone.
+    pub network_alone: Vec<String>,
     /// `{no_new_privileges}`: setuid programs have no effect.
     pub no_new_privileges: Vec<String>,
     /// Where the engine has many ids, or needs no namespace.
@@ -255,6 +308,8 @@ pub struct Identities {
     pub account: Vec<String>,
     /// The other `{identity}`: the script is root inside, and the account outside.
     pub root: Vec<String>,
+    /// `{service_identity}`: who a service is.
+    pub service: Vec<String>,
 }
 
 impl Description {
@@ -293,6 +348,9 @@ impl Description {
         let tells = |one: &Running| one.pid_file.is_some() || !one.command.is_empty() && !one.says.is_empty();
         if !self.running.as_ref().is_none_or(tells) {
             return Err("[running] needs `pid_file`, or `command` and `says`".to_owned());
+        }
+        if self.services.is_some() && (self.create.is_none() || self.images.kind == Kind::None) {
+            return Err("[services] need [create] and images".to_owned());
         }
         if self.images.kind == Kind::Store && self.inspect.is_none() {
             return Err("images of kind \"store\" need [inspect]".to_owned());
@@ -344,6 +402,7 @@ mod tests {
             ("kind = \"store\"", "kind = \"none\""),
             ("\"containers.conf\" = ", "\"../containers.conf\" = "),
             ("(?<id>", "(?<id"),
+            ("network_process", "network_pid"),
         ] {
             let changed = text.replacen(old, new, 1);
             assert_ne!(changed, text, "{old}");

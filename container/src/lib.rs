@@ -21,6 +21,8 @@ mod pull;
 pub mod record;
 pub mod resolved;
 pub mod save;
+mod services;
+mod serving;
 mod stage;
 #[cfg(test)]
 mod testing;

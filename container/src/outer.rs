@@ -9,7 +9,9 @@ use crate::description::{Action, Description};
 use crate::networks::NETWORKS;
 use crate::resolved::Resolved;
 use crate::save::SavedImage;
-use crate::words::{Ids, Lists, Values};
+use crate::services::ServiceImage;
+use crate::serving;
+use crate::words::{Ids, Lists, Network, Values};
 use nunbird_handover::{Bind, Container, Handover};
 use nunbird_stage::template::fill_word;
 use nunbird_stage::words::{is_name, quoted};
@@ -24,7 +26,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
 /// session of the account.
 const BASES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// Marks a variable of the script in a word until it is quoted. No word of a job or a site has it.
-const MARK: char = '\u{1}';
+pub(crate) const MARK: char = '\u{1}';
 /// The exit status of `create` and `run` if the image cannot even do nothing.
 pub(crate) const ENDED_AT_ONCE: i32 = 76;
 /// What the container's first process does, behind the container's name. It ends when it is asked to, takes in orphans, and does
@@ -42,6 +44,8 @@ pub struct Outer<'a> {
     pub container: &'a Container,
     /// Its image, once it is there.
     pub image: Option<&'a Resolved>,
+    /// The images of its services, once they are there.
+    pub(crate) services: &'a [ServiceImage],
     /// What of the host's files is in it.
     pub binds: &'a [Bind],
     /// 32 hexadecimal digits that the record of the stage ends with.
@@ -117,12 +121,13 @@ impl Outer<'_> {
             (
                 "@CREATE@",
                 match &description.create {
-                    Some(create) => self.call(&create.command, &[], " </dev/null"),
+                    Some(create) => serving::create(self, create),
                     None => "  return 0\n".to_owned(),
                 },
             ),
             ("@ENSURE@", self.ensure()),
             ("@PROVIDE@", self.provide()),
+            ("@SERVICES@", serving::script(self)),
             ("@ENTER@", self.call(&description.enter.command, &entered, "")),
             ("@STOP@", action(description.stop.as_ref().or(description.destroy.as_ref()))),
             ("@DESTROY@", action(description.destroy.as_ref())),
@@ -134,7 +139,7 @@ impl Outer<'_> {
         fill(TEMPLATE, &parts)
     }
 
-    fn values(&self) -> Values {
+    pub(crate) fn values(&self) -> Values {
         let account = &self.handover.account;
         let variable = |name: &str| format!("{MARK}{name}{MARK}");
         let mut values = Values::from([
@@ -147,6 +152,7 @@ impl Outer<'_> {
             ("layers", variable("layers")),
             ("images", variable("images")),
             ("holder", variable("holder")),
+            ("hosts", format!("{}/hosts", variable("r"))),
             ("idle", format!(": {}; {IDLE}", self.name())),
             ("directory", variable("d")),
         ]);
@@ -155,7 +161,6 @@ impl Outer<'_> {
         }
         if let Some(saved) = self.saved() {
             values.insert("image", saved.name.clone());
-            values.insert("file", saved.file.display().to_string());
         }
         values
     }
@@ -174,16 +179,23 @@ impl Outer<'_> {
     }
 
     fn provide(&self) -> String {
-        let (Some(saved), Some(inspect), Some(load)) =
-            (self.saved(), &self.description.inspect, &self.description.load)
+        let (Some(_), Some(inspect), Some(load)) =
+            (self.allocation, &self.description.inspect, &self.description.load)
         else {
             return "  return 0\n".to_owned();
         };
-        let mut values = self.values();
-        values.insert("reference", saved.name.clone());
-        let look = self.call_with(&inspect.command, &values, &[], " </dev/null >/dev/null 2>&1 && return 0");
-        // Two jobs that load one image at once cost time, and harm nothing.
-        format!("{look}{}", self.call_with(&load.command, &values, &[], " </dev/null"))
+        let mut text = "  :\n".to_owned();
+        let of_services = self.services.iter().filter_map(|service| service.saved.as_ref());
+        for saved in self.saved().into_iter().chain(of_services) {
+            let mut values = self.values();
+            values.insert("reference", saved.name.clone());
+            values.insert("file", saved.file.display().to_string());
+            // Two jobs that load one image at once cost time, and harm nothing.
+            let load = self.call_with(&load.command, &values, &[], " </dev/null || return 1");
+            let otherwise = format!(" </dev/null >/dev/null 2>&1 || {{\n{load}  }}");
+            text.push_str(&self.call_with(&inspect.command, &values, &[], &otherwise));
+        }
+        text
     }
 
     fn path(&self) -> &str {
@@ -204,8 +216,25 @@ impl Outer<'_> {
         self.call_with(command, &self.values(), more, redirections)
     }
 
-    fn call_with(&self, command: &[String], values: &Values, more: &[String], redirections: &str) -> String {
-        let set = |ids: Ids| self.set(command, values, more, ids);
+    pub(crate) fn call_with(
+        &self,
+        command: &[String],
+        values: &Values,
+        more: &[String],
+        redirections: &str,
+    ) -> String {
+        self.call_on(command, values, more, redirections, Network::of(self.container))
+    }
+
+    pub(crate) fn call_on(
+        &self,
+        command: &[String],
+        values: &Values,
+        more: &[String],
+        redirections: &str,
+        network: Network,
+    ) -> String {
+        let set = |ids: Ids| self.set(command, values, more, ids, network);
         let mut text = match &self.description.namespace {
             Some(_) => {
                 format!("  if [ \"$ids\" = one ]; then\n{}  else\n{}  fi\n", set(Ids::One), set(Ids::Many))
@@ -217,11 +246,18 @@ impl Outer<'_> {
     }
 
     /// Lines that make the command's words the arguments of the function they stand in.
-    fn set(&self, command: &[String], values: &Values, more: &[String], ids: Ids) -> String {
+    fn set(
+        &self,
+        command: &[String],
+        values: &Values,
+        more: &[String],
+        ids: Ids,
+        network: Network,
+    ) -> String {
         let mut text = "    set --\n".to_owned();
-        let mut add = |list: &[String]| {
+        let mut add = |list: &str| {
             if !list.is_empty() {
-                writeln!(text, "    set -- \"$@\" {}", words(list)).unwrap_or_default();
+                writeln!(text, "    set -- \"$@\" {list}").unwrap_or_default();
             }
         };
         for part in command.split_inclusive(|word| word == "{binds}") {
@@ -230,15 +266,23 @@ impl Outer<'_> {
                 _ => (&[][..], part),
             };
             let fill = |binds: &[Bind], list: &[String]| {
-                Lists::new(self.description, self.container, binds.to_vec(), ids).fill(list, values)
+                let lists = Lists::new(self.description, self.container, binds.to_vec(), ids);
+                words(&lists.on(network).fill(list, values))
             };
             add(&fill(&[], plain));
             for bind in binds {
                 add(&fill(std::slice::from_ref(bind), &["{binds}".to_owned()]));
             }
         }
-        add(more);
+        // These are the job's own, and have no variable of the script.
+        let literal: Vec<String> = more.iter().map(|one| quoted(OsStr::new(one))).collect();
+        add(&literal.join(" "));
         text
+    }
+
+    /// The engine's lists for this job, without binds.
+    pub(crate) fn lists(&self, ids: Ids) -> Lists<'_> {
+        Lists::new(self.description, self.container, Vec::new(), ids)
     }
 
     fn environment(&self, values: &Values) -> String {
@@ -279,6 +323,7 @@ impl Outer<'_> {
             writeln!(text, "  printf '%s\\n' {} >{}", word(&fill_word(content, values)), word(&path))
                 .unwrap_or_default();
         }
+        text.push_str(&serving::hosts_file(self));
         text
     }
 
@@ -382,7 +427,7 @@ fn networks() -> String {
 }
 
 /// One word of the shell, with the script's variables in it.
-fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     let mut parts = text.split(MARK);
     let mut line = quoted(OsStr::new(parts.next().unwrap_or_default()));
     let mut is_variable = true;
@@ -397,7 +442,7 @@ fn word(text: &str) -> String {
     line
 }
 
-fn words(list: &[String]) -> String {
+pub(crate) fn words(list: &[String]) -> String {
     list.iter().map(|one| word(one)).collect::<Vec<_>>().join(" ")
 }
 

@@ -192,8 +192,10 @@ remove() {
 run() {
   asked=
   trap 'asked=1' 1 2 3 10 12 14 15 24
+  watch
   enter
   code=$?
+  unwatch
   # A signal that ended the engine's command has not ended the script, which may still have its time to end.
   left=@GRACE@
   while [ -n "$asked" ] && [ "$left" -gt 0 ] && ! grep -qxF 'end @NONCE@' "$d/record" 2>/dev/null && running; do
@@ -235,6 +237,7 @@ take_away() {
   remove "$r" || fail "cannot remove $r; remove it by hand"
 }
 
+@SERVICES@
 # The last words of the engine, on one line.
 said() {
   tail -n 4 "$r/said" 2>/dev/null | tr '\n\r\t' '   ' | tr -d '\000-\037'
@@ -255,11 +258,15 @@ case $1 in
     set_up
     cd "$r" || exit 75
     ensure
+    serve
+    look
+    ! lost || exit 65
     ;;
   run)
     set_up
     cd "$r" || exit 75
     ensure
+    serve >&2
     run
     exit "$code"
     ;;
@@ -272,6 +279,7 @@ case $1 in
       cd "$r" || exit 75
       provide >"$r/said" 2>&1 || fail "$title cannot take the image from the file that the job's prepare stage has written: $(said)"
       ensure
+      serve >&2
       run
       exit "$code"
     ) 4>&-
@@ -284,6 +292,10 @@ case $1 in
     places
     # The node's part alone.
     (d= && take_away) 4>&-
+    if [ -z "$told" ] && lost; then
+      printf s >&4
+      exit 1
+    fi
     [ -n "$told" ] || fail "the stage ended in its container without a result: its processes were killed, the image has no shell, or its entrypoint has not run the shell that it was given ($title ended with $code)"
     case $began in yes) printf s ;; *) printf t ;; esac >&4
     exit "$told"
@@ -299,6 +311,7 @@ case $1 in
         left=$((left - 1))
       done
     fi
+    end_services
     ;;
   destroy | remove)
     places

@@ -9,6 +9,7 @@ use crate::outer::{ENDED_AT_ONCE, Outer, name, program, store};
 use crate::pull::{Puller, kept, make_place, said};
 use crate::resolved::Resolved;
 use crate::save::{self, is_needed, keep};
+use crate::services::{self, ServiceImage};
 use crate::stage::{nonce, outer_path, write, write_outer};
 use crate::trouble::Failure;
 use crate::words::{Ids, Lists, Values, inexpressible};
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 /// Time to make the private directories and a user namespace, and to make a container.
 const MAKE: Duration = Duration::from_secs(120);
+/// The exit status of the outer script where a service has failed.
+const SERVICE_FAILED: i32 = 65;
 
 /// What the outer script has chosen on this host.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub fn prepare(
     say: &dyn Fn(&str),
 ) -> Result<Vec<String>, Failure> {
     let description = description(container)?;
+    services::check(&description, container)?;
     make_directories(handover, container)?;
     let binds = binds(handover, container)?;
     check_binds(&description, container, &binds)?;
@@ -58,6 +62,7 @@ pub fn prepare(
         handover,
         container,
         image: None,
+        services: &[],
         binds: &binds,
         nonce: &nonce,
         grace: 0,
@@ -75,11 +80,17 @@ pub fn prepare(
     if let Some(image) = &image {
         write(&container.directory.join("image"), &serde_json::json!(image).to_string())?;
     }
+    let services = fetch_services(&description, handover, container, &path, &places, signals, say)?;
+    services::keep(container, &services)?;
     outer.image = image.as_ref();
+    outer.services = &services;
     write_outer(&outer)?;
     // In an allocation each stage makes its own; on this host the first stage that needs it does.
     if description.create.is_some() && handover.batch.is_none() {
-        make(&description, &path, signals, image.as_ref())?;
+        services::write_variables(container, description.services.as_ref())?;
+        let made = make(&description, container, &path, signals, image.as_ref(), say);
+        services::forget_variables(&services::variables_directory(container));
+        made?;
     }
     Ok(greeting(&description, container, image.as_ref(), &places))
 }
@@ -136,7 +147,7 @@ pub(crate) fn check_binds(
 fn check_name(description: &Description, image: &Image) -> Result<ImageName, Failure> {
     ImageName::parse(&image.name, &description.images).map_err(|e| {
         let what = format!("{} cannot use the image `{}`", description.title, Untrusted(&image.name));
-        Failure::Job(StageError::new(&what, e, "correct `image:` in .gitlab-ci.yml"))
+        Failure::Job(StageError::new(&what, e, "correct it in .gitlab-ci.yml"))
     })
 }
 
@@ -149,7 +160,7 @@ fn no_image(container: &Container) -> Failure {
 }
 
 fn places(description: &Description, outer: &Path, signals: &Signals) -> Result<Places, Failure> {
-    let output = match start(outer, "setup", signals)? {
+    let output = match start(outer, "setup", MAKE, signals)? {
         Called::Ended(output) => output,
         Called::Cancelled => return Err(Failure::Cancelled),
         Called::Late => return Err(late(description).into()),
@@ -175,8 +186,8 @@ fn places(description: &Description, outer: &Path, signals: &Signals) -> Result<
     })
 }
 
-fn start(outer: &Path, verb: &str, signals: &Signals) -> Result<Called, StageError> {
-    call(outer, &[verb.to_owned()], &[], MAKE, Some(signals))
+fn start(outer: &Path, verb: &str, time: Duration, signals: &Signals) -> Result<Called, StageError> {
+    call(outer, &[verb.to_owned()], &[], time, Some(signals))
         .map_err(|e| StageError::new("cannot start /bin/sh", e, "report it to the administrators"))
 }
 
@@ -242,7 +253,7 @@ fn fetch(
         };
         let text = format!(
             "cannot use the image {}: the site takes only names with a digest, which always mean the same image{now}; write that into \
-             `image:`",
+             .gitlab-ci.yml",
             name.full()
         );
         return Err(Failure::Job(StageError::sentence(&text)));
@@ -255,17 +266,56 @@ fn fetch(
     Ok(resolved)
 }
 
+/// The images of the job's services, by the same rules as the job's own.
+fn fetch_services(
+    description: &Description,
+    handover: &Handover,
+    container: &Container,
+    outer: &Path,
+    places: &Places,
+    signals: &Signals,
+    say: &dyn Fn(&str),
+) -> Result<Vec<ServiceImage>, Failure> {
+    let mut images = Vec::new();
+    for (number, service) in container.services.iter().enumerate() {
+        let alone = services::alone(container, service, number);
+        directory(handover, &alone.directory, true)?;
+        let image = check_name(description, &service.image).and_then(|name| {
+            fetch(description, handover, &alone, &service.image, &name, outer, places, signals, say)
+        });
+        let label = services::label(service, number);
+        let image = image.map_err(|failure| services::of_service(failure, &label))?;
+        let digest = image.digest.as_ref().map(|digest| format!(" ({digest})")).unwrap_or_default();
+        say(&format!("service {label}: image {}{digest}", image.name));
+        images.push((image, save::kept(&alone.directory)));
+    }
+    services::with_ports(&container.services, images)
+}
+
 fn make(
     description: &Description,
+    container: &Container,
     outer: &Path,
     signals: &Signals,
     image: Option<&Resolved>,
+    say: &dyn Fn(&str),
 ) -> Result<(), Failure> {
-    let output = match start(outer, "create", signals)? {
+    // Each service is started, and then all are waited for.
+    let count = u32::try_from(container.services.len()).unwrap_or(u32::MAX);
+    let time = MAKE.saturating_mul(count.saturating_add(1)) + Duration::from_secs(container.service_timeout);
+    let output = match start(outer, "create", time, signals)? {
         Called::Ended(output) => output,
         Called::Cancelled => return Err(Failure::Cancelled),
         Called::Late => return Err(late(description).into()),
     };
+    for line in output.out.lines() {
+        say(&Untrusted(line).to_string());
+    }
+    if output.status.is_some_and(|status| status.code() == Some(SERVICE_FAILED)) {
+        let text = output.err.lines().next_back().unwrap_or("a service failed without a word");
+        let text = StageError::sentence(text.strip_prefix("nunbird: ").unwrap_or(text));
+        return Err(Failure::Job(text));
+    }
     if output.status.is_some_and(|status| status.success()) {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use crate::outer::Outer;
 use crate::prepare::{binds, check_binds, description, image, make_directories};
 use crate::record::{Record, has_begun};
 use crate::resolved::Resolved;
+use crate::services;
 use nunbird_handover::{Container, Handover};
 use nunbird_stage::StageError;
 use nunbird_stage::small_files::{self, directory};
@@ -37,6 +38,8 @@ pub struct Stage<'a> {
 pub enum StageEnd {
     /// The script has told.
     Told(Record),
+    /// The job failed because of a service; the outer script has written why.
+    Unserved,
     /// Nobody has told: Nunbird's failure, in words for the user.
     Untold(StageError),
 }
@@ -57,6 +60,7 @@ impl<'a> Stage<'a> {
         make_directories(handover, container)?;
         let nonce = nonce()?;
         let image = image_of(container)?;
+        let services = services::kept(container)?;
         let binds = binds(handover, container)?;
         check_binds(&description, container, &binds)?;
         let outer = Outer {
@@ -64,6 +68,7 @@ impl<'a> Stage<'a> {
             handover,
             container,
             image: image.as_ref(),
+            services: &services,
             binds: &binds,
             nonce: &nonce,
             grace: grace.as_secs(),
@@ -71,6 +76,7 @@ impl<'a> Stage<'a> {
         };
         write_outer(&outer)?;
         clear_records(container)?;
+        services::write_variables(container, description.services.as_ref())?;
         let inner = inner::text(handover, container, stage, &nonce);
         write(&inside(container).join("inner"), &inner)?;
         Ok(Stage { container, title: description.title, nonce })
@@ -86,6 +92,7 @@ impl<'a> Stage<'a> {
     pub fn end(&self, errors: &str) -> StageEnd {
         match self.read("record").and_then(|text| Record::parse(&text, &self.nonce)) {
             Some(record) => StageEnd::Told(record),
+            None if services::is_lost(self.container, &self.nonce) => StageEnd::Unserved,
             None => StageEnd::Untold(self.untold(errors)),
         }
     }
@@ -203,6 +210,7 @@ fn run(handover: &Handover, container: &Container, verb: &str) -> Result<(), Sta
         handover,
         container,
         image: None,
+        services: &[],
         binds: &[],
         nonce: "none",
         grace: 0,

@@ -83,14 +83,14 @@ impl Cause {
                 "the registry wants a user name and password, or has no such image",
                 "check the name; for a private image set the CI variable DOCKER_AUTH_CONFIG",
             ),
-            Cause::Absent => ("the registry has no such image or tag", "check `image:` in .gitlab-ci.yml"),
+            Cause::Absent => ("the registry has no such image or tag", "check its name in .gitlab-ci.yml"),
             Cause::Limited => (
                 "the registry refuses further requests from here for now",
                 "run the job again later, log in to the registry with DOCKER_AUTH_CONFIG, or use GitLab's dependency proxy",
             ),
             Cause::WrongPlatform => (
                 "the image is not made for this kind of machine",
-                "use an image for it, or name one with `image:docker:platform`",
+                "use an image for it, or name one with `docker: platform:`",
             ),
             Cause::NoSpace => (
                 "the disk or the account's quota for images is full",

@@ -19,6 +19,24 @@ pub enum Ids {
     One,
 }
 
+/// Which network the container has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// The host's.
+    Host,
+    /// Its own, which the engine connects to others.
+    Own,
+    /// Its own, which ends at its loopback.
+    Alone,
+}
+
+impl Network {
+    /// What the policy says, but never the host's where other accounts would reach the job's services.
+    pub(crate) fn of(container: &Container) -> Self {
+        if container.host_network && container.services.is_empty() { Network::Host } else { Network::Own }
+    }
+}
+
 /// The words of an engine's lists for one job.
 #[derive(Debug)]
 pub(crate) struct Lists<'d> {
@@ -26,6 +44,7 @@ pub(crate) struct Lists<'d> {
     container: &'d Container,
     binds: Vec<Bind>,
     ids: Ids,
+    network: Network,
 }
 
 impl<'d> Lists<'d> {
@@ -36,7 +55,12 @@ impl<'d> Lists<'d> {
         binds: Vec<Bind>,
         ids: Ids,
     ) -> Self {
-        Lists { description, container, binds, ids }
+        Lists { description, container, binds, ids, network: Network::of(container) }
+    }
+
+    /// The same with another network.
+    pub(crate) fn on(self, network: Network) -> Self {
+        Lists { network, ..self }
     }
 
     fn identities(&self) -> &'d Identities {
@@ -66,8 +90,16 @@ impl<'d> Lists<'d> {
             "{job_storage}" => all(&self.identities().job_storage),
             "{identity}" if self.container.root => all(&self.identities().root),
             "{identity}" => all(&self.identities().account),
-            "{network}" if self.container.host_network => all(&words.network_host),
-            "{network}" => all(&words.network_own),
+            "{network}" => match self.network {
+                Network::Host => all(&words.network_host),
+                Network::Own => all(&words.network_own),
+                Network::Alone => all(&words.network_alone),
+            },
+            "{services}" => match &self.description.services {
+                Some(services) if !self.container.services.is_empty() => all(&services.join),
+                _ => Vec::new(),
+            },
+            "{service_identity}" => all(&self.identities().service),
             "{no_new_privileges}" if self.container.no_new_privileges => all(&words.no_new_privileges),
             "{no_new_privileges}" => Vec::new(),
             "{gpu}" => match self.container.gpu {
@@ -114,7 +146,7 @@ pub(crate) fn inexpressible<'b>(description: &Description, binds: &'b [Bind]) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{Ids, Lists, Values, inexpressible};
+    use super::{Ids, Lists, Network, Values, inexpressible};
     use crate::description::podman;
     use crate::testing::{bind, container};
     use nunbird_handover::Gpu;
@@ -148,6 +180,30 @@ mod tests {
             "--platform=linux/arm64 --device=/dev/kfd --device=/dev/dri --uidmap=0:0:1 --gidmap=0:0:1 --user=0:0 \
              --network=host --security-opt=no-new-privileges --volume=/a:/b:ro,rslave {uid} --x y"
         );
+    }
+
+    #[test]
+    fn a_job_with_services_never_has_the_network_of_the_host() {
+        let description = podman();
+        let mut container = container();
+        let fill = |container: &_, network: Option<Network>| {
+            let lists = Lists::new(&description, container, Vec::new(), Ids::Many);
+            let lists = match network {
+                Some(network) => lists.on(network),
+                None => lists,
+            };
+            lists.fill(&["{network}".to_owned(), "{services}".to_owned()], &Values::new()).join(" ")
+        };
+        assert_eq!(fill(&container, None), "--network=host");
+        container.services = vec![nunbird_handover::Service {
+            image: container.image.clone().expect("an image"),
+            aliases: Vec::new(),
+            command: None,
+            variables: std::collections::BTreeMap::new(),
+            ports: Vec::new(),
+        }];
+        assert!(fill(&container, None).starts_with("--network=private --no-hosts "));
+        assert!(fill(&container, Some(Network::Alone)).starts_with("--network=none --no-hosts "));
     }
 
     #[test]

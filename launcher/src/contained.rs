@@ -66,6 +66,7 @@ pub(crate) fn run(
     child.wait().map_err(internal("cannot determine how the job ended"))?;
     let record = match entered.end(&supervisor.last_errors()) {
         StageEnd::Told(record) => record,
+        StageEnd::Unserved => return Ok(StageResult::BuildFailure),
         StageEnd::Untold(_) if end == JobEnd::Cancelled => return Ok(StageResult::BuildFailure),
         StageEnd::Untold(trouble) => return Err(trouble),
     };

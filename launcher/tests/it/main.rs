@@ -13,5 +13,6 @@ mod escaping;
 mod output;
 mod preparing;
 mod running;
+mod services;
 mod starting;
 mod world;
