@@ -113,9 +113,12 @@ pub fn message(bytes: &[u8]) {
     }
     let Ok(answer) = nunbird_token::decode(bytes) else { return };
     assert_eq!(nunbird_token::decode(&nunbird_token::encode(&answer)), Ok(answer.clone()));
-    if let Ok(Admitted { user_login, project_dir, job_id, .. }) = answer {
+    if let Ok(Admitted { user_login, project_dir, job_id, containers, .. }) = answer {
         assert!(!user_login.chars().any(Untrusted::is_deceptive));
         assert!(project_dir.is_relative() && !project_dir.starts_with("..") && job_id != 0);
+        for image in containers.asked.iter().flat_map(|asked| &asked.image) {
+            assert!(!image.name.is_empty() && !image.name.chars().any(Untrusted::is_deceptive));
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub struct Admitted {
     /// Seconds that the job waited for a runner, as the server reported to gitlab-runner. No
     /// decision depends on it.
     pub queued: Option<u64>,
-    /// What the job asks for besides its script. No decision depends on it either.
+    /// What the job asks for besides its script: a request, not a fact.
     pub containers: Containers,
     /// The account that the user requests by the CI variable that the question named: a request,
     /// not a fact.

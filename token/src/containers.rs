@@ -1,34 +1,43 @@
-//! What a job asks for besides a script: an image, services, steps. Nunbird runs only scripts, and
-//! reports the rest.
+//! What a job asks for besides a script: an image, services, steps. Written by the user.
+//!
+//! The names are read leniently, for the job log of a site that has no container for the job. All of it is read strictly into
+//! [`AskedContainers`]: there a field of another form is an error that names it, because a job must not run in another
+//! container than it asks for.
 
+use crate::asked::{self, AskedContainers};
 use crate::claims::is_plain;
 use crate::response::Response;
 use serde_json::Value;
 
-/// The longest text about images or services, in bytes.
+/// The longest text about images or services for the job log, in bytes.
 const MOST: usize = 1024;
 
-/// `image:`, `services:` and `run:` of a job. Written by the user.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// `image:`, `services:` and `run:` of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Containers {
-    /// The name of the image.
+    /// The name of the image, as far as it may be shown.
     pub image: Option<String>,
-    /// The names of the services, with `, ` between them.
+    /// The names of the services, with `, ` between them, likewise.
     pub services: Option<String>,
     /// Whether the job has steps (`run:`).
     pub steps: bool,
+    /// All that it says of the image and the services, or the first field that is malformed.
+    pub asked: Result<AskedContainers, String>,
 }
 
-impl Containers {
-    /// Whether the job asks for none of them.
-    pub fn is_empty(&self) -> bool {
-        *self == Containers::default()
+impl Default for Containers {
+    fn default() -> Self {
+        Containers { image: None, services: None, steps: false, asked: Ok(AskedContainers::default()) }
     }
 }
 
 impl Containers {
-    /// The relevant part of a job response (gitlab-runner, common/spec/spec.go, `Job`). Anything of
-    /// another form counts as absent.
+    /// Whether the job asks for none of them. What is malformed and has no name counts as nothing.
+    pub fn is_empty(&self) -> bool {
+        self.image.is_none() && self.services.is_none() && !self.steps
+    }
+
+    /// The relevant part of a job response (gitlab-runner, common/spec/spec.go, `Job`).
     pub(crate) fn of(response: &Response) -> Self {
         let name = |value: &Value| value.get("name").and_then(Value::as_str).map(str::to_owned);
         let services = response.services.as_array().map_or(&[][..], Vec::as_slice);
@@ -41,6 +50,7 @@ impl Containers {
                 Value::Array(steps) => !steps.is_empty(),
                 _ => false,
             },
+            asked: asked::read(response),
         }
     }
 }
@@ -66,13 +76,12 @@ mod tests {
     #[test]
     fn names_are_taken_and_what_is_not_there_asks_for_nothing() {
         let json = r#"{"image":{"name":"rockylinux:9","entrypoint":null},"services":[{"name":"postgres:16"},{"name":"redis"}],"run":"[{}]"}"#;
-        let expected = Containers {
-            image: Some("rockylinux:9".to_owned()),
-            services: Some("postgres:16, redis".to_owned()),
-            steps: true,
-        };
-        assert_eq!(containers(json), expected);
-        assert!(!expected.is_empty());
+        let found = containers(json);
+        assert_eq!(
+            (found.image.as_deref(), found.services.as_deref(), found.steps),
+            (Some("rockylinux:9"), Some("postgres:16, redis"), true)
+        );
+        assert!(!found.is_empty());
         let steps = [r#"{"run":[{}]}"#, r#"{"run":[]}"#].map(|json| containers(json).steps);
         assert_eq!(steps, [true, false]);
         for nothing in [

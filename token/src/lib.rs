@@ -12,6 +12,8 @@
 
 mod admit;
 mod admitted;
+mod asked;
+mod asked_wire;
 mod claims;
 mod containers;
 mod job_token;
@@ -26,6 +28,7 @@ mod wire;
 
 pub use admit::{Question, Server, admit};
 pub use admitted::{Admitted, Source, UserIdentity};
+pub use asked::{AskedContainers, AskedImage, AskedService, AskedVariable, MAX_SERVICES};
 pub use claims::{Claims, fork_by_pipeline};
 pub use containers::Containers;
 pub use job_token::{JobQuestion, JobToken, MAX_JOB_ANSWER, MAX_JOB_TOKEN, admit_by_job_token, job_token};

@@ -41,7 +41,7 @@ pub struct Response {
     /// The job's variables, with duplicates, in GitLab's order.
     #[serde(default)]
     pub variables: Vec<Variable>,
-    /// `{name, …}`, or null.
+    /// `{name, entrypoint, …}`, or null.
     #[serde(default)]
     pub(crate) image: Value,
     /// A list of such.
@@ -103,6 +103,12 @@ pub struct Variable {
     /// Value, unexpanded.
     #[serde(default)]
     pub value: String,
+    /// Whether GitLab lets everybody know it who may see the job.
+    #[serde(default)]
+    pub(crate) public: bool,
+    /// Whether scripts get the path of a file with the value.
+    #[serde(default)]
+    pub(crate) file: bool,
 }
 
 impl std::fmt::Debug for Response {

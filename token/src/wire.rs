@@ -5,16 +5,17 @@
 //! Numbers are little-endian; strings have a u16 length prefix.
 //!
 //! ```text
-//! "NBW6"  0  code  bound                                              a rejection
-//! "NBW6"  0  254  0  server  eight bytes                              a job of another runner; 0 for an id that is not told
-//! "NBW6"  1  server  flags(u32)  eight u64  five texts  the optional    an identity
-//!            texts of the flags  groups  identities
-//! "NBW6"  2  server  text                                             a job token, and where it goes
-//! "NBW6"  3  flags(u8)  u64  text  the optional text of the flags     the user of a job
+//! "NBW7"  0  code  bound                                              a rejection
+//! "NBW7"  0  254  0  server  eight bytes                              a job of another runner; 0 for an id that is not told
+//! "NBW7"  1  server  flags(u32)  eight u64  five texts  the optional    an identity
+//!            texts of the flags  groups  identities  image and services
+//! "NBW7"  2  server  text                                             a job token, and where it goes
+//! "NBW7"  3  flags(u8)  u64  text  the optional text of the flags     the user of a job
 //! ```
 //!
-//! Groups and identities are a u8 count and so many texts, or pairs of texts.
+//! Groups and identities are a u8 count and so many texts, or pairs of texts. Image and services are in [`crate::asked_wire`].
 
+use crate::asked_wire;
 use crate::claims::{MAX_GROUPS, MAX_IDENTITIES};
 use crate::containers::Containers;
 use crate::job_token::{JobToken, MAX_JOB_TOKEN};
@@ -23,7 +24,7 @@ use crate::reader::{Reader, WireError};
 use crate::{Admitted, Bound, Rejection, Source, UserIdentity};
 use std::path::{Component, Path, PathBuf};
 
-const MAGIC: &[u8; 4] = b"NBW6";
+const MAGIC: &[u8; 4] = b"NBW7";
 /// The longest message, in bytes: room for two hundred groups of 255 characters.
 pub const MAX_MESSAGE: usize = 256 << 10;
 
@@ -130,7 +131,7 @@ fn encode_rejection(rejection: Rejection) -> Vec<u8> {
     [MAGIC.as_slice(), &[0, code.unwrap_or(OTHER_JOB), bound.unwrap_or(0)]].concat()
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(text.as_bytes());
@@ -197,6 +198,7 @@ fn encode_admitted(a: &Admitted) -> Vec<u8> {
         put_text(&mut out, &identity.provider);
         put_text(&mut out, &identity.extern_uid);
     }
+    asked_wire::put(&mut out, &a.containers.asked);
     out
 }
 
@@ -322,8 +324,7 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
         }
     }
     let mut asked = |bit: u32| if has(bit) { reader.text().map(Some) } else { Ok(None) };
-    let containers =
-        Containers { image: asked(HAS_IMAGE)?, services: asked(HAS_SERVICES)?, steps: has(STEPS) };
+    let (image, services) = (asked(HAS_IMAGE)?, asked(HAS_SERVICES)?);
     let [user_email, access_level, ref_type, pipeline_source, environment, account, builds_dir] = optional;
     let groups = if has(HAS_GROUPS) { Some(reader.texts(MAX_GROUPS)?) } else { None };
     let count = usize::from(reader.byte()?);
@@ -334,6 +335,7 @@ fn decode_admitted(reader: &mut Reader<'_>) -> Result<Admitted, WireError> {
         Ok(UserIdentity { provider: reader.required_text()?, extern_uid: reader.required_text()? })
     };
     let identities = (0..count).map(|_| identity(reader)).collect::<Result<_, WireError>>()?;
+    let containers = Containers { image, services, steps: has(STEPS), asked: asked_wire::take(reader)? };
     Ok(Admitted {
         server,
         source: if has(BY_JOB_TOKEN) { Source::JobToken } else { Source::IdToken },

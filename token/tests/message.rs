@@ -1,10 +1,43 @@
 //! The worker's messages are decoded to what was encoded, and nothing else is accepted.
 
+use nunbird_handover::PullPolicy;
 use nunbird_token::{
-    Admitted, Bound, Containers, JobToken, Rejection, Source, UserIdentity, WireError, decode,
-    decode_job_token, encode, encode_job_token,
+    Admitted, AskedContainers, AskedImage, AskedService, AskedVariable, Bound, Containers, JobToken,
+    Rejection, Source, UserIdentity, WireError, decode, decode_job_token, encode, encode_job_token,
 };
 use proptest::prelude::*;
+
+fn image() -> impl Strategy<Value = AskedImage> {
+    let words = proptest::option::of(proptest::collection::vec("[a-z\\n\\t $]{0,9}", 0..4));
+    let text = || proptest::option::of("[a-z:0-9]{1,9}");
+    let policies = [PullPolicy::Always, PullPolicy::IfNotPresent, PullPolicy::Never];
+    ("[a-z/:.@]{1,40}", words, text(), text(), proptest::sample::subsequence(policies.to_vec(), 0..3))
+        .prop_map(|(name, entrypoint, user, platform, pull)| AskedImage {
+            name,
+            entrypoint,
+            user,
+            platform,
+            pull,
+        })
+}
+
+fn asked() -> impl Strategy<Value = Result<AskedContainers, String>> {
+    let variable = ("[A-Z_]{1,9}", "[a-zé\\n$]{0,20}", any::<bool>())
+        .prop_map(|(name, value, raw)| AskedVariable { name, value, raw });
+    let words = proptest::option::of(proptest::collection::vec("[a-z ]{0,9}", 0..4));
+    let lists = (
+        proptest::collection::vec("[a-z][a-z.-]{0,9}", 0..3),
+        proptest::collection::vec(1..u16::MAX, 0..3),
+        proptest::collection::vec(variable, 0..3),
+    );
+    let service = (image(), words, lists).prop_map(|(image, command, (aliases, ports, variables))| {
+        AskedService { image, aliases, command, ports, variables }
+    });
+    let services = proptest::collection::vec(service, 0..3);
+    let whole = (proptest::option::of(image()), services, proptest::collection::vec("[A-Z]{1,9}", 0..3))
+        .prop_map(|(image, services, public)| Ok(AskedContainers { image, services, public }));
+    prop_oneof![9 => whole, 1 => "[a-z.]{1,20}".prop_map(Err)]
+}
 
 fn admitted() -> impl Strategy<Value = Admitted> {
     let id = 1..u64::MAX;
@@ -24,8 +57,9 @@ fn admitted() -> impl Strategy<Value = Admitted> {
         proptest::option::of(proptest::collection::vec(text, 0..5)),
         proptest::collection::vec((text, text), 0..4),
     );
-    (ids, texts, 0..8_usize, optional, flags, lists, "[a-z]{1,9}(/[a-z]{1,9}){0,3}").prop_map(
-        |(i, t, server, o, f, l, dir)| Admitted {
+    let rest = ("[a-z]{1,9}(/[a-z]{1,9}){0,3}", asked());
+    (ids, texts, 0..8_usize, optional, flags, lists, rest).prop_map(
+        |(i, t, server, o, f, l, (dir, asked))| Admitted {
             server,
             source: if f.0 { Source::JobToken } else { Source::IdToken },
             expires_at: i.0,
@@ -42,7 +76,7 @@ fn admitted() -> impl Strategy<Value = Admitted> {
             user_email: o.0,
             access_level: o.1,
             ref_type: o.2.clone(),
-            containers: Containers { image: o.2, services: t.5.clone(), steps: f.0 },
+            containers: Containers { image: o.2, services: t.5.clone(), steps: f.0, asked },
             requested_account: o.3.clone(),
             requested_builds_dir: o.3,
             groups: l.0,
@@ -82,6 +116,9 @@ proptest! {
             let login = &changed.user_login;
             prop_assert!(!login.chars().any(nunbird_handover::Untrusted::is_deceptive) && !login.is_empty());
             prop_assert!(changed.project_dir.is_relative() && changed.job_id != 0);
+            for image in changed.containers.asked.iter().flat_map(|asked| &asked.image) {
+                prop_assert!(!image.name.chars().any(nunbird_handover::Untrusted::is_deceptive));
+            }
         }
     }
 
