@@ -18,6 +18,7 @@ mod duration;
 mod explain;
 mod facts;
 mod host;
+mod image;
 mod lens;
 mod limits;
 mod lint;
@@ -42,13 +43,14 @@ pub use commands::{program_command, refresh_command, shell_word};
 pub use conditions::{Condition, Local, Matcher, Wanted};
 pub use config::{
     ACCOUNTS_KEYS, AUDIT_KEYS, Accounts, Algorithm, AuthorizedProjects, BATCH_KEYS, BUILDS_VARIABLE,
-    BatchSettings, DEFAULT_KEYS_MAX_AGE, DIRECTORIES_KEYS, DISK_KEYS, Dialect, Directories, Downscope,
-    Executor, Expectation, FormerName, GITLAB_KEYS, GitLabServer, IDENTITY_KEYS, IdentitySettings, Images,
-    JOB_KEYS, Job, Key, KeyInfo, Kind, LAUNCHER_KEYS, LIMITS_KEYS, LimitsSaidBy, LocalFacts, MAP_KEYS,
-    MapFile, MapKey, NO_GITLAB_SERVER, PAM_KEYS, PROFILE_DIRECTORIES_KEYS, PartialReading, Pinning, Policy,
-    Profile, Reading, Rule, RuleLimits, RuleOutcome, RunAs, SCHEDULER_KEYS, SchedulerFile, Setting,
-    SourceFile, TOP_LEVEL_KEYS, Table, TestCase, TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d,
-    every_key, key_info, toml_key, toml_string,
+    BatchSettings, BindPolicy, CONTAINER_KEYS, ContainerPolicy, DEFAULT_KEYS_MAX_AGE, DIRECTORIES_KEYS,
+    DISK_KEYS, Dialect, Directories, Downscope, Executor, Expectation, FormerName, GITLAB_KEYS, GitLabServer,
+    IDENTITY_KEYS, IdentitySettings, Images, JOB_KEYS, Job, Key, KeyInfo, Kind, LAUNCHER_KEYS, LIMITS_KEYS,
+    LimitsSaidBy, LocalFacts, MAP_KEYS, MapFile, MapKey, NO_GITLAB_SERVER, Network, PAM_KEYS,
+    PROFILE_DIRECTORIES_KEYS, PartialReading, Pinning, Policy, Profile, Reading, Rule, RuleLimits,
+    RuleOutcome, RunAs, SCHEDULER_KEYS, SchedulerFile, Setting, SourceFile, TOP_LEVEL_KEYS, Table, TestCase,
+    TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d, every_key, key_info, pull_policy_name,
+    toml_key, toml_string,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Location};
@@ -56,6 +58,7 @@ pub use duration::duration_text;
 pub use explain::{Predicate, explain_rule};
 pub use facts::{ByJobToken, Claim, Content, FACTS, Fact, Field, IdField, TextField};
 pub use host::{Host, HostError};
+pub use image::ImageName;
 pub use lens::Lens;
 pub use limits::{CgroupDriver, Limits, Maximum, OnExcess, RequestRefused};
 pub use lint::{Lint, lint};
@@ -70,7 +73,7 @@ pub use server_user::{ServerUser, UserViolation};
 pub use subject::{IdentitySource, Subject};
 pub use suggest::nearest;
 pub use url::{check_url, origin};
-pub use workplace::{builds_root, data_dir, own_directory};
+pub use workplace::{account_path, builds_root, data_dir, own_directory};
 
 /// Where the configuration lies when `--configuration` does not say otherwise.
 pub const DEFAULT_CONFIGURATION: &str = "/etc/nunbird/config.toml";

@@ -1,5 +1,6 @@
 //! Where an account's jobs work.
 
+use crate::AccountFacts;
 use std::path::{Path, PathBuf};
 
 /// `directories.data_dir` with `$HOME` and `$USER` filled in. None where the home directory has characters that a shell would
@@ -53,6 +54,49 @@ pub fn builds_root(text: &str, user: &str, home: &Path) -> Option<PathBuf> {
     path.push_str(rest);
     let dots = path.split('/').any(|part| part == "." || part == "..");
     (is_plain(&path) && !dots).then(|| Path::new(&path).join(user))
+}
+
+/// A path of the site's for an account, with `$HOME`, `$USER` and `$UID` filled in. None where the home directory has characters
+/// that a shell would interpret.
+pub fn account_path(template: &str, account: &AccountFacts) -> Option<PathBuf> {
+    let home = account.home.to_str()?.trim_end_matches('/');
+    let uid = account.uid.to_string();
+    let path = filled(template, |name| match name {
+        "HOME" => Some(home),
+        "USER" => Some(&account.name),
+        "UID" => Some(&uid),
+        _ => None,
+    })?;
+    let dots = path.split('/').any(|part| part == "." || part == "..");
+    (is_plain(&path) && !dots).then(|| PathBuf::from(path))
+}
+
+/// Whether [`account_path`] makes a path of it for an account with a sound home directory.
+pub(crate) fn is_account_path(template: &str) -> bool {
+    let known = |name: &str| match name {
+        "HOME" => Some("/h"),
+        "USER" | "UID" => Some("u"),
+        _ => None,
+    };
+    filled(template, known).is_some_and(|path| {
+        is_plain(&path)
+            && !path.split('/').any(|part| part == "." || part == "..")
+            && !template.contains("/$HOME")
+    })
+}
+
+fn filled<'a>(template: &str, value: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+    let mut path = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('$') {
+        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        let (name, tail) = after.split_at(end);
+        path.push_str(before);
+        path.push_str(value(name)?);
+        rest = tail;
+    }
+    path.push_str(rest);
+    Some(path)
 }
 
 /// Whether gitlab-runner can write the path into a script.

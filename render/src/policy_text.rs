@@ -22,6 +22,10 @@ pub fn to_toml(policy: &Policy, comment: &dyn Fn(&str) -> Option<String>) -> Str
     out.table(&LAUNCHER_KEYS, &policy.job);
     out.keys(&JOB_KEYS, &policy.job);
     out.table(&BATCH_KEYS, &policy.job.batch);
+    for (name, container) in &policy.containers {
+        out.open(&format!("container.{}", toml_key(name)));
+        out.keys(&CONTAINER_KEYS, container);
+    }
     for (name, limits) in &policy.limits {
         out.open(&format!("limits.{}", toml_key(name)));
         out.keys(&LIMITS_KEYS, limits);

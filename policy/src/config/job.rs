@@ -1,6 +1,7 @@
 //! `[job]`: how scripts run, also of a profile.
 
 use super::batch::{self, BatchSettings};
+use super::container::{self, ContainerPolicy};
 use super::executor::{Executor, SchedulerFile};
 use super::keys::{Form, Key, Table, Word, form};
 use super::limits;
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// What a job gets that asks for an image, services or steps, which Nunbird does not run.
+/// What a job gets that asks for an image, services or steps where it gets none of them: the site has no container for it, or one that
+/// cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Images {
     /// It runs without.
@@ -60,8 +62,10 @@ pub struct Job {
     pub stages: Vec<String>,
     /// Whether the soft limit of the stack is the hard one.
     pub raise_stack_limit: bool,
-    /// What a job gets that asks for an image, services or steps.
+    /// What a job gets that asks for an image, services or steps and gets none of them.
     pub images: Images,
+    /// The container that its scripts run in, a key of [`Policy::containers`](super::Policy::containers); none for none.
+    pub container: Option<String>,
     /// What a job may use, one of [`Policy::limits`]; nothing is limited where there is none.
     pub limits: Option<crate::Limits>,
 }
@@ -80,6 +84,7 @@ impl Default for Job {
             stages: Vec::new(),
             raise_stack_limit: false,
             images: Images::default(),
+            container: None,
             limits: None,
         }
     }
@@ -121,16 +126,19 @@ pub static JOB_KEYS: Table<Job> = Table {
         Key::<Job>::new("raise_stack_limit", form!(Flag: raise_stack_limit),
             "the soft limit of the stack is the hard one where a stage runs on this host"),
         Key::<Job>::new("images", form!(Word: images, Images),
-            "a job that asks for `image:`, `services:` or `run:` runs without, runs with a warning in its log, or is denied (`images`)"),
+            "where there is no `container`, a job with `image:`, `services:` or `run:` runs without, runs with a warning in its log, or is denied (`images`)"),
+        Key::<Job>::new("container", Form::Own { takes: "text", get: |t| container::setting(t.container.as_ref()) },
+            "the NAME of a table `[container.NAME]` for the user's scripts; `\"\"` for none").or("none"),
         Key::<Job>::new("limits", Form::Own { takes: "text", get: |t| limits::setting(t.limits.as_ref()) },
             "the NAME of a table `[limits.NAME]`; `\"\"` for none").or("none"),
     ],
 };
 
-/// What `executor` and `limits` may name.
+/// What `executor`, `limits` and `container` may name.
 pub(super) struct JobNames<'k> {
     pub(super) schedulers: &'k BTreeMap<String, SchedulerFile>,
     pub(super) limits: &'k limits::LimitsByName,
+    pub(super) containers: &'k BTreeMap<String, ContainerPolicy>,
 }
 
 /// `[job]`.
@@ -147,6 +155,7 @@ pub(super) fn read_shared(table: &mut Section<'_>, job: &mut Job, known: &JobNam
     JOB_KEYS.read(table, job);
     job.executor = batch::executor(table, &job.executor, known.schedulers);
     job.limits = limits::named(table, job.limits.as_ref(), known.limits);
+    job.container = container::named(table, job.container.as_ref(), known.containers);
     let isolation = &mut job.isolation;
     // The kernel takes a filter from a process without privilege only together with no_new_privs (seccomp(2)).
     for (key, filter) in [

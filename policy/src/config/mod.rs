@@ -7,6 +7,7 @@ mod accounts;
 mod audit;
 mod batch;
 mod conditions;
+mod container;
 mod directories;
 mod disks;
 mod document;
@@ -31,6 +32,7 @@ use crate::{Diagnostic, Location};
 pub use accounts::{ACCOUNTS_KEYS, Accounts, AuthorizedProjects, Pinning};
 pub use audit::AUDIT_KEYS;
 pub use batch::{BATCH_KEYS, BatchSettings, SCHEDULER_KEYS};
+pub use container::{BindPolicy, CONTAINER_KEYS, ContainerPolicy, Network, pull_policy_name};
 pub use directories::{BUILDS_VARIABLE, DIRECTORIES_KEYS, Directories, PROFILE_DIRECTORIES_KEYS};
 pub use disks::DISK_KEYS;
 use document::{Document, Shared};
@@ -63,6 +65,7 @@ pub fn key_info() -> Vec<(&'static str, Vec<KeyInfo>)> {
         (JOB_KEYS.path, LAUNCHER_KEYS.info().into_iter().chain(JOB_KEYS.info()).collect()),
         (BATCH_KEYS.path, BATCH_KEYS.info()),
         (SCHEDULER_KEYS.path, SCHEDULER_KEYS.info()),
+        (CONTAINER_KEYS.path, CONTAINER_KEYS.info()),
         (LIMITS_KEYS.path, LIMITS_KEYS.info()),
         (DISK_KEYS.path, DISK_KEYS.info()),
         (PROFILE_DIRECTORIES_KEYS.path, PROFILE_DIRECTORIES_KEYS.info()),
@@ -207,6 +210,11 @@ impl Policy {
             (None, Some((name, place))) => LimitsSaidBy::Profile(name, place),
             (None, None) => LimitsSaidBy::Job,
         }
+    }
+
+    /// The container of a rule's jobs.
+    pub fn container_of(&self, rule: &Rule) -> Option<&ContainerPolicy> {
+        self.containers.get(self.job_of(rule).0.container.as_ref()?)
     }
 
     /// How the jobs of a rule run. What they may use [`Policy::limits_of`] has.

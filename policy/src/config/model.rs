@@ -1,7 +1,10 @@
 //! A site's configuration, complete, with every default filled in.
 
 use super::executor::SchedulerFile;
-use super::{Accounts, Directories, GitLabServer, IdentitySettings, Job, MapFile, UserCheck, Validation};
+use super::{
+    Accounts, ContainerPolicy, Directories, GitLabServer, IdentitySettings, Job, MapFile, UserCheck,
+    Validation,
+};
 use crate::{Condition, Location, ServerUser, Subject};
 use nunbird_handover::{Audit, Pam};
 use std::collections::BTreeMap;
@@ -30,6 +33,8 @@ pub struct Policy {
     pub job: Job,
     /// What jobs may use, by name.
     pub limits: BTreeMap<String, crate::Limits>,
+    /// Containers, by name.
+    pub containers: BTreeMap<String, ContainerPolicy>,
     /// Other ways, by name.
     pub profiles: BTreeMap<String, Profile>,
     /// Batch schedulers that the site describes, by name.

@@ -7,8 +7,8 @@ use super::model::*;
 use super::reader::Section;
 use super::{AuthorizedProjects, Directories, Job};
 use super::{
-    accounts, audit, batch, conditions, directories, identity, limits, maps, pam, rules, servers, validation,
-    values,
+    accounts, audit, batch, conditions, container, directories, identity, limits, maps, pam, rules, servers,
+    validation, values,
 };
 use crate::DEFAULT_KEYS_DIR;
 use std::collections::BTreeMap;
@@ -66,7 +66,8 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let directories = directories::read(root.table("directories"), downscope == Downscope::Setuid);
     let schedulers = batch::schedulers(&mut root);
     let limits = limits::all(&mut root);
-    let known = JobNames { schedulers: &schedulers, limits: &limits };
+    let containers = container::all(&mut root);
+    let known = JobNames { schedulers: &schedulers, limits: &limits, containers: &containers };
     let mut job = job::read(root.table("job"), &known);
     job.batch = batch::read(root.table("batch"), &job.batch);
     let profiles = profiles(&mut root, &job, &directories, &known);
@@ -95,6 +96,7 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
         directories,
         job,
         limits,
+        containers,
         profiles,
         schedulers,
         maps,

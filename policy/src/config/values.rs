@@ -38,6 +38,17 @@ pub(super) fn data_dir(at: &At<'_, &str>) -> String {
     text.to_owned()
 }
 
+/// Whether this is an absolute path, which may have `$HOME`, `$USER` and `$UID` of an account in it. If not, it is found.
+pub(super) fn account_path(at: &At<'_, &str>) -> bool {
+    let sound = crate::workplace::is_account_path(at.value);
+    if !sound {
+        let help =
+            "write an absolute path without `.` and `..`; `$HOME`, `$USER` and `$UID` are the account's";
+        at.spot.find("expected an absolute path", help);
+    }
+    sound
+}
+
 pub(super) fn is_variable(name: &str) -> bool {
     let shape = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     !name.is_empty() && name.bytes().all(shape) && !name.starts_with(|c: char| c.is_ascii_digit())

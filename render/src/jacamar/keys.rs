@@ -16,7 +16,6 @@ pub enum KeyEffect {
 
 use KeyEffect::{Honoured, Refused, WithoutEffect};
 
-const UNUSED: &str = "it belongs to a feature that is refused";
 const OLD: &str = "only old or unreleased versions of Jacamar had it";
 
 /// Each key with its table.
@@ -61,18 +60,18 @@ pub const JACAMAR_KEYS: &[(&str, &str, KeyEffect)] = &[
     ("general", "uncap_build_dir_cleanup", Honoured("directories.cleanup_batch")),
     ("general", "file_lock_debug", WithoutEffect("nothing is written about locks")),
     ("general", "user_enabled_limit", WithoutEffect("`limit_build_dir` applies to every job")),
-    ("general", "run_mechanism", Refused),
+    ("general", "run_mechanism", Honoured("job.container")),
     ("general", "variable_data_dir", WithoutEffect(OLD)),
     ("general", "force_mechanism", WithoutEffect(OLD)),
-    ("general.podman", "application_path", WithoutEffect(UNUSED)),
-    ("general.podman", "runner_image", WithoutEffect(UNUSED)),
-    ("general.podman", "runner_options", WithoutEffect(UNUSED)),
-    ("general.podman", "runner_entry_point", WithoutEffect(UNUSED)),
-    ("general.podman", "default_image", WithoutEffect(UNUSED)),
-    ("general.podman", "custom_options", WithoutEffect(UNUSED)),
-    ("general.podman", "user_entry_point", WithoutEffect(UNUSED)),
-    ("general.podman", "custom_entry_point", WithoutEffect(UNUSED)),
-    ("general.podman", "step_script_only", WithoutEffect(UNUSED)),
+    ("general.podman", "application_path", Honoured("container[].program")),
+    ("general.podman", "runner_image", Refused),
+    ("general.podman", "runner_options", Refused),
+    ("general.podman", "runner_entry_point", Refused),
+    ("general.podman", "default_image", Honoured("container[].default_image")),
+    ("general.podman", "custom_options", Honoured("container[].options")),
+    ("general.podman", "user_entry_point", Refused),
+    ("general.podman", "custom_entry_point", Refused),
+    ("general.podman", "step_script_only", Honoured("container[].stages")),
     ("auth", "downscope", Honoured("downscope")),
     ("auth", "jacamar_path", WithoutEffect("the launcher lies at /opt/nunbird/bin/nunbird")),
     ("auth", "max_env_chars", WithoutEffect("no variable of the job passes through Nunbird")),

@@ -174,6 +174,9 @@ pub fn keys_without_effect(origins: &BTreeMap<String, Location>) -> Vec<(&str, &
         let known = JACAMAR_KEYS.iter().find(|(t, k, _)| *t == table && *k == key);
         match known {
             Some((_, _, KeyEffect::WithoutEffect(why))) => Some(*why),
+            Some(("general.podman", ..)) if !origins.contains_key("general.run_mechanism") => {
+                Some("the table is for `run_mechanism = \"podman\"`")
+            }
             Some(_) => None,
             None => key.starts_with("ff_").then_some("a feature flag of Jacamar's"),
         }
@@ -201,7 +204,10 @@ fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Location>) -> 
     if key == "accounts.min_uid" {
         return Some("Jacamar has no such bound".to_owned());
     }
-    let key = key.replace("[0]", "[]");
+    let key = match key.strip_prefix("container.podman.") {
+        Some(name) => format!("container[].{name}"),
+        None => key.replace("[0]", "[]"),
+    };
     let sources = || {
         JACAMAR_KEYS
             .iter()

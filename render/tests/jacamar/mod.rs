@@ -53,6 +53,9 @@ fn substance(policy: &Policy) -> String {
     let mut policy = policy.clone();
     policy.file = "".into();
     policy.dialect = nunbird_policy::Dialect::Native;
+    for container in policy.containers.values_mut() {
+        container.place = Location { file: "".into(), line: 0, column: 0 };
+    }
     for rule in &mut policy.rules {
         rule.place = Location { file: "".into(), line: 0, column: 0 };
         for condition in &mut rule.conditions {

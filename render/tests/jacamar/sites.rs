@@ -127,7 +127,7 @@ fn jobs_of_a_scheduler_or_of_containers_never_become_jobs_on_the_runners_host() 
         ("executor = \"\"", "NAME"),
         ("executor = 7", "NAME"),
         ("", "NAME"),
-        ("executor = \"slurm\"\nrun_mechanism = \"podman\"", "in-podman"),
+        ("executor = \"slurm\"\nrun_mechanism = \"docker\"", "in-docker"),
         ("executor = \"shell\"\nrun_mechanism = \"shell\"", "in-shell"),
     ] {
         let text = installer.replacen(slurm, change, 1);

@@ -30,17 +30,17 @@ pub(super) fn read(mut t: Section<'_>) -> BatchSettings {
         nfs_timeout: duration(table, "nfs_timeout", 30, HOUR),
         ..BatchSettings::default()
     };
-    settings.rules.default = default_arguments(table);
+    settings.rules.default = words(table, "default_args");
     ignore(table, &[], &["skip_cobalt_log", "lsf_job_cancellation"], &[]);
     table.allow_prefix("ff_");
     t.finish();
     settings
 }
 
-/// Jacamar puts these texts onto the command's line; each may hold several words there.
-fn default_arguments(table: &mut Section<'_>) -> Vec<String> {
+/// Jacamar puts these texts onto a command's line; each may hold several words there.
+pub(super) fn words(table: &mut Section<'_>, key: &'static str) -> Vec<String> {
     let mut words = Vec::new();
-    for one in list(table, "default_args").into_iter().flat_map(|at| at.value) {
+    for one in list(table, key).into_iter().flat_map(|at| at.value) {
         if one.value.contains(['\'', '"', '\\', '$', '`', '\0']) {
             let help = "write each word of the command in a text of its own, without quotes: Nunbird calls no shell here";
             one.spot.find("these arguments need a shell", help);

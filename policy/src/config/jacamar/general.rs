@@ -1,17 +1,20 @@
 //! `[general]` and `[general.podman]`.
 
+use super::batch::words;
 use super::{assignments, duration, ignore, list, on, required, set};
 use crate::Executor;
 use crate::config::batch::executor_of;
+use crate::config::container::{ContainerPolicy, image};
 use crate::config::reader::{At, Section};
 use crate::config::{Directories, GitLabServer, Job, servers, values};
-use nunbird_handover::Upkeep;
+use nunbird_handover::{Engine, PullPolicy, Upkeep};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What `[general]` says, as far as it has an effect.
 pub(super) struct General {
     pub(super) executor: Executor,
+    pub(super) container: Option<ContainerPolicy>,
     pub(super) shell: PathBuf,
     pub(super) directories: Directories,
     pub(super) message: Option<String>,
@@ -34,7 +37,11 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
     }
     let table = &mut t;
     let executor = executor(table);
-    let executor = container(table).unwrap_or(executor);
+    let (container, executor) = match container(table) {
+        Mechanism::None => (None, executor),
+        Mechanism::Container(container) => (Some(*container), executor),
+        Mechanism::Unknown(stand_in) => (None, stand_in),
+    };
     let directories = directories(table);
     let server = server(table);
     let shell = set(table, "shell_path").map_or_else(|| PathBuf::from("/bin/bash"), |at| values::path(&at));
@@ -55,11 +62,12 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
         ],
         &[],
     );
-    podman(table.table("podman"));
+    let container = podman(table.table("podman"), container);
     table.allow_prefix("ff_");
     t.finish();
     General {
         executor,
+        container,
         shell,
         directories,
         message,
@@ -86,12 +94,26 @@ fn executor(table: &mut Section<'_>) -> Executor {
     }
 }
 
-/// Jobs in containers of the mechanism's: Nunbird has none.
-fn container(table: &mut Section<'_>) -> Option<Executor> {
-    let at = set(table, "run_mechanism")?;
-    let help = "containers are a matter of the job's script; remove the line";
-    at.spot.find("`run_mechanism` is not supported", help);
-    Some(Executor::Described(format!("in-{}", at.value)))
+/// What `run_mechanism` says.
+enum Mechanism {
+    None,
+    Container(Box<ContainerPolicy>),
+    /// With the name of an executor that there is none of: such jobs must never run outside of a container.
+    Unknown(Executor),
+}
+
+fn container(table: &mut Section<'_>) -> Mechanism {
+    let Some(at) = set(table, "run_mechanism") else { return Mechanism::None };
+    if !["podman", "charliecloud"].contains(&at.value) {
+        let help = "write `podman` or `charliecloud`; Nunbird's own configuration has other engines (`[container.NAME]`)";
+        at.spot.find("unknown `run_mechanism`", help);
+        return Mechanism::Unknown(Executor::Described(format!("in-{}", at.value)));
+    }
+    let engine = Engine::Named(at.value.to_owned());
+    let container = ContainerPolicy::new(at.value, engine, at.spot.place());
+    // As `podman run` does by itself.
+    let pull_policies = vec![PullPolicy::IfNotPresent, PullPolicy::Always];
+    Mechanism::Container(Box::new(ContainerPolicy { pull_policies, ..container }))
 }
 
 /// `$HOME` alone is `~/.jacamar-ci`, and a directory that is not an account's own gets one below it for each.
@@ -189,15 +211,60 @@ pub(super) fn expand(text: &str, known: &BTreeMap<String, String>) -> Result<Str
     if expanded.contains('`') { Err("this assignment needs a shell".to_owned()) } else { Ok(expanded) }
 }
 
-/// Without `run_mechanism` the table has no effect.
-fn podman(mut table: Section<'_>) {
-    let texts = ["application_path", "runner_image", "default_image"];
-    let lists =
-        ["runner_options", "custom_options", "runner_entry_point", "user_entry_point", "custom_entry_point"];
-    ignore(&mut table, &texts, &["step_script_only"], &[]);
-    for key in lists {
-        let _without_effect = list(&mut table, key);
+/// The table belongs to `run_mechanism = "podman"`; without it, it has no effect.
+fn podman(mut t: Section<'_>, container: Option<ContainerPolicy>) -> Option<ContainerPolicy> {
+    let table = &mut t;
+    let mut read = container.clone().filter(|container| container.is_by("podman"));
+    if let Some(container) = &mut read {
+        container.program = set(table, "application_path").map(|at| values::path(&at));
+        container.default_image = table.text("default_image").and_then(|at| image(&at));
+        container.options = words(table, "custom_options");
+        let script_only = on(table, "step_script_only");
+        if script_only {
+            container.stages = SCRIPT_STAGES.map(str::to_owned).to_vec();
+        }
+        helper_image(table, script_only);
+        for key in ["user_entry_point", "custom_entry_point"] {
+            shell_alone(table, key);
+        }
+    } else {
+        ignore(table, &["application_path", "runner_image", "default_image"], &["step_script_only"], &[]);
+        for key in [
+            "runner_options",
+            "custom_options",
+            "runner_entry_point",
+            "user_entry_point",
+            "custom_entry_point",
+        ] {
+            let _without_effect = list(table, key);
+        }
     }
     table.allow_prefix("ff_");
-    table.finish();
+    t.finish();
+    read.or(container)
+}
+
+/// The user's script alone, without `after_script`.
+const SCRIPT_STAGES: [&str; 2] = ["build_script", "step_*"];
+
+/// Sources, caches and artifacts are handled by the runner's own program on this host. With `step_script_only` Jacamar CI does the same.
+fn helper_image(table: &mut Section<'_>, script_only: bool) {
+    let help = "install git on this host, then write `step_script_only = true` or remove the line: the runner's own program handles sources, caches and artifacts here";
+    let image = set(table, "runner_image").map(|at| ("runner_image", at.spot));
+    let rest = ["runner_options", "runner_entry_point"].map(|key| list(table, key).map(|at| (key, at.spot)));
+    for (key, spot) in image.into_iter().chain(rest.into_iter().flatten()).filter(|_| !script_only) {
+        spot.find(format!("`{key}` is not supported: there is no helper image"), help);
+    }
+}
+
+/// An entry point that is a shell has no effect: the shell in the image is found without it.
+fn shell_alone(table: &mut Section<'_>, key: &'static str) {
+    let Some(at) = list(table, key) else { return };
+    let mut words = at.value.iter().flat_map(|one| one.value.split_whitespace());
+    let shell =
+        words.next().is_some_and(|word| ["bash", "sh"].contains(&word.rsplit('/').next().unwrap_or("")));
+    if !shell || !words.all(|word| ["-l", "-c", "-lc", "--login"].contains(&word)) {
+        let help = "put the program into the image as its entrypoint, and remove the line: scripts run in the shell of the image, through its entrypoint";
+        at.spot.find(format!("`{key}` is not supported"), help);
+    }
 }

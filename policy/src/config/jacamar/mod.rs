@@ -32,16 +32,19 @@ pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
     let auth = auth::read(&mut root, &general);
     let batch = batch::read(root.table("batch"));
     root.finish();
-    let General { executor, shell, directories, environment, token_variable, server, .. } = general;
+    let General { executor, container, shell, directories, environment, token_variable, server, .. } =
+        general;
     let (message, raise_stack_limit) = (general.message, general.raise_stack_limit);
     let isolation = auth.isolation;
-    let ways = Job { shell, executor, batch, ..Job::default() };
+    let name = container.as_ref().map(|container| container.name.clone());
+    let ways = Job { shell, executor, batch, container: name, ..Job::default() };
     let job = Job { isolation, message, stages: auth.stages, raise_stack_limit, ..ways };
     let upkeep = Upkeep { create: auth.create, ..directories.upkeep.clone() };
     let mut job_environment = job.environment.clone();
     job_environment.extend(environment);
     Policy {
         limits: BTreeMap::new(),
+        containers: container.into_iter().map(|one| (one.name.clone(), one)).collect(),
         file: file.to_path_buf(),
         dialect: Dialect::Jacamar,
         downscope: auth.downscope,

@@ -111,7 +111,7 @@ fn static_directories_go_after_a_week_or_after_as_many_days_as_the_site_says_or_
 #[test]
 fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
     for general in [
-        "run_mechanism = \"podman\"",
+        "run_mechanism = \"docker\"",
         "user_bash_env = [\"A=$NOT_KNOWN\"]",
         "user_bash_env = [\"A=${PATH\"]",
         "user_bash_env = [\"A=`id`\"]",
@@ -169,6 +169,37 @@ fn a_value_that_would_change_a_result_is_refused_where_it_stands() {
     ] {
         let found = findings(&SMALL.replace(from, to));
         assert!(found.iter().any(|(_, message)| message.contains(part)), "{to}: {found:?}");
+    }
+}
+
+#[test]
+fn containers_of_podman_and_charliecloud_are_those_of_a_table_of_containers() {
+    let text = with(
+        "run_mechanism = \"podman\"\n[general.podman]\napplication_path = \"/usr/bin/podman\"\ndefault_image = \"rocky:9\"\n\
+         custom_options = [\"-v /a:/b\", \"--ipc=host\"]\nuser_entry_point = [\"/bin/bash\", \"-l\", \"-c\"]\n\
+         runner_image = \"r\"\nrunner_options = [\"-v\"]\nrunner_entry_point = [\"sh\"]\nstep_script_only = true",
+        "",
+    );
+    let read = policy(&text);
+    assert_eq!(read.job.container.as_deref(), Some("podman"));
+    let container = &read.containers["podman"];
+    assert!(container.is_by("podman") && container.allowed_images.is_none());
+    assert_eq!(container.program.as_deref(), Some(Path::new("/usr/bin/podman")));
+    assert_eq!(container.default_image.as_deref(), Some("rocky:9"));
+    assert_eq!(container.options, ["-v", "/a:/b", "--ipc=host"]);
+    assert_eq!(container.stages, ["build_script", "step_*"]);
+    let other =
+        policy(&with("run_mechanism = \"charliecloud\"\n[general.podman]\ndefault_image = \"x\"", ""));
+    assert!(other.containers["charliecloud"].is_by("charliecloud"));
+    assert_eq!(other.containers["charliecloud"].default_image, None);
+    for key in [
+        "runner_image = \"r\"",
+        "runner_options = [\"-v\"]",
+        "user_entry_point = [\"/entry\"]",
+        "default_image = \"-v\"",
+    ] {
+        let found = findings(&with(&format!("run_mechanism = \"podman\"\n[general.podman]\n{key}"), ""));
+        assert_eq!((found.len(), found[0].0), (1, 8), "{key}: {found:?}");
     }
 }
 
