@@ -92,6 +92,7 @@ impl AffectedDecisions {
                 None => "job".to_owned(),
             });
             parts.push(format!("scheduler.{}", policy.job_of(rule).0.executor.name()));
+            parts.extend(policy.container_of(rule).map(|container| format!("container.{}", container.name)));
             parts.extend(policy.limits_of(rule).map(|limits| format!("limits.{}", limits.name)));
             if let RuleOutcome::RunAs(RunAs::Map(map)) = &rule.outcome {
                 parts.push(format!("map.{map}"));
@@ -117,8 +118,9 @@ impl AffectedDecisions {
             };
             Some(self.parts.iter().filter(|(part, _)| fits(part)).map(|(_, count)| count).sum())
         };
-        if let Some(count) =
-            ["gitlab", "rule", "profile", "scheduler", "limits", "map"].into_iter().find_map(named)
+        if let Some(count) = ["gitlab", "rule", "profile", "scheduler", "limits", "container", "map"]
+            .into_iter()
+            .find_map(named)
         {
             return count;
         }

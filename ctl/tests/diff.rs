@@ -21,6 +21,7 @@ fn base(key: &str) -> Text {
         table("[[gitlab]]", &[("name", "\"main\""), ("url", url), ("audience", url)]),
         table("[limits.one]", &[("memory", "\"1GiB\""), ("cpus", "\"1\""), ("pids", "10")]),
         table("[scheduler.one]", &[("description", "\"/etc/one\"")]),
+        table("[container.one]", &[("engine", "\"podman\"")]),
         table("[map.one]", &[("file", "\"/etc/map\"")]),
         table("[profile.one]", &[]),
         table("[[rule]]", &[("name", "\"all\""), ("run_as", "\"$user_login\"")]),
@@ -110,7 +111,7 @@ fn with(key: &str, value: Option<&str>) -> String {
 }
 
 /// Values of every type, of which each key accepts at least two.
-const VALUES: [&str; 63] = [
+const VALUES: [&str; 68] = [
     "\"main\"",
     "true",
     "false",
@@ -135,6 +136,11 @@ const VALUES: [&str; 63] = [
     "\"\"",
     "\"one\"",
     "\"slurm\"",
+    "\"podman\"",
+    "\"apptainer\"",
+    "[\"always\"]",
+    "[\"never\"]",
+    "[\"/a:rw\"]",
     "\"/a/b\"",
     "\"/c/d\"",
     "\"$HOME/a\"",

@@ -244,4 +244,6 @@ pub fn every_key() -> BTreeMap<String, Kind> {
 }
 
 #[cfg(test)]
+mod container_tests;
+#[cfg(test)]
 mod tests;

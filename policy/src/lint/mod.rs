@@ -1,5 +1,6 @@
 //! What is allowed in a policy and yet seldom meant: rules that never decide, and rules that decide everything.
 
+mod containers;
 mod cover;
 mod nobody;
 mod values;
@@ -17,13 +18,14 @@ use cover::decides_all_of;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lint {
     /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`,
-    /// `other-account`, `unknown-value`, `not-forks`, `nobody`, `own-account`, `chosen-name`, `unpinned`.
+    /// `other-account`, `unknown-value`, `not-forks`, `nobody`, `own-account`, `chosen-name`, `unpinned`,
+    /// `unused-container`, `one-id`, `store-at-home`, `any-image`.
     pub code: &'static str,
     /// Whether the policy does something else than it seems to: it admits jobs that a rule is to deny, or denies all.
     pub error: bool,
     /// What is remarkable: a lower-case phrase.
     pub message: String,
-    /// The rule it is about.
+    /// The rule or the table it is about.
     pub place: Location,
     /// How to mend it.
     pub help: String,
@@ -46,9 +48,10 @@ impl Findings<'_> {
     }
 }
 
-/// Looks at every rule, alone and beside those before it.
+/// Looks at every rule, alone and beside those before it, and at the containers.
 pub fn lint(policy: &Policy) -> Vec<Lint> {
     let mut all = Vec::new();
+    containers::look(policy, &mut all);
     for (index, rule) in policy.rules.iter().enumerate() {
         let findings = &mut Findings { rule, all: &mut all };
         findings.all.extend(chosen_name(policy, rule));
