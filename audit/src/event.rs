@@ -2,7 +2,7 @@
 //!
 //! No field is ever a secret: there is none that could hold a token, a variable's value or a script's text.
 
-use nunbird_handover::{Amounts, JobLimits, JobSpec, RuleRef, Summary};
+use nunbird_handover::{Amounts, Engine, JobLimits, JobSpec, RuleRef, Summary};
 use nunbird_sys::{clock, process};
 use serde::{Serialize, Serializer};
 use std::fmt::Write;
@@ -79,6 +79,12 @@ pub struct Event<'a> {
     /// Where the job's script runs: `shell`, or the scheduler's name in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executor: Option<&'a str>,
+    /// The container of the user's scripts, where the job has one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container<'a>>,
+    /// What let its image pass, in `config` alone: the key of the container's table, with the pattern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'a RuleRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,6 +158,32 @@ pub struct Account<'a> {
     #[serde(rename = "account")]
     pub name: &'a str,
     pub uid: u32,
+}
+
+/// The container of a job.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Container<'a> {
+    /// The site's name of it.
+    #[serde(rename = "container")]
+    pub name: &'a str,
+    /// The engine's name, or the path of its description.
+    #[serde(rename = "container_engine")]
+    pub engine: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<&'a str>,
+}
+
+impl<'a> Container<'a> {
+    fn of(container: &'a nunbird_handover::Container) -> Self {
+        Container {
+            name: &container.name,
+            engine: match &container.engine {
+                Engine::Named(name) => name,
+                Engine::Described(path) => path.to_str().unwrap_or_default(),
+            },
+            image: container.image.as_ref().map(|image| image.name.as_str()),
+        }
+    }
 }
 
 /// The script of a `run`.
@@ -286,6 +318,8 @@ impl<'a> Event<'a> {
             job: record.map(job),
             account: record.map(|r| Account { name: &r.account.name, uid: r.account.uid }),
             executor: record.map(|r| r.batch.as_ref().map_or("shell", |batch| batch.name.as_str())),
+            container: record.and_then(|r| r.container.as_ref()).map(Container::of),
+            image_rule: None,
             rule: record.map(|r| &r.rule),
             policy_digest: record.map(|r| r.policy_digest.as_str()),
             runner_uid: call.runner_uid,

@@ -15,6 +15,7 @@ mod sinks;
 mod tests;
 
 pub use event::{
-    Account, Circumstances, Claim, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,
+    Account, Circumstances, Claim, Claims, Container, End, Event, Given, Job, Outcome, ProviderIdentity,
+    Script, Used,
 };
 pub use sinks::{Sinks, destinations};

@@ -1,6 +1,6 @@
 use crate::{
-    Account, Circumstances, Claim, Claims, End, Event, Given, Job, Outcome, ProviderIdentity, Script, Used,
-    destinations, encode,
+    Account, Circumstances, Claim, Claims, Container, End, Event, Given, Job, Outcome, ProviderIdentity,
+    Script, Used, destinations, encode,
 };
 use nunbird_files::directory::Directory;
 use nunbird_files::foreign::Caller;
@@ -155,6 +155,8 @@ fn full<'a>(script: &'a Script, rule: &'a RuleRef) -> Event<'a> {
         }),
         account: Some(Account { name: "alice", uid: 4101 }),
         executor: Some("slurm"),
+        container: Some(Container { name: "images", engine: "podman", image: Some("docker.io/library/a:1") }),
+        image_rule: Some("default_image"),
         rule: Some(rule),
         policy_digest: Some("abcd"),
         left_out: Some(412),
@@ -402,7 +404,7 @@ proptest! {
             ]);
             let job = Job { server: a, project_path: b, user_login: c, identity_source: d, claims: Some(claims), ..event.job.clone().unwrap() };
             let event = Event {
-                detail: Some(a), code: Some(b), job: Some(job), account: Some(Account { name: d, uid: u32::MAX }), executor: Some(a),
+                detail: Some(a), code: Some(b), job: Some(job), account: Some(Account { name: d, uid: u32::MAX }), executor: Some(a), container: Some(Container { name: a, engine: b, image: Some(c) }), image_rule: Some(d),
                 policy_digest: Some(b), not_written: Some(c.to_owned()), claims_left_out: false, ..event
             };
             let line = encode::json_line(&event).unwrap();

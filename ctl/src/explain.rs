@@ -2,7 +2,8 @@
 
 use crate::arguments::Explain;
 use crate::as_admin::{AsAdmin, ValidationMode};
-use crate::explain_job::{self, ConfigResult, Job as Known, JobVerdict};
+use crate::containers::JobContainer;
+use crate::explain_job::{self, Admission, ConfigResult, Job as Known, JobVerdict};
 use crate::host::group_name;
 use crate::output::{Colour, CtlError, DENIED, FAILED, Format, OK, UNDECIDED, paint, print, print_json};
 use crate::{explain_decision, files, limits};
@@ -97,7 +98,7 @@ pub(crate) struct Explanation<'a> {
 impl Explanation<'_> {
     fn code(&self) -> u8 {
         match &self.judged.answer {
-            ConfigResult::Admitted { .. } => OK,
+            ConfigResult::Admitted(_) => OK,
             ConfigResult::Refused(refusal) if refusal.class == Class::Denied => DENIED,
             ConfigResult::Refused(_) => FAILED,
             ConfigResult::Undecided(_) => UNDECIDED,
@@ -121,10 +122,10 @@ impl Explanation<'_> {
     /// The answer as text.
     fn verdict(&self) -> String {
         match &self.judged.answer {
-            ConfigResult::Admitted { rule, account, data_dir } => {
+            ConfigResult::Admitted(admission) => {
                 let admitted = paint(Colour::Green, "admitted");
-                let (name, place) = (Untrusted(&rule.name), place(rule));
-                format!("{admitted} by `{name}` at {place}\n{}", self.result(rule, account, data_dir))
+                let (name, place) = (Untrusted(&admission.rule.name), place(admission.rule));
+                format!("{admitted} by `{name}` at {place}\n{}", self.result(admission))
             }
             ConfigResult::Refused(refusal) => {
                 let word = if refusal.class == Class::Denied { "denied" } else { "failed" };
@@ -153,7 +154,8 @@ impl Explanation<'_> {
     }
 
     /// What the job would get.
-    fn result(&self, rule: &Rule, account: &AccountFacts, data_dir: &Path) -> String {
+    fn result(&self, admission: &Admission<'_>) -> String {
+        let Admission { rule, account, data_dir, container } = admission;
         let (job, _) = self.reading.policy.job_of(rule);
         let isolation = isolation(job);
         let login = if job.login_shell { " (login)" } else { "" };
@@ -166,11 +168,15 @@ impl Explanation<'_> {
             ("data_dir", data_dir.display().to_string()),
             ("isolation", if isolation.is_empty() { "none".to_owned() } else { isolation.join(", ") }),
         ];
+        let container = container.as_ref().map(JobContainer::rows).unwrap_or_default();
         let limits = limits::lines(self.reading, rule);
         let names = std::iter::once("limits").chain(std::iter::repeat(""));
-        rows.into_iter().chain(names.zip(limits)).fold(String::new(), |text, (name, value)| {
-            text + &format!("  {name:<10} {}\n", Untrusted(&value))
-        })
+        rows.into_iter()
+            .chain(container)
+            .chain(names.zip(limits))
+            .fold(String::new(), |text, (name, value)| {
+                text + &format!("  {name:<10} {}\n", Untrusted(&value))
+            })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::as_admin::{AsAdmin, Stop, ValidationMode};
 use crate::claims;
+use crate::containers::JobContainer;
 use crate::output::CtlError;
 use nunbird_judge::{Class, Course, Identity, Means, Proof, Refusal, containers, identify, place};
 use nunbird_policy::{AccountFacts, Policy, RequestRefused, Rule, Subject};
@@ -12,14 +13,26 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// In place of a decision's id, where there is no decision.
+const NO_DECISION: &str = "00000000000000000000000000000000";
+
 /// The answer.
 pub(crate) enum ConfigResult<'p> {
     /// Every check was made, and passed.
-    Admitted { rule: &'p Rule, account: AccountFacts, data_dir: PathBuf },
+    Admitted(Admission<'p>),
     /// The program's own refusal.
     Refused(Refusal),
     /// It could not be determined, and why.
     Undecided(Vec<String>),
+}
+
+/// What an admitted job gets.
+#[derive(Debug)]
+pub(crate) struct Admission<'p> {
+    pub(crate) rule: &'p Rule,
+    pub(crate) account: AccountFacts,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) container: Option<JobContainer>,
 }
 
 /// What `nunbird-auth` would answer, and the findings on the way to it.
@@ -31,7 +44,7 @@ pub(crate) struct JobVerdict<'p> {
     pub(crate) notes: Vec<String>,
     pub(crate) signature: Option<String>,
     /// The result of an undecided job if everything that was not checked were in order.
-    admission: Option<(&'p Rule, AccountFacts, PathBuf)>,
+    admission: Option<Admission<'p>>,
 }
 
 impl<'p> JobVerdict<'p> {
@@ -43,7 +56,7 @@ impl<'p> JobVerdict<'p> {
     /// One word for programs.
     pub(crate) fn verdict(&self) -> &'static str {
         match &self.answer {
-            ConfigResult::Admitted { .. } => "admitted",
+            ConfigResult::Admitted(_) => "admitted",
             ConfigResult::Refused(refusal) if refusal.class == Class::Denied => "denied",
             ConfigResult::Refused(_) => "failed",
             ConfigResult::Undecided(_) => "undecided",
@@ -216,11 +229,9 @@ fn by_claims<'p>(
     let mut judged = known(policy, &means, &proof, subject, &Variables::default(), notes);
     // Nothing about a hypothetical job is certain: what else was not checked is one more
     // assumption.
-    if let (ConfigResult::Undecided(unchecked), Some((rule, account, data_dir))) =
-        (&judged.answer, judged.admission.take())
-    {
+    if let (ConfigResult::Undecided(unchecked), Some(admission)) = (&judged.answer, judged.admission.take()) {
         judged.notes.extend(unchecked.iter().map(|what| format!("assumed, not checked: {what}")));
-        judged.answer = ConfigResult::Admitted { rule, account, data_dir };
+        judged.answer = ConfigResult::Admitted(admission);
     }
     Ok(judged)
 }
@@ -253,20 +264,29 @@ fn known<'p>(
         let own = nunbird_policy::own_directory(template, name, home).filter(|_| directories.upkeep.create);
         means.above_floor(name, own.as_deref())?;
         let place = place::of(policy, judged.rule, &judged.account, &proof.identity.admitted, data_dir)?;
-        containers::unserved(policy, judged.rule, &proof.identity.admitted)?;
+        let container = match policy.container_of(judged.rule) {
+            Some(container) if from_claims || means.no_job => {
+                notes.push("the job's image and services are not known here, and were not judged".to_owned());
+                Some(JobContainer::without_job(container))
+            }
+            _ => {
+                let (account, data_dir) = (&judged.account, place.data_dir.as_path());
+                let place = containers::Place { account, data_dir, decision_id: NO_DECISION };
+                let given = containers::of(policy, judged.rule, &proof.identity.admitted, &place)?;
+                JobContainer::of(policy, judged.rule, &given)
+            }
+        };
         if let Some(limits) = policy.limits_of(judged.rule) {
             let asked = limits.asked(|name| variables.value(name, &mut unchecked));
             asked.map_err(|e| place::limits_refused(limits, &e))?;
         }
-        Ok((judged.rule, judged.account, place.data_dir))
+        Ok(Admission { rule: judged.rule, account: judged.account, data_dir: place.data_dir, container })
     });
     unchecked.extend(means.unchecked());
     notes.extend(means.notes());
     let mut admission = None;
     let answer = match judged {
-        Ok((rule, account, data_dir)) if unchecked.is_empty() => {
-            ConfigResult::Admitted { rule, account, data_dir }
-        }
+        Ok(found) if unchecked.is_empty() => ConfigResult::Admitted(found),
         Ok(found) => {
             admission = Some(found);
             ConfigResult::Undecided(unchecked)

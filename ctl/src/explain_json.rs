@@ -1,7 +1,8 @@
 //! A decision for programs. Strings are unchanged: JSON escapes deceptive characters.
 
+use crate::containers::JobContainer;
 use crate::explain::{Explanation, isolation};
-use crate::explain_job::ConfigResult;
+use crate::explain_job::{Admission, ConfigResult};
 use crate::host::group_name;
 use crate::limits;
 use crate::output::CtlError;
@@ -28,7 +29,7 @@ impl Explanation<'_> {
             "notes": judged.notes,
         });
         let more = match &judged.answer {
-            ConfigResult::Admitted { rule, account, data_dir } => {
+            ConfigResult::Admitted(Admission { rule, account, data_dir, container }) => {
                 let (job, _) = self.reading.policy.job_of(rule);
                 let names: Vec<Option<String>> = account.groups.iter().map(|gid| group_name(*gid)).collect();
                 json!({
@@ -44,6 +45,7 @@ impl Explanation<'_> {
                     "login_shell": job.login_shell,
                     "data_dir": data_dir,
                     "isolation": isolation(job),
+                    "container": container.as_ref().map(JobContainer::machine),
                 })
             }
             ConfigResult::Refused(refusal) => json!({

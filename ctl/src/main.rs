@@ -17,6 +17,7 @@ mod changed_keys;
 mod check;
 mod claims;
 mod codes;
+mod containers;
 mod diff;
 mod doctor;
 mod event;

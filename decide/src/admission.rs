@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use crate::verifier::Verifier;
 use nunbird_audit::{Event, Outcome};
 use nunbird_handover::{
-    Account, Batch, BatchPlan, JobSpec, RuleRef, Scheduler, Shell, SiteRules, UNLIMITED, Unserved, Workspace,
+    Account, Batch, BatchPlan, Container, JobSpec, RuleRef, Scheduler, Shell, SiteRules, UNLIMITED, Workspace,
 };
 use nunbird_host::refusal::{Code, Refusal};
 use nunbird_judge::{Course, Judged, Proof, containers, judgement, people, place, token_help};
@@ -26,6 +26,8 @@ use std::path::{Path, PathBuf};
 
 /// What GitLab calls itself in a job.
 const SERVER_URL: &str = "CI_SERVER_URL";
+/// The variable by which users ask for the output of their services.
+const DEBUG_SERVICES: &str = "CI_DEBUG_SERVICES";
 
 /// Admits the job: its audit event is written, and its record. What gitlab-runner reads from `config`'s standard output.
 ///
@@ -60,7 +62,7 @@ pub(crate) fn admit(
         Reply::Number(number) => u16::try_from(number).map_err(|e| decider_failed(&e))?,
         _ => return Err(decider_failed(&"another reply than was asked for")),
     };
-    let mut spec = spec(call, settings, &admitted, &judged, slot)?;
+    let (mut spec, image_rule) = spec(call, settings, &admitted, &judged, slot)?;
     let (group, unlimited) = limits::establish(call, policy.limits_of(judged.rule), &mut spec)?;
     let record = record(call, settings, &judged, &spec, slot, group)?;
     if let Some(person) = &judged.first {
@@ -68,7 +70,11 @@ pub(crate) fn admit(
     }
     let answer = answer(&spec)?;
     call.record = Some(spec);
-    let event = Event { detail: unlimited.as_deref(), ..events::event(call, Outcome::Admitted) };
+    let event = Event {
+        detail: unlimited.as_deref(),
+        image_rule: image_rule.as_deref(),
+        ..events::event(call, Outcome::Admitted)
+    };
     let sinks = Sinks::open(&policy.audit, call.monitor);
     events::demand(call, &sinks, &event, true)?;
     call.monitor.have(&Request::Admit(record.to_bytes()))?;
@@ -158,14 +164,14 @@ fn record(
     })
 }
 
-/// What the decider keeps of the job.
+/// What the decider keeps of the job, and what let its image pass.
 fn spec(
     call: &Call<'_>,
     settings: &Settings,
     admitted: &Admitted,
     judged: &Judged<'_>,
     slot: u16,
-) -> Result<JobSpec, Refusal> {
+) -> Result<(JobSpec, Option<String>), Refusal> {
     let policy = &settings.policy;
     let expires_at = admitted.expires_at.saturating_add(policy.identity.late_stages);
     let Judged { rule, account: entry, .. } = judged;
@@ -180,18 +186,21 @@ fn spec(
         false => format!("{slot:03}"),
     };
     // Step 19f.
-    let unserved = containers::unserved(policy, rule, admitted)?.map(|asked| Unserved {
-        image: asked.image.clone(),
-        services: asked.services.clone(),
-        steps: asked.steps,
-    });
+    let place =
+        containers::Place { account: entry, data_dir: &data_dir, decision_id: &call.start.decision_id };
+    let given = containers::of(policy, rule, admitted, &place)?;
+    let container = match given.container {
+        Some(container) => Some(Container { service_logs: service_logs(call, &container)?, ..container }),
+        None => None,
+    };
+    let unserved = given.unserved;
     let raised = job.raise_stack_limit.then_some(UNLIMITED);
     let host = process::short_host_name();
     let builds_dir = match &builds_root {
         Some(root) => root.join(host).join(name),
         None => data_dir.join("builds").join(host).join(name),
     };
-    Ok(JobSpec {
+    let spec = JobSpec {
         decision_id: call.start.decision_id.clone(),
         job_id: admitted.job_id,
         pipeline_id: admitted.pipeline_id,
@@ -232,10 +241,23 @@ fn spec(
         },
         environment: job.environment.clone(),
         batch,
-        container: None,
+        container,
         identity_source: judgement::source(admitted).name().to_owned(),
         audit: policy.audit.clone(),
-    })
+    };
+    Ok((spec, given.image_rule))
+}
+
+/// Whether the user wants to read what the services write, as gitlab-runner understands it.
+fn service_logs(call: &Call<'_>, container: &Container) -> Result<bool, Refusal> {
+    if container.services.is_empty() {
+        return Ok(false);
+    }
+    let value = call.monitor.variable(DEBUG_SERVICES).map_err(|why| {
+        let detail = format!("{DEBUG_SERVICES}: {why}");
+        Refusal::denied(Code::Variable, "a variable of this job is not UTF-8", detail)
+    })?;
+    Ok(value.is_some_and(|value| ["1", "t", "T", "true", "TRUE", "True"].contains(&value.as_str())))
 }
 
 /// The scheduler of the job's stages; none where they run on this host.

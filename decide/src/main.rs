@@ -15,6 +15,7 @@ mod call;
 mod card;
 mod denials;
 mod events;
+mod images;
 mod limits;
 mod means;
 mod monitor;

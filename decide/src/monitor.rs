@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// The socket to `nunbird-auth`.
 #[derive(Debug)]
@@ -48,8 +49,9 @@ impl Monitor {
     /// Asks, and waits for the reply. A reply that does not come is a trouble.
     pub(crate) fn ask(&self, request: &Request) -> Reply {
         let exchange = || {
-            write_frame(&self.0, &request.to_bytes())?;
-            let bytes = read_frame(&self.0, MAX_REPLY)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            // A message to a launcher may have passwords in it, and a variable is one.
+            write_frame(&self.0, &Zeroizing::new(request.to_bytes()))?;
+            let bytes = Zeroizing::new(read_frame(&self.0, MAX_REPLY)?.ok_or(io::ErrorKind::UnexpectedEof)?);
             Reply::from_bytes(&bytes).map_err(io::Error::other)
         };
         exchange().unwrap_or_else(|e| Reply::Trouble(broken(e)))

@@ -4,6 +4,7 @@ use crate::call::Call;
 use crate::card::{self, Card, mebibytes};
 use crate::denials;
 use crate::events::{self, Sinks};
+use crate::images;
 use crate::monitor::{self, decider_failed};
 use crate::settings;
 use aws_lc_rs::digest;
@@ -13,6 +14,7 @@ use nunbird_handover::{
 };
 use nunbird_host::refusal::{Code, Refusal, print_error};
 use nunbird_judge::account::{self, ThisHost};
+use nunbird_judge::registries;
 use nunbird_messages::Usage;
 use nunbird_requests::{Launch, Reply, Request, Stage, StageEnd, StageKind, Status};
 use nunbird_sys::clock;
@@ -89,8 +91,11 @@ fn launch(call: &Call<'_>, stage: &Stage) -> Result<Launch, Refusal> {
         (Task::Run(stage), Some(batch)) => batch.submits(stage),
         _ => false,
     };
-    let handover = handover(spec, task, batch, stage.exit_codes, stage.exit_code_file);
-    self::message(&handover, submits)
+    let mut handover = handover(spec, task, batch, stage.exit_codes, stage.exit_code_file);
+    images::fill(call, &mut handover)?;
+    let message = self::message(&handover, submits);
+    handover.credentials.0.iter_mut().for_each(registries::forget);
+    message
 }
 
 /// The message for a launcher, with the environment that it starts with.

@@ -21,7 +21,9 @@ pub mod nologin;
 pub mod people;
 pub mod place;
 pub mod questions;
+pub mod registries;
 mod server_user;
+pub mod service_variables;
 pub mod token_help;
 pub mod validation;
 

@@ -204,6 +204,19 @@ fn host_of(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A registry, with or without a path, in the form in which [`ImageName::repository`] has it. None for what is no name of one.
+pub fn repository_name(text: &str) -> Option<String> {
+    let (host, path) = match text.split_once('/') {
+        Some((host, path)) => (host, Some(path)),
+        None => (text, None),
+    };
+    let host = host_of(host).ok()?;
+    match path {
+        None => Some(host),
+        Some(path) => path.split('/').all(is_component).then(|| format!("{host}/{path}")),
+    }
+}
+
 fn is_component(text: &str) -> bool {
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');

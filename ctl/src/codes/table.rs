@@ -134,10 +134,12 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::Images => denial(
             User,
-            "The job has `image:`, `services:` or `run:`, and this site runs only scripts (`images = \"refuse\"`).",
-            "Remove them from the job, or select another runner with `tags:`.",
-            "`images` of `[job]` or of the rule's profile: `warn` runs such jobs without them, \
-             with a warning in their logs.",
+            "The job's image or a service is not one that the site allows, or its name, entrypoint or pull policy cannot be used. \
+             Or the job has `image:`, `services:` or `run:`, and gets none of them (`images = \"refuse\"`).",
+            "Name another image in .gitlab-ci.yml, as the message says, or select another runner with `tags:`.",
+            "`nunbirdctl explain --job FILE` shows the image's full name and the key that decided: `allowed_images`, `denied_images`, \
+             `allowed_services`, `digest_required`, `pull_policies`, `user_entrypoint`, `services_max` of `[container.NAME]`. `images = \
+             \"warn\"` runs a job without what it does not get, with a warning in its log.",
         ),
         Code::JobAnswer => CodeEntry {
             class: Class::Either,
@@ -500,9 +502,10 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::Variable => denial(
             User,
-            "A variable of the job that is passed to the batch scheduler is not UTF-8, or is longer than 16 KiB.",
-            "Shorten or remove the variable for the scheduler: its arguments, `SCHEDULER_JOB_PREFIX`, `SCHEDULER_SIGNAL` or `COPY_SCHEDULER_LOGS`.",
-            "The detail has the variable's name.",
+            "A variable of the job that is passed to the batch scheduler, or to its container, is not UTF-8, too long, or of another form.",
+            "Shorten or remove the variable for the scheduler: its arguments, `SCHEDULER_JOB_PREFIX`, `SCHEDULER_SIGNAL` or `COPY_SCHEDULER_LOGS`, at most 16 KiB. \
+             `DOCKER_AUTH_CONFIG` is what docker writes into config.json, at most 64 KiB; variables of services have 64 KiB together.",
+            "The detail has the variable's name, and never its value.",
         ),
         Code::Worker => system(
             "The process that checks tokens without privilege did not start, was ended, or gave no answer.",

@@ -1,0 +1,68 @@
+//! The container that a job would get, for `explain`.
+
+use nunbird_handover::Bind;
+use nunbird_judge::containers::Given;
+use nunbird_policy::{ContainerPolicy, Policy, Rule};
+use serde_json::{Value, json};
+
+/// What is known of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobContainer {
+    name: String,
+    engine: String,
+    place: String,
+    image: Option<String>,
+    image_rule: Option<String>,
+    services: Vec<String>,
+    binds: Vec<String>,
+}
+
+impl JobContainer {
+    /// Of a job whose image and services are known.
+    pub(crate) fn of(policy: &Policy, rule: &Rule, given: &Given) -> Option<Self> {
+        let container = given.container.as_ref()?;
+        let bind = |bind: &Bind| {
+            let mode = if bind.writable { "rw" } else { "ro" };
+            format!("{}:{}:{mode}", bind.source.display(), bind.target.display())
+        };
+        Some(JobContainer {
+            image: container.image.as_ref().map(|image| image.name.clone()),
+            image_rule: given.image_rule.clone(),
+            services: container.services.iter().map(|service| service.image.name.clone()).collect(),
+            binds: container.binds.iter().map(bind).collect(),
+            ..Self::without_job(policy.container_of(rule)?)
+        })
+    }
+
+    /// Of a job of which that is not known.
+    pub(crate) fn without_job(container: &ContainerPolicy) -> Self {
+        JobContainer {
+            name: container.name.clone(),
+            engine: container.engine_name(),
+            place: container.place.to_string(),
+            ..JobContainer::default()
+        }
+    }
+
+    /// For people: rows of a name and a value.
+    pub(crate) fn rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = vec![("container", format!("{} ({}), at {}", self.name, self.engine, self.place))];
+        if let Some(image) = &self.image {
+            rows.push(("image", format!("{image}: {}", self.image_rule.as_deref().unwrap_or_default())));
+        }
+        let all = [("services", &self.services), ("binds", &self.binds)];
+        rows.extend(
+            all.into_iter().filter(|(_, all)| !all.is_empty()).map(|(name, all)| (name, all.join(", "))),
+        );
+        rows
+    }
+
+    /// For programs. docs/nunbirdctl.md lists the fields.
+    pub(crate) fn machine(&self) -> Value {
+        let JobContainer { name, engine, place, image, image_rule, services, binds } = self;
+        json!({
+            "name": name, "engine": engine, "place": place, "image": image, "image_rule": image_rule,
+            "services": services, "binds": binds,
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! Passwords for the registries of a job's images, from the job's own variables.
+//!
+//! In the order of gitlab-runner's docker executor: `DOCKER_AUTH_CONFIG`, then what GitLab gives every job for its own registry and its
+//! dependency proxy. A password is for a registry that one of the job's images is in, and for no other. It is never part of an error.
+
+use crate::refusal::{Code, Refusal};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nunbird_handover::{Container, Credential, Credentials, Untrusted};
+use nunbird_policy::{ImageName, repository_name};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use zeroize::{Zeroize, Zeroizing};
+
+const AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
+/// GitLab's variables: the registry, the user, the password.
+const OF_GITLAB: [[&str; 3]; 2] = [
+    ["CI_REGISTRY", "CI_REGISTRY_USER", "CI_REGISTRY_PASSWORD"],
+    ["CI_DEPENDENCY_PROXY_SERVER", "CI_DEPENDENCY_PROXY_USER", "CI_DEPENDENCY_PROXY_PASSWORD"],
+];
+/// The longest variable, in bytes.
+const MAX_VARIABLE: usize = 64 << 10;
+/// Bytes of all credentials together: a message has room for no more.
+const MAX_CREDENTIALS: usize = 48 << 10;
+
+/// What is found for one pull.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// At most one for each place that an image is in.
+    pub credentials: Credentials,
+    /// Registries of the job's images whose password a helper program would have, which is not run.
+    pub by_helper: Vec<String>,
+}
+
+/// docker's config.json, as far as it is used.
+#[derive(Default, Deserialize)]
+struct AuthConfig {
+    #[serde(default)]
+    auths: BTreeMap<String, Auth>,
+    #[serde(default, rename = "credHelpers")]
+    helpers: BTreeMap<String, String>,
+    #[serde(default, rename = "credsStore")]
+    store: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Auth {
+    #[serde(default)]
+    auth: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+}
+
+impl Drop for Auth {
+    fn drop(&mut self) {
+        self.auth.zeroize();
+        self.password.zeroize();
+    }
+}
+
+/// The passwords for the images of this container and of its services. `variable` gives the value of a variable of the job, and an
+/// error where it is no UTF-8 text.
+///
+/// # Errors
+/// A denial for a variable that has another form or is too long.
+pub fn credentials(
+    container: &Container,
+    mut variable: impl FnMut(&str) -> Result<Option<String>, String>,
+) -> Result<Found, Refusal> {
+    let services = container.services.iter().map(|service| &service.image);
+    let names: Vec<ImageName> = container
+        .image
+        .iter()
+        .chain(services)
+        .filter_map(|image| ImageName::parse(&image.name).ok())
+        .collect();
+    let mut repositories: Vec<&str> = names.iter().filter_map(ImageName::repository).collect();
+    repositories.sort_unstable();
+    repositories.dedup();
+    let mut found = Found::default();
+    if repositories.is_empty() {
+        return Ok(found);
+    }
+    let mut value = |name: &str| match variable(name) {
+        Ok(Some(text)) if text.len() > MAX_VARIABLE => {
+            Err(unusable(name, format!("{} bytes; the most are {MAX_VARIABLE}", text.len())))
+        }
+        Ok(text) => Ok(text.map(Zeroizing::new)),
+        Err(why) => Err(unusable(name, why)),
+    };
+    let config = match value(AUTH_CONFIG)? {
+        Some(text) => read(&text)?,
+        None => AuthConfig::default(),
+    };
+    let mut of_gitlab: Vec<Credential> = Vec::new();
+    for [registry, user, password] in OF_GITLAB {
+        let Some(registry) = value(registry)?.and_then(|text| repository_name(&text)) else { continue };
+        if let (Some(user), Some(password)) = (value(user)?, value(password)?) {
+            of_gitlab.push(Credential { registry, user: user.to_string(), password: password.to_string() });
+        }
+    }
+    for repository in repositories {
+        let registry = repository.split('/').next().unwrap_or_default();
+        let of_config = of_config(&config, repository)?;
+        if of_config.is_none()
+            && by_helper(&config, registry)
+            && !found.by_helper.iter().any(|one| one == registry)
+        {
+            found.by_helper.push(registry.to_owned());
+        }
+        let credential = of_config.or_else(|| of_gitlab.iter().find(|one| one.registry == registry).cloned());
+        if let Some(credential) = credential
+            && !found.credentials.0.contains(&credential)
+        {
+            found.credentials.0.push(credential);
+        }
+    }
+    of_gitlab.iter_mut().for_each(forget);
+    let size = |one: &Credential| one.registry.len() + one.user.len() + one.password.len();
+    if found.credentials.0.iter().map(size).sum::<usize>() > MAX_CREDENTIALS {
+        return Err(unusable(AUTH_CONFIG, format!("its passwords have more than {MAX_CREDENTIALS} bytes")));
+    }
+    Ok(found)
+}
+
+/// Overwrites the password.
+pub fn forget(credential: &mut Credential) {
+    credential.password.zeroize();
+}
+
+fn unusable(name: &str, why: String) -> Refusal {
+    Refusal::denied(Code::Variable, format!("{name} of this job cannot be used"), format!("{name}: {why}"))
+        .help(format!("correct {name} in the project's or the group's CI/CD variables, or remove it"))
+}
+
+/// The parser's words could repeat a password: only its place is told.
+fn read(text: &str) -> Result<AuthConfig, Refusal> {
+    serde_json::from_str(text).map_err(|e| {
+        let why =
+            format!("not what docker writes into config.json, at line {}, column {}", e.line(), e.column());
+        unusable(AUTH_CONFIG, why)
+    })
+}
+
+/// The entry with the longest path that the image is in.
+fn of_config(config: &AuthConfig, repository: &str) -> Result<Option<Credential>, Refusal> {
+    let contains = |place: &str| {
+        repository.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let entries = config.auths.iter().filter_map(|(key, auth)| Some((place(key)?, key, auth)));
+    let Some((place, key, auth)) =
+        entries.filter(|(place, ..)| contains(place)).max_by_key(|(place, ..)| place.len())
+    else {
+        return Ok(None);
+    };
+    let wrong =
+        || unusable(AUTH_CONFIG, format!("`auth` of `{}` is not USER:PASSWORD in base64", Untrusted(key)));
+    if auth.auth.is_empty() {
+        let (user, password) = (auth.username.clone(), auth.password.clone());
+        return Ok((!user.is_empty()).then_some(Credential { registry: place, user, password }));
+    }
+    let decoded = Zeroizing::new(STANDARD.decode(auth.auth.trim()).map_err(|_| wrong())?);
+    let text = std::str::from_utf8(&decoded).map_err(|_| wrong())?;
+    let (user, password) = text.split_once(':').ok_or_else(wrong)?;
+    // docker pads some of them.
+    let password = password.trim_end_matches('\0');
+    Ok(Some(Credential { registry: place, user: user.to_owned(), password: password.to_owned() }))
+}
+
+/// A key of `auths` as a registry with or without a path: docker writes `https://index.docker.io/v1/` for its own.
+fn place(key: &str) -> Option<String> {
+    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    let bare = match bare {
+        Some(url) => url.strip_suffix("/v1/").or_else(|| url.strip_suffix("/v2/")).unwrap_or(url),
+        None => key,
+    };
+    repository_name(bare.trim_end_matches('/'))
+}
+
+fn by_helper(config: &AuthConfig, registry: &str) -> bool {
+    !config.store.is_empty() || config.helpers.keys().any(|key| place(key).as_deref() == Some(registry))
+}
+
+#[cfg(test)]
+mod tests;
