@@ -19,7 +19,7 @@ const NO_DECISION: &str = "00000000000000000000000000000000";
 /// The answer.
 pub(crate) enum ConfigResult<'p> {
     /// Every check was made, and passed.
-    Admitted(Admission<'p>),
+    Admitted(Box<Admission<'p>>),
     /// The program's own refusal.
     Refused(Refusal),
     /// It could not be determined, and why.
@@ -231,7 +231,7 @@ fn by_claims<'p>(
     // assumption.
     if let (ConfigResult::Undecided(unchecked), Some(admission)) = (&judged.answer, judged.admission.take()) {
         judged.notes.extend(unchecked.iter().map(|what| format!("assumed, not checked: {what}")));
-        judged.answer = ConfigResult::Admitted(admission);
+        judged.answer = ConfigResult::Admitted(Box::new(admission));
     }
     Ok(judged)
 }
@@ -286,7 +286,7 @@ fn known<'p>(
     notes.extend(means.notes());
     let mut admission = None;
     let answer = match judged {
-        Ok(found) if unchecked.is_empty() => ConfigResult::Admitted(found),
+        Ok(found) if unchecked.is_empty() => ConfigResult::Admitted(Box::new(found)),
         Ok(found) => {
             admission = Some(found);
             ConfigResult::Undecided(unchecked)

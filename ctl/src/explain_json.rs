@@ -29,7 +29,8 @@ impl Explanation<'_> {
             "notes": judged.notes,
         });
         let more = match &judged.answer {
-            ConfigResult::Admitted(Admission { rule, account, data_dir, container }) => {
+            ConfigResult::Admitted(admission) => {
+                let Admission { rule, account, data_dir, container } = &**admission;
                 let (job, _) = self.reading.policy.job_of(rule);
                 let names: Vec<Option<String>> = account.groups.iter().map(|gid| group_name(*gid)).collect();
                 json!({

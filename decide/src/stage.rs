@@ -22,7 +22,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The longest variable for a scheduler, in bytes: all of them fit into one [`Launch`].
 const LONGEST: usize = 16 << 10;
@@ -69,7 +69,13 @@ fn run(
         "cleanup" => events::note(call, sinks, &started),
         _ => events::demand(call, sinks, &started, false)?,
     }
-    let end = match call.monitor.have(&Request::Launch(launch))? {
+    let mut request = Request::Launch(launch);
+    let reply = call.monitor.have(&request);
+    if let Request::Launch(launch) = &mut request {
+        // There may have been passwords in it.
+        launch.message.zeroize();
+    }
+    let end = match reply? {
         Reply::Ended(end) => end,
         _ => return Err(decider_failed(&"another reply than was asked for")),
     };

@@ -78,7 +78,8 @@ pub enum Engine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// Its name in the words of the job or of the site, with variables expanded.
+    /// Its full name, as the site's patterns were compared with it: `registry.example.org/path:tag`, `…@sha256:…`, an absolute path, or
+    /// `oras://…` and `library://…`.
     pub name: String,
     /// Replaces the image's own entrypoint; empty for none at all.
     pub entrypoint: Option<Vec<String>>,
@@ -114,7 +115,8 @@ pub struct Service {
     pub aliases: Vec<String>,
     /// Replaces the image's command.
     pub command: Option<Vec<String>>,
-    /// Variables of the service alone.
+    /// Variables of the service. In the record `$NAME` and `${NAME}` stand for variables of the job, and `$$` for `$`; a message has the values,
+    /// and in stages outside of the container none.
     pub variables: BTreeMap<String, String>,
     /// TCP ports that it listens on, where the job or `HEALTHCHECK_TCP_PORT` names them.
     pub ports: Vec<u16>,

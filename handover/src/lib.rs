@@ -5,8 +5,9 @@
 //! trusts nothing else: not its environment, not its arguments. Both types are closed: an unknown field, a missing field or another version
 //! is an error, so that a half-upgraded installation refuses instead of guessing.
 //!
-//! Nothing here is secret, with one exception: [`Credentials`], which are in the message of `prepare` alone, never in a record, and print
-//! nothing. A token or any other variable of a job must never become a field of these types.
+//! Nothing here is secret, with two exceptions, neither of which is ever in a record: [`Credentials`], which are in the message of `prepare` alone and
+//! print nothing, and the variables of a job's services, in which a message has values where the record has names. A token or any other
+//! variable of a job must never become a field of these types.
 
 #![forbid(unsafe_code)]
 

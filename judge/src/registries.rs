@@ -4,6 +4,7 @@
 //! dependency proxy. A password is for a registry that one of the job's images is in, and for no other. It is never part of an error.
 
 use crate::refusal::{Code, Refusal};
+use crate::service_variables::in_json;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nunbird_handover::{Container, Credential, Credentials, Untrusted};
@@ -20,8 +21,8 @@ const OF_GITLAB: [[&str; 3]; 2] = [
 ];
 /// The longest variable, in bytes.
 const MAX_VARIABLE: usize = 64 << 10;
-/// Bytes of all credentials together: a message has room for no more.
-const MAX_CREDENTIALS: usize = 48 << 10;
+/// Bytes of all credentials together in JSON: a message has room for no more.
+const MAX_CREDENTIALS: usize = 24 << 10;
 
 /// What is found for one pull.
 #[derive(Debug, Default)]
@@ -118,7 +119,9 @@ pub fn credentials(
         }
     }
     of_gitlab.iter_mut().for_each(forget);
-    let size = |one: &Credential| one.registry.len() + one.user.len() + one.password.len();
+    let size = |one: &Credential| {
+        [&one.registry, &one.user, &one.password].map(|text| in_json(text)).iter().sum::<usize>()
+    };
     if found.credentials.0.iter().map(size).sum::<usize>() > MAX_CREDENTIALS {
         return Err(unusable(AUTH_CONFIG, format!("its passwords have more than {MAX_CREDENTIALS} bytes")));
     }

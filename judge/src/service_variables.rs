@@ -6,7 +6,7 @@
 use crate::refusal::{Code, Refusal};
 use nunbird_handover::{Container, Untrusted};
 
-/// Bytes of all values together: a message has room for no more.
+/// Bytes of all names and values together in JSON: a message has room for no more.
 const MOST: usize = 64 << 10;
 
 /// Fills in the values. `variable` gives that of a variable of the job, and an error where it is no UTF-8 text.
@@ -26,7 +26,7 @@ pub fn fill(
                 Some(own) if !is_of_job(own, wanted) => Ok(Some(own.replace("$$", "$"))),
                 _ => variable(wanted),
             })?;
-            bytes = bytes.saturating_add(name.len()).saturating_add(value.len());
+            bytes = bytes.saturating_add(in_json(name)).saturating_add(in_json(value));
         }
     }
     if bytes > MOST {
@@ -39,6 +39,16 @@ pub fn fill(
         .help("give the services fewer or shorter variables in .gitlab-ci.yml"));
     }
     Ok(())
+}
+
+/// The length of a text in the launcher's message, where a control character takes six bytes.
+pub(crate) fn in_json(text: &str) -> usize {
+    let of = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        c if c < ' ' => 6,
+        c => c.len_utf8(),
+    };
+    text.chars().map(of).sum()
 }
 
 fn is_of_job(value: &str, name: &str) -> bool {
@@ -82,7 +92,14 @@ fn expanded(
 
 #[cfg(test)]
 mod tests {
-    use super::expanded;
+    use super::{expanded, in_json};
+
+    #[test]
+    fn the_length_in_json_is_that_of_json() {
+        for text in ["plain", "ü\u{202e}", "\u{1}\u{1f}\"\\\n\r\t\u{7f}"] {
+            assert_eq!(in_json(text) + 2, serde_json::to_string(text).expect("JSON").len(), "{text:?}");
+        }
+    }
 
     #[test]
     fn references_are_filled_in_once() {

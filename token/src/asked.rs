@@ -293,8 +293,11 @@ fn variables(fields: &Map<String, Value>, path: &str) -> Result<Vec<AskedVariabl
 
 /// The job's own variables that GitLab calls public. GitLab's and the runner's predefined ones are not among them: a server needs none.
 fn public(response: &Response) -> Result<Vec<String>, String> {
-    let predefined =
-        |name: &str| ["CI", "GITLAB_", "FF_", "RUNNER_"].iter().any(|prefix| name.starts_with(prefix));
+    let predefined = |name: &str| {
+        ["CI", "GITLAB_", "FF_", "RUNNER_", "NUNBIRD_", "DOCKER_AUTH_CONFIG"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    };
     let mut names: Vec<String> = Vec::new();
     for variable in response.variables.iter().filter(|variable| variable.public && !variable.file) {
         let name = &variable.key;

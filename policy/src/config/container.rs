@@ -435,9 +435,8 @@ fn bind(at: &At<'_, &str>) -> Option<BindPolicy> {
         }
     };
     let sound = [source, target].iter().all(|path| values::account_path(&At { value: path, spot: at.spot }));
-    if sound && ["/", "/proc", "/sys", "/dev"].contains(&target.trim_end_matches('/'))
-        || sound && target.trim_end_matches('/').is_empty()
-    {
+    let target_of_all = ["", "/proc", "/sys", "/dev"].contains(&target.trim_end_matches('/'));
+    if sound && target_of_all {
         at.spot.find(
             "this would hide a part of the container that every program needs",
             "name a directory inside it, or another target",
