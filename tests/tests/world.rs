@@ -13,6 +13,7 @@ mod by_sudo;
 mod cancel;
 mod cleanup;
 mod conditions;
+mod contained;
 mod decider_ends;
 mod demo;
 mod directories;
