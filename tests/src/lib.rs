@@ -1,6 +1,7 @@
 //! The test bed of Nunbird: doubles of everything around it, and a private system to run it on.
 //!
 //! - [`compliance`]: cases that every batch scheduler must pass.
+//! - [`containers`]: machines with container engines, images, and a registry.
 //! - [`daemons`]: sockets of journald and syslog daemons.
 //! - [`fake`]: commands of batch schedulers that cannot be installed here.
 //! - [`groups`]: a test program's own cgroups.
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compliance;
+pub mod containers;
 pub mod daemons;
 pub mod fake;
 pub mod groups;

@@ -65,7 +65,7 @@ impl Reply {
 
 /// A listener on 127.0.0.1 that answers until it is dropped.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -73,7 +73,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Serves each connection in a thread of its own. `serve` gets the TCP stream.
-    pub(super) fn start(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port on 127.0.0.1");
         let address = listener.local_addr().expect("an address");
         let stopped = Arc::new(AtomicBool::new(false));
@@ -95,12 +95,12 @@ impl Server {
         Server { address, stopped, thread: Some(thread) }
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.address.port()
     }
 
     /// Closes the listener: later connections are refused.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
             let _woken = TcpStream::connect(self.address);

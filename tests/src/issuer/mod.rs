@@ -14,9 +14,9 @@
 //! Every reply can be replaced ([`Issuer::replace`]), every request is counted ([`Issuer::requests`]).
 
 mod git;
-mod http;
+pub(crate) mod http;
 mod keys;
-mod tls;
+pub(crate) mod tls;
 mod token;
 
 pub use http::{Reply, Request};

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 /// What the TLS server presents, and the authority that vouches for it.
 #[derive(Debug, Clone)]
-pub(super) struct Tls {
-    pub(super) ca_pem: String,
+pub(crate) struct Tls {
+    pub(crate) ca_pem: String,
+    /// The server's certificate and its key, for a server that is another program.
+    pub(crate) server_pem: (String, String),
     config: Arc<ServerConfig>,
 }
 
 impl Tls {
     /// `names` are host names or addresses. The certificate is valid now, unless it has `expired`.
-    pub(super) fn new(names: &[&str], expired: bool) -> Self {
+    pub(crate) fn new(names: &[&str], expired: bool) -> Self {
         let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.distinguished_name.push(DnType::CommonName, "nunbird test bed authority");
@@ -30,6 +32,7 @@ impl Tls {
             leaf.not_after = date_time_ymd(2002, 1, 1);
         }
         let leaf = leaf.signed_by(&key, &ca).expect("a certificate");
+        let server_pem = (leaf.pem(), key.serialize_pem());
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -38,10 +41,10 @@ impl Tls {
             .with_no_client_auth()
             .with_single_cert(vec![leaf.der().clone()], private)
             .expect("a certificate with its key");
-        Tls { ca_pem: ca.pem(), config: Arc::new(config) }
+        Tls { ca_pem: ca.pem(), server_pem, config: Arc::new(config) }
     }
 
-    pub(super) fn accept(&self, stream: TcpStream) -> io::Result<StreamOwned<ServerConnection, TcpStream>> {
+    pub(crate) fn accept(&self, stream: TcpStream) -> io::Result<StreamOwned<ServerConnection, TcpStream>> {
         let connection = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
         Ok(StreamOwned::new(connection, stream))
     }

@@ -13,7 +13,7 @@ mod interrupt;
 mod kinds;
 mod launch;
 mod manner;
-mod release;
+pub(crate) mod release;
 mod site;
 mod slurm;
 mod slurm_cluster;

@@ -19,7 +19,7 @@ impl Release {
     ///
     /// # Panics
     /// Without root, mmdebstrap or a mirror that serves the release.
-    pub(super) fn tree(self, kind: &str, packages: &str) -> Option<PathBuf> {
+    pub(crate) fn tree(self, kind: &str, packages: &str) -> Option<PathBuf> {
         let packages = format!("{packages},passwd,procps,util-linux");
         // The host's file is mounted there.
         let finish = ": >>/etc/hosts";

@@ -1,0 +1,33 @@
+//! Container engines as a site has them: machines with accounts, images, and a registry.
+//!
+//! - [`Node`]: a machine with the engines of a Debian release and people who use them.
+//! - [`Image`]: an image that a test makes, without network; [`samples`] has ready ones.
+//! - [`Registry`]: Debian's docker-registry with TLS and passwords.
+//! - [`Front`]: what stands before it, counts requests and fails as a test wants.
+//!
+//! ```no_run
+//! # use nunbird_tests::containers::{Node, Registry, Release, samples};
+//! let node = Node::start(Release::Host);
+//! let registry = Registry::start();
+//! node.trust(&registry.ca_pem());
+//! registry.push("lattice/tools:1", &samples::busybox());
+//! let ann = node.person("nbt_ann");
+//! ann.run(["podman", "pull", &registry.direct("lattice/tools:1")]);
+//! ```
+
+mod front;
+mod image;
+mod layer;
+mod node;
+mod person;
+mod registry;
+pub mod samples;
+mod trees;
+
+pub use crate::scheduler::release::Release;
+pub use front::{Fault, Front, On};
+pub use image::{Digest, Image, Index};
+pub use layer::Layer;
+pub use node::Node;
+pub use person::Person;
+pub use registry::{PASSWORD, Push, Registry, USER};

@@ -1,0 +1,112 @@
+//! An account of a machine, and the commands that it runs there.
+
+use super::node::{GROUP, Node};
+use crate::world::process::Finished;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+/// An account. Its processes have its uid, gid and one further group, and none of the test's environment.
+#[derive(Debug, Clone, Copy)]
+pub struct Person<'n> {
+    node: &'n Node,
+    name: &'static str,
+    uid: u32,
+    no_new_privileges: bool,
+    chrooted: bool,
+}
+
+impl<'n> Person<'n> {
+    pub(super) fn new(node: &'n Node, name: &'static str, uid: u32) -> Self {
+        Person { node, name, uid, no_new_privileges: false, chrooted: false }
+    }
+
+    /// The same, whose processes gain nothing by setuid programs (`no_new_privs`).
+    #[must_use]
+    pub fn no_new_privileges(self) -> Self {
+        Person { no_new_privileges: true, ..self }
+    }
+
+    /// The same, whose processes get EPERM for a new user namespace, as where the site has switched them off: the
+    /// kernel gives none to a process in a chroot.
+    #[must_use]
+    pub fn without_user_namespaces(self) -> Self {
+        Person { chrooted: true, ..self }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its uid, which is also its gid.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Its home directory, as the machine sees it.
+    pub fn home(&self) -> String {
+        format!("/home/{}", self.name)
+    }
+
+    /// A command: a program with its words to come, in the home directory, with `PATH`, `HOME`, `USER`, `LOGNAME`,
+    /// `XDG_RUNTIME_DIR` and `LC_ALL`.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.node.root();
+        if self.chrooted {
+            let script =
+                "mkdir -p /run/chroot && mount --rbind / /run/chroot && exec chroot /run/chroot \"$@\"";
+            command.args(["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh"]);
+        }
+        let id = self.uid;
+        command.args(["setpriv", &format!("--reuid={id}"), &format!("--regid={id}")]);
+        command.arg(format!("--groups={id},{}", GROUP.1));
+        if self.no_new_privileges {
+            command.arg("--no-new-privs");
+        }
+        command.args(["env", "-i", &format!("--chdir={}", self.home())]);
+        command.args([
+            "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "LC_ALL=C.UTF-8",
+            &format!("HOME={}", self.home()),
+            &format!("USER={}", self.name),
+            &format!("LOGNAME={}", self.name),
+            &format!("XDG_RUNTIME_DIR=/run/user/{id}"),
+        ]);
+        command.arg(program);
+        command
+    }
+
+    /// Runs a program to its end, without input.
+    ///
+    /// # Panics
+    /// Without any word.
+    pub fn run<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Finished {
+        self.feed(words, "")
+    }
+
+    /// Runs a shell script to its end.
+    pub fn shell(&self, script: &str) -> Finished {
+        self.run(["sh", "-c", script])
+    }
+
+    /// Runs a program to its end, with this input.
+    ///
+    /// # Panics
+    /// Without any word, or when the machine is gone.
+    pub fn feed<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>, input: &str) -> Finished {
+        let mut words = words.into_iter();
+        let program = words.next().expect("a program");
+        let mut command = self.command(program.as_ref());
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("nsenter starts");
+        let mut pipe = child.stdin.take().expect("a pipe");
+        let input = input.to_owned();
+        // A program that does not read it all is the test's affair.
+        let writing = std::thread::spawn(move || pipe.write_all(input.as_bytes()));
+        let Output { status, stdout, stderr } = child.wait_with_output().expect("a program ends");
+        drop(writing.join());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Finished { exit: status.into(), stdout: text(&stdout), stderr: text(&stderr) }
+    }
+}
