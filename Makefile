@@ -10,7 +10,7 @@ export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # The list of skipped checks and tests, one per line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
-.PHONY: help demo check test test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual bench rpm privileged-code unsafe-code clean
+.PHONY: help demo check test test-containers test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-host  the long suite on booted hosts: a thousand jobs, a virtual machine with cgroup 2 (root)"
 	@echo "make test-scheduler SCHEDULER=fake-pbs  run the compliance suite with one scheduler; without SCHEDULER, with those of make test (root)"
 	@echo "make test-schedulers  the same with all of them, including the Slurm and HTCondor of newer Debian releases (root)"
+	@echo "make test-containers  container engines of Debian's unstable release: Podman 5, Charliecloud, Apptainer (root)"
 	@echo "make fuzz     run libFuzzer on all parsers of untrusted bytes (FUZZ_SECONDS=60 each)"
 	@echo "make mutants  change the code in one place at a time and see which tests notice (hours; MUTANTS=\"drop token\")"
 	@echo "make bench    measure start-up time and memory against named peers"
@@ -117,6 +118,12 @@ test-scheduler: setup
 # All of them. Debian's unstable release changes by itself, so this is not a part of `make test`.
 test-schedulers:
 	@$(MAKE) --no-print-directory test-scheduler SCHEDULER=every
+
+# Container engines that the host's release does not have, or has in an older version, from a tree that is made once.
+test-containers: no-skips setup
+	$(CARGO) build --locked --quiet -p nunbird-tests --bins
+	$(CARGO) test --locked -p nunbird-tests --test containers --test containers_newer
+	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
 bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)

@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CREATED: &str = "2026-01-01T00:00:00Z";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// `sha256:` and 64 hexadecimal digits.
@@ -112,10 +113,12 @@ impl Image {
             let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
             descriptors.push(json!({ "mediaType": kind, "digest": digest.as_str(), "size": size }));
         }
+        // One entry for each layer: optional in the specification, and Charliecloud refuses an image without.
+        let history = vec![json!({ "created": CREATED, "created_by": "a test" }); self.layers.len()];
         let platform = json!({ "architecture": self.architecture, "os": "linux" });
         let config = json!({
-            "architecture": self.architecture, "os": "linux", "created": "2026-01-01T00:00:00Z",
-            "config": self.config, "rootfs": { "type": "layers", "diff_ids": contents },
+            "architecture": self.architecture, "os": "linux", "created": CREATED,
+            "history": history, "config": self.config, "rootfs": { "type": "layers", "diff_ids": contents },
         });
         let (config_digest, config_size) = put(layout, config.to_string().as_bytes());
         let manifest = json!({

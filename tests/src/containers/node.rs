@@ -4,6 +4,7 @@
 //! |---|---|
 //! | engines | the host's, or those of a newer Debian release: `/usr` of a tree |
 //! | `/etc` | an overlay on the release's own: the accounts, their subordinate ids, trust in a registry |
+//! | `/var/lib` | an overlay on the release's own: directories of its packages |
 //! | `/home`, `/tmp`, `/run` | its own; `/run/user/UID` is each account's |
 //! | `/dev/fuse`, `/dev/net/tun` | open to all, as udev makes them on a real machine |
 //! | `/sys/fs/cgroup/unified` | not there: crun refuses a machine where both versions have controllers |
@@ -40,6 +41,7 @@ const INIT: &str = r#"set -e
 mount --make-rprivate /
 for part in $TREE_PARTS; do mount --bind "$TREE/$part" "/$part"; mount -o remount,bind,ro "/$part"; done
 mount -t overlay overlay -o "lowerdir=$ETC,upperdir=$NODE/etc,workdir=$NODE/work" /etc
+mount -t overlay overlay -o "lowerdir=$LIB,upperdir=$NODE/lib,workdir=$NODE/libwork" /var/lib
 mount --bind "$NODE/home" /home
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -76,8 +78,9 @@ impl Node {
             tempfile::Builder::new().prefix("nbt_node_").tempdir_in("/var/tmp").expect("a directory");
         let path = directory.path();
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
-        let etc = tree.as_deref().unwrap_or(Path::new("/")).join("etc");
-        for part in ["etc", "work", "home"] {
+        let root = tree.as_deref().unwrap_or(Path::new("/"));
+        let etc = root.join("etc");
+        for part in ["etc", "work", "lib", "libwork", "home"] {
             fs::create_dir(path.join(part)).expect("a directory");
         }
         accounts(&etc, path);
@@ -94,6 +97,7 @@ impl Node {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("NODE", path)
             .env("ETC", &etc)
+            .env("LIB", root.join("var/lib"))
             .env("TREE", tree.as_deref().unwrap_or(Path::new("")))
             .env("TREE_PARTS", if tree.is_some() { "usr" } else { "" })
             .env("IDS", ids.join(" "))

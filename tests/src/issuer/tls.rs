@@ -1,6 +1,9 @@
 //! A certificate authority of its own and a TLS server with a certificate for 127.0.0.1 and localhost.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io;
@@ -21,12 +24,15 @@ impl Tls {
     pub(crate) fn new(names: &[&str], expired: bool) -> Self {
         let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL's strict check, which Python's clients have asked for since 3.13, wants both.
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         authority.distinguished_name.push(DnType::CommonName, "nunbird test bed authority");
         let ca_key = KeyPair::generate().expect("a key");
         let ca = CertifiedIssuer::self_signed(authority, ca_key).expect("an authority");
         let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
         let mut leaf = CertificateParams::new(names).expect("parameters");
+        leaf.use_authority_key_identifier_extension = true;
         if expired {
             leaf.not_before = date_time_ymd(2001, 1, 1);
             leaf.not_after = date_time_ymd(2002, 1, 1);

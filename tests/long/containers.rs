@@ -1,0 +1,32 @@
+//! Container engines of Debian's unstable release, on machines that have its `/usr`. By `make test-containers`.
+
+#![forbid(unsafe_code)]
+
+use nunbird_tests::containers::{Node, Registry, Release, samples};
+use nunbird_tests::needs;
+
+#[needs(root)]
+fn the_newer_engines_run_an_image_as_a_plain_user() {
+    let (node, registry) = (Node::start(Release::Sid), Registry::open());
+    node.trust(&registry.ca_pem());
+    registry.push("lattice/tools:1", &samples::busybox());
+    let name = registry.name("lattice/tools:1");
+    let ann = node.person("nbt_ann");
+    let ids = "uid=41201(nbt_ann) gid=41201(nbt_ann)";
+    let podman = format!(
+        "podman --cgroup-manager=cgroupfs run --rm -q --cgroups=disabled --userns=keep-id {name} cat /etc/image"
+    );
+    assert_eq!(ann.shell(&podman).success(), "busybox");
+    let apptainer = format!(
+        "apptainer -q pull a.sif docker://{name} && apptainer -q exec --containall --no-home --pwd=/ a.sif id"
+    );
+    assert!(ann.shell(&apptainer).success().starts_with(ids));
+    let charliecloud = format!(
+        "export CH_IMAGE_STORAGE=$HOME/ch; ch-image pull {name} >&2 && ch-convert -i ch-image -o dir {name} a >&2 && ch-run a -- id"
+    );
+    assert!(ann.shell(&charliecloud).success().starts_with(ids));
+    assert_eq!(
+        ann.shell("apptainer --version; podman --version; ch-run --version").stdout.lines().count(),
+        2
+    );
+}
