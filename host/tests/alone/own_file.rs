@@ -1,0 +1,107 @@
+//! A file of the user's own.
+
+use crate::Test;
+use crate::machine::{ALICE, PRIVILEGED, RUNNER, UNPRIVILEGED, as_account, directory, write};
+use nunbird_files::own_file::Doubt;
+use nunbird_host::{OwnFile, System};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub(crate) const ALL: &[Test] = &[
+    ("a_users_file_is_read_as_the_user", a_users_file_is_read_as_the_user),
+    ("each_doubt_about_a_file_has_a_word_of_its_own", each_doubt_about_a_file_has_a_word_of_its_own),
+    ("without_privilege_the_user_reads_it_itself", without_privilege_the_user_reads_it_itself),
+    ("a_child_that_cannot_become_the_user_is_no_answer", a_child_that_cannot_become_the_user_is_no_answer),
+    (
+        "a_home_that_does_not_answer_is_given_up_and_its_child_ended",
+        a_home_that_does_not_answer_is_given_up_and_its_child_ended,
+    ),
+];
+
+const INSIDE: &str = ".config/x";
+
+fn read(limit: u64) -> OwnFile {
+    PRIVILEGED.own_file("alice", Path::new(INSIDE), limit).expect("an answer")
+}
+
+fn a_users_file_is_read_as_the_user() {
+    assert_eq!(read(9), OwnFile::Missing);
+    directory("/home/alice/.config", ALICE, 0o700);
+    assert_eq!(read(9), OwnFile::Missing);
+    write("/home/alice/.config/x", "123456789", ALICE, 0o600);
+    assert_eq!(read(9), OwnFile::Content(b"123456789".to_vec()));
+    write("/home/alice/.config/x", "", ALICE, 0o600);
+    assert_eq!(read(9), OwnFile::Content(Vec::new()));
+    // Of a group of hers, for which the child has to have it.
+    directory("/home/alice/.config", nunbird_files::foreign::Caller { uid: 0, gid: 4200 }, 0o750);
+    assert_eq!(read(9), OwnFile::Content(Vec::new()));
+    let missing = PRIVILEGED.own_file("gone", Path::new(INSIDE), 9).expect_err("no account");
+    assert_eq!(missing, "no account `gone`");
+}
+
+fn each_doubt_about_a_file_has_a_word_of_its_own() {
+    directory("/home/alice/.config", ALICE, 0o700);
+    let file = "/home/alice/.config/x";
+    write(file, "1234567890", ALICE, 0o600);
+    assert_eq!(read(9), OwnFile::Doubted(Doubt::Size));
+    write(file, "", ALICE, 0o622);
+    assert_eq!(read(9), OwnFile::Doubted(Doubt::Writable));
+    write(file, "", RUNNER, 0o644);
+    assert_eq!(read(9), OwnFile::Doubted(Doubt::Owner));
+    write(file, "", ALICE, 0o000);
+    assert_eq!(read(9), OwnFile::Doubted(Doubt::Unreadable));
+    fs::remove_file(file).expect("removed");
+    directory(file, ALICE, 0o700);
+    assert_eq!(read(9), OwnFile::Doubted(Doubt::Kind));
+    fs::remove_dir_all("/home/alice").expect("removed");
+    assert_eq!(read(9), OwnFile::Doubted(Doubt::Home));
+}
+
+fn without_privilege_the_user_reads_it_itself() {
+    directory("/home/alice/.config", ALICE, 0o700);
+    write("/home/alice/.config/x", "hers", ALICE, 0o600);
+    as_account(ALICE, || {
+        let read = UNPRIVILEGED.own_file("alice", Path::new(INSIDE), 9);
+        assert_eq!(read, Ok(OwnFile::Content(b"hers".to_vec())));
+        let others = UNPRIVILEGED.own_file("bob", Path::new(INSIDE), 9);
+        assert!(others.expect_err("another account").contains("ended badly"));
+    });
+}
+
+fn a_child_that_cannot_become_the_user_is_no_answer() {
+    as_account(RUNNER, || {
+        let read = PRIVILEGED.own_file("alice", Path::new(INSIDE), 9).expect_err("no privilege");
+        assert_eq!(read, "uid 4101: the child that reads as the user ended badly: Exited(1)");
+    });
+}
+
+/// As where a server is dead: a file system in user space that nobody serves.
+fn a_home_that_does_not_answer_is_given_up_and_its_child_ended() {
+    nix::sys::stat::mknod(
+        "/dev/fuse",
+        nix::sys::stat::SFlag::S_IFCHR,
+        nix::sys::stat::Mode::from_bits_truncate(0o666),
+        nix::sys::stat::makedev(10, 229),
+    )
+    .expect("a device");
+    let fuse = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    let Ok(fuse) = fuse else { nunbird_skip::skip!("no FUSE on this host") };
+    let number = std::os::fd::AsRawFd::as_raw_fd(&fuse);
+    let data = format!("fd={number},rootmode=40000,user_id=0,group_id=0,allow_other");
+    let flags = nix::mount::MsFlags::empty();
+    if let Err(error) =
+        nix::mount::mount(Some("nbt"), "/home/alice", Some("fuse"), flags, Some(data.as_str()))
+    {
+        nunbird_skip::skip!("no FUSE on this host: {error}");
+    }
+    let began = Instant::now();
+    let read = PRIVILEGED.own_file("alice", Path::new(INSIDE), 9).expect_err("no answer");
+    assert!(read.starts_with("uid 4101: no answer from the home directory: "), "{read}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    drop(fuse);
+    // The child was killed, and nothing but the file system held it.
+    let ended = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(-1), None);
+    let killed = |end| matches!(end, nix::sys::wait::WaitStatus::Signaled(_, nix::sys::signal::SIGKILL, _));
+    assert!(matches!(ended, Err(nix::errno::Errno::ECHILD)) || ended.is_ok_and(killed), "{ended:?}");
+}
