@@ -192,3 +192,7 @@ pub struct Now {
     /// The kernel's boot id.
     pub boot_id: String,
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -95,6 +95,10 @@ fn a_file_that_is_not_roots_alone_or_not_understood_is_trouble() {
     trouble(ROOT, 0o644, b"directories_in scratch\n", "expected `min_uid NUMBER`");
     trouble(ROOT, 0o644, b"\xff\n", "/etc/nunbird/floor: ");
     std::fs::remove_file(FILE).expect("removed");
+    std::os::unix::fs::symlink("/etc/passwd", FILE).expect("a link");
+    let refusal = Floor::read(PRIVILEGED.0).expect_err("a link is no file that is missing");
+    assert!(refusal.detail.contains("is a symbolic link"), "{}", refusal.detail);
+    std::fs::remove_file(FILE).expect("removed");
     directory(FILE, ROOT, 0o755);
     let refusal = Floor::read(PRIVILEGED.0).expect_err("a directory is no file that is missing");
     assert!(refusal.detail.contains("not a regular file"), "{}", refusal.detail);
