@@ -6,6 +6,7 @@
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use nunbird_tests::records;
 use nunbird_tests::runner::Session;
 use nunbird_tests::{Groups, Privilege, World, needs, skip};
 use serde_json::Value;
@@ -89,6 +90,7 @@ fn groups_without_a_record_go_with_their_processes_and_nothing_else_does() {
     a_group_is_found_by_the_runners_own_processes_of_this_machine(&groups);
     an_admission_that_goes_on_keeps_its_group(&groups);
     a_record_that_cannot_be_read_may_have_any_group(&groups);
+    a_record_whose_group_cannot_be_read_keeps_that_group_and_no_other(&groups);
     what_the_runners_account_writes_keeps_its_own_groups_alone(&groups);
     groups_below_one_are_told_at_once_and_hold_up_nothing(&groups);
     what_a_killed_clean_up_left_frozen_is_thawed_by_the_next(&groups);
@@ -206,6 +208,33 @@ fn a_record_that_cannot_be_read_may_have_any_group(groups: &Groups) {
     assert!(is_running(&daemon) && !groups.jobs().is_empty());
     fs::write(&record, &text).expect("a record");
     assert!(session.cleanup().succeeded() && !is_running(&daemon));
+}
+
+/// What a record keeps of its group comes from nunbird-limits, which may have had the runner's rights.
+fn a_record_whose_group_cannot_be_read_keeps_that_group_and_no_other(groups: &Groups) {
+    let world = ready();
+    let _runner = Runner::start(&world);
+    let (lost, kept) = (world.job(), world.job().id(7002).user("bob"));
+    let (mut lost, mut kept) = (lost.begin(), kept.begin());
+    let gone = with_daemon(&mut lost);
+    for record in world.records() {
+        fs::remove_file(record).expect("a record");
+    }
+    let stays = with_daemon(&mut kept);
+    let record = world.records().pop().expect("a record");
+    let text = fs::read(&record).expect("a record");
+    records::change(&record, |record| {
+        record.group.as_mut().expect("a group").bytes = b"nothing that is a group".to_vec();
+    });
+    let done = swept(&world, &[]);
+    let of = |action: &str| done.iter().filter(|one| one.0 == action).collect::<Vec<_>>();
+    assert_eq!((of("removed").len(), of("failed").len(), done.len()), (1, 1, 2), "{done:?}");
+    assert!(of("failed")[0].1.ends_with(record.file_name().expect("a name")), "{done:?}");
+    assert_eq!(of("failed")[0].2, "its control group cannot be read");
+    assert!(!is_running(&gone) && is_running(&stays), "{done:?}");
+    fs::write(&record, &text).expect("a record");
+    assert_eq!(swept(&world, &[]), []);
+    assert!(kept.cleanup().succeeded() && !is_running(&stays) && groups.jobs().is_empty());
 }
 
 /// A job's group of version 1 that belongs to the runner's account, as those that are delegated do.

@@ -26,6 +26,7 @@ use nunbird_messages::{Claim, Group, Record};
 use nunbird_sys::patient;
 use nunbird_sys::users::UserEntry;
 use nunbird_wire::Message;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -42,16 +43,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Removes the cgroups without a record.
 pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
     match unrecorded(runner) {
-        Ok(Unrecorded { groups, unseen }) => {
+        Ok(Unrecorded { groups, unseen, broken }) => {
             let deadline = Instant::now() + PATIENCE;
-            let judge = |group: &Stray| match unseen.iter().find(|unseen| unseen.may_have(group)) {
+            let judge = |group: &Stray| match unseen.iter().find(|unseen| covers(unseen.owner, group)) {
                 None => end(group, dry_run, deadline),
                 Some(Unreadable { path, .. }) => {
                     let why = format!("it may be of {}, which cannot be read", path.display());
                     Some(item(group.path().to_path_buf(), Action::Kept, why))
                 }
             };
-            groups.values().filter_map(judge).collect()
+            let failed = |path| item(path, Action::Failed, "its control group cannot be read".to_owned());
+            groups.values().filter_map(judge).chain(broken.into_iter().map(failed)).collect()
         }
         Err((path, why)) => {
             let why = format!("cgroups of jobs were not inspected: {why}");
@@ -64,6 +66,8 @@ pub(super) fn sweep(runner: Option<&UserEntry>, dry_run: bool) -> Vec<Item> {
 struct Unrecorded {
     groups: BTreeMap<(bool, String), Stray>,
     unseen: Vec<Unreadable>,
+    /// Records of this account's store whose control group cannot be read.
+    broken: Vec<PathBuf>,
 }
 
 /// A record, or a whole directory, that could not be read.
@@ -71,12 +75,6 @@ struct Unreadable {
     path: PathBuf,
     /// The owner of the records.
     owner: u32,
-}
-
-impl Unreadable {
-    fn may_have(&self, group: &Stray) -> bool {
-        covers(self.owner, group)
-    }
 }
 
 /// Root's records concern cgroups of all owners. Those of any other account concern jobs without
@@ -123,7 +121,7 @@ fn unrecorded(runner: Option<&UserEntry>) -> Result<Unrecorded, Unread> {
     let first = parents.first().map(|parent| parent.path.clone()).unwrap_or_default();
     // Before records and admissions.
     let mut groups = cgroup::below(&parents, &owners).map_err(|trouble| (first, trouble.to_string()))?;
-    let mut unseen = Vec::new();
+    let (mut unseen, mut broken) = (Vec::new(), Vec::new());
     for (path, owner) in stores {
         let foreign = root && owner.0 != 0;
         let named =
@@ -140,13 +138,14 @@ fn unrecorded(runner: Option<&UserEntry>) -> Result<Unrecorded, Unread> {
             Err(e) => return Err((path, e.to_string())),
         };
         unseen.extend(named.unread.iter().map(|name| Unreadable { path: path.join(name), owner: owner.0 }));
+        broken.extend(named.broken.iter().filter(|_| !foreign).map(|name| path.join(name)));
         for key in named.groups() {
             if groups.get(&key).is_some_and(|group| covers(owner.0, group)) {
                 groups.remove(&key);
             }
         }
     }
-    Ok(Unrecorded { groups, unseen })
+    Ok(Unrecorded { groups, unseen, broken })
 }
 
 /// The directories of records of jobs with cgroups, and their owners, by uid and gid: root's, and
@@ -158,18 +157,17 @@ fn stores(runner: Option<&UserEntry>) -> Vec<(PathBuf, (u32, u32))> {
 }
 
 /// What one directory of records says of groups.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Recorded {
     /// The groups of records, as they keep them.
     kept: Vec<Vec<u8>>,
-    /// Names that groups of admissions on their way to a record will have.
+    /// Names that groups of admissions on their way to a record will have, and those of records whose group cannot be read.
     to_be_made: Vec<String>,
+    /// Such records.
+    broken: Vec<String>,
     /// A file that cannot be read, which may be of any group: another version's, for example.
     unread: Option<String>,
 }
-
-/// The fields of [`Recorded`], as a child passes them.
-type Parts = (Vec<Vec<u8>>, Vec<String>, Option<String>);
 
 impl Recorded {
     /// `None` if there is no such directory. One that this account may not read is an error: its
@@ -218,24 +216,26 @@ impl Recorded {
             Err(e) if e.kind() == ErrorKind::NotFound => return,
             read => read.ok(),
         };
-        match bytes.and_then(|(bytes, ..)| Record::parse(&bytes).ok()).map(|record| record.group) {
-            Some(Some(group)) if Kept::read_whole(&group).is_ok() => self.kept.push(group.to_bytes()),
-            Some(None) => {}
-            _ => self.unread = Some(name),
+        let record = bytes.and_then(|(bytes, ..)| Record::parse(&bytes).ok());
+        let Some(Record { job_id, decision_id, group, .. }) = record else { return self.unread = Some(name) };
+        match group {
+            Some(group) if Kept::read_whole(&group).is_ok() => self.kept.push(group.to_bytes()),
+            // They come from nunbird-limits, which may have run as the runner: they must not keep the groups of others.
+            Some(_) => {
+                self.to_be_made.extend(cgroup::names_by_decision(job_id, &decision_id));
+                self.broken.push(name);
+            }
+            None => {}
         }
     }
 
     /// The same for a directory of another account, whose file system need not respond.
     fn read_in_child(path: &Path, owner: (u32, u32)) -> io::Result<Option<Self>> {
-        let read = || {
-            let named = Self::read(path, owner).map_err(|e| e.to_string());
-            let parts = named.map(|named| named.map(|n| (n.kept, n.to_be_made, n.unread)));
-            serde_json::to_vec(&parts).unwrap_or_default()
-        };
+        let read =
+            || serde_json::to_vec(&Self::read(path, owner).map_err(|e| e.to_string())).unwrap_or_default();
         let said = patient::once(LOOK, read)?.ok_or(ErrorKind::TimedOut)?;
-        let named: Result<Option<Parts>, String> = serde_json::from_slice(&said).map_err(io::Error::other)?;
-        let whole = |(kept, to_be_made, unread)| Recorded { kept, to_be_made, unread };
-        named.map(|named| named.map(whole)).map_err(io::Error::other)
+        let named: Result<_, String> = serde_json::from_slice(&said).map_err(io::Error::other)?;
+        named.map_err(io::Error::other)
     }
 
     /// By version and name, as in [`cgroup::below`].
@@ -283,10 +283,7 @@ fn parents(runner: Option<&UserEntry>, groups: &[Kept]) -> Vec<Parent> {
         .filter(|path| matches!(there(path), Ok(Some(answer)) if answer == [1]))
         .collect();
     let sees = |pid: u32, path: &Path| {
-        let theirs = Path::new("/proc")
-            .join(pid.to_string())
-            .join("root")
-            .join(path.strip_prefix("/").unwrap_or(path));
+        let theirs = PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap_or(path));
         let id = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
         id(path).is_some_and(|own| id(&theirs) == Some(own))
     };
