@@ -219,6 +219,7 @@ mod tests {
                 })
                 .collect();
             assert_eq!(spelt, code.variant());
+            assert_eq!(code.to_string(), code.name());
         }
     }
 }

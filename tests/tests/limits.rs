@@ -46,6 +46,8 @@ fn a_job_has_its_limits_in_every_stage_and_its_group_goes_with_it() {
     let Some(groups) = Groups::enter() else {
         skip!("this machine has no control groups of version 1 that it may write to");
     };
+    a_clean_up_whose_decider_ends_at_once_ends_the_group(&groups);
+    after_a_restart_of_the_host_a_group_of_the_records_name_is_another_jobs(&groups);
     for privilege in Privilege::PRIVILEGED {
         limits_hold_in_every_stage(&groups, privilege);
     }
@@ -342,4 +344,47 @@ fn more_than_the_service_has_is_refused(groups: &Groups) {
 fn is_running(pid: &str) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
     stat.is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+}
+
+/// A process in the job's group that carries no mark of the job, by its number.
+fn unmarked(session: &mut nunbird_tests::runner::Session<'_>) -> String {
+    let left = "setsid env -i sleep 600 </dev/null >/dev/null 2>&1 & echo $!";
+    session.run_text("build_script", left).stdout.trim().to_owned()
+}
+
+fn a_clean_up_whose_decider_ends_at_once_ends_the_group(groups: &Groups) {
+    let world = ready(Privilege::Setuid, "", "");
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded() && session.prepare().succeeded());
+    let pid = unmarked(&mut session);
+    world.take_over_decider();
+    world.write_file("/etc/nunbird/attack", "", "root", 0o644);
+    let cleanup = session.cleanup();
+    assert_eq!(cleanup.exit, Exit::Code(2), "{}", cleanup.log);
+    assert!(cleanup.log.contains("[decider]"), "{}", cleanup.log);
+    assert!(!is_running(&pid) && groups.jobs().is_empty(), "{}", cleanup.log);
+    assert_eq!(world.records().len(), 1, "no launcher has cleared anything away");
+    world.give_back_decider();
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded() && world.records().is_empty(), "{}", cleanup.log);
+}
+
+/// The kernel keeps no group when the host restarts: one that has the name by now was not made for this record.
+fn after_a_restart_of_the_host_a_group_of_the_records_name_is_another_jobs(groups: &Groups) {
+    let world = ready(Privilege::Setuid, "", "");
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded() && session.prepare().succeeded());
+    let pid = unmarked(&mut session);
+    let record = world.records().pop().expect("a record");
+    let before = records::read(&record);
+    // As if the host had restarted since.
+    records::change(&record, |record| record.boot_id = "00000000-0000-4000-8000-000000000000".to_owned());
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded() && world.records().is_empty(), "{}", cleanup.log);
+    assert!(is_running(&pid) && !groups.jobs().is_empty(), "{}", cleanup.log);
+    fs::write(&record, nunbird_wire::Message::to_bytes(&before)).expect("a record");
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded() && !is_running(&pid) && groups.jobs().is_empty(), "{}", cleanup.log);
 }

@@ -109,3 +109,19 @@ fn the_program_holds_two_capabilities_and_none_and_its_callers_uid_while_it_open
         }
     }
 }
+
+/// A process that this program could not signal would stay for ever.
+#[needs(root)]
+fn decider_and_verifier_end_by_themselves_after_fifteen_minutes_and_a_stages_decider_later() {
+    let mut seen = Vec::new();
+    for call in transcript::calls(Privilege::Setuid) {
+        let expected = if call.name.starts_with("config") { "alarm(900) = 0" } else { "alarm(…) = 0" };
+        let deciding = |role: &str| matches!(role, "becomes the decider" | "becomes the verifier");
+        for process in call.processes.iter().filter(|process| deciding(process.role)) {
+            let first = process.lines.iter().find(|line| line.starts_with("alarm("));
+            assert_eq!(first.map(String::as_str), Some(expected), "{}: {}", call.name, process.role);
+            seen.push((call.name, process.role));
+        }
+    }
+    assert_eq!(seen.len(), 5, "two of each config, and one of the stage that runs: {seen:?}");
+}

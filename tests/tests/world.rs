@@ -46,6 +46,7 @@ mod quirks;
 mod records;
 mod runner_gone;
 mod runners;
+mod scheduler_variables;
 mod server_user;
 mod shepherd;
 mod slots;

@@ -5,6 +5,7 @@ use crate::machine::{ALICE, PRIVILEGED, RUNNER, UNPRIVILEGED, as_account, direct
 use nunbird_files::own_file::Doubt;
 use nunbird_host::{OwnFile, System};
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,10 @@ pub(crate) const ALL: &[Test] = &[
     ("each_doubt_about_a_file_has_a_word_of_its_own", each_doubt_about_a_file_has_a_word_of_its_own),
     ("without_privilege_the_user_reads_it_itself", without_privilege_the_user_reads_it_itself),
     ("a_child_that_cannot_become_the_user_is_no_answer", a_child_that_cannot_become_the_user_is_no_answer),
+    (
+        "a_child_that_its_file_system_holds_is_not_waited_for",
+        a_child_that_its_file_system_holds_is_not_waited_for,
+    ),
     (
         "a_home_that_does_not_answer_is_given_up_and_its_child_ended",
         a_home_that_does_not_answer_is_given_up_and_its_child_ended,
@@ -76,32 +81,55 @@ fn a_child_that_cannot_become_the_user_is_no_answer() {
     });
 }
 
-/// As where a server is dead: a file system in user space that nobody serves.
-fn a_home_that_does_not_answer_is_given_up_and_its_child_ended() {
-    nix::sys::stat::mknod(
-        "/dev/fuse",
-        nix::sys::stat::SFlag::S_IFCHR,
-        nix::sys::stat::Mode::from_bits_truncate(0o666),
-        nix::sys::stat::makedev(10, 229),
-    )
-    .expect("a device");
-    let fuse = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
-    let Ok(fuse) = fuse else { nunbird_skip::skip!("no FUSE on this host") };
+/// A file system in user space over alice's home directory; none where the host has no such file systems.
+fn served_by_us() -> Option<fs::File> {
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
+    let device = nix::sys::stat::makedev(10, 229);
+    nix::sys::stat::mknod("/dev/fuse", nix::sys::stat::SFlag::S_IFCHR, mode, device).expect("a device");
+    let fuse = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").ok()?;
     let number = std::os::fd::AsRawFd::as_raw_fd(&fuse);
     let data = format!("fd={number},rootmode=40000,user_id=0,group_id=0,allow_other");
     let flags = nix::mount::MsFlags::empty();
-    if let Err(error) =
-        nix::mount::mount(Some("nbt"), "/home/alice", Some("fuse"), flags, Some(data.as_str()))
-    {
-        nunbird_skip::skip!("no FUSE on this host: {error}");
-    }
+    nix::mount::mount(Some("nbt"), "/home/alice", Some("fuse"), flags, Some(data.as_str())).ok()?;
+    Some(fuse)
+}
+
+#[track_caller]
+fn gives_up() {
     let began = Instant::now();
     let read = PRIVILEGED.own_file("alice", Path::new(INSIDE), 9).expect_err("no answer");
     assert!(read.starts_with("uid 4101: no answer from the home directory: "), "{read}");
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// As where a server is dead: nobody serves the file system.
+fn a_home_that_does_not_answer_is_given_up_and_its_child_ended() {
+    let Some(_fuse) = served_by_us() else { nunbird_skip::skip!("no FUSE on this host") };
+    gives_up();
+    let left = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(-1), None);
+    assert_eq!(left, Err(nix::errno::Errno::ECHILD), "the child was killed and waited for");
+}
+
+/// A server that has read a request keeps even a killed process until it answers (fuse_dev.c, request_wait_answer).
+fn a_child_that_its_file_system_holds_is_not_waited_for() {
+    let Some(mut fuse) = served_by_us() else { nunbird_skip::skip!("no FUSE on this host") };
+    let serve = || {
+        let mut request = vec![0; 1 << 20];
+        // FUSE_INIT, whose answer is a header and 64 bytes: version 7.31.
+        fuse.read(&mut request).expect("a request");
+        let unique = &request[8..16];
+        let mut answer = vec![80, 0, 0, 0, 0, 0, 0, 0];
+        answer.extend_from_slice(unique);
+        answer.extend_from_slice(&[7, 0, 0, 0, 31, 0, 0, 0]);
+        answer.resize(80, 0);
+        fuse.write_all(&answer).expect("an answer");
+        // The child's, which gets none.
+        fuse.read(&mut request).expect("a request");
+        std::thread::sleep(Duration::from_secs(30));
+        0
+    };
+    let server = nunbird_sys::fork::fork_into(serve).expect("a child");
     drop(fuse);
-    // The child was killed, and nothing but the file system held it.
-    let ended = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(-1), None);
-    let killed = |end| matches!(end, nix::sys::wait::WaitStatus::Signaled(_, nix::sys::signal::SIGKILL, _));
-    assert!(matches!(ended, Err(nix::errno::Errno::ECHILD)) || ended.is_ok_and(killed), "{ended:?}");
+    gives_up();
+    server.signal(nunbird_sys::signals::KILL).expect("a signal");
 }

@@ -349,6 +349,11 @@ impl World {
         install::hostile(self, "nunbird-decide", "nbt-hostile-decider");
     }
 
+    /// Puts the genuine one back.
+    pub fn give_back_decider(&self) {
+        install::genuine(self, "nunbird-decide");
+    }
+
     /// Lets a hostile program make control groups from now on (`nbt-hostile-limits`).
     pub fn take_over_limits(&self) {
         install::hostile(self, "nunbird-limits", "nbt-hostile-limits");

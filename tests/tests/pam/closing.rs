@@ -1,7 +1,7 @@
 //! The end of a job's session under adverse conditions.
 
 use super::job::{ACCOUNT, PER_JOB, door, gone, keepers, kill, machine, sockets};
-use super::{begin, machine_with, sessions, wait};
+use super::{WITH_ROOT, begin, machine_with, sessions, wait};
 use nunbird_tests::{Exit, Privilege, needs};
 use std::path::PathBuf;
 
@@ -126,4 +126,25 @@ fn a_keeper_that_is_killed_while_cleanup_waits_for_it_leaves_no_record_and_is_an
     assert!(cleanup.log.contains("[pam-session-lost]"), "{}", cleanup.log);
     assert_eq!(world.records(), Vec::<PathBuf>::new());
     pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
+}
+
+#[needs(root, in_each = WITH_ROOT)]
+fn a_clean_up_whose_decider_ends_at_once_closes_the_session_and_keeps_the_record(privilege: Privilege) {
+    let world = machine(privilege, "");
+    let job = world.job();
+    let mut session = job.begin();
+    begin(&mut session);
+    let pids = keepers(&world);
+    world.take_over_decider();
+    world.write_file("/etc/nunbird/attack", "", "root", 0o644);
+    let cleanup = session.cleanup();
+    assert_eq!(cleanup.exit, Exit::Code(2), "{privilege:?}: {}", cleanup.log);
+    assert!(cleanup.log.contains("[decider]"), "{privilege:?}: {}", cleanup.log);
+    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
+    assert_eq!((sockets(&world), sessions(&world)), (vec![], (1, 1)), "{privilege:?}");
+    assert_eq!(world.records().len(), 1, "{privilege:?}: no launcher has cleared anything away");
+    world.give_back_decider();
+    let cleanup = session.cleanup();
+    assert!(cleanup.succeeded(), "{privilege:?}: {}", cleanup.log);
+    assert!(world.records().is_empty(), "{privilege:?}");
 }
