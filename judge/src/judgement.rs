@@ -256,6 +256,8 @@ mod tests {
         for issuer in ["https://git.example.org", "https://git.example.org:8443/gitlab", "git.example.org"] {
             assert_eq!(host_name(issuer), "git.example.org", "{issuer}");
         }
-        assert_eq!(host_name("https://[::1]:8443"), "[::1]");
+        for issuer in ["https://[::1]:8443", "https://[::1]"] {
+            assert_eq!(host_name(issuer), "[::1]", "{issuer}");
+        }
     }
 }
