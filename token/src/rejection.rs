@@ -127,3 +127,19 @@ impl fmt::Display for Rejection {
 }
 
 impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bound, Rejection};
+
+    #[test]
+    fn a_replay_names_the_claim_that_differs() {
+        let bounds = [Bound::Job, Bound::Project, Bound::Pipeline, Bound::User];
+        let claims = ["job_id", "project_id", "pipeline_id", "user_id"];
+        assert_eq!(bounds.map(Bound::claim), claims);
+        for (bound, claim) in bounds.into_iter().zip(claims) {
+            let text = Rejection::OtherJob(bound).to_string();
+            assert_eq!(text, format!("the token belongs to another job (its {claim} differs)"));
+        }
+    }
+}

@@ -180,7 +180,7 @@ impl Response {
 
 #[cfg(test)]
 mod tests {
-    use super::Response;
+    use super::{LONGEST_QUEUE, MAX_RESPONSE, Response};
     use std::path::Path;
 
     fn response(url: &str) -> Response {
@@ -202,6 +202,33 @@ mod tests {
         ] {
             assert_eq!(response(url).project_dir().as_deref(), dir.map(Path::new), "{url}");
         }
+    }
+
+    #[test]
+    fn the_time_in_the_queue_is_whole_seconds_of_ten_years_at_most() {
+        let queued = |time: &str| {
+            let json = format!(r#"{{"id":1,"job_info":{{"project_id":2,"time_in_queue_seconds":{time}}}}}"#);
+            Response::parse(json.as_bytes()).expect("a response").job_info.queued()
+        };
+        let longest = 10 * 365 * 24 * 3600;
+        assert_eq!(longest, LONGEST_QUEUE);
+        for (time, expected) in [
+            ("0", Some(0)),
+            ("2.9", Some(2)),
+            ("315360000.5", Some(longest)),
+            ("315360001", None),
+            ("-1", None),
+            ("1e300", None),
+            ("null", None),
+        ] {
+            assert_eq!(queued(time), expected, "{time}");
+        }
+        assert_eq!(response("https://host/a/b.git").job_info.queued(), None);
+    }
+
+    #[test]
+    fn the_largest_response_is_the_one_that_the_documentation_names() {
+        assert_eq!(MAX_RESPONSE, 16_777_216);
     }
 
     #[test]
