@@ -125,3 +125,37 @@ fn decider_and_verifier_end_by_themselves_after_fifteen_minutes_and_a_stages_dec
     }
     assert_eq!(seen.len(), 5, "two of each config, and one of the stage that runs: {seen:?}");
 }
+
+/// Steps 3 to 7 of operation.md: nothing is opened in a process that its caller has prepared.
+#[needs(root)]
+fn the_process_is_put_in_order_and_holds_two_capabilities_before_it_opens_anything() {
+    let both = "1<<CAP_SETGID|1<<CAP_SETUID";
+    let reduced = format!("{{effective={both}, permitted={both}, inheritable=0}}) = 0");
+    let steps = [
+        "close_range(3, ",
+        "rt_sigaction(",
+        "rt_sigprocmask(SIG_SETMASK, []",
+        "prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE) = 0",
+        "umask(077)",
+        "chdir(\"/\") = 0",
+        "prctl(PR_SET_CHILD_SUBREAPER, 0) = 0",
+        "waitid(P_ALL, ",
+        "getresuid(",
+        "prctl(PR_GET_SECUREBITS) = 0",
+        "prlimit64(0, RLIMIT_FSIZE, {",
+        "prlimit64(0, RLIMIT_CORE, {rlim_cur=0",
+        "prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL",
+        reduced.as_str(),
+    ];
+    for mode in Privilege::PRIVILEGED {
+        for call in transcript::calls(mode) {
+            let lines = &call.processes.first().expect("the program").lines;
+            let opens = lines.iter().position(|line| line.starts_with("open")).expect("a file");
+            let mut before = lines[..opens].iter();
+            for step in steps {
+                let taken = before.any(|line| line.contains(step));
+                assert!(taken, "{mode:?}, {}: {step} is not in its place: {:#?}", call.name, &lines[..opens]);
+            }
+        }
+    }
+}

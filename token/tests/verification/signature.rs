@@ -114,6 +114,23 @@ fn what_is_no_token_is_refused_whatever_its_size() {
 }
 
 #[test]
+fn a_token_may_have_ninety_six_kibibytes() {
+    // A base64url text has no length of 1 more than a multiple of 4: the header makes up for it.
+    let of_length = |wanted: usize| {
+        (0..4).find_map(|spaces| {
+            let header = format!("{HEADER}{}", " ".repeat(spaces));
+            let length = |sub: usize| sign(&KEY, &header, &with(&[("sub", json!("x".repeat(sub)))])).len();
+            let about = (wanted - length(0)) * 3 / 4;
+            let sub = (about.saturating_sub(3)..about + 3).find(|sub| length(*sub) == wanted)?;
+            Some(sign(&KEY, &header, &with(&[("sub", json!("x".repeat(sub)))])))
+        })
+    };
+    assert_eq!(MAX_TOKEN, 98_304);
+    assert!(ask(&of_length(MAX_TOKEN).expect("a token of this length")).is_ok());
+    assert_eq!(ask(&of_length(MAX_TOKEN + 1).expect("a token of this length")), Err(Rejection::Malformed));
+}
+
+#[test]
 fn a_key_that_the_server_no_longer_shows_works_until_its_age_is_up_and_a_pinned_one_for_ever() {
     let token = sign(&KEY, HEADER, &claims().to_string());
     let entries = response(&[("SITE_ID_TOKEN", &token)]);
