@@ -33,6 +33,30 @@ fn a_stage_without_a_record_of_its_job_does_not_run(privilege: Privilege) {
     assert!(world.records().is_empty());
 }
 
+/// A file system gives the inode of a removed directory to the next one, and the name of a record is made of numbers.
+#[needs(root)]
+fn a_record_of_another_path_or_runner_account_is_not_this_jobs() {
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let record = world.records().pop().expect("a record");
+    let genuine = fs::read(&record).expect("a record");
+    type Change = fn(&mut Record);
+    let changes: [Change; 2] =
+        [|record| record.job_directory.path = "/runner/another".into(), |record| record.runner_uid = 4999];
+    for change in changes {
+        fs::write(&record, &genuine).expect("a record");
+        records::change(&record, change);
+        for outcome in [session.prepare(), session.run_text("build_script", "id")] {
+            assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
+            assert!(outcome.stderr.contains("[no-record]"), "{}", outcome.stderr);
+        }
+    }
+    fs::write(&record, &genuine).expect("a record");
+    assert!(session.prepare().succeeded() && session.cleanup().succeeded());
+}
+
 #[needs(root)]
 fn a_record_that_no_later_stage_would_read_is_refused_at_once() {
     let world = ready(Privilege::Setuid);

@@ -159,3 +159,49 @@ fn the_process_is_put_in_order_and_holds_two_capabilities_before_it_opens_anythi
         }
     }
 }
+
+/// Step 15 of operation.md, in its order.
+#[needs(root)]
+fn decider_and_verifier_give_everything_up_before_they_start() {
+    for mode in Privilege::PRIVILEGED {
+        for call in transcript::calls(mode) {
+            for process in &call.processes {
+                let id = match process.role {
+                    "becomes the verifier" => 2_147_483_632_u32,
+                    "becomes the decider" => 2_147_483_629,
+                    _ => continue,
+                };
+                let of_stage = call.name.starts_with("run");
+                let [gids, uids] =
+                    ["setresgid", "setresuid"].map(|name| format!("{name}({id}, {id}, {id}) = 0"));
+                let mut steps = vec![
+                    "alarm(",
+                    "prlimit64(0, RLIMIT_AS, {rlim_cur=262144*1024, rlim_max=262144*1024}, NULL) = 0",
+                    "\"/dev/null\"",
+                    "close_range(3, 4294967295, CLOSE_RANGE_CLOEXEC) = 0",
+                    "setgroups(0, []) = 0",
+                    gids.as_str(),
+                    uids.as_str(),
+                    "{effective=0, permitted=0, inheritable=0}) = 0",
+                    "PR_CAP_AMBIENT_CLEAR_ALL",
+                    "KEYCTL_JOIN_SESSION_KEYRING",
+                    "setresuid(-1, 0, -1) = -1 EPERM",
+                    "prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE) = 0",
+                    "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) = 0",
+                    "prctl(PR_SET_PDEATHSIG, SIGKILL) = 0",
+                    "getppid()",
+                ];
+                steps.extend(of_stage.then_some("setsid() = "));
+                steps.extend(["rt_sigaction(", "rt_sigprocmask(SIG_SETMASK, []", "execveat("]);
+                let mut lines = process.lines.iter();
+                for step in steps {
+                    let seen = format!("{mode:?}, {}, {}", call.name, process.role);
+                    let taken = lines.any(|line| line.contains(step));
+                    assert!(taken, "{seen}: {step} is not in its place: {:#?}", process.lines);
+                }
+                let first = process.lines.iter().any(|line| line.contains("oom_score_adj"));
+                assert_ne!(first, of_stage, "a job could choose the decider of its stage as a victim");
+            }
+        }
+    }
+}

@@ -3,10 +3,11 @@
 use super::scene::{
     HEADER, KEY, NOW, OTHER_KEY, ask, ask_claims, ask_with, claims, response, server, sign, with,
 };
-use aws_lc_rs::signature::KeyPair as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
-use nunbird_token::{MAX_TOKEN, Rejection, Server, Source};
+use nunbird_token::{KeyMaterial, MAX_TOKEN, Rejection, Server, Source, StoredKey};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -150,6 +151,35 @@ fn an_algorithm_that_is_not_configured_is_not_used() {
     let token = sign(&KEY, HEADER, &claims().to_string());
     let only_es = Server { algorithms: vec!["ES256"], ..server(&KEY) };
     assert_eq!(ask_with(&response(&[("SITE_ID_TOKEN", &token)]), &[only_es]), Err(Rejection::UnknownKey));
+}
+
+#[test]
+fn tokens_are_signed_with_elliptic_curves_as_well_and_each_key_has_its_algorithm_alone() {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING};
+    for (algorithm, signing, is_small) in [
+        ("ES256", &ECDSA_P256_SHA256_FIXED_SIGNING, true),
+        ("ES384", &ECDSA_P384_SHA384_FIXED_SIGNING, false),
+    ] {
+        let key = EcdsaKeyPair::generate(signing).unwrap();
+        // SEC 1 section 2.3.3: 4, x, y.
+        let (x, y) = key.public_key().as_ref()[1..].split_at(if is_small { 32 } else { 48 });
+        let (x, y) = (B64.encode(x), B64.encode(y));
+        let material = if is_small { KeyMaterial::Es256 { x, y } } else { KeyMaterial::Es384 { x, y } };
+        let keys = vec![StoredKey { material, ..server(&KEY).keys[0].clone() }];
+        let answered = |named: &str, allowed: &'static str| {
+            let header = json!({"alg": named, "typ": "JWT"}).to_string();
+            let input = format!("{}.{}", B64.encode(header), B64.encode(claims().to_string()));
+            let signature = key.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
+            let token = format!("{input}.{}", B64.encode(signature));
+            let server = Server { keys: keys.clone(), algorithms: vec![allowed], ..server(&KEY) };
+            ask_with(&response(&[("SITE_ID_TOKEN", &token)]), &[server]).map(|admitted| admitted.user_login)
+        };
+        assert_eq!(answered(algorithm, algorithm).as_deref(), Ok("alice"), "{algorithm}");
+        for other in ["RS256", "ES256", "ES384", ""].into_iter().filter(|other| *other != algorithm) {
+            assert_eq!(answered(other, algorithm), Err(Rejection::Header), "{algorithm} as {other}");
+            assert_eq!(answered(algorithm, other), Err(Rejection::UnknownKey), "{other} alone");
+        }
+    }
 }
 
 #[test]
