@@ -37,8 +37,8 @@ pub(crate) const ALL: &[Test] = &[
         events_go_into_files_of_that_name_or_into_those_of_the_file,
     ),
     (
-        "an_own_directory_has_the_accounts_name_or_lies_where_the_file_says",
-        an_own_directory_has_the_accounts_name_or_lies_where_the_file_says,
+        "an_own_directory_has_the_accounts_name_or_lies_in_a_directory_that_the_file_names",
+        an_own_directory_has_the_accounts_name_or_lies_in_a_directory_that_the_file_names,
     ),
 ];
 
@@ -211,7 +211,7 @@ fn events_go_into_files_of_that_name_or_into_those_of_the_file() {
     assert!(!floor.is_of_events(Path::new("/var/log/jobs2")));
 }
 
-fn an_own_directory_has_the_accounts_name_or_lies_where_the_file_says() {
+fn an_own_directory_has_the_accounts_name_or_lies_in_a_directory_that_the_file_names() {
     let may = |path: &str| floor().may_own(Path::new(path), "alice");
     assert_eq!(["/scratch/alice", "/scratch/bob", "/etc/systemd/system"].map(may), [true, false, false]);
     write(FILE, "directories_in /scratch\n", ROOT, 0o644);

@@ -15,7 +15,10 @@ pub(crate) const ALL: &[Test] = &[
         "the_program_runs_as_the_directorys_owner_and_with_nothing_else",
         the_program_runs_as_the_directorys_owner_and_with_nothing_else,
     ),
-    ("a_program_that_fails_says_why_within_bounds", a_program_that_fails_says_why_within_bounds),
+    (
+        "the_output_of_a_program_that_fails_is_kept_within_bounds",
+        the_output_of_a_program_that_fails_is_kept_within_bounds,
+    ),
     (
         "a_program_that_is_late_or_prints_too_much_is_ended",
         a_program_that_is_late_or_prints_too_much_is_ended,
@@ -126,7 +129,7 @@ fn the_program_runs_as_the_directorys_owner_and_with_nothing_else() {
     assert_eq!(fetched(&shell("ulimit -v"), PRIVILEGED), "262144\n");
 }
 
-fn a_program_that_fails_says_why_within_bounds() {
+fn the_output_of_a_program_that_fails_is_kept_within_bounds() {
     directory(DIRECTORY, KEYS, 0o755);
     let why = |script: &str| {
         let Unfetched { possible, why } = PRIVILEGED.fetch(&shell(script)).expect_err(script);
