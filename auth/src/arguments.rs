@@ -165,7 +165,7 @@ fn stage(words: Vec<OsString>) -> Result<Stage, String> {
     }
 }
 
-/// A name in the portable form (systemd.io/USER_NAMES); the user database and the policy have the last word.
+/// A name in the portable form (systemd.io/USER_NAMES); the user database and the policy decide.
 fn account_name(name: &str) -> bool {
     let rest = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
     let first = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_');

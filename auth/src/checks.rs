@@ -1,4 +1,4 @@
-//! What has to hold for a later stage of an admitted job, whatever the decider says.
+//! What has to hold for a later stage of an admitted job, whatever the decider answers.
 
 use crate::arguments::Call;
 use crate::context::Context;

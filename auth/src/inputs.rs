@@ -2,7 +2,7 @@
 //! the job's variables as `CUSTOM_ENV_<NAME>`.
 //!
 //! A CI user can set every `CUSTOM_ENV_*`, also the ones that look like GitLab's own. None is looked at until the site's
-//! policy names it, and then its value is the user's word and goes to the launcher as it is. `CI_SERVER_URL` alone is looked at
+//! policy names it, and then its value is untrusted text of the user's and goes to the launcher as it is. `CI_SERVER_URL` alone is looked at
 //! in any case, once a job is refused: it chooses which of the site's servers the help is about.
 //!
 //! `TMPDIR`, which the runner sets as well, never reaches a program with setuid bit or file capabilities: the
@@ -12,7 +12,7 @@ use nunbird_messages::ExitCodes;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// What the runner says beside the arguments.
+/// What the runner passes beside the arguments.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     /// `JOB_RESPONSE_FILE`, in the runner's private directory of this job.
@@ -54,7 +54,7 @@ impl Inputs {
         self.response.as_deref()?.parent()
     }
 
-    /// The value of one of the job's variables, as the runner expanded it: the CI user's word. An empty one counts as not set.
+    /// The value of one of the job's variables, as the runner expanded it: untrusted text of the CI user's. An empty one counts as not set.
     ///
     /// # Errors
     /// When it is no UTF-8, which GitLab does not let happen.
@@ -72,7 +72,7 @@ pub(crate) struct NotText {
     pub(crate) name: String,
 }
 
-/// As getenv(3): where a name stands twice, the first counts.
+/// As getenv(3): of two entries of one name the first counts.
 fn first(variables: &[(OsString, OsString)], name: &OsStr) -> Option<OsString> {
     variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
 }

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// The most that modules may say while a session is closed, in bytes.
+/// The most that modules may print while a session is closed, in bytes.
 const MAX_WORDS: usize = 64 << 10;
 /// How long the way to the keeper may take: it waits where many have asked one that does not answer.
 const CONNECT: Duration = Duration::from_secs(5);

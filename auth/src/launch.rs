@@ -1,6 +1,6 @@
 //! From a record and the decider's message to a running launcher.
 //!
-//! This process forks, whoever runs it: the child becomes the user and the launcher, and the parent stays as
+//! This process forks, under every runner: the child becomes the user and the launcher, and the parent stays as
 //! shepherd. For `cleanup` the parent waits with its privilege instead, because a record is to be removed.
 
 use crate::context::Context;
@@ -37,10 +37,10 @@ const CLEANUP: Duration = Duration::from_secs(120);
 const BATCH_CLEANUP: Duration = Duration::from_secs(300);
 /// How long its process may take to be gone after that.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
-/// The most that it may say, in bytes.
+/// The most that it may print, in bytes.
 const MAX_WORDS: usize = 64 << 10;
 
-/// Everything the launcher's start needs, prepared while a refusal can still be told properly.
+/// Everything the launcher's start needs, prepared while a refusal can still be reported properly.
 #[derive(Debug)]
 pub(crate) struct Start {
     way: Way,
@@ -144,7 +144,7 @@ impl Start {
     /// the caller has to do afterwards.
     ///
     /// The user can stop the launcher, so the wait is bounded, and the launcher gets a pipe of ours instead of the
-    /// runner's: the runner waits until nobody holds its own any more.
+    /// runner's: the runner waits until no process holds its own any more.
     ///
     /// # Errors
     /// A system refusal when it did not start or did not end in time.
@@ -164,7 +164,7 @@ impl Start {
         let child = fork(launch, &confines, context, || exec::outputs_to(&to_out, &to_err).map(|()| None))?;
         drop((to_out, to_err));
         let began = Instant::now();
-        // One after the other: a launcher that says more than a pipe holds is not waited for any longer than one that says nothing.
+        // One after the other: a launcher that prints more than a pipe holds is not waited for any longer than one that prints nothing.
         let said = answer::read_to_end(out, MAX_WORDS, patience).and_then(|out| {
             let left = patience.saturating_sub(began.elapsed());
             Ok((out, answer::read_to_end(err, MAX_WORDS, left)?))
@@ -176,7 +176,7 @@ impl Start {
         // request_wait_answer), and a sweep of root's may wait for this call. The record stays.
         let ended = child.wait_at_most(LAST_MOMENTS).map_err(|e| could_not_start("waitpid", &e))?;
         let said = said.map_err(|e| could_not_start("cleanup did not end in time", &e))?;
-        // gitlab-runner writes what stands on standard error into its log as a warning.
+        // gitlab-runner writes standard error into its log as a warning.
         let (out, err) = said;
         print(&lines(&out));
         print_error(&lines(&err));
@@ -185,7 +185,7 @@ impl Start {
     }
 }
 
-/// What the launcher has said, each line of it with an end; nothing where it said nothing.
+/// What the launcher has printed, each line of it with an end; nothing where it printed nothing.
 fn lines(said: &[u8]) -> String {
     let text = clean(&String::from_utf8_lossy(said));
     if text.is_empty() { text } else { format!("{text}\n") }

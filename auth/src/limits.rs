@@ -168,7 +168,7 @@ impl Confines {
         if privilege.source.is_privileged() {
             return take();
         }
-        // The file is root's while nobody may look into this process, and here nobody is root. Those who may look
+        // The file is root's while no process may look into this one, and here no process is root. Those that may look
         // meanwhile are processes of the same account, which started this one.
         process::while_inspection_is_allowed(take)
     }
@@ -209,7 +209,7 @@ impl Entry {
     /// Makes sure that the group's limits are in force, and opens its counters.
     ///
     /// # Errors
-    /// A system refusal when the group is gone or somebody has changed it.
+    /// A system refusal when the group is gone or was changed.
     pub(crate) fn hold(&self, privilege: Privilege) -> Result<Held, Refusal> {
         self.open(privilege, None).map_err(|trouble| refused(&self.group.limits, &trouble))
     }

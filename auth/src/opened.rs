@@ -45,7 +45,7 @@ pub(crate) fn job_response(context: &Context<'_>) -> Result<File, Refusal> {
     Ok(file)
 }
 
-/// The script in a memory file that nobody can change any more.
+/// The script in a sealed memory file.
 ///
 /// The runner's file could have other bytes in it by the time that the launcher reads it.
 ///
@@ -76,7 +76,7 @@ pub(crate) fn exit_code_file(context: &Context<'_>) -> Result<Option<File>, Refu
     })
 }
 
-/// Where the site says so, the account's own directory in one of root's.
+/// Where the configuration asks for it, the account's own directory in one of root's.
 ///
 /// # Errors
 /// A system refusal when it cannot be made.

@@ -1,7 +1,7 @@
 //! From a prepared launcher to `nunbird-session`, which runs it in a PAM session.
 //!
 //! The child becomes root's with an empty environment and becomes that program; the parent stays as shepherd, as ever, and
-//! reaches the child by a pipe. What the session says of a failure comes by another, as one message of fixed form.
+//! reaches the child by a pipe. A failure of the session is reported by another, in one message of fixed form.
 
 use crate::context::Context;
 use crate::limits::Confines;

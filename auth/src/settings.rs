@@ -60,7 +60,7 @@ fn open_files(path: &Path, privilege: Privilege) -> Result<Opened, String> {
     Ok(opened)
 }
 
-/// The names of the `.toml` files of a directory that nobody but root can have filled; none where it does not exist.
+/// The names of the `.toml` files of a directory that only root can have filled; none where it does not exist.
 fn names_in(directory: &Path, privilege: Privilege) -> Result<Vec<String>, String> {
     let explain = |e: &dyn std::fmt::Display| format!("{}: {e}", directory.display());
     let keeper = privilege.keeper();

@@ -1,7 +1,7 @@
 //! The shepherd: what stays of `nunbird-auth` while a stage runs, under every runner.
 //!
 //! A runner's account may not signal the user's processes, so a cancelled job would run on; and the launcher is the user's,
-//! so somebody else has to write its end down. The shepherd keeps the runner's real uid, which lets the runner signal it,
+//! so another process has to report its end. The shepherd keeps the runner's real uid, which lets the runner signal it,
 //! and the user's effective uid, which lets it signal the job and nothing else. Under a root runner, which may signal
 //! anybody, its real uid is one that no account has, so that root cannot be had back. It holds no capability, reads
 //! nothing, and passes signals down and the exit status up. Its death, however it comes, reaches the launcher as `TERM`, and so does the
@@ -106,7 +106,7 @@ impl Reach {
             Reach::Signals(pipe) => pipe.take().map_or(Ok(()), |mut pipe| pipe.write_all(b"!")),
             Reach::Pipe(pipe) => {
                 match pipe.write_all(b"!") {
-                    // It has ended already, and how says more than that nobody reads.
+                    // It has ended already: its exit status is a better report than the broken pipe.
                     Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
                     other => other?,
                 }

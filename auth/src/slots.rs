@@ -83,7 +83,7 @@ fn take_least(store: &Store, wanted: &Wanted<'_>) -> Result<Slot, Refusal> {
 }
 
 /// Takes back what [`take`] took for a job that is not admitted after all. Its name is this process's as long as the claim
-/// stands, so no lock is needed.
+/// exists, so no lock is needed.
 pub(crate) fn give_back(store: &Store, slot: &Slot) {
     // The refusal is reported instead; a claim without a record is void when this process has ended.
     let _void_soon = store.remove_file(&slot.name);

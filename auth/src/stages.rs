@@ -176,10 +176,10 @@ fn reap(context: &mut Context<'_>, name: &str, live: bool) -> Result<Served, Ref
     let store = Store::open(context.privilege)?;
     // Step 29a.
     let record = store.named(name)?;
-    // What runs is that stage, and the audit file says so.
+    // What runs is that stage: the audit events name it.
     (context.stage, context.sweeps) = ("cleanup", true);
     context.decision_id.clone_from(&record.decision_id);
-    // A record that was set aside is found by no stage, and a clean-up that has begun is nobody else's to end.
+    // A record that was set aside is found by no stage, and no other call ends a clean-up that has begun.
     let now = store::now()?;
     // Step 29b.
     let over =
@@ -229,7 +229,7 @@ fn finish(
     end(context, store, name, &record, kind)
 }
 
-/// Ends the job's processes and has the launcher clear away what it left. The record goes last of all: while it stands,
+/// Ends the job's processes and has the launcher clear away what it left. The record goes last of all: while it exists,
 /// the call can be repeated.
 fn end(
     context: &mut Context<'_>,

@@ -1,9 +1,9 @@
 //! Where job records live between the stages of a job.
 //!
-//! `/var/lib/nunbird/jobs`, root's and nobody else's; for `downscope = "none"` the user's own
+//! `/var/lib/nunbird/jobs`, root's alone; for `downscope = "none"` the user's own
 //! `~/.local/state/nunbird/jobs`. A record is found by who calls and by the runner's private directory of
 //! the job, whose inode it names: gitlab-runner makes one for each attempt and no CI user can make one that
-//! belongs to the runner's account. An inode may be used again while the former job's record still stands, so a
+//! belongs to the runner's account. An inode may be used again while the former job's record still exists, so a
 //! record is never replaced by another job's: it is set aside, and whatever acts on one makes sure of its decision.
 //!
 //! Locks are of one runner account each, because a runner may stop its own calls; nothing under one waits for anything
@@ -45,7 +45,7 @@ pub(crate) struct Store {
 }
 
 /// The socket of the process that keeps this job's PAM session, where one serves the whole job: among the records, which
-/// nobody but root reaches.
+/// only root reaches.
 pub(crate) fn session_socket(record: &Record) -> PathBuf {
     Keep::socket(Path::new(PRIVILEGED), &record.decision_id)
 }
@@ -79,7 +79,7 @@ impl Store {
     /// Opens the store.
     ///
     /// # Errors
-    /// A system refusal when the directory is missing or somebody else could write in it.
+    /// A system refusal when the directory is missing or another account could write in it.
     pub(crate) fn open(privilege: Privilege) -> Result<Self, Refusal> {
         let keeper = privilege.keeper();
         let refuse = |detail: &dyn Display| {
@@ -224,14 +224,14 @@ impl Store {
         self.replace(&name, record)
     }
 
-    /// Marks a record as closed, wherever it stands by now. Whether it was still there.
+    /// Marks a record as closed, under whichever name it has by now. Whether it was still there.
     pub(crate) fn close(&self, name: &str, record: &mut Record, _lock: &Lock) -> Result<bool, Refusal> {
         let Some(name) = self.whereabouts(name, record)? else { return Ok(false) };
         record.closed = true;
         self.replace(&name, record).map(|()| true)
     }
 
-    /// Removes a record, wherever it stands by now, and then its claim on the slot. Neither may be another job's.
+    /// Removes a record, under whichever name it has by now, and then its claim on the slot. Neither may be another job's.
     pub(crate) fn remove(&self, name: &str, record: &Record) -> Result<(), Refusal> {
         self.at_once(|| self.remove_with_claim(name, record))
     }
@@ -250,7 +250,7 @@ impl Store {
         }
     }
 
-    /// Under which name the record of this decision stands; none where it has been removed.
+    /// The name that the record of this decision has; none where it has been removed.
     fn whereabouts(&self, name: &str, record: &Record) -> Result<Option<String>, Refusal> {
         for name in [name.to_owned(), Record::set_aside(&record.decision_id)] {
             match self.as_keeper(|d| d.read(&name, MAX_RECORD)) {

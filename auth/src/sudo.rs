@@ -28,7 +28,7 @@ use std::time::Duration;
 
 /// Where every distribution has it. It can be neither read nor run by descriptor: RHEL's is mode 4111.
 const PROGRAM: &CStr = c"/usr/bin/sudo";
-/// What the relay says, in bytes: that it has begun, and how the launcher ended.
+/// What the relay reports, in bytes: that it has begun, and how the launcher ended.
 const MAX_WORDS: usize = 3;
 /// The most that `cleanup`'s launcher and sudo may print, in bytes.
 const MAX_OUTPUT: usize = 64 << 10;
@@ -95,10 +95,10 @@ impl Sudo {
     }
 
     /// Runs `cleanup`'s launcher and waits for it for a bounded time. Neither sudo nor the launcher has the runner's pipes: the
-    /// runner waits until nobody holds them any more, and a user can stop the launcher and, by its parent, sudo.
+    /// runner waits until no process holds them any more, and a user can stop the launcher and, by its parent, sudo.
     ///
     /// # Errors
-    /// As [`Sudo::run`]; a system refusal when it did not end in time. Its parent was told to kill it then. A parent that the
+    /// As [`Sudo::run`]; a system refusal when it did not end in time. Its parent was asked to kill it then. A parent that the
     /// user keeps stopped is left, and sees the socket end when it goes on.
     pub(crate) fn run_and_wait(
         self,
@@ -161,7 +161,7 @@ impl Sudo {
         let group = confines.group.as_ref();
         let held = group.map(|group| group.take(context.privilege, &child, context.privilege.caller.uid));
         let held = held.transpose()?;
-        // One that has ended already says how.
+        // One that has ended already has reported its status.
         let _gone = ends.map(|mut release| release.write_all(b"!"));
         Ok(Started { child, socket: ours, held })
     }
@@ -178,7 +178,7 @@ fn copy_of(socket: &UnixStream) -> Result<UnixStream, Refusal> {
     socket.try_clone().map_err(|e| could_not_start("socket", &e))
 }
 
-/// What the launcher's parent says of the end, or where it says nothing, sudo.
+/// The end as the launcher's parent reports it, or where it reports nothing, as sudo does.
 fn how_it_ended(socket: UnixStream, ended: Ended) -> Result<Ended, Refusal> {
     let said = answer::what_is_there(PipeReader::from(OwnedFd::from(socket)), MAX_WORDS);
     match said.map_err(|e| could_not_start("answer of the launcher's parent", &e))?.as_slice() {

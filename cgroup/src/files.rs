@@ -1,4 +1,4 @@
-//! What is written into which file for a limit, and how the kernel says it back.
+//! What is written into which file for a limit, and how the kernel shows it.
 
 use super::{Amounts, DiskAmounts, Way};
 
@@ -12,16 +12,16 @@ pub(super) struct Setting {
     pub(super) controller: &'static str,
     pub(super) file: &'static str,
     pub(super) value: String,
-    /// What the kernel says when it is in force.
-    pub(super) says: String,
-    /// Whether it says so in one line of several, each for a disk.
+    /// What is read back when it is in force.
+    pub(super) shown: String,
+    /// Whether that is one line of several, each for a disk.
     pub(super) among_others: bool,
 }
 
 impl Setting {
-    /// Whether this text of the kernel's says that the setting is in force.
+    /// Whether this text of the kernel's means that the setting is in force.
     pub(super) fn is_in_force(&self, found: &str) -> bool {
-        if self.among_others { found.lines().any(|line| line == self.says) } else { found == self.says }
+        if self.among_others { found.lines().any(|line| line == self.shown) } else { found == self.shown }
     }
 }
 
@@ -34,7 +34,7 @@ pub(super) fn settings(amounts: &Amounts, way: Way) -> Vec<Setting> {
 }
 
 fn setting(controller: &'static str, file: &'static str, value: impl ToString) -> Setting {
-    Setting { controller, file, value: value.to_string(), says: value.to_string(), among_others: false }
+    Setting { controller, file, value: value.to_string(), shown: value.to_string(), among_others: false }
 }
 
 fn of_disk(controller: &'static str, file: &'static str, value: impl ToString) -> Setting {

@@ -111,7 +111,7 @@ impl JobGroup {
             let found = folder.read(setting.file)?;
             if !setting.is_in_force(&found) {
                 let path = folder.path().join(setting.file);
-                return Err(Trouble::NotInForce(path, setting.says, found));
+                return Err(Trouble::NotInForce(path, setting.shown, found));
             }
         }
         Ok(())
@@ -165,7 +165,7 @@ impl JobGroup {
         Usage { oom_kills: counted(usage.oom_kills), forks_refused: counted(usage.forks_refused), ..usage }
     }
 
-    /// Whether the kernel ends all processes of the group when it is asked to, whoever asks (Linux 5.14).
+    /// Whether the kernel ends all processes of the group at the request of any process that may write the file (Linux 5.14).
     pub fn is_killed_by_the_kernel(&self) -> bool {
         self.folders.get("").is_some_and(|folder| folder.file("cgroup.kill", OFlag::O_WRONLY).is_ok())
     }

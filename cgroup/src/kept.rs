@@ -42,7 +42,7 @@ impl Kept {
         JobGroup::open(self.way, &self.directories, self.owner)
     }
 
-    /// Reads what was kept. The bytes are the word of a process that may have had fewer rights than this one, and are believed no further
+    /// Reads what was kept. The bytes come from a process that may have had fewer rights than this one, and are believed no further
     /// than the group of this job can be: every directory has its name, and the owner is the one that the maker had.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! version 2 to it, or where Nunbird has no privilege. No capability is needed, but for [`JobGroup::kill`] on kernels that do not do that
 //! themselves: the groups are made below the one that the runner's service lives in, or by systemd ([`JobGroup::make_slice`]).
 //! Every directory is walked without following a link, must be its owner's, and must lie on a cgroup file system. Names are
-//! made of numbers. A limit is in force when the kernel says so: each is read back and compared.
+//! made of numbers. A limit is in force when the kernel shows it: each is read back and compared.
 //!
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/` of the kernel, systemd's `CGROUP_DELEGATION.md`.
 

@@ -1,7 +1,7 @@
 //! A job's group of systemd's making: a transient slice that carries the limits, and in it a transient scope for each stage.
 //!
 //! systemd ends a scope with its last process, and between two stages a job has none; a slice stays. Who made the groups is
-//! systemd, so what is in force is read from the kernel here as well, and a process is in its scope when the kernel says so.
+//! systemd, so what is in force is read from the kernel here as well, and a process is in its scope when the kernel lists it there.
 //! Names are made of numbers, without the dash that would make a slice one of another's (systemd.slice(5)).
 
 use super::{Amounts, Folder, Hierarchy, JobGroup, Place, Trouble, Way};
@@ -32,7 +32,7 @@ pub struct Units {
     pub slice: String,
     /// How the names of its scopes begin.
     pub scopes: String,
-    /// What `systemctl` says beside them.
+    /// What `systemctl` shows beside them.
     pub description: String,
 }
 

@@ -1,6 +1,6 @@
-//! Groups of jobs that nobody knows of any more: found by their names, emptied and removed.
+//! Groups of jobs that no record names any more: found by their names, emptied and removed.
 //!
-//! `nunbirdctl sweep` calls this, as root or as the account that runs gitlab-runner. Which groups are nobody's is its to say: this
+//! `nunbirdctl sweep` calls this, as root or as the account that runs gitlab-runner. It decides which groups no record names: this
 //! lists what Nunbird made below the groups that it is given, and ends what is in one of them.
 
 use super::folder::went;
@@ -64,7 +64,7 @@ impl Parent {
     }
 }
 
-/// One job's group, which may be nobody's.
+/// One job's group, which no record may name.
 #[derive(Debug)]
 pub struct Stray {
     way: Way,
@@ -132,7 +132,7 @@ impl Stray {
         self.owner
     }
 
-    /// Ends every process in it, removes it, and says how many were ended; none for a group that somebody else removed since it was
+    /// Ends every process in it, removes it, and returns how many were ended; none for a group that another process removed since it was
     /// listed, as the clean-up of its job does. One of version 1 that was left frozen is thawed. After the deadline it is tried
     /// once and not waited for.
     ///
@@ -182,7 +182,7 @@ impl Stray {
             std::thread::sleep(GLANCE);
         }
         match slice {
-            // Slices are root's and systemd's: nobody else can make this take long.
+            // Slices are root's and systemd's: no other account can make this take long.
             Some(slice) => {
                 let patience = deadline.saturating_duration_since(Instant::now()).max(LEAST_FOR_SYSTEMD);
                 JobGroup::stop_slice(slice, &self.paths, patience)?;
@@ -197,7 +197,7 @@ impl Stray {
         self.path().file_name()?.to_str().filter(|name| name.ends_with(".slice"))
     }
 
-    /// Kills what is there now, and says how many it was.
+    /// Kills what is there now, and returns how many it was.
     fn end_once(
         &self,
         folders: &BTreeMap<String, Folder>,
@@ -246,7 +246,7 @@ impl Stray {
     }
 }
 
-/// Freezes, and says whether everything in the group is frozen. Until then processes can end, and their numbers be given away.
+/// Freezes, and returns whether everything in the group is frozen. Until then processes can end, and their numbers be given away.
 fn freeze(file: &File, deadline: Instant) -> bool {
     if file.write_at(b"FROZEN", 0).is_err() {
         return false;
@@ -266,7 +266,7 @@ fn freeze(file: &File, deadline: Instant) -> bool {
 }
 
 /// As the process's own user: were the number another's by now, it could only be one of the same user's. Root's are ended where
-/// their numbers cannot change hands, and else left, which is told.
+/// their numbers cannot change hands, and else left, which is reported.
 fn end_process(pid: i32, frozen: bool) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));

@@ -13,7 +13,7 @@ pub enum Trouble {
     NotDelegated(PathBuf),
     /// A file or directory of the group: which, and what was done with it.
     File(PathBuf, &'static str, io::Error),
-    /// The kernel says something else than what was written: the file, what was wanted, what was read.
+    /// The kernel shows another value than was written: the file, what was wanted, what was read.
     NotInForce(PathBuf, String, String),
     /// So many processes were still in the group when time was up.
     StillAlive(PathBuf, usize),

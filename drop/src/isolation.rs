@@ -1,6 +1,6 @@
 //! What the site takes away from jobs: a filter of system calls, put in force after the drop.
 //!
-//! Both filters stop known ways from a job to somebody else: typing into a terminal that the job shares
+//! Both filters stop known ways from a job to another account: typing into a terminal that the job shares
 //! (`TIOCSTI`, `TIOCLINUX`: CVE-2017-5226, CVE-2023-28339), and changing ids through a setuid program or
 //! inside a user namespace. They need `no_new_privs`, which makes setuid programs inert for the job.
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn each_of_the_sites_words_takes_what_it_says_and_nothing_else() {
+    fn each_setting_of_isolation_takes_what_it_names_and_nothing_else() {
         let nothing = Isolation { no_new_privileges: false, block_tty_injection: false, limit_setuid: false };
         let all = found(&nothing);
         let privileged = all.iter().any(|line| line == "root-105-0 yes");

@@ -48,7 +48,7 @@ pub enum Change {
     StayWithNewKeyring,
 }
 
-/// What the process around the launch says.
+/// What the process around the launch sets.
 #[derive(Debug)]
 pub struct Surroundings<'a> {
     /// How ids change.
@@ -57,7 +57,7 @@ pub struct Surroundings<'a> {
     pub limits: Option<&'a Limits>,
     /// As whom the process's own /proc files are opened: not dumpable, they are root's.
     pub keeper: Caller,
-    /// Process id of the parent, whose death the launcher is told.
+    /// Process id of the parent, whose death is signalled to the launcher.
     pub parent: i32,
     /// A pipe from which one byte must come before the program starts. Its end without one means that the parent has ended.
     pub gate: Option<File>,

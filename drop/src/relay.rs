@@ -13,7 +13,7 @@ pub const HEEDED: [i32; 7] = [CHLD, HUP, INT, QUIT, TERM, USR1, USR2];
 /// Signals that are passed on when they come as bytes; `KILL` for a clean-up whose time is up.
 const PASSED: [i32; 7] = [HUP, INT, KILL, QUIT, TERM, USR1, USR2];
 
-/// Passes signals on and waits for the launcher. The end of `control` is the shepherd's: nobody wants the stage any more.
+/// Passes signals on and waits for the launcher. The end of `control` is the shepherd's: the stage is not wanted any more.
 ///
 /// # Errors
 /// As signalfd(2), read(2) and waitpid(2).

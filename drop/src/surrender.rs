@@ -28,7 +28,7 @@ pub struct Ids {
 pub struct Failure {
     /// Its name, or what was found out by trying.
     pub step: &'static str,
-    /// The kernel's word.
+    /// The kernel's error.
     pub error: io::Error,
 }
 
@@ -91,7 +91,7 @@ pub fn stay_user(kernel: &mut impl Kernel, uid: u32, gid: u32) -> Result<(), Fai
     prove(kernel, &Ids { uid, gid, groups }, uid)
 }
 
-/// As [`stay_user`], with a session keyring of its own: somebody else has changed the user, and left theirs.
+/// As [`stay_user`], with a session keyring of its own: another program has changed the user, and left its own.
 ///
 /// # Errors
 /// As [`become_user`].
@@ -103,7 +103,7 @@ pub fn stay_user_with_new_keyring(kernel: &mut impl Kernel, uid: u32, gid: u32) 
 /// Keeps the shepherd's ids: signalled by the runner, able to signal the job, neither for long nor for more.
 ///
 /// The effective uid is the user's and the others are `real_uid`: the runner's, so that the runner may signal the
-/// shepherd, or nobody's where the runner is root and may anyway. The shepherd may signal the job, the kernel delivers
+/// shepherd, or one that no account has where the runner is root and may anyway. The shepherd may signal the job, the kernel delivers
 /// the shepherd's death to it (kill(2), prctl(2) `PR_SET_PDEATHSIG`), and the user may not signal the shepherd.
 ///
 /// # Errors

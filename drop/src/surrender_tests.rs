@@ -6,7 +6,7 @@ use nunbird_sys::capabilities::Capabilities;
 use nunbird_sys::kernel::Kernel;
 use std::io;
 
-/// A kernel that remembers what was asked, and can be told to lie or to refuse.
+/// A kernel that remembers what was asked, and can be set to lie or to refuse.
 struct Recorder {
     calls: Vec<String>,
     uids: [u32; 3],
@@ -16,7 +16,7 @@ struct Recorder {
     ambient: u32,
     /// A call that fails.
     broken: Option<&'static str>,
-    /// A call that says yes and does nothing.
+    /// A call that succeeds and does nothing.
     idle: Option<&'static str>,
     /// How the call that fails does.
     error: io::ErrorKind,

@@ -11,7 +11,7 @@ use std::path::Path;
 /// The largest one, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Opens a file that nobody but a trusted owner can have written.
+/// Opens a file that only a trusted owner can have written.
 ///
 /// # Errors
 /// As [`Distrust`] has them.

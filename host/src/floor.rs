@@ -1,4 +1,4 @@
-//! What no decision can override: who never runs a job here, whatever the configuration says.
+//! What no decision can override: who never runs a job here, whatever the configuration has.
 //!
 //! `/etc/nunbird/floor` is root's, and read here, line by line, so that it holds for a decider that was taken over as well. A host without it has
 //! the floor that is built in.
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Whose owner fetches keys.
 const KEYS: &str = "/var/lib/nunbird/keys";
 const FILE: &str = "/etc/nunbird/floor";
-/// The least uid of a host whose file says nothing: `UID_MIN` of login.defs(5).
+/// The least uid of a host whose file does not set it: `UID_MIN` of login.defs(5).
 const MIN_UID: u32 = 1000;
 /// The overflow ids: files of unmapped users and of NFS's nobody.
 const OVERFLOW: [u32; 2] = [65533, 65534];
@@ -169,7 +169,7 @@ impl Floor {
             || self.check(&account.name, account, rights, system).is_ok()
     }
 
-    /// Whether this may be a file of audit events without the floor's word: by its name, in no directory of configurations or of Nunbird's
+    /// Whether this may be a file of audit events although the floor does not name it: by its name, in no directory of configurations or of Nunbird's
     /// own.
     pub fn is_named_for_events(path: &Path) -> bool {
         let named = path.extension().is_some_and(|kind| kind == "jsonl");

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// The largest keys file, in bytes.
 const MAX_KEYS_FILE: u64 = 1 << 20;
-/// How long the program may run, in seconds, whatever the caller says.
+/// How long the program may run, in seconds, whatever the caller asks for.
 const SECONDS: u32 = 5;
 /// The most of a failure's output that is kept, in bytes.
 const MAX_WORDS: usize = 4096;

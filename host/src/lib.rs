@@ -1,5 +1,5 @@
 //! What a judgement asks of the host: the user database, files that only root can have written, signing keys, whose account is whose, and
-//! programs that run as other users. Nothing here decides anything: what an answer means, the crate `judge` says.
+//! programs that run as other users. Nothing here decides anything: the crate `judge` does.
 //!
 //! [`System`] has the questions, and [`Here`] answers them in this process, with the rights that it has. `nunbird-auth` answers with
 //! privilege, `nunbirdctl explain` with the rights of the admin who asks.

@@ -1,4 +1,4 @@
-//! `/etc/nologin`: while it exists, a site that says so admits no job, as pam_nologin(8) admits no login.
+//! `/etc/nologin`: while it exists, a site that sets `nologin` admits no job, as pam_nologin(8) admits no login.
 
 use crate::files;
 use crate::rights::Rights;

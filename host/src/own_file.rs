@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 
 /// How long a home directory may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// When the child ends itself, where nobody may signal it, in seconds.
+/// When the child ends itself, where no process may signal it, in seconds.
 const SECONDS: u32 = 3;
 /// How long a child that was killed is waited for: one that a dead server holds may never end.
 const END: Duration = Duration::from_millis(200);
 
-/// The child's word for each doubt.
+/// The child's byte for each doubt.
 const DOUBTS: [(u8, Doubt); 6] = [
     (b'h', Doubt::Home),
     (b'u', Doubt::Unreadable),

@@ -1,6 +1,6 @@
-//! Files of which each says whose an account is, as this host remembers it.
+//! Files of which each names the GitLab user of an account, as this host remembers it.
 //!
-//! `/var/lib/nunbird/people`, root's and nobody else's; for programs without privilege the runner's own
+//! `/var/lib/nunbird/people`, root's alone; for programs without privilege the runner's own
 //! `~/.local/state/nunbird/people`. One file for each account and server, so that a lookup reads one line, and that the
 //! first of two jobs at once is decided by link(2).
 

@@ -2,7 +2,7 @@
 //!
 //! The file and the local sockets are opened while the process may, so that the shepherd can write a stage's end after it
 //! has given up every right. Remote daemons are connected to for each event: anybody may, and a connection that was held
-//! through a job could be dead without anybody noticing.
+//! through a job could be dead without notice.
 
 use crate::rights::Rights;
 use crate::unverified::{self, Turn};
@@ -224,7 +224,7 @@ fn send_udp(address: SocketAddr, bytes: &[u8]) -> io::Result<()> {
     socket.connect(address)?;
     socket.set_write_timeout(Some(PATIENCE))?;
     socket.send(bytes)?;
-    // On this host a port that nobody listens on answers at once; a remote one later or never.
+    // On this host a port without a listener answers at once; a remote one later or never.
     socket.take_error()?.map_or(Ok(()), Err)
 }
 

@@ -1,4 +1,4 @@
-//! Every way in which the program says no, and who learns how much.
+//! Every way in which the program refuses, and who learns how much.
 //!
 //! The job log belongs to the CI user: it gets a short sentence, what to do, and the decision's id. The
 //! admin gets the whole cause in the audit file under the same id. With `-u` the job log gets it, too.
@@ -25,7 +25,7 @@ const MAX_LINES: usize = 40;
 pub struct Refusal {
     /// Whose trouble it is.
     pub class: Class,
-    /// A stable word for logs and tests.
+    /// A stable code for logs and tests.
     pub code: Code,
     /// For the CI user: no names of accounts or files beyond what the user knows.
     pub message: String,
@@ -51,7 +51,7 @@ impl Refusal {
         Refusal { class, code, message: message.into(), detail: clean(&detail.to_string()), help }
     }
 
-    /// The same with another word of help.
+    /// The same with another text of help.
     #[must_use]
     pub fn help(self, help: impl Into<Cow<'static, str>>) -> Self {
         Refusal { help: help.into(), ..self }

@@ -23,7 +23,7 @@ pub fn calling() -> io::Result<Option<Runner>> {
 }
 
 /// Whether every process of the job's runner has ended. A wrapper that the site has put between the two ends with each call, and alone
-/// says nothing.
+/// means nothing.
 ///
 /// # Errors
 /// As open(2) and read(2) below /proc.

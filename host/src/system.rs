@@ -24,7 +24,7 @@ pub trait System {
     /// When the database does not answer.
     fn group(&self, name: &str) -> Result<Option<GroupEntry>, String>;
 
-    /// A regular file that nobody but root, or without privilege the user itself, can have written, open for reading.
+    /// A regular file that only root, or without privilege the user itself, can have written, open for reading.
     ///
     /// # Errors
     /// As [`nunbird_files::trusted::Distrust`].
@@ -33,7 +33,7 @@ pub trait System {
     /// The content of a file of the keys directory that root or the owner of the directory has written.
     ///
     /// # Errors
-    /// When it is missing, somebody else's, or longer than 1 MiB.
+    /// When it is missing, belongs to another account, or is longer than 1 MiB.
     fn keys_file(&self, directory: &Path, name: &str) -> Result<Vec<u8>, String>;
 
     /// What `nunbird-keys` prints, run as the owner of the keys directory.
@@ -42,7 +42,7 @@ pub trait System {
     /// When it could not be run, failed or was late.
     fn fetch(&self, fetch: &Fetch) -> Result<Vec<u8>, Unfetched>;
 
-    /// What the site's validation program says and how it ends.
+    /// What the site's validation program prints and how it ends.
     ///
     /// # Errors
     /// When it could not be run.
@@ -57,7 +57,7 @@ pub trait System {
     /// A file of the store of people; none where no job has made it yet.
     ///
     /// # Errors
-    /// When the store or the file cannot be read, or is somebody else's.
+    /// When the store or the file cannot be read, or belongs to another account.
     fn person(&self, file: &str) -> Result<Option<PersonFile>, String>;
 
     /// Writes such a file, unless it is there already. Whether it is new.
@@ -69,7 +69,7 @@ pub trait System {
     /// A file below the home directory of the account with this name, of at most `limit` bytes, read as the account.
     ///
     /// # Errors
-    /// When nobody could read it in time, or there is no such account.
+    /// When it could not be read in time, or there is no such account.
     fn own_file(&self, account: &str, inside: &Path, limit: u64) -> Result<OwnFile, String>;
 
     /// The file by which the host keeps jobs out for the moment; none where there is none.

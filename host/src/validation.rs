@@ -49,7 +49,7 @@ pub struct Validate {
 pub struct Report {
     /// The uid that it ran as.
     pub uid: u32,
-    /// The rest, by the word of `nunbird-validate`.
+    /// The rest, as `nunbird-validate` reports it.
     pub said: Said,
 }
 
@@ -126,7 +126,7 @@ fn supervised(
     }
 }
 
-/// In the child: no descriptors but these, nobody to signal it, and nothing to say but its report.
+/// In the child: no descriptors but these, no process that may signal it, and no output but its report.
 fn become_supervisor(program: &File, files: &[(RawFd, &File)], rights: Rights) -> io::Result<Infallible> {
     process::new_session()?;
     process::null_stdin()?;

@@ -34,11 +34,11 @@ pub(crate) fn run(inherited: Inherited, limits: Limits, keep: &Keep) -> u8 {
     }
 }
 
-/// None where the launcher has not run, which has been told.
+/// None where the launcher has not run, which has been reported.
 fn attend(inherited: Inherited, limits: Limits, keep: &Keep) -> Result<Option<Ended>, Trouble> {
     let mut control = &inherited.control;
     if control.read(&mut [0]).map_err(failed("control"))? == 0 {
-        // The shepherd has ended, and nobody wants the stage any more.
+        // The shepherd has ended: the stage is not wanted any more.
         return Ok(None);
     }
     let mut inherited = Some(inherited);
@@ -54,17 +54,17 @@ fn attend(inherited: Inherited, limits: Limits, keep: &Keep) -> Result<Option<En
     // The launcher has them now. Whatever becomes of this process must not keep the runner's pipes from ending.
     drop(Outputs::take().map_err(failed("standard output"))?);
     if !watch::first_or_end_of(keeper.as_fd(), shepherd.as_fd()).map_err(lost)? {
-        // The shepherd has ended, as the keeper sees too: nobody is left to be told how the stage ends.
+        // The shepherd has ended, as the keeper sees too: no process is left to report the end of the stage to.
         return Ok(None);
     }
     let mut answer = [0; 2];
     keeper.read_exact(&mut answer).map_err(lost)?;
     let [kind, number] = answer;
-    // Anything else says that the launcher did not start, and why is in the report.
+    // Anything else means that the launcher did not start, and the report has the reason.
     Ok(relay::ended(kind, number))
 }
 
-/// Opens the session and leaves it to its keeper; says whether it is open. One that is there already is as good: the runner
+/// Opens the session and leaves it to its keeper; returns whether it is open. One that is there already is as good: the runner
 /// has begun `prepare` once more.
 fn open(inherited: &mut Option<Inherited>, limits: Limits, keep: &Keep) -> Result<bool, Trouble> {
     let listener = match UnixListener::bind(&keep.socket) {

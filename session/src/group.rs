@@ -28,7 +28,7 @@ impl Group {
         Ok(Group { program: exec::out_of_the_way(&program)?, group: group.clone() })
     }
 
-    /// Brings a process into the group, which waits for that. As root: with the runner's rights the kernel lets nobody move a process out
+    /// Brings a process into the group, which waits for that. As root: with the runner's rights the kernel lets no process move another out
     /// of a group that is not the runner's (cgroup-v2.rst, "Delegation Containment").
     pub(crate) fn take(&self, process: i32) -> Result<(), String> {
         let capabilities = if self.group.is_runners { 1 << CAP_DAC_OVERRIDE } else { 0 };

@@ -4,7 +4,7 @@
 //! pam_close_session(3) needs the handle that opened the session, and limits, keyring, login uid, mounts and control group
 //! are of the process that called PAM. So that process stays, and is the parent of every stage's launcher; the other waits for it as
 //! for a stage's. Requests come by a socket in the directory of the job records, which root alone reaches. The session is closed
-//! when `cleanup` asks for it, when the job's time is up and no stage runs, and when a signal says so.
+//! when `cleanup` asks for it, when the job's time is up and no stage runs, and at a signal.
 
 use crate::group::Group;
 use crate::launcher::{self, Files, Place, failed};
@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 /// How long a stage may go on when the session is to end, and how long its end may take after that.
 const GRACE: Duration = Duration::from_secs(Keep::GRACE);
 
-/// GitLab lets no job run longer (docs.gitlab.com/ci/pipelines/settings, "timeout"), whatever a record says.
+/// GitLab lets no job run longer (docs.gitlab.com/ci/pipelines/settings, "timeout"), whatever a record has.
 const LONGEST: Duration = Duration::from_secs(32 * 86_400);
 
 /// The whole life of the process that waits. `opened` hears one byte when the session is open.
@@ -129,7 +129,7 @@ impl Keeper {
                 Watch::begin(&HEEDED).map(|watch| (given, watch)).map_err(|e| failed("signalfd", &e))
             })
             .and_then(|(given, watch)| self.serve(&mut session, &given, &watch, runners));
-        // A later stage must not wait at a door that nobody opens any more.
+        // A later stage must not wait at a socket without a listener.
         let _also_when_it_is_gone = std::fs::remove_file(&self.keep.socket);
         self.say(b"c");
         // The job's limits and signals are not the modules'. systemd asks a service's processes twice to end, the modules' own programs
@@ -160,7 +160,7 @@ impl Keeper {
         let now = clock::boottime().map_err(|e| failed("clock", &e))?;
         let left = Duration::from_secs(self.keep.until.saturating_sub(now)).min(LONGEST);
         let mut until = Some(Instant::now() + left);
-        // What is left out is said now, while time is limited: a stage's log may be one that nobody reads.
+        // What is left out is reported now, while time is limited: a stage's log may have no reader.
         let _left_out_is_said = session.variables(&self.order.pam);
         given.voice.turn(None);
         self.say(b"o");

@@ -2,10 +2,10 @@
 //!
 //! Started by `nunbird-auth` alone, with uid 0, an empty environment and open files (`handover/src/fds.rs`), where the policy
 //! has a `[pam]` table. Mode 0700, and no use to anybody but root: it takes no arguments and does what the order behind
-//! descriptor 3 says, which has been decided by then. docs/adr/0010 has the reasons, docs/operation.md the steps.
+//! descriptor 3 orders, which has been decided by then. docs/adr/0010 has the reasons, docs/operation.md the steps.
 //!
 //! Two processes. This one links libpam and never calls it: it waits for the other, which does, with a limit of time, and
-//! says what became of it. Where one session serves the whole job these two go on by themselves, and a third passes each
+//! reports what became of it. Where one session serves the whole job these two go on by themselves, and a third passes each
 //! stage to them (`client.rs`, `keeper.rs`; docs/adr/0013). Any error means that the stage does not run.
 
 #![forbid(unsafe_code)]
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Refuses to be anybody's door, and puts the process in order. The limits are those that the job would have without PAM.
+/// Refuses every start but one as root and without arguments, and puts the process in order. The limits are those that the job would have without PAM.
 fn begin() -> Result<Limits, String> {
     let failed = |e: io::Error| format!("the process cannot be put in order: {e}");
     let root = Linux.uids().map_err(failed)? == [0; 3] && Linux.gids().map_err(failed)? == [0; 3];

@@ -75,7 +75,7 @@ impl Session {
         passed.into_iter().collect()
     }
 
-    /// Closes the session and ends its credentials. What fails is told, and makes the answer `false`: the stage is over.
+    /// Closes the session and ends its credentials. What fails is reported, and makes the answer `false`: the stage is over.
     pub(crate) fn close(mut self) -> bool {
         self.end(true)
     }
@@ -94,7 +94,7 @@ impl Session {
     }
 }
 
-/// Without its own file PAM would take the one for `other`, which decides for programs that nobody thought of.
+/// Without its own file PAM would take the one for `other`, which decides for programs that have no file of their own.
 fn service_exists(service: &str) -> Result<(), String> {
     let mut last = String::new();
     for directory in SERVICES {

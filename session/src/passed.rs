@@ -24,7 +24,7 @@ const KINDS: [RawFd; 8] =
 /// How long the other end may take over a message.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What somebody asks of the keeper.
+/// What a process asks of the keeper.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// A stage to run, with the outputs of its own.
@@ -41,8 +41,8 @@ pub(crate) fn trust(socket: &UnixStream) -> io::Result<()> {
     match peer::uid(socket)? {
         0 => Ok(()),
         uid => {
-            let told = format!("uid {uid} is at the other end, not root");
-            Err(io::Error::new(io::ErrorKind::PermissionDenied, told))
+            let why = format!("uid {uid} is at the other end, not root");
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
         }
     }
 }
@@ -71,7 +71,7 @@ pub(crate) fn send(mut socket: &UnixStream, stage: Inherited) -> io::Result<()> 
     socket.flush()
 }
 
-/// Receives what somebody asks.
+/// Receives what a process asks.
 ///
 /// # Errors
 /// What is wrong with it; who asks hears the end of the socket.

@@ -23,7 +23,7 @@ use std::io::{PipeWriter, Write};
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) inherited: Inherited,
-    /// The job's, where PAM says nothing.
+    /// The job's, where PAM sets none.
     pub(crate) limits: Limits,
     /// To the process that waits.
     pub(crate) phases: PipeWriter,
@@ -46,7 +46,7 @@ impl Stage {
         let voice = Voice::default();
         voice.turn(Some(outputs.errors().map_err(|e| failed("standard error", &e))?));
         let keyring = session_keyring();
-        // What a login has where no module says otherwise.
+        // What a login has where no module sets another.
         process::set_umask(0o022);
         let order = &self.inherited.order;
         let account = &order.account.name;
@@ -96,7 +96,7 @@ impl Stage {
         relay::follow(&child, &watch, control).map_err(|e| failed("waiting for the launcher", &e))
     }
 
-    /// Nobody listening means that this process has been told to end.
+    /// A missing listener means that this process has been asked to end.
     fn say(&mut self, bytes: &[u8]) {
         let _unheard = self.phases.write_all(bytes);
     }

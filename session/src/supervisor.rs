@@ -1,4 +1,4 @@
-//! The process that waits: root's, calls no module, and has the last word when one hangs.
+//! The process that waits: root's, calls no module, and ends one that hangs.
 //!
 //! It hears from the other by a pipe: `o` the session is open, `e` and a number or `s` and a number how the launcher
 //! ended, `c` that a job's session is to be closed, `r` that a report was written, `.` that it is done. While modules are called, the time is limited, and whatever
@@ -34,12 +34,12 @@ pub(crate) struct Course {
     ended: Option<Ended>,
     /// The modules were not done in time.
     late: bool,
-    /// The shepherd has been told why there was no session.
+    /// The reason why there was no session has been reported to the shepherd.
     reported: bool,
 }
 
 impl Course {
-    /// Says why there was no session, where nobody has said it yet.
+    /// Reports why there was no session, where that has not been reported yet.
     pub(crate) fn report(&self, report: &File) {
         if self.late {
             order::tell(report, SessionTrouble::Timeout, "the modules were not done in time");
@@ -74,7 +74,7 @@ pub(crate) fn run(inherited: Inherited, limits: Limits) -> u8 {
 fn attend(inherited: Inherited, limits: Limits, report: &File) -> io::Result<Course> {
     let mut control = &inherited.control;
     if control.read(&mut [0])? == 0 {
-        // The shepherd has ended, and nobody wants the session any more.
+        // The shepherd has ended: the session is not wanted any more.
         return Ok(Course { reported: true, ..Course::default() });
     }
     own_keyring()?;
@@ -120,7 +120,7 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// What it says next, until `deadline`; none when it has ended. Meanwhile it is set going again when it is stopped.
+    /// What it reports next, until `deadline`; none when it has ended. Meanwhile it is set going again when it is stopped.
     fn next(&mut self, watch: &Watch, deadline: Option<Instant>) -> io::Result<Option<u8>> {
         loop {
             if self.child.was_stopped() {

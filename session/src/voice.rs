@@ -1,4 +1,4 @@
-//! Who hears what modules say: the log of the stage that is running, or nobody.
+//! Where the messages of modules go: into the log of the stage that is running, or nowhere.
 
 use nunbird_messages::Untrusted;
 use nunbird_pam::{Heard, Tone};
@@ -26,14 +26,14 @@ impl Voice {
         self.0.replace(Log { to, left: MAX_LINES });
     }
 
-    /// Says a line of this program's. That nobody listens is no reason to stop.
+    /// Prints a line of this program's. A missing reader is no reason to stop.
     pub(crate) fn say(&self, text: &str) {
         if let Some(file) = &mut self.0.borrow_mut().to {
             let _unheard = file.write_all(text.as_bytes());
         }
     }
 
-    /// Passes on what a module says, as many lines as one log gets.
+    /// Passes on what a module prints, as many lines as one log gets.
     pub(crate) fn pass(&self, heard: &Heard) {
         for line in heard.text.lines().filter(|line| !line.trim().is_empty()) {
             {

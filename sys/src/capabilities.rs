@@ -131,7 +131,7 @@ pub fn ambient_count() -> io::Result<u32> {
         match unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET, capability, 0, 0) } {
             0 => {}
             1 => count += 1,
-            // The kernel knows fewer capabilities than 64 and says EINVAL from its last one on.
+            // The kernel knows fewer capabilities than 64 and returns EINVAL behind its last one.
             _ if io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) => break,
             _ => return Err(io::Error::last_os_error()),
         }

@@ -6,12 +6,12 @@ use std::io;
 /// Seconds since the epoch.
 ///
 /// # Errors
-/// As clock_gettime(2), and for a clock that stands before 1970.
+/// As clock_gettime(2), and for a clock that shows a time before 1970.
 pub fn now() -> io::Result<u64> {
     seconds(ClockId::CLOCK_REALTIME)
 }
 
-/// Seconds since the machine booted, suspended time included; nobody can set it.
+/// Seconds since the machine booted, suspended time included; it cannot be set.
 ///
 /// # Errors
 /// As clock_gettime(2).

@@ -1,4 +1,4 @@
-//! Acting as somebody else for a moment, with nothing but that user's rights.
+//! Acting as another user for a moment, with nothing but that user's rights.
 //!
 //! Filesystem ids are not enough for files that strangers name: some files of the kernel (cgroup, proc) judge
 //! their opener by the *effective* ids and capabilities, which an open file keeps for ever. This changes the
@@ -29,7 +29,7 @@ impl EffectiveUser {
         let guard = EffectiveUser { former: getresuid()?.effective, capabilities: Capabilities::current()? };
         setresuid(UNCHANGED, Uid::from_raw(uid), UNCHANGED)?;
         Capabilities { effective: 0, ..guard.capabilities }.apply()?;
-        // Every change of ids makes the process as dumpable as fs.suid_dumpable says (proc(5)).
+        // Every change of ids makes the process as dumpable as fs.suid_dumpable has it (proc(5)).
         crate::process::forbid_inspection()?;
         Ok(guard)
     }
@@ -41,7 +41,7 @@ impl Drop for EffectiveUser {
             .map_err(io::Error::from)
             .and_then(|()| self.capabilities.apply())
             .and_then(|()| crate::process::forbid_inspection());
-        // Going on as somebody else would open files with the wrong rights.
+        // Going on as another user would open files with the wrong rights.
         if restored.is_err() {
             std::process::abort();
         }

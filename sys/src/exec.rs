@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 /// Descriptors above this are never a target of [`place`].
 const HIGH: RawFd = 16;
 
-/// A memory file with these bytes that nobody can change any more.
+/// A sealed memory file with these bytes.
 ///
 /// # Errors
 /// As memfd_create(2) and write(2).
@@ -35,7 +35,7 @@ pub fn slate(name: &CStr, size: usize) -> io::Result<File> {
     Ok(file)
 }
 
-/// A memory file with the content of `source`, from its position, that nobody can change any more. The kernel copies where it can
+/// A memory file with the content of `source`, from its position, sealed. The kernel copies where it can
 /// (sendfile(2)), so that no other copy is left in this process's memory.
 ///
 /// # Errors
@@ -78,7 +78,7 @@ pub fn sealed_program(
     }
 }
 
-/// Hosts with `vm.memfd_noexec` want to be told whether a memory file is a program; kernels before 6.3 do not know the flags.
+/// Hosts with `vm.memfd_noexec` want a flag for whether a memory file is a program; kernels before 6.3 do not know the flags.
 fn memory(name: &CStr, kind: libc::c_uint) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let fd = match memfd_create(name, flags | MFdFlags::from_bits_retain(kind)) {
@@ -120,7 +120,7 @@ pub fn place(files: &[(RawFd, &File)]) -> io::Result<()> {
 /// A copy of the descriptor with the lowest free number from `lowest` on, closed by execve(2).
 pub(crate) fn duplicate_from(fd: &impl AsFd, lowest: RawFd) -> io::Result<OwnedFd> {
     let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
-    // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor; nobody else owns it.
+    // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor; no other value owns it.
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(raw) })
 }
 

@@ -1,6 +1,6 @@
 //! Taking over the descriptors that a program was started with.
 //!
-//! The launcher gets its files open, by number, from the program before it. A number alone says nothing
+//! The launcher gets its files open, by number, from the program before it. A number alone proves nothing
 //! about who owns it: this module gives each of the numbers 3 to 9 out once, and only when the descriptor
 //! there has really come through execve(2). To be called before the process opens anything of its own.
 
@@ -34,7 +34,7 @@ pub fn take(fd: RawFd) -> io::Result<File> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the descriptor is open; it was inherited, so no value of this process owns it; the flag above
-    // gives it out once, so nobody will own it beside the file returned.
+    // gives it out once, so no other value owns it beside the file returned.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 

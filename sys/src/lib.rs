@@ -1,6 +1,6 @@
 //! System calls. The only crate with `unsafe` beside `pam/`, each block with the argument why it is sound.
 //!
-//! Everything here is safe to call. What needs privilege says so; nothing here decides anything.
+//! Everything here is safe to call. The documentation names what needs privilege; nothing here decides anything.
 
 pub mod ancestry;
 pub mod answer;

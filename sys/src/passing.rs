@@ -39,7 +39,7 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<(u8, Vec<File>)> {
     let mut files = Vec::new();
     for rights in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = rights {
-            // SAFETY: the kernel has just opened these descriptors in this process for the receiver; nobody else owns them.
+            // SAFETY: the kernel has just opened these descriptors in this process for the receiver; no other value owns them.
             files.extend(numbers.into_iter().map(|number| unsafe { File::from_raw_fd(number) }));
         }
     }

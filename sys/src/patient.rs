@@ -1,10 +1,10 @@
 //! Looking at what may never answer: in a child, for a bounded time.
 //!
-//! A system call that waits for somebody else's memory or file system cannot be given a deadline. Reading
+//! A system call that waits for another process's memory or file system cannot be given a deadline. Reading
 //! `/proc/PID/cmdline`, `environ`, `maps`, `mem` or `auxv` takes that process's mmap_lock, which its owner holds for as long
 //! as a page fault or mmap(2) of it waits for a FUSE server of the owner's own; a path below `/proc/PID/root`, in a home
 //! directory or at a mount point may end at such a server, too. Killing the child ends most of these waits; where it does
-//! not (a request that the server has read and does not answer), the child is left behind and nobody waits for it.
+//! not (a request that the server has read and does not answer), the child is left behind and not waited for.
 
 use crate::fork::fork_into;
 use crate::process;
@@ -40,13 +40,13 @@ pub fn each<T>(
         let child = fork_into(|| {
             // ENOSYS before Linux 5.9: then a child that is left behind holds this process's output open.
             let _as_far_as_it_goes = process::close_all_but(writer.as_raw_fd());
-            let told = rest.iter().try_for_each(|item| {
+            let passed = rest.iter().try_for_each(|item| {
                 let answer = look(item);
                 let length = u64::try_from(answer.len()).map_err(io::Error::other)?;
                 writer.write_all(&length.to_ne_bytes())?;
                 writer.write_all(&answer)
             });
-            i32::from(told.is_err())
+            i32::from(passed.is_err())
         })?;
         drop(writer);
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;

@@ -1,4 +1,4 @@
-//! How a process stands against others: its nice value, and its score with the out-of-memory killer.
+//! How a process is ranked among others: its nice value, and its score with the out-of-memory killer.
 //!
 //! Both are inherited. Called by `nunbird-auth` before it becomes the user, without `CAP_SYS_NICE` and `CAP_SYS_RESOURCE`: it can
 //! put a process behind others, never before them, and so can users.
@@ -16,7 +16,7 @@ pub fn nice() -> i32 {
 /// Sets the nice value of this process and of all that it starts.
 ///
 /// # Errors
-/// As setpriority(2): `EACCES` for a value below the present one. `EIO` when the kernel says that it is another.
+/// As setpriority(2): `EACCES` for a value below the present one. `EIO` when the kernel shows another.
 pub fn set_nice(value: i32) -> io::Result<()> {
     // SAFETY: no pointer is passed.
     if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) } != 0 {
@@ -38,7 +38,7 @@ pub fn set_oom_score(score: u16) -> io::Result<()> {
     if now.trim() == score.to_string() { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EIO)) }
 }
 
-/// Sets that score to 0 where nobody says another: a job that inherits its runner's -1000 cannot be killed.
+/// Sets that score to 0 where no other is set: a job that inherits its runner's -1000 cannot be killed.
 ///
 /// # Errors
 /// As open(2) and write(2), when the score is below 0. One above 0 that the kernel does not let go is kept, as is

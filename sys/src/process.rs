@@ -126,7 +126,7 @@ fn ignore(signals: &[i32]) {
     }
 }
 
-/// Lets nobody but root read this process's memory, environment and descriptors, or trace it (prctl(2)).
+/// Lets only root read this process's memory, environment and descriptors, or trace it (prctl(2)).
 ///
 /// # Errors
 /// As prctl(2).
@@ -135,7 +135,7 @@ pub fn forbid_inspection() -> io::Result<()> {
 }
 
 /// Does something that needs this process's own files of /proc, which are root's after [`forbid_inspection`] (proc(5)), and
-/// forbids inspection again. Only for a process without privilege: whoever may look into it meanwhile is its own account.
+/// forbids inspection again. Only for a process without privilege: only processes of its own account may look into it meanwhile.
 ///
 /// # Errors
 /// As prctl(2), and what it does.
@@ -218,7 +218,7 @@ pub fn bound_memory(bytes: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
 }
 
-/// Ends this process by `ALRM` after so many seconds, also after an execve(2): for a child that nobody may be able to
+/// Ends this process by `ALRM` after so many seconds, also after an execve(2): for a child that no process may be able to
 /// signal.
 pub fn end_after(seconds: u32) {
     nix::unistd::alarm::set(seconds);
@@ -259,7 +259,7 @@ pub fn current_umask() -> u32 {
     now.bits()
 }
 
-/// Ends this process by this signal, as another process was that it stands for.
+/// Ends this process by this signal, as another process ended whose status it reports.
 pub fn end_by(signal: i32) -> ! {
     // SAFETY: SIG_DFL installs no handler, and neither call takes a pointer.
     unsafe {

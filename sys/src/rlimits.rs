@@ -7,7 +7,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The value that stands for no limit.
+/// The value that means no limit.
 pub const UNLIMITED: u64 = RLIM_INFINITY;
 /// Between the soft limit of processor time, which a process can catch (`XCPU`), and the hard one, in seconds.
 const LAST_WORDS: u64 = 5;
@@ -20,7 +20,7 @@ pub struct Limits(Vec<(Resource, u64, u64)>);
 /// that is accepted where one cannot be raised, in bytes and in descriptors.
 ///
 /// With less memory lookups could fail in part: glibc takes a name service whose library finds no room for one that knows
-/// nobody, and a site's program may take a helper that did not start for a "no".
+/// nobody, and a site's program may take a helper that did not start for a denial.
 const RAISED: [(Resource, u64); 6] = [
     (Resource::RLIMIT_AS, 512 << 20),
     (Resource::RLIMIT_CPU, 0),

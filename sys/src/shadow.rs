@@ -7,7 +7,7 @@ use crate::fork::{Ended, fork_into};
 use std::ffi::{CStr, CString};
 use std::io;
 
-/// What the database says of an account's end.
+/// An account's end in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// It has none, or it is still to come.
@@ -26,7 +26,7 @@ const SECONDS_OF_A_DAY: u64 = 86_400;
 
 /// Whether the account has expired at this time, in seconds since the epoch, with the rights of this process.
 ///
-/// The day that stands in the entry is the first on which the account is no more (shadow(5), `pam_unix`); an empty field is none,
+/// The day in the entry is the first on which the account is no more (shadow(5), `pam_unix`); an empty field is none,
 /// and 0 is the first of January 1970, as `chage -E 0` means it.
 ///
 /// # Errors

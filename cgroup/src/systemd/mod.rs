@@ -2,7 +2,7 @@
 //! (org.freedesktop.systemd1(5)).
 //!
 //! `nunbird-auth` calls it as root, before it gives privilege up, over `/run/systemd/private`: process 1 itself listens there and
-//! answers to root alone, and no bus daemon stands between. Who listens is proven by the kernel (`SO_PEERCRED`, unix(7)). A call
+//! answers to root alone, and no bus daemon is between them. Who listens is proven by the kernel (`SO_PEERCRED`, unix(7)). A call
 //! that is accepted has only been queued: that it came about is read from the kernel's files, in [`crate`].
 
 mod message;
@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 pub const SOCKET: &str = "/run/systemd/private";
 /// The longest line of its greeting, in bytes.
 const MOST_GREETING: usize = 200;
-/// What systemd says of a property that it does not know.
+/// The error of systemd for a property that it does not know.
 const UNKNOWN_PROPERTY: &str = "org.freedesktop.DBus.Error.PropertyReadOnly";
-/// What systemd says of a unit that is not loaded.
+/// The error of systemd for a unit that is not loaded.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// Why systemd did not do what was asked.
@@ -88,7 +88,7 @@ impl Systemd {
     }
 
     /// "Authentication Protocol" of the D-Bus specification. systemd compares the uid, 0 as the hexadecimal digits of its
-    /// text, with what the kernel says.
+    /// text, with the one that the kernel reports.
     ///
     /// All in one piece, as systemd's own programs do it: a whole call that arrives together with the last line lies there
     /// until something else comes (seen with 252), and systemd has read that line when it answers the first.
@@ -145,7 +145,7 @@ impl Systemd {
     /// Has a scope started in a slice, with one process in it. It goes with its last process.
     ///
     /// Since version 253 systemd ends all processes of a scope when the kernel has killed one for want of memory; the other
-    /// ways do not. Older ones do not know the word for that, and keep the name that they refused: hence a second.
+    /// ways do not. Older ones do not know the property for that, and keep the name that they refused: hence a second.
     ///
     /// # Errors
     /// As [`Systemd::start_slice`].

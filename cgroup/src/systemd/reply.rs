@@ -79,7 +79,7 @@ fn length(fixed: &[u8]) -> Option<usize> {
     FIXED.checked_add(fields)?.checked_next_multiple_of(8)?.checked_add(body)
 }
 
-/// What a reply's header says, and the first text of its body.
+/// The header of a reply, and the first text of its body.
 #[derive(Debug, Default)]
 struct Fields {
     serial: Option<u32>,
