@@ -136,6 +136,26 @@ fn clean_ups_of_one_job_at_the_same_time_all_succeed() {
     assert!(!builds_dir(&world, "alice").join("000/physics/lattice.tmp").exists());
 }
 
+#[needs(root, in_each = [Privilege::Setuid, Privilege::FileCaps])]
+fn a_clean_up_whose_launcher_fails_keeps_the_record_for_the_next(privilege: Privilege) {
+    let world = ready(privilege);
+    let job = world.job();
+    let mut session = job.prepared();
+    let launcher = world.paths().bin.join("nunbird");
+    let genuine = fs::read(world.host_path(&launcher)).expect("the launcher");
+    let replace = |with: &[u8]| {
+        fs::remove_file(world.host_path(&launcher)).expect("removed");
+        world.write_file(launcher.to_str().expect("a path"), with, "root", 0o755);
+    };
+    replace(&fs::read("/bin/false").expect("a program"));
+    let failed = session.cleanup();
+    assert!(!failed.succeeded(), "{privilege:?}: {}", failed.log);
+    assert_eq!(world.records().len(), 1, "{privilege:?}: {}", failed.log);
+    replace(&genuine);
+    let cleaned = session.cleanup();
+    assert!(cleaned.succeeded() && world.records().is_empty(), "{privilege:?}: {}", cleaned.log);
+}
+
 #[needs(root, in_each = [Privilege::Setuid, Privilege::None])]
 fn after_a_restart_of_the_host_a_job_is_over_and_its_place_is_free(privilege: Privilege) {
     let world = ready(privilege);
