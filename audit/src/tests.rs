@@ -437,7 +437,7 @@ fn a_text_is_cut_where_it_would_be_too_long_when_it_is_escaped() {
 }
 
 #[test]
-fn a_minute_has_sixty_refusals_of_a_runner_and_a_later_one_tells_how_many_more_there_were() {
+fn a_minute_has_sixty_refusals_of_a_runner_and_a_later_one_counts_the_others() {
     let scratch = Scratch::new("turns");
     let directory = Directory::new(fs::File::open(&scratch.0).unwrap().into());
     let turns = |runner, now, n: usize| -> Vec<Turn> {

@@ -104,7 +104,7 @@ fn a_line_after_a_torn_one_stands_by_itself() {
 }
 
 #[test]
-fn whoever_locks_the_file_keeps_no_line_out_of_it() {
+fn a_lock_on_the_file_keeps_no_line_out_of_it() {
     let scratch = Scratch::new("locked");
     let lines = lines(&scratch.0);
     let reader = File::open(scratch.file()).expect("opened");

@@ -237,7 +237,7 @@ fn a_keys_file_and_a_servers_answer_fit_into_a_reply_and_a_record_into_a_request
 }
 
 #[test]
-fn what_privilege_there_is_says_what_it_is_good_for() {
+fn each_source_of_privilege_allows_what_it_can_do() {
     let [root, setuid, capabilities, none] =
         [Privileges::Root, Privileges::Setuid, Privileges::FileCapabilities, Privileges::None];
     let names = [root, setuid, capabilities, none].map(Privileges::name);

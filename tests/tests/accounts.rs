@@ -135,7 +135,7 @@ fn a_bot_is_refused_unless_the_site_allows_bots() {
 }
 
 #[needs(root)]
-fn a_denied_account_and_a_rule_that_denies_are_refused_with_the_sites_words() {
+fn a_denied_account_and_a_rule_that_denies_are_refused_with_the_sites_message() {
     let world = World::new(Privilege::Setuid);
     assert!(world.refresh_keys().succeeded());
     let outside = world.job().facts(|facts| facts.project_path = "outside/x".to_owned()).config();
@@ -252,7 +252,7 @@ fn an_account_that_is_denied_during_a_job_runs_no_further_stage_and_is_cleaned_u
 }
 
 #[needs(root)]
-fn a_later_stage_reads_the_configuration_only_where_nobody_else_can_have_written_it() {
+fn a_later_stage_reads_the_configuration_only_where_no_other_account_can_have_written_it() {
     let world = World::new(Privilege::Setuid);
     assert!(world.refresh_keys().succeeded());
     let job = world.job();

@@ -173,7 +173,7 @@ fn the_program_reads_no_file_that_its_caller_could_not_read(privilege: Privilege
 }
 
 #[needs(root)]
-fn keys_that_are_missing_stale_or_somebody_elses_are_not_used() {
+fn keys_that_are_missing_stale_or_another_accounts_are_not_used() {
     let mut world = ready(Privilege::Setuid);
     let file = world.host_path("/var/lib/nunbird/keys/site.json");
     let good = fs::read(&file).expect("keys");

@@ -349,7 +349,7 @@ fn runs_in_two_modes(mode: &str) {
 }
 
 #[test]
-fn the_documentation_says_how_much_code_has_privilege() {
+fn the_documentation_has_the_numbers_of_privileged_code() {
     let text = fs::read_to_string(tree().join("docs/operation.md")).expect("the documentation");
     let number = |before: &str| -> usize {
         let number = text.split(before).next().and_then(|text| text.rsplit(' ').next()).expect("a number");

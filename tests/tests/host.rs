@@ -154,7 +154,7 @@ fn stopping_and_restarting_the_runners_service_leaves_no_process_of_a_job() {
 }
 
 #[needs(host)]
-fn a_job_of_before_a_reboot_is_told_so_and_cleaned_up() {
+fn a_job_of_before_a_reboot_is_reported_as_such_and_cleaned_up() {
     let host = Host::boot();
     let job = host.world().job();
     let mut session = job.prepared();

@@ -90,7 +90,7 @@ fn a_token_for_another_audience_or_by_another_issuer_is_refused() {
 }
 
 #[needs(root)]
-fn a_token_signed_by_nobody_known_is_refused_after_asking_the_server_once() {
+fn a_token_signed_by_an_unknown_key_is_refused_after_asking_the_server_once() {
     let world = world();
     world.allow_refresh();
     let asked = world.issuer().requests(issuer::JWKS);

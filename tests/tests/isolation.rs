@@ -31,7 +31,7 @@ fn assert_has(log: &str, lines: &[&str]) {
 }
 
 #[needs(root, in_each = Privilege::ALL)]
-fn without_a_word_of_the_site_nothing_is_taken_from_jobs(privilege: Privilege) {
+fn without_isolation_in_the_configuration_nothing_is_taken_from_jobs(privilege: Privilege) {
     let world = World::new(privilege);
     world.write_keys();
     let log = asked(&world);

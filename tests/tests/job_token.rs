@@ -156,7 +156,7 @@ fn a_server_that_is_down_or_not_itself_is_not_believed() {
 }
 
 #[needs(root)]
-fn the_job_token_stands_in_no_argument_environment_log_or_audit_line() {
+fn the_job_token_is_in_no_argument_environment_log_or_audit_line() {
     let world = world(Privilege::Setuid);
     let job = job(&world);
     let token = job.job_token_text().to_owned();

@@ -159,7 +159,7 @@ fn a_data_directory_of_the_programs_is_used() {
 }
 
 #[needs(root)]
-fn a_user_says_which_projects_may_run_as_them() {
+fn a_user_lists_the_projects_that_may_run_as_them() {
     let file = "/home/alice/.config/nunbird/authorized_projects";
     for privilege in Privilege::ALL {
         let world = world(privilege);

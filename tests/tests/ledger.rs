@@ -89,7 +89,9 @@ fn host(path: &str) -> String {
 /// The kernel counts processes by real uid, but neither root's nor those that hold `CAP_SYS_RESOURCE` or
 /// `CAP_SYS_ADMIN` (getrlimit(2)). The program holds neither by then, so it is counted as its caller.
 #[needs(root, in_each = Privilege::OF_FILE)]
-fn a_limit_on_the_runners_processes_is_told_and_nothing_runs_with_privilege_instead(privilege: Privilege) {
+fn a_limit_on_the_runners_processes_is_reported_and_nothing_runs_with_privilege_instead(
+    privilege: Privilege,
+) {
     let world = ready(privilege);
     let job = world.job();
     let mut session = job.begin();
@@ -120,7 +122,7 @@ impl Drop for Crowd<'_> {
 /// setresuid(2) succeeds for a user with too many processes, and execve(2) then fails with `EAGAIN`: until Linux 3.0
 /// the first failed, and programs that did not look went on as root.
 #[needs(root)]
-fn a_limit_on_the_users_processes_is_told_and_nothing_runs_with_privilege_instead() {
+fn a_limit_on_the_users_processes_is_reported_and_nothing_runs_with_privilege_instead() {
     let first = 20_000 + std::process::id() % 10_000 * 3;
     for (privilege, uid) in Privilege::PRIVILEGED.into_iter().zip(first..) {
         let mut world = World::new(privilege);
@@ -281,7 +283,7 @@ fn every_test_that_the_documents_name_exists() {
 }
 
 #[test]
-fn every_row_of_the_ledger_names_a_test_or_says_why_there_is_none() {
+fn every_row_of_the_ledger_names_a_test_or_the_reason_why_there_is_none() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let text = fs::read_to_string(root.join("docs/cve-ledger.md")).expect("the ledger");
     let mut rows = Vec::new();

@@ -51,8 +51,8 @@ fn a_job_has_its_limits_in_every_stage_and_its_group_goes_with_it() {
     for privilege in Privilege::PRIVILEGED {
         limits_hold_in_every_stage(&groups, privilege);
     }
-    wishes_are_granted_or_told(&groups);
-    what_cannot_be_in_force_is_refused_or_told(&groups);
+    amounts_that_users_ask_for_are_granted_or_reported(&groups);
+    what_cannot_be_in_force_is_refused_or_reported(&groups);
     limits_of_a_disk_hold(&groups);
     a_late_job_that_does_not_end_keeps_no_other_out(&groups);
     a_group_that_does_not_empty_keeps_no_credentials(&groups);
@@ -235,7 +235,7 @@ fn config(world: &World, variable: &str, value: &str) -> (Exit, String, String) 
     change(world.job().variable(variable, value))
 }
 
-fn wishes_are_granted_or_told(groups: &Groups) {
+fn amounts_that_users_ask_for_are_granted_or_reported(groups: &Groups) {
     let world = ready(Privilege::Setuid, "", "");
     let (exit, log, limits) = config(&world, "NUNBIRD_MEMORY", "128MiB");
     assert_eq!(exit, Exit::Code(0), "{log}");
@@ -260,7 +260,7 @@ fn wishes_are_granted_or_told(groups: &Groups) {
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
 }
 
-fn what_cannot_be_in_force_is_refused_or_told(groups: &Groups) {
+fn what_cannot_be_in_force_is_refused_or_reported(groups: &Groups) {
     // The unified hierarchy of a host with version 1 has none of these controllers.
     let world = ready(Privilege::Setuid, "way = \"v1\"", "way = \"delegated\"");
     let (exit, log, _) = config(&world, "A", "b");

@@ -256,7 +256,7 @@ fn where_the_memory_is_full_or_gone_no_first_job_runs_and_nothing_half_stays(pri
 }
 
 #[needs(root)]
-fn a_pin_that_is_torn_empty_moved_or_somebody_elses_is_trouble_and_never_no_pin() {
+fn a_pin_that_is_torn_empty_moved_or_another_accounts_is_trouble_and_never_no_pin() {
     let world = world(Privilege::Setuid);
     let server = server(&world);
     let file = store(&world).join(format!("{server}:alice"));
@@ -304,7 +304,7 @@ fn a_pin_that_is_torn_empty_moved_or_somebody_elses_is_trouble_and_never_no_pin(
 }
 
 #[needs(root)]
-fn a_job_that_is_denied_for_another_reason_leaves_nobody_remembered() {
+fn a_job_that_is_denied_for_another_reason_leaves_no_user_remembered() {
     let world = world(Privilege::Setuid);
     let outcome = job(&world, "alice", 42).facts(|f| f.project_path = "outside/app".to_owned()).config();
     assert!(!outcome.succeeded(), "{}", outcome.log);

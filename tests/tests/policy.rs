@@ -128,7 +128,7 @@ fn a_configuration_that_is_no_text_file_denies_every_job_and_says_why() {
 }
 
 #[needs(root)]
-fn while_etc_nologin_exists_no_job_is_admitted_where_the_site_says_so() {
+fn while_etc_nologin_exists_no_job_is_admitted_where_the_site_heeds_it() {
     let world = world();
     world.write_file("/etc/nologin", "maintenance until\n noon\u{1b}[31m\n", "root", 0o644);
     assert_admitted_as(&world, &world.job().config(), "alice");

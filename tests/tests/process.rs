@@ -216,7 +216,7 @@ fn failure_codes_that_the_environment_names_are_used_unless_one_is_zero() {
 }
 
 #[needs(root, in_each = Privilege::OF_FILE)]
-fn a_setuid_program_made_inert_says_why(privilege: Privilege) {
+fn a_setuid_program_made_inert_reports_why(privilege: Privilege) {
     let world = ready(privilege);
     let job = world.job();
     let mut session = job.begin();
@@ -233,7 +233,7 @@ fn a_setuid_program_made_inert_says_why(privilege: Privilege) {
 }
 
 #[needs(root, in_each = Privilege::OF_FILE)]
-fn nobody_but_the_runners_group_can_execute_the_privileged_program(privilege: Privilege) {
+fn only_the_runners_group_can_execute_the_privileged_program(privilege: Privilege) {
     let world = ready(privilege);
     let tried = world.shell("bob", "/opt/nunbird/bin/nunbird-auth --version");
     assert_eq!(tried.exit, Exit::Code(126), "{tried:?}");

@@ -166,7 +166,7 @@ fn a_runner_that_stops_its_config_anywhere_holds_up_no_other_runner() {
 }
 
 #[needs(root)]
-fn a_runner_that_stops_its_config_between_claim_and_record_holds_up_nobody() {
+fn a_runner_that_stops_its_config_between_claim_and_record_holds_up_no_other() {
     let world = ready(Privilege::Setuid);
     let job = world.job();
     let mut session = job.begin();

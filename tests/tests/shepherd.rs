@@ -84,7 +84,7 @@ fn powers(world: &World, account: &str, pid: i32) -> [&'static str; 3] {
 }
 
 #[needs(root)]
-fn who_can_signal_trace_and_read_whom_is_as_the_documentation_says() {
+fn who_can_signal_trace_and_read_whom_is_as_documented() {
     let mut table =
         String::from("| privilege | who | whom | signal | trace | read |\n|---|---|---|---|---|---|\n");
     for privilege in Privilege::PRIVILEGED {

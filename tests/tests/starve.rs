@@ -109,7 +109,7 @@ fn lose_memberships(world: &World) {
 }
 
 #[needs(root, in_each = Privilege::PRIVILEGED)]
-fn a_database_that_loses_a_membership_lets_nobody_past_a_denial_by_it(privilege: Privilege) {
+fn a_database_that_loses_a_membership_lets_no_job_past_a_denial_by_it(privilege: Privilege) {
     for (how, code) in [(by_deny_groups as fn(&World), "[account]"), (by_rule, "[rule]")] {
         let world = kept_out(privilege, how);
         lose_memberships(&world);

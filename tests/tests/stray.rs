@@ -92,7 +92,7 @@ fn groups_without_a_record_go_with_their_processes_and_nothing_else_does() {
     a_record_that_cannot_be_read_may_have_any_group(&groups);
     a_record_whose_group_cannot_be_read_keeps_that_group_and_no_other(&groups);
     what_the_runners_account_writes_keeps_its_own_groups_alone(&groups);
-    groups_below_one_are_told_at_once_and_hold_up_nothing(&groups);
+    groups_below_one_are_reported_at_once_and_hold_up_nothing(&groups);
     what_a_killed_clean_up_left_frozen_is_thawed_by_the_next(&groups);
     assert_eq!(groups.jobs(), Vec::<PathBuf>::new());
 }
@@ -289,7 +289,7 @@ fn what_the_runners_account_writes_keeps_its_own_groups_alone(groups: &Groups) {
     }
 }
 
-fn groups_below_one_are_told_at_once_and_hold_up_nothing(groups: &Groups) {
+fn groups_below_one_are_reported_at_once_and_hold_up_nothing(groups: &Groups) {
     let world = ready();
     let _runner = Runner::start(&world);
     let job = world.job();

@@ -154,7 +154,7 @@ fn longest(session: &Session<'_>) -> Spec {
 }
 
 #[needs(root, in_each = Privilege::PRIVILEGED)]
-fn without_a_token_a_flood_of_refusals_writes_a_line_a_second_and_the_next_tells_how_many_more(
+fn without_a_token_a_flood_of_refusals_writes_a_line_a_second_and_the_next_counts_the_others(
     privilege: Privilege,
 ) {
     let world = ready(privilege);

@@ -20,7 +20,7 @@ fn counts(table: &str) -> BTreeMap<String, usize> {
 }
 
 #[needs(root)]
-fn the_numbers_of_system_calls_are_as_the_documentation_says() {
+fn the_numbers_of_system_calls_are_as_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let document = std::fs::read_to_string(root.join("docs/transcripts.md")).expect("the document");
     let written = counts(&document);

@@ -13,12 +13,12 @@ use std::process::Command;
 use std::time::Duration;
 
 pub(crate) const ALL: &[Test] = &[(
-    "a_shepherd_that_was_taken_over_starts_nothing_and_signals_nobody_but_its_child",
-    a_shepherd_that_was_taken_over_starts_nothing_and_signals_nobody_but_its_child,
+    "a_shepherd_that_was_taken_over_starts_nothing_and_signals_its_child_alone",
+    a_shepherd_that_was_taken_over_starts_nothing_and_signals_its_child_alone,
 )];
 
 /// Before it becomes the shepherd a process may all of this; the privilege is left to it here on purpose.
-fn a_shepherd_that_was_taken_over_starts_nothing_and_signals_nobody_but_its_child(machine: &Machine) {
+fn a_shepherd_that_was_taken_over_starts_nothing_and_signals_its_child_alone(machine: &Machine) {
     let written = machine.path("nbt_written");
     let write = || OpenOptions::new().append(true).create(true).open(&written);
     let start = || Command::new("/bin/true").status();

@@ -104,7 +104,7 @@ fn a_map_is_the_text_of_its_file_and_nothing_else_is_one() {
 }
 
 #[test]
-fn whose_an_account_is_says_the_sites_file_and_else_the_hosts_memory() {
+fn the_user_of_an_account_comes_from_the_sites_file_and_else_from_the_hosts_memory() {
     let book = book();
     let remember =
         |name: &str, line: &str| book.people.borrow_mut().insert(name.to_owned(), line.as_bytes().to_vec());
@@ -176,7 +176,7 @@ fn an_admitted_account_is_judged_again_by_what_no_configuration_changes() {
 }
 
 #[test]
-fn a_later_stage_is_judged_by_what_the_configuration_says_now() {
+fn a_later_stage_is_judged_by_the_present_configuration() {
     let rules = "[[rule]]\nname = \"all\"\nrun_as = \"$user_login\"\n";
     let permits = |accounts: &str, host: &dyn Host, caller: u32| {
         permitted("alice", &policy(&format!("{accounts}{rules}")), host, caller)
@@ -215,7 +215,7 @@ fn the_clock_is_the_hosts() {
 }
 
 #[test]
-fn a_denial_tells_the_user_about_the_name_alone_and_the_admin_everything() {
+fn a_denial_names_to_the_user_the_name_alone_and_to_the_admin_the_cause() {
     let missing = refuse("alice", &Violation::Missing);
     let denied = refuse("alice", &Violation::Denied);
     assert_eq!((missing.class, missing.code), (Class::Denied, Code::Account));

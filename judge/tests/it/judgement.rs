@@ -184,7 +184,7 @@ fn a_job_of_a_person_gets_the_account_of_its_login_and_is_the_first_of_it() {
 }
 
 #[test]
-fn each_step_that_says_no_ends_the_judgement_there() {
+fn each_step_that_refuses_ends_the_judgement_there() {
     let policy =
         policy(&format!("{PROGRAM}[accounts]\nnologin = true\nauthorized_projects = \"required\"\n{LOGIN}"));
     let steps = ["program", "user", "nologin", "projects Required", "expiry"];
@@ -266,7 +266,7 @@ fn the_sites_program_names_the_account_and_the_directory() {
 }
 
 #[test]
-fn rules_come_before_the_program_where_the_site_says_so() {
+fn rules_come_before_the_program_where_rules_first_is_set() {
     let rules = |login: &str| {
         format!("[[rule]]\nname = \"one\"\nwhen = {{ user = \"{login}\" }}\nrun_as = \"$validated\"\n")
     };

@@ -75,7 +75,7 @@ os.execv(config[0], config)
 "#;
 
 #[needs(root)]
-fn a_runner_that_adopts_the_keepers_of_a_session_has_nobody_end_them() {
+fn a_runner_that_adopts_the_keepers_of_a_session_ends_none_of_them() {
     // Whose processes are ended as root.
     let program = "[validation]\nscript = \"/etc/nunbird/validate\"\nuser = \"root\"\n";
     let world = machine(Privilege::Setuid, "");

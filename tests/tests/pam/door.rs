@@ -10,7 +10,7 @@ use std::time::Duration;
 const PROGRAM: &str = "/opt/nunbird/bin/nunbird-session";
 
 #[needs(root)]
-fn nobody_gets_anything_from_the_session_program_by_starting_it() {
+fn no_account_gets_anything_from_the_session_program_by_starting_it() {
     let world = machine(Privilege::Setuid, "account required pam_permit.so\n");
     for account in ["alice", "nbt_runner"] {
         let outcome = world.shell(account, PROGRAM);

@@ -125,7 +125,7 @@ fn what_the_session_gives_is_every_stages() {
 }
 
 #[needs(root)]
-fn the_processes_of_a_jobs_session_hold_nothing_of_a_stage_and_nobody_reaches_them() {
+fn the_processes_of_a_jobs_session_hold_nothing_of_a_stage_and_are_out_of_reach() {
     let world = machine(Privilege::Setuid, "");
     let job = world.job();
     let mut session = job.begin();
@@ -168,9 +168,7 @@ fn the_processes_of_a_jobs_session_hold_nothing_of_a_stage_and_nobody_reaches_th
 }
 
 #[needs(root, in_each = WITH_ROOT)]
-fn when_the_keeper_of_a_session_dies_later_stages_are_denied_and_cleanup_says_what_was_not_closed(
-    privilege: Privilege,
-) {
+fn when_the_keeper_of_a_session_dies_later_stages_are_denied_and_cleanup_reports_it(privilege: Privilege) {
     for (which, closed) in [(1, false), (0, true)] {
         let world = machine(privilege, "");
         let job = world.job();
@@ -194,7 +192,7 @@ fn when_the_keeper_of_a_session_dies_later_stages_are_denied_and_cleanup_says_wh
 }
 
 #[needs(root)]
-fn a_stage_whose_keeper_dies_ends_and_a_session_that_is_told_to_end_closes() {
+fn a_stage_whose_keeper_dies_ends_and_a_session_that_is_asked_to_end_closes() {
     for (which, signal, closed) in
         [(1, "KILL", false), (0, "KILL", true), (1, "TERM", true), (0, "TERM", true)]
     {
@@ -238,7 +236,7 @@ fn a_cancelled_stage_leaves_the_session_to_the_job() {
 }
 
 #[needs(root)]
-fn the_session_of_a_job_that_nobody_cleans_up_ends_by_its_own_clock_or_by_the_sweep() {
+fn the_session_of_a_job_without_clean_up_ends_by_its_own_clock_or_by_the_sweep() {
     let by_clock = machine_with(
         Privilege::Setuid,
         &format!("{ACCOUNT}{NOTE}"),

@@ -120,7 +120,7 @@ fn variables_of_a_sessions_host_stay_there_when_the_job_goes_to_a_scheduler() {
 }
 
 #[needs(root, in_each = WITH_ROOT)]
-fn without_a_word_of_pam_limits_and_umask_are_as_without_a_session(privilege: Privilege) {
+fn where_pam_sets_nothing_limits_and_umask_are_as_without_a_session(privilege: Privilege) {
     let script = "ulimit -a; ulimit -aH; umask; env | grep -v NUNBIRD | sort";
     let told = |world: &nunbird_tests::World| {
         let job = world.job().id(77);
@@ -191,7 +191,7 @@ fn a_module_that_talks_without_end_is_cut_short() {
 }
 
 #[needs(root, in_each = WITH_ROOT)]
-fn a_session_that_cannot_be_closed_is_told_and_changes_no_result(privilege: Privilege) {
+fn a_session_that_cannot_be_closed_is_reported_and_changes_no_result(privilege: Privilege) {
     let service =
         format!("{ACCOUNT}session required pam_exec.so type=close_session /usr/local/bin/nbt_hang\n");
     let world = machine_with(privilege, &service, "timeout = \"1s\"\n");
