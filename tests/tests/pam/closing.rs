@@ -148,3 +148,37 @@ fn a_clean_up_whose_decider_ends_at_once_closes_the_session_and_keeps_the_record
     assert!(cleanup.succeeded(), "{privilege:?}: {}", cleanup.log);
     assert!(world.records().is_empty(), "{privilege:?}");
 }
+
+/// Only root can make a file among the records; who listens at it is asked all the same.
+#[needs(root)]
+fn a_listener_that_is_not_root_is_no_keeper_of_a_session() {
+    let world = machine(Privilege::Setuid, "");
+    let job = world.job();
+    let mut session = job.begin();
+    begin(&mut session);
+    let name = door(&world).expect("a socket");
+    let pids = keepers(&world);
+    pids.iter().for_each(|pid| kill(&world, "KILL", *pid));
+    pids.iter().for_each(|pid| wait(|| Some(()).filter(|()| gone(*pid))));
+    let listens = world.host_path("/home/alice/listens");
+    let forged = format!(
+        "import os, socket, sys\n\
+         s = socket.socket(socket.AF_UNIX)\n\
+         os.path.exists('{name}') and os.unlink('{name}'); s.bind('{name}'); s.settimeout(60)\n\
+         os.setuid(4101)\n\
+         s.listen(1); open('/home/alice/listens', 'w').close()\n\
+         c = s.accept()[0]; c.recv(1); c.send(b'.')"
+    );
+    let (cleanup, forged) = std::thread::scope(|scope| {
+        let listener = scope.spawn(|| world.shell("root", &format!("/usr/bin/python3 -c \"{forged}\"")));
+        wait(|| Some(()).filter(|()| listens.exists() || listener.is_finished()));
+        let cleanup = session.cleanup();
+        let forged = listener.join().expect("a listener");
+        (cleanup, forged.stderr)
+    });
+    assert_eq!(cleanup.exit, Exit::Code(2), "{}{forged}", cleanup.log);
+    assert!(cleanup.log.contains("[pam-session-open]"), "{}", cleanup.log);
+    assert_eq!(world.records().len(), 1, "it is tried again");
+    let again = session.cleanup();
+    assert!(again.log.contains("[pam-session-lost]") && world.records().is_empty(), "{}", again.log);
+}
