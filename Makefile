@@ -28,10 +28,10 @@ help:
 	@echo "make rpm      build both RPMs"
 
 # Packages for the build (a C compiler for the signature code, libpam for nunbird-session), the demo and the tests.
-PACKAGES = gcc libc6-dev make git apache2-utils bubblewrap busybox-static ca-certificates charliecloud crun docker-registry e2fsprogs fuse- \
-  overlayfs gridengine-client gridengine-exec gridengine-master iproute2 keyutils libcap2-bin libpam0g-dev mariadb-server \
-  mmdebstrap munge netavark passwd podman procps rpm skopeo slirp4netns slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql- \
-  plugin slurmctld slurmd slurmdbd squashfs-tools squashfuse strace sudo systemd systemd-container uidmap umoci util-linux
+PACKAGES = gcc libc6-dev make git apache2-utils bubblewrap busybox-static ca-certificates charliecloud crun docker-registry e2fsprogs fuse-overlayfs \
+  gridengine-client gridengine-exec gridengine-master iproute2 keyutils libcap2-bin libpam0g-dev mariadb-server \
+  mmdebstrap munge netavark passwd podman procps rpm skopeo slirp4netns slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin \
+  slurmctld slurmd slurmdbd squashfs-tools squashfuse strace sudo systemd systemd-container uidmap umoci util-linux
 setup:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  missing=""; for p in $(PACKAGES); do \

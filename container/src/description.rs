@@ -12,7 +12,12 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The built-in engines, by their names in [`nunbird_handover::ENGINES`].
-pub(crate) const BUILT_IN: [(&str, &str); 1] = [("podman", include_str!("engines/podman.toml"))];
+pub(crate) const BUILT_IN: [(&str, &str); 4] = [
+    ("podman", include_str!("engines/podman.toml")),
+    ("apptainer", include_str!("engines/apptainer.toml")),
+    ("charliecloud", include_str!("engines/charliecloud.toml")),
+    ("bwrap", include_str!("engines/bwrap.toml")),
+];
 
 /// How to use one engine.
 #[derive(Debug, Deserialize)]
@@ -29,6 +34,9 @@ pub struct Description {
     /// Files below the private runtime directory, by their path there, mode 0600.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Directories below the private runtime directory, mode 0700.
+    #[serde(default)]
+    pub directories: Vec<String>,
     /// What it takes for an image.
     pub images: Images,
     /// Fetches an image: into the store, or as `{file}`.
@@ -55,6 +63,9 @@ pub struct Description {
     pub clear: Option<Action>,
     /// Servers beside the container, in its network; none for an engine that cannot start any.
     pub services: Option<Services>,
+    /// `{optional}`: words that depend on the host, in this order.
+    #[serde(default)]
+    pub optional: Vec<Optional>,
     /// The user namespace that its commands share.
     pub namespace: Option<Namespace>,
     /// Its words for what a job may have.
@@ -118,8 +129,10 @@ pub struct Action {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pull {
-    /// Its words.
+    /// Its words. `{work}` is a directory of this pull's alone, on the file system of `{file}`.
     pub command: Vec<String>,
+    /// A second command, which makes `{file}` from what the first has left in `{work}`.
+    pub convert: Option<Vec<String>>,
     /// Variables of this command alone; `{auth}` is a file with the registries' passwords, in the
     /// form of `docker login`.
     #[serde(default)]
@@ -154,13 +167,50 @@ pub struct Pull {
 pub struct Inspect {
     /// Its words.
     pub command: Vec<String>,
-    /// Matches a line of its output: groups `id`, `digest`, `platform` (`linux/amd64`), `user`,
+    /// Where its output is a JSON object, pointers into it (RFC 6901): `entrypoint`, `ports`,
+    /// `user`, `digest`, `architecture`.
+    #[serde(default)]
+    pub json: BTreeMap<Field, String>,
+    /// Else, matches a line of its output: groups `id`, `digest`, `platform` (`linux/amd64`), `user`,
     /// `entrypoint` (a JSON list), `ports` (a JSON object with names such as `80/tcp`). All but
     /// `id` may be missing.
-    pub row: Pattern,
+    pub row: Option<Pattern>,
     /// Matches its output if there is no such image here.
     #[serde(default)]
     pub absent: Vec<Pattern>,
+}
+
+/// What the engine tells of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// A list of words.
+    Entrypoint,
+    /// An object with names such as `80/tcp`.
+    Ports,
+    /// The user.
+    User,
+    /// The digest of its manifest.
+    Digest,
+    /// `amd64`.
+    Architecture,
+}
+
+/// Words that stand only where a command succeeds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optional {
+    /// The command, which is run as those of the engine.
+    pub test: Vec<String>,
+    /// Words where it succeeds.
+    #[serde(default)]
+    pub words: Vec<String>,
+    /// Words where it fails.
+    #[serde(default)]
+    pub otherwise: Vec<String>,
+    /// A command that is run before, where it fails.
+    #[serde(default)]
+    pub make: Vec<String>,
 }
 
 /// The command that writes an image into a file.
@@ -269,8 +319,12 @@ pub struct Namespace {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Words {
-    /// `{platform}`: where the job names one, as `{value}`.
+    /// `{platform}`: where the job names one, as `{value}`; `{architecture}` is its second part.
     pub platform: Vec<String>,
+    /// `{login}`: where a pull has a password.
+    pub login: Vec<String>,
+    /// `{mount_points}`: for each bind, as `bind`.
+    pub mount_point: Vec<String>,
     /// `{binds}`: for each `{source}` and `{target}`.
     pub bind: Vec<String>,
     /// The same for what may not be written.
@@ -310,6 +364,36 @@ pub struct Identities {
     pub root: Vec<String>,
     /// `{service_identity}`: who a service is.
     pub service: Vec<String>,
+}
+
+impl Inspect {
+    /// What its output tells, by the names of a row's groups.
+    pub(crate) fn facts(&self, output: &str) -> Option<BTreeMap<&'static str, String>> {
+        const GROUPS: [&str; 6] = ["id", "digest", "platform", "user", "entrypoint", "ports"];
+        if let Some(row) = &self.row {
+            let row = output.lines().find_map(|line| row.0.captures(line))?;
+            return Some(
+                GROUPS
+                    .iter()
+                    .filter_map(|group| Some((*group, row.name(group)?.as_str().to_owned())))
+                    .collect(),
+            );
+        }
+        let value: serde_json::Value =
+            serde_json::from_str(output).ok().filter(serde_json::Value::is_object)?;
+        let fact = |(field, pointer): (&Field, &String)| {
+            let found = value.pointer(pointer).filter(|found| !found.is_null())?;
+            let text = found.as_str().map(str::to_owned);
+            Some(match field {
+                Field::Entrypoint => ("entrypoint", found.to_string()),
+                Field::Ports => ("ports", found.to_string()),
+                Field::User => ("user", text?),
+                Field::Digest => ("digest", text?),
+                Field::Architecture => ("platform", format!("linux/{}", text?)),
+            })
+        };
+        Some(self.json.iter().filter_map(fact).collect())
+    }
 }
 
 impl Description {
@@ -355,11 +439,15 @@ impl Description {
         if self.images.kind == Kind::Store && self.inspect.is_none() {
             return Err("images of kind \"store\" need [inspect]".to_owned());
         }
+        if self.inspect.as_ref().is_some_and(|inspect| inspect.row.is_some() != inspect.json.is_empty()) {
+            return Err("[inspect] needs either `row` or `json`".to_owned());
+        }
         if self.images.kind == Kind::None && self.pull.is_some() {
             return Err("[pull] needs images of another kind than \"none\"".to_owned());
         }
-        if self.files.keys().any(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")) {
-            return Err("[files] must have paths below the runtime directory".to_owned());
+        let mut below = self.files.keys().chain(&self.directories);
+        if below.any(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")) {
+            return Err("[files] and `directories` must have paths below the runtime directory".to_owned());
         }
         Ok(())
     }

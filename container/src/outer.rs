@@ -17,7 +17,7 @@ use nunbird_stage::template::fill_word;
 use nunbird_stage::words::{is_name, quoted};
 use std::ffi::OsStr;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const TEMPLATE: &str = include_str!("outer.sh");
 /// Where no site has said another: the directories of a Debian or a Red Hat.
@@ -154,6 +154,7 @@ impl Outer<'_> {
             ("holder", variable("holder")),
             ("hosts", format!("{}/hosts", variable("r"))),
             ("idle", format!(": {}; {IDLE}", self.name())),
+            ("homes", homes(&account.home)),
             ("directory", variable("d")),
         ]);
         if let Some(image) = self.image {
@@ -255,28 +256,51 @@ impl Outer<'_> {
         network: Network,
     ) -> String {
         let mut text = "    set --\n".to_owned();
-        let mut add = |list: &str| {
+        let add = |text: &mut String, list: &str| {
             if !list.is_empty() {
                 writeln!(text, "    set -- \"$@\" {list}").unwrap_or_default();
             }
         };
-        for part in command.split_inclusive(|word| word == "{binds}") {
-            let (binds, plain) = match part.split_last() {
-                Some((last, plain)) if last == "{binds}" => (self.binds, plain),
-                _ => (&[][..], part),
+        for part in command.split_inclusive(|word| word == "{binds}" || word == "{optional}") {
+            let (binds, is_optional, plain) = match part.split_last() {
+                Some((last, plain)) if last == "{binds}" => (self.binds, false, plain),
+                Some((last, plain)) if last == "{optional}" => (&[][..], true, plain),
+                _ => (&[][..], false, part),
             };
             let fill = |binds: &[Bind], list: &[String]| {
                 let lists = Lists::new(self.description, self.container, binds.to_vec(), ids);
                 words(&lists.on(network).fill(list, values))
             };
-            add(&fill(&[], plain));
+            add(&mut text, &fill(&[], plain));
             for bind in binds {
-                add(&fill(std::slice::from_ref(bind), &["{binds}".to_owned()]));
+                add(&mut text, &fill(std::slice::from_ref(bind), &["{binds}".to_owned()]));
+            }
+            if is_optional {
+                text.push_str(&self.optional(&|list| fill(self.binds, list)));
             }
         }
         // These are the job's own, and have no variable of the script.
         let literal: Vec<String> = more.iter().map(|one| quoted(OsStr::new(one))).collect();
-        add(&literal.join(" "));
+        add(&mut text, &literal.join(" "));
+        text
+    }
+
+    /// Lines that add words by what the host says.
+    fn optional(&self, fill: &dyn Fn(&[String]) -> String) -> String {
+        let mut text = String::new();
+        for one in &self.description.optional {
+            let mut line = |intro: &str, list: &[String], end: &str| {
+                if !list.is_empty() {
+                    writeln!(text, "{intro}{}{end}", fill(list)).unwrap_or_default();
+                }
+            };
+            line("    if ", &one.test, " </dev/null >/dev/null 2>&1; then\n      :");
+            line("      set -- \"$@\" ", &one.words, "");
+            line("    else\n      :\n      ", &one.make, " </dev/null >/dev/null 2>&1");
+            let intro = if one.make.is_empty() { "    else\n      " } else { "      " };
+            line(&format!("{intro}set -- \"$@\" "), &one.otherwise, "");
+            text.push_str("    fi\n");
+        }
         text
     }
 
@@ -315,6 +339,9 @@ impl Outer<'_> {
 
     fn files(&self, values: &Values) -> String {
         let mut text = String::new();
+        for path in &self.description.directories {
+            writeln!(text, "  mkdir -p {}", word(&format!("{MARK}r{MARK}/{path}"))).unwrap_or_default();
+        }
         for (path, content) in &self.description.files {
             let path = format!("{MARK}r{MARK}/{path}");
             if let Some((parent, _)) = path.rsplit_once('/') {
@@ -413,6 +440,14 @@ pub(crate) fn program(description: &Description, container: &Container) -> Strin
     match &container.program {
         Some(program) => program.display().to_string(),
         None => description.program.clone(),
+    }
+}
+
+/// The directory that has the accounts' homes; the home itself where that is the root directory.
+fn homes(home: &Path) -> String {
+    match home.parent() {
+        Some(parent) if parent != Path::new("/") => parent.display().to_string(),
+        _ => home.display().to_string(),
     }
 }
 

@@ -251,6 +251,8 @@ case $1 in
   engine)
     shift
     set_up
+    # The modes of an image's files are the image's.
+    umask 022
     cd "$r" || exit 75
     engine "$@" </dev/null
     ;;

@@ -152,8 +152,11 @@ impl Puller<'_> {
         let begin = Instant::now();
         (self.say)(&format!("pulling the image {} …", self.name.full()));
         let target = self.place.join(self.file_name());
-        let partial = Partial(self.place.join(format!(".{}-{}", std::process::id(), self.file_name())));
-        self.run(pull, &partial.0, deadline)?;
+        let partial = Partial::make(self.place, &self.file_name()).map_err(|e| {
+            let help = "make sure that its file system has space and quota left";
+            StageError::at("cannot make a directory in", self.place, e, help)
+        })?;
+        self.run(pull, &partial, deadline)?;
         if self.description.images.kind != Kind::Store {
             partial.publish(&target).map_err(|e| {
                 StageError::at(
@@ -214,7 +217,7 @@ impl Puller<'_> {
         }
     }
 
-    fn run(&self, pull: &Pull, file: &Path, deadline: Instant) -> Result<(), Failure> {
+    fn run(&self, pull: &Pull, partial: &Partial, deadline: Instant) -> Result<(), Failure> {
         let reference = match self.name {
             ImageName::Registry(reference) => Some(reference),
             _ => None,
@@ -229,7 +232,8 @@ impl Puller<'_> {
         })?;
         let mut values = self.values.clone();
         values.insert("reference", self.name.for_engine(&self.description.images));
-        values.insert("file", file.display().to_string());
+        values.insert("file", partial.image().display().to_string());
+        values.insert("work", partial.0.display().to_string());
         values.insert("auth", auth.path().display().to_string());
         let mut environment: Vec<(OsString, OsString)> = pull
             .environment
@@ -237,26 +241,31 @@ impl Puller<'_> {
             .map(|(name, value)| (name.into(), fill_word(value, &values).into()))
             .collect();
         environment.extend(self.login(pull, reference));
-        let left = deadline.saturating_duration_since(Instant::now());
-        let output = match self.engine(&pull.command, &values, &environment, left)? {
-            Called::Ended(output) => output,
-            Called::Cancelled => return Err(Failure::Cancelled),
-            Called::Late => {
-                let text = format!(
-                    "cannot pull the image {}: it took more than {} s (`pull_timeout`); the registry may be slow or the image large: run the \
-                     job again, use a smaller image, or ask the administrators to raise the limit",
-                    self.name.full(),
-                    self.container.pull_timeout
-                );
-                return Err(Failure::System(StageError::sentence(&text)));
-            }
-        };
-        if output.status.is_some_and(|status| status.success()) {
-            return Ok(());
-        }
-        let said = format!("{}\n{}", output.out, output.err);
         let has_password = matching(reference, self.credentials).next().is_some();
-        Err(Cause::of(pull, &said).failure(&self.name.full(), &said, has_password))
+        let lists = self.lists.with_login(has_password);
+        for command in [Some(&pull.command), pull.convert.as_ref()].into_iter().flatten() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let output = match self.call(&lists.fill(command, &values), &environment, left)? {
+                Called::Ended(output) => output,
+                Called::Cancelled => return Err(Failure::Cancelled),
+                Called::Late => return Err(self.late()),
+            };
+            if !output.status.is_some_and(|status| status.success()) {
+                let said = format!("{}\n{}", output.out, output.err);
+                return Err(Cause::of(pull, &said).failure(&self.name.full(), &said, has_password));
+            }
+        }
+        Ok(())
+    }
+
+    fn late(&self) -> Failure {
+        let text = format!(
+            "cannot pull the image {}: it took more than {} s (`pull_timeout`); the registry may be slow or the image large: run the \
+                     job again, use a smaller image, or ask the administrators to raise the limit",
+            self.name.full(),
+            self.container.pull_timeout
+        );
+        Failure::System(StageError::sentence(&text))
     }
 
     /// For an engine that takes a user name and a password from its environment, where no process
@@ -296,19 +305,15 @@ impl Puller<'_> {
             Called::Cancelled => return Err(Failure::Cancelled),
             Called::Late => return Err(self.not_inspected("it did not answer within a minute")),
         };
-        let row = output.out.lines().find_map(|line| inspect.row.0.captures(line));
-        let Some(row) = row else {
+        let Some(facts) = inspect.facts(&output.out) else {
             let said = format!("{}\n{}", output.out, output.err);
             return match any_matches(&inspect.absent, &said) {
                 true => Ok(None),
                 false => Err(self.not_inspected(&lines(&said))),
             };
         };
-        let group = |name: &str| {
-            row.name(name)
-                .map(|found| found.as_str().to_owned())
-                .filter(|text| !text.is_empty() && text != "<none>")
-        };
+        let group =
+            |name: &str| facts.get(name).filter(|text| !text.is_empty() && *text != "<none>").cloned();
         let id = group("id").unwrap_or_else(|| word.to_owned());
         Ok(Some(Resolved {
             name: self.name.full(),
@@ -339,34 +344,50 @@ impl Puller<'_> {
         environment: &[(OsString, OsString)],
         time: Duration,
     ) -> Result<Called, Failure> {
+        self.call(&self.lists.fill(command, values), environment, time)
+    }
+
+    fn call(
+        &self,
+        command: &[String],
+        environment: &[(OsString, OsString)],
+        time: Duration,
+    ) -> Result<Called, Failure> {
         let mut words = vec!["engine".to_owned()];
-        words.extend(self.lists.fill(command, values));
+        words.extend_from_slice(command);
         call(self.outer, &words, environment, time, Some(self.signals)).map_err(|e| {
             Failure::System(StageError::new("cannot start /bin/sh", e, "report it to the administrators"))
         })
     }
 }
 
-/// A file or directory in the making, removed on drop.
-pub(crate) struct Partial(pub(crate) PathBuf);
+/// A directory for one image in the making, removed on drop.
+pub(crate) struct Partial(PathBuf);
 
 impl Partial {
+    pub(crate) fn make(place: &Path, name: &str) -> std::io::Result<Self> {
+        let path = place.join(format!(".{}-{name}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Partial(path))
+    }
+
+    /// Where the image comes.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.0.join("image")
+    }
+
     /// An older image of this name gives way.
     pub(crate) fn publish(&self, target: &Path) -> std::io::Result<()> {
         if target.is_dir() {
-            let old = Partial(self.0.with_extension("old"));
-            fs::rename(target, &old.0)?;
+            fs::rename(target, self.0.join("old"))?;
         }
-        fs::rename(&self.0, target)
+        fs::rename(self.image(), target)
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        drop(match self.0.is_dir() {
-            true => fs::remove_dir_all(&self.0),
-            false => fs::remove_file(&self.0),
-        });
+        drop(fs::remove_dir_all(&self.0));
     }
 }
 

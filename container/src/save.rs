@@ -60,11 +60,11 @@ pub(crate) fn save(puller: &Puller<'_>, save: &Save, image: &Resolved) -> Result
         StageError::at("cannot write the image for compute nodes into", &saved.file, e, help)
     };
     DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
-    let partial = Partial(directory.join(format!(".{}-{key}", std::process::id())));
+    let partial = Partial::make(&directory, &key).map_err(|e| failed(&e))?;
     let mut values = puller.values.clone();
     values.insert("image", image.for_create.clone());
     values.insert("saved", saved.name.clone());
-    values.insert("file", partial.0.display().to_string());
+    values.insert("file", partial.image().display().to_string());
     (puller.say)("writing the image into a file for compute nodes …");
     for command in [&save.tag, &save.command] {
         let left = deadline.saturating_duration_since(Instant::now());

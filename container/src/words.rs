@@ -45,6 +45,7 @@ pub(crate) struct Lists<'d> {
     binds: Vec<Bind>,
     ids: Ids,
     network: Network,
+    login: bool,
 }
 
 impl<'d> Lists<'d> {
@@ -55,12 +56,17 @@ impl<'d> Lists<'d> {
         binds: Vec<Bind>,
         ids: Ids,
     ) -> Self {
-        Lists { description, container, binds, ids, network: Network::of(container) }
+        Lists { description, container, binds, ids, network: Network::of(container), login: false }
     }
 
     /// The same with another network.
     pub(crate) fn on(self, network: Network) -> Self {
         Lists { network, ..self }
+    }
+
+    /// The same for a pull with or without a password.
+    pub(crate) fn with_login(&self, login: bool) -> Self {
+        Lists { binds: self.binds.clone(), login, ..*self }
     }
 
     fn identities(&self) -> &'d Identities {
@@ -108,22 +114,31 @@ impl<'d> Lists<'d> {
                 None => Vec::new(),
             },
             "{platform}" => match self.container.image.as_ref().and_then(|image| image.platform.as_ref()) {
-                Some(platform) => with(&words.platform, values, &[("value", platform)]),
+                Some(platform) => {
+                    let architecture = platform.split('/').nth(1).unwrap_or(platform).to_owned();
+                    let more = [("value", platform), ("architecture", &architecture)];
+                    with(&words.platform, values, &more)
+                }
                 None => Vec::new(),
             },
             "{options}" => self.container.options.clone(),
-            "{binds}" => self.bind_words(values),
+            "{login}" if self.login => all(&words.login),
+            // What depends on the host, only the outer script knows.
+            "{login}" | "{optional}" => Vec::new(),
+            "{mount_points}" => self.for_each_bind(values, |_| &words.mount_point),
+            "{binds}" => self.for_each_bind(values, |bind| match bind.writable {
+                true => &words.bind,
+                false => &words.bind_read_only,
+            }),
             _ => return None,
         })
     }
 
-    fn bind_words(&self, values: &Values) -> Vec<String> {
-        let words = &self.description.words;
+    fn for_each_bind(&self, values: &Values, words: impl Fn(&Bind) -> &'d Vec<String>) -> Vec<String> {
         let mut filled = Vec::new();
         for bind in &self.binds {
-            let list = if bind.writable { &words.bind } else { &words.bind_read_only };
             let (source, target) = (bind.source.display().to_string(), bind.target.display().to_string());
-            filled.extend(with(list, values, &[("source", &source), ("target", &target)]));
+            filled.extend(with(words(bind), values, &[("source", &source), ("target", &target)]));
         }
         filled
     }
