@@ -2,8 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../tests/containers/cases.rs"]
+mod cases;
+
+use cases::Setup;
 use nunbird_tests::containers::{Node, Registry, Release, samples};
 use nunbird_tests::needs;
+
+const fn of(engine: &'static str, no_new_privileges: bool) -> Setup {
+    Setup { release: Release::Sid, engine, no_new_privileges }
+}
+
+const EACH: [Setup; 4] =
+    [of("bwrap", true), of("charliecloud", true), of("apptainer", false), of("apptainer", true)];
 
 #[needs(root)]
 fn the_newer_engines_run_an_image_as_a_plain_user() {

@@ -1,5 +1,6 @@
 //! Container engines as a site has them: machines with accounts, images, and a registry.
 //!
+//! - [`Job`]: the launcher, for a job with a container.
 //! - [`Node`]: a machine with the engines of a Debian release and people who use them.
 //! - [`Image`]: an image that a test makes, without network; [`samples`] has ready ones.
 //! - [`Registry`]: Debian's docker-registry with TLS and passwords.
@@ -17,6 +18,7 @@
 
 mod front;
 mod image;
+mod job;
 mod layer;
 mod node;
 mod person;
@@ -27,6 +29,7 @@ mod trees;
 pub use crate::scheduler::release::Release;
 pub use front::{Fault, Front, On};
 pub use image::{Digest, Image, Index};
+pub use job::Job;
 pub use layer::Layer;
 pub use node::Node;
 pub use person::Person;

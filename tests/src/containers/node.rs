@@ -137,6 +137,20 @@ impl Node {
         command
     }
 
+    /// A path of the machine for a program of the host's.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    pub(super) fn launcher(&self, program: &Path) -> PathBuf {
+        let copy = self.directory().join("launcher");
+        static COPYING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _one = COPYING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !copy.exists() {
+            crate::world::copy_executable(program, &copy);
+        }
+        copy
+    }
+
     /// Has root run a shell script that must succeed. Gives its output.
     ///
     /// # Panics

@@ -59,11 +59,7 @@ impl<'n> Person<'n> {
             command.args(["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh"]);
         }
         let id = self.uid;
-        command.args(["setpriv", &format!("--reuid={id}"), &format!("--regid={id}")]);
-        command.arg(format!("--groups={id},{}", GROUP.1));
-        if self.no_new_privileges {
-            command.arg("--no-new-privs");
-        }
+        command.args(self.take_ids().split(' '));
         command.args(["env", "-i", &format!("--chdir={}", self.home())]);
         command.args([
             "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -75,6 +71,13 @@ impl<'n> Person<'n> {
         ]);
         command.arg(program);
         command
+    }
+
+    /// The words that begin a command of root's and have it run as this account.
+    pub(super) fn take_ids(&self) -> String {
+        let (id, group) = (self.uid, GROUP.1);
+        let more = if self.no_new_privileges { " --no-new-privs" } else { "" };
+        format!("setpriv --reuid={id} --regid={id} --groups={id},{group}{more}")
     }
 
     /// Runs a program to its end, without input.

@@ -17,7 +17,7 @@ pub(crate) mod release;
 mod site;
 mod slurm;
 mod slurm_cluster;
-mod stage;
+pub(crate) mod stage;
 mod wants;
 
 pub use bed::Bed;

@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Differs from the exit codes of test scripts.
-pub(super) const BUILD_FAILURE: u8 = 110;
-pub(super) const SYSTEM_FAILURE: u8 = 120;
+pub(crate) const BUILD_FAILURE: u8 = 110;
+pub(crate) const SYSTEM_FAILURE: u8 = 120;
 
 /// A running stage.
 #[derive(Debug)]
 pub struct Stage {
     child: Child,
+    /// Whether the launcher is a child of the command: in a pid namespace of its own.
+    below: bool,
     /// Of its handover, script, exit code and summary.
     directory: PathBuf,
     out: Arc<Mutex<Vec<u8>>>,
@@ -43,18 +45,33 @@ pub struct Ended {
 
 impl Stage {
     /// Takes over a launcher that works in this directory.
-    pub(super) fn of(mut child: Child, directory: PathBuf) -> Self {
+    pub(crate) fn of(mut child: Child, directory: PathBuf) -> Self {
         let (out, err) = (Arc::default(), Arc::default());
         let readers = vec![
             read_into(child.stdout.take().expect("a pipe"), Arc::clone(&out)),
             read_into(child.stderr.take().expect("a pipe"), Arc::clone(&err)),
         ];
-        Stage { child, directory, out, err, readers }
+        Stage { child, below: false, directory, out, err, readers }
+    }
+
+    /// The same for a launcher that is the only child of a command.
+    pub(crate) fn below(child: Child, directory: PathBuf) -> Self {
+        let mut stage = Self::of(child, directory);
+        stage.below = true;
+        stage
+    }
+
+    fn pid(&self) -> Pid {
+        let own = self.child.id();
+        let below =
+            || fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?.trim().parse().ok();
+        let pid = if self.below { below() } else { None };
+        Pid::from_raw(pid.unwrap_or(own.cast_signed()))
     }
 
     /// Sends a signal to the launcher.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a signal");
+        kill(self.pid(), signal).expect("a signal");
     }
 
     /// What it has written to standard output so far.

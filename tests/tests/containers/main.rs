@@ -1,5 +1,16 @@
-//! Container engines as a site has them: the machines, images and registries of the test bed (`containers::Node`).
+//! Container engines as a site has them: the machines, images and registries of the test bed (`containers::Node`), and jobs in
+//! containers of each engine that the host's release has, beside Podman.
 
 #![forbid(unsafe_code)]
 
+mod cases;
 mod testbed;
+
+use cases::Setup;
+use nunbird_tests::containers::Release;
+
+const fn of(engine: &'static str, no_new_privileges: bool) -> Setup {
+    Setup { release: Release::Host, engine, no_new_privileges }
+}
+
+const EACH: [Setup; 3] = [of("bwrap", false), of("charliecloud", false), of("charliecloud", true)];
