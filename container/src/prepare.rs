@@ -12,7 +12,7 @@ use crate::save::{self, is_needed, keep};
 use crate::services::{self, ServiceImage};
 use crate::stage::{nonce, outer_path, write, write_outer};
 use crate::trouble::Failure;
-use crate::words::{Ids, Lists, Values, inexpressible};
+use crate::words::{Ids, Lists, Values, inexpressible, unknown_bind};
 use nunbird_handover::{Bind, Container, Handover, Image, Untrusted};
 use nunbird_stage::signals::Signals;
 use nunbird_stage::small_files::directory;
@@ -128,6 +128,24 @@ pub(crate) fn check_binds(
     if let Some(path) = inexpressible(description, binds) {
         let cause = format!("{} cannot have a path with such a character in a container", description.title);
         return Err(StageError::at("cannot use", path, cause, "report it to the administrators"));
+    }
+    let report =
+        |text: &str| StageError::sentence(&format!("{text} of [container.{}]", Untrusted(&container.name)));
+    if let Some(bind) = unknown_bind(description, binds) {
+        let kind = if bind.writable { "writable" } else { "read-only" };
+        let text = format!(
+            "{} has no {kind} binds, so {} cannot be in the container; ask the administrators to change `binds`",
+            description.title,
+            shown(&bind.target)
+        );
+        return Err(report(&text));
+    }
+    if !container.host_network && description.words.network_own.is_empty() {
+        let text = format!(
+            "{} has no network but the host's; ask the administrators to change `network` or `engine`",
+            description.title
+        );
+        return Err(report(&text));
     }
     for bind in binds {
         if let Err(e) = bind.source.metadata() {

@@ -150,6 +150,12 @@ fn with(list: &[String], values: &Values, more: &[(&'static str, &String)]) -> V
     list.iter().map(|word| fill_word(word, &values)).collect()
 }
 
+/// A bind that the engine has no words for: most have some for both kinds.
+pub(crate) fn unknown_bind<'b>(description: &Description, binds: &'b [Bind]) -> Option<&'b Bind> {
+    let words = &description.words;
+    binds.iter().find(|bind| if bind.writable { &words.bind } else { &words.bind_read_only }.is_empty())
+}
+
 /// A path that the engine's words for binds cannot express.
 pub(crate) fn inexpressible<'b>(description: &Description, binds: &'b [Bind]) -> Option<&'b PathBuf> {
     let forbidden = |path: &&PathBuf| {
@@ -161,7 +167,7 @@ pub(crate) fn inexpressible<'b>(description: &Description, binds: &'b [Bind]) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{Ids, Lists, Network, Values, inexpressible};
+    use super::{Ids, Lists, Network, Values, inexpressible, unknown_bind};
     use crate::description::podman;
     use crate::testing::{bind, container};
     use nunbird_handover::Gpu;
@@ -219,6 +225,15 @@ mod tests {
         }];
         assert!(fill(&container, None).starts_with("--network=private --no-hosts "));
         assert!(fill(&container, Some(Network::Alone)).starts_with("--network=none --no-hosts "));
+    }
+
+    #[test]
+    fn a_bind_for_which_the_engine_has_no_words_is_found() {
+        let mut description = podman();
+        let binds = [bind("/a", "/a", true), bind("/b", "/b", false)];
+        assert!(unknown_bind(&description, &binds).is_none());
+        description.words.bind_read_only.clear();
+        assert_eq!(unknown_bind(&description, &binds), Some(&binds[1]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::EACH;
 use nix::sys::signal::Signal;
-use nunbird_handover::PullPolicy;
+use nunbird_handover::{Bind, PullPolicy};
 use nunbird_tests::containers::{Fault, Image, Job, Node, On, PASSWORD, Registry, Release, USER, samples};
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::Ended;
@@ -169,6 +169,47 @@ fn a_killed_launcher_leaves_nothing_that_the_cleanup_does_not_end(setup: Setup) 
 }
 
 #[needs(root, in_each = EACH)]
+fn binds_are_read_only_where_the_policy_says_so_or_the_engine_refuses_them(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    bed.node.administer("mkdir -p /run/nbt; echo data >/run/nbt/file; chmod 777 /run/nbt");
+    let mut job = bed.job();
+    let bind =
+        |writable| Bind { source: "/run/nbt".into(), target: "/opt/nbt".into(), writable, optional: false };
+    if setup.engine == "bwrap" {
+        bed.node.administer("mount -t tmpfs -o mode=755 tmpfs /opt; mkdir /opt/nbt");
+    }
+    job.container().binds = vec![bind(false)];
+    if setup.engine == "charliecloud" {
+        let ended = job.prepare();
+        assert!(ended.status == Some(120) && ended.err.contains("no read-only binds"), "{}", ended.err);
+    } else {
+        succeeded(&job.prepare());
+        assert_eq!(succeeded(&job.run("cat /opt/nbt/file; echo >/opt/nbt/new || echo no")), "data\nno\n");
+    }
+    job.container().binds = vec![bind(true)];
+    succeeded(&job.prepare());
+    assert_eq!(succeeded(&job.run("cat /opt/nbt/file; echo >/opt/nbt/new && echo yes")), "data\nyes\n");
+}
+
+#[needs(root, in_each = EACH)]
+fn a_network_of_its_own_has_no_way_out_or_the_engine_refuses_it(setup: Setup) {
+    let bed = Bed::new(setup, &samples::busybox());
+    let mut job = bed.job();
+    job.container().host_network = false;
+    let ended = job.prepare();
+    if setup.engine == "charliecloud" {
+        assert!(
+            ended.status == Some(120) && ended.err.contains("no network but the host's"),
+            "{}",
+            ended.err
+        );
+    } else {
+        succeeded(&ended);
+        assert_eq!(succeeded(&job.run("tail -n +3 /proc/net/dev | cut -d: -f1")).trim(), "lo");
+    }
+}
+
+#[needs(root, in_each = EACH)]
 fn an_image_that_wants_to_be_more_than_files_is_files(setup: Setup) {
     if setup.has_images() {
         let bed = Bed::new(setup, &samples::hostile());
@@ -248,7 +289,8 @@ fn why_a_pull_fails_is_told_and_no_part_of_an_image_is_left(setup: Setup) {
         let job = bed.job();
         front.fail(On::Everything, Fault::Status(429));
         let mut short = bed.job();
-        short.container().pull_timeout = 30;
+        // Some engines try again for half a minute.
+        short.container().pull_timeout = 120;
         told(&short, "refuses further requests");
         front.fail(On::Blobs, Fault::Cut(3000));
         assert_ne!(short.prepare().status, Some(0));
