@@ -5,7 +5,7 @@
 //! | engines | the host's, or those of a newer Debian release: `/usr` of a tree |
 //! | `/etc` | an overlay on the release's own: the accounts, their subordinate ids, trust in a registry |
 //! | `/var/lib` | an overlay on the release's own: directories of its packages |
-//! | `/home`, `/tmp`, `/run` | its own; `/run/user/UID` is each account's |
+//! | `/home`, `/tmp`, `/var/tmp`, `/run` | its own; `/run/user/UID` is each account's |
 //! | `/dev/fuse`, `/dev/net/tun` | open to all, as udev makes them on a real machine |
 //! | `/sys/fs/cgroup/unified` | not there: crun refuses a machine where both versions have controllers |
 //! | processes | a pid namespace: all end with its first process, which ends when the test does |
@@ -46,6 +46,10 @@ mount --bind "$NODE/home" /home
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/user /run/lock
+mkdir "$NODE/tmp/${NODE##*/}"
+mount --bind "$NODE" "$NODE/tmp/${NODE##*/}"
+mount --rbind "$NODE/tmp" /var/tmp
+chmod 1777 /var/tmp
 mount --bind "$NODE/fuse" /dev/fuse
 mount --bind "$NODE/tun" /dev/net/tun
 if [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi
@@ -80,7 +84,7 @@ impl Node {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
         let root = tree.as_deref().unwrap_or(Path::new("/"));
         let etc = root.join("etc");
-        for part in ["etc", "work", "lib", "libwork", "home"] {
+        for part in ["etc", "work", "lib", "libwork", "home", "tmp"] {
             fs::create_dir(path.join(part)).expect("a directory");
         }
         accounts(&etc, path);
