@@ -43,6 +43,8 @@ pub struct Description {
     pub pull: Option<Pull>,
     /// Says what an image is.
     pub inspect: Option<Inspect>,
+    /// Removes the image `{reference}` from the store.
+    pub remove: Option<Action>,
     /// Writes an image of the store into `{file}`.
     pub save: Option<Save>,
     /// Takes it from there.

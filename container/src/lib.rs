@@ -10,6 +10,7 @@
 mod allocation;
 mod auth;
 pub mod binds;
+mod bounds;
 mod call;
 pub mod description;
 pub mod inner;

@@ -2,6 +2,7 @@
 //! the container.
 
 use crate::binds::{self, empty_home, inside, make_places};
+use crate::bounds;
 use crate::call::{Called, call};
 use crate::description::{Description, Kind};
 use crate::names::ImageName;
@@ -276,10 +277,16 @@ fn fetch(
         );
         return Err(Failure::Job(StageError::sentence(&text)));
     }
+    let mut saved = None;
     if let Some(save) = &description.save
         && is_needed(handover, container)
     {
-        keep(&container.directory, &save::save(&puller, save, &resolved)?)?;
+        let image = save::save(&puller, save, &resolved)?;
+        keep(&container.directory, &image)?;
+        saved = Some(image);
+    }
+    if matches!(name, ImageName::Registry(_)) {
+        bounds::apply(&puller, &resolved, saved.as_ref());
     }
     Ok(resolved)
 }

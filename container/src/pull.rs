@@ -130,7 +130,8 @@ impl Puller<'_> {
         }
     }
 
-    fn file_name(&self) -> String {
+    /// Its name in directories of images, locks and notes.
+    pub(crate) fn file_name(&self) -> String {
         self.name.file_name(self.image.platform.as_deref()) + &self.description.images.cached
     }
 

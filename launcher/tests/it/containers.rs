@@ -1,7 +1,7 @@
 //! Stages in a container of Podman, without a registry: what a script sees and leaves, and what is reported of it.
 
 use crate::container_world::{AccountIds, EVERY, IMAGE, container, engine, import, left, prepared, world};
-use crate::world::{BUILD_FAILURE, SYSTEM_FAILURE, assert_code, err, out};
+use crate::world::{BUILD_FAILURE, SYSTEM_FAILURE, World, assert_code, err, out};
 use nunbird_handover::{Bind, Engine, PullPolicy};
 use nunbird_skip::needs;
 use std::fs;
@@ -474,4 +474,58 @@ fn the_accounts_own_containers_are_left_alone() {
 
 fn owner_of(pid: &str) -> Option<u32> {
     fs::metadata(format!("/proc/{pid}")).ok().map(|meta| meta.uid())
+}
+
+#[needs(root, in_each = EVERY)]
+fn the_least_recently_used_images_leave_the_store_and_those_of_running_jobs_stay(ids: AccountIds) {
+    const OTHER: &str = "localhost/nbt/other:1";
+    let mut world = world(ids);
+    for name in [IMAGE, OTHER] {
+        import(&mut world, name, &[], ":");
+    }
+    let bounds = &mut container(&mut world).cache_bounds;
+    bounds.max_count = Some(1);
+    let images = |world: &mut World| {
+        let text =
+            out(&engine(world, "{program} {storage} images --noheading --format '{{.Repository}}:{{.Tag}}'"));
+        let mut names: Vec<String> = text.lines().map(str::to_owned).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_code(&world.prepare(), 0);
+    assert_code(&world.cleanup(), 0);
+    assert_eq!(images(&mut world), [IMAGE, OTHER], "nothing is known of the other image yet");
+
+    // A job of the account that has not been cleaned up.
+    let other_job = container(&mut world).directory.with_file_name("other");
+    let kept = other_job.join("image");
+    let mine = container(&mut world).directory.join("image");
+    assert_code(&world.prepare(), 0);
+    fs::create_dir(&other_job).expect("a directory");
+    fs::copy(&mine, &kept).expect("a copy");
+    assert_code(&world.cleanup(), 0);
+    container(&mut world).image.as_mut().expect("an image").name = OTHER.to_owned();
+    let output = world.prepare();
+    assert_code(&output, 0);
+    assert!(out(&output).contains("not known which images other jobs use"), "it is root's: {}", out(&output));
+    let uid = world.handover.account.uid;
+    for path in [&other_job, &kept] {
+        std::os::unix::fs::chown(path, Some(uid), Some(uid)).expect("an owner");
+    }
+    assert_code(&world.cleanup(), 0);
+    assert_code(&world.prepare(), 0);
+    assert_code(&world.cleanup(), 0);
+    assert_eq!(images(&mut world), [IMAGE, OTHER], "it may still run");
+
+    fs::remove_dir_all(&other_job).expect("removed");
+    let output = world.prepare();
+    assert_code(&output, 0);
+    assert!(
+        out(&output).contains(&format!("removed the image {IMAGE}, by the site's bounds")),
+        "{}",
+        out(&output)
+    );
+    assert_code(&world.run("exit 0"), 0);
+    assert_code(&world.cleanup(), 0);
+    assert_eq!(images(&mut world), [OTHER]);
 }
