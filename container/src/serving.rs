@@ -237,7 +237,7 @@ fn told_network(outer: &Outer<'_>) -> String {
     }
     text.push_str(
         "  if [ -e \"$r/alone\" ]; then\n    \
-         echo \"warning: nothing outside of the container is reached from it, because $title cannot connect its network on this host ($(cat \"$r/alone\"))\"\n  fi",
+         printf 'warning: nothing outside of the container is reached from it, because %s cannot connect its network on this host (%s)\\n' \"$title\" \"$(cat \"$r/alone\")\"\n  fi",
     );
     text
 }

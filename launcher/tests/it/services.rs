@@ -154,13 +154,13 @@ fn the_port_that_others_cannot_reach_is_reached_where_it_is_on_the_host() {
 
 #[needs(root, in_each = EVERY)]
 fn entrypoint_command_and_variables_are_the_jobs_and_in_no_argument(ids: AccountIds) {
-    let secret = format!("hidden{}word", std::process::id());
+    let secret = format!("covered{}word", std::process::id());
     let mut one = shell(&["vars"], "unused", &[18082]);
     one.image.entrypoint =
         Some(vec!["/bin/env".to_owned(), "WORD=it's {uid} \u{1}r\u{1} \"$(id)\"".to_owned()]);
-    let script = "mkdir /tmp/w; cd /tmp/w; printf '%s|' \"$FROM\" \"$WORD\" \"$PLAIN\" \"$LINES_\" \"$QUOTED\" \"$LD_PRELOAD\" \"$PATH\" \"$EMPTY-\" \"${SECRET#hidden}\" >all; \
+    let script = "mkdir /tmp/w; cd /tmp/w; printf '%s|' \"$0\" \"$FROM\" \"$WORD\" \"$PLAIN\" \"$LINES_\" \"$QUOTED\" \"$LD_PRELOAD\" \"$PATH\" \"$EMPTY-\" \"${SECRET#covered}\" >all; \
                   exec httpd -f -p 18082 -h /tmp/w";
-    one.command = Some(["/bin/sh", "-c", script].map(str::to_owned).to_vec());
+    one.command = Some(["/bin/sh", "-c", script, "{gid} \u{1}d\u{1}"].map(str::to_owned).to_vec());
     for (name, value) in [
         ("FROM", "job"),
         ("PLAIN", "a=b  c$HOME *"),
@@ -191,9 +191,9 @@ fn entrypoint_command_and_variables_are_the_jobs_and_in_no_argument(ids: Account
     assert!(seen > 0);
     let output = world.run("wget -qO- http://vars:18082/all; exit 0");
     assert_code(&output, 0);
-    let rest = secret.strip_prefix("hidden").expect("its beginning");
+    let rest = secret.strip_prefix("covered").expect("its beginning");
     let expected = format!(
-        "job|it's {{uid}} \u{1}r\u{1} \"$(id)\"|a=b  c$HOME *|1\n2\n| \"q\" 'r' \\ #|/no/such.so|/bin|-|{rest}|"
+        "{{gid}} \u{1}d\u{1}|job|it's {{uid}} \u{1}r\u{1} \"$(id)\"|a=b  c$HOME *|1\n2\n| \"q\" 'r' \\ #|/no/such.so|/bin|-|{rest}|"
     );
     assert_eq!(out(&output), expected, "{}", err(&output));
     assert!(!world.handover.workspace.data_dir.join("containers/4711/service-variables").exists());
