@@ -79,11 +79,15 @@ impl ImageName {
         }
     }
 
-    /// Whether a pattern of `allowed_images` lets it pass: by the words, or by the full name.
+    /// Whether a pattern of `allowed_images` lets it pass: by the words, or by the full name. With a digest the full
+    /// name alone counts: the digest says what runs, and a tag before it is no more than the user's word.
     pub fn is_allowed_by(&self, pattern: &Pattern) -> bool {
-        pattern.matches(&self.words)
-            || pattern.matches(&self.full)
-            || self.plain().any(|name| pattern.matches(&name))
+        let has_digest = self.reference.as_ref().is_some_and(|reference| reference.digest.is_some());
+        (!has_digest && pattern.matches(&self.words)) || self.is_called_by(pattern)
+    }
+
+    fn is_called_by(&self, pattern: &Pattern) -> bool {
+        pattern.matches(&self.full) || self.plain().any(|name| pattern.matches(&name))
     }
 
     /// Whether a pattern of `denied_images` keeps it out: as above, and by the name without tag or digest, so that no
@@ -93,7 +97,9 @@ impl ImageName {
             let tagged = reference.tag.as_ref().map(|tag| format!("{}:{tag}", reference.repository));
             tagged.into_iter().chain([reference.repository.clone()])
         });
-        self.is_allowed_by(pattern) || shorter.into_iter().any(|name| pattern.matches(&name))
+        pattern.matches(&self.words)
+            || self.is_called_by(pattern)
+            || shorter.into_iter().any(|name| pattern.matches(&name))
     }
 
     /// The full name without `oras://`.
@@ -275,6 +281,21 @@ mod tests {
         assert!(fixed.is_fixed() && ImageName::parse("/a.sif").is_ok_and(|name| name.is_fixed()));
         assert!(!ImageName::parse("a:1").is_ok_and(|name| name.is_fixed()));
         assert_eq!((fixed.registry(), fixed.repository()), (Some("r.example.org"), Some("r.example.org/a")));
+    }
+
+    #[test]
+    fn a_tag_before_a_digest_opens_no_pattern_and_avoids_none() {
+        let pattern = |text: &str| Pattern::new(text).expect(text);
+        let name = ImageName::parse(&format!("r.example.org/a:release-1@{DIGEST}")).expect("a name");
+        for allowed in ["r.example.org/a:release-*", "r.example.org/a:*", "*:release-1*"] {
+            assert!(!name.is_allowed_by(&pattern(allowed)), "{allowed}");
+        }
+        for allowed in ["r.example.org/a@sha256:*", "r.example.org/**", "r.example.org/a@*"] {
+            assert!(name.is_allowed_by(&pattern(allowed)), "{allowed}");
+        }
+        assert!(name.is_denied_by(&pattern("r.example.org/a:release-*")));
+        let tagged = ImageName::parse("r.example.org/a:release-1").expect("a name");
+        assert!(tagged.is_allowed_by(&pattern("r.example.org/a:release-*")));
     }
 
     #[test]
