@@ -60,15 +60,22 @@ impl Mark {
     /// asked already: many programs treat a second `TERM` differently from the first. Returns the
     /// number of processes.
     pub(crate) fn ask(&self, asked: Option<Pid>) -> usize {
-        self.each(|found| {
+        let mut pids = Vec::new();
+        let count = self.each(|found| {
             if asked.is_none_or(|session| found.stat.session != session.as_raw()) {
-                // A stopped process acts on no signal but CONT and KILL. Errors are handled as in
-                // `deliver`.
-                for signal in [Signal::SIGTERM, Signal::SIGCONT] {
-                    let _ = kill(Pid::from_raw(found.pid), signal);
-                }
+                pids.push(found.pid);
             }
-        })
+        });
+        // The oldest first: a shell that waits for its child must get its signal before the child
+        // ends, or it goes on without having been asked.
+        for pid in pids.into_iter().rev() {
+            // A stopped process acts on no signal but CONT and KILL. Errors are handled as in
+            // `deliver`.
+            for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+                let _ = kill(Pid::from_raw(pid), signal);
+            }
+        }
+        count
     }
 
     /// Ends every process that carries the mark: `TERM`, a grace period, then [`Mark::kill`].
