@@ -169,6 +169,9 @@ start_services() {
 
 # Tells what services have written, and which have ended.
 look() {
+  # From before: a service that is killed while this looks is told of the next time.
+  before=$(killed_for_memory)
+  some=
   for n in $services; do
     service "$n"
 @SHOW@
@@ -176,11 +179,16 @@ look() {
       continue
     fi
     : >"$r/$s.told"
+    some=1
     how=$(ended)
 @LAST@
 @ENDS@
   done
-  killed_for_memory >"$r/killed"
+  if [ -n "$some" ]; then
+    killed_for_memory
+  else
+    printf '%s\n' "$before"
+  fi >"$r/killed"
 }
 
 # While the stage runs. Signals to the stage's processes are not for it.
