@@ -62,7 +62,6 @@ fn contained<'s>(slurm: &'s Slurm, user: &str) -> Job<'s> {
 fn the_script_runs_in_its_container_in_the_allocation_with_its_exit_code_and_leaves_nothing() {
     let slurm = Slurm::shared();
     let job = contained(&slurm, "nbt_ann");
-    let name = format!("nb-{}", &job.handover.decision_id[..20]);
     let ended = job.run(
         "set -e; id -un; echo \"$SLURM_JOB_ID\" >>\"$HOME/id\"; ls /mnt | wc -l; pwd; cat; echo \"leak:$LEAKED\"; \
          : >in_builds; echo error >&2; exit 3",
@@ -74,6 +73,11 @@ fn the_script_runs_in_its_container_in_the_allocation_with_its_exit_code_and_lea
     assert!(builds.join("in_builds").exists(), "the build directory is the host's");
     assert!(!job.home().join("id").exists(), "the home directory is the container's own");
     assert!(!job.stage_directory().join("script").exists(), "the script holds secrets");
+    // The container's name, as `nb-<job>-<submission>`: jobs of this test program begin alike.
+    let intent = fs::read(job.stage_directory().join("intent")).expect("what was submitted");
+    let intent: serde_json::Value = serde_json::from_slice(&intent).expect("JSON");
+    let nonce = &intent["nonce"].as_str().expect("a nonce")[..8];
+    let name = format!("nb-{}-{nonce}", &job.handover.decision_id[..20]);
     let left = |directory: &str| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name)).count()
