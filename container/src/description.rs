@@ -34,6 +34,9 @@ pub struct Description {
     /// Files below the private runtime directory, by their path there, mode 0600.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Those of `files` that are written only where the host has not this file.
+    #[serde(default)]
+    pub files_unless: BTreeMap<String, String>,
     /// Directories below the private runtime directory, mode 0700.
     #[serde(default)]
     pub directories: Vec<String>,
@@ -373,7 +376,8 @@ impl Inspect {
     pub(crate) fn facts(&self, output: &str) -> Option<BTreeMap<&'static str, String>> {
         const GROUPS: [&str; 6] = ["id", "digest", "platform", "user", "entrypoint", "ports"];
         if let Some(row) = &self.row {
-            let row = output.lines().find_map(|line| row.0.captures(line))?;
+            // The first line alone: an image may have line breaks in what it is asked for.
+            let row = row.0.captures(output.lines().next()?)?;
             return Some(
                 GROUPS
                     .iter()

@@ -342,13 +342,17 @@ impl Outer<'_> {
         for path in &self.description.directories {
             writeln!(text, "  mkdir -p {}", word(&format!("{MARK}r{MARK}/{path}"))).unwrap_or_default();
         }
-        for (path, content) in &self.description.files {
-            let path = format!("{MARK}r{MARK}/{path}");
+        for (name, content) in &self.description.files {
+            let path = format!("{MARK}r{MARK}/{name}");
             if let Some((parent, _)) = path.rsplit_once('/') {
                 writeln!(text, "  mkdir -p {}", word(parent)).unwrap_or_default();
             }
-            writeln!(text, "  printf '%s\\n' {} >{}", word(&fill_word(content, values)), word(&path))
-                .unwrap_or_default();
+            let unless = match self.description.files_unless.get(name) {
+                Some(of_host) => format!("[ -e {} ] || ", quoted(OsStr::new(of_host))),
+                None => String::new(),
+            };
+            let content = word(&fill_word(content, values));
+            writeln!(text, "  {unless}printf '%s\\n' {content} >{}", word(&path)).unwrap_or_default();
         }
         text.push_str(&serving::hosts_file(self));
         text
@@ -361,11 +365,11 @@ impl Outer<'_> {
         let name = &self.container.name;
         format!(
             "  mkdir -p \"$store\" 2>/dev/null\n  \
-             [ -d \"$store\" ] && [ -O \"$store\" ] || fail \"cannot use the store $store of $title: it cannot be made, or it is another \
-             user's; ask the administrators to set \\`store\\` of [container.{name}] to a directory of yours on a local disk\"\n  \
              if kind=$(network \"$store\"); then\n    \
              fail \"cannot use the store $store of $title: it is on $kind, where $title cannot keep images; ask the administrators to set \
              \\`store\\` of [container.{name}] to a directory on a local disk\"\n  fi\n  \
+             private \"$store\" || fail \"cannot use the store $store of $title: it cannot be made, is a link, or is another \
+             user's; ask the administrators to set \\`store\\` of [container.{name}] to a directory of yours on a local disk\"\n  \
              mkdir -p \"$images\" \"$layers/tmp\" || fail \"cannot make $layers: make sure that its file system has space and quota left\"\n"
         )
     }

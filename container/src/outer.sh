@@ -34,9 +34,9 @@ network() {
   esac
 }
 
-# Ours alone, and no link of anybody's.
+# Ours alone, and no link of another account's: what is in it decides what runs.
 private() {
-  mkdir -m 700 "$1" 2>/dev/null || { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
+  mkdir -m 700 "$1" 2>/dev/null || { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && chmod go-w "$1"; }
 }
 
 choose_ids() {

@@ -263,7 +263,7 @@ fn fetch(
         say,
     };
     let resolved = puller.image()?;
-    if image.digest_required && name.digest().is_none() {
+    if image.digest_required && name.digest().is_none() && !matches!(name, ImageName::Path(_)) {
         let now = match (&resolved.digest, name) {
             (Some(digest), ImageName::Registry(reference)) => {
                 format!("; at the moment it is {}/{}@{digest}", reference.registry, reference.repository)

@@ -74,6 +74,11 @@ impl Puller<'_> {
                 Ok(image) => return Ok(image),
                 Err(Failure::Cancelled) => return Err(Failure::Cancelled),
                 Err(failed) => {
+                    // A registry that refuses the job refuses it the copy, too, which another job may have pulled with
+                    // a password of its own.
+                    if matches!(failed, Failure::Job(_)) && *policy != PullPolicy::Never {
+                        return Err(failed);
+                    }
                     let (Failure::Job(error) | Failure::System(error)) = &failed else { return Err(failed) };
                     if n + 1 < self.image.pull.len() {
                         (self.say)(&format!("{error}; trying the next pull policy"));
@@ -116,7 +121,8 @@ impl Puller<'_> {
         match self.description.images.kind {
             Kind::Store => {
                 let Some(inspect) = &self.description.inspect else { return Ok(None) };
-                self.inspect(inspect, &self.name.for_engine(&self.description.images), None)
+                let image = self.inspect(inspect, &self.name.for_engine(&self.description.images), None)?;
+                Ok(image.filter(|image| self.is_for_the_platform(image)))
             }
             _ => {
                 let file = self.file_name();
@@ -128,6 +134,20 @@ impl Puller<'_> {
                 }
             }
         }
+    }
+
+    /// Whether it is for the platform that the job names; the store has one copy for all platforms.
+    fn is_for_the_platform(&self, image: &Resolved) -> bool {
+        let two = |text: &str| text.split('/').take(2).map(str::to_owned).collect::<Vec<_>>();
+        match (&self.image.platform, &image.platform) {
+            (Some(wanted), Some(has)) if wanted.contains('/') => two(wanted) == two(has),
+            _ => true,
+        }
+    }
+
+    fn has_password(&self) -> bool {
+        let ImageName::Registry(reference) = self.name else { return false };
+        matching(Some(reference), self.credentials).next().is_some()
     }
 
     /// Its name in directories of images, locks and notes.
@@ -145,7 +165,9 @@ impl Puller<'_> {
         let deadline = Instant::now() + Duration::from_secs(self.container.pull_timeout);
         let mut lock = self.lock(deadline)?;
         // A clock that is set back makes one pull more.
+        // With a password each job asks for itself.
         if lock.pulled_at().is_some_and(|at| at >= asked)
+            && !self.has_password()
             && let Some(image) = self.present()?
         {
             return Ok(image);
@@ -169,7 +191,11 @@ impl Puller<'_> {
             })?;
         }
         lock.set_pulled();
-        let image = self.present()?.ok_or_else(|| self.not_here())?;
+        let image = match self.description.images.kind {
+            Kind::Store => self.present()?.ok_or_else(|| self.not_here())?,
+            // Not the site's copy, which may be an older one.
+            _ => self.inspected(target.display().to_string())?,
+        };
         (self.say)(&format!("pulled it in {} s", begin.elapsed().as_secs()));
         Ok(image)
     }
