@@ -145,11 +145,6 @@ impl Puller<'_> {
         }
     }
 
-    fn has_password(&self) -> bool {
-        let ImageName::Registry(reference) = self.name else { return false };
-        matching(Some(reference), self.credentials).next().is_some()
-    }
-
     /// Its name in directories of images, locks and notes.
     pub(crate) fn file_name(&self) -> String {
         self.name.file_name(self.image.platform.as_deref()) + &self.description.images.cached
@@ -165,9 +160,7 @@ impl Puller<'_> {
         let deadline = Instant::now() + Duration::from_secs(self.container.pull_timeout);
         let mut lock = self.lock(deadline)?;
         // A clock that is set back makes one pull more.
-        // With a password each job asks for itself.
         if lock.pulled_at().is_some_and(|at| at >= asked)
-            && !self.has_password()
             && let Some(image) = self.present()?
         {
             return Ok(image);
