@@ -1,4 +1,5 @@
-//! Variables of a job that go to its batch scheduler. No scheduler is needed: what they are is judged before one is called.
+//! Variables of a job that go to its batch scheduler. No scheduler is needed: what they are is judged before one is called,
+//! and a host with Slurm's commands but no controller would be asked for minutes.
 
 use nunbird_tests::{Exit, Privilege, World, needs};
 
@@ -10,7 +11,7 @@ fn a_variable_of_more_than_sixteen_kibibytes_is_denied_and_clean_up_goes_on_with
     world.write_keys();
     world.reconfigure(
         "[job]\n",
-        "[batch]\narguments_variables = [\"SITE_ARGS\"]\n\n[job]\nexecutor = \"slurm\"\n",
+        "[batch]\nscheduler_bin = \"/opt/no-scheduler\"\narguments_variables = [\"SITE_ARGS\"]\n\n[job]\nexecutor = \"slurm\"\n",
     );
     for name in NAMES {
         for (length, denied) in [(16 << 10, false), ((16 << 10) + 1, true)] {
