@@ -42,7 +42,7 @@ pub fn all(handover: &Handover, container: &Container) -> Vec<Bind> {
 }
 
 /// Makes the places for binds inside other binds, as the account: an engine would make them as
-/// whoever it is.
+/// the user that it runs as.
 ///
 /// # Errors
 /// As mkdir(2) and open(2), with the path.

@@ -40,7 +40,7 @@ pub enum StageEnd {
     Told(Record),
     /// The job failed because of a service; the outer script has written why.
     Unserved,
-    /// Nobody has told: Nunbird's failure, in words for the user.
+    /// There is no record: Nunbird's failure, in words for the user.
     Untold(StageError),
 }
 
@@ -263,7 +263,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), StageError> {
     })
 }
 
-/// 32 hexadecimal digits that nobody can know before.
+/// 32 hexadecimal digits from the kernel's random numbers.
 pub(crate) fn nonce() -> Result<String, StageError> {
     let mut bytes = [0; 16];
     random::fill(&mut bytes)
