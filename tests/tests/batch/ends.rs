@@ -6,13 +6,16 @@ use nunbird_messages::SessionAdditions;
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::Slurm;
 use std::fs;
+use std::time::Instant;
 
 #[needs(root)]
 fn a_script_runs_in_the_allocation_as_its_user_with_its_output_and_success() {
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
     let script = "id -un; echo $SLURM_JOB_ID; pwd; echo error >&2; echo \"leak:$LEAKED\"; umask; printf end";
+    let began = Instant::now();
     let ended = job.run(script);
+    let seconds = began.elapsed().as_secs();
     ended.succeeded();
     let id = job.id().expect("an id");
     let builds = job.handover.workspace.builds_dir.display().to_string();
@@ -24,7 +27,9 @@ fn a_script_runs_in_the_allocation_as_its_user_with_its_output_and_success() {
     assert_eq!((summary.end, summary.scheduler_id), (BatchEnd::Success, Some(id)));
     assert!(summary.queued_s.is_some() && summary.ran_s.is_some());
     let calls = job.calls();
-    assert!(calls.len() <= 4, "a submission, a look or two at the queue, one at the end: {calls:#?}");
+    // A busy Slurm takes seconds to complete a job, and the launcher asks at growing intervals until then.
+    let most = 4 + usize::try_from(seconds / 2).expect("a time");
+    assert!(calls.len() <= most, "a submission and few questions in {seconds} s: {calls:#?}");
 }
 
 #[needs(root)]
