@@ -92,11 +92,14 @@ killed_for_memory() {
   done </proc/self/cgroup
 }
 
-# How a service has ended, in words. Only the control group tells a limit of memory from another kill.
+# How a service has ended, in words. Only the control group distinguishes a limit of memory from another kill. The engine may
+# call a killed service alive for one more look, so of one with 137 all kills count since a service was last seen to end.
 ended() {
   exit=$(service_code 2>/dev/null | tr -cd '0-9')
   printf 'has ended with exit code %s' "${exit:-that is not known}"
-  [ "${exit:-0}" = 0 ] || [ "$(killed_for_memory)" = "$(cat "$r/killed" 2>/dev/null)" ] || printf ' (out of memory: the job has reached its limit)'
+  since=killed
+  [ "$exit" != 137 ] || since=blamed
+  [ "${exit:-0}" = 0 ] || [ "$(killed_for_memory)" = "$(cat "$r/$since" 2>/dev/null)" ] || printf ' (out of memory: the job has reached its limit)'
 }
 
 # The job fails because of a service.
@@ -125,6 +128,7 @@ serve() {
 start_services() {
 @ALONE@
   killed_for_memory >"$r/killed"
+  cp "$r/killed" "$r/blamed"
   begin=$(date +%s)
   [ -e "$r/values" ] || keep_values >"$r/said" 2>&1
   : >"$r/values"
@@ -181,14 +185,15 @@ look() {
     : >"$r/$s.told"
     some=1
     how=$(ended)
+    killed_for_memory >"$r/blamed"
 @LAST@
 @ENDS@
   done
   if [ -n "$some" ]; then
-    killed_for_memory
+    killed_for_memory >"$r/killed"
   else
-    printf '%s\n' "$before"
-  fi >"$r/killed"
+    printf '%s\n' "$before" >"$r/killed"
+  fi
 }
 
 # While the stage runs. Signals to the stage's processes are not for it.

@@ -413,15 +413,18 @@ impl Drop for Limited {
 #[needs(root)]
 fn out_of_memory_is_told_where_the_control_group_says_so_and_nowhere_else() {
     let limited = Limited::new(400 << 20);
-    let eater = "httpd -p 18080 -h /www; sleep 3; exec awk 'BEGIN { x = \"x\"; while (1) x = x x }'";
-    let later = "httpd -p 18081 -h /www; sleep 12; exit 137";
+    // Each ends when the job's script connects to it.
+    let eater = "httpd -p 18080 -h /www; nc -l -p 18082 >/dev/null; exec awk 'BEGIN { x = \"x\"; while (1) x = x x }'";
+    let later = "httpd -p 18081 -h /www; nc -l -p 18083 >/dev/null; exit 137";
     let mut world =
         with(AccountIds::Many, vec![shell(&["eater"], eater, &[18080]), shell(&["later"], later, &[18081])]);
     world.prefix = format!("sh -c 'echo $$ >{}/cgroup.procs; exec \"$@\"' sh", limited.0.display());
     assert_code(&world.prepare(), 0);
-    let output = world.run("sleep 16; echo still here; exit 0");
+    let output = world.run(
+        "nc eater 18082 </dev/null; sleep 6; nc later 18083 </dev/null; sleep 4; echo still here; exit 0",
+    );
     assert_code(&output, 0);
-    assert_eq!(out(&output), "still here\n");
+    assert_eq!(out(&output), "still here\n", "{}", err(&output));
     let errors = err(&output);
     let of_memory =
         "the service eater has ended with exit code 137 (out of memory: the job has reached its limit)";
