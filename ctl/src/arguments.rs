@@ -90,6 +90,15 @@ pub(crate) enum Command {
     /// List the signing keys of the servers, as nunbird-auth would use them.
     #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbirdctl keys --configuration new.toml")]
     Keys(Keys),
+    /// Switch the runners that call Jacamar CI to Nunbird, with their configurations; or back.
+    #[command(
+        after_help = "examples:\n  nunbirdctl adopt --dry-run\n  nunbirdctl adopt --token token.jwt\n  \
+                      nunbirdctl adopt --undo\n\nIn gitlab-runner's config.toml the paths of Jacamar CI's programs \
+                      are replaced, and the configurations that its runners name are added to \
+                      /etc/nunbird/configurations, with the server of the runner if the file has none. Everything is \
+                      checked first as by `doctor`; with an error nothing changes and the exit status is 3."
+    )]
+    Adopt(Adopt),
     /// Print a Jacamar CI configuration as a Nunbird configuration.
     #[command(after_help = "examples:\n  nunbirdctl migrate /etc/gitlab-runner/jacamar.toml\n  \
                       nunbirdctl migrate /etc/gitlab-runner/jacamar.toml --gitlab-server \
@@ -382,6 +391,36 @@ pub(crate) enum JobsAction {
 pub(crate) struct Keys {
     #[command(flatten)]
     pub(crate) configuration: Configuration,
+}
+
+#[derive(Args)]
+pub(crate) struct Adopt {
+    /// gitlab-runner's own configuration.
+    #[arg(long, value_name = "FILE", default_value = "/etc/gitlab-runner/config.toml")]
+    pub(crate) runner_config: PathBuf,
+    #[command(flatten)]
+    pub(crate) runner: RunnerUser,
+    /// gitlab-runner's unit; by default the service that its processes run in.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unit: Option<String>,
+    /// The path of nunbird-auth, if it is not the package's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+    /// An id token of a job: nothing changes unless its job would be admitted. It is not printed.
+    #[arg(long, value_name = "FILE", conflicts_with = "undo")]
+    pub(crate) token: Option<PathBuf>,
+    /// Make the change despite errors with this code.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) allow: Vec<String>,
+    /// Print what would change, without changing it.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Take back the last change.
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Where the files are kept as they were.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/nunbird/adopted")]
+    pub(crate) state: PathBuf,
 }
 
 #[derive(Args)]

@@ -72,6 +72,16 @@ pub(crate) fn run(options: &Explain, format: Format) -> Result<u8, CtlError> {
     Ok(explained.code())
 }
 
+/// What would become of a job with this id token, as text, and the exit code for it. The job itself is not known.
+pub(crate) fn of_token(reading: &Reading, token: &Path, runner: &str) -> Result<(u8, String), CtlError> {
+    let policy = &reading.policy;
+    let job = Known::from_token(token)?;
+    let judged = explain_job::judge(policy, &job, runner, ValidationMode::Unprivileged)?;
+    let means = AsAdmin::new(policy, runner, Vec::new(), ValidationMode::Unprivileged);
+    let explained = Explanation { reading, judged: &judged };
+    Ok((explained.code(), explained.text(nunbird_judge::Means::host(&means))?))
+}
+
 /// Why `nunbird-auth` would not read the installed configuration. A draft elsewhere need not belong
 /// to root yet.
 fn unusable(options: &Explain, policy: &Policy, runner: &str) -> Option<Refusal> {

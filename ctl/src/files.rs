@@ -2,7 +2,7 @@
 //! makes.
 
 use crate::output::{CtlError, Format};
-use nunbird_policy::{Policy, Reading, SourceFile, conf_d};
+use nunbird_policy::{CONFIGURATIONS, DEFAULT_CONFIGURATION, Policy, Reading, SourceFile, conf_d};
 use std::path::{Path, PathBuf};
 
 /// Reads a configuration with its `conf.d`.
@@ -11,9 +11,14 @@ pub(crate) fn read(file: &Path, format: Format) -> Result<Reading, CtlError> {
     Policy::read(&sources).map_err(|findings| CtlError::Invalid(findings, format))
 }
 
-/// The texts of a configuration: the named file, and those of its `conf.d`.
+/// The texts of a configuration: the named file, the list that may name its server, and those of its `conf.d`.
 pub(crate) fn sources(file: &Path) -> Result<Vec<SourceFile>, CtlError> {
     let mut sources = vec![source(file)?];
+    let list = Path::new(CONFIGURATIONS);
+    let exists = || list.try_exists().map_err(|e| CtlError::new(format!("{CONFIGURATIONS}: {e}")));
+    if file != Path::new(DEFAULT_CONFIGURATION) && exists()? {
+        sources.push(source(list)?);
+    }
     for path in more(file)? {
         sources.push(source(&path)?);
     }

@@ -63,6 +63,15 @@ impl Finding {
         Finding { items, ..self }
     }
 
+    /// The same, where it is no reason to stop.
+    pub(crate) fn into_remark(self) -> Self {
+        Finding { error: false, ..self }
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(crate) fn is_error(&self) -> bool {
         self.error
     }

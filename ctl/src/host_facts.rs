@@ -8,10 +8,11 @@ use crate::{
     sudo_facts,
 };
 use aws_lc_rs::digest::{SHA256, digest};
+use nunbird_handover::Untrusted;
 use nunbird_host::PEOPLE_DIR;
 use nunbird_policy::{
-    Condition, DEFAULT_CONFIGURATION, Downscope, Local, Pinning, Policy, RuleOutcome, RunAs, Syslog,
-    Validation, check,
+    CONFIGURATIONS, Condition, DEFAULT_CONFIGURATION, Downscope, Local, Pinning, Policy, RuleOutcome, RunAs,
+    Syslog, Validation, check,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -95,18 +96,28 @@ fn trusted(file: &Path, code: &'static str, owners: &[u32], findings: &mut Vec<F
 
 /// A runner that is not root may name the default configuration, or one that root has listed.
 fn listed(file: &Path, findings: &mut Vec<Finding>) {
-    const LIST: &str = "/etc/nunbird/configurations";
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     if file == Path::new(DEFAULT_CONFIGURATION) {
         return;
     }
-    let list = std::fs::read_to_string(LIST).unwrap_or_default();
-    if !list.lines().any(|line| Path::new(line.trim()) == file) {
-        findings.push(Finding::remark(
-            "not-listed",
-            format!("{} is not listed in {LIST}, so only a root runner can name it", file.display()),
-            format!("echo {} >> {LIST}", file.display()),
-        ));
+    let list = std::fs::read_to_string(CONFIGURATIONS).unwrap_or_default();
+    if !list.lines().any(|line| nunbird_policy::listed(line).0 == file) {
+        let message = format!(
+            "{} is not listed in {CONFIGURATIONS}, so only a root runner can name it",
+            file.display()
+        );
+        let help = format!("echo {} >> {CONFIGURATIONS}", file.display());
+        findings.push(Finding::remark("not-listed", message, help));
+    }
+    for (index, line) in list.lines().enumerate() {
+        let other = nunbird_policy::listed(line).0;
+        let missing = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+        if !line.trim().is_empty() && other.metadata().as_ref().is_err_and(missing) {
+            let message = format!("there is no file {}", Untrusted(&other.to_string_lossy()));
+            let help = "write `FILE`, or `FILE URL` for a file of Jacamar CI's that names no server";
+            let place = format!("{CONFIGURATIONS}:{}", index + 1);
+            findings.push(Finding::remark("not-listed", message, help).at(place));
+        }
     }
 }
 

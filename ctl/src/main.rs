@@ -1,13 +1,14 @@
 //! `nunbirdctl`: checks a configuration, explains decisions and reads the audit file.
 //!
 //! Runs without privilege, reads the files it is given, and judges with the same functions as
-//! `nunbird-auth`. Only `sweep`, `people` and `jobs end` change something. Exit codes: 0 success, 1
+//! `nunbird-auth`. Only `sweep`, `people`, `adopt` and `jobs end` change something. Exit codes: 0 success, 1
 //! failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some decision
 //! changes), 5 a test of the policy failed, 6 a job is undecided, 7 the job would fail on this
 //! host.
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod arguments;
 mod as_admin;
 mod audit;
@@ -47,6 +48,7 @@ mod owner;
 mod pam_facts;
 mod people;
 mod programs;
+mod replace;
 mod replay;
 mod runner_config;
 mod runner_processes;
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::People(options) => people::run(&options, format),
         Command::Jobs(options) => jobs::run(&options, format),
         Command::Keys(options) => keys::run(&options, format),
+        Command::Adopt(options) => adopt::run(&options, format),
         Command::Migrate(options) => migrate::run(&options),
         Command::Doctor(options) => doctor::run(&options, format),
         Command::Sweep(options) => sweep::run(&options, format),

@@ -13,7 +13,7 @@ pub(crate) fn completions(shell: Shell) -> Result<u8, CtlError> {
     Ok(OK)
 }
 
-/// Writes `nunbirdctl.1` and a page for each command and for each action of a command.
+/// Writes `nunbirdctl.1`, a page for each command and for each action of a command, and `nunbird.toml.5`.
 pub(crate) fn pages(directory: &Path) -> Result<u8, CtlError> {
     let mut command = command_line().disable_help_subcommand(true);
     command.build();
@@ -26,6 +26,9 @@ pub(crate) fn pages(directory: &Path) -> Result<u8, CtlError> {
             page(&below.clone().display_name(&name), &name, "EXAMPLES", directory)?;
         }
     }
+    let file = directory.join("nunbird.toml.5");
+    std::fs::write(&file, nunbird_render::configuration_manual())
+        .map_err(|e| CtlError::new(format!("{}: {e}", file.display())))?;
     Ok(OK)
 }
 

@@ -3,13 +3,13 @@
 use crate::arguments::Migrate;
 use crate::files;
 use crate::output::{CtlError, FAILURE, Format, INVALID, OK, print};
+use crate::replace::replace;
 use nunbird_handover::Untrusted;
 use nunbird_policy::{Diagnostic, SourceFile, check_url};
 use nunbird_render::{Migration, ServerOptions, migrate};
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 pub(crate) fn run(options: &Migrate) -> Result<u8, CtlError> {
     let file = &options.file;
@@ -30,7 +30,8 @@ pub(crate) fn run(options: &Migrate) -> Result<u8, CtlError> {
             match &options.output {
                 None => print(&text)?,
                 Some(target) if whole => {
-                    write(target, &text).map_err(|e| CtlError::new(format!("{}: {e}", target.display())))?;
+                    replace(target, text.as_bytes())
+                        .map_err(|e| CtlError::new(format!("{}: {e}", target.display())))?;
                 }
                 Some(_) => {}
             }
@@ -78,32 +79,4 @@ fn is_same(a: &Path, b: &Path) -> bool {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
         _ => false,
     }
-}
-
-/// Writes the whole file under another name and renames it: a reader sees the old text or the new
-/// one. An existing file keeps its mode; its owner is the caller.
-fn write(target: &Path, text: &str) -> io::Result<()> {
-    // A symbolic link is kept.
-    let target = target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
-    let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let directory = match target.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Err(io::ErrorKind::InvalidInput.into()),
-    };
-    let beside: PathBuf = directory.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let mode = target.metadata().map_or(0o644, |meta| meta.mode() & 0o777);
-    let done = fill(&beside, text, mode).and_then(|()| std::fs::rename(&beside, &target));
-    if done.is_err() {
-        let _may_be_gone = std::fs::remove_file(&beside);
-    }
-    done?;
-    File::open(directory)?.sync_all()
-}
-
-fn fill(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.set_permissions(PermissionsExt::from_mode(mode))?;
-    file.sync_all()
 }

@@ -72,7 +72,7 @@ impl CtlError {
             CtlError::Failure(text) => {
                 let lines: Vec<String> = text.lines().map(|line| Untrusted(line).to_string()).collect();
                 let error = paint_on(&io::stderr(), Colour::Red, "error");
-                write_stdout(&format!("nunbirdctl: {error}: {}\n", lines.join("\n  ")));
+                write_stderr(&format!("nunbirdctl: {error}: {}\n", lines.join("\n  ")));
                 FAILURE
             }
             CtlError::Invalid(findings, Format::Json) => {
@@ -84,11 +84,11 @@ impl CtlError {
                 for finding in &findings {
                     let text = finding.to_string();
                     let rest = text.strip_prefix("error").unwrap_or(&text);
-                    write_stdout(&format!("{}{rest}\n\n", paint_on(&io::stderr(), Colour::Red, "error")));
+                    write_stderr(&format!("{}{rest}\n\n", paint_on(&io::stderr(), Colour::Red, "error")));
                 }
                 let count = findings.len();
                 let errors = if count == 1 { "1 error" } else { &format!("{count} errors") };
-                write_stdout(&format!("{errors}; every job is denied until they are corrected\n"));
+                write_stderr(&format!("{errors}; every job is denied until they are corrected\n"));
                 INVALID
             }
         }
@@ -121,6 +121,6 @@ pub(crate) fn print_json(value: &Value) -> Result<(), CtlError> {
     print(&format!("{value:#}\n"))
 }
 
-fn write_stdout(text: &str) {
+fn write_stderr(text: &str) {
     let _unheard = io::stderr().write_all(text.as_bytes());
 }

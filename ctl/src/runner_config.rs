@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 /// The stages, as the runner's keys and Nunbird's arguments name them.
-const STAGES: [&str; 4] = ["config", "prepare", "run", "cleanup"];
+pub(crate) const STAGES: [&str; 4] = ["config", "prepare", "run", "cleanup"];
 /// Seconds that the launcher gives the processes of a cancelled job.
 const LAUNCHER_GRACE: u64 = 25;
 /// Total seconds that gitlab-runner gives a cancelled job; then it kills what is left.
@@ -36,18 +36,23 @@ pub(crate) struct Service {
     pub(crate) shutdown: u64,
 }
 
+const UNKNOWN: Service = Service { concurrent: 1, shutdown: DEFAULT_SHUTDOWN };
+
 /// Inspects the file, and returns what matters for the service's unit.
 pub(crate) fn inspect(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> Service {
-    let unknown = Service { concurrent: 1, shutdown: DEFAULT_SHUTDOWN };
-    let shown = file.display();
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
+    match std::fs::read_to_string(file) {
+        Ok(text) => inspect_text(policy, file, &text, findings),
         Err(e) => {
             let help = "name gitlab-runner's config.toml with --runner-config";
             findings.push(Finding::unseen("runner-config", file, &e, help));
-            return unknown;
+            UNKNOWN
         }
-    };
+    }
+}
+
+/// As [`inspect`], of a text that the file may not have yet.
+pub(crate) fn inspect_text(policy: &Policy, file: &Path, text: &str, findings: &mut Vec<Finding>) -> Service {
+    let shown = file.display();
     if let Ok(meta) = file.metadata()
         && meta.mode() & 0o044 != 0
     {
@@ -57,14 +62,14 @@ pub(crate) fn inspect(policy: &Policy, file: &Path, findings: &mut Vec<Finding>)
             "chmod go-rwx",
         ));
     }
-    let table = match DeTable::parse(&text) {
+    let table = match DeTable::parse(text) {
         Ok(table) => table.into_inner(),
         Err(e) => {
-            let line = e.span().map_or(1, |span| line_of(&text, span.start));
+            let line = e.span().map_or(1, |span| line_of(text, span.start));
             let found =
                 Finding::error("runner-config", format!("not valid TOML: {}", e.message()), "correct it");
             findings.push(found.at(format!("{shown}:{line}")));
-            return unknown;
+            return UNKNOWN;
         }
     };
     let mut used = 0;
@@ -72,7 +77,7 @@ pub(crate) fn inspect(policy: &Policy, file: &Path, findings: &mut Vec<Finding>)
     if let Some(DeValue::Array(runners)) = table.get("runners").map(|value| value.get_ref()) {
         for runner in runners.iter() {
             let DeValue::Table(keys) = runner.get_ref() else { continue };
-            let place = format!("{shown}:{}", line_of(&text, runner.span().start));
+            let place = format!("{shown}:{}", line_of(text, runner.span().start));
             used += usize::from(one(policy, keys, shutdown, &place, findings));
         }
     }

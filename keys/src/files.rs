@@ -2,7 +2,7 @@
 
 use crate::error::KeysError;
 use nix::unistd::geteuid;
-use nunbird_policy::{Policy, SourceFile, conf_d};
+use nunbird_policy::{CONFIGURATIONS, DEFAULT_CONFIGURATION, Policy, SourceFile, conf_d};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -69,6 +69,11 @@ pub(crate) fn check_trusted(file: &Path) -> Result<(), KeysError> {
 /// If it cannot be read, and every finding in it.
 pub(crate) fn policy(file: &Path) -> Result<Policy, KeysError> {
     let mut sources = vec![source(file)?];
+    let list = Path::new(CONFIGURATIONS);
+    let exists = || list.try_exists().map_err(|e| KeysError::new(format!("{CONFIGURATIONS}: {e}")));
+    if file != Path::new(DEFAULT_CONFIGURATION) && exists()? {
+        sources.push(source(list)?);
+    }
     for path in more(file)? {
         sources.push(source(&path)?);
     }

@@ -16,6 +16,9 @@ _nunbirdctl() {
             ",$1")
                 cmd="nunbirdctl"
                 ;;
+            nunbirdctl,adopt)
+                cmd="nunbirdctl__subcmd__adopt"
+                ;;
             nunbirdctl,audit)
                 cmd="nunbirdctl__subcmd__audit"
                 ;;
@@ -66,6 +69,9 @@ _nunbirdctl() {
                 ;;
             nunbirdctl,test)
                 cmd="nunbirdctl__subcmd__test"
+                ;;
+            nunbirdctl__subcmd__help,adopt)
+                cmd="nunbirdctl__subcmd__help__subcmd__adopt"
                 ;;
             nunbirdctl__subcmd__help,audit)
                 cmd="nunbirdctl__subcmd__help__subcmd__audit"
@@ -200,12 +206,58 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help"
+            opts="-h -V --format --help --version check doctor explain test show diff audit people jobs keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__adopt)
+            opts="-h --runner-config --runner-user --unit --program --token --allow --dry-run --undo --state --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runner-config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runner-user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --program)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
@@ -456,8 +508,22 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor explain test show diff audit people jobs keys migrate sweep schema completions codes-page man help"
+            opts="check doctor explain test show diff audit people jobs keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__adopt)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

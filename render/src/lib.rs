@@ -5,10 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod jacamar;
+mod manual;
 mod policy_text;
 mod reference;
 mod writer;
 
 pub use jacamar::{JACAMAR_KEYS, KeyEffect, Migration, ServerOptions, keys_without_effect, migrate};
+pub use manual::configuration_manual;
 pub use policy_text::{limits_to_toml, to_toml};
 pub use reference::reference_tables;

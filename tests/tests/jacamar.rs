@@ -163,3 +163,23 @@ fn a_job_without_a_token_is_told_the_variable_and_audience_of_jacamars_file() {
         assert!(refused.stderr.contains(&lines), "{}", refused.stderr);
     }
 }
+
+#[needs(root)]
+fn the_list_that_names_a_files_server_must_be_roots_own() {
+    let world = world(Privilege::Setuid, "");
+    let named = std::fs::read_to_string(world.host_path(FILE)).expect("a file");
+    let url = world.issuer().url();
+    world.write_file(FILE, named.replace(&format!("gitlab_server = \"{url}\"\n"), ""), "root", 0o640);
+    assert_refused(&world, &job(&world).config(), "configuration-invalid", "there is no `gitlab_server`");
+    let list = format!("{FILE} {url}\n");
+    world.write_file("/etc/nunbird/configurations", &list, "root", 0o644);
+    assert_eq!(job(&world).config().exit, Exit::Code(0));
+    for (owner, mode, words) in [("nbt_runner", 0o644, "owned by uid"), ("root", 0o664, "writable by others")]
+    {
+        world.write_file("/etc/nunbird/configurations", &list, owner, mode);
+        assert_refused(&world, &job(&world).config(), "configuration-file", words);
+    }
+    // Another file's server is of no use.
+    world.write_file("/etc/nunbird/configurations", format!("{FILE}\n{FILE}.old {url}\n"), "root", 0o644);
+    assert_refused(&world, &job(&world).config(), "configuration-invalid", "there is no `gitlab_server`");
+}

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod adopt;
 mod agreement;
 mod audit;
 // Tests begin in the order of their names, and two of these wait for two minutes: so they do not begin last.

@@ -129,6 +129,10 @@ impl<'t> Document<'t> {
         Document { file, text, lines, shared }
     }
 
+    pub(super) fn text(&self) -> &'t str {
+        self.text
+    }
+
     fn place(&self, offset: usize) -> Location {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);

@@ -17,6 +17,7 @@ mod jacamar;
 mod job;
 mod keys;
 mod limits;
+mod listed;
 mod maps;
 mod model;
 mod native;
@@ -43,6 +44,7 @@ pub use jacamar::NO_GITLAB_SERVER;
 pub use job::{Images, JOB_KEYS, Job, LAUNCHER_KEYS};
 pub use keys::{Key, KeyInfo, Setting, Table};
 pub use limits::LIMITS_KEYS;
+pub use listed::{CONFIGURATIONS, listed};
 pub use maps::{MAP_KEYS, MapFile, MapKey};
 pub use model::*;
 pub use native::{TOP_LEVEL_KEYS, TopLevel};
@@ -119,6 +121,7 @@ impl Policy {
     /// Reads a configuration: the file that is named, then those of its `conf.d`, in order.
     ///
     /// Tables of several files are read as one, arrays of tables follow each other, and a key that two files set is a finding.
+    /// The file [`CONFIGURATIONS`], if it is there, names the server of a file of Jacamar CI's that names none.
     ///
     /// # Errors
     /// Every finding, by file and line.
@@ -133,6 +136,10 @@ impl Policy {
     /// Reads what can be read of a configuration, for `nunbirdctl migrate`.
     pub fn read_partially(files: &[SourceFile]) -> PartialReading {
         let shared = Shared::default();
+        let (lists, files): (Vec<&SourceFile>, Vec<&SourceFile>) =
+            files.iter().partition(|file| file.path == Path::new(CONFIGURATIONS));
+        let lists: Vec<Document<'_>> =
+            lists.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
         let documents: Vec<Document<'_>> =
             files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
         let tables: Vec<_> = documents.iter().map(Document::parse).collect();
@@ -140,6 +147,8 @@ impl Policy {
         let policy = {
             let root = Section::root(&documents, &tables, &shared);
             let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
+            let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+            let server = lists.first().and_then(|list| listed::server(list, &whole));
             // With broken syntax half a table would be read, and its missing half told as well.
             let of_runner = parsed && is_of_runner(&root);
             if of_runner {
@@ -147,11 +156,18 @@ impl Policy {
                 root.find("this is gitlab-runner's own configuration, not Nunbird's or Jacamar's", help);
             }
             (parsed && !of_runner).then(|| {
-                if jacamar::is_meant(&root) { jacamar::read(file, root) } else { native::read(file, root) }
+                if jacamar::is_meant(&root) {
+                    return jacamar::read(file, root, server);
+                }
+                if let Some(at) = server {
+                    let help = "remove the URL from this line";
+                    at.spot.find("this configuration has its servers in [[gitlab]]", help);
+                }
+                native::read(file, root)
             })
         };
         drop(tables);
-        drop(documents);
+        drop((documents, lists));
         shared.into_reading(policy)
     }
 

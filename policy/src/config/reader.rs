@@ -102,7 +102,8 @@ impl<'t> Section<'t> {
         Some(if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") })
     }
 
-    fn keep_origin(&self, key: &str, spot: Spot<'t>) {
+    /// Notes where the value of a key comes from.
+    pub(super) fn keep_origin(&self, key: &str, spot: Spot<'_>) {
         if let Some(path) = self.origin_of(key) {
             self.shared.origins.borrow_mut().insert(path, spot.place());
         }

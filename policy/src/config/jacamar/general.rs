@@ -6,7 +6,7 @@ use crate::Executor;
 use crate::config::batch::executor_of;
 use crate::config::container::{ContainerPolicy, image};
 use crate::config::reader::{At, Section};
-use crate::config::{Directories, GitLabServer, Job, servers, values};
+use crate::config::{CONFIGURATIONS, Directories, GitLabServer, Job, servers, values};
 use nunbird_handover::{Engine, PullPolicy, Upkeep};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ const DAY: u64 = 86_400;
 /// What is found where the server is not named: `migrate --gitlab-server` settles it.
 pub const NO_GITLAB_SERVER: &str = "there is no `gitlab_server`";
 
-pub(super) fn read(root: &mut Section<'_>) -> General {
+pub(super) fn read<'t>(root: &mut Section<'t>, listed: Option<At<'t, &'t str>>) -> General {
     let mut t = root.table("general");
     if !t.is_present() {
         root.find("there is no table `[general]`", "add it, with `executor`, `data_dir` and `gitlab_server`");
@@ -43,7 +43,7 @@ pub(super) fn read(root: &mut Section<'_>) -> General {
         Mechanism::Unknown(stand_in) => (None, stand_in),
     };
     let directories = directories(table);
-    let server = server(table);
+    let server = server(table, listed);
     let shell = set(table, "shell_path").map_or_else(|| PathBuf::from("/bin/bash"), |at| values::path(&at));
     let token_variable = set(table, "jwt_env_variable").and_then(|at| values::variable_name(&at));
     let environment = environment(table);
@@ -130,12 +130,28 @@ fn data_dir(table: &mut Section<'_>) -> String {
     values::data_dir(&At { value: text.as_str(), spot: at.spot })
 }
 
-fn server(table: &mut Section<'_>) -> GitLabServer {
-    let url = set(table, "gitlab_server").map(|at| servers::url(&at));
-    if url.is_none() {
-        let help = "add `gitlab_server = \"https://your.gitlab.server\"`, a key of Jacamar's own: Nunbird trusts no URL that a job brings along";
-        table.find(NO_GITLAB_SERVER, help);
-    }
+fn server(table: &mut Section<'_>, listed: Option<At<'_, &str>>) -> GitLabServer {
+    let own = set(table, "gitlab_server").map(|at| (servers::url(&at), at.spot));
+    let listed = listed.map(|at| (servers::url(&at), at.spot));
+    let url = match (own, listed) {
+        (Some((own, place)), Some((listed, spot))) if own != listed => {
+            let help = "remove the URL from this line, or correct one of the two";
+            spot.find(format!("another server than `gitlab_server` at {}", place.place()), help);
+            Some(own)
+        }
+        (Some((own, _)), _) => Some(own),
+        (None, Some((listed, spot))) => {
+            table.keep_origin("gitlab_server", spot);
+            Some(listed)
+        }
+        (None, None) => {
+            let help = format!(
+                "add `gitlab_server = \"https://your.gitlab.server\"`, a key of Jacamar's own, or write the URL behind the file's name in {CONFIGURATIONS}: Nunbird trusts no URL that a job brings along"
+            );
+            table.find(NO_GITLAB_SERVER, help);
+            None
+        }
+    };
     let ca_file = set(table, "tls-ca-file").map(|at| values::path(&at));
     GitLabServer { ca_file, ..GitLabServer::with_url(url.unwrap_or_default()) }
 }

@@ -26,9 +26,9 @@ pub(super) fn is_meant(root: &Section<'_>) -> bool {
     (root.has("general") || root.has("auth")) && !root.has("gitlab") && !root.has("rule")
 }
 
-/// Reads a whole configuration; findings stay with the reader.
-pub(super) fn read(file: &Path, mut root: Section<'_>) -> Policy {
-    let general = general::read(&mut root);
+/// Reads a whole configuration; findings stay with the reader. `server` is the URL that the list of configurations has for it.
+pub(super) fn read<'t>(file: &Path, mut root: Section<'t>, server: Option<At<'t, &'t str>>) -> Policy {
+    let general = general::read(&mut root, server);
     let auth = auth::read(&mut root, &general);
     let batch = batch::read(root.table("batch"));
     root.finish();
