@@ -10,7 +10,9 @@ export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # The list of skipped checks and tests, one per line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
-.PHONY: help demo check test test-containers test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual bench rpm privileged-code unsafe-code clean
+PREFIX ?= /opt/nunbird
+
+.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -25,10 +27,13 @@ help:
 	@echo "make bench    measure start-up time and memory against named peers"
 	@echo "make transcripts  write the system calls of the privileged program into docs/transcripts.md (root)"
 	@echo "make manual   write man pages and completions of nunbirdctl into packaging/"
+	@echo "make build    build the nine programs for an installation"
+	@echo "make install  install them: PREFIX=/opt/nunbird, DESTDIR=; as root without DESTDIR also with privilege"
 	@echo "make rpm      build both RPMs"
+	@echo "make deb      build both Debian packages"
 
 # Packages for the build (a C compiler for the signature code, libpam for nunbird-session), the demo and the tests.
-PACKAGES = gcc libc6-dev make git apache2-utils bubblewrap busybox-static ca-certificates charliecloud crun docker-registry e2fsprogs fuse-overlayfs \
+PACKAGES = gcc binutils libc6-dev make git apache2-utils bubblewrap busybox-static ca-certificates charliecloud crun docker-registry e2fsprogs fuse-overlayfs \
   gridengine-client gridengine-exec gridengine-master iproute2 keyutils libcap2-bin libpam0g-dev mariadb-server \
   mmdebstrap munge netavark passwd podman procps rpm skopeo slirp4netns slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin \
   slurmctld slurmd slurmdbd squashfs-tools squashfuse strace sudo systemd systemd-container uidmap umoci util-linux
@@ -99,6 +104,7 @@ test: no-skips lint deny programs
 	@$(MAKE) --no-print-directory suite SUITE=dev
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast
 	rpm/check.sh target/staging
+	packaging/deb/check.sh target/staging
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
 # Only what takes minutes; the short tests on such a host are a part of `make test`.
@@ -165,14 +171,30 @@ mutants: $(TOOLS)/bin/cargo-mutants
 # compare them.
 manual:
 	$(CARGO) build --locked --quiet -p nunbirdctl
-	@rm -f packaging/man/*.1; $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl man packaging/man
+	@rm -f packaging/man/*.[15]; $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl man packaging/man
 	@for one in bash:nunbirdctl.bash zsh:_nunbirdctl fish:nunbirdctl.fish; do \
 	  $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl completions $${one%%:*} > packaging/completions/$${one#*:}; done
 	@$${CARGO_TARGET_DIR:-target}/debug/nunbirdctl codes-page > docs/codes.md.new && mv docs/codes.md.new docs/codes.md
 	@NUNBIRD_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p nunbird-render reference::every_table >/dev/null
 
+# All nine programs as the packages have them.
+build:
+	$(CARGO) build --locked --release $(PROGRAMS)
+	$(CARGO) build --locked --profile suite -p nunbird-tests --bin nunbird-compliance
+	cp -p $${CARGO_TARGET_DIR:-target}/suite/nunbird-compliance $${CARGO_TARGET_DIR:-target}/release/
+
+# Without DESTDIR also the user, the directories and the privilege, as the packages do; PRIVILEGE=capabilities for no setuid bit.
+PRIVILEGE ?= setuid
+install: build
+	PREFIX=$(PREFIX) packaging/install.sh $${CARGO_TARGET_DIR:-target}/release "$(DESTDIR)"
+	@[ -n "$(DESTDIR)" ] || { systemd-sysusers nunbird.conf && systemd-tmpfiles --create nunbird.conf && $(PREFIX)/share/privilege.sh $(PRIVILEGE); }
+	@[ -n "$(DESTDIR)" ] || echo "start the timers: systemctl daemon-reload && systemctl enable --now nunbird-keys.timer nunbird-sweep.timer"
+
 rpm: setup
 	rpm/build.sh
+
+deb:
+	packaging/deb/build.sh
 
 # For reviewers: every unsafe block, and every file that runs with privilege.
 unsafe-code:

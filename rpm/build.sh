@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes both RPMs from this tree: rpm/build.sh [--prebuilt DIR] [--vendor] [--out DIR]
-#   --prebuilt DIR  take the eight programs from DIR instead of building them
+#   --prebuilt DIR  take the nine programs from DIR instead of building them
 #   --vendor        put the sources of all dependencies into the archive and build offline; also makes the source RPM
 #   --out DIR       where the packages go (target/rpm)
 # Words behind `--` go to rpmbuild. Needs no privilege.

@@ -60,8 +60,13 @@ for package in "$setuid" "$caps"; do
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-validate
 -rw-r--r-- root:root /etc/pam.d/nunbird
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbirdctl
--rw-r--r-- root:root /opt/nunbird/share/man/man1/nunbirdctl-check.1
--rw-r--r-- root:root /opt/nunbird/share/completions/nunbirdctl.bash
+lrwxrwxrwx root:root /usr/bin/nunbirdctl
+lrwxrwxrwx root:root /usr/bin/nunbird-keys
+-rw-r--r-- root:root /usr/share/man/man1/nunbirdctl-check.1.gz
+-rw-r--r-- root:root /usr/share/man/man5/nunbird.toml.5.gz
+-rw-r--r-- root:root /usr/share/man/man8/nunbird-auth.8.gz
+-rw-r--r-- root:root /usr/share/bash-completion/completions/nunbirdctl
+-rwxr-xr-x root:root /opt/nunbird/share/privilege.sh
 -rw-r--r-- root:root /opt/nunbird/share/gitlab-runner.service.d/10-nunbird.conf
 -rw-r--r-- root:root /etc/nunbird/config.toml
 -rw-r--r-- root:root /etc/nunbird/floor
@@ -75,8 +80,8 @@ EOF
   same "$name: the configuration is the site's" cn \
     "$(rpm -qp --queryformat '[%{FILEFLAGS:fflags} %{FILENAMES}\n]' "$package" | awk '$2 == "/etc/nunbird/config.toml" {print $1}')"
   same "$name: files outside /opt/nunbird are the few that must be" \
-    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/nunbird/floor /etc/pam.d/nunbird /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/lib/nunbird/people /var/log/nunbird" \
-    "$(rpm -qpl "$package" | grep -v '^/opt/nunbird' | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
+    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/nunbird/floor /etc/pam.d/nunbird /usr/bin/nunbird-compliance /usr/bin/nunbird-keys /usr/bin/nunbirdctl /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /usr/share/bash-completion/completions/nunbirdctl /usr/share/fish/vendor_completions.d/nunbirdctl.fish /usr/share/zsh/site-functions/_nunbirdctl /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/lib/nunbird/people /var/log/nunbird" \
+    "$(rpm -qpl "$package" | grep -v '^/opt/nunbird\|^/usr/share/man/man[158]/' | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
   for script in PREIN POSTIN PREUN POSTUN; do
     rpm -qp --queryformat "%{$script}" "$package" >"$work/script"
     if sh -n "$work/script" 2>"$work/log"; then ok "$name: $script is a script"; else nok "$name: $script is a script" "$(cat "$work/log")"; fi
@@ -152,11 +157,15 @@ unshare -m sh -c '
   groupadd -r gitlab-runner
   sh "$1/prein" 1; echo "with it: $?"
   sh "$1/prein" 2; echo "again: $?"
+  mkdir -p /etc/nunbird && echo nbt_ci >/etc/nunbird/runner-group
+  sh "$1/prein" 1; echo "another group: $?"
+  groupadd -r nbt_ci
+  sh "$1/prein" 1; echo "that is there: $?"
   getent passwd nunbird | cut -d: -f1,6,7
-' sh "$work" >"$work/told" 2>"$work/log"
+' sh "$work" >"$work/said" 2>"$work/log"
 same "the user is made, and no package without the runner's group" \
-  "without the group: 1, with it: 0, again: 0, nunbird:/:/usr/sbin/nologin" "$(paste -sd, "$work/told" | sed 's/,/, /g')"
-grep -q 'there is no group gitlab-runner' "$work/log" && ok "the missing group is told" || nok "the missing group is told" "$(cat "$work/log")"
+  "without the group: 1, with it: 0, again: 0, another group: 1, that is there: 0, nunbird:/:/usr/sbin/nologin" "$(paste -sd, "$work/said" | sed 's/,/, /g')"
+grep -q 'there is no group gitlab-runner' "$work/log" && ok "the missing group is named" || nok "the missing group is named" "$(cat "$work/log")"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

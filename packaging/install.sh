@@ -1,0 +1,74 @@
+#!/bin/sh
+# Lays an installation out, as `make install` and every package have it: packaging/install.sh PROGRAMS [DESTDIR]
+#   PROGRAMS  directory with the nine programs
+#   DESTDIR   directory to write below, / by default
+# In the environment: PREFIX (/opt/nunbird), and where the system looks: BINDIR, MANDIR, UNITDIR, SYSUSERSDIR, TMPFILESDIR, BASHDIR,
+# ZSHDIR, FISHDIR. A configuration that exists stays. Nothing gets privilege: packaging/privilege.sh does that.
+set -eu
+tree=$(cd "$(dirname "$0")/.." && pwd)
+[ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
+programs=$1 root=${2-}
+prefix=${PREFIX:-/opt/nunbird}
+share=$root$prefix/share
+case $prefix in /*) ;; *) echo "PREFIX must be an absolute path, not $prefix" >&2; exit 2 ;; esac
+
+# With the prefix in place of the usual one, in files that name programs.
+put() { # MODE FROM TO
+  install -d "$(dirname "$3")"
+  sed "s|/opt/nunbird|$prefix|g" "$2" >"$3.new"
+  chmod "$1" "$3.new"
+  mv -f "$3.new" "$3"
+}
+# Only where there is none.
+put_configuration() { [ -e "$2" ] || put 0644 "$1" "$2"; }
+
+install -d -m 0755 "$root$prefix" "$root$prefix/bin" "$share"
+while read -r mode program; do
+  install -p -m "$mode" "$programs/$program" "$root$prefix/bin/$program"
+done <<'MODES'
+0750 nunbird-auth
+0711 nunbird
+0755 nunbird-compliance
+0755 nunbird-decide
+0755 nunbird-keys
+0711 nunbird-limits
+0700 nunbird-session
+0755 nunbird-validate
+0755 nunbirdctl
+MODES
+
+# What people call is in PATH.
+bin=${BINDIR:-/usr/bin}
+install -d "$root$bin"
+for program in nunbirdctl nunbird-keys nunbird-compliance; do
+  ln -sf "$prefix/bin/$program" "$root$bin/$program"
+done
+
+man=$root${MANDIR:-/usr/share/man}
+for page in "$tree"/packaging/man/*.[158] "$tree"/packaging/man/written/*.[158]; do
+  install -D -p -m 0644 "$page" "$man/man${page##*.}/${page##*/}"
+done
+install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.bash" "$root${BASHDIR:-/usr/share/bash-completion/completions}/nunbirdctl"
+install -D -p -m 0644 "$tree/packaging/completions/_nunbirdctl" "$root${ZSHDIR:-/usr/share/zsh/site-functions}/_nunbirdctl"
+install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.fish" "$root${FISHDIR:-/usr/share/fish/vendor_completions.d}/nunbirdctl.fish"
+
+install -p -m 0644 "$tree"/docs/*.md "$tree/README.md" "$tree/CHANGELOG.md" "$tree/LICENSE-APACHE" "$tree/LICENSE-MIT" "$share"
+for file in config.toml gitlab-runner.toml pam.d/nunbird pam.d/nunbird.debian sudoers.d/nunbird gitlab-runner.service.d/10-nunbird.conf; do
+  put 0644 "$tree/packaging/$file" "$share/$file"
+done
+put 0755 "$tree/packaging/privilege.sh" "$share/privilege.sh"
+
+put_configuration "$tree/packaging/config.toml" "$root/etc/nunbird/config.toml"
+put_configuration "$tree/packaging/floor" "$root/etc/nunbird/floor"
+put_configuration "$tree/packaging/pam.d/${PAM:-nunbird}" "$root/etc/pam.d/nunbird"
+put_configuration "$tree/packaging/logrotate.d/nunbird" "$root/etc/logrotate.d/nunbird"
+if [ "$prefix" != /opt/nunbird ]; then
+  sed -i "s|^#launcher = |launcher = |" "$root/etc/nunbird/config.toml"
+fi
+
+units=$root${UNITDIR:-/usr/lib/systemd/system}
+for unit in nunbird-keys.service nunbird-keys.timer nunbird-sweep.service nunbird-sweep.timer; do
+  put 0644 "$tree/packaging/$unit" "$units/$unit"
+done
+put 0644 "$tree/packaging/sysusers.d/nunbird.conf" "$root${SYSUSERSDIR:-/usr/lib/sysusers.d}/nunbird.conf"
+put 0644 "$tree/packaging/tmpfiles.d/nunbird.conf" "$root${TMPFILESDIR:-/usr/lib/tmpfiles.d}/nunbird.conf"
