@@ -1,19 +1,23 @@
 //! The bounds on an account's images: those that no job has used for long go, and the least recently
 //! used ones where there are too many.
 //!
-//! Each image has a note beside the images, whose time of change is that of its last use. Images of
-//! jobs that have not been cleaned up stay, whatever their age.
+//! In an engine's store each image has a note beside the images, whose time of change is that of its
+//! last use; images of jobs that have not been cleaned up stay, whatever their age. Files and
+//! directories in the cache are copies ([`crate::copies`]), which say both themselves: all of them
+//! count, also those that are no name's current one any more.
 
-use crate::description::Kind;
-use crate::pull::Puller;
+use crate::call::Called;
+use crate::copies::{Cache, Copy, size, touch};
+use crate::partial::{remove_leftovers, remove_whole, unique};
+use crate::pull::{Puller, said};
 use crate::resolved::Resolved;
-use crate::save::SavedImage;
+use crate::save::{self, SavedImage};
 use nunbird_handover::CacheBounds;
 use nunbird_stage::small_files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, FileTimes, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +32,7 @@ const REMOVE: Duration = Duration::from_secs(120);
 struct Note {
     /// Its name in full, as in [`Resolved::name`].
     name: String,
-    /// What the engine's `remove` gets, or the path of the file or directory.
+    /// What the engine's `remove` gets.
     what: String,
     /// Its copy for compute nodes.
     saved: Option<PathBuf>,
@@ -39,76 +43,110 @@ struct Note {
 struct Known {
     used: SystemTime,
     size: u64,
-    path: PathBuf,
-    note: Note,
+    /// Its name in full.
+    name: String,
+    is_in_use: bool,
+    what: What,
+}
+
+/// What is removed.
+#[derive(Debug, PartialEq, Eq)]
+enum What {
+    /// An image of the engine's store, and its note.
+    Stored(Note, PathBuf),
+    /// A copy in the cache.
+    Copy(Copy),
 }
 
 /// Notes that the job uses this image, and applies the bounds. A job does not fail for what cannot
 /// be removed: `say` gets a line.
 pub(crate) fn apply(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedImage>) {
+    let bounds = &puller.container.cache_bounds;
+    let known = if puller.description.has_store() {
+        remove_leftovers(&save::directory(puller.container));
+        remove_leftovers(puller.place);
+        stored(puller, image, saved)
+    } else {
+        let cache = Cache(puller.place);
+        cache.collect();
+        if *bounds == CacheBounds::default() {
+            return;
+        }
+        copies(cache).ok_or_else(|| UNKNOWN.to_owned())
+    };
+    let known = match known {
+        Ok(known) => known,
+        Err(warning) => {
+            (puller.say)(&format!("warning: {warning}"));
+            return;
+        }
+    };
+    for known in too_much(known, bounds, SystemTime::now()) {
+        match remove(puller, &known.what) {
+            Ok(()) => (puller.say)(&format!("removed the image {}, by the site's bounds", known.name)),
+            Err(e) => (puller.say)(&format!("warning: cannot remove the image {}: {e}", known.name)),
+        }
+    }
+}
+
+const UNKNOWN: &str =
+    "it is not known which images other jobs use; the site's bounds on images are not applied";
+
+/// All copies; `None` where it is not known which of them are in use.
+fn copies(cache: Cache<'_>) -> Option<Vec<Known>> {
+    let users = cache.users()?;
+    let known = |copy: Copy| {
+        Some(Known {
+            used: cache.used(&copy.id)?,
+            size: cache.size(&copy.id),
+            name: copy.about.name.clone(),
+            is_in_use: users.contains_key(&copy.id),
+            what: What::Copy(copy),
+        })
+    };
+    Some(cache.copies().into_iter().filter_map(known).collect())
+}
+
+/// Notes the use of an image of the store. All images that are noted, unless there are no bounds.
+fn stored(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedImage>) -> Result<Vec<Known>, String> {
     let directory = puller.place.join("uses");
     let note = Note {
         name: image.name.clone(),
-        what: match puller.description.images.kind {
-            Kind::Store => puller.name.for_engine(&puller.description.images),
-            _ => image.for_create.clone(),
-        },
+        what: puller.name.for_engine(&puller.description.images),
         saved: saved.map(|saved| saved.file.clone()),
     };
-    let bounds = &puller.container.cache_bounds;
-    let noted = write(&directory, &puller.file_name(), &note);
-    if let Err(e) = noted {
-        (puller.say)(&format!("warning: cannot note the use of the image in {}: {e}", directory.display()));
-        return;
-    }
-    if *bounds == CacheBounds::default() {
-        return;
+    write(&directory, &puller.file_name(), &note)
+        .map_err(|e| format!("cannot note the use of the image in {}: {e}", directory.display()))?;
+    if puller.container.cache_bounds == CacheBounds::default() {
+        return Ok(Vec::new());
     }
     let containers = puller.container.directory.ancestors().find(|path| path.ends_with("containers"));
-    let Some(mut in_use) = containers.and_then(names_in_use) else {
-        (puller.say)(
-            "warning: it is not known which images other jobs use; the site's bounds on images are not applied",
-        );
-        return;
-    };
+    let mut in_use = containers.and_then(names_in_use).ok_or_else(|| UNKNOWN.to_owned())?;
     in_use.insert(image.name.clone());
-    for known in too_much(known(&directory), bounds, &in_use, SystemTime::now()) {
-        match remove(puller, &known) {
-            Ok(()) => (puller.say)(&format!("removed the image {}, by the site's bounds", known.note.name)),
-            Err(e) => (puller.say)(&format!("warning: cannot remove the image {}: {e}", known.note.name)),
-        }
-    }
+    Ok(noted(&directory, &in_use))
 }
 
 fn write(directory: &Path, name: &str, note: &Note) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let path = directory.join(name);
     small_files::write(&path, &[serde_json::json!(note).to_string().as_bytes()])?;
-    let file = OpenOptions::new().write(true).open(&path)?;
-    file.set_times(FileTimes::new().set_modified(SystemTime::now()))
+    touch(&path)
 }
 
-fn known(directory: &Path) -> Vec<Known> {
+fn noted(directory: &Path, in_use: &BTreeSet<String>) -> Vec<Known> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let read = |path: PathBuf| {
         let note: Note = serde_json::from_slice(&small_files::beginning(&path, LONGEST).ok()?).ok()?;
-        let used = path.metadata().ok()?.modified().ok()?;
-        let size = if note.what.starts_with('/') { size(Path::new(&note.what)) } else { 0 };
-        let saved = note.saved.as_deref().map_or(0, self::size);
-        Some(Known { used, size: size + saved, path, note })
+        Some(Known {
+            used: path.metadata().ok()?.modified().ok()?,
+            // The engine alone knows that of the image itself.
+            size: note.saved.as_deref().map_or(0, size),
+            name: note.name.clone(),
+            is_in_use: in_use.contains(&note.name),
+            what: What::Stored(note, path),
+        })
     };
     entries.filter_map(|entry| read(entry.path())).collect()
-}
-
-/// Bytes on disk of a file, or of a directory with all that is in it.
-fn size(path: &Path) -> u64 {
-    let Ok(meta) = path.symlink_metadata() else { return 0 };
-    let own = meta.blocks().saturating_mul(512);
-    if !meta.is_dir() {
-        return own;
-    }
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries.fold(own, |sum, entry| sum.saturating_add(size(&entry.path())))
 }
 
 /// The images of all jobs that have a control directory; services have theirs inside it. `None` if
@@ -134,12 +172,7 @@ fn names_in_use(containers: &Path) -> Option<BTreeSet<String>> {
 }
 
 /// Those that go, the least recently used first.
-fn too_much(
-    mut known: Vec<Known>,
-    bounds: &CacheBounds,
-    in_use: &BTreeSet<String>,
-    now: SystemTime,
-) -> Vec<Known> {
+fn too_much(mut known: Vec<Known>, bounds: &CacheBounds, now: SystemTime) -> Vec<Known> {
     known.sort_by_key(|known| known.used);
     let mut count = u64::try_from(known.len()).unwrap_or(u64::MAX);
     let mut bytes = known.iter().fold(0_u64, |sum, known| sum.saturating_add(known.size));
@@ -149,7 +182,7 @@ fn too_much(
         let is_too_much = bounds.max_age.is_some_and(|most| age > most)
             || bounds.max_count.is_some_and(|most| count > most)
             || bounds.max_size.is_some_and(|most| bytes > most);
-        if is_too_much && !in_use.contains(&known.note.name) {
+        if is_too_much && !known.is_in_use {
             count = count.saturating_sub(1);
             bytes = bytes.saturating_sub(known.size);
             gone.push(known);
@@ -158,29 +191,27 @@ fn too_much(
     gone
 }
 
-fn remove(puller: &Puller<'_>, known: &Known) -> Result<(), String> {
+fn remove(puller: &Puller<'_>, what: &What) -> Result<(), String> {
     let words = |e: std::io::Error| e.to_string();
-    match (puller.description.images.kind, &puller.description.remove) {
-        (Kind::Store, Some(remove)) => {
-            let mut values = puller.values.clone();
-            values.insert("reference", known.note.what.clone());
-            match puller.engine(&remove.command, &values, &[], REMOVE) {
-                Ok(crate::call::Called::Ended(output))
-                    if output.status.is_some_and(|status| status.success()) => {}
-                Ok(crate::call::Called::Ended(output)) => return Err(crate::pull::said(&output)),
-                Ok(_) => return Err("it took too long".to_owned()),
-                Err(_) => return Err("the engine cannot be started".to_owned()),
-            }
-        }
-        (Kind::Store, None) => return Err("the engine's description has no [remove]".to_owned()),
-        _ => take_away(puller.place, Path::new(&known.note.what)).map_err(words)?,
+    let (note, path) = match what {
+        What::Copy(copy) => return Cache(puller.place).remove(copy).map_err(words),
+        What::Stored(note, path) => (note, path),
+    };
+    let Some(remove) = &puller.description.remove else {
+        return Err("the engine's description has no [remove]".to_owned());
+    };
+    let mut values = puller.values.clone();
+    values.insert("reference", note.what.clone());
+    match puller.engine(&remove.command, &values, &[], REMOVE) {
+        Ok(Called::Ended(output)) if output.status.is_some_and(|status| status.success()) => {}
+        Ok(Called::Ended(output)) => return Err(said(&output)),
+        Ok(_) => return Err("it took too long".to_owned()),
+        Err(_) => return Err("the engine cannot be started".to_owned()),
     }
-    if let Some(saved) = &known.note.saved
-        && let Some(parent) = saved.parent()
-    {
-        take_away(parent, saved).map_err(words)?;
+    if let Some(saved) = &note.saved {
+        take_away(&save::directory(puller.container), saved).map_err(words)?;
     }
-    fs::remove_file(&known.path).map_err(words)
+    fs::remove_file(path).map_err(words)
 }
 
 /// Only what lies in this directory: a note names no file of the account's elsewhere.
@@ -189,34 +220,37 @@ fn take_away(directory: &Path, path: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     // Under another name first: a job that begins meanwhile finds it whole or not at all.
-    let hidden = directory.join(format!(".old-{}", std::process::id()));
+    let hidden = directory.join(format!(".old-{}", unique()?));
     fs::rename(path, &hidden)?;
-    if hidden.is_dir() { fs::remove_dir_all(&hidden) } else { fs::remove_file(&hidden) }
+    remove_whole(&hidden)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Known, Note, names_in_use, take_away, too_much};
+    use super::{Known, Note, What, names_in_use, take_away, too_much};
     use crate::resolved::Resolved;
     use nunbird_handover::CacheBounds;
-    use std::collections::BTreeSet;
     use std::fs;
+    use std::path::PathBuf;
     use std::time::{Duration, SystemTime};
 
     fn images(now: SystemTime) -> Vec<Known> {
         let one = |name: &str, age: u64, size: u64| Known {
             used: now - Duration::from_secs(age),
             size,
-            path: name.into(),
-            note: Note { name: name.to_owned(), what: name.to_owned(), saved: None },
+            name: name.to_owned(),
+            is_in_use: name == "used",
+            what: What::Stored(
+                Note { name: name.to_owned(), what: name.to_owned(), saved: None },
+                PathBuf::new(),
+            ),
         };
         vec![one("new", 10, 5), one("oldest", 300, 50), one("old", 200, 20), one("used", 250, 10)]
     }
 
     fn gone(bounds: CacheBounds) -> Vec<String> {
         let now = SystemTime::now();
-        let in_use = BTreeSet::from(["used".to_owned()]);
-        too_much(images(now), &bounds, &in_use, now).into_iter().map(|known| known.note.name).collect()
+        too_much(images(now), &bounds, now).into_iter().map(|known| known.name).collect()
     }
 
     #[test]

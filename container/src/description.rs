@@ -462,6 +462,11 @@ impl Description {
     pub fn has_store(&self) -> bool {
         self.images.kind == Kind::Store
     }
+
+    /// Whether images are files or directories in the cache.
+    pub fn has_copies(&self) -> bool {
+        matches!(self.images.kind, Kind::File | Kind::Directory)
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use crate::binds::{self, empty_home, inside, make_places};
 use crate::bounds;
 use crate::call::{Called, call};
+use crate::copies::User;
 use crate::description::{Description, Kind};
 use crate::names::ImageName;
 use crate::outer::{ENDED_AT_ONCE, Outer, name, program, store};
@@ -259,6 +260,7 @@ fn fetch(
         place: &place,
         lists: Lists::new(description, container, Vec::new(), places.ids),
         values,
+        user: user(handover, container),
         signals,
         say,
     };
@@ -285,10 +287,20 @@ fn fetch(
         keep(&container.directory, &image)?;
         saved = Some(image);
     }
-    if matches!(name, ImageName::Registry(_)) {
+    if !matches!(name, ImageName::Path(_)) {
         bounds::apply(&puller, &resolved, saved.as_ref());
     }
     Ok(resolved)
+}
+
+/// The job, as the user of a copy of its image. A service has a directory of its own in the job's.
+fn user(handover: &Handover, container: &Container) -> User {
+    let of_service = container.directory.file_name().and_then(|name| name.to_str());
+    let end = match of_service.filter(|name| name.starts_with("service-")) {
+        Some(service) => format!(".{service}"),
+        None => String::new(),
+    };
+    User { note: self::name(handover) + &end, job: handover.job_id, until: handover.expires_at }
 }
 
 /// The images of the job's services, by the same rules as the job's own.

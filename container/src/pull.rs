@@ -1,12 +1,14 @@
 //! Brings an image to this host: once, however many jobs of the account ask for it at once.
 //!
-//! The engine's store is complete or without the image by itself. A file or directory in the cache
-//! is made under another name and renamed.
+//! The engine's store is complete or without the image by itself. A file or directory is made apart
+//! and becomes a new copy in the cache ([`crate::copies`]); one that jobs run in stays as it is.
 
 use crate::auth::{AuthFile, matching};
 use crate::call::{Called, call, wait};
+use crate::copies::{About, Cache, Copy, User, about_image};
 use crate::description::{Description, Inspect, Kind, Pull};
 use crate::names::{ImageName, Reference};
+use crate::partial::Partial;
 use crate::resolved::{Resolved, tcp_ports};
 use crate::trouble::{Cause, Failure};
 use crate::words::{Lists, Values};
@@ -23,7 +25,7 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Time for a command that only looks.
@@ -46,6 +48,8 @@ pub(crate) struct Puller<'a> {
     pub(crate) place: &'a Path,
     pub(crate) lists: Lists<'a>,
     pub(crate) values: Values,
+    /// The job, for the copy that it uses.
+    pub(crate) user: User,
     pub(crate) signals: &'a Signals,
     /// Writes a line into the job log.
     pub(crate) say: &'a dyn Fn(&str),
@@ -113,7 +117,18 @@ impl Puller<'_> {
         if meta.is_dir() && !self.description.images.directories {
             return Err(absent(&"it is a directory"));
         }
-        self.inspected(path.display().to_string())
+        self.inspected(path, None)
+    }
+
+    /// The account's own copy in the cache, if there is one.
+    fn own_copy(&self) -> Result<Option<Resolved>, Failure> {
+        let cache = Cache(self.place);
+        let copy = cache.take(&self.file_name(), &self.user).map_err(|e| self.not_kept(&e))?;
+        copy.map(|copy| self.of_copy(&copy)).transpose()
+    }
+
+    fn of_copy(&self, copy: &Copy) -> Result<Resolved, Failure> {
+        self.inspected(&copy.path, copy.about.digest.clone())
     }
 
     /// The image, if a copy is here.
@@ -125,13 +140,13 @@ impl Puller<'_> {
                 Ok(image.filter(|image| self.is_for_the_platform(image)))
             }
             _ => {
-                let file = self.file_name();
-                let shared = self.container.shared_cache.as_ref().map(|shared| shared.join(&file));
-                let own = self.place.join(&file);
-                match shared.into_iter().chain([own]).find(|path| path.exists()) {
-                    Some(path) => self.inspected(path.display().to_string()).map(Some),
-                    None => Ok(None),
+                let shared = self.container.shared_cache.as_ref().map(|shared| shared.join(self.file_name()));
+                // Not by its link, which the site may switch during the job.
+                match shared.and_then(|path| path.canonicalize().ok()) {
+                    Some(path) => self.inspected(&path, about_image(&path).and_then(|about| about.digest)),
+                    None => return self.own_copy(),
                 }
+                .map(Some)
             }
         }
     }
@@ -161,36 +176,51 @@ impl Puller<'_> {
         let mut lock = self.lock(deadline)?;
         // A clock that is set back makes one pull more.
         if lock.pulled_at().is_some_and(|at| at >= asked)
-            && let Some(image) = self.present()?
+            && let Some(image) = self.pulled()?
         {
             return Ok(image);
         }
         let begin = Instant::now();
         (self.say)(&format!("pulling the image {} …", self.name.full()));
-        let target = self.place.join(self.file_name());
-        let partial = Partial::make(self.place, &self.file_name()).map_err(|e| {
+        let partial = Partial::make(self.place, &self.description.images.cached).map_err(|e| {
             let help = "make sure that its file system has space and quota left";
             StageError::at("cannot make a directory in", self.place, e, help)
         })?;
         self.run(pull, &partial, deadline)?;
-        if self.description.images.kind != Kind::Store {
-            partial.publish(&target).map_err(|e| {
-                StageError::at(
-                    "cannot keep the image as",
-                    &target,
-                    e,
-                    "make sure that its file system has space and quota left",
-                )
-            })?;
-        }
-        lock.set_pulled();
         let image = match self.description.images.kind {
-            Kind::Store => self.present()?.ok_or_else(|| self.not_here())?,
-            // Not the site's copy, which may be an older one.
-            _ => self.inspected(target.display().to_string())?,
+            Kind::Store => {
+                lock.set_pulled();
+                self.present()?.ok_or_else(|| self.not_here())?
+            }
+            _ => {
+                let about = About {
+                    name: self.name.full(),
+                    key: self.file_name(),
+                    image: format!("image{}", self.description.images.cached),
+                    digest: self.name.digest().map(str::to_owned),
+                    no_digest: None,
+                };
+                let copy = Cache(self.place).publish(&partial, &about, &self.user);
+                let copy = copy.map_err(|e| self.not_kept(&e))?;
+                lock.set_pulled();
+                self.of_copy(&copy)?
+            }
         };
         (self.say)(&format!("pulled it in {} s", begin.elapsed().as_secs()));
         Ok(image)
+    }
+
+    /// What another job of the account has pulled: not the site's copy, which may be an older one.
+    fn pulled(&self) -> Result<Option<Resolved>, Failure> {
+        match self.description.images.kind {
+            Kind::Store => self.present(),
+            _ => self.own_copy(),
+        }
+    }
+
+    fn not_kept(&self, cause: &std::io::Error) -> StageError {
+        let help = "make sure that its file system has space and quota left";
+        StageError::at("cannot keep the image in", self.place, cause, help)
     }
 
     /// One pull at a time for an image and account.
@@ -253,7 +283,7 @@ impl Puller<'_> {
         let mut values = self.values.clone();
         values.insert("reference", self.name.for_engine(&self.description.images));
         values.insert("file", partial.image().display().to_string());
-        values.insert("work", partial.0.display().to_string());
+        values.insert("work", partial.path().display().to_string());
         values.insert("auth", auth.path().display().to_string());
         let mut environment: Vec<(OsString, OsString)> = pull
             .environment
@@ -296,8 +326,9 @@ impl Puller<'_> {
         pull.login.iter().map(|(name, value)| (name.into(), fill_word(value, &values).into())).collect()
     }
 
-    /// What an image at this path or of this id is.
-    fn inspected(&self, word: String) -> Result<Resolved, Failure> {
+    /// What an image at this path is.
+    fn inspected(&self, path: &Path, digest: Option<String>) -> Result<Resolved, Failure> {
+        let word = path.display().to_string();
         let plain = Resolved {
             name: self.name.full(),
             for_create: word.clone(),
@@ -307,8 +338,11 @@ impl Puller<'_> {
             entrypoint: Vec::new(),
             ports: Vec::new(),
         };
-        let Some(inspect) = &self.description.inspect else { return Ok(plain) };
-        Ok(self.inspect(inspect, &word, Some(&word))?.unwrap_or(plain))
+        let image = match &self.description.inspect {
+            Some(inspect) => self.inspect(inspect, &word, Some(&word))?.unwrap_or(plain),
+            None => plain,
+        };
+        Ok(Resolved { digest: image.digest.or(digest), ..image })
     }
 
     /// `None` if there is no such image. `keep` is the word for `create`, else that is the id.
@@ -378,36 +412,6 @@ impl Puller<'_> {
         call(self.outer, &words, environment, time, Some(self.signals)).map_err(|e| {
             Failure::System(StageError::new("cannot start /bin/sh", e, "report it to the administrators"))
         })
-    }
-}
-
-/// A directory for one image in the making, removed on drop.
-pub(crate) struct Partial(PathBuf);
-
-impl Partial {
-    pub(crate) fn make(place: &Path, name: &str) -> std::io::Result<Self> {
-        let path = place.join(format!(".{}-{name}", std::process::id()));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Partial(path))
-    }
-
-    /// Where the image comes.
-    pub(crate) fn image(&self) -> PathBuf {
-        self.0.join("image")
-    }
-
-    /// An older image of this name gives way.
-    pub(crate) fn publish(&self, target: &Path) -> std::io::Result<()> {
-        if target.is_dir() {
-            fs::rename(target, self.0.join("old"))?;
-        }
-        fs::rename(self.image(), target)
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
     }
 }
 

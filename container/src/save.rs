@@ -5,14 +5,15 @@
 
 use crate::call::Called;
 use crate::description::Save;
-use crate::pull::{Partial, Puller, said};
+use crate::partial::Partial;
+use crate::pull::{Puller, said};
 use crate::resolved::Resolved;
 use crate::trouble::Failure;
 use nunbird_handover::{Batch, Container, Handover};
 use nunbird_stage::StageError;
 use nunbird_stage::small_files;
 use serde::{Deserialize, Serialize};
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -42,10 +43,15 @@ pub(crate) fn is_needed(handover: &Handover, container: &Container) -> bool {
     handover.batch.as_ref().is_some_and(submits)
 }
 
+/// Where such files are.
+pub(crate) fn directory(container: &Container) -> PathBuf {
+    container.cache.join("saved")
+}
+
 /// Writes the image into the cache, unless it is there.
 pub(crate) fn save(puller: &Puller<'_>, save: &Save, image: &Resolved) -> Result<SavedImage, Failure> {
     let key: String = image.for_create.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
-    let directory = puller.container.cache.join("saved");
+    let directory = directory(puller.container);
     let saved = SavedImage {
         name: format!("localhost/nunbird:{key}"),
         file: directory.join(format!("{key}.{}", save.extension)),
@@ -60,7 +66,7 @@ pub(crate) fn save(puller: &Puller<'_>, save: &Save, image: &Resolved) -> Result
         StageError::at("cannot write the image for compute nodes into", &saved.file, e, help)
     };
     DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
-    let partial = Partial::make(&directory, &key).map_err(|e| failed(&e))?;
+    let partial = Partial::make(&directory, "").map_err(|e| failed(&e))?;
     let mut values = puller.values.clone();
     values.insert("image", image.for_create.clone());
     values.insert("saved", saved.name.clone());
@@ -75,7 +81,7 @@ pub(crate) fn save(puller: &Puller<'_>, save: &Save, image: &Resolved) -> Result
             Called::Late => return Err(failed(&"it took too long (`pull_timeout`)").into()),
         }
     }
-    partial.publish(&saved.file).map_err(|e| failed(&e))?;
+    fs::rename(partial.image(), &saved.file).map_err(|e| failed(&e))?;
     Ok(saved)
 }
 

@@ -3,8 +3,9 @@
 
 use crate::binds::inside;
 use crate::call::{Called, call};
+use crate::copies::Cache;
 use crate::inner;
-use crate::outer::Outer;
+use crate::outer::{Outer, name};
 use crate::prepare::{binds, check_binds, description, image, make_directories};
 use crate::record::{Record, has_begun};
 use crate::resolved::Resolved;
@@ -194,11 +195,22 @@ pub fn destroy(
     if kill() > 0 || first.is_err() {
         run(handover, container, "remove")?;
     }
+    forget_copies(handover, container)?;
     // The directory goes only if nothing of the container is left, so that the next cleanup tries again.
     if let (Some(parent), Some(name)) = (container.directory.parent(), container.directory.file_name())
         && let Some(parent) = directory(handover, parent, false)?
     {
         nunbird_stage::trees::remove_tree(&parent, name)?;
+    }
+    Ok(())
+}
+
+/// Nothing of the job runs any more: copies of images that it alone used can go.
+fn forget_copies(handover: &Handover, container: &Container) -> Result<(), StageError> {
+    if description(container)?.has_copies() {
+        let cache = Cache(&container.cache);
+        cache.release(&name(handover));
+        cache.collect();
     }
     Ok(())
 }

@@ -4,6 +4,8 @@
 
 #[path = "../tests/containers/cases.rs"]
 mod cases;
+#[path = "../tests/containers/copies.rs"]
+mod copies;
 
 use cases::Setup;
 use nunbird_tests::containers::{Node, Registry, Release, samples};

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod cases;
+mod copies;
 mod testbed;
 
 use cases::Setup;

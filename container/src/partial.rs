@@ -1,0 +1,202 @@
+//! An image in the making: a directory of its own, which is never taken for an image, and which is
+//! removed also when its maker has died.
+//!
+//! Beside it lies a file that the maker holds locked. It is locked before the directory is made, so
+//! that a directory whose lock is free belongs to nobody.
+
+use crate::copies::is_older;
+use nix::fcntl::{Flock, FlockArg};
+use nunbird_sys::random;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What its name begins with.
+const NEW: &str = ".new-";
+/// What the name of something that is being removed begins with.
+const OLD: &str = ".old-";
+/// The end of the name of its lock.
+const LOCK: &str = ".lock";
+/// How long it stays where locks do not work and nobody can say whether its maker lives.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// The directory, removed on drop.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    path: PathBuf,
+    image: PathBuf,
+    lock: PathBuf,
+    _held: Option<Flock<File>>,
+}
+
+impl Partial {
+    /// Makes one in this directory; `end` is the end of the name of the image in it.
+    pub(crate) fn make(place: &Path, end: &str) -> io::Result<Self> {
+        let name = format!("{NEW}{}", unique()?);
+        let (path, lock) = (place.join(&name), place.join(format!("{name}{LOCK}")));
+        let held = hold(&lock)?;
+        let image = path.join("copy").join(format!("image{end}"));
+        let partial = Partial { path, image, lock, _held: held };
+        for directory in [&partial.path, &partial.path.join("copy")] {
+            DirBuilder::new().mode(0o700).create(directory)?;
+        }
+        Ok(partial)
+    }
+
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the image comes: in a directory without anything else.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.image.clone()
+    }
+
+    /// Has all of it on the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        Ok(nix::unistd::syncfs(File::open(&self.path)?)?)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        drop(remove_whole(&self.path));
+        drop(fs::remove_file(&self.lock));
+    }
+}
+
+/// A locked file of this name; `None` where locks do not work.
+fn hold(path: &Path) -> io::Result<Option<Flock<File>>> {
+    loop {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match Flock::lock(file, FlockArg::LockExclusive) {
+            // Not one that was removed as nobody's before it was locked.
+            Ok(lock) if is_there(&lock, path) => return Ok(Some(lock)),
+            Ok(_) => {}
+            Err((_, nix::errno::Errno::EINTR)) => {}
+            Err(_) => return Ok(None),
+        }
+    }
+}
+
+fn is_there(file: &File, path: &Path) -> bool {
+    let same =
+        |one: &fs::Metadata, other: &fs::Metadata| one.ino() == other.ino() && one.dev() == other.dev();
+    matches!((file.metadata(), path.symlink_metadata()), (Ok(one), Ok(other)) if same(&one, &other))
+}
+
+/// Removes what makers and removers that have died left in this directory.
+pub(crate) fn remove_leftovers(place: &Path) {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let path = place.join(&name);
+        if name.starts_with(OLD) {
+            drop(remove_whole(&path));
+        } else if name.starts_with(NEW) {
+            let (path, lock) = match name.strip_suffix(LOCK) {
+                Some(name) => (place.join(name), path),
+                None => (path, place.join(format!("{name}{LOCK}"))),
+            };
+            if let Some(_held) = free(&path, &lock) {
+                drop(remove_whole(&path));
+                drop(fs::remove_file(&lock));
+            }
+        }
+    }
+}
+
+/// The lock of something that belongs to nobody; `None` if its maker lives, or may live.
+fn free(path: &Path, lock: &Path) -> Option<Option<Flock<File>>> {
+    let file = match OpenOptions::new().write(true).open(lock) {
+        Ok(file) => file,
+        // Its maker removes the lock last.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Some(None),
+        Err(_) => return None,
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => Some(Some(held)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => None,
+        Err(_) => is_older(path, LONGEST).then_some(None),
+    }
+}
+
+/// Removes a file, or a directory with all that is in it, which may lack its owner's permissions.
+pub(crate) fn remove_whole(path: &Path) -> io::Result<()> {
+    let is_directory = match path.symlink_metadata() {
+        Ok(meta) => meta.is_dir(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let removed = match is_directory {
+        false => fs::remove_file(path),
+        true => fs::remove_dir_all(path).or_else(|_| {
+            open_up(path);
+            fs::remove_dir_all(path)
+        }),
+    };
+    match removed {
+        // Another one was faster.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn open_up(directory: &Path) {
+    drop(fs::set_permissions(directory, Permissions::from_mode(0o700)));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+/// 16 hexadecimal digits from the kernel's random numbers.
+pub(crate) fn unique() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    random::fill(&mut bytes)?;
+    Ok(bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOCK, Partial, remove_leftovers, remove_whole};
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_being_made_stays_and_what_its_maker_has_left_goes() {
+        let root = tempfile::tempdir().expect("a directory");
+        let count = || fs::read_dir(root.path()).expect("a directory").count();
+        let partial = Partial::make(root.path(), ".sif").expect("a directory");
+        assert!(partial.image().parent().is_some_and(|parent| parent.is_dir()));
+        remove_leftovers(root.path());
+        assert_eq!(count(), 2);
+        drop(partial);
+        assert_eq!(count(), 0);
+        // As after SIGKILL: nothing holds the lock, or there is none any more.
+        fs::create_dir_all(root.path().join(".new-a/copy")).expect("a directory");
+        fs::write(root.path().join(format!(".new-a{LOCK}")), "").expect("a file");
+        fs::create_dir_all(root.path().join(".new-b/copy")).expect("a directory");
+        fs::write(root.path().join(format!(".new-c{LOCK}")), "").expect("a file");
+        fs::create_dir_all(root.path().join(".old-d/etc")).expect("a directory");
+        remove_leftovers(root.path());
+        assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn directories_without_permissions_are_removed() {
+        let root = tempfile::tempdir().expect("a directory");
+        let tree = root.path().join("tree");
+        fs::create_dir_all(tree.join("a/b/c")).expect("directories");
+        fs::write(tree.join("a/b/c/file"), "").expect("a file");
+        for path in ["a/b/c", "a/b", "a"] {
+            fs::set_permissions(tree.join(path), Permissions::from_mode(0)).expect("a mode");
+        }
+        remove_whole(&tree).expect("removed");
+        assert!(!tree.exists());
+        remove_whole(&tree).expect("nothing to remove");
+    }
+}
