@@ -44,6 +44,8 @@ pub struct Description {
     pub images: Images,
     /// Fetches an image: into the store, or as `{file}`.
     pub pull: Option<Pull>,
+    /// Before a pull, asks the registry which image a name means; the pull then takes that one.
+    pub resolve: Option<Digest>,
     /// Says what an image is.
     pub inspect: Option<Inspect>,
     /// Removes the image `{reference}` from the store.
@@ -138,6 +140,8 @@ pub struct Pull {
     pub command: Vec<String>,
     /// A second command, which makes `{file}` from what the first has left in `{work}`.
     pub convert: Option<Vec<String>>,
+    /// After them, says what was pulled.
+    pub digest: Option<Digest>,
     /// Variables of this command alone; `{auth}` is a file with the registries' passwords, in the
     /// form of `docker login`.
     #[serde(default)]
@@ -164,6 +168,17 @@ pub struct Pull {
     /// The registry does not answer as one.
     #[serde(default)]
     pub unreachable: Vec<Pattern>,
+}
+
+/// A command whose output has the digest of an image. `{reference}`, `{auth}` and `{work}` as for a
+/// pull.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Digest {
+    /// Its words.
+    pub command: Vec<String>,
+    /// Tried in this order: the first group is the digest, with or without `sha256:`.
+    pub found: Vec<Pattern>,
 }
 
 /// The command that says what an image is.
@@ -447,6 +462,12 @@ impl Description {
         }
         if self.inspect.as_ref().is_some_and(|inspect| inspect.row.is_some() != inspect.json.is_empty()) {
             return Err("[inspect] needs either `row` or `json`".to_owned());
+        }
+        let asks = self.resolve.is_some() || self.pull.as_ref().is_some_and(|pull| pull.digest.is_some());
+        if asks && !self.has_copies() {
+            return Err(
+                "[resolve] and [pull.digest] need images of kind \"file\" or \"directory\"".to_owned()
+            );
         }
         if self.images.kind == Kind::None && self.pull.is_some() {
             return Err("[pull] needs images of another kind than \"none\"".to_owned());

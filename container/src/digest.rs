@@ -40,7 +40,9 @@ impl Puller<'_> {
         left: Duration,
     ) -> Result<Option<Known>, Failure> {
         match (&self.description.resolve, self.name) {
-            (Some(resolve), ImageName::Registry(name)) if name.digest.is_none() && name.scheme == "docker" => {
+            (Some(resolve), ImageName::Registry(name))
+                if name.digest.is_none() && name.scheme == "docker" =>
+            {
                 self.digest(resolve, partial, auth, left).map(Some)
             }
             _ => Ok(None),
@@ -94,11 +96,9 @@ impl Puller<'_> {
     /// The name to pull: by its digest where that is known, because a tag may move meanwhile.
     pub(crate) fn by_digest(&self, asked: Option<&Known>) -> ImageName {
         match (self.name, asked) {
-            (ImageName::Registry(name), Some(Ok(digest))) => ImageName::Registry(Reference {
-                tag: None,
-                digest: Some(digest.clone()),
-                ..name.clone()
-            }),
+            (ImageName::Registry(name), Some(Ok(digest))) => {
+                ImageName::Registry(Reference { tag: None, digest: Some(digest.clone()), ..name.clone() })
+            }
             (name, _) => name.clone(),
         }
     }

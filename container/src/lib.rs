@@ -14,6 +14,7 @@ mod bounds;
 mod call;
 mod copies;
 pub mod description;
+mod digest;
 pub mod inner;
 pub mod names;
 pub mod networks;

@@ -265,6 +265,13 @@ fn fetch(
         say,
     };
     let resolved = puller.image()?;
+    if resolved.digest.is_none() && !matches!(name, ImageName::Path(_)) {
+        say(&format!(
+            "the digest of the image {} is not known: {}",
+            name.full(),
+            puller.why_unknown(&resolved)
+        ));
+    }
     if image.digest_required && name.digest().is_none() && !matches!(name, ImageName::Path(_)) {
         let now = match (&resolved.digest, name) {
             (Some(digest), ImageName::Registry(reference)) => {

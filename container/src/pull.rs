@@ -122,9 +122,11 @@ impl Puller<'_> {
 
     /// The account's own copy in the cache, if there is one.
     fn own_copy(&self) -> Result<Option<Resolved>, Failure> {
-        let cache = Cache(self.place);
-        let copy = cache.take(&self.file_name(), &self.user).map_err(|e| self.not_kept(&e))?;
-        copy.map(|copy| self.of_copy(&copy)).transpose()
+        self.take()?.map(|copy| self.of_copy(&copy)).transpose()
+    }
+
+    pub(crate) fn take(&self) -> Result<Option<Copy>, Failure> {
+        Ok(Cache(self.place).take(&self.file_name(), &self.user).map_err(|e| self.not_kept(&e))?)
     }
 
     fn of_copy(&self, copy: &Copy) -> Result<Resolved, Failure> {
@@ -186,26 +188,31 @@ impl Puller<'_> {
             let help = "make sure that its file system has space and quota left";
             StageError::at("cannot make a directory in", self.place, e, help)
         })?;
-        self.run(pull, &partial, deadline)?;
-        let image = match self.description.images.kind {
-            Kind::Store => {
+        let auth = self.auth_file()?;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let image = if self.description.has_store() {
+            self.run(pull, self.name, &partial, &auth, deadline)?;
+            self.present()?.ok_or_else(|| self.not_here())?
+        } else {
+            let asked = self.asked(&partial, &auth, left())?;
+            if let Some(copy) = self.same(asked.as_ref())? {
                 lock.set_pulled();
-                self.present()?.ok_or_else(|| self.not_here())?
+                (self.say)("the copy that is here is what the registry has");
+                return self.of_copy(&copy);
             }
-            _ => {
-                let about = About {
-                    name: self.name.full(),
-                    key: self.file_name(),
-                    image: format!("image{}", self.description.images.cached),
-                    digest: self.name.digest().map(str::to_owned),
-                    no_digest: None,
-                };
-                let copy = Cache(self.place).publish(&partial, &about, &self.user);
-                let copy = copy.map_err(|e| self.not_kept(&e))?;
-                lock.set_pulled();
-                self.of_copy(&copy)?
-            }
+            self.run(pull, &self.by_digest(asked.as_ref()), &partial, &auth, deadline)?;
+            let digest = self.brought(asked, &partial, &auth, left())?;
+            let about = About {
+                name: self.name.full(),
+                key: self.file_name(),
+                image: format!("image{}", self.description.images.cached),
+                digest: digest.clone().ok(),
+                no_digest: digest.err(),
+            };
+            let copy = Cache(self.place).publish(&partial, &about, &self.user);
+            self.of_copy(&copy.map_err(|e| self.not_kept(&e))?)?
         };
+        lock.set_pulled();
         (self.say)(&format!("pulled it in {} s", begin.elapsed().as_secs()));
         Ok(image)
     }
@@ -267,21 +274,31 @@ impl Puller<'_> {
         }
     }
 
-    fn run(&self, pull: &Pull, partial: &Partial, deadline: Instant) -> Result<(), Failure> {
-        let reference = match self.name {
+    fn reference(&self) -> Option<&Reference> {
+        match self.name {
             ImageName::Registry(reference) => Some(reference),
             _ => None,
-        };
-        let auth = AuthFile::write(self.runtime, reference, self.credentials).map_err(|e| {
-            StageError::at(
-                "cannot write a file in",
-                self.runtime,
-                e,
-                "its file system may be full; report it to the administrators",
-            )
-        })?;
+        }
+    }
+
+    fn auth_file(&self) -> Result<AuthFile, StageError> {
+        AuthFile::write(self.runtime, self.reference(), self.credentials).map_err(|e| {
+            let help = "its file system may be full; report it to the administrators";
+            StageError::at("cannot write a file in", self.runtime, e, help)
+        })
+    }
+
+    fn run(
+        &self,
+        pull: &Pull,
+        name: &ImageName,
+        partial: &Partial,
+        auth: &AuthFile,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let reference = self.reference();
         let mut values = self.values.clone();
-        values.insert("reference", self.name.for_engine(&self.description.images));
+        values.insert("reference", name.for_engine(&self.description.images));
         values.insert("file", partial.image().display().to_string());
         values.insert("work", partial.path().display().to_string());
         values.insert("auth", auth.path().display().to_string());

@@ -6,6 +6,8 @@
 mod cases;
 #[path = "../tests/containers/copies.rs"]
 mod copies;
+#[path = "../tests/containers/digests.rs"]
+mod digests;
 
 use cases::Setup;
 use nunbird_tests::containers::{Node, Registry, Release, samples};

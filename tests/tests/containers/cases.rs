@@ -25,7 +25,7 @@ impl Setup {
 pub(crate) struct Bed {
     pub(crate) node: Node,
     pub(crate) registry: Registry,
-    setup: Setup,
+    pub(crate) setup: Setup,
 }
 
 pub(crate) const NAME: &str = "lattice/tools:1";
@@ -59,7 +59,7 @@ impl Bed {
     }
 }
 
-fn out(ended: &Ended) -> String {
+pub(crate) fn out(ended: &Ended) -> String {
     String::from_utf8_lossy(&ended.out).into_owned()
 }
 

@@ -5,6 +5,7 @@
 
 mod cases;
 mod copies;
+mod digests;
 mod testbed;
 
 use cases::Setup;
