@@ -8,6 +8,7 @@
 
 use crate::call::Called;
 use crate::copies::{Cache, Copy, size, touch};
+use crate::images::StoredImage;
 use crate::partial::{remove_leftovers, remove_whole, unique};
 use crate::pull::{Puller, said};
 use crate::resolved::Resolved;
@@ -21,37 +22,41 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+/// The directory of notes of a store.
+const USES: &str = "uses";
 /// The longest note, in bytes.
 const LONGEST: u64 = 16 << 10;
 /// Time for the command that removes one image.
 const REMOVE: Duration = Duration::from_secs(120);
 
-/// What is noted of an image.
+/// What is noted of an image of an engine's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
+pub(crate) struct Note {
     /// Its name in full, as in [`Resolved::name`].
     name: String,
     /// What the engine's `remove` gets.
     what: String,
     /// Its copy for compute nodes.
     saved: Option<PathBuf>,
+    /// The title of the engine.
+    #[serde(default)]
+    engine: String,
+    /// Its digest, when a job has last begun to use it.
+    #[serde(default)]
+    digest: Option<String>,
 }
 
 /// An image that may go.
 #[derive(Debug, PartialEq, Eq)]
-struct Known {
-    used: SystemTime,
-    size: u64,
-    /// Its name in full.
-    name: String,
-    is_in_use: bool,
-    what: What,
+pub(crate) struct Known {
+    pub(crate) image: StoredImage,
+    pub(crate) is_in_use: bool,
+    pub(crate) what: What,
 }
 
 /// What is removed.
 #[derive(Debug, PartialEq, Eq)]
-enum What {
+pub(crate) enum What {
     /// An image of the engine's store, and its note.
     Stored(Note, PathBuf),
     /// A copy in the cache.
@@ -67,12 +72,11 @@ pub(crate) fn apply(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedI
         remove_leftovers(puller.place);
         stored(puller, image, saved)
     } else {
-        let cache = Cache(puller.place);
-        cache.collect();
-        if *bounds == CacheBounds::default() {
-            return;
+        Cache(puller.place).collect();
+        match *bounds == CacheBounds::default() {
+            true => Ok(Vec::new()),
+            false => known(puller.place).map_err(|_| UNKNOWN.to_owned()),
         }
-        copies(cache).ok_or_else(|| UNKNOWN.to_owned())
     };
     let known = match known {
         Ok(known) => known,
@@ -82,9 +86,10 @@ pub(crate) fn apply(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedI
         }
     };
     for known in too_much(known, bounds, SystemTime::now()) {
+        let name = &known.image.reference;
         match remove(puller, &known.what) {
-            Ok(()) => (puller.say)(&format!("removed the image {}, by the site's bounds", known.name)),
-            Err(e) => (puller.say)(&format!("warning: cannot remove the image {}: {e}", known.name)),
+            Ok(()) => (puller.say)(&format!("removed the image {name}, by the site's bounds")),
+            Err(e) => (puller.say)(&format!("warning: cannot remove the image {name}: {e}")),
         }
     }
 }
@@ -92,38 +97,68 @@ pub(crate) fn apply(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedI
 const UNKNOWN: &str =
     "it is not known which images other jobs use; the site's bounds on images are not applied";
 
-/// All copies; `None` where it is not known which of them are in use.
-fn copies(cache: Cache<'_>) -> Option<Vec<Known>> {
-    let users = cache.users()?;
-    let known = |copy: Copy| {
-        Some(Known {
+/// All images in a cache, or in one of the directories of a store.
+pub(crate) fn known(place: &Path) -> Result<Vec<Known>, String> {
+    let cache = Cache(place);
+    let users =
+        cache.users().ok_or_else(|| format!("a note in {} cannot be read", place.join("jobs").display()))?;
+    let of = |key: &str| users.get(key).cloned().unwrap_or_default();
+    let copy = |copy: Copy| {
+        let jobs = of(&copy.id);
+        let image = StoredImage {
+            reference: copy.about.name.clone(),
+            engine: copy.about.engine.clone(),
+            digest: copy.about.digest.clone(),
+            size: Some(cache.size(&copy.id)),
             used: cache.used(&copy.id)?,
-            size: cache.size(&copy.id),
-            name: copy.about.name.clone(),
-            is_in_use: users.contains_key(&copy.id),
-            what: What::Copy(copy),
-        })
+            is_current: cache.current(&copy.about.key).is_some_and(|current| current.id == copy.id),
+            jobs,
+            path: copy.path.clone(),
+        };
+        Some(Known { is_in_use: !image.jobs.is_empty(), image, what: What::Copy(copy) })
     };
-    Some(cache.copies().into_iter().filter_map(known).collect())
+    let noted = |path: PathBuf| {
+        let note: Note = serde_json::from_slice(&small_files::beginning(&path, LONGEST).ok()?).ok()?;
+        let jobs = of(path.file_name()?.to_str()?);
+        let image = StoredImage {
+            reference: note.name.clone(),
+            engine: note.engine.clone(),
+            digest: note.digest.clone(),
+            // The engine alone knows that of the image itself.
+            size: note.saved.as_deref().map(size),
+            used: path.metadata().ok()?.modified().ok()?,
+            is_current: true,
+            jobs,
+            path: place.to_owned(),
+        };
+        Some(Known { is_in_use: !image.jobs.is_empty(), image, what: What::Stored(note, path) })
+    };
+    let notes = fs::read_dir(place.join(USES)).into_iter().flatten().flatten();
+    let notes = notes.filter_map(|entry| noted(entry.path()));
+    Ok(cache.copies().into_iter().filter_map(copy).chain(notes).collect())
 }
 
 /// Notes the use of an image of the store. All images that are noted, unless there are no bounds.
 fn stored(puller: &Puller<'_>, image: &Resolved, saved: Option<&SavedImage>) -> Result<Vec<Known>, String> {
-    let directory = puller.place.join("uses");
+    let directory = puller.place.join(USES);
     let note = Note {
         name: image.name.clone(),
         what: puller.name.for_engine(&puller.description.images),
         saved: saved.map(|saved| saved.file.clone()),
+        engine: puller.description.title.clone(),
+        digest: image.digest.clone(),
     };
     write(&directory, &puller.file_name(), &note)
-        .map_err(|e| format!("cannot note the use of the image in {}: {e}", directory.display()))?;
+        .and_then(|()| Cache(puller.place).note(&puller.user, &puller.file_name()))
+        .map_err(|e| format!("cannot note the use of the image in {}: {e}", puller.place.display()))?;
     if puller.container.cache_bounds == CacheBounds::default() {
         return Ok(Vec::new());
     }
     let containers = puller.container.directory.ancestors().find(|path| path.ends_with("containers"));
-    let mut in_use = containers.and_then(names_in_use).ok_or_else(|| UNKNOWN.to_owned())?;
-    in_use.insert(image.name.clone());
-    Ok(noted(&directory, &in_use))
+    let in_use = containers.and_then(names_in_use).ok_or_else(|| UNKNOWN.to_owned())?;
+    let mut known = known(puller.place).map_err(|_| UNKNOWN.to_owned())?;
+    known.iter_mut().for_each(|known| known.is_in_use |= in_use.contains(&known.image.reference));
+    Ok(known)
 }
 
 fn write(directory: &Path, name: &str, note: &Note) -> std::io::Result<()> {
@@ -133,25 +168,9 @@ fn write(directory: &Path, name: &str, note: &Note) -> std::io::Result<()> {
     touch(&path)
 }
 
-fn noted(directory: &Path, in_use: &BTreeSet<String>) -> Vec<Known> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let read = |path: PathBuf| {
-        let note: Note = serde_json::from_slice(&small_files::beginning(&path, LONGEST).ok()?).ok()?;
-        Some(Known {
-            used: path.metadata().ok()?.modified().ok()?,
-            // The engine alone knows that of the image itself.
-            size: note.saved.as_deref().map_or(0, size),
-            name: note.name.clone(),
-            is_in_use: in_use.contains(&note.name),
-            what: What::Stored(note, path),
-        })
-    };
-    entries.filter_map(|entry| read(entry.path())).collect()
-}
-
 /// The images of all jobs that have a control directory; services have theirs inside it. `None` if
 /// one of them cannot be read.
-fn names_in_use(containers: &Path) -> Option<BTreeSet<String>> {
+pub(crate) fn names_in_use(containers: &Path) -> Option<BTreeSet<String>> {
     let children = |path: &Path| -> Option<Vec<PathBuf>> {
         let entries = fs::read_dir(path).ok()?;
         let entries: Option<Vec<_>> = entries.map(Result::ok).collect();
@@ -171,27 +190,27 @@ fn names_in_use(containers: &Path) -> Option<BTreeSet<String>> {
     Some(names)
 }
 
-/// Those that go, the least recently used first.
-fn too_much(mut known: Vec<Known>, bounds: &CacheBounds, now: SystemTime) -> Vec<Known> {
-    known.sort_by_key(|known| known.used);
+/// Of those that no job uses, the ones that are beyond the bounds, the least recently used first.
+pub(crate) fn too_much(mut known: Vec<Known>, bounds: &CacheBounds, now: SystemTime) -> Vec<Known> {
+    known.sort_by_key(|known| known.image.used);
     let mut count = u64::try_from(known.len()).unwrap_or(u64::MAX);
-    let mut bytes = known.iter().fold(0_u64, |sum, known| sum.saturating_add(known.size));
+    let mut bytes = known.iter().fold(0_u64, |sum, known| sum.saturating_add(known.image.size.unwrap_or(0)));
     let mut gone = Vec::new();
     for known in known {
-        let age = now.duration_since(known.used).unwrap_or_default().as_secs();
+        let age = now.duration_since(known.image.used).unwrap_or_default().as_secs();
         let is_too_much = bounds.max_age.is_some_and(|most| age > most)
             || bounds.max_count.is_some_and(|most| count > most)
             || bounds.max_size.is_some_and(|most| bytes > most);
         if is_too_much && !known.is_in_use {
             count = count.saturating_sub(1);
-            bytes = bytes.saturating_sub(known.size);
+            bytes = bytes.saturating_sub(known.image.size.unwrap_or(0));
             gone.push(known);
         }
     }
     gone
 }
 
-fn remove(puller: &Puller<'_>, what: &What) -> Result<(), String> {
+pub(crate) fn remove(puller: &Puller<'_>, what: &What) -> Result<(), String> {
     let words = |e: std::io::Error| e.to_string();
     let (note, path) = match what {
         What::Copy(copy) => return Cache(puller.place).remove(copy).map_err(words),
@@ -228,6 +247,7 @@ fn take_away(directory: &Path, path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{Known, Note, What, names_in_use, take_away, too_much};
+    use crate::images::StoredImage;
     use crate::resolved::Resolved;
     use nunbird_handover::CacheBounds;
     use std::fs;
@@ -236,21 +256,30 @@ mod tests {
 
     fn images(now: SystemTime) -> Vec<Known> {
         let one = |name: &str, age: u64, size: u64| Known {
-            used: now - Duration::from_secs(age),
-            size,
-            name: name.to_owned(),
+            image: StoredImage {
+                reference: name.to_owned(),
+                engine: String::new(),
+                digest: None,
+                size: Some(size),
+                used: now - Duration::from_secs(age),
+                is_current: true,
+                jobs: Vec::new(),
+                path: PathBuf::new(),
+            },
             is_in_use: name == "used",
-            what: What::Stored(
-                Note { name: name.to_owned(), what: name.to_owned(), saved: None },
-                PathBuf::new(),
-            ),
+            what: What::Stored(note(name), PathBuf::new()),
         };
         vec![one("new", 10, 5), one("oldest", 300, 50), one("old", 200, 20), one("used", 250, 10)]
     }
 
+    fn note(name: &str) -> Note {
+        let name = name.to_owned();
+        Note { what: name.clone(), name, saved: None, engine: String::new(), digest: None }
+    }
+
     fn gone(bounds: CacheBounds) -> Vec<String> {
         let now = SystemTime::now();
-        too_much(images(now), &bounds, now).into_iter().map(|known| known.name).collect()
+        too_much(images(now), &bounds, now).into_iter().map(|known| known.image.reference).collect()
     }
 
     #[test]

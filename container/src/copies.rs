@@ -42,6 +42,9 @@ const ATTEMPTS: usize = 20;
 pub(crate) struct About {
     /// The full name that it was pulled by.
     pub(crate) name: String,
+    /// The title of the engine that it was made for.
+    #[serde(default)]
+    pub(crate) engine: String,
     /// The name of the link.
     pub(crate) key: String,
     /// The name of the image beside this file.
@@ -70,6 +73,15 @@ struct Note {
     copy: String,
     job: u64,
     until: u64,
+}
+
+/// A job that uses an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobUse {
+    /// GitLab's id of the job; `None` for a pull by hand.
+    pub job: Option<u64>,
+    /// The id of its decision.
+    pub decision: String,
 }
 
 /// A copy.
@@ -196,7 +208,7 @@ impl Cache<'_> {
     }
 
     /// The jobs that use each copy; `None` where that cannot be known.
-    pub(crate) fn users(self) -> Option<BTreeMap<String, Vec<u64>>> {
+    pub(crate) fn users(self) -> Option<BTreeMap<String, Vec<JobUse>>> {
         let now = clock::now().ok()?;
         let directory = self.0.join(JOBS);
         let entries = match fs::read_dir(&directory) {
@@ -204,7 +216,7 @@ impl Cache<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Some(BTreeMap::new()),
             Err(_) => return None,
         };
-        let mut users: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        let mut users: BTreeMap<String, Vec<JobUse>> = BTreeMap::new();
         for entry in entries {
             let path = entry.ok()?.path();
             // Being written: its job looks at the link once more.
@@ -215,7 +227,7 @@ impl Cache<'_> {
             match note {
                 Some(note) if now < note.until.saturating_add(SLACK.as_secs()) => {
                     if !is_new {
-                        users.entry(note.copy).or_default().push(note.job);
+                        users.entry(note.copy).or_default().push(job_use(&path, note.job));
                     }
                 }
                 Some(_) => drop(fs::remove_file(&path)),
@@ -250,12 +262,21 @@ impl Cache<'_> {
         self.0.join(COPIES).join(id).join(ABOUT)
     }
 
-    fn note(self, user: &User, copy: &str) -> io::Result<()> {
+    /// Notes that a job uses a copy, or an image of an engine's store.
+    pub(crate) fn note(self, user: &User, copy: &str) -> io::Result<()> {
         let directory = self.0.join(JOBS);
         make_directory(&directory)?;
         let note = Note { copy: copy.to_owned(), job: user.job, until: user.until };
         small_files::replace(&directory.join(&user.note), &[serde_json::json!(note).to_string().as_bytes()])
     }
+}
+
+/// The job of a note, from its name.
+fn job_use(note: &Path, job: u64) -> JobUse {
+    let name = note.file_name().unwrap_or_default().to_string_lossy();
+    let decision = name.strip_prefix("nb-").unwrap_or(&name);
+    let decision = decision.split_once('.').map_or(decision, |(decision, _)| decision).to_owned();
+    JobUse { job: (job != 0).then_some(job), decision }
 }
 
 /// What is known of an image that lies in a cache, such as the site's.
@@ -320,6 +341,7 @@ mod tests {
     fn about(digest: Option<&str>) -> About {
         About {
             name: "r.example.org/a:1".to_owned(),
+            engine: "Apptainer".to_owned(),
             key: "a.sif".to_owned(),
             image: "image.sif".to_owned(),
             digest: digest.map(str::to_owned),

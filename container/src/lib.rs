@@ -15,6 +15,7 @@ mod call;
 mod copies;
 pub mod description;
 mod digest;
+pub mod images;
 pub mod inner;
 pub mod names;
 pub mod networks;
@@ -34,6 +35,7 @@ mod trouble;
 mod words;
 
 pub use allocation::write_for_allocation;
+pub use copies::JobUse;
 pub use outer::name;
 pub use prepare::prepare;
 pub use stage::{Stage, StageEnd, base_environment, destroy, shell, stop};

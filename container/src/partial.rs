@@ -93,9 +93,16 @@ pub(crate) fn remove_leftovers(place: &Path) {
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
         let path = place.join(&name);
-        if name.starts_with(OLD) {
+        // Files of others that merely begin so are none of ours.
+        let is_ours = |begin: &str| {
+            name.strip_prefix(begin).is_some_and(|rest| {
+                let digits = rest.strip_suffix(LOCK).unwrap_or(rest);
+                digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+            })
+        };
+        if is_ours(OLD) {
             drop(remove_whole(&path));
-        } else if name.starts_with(NEW) {
+        } else if is_ours(NEW) {
             let (path, lock) = match name.strip_suffix(LOCK) {
                 Some(name) => (place.join(name), path),
                 None => (path, place.join(format!("{name}{LOCK}"))),
@@ -177,13 +184,15 @@ mod tests {
         drop(partial);
         assert_eq!(count(), 0);
         // As after SIGKILL: nothing holds the lock, or there is none any more.
-        fs::create_dir_all(root.path().join(".new-a/copy")).expect("a directory");
-        fs::write(root.path().join(format!(".new-a{LOCK}")), "").expect("a file");
-        fs::create_dir_all(root.path().join(".new-b/copy")).expect("a directory");
-        fs::write(root.path().join(format!(".new-c{LOCK}")), "").expect("a file");
-        fs::create_dir_all(root.path().join(".old-d/etc")).expect("a directory");
+        let path = |begin: &str, n: u64, end: &str| root.path().join(format!("{begin}{n:016x}{end}"));
+        fs::create_dir_all(path(".new-", 1, "/copy")).expect("a directory");
+        fs::write(path(".new-", 1, LOCK), "").expect("a file");
+        fs::create_dir_all(path(".new-", 2, "/copy")).expect("a directory");
+        fs::write(path(".new-", 3, LOCK), "").expect("a file");
+        fs::create_dir_all(path(".old-", 4, "/etc")).expect("a directory");
+        fs::create_dir(root.path().join(".old-things")).expect("a directory of somebody");
         remove_leftovers(root.path());
-        assert_eq!(count(), 0);
+        assert_eq!(count(), 1);
     }
 
     #[test]
@@ -193,7 +202,7 @@ mod tests {
         fs::create_dir_all(tree.join("a/b/c")).expect("directories");
         fs::write(tree.join("a/b/c/file"), "").expect("a file");
         for path in ["a/b/c", "a/b", "a"] {
-            fs::set_permissions(tree.join(path), Permissions::from_mode(0)).expect("a mode");
+            fs::set_permissions(tree.join(path), Permissions::from_mode(0o000)).expect("a mode");
         }
         remove_whole(&tree).expect("removed");
         assert!(!tree.exists());

@@ -29,7 +29,7 @@ const MAKE: Duration = Duration::from_secs(120);
 const SERVICE_FAILED: i32 = 65;
 
 /// What the outer script has chosen on this host.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Places {
     ids: Ids,
     why: String,
@@ -73,16 +73,16 @@ pub fn prepare(
     let path = outer_path(container);
     write_outer(&outer)?;
     let places = places(&description, &path, signals)?;
+    let bench =
+        Bench { description: &description, handover, container, outer: path.clone(), places, signals };
     let image = match &name {
-        Some((image, name)) => {
-            Some(fetch(&description, handover, container, image, name, &path, &places, signals, say)?)
-        }
+        Some((image, name)) => Some(bench.fetch(image, name, say)?),
         None => None,
     };
     if let Some(image) = &image {
         write(&container.directory.join("image"), &serde_json::json!(image).to_string())?;
     }
-    let services = fetch_services(&description, handover, container, &path, &places, signals, say)?;
+    let services = fetch_services(&bench, say)?;
     services::keep(container, &services)?;
     outer.image = image.as_ref();
     outer.services = &services;
@@ -94,7 +94,7 @@ pub fn prepare(
         services::forget_variables(&services::variables_directory(container));
         made?;
     }
-    Ok(greeting(&description, container, image.as_ref(), &places))
+    Ok(greeting(&description, container, image.as_ref(), &bench.places))
 }
 
 pub(crate) fn description(container: &Container) -> Result<Description, StageError> {
@@ -164,7 +164,7 @@ pub(crate) fn check_binds(
     })
 }
 
-fn check_name(description: &Description, image: &Image) -> Result<ImageName, Failure> {
+pub(crate) fn check_name(description: &Description, image: &Image) -> Result<ImageName, Failure> {
     ImageName::parse(&image.name, &description.images).map_err(|e| {
         let what = format!("{} cannot use the image `{}`", description.title, Untrusted(&image.name));
         Failure::Job(StageError::new(&what, e, "correct it in .gitlab-ci.yml"))
@@ -221,83 +221,131 @@ fn late(description: &Description) -> StageError {
     StageError::sentence(&text)
 }
 
-#[expect(clippy::too_many_arguments, reason = "called once, with what `prepare` has collected")]
-fn fetch(
-    description: &Description,
-    handover: &Handover,
-    container: &Container,
-    image: &Image,
-    name: &ImageName,
-    outer: &Path,
-    places: &Places,
-    signals: &Signals,
-    say: &dyn Fn(&str),
-) -> Result<Resolved, Failure> {
-    let place = match description.images.kind {
-        Kind::Store => store(container, handover.account.uid).join(match places.ids {
-            Ids::Many => "images-many",
-            Ids::One => "images-one",
-        }),
-        _ => container.cache.clone(),
-    };
-    make_place(&place)?;
-    let values = Values::from([
-        ("program", program(description, container)),
-        ("name", self::name(handover)),
-        ("uid", handover.account.uid.to_string()),
-        ("gid", handover.account.gid.to_string()),
-        ("runtime", places.runtime.display().to_string()),
-        ("images", places.images.display().to_string()),
-    ]);
-    let puller = Puller {
-        description,
-        container,
-        image,
-        name,
-        credentials: &handover.credentials,
-        outer,
-        runtime: &places.runtime,
-        place: &place,
-        lists: Lists::new(description, container, Vec::new(), places.ids),
-        values,
-        user: user(handover, container),
-        signals,
-        say,
-    };
-    let resolved = puller.image()?;
-    if resolved.digest.is_none() && !matches!(name, ImageName::Path(_)) {
-        say(&format!(
-            "the digest of the image {} is not known: {}",
-            name.full(),
-            puller.why_unknown(&resolved)
-        ));
+/// An engine on this host, ready for commands on images.
+#[derive(Clone)]
+pub(crate) struct Bench<'a> {
+    pub(crate) description: &'a Description,
+    handover: &'a Handover,
+    container: &'a Container,
+    outer: PathBuf,
+    places: Places,
+    signals: &'a Signals,
+}
+
+impl<'a> Bench<'a> {
+    /// With nothing of the host in containers: for images alone.
+    pub(crate) fn make(
+        description: &'a Description,
+        handover: &'a Handover,
+        container: &'a Container,
+        signals: &'a Signals,
+    ) -> Result<Self, Failure> {
+        write_outer(&Outer {
+            description,
+            handover,
+            container,
+            image: None,
+            services: &[],
+            binds: &[],
+            nonce: "none",
+            grace: 0,
+            allocation: None,
+        })?;
+        let outer = outer_path(container);
+        let places = places(description, &outer, signals)?;
+        Ok(Bench { description, handover, container, outer, places, signals })
     }
-    if image.digest_required && name.digest().is_none() && !matches!(name, ImageName::Path(_)) {
-        let now = match (&resolved.digest, name) {
-            (Some(digest), ImageName::Registry(reference)) => {
-                format!("; at the moment it is {}/{}@{digest}", reference.registry, reference.repository)
-            }
-            _ => String::new(),
-        };
-        let text = format!(
-            "cannot use the image {}: the site takes only names with a digest, which always mean the same image{now}; write that into \
-             .gitlab-ci.yml",
-            name.full()
-        );
-        return Err(Failure::Job(StageError::sentence(&text)));
+
+    /// Where images, locks and notes are.
+    pub(crate) fn place(&self) -> PathBuf {
+        match self.description.images.kind {
+            Kind::Store => store(self.container, self.handover.account.uid).join(match self.places.ids {
+                Ids::Many => "images-many",
+                Ids::One => "images-one",
+            }),
+            _ => self.container.cache.clone(),
+        }
     }
-    let mut saved = None;
-    if let Some(save) = &description.save
-        && is_needed(handover, container)
-    {
-        let image = save::save(&puller, save, &resolved)?;
-        keep(&container.directory, &image)?;
-        saved = Some(image);
+
+    pub(crate) fn puller<'p>(
+        &'p self,
+        image: &'p Image,
+        name: &'p ImageName,
+        place: &'p Path,
+        say: &'p dyn Fn(&str),
+    ) -> Puller<'p> {
+        let account = &self.handover.account;
+        let values = Values::from([
+            ("program", program(self.description, self.container)),
+            ("name", self::name(self.handover)),
+            ("uid", account.uid.to_string()),
+            ("gid", account.gid.to_string()),
+            ("runtime", self.places.runtime.display().to_string()),
+            ("images", self.places.images.display().to_string()),
+        ]);
+        Puller {
+            description: self.description,
+            container: self.container,
+            image,
+            name,
+            credentials: &self.handover.credentials,
+            outer: &self.outer,
+            runtime: &self.places.runtime,
+            place,
+            lists: Lists::new(self.description, self.container, Vec::new(), self.places.ids),
+            values,
+            user: user(self.handover, self.container),
+            signals: self.signals,
+            say,
+        }
     }
-    if !matches!(name, ImageName::Path(_)) {
-        bounds::apply(&puller, &resolved, saved.as_ref());
+
+    /// Brings an image to this host.
+    pub(crate) fn fetch(
+        &self,
+        image: &Image,
+        name: &ImageName,
+        say: &dyn Fn(&str),
+    ) -> Result<Resolved, Failure> {
+        let Bench { description, handover, container, .. } = self;
+        let place = self.place();
+        make_place(&place)?;
+        let puller = self.puller(image, name, &place, say);
+        let resolved = puller.image()?;
+        if resolved.digest.is_none() && !matches!(name, ImageName::Path(_)) {
+            say(&format!(
+                "the digest of the image {} is not known: {}",
+                name.full(),
+                puller.why_unknown(&resolved)
+            ));
+        }
+        if image.digest_required && name.digest().is_none() && !matches!(name, ImageName::Path(_)) {
+            let now = match (&resolved.digest, name) {
+                (Some(digest), ImageName::Registry(reference)) => {
+                    format!("; at the moment it is {}/{}@{digest}", reference.registry, reference.repository)
+                }
+                _ => String::new(),
+            };
+            let text = format!(
+                "cannot use the image {}: the site takes only names with a digest, which always mean the same image{now}; write that into \
+                 .gitlab-ci.yml",
+                name.full()
+            );
+            return Err(Failure::Job(StageError::sentence(&text)));
+        }
+        let mut saved = None;
+        if let Some(save) = &description.save
+            && is_needed(handover, container)
+        {
+            let image = save::save(&puller, save, &resolved)?;
+            keep(&container.directory, &image)?;
+            saved = Some(image);
+        }
+        if !matches!(name, ImageName::Path(_)) {
+            bounds::apply(&puller, &resolved, saved.as_ref());
+        }
+        Ok(resolved)
     }
-    Ok(resolved)
 }
 
 /// The job, as the user of a copy of its image. A service has a directory of its own in the job's.
@@ -311,29 +359,21 @@ fn user(handover: &Handover, container: &Container) -> User {
 }
 
 /// The images of the job's services, by the same rules as the job's own.
-fn fetch_services(
-    description: &Description,
-    handover: &Handover,
-    container: &Container,
-    outer: &Path,
-    places: &Places,
-    signals: &Signals,
-    say: &dyn Fn(&str),
-) -> Result<Vec<ServiceImage>, Failure> {
+fn fetch_services(bench: &Bench<'_>, say: &dyn Fn(&str)) -> Result<Vec<ServiceImage>, Failure> {
     let mut images = Vec::new();
-    for (number, service) in container.services.iter().enumerate() {
-        let alone = services::alone(container, service, number);
-        directory(handover, &alone.directory, true)?;
-        let image = check_name(description, &service.image).and_then(|name| {
-            fetch(description, handover, &alone, &service.image, &name, outer, places, signals, say)
-        });
+    for (number, service) in bench.container.services.iter().enumerate() {
+        let alone = services::alone(bench.container, service, number);
+        directory(bench.handover, &alone.directory, true)?;
+        let bench = Bench { container: &alone, ..bench.clone() };
+        let image = check_name(bench.description, &service.image)
+            .and_then(|name| bench.fetch(&service.image, &name, say));
         let label = services::label(service, number);
         let image = image.map_err(|failure| services::of_service(failure, &label))?;
         let digest = image.digest.as_ref().map(|digest| format!(" ({digest})")).unwrap_or_default();
         say(&format!("service {label}: image {}{digest}", image.name));
         images.push((image, save::kept(&alone.directory)));
     }
-    services::with_ports(&container.services, images)
+    services::with_ports(&bench.container.services, images)
 }
 
 fn make(

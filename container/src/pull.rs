@@ -20,13 +20,12 @@ use nunbird_stage::signals::Signals;
 use nunbird_stage::small_files;
 use nunbird_stage::template::{any_matches, fill_word};
 use nunbird_stage::words::lines;
-use nunbird_sys::clock;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time for a command that only looks.
 const LOOK: Duration = Duration::from_secs(60);
@@ -204,6 +203,7 @@ impl Puller<'_> {
             let digest = self.brought(asked, &partial, &auth, left())?;
             let about = About {
                 name: self.name.full(),
+                engine: self.description.title.clone(),
                 key: self.file_name(),
                 image: format!("image{}", self.description.images.cached),
                 digest: digest.clone().ok(),
@@ -440,7 +440,7 @@ pub(crate) enum Lock {
 }
 
 impl Lock {
-    /// Seconds since the epoch at the end of the last pull.
+    /// Milliseconds since the epoch at the end of the last pull.
     fn pulled_at(&mut self) -> Option<u64> {
         let Lock::Held(file) = self else { return None };
         let mut text = String::new();
@@ -462,8 +462,10 @@ impl Lock {
     }
 }
 
+/// Milliseconds since the epoch: what is pushed in the second of a pull is another job's affair.
 fn now() -> u64 {
-    clock::now().unwrap_or(0)
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(0)
 }
 
 /// The last words of a command that failed.

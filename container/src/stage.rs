@@ -4,8 +4,9 @@
 use crate::binds::inside;
 use crate::call::{Called, call};
 use crate::copies::Cache;
+use crate::images::STORES;
 use crate::inner;
-use crate::outer::{Outer, name};
+use crate::outer::{Outer, name, store};
 use crate::prepare::{binds, check_binds, description, image, make_directories};
 use crate::record::{Record, has_begun};
 use crate::resolved::Resolved;
@@ -195,7 +196,7 @@ pub fn destroy(
     if kill() > 0 || first.is_err() {
         run(handover, container, "remove")?;
     }
-    forget_copies(handover, container)?;
+    forget_images(handover, container)?;
     // The directory goes only if nothing of the container is left, so that the next cleanup tries again.
     if let (Some(parent), Some(name)) = (container.directory.parent(), container.directory.file_name())
         && let Some(parent) = directory(handover, parent, false)?
@@ -205,12 +206,18 @@ pub fn destroy(
     Ok(())
 }
 
-/// Nothing of the job runs any more: copies of images that it alone used can go.
-fn forget_copies(handover: &Handover, container: &Container) -> Result<(), StageError> {
-    if description(container)?.has_copies() {
+/// Nothing of the job runs any more: it uses no image, and copies that it alone used can go.
+fn forget_images(handover: &Handover, container: &Container) -> Result<(), StageError> {
+    let description = description(container)?;
+    let name = name(handover);
+    if description.has_copies() {
         let cache = Cache(&container.cache);
-        cache.release(&name(handover));
+        cache.release(&name);
         cache.collect();
+    } else if description.has_store() {
+        for place in STORES {
+            Cache(&store(container, handover.account.uid).join(place)).release(&name);
+        }
     }
     Ok(())
 }

@@ -87,6 +87,13 @@ pub(crate) enum Command {
         As root; without root, those of the account that runs gitlab-runner without privilege."
     )]
     Jobs(Jobs),
+    /// List the container images of your own jobs on this host, pull one, and remove those that no
+    /// job uses.
+    #[command(
+        after_help = "examples:\n  nunbirdctl images list\n  nunbirdctl images pull alpine:3 --container small\n  nunbirdctl images prune --dry-run\n  \
+        nunbirdctl images list --store /scratch/ada/images --format json\n\nAs the account that the jobs run as."
+    )]
+    Images(Images),
     /// List the signing keys of the servers, as nunbird-auth would use them.
     #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbirdctl keys --configuration new.toml")]
     Keys(Keys),
@@ -314,6 +321,62 @@ pub(crate) struct Audit {
     /// Only denials.
     #[arg(long)]
     pub(crate) denied: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Images {
+    #[command(subcommand)]
+    pub(crate) action: ImagesAction,
+}
+
+/// What to do with images.
+#[derive(Subcommand)]
+pub(crate) enum ImagesAction {
+    /// Print the images: name, engine, digest, size, last use, and the jobs that use them.
+    #[command(after_help = "example:\n  nunbirdctl images list --container small")]
+    List {
+        #[command(flatten)]
+        place: ImagePlace,
+    },
+    /// Pull an image as a job's prepare stage does, by the site's rules for images.
+    #[command(
+        after_help = "example:\n  nunbirdctl images pull registry.example.org/hpc/base:2026 --container small\n\nPasswords \
+                      come from the variable DOCKER_AUTH_CONFIG, in the form of docker's config.json."
+    )]
+    Pull {
+        /// The name of the image, as `image:` in .gitlab-ci.yml.
+        #[arg(value_name = "REFERENCE")]
+        reference: String,
+        #[command(flatten)]
+        place: ImagePlace,
+    },
+    /// Remove images that are beyond the bounds of the configuration. What a job uses stays.
+    #[command(
+        after_help = "examples:\n  nunbirdctl images prune --dry-run\n  nunbirdctl images prune --all --container small"
+    )]
+    Prune {
+        /// All images that no job uses.
+        #[arg(long)]
+        all: bool,
+        /// Print what would be removed, without removing it.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        place: ImagePlace,
+    },
+}
+
+/// Which images.
+#[derive(Args)]
+pub(crate) struct ImagePlace {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    /// Those of one `[container.NAME]`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Those in this directory: a store or cache, in place of the configuration's.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) store: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -1,7 +1,7 @@
 //! `nunbirdctl`: checks a configuration, explains decisions and reads the audit file.
 //!
 //! Runs without privilege, reads the files it is given, and judges with the same functions as
-//! `nunbird-auth`. Only `sweep`, `people`, `adopt` and `jobs end` change something. Exit codes: 0 success, 1
+//! `nunbird-auth`. Only `sweep`, `people`, `adopt`, `jobs end` and `images` change something. Exit codes: 0 success, 1
 //! failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some decision
 //! changes), 5 a test of the policy failed, 6 a job is undecided, 7 the job would fail on this
 //! host.
@@ -33,6 +33,7 @@ mod finding;
 mod floor_facts;
 mod host;
 mod host_facts;
+mod images;
 mod jacamar_facts;
 mod jobs;
 mod judgement;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options, format),
         Command::Audit(options) => audit::run(&options, format),
         Command::People(options) => people::run(&options, format),
+        Command::Images(options) => images::run(&options, format),
         Command::Jobs(options) => jobs::run(&options, format),
         Command::Keys(options) => keys::run(&options, format),
         Command::Adopt(options) => adopt::run(&options, format),

@@ -63,6 +63,7 @@ fn help_shows_examples_before_options_for_every_command() {
         "show",
         "diff",
         "audit",
+        "images",
         "keys",
         "migrate",
         "schema",

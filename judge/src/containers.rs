@@ -63,6 +63,32 @@ pub fn of(policy: &Policy, rule: &Rule, admitted: &Admitted, place: &Place<'_>) 
     };
     let services = if from.serves() { services(from, asked)? } else { Vec::new() };
     let (job, _) = policy.job_of(rule);
+    let container = make(from, image, services, job.isolation.no_new_privileges, place)?;
+    Ok(Given { container: Some(container), image_rule, unserved })
+}
+
+/// The site's container for an account apart from any job, with an image by the rules for a job's, or with none.
+///
+/// # Errors
+/// A denial for an image that the site does not allow, and for an account whose home directory cannot hold jobs.
+pub fn apart(
+    from: &ContainerPolicy,
+    image: Option<&str>,
+    no_new_privileges: bool,
+    place: &Place<'_>,
+) -> Result<Container, Refusal> {
+    let asked = |name: &str| AskedImage { name: name.to_owned(), ..AskedImage::default() };
+    let image = image.map(|name| one(from, &asked(name), false)).transpose()?;
+    make(from, image.map(|(image, _)| image), Vec::new(), no_new_privileges, place)
+}
+
+fn make(
+    from: &ContainerPolicy,
+    image: Option<Image>,
+    services: Vec<Service>,
+    no_new_privileges: bool,
+    place: &Place<'_>,
+) -> Result<Container, Refusal> {
     let path = |template: &String| {
         account_path(template, place.account).ok_or_else(|| {
             let detail = format!(
@@ -85,7 +111,7 @@ pub fn of(policy: &Policy, rule: &Rule, admitted: &Admitted, place: &Place<'_>) 
             optional: bind.optional,
         })
     };
-    let container = Container {
+    Ok(Container {
         name: from.name.clone(),
         engine: from.engine.clone(),
         program: from.program.clone(),
@@ -104,13 +130,12 @@ pub fn of(policy: &Policy, rule: &Rule, admitted: &Admitted, place: &Place<'_>) 
         host_network: from.network == Network::Host,
         options: from.options.clone(),
         engine_environment: from.environment.clone(),
-        no_new_privileges: job.isolation.no_new_privileges,
+        no_new_privileges,
         pull_timeout: from.pull_timeout,
         service_timeout: from.service_timeout,
         service_required: from.service_required,
         service_logs: false,
-    };
-    Ok(Given { container: Some(container), image_rule, unserved })
+    })
 }
 
 /// What a job asks for and its container, if it has one, does not do.

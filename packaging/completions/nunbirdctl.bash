@@ -43,6 +43,9 @@ _nunbirdctl() {
             nunbirdctl,help)
                 cmd="nunbirdctl__subcmd__help"
                 ;;
+            nunbirdctl,images)
+                cmd="nunbirdctl__subcmd__images"
+                ;;
             nunbirdctl,jobs)
                 cmd="nunbirdctl__subcmd__jobs"
                 ;;
@@ -97,6 +100,9 @@ _nunbirdctl() {
             nunbirdctl__subcmd__help,help)
                 cmd="nunbirdctl__subcmd__help__subcmd__help"
                 ;;
+            nunbirdctl__subcmd__help,images)
+                cmd="nunbirdctl__subcmd__help__subcmd__images"
+                ;;
             nunbirdctl__subcmd__help,jobs)
                 cmd="nunbirdctl__subcmd__help__subcmd__jobs"
                 ;;
@@ -124,6 +130,15 @@ _nunbirdctl() {
             nunbirdctl__subcmd__help,test)
                 cmd="nunbirdctl__subcmd__help__subcmd__test"
                 ;;
+            nunbirdctl__subcmd__help__subcmd__images,list)
+                cmd="nunbirdctl__subcmd__help__subcmd__images__subcmd__list"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__images,prune)
+                cmd="nunbirdctl__subcmd__help__subcmd__images__subcmd__prune"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__images,pull)
+                cmd="nunbirdctl__subcmd__help__subcmd__images__subcmd__pull"
+                ;;
             nunbirdctl__subcmd__help__subcmd__jobs,end)
                 cmd="nunbirdctl__subcmd__help__subcmd__jobs__subcmd__end"
                 ;;
@@ -144,6 +159,30 @@ _nunbirdctl() {
                 ;;
             nunbirdctl__subcmd__help__subcmd__people,show)
                 cmd="nunbirdctl__subcmd__help__subcmd__people__subcmd__show"
+                ;;
+            nunbirdctl__subcmd__images,help)
+                cmd="nunbirdctl__subcmd__images__subcmd__help"
+                ;;
+            nunbirdctl__subcmd__images,list)
+                cmd="nunbirdctl__subcmd__images__subcmd__list"
+                ;;
+            nunbirdctl__subcmd__images,prune)
+                cmd="nunbirdctl__subcmd__images__subcmd__prune"
+                ;;
+            nunbirdctl__subcmd__images,pull)
+                cmd="nunbirdctl__subcmd__images__subcmd__pull"
+                ;;
+            nunbirdctl__subcmd__images__subcmd__help,help)
+                cmd="nunbirdctl__subcmd__images__subcmd__help__subcmd__help"
+                ;;
+            nunbirdctl__subcmd__images__subcmd__help,list)
+                cmd="nunbirdctl__subcmd__images__subcmd__help__subcmd__list"
+                ;;
+            nunbirdctl__subcmd__images__subcmd__help,prune)
+                cmd="nunbirdctl__subcmd__images__subcmd__help__subcmd__prune"
+                ;;
+            nunbirdctl__subcmd__images__subcmd__help,pull)
+                cmd="nunbirdctl__subcmd__images__subcmd__help__subcmd__pull"
                 ;;
             nunbirdctl__subcmd__jobs,end)
                 cmd="nunbirdctl__subcmd__jobs__subcmd__end"
@@ -206,7 +245,7 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor explain test show diff audit people jobs keys adopt migrate sweep schema completions codes-page man help"
+            opts="-h -V --format --help --version check doctor explain test show diff audit people jobs images keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -508,7 +547,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor explain test show diff audit people jobs keys adopt migrate sweep schema completions codes-page man help"
+            opts="check doctor explain test show diff audit people jobs images keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -636,6 +675,62 @@ _nunbirdctl() {
         nunbirdctl__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__images)
+            opts="list pull prune"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__images__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__images__subcmd__prune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__images__subcmd__pull)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -864,6 +959,184 @@ _nunbirdctl() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__images)
+            opts="-h --format --help list pull prune help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__images__subcmd__help)
+            opts="list pull prune help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__images__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__images__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__images__subcmd__help__subcmd__prune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__images__subcmd__help__subcmd__pull)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__images__subcmd__list)
+            opts="-h --configuration --container --store --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --configuration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__images__subcmd__prune)
+            opts="-h --all --dry-run --configuration --container --store --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --configuration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__images__subcmd__pull)
+            opts="-h --configuration --container --store --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --configuration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -8,6 +8,8 @@ mod cases;
 mod copies;
 #[path = "../tests/containers/digests.rs"]
 mod digests;
+#[path = "../tests/containers/images.rs"]
+mod images;
 
 use cases::Setup;
 use nunbird_tests::containers::{Node, Registry, Release, samples};

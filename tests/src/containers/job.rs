@@ -3,7 +3,6 @@
 use super::node::Node;
 use super::person::Person;
 use crate::scheduler::stage::{BUILD_FAILURE, Ended, SYSTEM_FAILURE, Stage};
-use crate::world::process::under_test;
 use nunbird_handover::{
     Account, CONTAINER_STAGES, CacheBounds, Container, Credential, Credentials, Engine, ExitCodes, Handover,
     Identity, Image, PullPolicy, SUMMARY_SIZE, Shell, SiteRules, Task, Workspace,
@@ -113,7 +112,7 @@ impl<'n> Job<'n> {
             "cd {at} && exec 3<handover 4<script 5<>exit_code 9<>summary && exec {ids} {launcher}",
             at = at.display(),
             ids = self.person.take_ids(),
-            launcher = self.node.launcher(&under_test("nunbird")).display(),
+            launcher = self.node.program("nunbird").display(),
         );
         let mut command = self.node.root();
         command.args(["sh", "-c", &line]).stdout(Stdio::piped()).stderr(Stdio::piped());

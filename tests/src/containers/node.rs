@@ -15,6 +15,7 @@
 use super::person::Person;
 use super::registry::ADDRESS;
 use crate::scheduler::release::Release;
+use crate::world::process::under_test;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -141,16 +142,16 @@ impl Node {
         command
     }
 
-    /// A path of the machine for a program of the host's.
+    /// The path, in the machine and on the host, of one of the programs under test.
     ///
     /// # Panics
     /// When it cannot be copied.
-    pub(super) fn launcher(&self, program: &Path) -> PathBuf {
-        let copy = self.directory().join("launcher");
+    pub fn program(&self, name: &str) -> PathBuf {
+        let copy = self.directory().join(name);
         static COPYING: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _one = COPYING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !copy.exists() {
-            crate::world::copy_executable(program, &copy);
+            crate::world::copy_executable(&under_test(name), &copy);
         }
         copy
     }

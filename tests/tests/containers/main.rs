@@ -6,6 +6,7 @@
 mod cases;
 mod copies;
 mod digests;
+mod images;
 mod testbed;
 
 use cases::Setup;
