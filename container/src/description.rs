@@ -27,6 +27,11 @@ pub struct Description {
     pub title: String,
     /// Its program, where the site names none.
     pub program: String,
+    /// How to learn its version.
+    pub version: Option<Version>,
+    /// What it needs of the host.
+    #[serde(default)]
+    pub host: HostNeeds,
     /// Environment variables of its commands; nothing else is in their environment but `PATH` and
     /// the site's own.
     #[serde(default)]
@@ -122,6 +127,30 @@ pub enum Kind {
     Directory,
     /// There are none: the container has the host's files.
     None,
+}
+
+/// The version of an engine, for the administrators.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Version {
+    /// Its words; no placeholder but `{program}`.
+    pub command: Vec<String>,
+    /// The first group is the version, in the command's output.
+    pub found: Pattern,
+    /// The oldest that the description is for: numbers between dots.
+    pub oldest: String,
+}
+
+/// What an engine needs of the host, for the administrators.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostNeeds {
+    /// It makes no container without user namespaces.
+    pub user_namespaces: bool,
+    /// It has file systems mounted by /dev/fuse, where the kernel does not do it.
+    pub fuse: bool,
+    /// It makes no container where both versions of control groups are mounted.
+    pub one_cgroup_version: bool,
 }
 
 /// A command.

@@ -439,6 +439,11 @@ impl Outer<'_> {
     }
 }
 
+/// The `PATH` of engines' commands, where the site has set no other.
+pub fn search_path() -> &'static str {
+    PATH
+}
+
 /// The engine's program.
 pub(crate) fn program(description: &Description, container: &Container) -> String {
     match &container.program {

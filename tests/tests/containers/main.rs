@@ -6,6 +6,7 @@
 mod cases;
 mod copies;
 mod digests;
+mod facts;
 mod images;
 mod testbed;
 
