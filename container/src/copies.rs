@@ -130,7 +130,7 @@ impl Cache<'_> {
         }
         // After a crash of the host it must not look complete and have empty files.
         partial.sync()?;
-        // Before anybody can see it, so that nobody takes it for one that no job uses.
+        // Before it can be seen, so that no other job removes it as one without a user.
         self.note(user, &id)?;
         fs::rename(&copy, self.0.join(COPIES).join(&id))?;
         let link = partial.path().join("link");

@@ -103,7 +103,7 @@ impl Puller<'_> {
         }
     }
 
-    /// Why nobody knows the digest of an image that has none.
+    /// Why the digest of an image is not known.
     pub(crate) fn why_unknown(&self, image: &Resolved) -> String {
         about_image(Path::new(&image.for_create))
             .and_then(|about| about.no_digest)

@@ -2,7 +2,7 @@
 //! removed also when its maker has died.
 //!
 //! Beside it lies a file that the maker holds locked. It is locked before the directory is made, so
-//! that a directory whose lock is free belongs to nobody.
+//! that a directory whose lock is free has no live maker.
 
 use crate::copies::is_older;
 use nix::fcntl::{Flock, FlockArg};
@@ -19,7 +19,7 @@ const NEW: &str = ".new-";
 const OLD: &str = ".old-";
 /// The end of the name of its lock.
 const LOCK: &str = ".lock";
-/// How long it stays where locks do not work and nobody can say whether its maker lives.
+/// How long it stays where locks do not work, so that it is not known whether its maker lives.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The directory, removed on drop.
@@ -73,7 +73,7 @@ fn hold(path: &Path) -> io::Result<Option<Flock<File>>> {
     loop {
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         match Flock::lock(file, FlockArg::LockExclusive) {
-            // Not one that was removed as nobody's before it was locked.
+            // Not one that was removed before it was locked.
             Ok(lock) if is_there(&lock, path) => return Ok(Some(lock)),
             Ok(_) => {}
             Err((_, nix::errno::Errno::EINTR)) => {}
@@ -115,7 +115,7 @@ pub(crate) fn remove_leftovers(place: &Path) {
     }
 }
 
-/// The lock of something that belongs to nobody; `None` if its maker lives, or may live.
+/// The lock of something whose maker is dead; `None` if the maker lives, or may live.
 fn free(path: &Path, lock: &Path) -> Option<Option<Flock<File>>> {
     let file = match OpenOptions::new().write(true).open(lock) {
         Ok(file) => file,
