@@ -26,8 +26,16 @@ impl AuthFile {
         let file = AuthFile(directory.join("auth.json"));
         let mut auths = serde_json::Map::new();
         for one in matching(image, credentials) {
-            let auth = base64(format!("{}:{}", one.user, one.password).as_bytes());
-            auths.insert(plain(&one.registry).to_owned(), serde_json::json!({ "auth": auth }));
+            let entry = match one.user.as_str() {
+                // Engines skip an entry without a user name, although they do not use it.
+                Credential::TOKEN => serde_json::json!({
+                    "auth": base64(format!("{}:", Credential::TOKEN).as_bytes()), "identitytoken": one.password,
+                }),
+                user => {
+                    serde_json::json!({ "auth": base64(format!("{user}:{}", one.password).as_bytes()) })
+                }
+            };
+            auths.insert(plain(&one.registry).to_owned(), entry);
         }
         let text = serde_json::json!({ "auths": auths }).to_string();
         small_files::replace(&file.0, &[text.as_bytes()])?;

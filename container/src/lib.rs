@@ -13,6 +13,7 @@ pub mod binds;
 mod bounds;
 mod call;
 mod copies;
+mod credential_helper;
 pub mod description;
 mod digest;
 pub mod images;

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 const TEMPLATE: &str = include_str!("outer.sh");
 /// Where no site has said another: the directories of a Debian or a Red Hat.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 /// Places for the runtime directory, the first that fits. Not `/run/user`: it goes with the last
 /// session of the account.
 const BASES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];

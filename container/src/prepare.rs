@@ -288,7 +288,7 @@ impl<'a> Bench<'a> {
             container: self.container,
             image,
             name,
-            credentials: &self.handover.credentials,
+            handover: self.handover,
             outer: &self.outer,
             runtime: &self.places.runtime,
             place,

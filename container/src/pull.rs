@@ -6,6 +6,7 @@
 use crate::auth::{AuthFile, matching};
 use crate::call::{Called, call, wait};
 use crate::copies::{About, Cache, Copy, User, about_image};
+use crate::credential_helper;
 use crate::description::{Description, Inspect, Kind, Pull};
 use crate::names::{ImageName, Reference};
 use crate::partial::Partial;
@@ -13,7 +14,7 @@ use crate::resolved::{Resolved, tcp_ports};
 use crate::trouble::{Cause, Failure};
 use crate::words::{Lists, Values};
 use nix::fcntl::{Flock, FlockArg};
-use nunbird_handover::{Container, Credentials, Image, PullPolicy};
+use nunbird_handover::{Container, Credential, Credentials, Handover, Image, PullPolicy};
 use nunbird_stage::StageError;
 use nunbird_stage::command::CommandOutput;
 use nunbird_stage::signals::Signals;
@@ -38,7 +39,8 @@ pub(crate) struct Puller<'a> {
     pub(crate) container: &'a Container,
     pub(crate) image: &'a Image,
     pub(crate) name: &'a ImageName,
-    pub(crate) credentials: &'a Credentials,
+    /// The job, with the passwords that it has for registries.
+    pub(crate) handover: &'a Handover,
     /// The outer script.
     pub(crate) outer: &'a Path,
     /// The private runtime directory.
@@ -187,10 +189,11 @@ impl Puller<'_> {
             let help = "make sure that its file system has space and quota left";
             StageError::at("cannot make a directory in", self.place, e, help)
         })?;
-        let auth = self.auth_file()?;
+        let credentials = self.credentials(self.reference(), deadline)?;
+        let auth = self.auth_file(&credentials)?;
         let left = || deadline.saturating_duration_since(Instant::now());
         let image = if self.description.has_store() {
-            self.run(pull, self.name, &partial, &auth, deadline)?;
+            self.run(pull, self.name, &partial, &auth, &credentials, deadline)?;
             self.present()?.ok_or_else(|| self.not_here())?
         } else {
             let asked = self.asked(&partial, &auth, left())?;
@@ -199,7 +202,7 @@ impl Puller<'_> {
                 (self.say)("the copy that is here is what the registry has");
                 return self.of_copy(&copy);
             }
-            self.run(pull, &self.by_digest(asked.as_ref()), &partial, &auth, deadline)?;
+            self.run(pull, &self.by_digest(asked.as_ref()), &partial, &auth, &credentials, deadline)?;
             let digest = self.brought(asked, &partial, &auth, left())?;
             let about = About {
                 name: self.name.full(),
@@ -281,8 +284,8 @@ impl Puller<'_> {
         }
     }
 
-    fn auth_file(&self) -> Result<AuthFile, StageError> {
-        AuthFile::write(self.runtime, self.reference(), self.credentials).map_err(|e| {
+    fn auth_file(&self, credentials: &Credentials) -> Result<AuthFile, StageError> {
+        AuthFile::write(self.runtime, self.reference(), credentials).map_err(|e| {
             let help = "its file system may be full; report it to the administrators";
             StageError::at("cannot write a file in", self.runtime, e, help)
         })
@@ -294,6 +297,7 @@ impl Puller<'_> {
         name: &ImageName,
         partial: &Partial,
         auth: &AuthFile,
+        credentials: &Credentials,
         deadline: Instant,
     ) -> Result<(), Failure> {
         let reference = self.reference();
@@ -307,8 +311,9 @@ impl Puller<'_> {
             .iter()
             .map(|(name, value)| (name.into(), fill_word(value, &values).into()))
             .collect();
-        environment.extend(self.login(pull, reference));
-        let has_password = matching(reference, self.credentials).next().is_some();
+        let credential = matching(reference, credentials).next();
+        environment.extend(self.login(pull, credential)?);
+        let has_password = credential.is_some();
         let lists = self.lists.with_login(has_password);
         for command in [Some(&pull.command), pull.convert.as_ref()].into_iter().flatten() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -335,12 +340,43 @@ impl Puller<'_> {
         Failure::System(StageError::sentence(&text))
     }
 
+    /// The passwords that this pull may use: the answer of a helper program for the registry, or else what the job has itself.
+    fn credentials(&self, reference: Option<&Reference>, deadline: Instant) -> Result<Credentials, Failure> {
+        let own = || self.handover.credentials.clone();
+        let Some(reference) = reference else { return Ok(own()) };
+        let asked = self.handover.credential_helpers.iter().find(|one| one.registry == reference.registry);
+        let Some(helper) = asked else { return Ok(own()) };
+        let answer = credential_helper::ask(helper, self.container, self.handover, deadline, self.signals)?;
+        match answer {
+            Some(credential) => Ok(Credentials(vec![credential])),
+            None => {
+                let program = credential_helper::program(helper);
+                (self.say)(&format!("{program} has no password for {}", reference.registry));
+                Ok(own())
+            }
+        }
+    }
+
     /// For an engine that takes a user name and a password from its environment, where no process
     /// of another account sees them.
-    fn login(&self, pull: &Pull, reference: Option<&Reference>) -> Vec<(OsString, OsString)> {
-        let Some(one) = matching(reference, self.credentials).next() else { return Vec::new() };
+    fn login(
+        &self,
+        pull: &Pull,
+        credential: Option<&Credential>,
+    ) -> Result<Vec<(OsString, OsString)>, Failure> {
+        let Some(one) = credential.filter(|_| !pull.login.is_empty()) else { return Ok(Vec::new()) };
+        if one.user == Credential::TOKEN {
+            let text = format!(
+                "cannot pull the image {}: for its registry the job has an identity token, and {} takes none; use a user name and a \
+                 password in DOCKER_AUTH_CONFIG",
+                self.name.full(),
+                self.description.title
+            );
+            return Err(Failure::Job(StageError::sentence(&text)));
+        }
         let values = Values::from([("user", one.user.clone()), ("password", one.password.clone())]);
-        pull.login.iter().map(|(name, value)| (name.into(), fill_word(value, &values).into())).collect()
+        let words = pull.login.iter().map(|(name, value)| (name.into(), fill_word(value, &values).into()));
+        Ok(words.collect())
     }
 
     /// What an image at this path is.

@@ -42,6 +42,7 @@ pub(crate) fn container() -> Container {
         service_timeout: 30,
         service_required: false,
         service_logs: false,
+        credential_helpers: nunbird_handover::CredentialHelpers::default(),
     }
 }
 
@@ -80,6 +81,7 @@ pub(crate) fn handover() -> Handover {
         batch: None,
         container: Some(container()),
         credentials: Credentials::default(),
+        credential_helpers: Vec::new(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
     }

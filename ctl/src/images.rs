@@ -96,6 +96,7 @@ impl Setting<'_> {
             expires_at: now.saturating_add(container.pull_timeout).saturating_add(SLACK),
             container: Some(container),
             credentials: nunbird_handover::Credentials::default(),
+            credential_helpers: Vec::new(),
             site: SiteRules::default(),
         })
     }

@@ -24,13 +24,16 @@ pub(crate) fn fill(call: &Call<'_>, handover: &mut Handover) -> Result<(), Refus
     }
     if handover.task == Task::Prepare {
         let found = registries::credentials(container, |name| call.monitor.variable(name))?;
-        for registry in &found.by_helper {
+        for registry in &found.not_run {
             print_error(&format!(
-                "nunbird: warning: DOCKER_AUTH_CONFIG names a helper program for {}, which is not run here: write a password under `auths`\n",
-                Untrusted(registry)
+                "nunbird: warning: DOCKER_AUTH_CONFIG names a helper program for {}, which is not run here: write a password under `auths`, or \
+                 ask the administrators for `credential_helpers` of [container.{}]\n",
+                Untrusted(registry),
+                Untrusted(&container.name)
             ));
         }
         handover.credentials = found.credentials;
+        handover.credential_helpers = found.helpers;
     }
     service_variables::fill(container, |name| call.monitor.variable(name))
 }

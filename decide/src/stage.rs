@@ -141,6 +141,7 @@ pub(crate) fn handover(
         batch,
         container: spec.container.clone(),
         credentials: Credentials::default(),
+        credential_helpers: Vec::new(),
         site: spec.site.clone(),
         expires_at: spec.expires_at,
     }

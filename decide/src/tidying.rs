@@ -84,6 +84,7 @@ fn launcher(
         batch: None,
         container: None,
         credentials: Credentials::default(),
+        credential_helpers: Vec::new(),
         site: SiteRules { upkeep: directories.upkeep.clone(), ..SiteRules::default() },
         expires_at: call.start.now.0,
     };

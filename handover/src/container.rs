@@ -62,6 +62,19 @@ pub struct Container {
     /// Whether the services' output goes to the job log (`CI_DEBUG_SERVICES`).
     #[serde(default)]
     pub service_logs: bool,
+    /// Programs of the site's that have passwords of registries.
+    #[serde(default)]
+    pub credential_helpers: CredentialHelpers,
+}
+
+/// Programs `docker-credential-NAME`, which the job names in `DOCKER_AUTH_CONFIG`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialHelpers {
+    /// Where they are, looked at in this order; none where the site does not run such programs.
+    pub directories: Vec<PathBuf>,
+    /// Seconds that an answer may take.
+    pub timeout: u64,
 }
 
 /// A container engine.
@@ -173,6 +186,31 @@ pub struct Credential {
     pub user: String,
     /// The password.
     pub password: String,
+}
+
+/// A helper that the job names for a registry of one of its images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialHelper {
+    /// `registry.example.org`, with port if it has one.
+    pub registry: String,
+    /// What the program is asked for.
+    pub server: String,
+    /// The NAME of `docker-credential-NAME`.
+    pub name: String,
+}
+
+impl CredentialHelper {
+    /// Whether a program can have this name: letters, digits, `_` and `-`, at most 64 of them.
+    pub fn is_name(name: &str) -> bool {
+        (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    }
+}
+
+impl Credential {
+    /// The user name of a credential whose password is an identity token (OAuth 2), in the words of docker's helpers.
+    pub const TOKEN: &'static str = "<token>";
 }
 
 impl Container {

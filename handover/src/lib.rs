@@ -22,8 +22,8 @@ mod summary;
 
 pub use batch::{Batch, BatchPlan, DEFAULT_STAGES, Rules, SCHEDULERS, Scheduler, UserText};
 pub use container::{
-    Bind, CONTAINER_STAGES, CacheBounds, Container, Credential, Credentials, ENGINES, Engine, Gpu, Image,
-    PullPolicy, Service,
+    Bind, CONTAINER_STAGES, CacheBounds, Container, Credential, CredentialHelper, CredentialHelpers,
+    Credentials, ENGINES, Engine, Gpu, Image, PullPolicy, Service,
 };
 pub use containers::Unserved;
 pub use limits::{Amounts, DiskLimit, JobLimits, Rlimits, Standing, UNLIMITED};

@@ -1,6 +1,8 @@
 //! The message to the launcher, which the decider writes.
 
-use crate::{Batch, Container, Credentials, ExitCodes, FORMAT_VERSION, FormatError, SiteRules};
+use crate::{
+    Batch, Container, CredentialHelper, Credentials, ExitCodes, FORMAT_VERSION, FormatError, SiteRules,
+};
 use nunbird_messages::Envelope;
 use nunbird_wire::Message;
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,9 @@ pub struct Handover {
     pub container: Option<Container>,
     /// Passwords for its images' registries; in [`Task::Prepare`] alone.
     pub credentials: Credentials,
+    /// Programs to ask for such passwords first; likewise.
+    #[serde(default)]
+    pub credential_helpers: Vec<CredentialHelper>,
     /// The site's say in how the stages go.
     pub site: SiteRules,
     /// Seconds since the epoch after which no stage but `cleanup` runs.
@@ -250,6 +255,7 @@ mod tests {
             batch: None,
             container: None,
             credentials: Credentials::default(),
+            credential_helpers: Vec::new(),
             site: SiteRules::default(),
             expires_at: 9,
         }

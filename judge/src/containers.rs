@@ -1,7 +1,7 @@
 //! The container of a job: its image and services, as the job asks for them and the site allows them; and what it does not get.
 
 use crate::refusal::{Code, Refusal};
-use nunbird_handover::{Bind, Container, Image, PullPolicy, Service, Unserved, Untrusted};
+use nunbird_handover::{Bind, Container, CredentialHelpers, Image, PullPolicy, Service, Unserved, Untrusted};
 use nunbird_policy::{
     AccountFacts, ContainerPolicy, ImageName, Images, Network, Policy, Rule, account_path, pull_policy_name,
 };
@@ -135,6 +135,10 @@ fn make(
         service_timeout: from.service_timeout,
         service_required: from.service_required,
         service_logs: false,
+        credential_helpers: CredentialHelpers {
+            directories: from.credential_helpers.clone(),
+            timeout: from.credential_helper_timeout,
+        },
     })
 }
 

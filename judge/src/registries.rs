@@ -2,12 +2,15 @@
 //!
 //! In the order of gitlab-runner's docker executor: `DOCKER_AUTH_CONFIG`, then what GitLab gives every job for its own registry and its
 //! dependency proxy. A password is for a registry that one of the job's images is in, and for no other. It is never part of an error.
+//!
+//! A helper program that `DOCKER_AUTH_CONFIG` names is not run here, but by the job's account while the image is pulled, where the site
+//! has directories for such programs.
 
 use crate::refusal::{Code, Refusal};
 use crate::service_variables::in_json;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nunbird_handover::{Container, Credential, Credentials, Untrusted};
+use nunbird_handover::{Container, Credential, CredentialHelper, Credentials, Untrusted};
 use nunbird_policy::{ImageName, repository_name};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,8 +32,10 @@ const MAX_CREDENTIALS: usize = 24 << 10;
 pub struct Found {
     /// At most one for each place that an image is in.
     pub credentials: Credentials,
+    /// Programs to ask first; at most one for each registry.
+    pub helpers: Vec<CredentialHelper>,
     /// Registries of the job's images whose password a helper program would have, which is not run.
-    pub by_helper: Vec<String>,
+    pub not_run: Vec<String>,
 }
 
 /// docker's config.json, as far as it is used.
@@ -52,12 +57,15 @@ struct Auth {
     username: String,
     #[serde(default)]
     password: String,
+    #[serde(default, rename = "identitytoken")]
+    token: String,
 }
 
 impl Drop for Auth {
     fn drop(&mut self) {
         self.auth.zeroize();
         self.password.zeroize();
+        self.token.zeroize();
     }
 }
 
@@ -105,11 +113,20 @@ pub fn credentials(
     for repository in repositories {
         let registry = repository.split('/').next().unwrap_or_default();
         let of_config = of_config(&config, repository)?;
-        if of_config.is_none()
-            && by_helper(&config, registry)
-            && !found.by_helper.iter().any(|one| one == registry)
-        {
-            found.by_helper.push(registry.to_owned());
+        match helper(&config, registry) {
+            Some(helper) if !container.credential_helpers.directories.is_empty() => {
+                if !CredentialHelper::is_name(&helper.name) {
+                    let why = format!("the helper program of `{}` has no name of one", Untrusted(registry));
+                    return Err(unusable(AUTH_CONFIG, why));
+                }
+                if !found.helpers.contains(&helper) {
+                    found.helpers.push(helper);
+                }
+            }
+            Some(_) if of_config.is_none() && !found.not_run.iter().any(|one| one == registry) => {
+                found.not_run.push(registry.to_owned());
+            }
+            _ => {}
         }
         let credential = of_config.or_else(|| of_gitlab.iter().find(|one| one.registry == registry).cloned());
         if let Some(credential) = credential
@@ -160,6 +177,10 @@ fn of_config(config: &AuthConfig, repository: &str) -> Result<Option<Credential>
     };
     let wrong =
         || unusable(AUTH_CONFIG, format!("`auth` of `{}` is not USER:PASSWORD in base64", Untrusted(key)));
+    if !auth.token.is_empty() {
+        let (user, password) = (Credential::TOKEN.to_owned(), auth.token.clone());
+        return Ok(Some(Credential { registry: place, user, password }));
+    }
     if auth.auth.is_empty() {
         let (user, password) = (auth.username.clone(), auth.password.clone());
         return Ok((!user.is_empty()).then_some(Credential { registry: place, user, password }));
@@ -182,8 +203,16 @@ fn place(key: &str) -> Option<String> {
     repository_name(bare.trim_end_matches('/'))
 }
 
-fn by_helper(config: &AuthConfig, registry: &str) -> bool {
-    !config.store.is_empty() || config.helpers.keys().any(|key| place(key).as_deref() == Some(registry))
+/// The program that has the password: that of the registry, or else that of all registries. An empty name is none, as with docker.
+fn helper(config: &AuthConfig, registry: &str) -> Option<CredentialHelper> {
+    let own = config.helpers.iter().find(|(key, _)| place(key).as_deref() == Some(registry));
+    let (server, name) = match own {
+        Some((key, name)) => (key.clone(), name),
+        None if registry == "docker.io" => ("https://index.docker.io/v1/".to_owned(), &config.store),
+        None => (registry.to_owned(), &config.store),
+    };
+    let helper = CredentialHelper { registry: registry.to_owned(), server, name: name.clone() };
+    (!name.is_empty()).then_some(helper)
 }
 
 #[cfg(test)]

@@ -156,6 +156,7 @@ fn of_root(spec: &JobSpec) -> String {
         batch: None,
         container: None,
         credentials: nunbird_handover::Credentials::default(),
+        credential_helpers: Vec::new(),
         site: spec.site.clone(),
         expires_at: spec.expires_at,
     };

@@ -181,11 +181,8 @@ fn messages(world: &World) -> Vec<Handover> {
     parts.map(|part| Handover::from_bytes(part).expect("a message")).collect()
 }
 
-#[needs(root)]
-fn passwords_are_in_the_message_of_prepare_and_nowhere_else() {
-    const SECRET: &str = "hunter2-of-the-registry";
-    const DATABASE: &str = "hunter2-of-the-database";
-    let world = site(Privilege::Setuid);
+/// Puts a launcher in the place of Nunbird's that notes what it is given.
+fn note_messages(world: &World) {
     // Executed by its descriptor, a launcher can be no script. This one says what it was given; no message has the byte that ends one.
     let probe = "package Probe; use strict; local $/; open(my $in, '<&=', 3) or die; my $all = <$in>; \
                  open(my $out, '>>', '/tmp/messages') or die; print {$out} $all, chr(255); close $out; exit 0;";
@@ -194,6 +191,14 @@ fn passwords_are_in_the_message_of_prepare_and_nowhere_else() {
     world.reconfigure("/opt/nunbird/bin/nunbird\"", "/opt/nunbird/bin/probe\"");
     let environment = "\n[job.environment]\nPERL5OPT = \"-MProbe\"\nPERL5LIB = \"/opt/nunbird/lib\"\n";
     world.configure(&(world.configuration() + environment));
+}
+
+#[needs(root)]
+fn passwords_are_in_the_message_of_prepare_and_nowhere_else() {
+    const SECRET: &str = "hunter2-of-the-registry";
+    const DATABASE: &str = "hunter2-of-the-database";
+    let world = site(Privilege::Setuid);
+    note_messages(&world);
     let services = json!([{
         "name": "postgres:16", "alias": "db",
         "variables": [{ "key": "POSTGRES_PASSWORD", "value": "$DATABASE_PASSWORD" }, { "key": "RAW", "value": "$HOME", "raw": true }],
@@ -244,6 +249,46 @@ fn passwords_are_in_the_message_of_prepare_and_nowhere_else() {
     }
     let audit = fs::read_to_string(world.host_path(&world.paths().audit)).expect("events");
     assert!(!logs.contains("hunter2") && !audit.contains("hunter2"), "{logs}\n{audit}");
+}
+
+#[needs(root)]
+fn helpers_for_passwords_are_named_to_prepare_where_the_site_has_a_directory_for_them() {
+    let world = site(Privilege::Setuid);
+    note_messages(&world);
+    let prepared = |config: &str| {
+        let image = json!({ "name": "registry.example.org/a/b:1" });
+        let job = asking(&world, image, json!([]), Value::Null).variable("DOCKER_AUTH_CONFIG", config);
+        let mut session = job.begin();
+        assert!(session.config().succeeded());
+        let prepare = session.prepare();
+        session.stage("build_script");
+        assert!(session.cleanup().succeeded());
+        prepare
+    };
+    let config = r#"{"credHelpers":{"registry.example.org":"site"}}"#;
+    let log = prepared(config).log;
+    let warning = "names a helper program for registry.example.org, which is not run here: write a password under `auths`, \
+         or ask the administrators for `credential_helpers` of [container.images]";
+    assert!(log.contains(warning), "{log}");
+    assert!(messages(&world).iter().all(|message| message.credential_helpers.is_empty()));
+    world.reconfigure(
+        "engine = \"podman\"\n",
+        "engine = \"podman\"\ncredential_helpers = [\"/opt/site/bin\"]\n",
+    );
+    std::fs::remove_file(world.host_path("/tmp/messages")).expect("removed");
+    let log = prepared(config).log;
+    assert!(!log.contains("helper"), "{log}");
+    let all = messages(&world);
+    let helper = &all[0].credential_helpers[0];
+    assert_eq!(
+        [&helper.registry, &helper.server, &helper.name],
+        ["registry.example.org", "registry.example.org", "site"]
+    );
+    let container = all[0].container.as_ref().expect("a container");
+    assert_eq!(container.credential_helpers.directories, [std::path::PathBuf::from("/opt/site/bin")]);
+    assert!(all.len() == 3 && all[1..].iter().all(|message| message.credential_helpers.is_empty()));
+    let refused = prepared(r#"{"credsStore":"../../tmp/evil"}"#);
+    assert!(!refused.succeeded() && refused.log.contains("[variable]"), "{}", refused.log);
 }
 
 #[needs(root)]

@@ -46,6 +46,7 @@ fn container(name: &str, services: &[&str]) -> Container {
         service_timeout: 1,
         service_required: false,
         service_logs: false,
+        credential_helpers: nunbird_handover::CredentialHelpers::default(),
     }
 }
 
@@ -59,7 +60,7 @@ fn found(container: &Container, variables: &[(&str, &str)]) -> Result<Shown, Ref
     let found = credentials(container, value)?;
     let all =
         found.credentials.0.iter().map(|one| (one.registry.clone(), one.user.clone(), one.password.clone()));
-    Ok((all.collect(), found.by_helper))
+    Ok((all.collect(), found.not_run))
 }
 
 fn one(registry: &str, user: &str, password: &str) -> (String, String, String) {
@@ -117,8 +118,18 @@ fn docker_auth_config_comes_first_and_its_longest_path_wins() {
     assert_eq!(with("gitlab.example.org/a:1"), [one("gitlab.example.org", "proxy", "other")]);
 }
 
+/// Registry, what the program is asked for, and its name.
+fn helpers(config: &str, name: &str) -> Vec<(String, String, String)> {
+    let mut container = container(name, &[]);
+    container.credential_helpers.directories.push("/opt/site/bin".into());
+    let value = |name: &str| Ok((name == "DOCKER_AUTH_CONFIG").then(|| config.to_owned()));
+    let found = credentials(&container, value).expect("found");
+    assert!(found.not_run.is_empty());
+    found.helpers.into_iter().map(|one| (one.registry, one.server, one.name)).collect()
+}
+
 #[test]
-fn helpers_are_named_and_not_run() {
+fn helpers_are_named_and_not_run_where_the_site_has_no_directory_for_them() {
     let helpers = |config: &str, name: &str| {
         found(&container(name, &[]), &[("DOCKER_AUTH_CONFIG", config)]).expect("found")
     };
@@ -126,6 +137,56 @@ fn helpers_are_named_and_not_run() {
     assert_eq!((none.len(), registries), (0, vec!["r.example.org".to_owned()]));
     assert_eq!(helpers(r#"{"credHelpers":{"r.example.org":"evil"}}"#, "s.example.org/a:1").1, [""; 0]);
     assert_eq!(helpers(r#"{"credsStore":"evil"}"#, "s.example.org/a:1").1, ["s.example.org"]);
+    let with_password = r#"{"credsStore":"evil","auths":{"s.example.org":{"auth":"dTpw"}}}"#;
+    assert_eq!(
+        helpers(with_password, "s.example.org/a:1"),
+        (vec![one("s.example.org", "u", "p")], Vec::new())
+    );
+}
+
+#[test]
+fn the_helper_of_a_registry_comes_before_that_of_all_and_both_before_a_password() {
+    let config = r#"{"credsStore":"all","credHelpers":{"r.example.org":"own","https://h.example.org":"other","n.example.org":""},
+        "auths":{"r.example.org":{"auth":"dTpw"}}}"#;
+    for (name, expected) in [
+        ("r.example.org/a:1", Some(("r.example.org", "r.example.org", "own"))),
+        ("h.example.org/a:1", Some(("h.example.org", "https://h.example.org", "other"))),
+        ("s.example.org:5000/a:1", Some(("s.example.org:5000", "s.example.org:5000", "all"))),
+        ("alpine", Some(("docker.io", "https://index.docker.io/v1/", "all"))),
+        ("n.example.org/a:1", None),
+        ("/opt/a.sif", None),
+    ] {
+        let expected: Vec<_> = expected.into_iter().map(|(r, server, name)| one(r, server, name)).collect();
+        assert_eq!(helpers(config, name), expected, "{name}");
+    }
+    // What a helper does not have may be under `auths`.
+    let mut container = container("r.example.org/a:1", &["r.example.org/b:1"]);
+    container.credential_helpers.directories.push("/opt/site/bin".into());
+    let found = credentials(&container, |name| Ok((name == "DOCKER_AUTH_CONFIG").then(|| config.to_owned())))
+        .expect("found");
+    assert_eq!((found.helpers.len(), found.credentials.0.len()), (1, 1));
+}
+
+#[test]
+fn a_helper_has_a_name_and_no_path() {
+    for name in ["../evil", "a/b", "a b", "-o;id", "a.b", "a\n", &"x".repeat(65)] {
+        let mut container = container("r.example.org/a:1", &[]);
+        container.credential_helpers.directories.push("/opt/site/bin".into());
+        let config = serde_json::json!({ "credHelpers": { "r.example.org": name } }).to_string();
+        let refusal =
+            credentials(&container, |name| Ok((name == "DOCKER_AUTH_CONFIG").then(|| config.clone())))
+                .expect_err(name);
+        assert_eq!(refusal.code.name(), "variable", "{name}");
+        let other = credentials(&self::container("s.example.org/a:1", &[]), |_| Ok(Some(config.clone())));
+        assert!(other.is_ok_and(|found| found.helpers.is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn an_identity_token_is_one() {
+    let config = r#"{"auths":{"r.example.org":{"auth":"MDAwOg==","identitytoken":"long"}}}"#;
+    let found = found(&container("r.example.org/a:1", &[]), &[("DOCKER_AUTH_CONFIG", config)]);
+    assert_eq!(found.expect("found").0, [one("r.example.org", "<token>", "long")]);
 }
 
 #[test]

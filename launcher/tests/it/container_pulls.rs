@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 const NAME: &str = "nbt/busybox:1";
 
 /// Debian's docker-registry, without TLS; ended on drop.
-struct Registry {
+pub(crate) struct Registry {
     process: Child,
-    address: String,
+    pub(crate) address: String,
     log: PathBuf,
 }
 
@@ -50,19 +50,19 @@ impl Registry {
         registry
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).expect("a log")
     }
 
     /// How often a client has fetched a layer: the image's other blob has a few hundred bytes.
-    fn layers_fetched(&self) -> usize {
+    pub(crate) fn layers_fetched(&self) -> usize {
         let log = self.log();
         let fetched = log.lines().filter(|line| line.contains("\"GET /v2/nbt/busybox/blobs/"));
         let size = |line: &str| line.split("HTTP/1.1\" 200 ").nth(1)?.split(' ').next()?.parse::<u64>().ok();
         fetched.filter(|line| size(line).is_some_and(|bytes| bytes > 10_000)).count()
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}/{NAME}", self.address)
     }
 }
@@ -75,7 +75,7 @@ impl Drop for Registry {
 }
 
 /// A world whose job wants an image that the registry has, and no other place.
-fn published(passwords: Option<&str>, login: &str) -> (World, Registry) {
+pub(crate) fn published(passwords: Option<&str>, login: &str) -> (World, Registry) {
     let mut world = world(AccountIds::Many);
     let registry = Registry::start(&world, passwords);
     import(&mut world, &registry.name(), &[], ":");

@@ -91,6 +91,7 @@ pub(crate) fn with(mut world: World, ids: AccountIds) -> World {
         service_timeout: 30,
         service_required: false,
         service_logs: false,
+        credential_helpers: nunbird_handover::CredentialHelpers::default(),
     });
     world
 }

@@ -9,6 +9,7 @@ mod container_pulls;
 mod container_world;
 mod containers;
 mod containers_ending;
+mod credential_helpers;
 mod escaping;
 mod output;
 mod preparing;

@@ -222,6 +222,7 @@ fn handover(home: &Path, uid: u32, gid: u32) -> Handover {
         batch: None,
         container: None,
         credentials: Credentials::default(),
+        credential_helpers: Vec::new(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
     }

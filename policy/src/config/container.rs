@@ -65,6 +65,10 @@ pub struct ContainerPolicy {
     pub environment: BTreeMap<String, String>,
     /// Seconds.
     pub pull_timeout: u64,
+    /// Directories of programs that have passwords of registries; none where they are not run.
+    pub credential_helpers: Vec<PathBuf>,
+    /// Seconds.
+    pub credential_helper_timeout: u64,
     /// Whether services are started.
     pub services: bool,
     /// The most services of a job.
@@ -148,6 +152,8 @@ impl ContainerPolicy {
             options: Vec::new(),
             environment: BTreeMap::new(),
             pull_timeout: HOUR / 2,
+            credential_helpers: Vec::new(),
+            credential_helper_timeout: 10,
             services: true,
             services_max: 8,
             service_timeout: 30,
@@ -253,6 +259,10 @@ pub static CONTAINER_KEYS: Table<ContainerPolicy> = Table {
             "words for the engine's command that makes a container, or enters one").or("none"),
         Key::<ContainerPolicy>::new("environment", form!(Variables: environment, check_variable), "variables for the engine's commands").or("none"),
         Key::<ContainerPolicy>::new("pull_timeout", form!(Seconds: pull_timeout, 10, 24 * HOUR), "how long a pull of one image may take"),
+        Key::<ContainerPolicy>::new("credential_helpers",
+            Form::Texts { get: |t| Some(t.credential_helpers.iter().map(|one| one.to_string_lossy().into_owned()).collect()), set: |t, at| t.credential_helpers = at.value.iter().map(values::path).collect() },
+            "directories with programs `docker-credential-NAME`, which `credHelpers` and `credsStore` of a job may name, below").or("none: they are not run"),
+        Key::<ContainerPolicy>::new("credential_helper_timeout", form!(Seconds: credential_helper_timeout, 1, HOUR), "how long such a program may take"),
         Key::<ContainerPolicy>::new("services", form!(Flag: services), "`services:` of jobs are started, where the engine can; otherwise `images` of `[job]` applies to them"),
         Key::<ContainerPolicy>::new("services_max", form!(Number: services_max, 1, MOST_SERVICES), "the most services of a job; one with more is denied"),
         Key::<ContainerPolicy>::new("service_timeout", form!(Seconds: service_timeout, 1, HOUR), "how long a service may take until it listens"),
@@ -281,7 +291,9 @@ pub(super) fn all(root: &mut Section<'_>) -> BTreeMap<String, ContainerPolicy> {
 /// What holds between keys.
 pub(super) fn check(table: &Section<'_>, one: &ContainerPolicy) {
     if !one.has_images() {
-        for key in ["default_image", "allowed_images", "denied_images", "digest_required"] {
+        for key in
+            ["default_image", "allowed_images", "denied_images", "digest_required", "credential_helpers"]
+        {
             if table.has(key) {
                 let help = "remove the line, or name an engine with images";
                 table.find_at(key, "`bwrap` makes a view of this host and has no images", help);

@@ -49,6 +49,17 @@ fn a_container_with_an_engine_alone_has_every_default() {
 }
 
 #[test]
+fn helpers_for_passwords_are_run_where_the_site_names_directories_of_them() {
+    let none = container("engine = \"podman\"");
+    assert_eq!((none.credential_helpers.len(), none.credential_helper_timeout), (0, 10));
+    let some = container(
+        "engine = \"podman\"\ncredential_helpers = [\"/opt/site/bin\", \"/usr/bin\"]\ncredential_helper_timeout = \"1m\"",
+    );
+    assert_eq!(some.credential_helpers, ["/opt/site/bin", "/usr/bin"].map(std::path::PathBuf::from));
+    assert_eq!(some.credential_helper_timeout, 60);
+}
+
+#[test]
 fn a_profile_has_a_container_of_its_own_or_none() {
     let text = format!(
         "{BASE}profile = \"p\"\n[[rule]]\nname = \"b\"\nrun_as = \"bob\"\n[job]\ncontainer = \"c\"\n[container.c]\nengine = \"podman\"\n\
@@ -115,6 +126,9 @@ fn what_is_wrong_is_found_where_it_stands() {
         ("engine = \"podman\"\nbinds = [\"/a:/x\", \"/b:/x\"]", "one target", 2, 19),
         ("engine = \"podman\"\nnetwork = \"none\"", "unknown value", 2, 11),
         ("engine = \"podman\"\noptions = [\"\"]", "invalid option", 2, 12),
+        ("engine = \"podman\"\ncredential_helpers = [\"bin\"]", "absolute path", 2, 23),
+        ("engine = \"podman\"\ncredential_helpers = [\"/opt/../bin\"]", "absolute path", 2, 23),
+        ("engine = \"bwrap\"\ncredential_helpers = [\"/opt/bin\"]", "has no images", 2, 22),
         ("engine = \"podman\"\nservices_max = 17", "out of range", 2, 16),
         ("engine = \"podman\"\nenvironment = { LD_PRELOAD = \"/x\" }", "how programs are loaded", 2, 17),
     ] {

@@ -155,6 +155,7 @@ fn handover(person: &Person<'_>, number: u32, engine: &str, image: Option<&str>)
         service_timeout: 30,
         service_required: false,
         service_logs: false,
+        credential_helpers: nunbird_handover::CredentialHelpers::default(),
     };
     Handover {
         version: nunbird_handover::FORMAT_VERSION,
@@ -190,6 +191,7 @@ fn handover(person: &Person<'_>, number: u32, engine: &str, image: Option<&str>)
         batch: None,
         container: Some(container),
         credentials: Credentials::default(),
+        credential_helpers: Vec::new(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
     }

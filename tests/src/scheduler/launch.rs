@@ -299,6 +299,7 @@ fn handover(person: &Person, path: &str, number: u64, batch: Batch) -> Handover 
         batch: Some(batch),
         container: None,
         credentials: nunbird_handover::Credentials::default(),
+        credential_helpers: Vec::new(),
         site: SiteRules::default(),
         expires_at: u64::MAX,
     }

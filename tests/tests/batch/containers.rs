@@ -53,6 +53,7 @@ fn contained<'s>(slurm: &'s Slurm, user: &str) -> Job<'s> {
         service_timeout: 30,
         service_required: false,
         service_logs: false,
+        credential_helpers: nunbird_handover::CredentialHelpers::default(),
     });
     job.prepare();
     job
