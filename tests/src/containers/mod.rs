@@ -4,6 +4,7 @@
 //! - [`Node`]: a machine with the engines of a Debian release and people who use them.
 //! - [`Image`]: an image that a test makes, without network; [`samples`] has ready ones.
 //! - [`Registry`]: Debian's docker-registry with TLS and passwords.
+//! - [`Example`]: a job of the user's guide.
 //! - [`Front`]: what stands before it, counts requests and fails as a test wants.
 //!
 //! ```no_run
@@ -16,6 +17,7 @@
 //! ann.run(["podman", "pull", &registry.direct("lattice/tools:1")]);
 //! ```
 
+mod example;
 mod front;
 mod image;
 mod job;
@@ -27,6 +29,7 @@ pub mod samples;
 mod trees;
 
 pub use crate::scheduler::release::Release;
+pub use example::Example;
 pub use front::{Fault, Front, On};
 pub use image::{Digest, Image, Index};
 pub use job::Job;

@@ -166,16 +166,44 @@ pub fn redis() -> Image {
         .set("WorkingDir", json!("/tmp"))
 }
 
-/// The same with a PostgreSQL that listens on port 5432 and trusts everybody: `POSTGRES_DB` is made at its start.
+/// The same with a C compiler and make.
+///
+/// # Panics
+/// As [`debian`].
+pub fn compiler() -> Image {
+    of_debian("bash,gcc,libc6-dev,make")
+}
+
+/// The same with Buildah, which builds images.
+///
+/// # Panics
+/// As [`debian`].
+pub fn builder() -> Image {
+    of_debian("bash,buildah,ca-certificates")
+}
+
+/// The same with a C compiler and Open MPI.
+///
+/// # Panics
+/// As [`debian`].
+pub fn mpi() -> Image {
+    of_debian("bash,gcc,libc6-dev,libopenmpi-dev,openmpi-bin")
+}
+
+/// The same with a PostgreSQL that listens on port 5432. `POSTGRES_DB` is made at its start; it wants `POSTGRES_PASSWORD`, or else
+/// trusts everybody.
 ///
 /// # Panics
 /// As [`debian`].
 pub fn postgresql() -> Image {
     let script = b"#!/bin/sh\nset -e\nPATH=$(echo /usr/lib/postgresql/*/bin):$PATH\nexport PGDATA=/tmp/data PGUSER=postgres\n\
         initdb --auth=trust --username=postgres >/dev/null\n\
-        echo \"host all all all trust\" >>$PGDATA/pg_hba.conf\n\
+        how=${POSTGRES_PASSWORD:+scram-sha-256}; how=${how:-trust}\n\
+        printf 'local all all trust\\nhost all all all %s\\n' $how >$PGDATA/pg_hba.conf\n\
         pg_ctl -w -s -o \"-c listen_addresses='' -k /tmp\" start\n\
-        createdb -h /tmp \"${POSTGRES_DB:-nbt}\"\npg_ctl -w -s stop\n\
+        createdb -h /tmp \"${POSTGRES_DB:-nbt}\"\n\
+        [ -z \"$POSTGRES_PASSWORD\" ] || echo \"alter role postgres password '$POSTGRES_PASSWORD'\" | psql -q -h /tmp postgres\n\
+        pg_ctl -w -s stop\n\
         exec postgres -c listen_addresses='*' -k /tmp\n";
     of_debian("bash,postgresql")
         .layer(Layer::new().file("usr/local/bin/serve", 0o755, script))

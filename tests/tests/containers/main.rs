@@ -7,6 +7,7 @@ mod cases;
 mod copies;
 mod digests;
 mod facts;
+mod guide;
 mod images;
 mod testbed;
 
