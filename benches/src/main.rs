@@ -3,11 +3,12 @@
 //! Absolute times differ between machines; the ratio of a stage to `bash -c :` hardly does. Each
 //! program is started through the same helper that enters the private system, so the helper's own
 //! time, measured with a program that does nothing, is subtracted. `nunbird-benches batch` measures
-//! only the stages in Slurm.
+//! only the stages in Slurm, and `nunbird-benches containers` only those in containers.
 
 #![forbid(unsafe_code)]
 
 mod batch;
+mod containers;
 mod policy;
 
 use nunbird_tests::runner::Session;
@@ -21,8 +22,10 @@ fn main() {
     if !nunbird_tests::require_root() {
         return;
     }
-    if std::env::args_os().nth(1).is_some_and(|part| part == "batch") {
-        return batch::rows();
+    match std::env::args_os().nth(1).as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("batch") => return batch::rows(),
+        Some("containers") => return containers::rows(),
+        _ => {}
     }
     sizes();
     println!("\nmedian of {ROUNDS} starts each, ratio to the first");
@@ -37,6 +40,7 @@ fn main() {
         row_set(&world, &mut session, privilege);
     }
     batch::rows();
+    containers::rows();
 }
 
 fn row_set(world: &World, session: &mut Session<'_>, privilege: Privilege) {
