@@ -12,8 +12,9 @@ mod digests;
 mod images;
 
 use cases::Setup;
-use nunbird_tests::containers::{Node, Registry, Release, samples};
+use nunbird_tests::containers::{Example, Job, Node, Registry, Release, samples};
 use nunbird_tests::needs;
+use nunbird_tests::scheduler::set_patience;
 
 const fn of(engine: &'static str, no_new_privileges: bool) -> Setup {
     Setup { release: Release::Sid, engine, no_new_privileges }
@@ -46,4 +47,53 @@ fn the_newer_engines_run_an_image_as_a_plain_user() {
         ann.shell("apptainer --version; podman --version; ch-run --version").stdout.lines().count(),
         2
     );
+}
+
+/// Two processes that pass a number on, and back.
+const RING: &str = r#"#include <mpi.h>
+#include <stdio.h>
+int main(int n, char **a) {
+  int rank, size, token = 41;
+  MPI_Init(&n, &a);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  if (rank == 0) {
+    token++;
+    MPI_Send(&token, 1, MPI_INT, 1, 0, MPI_COMM_WORLD);
+    MPI_Recv(&token, 1, MPI_INT, size - 1, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    printf("%d of %d processes\n", token, size);
+  } else {
+    MPI_Recv(&token, 1, MPI_INT, rank - 1, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    MPI_Send(&token, 1, MPI_INT, (rank + 1) % size, 0, MPI_COMM_WORLD);
+  }
+  MPI_Finalize();
+  return 0;
+}
+"#;
+
+#[needs(root)]
+fn the_example_with_mpi_in_the_users_guide_runs_in_apptainer() {
+    // Its image has half a gigabyte, which Apptainer compresses.
+    set_patience(900);
+    let example = Example::of_the_guide("mpi");
+    let (node, registry) = (Node::start(Release::Sid), Registry::open());
+    node.trust(&registry.ca_pem());
+    let (site, name) = example.image.split_once('/').expect("a registry");
+    registry.push(name, &samples::mpi());
+    for no_new_privileges in [false, true] {
+        let cyn = node.person("nbt_cyn");
+        let cyn = if no_new_privileges { cyn.no_new_privileges() } else { cyn };
+        let image = example.image.replace(site, &registry.host());
+        let mut job = Job::new(&node, cyn, "apptainer", Some(&image));
+        job.container().pull_timeout = 900;
+        let project = job.handover.workspace.project_dir.display().to_string();
+        node.write(&format!("{project}/ring.c"), RING);
+        node.administer("chown -R 41203:41203 /home/nbt_cyn/ci; chmod 700 /home/nbt_cyn/ci");
+        let prepared = job.prepare();
+        assert_eq!(prepared.status, Some(0), "{}", prepared.err);
+        let ran = job.run(&example.script(&project, &[]));
+        assert_eq!(ran.status, Some(0), "{}\n{}", String::from_utf8_lossy(&ran.out), ran.err);
+        assert_eq!(String::from_utf8_lossy(&ran.out), "42 of 2 processes\n");
+        assert_eq!(job.cleanup().status, Some(0));
+    }
 }
