@@ -47,7 +47,7 @@ for package in "$setuid" "$caps"; do
   same "$name: nothing else has privilege" 1 \
     "$(listing "$package" | awk '$1 ~ /[sStT]/ || $3 ~ /=/' | wc -l)"
   same "$name: nothing but the keys directory is writable or owned by others than root" \
-    "/var/lib/nunbird/keys" "$(listing "$package" | awk '($2 !~ /^root:/ || substr($1, 6, 1) == "w" || substr($1, 9, 1) == "w") {print $NF}')"
+    "/var/lib/nunbird/keys" "$(listing "$package" | awk '$1 !~ /^l/ && ($2 !~ /^root:/ || substr($1, 6, 1) == "w" || substr($1, 9, 1) == "w") {print $NF}')"
   while read -r mode owner path; do
     same "$name: $path" "$mode $owner" "$(entry "$package" "$path")"
   done <<'EOF'
