@@ -1,11 +1,7 @@
 //! What is left to the shepherd: waiting for its child, passing signals to it, reading counters, and writing the end of the stage.
 
-use nunbird_sys::{process, syscall};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op,
-    SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-};
-use std::collections::BTreeMap;
+use nunbird_filter::{ALLOW, Filter, Is, Rule};
+use nunbird_sys::syscall;
 use std::io;
 
 /// What the shepherd calls whatever its arguments are: memory and time, waiting and signals, its open files, and
@@ -56,11 +52,9 @@ const WATCHING: [i64; 43] = [
     syscall::WRITEV,
 ];
 /// Bits of open(2) that ask for more than reading.
-const WRITES: u64 = 0o1 | 0o2 | 0o100 | 0o1000;
+const WRITES: u32 = 0o1 | 0o2 | 0o100 | 0o1000;
 /// `PROT_EXEC` of mmap(2).
-const EXECUTES: u64 = 0x4;
-/// `FIONBIO` of ioctl(2): the standard library's way to make a socket not wait.
-const NOT_WAITING: u64 = 0x5421;
+const EXECUTES: u32 = 0x4;
 
 /// Leaves the shepherd what it needs to watch this child: it starts nothing, traces no process, changes no ids, opens files for
 /// reading alone and signals no other process. Every other system call fails with `EPERM`. To be called when it has become the
@@ -69,29 +63,42 @@ const NOT_WAITING: u64 = 0x5421;
 /// # Errors
 /// When the kernel does not take the filter; the child must then end.
 pub(crate) fn watch_only(child: i32) -> io::Result<()> {
-    process::no_new_privileges()?;
-    let program = watching(child).map_err(io::Error::other)?;
-    seccompiler::apply_filter(&program).map_err(io::Error::other)
+    watching(child).enforce()
 }
 
-fn watching(child: i32) -> Result<BpfProgram, BackendError> {
-    let only = |argument, op, value| {
-        SeccompRule::new(vec![SeccompCondition::new(argument, Length::Dword, op, value)?])
-            .map(|rule| vec![rule])
-    };
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = WATCHING.iter().map(|n| (*n, Vec::new())).collect();
-    #[cfg(target_arch = "x86_64")]
-    rules.insert(syscall::POLL, Vec::new());
-    rules.insert(syscall::IOCTL, only(1, Op::Eq, NOT_WAITING)?);
-    rules.insert(syscall::KILL, only(0, Op::Eq, u64::from(child.cast_unsigned()))?);
-    rules.insert(syscall::MMAP, only(2, Op::MaskedEq(EXECUTES), 0)?);
-    rules.insert(syscall::MPROTECT, only(2, Op::MaskedEq(EXECUTES), 0)?);
-    rules.insert(syscall::OPENAT, only(2, Op::MaskedEq(WRITES), 0)?);
-    filter(rules)
+fn watching(child: i32) -> Filter {
+    let only = |call, argument, is| Rule { call, arguments: vec![(argument, is)] };
+    let mut rules: Vec<Rule> =
+        WATCHING.iter().map(|call| Rule { call: *call, arguments: Vec::new() }).collect();
+    rules.extend([
+        only(syscall::IOCTL, 1, Is::OneOf(vec![syscall::FIONBIO])),
+        only(syscall::KILL, 0, Is::OneOf(vec![child.cast_unsigned()])),
+        only(syscall::MMAP, 2, Is::Without(EXECUTES)),
+        only(syscall::MPROTECT, 2, Is::Without(EXECUTES)),
+        only(syscall::OPENAT, 2, Is::Without(WRITES)),
+    ]);
+    Filter { rules, answer: ALLOW }
 }
 
-fn filter(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<BpfProgram, BackendError> {
-    let refuse = SeccompAction::Errno(syscall::EPERM);
-    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    SeccompFilter::new(rules, refuse, SeccompAction::Allow, architecture)?.try_into()
+#[cfg(test)]
+mod tests {
+    use super::{EXECUTES, WRITES, watching};
+    use nunbird_filter_proof::{Call, prove};
+
+    const ALWAYS: &str = "bind brk clock_gettime clock_nanosleep close connect exit exit_group fcntl fdatasync flock fstat futex getpid \
+        getppid getrandom getsockopt gettid lseek madvise mremap munmap nanosleep newfstatat ppoll pread64 read recvfrom \
+        restart_syscall rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sendto setsockopt sigaltstack socket statx uname \
+        wait4 waitid write writev";
+
+    #[test]
+    fn on_every_architecture_a_shepherd_watches_its_child_and_does_nothing_else() {
+        let child = 4321;
+        prove(&watching(child), |call: &Call| match call.name {
+            "ioctl" => call.low(1) == call.request("FIONBIO"),
+            "kill" => call.low(0) == 4321,
+            "mmap" | "mprotect" => call.low(2) & EXECUTES == 0,
+            "openat" => call.low(2) & WRITES == 0,
+            name => ALWAYS.split_whitespace().any(|always| call.is(always)) && !name.is_empty(),
+        });
+    }
 }

@@ -4,23 +4,14 @@
 //! (`TIOCSTI`, `TIOCLINUX`: CVE-2017-5226, CVE-2023-28339), and changing ids through a setuid program or
 //! inside a user namespace. They need `no_new_privs`, which makes setuid programs inert for the job.
 
+use nunbird_filter::{Filter, Is, REFUSE, Rule};
 use nunbird_messages::Isolation;
 use nunbird_sys::{process, syscall};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
-};
-use std::collections::BTreeMap;
 use std::io;
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
 /// ioctl(2) requests that put characters into a terminal's input (ioctl_tty(2), ioctl_console(2)).
-const TIOCSTI: u64 = 0x5412;
-const TIOCLINUX: u64 = 0x541C;
-/// Marks a call of the x32 interface, which has other numbers for the same things (<asm/unistd_x32.h>).
-#[cfg(target_arch = "x86_64")]
-const X32: i64 = 0x4000_0000;
+const TIOCSTI: u32 = 0x5412;
+const TIOCLINUX: u32 = 0x541C;
 
 /// Puts the site's choice in force. To be called as the user, before the launcher starts.
 ///
@@ -33,41 +24,22 @@ pub(crate) fn enter(isolation: &Isolation, uid: u32, gid: u32) -> io::Result<()>
     if !isolation.block_tty_injection && !isolation.limit_setuid {
         return Ok(());
     }
-    let program = program(isolation, uid, gid).map_err(io::Error::other)?;
-    seccompiler::apply_filter(&program).map_err(io::Error::other)
+    filter(isolation, uid, gid).enforce()
 }
 
-fn program(isolation: &Isolation, uid: u32, gid: u32) -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules = Rules::new();
+fn filter(isolation: &Isolation, uid: u32, gid: u32) -> Filter {
+    let mut rules = Vec::new();
     if isolation.block_tty_injection {
-        block_tty_injection(&mut rules)?;
+        rules.push(Rule { call: syscall::IOCTL, arguments: vec![(1, Is::OneOf(vec![TIOCSTI, TIOCLINUX]))] });
     }
     if isolation.limit_setuid {
-        limit_ids(&mut rules, uid, gid)?;
+        rules.extend(ids_of_others(uid, gid));
     }
-    let refuse = SeccompAction::Errno(syscall::EPERM);
-    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    SeccompFilter::new(rules, SeccompAction::Allow, refuse, architecture)?.try_into()
-}
-
-/// The kernel looks at 32 bits of the request, so the filter must not look at more (CVE-2019-10063 in flatpak,
-/// CVE-2019-7303 in snapd).
-fn block_tty_injection(rules: &mut Rules) -> Result<(), seccompiler::BackendError> {
-    let mut refused = Vec::new();
-    for request in [TIOCSTI, TIOCLINUX] {
-        let condition = SeccompCondition::new(1, Length::Dword, Op::Eq, request)?;
-        refused.push(SeccompRule::new(vec![condition])?);
-    }
-    rules.insert(syscall::IOCTL, refused);
-    #[cfg(target_arch = "x86_64")]
-    for number in [syscall::IOCTL, 514] {
-        rules.insert(number | X32, Vec::new());
-    }
-    Ok(())
+    Filter { rules, answer: REFUSE }
 }
 
 /// Every id given to a call of the family must be the job's own or "unchanged" (-1).
-fn limit_ids(rules: &mut Rules, uid: u32, gid: u32) -> Result<(), seccompiler::BackendError> {
+fn ids_of_others(uid: u32, gid: u32) -> impl Iterator<Item = Rule> {
     let family = [
         (syscall::SETUID, 1, uid),
         (syscall::SETREUID, 2, uid),
@@ -78,24 +50,16 @@ fn limit_ids(rules: &mut Rules, uid: u32, gid: u32) -> Result<(), seccompiler::B
         (syscall::SETRESGID, 3, gid),
         (syscall::SETFSGID, 1, gid),
     ];
-    for (number, arguments, own) in family {
-        let mut refused = Vec::new();
-        for argument in 0..arguments {
-            let conditions = [u64::from(own), u64::from(u32::MAX)]
-                .map(|allowed| SeccompCondition::new(argument, Length::Dword, Op::Ne, allowed));
-            let [own, unchanged] = conditions;
-            refused.push(SeccompRule::new(vec![own?, unchanged?])?);
-        }
-        rules.insert(number, refused);
-        #[cfg(target_arch = "x86_64")]
-        rules.insert(number | X32, Vec::new());
-    }
-    Ok(())
+    family.into_iter().map(|(call, arguments, own)| {
+        let other = |argument| (argument, Is::NoneOf(vec![own, u32::MAX]));
+        Rule { call, arguments: (0..arguments).map(other).collect() }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::enter;
+    use super::{enter, filter};
+    use nunbird_filter_proof::{Call, prove};
     use nunbird_messages::Isolation;
     use std::process::Command;
 
@@ -115,6 +79,29 @@ mod tests {
         for my $f (@family) { my ($number, $arguments) = @$f; tried("own-$number", $number, (4321) x $arguments); }
         open(my $status, "<", "/proc/self/status"); print grep(/^NoNewPrivs/, <$status>);
     "#;
+
+    #[test]
+    fn on_every_architecture_a_job_may_do_all_but_what_the_settings_name() {
+        let (uid, gid) = (OWN, OWN + 1);
+        for (block_tty_injection, limit_setuid) in [(true, false), (false, true), (true, true)] {
+            let isolation = Isolation { no_new_privileges: true, block_tty_injection, limit_setuid };
+            let own = |call: &Call, arguments: usize, id: u32| {
+                (0..arguments).all(|n| [id, u32::MAX].contains(&call.low(n)))
+            };
+            prove(&filter(&isolation, uid, gid), |call: &Call| match call.name {
+                "ioctl" if block_tty_injection => {
+                    ![call.request("TIOCSTI"), call.request("TIOCLINUX")].contains(&call.low(1))
+                }
+                "setuid" | "setfsuid" if limit_setuid => own(call, 1, uid),
+                "setreuid" if limit_setuid => own(call, 2, uid),
+                "setresuid" if limit_setuid => own(call, 3, uid),
+                "setgid" | "setfsgid" if limit_setuid => own(call, 1, gid),
+                "setregid" if limit_setuid => own(call, 2, gid),
+                "setresgid" if limit_setuid => own(call, 3, gid),
+                _ => true,
+            });
+        }
+    }
 
     /// What perl(1) finds behind the filter, which is of this thread and its children alone.
     fn found(isolation: &Isolation) -> Vec<String> {
@@ -150,8 +137,9 @@ mod tests {
                             continue;
                         }
                         "TIOCSTI" | "TIOCLINUX" => block_tty_injection,
-                        "x32" if name.starts_with("x32-ioctl") => block_tty_injection,
-                        "x32" | "root" => limit_setuid,
+                        // Other numbers for the same calls, which every filter refuses.
+                        "x32" => filtered,
+                        "root" => limit_setuid,
                         // Without privilege the kernel refuses it.
                         "own" if !privileged => continue,
                         _ => false,

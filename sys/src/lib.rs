@@ -22,6 +22,7 @@ pub mod priority;
 pub mod process;
 pub mod random;
 pub mod rlimits;
+pub mod seccomp;
 pub mod shadow;
 pub mod signals;
 pub mod syscall;

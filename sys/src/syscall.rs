@@ -1,11 +1,13 @@
 //! Numbers of system calls on this architecture, for filters.
 
-/// `EPERM` as a filter returns it.
-pub const EPERM: u32 = libc::EPERM as u32;
+/// `FIONBIO` of ioctl(2): the standard library's way to make a socket not wait.
+pub const FIONBIO: u32 = libc::FIONBIO as u32;
 
 macro_rules! numbers {
     ($($name:ident = $number:ident;)*) => {
         $(#[doc = concat!("`", stringify!($number), "`.")] pub const $name: i64 = libc::$number;)*
+        /// All of them, by the kernel's names.
+        pub const ALL: &[(&str, i64)] = &[$((stringify!($number), $name)),*];
     };
 }
 
@@ -68,7 +70,3 @@ numbers! {
     WRITE = SYS_write;
     WRITEV = SYS_writev;
 }
-
-/// `poll`, where the C library calls it and not `ppoll`.
-#[cfg(target_arch = "x86_64")]
-pub const POLL: i64 = libc::SYS_poll;
