@@ -34,6 +34,13 @@ same "no file of a package has privilege before its group is known" "" \
 same "both packages have the same programs" \
   "$(dpkg-deb --ctrl-tarfile "$setuid" | tar -xO ./md5sums | grep ' opt/')" "$(dpkg-deb --ctrl-tarfile "$caps" | tar -xO ./md5sums | grep ' opt/')"
 
+# ---- another prefix, as by `make install PREFIX= DESTDIR=` ---------------------------------------------------
+PREFIX=/srv/nbt "$tree/packaging/install.sh" "$programs" "$work/prefix"
+same "another prefix: no unit and no configuration names the usual one" "" "$(grep -rl /opt/nunbird "$work/prefix/etc" "$work/prefix/usr/lib" "$work/prefix/srv/nbt/share/privilege.sh")"
+same "another prefix: the launcher of the configuration" 'launcher = "/srv/nbt/bin/nunbird"' "$(grep '^launcher' "$work/prefix/etc/nunbird/config.toml")"
+same "another prefix: links in PATH lead there" /srv/nbt/bin/nunbirdctl "$(readlink "$work/prefix/usr/bin/nunbirdctl")"
+
+# ---- installed into a copy of this system ------------------------------------------------------------------
 root=$work/root
 mkdir "$root" "$work/upper" "$work/work"
 mount -t overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" none "$root" || exit 1
