@@ -20,7 +20,12 @@ put() { # MODE FROM TO
   mv -f "$3.new" "$3"
 }
 # Only where there is none.
-put_configuration() { [ -e "$2" ] || put 0644 "$1" "$2"; }
+put_configuration() {
+  [ -e "$2" ] && return
+  put 0644 "$1" "$2"
+  # The launcher of another prefix, which the shipped file has as a comment.
+  [ "$prefix" = /opt/nunbird ] || sed -i 's|^#launcher = |launcher = |' "$2"
+}
 
 install -d -m 0755 "$root$prefix" "$root$prefix/bin" "$share"
 while read -r mode program; do
@@ -62,9 +67,6 @@ put_configuration "$tree/packaging/config.toml" "$root/etc/nunbird/config.toml"
 put_configuration "$tree/packaging/floor" "$root/etc/nunbird/floor"
 put_configuration "$tree/packaging/pam.d/${PAM:-nunbird}" "$root/etc/pam.d/nunbird"
 put_configuration "$tree/packaging/logrotate.d/nunbird" "$root/etc/logrotate.d/nunbird"
-if [ "$prefix" != /opt/nunbird ]; then
-  sed -i "s|^#launcher = |launcher = |" "$root/etc/nunbird/config.toml"
-fi
 
 units=$root${UNITDIR:-/usr/lib/systemd/system}
 for unit in nunbird-keys.service nunbird-keys.timer nunbird-sweep.service nunbird-sweep.timer; do

@@ -20,7 +20,13 @@ fi
 # chown(2) clears both kinds of privilege, so that nobody else has it in between.
 chown "root:$group" "$auth"
 case ${1-} in
-  setuid) chmod 4750 "$auth" ;;
+  setuid)
+    # What dpkg would give the next version.
+    if command -v dpkg-statoverride >/dev/null && dpkg-statoverride --list "$auth" | grep -q ' 4750 '; then
+      dpkg-statoverride --remove "$auth"
+      dpkg-statoverride --add root "$group" 4750 "$auth"
+    fi
+    chmod 4750 "$auth" ;;
   capabilities) chmod 0750 "$auth" && setcap cap_setuid,cap_setgid=p "$auth" ;;
   *) sed -n '2,4s/^# //p' "$0" >&2; exit 2 ;;
 esac

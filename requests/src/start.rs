@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// The version of all messages of this crate.
 pub const FORMAT: u32 = 1;
 /// The most configuration files.
-const MAX_FILES: usize = 101;
+const MAX_FILES: usize = 102;
 
 /// Where the privilege of `nunbird-auth` comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
