@@ -8,6 +8,7 @@ use crate::copies::{Cache, JobUse};
 use crate::description::Description;
 use crate::names::ImageName;
 use crate::outer::store;
+use crate::own;
 use crate::partial::remove_leftovers;
 use crate::prepare::{Bench, description, make_directories};
 use crate::resolved::Resolved;
@@ -82,12 +83,20 @@ pub fn place(container: &Container, uid: u32) -> Result<Option<PathBuf>, StageEr
 /// In words for the user.
 pub fn list(place: &Path) -> Result<Vec<StoredImage>, StageError> {
     let mut images = Vec::new();
-    for directory in parts(place) {
+    for directory in own_parts(place)? {
         let known = bounds::known(&directory).map_err(|why| unknown(&directory, &why))?;
         images.extend(known.into_iter().map(|known| known.image));
     }
     images.sort_by(|one, other| (&one.reference, other.used).cmp(&(&other.reference, one.used)));
     Ok(images)
+}
+
+/// The directories that have images, where they are the caller's own.
+fn own_parts(place: &Path) -> Result<Vec<PathBuf>, StageError> {
+    own::check(place)?;
+    let parts = parts(place);
+    parts.iter().try_for_each(|part| own::check(part))?;
+    Ok(parts)
 }
 
 /// The directories that have images: of a store, or the cache itself.
@@ -150,7 +159,8 @@ pub fn prune(
     if !description.has_store() {
         return prune_cache(&container.cache, which, dry_run).map_err(Failure::System);
     }
-    if parts(&store(container, handover.account.uid)).iter().all(|part| !part.join("uses").is_dir()) {
+    let parts = own_parts(&store(container, handover.account.uid)).map_err(Failure::System)?;
+    if parts.iter().all(|part| !part.join("uses").is_dir()) {
         return Ok(Vec::new());
     }
     make_directories(handover, container)?;
@@ -166,6 +176,7 @@ pub fn prune(
 /// # Errors
 /// In words for the user.
 pub fn prune_cache(place: &Path, which: Which, dry_run: bool) -> Result<Vec<Pruned>, StageError> {
+    own::check(place)?;
     let cache = Cache(place);
     let known = bounds::known(place).map_err(|why| unknown(place, &why))?;
     let pruned = gone(known, which).into_iter().map(|known| {

@@ -21,6 +21,7 @@ pub mod inner;
 pub mod names;
 pub mod networks;
 pub mod outer;
+mod own;
 mod partial;
 mod prepare;
 mod pull;

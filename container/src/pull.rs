@@ -9,6 +9,7 @@ use crate::copies::{About, Cache, Copy, User, about_image};
 use crate::credential_helper;
 use crate::description::{Description, Inspect, Kind, Pull};
 use crate::names::{ImageName, Reference};
+use crate::own;
 use crate::partial::Partial;
 use crate::resolved::{Resolved, tcp_ports};
 use crate::trouble::{Cause, Failure};
@@ -509,7 +510,7 @@ pub(crate) fn said(output: &CommandOutput) -> String {
     lines(&format!("{}\n{}", output.err, output.out))
 }
 
-/// Makes the account's directory of images.
+/// Makes the account's directory of images, which must be its own.
 pub(crate) fn make_place(path: &Path) -> Result<(), StageError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| {
         StageError::at(
@@ -518,7 +519,8 @@ pub(crate) fn make_place(path: &Path) -> Result<(), StageError> {
             e,
             "make sure that the directory above it is writable and has space and quota left",
         )
-    })
+    })?;
+    own::check(path)
 }
 
 /// Reads what a job's `prepare` has kept.
