@@ -2,10 +2,11 @@
 //!
 //! Two files change: gitlab-runner's `config.toml`, in which the paths of the programs are replaced, and the list of
 //! configurations, which gets those that the runners name, with the server that the runner is registered with where the
-//! configuration names none. Root has registered the runner, so this is root's word, as `gitlab_server` would be. Everything
-//! is checked before anything is written, and `--undo` takes it back.
+//! configuration names none. That is root's word only where nobody but root can write gitlab-runner's file; elsewhere root names
+//! files and server in the command. Everything is checked before anything is written, and `--undo` takes it back.
 
 mod kept;
+mod place;
 mod runners;
 
 use crate::arguments::Adopt;
@@ -18,8 +19,9 @@ use kept::Changed;
 use nunbird_handover::Untrusted;
 use nunbird_policy::{
     CONFIGURATIONS, DEFAULT_CONFIGURATION, Downscope, GitLabServer, NO_GITLAB_SERVER, Policy, Reading,
-    SourceFile, listed,
+    SourceFile, check_url, listed,
 };
+use place::Place;
 use runners::{Adopted, Runner};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +36,18 @@ pub(crate) fn run(options: &Adopt, format: Format) -> Result<u8, CtlError> {
 
 fn adopt(options: &Adopt, format: Format) -> Result<u8, CtlError> {
     let config = &options.runner_config;
-    let text = files::text(config)?;
+    let place = Place::open(config)?;
+    let text = match place.read()? {
+        Some(bytes) => {
+            String::from_utf8(bytes).map_err(|_| CtlError::new(format!("{}: not UTF-8", config.display())))?
+        }
+        None => {
+            return Err(CtlError::new(format!(
+                "{}: no such file; --runner-config names another",
+                config.display()
+            )));
+        }
+    };
     let auth = options.program.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_AUTH));
     let adopted = runners::adopt(config, &text, &auth)?;
     if adopted.runners.is_empty() {
@@ -47,7 +60,7 @@ fn adopt(options: &Adopt, format: Format) -> Result<u8, CtlError> {
         }
         .map(|()| OK);
     }
-    let plan = Plan::new(options, text, adopted)?;
+    let plan = Plan::new(options, text, adopted, place.is_roots())?;
     let stops =
         |finding: &&Finding| finding.is_error() && !options.allow.iter().any(|code| code == finding.code());
     let errors = plan.findings.iter().filter(stops).count();
@@ -64,6 +77,8 @@ struct Plan {
     config: PathBuf,
     /// gitlab-runner's file as it is.
     text: String,
+    /// Whether only root can change it. Otherwise nothing in it makes a file or a server trusted.
+    is_roots: bool,
     adopted: Adopted,
     /// The list as it is; none where there is none.
     list: Option<String>,
@@ -77,8 +92,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(options: &Adopt, text: String, adopted: Adopted) -> Result<Plan, CtlError> {
-        let list = kept::read(Path::new(CONFIGURATIONS))?
+    fn new(options: &Adopt, text: String, adopted: Adopted, is_roots: bool) -> Result<Plan, CtlError> {
+        let list = Place::open(Path::new(CONFIGURATIONS))?
+            .read()?
             .map(|bytes| {
                 String::from_utf8(bytes).map_err(|_| CtlError::new(format!("{CONFIGURATIONS}: not UTF-8")))
             })
@@ -86,6 +102,7 @@ impl Plan {
         let mut plan = Plan {
             config: options.runner_config.clone(),
             text,
+            is_roots,
             new_list: list.clone().unwrap_or_default(),
             list,
             lines: Vec::new(),
@@ -138,7 +155,7 @@ impl Plan {
                 return Ok(());
             }
         };
-        self.list(file, runners, &sources);
+        self.list(options, file, runners, &sources);
         match Policy::read(&self.with_list(file, sources)) {
             Ok(reading) => self.check(options, file, runners, &reading)?,
             Err(findings) => self.findings.extend(findings.into_iter().map(|found| {
@@ -149,8 +166,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Adds the file to the list, with the runners' server where it names none.
-    fn list(&mut self, file: &Path, runners: &[Runner], sources: &[SourceFile]) {
+    /// Adds the file to the list, with a server where it names none.
+    fn list(&mut self, options: &Adopt, file: &Path, runners: &[Runner], sources: &[SourceFile]) {
         if file == Path::new(DEFAULT_CONFIGURATION) {
             return;
         }
@@ -162,15 +179,60 @@ impl Plan {
         if is_listed && !lacks_server {
             return;
         }
-        let line = match lacks_server.then(|| server_of(file, runners)) {
-            None => file.display().to_string(),
-            Some(Ok(url)) => format!("{} {url}", file.display()),
-            Some(Err(finding)) => return self.findings.push(finding),
+        match self.line(options, file, runners, is_listed, lacks_server) {
+            Ok(line) => {
+                let others = self.new_list.lines().filter(|line| listed(line).0 != file);
+                let text: String = others.chain([line.as_str()]).map(|line| format!("{line}\n")).collect();
+                self.new_list = text;
+                self.lines.push(line);
+            }
+            Err(finding) => self.findings.push(finding),
+        }
+    }
+
+    /// The line for a file. What gitlab-runner's file says counts where only root can have written it: its owner would
+    /// otherwise have any old policy listed, or name a server of its own, which signs what it likes.
+    fn line(
+        &self,
+        options: &Adopt,
+        file: &Path,
+        runners: &[Runner],
+        is_listed: bool,
+        lacks_server: bool,
+    ) -> Result<String, Finding> {
+        let shown = file.to_string_lossy();
+        let others = || format!("others than root can change {}", self.config.display());
+        if shown.contains(char::is_control) || listed(&shown).0 != file {
+            let message = format!("{}: this path cannot be listed", Untrusted(&shown));
+            return Err(Finding::error("adopt", message, "give the file another name"));
+        }
+        if !self.is_roots && !is_listed && !options.configuration.iter().any(|named| named == file) {
+            let message = format!("{}, which names {}", others(), Untrusted(&shown));
+            let help = format!("if that is the site's configuration, add --configuration {}", file.display());
+            return Err(Finding::error("adopt", message, help));
+        }
+        if !lacks_server {
+            return Ok(shown.into_owned());
+        }
+        let url = match &options.gitlab_server {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None if self.is_roots => server_of(file, runners)?,
+            None => {
+                let message = format!("{}, so the server of its runners is not taken from there", others());
+                return Err(Finding::error(
+                    "adopt",
+                    message,
+                    "add --gitlab-server https://gitlab.example.org",
+                ));
+            }
         };
-        let others = self.new_list.lines().filter(|line| listed(line).0 != file);
-        let text: String = others.chain([line.as_str()]).map(|line| format!("{line}\n")).collect();
-        self.new_list = text;
-        self.lines.push(line);
+        let odd = |c: char| c.is_control() || c.is_whitespace();
+        let sound = if url.contains(odd) { Err("write it without spaces") } else { check_url(&url) };
+        if let Err(help) = sound {
+            let message = format!("{}: not the URL of a GitLab server", Untrusted(&url));
+            return Err(Finding::error("adopt", message, help));
+        }
+        Ok(format!("{shown} {url}"))
     }
 
     /// The sources with the list as it will be.

@@ -469,6 +469,13 @@ pub(crate) struct Adopt {
     /// The path of nunbird-auth, if it is not the package's.
     #[arg(long, value_name = "FILE")]
     pub(crate) program: Option<PathBuf>,
+    /// The URL of the GitLab server for files that name none, in place of the runner's. Needed if others than root can change
+    /// gitlab-runner's configuration.
+    #[arg(long, value_name = "URL")]
+    pub(crate) gitlab_server: Option<String>,
+    /// A configuration that runners may name. Needed for each if others than root can change gitlab-runner's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) configuration: Vec<PathBuf>,
     /// An id token of a job: nothing changes unless its job would be admitted. It is not printed.
     #[arg(long, value_name = "FILE", conflicts_with = "undo")]
     pub(crate) token: Option<PathBuf>,

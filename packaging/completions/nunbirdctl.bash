@@ -263,7 +263,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__adopt)
-            opts="-h --runner-config --runner-user --unit --program --token --allow --dry-run --undo --state --format --help"
+            opts="-h --runner-config --runner-user --unit --program --gitlab-server --configuration --token --allow --dry-run --undo --state --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -282,6 +282,14 @@ _nunbirdctl() {
                     return 0
                     ;;
                 --program)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gitlab-server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --configuration)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -196,6 +196,8 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l runner-c
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l runner-user -d 'The account that runs gitlab-runner, as which no job runs' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l unit -d 'gitlab-runner\'s unit; by default the service that its processes run in' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l program -d 'The path of nunbird-auth, if it is not the package\'s' -r -F
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l gitlab-server -d 'The URL of the GitLab server for files that name none, in place of the runner\'s. Needed if others than root can change gitlab-runner\'s configuration' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l configuration -d 'A configuration that runners may name. Needed for each if others than root can change gitlab-runner\'s configuration' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l token -d 'An id token of a job: nothing changes unless its job would be admitted. It is not printed' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l allow -d 'Make the change despite errors with this code' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand adopt" -l state -d 'Where the files are kept as they were' -r -F

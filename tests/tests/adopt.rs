@@ -256,3 +256,28 @@ fn a_runners_file_that_was_edited_since_is_not_overwritten_by_an_undo() {
     assert_eq!(read(&world, RUNNER), Some(edited));
     assert!(read(&world, LIST).is_some());
 }
+
+#[needs(root)]
+fn what_the_runners_account_can_write_makes_no_server_and_no_file_trusted() {
+    let world = world(Privilege::Setuid);
+    let (runner, _) = USUAL.write(&world);
+    world.write_file(RUNNER, &runner, "nbt_runner", 0o600);
+    let url = world.issuer().url();
+    let named = ["--configuration", USUAL.file];
+    let server = ["--gitlab-server", url.as_str()];
+    for (arguments, words) in [
+        (Vec::new(), "which names /etc/gitlab-runner/custom-config.toml"),
+        (server.to_vec(), "which names /etc/gitlab-runner/custom-config.toml"),
+        (named.to_vec(), "the server of its runners is not taken from there"),
+    ] {
+        let refused = adopt(&world, &arguments);
+        assert_eq!(refused.exit, Exit::Code(3), "{refused:?}");
+        assert!(refused.stdout.contains(words), "{words}: {}", refused.stdout);
+        assert_eq!((read(&world, RUNNER), read(&world, LIST)), (Some(runner.clone()), None));
+    }
+    let done = adopt(&world, &[named, server].concat());
+    assert_eq!(done.exit, Exit::Code(0), "{done:?}");
+    assert_eq!(read(&world, LIST), Some(format!("{} {url}\n", USUAL.file)));
+    let owner = std::os::unix::fs::MetadataExt::uid(&world.host_path(RUNNER).metadata().expect("a file"));
+    assert_eq!(owner, world.account("nbt_runner").uid, "the file stays the runner's");
+}

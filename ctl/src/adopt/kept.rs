@@ -1,8 +1,8 @@
 //! What `adopt` has changed, kept so that `adopt --undo` takes it back: one directory for each time, with the files as
 //! they were and a list of them.
 
+use super::place::Place;
 use crate::output::CtlError;
-use crate::replace::replace;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -37,22 +37,25 @@ struct Entry {
 /// # Errors
 /// If anything cannot be written, or a file has changed since it was read: those that were changed are then as before.
 pub(super) fn change(directory: &Path, files: &[Changed]) -> Result<PathBuf, CtlError> {
+    let mut places = Vec::new();
     for one in files {
-        if read(&one.file)? != one.before {
+        let place = Place::open(&one.file)?;
+        if place.read()? != one.before {
             return Err(CtlError::new(format!(
                 "{}: another program has changed it just now; nothing was changed here, run this again",
                 one.file.display()
             )));
         }
+        places.push(place);
     }
     let kept = keep(directory, files)
         .map_err(|e| CtlError::new(format!("{}: {e}; nothing was changed", directory.display())))?;
-    for (index, one) in files.iter().enumerate() {
-        if let Err(e) = replace(&one.file, &one.after) {
+    for (index, (one, place)) in files.iter().zip(&places).enumerate() {
+        if let Err(e) = place.replace(&one.after) {
             let mut why = format!("{}: {e}", one.file.display());
             let mut restored = true;
-            for earlier in files.iter().take(index).rev() {
-                if let Err(e) = restore(&earlier.file, earlier.before.as_deref()) {
+            for (earlier, place) in files.iter().zip(&places).take(index).rev() {
+                if let Err(e) = restore(place, earlier.before.as_deref()) {
                     why = format!("{why}\n{}: not restored: {e}", earlier.file.display());
                     restored = false;
                 }
@@ -117,7 +120,7 @@ pub(super) fn last(directory: &Path) -> Result<(PathBuf, Vec<Changed>), CtlError
     let entries: Vec<Entry> = serde_json::from_slice(&bytes).map_err(|e| wrong(&list, &e))?;
     let mut files = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
-        let now = read(&entry.file)?;
+        let now = Place::open(&entry.file)?.read()?;
         let copy = place.join(index.to_string());
         let after = match entry.existed {
             true => std::fs::read(&copy).map_err(|e| wrong(&copy, &e))?,
@@ -145,19 +148,16 @@ pub(super) fn last(directory: &Path) -> Result<(PathBuf, Vec<Changed>), CtlError
 /// Puts the files back in the opposite order, and forgets the change.
 pub(super) fn undo(place: &Path, files: &[Changed]) -> Result<(), CtlError> {
     for one in files.iter().rev() {
-        restore(&one.file, one.before.as_deref())
-            .map_err(|e| CtlError::new(format!("{}: {e}", one.file.display())))?;
+        let failed = |e: io::Error| CtlError::new(format!("{}: {e}", one.file.display()));
+        restore(&Place::open(&one.file)?, one.before.as_deref()).map_err(failed)?;
     }
     std::fs::remove_dir_all(place).map_err(|e| CtlError::new(format!("{}: {e}", place.display())))
 }
 
-fn restore(file: &Path, before: Option<&[u8]>) -> io::Result<()> {
+fn restore(place: &Place, before: Option<&[u8]>) -> io::Result<()> {
     match before {
-        Some(bytes) => replace(file, bytes),
-        None => match std::fs::remove_file(file) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
-        },
+        Some(bytes) => place.replace(bytes),
+        None => place.remove(),
     }
 }
 
@@ -169,15 +169,6 @@ fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
     }
     numbers.sort_unstable();
     Ok(numbers)
-}
-
-/// The bytes of a file; none where it does not exist.
-pub(super) fn read(file: &Path) -> Result<Option<Vec<u8>>, CtlError> {
-    match std::fs::read(file) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(CtlError::new(format!("{}: {e}", file.display()))),
-    }
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -239,7 +230,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let (kept, first) = (scratch.path().join("kept"), scratch.path().join("first"));
         fs::write(&first, "one").unwrap();
-        let nowhere = scratch.path().join("no/such/file");
+        let nowhere = scratch.path().join("x".repeat(300));
         change(&kept, &[changed(&first, Some("one"), "two"), changed(&nowhere, None, "x")]).unwrap_err();
         assert_eq!(fs::read_to_string(&first).unwrap(), "one");
         assert!(last(&kept).is_err(), "nothing to undo");
