@@ -435,7 +435,7 @@ fn privileged_lines(ceilings: &str) -> std::process::Output {
 
 /// The tests install the program with a mode of their own; this is the packages'.
 #[test]
-fn the_packages_and_the_guide_give_the_privileged_program_to_the_runners_group_alone() {
+fn every_package_gives_the_privileged_program_to_the_runners_group_alone() {
     let text = |name: &str| fs::read_to_string(tree().join(name)).expect("a file");
     let spec = text("rpm/nunbird.spec");
     let rows: Vec<&str> =
@@ -447,11 +447,22 @@ fn the_packages_and_the_guide_give_the_privileged_program_to_the_runners_group_a
             "%attr(0750,root,%{runner_group}) %caps(cap_setuid,cap_setgid=p) %{home}/bin/nunbird-auth",
         ]
     );
-    let guide = text("docs/admin-guide.md");
-    assert!(
-        guide.contains("install -m 4750 -o root -g gitlab-runner target/staging/nunbird-auth "),
-        "{guide}"
-    );
+    let modes: Vec<String> = text("packaging/install.sh")
+        .lines()
+        .filter(|line| line.ends_with(" nunbird-auth"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(modes, ["0750 nunbird-auth"], "nothing has privilege before its group is known");
+    let privilege = text("packaging/privilege.sh");
+    let steps = [
+        "chown \"root:$group\" \"$auth\"",
+        "chmod 4750 \"$auth\"",
+        "chmod 0750 \"$auth\" && setcap cap_setuid,cap_setgid=p",
+    ];
+    for step in steps {
+        assert!(privilege.contains(step), "{step}: {privilege}");
+    }
+    assert!(text("packaging/deb/preinst").contains("--add root \"$group\" 4750 "));
 }
 
 /// Words between backticks in prose: fenced blocks are left out.
