@@ -2,7 +2,7 @@
 //!
 //! Two files change: gitlab-runner's `config.toml`, in which the paths of the programs are replaced, and the list of
 //! configurations, which gets those that the runners name, with the server that the runner is registered with where the
-//! configuration names none. That is root's word only where nobody but root can write gitlab-runner's file; elsewhere root names
+//! configuration names none. The file decides this only where root alone can write it; elsewhere root names
 //! files and server in the command. Everything is checked before anything is written, and `--undo` takes it back.
 
 mod kept;

@@ -47,7 +47,7 @@ impl Place {
         Ok(Place { directory, name: name.to_owned(), file: whole.clone() })
     }
 
-    /// Whether nobody but root can change the file or its directory.
+    /// Whether root alone can change the file and its directory.
     pub(super) fn is_roots(&self) -> bool {
         nunbird_files::trusted::open_trusted(&self.file, &[0]).is_ok()
     }
