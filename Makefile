@@ -167,7 +167,7 @@ MUTANTS ?=
 mutants: $(TOOLS)/bin/cargo-mutants
 	PATH=$(TOOLS)/bin:$$PATH .ci/mutants $(MUTANTS)
 
-# Man pages and completions of nunbirdctl, from its own command line, docs/codes.md, and the tables of docs/policy-reference.md; tests
+# Man pages and completions of nunbirdctl, from its own command line, docs/codes.md, and the entries of docs/policy-reference.md; tests
 # compare them.
 manual:
 	$(CARGO) build --locked --quiet -p nunbirdctl
@@ -175,7 +175,7 @@ manual:
 	@for one in bash:nunbirdctl.bash zsh:_nunbirdctl fish:nunbirdctl.fish; do \
 	  $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl completions $${one%%:*} > packaging/completions/$${one#*:}; done
 	@$${CARGO_TARGET_DIR:-target}/debug/nunbirdctl codes-page > docs/codes.md.new && mv docs/codes.md.new docs/codes.md
-	@NUNBIRD_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p nunbird-render reference::every_table >/dev/null
+	@NUNBIRD_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p nunbird-render reference::every_entry >/dev/null
 
 # All nine programs as the packages have them.
 build:

@@ -1,7 +1,7 @@
 //! The facts of a job, each defined once.
 //!
 //! [`FACTS`] is the table from which everything about a fact comes: reading and writing a condition and a test's claims, whether
-//! a condition holds, what `nunbirdctl` shows and remarks on, the claims of audit events, the JSON schema, and the table of
+//! a condition holds, what `nunbirdctl` shows and remarks on, the claims of audit events, the JSON schema, and the entries of
 //! docs/policy-reference.md. docs/howto/condition.md says how to add one.
 
 use crate::lens::{Lens, lens};

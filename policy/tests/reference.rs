@@ -30,6 +30,8 @@ fn every_key_of_the_configuration_stands_in_the_reference() {
     for path in keys.keys() {
         let name = path.trim_end_matches("[]").rsplit('.').next().unwrap_or("");
         let shown = REFERENCE.contains(&format!("`{name}`"))
+            || REFERENCE.contains(&format!("] {name}`"))
+            || REFERENCE.contains(&format!(".{name}`"))
             || REFERENCE.contains(&format!("[{name}]"))
             || REFERENCE.contains(&format!("[{name}.NAME]"));
         assert!(shown, "docs/policy-reference.md does not have `{path}`");

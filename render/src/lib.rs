@@ -13,4 +13,4 @@ mod writer;
 pub use jacamar::{JACAMAR_KEYS, KeyEffect, Migration, ServerOptions, keys_without_effect, migrate};
 pub use manual::configuration_manual;
 pub use policy_text::{limits_to_toml, to_toml};
-pub use reference::reference_tables;
+pub use reference::{Entry, reference_entries};

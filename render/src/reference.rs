@@ -1,39 +1,80 @@
-//! The tables of docs/policy-reference.md.
+//! The entries of docs/policy-reference.md: one for each key and each condition.
 
 use crate::writer::setting;
-use nunbird_policy::{ByJobToken, FACTS, KeyInfo, Local, key_info};
+use nunbird_policy::{ByJobToken, FACTS, Fact, KeyInfo, Local, key_info};
 
-/// Each table as Markdown, by the name that docs/policy-reference.md has for it: a path of the configuration, or `conditions`.
-pub fn reference_tables() -> Vec<(&'static str, String)> {
+/// One key or condition of the reference.
+pub struct Entry {
+    /// The heading without its mark: the key with its table, so that it is unique on the page.
+    pub heading: String,
+    /// Type, default and meaning, two paragraphs of Markdown.
+    pub text: String,
+}
+
+/// The entries of each part, by the name that docs/policy-reference.md has for it: a path of the configuration, or `conditions`.
+pub fn reference_entries() -> Vec<(&'static str, Vec<Entry>)> {
     let of_keys = key_info().into_iter().filter(|(path, _)| *path != "profile[]").map(|(path, keys)| {
-        let rows: String = keys.iter().map(row).collect();
         let name = if path.is_empty() { "top level" } else { path };
-        (name, format!("| key | type | default | meaning |\n|---|---|---|---|\n{rows}"))
+        (name, keys.iter().map(|key| of_key(path, key)).collect())
     });
     of_keys.chain([("conditions", conditions())]).collect()
 }
 
-fn row(key: &KeyInfo) -> String {
+fn of_key(path: &str, key: &KeyInfo) -> Entry {
+    let name = key.name;
+    let heading = match path {
+        "" => format!("`{name}`"),
+        "gitlab[]" => format!("`[[gitlab]] {name}`"),
+        "limits[].io_max[]" => format!("`[limits.NAME] io_max.{name}`"),
+        table => format!("`[{}] {name}`", table.replace("[]", ".NAME")),
+    };
     let value = key.default_value.as_ref().map(|value| format!("`{}`", setting(value)));
-    let default = key.default.map(str::to_owned).or(value).unwrap_or_else(|| "none".to_owned());
-    format!("| `{}` | {} | {default} | {} |\n", key.name, key.takes, key.doc)
+    let default = match key.default.map(str::to_owned).or(value).as_deref() {
+        Some("required") => "Required.".to_owned(),
+        Some(default) => format!("Default: {default}."),
+        None => "Default: none.".to_owned(),
+    };
+    Entry { heading, text: format!("Type: {}. {default}\n\n{}\n", key.takes, sentence(key.doc)) }
 }
 
-fn conditions() -> String {
-    let head = "| condition | claim | takes | proven by | asks for |\n|---|---|---|---|---|\n";
-    let facts = FACTS.iter().map(|fact| {
-        let key = fact.key.map_or_else(String::new, |key| format!("`{key}`"));
-        let takes = if fact.key.is_some() { fact.takes() } else { "" };
-        let proof = match fact.by_job_token {
-            _ if fact.key.is_none() => "",
-            ByJobToken::Proven => "both tokens",
-            ByJobToken::OnlyFalse => "id token; job token only `false`",
-            ByJobToken::Unknown => "id token",
-        };
-        let note = if fact.note.is_empty() { String::new() } else { format!(". {}", fact.note) };
-        format!("| {key} | `{}` | {takes} | {proof} | {}{note} |\n", fact.claim, fact.doc)
-    });
-    let local =
-        Local::KEYS.iter().map(|(key, takes, doc)| format!("| `{key}` | | {takes} | this host | {doc} |\n"));
-    std::iter::once(head.to_owned()).chain(facts).chain(local).collect()
+/// With a capital letter and a full stop. Names of programs keep their first letter. What is "below" follows at once.
+fn sentence(doc: &str) -> String {
+    let doc = doc.trim_end_matches(", see below").trim_end_matches(", below");
+    let mut letters = doc.chars();
+    let capital = match letters.next() {
+        Some(first) if !doc.starts_with("gitlab-runner") => first.to_uppercase().chain(letters).collect(),
+        _ => doc.to_owned(),
+    };
+    format!("{capital}.")
+}
+
+fn conditions() -> Vec<Entry> {
+    let local = Local::KEYS.iter().map(|(key, takes, doc)| of_local(key, takes, doc));
+    FACTS.iter().copied().map(of_fact).chain(local).collect()
+}
+
+fn of_fact(fact: &Fact) -> Entry {
+    let note = if fact.note.is_empty() { String::new() } else { format!(" {}.", fact.note) };
+    let meaning = sentence(fact.doc) + &note;
+    let Some(key) = fact.key else {
+        let heading = format!("Claim `{}`", fact.claim);
+        return Entry { heading, text: format!("In tests and audit events only.\n\n{meaning}\n") };
+    };
+    let proof = match fact.by_job_token {
+        ByJobToken::Proven => "both tokens",
+        ByJobToken::OnlyFalse => "an id token; a job token proves only `false`",
+        ByJobToken::Unknown => "an id token",
+    };
+    let takes = fact.takes();
+    Entry {
+        heading: format!("Condition `{key}`"),
+        text: format!("Type: {takes}. Claim: `{}`. Proven by {proof}.\n\n{meaning}\n", fact.claim),
+    }
+}
+
+fn of_local(key: &str, takes: &str, doc: &str) -> Entry {
+    Entry {
+        heading: format!("Condition `{key}`"),
+        text: format!("Type: {takes}. Proven by this host.\n\n{}\n", sentence(doc)),
+    }
 }
