@@ -5,6 +5,7 @@ CARGO ?= cargo
 TOOLS ?= /var/cache/nunbird-tools
 DENY_VERSION = 0.20.2
 MUTANTS_VERSION = 27.1.0
+MDBOOK_VERSION = 0.5.4
 PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-keys -p nunbird-limits -p nunbird-session -p nunbird-validate -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # The list of skipped checks and tests, one per line: skip/src/lib.rs.
@@ -12,7 +13,7 @@ export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
 PREFIX ?= /opt/nunbird
 
-.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual bench rpm privileged-code unsafe-code clean
+.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -27,6 +28,7 @@ help:
 	@echo "make bench    measure start-up time and memory against named peers"
 	@echo "make transcripts  write the system calls of the privileged program into docs/transcripts.md (root)"
 	@echo "make manual   write man pages and completions of nunbirdctl into packaging/"
+	@echo "make docs     the documents as a site with search, and the crates' documentation, in target/docs"
 	@echo "make build    build the nine programs for an installation"
 	@echo "make install  install them: PREFIX=/opt/nunbird, DESTDIR=; as root without DESTDIR also with privilege"
 	@echo "make rpm      build both RPMs"
@@ -177,6 +179,19 @@ manual:
 	@$${CARGO_TARGET_DIR:-target}/debug/nunbirdctl codes-page > docs/codes.md.new && mv docs/codes.md.new docs/codes.md
 	@NUNBIRD_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p nunbird-render reference::every_entry >/dev/null
 
+# The documents as a site with search, with the documentation of the crates beside it. RUSTDOC= leaves that out. A package that is
+# built afterwards contains the site: `make deb`, `make rpm`.
+BOOK = $(CURDIR)/target/docs
+RUSTDOC ?= yes
+docs: $(TOOLS)/bin/mdbook
+	packaging/docs.sh $(TOOLS)/bin/mdbook $(BOOK)
+	@[ -z "$(RUSTDOC)" ] || { RUSTDOCFLAGS="-A rustdoc::private_intra_doc_links -A rustdoc::redundant_explicit_links" $(CARGO) doc --locked --quiet --no-deps --workspace --document-private-items \
+	  && cp -r $${CARGO_TARGET_DIR:-target}/doc $(BOOK)/rustdoc; }
+	@echo "$(BOOK)/index.html"
+
+$(TOOLS)/bin/mdbook:
+	$(CARGO) install --quiet --locked --root $(TOOLS) --no-default-features --features search mdbook@$(MDBOOK_VERSION)
+
 # All nine programs as the packages have them.
 build:
 	$(CARGO) build --locked --release $(PROGRAMS)
@@ -186,15 +201,17 @@ build:
 # Without DESTDIR also the user, the directories and the privilege, as the packages do; PRIVILEGE=capabilities for no setuid bit.
 PRIVILEGE ?= setuid
 install: build
-	PREFIX=$(PREFIX) packaging/install.sh $${CARGO_TARGET_DIR:-target}/release "$(DESTDIR)"
+	PREFIX=$(PREFIX) BOOK=$(if $(wildcard $(BOOK)/index.html),$(BOOK)) packaging/install.sh $${CARGO_TARGET_DIR:-target}/release "$(DESTDIR)"
 	@[ -n "$(DESTDIR)" ] || { systemd-sysusers nunbird.conf && systemd-tmpfiles --create nunbird.conf && $(PREFIX)/share/privilege.sh $(PRIVILEGE); }
 	@[ -n "$(DESTDIR)" ] || echo "start the timers: systemctl daemon-reload && systemctl enable --now nunbird-keys.timer nunbird-sweep.timer"
 
 rpm: setup
-	rpm/build.sh
+	rpm/build.sh $(WITH_BOOK)
 
 deb:
-	packaging/deb/build.sh
+	packaging/deb/build.sh $(WITH_BOOK)
+
+WITH_BOOK = $(if $(wildcard $(BOOK)/index.html),--book $(BOOK))
 
 # For reviewers: every unsafe block, and every file that runs with privilege.
 unsafe-code:

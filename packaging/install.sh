@@ -3,7 +3,7 @@
 #   PROGRAMS  directory with the nine programs
 #   DESTDIR   directory to write below, / by default
 # In the environment: PREFIX (/opt/nunbird), and where the system looks: BINDIR, MANDIR, UNITDIR, SYSUSERSDIR, TMPFILESDIR, BASHDIR,
-# ZSHDIR, FISHDIR. A configuration that exists stays. Nothing gets privilege: packaging/privilege.sh does that.
+# ZSHDIR, FISHDIR. BOOK is the documents as a site, from `make docs`, if they are to be installed. A configuration that exists stays. Nothing gets privilege: packaging/privilege.sh does that.
 set -eu
 tree=$(cd "$(dirname "$0")/.." && pwd)
 [ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
@@ -57,10 +57,21 @@ install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.bash" "$root${BASH
 install -D -p -m 0644 "$tree/packaging/completions/_nunbirdctl" "$root${ZSHDIR:-/usr/share/zsh/site-functions}/_nunbirdctl"
 install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.fish" "$root${FISHDIR:-/usr/share/fish/vendor_completions.d}/nunbirdctl.fish"
 
-install -p -m 0644 "$tree"/docs/*.md "$tree/README.md" "$tree/CHANGELOG.md" "$tree/LICENSE-APACHE" "$tree/LICENSE-MIT" "$share"
+for page in "$tree"/docs/*.md; do
+  # The contents of the site.
+  [ "${page##*/}" = SUMMARY.md ] || install -p -m 0644 "$page" "$share"
+done
+install -p -m 0644 "$tree/README.md" "$tree/CHANGELOG.md" "$tree/LICENSE-APACHE" "$tree/LICENSE-MIT" "$share"
 for file in config.toml gitlab-runner.toml pam.d/nunbird pam.d/nunbird.debian sudoers.d/nunbird gitlab-runner.service.d/10-nunbird.conf; do
   put 0644 "$tree/packaging/$file" "$share/$file"
 done
+# Without the documentation of the crates, which is for people who have the sources.
+rm -rf "$share/doc"
+if [ -n "${BOOK-}" ]; then
+  (cd "$BOOK" && find . -path ./rustdoc -prune -o -type f -print) | while read -r file; do
+    install -D -p -m 0644 "$BOOK/$file" "$share/doc/$file"
+  done
+fi
 put 0755 "$tree/packaging/privilege.sh" "$share/privilege.sh"
 
 put_configuration "$tree/packaging/config.toml" "$root/etc/nunbird/config.toml"

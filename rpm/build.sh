@@ -1,19 +1,21 @@
 #!/bin/sh
-# Makes both RPMs from this tree: rpm/build.sh [--prebuilt DIR] [--vendor] [--out DIR]
+# Makes both RPMs from this tree: rpm/build.sh [--prebuilt DIR] [--vendor] [--book DIR] [--out DIR]
 #   --prebuilt DIR  take the nine programs from DIR instead of building them
 #   --vendor        put the sources of all dependencies into the archive and build offline; also makes the source RPM
+#   --book DIR      documents as a site, from `make docs`, for /opt/nunbird/share/doc
 #   --out DIR       where the packages go (target/rpm)
 # Words behind `--` go to rpmbuild. Needs no privilege.
 set -eu
 tree=$(cd "$(dirname "$0")/.." && pwd)
-out=$tree/target/rpm prebuilt='' vendor='' what=-bb
+out=$tree/target/rpm prebuilt='' vendor='' book='' what=-bb
 while [ $# -gt 0 ]; do
   case $1 in
     --prebuilt) prebuilt=$(cd "$2" && pwd); shift 2 ;;
     --vendor) vendor=1 what=-ba; shift ;;
+    --book) book=$(cd "$2" && pwd); shift 2 ;;
     --out) out=$2; shift 2 ;;
     --) shift; break ;;
-    *) sed -n '2,6s/^# //p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,7s/^# //p' "$0" >&2; exit 2 ;;
   esac
 done
 mkdir -p "$out"
@@ -39,6 +41,7 @@ else
   # What was built for the tree serves the package as well, as far as it is the same.
   export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$tree/target}"
 fi
+[ -z "$book" ] || set -- --define "book $book" "$@"
 # --nodeps: the toolchain is rustup's as often as a package.
 if ! rpmbuild $what --nodeps --define "_topdir $top" "$@" "$tree/rpm/nunbird.spec" >"$top/log" 2>&1; then
   cat "$top/log" >&2

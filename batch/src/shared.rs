@@ -87,7 +87,7 @@ impl Shared {
         Some(CommandOutput { status, out: kept.out, err: kept.err })
     }
 
-    /// Tries to take the lock; it is held until [`Shared::keep`] or [`Shared::leave`].
+    /// Tries to take the lock; it is held until the answer is kept or the lock is left.
     pub(crate) fn try_lock(&mut self) -> QueryLock {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);

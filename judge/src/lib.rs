@@ -1,5 +1,5 @@
 //! The whole judgement of a job: who it belongs to, what the site's program and its rules say, which account it gets and whether
-//! the account's owner agrees. [`identify`] and [`judge`] are the sequence, [`Means`] is what a caller has to do it with.
+//! the account's owner agrees. [`identify()`] and [`judge`] are the sequence, [`Means`] is what a caller has to do it with.
 //!
 //! `nunbird-decide` calls it, with a verifier that reads untrusted text; `nunbirdctl explain` with the rights
 //! of the admin who asks. So explain cannot differ from the program (docs/adr/0018-one-judgement.md).

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes both Debian packages: packaging/deb/build.sh [--prebuilt DIR] [--arch ARCH] [--out DIR]
+# Makes both Debian packages: packaging/deb/build.sh [--prebuilt DIR] [--book DIR] [--arch ARCH] [--out DIR]
 #   --prebuilt DIR  take the nine programs from DIR instead of building them
+#   --book DIR      documents as a site, from `make docs`, for /opt/nunbird/share/doc
 #   --arch ARCH     Debian's name of the programs' architecture, by default this host's
 #   --out DIR       where the packages go (target/deb)
 # The same programs give the same bytes: times are SOURCE_DATE_EPOCH, or those of the changelog. DEB_REVISION (1) and DEB_COMPRESSION
@@ -8,13 +9,14 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 tree=$(cd "$here/../.." && pwd)
-out=$tree/target/deb prebuilt='' arch=$(dpkg --print-architecture)
+out=$tree/target/deb prebuilt='' book='' arch=$(dpkg --print-architecture)
 while [ $# -gt 0 ]; do
   case $1 in
     --prebuilt) prebuilt=$(cd "$2" && pwd); shift 2 ;;
+    --book) book=$(cd "$2" && pwd); shift 2 ;;
     --arch) arch=$2; shift 2 ;;
     --out) out=$2; shift 2 ;;
-    *) sed -n '2,7s/^# //p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,8s/^# //p' "$0" >&2; exit 2 ;;
   esac
 done
 if [ -z "$prebuilt" ]; then
@@ -38,7 +40,7 @@ glibc=$(for program in "$prebuilt"/nunbird*; do objdump -T "$program" 2>/dev/nul
 # package NAME OTHER SUMMARY PRIVILEGE
 package() {
   root=$work/$1
-  PAM=nunbird.debian ZSHDIR=/usr/share/zsh/vendor-completions "$tree/packaging/install.sh" "$prebuilt" "$root"
+  BOOK=$book PAM=nunbird.debian ZSHDIR=/usr/share/zsh/vendor-completions "$tree/packaging/install.sh" "$prebuilt" "$root"
   # The privilege comes with the installation, when the group is known.
   chmod 0700 "$root/opt/nunbird/bin/nunbird-auth"
   find "$root/usr/share/man" -type f -exec gzip -9n {} +

@@ -39,6 +39,14 @@ PREFIX=/srv/nbt "$tree/packaging/install.sh" "$programs" "$work/prefix"
 same "another prefix: no unit and no configuration names the usual one" "" "$(grep -rl /opt/nunbird "$work/prefix/etc" "$work/prefix/usr/lib" "$work/prefix/srv/nbt/share/privilege.sh")"
 same "another prefix: the launcher of the configuration" 'launcher = "/srv/nbt/bin/nunbird"' "$(grep '^launcher' "$work/prefix/etc/nunbird/config.toml")"
 same "another prefix: links in PATH lead there" /srv/nbt/bin/nunbirdctl "$(readlink "$work/prefix/usr/bin/nunbirdctl")"
+# ---- the documents as a site, if they were built ------------------------------------------------------------
+mkdir -p "$work/book/docs" "$work/book/rustdoc"
+touch "$work/book/index.html" "$work/book/docs/user-guide.html" "$work/book/rustdoc/index.html"
+BOOK=$work/book "$tree/packaging/install.sh" "$programs" "$work/with-book"
+same "the site is installed, without the documentation of the crates" "./docs/user-guide.html ./index.html" \
+  "$(cd "$work/with-book/opt/nunbird/share/doc" && find . -type f | LC_ALL=C sort | paste -sd' ')"
+"$tree/packaging/install.sh" "$programs" "$work/with-book"
+same "no site of another version stays" "" "$(ls -d "$work/with-book/opt/nunbird/share/doc" 2>/dev/null)"
 
 # ---- installed into a copy of this system ------------------------------------------------------------------
 root=$work/root

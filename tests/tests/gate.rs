@@ -1,6 +1,8 @@
 //! Rules for this repository: CI sees every skipped test, there is one way to skip one, and
 //! documents match the sources.
 
+mod documents;
+
 use nunbird_tests::needs;
 use nunbird_tests::world::{copy_executable, write_executable};
 use std::collections::BTreeSet;

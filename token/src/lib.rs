@@ -1,6 +1,6 @@
 //! From a job response and a server's keys to verified claims.
 //!
-//! Pure: bytes and a clock reading in, a value out. `nunbird-decide` runs [`admit`] in a process
+//! Pure: bytes and a clock reading in, a value out. `nunbird-decide` runs [`admit()`] in a process
 //! that has neither a useful uid nor files, because none of the input is trusted: the runner writes
 //! the response with a CI user's text in it, any user can set a variable with a token, and the keys
 //! come from the network.

@@ -66,7 +66,7 @@ pub struct Job {
     pub images: Images,
     /// The container that its scripts run in, a key of [`Policy::containers`](super::Policy::containers); none for none.
     pub container: Option<String>,
-    /// What a job may use, one of [`Policy::limits`]; nothing is limited where there is none.
+    /// What a job may use, one of `Policy::limits`; nothing is limited where there is none.
     pub limits: Option<crate::Limits>,
 }
 
