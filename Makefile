@@ -13,7 +13,7 @@ export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
 PREFIX ?= /opt/nunbird
 
-.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench rpm privileged-code unsafe-code clean
+.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers first-hour test-ansible setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -23,6 +23,8 @@ help:
 	@echo "make test-scheduler SCHEDULER=fake-pbs  run the compliance suite with one scheduler; without SCHEDULER, with those of make test (root)"
 	@echo "make test-schedulers  the same with all of them, including the Slurm and HTCondor of newer Debian releases (root)"
 	@echo "make test-containers  container engines of Debian's unstable release: Podman 5, Charliecloud, Apptainer (root)"
+	@echo "make first-hour  follow the admin guide's first hour on a fresh host, with the time of each step (root)"
+	@echo "make test-ansible  the role of packaging/ansible on a booted host, twice (root)"
 	@echo "make fuzz     run libFuzzer on all parsers of untrusted bytes (FUZZ_SECONDS=60 each)"
 	@echo "make mutants  change the code in one place at a time and see which tests notice (hours; MUTANTS=\"drop token\")"
 	@echo "make bench    measure start-up time and memory against named peers"
@@ -132,6 +134,13 @@ test-containers: no-skips setup
 	$(CARGO) build --locked --quiet -p nunbird-tests --bins
 	$(CARGO) test --locked -p nunbird-tests --test containers --test containers_newer
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
+
+# The admin guide's "First hour", read out of the guide, on a fresh Debian with systemd.
+first-hour: suite
+	packaging/first-hour.sh target/staging
+
+test-ansible: suite
+	packaging/ansible/check.sh target/staging
 
 bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)

@@ -1,0 +1,79 @@
+#!/bin/bash
+# Tests the role: packaging/ansible/check.sh PROGRAMS [ANSIBLE]
+#   PROGRAMS  directory with the nine programs, as `make suite` leaves them in target/staging
+#   ANSIBLE   directory with ansible-playbook; without it ansible-core is installed from PyPI into a virtual environment that is removed
+# A booted host gets the example's play twice: the first changes it, the second changes nothing. Then a policy with an error, which is
+# refused and leaves the old one in place. No ssh: ansible's "ssh" is a script that enters the host's namespaces.
+set -u
+[ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
+programs=$(cd "$1" && pwd) || exit 2
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../booted/host.sh"
+work=$(mktemp -d)
+at_end() { rm -rf "$work"; }
+passed=0 failed=0
+ok() { passed=$((passed + 1)); echo "ok      $1"; }
+nok() { failed=$((failed + 1)); echo "FAILED  $1"; [ -z "${2-}" ] || echo "$2" | sed 's/^/        /'; }
+same() { if [ "$2" = "$3" ]; then ok "$1"; else nok "$1" "expected: $2
+found:    $3"; fi; }
+
+DEB_COMPRESSION=gzip "$here/../deb/build.sh" --prebuilt "$programs" --out "$work/deb" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+boot role
+ansible=${2-}
+if [ -z "$ansible" ]; then
+  # The newest whose releases still run with Debian 12's Python.
+  python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet 'ansible-core>=2.18,<2.20' >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+  ansible=$work/venv/bin
+fi
+# What a site has.
+cp "$here/../booted/gitlab.py" "$tree/usr/local/bin/gitlab.py"
+chmod 755 "$tree/usr/local/bin/gitlab.py"
+in_host 'useradd -m ada; useradd -r -m gitlab-runner; mkdir -m 700 /etc/gitlab-runner
+  printf "concurrent = 4\n\n[[runners]]\n  name = \"hpc\"\n  url = \"https://gitlab.example.org\"\n  token = \"glrt-x\"\n  executor = \"custom\"\n" >/etc/gitlab-runner/config.toml
+  chmod 600 /etc/gitlab-runner/config.toml; chown -R gitlab-runner: /etc/gitlab-runner
+  systemd-run --quiet --unit=nbt-gitlab /usr/local/bin/gitlab.py serve /srv/gitlab; while [ ! -e /srv/gitlab/ready ]; do sleep 0.1; done
+  cp /srv/gitlab/ca.pem /usr/local/share/ca-certificates/site.crt; update-ca-certificates' >"$work/log" 2>&1
+cat >"$work/enter" <<ENTER
+#!/bin/sh
+# As ssh: the last word is a shell command.
+for command; do :; done
+exec nsenter --target $pid1 --mount --uts --ipc --pid --net --cgroup --wdns=/root -- \\
+  env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LC_ALL=C.UTF-8 sh -c "\$command"
+ENTER
+chmod 755 "$work/enter"
+echo "[runners]
+nbt-host ansible_ssh_executable=$work/enter ansible_ssh_transfer_method=piped ansible_python_interpreter=/usr/bin/python3" >"$work/inventory"
+: >"$work/ansible.cfg"
+play() { # EXTRA…
+  ANSIBLE_CONFIG=$work/ansible.cfg ANSIBLE_HOME=$work/home ANSIBLE_ROLES_PATH=$here/roles ANSIBLE_NOCOLOR=1 ANSIBLE_HOST_KEY_CHECKING=0 ANSIBLE_BECOME=0 LC_ALL=C.UTF-8 \
+    "$ansible/ansible-playbook" -i "$work/inventory" -e ansible_become=false -e "nunbird_package_dir=$work/deb" "$@" "$here/site.yml" >"$work/log" 2>&1
+}
+recap() { sed -n 's/^nbt-host *: //p' "$work/log"; }
+
+if play; then ok "the first run"; else nok "the first run" "$(tail -40 "$work/log")"; exit 1; fi
+case $(recap) in *changed=0*) nok "the first run changes the host" "$(recap)" ;; *) ok "the first run changes the host" ;; esac
+same "installed, with privilege for the runner's group" "4750 root:gitlab-runner" "$(in_host 'stat -c "%a %U:%G" /opt/nunbird/bin/nunbird-auth')"
+same "the timers run" "active active" "$(in_host 'systemctl is-active nunbird-keys.timer nunbird-sweep.timer' | paste -sd' ')"
+same "the keys are there" yes "$(in_host 'grep -q first-hour /var/lib/nunbird/keys/example.json && echo yes')"
+same "the policy and the host are in order" 0 "$(in_host 'nunbirdctl check >/dev/null 2>&1; echo $?')"
+same "gitlab-runner's file stays its account's" "600 gitlab-runner" "$(in_host 'stat -c "%a %U" /etc/gitlab-runner/config.toml')"
+same "the unit has the drop-in" yes "$(in_host '[ -e /etc/systemd/system/gitlab-runner.service.d/10-nunbird.conf ] && echo yes')"
+printf ada >"$tree/srv/gitlab/login"
+same "a job runs as its user" ada \
+  "$(in_host 'runuser -u gitlab-runner -- /usr/local/bin/gitlab.py job /srv/gitlab /etc/gitlab-runner/config.toml ada https://gitlab.example.org "id -un"' 2>/dev/null | grep '^ada$')"
+
+if play; then ok "the second run"; else nok "the second run" "$(tail -40 "$work/log")"; fi
+case $(recap) in *changed=0*) ok "the second run changes nothing" ;; *) nok "the second run changes nothing" "$(grep -B3 '^changed' "$work/log")" ;; esac
+
+before=$(in_host 'sha256sum /etc/nunbird/config.toml')
+printf 'nunbird_policy: |\n  [[gitlab]]\n  nam = "example"\n' >"$work/wrong.yml"
+if play -e "@$work/wrong.yml"; then nok "a policy with an error is refused"; else
+  grep -q 'unknown key' "$work/log" && ok "a policy with an error is refused, with the reason" || nok "a policy with an error is refused, with the reason" "$(tail -20 "$work/log")"
+fi
+same "and the old one stays" "$before" "$(in_host 'sha256sum /etc/nunbird/config.toml')"
+in_host 'printf "\n[[runners]]\n  name = \"other\"\n  executor = \"custom\"\n" >>/etc/gitlab-runner/config.toml'
+if play; then nok "of two runners the role changes none"; else
+  grep -q 'needs one' "$work/log" && ok "of two runners the role changes none" || nok "of two runners the role changes none" "$(tail -20 "$work/log")"
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
