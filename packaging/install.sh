@@ -57,11 +57,16 @@ install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.bash" "$root${BASH
 install -D -p -m 0644 "$tree/packaging/completions/_nunbirdctl" "$root${ZSHDIR:-/usr/share/zsh/site-functions}/_nunbirdctl"
 install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.fish" "$root${FISHDIR:-/usr/share/fish/vendor_completions.d}/nunbirdctl.fish"
 
-for page in "$tree"/docs/*.md; do
-  # The contents of the site.
-  [ "${page##*/}" = SUMMARY.md ] || install -p -m 0644 "$page" "$share"
+# The pages of docs/ are beside those of the tree's top here, and links between them lead accordingly.
+(cd "$tree" && find README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs -name '*.md') | while read -r page; do
+  to=$share/${page#docs/}
+  case $page in docs/*/*) from='\.\./\.\./' there='../' ;; docs/*) from='\.\./' there= ;; *) from='docs/' there= ;; esac
+  install -d "$(dirname "$to")"
+  sed "s#](${from}#](${there}#g" "$tree/$page" >"$to.new"
+  chmod 0644 "$to.new"
+  mv -f "$to.new" "$to"
 done
-install -p -m 0644 "$tree/README.md" "$tree/CHANGELOG.md" "$tree/LICENSE-APACHE" "$tree/LICENSE-MIT" "$share"
+install -p -m 0644 "$tree/LICENSE-APACHE" "$tree/LICENSE-MIT" "$share"
 for file in config.toml gitlab-runner.toml pam.d/nunbird pam.d/nunbird.debian sudoers.d/nunbird gitlab-runner.service.d/10-nunbird.conf; do
   put 0644 "$tree/packaging/$file" "$share/$file"
 done

@@ -39,6 +39,9 @@ PREFIX=/srv/nbt "$tree/packaging/install.sh" "$programs" "$work/prefix"
 same "another prefix: no unit and no configuration names the usual one" "" "$(grep -rl /opt/nunbird "$work/prefix/etc" "$work/prefix/usr/lib" "$work/prefix/srv/nbt/share/privilege.sh")"
 same "another prefix: the launcher of the configuration" 'launcher = "/srv/nbt/bin/nunbird"' "$(grep '^launcher' "$work/prefix/etc/nunbird/config.toml")"
 same "another prefix: links in PATH lead there" /srv/nbt/bin/nunbirdctl "$(readlink "$work/prefix/usr/bin/nunbirdctl")"
+same "no link between the installed pages is dead" "" "$(cd "$work/prefix/srv/nbt/share" &&
+  grep -roE '\]\([^)#: ]*\.md' --include='*.md' . | while IFS=: read -r page link; do [ -e "${page%/*}/${link#*(}" ] || echo "$page: ${link#*(}"; done)"
+
 # ---- the documents as a site, if they were built ------------------------------------------------------------
 mkdir -p "$work/book/docs" "$work/book/rustdoc"
 touch "$work/book/index.html" "$work/book/docs/user-guide.html" "$work/book/rustdoc/index.html"
