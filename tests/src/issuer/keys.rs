@@ -10,12 +10,15 @@ use aws_lc_rs::signature::{
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A private key that signs tokens.
 #[derive(Debug)]
 pub struct SigningKey {
     kid: String,
-    pair: Pair,
+    pair: Arc<Pair>,
+    /// Goes back to [`IDLE`] with the last server that has it.
+    lent: bool,
 }
 
 #[derive(Debug)]
@@ -23,6 +26,9 @@ enum Pair {
     Rsa(RsaKeyPair),
     P256(EcdsaKeyPair),
 }
+
+/// RSA keys of servers that have ended. To generate two for each server took most of the time of all tests.
+static IDLE: Mutex<Vec<Arc<Pair>>> = Mutex::new(Vec::new());
 
 /// Base64url without padding (RFC 7515 §2).
 pub fn base64url(bytes: &[u8]) -> String {
@@ -32,7 +38,15 @@ pub fn base64url(bytes: &[u8]) -> String {
 impl SigningKey {
     /// A fresh RSA key of 2048 bits; its `kid` is its thumbprint (RFC 7638), as GitLab does it.
     pub fn rsa() -> Self {
-        Self::new(Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).expect("an RSA key")))
+        Self::new(rsa_pair())
+    }
+
+    /// An RSA key that no other running server of this process has; an earlier one may have had it.
+    pub(crate) fn rsa_of_server() -> Self {
+        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut key = Self::of(idle.unwrap_or_else(|| Arc::new(rsa_pair())));
+        key.lent = true;
+        key
     }
 
     /// A fresh P-256 key.
@@ -41,8 +55,12 @@ impl SigningKey {
     }
 
     fn new(pair: Pair) -> Self {
+        Self::of(Arc::new(pair))
+    }
+
+    fn of(pair: Arc<Pair>) -> Self {
         let thumbprint = digest(&SHA256, material(&pair).to_string().as_bytes());
-        SigningKey { kid: base64url(thumbprint.as_ref()), pair }
+        SigningKey { kid: base64url(thumbprint.as_ref()), pair, lent: false }
     }
 
     /// The same key under another id.
@@ -59,7 +77,7 @@ impl SigningKey {
 
     /// `RS256` or `ES256`.
     pub fn algorithm(&self) -> &'static str {
-        match self.pair {
+        match *self.pair {
             Pair::Rsa(_) => "RS256",
             Pair::P256(_) => "ES256",
         }
@@ -68,7 +86,7 @@ impl SigningKey {
     /// The signature of a JWS signing input (`header.payload`), as JWS has it.
     pub fn sign(&self, input: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
-        match &self.pair {
+        match &*self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &random, input, &mut signature).expect("an RSA signature");
@@ -90,7 +108,7 @@ impl SigningKey {
     /// The public key in DER (SubjectPublicKeyInfo for RSA, a point for P-256): what a forger takes as the secret of an HMAC
     /// where a verifier believes the token's `alg`.
     pub fn public_der(&self) -> Vec<u8> {
-        match &self.pair {
+        match &*self.pair {
             Pair::Rsa(pair) => pair.public_key().as_der().expect("a public key").as_ref().to_vec(),
             Pair::P256(pair) => pair.public_key().as_ref().to_vec(),
         }
@@ -103,6 +121,18 @@ impl SigningKey {
             text.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
         format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
     }
+}
+
+impl Drop for SigningKey {
+    fn drop(&mut self) {
+        if self.lent {
+            IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&self.pair));
+        }
+    }
+}
+
+fn rsa_pair() -> Pair {
+    Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).expect("an RSA key"))
 }
 
 /// The required members of the JWK, which in the order of their names are the thumbprint's input.

@@ -72,7 +72,7 @@ struct State {
 }
 
 impl Issuer {
-    /// Starts a server with fresh keys.
+    /// Starts a server with keys that no other running server has.
     pub fn start() -> Self {
         Self::start_for(&OWN_NAMES)
     }
@@ -92,8 +92,8 @@ impl Issuer {
             tempfile::Builder::new().prefix("nbt_git_").tempdir_in("/var/tmp").expect("a directory");
         let state = Arc::new(Mutex::new(State {
             url: String::new(),
-            ci: Arc::new(SigningKey::rsa()),
-            login: Arc::new(SigningKey::rsa()),
+            ci: Arc::new(SigningKey::rsa_of_server()),
+            login: Arc::new(SigningKey::rsa_of_server()),
             requests: HashMap::new(),
             replaced: HashMap::new(),
             job_tokens: HashSet::new(),
