@@ -129,6 +129,10 @@ fn jobs_with_limits_run_below_the_runners_service_with_the_packages_drop_in() {
         host.root(shown).success().lines().collect::<Vec<_>>(),
         ["Delegate=yes", "KillMode=control-group"]
     );
+    assert_eq!(
+        host.root("systemctl show -p TimeoutStopUSec nbt-runner.service").success().trim(),
+        "TimeoutStopUSec=5min"
+    );
     let verified = host.root(&format!("systemd-analyze verify --recursive-errors=no {RUNNER_UNIT}"));
     // systemd 252 has no DelegateSubgroup=, and continues.
     let trouble = verified
@@ -145,6 +149,10 @@ fn jobs_with_limits_run_below_the_runners_service_with_the_packages_drop_in() {
     for words in [below.as_str(), "\n100663296\n"] {
         assert!(outcome.log().contains(words), "{words:?}: {}", outcome.log());
     }
+    // Of the packaged five minutes the test waits for none.
+    let sooner = format!("/etc/systemd/system/{RUNNER_UNIT}.d/20-sooner.conf");
+    host.root(&format!("printf '[Service]\\nTimeoutStopSec=10\\n' >{sooner} && systemctl daemon-reload"))
+        .success();
     let job = host.world().job();
     let mut session = job.begin();
     assert!(session.config().succeeded() && session.prepare().succeeded());
