@@ -3,6 +3,7 @@
 use crate::finding::Finding;
 use crate::owner::shared;
 use crate::{keys, token};
+use nix::unistd::{Uid, User};
 use nunbird_policy::{Downscope, GitLabServer, IdentitySource, Policy};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -25,6 +26,43 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
             let help = format!("put the certificate authorities of {} there, readable", server.url);
             findings.push(Finding::unseen("ca-file", file, &e, &help));
         }
+        if let Some(file) = &server.proxy_auth_file {
+            proxy_auth(server, file, owner, findings);
+        }
+    }
+}
+
+/// The proxy's password: readable by `nunbird-keys`, which runs as the owner of the keys directory, and by no account beside.
+fn proxy_auth(server: &GitLabServer, file: &Path, owner: Option<u32>, findings: &mut Vec<Finding>) {
+    const CODE: &str = "proxy-auth-file";
+    in_own_directory(CODE, file, findings);
+    let shown = file.display();
+    let meta = match file.metadata() {
+        Ok(meta) => meta,
+        Err(e) => {
+            let help = format!("write `USER:PASSWORD` for the proxy of {} into it", server.url);
+            return findings.push(Finding::unseen(CODE, file, &e, &help));
+        }
+    };
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o027 != 0 {
+        let what = format!("{shown}: others can read or change the proxy's password (mode {mode:04o})");
+        findings.push(Finding::error(CODE, what, "chmod g-w,o-rwx"));
+    }
+    let Some(keeper) = owner.and_then(|uid| User::from_uid(Uid::from_raw(uid)).ok().flatten()) else {
+        return;
+    };
+    let readable = (meta.uid() == keeper.uid.as_raw() && mode & 0o400 != 0)
+        || (meta.gid() == keeper.gid.as_raw() && mode & 0o040 != 0);
+    if !readable {
+        let what = format!("{shown}: `{}`, which asks the server, cannot read it", keeper.name);
+        let group = nix::unistd::Group::from_gid(keeper.gid).ok().flatten().map(|group| group.name);
+        let group = group.unwrap_or_else(|| keeper.gid.to_string());
+        findings.push(Finding::error(
+            CODE,
+            what,
+            format!("chown root:{group} {shown} && chmod 0640 {shown}"),
+        ));
     }
 }
 

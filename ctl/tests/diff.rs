@@ -98,6 +98,9 @@ fn with(key: &str, value: Option<&str>) -> String {
     if let Some(value) = value {
         table.insert(name.clone(), format!("{before}{value}{after}"));
     }
+    if name == "proxy_auth_file" {
+        table.insert("proxy".to_owned(), "\"http://a.example.org:1\"".to_owned());
+    }
     if name == "deny" && header == "[[rule]]" {
         let other = if value.is_some() { "run_as" } else { "deny" };
         table.remove(other);
@@ -111,7 +114,7 @@ fn with(key: &str, value: Option<&str>) -> String {
 }
 
 /// Values of every type, of which each key accepts at least two.
-const VALUES: [&str; 68] = [
+const VALUES: [&str; 70] = [
     "\"main\"",
     "true",
     "false",
@@ -147,6 +150,8 @@ const VALUES: [&str; 68] = [
     "\"$HOME/b\"",
     "\"https://a.example.org\"",
     "\"https://b.example.org\"",
+    "\"http://a.example.org:1\"",
+    "\"http://b.example.org:2\"",
     "\"local\"",
     "\"udp://127.0.0.1:514\"",
     "\"developer\"",

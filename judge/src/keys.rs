@@ -98,9 +98,7 @@ pub fn ask_about_job(
     system: &impl System,
 ) -> Result<Vec<u8>, String> {
     let mut words: Vec<&[u8]> = vec![b"nunbird-keys", b"job", b"--url", server.url.as_bytes()];
-    if let Some(file) = &server.ca_file {
-        words.extend([b"--ca-file".as_slice(), file.as_os_str().as_bytes()]);
-    }
+    words.extend(way_there(server));
     let argv = words.into_iter().map(CString::new).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     let fetch = Fetch {
         directory: policy.keys_dir.clone(),
@@ -129,8 +127,16 @@ fn arguments(server: &GitLabServer, keys_dir: &Path) -> Result<Vec<CString>, std
     ];
     let age = server.keys_max_age.to_string();
     words.extend([b"--keys-max-age".as_slice(), age.as_bytes()]);
-    if let Some(file) = &server.ca_file {
-        words.extend([b"--ca-file".as_slice(), file.as_os_str().as_bytes()]);
-    }
+    words.extend(way_there(server));
     words.into_iter().map(CString::new).collect()
+}
+
+/// How the server is reached and recognised. Arguments are visible to every process of the host, so the proxy's password goes as
+/// the name of its file.
+fn way_there(server: &GitLabServer) -> impl Iterator<Item = &[u8]> {
+    let ca_file = server.ca_file.as_ref().map(|file| (b"--ca-file".as_slice(), file.as_os_str().as_bytes()));
+    let proxy = server.proxy.as_ref().map(|proxy| (b"--proxy".as_slice(), proxy.as_bytes()));
+    let auth = server.proxy_auth_file.as_ref();
+    let auth = auth.map(|file| (b"--proxy-auth-file".as_slice(), file.as_os_str().as_bytes()));
+    [ca_file, proxy, auth].into_iter().flatten().flat_map(|(flag, value)| [flag, value])
 }

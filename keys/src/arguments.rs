@@ -66,6 +66,12 @@ pub(crate) struct Refresh {
     /// … certificate authorities for its certificate in place of the system's …
     #[arg(long, value_name = "FILE", requires = "server_name")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// … the forward proxy by which it is reached …
+    #[arg(long, value_name = "URL", requires = "server_name")]
+    pub(crate) proxy: Option<String>,
+    /// … a file with `USER:PASSWORD` for the proxy …
+    #[arg(long, value_name = "FILE", requires_all = ["server_name", "proxy"])]
+    pub(crate) proxy_auth_file: Option<PathBuf>,
     /// … seconds after which a key that the server no longer publishes is dropped …
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_KEYS_MAX_AGE, requires = "server_name")]
     pub(crate) keys_max_age: u64,
@@ -83,6 +89,12 @@ pub(crate) struct Job {
     /// Certificate authorities for its certificate in place of the system's.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// The forward proxy by which it is reached.
+    #[arg(long, value_name = "URL")]
+    pub(crate) proxy: Option<String>,
+    /// A file with `USER:PASSWORD` for the proxy.
+    #[arg(long, value_name = "FILE", requires = "proxy")]
+    pub(crate) proxy_auth_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

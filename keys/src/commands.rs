@@ -2,7 +2,7 @@
 
 use crate::arguments::{Cli, Command, Job, Pin, Refresh};
 use crate::error::KeysError;
-use crate::server::{ALL_ALGORITHMS, DEFAULT_KEYS_MAX_AGE, Server, check_name};
+use crate::server::{ALL_ALGORITHMS, DEFAULT_KEYS_MAX_AGE, Server, Way, check_name};
 use crate::{fetch, files, jwks, list, store, terminal};
 use nunbird_token::MAX_JOB_TOKEN;
 use std::io::{self, Read, Write};
@@ -46,13 +46,25 @@ impl Job {
         if token.is_empty() || token.len() > MAX_JOB_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(KeysError::Usage("standard input contains no job token".to_owned()));
         }
-        let answer = fetch::job(&self.url, self.ca_file.as_deref(), &token, WITH_A_JOB)?;
+        let way = way(self.ca_file, self.proxy, self.proxy_auth_file)?;
+        let answer = fetch::job(&self.url, &way, &token, WITH_A_JOB)?;
         io::stdout().write_all(&answer).map_err(|e| KeysError::new(format!("standard output: {e}")))
     }
 }
 
 fn check_url(url: &str) -> Result<(), KeysError> {
     nunbird_policy::check_url(url).map_err(|help| KeysError::Usage(format!("--url {url}: {help}")))
+}
+
+/// The URL is not repeated in the error: it may hold a password.
+fn way(
+    ca_file: Option<PathBuf>,
+    proxy: Option<String>,
+    proxy_auth_file: Option<PathBuf>,
+) -> Result<Way, KeysError> {
+    let wrong = |help| KeysError::Usage(format!("--proxy: {help}"));
+    proxy.as_deref().map_or(Ok(()), nunbird_policy::check_proxy).map_err(wrong)?;
+    Ok(Way { ca_file, proxy, proxy_auth_file })
 }
 
 impl Refresh {
@@ -64,8 +76,9 @@ impl Refresh {
         };
         check_name("--server-name", &name)?;
         check_url(&url)?;
-        let (ca_file, keys_max_age, algorithms) = (self.ca_file, self.keys_max_age, self.algorithms);
-        let server = Server { name, url, issuer, ca_file, keys_max_age, algorithms };
+        let way = way(self.ca_file, self.proxy, self.proxy_auth_file)?;
+        let (keys_max_age, algorithms) = (self.keys_max_age, self.algorithms);
+        let server = Server { name, url, issuer, way, keys_max_age, algorithms };
         store::record_attempt(&keys_dir, &server.name, true)?;
         refresh(&server, &keys_dir, WITH_A_JOB)
     }
@@ -110,7 +123,7 @@ fn described(name: String, issuer: String) -> Result<Server, KeysError> {
         name,
         url: String::new(),
         issuer,
-        ca_file: None,
+        way: Way::default(),
         keys_max_age: DEFAULT_KEYS_MAX_AGE,
         algorithms: ALL_ALGORITHMS.to_vec(),
     })

@@ -6,10 +6,14 @@
 //! of certificate authorities, one with it by that file alone. No redirect is followed, a response
 //! is at most a mebibyte, both requests together have a deadline, and the key set must be on the
 //! server that was queried.
+//!
+//! A server with a proxy is reached by it alone, by the method CONNECT: the TLS connection is with
+//! the server, and its certificate is verified in the same way, so the proxy sees names and lengths.
+//! The proxy resolves the server's name: hosts behind proxies often cannot.
 
 use crate::error::KeysError;
 use crate::files;
-use crate::server::Server;
+use crate::server::{Server, Way};
 use nunbird_handover::Untrusted;
 use nunbird_policy::origin;
 use rustls::crypto::aws_lc_rs;
@@ -17,9 +21,9 @@ use serde::Deserialize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use ureq::Agent;
 use ureq::http::StatusCode;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Proxy, ProxyProtocol};
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 /// The longest response, in bytes.
@@ -50,9 +54,9 @@ struct Discovery {
 /// discovery names another issuer or a key set on another server.
 pub(crate) fn jwks(server: &Server, timeout: Duration) -> Result<Vec<u8>, KeysError> {
     let deadline = Instant::now() + timeout;
-    let agent = agent(&server.url, server.ca_file.as_deref())?;
+    let client = Client::new(&server.url, &server.way)?;
     let discovery_url = format!("{}{DISCOVERY}", server.url.trim_end_matches('/'));
-    let discovery = get(&agent, &discovery_url, None, deadline)?;
+    let discovery = client.get(&discovery_url, None, deadline)?;
     let discovery: Discovery = serde_json::from_slice(&discovery).map_err(|e| {
         let e = e.to_string();
         KeysError::new(format!("{discovery_url}: not an OIDC discovery document: {}", Untrusted(&e)))
@@ -70,7 +74,7 @@ pub(crate) fn jwks(server: &Server, timeout: Duration) -> Result<Vec<u8>, KeysEr
             Untrusted(&discovery.jwks_uri)
         )));
     }
-    get(&agent, &discovery.jwks_uri, None, deadline)
+    client.get(&discovery.jwks_uri, None, deadline)
 }
 
 /// The server's description of the running job that a job token belongs to, as received
@@ -79,31 +83,114 @@ pub(crate) fn jwks(server: &Server, timeout: Duration) -> Result<Vec<u8>, KeysEr
 /// # Errors
 /// If the response does not arrive in time, complete and from the intended server; no message
 /// contains the token.
-pub(crate) fn job(
-    url: &str,
-    ca_file: Option<&Path>,
-    token: &str,
-    timeout: Duration,
-) -> Result<Vec<u8>, KeysError> {
-    let agent = agent(url, ca_file)?;
+pub(crate) fn job(url: &str, way: &Way, token: &str, timeout: Duration) -> Result<Vec<u8>, KeysError> {
+    let client = Client::new(url, way)?;
     let url = format!("{}/api/v4/job", url.trim_end_matches('/'));
-    get(&agent, &url, Some(token), Instant::now() + timeout)
+    client.get(&url, Some(token), Instant::now() + timeout)
 }
 
-fn agent(url: &str, ca_file: Option<&Path>) -> Result<Agent, KeysError> {
-    let mut tls =
-        TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()));
-    if url.starts_with("https://") {
-        tls = tls.root_certs(authorities(ca_file)?);
+/// What makes the requests to one server.
+struct Client<'w> {
+    agent: Agent,
+    way: &'w Way,
+}
+
+impl<'w> Client<'w> {
+    fn new(url: &str, way: &'w Way) -> Result<Self, KeysError> {
+        let mut tls =
+            TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()));
+        if url.starts_with("https://") {
+            tls = tls.root_certs(authorities(way.ca_file.as_deref())?);
+        }
+        let config = Agent::config_builder()
+            .tls_config(tls.build())
+            .proxy(proxy(way)?)
+            .max_redirects(0)
+            .user_agent(concat!("nunbird-keys/", env!("CARGO_PKG_VERSION")))
+            .accept("application/json")
+            .build();
+        Ok(Client { agent: config.into(), way })
     }
-    let config = Agent::config_builder()
-        .tls_config(tls.build())
-        .proxy(None)
-        .max_redirects(0)
-        .user_agent(concat!("nunbird-keys/", env!("CARGO_PKG_VERSION")))
-        .accept("application/json")
-        .build();
-    Ok(config.into())
+
+    fn get(&self, url: &str, job_token: Option<&str>, deadline: Instant) -> Result<Vec<u8>, KeysError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let failed = |e: ureq::Error| KeysError::new(self.explain(url, &e));
+        let mut request = self.agent.get(url);
+        if let Some(token) = job_token {
+            request = request.header("JOB-TOKEN", token);
+        }
+        let response = request.config().timeout_global(Some(left)).build().call().map_err(failed)?;
+        // An agent that follows no redirect returns it as a response, and it may have a body.
+        if response.status() != StatusCode::OK {
+            let status = response.status();
+            let hint = if status.is_redirection() {
+                "; redirects are not followed: configure the URL that it leads to"
+            } else {
+                ""
+            };
+            return Err(KeysError::new(format!("{}: the response is {status}{hint}", Untrusted(url))));
+        }
+        response.into_body().into_with_config().limit(MAX_ANSWER).read_to_vec().map_err(failed)
+    }
+
+    /// What failed, and whether it was the proxy that refused.
+    fn explain(&self, url: &str, error: &ureq::Error) -> String {
+        let url = Untrusted(url);
+        let Some(proxy) = &self.way.proxy else { return format!("{url}: {error}{}", hint(error)) };
+        match error {
+            ureq::Error::ConnectProxyFailed(said) => match refusal(said) {
+                Some(status) => {
+                    format!("{url}: the proxy {proxy} refused with {status}{}", proxy_hint(status, self.way))
+                }
+                None => format!("{url}: the proxy {proxy} did not answer like a proxy: {}", Untrusted(said)),
+            },
+            // Only the proxy is connected to.
+            ureq::Error::Io(e) if e.get_ref().is_none() => {
+                format!("{url}: the connection to the proxy {proxy} failed: {e}; check `proxy`")
+            }
+            _ => format!("{url} by the proxy {proxy}: {error}{}", hint(error)),
+        }
+    }
+}
+
+/// The status that a proxy refused with, of the library's words "responded 407/407".
+fn refusal(said: &str) -> Option<StatusCode> {
+    let number = said.rsplit_once('/')?.1;
+    StatusCode::from_bytes(number.as_bytes()).ok()
+}
+
+fn proxy_hint(status: StatusCode, way: &Way) -> String {
+    match (status.as_u16(), &way.proxy_auth_file) {
+        // tinyproxy's answer to a wrong password is 401.
+        (401 | 407, None) => "; name a file with `USER:PASSWORD` in `proxy_auth_file`".to_owned(),
+        (401 | 407, Some(file)) => format!("; check user and password in {}", file.display()),
+        (403 | 405, _) => "; its rules must allow CONNECT to this server and port".to_owned(),
+        (500..=599, _) => "; it cannot reach the server, or does not know its name".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The proxy of the configuration, and none else.
+fn proxy(way: &Way) -> Result<Option<Proxy>, KeysError> {
+    let Some(url) = &way.proxy else { return Ok(None) };
+    let wrong = || KeysError::new(format!("the proxy {url}: not `http://HOST:PORT`"));
+    let (host, port) =
+        url.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':')).ok_or_else(wrong)?;
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    let mut proxy = Proxy::builder(ProxyProtocol::Http).host(host).port(port);
+    if let Some(file) = &way.proxy_auth_file {
+        let line = files::secret(file)?;
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        let (user, password) = line
+            .split_once(':')
+            .filter(|(user, _)| !user.is_empty() && !line.contains(char::is_control))
+            .ok_or_else(|| {
+                let shown = file.display();
+                KeysError::new(format!("{shown}: not one line `USER:PASSWORD` for the proxy {url}"))
+            })?;
+        proxy = proxy.username(user).password(password);
+    }
+    proxy.build().map(Some).map_err(|_| wrong())
 }
 
 fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, KeysError> {
@@ -134,27 +221,6 @@ fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, KeysError> {
         return Err(KeysError::new(format!("{name}: contains no certificate in PEM form")));
     }
     Ok(RootCerts::Specific(Arc::new(certificates)))
-}
-
-fn get(agent: &Agent, url: &str, job_token: Option<&str>, deadline: Instant) -> Result<Vec<u8>, KeysError> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    let failed = |e: ureq::Error| KeysError::new(format!("{}: {e}{}", Untrusted(url), hint(&e)));
-    let mut request = agent.get(url);
-    if let Some(token) = job_token {
-        request = request.header("JOB-TOKEN", token);
-    }
-    let response = request.config().timeout_global(Some(left)).build().call().map_err(failed)?;
-    // An agent that follows no redirect returns it as a response, and it may have a body.
-    if response.status() != StatusCode::OK {
-        let status = response.status();
-        let hint = if status.is_redirection() {
-            "; redirects are not followed: configure the URL that it leads to"
-        } else {
-            ""
-        };
-        return Err(KeysError::new(format!("{}: the response is {status}{hint}", Untrusted(url))));
-    }
-    response.into_body().into_with_config().limit(MAX_ANSWER).read_to_vec().map_err(failed)
 }
 
 fn hint(error: &ureq::Error) -> &'static str {

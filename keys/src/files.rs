@@ -7,9 +7,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// The largest configuration, in bytes: nunbird-auth does not accept a longer one.
 const MAX_CONFIGURATION: u64 = 4 << 20;
+/// The largest file with a password, in bytes.
+const MAX_SECRET: u64 = 4096;
 /// The largest key set or keys file, in bytes.
 pub(crate) const MAX_FILE: u64 = 1 << 20;
 
@@ -61,6 +64,23 @@ pub(crate) fn check_trusted(file: &Path) -> Result<(), KeysError> {
         )));
     }
     Ok(())
+}
+
+/// The text of a file with a password, which others cannot read and nobody else can have written. Errors have no part of it.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(crate) fn secret(file: &Path) -> Result<Zeroizing<String>, KeysError> {
+    check_trusted(file)?;
+    let shown = file.display();
+    let failed = |e: &dyn std::fmt::Display| KeysError::new(format!("{shown}: {e}"));
+    let mode = file.metadata().map_err(|e| failed(&e))?.mode();
+    if mode & 0o007 != 0 {
+        let mode = mode & 0o7777;
+        return Err(failed(&format!("others can read the password (mode {mode:04o}); chmod o-rwx")));
+    }
+    let bytes = read(file, MAX_SECRET).map_err(|e| failed(&e))?;
+    String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| failed(&"not UTF-8"))
 }
 
 /// The site's configuration with its `conf.d`, in either dialect, as nunbird-auth reads it.

@@ -10,6 +10,17 @@ pub(crate) use nunbird_policy::DEFAULT_KEYS_MAX_AGE;
 /// configuration.
 pub(crate) const ALL_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384];
 
+/// How a server is reached and recognised.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    /// Certificate authorities for its certificate, in place of the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Passed [`nunbird_policy::check_proxy`]; none for a direct connection.
+    pub(crate) proxy: Option<String>,
+    /// A file with `USER:PASSWORD` for the proxy.
+    pub(crate) proxy_auth_file: Option<PathBuf>,
+}
+
 /// A server to fetch from, or to pin keys of.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -19,8 +30,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// The exact `issuer` of its discovery document.
     pub(crate) issuer: String,
-    /// Certificate authorities for its certificate, in place of the system's.
-    pub(crate) ca_file: Option<PathBuf>,
+    /// How it is reached.
+    pub(crate) way: Way,
     /// Seconds for which a key is kept that the server no longer publishes.
     pub(crate) keys_max_age: u64,
     /// Keys for other algorithms are skipped.
@@ -33,7 +44,11 @@ impl From<&GitLabServer> for Server {
             name: configured.name.clone(),
             url: configured.url.clone(),
             issuer: configured.issuer.clone(),
-            ca_file: configured.ca_file.clone(),
+            way: Way {
+                ca_file: configured.ca_file.clone(),
+                proxy: configured.proxy.clone(),
+                proxy_auth_file: configured.proxy_auth_file.clone(),
+            },
             keys_max_age: configured.keys_max_age,
             algorithms: configured.algorithms.clone(),
         }

@@ -1,7 +1,7 @@
 use super::{merge, merged, record_attempt};
 use crate::error::KeysError;
 use crate::jwks::Key;
-use crate::server::{ALL_ALGORITHMS, Server};
+use crate::server::{ALL_ALGORITHMS, Server, Way};
 use nunbird_token::{KeyMaterial, KeysFile, MAX_KEYS, StoredKey};
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn server() -> Server {
         name: "main".to_owned(),
         url: "https://gitlab.example.org".to_owned(),
         issuer: "https://gitlab.example.org".to_owned(),
-        ca_file: None,
+        way: Way::default(),
         keys_max_age: 3600,
         algorithms: ALL_ALGORITHMS.to_vec(),
     }

@@ -72,7 +72,7 @@ pub use pinning::{gives_by_choice, is_pinned};
 pub use server_user::{ServerUser, UserViolation};
 pub use subject::{IdentitySource, Subject};
 pub use suggest::nearest;
-pub use url::{check_url, origin};
+pub use url::{check_proxy, check_url, origin};
 pub use workplace::{account_path, builds_root, data_dir, own_directory};
 
 /// Where the configuration lies when `--configuration` does not say otherwise.

@@ -277,3 +277,25 @@ fn what_the_floor_of_the_host_does_not_let_through_is_found() {
     world.write_file("/etc/nunbird/floor", "min_uid 500\n", "alice", 0o644);
     assert_one(&errors(&world), "floor", "owned by uid 4101");
 }
+
+#[needs(root)]
+fn the_file_with_a_proxys_password_is_for_the_fetcher_of_keys_alone() {
+    const AUTH: &str = "/etc/nunbird/proxy-auth";
+    let world = world(Privilege::Setuid);
+    world.reconfigure(
+        "audience =",
+        &format!("proxy = \"http://proxy.example.org:3128\"\nproxy_auth_file = \"{AUTH}\"\naudience ="),
+    );
+    assert_one(&errors(&world), "proxy-auth-file", "No such file");
+    for (owner, mode, words) in [
+        ("root", 0o644, "others can read or change the proxy's password (mode 0644)"),
+        ("root", 0o600, "`nunbird`, which asks the server, cannot read it"),
+    ] {
+        world.write_file(AUTH, "me:hunter2\n", owner, mode);
+        let found = errors(&world);
+        assert_one(&found, "proxy-auth-file", words);
+        assert!(!found.concat().contains("hunter2"));
+    }
+    world.write_file(AUTH, "me:hunter2\n", "nunbird", 0o600);
+    assert!(errors(&world).is_empty(), "{:?}", errors(&world));
+}

@@ -43,6 +43,7 @@ mod people;
 mod policy;
 mod process;
 mod process_limits;
+mod proxy;
 mod quirks;
 mod records;
 mod runner_gone;

@@ -6,6 +6,7 @@ mod double;
 mod job;
 mod network;
 mod packaging;
+mod proxy;
 mod rotation;
 mod scene;
 mod tls;

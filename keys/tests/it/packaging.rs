@@ -39,7 +39,9 @@ fn what_the_example_shows_as_defaults_are_the_defaults() {
     let as_it_is = parse(&text("packaging/config.toml"));
     let mut shown = parse(&uncommented());
     assert_eq!(shown.rules.len(), as_it_is.rules.len() + 7, "each rule shown as an example is one");
-    let examples = [shown.gitlab[0].ca_file.take(), shown.accounts.people_file.take()];
+    let server = &mut shown.gitlab[0];
+    assert!(server.proxy.take().is_some(), "a proxy without a default is an example");
+    let examples = [server.ca_file.take(), server.proxy_auth_file.take(), shown.accounts.people_file.take()];
     assert!(examples.iter().all(Option::is_some), "files without a default are examples");
     assert!(
         shown.pam.take().is_some()

@@ -1,6 +1,7 @@
 //! The files of a configuration, and what reading them gathers: findings, places, and the keys that were asked for.
 
 use super::PartialReading;
+use crate::url::without_credentials;
 use crate::{Diagnostic, Location, Policy};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -105,7 +106,8 @@ impl Spot<'_> {
         let finding = Diagnostic {
             message: message.into(),
             place,
-            source_line: line.to_owned(),
+            // A site's first try may be `http://user:password@proxy`, and findings are pasted into tickets.
+            source_line: without_credentials(line).into_owned(),
             help: Some(help.into()),
         };
         document.shared.findings.borrow_mut().push(finding);

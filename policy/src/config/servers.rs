@@ -4,7 +4,7 @@ use super::keys::{Form, Key, Setting, Table, Word, form};
 use super::reader::{At, Section};
 use crate::lens::lens;
 use crate::people::is_server_name;
-use crate::url::check_url;
+use crate::url::{check_proxy, check_url};
 use nunbird_handover::Untrusted;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -40,6 +40,10 @@ pub struct GitLabServer {
     pub audience: Vec<String>,
     /// PEM file with the authorities for the server's certificate, instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The forward proxy by which it is reached, `http://HOST:PORT`; directly where there is none.
+    pub proxy: Option<String>,
+    /// A file with `USER:PASSWORD` for the proxy.
+    pub proxy_auth_file: Option<PathBuf>,
     /// Algorithms accepted for its signatures.
     pub algorithms: Vec<Algorithm>,
     /// When not empty, the token's `runner_id` must be one of these.
@@ -90,6 +94,8 @@ impl GitLabServer {
             url,
             audience: Vec::new(),
             ca_file: None,
+            proxy: None,
+            proxy_auth_file: None,
             algorithms: vec![Algorithm::Rs256],
             runner_ids: Vec::new(),
             repository_urls: Vec::new(),
@@ -132,6 +138,10 @@ pub static GITLAB_KEYS: Table<GitLabServer> = Table {
         Key::<GitLabServer>::new("issuer", Form::Text { get: |t| Some(t.issuer.clone()), set: |t, at| t.issuer = at.value.to_owned() },
             "the exact `iss` of its tokens").or("`url`"),
         Key::<GitLabServer>::new("ca_file", form!(PathOrNone: ca_file), "PEM file with the authorities for its certificate").or("the system's"),
+        Key::<GitLabServer>::new("proxy", Form::Text { get: |t| t.proxy.clone(), set: |t, at| t.proxy = Some(proxy(at)) },
+            "forward proxy by which every request to the server goes, `http://HOST:PORT`, below").or("none, and never the environment's"),
+        Key::<GitLabServer>::new("proxy_auth_file", form!(PathOrNone: proxy_auth_file),
+            "file with one line `USER:PASSWORD` for the proxy, which others cannot read").or("none"),
         Key::<GitLabServer>::new("algorithms",
             Form::Texts { get: |t| Some(t.algorithms.iter().map(|one| one.word().to_owned()).collect()), set: |t, at| t.algorithms = algorithms(at) },
             "signature algorithms accepted: `RS256`, which GitLab uses, `ES256`, `ES384`"),
@@ -171,6 +181,14 @@ fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer 
     server.url = table.text("url").map(|at| url(&at)).unwrap_or_default();
     server.issuer.clone_from(&server.url);
     GITLAB_KEYS.read(&mut table, &mut server);
+    if server.proxy.is_some() && server.url.starts_with("http://") {
+        let help = "remove it: plain HTTP is for a GitLab server on this host, and the proxy would see the jobs' tokens";
+        table.find_at("proxy", "a server that is reached by plain HTTP has no proxy", help);
+    }
+    if server.proxy.is_none() && server.proxy_auth_file.is_some() && !table.has("proxy") {
+        let help = "add `proxy = \"http://HOST:PORT\"`, or remove this key";
+        table.find_at("proxy_auth_file", "a password for a proxy, and no `proxy`", help);
+    }
     table.finish();
     server
 }
@@ -190,6 +208,14 @@ pub(super) fn url(at: &At<'_, &str>) -> String {
     let text = at.value.trim_end_matches('/');
     if let Err(help) = check_url(text) {
         at.spot.find("invalid URL of a GitLab server", help);
+    }
+    text.to_owned()
+}
+
+fn proxy(at: &At<'_, &str>) -> String {
+    let text = at.value.strip_suffix('/').unwrap_or(at.value);
+    if let Err(help) = check_proxy(text) {
+        at.spot.find("invalid address of a proxy", help);
     }
     text.to_owned()
 }

@@ -51,6 +51,28 @@ fn an_unknown_key_is_an_error_that_names_its_neighbour() {
 }
 
 #[test]
+fn a_proxy_belongs_to_a_server_and_its_password_is_never_shown() {
+    let server = |keys: &str| findings("audience", &format!("{keys}\naudience"));
+    let found = server("proxy = \"http://me:hunter2@proxy:3128\"");
+    assert_eq!(found[0].message, "invalid address of a proxy");
+    let shown = format!("{found:?} {}", found[0]);
+    assert!(shown.contains("`proxy_auth_file`") && !shown.contains("hunter2"), "{shown}");
+    // Also where something else is wrong on the line.
+    for wrong in ["prox = \"http://me:hunter2@proxy:3128\"", "proxy = [\"http://me:hunter2@proxy:3128\"]"] {
+        let shown = format!("{:?}", server(wrong));
+        assert!(shown.contains("***@proxy:3128") && !shown.contains("hunter2"), "{shown}");
+    }
+    let found = server("proxy_auth_file = \"/etc/nunbird/proxy-auth\"");
+    assert_eq!(found[0].message, "a password for a proxy, and no `proxy`");
+    let plain = "url = \"http://localhost\"\nproxy = \"http://proxy.example.org:3128\"";
+    let found = findings("url = \"https://gitlab.example.org\"", plain);
+    assert_eq!(found[0].message, "a server that is reached by plain HTTP has no proxy");
+    assert_eq!(found[0].place.line, 5);
+    let text = GOOD.replace("audience", "proxy = \"http://proxy.example.org:3128/\"\naudience");
+    assert_eq!(parse(&text).unwrap().gitlab[0].proxy.as_deref(), Some("http://proxy.example.org:3128"));
+}
+
+#[test]
 fn a_finding_shows_the_line_and_points_at_the_place() {
     let shown = findings("run_as = \"$user_login\"", "run_as = \"root\"")[0].to_string();
     let expected = "\

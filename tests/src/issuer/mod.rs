@@ -87,6 +87,14 @@ impl Issuer {
         Self::start_with(Tls::new(&OWN_NAMES, true))
     }
 
+    /// Starts a server whose URL and certificate have this name, which somebody must resolve to 127.0.0.1.
+    pub fn start_at(name: &str) -> Self {
+        let issuer = Self::start_for(&[name]);
+        let url = issuer.url().replace("127.0.0.1", name);
+        lock(&issuer.state).url = url;
+        issuer
+    }
+
     fn start_with(tls: Tls) -> Self {
         let repositories =
             tempfile::Builder::new().prefix("nbt_git_").tempdir_in("/var/tmp").expect("a directory");
