@@ -47,6 +47,13 @@ pub(crate) enum Command {
         after_help = "examples:\n  nunbirdctl doctor\n  nunbirdctl doctor --runner-config /srv/runner/config.toml --format json"
     )]
     Doctor(Doctor),
+    /// Print the part of gitlab-runner's config.toml for a configuration, or check an existing file.
+    #[command(after_help = "examples:\n  nunbirdctl runner-config\n  nunbirdctl runner-config \
+                      --configuration /etc/nunbird/config.toml > hpc.toml\n  nunbirdctl \
+                      runner-config --check /etc/gitlab-runner/config.toml\n\nexit status with \
+                      --check: 0 no errors, 1 the file cannot be read, 3 errors, or remarks with \
+                      --strict")]
+    RunnerConfig(RunnerConfig),
     /// Show how a job would be decided: every rule, every condition, the actual value; or what the
     /// code of a refusal means.
     #[command(after_help = "examples:\n  nunbirdctl explain --claims ada.json\n  nunbirdctl explain \
@@ -163,7 +170,7 @@ pub(crate) struct RunnerUser {
 
 #[derive(Args)]
 pub(crate) struct Check {
-    /// The configuration, as with --configuration.
+    /// The configuration, as with --configuration; `-` is standard input.
     #[arg(value_name = "FILE", conflicts_with = "configuration")]
     pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
@@ -192,6 +199,18 @@ pub(crate) struct Doctor {
     pub(crate) unit: Option<String>,
     /// Treat remarks as errors.
     #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RunnerConfig {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    /// Check this config.toml of gitlab-runner, as doctor does; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) check: Option<PathBuf>,
+    /// With --check: treat remarks as errors.
+    #[arg(long, requires = "check")]
     pub(crate) strict: bool,
 }
 

@@ -3,6 +3,7 @@
 
 use crate::output::{CtlError, Format};
 use nunbird_policy::{CONFIGURATIONS, DEFAULT_CONFIGURATION, Policy, Reading, SourceFile, conf_d};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Reads a configuration with its `conf.d`.
@@ -46,12 +47,39 @@ pub(crate) fn more(file: &Path) -> Result<Vec<PathBuf>, CtlError> {
 }
 
 fn source(path: &Path) -> Result<SourceFile, CtlError> {
-    Ok(SourceFile { path: path.to_path_buf(), text: text(path)? })
+    Ok(SourceFile { path: named(path).to_path_buf(), text: text(path)? })
 }
 
-/// The text of a file; the error names the line that is not UTF-8.
+/// As findings name a file.
+pub(crate) fn named(path: &Path) -> &Path {
+    if path == Path::new(DASH) { Path::new(STDIN) } else { path }
+}
+
+/// Whether a configuration came from standard input, and is no file on this host.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path == Path::new(STDIN)
+}
+
+/// The name of standard input on a command line, and in findings.
+const DASH: &str = "-";
+const STDIN: &str = "<stdin>";
+/// The longest configuration that nunbird-auth reads, in bytes.
+const MAX_STDIN: u64 = 4 << 20;
+
+/// The text of a file, or of standard input for `-`; the error names the line that is not UTF-8.
 pub(crate) fn text(path: &Path) -> Result<String, CtlError> {
-    let bytes = std::fs::read(path).map_err(|e| CtlError::new(format!("{}: {e}", path.display())))?;
+    let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", named(path).display()));
+    let bytes = if path == Path::new(DASH) {
+        let mut bytes = Vec::new();
+        std::io::stdin().take(MAX_STDIN + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_STDIN) {
+            return Err(failed(std::io::Error::from(std::io::ErrorKind::FileTooLarge)));
+        }
+        bytes
+    } else {
+        std::fs::read(path).map_err(failed)?
+    };
+    let path = named(path);
     String::from_utf8(bytes).map_err(|e| {
         let valid = e.utf8_error().valid_up_to();
         let line = e.as_bytes().iter().take(valid).filter(|b| **b == b'\n').count() + 1;

@@ -26,11 +26,15 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
     let owners = owners(policy, runner);
     let mut files = vec![policy.file.clone()];
     files.extend(crate::files::more(&policy.file).unwrap_or_default());
+    // What came by standard input is to become a file.
+    files.retain(|file| !crate::files::is_stdin(file));
     for file in &files {
         trusted(file, "configuration", &owners, findings);
     }
     if policy.downscope == Downscope::Setuid {
-        listed(&policy.file, findings);
+        if !files.is_empty() {
+            listed(&policy.file, findings);
+        }
         private(Path::new(JOBS), findings);
         if policy.accounts.pinning != Pinning::Off {
             private(Path::new(PEOPLE_DIR), findings);

@@ -54,6 +54,8 @@ mod replace;
 mod replay;
 mod runner_config;
 mod runner_processes;
+mod runner_table;
+mod runner_timeouts;
 mod runner_unit;
 mod scheduler_facts;
 mod schema;
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Command::Keys(options) => keys::run(&options, format),
         Command::Adopt(options) => adopt::run(&options, format),
         Command::Migrate(options) => migrate::run(&options),
+        Command::RunnerConfig(options) => runner_table::run(&options, format),
         Command::Doctor(options) => doctor::run(&options, format),
         Command::Sweep(options) => sweep::run(&options, format),
         Command::Schema => schema::run(),

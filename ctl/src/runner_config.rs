@@ -4,9 +4,12 @@
 //! The keys are those of `[runners.custom]`
 //! (docs.gitlab.com/runner/configuration/advanced-configuration). The file contains the runners'
 //! tokens: only paths, names and numbers are ever copied from it into a finding.
+//!
+//! `doctor`, `adopt` and `runner-config --check` use it; `runner-config` prints what it accepts.
 
 use crate::finding::Finding;
 use crate::programs;
+use crate::runner_timeouts::Timeouts;
 use nunbird_policy::{DEFAULT_CONFIGURATION, Policy};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +29,8 @@ const DEFAULT_FORCE: u64 = 10;
 const DEFAULT_SHUTDOWN: u64 = 30;
 /// Seconds of them that `cleanup` takes at most, if nothing delays it.
 const CLEANUP: u64 = 15;
+/// gitlab-runner's default for the timeouts of config, prepare and cleanup.
+const DEFAULT_STAGE: u64 = 3600;
 
 /// What the runner's configuration states about the whole service.
 #[derive(Debug, Clone, Copy)]
@@ -65,27 +70,25 @@ pub(crate) fn inspect_text(policy: &Policy, file: &Path, text: &str, findings: &
     let table = match DeTable::parse(text) {
         Ok(table) => table.into_inner(),
         Err(e) => {
-            let line = e.span().map_or(1, |span| line_of(text, span.start));
             let found =
                 Finding::error("runner-config", format!("not valid TOML: {}", e.message()), "correct it");
-            findings.push(found.at(format!("{shown}:{line}")));
+            findings.push(found.at(place(file, text, e.span().map_or(0, |span| span.start))));
             return UNKNOWN;
         }
     };
     let mut used = 0;
-    let shutdown = positive(&table, "shutdown_timeout").unwrap_or(DEFAULT_SHUTDOWN);
+    let whole = Whole { file, text, table: &table };
     if let Some(DeValue::Array(runners)) = table.get("runners").map(|value| value.get_ref()) {
         for runner in runners.iter() {
             let DeValue::Table(keys) = runner.get_ref() else { continue };
-            let place = format!("{shown}:{}", line_of(text, runner.span().start));
-            used += usize::from(one(policy, keys, shutdown, &place, findings));
+            used += usize::from(one(policy, &whole, keys, runner.span().start, findings));
         }
     }
     if used == 0 {
         let message = format!("{shown}: no runner calls {}", programs::auth(policy).display());
         findings.push(Finding::remark("no-runner", message, "the admin guide lists the needed settings"));
     }
-    Service { concurrent: positive(&table, "concurrent").unwrap_or(1), shutdown }
+    Service { concurrent: positive(&table, "concurrent").unwrap_or(1), shutdown: whole.shutdown() }
 }
 
 /// Every program that one of the runners calls for a stage; empty if the file cannot be read.
@@ -113,19 +116,66 @@ fn positive(table: &DeTable<'_>, key: &str) -> Option<u64> {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1)
+/// `FILE:LINE:COLUMN` of a byte, columns in characters.
+fn place(file: &Path, text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    format!("{}:{line}:{column}", file.display())
+}
+
+/// The file.
+struct Whole<'t> {
+    file: &'t Path,
+    text: &'t str,
+    table: &'t DeTable<'t>,
+}
+
+impl Whole<'_> {
+    fn shutdown(&self) -> u64 {
+        positive(self.table, "shutdown_timeout").unwrap_or(DEFAULT_SHUTDOWN)
+    }
+}
+
+/// One runner of it, and where its findings go.
+struct Runner<'t, 'f> {
+    whole: &'t Whole<'t>,
+    name: &'t str,
+    keys: &'t DeTable<'t>,
+    custom: &'t DeTable<'t>,
+    /// The place of its head.
+    start: usize,
+    findings: &'f mut Vec<Finding>,
+}
+
+impl Runner<'_, '_> {
+    /// A finding about a key of this runner or of the whole file: at its value, or at the runner's head if it is not set.
+    fn say(&mut self, error: bool, code: &'static str, key: &str, message: &str, help: &str) {
+        let value = [self.custom, self.keys, self.whole.table].into_iter().find_map(|table| table.get(key));
+        let offset = value.map_or(self.start, |value| match value.get_ref() {
+            // A table is where its head is, and an empty one nowhere.
+            DeValue::Table(_) => self.start,
+            _ => value.span().start,
+        });
+        let made = if error { Finding::error } else { Finding::remark };
+        let message = format!("runner `{}`: {message}", self.name);
+        self.findings.push(made(code, message, help.to_owned()).at(place(
+            self.whole.file,
+            self.whole.text,
+            offset,
+        )));
+    }
 }
 
 /// Inspects one `[[runners]]`. Returns whether it uses Nunbird.
 fn one(
     policy: &Policy,
-    runner: &DeTable<'_>,
-    shutdown: u64,
-    place: &str,
+    whole: &Whole<'_>,
+    keys: &DeTable<'_>,
+    start: usize,
     findings: &mut Vec<Finding>,
 ) -> bool {
-    let Some(DeValue::Table(custom)) = runner.get("custom").map(|value| value.get_ref()) else {
+    let Some(DeValue::Table(custom)) = keys.get("custom").map(|value| value.get_ref()) else {
         return false;
     };
     let named = |stage: &str| text_of(custom, &format!("{stage}_exec"));
@@ -133,39 +183,50 @@ fn one(
     if !STAGES.iter().any(|stage| named(stage).is_some_and(ours)) {
         return false;
     }
-    let name = text_of(runner, "name").unwrap_or("without a name");
-    let mut say = |error: bool, code, message: String, help: &str| {
-        let message = format!("runner `{name}`: {message}");
-        let made = if error { Finding::error } else { Finding::remark }(code, message, help.to_owned());
-        findings.push(made.at(place.to_owned()));
-    };
-    if text_of(runner, "executor") != Some("custom") {
-        say(true, "runner-executor", "its executor is not `custom`".to_owned(), "executor = \"custom\"");
+    let name = text_of(keys, "name").unwrap_or("without a name");
+    let mut runner = Runner { whole, name, keys, custom, start, findings };
+    if text_of(keys, "executor") != Some("custom") {
+        runner.say(
+            true,
+            "runner-executor",
+            "executor",
+            "its executor is not `custom`",
+            "executor = \"custom\"",
+        );
     }
-    if let Some(url) = text_of(runner, "url")
+    if let Some(url) = text_of(keys, "url")
         && !policy.gitlab.iter().any(|server| server.url.trim_end_matches('/') == url.trim_end_matches('/'))
     {
         let message = format!("no [[gitlab]] of the configuration has its url {url}");
-        say(false, "runner-server", message, "add the server, unless the runner reaches it by another name");
+        let help = "add the server, unless the runner reaches it by another name";
+        runner.say(false, "runner-server", "url", &message, help);
     }
     for stage in STAGES {
         match program(policy, stage, named(stage)) {
             Ok(()) => {}
-            Err((message, help)) => say(true, "runner-stage", message, &help),
+            Err((message, help)) => {
+                runner.say(true, "runner-stage", &format!("{stage}_exec"), &message, &help);
+            }
         }
+        let key = format!("{stage}_args");
         match Arguments::read(custom, stage) {
-            Ok(arguments) => arguments.judge(policy, stage, &mut say),
+            Ok(arguments) => {
+                arguments.judge(policy, stage, &mut |error, code, message, help| {
+                    runner.say(error, code, &key, &message, help);
+                });
+            }
             Err(message) => {
                 let help = format!("{stage}_args = [\"{stage}\"]");
-                say(true, "runner-stage", message, &help);
+                runner.say(true, "runner-stage", &key, &message, &help);
             }
         }
     }
-    check_timeouts(custom, shutdown, &mut say);
-    if is_boot_verified(runner) {
+    check_timeouts(policy, &mut runner);
+    if is_boot_verified(keys) {
         let message = "experimental.boot_verify is on, but its canary job has no user: it is \
                        refused, and the runner exits";
-        say(true, "runner-boot-verify", message.to_owned(), "remove [runners.experimental.boot_verify]");
+        let help = "remove [runners.experimental.boot_verify]";
+        runner.say(true, "runner-boot-verify", "experimental", message, help);
     }
     true
 }
@@ -253,36 +314,48 @@ fn table_of<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeTable<'i>
     }
 }
 
-/// Whether a cancelled job has the time that its launcher needs, and a stopped runner the time for
-/// its jobs and their cleanup: when its time is over it exits, and leaves records, credentials and
-/// temporary files of the others.
-fn check_timeouts(
-    custom: &DeTable<'_>,
-    shutdown: u64,
-    say: &mut impl FnMut(bool, &'static str, String, &str),
-) {
+/// Whether a cancelled job has the time that its launcher needs, a stage the time that the policy gives
+/// its parts, and a stopped runner the time for its jobs and their cleanup: when its time is over it
+/// exits, and leaves records, credentials and temporary files of the others.
+fn check_timeouts(policy: &Policy, runner: &mut Runner<'_, '_>) {
+    let (custom, shutdown) = (runner.custom, runner.whole.shutdown());
+    let mut say = |key: &str, message: String, help: String| {
+        runner.say(false, "runner-patience", key, &message, &help);
+    };
     let seconds = |key: &str, default| positive(custom, key).unwrap_or(default);
+    let fitting = Timeouts::of(policy);
     let graceful = seconds("graceful_kill_timeout", DEFAULT_GRACEFUL);
     let force = seconds("force_kill_timeout", DEFAULT_FORCE);
+    let jobs = graceful.saturating_add(force);
     if graceful <= LAUNCHER_GRACE {
         let message =
             format!("graceful_kill_timeout is {graceful} s, but the launcher needs up to {LAUNCHER_GRACE} s");
-        say(false, "runner-patience", message, "graceful_kill_timeout = 60");
+        say("graceful_kill_timeout", message, format!("graceful_kill_timeout = {}", fitting.graceful));
     }
-    if graceful.saturating_add(force) >= RUNNER_CANCEL_TIME {
+    if jobs >= RUNNER_CANCEL_TIME {
         let message = format!(
             "graceful_kill_timeout and force_kill_timeout are {graceful} s and {force} s; a \
              cancelled job has {RUNNER_CANCEL_TIME} s in total"
         );
-        say(false, "runner-patience", message, "graceful_kill_timeout = 60 and force_kill_timeout = 10");
+        let help = format!(
+            "graceful_kill_timeout = {} and force_kill_timeout = {}",
+            fitting.graceful, fitting.force
+        );
+        say("graceful_kill_timeout", message, help);
     }
-    let jobs = graceful.saturating_add(force);
     if shutdown < jobs.saturating_add(CLEANUP) {
         let message = format!(
             "shutdown_timeout is {shutdown} s; when the runner is stopped, a job may take {jobs} \
              s to end, and its cleanup follows"
         );
-        say(false, "runner-patience", message, &format!("shutdown_timeout = {}", jobs.saturating_add(50)));
+        say("shutdown_timeout", message, format!("shutdown_timeout = {}", jobs.saturating_add(50)));
+    }
+    for stage in fitting.stages {
+        let set = seconds(stage.key, DEFAULT_STAGE);
+        if set < stage.least {
+            let message = format!("{} is {set} s, but {}", stage.key, stage.why(policy));
+            say(stage.key, message, format!("{} = {}", stage.key, stage.fitting));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod history;
 mod manual;
 mod migrate;
 mod robust;
+mod runner_config;
 mod scene;
 mod schema;
 mod server_user;

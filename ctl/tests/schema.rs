@@ -87,9 +87,14 @@ fn object(table: &DeTable<'_>) -> Map<String, Value> {
     table.iter().map(|(key, value)| (key.get_ref().to_string(), to_json(value.get_ref()))).collect()
 }
 
-fn validate(schema: &Value, text: &str) -> Result<(), String> {
+/// A text of TOML.
+pub(crate) fn read(text: &str) -> Value {
     let table = DeTable::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")).into_inner();
-    check(schema, &Value::Object(object(&table)), schema, "")
+    Value::Object(object(&table))
+}
+
+fn validate(schema: &Value, text: &str) -> Result<(), String> {
+    check(schema, &read(text), schema, "")
 }
 
 #[test]

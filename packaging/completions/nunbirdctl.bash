@@ -61,6 +61,9 @@ _nunbirdctl() {
             nunbirdctl,people)
                 cmd="nunbirdctl__subcmd__people"
                 ;;
+            nunbirdctl,runner-config)
+                cmd="nunbirdctl__subcmd__runner__subcmd__config"
+                ;;
             nunbirdctl,schema)
                 cmd="nunbirdctl__subcmd__schema"
                 ;;
@@ -117,6 +120,9 @@ _nunbirdctl() {
                 ;;
             nunbirdctl__subcmd__help,people)
                 cmd="nunbirdctl__subcmd__help__subcmd__people"
+                ;;
+            nunbirdctl__subcmd__help,runner-config)
+                cmd="nunbirdctl__subcmd__help__subcmd__runner__subcmd__config"
                 ;;
             nunbirdctl__subcmd__help,schema)
                 cmd="nunbirdctl__subcmd__help__subcmd__schema"
@@ -245,7 +251,7 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor explain test show diff audit people jobs images keys adopt migrate sweep schema completions codes-page man help"
+            opts="-h -V --format --help --version check doctor runner-config explain test show diff audit people jobs images keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -555,7 +561,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor explain test show diff audit people jobs images keys adopt migrate sweep schema completions codes-page man help"
+            opts="check doctor runner-config explain test show diff audit people jobs images keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -907,6 +913,20 @@ _nunbirdctl() {
         nunbirdctl__subcmd__help__subcmd__people__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__runner__subcmd__config)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1535,6 +1555,32 @@ _nunbirdctl() {
                 return 0
             fi
             case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__runner__subcmd__config)
+            opts="-h --configuration --check --strict --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --configuration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --check)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
