@@ -186,6 +186,7 @@ manual:
 	@rm -f packaging/man/*.[15]; $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl man packaging/man
 	@for one in bash:nunbirdctl.bash zsh:_nunbirdctl fish:nunbirdctl.fish; do \
 	  $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl completions $${one%%:*} > packaging/completions/$${one#*:}; done
+	@$${CARGO_TARGET_DIR:-target}/debug/nunbirdctl schema > packaging/nunbird.schema.json
 	@$${CARGO_TARGET_DIR:-target}/debug/nunbirdctl codes-page > docs/codes.md.new && mv docs/codes.md.new docs/codes.md
 	@NUNBIRD_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p nunbird-render reference::every_entry >/dev/null
 

@@ -67,7 +67,7 @@ install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.fish" "$root${FISH
   mv -f "$to.new" "$to"
 done
 install -p -m 0644 "$tree/LICENSE-APACHE" "$tree/LICENSE-MIT" "$share"
-for file in config.toml gitlab-runner.toml pam.d/nunbird pam.d/nunbird.debian sudoers.d/nunbird gitlab-runner.service.d/10-nunbird.conf; do
+for file in config.toml nunbird.schema.json gitlab-runner.toml pam.d/nunbird pam.d/nunbird.debian sudoers.d/nunbird gitlab-runner.service.d/10-nunbird.conf; do
   put 0644 "$tree/packaging/$file" "$share/$file"
 done
 # Without the documentation of the crates, which is for people who have the sources.

@@ -545,19 +545,13 @@ pub(crate) struct Sweep {
     /// the audit file.
     #[arg(long, value_name = "NAME")]
     pub(crate) account: Vec<String>,
-    /// How old a temporary file must be: a number with h or d.
+    /// How old a temporary file must be: a duration such as 36h, 2d or 1w.
     #[arg(long, value_name = "TIME", default_value = "2d", value_parser = age)]
     pub(crate) older_than: u64,
 }
 
-/// Whole hours or days, in seconds.
+/// An hour at least: a younger file may be of a job that is about to begin.
 fn age(text: &str) -> Result<u64, String> {
-    let wrong = || "write a number with `h` or `d`, such as `36h` or `2d`".to_owned();
-    let (digits, unit) = match (text.strip_suffix('h'), text.strip_suffix('d')) {
-        (Some(digits), _) => (digits, 3600),
-        (_, Some(digits)) => (digits, 86_400),
-        _ => return Err(wrong()),
-    };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+    let wrong = || "write a duration of an hour or more, such as `36h`, `2d` or `1w`".to_owned();
+    nunbird_policy::read_duration(text).filter(|seconds| *seconds >= 3600).ok_or_else(wrong)
 }

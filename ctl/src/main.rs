@@ -59,6 +59,7 @@ mod runner_timeouts;
 mod runner_unit;
 mod scheduler_facts;
 mod schema;
+mod schema_words;
 mod scope_facts;
 mod show;
 mod subid_facts;

@@ -102,6 +102,9 @@ pub(crate) fn finding(finding: &Diagnostic) -> Value {
         "file": finding.place.file,
         "line": finding.place.line,
         "column": finding.place.column,
+        "other": finding.other.as_ref().map(|other| json!({
+            "file": other.file, "line": other.line, "column": other.column,
+        })),
         "help": finding.help,
     })
 }

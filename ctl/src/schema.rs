@@ -1,9 +1,19 @@
 //! The JSON schema of the configuration, generated from what its reader asks for.
 
 use crate::output::{CtlError, OK, print_json};
-use nunbird_policy::{KeyInfo, Kind, every_key, key_info};
+use crate::schema_words;
+use nunbird_handover::UNLIMITED;
+use nunbird_policy::{KeyInfo, Kind, Setting, amount_text, cpus_text, duration_text, every_key, key_info};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+
+/// The order of the units is the reader's: editors' regular expressions have no look-around.
+const DURATION: &str = "^([0-9]+ ?[wdhms] ?)*[0-9]+ ?[wdhms]$";
+
+/// Also in quotes.
+fn number() -> Value {
+    json!({ "type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+$" })
+}
 
 pub(crate) fn run() -> Result<u8, CtlError> {
     print_json(&schema())?;
@@ -31,6 +41,37 @@ pub(crate) fn schema() -> Value {
         fields.insert("title".to_owned(), json!("Nunbird configuration"));
     }
     root
+}
+
+/// A description as sentences, and the default where it is no value.
+fn sentences(description: &str, default: &str) -> String {
+    let mut letters = description.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let end = if description.ends_with('.') { "" } else { "." };
+    let default = if default.is_empty() { String::new() } else { format!(" Default: {default}.") };
+    format!("{first}{}{end}{default}", letters.as_str())
+}
+
+/// A default as a configuration has it.
+fn json_of(setting: &Setting) -> Value {
+    match setting {
+        Setting::Bytes(UNLIMITED) => json!("unlimited"),
+        Setting::Bytes(bytes) => json!(amount_text(*bytes)),
+        Setting::Cpus(thousandths) => json!(cpus_text(*thousandths)),
+        Setting::Number(number) => json!(number),
+        Setting::Numbers(numbers) => json!(numbers),
+        Setting::Seconds(seconds) => json!(duration_text(*seconds)),
+        Setting::Flag(flag) => json!(flag),
+        Setting::Text(text) => json!(text),
+        Setting::Texts(texts) => json!(texts),
+        Setting::Variables(variables) => json!(variables),
+        Setting::Tables(tables) => {
+            let one = |table: &Vec<(&'static str, Setting)>| -> Map<String, Value> {
+                table.iter().map(|(key, value)| ((*key).to_owned(), json_of(value))).collect()
+            };
+            tables.iter().map(|table| Value::Object(one(table))).collect()
+        }
+    }
 }
 
 /// Every key by its path, and what is known of those of Nunbird's tables.
@@ -78,8 +119,27 @@ impl Keys {
 
     fn described(&self, path: &[String], kind: &Kind, info: Option<&KeyInfo>) -> Value {
         let mut value = self.value(path, kind);
-        let Some(info) = info else { return value };
-        value["description"] = json!(info.doc);
+        let Some(info) = info else {
+            if let Some((description, default)) = schema_words::of(path) {
+                value["description"] = json!(sentences(&description, default));
+            }
+            return value;
+        };
+        let of_profile = path.first().is_some_and(|table| table == "profile");
+        match (info.default, &info.default_value) {
+            _ if of_profile => {
+                let table = if path.len() > 3 { "[batch]" } else { "[job]" };
+                let table = if info.name == "data_dir" { "[directories]" } else { table };
+                value["description"] = json!(sentences(info.doc, &format!("that of `{table}`")));
+            }
+            (None, Some(default)) => {
+                value["description"] = json!(sentences(info.doc, ""));
+                value["default"] = json_of(default);
+            }
+            (words, _) => {
+                value["description"] = json!(sentences(info.doc, words.unwrap_or("none")));
+            }
+        }
         if let (Kind::Integer, Some((least, most))) = (kind, info.bounds) {
             value["minimum"] = json!(least);
             if most != u64::MAX {
@@ -104,9 +164,14 @@ impl Keys {
             Kind::Text => json!({ "type": "string" }),
             Kind::Choice(names) => json!({ "enum": names }),
             Kind::Boolean => json!({ "type": "boolean" }),
-            Kind::Integer => json!({ "type": "integer", "minimum": 0 }),
-            Kind::Cpus => json!({ "type": ["number", "string"] }),
-            Kind::Integers => one_or_many(json!({ "type": "integer", "minimum": 0 })),
+            Kind::Integer => number(),
+            Kind::Cpus => json!({ "type": ["number", "string"], "pattern": "^[0-9]+([.][0-9]{1,3})?$" }),
+            Kind::Amount => json!({ "type": "string", "pattern": "^[0-9]+ ?[KMGT](iB)?$" }),
+            Kind::AmountOrUnlimited => {
+                json!({ "type": "string", "pattern": "^([0-9]+ ?[KMGT](iB)?|unlimited)$" })
+            }
+            Kind::Duration => json!({ "type": "string", "pattern": DURATION }),
+            Kind::Integers => one_or_many(number()),
             Kind::Patterns => one_or_many(json!({ "$ref": "#/$defs/pattern" })),
             Kind::Texts => one_or_many(json!({ "type": "string" })),
             Kind::Table => self.object(path),

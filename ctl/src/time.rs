@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use nunbird_policy::read_duration;
 
 /// In seconds.
 const DAY: u64 = 86_400;
@@ -14,14 +15,11 @@ const DAY: u64 = 86_400;
 /// The accepted forms.
 pub(crate) fn time(text: &str) -> Result<u64, String> {
     let wrong = || {
-        "write 1h, 2d, today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z or seconds since the epoch"
+        "write 1h30m, 2d, today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z or seconds since the epoch"
             .to_owned()
     };
     let now = u64::try_from(Timestamp::now().as_second()).map_err(|_| wrong())?;
-    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', DAY), ('w', 7 * DAY)];
-    let ago =
-        |(letter, unit): &(char, u64)| text.strip_suffix(*letter)?.parse::<u64>().ok()?.checked_mul(*unit);
-    if let Some(ago) = units.iter().find_map(ago) {
+    if let Some(ago) = read_duration(text) {
         return Ok(now.saturating_sub(ago));
     }
     match text {
@@ -61,6 +59,7 @@ mod tests {
         assert!(today % 86_400 == 0 && today - yesterday == 86_400);
         let ago = |text: &str| super::Timestamp::now().as_second().unsigned_abs() - time(text).expect(text);
         assert!((3600..3602).contains(&ago("1h")) && (172_800..172_802).contains(&ago("2d")));
+        assert!((5400..5402).contains(&ago("1h30m")) && (1_209_600..1_209_602).contains(&ago("2w")));
         for bad in ["tomorrow", "1y", "h", "2026-13-01", "", "-5"] {
             assert!(time(bad).is_err(), "{bad}");
         }

@@ -378,7 +378,7 @@ fn check_takes_its_file_by_position_and_names_types_in_tomls_words() {
     assert!(said.out.contains("good.toml: 1 server"), "{}", said.out);
     assert_eq!(scene.run_bare(&["check", &good, "--configuration", &good, "--no-host"]).code, 2);
     let wrong = [
-        ("[accounts]\nmin_uid = \"5000\"\n", "expected integer, found string"),
+        ("[accounts]\nmin_uid = \"five\"\n", "expected integer, found string"),
         ("[job]\nlogin_shell = \"yes\"\n", "expected boolean, found string"),
         ("[job]\nshell = 7\n", "expected string, found integer"),
         ("job = 7\n", "expected table, found integer"),

@@ -88,7 +88,7 @@ fn place(key: &str) -> (String, String, &'static str, &'static str) {
     (header, name.to_owned(), around.0, around.1)
 }
 
-fn with(key: &str, value: Option<&str>) -> String {
+pub(crate) fn with(key: &str, value: Option<&str>) -> String {
     let mut text = base(key);
     let (header, name, before, after) = place(key);
     if !text.iter().any(|(found, _)| *found == header) {

@@ -193,7 +193,7 @@ fn the_schema_knows_every_table_and_forbids_what_the_reader_forbids() {
     assert_eq!(schema["properties"]["downscope"]["enum"], serde_json::json!(["setuid", "sudo", "none"]));
     assert!(rule["run_as"]["anyOf"][1]["properties"]["map"].is_object(), "{rule}");
     assert!(schema["properties"]["profile"]["additionalProperties"]["properties"]["shell"].is_object());
-    assert_eq!(schema["properties"]["accounts"]["properties"]["min_uid"]["type"], "integer");
+    assert_eq!(schema["properties"]["accounts"]["properties"]["min_uid"]["type"][0], "integer");
 }
 
 #[test]

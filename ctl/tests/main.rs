@@ -10,6 +10,7 @@ mod guide;
 mod history;
 mod manual;
 mod migrate;
+mod notation;
 mod robust;
 mod runner_config;
 mod scene;

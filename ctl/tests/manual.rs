@@ -53,6 +53,21 @@ fn the_completions_are_current() {
 }
 
 #[test]
+fn the_schema_is_current_and_installed() {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
+    let read = |file: &str| std::fs::read_to_string(packaging.join(file)).unwrap();
+    let made = Scene::new().run_bare(&["schema"]).out;
+    assert_eq!(
+        made,
+        read("nunbird.schema.json"),
+        "packaging/nunbird.schema.json is not current: `make manual`"
+    );
+    assert!(read("install.sh").contains(" nunbird.schema.json "));
+    let place = read("config.toml");
+    assert!(place.starts_with("#:schema /opt/nunbird/share/nunbird.schema.json\n"), "editors find it");
+}
+
+#[test]
 fn help_shows_examples_before_options_for_every_command() {
     let scene = Scene::new();
     for command in [

@@ -10,7 +10,12 @@ fn check(schema: &Value, value: &Value, root: &Value, path: &str) -> Result<(), 
     let wrong = |what: &str| Err(format!("{path}: {what}: {value}"));
     for (word, rule) in schema.as_object().expect("a schema") {
         match word.as_str() {
-            "$schema" | "$defs" | "title" | "description" | "deprecated" => {}
+            "$schema" | "$defs" | "title" | "description" | "deprecated" | "default" => {}
+            "pattern" => {
+                if value.as_str().is_some_and(|text| !fits(rule.as_str().unwrap(), text)) {
+                    return wrong("does not fit the pattern");
+                }
+            }
             "$ref" => {
                 let pointer = rule.as_str().unwrap().strip_prefix('#').unwrap();
                 check(root.pointer(pointer).expect("a definition"), value, root, path)?;
@@ -69,6 +74,28 @@ fn check(schema: &Value, value: &Value, root: &Value, path: &str) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The patterns of the schema, of which no library is needed for a test.
+fn fits(pattern: &str, text: &str) -> bool {
+    use nunbird_policy::read_duration;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let amount = |text: &str| {
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let plain = unit.strip_prefix(' ').unwrap_or(unit);
+        unit.len() < text.len() && ["K", "M", "G", "T", "KiB", "MiB", "GiB", "TiB"].contains(&plain)
+    };
+    match pattern {
+        "^[0-9]+$" => digits(text),
+        "^[0-9]+([.][0-9]{1,3})?$" => {
+            let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+            digits(whole) && digits(part) && part.len() < 4
+        }
+        "^[0-9]+ ?[KMGT](iB)?$" => amount(text),
+        "^([0-9]+ ?[KMGT](iB)?|unlimited)$" => amount(text) || text == "unlimited",
+        "^([0-9]+ ?[wdhms] ?)*[0-9]+ ?[wdhms]$" => read_duration(text).is_some(),
+        other => panic!("unknown pattern {other}"),
+    }
 }
 
 fn to_json(value: &DeValue<'_>) -> Value {
@@ -137,7 +164,11 @@ fn the_schema_refuses_what_the_reader_refuses() {
     for wrong in [
         "downscope = \"setuidd\"\n",
         "downscop = \"setuid\"\n",
-        "[accounts]\nmin_uid = \"1000\"\n",
+        "[accounts]\nmin_uid = \"a thousand\"\n",
+        "[accounts]\nmin_uid = 1000.0\n",
+        "[limits.a]\nmemory = 4\n",
+        "[limits.a]\nmemory = \"4GB\"\n",
+        "[identity]\nclock_skew = \"1\"\n",
         "[accounts]\nmin_uid = -1\n",
         "[accounts]\nallow_bots = \"no\"\n",
         "[job]\nenvironment = { PATH = 7 }\n",
@@ -191,4 +222,39 @@ fn the_schema_has_bounds_descriptions_and_former_names_as_the_reader_has_them() 
         scene.configure(&text);
         assert_eq!(scene.run(&["check", "--no-host"]).code == 0, taken, "the reader: {lines}");
     }
+}
+
+/// Each key, its path, and how it is described.
+fn each_key(schema: &Value, path: &str, see: &mut impl FnMut(&str, &Value)) {
+    for (key, of_key) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        see(&path, of_key);
+        let any = of_key["anyOf"].as_array().into_iter().flatten();
+        for below in any.chain([of_key, &of_key["items"], &of_key["additionalProperties"]]) {
+            each_key(below, &path, see);
+        }
+    }
+}
+
+#[test]
+fn every_key_has_a_description_and_a_default() {
+    let schema = Scene::new().run_bare(&["schema"]).json();
+    let (mut seen, mut wanting) = (0, Vec::new());
+    each_key(&schema, "", &mut |path, key| {
+        seen += 1;
+        let text = key["description"].as_str().unwrap_or_default();
+        let described =
+            text.starts_with(|c: char| !c.is_lowercase()) && text.ends_with('.') && text.len() > 5;
+        let is_former = key["deprecated"] == true;
+        let default = key.get("default").is_some() || text.contains(" Default: ");
+        if !(is_former || described && default) {
+            wanting.push(format!("{path}: {text}"));
+        }
+        // A default is a value of the key.
+        if let Some(default) = key.get("default") {
+            check(key, default, &schema, path).unwrap_or_else(|why| panic!("{why}"));
+        }
+    });
+    assert!(seen > 200, "{seen}");
+    assert!(wanting.is_empty(), "{wanting:#?}");
 }

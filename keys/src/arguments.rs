@@ -2,7 +2,7 @@
 
 use crate::server::{ALL_ALGORITHMS, DEFAULT_KEYS_MAX_AGE, algorithm_name};
 use clap::{Args, Parser, Subcommand};
-use nunbird_policy::{Algorithm, DEFAULT_CONFIGURATION};
+use nunbird_policy::{Algorithm, DEFAULT_CONFIGURATION, seconds_option};
 use std::path::PathBuf;
 
 /// Fetches the signing keys of the configured GitLab servers.
@@ -72,8 +72,9 @@ pub(crate) struct Refresh {
     /// … a file with `USER:PASSWORD` for the proxy …
     #[arg(long, value_name = "FILE", requires_all = ["server_name", "proxy"])]
     pub(crate) proxy_auth_file: Option<PathBuf>,
-    /// … seconds after which a key that the server no longer publishes is dropped …
-    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_KEYS_MAX_AGE, requires = "server_name")]
+    /// … a duration, or seconds, after which a key that the server no longer publishes is dropped …
+    #[arg(long, value_name = "TIME", value_parser = seconds_option, default_value_t = DEFAULT_KEYS_MAX_AGE,
+        requires = "server_name")]
     pub(crate) keys_max_age: u64,
     /// … and the accepted algorithms, separated by commas.
     #[arg(long, value_delimiter = ',', value_parser = algorithm, default_value = "RS256,ES256,ES384",

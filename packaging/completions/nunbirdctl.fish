@@ -223,7 +223,7 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l configur
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l runner-user -d 'The account that runs gitlab-runner, as which no job runs' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l tmpdir -d 'Where gitlab-runner keeps temporary files (its TMPDIR)' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l account -d 'An account whose old build directories are removed, in addition to those whose jobs are in the audit file' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l older-than -d 'How old a temporary file must be: a number with h or d' -r
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l older-than -d 'How old a temporary file must be: a duration such as 36h, 2d or 1w' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
 json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand sweep" -l dry-run -d 'Print what would be removed, without removing it'

@@ -1,4 +1,6 @@
-//! Amounts as configurations and CI variables have them: bytes (`4G`, `4GiB`, `4 GiB`) and processors (`2`, `2.5`).
+//! Amounts as configurations, CI variables and command lines have them: bytes (`4G`, `4GiB`, `4 GiB`), processors (`2`, `2.5`) and
+//! whole numbers. Durations are in [`crate::duration`]. Nothing else reads them, but for the notations of others: schedulers'
+//! (`batch/src/amounts.rs`), the kernel's and systemd's.
 
 /// A unit and its power of two.
 const UNITS: [(&str, u32); 4] = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
@@ -11,10 +13,13 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
     let unit = unit.strip_prefix(' ').unwrap_or(unit);
     let letter = unit.strip_suffix("iB").unwrap_or(unit);
     let (_, shift) = UNITS.iter().find(|(name, _)| *name == letter)?;
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+    whole(digits)?.checked_mul(1 << shift)
+}
+
+/// Reads a whole number in decimal digits, without sign and separators.
+pub(crate) fn whole(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok())?
 }
 
 /// Bytes in the greatest unit that divides them, as [`bytes`] reads it; what is less than a kibibyte is left out.
@@ -45,7 +50,7 @@ pub fn cpus_text(thousandths: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{amount_text, bytes, cpus, cpus_text};
+    use super::{amount_text, bytes, cpus, cpus_text, whole};
 
     #[test]
     fn a_whole_number_and_a_binary_unit_is_an_amount_and_nothing_else_is() {
@@ -72,6 +77,17 @@ mod tests {
             "4B",
         ] {
             assert_eq!(bytes(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_digits_and_nothing_else() {
+        assert_eq!(
+            (whole("0"), whole("007"), whole("18446744073709551615")),
+            (Some(0), Some(7), Some(u64::MAX))
+        );
+        for bad in ["", "+1", "-1", "1.0", " 1", "1 ", "1_000", "0x1", "1e3", "٣", "18446744073709551616"] {
+            assert_eq!(whole(bad), None, "{bad}");
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Diagnostic {
     pub place: Location,
     /// The line, as the file has it.
     pub source_line: String,
+    /// The other of two places that contradict each other.
+    pub other: Option<Location>,
     /// How to mend it.
     pub help: Option<String>,
 }
@@ -45,6 +47,9 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{number} | {}", Untrusted(&self.source_line))?;
         let indent = " ".repeat(usize::try_from(self.place.column).unwrap_or(1).saturating_sub(1));
         write!(f, "{margin} | {indent}^")?;
+        if let Some(other) = &self.other {
+            write!(f, "\n{margin} = note: the other is at {other}")?;
+        }
         if let Some(help) = &self.help {
             write!(f, "\n{margin} = help: {}", Untrusted(help))?;
         }

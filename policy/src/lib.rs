@@ -54,7 +54,7 @@ pub use config::{
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Location};
-pub use duration::duration_text;
+pub use duration::{duration_text, seconds as read_duration, seconds_option};
 pub use explain::{Predicate, explain_rule};
 pub use facts::{ByJobToken, Claim, Content, FACTS, Fact, Field, IdField, TextField};
 pub use host::{Host, HostError};

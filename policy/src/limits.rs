@@ -4,7 +4,7 @@
 //! `NUNBIRD_MEMORY`, `NUNBIRD_CPUS` and `NUNBIRD_PIDS`: strangers' text, parsed strictly. `nunbird-auth` calls [`Limits::asked`]
 //! with privilege, before the job is admitted.
 
-use crate::amount::{amount_text, bytes, cpus, cpus_text};
+use crate::amount::{amount_text, bytes, cpus, cpus_text, whole};
 use nunbird_handover::{Amounts, DiskLimit, Rlimits, Standing};
 
 /// A site's limits for some jobs.
@@ -203,8 +203,7 @@ impl Limits {
 
 /// Processes and threads: what the launcher and a shell need, at least.
 pub(crate) fn pids(text: &str) -> Option<u64> {
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|n| plain && (10..=MOST_PIDS).contains(n))
+    whole(text).filter(|n| (10..=MOST_PIDS).contains(n))
 }
 
 #[cfg(test)]

@@ -11,30 +11,34 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance, ignoring case and taking `-` for `_`.
+/// Damerau's distance (optimal string alignment): letters inserted, removed, substituted, or two neighbours transposed. Case does
+/// not count, and `-` is `_`.
 fn distance(a: &str, b: &str) -> usize {
     let fold =
         |s: &str| s.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect::<Vec<_>>();
     let (a, b) = (fold(a), fold(b));
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
+    let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
     for (i, ca) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (cb, above) in b.iter().zip(row.iter().skip(1)) {
-            let substituted = diagonal + usize::from(ca != cb);
-            left = substituted.min(above + 1).min(left + 1);
-            diagonal = *above;
-            next.push(left);
+        let mut next = vec![i + 1];
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = at(&row, j) + usize::from(ca != cb);
+            let mut least = substituted.min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(cb) && b.get(j - 1) == Some(ca);
+            if swapped {
+                least = least.min(at(&before, j - 1) + 1);
+            }
+            next.push(least);
         }
-        row = next;
+        before = std::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{distance, nearest};
 
     #[test]
     fn a_misspelt_name_finds_its_neighbour_and_a_strange_one_finds_none() {
@@ -42,5 +46,22 @@ mod tests {
         assert_eq!(nearest("audiance", names), Some("audience"));
         assert_eq!(nearest("min-uid", names), Some("min_uid"));
         assert_eq!(nearest("password", names), None);
+    }
+
+    #[test]
+    fn transposed_letters_are_one_mistake() {
+        assert_eq!(nearest("ulr", ["url", "all"]), Some("url"));
+        assert_eq!(nearest("accuonts", ["account", "accounts", "amounts"]), Some("accounts"));
+        assert_eq!(nearest("mian", ["min", "main", "map"]), Some("min"));
+        for (a, b, steps) in [
+            ("ab", "ba", 1),
+            ("abc", "cab", 2),
+            ("", "ab", 2),
+            ("ab", "", 2),
+            ("a-B", "A_b", 0),
+            ("limtis", "limits", 1),
+        ] {
+            assert_eq!((distance(a, b), distance(b, a)), (steps, steps), "{a} {b}");
+        }
     }
 }

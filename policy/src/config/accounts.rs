@@ -127,7 +127,7 @@ pub(super) fn read(mut table: Section<'_>) -> Accounts {
     }
     if accounts.max_uid < accounts.min_uid {
         let help = "write a number above `min_uid`";
-        t.find_at("max_uid", "`max_uid` is less than `min_uid`", help);
+        t.clash_at("max_uid", "min_uid", "`max_uid` is less than `min_uid`", help);
     }
     table.finish();
     accounts

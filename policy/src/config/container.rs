@@ -2,7 +2,7 @@
 
 use super::batch::check_variable;
 use super::keys::{Form, Key, Setting, Table, Word, form};
-use super::reader::{At, Section};
+use super::reader::{At, Section, Spot};
 use super::values;
 use crate::image::ImageName;
 use crate::{Location, Pattern, suggest};
@@ -381,7 +381,11 @@ fn pull_policies(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<PullPolicy> {
     for one in &at.value {
         match PullPolicy::of(one.value) {
             Some(policy) if !policies.contains(&policy) => policies.push(policy),
-            Some(_) => one.spot.find("this policy is in the list already", "remove it"),
+            Some(policy) => {
+                let first = at.value.iter().find(|one| PullPolicy::of(one.value) == Some(policy));
+                let first = first.map(|first| first.spot);
+                one.spot.clash(first, "this policy is in the list already", "remove it");
+            }
             None => one.spot.find("unknown pull policy", "write `always`, `if-not-present` or `never`"),
         }
     }
@@ -415,15 +419,15 @@ fn own_directory(at: &At<'_, &str>) -> String {
 }
 
 fn binds(at: &At<'_, Vec<At<'_, &str>>>) -> Vec<BindPolicy> {
-    let mut all: Vec<BindPolicy> = Vec::new();
+    let mut all: Vec<(BindPolicy, Spot<'_>)> = Vec::new();
     for one in &at.value {
         let Some(bind) = bind(one) else { continue };
-        if all.iter().any(|known| known.target == bind.target) {
-            one.spot.find("two of these have one target", "remove one of the two");
+        if let Some((_, first)) = all.iter().find(|(known, _)| known.target == bind.target) {
+            one.spot.clash(Some(*first), "two of these have one target", "remove one of the two");
         }
-        all.push(bind);
+        all.push((bind, one.spot));
     }
-    all
+    all.into_iter().map(|(bind, _)| bind).collect()
 }
 
 /// `SOURCE[:TARGET[:ro|rw]]`, and `?` at its end for what may be missing.

@@ -1,10 +1,10 @@
 //! `io_max` of `[limits.NAME]`: bandwidth and operations of disks.
 
 use super::keys::{Key, Setting, Table, form};
-use super::reader::Section;
+use super::reader::{Section, Spot};
 use crate::Limits;
 use nunbird_handover::DiskLimit;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// With less, a job hangs for minutes in calls that no signal ends.
@@ -34,11 +34,11 @@ pub static DISK_KEYS: Table<DiskLimit> = Table {
 };
 
 pub(super) fn read(table: &mut Section<'_>) -> Vec<DiskLimit> {
-    let mut known = BTreeSet::new();
+    let mut known = BTreeMap::new();
     table.tables("io_max").into_iter().map(|table| one(table, &mut known)).collect()
 }
 
-fn one(mut table: Section<'_>, known: &mut BTreeSet<PathBuf>) -> DiskLimit {
+fn one<'t>(mut table: Section<'t>, known: &mut BTreeMap<PathBuf, Option<Spot<'t>>>) -> DiskLimit {
     let t = &mut table;
     if !t.has("device") {
         let help = "add `device = \"/dev/sda\"`, or a path on the file system whose disk is meant";
@@ -49,8 +49,11 @@ fn one(mut table: Section<'_>, known: &mut BTreeSet<PathBuf>) -> DiskLimit {
     if !["read", "write", "read_ops", "write_ops"].iter().any(|key| t.has(key)) {
         t.find("this table limits nothing", "add `read`, `write`, `read_ops` or `write_ops`");
     }
-    if !known.insert(limit.device.clone()) {
-        t.find("two tables limit this device", "join the two");
+    let spot = t.spot_of("device").or_else(|| t.spot());
+    if let Some(first) = known.insert(limit.device.clone(), spot)
+        && let Some(spot) = spot
+    {
+        spot.clash(first, "two tables limit this device", "join the two");
     }
     table.finish();
     limit

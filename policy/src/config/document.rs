@@ -71,7 +71,7 @@ pub enum Kind {
     Choice(Vec<&'static str>),
     /// `true` or `false`.
     Boolean,
-    /// A whole number from 0.
+    /// A whole number from 0, or a text with one.
     Integer,
     /// A text or an array of texts.
     Texts,
@@ -79,6 +79,12 @@ pub enum Kind {
     Patterns,
     /// A number, or a text with one.
     Cpus,
+    /// A text with an amount of bytes.
+    Amount,
+    /// The same, or `unlimited`.
+    AmountOrUnlimited,
+    /// A text with a duration.
+    Duration,
     /// A whole number or an array of them.
     Integers,
     /// A table.
@@ -98,17 +104,27 @@ pub(super) struct Spot<'t> {
 
 impl Spot<'_> {
     pub(super) fn find(self, message: impl Into<String>, help: impl Into<String>) {
+        self.found(message.into(), help.into(), None);
+    }
+
+    /// A finding about two places that contradict each other.
+    pub(super) fn clash(self, other: Option<Spot<'_>>, message: impl Into<String>, help: impl Into<String>) {
+        self.found(message.into(), help.into(), other.map(Spot::place));
+    }
+
+    fn found(self, message: String, help: String, other: Option<Location>) {
         let document = self.document;
         let place = document.place(self.offset);
         let index = usize::try_from(place.line).unwrap_or(1).saturating_sub(1);
         let start = document.lines.get(index).copied().unwrap_or(0);
         let line = document.text.get(start..).unwrap_or("").lines().next().unwrap_or("");
         let finding = Diagnostic {
-            message: message.into(),
+            message,
             place,
+            other,
             // A site's first try may be `http://user:password@proxy`, and findings are pasted into tickets.
             source_line: without_credentials(line).into_owned(),
-            help: Some(help.into()),
+            help: Some(help),
         };
         document.shared.findings.borrow_mut().push(finding);
     }
@@ -150,16 +166,51 @@ impl<'t> Document<'t> {
             let offset = error.span().map_or(0, |span| span.start);
             let message = error.message().trim_end_matches('.').to_owned();
             let rest = self.text.get(offset..).and_then(|rest| rest.lines().next()).unwrap_or("");
+            let mut other = None;
             let help = match message.as_str() {
-                "duplicate key" => "remove one of the two",
+                "duplicate key" => {
+                    other = self.earlier(offset);
+                    "remove one of the two"
+                }
                 _ if rest.contains(['“', '”', '„', '‘', '’', '«', '»']) => {
                     "these are typographic quotes; write the plain `\"`"
                 }
                 _ => "see toml.io for the syntax; strings are in quotes",
             };
-            Spot { document: self, offset }.find(message, help);
+            Spot { document: self, offset }.clash(other, message, help);
         }
         table.into_inner()
+    }
+
+    /// The line before `offset` with the same head, or with the same key in the same table, as a line of its own.
+    fn earlier(&'t self, offset: usize) -> Option<Spot<'t>> {
+        let word = |line: &str| -> String {
+            let line = line.trim_start();
+            let end = if line.starts_with('[') { line.find(']') } else { line.find('=') };
+            line.get(..end.unwrap_or(0)).unwrap_or("").trim_end().to_owned()
+        };
+        let index = self.lines.partition_point(|start| *start <= offset).checked_sub(1)?;
+        let line_at = |start: usize| self.text.get(start..).unwrap_or("").lines().next().unwrap_or("");
+        let lines = self.lines.get(..=index)?;
+        let last = *lines.last()?;
+        let wanted = word(line_at(last));
+        let indent = line_at(last).len() - line_at(last).trim_start().len();
+        // What is wrong may be further right, in an inline table.
+        if offset > last + indent + wanted.len() {
+            return None;
+        }
+        let is_head = wanted.starts_with('[');
+        for start in lines.iter().rev().skip(1) {
+            let line = line_at(*start);
+            if word(line) == wanted && !wanted.is_empty() {
+                let indent = line.len() - line.trim_start().len();
+                return Some(Spot { document: self, offset: start + indent });
+            }
+            if !is_head && line.trim_start().starts_with('[') {
+                return None;
+            }
+        }
+        None
     }
 }
 

@@ -74,7 +74,12 @@ fn sources(names: At<'_, Vec<At<'_, &str>>>) -> Vec<IdentitySource> {
     for name in &names.value {
         match IdentitySource::of_name(name.value) {
             Some(source) if !sources.contains(&source) => sources.push(source),
-            Some(_) => name.spot.find("this source is listed twice", "remove one of the two"),
+            Some(source) => {
+                let first =
+                    names.value.iter().find(|name| IdentitySource::of_name(name.value) == Some(source));
+                let first = first.map(|first| first.spot);
+                name.spot.clash(first, "this source is listed twice", "remove one of the two");
+            }
             None => name.spot.find("unknown source of an identity", "write `id_token` or `job_token`"),
         }
     }

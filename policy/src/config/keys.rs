@@ -275,7 +275,7 @@ impl<T> Key<T> {
 
 fn amount(section: &mut Section<'_>, name: &'static str, least: u64, unlimited: bool) -> Option<u64> {
     let help = "write a number with `K`, `M`, `G` or `T` in quotes, such as `\"4G\"`";
-    let raw = section.raw(name, Kind::Text)?;
+    let raw = section.raw(name, if unlimited { Kind::AmountOrUnlimited } else { Kind::Amount })?;
     let Some(text) = raw.as_text() else { return raw.wrong_type("string", help) };
     if unlimited && text == "unlimited" {
         return Some(UNLIMITED);
@@ -321,8 +321,8 @@ fn number(section: &mut Section<'_>, name: &'static str, least: u64, most: u64) 
 }
 
 pub(super) fn duration(section: &mut Section<'_>, name: &'static str, least: u64, most: u64) -> Option<u64> {
-    let help = "write numbers with `d`, `h`, `m` or `s` in quotes, such as `\"90s\"` or `\"1h30m\"`";
-    let raw = section.raw(name, Kind::Text)?;
+    let help = "write numbers with `w`, `d`, `h`, `m` or `s` in quotes, such as `\"90s\"` or `\"1h30m\"`";
+    let raw = section.raw(name, Kind::Duration)?;
     let Some(text) = raw.as_text() else { return raw.wrong_type("string", help) };
     let found = seconds(text).filter(|seconds| (least..=most).contains(seconds));
     if found.is_none() {

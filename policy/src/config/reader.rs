@@ -7,6 +7,7 @@ use super::document::Shared;
 pub(super) use super::document::{At, Document, Kind, Spot};
 use super::keys::Word;
 use super::toml_text::toml_key;
+use crate::amount::whole;
 use crate::{Location, suggest};
 use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
@@ -360,6 +361,20 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A finding about two keys of this table that contradict each other.
+    pub(super) fn clash_at(
+        &self,
+        key: &str,
+        other: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        match self.spot_of(key) {
+            Some(spot) => spot.clash(self.spot_of(other), message, help),
+            None => self.find_at(other, message, help),
+        }
+    }
+
     /// Lets keys pass that begin with this, such as those of features that come and go.
     pub(super) fn allow_prefix(&mut self, prefix: &'static str) {
         self.allowed = Some(prefix);
@@ -455,6 +470,8 @@ fn integer<'t>(spot: Spot<'t>, value: &'t DeValue<'t>) -> Option<At<'t, u64>> {
             }
             parsed.ok().map(|value| At { value, spot })
         }
+        // As processors have it: other tools write all their values in quotes.
+        DeValue::String(text) if whole(text).is_some() => whole(text).map(|value| At { value, spot }),
         other => wrong_type(spot, other, "integer", "write a whole number, without quotes"),
     }
 }
@@ -477,8 +494,7 @@ fn each<'t, T>(
 
 /// Two files set one key. Neither can be meant over the other.
 fn set_twice(second: Spot<'_>, path: &str, first: Spot<'_>) {
-    let help = format!("the first is at {}; remove one of the two", first.place());
-    second.find(format!("duplicate key `{path}`"), help);
+    second.clash(Some(first), format!("duplicate key `{path}`"), "remove one of the two");
 }
 
 /// A value of another type than the key has, in TOML's words for both.

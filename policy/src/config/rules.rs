@@ -3,11 +3,11 @@
 use super::conditions::{self, RuleNames};
 use super::limits;
 use super::model::*;
-use super::reader::{At, Kind, Raw, Section};
+use super::reader::{At, Kind, Raw, Section, Spot};
 use super::{UserCheck, values};
 use crate::account::check_name;
 use crate::{Condition, ServerUser, Subject};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 pub(super) fn read(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<Rule> {
     let tables = root.tables("rule");
@@ -15,11 +15,15 @@ pub(super) fn read(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<Rule> {
         let help = "add a `[[rule]]` with `name` and `run_as`; without one every job is denied";
         root.find("there is no rule", help);
     }
-    let mut names = BTreeSet::new();
+    let mut names = BTreeMap::new();
     tables.into_iter().filter_map(|table| rule(table, &mut names, known)).collect()
 }
 
-fn rule(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &RuleNames<'_>) -> Option<Rule> {
+fn rule<'t>(
+    mut table: Section<'t>,
+    names: &mut BTreeMap<String, Spot<'t>>,
+    known: &RuleNames<'_>,
+) -> Option<Rule> {
     let place = table.spot()?.place();
     let name = table.text("name");
     match &name {
@@ -85,10 +89,11 @@ fn names_bots(condition: &Condition) -> bool {
     condition.fact().is_some_and(|fact| fact.names_bots)
 }
 
-fn unique(name: &At<'_, &str>, names: &mut BTreeSet<String>, what: &str) {
+fn unique<'t>(name: &At<'t, &str>, names: &mut BTreeMap<String, Spot<'t>>, what: &str) {
     values::check_label(name, what);
-    if !names.insert(name.value.to_owned()) {
-        name.spot.find(format!("two {what}s have this name"), format!("give each {what} its own name"));
+    if let Some(first) = names.insert(name.value.to_owned(), name.spot) {
+        let message = format!("two {what}s have this name");
+        name.spot.clash(Some(first), message, format!("give each {what} its own name"));
     }
 }
 
@@ -98,8 +103,12 @@ fn outcome(table: &mut Section<'_>, known: &RuleNames<'_>) -> Option<RuleOutcome
     match (run_as, deny) {
         (Some(raw), None) => run_as_of(&raw, known).map(RuleOutcome::RunAs),
         (None, Some(deny)) => Some(RuleOutcome::Deny(deny.value.to_owned())),
-        (Some(_), Some(deny)) => {
-            deny.spot.find("a rule cannot both run and deny a job", "keep `run_as` or `deny`");
+        (Some(raw), Some(deny)) => {
+            deny.spot.clash(
+                Some(raw.spot),
+                "a rule cannot both run and deny a job",
+                "keep `run_as` or `deny`",
+            );
             None
         }
         (None, None) => {
@@ -167,11 +176,15 @@ fn looked_up(mut table: Section<'_>, known: &RuleNames<'_>) -> Option<RunAs> {
 
 /// `[[test]]`: what the site expects of its rules.
 pub(super) fn tests(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<TestCase> {
-    let mut names = BTreeSet::new();
+    let mut names = BTreeMap::new();
     root.tables("test").into_iter().filter_map(|table| test(table, &mut names, known)).collect()
 }
 
-fn test(mut table: Section<'_>, names: &mut BTreeSet<String>, known: &RuleNames<'_>) -> Option<TestCase> {
+fn test<'t>(
+    mut table: Section<'t>,
+    names: &mut BTreeMap<String, Spot<'t>>,
+    known: &RuleNames<'_>,
+) -> Option<TestCase> {
     let place = table.spot()?.place();
     for key in ["name", "claims", "expect"] {
         if !table.has(key) {

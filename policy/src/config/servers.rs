@@ -1,12 +1,12 @@
 //! `[[gitlab]]`: the servers whose jobs may run.
 
 use super::keys::{Form, Key, Setting, Table, Word, form};
-use super::reader::{At, Section};
+use super::reader::{At, Section, Spot};
 use crate::lens::lens;
 use crate::people::is_server_name;
 use crate::url::{check_proxy, check_url};
 use nunbird_handover::Untrusted;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 const HOUR: u64 = 3600;
@@ -163,11 +163,11 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<GitLabServer> {
         let help = "add a `[[gitlab]]` table with `name`, `url` and `audience`";
         root.find("no GitLab server is configured", help);
     }
-    let mut names = BTreeSet::new();
+    let mut names = BTreeMap::new();
     tables.into_iter().map(|table| server(table, &mut names)).collect()
 }
 
-fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer {
+fn server<'t>(mut table: Section<'t>, names: &mut BTreeMap<String, Spot<'t>>) -> GitLabServer {
     for key in ["name", "url", "audience"] {
         if !table.has(key) {
             table.find(format!("missing key `{key}`"), format!("add `{key} = \"…\"`"));
@@ -183,7 +183,7 @@ fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer 
     GITLAB_KEYS.read(&mut table, &mut server);
     if server.proxy.is_some() && server.url.starts_with("http://") {
         let help = "remove it: plain HTTP is for a GitLab server on this host, and the proxy would see the jobs' tokens";
-        table.find_at("proxy", "a server that is reached by plain HTTP has no proxy", help);
+        table.clash_at("proxy", "url", "a server that is reached by plain HTTP has no proxy", help);
     }
     if server.proxy.is_none() && server.proxy_auth_file.is_some() && !table.has("proxy") {
         let help = "add `proxy = \"http://HOST:PORT\"`, or remove this key";
@@ -193,14 +193,14 @@ fn server(mut table: Section<'_>, names: &mut BTreeSet<String>) -> GitLabServer 
     server
 }
 
-fn check_name(name: &At<'_, &str>, names: &mut BTreeSet<String>) {
+fn check_name<'t>(name: &At<'t, &str>, names: &mut BTreeMap<String, Spot<'t>>) {
     let text = name.value;
     if !is_server_name(text) {
         let help = "use lower-case letters, digits and `-`; it names the keys file";
         name.spot.find("invalid name of a server", help);
     }
-    if !names.insert(text.to_owned()) {
-        name.spot.find("two servers have this name", "give each server its own name");
+    if let Some(first) = names.insert(text.to_owned(), name.spot) {
+        name.spot.clash(Some(first), "two servers have this name", "give each server its own name");
     }
 }
 

@@ -46,6 +46,10 @@ fn an_unknown_key_is_an_error_that_names_its_neighbour() {
     assert_eq!(found[0].help.as_deref(), Some("write `issuer`"));
     let found = findings("", "[acounts]");
     assert_eq!(found[0].help.as_deref(), Some("write `accounts`"));
+    let found = findings("", "[accuonts]");
+    assert_eq!(found[0].help.as_deref(), Some("write `accounts`"));
+    let found = findings("url", "ulr");
+    assert!(found.iter().any(|one| one.help.as_deref() == Some("write `url`")), "{found:?}");
     let found = findings("", "downscope = \"sudoo\"");
     assert!(found[0].message.contains("unknown value"), "{}", found[0]);
 }
@@ -145,6 +149,38 @@ fn duplicates_are_refused() {
 }
 
 #[test]
+fn where_two_places_clash_both_are_shown() {
+    for (more, line, other) in [
+        ("[accounts]\nmin_uid = 2000\nmax_uid = 1500\n", "12:11", "11:11"),
+        ("[[rule]]\nname = \"all\"\ndeny = \"x\"\n", "11:8", "8:8"),
+        ("[[rule]]\nname = \"b\"\nrun_as = \"$user_login\"\ndeny = \"x\"\n", "13:8", "12:10"),
+        ("[[gitlab]]\nname = \"main\"\nurl = \"https://b\"\naudience = \"x\"\n", "11:8", "3:8"),
+        ("[identity]\nsources = [\"id_token\", \"id_token\"]\n", "11:24", "11:12"),
+        ("[container.a]\nengine = \"podman\"\npull_policies = [\"never\", \"never\"]\n", "12:27", "12:18"),
+        ("[container.a]\nengine = \"podman\"\nbinds = [\"/a:/x\", \"/b:/x\"]\n", "12:19", "12:10"),
+        (
+            "[limits.a]\nio_max = [\n{ device = \"/\", read = \"1M\" },\n{ device = \"/\", write = \"1M\" }]\n",
+            "13:12",
+            "12:12",
+        ),
+        // By the parser of TOML.
+        ("[accounts]\nmin_uid = 2000\n  min_uid = 1500\n", "12:3", "11:1"),
+        ("[accounts]\n[job]\n[accounts]\n", "12:2", "10:1"),
+    ] {
+        let text = format!("{GOOD}{more}");
+        let found = parse(&text).expect_err(more);
+        let places =
+            found.iter().map(|one| (one.place.to_string(), one.other.as_ref().map(ToString::to_string)));
+        let wanted = |at: &str| format!("/etc/nunbird/config.toml:{at}");
+        let shown: Vec<_> = places.collect();
+        assert!(shown.contains(&(wanted(line), Some(wanted(other)))), "{more}{shown:?} {found:?}");
+    }
+    // The same key in another table, and a clash inside a line, have no line to show.
+    let more = "[job]\nshell = \"/bin/sh\"\n[accounts]\nshell = 1\nallow_bots = {a=1,a=2}\n";
+    assert!(parse(&format!("{GOOD}{more}")).expect_err(more).iter().all(|one| one.other.is_none()));
+}
+
+#[test]
 fn an_empty_file_and_one_without_rules_are_no_policy() {
     assert!(parse("").is_err());
     assert!(parse(&GOOD.replace("[[rule]]\nname = \"all\"\nrun_as = \"$user_login\"\n", "")).is_err());
@@ -209,7 +245,8 @@ fn files_of_conf_d_are_read_as_one_with_the_configuration() {
     let twice = [files[0].clone(), file("conf.d/20.toml", "[accounts]\nmin_uid = 3000\n")];
     let found = Policy::read(&twice).unwrap_err();
     assert_eq!(found[0].message, "duplicate key `accounts.min_uid`");
-    assert!(found[0].help.as_deref().unwrap().contains("config.toml:11:11"), "{}", found[0]);
+    assert_eq!(found[0].other.as_ref().unwrap().to_string(), "config.toml:11:11");
+    assert!(found[0].to_string().contains("\n  = note: the other is at config.toml:11:11\n"), "{}", found[0]);
 }
 
 #[test]

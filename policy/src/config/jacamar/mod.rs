@@ -153,10 +153,10 @@ fn ignore(
     }
 }
 
-/// Go's durations: `90s`, `1h30m`, `1.5h`, `500ms`. In whole seconds, rounded up.
+/// Go's durations: `90s`, `1h30m`, `1.5h`, `500ms`, and those of Nunbird's own files: `2d`. In whole seconds, rounded up.
 fn duration(table: &mut Section<'_>, key: &'static str, default: u64, most: u64) -> u64 {
     let Some(at) = set(table, key) else { return default };
-    match go_duration(at.value) {
+    match go_duration(at.value).or_else(|| crate::duration::seconds(at.value)) {
         Some(seconds) if seconds <= most => seconds,
         Some(_) => {
             at.spot.find(format!("`{key}` is too long"), format!("write at most {most}s"));
