@@ -239,7 +239,7 @@ fn spec(
             stack: policy.limits_of(rule).and_then(|limits| limits.rlimits.stack).or(raised),
             upkeep: directories.upkeep.clone(),
         },
-        environment: job.environment.clone(),
+        environment: job.variables(),
         batch,
         container,
         identity_source: judgement::source(admitted).name().to_owned(),

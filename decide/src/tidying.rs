@@ -76,7 +76,7 @@ fn launcher(
             data_dir,
         },
         shell: Shell { path: job.shell.clone(), login: job.login_shell },
-        environment: job.environment.clone(),
+        environment: job.variables(),
         session_variables: BTreeSet::new(),
         umask: None,
         exit_codes: ExitCodes::default(),

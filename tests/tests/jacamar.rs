@@ -65,6 +65,39 @@ fn a_job_runs_by_jacamars_file_in_every_way_to_hold_privilege(privilege: Privile
     assert!(world.records().is_empty(), "{privilege:?}: {:?}", world.records());
 }
 
+/// Of a profile that has a short way out for CI, as public ones have.
+const PROFILE: &str = "if [ \"$JACAMAR_CI_SHELL\" = true ] && [ \"$JACAMAR_CI\" = true ]; then echo profile for CI; else echo profile for people; fi\n";
+
+#[needs(root)]
+fn a_profile_that_tests_jacamars_variables_finds_them_in_every_shell_of_a_job() {
+    let world = world(Privilege::Setuid, "");
+    world.write_file("/home/alice/.bash_profile", PROFILE, "alice", 0o644);
+    let script = "echo shell $JACAMAR_CI_SHELL; bash -lc 'echo again'";
+    let log = job(&world).script(script).run().expect_success().log();
+    assert!(log.contains("shell true\n") && !log.contains("profile for people"), "{log}");
+    // The job's own shell, and the one that its script starts.
+    assert!(log.matches("profile for CI").count() >= 2, "{log}");
+}
+
+#[needs(root)]
+fn a_native_configuration_sets_jacamars_variables_on_request_only() {
+    let world = World::new(Privilege::Setuid);
+    let login = "login_shell = true\n";
+    world.write_file("/home/alice/.bash_profile", PROFILE, "alice", 0o644);
+    let run = || world.job().script("echo shell ${JACAMAR_CI_SHELL-unset}").run().expect_success().log();
+    let log = run();
+    assert!(log.contains("shell unset\n") && log.contains("profile for people"), "{log}");
+    world.reconfigure(login, &format!("{login}jacamar_variables = true\n"));
+    let log = run();
+    assert!(log.contains("shell true\n") && !log.contains("profile for people"), "{log}");
+    world.reconfigure(
+        "jacamar_variables = true\n",
+        "jacamar_variables = true\nenvironment = { JACAMAR_CI_SHELL = \"mine\" }\n",
+    );
+    let log = run();
+    assert!(log.contains("shell mine\n"), "the site's own value stays: {log}");
+}
+
 #[needs(root)]
 fn the_lists_deny_by_their_names_and_the_user_reads_why() {
     let world = world(Privilege::Setuid, "user_blocklist = [\"alice\"]");

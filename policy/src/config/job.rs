@@ -56,6 +56,8 @@ pub struct Job {
     pub batch: BatchSettings,
     /// Environment of every job beside `HOME`, `USER`, `LOGNAME` and `SHELL`; holds `PATH` at least.
     pub environment: BTreeMap<String, String>,
+    /// Whether `JACAMAR_CI` and `JACAMAR_CI_SHELL` are set in jobs.
+    pub jacamar_variables: bool,
     /// What the user reads when the job is prepared.
     pub message: Option<String>,
     /// The stages that run, as [`nunbird_handover::SiteRules`] has them; all when empty.
@@ -70,6 +72,20 @@ pub struct Job {
     pub limits: Option<crate::Limits>,
 }
 
+/// The variables by which profiles and scripts notice Jacamar CI, each `true`.
+pub(super) const JACAMAR_VARIABLES: [&str; 2] = ["JACAMAR_CI", "JACAMAR_CI_SHELL"];
+
+impl Job {
+    /// The variables of every job. What the site sets itself stays.
+    pub fn variables(&self) -> BTreeMap<String, String> {
+        let mut all = self.environment.clone();
+        for name in JACAMAR_VARIABLES.iter().filter(|_| self.jacamar_variables) {
+            all.entry((*name).to_owned()).or_insert_with(|| "true".to_owned());
+        }
+        all
+    }
+}
+
 impl Default for Job {
     fn default() -> Self {
         Job {
@@ -80,6 +96,7 @@ impl Default for Job {
             executor: Executor::default(),
             batch: BatchSettings::default(),
             environment: BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]),
+            jacamar_variables: false,
             message: None,
             stages: Vec::new(),
             raise_stack_limit: false,
@@ -119,6 +136,8 @@ pub static JOB_KEYS: Table<Job> = Table {
             "the setuid(2) family fails with `EPERM` for ids that are not the job's; needs `no_new_privileges`"),
         Key::<Job>::new("environment", form!(Variables: environment, values::check_variable),
             "variables of every job, beside `HOME`, `USER`, `LOGNAME` and `SHELL`"),
+        Key::<Job>::new("jacamar_variables", form!(Flag: jacamar_variables),
+            "whether `JACAMAR_CI` and `JACAMAR_CI_SHELL` are `true` in jobs, for profiles and scripts that test them; with a file of Jacamar CI they are"),
         Key::<Job>::new("message", Form::Text { get: |t| Some(t.message.clone().unwrap_or_default()), set: |t, at| t.message = values::message(at) },
             "what the user reads when the job is prepared, at most 4096 bytes").or("none"),
         Key::<Job>::new("stages", Form::Texts { get: |t| Some(t.stages.clone()), set: |t, at| t.stages = values::stages(&at.value) },

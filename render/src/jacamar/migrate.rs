@@ -204,6 +204,9 @@ fn comment(key: &str, policy: &Policy, origins: &BTreeMap<String, Location>) -> 
     if key == "accounts.min_uid" {
         return Some("Jacamar has no such bound".to_owned());
     }
+    if key == "job.jacamar_variables" {
+        return Some("Jacamar sets JACAMAR_CI_SHELL; remove this if no profile asks for it".to_owned());
+    }
     let key = match key.strip_prefix("container.podman.") {
         Some(name) => format!("container[].{name}"),
         None => key.replace("[0]", "[]"),
