@@ -2,7 +2,7 @@
 # Makes both Debian packages: packaging/deb/build.sh [--prebuilt DIR] [--book DIR] [--arch ARCH] [--out DIR]
 #   --prebuilt DIR  take the nine programs from DIR instead of building them
 #   --book DIR      documents as a site, from `make docs`, for /opt/nunbird/share/doc
-#   --arch ARCH     Debian's name of the programs' architecture, by default this host's
+#   --arch ARCH     the programs' architecture, by Debian's name or the kernel's (arm64, aarch64), by default this host's
 #   --out DIR       where the packages go (target/deb)
 # The same programs give the same bytes: times are SOURCE_DATE_EPOCH, or those of the changelog. DEB_REVISION (1) and DEB_COMPRESSION
 # (xz) may be in the environment. Needs no privilege.
@@ -23,6 +23,11 @@ if [ -z "$prebuilt" ]; then
   make --no-print-directory -C "$tree" build >&2
   prebuilt=${CARGO_TARGET_DIR:-$tree/target}/release
 fi
+case $arch in
+  x86_64) arch=amd64 ;;
+  aarch64) arch=arm64 ;;
+  ppc64le) arch=ppc64el ;;
+esac
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 work=$(mktemp -d)
@@ -33,9 +38,10 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$tree/Cargo.toml" | head -1)-${DE
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date -u -d "$(sed -n 's/^ -- .*>  //p' "$here/changelog" | head -1)" +%s)}
 export SOURCE_DATE_EPOCH
 
-# The newest version of glibc's symbols that a program needs.
-glibc=$(for program in "$prebuilt"/nunbird*; do objdump -T "$program" 2>/dev/null; done |
-  sed -n 's/.*GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -1)
+# The newest version of glibc's symbols that a program needs. readelf reads programs of every architecture.
+glibc=$(for program in "$prebuilt"/nunbird*; do readelf --wide --version-info "$program"; done |
+  sed -n 's/.*Name: GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -1)
+[ -n "$glibc" ] || { echo "$0: no program in $prebuilt names a version of glibc: are they linked for Linux with glibc?" >&2; exit 1; }
 
 # package NAME OTHER SUMMARY PRIVILEGE
 package() {

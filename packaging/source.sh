@@ -1,0 +1,30 @@
+#!/bin/sh
+# Makes the source archive of this tree: packaging/source.sh [--vendor] OUT
+#   --vendor  with the sources of all dependencies in vendor/, and the setting that has cargo use them
+#   OUT       the archive, .tar.gz
+# Of a git checkout it has the files that git knows. The same files give the same bytes: times are SOURCE_DATE_EPOCH, or that of the last
+# entry of packaging/deb/changelog.
+set -eu
+tree=$(cd "$(dirname "$0")/.." && pwd)
+vendor=''
+if [ "${1-}" = --vendor ]; then vendor=1; shift; fi
+[ $# = 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
+name=nunbird-$(sed -n 's/^version = "\(.*\)"/\1/p' "$tree/Cargo.toml" | head -1)
+time=${SOURCE_DATE_EPOCH:-$(date -u -d "$(sed -n 's/^ -- .*>  //p' "$tree/packaging/deb/changelog" | head -1)" +%s)}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
+mkdir "$work/$name"
+if git -C "$tree" rev-parse --is-inside-work-tree >/dev/null 2>&1 && [ "$(git -C "$tree" rev-parse --show-toplevel)" = "$tree" ]; then
+  git -C "$tree" ls-files -z >"$work/files"
+  tar -C "$tree" --null -T "$work/files" -cf - | tar -C "$work/$name" -xf -
+else
+  tar -C "$tree" --exclude-vcs --exclude=./target --exclude=./vendor -cf - . | tar -C "$work/$name" -xf -
+fi
+if [ -n "$vendor" ]; then
+  mkdir -p "$work/$name/.cargo"
+  (cd "$work/$name" && cargo vendor --quiet --locked --versioned-dirs vendor >>.cargo/config.toml)
+fi
+mkdir -p "$(dirname "$1")"
+tar -C "$work" --sort=name --mtime="@$time" --owner=0 --group=0 --numeric-owner --mode=u+rwX,go=rX -cf - "$name" | gzip -9n >"$1.new"
+mv "$1.new" "$1"
