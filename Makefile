@@ -6,6 +6,9 @@ TOOLS ?= /var/cache/nunbird-tools
 DENY_VERSION = 0.20.2
 MUTANTS_VERSION = 27.1.0
 MDBOOK_VERSION = 0.5.4
+ZIG_VERSION = 0.17.1
+ZIGBUILD_VERSION = 0.24.1
+CYCLONEDX_VERSION = 0.5.9
 PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-keys -p nunbird-limits -p nunbird-session -p nunbird-validate -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # The list of skipped checks and tests, one per line: skip/src/lib.rs.
@@ -13,7 +16,7 @@ export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
 PREFIX ?= /opt/nunbird
 
-.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers first-hour test-ansible setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench rpm privileged-code unsafe-code clean
+.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers test-platforms test-packages first-hour test-ansible cross dist srpm sbom setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -25,6 +28,9 @@ help:
 	@echo "make test-containers  container engines of Debian's unstable release: Podman 5, Charliecloud, Apptainer (root)"
 	@echo "make first-hour  follow the admin guide's first hour on a fresh host, with the time of each step (root)"
 	@echo "make test-ansible  the role of packaging/ansible on a booted host, twice (root)"
+	@echo "make cross TARGET=aarch64  build the programs for x86_64, aarch64 or ppc64le and every glibc from 2.28 on"
+	@echo "make test-platforms  build them for all three, and see what they need of a host and that they run (root, for the packages)"
+	@echo "make test-packages  that, all checks of packages, lintian and rpmlint, and packages from the source archive (root)"
 	@echo "make fuzz     run libFuzzer on all parsers of untrusted bytes (FUZZ_SECONDS=60 each)"
 	@echo "make mutants  change the code in one place at a time and see which tests notice (hours; MUTANTS=\"drop token\")"
 	@echo "make bench    measure start-up time and memory against named peers"
@@ -33,8 +39,9 @@ help:
 	@echo "make docs     the documents as a site with search, and the crates' documentation, in target/docs"
 	@echo "make build    build the nine programs for an installation"
 	@echo "make install  install them: PREFIX=/opt/nunbird, DESTDIR=; as root without DESTDIR also with privilege"
-	@echo "make rpm      build both RPMs"
-	@echo "make deb      build both Debian packages"
+	@echo "make rpm      build both RPMs; ARCH=aarch64 of the programs of make cross"
+	@echo "make deb      build both Debian packages, likewise"
+	@echo "make dist     source archive and bills of materials; make srpm: source RPM that builds without a network"
 
 # Packages for the build (a C compiler for the signature code, libpam for nunbird-session), the demo and the tests.
 PACKAGES = gcc binutils libc6-dev make git apache2-utils bubblewrap busybox-static ca-certificates charliecloud crun docker-registry e2fsprogs fuse-overlayfs \
@@ -143,6 +150,44 @@ first-hour: suite
 test-ansible: suite
 	packaging/ansible/check.sh target/staging
 
+# The programs for another architecture, and for RHEL 8 and later, into target/platforms/TARGET: docs/building.md. PROFILE is cargo's.
+TARGET ?= x86_64
+PROFILE ?= release
+ZIG = $(TOOLS)/zig-$(ZIG_VERSION)/ziglang/zig
+$(ZIG): setup
+	@[ -e $@ ] || python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+	  --target $(TOOLS)/zig-$(ZIG_VERSION) ziglang==$(ZIG_VERSION)
+	@chmod +x $@
+
+$(TOOLS)/bin/cargo-zigbuild:
+	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-zigbuild@$(ZIGBUILD_VERSION)
+
+cross test-platforms: export CARGO_ZIGBUILD_ZIG_PATH = $(ZIG)
+cross test-platforms: export PATH := $(TOOLS)/bin:$(PATH)
+cross: PACKAGES = binutils gcc libc6-dev make python3-pip rpm
+cross: setup $(TOOLS)/bin/cargo-zigbuild $(ZIG)
+	packaging/cross/build.sh $(TARGET) $(PROFILE)
+
+# Programs and packages for all three. Of aarch64 and ppc64le the programs' start by user-mode emulation, and installation and whole jobs
+# in emulated machines, with their kernels.
+PLATFORM_PACKAGES = cpio libc6-arm64-cross libc6-ppc64el-cross python3-pip qemu-system-arm qemu-system-ppc qemu-user-static
+test-platforms: PACKAGES += $(PLATFORM_PACKAGES)
+test-platforms: no-skips programs $(TOOLS)/bin/cargo-zigbuild $(ZIG)
+	for one in x86_64 aarch64 ppc64le; do packaging/cross/build.sh $$one staging || exit 1; done
+	$(CARGO) build --locked --quiet -p nunbird-tests --bins
+	$(CARGO) test --locked --quiet -p nunbird-tests --test platforms -- --nocapture
+	NUNBIRD_BIN_DIR=$(CURDIR)/target/platforms/x86_64 $(CARGO) test --locked --quiet -p nunbird-tests --test world -- whole_job
+	for one in aarch64 ppc64le; do packaging/cross/test.sh $$one || exit 1; done
+	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
+
+# Everything about packages. Long: three architectures are built, and a source RPM without a network.
+test-packages: PACKAGES += $(PLATFORM_PACKAGES) lintian rpmlint
+test-packages: export PATH := $(TOOLS)/bin:$(PATH)
+test-packages: test-platforms $(TOOLS)/bin/cargo-cyclonedx
+	rpm/check.sh target/platforms/x86_64
+	packaging/deb/check.sh target/platforms/x86_64
+	packaging/check.sh target/platforms/x86_64
+
 bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)
 	$(CARGO) build --locked --quiet --release -p nunbird-tests --bins
@@ -216,13 +261,33 @@ install: build
 	@[ -n "$(DESTDIR)" ] || { systemd-sysusers nunbird.conf && systemd-tmpfiles --create nunbird.conf && $(PREFIX)/share/privilege.sh $(PRIVILEGE); }
 	@[ -n "$(DESTDIR)" ] || echo "start the timers: systemctl daemon-reload && systemctl enable --now nunbird-keys.timer nunbird-sweep.timer"
 
+# Packages of this host's programs, or by ARCH=x86_64, aarch64 or ppc64le of those of `make cross`.
+ifeq ($(origin ARCH),command line)
+rpm deb: TARGET = $(ARCH)
+rpm deb: cross
+PREBUILT = --arch $(ARCH) --prebuilt target/platforms/$(ARCH)
+endif
 rpm: setup
-	rpm/build.sh $(WITH_BOOK)
+	rpm/build.sh $(PREBUILT) $(WITH_BOOK)
 
-deb:
-	packaging/deb/build.sh $(WITH_BOOK)
+deb: setup
+	packaging/deb/build.sh $(PREBUILT) $(WITH_BOOK)
 
 WITH_BOOK = $(if $(wildcard $(BOOK)/index.html),--book $(BOOK))
+
+# What a site builds from, and what is in the programs: docs/building.md.
+$(TOOLS)/bin/cargo-cyclonedx:
+	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-cyclonedx@$(CYCLONEDX_VERSION)
+
+dist: sbom
+	packaging/source.sh target/dist/nunbird-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1).tar.gz
+
+sbom: export PATH := $(TOOLS)/bin:$(PATH)
+sbom: $(TOOLS)/bin/cargo-cyclonedx
+	packaging/sbom.sh target/dist/sbom
+
+srpm: setup
+	rpm/build.sh --source --out target/dist
 
 # For reviewers: every unsafe block, and every file that runs with privilege.
 unsafe-code:

@@ -36,8 +36,47 @@ pub(crate) fn must(command: &mut Command) -> String {
 /// Without root, mmdebstrap or a mirror that serves the release.
 pub(crate) fn cached(kind: &str, suite: &str, packages: &str, finish: &str) -> PathBuf {
     let mirror = mirror();
+    once(kind, suite, &format!("{mirror} {packages}{finish}"), |unfinished| {
+        let mut make = Command::new("mmdebstrap");
+        if suite == UNSTABLE {
+            // A mirror that is a few days old is no reason to skip tests: its lists are signed
+            // nevertheless.
+            make.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+        }
+        must(
+            make.args(["--quiet", "--variant=apt", &format!("--include={packages}"), suite])
+                .arg(unfinished)
+                .arg(&mirror)
+                .env("LC_ALL", "C.UTF-8"),
+        );
+        let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+        must(Command::new("chroot").arg(unfinished).args(["sh", "-c", finish]).env("PATH", path));
+    })
+}
+
+/// The files of these packages for another architecture, in the same cache. No program of them has run, so that `finish`, a shell
+/// script that runs beside the tree with its path as `$1`, does what their scripts would have done. No documentation, no modules.
+///
+/// # Panics
+/// Without root, mmdebstrap or a mirror that serves them.
+pub(crate) fn unpacked(kind: &str, architecture: &str, packages: &str, finish: &str) -> PathBuf {
+    let (suite, mirror) = (own_suite(), mirror());
+    once(&format!("{kind}-{architecture}"), &suite, &format!("{mirror} {packages}{finish}"), |unfinished| {
+        let mut make = Command::new("mmdebstrap");
+        make.args(["--quiet", "--variant=extract", &format!("--architectures={architecture}")]);
+        for left_out in ["/usr/share/doc", "/usr/share/locale", "/usr/share/man", "/lib/modules"] {
+            make.arg(format!("--dpkgopt=path-exclude={left_out}/*"));
+        }
+        make.arg(format!("--include={packages}")).arg(&suite).arg(unfinished).arg(&mirror);
+        must(make.env("LC_ALL", "C.UTF-8"));
+        must(Command::new("sh").args(["-euc", finish, "sh"]).arg(unfinished));
+    })
+}
+
+/// A tree of the cache, named by what goes into it, which `make` fills when it is missing.
+fn once(kind: &str, suite: &str, inputs: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let mut name = format!("{kind}-{suite}-");
-    for byte in &digest(&SHA256, format!("{suite} {mirror} {packages}{finish}").as_bytes()).as_ref()[..6] {
+    for byte in &digest(&SHA256, format!("{suite} {inputs}").as_bytes()).as_ref()[..6] {
         write!(name, "{byte:02x}").expect("text");
     }
     fs::create_dir_all(CACHE).expect("a cache directory");
@@ -47,20 +86,7 @@ pub(crate) fn cached(kind: &str, suite: &str, packages: &str, finish: &str) -> P
     if !tree.exists() {
         let unfinished = tree.with_extension("new");
         must(Command::new("rm").arg("-rf").arg(&unfinished));
-        let mut make = Command::new("mmdebstrap");
-        if suite == UNSTABLE {
-            // A mirror that is a few days old is no reason to skip tests: its lists are signed
-            // nevertheless.
-            make.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
-        }
-        must(
-            make.args(["--quiet", "--variant=apt", &format!("--include={packages}"), suite])
-                .arg(&unfinished)
-                .arg(&mirror)
-                .env("LC_ALL", "C.UTF-8"),
-        );
-        let path = "/usr/sbin:/usr/bin:/sbin:/bin";
-        must(Command::new("chroot").arg(&unfinished).args(["sh", "-c", finish]).env("PATH", path));
+        make(&unfinished);
         fs::rename(&unfinished, &tree).expect("a finished tree");
     }
     tree

@@ -129,8 +129,11 @@ fn every_test_program_runs_with_the_workspace() {
         }
     }
     left_out.sort();
-    let named = ["\"containers_newer\"", "\"host_long\"", "\"host_vm\""];
-    assert_eq!(left_out, named, "`make test-containers` and `make test-host` run these and no others");
+    let named = ["\"containers_newer\"", "\"host_long\"", "\"host_vm\"", "\"platforms\""];
+    assert_eq!(
+        left_out, named,
+        "`make test-containers`, `test-host` and `test-platforms` run these and no others"
+    );
 }
 
 /// The value of a key of a part of a manifest.

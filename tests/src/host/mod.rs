@@ -9,6 +9,7 @@
 //! where a service's controllers cannot be delegated.
 
 mod container;
+pub mod emulated;
 pub mod service;
 mod tree;
 pub mod vm;
