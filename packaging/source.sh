@@ -23,7 +23,9 @@ else
 fi
 if [ -n "$vendor" ]; then
   mkdir -p "$work/$name/.cargo"
-  (cd "$work/$name" && cargo vendor --quiet --locked --versioned-dirs vendor >>.cargo/config.toml)
+  # Its output is the setting; with --quiet there is none.
+  (cd "$work/$name" && cargo vendor --locked --versioned-dirs vendor >>.cargo/config.toml) 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
+  grep -q '^directory = "vendor"' "$work/$name/.cargo/config.toml" || { echo "$0: cargo vendor did not print its setting" >&2; exit 1; }
 fi
 mkdir -p "$(dirname "$1")"
 tar -C "$work" --sort=name --mtime="@$time" --owner=0 --group=0 --numeric-owner --mode=u+rwX,go=rX -cf - "$name" | gzip -9n >"$1.new"
