@@ -8,6 +8,12 @@ case ${1:-} in
   ppc64le) rust=powerpc64le qemu=ppc64le ;;
   *) echo "$0: no architecture \`${1:-}\`: aarch64 or ppc64le" >&2; exit 2 ;;
 esac
-runner=CARGO_TARGET_$(echo "$rust" | tr a-z A-Z)_UNKNOWN_LINUX_GNU_RUNNER
+name=$(echo "$rust" | tr a-z A-Z)
+if [ "$rust" = powerpc64le ]; then
+  # As packaging/cross/build.sh, which made the file.
+  export CFLAGS_powerpc64le_unknown_linux_gnu=-mabi=ibmlongdouble
+  export CARGO_TARGET_POWERPC64LE_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C link-arg=$PWD/target/platforms/ppc64le/link/ppc64le.o"
+fi
+runner=CARGO_TARGET_${name}_UNKNOWN_LINUX_GNU_RUNNER
 env "$runner=qemu-$qemu-static -L /usr/$rust-linux-gnu" cargo-zigbuild test --locked --quiet --target "$rust-unknown-linux-gnu.2.28" \
   -p nunbird-filter-proof -p nunbird-wire -p nunbird-messages -p nunbird-requests --lib
