@@ -82,7 +82,7 @@ gitlab-runner calls it; people use nunbirdctl. In config.toml of the runner:
 
 flags, in any position:
   --configuration FILE  the site's configuration (/etc/nunbird/config.toml)
-  -u, --unobfuscated    tell the CI user the whole cause of a refusal
+  -u, --unobfuscated    show the CI user the whole cause of a refusal
   --version             print the version and exit
   --help                print this and exit
 ";

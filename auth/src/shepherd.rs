@@ -127,7 +127,7 @@ impl Reach {
                 {
                     std::thread::sleep(GLANCE);
                 }
-                // It may have ended this very moment; the next CHLD tells.
+                // It may have ended this very moment; the next CHLD shows it.
                 // A user may have stopped the launcher, which then heeds nothing else.
                 let _gone = child.signal(signals::CONT);
             }

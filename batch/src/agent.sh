@@ -1,5 +1,5 @@
 #!/bin/sh
-# Nunbird's agent: runs one stage of a CI job once, inside the allocation, and tells how it ended.
+# Nunbird's agent: runs one stage of a CI job once, inside the allocation, and reports how it ended.
 # Plain POSIX: it needs nothing of Nunbird on the node.
 d=@DIRECTORY@
 job=@JOB@
@@ -38,7 +38,7 @@ start $start
 end @NONCE@
 EOF
 
-# Signals of the scheduler are the script's to act on; the agent lives on to tell. A shell runs a trap only after
+# Signals of the scheduler are the script's to act on; the agent lives on to report it. A shell runs a trap only after
 # its foreground command, so the exit code below is the script's whatever arrives. 1 HUP, 2 INT, 3 QUIT, 10 USR1,
 # 12 USR2, 14 ALRM, 15 TERM, 24 XCPU.
 trap : 1 2 3 10 12 14 15 24
@@ -54,7 +54,7 @@ finish=$(date +%s)
 # Not in a subshell, which would print its own times. The second line is that of all children.
 times >"$d/times"
 cpu=$(tail -n 1 "$d/times")
-# A shell tells only that the script has begun; a container also that it has ended without having begun.
+# A shell reports only that the script has begun; a container also that it has ended without having begun.
 told=$(cat "$d/script-began" 2>/dev/null)
 begun=no
 [ "$told" = s ] && begun=yes

@@ -30,7 +30,7 @@ pub(crate) enum StageOutcome {
     Failed(i32),
     /// The shell ended before the script began.
     NeverBegan(i32),
-    /// The container that the script ran in did not tell how it ended.
+    /// The container that the script ran in did not report how it ended.
     NoResult,
     /// The scheduler refused the submission, with this message.
     Rejected(String),
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_in_plain_words_and_as_the_fault_of_whom_they_are() {
+    fn causes_are_stated_in_plain_words_with_who_must_act() {
         let killed = |end, row| StageOutcome::Killed(end, row).ending(Some(137), "Slurm");
         for (ending, verdict, words) in [
             (

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_scheduler_is_asked_ever_more_seldom_and_the_user_is_told_once_in_a_while() {
+    fn a_silent_scheduler_is_asked_less_and_less_often_and_the_user_is_informed_now_and_then() {
         let mut pace = Pace::new(SECOND * 60, 3);
         let (mut now, mut reports, mut asked) = (Duration::ZERO, 0, 0);
         while now < SECOND * 1500 {

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn folded_lines_are_joined_and_the_first_line_that_has_a_field_tells_it() {
+    fn folded_lines_are_joined_and_the_first_line_that_has_a_field_counts() {
         let query = query(
             "begin = '^Job: '\nfold = '^\\t'\n[fields]\nid = '^Job: (.*)$'\nlist = '^ list = (.*)$'\nmore = '^ more = (.*)$'",
         );

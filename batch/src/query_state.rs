@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn the_accounting_tells_who_cancelled_and_the_detail_why_a_job_failed() {
+    fn the_accounting_shows_who_cancelled_and_the_detail_why_a_job_failed() {
         let slurm = slurm();
         let queries = queries(&slurm);
         let line = "41|8|CANCELLED by 1000|None|n1|01:00:00|0:0|nb7-x\n";

@@ -25,7 +25,7 @@ pub(crate) struct Record {
     pub(crate) code: i32,
     /// Whether the stage's script began at all, after the user's login profile.
     pub(crate) begun: bool,
-    /// Whether it is known how the script ended; the container that it ran in may not have told.
+    /// Whether it is known how the script ended; the container that it ran in may not have reported it.
     pub(crate) result: bool,
     /// Seconds since the epoch by the node's clock.
     pub(crate) start: u64,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// The leaf for the runner's processes; systemd's documentation of `DelegateSubgroup=` has the same kind of name.
 const LEAF: &str = "runner";
-/// Controllers that are given along where they are there: a job's card tells what they count, limited or not. The one of
+/// Controllers that are given along where they are there: a job's card shows what they count, limited or not. The one of
 /// processors counts without (cgroup-v2.rst), and cannot be given everywhere (`CONFIG_RT_GROUP_SCHED`).
 const COUNTING: [&str; 3] = ["memory", "io", "pids"];
 /// How often processes that were started meanwhile are moved.

@@ -234,7 +234,7 @@ impl Stray {
                 if !busy || Instant::now() >= deadline {
                     return Err(trouble);
                 }
-                // Whoever owns the group can make some, and would have every sweep wait for nothing.
+                // The group's owner can make some, and would have every sweep wait for nothing.
                 if Folder::open(path, self.owner)?.has_groups()? {
                     let e = io::Error::from_raw_os_error(libc::EBUSY);
                     return Err(Trouble::File(path.clone(), "has groups below it, which no job makes", e));

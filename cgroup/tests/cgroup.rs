@@ -178,7 +178,7 @@ fn limits_of_version_one_are_set_read_back_and_enforced() {
         JobGroup::open(Way::Separate, &paths, 0).expect("there").remove(PATIENCE).expect("removed");
         assert!(paths.values().all(|path| !path.exists()));
     }
-    what_cannot_be_is_told_and_leaves_nothing(&parents.0);
+    what_cannot_be_is_reported_and_leaves_nothing(&parents.0);
     a_process_of_roots_in_a_stray_group_ends_only_while_it_is_frozen(&parents.0);
 }
 
@@ -192,7 +192,7 @@ fn fast_forkers_and_stopped_processes_end(group: &JobGroup) {
     assert_eq!(group.processes().expect("read"), Vec::<i32>::new());
 }
 
-fn what_cannot_be_is_told_and_leaves_nothing(place: &Place) {
+fn what_cannot_be_is_reported_and_leaves_nothing(place: &Place) {
     let amounts = Amounts { pids: Some(u64::MAX), ..Amounts::default() };
     let refused = JobGroup::make(place, Way::Separate, &name_of(3, 7), 0, &amounts);
     assert!(matches!(&refused, Err(Trouble::File(path, ..)) if path.ends_with("pids.max")), "{refused:?}");

@@ -229,7 +229,7 @@ pub struct Inspect {
     pub absent: Vec<Pattern>,
 }
 
-/// What the engine tells of an image.
+/// What the engine reports about an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Field {
@@ -416,7 +416,7 @@ pub struct Identities {
 }
 
 impl Inspect {
-    /// What its output tells, by the names of a row's groups.
+    /// What its output states, by the names of a row's groups.
     pub(crate) fn facts(&self, output: &str) -> Option<BTreeMap<&'static str, String>> {
         const GROUPS: [&str; 6] = ["id", "digest", "platform", "user", "entrypoint", "ports"];
         if let Some(row) = &self.row {

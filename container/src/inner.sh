@@ -1,7 +1,7 @@
 # Nunbird's inner script: read by the image's /bin/sh, in the container. It runs the stage's script, which is standard input, and
-# tells how it ended.
+# reports how it ended.
 exec 3<&0 </dev/null
-# It lives on to tell, whatever signals the script gets.
+# It lives on to report it, whatever signals the script gets.
 trap : 1 2 3 10 12 14 15 24
 umask 077
 command -v cat >/dev/null 2>&1 || PATH=${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin

@@ -101,7 +101,7 @@ hold() {
   echo "$holder" >"$r/holder"
 }
 
-# Whether a process belongs to this container, and not to whoever has its number by now.
+# Whether a process belongs to this container, and not to another process that has its number by now.
 ours() {
   tr '\0' '\n' 2>/dev/null <"/proc/$1/environ" | grep -qxF "NUNBIRD_CONTAINER=$name"
 }

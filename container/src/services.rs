@@ -26,7 +26,7 @@ const LONGEST: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServiceImage {
     pub(crate) image: Resolved,
-    /// The TCP ports of which one tells that the service is ready.
+    /// The TCP ports of which one shows that the service is ready.
     pub(crate) ports: Vec<u16>,
     /// The image as a file for compute nodes.
     pub(crate) saved: Option<SavedImage>,

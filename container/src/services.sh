@@ -38,7 +38,7 @@ service_lives() {
 }
 
 # Whether anything in the network of the container accepts connections to 127.0.0.1 on a port of the service. The kernel's list
-# of sockets tells it: a connection would be one that the server has to handle.
+# of sockets shows it: a connection would be one that the server has to handle.
 service_listens() {
   while read -r _ address _ state _; do
     [ "$state" = 0A ] || continue
@@ -118,7 +118,7 @@ serve() {
   [ -n "$services" ] || return 0
   keeper=$(cat @KEEPER@ 2>/dev/null)
   if [ -z "$keeper" ] || [ "$(cat "$r/served" 2>/dev/null)" != "$keeper" ]; then
-    [ -n "$keeper" ] || fail "$title does not tell the process of the job's container, so its services cannot be started; report it to the administrators"
+    [ -n "$keeper" ] || fail "$title does not report the process of the job's container, so its services cannot be started; report it to the administrators"
     start_services
     echo "$keeper" >"$r/served"
   fi
@@ -148,7 +148,7 @@ start_services() {
     for n in $waiting; do
       service "$n"
       if [ -z "$ports" ]; then
-        echo "the service $label is started; nothing tells on which port it listens, so nobody waits for it"
+        echo "the service $label is started; its port is unknown, so it is not waited for"
       elif service_listens; then
         echo "the service $label listens after $(($(date +%s) - begin)) s"
       elif service_lives; then
@@ -171,9 +171,9 @@ start_services() {
   done
 }
 
-# Tells what services have written, and which have ended.
+# Reports what services have written, and which have ended.
 look() {
-  # From before: a service that is killed while this looks is told of the next time.
+  # From before: a service that is killed while this looks is reported the next time.
   before=$(killed_for_memory)
   some=
   for n in $services; do

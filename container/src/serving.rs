@@ -56,7 +56,7 @@ pub(crate) fn script(outer: &Outer<'_>) -> String {
         ("@NONCE@", outer.nonce.to_owned()),
         ("@LOST@", lost(outer)),
         ("@VARIABLES@", of_path(&variables_directory(container))),
-        ("@ALONE@", told_network(outer)),
+        ("@ALONE@", reported_network(outer)),
         ("@TIMEOUT@", container.service_timeout.to_string()),
         ("@CONTAINER@", bare(&format!("[container.{}]", container.name))),
         ("@MOST@", MOST_SHOWN.to_string()),
@@ -230,7 +230,7 @@ fn variables(outer: &Outer<'_>, services: &Services, number: usize) -> Vec<Strin
     filled
 }
 
-fn told_network(outer: &Outer<'_>) -> String {
+fn reported_network(outer: &Outer<'_>) -> String {
     let mut text = String::new();
     if outer.container.host_network {
         text.push_str("  echo \"a container with services has its own network, not the one of this host\"\n");

@@ -38,7 +38,7 @@ pub struct Stage<'a> {
 /// How a stage ended that was not cancelled.
 #[derive(Debug)]
 pub enum StageEnd {
-    /// The script has told.
+    /// The script has reported its end.
     Told(Record),
     /// The job failed because of a service; the outer script has written why.
     Unserved,
@@ -259,7 +259,7 @@ pub(crate) fn image_of(container: &Container) -> Result<Option<Resolved>, StageE
     Ok(image)
 }
 
-/// Removes what an earlier stage has told.
+/// Removes what an earlier stage has reported.
 pub(crate) fn clear_records(container: &Container) -> Result<(), StageError> {
     ["began", "record", "script"].iter().try_for_each(|name| remove(&inside(container).join(name)))
 }

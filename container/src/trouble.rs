@@ -1,4 +1,4 @@
-//! Why an image is not here: told apart by what the engine says, each with what helps, and with
+//! Why an image is not here: distinguished by what the engine says, each with what helps, and with
 //! whose fault it is.
 
 use crate::description::Pull;
@@ -71,7 +71,7 @@ impl Cause {
         found.map_or(Cause::Other, |(_, cause)| cause)
     }
 
-    /// The failure, in words for the user. `has_password` tells whether the job has one for the
+    /// The failure, in words for the user. `has_password` says whether the job has one for the
     /// registry.
     pub(crate) fn failure(self, image: &str, output: &str, has_password: bool) -> Failure {
         let (cause, help) = match self {
@@ -119,7 +119,7 @@ mod tests {
     use crate::description::podman;
 
     #[test]
-    fn what_podman_prints_is_told_apart() {
+    fn what_podman_prints_is_distinguished() {
         let pull = podman().pull.expect("a verb");
         for (output, cause) in [
             (

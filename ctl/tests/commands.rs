@@ -94,7 +94,7 @@ fn the_role_in_a_fork_is_none_in_the_project_that_runs_the_job() {
 }
 
 #[test]
-fn a_token_is_explained_but_never_printed_and_its_signature_is_told() {
+fn a_token_is_explained_but_never_printed_and_its_signature_is_reported() {
     let scene = Scene::new();
     let payload = "eyJpc3MiOiJodHRwczovL2dpdGxhYi5leGFtcGxlLm9yZyIsInVzZXJfbG9naW4iOiJhZGEiLCJwcm9qZWN0X3BhdGgiOiJocGMvYXBwIn0";
     let token = format!("eyJhbGciOiJSUzI1NiJ9.{payload}.c2lnbmF0dXJl");
@@ -210,7 +210,7 @@ fn an_invalid_configuration_is_shown_whole_with_places_and_ends_with_3() {
 }
 
 #[test]
-fn files_that_are_no_configuration_are_told_apart() {
+fn files_that_are_no_configuration_are_distinguished() {
     let scene = Scene::new();
     let check = |file: &str| scene.run_bare(&["check", "--no-host", "--configuration", file]);
     assert_eq!(check("/nonexistent/x.toml").code, 1);

@@ -38,7 +38,7 @@ fn explain_shows_which_exception_kept_a_rule_from_fitting_and_the_value_it_saw()
 }
 
 #[test]
-fn a_payload_tells_of_a_fork_as_the_token_does_and_never_by_a_claim_of_that_name() {
+fn a_payload_shows_a_fork_as_the_token_does_and_never_by_a_claim_of_that_name() {
     let scene = Scene::new();
     scene.configure(&scene.policy().replace("project = \"hpc/**\"", "project = \"hpc/**\", fork = false"));
     let fits = |claims: &str| {

@@ -58,7 +58,7 @@ fn past_decisions_are_made_again_and_changes_are_counted() {
 }
 
 #[test]
-fn the_audit_file_is_searched_and_a_jobs_story_is_told() {
+fn the_audit_file_is_searched_and_a_jobs_events_are_shown_in_order() {
     let scene = Scene::new();
     let rule = ",\"account\":\"ada\",\"uid\":5001,\"rule\":{\"name\":\"hpc\",\"file\":\"/etc/nunbird/config.toml\",\"line\":7}";
     let log = scene.file(
@@ -197,7 +197,7 @@ fn the_schema_knows_every_table_and_forbids_what_the_reader_forbids() {
 }
 
 #[test]
-fn keys_are_listed_with_their_age_and_a_missing_file_is_told() {
+fn keys_are_listed_with_their_age_and_a_missing_file_is_reported() {
     let scene = Scene::new();
     let keys = scene.path("keys");
     std::fs::create_dir(&keys).unwrap();

@@ -41,7 +41,7 @@ fn a_migrated_configuration_is_read_and_decides_the_same() {
 }
 
 #[test]
-fn what_is_refused_is_told_twice_and_the_rest_denies_every_job() {
+fn what_is_refused_is_reported_twice_and_the_rest_denies_every_job() {
     let scene = Scene::new();
     let text = JACAMAR.replace("[auth]", "[auth]\nseccomp.allow_calls = [\"x\"]\nseccomp.block_all = true");
     let file = scene.file("jacamar.toml", &text);

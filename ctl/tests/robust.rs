@@ -231,7 +231,7 @@ fn words_are_coloured_on_a_terminal_alone_and_not_where_the_user_says_so() {
 }
 
 #[test]
-fn files_of_any_kind_that_cannot_be_read_are_told_by_name_and_end_with_1() {
+fn files_of_any_kind_that_cannot_be_read_are_reported_by_name_and_end_with_1() {
     let scene = Scene::new();
     std::fs::write(scene.path("latin"), b"{\n\"user_login\": \"caf\xe9\"}").unwrap();
     let latin = scene.path("latin").to_str().unwrap().to_owned();
@@ -261,7 +261,7 @@ fn files_of_any_kind_that_cannot_be_read_are_told_by_name_and_end_with_1() {
 }
 
 #[test]
-fn a_map_with_windows_line_ends_a_mark_or_another_encoding_is_told_or_read() {
+fn a_map_with_windows_line_ends_a_mark_or_another_encoding_is_reported_or_read() {
     let scene = Scene::new();
     let map = scene.path("users.map");
     let text = scene.policy().replace(

@@ -7,7 +7,7 @@ use nunbird_host::refusal::print_error;
 use nunbird_messages::Usage;
 use std::time::Duration;
 
-/// What there is to tell.
+/// What there is to report.
 #[derive(Debug)]
 pub(crate) struct Card<'a> {
     /// What the job was given, where the site limits it.
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_batch_stage_the_schedulers_job_is_told_and_not_the_launcher() {
+    fn of_a_batch_stage_the_schedulers_job_is_shown_and_not_the_launcher() {
         let summary = Summary {
             end: BatchEnd::Success,
             queued_s: Some(34),

@@ -88,7 +88,7 @@ fn written(call: &Call<'_>, sinks: &Sinks<'_>, result: Result<(), String>, refus
     }
 }
 
-/// A line of syslog about a refusal that no event tells of.
+/// A line of syslog about a refusal that no event reports.
 fn leave_trace(call: &Call<'_>, refusal: &Refusal) {
     let detail = refusal.detail.replace('\n', "; ");
     let uid = call.start.caller;

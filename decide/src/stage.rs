@@ -180,7 +180,7 @@ fn digest_of(script: &File) -> io::Result<String> {
     Ok(digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Writes the event, and tells the user what the job has used.
+/// Writes the event, and shows the user what the job has used.
 fn conclude(call: &Call<'_>, sinks: &Sinks<'_>, end: &StageEnd) -> Result<(), Refusal> {
     let spec = call.spec()?;
     let summary = end.summary.as_deref().and_then(|bytes| {

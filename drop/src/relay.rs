@@ -30,7 +30,7 @@ pub fn follow(child: &Child, watch: &Watch, control: &File) -> io::Result<Ended>
             }
         };
         if let Some(signal) = signal {
-            // It may have ended this very moment; the next CHLD tells. A user may have stopped it.
+            // It may have ended this very moment; the next CHLD shows it. A user may have stopped it.
             let _gone = child.signal(signal);
             let _gone = child.signal(CONT);
         }

@@ -1,6 +1,6 @@
 //! A file of lines that several processes append to, held open.
 //!
-//! Whoever opened it may give up every right to it and append all the same.
+//! A process that has opened it may give up every right to it and append all the same.
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-/// Others hold the lock for a look and a write; whoever can read the file can hold it for longer (flock(2)).
+/// Others hold the lock for a look and a write; an account that can read the file can hold it for longer (flock(2)).
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An open file of lines: see [`crate::directory::Directory::lines`].

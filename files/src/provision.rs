@@ -47,7 +47,7 @@ pub fn make_for(path: &Path, owner: Owner) -> io::Result<bool> {
         walked.push(next);
         directory = match open(&directory, next) {
             Ok(directory) => directory,
-            // The launcher tells the user.
+            // The launcher reports it to the user.
             Err(Errno::ENOENT) => return Ok(false),
             Err(e) => return Err(at(&walked, e)),
         };

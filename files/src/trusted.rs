@@ -1,7 +1,7 @@
 //! Files that only trusted users can have written.
 //!
 //! A path is walked directory by directory without following a symbolic link, and each step is judged on
-//! the opened descriptor: whoever could replace a directory on the way could replace the file
+//! the opened descriptor: an account that could replace a directory on the way could replace the file
 //! (CVE-2021-23239 and CVE-2015-5602 in sudo are races between a check and a use by name).
 
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};

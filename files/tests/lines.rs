@@ -40,7 +40,7 @@ fn lines(place: &Path) -> Lines {
     Directory::new(fd).lines("file", place.metadata().expect("stat").uid()).expect("lines")
 }
 
-/// As long as an audit event: a line now and then crosses the end of a page, where the kernel tells a size in between.
+/// As long as an audit event: a line now and then crosses the end of a page, where the kernel reports a size in between.
 fn line(writer: &str, number: usize) -> String {
     format!("{writer} {number} {}\n", "x".repeat(900 + number % 700))
 }
@@ -60,7 +60,7 @@ fn writer(place: &Path, number: usize) -> Child {
 fn write_all(place: &Path) {
     let number = std::env::var_os(NUMBER).and_then(|number| number.into_string().ok()).expect("number");
     let lines = lines(place);
-    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("told to begin");
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("the signal to begin");
     for n in 0..EACH {
         lines.append(line(&number, n).as_bytes()).expect("appended");
     }

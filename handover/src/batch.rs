@@ -126,7 +126,7 @@ pub struct UserText {
     pub text: String,
 }
 
-/// Bounds on the user's arguments. Each change of theirs is told to the user.
+/// Bounds on the user's arguments. Each change of theirs is reported to the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rules {

@@ -79,7 +79,7 @@ pub struct DiskLimit {
 pub struct JobLimits {
     /// The site's name of them.
     pub name: String,
-    /// What was given, the user's wishes included.
+    /// What was given, the user's requests included.
     pub amounts: Amounts,
     /// Limits of each process.
     pub rlimits: Rlimits,

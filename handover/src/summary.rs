@@ -1,7 +1,7 @@
-//! What the launcher tells of a stage in the batch scheduler, for the audit event of the stage's end.
+//! What the launcher reports about a stage in the batch scheduler, for the audit event of the stage's end.
 //!
-//! The launcher runs as the account, so this is the account's word: nothing is decided by it, and whoever writes it
-//! down says whose word it is. It lies in a file of fixed size behind [`crate::SUMMARY_FD`], one line and zeros, and
+//! The launcher runs as the account, so this is the account's word: nothing is decided by it, and
+//! what is written from it names its origin. It lies in a file of fixed size behind [`crate::SUMMARY_FD`], one line and zeros, and
 //! is read once, after the launcher's end. Every summary has one form; other bytes are none.
 
 use nunbird_messages::SUMMARY_SIZE;
@@ -75,10 +75,10 @@ pub struct Summary {
     /// The scheduler's id of the job: printable ASCII without spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler_id: Option<String>,
-    /// Processor time of the script and its children, in milliseconds, where the node could tell.
+    /// Processor time of the script and its children, in milliseconds, where the node could measure it.
     #[serde(rename = "used_cpu_ms", skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,
-    /// The most memory of the scheduler's job at one time, in bytes, where the node could tell.
+    /// The most memory of the scheduler's job at one time, in bytes, where the node could measure it.
     #[serde(rename = "used_memory_peak", skip_serializing_if = "Option::is_none")]
     pub memory_peak: Option<u64>,
 }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn one_other_byte_anywhere_makes_another_summary_or_none() {
         let bytes = summary().to_bytes();
-        assert!(Summary::parse(&[0; SUMMARY_SIZE]).is_none(), "a launcher that told nothing");
+        assert!(Summary::parse(&[0; SUMMARY_SIZE]).is_none(), "a launcher that reported nothing");
         for at in 0..SUMMARY_SIZE {
             for byte in 0..=255 {
                 let mut changed = bytes;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// The service's variable that names its port, as gitlab-runner's docker executor reads it.
 const HEALTHCHECK_PORT: &str = "HEALTHCHECK_TCP_PORT";
-/// The most patterns that a user is told.
+/// The most patterns that a user reads.
 const TOLD: usize = 8;
 
 /// What a job gets of what it asks for.
@@ -258,7 +258,7 @@ fn pull_policies(
     Err(refused(from, message, detail, help))
 }
 
-/// What a user may name instead. Patterns that deny are not told.
+/// What a user may name instead. Patterns that deny are not shown.
 fn help(from: &ContainerPolicy, of_service: bool) -> String {
     let own = from.allowed_services.as_ref().filter(|_| of_service);
     let allowed = own.or(from.allowed_images.as_ref()).map_or(&[][..], Vec::as_slice);

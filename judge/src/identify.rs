@@ -45,7 +45,7 @@ pub fn identify<M: Means>(means: &M, policy: &Policy, response: &[u8]) -> Result
         if !matches!(rejection, Rejection::NoToken | Rejection::Empty) {
             return Err(refusal.into());
         }
-        // What is missing is told of the first source: that is the one the site wants.
+        // What is missing is reported for the first source: that is the one the site wants.
         last.get_or_insert(refusal);
     }
     Err(last.unwrap_or_else(|| refuse(Rejection::NoToken, &[], true, policy)).into())
@@ -105,7 +105,7 @@ pub fn refuse(rejection: Rejection, troubles: &[String], fetched: bool, policy: 
     };
     let (code, message) = (rejection.code(), rejection.to_string());
     match rejection {
-        // Nobody can be told from anybody while the keys are missing: that is this host's trouble, not the job's.
+        // No user can be distinguished from another while the keys are missing: that is this host's trouble, not the job's.
         Rejection::Keys => Refusal::system(code, message, detail),
         // The key may be a new one. gitlab-runner tries `config` again in three seconds, and by then the server can be asked.
         Rejection::UnknownKey if !fetched => Refusal::system(code, message, detail)

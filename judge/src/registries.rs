@@ -155,7 +155,7 @@ fn unusable(name: &str, why: String) -> Refusal {
         .help(format!("correct {name} in the project's or the group's CI/CD variables, or remove it"))
 }
 
-/// The parser's words could repeat a password: only its place is told.
+/// The parser's words could repeat a password: only its place is reported.
 fn read(text: &str) -> Result<AuthConfig, Refusal> {
     serde_json::from_str(text).map_err(|e| {
         let why =

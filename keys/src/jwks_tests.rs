@@ -38,7 +38,7 @@ fn keys_as_gitlab_shows_them_are_used() {
 }
 
 #[test]
-fn keys_that_are_weak_or_for_something_else_are_skipped_and_told() {
+fn keys_that_are_weak_or_for_something_else_are_skipped_and_reported() {
     for (name, value, why) in [
         ("n", json!(modulus(1024)), "1024 bits"),
         ("n", json!(modulus(16384)), "16384 bits"),
@@ -105,7 +105,7 @@ fn numbers_are_kept_without_leading_zeros() {
 }
 
 #[test]
-fn a_key_for_an_algorithm_that_is_not_asked_for_is_skipped_and_told() {
+fn a_key_for_an_algorithm_that_is_not_asked_for_is_skipped_and_reported() {
     let text = json!({ "keys": [rsa()] }).to_string();
     let none = parse_key_set(text.as_bytes(), &[Algorithm::Es256]).unwrap_err();
     assert!(none.contains("RS256, which `algorithms` does not list"), "{none}");

@@ -77,7 +77,7 @@ mod tests {
     use super::age;
 
     #[test]
-    fn an_age_is_told_in_the_unit_that_fits() {
+    fn an_age_is_shown_in_the_unit_that_fits() {
         for (seconds, text) in
             [(0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"), (7200, "2 h ago"), (172_800, "2 d ago")]
         {

@@ -1,5 +1,5 @@
 //! The run stage in the job's container: runs the outer script, which enters it, and reports what
-//! the inside has told.
+//! the inside has reported.
 //!
 //! The engine's command has the outer script's environment, which has nothing of the job's; the
 //! script's own processes carry the job's mark, so that a request to cancel reaches them inside,

@@ -76,7 +76,8 @@ fn receive() -> Result<Received, StageError> {
 }
 
 fn run(received: Received) -> Result<Ended, StageError> {
-    let failed = |e: io::Error| StageError::new("cannot start the launcher", e, "tell the administrators");
+    let failed =
+        |e: io::Error| StageError::new("cannot start the launcher", e, "report it to the administrators");
     let Received { handover, isolation, script, exit_code, mut control } = received;
     // Nothing is run for a shepherd that is gone.
     control.read_exact(&mut [0]).map_err(failed)?;

@@ -1,8 +1,8 @@
-//! The two exit codes by which gitlab-runner tells failures apart.
+//! The two exit codes by which gitlab-runner distinguishes failures.
 
 use nunbird_wire::layout;
 
-/// Exit codes that gitlab-runner tells apart, each 1..=255.
+/// Exit codes that gitlab-runner distinguishes, each 1..=255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitCodes {
     /// `BUILD_FAILURE_EXIT_CODE`: the job's own fault; the runner does not retry.

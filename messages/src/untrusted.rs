@@ -2,7 +2,7 @@
 //!
 //! Job logs, terminals and log files all interpret bytes: escape sequences move the cursor, carriage
 //! returns overwrite a line, bidirectional controls reorder it, and gitlab-runner folds on
-//! `section_start:` markers behind `\r`. Whoever controls a branch name must not control what an admin
+//! `section_start:` markers behind `\r`. The author of a branch name must not control what an admin
 //! reads (CVE-2023-28486 in sudo, CVE-2021-42574 "Trojan Source").
 
 use std::fmt;

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_an_account_is_told_so_behind_every_condition_about_the_account() {
+    fn a_user_without_an_account_reads_so_behind_every_condition_about_the_account() {
         let mut host = MadeUp::default().with(account("other", 5001));
         host.groups.insert("physics".to_owned(), 5001);
         let alice = subject();

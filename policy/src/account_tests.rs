@@ -123,7 +123,7 @@ fn a_site_can_bound_uids_and_list_shells() {
 }
 
 #[test]
-fn bots_are_told_from_people() {
+fn bots_are_distinguished_from_people() {
     for bot in ["project_7_bot", "project_7_bot_0a1b", "group_12_bot1", "service_account_x", "ghost"] {
         assert!(is_bot(bot), "{bot}");
     }

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_read_admits_nothing_and_is_told_and_others_count() {
+    fn a_line_that_cannot_be_read_admits_nothing_and_is_reported_and_others_count() {
         for (line, fault) in [
             ("hpc/app main extra", LineFault::Words),
             ("hpc/app server=main main", LineFault::Words),

@@ -145,29 +145,29 @@ impl Limits {
         mut variable: impl FnMut(&str) -> Result<Option<String>, RequestRefused>,
     ) -> Result<(Amounts, Vec<String>), RequestRefused> {
         let mut amounts = self.amounts;
-        let mut told = Vec::new();
+        let mut notes = Vec::new();
         let Maximum { memory, cpu, pids } = self.maximum;
-        let wishes = [
+        let requests = [
             (MEMORY, &mut amounts.memory, memory),
             (CPUS, &mut amounts.cpu, cpu),
             (PIDS, &mut amounts.pids, pids),
         ];
-        for (wish, amount, maximum) in wishes {
-            if let Some(text) = variable(wish.variable)? {
-                *amount = Some(self.grant(&wish, &text, maximum, &mut told)?);
+        for (request, amount, maximum) in requests {
+            if let Some(text) = variable(request.variable)? {
+                *amount = Some(self.grant(&request, &text, maximum, &mut notes)?);
             }
         }
-        Ok((amounts, told))
+        Ok((amounts, notes))
     }
 
     fn grant(
         &self,
-        wish: &UserRequest,
+        request: &UserRequest,
         text: &str,
         maximum: Option<u64>,
-        told: &mut Vec<String>,
+        notes: &mut Vec<String>,
     ) -> Result<u64, RequestRefused> {
-        let UserRequest { variable, what, parse, text: show, form } = wish;
+        let UserRequest { variable, what, parse, text: show, form } = request;
         let Some(asked) = parse(text) else {
             let text = nunbird_handover::Untrusted(text);
             return Err(RequestRefused(format!(
@@ -180,7 +180,7 @@ impl Limits {
             )));
         };
         if asked <= most {
-            told.push(format!("{variable}: {} as asked for", show(asked)));
+            notes.push(format!("{variable}: {} as asked for", show(asked)));
             return Ok(asked);
         }
         match self.on_excess {
@@ -190,7 +190,7 @@ impl Limits {
                 show(most)
             ))),
             OnExcess::Clamp => {
-                told.push(format!(
+                notes.push(format!(
                     "{variable}: {} instead of {}, the most that this site gives",
                     show(most),
                     show(asked)
@@ -224,21 +224,21 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_within_the_maximum_is_granted_and_told() {
-        let (amounts, told) = ask(OnExcess::Refuse, "NUNBIRD_MEMORY", "4GiB").expect("granted");
+    fn a_request_within_the_maximum_is_granted_and_shown() {
+        let (amounts, notes) = ask(OnExcess::Refuse, "NUNBIRD_MEMORY", "4GiB").expect("granted");
         assert_eq!((amounts.memory, amounts.cpu, amounts.pids), (Some(4 << 30), Some(1000), None));
-        assert_eq!(told, ["NUNBIRD_MEMORY: 4GiB as asked for"]);
+        assert_eq!(notes, ["NUNBIRD_MEMORY: 4GiB as asked for"]);
         let (amounts, _) = ask(OnExcess::Refuse, "NUNBIRD_CPUS", "0.25").expect("granted");
         assert_eq!(amounts.cpu, Some(250));
     }
 
     #[test]
-    fn a_wish_above_the_maximum_is_refused_or_clamped_as_the_site_says() {
+    fn a_request_above_the_maximum_is_refused_or_clamped_as_the_site_configures() {
         let refused = ask(OnExcess::Refuse, "NUNBIRD_CPUS", "2.001").expect_err("refused");
         assert_eq!(refused.0, "NUNBIRD_CPUS asks for 2.001, and 2 is the most that this site gives");
-        let (amounts, told) = ask(OnExcess::Clamp, "NUNBIRD_MEMORY", "5GiB").expect("clamped");
+        let (amounts, notes) = ask(OnExcess::Clamp, "NUNBIRD_MEMORY", "5GiB").expect("clamped");
         assert_eq!(amounts.memory, Some(4 << 30));
-        assert_eq!(told, ["NUNBIRD_MEMORY: 4GiB instead of 5GiB, the most that this site gives"]);
+        assert_eq!(notes, ["NUNBIRD_MEMORY: 4GiB instead of 5GiB, the most that this site gives"]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn a_line_is_a_key_and_an_account_and_nothing_else_is_taken() {
 }
 
 #[test]
-fn a_check_tells_what_no_decision_would_take() {
+fn a_check_finds_what_no_decision_would_accept() {
     let findings = check_map("a b\na b\na c\nx\nx y z\nq root\n# fine\n\n");
     let lines: Vec<usize> = findings.iter().map(|f| f.line).collect();
     assert_eq!(lines, [2, 3, 4, 5, 6]);

@@ -125,7 +125,7 @@ fn facts() -> Vec<(&'static str, Subject, Subject, Subject)> {
 }
 
 #[test]
-fn a_fact_that_is_not_told_neither_opens_a_rule_nor_takes_a_denial_away() {
+fn an_unknown_fact_neither_opens_a_rule_nor_takes_a_denial_away() {
     for (condition, holds, fails, untold) in facts() {
         let admits = |subject: &Subject| verdict_on(&host(), &admitting(condition), subject);
         assert_eq!(admits(&holds), "no rule", "{condition}");
@@ -139,7 +139,7 @@ fn a_fact_that_is_not_told_neither_opens_a_rule_nor_takes_a_denial_away() {
 }
 
 #[test]
-fn a_condition_under_when_holds_only_where_the_fact_is_told() {
+fn a_condition_under_when_holds_only_where_the_fact_is_known() {
     for (condition, holds, fails, untold) in facts() {
         let rule = format!("[[rule]]\nname = \"r\"\nwhen = {{ {condition} }}\nrun_as = \"$user_login\"\n");
         assert_eq!(verdict_on(&host(), &rule, &holds), "alice", "{condition}");

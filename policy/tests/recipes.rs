@@ -59,7 +59,7 @@ impl Host for Site {
     }
 }
 
-/// Ada's push to the protected `main` of a project, as an id token tells it.
+/// Ada's push to the protected `main` of a project, as an id token has it.
 fn job(project: &str) -> Subject {
     Subject {
         server: "example".to_owned(),
@@ -84,7 +84,7 @@ fn with(project: &str, change: impl FnOnce(&mut Subject)) -> Subject {
     subject
 }
 
-/// As the answer to a job token tells it.
+/// As the answer to a job token has it.
 fn by_job_token(subject: Subject) -> Subject {
     Subject {
         source: IdentitySource::JobToken,

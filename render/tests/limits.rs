@@ -27,7 +27,7 @@ fn findings(tables: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_amount_that_is_none_is_told_with_its_place() {
+fn an_amount_that_is_none_is_reported_with_its_place() {
     for bad in [
         "memory = \"-1\"",
         "memory = \"1e99\"",
@@ -141,7 +141,7 @@ fn a_rules_limits_go_before_its_profiles_and_those_before_the_jobs() {
 }
 
 #[test]
-fn a_rules_limits_that_cannot_be_are_told_with_their_place() {
+fn a_rules_limits_that_cannot_be_are_reported_with_their_place() {
     let found = findings("limits = \"smal\"\n[limits.small]\n");
     assert!(found[0].contains("c.toml:9:") && found[0].contains("write `small`"), "{found:?}");
     let found = findings("[[rule]]\nname = \"no\"\ndeny = \"no\"\nlimits = \"small\"\n[limits.small]\n");

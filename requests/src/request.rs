@@ -91,7 +91,7 @@ pub struct Confine {
     pub without: Without,
     /// GitLab's id of the job.
     pub job_id: u64,
-    /// Its runner's id; 0 where the server does not tell it.
+    /// Its runner's id; 0 where the server does not state it.
     pub runner_id: u64,
     /// The account.
     pub account: String,

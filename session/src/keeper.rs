@@ -307,7 +307,7 @@ impl Running {
         }
     }
 
-    /// Tells the client where it has ended; the stage where it has not.
+    /// Reports to the client where it has ended; the stage where it has not.
     fn look(mut self) -> io::Result<Option<Self>> {
         let Some(ended) = self.child.poll()? else { return Ok(Some(self)) };
         let _gone = self.client.write_all(&relay::words(ended));

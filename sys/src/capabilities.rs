@@ -7,7 +7,7 @@ const VERSION_3: u32 = 0x2008_0522;
 
 /// Change group ids.
 pub const CAP_SETGID: u32 = 6;
-/// Change user ids. Whoever holds it can become root: it is treated as root everywhere.
+/// Change user ids. Its holder can become root: it is treated as root everywhere.
 pub const CAP_SETUID: u32 = 7;
 
 /// The three sets that capget(2) shows, one bit for each capability.

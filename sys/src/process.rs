@@ -160,7 +160,7 @@ pub fn die_with_parent(signal: i32, parent: i32) -> io::Result<()> {
 }
 
 /// Asks for this signal when the parent ends, and also, where the parent has threads, when the one ends that made this process
-/// (PR_SET_PDEATHSIG(2const)): [`parent`] tells which. To be called after the last change of ids, which clears it.
+/// (PR_SET_PDEATHSIG(2const)): [`parent`] says which. To be called after the last change of ids, which clears it.
 ///
 /// # Errors
 /// As prctl(2).

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_above_the_hard_one_is_told_and_not_cut() {
+    fn a_limit_above_the_hard_one_is_reported_and_not_cut() {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
         let Some(more) = hard.checked_add(1) else {
             nunbird_skip::skip!("no hard limit of open files can be too low here");

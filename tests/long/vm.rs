@@ -12,7 +12,7 @@ use nunbird_tests::needs;
 use std::fs;
 
 #[needs(root)]
-fn with_cgroup_2_a_job_runs_below_a_delegated_service_and_is_told_of_a_real_reboot() {
+fn with_cgroup_2_a_job_runs_below_a_delegated_service_and_reports_a_real_reboot() {
     let vm = Vm::new(|world| {
         world.write_keys();
         let job = world.job();

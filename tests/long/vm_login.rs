@@ -44,7 +44,7 @@ fn with_cgroup_2_a_job_in_a_session_of_logind_keeps_its_limits() {
             fs::write(calls.join("directory"), place.display().to_string()).expect("a name");
         }
     });
-    let told = vm
+    let shown = vm
         .boot(
             "cp -a /jobs/* \"$(cat /calls/directory)/\"; cp /opt/nunbird/share/pam.d/nunbird.debian /etc/pam.d/nunbird\n\
              mkdir -p /etc/systemd/logind.conf.d; printf '[Login]\\nUserStopDelaySec=0\\n' >/etc/systemd/logind.conf.d/nbt.conf\n\
@@ -58,17 +58,17 @@ fn with_cgroup_2_a_job_in_a_session_of_logind_keeps_its_limits() {
              done; exit 0\n",
         )
         .success();
-    println!("{told}");
+    println!("{shown}");
     for job in ["stage", "job"] {
         let counts = |line: &str| {
             let line = format!("{job} {line}");
-            told.lines().filter(|known| *known == line).count()
+            shown.lines().filter(|known| *known == line).count()
         };
         for line in ["100663296", "60", "Name=alice", "State=active", "runtime 700 alice", "hungry"] {
-            assert_eq!(counts(&format!("look: {line}")), 2, "{job} {line}:\n{told}");
+            assert_eq!(counts(&format!("look: {line}")), 2, "{job} {line}:\n{shown}");
         }
-        assert_eq!(told.matches(&format!("{job} look: group nunbird-")).count(), 2, "{told}");
-        assert_eq!(counts("left: "), 1, "{job}:\n{told}");
-        assert!(!told.contains(&format!("{job} left nunbird-")), "{told}");
+        assert_eq!(shown.matches(&format!("{job} look: group nunbird-")).count(), 2, "{shown}");
+        assert_eq!(counts("left: "), 1, "{job}:\n{shown}");
+        assert!(!shown.contains(&format!("{job} left nunbird-")), "{shown}");
     }
 }

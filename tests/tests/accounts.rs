@@ -172,7 +172,7 @@ fn an_account_without_a_shell_has_the_bourne_shell() {
 }
 
 #[needs(root)]
-fn a_name_that_no_account_here_can_have_is_told_as_such() {
+fn a_name_that_no_account_here_can_have_is_reported_as_such() {
     let world = World::new(Privilege::Setuid);
     assert!(world.refresh_keys().succeeded());
     for login in ["JDoe", "1abc", "jd@site.example"] {

@@ -226,7 +226,7 @@ fn a_stage_whose_start_cannot_be_written_does_not_run_but_cleanup_does(privilege
 }
 
 #[needs(root, in_each = Privilege::PRIVILEGED)]
-fn the_end_of_a_stage_that_cannot_be_written_is_told(privilege: Privilege) {
+fn the_end_of_a_stage_that_cannot_be_written_is_reported(privilege: Privilege) {
     let world = ready(privilege);
     let job = world.job();
     let mut session = job.prepared();

@@ -56,16 +56,16 @@ fn whole(session: &mut Session<'_>) -> StageOutcome {
 #[needs(root, in_each = Privilege::ALL)]
 fn a_user_names_the_directory_for_builds_where_the_site_allows_it(privilege: Privilege) {
     let world = world_with(privilege, "user_builds_dir = true");
-    for wish in ["$HOME/deep/ci", "$$HOME/deeper/ci", "/tmp"] {
+    for directory in ["$HOME/deep/ci", "$$HOME/deeper/ci", "/tmp"] {
         let job = world
             .job()
             .with_repository()
-            .variable("CUSTOM_CI_BUILDS_DIR", wish)
+            .variable("CUSTOM_CI_BUILDS_DIR", directory)
             .script("echo in $PWD; touch \"$PWD.tmp/left\"");
         let outcome = job.run().expect_success();
         let root = format!(
             "{}/alice/{}/000",
-            wish.replace("$$", "$").replace("$HOME", "/home/alice"),
+            directory.replace("$$", "$").replace("$HOME", "/home/alice"),
             short_host_name()
         );
         assert!(
@@ -75,7 +75,7 @@ fn a_user_names_the_directory_for_builds_where_the_site_allows_it(privilege: Pri
         );
         let top = world.host_path(&root);
         let top = top.ancestors().nth(2).expect("the account's own");
-        assert_eq!((mode(top), top.metadata().expect("a directory").uid()), (0o700, 4101), "{wish}");
+        assert_eq!((mode(top), top.metadata().expect("a directory").uid()), (0o700, 4101), "{directory}");
         assert!(!world.host_path(format!("{root}/physics/lattice.tmp")).exists(), "credentials are left");
     }
     let empty = world.job().variable("CUSTOM_CI_BUILDS_DIR", "").config();
@@ -85,11 +85,12 @@ fn a_user_names_the_directory_for_builds_where_the_site_allows_it(privilege: Pri
 #[needs(root)]
 fn a_directory_that_jobs_cannot_work_in_is_refused_with_words_for_the_user() {
     let world = world_with(Privilege::Setuid, "user_builds_dir = true");
-    for wish in ["relative/ci", "/tmp/$(id)", "$SCRATCH/ci", "/tmp/../etc", "/tmp/a b", "/tmp/\u{202e}x"] {
-        let outcome = world.job().variable("CUSTOM_CI_BUILDS_DIR", wish).config();
-        assert_eq!(outcome.exit, Exit::Code(1), "{wish}: {}", outcome.log);
-        assert!(outcome.stderr.contains("[builds-dir]"), "{wish}: {}", outcome.stderr);
-        assert!(outcome.stderr.contains("CUSTOM_CI_BUILDS_DIR"), "{wish}: {}", outcome.stderr);
+    for directory in ["relative/ci", "/tmp/$(id)", "$SCRATCH/ci", "/tmp/../etc", "/tmp/a b", "/tmp/\u{202e}x"]
+    {
+        let outcome = world.job().variable("CUSTOM_CI_BUILDS_DIR", directory).config();
+        assert_eq!(outcome.exit, Exit::Code(1), "{directory}: {}", outcome.log);
+        assert!(outcome.stderr.contains("[builds-dir]"), "{directory}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("CUSTOM_CI_BUILDS_DIR"), "{directory}: {}", outcome.stderr);
         assert!(world.records().is_empty());
     }
     // What only the user may see, `prepare` reports.
@@ -97,18 +98,18 @@ fn a_directory_that_jobs_cannot_work_in_is_refused_with_words_for_the_user() {
     chown(world.host_path("/tmp/alice"), Some(4102), Some(4102)).expect("an owner");
     symlink("/home/alice", world.host_path("/home/bob/alice")).expect("a link");
     fs::set_permissions(world.host_path("/home/bob"), Permissions::from_mode(0o755)).expect("a mode");
-    for (wish, why) in [
+    for (directory, why) in [
         ("/tmp", "belongs to uid 4102"),
         ("/root/ci", "cannot"),
         ("/opt/missing/ci", "only inside those that you own"),
         ("/home/bob", "symbolic link that another user owns"),
     ] {
-        let job = world.job().variable("CUSTOM_CI_BUILDS_DIR", wish);
+        let job = world.job().variable("CUSTOM_CI_BUILDS_DIR", directory);
         let mut session = job.begin();
-        assert!(session.config().succeeded(), "{wish}");
+        assert!(session.config().succeeded(), "{directory}");
         let outcome = session.prepare();
-        assert_eq!(outcome.exit, Exit::Code(2), "{wish}: {}", outcome.log);
-        assert!(outcome.log.contains(why), "{wish}: {}", outcome.log);
+        assert_eq!(outcome.exit, Exit::Code(2), "{directory}: {}", outcome.log);
+        assert!(outcome.log.contains(why), "{directory}: {}", outcome.log);
     }
     let world = world_with(Privilege::Setuid, "");
     let ignored = world.job().variable("CUSTOM_CI_BUILDS_DIR", "/tmp").config();
@@ -141,7 +142,7 @@ fn a_directory_of_the_users_is_made_in_one_of_roots(privilege: Privilege) {
         assert!(session.cleanup().succeeded() || !outcome.succeeded());
         outcome
     };
-    let told = |outcome: &StageOutcome, why: &str| {
+    let shown = |outcome: &StageOutcome, why: &str| {
         assert_eq!(outcome.exit, Exit::Code(2), "{privilege:?}: {}", outcome.log);
         assert!(outcome.stderr.contains("[data-dir]"), "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("/opt/ecp"), "the CI user reads of the site's file system");
@@ -150,15 +151,15 @@ fn a_directory_of_the_users_is_made_in_one_of_roots(privilege: Privilege) {
         assert!(detail.contains(why), "{detail}");
     };
     fs::set_permissions(&ecp, Permissions::from_mode(0o755)).expect("a mode");
-    told(&prepared(), "chmod g+w");
+    shown(&prepared(), "chmod g+w");
     fs::set_permissions(&ecp, Permissions::from_mode(0o777)).expect("a mode");
-    told(&prepared(), "writable by everybody");
+    shown(&prepared(), "writable by everybody");
     fs::set_permissions(&ecp, Permissions::from_mode(0o775)).expect("a mode");
     chown(&ecp, Some(4102), Some(0)).expect("an owner");
-    told(&prepared(), "belongs to uid 4102, not to root");
+    shown(&prepared(), "belongs to uid 4102, not to root");
     chown(&ecp, Some(0), Some(0)).expect("an owner");
     symlink("/home/bob", ecp.join("alice")).expect("a link");
-    told(&prepared(), "symbolic link");
+    shown(&prepared(), "symbolic link");
     fs::remove_file(ecp.join("alice")).expect("removed");
     let outcome = prepared();
     assert!(outcome.succeeded(), "{privilege:?}: {}", outcome.log);
@@ -253,7 +254,7 @@ fn build_directories_go_by_age_and_by_lack_of_space() {
 }
 
 #[needs(root)]
-fn a_directory_that_cannot_be_removed_is_told_and_keeps_nobody_else() {
+fn a_directory_that_cannot_be_removed_is_reported_and_keeps_nobody_else() {
     let world = world_with(Privilege::Setuid, "max_dirs = 1\nremove_at_once = 0");
     let place = builds(&world);
     let job = world.job();

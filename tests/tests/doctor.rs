@@ -197,7 +197,7 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
 }
 
 #[needs(root)]
-fn an_admin_without_root_is_told_what_could_not_be_seen() {
+fn an_admin_without_root_reads_what_could_not_be_seen() {
     let world = world(Privilege::Setuid);
     let log = world.host_path("/var/lib/nunbird");
     std::fs::set_permissions(log, std::fs::Permissions::from_mode(0o700)).expect("a mode");

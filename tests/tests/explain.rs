@@ -104,7 +104,7 @@ fn the_users_own_word_is_asked_by_both_and_read_as_its_owner() {
 }
 
 #[needs(root)]
-fn the_limits_of_a_job_are_told_with_their_amounts_and_whose_word_they_are() {
+fn the_limits_of_a_job_are_shown_with_their_amounts_and_their_origin() {
     let tables = "[limits.small]\nmemory = \"1GiB\"\nmax_memory = \"4GiB\"\ncpus = \"1.5\"\nnofile = 512\nrequire = false\nway = \"v1\"\n\
                   [limits.big]\nmemory = \"8GiB\"\n[profile.big]\nlimits = \"big\"\n[profile.same]\n[job]\nlimits = \"small\"\n";
     let given = |more: &str| {
@@ -130,14 +130,14 @@ fn the_limits_of_a_job_are_told_with_their_amounts_and_whose_word_they_are() {
     assert_eq!((&limits["require"], &limits["on_excess"]), (&false.into(), &"refuse".into()), "{limits}");
     let program = world.paths().bin.join("nunbirdctl");
     let words = ["explain", "--claims", "/etc/nunbird/claims.json", "--runner-user", "nbt_runner"];
-    let told = world.run(&world.program("root", program, &words)).stdout;
+    let shown = world.run(&world.program("root", program, &words)).stdout;
     for part in [
         "  limits     small, by [job] at /etc/nunbird/config.toml:",
         "\n             memory = \"1GiB\"\n             cpus = 1.5\n             max_memory = \"4GiB\"\n",
         "\n             nofile = 512\n",
         "\n             require = false\n             cgroup_driver = \"cgroupfs-v1\"\n",
     ] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(shown.contains(part), "{part}: {shown}");
     }
     for (more, from, name) in [
         ("profile = \"same\"\n", "job", Some("small")),
@@ -188,10 +188,10 @@ fn a_wrong_audience_another_runner_a_forged_signature_and_an_expired_token_are_d
         // The same by the token alone, except for the job that it belongs to, which no token shows.
         if !["no-token", "token-of-another-job"].contains(&code) {
             world.write_file("/etc/nunbird/token", job.token_text(), "root", 0o600);
-            let told = ask(&world, "root", &["--token", "/etc/nunbird/token"]);
-            assert_eq!(told.exit, Exit::Code(4), "{told:?}");
-            assert!(told.stdout.contains(&format!("denied [{code}]")), "{told:?}");
-            assert!(told.stdout.contains("binding to a job was not judged"), "{told:?}");
+            let shown = ask(&world, "root", &["--token", "/etc/nunbird/token"]);
+            assert_eq!(shown.exit, Exit::Code(4), "{shown:?}");
+            assert!(shown.stdout.contains(&format!("denied [{code}]")), "{shown:?}");
+            assert!(shown.stdout.contains("binding to a job was not judged"), "{shown:?}");
         }
     }
     world.reconfigure("[[gitlab]]", "[[gitlab]]\nrunner_ids = [99]");
@@ -199,9 +199,9 @@ fn a_wrong_audience_another_runner_a_forged_signature_and_an_expired_token_are_d
     assert_eq!((verdict.as_str(), exit), ("denied", Exit::Code(4)), "{code}");
     let claims = "{\"user_login\":\"alice\",\"user_id\":210,\"project_path\":\"hpc/app\",\"ref\":\"main\",\"runner_id\":12}";
     world.write_file("/etc/nunbird/claims.json", claims, "root", 0o644);
-    let told = ask(&world, "root", &["--claims", "/etc/nunbird/claims.json"]);
-    assert_eq!(told.exit, Exit::Code(4), "{told:?}");
-    assert!(told.stdout.contains(&format!("denied [{code}]")), "{code}: {told:?}");
+    let shown = ask(&world, "root", &["--claims", "/etc/nunbird/claims.json"]);
+    assert_eq!(shown.exit, Exit::Code(4), "{shown:?}");
+    assert!(shown.stdout.contains(&format!("denied [{code}]")), "{code}: {shown:?}");
 }
 
 #[needs(root, in_each = Privilege::ALL)]
@@ -230,13 +230,13 @@ fn what_the_caller_may_not_read_or_run_makes_a_job_undecided_and_never_admitted(
     );
     assert_eq!(of_job(&world, "root", &world.job()), ("undecided".to_owned(), String::new(), Exit::Code(6)));
     assert!(!world.host_path("/tmp/asked").exists(), "the program was run unasked");
-    let told = ask(&world, "root", &["--job", "/etc/nunbird/response.json", "--run-validation"]);
-    assert!(told.exit == Exit::Code(4) && told.stdout.contains("denied [validation]"), "{told:?}");
+    let shown = ask(&world, "root", &["--job", "/etc/nunbird/response.json", "--run-validation"]);
+    assert!(shown.exit == Exit::Code(4) && shown.stdout.contains("denied [validation]"), "{shown:?}");
     assert!(world.host_path("/tmp/asked").exists());
-    let told = ask(&world, "bob", &["--job", "/etc/nunbird/response.json", "--run-validation"]);
-    assert_eq!(told.exit, Exit::Code(1), "{told:?}");
-    let told = ask(&world, "root", &["--job", "/etc/nunbird/response.json", "--validated", "alice"]);
-    assert_eq!(told.exit, Exit::Code(0), "{told:?}");
+    let shown = ask(&world, "bob", &["--job", "/etc/nunbird/response.json", "--run-validation"]);
+    assert_eq!(shown.exit, Exit::Code(1), "{shown:?}");
+    let shown = ask(&world, "root", &["--job", "/etc/nunbird/response.json", "--validated", "alice"]);
+    assert_eq!(shown.exit, Exit::Code(0), "{shown:?}");
 }
 
 #[needs(root)]
@@ -259,8 +259,8 @@ fn a_users_ticket_leads_to_the_deciding_line_also_when_the_file_was_rotated_and_
     let refused = world.job().user("bob").facts(|facts| facts.project_path = "outside/x".to_owned()).config();
     let line = refused.stderr.lines().find(|line| line.contains("decision: ")).expect("an id");
     let id = line.rsplit_once(' ').expect("an id").1.to_owned();
-    let told = ask(&world, "root", &["--decision", &id]);
-    assert_eq!(told.exit, Exit::Code(4), "{told:?}");
+    let shown = ask(&world, "root", &["--decision", &id]);
+    assert_eq!(shown.exit, Exit::Code(4), "{shown:?}");
     for part in [
         &format!("decision {id} at "),
         "of outside/x by bob (GitLab user 210)",
@@ -270,15 +270,15 @@ fn a_users_ticket_leads_to_the_deciding_line_also_when_the_file_was_rotated_and_
         "denied [rule]: ",
         "by `nobody from outside` at /etc/nunbird/config.toml:",
     ] {
-        assert!(told.stdout.contains(part), "{part}: {}", told.stdout);
+        assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
     }
     world.reconfigure("\"outside\", \"outside/**\"", "\"elsewhere\"");
     let rotate =
         "cd /var/log/nunbird && mv audit.jsonl audit.jsonl.1 && gzip audit.jsonl.1 && : > audit.jsonl";
     assert!(world.shell("root", rotate).succeeded());
-    let told = ask(&world, "root", &["--decision", &id[..8], "--format", "json"]);
-    assert_eq!(told.exit, Exit::Code(0), "{told:?}");
-    let answer: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    let shown = ask(&world, "root", &["--decision", &id[..8], "--format", "json"]);
+    assert_eq!(shown.exit, Exit::Code(0), "{shown:?}");
+    let answer: Value = serde_json::from_str(&shown.stdout).expect("JSON");
     assert_eq!(
         (&answer["decision"]["policy_changed"], &answer["account"]),
         (&true.into(), &"bob".into()),
@@ -286,10 +286,10 @@ fn a_users_ticket_leads_to_the_deciding_line_also_when_the_file_was_rotated_and_
     );
     assert_eq!(answer["decision"]["event"]["code"], "rule", "{answer}");
     assert_eq!(answer["rules"][0]["fits"], false, "{answer}");
-    let told = ask(&world, "root", &["--decision", "0123456789"]);
-    assert_eq!(told.exit, Exit::Code(1), "{told:?}");
+    let shown = ask(&world, "root", &["--decision", "0123456789"]);
+    assert_eq!(shown.exit, Exit::Code(1), "{shown:?}");
     for part in ["no decision 0123456789", "other hosts", "[privilege]", "nunbirdctl doctor"] {
-        assert!(told.stderr.contains(part), "{part}: {told:?}");
+        assert!(shown.stderr.contains(part), "{part}: {shown:?}");
     }
 }
 

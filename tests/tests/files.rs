@@ -320,7 +320,7 @@ fn a_job_whose_decision_or_record_cannot_be_written_does_not_run() {
 }
 
 #[needs(root)]
-fn a_home_that_is_missing_full_or_somebody_elses_is_told_in_prepare() {
+fn a_home_that_is_missing_full_or_somebody_elses_is_reported_in_prepare() {
     let world = ready(Privilege::Setuid);
     let prepared = |user: &str, full: bool| {
         let job = world.job().user(user);

@@ -15,7 +15,7 @@ fn words(text: &str) -> Vec<OsString> {
 }
 
 #[needs(root)]
-fn unobfuscated_stands_before_the_sub_command_and_tells_the_cause() {
+fn unobfuscated_stands_before_the_sub_command_and_shows_the_cause() {
     let world = world();
     let all_with_u = |c: &mut Commands| {
         for arguments in [&mut c.config, &mut c.prepare, &mut c.run, &mut c.cleanup] {
@@ -64,11 +64,11 @@ fn a_stage_that_names_another_configuration_than_config_did_is_refused() {
 }
 
 #[needs(root)]
-fn the_version_is_told_to_whoever_may_execute_the_program() {
+fn the_version_is_printed_for_every_account_that_may_execute_the_program() {
     let world = world();
     let program = world.paths().bin.join("nunbird-auth");
-    let told = world.run(&world.program("nbt_runner", &program, &["--version"])).success();
-    assert_eq!(told, concat!("Version: ", env!("CARGO_PKG_VERSION")));
+    let shown = world.run(&world.program("nbt_runner", &program, &["--version"])).success();
+    assert_eq!(shown, concat!("Version: ", env!("CARGO_PKG_VERSION")));
     assert_eq!(world.run(&world.program("nbt_runner", &program, &["--help"])).exit, Exit::Code(0));
     let refused = world.run(&world.program("alice", &program, &["--version"]));
     assert!(

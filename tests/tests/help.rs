@@ -52,13 +52,13 @@ fn the_help_is_for_the_server_that_the_job_names_and_for_all_where_it_names_none
     let world = world();
     world.reconfigure("[[gitlab]]", &format!("{SECOND}[[gitlab]]"));
     let url = world.issuer().url().to_owned();
-    let told = |url: &str| help(&world.job().without_token().variable("CI_SERVER_URL", url).config());
-    let first = told(&url);
+    let shown = |url: &str| help(&world.job().without_token().variable("CI_SERVER_URL", url).config());
+    let first = shown(&url);
     assert!(first.contains(&format!("aud: \"{AUDIENCE}\"")) && !first.contains("hpc\""), "{first}");
-    let second = told("https://second.example.org");
+    let second = shown("https://second.example.org");
     assert!(second.contains("aud: \"hpc\"") && !second.contains(AUDIENCE), "{second}");
     for other in ["https://evil.example", "x", ""] {
-        let both = told(other);
+        let both = shown(other);
         assert!(
             both.contains(&format!("# for projects on {url}\n")) && both.contains("aud: \"hpc\""),
             "{both}"
@@ -82,7 +82,7 @@ fn the_help_for_a_wrong_audience_names_every_right_one() {
 }
 
 #[needs(root)]
-fn a_user_without_an_account_is_told_so_behind_a_rule_about_the_account_and_nobody_learns_other_names() {
+fn a_user_without_an_account_reads_so_behind_a_rule_about_the_account_and_learns_no_other_names() {
     let world = world();
     let own = "run_as = \"$user_login\"";
     world.reconfigure(own, &format!("when.local_group = \"lattice\"\n{own}"));

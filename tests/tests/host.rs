@@ -70,7 +70,7 @@ fn journal(host: &Host) -> Vec<Value> {
 }
 
 #[needs(host)]
-fn a_real_journald_tells_our_events_from_forged_ones_and_rsyslog_has_them_too() {
+fn a_real_journald_distinguishes_our_events_from_forged_ones_and_rsyslog_has_them_too() {
     let host = Host::boot();
     host.world().reconfigure("[audit]\n", "[audit]\njournald = true\nsyslog = \"local\"\n");
     let forged =

@@ -47,8 +47,8 @@ fn a_stage_has_a_session_of_logind_with_a_runtime_directory_and_both_go_with_it(
     for call in [session.config(), session.prepare()] {
         assert!(call.succeeded(), "{}", call.log);
     }
-    let told = session.run_text("build_script", LOOK);
-    assert!(told.succeeded(), "{}", told.log);
+    let shown = session.run_text("build_script", LOOK);
+    assert!(shown.succeeded(), "{}", shown.log);
     for line in [
         "Name=alice",
         "Class=background",
@@ -58,12 +58,12 @@ fn a_stage_has_a_session_of_logind_with_a_runtime_directory_and_both_go_with_it(
         "directory /run/user/4101",
         "mine",
     ] {
-        has(&told, line);
+        has(&shown, line);
     }
     assert!(
-        told.stdout.contains("/user.slice/user-4101.slice/session-"),
+        shown.stdout.contains("/user.slice/user-4101.slice/session-"),
         "without limits it is logind's: {}",
-        told.log
+        shown.log
     );
     assert!(session.cleanup().succeeded());
     assert!(host.wait_until(|host| left(host).is_empty()), "{}", left(&host));
@@ -81,12 +81,12 @@ fn one_session_of_logind_serves_a_whole_job_that_keeps_its_limits() {
     }
     let mut scopes = Vec::new();
     for stage in ["get_sources", "build_script"] {
-        let told = session.run_text(stage, LOOK);
-        assert!(told.succeeded(), "{}", told.log);
+        let shown = session.run_text(stage, LOOK);
+        assert!(shown.succeeded(), "{}", shown.log);
         for line in ["Name=alice", "State=active", "runtime 700 alice directory", "100663296", "60"] {
-            has(&told, line);
+            has(&shown, line);
         }
-        scopes.extend(told.stdout.lines().find(|line| line.starts_with("Scope=")).map(str::to_owned));
+        scopes.extend(shown.stdout.lines().find(|line| line.starts_with("Scope=")).map(str::to_owned));
     }
     assert!(scopes.len() == 2 && scopes[0] == scopes[1], "{scopes:?}");
     assert!(left(&host).contains("alice"), "it lasts between the stages");
@@ -126,10 +126,10 @@ fn a_session_of_logind_does_not_take_a_stage_out_of_the_jobs_limits() {
     for call in [session.config(), session.prepare()] {
         assert!(call.succeeded(), "{}", call.log);
     }
-    let told = session.run_text("build_script", LOOK);
-    assert!(told.succeeded(), "{}", told.log);
+    let shown = session.run_text("build_script", LOOK);
+    assert!(shown.succeeded(), "{}", shown.log);
     for line in ["Name=alice", "State=active", "runtime 700 alice directory", "100663296", "60"] {
-        has(&told, line);
+        has(&shown, line);
     }
     let hungry = session.run_text("build_script", "python3 -c 'x = bytearray(256 << 20)'");
     assert!(!hungry.succeeded() && hungry.log.contains("out of memory"), "{}", hungry.log);

@@ -121,8 +121,8 @@ fn is_seen_in_systemctl_and_systemd_cgls(host: &Host, session: &mut Session<'_>,
 /// Limits, the kernel's value of each, and its effect.
 fn enforced(session: &mut Session<'_>) -> Vec<(&'static str, &'static str, String)> {
     let hungry = session.run_text("build_script", "perl -e '$x = q(x) x (256 << 20)'; exit $?");
-    let told = "out of memory: the kernel killed 1 process(es) of this job at its limit of 96 MiB";
-    assert!(hungry.stderr.contains(told), "{}", hungry.log);
+    let reported = "out of memory: the kernel killed 1 process(es) of this job at its limit of 96 MiB";
+    assert!(hungry.stderr.contains(reported), "{}", hungry.log);
     let forks = session.run_text(
         "build_script",
         "perl -e 'for (1..100) { $p = fork; if (!defined $p) { print qq(refused: $!\\n); last } if (!$p) { sleep 60; exit } push @p, $p }
@@ -137,7 +137,7 @@ fn enforced(session: &mut Session<'_>) -> Vec<(&'static str, &'static str, Strin
     // A tenth of a processor is less than the share of eight loops, however busy the machine is.
     assert!(throttled > Some(100_000_000), "{}", spin.log);
     vec![
-        ("memory", "memory.limit_in_bytes 100663296", told.to_owned()),
+        ("memory", "memory.limit_in_bytes 100663296", reported.to_owned()),
         ("cpus", "cpu.cfs_quota_us 10000", spin.stdout.trim().to_owned()),
         ("pids", "pids.max 60", forks.stdout.trim().to_owned()),
     ]

@@ -183,7 +183,7 @@ fn nunbird_keys_reads_the_same_file() {
 }
 
 #[needs(root)]
-fn a_job_without_a_token_is_told_the_variable_and_audience_of_jacamars_file() {
+fn a_job_without_a_token_gets_the_variable_and_audience_of_jacamars_file() {
     let world = world(Privilege::Setuid, "");
     let text = std::fs::read_to_string(world.host_path(FILE)).expect("the file");
     let with_default = text.replace("jwt_env_variable = \"SITE_ID_TOKEN\"\n", "");

@@ -90,7 +90,7 @@ fn the_site_must_allow_it_and_an_id_token_comes_first() {
 }
 
 #[needs(root)]
-fn rules_can_ask_for_an_id_token_and_see_no_fact_that_was_not_told() {
+fn rules_can_ask_for_an_id_token_and_see_no_unknown_fact() {
     let world = world(Privilege::Setuid);
     world.reconfigure("run_as = \"$user_login\"", "when.ref_protected = true\nrun_as = \"$user_login\"");
     assert_refused(&world, &job(&world).config(), 1, "no-rule");
@@ -105,7 +105,7 @@ fn rules_can_ask_for_an_id_token_and_see_no_fact_that_was_not_told() {
 }
 
 #[needs(root)]
-fn a_job_that_the_server_does_not_know_is_refused_and_told_what_to_add() {
+fn a_job_that_the_server_does_not_know_is_refused_with_what_to_add() {
     let world = world(Privilege::Setuid);
     let outcome = job(&world).unknown_to_server().config();
     let detail = assert_refused(&world, &outcome, 2, "job-answer");

@@ -38,9 +38,9 @@ fn assert_refused(world: &World, outcome: &StageOutcome, code: &str) -> String {
 }
 
 #[needs(root)]
-fn a_program_of_the_site_is_told_the_server_and_the_namespace_of_the_token() {
+fn a_program_of_the_site_gets_the_server_and_the_namespace_of_the_token() {
     let script = r#"told="$JWT_ISS $JWT_NAMESPACE_ID $JWT_PROJECT_ID $JWT_USER_EMAIL"
-    [ "$told" = "127.0.0.1 12 31 alice@example.org" ] || { echo "$told" >&2; exit 3; }"#;
+    [ "$shown" = "127.0.0.1 12 31 alice@example.org" ] || { echo "$shown" >&2; exit 3; }"#;
     let world = validating(Privilege::Setuid, script, "");
     assert_runs_as(&world, &world.job().config(), "alice");
     assert_refused(
@@ -281,8 +281,8 @@ fn a_runner_cannot_starve_the_programs_lookups() {
             // A program that may raise limits is not starved; one that may not reports which limit.
             // Nor does one run whose loader has too little memory.
             let not_loaded = matches!(outcome.exit, Exit::Signal(_) | Exit::Code(127));
-            let told = ["[validation]", "[process]"].iter().any(|code| outcome.stderr.contains(code));
-            let kept_out = told || not_loaded;
+            let shown = ["[validation]", "[process]"].iter().any(|code| outcome.stderr.contains(code));
+            let kept_out = shown || not_loaded;
             assert!(kept_out && world.records().is_empty(), "{privilege:?} {limit}: {}", outcome.log);
         }
     }

@@ -83,13 +83,13 @@ fn a_job_whose_runner_is_killed_is_cancelled_in_every_mode(privilege: Privilege)
     let mut session = job.begin();
     assert!(session.config().succeeded() && session.prepare().succeeded());
     let shell = session.directory().join("pid");
-    let (told, ended) = (world.host_path("/home/alice/pid"), world.host_path("/home/alice/ended"));
+    let (shown, ended) = (world.host_path("/home/alice/pid"), world.host_path("/home/alice/ended"));
     let script = "trap 'echo got TERM >~/ended; exit 1' TERM; echo $$ >~/pid.new; mv ~/pid.new ~/pid\n\
                   while :; do sleep 0.1; done\n";
     std::thread::scope(|scope| {
         let stage = scope.spawn(|| below_a_shell(&mut session, false, &shell, Some(script)));
-        wait_for("the script", || told.exists());
-        let script = number(&told).expect("a number");
+        wait_for("the script", || shown.exists());
+        let script = number(&shown).expect("a number");
         assert!(runs(script));
         kill(Pid::from_raw(number(&shell).expect("a number")), Signal::SIGKILL).expect("the runner");
         wait_for("the script's end", || !runs(script));
@@ -175,13 +175,13 @@ fn an_admin_lists_jobs_and_ends_one_that_runs(privilege: Privilege) {
     let (one, other) = (world.job().id(7001).with_repository(), world.job().id(7002));
     let (mut one, mut other) = (one.begin(), other.begin());
     assert!(one.config().succeeded() && one.prepare().succeeded() && other.config().succeeded());
-    let told = world.host_path("/home/alice/pid");
+    let shown = world.host_path("/home/alice/pid");
     let keeper = keeper(privilege);
     std::thread::scope(|scope| {
         let script = "echo $$ >~/pid.new; mv ~/pid.new ~/pid; sleep 300";
         let stage = scope.spawn(|| one.run_text("build_script", script));
-        wait_for("the script", || told.exists());
-        let script = number(&told).expect("a number");
+        wait_for("the script", || shown.exists());
+        let script = number(&shown).expect("a number");
         let list = ctl(&world, keeper, &["jobs"]).success();
         assert!(list.contains("7001") && list.contains("7002") && list.contains("alice"), "{list}");
         assert!(list.contains("runs") && list.contains("physics/lattice"), "{list}");

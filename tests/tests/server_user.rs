@@ -86,7 +86,7 @@ fn a_user_who_is_not_active_is_refused() {
 }
 
 #[needs(root)]
-fn a_server_that_does_not_tell_the_kind_of_a_user_is_told_to_the_admin() {
+fn a_server_that_does_not_state_the_kind_of_a_user_is_reported_to_the_admin() {
     let world = world(Privilege::Setuid);
     for member in ["bot", "state"] {
         let left_out = world.job().server_omits(member);
@@ -297,7 +297,7 @@ fn the_token_of_another_server_says_nothing_about_the_user_of_this_one() {
 }
 
 #[needs(root)]
-fn a_keys_directory_of_roots_is_told_by_check_since_no_server_is_asked_as_root() {
+fn check_reports_a_keys_directory_of_roots_because_no_server_is_asked_as_root() {
     let world = world(Privilege::Setuid);
     let checked = |world: &World| {
         let program = world.paths().bin.join("nunbirdctl");

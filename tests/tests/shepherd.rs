@@ -36,14 +36,14 @@ fn while_called(
     let mut session = job.begin();
     assert!(session.config().succeeded());
     assert!(session.prepare().succeeded());
-    let told = world.host_path("/home/alice/pids");
-    let _absent = fs::remove_file(&told);
+    let shown = world.host_path("/home/alice/pids");
+    let _absent = fs::remove_file(&shown);
     let script = format!(
         "{begin}\necho $$ $PPID $(sed -n 's/^PPid:.//p' /proc/$PPID/status) > ~/pids.new; mv ~/pids.new ~/pids\n{end}\n"
     );
     std::thread::scope(|scope| {
         let stage = scope.spawn(|| call(&mut session, &script));
-        during(&pids(&told));
+        during(&pids(&shown));
         stage.join().expect("the stage's thread")
     })
 }
@@ -56,13 +56,13 @@ fn session_run(session: &mut Session<'_>, script: &str) -> StageOutcome {
     session.run_text("build_script", script)
 }
 
-fn pids(told: &Path) -> Pids {
+fn pids(shown: &Path) -> Pids {
     let begun = Instant::now();
-    while !told.exists() {
+    while !shown.exists() {
         assert!(begun.elapsed() < Duration::from_secs(20), "the script has not begun");
         std::thread::sleep(Duration::from_millis(10));
     }
-    let text = fs::read_to_string(told).expect("process ids");
+    let text = fs::read_to_string(shown).expect("process ids");
     let numbers: Vec<i32> = text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
     let [job, launcher, parent] = numbers[..] else { panic!("{text}") };
     BTreeMap::from([("job", job), ("launcher", launcher), ("shepherd", parent)])

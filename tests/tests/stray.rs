@@ -307,8 +307,8 @@ fn groups_below_one_are_reported_at_once_and_hold_up_nothing(groups: &Groups) {
     for group in &full {
         fs::remove_dir(group.join("below")).and_then(|()| fs::remove_dir(group)).expect("a group");
     }
-    let told = |one: &&(String, PathBuf, String)| one.0 == "failed" && one.2.contains("groups below it");
-    assert_eq!((done.iter().filter(told).count(), done.len()), (2, 3), "{done:?}");
+    let shown = |one: &&(String, PathBuf, String)| one.0 == "failed" && one.2.contains("groups below it");
+    assert_eq!((done.iter().filter(shown).count(), done.len()), (2, 3), "{done:?}");
     assert!(!is_running(&daemon) && groups.jobs().is_empty());
     assert!(taken < std::time::Duration::from_secs(20), "{taken:?}");
 }

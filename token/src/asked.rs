@@ -194,7 +194,7 @@ fn text(fields: &Map<String, Value>, key: &str, path: &str) -> Result<Option<Str
     }
 }
 
-/// Words of a command; none where there is no such list, or an empty one, which gitlab-runner does not tell apart.
+/// Words of a command; none where there is no such list, or an empty one, which gitlab-runner does not distinguish.
 fn words(fields: &Map<String, Value>, key: &str, path: &str) -> Result<Option<Vec<String>>, String> {
     let malformed = || format!("{path}.{key}");
     let words = match fields.get(key) {

@@ -38,7 +38,7 @@ fn judge(response: &Value, answer: &str, runner_ids: &[u64]) -> Result<Admitted,
 }
 
 #[test]
-fn a_running_job_of_this_server_is_told_as_far_as_the_answer_goes() {
+fn a_running_job_of_this_server_is_described_as_far_as_the_answer_goes() {
     let admitted = judge(&response(), &answer().to_string(), &[12]).unwrap();
     assert_eq!((admitted.source, admitted.expires_at), (Source::JobToken, 8200));
     assert_eq!(
@@ -53,7 +53,7 @@ fn a_running_job_of_this_server_is_told_as_far_as_the_answer_goes() {
 }
 
 #[test]
-fn what_the_answer_does_not_say_about_a_fork_is_not_told() {
+fn what_the_answer_does_not_say_about_a_fork_is_unknown() {
     for (source, git_ref, fork) in [
         (json!("schedule"), "main", Some(false)),
         (json!("merge_request_event"), "refs/merge-requests/4/head", None),

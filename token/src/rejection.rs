@@ -117,7 +117,7 @@ impl fmt::Display for Rejection {
             Rejection::OtherServer => {
                 "the job's id token was issued by another server than the one the job is from"
             }
-            Rejection::JobAnswer => "the GitLab server does not tell whose running job this is",
+            Rejection::JobAnswer => "the GitLab server does not state whose running job this is",
             Rejection::OtherRunner { .. } => "this host does not accept jobs of this job's runner",
             Rejection::OtherJob(bound) => {
                 return write!(f, "the token belongs to another job (its {} differs)", bound.claim());

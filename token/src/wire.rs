@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! "NBW7"  0  code  bound                                              a rejection
-//! "NBW7"  0  254  0  server  eight bytes                              a job of another runner; 0 for an id that is not told
+//! "NBW7"  0  254  0  server  eight bytes                              a job of another runner; 0 for an unknown id
 //! "NBW7"  1  server  flags(u32)  eight u64  five texts  the optional    an identity
 //!            texts of the flags  groups  identities  image and services
 //! "NBW7"  2  server  text                                             a job token, and where it goes

@@ -37,7 +37,7 @@ pub struct Heard {
     pub ended: io::Result<Ended>,
 }
 
-/// Listens to a program until it ends itself, whoever else holds its pipes.
+/// Listens to a program until it ends itself, whatever other process holds its pipes.
 pub fn listen(child: &Child, pipes: [PipeReader; 2], limit: usize, patience: Duration) -> Heard {
     let mut said = Heard { output: Vec::new(), errors: Vec::new(), ended: Ok(Ended::Exited(0)) };
     said.ended = hear(&mut said, child, &pipes, limit, Instant::now() + patience);

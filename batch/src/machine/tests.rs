@@ -162,7 +162,7 @@ fn a_day_in_the_queue_and_on_a_node_costs_about_a_question_a_minute_and_no_more(
     }
     assert!((90..=160).contains(&play.orders.len()), "{}", play.orders.len());
     let reports = play.notices.iter().filter(|notice| matches!(notice, Notice::Waits(_))).count();
-    assert_eq!(reports, 1, "nothing changed, so nothing is told");
+    assert_eq!(reports, 1, "nothing changed, so nothing is reported");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn an_agent_that_could_not_write_its_record_is_no_failure_of_the_script() {
 }
 
 #[test]
-fn the_scripts_own_code_is_told_when_both_say_that_it_failed() {
+fn the_scripts_own_code_is_reported_when_both_say_that_it_failed() {
     let slurm = slurm();
     let mut play = Play::begun(&slurm);
     play.event(Event::Recorded(record(255)));
@@ -246,7 +246,7 @@ fn an_unknown_state_and_a_scheduler_that_does_not_answer_are_no_end() {
 }
 
 #[test]
-fn the_user_is_told_of_a_long_silence() {
+fn a_long_silence_is_reported_to_the_user() {
     let slurm = slurm();
     let mut play = Play::submitted(&slurm, LIMITS, "PENDING");
     while play.now < Duration::from_secs(300) {

@@ -74,7 +74,7 @@ fn what_nunbird_sets_is_refused_in_every_spelling_with_the_reason() {
 }
 
 #[test]
-fn with_allow_illegal_args_they_are_left_out_and_the_user_is_told() {
+fn with_allow_illegal_args_they_are_left_out_and_the_user_reads_that() {
     let mut batch = batch("-J x -p debug --exclusive --wait");
     batch.allow_illegal_args = true;
     let result = judged(&batch).expect("good");

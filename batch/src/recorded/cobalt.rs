@@ -40,7 +40,7 @@ fn a_tables_head_is_no_job_and_a_banner_says_nothing() {
 }
 
 #[test]
-fn its_own_log_tells_how_a_job_ended() {
+fn its_own_log_shows_how_a_job_ended() {
     let cobalt = named("cobalt");
     assert!(cobalt.forgets);
     let mut queries = queries(&cobalt, "nb7-x");

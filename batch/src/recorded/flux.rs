@@ -13,7 +13,7 @@ fn line(status: &str, urgency: &str, exception: &str, note: &str) -> String {
 }
 
 #[test]
-fn ids_of_both_spellings_are_taken_and_failures_told_apart() {
+fn ids_of_both_spellings_are_accepted_and_failures_distinguished() {
     let flux = named("flux");
     let queries = queries(&flux, "nb7-x");
     let submit = |title: &str| queries.result(Order::Submit, &record(FILE, title));
@@ -34,7 +34,7 @@ fn the_format_reaches_flux_as_it_is_written() {
 }
 
 #[test]
-fn states_and_exceptions_tell_how_a_job_stands_and_ended() {
+fn states_and_exceptions_show_how_a_job_stands_and_ended() {
     let flux = named("flux");
     for (line, expected) in [
         (line("SCHED", "16", "", ""), State::Pending),

@@ -84,7 +84,7 @@ fn a_job_is_found_among_all_of_the_account() {
 }
 
 #[test]
-fn the_accounting_tells_how_a_job_ended() {
+fn the_accounting_shows_how_a_job_ended() {
     let sge = named("gridengine");
     for (tag, title, state, nodes) in [
         ("okjob", "qacct of finished ok job", State::Ended(End::Completed), "sgehost"),

@@ -34,7 +34,7 @@ fn a_submission_is_accepted_rejected_or_unclear() {
 }
 
 #[test]
-fn the_queue_tells_states_and_why_a_job_is_held() {
+fn the_queue_shows_states_and_why_a_job_is_held() {
     let condor = named("htcondor");
     for (cluster, expected) in [
         (11, State::Pending),
@@ -54,7 +54,7 @@ fn the_queue_tells_states_and_why_a_job_is_held() {
 }
 
 #[test]
-fn the_history_tells_how_a_job_ended() {
+fn the_history_shows_how_a_job_ended() {
     let condor = named("htcondor");
     // An empty result is empty output.
     let gone = || output(0, "", "");

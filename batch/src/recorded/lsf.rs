@@ -57,7 +57,7 @@ fn a_bsub_without_rn_gets_the_command_without_it_once() {
 }
 
 #[test]
-fn json_tells_the_state_and_why_a_job_ended() {
+fn json_shows_the_state_and_why_a_job_ended() {
     let lsf = named("lsf");
     for (state, why, expected) in [
         ("PEND", "", State::Pending),

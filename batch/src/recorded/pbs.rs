@@ -79,7 +79,7 @@ fn another_users_job_and_another_job_of_that_id_are_not_ours() {
 }
 
 #[test]
-fn the_history_tells_how_a_job_ended() {
+fn the_history_shows_how_a_job_ended() {
     let pbs = named("pbs");
     for (title, expected, exit) in [
         ("qstat -x -f e0 (selected)", End::Completed, "0"),

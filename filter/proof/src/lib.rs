@@ -122,7 +122,7 @@ impl Machine {
     }
 }
 
-/// Halves of arguments that a rule could tell apart: what it names, one more and one less, each of its bits, and what is everywhere.
+/// Halves of arguments that a rule could distinguish: what it names, one more and one less, each of its bits, and what is everywhere.
 fn halves(rule: Option<&Rule>) -> BTreeSet<u32> {
     let mut halves: BTreeSet<u32> = [0, 1, 4321, 0x5412, i32::MAX as u32, u32::MAX].into();
     for (_, is) in rule.iter().flat_map(|rule| &rule.arguments) {

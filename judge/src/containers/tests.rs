@@ -195,7 +195,7 @@ fn services_have_names_variables_and_ports() {
 }
 
 #[test]
-fn what_an_engine_cannot_do_is_told_or_refused_as_the_site_says() {
+fn what_an_engine_cannot_do_is_reported_or_refused_as_the_site_says() {
     for (engine, image_missing) in [("bwrap", true), ("apptainer", false)] {
         let containers = || asking(Some(image("alpine")), vec![service("redis")]);
         let site = format!("[container.c]\nengine = \"{engine}\"\n");

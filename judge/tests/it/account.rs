@@ -222,7 +222,7 @@ fn a_denial_names_to_the_user_the_name_alone_and_to_the_admin_the_cause() {
     assert_eq!(
         (&missing.message, &missing.help),
         (&denied.message, &denied.help),
-        "no account is told from another"
+        "no account is distinguished from another"
     );
     assert!(missing.detail.starts_with("account `alice`: ") && missing.detail != denied.detail);
     assert!(!missing.message.contains("alice") && missing.help.contains("GitLab login"));

@@ -136,7 +136,7 @@ fn keys_are_taken_for_the_configured_algorithms_alone() {
 }
 
 #[test]
-fn a_configuration_that_is_broken_or_too_large_is_told() {
+fn a_configuration_that_is_broken_or_too_large_is_reported() {
     let scene = Scene::new();
     let refresh = |path: &Path| finish(program().args(["refresh", "--configuration"]).arg(path));
     refresh(&scene.file("bad.toml", "keys_dri = \"/x\"\n")).expect(1, "write `keys_dir`");

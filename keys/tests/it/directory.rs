@@ -14,7 +14,7 @@ fn words(command: &Command) -> Vec<OsString> {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_told() {
+fn a_directory_that_is_missing_is_reported() {
     let (scene, double) = (Scene::new(), ordinary(Certificate::Good));
     std::fs::remove_dir(scene.keys_dir()).unwrap();
     scene.refresh(&double).expect(1, "create it and make the user");
@@ -22,7 +22,7 @@ fn a_directory_that_is_missing_is_told() {
 }
 
 #[test]
-fn a_read_only_directory_is_told_before_the_server_is_asked() {
+fn a_read_only_directory_is_reported_before_the_server_is_asked() {
     let (scene, double) = (Scene::new(), ordinary(Certificate::Good));
     let command = scene.refresh_command(&double.url, Some(&double.ca_pem));
     let mut all: Vec<OsString> = vec![scene.keys_dir().into()];

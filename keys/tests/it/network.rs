@@ -151,7 +151,7 @@ fn the_key_set_must_lie_on_the_server_that_was_asked() {
 }
 
 #[test]
-fn what_is_no_discovery_document_is_told() {
+fn what_is_no_discovery_document_is_reported() {
     for document in ["", "<html>", "[]", "{\"issuer\": \"$URL\"}"] {
         Scene::new().refresh(&discovering(document)).expect(1, "not an OIDC discovery document");
     }
@@ -184,7 +184,7 @@ fn a_key_set_that_shows_a_private_key_is_refused_loudly() {
 }
 
 #[test]
-fn nobody_listening_is_told_with_the_url() {
+fn a_refused_connection_is_reported_with_the_url() {
     let url = trap().url.replace("http:", "https:").replace("127.0.0.1", "127.0.0.3");
     let scene = Scene::new();
     finish(&mut scene.refresh_command(&url, Some(&ordinary(Certificate::Good).ca_pem))).expect(1, &url);

@@ -49,7 +49,7 @@ fn an_expired_certificate_is_refused() {
 }
 
 #[test]
-fn a_ca_file_without_a_certificate_is_told() {
+fn a_ca_file_without_a_certificate_is_reported() {
     let double = ordinary(Certificate::Good);
     refused(&Scene::new(), &double, Some("no PEM"), "contains no certificate");
     assert_eq!(double.connections(), 0);

@@ -159,7 +159,7 @@ fn jobs_that_want_an_image_at_once_cause_one_pull_and_the_next_none() {
 }
 
 #[needs(root)]
-fn a_password_reaches_the_registry_alone_and_wrong_names_and_passwords_are_told_apart() {
+fn a_password_reaches_the_registry_alone_and_wrong_names_and_passwords_are_distinguished() {
     let output = Command::new("htpasswd").args(["-nbB", "ann", "the-right-one"]).output().expect("htpasswd");
     let (mut world, registry) =
         published(Some(&String::from_utf8_lossy(&output.stdout)), "ann:the-right-one");

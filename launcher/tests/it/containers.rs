@@ -148,7 +148,7 @@ fn the_images_entrypoint_runs_the_shell_unless_the_job_says_none() {
 }
 
 #[needs(root)]
-fn an_entrypoint_that_does_not_run_the_shell_is_told_and_never_a_success() {
+fn an_entrypoint_that_does_not_run_the_shell_is_reported_and_never_a_success() {
     let mut world = prepared(AccountIds::Many);
     for (entrypoint, said) in [
         (&["/bin/true"][..], "entrypoint has not run the shell"),

@@ -76,7 +76,7 @@ fn the_outer_script_needs_nothing_of_nunbird(ids: AccountIds) {
     let only: Vec<String> =
         left(&world).into_iter().filter(|one| *one != directory.display().to_string()).collect();
     assert_eq!(only, Vec::<String>::new());
-    // What the script has told is for whoever reads it later.
+    // What the script has reported is read later.
     assert!(fs::read_to_string(directory.join("inside/record")).expect("a record").starts_with("code 3\n"));
     // As at the beginning of an allocation: the container is not there.
     let output = alone(&world, "run", "echo of the node; sleep 821 & exit 6");

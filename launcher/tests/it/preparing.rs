@@ -56,7 +56,7 @@ fn the_greeting_names_the_job_the_account_and_the_decision_with_nothing_deceptiv
 }
 
 #[test]
-fn modes_that_let_others_in_are_taken_back_and_told() {
+fn modes_that_let_others_in_are_taken_back_and_reported() {
     let mut world = World::new();
     let data = world.handover.workspace.data_dir.clone();
     world.mkdir(&data.join("builds"), 0o755);
@@ -142,7 +142,7 @@ fn a_directory_of_somebody_else_is_refused() {
 }
 
 #[test]
-fn a_missing_home_directory_is_told() {
+fn a_missing_home_directory_is_reported() {
     let mut world = World::new();
     fs::remove_dir(world.home()).expect("removed");
     assert_refused(&mut world, "the home directory is missing on this host");
@@ -167,14 +167,14 @@ fn missing_parents_are_made_inside_directories_of_the_accounts_own_only() {
 }
 
 #[test]
-fn a_home_directory_that_is_not_writable_is_told() {
+fn a_home_directory_that_is_not_writable_is_reported() {
     let mut world = World::new();
     fs::set_permissions(world.home(), Permissions::from_mode(0o500)).expect("mode");
     assert_refused(&mut world, "EACCES: Permission denied");
 }
 
 #[needs(root)]
-fn a_full_or_read_only_file_system_is_told_before_the_job_begins() {
+fn a_full_or_read_only_file_system_is_reported_before_the_job_begins() {
     let tmpfs = "mount -t tmpfs -o uid=65532,gid=65532,mode=700,size=4k nbt home";
     let fill = "head -c 4096 /dev/zero >home/fill";
     let freeze = "(umask 077; cd home; setpriv --reuid=65532 --regid=65532 --clear-groups \

@@ -247,7 +247,7 @@ fn a_service_that_ends_before_it_listens_fails_the_job_at_once(ids: AccountIds) 
 }
 
 #[needs(root)]
-fn a_service_that_cannot_be_started_is_told_with_the_engines_words() {
+fn a_service_that_cannot_be_started_is_reported_with_the_engines_words() {
     let mut world = with(AccountIds::Many, vec![service(&["none"], &["/no/such/program"], &[])]);
     let output = world.prepare();
     assert_code(&output, BUILD_FAILURE);
@@ -265,7 +265,7 @@ fn a_service_that_cannot_be_started_is_told_with_the_engines_words() {
 }
 
 #[needs(root)]
-fn a_service_that_ends_during_the_job_is_told_once_and_the_job_goes_on() {
+fn a_service_that_ends_during_the_job_is_reported_once_and_the_job_goes_on() {
     let script = "httpd -p 18080 -h /www; sleep 4; echo last words; exit 3";
     let mut world = prepared(AccountIds::Many, vec![shell(&["web"], script, &[18080])]);
     let script = "for n in 1 2 3 4 5 6 7 8 9; do wget -qO /dev/null http://web:18080/ || break; sleep 1; done; sleep 3; echo went on; exit 0";
@@ -300,7 +300,7 @@ fn a_service_that_ends_ends_the_job_where_the_site_says_so_and_is_there_again_fo
 }
 
 #[needs(root)]
-fn two_services_on_one_port_are_told_before_any_is_started() {
+fn two_services_on_one_port_are_reported_before_any_is_started() {
     let mut world = with(
         AccountIds::Many,
         vec![service(&["one"], &[], &[]), service(&["two"], &[], &[18081]), service(&["three"], &[], &[])],
@@ -363,7 +363,7 @@ fn a_service_that_forks_without_end_is_gone_with_the_job(ids: AccountIds) {
 }
 
 #[needs(root)]
-fn a_job_with_services_in_an_engine_without_is_told_so() {
+fn a_job_with_services_in_an_engine_without_them_gets_a_message() {
     let mut world = with(AccountIds::Many, vec![service(&["web"], HTTPD, &[])]);
     let text = include_str!("../../../container/src/engines/podman.toml");
     let before = text.find("[services]").expect("a section");
@@ -411,7 +411,7 @@ impl Drop for Limited {
 }
 
 #[needs(root)]
-fn out_of_memory_is_told_where_the_control_group_says_so_and_nowhere_else() {
+fn out_of_memory_is_reported_where_the_control_group_says_so_and_nowhere_else() {
     let limited = Limited::new(400 << 20);
     // Each ends when the job's script connects to it.
     let eater = "httpd -p 18080 -h /www; nc -l -p 18082 >/dev/null; exec awk 'BEGIN { x = \"x\"; while (1) x = x x }'";
@@ -458,7 +458,7 @@ fn on_node(world: &World, script: &str) -> Output {
     let uid = world.handover.account.uid;
     let text = format!(
         "{}; chown -R {uid}:{uid} {place} {directory}; cd {place}; exec setpriv --reuid={uid} --regid={uid} --clear-groups env -i \
-         /bin/sh {} once <script 4>told",
+         /bin/sh {} once <script 4>shown",
         world.mounts.as_deref().expect("mounts"),
         outer.display(),
         place = place.display(),
@@ -478,10 +478,10 @@ fn a_stage_in_an_allocation_has_its_services_from_files_and_leaves_none() {
     let output = world.prepare();
     assert_code(&output, 0);
     assert!(!out(&output).contains("listens"), "{}", out(&output));
-    let told = |world: &World| fs::read_to_string(world.path("place/told")).expect("a file");
+    let shown = |world: &World| fs::read_to_string(world.path("place/shown")).expect("a file");
     let output = on_node(&world, "wget -qO- http://web:18080/; exit 4");
     assert_eq!(
-        (output.status.code(), out(&output), told(&world)),
+        (output.status.code(), out(&output), shown(&world)),
         (Some(4), "served\n".to_owned(), "s".to_owned()),
         "{}",
         err(&output)
@@ -490,7 +490,7 @@ fn a_stage_in_an_allocation_has_its_services_from_files_and_leaves_none() {
     container(&mut world).services[0].command = Some(vec!["/bin/false".to_owned()]);
     let output = on_node(&world, "echo not reached; exit 0");
     assert_eq!(
-        (output.status.code(), out(&output).contains("not reached"), told(&world)),
+        (output.status.code(), out(&output).contains("not reached"), shown(&world)),
         (Some(1), false, "s".to_owned()),
         "{}",
         err(&output)

@@ -149,7 +149,7 @@ impl Policy {
             let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
             let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
             let server = lists.first().and_then(|list| listed::server(list, &whole));
-            // With broken syntax half a table would be read, and its missing half told as well.
+            // With broken syntax half a table would be read, and its missing half reported as well.
             let of_runner = parsed && is_of_runner(&root);
             if of_runner {
                 let help = "name Nunbird's configuration here; `nunbirdctl doctor --runner-config FILE` looks at this one";

@@ -207,7 +207,7 @@ fn a_lone_user_needs_no_audit_file_but_may_have_one() {
 }
 
 #[test]
-fn unknown_keys_wrong_types_and_bad_values_are_all_told_at_once() {
+fn unknown_keys_wrong_types_and_bad_values_are_all_reported_at_once() {
     let text = GOOD
         .replace("audience =", "audiance =")
         .replace("name = \"all\"", "name = 7\nwhen = { projekt = \"x\" }")

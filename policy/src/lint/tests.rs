@@ -49,7 +49,7 @@ fn a_rule_with_a_map_shadows_only_rules_with_the_same_map() {
 }
 
 #[test]
-fn conditions_that_cannot_hold_or_cannot_fail_are_told() {
+fn conditions_that_cannot_hold_or_cannot_fail_are_reported() {
     for (when, code) in [
         ("uid = \"1000-4999\"", "never-fits"),
         ("runner_id = 13", "never-fits"),
@@ -66,7 +66,7 @@ fn conditions_that_cannot_hold_or_cannot_fail_are_told() {
 }
 
 #[test]
-fn a_denial_by_a_fact_that_a_job_token_does_not_tell_is_told() {
+fn a_denial_by_a_fact_that_a_job_token_does_not_contain_is_reported() {
     let denial = rule("r", "ref_protected = false", "deny = \"no\"");
     assert_eq!(codes(&denial), Vec::<&str>::new());
     let sources = "[identity]\nsources = [\"id_token\", \"job_token\"]\n";
@@ -75,13 +75,13 @@ fn a_denial_by_a_fact_that_a_job_token_does_not_tell_is_told() {
 }
 
 #[test]
-fn a_denial_by_group_that_many_groups_get_round_is_told() {
+fn a_denial_by_group_that_many_groups_get_round_is_reported() {
     assert_eq!(codes(&rule("r", "group = \"bad/**\"", "deny = \"no\"")), ["not-told"]);
     assert_eq!(codes(&rule("r", "group = \"good/**\"", SELF)), Vec::<&str>::new());
 }
 
 #[test]
-fn a_denial_by_the_account_that_a_later_rule_does_not_give_is_told() {
+fn a_denial_by_the_account_that_a_later_rule_does_not_give_is_reported() {
     let map = "[map.m]\nfile = \"/m\"\n";
     for when in ["local_group = \"bad\"", "account = \"eve\"", "uid = \"6000-6999\"", "shell = \"/bin/sh\""] {
         let denial = rule("denial", when, "deny = \"no\"");
@@ -185,7 +185,7 @@ fn a_value_that_is_not_known_here_is_a_remark_wherever_it_stands() {
 }
 
 #[test]
-fn a_rule_about_forks_that_names_pull_requests_of_github_is_told() {
+fn a_rule_about_forks_that_names_pull_requests_of_github_is_reported() {
     let named = |name: &str, when: &str, deny: &str| codes(&rule(name, when, &format!("deny = \"{deny}\"")));
     let event = "pipeline_source = \"external_pull_request_event\"";
     assert_eq!(named("no-merge-requests-from-forks", event, "no"), ["not-forks"]);
@@ -213,7 +213,7 @@ fn a_rule_with_an_exception_shadows_only_what_has_the_exception_too() {
 }
 
 #[test]
-fn a_denial_by_fork_or_identity_that_a_job_token_does_not_tell_is_told() {
+fn a_denial_by_fork_or_identity_that_a_job_token_does_not_contain_is_reported() {
     let sources = "[identity]\nsources = [\"id_token\", \"job_token\"]\n";
     for when in ["fork = true", "identity = \"github\""] {
         assert_eq!(codes(&format!("{sources}{}", rule("r", when, "deny = \"no\""))), ["not-told"], "{when}");

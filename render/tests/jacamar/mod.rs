@@ -17,7 +17,7 @@ fn read(text: &str) -> Policy {
         "/etc/nunbird/config.toml"
     };
     Policy::parse(Path::new(file), text)
-        .unwrap_or_else(|findings| panic!("{}\n{text}", told(&findings).join("\n")))
+        .unwrap_or_else(|findings| panic!("{}\n{text}", shown(&findings).join("\n")))
 }
 
 /// Line and message of each finding; each says what to do.
@@ -27,7 +27,7 @@ fn findings(text: &str) -> Vec<(u32, String)> {
     found.into_iter().map(|finding| (finding.place.line, finding.message)).collect()
 }
 
-fn told(findings: &[Diagnostic]) -> Vec<String> {
+fn shown(findings: &[Diagnostic]) -> Vec<String> {
     findings.iter().map(ToString::to_string).collect()
 }
 

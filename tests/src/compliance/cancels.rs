@@ -39,7 +39,7 @@ fn cancel_running(cluster: &dyn Cluster) -> Possible<()> {
 }
 
 fn cancel_with_grace(cluster: &dyn Cluster) -> Possible<()> {
-    cluster.tells("grace")?;
+    cluster.reports("grace")?;
     let mut job = job(cluster, "nbt_ann");
     job.batch().grace = 30;
     let trap = "trap 'trap \"\" HUP INT TERM; echo got it; sleep 0.3; echo tidy; exit 9' HUP INT TERM";
@@ -96,7 +96,7 @@ fn cancelled_by_another(cluster: &dyn Cluster) -> Possible<()> {
     let id = begun(&job);
     cluster.inflict(Fault::CancelByAdmin(&id))?;
     let ended = stage.finish();
-    let word = if cluster.tells("cancelled").is_ok() { "cancelled " } else { "" };
+    let word = if cluster.reports("cancelled").is_ok() { "cancelled " } else { "" };
     users_failure(&ended, word);
     Ok(())
 }

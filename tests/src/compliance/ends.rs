@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
     case("a script that kills the agent is no success", killed_agent),
     case("output appears while the script runs", live_output),
     case("five megabytes of both streams arrive whole", much_output),
-    case("a time limit is told as such", time_limit),
+    case("a time limit is reported as such", time_limit),
     case("what has ended is not run a second time", ended_before),
 ];
 
@@ -106,7 +106,7 @@ fn time_limit(cluster: &dyn Cluster) -> Possible<()> {
     let job = job(cluster, "nbt_ann").arguments(&cluster.want(Want::ShortTime)?);
     let ended = job.run("echo begun; sleep 300; sleep 300");
     assert_eq!(ended.text(), "begun\n");
-    match cluster.tells("time limit") {
+    match cluster.reports("time limit") {
         Ok(()) => users_failure(&ended, "time limit "),
         Err(_) => no_success(&ended),
     }

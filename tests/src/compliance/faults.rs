@@ -8,15 +8,15 @@ use crate::scheduler::{Cluster, Fault, Possible, Want};
 use nix::sys::signal::Signal;
 
 pub(super) const CASES: &[Case] = &[
-    alone("a node that is lost is told as such", node_down),
-    alone("a job whose place was taken is told as such", preempted),
+    alone("a node that is lost is reported as such", node_down),
+    alone("a job whose place was taken is reported as such", preempted),
     case("a job that is put back does not run twice", requeued),
-    case("too much memory is told as such", out_of_memory),
+    case("too much memory is reported as such", out_of_memory),
     case("a state in an unknown word is never an end", strange_word),
     case("answers that make no sense say nothing", nonsense),
     case("slow answers cost only time", slow),
     case("a command that hangs is ended and asked again", hangs),
-    case("a job that the queue forgot is told by its record", forgotten_with_record),
+    case("a job that the queue forgot is reported by its record", forgotten_with_record),
     case("a job that left nothing at all is no success", forgotten),
     case("an id that was given away belongs to its new owner", given_away),
     case("a cancel does not touch the new owner of an id", given_away_and_cancelled),
@@ -29,7 +29,7 @@ fn node_down(cluster: &dyn Cluster) -> Possible<()> {
     let id = begun(&job);
     cluster.inflict(Fault::NodeDown(&id))?;
     let ended = stage.finish();
-    match cluster.tells("node failure") {
+    match cluster.reports("node failure") {
         Ok(()) => drop(ended.system_failed("node failure")),
         Err(_) => no_success(&ended),
     }
@@ -44,7 +44,7 @@ fn preempted(cluster: &dyn Cluster) -> Possible<()> {
     let id = begun(&job);
     cluster.inflict(Fault::Preempt(&id))?;
     let ended = stage.finish();
-    match cluster.tells("preempted") {
+    match cluster.reports("preempted") {
         Ok(()) => drop(ended.system_failed("preempted")),
         Err(_) => no_success(&ended),
     }
@@ -59,7 +59,7 @@ fn requeued(cluster: &dyn Cluster) -> Possible<()> {
     let id = begun(&job);
     cluster.inflict(Fault::Requeue(&id))?;
     let ended = stage.finish();
-    ended.system_failed(if cluster.tells("put back").is_ok() { "not run a second time" } else { "" });
+    ended.system_failed(if cluster.reports("put back").is_ok() { "not run a second time" } else { "" });
     assert_eq!(times_begun(&job), 1);
     Ok(())
 }
@@ -75,7 +75,7 @@ fn out_of_memory(cluster: &dyn Cluster) -> Possible<()> {
         return Err(why);
     }
     let ended = stage.finish();
-    match cluster.tells("out of memory") {
+    match cluster.reports("out of memory") {
         Ok(()) => users_failure(&ended, "out of memory"),
         Err(_) => no_success(&ended),
     }
@@ -168,7 +168,7 @@ fn forgotten(cluster: &dyn Cluster) -> Possible<()> {
     inflicted(cluster, Fault::ForgetAll(&id))?;
     go(&job);
     let ended = stage.finish();
-    match cluster.tells("vanished") {
+    match cluster.reports("vanished") {
         Ok(()) => drop(ended.system_failed("")),
         Err(_) => no_success(&ended),
     }

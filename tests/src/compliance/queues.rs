@@ -5,7 +5,7 @@ use crate::scheduler::{Cluster, Fault, Possible, Want};
 
 pub(super) const CASES: &[Case] = &[
     case("a held job waits, says so, and runs when it is released", held),
-    case("a refused submission is told in the scheduler's words", refused),
+    case("a refused submission is reported in the scheduler's words", refused),
     case("a job that can never start is cancelled with the reason", too_much),
     case("an argument that Nunbird sets itself is refused", owned),
     case("a request beyond the site's bounds is refused", bounds),

@@ -8,7 +8,7 @@ use crate::scheduler::{Cluster, Fault, JobState, Possible, Want};
 pub(super) const CASES: &[Case] = &[
     case("a second run follows a waiting job of a killed launcher", follow_pending),
     case("a second run follows a running job of a killed launcher", follow_running),
-    case("a job that ended while no launcher lived is told", ended_alone),
+    case("a job that ended while no launcher lived is reported", ended_alone),
     alone("a scheduler that is away at the submission costs time", away_at_submission),
     alone("a scheduler that is away costs no waiting or running job", away),
 ];

@@ -255,7 +255,7 @@ fn copy_to_end(up: &mut impl Read, down: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// Counts a request, and tells what to ask for and how it fails.
+/// Counts a request, and says what to ask for and how it fails.
 fn note(state: &State, method: &str, path: &str) -> (String, Option<Fault>) {
     let mut shared = state.lock();
     let times = shared.requests.entry((method.to_owned(), path.to_owned())).or_default();

@@ -172,8 +172,8 @@ fn act(call: &mut Call, command: &str) -> io::Result<Said> {
             continue;
         };
         match command {
-            "qhold" => call.queue.wish(job.number, MomRequest::Hold)?,
-            "qrls" => call.queue.wish(job.number, MomRequest::Release)?,
+            "qhold" => call.queue.request(job.number, MomRequest::Hold)?,
+            "qrls" => call.queue.request(job.number, MomRequest::Release)?,
             _ => {
                 call.cancel(&job, false)?;
                 writeln!(

@@ -162,7 +162,7 @@ impl Call {
     /// Cancels one.
     pub(super) fn cancel(&self, job: &Job, force: bool) -> io::Result<()> {
         let by = self.me.uid.as_raw();
-        self.queue.wish(job.number, if force { MomRequest::Kill(by) } else { MomRequest::Cancel(by) })
+        self.queue.request(job.number, if force { MomRequest::Kill(by) } else { MomRequest::Cancel(by) })
     }
 
     pub(super) fn home(&self) -> String {

@@ -328,7 +328,7 @@ fn job(call: &mut Call, arguments: &[String]) -> io::Result<Said> {
             let number = words.get("--signal").and_then(signal).unwrap_or(15);
             for id in ids {
                 match own(call, id, "flux-job: kill ") {
-                    Ok(job) => call.queue.wish(job.number, MomRequest::Signal(number))?,
+                    Ok(job) => call.queue.request(job.number, MomRequest::Signal(number))?,
                     Err(said) => return Ok(said),
                 }
             }
@@ -345,7 +345,7 @@ fn job(call: &mut Call, arguments: &[String]) -> io::Result<Said> {
         Some("urgency") => {
             if let Some(job) = ids.first().and_then(|id| own(call, id, "flux-job: ").ok()) {
                 let held = ids.get(1).is_some_and(|value| value == "0" || value == "hold");
-                call.queue.wish(job.number, if held { MomRequest::Hold } else { MomRequest::Release })?;
+                call.queue.request(job.number, if held { MomRequest::Hold } else { MomRequest::Release })?;
             }
             Ok(Said::default())
         }

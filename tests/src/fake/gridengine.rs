@@ -331,7 +331,7 @@ fn qacct(call: &mut Call) -> Said {
 }
 
 /// Deletes, holds or releases, by id or by name.
-fn act(call: &mut Call, wish: Option<MomRequest>) -> io::Result<Said> {
+fn act(call: &mut Call, request: Option<MomRequest>) -> io::Result<Said> {
     let known = [("-f", 0), ("-h", 1)];
     let words = dashed(&call.arguments, &known).unwrap_or_default();
     let me = call.me.name.clone();
@@ -358,9 +358,9 @@ fn act(call: &mut Call, wish: Option<MomRequest>) -> io::Result<Said> {
                 let text =
                     format!("{me} - you do not have the necessary privileges to delete the job \"{id}\"");
                 writeln!(said.out, "{text}").expect("text");
-            } else if let Some(wish) = wish {
-                call.queue.wish(id, wish)?;
-                let word = if wish == MomRequest::Hold { "hold" } else { "hold release" };
+            } else if let Some(request) = request {
+                call.queue.request(id, request)?;
+                let word = if request == MomRequest::Hold { "hold" } else { "hold release" };
                 writeln!(said.out, "modified {word} of job {id}").expect("text");
             } else {
                 call.cancel(&job, false)?;

@@ -363,8 +363,8 @@ fn act(call: &mut Call, verb: &str, done: &str) -> io::Result<Said> {
     }
     for job in &jobs {
         match verb {
-            "hold" => call.queue.wish(job.number, MomRequest::Hold)?,
-            "release" => call.queue.wish(job.number, MomRequest::Release)?,
+            "hold" => call.queue.request(job.number, MomRequest::Hold)?,
+            "release" => call.queue.request(job.number, MomRequest::Release)?,
             _ => call.cancel(job, force)?,
         }
     }

@@ -249,13 +249,13 @@ fn act(call: &mut Call, command: &str) -> io::Result<Said> {
             said.code = 255;
             writeln!(said.err, "Job <{id}>: Job has already finished").expect("text");
         } else if command == "bstop" {
-            call.queue.wish(id, MomRequest::Hold)?;
+            call.queue.request(id, MomRequest::Hold)?;
             writeln!(said.out, "Job <{id}> is being stopped").expect("text");
         } else if command == "bresume" {
-            call.queue.wish(id, MomRequest::Release)?;
+            call.queue.request(id, MomRequest::Release)?;
             writeln!(said.out, "Job <{id}> is being resumed").expect("text");
         } else if let Some(number) = words.get("-s").and_then(signal) {
-            call.queue.wish(id, MomRequest::Signal(number))?;
+            call.queue.request(id, MomRequest::Signal(number))?;
             writeln!(said.out, "Job <{id}> is being signaled").expect("text");
         } else {
             call.cancel(&job, words.has("-r"))?;

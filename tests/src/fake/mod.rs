@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `next` | the next job's number |
 //! | `jobs/N/job` | the job ([`Job`]), JSON, replaced by rename |
-//! | `jobs/N/wish` | one request per line ([`MomRequest`]); commands append, the mom reads |
+//! | `jobs/N/request` | one request per line ([`MomRequest`]); commands append, the mom reads |
 //! | `jobs/N/forgotten`, `unrecorded` | when they are there, the queue or the accounting does not know the job |
 //! | `jobs/N/word` | a state that replaces the scheduler's own |
 //! | `faults/down` | commands cannot reach the scheduler |

@@ -64,8 +64,8 @@ pub(super) fn main(dialect: Dialect, at: &Path, number: u64) -> io::Result<()> {
 
 impl Mom<'_> {
     fn round(&mut self) -> io::Result<()> {
-        for wish in self.wishes() {
-            self.take(wish)?;
+        for request in self.requests() {
+            self.take(request)?;
         }
         if self.dialect == Dialect::HtCondor && self.ending.is_none() && htcondor::periodic_remove(&self.job)
         {
@@ -90,18 +90,18 @@ impl Mom<'_> {
         }
     }
 
-    fn wishes(&mut self) -> Vec<MomRequest> {
-        let path = self.at.join("jobs").join(self.job.number.to_string()).join("wish");
+    fn requests(&mut self) -> Vec<MomRequest> {
+        let path = self.at.join("jobs").join(self.job.number.to_string()).join("request");
         // A job that the queue has lost continues without requests.
         let text = fs::read_to_string(path).unwrap_or_default();
-        let wishes: Vec<MomRequest> =
+        let requests: Vec<MomRequest> =
             text.lines().skip(self.done).filter_map(|line| serde_json::from_str(line).ok()).collect();
-        self.done += wishes.len();
-        wishes
+        self.done += requests.len();
+        requests
     }
 
-    fn take(&mut self, wish: MomRequest) -> io::Result<()> {
-        match wish {
+    fn take(&mut self, request: MomRequest) -> io::Result<()> {
+        match request {
             MomRequest::Hold => self.job.held = true,
             MomRequest::Release => self.job.held = false,
             MomRequest::Signal(number) => {

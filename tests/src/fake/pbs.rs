@@ -32,10 +32,10 @@ pub(super) fn run(call: &mut Call, command: &str) -> io::Result<Said> {
         }
         "qsig" => each(call, command, "s:", |call, words, job| {
             let number = signal(words.get("s").unwrap_or("TERM")).unwrap_or(15);
-            call.queue.wish(job.number, MomRequest::Signal(number))
+            call.queue.request(job.number, MomRequest::Signal(number))
         }),
-        "qhold" => each(call, command, "h:", |call, _, job| call.queue.wish(job.number, MomRequest::Hold)),
-        _ => each(call, command, "h:", |call, _, job| call.queue.wish(job.number, MomRequest::Release)),
+        "qhold" => each(call, command, "h:", |call, _, job| call.queue.request(job.number, MomRequest::Hold)),
+        _ => each(call, command, "h:", |call, _, job| call.queue.request(job.number, MomRequest::Release)),
     }
 }
 

@@ -166,7 +166,7 @@ impl Queue {
         if let Some(script) = script {
             fs::write(directory.join("script"), script)?;
         }
-        fs::write(directory.join("wish"), "")?;
+        fs::write(directory.join("request"), "")?;
         self.save(job)
     }
 
@@ -205,9 +205,9 @@ impl Queue {
     ///
     /// # Errors
     /// When the job is another account's.
-    pub fn wish(&self, number: u64, wish: MomRequest) -> io::Result<()> {
-        let mut file = OpenOptions::new().append(true).open(self.directory(number).join("wish"))?;
-        writeln!(file, "{}", serde_json::to_string(&wish)?)
+    pub fn request(&self, number: u64, request: MomRequest) -> io::Result<()> {
+        let mut file = OpenOptions::new().append(true).open(self.directory(number).join("request"))?;
+        writeln!(file, "{}", serde_json::to_string(&request)?)
     }
 
     /// The state that an injected fault sets in place of the real one.

@@ -45,8 +45,8 @@ fn serve(socket: &Path) -> Result<std::convert::Infallible, String> {
     let listener = UnixListener::bind(socket).map_err(|e| format!("{}: {e}", socket.display()))?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(|e| e.to_string())?;
     if let Some(manager) = std::env::var_os("NOTIFY_SOCKET") {
-        let told = UnixDatagram::unbound().and_then(|s| s.send_to(b"READY=1", manager));
-        told.map_err(|e| format!("NOTIFY_SOCKET: {e}"))?;
+        let shown = UnixDatagram::unbound().and_then(|s| s.send_to(b"READY=1", manager));
+        shown.map_err(|e| format!("NOTIFY_SOCKET: {e}"))?;
     }
     loop {
         let (stream, _) = listener.accept().map_err(|e| format!("accept: {e}"))?;

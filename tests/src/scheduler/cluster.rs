@@ -144,7 +144,7 @@ pub trait Cluster: Sync {
     ///
     /// # Errors
     /// Why it does not.
-    fn tells(&self, _cause: &str) -> Possible<()> {
+    fn reports(&self, _cause: &str) -> Possible<()> {
         Ok(())
     }
 

@@ -76,8 +76,8 @@ impl Fake {
         Queue::open(&self.queue()).and_then(|queue| act(&queue)).expect("the queue");
     }
 
-    fn wish(&self, id: &str, wish: MomRequest) {
-        self.with_queue(|queue| queue.wish(self.number(id), wish));
+    fn request(&self, id: &str, request: MomRequest) {
+        self.with_queue(|queue| queue.request(self.number(id), request));
     }
 
     fn mark(&self, id: &str, marks: &[&str]) {
@@ -122,12 +122,12 @@ impl Cluster for Fake {
         super::wants::want(self.dialect, want)
     }
 
-    fn tells(&self, cause: &str) -> Possible<()> {
+    fn reports(&self, cause: &str) -> Possible<()> {
         let in_table = ["time limit", "out of memory", "node failure", "preempted", "cancelled"];
         if self.is_openlava && in_table.contains(&cause) {
             return Err("OpenLava's table says EXIT, and no cause".to_owned());
         }
-        super::wants::tells(self.dialect, cause)
+        super::wants::reports(self.dialect, cause)
     }
 
     fn can(&self, fault: Fault<'_>) -> Possible<()> {
@@ -146,14 +146,14 @@ impl Cluster for Fake {
     fn inflict(&self, fault: Fault<'_>) -> Possible<()> {
         super::wants::can(self.dialect, fault)?;
         match fault {
-            Fault::Release(id) => self.wish(id, MomRequest::Release),
+            Fault::Release(id) => self.request(id, MomRequest::Release),
             Fault::Down => self.fault("down", Some("")),
             Fault::Up => self.fault("down", None),
-            Fault::NodeDown(id) => self.wish(id, MomRequest::End(Cause::Node)),
-            Fault::Preempt(id) => self.wish(id, MomRequest::End(Cause::Preempted)),
-            Fault::Requeue(id) => self.wish(id, MomRequest::Requeue),
-            Fault::CancelByAdmin(id) => self.wish(id, MomRequest::Cancel(0)),
-            Fault::OutOfMemory(id) => self.wish(id, MomRequest::End(Cause::Memory)),
+            Fault::NodeDown(id) => self.request(id, MomRequest::End(Cause::Node)),
+            Fault::Preempt(id) => self.request(id, MomRequest::End(Cause::Preempted)),
+            Fault::Requeue(id) => self.request(id, MomRequest::Requeue),
+            Fault::CancelByAdmin(id) => self.request(id, MomRequest::Cancel(0)),
+            Fault::OutOfMemory(id) => self.request(id, MomRequest::End(Cause::Memory)),
             Fault::Forget(id) => self.mark(id, &["forgotten"]),
             Fault::ForgetAll(id) => self.mark(id, &["forgotten", "unrecorded"]),
             Fault::GiveAway(id) => self.with_queue(|queue| queue.lose(self.number(id))),

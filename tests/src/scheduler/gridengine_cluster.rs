@@ -37,8 +37,8 @@ impl Cluster for GridEngine {
         }
     }
 
-    fn tells(&self, cause: &str) -> Possible<()> {
-        wants::tells(Dialect::GridEngine, cause)
+    fn reports(&self, cause: &str) -> Possible<()> {
+        wants::reports(Dialect::GridEngine, cause)
     }
 
     fn shows_ended(&self) -> bool {

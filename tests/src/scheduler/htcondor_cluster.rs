@@ -42,8 +42,8 @@ impl Cluster for HtCondor {
         }
     }
 
-    fn tells(&self, cause: &str) -> Possible<()> {
-        wants::tells(Dialect::HtCondor, cause)
+    fn reports(&self, cause: &str) -> Possible<()> {
+        wants::reports(Dialect::HtCondor, cause)
     }
 
     fn can(&self, fault: Fault<'_>) -> Possible<()> {

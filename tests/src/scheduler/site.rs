@@ -218,11 +218,11 @@ impl Cluster for Site {
         self.arguments.clone()
     }
 
-    fn tells(&self, cause: &str) -> Possible<()> {
+    fn reports(&self, cause: &str) -> Possible<()> {
         match self.manner {
-            None => Err("only the site knows what this scheduler tells".to_owned()),
+            None => Err("only the site knows what this scheduler reports".to_owned()),
             Some(Manner::Slurm) => Ok(()),
-            Some(Manner::Of(dialect)) => super::wants::tells(dialect, cause),
+            Some(Manner::Of(dialect)) => super::wants::reports(dialect, cause),
         }
     }
 

@@ -93,7 +93,7 @@ pub(super) fn can(dialect: Dialect, fault: Fault<'_>) -> Possible<()> {
 }
 
 /// Whether the scheduler knows this cause of an end.
-pub(super) fn tells(dialect: Dialect, cause: &str) -> Possible<()> {
+pub(super) fn reports(dialect: Dialect, cause: &str) -> Possible<()> {
     let why = match (dialect, cause) {
         (Dialect::Cobalt, _) => "Cobalt keeps an exit code of its job, and no cause",
         (Dialect::Pbs, "preempted") => "PBS signals a preempted job like a deleted one",

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One test, because MariaDB takes long to start.
 #[needs(root)]
-fn accounting_tells_who_cancelled_and_that_an_account_is_none() {
+fn accounting_shows_who_cancelled_and_that_an_account_is_none() {
     let slurm = Slurm::with_accounting();
     let job = slurm.job("nbt_ann").arguments("-A nonesuch");
     job.run("true").failed(1, "Invalid account");

@@ -7,7 +7,7 @@ use nunbird_tests::scheduler::{Slurm, Stop};
 use std::fs::{self, File};
 
 #[needs(root)]
-fn a_cancelled_script_gets_term_and_time_and_its_code_is_told() {
+fn a_cancelled_script_gets_term_and_time_and_its_code_is_reported() {
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann");
     let stage =

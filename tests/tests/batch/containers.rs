@@ -91,7 +91,7 @@ fn the_script_runs_in_its_container_in_the_allocation_with_its_exit_code_and_lea
 }
 
 #[needs(root)]
-fn a_container_that_does_not_tell_how_the_script_ended_is_a_failure_of_the_system() {
+fn a_container_that_does_not_report_how_the_script_ended_is_a_failure_of_the_system() {
     let slurm = Slurm::shared();
     let job = contained(&slurm, "nbt_ann");
     // The inner script is the one that would tell.

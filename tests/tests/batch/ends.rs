@@ -103,7 +103,7 @@ fn stages_that_are_not_the_users_script_run_on_the_runners_node() {
 }
 
 #[needs(root)]
-fn a_time_limit_is_told_as_such() {
+fn a_time_limit_is_reported_as_such() {
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_ann").arguments("-t 1");
     let ended = job.run("echo begun; sleep 300; sleep 300");
@@ -113,7 +113,7 @@ fn a_time_limit_is_told_as_such() {
 }
 
 #[needs(root)]
-fn a_node_that_goes_down_is_told_as_such_and_the_script_is_not_run_again() {
+fn a_node_that_goes_down_is_reported_as_such_and_the_script_is_not_run_again() {
     let slurm = Slurm::start();
     let job = slurm.job("nbt_ann").arguments("-w n2");
     let stage = job.start("echo begun >>\"$HOME/begun\"; sleep 60");

@@ -83,7 +83,7 @@ fn a_disk_that_fills_up_makes_no_success_and_is_cleaned_up_all_the_same() {
 }
 
 #[needs(root)]
-fn a_preempted_job_is_told_as_such_and_the_script_is_not_run_again() {
+fn a_preempted_job_is_reported_as_such_and_the_script_is_not_run_again() {
     let slurm = Slurm::start();
     let job = slurm.job("nbt_bea").arguments("-p spare --exclusive");
     let stage = job.start("echo begun >>\"$HOME/spare\"; sleep 60");
@@ -113,7 +113,7 @@ fn a_script_that_takes_too_much_memory_is_killed_and_the_user_reads_why() {
 }
 
 #[needs(root)]
-fn too_much_memory_is_told_where_slurm_bounds_it_without_control_groups() {
+fn too_much_memory_is_reported_where_slurm_bounds_it_without_control_groups() {
     let slurm = Slurm::over_memory_kill();
     let ended = slurm
         .job("nbt_ann")

@@ -9,7 +9,7 @@ fn epoch() -> u64 {
 }
 
 #[needs(root)]
-fn what_slurm_does_not_take_is_told_in_its_words() {
+fn what_slurm_does_not_take_is_reported_in_its_words() {
     let slurm = Slurm::shared();
     for (arguments, word) in [
         ("-p nonesuch", "invalid partition specified: nonesuch"),

@@ -32,7 +32,7 @@ fn a_second_run_follows_the_job_that_a_killed_launcher_submitted() {
 }
 
 #[needs(root)]
-fn a_job_that_ended_while_no_launcher_lived_is_told_by_the_next() {
+fn a_job_that_ended_while_no_launcher_lived_is_reported_by_the_next() {
     let slurm = Slurm::shared();
     let job = slurm.job("nbt_bea");
     let stage = job.start("touch \"$HOME/alone\"; sleep 1; echo late; exit 6");

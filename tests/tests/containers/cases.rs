@@ -237,7 +237,7 @@ fn the_images_entrypoint_gets_the_shell(setup: Setup) {
 }
 
 #[needs(root, in_each = EACH)]
-fn an_image_without_a_shell_or_of_another_machine_is_told(setup: Setup) {
+fn an_image_without_a_shell_or_of_another_machine_is_reported(setup: Setup) {
     if setup.has_images() {
         for (image, words) in [(samples::without_shell(), "/bin/sh"), (samples::foreign(), "kind of machine")]
         {
@@ -271,11 +271,11 @@ fn files_of_other_accounts_and_without_permissions_are_no_hindrance(setup: Setup
 }
 
 #[needs(root, in_each = EACH)]
-fn why_a_pull_fails_is_told_and_no_part_of_an_image_is_left(setup: Setup) {
+fn why_a_pull_fails_is_reported_and_no_part_of_an_image_is_left(setup: Setup) {
     if setup.has_images() {
         let bed = Bed::new(setup, &samples::busybox());
         let front = bed.registry.front();
-        let told = |job: &Job<'_>, words: &str| {
+        let shown = |job: &Job<'_>, words: &str| {
             let ended = job.prepare();
             assert_ne!(ended.status, Some(0), "{words}");
             assert!(ended.err.contains(words), "`{words}` in: {}", ended.err);
@@ -284,21 +284,21 @@ fn why_a_pull_fails_is_told_and_no_part_of_an_image_is_left(setup: Setup) {
         };
         let mut job = bed.job();
         job.knows(&bed.registry.host(), USER, "wrong");
-        told(&job, "password");
+        shown(&job, "password");
         let mut job = bed.job();
         job.image().name = bed.registry.name("lattice/nothing:1");
-        told(&job, "no such image");
+        shown(&job, "no such image");
         let job = bed.job();
         front.fail(On::Everything, Fault::Status(429));
         let mut short = bed.job();
         // Some engines try again for half a minute.
         short.container().pull_timeout = 120;
-        told(&short, "refuses further requests");
+        shown(&short, "refuses further requests");
         front.fail(On::Blobs, Fault::Cut(3000));
         assert_ne!(short.prepare().status, Some(0));
         front.fail(On::Blobs, Fault::Hang);
         short.container().pull_timeout = 3;
-        told(&short, "pull_timeout");
+        shown(&short, "pull_timeout");
         front.heal();
         succeeded(&job.prepare());
     }

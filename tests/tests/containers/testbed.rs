@@ -71,7 +71,7 @@ fn an_image_is_pushed_under_its_own_digest_and_pulled_by_those_who_know_the_pass
 }
 
 #[needs(root)]
-fn the_front_counts_requests_and_fails_as_it_is_told() {
+fn the_front_counts_requests_and_fails_on_request() {
     let (node, registry) = with_registry();
     registry.push("a:1", &samples::busybox());
     let front = registry.front();

@@ -45,7 +45,7 @@ fn two_clean_ups_at_once_both_wait_for_the_end_of_the_session() {
     begin(&mut session);
     let name = door(&world).expect("a socket");
     let pids = keepers(&world);
-    let told = world.host_path("/home/alice/going");
+    let shown = world.host_path("/home/alice/going");
     let ask = format!(
         "import socket, sys\n\
          def ask():\n    s = socket.socket(socket.AF_UNIX); s.connect('{name}'); s.send(b'c'); return s\n\
@@ -55,7 +55,7 @@ fn two_clean_ups_at_once_both_wait_for_the_end_of_the_session() {
     let heard = std::thread::scope(|scope| {
         let stage =
             scope.spawn(|| session.run_text("build_script", "trap '' TERM; echo > ~/going; sleep 4; :"));
-        wait(|| Some(()).filter(|()| told.exists()));
+        wait(|| Some(()).filter(|()| shown.exists()));
         let heard = world.shell("root", &format!("/usr/bin/python3 -c \"{ask}\""));
         stage.join().expect("a stage");
         heard

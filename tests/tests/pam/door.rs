@@ -46,11 +46,11 @@ fn while_running(world: &World, during: impl FnOnce([i32; 4])) -> nunbird_tests:
     let job = world.job().limit(Duration::from_secs(30));
     let mut session = job.begin();
     begin(&mut session);
-    let told = world.host_path("/home/alice/pid");
+    let shown = world.host_path("/home/alice/pid");
     let script = "echo $$ > ~/pid.new; mv ~/pid.new ~/pid\nwhile [ ! -e ~/enough ]; do sleep 0.05; done\n";
     std::thread::scope(|scope| {
         let stage = scope.spawn(|| session.run_text("build_script", script));
-        let shell: i32 = wait(|| fs::read_to_string(&told).ok()).trim().parse().expect("a number");
+        let shell: i32 = wait(|| fs::read_to_string(&shown).ok()).trim().parse().expect("a number");
         during(<[i32; 4]>::try_from(ancestors(shell, 4)).expect("four processes"));
         stage.join().expect("the stage's thread")
     })

@@ -90,7 +90,7 @@ fn what_the_session_gives_is_every_stages() {
         let script = "echo \"limit $(ulimit -n)/$(ulimit -Hn)\"; umask; echo \"nice $(nice)\"; env | sort\n\
              keyctl show @s | awk 'NR == 2 {print \"serial\", $1}'; readlink /proc/self/ns/mnt\n\
              grep -E '^(Uid|Gid|Groups|CapPrm|CapEff):' /proc/self/status; ls -l /proc/self/fd; exit 3";
-        let mut told = Vec::new();
+        let mut shown = Vec::new();
         for stage in ["get_sources", "build_script"] {
             let outcome = session.run_text(stage, script);
             assert_eq!(outcome.exit, Exit::Code(1), "{}", outcome.log);
@@ -113,10 +113,10 @@ fn what_the_session_gives_is_every_stages() {
                 assert!(!outcome.log.contains(word), "{word}: {}", outcome.log);
             }
             let same = |line: &&str| line.starts_with("serial ") || line.starts_with("mnt:");
-            told.push(outcome.stdout.lines().filter(same).map(str::to_owned).collect::<Vec<_>>());
+            shown.push(outcome.stdout.lines().filter(same).map(str::to_owned).collect::<Vec<_>>());
         }
-        assert!(told[0].len() == 2 && told[0] == told[1], "one keyring, one mount namespace: {told:?}");
-        assert!(told[0][0].ends_with(&notes(&world)[0][3]), "{told:?}");
+        assert!(shown[0].len() == 2 && shown[0] == shown[1], "one keyring, one mount namespace: {shown:?}");
+        assert!(shown[0][0].ends_with(&notes(&world)[0][3]), "{shown:?}");
         assert_eq!(keepers(&world), pids, "they live as long as the job");
         assert!(session.cleanup().succeeded());
         assert_eq!(sessions(&world), (1, 1));
@@ -201,10 +201,10 @@ fn a_stage_whose_keeper_dies_ends_and_a_session_that_is_asked_to_end_closes() {
         let mut session = job.begin();
         begin(&mut session);
         let pids = keepers(&world);
-        let told = world.host_path("/home/alice/going");
+        let shown = world.host_path("/home/alice/going");
         let outcome = std::thread::scope(|scope| {
             let stage = scope.spawn(|| session.run_text("build_script", "echo > ~/going; sleep 300"));
-            wait(|| Some(()).filter(|()| told.exists()));
+            wait(|| Some(()).filter(|()| shown.exists()));
             kill(&world, signal, pids[which]);
             stage.join().expect("a stage")
         });

@@ -27,7 +27,7 @@ fn the_job_in_a_session_has_dropped_like_any_other(privilege: Privilege) {
     begin(&mut session);
     let script = "grep -E '^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapAmb):' /proc/self/status\n\
                   ls -l /proc/self/fd; env; tty; echo \"oom $(cat /proc/self/oom_score_adj)\"";
-    let told = session.run_text("build_script", script).log;
+    let shown = session.run_text("build_script", script).log;
     for line in [
         "Uid:\t4101\t4101\t4101\t4101",
         "Gid:\t4101\t4101\t4101\t4101",
@@ -39,9 +39,9 @@ fn the_job_in_a_session_has_dropped_like_any_other(privilege: Privilege) {
         "not a tty",
         "oom 0",
     ] {
-        assert!(told.contains(line), "{line}: {told}");
+        assert!(shown.contains(line), "{line}: {shown}");
     }
-    assert!(!told.contains("memfd:nunbird-session"), "{told}");
+    assert!(!shown.contains("memfd:nunbird-session"), "{shown}");
 }
 
 #[needs(root, in_each = WITH_ROOT)]
@@ -82,13 +82,13 @@ fn limits_umask_and_listed_variables_of_pam_are_the_jobs() {
         let mut session = job.begin();
         begin(&mut session);
         let script = "echo \"limit $(ulimit -n)/$(ulimit -Hn)\"; umask; echo \"nice $(nice)\"; env | sort";
-        let told = session.run_text("build_script", script);
-        assert!(told.succeeded(), "{}", told.log);
+        let shown = session.run_text("build_script", script);
+        assert!(shown.succeeded(), "{}", shown.log);
         for line in ["limit 77/77\n", "0027\n", "nice 3\n", "NBT_ONE=one\n", "HOME=/home/alice\n"] {
-            assert!(told.stdout.contains(line), "{line}: {}", told.log);
+            assert!(shown.stdout.contains(line), "{line}: {}", shown.log);
         }
         for word in ["evil", "UNLISTED"] {
-            assert!(!told.log.contains(word), "{word}: {}", told.log);
+            assert!(!shown.log.contains(word), "{word}: {}", shown.log);
         }
     }
 }
@@ -122,7 +122,7 @@ fn variables_of_a_sessions_host_stay_there_when_the_job_goes_to_a_scheduler() {
 #[needs(root, in_each = WITH_ROOT)]
 fn where_pam_sets_nothing_limits_and_umask_are_as_without_a_session(privilege: Privilege) {
     let script = "ulimit -a; ulimit -aH; umask; env | grep -v NUNBIRD | sort";
-    let told = |world: &nunbird_tests::World| {
+    let shown = |world: &nunbird_tests::World| {
         let job = world.job().id(77);
         let mut session = job.begin();
         begin(&mut session);
@@ -130,7 +130,7 @@ fn where_pam_sets_nothing_limits_and_umask_are_as_without_a_session(privilege: P
     };
     let plain = nunbird_tests::World::new(privilege);
     plain.write_keys();
-    assert_eq!(told(&machine(privilege, ACCOUNT)), told(&plain));
+    assert_eq!(shown(&machine(privilege, ACCOUNT)), shown(&plain));
 }
 
 #[needs(root, in_each = WITH_ROOT)]
@@ -144,11 +144,11 @@ fn a_keyring_that_pam_makes_is_the_jobs_and_without_one_the_job_has_its_own(priv
         let mut session = job.begin();
         begin(&mut session);
         let script = "keyctl show @s | awk 'NR == 2 {print \"serial\", $1}'; keyctl rdescribe @s";
-        let told = session.run_text("build_script", script).stdout;
-        let serial = told.lines().find_map(|line| line.strip_prefix("serial ")).expect("a keyring").trim();
+        let shown = session.run_text("build_script", script).stdout;
+        let serial = shown.lines().find_map(|line| line.strip_prefix("serial ")).expect("a keyring").trim();
         let of_pam = notes(&world).last().expect("a note")[3].clone();
-        assert_eq!(serial == of_pam, same, "{told} {of_pam}");
-        assert!(told.contains("keyring;4101;4101;"), "the user's own: {told}");
+        assert_eq!(serial == of_pam, same, "{shown} {of_pam}");
+        assert!(shown.contains("keyring;4101;4101;"), "the user's own: {shown}");
     }
 }
 

@@ -19,8 +19,8 @@ fn assert_refused(world: &World, exit: i32, code: &str, words: &str) {
     let audit = world.audit();
     let denied = audit.last().expect("an event");
     assert_eq!((&denied["outcome"], &denied["code"]), (&"denied".into(), &code.into()), "{denied}");
-    let told = format!("{}{}", outcome.log, denied["detail"]);
-    assert!(told.contains(words), "{words}: {told}");
+    let shown = format!("{}{}", outcome.log, denied["detail"]);
+    assert!(shown.contains(words), "{words}: {shown}");
     assert!(session.cleanup().succeeded(), "an account that is refused is cleaned up all the same");
     assert!(world.records().is_empty());
 }

@@ -51,18 +51,18 @@ fn clean_up(world: &World, user: &str, pattern: &str) -> StageOutcome {
 }
 
 #[track_caller]
-fn assert_told(outcome: &StageOutcome) {
+fn assert_reported(outcome: &StageOutcome) {
     assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
     assert!(outcome.stderr.contains("[launcher]"), "{}", outcome.log);
     assert!((118..140).contains(&outcome.elapsed.as_secs()), "{:?}", outcome.elapsed);
 }
 
 #[needs(root)]
-fn a_clean_up_whose_launcher_is_stopped_is_ended_and_told() {
+fn a_clean_up_whose_launcher_is_stopped_is_ended_and_reported() {
     let (world, user) = hunted(4178);
     // Not its parent, which has `--sudo`.
     let outcome = clean_up(&world, &user, "^nunbird.$");
-    assert_told(&outcome);
+    assert_reported(&outcome);
     let left = world.shell(&user, &format!("pgrep -u {user} -f nunbir[d]"));
     assert_eq!(left.stdout, "", "the launcher and its parent are gone");
 }
@@ -71,7 +71,7 @@ fn a_clean_up_whose_launcher_is_stopped_is_ended_and_told() {
 fn a_clean_up_of_which_everything_is_stopped_does_not_hold_the_runner() {
     let (world, user) = hunted(4179);
     let outcome = clean_up(&world, &user, "nunbir[d]");
-    assert_told(&outcome);
+    assert_reported(&outcome);
     let _killed_itself_too = world.shell(&user, "kill -KILL -1");
     // sudo has stopped itself as its child was stopped. It is root's, and of no other test: its account is this one's.
     let left = world.shell("root", &format!("pgrep -f '^sudo -n -u {user} '"));

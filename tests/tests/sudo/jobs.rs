@@ -45,7 +45,7 @@ fn the_job_has_the_users_ids_alone_and_an_environment_from_nothing() {
     let script = "grep -E '^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapAmb):' /proc/self/status\n\
                   tr '\\0' '\\n' < /proc/$PPID/environ; env; umask; tty; keyctl rdescribe @s\n\
                   for fd in /proc/$$/fd/*; do readlink $fd; done\n";
-    let told = session.run_text("build_script", script).log;
+    let shown = session.run_text("build_script", script).log;
     for line in [
         "Uid:\t4101\t4101\t4101\t4101",
         "Gid:\t4101\t4101\t4101\t4101",
@@ -57,10 +57,10 @@ fn the_job_has_the_users_ids_alone_and_an_environment_from_nothing() {
         "not a tty",
         "keyring;4101;4101;",
     ] {
-        assert!(told.contains(line), "{line}: {told}");
+        assert!(shown.contains(line), "{line}: {shown}");
     }
     for word in ["SUDO_", "MAIL=", "NBT_LEAK", "nunbird-sudo", "socket:"] {
-        assert!(!told.contains(word), "{word}: {told}");
+        assert!(!shown.contains(word), "{word}: {shown}");
     }
 }
 

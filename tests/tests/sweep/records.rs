@@ -65,9 +65,9 @@ fn jobs_of_a_user_whose_clean_up_fails_wait_for_those_of_others() {
     }
     let done = sweep(&world, "root", &[]);
     let value: Value = serde_json::from_str(&done.stdout).expect("JSON");
-    let told = value["items"].as_array().expect("items").iter();
-    let told: Vec<_> = told.filter(|item| item["kind"] == "record").collect();
-    let order: Vec<_> = told
+    let shown = value["items"].as_array().expect("items").iter();
+    let shown: Vec<_> = shown.filter(|item| item["kind"] == "record").collect();
+    let order: Vec<_> = shown
         .iter()
         .map(|item| (item["path"].as_str().and_then(|path| path.rsplit('/').next()), item["action"].as_str()))
         .collect();

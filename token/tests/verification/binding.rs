@@ -180,7 +180,7 @@ fn a_merge_request_from_a_fork_counts_for_the_project_that_runs_it() {
 }
 
 #[test]
-fn a_server_that_names_one_project_does_not_tell_whose_sources_a_merge_request_has() {
+fn a_server_that_names_one_project_does_not_say_whose_sources_a_merge_request_has() {
     for (source, fork) in [
         ("push", Some(false)),
         ("schedule", Some(false)),
@@ -231,8 +231,8 @@ fn a_token_counts_for_jobs_of_the_server_that_signed_it() {
     assert_eq!(ask_with(&none, &two), Err(Rejection::OtherServer));
     // Its repositories are elsewhere, and the site configures it.
     let urls = ["https://gitlab.example.org", "https://git.example.org"].map(str::to_owned).to_vec();
-    let told = [Server { repositories: urls, ..server(&KEY) }, other(&["https://other.example.org"])];
-    assert!(ask_with(&job_at("https://git.example.org/hpc/app.git"), &told).is_ok());
+    let shown = [Server { repositories: urls, ..server(&KEY) }, other(&["https://other.example.org"])];
+    assert!(ask_with(&job_at("https://git.example.org/hpc/app.git"), &shown).is_ok());
     // One server twice, as for two audiences.
     assert!(
         ask_with(

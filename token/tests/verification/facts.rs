@@ -19,7 +19,7 @@ fn a_response_that_is_not_the_runners_is_refused() {
 
 #[test]
 fn facts_of_user_and_environment_are_read_where_the_server_sends_them() {
-    let told = with(&[
+    let shown = with(&[
         ("user_email", json!("alice@example.org")),
         ("user_access_level", json!("maintainer")),
         ("ref_type", json!("branch")),
@@ -28,7 +28,7 @@ fn facts_of_user_and_environment_are_read_where_the_server_sends_them() {
         ("groups_direct", json!(["lab", "hpc/core"])),
         ("user_identities", json!([{"provider": "ldapmain", "extern_uid": "uid=a,ou=x", "extra": 1}])),
     ]);
-    let admitted = ask_claims(&told).unwrap();
+    let admitted = ask_claims(&shown).unwrap();
     assert_eq!(admitted.user_email.as_deref(), Some("alice@example.org"));
     assert_eq!(admitted.access_level.as_deref(), Some("maintainer"));
     assert_eq!(admitted.groups, Some(vec!["lab".to_owned(), "hpc/core".to_owned()]));

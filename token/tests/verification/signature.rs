@@ -23,7 +23,7 @@ fn a_genuine_token_of_this_job_proves_its_user() {
 }
 
 #[test]
-fn a_job_without_a_token_is_told_from_one_with_an_empty_token() {
+fn a_job_without_a_token_is_distinguished_from_one_with_an_empty_token() {
     assert_eq!(ask_with(&response(&[]), &[server(&KEY)]), Err(Rejection::NoToken));
     assert_eq!(ask_with(&response(&[("OTHER", "x")]), &[server(&KEY)]), Err(Rejection::NoToken));
     assert_eq!(ask(""), Err(Rejection::Empty));

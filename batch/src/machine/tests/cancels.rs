@@ -151,7 +151,7 @@ fn a_job_whose_id_is_not_known_is_found_before_a_cancel_that_takes_ids() {
 }
 
 #[test]
-fn a_job_that_tells_of_itself_without_its_id_is_found_by_its_tag() {
+fn a_job_that_is_listed_without_its_id_is_found_by_its_tag() {
     let forgetful = super::forgetful();
     let mut play = Play::new(&forgetful, LIMITS, true, None);
     play.event(Event::Cancel(true));
@@ -201,7 +201,7 @@ fn a_cancel_that_finds_nothing_to_cancel_keeps_nobody_from_asking() {
 }
 
 #[test]
-fn a_job_that_the_scheduler_gave_up_for_what_it_asks_is_told_at_once() {
+fn a_job_that_the_scheduler_gave_up_for_what_it_asks_is_reported_at_once() {
     let flux = named("flux");
     let mut play = Play::new(&flux, LIMITS, false, None);
     play.on(Order::Submit, CommandResult::Id("f7".to_owned()));

@@ -6,7 +6,7 @@ use crate::outcome::StageOutcome;
 
 /// A queue that responds does not explain why nothing can be submitted.
 #[test]
-fn a_submission_that_fails_again_and_again_is_told_though_the_queue_answers() {
+fn a_submission_that_fails_repeatedly_is_reported_although_the_queue_answers() {
     let slurm = slurm();
     let mut play = Play::new(&slurm, LIMITS, false, None);
     while play.now.as_secs() < 300 {

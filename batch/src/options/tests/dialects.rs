@@ -226,7 +226,7 @@ fn values_of_flux_that_may_have_spaces_have_them() {
 }
 
 #[test]
-fn a_forced_resource_is_told_as_taking_the_place_of_the_users_own() {
+fn a_forced_resource_is_reported_as_taking_the_place_of_the_users_own() {
     let mut batch = Batch::new(Scheduler::Named("pbs".to_owned()), "/d".into());
     batch.rules.forced = vec!["-l".to_owned(), "walltime=0:10:00".to_owned()];
     let result = judged(batch.clone(), "pbs", "-l select=2,walltime=1:00:00").expect("good");
