@@ -19,13 +19,17 @@ use nunbird_policy::origin;
 use rustls::crypto::aws_lc_rs;
 use serde::Deserialize;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 use ureq::http::StatusCode;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy, ProxyProtocol};
+use zeroize::Zeroizing;
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
+/// Time beyond the deadline, in which the library reports its own end of time with a better reason.
+const GRACE: Duration = Duration::from_millis(200);
 /// The longest response, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
 /// The largest bundle of certificate authorities, in bytes; a distribution's has a quarter of a
@@ -114,23 +118,30 @@ impl<'w> Client<'w> {
 
     fn get(&self, url: &str, job_token: Option<&str>, deadline: Instant) -> Result<Vec<u8>, KeysError> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let failed = |e: ureq::Error| KeysError::new(self.explain(url, &e));
-        let mut request = self.agent.get(url);
-        if let Some(token) = job_token {
-            request = request.header("JOB-TOKEN", token);
-        }
-        let response = request.config().timeout_global(Some(left)).build().call().map_err(failed)?;
-        // An agent that follows no redirect returns it as a response, and it may have a body.
-        if response.status() != StatusCode::OK {
-            let status = response.status();
-            let hint = if status.is_redirection() {
-                "; redirects are not followed: configure the URL that it leads to"
-            } else {
-                ""
-            };
-            return Err(KeysError::new(format!("{}: the response is {status}{hint}", Untrusted(url))));
-        }
-        response.into_body().into_with_config().limit(MAX_ANSWER).read_to_vec().map_err(failed)
+        let (agent, asked) = (self.agent.clone(), url.to_owned());
+        let token = job_token.map(|token| Zeroizing::new(token.to_owned()));
+        let (sender, receiver) = mpsc::channel();
+        // In a thread, because the library gives each read of a proxy's response the whole time again: one that sends a byte now
+        // and then would never be given up. The thread ends with the program.
+        thread::spawn(move || {
+            let token = token.as_ref().map(|token| token.as_str());
+            drop(sender.send(exchange(&agent, &asked, token, left)));
+        });
+        let failure = match receiver.recv_timeout(left + GRACE) {
+            Ok(Ok(body)) => return Ok(body),
+            Ok(Err(Failure::Status(status))) if status.is_redirection() => format!(
+                "{}: the response is {status}; redirects are not followed: configure the URL that it leads to",
+                Untrusted(url)
+            ),
+            Ok(Err(Failure::Status(status))) => format!("{}: the response is {status}", Untrusted(url)),
+            Ok(Err(Failure::Exchange(e))) => self.explain(url, &e),
+            Err(_) => {
+                let by = self.way.proxy.as_ref().map(|proxy| format!(" by the proxy {proxy}"));
+                let (by, seconds) = (by.unwrap_or_default(), left.as_secs_f64());
+                format!("{}{by}: timeout: no complete response within {seconds:.1} s", Untrusted(url))
+            }
+        };
+        Err(KeysError::new(failure))
     }
 
     /// What failed, and whether it was the proxy that refused.
@@ -151,6 +162,25 @@ impl<'w> Client<'w> {
             _ => format!("{url} by the proxy {proxy}: {error}{}", hint(error)),
         }
     }
+}
+
+/// Why there is no response to use.
+enum Failure {
+    Status(StatusCode),
+    Exchange(ureq::Error),
+}
+
+fn exchange(agent: &Agent, url: &str, job_token: Option<&str>, left: Duration) -> Result<Vec<u8>, Failure> {
+    let mut request = agent.get(url);
+    if let Some(token) = job_token {
+        request = request.header("JOB-TOKEN", token);
+    }
+    let response = request.config().timeout_global(Some(left)).build().call().map_err(Failure::Exchange)?;
+    // An agent that follows no redirect returns it as a response, and it may have a body.
+    if response.status() != StatusCode::OK {
+        return Err(Failure::Status(response.status()));
+    }
+    response.into_body().into_with_config().limit(MAX_ANSWER).read_to_vec().map_err(Failure::Exchange)
 }
 
 /// The status that a proxy refused with, of the library's words "responded 407/407".
@@ -195,10 +225,7 @@ fn proxy(way: &Way) -> Result<Option<Proxy>, KeysError> {
 
 fn authorities(ca_file: Option<&Path>) -> Result<RootCerts, KeysError> {
     let (name, pem) = match ca_file {
-        Some(file) => {
-            files::check_trusted(file)?;
-            (file.display().to_string(), files::read(file, MAX_AUTHORITIES))
-        }
+        Some(file) => (file.display().to_string(), Ok(files::read_trusted(file, MAX_AUTHORITIES)?.0)),
         None => {
             let found = SYSTEM_AUTHORITIES.iter().find(|file| Path::new(file).is_file());
             let file = found.ok_or_else(|| {

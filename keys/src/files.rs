@@ -1,11 +1,12 @@
 //! Reads whole files, up to a size that is never reached by files of their kind.
 
 use crate::error::KeysError;
+use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 use nunbird_policy::{CONFIGURATIONS, DEFAULT_CONFIGURATION, Policy, SourceFile, conf_d};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -22,48 +23,65 @@ pub(crate) const MAX_FILE: u64 = 1 << 20;
 /// # Errors
 /// Those of opening and reading, and [`io::ErrorKind::FileTooLarge`].
 pub(crate) fn read(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_opened(File::open(file)?, limit)
+}
+
+fn read_opened(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(limit + 1).read_to_end(&mut bytes)?;
+    file.take(limit + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= limit) {
         return Ok(bytes);
     }
     Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")))
 }
 
-/// Checks that a file that decides which servers are trusted belongs to root or this account, in a
-/// directory where only they can create files. A symbolic link is followed: distributions have
-/// bundles of certificate authorities behind some.
+/// Reads a file that decides which servers are trusted: a regular one of root's or of this account's, in a directory of
+/// theirs where only they can create files. A symbolic link is followed: distributions have bundles of certificate
+/// authorities behind some. Returns the mode as well.
+///
+/// Owner, kind and mode are those of the opened file, so that another one in its place afterwards is not read.
 ///
 /// # Errors
 /// What is wrong with it, and where.
-pub(crate) fn check_trusted(file: &Path) -> Result<(), KeysError> {
-    let looked =
-        |path: &Path| path.metadata().map_err(|e| KeysError::new(format!("{}: {e}", path.display())));
-    let whole = file.canonicalize().map_err(|e| KeysError::new(format!("{}: {e}", file.display())))?;
+pub(crate) fn read_trusted(file: &Path, limit: u64) -> Result<(Vec<u8>, u32), KeysError> {
+    let failed = |path: &Path, e: &dyn std::fmt::Display| KeysError::new(format!("{}: {e}", path.display()));
+    let whole = file.canonicalize().map_err(|e| failed(file, &e))?;
+    let owners = [0, geteuid().as_raw()];
     for directory in [file, &whole].into_iter().filter_map(Path::parent) {
-        let mode = looked(directory)?.mode();
-        if mode & 0o022 != 0 {
+        let meta = directory.metadata().map_err(|e| failed(directory, &e))?;
+        if !owners.contains(&meta.uid()) {
+            let (uid, shown) = (meta.uid(), file.display());
+            let what = format!(
+                "the directory belongs to uid {uid}, who can replace {shown}; move the file to a directory of root's"
+            );
+            return Err(failed(directory, &what));
+        }
+        if meta.mode() & 0o022 != 0 {
             return Err(KeysError::new(format!(
                 "{}: others can make files in it (mode {:04o}), so {} may have been written by \
                  anybody; move it to a directory in which only root can create files (mode 0755)",
                 directory.display(),
-                mode & 0o7777,
+                meta.mode() & 0o7777,
                 file.display()
             )));
         }
     }
-    let meta = looked(&whole)?;
-    if ![0, geteuid().as_raw()].contains(&meta.uid()) {
-        let (shown, uid) = (whole.display(), meta.uid());
-        return Err(KeysError::new(format!("{shown}: owned by uid {uid}; make root the owner (chown root)")));
+    // Without waiting for a writer, should it be a pipe.
+    let opened = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&whole);
+    let opened = opened.map_err(|e| failed(&whole, &e))?;
+    let meta = opened.metadata().map_err(|e| failed(&whole, &e))?;
+    if !meta.is_file() {
+        return Err(failed(&whole, &"not a regular file"));
+    }
+    if !owners.contains(&meta.uid()) {
+        let uid = meta.uid();
+        return Err(failed(&whole, &format!("owned by uid {uid}; make root the owner (chown root)")));
     }
     if meta.mode() & 0o022 != 0 {
-        let shown = whole.display();
-        return Err(KeysError::new(format!(
-            "{shown}: writable by others; remove that permission (chmod go-w)"
-        )));
+        return Err(failed(&whole, &"writable by others; remove that permission (chmod go-w)"));
     }
-    Ok(())
+    let bytes = read_opened(opened, limit).map_err(|e| failed(&whole, &e))?;
+    Ok((bytes, meta.mode()))
 }
 
 /// The text of a file with a password, which others cannot read and nobody else can have written. Errors have no part of it.
@@ -71,16 +89,15 @@ pub(crate) fn check_trusted(file: &Path) -> Result<(), KeysError> {
 /// # Errors
 /// What is wrong with the file.
 pub(crate) fn secret(file: &Path) -> Result<Zeroizing<String>, KeysError> {
-    check_trusted(file)?;
     let shown = file.display();
     let failed = |e: &dyn std::fmt::Display| KeysError::new(format!("{shown}: {e}"));
-    let mode = file.metadata().map_err(|e| failed(&e))?.mode();
+    let (bytes, mode) = read_trusted(file, MAX_SECRET)?;
+    let text = String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| failed(&"not UTF-8"))?;
     if mode & 0o007 != 0 {
         let mode = mode & 0o7777;
         return Err(failed(&format!("others can read the password (mode {mode:04o}); chmod o-rwx")));
     }
-    let bytes = read(file, MAX_SECRET).map_err(|e| failed(&e))?;
-    String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| failed(&"not UTF-8"))
+    Ok(text)
 }
 
 /// The site's configuration with its `conf.d`, in either dialect, as nunbird-auth reads it.
@@ -132,8 +149,10 @@ fn more(file: &Path) -> Result<Vec<PathBuf>, KeysError> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{read, read_trusted};
+    use std::fs;
     use std::io::ErrorKind;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_file_over_the_limit_is_refused_and_not_cut() {
@@ -142,5 +161,37 @@ mod tests {
         std::fs::write(&path, [b'x'; 11]).unwrap();
         assert_eq!(read(&path, 11).unwrap().len(), 11);
         assert_eq!(read(&path, 10).unwrap_err().kind(), ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_file_counts_only_if_it_is_regular_and_nobody_else_can_write_or_replace_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = scratch.path().join("f");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let (bytes, mode) = read_trusted(&path, 10).unwrap();
+        assert_eq!((bytes, mode & 0o7777), (b"x".to_vec(), 0o640));
+        let refused = |words: &str| {
+            let error = read_trusted(&path, 10).unwrap_err().to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        };
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
+        refused("writable by others");
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        refused("not a regular file");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o775)).unwrap();
+        refused("others can make files in it");
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(4242), None).unwrap();
+            refused("owned by uid 4242");
+            std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+            std::os::unix::fs::chown(scratch.path(), Some(4242), None).unwrap();
+            refused("the directory belongs to uid 4242");
+        }
     }
 }

@@ -159,7 +159,7 @@ fn a_wrong_command_line_ends_with_2() {
         (with(&["--server", "main"]), "cannot be used with"),
         (with(&["--configuration", "/x"]), "cannot be used with"),
         (with(&["--algorithms", "HS256"]), "not one of RS256"),
-        (with(&["--keys-max-age", "1h"]), "--keys-max-age"),
+        (with(&["--keys-max-age", "1 hour"]), "--keys-max-age"),
         (
             finish(program().args(["list", "--keys-dir", "/x", "--configuration", "/x"])),
             "cannot be used with",

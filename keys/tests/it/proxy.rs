@@ -20,6 +20,8 @@ enum Answer {
     Say(&'static str),
     /// Never says anything.
     Silence,
+    /// Sends a byte of a header now and then, without end.
+    Drip,
 }
 
 /// A proxy, and the requests that it got.
@@ -61,6 +63,13 @@ fn serve(mut client: TcpStream, reply: Answer, heads: &Mutex<Vec<String>>) -> st
     heads.lock().expect("requests").push(head);
     match reply {
         Answer::Silence => std::thread::sleep(Duration::from_secs(60)),
+        Answer::Drip => {
+            client.write_all(b"HTTP/1.1 200 OK\r\nX: ")?;
+            loop {
+                client.write_all(b"x")?;
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        }
         Answer::Say(words) => client.write_all(words.as_bytes())?,
         Answer::Tunnel => {
             let server = TcpStream::connect(("127.0.0.1", port))?;
@@ -189,6 +198,14 @@ fn a_proxy_that_is_down_or_silent_is_named_in_time() {
     let (begun, proxy) = (Instant::now(), Proxy::start(Answer::Silence));
     let (finished, _) = refresh(&Scene::new(), &proxy.url, &[]);
     finished.expect(1, &format!("by the proxy {}: timeout", proxy.url));
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_proxy_that_sends_a_byte_now_and_then_is_given_up_in_time() {
+    let (begun, proxy) = (Instant::now(), Proxy::start(Answer::Drip));
+    let (finished, _) = refresh(&Scene::new(), &proxy.url, &[]);
+    finished.expect(1, &format!("by the proxy {}: timeout: no complete response within 4.", proxy.url));
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }
 
