@@ -2,8 +2,10 @@
 //! makes.
 
 use crate::output::{CtlError, Format};
+use nix::fcntl::OFlag;
 use nunbird_policy::{CONFIGURATIONS, DEFAULT_CONFIGURATION, Policy, Reading, SourceFile, conf_d};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Reads a configuration with its `conf.d`.
@@ -64,21 +66,36 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 const DASH: &str = "-";
 const STDIN: &str = "<stdin>";
 /// The longest configuration that nunbird-auth reads, in bytes.
-const MAX_STDIN: u64 = 4 << 20;
+const MAX_TEXT: u64 = 4 << 20;
+
+/// A whole file that others may have written: regular, and bounded, so that neither a pipe nor a device in its place holds up or fills
+/// the process that reads it.
+pub(crate) fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = std::fs::File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_dir() {
+        return Err(nix::errno::Errno::EISDIR.into());
+    }
+    if !meta.is_file() {
+        return Err(std::io::Error::other("not a regular file; `-` reads standard input"));
+    }
+    bounded(file)
+}
+
+fn bounded(source: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(MAX_TEXT + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_TEXT) {
+        return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
+    }
+    Ok(bytes)
+}
 
 /// The text of a file, or of standard input for `-`; the error names the line that is not UTF-8.
 pub(crate) fn text(path: &Path) -> Result<String, CtlError> {
     let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", named(path).display()));
-    let bytes = if path == Path::new(DASH) {
-        let mut bytes = Vec::new();
-        std::io::stdin().take(MAX_STDIN + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_STDIN) {
-            return Err(failed(std::io::Error::from(std::io::ErrorKind::FileTooLarge)));
-        }
-        bytes
-    } else {
-        std::fs::read(path).map_err(failed)?
-    };
+    let bytes =
+        if path == Path::new(DASH) { bounded(std::io::stdin()) } else { regular(path) }.map_err(failed)?;
     let path = named(path);
     String::from_utf8(bytes).map_err(|e| {
         let valid = e.utf8_error().valid_up_to();

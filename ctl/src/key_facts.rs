@@ -49,6 +49,10 @@ fn proxy_auth(server: &GitLabServer, file: &Path, owner: Option<u32>, findings: 
         let what = format!("{shown}: others can read or change the proxy's password (mode {mode:04o})");
         findings.push(Finding::error(CODE, what, "chmod g-w,o-rwx"));
     }
+    if meta.uid() != 0 && owner.is_some_and(|owner| owner != meta.uid()) {
+        let what = format!("{shown}: owned by uid {}, and nunbird-keys refuses it", meta.uid());
+        findings.push(Finding::error(CODE, what, "make root the owner (chown root)"));
+    }
     let Some(keeper) = owner.and_then(|uid| User::from_uid(Uid::from_raw(uid)).ok().flatten()) else {
         return;
     };

@@ -7,6 +7,7 @@
 //!
 //! `doctor`, `adopt` and `runner-config --check` use it; `runner-config` prints what it accepts.
 
+use crate::files;
 use crate::finding::Finding;
 use crate::programs;
 use crate::runner_timeouts::Timeouts;
@@ -45,7 +46,7 @@ const UNKNOWN: Service = Service { concurrent: 1, shutdown: DEFAULT_SHUTDOWN };
 
 /// Inspects the file, and returns what matters for the service's unit.
 pub(crate) fn inspect(policy: &Policy, file: &Path, findings: &mut Vec<Finding>) -> Service {
-    match std::fs::read_to_string(file) {
+    match files::regular(file).and_then(utf8) {
         Ok(text) => inspect_text(policy, file, &text, findings),
         Err(e) => {
             let help = "name gitlab-runner's config.toml with --runner-config";
@@ -53,6 +54,10 @@ pub(crate) fn inspect(policy: &Policy, file: &Path, findings: &mut Vec<Finding>)
             UNKNOWN
         }
     }
+}
+
+fn utf8(bytes: Vec<u8>) -> std::io::Result<String> {
+    String::from_utf8(bytes).map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))
 }
 
 /// As [`inspect`], of a text that the file may not have yet.
@@ -93,7 +98,7 @@ pub(crate) fn inspect_text(policy: &Policy, file: &Path, text: &str, findings: &
 
 /// Every program that one of the runners calls for a stage; empty if the file cannot be read.
 pub(crate) fn programs(file: &Path) -> Vec<PathBuf> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let text = files::regular(file).and_then(utf8).unwrap_or_default();
     let Ok(table) = DeTable::parse(&text) else { return Vec::new() };
     let Some(DeValue::Array(runners)) = table.get_ref().get("runners").map(|value| value.get_ref()) else {
         return Vec::new();

@@ -196,3 +196,19 @@ fn standard_input_is_a_file_called_dash() {
     assert_eq!(run(&["check", "-"], "\u{fffd}").code, 3);
     assert_eq!(run(&["check", "-"], &"#".repeat((4 << 20) + 1)).code, 1);
 }
+
+#[test]
+fn what_is_no_file_neither_holds_the_check_up_nor_fills_its_memory() {
+    let scene = Scene::new();
+    let pipe = scene.file("pipe", "");
+    std::fs::remove_file(&pipe).expect("removed");
+    nix::unistd::mkfifo(pipe.as_str(), nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("a pipe");
+    for file in [pipe.as_str(), "/dev/zero"] {
+        let shown = scene.run(&["runner-config", "--check", file]);
+        assert_ne!(shown.code, 0, "{shown:?}");
+        assert!(shown.err.contains("not a regular file; `-` reads standard input"), "{shown:?}");
+    }
+    let long = scene.file("long", &"#".repeat((4 << 20) + 1));
+    let shown = scene.run(&["runner-config", "--check", &long]);
+    assert!(shown.code != 0 && shown.err.to_lowercase().contains("file too large"), "{shown:?}");
+}
