@@ -56,12 +56,19 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// A text without what stands between `://` and `@` in it: name and password.
+/// A line of a configuration without what may be a name and a password in it: what precedes an `@` in the value of a key with `proxy`
+/// in its name, and what stands between `://` and `@` in any line.
 pub(crate) fn without_credentials(text: &str) -> Cow<'_, str> {
-    let Some((before, rest)) = text.split_once("://") else { return Cow::Borrowed(text) };
     // A password may contain anything, and a line with one is written in a hurry.
+    let (before, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => match text.split_once('=') {
+            Some((key, value)) if key.to_ascii_lowercase().contains("proxy") => (format!("{key}="), value),
+            _ => return Cow::Borrowed(text),
+        },
+    };
     match rest.rsplit_once('@') {
-        Some((_, after)) => Cow::Owned(format!("{before}://***@{after}")),
+        Some((_, after)) => Cow::Owned(format!("{before}***@{after}")),
         None => Cow::Borrowed(text),
     }
 }
@@ -144,6 +151,7 @@ mod tests {
                 "x = [\"https_proxy=http://me:hunt@er:2/@proxy:1\"] # a",
                 "x = [\"https_proxy=http://***@proxy:1\"] # a",
             ),
+            ("proxy = \"me:hunter2@proxy:3128\"", "proxy =***@proxy:3128\""),
             ("url = \"https://gitlab.example.org\"", "url = \"https://gitlab.example.org\""),
             ("user = \"a@b\"", "user = \"a@b\""),
         ] {
