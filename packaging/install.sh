@@ -11,6 +11,14 @@ programs=$1 root=${2-}
 prefix=${PREFIX:-/opt/nunbird}
 share=$root$prefix/share
 case $prefix in /*) ;; *) echo "PREFIX must be an absolute path, not $prefix" >&2; exit 2 ;; esac
+# What is below the prefix is Nunbird's alone: files of other packages have the same names, and `share/doc` is replaced as a whole.
+case $(printf '%s/' "$prefix" | tr -s /) in
+  / | /usr/ | /usr/local/ | /opt/ | /etc/ | /var/ | /home/ | /srv/ | /root/)
+    echo "PREFIX must be a directory of Nunbird's own, such as /opt/nunbird or /usr/local/nunbird, not $prefix" >&2
+    exit 2
+    ;;
+  */../* | */./*) echo "PREFIX must not contain . or .., unlike $prefix" >&2; exit 2 ;;
+esac
 
 # With the prefix in place of the usual one, in files that name programs.
 put() { # MODE FROM TO
@@ -71,7 +79,7 @@ for file in config.toml nunbird.schema.json gitlab-runner.toml pam.d/nunbird pam
   put 0644 "$tree/packaging/$file" "$share/$file"
 done
 # Without the documentation of the crates, which is for people who have the sources.
-rm -rf "$share/doc"
+rm -rf --one-file-system "$share/doc"
 if [ -n "${BOOK-}" ]; then
   (cd "$BOOK" && find . -path ./rustdoc -prune -o -type f -print) | while read -r file; do
     install -D -p -m 0644 "$BOOK/$file" "$share/doc/$file"

@@ -51,6 +51,15 @@ same "the site is installed, without the documentation of the crates" "./docs/us
 "$tree/packaging/install.sh" "$programs" "$work/with-book"
 same "no site of another version stays" "" "$(ls -d "$work/with-book/opt/nunbird/share/doc" 2>/dev/null)"
 
+# A directory of others is no prefix: their share/doc is not to be replaced.
+mkdir -p "$work/shared/usr/share/doc/other" "$work/shared/usr/local/share/doc/other"
+for prefix in / /usr /usr/ //usr//local / /opt /opt/../usr; do
+  PREFIX=$prefix "$tree/packaging/install.sh" "$programs" "$work/shared" >/dev/null 2>&1 && status=0 || status=$?
+  same "PREFIX=$prefix is refused" 2 "$status"
+done
+same "directories of others are as before" "other other" \
+  "$(ls "$work/shared/usr/share/doc" "$work/shared/usr/local/share/doc" | grep other$ | grep -v : | paste -sd' ')"
+
 # ---- installed into a copy of this system ------------------------------------------------------------------
 root=$work/root
 mkdir "$root" "$work/upper" "$work/work"
