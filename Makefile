@@ -85,10 +85,11 @@ lint: setup
 # and the list of skipped checks contains it.
 deny: $(TOOLS)/bin/cargo-deny | no-skips
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
-	@$(TOOLS)/bin/cargo-deny --locked check advisories 2>/tmp/nunbird-advisories.log \
-	  || { grep -qE 'failed to (fetch|open|clone)|advisory database|unable to' /tmp/nunbird-advisories.log \
+	@mkdir -p target
+	@$(TOOLS)/bin/cargo-deny --locked check advisories 2>target/advisories.log \
+	  || { grep -qE 'failed to (fetch|open|clone)|advisory database|unable to' target/advisories.log \
 	       && printf 'advisories\tMakefile\tthe advisory database is out of reach\n' | tee -a $(NUNBIRD_SKIPS) \
-	       || { cat /tmp/nunbird-advisories.log; exit 1; }; }
+	       || { cat target/advisories.log; exit 1; }; }
 
 # The crates that run with privilege, by name: a new one is a decision (docs/adr/), not an accident.
 	@$(CARGO) tree --locked -p nunbird-auth -e normal --prefix none | awk '{print $$1}' | LC_ALL=C sort -u \
@@ -240,9 +241,9 @@ manual:
 BOOK = $(CURDIR)/target/docs
 RUSTDOC ?= yes
 docs: $(TOOLS)/bin/mdbook
-	packaging/docs.sh $(TOOLS)/bin/mdbook $(BOOK)
+	packaging/docs.sh $(TOOLS)/bin/mdbook "$(BOOK)"
 	@[ -z "$(RUSTDOC)" ] || { RUSTDOCFLAGS="-A rustdoc::private_intra_doc_links -A rustdoc::redundant_explicit_links" $(CARGO) doc --locked --quiet --no-deps --workspace --document-private-items \
-	  && cp -r $${CARGO_TARGET_DIR:-target}/doc $(BOOK)/rustdoc; }
+	  && cp -r $${CARGO_TARGET_DIR:-target}/doc "$(BOOK)/rustdoc"; }
 	@echo "$(BOOK)/index.html"
 
 $(TOOLS)/bin/mdbook:
@@ -257,8 +258,8 @@ build:
 # Without DESTDIR also the user, the directories and the privilege, as the packages do; PRIVILEGE=capabilities for no setuid bit.
 PRIVILEGE ?= setuid
 install: build
-	PREFIX=$(PREFIX) BOOK=$(if $(wildcard $(BOOK)/index.html),$(BOOK)) packaging/install.sh $${CARGO_TARGET_DIR:-target}/release "$(DESTDIR)"
-	@[ -n "$(DESTDIR)" ] || { systemd-sysusers nunbird.conf && systemd-tmpfiles --create nunbird.conf && $(PREFIX)/share/privilege.sh $(PRIVILEGE); }
+	PREFIX="$(PREFIX)" BOOK="$(if $(wildcard $(BOOK)/index.html),$(BOOK))" packaging/install.sh $${CARGO_TARGET_DIR:-target}/release "$(DESTDIR)"
+	@[ -n "$(DESTDIR)" ] || { systemd-sysusers nunbird.conf && systemd-tmpfiles --create nunbird.conf && "$(PREFIX)/share/privilege.sh" $(PRIVILEGE); }
 	@[ -n "$(DESTDIR)" ] || echo "start the timers: systemctl daemon-reload && systemctl enable --now nunbird-keys.timer nunbird-sweep.timer"
 
 # Packages of this host's programs, or by ARCH=x86_64, aarch64 or ppc64le of those of `make cross`.
@@ -273,7 +274,7 @@ rpm: setup
 deb: setup
 	packaging/deb/build.sh $(PREBUILT) $(WITH_BOOK)
 
-WITH_BOOK = $(if $(wildcard $(BOOK)/index.html),--book $(BOOK))
+WITH_BOOK = $(if $(wildcard $(BOOK)/index.html),--book "$(BOOK)")
 
 # What a site builds from, and what is in the programs: docs/building.md.
 $(TOOLS)/bin/cargo-cyclonedx:

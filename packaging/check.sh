@@ -16,8 +16,8 @@ if [ "$(id -u)" != 0 ]; then echo "packaging/check.sh: run it as root" >&2; exit
 for tool in cargo-cyclonedx lintian rpmlint rpmbuild unshare; do
   command -v "$tool" >/dev/null || { echo "packaging/check.sh: $tool is missing: run \`make test-packages\`" >&2; exit 1; }
 done
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+work=$(mktemp -d) || exit 1
+trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 1' INT TERM
 digests() { (cd "$1" && sha256sum -- *."$2"); }
 
@@ -40,7 +40,7 @@ compiled() { # NAME
   mkdir "$work/$1" && tar -C "$work/$1" -xf "$work/1/nunbird.tar.gz" &&
     (cd "$work/$1/nunbird-$version" && CARGO_TARGET_DIR=$work/$1/target cargo build --locked --quiet --profile staging -p nunbird-auth) >"$work/log" 2>&1 &&
     sha256sum <"$work/$1/target/staging/nunbird-auth"
-  rm -rf "${work:?}/$1"
+  rm -rf --one-file-system "${work:?}/$1"
 }
 first=$(compiled here)
 if [ -z "$first" ]; then nok "nunbird-auth is compiled from the archive" "$(tail -5 "$work/log")"; else

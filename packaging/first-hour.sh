@@ -10,8 +10,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 guide=$here/../docs/admin-guide.md
 . "$here/booted/host.sh"
 
-work=$(mktemp -d)
-at_end() { rm -rf "$work"; }
+work=$(mktemp -d) || exit 1
+at_end() { rm -rf --one-file-system "$work"; }
 total=0 failed=0
 seconds() { date +%s.%N; }
 # step NAME COMMAND…: runs it, with its output below the line with its time

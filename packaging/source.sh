@@ -2,20 +2,24 @@
 # Makes the source archive of this tree: packaging/source.sh [--vendor] OUT
 #   --vendor  with the sources of all dependencies in vendor/, and the setting that has cargo use them
 #   OUT       the archive, .tar.gz
-# Of a git checkout it has the files that git knows. The same files give the same bytes: times are SOURCE_DATE_EPOCH, or that of the last
+# Of a git checkout it has the files that git knows, and without git's answer there is no archive: it would contain everything else that
+# lies in the checkout. Without .git it has all files but target and vendor. The same files give the same bytes: times are SOURCE_DATE_EPOCH, or that of the last
 # entry of packaging/deb/changelog.
 set -eu
-tree=$(cd "$(dirname "$0")/.." && pwd)
+tree=$(cd "$(dirname "$0")/.." && pwd -P)
 vendor=''
 if [ "${1-}" = --vendor ]; then vendor=1; shift; fi
-[ $# = 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
+[ $# = 1 ] || { sed -n '2,7s/^# //p' "$0" >&2; exit 2; }
 name=nunbird-$(sed -n 's/^version = "\(.*\)"/\1/p' "$tree/Cargo.toml" | head -1)
 time=${SOURCE_DATE_EPOCH:-$(date -u -d "$(sed -n 's/^ -- .*>  //p' "$tree/packaging/deb/changelog" | head -1)" +%s)}
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 1' INT TERM
 mkdir "$work/$name"
-if git -C "$tree" rev-parse --is-inside-work-tree >/dev/null 2>&1 && [ "$(git -C "$tree" rev-parse --show-toplevel)" = "$tree" ]; then
+if [ -e "$tree/.git" ]; then
+  # git prints what is wrong, such as `detected dubious ownership` and the command that allows it.
+  top=$(git -C "$tree" rev-parse --show-toplevel)
+  [ "$top" = "$tree" ] || { echo "$0: git takes $tree for a part of $top: is $tree/.git damaged?" >&2; exit 1; }
   git -C "$tree" ls-files -z >"$work/files"
   tar -C "$tree" --null -T "$work/files" -cf - | tar -C "$work/$name" -xf -
 else

@@ -26,7 +26,7 @@ done
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 top=$(mktemp -d)
-trap 'rm -rf "$top"' EXIT
+trap 'rm -rf --one-file-system "$top"' EXIT
 trap 'exit 1' INT TERM
 
 version=$(sed -n 's/^Version: *//p' "$tree/rpm/nunbird.spec")

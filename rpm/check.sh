@@ -15,8 +15,8 @@ if [ "$(id -u)" != 0 ]; then echo "rpm/check.sh: run it as root" >&2; exit 1; fi
 for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl; do
   [ -x "$programs/$program" ] || { echo "rpm/check.sh: $programs/$program is missing: run \`make suite\`" >&2; exit 1; }
 done
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+work=$(mktemp -d) || exit 1
+trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 1' INT TERM
 
 # ---- build -----------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ set -u
 programs=$(cd "$1" && pwd) || exit 2
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../booted/host.sh"
-work=$(mktemp -d)
-at_end() { rm -rf "$work"; }
+work=$(mktemp -d) || exit 1
+at_end() { rm -rf --one-file-system "$work"; }
 passed=0 failed=0
 ok() { passed=$((passed + 1)); echo "ok      $1"; }
 nok() { failed=$((failed + 1)); echo "FAILED  $1"; [ -z "${2-}" ] || echo "$2" | sed 's/^/        /'; }

@@ -1,7 +1,7 @@
 # A fresh Debian with systemd in a container, for scripts that try an installation: sourced by packaging/first-hour.sh and
 # packaging/ansible/check.sh.
 #
-#   boot NAME     makes the tree nbt_NAME and boots it; $tree is its root, $pid1 its systemd as this machine counts
+#   boot NAME     makes a tree in a new directory nbt_NAME.… of root's and boots it; $tree is its root, $pid1 its systemd as this machine counts
 #   in_host CMD   runs a shell command in it as root, in its own network with nothing but loopback
 #
 # Everything ends and is removed when the script exits. Needs root, mmdebstrap and systemd-nspawn, and hierarchies of cgroup version 1
@@ -9,7 +9,7 @@
 
 booted_packages=systemd,systemd-sysv,dbus,libpam-systemd,procps,iproute2,passwd,util-linux,python3,python3-apt,git,ca-certificates,openssl,logrotate,libcap2-bin
 booted_hierarchies='cpu cpuacct memory pids blkio freezer devices systemd unified'
-tree='' pid1='' nspawn='' booted_name=''
+base='' tree='' pid1='' nspawn='' booted_name=''
 
 booted_tree() { # prints the cached tree of Debian's own packages
   suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
@@ -37,8 +37,10 @@ boot() { # NAME
   trap 'exit 1' INT TERM
   cached=$(booted_tree) || exit 1
   booted_name=nbt_$1_$$
-  tree=/var/tmp/$booted_name
-  cp -a --reflink=auto "$cached" "$tree"
+  # Everybody may write to /var/tmp: a new name, in which nobody has put a directory or a link beforehand.
+  base=$(mktemp -d "/var/tmp/nbt_$1.XXXXXX") || exit 1
+  tree=$base/root
+  cp -aT --reflink=auto "$cached" "$tree" || exit 1
   : >"$tree/etc/machine-id"
   : >"$tree/etc/fstab"
   echo nbt-host >"$tree/etc/hostname"
@@ -56,7 +58,7 @@ boot() { # NAME
   sh -c 'for one in $1; do [ ! -d "/sys/fs/cgroup/$one/$2" ] || echo $$ >"/sys/fs/cgroup/$one/$2/cgroup.procs" || exit 1; done
     exec systemd-nspawn --quiet --register=no --keep-unit --link-journal=no --console=pipe --private-network --system-call-filter=@keyring \
       --machine="$(echo "$2" | tr _ -)" --directory="$3" /sbin/nbt-init' sh "$booted_hierarchies" "$booted_name" "$tree" \
-    >"$tree.console" 2>&1 </dev/null &
+    >"$base/console" 2>&1 </dev/null &
   nspawn=$!
   patience=600
   while [ $patience -gt 0 ]; do
@@ -71,7 +73,7 @@ boot() { # NAME
     sleep 0.1
   done
   echo "boot: the container did not boot" >&2
-  tail -20 "$tree.console" >&2
+  tail -20 "$base/console" >&2
   exit 1
 }
 
@@ -93,9 +95,8 @@ end_host() {
     for one in $booted_hierarchies; do
       find "/sys/fs/cgroup/$one/$booted_name" -depth -type d -exec rmdir {} + 2>/dev/null
     done
-    rm -rf --one-file-system "$tree"
-    rm -f "$tree.console"
   fi
+  [ -z "$base" ] || rm -rf --one-file-system "$base"
   ! type at_end >/dev/null 2>&1 || at_end
   exit "$status"
 }

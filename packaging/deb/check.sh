@@ -13,7 +13,7 @@ if [ "$(id -u)" != 0 ]; then echo "packaging/deb/check.sh: run it as root" >&2; 
 # The copy of this system is an overlay on a file system in memory, in a mount namespace of its own: both go with the namespace.
 # Nothing is removed by name, so that no mistake here can reach the system's own files.
 if [ -z "${IN_NAMESPACE-}" ]; then
-  work=$(mktemp -d)
+  work=$(mktemp -d) || exit 1
   IN_NAMESPACE=$work unshare --mount --propagation private "$0" "$programs"
   status=$?
   rmdir "$work"
