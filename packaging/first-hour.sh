@@ -48,7 +48,7 @@ ExecStart=/usr/bin/gitlab-runner run
 WantedBy=multi-user.target
 UNIT
 in_host 'useradd -m -s /bin/bash ada && useradd -r -m -s /bin/bash gitlab-runner && mkdir -m 700 /etc/gitlab-runner &&
-  printf "concurrent = 4\n\n[[runners]]\n  name = \"hpc\"\n  url = \"https://gitlab.example.org\"\n  token = \"glrt-x\"\n  executor = \"custom\"\n" >/etc/gitlab-runner/config.toml &&
+  printf "concurrent = 4\n\n[[runners]]\n  name = \"hpc\"\n  url = \"https://gitlab.example.org\"\n  token = \"glrt-x\"\n  executor = \"custom\"\n  [runners.custom]\n    run_exec = \"\"\n" >/etc/gitlab-runner/config.toml &&
   chmod 600 /etc/gitlab-runner/config.toml && chown -R gitlab-runner: /etc/gitlab-runner && systemctl daemon-reload && systemctl start gitlab-runner &&
   { systemd-run --quiet --unit=nbt-gitlab /usr/local/bin/gitlab.py serve /srv/gitlab; while [ ! -e /srv/gitlab/ready ]; do sleep 0.1; done; } &&
   printf ada >/srv/gitlab/login && cp /srv/gitlab/ca.pem /usr/local/share/ca-certificates/site.crt && update-ca-certificates' >"$work/out" 2>&1 ||
@@ -73,7 +73,11 @@ while [ -e "$work/$((count + 1)).what" ]; do
       done <"$work/$count.text"
       ;;
     write\ *) step "${what}" cp "$work/$count.text" "$tree${what#write }" ;;
-    append\ *) step "${what}" sh -c 'cat "$1" >>"$2"' sh "$work/$count.text" "$tree${what#append }" ;;
+    replace\ the\ last\ table\ of\ *)
+      # `register` leaves the table at the end of the file; a second one of the name would be an error of TOML.
+      file=$tree${what#replace the last table of }
+      step "${what}" sh -c 'sed -i "/^ *\[runners.custom\]/,\$d" "$2" && cat "$1" >>"$2"' sh "$work/$count.text" "$file"
+      ;;
     job)
       audience=$(sed -n 's/^ *aud: *//p' "$work/$count.text")
       sed -n '/script:/,$ s/^ *- //p' "$work/$count.text" >"$tree/root/script"

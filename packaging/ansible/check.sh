@@ -3,7 +3,7 @@
 #   PROGRAMS  directory with the nine programs, as `make suite` leaves them in target/staging
 #   ANSIBLE   directory with ansible-playbook; without it ansible-core is installed from PyPI into a virtual environment that is removed
 # A booted host gets the example's play twice: the first changes it, the second changes nothing. Then a policy with an error, which is
-# refused and leaves the old one in place. No ssh: ansible's "ssh" is a script that enters the host's namespaces.
+# refused and leaves the old one in place, and configurations of the runner that the role does not touch. No ssh: ansible's "ssh" is a script that enters the host's namespaces.
 set -u
 [ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 programs=$(cd "$1" && pwd) || exit 2
@@ -17,7 +17,10 @@ nok() { failed=$((failed + 1)); echo "FAILED  $1"; [ -z "${2-}" ] || echo "$2" |
 same() { if [ "$2" = "$3" ]; then ok "$1"; else nok "$1" "expected: $2
 found:    $3"; fi; }
 
-DEB_COMPRESSION=gzip "$here/../deb/build.sh" --prebuilt "$programs" --out "$work/deb" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+DEB_REVISION=10 DEB_COMPRESSION=gzip "$here/../deb/build.sh" --prebuilt "$programs" --out "$work/deb" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+# What lies in the directory as well: an earlier revision, which by its letters is the last, and another architecture's package.
+for other in $(cd "$work/deb" && echo nunbird_*.deb | sed -n 's/\(.*\)-10_\(.*\)/\1-9_\2 \1-11_riscv64.deb/p'); do : >"$work/deb/$other"; done
+[ "$(ls "$work/deb" | wc -l)" = 4 ] || { echo "$0: not four packages: $(ls "$work/deb")" >&2; exit 2; }
 boot role
 ansible=${2-}
 if [ -z "$ansible" ]; then
@@ -29,7 +32,7 @@ fi
 cp "$here/../booted/gitlab.py" "$tree/usr/local/bin/gitlab.py"
 chmod 755 "$tree/usr/local/bin/gitlab.py"
 in_host 'useradd -m ada; useradd -r -m gitlab-runner; mkdir -m 700 /etc/gitlab-runner
-  printf "concurrent = 4\n\n[[runners]]\n  name = \"hpc\"\n  url = \"https://gitlab.example.org\"\n  token = \"glrt-x\"\n  executor = \"custom\"\n" >/etc/gitlab-runner/config.toml
+  printf "concurrent = 4\n\n[[runners]]\n  name = \"hpc\"\n  url = \"https://gitlab.example.org\"\n  token = \"glrt-x\"\n  executor = \"custom\"\n  [runners.custom]\n    run_exec = \"\"\n" >/etc/gitlab-runner/config.toml
   chmod 600 /etc/gitlab-runner/config.toml; chown -R gitlab-runner: /etc/gitlab-runner
   systemd-run --quiet --unit=nbt-gitlab /usr/local/bin/gitlab.py serve /srv/gitlab; while [ ! -e /srv/gitlab/ready ]; do sleep 0.1; done
   cp /srv/gitlab/ca.pem /usr/local/share/ca-certificates/site.crt; update-ca-certificates' >"$work/log" 2>&1
@@ -50,19 +53,23 @@ play() { # EXTRA…
 }
 recap() { sed -n 's/^nbt-host *: //p' "$work/log"; }
 
-if play; then ok "the first run"; else nok "the first run" "$(tail -40 "$work/log")"; exit 1; fi
+if play --diff -vv -e nunbird_proxy_auth=ci:nbt-secret; then ok "the first run"; else nok "the first run" "$(tail -40 "$work/log")"; exit 1; fi
+same "it prints neither the runners' tokens nor the proxy's password" "" "$(grep -E 'glrt-x|nbt-secret' "$work/log")"
+same "the proxy's password is for nunbird-keys" "640 root:nunbird ci:nbt-secret" "$(in_host 'stat -c "%a %U:%G" /etc/nunbird/proxy-auth; cat /etc/nunbird/proxy-auth' | paste -sd' ')"
+same "of all packages the newest for this architecture is installed" 10 "$(in_host 'dpkg-query -W -f "\${Version}" nunbird' | sed 's/.*-//')"
 case $(recap) in *changed=0*) nok "the first run changes the host" "$(recap)" ;; *) ok "the first run changes the host" ;; esac
 same "installed, with privilege for the runner's group" "4750 root:gitlab-runner" "$(in_host 'stat -c "%a %U:%G" /opt/nunbird/bin/nunbird-auth')"
 same "the timers run" "active active" "$(in_host 'systemctl is-active nunbird-keys.timer nunbird-sweep.timer' | paste -sd' ')"
 same "the keys are there" yes "$(in_host 'grep -q first-hour /var/lib/nunbird/keys/example.json && echo yes')"
 same "the policy and the host are in order" 0 "$(in_host 'nunbirdctl check >/dev/null 2>&1; echo $?')"
-same "gitlab-runner's file stays its account's" "600 gitlab-runner" "$(in_host 'stat -c "%a %U" /etc/gitlab-runner/config.toml')"
+same "gitlab-runner's file stays its account's" "600 gitlab-runner gitlab-runner" "$(in_host 'stat -c "%a %U %G" /etc/gitlab-runner/config.toml')"
+same "the empty table of \`register\` is replaced" 1 "$(in_host 'grep -c "runners.custom" /etc/gitlab-runner/config.toml')"
 same "the unit has the drop-in" yes "$(in_host '[ -e /etc/systemd/system/gitlab-runner.service.d/10-nunbird.conf ] && echo yes')"
 printf ada >"$tree/srv/gitlab/login"
 same "a job runs as its user" ada \
   "$(in_host 'runuser -u gitlab-runner -- /usr/local/bin/gitlab.py job /srv/gitlab /etc/gitlab-runner/config.toml ada https://gitlab.example.org "id -un"' 2>/dev/null | grep '^ada$')"
 
-if play; then ok "the second run"; else nok "the second run" "$(tail -40 "$work/log")"; fi
+if play -e nunbird_proxy_auth=ci:nbt-secret; then ok "the second run"; else nok "the second run" "$(tail -40 "$work/log")"; fi
 case $(recap) in *changed=0*) ok "the second run changes nothing" ;; *) nok "the second run changes nothing" "$(grep -B3 '^changed' "$work/log")" ;; esac
 
 before=$(in_host 'sha256sum /etc/nunbird/config.toml')
@@ -75,5 +82,11 @@ in_host 'printf "\n[[runners]]\n  name = \"other\"\n  executor = \"custom\"\n" >
 if play; then nok "of two runners the role changes none"; else
   grep -q 'needs one' "$work/log" && ok "of two runners the role changes none" || nok "of two runners the role changes none" "$(tail -20 "$work/log")"
 fi
+in_host 'cp -p /etc/gitlab-runner/config.toml /root/nbt-file && chown root: /root/nbt-file && cd /etc/gitlab-runner && mv config.toml kept.toml && runuser -u gitlab-runner -- ln -s /root/nbt-file config.toml'
+before=$(in_host 'sha256sum /root/nbt-file')
+if play; then nok "a link in place of the runner's file is refused"; else
+  grep -q 'not a link' "$work/log" && ok "a link in place of the runner's file is refused" || nok "a link in place of the runner's file is refused" "$(tail -20 "$work/log")"
+fi
+same "and what it points to stays" "$before" "$(in_host 'sha256sum /root/nbt-file')"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
