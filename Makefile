@@ -154,9 +154,11 @@ test-ansible: suite
 # The programs for another architecture, and for RHEL 8 and later, into target/platforms/TARGET: docs/building.md. PROFILE is cargo's.
 TARGET ?= x86_64
 PROFILE ?= release
+# With pip 19 or later, which knows zig's wheel.
+PYTHON ?= python3
 ZIG = $(TOOLS)/zig-$(ZIG_VERSION)/ziglang/zig
 $(ZIG): setup
-	@[ -e $@ ] || python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+	@[ -e $@ ] || PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --target $(TOOLS)/zig-$(ZIG_VERSION) ziglang==$(ZIG_VERSION)
 	@chmod +x $@
 
@@ -268,6 +270,7 @@ rpm deb: TARGET = $(ARCH)
 rpm deb: cross
 PREBUILT = --arch $(ARCH) --prebuilt target/platforms/$(ARCH)
 endif
+rpm deb srpm: PACKAGES = binutils gcc libc6-dev libpam0g-dev make rpm
 rpm: setup
 	rpm/build.sh $(PREBUILT) $(WITH_BOOK)
 

@@ -43,6 +43,12 @@ glibc=$(for program in "$prebuilt"/nunbird*; do readelf --wide --version-info "$
   sed -n 's/.*Name: GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -1)
 [ -n "$glibc" ] || { echo "$0: no program in $prebuilt names a version of glibc: are they linked for Linux with glibc?" >&2; exit 1; }
 
+# cargo-zigbuild links an unwinder of its own; programs that are built on a host need GCC's.
+unwinder=''
+for program in "$prebuilt"/nunbird*; do
+  if readelf --wide --dynamic "$program" | grep 'NEEDED.*\[libgcc_s\.so\.1\]' >/dev/null; then unwinder=', libgcc-s1'; fi
+done
+
 # package NAME OTHER SUMMARY PRIVILEGE
 package() {
   root=$work/$1
@@ -71,7 +77,7 @@ Architecture: $arch
 Maintainer: Nunbird maintainers <maintainers@nunbird.invalid>
 Section: admin
 Priority: optional
-Depends: libc6 (>= $glibc), libgcc-s1, libpam0g, passwd$capabilities
+Depends: libc6 (>= $glibc)$unwinder, libpam0g, passwd$capabilities
 Recommends: logrotate, systemd
 Suggests: gitlab-runner
 Conflicts: $2

@@ -34,6 +34,10 @@ same "no file of a package has privilege before its group is known" "" \
 same "both packages have the same programs" \
   "$(dpkg-deb --ctrl-tarfile "$setuid" | tar -xO ./md5sums | grep ' opt/')" "$(dpkg-deb --ctrl-tarfile "$caps" | tar -xO ./md5sums | grep ' opt/')"
 
+same "the packages depend on GCC's unwinder where a program needs it" \
+  "$(for one in "$programs"/nunbird*; do readelf --wide --dynamic "$one"; done | sed -n 's/.*NEEDED.*\[libgcc_s\.so\.1\].*/libgcc-s1/p' | sort -u)" \
+  "$(dpkg-deb --field "$setuid" Depends | tr -d ' ' | tr , '\n' | grep libgcc)"
+
 # ---- another prefix, as by `make install PREFIX= DESTDIR=` ---------------------------------------------------
 PREFIX=/srv/nbt "$tree/packaging/install.sh" "$programs" "$work/prefix"
 same "another prefix: no unit and no configuration names the usual one" "" "$(grep -rl /opt/nunbird "$work/prefix/etc" "$work/prefix/usr/lib" "$work/prefix/srv/nbt/share/privilege.sh")"
