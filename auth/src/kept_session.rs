@@ -102,7 +102,7 @@ fn ask(mut keeper: UnixStream, patience: Duration) -> io::Result<Option<Vec<u8>>
 fn killed(socket: &Path) -> Refusal {
     let message = "the PAM session of this job was killed, and nothing has closed it";
     let detail = format!(
-        "nobody listens at {}: the two processes of root's that held the session have ended without closing it. On control \
+        "no process listens at {}: the two processes of root's that held the session have ended without closing it. On control \
          groups of version 2 the account of the runner can kill them where its service has Delegate=yes and User= \
          (cgroup.kill), and the job's user can where pam_systemd has registered the session (loginctl kill-session); what the \
          modules of PAM do at the end of a session is to be done by hand",

@@ -291,7 +291,7 @@ impl Plan {
             self.explained.push(format!("{}:\n{text}", Untrusted(&file.to_string_lossy())));
             if code != OK {
                 let message = format!("with {}, the job of this token would not run", file.display());
-                let help = "see why above; `nunbirdctl explain --token` says it again";
+                let help = "see why above; `nunbirdctl explain --token` shows the same again";
                 self.findings.push(Finding::error("token", message, help));
             }
         }

@@ -148,8 +148,8 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
                       cannot be used: the server does not respond (system failure), or the answer \
                       is not about this running job (denial).",
             user: "Give the job an id token (`id_tokens:` in .gitlab-ci.yml), or run it again.",
-            admin: "`nunbirdctl doctor` asks the server. Check its certificate, the proxy and \
-                    `sources` in `[identity]`.",
+            admin: "`runuser -u nunbird -- nunbird-keys refresh` asks the server. Check its \
+                    certificate, `proxy`, and `sources` in `[identity]`.",
         },
         Code::JobDirectory => system(
             "nunbird-auth was not started by gitlab-runner's custom executor, or its directory \

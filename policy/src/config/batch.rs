@@ -113,7 +113,7 @@ pub static SCHEDULER_KEYS: Table<SchedulerFile> = Table {
     keys: &[Key::<SchedulerFile>::new(
         "description",
         form!(Path: description),
-        "a file as schedulers.md has it: root's, writable by nobody else, readable by the jobs' accounts",
+        "a file as schedulers.md has it: owned by root and writable only by root, readable by the jobs' accounts",
     )
     .or("required")],
 };

@@ -219,7 +219,7 @@ pub static CONTAINER_KEYS: Table<ContainerPolicy> = Table {
     defaults: || ContainerPolicy::new("", Engine::Named(String::new()), Location { file: "".into(), line: 0, column: 0 }),
     keys: &[
         Key::<ContainerPolicy>::new("engine", Form::Text { get: |t| Some(t.engine_name()), set: engine },
-            "`podman`, `apptainer`, `charliecloud`, `bwrap`, or the path of a file that describes one: root's, writable by nobody else").or("required"),
+            "`podman`, `apptainer`, `charliecloud`, `bwrap`, or the path of a file that describes one: owned by root and writable only by root").or("required"),
         Key::<ContainerPolicy>::new("program", form!(PathOrNone: program), "the engine's program").or("the first of its name on the `PATH` of jobs"),
         Key::<ContainerPolicy>::new("default_image", Form::Text { get: |t| t.default_image.clone(), set: |t, at| t.default_image = image(at) },
             "the image of jobs without `image:`; without it they are denied, if the engine has images").or("none"),

@@ -30,6 +30,6 @@ impl Executor {
 pub struct SchedulerFile {
     /// Its place in the configuration.
     pub place: Location,
-    /// The description: root's, writable by nobody else, readable by the jobs' accounts.
+    /// The description: owned by root and writable only by root, readable by the jobs' accounts.
     pub description: PathBuf,
 }

@@ -114,7 +114,7 @@ pub static LAUNCHER_KEYS: Table<Job> = Table {
     keys: &[Key::<Job>::new(
         "launcher",
         form!(Path: launcher),
-        "root's, writable by nobody else; `nunbird-keys` is beside it",
+        "owned by root and writable only by root; `nunbird-keys` is beside it",
     )],
 };
 

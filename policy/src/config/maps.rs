@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub struct MapFile {
     /// Its place in the configuration.
     pub place: Location,
-    /// The file: root's, writable by nobody else.
+    /// The file: owned by root and writable only by root.
     pub file: PathBuf,
     /// Which fact its first column has.
     pub key: MapKey,

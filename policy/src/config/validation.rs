@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// The site's own program that decides on the account of a job, as Jacamar's RunAs script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validation {
-    /// The program: root's, writable by nobody else.
+    /// The program: owned by root and writable only by root.
     pub script: PathBuf,
     /// SHA-256 of its content in lower-case hexadecimal, checked before each run.
     pub sha256: Option<String>,
@@ -39,7 +39,7 @@ pub static VALIDATION_KEYS: Table<Validation> = Table {
         rules_first: false,
     },
     keys: &[
-        Key::<Validation>::new("script", form!(Path: script), "the program: root's, writable by nobody else").or("required"),
+        Key::<Validation>::new("script", form!(Path: script), "the program: owned by root and writable only by root").or("required"),
         Key::<Validation>::new("user", Form::Text { get: |t| Some(t.user.clone()), set: |t, at| t.user = at.value.to_owned() },
             "the account that runs it: one that jobs may have, or one that `/etc/nunbird/floor` names (`validation_user`)").or("required"),
         Key::<Validation>::new("sha256", Form::Text { get: |t| t.sha256.clone(), set: |t, at| t.sha256 = Some(values::sha256(at)) },
