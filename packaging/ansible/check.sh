@@ -88,5 +88,45 @@ if play; then nok "a link in place of the runner's file is refused"; else
   grep -q 'not a link' "$work/log" && ok "a link in place of the runner's file is refused" || nok "a link in place of the runner's file is refused" "$(tail -20 "$work/log")"
 fi
 same "and what it points to stays" "$before" "$(in_host 'sha256sum /root/nbt-file')"
+
+# A site that comes from Jacamar CI, without a policy of its own.
+in_host 'cd /etc/gitlab-runner && rm config.toml && cat >config.toml' <<RUNNER >/dev/null
+shutdown_timeout = 120
+[[runners]]
+  name = "hpc"
+  url = "https://gitlab.example.org"
+  token = "glrt-x"
+  executor = "custom"
+  [runners.custom]
+    config_exec = "/opt/jacamar/bin/jacamar-auth"
+    config_args = ["config", "--configuration", "/etc/nunbird/jacamar.toml"]
+    prepare_exec = "/opt/jacamar/bin/jacamar-auth"
+    prepare_args = ["prepare"]
+    run_exec = "/opt/jacamar/bin/jacamar-auth"
+    run_args = ["run"]
+    cleanup_exec = "/opt/jacamar/bin/jacamar-auth"
+    cleanup_args = ["cleanup", "--configuration", "/etc/nunbird/jacamar.toml"]
+    graceful_kill_timeout = 60
+    force_kill_timeout = 10
+RUNNER
+in_host 'cd /etc/gitlab-runner && chown gitlab-runner: config.toml && chmod 600 config.toml; rm -f /var/lib/nunbird/keys/*'
+cat >"$work/adopt.yml" <<'ADOPT'
+nunbird_policy: ""
+nunbird_runner: adopt
+nunbird_files:
+  jacamar.toml: |
+    [general]
+    executor = "shell"
+    data_dir = "$HOME"
+    jwt_env_variable = "SITE_ID_TOKEN"
+    [auth]
+    downscope = "setuid"
+nunbird_adopt_options: [--gitlab-server, "https://gitlab.example.org", --configuration, /etc/nunbird/jacamar.toml]
+ADOPT
+if play -e "@$work/adopt.yml"; then ok "runners that call Jacamar CI are switched"; else nok "runners that call Jacamar CI are switched" "$(tail -40 "$work/log")"; fi
+same "all four stages of them" 4 "$(in_host 'grep -c /opt/nunbird/bin/nunbird-auth /etc/gitlab-runner/config.toml')"
+same "the keys of their server are fetched" yes "$(in_host 'grep -q first-hour /var/lib/nunbird/keys/gitlab-example-org.json && echo yes')"
+if play -e "@$work/adopt.yml"; then ok "again"; else nok "again" "$(tail -40 "$work/log")"; fi
+case $(recap) in *changed=0*) ok "and nothing changes" ;; *) nok "and nothing changes" "$(grep -B3 '^changed' "$work/log")" ;; esac
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
