@@ -62,7 +62,9 @@ pub(crate) fn table(policy: &Policy) -> String {
     let file = file.to_string_lossy();
     let mut out = Lines::default();
     out.note(&format!("For gitlab-runner's config.toml, by the configuration {}.", Untrusted(&file)));
-    out.note("`gitlab-runner register --executor custom` writes the table with URL and token, and in it an empty");
+    out.note(
+        "`gitlab-runner register --executor custom` writes the table with URL and token, and in it an empty",
+    );
     out.note("[runners.custom], which this one replaces.");
     out.note("A stopped runner waits so long for its jobs and their cleanup: above the two kill timeouts together.");
     out.note("Set TimeoutStopSec= of its unit above it.");
