@@ -44,9 +44,7 @@ impl Voice {
             let line = Untrusted(line);
             self.say(&match heard.tone {
                 Tone::Information | Tone::Trouble => format!("nunbird: pam: {line}\n"),
-                Tone::Question => format!(
-                    "nunbird: pam: a module asks `{line}`, and no answer is possible without a terminal\n"
-                ),
+                Tone::Question => format!("nunbird: pam: a module asks `{line}`, and there is no terminal\n"),
             });
         }
     }
