@@ -177,8 +177,8 @@ fn a_runner_that_calls_nunbird_otherwise_than_it_must_is_found() {
         ("shutdown_timeout = 120", "", "runner-patience", "shutdown_timeout is 30 s"),
         ("shutdown_timeout = 120", "shutdown_timeout = 84", "runner-patience", "may take 70 s to end"),
         (
-            "[runners.custom]",
-            "[runners.experimental.boot_verify]\nenabled = true\n[runners.custom]",
+            "\n  [runners.custom]",
+            "\n  [runners.experimental.boot_verify]\nenabled = true\n  [runners.custom]",
             "runner-boot-verify",
             "its canary job has no user",
         ),

@@ -39,7 +39,7 @@ fn assert_refused(world: &World, outcome: &StageOutcome, code: &str) -> String {
 
 #[needs(root)]
 fn a_program_of_the_site_gets_the_server_and_the_namespace_of_the_token() {
-    let script = r#"told="$JWT_ISS $JWT_NAMESPACE_ID $JWT_PROJECT_ID $JWT_USER_EMAIL"
+    let script = r#"shown="$JWT_ISS $JWT_NAMESPACE_ID $JWT_PROJECT_ID $JWT_USER_EMAIL"
     [ "$shown" = "127.0.0.1 12 31 alice@example.org" ] || { echo "$shown" >&2; exit 3; }"#;
     let world = validating(Privilege::Setuid, script, "");
     assert_runs_as(&world, &world.job().config(), "alice");
