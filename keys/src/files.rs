@@ -84,7 +84,7 @@ pub(crate) fn read_trusted(file: &Path, limit: u64) -> Result<(Vec<u8>, u32), Ke
     Ok((bytes, meta.mode()))
 }
 
-/// The text of a file with a password, which others cannot read and nobody else can have written. Errors have no part of it.
+/// The text of a file with a password, which only root or this account can have written and others cannot read. Errors have no part of it.
 ///
 /// # Errors
 /// What is wrong with the file.

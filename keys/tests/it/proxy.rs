@@ -191,9 +191,9 @@ fn a_refusal_names_the_proxy_the_status_and_the_way_out() {
 
 #[test]
 fn a_proxy_that_is_down_or_silent_is_named_in_time() {
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let (finished, double) = refresh(&Scene::new(), &format!("http://{nobody}"), &[]);
-    finished.expect(1, &format!("the connection to the proxy http://{nobody} failed: "));
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let (finished, double) = refresh(&Scene::new(), &format!("http://{closed}"), &[]);
+    finished.expect(1, &format!("the connection to the proxy http://{closed} failed: "));
     assert_eq!(double.connections(), 0);
     let (begun, proxy) = (Instant::now(), Proxy::start(Answer::Silence));
     let (finished, _) = refresh(&Scene::new(), &proxy.url, &[]);
