@@ -296,6 +296,9 @@ fn the_file_with_a_proxys_password_is_for_the_fetcher_of_keys_alone() {
         assert_one(&found, "proxy-auth-file", words);
         assert!(!found.concat().contains("hunter2"));
     }
+    world.write_file(AUTH, "me:hunter2\n", "alice", 0o640);
+    let found = errors(&world).concat();
+    assert!(found.contains("owned by uid 4101, and nunbird-keys refuses it"), "{found}");
     world.write_file(AUTH, "me:hunter2\n", "nunbird", 0o600);
     assert!(errors(&world).is_empty(), "{:?}", errors(&world));
 }
