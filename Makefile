@@ -16,7 +16,7 @@ export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
 PREFIX ?= /opt/nunbird
 
-.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers test-platforms test-packages first-hour test-ansible cross dist srpm sbom setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench rpm privileged-code unsafe-code clean
+.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers test-platforms test-packages first-hour test-ansible cross dist srpm sbom rpm-container setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -41,6 +41,7 @@ help:
 	@echo "make install  install them: PREFIX=/opt/nunbird, DESTDIR=; as root without DESTDIR also with privilege"
 	@echo "make rpm      build both RPMs; ARCH=aarch64 of the programs of make cross"
 	@echo "make deb      build both Debian packages, likewise"
+	@echo "make rpm-container  both RPMs and both Debian packages of ARCH, built by podman in a container"
 	@echo "make dist     source archive and bills of materials; make srpm: source RPM that builds without a network"
 
 # Packages for the build (a C compiler for the signature code, libpam for nunbird-session), the demo and the tests.
@@ -276,6 +277,17 @@ rpm: setup
 
 deb: setup
 	packaging/deb/build.sh $(PREBUILT) $(WITH_BOOK)
+
+# All four packages of ARCH (x86_64), built in a container, so that the host needs podman, git and make alone. RUST_IMAGE: an image with Rust and
+# apt. CONTAINER_ENGINE may be docker with BuildKit.
+CONTAINER_ENGINE ?= podman
+RUST_IMAGE ?= docker.io/library/rust:1-bookworm
+rpm-container:
+	@mkdir -p target/container/context target/container/packages
+	packaging/source.sh target/container/context/nunbird.tar.gz
+	$(CONTAINER_ENGINE) build $(CONTAINER_FLAGS) --file packaging/cross/Containerfile --build-arg RUST_IMAGE="$(RUST_IMAGE)" \
+	  --build-arg ARCH="$(or $(ARCH),x86_64)" --build-arg PROFILE="$(PROFILE)" --output type=local,dest=target/container/packages target/container/context
+	@ls target/container/packages/*
 
 WITH_BOOK = $(if $(wildcard $(BOOK)/index.html),--book "$(BOOK)")
 

@@ -109,13 +109,15 @@ impl Store {
     pub(crate) fn find(&self, job: &JobDirectory) -> Result<Record, Refusal> {
         let none = |detail: &dyn Display| {
             Refusal::denied(Code::NoRecord, "this job was not admitted on this host", detail)
-                .help("the cause stands in the job log where the job was prepared")
+                .help("see the job log where the job was prepared")
         };
         let name = self.name_of(job);
-        let bytes = self
-            .as_keeper(|d| d.read(&name, MAX_RECORD).map(|(bytes, ..)| bytes))
-            .map_err(|e| none(&format!("record {name}: {e}")))?;
-        let record = Record::parse(&bytes).map_err(|e| none(&format!("record {name}: {e}")))?;
+        let bytes = self.contents(&name)?.ok_or_else(|| none(&format!("there is no record {name}")))?;
+        let record = Record::parse(&bytes).map_err(|e| {
+            let message = "this job's record is of another version of Nunbird, or damaged";
+            Refusal::system(Code::RecordFormat, message, &format!("record {name}: {e}"))
+                .help("run the job again")
+        })?;
         // The path as well: a later directory may get an earlier one's numbers.
         let same = record.job_directory == *job;
         if !same || record.runner_uid != self.caller.uid {
@@ -211,14 +213,9 @@ impl Store {
     fn write_beside(&self, record: &Record) -> Result<(), Refusal> {
         let name = self.name_of(&record.job_directory);
         let _lock = self.lock(record.runner_uid)?;
-        let former = match self.as_keeper(|d| d.read(&name, MAX_RECORD)) {
-            // Cut short, or of another version: it stays for the sweep under the new decision's id.
-            Ok((bytes, ..)) => {
-                Record::parse(&bytes).map_or_else(|_| record.decision_id.clone(), |r| r.decision_id)
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return self.replace(&name, record),
-            Err(e) => return Err(self.trouble("cannot be read", &e)),
-        };
+        let Some(bytes) = self.contents(&name)? else { return self.replace(&name, record) };
+        // Cut short, or of another version: it stays for the sweep under the new decision's id.
+        let former = Record::parse(&bytes).map_or_else(|_| record.decision_id.clone(), |r| r.decision_id);
         let aside = Record::set_aside(&former);
         self.as_keeper(|d| d.rename(&name, &aside)).map_err(|e| self.trouble("cannot be renamed", &e))?;
         self.replace(&name, record)
@@ -253,17 +250,22 @@ impl Store {
     /// The name that the record of this decision has; none where it has been removed.
     fn whereabouts(&self, name: &str, record: &Record) -> Result<Option<String>, Refusal> {
         for name in [name.to_owned(), Record::set_aside(&record.decision_id)] {
-            match self.as_keeper(|d| d.read(&name, MAX_RECORD)) {
-                // What is no record is not this one.
-                Ok((bytes, ..)) => match Record::parse(&bytes) {
-                    Ok(found) if found.decision_id == record.decision_id => return Ok(Some(name)),
-                    _ => {}
-                },
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(self.trouble("cannot be read", &e)),
+            // What is no record is not this one.
+            let found = self.contents(&name)?.and_then(|bytes| Record::parse(&bytes).ok());
+            if found.is_some_and(|found| found.decision_id == record.decision_id) {
+                return Ok(Some(name));
             }
         }
         Ok(None)
+    }
+
+    /// What this file of the store has; nothing only where there is no such file.
+    fn contents(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
+        match self.as_keeper(|d| d.read(name, MAX_RECORD)) {
+            Ok((bytes, ..)) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.trouble("cannot be read", &e)),
+        }
     }
 
     fn read(&self, name: &str) -> io::Result<Record> {

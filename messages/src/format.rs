@@ -43,9 +43,7 @@ impl std::fmt::Display for FormatError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             FormatError::Malformed => f.write_str("malformed"),
-            FormatError::Version => {
-                write!(f, "written by another version of Nunbird; this one reads format {FORMAT_VERSION}")
-            }
+            FormatError::Version => write!(f, "of another version; this one reads format {FORMAT_VERSION}"),
         }
     }
 }

@@ -7,11 +7,15 @@
 # Everything ends and is removed when the script exits. Needs root, mmdebstrap and systemd-nspawn, and hierarchies of cgroup version 1
 # that may be written to, as the tests on booted hosts do (docs/testing.md).
 
-booted_packages=systemd,systemd-sysv,dbus,libpam-systemd,procps,iproute2,passwd,util-linux,python3,python3-apt,git,ca-certificates,openssl,logrotate,libcap2-bin
 booted_hierarchies='cpu cpuacct memory pids blkio freezer devices systemd unified'
 base='' tree='' pid1='' nspawn='' booted_name=''
 
-booted_tree() { # prints the cached tree of Debian's own packages
+booted_tree() { # prints the cached tree of Debian's own packages, or NUNBIRD_BOOTED_TREE
+  if [ -n "${NUNBIRD_BOOTED_TREE:-}" ]; then
+    echo "$NUNBIRD_BOOTED_TREE"
+    return
+  fi
+  booted_packages=$(cat "$here/booted/packages" 2>/dev/null || cat "$here/../booted/packages")
   suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
   mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \([^ ]*\).*/\1/p' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -1)
   cache=/var/cache/nunbird-tests/booted-$suite-$(echo "$booted_packages" | sha256sum | cut -c1-12)

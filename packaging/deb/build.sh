@@ -39,14 +39,15 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date -u -d "$(sed -n 's/^ -- .*>  //p' 
 export SOURCE_DATE_EPOCH
 
 # The newest version of glibc's symbols that a program needs. readelf reads programs of every architecture.
-glibc=$(for program in "$prebuilt"/nunbird*; do readelf --wide --version-info "$program"; done |
+programs=$(cd "$prebuilt" && ls -d nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl)
+glibc=$(cd "$prebuilt" && for program in $programs; do readelf --wide --version-info "$program"; done |
   sed -n 's/.*Name: GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -1)
 [ -n "$glibc" ] || { echo "$0: no program in $prebuilt names a version of glibc: are they linked for Linux with glibc?" >&2; exit 1; }
 
 # cargo-zigbuild links an unwinder of its own; programs that are built on a host need GCC's.
 unwinder=''
-for program in "$prebuilt"/nunbird*; do
-  if readelf --wide --dynamic "$program" | grep 'NEEDED.*\[libgcc_s\.so\.1\]' >/dev/null; then unwinder=', libgcc-s1'; fi
+for program in $programs; do
+  if readelf --wide --dynamic "$prebuilt/$program" | grep 'NEEDED.*\[libgcc_s\.so\.1\]' >/dev/null; then unwinder=', libgcc-s1'; fi
 done
 
 # package NAME OTHER SUMMARY PRIVILEGE

@@ -33,6 +33,42 @@ fn a_stage_without_a_record_of_its_job_does_not_run(privilege: Privilege) {
     assert!(world.records().is_empty());
 }
 
+/// Only a record that is not there means that there is nothing to clean up.
+#[needs(root)]
+fn a_record_that_cannot_be_read_is_a_system_failure_in_each_stage_and_stays() {
+    let world = ready(Privilege::Setuid);
+    let job = world.job();
+    let mut session = job.begin();
+    assert!(session.config().succeeded());
+    let record = world.records().pop().expect("a record");
+    let genuine = fs::read(&record).expect("a record");
+    let mut version = genuine.clone();
+    version[0] += 1;
+    let cases = [
+        (genuine[..20].to_vec(), "record-format"),
+        (Vec::new(), "record-format"),
+        ([&genuine[..], b"x"].concat(), "record-format"),
+        (vec![genuine[0]; (64 << 10) + 1], "record-store"),
+        (version, "record-format"),
+    ];
+    for (contents, code) in cases {
+        fs::write(&record, &contents).expect("a record");
+        for outcome in [session.prepare(), session.run_text("build_script", "id"), session.cleanup()] {
+            assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+            assert!(outcome.stderr.contains(&format!("[{code}]")), "{code}: {}", outcome.stderr);
+        }
+        assert_eq!(fs::read(&record).expect("the record stays"), contents);
+    }
+    fs::remove_file(&record).expect("removed");
+    fs::create_dir(&record).expect("a directory in its place");
+    let outcome = session.cleanup();
+    assert_eq!(outcome.exit, Exit::Code(2), "{}", outcome.log);
+    assert!(outcome.stderr.contains("[record-store]"), "{}", outcome.stderr);
+    fs::remove_dir(&record).expect("removed");
+    fs::write(&record, &genuine).expect("a record");
+    assert!(session.prepare().succeeded() && session.cleanup().succeeded());
+}
+
 /// A file system gives the inode of a removed directory to the next one, and the name of a record is made of numbers.
 #[needs(root)]
 fn a_record_of_another_path_or_runner_account_is_not_this_jobs() {

@@ -317,7 +317,12 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::RecordStore => system(
             "The directory of job records cannot be used.",
             TELL,
-            "/var/lib/nunbird/jobs must belong to root with mode 0700; check free space and inodes.",
+            "/var/lib/nunbird/jobs must belong to root with mode 0700; check free space, inodes and the disk.",
+        ),
+        Code::RecordFormat => system(
+            "The record of the job cannot be read: Nunbird was upgraded or downgraded while the job ran, and the two versions have different records, or the file is damaged.",
+            AGAIN,
+            "Let running jobs end first: see \"Jobs that run during the upgrade\" in docs/upgrading.md, also for what is left of this job.",
         ),
         Code::ResponseFile => system(
             "gitlab-runner's file about the job could not be read.",

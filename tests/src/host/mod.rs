@@ -131,6 +131,15 @@ impl Host {
         self.world.shell("root", &format!("PATH=/usr/sbin:/sbin:$PATH; {command}"))
     }
 
+    /// Puts an RPM of the programs under test with this release into `/root` of the host, where the installed one has release 1; returns
+    /// its path there.
+    pub fn package(&self, release: u32) -> String {
+        let path = format!("/root/nunbird-{release}.rpm");
+        let contents = if release == 1 { tree::package().to_vec() } else { tree::build(release) };
+        fs::write(self.world.host_path(&path), contents).expect("a package");
+        path
+    }
+
     /// Processes of the host that belong to an account, zombies included.
     pub fn processes_of(&self, account: &str) -> Vec<Process> {
         let uid = self.world.account(account).uid;
@@ -165,6 +174,14 @@ impl Drop for Host {
         // Jobs leave directories without permission and files of every kind; rm(1) as root takes them all.
         must(Command::new("rm").arg("-rf").arg(self.world.host_path("/")));
     }
+}
+
+/// The cached tree that each host is a copy of, for scripts that boot their own (`packaging/booted/host.sh`).
+///
+/// # Panics
+/// Without root, mmdebstrap or a mirror.
+pub fn debian_tree() -> PathBuf {
+    tree::debian()
 }
 
 /// Writes and enables the runner's unit.

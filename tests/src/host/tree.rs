@@ -5,15 +5,17 @@ use crate::tree::{cached, must, own_suite};
 use crate::world::process::{sibling, under_test};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What the tree contains besides Debian's essential packages: systemd with logind and D-Bus, a
-/// syslog daemon, what jobs call (git, python3), and what misbehaving jobs use to hide (at, cron,
-/// screen).
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,passwd,util-linux,\
-    python3,cron,at,screen,rsyslog,git,ca-certificates,rpm,logrotate,bash,libcap2-bin";
+/// What the tree contains besides Debian's essential packages, one line of the file.
+const PACKAGES: &str = include_str!("../../../packaging/booted/packages");
+
+/// The tree that each host is a copy of.
+pub(super) fn debian() -> PathBuf {
+    cached("host", &own_suite(), PACKAGES.trim_end(), "")
+}
 
 /// Units that are useless in a container that shares the host's network and kernel.
 const MASKED: [&str; 8] = [
@@ -35,12 +37,7 @@ const INIT: &str = "#!/bin/sh\n\
 
 /// Makes the tree of one host at `to`: the cached Debian and the package, installed.
 pub(super) fn make(to: &Path) {
-    must(
-        Command::new("cp")
-            .args(["-a", "--reflink=auto"])
-            .arg(cached("host", &own_suite(), PACKAGES, ""))
-            .arg(to),
-    );
+    must(Command::new("cp").args(["-a", "--reflink=auto"]).arg(debian()).arg(to));
     // A host has an identity of its own; an empty file has systemd make one.
     fs::write(to.join("etc/machine-id"), "").expect("a file");
     write(&to.join("sbin/nbt-init"), INIT, 0o755);
@@ -80,21 +77,25 @@ pub(super) fn write(path: &Path, text: &str, mode: u32) {
 }
 
 /// The RPM of the programs under test, built once in a test program. Its bytes, because nothing removes a file of a static.
-fn package() -> &'static [u8] {
+pub(super) fn package() -> &'static [u8] {
     static PACKAGE: OnceLock<Vec<u8>> = OnceLock::new();
-    PACKAGE.get_or_init(|| {
-        let out = tempfile::Builder::new().prefix("nbt_rpm_").tempdir().expect("a directory");
-        let programs = under_test("nunbird-auth");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-        let built = must(
-            Command::new(source.join("rpm/build.sh"))
-                .arg("--prebuilt")
-                .arg(programs.parent().expect("a directory"))
-                .arg("--out")
-                .arg(out.path())
-                .args(["--", "--define", "_binary_payload w1.gzdio"]),
-        );
-        let found = built.lines().find(|line| line.contains("/nunbird-0")).expect("the setuid package");
-        fs::read(found).expect("the package")
-    })
+    PACKAGE.get_or_init(|| build(1))
+}
+
+/// An RPM of the programs under test, with a release of this number.
+pub(super) fn build(release: u32) -> Vec<u8> {
+    let out = tempfile::Builder::new().prefix("nbt_rpm_").tempdir().expect("a directory");
+    let programs = under_test("nunbird-auth");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let built = must(
+        Command::new(source.join("rpm/build.sh"))
+            .arg("--prebuilt")
+            .arg(programs.parent().expect("a directory"))
+            .arg("--out")
+            .arg(out.path())
+            .args(["--", "--define", "_binary_payload w1.gzdio", "--define"])
+            .arg(format!("nunbird_release {release}")),
+    );
+    let found = built.lines().find(|line| line.contains("/nunbird-0")).expect("the setuid package");
+    fs::read(found).expect("the package")
 }
