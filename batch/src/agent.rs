@@ -112,7 +112,7 @@ pub(crate) fn text(
         (
             "@RESULT@",
             match contained {
-                Some(_) => "no; [ -n \"$told\" ] && result=yes",
+                Some(_) => "no; [ -n \"$mark\" ] && result=yes",
                 None => "yes",
             }
             .to_owned(),

@@ -9,7 +9,7 @@ umask 077
 PATH=${PATH:-/usr/bin:/bin}
 @FORWARD@
 # Whole or not at all: written beside, then renamed.
-tell() {
+report() {
   cat >"$d/$1.$$" && mv -f "$d/$1.$$" "$d/$1"
 }
 
@@ -17,7 +17,7 @@ tell() {
 if ! mkdir "$d/started" 2>/dev/null; then
   if [ -d "$d/started" ]; then
     echo "nunbird: this stage has begun once already; it is not run a second time" >&2
-    tell refused <<EOF
+    report refused <<EOF
 job $job
 host $(uname -n)
 end @NONCE@
@@ -30,7 +30,7 @@ fi
 
 host=$(uname -n)
 start=$(date +%s)
-tell began <<EOF || exit 75
+report began <<EOF || exit 75
 job $job
 host $host
 hosts $hosts
@@ -55,9 +55,9 @@ finish=$(date +%s)
 times >"$d/times"
 cpu=$(tail -n 1 "$d/times")
 # A shell reports only that the script has begun; a container also that it has ended without having begun.
-told=$(cat "$d/script-began" 2>/dev/null)
+mark=$(cat "$d/script-began" 2>/dev/null)
 begun=no
-[ "$told" = s ] && begun=yes
+[ "$mark" = s ] && begun=yes
 result=@RESULT@
 
 memory=
@@ -74,13 +74,13 @@ if [ -n "$group" ]; then
 fi
 
 rm -f "$d/script"
-untold() {
+unrecorded() {
   echo "nunbird: cannot write the record of this stage into $d" >&2
   exit 75
 }
 # A file that is not there cannot be counted, and a record without its number would be a lie.
-stdout=$(wc -c <"$d/out") && stderr=$(wc -c <"$d/err") || untold
-tell record <<EOF || untold
+stdout=$(wc -c <"$d/out") && stderr=$(wc -c <"$d/err") || unrecorded
+report record <<EOF || unrecorded
 code $code
 begun $begun
 result $result

@@ -26,7 +26,7 @@ pub(crate) struct Pace {
     closing: Duration,
     retry: Duration,
     silent: Option<Duration>,
-    tell: Duration,
+    report_after: Duration,
     random: u64,
 }
 
@@ -39,7 +39,7 @@ impl Pace {
             closing: Duration::from_millis(250),
             retry: Duration::from_secs(1),
             silent: None,
-            tell: REPORT_AFTER,
+            report_after: REPORT_AFTER,
             random: seed | 1,
         }
     }
@@ -96,7 +96,7 @@ impl Pace {
     pub(crate) fn answered(&mut self) {
         self.silent = None;
         self.retry = Duration::from_secs(1);
-        self.tell = REPORT_AFTER;
+        self.report_after = REPORT_AFTER;
     }
 
     /// Whether the last command failed.
@@ -121,10 +121,10 @@ impl Pace {
 
     fn due_report(&mut self, now: Duration) -> Option<Duration> {
         let since = *self.silent.get_or_insert(now);
-        if now.saturating_sub(since) < self.tell {
+        if now.saturating_sub(since) < self.report_after {
             return None;
         }
-        self.tell = now.saturating_sub(since) + REPORT_AGAIN;
+        self.report_after = now.saturating_sub(since) + REPORT_AGAIN;
         Some(since)
     }
 

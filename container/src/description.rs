@@ -479,8 +479,9 @@ impl Description {
         if self.create.is_some() && (self.running.is_none() || self.destroy.is_none()) {
             return Err("[create] needs [running] and [destroy]".to_owned());
         }
-        let tells = |one: &Running| one.pid_file.is_some() || !one.command.is_empty() && !one.says.is_empty();
-        if !self.running.as_ref().is_none_or(tells) {
+        let can_be_checked =
+            |one: &Running| one.pid_file.is_some() || !one.command.is_empty() && !one.says.is_empty();
+        if !self.running.as_ref().is_none_or(can_be_checked) {
             return Err("[running] needs `pid_file`, or `command` and `says`".to_owned());
         }
         if self.services.is_some() && (self.create.is_none() || self.images.kind == Kind::None) {

@@ -286,21 +286,21 @@ case $1 in
       exit "$code"
     ) 4>&-
     code=$?
-    told=
+    ended_with=
     if grep -qxF 'end @NONCE@' "$d/record" 2>/dev/null; then
-      told=$(sed -n 's/^code //p' "$d/record")
+      ended_with=$(sed -n 's/^code //p' "$d/record")
       began=$(sed -n 's/^begun //p' "$d/record")
     fi
     places
     # The node's part alone.
     (d= && take_away) 4>&-
-    if [ -z "$told" ] && lost; then
+    if [ -z "$ended_with" ] && lost; then
       printf s >&4
       exit 1
     fi
-    [ -n "$told" ] || fail "the stage ended in its container without a result: its processes were killed, the image has no shell, or its entrypoint has not run the shell that it was given ($title ended with $code)"
+    [ -n "$ended_with" ] || fail "the stage ended in its container without a result: its processes were killed, the image has no shell, or its entrypoint has not run the shell that it was given ($title ended with $code)"
     case $began in yes) printf s ;; *) printf t ;; esac >&4
-    exit "$told"
+    exit "$ended_with"
     ;;
   stop)
     set_up

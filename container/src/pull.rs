@@ -248,7 +248,7 @@ impl Puller<'_> {
             options.open(&path)
         };
         let mut file = open().map_err(|e| failed(&e))?;
-        let mut told = false;
+        let mut reported = false;
         loop {
             file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => return Ok(Lock::Held(lock)),
@@ -264,12 +264,12 @@ impl Puller<'_> {
                 );
                 return Err(Failure::System(StageError::sentence(&text)));
             }
-            if !told {
+            if !reported {
                 (self.say)(&format!(
                     "another job of this account is pulling the image {}; waiting for it …",
                     self.name.full()
                 ));
-                told = true;
+                reported = true;
             }
             wait(Some(self.signals), RETRY).map_err(|e| failed(&e))?;
             if self.signals.request().map_err(|e| failed(&e))?.is_some() {

@@ -134,7 +134,7 @@ start_services() {
   : >"$r/values"
   for n in $services; do
     service "$n"
-    rm -f "$r/$s.told"
+    rm -f "$r/$s.reported"
     if [ -e "$r/$s.made" ]; then
       service_start >"$r/said" 2>&1
     else
@@ -179,10 +179,10 @@ look() {
   for n in $services; do
     service "$n"
 @SHOW@
-    if [ -e "$r/$s.told" ] || service_lives; then
+    if [ -e "$r/$s.reported" ] || service_lives; then
       continue
     fi
-    : >"$r/$s.told"
+    : >"$r/$s.reported"
     some=1
     how=$(ended)
     killed_for_memory >"$r/blamed"

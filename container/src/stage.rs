@@ -43,7 +43,7 @@ pub enum StageEnd {
     /// The job failed because of a service; the outer script has written why.
     Unserved,
     /// There is no record: Nunbird's failure, in words for the user.
-    Untold(StageError),
+    Unrecorded(StageError),
 }
 
 impl<'a> Stage<'a> {
@@ -95,7 +95,7 @@ impl<'a> Stage<'a> {
         match self.read("record").and_then(|text| Record::parse(&text, &self.nonce)) {
             Some(record) => StageEnd::Told(record),
             None if services::is_lost(self.container, &self.nonce) => StageEnd::Unserved,
-            None => StageEnd::Untold(self.untold(errors)),
+            None => StageEnd::Unrecorded(self.unrecorded(errors)),
         }
     }
 
@@ -104,7 +104,7 @@ impl<'a> Stage<'a> {
         String::from_utf8(bytes).ok()
     }
 
-    fn untold(&self, errors: &str) -> StageError {
+    fn unrecorded(&self, errors: &str) -> StageError {
         let begun = self.read("began").is_some_and(|text| has_begun(&text, &self.nonce));
         let (cause, help) = cause(errors, begun);
         let said = match errors.trim().is_empty() {

@@ -22,8 +22,8 @@ fn explain_shows_which_exception_kept_a_rule_from_fitting_and_the_value_it_saw()
     assert_eq!(forked.code, 4, "{forked:?}");
     assert!(forked.out.contains("no   fork is `true`, unless true\n"), "{}", forked.out);
     assert!(forked.out.contains("yes  user is `eve`, unless root-*\n"), "{}", forked.out);
-    let untold = explain(r#"{"user_login":"eve","project_path":"hpc/app"}"#);
-    assert!(untold.out.contains("no   fork is unknown, unless true\n"), "{}", untold.out);
+    let unknown = explain(r#"{"user_login":"eve","project_path":"hpc/app"}"#);
+    assert!(unknown.out.contains("no   fork is unknown, unless true\n"), "{}", unknown.out);
     let own = explain(&format!("{{{PAYLOAD},\"project_id\":\"3\",\"project_path\":\"hpc/app\"}}"));
     assert!(own.out.contains("yes  fork is `false`, unless true\n"), "{}", own.out);
 
@@ -111,7 +111,7 @@ fn a_file_of_jacamar_that_denies_everybody_fails_the_check_which_says_what_to_wr
     let output = scene.run(&["check", "--no-host"]);
     assert_eq!(output.code, 3, "{output:?}");
     assert!(
-        output.out.contains("error[nobody]") && output.out.contains("run_as = \"ACCOUNT\""),
+        output.out.contains("error[no-job]") && output.out.contains("run_as = \"ACCOUNT\""),
         "{}",
         output.out
     );

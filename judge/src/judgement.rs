@@ -192,7 +192,7 @@ fn refuse_user(rule: &Rule, subject: &Subject, violation: &UserViolation) -> Ref
         UserViolation::BotLogin | UserViolation::Bot => {
             "this job was started by a bot of GitLab, and only people's jobs run here"
         }
-        UserViolation::Untold(_) => "the GitLab server does not say whether a person started this job",
+        UserViolation::Unrecorded(_) => "the GitLab server does not say whether a person started this job",
         UserViolation::OtherId(_) | UserViolation::OtherLogin(_) => {
             "the GitLab server names another user for this job"
         }

@@ -122,7 +122,7 @@ fn points_of_the_two_curves_are_used_and_others_skipped() {
     for (crv, length, why) in
         [("P-256", 31, "31 bytes"), ("P-521", 66, "key type"), ("secp256k1", 32, "key type")]
     {
-        let told = set(&[ec(crv, length)]).unwrap_err();
-        assert!(told.contains(why), "{told}");
+        let error = set(&[ec(crv, length)]).unwrap_err();
+        assert!(error.contains(why), "{error}");
     }
 }

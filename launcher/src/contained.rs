@@ -67,8 +67,8 @@ pub(crate) fn run(
     let record = match entered.end(&supervisor.last_errors()) {
         StageEnd::Told(record) => record,
         StageEnd::Unserved => return Ok(StageResult::BuildFailure),
-        StageEnd::Untold(_) if end == JobEnd::Cancelled => return Ok(StageResult::BuildFailure),
-        StageEnd::Untold(trouble) => return Err(trouble),
+        StageEnd::Unrecorded(_) if end == JobEnd::Cancelled => return Ok(StageResult::BuildFailure),
+        StageEnd::Unrecorded(trouble) => return Err(trouble),
     };
     if !record.begun && end == JobEnd::OfItself {
         print_message(&format!(

@@ -51,10 +51,10 @@ fn prepare_container(handover: &Handover, container: &Container) -> Result<Stage
         StageError::new("cannot wait for signals", e, "run the job again, or report it to the administrators")
     })?;
     // A reader that has gone does not keep the container from being made.
-    let tell = |line: &str| drop(say(&format!("{line}\n")));
-    match nunbird_container::prepare(handover, container, &signals, &tell) {
+    let log = |line: &str| drop(say(&format!("{line}\n")));
+    match nunbird_container::prepare(handover, container, &signals, &log) {
         Ok(lines) => {
-            lines.iter().for_each(|line| tell(line));
+            lines.iter().for_each(|line| log(line));
             Ok(StageResult::Success)
         }
         Err(failure) => failure.report(print_message),

@@ -121,9 +121,9 @@ def job(place, config, login, audience, script):
 
     code, text = call("config", answer=True)
     if code == 0:
-        told = json.loads(text)
-        environment.update(told["job_env"])
-        directory = f"{told['builds_dir']}/{FACTS['project']}"
+        answer = json.loads(text)
+        environment.update(answer["job_env"])
+        directory = f"{answer['builds_dir']}/{FACTS['project']}"
         code, _ = call("prepare")
     if code == 0:
         for stage, body in (("prepare_script", "true"), ("step_script", f"mkdir -p '{directory}' && cd '{directory}'\n{script}")):

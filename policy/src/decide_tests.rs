@@ -71,7 +71,7 @@ run_as = "$user_login"
 
 #[test]
 fn all_conditions_of_a_rule_must_hold_and_an_absent_fact_holds_none() {
-    let told = Subject {
+    let known = Subject {
         groups: Some(vec!["lab".to_owned(), "hpc/core".to_owned()]),
         user_email: Some("alice@lab.example.org".to_owned()),
         access_level: Some("maintainer".to_owned()),
@@ -106,7 +106,7 @@ fn all_conditions_of_a_rule_must_hold_and_an_absent_fact_holds_none() {
         (r#"local_group = "chemistry""#, false),
     ] {
         let rules = format!("[[rule]]\nname = \"r\"\nwhen = {{ {when} }}\nrun_as = \"$user_login\"\n");
-        assert_eq!(verdict(&rules, &told) == "r -> alice", holds, "{when}");
+        assert_eq!(verdict(&rules, &known) == "r -> alice", holds, "{when}");
     }
 }
 

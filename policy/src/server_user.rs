@@ -47,7 +47,7 @@ pub enum UserViolation {
     /// The server says that the user is a bot.
     Bot,
     /// The server does not say this about the user: the name of the missing field.
-    Untold(&'static str),
+    Unrecorded(&'static str),
     /// The server names a user with another id.
     OtherId(u64),
     /// The server names a user with another login.
@@ -61,7 +61,7 @@ impl UserViolation {
     pub fn code(&self) -> Code {
         match self {
             UserViolation::BotLogin | UserViolation::Bot => Code::Bot,
-            UserViolation::Untold(_) => Code::UserKind,
+            UserViolation::Unrecorded(_) => Code::UserKind,
             UserViolation::OtherId(_) | UserViolation::OtherLogin(_) => Code::UserMismatch,
             UserViolation::Inactive(_) => Code::UserInactive,
         }
@@ -77,7 +77,7 @@ impl fmt::Display for UserViolation {
             UserViolation::Bot => f.write_str(
                 "the server says that this user is a bot, accounts.allow_bots is false and the rule does not have `bots = true`",
             ),
-            UserViolation::Untold(field) => write!(
+            UserViolation::Unrecorded(field) => write!(
                 f,
                 "the server's answer has no `user.{field}`: upgrade GitLab, or set `user_check = \"off\"` and map accounts by `user_id`"
             ),
@@ -193,7 +193,7 @@ fn another_user(user: &ServerUser, subject: &Subject) -> Option<UserViolation> {
 
 fn violation(user: &ServerUser, bots: bool) -> Option<UserViolation> {
     match user.state.as_deref() {
-        None => return Some(UserViolation::Untold("state")),
+        None => return Some(UserViolation::Unrecorded("state")),
         Some(ACTIVE) => {}
         Some(state) => return Some(UserViolation::Inactive(state.to_owned())),
     }
@@ -201,7 +201,7 @@ fn violation(user: &ServerUser, bots: bool) -> Option<UserViolation> {
         _ if bots => None,
         Some(false) => None,
         Some(true) => Some(UserViolation::Bot),
-        None => Some(UserViolation::Untold("bot")),
+        None => Some(UserViolation::Unrecorded("bot")),
     }
 }
 

@@ -39,7 +39,7 @@ fn denying(unless: &str) -> String {
     )
 }
 
-/// A condition that holds for the first subject, does not for the second, and is not told of the third.
+/// A condition that holds for the first subject, does not for the second, and is unknown of the third.
 fn facts() -> Vec<(&'static str, Subject, Subject, Subject)> {
     let with = |change: &dyn Fn(&mut Subject)| {
         let mut subject = subject();
@@ -126,24 +126,24 @@ fn facts() -> Vec<(&'static str, Subject, Subject, Subject)> {
 
 #[test]
 fn an_unknown_fact_neither_opens_a_rule_nor_takes_a_denial_away() {
-    for (condition, holds, fails, untold) in facts() {
+    for (condition, holds, fails, unknown) in facts() {
         let admits = |subject: &Subject| verdict_on(&host(), &admitting(condition), subject);
         assert_eq!(admits(&holds), "no rule", "{condition}");
         assert_eq!(admits(&fails), "alice", "{condition}");
-        assert_eq!(admits(&untold), "no rule", "{condition}");
+        assert_eq!(admits(&unknown), "no rule", "{condition}");
         let denies = |subject: &Subject| verdict_on(&host(), &denying(condition), subject);
         assert_eq!(denies(&holds), "alice", "{condition}");
         assert_eq!(denies(&fails), "denied", "{condition}");
-        assert_eq!(denies(&untold), "denied", "{condition}");
+        assert_eq!(denies(&unknown), "denied", "{condition}");
     }
 }
 
 #[test]
 fn a_condition_under_when_holds_only_where_the_fact_is_known() {
-    for (condition, holds, fails, untold) in facts() {
+    for (condition, holds, fails, unknown) in facts() {
         let rule = format!("[[rule]]\nname = \"r\"\nwhen = {{ {condition} }}\nrun_as = \"$user_login\"\n");
         assert_eq!(verdict_on(&host(), &rule, &holds), "alice", "{condition}");
-        for subject in [&fails, &untold] {
+        for subject in [&fails, &unknown] {
             assert_eq!(verdict_on(&host(), &rule, subject), "no rule", "{condition}");
         }
     }

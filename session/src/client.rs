@@ -23,7 +23,7 @@ pub(crate) fn run(inherited: Inherited, limits: Limits, keep: &Keep) -> u8 {
     let report = inherited.report.try_clone();
     let ended = attend(inherited, limits, keep).unwrap_or_else(|(trouble, detail)| {
         if let Ok(report) = report {
-            order::tell(&report, trouble, detail);
+            order::report(&report, trouble, detail);
         }
         None
     });
@@ -77,10 +77,10 @@ fn open(inherited: &mut Option<Inherited>, limits: Limits, keep: &Keep) -> Resul
         return Err((SessionTrouble::Failed, why));
     }
     own_keyring().map_err(failed("keyring"))?;
-    let (mut opened, tell) = io::pipe().map_err(failed("pipe"))?;
-    let mut given = Some((listener, tell, limits));
+    let (mut opened, ready) = io::pipe().map_err(failed("pipe"))?;
+    let mut given = Some((listener, ready, limits));
     let forked = fork_into(|| match (inherited.take(), given.take()) {
-        (Some(stage), Some((listener, tell, limits))) => keeper::run(stage, limits, listener, tell),
+        (Some(stage), Some((listener, ready, limits))) => keeper::run(stage, limits, listener, ready),
         _ => 1,
     });
     // This process must not be one that listens.

@@ -122,7 +122,7 @@ fn become_launcher(
             },
         },
     };
-    order::tell(report, SessionTrouble::Launcher, failure);
+    order::report(report, SessionTrouble::Launcher, failure);
     NOT_STARTED
 }
 

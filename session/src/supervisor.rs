@@ -42,9 +42,9 @@ impl Course {
     /// Reports why there was no session, where that has not been reported yet.
     pub(crate) fn report(&self, report: &File) {
         if self.late {
-            order::tell(report, SessionTrouble::Timeout, "the modules were not done in time");
+            order::report(report, SessionTrouble::Timeout, "the modules were not done in time");
         } else if !self.reported {
-            order::tell(report, SessionTrouble::Failed, "the process that called the modules has ended");
+            order::report(report, SessionTrouble::Failed, "the process that called the modules has ended");
         }
     }
 }
@@ -81,7 +81,7 @@ fn attend(inherited: Inherited, limits: Limits, report: &File) -> io::Result<Cou
     let timeout = Duration::from_secs(inherited.order.pam.timeout);
     let course = supervise(timeout, || {}, |phases, parent| Stage { inherited, limits, phases }.run(parent));
     course.or_else(|e| {
-        order::tell(report, SessionTrouble::Failed, format_args!("fork: {e}"));
+        order::report(report, SessionTrouble::Failed, format_args!("fork: {e}"));
         Ok(Course { reported: true, ..Course::default() })
     })
 }
@@ -96,10 +96,10 @@ pub(crate) fn supervise(
     caller: impl FnOnce(PipeWriter, i32) -> i32,
 ) -> io::Result<Course> {
     let mut course = Course::default();
-    let (phases, tell) = io::pipe()?;
+    let (phases, writer) = io::pipe()?;
     let adoption = Adoption::begin()?;
     let parent = process::id();
-    let child = fork_into(move || caller(tell, parent))?;
+    let child = fork_into(move || caller(writer, parent))?;
     follow(Caller { phases, child: &child, stops: 0 }, timeout, adoption, &mut course, opened)?;
     // When it is late, everything has been waited for, the child among it. Otherwise it has said its last word, and can be
     // stopped still.

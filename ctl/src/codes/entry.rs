@@ -65,8 +65,8 @@ impl Reader {
 }
 
 /// Nothing in the job's own files changes the result.
-pub(crate) const TELL: &str = "Give the admins the decision id of the job log.";
-/// As [`TELL`], for failures that may be gone by the next run.
+pub(crate) const GIVE_ID: &str = "Give the admins the decision id of the job log.";
+/// As [`GIVE_ID`], for failures that may be gone by the next run.
 pub(crate) const AGAIN: &str =
     "Run the job again; if it fails again, give the admins the decision id of the job log.";
 

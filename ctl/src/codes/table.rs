@@ -1,6 +1,6 @@
 //! What each code means. The compiler requires an entry for every code that is added to [`Code`].
 
-use super::entry::{AGAIN, Class, CodeEntry, Reader, TELL, denial, system};
+use super::entry::{AGAIN, Class, CodeEntry, GIVE_ID, Reader, denial, system};
 use nunbird_handover::Code;
 
 /// The entry of a code.
@@ -19,7 +19,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::AccountChanged => denial(
             Admin,
             "The account's uid or gid has changed since the job was admitted. Nothing more runs as it.",
-            TELL,
+            GIVE_ID,
             "The detail has both. If the change is intended, run the job again; `nunbirdctl \
              sweep` removes what is left.",
         ),
@@ -74,25 +74,25 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::ConfigurationDiffers => system(
             "A later stage was called with another configuration file than the stage that admitted the job.",
-            TELL,
+            GIVE_ID,
             "Name the same `--configuration` in `config_args`, `prepare_args`, `run_args` and \
              `cleanup_args` of the runner's config.toml, or only in `config_args`.",
         ),
         Code::ConfigurationFile => system(
             "The configuration is missing, cannot be read, can be written by others than root, or \
              is not listed in /etc/nunbird/configurations.",
-            TELL,
+            GIVE_ID,
             "`nunbirdctl check --configuration FILE`; the owner must be root, without write \
              permission for group and others, up to /.",
         ),
         Code::ConfigurationInvalid => system(
             "The configuration has errors. No job runs until they are corrected.",
-            TELL,
+            GIVE_ID,
             "`nunbirdctl check` prints each with file, line and column.",
         ),
         Code::DataDir => system(
             "The account's own directory could not be created (`create` in `[directories]`).",
-            TELL,
+            GIVE_ID,
             "Check owner, mode, free space and quota of the directory above it: owned by root, \
              writable by root only.",
         ),
@@ -107,7 +107,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::Executor => system(
             "The job's executor names a scheduler that the configuration does not contain.",
-            TELL,
+            GIVE_ID,
             "Add `[scheduler.NAME]`, or name another `executor`; docs/schedulers.md.",
         ),
         Code::ExitCodeFile => system(
@@ -118,13 +118,13 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::Group => system(
             "A group that the policy uses to keep jobs out does not exist on this host. Without \
              it everybody would pass.",
-            TELL,
+            GIVE_ID,
             "`getent group NAME`: a misspelt name in the policy, or the name service no longer has it.",
         ),
         Code::Home => denial(
             Both,
             "The path of the account's home directory has characters that a shell would interpret.",
-            TELL,
+            GIVE_ID,
             "Give the account another home directory, or name a `data_dir` without `$HOME`.",
         ),
         Code::HostRestarted => system(
@@ -154,7 +154,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::JobDirectory => system(
             "nunbird-auth was not started by gitlab-runner's custom executor, or its directory \
              for the job is accessible to others.",
-            TELL,
+            GIVE_ID,
             "Check config.toml of gitlab-runner: `executor = \"custom\"` and `[runners.custom]`; \
              `TMPDIR` of the service; docs/admin-guide.md.",
         ),
@@ -181,22 +181,22 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         },
         Code::LimitsCleanup => system(
             "Processes of the job could not be ended, or its cgroup could not be removed.",
-            TELL,
+            GIVE_ID,
             "`nunbirdctl sweep --dry-run`; a process in uninterruptible sleep waits for a file server.",
         ),
         Code::Map => system(
             "A map file (`[map.NAME]`) is missing, not UTF-8, or can be written by others than root.",
-            TELL,
+            GIVE_ID,
             "The detail has the file; `nunbirdctl check` reads all of them.",
         ),
         Code::MapAmbiguous => system(
             "A map file has several accounts for this user.",
-            TELL,
+            GIVE_ID,
             "The detail has both lines: remove one.",
         ),
         Code::NoKeys => system(
             "This host has no signing key of any configured GitLab server, so it cannot verify the job's token.",
-            TELL,
+            GIVE_ID,
             "`nunbirdctl keys` prints the command that fetches them; check `systemctl status \
              nunbird-keys.timer`, the server's certificate, the proxy.",
         ),
@@ -227,12 +227,12 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::NotTheKeeper => denial(
             Admin,
             "An account other than root made a call that only `nunbirdctl sweep` makes, to clean up directories.",
-            TELL,
+            GIVE_ID,
             "Run `nunbirdctl sweep` as root, with the runner account's name in `--runner-user`.",
         ),
         Code::Pam => system(
             "The session of `[pam]` could not be opened: a module or PAM itself failed.",
-            TELL,
+            GIVE_ID,
             "Check /etc/pam.d/nunbird and the journal of the modules; `nunbirdctl doctor` reads the file.",
         ),
         Code::PamAccount => denial(
@@ -251,13 +251,13 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::PamSessionLost => system(
             "The process that held the job's PAM session ended without closing it.",
-            TELL,
+            GIVE_ID,
             "The detail has what is known. A root process was killed: check the runner's account; \
              close what the modules left (`loginctl`).",
         ),
         Code::PamSessionOpen => system(
             "The job's PAM session could not be closed.",
-            TELL,
+            GIVE_ID,
             "The detail has the socket of the process that holds the session. `nunbirdctl sweep` \
              closes sessions of ended jobs.",
         ),
@@ -269,7 +269,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::PamUser => denial(
             Admin,
             "A PAM module changed the user's name. The session would belong to another account.",
-            TELL,
+            GIVE_ID,
             "Remove the module that maps names from /etc/pam.d/nunbird.",
         ),
         Code::PinMismatch => denial(
@@ -282,7 +282,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::PinStore => system(
             "The store of known people cannot be read or written, so no user can be recognized.",
-            TELL,
+            GIVE_ID,
             "Check owner, mode and free space of the store's directory; `nunbirdctl people list`.",
         ),
         Code::PinUnknown => denial(
@@ -294,7 +294,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::Privilege => system(
             "nunbird-auth does not have the privilege that the configuration needs, or was \
              started in a state that it does not accept.",
-            TELL,
+            GIVE_ID,
             "Check mode and capabilities of /opt/nunbird/bin/nunbird-auth (`getcap`), `nosuid` of \
              its file system, `NoNewPrivileges=` of the runner's service.",
         ),
@@ -316,7 +316,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::RecordStore => system(
             "The directory of job records cannot be used.",
-            TELL,
+            GIVE_ID,
             "/var/lib/nunbird/jobs must belong to root with mode 0700; check free space, inodes and the disk.",
         ),
         Code::RecordFormat => system(
@@ -326,13 +326,13 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::ResponseFile => system(
             "gitlab-runner's file about the job could not be read.",
-            TELL,
+            GIVE_ID,
             "gitlab-runner 14.1 or later writes it; check that the custom executor calls the \
              program and that the temporary directory belongs to the runner.",
         ),
         Code::ResponseMalformed => system(
             "gitlab-runner's file about the job is not the JSON that gitlab-runner writes.",
-            TELL,
+            GIVE_ID,
             "Check for a full file system, or another program than gitlab-runner as the caller.",
         ),
         Code::Rule => denial(
@@ -353,7 +353,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
             "The token belongs to a job of a runner that is not in the server's `runner_ids`. The \
              job is correct; the list may be outdated, or another runner sends its jobs to this \
              host.",
-            TELL,
+            GIVE_ID,
             "The detail has the runner's id and the configured ones. A runner that was registered \
              again has a new id: change `runner_ids` of `[[gitlab]]`.",
         ),
@@ -375,13 +375,13 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::StillLive => denial(
             Admin,
             "`nunbirdctl sweep` asked to clean up a job that may still run.",
-            TELL,
+            GIVE_ID,
             "Nothing: the next sweep after the end of the job's time, or of its runner, removes \
              it. `nunbirdctl jobs end` ends a running job.",
         ),
         Code::Sudo => system(
             "With `downscope = \"sudo\"`: sudo did not start the job's launcher.",
-            TELL,
+            GIVE_ID,
             "Check the line for the runner's account in sudoers(5): docs/sudo.md. `nunbirdctl doctor` asks sudo.",
         ),
         Code::TokenAudience => denial(
@@ -482,7 +482,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::UserKind => denial(
             Admin,
             "The GitLab server does not report whether a person or a bot started the job.",
-            TELL,
+            GIVE_ID,
             "The server is too old to report it: docs/policy-reference.md has the key to do \
              without, and `nunbirdctl check` reports the risk.",
         ),
@@ -501,7 +501,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         ),
         Code::ValidationProgram => system(
             "The site's validation program could not be started, took too long, or printed an invalid answer.",
-            TELL,
+            GIVE_ID,
             "The detail has the cause: owner and mode of the program, its output. \
              docs/validation.md has its interface.",
         ),

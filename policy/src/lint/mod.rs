@@ -2,7 +2,7 @@
 
 mod containers;
 mod cover;
-mod nobody;
+mod no_job;
 mod values;
 
 use crate::facts::{ByJobToken, Content, Field, GROUP, RUNNER_ID, SERVER};
@@ -17,8 +17,8 @@ use cover::decides_all_of;
 /// One finding about a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lint {
-    /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `not-told`,
-    /// `other-account`, `unknown-value`, `not-forks`, `nobody`, `own-account`, `chosen-name`, `unpinned`,
+    /// A stable word: `shadowed`, `never-fits`, `everybody`, `matches-everything`, `contradiction`, `unknown-fact`,
+    /// `other-account`, `unknown-value`, `not-forks`, `no-job`, `own-account`, `chosen-name`, `unpinned`,
     /// `unused-container`, `one-id`, `store-at-home`, `any-image`.
     pub code: &'static str,
     /// Whether the policy does something else than it seems to: it admits jobs that a rule is to deny, or denies all.
@@ -58,7 +58,7 @@ pub fn lint(policy: &Policy) -> Vec<Lint> {
         unpinned(policy, rule, findings);
         let earlier = policy.rules.get(..index).unwrap_or(&[]);
         let wide = earlier.iter().find(|wide| decides_all_of(wide, rule));
-        if !nobody::look(policy, rule, findings) && wide.is_none() {
+        if !no_job::look(policy, rule, findings) && wide.is_none() {
             everybody(rule, findings);
         }
         if matches!(rule.outcome, RuleOutcome::Deny(_)) {
@@ -201,11 +201,11 @@ fn chosen_name(policy: &Policy, rule: &Rule) -> Option<Lint> {
 fn denial(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     let name = &rule.name;
     let by_job_token = policy.identity.sources.contains(&IdentitySource::JobToken);
-    for condition in rule.conditions.iter().filter(|condition| untold(condition)) {
+    for condition in rule.conditions.iter().filter(|condition| is_unproven(condition)) {
         let key = condition.key();
         if by_job_token {
             findings.remark(
-                "not-told",
+                "unknown-fact",
                 format!(
                     "rule `{name}` denies no job that is proven by its job token: `{key}` is unknown there"
                 ),
@@ -213,7 +213,7 @@ fn denial(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
             );
         } else if condition.fact() == Some(&GROUP) {
             findings.remark(
-                "not-told",
+                "unknown-fact",
                 format!(
                     "rule `{name}` does not deny a member of more than 200 groups: GitLab leaves `{key}` out then"
                 ),
@@ -253,7 +253,7 @@ fn is_local(condition: &Condition) -> bool {
 }
 
 /// Facts that the server's answer to a job token does not have.
-fn untold(condition: &Condition) -> bool {
+fn is_unproven(condition: &Condition) -> bool {
     condition.fact().is_some_and(|fact| match fact.by_job_token {
         ByJobToken::Proven => false,
         ByJobToken::OnlyFalse => condition.wanted() == Wanted::Flag(true),
@@ -302,10 +302,10 @@ fn never(policy: &Policy, rule: &Rule, condition: &Condition) -> Option<String> 
             off.then(|| format!("`identity.sources` does not have `{}`", source.name()))
         }
         Condition::Fact(..) => {
-            // Of denials `not-told` says it.
+            // Of denials `unknown-fact` says it.
             let admits = matches!(rule.outcome, RuleOutcome::RunAs(_));
             let by_id_token = policy.identity.sources.contains(&IdentitySource::IdToken);
-            (admits && untold(condition) && !by_id_token)
+            (admits && is_unproven(condition) && !by_id_token)
                 .then(|| format!("`{}` is unknown for a job that a job token proves", condition.key()))
         }
     }

@@ -70,13 +70,13 @@ fn a_denial_by_a_fact_that_a_job_token_does_not_contain_is_reported() {
     let denial = rule("r", "ref_protected = false", "deny = \"no\"");
     assert_eq!(codes(&denial), Vec::<&str>::new());
     let sources = "[identity]\nsources = [\"id_token\", \"job_token\"]\n";
-    assert_eq!(codes(&format!("{sources}{denial}")), ["not-told"]);
+    assert_eq!(codes(&format!("{sources}{denial}")), ["unknown-fact"]);
     assert_eq!(codes(&format!("{sources}{}", rule("r", "ref_protected = true", SELF))), Vec::<&str>::new());
 }
 
 #[test]
 fn a_denial_by_group_that_many_groups_get_round_is_reported() {
-    assert_eq!(codes(&rule("r", "group = \"bad/**\"", "deny = \"no\"")), ["not-told"]);
+    assert_eq!(codes(&rule("r", "group = \"bad/**\"", "deny = \"no\"")), ["unknown-fact"]);
     assert_eq!(codes(&rule("r", "group = \"good/**\"", SELF)), Vec::<&str>::new());
 }
 
@@ -216,7 +216,11 @@ fn a_rule_with_an_exception_shadows_only_what_has_the_exception_too() {
 fn a_denial_by_fork_or_identity_that_a_job_token_does_not_contain_is_reported() {
     let sources = "[identity]\nsources = [\"id_token\", \"job_token\"]\n";
     for when in ["fork = true", "identity = \"github\""] {
-        assert_eq!(codes(&format!("{sources}{}", rule("r", when, "deny = \"no\""))), ["not-told"], "{when}");
+        assert_eq!(
+            codes(&format!("{sources}{}", rule("r", when, "deny = \"no\""))),
+            ["unknown-fact"],
+            "{when}"
+        );
     }
     let strict = "[[rule]]\nname = \"r\"\nunless.fork = false\ndeny = \"no\"\n";
     assert_eq!(codes(&format!("{sources}{strict}")), Vec::<&str>::new());
@@ -238,7 +242,7 @@ fn a_rule_whose_jobs_an_invariant_denies_is_an_error_and_never_said_to_admit_eve
     ] {
         let head = head.replace("SETTING\nmin_uid = 5000", setting);
         let all = findings(&format!("{head}[[rule]]\nname = \"r\"\n{run_as}\n"));
-        assert!(all.len() == 1 && all[0].code == "nobody" && all[0].error, "{setting}: {all:?}");
+        assert!(all.len() == 1 && all[0].code == "no-job" && all[0].error, "{setting}: {all:?}");
     }
     let none = format!("downscope = \"none\"\n{HEAD}");
     let all = findings(&format!("{none}[[rule]]\nname = \"r\"\n{SELF}\n"));
@@ -257,7 +261,7 @@ fn a_file_of_jacamar_without_privilege_is_said_to_deny_everybody_with_the_rule_t
         )
     };
     let all = findings(&file("none"));
-    assert!(all.len() == 1 && all[0].code == "nobody" && all[0].error, "{all:?}");
+    assert!(all.len() == 1 && all[0].code == "no-job" && all[0].error, "{all:?}");
     assert!(all[0].message.contains("denies every job but those of the GitLab user"), "{}", all[0].message);
     assert!(all[0].help.contains("nunbirdctl migrate") && all[0].help.contains("run_as = \"ACCOUNT\""));
     assert_eq!(findings(&file("setuid"))[0].code, "everybody");

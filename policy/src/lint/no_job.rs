@@ -11,23 +11,23 @@ pub(super) fn look(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) ->
     let shells = &policy.accounts.shells;
     if !shells.is_empty() && shells.iter().all(|shell| refuses_login(shell)) {
         let message = format!("rule `{name}` admits no job: every shell of `accounts.shells` refuses logins");
-        findings.add(true, "nobody", message, "list the users' login shells, such as `/bin/bash`");
+        findings.add(true, "no-job", message, "list the users' login shells, such as `/bin/bash`");
         return true;
     }
     if let RunAs::Account(account) = run_as
         && policy.accounts.deny.contains(account)
     {
         let message = format!("rule `{name}` admits no job: `accounts.deny` has `{account}`");
-        findings.add(true, "nobody", message, "name another account, or remove it from `accounts.deny`");
+        findings.add(true, "no-job", message, "name another account, or remove it from `accounts.deny`");
         return true;
     }
     if !policy.identity.sources.contains(&IdentitySource::IdToken)
-        && let Some(fact) = untold(policy, run_as)
+        && let Some(fact) = unproven(policy, run_as)
     {
         let message = format!(
             "rule `{name}` admits no job: it looks the account up by {fact}, which no job token proves"
         );
-        findings.add(true, "nobody", message, "add `id_token` to `identity.sources`");
+        findings.add(true, "no-job", message, "add `id_token` to `identity.sources`");
         return true;
     }
     if policy.downscope == Downscope::None && !matches!(run_as, RunAs::Account(_)) {
@@ -38,7 +38,7 @@ pub(super) fn look(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) ->
 }
 
 /// The fact by which the account is looked up, where the answer to a job token does not have it.
-fn untold(policy: &Policy, run_as: &RunAs) -> Option<&'static str> {
+fn unproven(policy: &Policy, run_as: &RunAs) -> Option<&'static str> {
     match run_as {
         RunAs::Identity { .. } => Some("an identity"),
         RunAs::Map(map) => {
@@ -54,7 +54,7 @@ fn own_account(policy: &Policy, rule: &Rule, findings: &mut Findings<'_>) {
     if policy.dialect == Dialect::Jacamar {
         findings.add(
             true,
-            "nobody",
+            "no-job",
             format!(
                 "rule `{name}` denies every job but those of the GitLab user whose login is the name of the account that runs \
                  gitlab-runner: with `downscope = \"none\"` Jacamar CI runs everybody's jobs as that account, and Nunbird gives \
