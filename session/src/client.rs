@@ -23,7 +23,7 @@ pub(crate) fn run(inherited: Inherited, limits: Limits, keep: &Keep) -> u8 {
     let report = inherited.report.try_clone();
     let ended = attend(inherited, limits, keep).unwrap_or_else(|(trouble, detail)| {
         if let Ok(report) = report {
-            order::report(&report, trouble, detail);
+            order::send(&report, trouble, detail);
         }
         None
     });

@@ -56,7 +56,7 @@ pub(crate) fn run(first: Inherited, limits: Limits, listener: UnixListener, open
             let mut keeper = Keeper { order, keep, limits, listener, phases };
             if let Err((trouble, detail)) = keeper.attend(parent, errors, &runners) {
                 if let Some((report, _)) = runners.take() {
-                    order::report(&report, trouble, detail);
+                    order::send(&report, trouble, detail);
                 }
                 keeper.say(b"r");
             }
@@ -67,9 +67,7 @@ pub(crate) fn run(first: Inherited, limits: Limits, listener: UnixListener, open
     if let Some((report, _)) = runners.take() {
         match supervised {
             Ok(course) => course.report(&report),
-            Err(e) => {
-                order::report(&report, SessionTrouble::Failed, format_args!("the session's keeper: {e}"))
-            }
+            Err(e) => order::send(&report, SessionTrouble::Failed, format_args!("the session's keeper: {e}")),
         }
     }
     0
@@ -273,7 +271,7 @@ impl Keeper {
         match begun {
             Ok(child) => Some(Running { child, control: Some(control), client }),
             Err((trouble, detail)) => {
-                order::report(&report, trouble, detail);
+                order::send(&report, trouble, detail);
                 let _gone = client.write_all(b"r.");
                 None
             }

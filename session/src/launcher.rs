@@ -122,7 +122,7 @@ fn become_launcher(
             },
         },
     };
-    order::report(report, SessionTrouble::Launcher, failure);
+    order::send(report, SessionTrouble::Launcher, failure);
     NOT_STARTED
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn read(file: File) -> Result<SessionOrder, String> {
 }
 
 /// Reports to the shepherd why there is no session. It listens, or there is no reader left.
-pub(crate) fn report(mut pipe: &File, trouble: SessionTrouble, detail: impl std::fmt::Display) {
+pub(crate) fn send(mut pipe: &File, trouble: SessionTrouble, detail: impl std::fmt::Display) {
     let report = SessionReport::new(trouble, detail.to_string());
     let _unheard = pipe.write_all(&report.to_bytes());
 }

@@ -33,7 +33,7 @@ impl Stage {
     /// The whole life of this process.
     pub(crate) fn run(mut self, parent: i32) -> i32 {
         if let Err((trouble, detail)) = self.attend(parent) {
-            order::report(&self.inherited.report, trouble, detail);
+            order::send(&self.inherited.report, trouble, detail);
             self.say(b"r");
         }
         self.say(b".");

@@ -42,9 +42,9 @@ impl Course {
     /// Reports why there was no session, where that has not been reported yet.
     pub(crate) fn report(&self, report: &File) {
         if self.late {
-            order::report(report, SessionTrouble::Timeout, "the modules were not done in time");
+            order::send(report, SessionTrouble::Timeout, "the modules were not done in time");
         } else if !self.reported {
-            order::report(report, SessionTrouble::Failed, "the process that called the modules has ended");
+            order::send(report, SessionTrouble::Failed, "the process that called the modules has ended");
         }
     }
 }
@@ -81,7 +81,7 @@ fn attend(inherited: Inherited, limits: Limits, report: &File) -> io::Result<Cou
     let timeout = Duration::from_secs(inherited.order.pam.timeout);
     let course = supervise(timeout, || {}, |phases, parent| Stage { inherited, limits, phases }.run(parent));
     course.or_else(|e| {
-        order::report(report, SessionTrouble::Failed, format_args!("fork: {e}"));
+        order::send(report, SessionTrouble::Failed, format_args!("fork: {e}"));
         Ok(Course { reported: true, ..Course::default() })
     })
 }
