@@ -266,12 +266,13 @@ install: build
 	@[ -n "$(DESTDIR)" ] || echo "start the timers: systemctl daemon-reload && systemctl enable --now nunbird-keys.timer nunbird-sweep.timer"
 
 # Packages of this host's programs, or by ARCH=x86_64, aarch64 or ppc64le of those of `make cross`.
+rpm deb srpm: PACKAGES = binutils gcc libc6-dev libpam0g-dev make rpm
 ifeq ($(origin ARCH),command line)
 rpm deb: TARGET = $(ARCH)
+rpm deb: PACKAGES += python3-pip
 rpm deb: cross
 PREBUILT = --arch $(ARCH) --prebuilt target/platforms/$(ARCH)
 endif
-rpm deb srpm: PACKAGES = binutils gcc libc6-dev libpam0g-dev make rpm
 rpm: setup
 	rpm/build.sh $(PREBUILT) $(WITH_BOOK)
 

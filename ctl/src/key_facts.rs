@@ -3,8 +3,9 @@
 use crate::finding::Finding;
 use crate::owner::shared;
 use crate::{keys, token};
-use nix::unistd::{Uid, User};
+use nix::unistd::{Group, Uid, User, getgrouplist};
 use nunbird_policy::{Downscope, GitLabServer, IdentitySource, Policy};
+use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -27,13 +28,24 @@ pub(crate) fn inspect(policy: &Policy, runner: &str, findings: &mut Vec<Finding>
             findings.push(Finding::unseen("ca-file", file, &e, &help));
         }
         if let Some(file) = &server.proxy_auth_file {
-            proxy_auth(server, file, owner, findings);
+            // Who asks the server: the account of the timer, and, where nothing has privilege, the one that runs gitlab-runner for jobs.
+            let mut readers: Vec<u32> = owner.into_iter().collect();
+            if policy.downscope != Downscope::Setuid {
+                readers.push(crate::host::runner(policy, runner));
+            }
+            proxy_auth(server, file, owner, &readers, findings);
         }
     }
 }
 
-/// The proxy's password: readable by `nunbird-keys`, which runs as the owner of the keys directory, and by no account beside.
-fn proxy_auth(server: &GitLabServer, file: &Path, owner: Option<u32>, findings: &mut Vec<Finding>) {
+/// The proxy's password: readable by `nunbird-keys`, which runs as these accounts, and by no account beside.
+fn proxy_auth(
+    server: &GitLabServer,
+    file: &Path,
+    owner: Option<u32>,
+    readers: &[u32],
+    findings: &mut Vec<Finding>,
+) {
     const CODE: &str = "proxy-auth-file";
     in_own_directory(CODE, file, findings);
     let shown = file.display();
@@ -53,21 +65,31 @@ fn proxy_auth(server: &GitLabServer, file: &Path, owner: Option<u32>, findings: 
         let what = format!("{shown}: owned by uid {}, and nunbird-keys refuses it", meta.uid());
         findings.push(Finding::error(CODE, what, "make root the owner (chown root)"));
     }
-    let Some(keeper) = owner.and_then(|uid| User::from_uid(Uid::from_raw(uid)).ok().flatten()) else {
-        return;
-    };
-    let readable = (meta.uid() == keeper.uid.as_raw() && mode & 0o400 != 0)
-        || (meta.gid() == keeper.gid.as_raw() && mode & 0o040 != 0);
-    if !readable {
-        let what = format!("{shown}: `{}`, which asks the server, cannot read it", keeper.name);
-        let group = nix::unistd::Group::from_gid(keeper.gid).ok().flatten().map(|group| group.name);
-        let group = group.unwrap_or_else(|| keeper.gid.to_string());
-        findings.push(Finding::error(
-            CODE,
-            what,
-            format!("chown root:{group} {shown} && chmod 0640 {shown}"),
-        ));
+    for reader in readers {
+        let Ok(Some(reader)) = User::from_uid(Uid::from_raw(*reader)) else { continue };
+        let name = CString::new(reader.name.as_str()).unwrap_or_default();
+        let groups = getgrouplist(&name, reader.gid).unwrap_or_else(|_| vec![reader.gid]);
+        let readable = reader.uid.is_root()
+            || (meta.uid() == reader.uid.as_raw() && mode & 0o400 != 0)
+            || (groups.iter().any(|gid| gid.as_raw() == meta.gid()) && mode & 0o040 != 0);
+        if !readable {
+            let what = format!("{shown}: `{}`, which asks the server, cannot read it", reader.name);
+            findings.push(Finding::error(CODE, what, readable_for(file, owner, &reader)));
+        }
     }
+}
+
+/// How this account is given the file, by the group of the account that owns the keys directory.
+fn readable_for(file: &Path, owner: Option<u32>, reader: &User) -> String {
+    let owner = owner.and_then(|uid| User::from_uid(Uid::from_raw(uid)).ok().flatten());
+    let gid = owner.as_ref().map_or(reader.gid, |owner| owner.gid);
+    let group = Group::from_gid(gid).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name);
+    let member = match owner {
+        Some(owner) if owner.uid != reader.uid => format!("usermod -aG {group} {} && ", reader.name),
+        _ => String::new(),
+    };
+    let shown = file.display();
+    format!("{member}chown root:{group} {shown} && chmod 0640 {shown}")
 }
 
 /// The owner of the directory decides which keys it contains. Returns that uid.

@@ -301,4 +301,10 @@ fn the_file_with_a_proxys_password_is_for_the_fetcher_of_keys_alone() {
     assert!(found.contains("owned by uid 4101, and nunbird-keys refuses it"), "{found}");
     world.write_file(AUTH, "me:hunter2\n", "nunbird", 0o600);
     assert!(errors(&world).is_empty(), "{:?}", errors(&world));
+    // With sudo, jobs ask the server as the runner's account.
+    world.reconfigure("downscope = \"setuid\"", "downscope = \"sudo\"");
+    let refused = errors(&world);
+    let refused: Vec<&String> = refused.iter().filter(|found| found.contains("proxy-auth-file")).collect();
+    assert!(refused.len() == 1 && refused[0].contains("`nbt_runner`, which asks"), "{refused:?}");
+    assert!(refused[0].contains("usermod -aG nunbird nbt_runner"), "{refused:?}");
 }
