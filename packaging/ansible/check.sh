@@ -72,6 +72,17 @@ same "a job runs as its user" ada \
 if play -e nunbird_proxy_auth=ci:nbt-secret; then ok "the second run"; else nok "the second run" "$(tail -40 "$work/log")"; fi
 case $(recap) in *changed=0*) ok "the second run changes nothing" ;; *) nok "the second run changes nothing" "$(grep -B3 '^changed' "$work/log")" ;; esac
 
+# gitlab-runner writes its file anew where it gets another token: without comments, keys in an order of its own, and a blank table more.
+in_host 'cd /etc/gitlab-runner && { grep -v "^ *#" config.toml | sed "/runners.custom/,\$d"; printf "  [runners.cache]\n  [runners.custom]\n"
+  grep -v "^ *#" config.toml | sed "1,/runners.custom/d" | grep = | sort; } >/root/written && cat /root/written >config.toml'
+if play -e nunbird_proxy_auth=ci:nbt-secret; then ok "a run after gitlab-runner has written its file"; else nok "a run after gitlab-runner has written its file" "$(tail -40 "$work/log")"; fi
+case $(recap) in *changed=0*) ok "it changes nothing" ;; *) nok "it changes nothing" "$(grep -B3 '^changed' "$work/log")" ;; esac
+in_host 'sed -i "s/run_args = .*/run_args = [\"run\", \"--our-own\"]/" /etc/gitlab-runner/config.toml'
+if play -e nunbird_proxy_auth=ci:nbt-secret; then nok "lines that the site has changed are not replaced"; else
+  grep -q "of the site's own" "$work/log" && ok "lines that the site has changed are not replaced" || nok "lines that the site has changed are not replaced" "$(tail -20 "$work/log")"
+fi
+in_host 'cat /root/written >/etc/gitlab-runner/config.toml'
+
 before=$(in_host 'sha256sum /etc/nunbird/config.toml')
 printf 'nunbird_policy: |\n  [[gitlab]]\n  nam = "example"\n' >"$work/wrong.yml"
 if play -e "@$work/wrong.yml"; then nok "a policy with an error is refused"; else

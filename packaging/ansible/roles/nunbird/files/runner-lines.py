@@ -19,6 +19,17 @@ CUSTOM = re.compile(r"^[ \t]*\[[ \t]*runners[ \t]*\.[ \t]*custom[ \t]*\]", re.M)
 SHUTDOWN = re.compile(r"^shutdown_timeout[ \t]*=.*$", re.M)
 
 
+def settings(text):
+    """Keys and values of the first [runners.custom], without comments and blanks: gitlab-runner drops those where it writes its file anew."""
+    lines = []
+    for line in text[CUSTOM.search(text).end():].splitlines():
+        if line.lstrip().startswith("["):
+            break
+        if "=" in line and not line.lstrip().startswith("#"):
+            lines.append(re.sub(r"\s", "", line))
+    return sorted(lines)
+
+
 def edited(text, example):
     """The text with the lines, at its end, where they belong to the only runner."""
     lines, shutdown = example[CUSTOM.search(example).start():], SHUTDOWN.search(example).group()
@@ -26,13 +37,15 @@ def edited(text, example):
     # With several runners, or a table of the site's own, only the site knows which one is meant.
     if len(re.findall(r"^[ \t]*\[\[runners\]\]", rest, re.M)) != 1 or not re.search(r'^[ \t]*executor[ \t]*=[ \t]*"custom"', rest, re.M):
         raise ValueError('it needs one [[runners]], with executor = "custom"')
-    if CUSTOM.search(rest):
+    # gitlab-runner has written these lines anew: they stay as they are.
+    written = bool(CUSTOM.search(rest)) and settings(rest) == settings(lines)
+    if CUSTOM.search(rest) and not written:
         raise ValueError("it has a [runners.custom] of the site's own")
     if SHUTDOWN.search(rest):
         rest = SHUTDOWN.sub(lambda _: shutdown, rest)
     else:
         rest = shutdown + "\n" + rest
-    return rest + BEGIN + "\n" + lines.rstrip() + "\n" + END + "\n"
+    return rest if written else rest + BEGIN + "\n" + lines.rstrip() + "\n" + END + "\n"
 
 
 def replace(file, meta, text):
