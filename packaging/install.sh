@@ -75,7 +75,8 @@ install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.fish" "$root${FISH
   mv -f "$to.new" "$to"
 done
 install -p -m 0644 "$tree/LICENSE-APACHE" "$tree/LICENSE-MIT" "$share"
-for file in config.toml nunbird.schema.json gitlab-runner.toml pam.d/nunbird pam.d/nunbird.debian sudoers.d/nunbird gitlab-runner.service.d/10-nunbird.conf; do
+for file in config.toml nunbird.schema.json gitlab-runner.toml pam.d/nunbird pam.d/nunbird.debian sudoers.d/nunbird gitlab-runner.service.d/10-nunbird.conf \
+  monitoring/alerts.yml monitoring/dashboard.json; do
   put 0644 "$tree/packaging/$file" "$share/$file"
 done
 # Without the documentation of the crates, which is for people who have the sources.
@@ -93,7 +94,7 @@ put_configuration "$tree/packaging/pam.d/${PAM:-nunbird}" "$root/etc/pam.d/nunbi
 put_configuration "$tree/packaging/logrotate.d/nunbird" "$root/etc/logrotate.d/nunbird"
 
 units=$root${UNITDIR:-/usr/lib/systemd/system}
-for unit in nunbird-keys.service nunbird-keys.timer nunbird-sweep.service nunbird-sweep.timer; do
+for unit in nunbird-keys.service nunbird-keys.timer nunbird-sweep.service nunbird-sweep.timer nunbird-metrics.service nunbird-metrics.timer; do
   put 0644 "$tree/packaging/$unit" "$units/$unit"
 done
 put 0644 "$tree/packaging/sysusers.d/nunbird.conf" "$root${SYSUSERSDIR:-/usr/lib/sysusers.d}/nunbird.conf"

@@ -81,6 +81,18 @@ pub(crate) enum Command {
         after_help = "examples:\n  nunbirdctl audit --denied --since 1h\n  nunbirdctl audit --jobs --since yesterday --account ada\n  nunbirdctl audit --counts --since 7d\n  nunbirdctl audit --follow --code no-rule\n  nunbirdctl audit --job 4711\n  nunbirdctl audit --decision 7f3a9c"
     )]
     Audit(Audit),
+    /// Count jobs, refusals, waits, CPU time and memory of a span of time, as text or as a page with
+    /// plots.
+    #[command(
+        after_help = "examples:\n  nunbirdctl report\n  nunbirdctl report --since 7d --format json\n  nunbirdctl report --since 2026-11-01 --until 2026-12-01 --html november.html"
+    )]
+    Report(Report),
+    /// Write counters of jobs, refusals and durations for Prometheus, as node_exporter's textfile
+    /// collector reads them.
+    #[command(
+        after_help = "example:\n  nunbirdctl metrics --output /var/lib/prometheus/node-exporter/nunbird.prom\n\nnunbird-metrics.timer runs it every minute, once it is enabled."
+    )]
+    Metrics(Metrics),
     /// Show and change which GitLab user each account is bound to on this host.
     #[command(after_help = "examples:\n  nunbirdctl people list\n  nunbirdctl people forget ada \
                       --server main\n  nunbirdctl people export > people; nunbirdctl people \
@@ -340,6 +352,38 @@ pub(crate) struct Audit {
     /// Only denials.
     #[arg(long)]
     pub(crate) denied: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Report {
+    /// The audit file; its rotated files are read as well.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_AUDIT_FILE)]
+    pub(crate) file: PathBuf,
+    /// From this time, UTC: 1h, 30d (ago), today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z, or
+    /// seconds since the epoch.
+    #[arg(long, value_name = "TIME", value_parser = crate::time::time, default_value = "30d")]
+    pub(crate) since: u64,
+    /// Until this time.
+    #[arg(long, value_name = "TIME", value_parser = crate::time::time)]
+    pub(crate) until: Option<u64>,
+    /// Write a page with plots into this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Metrics {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    /// The audit file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_AUDIT_FILE)]
+    pub(crate) file: PathBuf,
+    /// The file to write; by default standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// What was counted before, and how far the audit file was read.
+    #[arg(long, value_name = "FILE", default_value = "/var/lib/nunbird/metrics")]
+    pub(crate) state: PathBuf,
 }
 
 #[derive(Args)]

@@ -44,6 +44,7 @@ mod limit_facts;
 mod limits;
 mod machine;
 mod manual;
+mod metrics;
 mod migrate;
 mod output;
 mod owner;
@@ -52,6 +53,7 @@ mod people;
 mod programs;
 mod replace;
 mod replay;
+mod report;
 mod runner_config;
 mod runner_processes;
 mod runner_table;
@@ -87,6 +89,8 @@ fn main() -> ExitCode {
         Command::Show(options) => show::run(&options, format),
         Command::Diff(options) => diff::run(&options, format),
         Command::Audit(options) => audit::run(&options, format),
+        Command::Report(options) => report::run(&options, format),
+        Command::Metrics(options) => metrics::run(&options, format),
         Command::People(options) => people::run(&options, format),
         Command::Images(options) => images::run(&options, format),
         Command::Jobs(options) => jobs::run(&options, format),

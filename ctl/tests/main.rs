@@ -11,6 +11,7 @@ mod history;
 mod manual;
 mod migrate;
 mod notation;
+mod report;
 mod robust;
 mod runner_config;
 mod scene;

@@ -30,7 +30,7 @@ pub mod records;
 pub mod runner;
 pub mod scheduler;
 pub mod transcript;
-mod tree;
+pub mod tree;
 pub mod world;
 
 pub use daemons::Daemons;

@@ -73,6 +73,20 @@ pub(crate) fn unpacked(kind: &str, architecture: &str, packages: &str, finish: &
     })
 }
 
+/// A program of a package of the host's own release, which is not installed: of a daemon that the tests do not need, say.
+///
+/// # Panics
+/// Without root, or a mirror that serves the package.
+pub fn program_of(package: &str, path: &str) -> PathBuf {
+    let (suite, mirror) = (own_suite(), mirror());
+    let tree = once(package, &suite, &format!("{mirror} {package}"), |unfinished| {
+        fs::create_dir_all(unfinished).expect("a directory");
+        let download = "apt-get -qq update && apt-get -qq download \"$1\" && dpkg-deb -x \"$1\"_*.deb . && rm \"$1\"_*.deb";
+        must(Command::new("sh").args(["-euc", download, "sh", package]).current_dir(unfinished));
+    });
+    tree.join(path)
+}
+
 /// A tree of the cache, named by what goes into it, which `make` fills when it is missing.
 fn once(kind: &str, suite: &str, inputs: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let mut name = format!("{kind}-{suite}-");

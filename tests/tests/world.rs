@@ -38,6 +38,7 @@ mod job_token;
 mod judgement;
 mod keys;
 mod ledger;
+mod monitoring;
 mod pam;
 mod people;
 mod policy;
