@@ -55,11 +55,17 @@ _nunbirdctl() {
             nunbirdctl,man)
                 cmd="nunbirdctl__subcmd__man"
                 ;;
+            nunbirdctl,metrics)
+                cmd="nunbirdctl__subcmd__metrics"
+                ;;
             nunbirdctl,migrate)
                 cmd="nunbirdctl__subcmd__migrate"
                 ;;
             nunbirdctl,people)
                 cmd="nunbirdctl__subcmd__people"
+                ;;
+            nunbirdctl,report)
+                cmd="nunbirdctl__subcmd__report"
                 ;;
             nunbirdctl,runner-config)
                 cmd="nunbirdctl__subcmd__runner__subcmd__config"
@@ -115,11 +121,17 @@ _nunbirdctl() {
             nunbirdctl__subcmd__help,man)
                 cmd="nunbirdctl__subcmd__help__subcmd__man"
                 ;;
+            nunbirdctl__subcmd__help,metrics)
+                cmd="nunbirdctl__subcmd__help__subcmd__metrics"
+                ;;
             nunbirdctl__subcmd__help,migrate)
                 cmd="nunbirdctl__subcmd__help__subcmd__migrate"
                 ;;
             nunbirdctl__subcmd__help,people)
                 cmd="nunbirdctl__subcmd__help__subcmd__people"
+                ;;
+            nunbirdctl__subcmd__help,report)
+                cmd="nunbirdctl__subcmd__help__subcmd__report"
                 ;;
             nunbirdctl__subcmd__help,runner-config)
                 cmd="nunbirdctl__subcmd__help__subcmd__runner__subcmd__config"
@@ -251,7 +263,7 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor runner-config explain test show diff audit people jobs images keys adopt migrate sweep schema completions codes-page man help"
+            opts="-h -V --format --help --version check doctor runner-config explain test show diff audit report metrics people jobs images keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -561,7 +573,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor runner-config explain test show diff audit people jobs images keys adopt migrate sweep schema completions codes-page man help"
+            opts="check doctor runner-config explain test show diff audit report metrics people jobs images keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -826,6 +838,20 @@ _nunbirdctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nunbirdctl__subcmd__help__subcmd__metrics)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nunbirdctl__subcmd__help__subcmd__migrate)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -913,6 +939,20 @@ _nunbirdctl() {
         nunbirdctl__subcmd__help__subcmd__people__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__report)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1326,6 +1366,40 @@ _nunbirdctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nunbirdctl__subcmd__metrics)
+            opts="-h --configuration --file --output --state --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --configuration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nunbirdctl__subcmd__migrate)
             opts="-h --gitlab-server --audience --output --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1555,6 +1629,40 @@ _nunbirdctl() {
                 return 0
             fi
             case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__report)
+            opts="-h --file --since --until --html --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

@@ -5,7 +5,6 @@ use super::{number, text};
 use crate::event::Event;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Upper bounds in seconds: what a stage costs, what a person waits for, what a batch job lasts.
 const SECONDS: [u64; 12] = [1, 5, 15, 60, 300, 900, 3600, 14_400, 43_200, 86_400, 259_200, 604_800];

@@ -13,7 +13,6 @@ use crate::output::{CtlError, Format, OK, print, print_json};
 use crate::replace::replace;
 use crate::sweep::records;
 use crate::{files, token};
-use counts::Counts;
 use exposition::Families;
 use progress::State;
 use serde_json::Value;
