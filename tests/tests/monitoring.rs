@@ -26,7 +26,7 @@ fn prometheus_reads_the_counters_of_a_real_job() {
     assert!(!world.job().id(7003).without_token().config().succeeded());
     let written = world.shell(
         "root",
-        "mkdir -m 755 /srv/textfiles; nunbirdctl metrics --output /srv/textfiles/nunbird.prom",
+        "mkdir -m 755 /srv/textfiles; /opt/nunbird/bin/nunbirdctl metrics --output /srv/textfiles/nunbird.prom",
     );
     assert!(written.succeeded(), "{written:?}");
     let file = world.host_path("/srv/textfiles/nunbird.prom");

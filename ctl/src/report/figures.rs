@@ -261,9 +261,12 @@ pub(super) fn half(spread: Option<Spread>, show: fn(u64) -> String) -> String {
     spread.map_or_else(|| "-".to_owned(), |spread| show(spread.half))
 }
 
-/// Such as `12.5`, of thousandths of an hour.
+/// Such as `12.5`, of thousandths of an hour; `0.003` where tenths would say nothing.
 pub(super) fn hours(thousandths: u64) -> String {
-    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+    match thousandths {
+        0..10_000 => format!("{}.{:03}", thousandths / 1000, thousandths % 1000),
+        _ => format!("{}.{}", thousandths / 1000, thousandths / 100 % 10),
+    }
 }
 
 /// Such as `45 s`, `12 min`, `3 h 05 min`.
@@ -306,7 +309,7 @@ mod tests {
 
     #[test]
     fn amounts_are_shown_in_units_that_people_use() {
-        assert_eq!(hours(12_345), "12.345");
+        assert_eq!([hours(12_345), hours(9_999), hours(3)], ["12.3", "9.999", "0.003"]);
         assert_eq!(
             [seconds(119), seconds(120), seconds(7199), seconds(11_100)],
             ["119 s", "2 min", "119 min", "3 h 05 min"]

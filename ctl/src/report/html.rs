@@ -15,7 +15,7 @@ svg{width:100%;height:auto;display:block;margin:1rem 0}svg text{font-size:12px;f
 .good{fill:var(--good)}.bad{fill:var(--bad)}\
 .table{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\
-th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}\
+th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:9rem}\
 .numbers{display:flex;flex-wrap:wrap;gap:1rem 2.5rem;margin:1.5rem 0;padding:0;list-style:none}\
 .numbers b{display:block;font-size:1.8rem;line-height:1.2}\
 @media print{body{max-width:none;margin:0}h2{break-after:avoid}svg,tr{break-inside:avoid}}";
@@ -56,7 +56,8 @@ pub(super) fn page(figures: &Figures, notes: &str) -> String {
         page.push_str(&format!("<li><b>{number}</b>{what}</li>\n"));
     }
     page.push_str("</ul>\n");
-    section(&mut page, "Jobs and refusals by day", &columns("jobs and refusals by day", &figures.days));
+    let days = columns("jobs and refusals by day", &figures.days);
+    section(&mut page, "Jobs, and refusals above them, by day", &days);
     section(&mut page, "By scheduler", &shares("executor", &figures.executors));
     let rows: Vec<(String, u64, String)> = figures
         .groups
