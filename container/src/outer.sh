@@ -188,6 +188,24 @@ remove() {
   done
 }
 
+# The scheduler's variables, for the inner script: not every engine passes them on. A link that an earlier stage has put there
+# is not followed.
+keep_variables() (
+  rm -f "$d/scheduler"
+  set -C
+  env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' | while read -r one; do
+    case $one in
+      SLURM_* | SLURMD_* | PBS_* | LSB_* | FLUX_* | COBALT_* | SGE_* | _CONDOR_*) ;;
+      JOB_ID | NSLOTS | NHOSTS | PE_HOSTFILE | OMP_NUM_THREADS) ;;
+      CUDA_VISIBLE_DEVICES | ROCR_VISIBLE_DEVICES | HIP_VISIBLE_DEVICES | GPU_DEVICE_ORDINAL | ZE_AFFINITY_MASK) ;;
+      *) continue ;;
+    esac
+    eval "value=\$$one"
+    case $value in *\'*) value=$(printf '%s\n' "$value" | sed "s/'/'\\\\''/g") ;; esac
+    printf "export %s='%s'\n" "$one" "$value"
+  done >"$d/scheduler"
+)
+
 # Runs the stage. Signals are the script's to act on; a shell runs a trap only after its foreground command.
 run() {
   asked=
@@ -275,6 +293,7 @@ case $1 in
   once)
     # A signal of the scheduler's must not leave a container behind.
     trap 'asked=1' 1 2 3 10 12 14 15 24
+    keep_variables
     # In a subshell, so that what fails does not keep the rest from being removed.
     (
       set_up

@@ -277,7 +277,9 @@ pub(crate) fn image_of(container: &Container) -> Result<Option<Resolved>, StageE
 
 /// Removes what an earlier stage has reported.
 pub(crate) fn clear_records(container: &Container) -> Result<(), StageError> {
-    ["began", "record", "script"].iter().try_for_each(|name| remove(&inside(container).join(name)))
+    ["began", "record", "script", "scheduler"]
+        .iter()
+        .try_for_each(|name| remove(&inside(container).join(name)))
 }
 
 /// Where the outer script lies: not in the container, whose job could change what runs outside.
