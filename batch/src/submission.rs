@@ -3,7 +3,7 @@
 use super::description::{Description, Submit};
 use super::stage::{Intent, Stage};
 use super::{agent, log};
-use nunbird_container::write_for_allocation;
+use nunbird_container::{of_stage, write_for_allocation};
 use nunbird_handover::{Batch, Handover};
 use nunbird_stage::{StageError, print_message};
 use nunbird_sys::random;
@@ -29,11 +29,11 @@ pub(super) fn intend(
     let script = script.ok_or(io::ErrorKind::NotFound).map_err(io::Error::from);
     let script = script.and_then(read_whole);
     let script = script.map_err(|e| StageError::new("cannot read the script", e, "run the job again"))?;
-    let container = handover.container.as_ref().filter(|container| container.holds(name));
+    let container = handover.container.as_ref().and_then(|container| of_stage(container, name));
     let contained = match container {
         Some(container) => {
             let grace = u64::from(batch.grace);
-            Some(write_for_allocation(handover, container, name, stage.path(), &nonce, grace)?)
+            Some(write_for_allocation(handover, &container, name, stage.path(), &nonce, grace)?)
         }
         None => None,
     };

@@ -122,7 +122,7 @@ pub fn pull(
 ) -> Result<Resolved, Failure> {
     let pulled = pull_for(handover, container, signals, say);
     // What is made for a job, and the note that it uses the image.
-    let ended = destroy(handover, container, || 0);
+    let ended = destroy(handover, container, |_| 0);
     let image = pulled?;
     ended?;
     Ok(image)
@@ -165,7 +165,7 @@ pub fn prune(
     }
     make_directories(handover, container)?;
     let pruned = prune_store(&description, handover, container, which, dry_run, signals);
-    let ended = destroy(handover, container, || 0);
+    let ended = destroy(handover, container, |_| 0);
     let pruned = pruned?;
     ended?;
     Ok(pruned)

@@ -7,6 +7,8 @@ umask 077
 command -v cat >/dev/null 2>&1 || PATH=${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin
 export PATH
 printf 'end %s\n' @NONCE@ >@DIRECTORY@/began || exit 75
+# In an allocation: the scheduler's variables.
+if [ -f @DIRECTORY@/scheduler ]; then . @DIRECTORY@/scheduler; fi
 @EXPORTS@
 cd @WORK@ 2>/dev/null || cd "$HOME" 2>/dev/null || cd /
 umask @UMASK@

@@ -27,6 +27,7 @@ mod prepare;
 mod pull;
 pub mod record;
 pub mod resolved;
+mod runner;
 pub mod save;
 mod services;
 mod serving;
@@ -38,8 +39,8 @@ mod words;
 
 pub use allocation::write_for_allocation;
 pub use copies::JobUse;
-pub use outer::name;
 pub use prepare::prepare;
+pub use runner::of_stage;
 pub use stage::{Stage, StageEnd, base_environment, destroy, shell, stop};
 pub use trouble::Failure;
 pub use words::Ids;

@@ -8,6 +8,7 @@ use crate::binds::inside;
 use crate::description::{Action, Description};
 use crate::networks::NETWORKS;
 use crate::resolved::Resolved;
+use crate::runner::is_of_runner;
 use crate::save::SavedImage;
 use crate::services::ServiceImage;
 use crate::serving;
@@ -56,9 +57,19 @@ pub struct Outer<'a> {
     pub allocation: Option<&'a Allocation>,
 }
 
-/// The name of a job's container on this host, and of its directories.
-pub fn name(handover: &Handover) -> String {
-    format!("nb-{}", handover.decision_id)
+/// The name of a container of a job on this host, and of its directories.
+pub(crate) fn name(handover: &Handover, container: &Container) -> String {
+    match is_of_runner(container) {
+        // Neither is a part of the other, because processes are found by it.
+        true => format!("{}-runner", short(handover)),
+        false => format!("nb-{}", handover.decision_id),
+    }
+}
+
+/// The beginning of the names of a job's other containers: Podman takes no path of more than 50 characters for what is in the
+/// runtime directory.
+fn short(handover: &Handover) -> String {
+    format!("nb-{}", handover.decision_id.get(..20).unwrap_or(&handover.decision_id))
 }
 
 /// An allocation of a batch scheduler, in which one stage runs.
@@ -167,11 +178,9 @@ impl Outer<'_> {
     }
 
     fn name(&self) -> String {
-        let name = name(self.handover);
         match self.allocation {
-            // Podman takes no path of more than 50 characters for what is in the runtime directory.
-            Some(allocation) => format!("{}-{}", name.get(..23).unwrap_or(&name), allocation.suffix),
-            None => name,
+            Some(allocation) => format!("{}-{}", short(self.handover), allocation.suffix),
+            None => name(self.handover, self.container),
         }
     }
 

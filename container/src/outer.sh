@@ -73,6 +73,11 @@ runtime() {
 places() {
   choose_ids
   runtime
+  own_places
+}
+
+# What follows from $name and $r.
+own_places() {
   store=@STORE@
   images=@IMAGES@
   layers=@LAYERS@
@@ -96,7 +101,7 @@ hold() {
   if holder=$(cat "$r/holder" 2>/dev/null) && [ -n "$holder" ] && ours "$holder"; then
     return 0
   fi
-  holder=$(setsid @HOLDER@ /bin/sh -c 'echo "$$"; exec sleep 2147483647 >/dev/null 2>&1' </dev/null &)
+  holder=$(setsid @HOLDER@ /bin/sh -c 'echo "$$"; exec sleep 2147483647 >/dev/null 2>&1' </dev/null 8>&- 9>&- &)
   [ -n "$holder" ] || fail "cannot make a user namespace on this host: user namespaces are switched off (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or unshare(1) is missing; report it to the administrators"
   echo "$holder" >"$r/holder"
 }
@@ -117,11 +122,12 @@ set_up() {
   hold
 }
 
+# The locks are this script's alone: what an engine leaves running would hold them.
 engine() {
   if [ "$ids" = one ]; then
-    @ENTER_NAMESPACE@"$@"
+    @ENTER_NAMESPACE@"$@" 8>&- 9>&-
   else
-    "$@"
+    "$@" 8>&- 9>&-
   fi
 }
 
@@ -133,6 +139,14 @@ settled() {
     left=$((left - 1))
     sleep 0.1 2>/dev/null || sleep 1
   done
+  # The engine's own program has the name in its arguments as well, and nothing can enter the container until it is replaced by what
+  # the container does. Another process of a site's description never has these words.
+  left=20
+  while [ -n "$pid" ] && [ "$left" -gt 0 ] && ! grep -qF ": $name;" "/proc/$pid/cmdline" 2>/dev/null; do
+    left=$((left - 1))
+    sleep 0.1 2>/dev/null || sleep 1
+  done
+  running
 }
 
 says=@SAYS@
@@ -188,6 +202,24 @@ remove() {
   done
 }
 
+# The scheduler's variables, for the inner script: not every engine passes them on. A link that an earlier stage has put there
+# is not followed.
+keep_variables() (
+  rm -f "$d/scheduler"
+  set -C
+  env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' | while read -r one; do
+    case $one in
+      SLURM_* | SLURMD_* | PBS_* | LSB_* | FLUX_* | COBALT_* | SGE_* | _CONDOR_*) ;;
+      JOB_ID | NSLOTS | NHOSTS | PE_HOSTFILE | OMP_NUM_THREADS) ;;
+      CUDA_VISIBLE_DEVICES | ROCR_VISIBLE_DEVICES | HIP_VISIBLE_DEVICES | GPU_DEVICE_ORDINAL | ZE_AFFINITY_MASK) ;;
+      *) continue ;;
+    esac
+    eval "value=\$$one"
+    case $value in *\'*) value=$(printf '%s\n' "$value" | sed "s/'/'\\\\''/g") ;; esac
+    printf "export %s='%s'\n" "$one" "$value"
+  done >"$d/scheduler"
+)
+
 # Runs the stage. Signals are the script's to act on; a shell runs a trap only after its foreground command.
 run() {
   asked=
@@ -237,6 +269,83 @@ take_away() {
   remove "$r" || fail "cannot remove $r; remove it by hand"
 }
 
+# Shows that this stage lives, until this shell has ended: `alive` is locked before it has its name, so that nobody finds it without
+# the lock.
+lock() {
+  command -v flock >/dev/null 2>&1 || return 0
+  exec 9>"$r/.alive" && flock 9 && mv "$r/.alive" "$r/alive"
+  [ -z "$layers" ] || { exec 8>"$layers/.alive" && flock 8 && mv "$layers/.alive" "$layers/alive"; }
+}
+
+# The same while the directories are removed.
+lock_again() {
+  command -v flock >/dev/null 2>&1 || return 0
+  [ ! -e "$r/alive" ] || { exec 9<"$r/alive" && flock 9; }
+  { [ -z "$layers" ] || [ ! -e "$layers/alive" ]; } || { exec 8<"$layers/alive" && flock 8; }
+}
+
+# A directory of ours, and no link.
+is_ours() {
+  [ -n "$1" ] && [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]
+}
+
+# Ends all processes of the container $name.
+kill_all() {
+  left=50
+  # Its status says nothing: there are files that it may not read.
+  while pids=$(grep -lszxF "NUNBIRD_CONTAINER=$name" /proc/[0-9]*/environ) || :; [ -n "$pids" ] && [ "$left" -gt 0 ]; do
+    for pid in $pids; do
+      pid=${pid#/proc/}
+      kill -9 "${pid%/environ}" 2>/dev/null
+    done
+    left=$((left - 1))
+    sleep 0.1 2>/dev/null || sleep 1
+  done
+}
+
+# Removes what stages in allocations have left on this host that the scheduler has killed at once. Such a stage is over if nobody
+# holds its locks. A directory without the file `alive` is left: its stage may be about to begin.
+leavings() {
+  command -v flock >/dev/null 2>&1 || return 0
+  for place in @BASES@ ${layers:+"${layers%/*}"}; do
+    for old in "$place"/nb-????????????????????-????????; do
+      [ "${old##*/}" = "$name" ] || ! is_ours "$old" || (remove_stage "${old##*/}")
+    done
+  done
+}
+
+# In a subshell. Both directories must be free: with a private /tmp only one of them is in sight.
+remove_stage() {
+  name=$1 place=${r%/*}
+  for base in @BASES@; do
+    if is_ours "$base/$name"; then
+      place=$base
+    fi
+  done
+  r=$place/$name d=
+  own_places
+  if is_ours "$r"; then
+    { exec 9<"$r/alive" && flock -n 9; } || return 0
+  fi
+  if is_ours "$layers"; then
+    { exec 8<"$layers/alive" && flock -n 8; } || return 0
+  fi
+  kill_all
+  if [ -n "$layers" ] && ! rm -rf -- "$layers"; then
+    # They may have files of other ids. The engine's commands carry the name, so they are found below.
+    private "$r"
+    (
+      NUNBIRD_CONTAINER=$name
+      export NUNBIRD_CONTAINER
+      write_files
+      hold
+      clear_layers </dev/null
+    )
+    kill_all
+  fi
+  rm -rf -- ${layers:+"$layers"} "$r"
+}
+
 @SERVICES@
 # The last words of the engine, on one line.
 said() {
@@ -246,6 +355,7 @@ said() {
 case $1 in
   setup)
     set_up
+    leavings >/dev/null 2>&1
     printf 'ids %s\nwhy %s\nruntime %s\nimages %s\nlayers %s\n' "$ids" "$why" "$r" "$images" "$layers"
     ;;
   engine)
@@ -275,9 +385,12 @@ case $1 in
   once)
     # A signal of the scheduler's must not leave a container behind.
     trap 'asked=1' 1 2 3 10 12 14 15 24
+    keep_variables
     # In a subshell, so that what fails does not keep the rest from being removed.
     (
       set_up
+      lock
+      leavings >/dev/null 2>&1
       cd "$r" || exit 75
       provide >"$r/said" 2>&1 || fail "$title cannot take the image from the file that the job's prepare stage has written: $(said)"
       ensure
@@ -292,6 +405,7 @@ case $1 in
       began=$(sed -n 's/^begun //p' "$d/record")
     fi
     places
+    lock_again
     # The node's part alone.
     (d= && take_away) 4>&-
     if [ -z "$ended_with" ] && lost; then

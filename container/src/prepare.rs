@@ -10,6 +10,7 @@ use crate::names::ImageName;
 use crate::outer::{ENDED_AT_ONCE, Outer, name, program, store};
 use crate::pull::{Puller, kept, make_place, said};
 use crate::resolved::Resolved;
+use crate::runner::{is_of_runner, of_runner};
 use crate::save::{self, is_needed, keep};
 use crate::services::{self, ServiceImage};
 use crate::stage::{nonce, outer_path, write, write_outer};
@@ -82,6 +83,7 @@ pub fn prepare(
     if let Some(image) = &image {
         write(&container.directory.join("image"), &serde_json::json!(image).to_string())?;
     }
+    fetch_of_runner(&bench, say)?;
     let services = fetch_services(&bench, say)?;
     services::keep(container, &services)?;
     outer.image = image.as_ref();
@@ -277,7 +279,7 @@ impl<'a> Bench<'a> {
         let account = &self.handover.account;
         let values = Values::from([
             ("program", program(self.description, self.container)),
-            ("name", self::name(self.handover)),
+            ("name", self::name(self.handover, self.container)),
             ("uid", account.uid.to_string()),
             ("gid", account.gid.to_string()),
             ("runtime", self.places.runtime.display().to_string()),
@@ -348,14 +350,47 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The job, as the user of a copy of its image. A service has a directory of its own in the job's.
+/// The job, as the user of a copy of its image. A service and the runner have directories of their own in the job's.
 fn user(handover: &Handover, container: &Container) -> User {
     let of_service = container.directory.file_name().and_then(|name| name.to_str());
-    let end = match of_service.filter(|name| name.starts_with("service-")) {
-        Some(service) => format!(".{service}"),
+    let end = match of_service.filter(|name| name.starts_with("service-") || is_of_runner(container)) {
+        Some(part) => format!(".{part}"),
         None => String::new(),
     };
-    User { note: self::name(handover) + &end, job: handover.job_id, until: handover.expires_at }
+    User { note: note(handover) + &end, job: handover.job_id, until: handover.expires_at }
+}
+
+/// How a job is noted as the user of images.
+pub(crate) fn note(handover: &Handover) -> String {
+    format!("nb-{}", handover.decision_id)
+}
+
+/// The site's image for the runner's own stages, if it has one.
+fn fetch_of_runner(bench: &Bench<'_>, say: &dyn Fn(&str)) -> Result<(), Failure> {
+    let Some(container) = of_runner(bench.container) else { return Ok(()) };
+    let Some(asked) = &container.image else { return Ok(()) };
+    directory(bench.handover, &container.directory, true)?;
+    let bench = Bench { container: &container, ..bench.clone() };
+    let image =
+        check_name(bench.description, asked).and_then(|name| bench.fetch(asked, &name, say)).map_err(|failure| {
+            // The site has chosen it: no job can do better.
+            let of_site = |error: &StageError| {
+                let text = format!(
+                    "cannot use `runner_image` of [container.{}], in which sources, caches and artifacts are handled: {error}; report it to \
+                     the administrators",
+                    Untrusted(&container.name)
+                );
+                Failure::System(StageError::sentence(&text))
+            };
+            match &failure {
+                Failure::Job(error) | Failure::System(error) => of_site(error),
+                Failure::Cancelled => Failure::Cancelled,
+            }
+        })?;
+    write(&container.directory.join("image"), &serde_json::json!(image).to_string())?;
+    let digest = image.digest.as_ref().map(|digest| format!(" ({digest})")).unwrap_or_default();
+    say(&format!("sources, caches and artifacts: image {}{digest}", image.name));
+    Ok(())
 }
 
 /// The images of the job's services, by the same rules as the job's own.

@@ -8,6 +8,7 @@ use crate::description::Save;
 use crate::partial::Partial;
 use crate::pull::{Puller, said};
 use crate::resolved::Resolved;
+use crate::runner::{STAGES, is_of_runner};
 use crate::trouble::Failure;
 use nunbird_handover::{Batch, Container, Handover};
 use nunbird_stage::StageError;
@@ -33,6 +34,11 @@ pub struct SavedImage {
 
 /// Whether a stage of the job runs in its container in an allocation.
 pub(crate) fn is_needed(handover: &Handover, container: &Container) -> bool {
+    if is_of_runner(container) {
+        let submitted =
+            |batch: &Batch| STAGES.iter().any(|stage| batch.submits(stage) && !container.holds(stage));
+        return handover.batch.as_ref().is_some_and(submitted);
+    }
     let submits = |batch: &Batch| {
         // Patterns on both sides: the user's script counts, which every container is for.
         ["build_script", "step_script", "after_script"]

@@ -208,7 +208,7 @@ watch() {
       sleep 1 >/dev/null 2>&1 &
       wait "$!"
     done
-  ) </dev/null &
+  ) </dev/null 8>&- 9>&- &
   watcher=$!
 }
 

@@ -7,9 +7,10 @@ use crate::copies::Cache;
 use crate::images::STORES;
 use crate::inner;
 use crate::outer::{Outer, name, store};
-use crate::prepare::{binds, check_binds, description, image, make_directories};
+use crate::prepare::{binds, check_binds, description, image, make_directories, note};
 use crate::record::{Record, has_begun};
 use crate::resolved::Resolved;
+use crate::runner::of_runner;
 use crate::services;
 use nunbird_handover::{Container, Handover};
 use nunbird_stage::StageError;
@@ -177,8 +178,8 @@ pub fn stop(handover: &Handover, container: &Container) -> Result<(), StageError
     run(handover, container, "stop")
 }
 
-/// Removes the job's container from this host, with all that was made for it. Nothing is done where
-/// nothing is left. `kill` ends the processes that have the container's name in their environment,
+/// Removes the job's containers from this host, with all that was made for them. Nothing is done where
+/// nothing is left. `kill` ends the processes that have this name of a container in their environment,
 /// for what the engine has lost sight of, and returns how many there were.
 ///
 /// # Errors
@@ -186,16 +187,15 @@ pub fn stop(handover: &Handover, container: &Container) -> Result<(), StageError
 pub fn destroy(
     handover: &Handover,
     container: &Container,
-    kill: impl FnOnce() -> usize,
+    kill: impl Fn(&str) -> usize,
 ) -> Result<(), StageError> {
     if directory(handover, &container.directory, false)?.is_none() {
         return Ok(());
     }
-    let first = run(handover, container, "remove");
-    // They may have held a file system, or have written while it was removed.
-    if kill() > 0 || first.is_err() {
-        run(handover, container, "remove")?;
-    }
+    let runner = of_runner(container);
+    let removed = runner.iter().chain([container]).map(|one| remove_one(handover, one, &kill));
+    // Each is tried, whatever becomes of the other.
+    removed.collect::<Vec<_>>().into_iter().collect::<Result<(), StageError>>()?;
     forget_images(handover, container)?;
     // The directory goes only if nothing of the container is left, so that the next cleanup tries again.
     if let (Some(parent), Some(name)) = (container.directory.parent(), container.directory.file_name())
@@ -206,10 +206,26 @@ pub fn destroy(
     Ok(())
 }
 
+fn remove_one(
+    handover: &Handover,
+    container: &Container,
+    kill: &impl Fn(&str) -> usize,
+) -> Result<(), StageError> {
+    if directory(handover, &container.directory, false)?.is_none() {
+        return Ok(());
+    }
+    let first = run(handover, container, "remove");
+    // They may have held a file system, or have written while it was removed.
+    if kill(&name(handover, container)) > 0 || first.is_err() {
+        run(handover, container, "remove")?;
+    }
+    Ok(())
+}
+
 /// Nothing of the job runs any more: it uses no image, and copies that it alone used can go.
 fn forget_images(handover: &Handover, container: &Container) -> Result<(), StageError> {
     let description = description(container)?;
-    let name = name(handover);
+    let name = note(handover);
     if description.has_copies() {
         let cache = Cache(&container.cache);
         cache.release(&name);
@@ -261,7 +277,9 @@ pub(crate) fn image_of(container: &Container) -> Result<Option<Resolved>, StageE
 
 /// Removes what an earlier stage has reported.
 pub(crate) fn clear_records(container: &Container) -> Result<(), StageError> {
-    ["began", "record", "script"].iter().try_for_each(|name| remove(&inside(container).join(name)))
+    ["began", "record", "script", "scheduler"]
+        .iter()
+        .try_for_each(|name| remove(&inside(container).join(name)))
 }
 
 /// Where the outer script lies: not in the container, whose job could change what runs outside.

@@ -23,6 +23,7 @@ pub(crate) fn container() -> Container {
             pull: vec![PullPolicy::IfNotPresent],
             digest_required: false,
         }),
+        runner_image: None,
         services: Vec::new(),
         stages: CONTAINER_STAGES.map(str::to_owned).to_vec(),
         directory: "/d/containers/1".into(),

@@ -13,6 +13,7 @@ pub(crate) struct JobContainer {
     place: String,
     image: Option<String>,
     image_rule: Option<String>,
+    runner_image: Option<String>,
     services: Vec<String>,
     binds: Vec<String>,
 }
@@ -28,6 +29,7 @@ impl JobContainer {
         Some(JobContainer {
             image: container.image.as_ref().map(|image| image.name.clone()),
             image_rule: given.image_rule.clone(),
+            runner_image: container.runner_image.as_ref().map(|image| image.name.clone()),
             services: container.services.iter().map(|service| service.image.name.clone()).collect(),
             binds: container.binds.iter().map(bind).collect(),
             ..Self::without_job(policy.container_of(rule)?)
@@ -50,6 +52,9 @@ impl JobContainer {
         if let Some(image) = &self.image {
             rows.push(("image", format!("{image}: {}", self.image_rule.as_deref().unwrap_or_default())));
         }
+        if let Some(image) = &self.runner_image {
+            rows.push(("runner image", format!("{image}: sources, caches and artifacts")));
+        }
         let all = [("services", &self.services), ("binds", &self.binds)];
         rows.extend(
             all.into_iter().filter(|(_, all)| !all.is_empty()).map(|(name, all)| (name, all.join(", "))),
@@ -59,10 +64,10 @@ impl JobContainer {
 
     /// For programs. docs/nunbirdctl.md lists the fields.
     pub(crate) fn machine(&self) -> Value {
-        let JobContainer { name, engine, place, image, image_rule, services, binds } = self;
+        let JobContainer { name, engine, place, image, image_rule, runner_image, services, binds } = self;
         json!({
             "name": name, "engine": engine, "place": place, "image": image, "image_rule": image_rule,
-            "services": services, "binds": binds,
+            "runner_image": runner_image, "services": services, "binds": binds,
         })
     }
 }

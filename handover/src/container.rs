@@ -23,6 +23,9 @@ pub struct Container {
     pub program: Option<PathBuf>,
     /// The image; none for an engine without images.
     pub image: Option<Image>,
+    /// The image for the stages that the job's own image does not run; none where they run without a container.
+    #[serde(default)]
+    pub runner_image: Option<Image>,
     /// Started before the script, in the order of the job.
     pub services: Vec<Service>,
     /// gitlab-runner's names of the stages that run inside; a name that ends in `*` is a prefix.

@@ -116,6 +116,7 @@ fn make(
         engine: from.engine.clone(),
         program: from.program.clone(),
         image,
+        runner_image: from.runner_image.as_deref().map(|name| of_site(from, name)).transpose()?,
         services,
         stages: from.stages.clone(),
         directory: place.data_dir.join("containers").join(place.decision_id),
@@ -240,6 +241,26 @@ fn one(from: &ContainerPolicy, asked: &AskedImage, of_service: bool) -> Result<(
         digest_required: from.digest_required,
     };
     Ok((image, image_rule))
+}
+
+/// An image that the site names for itself, whatever jobs may name.
+fn of_site(from: &ContainerPolicy, name: &str) -> Result<Image, Refusal> {
+    let parsed = ImageName::parse(name).map_err(|why| {
+        let detail = format!("runner_image of [container.{}]: {why}", from.name);
+        Refusal::system(
+            Code::Executor,
+            "the container of this job is not configured correctly on this host",
+            detail,
+        )
+    })?;
+    Ok(Image {
+        name: parsed.full().to_owned(),
+        entrypoint: Some(Vec::new()),
+        user: None,
+        platform: None,
+        pull: from.pull_policies.clone(),
+        digest_required: false,
+    })
 }
 
 fn pull_policies(

@@ -69,7 +69,7 @@ impl Drop for Auth {
     }
 }
 
-/// The passwords for the images of this container and of its services. `variable` gives the value of a variable of the job, and an
+/// The passwords for the images of this container, of the runner's own stages and of its services. `variable` gives the value of a variable of the job, and an
 /// error where it is no UTF-8 text.
 ///
 /// # Errors
@@ -82,6 +82,7 @@ pub fn credentials(
     let names: Vec<ImageName> = container
         .image
         .iter()
+        .chain(&container.runner_image)
         .chain(services)
         .filter_map(|image| ImageName::parse(&image.name).ok())
         .collect();

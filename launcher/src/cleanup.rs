@@ -27,11 +27,11 @@ pub(crate) fn cleanup(handover: &Handover) -> Result<StageResult, StageError> {
     Ok(StageResult::Success)
 }
 
-/// Removes the job's container from this host.
+/// Removes the job's containers from this host.
 pub(crate) fn container(handover: &Handover, timeouts: Timeouts) -> Result<(), StageError> {
     let Some(container) = &handover.container else { return Ok(()) };
-    nunbird_container::destroy(handover, container, || {
-        let mark = Mark::of_container(&nunbird_container::name(handover));
+    nunbird_container::destroy(handover, container, |name| {
+        let mark = Mark::of_container(name);
         let found = mark.count();
         let left = mark.kill(timeouts.abandon);
         if left > 0 {

@@ -12,6 +12,7 @@ use crate::script::{BEGIN, in_memory};
 use crate::supervise::{JobEnd, Supervisor};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::Pid;
+use nunbird_container::of_stage;
 use nunbird_handover::{Handover, Untrusted};
 use nunbird_stage::error::shown;
 use nunbird_stage::exit_code::report_exit_code;
@@ -37,8 +38,8 @@ pub(crate) fn run(
 ) -> Result<StageResult, StageError> {
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     let script = script.ok_or_else(missing).map_err(internal("cannot read the script"))?;
-    if let Some(container) = handover.container.as_ref().filter(|container| container.holds(stage)) {
-        return contained::run(handover, container, stage, &script, exit_code, timeouts);
+    if let Some(container) = handover.container.as_ref().and_then(|container| of_stage(container, stage)) {
+        return contained::run(handover, &container, stage, &script, exit_code, timeouts);
     }
     let signals = Signals::block().map_err(|e| internal("cannot wait for signals")(e.into()))?;
     let memory = in_memory(BEGIN, &script)?;

@@ -10,6 +10,8 @@ mod copies;
 mod digests;
 #[path = "../tests/containers/images.rs"]
 mod images;
+#[path = "../tests/containers/runner.rs"]
+mod runner;
 
 use cases::Setup;
 use nunbird_tests::containers::{Example, Job, Node, Registry, Release, samples};
@@ -22,6 +24,10 @@ const fn of(engine: &'static str, no_new_privileges: bool) -> Setup {
 
 const EACH: [Setup; 4] =
     [of("bwrap", true), of("charliecloud", true), of("apptainer", false), of("apptainer", true)];
+
+/// The engines with images.
+const WITH_PODMAN: [Setup; 4] =
+    [of("podman", false), of("podman", true), of("apptainer", false), of("charliecloud", true)];
 
 #[needs(root)]
 fn the_newer_engines_run_an_image_as_a_plain_user() {

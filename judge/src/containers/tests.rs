@@ -87,7 +87,7 @@ const USED: &str = "container = \"c\"";
 fn a_job_gets_the_image_that_it_names_or_the_sites() {
     let policy = policy(
         "[container.c]\nengine = \"podman\"\ndefault_image = \"r.example.org/base:1\"\nallowed_images = [\"r.example.org/**\"]\n\
-         store = \"/var/tmp/$USER-$UID\"\nbinds = [\"$HOME/x:/x:rw\"]\n",
+         store = \"/var/tmp/$USER-$UID\"\nrunner_image = \"other.example.org/runner:1\"\nbinds = [\"$HOME/x:/x:rw\"]\n",
         USED,
     );
     let mut asked = image("R.Example.org/a");
@@ -102,6 +102,9 @@ fn a_job_gets_the_image_that_it_names_or_the_sites() {
     assert_eq!(container.directory, Path::new("/home/ada/.nunbird/containers/0f"));
     assert_eq!(container.cache, Path::new("/home/ada/.nunbird/images"));
     assert_eq!(container.store.as_deref(), Some(Path::new("/var/tmp/ada-5001")));
+    // The site's own, which jobs may not name.
+    let runner = container.runner_image.expect("an image");
+    assert_eq!((runner.name.as_str(), runner.entrypoint), ("other.example.org/runner:1", Some(Vec::new())));
     assert_eq!(container.binds[0].source, Path::new("/home/ada/x"));
     let own = given(&policy, asking(None, Vec::new())).expect("given");
     assert_eq!(

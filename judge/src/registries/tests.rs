@@ -27,6 +27,7 @@ fn container(name: &str, services: &[&str]) -> Container {
         engine: Engine::Named("podman".to_owned()),
         program: None,
         image: Some(image(name)),
+        runner_image: None,
         services: services.iter().map(service).collect(),
         stages: Vec::new(),
         directory: "/d".into(),

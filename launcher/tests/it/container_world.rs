@@ -72,6 +72,7 @@ pub(crate) fn with(mut world: World, ids: AccountIds) -> World {
             pull: vec![PullPolicy::Never],
             digest_required: false,
         }),
+        runner_image: None,
         services: Vec::new(),
         stages: CONTAINER_STAGES.map(str::to_owned).to_vec(),
         directory: data_dir.join("containers/4711"),

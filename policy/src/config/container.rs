@@ -27,6 +27,8 @@ pub struct ContainerPolicy {
     pub program: Option<PathBuf>,
     /// The image of jobs that name none.
     pub default_image: Option<String>,
+    /// The image for the stages that do not run in the job's; none where they run without a container.
+    pub runner_image: Option<String>,
     /// The images that jobs may name; all where it is none.
     pub allowed_images: Option<Vec<Pattern>>,
     /// Those that they may not, whatever is allowed.
@@ -133,6 +135,7 @@ impl ContainerPolicy {
             engine,
             program: None,
             default_image: None,
+            runner_image: None,
             allowed_images: None,
             denied_images: Vec::new(),
             allowed_services: None,
@@ -223,6 +226,8 @@ pub static CONTAINER_KEYS: Table<ContainerPolicy> = Table {
         Key::<ContainerPolicy>::new("program", form!(PathOrNone: program), "the engine's program").or("the first of its name on the `PATH` of jobs"),
         Key::<ContainerPolicy>::new("default_image", Form::Text { get: |t| t.default_image.clone(), set: |t, at| t.default_image = image(at) },
             "the image of jobs without `image:`; without it they are denied, if the engine has images").or("none"),
+        Key::<ContainerPolicy>::new("runner_image", Form::Text { get: |t| t.runner_image.clone(), set: |t, at| t.runner_image = image(at) },
+            "the image for the stages that `stages` does not name: sources, caches and artifacts; without it they run without a container").or("none"),
         Key::<ContainerPolicy>::new("allowed_images",
             Form::Texts { get: |t| t.allowed_images.as_deref().map(sources), set: |t, at| t.allowed_images = Some(patterns(&at)) },
             "patterns of images that jobs may name, below; others are denied").or("all"),
@@ -291,9 +296,14 @@ pub(super) fn all(root: &mut Section<'_>) -> BTreeMap<String, ContainerPolicy> {
 /// What holds between keys.
 pub(super) fn check(table: &Section<'_>, one: &ContainerPolicy) {
     if !one.has_images() {
-        for key in
-            ["default_image", "allowed_images", "denied_images", "digest_required", "credential_helpers"]
-        {
+        for key in [
+            "default_image",
+            "runner_image",
+            "allowed_images",
+            "denied_images",
+            "digest_required",
+            "credential_helpers",
+        ] {
             if table.has(key) {
                 let help = "remove the line, or name an engine with images";
                 table.find_at(key, "`bwrap` makes a view of this host and has no images", help);

@@ -110,6 +110,8 @@ fn what_is_wrong_is_found_where_it_stands() {
         ),
         ("engine = \"podman\"\ndigest_required = true\ndefault_image = \"alpine\"", "no digest", 3, 17),
         ("engine = \"bwrap\"\ndefault_image = \"alpine\"", "has no images", 2, 17),
+        ("engine = \"podman\"\nrunner_image = \"-v\"", "invalid name of an image", 2, 16),
+        ("engine = \"bwrap\"\nrunner_image = \"alpine\"", "has no images", 2, 16),
         ("engine = \"podman\"\npull_policies = []", "no image could be used", 2, 17),
         ("engine = \"podman\"\npull_policies = [\"sometimes\"]", "unknown pull policy", 2, 18),
         ("engine = \"podman\"\npull_policies = [\"never\", \"never\"]", "already", 2, 27),

@@ -64,7 +64,7 @@ pub const JACAMAR_KEYS: &[(&str, &str, KeyEffect)] = &[
     ("general", "variable_data_dir", WithoutEffect(OLD)),
     ("general", "force_mechanism", WithoutEffect(OLD)),
     ("general.podman", "application_path", Honoured("container[].program")),
-    ("general.podman", "runner_image", Refused),
+    ("general.podman", "runner_image", Honoured("container[].runner_image")),
     ("general.podman", "runner_options", Refused),
     ("general.podman", "runner_entry_point", Refused),
     ("general.podman", "default_image", Honoured("container[].default_image")),

@@ -136,6 +136,7 @@ fn handover(person: &Person<'_>, number: u32, engine: &str, image: Option<&str>)
             pull: vec![PullPolicy::IfNotPresent],
             digest_required: false,
         }),
+        runner_image: None,
         services: Vec::new(),
         stages: CONTAINER_STAGES.map(str::to_owned).to_vec(),
         directory: data_dir.join(format!("containers/{number}")),

@@ -174,6 +174,14 @@ pub fn compiler() -> Image {
     of_debian("bash,gcc,libc6-dev,make")
 }
 
+/// The same with git.
+///
+/// # Panics
+/// As [`debian`].
+pub fn git() -> Image {
+    of_debian("bash,ca-certificates,git")
+}
+
 /// The same with Buildah, which builds images.
 ///
 /// # Panics

@@ -6,6 +6,7 @@ use super::daemons::Daemons;
 use super::faults::{self, SmallDisk};
 use super::kinds::Kind;
 use super::release::Release;
+use crate::world::enter::Mount;
 use nix::sys::signal::Signal;
 use std::fmt::Write;
 use std::fs;
@@ -71,12 +72,36 @@ impl Slurm {
         Self::start_with(self.kind, self.release)
     }
 
+    /// Starts one whose nodes and launchers can have containers of Podman, from a registry with a certificate of this authority.
+    ///
+    /// # Panics
+    /// As [`Slurm::start`].
+    pub fn start_for_containers(authority_pem: &str) -> Slurm {
+        let mut bed = Bed::on("nbt_slurm_", None);
+        let bundle = "/etc/ssl/certs/ca-certificates.crt";
+        let known = fs::read_to_string(bundle).expect("the authorities of the host");
+        let copy = bed.path("etc/authorities");
+        fs::write(&copy, format!("{known}\n{authority_pem}")).expect("a file");
+        bed.mounts.push(Mount::Bind { source: copy, target: bundle.into() });
+        // crun refuses hosts with both versions of control groups.
+        let unified = PathBuf::from("/sys/fs/cgroup/unified");
+        if unified.exists() {
+            let empty = bed.path("empty");
+            fs::create_dir(&empty).expect("a directory");
+            bed.mounts.push(Mount::Bind { source: empty, target: unified });
+        }
+        Self::start_on(bed, Kind::Plain, Release::Host)
+    }
+
     pub(super) fn start_kind(kind: Kind) -> Slurm {
         Self::start_with(kind, Release::Host)
     }
 
     fn start_with(kind: Kind, release: Release) -> Slurm {
-        let mut bed = Bed::on("nbt_slurm_", release.tree("slurm", PACKAGES));
+        Self::start_on(Bed::on("nbt_slurm_", release.tree("slurm", PACKAGES)), kind, release)
+    }
+
+    fn start_on(mut bed: Bed, kind: Kind, release: Release) -> Slurm {
         let configuration = bed.path("etc/slurm.conf").display().to_string();
         bed.environment.push(("SLURM_CONF".to_owned(), configuration));
         // All held until all are known, so that no two are the same.

@@ -34,6 +34,7 @@ fn contained<'s>(slurm: &'s Slurm, user: &str) -> Job<'s> {
         engine: Engine::Described(description),
         program: None,
         image: None,
+        runner_image: None,
         services: Vec::new(),
         stages: CONTAINER_STAGES.map(str::to_owned).to_vec(),
         directory: data_dir.join("containers").join(&job.handover.decision_id),

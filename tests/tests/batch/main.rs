@@ -9,6 +9,7 @@ mod crowds;
 mod ends;
 mod faults;
 mod outputs;
+mod podman;
 mod queues;
 mod restarts;
 mod site;

@@ -9,6 +9,7 @@ mod digests;
 mod facts;
 mod guide;
 mod images;
+mod runner;
 mod testbed;
 
 use cases::Setup;
@@ -19,3 +20,5 @@ const fn of(engine: &'static str, no_new_privileges: bool) -> Setup {
 }
 
 const EACH: [Setup; 3] = [of("bwrap", false), of("charliecloud", false), of("charliecloud", true)];
+/// The engines with images, and Podman, whose own tests are with the launcher.
+const WITH_PODMAN: [Setup; 3] = [of("podman", false), of("podman", true), of("charliecloud", false)];

@@ -239,7 +239,7 @@ fn podman(mut t: Section<'_>, container: Option<ContainerPolicy>) -> Option<Cont
         if script_only {
             container.stages = SCRIPT_STAGES.map(str::to_owned).to_vec();
         }
-        helper_image(table, script_only);
+        helper_image(table, container, script_only);
         for key in ["user_entry_point", "custom_entry_point"] {
             shell_alone(table, key);
         }
@@ -263,13 +263,15 @@ fn podman(mut t: Section<'_>, container: Option<ContainerPolicy>) -> Option<Cont
 /// The user's script alone, without `after_script`.
 const SCRIPT_STAGES: [&str; 2] = ["build_script", "step_*"];
 
-/// Sources, caches and artifacts are handled by the runner's own program on this host. With `step_script_only` Jacamar CI does the same.
-fn helper_image(table: &mut Section<'_>, script_only: bool) {
-    let help = "install git on this host, then write `step_script_only = true` or remove the line: the runner's own program handles sources, caches and artifacts here";
-    let image = set(table, "runner_image").map(|at| ("runner_image", at.spot));
+/// The image for sources, caches and artifacts. With `step_script_only` they are handled by the runner's own program on this host, as
+/// in Jacamar CI.
+fn helper_image(table: &mut Section<'_>, container: &mut ContainerPolicy, script_only: bool) {
+    let named = set(table, "runner_image").and_then(|at| image(&at));
+    container.runner_image = named.filter(|_| !script_only);
+    let help = "remove the line: the shell in the image is found without it, and `custom_options` are for this container as well";
     let rest = ["runner_options", "runner_entry_point"].map(|key| list(table, key).map(|at| (key, at.spot)));
-    for (key, spot) in image.into_iter().chain(rest.into_iter().flatten()).filter(|_| !script_only) {
-        spot.find(format!("`{key}` is not supported: there is no helper image"), help);
+    for (key, spot) in rest.into_iter().flatten().filter(|_| !script_only) {
+        spot.find(format!("`{key}` is not supported"), help);
     }
 }
 

@@ -192,8 +192,14 @@ fn containers_of_podman_and_charliecloud_are_those_of_a_table_of_containers() {
         policy(&with("run_mechanism = \"charliecloud\"\n[general.podman]\ndefault_image = \"x\"", ""));
     assert!(other.containers["charliecloud"].is_by("charliecloud"));
     assert_eq!(other.containers["charliecloud"].default_image, None);
+    assert_eq!(container.runner_image, None);
+    let whole = policy(&with(
+        "run_mechanism = \"podman\"\n[general.podman]\nrunner_image = \"r.example.org/a:1\"",
+        "",
+    ));
+    assert_eq!(whole.containers["podman"].runner_image.as_deref(), Some("r.example.org/a:1"));
     for key in [
-        "runner_image = \"r\"",
+        "runner_image = \"-r\"",
         "runner_options = [\"-v\"]",
         "user_entry_point = [\"/entry\"]",
         "default_image = \"-v\"",
