@@ -110,7 +110,11 @@ impl<'t> Section<'t> {
 
     /// Whether reading it would change nothing: no file has it, and what it could have had is known.
     pub(super) fn is_of_no_use(&self) -> bool {
-        self.parts.is_empty() && !self.noting
+        self.parts.is_empty() && !self.notes()
+    }
+
+    fn notes(&self) -> bool {
+        self.noting && self.shared.keeps
     }
 
     /// Reports a finding at the table's start, or at the file's.
@@ -127,6 +131,9 @@ impl<'t> Section<'t> {
 
     /// Notes where the value of a key comes from.
     pub(super) fn keep_origin(&self, key: &str, spot: Spot<'_>) {
+        if !self.shared.keeps {
+            return;
+        }
         if let Some(path) = self.origin_of(key) {
             self.shared.origins.borrow_mut().insert(path, spot.place());
         }
@@ -147,7 +154,7 @@ impl<'t> Section<'t> {
 
     fn ask(&mut self, key: &'static str, kind: impl FnOnce() -> Kind) {
         self.asked.push(key);
-        if self.noting {
+        if self.notes() {
             self.shared.asked.borrow_mut().insert(self.key_path(key), kind());
         }
     }
@@ -422,6 +429,9 @@ impl<'t> Section<'t> {
             for (key, _) in part.table.iter() {
                 let name: &str = key.get_ref();
                 let allowed = self.allowed.is_some_and(|prefix| name.starts_with(prefix));
+                if allowed && !self.shared.keeps {
+                    continue;
+                }
                 if allowed {
                     let place = Spot { document: part.document, offset: key.span().start }.place();
                     self.shared.origins.borrow_mut().insert(self.key_path(name), place);
