@@ -8,7 +8,7 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -49,6 +49,8 @@ struct Tracer {
     steps: bool,
     lives: Vec<Life>,
     traced: HashMap<Pid, Traced>,
+    /// Children whose first stop came before their parent's word of them: they wait for it.
+    waiting: HashSet<Pid>,
 }
 
 /// Runs it, and writes the table to the first of the words.
@@ -70,7 +72,8 @@ pub(crate) fn main(words: &[OsString]) -> ExitCode {
         | Options::PTRACE_O_TRACEEXIT;
     ptrace::seize(pid, options).expect("ptrace");
     let steps = std::env::var_os("NBT_STEPS").is_some();
-    let mut tracer = Tracer { steps, lives: vec![Life::default()], traced: HashMap::new() };
+    let mut tracer =
+        Tracer { steps, lives: vec![Life::default()], traced: HashMap::new(), waiting: HashSet::new() };
     tracer.traced.insert(pid, Traced::default());
     kill(pid, Signal::SIGCONT).expect("the shell goes on");
     let code = tracer.follow(pid);
@@ -102,6 +105,9 @@ impl Tracer {
                     self.resume(pid, None);
                 }
                 WaitStatus::Stopped(pid, signal) => self.resume(pid, Some(signal)),
+                WaitStatus::PtraceEvent(pid, ..) if !self.traced.contains_key(&pid) => {
+                    self.waiting.insert(pid);
+                }
                 WaitStatus::PtraceEvent(pid, _, event) => {
                     self.event(pid, event);
                     self.resume(pid, None);
@@ -125,6 +131,9 @@ impl Tracer {
                 self.lives.push(Life { name: FORKED.to_owned(), ..Life::default() });
                 let life = self.lives.len() - 1;
                 self.traced.insert(child, Traced { life, slow, maps, ..Traced::default() });
+                if self.waiting.remove(&child) {
+                    self.resume(child, None);
+                }
             }
             PTRACE_EVENT_EXEC => {
                 let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
