@@ -16,7 +16,7 @@ export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
 
 PREFIX ?= /opt/nunbird
 
-.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers test-platforms test-packages first-hour test-ansible cross dist srpm sbom rpm-container setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench rpm privileged-code unsafe-code clean
+.PHONY: help build install deb demo check test test-containers test-host test-scheduler test-schedulers test-platforms test-packages first-hour test-ansible cross dist srpm sbom rpm-container setup programs suite lint deny no-skips unit rooted fuzz mutants transcripts manual docs bench bench-check bench-baseline rpm privileged-code unsafe-code clean
 
 help:
 	@echo "make demo     run one CI job through the installed privileged program and show what happened"
@@ -34,6 +34,7 @@ help:
 	@echo "make fuzz     run libFuzzer on all parsers of untrusted bytes (FUZZ_SECONDS=60 each)"
 	@echo "make mutants  change the code in one place at a time and see which tests notice (hours; MUTANTS=\"drop token\")"
 	@echo "make bench    measure start-up time and memory against named peers"
+	@echo "make bench-check  compare instruction counts with the baseline; make bench-baseline writes a new one"
 	@echo "make transcripts  write the system calls of the privileged program into docs/transcripts.md (root)"
 	@echo "make manual   write man pages and completions of nunbirdctl into packaging/"
 	@echo "make docs     the documents as a site with search, and the crates' documentation, in target/docs"
@@ -48,7 +49,7 @@ help:
 PACKAGES = gcc binutils libc6-dev make git apache2-utils bubblewrap busybox-static ca-certificates charliecloud crun docker-registry e2fsprogs fuse-overlayfs \
   gridengine-client gridengine-exec gridengine-master iproute2 keyutils libcap2-bin libpam0g-dev mariadb-server \
   mmdebstrap munge netavark passwd podman procps rpm skopeo slirp4netns slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin \
-  slurmctld slurmd slurmdbd squashfs-tools squashfuse strace sudo systemd systemd-container tinyproxy-bin uidmap umoci util-linux
+  slurmctld slurmd slurmdbd squashfs-tools squashfuse strace sudo systemd systemd-container tinyproxy-bin uidmap umoci util-linux valgrind
 setup:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  missing=""; for p in $(PACKAGES); do \
@@ -65,8 +66,9 @@ $(TOOLS)/bin/cargo-deny:
 $(TOOLS)/bin/cargo-mutants:
 	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-mutants@$(MUTANTS_VERSION)
 
+# nunbird-counts with them, because what two builds want of a crate makes it be built twice.
 programs: setup
-	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS)
+	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS) -p nunbird-counts
 
 # All nine programs, for a manual installation. `make test` uses the nunbird-compliance that cargo builds for the
 # tests, and before they run: the tests on booted hosts install the package.
@@ -113,6 +115,7 @@ no-skips:
 
 test: no-skips lint deny programs
 	.ci/privileged-lines
+	@$(MAKE) --no-print-directory bench-check
 	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
 	$(CARGO) test --locked --quiet --workspace --no-run
 	@$(MAKE) --no-print-directory suite SUITE=dev
@@ -196,6 +199,14 @@ bench: setup
 	$(CARGO) build --locked --quiet --release $(PROGRAMS)
 	$(CARGO) build --locked --quiet --release -p nunbird-tests --bins
 	NUNBIRD_BIN_DIR=$(CURDIR)/target/release $(CARGO) run --locked --quiet --release -p nunbird-benches
+
+# Instructions, which differ between two runs by less than a percent, against benches/counts/baseline.json: docs/performance.md.
+bench-check: programs
+	target/staging/nunbird-counts check benches/counts/baseline.json
+
+# After growth that is meant, or with another compiler. The commit says which.
+bench-baseline: programs
+	target/staging/nunbird-counts baseline benches/counts/baseline.json
 
 # System calls by strace, into docs/transcripts.md; a test compares its numbers with the programs.
 transcripts: programs

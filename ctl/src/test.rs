@@ -43,7 +43,7 @@ fn with_tests(options: &Test, format: Format) -> Result<Policy, CtlError> {
         .map(|file| Ok(SourceFile { path: file.clone(), text: files::text(file)? }))
         .collect::<Result<_, CtlError>>()?;
     let invalid = |findings| CtlError::Invalid(findings, format);
-    let policy = Policy::read(&sources).map(|reading| reading.policy);
+    let policy = Policy::of_files(&sources);
     if let Ok(mut policy) = policy
         && policy.dialect == Dialect::Jacamar
     {
@@ -51,7 +51,7 @@ fn with_tests(options: &Test, format: Format) -> Result<Policy, CtlError> {
         return Ok(policy);
     }
     sources.extend(tests);
-    Ok(Policy::read(&sources).map_err(invalid)?.policy)
+    Policy::of_files(&sources).map_err(invalid)
 }
 
 /// One test that was run.

@@ -27,11 +27,10 @@ pub(crate) fn read(start: &Start, files: Vec<File>) -> Result<Settings, Refusal>
         start.files.iter().zip(files).map(|(path, file)| source(path, file)).collect();
     let sources = sources.map_err(|detail| refuse(Code::ConfigurationFile, &detail))?;
     let main = start.files.first().cloned().unwrap_or_default();
-    let reading = Policy::read(&sources).map_err(|findings| {
+    let policy = Policy::of_files(&sources).map_err(|findings| {
         let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
         refuse(Code::ConfigurationInvalid, &all.join("\n"))
     })?;
-    let policy = reading.policy;
     check_privilege(&policy, start, &main).map_err(|detail| refuse(Code::Privilege, &detail))?;
     Ok(Settings { digest: digest_of(&sources), policy })
 }

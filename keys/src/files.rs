@@ -114,7 +114,7 @@ pub(crate) fn policy(file: &Path) -> Result<Policy, KeysError> {
     for path in more(file)? {
         sources.push(source(&path)?);
     }
-    Policy::read(&sources).map(|reading| reading.policy).map_err(|findings| {
+    Policy::of_files(&sources).map_err(|findings| {
         KeysError::new(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })
 }

@@ -107,10 +107,10 @@ fn find<'p>(
     steps: &mut Vec<Step<'p>>,
 ) -> Result<Verdict<'p>, HostError> {
     for rule in &policy.rules {
-        let failed = mismatch(policy, rule, subject, host)?;
-        steps.push(Step { rule, failed });
-        if failed.is_none() {
-            return apply(policy, rule, subject, host, caller);
+        let fit = fit(policy, rule, subject, host)?;
+        steps.push(Step { rule, failed: fit.as_ref().err().copied() });
+        if let Ok(account) = fit {
+            return apply(policy, rule, subject, host, caller, account);
         }
     }
     Ok(match rule_for_absent_account(policy, subject, host)? {
@@ -122,16 +122,17 @@ fn find<'p>(
     })
 }
 
-fn mismatch<'p>(
+/// The account that the rule gives, none for one that denies without having asked for it; or why the rule does not fit.
+fn fit<'p>(
     policy: &Policy,
     rule: &'p Rule,
     subject: &Subject,
     host: &dyn Host,
-) -> Result<Option<Mismatch<'p>>, HostError> {
+) -> Result<Result<Option<String>, Mismatch<'p>>, HostError> {
     let mut judge = Judge { policy, rule, subject, host, account: None };
     for condition in &rule.conditions {
         if judge.holds(condition, judge.denies())? != Some(true) {
-            return Ok(Some(Mismatch::Condition(condition)));
+            return Ok(Err(Mismatch::Condition(condition)));
         }
     }
     for condition in &rule.exceptions {
@@ -141,11 +142,13 @@ fn mismatch<'p>(
             None => !judge.denies(),
         };
         if keeps {
-            return Ok(Some(Mismatch::Exception(condition)));
+            return Ok(Err(Mismatch::Exception(condition)));
         }
     }
-    let without = !judge.denies() && judge.account()?.is_none();
-    Ok(without.then_some(Mismatch::NoAccount))
+    if !judge.denies() && judge.account()?.is_none() {
+        return Ok(Err(Mismatch::NoAccount));
+    }
+    Ok(Ok(judge.account.flatten()))
 }
 
 /// One rule before one job. The account is looked up once, and only where it is asked for: a map can be long.
@@ -215,6 +218,7 @@ fn apply<'p>(
     subject: &Subject,
     host: &dyn Host,
     caller: u32,
+    account: Option<String>,
 ) -> Result<Verdict<'p>, HostError> {
     if let RuleOutcome::Deny(message) = &rule.outcome {
         return Ok(Verdict::DeniedByRule { rule, message });
@@ -222,7 +226,7 @@ fn apply<'p>(
     if let Some(violation) = server_user::check_login(policy, rule, subject) {
         return Ok(Verdict::DeniedUser { rule, violation });
     }
-    let Some(account) = candidate(policy, rule, subject, host)? else { return Ok(Verdict::NoRule) };
+    let Some(account) = account else { return Ok(Verdict::NoRule) };
     let facts = match check(policy, &account, host, caller)? {
         Ok(facts) => facts,
         Err(violation) => return Ok(Verdict::DeniedAccount { rule, account, violation }),

@@ -151,6 +151,15 @@ fn a_map_gives_the_account_and_a_job_that_it_does_not_know_goes_on_to_the_next_r
 }
 
 #[test]
+fn a_decision_reads_a_map_once() {
+    let rules = "[map.users]\nfile = \"/etc/nunbird/users.map\"\nkey = \"user_id\"\n\
+         [[rule]]\nname = \"mapped\"\nrun_as = { map = \"users\" }\n";
+    let host = MadeUp { map: "7 svc-ci\n".to_owned(), ..host() };
+    assert_eq!(verdict_on(&host, rules, &subject()), "mapped -> svc-ci");
+    assert_eq!(host.maps_read.get(), 1);
+}
+
+#[test]
 fn an_identity_provider_gives_the_account_and_a_job_without_one_goes_on() {
     let rules = "[[rule]]\nname = \"ldap\"\nrun_as = { identity = \"ldapmain\", attribute = \"uid\" }\n\
                  [[rule]]\nname = \"sso\"\nrun_as = { identity = \"saml\" }\n";

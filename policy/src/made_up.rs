@@ -21,6 +21,8 @@ pub(crate) struct MadeUp {
     pub(crate) user: Option<Result<ServerUser, HostError>>,
     /// How often it was asked.
     pub(crate) asked: Cell<usize>,
+    /// How often a map was read.
+    pub(crate) maps_read: Cell<usize>,
 }
 
 impl MadeUp {
@@ -59,6 +61,7 @@ impl Host for MadeUp {
     }
 
     fn map(&self, _: &MapFile) -> Result<Cow<'_, str>, HostError> {
+        self.maps_read.set(self.maps_read.get() + 1);
         Ok(Cow::Borrowed(&self.map))
     }
 

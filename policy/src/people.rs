@@ -143,18 +143,18 @@ fn words_of(line: &str) -> Result<Option<Words<'_>>, FaultAt> {
         let offset = word.as_ptr() as usize - line.as_ptr() as usize;
         line.get(..offset).map_or(1, |before| before.chars().count() + 1)
     };
-    let end = line.trim_end().chars().count() + 1;
+    let end = || line.trim_end().chars().count() + 1;
     if check_name(account).is_err() {
         return Err((column(account), "no job can run as this account"));
     }
-    let server = words.next().ok_or((end, "expected the name of a server"))?;
+    let server = words.next().ok_or_else(|| (end(), "expected the name of a server"))?;
     if !is_server_name(server) {
         return Err((column(server), "no server can have this name"));
     }
-    let id = words.next().ok_or((end, "expected the id of a GitLab user"))?;
+    let id = words.next().ok_or_else(|| (end(), "expected the id of a GitLab user"))?;
     let canonical = !id.starts_with('0') && id.bytes().all(|b| b.is_ascii_digit());
     let user_id = id.parse().ok().filter(|_| canonical);
-    let user_id = user_id.ok_or((column(id), "expected the number of a GitLab user"))?;
+    let user_id = user_id.ok_or_else(|| (column(id), "expected the number of a GitLab user"))?;
     match words.next() {
         Some(more) => Err((column(more), "expected the end of the line")),
         None => Ok(Some(Words { account, server, user_id })),

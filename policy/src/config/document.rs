@@ -19,6 +19,8 @@ pub(super) struct Document<'t> {
 /// What all files of one configuration gather.
 #[derive(Default)]
 pub(super) struct Shared {
+    /// Whether places and keys are kept, beside the findings: for people and the schema, at each start of a program for nothing.
+    pub(super) keeps: bool,
     pub(super) findings: RefCell<Vec<Diagnostic>>,
     pub(super) origins: RefCell<BTreeMap<String, Location>>,
     pub(super) asked: RefCell<BTreeMap<String, Kind>>,

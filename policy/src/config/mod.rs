@@ -115,7 +115,16 @@ impl Policy {
     /// Every finding, in the order of the file. A text with one finding is no policy: the caller denies.
     pub fn parse(file: &Path, text: &str) -> Result<Policy, Vec<Diagnostic>> {
         let source = SourceFile { path: file.to_path_buf(), text: text.to_owned() };
-        Policy::read(&[source]).map(|reading| reading.policy)
+        Policy::of_files(&[source])
+    }
+
+    /// As [`Policy::read`], without what only people read: where each key is, and which keys there could have been.
+    ///
+    /// # Errors
+    /// As [`Policy::read`].
+    pub fn of_files(files: &[SourceFile]) -> Result<Policy, Vec<Diagnostic>> {
+        let PartialReading { policy, findings, .. } = read_all(files, Shared::default());
+        policy.filter(|_| findings.is_empty()).ok_or(findings)
     }
 
     /// Reads a configuration: the file that is named, then those of its `conf.d`, in order.
@@ -135,40 +144,7 @@ impl Policy {
 
     /// Reads what can be read of a configuration, for `nunbirdctl migrate`.
     pub fn read_partially(files: &[SourceFile]) -> PartialReading {
-        let shared = Shared::default();
-        let (lists, files): (Vec<&SourceFile>, Vec<&SourceFile>) =
-            files.iter().partition(|file| file.path == Path::new(CONFIGURATIONS));
-        let lists: Vec<Document<'_>> =
-            lists.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
-        let documents: Vec<Document<'_>> =
-            files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
-        let tables: Vec<_> = documents.iter().map(Document::parse).collect();
-        let parsed = shared.is_clean();
-        let policy = {
-            let root = Section::root(&documents, &tables, &shared);
-            let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
-            let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
-            let server = lists.first().and_then(|list| listed::server(list, &whole));
-            // With broken syntax half a table would be read, and its missing half reported as well.
-            let of_runner = parsed && is_of_runner(&root);
-            if of_runner {
-                let help = "name Nunbird's configuration here; `nunbirdctl doctor --runner-config FILE` looks at this one";
-                root.find("this is gitlab-runner's own configuration, not Nunbird's or Jacamar's", help);
-            }
-            (parsed && !of_runner).then(|| {
-                if jacamar::is_meant(&root) {
-                    return jacamar::read(file, root, server);
-                }
-                if let Some(at) = server {
-                    let help = "remove the URL from this line";
-                    at.spot.find("this configuration has its servers in [[gitlab]]", help);
-                }
-                native::read(file, root)
-            })
-        };
-        drop(tables);
-        drop((documents, lists));
-        shared.into_reading(policy)
+        read_all(files, Shared { keeps: true, ..Shared::default() })
     }
 
     /// Reads files of `[[test]]` tables for this policy, which may be of either dialect, and adds the tests to it.
@@ -238,6 +214,42 @@ impl Policy {
         let profile = rule.profile.as_ref().and_then(|name| self.profiles.get(name));
         profile.map_or((&self.job, &self.directories), |profile| (&profile.job, &profile.directories))
     }
+}
+
+fn read_all(files: &[SourceFile], shared: Shared) -> PartialReading {
+    let (lists, files): (Vec<&SourceFile>, Vec<&SourceFile>) =
+        files.iter().partition(|file| file.path == Path::new(CONFIGURATIONS));
+    let lists: Vec<Document<'_>> =
+        lists.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
+    let documents: Vec<Document<'_>> =
+        files.iter().map(|file| Document::new(&file.path, &file.text, &shared)).collect();
+    let tables: Vec<_> = documents.iter().map(Document::parse).collect();
+    let parsed = shared.is_clean();
+    let policy = {
+        let root = Section::root(&documents, &tables, &shared);
+        let file = files.first().map_or(Path::new(""), |file| file.path.as_path());
+        let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+        let server = lists.first().and_then(|list| listed::server(list, &whole));
+        // With broken syntax half a table would be read, and its missing half reported as well.
+        let of_runner = parsed && is_of_runner(&root);
+        if of_runner {
+            let help = "name Nunbird's configuration here; `nunbirdctl doctor --runner-config FILE` looks at this one";
+            root.find("this is gitlab-runner's own configuration, not Nunbird's or Jacamar's", help);
+        }
+        (parsed && !of_runner).then(|| {
+            if jacamar::is_meant(&root) {
+                return jacamar::read(file, root, server);
+            }
+            if let Some(at) = server {
+                let help = "remove the URL from this line";
+                at.spot.find("this configuration has its servers in [[gitlab]]", help);
+            }
+            native::read(file, root)
+        })
+    };
+    drop(tables);
+    drop((documents, lists));
+    shared.into_reading(policy)
 }
 
 /// Whether this is config.toml of gitlab-runner: its tables would all be unknown keys.

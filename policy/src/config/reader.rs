@@ -11,11 +11,15 @@ use crate::amount::whole;
 use crate::{Location, suggest};
 use nunbird_handover::Untrusted;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// What to write for a table.
 const TABLE: &str = "write a table, under a heading in `[ ]` or as `{ key = value }`";
+
+/// How many keys a table is asked for at most, for one allocation in place of several: the conditions of a rule.
+const MOST_ASKED: usize = 32;
 
 struct Part<'t> {
     document: &'t Document<'t>,
@@ -23,12 +27,25 @@ struct Part<'t> {
     start: usize,
 }
 
+impl<'t> Part<'t> {
+    /// The value of the key.
+    fn value(&self, name: &str) -> Option<(Spot<'t>, &'t DeValue<'t>)> {
+        let (name, value) = self.table.get_key_value(name)?;
+        // A table's header is the key's span; a value's own span is more exact.
+        let offset = match value.get_ref() {
+            DeValue::Table(_) => name.span().start,
+            _ => value.span().start,
+        };
+        Some((Spot { document: self.document, offset }, value.get_ref()))
+    }
+}
+
 /// A table. Dropping it without [`Section::finish`] would let unknown keys pass.
 #[must_use]
 pub(super) struct Section<'t> {
     parts: Vec<Part<'t>>,
     shared: &'t Shared,
-    path: String,
+    path: Rc<str>,
     /// The path by which places of keys are kept, with names and indices in place of `[]`; none where none are kept.
     origin: Option<String>,
     asked: Vec<&'static str>,
@@ -48,7 +65,7 @@ impl<'t> Section<'t> {
             .zip(tables)
             .map(|(document, table)| Part { document, table, start: 0 })
             .collect();
-        let (path, origin) = (String::new(), Some(String::new()));
+        let (path, origin) = (Rc::from(""), Some(String::new()));
         Section {
             parts,
             shared,
@@ -66,7 +83,7 @@ impl<'t> Section<'t> {
         spot: Spot<'t>,
         table: &'t DeTable<'t>,
         shared: &'t Shared,
-        path: String,
+        path: Rc<str>,
         noting: bool,
     ) -> Self {
         let part = Part { document: spot.document, table, start: spot.offset };
@@ -75,7 +92,7 @@ impl<'t> Section<'t> {
             shared,
             path,
             origin: None,
-            asked: Vec::new(),
+            asked: Vec::with_capacity(MOST_ASKED),
             allowed: None,
             former: Vec::new(),
             noting,
@@ -89,6 +106,15 @@ impl<'t> Section<'t> {
 
     pub(super) fn is_present(&self) -> bool {
         !self.parts.is_empty()
+    }
+
+    /// Whether reading it would change nothing: no file has it, and what it could have had is known.
+    pub(super) fn is_of_no_use(&self) -> bool {
+        self.parts.is_empty() && !self.notes()
+    }
+
+    fn notes(&self) -> bool {
+        self.noting && self.shared.keeps
     }
 
     /// Reports a finding at the table's start, or at the file's.
@@ -105,6 +131,9 @@ impl<'t> Section<'t> {
 
     /// Notes where the value of a key comes from.
     pub(super) fn keep_origin(&self, key: &str, spot: Spot<'_>) {
+        if !self.shared.keeps {
+            return;
+        }
         if let Some(path) = self.origin_of(key) {
             self.shared.origins.borrow_mut().insert(path, spot.place());
         }
@@ -115,14 +144,18 @@ impl<'t> Section<'t> {
     }
 
     /// As [`Section::key_path`], where somebody will read it.
-    fn path_of_table(&self, key: &str) -> String {
-        if self.noting || !self.path.contains("[]") { self.key_path(key) } else { self.path.clone() }
+    fn path_of_table(&self, key: &str) -> Rc<str> {
+        if self.noting || !self.path.contains("[]") {
+            self.key_path(key).into()
+        } else {
+            Rc::clone(&self.path)
+        }
     }
 
-    fn ask(&mut self, key: &'static str, kind: Kind) {
+    fn ask(&mut self, key: &'static str, kind: impl FnOnce() -> Kind) {
         self.asked.push(key);
-        if self.noting {
-            self.shared.asked.borrow_mut().insert(self.key_path(key), kind);
+        if self.notes() {
+            self.shared.asked.borrow_mut().insert(self.key_path(key), kind());
         }
     }
 
@@ -140,27 +173,24 @@ impl<'t> Section<'t> {
     }
 
     /// Every file's value of the key.
-    fn values(&self, key: &str) -> Vec<(Spot<'t>, &'t DeValue<'t>)> {
-        let in_part = |part: &'_ Part<'t>, name: &str| {
-            let (name, value) = part.table.get_key_value(name)?;
-            // A table's header is the key's span; a value's own span is more exact.
-            let offset = match value.get_ref() {
-                DeValue::Table(_) => name.span().start,
-                _ => value.span().start,
-            };
-            Some((Spot { document: part.document, offset }, value.get_ref()))
-        };
-        let of_part = |part| self.names_of(key).filter_map(move |name| in_part(part, name));
-        self.parts.iter().flat_map(of_part).collect()
+    fn values<'s>(&'s self, key: &'s str) -> impl Iterator<Item = (Spot<'t>, &'t DeValue<'t>)> + use<'s, 't> {
+        let of_part = move |part: &'s Part<'t>| self.names_of(key).filter_map(move |name| part.value(name));
+        self.parts.iter().flat_map(of_part)
     }
 
     /// The one value of the key. A second one, in another file, is a finding.
-    fn one(&mut self, key: &'static str, kind: Kind) -> Option<(Spot<'t>, &'t DeValue<'t>)> {
+    fn one(&mut self, key: &'static str, kind: impl FnOnce() -> Kind) -> Option<(Spot<'t>, &'t DeValue<'t>)> {
         self.ask(key, kind);
-        let values = self.values(key);
-        let (first, second) = (values.first().copied()?, values.get(1));
-        if let Some((spot, _)) = second {
-            set_twice(*spot, &self.key_path(key), first.0);
+        // Nearly every table: one file has it, and its keys have always had their names.
+        if let ([part], []) = (self.parts.as_slice(), self.former.as_slice()) {
+            let first = part.value(key)?;
+            self.keep_origin(key, first.0);
+            return Some(first);
+        }
+        let mut values = self.values(key);
+        let first = values.next()?;
+        if let Some((spot, _)) = values.next() {
+            set_twice(spot, &self.key_path(key), first.0);
         }
         self.keep_origin(key, first.0);
         for former in self.names_of(key).skip(1).filter(|former| self.has_name(former)) {
@@ -170,14 +200,15 @@ impl<'t> Section<'t> {
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<At<'t, &'t str>> {
-        let (spot, value) = self.one(key, Kind::Text)?;
+        let (spot, value) = self.one(key, || Kind::Text)?;
         text(spot, value)
     }
 
     /// A word of a [`Word`].
     pub(super) fn choice<T: Word>(&mut self, key: &'static str) -> Option<At<'t, T>> {
-        let words: Vec<&'static str> = T::WORDS.iter().map(|(word, _)| *word).collect();
-        let At { value, spot } = self.word(key, &words, T::FORMER)?;
+        let words = || -> Vec<&'static str> { T::WORDS.iter().map(|(word, _)| *word).collect() };
+        let found = self.one(key, || Kind::Choice(words()))?;
+        let At { value, spot } = self.one_of(found, &words(), T::FORMER)?;
         T::of(value).map(|value| At { value, spot })
     }
 
@@ -188,7 +219,16 @@ impl<'t> Section<'t> {
         words: &[&'static str],
         former: &[(&'static str, &'static str)],
     ) -> Option<At<'t, &'static str>> {
-        let (spot, value) = self.one(key, Kind::Choice(words.to_vec()))?;
+        let found = self.one(key, || Kind::Choice(words.to_vec()))?;
+        self.one_of(found, words, former)
+    }
+
+    fn one_of(
+        &self,
+        (spot, value): (Spot<'t>, &'t DeValue<'t>),
+        words: &[&'static str],
+        former: &[(&'static str, &'static str)],
+    ) -> Option<At<'t, &'static str>> {
         let given = text(spot, value)?.value;
         if let Some((old, new)) = former.iter().find(|(old, _)| *old == given) {
             self.shared.note_former(spot.place(), old, new);
@@ -202,7 +242,7 @@ impl<'t> Section<'t> {
     }
 
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<At<'t, bool>> {
-        let (spot, value) = self.one(key, Kind::Boolean)?;
+        let (spot, value) = self.one(key, || Kind::Boolean)?;
         match value {
             DeValue::Boolean(value) => Some(At { value: *value, spot }),
             other => wrong_type(spot, other, "boolean", "write `true` or `false`, without quotes"),
@@ -210,35 +250,36 @@ impl<'t> Section<'t> {
     }
 
     pub(super) fn integer(&mut self, key: &'static str) -> Option<At<'t, u64>> {
-        let (spot, value) = self.one(key, Kind::Integer)?;
+        let (spot, value) = self.one(key, || Kind::Integer)?;
         integer(spot, value)
     }
 
     /// A text or an array of texts.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<At<'t, Vec<At<'t, &'t str>>>> {
-        let (spot, value) = self.one(key, Kind::Texts)?;
+        let (spot, value) = self.one(key, || Kind::Texts)?;
         Some(At { value: each(spot, value, text), spot })
     }
 
     /// A whole number or an array of them.
     pub(super) fn integers(&mut self, key: &'static str) -> Option<At<'t, Vec<u64>>> {
-        let (spot, value) = self.one(key, Kind::Integers)?;
+        let (spot, value) = self.one(key, || Kind::Integers)?;
         Some(At { value: each(spot, value, integer).into_iter().map(|at| at.value).collect(), spot })
     }
 
     /// A value of a kind of its own: texts and tables mixed.
     pub(super) fn raw(&mut self, key: &'static str, kind: Kind) -> Option<Raw<'t>> {
-        let (spot, value) = self.one(key, kind)?;
-        Some(Raw { spot, value, path: self.key_path(key), shared: self.shared, noting: self.noting })
+        let (spot, value) = self.one(key, || kind)?;
+        let path = self.path_of_table(key);
+        Some(Raw { spot, value, path, shared: self.shared, noting: self.noting })
     }
 
     /// A table, empty where there is none.
     pub(super) fn table(&mut self, key: &'static str) -> Section<'t> {
-        self.ask(key, Kind::Table);
+        self.ask(key, || Kind::Table);
         self.subsection(key, self.path_of_table(key))
     }
 
-    fn subsection(&self, key: &str, path: String) -> Section<'t> {
+    fn subsection(&self, key: &str, path: Rc<str>) -> Section<'t> {
         let mut parts = Vec::new();
         for (spot, value) in self.values(key) {
             match value {
@@ -252,12 +293,13 @@ impl<'t> Section<'t> {
         }
         let origin = self.origin_of(key);
         let (shared, noting) = (self.shared, self.noting);
-        Section { parts, shared, path, origin, asked: Vec::new(), allowed: None, former: Vec::new(), noting }
+        let asked = Vec::with_capacity(if parts.is_empty() { 0 } else { MOST_ASKED });
+        Section { parts, shared, path, origin, asked, allowed: None, former: Vec::new(), noting }
     }
 
     /// Tables by name, `[key.NAME]`, in the order of their names.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(At<'t, &'t str>, Section<'t>)> {
-        self.ask(key, Kind::Named);
+        self.ask(key, || Kind::Named);
         let all = self.subsection(key, self.path_of_table(key));
         let mut names: BTreeMap<&'t str, Spot<'t>> = BTreeMap::new();
         for part in &all.parts {
@@ -266,11 +308,11 @@ impl<'t> Section<'t> {
                 names.entry(name.get_ref().as_ref()).or_insert(spot);
             }
         }
-        let path = format!("{}[]", self.key_path(key));
+        let path: Rc<str> = format!("{}[]", self.key_path(key)).into();
         names
             .into_iter()
             .map(|(name, spot)| {
-                let section = all.subsection(name, path.clone());
+                let section = all.subsection(name, Rc::clone(&path));
                 let origin = all.origin_of(&toml_key(name));
                 (At { value: name, spot }, Section { origin, ..section })
             })
@@ -279,11 +321,11 @@ impl<'t> Section<'t> {
 
     /// Keys of the site's choice with texts as values.
     pub(super) fn pairs(&mut self, key: &'static str) -> Vec<(At<'t, &'t str>, At<'t, &'t str>)> {
-        self.ask(key, Kind::Named);
-        if let Some((spot, _)) = self.values(key).first() {
-            self.keep_origin(key, *spot);
+        self.ask(key, || Kind::Named);
+        if let Some((spot, _)) = self.values(key).next() {
+            self.keep_origin(key, spot);
         }
-        let all = self.subsection(key, String::new());
+        let all = self.subsection(key, Rc::from(""));
         let mut pairs = Vec::new();
         let mut first: BTreeMap<&'t str, Spot<'t>> = BTreeMap::new();
         for part in &all.parts {
@@ -304,8 +346,8 @@ impl<'t> Section<'t> {
 
     /// `[[key]]` of every file, in order.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Section<'t>> {
-        self.ask(key, Kind::Tables);
-        let path = format!("{}[]", self.key_path(key));
+        self.ask(key, || Kind::Tables);
+        let path: Rc<str> = format!("{}[]", self.key_path(key)).into();
         let mut sections = Vec::new();
         for (spot, value) in self.values(key) {
             let DeValue::Array(array) = value else {
@@ -319,10 +361,11 @@ impl<'t> Section<'t> {
                     DeValue::Table(table) => {
                         // Rules come by the thousand, and the first has asked for all their keys.
                         let noting = self.noting && sections.is_empty();
-                        let section = Section::of_table(spot, table, self.shared, path.clone(), noting);
+                        let section = Section::of_table(spot, table, self.shared, Rc::clone(&path), noting);
                         // Rules and tests have one place each, their head's.
-                        let origin = self.origin_of(&format!("{key}[{}]", sections.len()));
-                        let origin = origin.filter(|_| key == "gitlab");
+                        let kept = key == "gitlab";
+                        let origin =
+                            kept.then(|| self.origin_of(&format!("{key}[{}]", sections.len()))).flatten();
                         sections.push(Section { origin, ..section });
                     }
                     other => {
@@ -345,7 +388,7 @@ impl<'t> Section<'t> {
 
     /// The place of the key's value, for a finding about it.
     pub(super) fn spot_of(&self, key: &str) -> Option<Spot<'t>> {
-        self.values(key).first().map(|(spot, _)| *spot)
+        self.values(key).next().map(|(spot, _)| spot)
     }
 
     /// As [`Section::spot_of`].
@@ -386,10 +429,15 @@ impl<'t> Section<'t> {
             for (key, _) in part.table.iter() {
                 let name: &str = key.get_ref();
                 let allowed = self.allowed.is_some_and(|prefix| name.starts_with(prefix));
+                if allowed && !self.shared.keeps {
+                    continue;
+                }
                 if allowed {
                     let place = Spot { document: part.document, offset: key.span().start }.place();
                     self.shared.origins.borrow_mut().insert(self.key_path(name), place);
-                } else if !self.asked.iter().any(|key| self.names_of(key).any(|known| known == name)) {
+                } else if !self.asked.contains(&name)
+                    && !self.asked.iter().any(|key| self.names_of(key).any(|known| known == name))
+                {
                     let spot = Spot { document: part.document, offset: key.span().start };
                     unknown(spot, "key", name, &self.asked);
                 }
@@ -402,7 +450,7 @@ impl<'t> Section<'t> {
 pub(super) struct Raw<'t> {
     pub(super) spot: Spot<'t>,
     pub(super) value: &'t DeValue<'t>,
-    pub(super) path: String,
+    pub(super) path: Rc<str>,
     pub(super) shared: &'t Shared,
     pub(super) noting: bool,
 }
@@ -425,7 +473,7 @@ impl<'t> Raw<'t> {
     pub(super) fn as_table(&self) -> Option<Section<'t>> {
         match self.value {
             DeValue::Table(table) => {
-                Some(Section::of_table(self.spot, table, self.shared, self.path.clone(), self.noting))
+                Some(Section::of_table(self.spot, table, self.shared, Rc::clone(&self.path), self.noting))
             }
             _ => None,
         }
@@ -434,7 +482,7 @@ impl<'t> Raw<'t> {
     /// The value itself, or the elements of the array that it is.
     pub(super) fn elements(&self) -> Vec<Raw<'t>> {
         let one = |spot, value| {
-            let (path, shared, noting) = (self.path.clone(), self.shared, self.noting);
+            let (path, shared, noting) = (Rc::clone(&self.path), self.shared, self.noting);
             Raw { spot, value, path, shared, noting }
         };
         match self.value {

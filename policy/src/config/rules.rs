@@ -21,7 +21,7 @@ pub(super) fn read(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<Rule> {
 
 fn rule<'t>(
     mut table: Section<'t>,
-    names: &mut BTreeMap<String, Spot<'t>>,
+    names: &mut BTreeMap<&'t str, Spot<'t>>,
     known: &RuleNames<'_>,
 ) -> Option<Rule> {
     let place = table.spot()?.place();
@@ -89,9 +89,9 @@ fn names_bots(condition: &Condition) -> bool {
     condition.fact().is_some_and(|fact| fact.names_bots)
 }
 
-fn unique<'t>(name: &At<'t, &str>, names: &mut BTreeMap<String, Spot<'t>>, what: &str) {
+fn unique<'t>(name: &At<'t, &'t str>, names: &mut BTreeMap<&'t str, Spot<'t>>, what: &str) {
     values::check_label(name, what);
-    if let Some(first) = names.insert(name.value.to_owned(), name.spot) {
+    if let Some(first) = names.insert(name.value, name.spot) {
         let message = format!("two {what}s have this name");
         name.spot.clash(Some(first), message, format!("give each {what} its own name"));
     }
@@ -182,7 +182,7 @@ pub(super) fn tests(root: &mut Section<'_>, known: &RuleNames<'_>) -> Vec<TestCa
 
 fn test<'t>(
     mut table: Section<'t>,
-    names: &mut BTreeMap<String, Spot<'t>>,
+    names: &mut BTreeMap<&'t str, Spot<'t>>,
     known: &RuleNames<'_>,
 ) -> Option<TestCase> {
     let place = table.spot()?.place();

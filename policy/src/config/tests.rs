@@ -372,3 +372,23 @@ fn sudo_mode_refuses_what_would_need_privilege() {
         );
     }
 }
+
+/// Each line of the sample left out, and each doubled: thousands of findings, and policies.
+#[test]
+fn programs_read_the_same_policy_and_the_same_findings_as_people_are_shown() {
+    let sample = include_str!("sample.toml");
+    let lines: Vec<&str> = sample.lines().collect();
+    let (mut sound, mut broken) = (0, 0);
+    for at in 0..lines.len() {
+        for times in [0, 2] {
+            let change = |(n, line): (usize, &&'static str)| vec![*line; if n == at { times } else { 1 }];
+            let text = lines.iter().enumerate().flat_map(change).collect::<Vec<_>>().join("\n");
+            let files = [SourceFile { path: "/etc/nunbird/config.toml".into(), text }];
+            let (shown, read) =
+                (Policy::read(&files).map(|reading| reading.policy), Policy::of_files(&files));
+            assert_eq!(read, shown, "line {}, {times} times", at + 1);
+            *(if read.is_ok() { &mut sound } else { &mut broken }) += 1;
+        }
+    }
+    assert!(sound > 20 && broken > 20, "{sound} {broken}");
+}
