@@ -115,7 +115,7 @@ impl Store {
         let bytes = self.contents(&name)?.ok_or_else(|| none(&format!("there is no record {name}")))?;
         let record = Record::parse(&bytes).map_err(|e| {
             let message = "this job's record is of another version of Nunbird, or damaged";
-            Refusal::system(Code::RecordFormat, message, &format!("record {name}: {e}"))
+            Refusal::system(Code::RecordFormat, message, format!("record {name}: {e}"))
                 .help("run the job again")
         })?;
         // The path as well: a later directory may get an earlier one's numbers.
