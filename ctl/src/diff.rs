@@ -169,7 +169,8 @@ impl Tally {
             let (count, why) = &self.undecided;
             text.push_str(&format!("{count} decisions could not be made here: {}\n", Untrusted(why)));
         }
-        for (replayed, title) in [(true, "changed, and judged above:"), (false, "not replayed, but changed:")]
+        for (replayed, title) in
+            [(true, "changed, with their decisions above:"), (false, "not replayed, but changed:")]
         {
             let keys: Vec<&ChangedKey> = self.keys.iter().filter(|key| key.replayed == replayed).collect();
             if !keys.is_empty() {

@@ -255,7 +255,7 @@ fn servers_runners_and_sources_are_judged_and_what_is_not_is_listed_with_its_job
     let found = diff(audience, &format!("{audience}\nrunner_ids = [12]"));
     assert!(
         found.contains(
-            "0 of 1 decisions change\nchanged, and judged above:\n  gitlab.main.runner_ids (1 past jobs)"
+            "0 of 1 decisions change\nchanged, with their decisions above:\n  gitlab.main.runner_ids (1 past jobs)"
         ),
         "{found}"
     );

@@ -130,10 +130,10 @@ codes! {
     Random = "random",
     /// The job's time is over.
     RecordExpired = "record-expired",
-    /// The store of job records cannot be used.
-    RecordStore = "record-store",
     /// The job's record is of another version of Nunbird, or damaged.
     RecordFormat = "record-format",
+    /// The store of job records cannot be used.
+    RecordStore = "record-store",
     /// The runner's job response could not be read.
     ResponseFile = "response-file",
     /// The runner's job response is not what gitlab-runner writes.

@@ -9,9 +9,9 @@ use std::ffi::OsString;
 const RUNNER: &str = "/etc/gitlab-runner/config.toml";
 const LIST: &str = "/etc/nunbird/configurations";
 const AUTH: &str = "/opt/nunbird/bin/nunbird-auth";
-/// Of the private system: its systemd, its kernel and its disk are the host's. `nobody` says of a runner of one account that
+/// Of the private system: its systemd, its kernel and its disk are the host's. `no-job` says of a runner of one account that
 /// others' jobs do not run there.
-const ALLOWED: [&str; 5] = ["keys-timer", "runner-unit", "kernel", "space", "nobody"];
+const ALLOWED: [&str; 5] = ["keys-timer", "runner-unit", "kernel", "space", "no-job"];
 
 /// How a site has set up Jacamar CI.
 struct Layout {
