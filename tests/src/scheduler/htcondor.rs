@@ -8,7 +8,6 @@ use super::release::Release;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 const COMMANDS: [&str; 4] = ["condor_submit", "condor_q", "condor_history", "condor_rm"];
@@ -165,9 +164,7 @@ impl HtCondor {
     }
 
     fn lay_out(&self) {
-        // Another process may take the port in between: then the pool does not come up, and says so.
-        let port =
-            TcpListener::bind(("127.0.0.1", 0)).and_then(|held| held.local_addr()).expect("a port").port();
+        let port = super::ports::free(1)[0];
         let text = CONFIGURATION
             .replace("{at}", self.bed.path("").display().to_string().trim_end_matches('/'))
             .replace("{port}", &port.to_string());

@@ -13,6 +13,7 @@ mod interrupt;
 mod kinds;
 mod launch;
 mod manner;
+mod ports;
 pub(crate) mod release;
 mod site;
 mod slurm;

@@ -10,7 +10,6 @@ use crate::world::enter::Mount;
 use nix::sys::signal::Signal;
 use std::fmt::Write;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -104,11 +103,7 @@ impl Slurm {
     fn start_on(mut bed: Bed, kind: Kind, release: Release) -> Slurm {
         let configuration = bed.path("etc/slurm.conf").display().to_string();
         bed.environment.push(("SLURM_CONF".to_owned(), configuration));
-        // All held until all are known, so that no two are the same.
-        let held: Vec<TcpListener> =
-            (0..4).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
-        let ports = held.iter().map(|port| port.local_addr().expect("a port").port()).collect();
-        drop(held);
+        let ports = super::ports::free(4);
         // Before the first daemon: none sees what is mounted later.
         let small_disk = SmallDisk::mount(&bed.path("small"));
         let slurm = Slurm { kind, release, ports, daemons: Daemons::default(), small_disk, bed };
