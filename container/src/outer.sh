@@ -207,13 +207,16 @@ remove() {
 keep_variables() (
   rm -f "$d/scheduler"
   set -C
+  # A value with lines of its own would look like more names; and a token is no business of the image.
   env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' | while read -r one; do
     case $one in
+      *_JWT | *_TOKEN | *_PASSWORD) continue ;;
       SLURM_* | SLURMD_* | PBS_* | LSB_* | FLUX_* | COBALT_* | SGE_* | _CONDOR_*) ;;
       JOB_ID | NSLOTS | NHOSTS | PE_HOSTFILE | OMP_NUM_THREADS) ;;
       CUDA_VISIBLE_DEVICES | ROCR_VISIBLE_DEVICES | HIP_VISIBLE_DEVICES | GPU_DEVICE_ORDINAL | ZE_AFFINITY_MASK) ;;
       *) continue ;;
     esac
+    eval "[ -n \"\${$one+set}\" ]" || continue
     eval "value=\$$one"
     case $value in *\'*) value=$(printf '%s\n' "$value" | sed "s/'/'\\\\''/g") ;; esac
     printf "export %s='%s'\n" "$one" "$value"
@@ -273,15 +276,13 @@ take_away() {
 # the lock.
 lock() {
   command -v flock >/dev/null 2>&1 || return 0
-  exec 9>"$r/.alive" && flock 9 && mv "$r/.alive" "$r/alive"
-  [ -z "$layers" ] || { exec 8>"$layers/.alive" && flock 8 && mv "$layers/.alive" "$layers/alive"; }
-}
-
-# The same while the directories are removed.
-lock_again() {
-  command -v flock >/dev/null 2>&1 || return 0
-  [ ! -e "$r/alive" ] || { exec 9<"$r/alive" && flock 9; }
-  { [ -z "$layers" ] || [ ! -e "$layers/alive" ]; } || { exec 8<"$layers/alive" && flock 8; }
+  # A shell ends where exec(1p) cannot open a file.
+  if (: >"$r/.alive") 2>/dev/null; then
+    exec 9>"$r/.alive" && flock 9 && mv "$r/.alive" "$r/alive"
+  fi
+  if [ -n "$layers" ] && (: >"$layers/.alive") 2>/dev/null; then
+    exec 8>"$layers/.alive" && flock 8 && mv "$layers/.alive" "$layers/alive"
+  fi
 }
 
 # A directory of ours, and no link.
@@ -314,6 +315,11 @@ leavings() {
   done
 }
 
+# Whether it has the file that a stage's lock is on. A FIFO in its place would hold this up.
+is_free() {
+  [ -f "$1/alive" ] && [ ! -L "$1/alive" ]
+}
+
 # In a subshell. Both directories must be free: with a private /tmp only one of them is in sight.
 remove_stage() {
   name=$1 place=${r%/*}
@@ -324,16 +330,18 @@ remove_stage() {
   done
   r=$place/$name d=
   own_places
-  if is_ours "$r"; then
-    { exec 9<"$r/alive" && flock -n 9; } || return 0
+  # Whatever another account has put there is neither read nor written.
+  if [ -e "$r" ] || [ -L "$r" ]; then
+    is_ours "$r" && is_free "$r" && exec 9<"$r/alive" && flock -n 9 || return 0
   fi
-  if is_ours "$layers"; then
-    { exec 8<"$layers/alive" && flock -n 8; } || return 0
+  if [ -n "$layers" ] && { [ -e "$layers" ] || [ -L "$layers" ]; }; then
+    is_ours "$layers" && is_free "$layers" && exec 8<"$layers/alive" && flock -n 8 || return 0
   fi
   kill_all
   if [ -n "$layers" ] && ! rm -rf -- "$layers"; then
     # They may have files of other ids. The engine's commands carry the name, so they are found below.
-    private "$r"
+    private "$r" || return 0
+    : >"$r/alive"
     (
       NUNBIRD_CONTAINER=$name
       export NUNBIRD_CONTAINER
@@ -342,8 +350,13 @@ remove_stage() {
       clear_layers </dev/null
     )
     kill_all
+    if ! rm -rf -- "$layers"; then
+      # The next stage tries again.
+      : >"$layers/alive"
+      return 0
+    fi
   fi
-  rm -rf -- ${layers:+"$layers"} "$r"
+  rm -rf -- "$r"
 }
 
 @SERVICES@
@@ -386,26 +399,30 @@ case $1 in
     # A signal of the scheduler's must not leave a container behind.
     trap 'asked=1' 1 2 3 10 12 14 15 24
     keep_variables
-    # In a subshell, so that what fails does not keep the rest from being removed.
-    (
-      set_up
+    code=75
+    # In subshells, so that what fails does not keep the rest from being removed. The locks are this shell's, to its end: all that it
+    # starts has the name in its environment.
+    if (set_up) 4>&-; then
+      places
       lock
-      leavings >/dev/null 2>&1
-      cd "$r" || exit 75
-      provide >"$r/said" 2>&1 || fail "$title cannot take the image from the file that the job's prepare stage has written: $(said)"
-      ensure
-      serve >&2
-      run
-      exit "$code"
-    ) 4>&-
-    code=$?
+      (
+        set_up
+        leavings >/dev/null 2>&1
+        cd "$r" || exit 75
+        provide >"$r/said" 2>&1 || fail "$title cannot take the image from the file that the job's prepare stage has written: $(said)"
+        ensure
+        serve >&2
+        run
+        exit "$code"
+      ) 4>&-
+      code=$?
+    fi
     ended_with=
     if grep -qxF 'end @NONCE@' "$d/record" 2>/dev/null; then
       ended_with=$(sed -n 's/^code //p' "$d/record")
       began=$(sed -n 's/^begun //p' "$d/record")
     fi
     places
-    lock_again
     # The node's part alone.
     (d= && take_away) 4>&-
     if [ -z "$ended_with" ] && lost; then

@@ -9,7 +9,9 @@ use nunbird_tests::containers::{PASSWORD, Registry, USER, samples};
 use nunbird_tests::needs;
 use nunbird_tests::scheduler::{Job, Slurm};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Each bed's jobs have names of their own.
@@ -183,6 +185,25 @@ fn what_a_stage_leaves_that_the_scheduler_kills_at_once_goes_with_the_next_job_a
     assert_eq!(lost.cleanup().status, Some(0));
     let left = bed.left(&lost);
     assert!(left.len() == 2 && left.iter().any(|path| path.contains("/store/jobs/")), "{left:?}");
+    // Another account has seen the name, and has a directory in its place, in which a link leads to a file of this account's.
+    let runtime = left.iter().find(|path| !path.contains("/store/jobs/")).expect("a runtime directory");
+    let aside = Path::new(runtime).with_file_name(format!("nbt_aside_{}", std::process::id()));
+    fs::rename(runtime, &aside).expect("renamed");
+    fs::create_dir(runtime).expect("a directory");
+    fs::set_permissions(runtime, Permissions::from_mode(0o777)).expect("a mode");
+    let own = bed.slurm.path("home/nbt_cyn/profile");
+    fs::write(&own, "mine\n").expect("a file");
+    let account = fs::metadata(bed.store()).expect("a store").uid();
+    chown(&own, Some(account), None).expect("an owner");
+    symlink(&own, format!("{runtime}/containers.conf")).expect("a link");
+    chown(runtime, Some(65534), Some(65534)).expect("an owner");
+    let before = bed.job(false);
+    before.run("cat /etc/image").succeeded();
+    assert_eq!(fs::read_to_string(&own).expect("a file"), "mine\n");
+    assert_eq!(fs::read_dir(runtime).expect("a directory").count(), 1);
+    assert_eq!(bed.left(&lost), left, "nothing is removed with such a directory in its place");
+    fs::remove_dir_all(runtime).expect("removed");
+    fs::rename(&aside, runtime).expect("renamed");
     let next = bed.job(false);
     next.run("cat /etc/image").succeeded();
     assert_eq!(bed.left(&lost), [""; 0]);
@@ -191,7 +212,7 @@ fn what_a_stage_leaves_that_the_scheduler_kills_at_once_goes_with_the_next_job_a
     fs::write(live.handover.workspace.builds_dir.join("go"), "").expect("a file");
     let ended = running.finish();
     assert_eq!(ended.succeeded().text(), "busybox\n");
-    for job in [live, next] {
+    for job in [live, before, next] {
         assert_eq!(job.cleanup().status, Some(0));
         assert_eq!(bed.left(&job), [""; 0]);
     }
