@@ -94,7 +94,7 @@ pub(crate) enum Command {
     /// Write counters of jobs, refusals and durations for Prometheus, as node_exporter's textfile
     /// collector reads them.
     #[command(
-        after_help = "example:\n  nunbirdctl metrics --output /var/lib/prometheus/node-exporter/nunbird.prom\n\nnunbird-metrics.timer runs it every minute, once it is enabled."
+        after_help = "example:\n  nunbirdctl metrics --output /var/lib/nunbird/metrics/nunbird.prom\n\nnunbird-metrics.timer runs it every minute, once it is enabled."
     )]
     Metrics(Metrics),
     /// Show and change which GitLab user each account is bound to on this host.

@@ -162,10 +162,16 @@ fn counters_only_grow_while_the_audit_file_is_rotated() {
     let admitted = |count| format!("nunbird_jobs_admitted_total{{rule=\"hpc\",executor=\"slurm\"}} {count}");
     let first = metrics(&log);
     has(&first, &admitted(2));
-    has(&first, "nunbird_refusals_total{code=\"no-token\",stage=\"config\"} 5");
+    has(&first, "nunbird_refusals_total{code=\"no-token\",stage=\"config\",class=\"denial\"} 5");
     has(&first, "nunbird_cpu_seconds_total{executor=\"slurm\"} 10800.000");
     has(&first, "nunbird_audit_lines_unread_total 1");
-    has(&first, "nunbird_configuration_valid 1");
+    let valid = |state| {
+        format!(
+            "nunbird_configuration_valid{{configuration=\"{}\"}} {state}",
+            scene.path("config.toml").display()
+        )
+    };
+    has(&first, &valid(1));
     assert_eq!(metrics(&log), first, "nothing new");
     // Written after the last run, and rotated before the next one.
     fs::write(&log, events() + &job(5, DAY + 70, "hpc", "slurm", 0)).expect("written");
@@ -177,7 +183,7 @@ fn counters_only_grow_while_the_audit_file_is_rotated() {
     fs::remove_file(format!("{log}.1")).expect("removed");
     has(&metrics(&log), &admitted(4));
     scene.configure("nonsense = 1\n");
-    has(&metrics(&log), "nunbird_configuration_valid 0");
+    has(&metrics(&log), &valid(0));
     fs::write(&state, "{}").expect("a file");
     let refused = scene.run(&["metrics", "--file", &log, "--state", &state]);
     assert!(refused.code == 1 && refused.err.contains("remove it to begin at 0"), "{refused:?}");

@@ -120,12 +120,12 @@ complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand audit" -s h -l hel
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand report" -l file -d 'The audit file; its rotated files are read as well' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand report" -l since -d 'From this time, UTC: 1h, 30d (ago), today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z, or seconds since the epoch' -r
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand report" -l until -d 'Until this time' -r
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand report" -l html -d 'Write a page with plots into this file' -r -F
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand report" -l html -d 'Write a page with plots into this file, mode 0600. A link of that name is replaced' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand report" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'
 json\t'Programs'"
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand metrics" -l configuration -d 'The configuration' -r -F
-complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand metrics" -l file -d 'The audit file' -r -F
+complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand metrics" -l file -d 'The audit file; by default that of the configuration' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand metrics" -l output -d 'The file to write; by default standard output' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand metrics" -l state -d 'What was counted before, and how far the audit file was read' -r -F
 complete -c nunbirdctl -n "__fish_nunbirdctl_using_subcommand metrics" -l format -d 'Output for humans or for programs' -r -f -a "text\t'Humans'

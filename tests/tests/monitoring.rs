@@ -24,27 +24,35 @@ fn prometheus_reads_the_counters_of_a_real_job() {
     world.job().script("id").run().expect_success();
     world.job().id(7002).script("exit 3").run();
     assert!(!world.job().id(7003).without_token().config().succeeded());
-    let written = world.shell(
-        "root",
-        "mkdir -m 755 /srv/textfiles; /opt/nunbird/bin/nunbirdctl metrics --output /srv/textfiles/nunbird.prom",
-    );
+    let written = world
+        .shell("root", "/opt/nunbird/bin/nunbirdctl metrics --output /var/lib/nunbird/metrics/nunbird.prom");
     assert!(written.succeeded(), "{written:?}");
-    let file = world.host_path("/srv/textfiles/nunbird.prom");
+    let file = world.host_path("/var/lib/nunbird/metrics/nunbird.prom");
     let text = fs::read_to_string(&file).expect("a file");
     for line in [
-        "nunbird_jobs_admitted_total{rule=\"projects\",executor=\"shell\"} 2",
-        "nunbird_refusals_total{code=\"no-token\",stage=\"config\"} 1",
+        "nunbird_jobs_admitted_total{rule=\"users as themselves\",executor=\"shell\"} 2",
+        "nunbird_refusals_total{code=\"no-token\",stage=\"config\",class=\"denial\"} 1",
         "nunbird_stages_ended_total{stage=\"cleanup\",result=\"ok\"} 2",
         "nunbird_stages_ended_total{stage=\"run\",result=\"failed\"} 1",
         "nunbird_job_seconds_count{executor=\"shell\"} 2",
         "nunbird_jobs 0",
-        "nunbird_configuration_valid 1",
+        "nunbird_configuration_valid{configuration=\"/etc/nunbird/config.toml\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
-    assert!(text.contains("nunbird_keys_age_seconds{server=\""), "{text}");
+    assert!(
+        text.contains("nunbird_keys_age_seconds{configuration=\"/etc/nunbird/config.toml\",server=\""),
+        "{text}"
+    );
     let (accepted, words) = promtool(&["check", "metrics"], &file);
     assert!(accepted && words.trim().is_empty(), "{words}\n{text}");
+    // Root does not write where another account could have put a link.
+    let refused = world.shell(
+        "root",
+        "install -d -o alice /srv/hers; /opt/nunbird/bin/nunbirdctl metrics --output /srv/hers/nunbird.prom",
+    );
+    assert!(!refused.succeeded() && refused.stderr.contains("/srv/hers"), "{refused:?}");
+    assert!(!world.host_path("/srv/hers/nunbird.prom").exists());
     // It does notice: a counter without `_total`.
     fs::write(&file, "# HELP a A.\n# TYPE a counter\na 1\n").expect("a file");
     assert!(!promtool(&["check", "metrics"], &file).0);

@@ -67,7 +67,7 @@ pub(crate) struct Report {
     /// Until this time.
     #[arg(long, value_name = "TIME", value_parser = crate::time::time)]
     pub(crate) until: Option<u64>,
-    /// Write a page with plots into this file.
+    /// Write a page with plots into this file, mode 0600. A link of that name is replaced.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 }
@@ -76,13 +76,13 @@ pub(crate) struct Report {
 pub(crate) struct Metrics {
     #[command(flatten)]
     pub(crate) configuration: Configuration,
-    /// The audit file.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_AUDIT_FILE)]
-    pub(crate) file: PathBuf,
+    /// The audit file; by default that of the configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
     /// The file to write; by default standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// What was counted before, and how far the audit file was read.
-    #[arg(long, value_name = "FILE", default_value = "/var/lib/nunbird/metrics")]
+    #[arg(long, value_name = "FILE", default_value = "/var/lib/nunbird/metrics/state")]
     pub(crate) state: PathBuf,
 }

@@ -22,6 +22,11 @@ pub(crate) fn run(word: Option<&str>, format: Format) -> Result<u8, CtlError> {
     Ok(OK)
 }
 
+/// How gitlab-runner treats refusals with this code: `denial`, `system failure`, or either; nothing for a code that this version does not know.
+pub(crate) fn class(code: &str) -> &'static str {
+    Code::ALL.iter().find(|known| known.name() == code).map_or("", |code| table::entry(*code).class.name())
+}
+
 /// Prints docs/codes.md.
 pub(crate) fn page() -> Result<u8, CtlError> {
     print(&page::markdown())?;

@@ -2,7 +2,8 @@
 
 use super::exposition::{Families, Histogram};
 use super::{number, text};
-use crate::event::Event;
+use crate::codes;
+use crate::event::{Event, batch_usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -70,10 +71,11 @@ impl Counts {
         if let Some(batch) = event.get("batch").and_then(Value::as_object) {
             let end = vec![text(event, "executor").to_owned(), text(batch, "end").to_owned()];
             *series(&mut self.batch_ends, end) += 1;
-            if let Some(queued) = number(batch, "queued_s") {
+            let (queued, batch_cpu) = batch_usage(event);
+            if let Some(queued) = queued {
                 series(&mut self.scheduler_queue, executor()).observe(&SECONDS, queued);
             }
-            cpu = cpu.into_iter().chain(number(batch, "used_cpu_ms")).reduce(u64::saturating_add);
+            cpu = cpu.into_iter().chain(batch_cpu).reduce(u64::saturating_add);
         }
         if let Some(cpu) = cpu {
             let sum = series(&mut self.cpu, executor());
@@ -103,8 +105,17 @@ impl Counts {
         let mut all = Families::default();
         let rule = ["rule", "executor"];
         all.counters("nunbird_jobs_admitted_total", "Jobs that were admitted.", &rule, &self.admitted);
-        let code = ["code", "stage"];
-        all.counters("nunbird_refusals_total", "Calls that were refused.", &code, &self.refusals);
+        let with_class = |(labels, count): &(Labels, u64)| {
+            let class = labels.first().map_or("", |code| codes::class(code)).to_owned();
+            (labels.iter().cloned().chain([class]).collect(), *count)
+        };
+        let refusals: Vec<(Labels, u64)> = self.refusals.iter().map(with_class).collect();
+        all.counters(
+            "nunbird_refusals_total",
+            "Calls that were refused.",
+            &["code", "stage", "class"],
+            &refusals,
+        );
         let stage = ["stage", "result"];
         all.counters(
             "nunbird_stages_ended_total",
@@ -115,8 +126,7 @@ impl Counts {
         let end = ["executor", "end"];
         all.counters("nunbird_batch_ends_total", "How stages in a scheduler ended.", &end, &self.batch_ends);
         let executor = ["executor"];
-        let help =
-            "CPU time that was measured: of jobs with limits on this host, and of stages in a scheduler.";
+        let help = "CPU time that was measured: of jobs with limits on this host, and of stages in a scheduler, which the job's account could have changed.";
         all.thousandths("nunbird_cpu_seconds_total", help, &executor, &self.cpu);
         let help = "Seconds that a job waited in GitLab for a runner.";
         all.histograms("nunbird_gitlab_queue_seconds", help, &[], &SECONDS, &self.gitlab_queue);
@@ -173,8 +183,11 @@ mod tests {
             admitted,
             json!({ "outcome": "denied", "code": "no-rule", "stage": "config", "left_out": 9 }),
             json!({ "outcome": "stage-started", "stage": "run" }),
-            json!({ "outcome": "stage-ended", "stage": "run", "exit_code": 1, "executor": "slurm",
+            json!({ "outcome": "stage-ended", "stage": "run", "exit_code": 1, "executor": "slurm", "duration_ms": 120_000,
                     "batch": { "end": "failed", "queued_s": 100, "used_cpu_ms": 1500 } }),
+            // No stage of two minutes waits for years, or uses more than there is.
+            json!({ "outcome": "stage-ended", "stage": "run", "exit_code": 0, "executor": "slurm", "duration_ms": 120_000,
+                    "batch": { "end": "success", "queued_s": u32::MAX, "used_cpu_ms": u64::MAX } }),
             json!({ "outcome": "stage-ended", "stage": "run", "signal": 9 }),
             json!({ "outcome": "stage-ended", "stage": "cleanup", "exit_code": 0, "executor": "slurm", "duration_ms": 5001,
                     "job_s": 700, "used_cpu_us": 2_000_000, "oom_kills": 2 }),
@@ -184,7 +197,7 @@ mod tests {
         let text = counts.families().text();
         for line in [
             "nunbird_jobs_admitted_total{rule=\"hpc\",executor=\"slurm\"} 2",
-            "nunbird_refusals_total{code=\"no-rule\",stage=\"config\"} 10",
+            "nunbird_refusals_total{code=\"no-rule\",stage=\"config\",class=\"denial\"} 10",
             "nunbird_stages_ended_total{stage=\"run\",result=\"failed\"} 1",
             "nunbird_stages_ended_total{stage=\"run\",result=\"signal\"} 1",
             "nunbird_stages_ended_total{stage=\"cleanup\",result=\"ok\"} 1",

@@ -10,18 +10,25 @@ mod progress;
 use crate::arguments::Metrics;
 use crate::event::Event;
 use crate::output::{CtlError, Format, OK, print, print_json};
-use crate::replace::replace;
+use crate::replace::put;
 use crate::sweep::records;
 use crate::{files, token};
 use exposition::Families;
+use nunbird_files::trusted::open_trusted_directory;
+use nunbird_policy::{CONFIGURATIONS, DEFAULT_AUDIT_FILE, listed};
 use progress::State;
 use serde_json::Value;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 pub(crate) fn run(options: &Metrics, format: Format) -> Result<u8, CtlError> {
     let at =
         |path: &std::path::Path, e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", path.display()));
+    for path in options.output.iter().chain([&options.state]) {
+        directory_of(path)?;
+    }
     // Two runs at once would count the same lines twice.
     let beside = options.state.with_extension("lock");
     let mut open = OpenOptions::new();
@@ -30,7 +37,7 @@ pub(crate) fn run(options: &Metrics, format: Format) -> Result<u8, CtlError> {
     lock.lock().map_err(|e| at(&beside, &e))?;
     let mut state = State::read(&options.state)?;
     let State { counts, position } = &mut state;
-    let read = position.advance(&options.file, |event: Option<&Event>| match event {
+    let read = position.advance(&audit_file(options), |event: Option<&Event>| match event {
         Some(event) => counts.add(event),
         None => counts.unread(),
     })?;
@@ -40,12 +47,13 @@ pub(crate) fn run(options: &Metrics, format: Format) -> Result<u8, CtlError> {
     let mut families = counts.families();
     now(options, &mut families);
     let text = families.text();
+    // First of all: what was shown once never grows less.
+    state.write(&options.state).map_err(|e| at(&options.state, &e))?;
     match &options.output {
-        Some(file) => replace(file, text.as_bytes()).map_err(|e| at(file, &e))?,
+        Some(file) => put(file, text.as_bytes(), 0o644).map_err(|e| at(file, &e))?,
         None if format == Format::Json => print_json(&families.machine())?,
         None => print(&text)?,
     }
-    state.write(&options.state).map_err(|e| at(&options.state, &e))?;
     Ok(OK)
 }
 
@@ -53,26 +61,73 @@ pub(crate) fn run(options: &Metrics, format: Format) -> Result<u8, CtlError> {
 fn now(options: &Metrics, families: &mut Families) {
     let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
     families.gauge("nunbird_build_info", "Version of Nunbird; always 1.", &version, 1);
-    let policy = files::read(&options.configuration.configuration, Format::Text);
-    let valid = u64::from(policy.is_ok());
-    families.gauge(
-        "nunbird_configuration_valid",
-        "Whether the configuration is valid: 0 denies every job.",
-        &[],
-        valid,
-    );
-    let Ok(clock) = nunbird_sys::clock::now() else { return };
-    for server in policy.iter().flat_map(|read| &read.policy.gitlab) {
-        let Ok(read) = &policy else { break };
-        let Ok(keys) = token::stored(&read.policy, server) else { continue };
-        let Some(seen) = keys.iter().map(|key| key.last_seen).max() else { continue };
-        let labels = [("server", server.name.clone())];
-        let help = "Seconds since the server's signing keys were last seen at the server.";
-        families.gauge("nunbird_keys_age_seconds", help, &labels, clock.saturating_sub(seen));
+    for path in configurations(&options.configuration.configuration) {
+        configuration(&path, families);
     }
     let Ok(found) = records::now().and_then(|now| records::read(&now)) else { return };
     let help = "Jobs that this host has records of: admitted and not yet cleaned up.";
     families.gauge("nunbird_jobs", help, &[], found.len() as u64);
+}
+
+/// Makes the directory of a file where it is missing. Root writes only where every directory on the way is root's: the account of an exporter
+/// could have put a link in the place of its own.
+fn directory_of(path: &Path) -> Result<(), CtlError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let at = |e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", directory.display()));
+    match DirBuilder::new().mode(0o755).create(directory) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(at(&e)),
+        _ => {}
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let directory = directory.canonicalize().map_err(|e| at(&e))?;
+    let found = open_trusted_directory(&directory, &[0]);
+    found.map(drop).map_err(|e| {
+        CtlError::new(format!(
+            "{e}; name a file in a directory of root's, and link to it: docs/monitoring.md"
+        ))
+    })
+}
+
+/// The configuration, and those that root lists for other runners (`/etc/nunbird/configurations`).
+fn configurations(first: &Path) -> Vec<PathBuf> {
+    let list = std::fs::read_to_string(CONFIGURATIONS).unwrap_or_default();
+    let lines = list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut all = vec![first.to_path_buf()];
+    for line in lines {
+        let (file, _) = listed(line);
+        if !all.iter().any(|known| known == file) {
+            all.push(file.to_path_buf());
+        }
+    }
+    all
+}
+
+fn configuration(path: &Path, families: &mut Families) {
+    let shown = path.display().to_string();
+    let read = files::read(path, Format::Text);
+    let help = "Whether the configuration is valid: with 0, every job by it is denied.";
+    let labels = [("configuration", shown.clone())];
+    families.gauge("nunbird_configuration_valid", help, &labels, u64::from(read.is_ok()));
+    let (Ok(read), Ok(now)) = (read, nunbird_sys::clock::now()) else { return };
+    for server in &read.policy.gitlab {
+        let Ok(keys) = token::stored(&read.policy, server) else { continue };
+        let Some(seen) = keys.iter().map(|key| key.last_seen).max() else { continue };
+        let labels = [("configuration", shown.clone()), ("server", server.name.clone())];
+        let help = "Seconds since the server's signing keys were last seen at the server.";
+        families.gauge("nunbird_keys_age_seconds", help, &labels, now.saturating_sub(seen));
+    }
+}
+
+/// The audit file of the options, or else of the configuration.
+fn audit_file(options: &Metrics) -> PathBuf {
+    let of_policy =
+        || files::read(&options.configuration.configuration, Format::Text).ok()?.policy.audit.file;
+    options.file.clone().or_else(of_policy).unwrap_or_else(|| DEFAULT_AUDIT_FILE.into())
 }
 
 /// A number of an event, where it has one.

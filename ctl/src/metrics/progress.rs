@@ -4,16 +4,18 @@ use super::counts::Counts;
 use crate::audit_files;
 use crate::event::Event;
 use crate::output::CtlError;
-use crate::replace::replace;
+use crate::replace::put;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// In bytes; `nunbird-auth` writes 32 KiB at most.
 const LONGEST_LINE: u64 = 1 << 20;
+/// How much of a file's beginning is compared, in bytes: more than a decision's id.
+const HEAD: usize = 256;
 
 /// What the state file has.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -24,13 +26,15 @@ pub(super) struct State {
 }
 
 /// The audit file that was read last, and how far. Before the first run, none.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Position {
     device: u64,
     inode: u64,
     /// Bytes: a line that is not whole yet is read by a later run.
     offset: u64,
+    /// Its first bytes: a file system gives the inode of a removed file to another one.
+    head: Vec<u8>,
 }
 
 /// What came of a run.
@@ -58,7 +62,7 @@ impl State {
     }
 
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        replace(path, serde_json::to_string(self)?.as_bytes())
+        put(path, serde_json::to_string(self)?.as_bytes(), 0o600)
     }
 }
 
@@ -76,19 +80,21 @@ impl Position {
         let mut has_gap = false;
         let opened = File::open(file).map_err(|e| failed(file, &e))?;
         let meta = opened.metadata().map_err(|e| failed(file, &e))?;
-        let now = Position { device: meta.dev(), inode: meta.ino(), offset: 0 };
+        let now = Position { device: meta.dev(), inode: meta.ino(), offset: 0, head: Vec::new() };
         if *self != Position::default() && !self.is_same_file(&now) {
             has_gap = !self.rest(file, &mut each)?;
             *self = now;
         } else if *self == Position::default() {
             *self = now;
-        } else if meta.len() < self.offset {
-            // `copytruncate` of logrotate(8): the copy has another inode.
+        } else if meta.len() < self.offset || head(&opened, self.head.len())? != self.head {
+            // `copytruncate` of logrotate(8), whose copy has another inode, or another file with this one's inode.
             (has_gap, self.offset) = (true, 0);
         }
-        let mut reader = BufReader::new(opened);
+        let mut reader = BufReader::new(&opened);
         reader.seek(SeekFrom::Start(self.offset)).map_err(|e| failed(file, &e))?;
         self.offset += lines(&mut reader, &mut each).map_err(|e| failed(file, &e))?;
+        let known = usize::try_from(self.offset).unwrap_or(HEAD).min(HEAD);
+        self.head = head(&opened, known)?;
         Ok(Progress { has_gap })
     }
 
@@ -116,6 +122,14 @@ impl Position {
         }
         Ok(true)
     }
+}
+
+/// The first bytes of a file, as many as there are.
+fn head(file: &File, count: usize) -> Result<Vec<u8>, CtlError> {
+    let mut bytes = vec![0; count];
+    let read = file.read_at(&mut bytes, 0).map_err(CtlError::new)?;
+    bytes.truncate(read);
+    Ok(bytes)
 }
 
 /// Reads whole lines; returns their bytes.
@@ -203,6 +217,11 @@ mod tests {
         assert!(events == [5] && has_gap, "{events:?}");
         fs::write(&file, "").expect("truncated");
         assert_eq!(advance(&mut position, &file), (vec![], 0, true));
+        append(&file, "{\"n\":6}\n");
+        assert_eq!(advance(&mut position, &file), (vec![6], 0, false));
+        // Another file with its inode, which is not shorter.
+        fs::write(&file, "{\"n\":7}\n{\"n\":8}\n").expect("another file");
+        assert_eq!(advance(&mut position, &file), (vec![7, 8], 0, true));
     }
 
     #[test]
@@ -210,7 +229,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("state");
         let mut state = State::read(&path).expect("none is one");
-        state.position = Position { device: 1, inode: 2, offset: 3 };
+        state.position = Position { device: 1, inode: 2, offset: 3, head: b"{".to_vec() };
         state.write(&path).expect("written");
         assert_eq!(State::read(&path).expect("a state").position, state.position);
         fs::write(&path, "{}").expect("a file");

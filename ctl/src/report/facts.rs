@@ -1,6 +1,6 @@
 //! Jobs and refusals, gathered from events of the audit file (docs/audit.md).
 
-use crate::event::{Event, shown};
+use crate::event::{Event, batch_usage, shown};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
@@ -94,12 +94,9 @@ impl JobFacts {
         self.memory = number("used_memory_peak").max(self.memory);
         self.memory_limit = number("limit_memory").or(self.memory_limit);
         let mut cpu_ms = number("used_cpu_us").map(|us| us / 1000);
-        if let Some(batch) = event.get("batch").and_then(Value::as_object) {
-            let number = |name: &str| batch.get(name).and_then(Value::as_u64);
-            self.waited = sum(self.waited, number("queued_s"));
-            cpu_ms = sum(cpu_ms, number("used_cpu_ms"));
-            self.memory = number("used_memory_peak").max(self.memory);
-        }
+        let (waited, batch_cpu) = batch_usage(event);
+        self.waited = sum(self.waited, waited);
+        cpu_ms = sum(cpu_ms, batch_cpu);
         self.cpu_ms = sum(self.cpu_ms, cpu_ms);
         let is = |name: &str, value: &str| event.get(name).and_then(Value::as_str) == Some(value);
         if is("outcome", "stage-ended") {

@@ -192,7 +192,8 @@ impl Figures {
             }
         }
         if !self.executors.is_empty() {
-            text.push_str("times are medians; memory is the median of what was used, of the median limit\n");
+            text.push_str("times are medians; memory is the median of what was used, of the median limit; core hours and waits in a \
+                 scheduler are values that the job's account could have changed\n");
         }
         if !self.denials.is_empty() {
             text.push_str("\nrefusals  code, rule\n");
@@ -253,8 +254,9 @@ fn days(facts: &Facts) -> Vec<(String, usize, usize)> {
         .collect()
 }
 
-fn thousandths(value: u64) -> f64 {
-    f64::from(u32::try_from(value).unwrap_or(u32::MAX)) / 1000.0
+/// As a number of JSON's; a number of this form is one.
+fn thousandths(value: u64) -> Value {
+    format!("{}.{:03}", value / 1000, value % 1000).parse::<f64>().map_or(Value::Null, |hours| json!(hours))
 }
 
 pub(super) fn half(spread: Option<Spread>, show: fn(u64) -> String) -> String {

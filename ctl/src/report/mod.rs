@@ -7,7 +7,7 @@ mod html;
 
 use crate::arguments::Report;
 use crate::output::{CtlError, FAILURE, Format, OK, print, print_json};
-use crate::replace::replace;
+use crate::replace::put;
 use crate::replay;
 use facts::Facts;
 use figures::Figures;
@@ -28,8 +28,9 @@ pub(crate) fn run(options: &Report, format: Format) -> Result<u8, CtlError> {
     }
     let figures = Figures::of(&facts, options.since, options.until);
     if let Some(page) = &options.html {
+        // As private as the audit file.
         let text = html::page(&figures, &notes);
-        replace(page, text.as_bytes()).map_err(|e| CtlError::new(format!("{}: {e}", page.display())))?;
+        put(page, text.as_bytes(), 0o600).map_err(|e| CtlError::new(format!("{}: {e}", page.display())))?;
     }
     match format {
         Format::Json => print_json(&figures.machine())?,
