@@ -272,7 +272,7 @@ build:
 # Without DESTDIR also the user, the directories and the privilege, as the packages do; PRIVILEGE=capabilities for no setuid bit.
 PRIVILEGE ?= setuid
 install: build
-	PREFIX="$(PREFIX)" BOOK="$(if $(wildcard $(BOOK)/index.html),$(BOOK))" packaging/install.sh $${CARGO_TARGET_DIR:-target}/release "$(DESTDIR)"
+	$(if $(wildcard /etc/debian_version),PAM=nunbird.debian ZSHDIR=/usr/share/zsh/vendor-completions) PREFIX="$(PREFIX)" BOOK="$(if $(wildcard $(BOOK)/index.html),$(BOOK))" packaging/install.sh $${CARGO_TARGET_DIR:-target}/release "$(DESTDIR)"
 	@[ -n "$(DESTDIR)" ] || { systemd-sysusers nunbird.conf && systemd-tmpfiles --create nunbird.conf && "$(PREFIX)/share/privilege.sh" $(PRIVILEGE); }
 	@[ -n "$(DESTDIR)" ] || echo "start the timers: systemctl daemon-reload && systemctl enable --now nunbird-keys.timer nunbird-sweep.timer"
 
@@ -293,7 +293,7 @@ deb: setup
 # All four packages of ARCH (x86_64), built in a container, so that the host needs podman, git and make alone. RUST_IMAGE: an image with Rust and
 # apt. CONTAINER_ENGINE may be docker with BuildKit.
 CONTAINER_ENGINE ?= podman
-RUST_IMAGE ?= docker.io/library/rust:1-bookworm
+RUST_IMAGE ?= docker.io/library/rust:1.95.0-bookworm
 rpm-container:
 	@mkdir -p target/container/context target/container/packages
 	packaging/source.sh target/container/context/nunbird.tar.gz

@@ -68,6 +68,11 @@ impl Finding {
         Finding { error: false, ..self }
     }
 
+    /// The same, where it is the question that was asked.
+    pub(crate) fn into_error(self) -> Self {
+        Finding { error: true, ..self }
+    }
+
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

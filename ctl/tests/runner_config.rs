@@ -17,6 +17,15 @@ fn check(scene: &Scene, text: &str, more: &[&str]) -> Output {
 }
 
 #[test]
+fn a_file_as_register_leaves_it_does_not_pass() {
+    let scene = Scene::new();
+    let text =
+        "[[runners]]\n  name = \"hpc\"\n  executor = \"custom\"\n  [runners.custom]\n    run_exec = \"\"\n";
+    let shown = check(&scene, text, &[]);
+    assert!(shown.code == 3 && shown.out.contains("error[no-runner]"), "{shown:?}");
+}
+
+#[test]
 fn what_it_prints_passes_its_own_check_and_every_key_has_a_reason() {
     let scene = Scene::new();
     for more in [

@@ -35,7 +35,7 @@ same "both packages have the same programs" \
   "$(dpkg-deb --ctrl-tarfile "$setuid" | tar -xO ./md5sums | grep ' opt/')" "$(dpkg-deb --ctrl-tarfile "$caps" | tar -xO ./md5sums | grep ' opt/')"
 
 same "the packages depend on GCC's unwinder where a program needs it" \
-  "$(for one in "$programs"/nunbird*; do readelf --wide --dynamic "$one"; done | sed -n 's/.*NEEDED.*\[libgcc_s\.so\.1\].*/libgcc-s1/p' | sort -u)" \
+  "$(cd "$programs" && ls | grep -x "nunbird[a-z-]*" | xargs readelf --wide --dynamic | sed -n 's/.*NEEDED.*\[libgcc_s\.so\.1\].*/libgcc-s1/p' | sort -u)" \
   "$(dpkg-deb --field "$setuid" Depends | tr -d ' ' | tr , '\n' | grep libgcc)"
 
 # ---- another prefix, as by `make install PREFIX= DESTDIR=` ---------------------------------------------------
