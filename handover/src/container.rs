@@ -24,7 +24,8 @@ pub struct Container {
     /// The image; none for an engine without images.
     pub image: Option<Image>,
     /// The image for the stages that the job's own image does not run; none where they run without a container.
-    #[serde(default)]
+    /// Left out of the record then, so that 0.2.0 reads it after a downgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_image: Option<Image>,
     /// Started before the script, in the order of the job.
     pub services: Vec<Service>,
