@@ -26,16 +26,15 @@ use std::path::{Path, PathBuf};
 pub(crate) fn run(options: &Metrics, format: Format) -> Result<u8, CtlError> {
     let at =
         |path: &std::path::Path, e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", path.display()));
-    for path in options.output.iter().chain([&options.state]) {
-        directory_of(path)?;
-    }
+    let output = options.output.as_deref().map(place).transpose()?;
+    let kept = place(&options.state)?;
     // Two runs at once would count the same lines twice.
-    let beside = options.state.with_extension("lock");
+    let beside = kept.with_extension("lock");
     let mut open = OpenOptions::new();
     let lock = open.write(true).create(true).truncate(false).mode(0o600).open(&beside);
     let lock = lock.map_err(|e| at(&beside, &e))?;
     lock.lock().map_err(|e| at(&beside, &e))?;
-    let mut state = State::read(&options.state)?;
+    let mut state = State::read(&kept)?;
     let State { counts, position } = &mut state;
     let read = position.advance(&audit_file(options), |event: Option<&Event>| match event {
         Some(event) => counts.add(event),
@@ -48,8 +47,8 @@ pub(crate) fn run(options: &Metrics, format: Format) -> Result<u8, CtlError> {
     now(options, &mut families);
     let text = families.text();
     // First of all: what was shown once never grows less.
-    state.write(&options.state).map_err(|e| at(&options.state, &e))?;
-    match &options.output {
+    state.write(&kept).map_err(|e| at(&kept, &e))?;
+    match &output {
         Some(file) => put(file, text.as_bytes(), 0o644).map_err(|e| at(file, &e))?,
         None if format == Format::Json => print_json(&families.machine())?,
         None => print(&text)?,
@@ -69,28 +68,40 @@ fn now(options: &Metrics, families: &mut Families) {
     families.gauge("nunbird_jobs", help, &[], found.len() as u64);
 }
 
-/// Makes the directory of a file where it is missing. Root writes only where every directory on the way is root's: the account of an exporter
-/// could have put a link in the place of its own.
-fn directory_of(path: &Path) -> Result<(), CtlError> {
+/// The path of a file without links on the way, its directory made where that alone is missing. Root writes only where every directory on the way
+/// is root's: the account of an exporter could have put a link in the place of its own, and could exchange it later.
+fn place(path: &Path) -> Result<PathBuf, CtlError> {
+    let name =
+        path.file_name().ok_or_else(|| CtlError::new(format!("{}: not a file's name", path.display())))?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let at = |e: &dyn std::fmt::Display| CtlError::new(format!("{}: {e}", directory.display()));
-    match DirBuilder::new().mode(0o755).create(directory) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(at(&e)),
-        _ => {}
+    let directory = match (trusted(directory), directory.parent(), directory.file_name()) {
+        (Err((e, _)), Some(parent), Some(own)) if e.kind() == ErrorKind::NotFound => {
+            let made = trusted(parent).map_err(|(_, why)| why)?.join(own);
+            let at = |e: std::io::Error| CtlError::new(format!("{}: {e}", made.display()));
+            DirBuilder::new().mode(0o755).create(&made).map_err(at)?;
+            made
+        }
+        (found, ..) => found.map_err(|(_, why)| why)?,
+    };
+    Ok(directory.join(name))
+}
+
+/// The directory without links on the way, judged where root asks; or why not, with the error of the look-up.
+fn trusted(directory: &Path) -> Result<PathBuf, (std::io::Error, CtlError)> {
+    let real = directory.canonicalize().map_err(|e| {
+        let why = CtlError::new(format!("{}: {e}", directory.display()));
+        (e, why)
+    })?;
+    if nix::unistd::geteuid().is_root() {
+        open_trusted_directory(&real, &[0]).map_err(|e| {
+            let help = "name a file in a directory of root's, and link to it: docs/monitoring.md";
+            (ErrorKind::PermissionDenied.into(), CtlError::new(format!("{e}; {help}")))
+        })?;
     }
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    let directory = directory.canonicalize().map_err(|e| at(&e))?;
-    let found = open_trusted_directory(&directory, &[0]);
-    found.map(drop).map_err(|e| {
-        CtlError::new(format!(
-            "{e}; name a file in a directory of root's, and link to it: docs/monitoring.md"
-        ))
-    })
+    Ok(real)
 }
 
 /// The configuration, and those that root lists for other runners (`/etc/nunbird/configurations`).
