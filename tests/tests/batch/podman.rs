@@ -141,6 +141,11 @@ impl Drop for Bed {
     }
 }
 
+fn names(directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("a directory").flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 #[needs(root)]
 fn a_job_with_a_service_runs_in_an_allocation_and_leaves_nothing() {
     let bed = Bed::new("nbt_bea");
@@ -185,6 +190,8 @@ fn what_a_stage_leaves_that_the_scheduler_kills_at_once_goes_with_the_next_job_a
     assert_eq!(lost.cleanup().status, Some(0));
     let left = bed.left(&lost);
     assert!(left.len() == 2 && left.iter().any(|path| path.contains("/store/jobs/")), "{left:?}");
+    // The engine's own processes of the killed stage write at that path when they like; stopped, they leave what is there to be judged.
+    bed.slurm.admin(&format!("for pid in $({script}); do kill -STOP $pid; done 2>/dev/null || :"));
     // Another account has seen the name, and has a directory in its place, in which a link leads to a file of this account's.
     let runtime = left.iter().find(|path| !path.contains("/store/jobs/")).expect("a runtime directory");
     let aside = Path::new(runtime).with_file_name(format!("nbt_aside_{}", std::process::id()));
@@ -200,7 +207,7 @@ fn what_a_stage_leaves_that_the_scheduler_kills_at_once_goes_with_the_next_job_a
     let before = bed.job(false);
     before.run("cat /etc/image").succeeded();
     assert_eq!(fs::read_to_string(&own).expect("a file"), "mine\n");
-    assert_eq!(fs::read_dir(runtime).expect("a directory").count(), 1);
+    assert_eq!(names(runtime), ["containers.conf"]);
     assert_eq!(bed.left(&lost), left, "nothing is removed with such a directory in its place");
     fs::remove_dir_all(runtime).expect("removed");
     fs::rename(&aside, runtime).expect("renamed");
