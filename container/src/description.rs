@@ -45,6 +45,9 @@ pub struct Description {
     /// Directories below the private runtime directory, mode 0700.
     #[serde(default)]
     pub directories: Vec<String>,
+    /// Directories in which each name of another directory gets a link, before a container is made.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
     /// What it takes for an image.
     pub images: Images,
     /// Fetches an image: into the store, or as `{file}`.

@@ -136,6 +136,7 @@ impl Outer<'_> {
                     None => "  return 0\n".to_owned(),
                 },
             ),
+            ("@LINKS@", self.links(&values)),
             ("@ENSURE@", self.ensure()),
             ("@PROVIDE@", self.provide()),
             ("@SERVICES@", serving::script(self)),
@@ -364,6 +365,19 @@ impl Outer<'_> {
             writeln!(text, "  {unless}printf '%s\\n' {content} >{}", word(&path)).unwrap_or_default();
         }
         text.push_str(&serving::hosts_file(self));
+        text
+    }
+
+    fn links(&self, values: &Values) -> String {
+        let mut text = String::new();
+        for (directory, other) in &self.description.links {
+            let [directory, other] = [directory, other].map(|path| word(&fill_word(path, values)));
+            writeln!(
+                text,
+                "  [ ! -d {other} ] || {{ mkdir -p {directory} && ln -sfn -- {other}/* {directory}; }} || return 1"
+            )
+            .unwrap_or_default();
+        }
         text
     }
 

@@ -163,7 +163,13 @@ start() {
 @START@
 }
 
+link_names() {
+@LINKS@
+  return 0
+}
+
 create() {
+  link_names || return 1
 @CREATE@
 }
 
@@ -360,9 +366,9 @@ remove_stage() {
 }
 
 @SERVICES@
-# The last words of the engine, on one line.
+# The last words of the engine, on one line: its mounts' options alone can be kilobytes.
 said() {
-  tail -n 4 "$r/said" 2>/dev/null | tr '\n\r\t' '   ' | tr -d '\000-\037'
+  tail -n 4 "$r/said" 2>/dev/null | tail -c 1000 | tr '\n\r\t' '   ' | tr -d '\000-\037'
 }
 
 case $1 in

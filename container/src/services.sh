@@ -15,6 +15,7 @@ keep_values() {
 }
 
 service_create() {
+  link_names || return 1
   case $1 in
 @CREATE@
   esac

@@ -1,6 +1,6 @@
 //! What every engine must do: whole jobs by the launcher, in an image from a registry, as an account without subordinate ids.
 
-use crate::EACH;
+use crate::{EACH, WITH_PODMAN};
 use nix::sys::signal::Signal;
 use nunbird_handover::{Bind, PullPolicy};
 use nunbird_tests::containers::{Fault, Image, Job, Node, On, PASSWORD, Registry, Release, USER, samples};
@@ -316,4 +316,14 @@ fn jobs_at_once_pull_an_image_once(setup: Setup) {
         let blobs = bed.registry.front().blobs();
         assert!(blobs.len() == 2 && blobs.values().all(|times| *times == 1), "{blobs:?}");
     }
+}
+
+/// Docker takes no more. Some that vendors publish have above 60.
+#[needs(root)]
+fn podman_makes_a_container_of_an_image_with_127_layers() {
+    let bed = Bed::new(WITH_PODMAN[0], &samples::with_layers(127));
+    let job = bed.prepared();
+    assert_eq!(succeeded(&job.run("cat /many/1 /many/126; ls /many | wc -l")), "1\n126\n126\n");
+    succeeded(&job.cleanup());
+    assert_eq!(bed.node.administer("ls -A /tmp /var/tmp | grep nb- || :"), "");
 }
