@@ -19,7 +19,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Fetch keys now: from all servers of the configuration, or from one that the flags describe.
+    /// Fetch keys now: from all servers of the configurations, or from one that the flags describe.
     #[command(after_help = "example:\n  runuser -u nunbird -- /opt/nunbird/bin/nunbird-keys refresh")]
     Refresh(Refresh),
     /// Show the known keys.
@@ -43,10 +43,11 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Refresh {
-    /// The configuration.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIGURATION)]
-    pub(crate) configuration: PathBuf,
-    /// Only this server of the configuration; may be given several times.
+    /// The configuration; without it `/etc/nunbird/config.toml`, and the files in
+    /// `/etc/nunbird/configurations`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) configuration: Option<PathBuf>,
+    /// Only this server of a configuration; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub(crate) server: Vec<String>,
     /// Without a configuration, as nunbird-auth calls it, at most once in five seconds: the

@@ -72,7 +72,7 @@ impl Refresh {
         let (Some(name), Some(url), Some(issuer), Some(keys_dir)) =
             (self.server_name, self.url, self.issuer, self.keys_dir)
         else {
-            return refresh_configured(&self.configuration, &self.server);
+            return refresh_configured(self.configuration.as_deref(), &self.server);
         };
         check_name("--server-name", &name)?;
         check_url(&url)?;
@@ -84,17 +84,28 @@ impl Refresh {
     }
 }
 
-fn refresh_configured(configuration: &Path, only: &[String]) -> Result<(), KeysError> {
-    let policy = files::policy(configuration)?;
-    if let Some(unknown) = only.iter().find(|name| policy.server(name).is_none()) {
+fn refresh_configured(configuration: Option<&Path>, only: &[String]) -> Result<(), KeysError> {
+    let (policies, mut troubles) = match configuration {
+        Some(file) => (vec![files::policy(file)?], Vec::new()),
+        None => files::policies()?,
+    };
+    let servers = policies.iter().flat_map(|policy| policy.gitlab.iter().map(move |server| (server, policy)));
+    let servers: Vec<_> =
+        servers.filter(|(server, _)| only.is_empty() || only.contains(&server.name)).collect();
+    if let Some(unknown) = only.iter().find(|name| servers.iter().all(|(server, _)| server.name != **name)) {
         return Err(no_server(configuration, unknown));
     }
-    let mut troubles = Vec::new();
-    for server in policy.gitlab.iter().filter(|s| only.is_empty() || only.contains(&s.name)) {
-        let server = Server::from(server);
-        let done = store::record_attempt(&policy.keys_dir, &server.name, false)
-            .and_then(|()| refresh(&server, &policy.keys_dir, WITHOUT_A_JOB));
+    // Two configurations may be for one server: it is asked once, but for the same file alone.
+    let mut asked = Vec::new();
+    for (server, policy) in servers {
+        let (server, keys_dir) = (Server::from(server), &policy.keys_dir);
+        if asked.contains(&(keys_dir, server.clone())) {
+            continue;
+        }
+        let done = store::record_attempt(keys_dir, &server.name, false)
+            .and_then(|()| refresh(&server, keys_dir, WITHOUT_A_JOB));
         troubles.extend(done.err().map(|trouble| format!("{}: {trouble}", server.name)));
+        asked.push((keys_dir, server));
     }
     // A server that is down must not prevent the keys of the others from being fetched.
     if troubles.is_empty() { Ok(()) } else { Err(KeysError::new(troubles.join("\nerror: "))) }
@@ -131,12 +142,14 @@ fn described(name: String, issuer: String) -> Result<Server, KeysError> {
 
 fn configured(configuration: &Path, name: &str) -> Result<(Server, PathBuf), KeysError> {
     let policy = files::policy(configuration)?;
-    let server = policy.server(name).ok_or_else(|| no_server(configuration, name))?;
+    let server = policy.server(name).ok_or_else(|| no_server(Some(configuration), name))?;
     Ok((Server::from(server), policy.keys_dir.clone()))
 }
 
-fn no_server(configuration: &Path, name: &str) -> KeysError {
-    KeysError::Usage(format!("--server {name}: {} has no server of this name", configuration.display()))
+fn no_server(configuration: Option<&Path>, name: &str) -> KeysError {
+    let shown = configuration.map_or("no configuration".to_owned(), |file| file.display().to_string());
+    let has = if configuration.is_some() { "has no" } else { "has a" };
+    KeysError::Usage(format!("--server {name}: {shown} {has} server of this name"))
 }
 
 /// Checks a key set that came from `source` and puts its keys into the server's file.

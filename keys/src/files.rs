@@ -3,7 +3,9 @@
 use crate::error::KeysError;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
-use nunbird_policy::{CONFIGURATIONS, DEFAULT_CONFIGURATION, Policy, SourceFile, conf_d};
+use nunbird_policy::{
+    CONFIGURATIONS, DEFAULT_CONFIGURATION, Policy, RuleOutcome, SourceFile, conf_d, listed,
+};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -119,9 +121,62 @@ pub(crate) fn policy(file: &Path) -> Result<Policy, KeysError> {
     })
 }
 
+/// All configurations of this host: the default one and those that are listed. What is wrong with one of them
+/// is in the second list, and the others are read.
+///
+/// The packages' example denies every job, so its server is not asked where other configurations are in use.
+///
+/// # Errors
+/// If there is none, or the list cannot be read.
+pub(crate) fn policies() -> Result<(Vec<Policy>, Vec<String>), KeysError> {
+    let (mut policies, mut troubles) = (Vec::new(), Vec::new());
+    let listed = listed_files()?;
+    for file in &listed {
+        match policy(file) {
+            Ok(policy) => policies.push(policy),
+            Err(trouble) => troubles.push(trouble.to_string()),
+        }
+    }
+    let default = Path::new(DEFAULT_CONFIGURATION);
+    let exists = default.try_exists().map_err(|e| KeysError::new(format!("{DEFAULT_CONFIGURATION}: {e}")))?;
+    if listed.is_empty() || (exists && !listed.iter().any(|file| file == default)) {
+        match policy(default) {
+            Ok(policy) if listed.is_empty() || admits_jobs(&policy) => policies.push(policy),
+            Ok(_) => {}
+            Err(trouble) => troubles.push(trouble.to_string()),
+        }
+    }
+    Ok((policies, troubles))
+}
+
+fn admits_jobs(policy: &Policy) -> bool {
+    policy.rules.iter().any(|rule| matches!(rule.outcome, RuleOutcome::RunAs(_)))
+}
+
+fn listed_files() -> Result<Vec<PathBuf>, KeysError> {
+    let list = Path::new(CONFIGURATIONS);
+    if !list.try_exists().map_err(|e| KeysError::new(format!("{CONFIGURATIONS}: {e}")))? {
+        return Ok(Vec::new());
+    }
+    let text = source(list)?.text;
+    let mut files: Vec<PathBuf> = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('/')) {
+        let (file, _) = listed(line);
+        if !files.iter().any(|one| one == file) {
+            files.push(file.to_path_buf());
+        }
+    }
+    Ok(files)
+}
+
 fn source(file: &Path) -> Result<SourceFile, KeysError> {
     let failed = |e: &dyn std::fmt::Display| KeysError::new(format!("{}: {e}", file.display()));
-    let bytes = read(file, MAX_CONFIGURATION).map_err(|e| failed(&e))?;
+    let bytes = read(file, MAX_CONFIGURATION).map_err(|e| match e.kind() {
+        io::ErrorKind::PermissionDenied => {
+            failed(&format!("{e}; the account that fetches keys must be able to read it, usually `nunbird`"))
+        }
+        _ => failed(&e),
+    })?;
     let text = String::from_utf8(bytes).map_err(|e| failed(&e))?;
     Ok(SourceFile { path: file.to_path_buf(), text })
 }

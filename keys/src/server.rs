@@ -11,7 +11,7 @@ pub(crate) use nunbird_policy::DEFAULT_KEYS_MAX_AGE;
 pub(crate) const ALL_ALGORITHMS: [Algorithm; 3] = [Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384];
 
 /// How a server is reached and recognised.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Way {
     /// Certificate authorities for its certificate, in place of the system's.
     pub(crate) ca_file: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub(crate) struct Way {
 }
 
 /// A server to fetch from, or to pin keys of.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Server {
     /// Used in file names: lower-case letters, digits, `-`.
     pub(crate) name: String,

@@ -241,6 +241,41 @@ fn a_token_that_would_be_refused_stops_the_switch() {
     assert_eq!(read(&world, LIST), None);
 }
 
+/// The timer's command, as it is in the unit: by all configurations of the host.
+#[needs(root)]
+fn keys_are_fetched_for_the_adopted_configuration_without_the_servers_of_the_example() {
+    let world = world(Privilege::Setuid);
+    USUAL.write(&world);
+    assert_eq!(adopt(&world, &[]).exit, Exit::Code(0));
+    let example = include_str!("../../packaging/config.toml");
+    world.write_file("/etc/nunbird/config.toml", example, "root", 0o644);
+    let refresh = || {
+        let program = world.paths().bin.join("nunbird-keys");
+        world.run(&world.program("nunbird", program, &["refresh"]))
+    };
+    let fetched = refresh();
+    let url = world.issuer().url();
+    assert_eq!(fetched.exit, Exit::Code(0), "{fetched:?}");
+    assert!(
+        fetched.stdout.lines().count() == 1 && fetched.stdout.ends_with(&format!("fetched from {url}\n")),
+        "{fetched:?}"
+    );
+    // One that cannot be read does not keep the others from theirs.
+    let list = read(&world, LIST).expect("a list");
+    world.write_file(LIST, format!("/etc/nunbird/absent.toml\n{list}# /etc/no.toml\n{list}"), "root", 0o644);
+    let fetched = refresh();
+    assert_eq!(fetched.exit, Exit::Code(1), "{fetched:?}");
+    assert!(fetched.stdout.lines().count() == 1 && fetched.stdout.contains(url.as_str()), "{fetched:?}");
+    let missing = "nunbird-keys: error: /etc/nunbird/absent.toml: No such file or directory";
+    assert!(fetched.stderr.starts_with(missing) && fetched.stderr.lines().count() == 1, "{fetched:?}");
+    // A policy in the default place counts as well.
+    let policy = example.replace("deny = \"the admin", "run_as = \"alice\" #");
+    assert_ne!(policy, example);
+    world.write_file("/etc/nunbird/config.toml", policy, "root", 0o644);
+    let fetched = refresh();
+    assert!(fetched.stderr.contains("\nnunbird-keys: error: example: "), "{fetched:?}");
+}
+
 #[needs(root)]
 fn a_runners_file_that_was_edited_since_is_not_overwritten_by_an_undo() {
     let world = world(Privilege::Setuid);

@@ -1,7 +1,9 @@
 //! What the packages install: the example configuration shows every key with its true default, and
 //! the other files agree with the programs about names and paths.
 
-use nunbird_policy::{DEFAULT_AUDIT_FILE, DEFAULT_CONFIGURATION, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, Policy};
+use nunbird_policy::{
+    CONFIGURATIONS, DEFAULT_AUDIT_FILE, DEFAULT_CONFIGURATION, DEFAULT_KEYS_DIR, DEFAULT_LAUNCHER, Policy,
+};
 use std::path::{Path, PathBuf};
 
 fn tree() -> PathBuf {
@@ -106,7 +108,8 @@ fn units_directories_and_rotation_name_the_places_of_the_programs() {
     for line in [
         format!("ExecStart={} refresh", program.display()),
         format!("ReadWritePaths={DEFAULT_KEYS_DIR}"),
-        format!("ConditionPathExists={DEFAULT_CONFIGURATION}"),
+        format!("ConditionPathExists=|{DEFAULT_CONFIGURATION}"),
+        format!("ConditionPathExists=|{CONFIGURATIONS}"),
         "User=nunbird".to_owned(),
     ] {
         assert!(service.lines().any(|l| l == line), "{line}");
