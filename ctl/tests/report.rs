@@ -188,3 +188,24 @@ fn counters_only_grow_while_the_audit_file_is_rotated() {
     let refused = scene.run(&["metrics", "--file", &log, "--state", &state]);
     assert!(refused.code == 1 && refused.err.contains("remove it to begin at 0"), "{refused:?}");
 }
+
+#[test]
+fn an_invalid_configuration_does_not_change_the_file_that_is_counted() {
+    let scene = Scene::new();
+    let log = scene.file("audit.jsonl", &events());
+    let state = scene.path("state").display().to_string();
+    let metrics = || {
+        let done = scene.run(&["metrics", "--state", &state]);
+        assert_eq!(done.code, 0, "{done:?}");
+        done.out
+    };
+    let admitted =
+        |count| format!("\nnunbird_jobs_admitted_total{{rule=\"hpc\",executor=\"slurm\"}} {count}\n");
+    scene.configure(&format!("[audit]\nfile = {log:?}\n{}", scene.policy()));
+    assert!(metrics().contains(&admitted(2)));
+    scene.configure("nonsense = 1\n");
+    fs::write(&log, events() + &job(5, DAY + 70, "hpc", "slurm", 0)).expect("written");
+    let then = metrics();
+    assert!(then.contains(&admitted(3)) && then.contains("\nnunbird_audit_gaps_total 0\n"), "{then}");
+    assert!(then.contains("nunbird_configuration_valid{"), "{then}");
+}

@@ -39,6 +39,6 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "find the last line of people_file", unit: "lines", sizes: &[5_000, 50_000], linear: true, prepare: policies::find_person },
     Scenario { name: "verify a token", unit: "variables", sizes: &[100, 1_000, 10_000], linear: true, prepare: jobs::verify },
     Scenario { name: "write and read a record", unit: "variables", sizes: &[20, 1_000], linear: true, prepare: jobs::record },
-    Scenario { name: "tell a launcher its stage", unit: "variables", sizes: &[20, 1_000, 10_000], linear: true, prepare: jobs::handover },
+    Scenario { name: "pass a stage to the launcher", unit: "variables", sizes: &[20, 1_000, 10_000], linear: true, prepare: jobs::handover },
     Scenario { name: "write an audit event", unit: "events", sizes: &[1], linear: false, prepare: jobs::event },
 ];

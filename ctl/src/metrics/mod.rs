@@ -35,14 +35,16 @@ pub(crate) fn run(options: &Metrics, format: Format) -> Result<u8, CtlError> {
     let lock = lock.map_err(|e| at(&beside, &e))?;
     lock.lock().map_err(|e| at(&beside, &e))?;
     let mut state = State::read(&kept)?;
-    let State { counts, position } = &mut state;
-    let read = position.advance(&audit_file(options), |event: Option<&Event>| match event {
+    let audit = audit_file(options, &state);
+    let State { counts, position, audit_file } = &mut state;
+    let read = position.advance(&audit, |event: Option<&Event>| match event {
         Some(event) => counts.add(event),
         None => counts.unread(),
     })?;
     if read.has_gap {
         counts.gap();
     }
+    *audit_file = Some(audit);
     let mut families = counts.families();
     now(options, &mut families);
     let text = families.text();
@@ -134,11 +136,13 @@ fn configuration(path: &Path, families: &mut Families) {
     }
 }
 
-/// The audit file of the options, or else of the configuration.
-fn audit_file(options: &Metrics) -> PathBuf {
+/// The audit file of the options, or else of the configuration. While that is not valid, the last run's file stays: to read another
+/// one in between would look like a gap. The denials of that time are in the default file.
+fn audit_file(options: &Metrics, state: &State) -> PathBuf {
     let of_policy =
         || files::read(&options.configuration.configuration, Format::Text).ok()?.policy.audit.file;
-    options.file.clone().or_else(of_policy).unwrap_or_else(|| DEFAULT_AUDIT_FILE.into())
+    let known = options.file.clone().or_else(of_policy).or_else(|| state.audit_file.clone());
+    known.unwrap_or_else(|| DEFAULT_AUDIT_FILE.into())
 }
 
 /// A number of an event, where it has one.

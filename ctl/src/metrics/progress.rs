@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// In bytes; `nunbird-auth` writes 32 KiB at most.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -23,6 +23,9 @@ const HEAD: usize = 256;
 pub(super) struct State {
     pub(super) counts: Counts,
     pub(super) position: Position,
+    /// The audit file of the last run.
+    #[serde(default)]
+    pub(super) audit_file: Option<PathBuf>,
 }
 
 /// The audit file that was read last, and how far. Before the first run, none.
