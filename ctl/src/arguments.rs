@@ -1,6 +1,7 @@
 //! The command line.
 
 mod history;
+mod user;
 
 use crate::output::Format;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -9,6 +10,7 @@ use nunbird_policy::{DEFAULT_AUDIT_FILE, DEFAULT_CONFIGURATION};
 use std::path::PathBuf;
 
 pub(crate) use history::{Audit, Metrics, Report};
+pub(crate) use user::{Setup, User, UserAction, UserHost};
 
 /// Checks, explains and tests a site's Nunbird configuration, and reads its audit file.
 #[derive(Parser)]
@@ -117,6 +119,12 @@ pub(crate) enum Command {
         nunbirdctl images list --store /scratch/ada/images --format json\n\nAs the account that the jobs run as."
     )]
     Images(Images),
+    /// Set up a runner of your own without root: check this host, add runners, start their units; remove all of it.
+    #[command(
+        after_help = "examples:\n  nunbirdctl user check\n  nunbirdctl user setup --url https://gitlab.example.org --token-file token\n  \
+                      nunbirdctl user status\n\nAs the account that the jobs run as. docs/own-runner.md has the two steps."
+    )]
+    User(User),
     /// List the signing keys of the servers, as nunbird-auth would use them.
     #[command(after_help = "examples:\n  nunbirdctl keys\n  nunbirdctl keys --configuration new.toml")]
     Keys(Keys),

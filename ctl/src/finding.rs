@@ -73,6 +73,16 @@ impl Finding {
         Finding { error: true, ..self }
     }
 
+    /// The same, with a word on who can do what helps.
+    pub(crate) fn for_whom(self, who: &str) -> Self {
+        Finding { help: format!("{who}: {}", self.help), ..self }
+    }
+
+    /// Whether its message says what one account has too little of.
+    pub(crate) fn concerns(&self, account: &str) -> bool {
+        self.message.starts_with(&format!("the account {account} has "))
+    }
+
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

@@ -1,7 +1,7 @@
 //! `nunbirdctl`: checks a configuration, explains decisions and reads the audit file.
 //!
 //! Runs without privilege, reads the files it is given, and judges with the same functions as
-//! `nunbird-auth`. Only `sweep`, `people`, `adopt`, `jobs end` and `images` change something. Exit codes: 0 success, 1
+//! `nunbird-auth`. Only `sweep`, `people`, `adopt`, `jobs end`, `images` and `user` change something. Exit codes: 0 success, 1
 //! failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some decision
 //! changes), 5 a test of the policy failed, 6 a job is undecided, 7 the job would fail on this
 //! host.
@@ -71,6 +71,7 @@ mod systemd;
 mod test;
 mod time;
 mod token;
+mod user;
 
 use arguments::Command;
 use output::CtlError;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         Command::People(options) => people::run(&options, format),
         Command::Images(options) => images::run(&options, format),
         Command::Jobs(options) => jobs::run(&options, format),
+        Command::User(options) => user::run(&options, format),
         Command::Keys(options) => keys::run(&options, format),
         Command::Adopt(options) => adopt::run(&options, format),
         Command::Migrate(options) => migrate::run(&options),

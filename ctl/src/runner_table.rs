@@ -58,9 +58,6 @@ fn inspect(policy: &Policy, file: &Path, strict: bool, format: Format) -> Result
 
 /// The part of `config.toml`, each line with its reason.
 pub(crate) fn table(policy: &Policy) -> String {
-    let timeouts = Timeouts::of(policy);
-    let auth = toml_string(&programs::auth(policy).to_string_lossy());
-    let url = policy.gitlab.first().map_or("https://gitlab.example.org", |server| server.url.as_str());
     let file = std::path::absolute(&policy.file).unwrap_or_else(|_| policy.file.clone());
     let file = file.to_string_lossy();
     let mut out = Lines::default();
@@ -71,11 +68,22 @@ pub(crate) fn table(policy: &Policy) -> String {
     out.note("[runners.custom], which this one replaces.");
     out.note("A stopped runner waits so long for its jobs and their cleanup: above the two kill timeouts together.");
     out.note("Set TimeoutStopSec= of its unit above it.");
-    out.key("", "shutdown_timeout", &timeouts.shutdown.to_string());
+    out.key("", "shutdown_timeout", &Timeouts::of(policy).shutdown.to_string());
+    let url = policy.gitlab.first().map_or("https://gitlab.example.org", |server| server.url.as_str());
+    out.text + &runner(policy, url, "hpc", "glrt-…")
+}
+
+/// One `[[runners]]`.
+pub(crate) fn runner(policy: &Policy, url: &str, name: &str, token: &str) -> String {
+    let timeouts = Timeouts::of(policy);
+    let auth = toml_string(&programs::auth(policy).to_string_lossy());
+    let file = std::path::absolute(&policy.file).unwrap_or_else(|_| policy.file.clone());
+    let file = file.to_string_lossy();
+    let mut out = Lines::default();
     out.text.push_str("\n[[runners]]\n");
-    out.line("  ", "name", &toml_string("hpc"), "shown in GitLab, and in findings");
+    out.line("  ", "name", &toml_string(name), "shown in GitLab, and in findings");
     out.line("  ", "url", &toml_string(url), "the server of the jobs: one of the configuration's [[gitlab]]");
-    out.line("  ", "token", &toml_string("glrt-…"), "from `gitlab-runner register`");
+    out.line("  ", "token", &toml_string(token), "from `gitlab-runner register`");
     out.line("  ", "executor", &toml_string("custom"), "the executor that calls Nunbird");
     out.text.push_str("  # No builds_dir and no cache_dir: Nunbird answers with directories of each job.\n");
     out.text.push_str("  [runners.custom]\n");

@@ -52,6 +52,30 @@ pub(crate) fn inspect(policy: &Policy, title: &str, findings: &mut Vec<Finding>)
     }
 }
 
+/// A runner in a container of Podman, whose jobs are in containers in it, leaves the ids of its own three accounts out of what these get.
+const NESTED: u64 = USUAL + 3;
+
+/// Enough ids for containers of one kind, and too few for containers in containers.
+pub(crate) fn nests(name: &str, uid: u32) -> Option<Finding> {
+    let few = ["/etc/subuid", "/etc/subgid"].into_iter().find_map(|file| {
+        let (ranges, _) = parse(&fs::read_to_string(file).unwrap_or_default());
+        let count = owned(&ranges, name, Some(&uid.to_string()));
+        (USUAL..NESTED).contains(&count).then_some((file, count))
+    });
+    let (file, count) = few?;
+    let message = format!(
+        "{name} has {count} ids in {file}: enough for jobs in containers, too few for a runner that is itself in a container, which needs {NESTED}"
+    );
+    let help = format!("make the range of {name} in {file} {NESTED} ids long, if you want that");
+    Some(Finding::remark("subordinate-ids", message, help))
+}
+
+/// How many ids an account has, by its name and by its uid.
+fn owned(ranges: &[Range], name: &str, uid: Option<&str>) -> u64 {
+    let own = ranges.iter().filter(|range| range.owner == name || Some(range.owner.as_str()) == uid);
+    own.fold(0, |sum, range| sum.saturating_add(range.count))
+}
+
 /// newuidmap(1) and newgidmap(1) need privilege of their own.
 fn programs(title: &str, findings: &mut Vec<Finding>) {
     for name in ["newuidmap", "newgidmap"] {
@@ -188,8 +212,7 @@ fn missing(
     let help = |name: &str| format!("usermod {option} {next}-{} {name}", next.saturating_add(USUAL - 1));
     for name in named {
         let uid = users::by_name(name).ok().flatten().map(|entry| entry.uid.to_string());
-        let own = ranges.iter().filter(|range| range.owner == *name || Some(&range.owner) == uid.as_ref());
-        let count: u64 = own.fold(0, |sum, range| sum.saturating_add(range.count));
+        let count = owned(ranges, name, uid.as_deref());
         let what = match count {
             0 => format!("the account {name} has none in {file}, so its containers of {title} have one id"),
             1..USUAL => format!(

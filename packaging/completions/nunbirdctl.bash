@@ -82,6 +82,9 @@ _nunbirdctl() {
             nunbirdctl,test)
                 cmd="nunbirdctl__subcmd__test"
                 ;;
+            nunbirdctl,user)
+                cmd="nunbirdctl__subcmd__user"
+                ;;
             nunbirdctl__subcmd__help,adopt)
                 cmd="nunbirdctl__subcmd__help__subcmd__adopt"
                 ;;
@@ -148,6 +151,9 @@ _nunbirdctl() {
             nunbirdctl__subcmd__help,test)
                 cmd="nunbirdctl__subcmd__help__subcmd__test"
                 ;;
+            nunbirdctl__subcmd__help,user)
+                cmd="nunbirdctl__subcmd__help__subcmd__user"
+                ;;
             nunbirdctl__subcmd__help__subcmd__images,list)
                 cmd="nunbirdctl__subcmd__help__subcmd__images__subcmd__list"
                 ;;
@@ -177,6 +183,27 @@ _nunbirdctl() {
                 ;;
             nunbirdctl__subcmd__help__subcmd__people,show)
                 cmd="nunbirdctl__subcmd__help__subcmd__people__subcmd__show"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__user,check)
+                cmd="nunbirdctl__subcmd__help__subcmd__user__subcmd__check"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__user,edit-config)
+                cmd="nunbirdctl__subcmd__help__subcmd__user__subcmd__edit__subcmd__config"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__user,logs)
+                cmd="nunbirdctl__subcmd__help__subcmd__user__subcmd__logs"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__user,prune)
+                cmd="nunbirdctl__subcmd__help__subcmd__user__subcmd__prune"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__user,remove)
+                cmd="nunbirdctl__subcmd__help__subcmd__user__subcmd__remove"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__user,setup)
+                cmd="nunbirdctl__subcmd__help__subcmd__user__subcmd__setup"
+                ;;
+            nunbirdctl__subcmd__help__subcmd__user,status)
+                cmd="nunbirdctl__subcmd__help__subcmd__user__subcmd__status"
                 ;;
             nunbirdctl__subcmd__images,help)
                 cmd="nunbirdctl__subcmd__images__subcmd__help"
@@ -256,6 +283,54 @@ _nunbirdctl() {
             nunbirdctl__subcmd__people__subcmd__help,show)
                 cmd="nunbirdctl__subcmd__people__subcmd__help__subcmd__show"
                 ;;
+            nunbirdctl__subcmd__user,check)
+                cmd="nunbirdctl__subcmd__user__subcmd__check"
+                ;;
+            nunbirdctl__subcmd__user,edit-config)
+                cmd="nunbirdctl__subcmd__user__subcmd__edit__subcmd__config"
+                ;;
+            nunbirdctl__subcmd__user,help)
+                cmd="nunbirdctl__subcmd__user__subcmd__help"
+                ;;
+            nunbirdctl__subcmd__user,logs)
+                cmd="nunbirdctl__subcmd__user__subcmd__logs"
+                ;;
+            nunbirdctl__subcmd__user,prune)
+                cmd="nunbirdctl__subcmd__user__subcmd__prune"
+                ;;
+            nunbirdctl__subcmd__user,remove)
+                cmd="nunbirdctl__subcmd__user__subcmd__remove"
+                ;;
+            nunbirdctl__subcmd__user,setup)
+                cmd="nunbirdctl__subcmd__user__subcmd__setup"
+                ;;
+            nunbirdctl__subcmd__user,status)
+                cmd="nunbirdctl__subcmd__user__subcmd__status"
+                ;;
+            nunbirdctl__subcmd__user__subcmd__help,check)
+                cmd="nunbirdctl__subcmd__user__subcmd__help__subcmd__check"
+                ;;
+            nunbirdctl__subcmd__user__subcmd__help,edit-config)
+                cmd="nunbirdctl__subcmd__user__subcmd__help__subcmd__edit__subcmd__config"
+                ;;
+            nunbirdctl__subcmd__user__subcmd__help,help)
+                cmd="nunbirdctl__subcmd__user__subcmd__help__subcmd__help"
+                ;;
+            nunbirdctl__subcmd__user__subcmd__help,logs)
+                cmd="nunbirdctl__subcmd__user__subcmd__help__subcmd__logs"
+                ;;
+            nunbirdctl__subcmd__user__subcmd__help,prune)
+                cmd="nunbirdctl__subcmd__user__subcmd__help__subcmd__prune"
+                ;;
+            nunbirdctl__subcmd__user__subcmd__help,remove)
+                cmd="nunbirdctl__subcmd__user__subcmd__help__subcmd__remove"
+                ;;
+            nunbirdctl__subcmd__user__subcmd__help,setup)
+                cmd="nunbirdctl__subcmd__user__subcmd__help__subcmd__setup"
+                ;;
+            nunbirdctl__subcmd__user__subcmd__help,status)
+                cmd="nunbirdctl__subcmd__user__subcmd__help__subcmd__status"
+                ;;
             *)
                 ;;
         esac
@@ -263,7 +338,7 @@ _nunbirdctl() {
 
     case "${cmd}" in
         nunbirdctl)
-            opts="-h -V --format --help --version check doctor runner-config explain test show diff audit report metrics people jobs images keys adopt migrate sweep schema completions codes-page man help"
+            opts="-h -V --format --help --version check doctor runner-config explain test show diff audit report metrics people jobs images user keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -573,7 +648,7 @@ _nunbirdctl() {
             return 0
             ;;
         nunbirdctl__subcmd__help)
-            opts="check doctor runner-config explain test show diff audit report metrics people jobs images keys adopt migrate sweep schema completions codes-page man help"
+            opts="check doctor runner-config explain test show diff audit report metrics people jobs images user keys adopt migrate sweep schema completions codes-page man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1023,6 +1098,118 @@ _nunbirdctl() {
         nunbirdctl__subcmd__help__subcmd__test)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__user)
+            opts="check setup edit-config status logs prune remove"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__user__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__user__subcmd__edit__subcmd__config)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__user__subcmd__logs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__user__subcmd__prune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__user__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__user__subcmd__setup)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__help__subcmd__user__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1797,6 +1984,352 @@ _nunbirdctl() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user)
+            opts="-h --format --help check setup edit-config status logs prune remove help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__check)
+            opts="-h --programs --runner-program --image --store --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --programs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runner-program)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__edit__subcmd__config)
+            opts="-h --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__help)
+            opts="check setup edit-config status logs prune remove help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__help__subcmd__edit__subcmd__config)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__help__subcmd__logs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__help__subcmd__prune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__help__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__help__subcmd__setup)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__logs)
+            opts="-n -f -h --lines --follow --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --lines)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__prune)
+            opts="-h --quota --dry-run --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --quota)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__remove)
+            opts="-h --dry-run --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__setup)
+            opts="-h --programs --runner-program --image --store --url --token-file --token-stdin --name --gitlab-user --audience --ca-file --prune --quota --dry-run --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --programs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runner-program)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gitlab-user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --audience)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --prune)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --quota)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nunbirdctl__subcmd__user__subcmd__status)
+            opts="-h --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0

@@ -9,3 +9,4 @@ mod host_packages;
 mod host_runner_unit;
 mod host_scope;
 mod host_units;
+mod host_user;

@@ -1,0 +1,430 @@
+//! `nunbirdctl user`: a person's own runner, without root.
+//!
+//! Runs as the person, and refuses root. Everything lies in the home directory: Nunbird's configuration, gitlab-runner's with the tokens
+//! (mode 0600), and units of the person's own systemd. What was made is listed, so that `remove` takes that away and nothing
+//! else ([`kept`]). Jobs run as the person; the configuration admits one GitLab user.
+
+mod caches;
+mod edit;
+mod facts;
+mod kept;
+mod manager;
+mod person;
+mod runners;
+mod texts;
+
+use crate::arguments::{ImagePlace, Images, ImagesAction, Setup, User, UserAction, UserHost};
+use crate::finding::Finding;
+use crate::output::{CtlError, FAILURE, Format, INVALID, OK, print, print_json};
+use crate::{check, files, images};
+use kept::{Kept, Now};
+use nunbird_handover::Untrusted;
+use nunbird_policy::{Policy, SourceFile, data_dir};
+use person::{KEYS, KEYS_TIMER, PRUNE, PRUNE_TIMER, Person, RUNNER};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use texts::{Choice, Server};
+
+/// What is started and enabled.
+const STARTED: [&str; 3] = [KEYS_TIMER, PRUNE_TIMER, RUNNER];
+
+pub(crate) fn run(options: &User, format: Format) -> Result<u8, CtlError> {
+    let person = Person::caller()?;
+    match &options.action {
+        UserAction::Check { host } => inspect(&person, host, format),
+        UserAction::Setup(setup) => set_up(&person, setup, format),
+        UserAction::EditConfig => edit::run(&person, format),
+        UserAction::Status => status(&person, format),
+        UserAction::Logs { lines, follow } => {
+            let shown = manager::journal(&person, &[RUNNER, KEYS, PRUNE], *lines, *follow);
+            Ok(if shown.map_err(CtlError::new)? { OK } else { FAILURE })
+        }
+        UserAction::Prune { quota, dry_run } => prune(&person, *quota, *dry_run, format),
+        UserAction::Remove { dry_run } => remove(&person, *dry_run, format),
+    }
+}
+
+fn errors(findings: &[Finding]) -> usize {
+    findings.iter().filter(|finding| finding.is_error()).count()
+}
+
+fn shown(findings: &[Finding]) -> String {
+    let mut text: String = findings.iter().map(|finding| format!("{finding}\n\n")).collect();
+    let wrong = errors(findings);
+    text.push_str(&format!(
+        "{}, {}\n",
+        check::counted(wrong, "error"),
+        check::counted(findings.len() - wrong, "remark")
+    ));
+    text
+}
+
+fn inspect(person: &Person, host: &UserHost, format: Format) -> Result<u8, CtlError> {
+    let findings = facts::inspect(person, &Choice::of(host))?;
+    let wrong = errors(&findings);
+    match format {
+        Format::Text => print(&shown(&findings))?,
+        Format::Json => {
+            let all: Vec<Value> = findings.iter().map(Finding::machine).collect();
+            print_json(&json!({ "valid": wrong == 0, "findings": all }))?;
+        }
+    }
+    Ok(if wrong == 0 { OK } else { INVALID })
+}
+
+/// A file that `setup` wants to have.
+struct Wanted {
+    path: PathBuf,
+    text: String,
+    mode: u32,
+}
+
+/// What becomes of one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Written,
+    Unchanged,
+    /// Its owner's changes stay.
+    Changed,
+}
+
+impl Fate {
+    fn word(self, dry_run: bool) -> &'static str {
+        match self {
+            Fate::Written if dry_run => "would write",
+            Fate::Written => "written",
+            Fate::Unchanged => "unchanged",
+            Fate::Changed => "kept, as you have changed it",
+        }
+    }
+}
+
+fn read_policy(person: &Person, text: String, format: Format) -> Result<Policy, CtlError> {
+    let source = SourceFile { path: person.policy(), text };
+    Ok(Policy::read(&[source]).map_err(|found| CtlError::Invalid(found, format))?.policy)
+}
+
+fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlError> {
+    let choice = Choice::of(&options.host);
+    let findings = facts::inspect(person, &choice)?;
+    let wrong = errors(&findings);
+    if wrong > 0 {
+        match format {
+            Format::Text => print(&format!("{}nothing was changed\n", shown(&findings)))?,
+            Format::Json => {
+                let all: Vec<Value> = findings.iter().map(Finding::machine).collect();
+                print_json(&json!({ "changed": false, "findings": all, "files": [] }))?;
+            }
+        }
+        return Ok(INVALID);
+    }
+    let token = runners::token(options)?;
+    let mut kept = Kept::read(person)?;
+    let server = Server::of(options, person);
+    let mut wanted = Vec::new();
+    // A later runner has the server of the first: the configuration's.
+    let own = texts::policy(person, &server, &choice);
+    let mut fates = Vec::new();
+    let policy = match kept.state(&person.policy())? {
+        Now::Foreign => return Err(foreign(&person.policy())),
+        Now::Absent => {
+            let policy = read_policy(person, own.clone(), format)?;
+            fates.push((person.policy(), Fate::Written));
+            wanted.push(Wanted { path: person.policy(), text: own, mode: 0o600 });
+            policy
+        }
+        state @ (Now::Changed | Now::Ours) => {
+            as_it_is(person, options, &own)?;
+            fates.push((person.policy(), if state == Now::Ours { Fate::Unchanged } else { Fate::Changed }));
+            files::read(&person.policy(), format)?.policy
+        }
+    };
+    if !policy.gitlab.iter().any(|one| one.url.trim_end_matches('/') == server.url) {
+        return Err(CtlError::new(format!(
+            "{}: it has no [[gitlab]] with the url {}; add the server there first",
+            person.policy().display(),
+            Untrusted(server.url)
+        )));
+    }
+    for (name, text) in texts::units(person, &choice, &policy, options) {
+        let path = person.unit(name);
+        // A call that does not say it leaves what an earlier one has said.
+        let said = match name {
+            PRUNE => options.quota.is_some(),
+            PRUNE_TIMER => options.prune.is_some(),
+            _ => true,
+        };
+        let fate = match kept.state(&path)? {
+            Now::Foreign => return Err(foreign(&path)),
+            Now::Changed => Fate::Changed,
+            Now::Ours if !said || files::text(&path)? == text => Fate::Unchanged,
+            Now::Ours | Now::Absent => Fate::Written,
+        };
+        fates.push((path.clone(), fate));
+        wanted.push(Wanted { path, text, mode: 0o644 });
+    }
+    // gitlab-runner itself may write its file anew, and edit-config does: it is added to, whatever it is now.
+    let now = match kept.state(&person.runners())? {
+        Now::Foreign => return Err(foreign(&person.runners())),
+        Now::Absent => None,
+        Now::Ours | Now::Changed => Some(files::text(&person.runners())?),
+    };
+    let runners = runners::with(person, &policy, now.as_deref(), options, &token)?;
+    fates.push((person.runners(), if runners.is_some() { Fate::Written } else { Fate::Unchanged }));
+    if !options.dry_run {
+        store(person, &mut kept, &wanted, &fates, runners.as_deref())?;
+        start(person, fates.iter().any(|(path, fate)| *fate == Fate::Written && is_unit(path)))?;
+    }
+    let changed = !options.dry_run && fates.iter().any(|(_, fate)| *fate == Fate::Written);
+    match format {
+        Format::Text => {
+            let mut text =
+                if findings.is_empty() { String::new() } else { format!("{}\n", shown(&findings)) };
+            for (path, fate) in &fates {
+                text.push_str(&format!("{}: {}\n", path.display(), fate.word(options.dry_run)));
+            }
+            text.push_str(&format!(
+                "The tokens are in {}, which only you can read (mode 0600).\n\
+                 Jobs of the GitLab user {} on {} run as {}, and can read and change all of the account's files.\n",
+                person.runners().display(),
+                Untrusted(server.login),
+                Untrusted(server.url),
+                person.name
+            ));
+            print(&text)?;
+        }
+        Format::Json => {
+            let all: Vec<Value> = findings.iter().map(Finding::machine).collect();
+            let each = |(path, fate): &(PathBuf, Fate)| json!({ "path": path, "written": *fate == Fate::Written && !options.dry_run, "kept": *fate == Fate::Changed });
+            print_json(&json!({
+                "changed": changed, "findings": all, "files": fates.iter().map(each).collect::<Vec<Value>>(),
+            }))?;
+        }
+    }
+    Ok(OK)
+}
+
+/// The configuration is written once. A call that asks for another one is refused, so that none loses what an earlier one has set.
+fn as_it_is(person: &Person, options: &Setup, own: &str) -> Result<(), CtlError> {
+    let asks = options.host.image.is_some()
+        || options.host.store.is_some()
+        || options.gitlab_user.is_some()
+        || options.audience.is_some()
+        || options.ca_file.is_some();
+    if asks && files::text(&person.policy())? != own {
+        return Err(CtlError::new(format!(
+            "{}: it has other settings than this call; change them there, and leave --image, --store, --gitlab-user, --audience and --ca-file out here",
+            person.policy().display()
+        )));
+    }
+    Ok(())
+}
+
+fn is_unit(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind == "service" || kind == "timer")
+}
+
+fn foreign(path: &Path) -> CtlError {
+    CtlError::new(format!(
+        "{}: `nunbirdctl user setup` has not made it, and overwrites nothing; move it away first",
+        path.display()
+    ))
+}
+
+/// The list of what was made is written before the last file, so that a setup that breaks off can be removed.
+fn store(
+    person: &Person,
+    kept: &mut Kept,
+    wanted: &[Wanted],
+    fates: &[(PathBuf, Fate)],
+    runners: Option<&str>,
+) -> Result<(), CtlError> {
+    kept.make_directory(&person.state())?;
+    kept.make_directory(&person.keys())?;
+    let written = |path: &Path| fates.iter().any(|(other, fate)| *other == path && *fate == Fate::Written);
+    for file in wanted.iter().filter(|file| written(&file.path)) {
+        kept.write(&file.path, &file.text, file.mode)?;
+        kept.save(person)?;
+    }
+    if let Some(text) = runners {
+        kept.write(&person.runners(), text, 0o600)?;
+        kept.save(person)?;
+    }
+    Ok(())
+}
+
+fn start(person: &Person, reload: bool) -> Result<(), CtlError> {
+    let call = |words: &[&str]| manager::systemctl(person, words).map_err(CtlError::new);
+    if reload {
+        call(&["daemon-reload"])?;
+    }
+    // Before the runner has its first job.
+    call(&["start", KEYS]).map_err(|_| {
+        CtlError::new("the signing keys of the server cannot be fetched: `nunbirdctl user logs` has the reason; run this again afterwards")
+    })?;
+    let enable = [["enable", "--now"].as_slice(), STARTED.as_slice()].concat();
+    call(&enable)?;
+    // gitlab-runner reads its own file again by itself, and the unit only here.
+    if reload {
+        call(&["try-restart", RUNNER])?;
+    }
+    Ok(())
+}
+
+fn status(person: &Person, format: Format) -> Result<u8, CtlError> {
+    let kept = Kept::read(person)?;
+    if kept.is_empty() {
+        return Err(CtlError::new("you have no runner here; `nunbirdctl user setup` makes one"));
+    }
+    let text = files::text(&person.runners())?;
+    let names = runners::known(&text)
+        .map_err(|why| CtlError::new(format!("{}: {why}", person.runners().display())))?;
+    let names: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
+    let units: Vec<(&str, String)> =
+        STARTED.iter().map(|unit| (*unit, manager::state(person, unit))).collect();
+    let active = units.iter().any(|(unit, state)| *unit == RUNNER && state == "active");
+    let changed: Vec<&PathBuf> = kept
+        .files
+        .keys()
+        .filter(|path| **path != person.runners() && !matches!(kept.state(path), Ok(Now::Ours)))
+        .collect();
+    match format {
+        Format::Text => {
+            let mut out: String = names.iter().map(|name| format!("runner {}\n", Untrusted(name))).collect();
+            for (unit, state) in &units {
+                out.push_str(&format!("{unit}: {state}\n"));
+            }
+            for path in changed {
+                out.push_str(&format!("{}: changed or removed since setup\n", path.display()));
+            }
+            print(&out)?;
+        }
+        Format::Json => {
+            let units: serde_json::Map<String, Value> =
+                units.iter().map(|(unit, state)| ((*unit).to_owned(), json!(state))).collect();
+            print_json(&json!({ "runners": names, "units": units, "changed_files": changed }))?;
+        }
+    }
+    Ok(if active { OK } else { FAILURE })
+}
+
+/// Below `data_dir`, where the person's jobs keep their caches.
+fn cache(person: &Person, policy: &Policy) -> Option<PathBuf> {
+    Some(data_dir(&policy.directories.data_dir, &person.name, &person.home)?.join("cache"))
+}
+
+fn prune(person: &Person, quota: u64, dry_run: bool, format: Format) -> Result<u8, CtlError> {
+    let file = person.policy();
+    let policy = files::read(&file, format)?.policy;
+    let place = cache(person, &policy)
+        .ok_or_else(|| CtlError::new(format!("{}: data_dir is no directory of yours", file.display())))?;
+    let pruned = caches::prune(&place, quota, SystemTime::now(), dry_run);
+    let verb = if dry_run { "would be removed" } else { "removed" };
+    match format {
+        Format::Text => {
+            let mut out = String::new();
+            for path in &pruned.removed {
+                out.push_str(&format!("{}: {verb}\n", Untrusted(&path.to_string_lossy())));
+            }
+            out.push_str(&format!(
+                "{}: {} MiB, {} MiB before\n",
+                place.display(),
+                pruned.after >> 20,
+                pruned.before >> 20
+            ));
+            print(&out)?;
+        }
+        Format::Json => print_json(
+            &json!({ "cache": place, "before": pruned.before, "after": pruned.after, "removed": pruned.removed }),
+        )?,
+    }
+    for why in &pruned.failed {
+        eprintln!("nunbirdctl: {}", Untrusted(why));
+    }
+    let mut code = if pruned.failed.is_empty() { OK } else { FAILURE };
+    if !policy.containers.is_empty() {
+        let place = ImagePlace {
+            configuration: crate::arguments::Configuration { configuration: file },
+            container: None,
+            store: None,
+        };
+        // With --format json one value is printed, not two.
+        let format = Format::Text;
+        let options = Images { action: ImagesAction::Prune { all: false, dry_run, place } };
+        code = code.max(images::run(&options, format)?);
+    }
+    Ok(code)
+}
+
+/// When systemd ran the timers last, and the locks of job records where no record is left.
+fn left_by_units(person: &Person) {
+    for timer in [KEYS_TIMER, PRUNE_TIMER] {
+        let stamps = person.home.join(".local/share/systemd/timers");
+        let _may_be_absent = std::fs::remove_file(stamps.join(format!("stamp-{timer}")));
+    }
+    let jobs = person.state().join("jobs");
+    let entries: Vec<PathBuf> =
+        std::fs::read_dir(&jobs).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let is_lock =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".lock-"));
+    if entries.iter().all(is_lock) {
+        for path in entries {
+            let _no_longer_needed = std::fs::remove_file(path);
+        }
+        let _may_be_absent = std::fs::remove_dir(&jobs);
+    }
+}
+
+fn remove(person: &Person, dry_run: bool, format: Format) -> Result<u8, CtlError> {
+    let mut kept = Kept::read(person)?;
+    if kept.is_empty() && kept.directories.is_empty() {
+        print("there is nothing that `user setup` has made\n")?;
+        return Ok(OK);
+    }
+    let (mut gone, mut stay) = (Vec::new(), Vec::new());
+    for path in kept.files.keys().cloned().collect::<Vec<PathBuf>>() {
+        match kept.state(&path)? {
+            Now::Ours => gone.push(path),
+            // The file with the tokens is written by gitlab-runner as well, and nobody else's.
+            Now::Changed if path == person.runners() => gone.push(path),
+            Now::Changed => stay.push(path),
+            Now::Absent | Now::Foreign => {}
+        }
+    }
+    if !dry_run {
+        let stop = [["disable", "--now"].as_slice(), STARTED.as_slice()].concat();
+        if kept.files.keys().any(|path| is_unit(path)) {
+            manager::systemctl(person, &stop)
+                .map_err(|why| CtlError::new(format!("{why}; nothing was removed")))?;
+        }
+        for path in &gone {
+            std::fs::remove_file(path).map_err(|e| CtlError::new(format!("{}: {e}", path.display())))?;
+        }
+        // What our own unit has fetched, and gitlab-runner's own id of this host.
+        for entry in std::fs::read_dir(person.keys()).into_iter().flatten().flatten() {
+            let _no_longer_needed = std::fs::remove_file(entry.path());
+        }
+        let _may_be_absent = std::fs::remove_file(person.runners().with_file_name(".runner_system_id"));
+        let _may_be_absent = std::fs::remove_file(person.manifest());
+        left_by_units(person);
+        kept.directories.reverse();
+        for path in &kept.directories {
+            let _stays_where_others_use_it = std::fs::remove_dir(path);
+        }
+        let _no_longer_known = manager::systemctl(person, &["daemon-reload"]);
+    }
+    match format {
+        Format::Text => {
+            let verb = if dry_run { "would be removed" } else { "removed" };
+            let mut out: String = gone.iter().map(|path| format!("{}: {verb}\n", path.display())).collect();
+            for path in &stay {
+                out.push_str(&format!("{}: stays, as you have changed it\n", path.display()));
+            }
+            out.push_str("Files of jobs and the audit file stay. Delete the runner in GitLab as well.\n");
+            print(&out)?;
+        }
+        Format::Json => print_json(&json!({ "removed": gone, "kept": stay, "dry_run": dry_run }))?,
+    }
+    Ok(OK)
+}
