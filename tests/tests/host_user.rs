@@ -194,6 +194,24 @@ fn a_person_without_root_sets_a_runner_up_has_jobs_run_and_takes_it_away() {
     // The same again changes nothing; another one is added.
     let again = setup(&host, &format!("--token-file {HOME}/token")).success();
     assert!(!again.contains(": written"), "{again}");
+    let other = person(
+        &host,
+        &format!(
+            "{CTL} user setup --runner-program {HOME}/bin/gitlab-runner --url {} --gitlab-user bob --token-file {HOME}/token",
+            world.issuer().url()
+        ),
+    );
+    assert!(
+        other.exit == Exit::Code(1) && other.stderr.contains("it has other settings than this call"),
+        "{other:?}"
+    );
+    let logs = person(&host, &format!("{CTL} user logs")).success();
+    assert!(
+        logs.contains("keys fetched")
+            && logs.contains("Started nunbird-runner.service")
+            && logs.lines().count() <= 101,
+        "{logs}"
+    );
     let url = world.issuer().url();
     let second = person(
         &host,

@@ -34,7 +34,7 @@ pub(super) fn inspect(person: &Person, choice: &Choice) -> Result<Vec<Finding>, 
 /// refuses a configuration of somebody's own.
 fn own_programs(choice: &Choice, findings: &mut Vec<Finding>) {
     let help = "yourself: take the programs out of a package into a directory of your own (dpkg-deb -x nunbird_*.deb ~/nunbird, or \
-                rpm2cpio nunbird-*.rpm | cpio -idm -D ~/nunbird), and name their directory with --programs";
+                rpm2cpio nunbird-*.rpm | cpio -idm -D ~/nunbird), chmod 755 them, and name their directory with --programs";
     for name in ["nunbird-auth", "nunbird-decide", "nunbird-keys", "nunbird", "nunbirdctl"] {
         let file = choice.programs.join(name);
         let mut error = |what: &str| {

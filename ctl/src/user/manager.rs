@@ -55,13 +55,10 @@ pub(super) fn journal(person: &Person, units: &[&str], lines: u32, follow: bool)
         return Err(format!("there is no {JOURNALCTL}"));
     }
     let mut command = command(person, JOURNALCTL);
-    // Of this person alone, whatever groups let them read.
-    command.args(["--no-pager", "--lines", &lines.to_string(), &format!("_UID={}", person.uid)]);
-    for (index, unit) in units.iter().enumerate() {
-        if index > 0 {
-            command.args(["+", &format!("_UID={}", person.uid)]);
-        }
-        command.arg(format!("_SYSTEMD_USER_UNIT={unit}"));
+    command.args(["--no-pager", "--lines", &lines.to_string()]);
+    for unit in units {
+        // Of this person alone, whatever groups let them read.
+        command.arg(format!("--user-unit={unit}"));
     }
     if follow {
         command.arg("--follow");

@@ -349,8 +349,7 @@ fn prune(person: &Person, quota: u64, dry_run: bool, format: Format) -> Result<u
             container: None,
             store: None,
         };
-        // With --format json one value is printed, not two.
-        let format = Format::Text;
+        // With --format json a second value follows.
         let options = Images { action: ImagesAction::Prune { all: false, dry_run, place } };
         code = code.max(images::run(&options, format)?);
     }

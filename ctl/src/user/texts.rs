@@ -123,7 +123,7 @@ pub(super) fn units(
     );
     let keys = format!(
         "{made}[Unit]\nDescription=Fetch the GitLab server's signing keys for Nunbird\n\n[Service]\nType=oneshot\nExecStart=/bin/sh -c {}\n\
-         TimeoutStartSec=3min\n",
+         SyslogIdentifier=nunbird-keys\nTimeoutStartSec=3min\n",
         unit_word(Path::new(&format!("exec {keys}")))
     );
     let prune_service = format!(
