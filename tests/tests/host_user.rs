@@ -169,6 +169,21 @@ fn a_person_without_root_sets_a_runner_up_has_jobs_run_and_takes_it_away() {
     assert!(dry.contains("nunbird-runner.service: would write") && !dry.contains(TOKEN), "{dry}");
     assert_eq!(tree(&host), before, "a dry run changes nothing");
 
+    // A unit of the person's own with one of these names is not overwritten, and nothing is done by halves.
+    person(
+        &host,
+        "mkdir -p $HOME/.config/systemd/user && echo mine >$HOME/.config/systemd/user/nunbird-prune.service",
+    )
+    .success();
+    let refused = setup(&host, &format!("--token-file {HOME}/token"));
+    assert!(refused.exit == Exit::Code(1) && refused.stderr.contains("has not made it"), "{refused:?}");
+    person(
+        &host,
+        "test $(cat $HOME/.config/systemd/user/nunbird-prune.service) = mine && rm -r $HOME/.config",
+    )
+    .success();
+    assert_eq!(tree(&host), before);
+
     let made = setup(&host, &format!("--token-file {HOME}/token")).success();
     assert!(
         made.contains("Jobs of the GitLab user alice on ") && made.contains(" run as nbt_runner"),
