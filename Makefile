@@ -9,7 +9,7 @@ MDBOOK_VERSION = 0.5.4
 ZIG_VERSION = 0.17.1
 ZIGBUILD_VERSION = 0.24.1
 CYCLONEDX_VERSION = 0.5.9
-PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-keys -p nunbird-limits -p nunbird-session -p nunbird-validate -p nunbirdctl
+PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-exec -p nunbird-keys -p nunbird-limits -p nunbird-session -p nunbird-validate -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # The list of skipped checks and tests, one per line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped
@@ -38,7 +38,7 @@ help:
 	@echo "make transcripts  write the system calls of the privileged program into docs/transcripts.md (root)"
 	@echo "make manual   write man pages and completions of nunbirdctl into packaging/"
 	@echo "make docs     the documents as a site with search, and the crates' documentation, in target/docs"
-	@echo "make build    build the nine programs for an installation"
+	@echo "make build    build the ten programs for an installation"
 	@echo "make install  install them: PREFIX=/opt/nunbird, DESTDIR=; as root without DESTDIR also with privilege"
 	@echo "make rpm      build both RPMs; ARCH=aarch64 of the programs of make cross"
 	@echo "make deb      build both Debian packages, likewise"
@@ -70,7 +70,7 @@ $(TOOLS)/bin/cargo-mutants:
 programs: setup
 	$(CARGO) build --locked --quiet --profile staging $(PROGRAMS) -p nunbird-counts
 
-# All nine programs, for a manual installation. `make test` uses the nunbird-compliance that cargo builds for the
+# All ten programs, for a manual installation. `make test` uses the nunbird-compliance that cargo builds for the
 # tests, and before they run: the tests on booted hosts install the package.
 SUITE = suite
 suite: programs
@@ -239,13 +239,16 @@ MUTANTS ?=
 mutants: $(TOOLS)/bin/cargo-mutants
 	PATH=$(TOOLS)/bin:$$PATH .ci/mutants $(MUTANTS)
 
-# Man pages and completions of nunbirdctl, from its own command line, docs/codes.md, and the entries of docs/policy-reference.md; tests
+# Man pages and completions of nunbirdctl and `nunbird exec`, from their own command lines, docs/codes.md, and the entries of docs/policy-reference.md; tests
 # compare them.
 manual:
-	$(CARGO) build --locked --quiet -p nunbirdctl
+	$(CARGO) build --locked --quiet -p nunbirdctl -p nunbird-exec
 	@rm -f packaging/man/*.[15]; $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl man packaging/man
 	@for one in bash:nunbirdctl.bash zsh:_nunbirdctl fish:nunbirdctl.fish; do \
 	  $${CARGO_TARGET_DIR:-target}/debug/nunbirdctl completions $${one%%:*} > packaging/completions/$${one#*:}; done
+	@$${CARGO_TARGET_DIR:-target}/debug/nunbird-exec --man > packaging/man/exec/nunbird-exec.1
+	@for one in bash:nunbird.bash zsh:_nunbird fish:nunbird.fish; do \
+	  $${CARGO_TARGET_DIR:-target}/debug/nunbird-exec --completions $${one%%:*} > packaging/completions/$${one#*:}; done
 	@$${CARGO_TARGET_DIR:-target}/debug/nunbirdctl schema > packaging/nunbird.schema.json
 	@$${CARGO_TARGET_DIR:-target}/debug/nunbirdctl codes-page > docs/codes.md.new && mv docs/codes.md.new docs/codes.md
 	@NUNBIRD_WRITE_DOCS=1 $(CARGO) test --locked --quiet -p nunbird-render reference::every_entry >/dev/null
@@ -263,7 +266,7 @@ docs: $(TOOLS)/bin/mdbook
 $(TOOLS)/bin/mdbook:
 	$(CARGO) install --quiet --locked --root $(TOOLS) --no-default-features --features search mdbook@$(MDBOOK_VERSION)
 
-# All nine programs as the packages have them.
+# All ten programs as the packages have them.
 build:
 	$(CARGO) build --locked --release $(PROGRAMS)
 	$(CARGO) build --locked --profile suite -p nunbird-tests --bin nunbird-compliance

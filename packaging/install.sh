@@ -1,6 +1,6 @@
 #!/bin/sh
 # Lays an installation out, as `make install` and every package have it: packaging/install.sh PROGRAMS [DESTDIR]
-#   PROGRAMS  directory with the nine programs
+#   PROGRAMS  directory with the ten programs
 #   DESTDIR   directory to write below, / by default
 # In the environment: PREFIX (/opt/nunbird), and where the system looks: BINDIR, MANDIR, UNITDIR, SYSUSERSDIR, TMPFILESDIR, BASHDIR,
 # ZSHDIR, FISHDIR. BOOK is the documents as a site, from `make docs`, if they are to be installed. A configuration that exists stays. Nothing gets privilege: packaging/privilege.sh does that.
@@ -43,6 +43,7 @@ done <<'MODES'
 0711 nunbird
 0755 nunbird-compliance
 0755 nunbird-decide
+0755 nunbird-exec
 0755 nunbird-keys
 0711 nunbird-limits
 0700 nunbird-session
@@ -53,17 +54,19 @@ MODES
 # What people call is in PATH.
 bin=${BINDIR:-/usr/bin}
 install -d "$root$bin"
-for program in nunbirdctl nunbird-keys nunbird-compliance; do
+for program in nunbirdctl nunbird nunbird-exec nunbird-keys nunbird-compliance; do
   ln -sf "$prefix/bin/$program" "$root$bin/$program"
 done
 
 man=$root${MANDIR:-/usr/share/man}
-for page in "$tree"/packaging/man/*.[158] "$tree"/packaging/man/written/*.[158]; do
+for page in "$tree"/packaging/man/*.[158] "$tree"/packaging/man/written/*.[158] "$tree"/packaging/man/exec/*.[158]; do
   install -D -p -m 0644 "$page" "$man/man${page##*.}/${page##*/}"
 done
-install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.bash" "$root${BASHDIR:-/usr/share/bash-completion/completions}/nunbirdctl"
-install -D -p -m 0644 "$tree/packaging/completions/_nunbirdctl" "$root${ZSHDIR:-/usr/share/zsh/site-functions}/_nunbirdctl"
-install -D -p -m 0644 "$tree/packaging/completions/nunbirdctl.fish" "$root${FISHDIR:-/usr/share/fish/vendor_completions.d}/nunbirdctl.fish"
+for program in nunbird nunbirdctl; do
+  install -D -p -m 0644 "$tree/packaging/completions/$program.bash" "$root${BASHDIR:-/usr/share/bash-completion/completions}/$program"
+  install -D -p -m 0644 "$tree/packaging/completions/_$program" "$root${ZSHDIR:-/usr/share/zsh/site-functions}/_$program"
+  install -D -p -m 0644 "$tree/packaging/completions/$program.fish" "$root${FISHDIR:-/usr/share/fish/vendor_completions.d}/$program.fish"
+done
 
 # The pages of docs/ are beside those of the tree's top here, and links between them lead accordingly.
 (cd "$tree" && find README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs -name '*.md') | while read -r page; do

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes a bill of materials of each of the nine programs, in CycloneDX's JSON, by cargo-cyclonedx: packaging/sbom.sh DIR
+# Writes a bill of materials of each of the ten programs, in CycloneDX's JSON, by cargo-cyclonedx: packaging/sbom.sh DIR
 # The same sources give the same bytes: times as in packaging/source.sh.
 set -eu
 tree=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,7 +16,7 @@ export SOURCE_DATE_EPOCH
 tar -C "$work" -xf "$work/nunbird.tar.gz"
 cd "$work"/nunbird-*/
 cargo cyclonedx --quiet --format json --describe binaries --target all
-for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl; do
+for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-exec nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl; do
   found=$(find . -name "${program}_bin.cdx.json" -o -name "$program.cdx.json")
   [ -n "$found" ] || { echo "$0: cargo-cyclonedx wrote nothing for $program" >&2; exit 1; }
   sed "s|$work/|/|g" "$found" >"$out/$program.cdx.json"

@@ -12,7 +12,7 @@ nok() { failed=$((failed + 1)); echo "FAILED  $1"; [ -z "${2-}" ] || printf '   
 same() { if [ "$2" = "$3" ]; then ok "$1"; else nok "$1" "expected '$2', found '$3'"; fi; }
 
 if [ "$(id -u)" != 0 ]; then echo "rpm/check.sh: run it as root" >&2; exit 1; fi
-for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl; do
+for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-exec nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl; do
   [ -x "$programs/$program" ] || { echo "rpm/check.sh: $programs/$program is missing: run \`make suite\`" >&2; exit 1; }
 done
 work=$(mktemp -d) || exit 1
@@ -54,6 +54,7 @@ for package in "$setuid" "$caps"; do
 -rwx--x--x root:root /opt/nunbird/bin/nunbird
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-compliance
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-decide
+-rwxr-xr-x root:root /opt/nunbird/bin/nunbird-exec
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-keys
 -rwx--x--x root:root /opt/nunbird/bin/nunbird-limits
 -rwx------ root:root /opt/nunbird/bin/nunbird-session
@@ -80,7 +81,7 @@ EOF
   same "$name: the configuration is the site's" cn \
     "$(rpm -qp --queryformat '[%{FILEFLAGS:fflags} %{FILENAMES}\n]' "$package" | awk '$2 == "/etc/nunbird/config.toml" {print $1}')"
   same "$name: files outside /opt/nunbird are the few that must be" \
-    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/nunbird/floor /etc/pam.d/nunbird /usr/bin/nunbird-compliance /usr/bin/nunbird-keys /usr/bin/nunbirdctl /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-metrics.service /usr/lib/systemd/system/nunbird-metrics.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /usr/share/bash-completion/completions/nunbirdctl /usr/share/fish/vendor_completions.d/nunbirdctl.fish /usr/share/zsh/site-functions/_nunbirdctl /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/lib/nunbird/people /var/log/nunbird" \
+    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/nunbird/floor /etc/pam.d/nunbird /usr/bin/nunbird /usr/bin/nunbird-compliance /usr/bin/nunbird-exec /usr/bin/nunbird-keys /usr/bin/nunbirdctl /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-metrics.service /usr/lib/systemd/system/nunbird-metrics.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /usr/share/bash-completion/completions/nunbird /usr/share/bash-completion/completions/nunbirdctl /usr/share/fish/vendor_completions.d/nunbird.fish /usr/share/fish/vendor_completions.d/nunbirdctl.fish /usr/share/zsh/site-functions/_nunbird /usr/share/zsh/site-functions/_nunbirdctl /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/lib/nunbird/people /var/log/nunbird" \
     "$(rpm -qpl "$package" | grep -v '^/opt/nunbird\|^/usr/share/man/man[158]/' | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
   for script in PREIN POSTIN PREUN POSTUN; do
     rpm -qp --queryformat "%{$script}" "$package" >"$work/script"
@@ -106,7 +107,7 @@ same "installed: setuid-root, root's, the runner's group's" "4750 0 64991" "$(st
 same "installed: the keys directory is nunbird's" "755 64990 64990" "$(stat -c '%a %u %g' "$root/var/lib/nunbird/keys")"
 same "installed: rpm -V finds nothing" "" "$(rpm --root "$root" -V --nodeps --noscripts nunbird 2>&1)"
 version=$(rpm -qp --queryformat '%{VERSION}' "$setuid")
-for program in nunbird-compliance nunbird-keys nunbirdctl; do
+for program in nunbird nunbird-compliance nunbird-exec nunbird-keys nunbirdctl; do
   same "installed: $program runs and has the package's version" "$program $version" "$("$root/opt/nunbird/bin/$program" --version 2>&1)"
 done
 chown 0:64991 "$root$auth"

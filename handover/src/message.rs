@@ -98,7 +98,7 @@ pub struct Identity {
     pub server: String,
     /// GitLab's login name.
     pub user_login: String,
-    /// GitLab's numeric id of the user, which unlike the login never changes.
+    /// GitLab's numeric id of the user, which unlike the login never changes; 0 for a job that is not GitLab's.
     pub user_id: u64,
     /// Full path of the project that runs the job.
     pub project_path: String,

@@ -4,6 +4,7 @@ use crate::refusal::{Code, Refusal};
 use nunbird_handover::{Bind, Container, CredentialHelpers, Image, PullPolicy, Service, Unserved, Untrusted};
 use nunbird_policy::{
     AccountFacts, ContainerPolicy, ImageName, Images, Network, Policy, Rule, account_path, pull_policy_name,
+    service_names,
 };
 use nunbird_token::{Admitted, AskedContainers, AskedImage, AskedService};
 use std::collections::BTreeMap;
@@ -307,7 +308,7 @@ fn services(from: &ContainerPolicy, asked: &AskedContainers) -> Result<Vec<Servi
     let service = |one: &AskedService| {
         let (image, _) = self::one(from, &one.image, true)?;
         Ok(Service {
-            aliases: aliases(one),
+            aliases: service_names(&one.image.name, &one.aliases),
             image,
             command: one.command.clone(),
             variables: variables(&asked.public, one),
@@ -315,28 +316,6 @@ fn services(from: &ContainerPolicy, asked: &AskedContainers) -> Result<Vec<Servi
         })
     };
     asked.services.iter().map(service).collect()
-}
-
-/// The job's names for a service, then those that come from its image, as gitlab-runner makes them: the name without tag and port, with
-/// `__` or `-` for each `/` (executors/docker/services.go).
-fn aliases(service: &AskedService) -> Vec<String> {
-    let name = service.image.name.rsplit_once("://").map_or(service.image.name.as_str(), |(_, rest)| rest);
-    let name = name.split('@').next().unwrap_or_default();
-    let name = match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
-    };
-    let name = match name.split_once('/') {
-        Some((host, path)) => format!("{}/{path}", host.split(':').next().unwrap_or_default()),
-        None => name.to_owned(),
-    };
-    let mut aliases = service.aliases.clone();
-    for alias in [name.replace('/', "__"), name.replace('/', "-")] {
-        if !aliases.contains(&alias) {
-            aliases.push(alias);
-        }
-    }
-    aliases
 }
 
 /// The job's public variables, under the service's own.

@@ -34,6 +34,17 @@ fn unsupported(asked: &Unserved) -> String {
 /// The greeting; its lines end in a newline.
 pub(crate) fn greeting(handover: &Handover) -> String {
     let Handover { identity, account, workspace, .. } = handover;
+    // Ids of GitLab's begin at 1: this job is not GitLab's.
+    if identity.user_id == 0 {
+        return format!(
+            "Nunbird {}: a job by hand of project {}\nruns as {} on {} in {}\n",
+            env!("CARGO_PKG_VERSION"),
+            Untrusted(&identity.project_path),
+            Untrusted(&account.name),
+            short_host_name(),
+            Untrusted(&workspace.project_dir.to_string_lossy()),
+        );
+    }
     let mut text = format!(
         "Nunbird {version}: job {job} of {login} (GitLab user {id} on {server}), project {project}\n\
          runs as {account} on {host} in {directory}\n\

@@ -34,16 +34,21 @@ use nunbird_stage::{StageError, StageResult, print_message};
 use start::Inherited;
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 
 /// The exit status without a valid handover, and so without a number from the runner: the value of
 /// `SYSTEM_FAILURE_EXIT_CODE` in every release of gitlab-runner so far.
 const NO_HANDOVER: u8 = 2;
 
+/// The exit status of `nunbird exec` when the job's script did not run.
+const NOT_RUN: u8 = 125;
+
 const HELP: &str = "\
 nunbird runs a stage of a CI job as the mapped user. It is started by nunbird-auth, which passes everything
-it needs in open files; it takes no arguments.
+it needs in open files.
 
+  exec JOB   run one job of a .gitlab-ci.yml by hand: `nunbird exec --help`
   --sudo     what nunbird-auth starts through sudo, where that changes the user
   --version  print the version
   --help     print this text
@@ -55,10 +60,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, timeouts: Timeouts) -
     let status = match arguments.as_slice() {
         [] => serve(timeouts),
         [only] if only == "--sudo" => sudo::serve(),
+        [first, rest @ ..] if first == "exec" => exec(rest),
         [only] if only == "--version" => print(&format!("nunbird {}\n", env!("CARGO_PKG_VERSION"))),
         [only] if only == "--help" => print(HELP),
         _ => {
-            print_message("takes no arguments: nunbird-auth starts it; try `nunbird --help`");
+            print_message("takes no arguments but `exec`: nunbird-auth starts it; try `nunbird --help`");
             NO_HANDOVER
         }
     };
@@ -125,6 +131,17 @@ fn stage(inherited: Inherited, timeouts: Timeouts) -> Result<StageResult, StageE
             contained.and(left).and(verdict)
         }
     }
+}
+
+/// Becomes the program beside this one that runs a job by hand. It reads YAML, which nothing that runs stages shall link.
+fn exec(arguments: &[OsString]) -> u8 {
+    let program = std::env::current_exe().map(|own| own.with_file_name("nunbird-exec"));
+    let failed = program.map(|program| {
+        let error = Command::new(&program).args(arguments).exec();
+        format!("cannot start {}: {error}; install Nunbird as a whole", nunbird_stage::error::shown(&program))
+    });
+    print_message(&failed.unwrap_or_else(|e| format!("cannot find this program: {e}")));
+    NOT_RUN
 }
 
 fn print(text: &str) -> u8 {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds Nunbird's programs for an architecture and for every glibc from 2.28 on (RHEL 8): packaging/cross/build.sh ARCHITECTURE [PROFILE],
-# with x86_64, aarch64 or ppc64le. All nine are then in target/platforms/ARCHITECTURE. `make cross TARGET=ARCHITECTURE` installs what
+# with x86_64, aarch64 or ppc64le. All ten are then in target/platforms/ARCHITECTURE. `make cross TARGET=ARCHITECTURE` installs what
 # this needs: a target of rustup's, cargo-zigbuild, and zig, by CARGO_ZIGBUILD_ZIG_PATH. docs/building.md has the reasons.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -37,7 +37,7 @@ flags=CARGO_TARGET_$(echo "$rust" | tr a-z A-Z)_UNKNOWN_LINUX_GNU_RUSTFLAGS
 export "$flags=$link"
 
 built=${CARGO_TARGET_DIR:-target}/$target
-programs='nunbird-auth nunbird-decide nunbird nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl'
+programs='nunbird-auth nunbird-decide nunbird nunbird-exec nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl'
 # shellcheck disable=SC2046 # one -p for each
 cargo-zigbuild zigbuild --locked --quiet --profile "$profile" --target "$target.$glibc" $(printf -- '-p %s ' $programs)
 for program in $programs; do install -m 755 "$built/$profile/$program" "$to/$program"; done

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes both Debian packages: packaging/deb/build.sh [--prebuilt DIR] [--book DIR] [--arch ARCH] [--out DIR]
-#   --prebuilt DIR  take the nine programs from DIR instead of building them
+#   --prebuilt DIR  take the ten programs from DIR instead of building them
 #   --book DIR      documents as a site, from `make docs`, for /opt/nunbird/share/doc
 #   --arch ARCH     the programs' architecture, by Debian's name or the kernel's (arm64, aarch64), by default this host's
 #   --out DIR       where the packages go (target/deb)
@@ -39,7 +39,7 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date -u -d "$(sed -n 's/^ -- .*>  //p' 
 export SOURCE_DATE_EPOCH
 
 # The newest version of glibc's symbols that a program needs. readelf reads programs of every architecture.
-programs=$(cd "$prebuilt" && ls -d nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl)
+programs=$(cd "$prebuilt" && ls -d nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-exec nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl)
 glibc=$(cd "$prebuilt" && for program in $programs; do readelf --wide --version-info "$program"; done |
   sed -n 's/.*Name: GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -1)
 [ -n "$glibc" ] || { echo "$0: no program in $prebuilt names a version of glibc: are they linked for Linux with glibc?" >&2; exit 1; }

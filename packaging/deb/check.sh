@@ -92,10 +92,10 @@ same "the directories have the owners and modes that nunbird-auth insists on" \
   "755 root, 755 nunbird, 700 root, 700 root, 750 root" \
   "$(in_root sh -c 'cd /var && stat -c "%a %U" lib/nunbird lib/nunbird/keys lib/nunbird/jobs lib/nunbird/people log/nunbird' | paste -sd, | sed 's/,/, /g')"
 same "dpkg -V finds nothing" "" "$(in_root dpkg -V nunbird)"
-for program in nunbirdctl nunbird-keys nunbird-compliance; do
+for program in nunbirdctl nunbird nunbird-exec nunbird-keys nunbird-compliance; do
   same "$program is in PATH" "$program $(sed -n 's/^version = "\(.*\)"/\1/p' "$tree/Cargo.toml" | head -1)" "$(in_root $program --version 2>&1)"
 done
-for page in man1/nunbirdctl.1 man5/nunbird.toml.5 man5/authorized_projects.5 man8/nunbird-auth.8 man8/nunbird-keys.8 man8/nunbird.8; do
+for page in man1/nunbirdctl.1 man1/nunbird-exec.1 man5/nunbird.toml.5 man5/authorized_projects.5 man8/nunbird-auth.8 man8/nunbird-keys.8 man8/nunbird.8; do
   [ -e "$root/usr/share/man/$page.gz" ] && ok "there is a manual page $page" || nok "there is a manual page $page"
 done
 same "the timers are enabled" "nunbird-keys.timer nunbird-sweep.timer" "$(cd "$root/etc/systemd/system/timers.target.wants" && echo nunbird-*)"

@@ -245,6 +245,28 @@ fn is_library(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(inner) && !text.starts_with(['-', '/']) && !text.contains("..")
 }
 
+/// The names by which a job reaches a service: its own, then those that come from the image, as gitlab-runner makes them: the image's name
+/// without tag and port, with `__` or `-` for each `/` (executors/docker/services.go).
+pub fn service_names(image: &str, own: &[String]) -> Vec<String> {
+    let name = image.rsplit_once("://").map_or(image, |(_, rest)| rest);
+    let name = name.split('@').next().unwrap_or_default();
+    let name = match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    };
+    let name = match name.split_once('/') {
+        Some((host, path)) => format!("{}/{path}", host.split(':').next().unwrap_or_default()),
+        None => name.to_owned(),
+    };
+    let mut names = own.to_vec();
+    for alias in [name.replace('/', "__"), name.replace('/', "-")] {
+        if !names.contains(&alias) {
+            names.push(alias);
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::ImageName;

@@ -58,7 +58,7 @@ pub use duration::{duration_text, seconds as read_duration, seconds_option};
 pub use explain::{Predicate, explain_rule};
 pub use facts::{ByJobToken, Claim, Content, FACTS, Fact, Field, IdField, TextField};
 pub use host::{Host, HostError};
-pub use image::{ImageName, repository_name};
+pub use image::{ImageName, repository_name, service_names};
 pub use lens::Lens;
 pub use limits::{CgroupDriver, Limits, Maximum, OnExcess, RequestRefused};
 pub use lint::{Lint, lint};

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod by_hand;
 mod cancels;
 mod containers;
 mod crowds;

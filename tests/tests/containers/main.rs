@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod by_hand;
 mod cases;
 mod copies;
 mod digests;

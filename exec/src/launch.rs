@@ -1,0 +1,131 @@
+//! Starts the launcher, `nunbird`, for one stage, as `nunbird-auth` does it for a job of GitLab's: the message behind descriptor 3, the script
+//! behind 4, the file for the exit code behind 5.
+//!
+//! The launcher is in a session of its own. So a `Ctrl-C` reaches this program alone, which asks the launcher to cancel, waits for
+//! it, and still runs the clean-up.
+
+use crate::failure::Failure;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nunbird_handover::{Handover, Task};
+use nunbird_stage::signals::Signals;
+use nunbird_sys::job_command;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// How a stage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Well.
+    Success,
+    /// The script failed, with this code.
+    Failed(i32),
+    /// The user has cancelled it.
+    Cancelled,
+    /// Nunbird or the host failed; the launcher has said why.
+    System,
+}
+
+/// Starts stages.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    program: PathBuf,
+    signals: Signals,
+}
+
+impl Launcher {
+    /// The launcher beside this program.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(crate) fn beside_this_program() -> Result<Launcher, Failure> {
+        let own =
+            std::env::current_exe().map_err(|e| Failure::new(format!("cannot find this program: {e}")))?;
+        let program = own.parent().unwrap_or(Path::new("/")).join("nunbird");
+        if !program.exists() {
+            let what = format!("{} is missing", nunbird_stage::error::shown(&program));
+            return Err(
+                Failure::new(what).help("install Nunbird as a whole: this program starts the one beside it")
+            );
+        }
+        let signals = Signals::block().map_err(|e| Failure::new(format!("cannot wait for signals: {e}")))?;
+        Ok(Launcher { program, signals })
+    }
+
+    /// Runs one stage to its end. What it prints is this program's output, but for `cleanup`, whose words are not the job's.
+    ///
+    /// # Errors
+    /// When the launcher cannot be started.
+    pub(crate) fn run(&self, handover: &Handover, task: Task, script: &str) -> Result<End, Failure> {
+        let failed = |e: io::Error| {
+            Failure::new(format!("cannot start {}: {e}", nunbird_stage::error::shown(&self.program)))
+                .help("ask your site's admins whether the installation is complete")
+        };
+        let apart = task == Task::Cleanup;
+        let handover = Handover { task, exit_code_file: true, ..handover.clone() };
+        let message =
+            handover.to_bytes().map_err(|e| Failure::new(format!("cannot describe the job: {e}")))?;
+        let message = memory(&message).map_err(failed)?;
+        let script = memory(script.as_bytes()).map_err(failed)?;
+        let code = memory(b"1\n").map_err(failed)?;
+        let mut command = Command::new(&self.program);
+        command.env_clear().envs(handover.environment.iter()).stdin(Stdio::null());
+        command
+            .env("HOME", &handover.account.home)
+            .env("USER", &handover.account.name)
+            .env("LOGNAME", &handover.account.name);
+        if apart {
+            command.stdout(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?);
+        }
+        let passed = [message.as_fd(), script.as_fd(), code.as_fd()];
+        let child = job_command::spawn(command, &passed).map_err(failed)?;
+        let (status, cancelled) = self.wait(child).map_err(failed)?;
+        Ok(match status.code() {
+            Some(0) => End::Success,
+            _ if cancelled => End::Cancelled,
+            Some(1) => End::Failed(exit_code(&code)),
+            _ => End::System,
+        })
+    }
+
+    /// Passes requests to cancel on until the launcher has ended.
+    fn wait(&self, mut child: Child) -> io::Result<(ExitStatus, bool)> {
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let mut cancelled = false;
+        loop {
+            while let Some(signal) = self.signals.take()? {
+                if signal != Signal::SIGCHLD {
+                    cancelled = true;
+                    // A second one makes it kill at once. It may have ended meanwhile.
+                    let _gone = kill(pid, Signal::SIGTERM);
+                }
+            }
+            if let Some(status) = child.try_wait()? {
+                return Ok((status, cancelled));
+            }
+            match poll(&mut [PollFd::new(self.signals.fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+fn memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(c"nunbird-exec", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+fn exit_code(file: &File) -> i32 {
+    let mut bytes = [0; 16];
+    let length = file.read_at(&mut bytes, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    text.trim().parse().unwrap_or(1)
+}

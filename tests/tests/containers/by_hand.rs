@@ -1,0 +1,346 @@
+//! `nunbird exec`: jobs by hand, as an account without privilege, on this host and in containers of Podman.
+
+use nunbird_tests::containers::{Node, Person, Registry, Release, samples};
+use nunbird_tests::needs;
+use nunbird_tests::world::{Exit, Finished};
+
+/// A project of an account's, with one commit.
+struct Project<'n> {
+    node: &'n Node,
+    person: Person<'n>,
+}
+
+impl<'n> Project<'n> {
+    fn new(node: &'n Node, account: &str, files: &[(&str, &str)]) -> Self {
+        let project = Project { node, person: node.person(account) };
+        // Both, in one directory: the first starts the second, and that the launcher.
+        node.program("nunbird");
+        node.program("nunbird-exec");
+        for (name, text) in files {
+            project.write(name, text);
+        }
+        project.shell(
+            "git init -q -b main . && git config user.name Ann && git config user.email ann@example.org && \
+             git remote add origin https://ann:hidden@git.example.org/lattice/qcd.git && git add -A && git commit -qm 'Add lattice'",
+        );
+        project
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let script = format!("mkdir -p \"$(dirname work/{name})\" && cat >work/{name}");
+        let done = self.person.feed(["sh", "-c", &script], text);
+        done.success();
+    }
+
+    #[track_caller]
+    fn shell(&self, script: &str) -> String {
+        let done = self.person.shell(&format!("mkdir -p work && cd work && {script}"));
+        done.success()
+    }
+
+    /// `nunbird exec` with these words, in the project.
+    fn exec(&self, words: &[&str]) -> Finished {
+        let program = self.node.program("nunbird").display().to_string();
+        let script = "cd work && exec \"$0\" exec \"$@\"";
+        let mut all = vec!["sh", "-c", script, &program];
+        all.extend(words);
+        self.person.run(all)
+    }
+}
+
+#[track_caller]
+fn ended(done: &Finished, code: i32) -> &str {
+    assert_eq!(done.exit, Exit::Code(code), "{}\n{}", done.stdout, done.stderr);
+    &done.stdout
+}
+
+const PLAIN: &str = "\
+variables: {GLOBAL: of the file}
+default:
+  before_script: [echo before]
+build:
+  stage: build
+  variables: {OWN: \"$GLOBAL and own\"}
+  script:
+    - echo \"$OWN in $(basename \"$PWD\") as $(id -un)\"
+    - |
+      if true; then
+        echo \"$CI_PROJECT_PATH $CI_COMMIT_BRANCH $CI_JOB_NAME $CI_JOB_STAGE $GITLAB_CI\"
+      fi
+    - cat new changed; ls gone 2>/dev/null || echo gone is gone; git status --short; git remote get-url origin
+    - mkdir out; echo made >out/result; touch out/skipped
+  after_script:
+    - echo \"after $CI_JOB_STATUS\"
+  artifacts: {paths: [out/], exclude: [out/skipped]}
+fails:
+  allow_failure: {exit_codes: [42]}
+  script: [echo begins, exit 42, echo never]
+  after_script: ['echo \"after $CI_JOB_STATUS\"', exit 3]
+";
+
+#[needs(root)]
+fn a_job_runs_in_a_copy_of_the_tree_with_what_is_not_committed() {
+    let node = Node::start(Release::Host);
+    let files = [(".gitlab-ci.yml", PLAIN), ("changed", "old\n"), ("gone", ""), (".gitignore", "*.o\n")];
+    let project = Project::new(&node, "nbt_cyn", &files);
+    project.shell("rm gone; echo changed >changed; echo new >new; echo x >ignored.o");
+    let done = project.exec(&["build", "--artifacts", "kept"]);
+    let out = ended(&done, 0);
+    for line in [
+        "Nunbird 0.3.0: a job by hand of project lattice/qcd",
+        "before",
+        "of the file and own in qcd as nbt_cyn",
+        "lattice/qcd main build build true",
+        "new\nchanged\ngone is gone\n",
+        " M changed\n D gone\n?? new\n",
+        // Without the password of the remote.
+        "https://git.example.org/lattice/qcd.git",
+        "after success",
+    ] {
+        assert!(out.contains(line), "{line}\n{out}\n{}", done.stderr);
+    }
+    assert!(!format!("{out}{}", done.stderr).contains("hidden"), "{out}");
+    assert_eq!(
+        project.shell("cat kept/out/result; ls kept/out; ls out 2>&1 || :").lines().next(),
+        Some("made")
+    );
+    assert!(!project.shell("ls kept/out").contains("skipped"));
+    // The tree is as it was, and nothing is left of the copy.
+    assert!(!project.shell("ls").contains("out"));
+    assert_eq!(
+        node.administer(
+            "find /home/nbt_cyn/.nunbird -path '*exec*' -mindepth 3 ! -name '*.lock' ! -name '.*.job'"
+        )
+        .trim(),
+        ""
+    );
+    let committed = project.exec(&["build", "--committed"]);
+    assert_eq!(committed.exit, Exit::Code(1), "{}", committed.stdout);
+    assert!(committed.stderr.contains("new: No such file"), "{}{}", committed.stdout, committed.stderr);
+}
+
+#[needs(root)]
+fn a_failed_job_ends_with_its_own_exit_code_and_its_after_script_runs() {
+    let node = Node::start(Release::Host);
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", PLAIN)]);
+    let done = project.exec(&["fails"]);
+    let out = ended(&done, 42);
+    assert!(out.contains("begins") && out.contains("after failed") && !out.contains("\nnever"), "{out}");
+    assert!(done.stderr.contains("failed with exit code 42; a pipeline would go on"), "{}", done.stderr);
+    assert!(done.stderr.contains("after_script has failed with exit code 3"), "{}", done.stderr);
+    let unknown = project.exec(&["fials"]);
+    ended(&unknown, 125);
+    assert!(unknown.stderr.contains("the nearest name is `fails`"), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("the jobs are `build`, `fails`"), "{}", unknown.stderr);
+    let root = node
+        .root()
+        .args(["sh", "-c", "cd /home/nbt_cyn/work && exec \"$0\" exec build"])
+        .arg(node.program("nunbird"))
+        .output();
+    let root = root.expect("a program");
+    let said = String::from_utf8_lossy(&root.stderr).into_owned();
+    assert!(root.status.code() == Some(125), "{said}");
+    assert!(said.contains("root runs no jobs") || said.contains("not in a work tree"), "{said}");
+}
+
+#[needs(root)]
+fn the_list_has_each_job_with_its_stage_its_image_and_whether_it_would_run() {
+    let node = Node::start(Release::Host);
+    let text = "\
+stages: [make, test]
+default: {image: debian:12}
+compile: {stage: make, script: [x]}
+check:
+  parallel: {matrix: [{CC: [gcc, icc]}]}
+  rules: [{if: $CI_COMMIT_TAG}]
+  script: [x]
+publish: {image: 'alpine:$V', variables: {V: 3}, when: manual, script: [x]}
+.hidden: {script: [x]}
+";
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", text)]);
+    let done = project.exec(&["--list"]);
+    let expected = "\
+JOB           STAGE  IMAGE      RUNS
+compile       make   debian:12  yes
+check: [gcc]  test   debian:12  no: no rule at .gitlab-ci.yml:6:10 matches
+check: [icc]  test   debian:12  no: no rule at .gitlab-ci.yml:6:10 matches
+publish       test   alpine:3   manual
+";
+    assert_eq!(ended(&done, 0), expected);
+}
+
+/// The console blocks of docs/exec.md: commands, each with the lines that its output has in this order.
+fn examples(text: &str) -> Vec<(String, Vec<String>)> {
+    let mut all: Vec<(String, Vec<String>)> = Vec::new();
+    for block in text.split("```console\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        for line in block.lines() {
+            match line.strip_prefix("$ ") {
+                Some(command) => all.push((command.to_owned(), Vec::new())),
+                None => all.last_mut().expect("a command first").1.push(line.to_owned()),
+            }
+        }
+    }
+    all
+}
+
+#[needs(root)]
+fn the_examples_of_the_document_print_what_it_shows() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/exec.md");
+    let text = std::fs::read_to_string(path).expect("the document");
+    let file = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the file");
+    let (node, mirror) = (Node::start(Release::Host), Registry::open());
+    node.trust(&mirror.ca_pem());
+    mirror.push("library/busybox:latest", &samples::busybox());
+    mirror.push("library/other:latest", &samples::other("other"));
+    node.write(
+        "/etc/containers/registries.conf",
+        &format!("[[registry]]\nprefix = \"docker.io\"\nlocation = \"{}\"\n", mirror.host()),
+    );
+    let files = [
+        (".gitlab-ci.yml", file),
+        ("Makefile", "lattice:\n\techo made >lattice\n"),
+        ("deploy", "#!/bin/sh\ntest \"$2\" = glpat-x\n"),
+    ];
+    let project = Project::new(&node, "nbt_ann", &files);
+    project.shell("chmod 755 deploy");
+    let examples = examples(&text);
+    assert!(examples.len() >= 9, "{examples:?}");
+    for (command, lines) in examples {
+        let directory = node.directory().display();
+        let out = project.shell(&format!("export PATH={directory}:$PATH; ({command}) 2>&1 || :"));
+        let mut rest = out.as_str();
+        for line in lines {
+            let at = rest.find(&line).unwrap_or_else(|| panic!("{command}\n{line}\n{out}"));
+            rest = &rest[at + line.len()..];
+        }
+    }
+    // The two that need more than this machine has.
+    let more: Vec<&str> = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(
+        more.len() == 2 && more[0].contains("--executor slurm") && more[1].contains("git bisect run"),
+        "{more:?}"
+    );
+}
+
+#[needs(root)]
+fn git_finds_the_commit_at_which_a_job_broke() {
+    let node = Node::start(Release::Host);
+    let project =
+        Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", "build: {script: [test ! -e broken]}\n")]);
+    let program = node.program("nunbird");
+    let out = project.shell(&format!(
+        "git tag v1.0; for n in 1 2 3 4 5; do echo $n >n; [ $n -lt 4 ] || touch broken; git add -A; git commit -qm \"number $n\"; done; \
+         git bisect start HEAD v1.0 && git bisect run {} exec build --committed",
+        program.display()
+    ));
+    assert!(out.contains("is the first bad commit") && out.contains("number 4"), "{out}");
+}
+
+const SECRETS: &str = "\
+show:
+  script: ['echo \"[$TOKEN] [$OVER] [$(cat /proc/$$/cmdline | tr \\\\0 \" \" | grep -c hunter2)]\"']
+  variables: {OVER: of the job}
+";
+
+#[needs(root)]
+fn secrets_come_from_a_file_that_nobody_else_may_read() {
+    let node = Node::start(Release::Host);
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", SECRETS)]);
+    project.shell("umask 077; printf 'TOKEN=hunter2$HOME\\nOVER=mine\\n' >../secrets");
+    let words = ["show", "--variables", "../secrets"];
+    assert!(
+        ended(&project.exec(&words), 0).contains("[hunter2$HOME] [mine] [0]"),
+        "{:?}",
+        project.exec(&words)
+    );
+    project.shell("chmod 640 ../secrets");
+    let refused = project.exec(&words);
+    ended(&refused, 125);
+    assert!(
+        refused.stderr.contains("chmod 600 ../secrets") && !refused.stderr.contains("hunter2"),
+        "{}",
+        refused.stderr
+    );
+    let given = project.exec(&["show", "--variable", "TOKEN=a=b", "--variable", "OVER="]);
+    assert!(ended(&given, 0).contains("[a=b] [] [0]"), "{}", given.stdout);
+}
+
+#[needs(root)]
+fn an_interrupt_ends_the_job_and_cleans_up() {
+    let node = Node::start(Release::Host);
+    let text = "wait: {script: [echo begun >../../../../../../begun, setsid sleep 3217 &, sleep 3217]}\n";
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", text)]);
+    let program = node.program("nunbird").display().to_string();
+    let script = format!(
+        "\"{program}\" exec wait >../log 2>&1 & pid=$!; n=0; until [ -e ../begun ]; do sleep 0.1; n=$((n+1)); [ $n -lt 300 ] || exit 9; done; \
+         sleep 0.5; kill -INT $pid; wait $pid; echo \"ended with $?\"; cat ../log"
+    );
+    // Without job control a shell's background processes ignore INT.
+    let out = project.shell(&format!("set -m; {script}"));
+    assert!(out.contains("ended with 130") && out.contains("cancelled by SIGTERM"), "{out}");
+    let left: Vec<String> = node.processes().into_values().filter(|line| line.contains("3217")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(node.administer("ls /home/nbt_cyn/.nunbird/exec/*").trim(), "0.lock");
+}
+
+const CONTAINED: &str = "\
+variables: {GREETING: hello from the job}
+inside:
+  image: busybox
+  services:
+    - name: web
+      alias: www
+      command: [sh, -c, 'echo \"$GREETING\" >/www/index.html; exec /bin/httpd -f -p 8080 -h /www']
+      variables: {GREETING: $GREETING again}
+  script:
+    - echo \"$CI_JOB_IMAGE $(cat /etc/image-name 2>/dev/null)\"; echo made >made
+    - wget -qO- http://www:8080/
+  after_script: [echo \"after in the image\"; ls made]
+  artifacts: {paths: [made]}
+outside:
+  image: other
+  script: [echo plain, exit 7]
+";
+
+#[needs(root)]
+fn image_and_services_are_those_of_the_job_by_podman_or_of_the_command_line() {
+    let (node, mirror) = (Node::start(Release::Host), Registry::open());
+    node.trust(&mirror.ca_pem());
+    mirror.push("library/busybox:latest", &samples::busybox());
+    mirror.push("library/web:latest", &samples::web_service(8080));
+    mirror.push("library/other:latest", &samples::other("the other image"));
+    node.write(
+        "/etc/containers/registries.conf",
+        &format!("[[registry]]\nprefix = \"docker.io\"\nlocation = \"{}\"\n", mirror.host()),
+    );
+    for account in ["nbt_ann", "nbt_cyn"] {
+        let project = Project::new(&node, account, &[(".gitlab-ci.yml", CONTAINED)]);
+        let done = project.exec(&["inside", "--artifacts", "kept"]);
+        let out = ended(&done, 0);
+        for line in
+            ["docker.io/library/busybox:latest", "hello from the job again", "after in the image\nmade\n"]
+        {
+            assert!(out.contains(line), "{account}: {line}\n{out}\n{}", done.stderr);
+        }
+        assert_eq!(project.shell("cat kept/made; stat -c %U kept/made"), format!("made\n{account}"));
+        ended(&project.exec(&["outside"]), 7);
+        let other = project.exec(&["outside", "--image", "nothing/of:this"]);
+        ended(&other, 125);
+        assert!(other.stderr.contains("docker.io/nothing/of:this"), "{}", other.stderr);
+        let none = project.exec(&["inside", "--no-container"]);
+        assert!(none.stderr.contains("are not used: --no-container"), "{}", none.stderr);
+        let engine = project.exec(&["inside", "--engine", "charliecloud"]);
+        ended(&engine, 125);
+        assert!(
+            engine.stderr.contains("charliecloud starts no services\n  --> .gitlab-ci.yml:3:10"),
+            "{}",
+            engine.stderr
+        );
+    }
+    let left: Vec<String> = node.processes().into_values().filter(|line| !line.starts_with("bash")).collect();
+    assert!(
+        left.is_empty()
+            || left.iter().all(|line| line.contains("catatonit") || line.contains("podman pause")),
+        "{left:?}"
+    );
+}
