@@ -66,6 +66,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) committed: bool,
 
+    /// After a script that failed, open a prompt with its variables, in its directory and its container
+    #[arg(long)]
+    pub(crate) shell_on_failure: bool,
+
     /// Leave the job's directory where it is
     #[arg(long)]
     pub(crate) keep: bool,

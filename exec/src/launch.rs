@@ -14,7 +14,7 @@ use nunbird_stage::signals::Signals;
 use nunbird_sys::job_command;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -63,6 +63,25 @@ impl Launcher {
     /// # Errors
     /// When the launcher cannot be started.
     pub(crate) fn run(&self, handover: &Handover, task: Task, script: &str) -> Result<End, Failure> {
+        self.run_beside(handover, task, script, |signals| {
+            match poll(&mut [PollFd::new(signals, PollFlags::POLLIN)], PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+                Err(e) => Err(e.into()),
+            }
+        })
+    }
+
+    /// The same, while `beside` is called again and again; it returns when the descriptor of signals is readable.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(crate) fn run_beside(
+        &self,
+        handover: &Handover,
+        task: Task,
+        script: &str,
+        beside: impl FnMut(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> Result<End, Failure> {
         let failed = |e: io::Error| {
             Failure::new(format!("cannot start {}: {e}", nunbird_stage::error::shown(&self.program)))
                 .help("ask your site's admins whether the installation is complete")
@@ -85,7 +104,7 @@ impl Launcher {
         }
         let passed = [message.as_fd(), script.as_fd(), code.as_fd()];
         let child = job_command::spawn(command, &passed).map_err(failed)?;
-        let (status, cancelled) = self.wait(child).map_err(failed)?;
+        let (status, cancelled) = self.wait(child, beside).map_err(failed)?;
         Ok(match status.code() {
             Some(0) => End::Success,
             _ if cancelled => End::Cancelled,
@@ -95,7 +114,11 @@ impl Launcher {
     }
 
     /// Passes requests to cancel on until the launcher has ended.
-    fn wait(&self, mut child: Child) -> io::Result<(ExitStatus, bool)> {
+    fn wait(
+        &self,
+        mut child: Child,
+        mut beside: impl FnMut(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<(ExitStatus, bool)> {
         let pid = Pid::from_raw(child.id().cast_signed());
         let mut cancelled = false;
         loop {
@@ -109,10 +132,7 @@ impl Launcher {
             if let Some(status) = child.try_wait()? {
                 return Ok((status, cancelled));
             }
-            match poll(&mut [PollFd::new(self.signals.fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(e) => return Err(e.into()),
-            }
+            beside(self.signals.fd())?;
         }
     }
 }

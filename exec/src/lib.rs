@@ -21,6 +21,7 @@ mod launch;
 pub mod pipeline;
 mod place;
 mod predefined;
+mod prompt;
 mod run;
 pub mod script;
 mod secrets;

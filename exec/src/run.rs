@@ -10,6 +10,7 @@ use crate::launch::{End, Launcher};
 use crate::pipeline::{self, Pipeline, Sources};
 use crate::place::{Place, absolute};
 use crate::predefined;
+use crate::prompt;
 use crate::script::{self, Colour};
 use crate::surroundings::{self, Wish};
 use crate::tree::Tree;
@@ -264,6 +265,9 @@ impl Stages<'_> {
             End::System => return Ok(NOT_RUN),
         };
         let word = if status == 0 { "success" } else { "failed" };
+        if status != 0 && self.by_hand.arguments.shell_on_failure {
+            self.prompt(status)?;
+        }
         if !self.job.after_script.is_empty() {
             match self.step("after_script", &self.job.after_script, Some(word))? {
                 End::Failed(code) => say(&format!(
@@ -306,6 +310,23 @@ impl Stages<'_> {
         }
         let text = script::step(&values, &self.place.workspace.project_dir, lines, colour);
         self.launcher.run(self.handover, Task::Run(stage.to_owned()), &text)
+    }
+
+    /// Before `after_script`, which may remove what there is to see.
+    fn prompt(&self, status: u8) -> Result<(), Failure> {
+        let place = match (&self.handover.container, &self.handover.batch) {
+            (Some(_), None) => "in the job's container",
+            (None, None) => "on this host",
+            (Some(_), Some(_)) => {
+                "in a container of the job's image on this host, because the allocation has ended"
+            }
+            (None, Some(_)) => "on this host, because the allocation has ended",
+        };
+        say(&format!("the script ended with exit code {status}; this prompt is {place}, `exit` goes on"));
+        let mut values = self.job.values.clone();
+        values.set("CI_JOB_STATUS", "failed");
+        let step = script::surroundings(&values, &self.place.workspace.project_dir);
+        prompt::open(self.launcher, self.handover, &step)
     }
 
     fn artifacts(&self, word: &str) -> Result<(), Failure> {

@@ -40,6 +40,11 @@ pub fn step(values: &Values, directory: &Path, lines: &[String], colour: Colour)
     wrap(&body)
 }
 
+/// What a prompt begins with: the job's variables and directory. Commands that fail do not end it.
+pub(crate) fn surroundings(values: &Values, directory: &Path) -> String {
+    format!("{}cd {}\n", exports(values), quote(&directory.to_string_lossy()))
+}
+
 /// What fetches the sources: a clone of the user's repository without its files, which are then copied as the list names them.
 pub fn sources(job: &Job, source: &Path, project: &Path, list: Option<&Path>) -> String {
     let path = |path: &Path| quote(&path.to_string_lossy());

@@ -49,7 +49,7 @@ _nunbird() {
             return 0
             ;;
         nunbird__subcmd__exec)
-            opts="-h -V --list --file --image --engine --no-container --executor --variables --variable --artifacts --committed --keep --directory --ignore-remote-includes --completions --man --help --version"
+            opts="-h -V --list --file --image --engine --no-container --executor --variables --variable --artifacts --committed --shell-on-failure --keep --directory --ignore-remote-includes --completions --man --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -43,6 +43,7 @@ zsh\t''"
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l list -d 'Print the jobs with their stage and image, and whether a pipeline of this commit would have them'
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l no-container -d 'Pass over the job\'s image and services: run with this host\'s software'
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l committed -d 'Take the files of the commit, without changes that are not committed'
+complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l shell-on-failure -d 'After a script that failed, open a prompt with its variables, in its directory and its container'
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l keep -d 'Leave the job\'s directory where it is'
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l ignore-remote-includes -d 'Run without an `include:` of another project or host, which cannot be had offline'
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l man -d 'Print the man page'

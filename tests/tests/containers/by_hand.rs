@@ -214,10 +214,13 @@ fn the_examples_of_the_document_print_what_it_shows() {
             rest = &rest[at + line.len()..];
         }
     }
-    // The two that need more than this machine has.
+    // Those that need more than this machine has, or a person; each has a test of its own.
     let more: Vec<&str> = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(
-        more.len() == 2 && more[0].contains("--executor slurm") && more[1].contains("git bisect run"),
+        more.len() == 3
+            && more[0].contains("--executor slurm")
+            && more[1].contains("git bisect run")
+            && more[2].contains("--shell-on-failure"),
         "{more:?}"
     );
 }
@@ -281,6 +284,77 @@ fn an_interrupt_ends_the_job_and_cleans_up() {
     let left: Vec<String> = node.processes().into_values().filter(|line| line.contains("3217")).collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(node.administer("ls /home/nbt_cyn/.nunbird/exec/*").trim(), "0.lock");
+}
+
+const PROMPT: &str = "\
+here:
+  variables: {OWN: the job's}
+  script: [echo made >made, exit 3]
+  after_script: [cat typed]
+inside:
+  image: busybox
+  variables: {OWN: the job's}
+  script: [echo made >/tmp/made, exit 4]
+works: {script: ['true']}
+";
+
+#[needs(root)]
+fn a_prompt_after_a_failure_has_the_jobs_variables_directory_and_container() {
+    let (node, mirror) = (Node::start(Release::Host), Registry::open());
+    node.trust(&mirror.ca_pem());
+    mirror.push("library/busybox:latest", &samples::busybox());
+    node.write(
+        "/etc/containers/registries.conf",
+        &format!("[[registry]]\nprefix = \"docker.io\"\nlocation = \"{}\"\n", mirror.host()),
+    );
+    let project = Project::new(&node, "nbt_ann", &[(".gitlab-ci.yml", PROMPT)]);
+    let program = node.program("nunbird").display().to_string();
+    let typed =
+        |script: &str, keys: &str| project.person.feed(["sh", "-c", &format!("cd work && {script}")], keys);
+    let here = format!("{program} exec here --shell-on-failure");
+    let keys =
+        "echo \"[$OWN] [$CI_JOB_STATUS]\"; cat made; echo typed >typed; false\nbasename $PWD\nexit 5\n";
+    // Lines of a pipe, and the end of them.
+    for keys in [keys, keys.trim_end_matches("exit 5\n")] {
+        let done = typed(&here, keys);
+        let out = ended(&done, 3);
+        assert!(
+            out.contains("[the job's] [failed]\nmade\n") && out.contains("qcd\n"),
+            "{out}\n{}",
+            done.stderr
+        );
+        assert!(out.contains("\ntyped\n"), "the after_script comes later: {out}");
+        assert!(
+            done.stderr.contains("exit code 3; this prompt is on this host, `exit` goes on"),
+            "{}",
+            done.stderr
+        );
+    }
+    // A terminal, of script(1): the shell has one as well, and Ctrl-C is for what runs in it.
+    let keys = "tty >typed; echo \"size $(stty size)\"\nsleep 1000\n\u{3}echo \"after $?\"\nexit\n";
+    let slowly =
+        "for n in 1 2 3; do IFS= read -r line && printf '%s\\n' \"$line\"; sleep 1; done; cat; sleep 2";
+    let done = typed(&format!("({slowly}) | script -qec '{here}' /dev/null"), keys);
+    assert!(done.stdout.contains("size 24 80") && done.stdout.contains("after 130"), "{}", done.stdout);
+    assert!(done.stdout.contains("/dev/pts/"), "{}", done.stdout);
+    // In the container, with what the script has left in it.
+    let done = typed(
+        &format!("{program} exec inside --shell-on-failure"),
+        "cat /tmp/made; echo \"$OWN $(pwd)\"; which httpd\n",
+    );
+    let out = ended(&done, 4);
+    assert!(
+        out.contains("made\n")
+            && out.contains("the job's /home/nbt_ann/.nunbird/exec/")
+            && out.contains("/bin/httpd"),
+        "{out}\n{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("in the job's container"), "{}", done.stderr);
+    assert!(
+        !ended(&typed(&format!("{program} exec works --shell-on-failure"), "echo never\n"), 0)
+            .contains("never")
+    );
 }
 
 const CONTAINED: &str = "\

@@ -1,0 +1,182 @@
+//! A prompt where a job has failed: `--shell-on-failure`.
+//!
+//! The shell is one more stage of the launcher's, so it has the job's variables, directory and container. A stage has neither a terminal
+//! nor an input, and a container none of this host's terminals. So two named pipes in the job's directory, which is at the same path
+//! inside and outside, carry what is typed and what is printed; script(1), where the host or the image has it, makes a terminal at the other end.
+//! Without it, or without a terminal here, the shell reads line by line.
+
+use crate::failure::Failure;
+use crate::launch::Launcher;
+use crate::script::quote;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use nix::sys::termios::{self, SetArg, Termios};
+use nix::unistd::{mkfifo, read};
+use nunbird_handover::{Handover, Task};
+use nunbird_stage::error::shown;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The launcher's name of the stage: one that runs in the job's container.
+const STAGE: &str = "step_shell";
+/// What the other end says first: a terminal, or lines.
+const TERMINAL: u8 = b'T';
+
+/// Opens a prompt and returns when its shell has ended.
+///
+/// # Errors
+/// When the pipes cannot be made or the launcher cannot be started.
+pub(crate) fn open(launcher: &Launcher, handover: &Handover, step: &str) -> Result<(), Failure> {
+    let directory = handover.workspace.builds_dir.join(".prompt");
+    let failed = |e: io::Error| Failure::new(format!("cannot open a prompt in {}: {e}", shown(&directory)));
+    // Left by a run that was killed.
+    drop(fs::remove_dir_all(&directory));
+    fs::create_dir(&directory).map_err(failed)?;
+    let (input, output) = (directory.join("in"), directory.join("out"));
+    for path in [&input, &output] {
+        mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|e| failed(e.into()))?;
+    }
+    // For both directions, so that neither end waits for the other to open.
+    let pipe = |path: &Path| {
+        OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
+    };
+    let (to, from) = (pipe(&input).map_err(failed)?, pipe(&output).map_err(failed)?);
+    let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    // The allocation of the script has ended by now.
+    let handover = Handover { batch: None, ..handover.clone() };
+    let text = script(step, &input, &output, terminal);
+    let mut relay = Relay { to: Some(to), from, saved: None, begun: false };
+    let end = launcher
+        .run_beside(&handover, Task::Run(STAGE.to_owned()), &text, |signals| relay.wait(signals, terminal));
+    relay.finish();
+    drop(fs::remove_dir_all(&directory));
+    // Whatever the last command of the prompt was.
+    end.map(drop)
+}
+
+/// `step` is the script that sets variables and the directory.
+fn script(step: &str, input: &Path, output: &Path, terminal: bool) -> String {
+    let [input, output] = [input, output].map(|path| quote(&path.to_string_lossy()));
+    let shell = "if command -v bash >/dev/null 2>&1; then shell='bash --norc -i'; else shell='sh -i'; fi";
+    let lines = "printf L; exec $shell";
+    let begin = format!("{step}exec <{input} >{output} 2>&1\n{shell}\nPS1='[job] $ '; export PS1\n");
+    if !terminal {
+        return format!("{begin}{lines}\n");
+    }
+    format!(
+        "{begin}if script -qec true /dev/null </dev/null >/dev/null 2>&1; then\n\
+         TERM={term}; export TERM; printf T; exec script -qec \"stty rows {rows} cols {columns}; exec $shell\" /dev/null\n\
+         fi\n{lines}\n",
+        term = quote(
+            &std::env::var_os("TERM")
+                .map_or_else(|| "dumb".to_owned(), |term| term.to_string_lossy().into_owned())
+        ),
+        rows = size("lines", 24),
+        columns = size("cols", 80),
+    )
+}
+
+/// Of the user's terminal, which tput(1) asks.
+fn size(what: &str, otherwise: u16) -> u16 {
+    let output = std::process::Command::new("tput").arg(what).stderr(std::process::Stdio::inherit()).output();
+    let text =
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    text.parse().unwrap_or(otherwise)
+}
+
+/// What is typed goes one way, what is printed the other.
+struct Relay {
+    /// None once nothing more is typed: the shell reads the end of its input.
+    to: Option<File>,
+    from: File,
+    /// How the terminal was before each key was passed on as it is.
+    saved: Option<Termios>,
+    begun: bool,
+}
+
+impl Relay {
+    /// Passes on until a signal comes: the end of the shell, or a request to cancel.
+    fn wait(&mut self, signals: BorrowedFd<'_>, terminal: bool) -> io::Result<()> {
+        loop {
+            let stdin = io::stdin();
+            let mut fds = vec![
+                PollFd::new(signals, PollFlags::POLLIN),
+                PollFd::new(self.from.as_fd(), PollFlags::POLLIN),
+            ];
+            // Nothing is read before the shell is there: it would be lost with one that cannot start.
+            if self.to.is_some() && self.begun {
+                fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+            }
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) => {}
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(e) => return Err(e.into()),
+            }
+            let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+            if ready[1] {
+                self.print(terminal);
+            }
+            if ready.get(2) == Some(&true) {
+                self.type_on(stdin.as_fd());
+            }
+            if ready[0] {
+                return Ok(());
+            }
+        }
+    }
+
+    fn print(&mut self, terminal: bool) {
+        let mut bytes = [0; 4096];
+        let Ok(length) = self.from.read(&mut bytes) else { return };
+        let mut text = &bytes[..length];
+        if !self.begun && !text.is_empty() {
+            self.begun = true;
+            if terminal && text[0] == TERMINAL {
+                self.raw();
+            }
+            text = &text[1..];
+        }
+        let mut stdout = io::stdout();
+        // A reader that has gone is no failure.
+        drop(stdout.write_all(text).and_then(|()| stdout.flush()));
+    }
+
+    fn type_on(&mut self, stdin: BorrowedFd<'_>) {
+        let mut bytes = [0; 1024];
+        let length = read(stdin, &mut bytes).unwrap_or(0);
+        let Some(to) = &mut self.to else { return };
+        // More than a pipe holds, of a paste for a program that does not read: the rest is lost, as in a terminal.
+        if length == 0 || to.write_all(&bytes[..length]).is_err_and(|e| e.kind() != io::ErrorKind::WouldBlock)
+        {
+            self.to = None;
+        }
+    }
+
+    /// Each key goes on as it is: `Ctrl-C` is for the program in the prompt.
+    fn raw(&mut self) {
+        let stdin = io::stdin();
+        if let Ok(saved) = termios::tcgetattr(&stdin) {
+            let mut raw = saved.clone();
+            termios::cfmakeraw(&mut raw);
+            if termios::tcsetattr(&stdin, SetArg::TCSANOW, &raw).is_ok() {
+                self.saved = Some(saved);
+            }
+        }
+    }
+
+    /// The last output, and the terminal as it was.
+    fn finish(&mut self) {
+        let mut bytes = Vec::new();
+        // Ends with EAGAIN: this end is open for both directions.
+        let _empty = self.from.read_to_end(&mut bytes);
+        drop(io::stdout().write_all(&bytes));
+        if let Some(saved) = self.saved.take() {
+            // A terminal that has gone needs nothing.
+            let _gone = termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, &saved);
+        }
+    }
+}
