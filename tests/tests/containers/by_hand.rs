@@ -132,15 +132,37 @@ fn a_failed_job_ends_with_its_own_exit_code_and_its_after_script_runs() {
     ended(&unknown, 125);
     assert!(unknown.stderr.contains("the nearest name is `fails`"), "{}", unknown.stderr);
     assert!(unknown.stderr.contains("the jobs are `build`, `fails`"), "{}", unknown.stderr);
-    let root = node
-        .root()
-        .args(["sh", "-c", "cd /home/nbt_cyn/work && exec \"$0\" exec build"])
-        .arg(node.program("nunbird"))
-        .output();
-    let root = root.expect("a program");
-    let said = String::from_utf8_lossy(&root.stderr).into_owned();
-    assert!(root.status.code() == Some(125), "{said}");
-    assert!(said.contains("root runs no jobs") || said.contains("not in a work tree"), "{said}");
+}
+
+#[needs(root)]
+fn what_a_job_leaves_running_ends_with_it() {
+    let node = Node::start(Release::Host);
+    let text = "job: {script: ['setsid sleep 3218 >/dev/null 2>&1 </dev/null &', 'echo begun']}\n";
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", text)]);
+    let done = project.exec(&["job"]);
+    ended(&done, 0);
+    assert!(done.stderr.contains("ended 1 processes that the job left behind"), "{}", done.stderr);
+    let left: Vec<String> = node.processes().into_values().filter(|line| line.contains("3218")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[needs(root)]
+fn root_runs_no_job() {
+    let node = Node::start(Release::Host);
+    node.program("nunbird-exec");
+    let program = node.program("nunbird");
+    let script = format!(
+        "mkdir /tmp/own; cd /tmp/own; git init -q .; echo 'job: {{script: [echo never]}}' >.gitlab-ci.yml; git add -A; \
+         git -c user.name=a -c user.email=a@b.example commit -qm a; HOME=/tmp/own {} exec job 2>&1 && echo done || echo \"ended with $?\"",
+        program.display()
+    );
+    let out = node.administer(&script);
+    assert!(
+        out.starts_with("nunbird exec: error: root runs no jobs")
+            && out.contains("ended with 125")
+            && !out.contains("never\n"),
+        "{out}"
+    );
 }
 
 #[needs(root)]
