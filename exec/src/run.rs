@@ -21,9 +21,10 @@ use nunbird_handover::{
 };
 use nunbird_stage::error::shown;
 use nunbird_sys::random;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -288,14 +289,14 @@ impl Stages<'_> {
             return Ok(None);
         }
         let tree = self.by_hand.tree;
-        let mut names: BTreeMap<&str, ()> = BTreeMap::new();
-        for name in tree.files()? {
-            if tree.root().join(name).symlink_metadata().is_ok() {
-                names.insert(name, ());
-            }
+        let mut text = Vec::new();
+        // By name, once each: a file with a conflict is listed several times.
+        let names: BTreeSet<PathBuf> = tree.paths()?.into_iter().collect();
+        for name in names.iter().filter(|name| tree.root().join(name).symlink_metadata().is_ok()) {
+            text.extend_from_slice(name.as_os_str().as_bytes());
+            text.push(0);
         }
         let list = self.place.workspace.builds_dir.join(".sources");
-        let text: String = names.keys().map(|name| format!("{name}\0")).collect();
         fs::write(&list, text).map_err(|e| {
             Failure::new(format!("cannot write {}: {e}", shown(&list))).help("free some space there")
         })?;

@@ -65,8 +65,9 @@ pub fn sources(job: &Job, source: &Path, project: &Path, list: Option<&Path>) ->
             let list = path(list);
             write!(
                 body,
+                // The `.git` of a submodule names a directory of the user's repository, and git stops at one that leads nowhere.
                 "git read-tree {sha}\n\
-                 tar -C {source} --null --verbatim-files-from -T {list} -cf - | tar -xpf -\n\
+                 tar -C {source} --exclude='*/.git' --null --verbatim-files-from -T {list} -cf - | tar -xpf -\n\
                  git update-index -q --refresh || :\n"
             )
             .expect("text");

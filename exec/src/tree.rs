@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
@@ -47,13 +48,22 @@ impl Tree {
         if let Some(files) = self.files.get() {
             return Ok(files);
         }
+        let files = self.paths()?.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        Ok(self.files.get_or_init(|| files))
+    }
+
+    /// The same, of names in any encoding.
+    ///
+    /// # Errors
+    /// As git.
+    pub fn paths(&self) -> Result<Vec<PathBuf>, Failure> {
         let words = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
-        let output = git(&self.root, words).map_err(|e| {
+        let output = run(&self.root, words).map_err(|e| {
             Failure::new(format!("cannot list the project's files: {}", Untrusted(&e)))
                 .help("try `git status`")
         })?;
-        let files = output.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Ok(self.files.get_or_init(|| files))
+        let names = output.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
     }
 
     /// The paths that differ from a commit, in the work tree and in commits since then; none when git does not know it.
@@ -88,12 +98,17 @@ impl Tree {
 }
 
 fn git<S: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = S>) -> Result<String, String> {
+    let output = run(directory, words)?;
+    let text = String::from_utf8_lossy(&output);
+    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}
+
+fn run<S: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = S>) -> Result<Vec<u8>, String> {
     let output =
         Command::new("git").arg("-C").arg(directory).args(words).output().map_err(|e| format!("git: {e}"))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(text.lines().next().unwrap_or("git failed").to_owned());
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+    Ok(output.stdout)
 }

@@ -135,6 +135,25 @@ fn a_failed_job_ends_with_its_own_exit_code_and_its_after_script_runs() {
 }
 
 #[needs(root)]
+fn names_of_every_kind_and_submodules_are_copied_from_each_kind_of_tree() {
+    let node = Node::start(Release::Host);
+    let text = "job: {script: [git status --short, 'cat */odd* ./-n sub/s', 'git log --oneline | wc -l', 'ls | LC_ALL=C grep -c latin']}\n";
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", text)]);
+    project.shell(
+        "git init -q ../sub && cd ../sub && echo of the submodule >s && git add -A && git -c user.name=a -c user.email=a@b.example commit -qm s && \
+         cd ../work && mkdir 'a b' && echo odd >'a b/odd \"
+n\u{fc}me' && echo dash >-n && ln -s nowhere link && touch \"$(printf 'latin\\351')\" && \
+         git -c protocol.file.allow=always submodule -q add $HOME/sub sub && git add -A && git commit -qm more && git worktree add -q tree && \
+         git clone -q --depth 1 file://$HOME/work shallow && mkdir shallow/sub tree/sub -p && echo of the submodule | tee shallow/sub/s >tree/sub/s",
+    );
+    let program = node.program("nunbird").display().to_string();
+    for place in [".", "a\\ b", "tree", "shallow"] {
+        let out = project.shell(&format!("cd {place} && {program} exec job 2>&1 || echo \"ended with $?\""));
+        assert!(out.contains("odd\ndash\nof the submodule\n") && out.contains("succeeded"), "{place}: {out}");
+    }
+}
+
+#[needs(root)]
 fn what_a_job_leaves_running_ends_with_it() {
     let node = Node::start(Release::Host);
     let text = "job: {script: ['setsid sleep 3218 >/dev/null 2>&1 </dev/null &', 'echo begun']}\n";
