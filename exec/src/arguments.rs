@@ -20,7 +20,7 @@ Exit status:
 /// The job works in a copy of the checked-out tree and meets the same launcher, scheduler and container code as jobs of GitLab's. It
 /// needs no privilege, no GitLab and no gitlab-runner.
 #[derive(Debug, Parser)]
-#[command(name = "nunbird exec", bin_name = "nunbird exec", version, after_help = EXAMPLES)]
+#[command(name = "nunbird-exec", bin_name = "nunbird exec", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The job, as `--list` prints it
     #[arg(required_unless_present_any = ["list", "completions", "man"])]

@@ -29,5 +29,9 @@ fn wrong_usage_is_told_from_a_job_that_failed() {
             .status
             .code()
     };
+    // As the checks of the packages compare it.
+    let version =
+        Command::new(env!("CARGO_BIN_EXE_nunbird-exec")).arg("--version").output().expect("it starts").stdout;
+    assert_eq!(String::from_utf8_lossy(&version), format!("nunbird-exec {}\n", env!("CARGO_PKG_VERSION")));
     assert_eq!((run(&["--help"]), run(&["--no-such"]), run(&[])), (Some(0), Some(125), Some(125)));
 }
