@@ -18,6 +18,7 @@ pub mod glob;
 pub mod instances;
 pub mod job;
 mod launch;
+mod passwords;
 pub mod pipeline;
 mod place;
 mod predefined;

@@ -15,7 +15,7 @@ use crate::script::{self, Colour};
 use crate::surroundings::{self, Wish};
 use crate::tree::Tree;
 use crate::variables::Variables;
-use crate::{CANCELLED, NOT_RUN, secrets};
+use crate::{CANCELLED, NOT_RUN, passwords, secrets};
 use nunbird_handover::{
     Account, Credentials, ExitCodes, FORMAT_VERSION, Handover, Identity, Shell, SiteRules, Task, Untrusted,
 };
@@ -140,9 +140,15 @@ impl ByHand<'_> {
             job.values.set("CI_JOB_IMAGE", image.name.clone());
         }
         self.remark(&job, &remarks);
-        let status =
-            Stages { by_hand: self, launcher: &launcher, handover: &handover, job: &job, place: &place }
-                .run();
+        let status = Stages {
+            by_hand: self,
+            launcher: &launcher,
+            handover: &handover,
+            job: &job,
+            given,
+            place: &place,
+        }
+        .run();
         if arguments.keep {
             say(&format!("the job's directory is {}", shown(&place.workspace.project_dir)));
         } else if let Err(e) = place.clear() {
@@ -223,6 +229,7 @@ struct Stages<'a> {
     launcher: &'a Launcher,
     handover: &'a Handover,
     job: &'a Job,
+    given: &'a Variables,
     place: &'a Place,
 }
 
@@ -237,7 +244,7 @@ impl Stages<'_> {
     }
 
     fn until_clean_up(&self) -> Result<u8, Failure> {
-        let credentials = surroundings::credentials(self.job);
+        let credentials = passwords::credentials(self.given, &self.by_hand.account.home);
         let prepare = Handover { credentials, ..self.handover.clone() };
         let sources = || {
             let list = self.source_list()?;

@@ -7,8 +7,8 @@ use crate::failure::Failure;
 use crate::job::{AskedImage, AskedService, Job};
 use nix::unistd::{getgid, getuid};
 use nunbird_handover::{
-    Account, Batch, CONTAINER_STAGES, CacheBounds, Container, Credential, CredentialHelpers, Credentials,
-    ENGINES, Engine, Image, PullPolicy, SCHEDULERS, Scheduler, Service, Untrusted, UserText,
+    Account, Batch, CONTAINER_STAGES, CacheBounds, Container, CredentialHelpers, ENGINES, Engine, Image,
+    PullPolicy, SCHEDULERS, Scheduler, Service, Untrusted, UserText,
 };
 use nunbird_policy::ImageName;
 use nunbird_sys::users;
@@ -68,13 +68,24 @@ fn kept(names: &[&str]) -> BTreeMap<String, String> {
     names.iter().filter_map(value).collect()
 }
 
-/// Whether a program is on the `PATH` of jobs.
-fn on_path(name: &str) -> bool {
+/// The directories of the jobs' `PATH`. A relative one would be another in each stage.
+fn search_path() -> Vec<PathBuf> {
     let path = environment().remove("PATH").unwrap_or_default();
-    std::env::split_paths(OsStr::new(&path)).any(|directory| {
-        let meta = directory.join(name).metadata();
+    std::env::split_paths(OsStr::new(&path)).filter(|directory| directory.is_absolute()).collect()
+}
+
+/// Where a program is, if it is on the `PATH` of jobs.
+fn on_path(name: &str) -> Option<PathBuf> {
+    search_path().into_iter().map(|directory| directory.join(name)).find(|program| {
+        let meta = program.metadata();
         meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     })
+}
+
+/// The same `PATH` for what the engine itself starts: that of a module of the site's.
+fn engine_environment() -> BTreeMap<String, String> {
+    let path = std::env::join_paths(search_path()).ok().and_then(|path| path.into_string().ok());
+    path.map(|path| ("PATH".to_owned(), path)).into_iter().collect()
 }
 
 /// The program that stands for an engine.
@@ -131,8 +142,12 @@ pub(crate) fn container(
     let service_of = |one: &AskedService| service(one, job);
     Ok(Some(Container {
         name: "by-hand".to_owned(),
+        // The program that was found, not another one that the launcher's own path has.
+        program: match &engine {
+            Engine::Named(name) => on_path(program(name)),
+            Engine::Described(_) => None,
+        },
         engine,
-        program: None,
         image: Some(image(&asked)?),
         runner_image: None,
         services: job.services.iter().map(service_of).collect::<Result<_, _>>()?,
@@ -148,7 +163,7 @@ pub(crate) fn container(
         root: false,
         host_network: true,
         options: Vec::new(),
-        engine_environment: BTreeMap::new(),
+        engine_environment: engine_environment(),
         no_new_privileges: false,
         pull_timeout: 3600,
         service_timeout: 30,
@@ -180,7 +195,7 @@ fn engine(named: Option<&str>, services: bool, asked: &AskedImage) -> Result<Eng
         }
         Some(name) => Ok(Engine::Named(name.to_owned())),
         None => {
-            let found = ENGINES.into_iter().filter(able).find(|engine| on_path(program(engine)));
+            let found = ENGINES.into_iter().filter(able).find(|engine| on_path(program(engine)).is_some());
             found.map(|engine| Engine::Named(engine.to_owned())).ok_or_else(|| {
                 let which = if services {
                     "podman, which starts services, is"
@@ -243,15 +258,6 @@ fn service(asked: &AskedService, job: &Job) -> Result<Service, Failure> {
         ports: port.into_iter().collect(),
         variables,
     })
-}
-
-/// The password of the project's own registry, from GitLab's variables, which a user sets by --variables. All others are podman's own, from
-/// `podman login`.
-pub(crate) fn credentials(job: &Job) -> Credentials {
-    let of = |name: &str| job.values.get(name).filter(|value| !value.is_empty()).map(str::to_owned);
-    let all = (of("CI_REGISTRY"), of("CI_REGISTRY_USER"), of("CI_REGISTRY_PASSWORD"));
-    let (Some(registry), Some(user), Some(password)) = all else { return Credentials::default() };
-    Credentials(vec![Credential { registry, user, password }])
 }
 
 /// The scheduler of this name, or of a description's path.

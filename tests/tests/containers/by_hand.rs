@@ -1,6 +1,6 @@
 //! `nunbird exec`: jobs by hand, as an account without privilege, on this host and in containers of Podman.
 
-use nunbird_tests::containers::{Node, Person, Registry, Release, samples};
+use nunbird_tests::containers::{Node, PASSWORD, Person, Registry, Release, USER, samples};
 use nunbird_tests::needs;
 use nunbird_tests::world::{Exit, Finished};
 
@@ -87,7 +87,7 @@ fn a_job_runs_in_a_copy_of_the_tree_with_what_is_not_committed() {
     let done = project.exec(&["build", "--artifacts", "kept"]);
     let out = ended(&done, 0);
     for line in [
-        "Nunbird 0.3.0: a job by hand of project lattice/qcd",
+        concat!("Nunbird ", env!("CARGO_PKG_VERSION"), ": a job by hand of project lattice/qcd"),
         "before",
         "of the file and own in qcd as nbt_cyn",
         "lattice/qcd main build build true",
@@ -458,4 +458,32 @@ fn image_and_services_are_those_of_the_job_by_podman_or_of_the_command_line() {
             || left.iter().all(|line| line.contains("catatonit") || line.contains("podman pause")),
         "{left:?}"
     );
+}
+
+#[needs(root)]
+fn a_kept_password_and_the_engine_of_the_users_path_are_used() {
+    let (node, registry) = (Node::start(Release::Host), Registry::start());
+    node.trust(&registry.ca_pem());
+    registry.push("lattice/tools:1", &samples::busybox());
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", "job: {script: [cat /etc/image]}\n")]);
+    let image = registry.name("lattice/tools:1");
+    let run = || {
+        let program = node.program("nunbird").display().to_string();
+        let script = "cd work && PATH=$HOME/bin:$PATH exec \"$0\" exec job --image \"$1\"";
+        project.person.run(vec!["sh", "-c", script, &program, &image])
+    };
+    let refused = run();
+    ended(&refused, 125);
+    assert!(
+        refused.stderr.contains("unauthorized") || refused.stdout.contains("unauthorized"),
+        "{refused:?}"
+    );
+    let login = format!("printf %s '{USER}:{PASSWORD}' | base64 -w0");
+    project.shell(&format!(
+        "mkdir -p ~/.docker ~/bin && printf '{{\"auths\": {{\"{}\": {{\"auth\": \"%s\"}}}}}}' \"$({login})\" >~/.docker/config.json && \
+         printf '#!/bin/sh\\necho \"$1\" >>~cyn/used\\nexec /usr/bin/podman \"$@\"\\n' | sed \"s,~cyn,$HOME,\" >~/bin/podman && chmod 755 ~/bin/podman",
+        registry.host()
+    ));
+    assert!(ended(&run(), 0).contains("\nbusybox\n"));
+    assert!(project.shell("wc -l <~/used").trim().parse::<u32>().is_ok_and(|calls| calls > 2));
 }
