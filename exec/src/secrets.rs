@@ -4,10 +4,11 @@
 
 use crate::failure::{Failure, Place};
 use crate::variables::Variables;
+use nix::fcntl::OFlag;
 use nix::unistd::getuid;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The longest file, in bytes.
@@ -22,11 +23,14 @@ pub(crate) fn file(path: &Path) -> Result<Variables, Failure> {
     let failed = |e: std::io::Error| {
         Failure::new(format!("cannot read {shown}: {e}")).help("check the path of --variables")
     };
-    // Judged after it is open, so that it is the same file.
-    let file = File::open(path).map_err(failed)?;
+    // Judged after it is open, so that it is the same file. The open of a named pipe would wait for a writer.
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
     if !meta.is_file() {
-        return Err(Failure::new(format!("{shown} is no file")).help("name a file with lines NAME=value"));
+        return Err(Failure::new(format!("{shown} is no regular file")).help(
+            "name a file with lines NAME=value; the output of a command, `<(COMMAND)`, must be written to a file of mode 0600 first",
+        ));
     }
     if meta.uid() != getuid().as_raw() {
         return Err(
@@ -100,6 +104,20 @@ mod tests {
             [values.get("TOKEN"), values.get("QUOTED"), values.get("EMPTY")],
             [Some("a$b=c"), Some("two words"), Some("")]
         );
+    }
+
+    #[test]
+    fn a_named_pipe_is_refused_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(file(&path).map(drop).map_err(|failure| failure.to_string())));
+        let answer = receiver.recv_timeout(std::time::Duration::from_secs(10)).expect("an answer at once");
+        let failure = answer.expect_err("a pipe is refused");
+        assert!(failure.contains("is no regular file") && failure.contains("mode 0600"), "{failure}");
+        let directory = file(directory.path()).expect_err("a directory is refused").to_string();
+        assert!(directory.contains("is no regular file"), "{directory}");
     }
 
     #[test]
