@@ -46,6 +46,8 @@ pub(crate) fn surroundings(values: &Values, directory: &Path) -> String {
 }
 
 /// What fetches the sources: a clone of the user's repository without its files, which are then copied as the list names them.
+///
+/// The clone shares no file with the user's repository: by a hard link a job could write into the user's own objects.
 pub fn sources(job: &Job, source: &Path, project: &Path, list: Option<&Path>) -> String {
     let path = |path: &Path| quote(&path.to_string_lossy());
     let (source, project) = (path(source), path(project));
@@ -53,7 +55,7 @@ pub fn sources(job: &Job, source: &Path, project: &Path, list: Option<&Path>) ->
     let mut body = format!(
         "rm -rf -- {project} 2>/dev/null || {{ chmod -R u+rwX -- {project}; rm -rf -- {project}; }}\n\
          mkdir -p -- {project}\n\
-         git clone --quiet --no-checkout -- {source} {project}\n\
+         git clone --quiet --no-hardlinks --no-checkout -- {source} {project}\n\
          cd {project}\n\
          git update-ref --no-deref HEAD {sha}\n"
     );

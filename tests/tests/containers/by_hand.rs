@@ -154,6 +154,23 @@ n\u{fc}me' && echo dash >-n && ln -s nowhere link && touch \"$(printf 'latin\\35
 }
 
 #[needs(root)]
+fn a_job_has_no_file_of_the_users_repository() {
+    let node = Node::start(Release::Host);
+    // Of the clone, of what is copied, and of a submodule: a hard link is one file with two names.
+    let text = "job: {script: ['find . -type f -links +1', 'ls .git/objects/?? | head -1', ls sub]}\n";
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", text)]);
+    project.shell(
+        "git init -q ../sub && cd ../sub && echo of the submodule >s && git add -A && git -c user.name=a -c user.email=a@b.example commit -qm s && \
+         cd ../work && git -c protocol.file.allow=always submodule -q add $HOME/sub sub && git commit -qm sub",
+    );
+    for words in [&["job"][..], &["job", "--committed", "--keep"]] {
+        let done = project.exec(words);
+        let out = ended(&done, 0);
+        assert!(!out.contains("\n./") && out.contains("\n.git/objects/"), "{out}");
+    }
+}
+
+#[needs(root)]
 fn what_a_job_leaves_running_ends_with_it() {
     let node = Node::start(Release::Host);
     let text = "job: {script: ['setsid sleep 3218 >/dev/null 2>&1 </dev/null &', 'echo begun']}\n";
