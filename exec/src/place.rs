@@ -1,16 +1,34 @@
 //! Where a job works: a numbered directory of the account's on this host, which no other job by hand has at the same time.
+//!
+//! ```text
+//! DATA_DIR/exec/HOST/0          the build directory, the only one of these that a container has
+//!                    0.lock     locked while the run lives
+//!                    0.kept     a mark: `--keep` has left the directory to the user
+//!                    0.sources  names of the files to copy, until they are copied
+//! ```
+//!
+//! A job may put anything into its build directory, links in the place of directories too. So no run works in a directory that another
+//! has left: it makes its own, and mkdir(2) decides whose it is.
 
 use crate::failure::Failure;
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::getuid;
 use nunbird_handover::Workspace;
+use nunbird_stage::StageError;
+use nunbird_stage::directory::Directory;
 use nunbird_stage::error::shown;
+use nunbird_stage::trees::remove_tree;
 use nunbird_sys::process::short_host_name;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-/// The most jobs by hand of one account on one host.
+/// The most jobs by hand of one account on one host, with the directories that `--keep` has left.
 const MOST: usize = 100;
 
 /// A directory that is this job's while the value lives.
@@ -18,78 +36,160 @@ const MOST: usize = 100;
 pub(crate) struct Place {
     /// As the launcher has it.
     pub(crate) workspace: Workspace,
-    _lock: Flock<File>,
+    /// What could not be removed of earlier runs.
+    pub(crate) remarks: Vec<String>,
+    /// The directory of all numbers.
+    all: Directory,
+    number: String,
+    _lock: Flock<OwnedFd>,
 }
 
 impl Place {
-    /// Takes the first that is free below `data_dir`, for a project of this path.
+    /// Takes the first number below `data_dir` that has no directory, for a project of this path. What a run has left that was killed is
+    /// removed; what a run was to `keep` is not.
     ///
     /// # Errors
-    /// When the directories cannot be made, or all are taken.
-    pub(crate) fn take(data_dir: &Path, project: &str) -> Result<Place, Failure> {
-        let help = "name another directory by --directory: your own, with space left";
-        let all = data_dir.join("exec").join(short_host_name());
-        let failed = |e: io::Error| Failure::new(format!("cannot use {}: {e}", shown(&all))).help(help);
-        DirBuilder::new().recursive(true).mode(0o700).create(&all).map_err(failed)?;
+    /// When `data_dir` is not the account's alone, the directories cannot be made, or all numbers are taken.
+    pub(crate) fn take(data_dir: &Path, project: &str, keep: bool) -> Result<Place, Failure> {
+        let all = own(data_dir)?.make_child(OsStr::new("exec"));
+        let all = all.and_then(|exec| exec.make_child(OsStr::new(&short_host_name()))).map_err(unusable)?;
+        let failed = |e: Errno| {
+            Failure::new(format!("cannot use {}: {}", shown(all.path()), e.desc()))
+                .help("name another directory by --directory: your own, with space left")
+        };
+        let mut remarks = Vec::new();
         for number in 0..MOST {
-            let path = all.join(format!("{number}.lock"));
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .open(path)
+            let number = number.to_string();
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let file = openat(&all, lock_name(&number).as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
                 .map_err(failed)?;
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => {
-                    let builds_dir = all.join(number.to_string());
-                    let inside =
-                        project.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..");
-                    let project_dir = builds_dir.join(inside.collect::<PathBuf>());
-                    let workspace = Workspace {
-                        data_dir: data_dir.to_owned(),
-                        builds_root: data_dir.to_owned(),
-                        cache_dir: data_dir.join("cache"),
-                        builds_dir,
-                        project_dir,
-                    };
-                    return Ok(Place { workspace, _lock: lock });
+            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => lock,
+                Err((_, Errno::EWOULDBLOCK)) => continue,
+                Err((_, e)) => return Err(failed(e)),
+            };
+            if all.stat(OsStr::new(&number)).is_ok() {
+                if all.stat(OsStr::new(&kept_name(&number))).is_ok() {
+                    continue;
                 }
-                Err((_, nix::errno::Errno::EWOULDBLOCK)) => {}
-                Err((_, e)) => return Err(failed(e.into())),
+                if let Err(e) = remove_tree(&all, OsStr::new(&number)) {
+                    remarks.push(format!("an earlier job's directory is left over: {e}"));
+                    continue;
+                }
             }
+            // The user has removed a kept directory, or a run was killed before it removed its list.
+            for name in [kept_name(&number), sources_name(&number)] {
+                all.unlink(OsStr::new(&name)).map_err(failed)?;
+            }
+            match mkdirat(&all, number.as_str(), Mode::S_IRWXU) {
+                Ok(()) => {}
+                Err(Errno::EEXIST) => continue,
+                Err(e) => return Err(failed(e)),
+            }
+            if keep {
+                create(&all, &kept_name(&number)).map_err(failed)?;
+            }
+            let builds_dir = all.path().join(&number);
+            let inside = project.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..");
+            let project_dir = builds_dir.join(inside.collect::<PathBuf>());
+            let workspace = Workspace {
+                data_dir: data_dir.to_owned(),
+                builds_root: data_dir.to_owned(),
+                cache_dir: data_dir.join("cache"),
+                builds_dir,
+                project_dir,
+            };
+            return Ok(Place { workspace, remarks, all, number, _lock: lock });
         }
-        Err(Failure::new(format!("{MOST} jobs work in {} at once", shown(&all))).help("wait for one of them"))
+        let what = format!("{MOST} jobs work in {} at once, or were kept there", shown(all.path()));
+        Err(Failure::new(what).help("wait for one of them, or remove directories that --keep has left"))
     }
 
-    /// Removes the project's directory. What a job has made unreadable is made readable first.
+    /// Writes the list of the files to copy, where no container has it.
+    ///
+    /// # Errors
+    /// As open(2) and write(2).
+    pub(crate) fn list_sources(&self, list: &[u8]) -> Result<PathBuf, Failure> {
+        let name = sources_name(&self.number);
+        let path = self.all.path().join(&name);
+        let written =
+            create(&self.all, &name).map_err(io::Error::from).and_then(|mut file| file.write_all(list));
+        written.map_err(|e| {
+            Failure::new(format!("cannot write {}: {e}", shown(&path))).help("free some space there")
+        })?;
+        Ok(path)
+    }
+
+    /// Removes that list, once the files are copied.
+    pub(crate) fn forget_sources(&self) {
+        // If it stays, the next run of this number removes it.
+        let _stays = self.all.unlink(OsStr::new(&sources_name(&self.number)));
+    }
+
+    /// Removes the build directory, what a job has made unreadable too. No link is followed.
     ///
     /// # Errors
     /// As unlink(2) and rmdir(2).
-    pub(crate) fn clear(&self) -> io::Result<()> {
-        let directory = &self.workspace.builds_dir;
-        match fs::remove_dir_all(directory) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                open_up(directory)?;
-                fs::remove_dir_all(directory)
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
+    pub(crate) fn clear(&self) -> Result<(), StageError> {
+        // That of the library has no greatest depth, and the other one opens what is shut.
+        match fs::remove_dir_all(&self.workspace.builds_dir) {
+            Ok(()) => Ok(()),
+            Err(_) => remove_tree(&self.all, OsStr::new(&self.number)),
         }
     }
 }
 
-/// Gives the owner's permissions back to each directory; a link is not followed.
-fn open_up(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
+fn lock_name(number: &str) -> String {
+    format!("{number}.lock")
+}
+
+fn kept_name(number: &str) -> String {
+    format!("{number}.kept")
+}
+
+fn sources_name(number: &str) -> String {
+    format!("{number}.sources")
+}
+
+/// A new file for the owner.
+fn create(directory: &Directory, name: &str) -> nix::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).map(File::from)
+}
+
+fn unusable(e: StageError) -> Failure {
+    Failure::new(e.to_string())
+}
+
+/// The account's directory, made if it is missing. Nothing is made in one that somebody else owns or may change: they could replace what is in it.
+fn own(path: &Path) -> Result<Directory, Failure> {
+    let uid = getuid().as_raw();
+    let help = "name a directory of your own by --directory";
+    let failed = |e: io::Error| {
+        Failure::new(format!("cannot use {}: {e}", shown(path))).help(format!("{help}, with space left"))
+    };
+    match fs::metadata(path) {
+        Ok(meta) if meta.uid() != uid => {
+            let what = format!("refusing to use {}: it belongs to uid {}", shown(path), meta.uid());
+            return Err(Failure::new(what).help(help));
         }
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        }
+        Err(e) => return Err(failed(e)),
     }
-    Ok(())
+    // Judged after it is open, so that it is the same directory.
+    let directory = Directory::data_dir(path, uid)
+        .map_err(unusable)?
+        .ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    let mode = fstat(&directory).map_err(|e| failed(e.into()))?.st_mode & 0o7777;
+    if mode & 0o022 != 0 {
+        let what =
+            format!("refusing to use {}: it has mode {mode:04o}, so others may change it", shown(path));
+        return Err(Failure::new(what).help(format!("chmod go-w {}", shown(path))).help(help));
+    }
+    Ok(directory)
 }
 
 /// An absolute path without `.` and `..` and links; it need not exist.
@@ -111,30 +211,130 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::Place;
+    use nunbird_sys::process::short_host_name;
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    fn take(data: &Path, project: &str, keep: bool) -> Place {
+        Place::take(data, project, keep).unwrap_or_else(|failure| panic!("{failure}"))
+    }
 
     #[test]
     fn two_at_once_have_two_directories_and_the_next_has_the_first_again() {
         let data = tempfile::tempdir().expect("a directory");
-        let one = Place::take(data.path(), "group/project").expect("a place");
-        let two = Place::take(data.path(), "../../x").expect("a place");
+        let one = take(data.path(), "group/project", false);
+        let two = take(data.path(), "../../x", false);
         assert!(one.workspace.project_dir.ends_with("0/group/project"));
         assert!(two.workspace.project_dir.ends_with("1/x"));
         drop(one);
-        let again = Place::take(data.path(), "a").expect("a place");
+        let again = take(data.path(), "a", false);
         assert!(again.workspace.project_dir.ends_with("0/a"));
     }
 
     #[test]
     fn what_a_job_has_made_unreadable_is_removed() {
         let data = tempfile::tempdir().expect("a directory");
-        let place = Place::take(data.path(), "p").expect("a place");
+        let place = take(data.path(), "p", false);
         let inner = place.workspace.project_dir.join("inner");
         fs::create_dir_all(inner.join("more")).expect("directories");
         fs::set_permissions(&inner, Permissions::from_mode(0o000)).expect("a mode");
         place.clear().expect("removed");
         assert!(!place.workspace.builds_dir.exists());
         place.clear().expect("nothing to remove");
+    }
+
+    #[test]
+    fn what_a_killed_run_has_left_is_removed_and_its_links_are_not_followed() {
+        let data = tempfile::tempdir().expect("a directory");
+        let outside = tempfile::tempdir().expect("a directory");
+        fs::write(outside.path().join("file"), "the user's").expect("a file");
+        let killed = take(data.path(), "group/project", false);
+        let (builds, all) = (killed.workspace.builds_dir.clone(), killed.all.path().to_owned());
+        drop(killed);
+        symlink(outside.path(), builds.join("group")).expect("a link");
+        symlink(outside.path().join("file"), builds.join(".sources")).expect("a link");
+        symlink(outside.path().join("file"), all.join("0.sources")).expect("a link");
+        let next = take(data.path(), "group/project", false);
+        assert_eq!(next.workspace.builds_dir, builds);
+        assert_eq!(fs::read_dir(&builds).expect("a directory").count(), 0);
+        let list = next.list_sources(b"a\0").expect("a list");
+        assert_eq!(fs::read(&list).expect("the list"), b"a\0");
+        assert!(!list.starts_with(&builds), "a container has it: {}", list.display());
+        assert_eq!(fs::read_to_string(outside.path().join("file")).expect("a file"), "the user's");
+        next.forget_sources();
+        assert!(!list.exists());
+        drop(next);
+        // The build directory itself.
+        fs::remove_dir(&builds).expect("removed");
+        symlink(outside.path(), &builds).expect("a link");
+        let next = take(data.path(), "p", false);
+        assert!(fs::symlink_metadata(&next.workspace.builds_dir).expect("a directory").is_dir());
+        assert!(outside.path().join("file").exists());
+    }
+
+    #[test]
+    fn a_list_is_written_through_no_link() {
+        let data = tempfile::tempdir().expect("a directory");
+        let place = take(data.path(), "p", false);
+        let file = data.path().join("file");
+        fs::write(&file, "the user's").expect("a file");
+        symlink(&file, place.all.path().join("0.sources")).expect("a link");
+        place.list_sources(b"a\0").expect_err("a link is there");
+        assert_eq!(fs::read_to_string(&file).expect("a file"), "the user's");
+    }
+
+    #[test]
+    fn what_is_kept_stays_until_the_user_removes_it() {
+        let data = tempfile::tempdir().expect("a directory");
+        let kept = take(data.path(), "p", true);
+        let (builds, all) = (kept.workspace.builds_dir.clone(), kept.all.path().to_owned());
+        fs::write(builds.join("result"), "r").expect("a file");
+        drop(kept);
+        let next = take(data.path(), "p", false);
+        assert!(next.workspace.project_dir.ends_with("1/p"));
+        assert!(builds.join("result").exists());
+        fs::remove_dir_all(&builds).expect("removed");
+        let again = take(data.path(), "p", false);
+        assert_eq!(again.workspace.builds_dir, builds);
+        assert!(!all.join("0.kept").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_passed_over_and_said() {
+        let data = tempfile::tempdir().expect("a directory");
+        let first = take(data.path(), "p", false);
+        // Deeper than the walk goes.
+        fs::create_dir_all(first.workspace.builds_dir.join("d/".repeat(200))).expect("directories");
+        drop(first);
+        let next = take(data.path(), "p", false);
+        assert!(next.workspace.project_dir.ends_with("1/p"));
+        assert!(next.remarks.len() == 1 && next.remarks[0].contains("left over"), "{:?}", next.remarks);
+    }
+
+    #[test]
+    fn a_directory_that_others_may_change_is_refused_before_anything_is_made_in_it() {
+        let data = tempfile::tempdir().expect("a directory");
+        for mode in [0o720, 0o702, 0o777, 0o1777] {
+            fs::set_permissions(data.path(), Permissions::from_mode(mode)).expect("a mode");
+            let failure = Place::take(data.path(), "p", false).expect_err("refused").to_string();
+            assert!(failure.contains("others may change it") && failure.contains("chmod go-w"), "{failure}");
+        }
+        assert_eq!(fs::read_dir(data.path()).expect("a directory").count(), 0);
+        fs::set_permissions(data.path(), Permissions::from_mode(0o755)).expect("a mode");
+        take(data.path(), "p", false);
+        assert!(data.path().join("exec").join(short_host_name()).exists());
+    }
+    #[test]
+    fn a_directory_of_another_account_is_refused_before_anything_is_made_in_it() {
+        let data = tempfile::tempdir().expect("a directory");
+        let is_root = nix::unistd::getuid().is_root();
+        let foreign = if is_root { data.path() } else { Path::new("/") };
+        if is_root {
+            std::os::unix::fs::chown(foreign, Some(1), None).expect("an owner");
+        }
+        let failure = Place::take(foreign, "p", false).expect_err("refused").to_string();
+        assert!(failure.contains("it belongs to uid") && failure.contains("--directory"), "{failure}");
+        assert!(!foreign.join("exec").exists());
     }
 }

@@ -22,7 +22,6 @@ use nunbird_handover::{
 use nunbird_stage::error::shown;
 use nunbird_sys::random;
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -129,7 +128,8 @@ impl ByHand<'_> {
         let job = read(&predefined, &mut Vec::new())?;
         surroundings::batch(&job, &arguments.executor, &data_dir, &decision_id)?;
         surroundings::container(&job, self.wish(), &data_dir, &decision_id)?;
-        let place = Place::take(&data_dir, &project)?;
+        let place = Place::take(&data_dir, &project, arguments.keep)?;
+        place.remarks.iter().for_each(|remark| say(&format!("remark: {remark}")));
         let path = |path: &Path| path.to_string_lossy().into_owned();
         predefined.set("CI_PROJECT_DIR", path(&place.workspace.project_dir));
         predefined.set("CI_BUILDS_DIR", path(&place.workspace.builds_dir));
@@ -152,7 +152,7 @@ impl ByHand<'_> {
         if arguments.keep {
             say(&format!("the job's directory is {}", shown(&place.workspace.project_dir)));
         } else if let Err(e) = place.clear() {
-            say(&format!("cannot remove {}: {e}", shown(&place.workspace.builds_dir)));
+            say(&e.to_string());
         }
         status
     }
@@ -224,6 +224,22 @@ fn decision_id() -> Result<String, Failure> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// A stage before the script, and what its failure means.
+type Before<'a> = (&'static str, &'a dyn Fn() -> Result<End, Failure>);
+
+/// One after the other: none runs after one that has failed or was cancelled, which is given.
+fn until_one_fails<'a>(
+    stages: impl IntoIterator<Item = Before<'a>>,
+) -> Result<Option<(&'static str, End)>, Failure> {
+    for (what, stage) in stages {
+        match stage()? {
+            End::Success => {}
+            end => return Ok(Some((what, end))),
+        }
+    }
+    Ok(None)
+}
+
 struct Stages<'a> {
     by_hand: &'a ByHand<'a>,
     launcher: &'a Launcher,
@@ -250,19 +266,20 @@ impl Stages<'_> {
             let list = self.source_list()?;
             let (source, project) = (self.by_hand.tree.root(), &self.place.workspace.project_dir);
             let text = script::sources(self.job, source, project, list.as_deref());
-            self.launcher.run(self.handover, Task::Run("get_sources".to_owned()), &text)
+            let end = self.launcher.run(self.handover, Task::Run("get_sources".to_owned()), &text);
+            self.place.forget_sources();
+            end
         };
-        for (what, end) in [
-            ("the job cannot be prepared", self.launcher.run(&prepare, Task::Prepare, "")?),
-            ("the tree cannot be copied", sources()?),
-        ] {
-            match end {
-                End::Success => {}
-                End::Cancelled => return Ok(CANCELLED),
-                _ => {
-                    say(&format!("{what}: its error is above"));
-                    return Ok(NOT_RUN);
-                }
+        let stages: [Before<'_>; 2] = [
+            ("the job cannot be prepared", &|| self.launcher.run(&prepare, Task::Prepare, "")),
+            ("the tree cannot be copied", &sources),
+        ];
+        match until_one_fails(stages)? {
+            None => {}
+            Some((_, End::Cancelled)) => return Ok(CANCELLED),
+            Some((what, _)) => {
+                say(&format!("{what}: its error is above"));
+                return Ok(NOT_RUN);
             }
         }
         let end = self.step("build_script", &self.job.script, None)?;
@@ -303,11 +320,7 @@ impl Stages<'_> {
             text.extend_from_slice(name.as_os_str().as_bytes());
             text.push(0);
         }
-        let list = self.place.workspace.builds_dir.join(".sources");
-        fs::write(&list, text).map_err(|e| {
-            Failure::new(format!("cannot write {}: {e}", shown(&list))).help("free some space there")
-        })?;
-        Ok(Some(list))
+        self.place.list_sources(&text).map(Some)
     }
 
     fn step(&self, stage: &str, lines: &[String], status: Option<&str>) -> Result<End, Failure> {

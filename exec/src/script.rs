@@ -53,8 +53,7 @@ pub fn sources(job: &Job, source: &Path, project: &Path, list: Option<&Path>) ->
     let (source, project) = (path(source), path(project));
     let sha = quote(job.values.get("CI_COMMIT_SHA").unwrap_or("HEAD"));
     let mut body = format!(
-        "rm -rf -- {project} 2>/dev/null || {{ chmod -R u+rwX -- {project}; rm -rf -- {project}; }}\n\
-         mkdir -p -- {project}\n\
+        "mkdir -p -- {project}\n\
          git clone --quiet --no-hardlinks --no-checkout -- {source} {project}\n\
          cd {project}\n\
          git update-ref --no-deref HEAD {sha}\n"

@@ -171,6 +171,43 @@ fn a_job_has_no_file_of_the_users_repository() {
 }
 
 #[needs(root)]
+fn nothing_that_an_earlier_run_has_left_leads_out_and_what_is_kept_stays() {
+    let node = Node::start(Release::Host);
+    let text = "job: {script: [touch made]}\n";
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", text)]);
+    let kept = project.exec(&["job", "--keep"]);
+    ended(&kept, 0);
+    let place = "../.nunbird/exec/*";
+    assert_eq!(project.shell(&format!("ls {place}/0/lattice/qcd")), "made");
+    // As a run leaves it that is killed, of a job that has put a link in the place of a directory.
+    project.shell(&format!(
+        "mkdir -p ../own/qcd && touch ../own/qcd/file && cd {place} && mkdir 1 && ln -s $HOME/own 1/lattice && ln -s $HOME/own/qcd/file 1/.sources"
+    ));
+    ended(&project.exec(&["job"]), 0);
+    let left = project.shell(&format!("find ../own -type f -empty; ls {place}/0/lattice/qcd; ls {place}"));
+    assert_eq!(left, "../own/qcd/file\nmade\n0\n0.kept\n0.lock\n1.lock");
+    let foreign = project.exec(&["job", "--directory", "/tmp"]);
+    ended(&foreign, 125);
+    assert!(foreign.stderr.contains("refusing to use /tmp: it belongs to uid 0"), "{}", foreign.stderr);
+    project.shell("mkdir -m 770 ../open");
+    let open = project.exec(&["job", "--directory", "/home/nbt_cyn/open"]);
+    ended(&open, 125);
+    assert!(open.stderr.contains("chmod go-w"), "{}", open.stderr);
+    assert_eq!(project.shell("ls ../open"), "");
+}
+
+#[needs(root)]
+fn the_tree_is_not_copied_for_a_job_that_cannot_be_prepared() {
+    let node = Node::start(Release::Host);
+    let text = "job: {image: 'localhost:1/none', script: [echo never]}\n";
+    let project = Project::new(&node, "nbt_ann", &[(".gitlab-ci.yml", text)]);
+    let done = project.exec(&["job", "--keep"]);
+    ended(&done, 125);
+    assert!(done.stderr.contains("the job cannot be prepared: its error is above"), "{}", done.stderr);
+    assert_eq!(project.shell("ls -A ../.nunbird/exec/*/0"), "");
+}
+
+#[needs(root)]
 fn what_a_job_leaves_running_ends_with_it() {
     let node = Node::start(Release::Host);
     let text = "job: {script: ['setsid sleep 3218 >/dev/null 2>&1 </dev/null &', 'echo begun']}\n";
