@@ -24,7 +24,7 @@ use nunbird_sys::process::short_host_name;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -40,6 +40,8 @@ pub(crate) struct Place {
     pub(crate) remarks: Vec<String>,
     /// The directory of all numbers.
     all: Directory,
+    /// The build directory, whatever is at its path later.
+    builds: Directory,
     number: String,
     _lock: Flock<OwnedFd>,
 }
@@ -86,6 +88,8 @@ impl Place {
                 Err(Errno::EEXIST) => continue,
                 Err(e) => return Err(failed(e)),
             }
+            let builds =
+                all.child(OsStr::new(&number)).map_err(unusable)?.ok_or_else(|| failed(Errno::ENOENT))?;
             if keep {
                 create(&all, &kept_name(&number)).map_err(failed)?;
             }
@@ -99,10 +103,15 @@ impl Place {
                 builds_dir,
                 project_dir,
             };
-            return Ok(Place { workspace, remarks, all, number, _lock: lock });
+            return Ok(Place { workspace, remarks, all, builds, number, _lock: lock });
         }
         let what = format!("{MOST} jobs work in {} at once, or were kept there", shown(all.path()));
         Err(Failure::new(what).help("wait for one of them, or remove directories that --keep has left"))
+    }
+
+    /// The build directory, whatever is at its path by now.
+    pub(crate) fn builds(&self) -> BorrowedFd<'_> {
+        self.builds.as_fd()
     }
 
     /// Writes the list of the files to copy, where no container has it.

@@ -1,7 +1,7 @@
 //! A job from its name to its exit status: the stages of gitlab-runner, one after the other.
 
 use crate::arguments::Arguments;
-use crate::artifacts;
+use crate::artifacts::{self, Known, Origin};
 use crate::conditions::Verdict;
 use crate::failure::Failure;
 use crate::instances::{Instance, choose, instances};
@@ -18,13 +18,17 @@ use crate::variables::Variables;
 use crate::{CANCELLED, NOT_RUN, passwords, secrets};
 use nunbird_handover::{
     Account, Credentials, ExitCodes, FORMAT_VERSION, Handover, Identity, Shell, SiteRules, Task, Untrusted,
+    Workspace,
 };
 use nunbird_stage::error::shown;
 use nunbird_sys::random;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Longer than any allocation.
@@ -240,6 +244,33 @@ fn until_one_fails<'a>(
     Ok(None)
 }
 
+/// The names of a commit of the user's repository.
+fn committed(root: &Path, commit: &str) -> Result<Known, Failure> {
+    let failed = |e: &str| {
+        Failure::new(format!("cannot list the files of the commit: {}", Untrusted(e)))
+            .help("try `git ls-tree HEAD`")
+    };
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(root)
+        .args(["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", commit])
+        .output()
+        .map_err(|e| failed(&e.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("git failed")));
+    }
+    let mut known = Known::default();
+    // `MODE TYPE ID<tab>NAME`
+    for line in output.stdout.split(|byte| *byte == 0) {
+        let Some(tab) = line.iter().position(|byte| *byte == b'\t') else { continue };
+        let name = PathBuf::from(OsStr::from_bytes(&line[tab + 1..]));
+        let is_submodule = line.starts_with(b"160000 ");
+        let kind = if is_submodule { &mut known.directories } else { &mut known.files };
+        kind.insert(name);
+    }
+    Ok(known)
+}
+
 struct Stages<'a> {
     by_hand: &'a ByHand<'a>,
     launcher: &'a Launcher,
@@ -262,8 +293,9 @@ impl Stages<'_> {
     fn until_clean_up(&self) -> Result<u8, Failure> {
         let credentials = passwords::credentials(self.given, &self.by_hand.account.home);
         let prepare = Handover { credentials, ..self.handover.clone() };
+        let known = RefCell::new(Known::default());
         let sources = || {
-            let list = self.source_list()?;
+            let list = self.source_list(&mut known.borrow_mut())?;
             let (source, project) = (self.by_hand.tree.root(), &self.place.workspace.project_dir);
             let text = script::sources(self.job, source, project, list.as_deref());
             let end = self.launcher.run(self.handover, Task::Run("get_sources".to_owned()), &text);
@@ -302,23 +334,31 @@ impl Stages<'_> {
                 End::Success | End::System => {}
             }
         }
-        self.artifacts(word)?;
+        self.artifacts(word, &known.borrow())?;
         self.report(status);
         Ok(status)
     }
 
-    /// The files to copy: those that git lists and that are there; none for those of the commit.
-    fn source_list(&self) -> Result<Option<PathBuf>, Failure> {
+    /// The files to copy: those that git lists and that are there; none for those of the commit. `known` has their names, of either.
+    fn source_list(&self, known: &mut Known) -> Result<Option<PathBuf>, Failure> {
+        let tree = self.by_hand.tree;
         if self.by_hand.arguments.committed {
+            // Before the script: later `.git` is the job's.
+            if self.job.artifacts.as_ref().is_some_and(|artifacts| artifacts.untracked) {
+                *known = committed(tree.root(), self.job.values.get("CI_COMMIT_SHA").unwrap_or("HEAD"))?;
+            }
             return Ok(None);
         }
-        let tree = self.by_hand.tree;
         let mut text = Vec::new();
         // By name, once each: a file with a conflict is listed several times.
         let names: BTreeSet<PathBuf> = tree.paths()?.into_iter().collect();
-        for name in names.iter().filter(|name| tree.root().join(name).symlink_metadata().is_ok()) {
+        for name in names {
+            let Ok(meta) = tree.root().join(&name).symlink_metadata() else { continue };
             text.extend_from_slice(name.as_os_str().as_bytes());
             text.push(0);
+            // A submodule, or a repository in the tree, whose name ends with `/`.
+            let kind = if meta.is_dir() { &mut known.directories } else { &mut known.files };
+            kind.insert(name);
         }
         self.place.list_sources(&text).map(Some)
     }
@@ -350,7 +390,7 @@ impl Stages<'_> {
         prompt::open(self.launcher, self.handover, &step)
     }
 
-    fn artifacts(&self, word: &str) -> Result<(), Failure> {
+    fn artifacts(&self, word: &str, known: &Known) -> Result<(), Failure> {
         let (Some(artifacts), Some(to)) = (&self.job.artifacts, &self.by_hand.arguments.artifacts) else {
             return Ok(());
         };
@@ -362,7 +402,9 @@ impl Stages<'_> {
             say(&format!("artifacts are not copied: `when: {}`", artifacts.when));
             return Ok(());
         }
-        let copied = artifacts::copy(artifacts, &self.place.workspace.project_dir, to)?;
+        let Workspace { builds_dir, project_dir, .. } = &self.place.workspace;
+        let origin = Origin { builds: self.place.builds(), builds_dir, project_dir };
+        let copied = artifacts::copy(artifacts, origin, known, to)?;
         copied.unmatched.iter().for_each(|pattern| say(&format!("no file matches `{pattern}` of artifacts")));
         say(&format!("{} files of artifacts are in {}", copied.files, shown(to)));
         Ok(())

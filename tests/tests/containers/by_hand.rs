@@ -171,6 +171,32 @@ fn a_job_has_no_file_of_the_users_repository() {
 }
 
 #[needs(root)]
+fn untracked_artifacts_are_found_without_a_command_of_the_jobs() {
+    let node = Node::start(Release::Host);
+    let text = "\
+job:
+  script:
+    - 'git config core.fsmonitor \"touch $HOME/ran; :\"'
+    - touch made.o made.txt sub/made tracked.txt
+  artifacts: {untracked: true, exclude: [made.txt]}
+";
+    let files = [(".gitlab-ci.yml", text), ("tracked.txt", ""), (".gitignore", "*.o\n")];
+    let project = Project::new(&node, "nbt_cyn", &files);
+    project.shell(
+        "git init -q ../sub && cd ../sub && echo of the submodule >s && git add -A && git -c user.name=a -c user.email=a@b.example commit -qm s && \
+         cd ../work && git -c protocol.file.allow=always submodule -q add $HOME/sub sub && git commit -qm sub && touch new ignored.o",
+    );
+    for words in [&["job", "--artifacts", "../kept"][..], &["job", "--committed", "--artifacts", "../kept"]] {
+        let done = project.exec(words);
+        ended(&done, 0);
+        assert_eq!(
+            project.shell("cd ../kept && find . -type f; rm -r ../kept; ls ../ran 2>/dev/null || :"),
+            "./made.o"
+        );
+    }
+}
+
+#[needs(root)]
 fn nothing_that_an_earlier_run_has_left_leads_out_and_what_is_kept_stays() {
     let node = Node::start(Release::Host);
     let text = "job: {script: [touch made]}\n";
@@ -205,6 +231,21 @@ fn the_tree_is_not_copied_for_a_job_that_cannot_be_prepared() {
     ended(&done, 125);
     assert!(done.stderr.contains("the job cannot be prepared: its error is above"), "{}", done.stderr);
     assert_eq!(project.shell("ls -A ../.nunbird/exec/*/0"), "");
+}
+
+#[needs(root)]
+fn artifacts_are_not_taken_through_a_link_that_the_job_has_made() {
+    let node = Node::start(Release::Host);
+    let text = "\
+job:
+  script: [mkdir ../../../own, echo mine >../../../own/file, cd .., rm -r qcd, ln -s ../../../own qcd]
+  artifacts: {paths: [file]}
+";
+    let project = Project::new(&node, "nbt_cyn", &[(".gitlab-ci.yml", text)]);
+    let done = project.exec(&["job", "--artifacts", "../kept"]);
+    ended(&done, 125);
+    assert!(done.stderr.contains("refusing to copy artifacts: the job has replaced"), "{}", done.stderr);
+    assert_eq!(project.shell("ls -d ../kept 2>/dev/null || :"), "");
 }
 
 #[needs(root)]
