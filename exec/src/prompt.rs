@@ -8,17 +8,17 @@
 use crate::failure::Failure;
 use crate::launch::Launcher;
 use crate::script::quote;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::sys::termios::{self, SetArg, Termios};
-use nix::unistd::{mkfifo, read};
+use nix::unistd::{mkfifoat, read};
 use nunbird_handover::{Handover, Task};
 use nunbird_stage::error::shown;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The launcher's name of the stage: one that runs in the job's container.
@@ -37,14 +37,12 @@ pub(crate) fn open(launcher: &Launcher, handover: &Handover, step: &str) -> Resu
     drop(fs::remove_dir_all(&directory));
     fs::create_dir(&directory).map_err(failed)?;
     let (input, output) = (directory.join("in"), directory.join("out"));
-    for path in [&input, &output] {
-        mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|e| failed(e.into()))?;
-    }
-    // For both directions, so that neither end waits for the other to open.
-    let pipe = |path: &Path| {
-        OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
-    };
-    let (to, from) = (pipe(&input).map_err(failed)?, pipe(&output).map_err(failed)?);
+    let held = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+        .open(&directory)
+        .map_err(failed)?;
+    let (to, from) = (pipe(&held, "in").map_err(failed)?, pipe(&held, "out").map_err(failed)?);
     let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     // The allocation of the script has ended by now.
     let handover = Handover { batch: None, ..handover.clone() };
@@ -56,6 +54,22 @@ pub(crate) fn open(launcher: &Launcher, handover: &Handover, step: &str) -> Resu
     drop(fs::remove_dir_all(&directory));
     // Whatever the last command of the prompt was.
     end.map(drop)
+}
+
+/// Makes a named pipe, and opens it for both directions, so that neither end waits for the other to open. What the job has left running can
+/// put a link in its place, which would lead what is typed into a file of the user's.
+fn pipe(directory: &File, name: &str) -> io::Result<File> {
+    mkfifoat(directory, name, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    opened(directory, name)
+}
+
+fn opened(directory: &File, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = File::from(openat(directory, name, flags, Mode::empty())?);
+    match file.metadata()?.file_type().is_fifo() {
+        true => Ok(file),
+        false => Err(io::Error::other(format!("the job has replaced the pipe `{name}`"))),
+    }
 }
 
 /// `step` is the script that sets variables and the directory.
@@ -177,6 +191,26 @@ impl Relay {
         if let Some(saved) = self.saved.take() {
             // A terminal that has gone needs nothing.
             let _gone = termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, &saved);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{opened, pipe};
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_is_typed_goes_into_no_file_that_the_job_has_put_in_the_place_of_a_pipe() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let directory = File::open(scratch.path()).expect("a directory");
+        pipe(&directory, "in").expect("a pipe");
+        fs::write(scratch.path().join("own"), "").expect("a file");
+        symlink(scratch.path().join("own"), scratch.path().join("link")).expect("a link");
+        assert!(opened(&directory, "in").is_ok());
+        for name in ["link", "own"] {
+            assert!(opened(&directory, name).is_err(), "{name}");
         }
     }
 }
