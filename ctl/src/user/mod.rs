@@ -142,9 +142,11 @@ fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlErr
     };
     if !policy.gitlab.iter().any(|one| one.url.trim_end_matches('/') == server.url) {
         return Err(CtlError::new(format!(
-            "{}: it has no [[gitlab]] with the url {}; add the server there first",
+            "{}: it has no [[gitlab]] with the url {}. Add the server there, and a [[rule]] with `when.server` for it, because the rule `me` admits \
+             your login on the server `{}` alone. If the first URL was wrong: `nunbirdctl user remove`, then set up again",
             person.policy().display(),
-            Untrusted(server.url)
+            Untrusted(server.url),
+            texts::SERVER
         )));
     }
     for (name, text) in texts::units(person, &choice, &policy, options) {
@@ -185,13 +187,13 @@ fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlErr
                 text.push_str(&format!("{}: {}\n", path.display(), fate.word(options.dry_run)));
             }
             text.push_str(&format!(
-                "The tokens are in {}, which only you can read (mode 0600).\n\
-                 Jobs of the GitLab user {} on {} run as {}, and can read and change all of the account's files.\n",
-                person.runners().display(),
-                Untrusted(server.login),
-                Untrusted(server.url),
-                person.name
+                "The tokens are in {}, which only you can read (mode 0600).\n",
+                person.runners().display()
             ));
+            // A configuration that was there says itself whom it admits.
+            if fates.contains(&(person.policy(), Fate::Written)) {
+                text.push_str(&admitted(person, options, &server));
+            }
             print(&text)?;
         }
         Format::Json => {
@@ -205,6 +207,22 @@ fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlErr
     Ok(OK)
 }
 
+/// Whose jobs the configuration that is written admits, and where.
+fn admitted(person: &Person, options: &Setup, server: &Server<'_>) -> String {
+    let why = match options.gitlab_user {
+        Some(_) => "",
+        None => {
+            " (the name of your account; if somebody else has this login there, `nunbirdctl user remove`, and set up with --gitlab-user)"
+        }
+    };
+    format!(
+        "Jobs of the GitLab user {}{why} on {} run as {}, and can read and change all of the account's files.\n",
+        Untrusted(server.login),
+        Untrusted(server.url),
+        person.name
+    )
+}
+
 /// The configuration is written once. A call that asks for another one is refused, so that none loses what an earlier one has set.
 fn as_it_is(person: &Person, options: &Setup, own: &str) -> Result<(), CtlError> {
     let asks = options.host.image.is_some()
@@ -214,7 +232,7 @@ fn as_it_is(person: &Person, options: &Setup, own: &str) -> Result<(), CtlError>
         || options.ca_file.is_some();
     if asks && files::text(&person.policy())? != own {
         return Err(CtlError::new(format!(
-            "{}: it has other settings than this call; change them there, and leave --image, --store, --gitlab-user, --audience and --ca-file out here",
+            "{}: it has other settings than this call; change them there, and leave --image, --store, --gitlab-user, --audience and --ca-file out here; or begin again with `nunbirdctl user remove`",
             person.policy().display()
         )));
     }

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// Of caches, in bytes, as the default of `user prune`.
 const QUOTA: u64 = 20 << 30;
 
+/// The name of the first server. A login says who somebody is on one server only, so the rule names it.
+pub(super) const SERVER: &str = "server";
+
 /// What the files are made of, apart from the person.
 pub(super) struct Choice {
     pub(super) programs: PathBuf,
@@ -63,8 +66,9 @@ pub(super) fn policy(person: &Person, server: &Server<'_>, choice: &Choice) -> S
          # Jobs run as {account}, with all of the account's files. Whoever a rule admits can read and change them.\n\
          downscope = \"none\"\n\
          keys_dir = {}\n\n\
-         [[gitlab]]\nname = \"server\"\nurl = {}\naudience = {}\n",
+         [[gitlab]]\nname = {}\nurl = {}\naudience = {}\n",
         string(&person.keys()),
+        toml_string(SERVER),
         toml_string(url),
         toml_string(audience.unwrap_or(url)),
     );
@@ -85,7 +89,8 @@ pub(super) fn policy(person: &Person, server: &Server<'_>, choice: &Choice) -> S
         ));
     }
     text.push_str(&format!(
-        "\n[[rule]]\nname = \"me\"\nwhen = {{ user = {} }}\nrun_as = {}\n",
+        "\n[[rule]]\nname = \"me\"\nwhen = {{ server = {}, user = {} }}\nrun_as = {}\n",
+        toml_string(SERVER),
         toml_string(login),
         toml_string(account)
     ));
@@ -145,4 +150,46 @@ pub(super) fn units(
         (PRUNE, prune_service),
         (PRUNE_TIMER, timer("Remove unused images and caches of Nunbird", prune, "1h")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, Server, policy};
+    use crate::user::person::Person;
+    use nunbird_policy::{Policy, SourceFile};
+
+    fn person() -> Person {
+        Person { name: "ada".to_owned(), uid: 1000, home: "/home/ada".into() }
+    }
+
+    fn choice() -> Choice {
+        Choice {
+            programs: "/home/ada/bin".into(),
+            runner_program: "/usr/bin/gitlab-runner".into(),
+            image: None,
+            store: None,
+        }
+    }
+
+    fn text() -> String {
+        let server =
+            Server { url: "https://gitlab.example.org", audience: None, ca_file: None, login: "ada.l" };
+        policy(&person(), &server, &choice())
+    }
+
+    #[test]
+    fn a_login_is_admitted_on_its_server_alone() {
+        let text = text();
+        assert!(
+            text.contains("when = { server = \"server\", user = \"ada.l\" }\nrun_as = \"ada\"\n"),
+            "{text}"
+        );
+        // With the second server that somebody adds, the rule is still of the first.
+        let second =
+            "\n[[gitlab]]\nname = \"second\"\nurl = \"https://other.example.org\"\naudience = \"x\"\n";
+        for text in [text.clone(), text + second] {
+            let source = SourceFile { path: "/home/ada/config.toml".into(), text };
+            Policy::read(&[source]).unwrap_or_else(|found| panic!("{found:?}"));
+        }
+    }
 }
