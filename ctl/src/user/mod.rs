@@ -22,6 +22,8 @@ use nunbird_handover::Untrusted;
 use nunbird_policy::{Policy, SourceFile, data_dir};
 use person::{KEYS, KEYS_TIMER, PRUNE, PRUNE_TIMER, Person, RUNNER};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use texts::{Choice, Server};
@@ -295,7 +297,11 @@ fn status(person: &Person, format: Format) -> Result<u8, CtlError> {
     if kept.is_empty() {
         return Err(CtlError::new("you have no runner here; `nunbirdctl user setup` makes one"));
     }
-    let text = files::text(&person.runners())?;
+    // Somebody may have removed it; the units are shown all the same.
+    let text = match person.runners().try_exists() {
+        Ok(false) => String::new(),
+        _ => files::text(&person.runners())?,
+    };
     let names = runners::known(&text)
         .map_err(|why| CtlError::new(format!("{}: {why}", person.runners().display())))?;
     let names: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
@@ -305,7 +311,12 @@ fn status(person: &Person, format: Format) -> Result<u8, CtlError> {
     let changed: Vec<&PathBuf> = kept
         .files
         .keys()
-        .filter(|path| **path != person.runners() && !matches!(kept.state(path), Ok(Now::Ours)))
+        .filter(|path| match kept.state(path) {
+            Ok(Now::Ours) => false,
+            // gitlab-runner writes it as well.
+            Ok(Now::Changed) => **path != person.runners(),
+            _ => true,
+        })
         .collect();
     match format {
         Format::Text => {
@@ -393,6 +404,58 @@ fn left_by_units(person: &Person) {
     }
 }
 
+/// What our units have written into directories that `setup` has made: keys, by the names of their servers, and gitlab-runner's own id of
+/// this host.
+fn by_units(person: &Person, kept: &Kept) -> Vec<PathBuf> {
+    // A link leads to a directory of somebody else's.
+    let made = |path: &Path| {
+        kept.directories.iter().any(|one| one == path)
+            && path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+    };
+    let mut all = Vec::new();
+    if made(&person.keys()) {
+        // The configuration may be gone, or in pieces.
+        let policy = files::read(&person.policy(), Format::Text).ok().map(|reading| reading.policy);
+        let servers = policy.iter().flat_map(|policy| &policy.gitlab).map(|server| server.name.to_string());
+        let names: BTreeSet<String> = servers.chain([texts::SERVER.to_owned()]).collect();
+        all.extend(names.iter().map(|name| person.keys().join(format!("{name}.json"))));
+    }
+    if person.runners().parent().is_some_and(made) {
+        all.push(person.runners().with_file_name(".runner_system_id"));
+    }
+    all.retain(|path| path.symlink_metadata().is_ok_and(|meta| meta.is_file()));
+    all
+}
+
+/// Stops and disables each unit by itself: one that was never started, or has lost its file, does not keep the others and the tokens.
+fn stop(person: &Person) -> Result<(), String> {
+    for unit in STARTED {
+        let has_file = person.unit(unit).symlink_metadata().is_ok();
+        let words: &[&str] = if has_file { &["disable", "--now"] } else { &["stop"] };
+        let stopped = manager::systemctl(person, &[words, &["--", unit]].concat());
+        // Without a runtime directory there is no manager, and nothing of it runs.
+        let runs = person.runtime().is_dir()
+            && !matches!(manager::state(person, unit).as_str(), "inactive" | "failed" | "");
+        if let (Err(why), true) = (&stopped, runs) {
+            return Err(format!("{unit}: {why}"));
+        }
+        if stopped.is_err() {
+            enabled_no_longer(person, unit);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the link by which systemd starts the unit, as `disable` does.
+fn enabled_no_longer(person: &Person, unit: &str) {
+    for target in ["default.target.wants", "timers.target.wants"] {
+        let link = person.unit(target).join(unit);
+        if link.is_symlink() {
+            let _stays_without_effect = std::fs::remove_file(link);
+        }
+    }
+}
+
 fn remove(person: &Person, dry_run: bool, format: Format) -> Result<u8, CtlError> {
     let mut kept = Kept::read(person)?;
     if kept.is_empty() && kept.directories.is_empty() {
@@ -409,20 +472,17 @@ fn remove(person: &Person, dry_run: bool, format: Format) -> Result<u8, CtlError
             Now::Absent | Now::Foreign => {}
         }
     }
+    gone.extend(by_units(person, &kept));
     if !dry_run {
-        let stop = [["disable", "--now"].as_slice(), STARTED.as_slice()].concat();
-        if kept.files.keys().any(|path| is_unit(path)) {
-            manager::systemctl(person, &stop)
-                .map_err(|why| CtlError::new(format!("{why}; nothing was removed")))?;
-        }
+        stop(person).map_err(|why| CtlError::new(format!("{why}; nothing was removed")))?;
         for path in &gone {
-            std::fs::remove_file(path).map_err(|e| CtlError::new(format!("{}: {e}", path.display())))?;
+            match std::fs::remove_file(path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(CtlError::new(format!("{}: {e}", path.display())));
+                }
+                _ => {}
+            }
         }
-        // What our own unit has fetched, and gitlab-runner's own id of this host.
-        for entry in std::fs::read_dir(person.keys()).into_iter().flatten().flatten() {
-            let _no_longer_needed = std::fs::remove_file(entry.path());
-        }
-        let _may_be_absent = std::fs::remove_file(person.runners().with_file_name(".runner_system_id"));
         let _may_be_absent = std::fs::remove_file(person.manifest());
         left_by_units(person);
         kept.directories.reverse();
@@ -444,4 +504,33 @@ fn remove(person: &Person, dry_run: bool, format: Format) -> Result<u8, CtlError
         Format::Json => print_json(&json!({ "removed": gone, "kept": stay, "dry_run": dry_run }))?,
     }
     Ok(OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_units;
+    use super::kept::Kept;
+    use super::person::Person;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn remove_names_only_what_units_write_into_directories_that_setup_made() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let person = Person { name: "ada".to_owned(), uid: 1000, home: scratch.path().to_path_buf() };
+        let mut kept = Kept::default();
+        kept.make_directory(&person.keys()).expect("made");
+        kept.make_directory(&scratch.path().join(".config/nunbird")).expect("made");
+        for name in ["server.json", "other.json", "notes"] {
+            fs::write(person.keys().join(name), "x").expect("a file");
+        }
+        let id = person.runners().with_file_name(".runner_system_id");
+        fs::write(&id, "x").expect("a file");
+        assert_eq!(by_units(&person, &kept), [person.keys().join("server.json"), id]);
+        // Directories of the person's own, and a link in the place of ours.
+        assert!(by_units(&person, &Kept::default()).is_empty());
+        fs::rename(person.keys(), scratch.path().join("mine")).expect("moved");
+        symlink(scratch.path().join("mine"), person.keys()).expect("a link");
+        assert_eq!(by_units(&person, &kept).len(), 1);
+    }
 }
