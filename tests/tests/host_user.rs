@@ -264,6 +264,14 @@ fn a_person_without_root_sets_a_runner_up_has_jobs_run_and_takes_it_away() {
     let wrong = edit("s/run_exec/run_exe/");
     assert!(wrong.exit == Exit::Code(3) && wrong.stdout.contains("run_exec is not set"), "{wrong:?}");
     assert!(fs::read_to_string(&file).expect("a file").contains("run_exec"), "what is refused is not stored");
+    // It is kept on memory, and goes with the next text that is stored.
+    let spared = "/run/user/4001/nunbird-edited.toml";
+    assert!(wrong.stdout.contains(spared), "{wrong:?}");
+    host.root(&format!("test $(stat -c %a {spared}) = 600 && grep -q 'run_exe ' {spared}")).success();
+    let empty = edit("d");
+    assert!(empty.exit == Exit::Code(3) && empty.stdout.contains("no runner calls"), "{empty:?}");
+    edit("s/concurrent.=.3/concurrent\\ =\\ 4/").success();
+    host.root(&format!("test ! -e {spared}")).success();
     host.root("test -z \"$(ls -d /run/user/4001/nunbird-edit-* /tmp/*.toml 2>/dev/null)\"").success();
 
     // The timer's service keeps the caches below the quota.

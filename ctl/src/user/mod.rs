@@ -420,6 +420,8 @@ fn by_units(person: &Person, kept: &Kept) -> Vec<PathBuf> {
         let names: BTreeSet<String> = servers.chain([texts::SERVER.to_owned()]).collect();
         all.extend(names.iter().map(|name| person.keys().join(format!("{name}.json"))));
     }
+    // A text with tokens that edit-config has not stored.
+    all.push(edit::spared(person));
     if person.runners().parent().is_some_and(made) {
         all.push(person.runners().with_file_name(".runner_system_id"));
     }
