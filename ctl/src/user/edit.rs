@@ -22,7 +22,7 @@ pub(super) fn run(person: &Person, format: Format) -> Result<u8, CtlError> {
     let mut kept = Kept::read(person)?;
     let target = person.runners();
     if !kept.files.contains_key(&target) {
-        return Err(CtlError::new("you have no runner here; `nunbirdctl user setup` makes one"));
+        return Err(super::no_runner());
     }
     let policy = files::read(&person.policy(), format)?.policy;
     let before = files::text(&target)?;

@@ -43,6 +43,29 @@ pub(super) fn answers(person: &Person) -> Result<(), String> {
     systemctl(person, &["show", "--property", "Version"]).map(drop)
 }
 
+/// The name that `ConditionHost=` compares.
+pub(super) fn host() -> Result<String, String> {
+    let file = "/proc/sys/kernel/hostname";
+    let name = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?.trim().to_owned();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match !name.is_empty() && name.chars().all(plain) {
+        true => Ok(name),
+        false => Err(format!("{file}: not a name of a host; an admin: hostnamectl set-hostname NAME")),
+    }
+}
+
+/// Whether systemd understands when a timer is to run.
+pub(super) fn calendar(person: &Person, text: &str) -> Result<(), String> {
+    let mut command = command(person, "/usr/bin/systemd-analyze");
+    match command.args(["calendar", "--", text]).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(_) => Err(format!(
+            "--prune {text}: systemd does not know this time; write `daily`, `weekly`, or `Mon *-*-* 03:00` (systemd.time(7))"
+        )),
+        Err(e) => Err(format!("/usr/bin/systemd-analyze: {e}")),
+    }
+}
+
 /// `active`, `failed`, … of a unit.
 pub(super) fn state(person: &Person, unit: &str) -> String {
     systemctl(person, &["show", "--property", "ActiveState", "--value", "--", unit])

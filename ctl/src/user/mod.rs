@@ -47,6 +47,17 @@ pub(crate) fn run(options: &User, format: Format) -> Result<u8, CtlError> {
     }
 }
 
+fn no_runner() -> CtlError {
+    CtlError::new("you have no runner here; `nunbirdctl user setup` makes one")
+}
+
+/// The host of the runner's unit, where it is not this one: the home directory is that of both.
+fn other_host(person: &Person) -> Result<Option<(String, String)>, CtlError> {
+    let here = manager::host().map_err(CtlError::new)?;
+    let unit = std::fs::read_to_string(person.unit(RUNNER)).unwrap_or_default();
+    Ok(texts::host_of(&unit).filter(|host| *host != here).map(|host| (host.to_owned(), here.clone())))
+}
+
 fn errors(findings: &[Finding]) -> usize {
     findings.iter().filter(|finding| finding.is_error()).count()
 }
@@ -107,8 +118,38 @@ fn read_policy(person: &Person, text: String, format: Format) -> Result<Policy, 
     Ok(Policy::read(&[source]).map_err(|found| CtlError::Invalid(found, format))?.policy)
 }
 
+/// Before anything is written: what a unit could not have as it is.
+fn checked(person: &Person, choice: &Choice, options: &Setup) -> Result<(), CtlError> {
+    let mut paths = choice.odd().into_iter().chain(options.ca_file.as_deref()).chain([person.home.as_path()]);
+    if let Some(path) = paths.find(|path| !texts::plain(path)) {
+        return Err(CtlError::new(format!(
+            "{}: a path with control characters or without UTF-8; rename it",
+            Untrusted(&path.to_string_lossy())
+        )));
+    }
+    match &options.prune {
+        Some(text) => manager::calendar(person, text).map_err(CtlError::new),
+        None => Ok(()),
+    }
+}
+
 fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlError> {
-    let choice = Choice::of(&options.host);
+    let mut kept = Kept::read(person)?;
+    let runs = kept.files.contains_key(&person.unit(RUNNER));
+    if let (true, Some((host, here))) = (runs, other_host(person)?) {
+        return Err(CtlError::new(format!(
+            "your runner is on the host {}, with the same home directory as on this one ({here}); add runners there, or take it away with \
+             `nunbirdctl user remove`, there as long as the host exists",
+            Untrusted(&host)
+        )));
+    }
+    let unit = if runs { std::fs::read_to_string(person.unit(RUNNER)).ok() } else { None };
+    let earlier = match kept.files.contains_key(&person.policy()) && person.policy().exists() {
+        true => Some(files::read(&person.policy(), format)?.policy),
+        false => None,
+    };
+    let choice = Choice::of(&options.host).or_earlier(&options.host, unit.as_deref(), earlier.as_ref());
+    checked(person, &choice, options)?;
     let findings = facts::inspect(person, &choice)?;
     let wrong = errors(&findings);
     if wrong > 0 {
@@ -122,7 +163,6 @@ fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlErr
         return Ok(INVALID);
     }
     let token = runners::token(options)?;
-    let mut kept = Kept::read(person)?;
     let server = Server::of(options, person);
     let mut wanted = Vec::new();
     // A later runner has the server of the first: the configuration's.
@@ -151,7 +191,9 @@ fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlErr
             texts::SERVER
         )));
     }
-    for (name, text) in texts::units(person, &choice, &policy, options) {
+    let host = manager::host().map_err(CtlError::new)?;
+    let mut restart = false;
+    for (name, text) in texts::units(person, &choice, &policy, options, &host) {
         let path = person.unit(name);
         // A call that does not say it leaves what an earlier one has said.
         let said = match name {
@@ -165,6 +207,8 @@ fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlErr
             Now::Ours if !said || files::text(&path)? == text => Fate::Unchanged,
             Now::Ours | Now::Absent => Fate::Written,
         };
+        // gitlab-runner reads its own file again by itself, and its unit only at a start.
+        restart |= name == RUNNER && fate == Fate::Written && runs && path.exists();
         fates.push((path.clone(), fate));
         wanted.push(Wanted { path, text, mode: 0o644 });
     }
@@ -178,7 +222,7 @@ fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlErr
     fates.push((person.runners(), if runners.is_some() { Fate::Written } else { Fate::Unchanged }));
     if !options.dry_run {
         store(person, &mut kept, &wanted, &fates, runners.as_deref())?;
-        start(person, fates.iter().any(|(path, fate)| *fate == Fate::Written && is_unit(path)))?;
+        start(person, fates.iter().any(|(path, fate)| *fate == Fate::Written && is_unit(path)), restart)?;
     }
     let changed = !options.dry_run && fates.iter().any(|(_, fate)| *fate == Fate::Written);
     match format {
@@ -187,6 +231,10 @@ fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlErr
                 if findings.is_empty() { String::new() } else { format!("{}\n", shown(&findings)) };
             for (path, fate) in &fates {
                 text.push_str(&format!("{}: {}\n", path.display(), fate.word(options.dry_run)));
+            }
+            if restart {
+                let verb = if options.dry_run { "would be restarted" } else { "restarted" };
+                text.push_str(&format!("{RUNNER}: {verb}, which cancels jobs that run\n"));
             }
             text.push_str(&format!(
                 "The tokens are in {}, which only you can read (mode 0600).\n",
@@ -202,7 +250,7 @@ fn set_up(person: &Person, options: &Setup, format: Format) -> Result<u8, CtlErr
             let all: Vec<Value> = findings.iter().map(Finding::machine).collect();
             let each = |(path, fate): &(PathBuf, Fate)| json!({ "path": path, "written": *fate == Fate::Written && !options.dry_run, "kept": *fate == Fate::Changed });
             print_json(&json!({
-                "changed": changed, "findings": all, "files": fates.iter().map(each).collect::<Vec<Value>>(),
+                "changed": changed, "restarted": restart && !options.dry_run, "findings": all, "files": fates.iter().map(each).collect::<Vec<Value>>(),
             }))?;
         }
     }
@@ -229,12 +277,13 @@ fn admitted(person: &Person, options: &Setup, server: &Server<'_>) -> String {
 fn as_it_is(person: &Person, options: &Setup, own: &str) -> Result<(), CtlError> {
     let asks = options.host.image.is_some()
         || options.host.store.is_some()
+        || options.host.programs.is_some()
         || options.gitlab_user.is_some()
         || options.audience.is_some()
         || options.ca_file.is_some();
     if asks && files::text(&person.policy())? != own {
         return Err(CtlError::new(format!(
-            "{}: it has other settings than this call; change them there, and leave --image, --store, --gitlab-user, --audience and --ca-file out here; or begin again with `nunbirdctl user remove`",
+            "{}: it has other settings than this call; change them there, and leave --programs, --image, --store, --gitlab-user, --audience and --ca-file out here; or begin again with `nunbirdctl user remove`",
             person.policy().display()
         )));
     }
@@ -274,19 +323,18 @@ fn store(
     Ok(())
 }
 
-fn start(person: &Person, reload: bool) -> Result<(), CtlError> {
+fn start(person: &Person, reload: bool, restart: bool) -> Result<(), CtlError> {
     let call = |words: &[&str]| manager::systemctl(person, words).map_err(CtlError::new);
     if reload {
         call(&["daemon-reload"])?;
     }
     // Before the runner has its first job.
     call(&["start", KEYS]).map_err(|_| {
-        CtlError::new("the signing keys of the server cannot be fetched: `nunbirdctl user logs` has the reason; run this again afterwards")
+        CtlError::new("the signing keys of the server cannot be fetched: `nunbirdctl user logs` has the reason; run this again afterwards, or `nunbirdctl user remove` if the URL is wrong")
     })?;
     let enable = [["enable", "--now"].as_slice(), STARTED.as_slice()].concat();
     call(&enable)?;
-    // gitlab-runner reads its own file again by itself, and the unit only here.
-    if reload {
+    if restart {
         call(&["try-restart", RUNNER])?;
     }
     Ok(())
@@ -295,7 +343,7 @@ fn start(person: &Person, reload: bool) -> Result<(), CtlError> {
 fn status(person: &Person, format: Format) -> Result<u8, CtlError> {
     let kept = Kept::read(person)?;
     if kept.is_empty() {
-        return Err(CtlError::new("you have no runner here; `nunbirdctl user setup` makes one"));
+        return Err(no_runner());
     }
     // Somebody may have removed it; the units are shown all the same.
     let text = match person.runners().try_exists() {
@@ -304,10 +352,11 @@ fn status(person: &Person, format: Format) -> Result<u8, CtlError> {
     };
     let names = runners::known(&text)
         .map_err(|why| CtlError::new(format!("{}: {why}", person.runners().display())))?;
-    let names: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = names.into_iter().map(|one| one.name).collect();
     let units: Vec<(&str, String)> =
         STARTED.iter().map(|unit| (*unit, manager::state(person, unit))).collect();
     let active = units.iter().any(|(unit, state)| *unit == RUNNER && state == "active");
+    let other = other_host(person)?;
     let changed: Vec<&PathBuf> = kept
         .files
         .keys()
@@ -321,6 +370,12 @@ fn status(person: &Person, format: Format) -> Result<u8, CtlError> {
     match format {
         Format::Text => {
             let mut out: String = names.iter().map(|name| format!("runner {}\n", Untrusted(name))).collect();
+            if let Some((host, here)) = &other {
+                out.push_str(&format!(
+                    "your runner is on the host {}: its units do not start on this one ({here})\n",
+                    Untrusted(host)
+                ));
+            }
             for (unit, state) in &units {
                 out.push_str(&format!("{unit}: {state}\n"));
             }
@@ -332,7 +387,9 @@ fn status(person: &Person, format: Format) -> Result<u8, CtlError> {
         Format::Json => {
             let units: serde_json::Map<String, Value> =
                 units.iter().map(|(unit, state)| ((*unit).to_owned(), json!(state))).collect();
-            print_json(&json!({ "runners": names, "units": units, "changed_files": changed }))?;
+            print_json(
+                &json!({ "runners": names, "units": units, "changed_files": changed, "other_host": other.map(|(host, _)| host) }),
+            )?;
         }
     }
     Ok(if active { OK } else { FAILURE })
@@ -345,6 +402,9 @@ fn cache(person: &Person, policy: &Policy) -> Option<PathBuf> {
 
 fn prune(person: &Person, quota: u64, dry_run: bool, format: Format) -> Result<u8, CtlError> {
     let file = person.policy();
+    if !Kept::read(person)?.files.contains_key(&file) {
+        return Err(no_runner());
+    }
     let policy = files::read(&file, format)?.policy;
     let place = cache(person, &policy)
         .ok_or_else(|| CtlError::new(format!("{}: data_dir is no directory of yours", file.display())))?;
@@ -464,6 +524,7 @@ fn remove(person: &Person, dry_run: bool, format: Format) -> Result<u8, CtlError
         print("there is nothing that `user setup` has made\n")?;
         return Ok(OK);
     }
+    let other = other_host(person)?;
     let (mut gone, mut stay) = (Vec::new(), Vec::new());
     for path in kept.files.keys().cloned().collect::<Vec<PathBuf>>() {
         match kept.state(&path)? {
@@ -499,6 +560,12 @@ fn remove(person: &Person, dry_run: bool, format: Format) -> Result<u8, CtlError
             let mut out: String = gone.iter().map(|path| format!("{}: {verb}\n", path.display())).collect();
             for path in &stay {
                 out.push_str(&format!("{}: stays, as you have changed it\n", path.display()));
+            }
+            if let Some((host, _)) = &other {
+                out.push_str(&format!(
+                    "The host {0} has the same home directory, and its runner goes on until it ends: there, systemctl --user stop {RUNNER}\n",
+                    Untrusted(host)
+                ));
             }
             out.push_str("Files of jobs and the audit file stay. Delete the runner in GitLab as well.\n");
             print(&out)?;

@@ -35,6 +35,38 @@ impl Choice {
             store: host.store.as_ref().map(whole),
         }
     }
+
+    /// A call that does not name the programs leaves what an earlier one has chosen.
+    pub(super) fn or_earlier(
+        self,
+        host: &UserHost,
+        runner_unit: Option<&str>,
+        policy: Option<&Policy>,
+    ) -> Choice {
+        let earlier = policy.and_then(|policy| policy.job.launcher.parent());
+        Choice {
+            programs: match (&host.programs, earlier) {
+                (None, Some(earlier)) => earlier.to_path_buf(),
+                _ => self.programs,
+            },
+            runner_program: match (&host.runner_program, runner_unit.and_then(program_of)) {
+                (None, Some(earlier)) => earlier,
+                _ => self.runner_program,
+            },
+            ..self
+        }
+    }
+
+    /// Paths that a unit and TOML can have as they are.
+    pub(super) fn odd(&self) -> Option<&Path> {
+        let all = [Some(&self.programs), Some(&self.runner_program), self.store.as_ref()];
+        all.into_iter().flatten().map(PathBuf::as_path).find(|path| !plain(path))
+    }
+}
+
+/// Whether a line of a unit can have it.
+pub(super) fn plain(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| !text.chars().any(char::is_control))
 }
 
 /// The server of a policy, with what is needed to reach it.
@@ -97,11 +129,37 @@ pub(super) fn policy(person: &Person, server: &Server<'_>, choice: &Choice) -> S
     text
 }
 
-/// A word of `ExecStart=`: `%` and `$` stand for themselves (systemd.service(5)).
-fn unit_word(path: &Path) -> String {
+/// The first word of `ExecStart=`, in which `$` is a letter like others, and `%` stands for itself (systemd.service(5)).
+fn unit_program(path: &Path) -> String {
     let text = path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{}\"", text.replace('%', "%%").replace('$', "$$"))
+    format!("\"{}\"", text.replace('%', "%%"))
 }
+
+/// A further word: `$` stands for itself as well.
+fn unit_word(path: &Path) -> String {
+    unit_program(path).replace('$', "$$")
+}
+
+/// The program of a unit that [`units`] has written.
+pub(super) fn program_of(unit: &str) -> Option<PathBuf> {
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=\""))?;
+    let (mut program, mut letters) = (String::new(), line.chars());
+    loop {
+        match letters.next()? {
+            '"' => return Some(program.into()),
+            '\\' => program.push(letters.next()?),
+            '%' => program.extend(letters.next().filter(|next| *next == '%')),
+            letter => program.push(letter),
+        }
+    }
+}
+
+/// The host on which alone a unit starts.
+pub(super) fn host_of(unit: &str) -> Option<&str> {
+    unit.lines().find_map(|line| line.strip_prefix(CONDITION))
+}
+
+const CONDITION: &str = "ConditionHost=";
 
 /// Units by name.
 pub(super) fn units(
@@ -109,6 +167,7 @@ pub(super) fn units(
     choice: &Choice,
     policy: &Policy,
     options: &Setup,
+    host: &str,
 ) -> Vec<(&'static str, String)> {
     use super::person::{KEYS, KEYS_TIMER, PRUNE, PRUNE_TIMER, RUNNER};
     let made = "# `nunbirdctl user setup` has made this file; settings of your own go into a drop-in (systemctl --user edit).\n";
@@ -122,7 +181,7 @@ pub(super) fn units(
          KillMode=control-group\nTimeoutStopSec={stop}\n\
          # Each job can get a group of its own below the service's.\nDelegate=yes\n\n[Install]\nWantedBy=default.target\n",
         name = person.name,
-        program = unit_word(&choice.runner_program),
+        program = unit_program(&choice.runner_program),
         config = unit_word(&person.runners()),
         state = unit_word(&person.state()),
     );
@@ -134,7 +193,7 @@ pub(super) fn units(
     let prune_service = format!(
         "{made}[Unit]\nDescription=Remove images and caches that no job of Nunbird uses\n\n[Service]\nType=oneshot\n\
          ExecStart={} user prune --quota {}M\nNice=10\n",
-        unit_word(&choice.programs.join("nunbirdctl")),
+        unit_program(&choice.programs.join("nunbirdctl")),
         options.quota.unwrap_or(QUOTA) >> 20
     );
     let prune = options.prune.as_deref().unwrap_or("weekly");
@@ -143,20 +202,25 @@ pub(super) fn units(
             "{made}[Unit]\nDescription={what}\n\n[Timer]\nOnCalendar={when}\nRandomizedDelaySec={delay}\nPersistent=yes\n\n[Install]\nWantedBy=timers.target\n"
         )
     };
-    vec![
+    let all = vec![
         (RUNNER, runner),
         (KEYS, keys),
         (KEYS_TIMER, timer("Fetch the GitLab server's signing keys every hour", "hourly", "10min")),
         (PRUNE, prune_service),
         (PRUNE_TIMER, timer("Remove unused images and caches of Nunbird", prune, "1h")),
-    ]
+    ];
+    // Other hosts with the same home directory have the same units.
+    let here = format!("[Unit]\n{CONDITION}{host}\n");
+    all.into_iter().map(|(name, text)| (name, text.replacen("[Unit]\n", &here, 1))).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Choice, Server, policy};
+    use super::{Choice, Server, host_of, plain, policy, program_of, units};
+    use crate::arguments::{Setup, UserHost};
     use crate::user::person::Person;
     use nunbird_policy::{Policy, SourceFile};
+    use std::path::Path;
 
     fn person() -> Person {
         Person { name: "ada".to_owned(), uid: 1000, home: "/home/ada".into() }
@@ -175,6 +239,49 @@ mod tests {
         let server =
             Server { url: "https://gitlab.example.org", audience: None, ca_file: None, login: "ada.l" };
         policy(&person(), &server, &choice())
+    }
+
+    fn host(runner_program: Option<&str>) -> UserHost {
+        let runner_program = runner_program.map(Into::into);
+        UserHost { programs: None, runner_program, image: None, store: None }
+    }
+
+    #[test]
+    fn units_start_on_their_host_alone_and_name_their_program_as_it_is() {
+        let source = SourceFile { path: "/home/ada/config.toml".into(), text: text() };
+        let policy = Policy::read(&[source]).unwrap_or_else(|found| panic!("{found:?}")).policy;
+        let options = Setup {
+            host: host(None),
+            url: String::new(),
+            token_file: None,
+            token_stdin: true,
+            name: "own".to_owned(),
+            gitlab_user: None,
+            audience: None,
+            ca_file: None,
+            prune: None,
+            quota: None,
+            dry_run: false,
+        };
+        let odd = Path::new("/opt/a$b 100%\\\"c/gitlab-runner");
+        let choice = Choice { runner_program: odd.to_path_buf(), ..choice() };
+        let units = units(&person(), &choice, &policy, &options, "login1");
+        for (name, text) in &units {
+            assert_eq!(host_of(text), Some("login1"), "{name}");
+            assert!(text.find("ConditionHost=") < text.find("[Service]").or(text.find("[Timer]")), "{text}");
+        }
+        let runner = &units[0].1;
+        assert!(runner.contains(r#"ExecStart="/opt/a$b 100%%\\\"c/gitlab-runner" run"#), "{runner}");
+        assert_eq!(program_of(runner).as_deref(), Some(odd));
+        // A later call keeps it, unless it names another one.
+        let earlier = |host: &UserHost| Choice::of(host).or_earlier(host, Some(runner), Some(&policy));
+        let kept = earlier(&host(None));
+        assert_eq!(
+            (kept.runner_program.as_path(), kept.programs.as_path()),
+            (odd, Path::new("/home/ada/bin"))
+        );
+        assert_eq!(earlier(&host(Some("/x/y"))).runner_program, Path::new("/x/y"));
+        assert!(plain(odd) && !plain(Path::new("/a\nExecStart=/b")));
     }
 
     #[test]
