@@ -44,7 +44,9 @@ fn by_units(person: &Person, kept: &Kept) -> Vec<PathBuf> {
         let policy = files::read(&person.policy(), Format::Text).ok().map(|reading| reading.policy);
         let servers = policy.iter().flat_map(|policy| &policy.gitlab).map(|server| server.name.to_string());
         let names: BTreeSet<String> = servers.chain([texts::SERVER.to_owned()]).collect();
-        all.extend(names.iter().map(|name| person.keys().join(format!("{name}.json"))));
+        let kinds = ["json", "json.new", "attempt"];
+        let files = names.iter().flat_map(|name| kinds.map(|kind| format!("{name}.{kind}")));
+        all.extend(files.chain([".lock".to_owned()]).map(|file| person.keys().join(file)));
     }
     // A text with tokens that edit-config has not stored.
     all.push(edit::spared(person));
@@ -156,12 +158,13 @@ mod tests {
         let mut kept = Kept::default();
         kept.make_directory(&person.keys()).expect("made");
         kept.make_directory(&scratch.path().join(".config/nunbird")).expect("made");
-        for name in ["server.json", "other.json", "notes"] {
+        for name in ["server.json", "server.attempt", ".lock", "other.json", "notes"] {
             fs::write(person.keys().join(name), "x").expect("a file");
         }
         let id = person.runners().with_file_name(".runner_system_id");
         fs::write(&id, "x").expect("a file");
-        assert_eq!(by_units(&person, &kept), [person.keys().join("server.json"), id]);
+        let key = |name: &str| person.keys().join(name);
+        assert_eq!(by_units(&person, &kept), [key("server.json"), key("server.attempt"), key(".lock"), id]);
         // Directories of the person's own, and a link in the place of ours.
         assert!(by_units(&person, &Kept::default()).is_empty());
         fs::rename(person.keys(), scratch.path().join("mine")).expect("moved");
