@@ -11,6 +11,7 @@
 
 mod arguments;
 mod artifacts;
+pub mod budget;
 pub mod conditions;
 pub mod expression;
 pub mod failure;
@@ -21,6 +22,7 @@ mod launch;
 mod passwords;
 pub mod pipeline;
 mod place;
+mod plain;
 mod predefined;
 mod prompt;
 mod run;

@@ -1,14 +1,15 @@
 //! The whole configuration of a pipeline: the file, what it includes, `extends` and `!reference`, in GitLab's order.
 //!
 //! Everything is bounded, because all of it may be somebody else's file: files included, steps of `extends`, references within
-//! references, and the number of values that they copy.
+//! references, and, by one budget for the pipeline, the values and bytes that all of them copy.
 
+use crate::budget::{Budget, Size};
 use crate::conditions::{self, Facts};
 use crate::failure::{Failure, Place, nearest};
 use crate::glob::Glob;
 use crate::tree::Tree;
 use crate::variables::Variables;
-use crate::yaml::{self, Entry, MOST_NODES, Map, Node, Value};
+use crate::yaml::{self, Entry, Map, Node, Value};
 use nunbird_handover::Untrusted;
 use std::collections::HashMap;
 
@@ -59,11 +60,12 @@ pub struct Sources<'a> {
 /// # Errors
 /// For whatever GitLab would refuse, and for an `include:` that cannot be had offline.
 pub fn load(sources: Sources<'_>, file: &str) -> Result<Pipeline, Failure> {
-    let mut loader = Loader { sources, files: 0, open: Vec::new(), remarks: Vec::new() };
+    let mut loader =
+        Loader { sources, files: 0, open: Vec::new(), budget: Budget::default(), remarks: Vec::new() };
     let config = loader.file(file, None)?;
-    let remarks = loader.remarks;
-    let config = all_extended(&config)?;
-    let mut resolver = Resolver { config: &config, copied: 0 };
+    let Loader { mut budget, remarks, .. } = loader;
+    let config = all_extended(&config, &mut budget)?;
+    let mut resolver = Resolver { config: &config, budget };
     let mut resolved = Map::default();
     for entry in config.entries() {
         let node = resolver.node(&entry.node, 0, 0)?;
@@ -77,6 +79,7 @@ struct Loader<'a> {
     files: usize,
     /// The files that are being read, for circles.
     open: Vec<String>,
+    budget: Budget,
     remarks: Vec<String>,
 }
 
@@ -104,7 +107,7 @@ impl Loader<'_> {
             };
             at(Failure::new(format!("cannot read `{shown}`: {e}"))).help(help)
         })?;
-        let node = yaml::read(name, &bytes, &mut self.remarks)?;
+        let node = yaml::read_within(name, &bytes, &mut self.budget, &mut self.remarks)?;
         let own = match &node.value {
             Value::Map(map) => map.clone(),
             _ if node.is_null() => {
@@ -125,11 +128,12 @@ impl Loader<'_> {
         let globals = conditions::global_variables(&own)?;
         for one in include.one_or_more() {
             for file in self.included(one, &globals)? {
-                merged = merged.overlaid(&self.file(&file, Some(&one.place))?);
+                merged.overlay(&self.file(&file, Some(&one.place))?);
             }
         }
         self.open.pop();
-        Ok(merged.overlaid(&own.without("include")))
+        merged.overlay(&own.without("include"));
+        Ok(merged)
     }
 
     /// The files that one `include:` stands for.
@@ -222,13 +226,13 @@ pub fn expected(node: &Node, what: &str) -> Failure {
     Failure::new(format!("{what}, and this is {}", node.kind())).at(&node.place).help("correct the value")
 }
 
-fn all_extended(config: &Map) -> Result<Map, Failure> {
-    let mut extender = Extender { config, done: HashMap::new() };
+fn all_extended(config: &Map, budget: &mut Budget) -> Result<Map, Failure> {
+    let mut extender = Extender { config, done: HashMap::new(), budget };
     let mut all = Map::default();
     for entry in config.entries() {
         let node = match &entry.node.value {
             Value::Map(_) if !KEYWORDS.contains(&entry.key.as_str()) => {
-                let map = extender.job(entry, &mut Vec::new())?;
+                let map = extender.job(entry, None, &mut Vec::new())?;
                 Node { place: entry.node.place.clone(), value: Value::Map(map) }
             }
             _ => entry.node.clone(),
@@ -240,16 +244,37 @@ fn all_extended(config: &Map) -> Result<Map, Failure> {
 
 struct Extender<'m> {
     config: &'m Map,
-    done: HashMap<String, Map>,
+    done: HashMap<String, (Map, Size)>,
+    budget: &'m mut Budget,
 }
 
 impl Extender<'_> {
-    fn job(&mut self, entry: &Entry, open: &mut Vec<String>) -> Result<Map, Failure> {
-        if let Some(done) = self.done.get(&entry.key) {
-            return Ok(done.clone());
+    /// `extended_by` is the place of the `extends:` that asks for it as a base.
+    fn job(
+        &mut self,
+        entry: &Entry,
+        extended_by: Option<&Place>,
+        open: &mut Vec<String>,
+    ) -> Result<Map, Failure> {
+        let done = self.done.get(&entry.key);
+        let own = entry.node.map();
+        let extends = own.and_then(|own| own.get("extends"));
+        // Each job is asked for itself once; every other copy is a base.
+        let asked = extended_by.unwrap_or(&entry.node.place);
+        match (done, own, extends) {
+            (Some((done, size)), ..) => {
+                self.budget.spend(*size, asked)?;
+                return Ok(done.clone());
+            }
+            (None, Some(own), None) => {
+                if extended_by.is_some() {
+                    self.budget.spend(own.size(), asked)?;
+                }
+                return Ok(own.clone());
+            }
+            _ => {}
         }
-        let own = entry.node.map().cloned().unwrap_or_default();
-        let Some(extends) = own.get("extends") else { return Ok(own) };
+        let (Some(own), Some(extends)) = (own, extends) else { return Ok(Map::default()) };
         if open.contains(&entry.key) {
             let circle: Vec<String> = open.iter().map(|one| Untrusted(one).to_string()).collect();
             return Err(Failure::new(format!("`extends:` leads in a circle: {}", circle.join(", ")))
@@ -274,18 +299,22 @@ impl Extender<'_> {
                     None => failure.at(&one.place).help("it may be in an include that is missing"),
                 }
             })?;
-            merged = merged.overlaid(&self.job(base, open)?);
+            merged.overlay(&self.job(base, Some(&one.place), open)?);
         }
         open.pop();
-        let merged = merged.overlaid(&own).without("extends");
-        self.done.insert(entry.key.clone(), merged.clone());
+        merged.overlay(own);
+        let merged = merged.without("extends");
+        // What is kept for the next one is a copy, too.
+        let size = merged.size();
+        self.budget.spend(size, &extends.place)?;
+        self.done.insert(entry.key.clone(), (merged.clone(), size));
         Ok(merged)
     }
 }
 
 struct Resolver<'m> {
     config: &'m Map,
-    copied: usize,
+    budget: Budget,
 }
 
 impl Resolver<'_> {
@@ -306,14 +335,6 @@ impl Resolver<'_> {
                 Value::Map(resolved)
             }
         };
-        if within > 0 {
-            self.copied += 1;
-            if self.copied > MOST_NODES {
-                return Err(Failure::new(format!("references copy more than {MOST_NODES} values"))
-                    .at(&node.place)
-                    .help("use fewer references to references"));
-            }
-        }
         Ok(Node { place: node.place.clone(), value })
     }
 
@@ -355,7 +376,10 @@ impl Resolver<'_> {
             }
         }
         match found {
-            Some(found) => self.node(found, within + 1, depth + 1),
+            Some(found) => {
+                self.budget.spend(found.size(), &node.place)?;
+                self.node(found, within + 1, depth + 1)
+            }
             None => Err(missing("", map)),
         }
     }

@@ -1,22 +1,25 @@
 //! A YAML file as a tree of nodes, each with its place.
 //!
 //! Composed from the parser's events, so that places, custom tags and duplicate keys are not lost, and so that aliases are counted
-//! before they are copied: a file of some lines whose aliases stand for millions of nodes is an error, not a full memory. All bounds
-//! are GitLab's or above them. Anchors, aliases and merge keys (`<<`) are done here; nothing later knows of them.
+//! before they are copied: a file of some lines whose aliases stand for millions of nodes, or for gigabytes of text, is an error, not
+//! a full memory. All bounds are GitLab's or above them. Anchors, aliases and merge keys (`<<`) are done here; nothing later knows of
+//! them.
 
+use crate::budget::{Budget, Size};
 use crate::failure::{Failure, Place};
+use crate::plain::{otherwise, plain};
 use nunbird_handover::Untrusted;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// The longest file, in bytes: GitLab's own bound.
 pub const LONGEST_FILE: usize = 2 << 20;
 /// Lists and maps within each other: GitLab's own bound.
 pub const DEEPEST: usize = 100;
-/// The most nodes of a file, copies by aliases included.
-pub const MOST_NODES: usize = 200_000;
+/// Keys that a remark names.
+const SHOWN_KEYS: usize = 5;
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -93,25 +96,49 @@ impl Map {
         map
     }
 
-    /// This map below another one: maps are merged key by key, all else is replaced, as GitLab merges `extends` and `include`.
-    #[must_use]
-    pub fn overlaid(&self, over: &Map) -> Map {
-        let mut merged = self.clone();
+    /// Lays another map over this one: maps are merged key by key, all else is replaced, as GitLab merges `extends` and `include`.
+    /// Only what is laid over is copied.
+    pub fn overlay(&mut self, over: &Map) {
         for entry in &over.entries {
-            let below = merged.get(&entry.key).map(|node| &node.value);
-            let node = match (below, &entry.node.value) {
-                (Some(Value::Map(below)), Value::Map(above)) => {
-                    Node { place: entry.node.place.clone(), value: Value::Map(below.overlaid(above)) }
+            let below = self.index.get(&entry.key).map(|at| &mut self.entries[*at]);
+            match (below, &entry.node.value) {
+                (
+                    Some(Entry { place, node: Node { place: of_node, value: Value::Map(below) }, .. }),
+                    Value::Map(above),
+                ) => {
+                    below.overlay(above);
+                    place.clone_from(&entry.place);
+                    of_node.clone_from(&entry.node.place);
                 }
-                _ => entry.node.clone(),
-            };
-            merged.set(Entry { node, ..entry.clone() });
+                _ => self.set(entry.clone()),
+            }
         }
-        merged
+    }
+
+    /// How large it is, without itself.
+    pub fn size(&self) -> Size {
+        let mut size = Size::default();
+        for entry in &self.entries {
+            size.add(Size::of_text(&entry.key));
+            size.add(entry.node.size());
+        }
+        size
     }
 }
 
 impl Node {
+    /// How large it is, with all that is in it.
+    pub fn size(&self) -> Size {
+        let mut size = Size { values: 1, bytes: 0 };
+        match &self.value {
+            Value::Scalar(text, _) => size.bytes = text.len(),
+            Value::List(items) => items.iter().for_each(|item| size.add(item.size())),
+            Value::Map(map) => size.add(map.size()),
+            Value::Reference(words) => words.iter().for_each(|word| size.add(Size::of_text(word))),
+        }
+        size
+    }
+
     /// Whether it is null: nothing, `~` or `null` without quotes.
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(text, true) if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
@@ -180,33 +207,6 @@ impl Node {
     }
 }
 
-/// A number without quotes as Ruby prints it.
-fn plain(text: &str) -> String {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
-    };
-    let number = digits.replace('_', "");
-    let all = |of: &str, radix: u32| !of.is_empty() && of.chars().all(|c| c.is_digit(radix));
-    let whole = match number.as_bytes() {
-        [b'0', b'x', ..] if all(&number[2..], 16) => i128::from_str_radix(&number[2..], 16).ok(),
-        [b'0', b'b', ..] if all(&number[2..], 2) => i128::from_str_radix(&number[2..], 2).ok(),
-        [b'0', b'o', ..] if all(&number[2..], 8) => i128::from_str_radix(&number[2..], 8).ok(),
-        [b'0', _, ..] if all(&number, 8) => i128::from_str_radix(&number, 8).ok(),
-        [b'1'..=b'9', ..] | [b'0'] if all(&number, 10) => number.parse().ok(),
-        _ => None,
-    };
-    if let Some(whole) = whole {
-        return format!("{}{whole}", if whole == 0 { "" } else { sign });
-    }
-    let fraction = number.split_once('.').filter(|(a, b)| all(a, 10) && (b.is_empty() || all(b, 10)));
-    match fraction.and_then(|_| number.parse::<f64>().ok()) {
-        // Beyond this Ruby writes an exponent.
-        Some(value) if value < 1e16 && (value == 0.0 || value >= 1e-4) => format!("{sign}{value:?}"),
-        _ => text.to_owned(),
-    }
-}
-
 /// A part of the tree that is not complete.
 enum Open {
     List {
@@ -214,33 +214,47 @@ enum Open {
         anchor: usize,
         items: Vec<Node>,
         reference: bool,
-        size: usize,
+        size: Size,
     },
     Map {
         place: Place,
         anchor: usize,
         map: Map,
-        merged: Vec<Node>,
+        /// Keys that the map itself has had so far, apart from those of `<<`.
+        own: HashSet<String>,
         key: Option<(String, Place)>,
-        size: usize,
+        size: Size,
     },
 }
 
 struct Composer<'f> {
     file: Rc<str>,
     open: Vec<Open>,
-    /// By the parser's number: the node, and how many nodes it is.
-    anchors: HashMap<usize, (Node, usize)>,
-    nodes: usize,
+    /// By the parser's number.
+    anchors: HashMap<usize, (Node, Size)>,
+    budget: &'f mut Budget,
     root: Option<Node>,
     remarks: &'f mut Vec<String>,
+}
+
+/// Reads a file that is a pipeline alone.
+///
+/// # Errors
+/// As [`read_within`].
+pub fn read(file: &str, bytes: &[u8], remarks: &mut Vec<String>) -> Result<Node, Failure> {
+    read_within(file, bytes, &mut Budget::default(), remarks)
 }
 
 /// Reads a file with one document. What GitLab passes over and a person may not mean goes to `remarks`.
 ///
 /// # Errors
 /// For what is not YAML, not UTF-8, larger or deeper than the bounds above, and for tags and documents that GitLab does not have.
-pub fn read(file: &str, bytes: &[u8], remarks: &mut Vec<String>) -> Result<Node, Failure> {
+pub fn read_within(
+    file: &str,
+    bytes: &[u8],
+    budget: &mut Budget,
+    remarks: &mut Vec<String>,
+) -> Result<Node, Failure> {
     let file: Rc<str> = file.into();
     let start = Place { file: file.clone(), line: 1, column: 1 };
     if bytes.len() > LONGEST_FILE {
@@ -258,7 +272,7 @@ pub fn read(file: &str, bytes: &[u8], remarks: &mut Vec<String>) -> Result<Node,
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut composer =
-        Composer { file, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None, remarks };
+        Composer { file, open: Vec::new(), anchors: HashMap::new(), budget, root: None, remarks };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| {
             let marker = e.marker();
@@ -287,11 +301,12 @@ impl Composer<'_> {
                     .help("a header with `spec:inputs` cannot be had offline; remove the line `---` and one of the documents"));
             }
             Event::Alias(anchor) => {
-                let (node, size) = self.anchors.get(&anchor).cloned().ok_or_else(|| {
+                let (node, size) = self.anchors.get(&anchor).ok_or_else(|| {
                     Failure::new("this alias is within the node that it stands for").at(&place)
                 })?;
-                self.count(size, &place)?;
+                self.budget.spend(*size, &place)?;
                 // Of the anchor's place: that is what there is to correct.
+                let (node, size) = (node.clone(), *size);
                 self.add(node, size, 0)?;
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -299,22 +314,29 @@ impl Composer<'_> {
                 if tagged == Tagged::Reference {
                     return Err(reference_of_texts(&place));
                 }
-                self.count(1, &place)?;
+                let size = Size::of_text(&text);
+                self.budget.spend(size, &place)?;
                 let plain = style == ScalarStyle::Plain && tagged != Tagged::Text;
-                self.add(Node { place, value: Value::Scalar(Cow::into_owned(text), plain) }, 1, anchor)?;
+                if let Some(kind) = otherwise(&text).filter(|_| plain) {
+                    self.remarks.push(format!(
+                        "{place}: `{}` without quotes is for GitLab {kind}; it stays as written here: put quotes around it",
+                        Untrusted(&text)
+                    ));
+                }
+                self.add(Node { place, value: Value::Scalar(Cow::into_owned(text), plain) }, size, anchor)?;
             }
             Event::SequenceStart(anchor, tag) => {
                 let reference = self.tag(tag.as_deref(), &place)? == Tagged::Reference;
                 self.enter(&place)?;
-                self.open.push(Open::List { place, anchor, items: Vec::new(), reference, size: 1 });
+                self.open.push(Open::List { place, anchor, items: Vec::new(), reference, size: ONE });
             }
             Event::MappingStart(anchor, tag) => {
                 if self.tag(tag.as_deref(), &place)? == Tagged::Reference {
                     return Err(reference_of_texts(&place));
                 }
                 self.enter(&place)?;
-                let (map, merged) = (Map::default(), Vec::new());
-                self.open.push(Open::Map { place, anchor, map, merged, key: None, size: 1 });
+                let (map, own) = (Map::default(), HashSet::new());
+                self.open.push(Open::Map { place, anchor, map, own, key: None, size: ONE });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
             _ => {}
@@ -327,17 +349,7 @@ impl Composer<'_> {
             let what = format!("lists and maps are more than {DEEPEST} deep within each other");
             return Err(Failure::new(what).at(place).help("GitLab refuses this file, too: make it flatter"));
         }
-        self.count(1, place)
-    }
-
-    fn count(&mut self, more: usize, place: &Place) -> Result<(), Failure> {
-        self.nodes = self.nodes.saturating_add(more);
-        if self.nodes > MOST_NODES {
-            let what =
-                format!("the file has more than {MOST_NODES} values, with those that its aliases stand for");
-            return Err(Failure::new(what).at(place).help("use fewer aliases of aliases"));
-        }
-        Ok(())
+        self.budget.spend(ONE, place)
     }
 
     fn tag(&self, tag: Option<&Tag>, place: &Place) -> Result<Tagged, Failure> {
@@ -368,9 +380,8 @@ impl Composer<'_> {
                     words.filter(|words| !words.is_empty()).ok_or_else(|| reference_of_texts(&place))?;
                 (Node { place, value: Value::Reference(words) }, size, anchor)
             }
-            Some(Open::Map { place, anchor, map, merged, size, .. }) => {
-                let value = Value::Map(with_merge_keys(map, &merged)?);
-                (Node { place, value }, size, anchor)
+            Some(Open::Map { place, anchor, map, size, .. }) => {
+                (Node { place, value: Value::Map(map) }, size, anchor)
             }
             None => return Ok(()),
         };
@@ -378,18 +389,20 @@ impl Composer<'_> {
     }
 
     /// Puts a complete node where it belongs.
-    fn add(&mut self, node: Node, size: usize, anchor: usize) -> Result<(), Failure> {
+    fn add(&mut self, node: Node, size: Size, anchor: usize) -> Result<(), Failure> {
         if anchor > 0 {
+            // A copy, too: anchors may be within each other.
+            self.budget.spend(size, &node.place)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::List { items, size: sum, .. }) => {
-                *sum += size;
+                sum.add(size);
                 items.push(node);
             }
-            Some(Open::Map { map, merged, key, size: sum, .. }) => {
-                *sum += size;
+            Some(Open::Map { map, own, key, size: sum, .. }) => {
+                sum.add(size);
                 match key.take() {
                     None => {
                         let text = node.raw().ok_or_else(|| {
@@ -398,9 +411,18 @@ impl Composer<'_> {
                         })?;
                         *key = Some((text.to_owned(), node.place));
                     }
-                    Some((text, _)) if text == "<<" => merged.push(node),
+                    Some((text, place)) if text == "<<" => {
+                        let replaced = merge(map, own, &node)?;
+                        if !replaced.is_empty() {
+                            self.remarks.push(format!(
+                                "{place}: `<<` replaces {}, which is above it in the same map, as in GitLab: put `<<` first",
+                                replaced.join(", ")
+                            ));
+                        }
+                    }
                     Some((text, place)) => {
-                        if let Some(first) = map.entry(&text) {
+                        let again = !own.insert(text.clone());
+                        if let Some(first) = map.entry(&text).filter(|_| again) {
                             self.remarks.push(format!(
                                 "{place}: `{}` is here for a second time and replaces the one at line {}, as in GitLab",
                                 Untrusted(&text),
@@ -416,6 +438,9 @@ impl Composer<'_> {
     }
 }
 
+/// A list or a map, without what is in it.
+const ONE: Size = Size { values: 1, bytes: 0 };
+
 #[derive(PartialEq, Eq)]
 enum Tagged {
     Not,
@@ -429,25 +454,22 @@ fn reference_of_texts(place: &Place) -> Failure {
         .help("write `!reference [job, keyword]`")
 }
 
-/// `<<: *a` and `<<: [*a, *b]`: keys of the map itself win, then those of earlier ones.
-fn with_merge_keys(own: Map, merged: &[Node]) -> Result<Map, Failure> {
-    if merged.is_empty() {
-        return Ok(own);
-    }
-    let mut all = own;
-    for node in merged.iter().flat_map(Node::one_or_more) {
-        let map = node.map().ok_or_else(|| {
-            Failure::new(format!("`<<` takes a map, and this is {}", node.kind()))
-                .at(&node.place)
+/// `<<: *a` and `<<: [*a, *b]` into what the map has so far: as in GitLab's reader, what comes later in the file wins, and in a list
+/// what comes first. Gives, for a remark, own keys of the map that it replaces.
+fn merge(map: &mut Map, own: &HashSet<String>, node: &Node) -> Result<Vec<String>, Failure> {
+    let mut all = Map::default();
+    for one in node.one_or_more().iter().rev() {
+        let map = one.map().ok_or_else(|| {
+            Failure::new(format!("`<<` takes a map, and this is {}", one.kind()))
+                .at(&one.place)
                 .help("write `<<: *anchor`, where the anchor is at a map")
         })?;
-        for entry in map.entries() {
-            if all.get(&entry.key).is_none() {
-                all.set(entry.clone());
-            }
-        }
+        map.entries.iter().for_each(|entry| all.set(entry.clone()));
     }
-    Ok(all)
+    let replaced = all.entries.iter().filter(|entry| own.contains(&entry.key)).take(SHOWN_KEYS);
+    let replaced = replaced.map(|entry| format!("`{}`", Untrusted(&entry.key))).collect();
+    all.entries.into_iter().for_each(|entry| map.set(entry));
+    Ok(replaced)
 }
 
 #[cfg(test)]
@@ -482,18 +504,67 @@ mod tests {
             ("\"~\"", "~"),
             ("!!str 010", "010"),
             ("v1", "v1"),
+            ("0o17", "0o17"),
         ] {
             assert_eq!(value(&tree(&format!("a: {written}\n")), &["a"]), expected, "{written}");
         }
     }
 
     #[test]
-    fn merge_keys_take_what_the_map_does_not_have_and_the_first_of_a_list_wins() {
+    fn what_comes_later_wins_over_a_merge_key_and_the_first_of_a_list_wins() {
         let text =
             "one: &one {a: 1, b: 1, c: 1}\ntwo: &two {b: 2, d: 2}\nall:\n  <<: [*one, *two]\n  c: own\n";
         let root = tree(text);
         let of = |key| value(&root, &["all", key]);
         assert_eq!([of("a"), of("b"), of("c"), of("d")], ["1", "1", "own", "2"]);
+    }
+
+    #[test]
+    fn a_merge_key_below_own_keys_replaces_them_and_is_remarked() {
+        let mut remarks = Vec::new();
+        let text = b"b: &b {s: base, v: base}\njob:\n  s: own\n  <<: *b\n  v: own\n";
+        let root = read("ci.yml", text, &mut remarks).expect("a tree");
+        assert_eq!((value(&root, &["job", "s"]), value(&root, &["job", "v"])), ("base".into(), "own".into()));
+        let [remark] = &remarks[..] else { panic!("{remarks:?}") };
+        assert!(remark.starts_with("ci.yml:4:3: `<<` replaces `s`,"), "{remark}");
+    }
+
+    #[test]
+    fn texts_that_gitlab_reads_otherwise_stay_and_are_remarked() {
+        for (written, kind) in [
+            ("01:30:00", "base 60"),
+            ("10:30", "base 60"),
+            ("0,1", "commas"),
+            ("1,000", "commas"),
+            ("2024-01-01", "a date"),
+            ("2024-01-01 10:00:00", "a date"),
+            (":x", "a symbol"),
+            ("1.5e+3", "exponent"),
+            (".5", "a number"),
+            ("-.inf", "a number"),
+        ] {
+            let mut remarks = Vec::new();
+            let root = read("ci.yml", format!("a: {written}\n").as_bytes(), &mut remarks).expect("a tree");
+            assert_eq!(value(&root, &["a"]), written);
+            let [remark] = &remarks[..] else { panic!("{written} {remarks:?}") };
+            assert!(remark.starts_with("ci.yml:1:4: `") && remark.contains(kind), "{written} {remark}");
+        }
+        for written in [
+            "'01:30:00'",
+            "\"0,1\"",
+            "!!str 2024-01-01",
+            "1.10",
+            "10:60",
+            "1e3",
+            "1.2.3",
+            "-x",
+            "10:30:00:00",
+            "8080:80",
+        ] {
+            let mut remarks = Vec::new();
+            read("ci.yml", format!("a: {written}\n").as_bytes(), &mut remarks).expect("a tree");
+            assert_eq!(remarks, [""; 0], "{written}");
+        }
     }
 
     #[test]
@@ -509,7 +580,8 @@ mod tests {
         let root = tree("low: {v: {A: 1, B: 1}, s: [x, y]}\nhigh: {v: {B: 2}, s: [z]}\n");
         let root = root.map().expect("a map");
         let (low, high) = (root.get("low").and_then(Node::map), root.get("high").and_then(Node::map));
-        let merged = low.expect("a map").overlaid(high.expect("a map"));
+        let mut merged = low.expect("a map").clone();
+        merged.overlay(high.expect("a map"));
         let variables = merged.get("v").and_then(Node::map).expect("a map");
         assert_eq!(variables.get("A").and_then(Node::text).as_deref(), Some("1"));
         assert_eq!(variables.get("B").and_then(Node::text).as_deref(), Some("2"));

@@ -22,7 +22,7 @@ fn aliases_that_stand_for_billions_are_counted_and_not_copied() {
         let alias = format!("*a{}", n - 1);
         writeln!(text, ".a{n}: &a{n} [{}]", vec![alias; 10].join(", ")).expect("text");
     }
-    refused(&(text + "job: {script: [x]}\n"), "values, with those that its aliases stand for");
+    refused(&(text + "job: {script: [x]}\n"), "values, with the copies that aliases");
 }
 
 #[test]
@@ -32,7 +32,47 @@ fn references_that_stand_for_billions_are_counted() {
         let reference = format!("!reference [.r{}, script]", n - 1);
         writeln!(text, ".r{n}: {{script: [{}]}}", vec![reference; 10].join(", ")).expect("text");
     }
-    refused(&(text + "job: {script: [x]}\n"), "references copy more than");
+    refused(&(text + "job: {script: [x]}\n"), "values, with the copies that aliases");
+}
+
+/// As the two above, with long texts in place of many values.
+#[test]
+fn bytes_are_counted_and_not_only_values() {
+    let long = "x".repeat(900_000);
+    let aliases = vec!["*a"; 100_000].join(",");
+    let failure =
+        refused(&format!(".x: &a {long}\n.y: [{aliases}]\njob: {{script: [x]}}\n"), "bytes of text");
+    // The file, the copy that the anchor keeps, and 35 more are too much.
+    assert!(failure.contains("--> .gitlab-ci.yml:2:111\n"), "{failure}");
+    let references = vec!["!reference [.x]"; 60_000].join(",");
+    let failure = refused(&format!(".x: {long}\njob: {{script: [{references}]}}\n"), "bytes of text");
+    assert!(failure.contains("--> .gitlab-ci.yml:2:"), "{failure}");
+}
+
+#[test]
+fn copies_that_extends_makes_are_counted() {
+    let variables: String = (0..40_000).map(|n| format!("    V{n}: x\n")).collect();
+    let jobs: String = (0..25_000).map(|n| format!("j{n}: {{extends: .big, script: [x]}}\n")).collect();
+    let failure =
+        refused(&format!(".big:\n  variables:\n{variables}job: {{script: [x]}}\n{jobs}"), "400000 values");
+    assert!(failure.contains("--> .gitlab-ci.yml:4000"), "{failure}");
+    // One job with many bases.
+    let bases = vec![".big"; 60_000].join(",");
+    refused(
+        &format!(".big:\n  variables:\n{variables}job: {{extends: [{bases}], script: [x]}}\n"),
+        "400000 values",
+    );
+    // A pipeline of an ordinary size is far below: 1,000 jobs of 50 variables.
+    let variables: String = (0..50).map(|n| format!("    V{n}: x\n")).collect();
+    let jobs: String = (0..1000).map(|n| format!("j{n}: {{extends: .base, script: [x]}}\n")).collect();
+    assert_eq!(of(&format!(".base:\n  variables:\n{variables}{jobs}")).good("j999").script, ["x"]);
+}
+
+#[test]
+fn anchors_within_each_other_are_counted() {
+    let open: String = (0..90).map(|n| format!("&a{n} [")).collect();
+    let values = "x,".repeat(100_000);
+    refused(&format!(".y: {open}{values}{}\njob: {{script: [x]}}\n", "]".repeat(90)), "400000 values");
 }
 
 #[test]
@@ -82,7 +122,7 @@ fn depth_is_bounded_everywhere() {
 #[test]
 fn size_is_bounded_everywhere() {
     refused(&format!("job: {{script: [\"{}\"]}}\n", "x".repeat(3 << 20)), "GitLab reads at most");
-    let list = "- x\n".repeat(300_000);
+    let list = "- x\n".repeat(500_000);
     refused(&format!("job:\n{list}"), "values");
     refused("job: {parallel: 100000, script: [x]}\n", "a number from 1 to 200");
     let values = vec!["x"; 100].join(", ");
