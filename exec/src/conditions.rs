@@ -2,8 +2,8 @@
 //!
 //! What cannot be known offline is taken as true, and said.
 
-use crate::expression;
-use crate::failure::{Failure, Place};
+use crate::expression::{self, Wrong};
+use crate::failure::{Failure, nearest};
 use crate::glob::Glob;
 use crate::pipeline::expected;
 use crate::tree::Tree;
@@ -120,7 +120,7 @@ pub fn include(rules: &Node, facts: &Facts<'_>, remarks: &mut Vec<String>) -> Re
 pub fn workflow(config: &Map, facts: &Facts<'_>, remarks: &mut Vec<String>) -> Result<Judged, Failure> {
     let rules = config.get("workflow").and_then(Node::map).and_then(|map| map.get("rules"));
     match rules {
-        Some(rules) => by_rules(rules, "always", facts, remarks),
+        Some(rules) => by_rules(rules, &Verdict::Runs, facts, remarks),
         None => Ok(Judged { verdict: Verdict::Runs, variables: Variables::default(), allow_failure: None }),
     }
 }
@@ -130,11 +130,11 @@ pub fn workflow(config: &Map, facts: &Facts<'_>, remarks: &mut Vec<String>) -> R
 /// # Errors
 /// For rules that cannot be read.
 pub fn job(job: &Map, facts: &Facts<'_>, remarks: &mut Vec<String>) -> Result<Judged, Failure> {
-    let when = job.get("when").and_then(Node::raw).unwrap_or("on_success");
+    let verdict = job.get("when").map_or(Ok(Verdict::Runs), by_when)?;
     if let Some(rules) = job.get("rules") {
-        return by_rules(rules, when, facts, remarks);
+        return by_rules(rules, &verdict, facts, remarks);
     }
-    let none = || Judged { verdict: by_when(when), variables: Variables::default(), allow_failure: None };
+    let none = || Judged { verdict: verdict.clone(), variables: Variables::default(), allow_failure: None };
     // GitLab's default where neither is there: `only: [branches, tags]`.
     if let Some(only) = job.get("only")
         && !selects(only, facts, true, remarks)?
@@ -155,17 +155,26 @@ pub fn job(job: &Map, facts: &Facts<'_>, remarks: &mut Vec<String>) -> Result<Ju
     Ok(none())
 }
 
-fn by_when(when: &str) -> Verdict {
+fn by_when(node: &Node) -> Result<Verdict, Failure> {
+    const KNOWN: [&str; 6] = ["on_success", "on_failure", "always", "manual", "delayed", "never"];
+    let when = node.raw().ok_or_else(|| expected(node, "`when:` takes a word"))?;
     match when {
-        "on_success" | "always" => Verdict::Runs,
-        "never" => Verdict::Not("`when: never`".to_owned()),
-        other => Verdict::When(other.to_owned()),
+        "on_success" | "always" => Ok(Verdict::Runs),
+        "never" => Ok(Verdict::Not("`when: never`".to_owned())),
+        "on_failure" | "manual" | "delayed" => Ok(Verdict::When(when.to_owned())),
+        other => {
+            let failure = Failure::new(format!("`when:` has no word `{}`", Untrusted(other))).at(&node.place);
+            Err(match nearest(other, KNOWN) {
+                Some(near) => failure.help(format!("write `{near}`")),
+                None => failure.help(format!("known: {}", KNOWN.join(", "))),
+            })
+        }
     }
 }
 
 fn by_rules(
     rules: &Node,
-    when: &str,
+    of_job: &Verdict,
     facts: &Facts<'_>,
     remarks: &mut Vec<String>,
 ) -> Result<Judged, Failure> {
@@ -174,7 +183,7 @@ fn by_rules(
         if !clause(map, facts, remarks)? {
             continue;
         }
-        let verdict = match by_when(map.get("when").and_then(Node::raw).unwrap_or(when)) {
+        let verdict = match map.get("when").map_or(Ok(of_job.clone()), by_when)? {
             Verdict::Not(why) => Verdict::Not(format!("{why} of the rule at {}", rule.place)),
             other => other,
         };
@@ -248,10 +257,15 @@ fn clause(rule: &Map, facts: &Facts<'_>, remarks: &mut Vec<String>) -> Result<bo
 
 fn holds(condition: &Node, facts: &Facts<'_>) -> Result<bool, Failure> {
     let text = condition.text().ok_or_else(|| expected(condition, "`if:` takes a text"))?;
-    expression::holds(&text, facts.values).map_err(|why| {
-        Failure::new(format!("`if: {}` is no condition: {why}", Untrusted(&text)))
+    expression::holds(&text, facts.values).map_err(|wrong| match wrong {
+        Wrong::Condition(why) => Failure::new(format!("`if: {}` is no condition: {why}", Untrusted(&text)))
             .at(&condition.place)
-            .help("write such as `$CI_COMMIT_BRANCH == \"main\"` or `$CI_COMMIT_TAG =~ /^v/`")
+            .help("write such as `$CI_COMMIT_BRANCH == \"main\"` or `$CI_COMMIT_TAG =~ /^v/`"),
+        Wrong::Limit(why) => {
+            let what =
+                format!("`if: {}` has what nunbird exec cannot do, and GitLab may: {why}", Untrusted(&text));
+            Failure::new(what).at(&condition.place).help(expression::WITHIN_LIMITS)
+        }
     })
 }
 
@@ -273,7 +287,7 @@ fn paths(node: &Node, facts: &Facts<'_>) -> Result<(Vec<String>, Option<String>)
 
 fn globs(paths: &[String], node: &Node) -> Result<Vec<Glob>, Failure> {
     let one = |path: &String| {
-        Glob::new(path.trim_start_matches('/')).ok_or_else(|| {
+        Glob::of_rule(path.trim_start_matches('/')).ok_or_else(|| {
             Failure::new(format!("`{}` is no pattern of paths", Untrusted(path)))
                 .at(&node.place)
                 .help("write `src/**/*.c`")
@@ -303,11 +317,11 @@ fn changed(node: &Node, facts: &Facts<'_>, remarks: &mut Vec<String>) -> Result<
 
 /// Whether `only` or `except` selects this pipeline. All parts of `only` must, one part of `except` is enough.
 fn selects(node: &Node, facts: &Facts<'_>, all: bool, remarks: &mut Vec<String>) -> Result<bool, Failure> {
-    let Some(map) = node.map() else { return refs(node, facts) };
+    let Some(map) = node.map() else { return refs(node, facts, remarks) };
     let mut parts = Vec::new();
     for entry in map.entries() {
         parts.push(match entry.key.as_str() {
-            "refs" => refs(&entry.node, facts)?,
+            "refs" => refs(&entry.node, facts, remarks)?,
             "variables" => {
                 let conditions = flat(&entry.node)?;
                 conditions
@@ -337,20 +351,37 @@ fn selects(node: &Node, facts: &Facts<'_>, all: bool, remarks: &mut Vec<String>)
     Ok(if all { !parts.contains(&false) } else { parts.contains(&true) })
 }
 
-fn refs(node: &Node, facts: &Facts<'_>) -> Result<bool, Failure> {
+fn refs(node: &Node, facts: &Facts<'_>, remarks: &mut Vec<String>) -> Result<bool, Failure> {
     for one in flat(node)? {
-        let text = one.text().ok_or_else(|| expected(one, "a branch, tag or pattern is a text"))?;
-        if is_ref(&text, facts.values, &one.place)? {
+        if is_ref(one, facts.values, remarks)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn is_ref(text: &str, values: &Values, place: &Place) -> Result<bool, Failure> {
+/// A branch, a tag, a pattern or a kind of pipeline. What is behind the first `@` is the path of a project, in a pattern, too.
+fn is_ref(node: &Node, values: &Values, remarks: &mut Vec<String>) -> Result<bool, Failure> {
+    let whole = node.text().ok_or_else(|| expected(node, "a branch, tag or pattern is a text"))?;
     let (branch, tag) = (values.get("CI_COMMIT_BRANCH"), values.get("CI_COMMIT_TAG"));
     let source = values.get("CI_PIPELINE_SOURCE").unwrap_or_default();
-    let text = text.split('@').next().unwrap_or_default();
+    let (text, project) = match whole.split_once('@') {
+        Some((text, project)) => (text, Some(project)),
+        None => (&*whole, None),
+    };
+    if text.starts_with('/') && project.is_some_and(|project| project.ends_with('/')) {
+        remarks.push(format!(
+            "{}: `{}` never matches: for GitLab `@` ends the pattern: write `\\x40` for it",
+            node.place,
+            Untrusted(&whole)
+        ));
+        return Ok(false);
+    }
+    if let (Some(project), Some(own)) = (project, values.get("CI_PROJECT_PATH"))
+        && project != own
+    {
+        return Ok(false);
+    }
     let of_source = [
         ("api", "api"),
         ("external", "external"),
@@ -371,12 +402,19 @@ fn is_ref(text: &str, values: &Values, place: &Place) -> Result<bool, Failure> {
     }
     let name = values.get("CI_COMMIT_REF_NAME").unwrap_or_default();
     let Some(rest) = text.strip_prefix('/') else { return Ok(text == name) };
-    let (pattern, flags) = rest.rsplit_once('/').unwrap_or((rest, ""));
+    // Without its end it is a name, and no name begins with `/`.
+    let Some((pattern, flags)) = rest.rsplit_once('/') else { return Ok(false) };
     let flags = if flags.contains('i') { "(?i)" } else { "" };
     let pattern = Regex::new(&format!("{flags}{}", pattern.replace("\\/", "/"))).map_err(|e| {
-        Failure::new(format!("`{}` is no pattern: {e}", Untrusted(text)))
-            .at(place)
-            .help("write such as `/^v[0-9]+$/`")
+        let shown = Untrusted(text);
+        match expression::is_limit(&e) {
+            true => Failure::new(format!("`{shown}` has what nunbird exec cannot do, and GitLab may: {e}"))
+                .at(&node.place)
+                .help(expression::WITHIN_LIMITS),
+            false => Failure::new(format!("`{shown}` is no pattern: {e}"))
+                .at(&node.place)
+                .help("write such as `/^v[0-9]+$/`"),
+        }
     })?;
     Ok(pattern.is_match(name))
 }

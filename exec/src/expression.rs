@@ -24,20 +24,50 @@ enum Token {
     Close,
 }
 
+/// What helps where a pattern is beyond [`regex_lite`], which has neither tables of Unicode nor sets within sets.
+pub const WITHIN_LIMITS: &str = "write the characters themselves, such as `[A-Za-zÀ-ÿ]` for `\\p{L}`";
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// It is no condition, in words.
+    Condition(String),
+    /// It has a pattern that GitLab may know and this program does not.
+    Limit(String),
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Wrong::Condition(why)
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(why: &str) -> Self {
+        Wrong::Condition(why.to_owned())
+    }
+}
+
+/// Whether a pattern is refused for what this program does not have. Look-around and references to groups are not GitLab's either.
+pub fn is_limit(error: &regex_lite::Error) -> bool {
+    let why = error.to_string();
+    why.contains("supported") && !why.contains("look-around") && !why.contains("backreferences")
+}
+
 /// Whether the condition holds.
 ///
 /// # Errors
-/// In words, for what is no condition.
-pub fn holds(text: &str, values: &Values) -> Result<bool, String> {
+/// For what is no condition, and for patterns beyond this program.
+pub fn holds(text: &str, values: &Values) -> Result<bool, Wrong> {
     if text.len() > LONGEST {
-        return Err(format!("it is longer than {LONGEST} bytes"));
+        return Err(format!("it is longer than {LONGEST} bytes").into());
     }
     let tokens = tokens(text)?;
     let mut reader = Reader { tokens: &tokens, at: 0, values, depth: 0 };
     let verdict = reader.any()?;
     match reader.peek() {
         None => Ok(verdict),
-        Some(token) => Err(format!("{} is not expected there", word(token))),
+        Some(token) => Err(format!("{} is not expected there", word(token)).into()),
     }
 }
 
@@ -152,7 +182,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Both sides are read whatever the first one is, so that an error in the second is found.
-    fn any(&mut self) -> Result<bool, String> {
+    fn any(&mut self) -> Result<bool, Wrong> {
         let mut verdict = self.all()?;
         while self.skip(&Token::Or) {
             verdict |= self.all()?;
@@ -160,7 +190,7 @@ impl<'t> Reader<'t> {
         Ok(verdict)
     }
 
-    fn all(&mut self) -> Result<bool, String> {
+    fn all(&mut self) -> Result<bool, Wrong> {
         let mut verdict = self.comparison()?;
         while self.skip(&Token::And) {
             verdict &= self.comparison()?;
@@ -168,15 +198,15 @@ impl<'t> Reader<'t> {
         Ok(verdict)
     }
 
-    fn comparison(&mut self) -> Result<bool, String> {
+    fn comparison(&mut self) -> Result<bool, Wrong> {
         if self.skip(&Token::Open) {
             self.depth += 1;
             if self.depth > DEEPEST {
-                return Err(format!("more than {DEEPEST} parentheses are open"));
+                return Err(format!("more than {DEEPEST} parentheses are open").into());
             }
             let verdict = self.any()?;
             self.depth -= 1;
-            return if self.skip(&Token::Close) { Ok(verdict) } else { Err("a `)` is missing".to_owned()) };
+            return if self.skip(&Token::Close) { Ok(verdict) } else { Err("a `)` is missing".into()) };
         }
         let left = self.value()?;
         let Some(operator @ (Token::Equal | Token::Unequal | Token::Matches | Token::Mismatches)) =
@@ -203,7 +233,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn pattern(&mut self, left: Option<&str>) -> Result<bool, String> {
+    fn pattern(&mut self, left: Option<&str>) -> Result<bool, Wrong> {
         let (text, flags) = match self.next() {
             Some(Token::Pattern { text, flags }) => (text.clone(), flags.clone()),
             // A variable may have a pattern, with its slashes.
@@ -214,11 +244,11 @@ impl<'t> Reader<'t> {
                     None => return Ok(false),
                 }
             }
-            Some(token) => return Err(format!("{} is there in place of a pattern `/…/`", word(token))),
-            None => return Err("a pattern `/…/` is missing at its end".to_owned()),
+            Some(token) => return Err(format!("{} is there in place of a pattern `/…/`", word(token)).into()),
+            None => return Err("a pattern `/…/` is missing at its end".into()),
         };
         if let Some(flag) = flags.chars().find(|flag| !"imsU".contains(*flag)) {
-            return Err(format!("a pattern has no flag `{flag}`"));
+            return Err(format!("a pattern has no flag `{flag}`").into());
         }
         let pattern = RegexBuilder::new(&text.replace("\\/", "/"))
             .case_insensitive(flags.contains('i'))
@@ -226,14 +256,17 @@ impl<'t> Reader<'t> {
             .dot_matches_new_line(flags.contains('s'))
             .swap_greed(flags.contains('U'))
             .build()
-            .map_err(|e| format!("a pattern cannot be used: {e}"))?;
+            .map_err(|e| match is_limit(&e) {
+                true => Wrong::Limit(e.to_string()),
+                false => Wrong::Condition(format!("a pattern cannot be used: {e}")),
+            })?;
         Ok(left.is_some_and(|text| pattern.is_match(text)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::holds;
+    use super::{Wrong, holds};
     use crate::variables::Values;
 
     #[test]
@@ -271,6 +304,18 @@ mod tests {
             ("null", false),
         ] {
             assert_eq!(holds(condition, &values), Ok(expected), "{condition}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_beyond_this_program_is_not_called_wrong() {
+        for pattern in ["\\p{L}", "[a[bc]]"] {
+            let answer = holds(&format!("$A =~ /{pattern}/"), &Values::default());
+            assert!(matches!(answer, Err(Wrong::Limit(_))), "{pattern} {answer:?}");
+        }
+        for pattern in ["(", "(?=a)", "(a)\\1"] {
+            let answer = holds(&format!("$A =~ /{pattern}/"), &Values::default());
+            assert!(matches!(answer, Err(Wrong::Condition(_))), "{pattern} {answer:?}");
         }
     }
 

@@ -1,5 +1,6 @@
-//! Patterns of paths: `*`, `**`, `?`, `[a-z]`, `{a,b}`, as `include:local`, `rules:exists`, `rules:changes` and `artifacts:paths`
-//! have them.
+//! Patterns of paths: `*`, `**`, `?`, `[a-z]`, `{a,b}`. GitLab has three readers of them, which differ in `**`: that of
+//! gitlab-runner for `artifacts:paths`, Ruby's `fnmatch` for `rules:exists` and `rules:changes`, and one of its own for
+//! `include:local`, which has nothing but `*` and `**`.
 
 use regex_lite::Regex;
 
@@ -11,21 +12,35 @@ const LONGEST: usize = 4096;
 pub struct Glob(Regex);
 
 impl Glob {
-    /// None for one that is too long or not complete.
+    /// One of `artifacts`: `**` is any part of a path. None for one that is too long or not complete.
     pub fn new(pattern: &str) -> Option<Glob> {
-        Self::with(pattern, "")
+        Self::with(pattern, &expression(pattern, ".*"), "")
+    }
+
+    /// One of `rules:exists` or `rules:changes`: `**/` is any directories, and `**` elsewhere is `*`.
+    pub fn of_rule(pattern: &str) -> Option<Glob> {
+        Self::with(pattern, &expression(pattern, "[^/]*"), "")
+    }
+
+    /// One of `include:local`: `**` is any part of a path, so that `ci/**/*.yml` is below directories of `ci` alone.
+    pub fn of_include(pattern: &str) -> Option<Glob> {
+        let parts = pattern.split("**").map(|part| {
+            let parts: Vec<String> = part.split('*').map(regex_lite::escape).collect();
+            parts.join("[^/]*")
+        });
+        Self::with(pattern, &parts.collect::<Vec<_>>().join(".*"), "")
     }
 
     /// The same, which also takes everything below a directory that matches: `artifacts:paths`.
     pub fn of_tree(pattern: &str) -> Option<Glob> {
-        Self::with(pattern, "(?:/.*)?")
+        Self::with(pattern, &expression(pattern, ".*"), "(?:/.*)?")
     }
 
-    fn with(pattern: &str, end: &str) -> Option<Glob> {
+    fn with(pattern: &str, expression: &str, end: &str) -> Option<Glob> {
         if pattern.len() > LONGEST {
             return None;
         }
-        Regex::new(&format!("(?s)^(?:{}){end}$", expression(pattern))).ok().map(Glob)
+        Regex::new(&format!("(?s)^(?:{expression}){end}$")).ok().map(Glob)
     }
 
     /// Whether a path matches as a whole.
@@ -34,7 +49,8 @@ impl Glob {
     }
 }
 
-fn expression(pattern: &str) -> String {
+/// `deep` is what `**` stands for where no `/` follows.
+fn expression(pattern: &str, deep: &str) -> String {
     let characters: Vec<char> = pattern.chars().collect();
     let (mut text, mut braces, mut at) = (String::new(), 0, 0);
     while let Some(character) = characters.get(at) {
@@ -47,7 +63,7 @@ fn expression(pattern: &str) -> String {
                         at += 1;
                         text.push_str("(?:.*/)?");
                     }
-                    _ => text.push_str(".*"),
+                    _ => text.push_str(deep),
                 }
             }
             '*' => text.push_str("[^/]*"),
@@ -91,7 +107,7 @@ mod tests {
     use super::Glob;
 
     #[test]
-    fn patterns_match_as_gitlab_has_them() {
+    fn patterns_match_as_each_of_gitlabs_readers_has_them() {
         for (pattern, path, expected) in [
             ("*.c", "a.c", true),
             ("*.c", "d/a.c", false),
@@ -110,6 +126,19 @@ mod tests {
             ("\\*", "*", true),
         ] {
             assert_eq!(Glob::new(pattern).expect("a pattern").matches(path), expected, "{pattern} {path}");
+        }
+        for (pattern, path, rule, include) in [
+            ("d/**", "d/a", true, true),
+            ("d/**", "d/e/a", false, true),
+            ("d/**/*", "d/e/a", true, true),
+            ("d/**/*.yml", "d/a.yml", true, false),
+            ("d/**.yml", "d/e/a.yml", false, true),
+            ("d/*.yml", "d/e/a.yml", false, false),
+            ("d/[ab].yml", "d/a.yml", true, false),
+        ] {
+            let of_rule = Glob::of_rule(pattern).expect("a pattern").matches(path);
+            let of_include = Glob::of_include(pattern).expect("a pattern").matches(path);
+            assert_eq!((of_rule, of_include), (rule, include), "{pattern} {path}");
         }
         let tree = Glob::of_tree("out").expect("a pattern");
         assert!(tree.matches("out") && tree.matches("out/a/b") && !tree.matches("outer"));

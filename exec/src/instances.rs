@@ -2,12 +2,16 @@
 
 use crate::failure::{Failure, nearest};
 use crate::pipeline::{KEYWORDS, Pipeline, expected};
-use crate::variables::Variables;
+use crate::variables::{Variable, Variables};
 use crate::yaml::{Entry, Node};
 use nunbird_handover::Untrusted;
 
 /// Jobs of one `parallel:`: GitLab's own bound.
 const MOST_PARALLEL: usize = 200;
+/// The longest name of a job, in bytes: likewise.
+const LONGEST_NAME: usize = 255;
+/// Jobs of a pipeline.
+const MOST_JOBS: usize = 50_000;
 
 /// A name that can be run, before anything else of the job is read.
 #[derive(Debug, Clone)]
@@ -44,6 +48,13 @@ pub fn instances<'p>(pipeline: &'p Pipeline) -> Result<Vec<Instance<'p>>, Failur
                 None => failure.at(&entry.place).help("begin its name with `.` if it is no job"),
             });
         };
+        if all.len() > MOST_JOBS {
+            return Err(Failure::new(format!(
+                "the pipeline has more than {MOST_JOBS} jobs, with those of `parallel:`"
+            ))
+            .at(&entry.place)
+            .help("make fewer jobs"));
+        }
         let one = |name: String, variables| Instance { name, entry, variables };
         match map.get("parallel").filter(|node| !node.is_null()) {
             None => all.push(one(entry.key.clone(), Variables::default())),
@@ -92,8 +103,17 @@ fn combinations(parallel: &Node) -> Result<Vec<(String, Variables)>, Failure> {
                 for value in entry.node.one_or_more() {
                     let text =
                         value.text().ok_or_else(|| expected(value, "a value of `matrix:` is a text"))?;
+                    if text.len() > LONGEST_NAME || text.contains('\0') {
+                        let what =
+                            format!("a value of `matrix:` has a NUL byte or more than {LONGEST_NAME} bytes");
+                        return Err(Failure::new(what)
+                            .at(&value.place)
+                            .help("it is a part of the job's name: write a shorter one"));
+                    }
                     let (mut words, mut variables) = (words.clone(), variables.clone());
-                    variables.set(&entry.key, text.clone());
+                    // The name has it as written; its value may have other variables in it.
+                    let place = Some(entry.place.clone());
+                    variables.insert(&entry.key, Variable { value: text.clone(), expand: true, place });
                     words.push(text);
                     next.push((words, variables));
                 }

@@ -185,7 +185,7 @@ impl Job {
         let own = instance.entry.node.map().cloned().unwrap_or_default();
         check_keys(&own)?;
         let map = with_defaults(pipeline, &own)?;
-        let stage = stage(pipeline, &map)?;
+        let stage = stage(pipeline, instance, &map)?;
         let (values, public, judged) = judge(pipeline, instance, &map, &stage, around, remarks)?;
         let script = lines(&map, "script")?;
         if script.is_empty() {
@@ -239,7 +239,7 @@ pub fn listed(
     let own = instance.entry.node.map().cloned().unwrap_or_default();
     check_keys(&own)?;
     let map = with_defaults(pipeline, &own)?;
-    let stage = stage(pipeline, &map)?;
+    let stage = stage(pipeline, instance, &map)?;
     let (values, _, judged) = judge(pipeline, instance, &map, &stage, around, remarks)?;
     let image =
         map.get("image").filter(|node| !node.is_null()).map(|node| image(node, &values)).transpose()?;
@@ -302,7 +302,7 @@ fn with_defaults(pipeline: &Pipeline, own: &Map) -> Result<Map, Failure> {
     Ok(map)
 }
 
-fn stage(pipeline: &Pipeline, map: &Map) -> Result<String, Failure> {
+fn stage(pipeline: &Pipeline, instance: &Instance<'_>, map: &Map) -> Result<String, Failure> {
     let node = map.get("stage");
     let stage = node.and_then(Node::text).unwrap_or_else(|| "test".to_owned());
     let named = pipeline.config.get("stages").filter(|node| !node.is_null());
@@ -310,19 +310,22 @@ fn stage(pipeline: &Pipeline, map: &Map) -> Result<String, Failure> {
         Some(stages) => stages.one_or_more().iter().filter_map(Node::text).collect(),
         None => ["build", "test", "deploy"].map(str::to_owned).to_vec(),
     };
-    known.extend([".pre", ".post"].map(str::to_owned));
-    match node {
-        Some(node) if !known.contains(&stage) => {
-            let failure = Failure::new(format!("the stage `{}` is not in `stages:`", Untrusted(&stage)))
-                .at(&node.place);
-            let names: Vec<String> = known.iter().map(|one| Untrusted(one).to_string()).collect();
-            Err(match nearest(&stage, known.iter().map(String::as_str)) {
-                Some(near) => failure.help(format!("write `{}`", Untrusted(near))),
-                None => failure.help(format!("known: {}", names.join(", "))),
-            })
-        }
-        _ => Ok(stage),
+    known.insert(0, ".pre".to_owned());
+    known.push(".post".to_owned());
+    if known.contains(&stage) {
+        return Ok(stage);
     }
+    let names: Vec<String> = known.iter().map(|one| Untrusted(one).to_string()).collect();
+    let failure = Failure::new(format!("the stage `{}` is not in `stages:`", Untrusted(&stage)));
+    let failure = match node {
+        Some(node) => failure.at(&node.place),
+        None => failure.at(&instance.entry.place).help("a job without `stage:` is in the stage `test`"),
+    };
+    let failure = match nearest(&stage, known.iter().map(String::as_str)) {
+        Some(near) => failure.help(format!("write `{}`", Untrusted(near))),
+        None => failure,
+    };
+    Err(failure.help(format!("the stages are {}", names.join(", "))))
 }
 
 /// The job's values, the names of those that services get, and what its rules say. By GitLab's precedence, the weakest first: predefined, the top
@@ -353,25 +356,28 @@ fn judge(
     all.set("CI_JOB_NAME_SLUG", slug(&instance.name));
     all.set("CI_JOB_STAGE", stage);
     all.set("CI_NODE_TOTAL", "1");
-    if let Some(environment) = map.get("environment") {
-        let name = environment.map().and_then(|map| map.get("name")).unwrap_or(environment);
-        if let Some(name) = name.text() {
-            all.set("CI_ENVIRONMENT_SLUG", slug(&name));
-            all.set("CI_ENVIRONMENT_NAME", name);
-        }
-    }
+    let environment = map.get("environment");
+    let environment = environment.and_then(|node| node.map().map_or(Some(node), |map| map.get("name")));
+    let environment = environment.and_then(Node::text);
     let merged = |of_file: &Variables| {
         let mut all = all.clone();
         all.add(of_file);
         all.add(around.given);
-        all
+        let Some(environment) = &environment else { return all.expanded() };
+        // Its name has variables in it, and others may have the name.
+        let name = all.expanded()?.expand(environment);
+        let mut named = Variables::default();
+        named.set("CI_ENVIRONMENT_SLUG", slug(&name));
+        named.set("CI_ENVIRONMENT_NAME", name);
+        named.add(&all);
+        named.expanded()
     };
-    let mut judged = conditions::job(map, &Facts { values: &merged(&of_file).expanded()?, tree }, remarks)?;
+    let mut judged = conditions::job(map, &Facts { values: &merged(&of_file)?, tree }, remarks)?;
     of_file.add(&judged.variables);
     if let Verdict::Not(why) = &workflow.verdict {
         judged.verdict = Verdict::Not(format!("`workflow:rules` make no pipeline: {why}"));
     }
-    let values = merged(&of_file).expanded()?;
+    let values = merged(&of_file)?;
     let public = of_file.names().map(str::to_owned).collect();
     Ok((values, public, judged))
 }

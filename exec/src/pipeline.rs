@@ -204,7 +204,7 @@ impl Loader<'_> {
         if !name.contains('*') {
             return Ok(vec![name.to_owned()]);
         }
-        let glob = Glob::new(name).ok_or_else(|| {
+        let glob = Glob::of_include(name).ok_or_else(|| {
             Failure::new(format!("`{}` is no pattern of paths", Untrusted(name)))
                 .at(place)
                 .help("write `ci/*.yml`")

@@ -134,6 +134,27 @@ split: {parallel: 2, script: [x]}
 }
 
 #[test]
+fn variables_in_values_of_a_matrix_and_in_an_environment_are_expanded() {
+    let mut project = of("\
+variables: {REG: r.example.org}
+build:
+  parallel: {matrix: [{IMG: [\"$REG/gcc\"]}]}
+  image: $IMG
+  environment: review/$CI_COMMIT_REF_NAME
+  variables: {WHERE: 'at-$CI_ENVIRONMENT_SLUG'}
+  script: [x]
+");
+    project.predefined.set("CI_COMMIT_REF_NAME", "Feature_1");
+    let job = project.good("build: [$REG/gcc]");
+    assert_eq!(job.image.map(|image| image.name).as_deref(), Some("r.example.org/gcc"));
+    let value = |name| job.values.get(name).unwrap_or("none");
+    assert_eq!(
+        ["IMG", "CI_ENVIRONMENT_NAME", "CI_ENVIRONMENT_SLUG", "WHERE"].map(value),
+        ["r.example.org/gcc", "review/Feature_1", "review-feature-1", "at-review-feature-1"]
+    );
+}
+
+#[test]
 fn includes_are_merged_under_the_file_and_may_have_wildcards_and_rules() {
     let files = [
         (
@@ -207,6 +228,12 @@ fn errors_name_the_place_and_the_way_out() {
     for (text, job, words) in [
         ("job: {scirpt: [x]}\n", "job", [":1:7", "write `script`"]),
         ("job: {script: [x], stage: biuld}\n", "job", [":1:27", "write `build`"]),
+        ("stages: [b]\njob: {script: [x]}\n", "job", [":2:1", "the stages are .pre, b, .post"]),
+        ("job: {script: [x], stage: other}\n", "job", [":1:27", "are .pre, build, test, deploy, .post"]),
+        ("job: {script: [x], when: manaul}\n", "job", [":1:26", "write `manual`"]),
+        ("job: {script: [x], rules: [{when: later}]}\n", "job", [":1:35", "known: on_success"]),
+        ("job: {script: [x], rules: [{if: '$A =~ /\\p{L}/'}]}\n", "job", [":1:33", "nunbird exec cannot do"]),
+        ("job: {script: [x], only: ['/\\p{L}/']}\n", "job", [":1:27", "nunbird exec cannot do"]),
         ("job:\n  script:\n    - echo a: b\n", "job", [":3:7", "quotes around a command"]),
         (".base: {script: [x]}\njob: {extends: .bsae}\n", "job", [":2:16", "write `.base`"]),
         (

@@ -37,6 +37,30 @@ excepted: {except: {variables: [$NONE, $CI]}, script: [x]}
     assert!(why.contains("`when: never` of the rule at .gitlab-ci.yml:3:"), "{why}");
 }
 
+/// As GitLab: what is behind `@` is the path of a project, in a pattern, too.
+#[test]
+fn a_ref_may_have_a_project_and_a_pattern_is_not_cut() {
+    let mut project = of("\
+own: {only: [main@group/project], script: [x]}
+pattern: {only: [/^ma/@group/project], script: [x]}
+other: {only: [main@group/fork], script: [x]}
+cut: {only: ['/^ma@in$/'], script: [x]}
+hex: {only: ['/^ma\\x40?in$/'], script: [x]}
+open: {only: ['/^ma'], script: [x]}
+");
+    for known in [false, true] {
+        if known {
+            project.predefined.set("CI_PROJECT_PATH", "group/project");
+        }
+        let runs = |name| project.good(name).verdict == Verdict::Runs;
+        assert!(runs("own") && runs("pattern") && runs("hex"));
+        assert!(!runs("cut") && !runs("open"));
+    }
+    assert!(!matches!(project.good("other").verdict, Verdict::Runs));
+    let (_, remarks) = project.job("cut").unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(remarks[0].starts_with(".gitlab-ci.yml:4:14: ") && remarks[0].contains("\\x40"), "{remarks:?}");
+}
+
 #[test]
 fn changes_are_those_since_the_branch_left_and_in_the_work_tree() {
     let text = "\
