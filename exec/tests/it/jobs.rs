@@ -179,6 +179,16 @@ fn includes_are_merged_under_the_file_and_may_have_wildcards_and_rules() {
 }
 
 #[test]
+fn two_asterisks_of_an_include_are_below_a_directory() {
+    let text = "include: ci/**/*.yml\njob: {script: [x]}\n";
+    let mut files = vec![(".gitlab-ci.yml", text), ("ci/a.yml", "a: {script: [x]}\n")];
+    assert!(Project::new(&files).bad("job").contains("no file matches"));
+    files.push(("ci/deep/b.yml", "b: {script: [x]}\n"));
+    let names: Vec<String> = Project::new(&files).list().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["b", "job"]);
+}
+
+#[test]
 fn an_include_that_cannot_be_had_offline_is_an_error_or_a_remark() {
     for include in [
         "https://example.org/x.yml",

@@ -15,6 +15,7 @@ never: {rules: [{if: $CI_COMMIT_BRANCH == \"main\", when: never}, {when: always}
 manual: {rules: [{if: $CI, when: manual, allow_failure: true}], script: [x]}
 inherited: {when: delayed, rules: [{if: $CI}], script: [x]}
 unmatched: {rules: [{exists: [none]}, {if: $NONE}], script: [x]}
+level: {rules: [{exists: ['docs/**']}], script: [x]}
 plain: {script: [x]}
 tags: {only: [tags], script: [x]}
 main: {only: [main], except: [schedules], script: [x]}
@@ -23,12 +24,13 @@ excepted: {except: {variables: [$NONE, $CI]}, script: [x]}
 ",
         ),
         ("src/a.c", ""),
+        ("docs/a/b.md", ""),
     ]);
     let not = |name| matches!(project.good(name).verdict, Verdict::Not(_));
     for name in ["yes", "plain", "main", "pattern"] {
         assert_eq!(project.good(name).verdict, Verdict::Runs, "{name}");
     }
-    for name in ["never", "unmatched", "tags", "excepted"] {
+    for name in ["never", "unmatched", "level", "tags", "excepted"] {
         assert!(not(name), "{name}");
     }
     assert_eq!(project.good("manual").verdict, Verdict::When("manual".to_owned()));
