@@ -99,8 +99,22 @@ fn refresh_configured(configuration: Option<&Path>, only: &[String]) -> Result<(
     let mut asked = Vec::new();
     for (server, policy) in servers {
         let (server, keys_dir) = (Server::from(server), &policy.keys_dir);
-        if asked.contains(&(keys_dir, server.clone())) {
-            continue;
+        let known = asked
+            .iter()
+            .find(|(directory, one): &&(&PathBuf, Server)| *directory == keys_dir && one.name == server.name);
+        match known {
+            Some((_, one)) if *one == server => continue,
+            // Each would remove the other's keys.
+            Some(_) => {
+                let (name, directory) = (&server.name, keys_dir.display());
+                troubles.push(format!(
+                    "{name}: {} describes another server by this name than a configuration before it, and both keep keys in \
+                     {directory}; give one of them another name",
+                    policy.file.display()
+                ));
+                continue;
+            }
+            None => {}
         }
         let done = store::record_attempt(keys_dir, &server.name, false)
             .and_then(|()| refresh(&server, keys_dir, WITHOUT_A_JOB));

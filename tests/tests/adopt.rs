@@ -271,9 +271,27 @@ fn keys_are_fetched_for_the_adopted_configuration_without_the_servers_of_the_exa
     // A policy in the default place counts as well.
     let policy = example.replace("deny = \"the admin", "run_as = \"alice\" #");
     assert_ne!(policy, example);
-    world.write_file("/etc/nunbird/config.toml", policy, "root", 0o644);
+    world.write_file("/etc/nunbird/config.toml", &policy, "root", 0o644);
     let fetched = refresh();
     assert!(fetched.stderr.contains("\nnunbird-keys: error: example: "), "{fetched:?}");
+    // Two of one name would take turns in removing each other's keys.
+    let name =
+        url.strip_prefix("https://").expect("a URL").split(':').next().expect("a host").replace('.', "-");
+    world.write_file(
+        "/etc/nunbird/config.toml",
+        policy.replace("name = \"example\"", &format!("name = {name:?}")),
+        "root",
+        0o644,
+    );
+    let fetched = refresh();
+    assert!(fetched.stdout.contains(url.as_str()), "{fetched:?}");
+    assert!(fetched.stderr.contains("describes another server by this name"), "{fetched:?}");
+    // Of a file that nunbird-auth would refuse no server is asked.
+    world.write_file(LIST, "/etc/nunbird/alices.toml\n", "root", 0o644);
+    world.write_file("/etc/nunbird/alices.toml", read(&world, USUAL.file).expect("a file"), "alice", 0o644);
+    let fetched = refresh();
+    assert!(fetched.stderr.contains("/etc/nunbird/alices.toml: owned by uid"), "{fetched:?}");
+    assert!(!fetched.stdout.contains("fetched"), "{fetched:?}");
 }
 
 #[needs(root)]
