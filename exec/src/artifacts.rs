@@ -77,8 +77,13 @@ pub(crate) fn copy(
     let from = descend(builds, builds_dir, below)?;
     let mut all = Vec::new();
     walk(from.as_fd(), project, Path::new(""), &mut all)?;
-    let excluded: Vec<Glob> =
-        artifacts.exclude.iter().filter_map(|one| Glob::of_tree(relative(one, project))).collect();
+    let exclude = |one: &String| {
+        Glob::of_tree(relative(one, project)).ok_or_else(|| {
+            Failure::new(format!("cannot copy artifacts: `{}` of `exclude:` is no pattern", Untrusted(one)))
+                .help("close its brackets and braces: without it, files would be copied that shall not be")
+        })
+    };
+    let excluded: Vec<Glob> = artifacts.exclude.iter().map(exclude).collect::<Result<_, _>>()?;
     let mut chosen: BTreeSet<&Path> = BTreeSet::new();
     let mut copied = Copied::default();
     for pattern in &artifacts.paths {
@@ -145,7 +150,7 @@ fn relative<'p>(pattern: &'p str, project: &Path) -> &'p str {
     inside.map_or(pattern, |rest| rest.trim_start_matches('/')).trim_start_matches("./")
 }
 
-/// Files and links below a directory of the project, without git's own.
+/// Files and links below a directory of the project, without repositories of git's.
 fn walk(
     directory: BorrowedFd<'_>,
     project: &Path,
@@ -166,11 +171,13 @@ fn walk(
             Err(Errno::ENOENT) => continue,
             Err(e) => return Err(failed(&project.join(&path), &e.into())),
         };
+        // git(1) takes a directory, file or link of this name for a repository, whose configuration names commands. Some file systems know no case.
+        if name.eq_ignore_ascii_case(".git") {
+            continue;
+        }
         if is(&stat, SFlag::S_IFDIR) {
-            if path != Path::new(".git") {
-                let inner = enter(directory, &name, &project.join(&path))?;
-                walk(inner.as_fd(), project, &path, all)?;
-            }
+            let inner = enter(directory, &name, &project.join(&path))?;
+            walk(inner.as_fd(), project, &path, all)?;
         } else if is(&stat, SFlag::S_IFREG) || is(&stat, SFlag::S_IFLNK) {
             all.push(path);
         }
@@ -207,16 +214,24 @@ fn one(from: BorrowedFd<'_>, to: &Path, path: &Path) -> io::Result<()> {
         }
     }
     let place = to.join(path);
-    match fs::symlink_metadata(&place) {
-        Ok(meta) if meta.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
-        Ok(_) => fs::remove_file(&place)?,
-        Err(_) => {}
+    if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }
+    // What lies there goes only once the new file is whole.
+    let beside = place.with_file_name(format!(".nunbird-exec-{}", std::process::id()));
+    let copied = fetch(from, path, &beside).and_then(|()| fs::rename(&beside, &place));
+    copied.inspect_err(|_| drop(fs::remove_file(&beside)))
+}
+
+/// Makes `place`, which is new, from the file or link of this path.
+fn fetch(from: BorrowedFd<'_>, path: &Path, place: &Path) -> io::Result<()> {
+    // Left by a run that was killed.
+    drop(fs::remove_file(place));
     let name = path.file_name().unwrap_or_default();
     // Such as a named pipe in its place: the open would wait for a writer.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let mut file = match openat(from, name, flags, Mode::empty()) {
-        Err(Errno::ELOOP) => return symlink(readlinkat(from, name)?, &place),
+        Err(Errno::ELOOP) => return symlink(readlinkat(from, name)?, place),
         opened => File::from(opened?),
     };
     let meta = file.metadata()?;
@@ -224,7 +239,7 @@ fn one(from: BorrowedFd<'_>, to: &Path, path: &Path) -> io::Result<()> {
         return Err(io::Error::other("the job has replaced it by something that is no file"));
     }
     let mode = meta.permissions().mode() & 0o777;
-    let mut copy = OpenOptions::new().write(true).create_new(true).mode(mode).open(&place)?;
+    let mut copy = OpenOptions::new().write(true).create_new(true).mode(mode).open(place)?;
     io::copy(&mut file, &mut copy)?;
     copy.set_permissions(Permissions::from_mode(mode))
 }
@@ -250,6 +265,37 @@ mod tests {
             fs::create_dir_all(project.join(path).parent().expect("a parent")).expect("a directory");
             fs::write(project.join(path), text).expect("a file");
         }
+    }
+
+    #[test]
+    fn no_repository_of_git_is_copied_and_an_exclude_that_is_no_pattern_stops_all() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (project, to) = (directory.path().join("p"), directory.path().join("to"));
+        files(
+            &project,
+            &[(".git", "gitdir: evil"), ("evil/config", ""), ("sub/.GIT/config", ""), ("sub/a", "")],
+        );
+        symlink("../evil", project.join("sub/.git")).expect("a link");
+        files(&to, &[("sub/.git", "the user's")]);
+        let mut artifacts =
+            Artifacts { paths: vec![".".to_owned()], untracked: true, ..Artifacts::default() };
+        let done = copied(&artifacts, &project, &Known::default(), &to).expect("copied");
+        assert_eq!(done.files, 2);
+        assert_eq!(fs::read_to_string(to.join("sub/.git")).expect("a file"), "the user's");
+        assert!(!to.join(".git").exists() && !to.join("sub/.GIT").exists());
+        artifacts.exclude.push("key[z-a]".to_owned());
+        assert!(copied(&artifacts, &project, &Known::default(), &to).is_err());
+    }
+
+    #[test]
+    fn what_lies_there_stays_where_the_new_file_cannot_be_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let to = directory.path().join("to");
+        files(directory.path(), &[("p/other", ""), ("to/kept", "before")]);
+        let from = File::open(directory.path().join("p")).expect("a directory");
+        assert!(super::one(from.as_fd(), &to, Path::new("kept")).is_err());
+        assert_eq!(fs::read_to_string(to.join("kept")).expect("a file"), "before");
+        assert_eq!(fs::read_dir(&to).expect("a directory").count(), 1);
     }
 
     #[test]

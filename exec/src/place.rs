@@ -20,11 +20,12 @@ use nunbird_stage::StageError;
 use nunbird_stage::directory::Directory;
 use nunbird_stage::error::shown;
 use nunbird_stage::trees::remove_tree;
+use nunbird_stage::ways::judge;
 use nunbird_sys::process::short_host_name;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -140,8 +141,9 @@ impl Place {
     /// # Errors
     /// As unlink(2) and rmdir(2).
     pub(crate) fn clear(&self) -> Result<(), StageError> {
-        // That of the library has no greatest depth, and the other one opens what is shut.
-        match fs::remove_dir_all(&self.workspace.builds_dir) {
+        // That of the library has no greatest depth, and the other one opens what is shut. By the directory that was opened at the beginning.
+        let held = Path::new("/proc/self/fd").join(self.all.as_fd().as_raw_fd().to_string());
+        match fs::remove_dir_all(held.join(&self.number)) {
             Ok(()) => Ok(()),
             Err(_) => remove_tree(&self.all, OsStr::new(&self.number)),
         }
@@ -177,6 +179,7 @@ fn own(path: &Path) -> Result<Directory, Failure> {
     let failed = |e: io::Error| {
         Failure::new(format!("cannot use {}: {e}", shown(path))).help(format!("{help}, with space left"))
     };
+    judge(path.parent().unwrap_or(path), uid).map_err(unusable)?;
     match fs::metadata(path) {
         Ok(meta) if meta.uid() != uid => {
             let what = format!("refusing to use {}: it belongs to uid {}", shown(path), meta.uid());

@@ -11,7 +11,7 @@ use crate::pipeline::{self, Pipeline, Sources};
 use crate::place::{Place, absolute};
 use crate::predefined;
 use crate::prompt;
-use crate::script::{self, Colour};
+use crate::script::{self, Colour, Commit};
 use crate::surroundings::{self, Wish};
 use crate::tree::Tree;
 use crate::variables::Variables;
@@ -122,7 +122,12 @@ impl ByHand<'_> {
         // Before the place is taken: what stops a job leaves nothing.
         let launcher = Launcher::beside_this_program()?;
         let decision_id = decision_id()?;
-        let project = predefined.expanded()?.get("CI_PROJECT_PATH").unwrap_or("project").to_owned();
+        let own = predefined.expanded()?;
+        let project = own.get("CI_PROJECT_PATH").unwrap_or("project").to_owned();
+        let commit = Commit {
+            sha: own.get("CI_COMMIT_SHA").unwrap_or("HEAD").to_owned(),
+            url: own.get("CI_REPOSITORY_URL").map(str::to_owned),
+        };
         let mut predefined = predefined.clone();
         let mut remarks = Vec::new();
         let read = |predefined: &Variables, remarks: &mut Vec<String>| {
@@ -150,6 +155,7 @@ impl ByHand<'_> {
             handover: &handover,
             job: &job,
             given,
+            commit: &commit,
             place: &place,
         }
         .run();
@@ -277,6 +283,7 @@ struct Stages<'a> {
     handover: &'a Handover,
     job: &'a Job,
     given: &'a Variables,
+    commit: &'a Commit,
     place: &'a Place,
 }
 
@@ -297,7 +304,7 @@ impl Stages<'_> {
         let sources = || {
             let list = self.source_list(&mut known.borrow_mut())?;
             let (source, project) = (self.by_hand.tree.root(), &self.place.workspace.project_dir);
-            let text = script::sources(self.job, source, project, list.as_deref());
+            let text = script::sources(self.commit, source, project, list.as_deref());
             let end = self.launcher.run(self.handover, Task::Run("get_sources".to_owned()), &text);
             self.place.forget_sources();
             end
@@ -345,7 +352,7 @@ impl Stages<'_> {
         if self.by_hand.arguments.committed {
             // Before the script: later `.git` is the job's.
             if self.job.artifacts.as_ref().is_some_and(|artifacts| artifacts.untracked) {
-                *known = committed(tree.root(), self.job.values.get("CI_COMMIT_SHA").unwrap_or("HEAD"))?;
+                *known = committed(tree.root(), &self.commit.sha)?;
             }
             return Ok(None);
         }

@@ -4,7 +4,6 @@
 //! one text that `eval` reads as a whole, so that no command of the job's can eat the rest of it. All quoting is that of a POSIX
 //! shell, because an image may have no bash.
 
-use crate::job::Job;
 use crate::variables::Values;
 use std::fmt::Write;
 use std::path::Path;
@@ -45,20 +44,30 @@ pub(crate) fn surroundings(values: &Values, directory: &Path) -> String {
     format!("{}cd {}\n", exports(values), quote(&directory.to_string_lossy()))
 }
 
+/// What the user's repository says of itself.
+pub(crate) struct Commit {
+    /// The checked-out commit.
+    pub(crate) sha: String,
+    /// Of its remote, without a password.
+    pub(crate) url: Option<String>,
+}
+
 /// What fetches the sources: a clone of the user's repository without its files, which are then copied as the list names them.
 ///
-/// The clone shares no file with the user's repository: by a hard link a job could write into the user's own objects.
-pub fn sources(job: &Job, source: &Path, project: &Path, list: Option<&Path>) -> String {
+/// The clone shares no file with the user's repository: by a hard link a job could write into the user's own objects. git is bound to the clone: where
+/// it found none there it would take a repository around it. Nothing of the file's is in here, since this runs outside of the job's container.
+pub(crate) fn sources(commit: &Commit, source: &Path, project: &Path, list: Option<&Path>) -> String {
     let path = |path: &Path| quote(&path.to_string_lossy());
     let (source, project) = (path(source), path(project));
-    let sha = quote(job.values.get("CI_COMMIT_SHA").unwrap_or("HEAD"));
+    let sha = quote(&commit.sha);
     let mut body = format!(
         "mkdir -p -- {project}\n\
          git clone --quiet --no-hardlinks --no-checkout -- {source} {project}\n\
          cd {project}\n\
+         export GIT_DIR={project}/.git GIT_WORK_TREE={project}\n\
          git update-ref --no-deref HEAD {sha}\n"
     );
-    if let Some(url) = job.values.get("CI_REPOSITORY_URL") {
+    if let Some(url) = &commit.url {
         writeln!(body, "git remote set-url origin {}", quote(url)).expect("text");
     }
     match list {

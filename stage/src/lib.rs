@@ -16,6 +16,7 @@ pub mod site_text;
 pub mod small_files;
 pub mod template;
 pub mod trees;
+pub mod ways;
 pub mod words;
 
 pub use error::StageError;

@@ -19,7 +19,7 @@ use std::process::Command;
 const PREFIX: &str = "nunbird-edit-";
 
 pub(super) fn run(person: &Person, format: Format) -> Result<u8, CtlError> {
-    let mut kept = Kept::read(person)?;
+    let kept = Kept::read(person)?;
     let target = person.runners();
     if !kept.files.contains_key(&target) {
         return Err(super::no_runner());
@@ -67,6 +67,8 @@ pub(super) fn run(person: &Person, format: Format) -> Result<u8, CtlError> {
             spare(person, &before, &after)
         )));
     }
+    // Another setup may have written units since.
+    let mut kept = Kept::read(person)?;
     kept.write(&target, &after, 0o600)?;
     kept.save(person)?;
     let _may_be_absent = std::fs::remove_file(spared(person));

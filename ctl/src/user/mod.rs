@@ -407,6 +407,8 @@ fn prune(person: &Person, quota: u64, dry_run: bool, format: Format) -> Result<u
     let policy = files::read(&file, format)?.policy;
     let place = cache(person, &policy)
         .ok_or_else(|| CtlError::new(format!("{}: data_dir is no directory of yours", file.display())))?;
+    // Who could exchange a directory on the way would have this account remove files elsewhere.
+    nunbird_stage::ways::judge(&place, person.uid).map_err(|e| CtlError::new(e.to_string()))?;
     let pruned = caches::prune(&place, quota, SystemTime::now(), dry_run);
     let verb = if dry_run { "would be removed" } else { "removed" };
     match format {

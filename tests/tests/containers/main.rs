@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod by_hand;
+mod by_hand_users;
 mod cases;
 mod copies;
 mod digests;
