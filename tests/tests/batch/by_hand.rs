@@ -57,7 +57,7 @@ fn a_job_by_hand_runs_its_script_in_slurm_and_keeps_its_exit_code() {
     assert!(!out.contains("in none of") && !out.contains("\nnever\n") && out.ends_with("made\n"), "{out}");
     let left = fs::read_dir(home.join(".nunbird/batch")).into_iter().flatten().flatten();
     let left: Vec<String> = left.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    // What the account's next job looks at first.
-    assert!(left.iter().all(|name| name.starts_with("queue-")), "{left:?}");
+    // The cluster is shared: other tests' jobs of this account have numbers, those by hand the ids of their decisions.
+    assert!(left.iter().all(|name| name.len() != 32), "{left:?}");
     fs::remove_dir_all(work).expect("removed");
 }
