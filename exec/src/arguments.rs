@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", default_value = "shell")]
     pub(crate) executor: String,
 
-    /// Variables of yours, a line NAME=value each; nobody else may read the file
+    /// Variables of yours, a line NAME=value each; no other account may read the file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) variables: Option<PathBuf>,
 

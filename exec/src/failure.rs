@@ -64,7 +64,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The name of `known` that is nearest to a mistyped one. Names that nobody types are not compared.
+/// The name of `known` that is nearest to a mistyped one. Names of more than 100 bytes are not compared.
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     const LONGEST: usize = 100;
     let mut known = known.into_iter().filter(|one| one.len() <= LONGEST).take(10_000).peekable();

@@ -209,7 +209,8 @@ mod tests {
         fs::write(scratch.path().join("own"), "").expect("a file");
         symlink(scratch.path().join("own"), scratch.path().join("link")).expect("a link");
         assert!(opened(&directory, "in").is_ok());
-        for name in ["link", "own"] {
+        symlink("in", scratch.path().join("other")).expect("a link");
+        for name in ["link", "own", "other"] {
             assert!(opened(&directory, name).is_err(), "{name}");
         }
     }

@@ -31,7 +31,7 @@ complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l file -d 'The fi
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l image -d 'Run in this image in place of the job\'s' -r
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l engine -d 'podman, apptainer, charliecloud, or the path of a description; default: the first on the PATH that can do it' -r
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l executor -d 'Run the script in an allocation: slurm, pbs, lsf, flux, gridengine, htcondor, cobalt, or the path of a description' -r
-complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l variables -d 'Variables of yours, a line NAME=value each; nobody else may read the file' -r -F
+complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l variables -d 'Variables of yours, a line NAME=value each; no other account may read the file' -r -F
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l variable -d 'One variable, over those of the file; other users of this host see the command line' -r
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l artifacts -d 'Copy the job\'s artifacts into this directory' -r -f -a "(__fish_complete_directories)"
 complete -c nunbird -n "__fish_nunbird_using_subcommand exec" -l directory -d 'Where copies of the tree are made, in place of ~/.nunbird; nodes of a scheduler must see it' -r -f -a "(__fish_complete_directories)"

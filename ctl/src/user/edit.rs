@@ -27,7 +27,7 @@ pub(super) fn run(person: &Person, format: Format) -> Result<u8, CtlError> {
     let policy = files::read(&person.policy(), format)?.policy;
     let before = files::text(&target)?;
     left_behind(&person.runtime());
-    // The runtime directory is on memory and nobody else's; without one, beside the file. Never /tmp.
+    // The runtime directory is in memory, and only its owner can enter it; without one, beside the file. Never /tmp.
     let runtime = person.runtime();
     let place = if runtime.is_dir() { runtime.as_path() } else { target.parent().unwrap_or(Path::new("/")) };
     let failed = |e: std::io::Error| CtlError::new(format!("{}: {e}", place.display()));

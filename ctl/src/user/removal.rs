@@ -97,7 +97,7 @@ pub(super) fn run(person: &Person, dry_run: bool, format: Format) -> Result<u8, 
     for path in kept.files.keys().cloned().collect::<Vec<PathBuf>>() {
         match kept.state(&path)? {
             Now::Ours => gone.push(path),
-            // The file with the tokens is written by gitlab-runner as well, and nobody else's.
+            // gitlab-runner writes the file with the tokens as well, so a changed one is still of this setup.
             Now::Changed if path == person.runners() => gone.push(path),
             Now::Changed => stay.push(path),
             Now::Absent | Now::Foreign => {}

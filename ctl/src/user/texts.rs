@@ -95,7 +95,7 @@ pub(super) fn policy(person: &Person, server: &Server<'_>, choice: &Choice) -> S
     let account = &person.name;
     let mut text = format!(
         "# The runner of {account}, without root: `nunbirdctl user setup` has made this file.\n\
-         # Jobs run as {account}, with all of the account's files. Whoever a rule admits can read and change them.\n\
+         # Jobs run as {account}, with all of the account's files. A user whom a rule admits can read and change them.\n\
          downscope = \"none\"\n\
          keys_dir = {}\n\n\
          [[gitlab]]\nname = {}\nurl = {}\naudience = {}\n",
@@ -111,7 +111,7 @@ pub(super) fn policy(person: &Person, server: &Server<'_>, choice: &Choice) -> S
     text.push_str(&format!("\n[audit]\nfile = {}\n", string(&person.state().join("audit.jsonl"))));
     text.push_str(&format!("\n[job]\nlauncher = {}\n", string(&choice.programs.join("nunbird"))));
     if let Some(image) = &choice.image {
-        // A directory that names its account is nobody else's by mistake.
+        // The account's name in the path keeps two accounts from sharing a directory by mistake.
         let store = choice.store.as_deref().unwrap_or(Path::new("/var/tmp")).join("nunbird-$UID");
         text.push_str(&format!(
             "container = \"own\"\n\n[container.own]\nengine = \"podman\"\ndefault_image = {}\nstore = {}\n# nunbird-prune.timer removes what no job \
