@@ -86,7 +86,7 @@ lint: setup
 
 # Advisories need the public advisory database; if it is unreachable the other three checks still run,
 # and the list of skipped checks contains it.
-deny: $(TOOLS)/bin/cargo-deny | no-skips
+deny: $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 	@mkdir -p target
 	@$(TOOLS)/bin/cargo-deny --locked check advisories 2>target/advisories.log \
@@ -98,8 +98,24 @@ deny: $(TOOLS)/bin/cargo-deny | no-skips
 	@$(CARGO) tree --locked -p nunbird-auth -e normal --prefix none | awk '{print $$1}' | LC_ALL=C sort -u \
 	  | diff auth/dependencies.txt - || { echo "nunbird-auth links other crates than auth/dependencies.txt lists"; exit 1; }
 
-# Tests of one program at once. Most of them wait, for a limit of time, a scheduler or a boot; two programs never run at once.
+# Tests of one program at once. Most of them wait, for a limit of time, a scheduler or a boot.
 TEST_THREADS ?= $(shell echo $$((3 * $$(nproc))))
+
+# Each test program is in one of the two rows (tests/tests/ci.rs sees to it), which take the same time.
+define FIRST_ROW
+$(CARGO) test --locked --workspace --no-fail-fast --lib --bins --test it --test alone --test corpora --test gate --test inspection --test lines --test signals --test cgroup --test world --test batch
+$(CARGO) test --locked --workspace --no-fail-fast --doc
+endef
+define SECOND_ROW
+$(CARGO) test --locked --workspace --no-fail-fast --test hosts --test containers --test compliance
+endef
+# With the least claim to a processor: cargo-deny has to be built on a fresh machine.
+define THIRD_ROW
+nice -n 19 $(MAKE) --no-print-directory deny
+rpm/check.sh target/staging
+packaging/deb/check.sh target/staging
+endef
+export FIRST_ROW SECOND_ROW THIRD_ROW
 
 # For use before each commit. Without root the few tests of these programs that need it are skipped, and listed.
 check: export NUNBIRD_TESTS_ALLOW_SKIP = 1
@@ -113,15 +129,13 @@ check: no-skips
 no-skips:
 	@mkdir -p $(dir $(NUNBIRD_SKIPS)) && : > $(NUNBIRD_SKIPS)
 
-test: no-skips lint deny programs
+test: no-skips lint programs
 	.ci/privileged-lines
 	@$(MAKE) --no-print-directory bench-check
 	@[ "$$(id -u)" = 0 ] || echo "make test: not root, so the tests that need root will fail; run it as root"
 	$(CARGO) test --locked --quiet --workspace --no-run
 	@$(MAKE) --no-print-directory suite SUITE=dev
-	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast
-	rpm/check.sh target/staging
-	packaging/deb/check.sh target/staging
+	RUST_TEST_THREADS=$(TEST_THREADS) .ci/rows "$$FIRST_ROW" "$$SECOND_ROW" "$$THIRD_ROW"
 	@[ ! -s $(NUNBIRD_SKIPS) ] || { echo "left out:"; sed 's/^/  /' $(NUNBIRD_SKIPS); }
 
 # Only what takes minutes; the short tests on such a host are a part of `make test`.

@@ -1,16 +1,17 @@
 //! Rules for this repository: CI sees every skipped test, there is one way to skip one, and
 //! documents match the sources.
 
+mod ci;
 mod documents;
 
 use nunbird_tests::needs;
-use nunbird_tests::world::{copy_executable, write_executable};
+use nunbird_tests::world::copy_executable;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the tree")
@@ -216,96 +217,6 @@ fn every_file_with_tests_is_a_part_of_a_program_that_runs_them() {
     assert!(with_tests.len() > 150, "{}", with_tests.len());
     let lost: Vec<&PathBuf> = with_tests.iter().filter(|file| !run.contains(*file)).collect();
     assert!(lost.is_empty(), "no test program has these files as modules: {lost:#?}");
-}
-
-/// `.ci/run` with a make(1) that prints and writes this text, and ends with this code, on a machine
-/// of this kind.
-fn ci_on(machine: Option<&str>, printed: &str, skips: &str, code: i32) -> Output {
-    let directory = tempfile::tempdir().expect("a directory");
-    let make = directory.path().join("make");
-    let script = format!(
-        "#!/bin/bash\nskips=${{2#NUNBIRD_SKIPS=}}\n[ \"$1\" = test ] && [ -n \"$skips\" ] || exit 99\n\
-         printf '%b' '{skips}' >>\"$skips\"\nprintf '%b' '{printed}'\nexit {code}\n"
-    );
-    write_executable(&make, script.as_bytes());
-    fs::set_permissions(&make, fs::Permissions::from_mode(0o755)).expect("a mode");
-    let path = format!(
-        "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        directory.path().display()
-    );
-    let mut command = Command::new(tree().join(".ci/run"));
-    command.env("PATH", path).env_remove("NUNBIRD_KNOWN_SKIPS");
-    if let Some(kind) = machine {
-        command.env("NUNBIRD_KNOWN_SKIPS", format!(".ci/known-skips-{kind}"));
-    }
-    command.output().expect("bash")
-}
-
-fn ci(printed: &str, skips: &str, code: i32) -> Output {
-    ci_on(None, printed, skips, code)
-}
-
-#[test]
-fn ci_counts_what_is_left_out_and_fails_for_all_but_the_known() {
-    let passed = "test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\\n\
-                  test result: ok. 2 passed; 0 failed\\n7 passed, 0 failed\\n";
-    let failed =
-        "test result: FAILED. 5 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s\\n";
-    let ignored =
-        "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1s\\n";
-    let known = "advisories\\tMakefile\\tout of reach\\n";
-    let skip = "limits\\ttests/tests/limits.rs:50\\tno control groups\\n";
-    let both = format!("{known}{skip}");
-    for (printed, skips, code, expected, counts) in [
-        (passed, "", 0, 0, "7 passed, 0 failed, 0 skipped"),
-        (passed, known, 0, 0, "7 passed, 0 failed, 1 skipped"),
-        (passed, skip, 0, 1, "7 passed, 0 failed, 1 skipped"),
-        (passed, both.as_str(), 0, 1, "7 passed, 0 failed, 2 skipped"),
-        (passed, "", 2, 2, "7 passed, 0 failed, 0 skipped"),
-        (failed, "", 2, 2, "5 passed, 2 failed, 0 skipped"),
-        (failed, "", 0, 1, "5 passed, 2 failed, 0 skipped"),
-        (ignored, "", 0, 1, "5 passed, 0 failed, 1 skipped"),
-        ("", "", 0, 1, "0 passed, 0 failed, 0 skipped"),
-    ] {
-        let output = ci(printed, skips, code);
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(expected), "{printed}{skips}\n{said}");
-        assert_eq!(said.lines().last(), Some(counts), "{said}");
-    }
-    let said = String::from_utf8(ci(passed, &both, 0).stdout).expect("text");
-    assert!(said.contains("SKIPPED limits, tests/tests/limits.rs:50: no control groups\n"), "{said}");
-    assert!(said.contains("SKIPPED (known) advisories, Makefile: out of reach\n"), "{said}");
-}
-
-/// A line for a machine of one kind is a pattern, and matches no other name.
-#[test]
-fn ci_on_a_machine_without_groups_of_version_1_may_leave_out_what_needs_them() {
-    let passed = "test result: ok. 5 passed; 0 failed\\n";
-    for (name, known) in [
-        ("host_login::a_stage_has_a_session", true),
-        ("limits::a_job_has_its_limits", true),
-        ("limits_of_version_one_are_set_read_back_and_enforced", true),
-        ("ghost::a_job_runs", false),
-        ("faults::a_job_runs", false),
-        ("ledger::a_job_runs", false),
-    ] {
-        let skip = format!("{name}\\ttests/tests/a.rs:1\\tno groups\\n");
-        assert_eq!(ci_on(Some("cgroup2"), passed, &skip, 0).status.success(), known, "{name}");
-        assert!(!ci(passed, &skip, 0).status.success(), "{name}");
-    }
-}
-
-#[test]
-fn the_workflow_of_the_forge_runs_the_check_and_every_test_without_secrets() {
-    let text = fs::read_to_string(tree().join(".github/workflows/ci.yml")).expect("a workflow");
-    let runs = |command: &str| {
-        text.lines().any(|line| line.trim_start().starts_with("- run: ") && line.ends_with(command))
-    };
-    assert!(runs(" make check") && runs(" .ci/run") && !text.contains("{{ secrets"), "{text}");
-    for action in text.lines().filter_map(|line| line.split_once("uses: ")) {
-        let version = action.1.split_once("@v").expect("a version").1;
-        assert_eq!(version.split('.').filter(|part| part.parse::<u32>().is_ok()).count(), 3, "{}", action.1);
-    }
 }
 
 /// A skipped test is on the list even though the harness hides what a passing test prints.
