@@ -39,6 +39,7 @@ impl Container {
         // The shell enters the groups and becomes systemd-nspawn, which dies with the thread of the test.
         let enter: String =
             groups(name).map(|group| format!("echo $$ >{}/cgroup.procs && ", group.display())).collect();
+        let (lower, upper) = super::tree::usr(tree);
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
@@ -50,6 +51,7 @@ impl Container {
             // A name of a host has no underscore.
             .arg(format!("--machine={}", name.replace('_', "-")))
             .arg(format!("--directory={}", tree.display()))
+            .arg(format!("--overlay={}:{}:/usr", lower.display(), upper.display()))
             .arg(format!("--bind={}", shared.display()))
             .arg("/sbin/nbt-init")
             .env("LC_ALL", "C.UTF-8")

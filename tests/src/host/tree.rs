@@ -1,5 +1,7 @@
-//! The file tree of the host: a minimal Debian from the cache, copied for each host, with the project's
-//! RPM installed by rpm(8) and its scripts.
+//! The file tree of the host: a minimal Debian from the cache, with the project's RPM installed by rpm(8) and its scripts.
+//!
+//! A container's tree is a copy of all but `/usr`, which is 97 % of the bytes: there it has what the host changes, as the
+//! upper layer of an overlay on the cached `/usr` ([`usr`]). A virtual machine's disk is made of a whole copy.
 
 use crate::tree::{cached, must, own_suite};
 use crate::world::process::{sibling, under_test};
@@ -35,9 +37,39 @@ const INIT: &str = "#!/bin/sh\n\
     for c in cpu cpuacct memory pids blkio freezer devices; do mount -o remount,rw,bind /sys/fs/cgroup/$c; done\n\
     exec /lib/systemd/systemd\n";
 
-/// Makes the tree of one host at `to`: the cached Debian and the package, installed.
+/// The two layers of `/usr` of a tree that [`make`] has made: the cached one, which nothing changes, and the host's.
+pub(super) fn usr(tree: &Path) -> (PathBuf, PathBuf) {
+    (debian().join("usr"), tree.join("usr"))
+}
+
+/// Makes the tree of one container at `to`: the cached Debian without `/usr`.
 pub(super) fn make(to: &Path) {
+    let debian = debian();
+    fs::create_dir(to).expect("a directory");
+    for entry in fs::read_dir(&debian).expect("the cached tree").flatten() {
+        if entry.file_name() != "usr" {
+            must(Command::new("cp").arg("-a").arg(entry.path()).arg(to));
+        }
+    }
+    // Directories that the host's own files are written to from outside; the kernel merges them with the cached ones.
+    for directory in ["usr/sbin", "usr/local/bin", "usr/local/sbin"] {
+        fs::create_dir_all(to.join(directory)).expect("a directory");
+    }
+    // systemd-nspawn looks here, and below no overlay, for the version that decides which hierarchies of cgroups it mounts.
+    let mut version = Command::new("sh");
+    version.args(["-c", "cp -a --parents usr/lib/*/systemd/libsystemd-shared-*.so \"$1\"", "sh"]).arg(to);
+    must(version.current_dir(&debian));
+    furnish(to);
+}
+
+/// Makes the tree of one virtual machine at `to`: the whole cached Debian.
+pub(super) fn make_whole(to: &Path) {
     must(Command::new("cp").args(["-a", "--reflink=auto"]).arg(debian()).arg(to));
+    furnish(to);
+}
+
+/// Writes what makes a tree a host of the tests.
+fn furnish(to: &Path) {
     // A host has an identity of its own; an empty file has systemd make one.
     fs::write(to.join("etc/machine-id"), "").expect("a file");
     write(&to.join("sbin/nbt-init"), INIT, 0o755);
@@ -59,15 +91,34 @@ pub(super) fn make(to: &Path) {
 
 /// Installs the RPM of the programs under test, with its scripts. The runner's group must be there.
 pub(super) fn install_package(tree: &Path) {
+    let (lower, upper) = usr(tree);
+    let work = tree.with_extension("work");
+    fs::create_dir(&work).expect("a directory");
+    let layers =
+        format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "sh",
+        "-c",
+        "mount -t overlay -o \"$1\" overlay \"$2\" && shift 2 && exec \"$@\"",
+        "sh",
+    ]);
+    command.arg(layers).arg(&upper);
+    install(command, tree);
+    fs::remove_dir_all(&work).expect("removed");
+}
+
+/// As [`install_package`], into a tree that [`make_whole`] has made.
+pub(super) fn install_package_whole(tree: &Path) {
+    install(Command::new("env"), tree);
+}
+
+fn install(mut within: Command, tree: &Path) {
     let file = tree.with_extension("rpm");
     fs::write(&file, package()).expect("the package");
-    must(
-        Command::new("rpm")
-            .arg("--root")
-            .arg(tree)
-            .args(["--install", "--nodeps", "--nosignature"])
-            .arg(&file),
-    );
+    within.args(["rpm", "--root"]).arg(tree).args(["--install", "--nodeps", "--nosignature"]).arg(&file);
+    must(&mut within);
 }
 
 pub(super) fn write(path: &Path, text: &str, mode: u32) {

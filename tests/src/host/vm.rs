@@ -72,7 +72,7 @@ impl Vm {
     /// Makes a machine. `prepare` writes what the image is to hold: the disk is made after it.
     pub fn new(prepare: impl FnOnce(&World)) -> Self {
         let tools = cached("vm", &own_suite(), PACKAGES, INITRAMFS);
-        let world = World::in_tree(tree::make, tree::install_package);
+        let world = World::in_tree(tree::make_whole, tree::install_package_whole);
         super::write_runner_unit(&world);
         // Without a network no server can be asked.
         world.reconfigure("audience =", "user_check = \"off\"\naudience =");
