@@ -107,14 +107,14 @@ fn once(kind: &str, suite: &str, inputs: &str, make: impl FnOnce(&Path)) -> Path
 }
 
 /// The host's own release: the programs under test are linked with its C library.
-pub(crate) fn own_suite() -> String {
+pub fn own_suite() -> String {
     let release = fs::read_to_string("/etc/os-release").expect("/etc/os-release");
     let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     name.expect("a Debian release with a code name").to_owned()
 }
 
 /// The mirror that this machine is set up with.
-fn mirror() -> String {
+pub fn mirror() -> String {
     let sources = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"];
     let lines: String = sources.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
     let found = lines.lines().find_map(|line| {

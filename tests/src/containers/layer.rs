@@ -111,11 +111,21 @@ impl Layer {
         self
     }
 
+    /// The uncompressed archive.
+    ///
+    /// # Panics
+    /// For one of the cache.
+    pub fn archive(&self) -> Vec<u8> {
+        let Source::Entries(entries) = &self.0 else { panic!("it is in a file") };
+        let mut archive = entries.clone();
+        archive.write_all(&[0; 2 * BLOCK]).expect("memory");
+        archive
+    }
+
     pub(super) fn store(&self) -> Stored {
         match &self.0 {
-            Source::Entries(entries) => {
-                let mut archive = entries.clone();
-                archive.write_all(&[0; 2 * BLOCK]).expect("memory");
+            Source::Entries(_) => {
+                let archive = self.archive();
                 Stored { content: Digest::of(&archive), blob: Blob::Bytes(compressed(&archive)) }
             }
             Source::Cached { archive, content } => {

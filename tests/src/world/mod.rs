@@ -21,7 +21,7 @@ mod tree;
 
 pub use accounts::{Account, RUNNER_GID};
 pub use configuration::{AUDIENCE, Paths};
-pub use process::{Exit, Finished, as_helper, copy_executable, write_executable};
+pub use process::{Exit, Finished, as_helper, copy_executable, under_test, write_executable};
 
 use crate::issuer::Issuer;
 use crate::runner::Job;

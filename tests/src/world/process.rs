@@ -142,7 +142,7 @@ pub fn as_helper() -> Option<ExitCode> {
 ///
 /// # Panics
 /// When it is not there, with the command that builds it.
-pub(crate) fn under_test(name: &str) -> PathBuf {
+pub fn under_test(name: &str) -> PathBuf {
     let directory = match std::env::var_os("NUNBIRD_BIN_DIR") {
         Some(directory) => PathBuf::from(directory),
         None => target().join("staging"),
