@@ -1,6 +1,7 @@
 //! The command line.
 
 mod history;
+mod machines;
 mod user;
 
 use crate::output::Format;
@@ -10,6 +11,7 @@ use nunbird_policy::{DEFAULT_AUDIT_FILE, DEFAULT_CONFIGURATION};
 use std::path::PathBuf;
 
 pub(crate) use history::{Audit, Metrics, Report};
+pub(crate) use machines::{Machines, MachinesAction};
 pub(crate) use user::{Setup, User, UserAction, UserHost};
 
 /// Checks, explains and tests a site's Nunbird configuration, and reads its audit file.
@@ -119,6 +121,11 @@ pub(crate) enum Command {
         nunbirdctl images list --store /scratch/ada/images --format json\n\nAs the account that the jobs run as."
     )]
     Images(Images),
+    /// Build, update, list, verify, enter and remove the trees that machines boot from, as root.
+    #[command(
+        after_help = "examples:\n  nunbirdctl machines build debian12\n  nunbirdctl machines list\n  nunbirdctl machines update --all\n\nAs root. docs/machines.md has the definitions."
+    )]
+    Machines(Machines),
     /// Set up a runner of your own without root: check this host, add runners, start their units; remove all of it.
     #[command(
         after_help = "examples:\n  nunbirdctl user check\n  nunbirdctl user setup --url https://gitlab.example.org --token-file token\n  \

@@ -1,7 +1,7 @@
 //! `nunbirdctl`: checks a configuration, explains decisions and reads the audit file.
 //!
 //! Runs without privilege, reads the files it is given, and judges with the same functions as
-//! `nunbird-auth`. Only `sweep`, `people`, `adopt`, `jobs end`, `images` and `user` change something. Exit codes: 0 success, 1
+//! `nunbird-auth`. Only `sweep`, `people`, `adopt`, `jobs end`, `images`, `machines` and `user` change something. Exit codes: 0 success, 1
 //! failure, 2 usage, 3 the configuration is invalid, 4 the decision is no (or some decision
 //! changes), 5 a test of the policy failed, 6 a job is undecided, 7 the job would fail on this
 //! host.
@@ -43,6 +43,7 @@ mod keys;
 mod limit_facts;
 mod limits;
 mod machine;
+mod machines;
 mod manual;
 mod metrics;
 mod migrate;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         Command::Metrics(options) => metrics::run(&options, format),
         Command::People(options) => people::run(&options, format),
         Command::Images(options) => images::run(&options, format),
+        Command::Machines(options) => machines::run(&options, format),
         Command::Jobs(options) => jobs::run(&options, format),
         Command::User(options) => user::run(&options, format),
         Command::Keys(options) => keys::run(&options, format),

@@ -11,6 +11,7 @@ mod digests;
 mod facts;
 mod guide;
 mod images;
+mod machines;
 mod runner;
 mod testbed;
 
