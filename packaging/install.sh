@@ -97,7 +97,8 @@ put_configuration "$tree/packaging/pam.d/${PAM:-nunbird}" "$root/etc/pam.d/nunbi
 put_configuration "$tree/packaging/logrotate.d/nunbird" "$root/etc/logrotate.d/nunbird"
 
 units=$root${UNITDIR:-/usr/lib/systemd/system}
-for unit in nunbird-keys.service nunbird-keys.timer nunbird-sweep.service nunbird-sweep.timer nunbird-metrics.service nunbird-metrics.timer; do
+for unit in nunbird-keys.service nunbird-keys.timer nunbird-sweep.service nunbird-sweep.timer nunbird-metrics.service nunbird-metrics.timer \
+  nunbird-machines.service nunbird-machines.timer; do
   put 0644 "$tree/packaging/$unit" "$units/$unit"
 done
 put 0644 "$tree/packaging/sysusers.d/nunbird.conf" "$root${SYSUSERSDIR:-/usr/lib/sysusers.d}/nunbird.conf"

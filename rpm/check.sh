@@ -75,13 +75,14 @@ lrwxrwxrwx root:root /usr/bin/nunbird-keys
 drwxr-xr-x root:root /var/lib/nunbird
 drwxr-xr-x nunbird:nunbird /var/lib/nunbird/keys
 drwx------ root:root /var/lib/nunbird/jobs
+drwx------ root:root /var/lib/nunbird/machines
 drwx------ root:root /var/lib/nunbird/people
 drwxr-x--- root:root /var/log/nunbird
 EOF
   same "$name: the configuration is the site's" cn \
     "$(rpm -qp --queryformat '[%{FILEFLAGS:fflags} %{FILENAMES}\n]' "$package" | awk '$2 == "/etc/nunbird/config.toml" {print $1}')"
   same "$name: files outside /opt/nunbird are the few that must be" \
-    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/nunbird/floor /etc/pam.d/nunbird /usr/bin/nunbird /usr/bin/nunbird-compliance /usr/bin/nunbird-exec /usr/bin/nunbird-keys /usr/bin/nunbirdctl /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-metrics.service /usr/lib/systemd/system/nunbird-metrics.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /usr/share/bash-completion/completions/nunbird /usr/share/bash-completion/completions/nunbirdctl /usr/share/fish/vendor_completions.d/nunbird.fish /usr/share/fish/vendor_completions.d/nunbirdctl.fish /usr/share/zsh/site-functions/_nunbird /usr/share/zsh/site-functions/_nunbirdctl /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/lib/nunbird/people /var/log/nunbird" \
+    "/etc/logrotate.d/nunbird /etc/nunbird /etc/nunbird/config.toml /etc/nunbird/floor /etc/pam.d/nunbird /usr/bin/nunbird /usr/bin/nunbird-compliance /usr/bin/nunbird-exec /usr/bin/nunbird-keys /usr/bin/nunbirdctl /usr/lib/systemd/system/nunbird-keys.service /usr/lib/systemd/system/nunbird-keys.timer /usr/lib/systemd/system/nunbird-machines.service /usr/lib/systemd/system/nunbird-machines.timer /usr/lib/systemd/system/nunbird-metrics.service /usr/lib/systemd/system/nunbird-metrics.timer /usr/lib/systemd/system/nunbird-sweep.service /usr/lib/systemd/system/nunbird-sweep.timer /usr/lib/sysusers.d/nunbird.conf /usr/lib/tmpfiles.d/nunbird.conf /usr/share/bash-completion/completions/nunbird /usr/share/bash-completion/completions/nunbirdctl /usr/share/fish/vendor_completions.d/nunbird.fish /usr/share/fish/vendor_completions.d/nunbirdctl.fish /usr/share/zsh/site-functions/_nunbird /usr/share/zsh/site-functions/_nunbirdctl /var/lib/nunbird /var/lib/nunbird/jobs /var/lib/nunbird/keys /var/lib/nunbird/machines /var/lib/nunbird/people /var/log/nunbird" \
     "$(rpm -qpl "$package" | grep -v '^/opt/nunbird\|^/usr/share/man/man[158]/' | LC_ALL=C sort | tr '\n' ' ' | sed 's/ $//')"
   for script in PREIN POSTIN PREUN POSTUN; do
     rpm -qp --queryformat "%{$script}" "$package" >"$work/script"
@@ -133,7 +134,7 @@ rpm --root "$root" -V --nodeps --noscripts nunbird-caps 2>/dev/null | grep -q "P
 # ---- units, users and directories as systemd reads them --------------------------------------------------
 # With the host's own units beside them, which they refer to.
 cp -n /usr/lib/systemd/system/*.target /usr/lib/systemd/system/*.slice "$root/usr/lib/systemd/system/"
-verified=$(systemd-analyze verify --root="$root" nunbird-keys.service nunbird-keys.timer nunbird-sweep.service nunbird-sweep.timer nunbird-metrics.service nunbird-metrics.timer 2>&1 | grep nunbird)
+verified=$(systemd-analyze verify --root="$root" nunbird-keys.service nunbird-keys.timer nunbird-sweep.service nunbird-sweep.timer nunbird-metrics.service nunbird-metrics.timer nunbird-machines.service nunbird-machines.timer 2>&1 | grep nunbird)
 same "systemd finds no fault with the units" "" "$verified"
 root=$work/root-systemd
 mkdir -p "$root/etc" "$root/usr/lib/sysusers.d" "$root/usr/lib/tmpfiles.d"
