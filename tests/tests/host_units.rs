@@ -73,7 +73,7 @@ fn the_timers_service_builds_a_tree_with_its_hook_and_removes_old_versions() {
         echo 'PRETTY_NAME=\"A test\"' >/srv/new/usr/lib/os-release
         touch /srv/new/sbin/init
         tar -C /srv/new -cf /srv/small.tar .
-        printf '#!/bin/sh\\nset -e\\nid -u >\"$1/hook\"\\n! touch /usr/nbt\\nmount -t tmpfs nbt \"$1/sbin\"\\numount \"$1/sbin\"\\n' >/srv/hook
+        printf '#!/bin/sh\\nset -e\\nid -u >\"$1/hook\"\\nif touch /usr/nbt; then exit 3; fi\\nmount -t tmpfs nbt \"$1/sbin\"\\numount \"$1/sbin\"\\n' >/srv/hook
         chmod 755 /srv/hook
         printf 'keep = 1\\nhook = \"/srv/hook\"\\n[source]\\ntarball = \"/srv/small.tar\"\\n' >/etc/nunbird/machines/small.toml";
     host.root(prepare).success();
