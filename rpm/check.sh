@@ -75,7 +75,7 @@ lrwxrwxrwx root:root /usr/bin/nunbird-keys
 drwxr-xr-x root:root /var/lib/nunbird
 drwxr-xr-x nunbird:nunbird /var/lib/nunbird/keys
 drwx------ root:root /var/lib/nunbird/jobs
-drwx------ root:root /var/lib/nunbird/machines
+drwxr-xr-x root:root /var/lib/nunbird/machines
 drwx------ root:root /var/lib/nunbird/people
 drwxr-x--- root:root /var/log/nunbird
 EOF

@@ -89,7 +89,7 @@ same "nunbird-auth is setuid-root for the runner's group" "4750 root:gitlab-runn
 same "nothing else is setuid, setgid or has capabilities" "$auth" \
   "$(in_root sh -c 'find /opt/nunbird -perm /6000; getcap -r /opt/nunbird')"
 same "the directories have the owners and modes that nunbird-auth insists on" \
-  "755 root, 755 nunbird, 700 root, 700 root, 700 root, 750 root" \
+  "755 root, 755 nunbird, 700 root, 755 root, 700 root, 750 root" \
   "$(in_root sh -c 'cd /var && stat -c "%a %U" lib/nunbird lib/nunbird/keys lib/nunbird/jobs lib/nunbird/machines lib/nunbird/people log/nunbird' | paste -sd, | sed 's/,/, /g')"
 same "dpkg -V finds nothing" "" "$(in_root dpkg -V nunbird)"
 for program in nunbirdctl nunbird nunbird-exec nunbird-keys nunbird-compliance; do

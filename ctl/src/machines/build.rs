@@ -83,7 +83,7 @@ impl Work<'_> {
         match from {
             From::Definition(definition) => {
                 mark = self.unpack(&definition.source, &tree)?;
-                tree::take_over(&tree)?;
+                tree::take_over(&tree, tree::OPEN)?;
                 self.hooks(definition, &tree)?;
                 source = definition.source.manifest();
                 if let Source::Suite { suite: named, .. } = &definition.source {
@@ -104,11 +104,12 @@ impl Work<'_> {
                     ],
                     "install coreutils",
                 )?;
+                tree::take_over(&tree, tree::OPEN)?;
                 run(&tree)?;
                 source = json!({ "login": before });
             }
         }
-        tree::take_over(&tree)?;
+        tree::take_over(&tree, tree::CLOSED)?;
         (self.say)("checking the tree");
         let mut remarks = Vec::new();
         let devices = tree::remove_devices(&tree)?;

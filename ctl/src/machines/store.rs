@@ -96,8 +96,8 @@ impl Store {
             return Ok(store);
         }
         let path = root.join("var/lib/nunbird/machines");
-        // Private: trees hold programs with setuid bits, which are not kept up to date as the host's are.
-        DirBuilder::new().mode(0o700).create(&path).map_err(at(&path))?;
+        // Jobs' users read which machines there are, and manifests.
+        DirBuilder::new().mode(0o755).create(&path).map_err(at(&path))?;
         Store::open(root)?.ok_or_else(|| CtlError::new(format!("{}: it is gone", path.display())))
     }
 

@@ -117,11 +117,17 @@ pub(super) fn remove_devices(tree: &Path) -> Result<Vec<String>, CtlError> {
     Ok(odd)
 }
 
-/// Gives the top of the tree to root alone: an archive has an entry for it as well.
-pub(super) fn take_over(tree: &Path) -> Result<(), CtlError> {
+/// The top of a tree while programs run in it, some of them without root.
+pub(super) const OPEN: u32 = 0o755;
+/// The same when it is whole. Its setuid programs are not kept up to date as the host's are, and no account of the host reaches them. A
+/// machine does not see this mode: the top of its overlay is that of the upper layer.
+pub(super) const CLOSED: u32 = 0o700;
+
+/// Gives the top of the tree to root alone, with this mode: an archive has an entry for it as well.
+pub(super) fn take_over(tree: &Path, mode: u32) -> Result<(), CtlError> {
     let directory = open(tree)?;
     let done = fchown(&directory, Some(Uid::from_raw(0)), Some(Gid::from_raw(0)))
-        .and_then(|()| fchmod(&directory, Mode::from_bits_truncate(0o755)));
+        .and_then(|()| fchmod(&directory, Mode::from_bits_truncate(mode)));
     done.map_err(|e| CtlError::new(format!("{}: {e}", tree.display())))
 }
 
