@@ -15,7 +15,7 @@ use crate::surrender::{self, Failure};
 use nunbird_sys::fork::{Child, Ended};
 use nunbird_sys::kernel::Linux;
 use nunbird_sys::signals::{self, Waiter};
-use nunbird_sys::{answer, process};
+use nunbird_sys::{answer, memory, process};
 use std::io::{self, PipeWriter, Write};
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,8 @@ pub(crate) fn watch(
         let _gone = child.kill_as(user);
         return Err(failed(&detail));
     }
+    // It waits as long as the stage lasts.
+    memory::give_back();
     // It may have ended before the request for its signal.
     let mut runs = true;
     loop {

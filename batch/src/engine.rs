@@ -26,6 +26,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nunbird_handover::Summary;
 use nunbird_stage::StageError;
 use nunbird_stage::signals::Signals;
+use nunbird_sys::memory;
+use nunbird_unprivileged::waiting::LONG;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -76,6 +78,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) stored_id: Option<String>,
     pub(crate) log_size: Option<u64>,
     pub(crate) checked: Option<Instant>,
+    /// When memory is given back, after the start and after each command; none once it has been.
+    pub(crate) idle: Option<Instant>,
     pub(crate) cancel_requested: Option<Instant>,
     /// A second request to cancel within this time counts as the same one.
     pub(crate) repeat: Duration,
@@ -111,6 +115,10 @@ impl Engine<'_> {
             )
         };
         loop {
+            if self.command.is_none() && self.idle.is_some_and(|idle| Instant::now() >= idle) {
+                self.idle = None;
+                memory::give_back();
+            }
             self.check_files();
             self.collect_output();
             self.store_id()?;
@@ -249,6 +257,7 @@ impl Engine<'_> {
             self.answer_time.took(output.status.is_some().then(|| running.age()));
         }
         self.command = None;
+        self.idle = Some(Instant::now() + LONG);
         if let (Some(asked), Some(shared)) = (for_all, &mut self.shared) {
             match &output {
                 Ok(output) => shared.store(asked, output),

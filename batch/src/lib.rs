@@ -48,6 +48,7 @@ use nunbird_stage::shell::{enter_directory, environment};
 use nunbird_stage::signals::Signals;
 use nunbird_stage::{StageError, StageResult, Timeouts, command, print_message, template, words};
 use nunbird_sys::process::set_umask;
+use nunbird_unprivileged::waiting::LONG;
 use options::Arguments;
 use outcome::{Ending, RunnerStatus, StageOutcome};
 use query_state::QueryState;
@@ -320,6 +321,7 @@ fn engine<'a>(
         stored_id,
         log_size: Some(0),
         checked: None,
+        idle: Some(Instant::now() + LONG),
         cancel_requested: None,
         repeat: timeouts.repeat,
     })

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use nunbird_handover::{Container, Credential, CredentialHelper, Handover, Untrusted};
 use nunbird_stage::StageError;
 use nunbird_stage::signals::Signals;
-use nunbird_sys::job_command;
+use nunbird_unprivileged::job_command;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};

@@ -4,17 +4,18 @@ use nunbird_host::refusal::{Class, Code, Refusal};
 use nunbird_host::{
     Destination, Fetch, Nologin, OwnFile, PersonFile, Report, System, Turn, Unfetched, Validate,
 };
-use nunbird_requests::{MAX_REPLY, MONITOR_FD, RefusedBy, Reply, Request, Start, Task};
+use nunbird_requests::{Launch, MAX_REPLY, MONITOR_FD, RefusedBy, Reply, Request, Start, Task};
 use nunbird_sys::shadow::Expiry;
 use nunbird_sys::users::{GroupEntry, UserEntry};
 use nunbird_sys::{inherited, passing};
+use nunbird_unprivileged::waiting;
 use nunbird_wire::{Message, read_frame, write_frame};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The socket to `nunbird-auth`.
 #[derive(Debug)]
@@ -48,13 +49,35 @@ impl Monitor {
 
     /// Asks, and waits for the reply. A reply that does not come is a trouble.
     pub(crate) fn ask(&self, request: &Request) -> Reply {
-        let exchange = || {
-            // A message to a launcher may have passwords in it, and a variable is one.
-            write_frame(&self.0, &Zeroizing::new(request.to_bytes()))?;
-            let bytes = Zeroizing::new(read_frame(&self.0, MAX_REPLY)?.ok_or(io::ErrorKind::UnexpectedEof)?);
-            Reply::from_bytes(&bytes).map_err(io::Error::other)
-        };
-        exchange().unwrap_or_else(|e| Reply::Trouble(broken(e)))
+        self.say(request).and_then(|()| self.hear()).unwrap_or_else(|e| Reply::Trouble(broken(e)))
+    }
+
+    /// Has the launcher started, and waits for its end, which may take days: of the message, which may have passwords in it, and of what the
+    /// decision took, nothing stays in memory.
+    ///
+    /// # Errors
+    /// As [`Monitor::have`].
+    pub(crate) fn launch(&self, launch: Launch) -> Result<Reply, Refusal> {
+        let request = Request::Launch(launch);
+        let said = self.say(&request);
+        if let Request::Launch(mut launch) = request {
+            launch.message.zeroize();
+        }
+        let reply = said.and_then(|()| {
+            waiting::wait_to_read(&self.0)?;
+            self.hear()
+        });
+        accepted(reply.unwrap_or_else(|e| Reply::Trouble(broken(e))))
+    }
+
+    fn say(&self, request: &Request) -> io::Result<()> {
+        // A message to a launcher may have passwords in it, and a variable is one.
+        write_frame(&self.0, &Zeroizing::new(request.to_bytes()))
+    }
+
+    fn hear(&self) -> io::Result<Reply> {
+        let bytes = Zeroizing::new(read_frame(&self.0, MAX_REPLY)?.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Reply::from_bytes(&bytes).map_err(io::Error::other)
     }
 
     /// Asks for something that is done or refused.
@@ -62,11 +85,7 @@ impl Monitor {
     /// # Errors
     /// The refusal, or trouble as a system refusal of this code.
     pub(crate) fn have(&self, request: &Request) -> Result<Reply, Refusal> {
-        match self.ask(request) {
-            Reply::Refused(refused) => Err(refusal(refused)),
-            Reply::Trouble(why) => Err(decider_failed(&why)),
-            reply => Ok(reply),
-        }
+        accepted(self.ask(request))
     }
 
     /// A variable of the job; an empty one counts as not set.
@@ -110,6 +129,14 @@ impl Monitor {
             Reply::Turn(turn) => Ok(turn),
             other => Err(unexpected(other)),
         }
+    }
+}
+
+fn accepted(reply: Reply) -> Result<Reply, Refusal> {
+    match reply {
+        Reply::Refused(refused) => Err(refusal(refused)),
+        Reply::Trouble(why) => Err(decider_failed(&why)),
+        reply => Ok(reply),
     }
 }
 

@@ -22,7 +22,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The longest variable for a scheduler, in bytes: all of them fit into one [`Launch`].
 const LONGEST: usize = 16 << 10;
@@ -69,13 +69,8 @@ fn run(
         "cleanup" => events::note(call, sinks, &started),
         _ => events::demand(call, sinks, &started, false)?,
     }
-    let mut request = Request::Launch(launch);
-    let reply = call.monitor.have(&request);
-    if let Request::Launch(launch) = &mut request {
-        // There may have been passwords in it.
-        launch.message.zeroize();
-    }
-    let end = match reply? {
+    drop(started);
+    let end = match call.monitor.launch(launch)? {
         Reply::Ended(end) => end,
         _ => return Err(decider_failed(&"another reply than was asked for")),
     };

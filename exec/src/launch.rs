@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nunbird_handover::{Handover, Task};
 use nunbird_stage::signals::Signals;
-use nunbird_sys::job_command;
+use nunbird_unprivileged::job_command;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -14,6 +14,8 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use nunbird_stage::signals::Signals;
 use nunbird_stage::{StageError, Timeouts};
+use nunbird_sys::memory;
+use nunbird_unprivileged::waiting::LONG;
 use std::time::{Duration, Instant};
 
 /// How a job ended.
@@ -47,6 +49,8 @@ pub(crate) struct Supervisor<'fd> {
     timeouts: Timeouts,
     cancel: Option<Cancel>,
     ended: Option<Instant>,
+    /// When memory is given back, for a job that takes long; none once it has been.
+    idle: Option<Instant>,
 }
 
 impl<'fd> Supervisor<'fd> {
@@ -59,7 +63,19 @@ impl<'fd> Supervisor<'fd> {
         err: Stream<'fd>,
         timeouts: Timeouts,
     ) -> Self {
-        Supervisor { job, mark, asks_session: true, signals, out, err, timeouts, cancel: None, ended: None }
+        let idle = Some(Instant::now() + LONG);
+        Supervisor {
+            job,
+            mark,
+            asks_session: true,
+            signals,
+            out,
+            err,
+            timeouts,
+            cancel: None,
+            ended: None,
+            idle,
+        }
     }
 
     /// The same for a script in a container: its first process here is the engine's command, which
@@ -87,8 +103,9 @@ impl<'fd> Supervisor<'fd> {
             if let Some(end) = self.end() {
                 return Ok(end);
             }
-            self.wait().map_err(failed)?;
-            self.take_signals().map_err(failed)?;
+            if self.wait().map_err(failed)? {
+                self.take_signals().map_err(failed)?;
+            }
         }
     }
 
@@ -97,17 +114,20 @@ impl<'fd> Supervisor<'fd> {
         [self.out.loss(), self.err.loss()]
     }
 
-    fn wait(&mut self) -> nix::Result<()> {
+    /// Whether signals may have arrived.
+    fn wait(&mut self) -> nix::Result<bool> {
         let interests = [self.out.interest(), self.err.interest()];
         let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
         fds.extend(interests.iter().flatten().map(|(fd, flags)| PollFd::new(*fd, *flags)));
         match poll(&mut fds, self.timeout()) {
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(()),
+            Err(Errno::EINTR) => return Ok(true),
             Err(e) => return Err(e),
         }
         // POLLHUP and POLLERR count as ready: reading and writing show what they mean.
-        let mut ready = fds[1..].iter().map(|fd| fd.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
+        let ready = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect::<Vec<_>>();
+        let mut ready = ready.into_iter();
+        let signals = ready.next().unwrap_or(true);
         let [out, err] = interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false));
         if out {
             self.out.ready();
@@ -115,7 +135,7 @@ impl<'fd> Supervisor<'fd> {
         if err {
             self.err.ready();
         }
-        Ok(())
+        Ok(signals)
     }
 
     fn take_signals(&mut self) -> nix::Result<()> {
@@ -188,6 +208,10 @@ impl<'fd> Supervisor<'fd> {
     /// Does what is due by now.
     fn do_due_actions(&mut self) {
         let now = Instant::now();
+        if self.idle.is_some_and(|idle| now >= idle) {
+            self.idle = None;
+            memory::give_back();
+        }
         if self.ended.is_none()
             && let Some(Cancel { asked, killed: None }) = self.cancel
             && now >= asked + self.timeouts.grace
@@ -224,7 +248,8 @@ impl<'fd> Supervisor<'fd> {
         let kill = kill.map(|cancel| cancel.asked + self.timeouts.grace);
         let drain = self.ended.map(|ended| ended + self.timeouts.linger);
         let now = Instant::now();
-        let due = [kill, drain, self.give_up_at()].into_iter().flatten().filter(|at| *at > now).min();
+        let due =
+            [kill, drain, self.give_up_at(), self.idle].into_iter().flatten().filter(|at| *at > now).min();
         let Some(due) = due else { return PollTimeout::NONE };
         // Rounded up: waking a millisecond early would only run the loop once more.
         let wait = due.duration_since(now) + Duration::from_millis(1);

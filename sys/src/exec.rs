@@ -118,7 +118,10 @@ pub fn place(files: &[(RawFd, &File)]) -> io::Result<()> {
 }
 
 /// A copy of the descriptor with the lowest free number from `lowest` on, closed by execve(2).
-pub(crate) fn duplicate_from(fd: &impl AsFd, lowest: RawFd) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// As fcntl(2).
+pub fn duplicate_from(fd: &impl AsFd, lowest: RawFd) -> io::Result<OwnedFd> {
     let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
     // SAFETY: F_DUPFD_CLOEXEC has just made this descriptor; no other value owns it.
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(raw) })

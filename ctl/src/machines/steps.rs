@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 use nunbird_stage::signals::Signals;
-use nunbird_sys::job_command;
+use nunbird_unprivileged::job_command;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsFd;

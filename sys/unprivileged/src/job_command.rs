@@ -4,10 +4,10 @@
 //! environment, three standard streams and the descriptors named; default signals, none blocked. When the
 //! launcher dies in any way, the kernel kills the job's first process.
 
-use crate::{exec, process};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Pid, getpid, getppid, setsid};
+use nunbird_sys::{exec, process};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -89,7 +89,7 @@ mod tests {
     fn the_child_gets_the_descriptors_named_in_order_and_no_others() {
         let open = || std::fs::File::open("/dev/null").expect("null");
         let (_low, _more) = (open(), open());
-        let file = crate::exec::sealed(c"first", b"first").expect("memory file");
+        let file = nunbird_sys::exec::sealed(c"first", b"first").expect("memory file");
         let null = open();
         // What a shell has open or blocked itself changes while it starts programs, so ls(1) takes its place; its own
         // directory is the last.
