@@ -8,8 +8,8 @@
 use super::messages::Output;
 use nix::errno::Errno;
 use nix::libc;
-use nix::unistd::write;
 use nunbird_stage::Loss;
+use nunbird_stage::outlet::Outlet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -17,8 +17,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const CHUNK: usize = 128 * 1024;
-/// After `POLLOUT` a pipe accepts this much without blocking (pipe(7)).
-const AT_ONCE: usize = libc::PIPE_BUF;
+/// What a job prints now and then, for which no larger memory is kept.
+const LITTLE: usize = 4096;
 
 /// How many bytes of both streams were passed on.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Passed {
 pub(crate) struct Tail<'fd> {
     path: PathBuf,
     number: u64,
-    sink: BorrowedFd<'fd>,
+    sink: Outlet<'fd>,
     file: Option<File>,
     /// Bytes read from the file.
     read: u64,
@@ -75,7 +75,7 @@ impl<'fd> Tail<'fd> {
         Tail {
             path,
             number,
-            sink,
+            sink: Outlet::new(sink),
             file: None,
             read: passed,
             passed,
@@ -138,7 +138,7 @@ impl<'fd> Tail<'fd> {
     /// Writes what the sink accepts now; poll(2) has reported that it accepts something.
     pub(crate) fn push(&mut self, passed: &Passed) {
         let rest = &self.pending[self.written..];
-        let done = match (&self.loss, write(self.sink, &rest[..rest.len().min(AT_ONCE)])) {
+        let done = match (&self.loss, self.sink.write(rest)) {
             (Some(_), _) => rest.len(),
             (None, Ok(n)) => n,
             (None, Err(Errno::EINTR | Errno::EAGAIN)) => 0,
@@ -166,7 +166,7 @@ impl<'fd> Tail<'fd> {
     }
 
     pub(crate) fn sink(&self) -> BorrowedFd<'fd> {
-        self.sink
+        self.sink.fd()
     }
 
     /// The state of this stream. `expected` is its length according to the record, if there is one.
@@ -201,10 +201,16 @@ impl<'fd> Tail<'fd> {
             self.at_end = true;
             return;
         };
-        self.pending.resize(CHUNK, 0);
+        let mut little = [0; LITTLE];
         // An error is not the end of the file: the next attempt may succeed.
-        let n = file.read_at(&mut self.pending, self.read).unwrap_or(0);
-        self.pending.truncate(n);
+        let mut n = file.read_at(&mut little, self.read).unwrap_or(0);
+        if n < LITTLE {
+            self.pending = little[..n].to_vec();
+        } else {
+            self.pending.resize(CHUNK, 0);
+            n = file.read_at(&mut self.pending, self.read).unwrap_or(0);
+            self.pending.truncate(n);
+        }
         self.read += n as u64;
         self.at_end = n == 0;
     }

@@ -50,6 +50,8 @@ pub(crate) fn run(
     let (out, err) = streams.map_err(internal("cannot read the job's output"))?;
     let pid = Pid::from_raw(child.id().cast_signed());
     let mark = Mark::of(&handover.decision_id);
+    // Of a container that does not begin, the engine's last words are the reason.
+    let err = err.with_tail();
     let mut supervisor = Supervisor::new(pid, mark.clone(), signals, out, err, timeouts).in_container();
     let end = supervisor.run()?;
     report_losses(supervisor.losses());

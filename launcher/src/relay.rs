@@ -1,40 +1,60 @@
 //! One output stream on its way from the job to the runner.
 //!
 //! The job writes into our pipe, so that a background process that keeps its end open does not keep
-//! the runner waiting. Our end never blocks; the runner's may, so it is written only when poll(2)
-//! reports that it accepts bytes, and then no more than a pipe accepts at once. A reader that has
-//! closed does not stop the job: the rest is read, counted and dropped.
+//! the runner waiting. A reader that has closed does not stop the job: the rest is read, counted and
+//! dropped.
+//!
+//! Where the runner's end is a pipe, the kernel moves the bytes (splice(2)), which this process then does
+//! not look at, and which never waits. Else, and where the last words are wanted, they are copied: our
+//! end never blocks; the runner's may, so it is written by an [`Outlet`], and only when poll(2) reports
+//! that it accepts bytes.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::libc;
 use nix::poll::PollFlags;
-use nix::unistd::{read, write};
+use nix::unistd::read;
 use nunbird_stage::Loss;
+use nunbird_stage::outlet::{self, Outlet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const CHUNK: usize = 64 * 1024;
 /// What of a job's last words is kept.
 const TAIL: usize = 2048;
-/// After `POLLOUT` a pipe accepts this much without blocking (pipe(7)).
-const AT_ONCE: usize = libc::PIPE_BUF;
 /// The most that a pipe can hold, unless root changed its size (pipe(7),
 /// `/proc/sys/fs/pipe-max-size`).
 const PIPE_CAPACITY: usize = 1 << 20;
+
+/// How bytes get from the source to the sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Copied by this process.
+    Copied,
+    /// Moved by the kernel; what is waited for.
+    Moved(Wait),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// The job writes.
+    Source,
+    /// The runner reads.
+    Sink,
+}
 
 /// A stream and its buffer.
 #[derive(Debug)]
 pub(crate) struct Stream<'fd> {
     /// `None` once it has ended.
     source: Option<OwnedFd>,
-    sink: BorrowedFd<'fd>,
+    sink: Outlet<'fd>,
+    way: Way,
     pending: Vec<u8>,
     /// How much of `pending` has been written.
     written: usize,
     loss: Option<Loss>,
     /// While draining: how many bytes may still be read.
     left: Option<usize>,
-    /// The last bytes from the job.
+    /// The last bytes from the job, where they are copied.
     tail: Vec<u8>,
 }
 
@@ -42,9 +62,13 @@ impl<'fd> Stream<'fd> {
     /// From the reading end of a pipe to `sink`.
     pub(crate) fn new(source: OwnedFd, sink: BorrowedFd<'fd>) -> nix::Result<Self> {
         fcntl(&source, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // A job that prints much writes on while the runner reads.
+        outlet::widen(source.as_fd());
         Ok(Stream {
             source: Some(source),
-            sink,
+            sink: Outlet::new(sink),
+            // Into anything but a pipe splice(2) may wait.
+            way: if outlet::is_pipe(sink) { Way::Moved(Wait::Source) } else { Way::Copied },
             pending: Vec::new(),
             written: 0,
             loss: None,
@@ -53,17 +77,26 @@ impl<'fd> Stream<'fd> {
         })
     }
 
+    /// Keeps the last words, which have to be copied.
+    pub(crate) fn with_tail(self) -> Self {
+        Stream { way: Way::Copied, ..self }
+    }
+
     /// What to poll for before [`Stream::ready`]; `None` if there is nothing left to do.
     pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        if self.has_pending() {
-            return Some((self.sink, PollFlags::POLLOUT));
+        if self.has_pending() || (self.source.is_some() && self.way == Way::Moved(Wait::Sink)) {
+            return Some((self.sink.fd(), PollFlags::POLLOUT));
         }
         self.source.as_ref().map(|source| (source.as_fd(), PollFlags::POLLIN))
     }
 
     /// Does the work that [`Stream::interest`] waited for.
     pub(crate) fn ready(&mut self) {
-        if self.has_pending() { self.push() } else { self.pull() }
+        match self.way {
+            _ if self.has_pending() => self.push(),
+            Way::Copied => self.pull(),
+            Way::Moved(waited) => self.pass(waited),
+        }
     }
 
     /// Reads what is in the pipe now and no more: its writer has ended, and another process with
@@ -73,6 +106,7 @@ impl<'fd> Stream<'fd> {
         let capacity = self.source.as_ref().and_then(|source| fcntl(source, FcntlArg::F_GETPIPE_SZ).ok());
         let capacity = capacity.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(PIPE_CAPACITY);
         self.left.get_or_insert(capacity);
+        self.way = Way::Copied;
         while self.source.is_some() && !self.has_pending() {
             self.pull();
         }
@@ -83,7 +117,7 @@ impl<'fd> Stream<'fd> {
         self.take_in(format!("nunbird: {message}\n").as_bytes());
     }
 
-    /// The end of what the job has written, at least [`TAIL`] bytes if there were so many.
+    /// The end of what the job has written, at least [`TAIL`] bytes if there were so many, of a stream [`Stream::with_tail`].
     pub(crate) fn tail(&self) -> String {
         String::from_utf8_lossy(&self.tail).into_owned()
     }
@@ -95,6 +129,26 @@ impl<'fd> Stream<'fd> {
 
     fn has_pending(&self) -> bool {
         self.written < self.pending.len()
+    }
+
+    /// Has the kernel move what there is room for.
+    fn pass(&mut self, waited: Wait) {
+        let Some(source) = &self.source else { return };
+        match outlet::moved(source.as_fd(), self.sink.fd(), PIPE_CAPACITY) {
+            Ok(0) => self.source = None,
+            // All that there is, or all that there is room for: poll(2) shows which of the two comes first.
+            Ok(_) => self.way = Way::Moved(Wait::Source),
+            // What was waited for is there, so the other one is not.
+            Err(Errno::EAGAIN) => {
+                self.way = Way::Moved(if waited == Wait::Source { Wait::Sink } else { Wait::Source });
+            }
+            Err(Errno::EINTR) => {}
+            // Whatever else it is, writing shows it: the reader has closed, or a filter refuses splice(2).
+            Err(_) => {
+                self.way = Way::Copied;
+                self.pull();
+            }
+        }
     }
 
     fn pull(&mut self) {
@@ -126,7 +180,7 @@ impl<'fd> Stream<'fd> {
 
     fn push(&mut self) {
         let rest = &self.pending[self.written..];
-        match write(self.sink, &rest[..rest.len().min(AT_ONCE)]) {
+        match self.sink.write(rest) {
             Ok(n) => self.written += n,
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(cause) => {

@@ -10,6 +10,7 @@ pub mod command;
 pub mod directory;
 pub mod error;
 pub mod exit_code;
+pub mod outlet;
 pub mod shell;
 pub mod signals;
 pub mod site_text;

@@ -7,8 +7,9 @@ use nix::unistd::{ForkResult, Pid, fork};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Between two looks at a child that should end: most are about to.
-const GLANCE: Duration = Duration::from_micros(500);
+/// Between the first two looks at a child that should end: most are about to. Later ones are further apart, up to [`LOOK`].
+const GLANCE: Duration = Duration::from_micros(20);
+const LOOK: Duration = Duration::from_millis(2);
 
 /// A child of this process.
 #[derive(Debug)]
@@ -99,12 +100,13 @@ impl Child {
     /// # Errors
     /// As waitpid(2).
     pub fn wait_at_most(&self, patience: Duration) -> io::Result<Option<Ended>> {
-        let deadline = Instant::now() + patience;
+        let (deadline, mut pause) = (Instant::now() + patience, GLANCE);
         loop {
             match self.poll()? {
-                None if Instant::now() < deadline => std::thread::sleep(GLANCE),
+                None if Instant::now() < deadline => std::thread::sleep(pause),
                 looked => return Ok(looked),
             }
+            pause = (pause * 2).min(LOOK);
         }
     }
 

@@ -1,0 +1,146 @@
+//! The runner's end of an output stream: written without ever waiting for its reader.
+//!
+//! The runner's pipe may not be made `O_NONBLOCK`, because other processes share it. splice(2) waits for no pipe by a
+//! flag of the call, and moves bytes from one pipe to another without a copy; so large pieces go through a pipe of ours.
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
+use nix::libc;
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::write;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// After `POLLOUT` a pipe accepts this much without blocking (pipe(7)).
+const AT_ONCE: usize = libc::PIPE_BUF;
+/// What a pipe of ours holds, where the kernel allows it.
+const ROOM: i32 = 256 << 10;
+
+/// Where a stream goes.
+#[derive(Debug)]
+pub struct Outlet<'fd> {
+    sink: BorrowedFd<'fd>,
+    /// Whether that is a pipe.
+    is_pipe: bool,
+    /// The pipe before it, once there was a large piece.
+    before: Option<(PipeReader, PipeWriter)>,
+    /// How many bytes are in there: the first ones of the next call's.
+    staged: usize,
+}
+
+impl<'fd> Outlet<'fd> {
+    /// To this descriptor.
+    pub fn new(sink: BorrowedFd<'fd>) -> Self {
+        Outlet { sink, is_pipe: is_pipe(sink), before: None, staged: 0 }
+    }
+
+    /// The descriptor, for poll(2).
+    pub fn fd(&self) -> BorrowedFd<'fd> {
+        self.sink
+    }
+
+    /// Writes what the sink accepts now, of which poll(2) has reported that it accepts something. To be called with all that is still
+    /// to be written: the bytes behind those that the last call wrote.
+    ///
+    /// # Errors
+    /// As write(2); `EAGAIN` where it accepts nothing.
+    pub fn write(&mut self, bytes: &[u8]) -> nix::Result<usize> {
+        if self.staged == 0 && (bytes.len() <= AT_ONCE || !self.is_pipe) {
+            return write(self.sink, &bytes[..bytes.len().min(AT_ONCE)]);
+        }
+        if self.before.is_none() {
+            self.before = pipe_before().ok();
+        }
+        let Some((from, to)) = &self.before else {
+            self.is_pipe = false;
+            return self.write(bytes);
+        };
+        if self.staged == 0 {
+            self.staged = write(to, bytes)?;
+        }
+        match moved(from.as_fd(), self.sink, self.staged) {
+            Ok(n) => {
+                self.staged -= n;
+                Ok(n)
+            }
+            Err(e @ (Errno::EAGAIN | Errno::EINTR | Errno::EPIPE)) => Err(e),
+            // A filter that refuses splice(2).
+            Err(_) => {
+                (self.before, self.staged, self.is_pipe) = (None, 0, false);
+                self.write(bytes)
+            }
+        }
+    }
+}
+
+/// Whether splice(2) never waits for this descriptor.
+pub fn is_pipe(fd: BorrowedFd<'_>) -> bool {
+    fstat(fd).is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO)
+}
+
+/// Gives a pipe of ours more room. The user may hold more than `fs.pipe-user-pages-soft` already; it stays as it is then.
+pub fn widen(pipe: BorrowedFd<'_>) {
+    let _as_it_was = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(ROOM));
+}
+
+/// Moves at most so many bytes from a pipe to another one, as many as there are and as there is room for.
+///
+/// # Errors
+/// `EAGAIN` where there are none, or no room; else as splice(2).
+pub fn moved(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> nix::Result<usize> {
+    splice(from, None, to, None, most, SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK)
+}
+
+fn pipe_before() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    widen(writer.as_fd());
+    Ok((reader, writer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outlet, is_pipe};
+    use nix::errno::Errno;
+    use std::io::{Read, pipe};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_large_piece_arrives_whole_and_a_reader_that_waits_is_not_waited_for() {
+        let (mut reader, writer) = pipe().expect("pipe");
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let mut outlet = Outlet::new(writer.as_fd());
+        let (mut written, mut got, mut writes) = (0, Vec::new(), 0);
+        while got.len() < bytes.len() {
+            // It must come back when the pipe is full.
+            while written < bytes.len() {
+                writes += 1;
+                match outlet.write(&bytes[written..]) {
+                    Ok(n) => written += n,
+                    Err(Errno::EAGAIN) => break,
+                    Err(e) => panic!("{e}"),
+                }
+            }
+            let mut piece = [0; 50_000];
+            let n = reader.read(&mut piece).expect("read");
+            got.extend_from_slice(&piece[..n]);
+        }
+        assert!(got == bytes, "other bytes than were written");
+        assert!(writes < 150, "{writes} writes: not in large pieces");
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_an_error_for_small_and_large_pieces() {
+        let (reader, writer) = pipe().expect("pipe");
+        drop(reader);
+        assert_eq!(Outlet::new(writer.as_fd()).write(b"x"), Err(Errno::EPIPE));
+        assert_eq!(Outlet::new(writer.as_fd()).write(&[0; 100_000]), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn what_is_no_pipe_is_written_to_in_small_pieces() {
+        let file = tempfile::tempfile().expect("a file");
+        assert!(!is_pipe(file.as_fd()));
+        assert_eq!(Outlet::new(file.as_fd()).write(&[0; 100_000]), Ok(4096));
+    }
+}
