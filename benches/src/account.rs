@@ -11,6 +11,7 @@ use nunbird_tests::world::{Privilege, World};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long a call may take that is stopped after each instruction.
@@ -32,8 +33,8 @@ struct Row {
     instructions: [u64; 4],
 }
 
-/// Prints the tables.
-pub(crate) fn print() {
+/// Prints the tables. Without `steps` there are no instructions in them, and it takes seconds. What strace(1) wrote stays in `target/bench`.
+pub(crate) fn print(steps: bool) {
     let own: OsString = std::env::current_exe().expect("this program").into_os_string();
     let looks = [
         Look {
@@ -51,7 +52,7 @@ pub(crate) fn print() {
         Look { words: vec![own, "steps".into()], steps: true },
     ];
     let mut stages: BTreeMap<&'static str, BTreeMap<String, Row>> = BTreeMap::new();
-    for (number, look) in looks.iter().enumerate() {
+    for (number, look) in looks.iter().enumerate().filter(|(_, look)| steps || !look.steps) {
         // A world of its own each, so that all see a first job.
         let world = World::new(Privilege::RootRunner);
         world.write_keys();
@@ -66,7 +67,10 @@ pub(crate) fn print() {
             };
             let rows = stages.entry(stage).or_default();
             match number {
-                0 => calls(&text, rows),
+                0 => {
+                    keep(stage, &text);
+                    calls(&text, rows);
+                }
                 1 => faults(&text, rows),
                 _ => instructions(&text, rows),
             }
@@ -86,6 +90,13 @@ pub(crate) fn print() {
             );
         }
     }
+}
+
+/// For a look at the calls themselves.
+fn keep(stage: &str, text: &str) {
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench"));
+    fs::create_dir_all(directory).expect("target/bench");
+    fs::write(directory.join(format!("{stage}.strace")), text).expect("what was seen");
 }
 
 fn looked_at(world: &World, session: &mut Session<'_>, stage: &'static str, look: &Look) -> Option<String> {

@@ -1,28 +1,65 @@
 //! What a runner feels beside one stage's time: output, stages at once, and the memory of a stage that waits.
 
-use crate::measure::quantile;
+use crate::measure::{now, quantile};
 use crate::report::Fact;
+use nunbird_tests::fake::{Dialect, Queue};
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::enter::Spec;
 use nunbird_tests::world::{Privilege, World};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The programs of a stage that waits.
+const NAMES: [&str; 3] = ["nunbird-auth", "nunbird-decide", "nunbird"];
 const MIB: usize = 64;
 const PAIRS: usize = 9;
 /// Stages of each thread.
 const STAGES: usize = 24;
 
-/// All of it, under a runner that is root.
-pub(crate) fn facts() -> Vec<Fact> {
+/// All of it, or the part of this name, under a runner that is root.
+pub(crate) fn facts(part: Option<&str>) -> Vec<Fact> {
     let world = World::new(Privilege::RootRunner);
     world.write_keys();
-    let mut facts = vec![output(&world)];
-    facts.extend(at_once(&world));
-    facts.extend(memory(&world));
+    let parts: [(&str, fn(&World) -> Vec<Fact>); 7] = [
+        ("output", |world| vec![output(world, "")]),
+        ("at_once", at_once),
+        ("memory", |world| memory(world, "")),
+        ("records", |world| vec![records(world)]),
+        ("script", |world| vec![script(world)]),
+        // The last ones: they give the world a scheduler.
+        ("batch", batch),
+        ("crowd", crowd),
+    ];
+    let wanted = parts.into_iter().filter(|(name, _)| part.is_none_or(|part| part == *name));
+    wanted.flat_map(|(_, measure)| measure(&world)).collect()
+}
+
+/// Output and memory of a stage in the fake of a batch scheduler.
+fn batch(world: &World) -> Vec<Fact> {
+    fake_scheduler(world);
+    let where_ = ", in a batch scheduler";
+    let mut facts = vec![output(world, where_)];
+    facts.extend(memory(world, where_));
     facts
+}
+
+/// Slurm's commands, each of which starts the job's script on this host.
+fn fake_scheduler(world: &World) {
+    let program =
+        fs::read(std::env::current_exe().expect("this program").with_file_name("nbt-fake-scheduler"));
+    let program = program.expect("nbt-fake-scheduler is not built: cargo build -p nunbird-tests --bins");
+    world.write_file("/opt/scheduler/fake", program, "root", 0o755);
+    let queue = world.host_path("/opt/scheduler/queue");
+    Queue::create(&queue).expect("a queue");
+    for command in Dialect::Pbs.commands() {
+        let text = format!("#!/bin/sh\nexec /opt/scheduler/fake pbs /opt/scheduler/queue {command} \"$@\"\n");
+        world.write_file(&format!("/opt/scheduler/{command}"), text, "root", 0o755);
+    }
+    world
+        .reconfigure("[job]\n", "[batch]\nscheduler_bin = \"/opt/scheduler\"\n\n[job]\nexecutor = \"pbs\"\n");
 }
 
 fn prepared<'w>(job: &'w nunbird_tests::Job<'w>) -> Session<'w> {
@@ -32,30 +69,37 @@ fn prepared<'w>(job: &'w nunbird_tests::Job<'w>) -> Session<'w> {
 }
 
 fn timed(world: &World, spec: &Spec) -> f64 {
-    let begun = Instant::now();
+    timed_output(world, spec).0
+}
+
+/// Seconds, and bytes of output.
+fn timed_output(world: &World, spec: &Spec) -> (f64, usize) {
+    let begun = now();
     let finished = world.run(spec);
     assert!(finished.succeeded(), "{:?} {}", finished.exit, finished.stderr);
-    begun.elapsed().as_secs_f64()
+    ((now() - begun).as_secs_f64(), finished.stdout.len())
 }
 
 /// Bytes a second of a stage's output, beside `cat | cat`.
-fn output(world: &World) -> Fact {
+fn output(world: &World, where_: &str) -> Fact {
     world.write_file("/tmp/nbt_large", "0123456789abcde\n".repeat(MIB << 16), "root", 0o644);
-    let job = world.job().id(8100);
-    let session = prepared(&job);
-    let script = session.directory().join("cat");
-    session.write(&script, b"cat /tmp/nbt_large\n", 0o700);
-    let stage = session.spec_of_run(&script, "build_script");
     let pipes = world.program("root", "/bin/sh", &["-c", "cat /tmp/nbt_large | cat"]);
     let ratios: Vec<f64> = (0..=PAIRS)
-        .map(|_| {
-            let (pipes, stage) = (timed(world, &pipes), timed(world, &stage));
+        .map(|n| {
+            // A job each: in a scheduler a stage that has run is not run again.
+            let job = world.job().id(8100 + n as u64);
+            let session = prepared(&job);
+            let script = session.directory().join("cat");
+            session.write(&script, b"cat /tmp/nbt_large\n", 0o700);
+            let stage = session.spec_of_run(&script, "build_script");
+            let (pipes, (stage, bytes)) = (timed(world, &pipes), timed_output(world, &stage));
+            assert_eq!(bytes, MIB << 20, "output is missing");
             pipes / stage
         })
         .skip(1)
         .collect();
     Fact {
-        name: format!("output of {MIB} MiB, against `cat | cat`"),
+        name: format!("output of {MIB} MiB{where_}, against `cat | cat`"),
         value: quantile(&ratios, 0.5),
         unit: "x".to_owned(),
         target: "at least 0.9".to_owned(),
@@ -109,27 +153,133 @@ fn rate(world: &World, specs: &[Spec]) -> f64 {
     (specs.len() * STAGES) as f64 / begun.elapsed().as_secs_f64()
 }
 
+/// A stage beside the records of many other jobs, against one beside none.
+fn records(world: &World) -> Fact {
+    const MANY: usize = 10_000;
+    let job = world.job().id(8350);
+    let session = prepared(&job);
+    let spec = session.spec_of_prepare();
+    let few: Vec<f64> = (0..PAIRS).map(|_| timed(world, &spec)).collect();
+    let store = world.host_path("/var/lib/nunbird/jobs");
+    let known = fs::read_dir(&store).expect("the store").flatten().map(|entry| entry.path());
+    let known = known
+        .filter(|path| path.is_file())
+        .max_by_key(|path| fs::metadata(path).map_or(0, |meta| meta.len()));
+    let bytes = fs::read(known.expect("a record")).expect("a record");
+    let other = |n: usize| store.join(format!("0-{n:016x}-1.record"));
+    (0..MANY).for_each(|n| fs::write(other(n), &bytes).expect("a record"));
+    let many: Vec<f64> = (0..PAIRS).map(|_| timed(world, &spec)).collect();
+    (0..MANY).for_each(|n| fs::remove_file(other(n)).expect("a record"));
+    let ratio = quantile(&many, 0.5) / quantile(&few, 0.5);
+    fact(format!("prepare beside {MANY} records of other jobs, against beside none"), ratio, "x", "1")
+}
+
+/// A large script that does little, against an empty one: it is copied, its digest is taken, and the shell reads it.
+fn script(world: &World) -> Fact {
+    let job = world.job().id(8360);
+    let session = prepared(&job);
+    let path = session.directory().join("large");
+    let line = format!(": {}\n", "x".repeat(1021));
+    let mut took = |text: &str| {
+        session.write(&path, text.as_bytes(), 0o700);
+        let spec = session.spec_of_run(&path, "build_script");
+        let all: Vec<f64> = (0..3).map(|_| timed(world, &spec)).collect();
+        quantile(&all, 0.5)
+    };
+    let (empty, large) = (took(":\n"), took(&line.repeat(50 << 10)));
+    let plain = world.host_path("/tmp/nbt_script");
+    fs::write(&plain, line.repeat(50 << 10)).expect("a script");
+    let bash = world.program("root", "/bin/bash", &["-c", ". /tmp/nbt_script"]);
+    let alone: Vec<f64> = (0..3).map(|_| timed(world, &bash)).collect();
+    fs::remove_file(plain).expect("a script");
+    let ratio = (large - empty) / quantile(&alone, 0.5);
+    fact("a script of 50 MiB, less an empty one, against bash that reads it".to_owned(), ratio, "x", "")
+}
+
+/// Stages that wait at once.
+const CROWD: u64 = 100;
+
+/// What many stages that wait in the fake scheduler cost.
+fn crowd(world: &World) -> Vec<Fact> {
+    let jobs: Vec<_> = (0..CROWD).map(|n| world.job().id(8400 + n)).collect();
+    let mut sessions: Vec<_> = jobs.iter().map(prepared).collect();
+    let seen = thread::scope(|scope| {
+        let stages: Vec<_> = sessions
+            .iter_mut()
+            .map(|session| scope.spawn(|| session.run_text("build_script", "sleep 60\n")))
+            .collect();
+        let seen = crowd_seen();
+        for stage in stages {
+            assert!(stage.join().expect("a stage").succeeded());
+        }
+        seen
+    });
+    let all: f64 = seen.sizes.values().sum();
+    let of = |what: &str| format!("{CROWD} stages that wait in a batch scheduler: {what}");
+    vec![
+        fact(of("memory of each"), all / CROWD as f64, "MiB", ""),
+        fact(of("part of one processor"), seen.busy * 100.0, "%", "below 2 for 1,000"),
+        fact(of("descriptors of each"), seen.descriptors / CROWD as f64, "", ""),
+        fact(of("inotify watches of each"), seen.watches / CROWD as f64, "", ""),
+    ]
+}
+
+struct Seen {
+    sizes: BTreeMap<String, f64>,
+    busy: f64,
+    descriptors: f64,
+    watches: f64,
+}
+
+/// What Nunbird's processes are and do while all wait.
+fn crowd_seen() -> Seen {
+    thread::sleep(Duration::from_secs(25));
+    let span = Duration::from_secs(10);
+    let used = || own_processes().iter().map(|(_, path)| ticks(path)).sum::<f64>();
+    let (sizes, begun) = (sizes(), used());
+    thread::sleep(span);
+    // sysconf(_SC_CLK_TCK) is 100 on every architecture of ours.
+    let busy = (used() - begun) / 100.0 / span.as_secs_f64();
+    let (mut descriptors, mut watches) = (0.0, 0.0);
+    for (_, path) in own_processes() {
+        for entry in fs::read_dir(path.join("fd")).into_iter().flatten().flatten() {
+            descriptors += 1.0;
+            let info = path.join("fdinfo").join(entry.file_name());
+            let info = fs::read_to_string(info).unwrap_or_default();
+            watches += info.lines().filter(|line| line.starts_with("inotify ")).count() as f64;
+        }
+    }
+    Seen { sizes, busy, descriptors, watches }
+}
+
+/// Ticks of the clock that a process and the children that it has waited for have used.
+fn ticks(path: &Path) -> f64 {
+    let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+    let behind = stat.rsplit(')').next().unwrap_or("");
+    behind.split_whitespace().skip(11).take(4).filter_map(|word| word.parse::<f64>().ok()).sum()
+}
+
 /// Proportional set sizes of the processes of a stage whose script waits.
-fn memory(world: &World) -> Vec<Fact> {
+fn memory(world: &World, where_: &str) -> Vec<Fact> {
     let job = world.job().id(8300);
     let mut session = prepared(&job);
-    let before = sizes();
     let seen = thread::scope(|scope| {
-        let stage = scope.spawn(|| session.run_text("build_script", "sleep 3\n"));
-        thread::sleep(Duration::from_millis(1500));
+        let stage = scope.spawn(|| session.run_text("build_script", "sleep 12\n"));
+        // Behind the first second memory is given back.
+        thread::sleep(Duration::from_secs(8));
         let seen = sizes();
+        keep_maps();
         assert!(stage.join().expect("a stage").succeeded());
         seen
     });
-    let of = |name: &str| seen.get(name).copied().unwrap_or(0.0) - before.get(name).copied().unwrap_or(0.0);
-    let names = ["nunbird-auth", "nunbird-decide", "nunbird"];
-    let mut facts: Vec<Fact> = names
+    let of = |name: &str| seen.get(name).copied().unwrap_or(0.0);
+    let mut facts: Vec<Fact> = NAMES
         .iter()
-        .map(|name| fact(format!("memory of a stage that waits: {name}"), of(name), "MiB", ""))
+        .map(|name| fact(format!("memory of a stage that waits{where_}: {name}"), of(name), "MiB", ""))
         .collect();
-    let all = names.iter().map(|name| of(name)).sum();
+    let all = seen.values().sum();
     facts.push(fact(
-        "memory of a stage that waits, all its processes of Nunbird".to_owned(),
+        format!("memory of a stage that waits{where_}, all its processes of Nunbird"),
         all,
         "MiB",
         "below 3",
@@ -137,20 +287,48 @@ fn memory(world: &World) -> Vec<Fact> {
     facts
 }
 
-/// Proportional set size in MiB of all processes, by the name of their program.
-fn sizes() -> BTreeMap<String, f64> {
-    let mut sizes = BTreeMap::new();
+/// For a look at what the memory is: `target/bench/PROGRAM.smaps`.
+fn keep_maps() {
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench"));
+    fs::create_dir_all(directory).expect("target/bench");
+    for (name, path) in own_processes() {
+        let text = fs::read_to_string(path.join("smaps")).unwrap_or_default();
+        fs::write(directory.join(format!("{name}.smaps")), text).expect("a file");
+    }
+}
+
+/// Nunbird's processes below this one, by the name of their program: other tests may run beside this.
+fn own_processes() -> Vec<(String, PathBuf)> {
+    let mut parents = BTreeMap::new();
     for entry in fs::read_dir("/proc").expect("processes").flatten() {
-        let path = entry.path();
-        let (Ok(program), Ok(text)) =
-            (fs::read_link(path.join("exe")), fs::read_to_string(path.join("smaps_rollup")))
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent =
+            stat.rsplit(')').next().and_then(|behind| behind.split_whitespace().nth(1)?.parse().ok());
+        parents.insert(pid, parent.unwrap_or(0_u32));
+    }
+    let below = |pid: &u32| {
+        let above = std::iter::successors(Some(*pid), |pid| parents.get(pid).copied());
+        above.take(64).any(|pid| pid == std::process::id())
+    };
+    let named = parents.keys().filter(|pid| below(pid)).filter_map(|pid| {
+        let path = PathBuf::from(format!("/proc/{pid}"));
+        let program = fs::read_link(path.join("exe")).ok()?;
+        Some((program.file_name()?.to_string_lossy().into_owned(), path))
+    });
+    named.filter(|(name, _)| NAMES.contains(&name.as_str())).collect()
+}
+
+/// Proportional set size in MiB of these processes, by the name of their program.
+fn sizes() -> BTreeMap<String, f64> {
+    let mut sizes = BTreeMap::new();
+    for (name, path) in own_processes() {
+        let text = fs::read_to_string(path.join("smaps_rollup")).unwrap_or_default();
         let kib = text
             .lines()
             .find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<f64>().ok());
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         *sizes.entry(name).or_insert(0.0) += kib.unwrap_or(0.0) / 1024.0;
     }
     sizes

@@ -3,8 +3,9 @@
 //! Absolute times differ between machines; the ratio of a stage to its peer hardly does. Each
 //! program is started through the same helper that enters the private system, so the helper's own
 //! time, measured with a program that does nothing, is subtracted. `nunbird-benches stages` leaves out
-//! what takes minutes, `batch` and `containers` measure that alone, and `account` shows where the time
-//! of a stage goes. docs/performance.md has the results.
+//! what takes minutes, `batch` and `containers` measure that alone, `turns`
+//! and `flow` are parts of that, and `account` shows where the time
+//! of a stage goes, `calls` the same without its instructions, in seconds. docs/performance.md has the results.
 
 #![forbid(unsafe_code)]
 
@@ -36,17 +37,24 @@ fn bench() {
     if !nunbird_tests::require_root() {
         return;
     }
+    // Fewer turns for a first look: their spread says what they are worth.
+    let rounds = std::env::var_os("NUNBIRD_BENCH_ROUNDS");
+    let rounds = rounds.and_then(|text| text.to_str()?.parse().ok()).unwrap_or(ROUNDS);
     match std::env::args_os().nth(1).as_deref().and_then(std::ffi::OsStr::to_str) {
-        Some("account") => return account::print(),
+        Some("account") => return account::print(true),
+        Some("calls") => return account::print(false),
+        Some("turns") => return turns(rounds),
+        Some("flow") => {
+            return flow::facts(std::env::args().nth(2).as_deref())
+                .iter()
+                .for_each(|fact| println!("{}", fact.row()));
+        }
         Some("batch") => return batch::rows(),
         Some("containers") => return containers::rows(),
         _ => {}
     }
     sizes();
-    // Fewer turns for a first look: their spread says what they are worth.
-    let rounds = std::env::var_os("NUNBIRD_BENCH_ROUNDS");
-    let rounds = rounds.and_then(|text| text.to_str()?.parse().ok()).unwrap_or(ROUNDS);
-    let (groups, curves, facts) = (stages::groups(rounds), growth::curves(), flow::facts());
+    let (groups, curves, facts) = (stages::groups(rounds), growth::curves(), flow::facts(None));
     let report =
         report::Report { machine: report::machine(), load: report::load(), rounds, groups, curves, facts };
     println!("\n{}", report.tables());
@@ -55,6 +63,14 @@ fn bench() {
         batch::rows();
         containers::rows();
     }
+}
+
+/// Stages beside their peers and nothing else, under a runner that is root: for a comparison of two builds.
+fn turns(rounds: usize) {
+    let groups = vec![stages::group(rounds, nunbird_tests::world::Privilege::RootRunner)];
+    let (curves, facts) = (Vec::new(), Vec::new());
+    let (machine, load) = (report::machine(), report::load());
+    println!("{}", report::Report { machine, load, rounds, groups, curves, facts }.tables());
 }
 
 fn sizes() {

@@ -33,6 +33,13 @@ pub(crate) struct Fact {
     pub(crate) target: String,
 }
 
+impl Fact {
+    /// As a row of a table.
+    pub(crate) fn row(&self) -> String {
+        format!("| {} | {:.2} {} | {} |", self.name, self.value, self.unit, self.target)
+    }
+}
+
 /// All that was measured in one run.
 #[derive(Serialize)]
 pub(crate) struct Report {
@@ -102,7 +109,7 @@ impl Report {
         }
         let _ = writeln!(text, "\n| | value | target |\n|---|--:|---|");
         for fact in &self.facts {
-            let _ = writeln!(text, "| {} | {:.2} {} | {} |", fact.name, fact.value, fact.unit, fact.target);
+            let _ = writeln!(text, "{}", fact.row());
         }
         text
     }

@@ -1,13 +1,13 @@
 //! The cost of a stage beside other ways to run an empty script as a user.
 
-use crate::measure::{Contender, Row, in_turns};
+use crate::measure::{Contender, Row, in_turns, now};
 use crate::report::Group;
 use nunbird_tests::runner::Session;
 use nunbird_tests::world::enter::Spec;
 use nunbird_tests::world::{Privilege, World};
 use std::cell::RefCell;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SETPRIV: &[&str] = &["/usr/bin/setpriv", "--reuid", "4101", "--regid", "4101", "--init-groups"];
 
@@ -16,7 +16,8 @@ pub(crate) fn groups(rounds: usize) -> Vec<Group> {
     Privilege::PRIVILEGED.into_iter().map(|privilege| group(rounds, privilege)).collect()
 }
 
-fn group(rounds: usize, privilege: Privilege) -> Group {
+/// One of them.
+pub(crate) fn group(rounds: usize, privilege: Privilege) -> Group {
     let world = World::new(privilege);
     assert!(world.refresh_keys().succeeded(), "keys");
     let job = world.job().with_repository();
@@ -90,9 +91,9 @@ fn forget(world: &World) {
 }
 
 fn once(world: &World, spec: &Spec) -> Result<Duration, String> {
-    let begun = Instant::now();
+    let begun = now();
     let finished = world.run(spec);
-    let took = begun.elapsed();
+    let took = now() - begun;
     let last = |text: &str| text.lines().last().unwrap_or("").to_owned();
     if finished.succeeded() {
         Ok(took)
