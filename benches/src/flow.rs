@@ -19,11 +19,14 @@ const PAIRS: usize = 9;
 /// Stages of each thread.
 const STAGES: usize = 24;
 
+/// One part of it.
+type Measure = fn(&World) -> Vec<Fact>;
+
 /// All of it, or the part of this name, under a runner that is root.
 pub(crate) fn facts(part: Option<&str>) -> Vec<Fact> {
     let world = World::new(Privilege::RootRunner);
     world.write_keys();
-    let parts: [(&str, fn(&World) -> Vec<Fact>); 7] = [
+    let parts: [(&str, Measure); 7] = [
         ("output", |world| vec![output(world, "")]),
         ("at_once", at_once),
         ("memory", |world| memory(world, "")),
@@ -180,7 +183,7 @@ fn script(world: &World) -> Fact {
     let session = prepared(&job);
     let path = session.directory().join("large");
     let line = format!(": {}\n", "x".repeat(1021));
-    let mut took = |text: &str| {
+    let took = |text: &str| {
         session.write(&path, text.as_bytes(), 0o700);
         let spec = session.spec_of_run(&path, "build_script");
         let all: Vec<f64> = (0..3).map(|_| timed(world, &spec)).collect();

@@ -40,12 +40,13 @@ fn bench() {
     // Fewer turns for a first look: their spread says what they are worth.
     let rounds = std::env::var_os("NUNBIRD_BENCH_ROUNDS");
     let rounds = rounds.and_then(|text| text.to_str()?.parse().ok()).unwrap_or(ROUNDS);
+    let part = std::env::args_os().nth(2);
     match std::env::args_os().nth(1).as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("account") => return account::print(true),
         Some("calls") => return account::print(false),
         Some("turns") => return turns(rounds),
         Some("flow") => {
-            return flow::facts(std::env::args().nth(2).as_deref())
+            return flow::facts(part.as_deref().and_then(std::ffi::OsStr::to_str))
                 .iter()
                 .for_each(|fact| println!("{}", fact.row()));
         }
