@@ -49,8 +49,11 @@ fn batch(world: &World) -> Vec<Fact> {
     facts
 }
 
-/// Slurm's commands, each of which starts the job's script on this host.
+/// PBS's commands, each of which acts on a queue whose jobs run on this host.
 fn fake_scheduler(world: &World) {
+    if world.configuration().contains("scheduler_bin") {
+        return;
+    }
     let program =
         fs::read(std::env::current_exe().expect("this program").with_file_name("nbt-fake-scheduler"));
     let program = program.expect("nbt-fake-scheduler is not built: cargo build -p nunbird-tests --bins");
@@ -204,6 +207,7 @@ const CROWD: u64 = 100;
 
 /// What many stages that wait in the fake scheduler cost.
 fn crowd(world: &World) -> Vec<Fact> {
+    fake_scheduler(world);
     let jobs: Vec<_> = (0..CROWD).map(|n| world.job().id(8400 + n)).collect();
     let mut sessions: Vec<_> = jobs.iter().map(prepared).collect();
     let seen = thread::scope(|scope| {
