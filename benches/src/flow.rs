@@ -208,7 +208,7 @@ const CROWD: u64 = 100;
 /// What many stages that wait in the fake scheduler cost.
 fn crowd(world: &World) -> Vec<Fact> {
     fake_scheduler(world);
-    let jobs: Vec<_> = (0..CROWD).map(|n| world.job().id(8400 + n)).collect();
+    let jobs: Vec<_> = (0..CROWD).map(|n| world.job().id(8400 + n).limit(Duration::from_secs(300))).collect();
     let mut sessions: Vec<_> = jobs.iter().map(prepared).collect();
     let seen = thread::scope(|scope| {
         let stages: Vec<_> = sessions
@@ -217,7 +217,8 @@ fn crowd(world: &World) -> Vec<Fact> {
             .collect();
         let seen = crowd_seen();
         for stage in stages {
-            assert!(stage.join().expect("a stage").succeeded());
+            let outcome = stage.join().expect("a stage");
+            assert!(outcome.succeeded(), "{:?} {}", outcome.exit, outcome.log);
         }
         seen
     });
