@@ -25,9 +25,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// The accounts: name, uid, which is also the gid, and the first of 65536 subordinate ids.
-const ACCOUNTS: [(&str, u32, Option<u32>); 3] =
-    [("nbt_ann", 41201, Some(412_010_000)), ("nbt_bea", 41202, Some(422_020_000)), ("nbt_cyn", 41203, None)];
+type Subordinate = Option<(u32, u32)>;
+
+/// The accounts: name, uid, which is also the gid, and the first subordinate id and how many there are.
+const ACCOUNTS: [(&str, u32, Subordinate); 4] = [
+    ("nbt_ann", 41201, Some((412_010_000, 65_536))),
+    ("nbt_bea", 41202, Some((422_020_000, 65_536))),
+    ("nbt_cyn", 41203, None),
+    ("nbt_dee", 41204, Some((NESTING, 65_539))),
+];
+
+/// The first subordinate id of `nbt_dee`, who has enough for containers in containers.
+pub const NESTING: u32 = 432_030_000;
 
 /// The group that all accounts are in, beside their own.
 pub(super) const GROUP: (&str, u32) = ("nbt_lattice", 41299);
@@ -123,7 +132,7 @@ impl Node {
         node
     }
 
-    /// An account: `nbt_ann` and `nbt_bea` have subordinate ids, `nbt_cyn` has none.
+    /// An account: `nbt_ann` and `nbt_bea` have subordinate ids, `nbt_cyn` has none, `nbt_dee` has three more than the first two.
     ///
     /// # Panics
     /// When there is none of this name.
@@ -241,8 +250,8 @@ fn accounts(etc: &Path, node: &Path) {
     for (name, uid, first) in ACCOUNTS {
         writeln!(passwd, "{name}:x:{uid}:{uid}::/home/{name}:/bin/bash").expect("text");
         writeln!(group, "{name}:x:{uid}:").expect("text");
-        if let Some(first) = first {
-            writeln!(subordinate, "{name}:{first}:65536").expect("text");
+        if let Some((first, count)) = first {
+            writeln!(subordinate, "{name}:{first}:{count}").expect("text");
         }
         let home = node.join("home").join(name);
         fs::create_dir(&home).expect("a home");

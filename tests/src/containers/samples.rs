@@ -190,6 +190,14 @@ pub fn builder() -> Image {
     of_debian("bash,buildah,ca-certificates")
 }
 
+/// The same with what the image of a runner in a container has from Debian (`packaging/container/Containerfile`).
+///
+/// # Panics
+/// As [`debian`].
+pub fn nest() -> Image {
+    of_debian("bash,ca-certificates,crun,fuse-overlayfs,git,podman,slirp4netns,sudo,uidmap")
+}
+
 /// The same with a C compiler and Open MPI.
 ///
 /// # Panics

@@ -95,6 +95,8 @@ pub struct World {
     /// The tree of a host that boots, and the process that is its systemd while it runs.
     tree: Option<PathBuf>,
     pid1: Mutex<Option<i32>>,
+    /// Whether the runner is a service elsewhere.
+    served: bool,
     repositories: Mutex<HashMap<String, String>>,
     // Last, so that it is removed after everything that uses it.
     directory: TempDir,
@@ -136,6 +138,7 @@ impl World {
             mounts: Some(mounts),
             tree: None,
             pid1: Mutex::default(),
+            served: false,
             repositories: Mutex::default(),
             directory,
         };
@@ -173,6 +176,7 @@ impl World {
             mounts: None,
             tree: None,
             pid1: Mutex::default(),
+            served: false,
             repositories: Mutex::default(),
             directory,
         };

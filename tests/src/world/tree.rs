@@ -28,6 +28,7 @@ impl World {
             mounts: Some(Vec::new()),
             tree: Some(tree),
             pid1: Mutex::default(),
+            served: false,
             repositories: Mutex::default(),
             directory,
         };
@@ -48,12 +49,29 @@ impl World {
         *self.pid1.lock().unwrap_or_else(PoisonError::into_inner) = pid1;
     }
 
-    /// The way in for an account's programs; none where the machine is not a tree.
+    /// Has the runner's calls made by an `nbt-runner` of somewhere else, which listens in a directory that is shared with that place.
+    /// Gives the path of the directory, which both have to see there; `account` is the runner as this machine has it.
+    ///
+    /// # Panics
+    /// When the directory cannot be made.
+    pub fn serve_elsewhere(&mut self, shared: &Path, account: Account) -> PathBuf {
+        fs::create_dir(shared).expect("a directory");
+        chown(shared, Some(account.uid), Some(account.gid)).expect("an owner");
+        let place = self.runner_directory();
+        fs::remove_dir(&place).expect("an empty directory");
+        std::os::unix::fs::symlink(shared, &place).expect("a link");
+        self.add_account(account);
+        self.served = true;
+        place
+    }
+
+    /// The way in for an account's programs; none where the machine is not a tree, but for those of a runner elsewhere.
     pub(super) fn inside(&self, account: &Account) -> Option<Inside> {
-        self.tree.as_ref()?;
-        if account.name == self.runner().name {
+        let of_runner = account.name == self.runner().name;
+        if of_runner && (self.served || self.tree.is_some()) {
             return Some(Inside::Service(self.service_socket()));
         }
+        self.tree.as_ref()?;
         let pid1 = *self.pid1.lock().unwrap_or_else(PoisonError::into_inner);
         Some(Inside::Container(pid1.expect("a running host")))
     }

@@ -12,6 +12,7 @@ mod facts;
 mod guide;
 mod images;
 mod machines;
+mod nest;
 mod runner;
 mod testbed;
 
