@@ -103,3 +103,44 @@ fn the_example_with_mpi_in_the_users_guide_runs_in_apptainer() {
         assert_eq!(job.cleanup().status, Some(0));
     }
 }
+
+/// The words of `podman run`, without what a unit and a command differ in.
+fn words_of(line: &str) -> std::collections::BTreeSet<String> {
+    let own = ["--detach", "-d", "--replace", "--rm", "--cgroups=split", "--sdnotify=conmon"];
+    let line = line.replace("-v ", "--volume=").replace("--cap-add sys_admin", "--cap-add=SYS_ADMIN");
+    let line = ["name", "hostname", "device", "security-opt", "secret"]
+        .iter()
+        .fold(line, |line, option| line.replace(&format!("--{option} "), &format!("--{option}=")));
+    line.split_whitespace().filter(|word| !own.contains(word)).map(str::to_owned).collect()
+}
+
+/// Runs quadlet(1) over the units of the runner in a container; what `nunbird-nest start` hands to Podman is recorded by a double of it.
+#[needs(root)]
+fn the_units_are_what_start_runs() {
+    let node = Node::start(Release::Sid);
+    let packaging = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/container");
+    let home = node.see("/home/nbt_dee");
+    let copied = std::process::Command::new("cp").arg("-r").arg(packaging).arg(&home).status();
+    assert!(copied.expect("cp").success());
+    // It answers what `start` asks: every secret is there, and no container of that name.
+    let podman = "#!/bin/sh\ncase $1 in run) shift; echo \"$*\" >$HOME/words ;; container) exit 1 ;; esac\n";
+    node.write("/home/nbt_dee/bin/podman", podman);
+    node.administer("chmod 755 /home/nbt_dee/bin/podman; chown -R nbt_dee: /home/nbt_dee");
+    let dee = node.person("nbt_dee");
+    dee.shell("PATH=$HOME/bin:$PATH container/nunbird-nest start").success();
+    let started = words_of(&dee.run(["cat", "words"]).success());
+    let generated = dee
+        .shell("QUADLET_UNIT_DIRS=$HOME/container/units /usr/libexec/podman/quadlet -user -dryrun")
+        .success();
+    let line = generated.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/podman run "));
+    assert_eq!(words_of(line.expect("a command")), started, "{generated}");
+    for name in ["storage", "cache"] {
+        let made = format!("podman volume create --ignore nunbird-nest-{name}");
+        assert!(generated.contains(&made), "{generated}");
+    }
+    // A key that quadlet does not know is an error of its own.
+    node.administer("sed -i 's/^Unmask=/Unmaks=/' /home/nbt_dee/container/units/nunbird-nest.container");
+    let wrong =
+        dee.shell("QUADLET_UNIT_DIRS=$HOME/container/units /usr/libexec/podman/quadlet -user -dryrun");
+    assert!(wrong.stderr.contains("Unmaks"), "{wrong:?}");
+}
