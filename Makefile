@@ -9,7 +9,7 @@ MDBOOK_VERSION = 0.5.4
 ZIG_VERSION = 0.17.1
 ZIGBUILD_VERSION = 0.24.1
 CYCLONEDX_VERSION = 0.5.9
-PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-exec -p nunbird-keys -p nunbird-limits -p nunbird-session -p nunbird-validate -p nunbirdctl
+PROGRAMS = -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-exec -p nunbird-keys -p nunbird-limits -p nunbird-machine -p nunbird-session -p nunbird-validate -p nunbirdctl
 export NUNBIRD_BIN_DIR = $(CURDIR)/target/staging
 # The list of skipped checks and tests, one per line: skip/src/lib.rs.
 export NUNBIRD_SKIPS ?= $(CURDIR)/target/skipped

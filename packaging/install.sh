@@ -46,6 +46,7 @@ done <<'MODES'
 0755 nunbird-exec
 0755 nunbird-keys
 0711 nunbird-limits
+0700 nunbird-machine
 0700 nunbird-session
 0755 nunbird-validate
 0755 nunbirdctl

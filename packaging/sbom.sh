@@ -16,7 +16,7 @@ export SOURCE_DATE_EPOCH
 tar -C "$work" -xf "$work/nunbird.tar.gz"
 cd "$work"/nunbird-*/
 cargo cyclonedx --quiet --format json --describe binaries --target all
-for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-exec nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl; do
+for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-exec nunbird-keys nunbird-limits nunbird-machine nunbird-session nunbird-validate nunbirdctl; do
   found=$(find . -name "${program}_bin.cdx.json" -o -name "$program.cdx.json")
   [ -n "$found" ] || { echo "$0: cargo-cyclonedx wrote nothing for $program" >&2; exit 1; }
   sed "s|$work/|/|g" "$found" >"$out/$program.cdx.json"

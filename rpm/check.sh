@@ -12,7 +12,7 @@ nok() { failed=$((failed + 1)); echo "FAILED  $1"; [ -z "${2-}" ] || printf '   
 same() { if [ "$2" = "$3" ]; then ok "$1"; else nok "$1" "expected '$2', found '$3'"; fi; }
 
 if [ "$(id -u)" != 0 ]; then echo "rpm/check.sh: run it as root" >&2; exit 1; fi
-for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-exec nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl; do
+for program in nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-exec nunbird-keys nunbird-limits nunbird-machine nunbird-session nunbird-validate nunbirdctl; do
   [ -x "$programs/$program" ] || { echo "rpm/check.sh: $programs/$program is missing: run \`make suite\`" >&2; exit 1; }
 done
 work=$(mktemp -d) || exit 1
@@ -57,6 +57,7 @@ for package in "$setuid" "$caps"; do
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-exec
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-keys
 -rwx--x--x root:root /opt/nunbird/bin/nunbird-limits
+-rwx------ root:root /opt/nunbird/bin/nunbird-machine
 -rwx------ root:root /opt/nunbird/bin/nunbird-session
 -rwxr-xr-x root:root /opt/nunbird/bin/nunbird-validate
 -rw-r--r-- root:root /etc/pam.d/nunbird

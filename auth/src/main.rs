@@ -19,6 +19,7 @@ mod inputs;
 mod kept_session;
 mod launch;
 mod limits;
+mod machine;
 mod opened;
 mod privilege;
 mod requests;

@@ -7,6 +7,7 @@ use crate::decider::{self, Decided, Question, Service};
 use crate::kept_session;
 use crate::launch::{Start, killed};
 use crate::limits;
+use crate::machine;
 use crate::opened::{self, Opened};
 use crate::refusal::{Class, Code, Refusal, print, print_error};
 use crate::settings;
@@ -119,6 +120,10 @@ fn stage(call: &Call, context: &mut Context<'_>, script: Option<(&Path, &str)>) 
         if script.is_none() {
             // Step 25a.
             opened::make_own_directory(context, &record)?;
+        }
+        // Step 28d.
+        if script.is_some() {
+            machine::start(context, &record, &account)?;
         }
         let opened = Opened { script, exit_code };
         // Steps 27, 28a.
@@ -239,6 +244,10 @@ fn end(
     kind: StageKind,
 ) -> Result<Served, Refusal> {
     let privilege = context.privilege;
+    // Step 28e. Before the group: its processes are not the user's, and the group does not empty without that.
+    if record.is_of_boot(&store::now()?) {
+        machine::end(privilege, record)?;
+    }
     // A group that does not empty is reported last: credentials go all the same.
     // The kernel keeps none when the host restarts.
     let (used, emptied) = match record.is_of_boot(&store::now()?).then(|| limits::end(privilege, record)) {

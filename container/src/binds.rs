@@ -8,37 +8,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// All binds, those of outer directories before those inside them, so that none hides another.
+/// All binds.
 pub fn all(handover: &Handover, container: &Container) -> Vec<Bind> {
-    let own = |source: &Path, target: &Path| Bind {
-        source: source.to_owned(),
-        target: target.to_owned(),
-        writable: true,
-        optional: false,
-    };
-    let workspace = &handover.workspace;
-    let home = &handover.account.home;
-    let mut binds = container.binds.clone();
-    match container.home {
-        true => binds.push(own(home, home)),
-        // An empty one of the job's own: programs need a place for what they keep, and the account's
-        // own files are not in sight.
-        false => binds.push(own(&empty_home(container), home)),
-    }
-    for directory in [&workspace.builds_dir, &workspace.cache_dir, &inside(container)] {
-        binds.push(own(directory, directory));
-    }
-    // Stable: of two binds to one place the later one wins, which is the job's own.
-    let key = |bind: &Bind| (bind.target.components().count(), bind.target.clone());
-    binds.sort_by_key(key);
-    binds.dedup_by(|later, earlier| {
-        let same = later.target == earlier.target;
-        if same {
-            *earlier = later.clone();
-        }
-        same
-    });
-    binds
+    container.all_binds(&handover.workspace, &handover.account.home)
 }
 
 /// Makes the places for binds inside other binds, as the account: an engine would make them as
@@ -75,12 +47,12 @@ fn make_place(place: &Path, is_directory: bool) -> io::Result<()> {
 
 /// The part of the job's control directory that its container has: what is beside it runs outside.
 pub fn inside(container: &Container) -> PathBuf {
-    container.directory.join("inside")
+    container.inside()
 }
 
 /// The home directory of a job that has not the account's.
 pub(crate) fn empty_home(container: &Container) -> PathBuf {
-    inside(container).join("home")
+    container.empty_home()
 }
 
 #[cfg(test)]

@@ -12,11 +12,12 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The built-in engines, by their names in [`nunbird_handover::ENGINES`].
-pub(crate) const BUILT_IN: [(&str, &str); 4] = [
+pub(crate) const BUILT_IN: [(&str, &str); 5] = [
     ("podman", include_str!("engines/podman.toml")),
     ("apptainer", include_str!("engines/apptainer.toml")),
     ("charliecloud", include_str!("engines/charliecloud.toml")),
     ("bwrap", include_str!("engines/bwrap.toml")),
+    ("nspawn", include_str!("engines/nspawn.toml")),
 ];
 
 /// How to use one engine.
@@ -128,6 +129,8 @@ pub enum Kind {
     File,
     /// Directories in the account's cache.
     Directory,
+    /// Trees of root's on this host, each with its versions; the container is booted before the first stage.
+    Tree,
     /// There are none: the container has the host's files.
     None,
 }

@@ -34,6 +34,7 @@ mod serving;
 mod stage;
 #[cfg(test)]
 mod testing;
+mod trees;
 mod trouble;
 mod words;
 

@@ -14,6 +14,7 @@ use crate::runner::{is_of_runner, of_runner};
 use crate::save::{self, is_needed, keep};
 use crate::services::{self, ServiceImage};
 use crate::stage::{nonce, outer_path, write, write_outer};
+use crate::trees;
 use crate::trouble::Failure;
 use crate::words::{Ids, Lists, Values, inexpressible, unknown_bind};
 use nunbird_handover::{Bind, Container, Handover, Image, Untrusted};
@@ -77,6 +78,7 @@ pub fn prepare(
     let bench =
         Bench { description: &description, handover, container, outer: path.clone(), places, signals };
     let image = match &name {
+        Some((image, _)) if description.images.kind == Kind::Tree => Some(trees::find(image)?),
         Some((image, name)) => Some(bench.fetch(image, name, say)?),
         None => None,
     };
@@ -481,6 +483,9 @@ fn greeting(
 ) -> Vec<String> {
     let mut lines = Vec::new();
     match image {
+        Some(image) if description.images.kind == Kind::Tree => {
+            lines.push(format!("in a machine of its own, by {}: {}", description.title, image.name));
+        }
         Some(image) => {
             let digest = image.digest.as_ref().map(|digest| format!(" ({digest})")).unwrap_or_default();
             lines.push(format!("in a container of {}: image {}{digest}", description.title, image.name));

@@ -9,12 +9,13 @@ use crate::settings::Settings;
 use crate::verifier::Verifier;
 use nunbird_audit::{Event, Outcome};
 use nunbird_handover::{
-    Account, Batch, BatchPlan, Container, JobSpec, RuleRef, Scheduler, Shell, SiteRules, UNLIMITED, Workspace,
+    Account, Batch, BatchPlan, Container, JobSpec, MachineTree, RuleRef, Scheduler, Shell, SiteRules,
+    UNLIMITED, Workspace,
 };
 use nunbird_host::refusal::{Code, Refusal};
 use nunbird_judge::{Course, Judged, Proof, containers, judgement, people, place, token_help};
-use nunbird_messages::{AccountIds, Group, Record, Version};
-use nunbird_policy::{Executor, Job, Policy};
+use nunbird_messages::{AccountIds, Group, Machine, MachineBind, Record, Version};
+use nunbird_policy::{Executor, Job, MACHINES, Policy, Rule};
 use nunbird_requests::{Reply, Request, Slot};
 use nunbird_sys::process;
 use nunbird_token::Admitted;
@@ -159,9 +160,43 @@ fn record(
         pam: policy.pam.clone(),
         processes: spec.limits.as_ref().map(limits::of_processes).unwrap_or_default(),
         group,
+        machine: machine(settings, judged.rule, spec)?,
         scheduler: spec.batch.is_some(),
         body: spec.to_bytes().map_err(|e| decider_failed(&e))?,
     })
+}
+
+/// The job's machine, where its container is one.
+fn machine(settings: &Settings, rule: &Rule, spec: &JobSpec) -> Result<Option<Machine>, Refusal> {
+    let of_policy = settings.policy.container_of(rule).filter(|container| container.is_by(MACHINES));
+    let (Some(from), Some(container)) = (of_policy, &spec.container) else { return Ok(None) };
+    if spec.batch.is_some() {
+        let message = "the machine of this job is not configured correctly on this host";
+        let detail = format!(
+            "[container.{}]: a machine is on the runner's host, and stages of the job go to a batch scheduler",
+            from.name
+        );
+        return Err(Refusal::system(Code::Executor, message, detail));
+    }
+    let image = container.image.as_ref().map(|image| image.name.as_str()).unwrap_or_default();
+    let MachineTree { tree, version } = MachineTree::of(image);
+    let binds =
+        container.all_binds(&spec.workspace, &spec.account.home).into_iter().map(|bind| MachineBind {
+            source: bind.source,
+            target: bind.target,
+            writable: bind.writable,
+            optional: bind.optional,
+        });
+    Ok(Some(Machine {
+        tree,
+        version,
+        directory: container.inside(),
+        binds: binds.collect(),
+        host_network: container.host_network,
+        root: container.root,
+        layer: from.layer_size.unwrap_or_default(),
+        ready: from.ready_timeout,
+    }))
 }
 
 /// What the decider keeps of the job, and what let its image pass.

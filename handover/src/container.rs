@@ -1,12 +1,13 @@
 //! The container that stages of a job run in: which engine, which image, what of the host is in it.
 
+use crate::Workspace;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Container engines with a built-in description.
-pub const ENGINES: [&str; 4] = ["podman", "apptainer", "charliecloud", "bwrap"];
+pub const ENGINES: [&str; 5] = ["podman", "apptainer", "charliecloud", "bwrap", "nspawn"];
 
 /// The stages that run in the container where the site names none: the user's own scripts.
 pub const CONTAINER_STAGES: [&str; 4] = ["build_script", "step_*", "after_script", "run_script"];
@@ -71,6 +72,50 @@ pub struct Container {
     pub credential_helpers: CredentialHelpers,
 }
 
+impl Container {
+    /// The part of the job's control directory that its container has: what is beside it runs outside.
+    pub fn inside(&self) -> PathBuf {
+        self.directory.join("inside")
+    }
+
+    /// The home directory of a job that has not the account's.
+    pub fn empty_home(&self) -> PathBuf {
+        self.inside().join("home")
+    }
+
+    /// All that is in it of the host's files: the job's own directories, and what the policy names. Those of outer directories come before those
+    /// inside them, so that none hides another.
+    pub fn all_binds(&self, workspace: &Workspace, home: &Path) -> Vec<Bind> {
+        let own = |source: &Path, target: &Path| Bind {
+            source: source.to_owned(),
+            target: target.to_owned(),
+            writable: true,
+            optional: false,
+        };
+        let mut binds = self.binds.clone();
+        match self.home {
+            true => binds.push(own(home, home)),
+            // An empty one of the job's own: programs need a place for what they keep, and the account's
+            // own files are not in sight.
+            false => binds.push(own(&self.empty_home(), home)),
+        }
+        for directory in [&workspace.builds_dir, &workspace.cache_dir, &self.inside()] {
+            binds.push(own(directory, directory));
+        }
+        // Stable: of two binds to one place the later one wins, which is the job's own.
+        let key = |bind: &Bind| (bind.target.components().count(), bind.target.clone());
+        binds.sort_by_key(key);
+        binds.dedup_by(|later, earlier| {
+            let same = later.target == earlier.target;
+            if same {
+                *earlier = later.clone();
+            }
+            same
+        });
+        binds
+    }
+}
+
 /// Programs `docker-credential-NAME`, which the job names in `DOCKER_AUTH_CONFIG`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,6 +153,24 @@ pub struct Image {
     pub pull: Vec<PullPolicy>,
     /// Whether a name without digest is refused once it is resolved.
     pub digest_required: bool,
+}
+
+/// The tree of a machine that an image's name means: the last part of its path, and behind `:` a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineTree {
+    /// Its name.
+    pub tree: String,
+    /// The version; none for the present one, which `latest` also means.
+    pub version: Option<String>,
+}
+
+impl MachineTree {
+    /// That of an image with this full name.
+    pub fn of(image: &str) -> Self {
+        let last = image.rsplit('/').next().unwrap_or_default();
+        let (tree, version) = last.split_once(':').unwrap_or((last, "latest"));
+        MachineTree { tree: tree.to_owned(), version: (version != "latest").then(|| version.to_owned()) }
+    }
 }
 
 /// When an image is pulled.

@@ -86,6 +86,8 @@ codes! {
     Limits = "limits",
     /// The job's control group could not be removed.
     LimitsCleanup = "limits-cleanup",
+    /// The job's machine could not be started or ended.
+    Machine = "machine",
     /// A map file could not be read.
     Map = "map",
     /// A map has two accounts for the user.

@@ -20,6 +20,7 @@ mod group;
 
 mod isolation;
 mod limits;
+mod machine;
 mod pam;
 mod record;
 mod runner;
@@ -38,6 +39,10 @@ pub use format::{FormatError, Version};
 pub use group::Group;
 pub use isolation::Isolation;
 pub use limits::ProcessLimits;
+pub use machine::{
+    MAX_MACHINE_ANSWER, MAX_MACHINE_REQUEST, Machine, MachineAccount, MachineAnswer, MachineBind,
+    MachineRequest,
+};
 pub use pam::{Pam, SessionSpan};
 pub use record::{AccountIds, JobDirectory, Now, Record};
 pub use runner::{Runner, RunnerProcess};
@@ -46,4 +51,4 @@ pub use untrusted::Untrusted;
 pub use usage::Usage;
 
 /// The version of every message and of the job record. All programs come from one build; a difference is an error.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;

@@ -5,7 +5,7 @@
 //! write one. `nunbird-auth` goes by the fields; [`Record::body`] is for the decider, which wrote it.
 
 use crate::format::Version;
-use crate::{FormatError, Group, Isolation, Pam, ProcessLimits, Runner};
+use crate::{FormatError, Group, Isolation, Machine, Pam, ProcessLimits, Runner};
 use nunbird_wire::layout;
 use std::path::PathBuf;
 
@@ -54,6 +54,8 @@ pub struct Record {
     pub processes: ProcessLimits,
     /// The job's control group; none where its site limits no job by one, or lets jobs run without and it could not be made.
     pub group: Option<Group>,
+    /// Its machine, where its container is one.
+    pub machine: Option<Machine>,
     /// Whether stages of the job go to a batch scheduler.
     pub scheduler: bool,
     /// What the decider keeps for later stages.
@@ -82,6 +84,7 @@ layout!(Record {
     pam,
     processes,
     group,
+    machine,
     scheduler,
     body,
 });

@@ -1,8 +1,8 @@
 use super::{AccountIds, JobDirectory, Now, Record};
 use crate::format::Version;
 use crate::{
-    Claim, Envelope, FORMAT_VERSION, FormatError, Group, Isolation, Keep, Pam, ProcessLimits, Runner,
-    RunnerProcess, SessionSpan,
+    Claim, Envelope, FORMAT_VERSION, FormatError, Group, Isolation, Keep, Machine, MachineBind, Pam,
+    ProcessLimits, Runner, RunnerProcess, SessionSpan,
 };
 use nunbird_wire::Message;
 use std::path::Path;
@@ -44,6 +44,21 @@ fn record() -> Record {
             job_id: 7001,
             decision: 1,
             bytes: vec![1],
+        }),
+        machine: Some(Machine {
+            tree: "debian".to_owned(),
+            version: None,
+            directory: "/d".into(),
+            binds: vec![MachineBind {
+                source: "/a".into(),
+                target: "/b".into(),
+                writable: true,
+                optional: false,
+            }],
+            host_network: false,
+            root: false,
+            layer: 1 << 30,
+            ready: 30,
         }),
         scheduler: true,
         body: b"{}".to_vec(),

@@ -37,7 +37,7 @@ flags=CARGO_TARGET_$(echo "$rust" | tr a-z A-Z)_UNKNOWN_LINUX_GNU_RUSTFLAGS
 export "$flags=$link"
 
 built=${CARGO_TARGET_DIR:-target}/$target
-programs='nunbird-auth nunbird-decide nunbird nunbird-exec nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl'
+programs='nunbird-auth nunbird-decide nunbird nunbird-exec nunbird-keys nunbird-limits nunbird-machine nunbird-session nunbird-validate nunbirdctl'
 # shellcheck disable=SC2046 # one -p for each
 cargo-zigbuild zigbuild --locked --quiet --profile "$profile" --target "$target.$glibc" $(printf -- '-p %s ' $programs)
 for program in $programs; do install -m 755 "$built/$profile/$program" "$to/$program"; done

@@ -39,7 +39,7 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date -u -d "$(sed -n 's/^ -- .*>  //p' 
 export SOURCE_DATE_EPOCH
 
 # The newest version of glibc's symbols that a program needs. readelf reads programs of every architecture.
-programs=$(cd "$prebuilt" && ls -d nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-exec nunbird-keys nunbird-limits nunbird-session nunbird-validate nunbirdctl)
+programs=$(cd "$prebuilt" && ls -d nunbird nunbird-auth nunbird-compliance nunbird-decide nunbird-exec nunbird-keys nunbird-limits nunbird-machine nunbird-session nunbird-validate nunbirdctl)
 glibc=$(cd "$prebuilt" && for program in $programs; do readelf --wide --version-info "$program"; done |
   sed -n 's/.*Name: GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -1)
 [ -n "$glibc" ] || { echo "$0: no program in $prebuilt names a version of glibc: are they linked for Linux with glibc?" >&2; exit 1; }

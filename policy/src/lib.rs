@@ -46,11 +46,11 @@ pub use config::{
     BatchSettings, BindPolicy, CONFIGURATIONS, CONTAINER_KEYS, ContainerPolicy, DEFAULT_KEYS_MAX_AGE,
     DIRECTORIES_KEYS, DISK_KEYS, Dialect, Directories, Downscope, Executor, Expectation, FormerName,
     GITLAB_KEYS, GitLabServer, IDENTITY_KEYS, IdentitySettings, Images, JOB_KEYS, Job, Key, KeyInfo, Kind,
-    LAUNCHER_KEYS, LIMITS_KEYS, LimitsSaidBy, LocalFacts, MAP_KEYS, MapFile, MapKey, NO_GITLAB_SERVER,
-    Network, PAM_KEYS, PROFILE_DIRECTORIES_KEYS, PartialReading, Pinning, Policy, Profile, Reading, Rule,
-    RuleLimits, RuleOutcome, RunAs, SCHEDULER_KEYS, SchedulerFile, Setting, SourceFile, TOP_LEVEL_KEYS,
-    Table, TestCase, TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d, every_key, key_info, listed,
-    pull_policy_name, toml_key, toml_string,
+    LAUNCHER_KEYS, LIMITS_KEYS, LimitsSaidBy, LocalFacts, MACHINES, MAP_KEYS, MapFile, MapKey,
+    NO_GITLAB_SERVER, Network, PAM_KEYS, PROFILE_DIRECTORIES_KEYS, PartialReading, Pinning, Policy, Profile,
+    Reading, Rule, RuleLimits, RuleOutcome, RunAs, SCHEDULER_KEYS, SchedulerFile, Setting, SourceFile,
+    TOP_LEVEL_KEYS, Table, TestCase, TopLevel, UserCheck, VALIDATION_KEYS, Validation, conf_d, every_key,
+    key_info, listed, pull_policy_name, toml_key, toml_string,
 };
 pub use decide::{Decision, Mismatch, Step, Verdict, check, decide};
 pub use diagnostic::{Diagnostic, Location};

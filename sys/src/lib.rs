@@ -14,6 +14,7 @@ pub mod fork;
 pub mod inherited;
 pub mod kernel;
 pub mod memory;
+pub mod mounts;
 pub mod offspring;
 pub mod passing;
 pub mod patient;

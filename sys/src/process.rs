@@ -168,6 +168,14 @@ pub fn signal_at_parents_end(signal: i32) -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::try_from(signal)?)?)
 }
 
+/// Takes back what [`die_with_parent`] asked for.
+///
+/// # Errors
+/// As prctl(2).
+pub fn outlive_parent() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(None)?)
+}
+
 /// The process id of the parent: another one once it has ended.
 pub fn parent() -> i32 {
     nix::unistd::getppid().as_raw()

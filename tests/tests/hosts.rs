@@ -4,6 +4,7 @@
 
 mod host;
 mod host_login;
+mod host_machine;
 mod host_misbehaviour;
 mod host_packages;
 mod host_runner_unit;

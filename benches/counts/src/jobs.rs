@@ -160,6 +160,7 @@ pub(crate) fn record(variables: usize) -> Work {
             pam: None,
             processes: ProcessLimits::default(),
             group: None,
+            machine: None,
             scheduler: false,
             body: black_box(&spec).to_bytes().expect("a body"),
         };

@@ -184,6 +184,12 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
             GIVE_ID,
             "`nunbirdctl sweep --dry-run`; a process in uninterruptible sleep waits for a file server.",
         ),
+        Code::Machine => system(
+            "The machine of the job (`engine = \"nspawn\"`) could not be started, or could not be ended.",
+            AGAIN,
+            "The detail has the step. Before the first machine: systemd-nspawn is installed, `/etc/nunbird/machines` has ids, nunbird-auth is \
+             setuid-root or its runner is root; docs/containers.md. The job log has the last lines of the machine's console.",
+        ),
         Code::Map => system(
             "A map file (`[map.NAME]`) is missing, not UTF-8, or can be written by others than root.",
             GIVE_ID,

@@ -79,6 +79,10 @@ pub struct ContainerPolicy {
     pub service_timeout: u64,
     /// Whether a service that ends ends the job.
     pub service_required: bool,
+    /// The most that a machine may write to files of its own, in bytes.
+    pub layer_size: Option<u64>,
+    /// Seconds.
+    pub ready_timeout: u64,
 }
 
 /// A directory or file of the host in the container. Both paths may have `$HOME`, `$USER` and `$UID` in them.
@@ -161,6 +165,8 @@ impl ContainerPolicy {
             services_max: 8,
             service_timeout: 30,
             service_required: false,
+            layer_size: Some(2 << 30),
+            ready_timeout: 30,
         }
     }
 
@@ -222,7 +228,7 @@ pub static CONTAINER_KEYS: Table<ContainerPolicy> = Table {
     defaults: || ContainerPolicy::new("", Engine::Named(String::new()), Location { file: "".into(), line: 0, column: 0 }),
     keys: &[
         Key::<ContainerPolicy>::new("engine", Form::Text { get: |t| Some(t.engine_name()), set: engine },
-            "`podman`, `apptainer`, `charliecloud`, `bwrap`, or the path of a file that describes one: owned by root and writable only by root").or("required"),
+            "`podman`, `apptainer`, `charliecloud`, `bwrap`, `nspawn`, or the path of a file that describes one: owned by root and writable only by root").or("required"),
         Key::<ContainerPolicy>::new("program", form!(PathOrNone: program), "the engine's program").or("the first of its name on the `PATH` of jobs"),
         Key::<ContainerPolicy>::new("default_image", Form::Text { get: |t| t.default_image.clone(), set: |t, at| t.default_image = image(at) },
             "the image of jobs without `image:`; without it they are denied, if the engine has images").or("none"),
@@ -272,6 +278,9 @@ pub static CONTAINER_KEYS: Table<ContainerPolicy> = Table {
         Key::<ContainerPolicy>::new("services_max", form!(Number: services_max, 1, MOST_SERVICES), "the most services of a job; one with more is denied"),
         Key::<ContainerPolicy>::new("service_timeout", form!(Seconds: service_timeout, 1, HOUR), "how long a service may take until it listens"),
         Key::<ContainerPolicy>::new("service_required", form!(Flag: service_required), "a service that ends before the job ends the job"),
+        Key::<ContainerPolicy>::new("layer_size", form!(Bytes: layer_size, 64 << 20),
+            "`nspawn`: the most that a machine may write to files of its own, which lie in memory and go with it"),
+        Key::<ContainerPolicy>::new("ready_timeout", form!(Seconds: ready_timeout, 1, 600), "`nspawn`: how long a machine may take to be ready"),
     ],
 };
 
@@ -286,6 +295,9 @@ pub(super) fn all(root: &mut Section<'_>) -> BTreeMap<String, ContainerPolicy> {
             name.spot.find("this container has no engine", "add `engine = \"podman\"`");
         }
         CONTAINER_KEYS.read(&mut table, &mut one);
+        if one.is_by(MACHINES) && !table.has("network") {
+            one.network = Network::Own;
+        }
         check(&table, &one);
         table.finish();
         containers.insert(name.value.to_owned(), one);
@@ -293,8 +305,50 @@ pub(super) fn all(root: &mut Section<'_>) -> BTreeMap<String, ContainerPolicy> {
     containers
 }
 
+/// The engine that boots a machine, as root.
+pub const MACHINES: &str = "nspawn";
+
+/// What has no meaning for a machine, whose tree root has made, or for a container that is none.
+fn check_machine(table: &Section<'_>, one: &ContainerPolicy) {
+    let is_machine = one.is_by(MACHINES);
+    let (keys, what): (&[&str], _) = match is_machine {
+        true => (
+            &[
+                "program",
+                "runner_image",
+                "allowed_services",
+                "digest_required",
+                "pull_policies",
+                "user_entrypoint",
+                "store",
+                "cache",
+                "shared_cache",
+                "cache_max_age",
+                "cache_max_size",
+                "cache_max_count",
+                "gpu",
+                "options",
+                "environment",
+                "pull_timeout",
+                "credential_helpers",
+                "credential_helper_timeout",
+                "services",
+                "services_max",
+                "service_timeout",
+                "service_required",
+            ],
+            "`nspawn` boots a tree of this host: it pulls no image, starts no services and has no options",
+        ),
+        false => (&["layer_size", "ready_timeout"], "only `nspawn` has this"),
+    };
+    for key in keys.iter().filter(|key| table.has(key)) {
+        table.find_at(key, what, "remove the line, or name another engine");
+    }
+}
+
 /// What holds between keys.
 pub(super) fn check(table: &Section<'_>, one: &ContainerPolicy) {
+    check_machine(table, one);
     if !one.has_images() {
         for key in [
             "default_image",

@@ -30,7 +30,7 @@ pub(super) struct Container {
 
 impl Container {
     /// Boots a tree, with `shared` visible at its own path, and waits until systemd has started everything.
-    pub(super) fn boot(name: &str, tree: &Path, shared: &Path) -> Self {
+    pub(super) fn boot(name: &str, tree: &Path, shared: &Path, boots_machines: bool) -> Self {
         for group in groups(name) {
             fs::create_dir_all(&group).unwrap_or_else(|e| panic!("{}: {e}", group.display()));
         }
@@ -53,7 +53,9 @@ impl Container {
             .arg(format!("--directory={}", tree.display()))
             .arg(format!("--overlay={}:{}:/usr", lower.display(), upper.display()))
             .arg(format!("--bind={}", shared.display()))
+            .args(boots_machines.then_some("--capability=all"))
             .arg("/sbin/nbt-init")
+            .envs(boots_machines.then_some(("SYSTEMD_SECCOMP", "0")))
             .env("LC_ALL", "C.UTF-8")
             .process_group(0)
             .stdin(Stdio::null())

@@ -39,6 +39,7 @@ pub struct Host {
     container: Mutex<Option<Container>>,
     world: World,
     name: String,
+    boots_machines: bool,
 }
 
 /// Whether this test can boot a host: as [`require_root`](crate::require_root), for tests that need a [`Host`].
@@ -79,9 +80,21 @@ impl Host {
     /// # Panics
     /// Without root, systemd-nspawn, mmdebstrap or what [`require_host`] asks for.
     pub fn boot() -> Self {
+        Self::boot_as(false)
+    }
+
+    /// As [`Host::boot`], with all that a real host's root may: to boot machines in it by systemd-nspawn(1).
+    ///
+    /// # Panics
+    /// As [`Host::boot`].
+    pub fn boot_for_machines() -> Self {
+        Self::boot_as(true)
+    }
+
+    fn boot_as(boots_machines: bool) -> Self {
         let world = World::in_tree(tree::make, tree::install_package);
         let name = format!("nbt_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::SeqCst));
-        let host = Host { container: Mutex::default(), world, name };
+        let host = Host { container: Mutex::default(), world, name, boots_machines };
         write_runner_unit(&host.world);
         host.start();
         host
@@ -95,7 +108,8 @@ impl Host {
     /// Boots the host again after [`Host::power_off`] or [`Host::cut_power`].
     pub fn start(&self) {
         let tree = self.world.host_path("/");
-        let container = Container::boot(&self.name, &tree, &self.world.runner_directory());
+        let container =
+            Container::boot(&self.name, &tree, &self.world.runner_directory(), self.boots_machines);
         self.world.set_container(Some(container.pid1()));
         *self.container() = Some(container);
     }

@@ -72,6 +72,7 @@ pub(super) fn programs(world: &World) {
         copy(&under_test("nunbird-limits"), &bin.join("nunbird-limits"), 0o755);
     }
     if privileged {
+        copy(&under_test("nunbird-machine"), &bin.join("nunbird-machine"), 0o700);
         copy(&under_test("nunbird-session"), &bin.join("nunbird-session"), 0o700);
         copy(&under_test("nunbird-limits"), &bin.join("nunbird-limits"), 0o711);
         // Not readable, so that the user cannot trace it before it has asked for that itself (execve(2)).

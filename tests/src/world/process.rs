@@ -150,7 +150,7 @@ pub fn under_test(name: &str) -> PathBuf {
     let path = directory.join(name);
     assert!(
         path.is_file(),
-        "{} is missing: run `cargo build --profile staging -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-exec -p nunbird-keys -p nunbird-limits -p nunbird-session -p nunbird-validate`, \
+        "{} is missing: run `cargo build --profile staging -p nunbird-auth -p nunbird-decide -p nunbird -p nunbird-exec -p nunbird-keys -p nunbird-limits -p nunbird-machine -p nunbird-session -p nunbird-validate`, \
          or set NUNBIRD_BIN_DIR to the absolute path of the programs' directory",
         path.display()
     );

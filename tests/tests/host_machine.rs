@@ -1,0 +1,268 @@
+//! Booted machines of jobs, by a real systemd-nspawn on a booted host: `engine = "nspawn"`.
+
+use nunbird_tests::host::debian_tree;
+use nunbird_tests::{Cancel, Host, Job, Reason, Session, StageOutcome, Status, needs};
+use std::process::Command;
+
+/// The ids that machines have on the host.
+const FIRST: u32 = 1_879_048_192;
+
+const CONFIGURATION: &str =
+    "[container.machine]\nengine = \"nspawn\"\ndefault_image = \"debian\"\nhome = true\n";
+
+/// A host with a tree `debian`, whose jobs get machines with these settings.
+fn host(settings: &str) -> Host {
+    host_of(settings, "")
+}
+
+/// The same with these limits.
+fn host_of(settings: &str, limits: &str) -> Host {
+    let host = Host::boot_for_machines();
+    let world = host.world();
+    world.write_file("/etc/nunbird/machines", &format!("ids {FIRST} 65536 4\n"), "root", 0o644);
+    add_version(&host, "1");
+    let limited = if limits.is_empty() { String::new() } else { "limits = \"small\"\n".to_owned() };
+    let table = if limits.is_empty() { String::new() } else { format!("[limits.small]\n{limits}\n") };
+    let text = format!("{table}{CONFIGURATION}{settings}\n[job]\ncontainer = \"machine\"\n{limited}");
+    world.reconfigure("[job]\n", &text);
+    host
+}
+
+/// A version of the tree, which from now on is the present one.
+fn add_version(host: &Host, version: &str) {
+    let version_path = host.world().host_path(&format!("/var/lib/nunbird/machines/debian/{version}"));
+    std::fs::create_dir_all(&version_path).expect("directories");
+    // Links: no machine writes to its tree.
+    let copied = Command::new("cp").arg("-al").arg(debian_tree()).arg(version_path.join("tree")).status();
+    assert!(copied.expect("cp(1)").success());
+    host.root(&format!(
+        "cd /var/lib/nunbird/machines && chmod 755 . debian debian/{version} debian/{version}/tree && : >debian/{version}/lock && \
+         ln -sfn /dev/null debian/{version}/tree/etc/systemd/system/rsyslog.service && \
+         ln -sfn {version} debian/current"
+    ))
+    .success();
+}
+
+fn begun<'a>(job: &'a Job<'a>) -> Session<'a> {
+    let mut session = job.begin();
+    for call in [session.config(), session.prepare()] {
+        assert!(call.succeeded(), "{}", call.log);
+    }
+    session
+}
+
+fn has(outcome: &StageOutcome, line: &str) {
+    assert!(outcome.stdout.lines().any(|known| known == line), "{line}: {}", outcome.log);
+}
+
+/// What is left of machines on a host.
+fn left(host: &Host) -> String {
+    host.root(
+        "ls /run/nunbird/machines 2>/dev/null; grep nunbird /proc/mounts; find /sys/fs/cgroup -name '*nunbird-machine*'; \
+         pgrep -x 'systemd-nspawn|nunbird-machine'; :",
+    )
+    .success()
+}
+
+fn nothing_left(host: &Host) {
+    assert!(host.wait_until(|host| left(host).is_empty()), "{}", left(host));
+    let of_machines =
+        |host: &Host| host.processes().into_iter().filter(|p| p.uid >= FIRST).collect::<Vec<_>>();
+    assert!(of_machines(host).is_empty(), "{:?}", of_machines(host));
+}
+
+#[needs(host)]
+fn a_whole_job_runs_in_a_booted_machine_as_its_user_within_its_limits() {
+    let host = host_of("", "memory = \"256MiB\"\ncgroup_driver = \"v1\"\n");
+    let world = host.world();
+    let outcome = world
+        .job()
+        .script("id -un; id -u; systemctl is-system-running; ps -p 1 -o comm=; echo hello >made; stat -c '%U %u' made; echo to''ken: $SECRET; (exec -a nbt-service sleep 300) >&- 2>&- & sed -n 's/^/map/p' /proc/self/uid_map; ! { systemctl show nunbird-job.service; cat /proc/$(pgrep -of nunbird-job/agent)/environ; cat /etc/nunbird-job/*; cat /proc/[0-9]*/cmdline; } 2>/dev/null | grep -qa hidden-val[u]e || echo lea''ked")
+        .after_script("echo and af''ter; cat made; pgrep -cf '^nbt-service 300'")
+        .variable("SECRET", "hidden-value")
+        .run()
+        .expect_success();
+    for words in
+        ["\nalice\n4101\n", "\nsystemd\n", "\nalice 4101\n", "token: hidden-value", "and after\nhello\n1"]
+    {
+        assert!(outcome.log().contains(words), "{words:?} is not in the log:\n{}", outcome.log());
+    }
+    assert!(!outcome.log().contains("leaked"), "{}", outcome.log());
+    assert!(outcome.log().contains(&format!("map         0 {FIRST}      65536")), "{}", outcome.log());
+    println!("{}", outcome.log().lines().find(|line| line.contains("ready after")).expect("a time"));
+    nothing_left(&host);
+
+    // The file on disk is the person's.
+    let made = host.root("stat -c %U $(find /home/alice -name made)").success();
+    assert_eq!(made.trim(), "alice");
+
+    let hungry = world.job().script("python3 -c 'x = bytearray(512 << 20)'; exit 7").run();
+    let hungry = hungry.expect(&Status::script_failure(7));
+    assert!(hungry.log().contains("out of memory"), "{}", hungry.log());
+    nothing_left(&host);
+}
+
+#[needs(host)]
+fn root_of_a_machine_is_nobody_on_the_host() {
+    let host = host("root = true\n");
+    host.root("echo of''root >/home/alice/roots; chmod 600 /home/alice/roots; echo 1 >/home/alice/bobs; chown bob /home/alice/bobs; chmod 600 /home/alice/bobs").success();
+    let outcome = host
+        .world()
+        .job()
+        .script("id -u; cd ~; for f in roots bobs; do ! cat $f || echo re''ad; ! chown 0:0 $f || echo ow''ned; done; cp /bin/sh ~/made && chmod 4755 ~/made; ! mknod ~/disk b 7 0 || echo no''de; ! mount -t tmpfs x /sys/fs/cgroup/memory/x; ! echo 1 >/proc/sys/kernel/panic; ip -o link | wc -l")
+        .run()
+        .expect_success();
+    let log = outcome.log();
+    for word in ["ofroot", "\nread", "\nowned", "\nnode"] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+    assert!(log.contains("\n0\n") && log.contains("\n1\n"), "root, and a loopback alone: {log}");
+    assert_eq!(host.root("stat -c %U /home/alice/made").success().trim(), "alice");
+    nothing_left(&host);
+}
+
+#[needs(host)]
+fn a_machine_that_ends_or_is_cancelled_is_never_a_success_and_leaves_nothing() {
+    let host = host("root = true\n");
+    let world = host.world();
+    for ending in [
+        "systemctl poweroff --force --force",
+        "systemctl poweroff",
+        "kill -KILL $(pgrep -f nunbird-job/agent)",
+    ] {
+        let outcome = world.job().script(&format!("echo bef''ore; {ending}; sleep 20; true")).run();
+        assert_ne!(outcome.status, Status::Success, "{ending}: {}", outcome.log());
+        assert!(outcome.log().contains("before"), "{ending}: {}", outcome.log());
+        assert!(outcome.log().contains("the machine of this job has ended"), "{ending}: {}", outcome.log());
+        nothing_left(&host);
+    }
+    // Cancelled: the script gets its TERM inside.
+    let outcome = world
+        .job()
+        .script("trap 'echo ter''med; exit 1' TERM; echo go''ing; sleep 300 & wait")
+        .cancel_when("build_script", "going", Cancel::Gracefully)
+        .after_script("echo and af''ter")
+        .run()
+        .expect(&Status::failed(Reason::Canceled));
+    assert!(outcome.log().contains("\ntermed"), "{}", outcome.log());
+    assert!(outcome.log().contains("and after"), "{}", outcome.log());
+    nothing_left(&host);
+    // One that ignores it is killed, with what has left its session.
+    let outcome = world
+        .job()
+        .script("trap '' TERM; setsid sleep 301 & echo go''ing; sleep 300; sleep 300")
+        .cancel_when("build_script", "going", Cancel::Gracefully)
+        .after_script("echo left: $(pgrep -c sleep)")
+        .run()
+        .expect(&Status::failed(Reason::Canceled));
+    assert!(outcome.log().contains("left: 0"), "{}", outcome.log());
+    nothing_left(&host);
+}
+
+#[needs(host)]
+fn what_a_runner_that_was_killed_leaves_is_swept() {
+    let host = host("");
+    let job = host.world().job();
+    let mut session = begun(&job);
+    let stage = session.run_text("build_script", "echo run''ning");
+    assert!(stage.succeeded(), "{}", stage.log);
+    assert!(!left(&host).is_empty());
+    // The keeper first, which is no process of the runner's any more.
+    host.root("pkill -KILL -x nunbird-machine; systemctl kill --signal=KILL --kill-whom=main nbt-runner.service; sleep 1; systemctl restart nbt-runner.service").success();
+    host.root("nunbirdctl sweep").success();
+    nothing_left(&host);
+    assert!(host.world().records().is_empty());
+}
+
+#[needs(host)]
+fn an_unknown_tree_lists_those_that_there_are_and_a_version_lasts_as_long_as_its_job() {
+    let host = host("");
+    let world = host.world();
+    let of_image = |name: &str| {
+        let image = serde_json::json!({ "name": name });
+        world.job().response(move |response| response["image"] = image.clone())
+    };
+    let unknown = of_image("debain").script("true").run();
+    assert!(unknown.log().contains("name one of these in .gitlab-ci.yml: `debian`"), "{}", unknown.log());
+    assert_eq!(unknown.status, Status::script_failure(1), "{}", unknown.log());
+
+    let (first, second, other) = (of_image("debian"), of_image("debian:1"), world.job().user("bob"));
+    let mut session = begun(&first);
+    assert!(session.run_text("build_script", "ls /version 2>&1; :").succeeded());
+    add_version(&host, "2");
+    host.root("rm /var/lib/nunbird/machines/debian/2/tree/etc/debian_version; echo 2 >/var/lib/nunbird/machines/debian/2/tree/version").success();
+    let busy = host.root("flock -n -x /var/lib/nunbird/machines/debian/1/lock true || echo in''use").stdout;
+    assert!(busy.contains("inuse"), "its lock keeps the version: {busy}");
+    let old = session.run_text("build_script", "ls /version || echo the ol''d");
+    assert!(old.stdout.contains("the old"), "{}", old.log);
+
+    // Two at once, each with ids of its own; one cannot see the other.
+    let mut others = begun(&other);
+    let new = others.run_text(
+        "build_script",
+        "cat /version; cat /proc/self/uid_map; ls /home; pgrep -u alice; pgrep -c systemd-journal; :",
+    );
+    assert!(new.succeeded(), "{}", new.log);
+    has(&new, "2");
+    assert!(new.stdout.contains(&(FIRST + 65_536).to_string()), "{}", new.log);
+    assert!(!new.stdout.contains("alice"), "{}", new.log);
+    for session in [&mut session, &mut others] {
+        assert!(session.cleanup().succeeded());
+    }
+    nothing_left(&host);
+    let named = second.script("ls /version || echo the ol''d").run().expect_success();
+    assert!(named.log().contains("the old"), "{}", named.log());
+}
+
+#[needs(host)]
+fn what_is_not_roots_or_has_accounts_ids_boots_nothing_and_a_machine_that_does_not_boot_shows_its_console() {
+    let host = host("ready_timeout = \"5s\"\n");
+    let world = host.world();
+    let refused = |words: &str| {
+        let outcome = world.job().script("true").run();
+        assert_ne!(outcome.status, Status::Success, "{}", outcome.log());
+        let audit =
+            host.root("grep '\"code\":\"machine\"' /var/log/nunbird/audit.jsonl | tail -n 1").success();
+        assert!(audit.contains(words), "{words}: {audit}\n{}", outcome.log());
+        nothing_left(&host);
+        outcome.log()
+    };
+    let tree = "/var/lib/nunbird/machines/debian/1";
+    for (spoil, words, mend) in [
+        (format!("chown alice {tree}"), "owned by uid 4101", format!("chown root {tree}")),
+        (format!("chmod 777 {tree}/tree"), "mode 0777", format!("chmod 755 {tree}/tree")),
+        (
+            "chown alice /etc/nunbird/machines".to_owned(),
+            "owned by uid 4101",
+            "chown root /etc/nunbird/machines".to_owned(),
+        ),
+        (
+            format!("echo 'eve:{}:65536' >>/etc/subuid", FIRST + 9),
+            "gives ids of this range to `eve`",
+            "sed -i /eve/d /etc/subuid".to_owned(),
+        ),
+        (
+            "sed -i 's/65536 4/65536 0/' /etc/nunbird/machines".to_owned(),
+            "COUNT 1",
+            "sed -i 's/65536 0/65536 4/' /etc/nunbird/machines".to_owned(),
+        ),
+        (
+            "mv /etc/nunbird/machines /root/".to_owned(),
+            "no machine runs on this host before",
+            "mv /root/machines /etc/nunbird/".to_owned(),
+        ),
+        (format!("mv {tree}/lock /root/"), "lock", format!("mv /root/lock {tree}/")),
+    ] {
+        host.root(&spoil).success();
+        refused(words);
+        host.root(&mend).success();
+    }
+    // A tree that boots into something else than systemd says why.
+    host.root(&format!(
+        "cd {tree}/tree && rm sbin/init && printf '#!/bin/sh\\necho console wo''rds\\nsleep 60\\n' >sbin/init && chmod 755 sbin/init; \
+         rm -f lib/systemd/systemd usr/lib/systemd/systemd"
+    ))
+    .success();
+    let log = refused("not ready after 5 s");
+    assert!(log.contains("console of the machine: ") && log.contains("console words"), "{log}");
+}
