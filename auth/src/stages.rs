@@ -244,7 +244,8 @@ fn end(
     kind: StageKind,
 ) -> Result<Served, Refusal> {
     let privilege = context.privilege;
-    // Step 28e. Before the group: its processes are not the user's, and the group does not empty without that.
+    // Before the group: its processes are not the user's, and the group does not empty without that.
+    // Step 28e.
     if record.is_of_boot(&store::now()?) {
         machine::end(privilege, record)?;
     }

@@ -3,7 +3,7 @@
 use crate::finding::Finding;
 use crate::owner::{owner_and_mode, shared};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nunbird_policy::{Downscope, Policy};
+use nunbird_policy::{Downscope, MACHINES, Policy};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,10 @@ pub(crate) fn inspect(policy: &Policy, owners: &[u32], findings: &mut Vec<Findin
     let launcher = &policy.job.launcher;
     let auth = auth(policy);
     let limits = (!policy.limits.is_empty()).then_some("nunbird-limits");
+    let machines = policy.containers.values().any(|container| container.is_by(MACHINES));
+    let machine = machines.then_some("nunbird-machine");
     let validates = policy.validation.as_ref().map(|_| "nunbird-validate");
-    let others = ["nunbird-decide", "nunbird-keys"].into_iter().chain(limits).chain(validates);
+    let others = ["nunbird-decide", "nunbird-keys"].into_iter().chain(limits).chain(machine).chain(validates);
     let others: Vec<PathBuf> = others.map(|name| launcher.with_file_name(name)).collect();
     for program in [launcher, &auth].into_iter().chain(&others) {
         let shown = program.display();
@@ -37,6 +39,15 @@ pub(crate) fn inspect(policy: &Policy, owners: &[u32], findings: &mut Vec<Findin
                     find("not an executable file", "install the package again");
                 }
             }
+        }
+    }
+    let needed = [
+        ("/usr/bin/systemd-nspawn", "install systemd-container: jobs have machines (`engine = \"nspawn\"`)"),
+        ("/etc/nunbird/machines", "write `ids FIRST SIZE COUNT` there: no machine of a job starts before"),
+    ];
+    for (path, help) in needed.into_iter().filter(|_| machines) {
+        if let Err(e) = Path::new(path).metadata() {
+            findings.push(Finding::unseen("program", Path::new(path), &e, help));
         }
     }
     if policy.downscope == Downscope::Setuid

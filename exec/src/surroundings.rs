@@ -182,7 +182,8 @@ fn at(failure: Failure, image: &AskedImage) -> Failure {
 
 /// The engine that the user names, or the first on the `PATH` that can do it.
 fn engine(named: Option<&str>, services: bool, asked: &AskedImage) -> Result<Engine, Failure> {
-    let able = |engine: &&str| *engine != "bwrap" && (!services || *engine == "podman");
+    // A machine takes root to boot.
+    let able = |engine: &&str| !["bwrap", "nspawn"].contains(engine) && (!services || *engine == "podman");
     match named {
         Some(path) if path.starts_with('/') => Ok(Engine::Described(PathBuf::from(path))),
         Some(name) if !ENGINES.contains(&name) => {
@@ -190,7 +191,11 @@ fn engine(named: Option<&str>, services: bool, asked: &AskedImage) -> Result<Eng
                 .help(format!("known: {}; or the path of a description", ENGINES.join(", "))))
         }
         Some(name) if !able(&name) => {
-            let what = if name == "bwrap" { "has no images" } else { "starts no services" };
+            let what = match name {
+                "bwrap" => "has no images",
+                "nspawn" => "boots machines, which takes root",
+                _ => "starts no services",
+            };
             Err(at(Failure::new(format!("{name} {what}")), asked).help("use podman, or --no-container"))
         }
         Some(name) => Ok(Engine::Named(name.to_owned())),

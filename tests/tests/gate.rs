@@ -321,7 +321,7 @@ fn every_step_of_the_documentation_is_marked_where_it_is_done_and_the_sequence_h
     let config = sequence.iter().take_while(|at| **at < place(&"23".to_owned())).count();
     let in_config = &sequence[..config];
     assert!(in_config.len() >= 7, "{in_config:?}");
-    let stage = ["23", "24", "24a", "25", "26", "25a", "27", "28a", "29", "25b", "28"];
+    let stage = ["23", "24", "24a", "25", "26", "25a", "28d", "27", "28a", "29", "25b", "28"];
     let steps = steps_in(&tree().join("auth/src/stages.rs"));
     assert_eq!(
         steps[config..][..stage.len()],
@@ -335,7 +335,7 @@ fn a_privileged_program_that_grows_above_its_ceiling_fails_the_check() {
     let ceilings = tempfile::NamedTempFile::new().expect("a file");
     fs::write(
         &ceilings,
-        "nunbird-auth 100\nnunbird-limits 90000\nnunbird-session 90000\nnunbird-validate 90000\nnunbirdctl-sweep 90000\n",
+        "nunbird-auth 100\nnunbird-limits 90000\nnunbird-machine 90000\nnunbird-session 90000\nnunbird-validate 90000\nnunbirdctl-sweep 90000\n",
     )
     .expect("written");
     let counted = privileged_lines(ceilings.path().to_str().expect("a path"));

@@ -3,6 +3,7 @@
 use nunbird_tests::host::debian_tree;
 use nunbird_tests::{Cancel, Host, Job, Reason, Session, StageOutcome, Status, needs};
 use std::process::Command;
+use std::time::Duration;
 
 /// The ids that machines have on the host.
 const FIRST: u32 = 1_879_048_192;
@@ -96,7 +97,7 @@ fn a_whole_job_runs_in_a_booted_machine_as_its_user_within_its_limits() {
     let made = host.root("stat -c %U $(find /home/alice -name made)").success();
     assert_eq!(made.trim(), "alice");
 
-    let hungry = world.job().script("python3 -c 'x = bytearray(512 << 20)'; exit 7").run();
+    let hungry = world.job().script("python3 -c 'x = bytearray(512 << 20)' || exit 7").run();
     let hungry = hungry.expect(&Status::script_failure(7));
     assert!(hungry.log().contains("out of memory"), "{}", hungry.log());
     nothing_left(&host);
@@ -153,6 +154,7 @@ fn a_machine_that_ends_or_is_cancelled_is_never_a_success_and_leaves_nothing() {
         .script("trap '' TERM; setsid sleep 301 & echo go''ing; sleep 300; sleep 300")
         .cancel_when("build_script", "going", Cancel::Gracefully)
         .after_script("echo left: $(pgrep -c sleep)")
+        .kill_timeouts(Duration::from_secs(60), Duration::from_secs(5))
         .run()
         .expect(&Status::failed(Reason::Canceled));
     assert!(outcome.log().contains("left: 0"), "{}", outcome.log());
