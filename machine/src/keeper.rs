@@ -219,7 +219,7 @@ fn words(machine: &Machine, range: &Range, short: &str, placed: &[Placed]) -> Ve
             [option.as_bytes(), path.as_os_str().as_bytes(), b":", &target].concat(),
         ));
     }
-    words.into_iter().map(|word| c_word(word)).collect()
+    words.into_iter().map(c_word).collect()
 }
 
 /// A path as systemd-nspawn reads it between colons.
