@@ -25,11 +25,14 @@ while read -r verb name <&3; do
     term) g=$(group "$name") && kill -s TERM -- "-$g" && kill -s CONT -- "-$g" ;;
     # All that carries the job's mark, wherever it went.
     end)
-      g=$(group "$name") && kill -s KILL -- "-$g"
+      for one in machine/s*/group; do
+        g=$(cat "$one") && kill -s KILL -- "-$g"
+      done
       for p in $(grep -lsz '^NUNBIRD_DECISION_ID=' /proc/[0-9]*/environ); do
         p=${p#/proc/}
         kill -s KILL "${p%/environ}"
       done
+      rm -rf machine/s*
       ;;
   esac 2>/dev/null
 done
