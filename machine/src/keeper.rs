@@ -7,7 +7,9 @@ use crate::state::Note;
 use crate::tree::Tree;
 use crate::{Trouble, account, groups, layer};
 use nix::fcntl::{OFlag, open};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use nunbird_files::identity::FileIdentity;
 use nunbird_messages::{Machine, MachineAccount, MachineAnswer, MachineBind};
 use nunbird_sys::fork::{Child, fork_into};
@@ -108,7 +110,13 @@ fn boot(kept: &mut Kept<'_>, console: &Console) -> Result<Child, Trouble> {
     console.follow(read);
     let ready = wait(&child, &notified, kept.machine.ready, console);
     // Step N11.
-    if let Err(trouble) = ready.and_then(groups::verify) {
+    let verified = ready.and_then(|leader| {
+        groups::verify(leader).inspect_err(|_| {
+            // It is in none of the groups that are emptied.
+            let _already_gone = kill(Pid::from_raw(leader), Signal::SIGKILL);
+        })
+    });
+    if let Err(trouble) = verified {
         let _already_gone = child.signal(signals::KILL);
         let _reaped = child.wait();
         return Err(trouble);
