@@ -246,7 +246,7 @@ fn end(
     let privilege = context.privilege;
     // Before the group: its processes are not the user's, and the group does not empty without that.
     // Step 28e.
-    if record.is_of_boot(&store::now()?) {
+    if record.machine.is_some() && record.is_of_boot(&store::now()?) {
         machine::end(privilege, record)?;
     }
     // A group that does not empty is reported last: credentials go all the same.

@@ -20,7 +20,7 @@ fn host(settings: &str) -> Host {
 fn host_of(settings: &str, limits: &str) -> Host {
     let host = Host::boot_for_machines();
     let world = host.world();
-    world.write_file("/etc/nunbird/machines", &format!("ids {FIRST} 65536 4\n"), "root", 0o644);
+    world.write_file("/etc/nunbird/machines", format!("ids {FIRST} 65536 4\n"), "root", 0o644);
     add_version(&host, "1");
     let limited = if limits.is_empty() { String::new() } else { "limits = \"small\"\n".to_owned() };
     let table = if limits.is_empty() { String::new() } else { format!("[limits.small]\n{limits}\n") };
@@ -31,7 +31,7 @@ fn host_of(settings: &str, limits: &str) -> Host {
 
 /// A version of the tree, which from now on is the present one.
 fn add_version(host: &Host, version: &str) {
-    let version_path = host.world().host_path(&format!("/var/lib/nunbird/machines/debian/{version}"));
+    let version_path = host.world().host_path(format!("/var/lib/nunbird/machines/debian/{version}"));
     std::fs::create_dir_all(&version_path).expect("directories");
     // Links: no machine writes to its tree.
     let copied = Command::new("cp").arg("-al").arg(debian_tree()).arg(version_path.join("tree")).status();
