@@ -95,7 +95,7 @@ fn manifest(path: &Path) -> Option<String> {
             about.push_str(&format!(", {intro}{value}{end}"));
         }
     };
-    add("", "os_release", "");
+    add("", "os", "");
     add("made ", "made", "");
     add("", "packages", " packages");
     add("digest ", "digest", "");
@@ -128,7 +128,7 @@ mod tests {
             fs::create_dir_all(root.path().join(path)).expect("directories");
         }
         symlink("2", root.path().join("debian/current")).expect("a link");
-        let text = "{\"made\":\"2026-11-30T10:00:00Z\",\"packages\":120,\"os_release\":\"Debian 12\"}";
+        let text = "{\"made\":\"2026-11-30T10:00:00Z\",\"packages\":120,\"os\":\"Debian 12\"}";
         fs::write(root.path().join("debian/2/manifest.json"), text).expect("a manifest");
         let found = |name: &str| find_in(root.path(), &image(name)).map(|found| found.name);
         assert_eq!(

@@ -43,7 +43,7 @@ pub(crate) fn inspect(policy: &Policy, owners: &[u32], findings: &mut Vec<Findin
     }
     let needed = [
         ("/usr/bin/systemd-nspawn", "install systemd-container: jobs have machines (`engine = \"nspawn\"`)"),
-        ("/etc/nunbird/machines", "write `ids FIRST SIZE COUNT` there: no machine of a job starts before"),
+        ("/etc/nunbird/machine-ids", "write `ids FIRST SIZE COUNT` there: no machine of a job starts before"),
     ];
     for (path, help) in needed.into_iter().filter(|_| machines) {
         if let Err(e) = Path::new(path).metadata() {

@@ -1,4 +1,4 @@
-//! The ids that machines have on the host, as `/etc/nunbird/machines` gives them: ranges that no account has.
+//! The ids that machines have on the host, as `/etc/nunbird/machine-ids` gives them: ranges that no account has.
 //!
 //! A line is `ids FIRST SIZE COUNT`: COUNT machines at a time, each with SIZE ids. Root of a machine has the first of its ids, and the account
 //! with the number N the one that is N above it.

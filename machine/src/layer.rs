@@ -5,7 +5,7 @@ use crate::Trouble;
 use crate::account;
 use crate::ids::Range;
 use nunbird_messages::{Machine, MachineAccount};
-use nunbird_sys::mounts::open_inside;
+use nunbird_mounts::open_inside;
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;

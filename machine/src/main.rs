@@ -2,7 +2,7 @@
 //!
 //! Started by `nunbird-auth` alone, as root, for one request. What the machine is to be is the word of a process without privilege: its tree
 //! is found below root's directory by a name, what of the host is in it is opened as the job's user, and whether there are machines at all,
-//! and which ids they have, is root's word in `/etc/nunbird/machines`. docs/adr/0026 explains the parts.
+//! and which ids they have, is root's word in `/etc/nunbird/machine-ids`. docs/adr/0026 explains the parts.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

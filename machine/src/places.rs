@@ -16,7 +16,7 @@ pub(crate) const STATE: &str = "/run/nunbird/machines";
 /// Where a machine's file systems are, in a mount namespace of its own.
 pub(crate) const MOUNTS: &str = "/run/nunbird/mounts";
 /// The ids of machines: root's word.
-pub(crate) const IDS: &str = "/etc/nunbird/machines";
+pub(crate) const IDS: &str = "/etc/nunbird/machine-ids";
 /// The program that boots them.
 pub(crate) const NSPAWN: &str = "/usr/bin/systemd-nspawn";
 /// Root alone.

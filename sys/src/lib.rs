@@ -1,4 +1,4 @@
-//! System calls. The only crate with `unsafe` beside `pam/` and `sys/unprivileged/`, each block with the argument why it is sound.
+//! System calls. The only crate with `unsafe` beside `pam/`, `sys/mounts/` and `sys/unprivileged/`, each block with the argument why it is sound.
 //!
 //! Everything here is safe to call. The documentation names what needs privilege; nothing here decides anything.
 
@@ -14,7 +14,6 @@ pub mod fork;
 pub mod inherited;
 pub mod kernel;
 pub mod memory;
-pub mod mounts;
 pub mod offspring;
 pub mod passing;
 pub mod patient;

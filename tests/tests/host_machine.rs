@@ -20,7 +20,7 @@ fn host(settings: &str) -> Host {
 fn host_of(settings: &str, limits: &str) -> Host {
     let host = Host::boot_for_machines();
     let world = host.world();
-    world.write_file("/etc/nunbird/machines", format!("ids {FIRST} 65536 4\n"), "root", 0o644);
+    world.write_file("/etc/nunbird/machine-ids", format!("ids {FIRST} 65536 4\n"), "root", 0o644);
     add_version(&host, "1");
     let limited = if limits.is_empty() { String::new() } else { "limits = \"small\"\n".to_owned() };
     let table = if limits.is_empty() { String::new() } else { format!("[limits.small]\n{limits}\n") };
@@ -234,9 +234,9 @@ fn what_is_not_roots_or_has_accounts_ids_boots_nothing_and_a_machine_that_does_n
         (format!("chown alice {tree}"), "owned by uid 4101", format!("chown root {tree}")),
         (format!("chmod 777 {tree}/tree"), "mode 0777", format!("chmod 755 {tree}/tree")),
         (
-            "chown alice /etc/nunbird/machines".to_owned(),
+            "chown alice /etc/nunbird/machine-ids".to_owned(),
             "owned by uid 4101",
-            "chown root /etc/nunbird/machines".to_owned(),
+            "chown root /etc/nunbird/machine-ids".to_owned(),
         ),
         (
             format!("echo 'eve:{}:65536' >>/etc/subuid", FIRST + 9),
@@ -244,12 +244,12 @@ fn what_is_not_roots_or_has_accounts_ids_boots_nothing_and_a_machine_that_does_n
             "sed -i /eve/d /etc/subuid".to_owned(),
         ),
         (
-            "sed -i 's/65536 4/65536 0/' /etc/nunbird/machines".to_owned(),
+            "sed -i 's/65536 4/65536 0/' /etc/nunbird/machine-ids".to_owned(),
             "COUNT 1",
-            "sed -i 's/65536 0/65536 4/' /etc/nunbird/machines".to_owned(),
+            "sed -i 's/65536 0/65536 4/' /etc/nunbird/machine-ids".to_owned(),
         ),
         (
-            "mv /etc/nunbird/machines /root/".to_owned(),
+            "mv /etc/nunbird/machine-ids /root/".to_owned(),
             "no machine runs on this host before",
             "mv /root/machines /etc/nunbird/".to_owned(),
         ),

@@ -187,7 +187,7 @@ pub(crate) fn entry(code: Code) -> CodeEntry {
         Code::Machine => system(
             "The machine of the job (`engine = \"nspawn\"`) could not be started, or could not be ended.",
             AGAIN,
-            "The detail has the step. Before the first machine: systemd-nspawn is installed, `/etc/nunbird/machines` has ids, nunbird-auth is \
+            "The detail has the step. Before the first machine: systemd-nspawn is installed, `/etc/nunbird/machine-ids` has ids, nunbird-auth is \
              setuid-root or its runner is root; docs/containers.md. The job log has the last lines of the machine's console.",
         ),
         Code::Map => system(

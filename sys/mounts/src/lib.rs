@@ -2,10 +2,10 @@
 //!
 //! All of it takes `CAP_SYS_ADMIN`. Directories and files are named by descriptors: a path is only what the caller has made itself.
 
-use crate::fork::fork_into;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nunbird_sys::fork::fork_into;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
