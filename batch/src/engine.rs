@@ -26,8 +26,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nunbird_handover::Summary;
 use nunbird_stage::StageError;
 use nunbird_stage::signals::Signals;
-use nunbird_sys::memory;
-use nunbird_unprivileged::waiting::LONG;
+use nunbird_unprivileged::waiting::{self, LONG};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -80,6 +79,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) checked: Option<Instant>,
     /// When memory is given back, after the start and after each command; none once it has been.
     pub(crate) idle: Option<Instant>,
+    /// Whether standard error is written before standard output in this turn.
+    pub(crate) err_first: bool,
     pub(crate) cancel_requested: Option<Instant>,
     /// A second request to cancel within this time counts as the same one.
     pub(crate) repeat: Duration,
@@ -117,7 +118,7 @@ impl Engine<'_> {
         loop {
             if self.command.is_none() && self.idle.is_some_and(|idle| Instant::now() >= idle) {
                 self.idle = None;
-                memory::give_back();
+                waiting::give_back();
             }
             self.check_files();
             self.collect_output();
@@ -367,9 +368,12 @@ impl Engine<'_> {
         }
         let mut ready = fds[1..].iter().map(|fd| fd.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
         drop(fds);
-        for (tail, sink) in self.tails.iter_mut().zip(pending) {
-            if sink.is_some() && ready.next().unwrap_or(false) {
-                tail.push(&self.passed);
+        let ready = pending.map(|sink| sink.is_some() && ready.next().unwrap_or(false));
+        // Each is the first one in turn: both may have one pipe, and who comes first may fill it.
+        self.err_first = !self.err_first;
+        for stream in if self.err_first { [1, 0] } else { [0, 1] } {
+            if ready[stream] {
+                self.tails[stream].push(&self.passed);
             }
         }
         if self.signals.request()?.is_some() {

@@ -322,6 +322,7 @@ fn engine<'a>(
         log_size: Some(0),
         checked: None,
         idle: Some(Instant::now() + LONG),
+        err_first: false,
         cancel_requested: None,
         repeat: timeouts.repeat,
     })

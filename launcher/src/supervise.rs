@@ -14,8 +14,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use nunbird_stage::signals::Signals;
 use nunbird_stage::{StageError, Timeouts};
-use nunbird_sys::memory;
-use nunbird_unprivileged::waiting::LONG;
+use nunbird_unprivileged::waiting::{self, LONG};
 use std::time::{Duration, Instant};
 
 /// How a job ended.
@@ -51,6 +50,8 @@ pub(crate) struct Supervisor<'fd> {
     ended: Option<Instant>,
     /// When memory is given back, for a job that takes long; none once it has been.
     idle: Option<Instant>,
+    /// Whether standard error is served before standard output in this turn.
+    err_first: bool,
 }
 
 impl<'fd> Supervisor<'fd> {
@@ -59,10 +60,11 @@ impl<'fd> Supervisor<'fd> {
         job: Pid,
         mark: Mark,
         signals: Signals,
-        out: Stream<'fd>,
-        err: Stream<'fd>,
+        mut out: Stream<'fd>,
+        mut err: Stream<'fd>,
         timeouts: Timeouts,
     ) -> Self {
+        Stream::share(&mut out, &mut err);
         let idle = Some(Instant::now() + LONG);
         Supervisor {
             job,
@@ -75,6 +77,7 @@ impl<'fd> Supervisor<'fd> {
             cancel: None,
             ended: None,
             idle,
+            err_first: false,
         }
     }
 
@@ -129,10 +132,15 @@ impl<'fd> Supervisor<'fd> {
         let mut ready = ready.into_iter();
         let signals = ready.next().unwrap_or(true);
         let [out, err] = interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false));
+        // Each is the first one in turn: both may have one pipe, and who comes first may fill it.
+        self.err_first = !self.err_first;
+        if err && self.err_first {
+            self.err.ready();
+        }
         if out {
             self.out.ready();
         }
-        if err {
+        if err && !self.err_first {
             self.err.ready();
         }
         Ok(signals)
@@ -210,7 +218,7 @@ impl<'fd> Supervisor<'fd> {
         let now = Instant::now();
         if self.idle.is_some_and(|idle| now >= idle) {
             self.idle = None;
-            memory::give_back();
+            waiting::give_back();
         }
         if self.ended.is_none()
             && let Some(Cancel { asked, killed: None }) = self.cancel
@@ -248,11 +256,16 @@ impl<'fd> Supervisor<'fd> {
         let kill = kill.map(|cancel| cancel.asked + self.timeouts.grace);
         let drain = self.ended.map(|ended| ended + self.timeouts.linger);
         let now = Instant::now();
-        let due =
-            [kill, drain, self.give_up_at(), self.idle].into_iter().flatten().filter(|at| *at > now).min();
-        let Some(due) = due else { return PollTimeout::NONE };
-        // Rounded up: waking a millisecond early would only run the loop once more.
-        let wait = due.duration_since(now) + Duration::from_millis(1);
+        // Done by now, and not done again.
+        let once = [drain, self.idle].map(|at| at.filter(|at| *at > now));
+        let Some(due) = [kill, self.give_up_at()].into_iter().chain(once).flatten().min() else {
+            return PollTimeout::NONE;
+        };
+        // Rounded up: waking a millisecond early would only run the loop once more. What fell due a moment ago is done at once.
+        let wait = match due.checked_duration_since(now) {
+            Some(wait) => wait + Duration::from_millis(1),
+            None => Duration::ZERO,
+        };
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
 }

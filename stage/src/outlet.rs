@@ -2,10 +2,13 @@
 //!
 //! The runner's pipe may not be made `O_NONBLOCK`, because other processes share it. splice(2) waits for no pipe by a
 //! flag of the call, and moves bytes from one pipe to another without a copy; so large pieces go through a pipe of ours.
+//! Both streams may have one pipe, which the other stream has filled since the caller's poll(2): a small piece is
+//! written after a look of its own.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 use std::io::{self, PipeReader, PipeWriter};
@@ -46,7 +49,10 @@ impl<'fd> Outlet<'fd> {
     /// As write(2); `EAGAIN` where it accepts nothing.
     pub fn write(&mut self, bytes: &[u8]) -> nix::Result<usize> {
         if self.staged == 0 && (bytes.len() <= AT_ONCE || !self.is_pipe) {
-            return write(self.sink, &bytes[..bytes.len().min(AT_ONCE)]);
+            return match accepts(self.sink)? {
+                true => write(self.sink, &bytes[..bytes.len().min(AT_ONCE)]),
+                false => Err(Errno::EAGAIN),
+            };
         }
         if self.before.is_none() {
             self.before = pipe_before().ok();
@@ -61,6 +67,10 @@ impl<'fd> Outlet<'fd> {
         match moved(from.as_fd(), self.sink, self.staged) {
             Ok(n) => {
                 self.staged -= n;
+                if n == bytes.len() {
+                    // What the account's pipes may hold together is bounded (pipe(7)).
+                    self.before = None;
+                }
                 Ok(n)
             }
             Err(e @ (Errno::EAGAIN | Errno::EINTR | Errno::EPIPE)) => Err(e),
@@ -71,6 +81,17 @@ impl<'fd> Outlet<'fd> {
             }
         }
     }
+}
+
+/// Whether a descriptor accepts [`AT_ONCE`] bytes now, or shows why it never will.
+fn accepts(fd: BorrowedFd<'_>) -> nix::Result<bool> {
+    Ok(poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::ZERO)? > 0)
+}
+
+/// Whether two descriptors are of one file: gitlab-runner may have one pipe for both streams of its child.
+pub fn are_one(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    let of = |fd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    of(one).is_some_and(|file| of(other) == Some(file))
 }
 
 /// Whether splice(2) never waits for this descriptor.
@@ -100,7 +121,7 @@ fn pipe_before() -> io::Result<(PipeReader, PipeWriter)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outlet, is_pipe};
+    use super::{Outlet, are_one, is_pipe};
     use nix::errno::Errno;
     use std::io::{Read, pipe};
     use std::os::fd::AsFd;
@@ -135,6 +156,27 @@ mod tests {
         drop(reader);
         assert_eq!(Outlet::new(writer.as_fd()).write(b"x"), Err(Errno::EPIPE));
         assert_eq!(Outlet::new(writer.as_fd()).write(&[0; 100_000]), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn a_small_piece_is_not_waited_for_where_another_stream_has_filled_the_pipe() {
+        let (mut reader, writer) = pipe().expect("pipe");
+        let (mut one, mut other) = (Outlet::new(writer.as_fd()), Outlet::new(writer.as_fd()));
+        while one.write(&[b'a'; 200_000]) != Err(Errno::EAGAIN) {}
+        assert_eq!(other.write(b"small"), Err(Errno::EAGAIN));
+        let mut piece = [0; 60_000];
+        assert!(reader.read(&mut piece).expect("read") > 4096);
+        assert_eq!(other.write(b"small"), Ok(5));
+    }
+
+    #[test]
+    fn one_pipe_of_two_streams_is_found() {
+        let (reader, writer) = pipe().expect("pipe");
+        let again = writer.try_clone().expect("a descriptor");
+        let (_reader, foreign) = pipe().expect("pipe");
+        assert!(are_one(writer.as_fd(), again.as_fd()));
+        assert!(!are_one(writer.as_fd(), foreign.as_fd()));
+        drop(reader);
     }
 
     #[test]

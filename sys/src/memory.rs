@@ -2,8 +2,8 @@
 
 use std::ffi::{c_int, c_void};
 
-/// Gives back the free parts of the heap and what is mapped of the programs' files, code and constants, which stays in the page cache and comes
-/// back page by page as it is used. What cannot be given back stays.
+/// Gives back the free parts of the heap and what is mapped of the program's own file, code and constants, which stays in the page cache and
+/// comes back page by page as it is used. For programs on a local file system: a file that another host has replaced cannot be read any more.
 pub fn give_back() {
     // SAFETY: malloc_trim takes a number and locks the heap itself.
     unsafe { libc::malloc_trim(0) };
@@ -11,7 +11,8 @@ pub fn give_back() {
     unsafe { libc::dl_iterate_phdr(Some(unmap), std::ptr::null_mut()) };
 }
 
-/// Takes the pages of one loaded file out of this process's memory, where it cannot have written to them.
+/// Takes the pages of the program out of this process's memory, where it cannot have written to them. The first loaded file is the program
+/// (dl_iterate_phdr(3)); a library may have relocated its code, and most of what it maps is shared with other processes.
 extern "C" fn unmap(info: *mut libc::dl_phdr_info, _size: usize, _data: *mut c_void) -> c_int {
     // SAFETY: dl_iterate_phdr(3) calls this with a valid description and the number of its program headers.
     let (base, headers) = unsafe {
@@ -30,12 +31,13 @@ extern "C" fn unmap(info: *mut libc::dl_phdr_info, _size: usize, _data: *mut c_v
         // Whole pages: none of them has bytes of another segment.
         let (from, end) = (from.next_multiple_of(page), end / page * page);
         if end > from {
-            // SAFETY: these pages are of a file, mapped without PF_W and, but for relocations of code, which Nunbird's programs and
-            // the C library have none of, unchanged: the kernel reads the same bytes from the file at their next use.
+            // SAFETY: these pages are of the program's file, mapped without PF_W and unchanged, because Nunbird's programs have no
+            // relocations of code: the kernel reads the same bytes from the file at their next use.
             unsafe { libc::madvise(from as *mut c_void, end - from, libc::MADV_DONTNEED) };
         }
     }
-    0
+    // No further file.
+    1
 }
 
 #[cfg(test)]
